@@ -1,0 +1,214 @@
+//! The neutral words of inference: what is asked of a model and what comes back, whatever API format a client or a
+//! provider speaks. Engines and transports produce [`Event`]s; the request task consumes them. Nothing here knows money,
+//! HTTP or a format's spelling.
+
+use serde_json::{Map, Value};
+
+/// What kind of work a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Task {
+    /// A conversation, rendered with the model's chat template.
+    Chat,
+    /// A raw prompt to continue.
+    Completion,
+}
+
+/// What the model is asked to continue.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Prompt {
+    /// Messages of a conversation, oldest first.
+    Messages(Vec<Message>),
+    /// A raw text.
+    Text(String),
+}
+
+/// One message of a conversation. `content` keeps the JSON it came with (a string or an array of parts), so that a
+/// provider sees exactly what its client wrote; [`Message::text`] is what a text model reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// `system`, `developer`, `user`, `assistant` or `tool`.
+    pub role: String,
+    /// A string, an array of parts, or null.
+    pub content: Value,
+    /// Everything else the message carried (`name`, `tool_calls`, `tool_call_id`, ...).
+    pub rest: Map<String, Value>,
+}
+
+impl Message {
+    /// The message's text: the string itself, or the text parts joined.
+    pub fn text(&self) -> String {
+        match &self.content {
+            Value::String(text) => text.clone(),
+            Value::Array(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// How tokens are chosen. `None` means the model's own default (its `generation_config.json`, or the provider's).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Sampling {
+    /// 0 to 2; 0 is greedy.
+    pub temperature: Option<f32>,
+    /// 0 to 1, nucleus sampling.
+    pub top_p: Option<f32>,
+    /// Keep only the k most likely tokens.
+    pub top_k: Option<u32>,
+    /// Same seed, same request, same model: same tokens.
+    pub seed: Option<u64>,
+    /// -2 to 2.
+    pub frequency_penalty: Option<f32>,
+    /// -2 to 2.
+    pub presence_penalty: Option<f32>,
+    /// Additive bias by token id, -100 to 100.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// Texts that end the answer; they are not part of it. At most 4.
+    pub stop: Vec<String>,
+}
+
+/// A request for text, neutral of format.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TextRequest {
+    /// Chat or completion.
+    pub task: Task,
+    /// The model as the client named it.
+    pub model: String,
+    /// What to continue.
+    pub prompt: Prompt,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// The caller's output limit in tokens, per choice (`max_tokens`, `max_completion_tokens`).
+    pub max_tokens: Option<u32>,
+    /// How many choices are wanted, at least 1.
+    pub n: u32,
+    /// `Some(k)`: log probabilities of the chosen tokens, with the k likeliest alternatives (0 to 20).
+    pub logprobs: Option<u32>,
+    /// Completions only: repeat the prompt before the answer.
+    pub echo: bool,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+    /// Whether the client asked for a usage chunk (`stream_options.include_usage`).
+    pub include_usage: bool,
+    /// `max_cost`, dollars, as written.
+    pub max_cost: Option<String>,
+    /// `autoScale`.
+    pub auto_scale: Option<bool>,
+    /// The whole body as it came, without Farebox's own fields: what a provider of the same format is sent.
+    pub body: Map<String, Value>,
+}
+
+/// Tokens a request read and wrote.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    pub input: u64,
+    /// The part of `input` that was read from a provider's cache.
+    pub cached_input: u64,
+    /// Output tokens, reasoning included.
+    pub output: u64,
+    /// The part of `output` spent on reasoning.
+    pub reasoning: u64,
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended it, or a stop text came.
+    Stop,
+    /// The output limit, the context, the credits or the maximal cost ended it.
+    Length,
+    /// The model calls tools.
+    ToolCalls,
+    /// A provider's filter ended it.
+    ContentFilter,
+    /// A word of the provider's own.
+    Other(String),
+}
+
+/// One token's log probability.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The token's text, lossy where it is a part of a character.
+    pub token: String,
+    /// The token's bytes.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+    /// The likeliest alternatives, best first, each with its text, bytes and logarithm.
+    pub top: Vec<(String, Vec<u8>, f32)>,
+}
+
+/// A piece of an answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Delta {
+    /// Which choice it belongs to, from 0.
+    pub choice: u32,
+    /// Text, whole UTF-8 characters only.
+    pub text: String,
+    /// Log probabilities of the tokens in `text`, where they were asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// Set on a choice's last delta.
+    pub finish: Option<FinishReason>,
+    /// Set on a choice's last delta where a rule of Farebox's ended it: `credits`, `max_cost`.
+    pub farebox_stop: Option<String>,
+    /// Where the provider speaks OpenAI's format: its chunk (streams) or whole answer (not streams), as it came, so that
+    /// a client of the same format loses nothing.
+    pub raw: Option<Map<String, Value>>,
+}
+
+/// What happens while a request runs, sent straight to its task.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Open: the first engine step began (compute starts). Closed: the provider answered 2xx.
+    Started,
+    /// Open only: this many seconds of compute have been started (1 with the first step).
+    Second(u32),
+    /// A piece of the answer.
+    Delta(Delta),
+    /// What it read and wrote. Open: once, at the end. Closed: when the provider reports it.
+    Usage(Usage),
+    /// It ended well. The last event.
+    Finished {
+        /// Open: milliseconds of compute, from the first step to the last token.
+        compute_ms: u64,
+    },
+    /// It failed. The last event.
+    Failed(Failure),
+}
+
+/// Why a request failed below the gateway.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// The request's content can't be run: too long for the context, a bad template role.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The offending field.
+        field: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The provider answered with an error; `body` is its own, at most 64 KiB.
+    #[error("provider answered {status}: {message}")]
+    Provider {
+        /// Its HTTP status.
+        status: u16,
+        /// Its message, from its error body where it has one.
+        message: String,
+        /// Seconds from its `retry-after`.
+        retry_after: Option<u64>,
+        /// Its error body, parsed where it is JSON.
+        body: Option<Value>,
+    },
+    /// The connection failed, was cut, or spoke something that is not the format.
+    #[error("upstream: {0}")]
+    Transport(String),
+    /// A time limit passed; names the stage (`connect`, `first byte`, `idle`).
+    #[error("timeout: {0}")]
+    Timeout(&'static str),
+    /// The engine failed.
+    #[error("engine: {0}")]
+    Engine(String),
+    /// No room: a queue is full.
+    #[error("overloaded: {0}")]
+    Overloaded(String),
+}
