@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The rules of money: credits, grants, holds, tiers and charges as a pure state machine. No I/O, no clock, no async:
+//! time and ids come in with each command. The account actor runs [`decide::decide`]; property tests run the same one.
+//!
+//! Invariants (design, chapter 2.9) are asserted in release builds: an account stops rather than lies.
+
+pub mod account;
+pub mod class;
+pub mod command;
+pub mod decide;
+pub mod entry;
+pub mod grant;
+pub mod hold;
+pub mod ids;
+pub mod meter;
+pub mod nanos;
+pub mod plan;
+pub mod price;
+pub mod tier;
+pub mod time;
+
+pub use nanos::Nanos;
+pub use time::Timestamp;

@@ -1,0 +1,98 @@
+//! Admission: all limits are looked at first, then taken together or not at all, so that a refusal burns nothing.
+
+use super::draft::Draft;
+use crate::{
+    account::FREE_RATE,
+    class::Units,
+    command::{Admit, Refusal, Reply},
+    entry::{Line, LineKind},
+    hold::{DEADLINE_MS, Hold, Work},
+    nanos::Nanos,
+    tier::Tier,
+};
+
+pub(super) fn admit(draft: &mut Draft<'_>, admit: Admit) -> Result<Reply, Refusal> {
+    let now = draft.now;
+    if draft.account.hold(admit.request_id).is_some() {
+        return Err(Refusal::AlreadyAdmitted(admit.request_id));
+    }
+    let tier = draft.account.tier(now);
+    if let Work::Open { class, units } = admit.work {
+        check_class(draft, class, tier)?;
+        check_permits(draft, units, tier)?;
+    }
+    let amount = size_hold(draft, &admit)?;
+    let mut rate_remaining = None;
+    if admit.work == Work::Closed && !draft.account.is_payg(now) {
+        draft
+            .account
+            .bucket
+            .take(now)
+            .map_err(|retry_after_ms| Refusal::RateLimit { limit: FREE_RATE, retry_after_ms })?;
+        rate_remaining = Some(draft.account.bucket.remaining());
+    }
+    place(draft, admit, amount);
+    Ok(Reply::Admitted { held: amount, rate_remaining, units_allowed: tier.units })
+}
+
+fn check_class(draft: &Draft<'_>, class: crate::class::SizeClass, tier: Tier) -> Result<(), Refusal> {
+    if class <= tier.largest {
+        return Ok(());
+    }
+    let unlock = Tier::that_unlocks(class).purchased - draft.account.purchased(draft.now);
+    Err(Refusal::ModelLocked { class, largest: tier.largest, unlock })
+}
+
+/// Any unlocked class may run at least one request: with nothing else running, weight does not matter.
+fn check_permits(draft: &Draft<'_>, needed: Units, tier: Tier) -> Result<(), Refusal> {
+    let used = draft.account.units_used;
+    if used.0 == 0 || used.0 + needed.0 <= tier.units.0 {
+        return Ok(());
+    }
+    let purchased = draft.account.purchased(draft.now);
+    let next = tier.next_with_more_units().map(|next| (next.purchased - purchased, next.units));
+    Err(Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next })
+}
+
+fn size_hold(draft: &Draft<'_>, admit: &Admit) -> Result<Nanos, Refusal> {
+    let (available, debt) = (draft.account.available, draft.account.header.debt);
+    let free = !admit.hold.worst_case.is_positive();
+    match admit.hold.size(available) {
+        Some(amount) if free || !debt.is_positive() => Ok(amount),
+        _ => Err(Refusal::InsufficientCredits {
+            available,
+            held: draft.account.holds.values().map(Hold::total).sum(),
+            debt,
+            needed: admit.hold.minimum,
+        }),
+    }
+}
+
+fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) {
+    let request_id = admit.request_id;
+    let allocations = draft.draw(amount, |grant_id, part| {
+        let mut line = Draft::line(LineKind::HoldPlaced, grant_id, Some(request_id));
+        line.available = -part;
+        line.held = part;
+        line
+    });
+    if allocations.is_empty() {
+        let mut line = Line::new(LineKind::HoldPlaced);
+        line.request_id = Some(request_id);
+        draft.record(line);
+    }
+    let hold = Hold {
+        request_id,
+        key_id: admit.key_id,
+        work: admit.work,
+        model: admit.model,
+        allocations,
+        accrued: Nanos::ZERO,
+        worst_case: admit.hold.worst_case,
+        placed_at: draft.now,
+        deadline: draft.now.plus_ms(DEADLINE_MS),
+    };
+    assert!(hold.total() == amount, "a hold of {amount} drew {}", hold.total());
+    draft.account.insert_hold(hold.clone());
+    draft.hold = Some(hold);
+}

@@ -1,0 +1,25 @@
+//! What time does by itself: credits past their expiry are lost. What a running request holds of them stays usable for
+//! that request.
+
+use super::draft::Draft;
+use crate::{entry::LineKind, nanos::Nanos};
+
+/// Expires what is available of grants past their time. Runs before every command.
+pub(super) fn sweep(draft: &mut Draft<'_>) {
+    let now = draft.now;
+    // Grants stand in draw order, which begins with the expiry: the expired ones are in front.
+    let due: Vec<_> = draft
+        .account
+        .grants
+        .iter()
+        .take_while(|grant| grant.is_expired(now))
+        .filter(|grant| grant.available.is_positive())
+        .map(|grant| (grant.id, grant.available))
+        .collect();
+    for (id, amount) in due {
+        let mut line = Draft::line(LineKind::GrantExpired, id, None);
+        line.available = Nanos::ZERO - amount;
+        line.expired = amount;
+        draft.record(line);
+    }
+}

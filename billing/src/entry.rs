@@ -1,0 +1,239 @@
+//! What a decision leaves behind: a [`Transition`], the unit the journal writes. Its lines are the facts (journal rows);
+//! the rows beside them are the state after it, so that an account is loaded without replaying its history.
+
+use crate::{
+    account::Header,
+    grant::Grant,
+    hold::Hold,
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    nanos::Nanos,
+    price::{Cost, Tokens},
+    time::Timestamp,
+};
+
+/// What a line says happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LineKind {
+    /// Credits were added.
+    GrantFunded,
+    /// Credits ran out of time.
+    GrantExpired,
+    /// Credits were taken back.
+    GrantVoided,
+    /// Credits were set aside for a request.
+    HoldPlaced,
+    /// More was set aside.
+    HoldGrown,
+    /// A request was charged.
+    HoldCaptured,
+    /// What a request did not use was given back.
+    HoldReleased,
+    /// A request cost more than there was.
+    DebtIncurred,
+    /// New credits paid a debt.
+    DebtRepaid,
+}
+
+impl LineKind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::GrantFunded,
+        Self::GrantExpired,
+        Self::GrantVoided,
+        Self::HoldPlaced,
+        Self::HoldGrown,
+        Self::HoldCaptured,
+        Self::HoldReleased,
+        Self::DebtIncurred,
+        Self::DebtRepaid,
+    ];
+
+    /// Its name in the journal.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::GrantFunded => "grant_funded",
+            Self::GrantExpired => "grant_expired",
+            Self::GrantVoided => "grant_voided",
+            Self::HoldPlaced => "hold_placed",
+            Self::HoldGrown => "hold_grown",
+            Self::HoldCaptured => "hold_captured",
+            Self::HoldReleased => "hold_released",
+            Self::DebtIncurred => "debt_incurred",
+            Self::DebtRepaid => "debt_repaid",
+        }
+    }
+}
+
+/// One fact: how much moved between a grant's buckets. `available + held + spent + expired + voided = funded` in every
+/// line, as in every grant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What happened.
+    pub kind: LineKind,
+    /// To which grant, if to one.
+    pub grant_id: Option<GrantId>,
+    /// For which request, if for one.
+    pub request_id: Option<RequestId>,
+    /// Change of what was funded.
+    pub funded: Nanos,
+    /// Change of what is available.
+    pub available: Nanos,
+    /// Change of what is held.
+    pub held: Nanos,
+    /// Change of what was spent.
+    pub spent: Nanos,
+    /// Change of what expired.
+    pub expired: Nanos,
+    /// Change of what was voided.
+    pub voided: Nanos,
+    /// Change of the account's debt.
+    pub debt: Nanos,
+}
+
+impl Line {
+    /// A line that moves nothing yet.
+    pub const fn new(kind: LineKind) -> Self {
+        Self {
+            kind,
+            grant_id: None,
+            request_id: None,
+            funded: Nanos::ZERO,
+            available: Nanos::ZERO,
+            held: Nanos::ZERO,
+            spent: Nanos::ZERO,
+            expired: Nanos::ZERO,
+            voided: Nanos::ZERO,
+            debt: Nanos::ZERO,
+        }
+    }
+}
+
+/// How a request ended, for its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It came to its end.
+    Completed,
+    /// Its client left.
+    ClientLeft,
+    /// The provider or the engine failed.
+    Failed,
+    /// The process running it died; charged by its last durable checkpoint.
+    Recovered,
+    /// The process running it died before any checkpoint: nothing could be charged.
+    WrittenOff,
+}
+
+impl Ending {
+    /// Its name in a record.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::ClientLeft => "client_left",
+            Self::Failed => "failed",
+            Self::Recovered => "recovered",
+            Self::WrittenOff => "written_off",
+        }
+    }
+}
+
+/// What is kept of an ended request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRecord {
+    /// The request.
+    pub request_id: RequestId,
+    /// Its key.
+    pub key_id: Option<KeyId>,
+    /// The model as it is called here.
+    pub model: String,
+    /// The provider, or `farebox` for an open model.
+    pub provider: String,
+    /// How it ended.
+    pub ending: Ending,
+    /// Tokens read and written.
+    pub tokens: Tokens,
+    /// Whether the tokens were counted here rather than reported.
+    pub estimated: bool,
+    /// Open models: milliseconds of compute.
+    pub compute_ms: u64,
+    /// Open models: seconds billed.
+    pub billed_seconds: u64,
+    /// Exact cost, with the fee apart.
+    pub cost: Cost,
+    /// What was charged: the exact cost, rounded once.
+    pub charged: Nanos,
+    /// The price version frozen at admission.
+    pub price_version: i64,
+    /// When it was admitted.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// Where a payment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaymentStatus {
+    /// The card network has not answered yet.
+    Pending,
+    /// Paid, and its grant made.
+    Succeeded,
+    /// Declined.
+    Declined,
+}
+
+impl PaymentStatus {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Succeeded => "succeeded",
+            Self::Declined => "declined",
+        }
+    }
+
+    /// The status of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Pending, Self::Succeeded, Self::Declined].into_iter().find(|status| status.name() == name)
+    }
+}
+
+/// A charge to a card.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// Its id, the card network's idempotency key.
+    pub id: PaymentId,
+    /// What is paid.
+    pub amount: Nanos,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// Which card, as the processor names it.
+    pub method: String,
+    /// Why it was declined.
+    pub decline_code: Option<String>,
+    /// When it was begun.
+    pub created_at: Timestamp,
+}
+
+/// All that one decision changed, committed whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// Whose.
+    pub account_id: AccountId,
+    /// Its place in the account's journal: dense, from 1. Where there are no lines, the place of the last one.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// The facts.
+    pub lines: Vec<Line>,
+    /// The account's row after it.
+    pub header: Header,
+    /// Every grant it touched, as it is after it.
+    pub grants: Vec<Grant>,
+    /// A hold placed or changed, as it is after it.
+    pub hold: Option<Hold>,
+    /// A hold that ended.
+    pub ended: Option<RequestId>,
+    /// The record of the request that ended.
+    pub usage: Option<UsageRecord>,
+    /// A payment, as it is after it.
+    pub payment: Option<Payment>,
+}

@@ -1,0 +1,116 @@
+//! Grants: credits from one source, with an amount and an expiry. Invariant 1 (funded = available + held + spent +
+//! expired + voided, each not negative) is checked by [`Grant::assert_sound`] after every change.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ids::GrantId, nanos::Nanos, time::FOUR_WEEKS_MS, time::Timestamp};
+
+/// Where credits came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// Bought by hand.
+    Purchase,
+    /// Bought by auto-reload.
+    AutoReload,
+    /// Bought to run more at once.
+    AutoScale,
+    /// A plan's cycle.
+    Plan,
+    /// The free plan's dollar.
+    Free,
+    /// A promotion.
+    Promo,
+    /// An operator's kindness.
+    Goodwill,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 7] =
+        [Self::Purchase, Self::AutoReload, Self::AutoScale, Self::Plan, Self::Free, Self::Promo, Self::Goodwill];
+
+    /// Paid credits are drawn after granted ones of the same expiry.
+    pub const fn is_paid(self) -> bool {
+        match self {
+            Self::Purchase | Self::AutoReload | Self::AutoScale => true,
+            Self::Plan | Self::Free | Self::Promo | Self::Goodwill => false,
+        }
+    }
+
+    /// Its name: `auto_reload`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Purchase => "purchase",
+            Self::AutoReload => "auto_reload",
+            Self::AutoScale => "auto_scale",
+            Self::Plan => "plan",
+            Self::Free => "free",
+            Self::Promo => "promo",
+            Self::Goodwill => "goodwill",
+        }
+    }
+
+    /// The source of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.name() == name)
+    }
+}
+
+/// Credits from one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// Its id.
+    pub id: GrantId,
+    /// Where it came from.
+    pub source: Source,
+    /// What makes it unique: the payment's id, or the cycle's start. Two grants never share one.
+    pub source_key: String,
+    /// Money paid for it, less reversals: what counts for tiers.
+    pub paid: Nanos,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it can't be drawn.
+    pub expires_at: Timestamp,
+    /// Its amount.
+    pub funded: Nanos,
+    /// Free to be held.
+    pub available: Nanos,
+    /// Set aside for running requests.
+    pub held: Nanos,
+    /// Charged.
+    pub spent: Nanos,
+    /// Lost to time.
+    pub expired: Nanos,
+    /// Taken back.
+    pub voided: Nanos,
+}
+
+impl Grant {
+    /// Whether it can't be drawn any more.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
+        now >= self.expires_at
+    }
+
+    /// Whether it still matters to its account's rules: something is left or held, or it counts for the tier.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        let counts = self.paid.is_positive() && now < self.created_at.plus_ms(FOUR_WEEKS_MS);
+        !self.is_expired(now) || self.available.is_positive() || self.held.is_positive() || counts
+    }
+
+    /// Where it stands in the draw order: soonest expiry, granted before paid, oldest, id.
+    pub fn draw_order(&self) -> (Timestamp, bool, Timestamp, GrantId) {
+        (self.expires_at, self.source.is_paid(), self.created_at, self.id)
+    }
+
+    /// Invariant 1. Panics where it does not hold: the account stops and is looked at.
+    pub fn assert_sound(&self) {
+        let buckets = [self.available, self.held, self.spent, self.expired, self.voided];
+        assert!(
+            buckets.iter().all(|bucket| *bucket >= Nanos::ZERO),
+            "a bucket of grant {} is negative: {self:?}",
+            self.id
+        );
+        assert!(buckets.into_iter().sum::<Nanos>() == self.funded, "grant {} does not add up: {self:?}", self.id);
+    }
+}

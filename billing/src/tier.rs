@@ -1,0 +1,72 @@
+//! The unlock table: what dollars purchased in the last 28 days allow (design, chapter 2.3).
+
+use crate::{
+    class::{SizeClass, Units},
+    nanos::Nanos,
+};
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tier {
+    /// Dollars purchased from which it holds.
+    pub purchased: Nanos,
+    /// The largest open model's class.
+    pub largest: SizeClass,
+    /// Permits, in 7B-equivalent units.
+    pub units: Units,
+}
+
+const fn row(dollars: i64, largest: SizeClass, units: u32) -> Tier {
+    Tier { purchased: Nanos::dollars(dollars), largest, units: Units::whole(units) }
+}
+
+/// All tiers, lowest first.
+pub const TIERS: [Tier; 8] = [
+    row(0, SizeClass::B7, 1),
+    row(3, SizeClass::B7, 4),
+    row(10, SizeClass::B35, 4),
+    row(25, SizeClass::B70, 10),
+    row(50, SizeClass::B120, 20),
+    row(100, SizeClass::B120, 40),
+    row(500, SizeClass::B120, 200),
+    row(1_000, SizeClass::B120, 400),
+];
+
+impl Tier {
+    /// The tier that so much purchased reaches.
+    pub fn reached_by(purchased: Nanos) -> Self {
+        TIERS.into_iter().rev().find(|tier| tier.purchased <= purchased).unwrap_or(TIERS[0])
+    }
+
+    /// The lowest tier that unlocks a class.
+    pub fn that_unlocks(class: SizeClass) -> Self {
+        TIERS.into_iter().find(|tier| tier.largest >= class).unwrap_or(TIERS[TIERS.len() - 1])
+    }
+
+    /// The next tier with more units, if there is one.
+    pub fn next_with_more_units(self) -> Option<Self> {
+        TIERS.into_iter().find(|tier| tier.purchased > self.purchased && tier.units > self.units)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn purchases_reach_tiers() {
+        assert_eq!(Tier::reached_by(Nanos::ZERO), TIERS[0]);
+        assert_eq!(Tier::reached_by(Nanos::new(2_999_999_999)), TIERS[0]);
+        assert_eq!(Tier::reached_by(Nanos::dollars(3)), TIERS[1]);
+        assert_eq!(Tier::reached_by(Nanos::dollars(5_000)), TIERS[7]);
+        assert_eq!(Tier::reached_by(Nanos::dollars(-5)), TIERS[0]);
+    }
+
+    #[test]
+    fn a_locked_class_names_its_price() {
+        assert_eq!(Tier::that_unlocks(SizeClass::B15).purchased, Nanos::dollars(10));
+        assert_eq!(Tier::that_unlocks(SizeClass::B120).purchased, Nanos::dollars(50));
+        assert_eq!(TIERS[1].next_with_more_units().map(|tier| tier.purchased), Some(Nanos::dollars(25)));
+        assert_eq!(TIERS[7].next_with_more_units(), None);
+    }
+}

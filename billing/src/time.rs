@@ -1,0 +1,65 @@
+//! Ledger time: milliseconds of UTC since 1970, passed in with every command and never read here.
+
+use serde::{Deserialize, Serialize};
+
+/// A day in milliseconds.
+pub const DAY_MS: i64 = 86_400_000;
+/// Four weeks, the life of a grant and the window of a tier: 28 x 86,400 s exactly.
+pub const FOUR_WEEKS_MS: i64 = 28 * DAY_MS;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// This instant plus so many milliseconds, staying within range.
+    #[must_use]
+    pub const fn plus_ms(self, ms: i64) -> Self {
+        Self(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant, 0 where it is not earlier.
+    pub const fn ms_since(self, earlier: Self) -> i64 {
+        let ms = self.0.saturating_sub(earlier.0);
+        if ms < 0 { 0 } else { ms }
+    }
+}
+
+/// RFC 3339 with milliseconds, always in UTC (`2026-11-24T09:30:00.000Z`). The calendar arithmetic is Howard Hinnant's
+/// `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms").
+impl std::fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (days, ms) = (self.0.div_euclid(DAY_MS), self.0.rem_euclid(DAY_MS));
+        let shifted = days + 719_468;
+        let era = shifted.div_euclid(146_097);
+        let day_of_era = shifted.rem_euclid(146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_index = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+        let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (s, milli) = (ms / 1_000, ms % 1_000);
+        write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{milli:03}Z", s / 3_600, s / 60 % 60, s % 60)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instants_print_as_rfc_3339() {
+        assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
+        assert_eq!(Timestamp(1_795_512_896_789).to_string(), "2026-11-24T09:34:56.789Z");
+        assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn a_clock_that_steps_back_measures_nothing() {
+        assert_eq!(Timestamp(5).ms_since(Timestamp(9)), 0);
+        assert_eq!(Timestamp(i64::MAX).plus_ms(1), Timestamp(i64::MAX));
+    }
+}
