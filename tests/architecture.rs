@@ -11,6 +11,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use farebox::config::{self, Overrides, Settings};
+
 /// Our crates, left to right: the folder, the package, and which of our packages it may use.
 const LAYERS: &[(&str, &str, &[&str])] = &[
     ("billing", "billing", &[]),
@@ -303,6 +305,37 @@ fn no_registry_and_no_machine_is_named() {
     assert_none("a registry's host or one machine's path", &findings);
 }
 
+#[test]
+fn the_settings_file_is_the_built_in_defaults() {
+    let path = root().join(config::DEFAULT_FILE);
+    let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
+    assert_eq!(Settings::load_from(&overrides, &[]).unwrap(), Settings::default());
+    let known: BTreeSet<String> = config::KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(keys_shown(&fs::read_to_string(path).unwrap()), known);
+}
+
+/// The keys a settings file shows, those commented out among them.
+fn keys_shown(file: &str) -> BTreeSet<String> {
+    let is_key = |line: &str| {
+        line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    let shown = |line: &str| line.strip_prefix("# ").filter(|rest| is_key(rest)).unwrap_or(line).to_owned();
+    let file = file.lines().map(shown).collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    flatten(&file.parse().unwrap(), "", &mut found);
+    found
+}
+
+fn flatten(table: &toml::Table, prefix: &str, found: &mut BTreeSet<String>) {
+    for (name, value) in table {
+        let key = format!("{prefix}{name}");
+        match value.as_table() {
+            Some(inner) => flatten(inner, &format!("{key}."), found),
+            None => drop(found.insert(key)),
+        }
+    }
+}
+
 /// Written by package managers, with the hosts they used.
 fn is_lock(path: &str) -> bool {
     path.ends_with("Cargo.lock") || path.ends_with("package-lock.json")
@@ -352,6 +385,12 @@ mod each_rule_can_fail {
         assert_eq!(words("pip download -i https://pypi.org/simple", REGISTRY_HOSTS).count(), 1);
         assert_eq!(machine_paths("cat /work/main/x \"/root/.cargo\""), ["/work/", "/root/"]);
         assert!(machine_paths("GET /v1/work/1, ~/work/x, WORKDIR /work").is_empty());
+    }
+
+    #[test]
+    fn a_key_the_settings_file_lacks_is_missed() {
+        let shown = keys_shown("a = 1\n# Some words = not a key.\n[t]\n# b = 'x'");
+        assert_eq!(shown, BTreeSet::from(["a".to_owned(), "t.b".to_owned()]));
     }
 
     #[test]
