@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The gateway: configuration, telemetry, HTTP, and the composition of everything else.
+
+pub mod config;
+pub mod telemetry;

@@ -1,0 +1,156 @@
+//! Precedence, refusals and secrets, through the same door as the gateway.
+
+use std::collections::BTreeSet;
+
+use figment::providers::Serialized;
+use figment::value::{Dict, Value};
+use figment::{Profile, Provider as _};
+
+use super::*;
+
+fn load(file: &str, variables: &[(&str, &str)], set: &[&str]) -> Result<Settings, ConfigError> {
+    let path = env::temp_dir().join(format!("farebox-{}.toml", uuid::Uuid::new_v4()));
+    std::fs::write(&path, file).unwrap();
+    let overrides = Overrides {
+        config: Some(path.clone()),
+        set: set.iter().map(|pair| (*pair).to_owned()).collect(),
+        ..Overrides::default()
+    };
+    let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let loaded = Settings::load_from(&overrides, &variables);
+    std::fs::remove_file(&path).unwrap();
+    loaded
+}
+
+fn refusal(file: &str, variables: &[(&str, &str)], set: &[&str]) -> String {
+    load(file, variables, set).unwrap_err().to_string()
+}
+
+fn flat(values: &Dict, prefix: &str, found: &mut BTreeSet<String>) {
+    for (name, value) in values {
+        match value {
+            Value::Dict(_, inner) => flat(inner, &format!("{prefix}{name}."), found),
+            _ => drop(found.insert(format!("{prefix}{name}"))),
+        }
+    }
+}
+
+#[test]
+fn the_list_of_keys_is_the_settings_own() {
+    let data = Serialized::defaults(Settings::default()).data().unwrap();
+    let mut ours = BTreeSet::new();
+    flat(&data[&Profile::Default], "", &mut ours);
+    let listed: BTreeSet<String> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(ours, listed);
+}
+
+#[test]
+fn an_empty_file_and_environment_give_the_defaults() {
+    assert_eq!(load("", &[("PATH", "/bin"), ("FAREBOX_REDIS__URL", "")], &[]).unwrap(), Settings::default());
+}
+
+#[test]
+fn each_layer_goes_over_the_one_before() {
+    let file = "[limits]\ndrains = 1\ndrain_seconds = 1\npool_queue = 1";
+    let variables = [("FAREBOX_LIMITS__DRAINS", "2"), ("FAREBOX_LIMITS__DRAIN_SECONDS", "2")];
+    let limits = load(file, &variables, &["limits.drains=3"]).unwrap().limits;
+    assert_eq!((limits.drains, limits.drain_seconds, limits.pool_queue), (3, 2, 1));
+    assert_eq!(limits.provider_queue, Limits::default().provider_queue);
+}
+
+#[test]
+fn named_flags_go_over_all() {
+    let overrides = Overrides {
+        listen: Some("0.0.0.0:1".to_owned()),
+        database_url: Some("sqlite://x.db".to_owned()),
+        set: vec!["listen=0.0.0.0:2".to_owned()],
+        ..Overrides::default()
+    };
+    let variables = [("FAREBOX_LISTEN".to_owned(), "0.0.0.0:3".to_owned())];
+    let settings = Settings::load_from(&overrides, &variables).unwrap();
+    assert_eq!((settings.listen.port(), settings.database.url.as_str()), (1, "sqlite://x.db"));
+}
+
+#[test]
+fn a_token_of_digits_stays_text() {
+    let settings = load("", &[("FAREBOX_ADMIN_TOKEN", "0012")], &[]).unwrap();
+    assert_eq!(settings.admin_token.unwrap().expose(), "0012");
+}
+
+#[test]
+fn the_file_may_be_named_by_a_variable_and_must_then_exist() {
+    let variables = [("FAREBOX_CONFIG".to_owned(), "no/such.toml".to_owned())];
+    let error = Settings::load_from(&Overrides::default(), &variables).unwrap_err();
+    assert!(matches!(error, ConfigError::File { .. }) && error.to_string().contains("no/such.toml"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_refused_by_name_with_its_nearest() {
+    let in_file = refusal("[limits]\nbody_byte = 1", &[], &[]);
+    assert!(
+        in_file.contains("`limits.body_byte`") && in_file.contains("did you mean `limits.body_bytes`"),
+        "{in_file}"
+    );
+    let in_environment = refusal("", &[("FAREBOX_LIMIT__DRAINS", "1")], &[]);
+    assert!(in_environment.contains("FAREBOX_LIMIT__DRAINS") && in_environment.contains("FAREBOX_LIMITS__DRAINS"));
+    assert!(refusal("", &[], &["colour=red"]).contains("unknown setting `colour` in the flags"));
+    assert!(refusal("[limit]", &[], &[]).contains("`limit`"));
+    assert!(refusal("[providers.openai.extra]\nx = 1", &[], &[]).contains("`providers.openai.extra.x`"));
+}
+
+#[test]
+fn variables_that_are_not_settings_are_left_alone() {
+    let others = [
+        ("FAREBOX_CACHE", "x"),
+        ("FAREBOX_TEST_POSTGRES", "x"),
+        ("FAREBOX_PORT", "tcp://10.0.0.1:80"),
+        ("FAREBOX_SERVICE_HOST", "10.0.0.1"),
+    ];
+    assert_eq!(load("", &others, &[]).unwrap(), Settings::default());
+}
+
+#[test]
+fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
+    let refused = [
+        ("limits.drains=many", "limits.drains"),
+        ("limits.body_bytes=1", "limits.body_bytes"),
+        ("limits.account_queue=0", "limits.account_queue"),
+        ("faults=perhaps", "faults"),
+        ("listen=nowhere", "listen"),
+        ("clock=sundial", "clock"),
+        ("limits.overdraft=always", "limits.overdraft"),
+        ("database.url=mysql://x", "database.url"),
+        ("redis.url=localhost", "redis.url"),
+        ("providers.google.base_url=ftp://x", "providers.google.base_url"),
+        ("providers.openai.api_key=a b", "providers.openai.api_key"),
+        ("http.workers=0", "http.workers"),
+        ("runtime.threads=4096", "runtime.threads"),
+        ("log.level=farebox=loud", "log.level"),
+        ("log.format=xml", "log.format"),
+        ("payments.processor=stripe", "payments.stripe.secret_key"),
+    ];
+    for (pair, key) in refused {
+        let error = load("", &[], &[pair]).unwrap_err();
+        assert!(matches!(&error, ConfigError::Invalid { key: at, .. } if at == key), "{pair}: {error}");
+    }
+    assert!(refusal("[limits]\ndrains = 'x'", &[], &[]).contains("the settings file"));
+    assert!(refusal("limits = 3", &[], &[]).contains("limits"));
+    assert!(refusal("not toml", &[], &[]).contains("cannot be used"));
+}
+
+#[test]
+fn the_test_clock_takes_no_real_money() {
+    let stripe = ["payments.processor=stripe", "payments.stripe.secret_key=a", "payments.stripe.webhook_secret=b"];
+    assert_eq!(load("", &[], &stripe).unwrap().payments.processor, Processor::Stripe);
+    assert!(load("clock = 'test'", &[], &stripe).is_err());
+    assert_eq!(load("clock = 'test'", &[], &[]).unwrap().clock, Clock::Test);
+}
+
+#[test]
+fn secrets_do_not_show() {
+    let set = ["admin_token=hush1", "database.url=postgres://me:hush2@host/db", "providers.openai.api_key=hush3"];
+    let settings = load("", &[], &set).unwrap();
+    let shown = format!("{settings:?} {}", serde_json::to_string(&settings.admin_token).unwrap());
+    assert!(!shown.contains("hush") && shown.contains("postgres://me:hidden@host/db"), "{shown}");
+    assert_eq!(settings.database.url.as_str(), "postgres://me:hush2@host/db");
+}

@@ -1,0 +1,124 @@
+//! What types cannot say: the range of each number, the scheme of each address, and which settings need one another.
+
+use std::ops::RangeInclusive;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{Clock, ConfigError, Processor, Provider, Secret, Settings};
+
+const KIB: u64 = 1024;
+const GIB: u64 = 1024 * 1024 * 1024;
+const QUEUE: RangeInclusive<u64> = 1..=1_000_000;
+
+/// The first setting that cannot be used, by its key.
+pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
+    ranges(settings)?;
+    addresses(settings)?;
+    secrets(settings)?;
+    together(settings)?;
+    if settings.data_dir.as_os_str().is_empty() {
+        return Err(ConfigError::invalid("data_dir", "must name a folder"));
+    }
+    EnvFilter::try_new(&settings.log.level)
+        .map_err(|error| ConfigError::invalid("log.level", error.to_string()))
+        .map(drop)
+}
+
+fn ranges(settings: &Settings) -> Result<(), ConfigError> {
+    let limits = &settings.limits;
+    let wide = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let workers = settings.http.workers.map_or(1, |workers| wide(workers.get()));
+    let threads = settings.runtime.threads.map_or(1, |threads| wide(threads.get()));
+    let numbers = [
+        ("limits.body_bytes", wide(limits.body_bytes), KIB..=GIB),
+        ("limits.account_queue", wide(limits.account_queue), QUEUE),
+        ("limits.journal_queue", wide(limits.journal_queue), QUEUE),
+        ("limits.pool_queue", wide(limits.pool_queue), QUEUE),
+        ("limits.provider_queue", wide(limits.provider_queue), QUEUE),
+        ("limits.events_queue", wide(limits.events_queue), QUEUE),
+        ("limits.live_buffer_bytes", wide(limits.live_buffer_bytes), KIB..=GIB),
+        ("limits.drains", wide(limits.drains), 0..=100_000),
+        ("limits.drain_seconds", limits.drain_seconds, 0..=3600),
+        ("limits.stop_seconds", limits.stop_seconds, 0..=3600),
+        ("http.workers", workers, 1..=1024),
+        ("runtime.threads", threads, 1..=1024),
+    ];
+    for (key, number, range) in numbers {
+        if !range.contains(&number) {
+            let (low, high) = (range.start(), range.end());
+            return Err(ConfigError::invalid(key, format!("{number} is not between {low} and {high}")));
+        }
+    }
+    Ok(())
+}
+
+fn providers(settings: &Settings) -> [(&'static str, &Provider); 5] {
+    let providers = &settings.providers;
+    [
+        ("openai", &providers.openai),
+        ("anthropic", &providers.anthropic),
+        ("google", &providers.google),
+        ("mistral", &providers.mistral),
+        ("cohere", &providers.cohere),
+    ]
+}
+
+fn addresses(settings: &Settings) -> Result<(), ConfigError> {
+    begins("database.url", settings.database.url.as_str(), &["sqlite:", "postgres://", "postgresql://"])?;
+    if let Some(url) = &settings.redis.url {
+        begins("redis.url", url.as_str(), &["redis://", "rediss://"])?;
+    }
+    for (name, provider) in providers(settings) {
+        if let Some(url) = &provider.base_url {
+            begins(&format!("providers.{name}.base_url"), url, &["http://", "https://"])?;
+        }
+    }
+    if let Some(url) = &settings.payments.stripe.base_url {
+        begins("payments.stripe.base_url", url, &["http://", "https://"])?;
+    }
+    Ok(())
+}
+
+/// The value is not repeated: an address may hold a password.
+fn begins(key: &str, url: &str, schemes: &[&str]) -> Result<(), ConfigError> {
+    let complete = schemes.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    if complete {
+        return Ok(());
+    }
+    Err(ConfigError::invalid(key, format!("must be an address that begins with {}", schemes.join(" or "))))
+}
+
+fn secrets(settings: &Settings) -> Result<(), ConfigError> {
+    let stripe = &settings.payments.stripe;
+    let mut found = vec![
+        ("admin_token".to_owned(), &settings.admin_token),
+        ("payments.stripe.secret_key".to_owned(), &stripe.secret_key),
+        ("payments.stripe.webhook_secret".to_owned(), &stripe.webhook_secret),
+    ];
+    found.extend(providers(settings).map(|(name, provider)| (format!("providers.{name}.api_key"), &provider.api_key)));
+    for (key, secret) in found {
+        // What cannot stand in an HTTP header could never be sent or matched.
+        let fits =
+            |secret: &Secret| !secret.expose().is_empty() && secret.expose().bytes().all(|b| b.is_ascii_graphic());
+        if secret.as_ref().is_some_and(|secret| !fits(secret)) {
+            return Err(ConfigError::invalid(&key, "must be visible ASCII characters without spaces, at least one"));
+        }
+    }
+    Ok(())
+}
+
+fn together(settings: &Settings) -> Result<(), ConfigError> {
+    let stripe = &settings.payments.stripe;
+    match settings.payments.processor {
+        Processor::Stripe if settings.clock == Clock::Test => {
+            Err(ConfigError::invalid("clock", "`test` works with `payments.processor` = `sandbox` only"))
+        }
+        Processor::Stripe if stripe.secret_key.is_none() => {
+            Err(ConfigError::invalid("payments.stripe.secret_key", "is needed by `payments.processor` = `stripe`"))
+        }
+        Processor::Stripe if stripe.webhook_secret.is_none() => {
+            Err(ConfigError::invalid("payments.stripe.webhook_secret", "is needed by `payments.processor` = `stripe`"))
+        }
+        Processor::Sandbox | Processor::Stripe => Ok(()),
+    }
+}
