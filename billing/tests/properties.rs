@@ -1,6 +1,8 @@
 //! Money under random histories: whatever commands come in whatever order at whatever times, the invariants hold after
 //! every one, and replaying the journal's lines gives the state.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "unwrap is how a test fails")]
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use billing::{
@@ -145,10 +147,10 @@ fn pick<T: Copy + Ord>(mut from: Vec<T>, which: usize) -> Option<T> {
     if from.is_empty() { None } else { Some(from[which % from.len()]) }
 }
 
-fn command(step: Step, account: &Account, serial: u128, now: Timestamp) -> Option<Command> {
+fn command(step: &Step, account: &Account, serial: u128, now: Timestamp) -> Option<Command> {
     let id = Uuid::from_u128(serial);
     let open = || account.holds().map(|hold| hold.request_id).collect::<Vec<_>>();
-    Some(match step {
+    Some(match *step {
         Step::Admit { class, minimum, expected, worst } => Command::Admit(Admit {
             request_id: RequestId(id),
             key_id: None,
@@ -206,7 +208,7 @@ fn run(steps: Vec<(Step, i64)>) {
     let mut replay = Replay::default();
     for (serial, (step, wait)) in steps.into_iter().enumerate() {
         now = Timestamp(now.0 + wait);
-        let Some(command) = command(step, &account, serial as u128 + 100, now) else { continue };
+        let Some(command) = command(&step, &account, serial as u128 + 100, now) else { continue };
         let before = account.clone();
         let asked = command.clone();
         let decision = decide(&mut account, command, now);
