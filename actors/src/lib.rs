@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Everything that holds state: the actors, and what they stand on.
+
+pub mod ledger;

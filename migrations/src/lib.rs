@@ -1,1 +1,18 @@
-//! Placeholder.
+//! The ledger's schema: one numbered file per change, the same for SQLite and PostgreSQL. What differs between the two
+//! (the type of a UUID, how a trigger is spelled) is decided in [`dialect`].
+
+use sea_orm_migration::prelude::*;
+
+mod dialect;
+mod m0001_ledger;
+
+/// All migrations, in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_ledger::Migration)]
+    }
+}

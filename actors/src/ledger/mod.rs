@@ -1,0 +1,116 @@
+//! The ledger's tables: the only place with SQL. The journal appends through [`append`]; everyone reads through
+//! [`load`], [`query`] and [`audit`]; accounts and keys are made in [`directory`]. Two pools: one connection that writes
+//! (SQLite has one writer, and the journal is the only one), and a few that read.
+
+pub mod append;
+pub mod audit;
+pub mod directory;
+pub mod load;
+pub mod query;
+mod rows;
+
+use std::time::Duration;
+
+use migrations::Migrator;
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, Statement, Value,
+    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+};
+use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm_migration::MigratorTrait;
+
+/// Why the ledger could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database refused or could not be reached; what was asked did not happen.
+    #[error("database: {0}")]
+    Database(#[from] DbErr),
+    /// A newer owner has taken over: nothing was written, and nothing ever will be by this process.
+    #[error("another process has taken this ledger over")]
+    Fenced,
+    /// A row that can't be: someone wrote to the database behind the ledger's back.
+    #[error("corrupt row: {0}")]
+    Corrupt(String),
+    /// Something that must be unique is there already.
+    #[error("{0} is taken already")]
+    Taken(&'static str),
+}
+
+/// A connection to the ledger's database.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    write: DatabaseConnection,
+    read: DatabaseConnection,
+    backend: DbBackend,
+    /// Rises with every owner; every commit carries it and is refused once a newer owner is there.
+    epoch: i64,
+}
+
+/// Connections that read.
+const READERS: u32 = 4;
+/// How long a query waits for a connection before it is an error.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Ledger {
+    /// Connects, brings the schema up to date, and takes the ledger over from any earlier process.
+    pub async fn open(url: &str, owner: &str) -> Result<Self, LedgerError> {
+        let mut ledger = Self::connect(url).await?;
+        Migrator::up(&ledger.write, None).await?;
+        ledger.epoch = ledger.take_over(owner).await?;
+        Ok(ledger)
+    }
+
+    /// Connects only: for reading beside an owner (`farebox audit`).
+    pub async fn connect(url: &str) -> Result<Self, LedgerError> {
+        let write = Database::connect(options(url, 1)).await?;
+        let backend = write.get_database_backend();
+        // A database in memory lives in its one connection.
+        let read = if url.contains(":memory:") { write.clone() } else { Database::connect(options(url, READERS)).await? };
+        Ok(Self { write, read, backend, epoch: 0 })
+    }
+
+    async fn take_over(&self, owner: &str) -> Result<i64, LedgerError> {
+        let sql = "INSERT INTO shard_lease (shard, owner, epoch) VALUES (0, ?, 1) \
+                   ON CONFLICT (shard) DO UPDATE SET owner = excluded.owner, epoch = shard_lease.epoch + 1 RETURNING epoch";
+        let row = self.write.query_one_raw(self.statement(sql, [owner.into()])).await?;
+        let row = row.ok_or_else(|| LedgerError::Corrupt("no lease came back".into()))?;
+        Ok(row.try_get_by_index(0)?)
+    }
+
+    /// The owner's epoch.
+    pub const fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), LedgerError> {
+        Ok(self.read.ping().await?)
+    }
+
+    /// A statement written with `?`, spelled for the database at hand.
+    fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(self.backend, rows::placeholders(self.backend, sql), values)
+    }
+
+    async fn rows(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, LedgerError> {
+        Ok(self.read.query_all_raw(self.statement(sql, values)).await?)
+    }
+
+    async fn row(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>, LedgerError> {
+        Ok(self.read.query_one_raw(self.statement(sql, values)).await?)
+    }
+}
+
+fn options(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    options.map_sqlx_sqlite_opts(|sqlite| {
+        sqlite
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5))
+    });
+    options
+}

@@ -1,0 +1,136 @@
+//! What people look up: grants, requests, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
+//! first.
+
+use billing::{
+    Nanos, Timestamp,
+    entry::Payment,
+    grant::Grant,
+    ids::{AccountId, PaymentId, RequestId},
+};
+use sea_orm::{ConnectionTrait, QueryResult};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError, load};
+
+/// The most one page holds.
+pub const LARGEST_PAGE: u64 = 200;
+
+/// An ended request, as people read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RequestRow {
+    /// Its id.
+    pub id: Uuid,
+    /// The key it came with.
+    pub key_id: Option<Uuid>,
+    /// The model.
+    pub model: String,
+    /// The provider, or `farebox`.
+    pub provider: String,
+    /// How it ended.
+    pub ending: String,
+    /// Prompt tokens.
+    pub input_tokens: i64,
+    /// The cached part of them.
+    pub cached_input_tokens: i64,
+    /// Output tokens.
+    pub output_tokens: i64,
+    /// Whether tokens were counted here.
+    pub estimated: bool,
+    /// Milliseconds of compute.
+    pub compute_ms: i64,
+    /// Seconds billed.
+    pub billed_seconds: i64,
+    /// Exact cost before the fee, in dollars.
+    pub base_cost: String,
+    /// Exact fee, in dollars.
+    pub fee: String,
+    /// What was charged.
+    pub cost: Nanos,
+    /// The price version.
+    pub price_version: i64,
+    /// When it was admitted.
+    #[serde(serialize_with = "rfc_3339")]
+    pub started_at: Timestamp,
+    /// When it ended.
+    #[serde(serialize_with = "rfc_3339")]
+    pub ended_at: Timestamp,
+}
+
+fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, output_tokens, \
+                       estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at";
+
+impl Ledger {
+    /// An account's ended requests, newest first, older than `before`.
+    pub async fn requests(&self, account: AccountId, before: Option<Uuid>, limit: u64) -> Result<Vec<RequestRow>, LedgerError> {
+        let sql = format!(
+            "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
+        );
+        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
+        self.rows(&sql, values).await?.iter().map(request).collect()
+    }
+
+    /// One ended request of an account.
+    pub async fn request(&self, account: AccountId, id: RequestId) -> Result<Option<RequestRow>, LedgerError> {
+        let sql = format!("SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id = ?");
+        self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(request).transpose()
+    }
+
+    /// An account's grants, newest first, older than `before`.
+    pub async fn grants(&self, account: AccountId, before: Option<Uuid>, limit: u64) -> Result<Vec<Grant>, LedgerError> {
+        let sql = format!("SELECT {} FROM credit_grant WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?", load::GRANT);
+        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
+        self.rows(&sql, values).await?.iter().map(load::grant).collect()
+    }
+
+    /// A payment, whatever came of it.
+    pub async fn payment(&self, account: AccountId, id: PaymentId) -> Result<Option<Payment>, LedgerError> {
+        let sql = "SELECT id, amount, status, method, decline_code, created_at FROM payment WHERE account_id = ? AND id = ?";
+        self.row(sql, [account.0.into(), id.0.into()]).await?.as_ref().map(load::payment).transpose()
+    }
+
+    /// The version of a price book: the one it has, or a new one.
+    pub async fn price_version(&self, hash: &str, prices: &str, now: Timestamp) -> Result<i64, LedgerError> {
+        let find = || self.row("SELECT version FROM price_version WHERE hash = ?", [hash.into()]);
+        if let Some(row) = find().await? {
+            return Ok(row.try_get_by_index(0)?);
+        }
+        let sql = "INSERT INTO price_version (version, hash, at, prices) \
+                   SELECT COALESCE(MAX(version), 0) + 1, ?, ?, ? FROM price_version RETURNING version";
+        let statement = self.statement(sql, [hash.into(), now.0.into(), prices.into()]);
+        let row = self.write.query_one_raw(statement).await?;
+        let row = row.ok_or_else(|| LedgerError::Corrupt("no price version came back".into()))?;
+        Ok(row.try_get_by_index(0)?)
+    }
+}
+
+fn page(limit: u64) -> i64 {
+    i64::try_from(limit.clamp(1, LARGEST_PAGE)).unwrap_or(1)
+}
+
+fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
+    let estimated: i64 = row.try_get("", "estimated")?;
+    Ok(RequestRow {
+        id: row.try_get("", "request_id")?,
+        key_id: row.try_get("", "key_id")?,
+        model: row.try_get("", "model")?,
+        provider: row.try_get("", "provider")?,
+        ending: row.try_get("", "ending")?,
+        input_tokens: row.try_get("", "input_tokens")?,
+        cached_input_tokens: row.try_get("", "cached_input_tokens")?,
+        output_tokens: row.try_get("", "output_tokens")?,
+        estimated: estimated != 0,
+        compute_ms: row.try_get("", "compute_ms")?,
+        billed_seconds: row.try_get("", "billed_seconds")?,
+        base_cost: row.try_get("", "base_cost")?,
+        fee: row.try_get("", "fee")?,
+        cost: Nanos::new(row.try_get("", "charged")?),
+        price_version: row.try_get("", "price_version")?,
+        started_at: Timestamp(row.try_get("", "started_at")?),
+        ended_at: Timestamp(row.try_get("", "ended_at")?),
+    })
+}

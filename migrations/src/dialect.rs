@@ -1,0 +1,43 @@
+//! SQL that serves both databases: statements are written once, with `{uuid}` for the type of a UUID and
+//! `{without_rowid}` where SQLite should store a table in its key's order. Each runs on its own.
+
+use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
+
+/// Runs statements in order, spelled for the database at hand.
+pub(crate) async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+    let (uuid, without_rowid) = match manager.get_database_backend() {
+        DbBackend::Postgres => ("UUID", ""),
+        _ => ("BLOB", "WITHOUT ROWID"),
+    };
+    for statement in statements {
+        let sql = statement.replace("{uuid}", uuid).replace("{without_rowid}", without_rowid);
+        manager.get_connection().execute_unprepared(&sql).await?;
+    }
+    Ok(())
+}
+
+/// Makes a table refuse UPDATE and DELETE (and TRUNCATE, where there is one).
+pub(crate) async fn append_only(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
+    let connection = manager.get_connection();
+    if manager.get_database_backend() == DbBackend::Postgres {
+        let function = format!(
+            "CREATE FUNCTION {table}_is_append_only() RETURNS trigger LANGUAGE plpgsql AS \
+             $$ BEGIN RAISE EXCEPTION '{table} is append-only'; END $$"
+        );
+        connection.execute_unprepared(&function).await?;
+        let trigger = format!(
+            "CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table} \
+             FOR EACH STATEMENT EXECUTE FUNCTION {table}_is_append_only()"
+        );
+        connection.execute_unprepared(&trigger).await?;
+        return Ok(());
+    }
+    for verb in ["UPDATE", "DELETE"] {
+        let trigger = format!(
+            "CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} \
+             BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        );
+        connection.execute_unprepared(&trigger).await?;
+    }
+    Ok(())
+}
