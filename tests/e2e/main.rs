@@ -1,0 +1,8 @@
+//! Stories told to the real binary over HTTP, one file each. `support` starts what they need: the gateway, PostgreSQL,
+//! Redis, each private to the run and gone with it. Run one with `cargo test --test e2e health`.
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
+mod health;
+mod servers;
+#[allow(dead_code, reason = "each story takes what it needs")]
+mod support;

@@ -1,0 +1,253 @@
+//! A gateway under test: the real binary, in a temporary folder, on a free port, with settings from variables only. It
+//! dies with its `Server`, and what it logged is shown when the test fails.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::client::{Admin, Answer, Api};
+use super::{postgres, skip, temporary};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_farebox");
+const START_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+const ADMIN_TOKEN: &str = "the-operators-token-of-the-tests";
+
+/// Where a gateway keeps its ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Database {
+    /// A file in its folder.
+    Sqlite,
+    /// A fresh database of the run's cluster, or SQLite where PostgreSQL is not to be had.
+    Postgres,
+    /// This one.
+    At(String),
+}
+
+/// How a gateway is started.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    database: Database,
+    variables: Vec<(String, String)>,
+}
+
+impl Default for Options {
+    /// The test clock, and SQLite unless `FAREBOX_TEST_DATABASE=postgres`: one run of all stories for each database.
+    fn default() -> Self {
+        let database = match env::var("FAREBOX_TEST_DATABASE").as_deref() {
+            Ok("postgres") => Database::Postgres,
+            _ => Database::Sqlite,
+        };
+        Self { database, variables: Vec::new() }.set("FAREBOX_CLOCK", "test")
+    }
+}
+
+impl Options {
+    /// One setting, by its variable.
+    pub(crate) fn set(mut self, variable: &str, value: &str) -> Self {
+        self.variables.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn on(mut self, database: Database) -> Self {
+        self.database = database;
+        self
+    }
+}
+
+/// A gateway under test.
+pub(crate) struct Server {
+    child: Child,
+    url: String,
+    folder: PathBuf,
+    variables: Vec<(String, String)>,
+    logs: Arc<Mutex<Vec<String>>>,
+}
+
+impl Server {
+    /// Whether the binary is a gateway yet: it knows its own name.
+    pub(crate) fn is_built() -> bool {
+        static BUILT: OnceLock<bool> = OnceLock::new();
+        let built = *BUILT.get_or_init(|| {
+            let output = Command::new(BINARY).arg("--version").output().unwrap();
+            output.stdout.starts_with(b"farebox")
+        });
+        if !built {
+            skip("the binary is not a gateway yet");
+        }
+        built
+    }
+
+    /// Starts one, and waits until it is ready.
+    pub(crate) async fn start(options: Options) -> Self {
+        let folder = temporary("server");
+        fs::create_dir_all(&folder).unwrap();
+        let mut variables = vec![
+            ("FAREBOX_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
+            ("FAREBOX_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
+        ];
+        let database = match options.database {
+            Database::Sqlite => None,
+            Database::Postgres => postgres::fresh_database(),
+            Database::At(url) => Some(url),
+        };
+        variables.extend(database.map(|url| ("FAREBOX_DATABASE__URL".to_owned(), url)));
+        variables.extend(options.variables);
+        let logs = Arc::default();
+        let child = spawn(&folder, &variables);
+        let mut server = Self { child, url: String::new(), folder, variables, logs };
+        server.wait_until_ready().await;
+        server
+    }
+
+    /// Its address, such as `http://127.0.0.1:4000`; a restart changes it.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn admin_token() -> &'static str {
+        ADMIN_TOKEN
+    }
+
+    /// An operator of this gateway.
+    pub(crate) fn admin(&self) -> Admin {
+        Admin(self.api(ADMIN_TOKEN))
+    }
+
+    /// A user of this gateway, by key.
+    pub(crate) fn api(&self, key: &str) -> Api {
+        Api::new(&self.url, Some(key))
+    }
+
+    /// A request without a key.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        Api::new(&self.url, None).get(path).await
+    }
+
+    /// Everything printed and logged so far, over all its lives.
+    pub(crate) fn logs(&self) -> String {
+        self.logs.lock().unwrap().join("\n")
+    }
+
+    /// Kills it as a power cut would.
+    pub(crate) fn kill_nine(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks it to stop, and waits for its end.
+    pub(crate) async fn stop(&mut self) -> ExitStatus {
+        self.ask_to_stop();
+        self.wait_for_end().await
+    }
+
+    /// Asks it to stop (SIGTERM), and returns at once.
+    pub(crate) fn ask_to_stop(&self) {
+        self.signal("TERM");
+    }
+
+    /// Sends any signal: `STOP` and `CONT` make a paused owner.
+    pub(crate) fn signal(&self, signal: &str) {
+        let order = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &order]).status().unwrap().success(), "{order}");
+    }
+
+    /// Waits until the process has ended.
+    pub(crate) async fn wait_for_end(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < STOP_WITHIN, "the gateway did not stop");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Starts it again with the same folder, database and settings; kills it first if it still runs.
+    pub(crate) async fn restart(&mut self) {
+        if self.child.try_wait().unwrap().is_none() {
+            self.kill_nine();
+        }
+        self.child = spawn(&self.folder, &self.variables);
+        self.wait_until_ready().await;
+    }
+
+    async fn wait_until_ready(&mut self) {
+        let (found, address) = std::sync::mpsc::channel();
+        collect(self.child.stdout.take().unwrap(), Arc::clone(&self.logs), move |line| {
+            if let Some(url) = line.strip_prefix("listening on ") {
+                let _ = found.send(url.trim().to_owned());
+            }
+        });
+        collect(self.child.stderr.take().unwrap(), Arc::clone(&self.logs), |_| {});
+        let began = Instant::now();
+        let still_starting = |child: &mut Child, what: &str| {
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the gateway ended before {what}: {status}");
+            }
+            assert!(began.elapsed() < START_WITHIN, "the gateway was too slow: {what}");
+        };
+        self.url = loop {
+            if let Ok(url) = address.try_recv() {
+                break url;
+            }
+            still_starting(&mut self.child, "it listened");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        while self.get("/readyz").await.status != 200 {
+            still_starting(&mut self.child, "it was ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let logs = self.logs.lock().map(|logs| logs.join("\n")).unwrap_or_default();
+            eprintln!("--- the gateway in {} said:\n{logs}\n---", self.folder.display());
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Runs the binary with no settings but these.
+fn spawn(folder: &Path, variables: &[(String, String)]) -> Child {
+    let mut command = Command::new(BINARY);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("FAREBOX_") && name != "FAREBOX_CACHE" {
+            command.env_remove(name);
+        }
+    }
+    command
+        .arg("serve")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Keeps every line, and shows each to `watch`; ends with the pipe.
+fn collect(pipe: impl Read + Send + 'static, logs: Arc<Mutex<Vec<String>>>, watch: impl Fn(&str) + Send + 'static) {
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            watch(&line);
+            logs.lock().unwrap().push(line);
+        }
+    });
+}
