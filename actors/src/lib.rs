@@ -1,3 +1,11 @@
 //! Everything that holds state: the actors, and what they stand on.
 
+pub mod account;
+pub mod card;
+pub mod clock;
+pub mod directory;
+pub mod health;
+pub mod journal;
 pub mod ledger;
+pub mod mailbox;
+pub mod payment;

@@ -44,7 +44,13 @@ pub struct StoredAccount {
 
 impl Ledger {
     /// Makes an account without credits.
-    pub async fn create_account(&self, id: AccountId, email: &str, plan: Plan, now: Timestamp) -> Result<(), LedgerError> {
+    pub async fn create_account(
+        &self,
+        id: AccountId,
+        email: &str,
+        plan: Plan,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
         let sql = "INSERT INTO account (id, email, plan, created_at, clock) VALUES (?, ?, ?, ?, ?)";
         let values = [id.0.into(), email.into(), plan.name().into(), now.0.into(), now.0.into()];
         match self.write.execute_raw(self.statement(sql, values)).await {
@@ -95,8 +101,14 @@ impl Ledger {
     }
 
     /// Revokes a key of an account; its public part, where there was one to revoke.
-    pub async fn revoke_key(&self, account: AccountId, id: KeyId, now: Timestamp) -> Result<Option<String>, LedgerError> {
-        let sql = "UPDATE api_key SET revoked_at = ? WHERE id = ? AND account_id = ? AND revoked_at IS NULL RETURNING public";
+    pub async fn revoke_key(
+        &self,
+        account: AccountId,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<Option<String>, LedgerError> {
+        let sql =
+            "UPDATE api_key SET revoked_at = ? WHERE id = ? AND account_id = ? AND revoked_at IS NULL RETURNING public";
         let values = [now.0.into(), id.0.into(), account.0.into()];
         let row = self.write.query_one_raw(self.statement(sql, values)).await?;
         row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()

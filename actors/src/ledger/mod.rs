@@ -65,7 +65,8 @@ impl Ledger {
         let write = Database::connect(options(url, 1)).await?;
         let backend = write.get_database_backend();
         // A database in memory lives in its one connection.
-        let read = if url.contains(":memory:") { write.clone() } else { Database::connect(options(url, READERS)).await? };
+        let read =
+            if url.contains(":memory:") { write.clone() } else { Database::connect(options(url, READERS)).await? };
         Ok(Self { write, read, backend, epoch: 0 })
     }
 
@@ -96,7 +97,11 @@ impl Ledger {
         Ok(self.read.query_all_raw(self.statement(sql, values)).await?)
     }
 
-    async fn row(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Option<QueryResult>, LedgerError> {
+    async fn row(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<QueryResult>, LedgerError> {
         Ok(self.read.query_one_raw(self.statement(sql, values)).await?)
     }
 }

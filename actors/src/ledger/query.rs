@@ -66,7 +66,12 @@ const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens
 
 impl Ledger {
     /// An account's ended requests, newest first, older than `before`.
-    pub async fn requests(&self, account: AccountId, before: Option<Uuid>, limit: u64) -> Result<Vec<RequestRow>, LedgerError> {
+    pub async fn requests(
+        &self,
+        account: AccountId,
+        before: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<RequestRow>, LedgerError> {
         let sql = format!(
             "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
         );
@@ -80,16 +85,31 @@ impl Ledger {
         self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(request).transpose()
     }
 
+    /// What an ended request was charged, whoever's it is.
+    pub async fn request_anywhere(&self, id: RequestId) -> Result<Option<Nanos>, LedgerError> {
+        let row = self.row("SELECT charged FROM usage_record WHERE request_id = ?", [id.0.into()]).await?;
+        row.map(|row| Ok(Nanos::new(row.try_get_by_index(0)?))).transpose()
+    }
+
     /// An account's grants, newest first, older than `before`.
-    pub async fn grants(&self, account: AccountId, before: Option<Uuid>, limit: u64) -> Result<Vec<Grant>, LedgerError> {
-        let sql = format!("SELECT {} FROM credit_grant WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?", load::GRANT);
+    pub async fn grants(
+        &self,
+        account: AccountId,
+        before: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<Grant>, LedgerError> {
+        let sql = format!(
+            "SELECT {} FROM credit_grant WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            load::GRANT
+        );
         let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
         self.rows(&sql, values).await?.iter().map(load::grant).collect()
     }
 
     /// A payment, whatever came of it.
     pub async fn payment(&self, account: AccountId, id: PaymentId) -> Result<Option<Payment>, LedgerError> {
-        let sql = "SELECT id, amount, status, method, decline_code, created_at FROM payment WHERE account_id = ? AND id = ?";
+        let sql =
+            "SELECT id, amount, status, method, decline_code, created_at FROM payment WHERE account_id = ? AND id = ?";
         self.row(sql, [account.0.into(), id.0.into()]).await?.as_ref().map(load::payment).transpose()
     }
 

@@ -1,0 +1,467 @@
+//! The actor itself: loads its account, decides commands, feeds the journal, opens its outbox. Handlers are synchronous;
+//! the only future is the load at the start of its life, during which messages wait in a bounded queue.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, WrapFuture};
+use billing::{
+    Nanos,
+    account::{Account, Balance},
+    command::{Answer, Command, Reply},
+    decide::{Decision, decide},
+    entry::{Ending, Payment, PaymentStatus, UsageRecord},
+    hold::{Hold, Work},
+    ids::{AccountId, GrantId, PaymentId, RequestId},
+    price::{Cost, Tokens},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::{
+    AccountError, Admission, AdmitRequest, Admitted, Bought, Buy, Committed, Held, Live, Look, Metered, Panic, Picture,
+    Subscribe, outbox::Outbox,
+};
+use crate::{
+    directory::Directory,
+    health::{Kind, Obituary},
+    journal::{Append, Incarnation, Journal, Open},
+    ledger::Ledger,
+    mailbox::{self, Ask, Post},
+    payment::{Charge, PaymentActor},
+};
+
+/// Messages that wait in a mailbox, at most.
+const MAILBOX: usize = 1_024;
+/// Messages that wait while an account loads or its outbox is shut, at most.
+const WAITING: usize = 16_384;
+/// How often an actor looks whether something is due, or whether it has nothing left to do.
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks without a message after which an actor with nothing running ends.
+const IDLE_TICKS: u32 = 300;
+/// Live watchers of one account, at most.
+const WATCHERS: usize = 256;
+
+/// What an account's actor works with.
+#[derive(Debug)]
+pub struct Context {
+    /// For guards, and to know what runs.
+    pub directory: Directory,
+    /// Where it loads from.
+    pub ledger: Arc<Ledger>,
+    /// Where it writes.
+    pub journal: Addr<Journal>,
+    /// Who charges cards.
+    pub payments: Post<PaymentActor>,
+    /// Which of the account's lives this is.
+    pub incarnation: Incarnation,
+}
+
+type Parked = Box<dyn FnOnce(&mut AccountActor, &mut actix::Context<AccountActor>) + Send>;
+
+enum State {
+    Loading(VecDeque<Parked>),
+    Missing,
+    Ready(Box<Account>),
+}
+
+/// The actor.
+pub struct AccountActor {
+    id: AccountId,
+    context: Context,
+    state: State,
+    outbox: Outbox,
+    holds: HashMap<RequestId, watch::Sender<Held>>,
+    purchases: HashMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
+    watchers: Vec<mpsc::Sender<Live>>,
+    idle_ticks: u32,
+    obituary: Obituary,
+}
+
+impl AccountActor {
+    /// A new life of an account.
+    pub fn new(id: AccountId, context: Context, obituary: Obituary) -> Self {
+        Self {
+            id,
+            context,
+            state: State::Loading(VecDeque::new()),
+            outbox: Outbox::default(),
+            holds: HashMap::new(),
+            purchases: HashMap::new(),
+            watchers: Vec::new(),
+            idle_ticks: 0,
+            obituary,
+        }
+    }
+
+    /// Runs when the account is loaded; at once where it is.
+    fn when_ready(&mut self, ctx: &mut actix::Context<Self>, run: Parked) {
+        match &mut self.state {
+            // Dropping what does not fit drops its reply: the asker learns that the account is not there now.
+            State::Loading(parked) if parked.len() >= WAITING => drop(run),
+            State::Loading(parked) => parked.push_back(run),
+            State::Missing | State::Ready(_) => run(self, ctx),
+        }
+    }
+
+    /// Decides a command and sends what it changed to the journal. The answer must leave through the outbox.
+    fn decide(&mut self, command: Command, ctx: &mut actix::Context<Self>) -> Result<Answer, AccountError> {
+        let State::Ready(account) = &mut self.state else { return Err(AccountError::NoAccount) };
+        if self.outbox.len() >= WAITING {
+            return Err(AccountError::Overloaded);
+        }
+        let Decision { transition, answer } = decide(account, command, self.context.directory.clock().now());
+        if let Some(transition) = transition {
+            let append = Append {
+                transition,
+                ticket: self.outbox.next_ticket(),
+                incarnation: self.context.incarnation,
+                account: ctx.address(),
+                posted_at: Instant::now(),
+            };
+            // Bounded by the outbox, which is full before more than that many are on their way.
+            mailbox::tell(&self.context.journal, append);
+            self.announce(answer.balance.clone());
+        }
+        Ok(answer)
+    }
+
+    /// Tells watchers of a balance once it is durable. One that does not keep up is dropped.
+    fn announce(&mut self, balance: Balance) {
+        self.watchers.retain(|watcher| !watcher.is_closed());
+        if self.watchers.is_empty() {
+            return;
+        }
+        let watchers = self.watchers.clone();
+        self.outbox.leave(move || {
+            for watcher in &watchers {
+                let _ = watcher.try_send(Live::Balance(balance.clone()));
+            }
+        });
+    }
+
+    fn loaded(&mut self, loaded: Result<Option<Account>, String>, ctx: &mut actix::Context<Self>) {
+        let State::Loading(parked) = std::mem::replace(&mut self.state, State::Missing) else { return };
+        match loaded {
+            Ok(Some(account)) => {
+                self.state = State::Ready(Box::new(account));
+                self.recover(ctx);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(account.id = %self.id, %error, "account could not be loaded");
+                self.obituary.failed();
+                ctx.stop();
+                return;
+            }
+        }
+        for run in parked {
+            run(self, ctx);
+        }
+        if matches!(self.state, State::Missing) {
+            ctx.stop();
+        }
+    }
+
+    /// Ends the holds whose requests run nowhere, and takes up payments nobody answered.
+    fn recover(&mut self, ctx: &mut actix::Context<Self>) {
+        let State::Ready(account) = &self.state else { return };
+        let running = self.context.directory.running();
+        let (mut abandoned, mut alive) = (Vec::new(), Vec::new());
+        for hold in account.holds() {
+            if running.contains(hold.request_id) { alive.push(hold.clone()) } else { abandoned.push(hold.clone()) }
+        }
+        let payments: Vec<_> = account.pending_payments().cloned().collect();
+        for hold in alive {
+            // Its request still watches the channel of an earlier life, which is closed: it keeps what it last saw.
+            let held = Held { amount: hold.total(), covered: true };
+            self.holds.insert(hold.request_id, watch::channel(held).0);
+        }
+        for hold in abandoned {
+            self.settle_abandoned(&hold, ctx);
+        }
+        for payment in payments {
+            self.charge(payment);
+        }
+    }
+
+    /// By the table of the design's chapter 2.5: the last durable checkpoint, else a write-off.
+    fn settle_abandoned(&mut self, hold: &Hold, ctx: &mut actix::Context<Self>) {
+        let now = self.context.directory.clock().now();
+        let seconds = match hold.work {
+            Work::Open { class, .. } => hold.accrued.get() / class.per_second().get().max(1),
+            Work::Closed => 0,
+        };
+        let record = UsageRecord {
+            request_id: hold.request_id,
+            key_id: hold.key_id,
+            model: hold.model.clone(),
+            provider: if hold.work == Work::Closed { "closed".into() } else { "farebox".into() },
+            ending: if hold.accrued.is_positive() { Ending::Recovered } else { Ending::WrittenOff },
+            tokens: Tokens::default(),
+            estimated: true,
+            compute_ms: u64::try_from(seconds).unwrap_or(0) * 1_000,
+            billed_seconds: u64::try_from(seconds).unwrap_or(0),
+            cost: Cost { base: hold.accrued.to_decimal(), fee: rust_decimal::Decimal::ZERO },
+            charged: hold.accrued,
+            price_version: 0,
+            started_at: hold.placed_at,
+            ended_at: now,
+        };
+        tracing::warn!(request.id = %hold.request_id, cost_nanos = hold.accrued.get(), "abandoned hold settled");
+        if let Err(error) = self.decide(Command::Settle(record), ctx) {
+            tracing::error!(request.id = %hold.request_id, %error, "abandoned hold not settled");
+        }
+    }
+
+    /// Has a card charged once everything sent so far is durable.
+    fn charge(&mut self, payment: Payment) {
+        let charge = Charge { account_id: self.id, payment };
+        let payments = self.context.payments.clone();
+        // Bounded by the account's pending payments.
+        self.outbox.leave(move || mailbox::tell(&payments.address(), charge));
+    }
+
+    fn admit(
+        &mut self,
+        request: AdmitRequest,
+        reply: oneshot::Sender<Result<Admitted, AccountError>>,
+        ctx: &mut actix::Context<Self>,
+    ) {
+        let AdmitRequest { admit, provider, price_version } = request;
+        let (request_id, key_id, model) = (admit.request_id, admit.key_id, admit.model.clone());
+        let answer = match self.decide(Command::Admit(admit), ctx) {
+            Ok(answer) => answer,
+            Err(error) => {
+                drop(reply.send(Err(error)));
+                return;
+            }
+        };
+        let held = match &answer.result {
+            Ok(Reply::Admitted { held, .. }) => *held,
+            _ => Nanos::ZERO,
+        };
+        let (sender, receiver) = watch::channel(Held { amount: held, covered: true });
+        let is_admitted = answer.result.is_ok();
+        if is_admitted {
+            self.holds.insert(request_id, sender);
+        }
+        let admission = Admission {
+            account_id: self.id,
+            request_id,
+            key_id,
+            model,
+            provider,
+            price_version,
+            admitted_at: self.context.directory.clock().now(),
+            held: receiver,
+            directory: self.context.directory.clone(),
+            metered: Metered::NOTHING,
+            settled: !is_admitted,
+        };
+        // If nobody waits any more, the guard is dropped here and gives the hold back.
+        self.outbox.leave(move || drop(reply.send(Ok(Admitted { admission, answer }))));
+    }
+
+    fn command(
+        &mut self,
+        command: Command,
+        reply: oneshot::Sender<Result<Answer, AccountError>>,
+        ctx: &mut actix::Context<Self>,
+    ) {
+        let subject = match &command {
+            Command::Accrue { request_id, .. } => Some((*request_id, false)),
+            Command::Settle(usage) => Some((usage.request_id, true)),
+            _ => None,
+        };
+        let payment_id = match &command {
+            Command::PaymentSucceeded { payment_id, .. } | Command::PaymentDeclined { payment_id, .. } => {
+                Some(*payment_id)
+            }
+            _ => None,
+        };
+        let ended = payment_id.and_then(|id| self.pending_payment(id));
+        let declined = if let Command::PaymentDeclined { decline_code, .. } = &command {
+            Some(decline_code.clone())
+        } else {
+            None
+        };
+        let answer = match self.decide(command, ctx) {
+            Ok(answer) => answer,
+            Err(error) => {
+                drop(reply.send(Err(error)));
+                return;
+            }
+        };
+        match (&answer.result, subject) {
+            (Ok(Reply::Accrued { held, covered }), Some((id, _))) => {
+                let seen = Held { amount: *held, covered: *covered };
+                if let Some(sender) = self.holds.get(&id).cloned() {
+                    self.outbox.leave(move || {
+                        let _ = sender.send(seen);
+                    });
+                }
+            }
+            (Ok(_), Some((id, true))) => drop(self.holds.remove(&id)),
+            _ => {}
+        }
+        if let (Some(payment), true) = (ended, answer.result.is_ok()) {
+            let status = if declined.is_some() { PaymentStatus::Declined } else { PaymentStatus::Succeeded };
+            let payment = Payment { status, decline_code: declined, ..payment };
+            if let Some(buyer) = self.purchases.remove(&payment.id) {
+                let bought = Bought { payment, answer: answer.clone() };
+                self.outbox.leave(move || drop(buyer.send(Ok(bought))));
+            }
+        }
+        self.outbox.leave(move || drop(reply.send(Ok(answer))));
+    }
+
+    fn pending_payment(&self, id: PaymentId) -> Option<Payment> {
+        let State::Ready(account) = &self.state else { return None };
+        account.pending_payment(id).cloned()
+    }
+
+    fn buy(
+        &mut self,
+        payment: Payment,
+        reply: oneshot::Sender<Result<Bought, AccountError>>,
+        ctx: &mut actix::Context<Self>,
+    ) {
+        match self.decide(Command::BeginPayment(payment.clone()), ctx) {
+            Err(error) => drop(reply.send(Err(error))),
+            Ok(answer) if answer.result.is_err() => {
+                self.outbox.leave(move || drop(reply.send(Ok(Bought { payment, answer }))));
+            }
+            Ok(_) => {
+                self.purchases.insert(payment.id, reply);
+                self.charge(payment);
+            }
+        }
+    }
+
+    fn tick(&mut self, ctx: &mut actix::Context<Self>) {
+        self.idle_ticks += 1;
+        let now = self.context.directory.clock().now();
+        let State::Ready(account) = &self.state else { return };
+        if account.next_wake().is_some_and(|at| at <= now) {
+            let running = self.context.directory.running();
+            let late = |hold: &&Hold| hold.deadline <= now && !running.contains(hold.request_id);
+            let abandoned: Vec<_> = account.holds().filter(late).cloned().collect();
+            for hold in abandoned {
+                self.settle_abandoned(&hold, ctx);
+            }
+            let _ = self.decide(Command::Sweep, ctx);
+        }
+        self.watchers.retain(|watcher| !watcher.is_closed());
+        let nothing_runs = self.holds.is_empty() && self.purchases.is_empty() && self.watchers.is_empty();
+        if self.idle_ticks >= IDLE_TICKS && nothing_runs && self.outbox.is_settled() {
+            ctx.stop();
+        }
+    }
+
+    fn picture(&mut self) -> Result<Picture, AccountError> {
+        let State::Ready(account) = &self.state else { return Err(AccountError::NoAccount) };
+        let now = self.context.directory.clock().now();
+        let mut holds: Vec<_> = account.holds().cloned().collect();
+        holds.sort_by_key(|hold| hold.request_id);
+        Ok(Picture { balance: account.balance(now), holds, payg: account.is_payg(now) })
+    }
+}
+
+impl Actor for AccountActor {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        let (ready, opened) = oneshot::channel();
+        // Once a life.
+        mailbox::tell(
+            &self.context.journal,
+            Open { account_id: self.id, incarnation: self.context.incarnation, ready },
+        );
+        let (ledger, id, clock) = (Arc::clone(&self.context.ledger), self.id, self.context.directory.clock().clone());
+        let load = async move {
+            opened.await.map_err(|_| "the journal is being rebuilt".to_owned())?;
+            ledger.load_account(id, clock.now()).await.map_err(|error| error.to_string())
+        };
+        ctx.spawn(load.into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)));
+        ctx.run_interval(TICK, Self::tick);
+    }
+}
+
+impl Handler<Committed> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, committed: Committed, ctx: &mut Self::Context) {
+        match committed.result {
+            Ok(ticket) => self.outbox.opened(ticket),
+            Err(error) => {
+                tracing::error!(account.id = %self.id, %error, "commit failed; rebuilding the account");
+                self.obituary.failed();
+                ctx.stop();
+            }
+        }
+    }
+}
+
+/// A question: noted, and handled when the account is there.
+macro_rules! answers {
+    ($question:ty => $answer:ty, $method:ident($take:expr)) => {
+        impl Handler<Ask<$question, Result<$answer, AccountError>>> for AccountActor {
+            type Result = ();
+
+            fn handle(&mut self, ask: Ask<$question, Result<$answer, AccountError>>, ctx: &mut Self::Context) {
+                let began = Instant::now();
+                let Ask { question, reply, posted_at } = ask;
+                self.idle_ticks = 0;
+                self.when_ready(ctx, Box::new(move |actor, ctx| actor.$method($take(question), reply, ctx)));
+                self.context.directory.health().handled(Kind::Account, posted_at, began);
+            }
+        }
+    };
+}
+
+answers!(AdmitRequest => Admitted, admit(|request| request));
+answers!(Command => Answer, command(|command| command));
+answers!(Buy => Bought, buy(|Buy(payment)| payment));
+answers!(Look => Picture, look(|Look| ()));
+
+impl AccountActor {
+    fn look(&mut self, (): (), reply: oneshot::Sender<Result<Picture, AccountError>>, _: &mut actix::Context<Self>) {
+        let picture = self.picture();
+        self.outbox.leave(move || drop(reply.send(picture)));
+    }
+}
+
+impl Handler<Subscribe> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, Subscribe(watcher): Subscribe, ctx: &mut Self::Context) {
+        self.when_ready(
+            ctx,
+            Box::new(move |actor, _| {
+                actor.watchers.retain(|watcher| !watcher.is_closed());
+                if let (Ok(picture), true) = (actor.picture(), actor.watchers.len() < WATCHERS) {
+                    actor.watchers.push(watcher);
+                    actor.announce(picture.balance);
+                }
+            }),
+        );
+    }
+}
+
+impl Handler<Panic> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+        panic!("asked to panic");
+    }
+}
+
+/// A new grant's id.
+pub(crate) fn new_grant_id() -> GrantId {
+    GrantId(Uuid::now_v7())
+}

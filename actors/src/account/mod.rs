@@ -1,0 +1,117 @@
+//! One account's actor: it alone changes the account's money. It decides in memory ([`billing::decide`]), sends what is to
+//! be written to the journal, and keeps every reply, effect and live update in its outbox until the journal sequence it
+//! depends on is durable. It does no I/O itself; when a commit fails it ends and is rebuilt from the ledger.
+
+mod actor;
+mod admission;
+mod outbox;
+
+pub(crate) use actor::new_grant_id;
+pub use actor::{AccountActor, Context as AccountContext};
+pub use admission::{Admission, Metered, SettleError};
+
+use actix::Message;
+use billing::{
+    Nanos,
+    account::Balance,
+    command::{Admit, Answer},
+    entry::Payment,
+    hold::Hold,
+};
+use tokio::sync::mpsc;
+
+/// Why an account can't answer; nothing was changed, or what was is being rebuilt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// There is no such account.
+    #[error("no such account")]
+    NoAccount,
+    /// The ledger could not be read or written; worth another try.
+    #[error("ledger unavailable: {0}")]
+    Unavailable(String),
+    /// Too much is waiting.
+    #[error("account overloaded")]
+    Overloaded,
+}
+
+/// From the journal: everything up to a ticket is durable, or the account must be rebuilt.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Committed {
+    /// The last durable ticket, or why there is none.
+    pub result: Result<u64, String>,
+}
+
+/// Ask for a request to be let run.
+#[derive(Debug, Clone)]
+pub struct AdmitRequest {
+    /// What the rules need.
+    pub admit: Admit,
+    /// Who would run it: `openai`, or `farebox`.
+    pub provider: String,
+    /// The frozen price version.
+    pub price_version: i64,
+}
+
+/// A request that may run: its guard, and what to tell its client.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Reaching a pool or a provider takes it; dropping it unsettled abandons the request.
+    pub admission: Admission,
+    /// The account's balance with the hold placed.
+    pub answer: Answer,
+}
+
+/// Begin a purchase; answered when the card network has answered, and that is durable.
+#[derive(Debug, Clone)]
+pub struct Buy(pub Payment);
+
+/// What came of a purchase.
+#[derive(Debug, Clone)]
+pub struct Bought {
+    /// The payment, as it ended.
+    pub payment: Payment,
+    /// The answer of its last step.
+    pub answer: Answer,
+}
+
+/// Ask for a picture of the account.
+#[derive(Debug, Clone, Copy)]
+pub struct Look;
+
+/// The picture.
+#[derive(Debug, Clone)]
+pub struct Picture {
+    /// Its money.
+    pub balance: Balance,
+    /// Its open holds, oldest first.
+    pub holds: Vec<Hold>,
+    /// Whether it is pay-as-you-go now.
+    pub payg: bool,
+}
+
+/// A live update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Live {
+    /// The balance changed.
+    Balance(Balance),
+}
+
+/// Watch an account. A watcher that lags is dropped, and learns it by its channel's end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Subscribe(pub mpsc::Sender<Live>);
+
+/// What a running request is told of its hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// What is set aside.
+    pub amount: Nanos,
+    /// Whether credits covered the last slice asked for.
+    pub covered: bool,
+}
+
+/// Test-only: dies of a panic.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Panic;

@@ -1,0 +1,81 @@
+//! The outbox rule: nothing leaves an account before the journal sequence it depends on is durable. What would leave is a
+//! closure under the ticket of the last thing sent to the journal before it.
+
+use std::collections::VecDeque;
+
+type Departure = Box<dyn FnOnce() + Send>;
+
+/// What waits to leave.
+#[derive(Default)]
+pub(super) struct Outbox {
+    sent: u64,
+    durable: u64,
+    waiting: VecDeque<(u64, Departure)>,
+}
+
+impl Outbox {
+    /// A ticket for something sent to the journal.
+    pub(super) const fn next_ticket(&mut self) -> u64 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Lets something leave once all that was sent so far is durable.
+    pub(super) fn leave(&mut self, departure: impl FnOnce() + Send + 'static) {
+        if self.durable == self.sent {
+            departure();
+        } else {
+            self.waiting.push_back((self.sent, Box::new(departure)));
+        }
+    }
+
+    /// Opens up to a ticket.
+    pub(super) fn opened(&mut self, ticket: u64) {
+        assert!(ticket <= self.sent, "the journal committed what was never sent");
+        self.durable = self.durable.max(ticket);
+        while self.waiting.front().is_some_and(|(needed, _)| *needed <= self.durable) {
+            if let Some((_, departure)) = self.waiting.pop_front() {
+                departure();
+            }
+        }
+    }
+
+    /// Whether everything sent is durable.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.durable == self.sent
+    }
+
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn nothing_leaves_before_what_it_depends_on_is_durable() {
+        let (tx, rx) = mpsc::channel();
+        let mut outbox = Outbox::default();
+        let send = |name: &'static str| {
+            let tx = tx.clone();
+            move || tx.send(name).unwrap()
+        };
+        outbox.leave(send("free"));
+        assert_eq!(rx.try_recv(), Ok("free"));
+        let first = outbox.next_ticket();
+        outbox.leave(send("first"));
+        let second = outbox.next_ticket();
+        outbox.leave(send("second"));
+        assert!(rx.try_recv().is_err());
+        outbox.opened(first);
+        assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["first"]);
+        assert!(!outbox.is_settled());
+        outbox.opened(second);
+        assert_eq!(rx.try_iter().collect::<Vec<_>>(), ["second"]);
+        assert!(outbox.is_settled());
+    }
+}

@@ -1,0 +1,214 @@
+//! Where account actors are found: spawned on the first message, again after they ended. Knows which requests run in this
+//! process, so that a rebuilt account can tell a running request's hold from an abandoned one.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, ArbiterHandle, Handler, Message, dev::ToEnvelope};
+use actix::{Addr, Context};
+use billing::{
+    command::{Answer, Command},
+    entry::UsageRecord,
+    ids::{AccountId, RequestId},
+};
+
+use crate::{
+    account::{AccountActor, AccountContext, AccountError},
+    clock::Clock,
+    health::{ExitReason, Health, Kind, Obituary},
+    journal::Journal,
+    ledger::Ledger,
+    mailbox::{self, Ask, AskError, Post},
+    payment::PaymentActor,
+};
+
+/// How long an account may take to answer.
+pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Requests that run in this process, from before they are admitted until their guard is gone.
+#[derive(Debug, Clone, Default)]
+pub struct Running(Arc<Mutex<HashSet<RequestId>>>);
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a request that is about to be admitted.
+    pub fn insert(&self, id: RequestId) {
+        self.lock().insert(id);
+    }
+
+    /// Forgets it.
+    pub fn remove(&self, id: RequestId) {
+        self.lock().remove(&id);
+    }
+
+    /// Whether it runs here.
+    pub fn contains(&self, id: RequestId) -> bool {
+        self.lock().contains(&id)
+    }
+
+    /// How many run here.
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+struct Inner {
+    accounts: Mutex<HashMap<AccountId, (u64, Addr<AccountActor>)>>,
+    incarnations: AtomicU64,
+    arbiters: Vec<ArbiterHandle>,
+    ledger: Arc<Ledger>,
+    journal: Post<Journal>,
+    payments: Post<PaymentActor>,
+    running: Running,
+    clock: Clock,
+    health: Health,
+}
+
+/// The directory, shared by clones.
+#[derive(Clone)]
+pub struct Directory(Arc<Inner>);
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// A directory that spawns on these arbiters; at least one is needed.
+    pub fn new(
+        arbiters: Vec<ArbiterHandle>,
+        ledger: Arc<Ledger>,
+        journal: Post<Journal>,
+        payments: Post<PaymentActor>,
+        clock: Clock,
+        health: Health,
+    ) -> Self {
+        assert!(!arbiters.is_empty(), "accounts need a thread");
+        Self(Arc::new(Inner {
+            accounts: Mutex::new(HashMap::new()),
+            incarnations: AtomicU64::new(1),
+            arbiters,
+            ledger,
+            journal,
+            payments,
+            running: Running::default(),
+            clock,
+            health,
+        }))
+    }
+
+    /// Requests that run here.
+    pub fn running(&self) -> &Running {
+        &self.0.running
+    }
+
+    /// The process's clock.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The vitals of all actors.
+    pub fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    /// The ledger, for reading.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.0.ledger
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, HashMap<AccountId, (u64, Addr<AccountActor>)>> {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The actor of an account, spawned where there is none.
+    pub fn address(&self, id: AccountId) -> Addr<AccountActor> {
+        let mut accounts = self.accounts();
+        if let Some((_, address)) = accounts.get(&id)
+            && address.connected()
+        {
+            return address.clone();
+        }
+        let incarnation = self.0.incarnations.fetch_add(1, Ordering::Relaxed);
+        let directory = self.clone();
+        let on_exit = move |_: ExitReason| directory.forget(id, incarnation);
+        let obituary = Obituary::new(&self.0.health, Kind::Account, id.to_string(), on_exit);
+        let context = AccountContext {
+            directory: self.clone(),
+            ledger: Arc::clone(&self.0.ledger),
+            journal: self.0.journal.address(),
+            payments: self.0.payments.clone(),
+            incarnation,
+        };
+        let bytes = id.0.as_bytes();
+        let arbiter = &self.0.arbiters[usize::from(bytes[15]) % self.0.arbiters.len()];
+        let address = AccountActor::start_in_arbiter(arbiter, move |_| AccountActor::new(id, context, obituary));
+        accounts.insert(id, (incarnation, address.clone()));
+        address
+    }
+
+    fn forget(&self, id: AccountId, incarnation: u64) {
+        let mut accounts = self.accounts();
+        if accounts.get(&id).is_some_and(|(current, _)| *current == incarnation) {
+            accounts.remove(&id);
+        }
+    }
+
+    /// Every account actor there is.
+    pub fn all(&self) -> Vec<Addr<AccountActor>> {
+        self.accounts().values().map(|(_, address)| address.clone()).collect()
+    }
+
+    /// Asks an account. An actor that had just ended is replaced and asked once more, as it was never reached.
+    pub async fn ask<Q, R>(&self, id: AccountId, question: Q) -> Result<R, AccountError>
+    where
+        AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
+        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<R, AccountError>>>,
+        Q: Send + 'static,
+        R: Send + 'static,
+    {
+        match mailbox::ask(&self.address(id), question, DEADLINE).await {
+            Ok(answer) => answer,
+            Err(AskError::Full) => Err(AccountError::Overloaded),
+            Err(AskError::Gone) => Err(AccountError::Unavailable("the account is being rebuilt".into())),
+            Err(AskError::Late) => Err(AccountError::Unavailable("no answer in time".into())),
+        }
+    }
+
+    /// Asks for a command to be decided.
+    pub async fn decide(&self, id: AccountId, command: Command) -> Result<Answer, AccountError> {
+        self.ask(id, command).await
+    }
+
+    /// Posts a command nobody waits for. Bounded by the running requests: each posts one a second, and one at its end.
+    pub fn post(&self, id: AccountId, command: Command) {
+        let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
+        mailbox::tell(&self.address(id), Ask { question: command, reply, posted_at: std::time::Instant::now() });
+    }
+
+    /// Tells an account something nobody waits for; the caller says what bounds it.
+    pub fn tell<M>(&self, id: AccountId, message: M)
+    where
+        AccountActor: Handler<M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        mailbox::tell(&self.address(id), message);
+    }
+
+    /// Whether exactly this record is in the ledger.
+    pub async fn is_recorded(&self, record: &UsageRecord) -> bool {
+        let found = self.0.ledger.request_anywhere(record.request_id).await;
+        matches!(found, Ok(Some(charged)) if charged == record.charged)
+    }
+}

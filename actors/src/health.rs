@@ -1,0 +1,207 @@
+//! What is known of each kind of actor: how many live, what they handled, how long that took, how they died. Tests,
+//! `/metrics` and the operator's page read the same [`Observed`] pictures.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+/// Every kind of actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One per active account.
+    Account,
+    /// The only writer.
+    Journal,
+    /// One per size class.
+    Pool,
+    /// One per provider.
+    Provider,
+    /// Card charges.
+    Payment,
+    /// Expiry and abandoned holds.
+    Sweeper,
+    /// Starts and restarts the others.
+    Supervisor,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 7] =
+        [Self::Account, Self::Journal, Self::Pool, Self::Provider, Self::Payment, Self::Sweeper, Self::Supervisor];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Journal => "journal",
+            Self::Pool => "pool",
+            Self::Provider => "provider",
+            Self::Payment => "payment",
+            Self::Sweeper => "sweeper",
+            Self::Supervisor => "supervisor",
+        }
+    }
+}
+
+/// How an actor ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// It was asked to, or had nothing left to do. Never restarted.
+    Stopped,
+    /// It panicked.
+    Panicked,
+    /// What it stands on failed (a commit, a load); rebuilt from durable state.
+    Failed,
+}
+
+#[derive(Debug, Default)]
+struct Vitals {
+    live: AtomicI64,
+    waiting: AtomicI64,
+    handled: AtomicU64,
+    waited_us: AtomicU64,
+    busy_us: AtomicU64,
+    panics: AtomicU64,
+    failures: AtomicU64,
+    heartbeat: Mutex<Option<Instant>>,
+    last_exit: Mutex<Option<(String, ExitReason)>>,
+}
+
+/// A kind's picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Observed {
+    /// Which.
+    pub kind: Kind,
+    /// How many live.
+    pub live: i64,
+    /// Messages posted and not yet handled.
+    pub mailbox_depth: i64,
+    /// Messages handled.
+    pub handled: u64,
+    /// Mean microseconds a message waited.
+    pub mean_wait_us: u64,
+    /// Mean microseconds a message took.
+    pub mean_busy_us: u64,
+    /// Restarts after a panic.
+    pub panics: u64,
+    /// Restarts after a failure below.
+    pub failures: u64,
+    /// Who ended last without being asked to, and how.
+    pub last_exit: Option<(String, ExitReason)>,
+    /// Milliseconds since one of them last handled something.
+    pub heartbeat_ms: Option<u128>,
+}
+
+/// Every kind's vitals, shared by clones.
+#[derive(Debug, Clone, Default)]
+pub struct Health(Arc<[Vitals; Kind::ALL.len()]>);
+
+impl Health {
+    const fn index(kind: Kind) -> usize {
+        kind as usize
+    }
+
+    /// Notes a message that waited since `posted_at` and was handled until now, having begun at `began`.
+    pub fn handled(&self, kind: Kind, posted_at: Instant, began: Instant) {
+        let vitals = &self.0[Self::index(kind)];
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let now = Instant::now();
+        vitals.handled.fetch_add(1, Ordering::Relaxed);
+        vitals.waited_us.fetch_add(micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
+        vitals.busy_us.fetch_add(micros(now.saturating_duration_since(began)), Ordering::Relaxed);
+        *vitals.heartbeat.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+
+    /// Notes messages posted (positive) or taken out of a queue (negative).
+    pub fn waiting(&self, kind: Kind, change: i64) {
+        self.0[Self::index(kind)].waiting.fetch_add(change, Ordering::Relaxed);
+    }
+
+    /// All pictures.
+    pub fn observe(&self) -> Vec<Observed> {
+        Kind::ALL.into_iter().map(|kind| self.observe_kind(kind)).collect()
+    }
+
+    /// One kind's picture.
+    pub fn observe_kind(&self, kind: Kind) -> Observed {
+        let vitals = &self.0[Self::index(kind)];
+        let handled = vitals.handled.load(Ordering::Relaxed);
+        let mean = |total: &AtomicU64| total.load(Ordering::Relaxed) / handled.max(1);
+        let heartbeat = *vitals.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
+        Observed {
+            kind,
+            live: vitals.live.load(Ordering::Relaxed),
+            mailbox_depth: vitals.waiting.load(Ordering::Relaxed),
+            handled,
+            mean_wait_us: mean(&vitals.waited_us),
+            mean_busy_us: mean(&vitals.busy_us),
+            panics: vitals.panics.load(Ordering::Relaxed),
+            failures: vitals.failures.load(Ordering::Relaxed),
+            last_exit: vitals.last_exit.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            heartbeat_ms: heartbeat.map(|at| at.elapsed().as_millis()),
+        }
+    }
+}
+
+/// A field of every actor: its drop tells how the actor ended, also while a panic unwinds.
+pub struct Obituary {
+    health: Health,
+    kind: Kind,
+    name: String,
+    reason: ExitReason,
+    on_exit: Option<Box<dyn FnOnce(ExitReason) + Send>>,
+}
+
+impl std::fmt::Debug for Obituary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Obituary").field("kind", &self.kind).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Obituary {
+    /// For a new actor; `on_exit` runs when it is gone, on its thread, and must not panic.
+    pub fn new(health: &Health, kind: Kind, name: String, on_exit: impl FnOnce(ExitReason) + Send + 'static) -> Self {
+        health.0[Health::index(kind)].live.fetch_add(1, Ordering::Relaxed);
+        Self { health: health.clone(), kind, name, reason: ExitReason::Stopped, on_exit: Some(Box::new(on_exit)) }
+    }
+
+    /// Says beforehand that the end to come is a failure.
+    pub const fn failed(&mut self) {
+        self.reason = ExitReason::Failed;
+    }
+}
+
+impl Drop for Obituary {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.reason = ExitReason::Panicked;
+        }
+        let vitals = &self.health.0[Health::index(self.kind)];
+        vitals.live.fetch_sub(1, Ordering::Relaxed);
+        match self.reason {
+            ExitReason::Stopped => {}
+            ExitReason::Panicked => {
+                vitals.panics.fetch_add(1, Ordering::Relaxed);
+            }
+            ExitReason::Failed => {
+                vitals.failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if self.reason != ExitReason::Stopped {
+            tracing::error!(actor = self.kind.name(), name = %self.name, reason = ?self.reason, "actor ended");
+            let exit = Some((std::mem::take(&mut self.name), self.reason));
+            *vitals.last_exit.lock().unwrap_or_else(PoisonError::into_inner) = exit;
+        }
+        if let Some(on_exit) = self.on_exit.take() {
+            on_exit(self.reason);
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The only writer. It takes decided transitions from many accounts, commits whatever is waiting as one batch (no timer:
+//! batches grow under load), and only then tells the accounts. It knows no rule of money.
+//!
+//! After a failed or unknown commit nothing is retried from memory: every account in it is told, stops, and is rebuilt
+//! from the database. What such an account had sent since is refused by its incarnation.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use billing::{entry::Transition, ids::AccountId};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    account::{AccountActor, Committed},
+    clock::Clock,
+    health::{Health, Kind, Obituary},
+    ledger::{Ledger, LedgerError},
+    mailbox,
+};
+
+/// Transitions in one batch, at most.
+pub const LARGEST_BATCH: usize = 1_024;
+
+/// Which life of an account's actor something came from; rises with every rebuild.
+pub type Incarnation = u64;
+
+/// A transition to commit. Its number is bounded by the mailboxes of the accounts it comes from.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Append {
+    /// What to write.
+    pub transition: Transition,
+    /// Its place in its actor's outbox.
+    pub ticket: u64,
+    /// The actor's life.
+    pub incarnation: Incarnation,
+    /// The actor.
+    pub account: Addr<AccountActor>,
+    /// When it was posted.
+    pub posted_at: Instant,
+}
+
+/// Asks that everything this account sent before be committed or refused, and nothing of an earlier life accepted any
+/// more. After the answer, its rows are its state.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Open {
+    /// Whose.
+    pub account_id: AccountId,
+    /// The new life.
+    pub incarnation: Incarnation,
+    /// Told when it is so.
+    pub ready: oneshot::Sender<()>,
+}
+
+/// Test-only: dies of a panic.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+enum Waiting {
+    Append(Append),
+    Open(oneshot::Sender<()>),
+}
+
+/// The actor.
+pub struct Journal {
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    health: Health,
+    queue: VecDeque<Waiting>,
+    committing: bool,
+    /// The oldest life of each account that is still accepted. Entries are as many as accounts were ever rebuilt after
+    /// their first life in this process.
+    accepted: HashMap<AccountId, Incarnation>,
+    _obituary: Obituary,
+}
+
+impl Journal {
+    /// A journal over a ledger.
+    pub fn new(ledger: Arc<Ledger>, clock: Clock, health: Health, obituary: Obituary) -> Self {
+        let accepted = HashMap::new();
+        Self { ledger, clock, health, queue: VecDeque::new(), committing: false, accepted, _obituary: obituary }
+    }
+
+    fn commit_next(&mut self, ctx: &mut Context<Self>) {
+        if self.committing {
+            return;
+        }
+        let mut batch = Vec::new();
+        let mut opens = Vec::new();
+        while batch.len() < LARGEST_BATCH {
+            match self.queue.pop_front() {
+                // What was queued before an open is in this batch or an earlier one.
+                Some(Waiting::Open(ready)) => opens.push(ready),
+                Some(Waiting::Append(append)) => batch.push(append),
+                None => break,
+            }
+        }
+        if batch.is_empty() {
+            opens.into_iter().for_each(|ready| _ = ready.send(()));
+            return;
+        }
+        self.committing = true;
+        let (ledger, clock) = (Arc::clone(&self.ledger), self.clock.clone());
+        let work = async move {
+            let failed = commit(&ledger, &clock, &batch).await;
+            (batch, failed, opens)
+        };
+        ctx.spawn(work.into_actor(self).map(|(batch, failed, opens), actor, ctx| {
+            actor.committing = false;
+            actor.answer(&batch, &failed);
+            opens.into_iter().for_each(|ready| _ = ready.send(()));
+            actor.commit_next(ctx);
+        }));
+    }
+
+    /// Tells each account once how far it is durable, or that it must be rebuilt.
+    fn answer(&mut self, batch: &[Append], failed: &HashMap<AccountId, String>) {
+        let mut last: HashMap<AccountId, &Append> = HashMap::new();
+        for append in batch {
+            last.insert(append.transition.account_id, append);
+        }
+        for (account_id, append) in last {
+            let result = match failed.get(&account_id) {
+                None => Ok(append.ticket),
+                Some(error) => {
+                    self.accepted.insert(account_id, append.incarnation + 1);
+                    Err(error.clone())
+                }
+            };
+            // At most one a batch for an account that waits for it.
+            mailbox::tell(&append.account, Committed { result });
+        }
+    }
+
+    fn is_stale(&self, account_id: AccountId, incarnation: Incarnation) -> bool {
+        self.accepted.get(&account_id).is_some_and(|oldest| incarnation < *oldest)
+    }
+}
+
+/// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
+async fn commit(ledger: &Ledger, clock: &Clock, batch: &[Append]) -> HashMap<AccountId, String> {
+    let transitions: Vec<_> = batch.iter().map(|append| &append.transition).collect();
+    let began = Instant::now();
+    let result = commit_once(ledger, clock, &transitions).await;
+    metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
+    #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,024")]
+    metrics::histogram!("farebox_journal_batch_transitions").record(transitions.len() as f64);
+    let Err(error) = result else { return HashMap::new() };
+    tracing::error!(%error, transitions = transitions.len(), "commit failed");
+    let mut by_account: HashMap<AccountId, Vec<&Transition>> = HashMap::new();
+    for transition in transitions {
+        by_account.entry(transition.account_id).or_default().push(transition);
+    }
+    let refused = matches!(&error, LedgerError::Database(error) if error.sql_err().is_some());
+    let mut failed = HashMap::new();
+    for (account_id, alone) in by_account {
+        // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
+        // part is committed by itself.
+        let result = if refused { commit_once(ledger, clock, &alone).await } else { Err(LedgerError::Fenced) };
+        if let Err(own) = result {
+            failed.insert(account_id, if refused { own.to_string() } else { error.to_string() });
+        }
+    }
+    failed
+}
+
+/// One transaction. Where its outcome is unknown, the batch's row tells.
+async fn commit_once(ledger: &Ledger, clock: &Clock, transitions: &[&Transition]) -> Result<(), LedgerError> {
+    let id = Uuid::now_v7();
+    match ledger.append(id, transitions, clock.now()).await {
+        Err(LedgerError::Database(error)) if error.sql_err().is_none() => match ledger.has_batch(id).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(LedgerError::Database(error)),
+        },
+        result => result,
+    }
+}
+
+impl Actor for Journal {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(LARGEST_BATCH);
+    }
+}
+
+impl Handler<Append> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, append: Append, ctx: &mut Self::Context) {
+        let began = Instant::now();
+        let posted_at = append.posted_at;
+        if self.is_stale(append.transition.account_id, append.incarnation) {
+            mailbox::tell(&append.account, Committed { result: Err("from an earlier life".into()) });
+            return;
+        }
+        self.queue.push_back(Waiting::Append(append));
+        self.commit_next(ctx);
+        self.health.handled(Kind::Journal, posted_at, began);
+    }
+}
+
+impl Handler<Open> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, open: Open, ctx: &mut Self::Context) {
+        self.accepted.insert(open.account_id, open.incarnation);
+        self.queue.retain(|waiting| match waiting {
+            Waiting::Append(append) if append.transition.account_id == open.account_id => {
+                append.incarnation >= open.incarnation
+            }
+            Waiting::Append(_) | Waiting::Open(_) => true,
+        });
+        self.queue.push_back(Waiting::Open(open.ready));
+        self.commit_next(ctx);
+    }
+}
+
+impl Handler<Panic> for Journal {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+        panic!("asked to panic");
+    }
+}
