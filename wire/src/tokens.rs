@@ -1,0 +1,80 @@
+//! Counting tokens of closed models: OpenAI's own encodings by `tiktoken-rs`, built on first use. Exact where the text is of
+//! ordinary size; for very long texts an upper bound (a token is at least one byte), which only makes a hold larger.
+
+use std::sync::OnceLock;
+
+use tiktoken_rs::CoreBPE;
+
+use crate::inference::{Prompt, TextRequest};
+
+/// Longer texts are bounded rather than counted.
+const LARGEST_COUNTED: usize = 64 * 1_024;
+/// Tokens around each message and before the answer ("How to count tokens with tiktoken", OpenAI cookbook).
+const PER_MESSAGE: u64 = 3;
+const PER_ANSWER: u64 = 3;
+
+fn encoding(model: &str) -> &'static CoreBPE {
+    static CL100K: OnceLock<CoreBPE> = OnceLock::new();
+    static O200K: OnceLock<CoreBPE> = OnceLock::new();
+    #[expect(clippy::expect_used, reason = "the vocabularies are part of the program")]
+    if model.starts_with("gpt-3.5") || model == "gpt-4" || model.starts_with("gpt-4-") {
+        CL100K.get_or_init(|| tiktoken_rs::cl100k_base().expect("built-in vocabulary"))
+    } else {
+        O200K.get_or_init(|| tiktoken_rs::o200k_base().expect("built-in vocabulary"))
+    }
+}
+
+/// Tokens of a text for a model, at least as many as there are.
+pub fn count_text(model: &str, text: &str) -> u64 {
+    if text.is_empty() {
+        return 0;
+    }
+    if text.len() > LARGEST_COUNTED {
+        return text.len() as u64;
+    }
+    encoding(model).encode_ordinary(text).len() as u64
+}
+
+/// Prompt tokens of a request. Parts that are not text (images, tool definitions) are counted by their JSON.
+pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
+    let prompt = match &request.prompt {
+        Prompt::Text(text) => count_text(model, text),
+        Prompt::Messages(messages) => {
+            let each = messages.iter().map(|message| {
+                let rest = if message.rest.is_empty() { 0 } else { count_json(model, &message.rest) };
+                let content = match &message.content {
+                    serde_json::Value::Null => 0,
+                    serde_json::Value::String(text) => count_text(model, text),
+                    other => count_text(model, &other.to_string()),
+                };
+                PER_MESSAGE + 1 + content + rest
+            });
+            each.sum::<u64>() + PER_ANSWER
+        }
+    };
+    let tools = request.body.get("tools").map_or(0, |tools| count_text(model, &tools.to_string()));
+    let format = request.body.get("response_format").map_or(0, |format| count_text(model, &format.to_string()));
+    prompt + tools + format
+}
+
+fn count_json(model: &str, map: &serde_json::Map<String, serde_json::Value>) -> u64 {
+    map.values().map(|value| count_text(model, &value.to_string())).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_counted_as_openai_counts_them() {
+        assert_eq!(count_text("gpt-4o", "hello world"), 2);
+        assert_eq!(count_text("gpt-4", "antidisestablishmentarianism"), 6);
+        assert_eq!(count_text("gpt-4o", ""), 0);
+    }
+
+    #[test]
+    fn a_huge_text_is_bounded_from_above() {
+        let text = "word ".repeat(20_000);
+        assert_eq!(count_text("gpt-4o", &text), text.len() as u64);
+    }
+}
