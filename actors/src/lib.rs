@@ -9,3 +9,5 @@ pub mod journal;
 pub mod ledger;
 pub mod mailbox;
 pub mod payment;
+pub mod provider;
+pub mod transport;
