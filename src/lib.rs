@@ -1,5 +1,11 @@
-//! The gateway: configuration, telemetry, HTTP, and the composition of everything else.
+//! The gateway: configuration, telemetry, HTTP, the life of requests, and the composition of everything else.
 
+pub mod app;
+pub mod catalogue;
+pub mod cli;
 pub mod config;
 pub mod fetch;
+pub mod gateway;
+pub mod http;
+pub mod secret_file;
 pub mod telemetry;

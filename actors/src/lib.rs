@@ -10,4 +10,6 @@ pub mod ledger;
 pub mod mailbox;
 pub mod payment;
 pub mod provider;
+pub mod supervisor;
+pub mod sweeper;
 pub mod transport;

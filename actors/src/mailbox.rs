@@ -72,6 +72,16 @@ where
     address.do_send(message);
 }
 
+/// Posts a message where there is room, and does not wait. Whether it was posted.
+pub fn offer<A, M>(address: &Addr<A>, message: M) -> bool
+where
+    A: Actor<Context = Context<A>> + Handler<M>,
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    address.try_send(message).is_ok()
+}
+
 /// The address of an actor that may be replaced by a new one.
 #[derive(Debug)]
 pub struct Post<A: Actor>(Arc<RwLock<Addr<A>>>);

@@ -2,7 +2,7 @@
 //! providers it calls speak the same formats. Pure: no I/O, no clock, no async. What every format is translated to and
 //! from is [`inference`].
 
-mod fields;
+pub mod fields;
 pub mod inference;
 pub mod openai;
 pub mod sse;

@@ -60,6 +60,11 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Brings the schema up to date, and nothing more.
+    pub async fn migrate(url: &str) -> Result<(), LedgerError> {
+        Ok(Migrator::up(&Self::connect(url).await?.write, None).await?)
+    }
+
     /// Connects only: for reading beside an owner (`farebox audit`).
     pub async fn connect(url: &str) -> Result<Self, LedgerError> {
         let write = Database::connect(options(url, 1)).await?;

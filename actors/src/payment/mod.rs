@@ -39,8 +39,8 @@ pub struct PaymentActor {
 
 impl PaymentActor {
     /// A new life.
-    pub const fn new(obituary: Obituary) -> Self {
-        Self { directory: None, early: Vec::new(), _obituary: obituary }
+    pub const fn new(directory: Option<Directory>, obituary: Obituary) -> Self {
+        Self { directory, early: Vec::new(), _obituary: obituary }
     }
 }
 

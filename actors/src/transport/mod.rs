@@ -61,6 +61,24 @@ pub fn client() -> Result<Client, reqwest::Error> {
         .build()
 }
 
+/// One JSON call to Farebox itself, for the command line: its status and answer.
+pub async fn call_json(
+    method: &str,
+    url: &str,
+    token: &str,
+    body: Option<&serde_json::Value>,
+) -> Result<(u16, serde_json::Value), String> {
+    let client = client().map_err(|error| error.to_string())?;
+    let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
+    let mut request = client.request(method, url).bearer_auth(token);
+    if let Some(body) = body {
+        request = request.json(body);
+    }
+    let response = request.send().await.map_err(|error| error.to_string())?;
+    let status = response.status().as_u16();
+    Ok((status, response.json().await.map_err(|error| error.to_string())?))
+}
+
 /// One call to a provider that speaks OpenAI's format.
 #[derive(Debug)]
 pub struct Call {

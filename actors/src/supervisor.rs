@@ -1,0 +1,129 @@
+//! Starts the actors there is one of, and starts them again after a panic: actix's own `Supervisor` restarts what was
+//! stopped, not what panicked. It learns of an end by the actor's [`Obituary`]; one that was asked to stop stays stopped.
+//! Accounts are not its own: the directory makes a new one on the next message.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture};
+
+use crate::{
+    account::Committed,
+    directory::Directory,
+    health::{ExitReason, Health, Kind, Obituary},
+    mailbox::{self, Post},
+};
+
+/// How long a new actor waits after the last one's end.
+const BACK_OFF: Duration = Duration::from_millis(50);
+
+/// An actor ended and should be there. One a life.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Restart {
+    kind: Kind,
+    start: Box<dyn FnOnce() + Send>,
+}
+
+/// Which accounts to rebuild when the journal dies: told once the directory is there.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Meet(pub Directory);
+
+/// The actor.
+#[derive(Debug)]
+pub struct Supervisor {
+    directory: Option<Directory>,
+    _obituary: Obituary,
+}
+
+impl Supervisor {
+    /// The supervisor.
+    pub fn new(health: &Health) -> Self {
+        Self { directory: None, _obituary: Obituary::new(health, Kind::Supervisor, "supervisor".into(), |_| {}) }
+    }
+}
+
+struct Life<A: Actor> {
+    supervisor: Addr<Supervisor>,
+    arbiter: ArbiterHandle,
+    health: Health,
+    kind: Kind,
+    name: String,
+    make: Box<dyn Fn(Obituary) -> A + Send + Sync>,
+    post: Mutex<Option<Post<A>>>,
+}
+
+/// Starts an actor under supervision. `make` builds each of its lives; the post gives the address of the current one.
+pub fn supervise<A: Actor<Context = Context<A>> + Send>(
+    supervisor: &Addr<Supervisor>,
+    arbiter: ArbiterHandle,
+    health: &Health,
+    (kind, name): (Kind, &str),
+    make: impl Fn(Obituary) -> A + Send + Sync + 'static,
+) -> Post<A> {
+    let life = Arc::new(Life {
+        supervisor: supervisor.clone(),
+        arbiter,
+        health: health.clone(),
+        kind,
+        name: name.to_owned(),
+        make: Box::new(make),
+        post: Mutex::new(None),
+    });
+    let mut slot = life.post.lock().unwrap_or_else(PoisonError::into_inner);
+    let post = Post::new(begin(&life));
+    *slot = Some(post.clone());
+    drop(slot);
+    post
+}
+
+fn begin<A: Actor<Context = Context<A>> + Send>(life: &Arc<Life<A>>) -> Addr<A> {
+    let next = Arc::clone(life);
+    let obituary = Obituary::new(&life.health, life.kind, life.name.clone(), move |reason| match reason {
+        ExitReason::Stopped => {}
+        ExitReason::Panicked | ExitReason::Failed => {
+            let (supervisor, kind) = (next.supervisor.clone(), next.kind);
+            let start = Box::new(move || {
+                if let Some(post) = &*next.post.lock().unwrap_or_else(PoisonError::into_inner) {
+                    post.replace(begin(&next));
+                }
+            });
+            mailbox::tell(&supervisor, Restart { kind, start });
+        }
+    });
+    let own = Arc::clone(life);
+    A::start_in_arbiter(&life.arbiter, move |_| (own.make)(obituary))
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+}
+
+impl Handler<Meet> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, Meet(directory): Meet, _: &mut Self::Context) {
+        self.directory = Some(directory);
+    }
+}
+
+impl Handler<Restart> for Supervisor {
+    type Result = ();
+
+    fn handle(&mut self, restart: Restart, ctx: &mut Self::Context) {
+        let Restart { kind, start } = restart;
+        let wait = tokio::time::sleep(BACK_OFF).into_actor(self);
+        ctx.spawn(wait.map(move |(), actor: &mut Self, _| {
+            start();
+            // What the dead journal had not committed is lost with it: every account is rebuilt from what it had.
+            if let (Kind::Journal, Some(directory)) = (kind, &actor.directory) {
+                for account in directory.all() {
+                    mailbox::tell(&account, Committed { result: Err("the journal was rebuilt".into()) });
+                }
+            }
+        }));
+    }
+}

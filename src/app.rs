@@ -1,0 +1,190 @@
+//! The composition root: builds, starts and stops everything, and hands addresses out. Stop order: stop listening, let
+//! request tasks finish (up to a deadline), then the actors with the process.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+
+use actix::{Actor, Arbiter};
+use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use anyhow::{Context, Result};
+use billing::class::Weighting;
+use farebox_actors::{
+    clock::Clock,
+    directory::Directory,
+    health::{Health, Kind},
+    journal::Journal,
+    ledger::Ledger,
+    mailbox::{Post, tell},
+    payment::{self, PaymentActor},
+    provider::{self, ProviderActor},
+    supervisor::{self, Supervisor, supervise},
+    sweeper::Sweeper,
+    transport::Timeouts,
+};
+
+use crate::{
+    catalogue::Catalogue,
+    config::{self, Settings},
+    gateway::{Gateway, Rules},
+    http::{self, State},
+    telemetry::Metrics,
+};
+
+/// Everything, running.
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The operator's token.
+    pub admin_token: String,
+    /// What handlers share.
+    pub state: web::Data<State>,
+    server: ServerHandle,
+    stop_after: Duration,
+    serving: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
+}
+
+/// `OpenAI`'s address, unless the settings name another.
+const OPENAI: &str = "https://api.openai.com/v1";
+
+/// Starts everything. Must run within an actix system.
+pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
+    let clock = Clock::default();
+    let health = Health::default();
+    let ledger = Arc::new(open_ledger(settings).await?);
+    let catalogue = priced_catalogue(&ledger, &clock).await?;
+    let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
+    let main = arbiters.first().context("no thread for actors")?.clone();
+    let chief = Supervisor::new(&health).start();
+
+    let journal = {
+        let (ledger, clock, vitals) = (Arc::clone(&ledger), clock.clone(), health.clone());
+        let make = move |obituary| Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), obituary);
+        supervise(&chief, main.clone(), &health, (Kind::Journal, "journal"), make)
+    };
+    let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
+    let payments = {
+        let meeting = Arc::clone(&meeting);
+        let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
+        supervise(&chief, main.clone(), &health, (Kind::Payment, "payment"), make)
+    };
+    let directory =
+        Directory::new(arbiters, Arc::clone(&ledger), journal.clone(), payments.clone(), clock.clone(), health.clone());
+    let _ = meeting.set(directory.clone());
+    tell(&payments.address(), payment::Meet(directory.clone()));
+    tell(&chief, supervisor::Meet(directory.clone()));
+    let _sweeper = {
+        let directory = directory.clone();
+        let make = move |obituary| Sweeper::new(directory.clone(), obituary);
+        supervise(&chief, main.clone(), &health, (Kind::Sweeper, "sweeper"), make)
+    };
+    let providers = {
+        let post = start_openai(settings, &chief, main, &health);
+        HashMap::from([("openai".to_owned(), post)])
+    };
+    let rules = Rules {
+        overdraft_none: settings.limits.overdraft == config::Overdraft::None,
+        weighting: match settings.limits.concurrency {
+            config::Concurrency::Weighted => Weighting::Weighted,
+            config::Concurrency::Flat => Weighting::Flat,
+        },
+        drain_seconds: settings.limits.drain_seconds,
+    };
+    let gateway = Arc::new(Gateway::new(directory, catalogue, providers, rules, settings.limits.drains));
+    let admin_token = admin_token(settings)?;
+    let state = web::Data::new(State::new(gateway, settings.clone(), admin_token.clone(), metrics, journal));
+    let shared = state.clone();
+    let mut server = HttpServer::new(move || App::new().configure(|app| http::routes::configure(app, &shared)))
+        .disable_signals()
+        .shutdown_timeout(settings.limits.stop_seconds);
+    if let Some(workers) = settings.http.workers {
+        server = server.workers(workers.get());
+    }
+    let server = server.bind(settings.listen).with_context(|| format!("can't listen on {}", settings.listen))?;
+    let address = *server.addrs().first().context("no address was bound")?;
+    let server = server.run();
+    let handle = server.handle();
+    let serving = actix_web::rt::spawn(server);
+    let stop_after = Duration::from_secs(settings.limits.stop_seconds);
+    Ok(Running { address, admin_token, state, server: handle, stop_after, serving })
+}
+
+async fn open_ledger(settings: &Settings) -> Result<Ledger> {
+    let url = settings.database.url.as_str();
+    if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.starts_with(':'))
+        && let Some(folder) = std::path::Path::new(path.split('?').next().unwrap_or(path)).parent()
+    {
+        std::fs::create_dir_all(folder).with_context(|| format!("can't make the folder {}", folder.display()))?;
+    }
+    let owner = format!("process {}", std::process::id());
+    Ledger::open(url, &owner).await.with_context(|| format!("can't open the ledger at {}", settings.database.url))
+}
+
+async fn priced_catalogue(ledger: &Ledger, clock: &Clock) -> Result<Catalogue> {
+    let mut catalogue = Catalogue::built_in()?;
+    let hash = blake3::hash(catalogue.prices.as_bytes()).to_hex();
+    catalogue.price_version = ledger.price_version(&hash, &catalogue.prices, clock.now()).await?;
+    Ok(catalogue)
+}
+
+fn start_openai(
+    settings: &Settings,
+    chief: &actix::Addr<Supervisor>,
+    arbiter: actix::ArbiterHandle,
+    health: &Health,
+) -> Post<ProviderActor> {
+    let openai = &settings.providers.openai;
+    let made_of = provider::Settings {
+        name: "openai",
+        base_url: openai.base_url.clone().unwrap_or_else(|| OPENAI.to_owned()),
+        api_key: openai.api_key.as_ref().map(|key| key.expose().to_owned()),
+        timeouts: Timeouts::default(),
+    };
+    let vitals = health.clone();
+    let make = move |obituary| ProviderActor::new(made_of.clone(), vitals.clone(), obituary);
+    supervise(chief, arbiter, health, (Kind::Provider, "openai"), make)
+}
+
+/// Half the cores, at least one: the others serve HTTP.
+fn actor_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
+/// The one in the settings, or the one of the data folder, made at first start.
+fn admin_token(settings: &Settings) -> Result<String> {
+    if let Some(token) = &settings.admin_token {
+        return Ok(token.expose().to_owned());
+    }
+    let path = settings.data_dir.join("admin_token");
+    if let Ok(token) = std::fs::read_to_string(&path)
+        && !token.trim().is_empty()
+    {
+        return Ok(token.trim().to_owned());
+    }
+    std::fs::create_dir_all(&settings.data_dir)?;
+    let token = format!("fba_{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    crate::secret_file::write(&path, &token).with_context(|| format!("can't write {}", path.display()))?;
+    println!("admin token (shown once, kept in {}): {token}", path.display());
+    Ok(token)
+}
+
+impl Running {
+    /// Waits for a signal to stop (or the server's own end), then stops in order.
+    pub async fn until_stopped(self) -> Result<()> {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut serving = self.serving;
+        tokio::select! {
+            ended = &mut serving => return ended.context("the server's task died")?.context("the server ended"),
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping: no new requests; running ones finish");
+        self.state.stop_being_ready();
+        self.server.pause().await;
+        let deadline = tokio::time::Instant::now() + self.stop_after;
+        let running = self.state.gateway.directory.running();
+        while running.count() > 0 && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.server.stop(true).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,79 @@
+//! The price book's files: read strictly, so that a misspelt field is an error and not a free model.
+
+use billing::price::TokenPrice;
+use serde::Deserialize;
+use wire::inference::Task;
+
+use super::ClosedModel;
+
+/// The files that come with the program.
+pub(super) const BUILT_IN: [&str; 1] = [include_str!("../../config/prices/openai.toml")];
+
+/// A price book that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// Not the format.
+    #[error("price book: {0}")]
+    Format(#[from] toml::de::Error),
+    /// A number that can't be a price.
+    #[error("price book: {0} has an absurd price")]
+    Absurd(String),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Book {
+    provider: String,
+    model: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    context: u32,
+    max_output: u32,
+    #[serde(default)]
+    task: TaskName,
+    price: Option<TokenPrice>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum TaskName {
+    #[default]
+    Chat,
+    Completion,
+}
+
+/// Reads one file.
+pub(super) fn parse(text: &str) -> Result<Vec<ClosedModel>, BookError> {
+    let Book { provider, model } = toml::from_str(text)?;
+    model
+        .into_iter()
+        .map(|Entry { id, context, max_output, task, price }| {
+            if price.as_ref().is_some_and(|price| !price.is_sound()) {
+                return Err(BookError::Absurd(id));
+            }
+            let task = match task {
+                TaskName::Chat => Task::Chat,
+                TaskName::Completion => Task::Completion,
+            };
+            Ok(ClosedModel { id, provider: provider.clone(), price, context, max_output, task })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_or_absurd_price_is_refused() {
+        let book =
+            |price: &str| format!("provider = \"p\"\n[[model]]\nid = \"m\"\ncontext = 1\nmax_output = 1\n{price}");
+        assert!(matches!(parse(&book("price = { input = \"1\", output = \"-2\" }")), Err(BookError::Absurd(_))));
+        assert!(matches!(parse(&book("prise = { input = \"1\", output = \"2\" }")), Err(BookError::Format(_))));
+        assert_eq!(parse(&book("")).unwrap()[0].price, None);
+    }
+}

@@ -1,0 +1,118 @@
+//! Models and prices in memory: one immutable snapshot, read by every request. Closed models come from the price book in
+//! `config/prices/` (built in), open models from the models folder. Knows no account.
+
+mod book;
+mod nearest;
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use billing::{class::SizeClass, price::TokenPrice};
+use wire::inference::Task;
+
+pub use book::BookError;
+
+/// A model that a closed provider runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClosedModel {
+    /// Its name here and there.
+    pub id: String,
+    /// Whose it is.
+    pub provider: String,
+    /// Its price; without one it is refused, never free.
+    pub price: Option<TokenPrice>,
+    /// Tokens it reads and writes, at most.
+    pub context: u32,
+    /// Tokens it writes, at most.
+    pub max_output: u32,
+    /// What it does.
+    pub task: Task,
+}
+
+/// A model that runs here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenModel {
+    /// Its name.
+    pub id: String,
+    /// Its folder, in Hugging Face's layout.
+    pub folder: PathBuf,
+    /// What it is billed as.
+    pub class: SizeClass,
+    /// How many parameters it has.
+    pub parameters: u64,
+    /// Tokens it reads and writes, at most.
+    pub context: u32,
+}
+
+/// A model.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Model {
+    /// Runs here.
+    Open(Arc<OpenModel>),
+    /// Runs at a provider.
+    Closed(Arc<ClosedModel>),
+}
+
+/// The snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    models: BTreeMap<String, Model>,
+    /// The price book as text: what its version is the version of.
+    pub prices: String,
+    /// Its version in the ledger.
+    pub price_version: i64,
+}
+
+impl Catalogue {
+    /// The built-in price book's models.
+    pub fn built_in() -> Result<Self, BookError> {
+        let prices = book::BUILT_IN.join("\n");
+        let mut models = BTreeMap::new();
+        for text in book::BUILT_IN {
+            for model in book::parse(text)? {
+                models.insert(model.id.clone(), Model::Closed(Arc::new(model)));
+            }
+        }
+        Ok(Self { models, prices, price_version: 0 })
+    }
+
+    /// Adds models that run here.
+    #[must_use]
+    pub fn with_open(mut self, models: impl IntoIterator<Item = OpenModel>) -> Self {
+        self.models.extend(models.into_iter().map(|model| (model.id.clone(), Model::Open(Arc::new(model)))));
+        self
+    }
+
+    /// A model by its name, with or without its provider's before a slash; else the nearest names.
+    pub fn find(&self, name: &str) -> Result<Model, Vec<String>> {
+        if let Some(model) = self.models.get(name) {
+            return Ok(model.clone());
+        }
+        if let Some((provider, id)) = name.split_once('/')
+            && let Some(Model::Closed(model)) = self.models.get(id)
+            && model.provider == provider
+        {
+            return Ok(Model::Closed(Arc::clone(model)));
+        }
+        Err(nearest::nearest(name, self.models.keys().map(String::as_str)))
+    }
+
+    /// All models, by name.
+    pub fn models(&self) -> impl Iterator<Item = &Model> {
+        self.models.values()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_book_is_sound_and_found_by_both_names() {
+        let catalogue = Catalogue::built_in().unwrap();
+        assert!(catalogue.models().count() > 10);
+        let plain = catalogue.find("gpt-4o-mini").unwrap();
+        assert_eq!(catalogue.find("openai/gpt-4o-mini").unwrap(), plain);
+        assert!(catalogue.find("anthropic/gpt-4o-mini").is_err());
+        assert_eq!(catalogue.find("gpt-4o-mimi").unwrap_err().first().map(String::as_str), Some("gpt-4o-mini"));
+    }
+}

@@ -1,0 +1,44 @@
+//! `farebox audit` and `farebox migrate`: straight on the database. The audit only reads, beside a running server too.
+
+use anyhow::Result;
+use farebox_actors::ledger::Ledger;
+
+use crate::config::Settings;
+
+/// How to print.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Replays the ledger and checks it.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
+    let audit = actix::System::new()
+        .block_on(async { Ledger::connect(settings.database.url.as_str()).await?.audit().await })?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&audit)?);
+    } else {
+        for violation in &audit.violations {
+            println!("invariant {}: {}", violation.invariant, violation.what);
+        }
+        println!(
+            "{}: {} accounts, {} journal lines, {} requests, {} open holds, {} violations",
+            if audit.ok { "clean" } else { "NOT clean" },
+            audit.accounts,
+            audit.lines,
+            audit.requests,
+            audit.open_holds,
+            audit.violations.len()
+        );
+    }
+    Ok(i32::from(!audit.ok))
+}
+
+/// Brings the schema up to date.
+pub(super) fn migrate(settings: &Settings) -> Result<i32> {
+    actix::System::new().block_on(Ledger::migrate(settings.database.url.as_str()))?;
+    Ok(0)
+}

@@ -1,0 +1,51 @@
+//! The command line: one file per command. Commands that change money speak to the running process over its admin routes:
+//! a ledger has one writer.
+
+mod admin;
+mod audit;
+mod serve;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::config::{Overrides, Settings};
+
+/// Self-hosted, credit-metered AI inference gateway.
+#[derive(Debug, Parser)]
+#[command(name = "farebox", version)]
+struct Cli {
+    #[command(flatten)]
+    overrides: Overrides,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until told to stop.
+    Serve,
+    /// Bring the database's schema up to date.
+    Migrate,
+    /// Check the ledger's invariants; exit status 1 if one fails.
+    Audit(audit::Args),
+    /// Make and look at accounts, on the running server.
+    Account(admin::AccountArgs),
+    /// Make and revoke API keys, on the running server.
+    Key(admin::KeyArgs),
+    /// Add credits, on the running server.
+    Credits(admin::CreditsArgs),
+}
+
+/// Runs the command; its exit status.
+pub fn run() -> Result<i32> {
+    let Cli { overrides, command } = Cli::parse();
+    let settings = Settings::load(&overrides)?;
+    match command {
+        Command::Serve => serve::run(&settings),
+        Command::Migrate => audit::migrate(&settings),
+        Command::Audit(args) => audit::run(&settings, &args),
+        Command::Account(args) => admin::account(&settings, &args),
+        Command::Key(args) => admin::key(&settings, &args),
+        Command::Credits(args) => admin::credits(&settings, &args),
+    }
+}

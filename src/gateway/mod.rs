@@ -1,0 +1,65 @@
+//! The life of a request: read [`serve`] first. A request is admitted by its account, run by a provider or a pool, metered
+//! and settled by its own task; the connection that asked only watches.
+
+pub mod quote;
+pub mod serve;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use billing::class::Weighting;
+use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, provider::ProviderActor};
+use tokio::sync::Semaphore;
+
+use crate::catalogue::Catalogue;
+
+/// What requests need, shared by all.
+pub struct Gateway {
+    /// Accounts.
+    pub directory: Directory,
+    /// Models and prices.
+    catalogue: RwLock<Arc<Catalogue>>,
+    /// Providers by name.
+    pub providers: HashMap<String, Post<ProviderActor>>,
+    /// What may be overspent and how permits are weighed.
+    pub rules: Rules,
+    /// Streams whose client left and whose usage is still waited for.
+    pub drains: Arc<Semaphore>,
+}
+
+/// Settings of the rules of money.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// `none`: a running request never costs more than its hold.
+    pub overdraft_none: bool,
+    /// How permits are weighed.
+    pub weighting: Weighting,
+    /// How long a stream is drained after its client left, in seconds.
+    pub drain_seconds: u64,
+}
+
+impl Gateway {
+    /// A gateway.
+    pub fn new(
+        directory: Directory,
+        catalogue: Catalogue,
+        providers: HashMap<String, Post<ProviderActor>>,
+        rules: Rules,
+        drains: usize,
+    ) -> Self {
+        let catalogue = RwLock::new(Arc::new(catalogue));
+        Self { directory, catalogue, providers, rules, drains: Arc::new(Semaphore::new(drains)) }
+    }
+
+    /// The models and prices of now.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        self.directory.clock()
+    }
+}

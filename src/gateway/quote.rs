@@ -1,0 +1,126 @@
+//! What a request may cost before it runs: pure, on the catalogue's prices (design, chapter 2.7).
+
+use billing::{
+    Nanos,
+    hold::HoldRequest,
+    price::{TokenPrice, Tokens},
+};
+use rust_decimal::{Decimal, prelude::ToPrimitive};
+use wire::inference::TextRequest;
+
+use crate::catalogue::ClosedModel;
+
+/// Output tokens expected until something is known of an account's requests, and the most a tiny request must have
+/// credits for.
+const USUAL_OUTPUT: u64 = 256;
+
+/// What a closed request asks to have set aside, and what it may write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClosedQuote {
+    /// Counted prompt tokens.
+    pub input: u64,
+    /// Output tokens the client's limit or the model allows, per choice.
+    pub limit: u64,
+    /// What is asked to be held.
+    pub hold: HoldRequest,
+    /// The output limit to send where `max_cost` is lower than the client's own.
+    pub clamp: Option<u32>,
+}
+
+/// A request that can't be quoted: the field, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct BadQuote {
+    /// Which field.
+    pub field: &'static str,
+    /// Why.
+    pub message: String,
+}
+
+fn bad(field: &'static str, message: impl Into<String>) -> BadQuote {
+    BadQuote { field, message: message.into() }
+}
+
+/// Quotes a request to a closed model.
+pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) -> Result<ClosedQuote, BadQuote> {
+    let input = wire::tokens::count_prompt(request, &model.id);
+    let limit = u64::from(request.max_tokens.unwrap_or(model.max_output).min(model.max_output));
+    let choices = u64::from(request.n);
+    let cost = |output: u64| -> Result<Nanos, BadQuote> {
+        let tokens = Tokens { input, cached_input: 0, output: output.saturating_mul(choices) };
+        Nanos::ceil(price.cost(tokens).total()).map_err(|_| bad("messages", "would cost more than the ledger holds"))
+    };
+    let max_cost = max_cost(request)?;
+    let affordable = max_cost.map(|most| affordable_output(price, input, choices, most));
+    let (limit, clamp) = match affordable {
+        Some(0) => return Err(bad("max_cost", format!("the prompt alone costs ${}", cost(0)?))),
+        Some(most) if most < limit => (most, u32::try_from(most).ok()),
+        _ => (limit, None),
+    };
+    let minimum = cost(limit.min(USUAL_OUTPUT))?;
+    let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
+    Ok(ClosedQuote { input, limit, hold, clamp })
+}
+
+/// How many output tokens per choice so much money pays, after the prompt.
+pub fn affordable_output(price: &TokenPrice, input: u64, choices: u64, most: Nanos) -> u64 {
+    let prompt = price.cost(Tokens { input, cached_input: 0, output: 0 }).total();
+    let token = price.cost(Tokens { input: 0, cached_input: 0, output: choices.max(1) }).total();
+    let left = most.to_decimal() - prompt;
+    if left <= Decimal::ZERO {
+        return 0;
+    }
+    left.checked_div(token).map_or(u64::MAX, |tokens| tokens.floor().to_u64().unwrap_or(u64::MAX))
+}
+
+/// The caller's own limit on the cost, if there is one.
+pub fn max_cost(request: &TextRequest) -> Result<Option<Nanos>, BadQuote> {
+    let Some(text) = &request.max_cost else { return Ok(None) };
+    match text.parse::<Nanos>() {
+        Ok(amount) if amount.is_positive() => Ok(Some(amount)),
+        Ok(_) => Err(bad("max_cost", "must be above $0")),
+        Err(error) => Err(bad("max_cost", error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{Catalogue, Model};
+    use wire::{inference::Task, openai};
+
+    fn quote(fields: &str) -> Result<ClosedQuote, BadQuote> {
+        let body =
+            format!(r#"{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"hello world"}}]{fields}}}"#);
+        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(&request.model) else { panic!() };
+        closed(&request, &model, model.price.as_ref().unwrap())
+    }
+
+    #[test]
+    fn the_worst_case_is_the_prompt_and_the_limit_with_the_fee() {
+        let quote = quote(r#","max_tokens":100"#).unwrap();
+        assert_eq!(quote.input, 9);
+        // (9 x 0.15 + 100 x 0.60) / 1e6 x 1.02
+        assert_eq!(quote.hold.worst_case, Nanos::new(62_577));
+        assert_eq!(quote.hold.minimum, quote.hold.worst_case);
+    }
+
+    #[test]
+    fn a_tiny_prompt_needs_little_whatever_its_limit() {
+        let quote = quote("").unwrap();
+        assert_eq!(quote.limit, 16_384);
+        assert!(quote.hold.minimum < Nanos::new(160_000), "{quote:?}");
+        assert!(quote.hold.worst_case > Nanos::new(10_000_000));
+    }
+
+    #[test]
+    fn max_cost_lowers_the_output_limit() {
+        let quote = quote(r#","max_cost":"0.00001""#).unwrap();
+        assert_eq!(quote.clamp, Some(14));
+        assert!(quote.hold.worst_case <= Nanos::new(10_000));
+        assert_eq!(super::tests::quote(r#","max_cost":"0.000001""#).unwrap_err().field, "max_cost");
+        assert_eq!(super::tests::quote(r#","max_cost":-1"#).unwrap_err().field, "max_cost");
+        assert_eq!(super::tests::quote(r#","max_cost":1e300"#).unwrap_err().field, "max_cost");
+    }
+}

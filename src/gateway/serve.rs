@@ -1,0 +1,342 @@
+//! The request task: it owns the money of one request from admission to settlement. The connection watches a bounded
+//! channel of [`Update`]s; if it goes away, the task still settles by the table of the design's chapter 2.5.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use billing::{
+    account::Balance,
+    command::{Admit, Refusal, Reply},
+    entry::{Ending, UsageRecord},
+    hold::{HoldRequest, Work},
+    ids::{AccountId, KeyId, RequestId},
+    price::{TokenPrice, Tokens},
+};
+use farebox_actors::{
+    account::{AccountError, Admission, AdmitRequest, Admitted, Metered, SettleError},
+    mailbox,
+    provider::Run,
+};
+use tokio::sync::mpsc;
+use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
+
+use super::{Gateway, quote};
+use crate::catalogue::{ClosedModel, Model};
+
+/// Pieces of an answer that wait for a slow reader, at most; then the provider waits too.
+const UPDATES: usize = 256;
+/// Events that wait for the task, at most.
+const EVENTS: usize = 256;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// The account that pays.
+    pub account_id: AccountId,
+    /// The key.
+    pub key_id: KeyId,
+}
+
+/// A request to serve.
+#[derive(Debug)]
+pub struct Job {
+    /// Its id.
+    pub request_id: RequestId,
+    /// Who asks.
+    pub caller: Caller,
+    /// What.
+    pub request: TextRequest,
+    /// The caller's own key at the provider.
+    pub provider_key: Option<String>,
+}
+
+/// Why a request was not served.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ServeError {
+    /// There is no such model.
+    #[error("no such model")]
+    NoModel {
+        /// What was asked for.
+        name: String,
+        /// What it may have meant.
+        nearest: Vec<String>,
+    },
+    /// The model has no price.
+    #[error("{0} has no price")]
+    Unpriced(String),
+    /// The model can't do that, or a field can't be.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// Which field.
+        field: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The account refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The account could not be asked.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// What ran it failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// It ran, and could not be settled.
+    #[error(transparent)]
+    Unsettled(#[from] SettleError),
+}
+
+/// A request that runs.
+#[derive(Debug)]
+pub struct Started {
+    /// The balance with the hold placed.
+    pub balance: Balance,
+    /// Requests left in this second, where there is a limit.
+    pub rate_remaining: Option<i64>,
+    /// How long admission took.
+    pub admission: Duration,
+    /// What comes.
+    pub updates: mpsc::Receiver<Update>,
+}
+
+/// What a watcher is told.
+#[derive(Debug)]
+pub enum Update {
+    /// A piece of the answer.
+    Delta(Delta),
+    /// It ended, and its charge is durable. The last update.
+    Done(Box<Done>),
+    /// It failed; what it cost, if anything, is durable. The last update.
+    Failed(ServeError),
+}
+
+/// The end of a request.
+#[derive(Debug, Clone)]
+pub struct Done {
+    /// What it read and wrote.
+    pub usage: Usage,
+    /// Its record.
+    pub record: UsageRecord,
+    /// The balance after it.
+    pub balance: Balance,
+    /// Which rule of Farebox's ended it, if one did.
+    pub stop: Option<&'static str>,
+    /// How long it ran.
+    pub ran: Duration,
+}
+
+/// Admits a request and starts its task. Returns when the hold is durable, or the request is refused.
+pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError> {
+    let catalogue = gateway.catalogue();
+    let model = catalogue
+        .find(&job.request.model)
+        .map_err(|nearest| ServeError::NoModel { name: job.request.model.clone(), nearest })?;
+    match model {
+        Model::Closed(model) => start_closed(gateway, job, model, catalogue.price_version).await,
+        Model::Open(model) => Err(ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)))),
+    }
+}
+
+async fn start_closed(
+    gateway: &Arc<Gateway>,
+    job: Job,
+    model: Arc<ClosedModel>,
+    version: i64,
+) -> Result<Started, ServeError> {
+    if model.task != job.request.task {
+        let message = format!("{} does not do that; try its other route", model.id);
+        return Err(ServeError::Invalid { field: "model", message });
+    }
+    let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
+    let provider =
+        gateway.providers.get(&model.provider).ok_or_else(|| ServeError::Unpriced(model.id.clone()))?.clone();
+    let invalid = |bad: quote::BadQuote| ServeError::Invalid { field: bad.field, message: bad.message };
+    let quoted = quote::closed(&job.request, &model, &price).map_err(invalid)?;
+    let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
+    let (admitted, took) = admit(gateway, &job, Work::Closed, hold, &model.id, &model.provider, version).await?;
+    let Admitted { admission, answer } = admitted;
+    let rate_remaining = match answer.result? {
+        Reply::Admitted { rate_remaining, .. } => rate_remaining,
+        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
+    };
+    let (mut limit, mut stop) = (quoted.clamp, quoted.clamp.map(|_| "max_cost"));
+    if gateway.rules.overdraft_none && job.provider_key.is_none() {
+        let pays = quote::affordable_output(&price, quoted.input, u64::from(job.request.n), admission.held().amount);
+        if pays < quoted.limit {
+            (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some("credits"));
+        }
+    }
+    let (updates, watcher) = mpsc::channel(UPDATES);
+    let (sender, events) = mpsc::channel(EVENTS);
+    let run =
+        Run::new(&admission, job.request.clone(), model.id.clone(), limit, sender).with_key(job.provider_key.clone());
+    let task = ClosedTask {
+        gateway: Arc::clone(gateway),
+        price: job.provider_key.is_none().then_some(price),
+        model,
+        input: quoted.input,
+        usage: None,
+        text: String::new(),
+        finish: None,
+        clamped: stop,
+        updates: Some(updates),
+        began: Instant::now(),
+    };
+    if !mailbox::offer(&provider.address(), run) {
+        let failure = Failure::Overloaded(format!("too many calls to {} are waiting", task.model.provider));
+        task.end(admission, Some(failure)).await;
+    } else {
+        actix_web::rt::spawn(task.run(admission, events));
+    }
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher })
+}
+
+async fn admit(
+    gateway: &Gateway,
+    job: &Job,
+    work: Work,
+    hold: HoldRequest,
+    model: &str,
+    provider: &str,
+    price_version: i64,
+) -> Result<(Admitted, Duration), ServeError> {
+    let began = Instant::now();
+    gateway.directory.running().insert(job.request_id);
+    let admit =
+        Admit { request_id: job.request_id, key_id: Some(job.caller.key_id), model: model.to_owned(), work, hold };
+    let request = AdmitRequest { admit, provider: provider.to_owned(), price_version };
+    match gateway.directory.ask(job.caller.account_id, request).await {
+        Ok(admitted) => Ok((admitted, began.elapsed())),
+        Err(error) => {
+            // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
+            gateway.directory.running().remove(job.request_id);
+            Err(error.into())
+        }
+    }
+}
+
+/// The task of a closed request.
+struct ClosedTask {
+    gateway: Arc<Gateway>,
+    model: Arc<ClosedModel>,
+    /// None with the caller's own key: nothing is charged.
+    price: Option<TokenPrice>,
+    /// Counted prompt tokens.
+    input: u64,
+    /// What the provider reported.
+    usage: Option<Usage>,
+    /// What it wrote.
+    text: String,
+    finish: Option<FinishReason>,
+    /// Why the limit that was sent is lower than the client's, if it is.
+    clamped: Option<&'static str>,
+    /// None once the client has left.
+    updates: Option<mpsc::Sender<Update>>,
+    began: Instant,
+}
+
+impl ClosedTask {
+    async fn run(mut self, mut admission: Admission, mut events: mpsc::Receiver<Event>) {
+        let mut drain = None;
+        loop {
+            let event = match (&self.updates, &drain) {
+                (Some(updates), _) => tokio::select! {
+                    event = events.recv() => event,
+                    () = updates.closed() => {
+                        self.updates = None;
+                        drain = self.gateway.drains.clone().try_acquire_owned().ok();
+                        if drain.is_none() { break }
+                        continue;
+                    }
+                },
+                (None, _) => {
+                    let left = Duration::from_secs(self.gateway.rules.drain_seconds);
+                    match tokio::time::timeout(left, events.recv()).await {
+                        Ok(event) => event,
+                        Err(_) => break,
+                    }
+                }
+            };
+            match event {
+                Some(Event::Delta(delta)) => self.delta(delta, &mut admission).await,
+                Some(Event::Usage(usage)) => self.usage = Some(usage),
+                Some(Event::Started | Event::Second(_)) => {}
+                Some(Event::Finished { .. }) => break,
+                Some(Event::Failed(failure)) => return self.end(admission, Some(failure)).await,
+                None => {
+                    let failure = Failure::Transport("the call was cut short".into());
+                    return self.end(admission, Some(failure)).await;
+                }
+            }
+        }
+        self.end(admission, None).await;
+    }
+
+    async fn delta(&mut self, delta: Delta, admission: &mut Admission) {
+        self.text.push_str(&delta.text);
+        if let Some(finish) = &delta.finish {
+            self.finish = Some(finish.clone());
+        }
+        // What is charged if this task dies: cheap, so roughly (four bytes a token).
+        admission.meter(self.metered(
+            Tokens { input: self.input, cached_input: 0, output: self.text.len() as u64 / 4 },
+            true,
+            admission,
+        ));
+        if let Some(updates) = &self.updates {
+            let _ = updates.send(Update::Delta(delta)).await;
+        }
+    }
+
+    fn metered(&self, tokens: Tokens, estimated: bool, admission: &Admission) -> Metered {
+        let cost = self.price.as_ref().map(|price| price.cost(tokens)).unwrap_or_default();
+        let cost = if estimated { cost.at_most(admission.held().amount) } else { cost };
+        Metered { tokens, estimated, cost, ..Metered::NOTHING }
+    }
+
+    /// What is charged, by how it ended and whether the provider reported usage.
+    fn final_meter(&self, failed: bool, admission: &Admission) -> Metered {
+        match (&self.usage, failed) {
+            (Some(usage), _) => {
+                let tokens = Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output };
+                self.metered(tokens, false, admission)
+            }
+            (None, true) => Metered::NOTHING,
+            (None, false) => {
+                let output = wire::tokens::count_text(&self.model.id, &self.text);
+                self.metered(Tokens { input: self.input, cached_input: 0, output }, true, admission)
+            }
+        }
+    }
+
+    async fn end(mut self, mut admission: Admission, failure: Option<Failure>) {
+        admission.meter(self.final_meter(failure.is_some(), &admission));
+        let left = self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let ending = match (&failure, left) {
+            (Some(_), _) => Ending::Failed,
+            (None, true) => Ending::ClientLeft,
+            (None, false) => Ending::Completed,
+        };
+        let settled = admission.settle(ending).await;
+        let update = match (settled, failure) {
+            (Err(error), _) => Update::Failed(error.into()),
+            (Ok(_), Some(failure)) => Update::Failed(failure.into()),
+            (Ok((record, answer)), None) => {
+                let usage = self.usage.unwrap_or(Usage {
+                    input: record.tokens.input,
+                    output: record.tokens.output,
+                    ..Usage::default()
+                });
+                let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length));
+                Update::Done(Box::new(Done { usage, record, balance: answer.balance, stop, ran: self.began.elapsed() }))
+            }
+        };
+        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.model.provider.clone())
+            .increment(1);
+        if let Some(updates) = self.updates.take() {
+            let _ = updates.send(update).await;
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The operator's routes: accounts, keys, grants, actors, the audit, the test clock, faults that tests ask for.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use billing::{
+    Nanos, Timestamp,
+    command::{Command, Fund},
+    grant::Source,
+    ids::{AccountId, GrantId, KeyId},
+    plan::Plan,
+    time::FOUR_WEEKS_MS,
+};
+use bytes::Bytes;
+use farebox_actors::{
+    account::{self, Look, Picture},
+    journal, mailbox, provider,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Shared, account::amount, account::balance_json, answer, auth, error::ApiError, parse_body};
+
+type Body = Result<Bytes, actix_web::Error>;
+
+fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Result<T, ApiError> {
+    parse_body(&body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?)
+}
+
+fn account_id(text: &str) -> Result<AccountId, ApiError> {
+    Uuid::parse_str(text).map(AccountId).map_err(|_| ApiError::invalid("id", "must be an account's id"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAccount {
+    email: String,
+    #[serde(default)]
+    plan: Plan,
+}
+
+/// Makes an account with its plan's first credits.
+pub async fn open_account(state: &Shared, email: &str, plan: Plan) -> Result<AccountId, ApiError> {
+    if email.len() > 254 || !email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()) {
+        return Err(ApiError::invalid("email", "must be an address such as ada@example.com"));
+    }
+    let (directory, now) = (&state.gateway.directory, state.gateway.clock().now());
+    let id = AccountId(Uuid::now_v7());
+    directory.ledger().create_account(id, email, plan, now).await?;
+    let cycle_end = now.plus_ms(FOUR_WEEKS_MS);
+    let fund = Fund {
+        grant_id: GrantId(Uuid::now_v7()),
+        source: if plan == Plan::Payg { Source::Plan } else { Source::Free },
+        source_key: format!("cycle {}", now.0),
+        amount: plan.credits(),
+        paid: Nanos::ZERO,
+        expires_at: Some(cycle_end),
+        subscribed_until: (plan == Plan::Payg).then_some(cycle_end),
+    };
+    directory.decide(id, Command::Fund(fund)).await?.result?;
+    Ok(id)
+}
+
+/// Makes a key; its text is shown only now.
+pub async fn open_key(state: &Shared, account: AccountId, name: String) -> Result<(KeyId, String), ApiError> {
+    if name.is_empty() || name.len() > 100 {
+        return Err(ApiError::invalid("name", "must have 1 to 100 characters"));
+    }
+    let ledger = state.gateway.directory.ledger();
+    ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
+    let (text, stored) = auth::new_key(account, name, state.gateway.clock().now());
+    ledger.create_key(&stored).await?;
+    Ok((stored.id, text))
+}
+
+/// `POST /admin/v1/accounts`.
+pub async fn create_account(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let NewAccount { email, plan } = read(&state, body)?;
+        let id = open_account(&state, &email, plan).await?;
+        Ok(json!({"id": id.to_string(), "email": email, "plan": plan.name()}))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /admin/v1/accounts/{id}`.
+pub async fn account(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let id = account_id(&id)?;
+        let directory = &state.gateway.directory;
+        let stored = directory.ledger().account(id).await?.ok_or_else(|| ApiError::not_found("the account"))?;
+        let picture: Picture = directory.ask(id, Look).await?;
+        let keys = directory.ledger().keys(id).await?;
+        let keys: Vec<Value> = keys
+            .iter()
+            .map(|key| {
+                json!({"id": key.id.to_string(), "name": key.name, "public": key.public,
+                    "created_at": key.created_at.to_string(), "revoked_at": key.revoked_at.map(|at| at.to_string())})
+            })
+            .collect();
+        Ok(json!({
+            "id": id.to_string(), "email": stored.email, "plan": stored.plan.name(), "payg": picture.payg,
+            "created_at": stored.created_at.to_string(), "balance": balance_json(&picture.balance),
+            "open_holds": picture.holds.len(), "keys": keys,
+        }))
+    };
+    answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    #[serde(default = "unnamed")]
+    name: String,
+}
+
+fn unnamed() -> String {
+    "default".to_owned()
+}
+
+/// `POST /admin/v1/accounts/{id}/keys`.
+pub async fn create_key(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let NewKey { name } = read(&state, body)?;
+        let (id, text) = open_key(&state, account_id(&id)?, name).await?;
+        Ok(json!({"id": id.to_string(), "key": text}))
+    };
+    answer(&request, work.await)
+}
+
+/// `DELETE /admin/v1/accounts/{id}/keys/{key}`.
+pub async fn revoke_key(state: Shared, request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let (account, key) = path.into_inner();
+        let key = Uuid::parse_str(&key).map(KeyId).map_err(|_| ApiError::invalid("key", "must be a key's id"))?;
+        let now = state.gateway.clock().now();
+        let public = state.gateway.directory.ledger().revoke_key(account_id(&account)?, key, now).await?;
+        let public = public.ok_or_else(|| ApiError::not_found("a working key with that id"))?;
+        state.keys.forget(&public);
+        Ok(json!({"id": key.to_string(), "revoked": true}))
+    };
+    answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewGrant {
+    source: Source,
+    amount: Value,
+    /// Milliseconds since 1970.
+    expires_at: Option<i64>,
+    reason: Option<String>,
+}
+
+/// `POST /admin/v1/accounts/{id}/grants`: credits that nobody paid for.
+pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let NewGrant { source, amount: wanted, expires_at, reason } = read(&state, body)?;
+        if !matches!(source, Source::Promo | Source::Goodwill | Source::Plan | Source::Free) {
+            return Err(ApiError::invalid("source", "must be one that nobody pays for: promo, goodwill, plan, free"));
+        }
+        let amount = amount("amount", &wanted)?;
+        let account = account_id(&id)?;
+        let grant_id = GrantId(Uuid::now_v7());
+        let fund = Fund {
+            grant_id,
+            source,
+            source_key: format!("operator {grant_id}"),
+            amount,
+            paid: Nanos::ZERO,
+            expires_at: expires_at.map(Timestamp),
+            subscribed_until: None,
+        };
+        let decided = state.gateway.directory.decide(account, Command::Fund(fund)).await?;
+        decided.result?;
+        tracing::info!(account.id = %account, grant.id = %grant_id, amount_nanos = amount.get(), reason, "operator's grant");
+        Ok(json!({"id": grant_id.to_string(), "source": source.name(), "amount": amount,
+            "balance": balance_json(&decided.balance)}))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /admin/v1/actors`.
+pub async fn actors(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let directory = &state.gateway.directory;
+        Ok(json!({"actors": directory.health().observe(), "running_requests": directory.running().count()}))
+    };
+    answer(&request, work.await)
+}
+
+/// `POST /admin/v1/audit`.
+pub async fn audit(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let audit = state.gateway.directory.ledger().audit().await?;
+        serde_json::to_value(audit).map_err(|error| ApiError::internal(&error))
+    };
+    answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Advance {
+    advance_seconds: u32,
+}
+
+/// `POST /admin/v1/clock`: moves the test clock forward.
+pub async fn clock(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        if state.settings.clock != crate::config::Clock::Test {
+            return Err(ApiError::forbidden("The clock only moves by itself; FAREBOX_CLOCK=test lets it be moved."));
+        }
+        let Advance { advance_seconds } = read(&state, body)?;
+        state.gateway.clock().advance_seconds(advance_seconds);
+        Ok(json!({"now": state.gateway.clock().now().to_string()}))
+    };
+    answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+enum Fault {
+    PanicAccount(Uuid),
+    PanicProvider(String),
+    PanicJournal {},
+}
+
+/// `POST /admin/v1/faults`: makes an actor panic, where `FAREBOX_FAULTS` allows it.
+pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        if !state.settings.faults {
+            return Err(ApiError::forbidden("Faults are off."));
+        }
+        // One message a call of the operator's.
+        match read(&state, body)? {
+            Fault::PanicAccount(id) => state.gateway.directory.tell(AccountId(id), account::Panic),
+            Fault::PanicProvider(name) => {
+                let post = state.gateway.providers.get(&name).ok_or_else(|| ApiError::not_found("the provider"))?;
+                mailbox::tell(&post.address(), provider::Panic);
+            }
+            Fault::PanicJournal {} => mailbox::tell(&state.journal.address(), journal::Panic),
+        }
+        Ok(json!({"done": true}))
+    };
+    answer(&request, work.await)
+}

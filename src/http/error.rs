@@ -1,0 +1,311 @@
+//! Errors as clients see them: the only place that knows status codes (design, chapter 5). Bodies carry `status`, `error`,
+//! `message`, `code`, `request_id`, then what helps the reader act.
+
+use actix_web::{HttpResponse, http::StatusCode};
+use billing::command::Refusal;
+use farebox_actors::{account::AccountError, ledger::LedgerError};
+use serde_json::{Map, Value, json};
+use wire::{fields::BadRequest, inference::Failure};
+
+/// How a route spells its errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// `error` is the status's phrase.
+    Native,
+    /// `error` is the object that OpenAI's SDKs read.
+    OpenAi,
+}
+
+/// An error to be answered.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+    param: Option<String>,
+    retry_after: Option<u64>,
+    extra: Map<String, Value>,
+}
+
+impl ApiError {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into(), param: None, retry_after: None, extra: Map::new() }
+    }
+
+    fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.extra.insert(field.to_owned(), value.into());
+        self
+    }
+
+    const fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// A field that is not what it must be.
+    pub fn invalid(field: &str, message: impl std::fmt::Display) -> Self {
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {message}"));
+        error.param = Some(field.to_owned());
+        error.with("field", field)
+    }
+
+    /// No key, or one that is not ours.
+    pub fn unauthorized(message: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    }
+
+    /// Not allowed to this caller.
+    pub fn forbidden(message: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// No such thing.
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} was not found"))
+    }
+
+    /// No such model.
+    pub fn model_not_found(name: &str, nearest: &[String]) -> Self {
+        let hint = if nearest.is_empty() { String::new() } else { format!(" Did you mean {}?", nearest.join(" or ")) };
+        let name: String = name.chars().take(100).collect();
+        let mut error =
+            Self::new(StatusCode::NOT_FOUND, "model_not_found", format!("There is no model \"{name}\".{hint}"));
+        error.param = Some("model".into());
+        error.with("nearest", nearest.to_vec())
+    }
+
+    /// A model that has no price.
+    pub fn unpriced(name: &str) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "unpriced_model",
+            format!("\"{name}\" has no price here, so it can't be run"),
+        )
+    }
+
+    /// Something that is there already, or in the way.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    /// A body beyond the limit.
+    pub fn too_large(limit: usize) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", format!("body: larger than {limit} bytes"))
+    }
+
+    /// A method a path does not have.
+    pub fn method_not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
+    }
+
+    /// A declined card.
+    pub fn payment_declined(decline_code: &str) -> Self {
+        let message = format!("The card was declined: {decline_code}");
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "payment_declined", message).with("decline_code", decline_code)
+    }
+
+    /// Not now.
+    pub fn overloaded(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(1)
+    }
+
+    /// Not yet, or not any more.
+    pub fn not_ready(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).after(1)
+    }
+
+    /// Our fault. What went wrong is in the log, under the request's id.
+    pub fn internal(logged: &dyn std::fmt::Display) -> Self {
+        tracing::error!(error = %logged, "internal error");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here; it has been logged.")
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The code.
+    pub const fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The message.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The body.
+    pub fn body(&self, shape: Shape, request_id: &str) -> Value {
+        let phrase = self.status.canonical_reason().unwrap_or("Error");
+        let native = shape == Shape::Native || self.status == StatusCode::PAYMENT_REQUIRED;
+        let error = if native { phrase.into() } else { self.openai_object() };
+        let mut body = Map::new();
+        body.insert("status".into(), self.status.as_u16().into());
+        body.insert("error".into(), error);
+        body.insert("message".into(), self.message.clone().into());
+        body.insert("code".into(), self.code.into());
+        body.insert("request_id".into(), request_id.into());
+        body.extend(self.extra.clone());
+        Value::Object(body)
+    }
+
+    /// The object of "Error codes", `OpenAI` API documentation.
+    pub fn openai_object(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            402 => "insufficient_quota",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            _ => "api_error",
+        };
+        json!({"message": self.message, "type": kind, "code": self.code, "param": self.param})
+    }
+
+    /// The whole answer.
+    pub fn response(&self, shape: Shape, request_id: &str) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        response.insert_header(("x-request-id", request_id));
+        if let Some(seconds) = self.retry_after {
+            response.insert_header(("retry-after", seconds.to_string()));
+        }
+        response.json(self.body(shape, request_id))
+    }
+}
+
+impl From<BadRequest> for ApiError {
+    fn from(bad: BadRequest) -> Self {
+        Self::invalid(&bad.field, bad.message)
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::InsufficientCredits { available, held, debt, needed } => {
+                let message = "Insufficient credits. Please add credits to continue.";
+                Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", message)
+                    .with("available", available.to_string())
+                    .with("held", held.to_string())
+                    .with("debt", debt.to_string())
+                    .with("needed", needed.to_string())
+                    .with("reload_due", false)
+            }
+            Refusal::ModelLocked { class, largest, unlock } => {
+                let message = format!(
+                    "Models of class {} are locked (up to {} are unlocked). Buy ${unlock} of credits to unlock them.",
+                    class.name(),
+                    largest.name()
+                );
+                Self::new(StatusCode::FORBIDDEN, "model_locked", message)
+                    .with("class", class.name())
+                    .with("largest", largest.name())
+                    .with("unlock", unlock.to_string())
+            }
+            Refusal::ConcurrencyLimit { allowed, used, needed, next } => {
+                let hint =
+                    next.map_or_else(String::new, |(dollars, units)| format!(" Buy ${dollars} for {units} units."));
+                let message = format!("{used} of {allowed} concurrency units are in use, {needed} needed.{hint}");
+                let next =
+                    next.map(|(dollars, units)| json!({"dollars": dollars.to_string(), "units": units.to_string()}));
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "concurrency_limit", message)
+                    .with("allowed", allowed.to_string())
+                    .with("used", used.to_string())
+                    .with("needed", needed.to_string())
+                    .with("next_tier", next.unwrap_or(Value::Null))
+                    .after(1)
+            }
+            Refusal::RateLimit { limit, retry_after_ms } => {
+                let message = format!("{limit} requests a second is the limit; try again in {retry_after_ms} ms.");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit", message)
+                    .with("limit", limit)
+                    .with("reset_ms", retry_after_ms)
+                    .after(u64::try_from(retry_after_ms).unwrap_or(1_000).div_ceil(1_000))
+            }
+            Refusal::BadAmount { field, message } => Self::invalid(field, message),
+            Refusal::AlreadyAdmitted(_) | Refusal::NoHold(_) | Refusal::NoPayment(_) | Refusal::AlreadyFunded(_) => {
+                Self::conflict(refusal.to_string())
+            }
+        }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let bad_gateway = |message: &str| Self::new(StatusCode::BAD_GATEWAY, "provider_error", message);
+        match &failure {
+            Failure::Invalid { field, message } => Self::invalid(field, message),
+            Failure::Provider { status: 400 | 404 | 413 | 422, message, .. } => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("The provider refused: {message}"))
+            }
+            Failure::Provider { status, message, retry_after, .. } => {
+                let mut error = bad_gateway(&format!("The provider answered {status}: {message}"));
+                error.retry_after = *retry_after;
+                error.with("provider_status", *status).with("provider_message", message.as_str())
+            }
+            Failure::Transport(message) => bad_gateway(message),
+            Failure::Timeout(stage) => {
+                let message = format!("No answer in time (stage: {stage}).");
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message).with("stage", *stage)
+            }
+            Failure::Engine(message) => Self::internal(message),
+            Failure::Overloaded(message) => Self::overloaded(message.as_str()),
+        }
+    }
+}
+
+impl From<AccountError> for ApiError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::NoAccount => Self::not_found("the account"),
+            AccountError::Unavailable(_) => {
+                Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
+            }
+            AccountError::Overloaded => Self::overloaded("Too many requests of this account are waiting."),
+        }
+    }
+}
+
+impl From<LedgerError> for ApiError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Taken(what) => Self::conflict(format!("{what} is taken already")),
+            LedgerError::Database(_) | LedgerError::Fenced => {
+                tracing::error!(%error, "ledger");
+                Self::not_ready("The ledger can't be reached just now.")
+            }
+            LedgerError::Corrupt(_) => Self::internal(&error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use billing::Nanos;
+
+    #[test]
+    fn a_402_is_literally_the_contracts() {
+        let refusal = Refusal::InsufficientCredits {
+            available: Nanos::new(5),
+            held: Nanos::ZERO,
+            debt: Nanos::ZERO,
+            needed: Nanos::dollars(1),
+        };
+        for shape in [Shape::Native, Shape::OpenAi] {
+            let text = ApiError::from(refusal.clone()).body(shape, "r").to_string();
+            let start = r#"{"status":402,"error":"Payment Required","message":"Insufficient credits. Please add credits to continue.","#;
+            assert!(text.starts_with(start), "{text}");
+        }
+    }
+
+    #[test]
+    fn openai_shaped_errors_carry_an_object() {
+        let body = ApiError::invalid("temperature", "must be a number").body(Shape::OpenAi, "r");
+        assert_eq!(body["error"]["param"], "temperature");
+        assert_eq!(body["error"]["type"], "invalid_request_error");
+        assert_eq!(body["status"], 400);
+        assert_eq!(ApiError::not_found("x").body(Shape::Native, "r")["error"], "Not Found");
+    }
+}

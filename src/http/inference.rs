@@ -1,0 +1,248 @@
+//! Inference in OpenAI's shape: chat completions, completions, models. A handler reads the body, has the gateway start the
+//! request, and writes what comes: a whole answer, or a stream whose last chunk carries usage and cost.
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use billing::{account::FREE_RATE, class::SizeClass};
+use bytes::Bytes;
+use futures::stream;
+use serde_json::{Map, Value, json};
+use tokio::sync::mpsc;
+use wire::{
+    inference::{Delta, Task},
+    openai::{self, Head, Receipt},
+    sse,
+};
+
+use super::{
+    Arrival, Shared, answer, auth,
+    error::{ApiError, Shape},
+    refuse,
+};
+use crate::{
+    catalogue::Model,
+    gateway::serve::{self, Done, Job, ServeError, Started, Update},
+};
+
+type Body = Result<Bytes, actix_web::Error>;
+
+impl From<ServeError> for ApiError {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::NoModel { name, nearest } => Self::model_not_found(&name, &nearest),
+            ServeError::Unpriced(name) => Self::unpriced(&name),
+            ServeError::Invalid { field, message } => Self::invalid(field, message),
+            ServeError::Refused(refusal) => refusal.into(),
+            ServeError::Account(error) => error.into(),
+            ServeError::Failed(failure) => failure.into(),
+            ServeError::Unsettled(error) => {
+                tracing::error!(%error, "a request ran and could not be settled");
+                Self::not_ready("The answer could not be settled just now; its hold will be.")
+            }
+        }
+    }
+}
+
+/// `POST /v1/chat/completions`.
+pub async fn chat(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run(Task::Chat, &state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `POST /v1/completions`.
+pub async fn completions(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run(Task::Completion, &state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
+    let arrival = Arrival::of(request);
+    let caller = auth::caller(state, request).await?;
+    if !state.is_ready() {
+        return Err(ApiError::not_ready("stopping"));
+    }
+    let body = body.map_err(|error| body_error(&error, state.settings.limits.body_bytes))?;
+    let mut parsed = openai::parse_request(task, &body)?;
+    if let Some(value) = header(request, "x-max-cost")? {
+        parsed.max_cost = Some(value);
+    }
+    let provider_key = header(request, "provider-key")?;
+    let head = Head {
+        id: format!("{}-{}", if task == Task::Chat { "chatcmpl" } else { "cmpl" }, arrival.id.0.simple()),
+        created: state.gateway.clock().now().0 / 1_000,
+        model: parsed.model.clone(),
+        task,
+    };
+    let streamed = parsed.stream;
+    let authorised = arrival.at.elapsed();
+    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key };
+    let started = serve::start(&state.gateway, job).await?;
+    let frame = Frame { arrival, authorised, admission: started.admission, rate_remaining: started.rate_remaining };
+    if streamed { stream_answer(head, started, &frame).await } else { whole_answer(&head, started, &frame).await }
+}
+
+fn body_error(error: &actix_web::Error, limit: usize) -> ApiError {
+    match error.as_response_error().status_code().as_u16() {
+        413 => ApiError::too_large(limit),
+        _ => ApiError::invalid("body", error),
+    }
+}
+
+fn header(request: &HttpRequest, name: &'static str) -> Result<Option<String>, ApiError> {
+    let value = request.headers().get(name).map(|value| value.to_str().map(str::to_owned));
+    value.transpose().map_err(|_| ApiError::invalid(name, "must be text"))
+}
+
+/// What the headers of an answer say of its way here.
+struct Frame {
+    arrival: Arrival,
+    authorised: Duration,
+    admission: Duration,
+    rate_remaining: Option<i64>,
+}
+
+impl Frame {
+    fn head(&self, response: &mut HttpResponseBuilder, balance: &billing::account::Balance, ran: Option<Duration>) {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
+        let upstream = ran.map_or_else(String::new, |ran| format!(", upstream;dur={:.2}", ms(ran)));
+        let timing = format!("auth;dur={:.2}, admission;dur={:.2}{upstream}", ms(self.authorised), ms(self.admission));
+        response
+            .insert_header(("x-request-id", self.arrival.id.to_string()))
+            .insert_header(("x-farebox-balance", balance.available.to_string()))
+            .insert_header(("server-timing", timing));
+        if let Some(remaining) = self.rate_remaining {
+            response
+                .insert_header(("x-ratelimit-limit-requests", FREE_RATE.to_string()))
+                .insert_header(("x-ratelimit-remaining-requests", remaining.to_string()))
+                .insert_header(("x-ratelimit-reset-requests", "1s"));
+        }
+    }
+}
+
+fn receipt(done: &Done) -> Receipt {
+    let record = &done.record;
+    let mut farebox = Map::new();
+    farebox.insert("request_id".into(), record.request_id.to_string().into());
+    farebox.insert("provider".into(), record.provider.clone().into());
+    farebox.insert("base_cost".into(), record.cost.base.normalize().to_string().into());
+    farebox.insert("fee".into(), record.cost.fee.normalize().to_string().into());
+    farebox.insert("estimated".into(), record.estimated.into());
+    farebox.insert("balance".into(), done.balance.available.to_string().into());
+    if let Some(stop) = done.stop {
+        farebox.insert("stop".into(), stop.into());
+    }
+    Receipt { cost: record.charged.to_string(), farebox }
+}
+
+async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
+    let mut deltas = Vec::new();
+    loop {
+        match started.updates.recv().await {
+            Some(Update::Delta(delta)) => deltas.push(delta),
+            Some(Update::Done(done)) => {
+                let mut response = HttpResponse::Ok();
+                frame.head(&mut response, &done.balance, Some(done.ran));
+                response.insert_header(("x-farebox-cost", done.record.charged.to_string()));
+                return Ok(response.json(Value::Object(head.answer(&deltas, &done.usage, &receipt(&done)))));
+            }
+            Some(Update::Failed(error)) => return Err(error.into()),
+            None => return Err(ApiError::internal(&"a request's task ended without an answer")),
+        }
+    }
+}
+
+/// Waits for the first piece, so that what fails before any output is an HTTP error and not a broken stream.
+async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
+    let first = match started.updates.recv().await {
+        Some(Update::Failed(error)) => return Err(error.into()),
+        None => return Err(ApiError::internal(&"a request's task ended without an answer")),
+        Some(update) => update,
+    };
+    let mut response = HttpResponse::Ok();
+    frame.head(&mut response, &started.balance, None);
+    response.insert_header(("cache-control", "no-store")).content_type("text/event-stream");
+    let writer = Writer { head, begun: Vec::new(), updates: started.updates, request_id: frame.arrival.id.to_string() };
+    let frames = stream::unfold((writer, Some(first)), |(mut writer, waiting)| async move {
+        let update = match waiting {
+            Some(update) => update,
+            None => writer.updates.recv().await?,
+        };
+        let bytes = writer.write(update);
+        Some((Ok::<_, actix_web::Error>(bytes), (writer, None)))
+    });
+    Ok(response.streaming(frames))
+}
+
+/// Writes updates as server-sent events.
+struct Writer {
+    head: Head,
+    /// Choices whose first chunk was written.
+    begun: Vec<u32>,
+    updates: mpsc::Receiver<Update>,
+    request_id: String,
+}
+
+impl Writer {
+    fn write(&mut self, update: Update) -> Bytes {
+        let text = match update {
+            Update::Delta(delta) => self.delta(&delta),
+            Update::Done(done) => {
+                let usage = self.head.usage_chunk(&done.usage, &receipt(&done));
+                sse::encode(&usage) + &sse::encode("[DONE]")
+            }
+            Update::Failed(error) => {
+                sse::encode(&ApiError::from(error).body(Shape::OpenAi, &self.request_id).to_string())
+            }
+        };
+        Bytes::from(text)
+    }
+
+    fn delta(&mut self, delta: &Delta) -> String {
+        let first = !self.begun.contains(&delta.choice);
+        if first {
+            self.begun.push(delta.choice);
+        }
+        sse::encode(&self.head.chunk(delta, first))
+    }
+}
+
+fn model_json(model: &Model, largest: SizeClass) -> Value {
+    match model {
+        Model::Closed(model) => json!({
+            "id": model.id, "object": "model", "created": 0, "owned_by": model.provider,
+            "task": if model.task == Task::Chat { "chat" } else { "completion" },
+            "context_length": model.context, "max_output": model.max_output, "price": model.price, "locked": false,
+        }),
+        Model::Open(model) => json!({
+            "id": model.id, "object": "model", "created": 0, "owned_by": "farebox", "task": "chat",
+            "class": model.class.name(), "parameters": model.parameters, "context_length": model.context,
+            "price_per_second": model.class.per_second(), "locked": model.class > largest,
+        }),
+    }
+}
+
+/// `GET /v1/models`.
+pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let largest = largest_class(&state, &request).await?;
+        let catalogue = state.gateway.catalogue();
+        let data: Vec<_> = catalogue.models().map(|model| model_json(model, largest)).collect();
+        Ok(json!({"object": "list", "data": data}))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /v1/models/{id}`.
+pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let work = async {
+        let largest = largest_class(&state, &request).await?;
+        let found = state.gateway.catalogue().find(&id);
+        Ok(model_json(&found.map_err(|nearest| ApiError::model_not_found(&id, &nearest))?, largest))
+    };
+    answer(&request, work.await)
+}
+
+async fn largest_class(state: &Shared, request: &HttpRequest) -> Result<SizeClass, ApiError> {
+    let caller = auth::caller(state, request).await?;
+    let picture = state.gateway.directory.ask(caller.account_id, farebox_actors::account::Look).await?;
+    Ok(picture.balance.tier.largest)
+}

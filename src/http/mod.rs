@@ -1,0 +1,121 @@
+//! HTTP: translates between clients and the gateway. [`routes`] is the one table of routes; handlers are short.
+
+pub mod account;
+pub mod admin;
+pub mod auth;
+pub mod error;
+pub mod inference;
+pub mod operations;
+pub mod routes;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use billing::ids::RequestId;
+use farebox_actors::{journal::Journal, mailbox::Post};
+use uuid::Uuid;
+
+use crate::{config::Settings, gateway::Gateway, telemetry::Metrics};
+use auth::Keys;
+use error::{ApiError, Shape};
+
+/// What handlers share.
+pub struct State {
+    /// The life of requests.
+    pub gateway: Arc<Gateway>,
+    /// The settings.
+    pub settings: Settings,
+    /// Keys seen lately.
+    pub keys: Keys,
+    /// For `/metrics`.
+    pub metrics: Metrics,
+    /// For faults that tests ask for.
+    pub journal: Post<Journal>,
+    admin_token: blake3::Hash,
+    ready: AtomicBool,
+}
+
+impl State {
+    /// The state of a process that is ready.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        settings: Settings,
+        admin_token: String,
+        metrics: Metrics,
+        journal: Post<Journal>,
+    ) -> Self {
+        let admin_token = blake3::hash(admin_token.as_bytes());
+        let ready = AtomicBool::new(true);
+        Self { gateway, settings, keys: Keys::default(), metrics, journal, admin_token, ready }
+    }
+
+    /// Whether new work is taken.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// No new work from now on.
+    pub fn stop_being_ready(&self) {
+        self.ready.store(false, Ordering::Relaxed);
+    }
+}
+
+/// The shared state, as handlers take it.
+pub type Shared = web::Data<State>;
+
+/// A request's id and when it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// Its id: also its hold's and its record's.
+    pub id: RequestId,
+    /// When its head was read.
+    pub at: Instant,
+}
+
+impl Arrival {
+    /// Of this request: made on first use.
+    pub fn of(request: &HttpRequest) -> Self {
+        if let Some(arrival) = request.extensions().get::<Self>() {
+            return *arrival;
+        }
+        let arrival = Self { id: RequestId(Uuid::now_v7()), at: Instant::now() };
+        request.extensions_mut().insert(arrival);
+        arrival
+    }
+}
+
+/// Which form a path's errors have.
+pub fn shape_of(path: &str) -> Shape {
+    let openai = ["/v1/chat/", "/v1/completions", "/v1/models", "/v1/embeddings", "/v1/responses"];
+    if openai.iter().any(|prefix| path.starts_with(prefix)) { Shape::OpenAi } else { Shape::Native }
+}
+
+/// An error as this request's answer.
+pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    error.response(shape_of(request.path()), &Arrival::of(request).id.to_string())
+}
+
+/// A JSON answer or an error, with the request's id.
+pub fn answer(request: &HttpRequest, result: Result<serde_json::Value, ApiError>) -> HttpResponse {
+    match result {
+        Ok(body) => HttpResponse::Ok().insert_header(("x-request-id", Arrival::of(request).id.to_string())).json(body),
+        Err(error) => refuse(request, &error),
+    }
+}
+
+/// A JSON body, with an error that names the field.
+pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let text = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(text).map_err(|error| {
+        let message = error.to_string();
+        // serde names the field between backticks, where it knows it.
+        let field = message.split('`').nth(1).unwrap_or("body").to_owned();
+        ApiError::invalid(&field, message)
+    })
+}
