@@ -90,7 +90,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     };
     let gateway = Arc::new(Gateway::new(directory, catalogue, providers, rules, settings.limits.drains));
     let admin_token = admin_token(settings)?;
-    let state = web::Data::new(State::new(gateway, settings.clone(), admin_token.clone(), metrics, journal));
+    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal));
     let shared = state.clone();
     let mut server = HttpServer::new(move || App::new().configure(|app| http::routes::configure(app, &shared)))
         .disable_signals()

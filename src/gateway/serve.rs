@@ -184,11 +184,11 @@ async fn start_closed(
         updates: Some(updates),
         began: Instant::now(),
     };
-    if !mailbox::offer(&provider.address(), run) {
+    if mailbox::offer(&provider.address(), run) {
+        actix_web::rt::spawn(task.run(admission, events));
+    } else {
         let failure = Failure::Overloaded(format!("too many calls to {} are waiting", task.model.provider));
         task.end(admission, Some(failure)).await;
-    } else {
-        actix_web::rt::spawn(task.run(admission, events));
     }
     Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher })
 }
@@ -239,24 +239,25 @@ struct ClosedTask {
 
 impl ClosedTask {
     async fn run(mut self, mut admission: Admission, mut events: mpsc::Receiver<Event>) {
+        // Held while the rest of a stream is read for its usage though nobody watches.
         let mut drain = None;
+        let mut drain_until = self.began;
         loop {
-            let event = match (&self.updates, &drain) {
-                (Some(updates), _) => tokio::select! {
+            let event = if let Some(updates) = &self.updates {
+                tokio::select! {
                     event = events.recv() => event,
                     () = updates.closed() => {
                         self.updates = None;
                         drain = self.gateway.drains.clone().try_acquire_owned().ok();
+                        drain_until = Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
                         if drain.is_none() { break }
                         continue;
                     }
-                },
-                (None, _) => {
-                    let left = Duration::from_secs(self.gateway.rules.drain_seconds);
-                    match tokio::time::timeout(left, events.recv()).await {
-                        Ok(event) => event,
-                        Err(_) => break,
-                    }
+                }
+            } else {
+                match tokio::time::timeout_at(drain_until.into(), events.recv()).await {
+                    Ok(event) => event,
+                    Err(_) => break,
                 }
             };
             match event {
@@ -271,7 +272,9 @@ impl ClosedTask {
                 }
             }
         }
+        drop(events);
         self.end(admission, None).await;
+        drop(drain);
     }
 
     async fn delta(&mut self, delta: Delta, admission: &mut Admission) {

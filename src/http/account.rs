@@ -78,7 +78,7 @@ fn page(request: &HttpRequest) -> Result<Page, ApiError> {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         match name {
             "before" => {
-                page.before = Some(Uuid::parse_str(value).map_err(|_| ApiError::invalid("before", "must be an id"))?)
+                page.before = Some(Uuid::parse_str(value).map_err(|_| ApiError::invalid("before", "must be an id"))?);
             }
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
@@ -91,7 +91,7 @@ fn page(request: &HttpRequest) -> Result<Page, ApiError> {
     Ok(page)
 }
 
-fn listed(data: Vec<Value>, id: &str, limit: u64) -> Value {
+fn listed(data: &[Value], id: &str, limit: u64) -> Value {
     let more = data.len() as u64 == limit;
     let next = data.last().filter(|_| more).map(|last| last[id].clone());
     json!({"data": data, "next_before": next})
@@ -113,7 +113,7 @@ pub async fn grants(state: Shared, request: HttpRequest) -> HttpResponse {
         let caller = auth::caller(&state, &request).await?;
         let Page { before, limit } = page(&request)?;
         let grants = state.gateway.directory.ledger().grants(caller.account_id, before, limit).await?;
-        Ok(listed(grants.iter().map(grant_json).collect(), "id", limit))
+        Ok(listed(&grants.iter().map(grant_json).collect::<Vec<_>>(), "id", limit))
     };
     answer(&request, work.await)
 }
@@ -135,7 +135,7 @@ pub async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
         let Page { before, limit } = page(&request)?;
         let rows = state.gateway.directory.ledger().requests(caller.account_id, before, limit).await?;
         let data = rows.iter().map(|row| serde_json::to_value(row).map_err(|error| ApiError::internal(&error)));
-        Ok(listed(data.collect::<Result<_, _>>()?, "id", limit))
+        Ok(listed(&data.collect::<Result<Vec<_>, _>>()?, "id", limit))
     };
     answer(&request, work.await)
 }

@@ -226,10 +226,11 @@ pub async fn clock(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
+/// Which actor panics.
 enum Fault {
-    PanicAccount(Uuid),
-    PanicProvider(String),
-    PanicJournal {},
+    Account(Uuid),
+    Provider(String),
+    Journal {},
 }
 
 /// `POST /admin/v1/faults`: makes an actor panic, where `FAREBOX_FAULTS` allows it.
@@ -241,12 +242,12 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         }
         // One message a call of the operator's.
         match read(&state, body)? {
-            Fault::PanicAccount(id) => state.gateway.directory.tell(AccountId(id), account::Panic),
-            Fault::PanicProvider(name) => {
+            Fault::Account(id) => state.gateway.directory.tell(AccountId(id), account::Panic),
+            Fault::Provider(name) => {
                 let post = state.gateway.providers.get(&name).ok_or_else(|| ApiError::not_found("the provider"))?;
                 mailbox::tell(&post.address(), provider::Panic);
             }
-            Fault::PanicJournal {} => mailbox::tell(&state.journal.address(), journal::Panic),
+            Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
         }
         Ok(json!({"done": true}))
     };

@@ -46,7 +46,7 @@ impl State {
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
-        admin_token: String,
+        admin_token: &str,
         metrics: Metrics,
         journal: Post<Journal>,
     ) -> Self {

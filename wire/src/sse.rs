@@ -96,7 +96,9 @@ mod tests {
             assert_eq!(events, expected(), "cut at {cut}");
         }
         let (mut decoder, mut events) = (Decoder::default(), Vec::new());
-        bytes.iter().for_each(|byte| decoder.feed(&[*byte], &mut events).unwrap());
+        for byte in bytes {
+            decoder.feed(&[*byte], &mut events).unwrap();
+        }
         assert_eq!(events, expected());
     }
 

@@ -64,7 +64,7 @@ pub struct Open {
 pub struct Panic;
 
 enum Waiting {
-    Append(Append),
+    Append(Box<Append>),
     Open(oneshot::Sender<()>),
 }
 
@@ -75,8 +75,7 @@ pub struct Journal {
     health: Health,
     queue: VecDeque<Waiting>,
     committing: bool,
-    /// The oldest life of each account that is still accepted. Entries are as many as accounts were ever rebuilt after
-    /// their first life in this process.
+    /// The oldest life of each account that is still accepted: an entry for each account this process has known.
     accepted: HashMap<AccountId, Incarnation>,
     _obituary: Obituary,
 }
@@ -98,12 +97,12 @@ impl Journal {
             match self.queue.pop_front() {
                 // What was queued before an open is in this batch or an earlier one.
                 Some(Waiting::Open(ready)) => opens.push(ready),
-                Some(Waiting::Append(append)) => batch.push(append),
+                Some(Waiting::Append(append)) => batch.push(*append),
                 None => break,
             }
         }
         if batch.is_empty() {
-            opens.into_iter().for_each(|ready| _ = ready.send(()));
+            answer_opens(opens);
             return;
         }
         self.committing = true;
@@ -115,7 +114,7 @@ impl Journal {
         ctx.spawn(work.into_actor(self).map(|(batch, failed, opens), actor, ctx| {
             actor.committing = false;
             actor.answer(&batch, &failed);
-            opens.into_iter().for_each(|ready| _ = ready.send(()));
+            answer_opens(opens);
             actor.commit_next(ctx);
         }));
     }
@@ -141,6 +140,13 @@ impl Journal {
 
     fn is_stale(&self, account_id: AccountId, incarnation: Incarnation) -> bool {
         self.accepted.get(&account_id).is_some_and(|oldest| incarnation < *oldest)
+    }
+}
+
+fn answer_opens(opens: Vec<oneshot::Sender<()>>) {
+    for ready in opens {
+        // An account that ended meanwhile no longer waits.
+        let _ = ready.send(());
     }
 }
 
@@ -201,7 +207,7 @@ impl Handler<Append> for Journal {
             mailbox::tell(&append.account, Committed { result: Err("from an earlier life".into()) });
             return;
         }
-        self.queue.push_back(Waiting::Append(append));
+        self.queue.push_back(Waiting::Append(Box::new(append)));
         self.commit_next(ctx);
         self.health.handled(Kind::Journal, posted_at, began);
     }

@@ -118,13 +118,12 @@ impl ProviderActor {
         if !self.breaker.admits(Instant::now()) {
             return Err(Failure::Overloaded(format!("{name} keeps failing; not called for a moment")));
         }
-        let client = match self.clients.get(&run.runtime.id()) {
-            Some(client) => client.clone(),
-            None => {
-                let client = transport::client().map_err(|error| Failure::Transport(error.to_string()))?;
-                self.clients.insert(run.runtime.id(), client.clone());
-                client
-            }
+        let client = if let Some(client) = self.clients.get(&run.runtime.id()) {
+            client.clone()
+        } else {
+            let client = transport::client().map_err(|error| Failure::Transport(error.to_string()))?;
+            self.clients.insert(run.runtime.id(), client.clone());
+            client
         };
         Ok((client, Endpoint { base_url: self.settings.base_url.clone(), api_key }))
     }

@@ -1,0 +1,321 @@
+//! A closed provider, end to end: what an answer costs, who pays when it ends early, what is refused, and that the ledger
+//! is clean after each story. The provider is our own strict stand-in.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::{Answer, Customer},
+    fake_openai::{Behaviour, FakeOpenAi},
+    server::{Options, Server},
+};
+
+struct Stage {
+    fake: FakeOpenAi,
+    server: Server,
+    customer: Customer,
+}
+
+impl Stage {
+    /// A gateway before a fake provider, and a customer on the free plan with five dollars beside its one.
+    async fn set() -> Self {
+        let fake = FakeOpenAi::start();
+        let options = Options::default()
+            .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
+            .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url())
+            .set("FAREBOX_FAULTS", "true");
+        let server = Server::start(options).await;
+        let customer = server.admin().customer("payg", "5").await;
+        Self { fake, server, customer }
+    }
+
+    async fn chat(&self, more: Value) -> Answer {
+        let mut body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.customer.api.post("/v1/chat/completions", &body).await
+    }
+
+    async fn balance(&self) -> Value {
+        self.customer.api.get("/v1/balance").await.ok()
+    }
+
+    async fn records(&self) -> Vec<Value> {
+        self.customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone()
+    }
+
+    /// Waits until so many requests are recorded and nothing is held.
+    async fn settled(&self, count: usize) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let records = self.records().await;
+            if records.len() == count && self.balance().await["held"] == "0.00" {
+                return records;
+            }
+            assert!(Instant::now() < deadline, "{} of {count} settled\n{}", records.len(), self.server.logs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// (7 x 0.15 + 6 x 0.60) / 1e6 x 1.02: seven prompt tokens and six words.
+const COST: &str = "0.000004743";
+
+#[tokio::test]
+async fn an_answer_is_charged_its_usage_and_two_percent() {
+    let stage = Stage::set().await;
+    let answer = stage.chat(json!({})).await;
+    let body = answer.ok();
+    assert_eq!(body["choices"][0]["message"]["content"], "Hello from the fake provider.");
+    assert_eq!(body["usage"]["cost"], COST);
+    assert_eq!(body["usage"]["total_tokens"], 13);
+    assert_eq!(answer.header("x-farebox-cost"), Some(COST));
+    assert_eq!(answer.header("x-farebox-balance"), Some("9.999995257"));
+    let balance = stage.balance().await;
+    assert_eq!(balance["available"], "9.999995257");
+    assert_eq!(balance["held"], "0.00");
+    let id = answer.header("x-request-id").unwrap();
+    let record = stage.customer.api.get(&format!("/v1/requests/{id}")).await.ok();
+    assert_eq!(record["cost"], COST);
+    assert_eq!(record["base_cost"], "0.00000465");
+    assert_eq!(record["fee"], "0.000000093");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_usage_and_cost_after_it_is_durable() {
+    let stage = Stage::set().await;
+    let answer = stage.chat(json!({"stream": true})).await;
+    let data: Vec<&str> = answer.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    assert_eq!(data.last(), Some(&"[DONE]"), "{}", answer.body);
+    let usage: Value = serde_json::from_str(data[data.len() - 2]).unwrap();
+    assert_eq!(usage["usage"]["cost"], COST);
+    assert_eq!(usage["choices"], json!([]));
+    let text: String = data[..data.len() - 2]
+        .iter()
+        .map(|data| {
+            serde_json::from_str::<Value>(data).unwrap()["choices"][0]["delta"]["content"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(text, "Hello from the fake provider.");
+    assert_eq!(stage.balance().await["available"], "9.999995257");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn who_pays_when_a_call_ends_early() {
+    let stage = Stage::set().await;
+    for (behaviour, stream, status) in [
+        (Behaviour::Status(500), false, 502),
+        (Behaviour::Status(429), true, 502),
+        (Behaviour::Garbage, false, 502),
+        (Behaviour::Garbage, true, 200),
+        (Behaviour::CutAfter(3), true, 200),
+    ] {
+        stage.fake.script(behaviour);
+        let answer = stage.chat(json!({"stream": stream})).await;
+        assert_eq!(answer.status, status, "{behaviour:?}: {}", answer.body);
+        assert!(answer.body.contains("provider_error"), "{behaviour:?}: {}", answer.body);
+        assert!(!answer.body.contains("[DONE]"), "{behaviour:?}: {}", answer.body);
+    }
+    let records = stage.settled(5).await;
+    assert!(records.iter().all(|record| record["cost"] == "0.00" && record["ending"] == "failed"), "{records:?}");
+    stage.fake.script(Behaviour::NoUsage);
+    assert_eq!(stage.chat(json!({})).await.status, 200);
+    let records = stage.settled(6).await;
+    assert_eq!(records[0]["estimated"], true);
+    assert_ne!(records[0]["cost"], "0.00");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_charged_what_was_used() {
+    let stage = Stage::set().await;
+    stage.fake.script(Behaviour::Slow(150));
+    let body =
+        json!({"model": "gpt-4o-mini", "stream": true, "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    let mut response = request.send().await.unwrap();
+    response.chunk().await.unwrap();
+    drop(response);
+    let records = stage.settled(1).await;
+    assert_eq!(records[0]["ending"], "client_left");
+    assert_eq!(records[0]["cost"], COST, "drained to its usage");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named_and_costs_nothing() {
+    let stage = Stage::set().await;
+    for (more, param) in [
+        (json!({"temperature": -1}), "temperature"),
+        (json!({"max_tokens": 0}), "max_tokens"),
+        (json!({"messages": []}), "messages"),
+        (json!({"messages": "hi"}), "messages"),
+        (json!({"max_cost": "NaN"}), "max_cost"),
+        (json!({"max_cost": 1e30}), "max_cost"),
+        (json!({"n": 1000}), "n"),
+    ] {
+        let answer = stage.chat(more.clone()).await;
+        assert_eq!(answer.status, 400, "{more}: {}", answer.body);
+        assert_eq!(answer.json()["error"]["param"], param, "{more}: {}", answer.body);
+    }
+    let unknown = stage.chat(json!({"model": "gpt-4o-mimi"})).await;
+    assert_eq!((unknown.status, &unknown.json()["code"]), (404, &json!("model_not_found")));
+    assert_eq!(unknown.json()["nearest"][0], "gpt-4o-mini");
+    let large = stage.chat(json!({"messages": [{"role": "user", "content": "x".repeat(11 << 20)}]})).await;
+    assert_eq!(large.status, 413, "{}", large.body);
+    for key in ["fb_000000000000_0000000000000000000000000000000000000000", "sk-other", ""] {
+        let answer = stage.server.api(key).post("/v1/chat/completions", &json!({})).await;
+        assert_eq!(answer.status, 401, "{key}: {}", answer.body);
+    }
+    assert_eq!(stage.fake.requests().len(), 0);
+    assert_eq!(stage.records().await.len(), 0);
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn without_credits_there_is_a_402_and_a_purchase_ends_it() {
+    let stage = Stage::set().await;
+    let admin = stage.server.admin();
+    let poor = admin.customer("free", "0.000001").await;
+    let body = json!({"model": "gpt-4o", "max_tokens": 16384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
+    let refused = poor.api.post("/v1/chat/completions", &body).await;
+    assert_eq!(refused.status, 402, "{}", refused.body);
+    let start =
+        r#"{"status":402,"error":"Payment Required","message":"Insufficient credits. Please add credits to continue.""#;
+    assert!(refused.body.starts_with(start), "{}", refused.body);
+    for (amount, status) in [("0", 400), ("-1", 400), ("NaN", 400), ("1e30", 400), ("1.001", 400), ("0.99", 400)] {
+        let answer = poor.api.post("/v1/credits/purchase", &json!({"amount": amount})).await;
+        assert_eq!(answer.status, status, "{amount}: {}", answer.body);
+        assert_eq!(answer.json()["field"], "amount", "{}", answer.body);
+    }
+    let declined = json!({"amount": "20", "payment_method": "pm_card_visa_chargeDeclined"});
+    let declined = poor.api.post("/v1/credits/purchase", &declined).await;
+    assert_eq!((declined.status, &declined.json()["code"]), (422, &json!("payment_declined")));
+    let bought =
+        poor.api.post("/v1/credits/purchase", &json!({"amount": "20", "payment_method": "pm_card_visa"})).await.ok();
+    assert_eq!(bought["payment"]["status"], "succeeded");
+    assert_eq!(bought["balance"]["tier"]["largest_class"], "35B");
+    assert_eq!(poor.api.post("/v1/chat/completions", &body).await.status, 200);
+    admin.assert_audit().await;
+}
+
+#[tokio::test]
+async fn the_callers_own_key_costs_nothing_and_is_recorded() {
+    let stage = Stage::set().await;
+    let body = json!({"model": "openai/gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    let response = request.header("provider-key", "sk-own").send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let records = stage.settled(1).await;
+    assert_eq!(records[0]["cost"], "0.00");
+    assert_eq!(records[0]["output_tokens"], 6);
+    assert_eq!(stage.balance().await["available"], "10.00");
+    stage.server.admin().assert_audit().await;
+}
+
+/// Sends so many requests of both customers at once; how many of each were answered 200. Others must say 502 or 503.
+async fn volley(stage: &Stage, other: &Customer, count: usize) -> [usize; 2] {
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..count {
+        let api = if n % 2 == 0 { stage.customer.api.clone() } else { other.api.clone() };
+        let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+        calls.spawn(async move { (n % 2, api.post("/v1/chat/completions", &body).await) });
+    }
+    let mut answered = [0, 0];
+    while let Some(call) = calls.join_next().await {
+        let (whose, answer) = call.unwrap();
+        assert!([200, 502, 503].contains(&answer.status), "{}", answer.body);
+        answered[whose] += usize::from(answer.status == 200);
+    }
+    answered
+}
+
+#[tokio::test]
+async fn actors_that_die_take_no_other_account_and_no_money_with_them() {
+    let stage = Stage::set().await;
+    let admin = stage.server.admin();
+    let other = admin.customer("payg", "1").await;
+    assert_eq!(volley(&stage, &other, 40).await, [20, 20]);
+    let mut victims = 0;
+    for _ in 0..5 {
+        let fault = json!({"account": stage.customer.id});
+        let (answered, _) = tokio::join!(volley(&stage, &other, 40), admin.0.post("/admin/v1/faults", &fault));
+        victims += answered[0];
+        assert_eq!(answered[1], 20, "another account noticed\n{}", stage.server.logs());
+    }
+    for fault in [json!({"provider": "openai"}), json!({"journal": {}})] {
+        let _ = tokio::join!(volley(&stage, &other, 40), admin.0.post("/admin/v1/faults", &fault));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while volley(&stage, &other, 2).await != [1, 1] {
+            assert!(Instant::now() < deadline, "did not come back after {fault}\n{}", stage.server.logs());
+        }
+    }
+    assert_eq!(volley(&stage, &other, 40).await, [20, 20], "after {victims} of 100\n{}", stage.server.logs());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let audit = admin.audit().await;
+        assert_eq!(audit["ok"], true, "{audit}");
+        if audit["open_holds"] == 0 {
+            break;
+        }
+        assert!(Instant::now() < deadline, "holds are left: {audit}\n{}", stage.server.logs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let actors = admin.actors().await;
+    let panics = |kind: &str| {
+        let actors = actors["actors"].as_array().unwrap();
+        actors.iter().find(|actor| actor["kind"] == kind).unwrap()["panics"].as_u64()
+    };
+    assert_eq!((panics("account"), panics("provider"), panics("journal")), (Some(5), Some(1), Some(1)), "{actors}");
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_and_nothing_charged_twice_by_kill_nine() {
+    let mut stage = Stage::set().await;
+    let rounds: usize = std::env::var("FAREBOX_TEST_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(8);
+    let mut acknowledged = std::collections::HashSet::new();
+    for round in 0..rounds {
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..16 {
+            let request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions");
+            let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+            calls.spawn(async move {
+                let response = request.json(&body).send().await.ok()?;
+                let id = response.headers().get("x-request-id")?.to_str().ok()?.to_owned();
+                let ok = response.status() == 200;
+                response.bytes().await.ok().filter(|_| ok).map(|_| id)
+            });
+        }
+        // After some answers, in the middle of the others.
+        for _ in 0..(round * 3) % 16 {
+            if let Some(Ok(Some(id))) = calls.join_next().await {
+                acknowledged.insert(id);
+            }
+        }
+        stage.server.kill_nine();
+        while let Some(call) = calls.join_next().await {
+            acknowledged.extend(call.unwrap());
+        }
+        stage.server.restart().await;
+        // A new life listens on a new port.
+        stage.customer.api = stage.server.api(&stage.customer.key);
+        let audit = stage.server.admin().audit().await;
+        assert_eq!(audit["ok"], true, "round {round}: {audit}\n{}", stage.server.logs());
+    }
+    for id in &acknowledged {
+        let record = stage.customer.api.get(&format!("/v1/requests/{id}")).await;
+        assert_eq!(record.status, 200, "{id} was acknowledged and is lost");
+        assert_eq!(record.json()["cost"], COST);
+    }
+    assert!(!acknowledged.is_empty());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while stage.balance().await["held"] != "0.00" {
+        assert!(Instant::now() < deadline, "holds are left\n{}", stage.server.logs());
+    }
+    stage.server.admin().assert_audit().await;
+}

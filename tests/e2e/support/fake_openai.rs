@@ -1,0 +1,165 @@
+//! A strict stand-in for `OpenAI`'s API: it refuses what `OpenAI` would, answers deterministically, reports usage by a simple
+//! rule (a token is a word; three more a message), and misbehaves once for each behaviour it was scripted.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use futures::stream;
+use serde_json::{Value, json};
+
+/// The words of every answer.
+const WORDS: [&str; 6] = ["Hello", " from", " the", " fake", " provider", "."];
+
+/// What it does wrong, once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Behaviour {
+    /// Answers with this status.
+    Status(u16),
+    /// Ends a stream after so many chunks, without `[DONE]`.
+    CutAfter(usize),
+    /// Reports no usage.
+    NoUsage,
+    /// Answers what is not JSON.
+    Garbage,
+    /// Waits so many milliseconds before each chunk.
+    Slow(u64),
+}
+
+#[derive(Default)]
+struct Shared {
+    script: Mutex<VecDeque<Behaviour>>,
+    requests: Mutex<Vec<Value>>,
+}
+
+/// The server, gone with the test's process.
+pub(crate) struct FakeOpenAi {
+    shared: Arc<Shared>,
+    url: String,
+}
+
+impl FakeOpenAi {
+    pub(crate) fn start() -> Self {
+        let shared = Arc::new(Shared::default());
+        let (ready, address) = mpsc::channel();
+        let state = web::Data::from(Arc::clone(&shared));
+        std::thread::spawn(move || {
+            actix_web::rt::System::new().block_on(async move {
+                let server = HttpServer::new(move || {
+                    App::new()
+                        .app_data(state.clone())
+                        .app_data(web::JsonConfig::default().limit(64 << 20))
+                        .route("/v1/chat/completions", web::post().to(chat))
+                });
+                let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+                ready.send(server.addrs()[0]).unwrap();
+                server.run().await.unwrap();
+            });
+        });
+        let url = format!("http://{}/v1", address.recv().unwrap());
+        Self { shared, url }
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn script(&self, behaviour: Behaviour) {
+        self.shared.script.lock().unwrap().push_back(behaviour);
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        self.shared.requests.lock().unwrap().clone()
+    }
+}
+
+fn refuse(status: u16, message: &str) -> HttpResponse {
+    let status = actix_web::http::StatusCode::from_u16(status).unwrap();
+    let error = json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}});
+    HttpResponse::build(status).json(error)
+}
+
+/// What is wrong with a request, as `OpenAI` would say.
+fn fault(request: &HttpRequest, body: &Value) -> Option<(u16, String)> {
+    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !header("authorization").starts_with("Bearer sk-") {
+        return Some((401, "Incorrect API key provided".into()));
+    }
+    if header("content-type") != "application/json" {
+        return Some((400, "content-type must be application/json".into()));
+    }
+    for field in ["max_cost", "autoScale", "farebox"] {
+        if body.get(field).is_some() {
+            return Some((400, format!("Unrecognized request argument supplied: {field}")));
+        }
+    }
+    let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let known = |role: &Value| ["system", "developer", "user", "assistant", "tool"].iter().any(|name| role == name);
+    if messages.is_empty() || !messages.iter().all(|message| known(&message["role"])) {
+        return Some((400, "messages are wrong".into()));
+    }
+    (body["model"] == "gpt-4o-mini-unknown").then(|| (404, "The model does not exist".into()))
+}
+
+async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
+    let body = body.into_inner();
+    if let Some((status, message)) = fault(&request, &body) {
+        return refuse(status, &message);
+    }
+    state.requests.lock().unwrap().push(body.clone());
+    let behaviour = state.script.lock().unwrap().pop_front();
+    if let Some(Behaviour::Status(status)) = behaviour {
+        return refuse(status, "scripted");
+    }
+    let limit = body.get("max_completion_tokens").or_else(|| body.get("max_tokens")).and_then(Value::as_u64);
+    let count = limit.map_or(WORDS.len(), |limit| WORDS.len().min(usize::try_from(limit).unwrap()));
+    let finish = if count < WORDS.len() { "length" } else { "stop" };
+    let messages = body["messages"].as_array().unwrap();
+    let words = |message: &Value| message["content"].as_str().unwrap_or_default().split_whitespace().count();
+    let input: usize = messages.iter().map(|message| words(message) + 3).sum();
+    let usage = json!({"prompt_tokens": input, "completion_tokens": count, "total_tokens": input + count});
+    let envelope = |object: &str, choice: Value| json!({"id": "chatcmpl-fake", "object": object, "created": 1, "model": body["model"], "choices": [choice]});
+    if body["stream"] != true {
+        if matches!(behaviour, Some(Behaviour::Garbage)) {
+            return HttpResponse::Ok().body("<html>");
+        }
+        let message = json!({"role": "assistant", "content": WORDS[..count].concat(), "refusal": null});
+        let choice = json!({"index": 0, "message": message, "finish_reason": finish});
+        let mut answer = envelope("chat.completion", choice);
+        if !matches!(behaviour, Some(Behaviour::NoUsage)) {
+            answer["usage"] = usage;
+        }
+        return HttpResponse::Ok().json(answer);
+    }
+    let chunk = |delta: Value, finish: Value| {
+        envelope("chat.completion.chunk", json!({"index": 0, "delta": delta, "finish_reason": finish})).to_string()
+    };
+    let mut chunks = vec![chunk(json!({"role": "assistant", "content": ""}), Value::Null)];
+    chunks.extend(WORDS[..count].iter().map(|word| chunk(json!({"content": word}), Value::Null)));
+    chunks.push(chunk(json!({}), finish.into()));
+    if body["stream_options"]["include_usage"] == true && !matches!(behaviour, Some(Behaviour::NoUsage)) {
+        chunks.push(json!({"id": "chatcmpl-fake", "choices": [], "usage": usage}).to_string());
+    }
+    chunks.push("[DONE]".into());
+    let wait = match behaviour {
+        Some(Behaviour::Slow(ms)) => ms,
+        Some(Behaviour::CutAfter(most)) => {
+            chunks.truncate(most);
+            0
+        }
+        Some(Behaviour::Garbage) => {
+            chunks[1] = "{garbage".into();
+            0
+        }
+        _ => 0,
+    };
+    let pieces = stream::unfold(chunks.into_iter(), move |mut left| async move {
+        let chunk = left.next()?;
+        actix_web::rt::time::sleep(Duration::from_millis(wait)).await;
+        Some((Ok::<_, actix_web::Error>(web::Bytes::from(format!("data: {chunk}\n\n"))), left))
+    });
+    HttpResponse::Ok().content_type("text/event-stream").streaming(pieces)
+}
