@@ -185,7 +185,7 @@ async fn start_closed(
         began: Instant::now(),
     };
     if mailbox::offer(&provider.address(), run) {
-        actix_web::rt::spawn(task.run(admission, events));
+        actix_rt::spawn(task.run(admission, events));
     } else {
         let failure = Failure::Overloaded(format!("too many calls to {} are waiting", task.model.provider));
         task.end(admission, Some(failure)).await;

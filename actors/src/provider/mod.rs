@@ -93,7 +93,7 @@ pub struct Settings {
 pub struct ProviderActor {
     settings: Settings,
     /// A client for each thread that calls: a connection is served by the thread that opened it.
-    clients: HashMap<tokio::runtime::Id, reqwest::Client>,
+    clients: HashMap<tokio::runtime::Id, transport::Client>,
     running: Arc<AtomicUsize>,
     breaker: Breaker,
     health: Health,
@@ -107,7 +107,7 @@ impl ProviderActor {
         Self { settings, clients: HashMap::new(), running: Arc::default(), breaker, health, _obituary: obituary }
     }
 
-    fn prepare(&mut self, run: &Run) -> Result<(reqwest::Client, Endpoint), Failure> {
+    fn prepare(&mut self, run: &Run) -> Result<(transport::Client, Endpoint), Failure> {
         let name = self.settings.name;
         let Some(api_key) = run.own_key.clone().or_else(|| self.settings.api_key.clone()) else {
             return Err(Failure::Overloaded(format!("{name} has no API key here; send one as provider-key")));

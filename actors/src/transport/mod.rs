@@ -6,7 +6,8 @@ mod openai;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, Response, header::RETRY_AFTER};
+pub use reqwest::Client;
+use reqwest::{RequestBuilder, Response, header::RETRY_AFTER};
 use tokio::{sync::mpsc, time::timeout};
 use wire::{
     inference::{Event, Failure, TextRequest},
