@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The actors of Farebox and what they run.
+
+pub mod engine;

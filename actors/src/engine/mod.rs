@@ -1,0 +1,5 @@
+//! Runs language models on ONNX Runtime: the only home of the `ort` crate. It imports GGUF files as ONNX folders, loads
+//! folders, and answers one request at a time on a thread of its own, measuring compute as it goes. It knows nothing of
+//! accounts, money or HTTP.
+
+pub mod gguf;
