@@ -3,3 +3,4 @@
 //! accounts, money or HTTP.
 
 pub mod gguf;
+pub mod onnx;
