@@ -3,4 +3,6 @@
 //! accounts, money or HTTP.
 
 pub mod gguf;
+pub mod import;
 pub mod onnx;
+pub mod runtime;
