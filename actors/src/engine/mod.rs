@@ -6,3 +6,8 @@ pub mod gguf;
 pub mod import;
 pub mod onnx;
 pub mod runtime;
+pub mod sampler;
+pub mod template;
+pub mod text;
+pub mod language;
+pub mod network;
