@@ -6,7 +6,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use actix::{Actor, Arbiter};
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::{Context, Result};
-use billing::class::Weighting;
+use billing::class::{SizeClass, Weighting};
 use farebox_actors::{
     clock::Clock,
     directory::Directory,
@@ -15,6 +15,7 @@ use farebox_actors::{
     ledger::Ledger,
     mailbox::{Post, tell},
     payment::{self, PaymentActor},
+    pool::{self, PoolActor},
     provider::{self, ProviderActor},
     supervisor::{self, Supervisor, supervise},
     sweeper::Sweeper,
@@ -22,7 +23,7 @@ use farebox_actors::{
 };
 
 use crate::{
-    catalogue::Catalogue,
+    catalogue::{Catalogue, folder},
     config::{self, Settings},
     gateway::{Gateway, Rules},
     http::{self, State},
@@ -50,7 +51,8 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let clock = Clock::default();
     let health = Health::default();
     let ledger = Arc::new(open_ledger(settings).await?);
-    let catalogue = priced_catalogue(&ledger, &clock).await?;
+    let models = folder::open_models(&settings.runtime.models_dir);
+    let catalogue = priced_catalogue(&ledger, &clock).await?.with_open(models);
     let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
     let chief = Supervisor::new(&health).start();
@@ -76,6 +78,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
         let make = move |obituary| Sweeper::new(directory.clone(), obituary);
         supervise(&chief, main.clone(), &health, (Kind::Sweeper, "sweeper"), make)
     };
+    let pools = start_pools(settings, &chief, &main, &health);
     let providers = {
         let post = start_openai(settings, &chief, main, &health);
         HashMap::from([("openai".to_owned(), post)])
@@ -88,7 +91,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
         },
         drain_seconds: settings.limits.drain_seconds,
     };
-    let gateway = Arc::new(Gateway::new(directory, catalogue, providers, rules, settings.limits.drains));
+    let gateway = Arc::new(Gateway::new(directory, catalogue, providers, pools, rules, settings.limits.drains));
     let admin_token = admin_token(settings)?;
     let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal));
     let shared = state.clone();
@@ -141,6 +144,26 @@ fn start_openai(
     let vitals = health.clone();
     let make = move |obituary| ProviderActor::new(made_of.clone(), vitals.clone(), obituary);
     supervise(chief, arbiter, health, (Kind::Provider, "openai"), make)
+}
+
+/// A pool for each size class.
+fn start_pools(
+    settings: &Settings,
+    chief: &actix::Addr<Supervisor>,
+    arbiter: &actix::ArbiterHandle,
+    health: &Health,
+) -> HashMap<SizeClass, Post<PoolActor>> {
+    let library = settings.runtime.onnxruntime.clone();
+    let library = library.unwrap_or_else(|| settings.data_dir.join("runtime").join("libonnxruntime.so"));
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
+    let made_of = pool::Settings { library, threads, queue: settings.limits.pool_queue };
+    let start = |class: SizeClass| {
+        let (made_of, vitals) = (made_of.clone(), health.clone());
+        let make = move |obituary| PoolActor::new(made_of.clone(), vitals.clone(), obituary);
+        (class, supervise(chief, arbiter.clone(), health, (Kind::Pool, class.name()), make))
+    };
+    SizeClass::ALL.into_iter().map(start).collect()
 }
 
 /// Half the cores, at least one: the others serve HTTP.

@@ -2,6 +2,7 @@
 //! `config/prices/` (built in), open models from the models folder. Knows no account.
 
 mod book;
+pub mod folder;
 mod nearest;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};

@@ -3,6 +3,8 @@
 
 mod admin;
 mod audit;
+mod models;
+mod quickstart;
 mod serve;
 
 use anyhow::Result;
@@ -22,8 +24,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Fetch what is needed, make a demo account, serve, and print how to talk to it.
+    Quickstart,
     /// Serve until told to stop.
     Serve,
+    /// Open models: import a GGUF file, list what is there.
+    Models(models::Args),
     /// Bring the database's schema up to date.
     Migrate,
     /// Check the ledger's invariants; exit status 1 if one fails.
@@ -41,6 +47,8 @@ pub fn run() -> Result<i32> {
     let Cli { overrides, command } = Cli::parse();
     let settings = Settings::load(&overrides)?;
     match command {
+        Command::Quickstart => quickstart::run(settings),
+        Command::Models(args) => models::run(&settings, &args),
         Command::Serve => serve::run(&settings),
         Command::Migrate => audit::migrate(&settings),
         Command::Audit(args) => audit::run(&settings, &args),

@@ -1,6 +1,7 @@
 //! The life of a request: read [`serve`] first. A request is admitted by its account, run by a provider or a pool, metered
 //! and settled by its own task; the connection that asked only watches.
 
+mod open;
 pub mod quote;
 pub mod serve;
 
@@ -9,8 +10,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use billing::class::Weighting;
-use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, provider::ProviderActor};
+use billing::class::{SizeClass, Weighting};
+use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, pool::PoolActor, provider::ProviderActor};
 use tokio::sync::Semaphore;
 
 use crate::catalogue::Catalogue;
@@ -23,6 +24,8 @@ pub struct Gateway {
     catalogue: RwLock<Arc<Catalogue>>,
     /// Providers by name.
     pub providers: HashMap<String, Post<ProviderActor>>,
+    /// Pools by size class.
+    pub pools: HashMap<SizeClass, Post<PoolActor>>,
     /// What may be overspent and how permits are weighed.
     pub rules: Rules,
     /// Streams whose client left and whose usage is still waited for.
@@ -46,11 +49,12 @@ impl Gateway {
         directory: Directory,
         catalogue: Catalogue,
         providers: HashMap<String, Post<ProviderActor>>,
+        pools: HashMap<SizeClass, Post<PoolActor>>,
         rules: Rules,
         drains: usize,
     ) -> Self {
         let catalogue = RwLock::new(Arc::new(catalogue));
-        Self { directory, catalogue, providers, rules, drains: Arc::new(Semaphore::new(drains)) }
+        Self { directory, catalogue, providers, pools, rules, drains: Arc::new(Semaphore::new(drains)) }
     }
 
     /// The models and prices of now.

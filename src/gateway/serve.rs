@@ -7,6 +7,7 @@ use std::{
 };
 
 use billing::{
+    Nanos,
     account::Balance,
     command::{Admit, Refusal, Reply},
     entry::{Ending, UsageRecord},
@@ -26,9 +27,9 @@ use super::{Gateway, quote};
 use crate::catalogue::{ClosedModel, Model};
 
 /// Pieces of an answer that wait for a slow reader, at most; then the provider waits too.
-const UPDATES: usize = 256;
+pub(super) const UPDATES: usize = 256;
 /// Events that wait for the task, at most.
-const EVENTS: usize = 256;
+pub(super) const EVENTS: usize = 256;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +107,13 @@ pub struct Started {
 pub enum Update {
     /// A piece of the answer.
     Delta(Delta),
+    /// Open models, each started second: what it costs so far.
+    Cost {
+        /// Dollars.
+        cost: Nanos,
+        /// Started seconds.
+        billed_seconds: u64,
+    },
     /// It ended, and its charge is durable. The last update.
     Done(Box<Done>),
     /// It failed; what it cost, if anything, is durable. The last update.
@@ -122,7 +130,9 @@ pub struct Done {
     /// The balance after it.
     pub balance: Balance,
     /// Which rule of Farebox's ended it, if one did.
-    pub stop: Option<&'static str>,
+    pub stop: Option<String>,
+    /// Whether it ran here, billed by the second.
+    pub open: bool,
     /// How long it ran.
     pub ran: Duration,
 }
@@ -135,7 +145,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         .map_err(|nearest| ServeError::NoModel { name: job.request.model.clone(), nearest })?;
     match model {
         Model::Closed(model) => start_closed(gateway, job, model, catalogue.price_version).await,
-        Model::Open(model) => Err(ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)))),
+        Model::Open(model) => super::open::start(gateway, job, model, catalogue.price_version).await,
     }
 }
 
@@ -193,7 +203,8 @@ async fn start_closed(
     Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher })
 }
 
-async fn admit(
+/// Asks the account, noting the request as running here first.
+pub(super) async fn admit(
     gateway: &Gateway,
     job: &Job,
     work: Work,
@@ -332,8 +343,15 @@ impl ClosedTask {
                     output: record.tokens.output,
                     ..Usage::default()
                 });
-                let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length));
-                Update::Done(Box::new(Done { usage, record, balance: answer.balance, stop, ran: self.began.elapsed() }))
+                let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length)).map(str::to_owned);
+                Update::Done(Box::new(Done {
+                    usage,
+                    record,
+                    balance: answer.balance,
+                    stop,
+                    open: false,
+                    ran: self.began.elapsed(),
+                }))
             }
         };
         metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.model.provider.clone())

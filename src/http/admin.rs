@@ -12,7 +12,7 @@ use billing::{
 use bytes::Bytes;
 use farebox_actors::{
     account::{self, Look, Picture},
-    journal, mailbox, provider,
+    journal, mailbox, pool, provider,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -231,6 +231,7 @@ enum Fault {
     Account(Uuid),
     Provider(String),
     Journal {},
+    Pool(billing::class::SizeClass),
 }
 
 /// `POST /admin/v1/faults`: makes an actor panic, where `FAREBOX_FAULTS` allows it.
@@ -246,6 +247,10 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
             Fault::Provider(name) => {
                 let post = state.gateway.providers.get(&name).ok_or_else(|| ApiError::not_found("the provider"))?;
                 mailbox::tell(&post.address(), provider::Panic);
+            }
+            Fault::Pool(class) => {
+                let post = state.gateway.pools.get(&class).ok_or_else(|| ApiError::not_found("the pool"))?;
+                mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
         }

@@ -127,8 +127,12 @@ fn receipt(done: &Done) -> Receipt {
     farebox.insert("fee".into(), record.cost.fee.normalize().to_string().into());
     farebox.insert("estimated".into(), record.estimated.into());
     farebox.insert("balance".into(), done.balance.available.to_string().into());
-    if let Some(stop) = done.stop {
-        farebox.insert("stop".into(), stop.into());
+    if done.open {
+        farebox.insert("compute_ms".into(), record.compute_ms.into());
+        farebox.insert("billed_seconds".into(), record.billed_seconds.into());
+    }
+    if let Some(stop) = &done.stop {
+        farebox.insert("stop".into(), stop.clone().into());
     }
     Receipt { cost: record.charged.to_string(), farebox }
 }
@@ -138,10 +142,14 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
     loop {
         match started.updates.recv().await {
             Some(Update::Delta(delta)) => deltas.push(delta),
+            Some(Update::Cost { .. }) => {}
             Some(Update::Done(done)) => {
                 let mut response = HttpResponse::Ok();
                 frame.head(&mut response, &done.balance, Some(done.ran));
                 response.insert_header(("x-farebox-cost", done.record.charged.to_string()));
+                if done.open {
+                    response.insert_header(("x-farebox-billed-seconds", done.record.billed_seconds.to_string()));
+                }
                 return Ok(response.json(Value::Object(head.answer(&deltas, &done.usage, &receipt(&done)))));
             }
             Some(Update::Failed(error)) => return Err(error.into()),
@@ -152,10 +160,13 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
 
 /// Waits for the first piece, so that what fails before any output is an HTTP error and not a broken stream.
 async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
-    let first = match started.updates.recv().await {
-        Some(Update::Failed(error)) => return Err(error.into()),
-        None => return Err(ApiError::internal(&"a request's task ended without an answer")),
-        Some(update) => update,
+    let first = loop {
+        match started.updates.recv().await {
+            Some(Update::Failed(error)) => return Err(error.into()),
+            None => return Err(ApiError::internal(&"a request's task ended without an answer")),
+            Some(Update::Cost { .. }) => {}
+            Some(update) => break update,
+        }
     };
     let mut response = HttpResponse::Ok();
     frame.head(&mut response, &started.balance, None);
@@ -185,6 +196,8 @@ impl Writer {
     fn write(&mut self, update: Update) -> Bytes {
         let text = match update {
             Update::Delta(delta) => self.delta(&delta),
+            // A comment keeps idle proxies from closing the stream; the cost itself comes in the usage chunk.
+            Update::Cost { billed_seconds, .. } => format!(": {billed_seconds} s\n\n"),
             Update::Done(done) => {
                 let usage = self.head.usage_chunk(&done.usage, &receipt(&done));
                 sse::encode(&usage) + &sse::encode("[DONE]")

@@ -1,0 +1,208 @@
+//! GGUF's tensor types: their block sizes, and what a block's bytes are as floats, written after the format's own
+//! definition and deliberately not sharing code with [`super::quant`], so that the two check each other.
+
+/// How a tensor's elements are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// 32-bit floats.
+    F32,
+    /// 16-bit floats.
+    F16,
+    /// The upper half of 32-bit floats.
+    BF16,
+    /// 32 elements: scale, 4-bit numbers around 8.
+    Q4_0,
+    /// 32 elements: scale, minimum, 4-bit numbers.
+    Q4_1,
+    /// 32 elements: scale, signed 8-bit numbers.
+    Q8_0,
+    /// 256 elements: 8 sub-blocks with 6-bit scales and minimums, 4-bit numbers.
+    Q4K,
+    /// As `Q4K` with 5-bit numbers.
+    Q5K,
+    /// 256 elements: 16 sub-blocks with 8-bit scales, 6-bit numbers around 32.
+    Q6K,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 9] =
+        [Self::F32, Self::F16, Self::BF16, Self::Q4_0, Self::Q4_1, Self::Q8_0, Self::Q4K, Self::Q5K, Self::Q6K];
+
+    /// The kind of GGUF's number for it.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.number() == number)
+    }
+
+    /// GGUF's number for it.
+    pub fn number(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q4_0 => 2,
+            Self::Q4_1 => 3,
+            Self::Q8_0 => 8,
+            Self::Q4K => 12,
+            Self::Q5K => 13,
+            Self::Q6K => 14,
+            Self::BF16 => 30,
+        }
+    }
+
+    /// Elements a block.
+    pub fn block_elements(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 => 1,
+            Self::Q4_0 | Self::Q4_1 | Self::Q8_0 => 32,
+            Self::Q4K | Self::Q5K | Self::Q6K => 256,
+        }
+    }
+
+    /// Bytes a block.
+    pub fn block_bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q8_0 => 34,
+            Self::Q4K => 144,
+            Self::Q5K => 176,
+            Self::Q6K => 210,
+        }
+    }
+}
+
+/// A 16-bit float at the start of `bytes` as a 32-bit one; exact for every value.
+pub(super) fn half(bytes: &[u8]) -> f32 {
+    let bits = u32::from(u16::from_le_bytes([bytes[0], bytes[1]]));
+    let sign = (bits & 0x8000) << 16;
+    let exponent = (bits >> 10) & 0x1f;
+    let fraction = bits & 0x3ff;
+    match exponent {
+        // Subnormal: a whole number of 2^-24, exact in 32 bits.
+        0 => f32::from_bits(sign | 0x3f80_0000) * (f32::from(u16::try_from(fraction).unwrap_or(0)) / 16_777_216.0),
+        31 => f32::from_bits(sign | 0x7f80_0000 | (fraction << 13)),
+        _ => f32::from_bits(sign | ((exponent + 112) << 23) | (fraction << 13)),
+    }
+}
+
+/// The 6-bit scale and minimum of sub-block `index` of a K block, from its 12 packed bytes.
+pub(super) fn scale_and_minimum(packed: &[u8], index: usize) -> (u8, u8) {
+    if index < 4 {
+        (packed[index] & 63, packed[index + 4] & 63)
+    } else {
+        let high = packed[index + 4];
+        ((high & 15) | ((packed[index - 4] >> 6) << 4), (high >> 4) | ((packed[index] >> 6) << 4))
+    }
+}
+
+/// The elements of whole blocks as floats; bytes after the last whole block are ignored.
+pub fn dequantize(kind: Kind, bytes: &[u8]) -> Vec<f32> {
+    let mut out = Vec::with_capacity(bytes.len() / kind.block_bytes() * kind.block_elements());
+    for block in bytes.chunks_exact(kind.block_bytes()) {
+        match kind {
+            Kind::F32 => out.push(f32::from_le_bytes([block[0], block[1], block[2], block[3]])),
+            Kind::F16 => out.push(half(block)),
+            Kind::BF16 => out.push(f32::from_bits(u32::from(u16::from_le_bytes([block[0], block[1]])) << 16)),
+            Kind::Q4_0 => {
+                let scale = half(block);
+                out.extend(block[2..].iter().map(|byte| (f32::from(byte & 15) - 8.0) * scale));
+                out.extend(block[2..].iter().map(|byte| (f32::from(byte >> 4) - 8.0) * scale));
+            }
+            Kind::Q4_1 => {
+                let (scale, minimum) = (half(block), half(&block[2..]));
+                out.extend(block[4..].iter().map(|byte| f32::from(byte & 15) * scale + minimum));
+                out.extend(block[4..].iter().map(|byte| f32::from(byte >> 4) * scale + minimum));
+            }
+            Kind::Q8_0 => {
+                let scale = half(block);
+                out.extend(block[2..].iter().map(|&byte| f32::from(byte.cast_signed()) * scale));
+            }
+            Kind::Q4K => four_bits(block, &mut out),
+            Kind::Q5K => five_bits(block, &mut out),
+            Kind::Q6K => six_bits(block, &mut out),
+        }
+    }
+    out
+}
+
+fn four_bits(block: &[u8], out: &mut Vec<f32>) {
+    let (all, all_minimum) = (half(block), half(&block[2..]));
+    for (pair, bytes) in block[16..].chunks_exact(32).enumerate() {
+        for (half_index, shift) in [(0, 0), (1, 4)] {
+            let (scale, minimum) = scale_and_minimum(&block[4..16], pair * 2 + half_index);
+            let (scale, minimum) = (all * f32::from(scale), all_minimum * f32::from(minimum));
+            out.extend(bytes.iter().map(|byte| scale * f32::from((byte >> shift) & 15) - minimum));
+        }
+    }
+}
+
+fn five_bits(block: &[u8], out: &mut Vec<f32>) {
+    let (all, all_minimum) = (half(block), half(&block[2..]));
+    let fifth = &block[16..48];
+    for (pair, bytes) in block[48..].chunks_exact(32).enumerate() {
+        for (half_index, shift) in [(0, 0), (1, 4)] {
+            let sub = pair * 2 + half_index;
+            let (scale, minimum) = scale_and_minimum(&block[4..16], sub);
+            let (scale, minimum) = (all * f32::from(scale), all_minimum * f32::from(minimum));
+            out.extend(bytes.iter().zip(fifth).map(|(byte, high)| {
+                let number = ((byte >> shift) & 15) + if high >> sub & 1 == 1 { 16 } else { 0 };
+                scale * f32::from(number) - minimum
+            }));
+        }
+    }
+}
+
+fn six_bits(block: &[u8], out: &mut Vec<f32>) {
+    let all = half(&block[208..]);
+    let start = out.len();
+    out.resize(start + 256, 0.0);
+    for part in 0..2 {
+        let (low, high) = (&block[part * 64..], &block[128 + part * 32..]);
+        let scales = &block[192 + part * 8..];
+        let out = &mut out[start + part * 128..];
+        for at in 0..32 {
+            let numbers = [
+                (low[at] & 15) | (high[at] & 3) << 4,
+                (low[at + 32] & 15) | (high[at] >> 2 & 3) << 4,
+                (low[at] >> 4) | (high[at] >> 4 & 3) << 4,
+                (low[at + 32] >> 4) | (high[at] >> 6) << 4,
+            ];
+            for (quarter, number) in numbers.into_iter().enumerate() {
+                let scale = f32::from(scales[at / 16 + quarter * 2].cast_signed());
+                out[at + quarter * 32] = all * scale * (f32::from(number) - 32.0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_exact() {
+        for (bits, value) in [
+            (0x0000_u16, 0.0_f32),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x7bff, 65504.0),
+            (0x0001, 5.960_464_5e-8),
+            (0x8400, -6.103_515_6e-5),
+            (0x3555, 0.333_251_95),
+        ] {
+            assert_eq!(half(&bits.to_le_bytes()).to_bits(), value.to_bits(), "{bits:04x}");
+        }
+        assert!(half(&0x7e00_u16.to_le_bytes()).is_nan());
+        assert_eq!(half(&0xfc00_u16.to_le_bytes()), f32::NEG_INFINITY);
+    }
+
+    #[test]
+    fn numbers_round_trip() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_number(kind.number()), Some(kind));
+        }
+        assert_eq!(Kind::from_number(7), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! Turns one GGUF file into a Hugging Face-style folder: ONNX model with its data, configuration, tokenizer and chat
+//! template, all from the file. The folder appears whole or not at all: it is written beside its place and renamed. A weight
+//! is never rounded again; what can't be expressed is refused by name.
+
+mod config;
+mod tokenizer;
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::engine::gguf::{Gguf, GgufError};
+use crate::engine::onnx::{self, ExportError, Precision, Shape};
+
+/// The model's file in a folder.
+pub const MODEL_FILE: &str = "model.onnx";
+/// Its weights' file.
+pub const DATA_FILE: &str = "model.onnx_data";
+
+/// Why a file can't be imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file is not one we read.
+    #[error("{0}")]
+    Gguf(#[from] GgufError),
+    /// Its model can't be expressed.
+    #[error("{0}")]
+    Export(#[from] ExportError),
+    /// Its tokenizer can't be expressed.
+    #[error("tokenizer not supported: {0}")]
+    Tokenizer(String),
+    /// The folder could not be written.
+    #[error("writing {path}: {source}")]
+    Write {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is something in the folder's place.
+    #[error("{0} is already there")]
+    Exists(PathBuf),
+}
+
+/// What was imported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ImportedModel {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The file's own name for the model.
+    pub name: Option<String>,
+    /// Its architecture.
+    pub architecture: String,
+    /// How many parameters it has.
+    pub parameters: u64,
+    /// How many positions it takes.
+    pub context: usize,
+    /// Bytes of the folder's model and weights.
+    pub bytes: u64,
+}
+
+/// How many parameters the model in a GGUF file has, from its directory alone.
+pub fn parameters(gguf: &Path) -> Result<u64, ImportError> {
+    Ok(Gguf::open(gguf)?.parameters())
+}
+
+/// Imports a file. `out_dir` must not exist; its parent is made where it is missing.
+pub fn import(gguf: &Path, out_dir: &Path) -> Result<ImportedModel, ImportError> {
+    import_as(gguf, out_dir, Precision::Packed)
+}
+
+/// Imports a file at a chosen precision; [`Precision::Full`] is what accuracy is measured against.
+pub fn import_as(gguf: &Path, out_dir: &Path, precision: Precision) -> Result<ImportedModel, ImportError> {
+    let mut file = Gguf::open(gguf)?;
+    let shape = Shape::read(&mut file)?;
+    // What may be refused comes before what takes long.
+    let tokenizer = tokenizer::tokenizer(&file)?;
+    let texts = [
+        ("tokenizer.json", Some(tokenizer.to_string())),
+        ("tokenizer_config.json", Some(config::tokenizer_config(&file).to_string())),
+        ("config.json", Some(config::config(&file, &shape).to_string())),
+        ("generation_config.json", Some(config::generation_config(&file).to_string())),
+        ("chat_template.jinja", file.text("tokenizer.chat_template").map(str::to_owned)),
+    ];
+    if out_dir.exists() {
+        return Err(ImportError::Exists(out_dir.to_owned()));
+    }
+    let draft = Draft::new(out_dir)?;
+    for (name, text) in texts {
+        if let Some(text) = text {
+            draft.write(name, text.as_bytes())?;
+        }
+    }
+    let data = draft.path.join(DATA_FILE);
+    let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
+    let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;
+    draft.write(MODEL_FILE, &model)?;
+    let size = |name: &str| fs::metadata(draft.path.join(name)).map_or(0, |data| data.len());
+    let bytes = size(MODEL_FILE) + size(DATA_FILE);
+    draft.publish(out_dir)?;
+    Ok(ImportedModel {
+        folder: out_dir.to_owned(),
+        name: file.text("general.name").map(str::to_owned),
+        architecture: file.text("general.architecture").unwrap_or_default().to_owned(),
+        parameters: file.parameters(),
+        context: shape.context,
+        bytes,
+    })
+}
+
+/// A folder being written; what was not published is removed again.
+struct Draft {
+    path: PathBuf,
+}
+
+impl Draft {
+    fn new(target: &Path) -> Result<Self, ImportError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = target.with_file_name(format!(".{name}.{}-{count}.part", std::process::id()));
+        fs::create_dir_all(&path).map_err(|source| ImportError::Write { path: path.clone(), source })?;
+        Ok(Self { path })
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImportError> {
+        let path = self.path.join(name);
+        fs::write(&path, bytes).map_err(|source| ImportError::Write { path, source })
+    }
+
+    fn publish(self, target: &Path) -> Result<(), ImportError> {
+        match fs::rename(&self.path, target) {
+            Ok(()) => Ok(()),
+            Err(_) if target.exists() => Err(ImportError::Exists(target.to_owned())),
+            Err(source) => Err(ImportError::Write { path: target.to_owned(), source }),
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // After publishing there is nothing here any more.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}

@@ -1,0 +1,318 @@
+//! What a model's folder says about its language: tokenizer, chat template, context, which tokens end an answer, and how it
+//! samples by default. It turns requests into tokens and tokens into bytes; it never runs the model, so any thread may ask
+//! it what a request would take.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tokenizers::Tokenizer;
+use wire::inference::{Failure, Prompt, Sampling, TextRequest};
+
+use super::sampler::Settings;
+use super::template::Template;
+
+/// Why a folder can't be loaded.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct FolderError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// A model's language.
+#[derive(Debug)]
+pub struct Language {
+    tokenizer: Tokenizer,
+    template: Option<Template>,
+    /// What each token writes; nothing for special ones.
+    bytes: Vec<Box<[u8]>>,
+    names: HashMap<u32, String>,
+    ends: Vec<u32>,
+    context: usize,
+    defaults: Settings,
+}
+
+impl Language {
+    /// Reads a folder.
+    pub fn load(folder: &Path) -> Result<Self, FolderError> {
+        let path = folder.join("tokenizer.json");
+        let failed = |reason: String| FolderError { path: path.clone(), reason };
+        let text = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
+        let tokenizer = Tokenizer::from_bytes(&text).map_err(|error| failed(error.to_string()))?;
+        let raw: Value = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+        let spelling = Spelling::of(&raw["decoder"]).ok_or_else(|| failed("decoder not supported".to_owned()))?;
+        let (bytes, names) = token_bytes(&tokenizer, spelling);
+        let config = read_json(folder, "config.json")?.unwrap_or_default();
+        let generation = read_json(folder, "generation_config.json")?.unwrap_or_default();
+        let tokens = read_json(folder, "tokenizer_config.json")?.unwrap_or_default();
+        let ends = ends(&generation["eos_token_id"]).or_else(|| ends(&config["eos_token_id"])).unwrap_or_default();
+        let context = ["max_position_embeddings", "n_positions", "n_ctx"]
+            .iter()
+            .find_map(|key| config[*key].as_u64())
+            .and_then(|context| usize::try_from(context).ok())
+            .ok_or_else(|| FolderError {
+                path: folder.join("config.json"),
+                reason: "max_position_embeddings is missing".to_owned(),
+            })?;
+        let template = template(folder, &tokens)?;
+        Ok(Self { tokenizer, template, bytes, names, ends, context, defaults: defaults(&generation) })
+    }
+
+    /// How many positions the model takes.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Whether the model has a chat template.
+    pub fn chats(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Whether a token ends an answer.
+    pub fn ends(&self, token: u32) -> bool {
+        self.ends.contains(&token)
+    }
+
+    /// What a token writes; nothing for special ones.
+    pub fn bytes(&self, token: u32) -> &[u8] {
+        self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
+    }
+
+    /// A token for people: its text, or a special one's name.
+    pub fn name(&self, token: u32) -> String {
+        let name = self.names.get(&token).cloned();
+        name.unwrap_or_else(|| String::from_utf8_lossy(self.bytes(token)).into_owned())
+    }
+
+    /// A request's settings with the model's defaults filled in.
+    pub fn settings(&self, sampling: &Sampling) -> Settings {
+        let defaults = &self.defaults;
+        Settings {
+            temperature: sampling.temperature.unwrap_or(defaults.temperature),
+            top_p: sampling.top_p.unwrap_or(defaults.top_p),
+            top_k: sampling.top_k.map_or(defaults.top_k, |top_k| usize::try_from(top_k).unwrap_or(usize::MAX)),
+            frequency_penalty: sampling.frequency_penalty.unwrap_or(0.0),
+            presence_penalty: sampling.presence_penalty.unwrap_or(0.0),
+            logit_bias: sampling.logit_bias.clone(),
+        }
+    }
+
+    /// The field of a request that holds its prompt.
+    fn field(request: &TextRequest) -> &'static str {
+        match request.prompt {
+            Prompt::Messages(_) => "messages",
+            Prompt::Text(_) => "prompt",
+        }
+    }
+
+    /// A request's prompt as tokens, refused where it leaves no room to answer.
+    pub fn prompt(&self, request: &TextRequest) -> Result<Vec<u32>, Failure> {
+        let field = Self::field(request);
+        let invalid = |message: String| Failure::Invalid { field: field.to_owned(), message };
+        let tokens = match &request.prompt {
+            Prompt::Messages(messages) => {
+                let template = self.template.as_ref();
+                let template = template.ok_or_else(|| invalid("the model has no chat template".to_owned()))?;
+                let text = template.render(messages, request.body.get("tools")).map_err(invalid)?;
+                self.encode(&text, Special::InText)
+            }
+            Prompt::Text(text) => self.encode(text, Special::Added),
+        };
+        let tokens = tokens.map_err(invalid)?;
+        if tokens.is_empty() {
+            return Err(invalid("it has no tokens".to_owned()));
+        }
+        if tokens.len() >= self.context {
+            let (count, context) = (tokens.len(), self.context);
+            let message = format!("it has {count} tokens; the model takes {context}, with at least one for the answer");
+            return Err(invalid(message));
+        }
+        Ok(tokens)
+    }
+
+    /// How many tokens a request's prompt has.
+    pub fn count_prompt_tokens(&self, request: &TextRequest) -> Result<usize, Failure> {
+        self.prompt(request).map(|tokens| tokens.len())
+    }
+
+    /// A text as tokens.
+    pub fn encode(&self, text: &str, special: Special) -> Result<Vec<u32>, String> {
+        let added = match special {
+            Special::Added => true,
+            Special::InText => false,
+        };
+        let encoding = self.tokenizer.encode_fast(text, added).map_err(|error| error.to_string())?;
+        Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// Where a text's beginning token comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// The tokenizer adds it.
+    Added,
+    /// The text (a rendered template) has it.
+    InText,
+}
+
+/// How a vocabulary spells bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// Each character is a byte (GPT-2).
+    Characters,
+    /// Text, with `▁` for a space and `<0x0A>` for a byte (sentencepiece).
+    Pieces,
+}
+
+impl Spelling {
+    fn of(decoder: &Value) -> Option<Self> {
+        let part = |decoder: &Value| match decoder["type"].as_str()? {
+            "ByteLevel" => Some(Self::Characters),
+            "ByteFallback" | "Metaspace" => Some(Self::Pieces),
+            _ => None,
+        };
+        part(decoder).or_else(|| decoder["decoders"].as_array()?.iter().find_map(part))
+    }
+
+    fn bytes(self, token: &str) -> Vec<u8> {
+        match self {
+            Self::Characters => token.chars().flat_map(character_bytes).collect(),
+            Self::Pieces => {
+                let byte = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
+                match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                    Some(byte) => vec![byte],
+                    None => token.replace('\u{2581}', " ").into_bytes(),
+                }
+            }
+        }
+    }
+}
+
+/// The byte a character of GPT-2's alphabet stands for: printable Latin-1 for itself, the other bytes from U+0100 on.
+fn character_bytes(character: char) -> Vec<u8> {
+    let code = u32::from(character);
+    let own = |code: u32| matches!(code, 33..=126 | 161..=172 | 174..=255);
+    let byte = match code {
+        code if own(code) => u8::try_from(code).ok(),
+        256..=323 => {
+            (0..=255).filter(|&byte| !own(byte)).nth(code as usize - 256).and_then(|byte| u8::try_from(byte).ok())
+        }
+        _ => None,
+    };
+    byte.map_or_else(|| character.to_string().into_bytes(), |byte| vec![byte])
+}
+
+/// What every token writes, and special tokens' names.
+fn token_bytes(tokenizer: &Tokenizer, spelling: Spelling) -> (Vec<Box<[u8]>>, HashMap<u32, String>) {
+    let vocabulary = tokenizer.get_vocab(true);
+    let size = vocabulary.values().max().map_or(0, |&last| last as usize + 1).min(1 << 22);
+    let added = tokenizer.get_added_tokens_decoder();
+    let mut bytes = vec![Box::default(); size];
+    let mut names = HashMap::new();
+    for (token, id) in vocabulary {
+        let Some(slot) = bytes.get_mut(id as usize) else { continue };
+        *slot = match added.get(&id) {
+            Some(special) if special.special => {
+                names.insert(id, token);
+                Box::default()
+            }
+            Some(text) => text.content.clone().into_bytes().into_boxed_slice(),
+            None => spelling.bytes(&token).into_boxed_slice(),
+        };
+    }
+    (bytes, names)
+}
+
+fn read_json(folder: &Path, name: &str) -> Result<Option<Value>, FolderError> {
+    let path = folder.join(name);
+    let failed = |reason: String| FolderError { path: path.clone(), reason };
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(error.to_string())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(error.to_string())),
+    }
+}
+
+/// `eos_token_id`: a number or several.
+fn ends(value: &Value) -> Option<Vec<u32>> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    match value {
+        Value::Array(ids) => Some(ids.iter().filter_map(id).collect()),
+        other => id(other).map(|id| vec![id]),
+    }
+}
+
+/// `chat_template.jinja`, or the template in `tokenizer_config.json` (a text, or several of which one is `default`).
+fn template(folder: &Path, tokens: &Value) -> Result<Option<Template>, FolderError> {
+    let path = folder.join("chat_template.jinja");
+    let source = match std::fs::read_to_string(&path) {
+        Ok(source) => Some(source),
+        Err(_) => match &tokens["chat_template"] {
+            Value::String(source) => Some(source.clone()),
+            Value::Array(named) => {
+                let default = named.iter().find(|entry| entry["name"] == "default");
+                default.and_then(|entry| entry["template"].as_str()).map(str::to_owned)
+            }
+            _ => None,
+        },
+    };
+    let token = |name: &str| match &tokens[name] {
+        Value::String(text) => text.clone(),
+        other => other["content"].as_str().unwrap_or_default().to_owned(),
+    };
+    let compile = |source| Template::new(source, token("bos_token"), token("eos_token"));
+    source.map(compile).transpose().map_err(|reason| FolderError { path, reason })
+}
+
+/// The sampling of `generation_config.json`; greedy where it says not to sample.
+fn defaults(generation: &Value) -> Settings {
+    #[expect(clippy::cast_possible_truncation, reason = "settings of modest size")]
+    let float = |name: &str| generation[name].as_f64().map(|number| number as f32);
+    let settings = Settings::default();
+    let greedy = generation["do_sample"] == Value::Bool(false);
+    Settings {
+        temperature: if greedy { 0.0 } else { float("temperature").unwrap_or(settings.temperature) },
+        top_p: float("top_p").unwrap_or(settings.top_p),
+        top_k: generation["top_k"].as_u64().and_then(|top_k| usize::try_from(top_k).ok()).unwrap_or(settings.top_k),
+        ..settings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_alphabet_of_bytes_is_whole() {
+        let mut seen: Vec<u8> = (33..324).filter_map(char::from_u32).flat_map(character_bytes).collect();
+        assert_eq!(character_bytes('Ġ'), b" ");
+        assert_eq!(character_bytes('Ċ'), b"\n");
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), 256);
+    }
+
+    #[test]
+    fn pieces_spell_spaces_and_bytes() {
+        assert_eq!(Spelling::Pieces.bytes("▁the"), b" the");
+        assert_eq!(Spelling::Pieces.bytes("<0x0A>"), b"\n");
+        assert_eq!(Spelling::of(&json!({ "type": "WordPiece" })), None);
+        let sequence = json!({ "type": "Sequence", "decoders": [{ "type": "Replace" }, { "type": "ByteFallback" }] });
+        assert_eq!(Spelling::of(&sequence), Some(Spelling::Pieces));
+    }
+
+    #[test]
+    fn defaults_come_from_the_generation_config() {
+        assert!(defaults(&json!({ "do_sample": false, "temperature": 0.7 })).temperature.abs() < f32::EPSILON);
+        let settings = defaults(&json!({ "temperature": 0.5, "top_p": 0.9, "top_k": 40 }));
+        assert!((settings.temperature - 0.5).abs() < 1e-6 && settings.top_k == 40);
+        assert_eq!(ends(&json!([1, 2])), Some(vec![1, 2]));
+        assert_eq!(ends(&json!(7)), Some(vec![7]));
+        assert_eq!(ends(&json!(null)), None);
+    }
+}

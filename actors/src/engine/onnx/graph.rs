@@ -1,0 +1,212 @@
+//! Builds an ONNX model node by node, streaming its weights to a data file beside it. It knows ONNX's and ONNX Runtime's
+//! operators by name and no model architecture. Every value has one name; `node` returns the name of what it makes.
+
+use std::io::Write;
+
+use prost::Message;
+
+use super::proto::{
+    Attribute, Dimension, Entry, FLOAT, Graph, INT32, INT64, Model, Node, Opset, Shape, Size, Tensor, TensorType, Type,
+    UINT8, ValueInfo,
+};
+
+/// ONNX Runtime's own operators.
+pub(super) const MICROSOFT: &str = "com.microsoft";
+/// Weights begin at multiples of this, so that a mapped file serves them in place.
+const ALIGNMENT: u64 = 4096;
+
+/// An attribute's value.
+#[derive(Clone, Copy)]
+pub(super) enum Setting {
+    Int(i64),
+    Float(f32),
+}
+
+/// A size of an input or output: fixed, or named where it varies.
+#[derive(Clone, Copy)]
+pub(super) enum Axis {
+    Fixed(usize),
+    Named(&'static str),
+}
+
+/// Where bytes of the data file are.
+#[derive(Clone, Copy)]
+pub(super) struct Region {
+    offset: u64,
+    length: u64,
+}
+
+/// A model being written. `W` takes the weights.
+pub(super) struct Builder<W> {
+    weights: W,
+    written: u64,
+    data_file: String,
+    graph: Graph,
+    metadata: Vec<Entry>,
+}
+
+impl<W: Write> Builder<W> {
+    /// Begins a model whose weights go to `weights`, a file that the model calls `data_file`.
+    pub(super) fn new(weights: W, data_file: &str) -> Self {
+        let graph = Graph { name: "farebox".to_owned(), ..Graph::default() };
+        Self { weights, written: 0, data_file: data_file.to_owned(), graph, metadata: Vec::new() }
+    }
+
+    /// A note that readers of the model see.
+    pub(super) fn note(&mut self, key: &str, value: &str) {
+        self.metadata.push(Entry { key: key.to_owned(), value: value.to_owned() });
+    }
+
+    /// Adds a node with one output, named `name`.
+    pub(super) fn node(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        name: &str,
+        inputs: &[&str],
+        settings: &[(&str, Setting)],
+    ) -> String {
+        self.node_to(domain, operator, inputs, &[name], settings);
+        name.to_owned()
+    }
+
+    /// Adds a node with the given outputs.
+    pub(super) fn node_to(
+        &mut self,
+        domain: &str,
+        operator: &str,
+        inputs: &[&str],
+        outputs: &[&str],
+        settings: &[(&str, Setting)],
+    ) {
+        let texts = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let attribute = settings
+            .iter()
+            .map(|&(name, setting)| match setting {
+                Setting::Int(int) => Attribute { name: name.to_owned(), int: Some(int), kind: 2, float: None },
+                Setting::Float(float) => Attribute { name: name.to_owned(), float: Some(float), kind: 1, int: None },
+            })
+            .collect();
+        self.graph.node.push(Node {
+            input: texts(inputs),
+            output: texts(outputs),
+            name: outputs.first().map(|name| format!("{name}/{operator}")).unwrap_or_default(),
+            op_type: operator.to_owned(),
+            attribute,
+            domain: domain.to_owned(),
+        });
+    }
+
+    /// Adds small whole numbers as a constant.
+    pub(super) fn integers(&mut self, name: &str, dims: &[usize], numbers: &[i64]) -> String {
+        let raw = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        self.graph.initializer.push(Tensor {
+            dims: sizes(dims),
+            data_type: INT64,
+            name: name.to_owned(),
+            raw_data: Some(raw),
+            ..Tensor::default()
+        });
+        name.to_owned()
+    }
+
+    /// Writes floats to the data file.
+    pub(super) fn floats(&mut self, name: &str, dims: &[usize], floats: &[f32]) -> std::io::Result<String> {
+        debug_assert_eq!(dims.iter().product::<usize>(), floats.len(), "{name}");
+        let bytes: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
+        let region = self.region(&bytes)?;
+        Ok(self.view(name, FLOAT, dims, region))
+    }
+
+    /// Writes bytes to the data file.
+    pub(super) fn region(&mut self, bytes: &[u8]) -> std::io::Result<Region> {
+        let offset = self.written.next_multiple_of(ALIGNMENT);
+        let padding = usize::try_from(offset - self.written).unwrap_or(0);
+        self.weights.write_all(&[0; ALIGNMENT as usize][..padding])?;
+        self.weights.write_all(bytes)?;
+        self.written = offset + bytes.len() as u64;
+        Ok(Region { offset, length: bytes.len() as u64 })
+    }
+
+    /// Bytes of the data file as a constant of `u8`; one region may have several.
+    pub(super) fn bytes(&mut self, name: &str, dims: &[usize], region: Region) -> String {
+        debug_assert_eq!(dims.iter().product::<usize>() as u64, region.length, "{name}");
+        self.view(name, UINT8, dims, region)
+    }
+
+    fn view(&mut self, name: &str, data_type: i32, dims: &[usize], region: Region) -> String {
+        let entry = |key: &str, value: String| Entry { key: key.to_owned(), value };
+        self.graph.initializer.push(Tensor {
+            dims: sizes(dims),
+            data_type,
+            name: name.to_owned(),
+            external_data: vec![
+                entry("location", self.data_file.clone()),
+                entry("offset", region.offset.to_string()),
+                entry("length", region.length.to_string()),
+            ],
+            data_location: Some(1),
+            ..Tensor::default()
+        });
+        name.to_owned()
+    }
+
+    /// Declares an input of floats (`INT64` false) or of whole numbers.
+    pub(super) fn input(&mut self, name: &str, element: Element, axes: &[Axis]) {
+        self.graph.input.push(info(name, element, axes));
+    }
+
+    /// Declares an output.
+    pub(super) fn output(&mut self, name: &str, element: Element, axes: &[Axis]) {
+        self.graph.output.push(info(name, element, axes));
+    }
+
+    /// Ends the data file and gives the model's own bytes.
+    pub(super) fn finish(mut self) -> std::io::Result<Vec<u8>> {
+        self.weights.flush()?;
+        let opset = |domain: &str, version| Opset { domain: domain.to_owned(), version };
+        let model = Model {
+            ir_version: 10,
+            producer_name: "farebox".to_owned(),
+            graph: Some(self.graph),
+            opset_import: vec![opset("", 21), opset(MICROSOFT, 1)],
+            metadata: self.metadata,
+        };
+        Ok(model.encode_to_vec())
+    }
+}
+
+/// The element types of inputs, outputs and casts.
+#[derive(Clone, Copy)]
+pub(super) enum Element {
+    Float,
+    Int32,
+    Int64,
+}
+
+impl Element {
+    pub(super) fn number(self) -> i32 {
+        match self {
+            Self::Float => FLOAT,
+            Self::Int32 => INT32,
+            Self::Int64 => INT64,
+        }
+    }
+}
+
+fn sizes(dims: &[usize]) -> Vec<i64> {
+    dims.iter().map(|&size| i64::try_from(size).unwrap_or(i64::MAX)).collect()
+}
+
+fn info(name: &str, element: Element, axes: &[Axis]) -> ValueInfo {
+    let dim = axes
+        .iter()
+        .map(|axis| match *axis {
+            Axis::Fixed(size) => Size::Fixed(i64::try_from(size).unwrap_or(i64::MAX)),
+            Axis::Named(name) => Size::Named(name.to_owned()),
+        })
+        .map(|size| Dimension { size: Some(size) })
+        .collect();
+    let tensor = TensorType { element: element.number(), shape: Some(Shape { dim }) };
+    ValueInfo { name: name.to_owned(), kind: Some(Type { tensor: Some(tensor) }) }
+}

@@ -1,0 +1,12 @@
+//! Writes language models as ONNX files: messages, a graph builder, and the llama architecture on top of it. It reads GGUF
+//! tensors and writes files; it never runs a model.
+
+mod graph;
+mod linear;
+mod llama;
+mod proto;
+mod shape;
+
+pub use linear::Precision;
+pub use llama::{SHARED_CACHE_NOTE, export};
+pub use shape::{ExportError, Shape};

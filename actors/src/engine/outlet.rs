@@ -1,0 +1,199 @@
+//! Where an answer goes while it is made: its events, its compute clock and its stop signal in one place. The clock runs
+//! from the first engine step and stands still while a slow reader is waited for; every started second is reported as soon
+//! as it is seen. It knows no model.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
+use wire::inference::{Delta, Event};
+
+/// Whether a running request shall end, and why. The later ones win over the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stop {
+    /// It may run.
+    Run = 0,
+    /// The account has no more credits for it.
+    Credits = 1,
+    /// It costs as much as its caller allows.
+    MaxCost = 2,
+    /// Nobody waits for it.
+    Cancelled = 3,
+}
+
+/// Tells a running request to stop, from any thread.
+#[derive(Debug, Default)]
+pub struct StopSignal(AtomicU8);
+
+impl StopSignal {
+    /// A signal that says [`Stop::Run`].
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Asks to stop; a weaker reason never replaces a stronger one.
+    pub fn set(&self, stop: Stop) {
+        self.0.fetch_max(stop as u8, Ordering::Release);
+    }
+
+    /// What it says.
+    pub fn get(&self) -> Stop {
+        match self.0.load(Ordering::Acquire) {
+            0 => Stop::Run,
+            1 => Stop::Credits,
+            2 => Stop::MaxCost,
+            _ => Stop::Cancelled,
+        }
+    }
+}
+
+/// Why an answer has to end now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// Say no more: nobody listens.
+    Silent,
+    /// End it with this `farebox_stop`.
+    Said(&'static str),
+}
+
+/// One answer's way out.
+#[derive(Debug)]
+pub struct Outlet {
+    events: Sender<Event>,
+    stop: Arc<StopSignal>,
+    /// The worker shuts down.
+    closing: Arc<AtomicBool>,
+    tokens: Arc<AtomicU64>,
+    begun: Option<Instant>,
+    /// Time spent waiting for the reader.
+    waited: Duration,
+    seconds: u32,
+    gone: bool,
+}
+
+impl Outlet {
+    /// For one job.
+    pub fn new(events: Sender<Event>, stop: Arc<StopSignal>, closing: Arc<AtomicBool>, tokens: Arc<AtomicU64>) -> Self {
+        Self { events, stop, closing, tokens, begun: None, waited: Duration::ZERO, seconds: 0, gone: false }
+    }
+
+    /// To be called before every engine step: starts the clock at the first one, reports started seconds, and says whether
+    /// to go on.
+    pub fn step(&mut self) -> Result<(), Halt> {
+        if self.gone || self.events.is_closed() || self.closing.load(Ordering::Acquire) {
+            return Err(Halt::Silent);
+        }
+        match self.stop.get() {
+            Stop::Run => {}
+            Stop::Credits => return Err(Halt::Said("credits")),
+            Stop::MaxCost => return Err(Halt::Said("max_cost")),
+            Stop::Cancelled => return Err(Halt::Silent),
+        }
+        if self.begun.is_none() {
+            self.begun = Some(Instant::now());
+            self.send(Event::Started);
+        }
+        self.report();
+        if self.gone { Err(Halt::Silent) } else { Ok(()) }
+    }
+
+    /// A token was made.
+    pub fn token(&self) {
+        self.tokens.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A piece of the answer. Nothing is said of a reader who is gone; the next step will.
+    pub fn delta(&mut self, delta: Delta) {
+        self.send(Event::Delta(delta));
+    }
+
+    /// Any other event.
+    pub(super) fn send(&mut self, event: Event) {
+        if self.gone {
+            return;
+        }
+        match self.events.try_send(event) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => self.gone = true,
+            Err(TrySendError::Full(event)) => {
+                let from = Instant::now();
+                self.gone = self.events.blocking_send(event).is_err();
+                self.waited += from.elapsed();
+            }
+        }
+    }
+
+    /// Milliseconds of compute so far.
+    pub fn compute_ms(&self) -> u64 {
+        let elapsed = self.begun.map_or(Duration::ZERO, |begun| begun.elapsed().saturating_sub(self.waited));
+        u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Stops the clock: reports the last started seconds and gives the milliseconds they cover.
+    pub(super) fn close(&mut self) -> u64 {
+        if self.begun.is_some() { self.report() } else { 0 }
+    }
+
+    /// Reports every second up to now; the n-th is due as soon as rounding the milliseconds up to seconds gives n.
+    fn report(&mut self) -> u64 {
+        let compute_ms = self.compute_ms();
+        let due = u32::try_from(compute_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+        while self.seconds < due {
+            self.seconds += 1;
+            self.send(Event::Second(self.seconds));
+        }
+        compute_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    fn outlet(capacity: usize) -> (Outlet, mpsc::Receiver<Event>, Arc<StopSignal>) {
+        let (events, receiver) = mpsc::channel(capacity);
+        let stop = StopSignal::new();
+        (Outlet::new(events, Arc::clone(&stop), Arc::default(), Arc::default()), receiver, stop)
+    }
+
+    #[test]
+    fn the_first_step_starts_the_clock_and_the_first_second() {
+        let (mut outlet, mut events, _) = outlet(8);
+        assert_eq!(outlet.close(), 0);
+        assert!(events.try_recv().is_err(), "nothing ran");
+        outlet.step().unwrap();
+        outlet.step().unwrap();
+        assert_eq!(events.try_recv(), Ok(Event::Started));
+        assert_eq!(events.try_recv(), Ok(Event::Second(1)));
+        assert!(events.try_recv().is_err());
+    }
+
+    #[test]
+    fn seconds_missed_are_caught_up_and_waiting_is_free() {
+        let (mut outlet, mut events, _) = outlet(16);
+        outlet.begun = Some(Instant::now().checked_sub(Duration::from_millis(7_500)).unwrap());
+        outlet.waited = Duration::from_secs(5);
+        let compute_ms = outlet.close();
+        assert!((2_500..2_900).contains(&compute_ms), "{compute_ms}");
+        let seconds: Vec<Event> = std::iter::from_fn(|| events.try_recv().ok()).collect();
+        assert_eq!(seconds, [Event::Second(1), Event::Second(2), Event::Second(3)]);
+    }
+
+    #[test]
+    fn every_reason_to_stop_is_seen_and_the_strongest_wins() {
+        let (mut outlet, events, stop) = outlet(8);
+        stop.set(Stop::MaxCost);
+        assert_eq!(outlet.step(), Err(Halt::Said("max_cost")));
+        stop.set(Stop::Credits);
+        assert_eq!(outlet.step(), Err(Halt::Said("max_cost")));
+        stop.set(Stop::Cancelled);
+        assert_eq!(outlet.step(), Err(Halt::Silent));
+        let (mut left, receiver, _) = self::outlet(8);
+        drop((events, receiver));
+        assert_eq!(left.step(), Err(Halt::Silent));
+    }
+}

@@ -1,0 +1,47 @@
+//! ONNX Runtime's library, loaded once a process from a path. It gives an error where the library is missing or wrong;
+//! later calls with any path give the environment that is already there, since ONNX Runtime allows one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use ort::environment::Environment;
+
+/// Why ONNX Runtime can't be used.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("ONNX Runtime at {path}: {reason}")]
+pub struct RuntimeError {
+    /// The library.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+}
+
+/// ONNX Runtime, ready to load models.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    pub(super) environment: Environment,
+}
+
+static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
+
+impl Runtime {
+    /// Loads the library, or gives what is loaded already.
+    pub fn load(library: &Path) -> Result<Self, RuntimeError> {
+        let failed = |reason: String| RuntimeError { path: library.to_owned(), reason };
+        let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(environment) = &*loaded {
+            return Ok(Self { environment: environment.clone() });
+        }
+        if !library.is_file() {
+            return Err(failed("no such file".to_owned()));
+        }
+        let environment = ort::init_from(library)
+            .map_err(|error| failed(error.to_string()))?
+            .with_name("farebox")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        *loaded = Some(environment.clone());
+        Ok(Self { environment })
+    }
+}

@@ -1,0 +1,219 @@
+//! One thread for one loaded model: takes jobs from a bounded queue, one at a time, and answers them. A job that panics
+//! fails alone, but ends the thread: a model that panicked is not trusted again. On its way out the thread gives back the
+//! jobs it never began. Whoever made it is told how it ended.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::Sender;
+use wire::inference::{Event, Failure, TextRequest, Usage};
+
+pub use super::outlet::{Halt, Outlet, Stop, StopSignal};
+
+/// What answers requests on a worker's thread: a model, or a test's stand-in.
+pub trait Answer: Send + 'static {
+    /// What it is called.
+    fn name(&self) -> &str;
+
+    /// Answers one request, asking the outlet before every engine step; says what it read and wrote.
+    fn answer(&mut self, request: &TextRequest, outlet: &mut Outlet) -> Result<Usage, Failure>;
+}
+
+/// One request for a worker.
+#[derive(Debug)]
+pub struct Job {
+    /// What is asked.
+    pub request: TextRequest,
+    /// Where its events go; closing it cancels the job.
+    pub events: Sender<Event>,
+    /// Tells it to stop.
+    pub stop: Arc<StopSignal>,
+}
+
+/// A job that was not taken, and why.
+#[derive(Debug)]
+pub enum Refused {
+    /// The queue is full.
+    Full(Box<Job>),
+    /// The worker has ended.
+    Ended(Box<Job>),
+}
+
+/// Why a worker ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitReason {
+    /// Its handle was dropped.
+    Stopped,
+    /// A job panicked with this message.
+    Panicked(String),
+}
+
+/// A worker's end.
+#[derive(Debug)]
+pub struct Exit {
+    /// Why.
+    pub reason: ExitReason,
+    /// Jobs it had not begun, in order.
+    pub jobs: Vec<Job>,
+}
+
+/// A cheap picture of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The model's name.
+    pub model: String,
+    /// Jobs waiting.
+    pub queued: usize,
+    /// Whether a job is running.
+    pub running: bool,
+    /// Tokens written since it began.
+    pub tokens: u64,
+    /// Jobs ended since it began, however they ended.
+    pub jobs: u64,
+    /// Whether it takes jobs.
+    pub alive: bool,
+}
+
+/// A running worker. Dropping it cancels what runs and ends the thread; it doesn't wait for that.
+#[derive(Debug)]
+pub struct EngineHandle {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    model: String,
+    queue: Mutex<Option<SyncSender<Job>>>,
+    queued: AtomicUsize,
+    running: AtomicBool,
+    closing: Arc<AtomicBool>,
+    tokens: Arc<AtomicU64>,
+    jobs: AtomicU64,
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Option<SyncSender<Job>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl EngineHandle {
+    /// Starts a thread. `capacity` jobs may wait besides the running one; `on_exit` is called once, on the thread, as the
+    /// last thing it does.
+    pub fn spawn<A: Answer>(
+        answerer: A,
+        capacity: usize,
+        on_exit: impl FnOnce(Exit) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (sender, jobs) = sync_channel(capacity.max(1));
+        let shared = Arc::new(Shared {
+            model: answerer.name().to_owned(),
+            queue: Mutex::new(Some(sender)),
+            queued: AtomicUsize::new(0),
+            running: AtomicBool::new(false),
+            closing: Arc::default(),
+            tokens: Arc::default(),
+            jobs: AtomicU64::new(0),
+        });
+        let on_thread = Arc::clone(&shared);
+        let name = format!("engine {}", shared.model);
+        std::thread::Builder::new().name(name).spawn(move || on_exit(work(answerer, &jobs, &on_thread)))?;
+        Ok(Self { shared })
+    }
+
+    /// Queues a job, or gives it back at once.
+    pub fn submit(&self, job: Job) -> Result<(), Refused> {
+        let queue = self.shared.queue();
+        let Some(sender) = &*queue else { return Err(Refused::Ended(Box::new(job))) };
+        self.shared.queued.fetch_add(1, Ordering::AcqRel);
+        let refused = match sender.try_send(job) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(job)) => Refused::Full(Box::new(job)),
+            Err(TrySendError::Disconnected(job)) => Refused::Ended(Box::new(job)),
+        };
+        self.shared.queued.fetch_sub(1, Ordering::AcqRel);
+        Err(refused)
+    }
+
+    /// What it is doing.
+    pub fn observe(&self) -> Observed {
+        Observed {
+            model: self.shared.model.clone(),
+            queued: self.shared.queued.load(Ordering::Acquire),
+            running: self.shared.running.load(Ordering::Acquire),
+            tokens: self.shared.tokens.load(Ordering::Relaxed),
+            jobs: self.shared.jobs.load(Ordering::Relaxed),
+            alive: self.shared.queue().is_some(),
+        }
+    }
+}
+
+impl Drop for EngineHandle {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Release);
+        self.shared.queue().take();
+    }
+}
+
+fn work<A: Answer>(mut answerer: A, jobs: &Receiver<Job>, shared: &Shared) -> Exit {
+    let mut reason = ExitReason::Stopped;
+    while let Ok(job) = jobs.recv() {
+        if shared.closing.load(Ordering::Acquire) {
+            return exit(reason, Some(job), jobs, shared);
+        }
+        shared.running.store(true, Ordering::Release);
+        shared.queued.fetch_sub(1, Ordering::AcqRel);
+        let outcome = run(&mut answerer, job, shared);
+        shared.jobs.fetch_add(1, Ordering::Relaxed);
+        shared.running.store(false, Ordering::Release);
+        if let Err(message) = outcome {
+            tracing::error!(model = %shared.model, message, "a job panicked; its worker ends");
+            reason = ExitReason::Panicked(message);
+            break;
+        }
+    }
+    // The model's memory is free before anyone is told.
+    let dropped = catch_unwind(AssertUnwindSafe(move || drop(answerer)));
+    if dropped.is_err() {
+        tracing::error!(model = %shared.model, "dropping a model panicked");
+    }
+    exit(reason, None, jobs, shared)
+}
+
+/// Closes the queue and collects what was never begun. No job can slip in: the sender is taken under its lock first.
+fn exit(reason: ExitReason, first: Option<Job>, jobs: &Receiver<Job>, shared: &Shared) -> Exit {
+    shared.queue().take();
+    let jobs: Vec<Job> = first.into_iter().chain(std::iter::from_fn(|| jobs.try_recv().ok())).collect();
+    shared.queued.store(0, Ordering::Release);
+    Exit { reason, jobs }
+}
+
+/// Runs one job to its last event; an error is a panic's message.
+fn run<A: Answer>(answerer: &mut A, job: Job, shared: &Shared) -> Result<(), String> {
+    let mut outlet = Outlet::new(job.events, job.stop, Arc::clone(&shared.closing), Arc::clone(&shared.tokens));
+    let outcome = catch_unwind(AssertUnwindSafe(|| answerer.answer(&job.request, &mut outlet)));
+    let compute_ms = outlet.close();
+    match outcome {
+        Ok(Ok(usage)) => {
+            outlet.send(Event::Usage(usage));
+            outlet.send(Event::Finished { compute_ms });
+            Ok(())
+        }
+        Ok(Err(failure)) => {
+            outlet.send(Event::Failed(failure));
+            Ok(())
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            let message = text.unwrap_or_else(|| "a panic without a message".to_owned());
+            outlet.send(Event::Failed(Failure::Engine(format!("the engine panicked: {message}"))));
+            Err(message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+//! The pool of one size class: which of its models are loaded, and one engine thread for each. It loads a model on the
+//! first request for it, outside the actor, while requests wait in a bounded queue; an engine that panicked is replaced on
+//! the next request. Running a request takes proof of an admission; its events go straight to its task.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    path::PathBuf,
+    sync::Arc,
+    time::Instant,
+};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use tokio::sync::mpsc;
+use wire::inference::{Event, Failure, TextRequest};
+
+use crate::{
+    account::Admission,
+    engine::{
+        model::Model,
+        runtime::Runtime,
+        worker::{EngineHandle, Job, Refused, StopSignal},
+    },
+    health::{Health, Kind, Obituary},
+};
+
+/// Messages that wait, at most.
+const MAILBOX: usize = 1_024;
+
+/// A model to run: its name and its folder.
+#[derive(Debug, Clone)]
+pub struct ModelFolder {
+    /// Its name.
+    pub id: String,
+    /// Where it is.
+    pub folder: PathBuf,
+}
+
+/// Run this request.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Run {
+    model: ModelFolder,
+    job: Job,
+    posted_at: Instant,
+}
+
+impl Run {
+    /// A run of an admitted request: without an [`Admission`] there is none.
+    pub fn new(
+        _: &Admission,
+        model: ModelFolder,
+        request: TextRequest,
+        events: mpsc::Sender<Event>,
+        stop: Arc<StopSignal>,
+    ) -> Self {
+        Self { model, job: Job { request, events, stop }, posted_at: Instant::now() }
+    }
+}
+
+/// Test-only: dies of a panic.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+/// What a pool is made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// ONNX Runtime's library.
+    pub library: PathBuf,
+    /// Threads of one engine.
+    pub threads: usize,
+    /// Requests that wait for one model, at most.
+    pub queue: usize,
+}
+
+enum Slot {
+    Loading(VecDeque<Job>),
+    Ready(EngineHandle),
+}
+
+/// The actor.
+pub struct PoolActor {
+    settings: Settings,
+    models: HashMap<String, Slot>,
+    health: Health,
+    _obituary: Obituary,
+}
+
+impl PoolActor {
+    /// A new life, with nothing loaded.
+    pub fn new(settings: Settings, health: Health, obituary: Obituary) -> Self {
+        Self { settings, models: HashMap::new(), health, _obituary: obituary }
+    }
+
+    fn load(&mut self, model: ModelFolder, first: Job, ctx: &mut Context<Self>) {
+        self.models.insert(model.id.clone(), Slot::Loading(VecDeque::from([first])));
+        let (settings, id) = (self.settings.clone(), model.id.clone());
+        let work = tokio::task::spawn_blocking(move || {
+            let began = Instant::now();
+            let runtime = Runtime::load(&settings.library).map_err(|error| error.to_string())?;
+            let loaded =
+                Model::load(&runtime, &model.id, &model.folder, settings.threads).map_err(|error| error.to_string())?;
+            tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
+            EngineHandle::spawn(loaded, settings.queue, |exit| {
+                for job in exit.jobs {
+                    fail(&job, "its engine ended before it began");
+                }
+            })
+            .map_err(|error| error.to_string())
+        });
+        ctx.spawn(work.into_actor(self).map(move |loaded, actor, _| {
+            let Some(Slot::Loading(waiting)) = actor.models.remove(&id) else { return };
+            match loaded.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(engine) => {
+                    for job in waiting {
+                        submit(&engine, job);
+                    }
+                    actor.models.insert(id, Slot::Ready(engine));
+                }
+                Err(error) => {
+                    tracing::error!(model = %id, %error, "model could not be loaded");
+                    waiting.iter().for_each(|job| fail(job, "the model could not be loaded"));
+                }
+            }
+        }));
+    }
+}
+
+/// Queues a job, or fails it at once.
+fn submit(engine: &EngineHandle, job: Job) {
+    match engine.submit(job) {
+        Ok(()) => {}
+        Err(Refused::Full(job)) => {
+            drop(
+                job.events.try_send(Event::Failed(Failure::Overloaded("too many requests wait for this model".into()))),
+            );
+        }
+        Err(Refused::Ended(job)) => fail(&job, "its engine has ended"),
+    }
+}
+
+/// The task may be gone already; then nobody needs to know.
+fn fail(job: &Job, why: &str) {
+    drop(job.events.try_send(Event::Failed(Failure::Engine(why.to_owned()))));
+}
+
+impl Actor for PoolActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+    }
+}
+
+impl Handler<Run> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, run: Run, ctx: &mut Self::Context) {
+        let began = Instant::now();
+        let Run { model, job, posted_at } = run;
+        let limit = self.settings.queue;
+        match self.models.get_mut(&model.id) {
+            Some(Slot::Ready(engine)) if engine.observe().alive => submit(engine, job),
+            Some(Slot::Loading(waiting)) if waiting.len() < limit => waiting.push_back(job),
+            Some(Slot::Loading(_)) => {
+                let failure = Failure::Overloaded("the model is loading and too many wait for it".into());
+                drop(job.events.try_send(Event::Failed(failure)));
+            }
+            Some(Slot::Ready(_)) | None => self.load(model, job, ctx),
+        }
+        self.health.handled(Kind::Pool, posted_at, began);
+    }
+}
+
+impl Handler<Panic> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+        panic!("asked to panic");
+    }
+}

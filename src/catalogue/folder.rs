@@ -1,0 +1,78 @@
+//! The models folder: one folder a model in Hugging Face's layout, with a `farebox.json` that names it and counts its
+//! parameters (which decide its size class).
+
+use std::{fs, io, path::Path};
+
+use billing::class::SizeClass;
+use serde::{Deserialize, Serialize};
+
+use super::OpenModel;
+
+/// What `farebox.json` says.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Card {
+    /// The model's name.
+    pub id: String,
+    /// How many parameters it has.
+    pub parameters: u64,
+    /// Tokens it reads and writes, at most.
+    pub context: u32,
+    /// Its class, where it is not what the parameters say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<SizeClass>,
+}
+
+/// The file's name.
+const CARD: &str = "farebox.json";
+
+/// Writes a model's card into its folder.
+pub fn write_card(folder: &Path, card: &Card) -> io::Result<()> {
+    fs::write(folder.join(CARD), serde_json::to_vec_pretty(card)?)
+}
+
+/// The models in a folder, by name. One that can't be read is logged and left out; no folder is no models.
+pub fn open_models(folder: &Path) -> Vec<OpenModel> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut models: Vec<_> = entries.flatten().filter_map(|entry| open_model(&entry.path())).collect();
+    models.sort_by(|a, b| a.id.cmp(&b.id));
+    models
+}
+
+fn open_model(folder: &Path) -> Option<OpenModel> {
+    let text = fs::read(folder.join(CARD)).ok()?;
+    let card: Card = match serde_json::from_slice(&text) {
+        Ok(card) => card,
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "a model's card can't be read");
+            return None;
+        }
+    };
+    let Some(class) = card.class.or_else(|| SizeClass::of_parameters(card.parameters)) else {
+        tracing::warn!(folder = %folder.display(), "a model is larger than the largest class");
+        return None;
+    };
+    let Card { id, parameters, context, .. } = card;
+    Some(OpenModel { id, folder: folder.to_owned(), class, parameters, context })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_models_is_read_and_what_is_not_a_model_is_left_out() {
+        let root = std::env::temp_dir().join(format!("farebox-models-{}", uuid::Uuid::new_v4()));
+        for name in ["good", "bad", "none"] {
+            fs::create_dir_all(root.join(name)).unwrap();
+        }
+        let card = Card { id: "m".into(), parameters: 135_000_000, context: 2_048, class: None };
+        write_card(&root.join("good"), &card).unwrap();
+        fs::write(root.join("bad").join(CARD), "{").unwrap();
+        let models = open_models(&root);
+        assert_eq!(models.len(), 1);
+        assert_eq!((models[0].id.as_str(), models[0].class), ("m", SizeClass::B7));
+        fs::remove_dir_all(&root).unwrap();
+        assert!(open_models(&root).is_empty());
+    }
+}

@@ -1,0 +1,248 @@
+//! A request to an open model: admitted for its class and a permit, run by its pool, billed second by second while it runs
+//! and captured once at its end (design, chapters 2.5 and 2.7).
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use billing::{
+    Nanos,
+    class::SizeClass,
+    command::Reply,
+    entry::Ending,
+    hold::{HoldRequest, Work},
+    meter,
+    price::Tokens,
+};
+use farebox_actors::{
+    account::{Admission, Admitted, Metered},
+    engine::worker::{Stop, StopSignal},
+    mailbox,
+    pool::{ModelFolder, Run},
+};
+use tokio::sync::mpsc;
+use wire::inference::{Event, Failure, Usage};
+
+use super::{
+    Gateway, quote,
+    serve::{self, Done, EVENTS, Job, ServeError, Started, UPDATES, Update},
+};
+use crate::catalogue::OpenModel;
+
+/// Seconds beyond the running one that are kept set aside.
+const SLICE_SECONDS: i64 = 5;
+/// How long before its end a second that may not be followed by another is stopped: the next token must not begin in the
+/// next second.
+const MARGIN: Duration = Duration::from_millis(100);
+
+/// Admits a request and starts its task.
+pub(super) async fn start(
+    gateway: &Arc<Gateway>,
+    job: Job,
+    model: Arc<OpenModel>,
+    version: i64,
+) -> Result<Started, ServeError> {
+    if job.provider_key.is_some() {
+        let message = "is only for closed models".to_owned();
+        return Err(ServeError::Invalid { field: "provider-key", message });
+    }
+    let unavailable = || ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)));
+    let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
+    let invalid = |bad: quote::BadQuote| ServeError::Invalid { field: bad.field, message: bad.message };
+    let rate = model.class.per_second();
+    let allowed = match quote::max_cost(&job.request).map_err(invalid)? {
+        Some(most) if most < rate => {
+            let message = format!("one second of class {} costs ${rate}", model.class.name());
+            return Err(ServeError::Invalid { field: "max_cost", message });
+        }
+        most => most.map(|most| u64::try_from(most.get() / rate.get()).unwrap_or(u64::MAX)),
+    };
+    let slice = rate.times(SLICE_SECONDS);
+    let hold = HoldRequest { minimum: rate, expected: slice, worst_case: slice };
+    let work = Work::Open { class: model.class, units: model.class.weight(gateway.rules.weighting) };
+    let (admitted, took) = serve::admit(gateway, &job, work, hold, &model.id, "farebox", version).await?;
+    let Admitted { admission, answer } = admitted;
+    let rate_remaining = match answer.result? {
+        Reply::Admitted { rate_remaining, .. } => rate_remaining,
+        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
+    };
+    let (updates, watcher) = mpsc::channel(UPDATES);
+    let (sender, events) = mpsc::channel(EVENTS);
+    let stop = StopSignal::new();
+    let folder = ModelFolder { id: model.id.clone(), folder: model.folder.clone() };
+    let run = Run::new(&admission, folder, job.request, sender, Arc::clone(&stop));
+    let task = OpenTask {
+        class: model.class,
+        overdraft_none: gateway.rules.overdraft_none,
+        allowed,
+        stop,
+        stop_at: None,
+        seconds: 0,
+        compute_ms: 0,
+        has_output: false,
+        farebox_stop: None,
+        usage: None,
+        updates: Some(updates),
+        began: Instant::now(),
+    };
+    if mailbox::offer(&pool.address(), run) {
+        actix_rt::spawn(task.run(admission, events));
+    } else {
+        task.end(admission, Some(Failure::Overloaded("too many requests wait for this class".into()))).await;
+    }
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher })
+}
+
+/// The task of an open request.
+struct OpenTask {
+    class: SizeClass,
+    overdraft_none: bool,
+    /// Seconds the caller's `max_cost` pays.
+    allowed: Option<u64>,
+    stop: Arc<StopSignal>,
+    /// When the engine must be stopped, and why.
+    stop_at: Option<(Instant, Stop)>,
+    seconds: u64,
+    compute_ms: u64,
+    has_output: bool,
+    farebox_stop: Option<String>,
+    usage: Option<Usage>,
+    /// None once the client has left.
+    updates: Option<mpsc::Sender<Update>>,
+    began: Instant,
+}
+
+/// What the task woke up for.
+enum Woken {
+    Event(Option<Event>),
+    ClientLeft,
+    Due(Stop),
+}
+
+impl OpenTask {
+    async fn next(&self, events: &mut mpsc::Receiver<Event>) -> Woken {
+        let left = async {
+            match &self.updates {
+                Some(updates) => updates.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let due = async {
+            match self.stop_at {
+                Some((at, stop)) => {
+                    tokio::time::sleep_until(at.into()).await;
+                    stop
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            event = events.recv() => Woken::Event(event),
+            () = left => Woken::ClientLeft,
+            stop = due => Woken::Due(stop),
+        }
+    }
+
+    async fn run(mut self, mut admission: Admission, mut events: mpsc::Receiver<Event>) {
+        let failure = loop {
+            match self.next(&mut events).await {
+                Woken::ClientLeft => {
+                    // The engine ends within a token and says what it used.
+                    self.updates = None;
+                    self.stop.set(Stop::Cancelled);
+                }
+                Woken::Due(stop) => {
+                    self.stop_at = None;
+                    self.stop.set(stop);
+                }
+                Woken::Event(Some(Event::Started)) => {}
+                Woken::Event(Some(Event::Second(second))) => self.second(u64::from(second), &mut admission).await,
+                Woken::Event(Some(Event::Delta(delta))) => {
+                    self.has_output = true;
+                    if delta.farebox_stop.is_some() {
+                        self.farebox_stop.clone_from(&delta.farebox_stop);
+                    }
+                    if let Some(updates) = &self.updates {
+                        let _ = updates.send(Update::Delta(delta)).await;
+                    }
+                }
+                Woken::Event(Some(Event::Usage(usage))) => self.usage = Some(usage),
+                Woken::Event(Some(Event::Finished { compute_ms })) => {
+                    self.compute_ms = compute_ms;
+                    break None;
+                }
+                Woken::Event(Some(Event::Failed(failure))) => break Some(failure),
+                Woken::Event(None) => break Some(Failure::Engine("the engine is gone".into())),
+            }
+        };
+        self.end(admission, failure).await;
+    }
+
+    /// A second of compute has begun: it is metered, accrued, and looked at whether another may follow.
+    async fn second(&mut self, second: u64, admission: &mut Admission) {
+        self.seconds = self.seconds.max(second);
+        admission.meter(Metered::open(self.class, self.seconds, self.seconds * 1_000, self.tokens()));
+        let rate = self.class.per_second();
+        let cost = rate.checked_times(i64::try_from(self.seconds).unwrap_or(i64::MAX)).unwrap_or(Nanos::new(i64::MAX));
+        let end = Instant::now() + Duration::from_secs(1) - MARGIN;
+        if self.allowed.is_some_and(|allowed| self.seconds >= allowed) {
+            self.stop_at = Some((end, Stop::MaxCost));
+        } else if self.overdraft_none && cost + rate > admission.held().amount {
+            self.stop_at = Some((end, Stop::Credits));
+        } else if cost + rate + rate > admission.held().amount {
+            admission.accrue(cost, rate.times(SLICE_SECONDS));
+        }
+        if let Some(updates) = &self.updates {
+            let _ = updates.send(Update::Cost { cost, billed_seconds: self.seconds }).await;
+        }
+    }
+
+    fn tokens(&self) -> Tokens {
+        let usage = self.usage.unwrap_or_default();
+        Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output }
+    }
+
+    /// What is charged: nothing where compute never began, or the engine failed before any output.
+    fn final_meter(&self, failed: bool) -> Metered {
+        if self.seconds == 0 || (failed && !self.has_output) {
+            return Metered::NOTHING;
+        }
+        let counted = if self.compute_ms > 0 { meter::billed_seconds(self.compute_ms) } else { self.seconds };
+        // A second beyond what the caller or the hold allows began only because a token was long: it is not billed.
+        let seconds = counted.min(self.allowed.unwrap_or(u64::MAX));
+        let compute_ms = if self.compute_ms > 0 { self.compute_ms } else { self.seconds * 1_000 };
+        Metered::open(self.class, seconds, compute_ms, self.tokens())
+    }
+
+    async fn end(mut self, mut admission: Admission, failure: Option<Failure>) {
+        let mut metered = self.final_meter(failure.is_some());
+        if self.overdraft_none {
+            metered.cost = metered.cost.at_most(admission.held().amount);
+        }
+        admission.meter(metered);
+        let left = self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let ending = match (&failure, left) {
+            (Some(_), _) => Ending::Failed,
+            (None, true) => Ending::ClientLeft,
+            (None, false) => Ending::Completed,
+        };
+        let update = match (admission.settle(ending).await, failure) {
+            (Err(error), _) => Update::Failed(error.into()),
+            (Ok(_), Some(failure)) => Update::Failed(failure.into()),
+            (Ok((record, answer)), None) => Update::Done(Box::new(Done {
+                usage: self.usage.unwrap_or_default(),
+                record,
+                balance: answer.balance,
+                stop: self.farebox_stop.take(),
+                open: true,
+                ran: self.began.elapsed(),
+            })),
+        };
+        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => "farebox").increment(1);
+        if let Some(updates) = self.updates.take() {
+            let _ = updates.send(update).await;
+        }
+    }
+}
