@@ -124,11 +124,8 @@ fn run(request: TextRequest) -> Vec<Event> {
 }
 
 fn deltas(events: &[Event], choice: u32) -> Vec<&Delta> {
-    let of_choice = |event| match event {
-        Event::Delta(delta) if delta.choice == choice => Some(delta),
-        _ => None,
-    };
-    events.iter().filter_map(|event: &Event| of_choice(event)).collect()
+    let all = events.iter().filter_map(|event| if let Event::Delta(delta) = event { Some(delta) } else { None });
+    all.filter(|delta| delta.choice == choice).collect()
 }
 
 fn text(events: &[Event], choice: u32) -> String {
