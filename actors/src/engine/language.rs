@@ -197,7 +197,9 @@ fn character_bytes(character: char) -> Vec<u8> {
     let own = |code: u32| matches!(code, 33..=126 | 161..=172 | 174..=255);
     let byte = match code {
         code if own(code) => u8::try_from(code).ok(),
-        256..=323 => (0..=255).filter(|&byte| !own(byte)).nth(code as usize - 256).and_then(|byte| u8::try_from(byte).ok()),
+        256..=323 => {
+            (0..=255).filter(|&byte| !own(byte)).nth(code as usize - 256).and_then(|byte| u8::try_from(byte).ok())
+        }
         _ => None,
     };
     byte.map_or_else(|| character.to_string().into_bytes(), |byte| vec![byte])

@@ -176,7 +176,10 @@ pub fn likelihood(logits: &[f32], token: u32, count: usize) -> Likelihood {
     #[expect(clippy::cast_possible_truncation, reason = "a logarithm of a modest number")]
     let normalizer = limit + sum.ln() as f32;
     let of = |token: u32| logits.get(token as usize).map_or(f32::NEG_INFINITY, |logit| logit - normalizer);
-    Likelihood { chosen: of(token), top: likeliest(logits, count).into_iter().map(|token| (token, of(token))).collect() }
+    Likelihood {
+        chosen: of(token),
+        top: likeliest(logits, count).into_iter().map(|token| (token, of(token))).collect(),
+    }
 }
 
 #[cfg(test)]
@@ -241,8 +244,7 @@ mod tests {
 
     #[test]
     fn bias_and_penalties_move_the_choice() {
-        let banned =
-            Settings { temperature: 0.0, logit_bias: vec![(1, -100.0), (99, 5.0)], ..Settings::default() };
+        let banned = Settings { temperature: 0.0, logit_bias: vec![(1, -100.0), (99, 5.0)], ..Settings::default() };
         assert_eq!(draws(&banned, 1, 2), [2, 2]);
         let fresh = Settings { temperature: 0.0, presence_penalty: 1.5, ..Settings::default() };
         assert_eq!(draws(&fresh, 1, 3), [1, 2, 1]);

@@ -56,7 +56,6 @@ fn plain(message: &Message) -> Value {
     Value::Object(plain)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature minijinja takes")]
 fn raise(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }
@@ -65,7 +64,17 @@ fn raise(message: String) -> Result<String, Error> {
 #[expect(clippy::needless_pass_by_value, reason = "the signature minijinja takes")]
 fn today(format: String) -> String {
     const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "January",
+        "February",
+        "March",
+        "April",
+        "May",
+        "June",
+        "July",
+        "August",
+        "September",
+        "October",
+        "November",
         "December",
     ];
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());

@@ -6,9 +6,9 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use super::GgufError;
 use super::blocks::{Kind, dequantize};
 use super::value::{Cursor, Value};
-use super::GgufError;
 
 /// One tensor of the directory.
 #[derive(Debug, Clone, PartialEq)]

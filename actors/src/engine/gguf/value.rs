@@ -120,12 +120,14 @@ impl<R: Read> Cursor<R> {
         let mut floats = Vec::new();
         for _ in 0..count {
             match self.scalar(kind)? {
-                Value::Unsigned(number) => integers.push(
-                    i64::try_from(number).map_err(|_| GgufError::Malformed(format!("array element {number}")))?,
-                ),
+                Value::Unsigned(number) => integers
+                    .push(i64::try_from(number).map_err(|_| GgufError::Malformed(format!("array element {number}")))?),
                 Value::Signed(number) => integers.push(number),
                 Value::Bool(flag) => integers.push(flag.into()),
-                #[expect(clippy::cast_possible_truncation, reason = "float arrays are scores and frequencies, f32 in every known file")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "float arrays are scores and frequencies, f32 in every known file"
+                )]
                 Value::Float(number) => floats.push(number as f32),
                 Value::Text(_) | Value::Texts(_) | Value::Integers(_) | Value::Floats(_) => {
                     return Err(GgufError::Malformed(format!("array of type {kind}")));

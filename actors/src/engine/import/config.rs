@@ -35,10 +35,11 @@ pub(super) fn config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
 
 /// `generation_config.json`: which tokens end an answer.
 pub(super) fn generation_config<R: Read + Seek>(file: &Gguf<R>) -> Value {
-    let mut ends: Vec<u64> = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"]
-        .iter()
-        .filter_map(|key| file.number(key))
-        .collect();
+    let mut ends: Vec<u64> =
+        ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"]
+            .iter()
+            .filter_map(|key| file.number(key))
+            .collect();
     let tokens = file.texts("tokenizer.ggml.tokens").unwrap_or_default();
     let control = |index: usize| match file.value("tokenizer.ggml.token_type") {
         Some(crate::engine::gguf::Value::Integers(types)) => types.get(index) == Some(&3),

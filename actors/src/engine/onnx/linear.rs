@@ -21,7 +21,11 @@ pub enum Precision {
 pub(super) enum Linear {
     Packed(Packed),
     /// Rows by columns.
-    Plain { rows: usize, columns: usize, values: Vec<f32> },
+    Plain {
+        rows: usize,
+        columns: usize,
+        values: Vec<f32>,
+    },
 }
 
 impl Linear {

@@ -26,7 +26,7 @@ pub fn export<R: Read + Seek, W: Write>(
     let mut stream = export.embed(&head)?;
     export.positions()?;
     for layer in 0..shape.layers {
-        stream = export.layer(layer, stream)?;
+        stream = export.layer(layer, &stream)?;
     }
     export.logits(&stream, &head)?;
     Ok(export.builder.finish()?)
@@ -48,14 +48,19 @@ struct Export<'a, R, W> {
 
 impl<R: Read + Seek, W: Write> Export<'_, R, W> {
     fn declare(&mut self) {
-        let (batch, tokens, total) = (Axis::Named("batch_size"), Axis::Named("sequence_length"), Axis::Named("total_sequence_length"));
+        let (batch, tokens, total) =
+            (Axis::Named("batch_size"), Axis::Named("sequence_length"), Axis::Named("total_sequence_length"));
         let (heads, size) = (Axis::Fixed(self.shape.kv_heads), Axis::Fixed(self.shape.head_size));
         self.builder.note(SHARED_CACHE_NOTE.0, SHARED_CACHE_NOTE.1);
         self.builder.input("input_ids", Element::Int64, &[batch, tokens]);
         self.builder.input("attention_mask", Element::Int64, &[batch, total]);
         self.builder.input("num_logits_to_keep", Element::Int64, &[Axis::Fixed(1)]);
         self.builder.integers("num_logits_to_keep", &[1], &[0]);
-        self.builder.output("logits", Element::Float, &[batch, Axis::Named("kept_length"), Axis::Fixed(self.shape.vocabulary)]);
+        self.builder.output(
+            "logits",
+            Element::Float,
+            &[batch, Axis::Named("kept_length"), Axis::Fixed(self.shape.vocabulary)],
+        );
         for layer in 0..self.shape.layers {
             for part in ["key", "value"] {
                 let past = [batch, heads, Axis::Named("past_sequence_length"), size];
@@ -146,15 +151,16 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         Linear::read(self.file, tensor, rows, columns, self.precision)
     }
 
-    fn layer(&mut self, layer: usize, stream: String) -> Result<String, ExportError> {
+    fn layer(&mut self, layer: usize, stream: &str) -> Result<String, ExportError> {
         let prefix = format!("layers.{layer}");
         let (hidden, inner) = (self.shape.hidden, self.shape.inner);
-        let mut input = self.norm(&format!("blk.{layer}.attn_norm.weight"), &format!("{prefix}.attention_norm"), &stream)?;
+        let mut input =
+            self.norm(&format!("blk.{layer}.attn_norm.weight"), &format!("{prefix}.attention_norm"), stream)?;
         let attended = self.attention(layer, &prefix, &mut input)?;
         let width = self.shape.heads * self.shape.head_size;
         let output = self.linear(&format!("blk.{layer}.attn_output.weight"), hidden, width)?;
         let output = apply(&mut self.builder, &format!("{prefix}.output"), &mut Input::new(attended), &output)?;
-        let stream = self.builder.node("", "Add", &format!("{prefix}.attended"), &[&stream, &output], &[]);
+        let stream = self.builder.node("", "Add", &format!("{prefix}.attended"), &[stream, &output], &[]);
 
         let mut input = self.norm(&format!("blk.{layer}.ffn_norm.weight"), &format!("{prefix}.inner_norm"), &stream)?;
         let gate = self.linear(&format!("blk.{layer}.ffn_gate.weight"), inner, hidden)?;
@@ -170,7 +176,13 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
     }
 
     /// Layers of one input as one product that is split, or each alone where their forms differ.
-    fn group(&mut self, name: &str, input: &mut Input, layers: Vec<Linear>, names: &[String]) -> Result<(), ExportError> {
+    fn group(
+        &mut self,
+        name: &str,
+        input: &mut Input,
+        layers: Vec<Linear>,
+        names: &[String],
+    ) -> Result<(), ExportError> {
         let rows: Vec<i64> = layers.iter().map(|layer| i64::try_from(layer.rows()).unwrap_or(i64::MAX)).collect();
         match Linear::stack(layers) {
             Ok(whole) => {
@@ -212,8 +224,7 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         let int = |number: usize| Setting::Int(i64::try_from(number).unwrap_or(i64::MAX));
         let settings =
             [("num_heads", int(shape.heads)), ("kv_num_heads", int(shape.kv_heads)), ("do_rotary", Setting::Int(1))];
-        let (past_key, past_value) =
-            (format!("past_key_values.{layer}.key"), format!("past_key_values.{layer}.value"));
+        let (past_key, past_value) = (format!("past_key_values.{layer}.key"), format!("past_key_values.{layer}.value"));
         let inputs = [
             projected[0].as_str(),
             projected[1].as_str(),
