@@ -1,6 +1,8 @@
 //! The engine with a real model: SmolLM2-135M-Instruct from its GGUF file, imported and run on ONNX Runtime. Both files are
 //! fetched into the user's cache by `tests/fetch.py` where they are missing.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -124,13 +126,8 @@ fn run(request: TextRequest) -> Vec<Event> {
 }
 
 fn deltas(events: &[Event], choice: u32) -> Vec<&Delta> {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Delta(delta) if delta.choice == choice => Some(delta),
-            _ => None,
-        })
-        .collect()
+    let all = events.iter().filter_map(|event| if let Event::Delta(delta) = event { Some(delta) } else { None });
+    all.filter(|delta| delta.choice == choice).collect()
 }
 
 fn text(events: &[Event], choice: u32) -> String {
@@ -185,14 +182,14 @@ fn the_imported_model_agrees_with_full_precision() {
 
 #[test]
 fn reading_in_pieces_and_going_back_gives_the_same_scores() {
-    let mut model = model();
-    let language = model.language();
-    let tokens = language.encode(PROSE, Special::Added).unwrap();
+    // In full precision, where the shape of a step changes nothing but the last bits.
+    let mut model = Model::load(&runtime(), "full", &imported(Precision::Full), 2).unwrap();
+    let tokens = model.language().encode(PROSE, Special::Added).unwrap();
     let network = model.network();
     let whole = network.all_logits(&tokens).unwrap();
     let agree = |a: &[f32], b: &[f32]| {
         let apart = a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-        assert!(apart < 0.02, "{apart}");
+        assert!(apart < 0.005, "{apart}");
     };
     // Beyond the first buffer of 256 positions, in steps of every kind.
     for piece in tokens[..290].chunks(100) {

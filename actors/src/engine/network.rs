@@ -47,13 +47,12 @@ pub struct Network {
     /// Whether it can leave out the scores of all positions but the last.
     last_only: bool,
     logits: Vec<f32>,
-    vocabulary: usize,
 }
 
 #[derive(Debug)]
 enum Cache {
     /// Past and present are one buffer of this many positions.
-    Shared { binding: IoBinding, buffers: Vec<Tensor<f32>>, capacity: usize, input: Tensor<i64>, single: bool },
+    Shared { binding: Box<IoBinding>, buffers: Vec<Tensor<f32>>, capacity: usize, input: Tensor<i64>, single: bool },
     /// What came out goes in: name of the input, value.
     Moved(Vec<(String, DynValue)>),
 }
@@ -61,7 +60,7 @@ enum Cache {
 impl Network {
     /// Loads a model file.
     pub fn load(runtime: &Runtime, file: &Path, threads: usize) -> Result<Self, NetworkError> {
-        let builder = Session::builder(&runtime.environment)?;
+        let builder = Session::builder(runtime.environment())?;
         let mut builder: SessionBuilder = builder.with_intra_threads(threads.max(1))?.with_inter_threads(1)?;
         Self::new(builder.commit_from_file(file)?)
     }
@@ -76,7 +75,7 @@ impl Network {
         let (Some(heads), Some(head_size), 4) = (size(1), size(3), shape.len()) else {
             return Err(NetworkError::Form(format!("past_key_values.0.key has shape {shape:?}")));
         };
-        let layers = session.inputs().iter().filter(|input| input.name().ends_with(".key")).count();
+        let layers = session.inputs().iter().filter(|input| input.name().rsplit('.').next() == Some("key")).count();
         let has = |name: &str| session.inputs().iter().any(|input| input.name() == name);
         let expected = ["input_ids", "attention_mask", "position_ids"];
         let known = |name: &str| expected.contains(&name) || name.starts_with("past_key_values.");
@@ -95,12 +94,12 @@ impl Network {
                 binding.bind_input("num_logits_to_keep", &Tensor::from_array(([1_usize], vec![1_i64]))?)?;
             }
             let input = Tensor::new(&Allocator::default(), [1_i64, 1])?;
-            Cache::Shared { binding, buffers: Vec::new(), capacity: 0, input, single: false }
+            Cache::Shared { binding: Box::new(binding), buffers: Vec::new(), capacity: 0, input, single: false }
         } else {
             Cache::Moved(Vec::new())
         };
         let logits = Vec::new();
-        Ok(Self { session, cache, layers, heads, head_size, length: 0, positions, last_only, logits, vocabulary: 0 })
+        Ok(Self { session, cache, layers, heads, head_size, length: 0, positions, last_only, logits })
     }
 
     /// Positions read so far.
@@ -192,8 +191,7 @@ impl Network {
         }
         let outputs = self.session.run_binding(binding)?;
         let logits = outputs.get("logits").ok_or_else(|| NetworkError::Form("no logits".to_owned()))?;
-        self.vocabulary = keep_last(logits, &mut self.logits)?;
-        Ok(())
+        keep_last(logits, &mut self.logits)
     }
 
     /// Makes the buffers hold `positions`, keeping what they hold.
@@ -263,7 +261,7 @@ impl Network {
             let width = shape.last().and_then(|&width| usize::try_from(width).ok()).unwrap_or(1).max(1);
             rows.extend(all.chunks_exact(width).map(<[f32]>::to_vec));
         }
-        self.vocabulary = keep_last(logits, &mut self.logits)?;
+        keep_last(logits, &mut self.logits)?;
         for layer in 0..self.layers {
             for part in ["key", "value"] {
                 let name = format!("present.{layer}.{part}");
@@ -286,12 +284,12 @@ fn numbers(from: usize, to: usize) -> impl Iterator<Item = i64> {
 }
 
 /// Copies the last position's scores.
-fn keep_last(logits: &DynValue, into: &mut Vec<f32>) -> Result<usize, NetworkError> {
+fn keep_last(logits: &DynValue, into: &mut Vec<f32>) -> Result<(), NetworkError> {
     let (shape, all) = logits.try_extract_tensor::<f32>()?;
     let width = shape.last().and_then(|&width| usize::try_from(width).ok()).unwrap_or(0);
     let last = all.len().checked_sub(width).filter(|_| width > 0);
     let last = last.ok_or_else(|| NetworkError::Form(format!("logits of shape {shape:?}")))?;
     into.clear();
     into.extend_from_slice(&all[last..]);
-    Ok(width)
+    Ok(())
 }

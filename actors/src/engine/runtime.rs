@@ -19,12 +19,17 @@ pub struct RuntimeError {
 /// ONNX Runtime, ready to load models.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    pub(super) environment: Environment,
+    environment: Environment,
 }
 
 static LOADED: Mutex<Option<Environment>> = Mutex::new(None);
 
 impl Runtime {
+    /// ONNX Runtime's environment, to make sessions in.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Loads the library, or gives what is loaded already.
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
         let failed = |reason: String| RuntimeError { path: library.to_owned(), reason };

@@ -56,7 +56,6 @@ fn plain(message: &Message) -> Value {
     Value::Object(plain)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature minijinja takes")]
 fn raise(message: String) -> Result<String, Error> {
     Err(Error::new(ErrorKind::InvalidOperation, message))
 }

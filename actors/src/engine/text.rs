@@ -136,6 +136,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "what `push` takes")]
     fn logprob(name: &str) -> Option<TokenLogprob> {
         Some(TokenLogprob { token: name.to_owned(), bytes: name.into(), logprob: -1.0, top: Vec::new() })
     }

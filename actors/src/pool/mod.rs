@@ -119,7 +119,9 @@ impl PoolActor {
                 }
                 Err(error) => {
                     tracing::error!(model = %id, %error, "model could not be loaded");
-                    waiting.iter().for_each(|job| fail(job, "the model could not be loaded"));
+                    for job in &waiting {
+                        fail(job, "the model could not be loaded");
+                    }
                 }
             }
         }));

@@ -128,7 +128,9 @@ mod tests {
                 Kind::Q6K => &[209],
                 _ => &[1],
             };
-            halves.iter().for_each(|&at| block[at] &= 0xbb);
+            for &at in halves {
+                block[at] &= 0xbb;
+            }
         }
         bytes
     }

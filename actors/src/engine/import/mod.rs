@@ -76,6 +76,11 @@ pub fn import_as(gguf: &Path, out_dir: &Path, precision: Precision) -> Result<Im
     let shape = Shape::read(&mut file)?;
     // What may be refused comes before what takes long.
     let tokenizer = tokenizer::tokenizer(&file)?;
+    let tokens = file.texts("tokenizer.ggml.tokens").map_or(0, <[String]>::len);
+    if tokens > shape.vocabulary {
+        let rows = shape.vocabulary;
+        return Err(ImportError::Tokenizer(format!("{tokens} tokens for an embedding of {rows} rows")));
+    }
     let texts = [
         ("tokenizer.json", Some(tokenizer.to_string())),
         ("tokenizer_config.json", Some(config::tokenizer_config(&file).to_string())),

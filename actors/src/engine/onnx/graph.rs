@@ -13,7 +13,7 @@ use super::proto::{
 /// ONNX Runtime's own operators.
 pub(super) const MICROSOFT: &str = "com.microsoft";
 /// Weights begin at multiples of this, so that a mapped file serves them in place.
-const ALIGNMENT: u64 = 4096;
+const ALIGNMENT: usize = 4096;
 
 /// An attribute's value.
 #[derive(Clone, Copy)]
@@ -120,9 +120,9 @@ impl<W: Write> Builder<W> {
 
     /// Writes bytes to the data file.
     pub(super) fn region(&mut self, bytes: &[u8]) -> std::io::Result<Region> {
-        let offset = self.written.next_multiple_of(ALIGNMENT);
+        let offset = self.written.next_multiple_of(ALIGNMENT as u64);
         let padding = usize::try_from(offset - self.written).unwrap_or(0);
-        self.weights.write_all(&[0; ALIGNMENT as usize][..padding])?;
+        self.weights.write_all(&[0; ALIGNMENT][..padding])?;
         self.weights.write_all(bytes)?;
         self.written = offset + bytes.len() as u64;
         Ok(Region { offset, length: bytes.len() as u64 })
@@ -151,7 +151,7 @@ impl<W: Write> Builder<W> {
         name.to_owned()
     }
 
-    /// Declares an input of floats (`INT64` false) or of whole numbers.
+    /// Declares an input.
     pub(super) fn input(&mut self, name: &str, element: Element, axes: &[Axis]) {
         self.graph.input.push(info(name, element, axes));
     }

@@ -26,7 +26,7 @@ pub fn export<R: Read + Seek, W: Write>(
     let mut stream = export.embed(&head)?;
     export.positions()?;
     for layer in 0..shape.layers {
-        stream = export.layer(layer, stream)?;
+        stream = export.layer(layer, &stream)?;
     }
     export.logits(&stream, &head)?;
     Ok(export.builder.finish()?)
@@ -151,16 +151,16 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         Linear::read(self.file, tensor, rows, columns, self.precision)
     }
 
-    fn layer(&mut self, layer: usize, stream: String) -> Result<String, ExportError> {
+    fn layer(&mut self, layer: usize, stream: &str) -> Result<String, ExportError> {
         let prefix = format!("layers.{layer}");
         let (hidden, inner) = (self.shape.hidden, self.shape.inner);
         let mut input =
-            self.norm(&format!("blk.{layer}.attn_norm.weight"), &format!("{prefix}.attention_norm"), &stream)?;
+            self.norm(&format!("blk.{layer}.attn_norm.weight"), &format!("{prefix}.attention_norm"), stream)?;
         let attended = self.attention(layer, &prefix, &mut input)?;
         let width = self.shape.heads * self.shape.head_size;
         let output = self.linear(&format!("blk.{layer}.attn_output.weight"), hidden, width)?;
         let output = apply(&mut self.builder, &format!("{prefix}.output"), &mut Input::new(attended), &output)?;
-        let stream = self.builder.node("", "Add", &format!("{prefix}.attended"), &[&stream, &output], &[]);
+        let stream = self.builder.node("", "Add", &format!("{prefix}.attended"), &[stream, &output], &[]);
 
         let mut input = self.norm(&format!("blk.{layer}.ffn_norm.weight"), &format!("{prefix}.inner_norm"), &stream)?;
         let gate = self.linear(&format!("blk.{layer}.ffn_gate.weight"), inner, hidden)?;

@@ -67,7 +67,7 @@ impl Shape {
         }
         let head_size = number(file, "llama.attention.key_length").unwrap_or(hidden / heads);
         let rotary = number(file, "llama.rope.dimension_count").unwrap_or(head_size);
-        if rotary != head_size || head_size == 0 || head_size % 16 != 0 {
+        if rotary != head_size || head_size == 0 || !head_size.is_multiple_of(16) {
             return Err(ExportError::Unsupported(format!("rotation of {rotary} of {head_size} dimensions")));
         }
         if number(file, "llama.expert_count").unwrap_or(0) != 0 {
@@ -82,6 +82,11 @@ impl Shape {
         let layers = number(file, "llama.block_count")?;
         if layers == 0 || layers > 1024 || context == 0 || context > 1 << 21 {
             return Err(ExportError::Unsupported(format!("{layers} layers, context {context}")));
+        }
+        // What is made from numbers of the metadata alone stays of a size that any file may ask for.
+        let width = heads.saturating_mul(head_size).max(hidden);
+        if width > 1 << 20 || context.saturating_mul(head_size) > 1 << 28 {
+            return Err(ExportError::Unsupported(format!("{heads} heads of {head_size}, context {context}")));
         }
         let frequency_divisors =
             if file.tensor("rope_freqs.weight").is_some() { file.floats("rope_freqs.weight")? } else { Vec::new() };
