@@ -32,9 +32,9 @@ use crate::catalogue::OpenModel;
 
 /// Seconds beyond the running one that are kept set aside.
 const SLICE_SECONDS: i64 = 5;
-/// How long before its end a second that may not be followed by another is stopped: the next token must not begin in the
+/// How far into a second that may not be followed by another its engine is stopped: the next token must not begin in the
 /// next second.
-const MARGIN: Duration = Duration::from_millis(100);
+const LAST_SECOND: Duration = Duration::from_millis(900);
 
 /// Admits a request and starts its task.
 pub(super) async fn start(
@@ -186,7 +186,7 @@ impl OpenTask {
         admission.meter(Metered::open(self.class, self.seconds, self.seconds * 1_000, self.tokens()));
         let rate = self.class.per_second();
         let cost = rate.checked_times(i64::try_from(self.seconds).unwrap_or(i64::MAX)).unwrap_or(Nanos::new(i64::MAX));
-        let end = Instant::now() + Duration::from_secs(1) - MARGIN;
+        let end = Instant::now() + LAST_SECOND;
         if self.allowed.is_some_and(|allowed| self.seconds >= allowed) {
             self.stop_at = Some((end, Stop::MaxCost));
         } else if self.overdraft_none && cost + rate > admission.held().amount {
