@@ -4,6 +4,7 @@
 
 mod closed;
 mod health;
+mod open;
 mod servers;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;

@@ -1,0 +1,186 @@
+//! An open model, end to end: the demo model, fetched once, imported and run by the real binary's own engine; billed by the
+//! second, stopped when its client leaves, and alive again after its pool died.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::Customer,
+    server::{Options, Server},
+};
+
+const MODEL: &str = "smollm2-135m-instruct";
+
+fn cached(file: &str) -> PathBuf {
+    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/farebox");
+    let path = std::env::var_os("FAREBOX_CACHE").map_or_else(home, PathBuf::from).join(file);
+    if !path.is_file() {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fetch.py");
+        assert!(Command::new("python3").arg(script).status().unwrap().success(), "tests/fetch.py failed");
+    }
+    path
+}
+
+/// The models folder, imported once by `farebox models import`.
+fn models() -> &'static Path {
+    static MODELS: OnceLock<PathBuf> = OnceLock::new();
+    MODELS.get_or_init(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("models-{}", std::process::id()));
+        let gguf = cached("models/smollm2-135m-instruct/model.gguf");
+        let import = Command::new(env!("CARGO_BIN_EXE_farebox"))
+            .args(["models", "import", "--name", MODEL])
+            .arg(gguf)
+            .env("FAREBOX_RUNTIME__MODELS_DIR", &folder)
+            .output()
+            .unwrap();
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+        folder
+    })
+}
+
+async fn stage(overdraft: &str) -> (Server, Customer) {
+    let models = tokio::task::spawn_blocking(models).await.unwrap();
+    let library = cached("onnxruntime/1.31.1/libonnxruntime.so");
+    let options = Options::default()
+        .set("FAREBOX_RUNTIME__MODELS_DIR", models.to_str().unwrap())
+        .set("FAREBOX_RUNTIME__ONNXRUNTIME", library.to_str().unwrap())
+        .set("FAREBOX_LIMITS__OVERDRAFT", overdraft)
+        .set("FAREBOX_FAULTS", "true");
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    (server, customer)
+}
+
+fn ask(content: &str, more: &Value) -> Value {
+    let mut body = json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": content}]});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+async fn settled(customer: &Customer, count: usize) -> Vec<Value> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let records = customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
+        let held = customer.api.get("/v1/balance").await.ok()["held"].clone();
+        if records.len() == count && held == "0.00" {
+            return records;
+        }
+        assert!(Instant::now() < deadline, "{} of {count} settled, {held} held", records.len());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_answer_is_billed_by_started_seconds() {
+    let (server, customer) = stage("inflight").await;
+    let answer =
+        customer.api.post("/v1/chat/completions", &ask("Name three colors.", &json!({"max_tokens": 5}))).await;
+    let body = answer.ok();
+    assert!(!body["choices"][0]["message"]["content"].as_str().unwrap().is_empty(), "{body}");
+    let seconds = body["farebox"]["billed_seconds"].as_u64().unwrap();
+    assert_eq!(seconds, body["farebox"]["compute_ms"].as_u64().unwrap().div_ceil(1_000).max(1));
+    assert_eq!(answer.header("x-farebox-billed-seconds"), Some(seconds.to_string().as_str()));
+    let nanos = 72_000 * seconds;
+    assert_eq!(
+        body["usage"]["cost"].as_str().unwrap().parse::<billing::Nanos>().unwrap().get(),
+        i64::try_from(nanos).unwrap()
+    );
+    assert_eq!(body["choices"][0]["finish_reason"], "length");
+    assert_eq!(body["usage"]["completion_tokens"], 5);
+
+    let body_streamed = ask("Name three colors.", &json!({"max_tokens": 5, "stream": true}));
+    let streamed = customer.api.post("/v1/chat/completions", &body_streamed).await;
+    let data: Vec<&str> = streamed.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    assert_eq!(data.last(), Some(&"[DONE]"), "{}", streamed.body);
+    let text: String = data[..data.len() - 2]
+        .iter()
+        .map(|data| serde_json::from_str::<Value>(data).unwrap())
+        .map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(body["choices"][0]["message"]["content"], text, "greedy: the same text streamed or not");
+    assert_eq!(settled(&customer, 2).await.len(), 2);
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_stops_the_engine_and_pays_for_what_ran() {
+    let (server, customer) = stage("inflight").await;
+    let body =
+        ask("Write a very long story about a lighthouse.", &json!({"stream": true, "temperature": 1, "seed": 7}));
+    let request = customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    let mut response = request.send().await.unwrap();
+    assert!(response.chunk().await.unwrap().is_some());
+    drop(response);
+    let records = settled(&customer, 1).await;
+    assert_eq!(records[0]["ending"], "client_left");
+    assert!(records[0]["billed_seconds"].as_u64() >= Some(1), "{}", records[0]);
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn credits_and_max_cost_end_an_answer_at_what_they_pay() {
+    let (server, customer) = stage("none").await;
+    let long = |more: Value| ask("Write a very long story about a lighthouse.", &more);
+    let body = long(json!({"max_cost": "0.000144", "temperature": 1, "seed": 7}));
+    let answer = customer.api.post("/v1/chat/completions", &body).await.ok();
+    assert!(answer["farebox"]["billed_seconds"].as_u64() <= Some(2), "{answer}");
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["farebox"]["stop"], "max_cost");
+    // Three seconds' worth: the free dollar is replaced by an account that was given only that.
+    let admin = server.admin();
+    let poor = admin.customer("free", "0").await;
+    let body = json!({"model": MODEL, "max_cost": "0.00001", "messages": [{"role": "user", "content": "hi"}]});
+    let refused = poor.api.post("/v1/chat/completions", &body).await;
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("max_cost")));
+    settled(&customer, 1).await;
+    admin.assert_audit().await;
+}
+
+#[tokio::test]
+async fn permits_are_one_for_the_free_plan_and_come_back() {
+    let (server, _) = stage("inflight").await;
+    let admin = server.admin();
+    let free = admin.customer("free", "0").await;
+    let body =
+        ask("Write a very long story about a lighthouse.", &json!({"stream": true, "temperature": 1, "seed": 7}));
+    let mut first = free.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body).send().await.unwrap();
+    assert!(first.chunk().await.unwrap().is_some());
+    let second = free.api.post("/v1/chat/completions", &ask("hi", &json!({"max_tokens": 2}))).await;
+    assert_eq!((second.status, &second.json()["code"]), (429, &json!("concurrency_limit")), "{}", second.body);
+    assert_eq!(second.json()["next_tier"]["dollars"], "3.00");
+    assert!(second.header("retry-after").is_some());
+    drop(first);
+    settled(&free, 1).await;
+    assert_eq!(free.api.post("/v1/chat/completions", &ask("hi", &json!({"max_tokens": 2}))).await.status, 200);
+    admin.assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_pool_that_died_comes_back_and_its_requests_are_settled() {
+    let (server, customer) = stage("inflight").await;
+    let admin = server.admin();
+    let body = ask("Name three colors.", &json!({"max_tokens": 4}));
+    assert_eq!(customer.api.post("/v1/chat/completions", &body).await.status, 200);
+    let long =
+        ask("Write a very long story about a lighthouse.", &json!({"stream": true, "temperature": 1, "seed": 7}));
+    let mut running =
+        customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&long).send().await.unwrap();
+    assert!(running.chunk().await.unwrap().is_some());
+    admin.0.post("/admin/v1/faults", &json!({"pool": "7B"})).await.ok();
+    while let Ok(Some(_)) = running.chunk().await {}
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while customer.api.post("/v1/chat/completions", &body).await.status != 200 {
+        assert!(Instant::now() < deadline, "the pool did not come back\n{}", server.logs());
+    }
+    let audit = admin.audit().await;
+    assert_eq!((&audit["ok"], &audit["open_holds"]), (&json!(true), &json!(0)), "{audit}");
+    let actors = admin.actors().await;
+    let pool = actors["actors"].as_array().unwrap().iter().find(|actor| actor["kind"] == "pool").unwrap().clone();
+    assert_eq!(pool["panics"], 1, "{pool}");
+}
