@@ -21,7 +21,7 @@ use farebox_actors::{
     mailbox,
     pool::{ModelFolder, Run},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use wire::inference::{Event, Failure, Usage};
 
 use super::{
@@ -67,6 +67,7 @@ pub(super) async fn start(
         Reply::Admitted { rate_remaining, .. } => rate_remaining,
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
     };
+    let cancel = Arc::new(Notify::new());
     let (updates, watcher) = mpsc::channel(UPDATES);
     let (sender, events) = mpsc::channel(EVENTS);
     let stop = StopSignal::new();
@@ -83,6 +84,8 @@ pub(super) async fn start(
         has_output: false,
         farebox_stop: None,
         usage: None,
+        cancel: Arc::clone(&cancel),
+        cancelled: false,
         updates: Some(updates),
         began: Instant::now(),
     };
@@ -91,7 +94,7 @@ pub(super) async fn start(
     } else {
         task.end(admission, Some(Failure::Overloaded("too many requests wait for this class".into()))).await;
     }
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher })
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher, cancel })
 }
 
 /// The task of an open request.
@@ -108,6 +111,8 @@ struct OpenTask {
     has_output: bool,
     farebox_stop: Option<String>,
     usage: Option<Usage>,
+    cancel: Arc<Notify>,
+    cancelled: bool,
     /// None once the client has left.
     updates: Option<mpsc::Sender<Update>>,
     began: Instant,
@@ -117,6 +122,7 @@ struct OpenTask {
 enum Woken {
     Event(Option<Event>),
     ClientLeft,
+    Cancelled,
     Due(Stop),
 }
 
@@ -141,6 +147,7 @@ impl OpenTask {
             biased;
             event = events.recv() => Woken::Event(event),
             () = left => Woken::ClientLeft,
+            () = self.cancel.notified() => Woken::Cancelled,
             stop = due => Woken::Due(stop),
         }
     }
@@ -151,6 +158,10 @@ impl OpenTask {
                 Woken::ClientLeft => {
                     // The engine ends within a token and says what it used.
                     self.updates = None;
+                    self.stop.set(Stop::Cancelled);
+                }
+                Woken::Cancelled => {
+                    self.cancelled = true;
                     self.stop.set(Stop::Cancelled);
                 }
                 Woken::Due(stop) => {
@@ -222,7 +233,7 @@ impl OpenTask {
             metered.cost = metered.cost.at_most(admission.held().amount);
         }
         admission.meter(metered);
-        let left = self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let left = self.cancelled || self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
         let ending = match (&failure, left) {
             (Some(_), _) => Ending::Failed,
             (None, true) => Ending::ClientLeft,

@@ -20,7 +20,7 @@ use farebox_actors::{
     mailbox,
     provider::Run,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
 
 use super::{Gateway, quote};
@@ -100,6 +100,8 @@ pub struct Started {
     pub admission: Duration,
     /// What comes.
     pub updates: mpsc::Receiver<Update>,
+    /// Notified, ends the request as a client that left does, but its end is still told.
+    pub cancel: Arc<Notify>,
 }
 
 /// What a watcher is told.
@@ -178,6 +180,7 @@ async fn start_closed(
             (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some("credits"));
         }
     }
+    let cancel = Arc::new(Notify::new());
     let (updates, watcher) = mpsc::channel(UPDATES);
     let (sender, events) = mpsc::channel(EVENTS);
     let run =
@@ -191,6 +194,8 @@ async fn start_closed(
         text: String::new(),
         finish: None,
         clamped: stop,
+        cancel: Arc::clone(&cancel),
+        parting: None,
         updates: Some(updates),
         began: Instant::now(),
     };
@@ -200,7 +205,7 @@ async fn start_closed(
         let failure = Failure::Overloaded(format!("too many calls to {} are waiting", task.model.provider));
         task.end(admission, Some(failure)).await;
     }
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher })
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher, cancel })
 }
 
 /// Asks the account, noting the request as running here first.
@@ -243,7 +248,10 @@ struct ClosedTask {
     finish: Option<FinishReason>,
     /// Why the limit that was sent is lower than the client's, if it is.
     clamped: Option<&'static str>,
-    /// None once the client has left.
+    cancel: Arc<Notify>,
+    /// Where the end is told of a request that was cancelled.
+    parting: Option<mpsc::Sender<Update>>,
+    /// None once the client has left or cancelled.
     updates: Option<mpsc::Sender<Update>>,
     began: Instant,
 }
@@ -257,8 +265,8 @@ impl ClosedTask {
             let event = if let Some(updates) = &self.updates {
                 tokio::select! {
                     event = events.recv() => event,
-                    () = updates.closed() => {
-                        self.updates = None;
+                    () = async { tokio::select! { () = updates.closed() => {}, () = self.cancel.notified() => {} } } => {
+                        self.parting = self.updates.take();
                         drain = self.gateway.drains.clone().try_acquire_owned().ok();
                         drain_until = Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
                         if drain.is_none() { break }
@@ -356,7 +364,7 @@ impl ClosedTask {
         };
         metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.model.provider.clone())
             .increment(1);
-        if let Some(updates) = self.updates.take() {
+        if let Some(updates) = self.updates.take().or(self.parting.take()) {
             let _ = updates.send(update).await;
         }
     }

@@ -5,6 +5,7 @@ pub mod admin;
 pub mod auth;
 pub mod error;
 pub mod inference;
+pub mod live;
 pub mod operations;
 pub mod routes;
 

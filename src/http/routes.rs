@@ -2,7 +2,7 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{Shared, account, admin, error::ApiError, inference, operations, refuse};
+use super::{Shared, account, admin, error::ApiError, inference, live, operations, refuse};
 
 /// All routes, limits and fallbacks.
 pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
@@ -35,6 +35,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
                 .route(web::post().to(account::purchase))
                 .default_service(wrong_method()),
         )
+        .service(web::resource("/v1/live").route(web::get().to(live::live)).default_service(wrong_method()))
         .service(
             web::resource("/admin/v1/accounts")
                 .route(web::post().to(admin::create_account))

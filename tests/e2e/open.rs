@@ -79,8 +79,7 @@ async fn settled(customer: &Customer, count: usize) -> Vec<Value> {
 #[tokio::test]
 async fn an_open_answer_is_billed_by_started_seconds() {
     let (server, customer) = stage("inflight").await;
-    let answer =
-        customer.api.post("/v1/chat/completions", &ask("Name three colors.", &json!({"max_tokens": 5}))).await;
+    let answer = customer.api.post("/v1/chat/completions", &ask("Name three colors.", &json!({"max_tokens": 5}))).await;
     let body = answer.ok();
     assert!(!body["choices"][0]["message"]["content"].as_str().unwrap().is_empty(), "{body}");
     let seconds = body["farebox"]["billed_seconds"].as_u64().unwrap();
@@ -183,4 +182,48 @@ async fn a_pool_that_died_comes_back_and_its_requests_are_settled() {
     let actors = admin.actors().await;
     let pool = actors["actors"].as_array().unwrap().iter().find(|actor| actor["kind"] == "pool").unwrap().clone();
     assert_eq!(pool["panics"], 1, "{pool}");
+}
+
+#[tokio::test]
+async fn the_live_socket_tells_tokens_cost_end_and_balance() {
+    let (server, customer) = stage("inflight").await;
+    let mut socket = crate::support::socket::Socket::open(server.url(), &customer.key).await;
+    let first = socket.next_of("balance").await;
+    assert_eq!(first["available"], "10.00");
+    socket.send(&json!({"type": "ping"})).await;
+    socket.next_of("pong").await;
+    let body = json!({"model": MODEL, "temperature": 0, "max_tokens": 5, "messages": [{"role": "user", "content": "Name three colors."}]});
+    socket.send(&json!({"type": "chat.create", "id": "a", "body": body})).await;
+    let mut kinds = Vec::new();
+    let done = loop {
+        let frame = socket.next().await;
+        kinds.push(frame["type"].as_str().unwrap().to_owned());
+        if frame["type"] == "chat.done" {
+            break frame;
+        }
+    };
+    assert!(kinds.iter().any(|kind| kind == "chat.delta") && kinds.iter().any(|kind| kind == "chat.cost"), "{kinds:?}");
+    assert_eq!((&done["id"], &done["usage"]["completion_tokens"]), (&json!("a"), &json!(5)), "{done}");
+    let spent: billing::Nanos = done["cost"].as_str().unwrap().parse().unwrap();
+    let left = (billing::Nanos::dollars(10) - spent).to_string();
+    // The balance is told with the end, before or after it.
+    socket.send(&json!({"type": "chat.create", "id": "b", "body": {"model": MODEL, "messages": []}})).await;
+    let refused = socket.next_of("error").await;
+    assert_eq!((&refused["id"], &refused["code"]), (&json!("b"), &json!("invalid_request")));
+    assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], left);
+
+    let long = json!({"model": MODEL, "temperature": 1, "seed": 7,
+        "messages": [{"role": "user", "content": "Write a very long story about a lighthouse."}]});
+    socket.send(&json!({"type": "chat.create", "id": "c", "body": long})).await;
+    socket.next_of("chat.delta").await;
+    socket.send(&json!({"type": "chat.cancel", "id": "c"})).await;
+    let done = socket.next_of("chat.done").await;
+    assert_eq!(done["id"], "c");
+    assert_ne!(done["cost"], "0.00");
+    socket.send(&json!({"type": "chat.create", "id": "d", "body": long})).await;
+    socket.next_of("chat.delta").await;
+    drop(socket);
+    let records = settled(&customer, 3).await;
+    assert_eq!((&records[0]["ending"], &records[1]["ending"]), (&json!("client_left"), &json!("client_left")));
+    server.admin().assert_audit().await;
 }

@@ -225,7 +225,8 @@ fn parse_finish(word: &str) -> FinishReason {
     }
 }
 
-fn finish_word(finish: &FinishReason) -> &str {
+/// A reason as this format spells it.
+pub fn finish_word(finish: &FinishReason) -> &str {
     match finish {
         FinishReason::Stop => "stop",
         FinishReason::Length => "length",

@@ -6,6 +6,7 @@ pub(crate) mod fake_openai;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod server;
+pub(crate) mod socket;
 
 use std::env;
 use std::net::TcpListener;
