@@ -55,7 +55,7 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
         .commit_from_file(folder.join(MODEL_FILE))?;
     through_worker(&worker)?;
     through_session(&mut bare, &prompt)?;
-    let mut ratios = Vec::new();
+    let (mut ratios, mut speeds) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
         let (ours, theirs) = (through_worker(&worker)?, through_session(&mut bare, &prompt)?);
         println!(
@@ -63,9 +63,14 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
             ours / theirs
         );
         ratios.push(ours / theirs);
+        speeds.push((ours, theirs));
     }
+    // On a busy machine the fastest rounds say most: nothing makes a loop faster than it is.
+    let fastest = |of: fn(&(f64, f64)) -> f64| speeds.iter().map(of).fold(0.0, f64::max);
+    let (ours, theirs) = (fastest(|pair| pair.0), fastest(|pair| pair.1));
     ratios.sort_by(f64::total_cmp);
-    println!("{threads} threads: median ratio {:.3}", ratios[ratios.len() / 2]);
+    let median = ratios[ratios.len() / 2];
+    println!("{threads} threads: median ratio {median:.3}; fastest {ours:.1} / {theirs:.1} = {:.3}", ours / theirs);
     Ok(())
 }
 
