@@ -20,7 +20,11 @@ test:
 	cargo test --workspace
 
 bench:
-	cargo bench
+	cargo bench --bench gateway
+	python3 tests/fetch.py
+	cargo run --release -p farebox-actors --example decode_ratio -- \
+		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
+		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf"
 
 clean:
 	cargo clean

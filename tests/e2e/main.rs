@@ -5,6 +5,7 @@
 mod closed;
 mod health;
 mod open;
+mod readme;
 mod sdk;
 mod servers;
 #[allow(dead_code, reason = "each story takes what it needs")]

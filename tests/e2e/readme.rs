@@ -1,0 +1,97 @@
+//! A new user's way: `farebox quickstart` in an empty folder, then every `curl` of the README's tour, as written there. A
+//! second start keeps the key.
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::support::{fake_openai::FakeOpenAi, temporary};
+
+struct Quickstart(Child);
+
+impl Drop for Quickstart {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts it and gives its address and all it printed before it listened.
+fn quickstart(folder: &Path, fake: &FakeOpenAi) -> (Quickstart, String, String) {
+    let child = Command::new(env!("CARGO_BIN_EXE_farebox"))
+        .arg("quickstart")
+        .current_dir(folder)
+        .env("FAREBOX_LISTEN", "127.0.0.1:0")
+        .env("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
+        .env("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut server = Quickstart(child);
+    let mut printed = String::new();
+    for line in BufReader::new(server.0.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        if let Some(url) = line.strip_prefix("listening on ") {
+            return (server, url.to_owned(), printed);
+        }
+        printed.push_str(&line);
+        printed.push('\n');
+    }
+    panic!("it ended before it listened: {printed}");
+}
+
+/// The shell blocks of the README's tour that call the server.
+fn tour() -> Vec<String> {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let tour = readme.split("## A tour").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks = tour.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap().to_owned());
+    blocks.filter(|block| block.contains("curl")).collect()
+}
+
+fn shell(script: &str, url: &str, key: &str) -> String {
+    let output = Command::new("bash").args(["-ec", script]).env("URL", url).env("KEY", key).output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn the_readmes_tour_works_as_written_and_a_second_start_keeps_everything() {
+    let (folder, fake) = (temporary("quickstart"), FakeOpenAi::start());
+    std::fs::create_dir_all(&folder).unwrap();
+    let (server, url, printed) = quickstart(&folder, &fake);
+    let kept: Value = serde_json::from_slice(&std::fs::read(folder.join("data/quickstart.json")).unwrap()).unwrap();
+    let key = kept["api_key"].as_str().unwrap();
+    assert!(printed.contains(key) && printed.contains(&url), "{printed}");
+    for field in ["account_id", "admin_token", "model", "url"] {
+        assert!(kept[field].as_str().is_some_and(|text| !text.is_empty()), "{kept}");
+    }
+
+    let printed_curl =
+        printed.lines().skip_while(|line| !line.contains("curl -N")).take(3).collect::<Vec<_>>().join("\n");
+    let streamed = shell(&printed_curl, &url, key);
+    assert!(streamed.contains("data: [DONE]") && streamed.contains("\"cost\":\"0.0"), "{streamed}");
+
+    let blocks = tour();
+    assert_eq!(blocks.len(), 4, "{blocks:?}");
+    let answers: Vec<String> = blocks.iter().map(|block| shell(block, &url, key)).collect();
+    assert!(answers[0].contains("data: [DONE]"), "{}", answers[0]);
+    assert!(
+        answers[1].contains("\"currency\":\"USD\"") && answers[1].contains("\"ending\":\"completed\""),
+        "{}",
+        answers[1]
+    );
+    assert!(answers[2].contains("\"status\":\"succeeded\""), "{}", answers[2]);
+    assert!(answers[3].contains("Hello from the fake provider."), "{}", answers[3]);
+    drop(server);
+
+    let (_server, _, printed) = quickstart(&folder, &fake);
+    assert!(printed.contains(key), "{printed}");
+    let audit =
+        Command::new(env!("CARGO_BIN_EXE_farebox")).args(["audit", "--json"]).current_dir(&folder).output().unwrap();
+    assert!(audit.status.success(), "{}", String::from_utf8_lossy(&audit.stdout));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
