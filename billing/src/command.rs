@@ -20,6 +20,10 @@ pub struct Admit {
     pub key_id: Option<KeyId>,
     /// The model's name.
     pub model: String,
+    /// Who would run it: a provider, or `farebox`.
+    pub provider: String,
+    /// The price version, frozen here.
+    pub price_version: i64,
     /// What would run.
     pub work: Work,
     /// What it asks to have set aside.

@@ -10,6 +10,9 @@ use crate::{
 /// How long an abandoned hold lives: 30 minutes, renewed while its request runs.
 pub const DEADLINE_MS: i64 = 30 * 60_000;
 
+/// How old the durable cost of a running request may get, in milliseconds, before it is written again.
+pub const CHECKPOINT_MS: i64 = 5_000;
+
 /// What a hold is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
@@ -35,6 +38,10 @@ pub struct Hold {
     pub work: Work,
     /// The model's name.
     pub model: String,
+    /// Who runs it: a provider, or `farebox`.
+    pub provider: String,
+    /// The price version, frozen at admission.
+    pub price_version: i64,
     /// Which grants it took how much of, in draw order.
     pub allocations: Vec<(GrantId, Nanos)>,
     /// Cost so far, as last reported: what is charged if the process dies.
@@ -48,6 +55,13 @@ pub struct Hold {
 }
 
 impl Hold {
+    /// Whether the cost so far should be made durable: it is 5 s old, or has moved by a tenth of the hold.
+    pub fn wants_checkpoint(&self, accrued: Nanos, now: Timestamp) -> bool {
+        let written_at = self.deadline.plus_ms(-DEADLINE_MS);
+        let moved = accrued - self.accrued;
+        moved.is_positive() && (now.ms_since(written_at) >= CHECKPOINT_MS || moved.times(10) >= self.total())
+    }
+
     /// All that is set aside.
     pub fn total(&self) -> Nanos {
         self.allocations.iter().map(|(_, amount)| *amount).sum()

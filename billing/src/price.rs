@@ -61,12 +61,14 @@ impl Cost {
     /// This cost, or exactly `limit` where it is larger: for estimates, which never exceed their hold.
     #[must_use]
     pub fn at_most(self, limit: Nanos) -> Self {
-        let limit = limit.to_decimal();
-        if self.total() <= limit {
-            return self;
-        }
-        let base = (limit / (Decimal::ONE + FEE)).round_dp(12);
-        Self { base, fee: limit - base }
+        if self.total() <= limit.to_decimal() { self } else { Self::from_total(limit) }
+    }
+
+    /// A cost of exactly so much with the fee in it.
+    pub fn from_total(total: Nanos) -> Self {
+        let total = total.to_decimal();
+        let base = (total / (Decimal::ONE + FEE)).round_dp(12);
+        Self { base, fee: total - base }
     }
 }
 

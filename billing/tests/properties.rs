@@ -155,6 +155,8 @@ fn command(step: &Step, account: &Account, serial: u128, now: Timestamp) -> Opti
             request_id: RequestId(id),
             key_id: None,
             model: "m".into(),
+            provider: "openai".into(),
+            price_version: 1,
             work: class.map_or(Work::Closed, |class| {
                 let class = SizeClass::ALL[class];
                 Work::Open { class, units: class.weight(Weighting::Weighted) }

@@ -88,6 +88,8 @@ const TABLES: &[&str] = &[
         class TEXT,
         units BIGINT NOT NULL CHECK (units >= 0),
         model TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        price_version BIGINT NOT NULL,
         allocations TEXT NOT NULL,
         accrued BIGINT NOT NULL CHECK (accrued >= 0),
         worst_case BIGINT NOT NULL CHECK (worst_case >= 0),

@@ -202,9 +202,8 @@ impl OpenTask {
             self.stop_at = Some((end, Stop::MaxCost));
         } else if self.overdraft_none && cost + rate > admission.held().amount {
             self.stop_at = Some((end, Stop::Credits));
-        } else if cost + rate + rate > admission.held().amount {
-            admission.accrue(cost, rate.times(SLICE_SECONDS));
         }
+        admission.accrue(cost, if self.stop_at.is_some() { Nanos::ZERO } else { rate.times(SLICE_SECONDS) });
         if let Some(updates) = &self.updates {
             let _ = updates.send(Update::Cost { cost, billed_seconds: self.seconds }).await;
         }

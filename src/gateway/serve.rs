@@ -16,7 +16,7 @@ use billing::{
     price::{TokenPrice, Tokens},
 };
 use farebox_actors::{
-    account::{AccountError, Admission, AdmitRequest, Admitted, Metered, SettleError},
+    account::{AccountError, Admission, Admitted, Metered, SettleError},
     mailbox,
     provider::Run,
 };
@@ -30,6 +30,9 @@ use crate::catalogue::{ClosedModel, Model};
 pub(super) const UPDATES: usize = 256;
 /// Events that wait for the task, at most.
 pub(super) const EVENTS: usize = 256;
+
+/// How often a running stream's cost is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,6 +196,7 @@ async fn start_closed(
         usage: None,
         text: String::new(),
         finish: None,
+        reported_at: Instant::now(),
         clamped: stop,
         cancel: Arc::clone(&cancel),
         parting: None,
@@ -220,10 +224,16 @@ pub(super) async fn admit(
 ) -> Result<(Admitted, Duration), ServeError> {
     let began = Instant::now();
     gateway.directory.running().insert(job.request_id);
-    let admit =
-        Admit { request_id: job.request_id, key_id: Some(job.caller.key_id), model: model.to_owned(), work, hold };
-    let request = AdmitRequest { admit, provider: provider.to_owned(), price_version };
-    match gateway.directory.ask(job.caller.account_id, request).await {
+    let admit = Admit {
+        request_id: job.request_id,
+        key_id: Some(job.caller.key_id),
+        model: model.to_owned(),
+        provider: provider.to_owned(),
+        price_version,
+        work,
+        hold,
+    };
+    match gateway.directory.ask(job.caller.account_id, admit).await {
         Ok(admitted) => Ok((admitted, began.elapsed())),
         Err(error) => {
             // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
@@ -246,6 +256,8 @@ struct ClosedTask {
     /// What it wrote.
     text: String,
     finish: Option<FinishReason>,
+    /// When the cost so far was reported last.
+    reported_at: Instant,
     /// Why the limit that was sent is lower than the client's, if it is.
     clamped: Option<&'static str>,
     cancel: Arc<Notify>,
@@ -301,12 +313,17 @@ impl ClosedTask {
         if let Some(finish) = &delta.finish {
             self.finish = Some(finish.clone());
         }
-        // What is charged if this task dies: cheap, so roughly (four bytes a token).
-        admission.meter(self.metered(
-            Tokens { input: self.input, cached_input: 0, output: self.text.len() as u64 / 4 },
-            true,
-            admission,
-        ));
+        // What is charged if this task dies, and, reported each second, if the process does. Cheap, so roughly: four bytes
+        // a token.
+        let tokens = Tokens { input: self.input, cached_input: 0, output: self.text.len() as u64 / 4 };
+        let metered = self.metered(tokens, true, admission);
+        admission.meter(metered);
+        if self.reported_at.elapsed() >= REPORT_EVERY
+            && let Ok(accrued) = metered.cost.charged()
+        {
+            self.reported_at = Instant::now();
+            admission.accrue(accrued, Nanos::ZERO);
+        }
         if let Some(updates) = &self.updates {
             let _ = updates.send(Update::Delta(delta)).await;
         }

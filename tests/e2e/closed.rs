@@ -319,3 +319,31 @@ async fn nothing_acknowledged_is_lost_and_nothing_charged_twice_by_kill_nine() {
     }
     stage.server.admin().assert_audit().await;
 }
+
+#[tokio::test]
+async fn a_stream_that_dies_with_the_process_is_charged_its_last_checkpoint() {
+    let mut stage = Stage::set().await;
+    stage.fake.script(Behaviour::Slow(600));
+    let body = json!({"model": "gpt-4o-mini", "stream": true, "max_tokens": 6,
+        "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    let mut response = request.send().await.unwrap();
+    let mut seen = String::new();
+    while !seen.contains("provider") {
+        seen.push_str(&String::from_utf8_lossy(&response.chunk().await.unwrap().unwrap()));
+    }
+    stage.server.kill_nine();
+    stage.server.restart().await;
+    stage.customer.api = stage.server.api(&stage.customer.key);
+    let records = stage.settled(1).await;
+    assert_eq!(
+        (&records[0]["ending"], &records[0]["provider"]),
+        (&json!("recovered"), &json!("openai")),
+        "{records:?}"
+    );
+    assert_eq!(records[0]["estimated"], true);
+    let charged: billing::Nanos = records[0]["cost"].as_str().unwrap().parse().unwrap();
+    let whole: billing::Nanos = COST.parse().unwrap();
+    assert!(charged.is_positive() && charged <= whole + whole, "{charged}");
+    stage.server.admin().assert_audit().await;
+}

@@ -11,7 +11,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, Wr
 use billing::{
     Nanos,
     account::{Account, Balance},
-    command::{Answer, Command, Reply},
+    command::{Admit, Answer, Command, Reply},
     decide::{Decision, decide},
     entry::{Ending, Payment, PaymentStatus, UsageRecord},
     hold::{Hold, Work},
@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Admission, AdmitRequest, Admitted, Bought, Buy, Committed, Held, Live, Look, Metered, Panic, Picture,
-    Subscribe, outbox::Outbox,
+    AccountError, Admission, Admitted, Bought, Buy, Committed, Held, Live, Look, Metered, Panic, Picture, Subscribe,
+    outbox::Outbox,
 };
 use crate::{
     directory::Directory,
@@ -199,15 +199,18 @@ impl AccountActor {
             request_id: hold.request_id,
             key_id: hold.key_id,
             model: hold.model.clone(),
-            provider: if hold.work == Work::Closed { "closed".into() } else { "farebox".into() },
+            provider: hold.provider.clone(),
             ending: if hold.accrued.is_positive() { Ending::Recovered } else { Ending::WrittenOff },
             tokens: Tokens::default(),
             estimated: true,
             compute_ms: u64::try_from(seconds).unwrap_or(0) * 1_000,
             billed_seconds: u64::try_from(seconds).unwrap_or(0),
-            cost: Cost { base: hold.accrued.to_decimal(), fee: rust_decimal::Decimal::ZERO },
+            cost: match hold.work {
+                Work::Open { .. } => Cost { base: hold.accrued.to_decimal(), fee: rust_decimal::Decimal::ZERO },
+                Work::Closed => Cost::from_total(hold.accrued),
+            },
             charged: hold.accrued,
-            price_version: 0,
+            price_version: hold.price_version,
             started_at: hold.placed_at,
             ended_at: now,
         };
@@ -227,12 +230,12 @@ impl AccountActor {
 
     fn admit(
         &mut self,
-        request: AdmitRequest,
+        admit: Admit,
         reply: oneshot::Sender<Result<Admitted, AccountError>>,
         ctx: &mut actix::Context<Self>,
     ) {
-        let AdmitRequest { admit, provider, price_version } = request;
-        let (request_id, key_id, model) = (admit.request_id, admit.key_id, admit.model.clone());
+        let (request_id, key_id, price_version) = (admit.request_id, admit.key_id, admit.price_version);
+        let (model, provider) = (admit.model.clone(), admit.provider.clone());
         let answer = match self.decide(Command::Admit(admit), ctx) {
             Ok(answer) => answer,
             Err(error) => {
@@ -424,7 +427,7 @@ macro_rules! answers {
     };
 }
 
-answers!(AdmitRequest => Admitted, admit(|request| request));
+answers!(Admit => Admitted, admit(|admit| admit));
 answers!(Command => Answer, command(|command| command));
 answers!(Buy => Bought, buy(|Buy(payment)| payment));
 answers!(Look => Picture, look(|Look| ()));

@@ -11,13 +11,7 @@ pub use actor::{AccountActor, Context as AccountContext};
 pub use admission::{Admission, Metered, SettleError};
 
 use actix::Message;
-use billing::{
-    Nanos,
-    account::Balance,
-    command::{Admit, Answer},
-    entry::Payment,
-    hold::Hold,
-};
+use billing::{Nanos, account::Balance, command::Answer, entry::Payment, hold::Hold};
 use tokio::sync::mpsc;
 
 /// Why an account can't answer; nothing was changed, or what was is being rebuilt.
@@ -40,17 +34,6 @@ pub enum AccountError {
 pub struct Committed {
     /// The last durable ticket, or why there is none.
     pub result: Result<u64, String>,
-}
-
-/// Ask for a request to be let run.
-#[derive(Debug, Clone)]
-pub struct AdmitRequest {
-    /// What the rules need.
-    pub admit: Admit,
-    /// Who would run it: `openai`, or `farebox`.
-    pub provider: String,
-    /// The frozen price version.
-    pub price_version: i64,
 }
 
 /// A request that may run: its guard, and what to tell its client.

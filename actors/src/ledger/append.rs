@@ -162,9 +162,9 @@ fn grant_rows(batch: &Batch<'_>) -> Rows {
 
 fn hold_rows(batch: &Batch<'_>) -> Rows {
     let mut rows = Rows::new(
-        "INSERT INTO hold (request_id, account_id, key_id, class, units, model, allocations, accrued, worst_case, \
+        "INSERT INTO hold (request_id, account_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
          placed_at, deadline, ended_at) VALUES",
-        12,
+        14,
         "ON CONFLICT (request_id) DO UPDATE SET allocations = excluded.allocations, accrued = excluded.accrued, \
          deadline = excluded.deadline, ended_at = excluded.ended_at",
     );
@@ -180,6 +180,8 @@ fn hold_rows(batch: &Batch<'_>) -> Rows {
             class.into(),
             i64::from(units).into(),
             hold.model.as_str().into(),
+            hold.provider.as_str().into(),
+            hold.price_version.into(),
             allocations_text(hold).into(),
             hold.accrued.get().into(),
             hold.worst_case.get().into(),

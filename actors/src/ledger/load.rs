@@ -29,7 +29,7 @@ impl Ledger {
         );
         let window = now.plus_ms(-FOUR_WEEKS_MS).0;
         let grants = self.rows(&sql, [id.0.into(), now.0.into(), window.into()]).await?;
-        let sql = "SELECT request_id, key_id, class, units, model, allocations, accrued, worst_case, placed_at, deadline \
+        let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, placed_at, deadline \
                    FROM hold WHERE account_id = ? AND ended_at IS NULL";
         let holds = self.rows(sql, [id.0.into()]).await?;
         let sql = "SELECT id, amount, status, method, decline_code, created_at FROM payment \
@@ -120,6 +120,8 @@ fn hold(row: &QueryResult) -> Result<Hold, LedgerError> {
         key_id: key_id.map(KeyId),
         work,
         model: row.try_get("", "model")?,
+        provider: row.try_get("", "provider")?,
+        price_version: row.try_get("", "price_version")?,
         allocations: parse_allocations(&allocations)?,
         accrued: amount(row, "accrued")?,
         worst_case: amount(row, "worst_case")?,

@@ -86,6 +86,8 @@ fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) {
         key_id: admit.key_id,
         work: admit.work,
         model: admit.model,
+        provider: admit.provider,
+        price_version: admit.price_version,
         allocations,
         accrued: Nanos::ZERO,
         worst_case: admit.hold.worst_case,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Notes the cost so far, and grows the hold so that a slice more is covered, as far as credits reach. Nothing is written
-/// while the hold already covers it.
+/// while the hold covers it and what is durable is fresh enough.
 pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice: Nanos) -> Result<Reply, Refusal> {
     let hold = draft.account.holds.get(&id).ok_or(Refusal::NoHold(id))?;
     let held = hold.total();
@@ -19,9 +19,10 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
         return Ok(Reply::Accrued { held, covered: true });
     }
     let missing = accrued + slice - held;
-    if !missing.is_positive() {
+    if !missing.is_positive() && !hold.wants_checkpoint(accrued, draft.now) {
         return Ok(Reply::Accrued { held, covered: true });
     }
+    let missing = missing.max(Nanos::ZERO);
     let mut grown = draft.draw(missing, |grant_id, part| {
         let mut line = Draft::line(LineKind::HoldGrown, grant_id, Some(id));
         line.available = -part;
