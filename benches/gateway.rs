@@ -54,7 +54,8 @@ where
 
 fn upstream() {
     serve(|app| {
-        let answer = || async { HttpResponse::Ok().content_type("application/json").body(ANSWER) };
+        // The body is read: actix-web closes a connection whose request was not.
+        let answer = |_: web::Bytes| async { HttpResponse::Ok().content_type("application/json").body(ANSWER) };
         app.route("/v1/chat/completions", web::post().to(answer));
     });
 }
