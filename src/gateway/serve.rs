@@ -186,11 +186,11 @@ async fn start_closed(
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = mpsc::channel(UPDATES);
     let (sender, events) = mpsc::channel(EVENTS);
-    let run =
-        Run::new(&admission, job.request.clone(), model.id.clone(), limit, sender).with_key(job.provider_key.clone());
+    let has_own_key = job.provider_key.is_some();
+    let run = Run::new(&admission, job.request, model.id.clone(), limit, sender).with_key(job.provider_key);
     let task = ClosedTask {
         gateway: Arc::clone(gateway),
-        price: job.provider_key.is_none().then_some(price),
+        price: (!has_own_key).then_some(price),
         model,
         input: quoted.input,
         usage: None,

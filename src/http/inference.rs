@@ -150,7 +150,7 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
                 if done.open {
                     response.insert_header(("x-farebox-billed-seconds", done.record.billed_seconds.to_string()));
                 }
-                return Ok(response.json(Value::Object(head.answer(&deltas, &done.usage, &receipt(&done)))));
+                return Ok(response.json(Value::Object(head.answer(deltas, &done.usage, &receipt(&done)))));
             }
             Some(Update::Failed(error)) => return Err(error.into()),
             None => return Err(ApiError::internal(&"a request's task ended without an answer")),

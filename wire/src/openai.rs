@@ -375,10 +375,10 @@ impl Head {
     }
 
     /// A whole answer from its deltas; a provider's own as it came, with the cost added.
-    pub fn answer(&self, deltas: &[Delta], usage: &Usage, receipt: &Receipt) -> Map<String, Value> {
-        let mut map = match deltas.iter().find_map(|delta| delta.raw.as_ref()) {
-            Some(raw) => raw.clone(),
-            None => self.envelope(false, self.choices(deltas)),
+    pub fn answer(&self, mut deltas: Vec<Delta>, usage: &Usage, receipt: &Receipt) -> Map<String, Value> {
+        let mut map = match deltas.iter_mut().find_map(|delta| delta.raw.take()) {
+            Some(raw) => raw,
+            None => self.envelope(false, self.choices(&deltas)),
         };
         put_usage(&mut map, usage, receipt);
         map
@@ -513,7 +513,7 @@ mod tests {
         assert_eq!((usage.input, usage.cached_input, usage.output), (5, 3, 2));
         let head = Head { id: "i".into(), created: 0, model: "m".into(), task: Task::Chat };
         let receipt = Receipt { cost: "0.01".into(), farebox: Map::new() };
-        let answer = Value::Object(head.answer(std::slice::from_ref(delta), usage, &receipt));
+        let answer = Value::Object(head.answer(vec![delta.clone()], usage, &receipt));
         assert_eq!(answer["x"], 1);
         assert_eq!(answer["usage"]["cost"], "0.01");
         assert_eq!(answer["usage"]["total_tokens"], 7);
