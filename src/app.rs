@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use actix::{Actor, Arbiter};
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use billing::class::{SizeClass, Weighting};
 use farebox_actors::{
     clock::Clock,
@@ -21,6 +21,7 @@ use farebox_actors::{
     sweeper::Sweeper,
     transport::Timeouts,
 };
+use tokio::sync::Notify;
 
 use crate::{
     catalogue::{Catalogue, folder},
@@ -38,6 +39,7 @@ pub struct Running {
     pub admin_token: String,
     /// What handlers share.
     pub state: web::Data<State>,
+    fenced: Arc<Notify>,
     server: ServerHandle,
     stop_after: Duration,
     serving: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
@@ -57,9 +59,13 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let main = arbiters.first().context("no thread for actors")?.clone();
     let chief = Supervisor::new(&health).start();
 
+    let fenced = Arc::new(Notify::new());
     let journal = {
         let (ledger, clock, vitals) = (Arc::clone(&ledger), clock.clone(), health.clone());
-        let make = move |obituary| Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), obituary);
+        let fenced = Arc::clone(&fenced);
+        let make = move |obituary| {
+            Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), Arc::clone(&fenced), obituary)
+        };
         supervise(&chief, main.clone(), &health, (Kind::Journal, "journal"), make)
     };
     let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
@@ -107,7 +113,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
     let stop_after = Duration::from_secs(settings.limits.stop_seconds);
-    Ok(Running { address, admin_token, state, server: handle, stop_after, serving })
+    Ok(Running { address, admin_token, state, fenced, server: handle, stop_after, serving })
 }
 
 async fn open_ledger(settings: &Settings) -> Result<Ledger> {
@@ -198,6 +204,8 @@ impl Running {
             ended = &mut serving => return ended.context("the server's task died")?.context("the server ended"),
             _ = tokio::signal::ctrl_c() => {}
             _ = terminate.recv() => {}
+            // Nothing can be settled here any more; the new owner settles what ran by its checkpoints.
+            () = self.fenced.notified() => bail!("another process has taken this ledger over"),
         }
         tracing::info!("stopping: no new requests; running ones finish");
         self.state.stop_being_ready();

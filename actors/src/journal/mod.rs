@@ -12,7 +12,7 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use billing::{entry::Transition, ids::AccountId};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use crate::{
@@ -73,6 +73,8 @@ pub struct Journal {
     ledger: Arc<Ledger>,
     clock: Clock,
     health: Health,
+    /// Notified when another process has taken the ledger over: nothing can be written here any more.
+    fenced: Arc<Notify>,
     queue: VecDeque<Waiting>,
     committing: bool,
     /// The oldest life of each account that is still accepted: an entry for each account this process has known.
@@ -82,9 +84,9 @@ pub struct Journal {
 
 impl Journal {
     /// A journal over a ledger.
-    pub fn new(ledger: Arc<Ledger>, clock: Clock, health: Health, obituary: Obituary) -> Self {
+    pub fn new(ledger: Arc<Ledger>, clock: Clock, health: Health, fenced: Arc<Notify>, obituary: Obituary) -> Self {
         let accepted = HashMap::new();
-        Self { ledger, clock, health, queue: VecDeque::new(), committing: false, accepted, _obituary: obituary }
+        Self { ledger, clock, health, fenced, queue: VecDeque::new(), committing: false, accepted, _obituary: obituary }
     }
 
     fn commit_next(&mut self, ctx: &mut Context<Self>) {
@@ -106,9 +108,9 @@ impl Journal {
             return;
         }
         self.committing = true;
-        let (ledger, clock) = (Arc::clone(&self.ledger), self.clock.clone());
+        let (ledger, clock, fenced) = (Arc::clone(&self.ledger), self.clock.clone(), Arc::clone(&self.fenced));
         let work = async move {
-            let failed = commit(&ledger, &clock, &batch).await;
+            let failed = commit(&ledger, &clock, &fenced, &batch).await;
             (batch, failed, opens)
         };
         ctx.spawn(work.into_actor(self).map(|(batch, failed, opens), actor, ctx| {
@@ -151,7 +153,7 @@ fn answer_opens(opens: Vec<oneshot::Sender<()>>) {
 }
 
 /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
-async fn commit(ledger: &Ledger, clock: &Clock, batch: &[Append]) -> HashMap<AccountId, String> {
+async fn commit(ledger: &Ledger, clock: &Clock, fenced: &Notify, batch: &[Append]) -> HashMap<AccountId, String> {
     let transitions: Vec<_> = batch.iter().map(|append| &append.transition).collect();
     let began = Instant::now();
     let result = commit_once(ledger, clock, &transitions).await;
@@ -160,6 +162,9 @@ async fn commit(ledger: &Ledger, clock: &Clock, batch: &[Append]) -> HashMap<Acc
     metrics::histogram!("farebox_journal_batch_transitions").record(transitions.len() as f64);
     let Err(error) = result else { return HashMap::new() };
     tracing::error!(%error, transitions = transitions.len(), "commit failed");
+    if matches!(error, LedgerError::Fenced) {
+        fenced.notify_one();
+    }
     let mut by_account: HashMap<AccountId, Vec<&Transition>> = HashMap::new();
     for transition in transitions {
         by_account.entry(transition.account_id).or_default().push(transition);
