@@ -121,6 +121,8 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
+            .statement_cache_capacity(rows::STATEMENTS)
     });
+    options.map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(rows::STATEMENTS));
     options
 }

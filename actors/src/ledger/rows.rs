@@ -1,11 +1,14 @@
-//! Multi-row statements with few distinct texts: row counts are split into powers of two, so that a connection's cache of
-//! prepared statements (100 by default) holds every text there is.
+//! Multi-row statements: up to [`LARGEST`] rows in one, since each statement is a round trip to the database's thread or
+//! process. A connection's cache of prepared statements ([`STATEMENTS`]) holds every text there is.
 
 use sea_orm::{DbBackend, Value};
 
-/// Rows in one statement, at most: with the widest table's 18 columns still far below both databases' limits on bound
-/// values (32,766 and 65,535).
-const LARGEST: usize = 128;
+/// Rows in one statement, at most: with the widest table's 18 columns far below both databases' limits on bound values
+/// (32,766 and 65,535).
+const LARGEST: usize = 64;
+
+/// Prepared statements a writing connection keeps: seven tables of up to [`LARGEST`] rows, and the few others.
+pub(super) const STATEMENTS: usize = 512;
 
 /// `?` as the database spells it.
 pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {
@@ -52,7 +55,7 @@ impl Rows {
             if left == 0 {
                 return None;
             }
-            let rows = LARGEST.min(1 << left.ilog2());
+            let rows = LARGEST.min(left);
             let row = format!("({})", vec!["?"; columns].join(", "));
             let sql = format!("{before} {} {after}", vec![row.as_str(); rows].join(", "));
             Some((placeholders(backend, &sql), values.by_ref().take(rows * columns).collect()))
@@ -65,13 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_are_split_into_powers_of_two() {
+    fn rows_are_split_where_one_statement_is_full() {
         let mut rows = Rows::new("INSERT INTO t VALUES", 2, "");
-        (0..300_i64).for_each(|n| rows.push([n.into(), n.into()]));
+        (0..132_i64).for_each(|n| rows.push([n.into(), n.into()]));
         let statements: Vec<_> = rows.statements(DbBackend::Sqlite).collect();
         let counts: Vec<_> = statements.iter().map(|(_, values)| values.len() / 2).collect();
-        assert_eq!(counts, [128, 128, 32, 8, 4]);
-        assert_eq!(statements[4].0, "INSERT INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) ");
+        assert_eq!(counts, [64, 64, 4]);
+        assert_eq!(statements[2].0, "INSERT INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) ");
     }
 
     #[test]
