@@ -271,7 +271,7 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Taken(what) => Self::conflict(format!("{what} is taken already")),
-            LedgerError::Database(_) | LedgerError::Fenced => {
+            LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Refused(_) | LedgerError::Fenced => {
                 tracing::error!(%error, "ledger");
                 Self::not_ready("The ledger can't be reached just now.")
             }

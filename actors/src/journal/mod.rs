@@ -68,6 +68,14 @@ enum Waiting {
     Open(oneshot::Sender<()>),
 }
 
+/// Who waits for a transition.
+struct Sender {
+    account_id: AccountId,
+    ticket: u64,
+    incarnation: Incarnation,
+    account: Addr<AccountActor>,
+}
+
 /// The actor.
 pub struct Journal {
     ledger: Arc<Ledger>,
@@ -93,13 +101,16 @@ impl Journal {
         if self.committing {
             return;
         }
-        let mut batch = Vec::new();
-        let mut opens = Vec::new();
+        let (mut batch, mut senders, mut opens) = (Vec::new(), Vec::new(), Vec::new());
         while batch.len() < LARGEST_BATCH {
             match self.queue.pop_front() {
                 // What was queued before an open is in this batch or an earlier one.
                 Some(Waiting::Open(ready)) => opens.push(ready),
-                Some(Waiting::Append(append)) => batch.push(*append),
+                Some(Waiting::Append(append)) => {
+                    let Append { transition, ticket, incarnation, account, .. } = *append;
+                    senders.push(Sender { account_id: transition.account_id, ticket, incarnation, account });
+                    batch.push(transition);
+                }
                 None => break,
             }
         }
@@ -110,33 +121,33 @@ impl Journal {
         self.committing = true;
         let (ledger, clock, fenced) = (Arc::clone(&self.ledger), self.clock.clone(), Arc::clone(&self.fenced));
         let work = async move {
-            let failed = commit(&ledger, &clock, &fenced, &batch).await;
-            (batch, failed, opens)
+            let failed = commit(&ledger, &clock, &fenced, batch).await;
+            (senders, failed, opens)
         };
-        ctx.spawn(work.into_actor(self).map(|(batch, failed, opens), actor, ctx| {
+        ctx.spawn(work.into_actor(self).map(|(senders, failed, opens), actor, ctx| {
             actor.committing = false;
-            actor.answer(&batch, &failed);
+            actor.answer(senders, &failed);
             answer_opens(opens);
             actor.commit_next(ctx);
         }));
     }
 
     /// Tells each account once how far it is durable, or that it must be rebuilt.
-    fn answer(&mut self, batch: &[Append], failed: &HashMap<AccountId, String>) {
-        let mut last: HashMap<AccountId, &Append> = HashMap::new();
-        for append in batch {
-            last.insert(append.transition.account_id, append);
+    fn answer(&mut self, senders: Vec<Sender>, failed: &HashMap<AccountId, String>) {
+        let mut last: HashMap<AccountId, Sender> = HashMap::new();
+        for sender in senders {
+            last.insert(sender.account_id, sender);
         }
-        for (account_id, append) in last {
+        for (account_id, sender) in last {
             let result = match failed.get(&account_id) {
-                None => Ok(append.ticket),
+                None => Ok(sender.ticket),
                 Some(error) => {
-                    self.accepted.insert(account_id, append.incarnation + 1);
+                    self.accepted.insert(account_id, sender.incarnation + 1);
                     Err(error.clone())
                 }
             };
             // At most one a batch for an account that waits for it.
-            mailbox::tell(&append.account, Committed { result });
+            mailbox::tell(&sender.account, Committed { result });
         }
     }
 
@@ -153,28 +164,34 @@ fn answer_opens(opens: Vec<oneshot::Sender<()>>) {
 }
 
 /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
-async fn commit(ledger: &Ledger, clock: &Clock, fenced: &Notify, batch: &[Append]) -> HashMap<AccountId, String> {
-    let transitions: Vec<_> = batch.iter().map(|append| &append.transition).collect();
+async fn commit(
+    ledger: &Ledger,
+    clock: &Clock,
+    fenced: &Notify,
+    batch: Vec<Transition>,
+) -> HashMap<AccountId, String> {
+    let batch = Arc::new(batch);
     let began = Instant::now();
-    let result = commit_once(ledger, clock, &transitions).await;
+    let result = commit_once(ledger, clock, Arc::clone(&batch)).await;
     metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
     #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,024")]
-    metrics::histogram!("farebox_journal_batch_transitions").record(transitions.len() as f64);
+    metrics::histogram!("farebox_journal_batch_transitions").record(batch.len() as f64);
     let Err(error) = result else { return HashMap::new() };
-    tracing::error!(%error, transitions = transitions.len(), "commit failed");
+    tracing::error!(%error, transitions = batch.len(), "commit failed");
     if matches!(error, LedgerError::Fenced) {
         fenced.notify_one();
     }
-    let mut by_account: HashMap<AccountId, Vec<&Transition>> = HashMap::new();
-    for transition in transitions {
-        by_account.entry(transition.account_id).or_default().push(transition);
+    let mut by_account: HashMap<AccountId, Vec<Transition>> = HashMap::new();
+    for transition in batch.iter() {
+        by_account.entry(transition.account_id).or_default().push(transition.clone());
     }
-    let refused = matches!(&error, LedgerError::Database(error) if error.sql_err().is_some());
+    let refused = matches!(error, LedgerError::Refused(_));
     let mut failed = HashMap::new();
     for (account_id, alone) in by_account {
         // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
         // part is committed by itself.
-        let result = if refused { commit_once(ledger, clock, &alone).await } else { Err(LedgerError::Fenced) };
+        let result =
+            if refused { commit_once(ledger, clock, Arc::new(alone)).await } else { Err(LedgerError::Fenced) };
         if let Err(own) = result {
             failed.insert(account_id, if refused { own.to_string() } else { error.to_string() });
         }
@@ -183,12 +200,12 @@ async fn commit(ledger: &Ledger, clock: &Clock, fenced: &Notify, batch: &[Append
 }
 
 /// One transaction. Where its outcome is unknown, the batch's row tells.
-async fn commit_once(ledger: &Ledger, clock: &Clock, transitions: &[&Transition]) -> Result<(), LedgerError> {
+async fn commit_once(ledger: &Ledger, clock: &Clock, transitions: Arc<Vec<Transition>>) -> Result<(), LedgerError> {
     let id = Uuid::now_v7();
     match ledger.append(id, transitions, clock.now()).await {
-        Err(LedgerError::Database(error)) if error.sql_err().is_none() => match ledger.has_batch(id).await {
+        Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_))) => match ledger.has_batch(id).await {
             Ok(true) => Ok(()),
-            Ok(false) | Err(_) => Err(LedgerError::Database(error)),
+            Ok(false) | Err(_) => Err(error),
         },
         result => result,
     }

@@ -1,7 +1,8 @@
 //! One batch, one transaction: the transitions of many accounts are written whole or not at all. What is absolute (the
 //! state of a grant, a hold, an account) is written once per batch, in its last form; what is a fact is written always.
+//! This says what rows a batch is; PostgreSQL gets them here, SQLite by its [`super::writer`].
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use billing::{
     Timestamp,
@@ -11,10 +12,13 @@ use billing::{
     hold::{Hold, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, TransactionTrait, Value};
+use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, rows::Rows};
+use super::{
+    Ledger, LedgerError,
+    rows::{Rows, Write},
+};
 
 /// What several transitions come to, merged.
 struct Batch<'a> {
@@ -26,24 +30,31 @@ struct Batch<'a> {
 }
 
 impl Ledger {
-    /// Commits transitions as one batch. [`LedgerError::Database`] leaves the outcome unknown where the connection broke
-    /// while committing: [`Ledger::has_batch`] tells.
-    pub async fn append(&self, batch_id: Uuid, transitions: &[&Transition], now: Timestamp) -> Result<(), LedgerError> {
+    /// Commits transitions as one batch. [`LedgerError::Database`] leaves the outcome unknown: [`Ledger::has_batch`] tells.
+    pub async fn append(
+        &self,
+        batch_id: Uuid,
+        transitions: Arc<Vec<Transition>>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let stamp = Stamp { batch_id, epoch: self.epoch, at: now };
+        if let Some(writer) = &self.writer {
+            return writer.append(stamp, transitions).await;
+        }
         let tx = self.write.begin().await?;
-        self.fence(&tx, batch_id, transitions.len(), now).await?;
-        let batch = merge(transitions);
-        // Grants before holds before the journal: as the references and checks expect them.
-        for rows in [
-            account_rows(&batch, self.backend),
-            grant_rows(&batch),
-            hold_rows(&batch),
-            ended_rows(&batch, self.backend),
-            journal_rows(transitions, batch_id, self.epoch),
-            usage_rows(transitions),
-            payment_rows(&batch),
-        ] {
-            for (sql, values) in rows.statements(self.backend) {
-                tx.execute_raw(sea_orm::Statement::from_sql_and_values(self.backend, sql, values)).await?;
+        // The lease's row stays locked until the commit, so a takeover waits for it.
+        let row = tx.query_one_raw(self.statement(&format!("{EPOCH} FOR SHARE"), [])).await?;
+        let epoch: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
+        if epoch != Some(self.epoch) {
+            return Err(LedgerError::Fenced);
+        }
+        for rows in rows(&transitions, stamp) {
+            for (sql, values) in rows.statements() {
+                let statement = Statement::from_sql_and_values(self.backend, sql, values);
+                tx.execute_raw(statement).await.map_err(|error| match error.sql_err() {
+                    Some(refused) => LedgerError::Refused(refused.to_string()),
+                    None => error.into(),
+                })?;
             }
         }
         tx.commit().await?;
@@ -55,25 +66,35 @@ impl Ledger {
         let statement = self.statement("SELECT 1 FROM batch WHERE id = ?", [batch_id.into()]);
         Ok(self.write.query_one_raw(statement).await?.is_some())
     }
-
-    /// Writes the batch's row only while this process owns the ledger. In PostgreSQL the lease's row stays locked until
-    /// the commit, so a takeover waits for it.
-    async fn fence(&self, tx: &DatabaseTransaction, id: Uuid, size: usize, now: Timestamp) -> Result<(), LedgerError> {
-        let lock = if self.backend == DbBackend::Postgres { " FOR SHARE" } else { "" };
-        let sql = format!("SELECT epoch FROM shard_lease WHERE shard = 0{lock}");
-        let row = tx.query_one_raw(self.statement(&sql, [])).await?;
-        let epoch: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
-        if epoch != Some(self.epoch) {
-            return Err(LedgerError::Fenced);
-        }
-        let sql = "INSERT INTO batch (id, epoch, at, transitions) VALUES (?, ?, ?, ?)";
-        let size = i64::try_from(size).unwrap_or(i64::MAX);
-        tx.execute_raw(self.statement(sql, [id.into(), self.epoch.into(), now.0.into(), size.into()])).await?;
-        Ok(())
-    }
 }
 
-fn merge<'a>(transitions: &[&'a Transition]) -> Batch<'a> {
+/// The owner's epoch: a batch is written only while this process is the owner.
+pub(super) const EPOCH: &str = "SELECT epoch FROM shard_lease WHERE shard = 0";
+
+/// What every row of a batch carries.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stamp {
+    pub(super) batch_id: Uuid,
+    pub(super) epoch: i64,
+    pub(super) at: Timestamp,
+}
+
+/// The rows of a batch, in the order in which references and checks expect them.
+pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 8] {
+    let batch = merge(transitions);
+    [
+        batch_row(transitions.len(), stamp),
+        account_rows(&batch),
+        grant_rows(&batch),
+        hold_rows(&batch),
+        ended_rows(&batch),
+        journal_rows(transitions, stamp),
+        usage_rows(transitions),
+        payment_rows(&batch),
+    ]
+}
+
+fn merge(transitions: &[Transition]) -> Batch<'_> {
     let mut batch = Batch {
         headers: HashMap::new(),
         grants: HashMap::new(),
@@ -103,43 +124,42 @@ fn merge<'a>(transitions: &[&'a Transition]) -> Batch<'a> {
     batch
 }
 
-/// PostgreSQL takes parameters of a VALUES list as text unless they are cast where they are compared.
-fn account_rows(batch: &Batch<'_>, backend: DbBackend) -> Rows {
-    let after = if backend == DbBackend::Postgres {
-        ") AS v (id, subscribed_until, debt, charged, seq, clock) WHERE account.id = v.id"
-    } else {
-        ")) AS v WHERE account.id = v.id"
+fn batch_row<'a>(size: usize, stamp: Stamp) -> Rows<'a> {
+    let write = Write::Insert { before: "INSERT INTO batch (id, epoch, at, transitions) VALUES", after: "" };
+    let mut rows = Rows::new(write, 4);
+    rows.push([stamp.batch_id.into(), stamp.epoch.into(), stamp.at.0.into(), (size as u64).into()]);
+    rows
+}
+
+fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Update {
+        one: "UPDATE account SET subscribed_until = ?, debt = ?, charged = ?, seq = ?, clock = ? WHERE id = ?",
+        before: "UPDATE account SET subscribed_until = v.subscribed_until, debt = v.debt, charged = v.charged, \
+                 seq = v.seq, clock = v.clock FROM (VALUES",
+        after: ") AS v (subscribed_until, debt, charged, seq, clock, id) WHERE account.id = v.id",
     };
-    let before = if backend == DbBackend::Postgres {
-        "UPDATE account SET subscribed_until = v.subscribed_until, debt = v.debt, charged = v.charged, seq = v.seq, \
-         clock = v.clock FROM (VALUES"
-    } else {
-        "UPDATE account SET subscribed_until = v.subscribed_until, debt = v.debt, charged = v.charged, seq = v.seq, \
-         clock = v.clock FROM (SELECT column1 AS id, column2 AS subscribed_until, column3 AS debt, column4 AS charged, \
-         column5 AS seq, column6 AS clock FROM (VALUES"
-    };
-    let mut rows = Rows::new(before, 6, after);
+    let mut rows = Rows::new(write, 6);
     for (id, header) in &batch.headers {
         rows.push([
-            id.0.into(),
             header.subscribed_until.map(|until| until.0).into(),
             header.debt.get().into(),
             header.charged.get().into(),
-            unsigned(header.seq),
+            header.seq.into(),
             header.clock.0.into(),
+            id.0.into(),
         ]);
     }
     rows
 }
 
-fn grant_rows(batch: &Batch<'_>) -> Rows {
-    let mut rows = Rows::new(
-        "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
+fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Insert {
+        before: "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
          held, spent, expired, voided) VALUES",
-        13,
-        "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
+        after: "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
          spent = excluded.spent, expired = excluded.expired, voided = excluded.voided",
-    );
+    };
+    let mut rows = Rows::new(write, 13);
     for (account_id, grant) in batch.grants.values() {
         rows.push([
             grant.id.0.into(),
@@ -160,14 +180,14 @@ fn grant_rows(batch: &Batch<'_>) -> Rows {
     rows
 }
 
-fn hold_rows(batch: &Batch<'_>) -> Rows {
-    let mut rows = Rows::new(
-        "INSERT INTO hold (request_id, account_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
+fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Insert {
+        before: "INSERT INTO hold (request_id, account_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
          placed_at, deadline, ended_at) VALUES",
-        14,
-        "ON CONFLICT (request_id) DO UPDATE SET allocations = excluded.allocations, accrued = excluded.accrued, \
+        after: "ON CONFLICT (request_id) DO UPDATE SET allocations = excluded.allocations, accrued = excluded.accrued, \
          deadline = excluded.deadline, ended_at = excluded.ended_at",
-    );
+    };
+    let mut rows = Rows::new(write, 14);
     for (account_id, hold, ended_at) in batch.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
@@ -199,39 +219,36 @@ fn allocations_text(hold: &Hold) -> String {
     parts.collect::<Vec<_>>().join(" ")
 }
 
-fn ended_rows(batch: &Batch<'_>, backend: DbBackend) -> Rows {
-    let (before, after) = if backend == DbBackend::Postgres {
-        ("UPDATE hold SET ended_at = v.ended_at FROM (VALUES", ") AS v (id, ended_at) WHERE hold.request_id = v.id")
-    } else {
-        (
-            "UPDATE hold SET ended_at = v.ended_at FROM (SELECT column1 AS id, column2 AS ended_at FROM (VALUES",
-            ")) AS v WHERE hold.request_id = v.id",
-        )
+fn ended_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Update {
+        one: "UPDATE hold SET ended_at = ? WHERE request_id = ?",
+        before: "UPDATE hold SET ended_at = v.ended_at FROM (VALUES",
+        after: ") AS v (ended_at, id) WHERE hold.request_id = v.id",
     };
-    let mut rows = Rows::new(before, 2, after);
+    let mut rows = Rows::new(write, 2);
     for (id, at) in &batch.ended_elsewhere {
-        rows.push([id.0.into(), at.0.into()]);
+        rows.push([at.0.into(), id.0.into()]);
     }
     rows
 }
 
-fn journal_rows(transitions: &[&Transition], batch_id: Uuid, epoch: i64) -> Rows {
-    let mut rows = Rows::new(
-        "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, \
+fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
+    let write = Write::Insert {
+        before: "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, \
          d_available, d_held, d_spent, d_expired, d_voided, d_debt) VALUES",
-        16,
-        "",
-    );
+        after: "",
+    };
+    let mut rows = Rows::new(write, 16);
     for transition in transitions {
         for (place, line) in transition.lines.iter().enumerate() {
             let Line { kind, grant_id, request_id, funded, available, held, spent, expired, voided, debt } = line;
             rows.push([
                 transition.account_id.0.into(),
-                unsigned(transition.seq),
-                unsigned(place as u64),
+                transition.seq.into(),
+                (place as u64).into(),
                 transition.at.0.into(),
-                batch_id.into(),
-                epoch.into(),
+                stamp.batch_id.into(),
+                stamp.epoch.into(),
                 kind.name().into(),
                 grant_id.map(|id| id.0).into(),
                 request_id.map(|id| id.0).into(),
@@ -248,14 +265,14 @@ fn journal_rows(transitions: &[&Transition], batch_id: Uuid, epoch: i64) -> Rows
     rows
 }
 
-fn usage_rows(transitions: &[&Transition]) -> Rows {
-    let mut rows = Rows::new(
-        "INSERT INTO usage_record (request_id, account_id, key_id, model, provider, ending, input_tokens, \
+fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
+    let write = Write::Insert {
+        before: "INSERT INTO usage_record (request_id, account_id, key_id, model, provider, ending, input_tokens, \
          cached_input_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
          price_version, started_at, ended_at) VALUES",
-        18,
-        "",
-    );
+        after: "",
+    };
+    let mut rows = Rows::new(write, 18);
     for transition in transitions {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { tokens, cost, .. } = usage;
@@ -266,12 +283,12 @@ fn usage_rows(transitions: &[&Transition]) -> Rows {
             usage.model.as_str().into(),
             usage.provider.as_str().into(),
             usage.ending.name().into(),
-            unsigned(tokens.input),
-            unsigned(tokens.cached_input),
-            unsigned(tokens.output),
+            tokens.input.into(),
+            tokens.cached_input.into(),
+            tokens.output.into(),
             i64::from(usage.estimated).into(),
-            unsigned(usage.compute_ms),
-            unsigned(usage.billed_seconds),
+            usage.compute_ms.into(),
+            usage.billed_seconds.into(),
             cost.base.normalize().to_string().into(),
             cost.fee.normalize().to_string().into(),
             usage.charged.get().into(),
@@ -283,12 +300,12 @@ fn usage_rows(transitions: &[&Transition]) -> Rows {
     rows
 }
 
-fn payment_rows(batch: &Batch<'_>) -> Rows {
-    let mut rows = Rows::new(
-        "INSERT INTO payment (id, account_id, amount, status, method, decline_code, grant_key, created_at) VALUES",
-        8,
-        "ON CONFLICT (id) DO UPDATE SET status = excluded.status, decline_code = excluded.decline_code",
-    );
+fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Insert {
+        before: "INSERT INTO payment (id, account_id, amount, status, method, decline_code, grant_key, created_at) VALUES",
+        after: "ON CONFLICT (id) DO UPDATE SET status = excluded.status, decline_code = excluded.decline_code",
+    };
+    let mut rows = Rows::new(write, 8);
     for (account_id, payment) in batch.payments.values() {
         rows.push([
             payment.id.0.into(),
@@ -302,9 +319,4 @@ fn payment_rows(batch: &Batch<'_>) -> Rows {
         ]);
     }
     rows
-}
-
-/// Counts fit `i64`; one that does not (a provider's nonsense) is written as the largest there is.
-fn unsigned(count: u64) -> Value {
-    i64::try_from(count).unwrap_or(i64::MAX).into()
 }

@@ -8,23 +8,31 @@ pub mod directory;
 pub mod load;
 pub mod query;
 mod rows;
+mod writer;
 
 use std::time::Duration;
 
 use migrations::Migrator;
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, Statement, Value,
-    sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous},
+    sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use sea_orm_migration::MigratorTrait;
+use writer::Writer;
 
 /// Why the ledger could not do something.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The database refused or could not be reached; what was asked did not happen.
+    /// The database could not be reached, or refused.
     #[error("database: {0}")]
     Database(#[from] DbErr),
+    /// SQLite's writer failed: what it was writing is there or not, as [`Ledger::has_batch`] tells.
+    #[error("writing: {0}")]
+    Writer(String),
+    /// The database holds a rule that a row would break; nothing of its batch was written.
+    #[error("refused: {0}")]
+    Refused(String),
     /// A newer owner has taken over: nothing was written, and nothing ever will be by this process.
     #[error("another process has taken this ledger over")]
     Fenced,
@@ -41,6 +49,8 @@ pub enum LedgerError {
 pub struct Ledger {
     write: DatabaseConnection,
     read: DatabaseConnection,
+    /// Who appends, in SQLite.
+    writer: Option<Writer>,
     backend: DbBackend,
     /// Rises with every owner; every commit carries it and is refused once a newer owner is there.
     epoch: i64,
@@ -57,6 +67,10 @@ impl Ledger {
         let mut ledger = Self::connect(url).await?;
         Migrator::up(&ledger.write, None).await?;
         ledger.epoch = ledger.take_over(owner).await?;
+        if ledger.backend == DbBackend::Sqlite {
+            let options = url.parse::<SqliteConnectOptions>().map_err(|error| LedgerError::Writer(error.to_string()))?;
+            ledger.writer = Some(Writer::open(options.get_filename())?);
+        }
         Ok(ledger)
     }
 
@@ -69,10 +83,8 @@ impl Ledger {
     pub async fn connect(url: &str) -> Result<Self, LedgerError> {
         let write = Database::connect(options(url, 1)).await?;
         let backend = write.get_database_backend();
-        // A database in memory lives in its one connection.
-        let read =
-            if url.contains(":memory:") { write.clone() } else { Database::connect(options(url, READERS)).await? };
-        Ok(Self { write, read, backend, epoch: 0 })
+        let read = Database::connect(options(url, READERS)).await?;
+        Ok(Self { write, read, writer: None, backend, epoch: 0 })
     }
 
     async fn take_over(&self, owner: &str) -> Result<i64, LedgerError> {
@@ -121,7 +133,6 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
-            .statement_cache_capacity(rows::STATEMENTS)
     });
     options.map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(rows::STATEMENTS));
     options

@@ -1,13 +1,19 @@
-//! Multi-row statements: up to [`LARGEST`] rows in one, since each statement is a round trip to the database's thread or
-//! process. A connection's cache of prepared statements ([`STATEMENTS`]) holds every text there is.
+//! Rows to write, spelled once for both databases. SQLite's writer lives in this process, so a prepared statement is
+//! stepped once a row; for PostgreSQL a statement is a round trip, so it carries up to [`LARGEST`] rows.
 
+use std::borrow::Cow;
+
+use rusqlite::{
+    ToSql,
+    types::{ToSqlOutput, ValueRef},
+};
 use sea_orm::{DbBackend, Value};
+use uuid::Uuid;
 
-/// Rows in one statement, at most: with the widest table's 18 columns far below both databases' limits on bound values
-/// (32,766 and 65,535).
+/// Rows in one statement, at most: with the widest table's 18 columns far below PostgreSQL's limit of 65,535 bound values.
 const LARGEST: usize = 64;
 
-/// Prepared statements a writing connection keeps: seven tables of up to [`LARGEST`] rows, and the few others.
+/// Prepared statements a connection keeps: in PostgreSQL seven tables of up to [`LARGEST`] rows, and the few others.
 pub(super) const STATEMENTS: usize = 512;
 
 /// `?` as the database spells it.
@@ -26,41 +32,144 @@ pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {
     spelled
 }
 
-/// A statement's text around its rows, and the rows.
-pub(super) struct Rows {
-    before: &'static str,
-    after: &'static str,
-    columns: usize,
-    values: Vec<Value>,
+/// One value of a row. An absent one still has a type: PostgreSQL asks for it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell<'a> {
+    Int(Option<i64>),
+    Id(Option<Uuid>),
+    Text(Option<Cow<'a, str>>),
 }
 
-impl Rows {
-    /// `before (?, ...), (?, ...) after`.
-    pub(super) const fn new(before: &'static str, columns: usize, after: &'static str) -> Self {
-        Self { before, after, columns, values: Vec::new() }
+impl From<i64> for Cell<'_> {
+    fn from(number: i64) -> Self {
+        Self::Int(Some(number))
+    }
+}
+
+impl From<Option<i64>> for Cell<'_> {
+    fn from(number: Option<i64>) -> Self {
+        Self::Int(number)
+    }
+}
+
+impl From<u64> for Cell<'_> {
+    /// Counts fit `i64`; one that does not (a provider's nonsense) is written as the largest there is.
+    fn from(count: u64) -> Self {
+        Self::Int(Some(i64::try_from(count).unwrap_or(i64::MAX)))
+    }
+}
+
+impl From<Uuid> for Cell<'_> {
+    fn from(id: Uuid) -> Self {
+        Self::Id(Some(id))
+    }
+}
+
+impl From<Option<Uuid>> for Cell<'_> {
+    fn from(id: Option<Uuid>) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl<'a> From<&'a str> for Cell<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(Some(Cow::Borrowed(text)))
+    }
+}
+
+impl<'a> From<Option<&'a str>> for Cell<'a> {
+    fn from(text: Option<&'a str>) -> Self {
+        Self::Text(text.map(Cow::Borrowed))
+    }
+}
+
+impl From<String> for Cell<'_> {
+    fn from(text: String) -> Self {
+        Self::Text(Some(Cow::Owned(text)))
+    }
+}
+
+impl ToSql for Cell<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Int(Some(number)) => ValueRef::Integer(*number),
+            Self::Id(Some(id)) => ValueRef::Blob(id.as_bytes()),
+            Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Self::Int(None) | Self::Id(None) | Self::Text(None) => ValueRef::Null,
+        }))
+    }
+}
+
+impl From<Cell<'_>> for Value {
+    fn from(cell: Cell<'_>) -> Self {
+        match cell {
+            Cell::Int(number) => number.into(),
+            Cell::Id(id) => id.into(),
+            Cell::Text(text) => text.map(Cow::into_owned).into(),
+        }
+    }
+}
+
+/// How a table's rows are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Write {
+    /// `before (?, ...), (?, ...) after`, in both databases.
+    Insert { before: &'static str, after: &'static str },
+    /// Spelled for one row in SQLite; for many, what stands before and after them, in PostgreSQL.
+    Update { one: &'static str, before: &'static str, after: &'static str },
+}
+
+/// Rows of one table.
+pub(super) struct Rows<'a> {
+    write: Write,
+    columns: usize,
+    cells: Vec<Cell<'a>>,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) const fn new(write: Write, columns: usize) -> Self {
+        Self { write, columns, cells: Vec::new() }
     }
 
     /// Adds a row.
-    pub(super) fn push<const N: usize>(&mut self, row: [Value; N]) {
-        assert_eq!(N, self.columns, "a row of {} has {N} columns", self.before);
-        self.values.extend(row);
+    pub(super) fn push<const N: usize>(&mut self, row: [Cell<'a>; N]) {
+        assert_eq!(N, self.columns, "a row of {:?} has {N} columns", self.write);
+        self.cells.extend(row);
     }
 
-    /// The statements, each with its values, and how many rows it has.
-    pub(super) fn statements(self, backend: DbBackend) -> impl Iterator<Item = (String, Vec<Value>)> {
-        let Self { before, after, columns, values } = self;
-        let mut values = values.into_iter();
+    /// The statement that writes one row in SQLite.
+    pub(super) fn one(&self) -> Cow<'static, str> {
+        match self.write {
+            Write::Insert { before, after } => format!("{before} {} {after}", marks(self.columns)).into(),
+            Write::Update { one, .. } => one.into(),
+        }
+    }
+
+    /// Each row by itself.
+    pub(super) fn each(&self) -> impl Iterator<Item = &[Cell<'a>]> {
+        self.cells.chunks_exact(self.columns)
+    }
+
+    /// PostgreSQL's statements, each with its values.
+    pub(super) fn statements(self) -> impl Iterator<Item = (String, Vec<Value>)> {
+        let Self { write, columns, cells } = self;
+        let (Write::Insert { before, after } | Write::Update { before, after, .. }) = write;
+        let mut cells = cells.into_iter();
         std::iter::from_fn(move || {
-            let left = values.len() / columns;
-            if left == 0 {
+            let rows = LARGEST.min(cells.len() / columns);
+            if rows == 0 {
                 return None;
             }
-            let rows = LARGEST.min(left);
-            let row = format!("({})", vec!["?"; columns].join(", "));
+            let row = marks(columns);
             let sql = format!("{before} {} {after}", vec![row.as_str(); rows].join(", "));
-            Some((placeholders(backend, &sql), values.by_ref().take(rows * columns).collect()))
+            let values = cells.by_ref().take(rows * columns).map(Value::from).collect();
+            Some((placeholders(DbBackend::Postgres, &sql), values))
         })
     }
+}
+
+fn marks(columns: usize) -> String {
+    format!("({})", vec!["?"; columns].join(", "))
 }
 
 #[cfg(test)]
@@ -69,16 +178,20 @@ mod tests {
 
     #[test]
     fn rows_are_split_where_one_statement_is_full() {
-        let mut rows = Rows::new("INSERT INTO t VALUES", 2, "");
+        let write = Write::Insert { before: "INSERT INTO t VALUES", after: "" };
+        let mut rows = Rows::new(write, 2);
         (0..132_i64).for_each(|n| rows.push([n.into(), n.into()]));
-        let statements: Vec<_> = rows.statements(DbBackend::Sqlite).collect();
+        assert_eq!(rows.one(), "INSERT INTO t VALUES (?, ?) ");
+        assert_eq!(rows.each().nth(131), Some([Cell::Int(Some(131)), Cell::Int(Some(131))].as_slice()));
+        let statements: Vec<_> = rows.statements().collect();
         let counts: Vec<_> = statements.iter().map(|(_, values)| values.len() / 2).collect();
         assert_eq!(counts, [64, 64, 4]);
-        assert_eq!(statements[2].0, "INSERT INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) ");
+        assert_eq!(statements[2].0, "INSERT INTO t VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8) ");
     }
 
     #[test]
     fn postgres_numbers_its_placeholders() {
         assert_eq!(placeholders(DbBackend::Postgres, "a = ? AND b = ?"), "a = $1 AND b = $2");
+        assert_eq!(placeholders(DbBackend::Sqlite, "a = ?"), "a = ?");
     }
 }

@@ -1,0 +1,94 @@
+//! SQLite's writer: one thread with one connection, and a batch is one message to it. Through the pool every statement
+//! would be a message there and back, which took longer than the writing.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use billing::entry::Transition;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::{
+    LedgerError,
+    append::{EPOCH, Stamp, rows},
+};
+
+/// How long it waits for another connection's transaction: those are short, and only of operators.
+const BUSY: Duration = Duration::from_secs(5);
+/// Prepared statements it keeps.
+const STATEMENTS: usize = 32;
+
+struct Job {
+    stamp: Stamp,
+    transitions: Arc<Vec<Transition>>,
+    reply: oneshot::Sender<Result<(), LedgerError>>,
+}
+
+/// Where batches are sent.
+#[derive(Debug, Clone)]
+pub(super) struct Writer(mpsc::Sender<Job>);
+
+impl Writer {
+    /// Opens its connection and starts its thread, which ends with the last clone of this.
+    pub(super) fn open(file: &Path) -> Result<Self, LedgerError> {
+        let mut connection = Connection::open(file)?;
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let run = move || {
+            for Job { stamp, transitions, reply } in jobs {
+                let work = || append(&mut connection, stamp, &transitions);
+                // A panic drops its transaction, which rolls it back.
+                let result = catch_unwind(AssertUnwindSafe(work))
+                    .unwrap_or_else(|_| Err(LedgerError::Corrupt("a batch made its writer panic".into())));
+                // A journal that died meanwhile asks the database.
+                let _ = reply.send(result);
+            }
+        };
+        let thread = std::thread::Builder::new().name("ledger-writer".into());
+        thread.spawn(run).map_err(|error| LedgerError::Writer(error.to_string()))?;
+        Ok(Self(sender))
+    }
+
+    /// Writes a batch.
+    pub(super) async fn append(&self, stamp: Stamp, transitions: Arc<Vec<Transition>>) -> Result<(), LedgerError> {
+        let (reply, done) = oneshot::channel();
+        let gone = || LedgerError::Writer("the writer's thread is gone".into());
+        self.0.send(Job { stamp, transitions, reply }).map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
+    }
+}
+
+fn append(connection: &mut Connection, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let epoch: Option<i64> = tx.prepare_cached(EPOCH)?.query_row([], |row| row.get(0)).optional()?;
+    if epoch != Some(stamp.epoch) {
+        return Err(LedgerError::Fenced);
+    }
+    for rows in rows(transitions, stamp) {
+        let mut statement = None;
+        for row in rows.each() {
+            let statement = match &mut statement {
+                Some(statement) => statement,
+                none => none.insert(tx.prepare_cached(&rows.one())?),
+            };
+            statement.execute(rusqlite::params_from_iter(row))?;
+        }
+    }
+    Ok(tx.commit()?)
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::ConstraintViolation) => Self::Refused(error.to_string()),
+            _ => Self::Writer(error.to_string()),
+        }
+    }
+}
