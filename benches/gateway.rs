@@ -110,11 +110,19 @@ fn memory_kib(process: &Process, field: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
+/// Processor time a process has used, in seconds. Linux counts it in hundredths ("proc_pid_stat(5)").
+fn processor(process: &Process) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
 async fn orchestrate() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let own = std::env::current_exe().unwrap();
     let (_upstream, upstream) = start(Command::new(&own).arg("upstream"));
-    let (_proxy, bare) = start(Command::new(&own).args(["proxy", &upstream]));
+    let (proxy, bare) = start(Command::new(&own).args(["proxy", &upstream]));
     let folder = std::env::temp_dir().join(format!("farebox-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let (farebox, gateway) = start(
@@ -141,12 +149,16 @@ async fn orchestrate() {
     let mut ratios = Vec::new();
     load(&gateway, &key).await;
     for round in 1..=ROUNDS {
+        let (bare_before, before) = (processor(&proxy), processor(&farebox));
         let (bare_rate, bare_p50, bare_p99) = load(&bare, "sk-bench").await;
         let (rate, p50, p99) = load(&gateway, &key).await;
         ratios.push(rate / bare_rate);
+        let microseconds = |used: f64, rate: f64| used / (rate * ROUND.as_secs_f64()) * 1e6;
         println!(
-            "round {round}: bare proxy {bare_rate:.0}/s (p50 {bare_p50:.1}, p99 {bare_p99:.1} ms), farebox {rate:.0}/s \
-             (p50 {p50:.1}, p99 {p99:.1} ms), ratio {:.2}",
+            "round {round}: bare proxy {bare_rate:.0}/s (p50 {bare_p50:.1}, p99 {bare_p99:.1} ms, {:.0} us of processor a \
+             request), farebox {rate:.0}/s (p50 {p50:.1}, p99 {p99:.1} ms, {:.0} us), ratio {:.2}",
+            microseconds(processor(&proxy) - bare_before, bare_rate),
+            microseconds(processor(&farebox) - before, rate),
             rate / bare_rate
         );
     }
