@@ -110,7 +110,7 @@ fn memory_kib(process: &Process, field: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap_or(0)
 }
 
-/// Processor time a process has used, in seconds. Linux counts it in hundredths ("proc_pid_stat(5)").
+/// Processor time a process has used, in seconds. Linux counts it in hundredths (`proc_pid_stat(5)`).
 fn processor(process: &Process) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.0.id())).unwrap_or_default();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();

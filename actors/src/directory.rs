@@ -207,8 +207,8 @@ impl Directory {
     }
 
     /// Whether exactly this record is in the ledger.
-    pub async fn is_recorded(&self, record: &UsageRecord) -> bool {
-        let found = self.0.ledger.request_anywhere(record.request_id).await;
+    pub async fn is_recorded(&self, id: AccountId, record: &UsageRecord) -> bool {
+        let found = self.0.ledger.charged(id, record.request_id).await;
         matches!(found, Ok(Some(charged)) if charged == record.charged)
     }
 }

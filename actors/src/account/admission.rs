@@ -139,12 +139,14 @@ impl Admission {
         self.settled = true;
         let mut last = AccountError::Overloaded;
         for attempt in 0..ATTEMPTS {
-            tokio::time::sleep(Duration::from_millis(if attempt == 0 { 0 } else { 50 << attempt })).await;
+            if attempt > 0 {
+                tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+            }
             match self.directory.decide(self.account_id, Command::Settle(record.clone())).await {
                 Ok(mut answer) => match answer.result {
                     Ok(_) => return Ok((record, answer)),
                     // An earlier try was committed before its actor died.
-                    Err(Refusal::NoHold(_)) if attempt > 0 && self.directory.is_recorded(&record).await => {
+                    Err(Refusal::NoHold(_)) if attempt > 0 && self.directory.is_recorded(self.account_id, &record).await => {
                         answer.result = Ok(Reply::Settled { charged: record.charged, debt: Nanos::ZERO });
                         return Ok((record, answer));
                     }

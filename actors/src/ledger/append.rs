@@ -24,8 +24,8 @@ use super::{
 struct Batch<'a> {
     headers: HashMap<AccountId, &'a Header>,
     grants: HashMap<GrantId, (AccountId, &'a Grant)>,
-    holds: HashMap<RequestId, (AccountId, &'a Hold, Option<Timestamp>)>,
-    ended_elsewhere: Vec<(RequestId, Timestamp)>,
+    holds: HashMap<RequestId, (AccountId, &'a Hold)>,
+    ended: Vec<(AccountId, RequestId)>,
     payments: HashMap<PaymentId, (AccountId, &'a Payment)>,
 }
 
@@ -99,7 +99,7 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
         headers: HashMap::new(),
         grants: HashMap::new(),
         holds: HashMap::new(),
-        ended_elsewhere: Vec::new(),
+        ended: Vec::new(),
         payments: HashMap::new(),
     };
     for transition in transitions {
@@ -109,13 +109,11 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
             batch.grants.insert(grant.id, (account, grant));
         }
         if let Some(hold) = &transition.hold {
-            batch.holds.insert(hold.request_id, (account, hold, None));
+            batch.holds.insert(hold.request_id, (account, hold));
         }
         if let Some(id) = transition.ended {
-            match batch.holds.get_mut(&id) {
-                Some((_, _, ended_at)) => *ended_at = Some(transition.at),
-                None => batch.ended_elsewhere.push((id, transition.at)),
-            }
+            batch.holds.remove(&id);
+            batch.ended.push((account, id));
         }
         if let Some(payment) = &transition.payment {
             batch.payments.insert(payment.id, (account, payment));
@@ -132,7 +130,7 @@ fn batch_row<'a>(size: usize, stamp: Stamp) -> Rows<'a> {
 }
 
 fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Update {
+    let write = Write::Change {
         one: "UPDATE account SET subscribed_until = ?, debt = ?, charged = ?, seq = ?, clock = ? WHERE id = ?",
         before: "UPDATE account SET subscribed_until = v.subscribed_until, debt = v.debt, charged = v.charged, \
                  seq = v.seq, clock = v.clock FROM (VALUES",
@@ -182,20 +180,20 @@ fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 
 fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     let write = Write::Insert {
-        before: "INSERT INTO hold (request_id, account_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
-         placed_at, deadline, ended_at) VALUES",
-        after: "ON CONFLICT (request_id) DO UPDATE SET allocations = excluded.allocations, accrued = excluded.accrued, \
-         deadline = excluded.deadline, ended_at = excluded.ended_at",
+        before: "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
+         placed_at, deadline) VALUES",
+        after: "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
+                accrued = excluded.accrued, deadline = excluded.deadline",
     };
-    let mut rows = Rows::new(write, 14);
-    for (account_id, hold, ended_at) in batch.holds.values() {
+    let mut rows = Rows::new(write, 13);
+    for (account_id, hold) in batch.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
             Work::Closed => (None, 0),
         };
         rows.push([
-            hold.request_id.0.into(),
             account_id.0.into(),
+            hold.request_id.0.into(),
             hold.key_id.map(|id| id.0).into(),
             class.into(),
             i64::from(units).into(),
@@ -207,7 +205,6 @@ fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             hold.worst_case.get().into(),
             hold.placed_at.0.into(),
             hold.deadline.0.into(),
-            ended_at.map(|at| at.0).into(),
         ]);
     }
     rows
@@ -220,14 +217,14 @@ fn allocations_text(hold: &Hold) -> String {
 }
 
 fn ended_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Update {
-        one: "UPDATE hold SET ended_at = ? WHERE request_id = ?",
-        before: "UPDATE hold SET ended_at = v.ended_at FROM (VALUES",
-        after: ") AS v (ended_at, id) WHERE hold.request_id = v.id",
+    let write = Write::Change {
+        one: "DELETE FROM hold WHERE account_id = ? AND request_id = ?",
+        before: "DELETE FROM hold USING (VALUES",
+        after: ") AS v (account_id, request_id) WHERE hold.account_id = v.account_id AND hold.request_id = v.request_id",
     };
     let mut rows = Rows::new(write, 2);
-    for (id, at) in &batch.ended_elsewhere {
-        rows.push([at.0.into(), id.0.into()]);
+    for (account_id, request_id) in &batch.ended {
+        rows.push([account_id.0.into(), request_id.0.into()]);
     }
     rows
 }
@@ -267,7 +264,7 @@ fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
 
 fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
     let write = Write::Insert {
-        before: "INSERT INTO usage_record (request_id, account_id, key_id, model, provider, ending, input_tokens, \
+        before: "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
          cached_input_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
          price_version, started_at, ended_at) VALUES",
         after: "",
@@ -277,8 +274,8 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { tokens, cost, .. } = usage;
         rows.push([
-            usage.request_id.0.into(),
             transition.account_id.0.into(),
+            usage.request_id.0.into(),
             usage.key_id.map(|id| id.0).into(),
             usage.model.as_str().into(),
             usage.provider.as_str().into(),

@@ -101,24 +101,29 @@ const CHECKS: &[Check] = &[
     Check {
         invariant: 8,
         what: "recorded request never had a hold",
-        sql: "SELECT u.request_id FROM usage_record u LEFT JOIN hold h ON h.request_id = u.request_id WHERE h.request_id IS NULL",
+        sql: "SELECT request_id FROM usage_record EXCEPT SELECT request_id FROM journal WHERE kind = 'hold_placed'",
     },
     Check {
         invariant: 10,
         what: "hold ended without a record",
-        sql: "SELECT h.request_id FROM hold h LEFT JOIN usage_record u ON u.request_id = h.request_id \
-              WHERE h.ended_at IS NOT NULL AND u.request_id IS NULL",
+        sql: "SELECT request_id FROM journal WHERE kind = 'hold_placed' EXCEPT SELECT request_id FROM usage_record \
+              EXCEPT SELECT request_id FROM hold",
+    },
+    Check {
+        invariant: 10,
+        what: "open hold is not in the journal",
+        sql: "SELECT request_id FROM hold EXCEPT SELECT request_id FROM journal WHERE kind = 'hold_placed'",
     },
     Check {
         invariant: 10,
         what: "recorded request still has an open hold",
-        sql: "SELECT u.request_id FROM usage_record u JOIN hold h ON h.request_id = u.request_id WHERE h.ended_at IS NULL",
+        sql: "SELECT request_id FROM usage_record INTERSECT SELECT request_id FROM hold",
     },
     Check {
         invariant: 10,
         what: "ended request still holds credits in the journal",
-        sql: "SELECT j.request_id FROM journal j JOIN hold h ON h.request_id = j.request_id \
-              WHERE h.ended_at IS NOT NULL GROUP BY j.request_id HAVING SUM(j.d_held) <> 0",
+        sql: "SELECT request_id FROM journal WHERE request_id IS NOT NULL GROUP BY request_id HAVING SUM(d_held) <> 0 \
+              EXCEPT SELECT request_id FROM hold",
     },
     Check {
         invariant: 11,
@@ -165,7 +170,7 @@ impl Ledger {
             accounts: self.count(&tx, "account").await?,
             lines: self.count(&tx, "journal").await?,
             requests: self.count(&tx, "usage_record").await?,
-            open_holds: self.count(&tx, "hold WHERE ended_at IS NULL").await?,
+            open_holds: self.count(&tx, "hold").await?,
             ..Audit::default()
         };
         for check in CHECKS {
@@ -190,7 +195,7 @@ impl Ledger {
     /// Invariant 4: what grants hold is what open holds were allocated.
     async fn check_holds(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         let mut held = std::collections::BTreeMap::<Uuid, Nanos>::new();
-        for row in tx.query_all_raw(self.statement("SELECT allocations FROM hold WHERE ended_at IS NULL", [])).await? {
+        for row in tx.query_all_raw(self.statement("SELECT allocations FROM hold", [])).await? {
             let text: String = row.try_get_by_index(0)?;
             for (grant, amount) in load::parse_allocations(&text)? {
                 *held.entry(grant.0).or_default() += amount;
@@ -214,14 +219,15 @@ impl Ledger {
     /// Invariant 15: what was charged is the exact cost, rounded once.
     async fn check_costs(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         const PAGE: usize = 10_000;
-        let sql = "SELECT request_id, base_cost, fee, charged FROM usage_record WHERE request_id > ? ORDER BY request_id LIMIT 10000";
-        let mut after = Uuid::nil();
+        let sql = "SELECT account_id, request_id, base_cost, fee, charged FROM usage_record \
+                   WHERE (account_id, request_id) > (?, ?) ORDER BY account_id, request_id LIMIT 10000";
+        let (mut account, mut after) = (Uuid::nil(), Uuid::nil());
         loop {
-            let rows = tx.query_all_raw(self.statement(sql, [after.into()])).await?;
+            let rows = tx.query_all_raw(self.statement(sql, [account.into(), after.into()])).await?;
             for row in &rows {
-                after = row.try_get_by_index(0)?;
-                let (base, fee): (String, String) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
-                let charged = Nanos::new(row.try_get_by_index(3)?);
+                (account, after) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+                let (base, fee): (String, String) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+                let charged = Nanos::new(row.try_get_by_index(4)?);
                 let exact = match (Decimal::from_str(&base), Decimal::from_str(&fee)) {
                     (Ok(base), Ok(fee)) => Cost { base, fee }.charged().ok(),
                     _ => None,

@@ -30,7 +30,7 @@ impl Ledger {
         let window = now.plus_ms(-FOUR_WEEKS_MS).0;
         let grants = self.rows(&sql, [id.0.into(), now.0.into(), window.into()]).await?;
         let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, placed_at, deadline \
-                   FROM hold WHERE account_id = ? AND ended_at IS NULL";
+                   FROM hold WHERE account_id = ?";
         let holds = self.rows(sql, [id.0.into()]).await?;
         let sql = "SELECT id, amount, status, method, decline_code, created_at FROM payment \
                    WHERE account_id = ? AND status = 'pending'";
@@ -46,7 +46,7 @@ impl Ledger {
 
     /// Accounts with something to do by themselves: open holds of an earlier process, or payments nobody answered.
     pub async fn unfinished_accounts(&self) -> Result<Vec<AccountId>, LedgerError> {
-        let sql = "SELECT account_id FROM hold WHERE ended_at IS NULL \
+        let sql = "SELECT account_id FROM hold \
                    UNION SELECT account_id FROM payment WHERE status = 'pending'";
         let rows = self.rows(sql, []).await?;
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()

@@ -86,9 +86,10 @@ impl Ledger {
         self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(request).transpose()
     }
 
-    /// What an ended request was charged, whoever's it is.
-    pub async fn request_anywhere(&self, id: RequestId) -> Result<Option<Nanos>, LedgerError> {
-        let row = self.row("SELECT charged FROM usage_record WHERE request_id = ?", [id.0.into()]).await?;
+    /// What an ended request was charged.
+    pub async fn charged(&self, account: AccountId, id: RequestId) -> Result<Option<Nanos>, LedgerError> {
+        let sql = "SELECT charged FROM usage_record WHERE account_id = ? AND request_id = ?";
+        let row = self.row(sql, [account.0.into(), id.0.into()]).await?;
         row.map(|row| Ok(Nanos::new(row.try_get_by_index(0)?))).transpose()
     }
 

@@ -115,8 +115,8 @@ impl From<Cell<'_>> for Value {
 pub(super) enum Write {
     /// `before (?, ...), (?, ...) after`, in both databases.
     Insert { before: &'static str, after: &'static str },
-    /// Spelled for one row in SQLite; for many, what stands before and after them, in PostgreSQL.
-    Update { one: &'static str, before: &'static str, after: &'static str },
+    /// An UPDATE or DELETE, spelled for one row in SQLite; for many, what stands before and after them, in PostgreSQL.
+    Change { one: &'static str, before: &'static str, after: &'static str },
 }
 
 /// Rows of one table.
@@ -141,7 +141,7 @@ impl<'a> Rows<'a> {
     pub(super) fn one(&self) -> Cow<'static, str> {
         match self.write {
             Write::Insert { before, after } => format!("{before} {} {after}", marks(self.columns)).into(),
-            Write::Update { one, .. } => one.into(),
+            Write::Change { one, .. } => one.into(),
         }
     }
 
@@ -153,7 +153,7 @@ impl<'a> Rows<'a> {
     /// PostgreSQL's statements, each with its values.
     pub(super) fn statements(self) -> impl Iterator<Item = (String, Vec<Value>)> {
         let Self { write, columns, cells } = self;
-        let (Write::Insert { before, after } | Write::Update { before, after, .. }) = write;
+        let (Write::Insert { before, after } | Write::Change { before, after, .. }) = write;
         let mut cells = cells.into_iter();
         std::iter::from_fn(move || {
             let rows = LARGEST.min(cells.len() / columns);

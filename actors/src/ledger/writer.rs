@@ -19,6 +19,8 @@ use super::{
 
 /// How long it waits for another connection's transaction: those are short, and only of operators.
 const BUSY: Duration = Duration::from_secs(5);
+/// Pages it keeps, as SQLite wants it: KiB, below zero. The default of 2 MiB is read again and again.
+const CACHE: i64 = -16_384;
 /// Prepared statements it keeps.
 const STATEMENTS: usize = 32;
 
@@ -39,6 +41,7 @@ impl Writer {
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        connection.pragma_update(None, "cache_size", CACHE)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let (sender, jobs) = mpsc::channel::<Job>();
         let run = move || {
