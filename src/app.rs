@@ -86,8 +86,8 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     };
     let pools = start_pools(settings, &chief, &main, &health);
     let providers = {
-        let post = start_openai(settings, &chief, main, &health);
-        HashMap::from([("openai".to_owned(), post)])
+        let line = start_openai(settings, &chief, main, &health);
+        HashMap::from([("openai".to_owned(), line)])
     };
     let rules = Rules {
         overdraft_none: settings.limits.overdraft == config::Overdraft::None,
@@ -139,7 +139,7 @@ fn start_openai(
     chief: &actix::Addr<Supervisor>,
     arbiter: actix::ArbiterHandle,
     health: &Health,
-) -> Post<ProviderActor> {
+) -> provider::Line {
     let openai = &settings.providers.openai;
     let made_of = provider::Settings {
         name: "openai",
@@ -147,9 +147,11 @@ fn start_openai(
         api_key: openai.api_key.as_ref().map(|key| key.expose().to_owned()),
         timeouts: Timeouts::default(),
     };
-    let vitals = health.clone();
-    let make = move |obituary| ProviderActor::new(made_of.clone(), vitals.clone(), obituary);
-    supervise(chief, arbiter, health, (Kind::Provider, "openai"), make)
+    let line = provider::Line::new(made_of);
+    let (published, vitals) = (line.clone(), health.clone());
+    let make = move |obituary| ProviderActor::new(published.clone(), vitals.clone(), obituary);
+    supervise(chief, arbiter, health, (Kind::Provider, "openai"), make);
+    line
 }
 
 /// A pool for each size class.

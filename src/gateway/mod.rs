@@ -11,7 +11,7 @@ use std::{
 };
 
 use billing::class::{SizeClass, Weighting};
-use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, pool::PoolActor, provider::ProviderActor};
+use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, pool::PoolActor, provider};
 use tokio::sync::Semaphore;
 
 use crate::catalogue::Catalogue;
@@ -23,7 +23,7 @@ pub struct Gateway {
     /// Models and prices.
     catalogue: RwLock<Arc<Catalogue>>,
     /// Providers by name.
-    pub providers: HashMap<String, Post<ProviderActor>>,
+    pub providers: HashMap<String, provider::Line>,
     /// Pools by size class.
     pub pools: HashMap<SizeClass, Post<PoolActor>>,
     /// What may be overspent and how permits are weighed.
@@ -48,7 +48,7 @@ impl Gateway {
     pub fn new(
         directory: Directory,
         catalogue: Catalogue,
-        providers: HashMap<String, Post<ProviderActor>>,
+        providers: HashMap<String, provider::Line>,
         pools: HashMap<SizeClass, Post<PoolActor>>,
         rules: Rules,
         drains: usize,

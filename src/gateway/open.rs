@@ -26,10 +26,12 @@ use wire::inference::{Event, Failure, Usage};
 
 use super::{
     Gateway, quote,
-    serve::{self, Done, EVENTS, Job, ServeError, Started, UPDATES, Update},
+    serve::{self, Done, Job, ServeError, Started, UPDATES, Update},
 };
 use crate::catalogue::OpenModel;
 
+/// Events that wait for the task, at most.
+const EVENTS: usize = 256;
 /// Seconds beyond the running one that are kept set aside.
 const SLICE_SECONDS: i64 = 5;
 /// How far into a second that may not be followed by another its engine is stopped: the next token must not begin in the

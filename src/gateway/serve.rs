@@ -17,9 +17,8 @@ use billing::{
 };
 use farebox_actors::{
     account::{AccountError, Admission, Admitted, Metered, SettleError},
-    mailbox,
-    provider::Run,
 };
+use futures::{Stream, StreamExt};
 use tokio::sync::{Notify, mpsc};
 use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
 
@@ -28,8 +27,6 @@ use crate::catalogue::{ClosedModel, Model};
 
 /// Pieces of an answer that wait for a slow reader, at most; then the provider waits too.
 pub(super) const UPDATES: usize = 256;
-/// Events that wait for the task, at most.
-pub(super) const EVENTS: usize = 256;
 
 /// How often a running stream's cost is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -165,8 +162,7 @@ async fn start_closed(
         return Err(ServeError::Invalid { field: "model", message });
     }
     let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
-    let provider =
-        gateway.providers.get(&model.provider).ok_or_else(|| ServeError::Unpriced(model.id.clone()))?.clone();
+    let line = gateway.providers.get(&model.provider).ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
     let invalid = |bad: quote::BadQuote| ServeError::Invalid { field: bad.field, message: bad.message };
     let quoted = quote::closed(&job.request, &model, &price).map_err(invalid)?;
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
@@ -185,9 +181,8 @@ async fn start_closed(
     }
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = mpsc::channel(UPDATES);
-    let (sender, events) = mpsc::channel(EVENTS);
     let has_own_key = job.provider_key.is_some();
-    let run = Run::new(&admission, job.request, model.id.clone(), limit, sender).with_key(job.provider_key);
+    let events = line.call(&admission, job.request, model.id.clone(), limit, job.provider_key);
     let task = ClosedTask {
         gateway: Arc::clone(gateway),
         price: (!has_own_key).then_some(price),
@@ -203,12 +198,7 @@ async fn start_closed(
         updates: Some(updates),
         began: Instant::now(),
     };
-    if mailbox::offer(&provider.address(), run) {
-        actix_rt::spawn(task.run(admission, events));
-    } else {
-        let failure = Failure::Overloaded(format!("too many calls to {} are waiting", task.model.provider));
-        task.end(admission, Some(failure)).await;
-    }
+    actix_rt::spawn(task.run(admission, events));
     Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher, cancel })
 }
 
@@ -269,14 +259,15 @@ struct ClosedTask {
 }
 
 impl ClosedTask {
-    async fn run(mut self, mut admission: Admission, mut events: mpsc::Receiver<Event>) {
+    async fn run(mut self, mut admission: Admission, events: impl Stream<Item = Event>) {
+        let mut events = Box::pin(events);
         // Held while the rest of a stream is read for its usage though nobody watches.
         let mut drain = None;
         let mut drain_until = self.began;
         loop {
             let event = if let Some(updates) = &self.updates {
                 tokio::select! {
-                    event = events.recv() => event,
+                    event = events.next() => event,
                     () = async { tokio::select! { () = updates.closed() => {}, () = self.cancel.notified() => {} } } => {
                         self.parting = self.updates.take();
                         drain = self.gateway.drains.clone().try_acquire_owned().ok();
@@ -286,7 +277,7 @@ impl ClosedTask {
                     }
                 }
             } else {
-                match tokio::time::timeout_at(drain_until.into(), events.recv()).await {
+                match tokio::time::timeout_at(drain_until.into(), events.next()).await {
                     Ok(event) => event,
                     Err(_) => break,
                 }

@@ -245,8 +245,9 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         match read(&state, body)? {
             Fault::Account(id) => state.gateway.directory.tell(AccountId(id), account::Panic),
             Fault::Provider(name) => {
-                let post = state.gateway.providers.get(&name).ok_or_else(|| ApiError::not_found("the provider"))?;
-                mailbox::tell(&post.address(), provider::Panic);
+                let line = state.gateway.providers.get(&name);
+                let actor = line.and_then(provider::Line::actor).ok_or_else(|| ApiError::not_found("the provider"))?;
+                mailbox::tell(&actor, provider::Panic);
             }
             Fault::Pool(class) => {
                 let post = state.gateway.pools.get(&class).ok_or_else(|| ApiError::not_found("the pool"))?;

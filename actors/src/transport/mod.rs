@@ -1,14 +1,13 @@
-//! Calls to closed providers: one request out, events straight to the task that owns it. The only place that speaks HTTP
-//! to providers. It knows no money and no breaker: the provider actor hands it an [`Endpoint`] and lets it run.
+//! Calls to closed providers: one request out, events to whoever reads them. The only place that speaks HTTP to
+//! providers. It knows no money and no breaker: a provider's line hands it an [`Endpoint`] and lets it run.
 
 mod openai;
 
 use std::time::Duration;
 
 use bytes::Bytes;
-pub use reqwest::Client;
-use reqwest::{RequestBuilder, Response, header::RETRY_AFTER};
-use tokio::{sync::mpsc, time::timeout};
+use reqwest::{Client, RequestBuilder, Response, header::RETRY_AFTER};
+use tokio::time::timeout;
 use wire::{
     inference::{Event, Failure, TextRequest},
     openai::{self as format, Chunk},
@@ -50,8 +49,20 @@ const LARGEST_ANSWER: usize = 32 << 20;
 /// An error's body, at most.
 const LARGEST_ERROR: usize = 64 << 10;
 
-/// A client with a pool of its own.
-pub fn client() -> Result<Client, reqwest::Error> {
+thread_local! {
+    /// Each thread that calls has a pool of its own: a connection is served by the thread that opened it.
+    static CLIENT: std::cell::OnceCell<Client> = const { std::cell::OnceCell::new() };
+}
+
+/// This thread's client.
+fn client() -> Result<Client, reqwest::Error> {
+    CLIENT.with(|kept| match kept.get() {
+        Some(client) => Ok(client.clone()),
+        None => new_client().map(|client| kept.get_or_init(|| client).clone()),
+    })
+}
+
+fn new_client() -> Result<Client, reqwest::Error> {
     // Another provider may have been installed before; either will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder()
@@ -93,45 +104,97 @@ pub struct Call {
     pub limit: Option<u32>,
 }
 
-/// Carries a call out. The last event is `Finished` or `Failed`; a closed channel ends the call.
-pub async fn run(
-    client: &Client,
-    call: &Call,
-    timeouts: Timeouts,
-    events: &mpsc::Sender<Event>,
-) -> Result<(), Failure> {
-    let result = carry_out(client, call, timeouts, events).await;
-    let last = match &result {
-        Ok(()) => Event::Finished { compute_ms: 0 },
-        Err(failure) => Event::Failed(failure.clone()),
-    };
-    let _ = events.send(last).await;
-    result
+/// Where a call stands.
+enum Stage {
+    Begin(Box<Call>),
+    /// The answer is there whole, or what is left of it.
+    Rest(std::vec::IntoIter<Event>),
+    Whole(Response),
+    Stream(Box<Streaming>),
+    Ended,
 }
 
-async fn carry_out(
-    client: &Client,
-    call: &Call,
-    timeouts: Timeouts,
-    events: &mpsc::Sender<Event>,
-) -> Result<(), Failure> {
-    let response = send(openai::request(client, call), timeouts.first_byte).await?;
-    let status = response.status().as_u16();
-    if !response.status().is_success() {
-        let retry_after =
-            response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let body = collect(response, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
-        return Err(format::parse_error(status, retry_after, &body));
+struct Streaming {
+    response: Response,
+    decoder: Decoder,
+    data: std::vec::IntoIter<String>,
+    events: std::vec::IntoIter<Event>,
+}
+
+/// Carries a call out while it is read. The last event is `Finished` or `Failed`; dropped before, the call is cut.
+pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Event> + Send + 'static {
+    futures::stream::unfold(Stage::Begin(Box::new(call)), move |stage| async move {
+        match step(stage, timeouts).await {
+            Ok(next) => next,
+            Err(failure) => Some((Event::Failed(failure), Stage::Ended)),
+        }
+    })
+}
+
+async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>, Failure> {
+    Ok(Some(match stage {
+        Stage::Begin(call) => {
+            let client = client().map_err(|error| Failure::Transport(error.to_string()))?;
+            let response = send(openai::request(&client, &call), timeouts.first_byte).await?;
+            let status = response.status().as_u16();
+            if !response.status().is_success() {
+                let retry_after =
+                    response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+                let body = collect(response, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
+                return Err(format::parse_error(status, retry_after, &body));
+            }
+            if call.request.stream {
+                let (data, events) = (Vec::new().into_iter(), Vec::new().into_iter());
+                let streaming = Streaming { response, decoder: Decoder::default(), data, events };
+                (Event::Started, Stage::Stream(Box::new(streaming)))
+            } else {
+                (Event::Started, Stage::Whole(response))
+            }
+        }
+        Stage::Whole(response) => {
+            let body = collect(response, LARGEST_ANSWER, timeouts.first_byte).await?;
+            rest(format::parse_answer(&body)?.into_iter())
+        }
+        Stage::Rest(events) => rest(events),
+        Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await? {
+            Some(event) => (event, Stage::Stream(streaming)),
+            None => (FINISHED, Stage::Ended),
+        },
+        Stage::Ended => return Ok(None),
+    }))
+}
+
+const FINISHED: Event = Event::Finished { compute_ms: 0 };
+
+fn rest(mut events: std::vec::IntoIter<Event>) -> (Event, Stage) {
+    match events.next() {
+        Some(event) => (event, Stage::Rest(events)),
+        None => (FINISHED, Stage::Ended),
     }
-    let _ = events.send(Event::Started).await;
-    if call.request.stream {
-        return stream(response, timeouts.idle, events).await;
+}
+
+impl Streaming {
+    /// The next event; none after the stream's own end.
+    async fn next(&mut self, idle: Duration) -> Result<Option<Event>, Failure> {
+        loop {
+            if let Some(event) = self.events.next() {
+                return Ok(Some(event));
+            }
+            if let Some(piece) = self.data.next() {
+                match format::parse_chunk(&piece)? {
+                    Chunk::Done => return Ok(None),
+                    Chunk::Events(events) => self.events = events.into_iter(),
+                }
+                continue;
+            }
+            let Some(bytes) = next(&mut self.response, idle).await? else {
+                return Err(Failure::Transport("the provider's stream was cut".into()));
+            };
+            let mut data = Vec::new();
+            self.decoder.feed(&bytes, &mut data).map_err(|error| Failure::Transport(error.to_string()))?;
+            self.data = data.into_iter();
+        }
     }
-    let body = collect(response, LARGEST_ANSWER, timeouts.first_byte).await?;
-    for event in format::parse_answer(&body)? {
-        let _ = events.send(event).await;
-    }
-    Ok(())
 }
 
 async fn send(request: RequestBuilder, first_byte: Duration) -> Result<Response, Failure> {
@@ -175,24 +238,4 @@ async fn collect(mut response: Response, most: usize, idle: Duration) -> Result<
         rest.extend_from_slice(&bytes);
     }
     if rest.is_empty() { Ok(first) } else { Ok([&first, rest.as_slice()].concat().into()) }
-}
-
-async fn stream(mut response: Response, idle: Duration, events: &mpsc::Sender<Event>) -> Result<(), Failure> {
-    let (mut decoder, mut data) = (Decoder::default(), Vec::new());
-    while let Some(bytes) = next(&mut response, idle).await? {
-        decoder.feed(&bytes, &mut data).map_err(|error| Failure::Transport(error.to_string()))?;
-        for piece in data.drain(..) {
-            match format::parse_chunk(&piece)? {
-                Chunk::Done => return Ok(()),
-                Chunk::Events(pieces) => {
-                    for event in pieces {
-                        if events.send(event).await.is_err() {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-        }
-    }
-    Err(Failure::Transport("the provider's stream was cut".into()))
 }

@@ -1,0 +1,172 @@
+//! How requests reach a provider: what its actor published last, read without asking it, and the calls that run. A call
+//! is driven by the task of its own request and reports to the actor only what may change what it publishes.
+
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use actix::Addr;
+use futures::{Stream, StreamExt, future::Either, stream};
+use wire::inference::{Event, Failure, TextRequest};
+
+use super::{Ended, ProviderActor, breaker};
+use crate::{
+    account::Admission,
+    mailbox,
+    transport::{self, Call, Endpoint, Timeouts},
+};
+
+/// Calls of one provider that run at once, at most.
+pub const MOST_CALLS: usize = 4_096;
+
+/// What a provider is made of.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it is.
+    pub base_url: String,
+    /// Our key, if we have one.
+    pub api_key: Option<String>,
+    /// How long it may take.
+    pub timeouts: Timeouts,
+}
+
+/// What the actor lets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// All calls.
+    Open,
+    /// One, to see whether the provider has recovered.
+    Ajar,
+    /// None.
+    Shut,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    gate: RwLock<Gate>,
+    /// Whether the actor wants to hear of calls that went well too: some before them failed.
+    troubled: AtomicBool,
+    running: AtomicUsize,
+    actor: RwLock<Option<Addr<ProviderActor>>>,
+}
+
+/// The way to one provider, shared by clones.
+#[derive(Debug, Clone)]
+pub struct Line(Arc<Inner>);
+
+impl Line {
+    /// A line that lets all calls through.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            gate: RwLock::new(Gate::Open),
+            troubled: AtomicBool::new(false),
+            running: AtomicUsize::new(0),
+            actor: RwLock::new(None),
+        }))
+    }
+
+    /// The actor of now, once it has started.
+    pub fn actor(&self) -> Option<Addr<ProviderActor>> {
+        self.0.actor.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls that run.
+    pub fn running(&self) -> usize {
+        self.0.running.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn attend(&self, actor: Addr<ProviderActor>) {
+        *self.0.actor.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+    }
+
+    pub(super) fn publish(&self, gate: Gate, troubled: bool) {
+        *self.0.gate.write().unwrap_or_else(PoisonError::into_inner) = gate;
+        self.0.troubled.store(troubled, Ordering::Relaxed);
+    }
+
+    fn passes(&self) -> bool {
+        let gate = *self.0.gate.read().unwrap_or_else(PoisonError::into_inner);
+        match gate {
+            Gate::Open => true,
+            Gate::Shut => false,
+            Gate::Ajar => {
+                let mut gate = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *gate, Gate::Shut) == Gate::Ajar
+            }
+        }
+    }
+
+    pub(super) fn begin(&self, own_key: Option<String>) -> Result<(Running, Endpoint), Failure> {
+        let Settings { name, base_url, api_key, .. } = &self.0.settings;
+        // A caller's own bad key says nothing about the provider.
+        let counts = own_key.is_none();
+        let Some(api_key) = own_key.or_else(|| api_key.clone()) else {
+            return Err(Failure::Overloaded(format!("{name} has no API key here; send one as provider-key")));
+        };
+        if self.0.running.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {
+            self.0.running.fetch_sub(1, Ordering::Relaxed);
+            return Err(Failure::Overloaded(format!("{MOST_CALLS} calls to {name} are running")));
+        }
+        let running = Running { line: self.clone(), counts };
+        if !self.passes() {
+            return Err(Failure::Overloaded(format!("{name} keeps failing; not called for a moment")));
+        }
+        Ok((running, Endpoint { base_url: base_url.clone(), api_key }))
+    }
+
+    /// A call of an admitted request: without an [`Admission`] there is none. It runs while its events are read, and its
+    /// last event is `Finished` or `Failed`; dropped before, it is cut.
+    pub fn call(
+        &self,
+        _: &Admission,
+        request: TextRequest,
+        upstream: String,
+        limit: Option<u32>,
+        own_key: Option<String>,
+    ) -> impl Stream<Item = Event> + Send + 'static {
+        match self.begin(own_key) {
+            Err(failure) => Either::Left(stream::iter([Event::Failed(failure)])),
+            Ok((running, endpoint)) => {
+                let call = Call { endpoint, request, upstream, limit };
+                Either::Right(transport::events(call, self.0.settings.timeouts).inspect(move |event| match event {
+                    Event::Failed(failure) => running.ended(breaker::counts(failure)),
+                    Event::Finished { .. } => running.ended(false),
+                    Event::Started | Event::Second(_) | Event::Delta(_) | Event::Usage(_) => {}
+                }))
+            }
+        }
+    }
+}
+
+/// Counts a call while it lives, however it ends.
+pub(super) struct Running {
+    line: Line,
+    counts: bool,
+}
+
+impl Running {
+    fn ended(&self, failed: bool) {
+        let inner = &self.line.0;
+        if self.counts
+            && (failed || inner.troubled.load(Ordering::Relaxed))
+            && let Some(actor) = self.line.actor()
+        {
+            // One a call: bounded by the calls that run.
+            mailbox::tell(&actor, Ended { failed, posted_at: Instant::now() });
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.line.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
