@@ -94,7 +94,7 @@ fn through_worker(worker: &EngineHandle) -> Outcome<f64> {
         include_usage: true,
         max_cost: None,
         auto_scale: None,
-        body: serde_json::Map::new(),
+        body: wire::fields::Fields::default(),
     };
     let (events, mut receiver) = mpsc::channel(64);
     worker.submit(Job { request, events, stop: StopSignal::new() }).map_err(|refused| format!("{refused:?}"))?;

@@ -178,7 +178,7 @@ impl OpenTask {
                         self.farebox_stop.clone_from(&delta.farebox_stop);
                     }
                     if let Some(updates) = &self.updates {
-                        let _ = updates.send(Update::Delta(delta)).await;
+                        let _ = updates.send(Update::Delta(Box::new(delta))).await;
                     }
                 }
                 Woken::Event(Some(Event::Usage(usage))) => self.usage = Some(usage),
@@ -241,8 +241,8 @@ impl OpenTask {
             (None, false) => Ending::Completed,
         };
         let update = match (admission.settle(ending).await, failure) {
-            (Err(error), _) => Update::Failed(error.into()),
-            (Ok(_), Some(failure)) => Update::Failed(failure.into()),
+            (Err(error), _) => Update::Failed(Box::new(error.into())),
+            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
             (Ok((record, answer)), None) => Update::Done(Box::new(Done {
                 usage: self.usage.unwrap_or_default(),
                 record,

@@ -104,11 +104,11 @@ pub struct Started {
     pub cancel: Arc<Notify>,
 }
 
-/// What a watcher is told.
+/// What a watcher is told. Small, as channels of it are made for every request.
 #[derive(Debug)]
 pub enum Update {
     /// A piece of the answer.
-    Delta(Delta),
+    Delta(Box<Delta>),
     /// Open models, each started second: what it costs so far.
     Cost {
         /// Dollars.
@@ -119,7 +119,7 @@ pub enum Update {
     /// It ended, and its charge is durable. The last update.
     Done(Box<Done>),
     /// It failed; what it cost, if anything, is durable. The last update.
-    Failed(ServeError),
+    Failed(Box<ServeError>),
 }
 
 /// The end of a request.
@@ -316,7 +316,7 @@ impl ClosedTask {
             admission.accrue(accrued, Nanos::ZERO);
         }
         if let Some(updates) = &self.updates {
-            let _ = updates.send(Update::Delta(delta)).await;
+            let _ = updates.send(Update::Delta(Box::new(delta))).await;
         }
     }
 
@@ -351,8 +351,8 @@ impl ClosedTask {
         };
         let settled = admission.settle(ending).await;
         let update = match (settled, failure) {
-            (Err(error), _) => Update::Failed(error.into()),
-            (Ok(_), Some(failure)) => Update::Failed(failure.into()),
+            (Err(error), _) => Update::Failed(Box::new(error.into())),
+            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
             (Ok((record, answer)), None) => {
                 let usage = self.usage.unwrap_or(Usage {
                     input: record.tokens.input,

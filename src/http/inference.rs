@@ -7,11 +7,11 @@ use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use billing::{account::FREE_RATE, class::SizeClass};
 use bytes::Bytes;
 use futures::stream;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use wire::{
     inference::{Delta, Task},
-    openai::{self, Head, Receipt},
+    openai::{self, Head, Particulars, Receipt},
     sse,
 };
 
@@ -120,20 +120,17 @@ impl Frame {
 
 fn receipt(done: &Done) -> Receipt {
     let record = &done.record;
-    let mut farebox = Map::new();
-    farebox.insert("request_id".into(), record.request_id.to_string().into());
-    farebox.insert("provider".into(), record.provider.clone().into());
-    farebox.insert("base_cost".into(), record.cost.base.normalize().to_string().into());
-    farebox.insert("fee".into(), record.cost.fee.normalize().to_string().into());
-    farebox.insert("estimated".into(), record.estimated.into());
-    farebox.insert("balance".into(), done.balance.available.to_string().into());
-    if done.open {
-        farebox.insert("compute_ms".into(), record.compute_ms.into());
-        farebox.insert("billed_seconds".into(), record.billed_seconds.into());
-    }
-    if let Some(stop) = &done.stop {
-        farebox.insert("stop".into(), stop.clone().into());
-    }
+    let farebox = Particulars {
+        request_id: record.request_id.to_string(),
+        provider: record.provider.clone(),
+        base_cost: record.cost.base.normalize().to_string(),
+        fee: record.cost.fee.normalize().to_string(),
+        estimated: record.estimated,
+        balance: done.balance.available.to_string(),
+        compute_ms: done.open.then_some(record.compute_ms),
+        billed_seconds: done.open.then_some(record.billed_seconds),
+        stop: done.stop.clone(),
+    };
     Receipt { cost: record.charged.to_string(), farebox }
 }
 
@@ -141,7 +138,7 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
     let mut deltas = Vec::new();
     loop {
         match started.updates.recv().await {
-            Some(Update::Delta(delta)) => deltas.push(delta),
+            Some(Update::Delta(delta)) => deltas.push(*delta),
             Some(Update::Cost { .. }) => {}
             Some(Update::Done(done)) => {
                 let mut response = HttpResponse::Ok();
@@ -150,9 +147,10 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
                 if done.open {
                     response.insert_header(("x-farebox-billed-seconds", done.record.billed_seconds.to_string()));
                 }
-                return Ok(response.json(Value::Object(head.answer(deltas, &done.usage, &receipt(&done)))));
+                response.content_type("application/json");
+                return Ok(response.body(head.answer(deltas, &done.usage, &receipt(&done))));
             }
-            Some(Update::Failed(error)) => return Err(error.into()),
+            Some(Update::Failed(error)) => return Err((*error).into()),
             None => return Err(ApiError::internal(&"a request's task ended without an answer")),
         }
     }
@@ -162,7 +160,7 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
 async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
     let first = loop {
         match started.updates.recv().await {
-            Some(Update::Failed(error)) => return Err(error.into()),
+            Some(Update::Failed(error)) => return Err((*error).into()),
             None => return Err(ApiError::internal(&"a request's task ended without an answer")),
             Some(Update::Cost { .. }) => {}
             Some(update) => break update,
@@ -203,7 +201,7 @@ impl Writer {
                 sse::encode(&usage) + &sse::encode("[DONE]")
             }
             Update::Failed(error) => {
-                sse::encode(&ApiError::from(error).body(Shape::OpenAi, &self.request_id).to_string())
+                sse::encode(&ApiError::from(*error).body(Shape::OpenAi, &self.request_id).to_string())
             }
         };
         Bytes::from(text)

@@ -255,7 +255,7 @@ async fn chat(
                     "finish_reason": finish.as_ref().map(openai::finish_word), "stop": stop,
                 }));
             }
-            Update::Failed(error) => refused(error.into()),
+            Update::Failed(error) => refused((*error).into()),
         }
     }
 }

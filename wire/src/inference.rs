@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::fields::Fields;
+
 /// What kind of work a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Task {
@@ -94,7 +96,7 @@ pub struct TextRequest {
     /// `autoScale`.
     pub auto_scale: Option<bool>,
     /// The whole body as it came, without Farebox's own fields: what a provider of the same format is sent.
-    pub body: Map<String, Value>,
+    pub body: Fields,
 }
 
 /// Tokens a request read and wrote.
@@ -153,7 +155,7 @@ pub struct Delta {
     pub farebox_stop: Option<String>,
     /// Where the provider speaks OpenAI's format: its chunk (streams) or whole answer (not streams), as it came, so that
     /// a client of the same format loses nothing.
-    pub raw: Option<Map<String, Value>>,
+    pub raw: Option<Fields>,
 }
 
 /// What happens while a request runs, sent straight to its task.

@@ -2,11 +2,14 @@
 //! errors, the body a provider is sent, and the chunks and answers a client reads. Chat's and completions' own shapes
 //! differ only where [`Task`] is matched.
 
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json, value::RawValue};
 
 pub use crate::fields::BadRequest;
 use crate::{
-    fields,
+    fields::Fields,
     inference::{
         Delta, Event, Failure, FinishReason, Message, Prompt, Sampling, Task, TextRequest, TokenLogprob, Usage,
     },
@@ -19,13 +22,12 @@ const MOST_MESSAGES: usize = 10_000;
 
 /// Reads a request. Fields of Farebox's own are taken out of the body; unknown fields of the provider's stay in it.
 pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest> {
-    let mut body = fields::object(body)?;
-    if let Some(name) =
-        body.keys().find(|name| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale")
-    {
-        return Err(BadRequest::new(name.clone(), "is not a field of Farebox's"));
+    let mut body = Fields::parse(body)?;
+    let own = |name: &&str| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale";
+    if let Some(name) = body.names().find(own) {
+        return Err(BadRequest::new(name, "is not a field of Farebox's"));
     }
-    let model = fields::string(&body, "model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
+    let model = body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
     if model.is_empty() || model.len() > 256 {
         return Err(BadRequest::new("model", "must have 1 to 256 characters"));
     }
@@ -33,32 +35,36 @@ pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest>
         Task::Chat => messages(&body)?,
         Task::Completion => text_prompt(&body)?,
     };
-    let stream = fields::boolean(&body, "stream")?.unwrap_or(false);
-    let include_usage = match fields::present(&body, "stream_options") {
+    let stream = body.boolean("stream")?.unwrap_or(false);
+    let include_usage = match body.read::<Fields>("stream_options", "an object")? {
         None => false,
         Some(_) if !stream => return Err(BadRequest::new("stream_options", "is only for streams")),
-        Some(Value::Object(options)) => fields::boolean(options, "include_usage")?.unwrap_or(false),
-        Some(_) => return Err(BadRequest::new("stream_options", "must be an object")),
+        Some(options) => options.boolean("include_usage")?.unwrap_or(false),
     };
-    let max_tokens = fields::whole(&body, "max_tokens", 1, u64::from(u32::MAX))?;
-    let max_completion = fields::whole(&body, "max_completion_tokens", 1, u64::from(u32::MAX))?;
+    let max_tokens = body.whole("max_tokens", 1, u64::from(u32::MAX))?;
+    let max_completion = body.whole("max_completion_tokens", 1, u64::from(u32::MAX))?;
+    let max_cost = match body.read("max_cost", "an amount of dollars")? {
+        None => None,
+        Some(Value::String(text)) => Some(text),
+        Some(Value::Number(_)) => body.get("max_cost").map(|value| value.get().to_owned()),
+        Some(_) => return Err(BadRequest::new("max_cost", "must be an amount of dollars")),
+    };
+    let auto_scale = body.boolean("autoScale")?;
+    body.remove("max_cost");
+    body.remove("autoScale");
     Ok(TextRequest {
         task,
         model,
         prompt,
         sampling: sampling(&body)?,
         max_tokens: max_completion.or(max_tokens).and_then(|limit| u32::try_from(limit).ok()),
-        n: small(fields::whole(&body, "n", 1, 16)?).unwrap_or(1),
+        n: small(body.whole("n", 1, 16)?).unwrap_or(1),
         logprobs: logprobs(task, &body)?,
-        echo: task == Task::Completion && fields::boolean(&body, "echo")?.unwrap_or(false),
+        echo: task == Task::Completion && body.boolean("echo")?.unwrap_or(false),
         stream,
         include_usage,
-        max_cost: max_cost(&mut body)?,
-        auto_scale: {
-            let wanted = fields::boolean(&body, "autoScale")?;
-            body.shift_remove("autoScale");
-            wanted
-        },
+        max_cost,
+        auto_scale,
         body,
     })
 }
@@ -67,33 +73,29 @@ fn small(number: Option<u64>) -> Option<u32> {
     number.and_then(|number| u32::try_from(number).ok())
 }
 
-fn messages(body: &Map<String, Value>) -> Result<Prompt, BadRequest> {
-    let list = match fields::present(body, "messages") {
-        None => return Err(BadRequest::new("messages", "is required")),
-        Some(Value::Array(list)) if list.is_empty() => return Err(BadRequest::new("messages", "must not be empty")),
-        Some(Value::Array(list)) if list.len() > MOST_MESSAGES => {
-            return Err(BadRequest::new("messages", format!("must have at most {MOST_MESSAGES} messages")));
-        }
-        Some(Value::Array(list)) => list,
-        Some(_) => return Err(BadRequest::new("messages", "must be an array")),
-    };
-    list.iter().enumerate().map(|(place, value)| message(place, value)).collect::<Result<_, _>>().map(Prompt::Messages)
+fn messages(body: &Fields) -> Result<Prompt, BadRequest> {
+    let list: Vec<Value> =
+        body.read("messages", "an array")?.ok_or_else(|| BadRequest::new("messages", "is required"))?;
+    if list.is_empty() {
+        return Err(BadRequest::new("messages", "must not be empty"));
+    }
+    if list.len() > MOST_MESSAGES {
+        return Err(BadRequest::new("messages", format!("must have at most {MOST_MESSAGES} messages")));
+    }
+    let messages = list.into_iter().enumerate().map(|(place, value)| message(place, value));
+    messages.collect::<Result<_, _>>().map(Prompt::Messages)
 }
 
-fn message(place: usize, value: &Value) -> Result<Message, BadRequest> {
+fn message(place: usize, value: Value) -> Result<Message, BadRequest> {
     let at = |field: &str| format!("messages[{place}]{field}");
-    let Value::Object(map) = value else { return Err(BadRequest::new(at(""), "must be an object")) };
-    let role =
-        map.get("role").and_then(Value::as_str).ok_or_else(|| BadRequest::new(at(".role"), "must be a string"))?;
-    if !ROLES.contains(&role) {
+    let Value::Object(mut rest) = value else { return Err(BadRequest::new(at(""), "must be an object")) };
+    let Some(Value::String(role)) = rest.shift_remove("role") else {
+        return Err(BadRequest::new(at(".role"), "must be a string"));
+    };
+    if !ROLES.contains(&role.as_str()) {
         return Err(BadRequest::new(at(".role"), format!("must be one of {}", ROLES.join(", "))));
     }
-    let content = map.get("content").cloned().unwrap_or(Value::Null);
-    let rest: Map<_, _> = map
-        .iter()
-        .filter(|(name, _)| *name != "role" && *name != "content")
-        .map(|(n, v)| (n.clone(), v.clone()))
-        .collect();
+    let content = rest.shift_remove("content").unwrap_or(Value::Null);
     match &content {
         Value::String(_) => {}
         Value::Null
@@ -102,14 +104,14 @@ fn message(place: usize, value: &Value) -> Result<Message, BadRequest> {
         Value::Array(_) => return Err(BadRequest::new(at(".content"), "every part must be an object with a type")),
         _ => return Err(BadRequest::new(at(".content"), "must be a string or an array of parts")),
     }
-    Ok(Message { role: role.to_owned(), content, rest })
+    Ok(Message { role, content, rest })
 }
 
-fn text_prompt(body: &Map<String, Value>) -> Result<Prompt, BadRequest> {
-    match fields::present(body, "prompt") {
-        Some(Value::String(text)) => Ok(Prompt::Text(text.clone())),
-        Some(Value::Array(list)) => match list.as_slice() {
-            [Value::String(text)] => Ok(Prompt::Text(text.clone())),
+fn text_prompt(body: &Fields) -> Result<Prompt, BadRequest> {
+    match body.read("prompt", "a string")? {
+        Some(Value::String(text)) => Ok(Prompt::Text(text)),
+        Some(Value::Array(list)) => match <[Value; 1]>::try_from(list) {
+            Ok([Value::String(text)]) => Ok(Prompt::Text(text)),
             _ => Err(BadRequest::new("prompt", "must be a string, or an array of one string")),
         },
         Some(_) => Err(BadRequest::new("prompt", "must be a string")),
@@ -117,61 +119,52 @@ fn text_prompt(body: &Map<String, Value>) -> Result<Prompt, BadRequest> {
     }
 }
 
-fn sampling(body: &Map<String, Value>) -> Result<Sampling, BadRequest> {
-    let stop = match fields::present(body, "stop") {
+fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
+    let stop = match body.read("stop", "a string or an array of strings")? {
         None => Vec::new(),
-        Some(Value::String(text)) => vec![text.clone()],
-        Some(Value::Array(list)) => list
-            .iter()
-            .map(|text| text.as_str().map(str::to_owned).ok_or_else(|| BadRequest::new("stop", "must be strings")))
-            .collect::<Result<_, _>>()?,
-        Some(_) => return Err(BadRequest::new("stop", "must be a string or an array of strings")),
+        Some(Value::String(text)) => vec![text],
+        Some(_) => body.read("stop", "a string or an array of strings")?.unwrap_or_default(),
     };
-    if stop.len() > 4 || stop.iter().any(|text| text.is_empty() || text.len() > 1_024) {
+    if stop.len() > 4 || stop.iter().any(|text: &String| text.is_empty() || text.len() > 1_024) {
         return Err(BadRequest::new("stop", "must be at most 4 texts of 1 to 1,024 bytes"));
     }
     Ok(Sampling {
-        temperature: fields::number(body, "temperature", 0.0, 2.0)?,
-        top_p: fields::number(body, "top_p", 0.0, 1.0)?,
-        top_k: small(fields::whole(body, "top_k", 1, 1_000_000)?),
+        temperature: body.number("temperature", 0.0, 2.0)?,
+        top_p: body.number("top_p", 0.0, 1.0)?,
+        top_k: small(body.whole("top_k", 1, 1_000_000)?),
         seed: seed(body)?,
-        frequency_penalty: fields::number(body, "frequency_penalty", -2.0, 2.0)?,
-        presence_penalty: fields::number(body, "presence_penalty", -2.0, 2.0)?,
+        frequency_penalty: body.number("frequency_penalty", -2.0, 2.0)?,
+        presence_penalty: body.number("presence_penalty", -2.0, 2.0)?,
         logit_bias: logit_bias(body)?,
         stop,
     })
 }
 
-fn seed(body: &Map<String, Value>) -> Result<Option<u64>, BadRequest> {
-    fields::present(body, "seed")
-        .map(|value| {
-            let whole = value.as_u64().or_else(|| value.as_i64().map(i64::cast_unsigned));
-            whole.ok_or_else(|| BadRequest::new("seed", "must be a whole number of 64 bits"))
-        })
-        .transpose()
-}
-
-fn logit_bias(body: &Map<String, Value>) -> Result<Vec<(u32, f32)>, BadRequest> {
-    let bad = || BadRequest::new("logit_bias", "must map token ids to numbers from -100 to 100, at most 1,024 of them");
-    match fields::present(body, "logit_bias") {
-        None => Ok(Vec::new()),
-        Some(Value::Object(map)) if map.len() <= 1_024 => map
-            .keys()
-            .map(|token| {
-                let bias = fields::number(map, token, -100.0, 100.0).ok().flatten().ok_or_else(bad)?;
-                Ok((token.parse().map_err(|_| bad())?, bias))
-            })
-            .collect(),
-        Some(_) => Err(bad()),
+fn seed(body: &Fields) -> Result<Option<u64>, BadRequest> {
+    let must = "a whole number of 64 bits";
+    if let Ok(seed) = body.read::<u64>("seed", must) {
+        return Ok(seed);
     }
+    Ok(body.read::<i64>("seed", must)?.map(i64::cast_unsigned))
 }
 
-fn logprobs(task: Task, body: &Map<String, Value>) -> Result<Option<u32>, BadRequest> {
+fn logit_bias(body: &Fields) -> Result<Vec<(u32, f32)>, BadRequest> {
+    let must = "a map of at most 1,024 token ids to numbers from -100 to 100";
+    let bad = || BadRequest::new("logit_bias", format!("must be {must}"));
+    let Some(biases) = body.read::<Fields>("logit_bias", must)? else { return Ok(Vec::new()) };
+    let one = |token: &str| {
+        let bias = biases.number(token, -100.0, 100.0).ok().flatten().ok_or_else(bad)?;
+        Ok((token.parse().map_err(|_| bad())?, bias))
+    };
+    biases.names().map(one).collect()
+}
+
+fn logprobs(task: Task, body: &Fields) -> Result<Option<u32>, BadRequest> {
     match task {
-        Task::Completion => Ok(small(fields::whole(body, "logprobs", 0, 20)?)),
+        Task::Completion => Ok(small(body.whole("logprobs", 0, 20)?)),
         Task::Chat => {
-            let top = small(fields::whole(body, "top_logprobs", 0, 20)?);
-            match (fields::boolean(body, "logprobs")?.unwrap_or(false), top) {
+            let top = small(body.whole("top_logprobs", 0, 20)?);
+            match (body.boolean("logprobs")?.unwrap_or(false), top) {
                 (true, top) => Ok(Some(top.unwrap_or(0))),
                 (false, Some(_)) => Err(BadRequest::new("top_logprobs", "needs logprobs to be true")),
                 (false, None) => Ok(None),
@@ -180,39 +173,86 @@ fn logprobs(task: Task, body: &Map<String, Value>) -> Result<Option<u32>, BadReq
     }
 }
 
-fn max_cost(body: &mut Map<String, Value>) -> Result<Option<String>, BadRequest> {
-    match body.shift_remove("max_cost") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(_) => Err(BadRequest::new("max_cost", "must be an amount of dollars")),
-    }
-}
-
 /// The body a provider of this format is sent: the client's, with the provider's name of the model, usage always asked
 /// for, and the output limit lowered where `limit` says so.
 pub fn provider_body(request: &TextRequest, upstream: &str, limit: Option<u32>) -> Vec<u8> {
-    let mut body = request.body.clone();
-    body.insert("model".into(), upstream.into());
+    let mut body = Cow::Borrowed(&request.body);
+    if upstream != request.model {
+        body.to_mut().set("model", upstream);
+    }
     if request.stream {
-        body.insert("stream_options".into(), json!({"include_usage": true}));
+        body.to_mut().set("stream_options", &json!({"include_usage": true}));
     }
     if let Some(limit) = limit {
-        let field = if body.contains_key("max_completion_tokens") { "max_completion_tokens" } else { "max_tokens" };
-        body.insert(field.into(), limit.into());
+        let most = "max_completion_tokens";
+        let field = if body.get(most).is_some() { most } else { "max_tokens" };
+        body.to_mut().set(field, &limit);
     }
-    Value::Object(body).to_string().into_bytes()
+    body.to_string().into_bytes()
 }
 
-/// A provider's usage object.
-fn parse_usage(value: &Value) -> Option<Usage> {
-    let count = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
+/// A provider's usage object, as far as it is read. One that is not of this shape is taken as absent.
+#[derive(Deserialize)]
+struct ProviderUsage {
+    prompt_tokens: u64,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<Details>,
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    cached_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+}
+
+fn parse_usage(value: &RawValue) -> Option<Usage> {
+    let usage: ProviderUsage = serde_json::from_str(value.get()).ok()?;
     Some(Usage {
-        input: count("/prompt_tokens")?,
-        cached_input: count("/prompt_tokens_details/cached_tokens").unwrap_or(0),
-        output: count("/completion_tokens").unwrap_or(0),
-        reasoning: count("/completion_tokens_details/reasoning_tokens").unwrap_or(0),
+        input: usage.prompt_tokens,
+        cached_input: usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
+        output: usage.completion_tokens.unwrap_or(0),
+        reasoning: usage.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
     })
+}
+
+/// A provider's choice, as far as it is read: a whole one has a message, a chunk's a delta, a completion's a text. What is
+/// of another type than is read here is passed on all the same.
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    index: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "delta")]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+fn text_of(value: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
+}
+
+impl Choice<'_> {
+    fn text(&self) -> String {
+        let content: Option<Content<'_>> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
+        text_of(content.and_then(|content| content.content)).or_else(|| text_of(self.text)).unwrap_or_default()
+    }
+
+    fn index(&self) -> u32 {
+        self.index.and_then(|index| index.get().parse().ok()).unwrap_or(0)
+    }
+
+    fn finish(&self) -> Option<FinishReason> {
+        text_of(self.finish_reason).as_deref().map(parse_finish)
+    }
 }
 
 fn parse_finish(word: &str) -> FinishReason {
@@ -239,16 +279,13 @@ pub fn finish_word(finish: &FinishReason) -> &str {
 /// A provider's whole answer, as events: one delta that carries it as it came, and its usage where it has one.
 pub fn parse_answer(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
     let garbage = |what: &str| Failure::Transport(format!("the provider's answer {what}"));
-    let mut answer: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| garbage("is not a JSON object"))?;
-    let usage = answer.shift_remove("usage").as_ref().and_then(parse_usage);
-    let Some(choices) = answer.get("choices").and_then(Value::as_array) else { return Err(garbage("has no choices")) };
-    let text = |choice: &Value| {
-        let text = choice.pointer("/message/content").or_else(|| choice.get("text"));
-        text.and_then(Value::as_str).unwrap_or_default().to_owned()
-    };
-    let text: String = choices.iter().map(text).collect();
-    let finish = choices.first().and_then(|choice| choice.get("finish_reason")).and_then(Value::as_str);
-    let finish = finish.map(parse_finish);
+    let mut answer = Fields::parse(bytes).map_err(|_| garbage("is not a JSON object"))?;
+    let usage = answer.remove("usage").as_deref().and_then(parse_usage);
+    let choices = answer.get("choices").ok_or_else(|| garbage("has no choices"))?;
+    let choices: Vec<Choice<'_>> =
+        serde_json::from_str(choices.get()).map_err(|_| garbage("has choices of no known shape"))?;
+    let text = choices.iter().map(Choice::text).collect();
+    let finish = choices.first().and_then(Choice::finish);
     let delta = Delta { text, finish, raw: Some(answer), ..Delta::default() };
     Ok(std::iter::once(Event::Delta(delta)).chain(usage.map(Event::Usage)).collect())
 }
@@ -267,23 +304,22 @@ pub fn parse_chunk(data: &str) -> Result<Chunk, Failure> {
     if data.trim() == "[DONE]" {
         return Ok(Chunk::Done);
     }
-    let mut chunk: Map<String, Value> = serde_json::from_str(data)
-        .map_err(|_| Failure::Transport("a chunk of the provider's is not a JSON object".into()))?;
-    if let Some(error) = chunk.get("error") {
+    let garbage = || Failure::Transport("a chunk of the provider's is not of a known shape".into());
+    let mut chunk = Fields::parse(data.as_bytes()).map_err(|_| garbage())?;
+    if let Some(error) = chunk.present("error") {
+        let error: Value = serde_json::from_str(error.get()).map_err(|_| garbage())?;
         let message = error.get("message").and_then(Value::as_str).unwrap_or("error in the stream").to_owned();
-        return Err(Failure::Provider { status: 200, message, retry_after: None, body: Some(Value::Object(chunk)) });
+        let body = Some(json!({"error": error}));
+        return Err(Failure::Provider { status: 200, message, retry_after: None, body });
     }
-    let usage = chunk.shift_remove("usage").as_ref().and_then(parse_usage);
+    let usage = chunk.remove("usage").as_deref().and_then(parse_usage);
     let mut events = Vec::new();
-    let choices = chunk.get("choices").and_then(Value::as_array);
-    if let Some(first) = choices.and_then(|choices| choices.first()) {
-        let text =
-            first.pointer("/delta/content").or_else(|| first.get("text")).and_then(Value::as_str).unwrap_or_default();
-        let finish = first.get("finish_reason").and_then(Value::as_str).map(parse_finish);
-        let choice =
-            first.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok()).unwrap_or(0);
-        let text = text.to_owned();
-        events.push(Event::Delta(Delta { choice, text, finish, raw: Some(chunk), ..Delta::default() }));
+    if let Some(choices) = chunk.present("choices") {
+        let choices: Vec<Choice<'_>> = serde_json::from_str(choices.get()).map_err(|_| garbage())?;
+        if let Some(first) = choices.first() {
+            let (choice, text, finish) = (first.index(), first.text(), first.finish());
+            events.push(Event::Delta(Delta { choice, text, finish, raw: Some(chunk), ..Delta::default() }));
+        }
     }
     events.extend(usage.map(Event::Usage));
     Ok(Chunk::Events(events))
@@ -316,7 +352,54 @@ pub struct Receipt {
     /// Dollars.
     pub cost: String,
     /// The `farebox` object.
-    pub farebox: Map<String, Value>,
+    pub farebox: Particulars,
+}
+
+/// The `farebox` object of an answer. Amounts are dollars.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Particulars {
+    /// The request.
+    pub request_id: String,
+    /// Who ran it.
+    pub provider: String,
+    /// Exact cost before the fee.
+    pub base_cost: String,
+    /// Exact fee.
+    pub fee: String,
+    /// Whether tokens were counted here.
+    pub estimated: bool,
+    /// What is left.
+    pub balance: String,
+    /// Open models: milliseconds of compute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute_ms: Option<u64>,
+    /// Open models: seconds billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billed_seconds: Option<u64>,
+    /// Which rule of Farebox's ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<String>,
+}
+
+/// The usage object of an answer, with its cost.
+#[derive(Serialize)]
+struct PricedUsage<'a> {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: CachedTokens,
+    completion_tokens_details: ReasoningTokens,
+    cost: &'a str,
+}
+
+#[derive(Serialize)]
+struct CachedTokens {
+    cached_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct ReasoningTokens {
+    reasoning_tokens: u64,
 }
 
 impl Head {
@@ -328,20 +411,20 @@ impl Head {
         }
     }
 
-    fn envelope(&self, streamed: bool, choices: Value) -> Map<String, Value> {
-        let mut map = Map::new();
-        map.insert("id".into(), self.id.clone().into());
-        map.insert("object".into(), self.object(streamed).into());
-        map.insert("created".into(), self.created.into());
-        map.insert("model".into(), self.model.clone().into());
-        map.insert("choices".into(), choices);
-        map
+    fn envelope(&self, streamed: bool, choices: &Value) -> Fields {
+        let mut fields = Fields::default();
+        fields.set("id", &self.id);
+        fields.set("object", self.object(streamed));
+        fields.set("created", &self.created);
+        fields.set("model", &self.model);
+        fields.set("choices", choices);
+        fields
     }
 
     /// A piece of the answer as a chunk; a provider's own as it came. `first` says that the choice begins with it.
     pub fn chunk(&self, delta: &Delta, first: bool) -> String {
         if let Some(raw) = &delta.raw {
-            return Value::Object(raw.clone()).to_string();
+            return raw.to_string();
         }
         let finish = delta.finish.as_ref().map(finish_word);
         let choice = match self.task {
@@ -360,28 +443,28 @@ impl Head {
                 json!({"index": delta.choice, "text": delta.text, "logprobs": logprobs, "finish_reason": finish})
             }
         };
-        let mut map = self.envelope(true, Value::Array(vec![choice]));
+        let mut chunk = self.envelope(true, &Value::Array(vec![choice]));
         if let Some(stop) = &delta.farebox_stop {
-            map.insert("farebox".into(), json!({"stop": stop}));
+            chunk.set("farebox", &json!({"stop": stop}));
         }
-        Value::Object(map).to_string()
+        chunk.to_string()
     }
 
     /// The last chunk: usage and cost, with no choices, as with `stream_options.include_usage`.
     pub fn usage_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
-        let mut map = self.envelope(true, Value::Array(Vec::new()));
-        put_usage(&mut map, usage, receipt);
-        Value::Object(map).to_string()
+        let mut chunk = self.envelope(true, &Value::Array(Vec::new()));
+        put_usage(&mut chunk, usage, receipt);
+        chunk.to_string()
     }
 
-    /// A whole answer from its deltas; a provider's own as it came, with the cost added.
-    pub fn answer(&self, mut deltas: Vec<Delta>, usage: &Usage, receipt: &Receipt) -> Map<String, Value> {
-        let mut map = match deltas.iter_mut().find_map(|delta| delta.raw.take()) {
+    /// A whole answer from its deltas, as JSON; a provider's own as it came, with the cost added.
+    pub fn answer(&self, mut deltas: Vec<Delta>, usage: &Usage, receipt: &Receipt) -> String {
+        let mut answer = match deltas.iter_mut().find_map(|delta| delta.raw.take()) {
             Some(raw) => raw,
-            None => self.envelope(false, self.choices(&deltas)),
+            None => self.envelope(false, &self.choices(&deltas)),
         };
-        put_usage(&mut map, usage, receipt);
-        map
+        put_usage(&mut answer, usage, receipt);
+        answer.to_string()
     }
 
     fn choices(&self, deltas: &[Delta]) -> Value {
@@ -404,16 +487,17 @@ impl Head {
     }
 }
 
-fn put_usage(map: &mut Map<String, Value>, usage: &Usage, receipt: &Receipt) {
-    let Usage { input, cached_input, output, reasoning } = usage;
-    let usage = json!({
-        "prompt_tokens": input, "completion_tokens": output, "total_tokens": input.saturating_add(*output),
-        "prompt_tokens_details": {"cached_tokens": cached_input},
-        "completion_tokens_details": {"reasoning_tokens": reasoning},
-        "cost": receipt.cost,
-    });
-    map.insert("usage".into(), usage);
-    map.insert("farebox".into(), Value::Object(receipt.farebox.clone()));
+fn put_usage(answer: &mut Fields, usage: &Usage, receipt: &Receipt) {
+    let usage = PricedUsage {
+        prompt_tokens: usage.input,
+        completion_tokens: usage.output,
+        total_tokens: usage.input.saturating_add(usage.output),
+        prompt_tokens_details: CachedTokens { cached_tokens: usage.cached_input },
+        completion_tokens_details: ReasoningTokens { reasoning_tokens: usage.reasoning },
+        cost: &receipt.cost,
+    };
+    answer.set("usage", &usage);
+    answer.set("farebox", &receipt.farebox);
 }
 
 fn chat_logprobs(logprobs: &[TokenLogprob]) -> Value {
@@ -472,7 +556,8 @@ mod tests {
             (r#"{"model":"m","messages":[{"role":"user","content":["x"]}]}"#.to_owned(), "messages[0].content"),
             (with(r#","temperature":-0.1"#), "temperature"),
             (with(r#","temperature":"hot""#), "temperature"),
-            (with(r#","temperature":1e999"#), "body"),
+            (with(r#","temperature":1e999"#), "temperature"),
+            (with(&format!(r#","messages":{}{}"#, "[".repeat(1_000), "]".repeat(1_000))), "messages"),
             (with(r#","top_p":1.1"#), "top_p"),
             (with(r#","max_tokens":0"#), "max_tokens"),
             (with(r#","max_tokens":1.5"#), "max_tokens"),
@@ -512,8 +597,8 @@ mod tests {
         let [Event::Delta(delta), Event::Usage(usage)] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!((usage.input, usage.cached_input, usage.output), (5, 3, 2));
         let head = Head { id: "i".into(), created: 0, model: "m".into(), task: Task::Chat };
-        let receipt = Receipt { cost: "0.01".into(), farebox: Map::new() };
-        let answer = Value::Object(head.answer(vec![delta.clone()], usage, &receipt));
+        let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default() };
+        let answer: Value = serde_json::from_str(&head.answer(vec![delta.clone()], usage, &receipt)).unwrap();
         assert_eq!(answer["x"], 1);
         assert_eq!(answer["usage"]["cost"], "0.01");
         assert_eq!(answer["usage"]["total_tokens"], 7);
@@ -523,6 +608,8 @@ mod tests {
     fn garbage_is_a_transport_failure() {
         assert!(matches!(parse_answer(b"<html>"), Err(Failure::Transport(_))));
         assert!(matches!(parse_answer(b"{}"), Err(Failure::Transport(_))));
+        let odd = parse_answer(br#"{"choices":[{"index":"x","message":{"content":[1]},"finish_reason":7}],"usage":1}"#);
+        assert!(matches!(odd.unwrap().as_slice(), [Event::Delta(delta)] if delta.text.is_empty()));
         assert!(matches!(parse_chunk("nope"), Err(Failure::Transport(_))));
         assert!(matches!(parse_chunk(r#"{"error":{"message":"x"}}"#), Err(Failure::Provider { .. })));
         assert_eq!(parse_chunk(" [DONE]"), Ok(Chunk::Done));

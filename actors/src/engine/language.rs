@@ -114,9 +114,11 @@ impl Language {
         let invalid = |message: String| Failure::Invalid { field: field.to_owned(), message };
         let tokens = match &request.prompt {
             Prompt::Messages(messages) => {
+                let tools: Option<Value> =
+                    request.body.read("tools", "JSON").map_err(|bad| invalid(bad.to_string()))?;
                 let template = self.template.as_ref();
                 let template = template.ok_or_else(|| invalid("the model has no chat template".to_owned()))?;
-                let text = template.render(messages, request.body.get("tools")).map_err(invalid)?;
+                let text = template.render(messages, tools.as_ref()).map_err(invalid)?;
                 self.encode(&text, Special::InText)
             }
             Prompt::Text(text) => self.encode(text, Special::Added),

@@ -135,7 +135,11 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
     Ok(Some(match stage {
         Stage::Begin(call) => {
             let client = client().map_err(|error| Failure::Transport(error.to_string()))?;
-            let response = send(openai::request(&client, &call), timeouts.first_byte).await?;
+            let response = match send(openai::request(&client, &call), timeouts.first_byte).await {
+                // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
+                Err(SendError::Closed(_)) => send(openai::request(&client, &call), timeouts.first_byte).await?,
+                sent => sent?,
+            };
             let status = response.status().as_u16();
             if !response.status().is_success() {
                 let retry_after =
@@ -197,13 +201,39 @@ impl Streaming {
     }
 }
 
-async fn send(request: RequestBuilder, first_byte: Duration) -> Result<Response, Failure> {
+/// Why there is no response.
+enum SendError {
+    /// The connection was closed before the first byte of one.
+    Closed(Failure),
+    Other(Failure),
+}
+
+impl From<SendError> for Failure {
+    fn from(error: SendError) -> Self {
+        let (SendError::Closed(failure) | SendError::Other(failure)) = error;
+        failure
+    }
+}
+
+async fn send(request: RequestBuilder, first_byte: Duration) -> Result<Response, SendError> {
     match timeout(first_byte, request.send()).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) if error.is_connect() && error.is_timeout() => Err(Failure::Timeout("connect")),
-        Ok(Err(error)) => Err(transport(&error)),
-        Err(_) => Err(Failure::Timeout("first byte")),
+        Ok(Err(error)) if error.is_connect() && error.is_timeout() => Err(SendError::Other(Failure::Timeout("connect"))),
+        Ok(Err(error)) if was_closed(&error) => Err(SendError::Closed(transport(&error))),
+        Ok(Err(error)) => Err(SendError::Other(transport(&error))),
+        Err(_) => Err(SendError::Other(Failure::Timeout("first byte"))),
     }
+}
+
+fn was_closed(error: &reqwest::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+    let sources = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    !error.is_connect()
+        && sources.into_iter().any(|source| {
+            let closed = source.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+            let io = source.downcast_ref::<std::io::Error>();
+            closed || io.is_some_and(|error| matches!(error.kind(), BrokenPipe | ConnectionReset))
+        })
 }
 
 /// The error without its address: a URL may carry what should not be shown.

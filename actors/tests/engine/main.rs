@@ -18,6 +18,7 @@ use farebox_actors::engine::onnx::Precision;
 use farebox_actors::engine::runtime::Runtime;
 use farebox_actors::engine::worker::{EngineHandle, Job, Stop, StopSignal};
 use serde_json::{Map, json};
+use wire::fields::Fields;
 use tokio::sync::mpsc;
 use wire::inference::{Delta, Event, Failure, FinishReason, Message, Prompt, Sampling, Task, TextRequest, Usage};
 
@@ -99,7 +100,7 @@ fn request(prompt: Prompt) -> TextRequest {
         include_usage: true,
         max_cost: None,
         auto_scale: None,
-        body: Map::new(),
+        body: Fields::default(),
     }
 }
 

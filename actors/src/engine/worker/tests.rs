@@ -1,7 +1,7 @@
 use std::sync::mpsc as sync;
 use std::time::Duration;
 
-use serde_json::Map;
+use wire::fields::Fields;
 use tokio::sync::mpsc;
 use wire::inference::{Delta, Prompt, Sampling, Task};
 
@@ -53,7 +53,7 @@ fn request(text: &str) -> TextRequest {
         include_usage: false,
         max_cost: None,
         auto_scale: None,
-        body: Map::new(),
+        body: Fields::default(),
     }
 }
 
