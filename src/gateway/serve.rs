@@ -15,9 +15,7 @@ use billing::{
     ids::{AccountId, KeyId, RequestId},
     price::{TokenPrice, Tokens},
 };
-use farebox_actors::{
-    account::{AccountError, Admission, Admitted, Metered, SettleError},
-};
+use farebox_actors::account::{AccountError, Admission, Admitted, Metered, SettleError};
 use futures::{Stream, StreamExt};
 use tokio::sync::{Notify, mpsc};
 use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};

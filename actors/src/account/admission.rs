@@ -146,7 +146,9 @@ impl Admission {
                 Ok(mut answer) => match answer.result {
                     Ok(_) => return Ok((record, answer)),
                     // An earlier try was committed before its actor died.
-                    Err(Refusal::NoHold(_)) if attempt > 0 && self.directory.is_recorded(self.account_id, &record).await => {
+                    Err(Refusal::NoHold(_))
+                        if attempt > 0 && self.directory.is_recorded(self.account_id, &record).await =>
+                    {
                         answer.result = Ok(Reply::Settled { charged: record.charged, debt: Nanos::ZERO });
                         return Ok((record, answer));
                     }

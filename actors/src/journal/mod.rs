@@ -164,12 +164,7 @@ fn answer_opens(opens: Vec<oneshot::Sender<()>>) {
 }
 
 /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
-async fn commit(
-    ledger: &Ledger,
-    clock: &Clock,
-    fenced: &Notify,
-    batch: Vec<Transition>,
-) -> HashMap<AccountId, String> {
+async fn commit(ledger: &Ledger, clock: &Clock, fenced: &Notify, batch: Vec<Transition>) -> HashMap<AccountId, String> {
     let batch = Arc::new(batch);
     let began = Instant::now();
     let result = commit_once(ledger, clock, Arc::clone(&batch)).await;
@@ -190,8 +185,7 @@ async fn commit(
     for (account_id, alone) in by_account {
         // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
         // part is committed by itself.
-        let result =
-            if refused { commit_once(ledger, clock, Arc::new(alone)).await } else { Err(LedgerError::Fenced) };
+        let result = if refused { commit_once(ledger, clock, Arc::new(alone)).await } else { Err(LedgerError::Fenced) };
         if let Err(own) = result {
             failed.insert(account_id, if refused { own.to_string() } else { error.to_string() });
         }

@@ -124,7 +124,7 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
 
 fn batch_row<'a>(size: usize, stamp: Stamp) -> Rows<'a> {
     let write = Write::Insert { before: "INSERT INTO batch (id, epoch, at, transitions) VALUES", after: "" };
-    let mut rows = Rows::new(write, 4);
+    let mut rows = Rows::new(write, 4, 1);
     rows.push([stamp.batch_id.into(), stamp.epoch.into(), stamp.at.0.into(), (size as u64).into()]);
     rows
 }
@@ -136,7 +136,7 @@ fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
                  seq = v.seq, clock = v.clock FROM (VALUES",
         after: ") AS v (subscribed_until, debt, charged, seq, clock, id) WHERE account.id = v.id",
     };
-    let mut rows = Rows::new(write, 6);
+    let mut rows = Rows::new(write, 6, batch.headers.len());
     for (id, header) in &batch.headers {
         rows.push([
             header.subscribed_until.map(|until| until.0).into(),
@@ -157,7 +157,7 @@ fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
         after: "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
          spent = excluded.spent, expired = excluded.expired, voided = excluded.voided",
     };
-    let mut rows = Rows::new(write, 13);
+    let mut rows = Rows::new(write, 13, batch.grants.len());
     for (account_id, grant) in batch.grants.values() {
         rows.push([
             grant.id.0.into(),
@@ -185,7 +185,7 @@ fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
         after: "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
                 accrued = excluded.accrued, deadline = excluded.deadline",
     };
-    let mut rows = Rows::new(write, 13);
+    let mut rows = Rows::new(write, 13, batch.holds.len());
     for (account_id, hold) in batch.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
@@ -222,7 +222,7 @@ fn ended_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
         before: "DELETE FROM hold USING (VALUES",
         after: ") AS v (account_id, request_id) WHERE hold.account_id = v.account_id AND hold.request_id = v.request_id",
     };
-    let mut rows = Rows::new(write, 2);
+    let mut rows = Rows::new(write, 2, batch.ended.len());
     for (account_id, request_id) in &batch.ended {
         rows.push([account_id.0.into(), request_id.0.into()]);
     }
@@ -235,7 +235,7 @@ fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
          d_available, d_held, d_spent, d_expired, d_voided, d_debt) VALUES",
         after: "",
     };
-    let mut rows = Rows::new(write, 16);
+    let mut rows = Rows::new(write, 16, 2 * transitions.len());
     for transition in transitions {
         for (place, line) in transition.lines.iter().enumerate() {
             let Line { kind, grant_id, request_id, funded, available, held, spent, expired, voided, debt } = line;
@@ -269,7 +269,7 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
          price_version, started_at, ended_at) VALUES",
         after: "",
     };
-    let mut rows = Rows::new(write, 18);
+    let mut rows = Rows::new(write, 18, transitions.len());
     for transition in transitions {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { tokens, cost, .. } = usage;
@@ -302,7 +302,7 @@ fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
         before: "INSERT INTO payment (id, account_id, amount, status, method, decline_code, grant_key, created_at) VALUES",
         after: "ON CONFLICT (id) DO UPDATE SET status = excluded.status, decline_code = excluded.decline_code",
     };
-    let mut rows = Rows::new(write, 8);
+    let mut rows = Rows::new(write, 8, batch.payments.len());
     for (account_id, payment) in batch.payments.values() {
         rows.push([
             payment.id.0.into(),

@@ -68,7 +68,8 @@ impl Ledger {
         Migrator::up(&ledger.write, None).await?;
         ledger.epoch = ledger.take_over(owner).await?;
         if ledger.backend == DbBackend::Sqlite {
-            let options = url.parse::<SqliteConnectOptions>().map_err(|error| LedgerError::Writer(error.to_string()))?;
+            let options =
+                url.parse::<SqliteConnectOptions>().map_err(|error| LedgerError::Writer(error.to_string()))?;
             ledger.writer = Some(Writer::open(options.get_filename())?);
         }
         Ok(ledger)

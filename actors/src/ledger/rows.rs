@@ -127,8 +127,9 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(super) const fn new(write: Write, columns: usize) -> Self {
-        Self { write, columns, cells: Vec::new() }
+    /// Room for about so many rows.
+    pub(super) fn new(write: Write, columns: usize, rows: usize) -> Self {
+        Self { write, columns, cells: Vec::with_capacity(rows * columns) }
     }
 
     /// Adds a row.
@@ -179,7 +180,7 @@ mod tests {
     #[test]
     fn rows_are_split_where_one_statement_is_full() {
         let write = Write::Insert { before: "INSERT INTO t VALUES", after: "" };
-        let mut rows = Rows::new(write, 2);
+        let mut rows = Rows::new(write, 2, 0);
         (0..132_i64).for_each(|n| rows.push([n.into(), n.into()]));
         assert_eq!(rows.one(), "INSERT INTO t VALUES (?, ?) ");
         assert_eq!(rows.each().nth(131), Some([Cell::Int(Some(131)), Cell::Int(Some(131))].as_slice()));

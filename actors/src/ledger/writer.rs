@@ -19,8 +19,9 @@ use super::{
 
 /// How long it waits for another connection's transaction: those are short, and only of operators.
 const BUSY: Duration = Duration::from_secs(5);
-/// Pages it keeps, as SQLite wants it: KiB, below zero. The default of 2 MiB is read again and again.
-const CACHE: i64 = -16_384;
+/// Pages it keeps, as SQLite wants it: KiB, below zero. With the default of 2 MiB pages are read again and again; with
+/// much more, each commit looks through more of them.
+const CACHE: i64 = -4_096;
 /// Prepared statements it keeps.
 const STATEMENTS: usize = 32;
 

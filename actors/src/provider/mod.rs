@@ -109,9 +109,12 @@ mod tests {
     #[actix::test]
     async fn a_provider_that_keeps_failing_is_left_alone_then_tried() {
         let (line, health) = (line(), Health::default());
-        let actor =
-            ProviderActor::new(line.clone(), health.clone(), Obituary::new(&health, Kind::Provider, "t".into(), |_| {}))
-                .start();
+        let actor = ProviderActor::new(
+            line.clone(),
+            health.clone(),
+            Obituary::new(&health, Kind::Provider, "t".into(), |_| {}),
+        )
+        .start();
         for failed in std::iter::repeat_n(true, 20) {
             actor.send(Ended { failed, posted_at: Instant::now() }).await.unwrap();
         }

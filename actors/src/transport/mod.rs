@@ -218,7 +218,9 @@ impl From<SendError> for Failure {
 async fn send(request: RequestBuilder, first_byte: Duration) -> Result<Response, SendError> {
     match timeout(first_byte, request.send()).await {
         Ok(Ok(response)) => Ok(response),
-        Ok(Err(error)) if error.is_connect() && error.is_timeout() => Err(SendError::Other(Failure::Timeout("connect"))),
+        Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
+            Err(SendError::Other(Failure::Timeout("connect")))
+        }
         Ok(Err(error)) if was_closed(&error) => Err(SendError::Closed(transport(&error))),
         Ok(Err(error)) => Err(SendError::Other(transport(&error))),
         Err(_) => Err(SendError::Other(Failure::Timeout("first byte"))),

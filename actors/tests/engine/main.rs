@@ -18,8 +18,8 @@ use farebox_actors::engine::onnx::Precision;
 use farebox_actors::engine::runtime::Runtime;
 use farebox_actors::engine::worker::{EngineHandle, Job, Stop, StopSignal};
 use serde_json::{Map, json};
-use wire::fields::Fields;
 use tokio::sync::mpsc;
+use wire::fields::Fields;
 use wire::inference::{Delta, Event, Failure, FinishReason, Message, Prompt, Sampling, Task, TextRequest, Usage};
 
 fn cached(file: &str) -> PathBuf {

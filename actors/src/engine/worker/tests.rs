@@ -1,8 +1,8 @@
 use std::sync::mpsc as sync;
 use std::time::Duration;
 
-use wire::fields::Fields;
 use tokio::sync::mpsc;
+use wire::fields::Fields;
 use wire::inference::{Delta, Prompt, Sampling, Task};
 
 use super::*;

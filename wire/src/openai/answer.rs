@@ -1,0 +1,241 @@
+//! Answers, written for a client: whole or in chunks, with what they cost.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::{
+    fields::Fields,
+    inference::{Delta, FinishReason, Task, TokenLogprob, Usage},
+};
+
+/// A reason as this format spells it.
+pub fn finish_word(finish: &FinishReason) -> &str {
+    match finish {
+        FinishReason::Stop => "stop",
+        FinishReason::Length => "length",
+        FinishReason::ToolCalls => "tool_calls",
+        FinishReason::ContentFilter => "content_filter",
+        FinishReason::Other(word) => word,
+    }
+}
+
+/// What names an answer: the same in every chunk of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// `chatcmpl-...` or `cmpl-...`.
+    pub id: String,
+    /// Seconds since 1970.
+    pub created: i64,
+    /// The model as the client named it.
+    pub model: String,
+    /// Chat or completion.
+    pub task: Task,
+}
+
+/// What a request cost, for its client.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// Dollars.
+    pub cost: String,
+    /// The `farebox` object.
+    pub farebox: Particulars,
+}
+
+/// The `farebox` object of an answer. Amounts are dollars.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Particulars {
+    /// The request.
+    pub request_id: String,
+    /// Who ran it.
+    pub provider: String,
+    /// Exact cost before the fee.
+    pub base_cost: String,
+    /// Exact fee.
+    pub fee: String,
+    /// Whether tokens were counted here.
+    pub estimated: bool,
+    /// What is left.
+    pub balance: String,
+    /// Open models: milliseconds of compute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute_ms: Option<u64>,
+    /// Open models: seconds billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billed_seconds: Option<u64>,
+    /// Which rule of Farebox's ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<String>,
+}
+
+/// The usage object of an answer, with its cost.
+#[derive(Serialize)]
+struct PricedUsage<'a> {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: CachedTokens,
+    completion_tokens_details: ReasoningTokens,
+    cost: &'a str,
+}
+
+#[derive(Serialize)]
+struct CachedTokens {
+    cached_tokens: u64,
+}
+
+#[derive(Serialize)]
+struct ReasoningTokens {
+    reasoning_tokens: u64,
+}
+
+impl Head {
+    fn object(&self, streamed: bool) -> &'static str {
+        match (self.task, streamed) {
+            (Task::Chat, true) => "chat.completion.chunk",
+            (Task::Chat, false) => "chat.completion",
+            (Task::Completion, _) => "text_completion",
+        }
+    }
+
+    fn envelope(&self, streamed: bool, choices: &Value) -> Fields {
+        let mut fields = Fields::default();
+        fields.set("id", &self.id);
+        fields.set("object", self.object(streamed));
+        fields.set("created", &self.created);
+        fields.set("model", &self.model);
+        fields.set("choices", choices);
+        fields
+    }
+
+    /// A piece of the answer as a chunk; a provider's own as it came. `first` says that the choice begins with it.
+    pub fn chunk(&self, delta: &Delta, first: bool) -> String {
+        if let Some(raw) = &delta.raw {
+            return raw.to_string();
+        }
+        let finish = delta.finish.as_ref().map(finish_word);
+        let choice = match self.task {
+            Task::Chat => {
+                let mut fields = Map::new();
+                if first {
+                    fields.insert("role".into(), "assistant".into());
+                }
+                if first || !delta.text.is_empty() {
+                    fields.insert("content".into(), delta.text.clone().into());
+                }
+                json!({"index": delta.choice, "delta": fields, "logprobs": chat_logprobs(&delta.logprobs), "finish_reason": finish})
+            }
+            Task::Completion => {
+                let logprobs = completion_logprobs(&delta.logprobs);
+                json!({"index": delta.choice, "text": delta.text, "logprobs": logprobs, "finish_reason": finish})
+            }
+        };
+        let mut chunk = self.envelope(true, &Value::Array(vec![choice]));
+        if let Some(stop) = &delta.farebox_stop {
+            chunk.set("farebox", &json!({"stop": stop}));
+        }
+        chunk.to_string()
+    }
+
+    /// The last chunk: usage and cost, with no choices, as with `stream_options.include_usage`.
+    pub fn usage_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
+        let mut chunk = self.envelope(true, &Value::Array(Vec::new()));
+        put_usage(&mut chunk, usage, receipt);
+        chunk.to_string()
+    }
+
+    /// A whole answer from its deltas, as JSON; a provider's own as it came, with the cost added.
+    pub fn answer(&self, mut deltas: Vec<Delta>, usage: &Usage, receipt: &Receipt) -> String {
+        let mut answer = match deltas.iter_mut().find_map(|delta| delta.raw.take()) {
+            Some(raw) => raw,
+            None => self.envelope(false, &self.choices(&deltas)),
+        };
+        put_usage(&mut answer, usage, receipt);
+        answer.to_string()
+    }
+
+    fn choices(&self, deltas: &[Delta]) -> Value {
+        let most = deltas.iter().map(|delta| delta.choice).max().unwrap_or(0);
+        let choice = |index: u32| {
+            let own = || deltas.iter().filter(move |delta| delta.choice == index);
+            let text: String = own().map(|delta| delta.text.as_str()).collect();
+            let logprobs: Vec<_> = own().flat_map(|delta| delta.logprobs.iter().cloned()).collect();
+            let finish = own().find_map(|delta| delta.finish.as_ref()).map(finish_word);
+            match self.task {
+                Task::Chat => {
+                    json!({"index": index, "message": {"role": "assistant", "content": text, "refusal": null},
+                    "logprobs": chat_logprobs(&logprobs), "finish_reason": finish})
+                }
+                Task::Completion => json!({"index": index, "text": text,
+                    "logprobs": completion_logprobs(&logprobs), "finish_reason": finish}),
+            }
+        };
+        (0..=most).map(choice).collect()
+    }
+}
+
+fn put_usage(answer: &mut Fields, usage: &Usage, receipt: &Receipt) {
+    let usage = PricedUsage {
+        prompt_tokens: usage.input,
+        completion_tokens: usage.output,
+        total_tokens: usage.input.saturating_add(usage.output),
+        prompt_tokens_details: CachedTokens { cached_tokens: usage.cached_input },
+        completion_tokens_details: ReasoningTokens { reasoning_tokens: usage.reasoning },
+        cost: &receipt.cost,
+    };
+    answer.set("usage", &usage);
+    answer.set("farebox", &receipt.farebox);
+}
+
+fn chat_logprobs(logprobs: &[TokenLogprob]) -> Value {
+    if logprobs.is_empty() {
+        return Value::Null;
+    }
+    let one = |token: &str, bytes: &[u8], logprob: f32| json!({"token": token, "bytes": bytes, "logprob": logprob});
+    let content = logprobs.iter().map(|chosen| {
+        let mut value = one(&chosen.token, &chosen.bytes, chosen.logprob);
+        value["top_logprobs"] = chosen.top.iter().map(|(token, bytes, logprob)| one(token, bytes, *logprob)).collect();
+        value
+    });
+    json!({"content": content.collect::<Vec<_>>(), "refusal": null})
+}
+
+fn completion_logprobs(logprobs: &[TokenLogprob]) -> Value {
+    if logprobs.is_empty() {
+        return Value::Null;
+    }
+    let top = |chosen: &TokenLogprob| -> Value {
+        chosen
+            .top
+            .iter()
+            .map(|(token, _, logprob)| (token.clone(), Value::from(*logprob)))
+            .collect::<Map<_, _>>()
+            .into()
+    };
+    json!({
+        "tokens": logprobs.iter().map(|chosen| chosen.token.clone()).collect::<Vec<_>>(),
+        "token_logprobs": logprobs.iter().map(|chosen| chosen.logprob).collect::<Vec<_>>(),
+        "top_logprobs": logprobs.iter().map(top).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{inference::Event, openai::parse_answer};
+
+    #[test]
+    fn an_answer_keeps_all_the_provider_said_and_gains_its_cost() {
+        let body =
+            br#"{"id":"chatcmpl-1","x":1,"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],
+            "usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}"#;
+        let events = parse_answer(body).unwrap();
+        let [Event::Delta(delta), Event::Usage(usage)] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!((usage.input, usage.cached_input, usage.output), (5, 3, 2));
+        let head = Head { id: "i".into(), created: 0, model: "m".into(), task: Task::Chat };
+        let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default() };
+        let answer: Value = serde_json::from_str(&head.answer(vec![delta.clone()], usage, &receipt)).unwrap();
+        assert_eq!(answer["x"], 1);
+        assert_eq!(answer["usage"]["cost"], "0.01");
+        assert_eq!(answer["usage"]["total_tokens"], 7);
+    }
+}

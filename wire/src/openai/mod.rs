@@ -1,0 +1,11 @@
+//! What OpenAI's chat completions and legacy completions have in common ("API reference", OpenAI): request fields, usage,
+//! errors, the body a provider is sent, and the chunks and answers a client reads. Chat's and completions' own shapes
+//! differ only where [`Task`](crate::inference::Task) is matched.
+
+mod answer;
+mod provider;
+mod request;
+
+pub use answer::{Head, Particulars, Receipt, finish_word};
+pub use provider::{Chunk, parse_answer, parse_chunk, parse_error};
+pub use request::{parse_request, provider_body};

@@ -1,0 +1,165 @@
+//! What a provider answers, read: whole, in chunks, or with an error.
+
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use crate::{
+    fields::Fields,
+    inference::{Delta, Event, Failure, FinishReason, Usage},
+};
+
+/// A provider's usage object, as far as it is read. One that is not of this shape is taken as absent.
+#[derive(Deserialize)]
+struct ProviderUsage {
+    prompt_tokens: u64,
+    completion_tokens: Option<u64>,
+    prompt_tokens_details: Option<Details>,
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    cached_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+}
+
+fn parse_usage(value: &RawValue) -> Option<Usage> {
+    let usage: ProviderUsage = serde_json::from_str(value.get()).ok()?;
+    Some(Usage {
+        input: usage.prompt_tokens,
+        cached_input: usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
+        output: usage.completion_tokens.unwrap_or(0),
+        reasoning: usage.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
+    })
+}
+
+/// A provider's choice, as far as it is read: a whole one has a message, a chunk's a delta, a completion's a text. What is
+/// of another type than is read here is passed on all the same.
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(borrow, default)]
+    index: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "delta")]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+fn text_of(value: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
+}
+
+impl Choice<'_> {
+    fn text(&self) -> String {
+        let content: Option<Content<'_>> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
+        text_of(content.and_then(|content| content.content)).or_else(|| text_of(self.text)).unwrap_or_default()
+    }
+
+    fn index(&self) -> u32 {
+        self.index.and_then(|index| index.get().parse().ok()).unwrap_or(0)
+    }
+
+    fn finish(&self) -> Option<FinishReason> {
+        text_of(self.finish_reason).as_deref().map(parse_finish)
+    }
+}
+
+fn parse_finish(word: &str) -> FinishReason {
+    match word {
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "tool_calls" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}
+
+/// A provider's whole answer, as events: one delta that carries it as it came, and its usage where it has one.
+pub fn parse_answer(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
+    let garbage = |what: &str| Failure::Transport(format!("the provider's answer {what}"));
+    let mut answer = Fields::parse(bytes).map_err(|_| garbage("is not a JSON object"))?;
+    let usage = answer.remove("usage").as_deref().and_then(parse_usage);
+    let choices = answer.get("choices").ok_or_else(|| garbage("has no choices"))?;
+    let choices: Vec<Choice<'_>> =
+        serde_json::from_str(choices.get()).map_err(|_| garbage("has choices of no known shape"))?;
+    let text = choices.iter().map(Choice::text).collect();
+    let finish = choices.first().and_then(Choice::finish);
+    let delta = Delta { text, finish, raw: Some(answer), ..Delta::default() };
+    Ok(std::iter::once(Event::Delta(delta)).chain(usage.map(Event::Usage)).collect())
+}
+
+/// One event's data of a provider's stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Chunk {
+    /// What it says.
+    Events(Vec<Event>),
+    /// `[DONE]`.
+    Done,
+}
+
+/// Reads one event's data of a provider's stream.
+pub fn parse_chunk(data: &str) -> Result<Chunk, Failure> {
+    if data.trim() == "[DONE]" {
+        return Ok(Chunk::Done);
+    }
+    let garbage = || Failure::Transport("a chunk of the provider's is not of a known shape".into());
+    let mut chunk = Fields::parse(data.as_bytes()).map_err(|_| garbage())?;
+    if let Some(error) = chunk.present("error") {
+        let error: Value = serde_json::from_str(error.get()).map_err(|_| garbage())?;
+        let message = error.get("message").and_then(Value::as_str).unwrap_or("error in the stream").to_owned();
+        let body = Some(json!({"error": error}));
+        return Err(Failure::Provider { status: 200, message, retry_after: None, body });
+    }
+    let usage = chunk.remove("usage").as_deref().and_then(parse_usage);
+    let mut events = Vec::new();
+    if let Some(choices) = chunk.present("choices") {
+        let choices: Vec<Choice<'_>> = serde_json::from_str(choices.get()).map_err(|_| garbage())?;
+        if let Some(first) = choices.first() {
+            let (choice, text, finish) = (first.index(), first.text(), first.finish());
+            events.push(Event::Delta(Delta { choice, text, finish, raw: Some(chunk), ..Delta::default() }));
+        }
+    }
+    events.extend(usage.map(Event::Usage));
+    Ok(Chunk::Events(events))
+}
+
+/// A provider's error answer.
+pub fn parse_error(status: u16, retry_after: Option<u64>, bytes: &[u8]) -> Failure {
+    let body: Option<Value> = serde_json::from_slice(bytes).ok();
+    let message = body.as_ref().and_then(|body| body.pointer("/error/message")).and_then(Value::as_str);
+    let message = message.map_or_else(|| format!("HTTP status {status}"), str::to_owned);
+    Failure::Provider { status, message, retry_after, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn garbage_is_a_transport_failure() {
+        assert!(matches!(parse_answer(b"<html>"), Err(Failure::Transport(_))));
+        assert!(matches!(parse_answer(b"{}"), Err(Failure::Transport(_))));
+        let odd = parse_answer(br#"{"choices":[{"index":"x","message":{"content":[1]},"finish_reason":7}],"usage":1}"#);
+        assert!(matches!(odd.unwrap().as_slice(), [Event::Delta(delta)] if delta.text.is_empty()));
+        assert!(matches!(parse_chunk("nope"), Err(Failure::Transport(_))));
+        assert!(matches!(parse_chunk(r#"{"error":{"message":"x"}}"#), Err(Failure::Provider { .. })));
+        assert_eq!(parse_chunk(" [DONE]"), Ok(Chunk::Done));
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_panics(body in ".{0,200}") {
+            let _ = parse_answer(body.as_bytes());
+            let _ = parse_chunk(&body);
+        }
+    }
+}

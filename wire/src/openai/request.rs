@@ -1,0 +1,250 @@
+//! Requests: read from a client, and written for a provider.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use crate::{
+    fields::{BadRequest, Fields},
+    inference::{Message, Prompt, Sampling, Task, TextRequest},
+};
+
+/// Roles a message may have.
+const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "function"];
+/// Messages in one request, at most.
+const MOST_MESSAGES: usize = 10_000;
+
+/// Reads a request. Fields of Farebox's own are taken out of the body; unknown fields of the provider's stay in it.
+pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest> {
+    let mut body = Fields::parse(body)?;
+    let own = |name: &&str| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale";
+    if let Some(name) = body.names().find(own) {
+        return Err(BadRequest::new(name, "is not a field of Farebox's"));
+    }
+    let model = body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
+    if model.is_empty() || model.len() > 256 {
+        return Err(BadRequest::new("model", "must have 1 to 256 characters"));
+    }
+    let prompt = match task {
+        Task::Chat => messages(&body)?,
+        Task::Completion => text_prompt(&body)?,
+    };
+    let stream = body.boolean("stream")?.unwrap_or(false);
+    let include_usage = match body.read::<Fields>("stream_options", "an object")? {
+        None => false,
+        Some(_) if !stream => return Err(BadRequest::new("stream_options", "is only for streams")),
+        Some(options) => options.boolean("include_usage")?.unwrap_or(false),
+    };
+    let max_tokens = body.whole("max_tokens", 1, u64::from(u32::MAX))?;
+    let max_completion = body.whole("max_completion_tokens", 1, u64::from(u32::MAX))?;
+    let max_cost = match body.read("max_cost", "an amount of dollars")? {
+        None => None,
+        Some(Value::String(text)) => Some(text),
+        Some(Value::Number(_)) => body.get("max_cost").map(|value| value.get().to_owned()),
+        Some(_) => return Err(BadRequest::new("max_cost", "must be an amount of dollars")),
+    };
+    let auto_scale = body.boolean("autoScale")?;
+    body.remove("max_cost");
+    body.remove("autoScale");
+    Ok(TextRequest {
+        task,
+        model,
+        prompt,
+        sampling: sampling(&body)?,
+        max_tokens: max_completion.or(max_tokens).and_then(|limit| u32::try_from(limit).ok()),
+        n: small(body.whole("n", 1, 16)?).unwrap_or(1),
+        logprobs: logprobs(task, &body)?,
+        echo: task == Task::Completion && body.boolean("echo")?.unwrap_or(false),
+        stream,
+        include_usage,
+        max_cost,
+        auto_scale,
+        body,
+    })
+}
+
+fn small(number: Option<u64>) -> Option<u32> {
+    number.and_then(|number| u32::try_from(number).ok())
+}
+
+fn messages(body: &Fields) -> Result<Prompt, BadRequest> {
+    let list: Vec<Value> =
+        body.read("messages", "an array")?.ok_or_else(|| BadRequest::new("messages", "is required"))?;
+    if list.is_empty() {
+        return Err(BadRequest::new("messages", "must not be empty"));
+    }
+    if list.len() > MOST_MESSAGES {
+        return Err(BadRequest::new("messages", format!("must have at most {MOST_MESSAGES} messages")));
+    }
+    let messages = list.into_iter().enumerate().map(|(place, value)| message(place, value));
+    messages.collect::<Result<_, _>>().map(Prompt::Messages)
+}
+
+fn message(place: usize, value: Value) -> Result<Message, BadRequest> {
+    let at = |field: &str| format!("messages[{place}]{field}");
+    let Value::Object(mut rest) = value else { return Err(BadRequest::new(at(""), "must be an object")) };
+    let Some(Value::String(role)) = rest.shift_remove("role") else {
+        return Err(BadRequest::new(at(".role"), "must be a string"));
+    };
+    if !ROLES.contains(&role.as_str()) {
+        return Err(BadRequest::new(at(".role"), format!("must be one of {}", ROLES.join(", "))));
+    }
+    let content = rest.shift_remove("content").unwrap_or(Value::Null);
+    match &content {
+        Value::String(_) => {}
+        Value::Null
+            if role == "assistant" && (rest.contains_key("tool_calls") || rest.contains_key("function_call")) => {}
+        Value::Array(parts) if parts.iter().all(|part| part.get("type").is_some_and(Value::is_string)) => {}
+        Value::Array(_) => return Err(BadRequest::new(at(".content"), "every part must be an object with a type")),
+        _ => return Err(BadRequest::new(at(".content"), "must be a string or an array of parts")),
+    }
+    Ok(Message { role, content, rest })
+}
+
+fn text_prompt(body: &Fields) -> Result<Prompt, BadRequest> {
+    match body.read("prompt", "a string")? {
+        Some(Value::String(text)) => Ok(Prompt::Text(text)),
+        Some(Value::Array(list)) => match <[Value; 1]>::try_from(list) {
+            Ok([Value::String(text)]) => Ok(Prompt::Text(text)),
+            _ => Err(BadRequest::new("prompt", "must be a string, or an array of one string")),
+        },
+        Some(_) => Err(BadRequest::new("prompt", "must be a string")),
+        None => Err(BadRequest::new("prompt", "is required")),
+    }
+}
+
+fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
+    let stop = match body.read("stop", "a string or an array of strings")? {
+        None => Vec::new(),
+        Some(Value::String(text)) => vec![text],
+        Some(_) => body.read("stop", "a string or an array of strings")?.unwrap_or_default(),
+    };
+    if stop.len() > 4 || stop.iter().any(|text: &String| text.is_empty() || text.len() > 1_024) {
+        return Err(BadRequest::new("stop", "must be at most 4 texts of 1 to 1,024 bytes"));
+    }
+    Ok(Sampling {
+        temperature: body.number("temperature", 0.0, 2.0)?,
+        top_p: body.number("top_p", 0.0, 1.0)?,
+        top_k: small(body.whole("top_k", 1, 1_000_000)?),
+        seed: seed(body)?,
+        frequency_penalty: body.number("frequency_penalty", -2.0, 2.0)?,
+        presence_penalty: body.number("presence_penalty", -2.0, 2.0)?,
+        logit_bias: logit_bias(body)?,
+        stop,
+    })
+}
+
+fn seed(body: &Fields) -> Result<Option<u64>, BadRequest> {
+    let must = "a whole number of 64 bits";
+    if let Ok(seed) = body.read::<u64>("seed", must) {
+        return Ok(seed);
+    }
+    Ok(body.read::<i64>("seed", must)?.map(i64::cast_unsigned))
+}
+
+fn logit_bias(body: &Fields) -> Result<Vec<(u32, f32)>, BadRequest> {
+    let must = "a map of at most 1,024 token ids to numbers from -100 to 100";
+    let bad = || BadRequest::new("logit_bias", format!("must be {must}"));
+    let Some(biases) = body.read::<Fields>("logit_bias", must)? else { return Ok(Vec::new()) };
+    let one = |token: &str| {
+        let bias = biases.number(token, -100.0, 100.0).ok().flatten().ok_or_else(bad)?;
+        Ok((token.parse().map_err(|_| bad())?, bias))
+    };
+    biases.names().map(one).collect()
+}
+
+fn logprobs(task: Task, body: &Fields) -> Result<Option<u32>, BadRequest> {
+    match task {
+        Task::Completion => Ok(small(body.whole("logprobs", 0, 20)?)),
+        Task::Chat => {
+            let top = small(body.whole("top_logprobs", 0, 20)?);
+            match (body.boolean("logprobs")?.unwrap_or(false), top) {
+                (true, top) => Ok(Some(top.unwrap_or(0))),
+                (false, Some(_)) => Err(BadRequest::new("top_logprobs", "needs logprobs to be true")),
+                (false, None) => Ok(None),
+            }
+        }
+    }
+}
+
+/// The body a provider of this format is sent: the client's, with the provider's name of the model, usage always asked
+/// for, and the output limit lowered where `limit` says so.
+pub fn provider_body(request: &TextRequest, upstream: &str, limit: Option<u32>) -> Vec<u8> {
+    let mut body = Cow::Borrowed(&request.body);
+    if upstream != request.model {
+        body.to_mut().set("model", upstream);
+    }
+    if request.stream {
+        body.to_mut().set("stream_options", &json!({"include_usage": true}));
+    }
+    if let Some(limit) = limit {
+        let most = "max_completion_tokens";
+        let field = if body.get(most).is_some() { most } else { "max_tokens" };
+        body.to_mut().set(field, &limit);
+    }
+    body.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn chat(body: &str) -> Result<TextRequest, BadRequest> {
+        parse_request(Task::Chat, body.as_bytes())
+    }
+
+    #[test]
+    fn a_bad_field_is_named() {
+        let with = |fields: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
+        for (body, field) in [
+            ("[]".to_owned(), "body"),
+            ("{".to_owned(), "body"),
+            ("[".repeat(100_000), "body"),
+            (r#"{"messages":[]}"#.to_owned(), "model"),
+            (r#"{"model":"m"}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":[]}"#.to_owned(), "messages"),
+            (r#"{"model":"m","messages":[{"role":"king","content":"x"}]}"#.to_owned(), "messages[0].role"),
+            (r#"{"model":"m","messages":[{"role":"user"}]}"#.to_owned(), "messages[0].content"),
+            (r#"{"model":"m","messages":[{"role":"user","content":["x"]}]}"#.to_owned(), "messages[0].content"),
+            (with(r#","temperature":-0.1"#), "temperature"),
+            (with(r#","temperature":"hot""#), "temperature"),
+            (with(r#","temperature":1e999"#), "temperature"),
+            (with(&format!(r#","messages":{}{}"#, "[".repeat(1_000), "]".repeat(1_000))), "messages"),
+            (with(r#","top_p":1.1"#), "top_p"),
+            (with(r#","max_tokens":0"#), "max_tokens"),
+            (with(r#","max_tokens":1.5"#), "max_tokens"),
+            (with(r#","max_completion_tokens":1e30"#), "max_completion_tokens"),
+            (with(r#","n":17"#), "n"),
+            (with(r#","stop":["a","b","c","d","e"]"#), "stop"),
+            (with(r#","top_logprobs":3"#), "top_logprobs"),
+            (with(r#","logit_bias":{"x":1}"#), "logit_bias"),
+            (with(r#","stream_options":{}"#), "stream_options"),
+            (with(r#","max_cost":[]"#), "max_cost"),
+            (with(r#","farebox_magic":1"#), "farebox_magic"),
+        ] {
+            assert_eq!(chat(&body).unwrap_err().field, field, "{}", &body[..body.len().min(200)]);
+        }
+    }
+
+    #[test]
+    fn a_provider_is_sent_what_its_client_wrote_without_our_fields() {
+        let request = chat(
+            r#"{"model":"openai/x","messages":[{"role":"user","content":"é"}],"stream":true,"max_cost":0.5,"autoScale":true,"new_field":[1]}"#,
+        )
+        .unwrap();
+        assert_eq!(request.max_cost.as_deref(), Some("0.5"));
+        assert_eq!(request.auto_scale, Some(true));
+        let sent: Value = serde_json::from_slice(&provider_body(&request, "x", Some(9))).unwrap();
+        let expected = json!({"model":"x","messages":[{"role":"user","content":"é"}],"stream":true,"new_field":[1],
+            "stream_options":{"include_usage":true},"max_tokens":9});
+        assert_eq!(sent, expected);
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics(body in ".{0,200}") {
+            let _ = chat(&body);
+        }
+    }
+}
