@@ -1,6 +1,7 @@
 //! What billing costs: closed, non-streamed chat through Farebox (durable hold, call, durable capture, on SQLite) beside a
-//! bare actix-web and reqwest proxy, at 64 connections, one after the other in turns, all on this machine. Prints ratios.
-//! Run with `cargo bench --bench gateway`; it starts itself as the upstream and as the bare proxy.
+//! bare actix-web and reqwest proxy, at 64 connections, one after the other in short turns, all on this machine; what it
+//! adds to the time to the first token; and the memory of accounts. Run with `cargo bench --bench gateway`; it starts
+//! itself as the upstream and as the bare proxy.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
@@ -18,8 +19,13 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
 const CONNECTIONS: usize = 64;
-const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(4);
+/// Short and many: a machine that is shared changes its speed by the second.
+const ROUNDS: usize = 21;
+const ROUND: Duration = Duration::from_millis(1_500);
+/// Streams timed to their first token, each way.
+const STREAMS: usize = 500;
+/// Accounts whose memory is measured.
+const ACCOUNTS: usize = 4_000;
 
 /// Killed when the benchmark ends, however it ends.
 struct Process(Child);
@@ -41,6 +47,18 @@ fn start(command: &mut Command) -> (Process, String) {
 
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"message":{"role":"assistant","content":"Hello there, how can I help you today?"},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":9,"total_tokens":21}}"#;
 
+const STREAM: &[u8] = br#""stream":true"#;
+
+const CHUNKS: &str = r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"role":"assistant","content":"Hello"},"finish_reason":null}]}
+
+data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+
+data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o-mini","choices":[],"usage":{"prompt_tokens":12,"completion_tokens":1,"total_tokens":13}}
+
+data: [DONE]
+
+"#;
+
 fn serve<F>(configure: F)
 where
     F: Fn(&mut web::ServiceConfig) + Clone + Send + 'static,
@@ -55,7 +73,12 @@ where
 fn upstream() {
     serve(|app| {
         // The body is read: actix-web closes a connection whose request was not.
-        let answer = |_: web::Bytes| async { HttpResponse::Ok().content_type("application/json").body(ANSWER) };
+        let answer = |body: web::Bytes| async move {
+            if body.windows(STREAM.len()).any(|window| window == STREAM) {
+                return HttpResponse::Ok().content_type("text/event-stream").body(CHUNKS);
+            }
+            HttpResponse::Ok().content_type("application/json").body(ANSWER)
+        };
         app.route("/v1/chat/completions", web::post().to(answer));
     });
 }
@@ -118,6 +141,56 @@ fn processor(process: &Process) -> f64 {
     (ticks(11) + ticks(12)) / 100.0
 }
 
+/// Requests a second beside the bare proxy's.
+async fn throughput((proxy, bare): (&Process, &str), (farebox, gateway): (&Process, &str), key: &str) {
+    let microseconds = |used: f64, rate: f64| used / (rate * ROUND.as_secs_f64()) * 1e6;
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        (values[values.len() / 2], values[0], values[values.len() - 1])
+    };
+    let (mut ratios, mut ours, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    load(gateway, key).await;
+    for round in 1..=ROUNDS {
+        let (bare_before, before) = (processor(proxy), processor(farebox));
+        let (bare_rate, bare_p50, bare_p99) = load(bare, "sk-bench").await;
+        let (rate, p50, p99) = load(gateway, key).await;
+        theirs.push(microseconds(processor(proxy) - bare_before, bare_rate));
+        ours.push(microseconds(processor(farebox) - before, rate));
+        ratios.push(rate / bare_rate);
+        println!(
+            "round {round}: bare proxy {bare_rate:.0}/s (p50 {bare_p50:.1}, p99 {bare_p99:.1} ms), farebox {rate:.0}/s (p50 \
+             {p50:.1}, p99 {p99:.1} ms), ratio {:.2}",
+            rate / bare_rate
+        );
+    }
+    println!("processor a request, medians: bare proxy {:.0} us, farebox {:.0} us", median(theirs).0, median(ours).0);
+    let (ratio, least, most) = median(ratios);
+    println!("requests a second, ratio, median of {ROUNDS} rounds: {ratio:.2} (least {least:.2}, most {most:.2})");
+    println!("memory after load: {} KiB, at most {} KiB", memory_kib(farebox, "VmRSS"), memory_kib(farebox, "VmHWM"));
+}
+
+/// What the gateway adds to the time to the first token, one stream at a time.
+async fn first_token(upstream: &str, gateway: &str, key: &str) {
+    let client = reqwest::Client::new();
+    let body = json!({"model": "gpt-4o-mini", "stream": true, "max_tokens": 64, "messages": [{"role": "user", "content": "Hello, who are you?"}]});
+    let (mut direct, mut through) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
+        for (url, times) in [(upstream, &mut direct), (gateway, &mut through)] {
+            let sent = Instant::now();
+            let request = client.post(format!("{url}/v1/chat/completions")).bearer_auth(key).json(&body);
+            let mut response = request.send().await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert!(response.chunk().await.unwrap().is_some());
+            times.push(sent.elapsed().as_secs_f64() * 1_000.0);
+            while response.chunk().await.unwrap().is_some() {}
+        }
+    }
+    direct.sort_by(f64::total_cmp);
+    through.sort_by(f64::total_cmp);
+    let at = |place: usize| through[STREAMS * place / 100] - direct[STREAMS * place / 100];
+    println!("time to first token, added: {:.2} ms at the median, {:.2} ms at the 99th percentile", at(50), at(99));
+}
+
 async fn orchestrate() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let own = std::env::current_exe().unwrap();
@@ -146,30 +219,19 @@ async fn orchestrate() {
     let id = account["id"].as_str().unwrap();
     admin(format!("accounts/{id}/grants"), json!({"source": "promo", "amount": "1000"})).await;
     let key = admin(format!("accounts/{id}/keys"), json!({})).await["key"].as_str().unwrap().to_owned();
-    let mut ratios = Vec::new();
-    load(&gateway, &key).await;
-    for round in 1..=ROUNDS {
-        let (bare_before, before) = (processor(&proxy), processor(&farebox));
-        let (bare_rate, bare_p50, bare_p99) = load(&bare, "sk-bench").await;
-        let (rate, p50, p99) = load(&gateway, &key).await;
-        ratios.push(rate / bare_rate);
-        let microseconds = |used: f64, rate: f64| used / (rate * ROUND.as_secs_f64()) * 1e6;
-        println!(
-            "round {round}: bare proxy {bare_rate:.0}/s (p50 {bare_p50:.1}, p99 {bare_p99:.1} ms, {:.0} us of processor a \
-             request), farebox {rate:.0}/s (p50 {p50:.1}, p99 {p99:.1} ms, {:.0} us), ratio {:.2}",
-            microseconds(processor(&proxy) - bare_before, bare_rate),
-            microseconds(processor(&farebox) - before, rate),
-            rate / bare_rate
-        );
+    throughput((&proxy, &bare), (&farebox, &gateway), &key).await;
+    first_token(&upstream, &gateway, &key).await;
+    let before = memory_kib(&farebox, "VmRSS");
+    for account in 0..ACCOUNTS {
+        let account =
+            admin("accounts".into(), json!({"email": format!("{account}@example.com"), "plan": "payg"})).await;
+        let id = account["id"].as_str().unwrap();
+        let key = admin(format!("accounts/{id}/keys"), json!({})).await["key"].as_str().unwrap().to_owned();
+        let balance = client.get(format!("{gateway}/v1/balance")).bearer_auth(key).send().await.unwrap();
+        assert_eq!(balance.status(), 200);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "ratio, median of {ROUNDS} rounds: {:.2} (least {:.2}, most {:.2})",
-        ratios[ROUNDS / 2],
-        ratios[0],
-        ratios[ROUNDS - 1]
-    );
-    println!("memory after load: {} KiB, at most {} KiB", memory_kib(&farebox, "VmRSS"), memory_kib(&farebox, "VmHWM"));
+    let grown = memory_kib(&farebox, "VmRSS").saturating_sub(before) * 1_024;
+    println!("memory of an account that was just used: {} bytes (of {ACCOUNTS})", grown / ACCOUNTS as u64);
     let audit = admin("audit".into(), json!({})).await;
     println!("audit: ok {}, {} requests, {} open holds", audit["ok"], audit["requests"], audit["open_holds"]);
     assert_eq!(audit["ok"], true, "{audit}");
