@@ -5,6 +5,7 @@
 mod closed;
 mod health;
 mod open;
+mod overspend;
 mod readme;
 mod sdk;
 mod servers;

@@ -1,0 +1,188 @@
+//! The bound on overspending, under far more parallel requests than an account can pay for: what is spent and what is
+//! given back is what was funded, debt is at most what running requests were allowed beyond their holds, and every
+//! answer is in the ledger. Asked of the accounts themselves, so that nothing in front of them slows the race.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use actix::{Actor, Arbiter};
+use billing::{
+    Nanos,
+    account::Balance,
+    command::{Admit, Command, Fund, Refusal, Reply},
+    entry::Ending,
+    grant::Source,
+    hold::{HoldRequest, Work},
+    ids::{AccountId, GrantId, RequestId},
+    plan::Plan,
+    price::Cost,
+    time::FOUR_WEEKS_MS,
+};
+use farebox_actors::{
+    account::{AccountError, Admitted, Look, Metered},
+    clock::Clock,
+    directory::Directory,
+    health::{Health, Kind},
+    journal::Journal,
+    ledger::Ledger,
+    mailbox::tell,
+    payment::{Meet, PaymentActor},
+    supervisor::{Supervisor, supervise},
+};
+use tokio::{sync::Notify, task::JoinSet};
+use uuid::Uuid;
+
+use crate::support::{postgres, temporary};
+
+const REQUESTS: u64 = 10_000;
+const FUNDED: Nanos = Nanos::new(1_000_000_000);
+const WORST: Nanos = Nanos::new(400_000);
+
+/// The ledger's actors alone.
+async fn directory(url: &str) -> Directory {
+    let (clock, health) = (Clock::default(), Health::default());
+    let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
+    let arbiter = Arbiter::new().handle();
+    let chief = Supervisor::new(&health).start();
+    let journal = {
+        let (ledger, clock, vitals) = (Arc::clone(&ledger), clock.clone(), health.clone());
+        let make = move |obituary| {
+            let fenced = Arc::new(Notify::new());
+            Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), fenced, obituary)
+        };
+        supervise(&chief, arbiter.clone(), &health, (Kind::Journal, "journal"), make)
+    };
+    let meeting = Arc::new(OnceLock::<Directory>::new());
+    let payments = {
+        let meeting = Arc::clone(&meeting);
+        let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
+        supervise(&chief, arbiter.clone(), &health, (Kind::Payment, "payment"), make)
+    };
+    let directory = Directory::new(vec![arbiter], ledger, journal, payments.clone(), clock, health);
+    let _ = meeting.set(directory.clone());
+    tell(&payments.address(), Meet(directory.clone()));
+    directory
+}
+
+/// What came of one request.
+enum Outcome {
+    Refused,
+    /// What was held for it and what it was charged.
+    Charged(Nanos, Nanos),
+    /// Its guard was dropped.
+    Dropped(Nanos),
+}
+
+async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
+    loop {
+        let request_id = RequestId(Uuid::now_v7());
+        directory.running().insert(request_id);
+        let admit = Admit {
+            request_id,
+            key_id: None,
+            model: "gpt-4o-mini".into(),
+            provider: "openai".into(),
+            price_version: 1,
+            work: Work::Closed,
+            hold: HoldRequest { minimum: Nanos::new(50_000), expected: Nanos::new(100_000), worst_case: WORST },
+        };
+        match directory.ask(id, admit).await {
+            Ok(admitted) => return admitted,
+            // As a client does with a 503: it was not there, so nothing was taken for it.
+            Err(AccountError::Overloaded) => {
+                directory.running().remove(request_id);
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+async fn one(directory: Directory, id: AccountId, number: u64) -> Outcome {
+    let Admitted { mut admission, answer } = admitted(&directory, id).await;
+    match answer.result {
+        Err(Refusal::InsufficientCredits { .. }) => return Outcome::Refused,
+        Err(other) => panic!("{other:?}"),
+        Ok(Reply::Admitted { .. }) => {}
+        Ok(other) => panic!("{other:?}"),
+    }
+    let held = admission.held().amount;
+    tokio::time::sleep(Duration::from_millis(number % 7)).await;
+    // Some cost nothing, most less than their hold, some as much as they were allowed to.
+    let cost = match number % 5 {
+        0 => Nanos::ZERO,
+        1 | 2 => Nanos::new(held.get() / 2 + 1),
+        _ => WORST,
+    };
+    admission.meter(Metered { cost: Cost::from_total(cost), ..Metered::NOTHING });
+    if number % 50 == 49 {
+        drop(admission);
+        return Outcome::Dropped(held);
+    }
+    let (record, _) = admission.settle(Ending::Completed).await.unwrap();
+    assert_eq!(record.charged, cost);
+    Outcome::Charged(held, cost)
+}
+
+async fn race(url: &str) {
+    let directory = directory(url).await;
+    let id = AccountId(Uuid::now_v7());
+    let now = directory.clock().now();
+    directory.ledger().create_account(id, "race@example.com", Plan::Payg, now).await.unwrap();
+    let fund = Fund {
+        grant_id: GrantId(Uuid::now_v7()),
+        source: Source::Promo,
+        source_key: "race".into(),
+        amount: FUNDED,
+        paid: Nanos::ZERO,
+        expires_at: None,
+        // A paid cycle: no limit of requests a second.
+        subscribed_until: Some(now.plus_ms(FOUR_WEEKS_MS)),
+    };
+    assert!(directory.decide(id, Command::Fund(fund)).await.unwrap().result.is_ok());
+    let mut requests = JoinSet::new();
+    for number in 0..REQUESTS {
+        requests.spawn_local(one(directory.clone(), id, number));
+    }
+    let (mut refused, mut charged, mut allowed, mut ran) = (0, Nanos::ZERO, Nanos::ZERO, 0_i64);
+    for outcome in requests.join_all().await {
+        match outcome {
+            Outcome::Refused => refused += 1,
+            Outcome::Charged(held, cost) => {
+                (charged, allowed, ran) = (charged + cost, allowed + (WORST - held), ran + 1);
+            }
+            Outcome::Dropped(held) => (charged, allowed, ran) = (charged + WORST, allowed + (WORST - held), ran + 1),
+        }
+    }
+    // What was dropped settles by itself: an account that is asked afterwards has settled it.
+    let balance: Balance = directory.ask(id, Look).await.unwrap().balance;
+    assert!(refused > 1_000 && ran > 1_000, "{refused} refused, {ran} ran: no race");
+    assert_eq!(balance.held, Nanos::ZERO);
+    let grants = directory.ledger().grants(id, None, 10).await.unwrap();
+    assert_eq!(grants.len(), 1);
+    let grant = &grants[0];
+    assert_eq!(grant.spent + grant.available, FUNDED, "{grant:?}");
+    assert_eq!(grant.spent + balance.debt, charged, "{grant:?}");
+    assert!(balance.debt <= allowed, "overspent {} where {allowed} was allowed", balance.debt);
+    let audit = directory.ledger().audit().await.unwrap();
+    assert!(audit.ok, "{audit:?}");
+    assert_eq!((audit.requests, audit.open_holds), (ran, 0));
+}
+
+#[test]
+fn ten_thousand_requests_at_once_spend_one_dollar_on_sqlite() {
+    let folder: PathBuf = temporary("overspend");
+    std::fs::create_dir_all(&folder).unwrap();
+    let url = format!("sqlite://{}/ledger.db", folder.display());
+    actix::System::new().block_on(race(&url));
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn ten_thousand_requests_at_once_spend_one_dollar_on_postgres() {
+    let Some(url) = postgres::fresh_database() else { return };
+    actix::System::new().block_on(race(&url));
+}
