@@ -18,6 +18,7 @@ lint:
 test:
 	tests/setup.sh
 	cargo test --workspace
+	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e closed
 
 bench:
 	cargo bench --bench gateway
