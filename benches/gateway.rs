@@ -226,7 +226,8 @@ async fn orchestrate() {
         if account % ACCOUNTS == 0 {
             resident.push(memory_kib(&farebox, "VmRSS"));
         }
-        let account = admin("accounts".into(), json!({"email": format!("{account}@example.com"), "plan": "payg"})).await;
+        let account =
+            admin("accounts".into(), json!({"email": format!("{account}@example.com"), "plan": "payg"})).await;
         let id = account["id"].as_str().unwrap();
         let key = admin(format!("accounts/{id}/keys"), json!({})).await["key"].as_str().unwrap().to_owned();
         let balance = client.get(format!("{gateway}/v1/balance")).bearer_auth(key).send().await.unwrap();

@@ -2,6 +2,7 @@
 //! and settled by its own task; the connection that asked only watches.
 
 mod open;
+pub mod preview;
 pub mod quote;
 pub mod serve;
 

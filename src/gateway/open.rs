@@ -22,10 +22,10 @@ use farebox_actors::{
     pool::{ModelFolder, Run},
 };
 use tokio::sync::{Notify, mpsc};
-use wire::inference::{Event, Failure, Usage};
+use wire::inference::{Event, Failure, TextRequest, Usage};
 
 use super::{
-    Gateway, quote,
+    Gateway, Rules, quote,
     serve::{self, Done, Job, ServeError, Started, UPDATES, Update},
 };
 use crate::catalogue::OpenModel;
@@ -37,6 +37,30 @@ const SLICE_SECONDS: i64 = 5;
 /// How far into a second that may not be followed by another its engine is stopped: the next token must not begin in the
 /// next second.
 const LAST_SECOND: Duration = Duration::from_millis(900);
+
+/// On what terms an open model runs a request.
+pub(super) struct Terms {
+    /// Seconds the caller's `max_cost` pays.
+    pub(super) allowed: Option<u64>,
+    pub(super) hold: HoldRequest,
+    pub(super) work: Work,
+}
+
+/// The terms of a request.
+pub(super) fn terms(request: &TextRequest, model: &OpenModel, rules: Rules) -> Result<Terms, ServeError> {
+    let rate = model.class.per_second();
+    let allowed = match quote::max_cost(request)? {
+        Some(most) if most < rate => {
+            let message = format!("one second of class {} costs ${rate}", model.class.name());
+            return Err(ServeError::Invalid { field: "max_cost", message });
+        }
+        most => most.map(|most| u64::try_from(most.get() / rate.get()).unwrap_or(u64::MAX)),
+    };
+    let seconds = allowed.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(SLICE_SECONDS);
+    let slice = rate.times(seconds.min(SLICE_SECONDS));
+    let hold = HoldRequest { minimum: rate, expected: slice, worst_case: slice };
+    Ok(Terms { allowed, hold, work: Work::Open { class: model.class, units: model.class.weight(rules.weighting) } })
+}
 
 /// Admits a request and starts its task.
 pub(super) async fn start(
@@ -51,18 +75,7 @@ pub(super) async fn start(
     }
     let unavailable = || ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)));
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
-    let invalid = |bad: quote::BadQuote| ServeError::Invalid { field: bad.field, message: bad.message };
-    let rate = model.class.per_second();
-    let allowed = match quote::max_cost(&job.request).map_err(invalid)? {
-        Some(most) if most < rate => {
-            let message = format!("one second of class {} costs ${rate}", model.class.name());
-            return Err(ServeError::Invalid { field: "max_cost", message });
-        }
-        most => most.map(|most| u64::try_from(most.get() / rate.get()).unwrap_or(u64::MAX)),
-    };
-    let slice = rate.times(SLICE_SECONDS);
-    let hold = HoldRequest { minimum: rate, expected: slice, worst_case: slice };
-    let work = Work::Open { class: model.class, units: model.class.weight(gateway.rules.weighting) };
+    let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
     let (admitted, took) = serve::admit(gateway, &job, work, hold, &model.id, "farebox", version).await?;
     let Admitted { admission, answer } = admitted;
     let rate_remaining = match answer.result? {

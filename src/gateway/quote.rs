@@ -21,6 +21,8 @@ pub struct ClosedQuote {
     pub input: u64,
     /// Output tokens the client's limit or the model allows, per choice.
     pub limit: u64,
+    /// What the prompt alone costs.
+    pub least: Nanos,
     /// What is asked to be held.
     pub hold: HoldRequest,
     /// The output limit to send where `max_cost` is lower than the client's own.
@@ -59,7 +61,7 @@ pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) ->
     };
     let minimum = cost(limit.min(USUAL_OUTPUT))?;
     let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
-    Ok(ClosedQuote { input, limit, hold, clamp })
+    Ok(ClosedQuote { input, limit, least: cost(0)?, hold, clamp })
 }
 
 /// How many output tokens per choice so much money pays, after the prompt.

@@ -87,6 +87,12 @@ pub enum ServeError {
     Unsettled(#[from] SettleError),
 }
 
+impl From<quote::BadQuote> for ServeError {
+    fn from(bad: quote::BadQuote) -> Self {
+        Self::Invalid { field: bad.field, message: bad.message }
+    }
+}
+
 /// A request that runs.
 #[derive(Debug)]
 pub struct Started {
@@ -149,20 +155,24 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     }
 }
 
+/// A closed model's price, where it does what is asked.
+pub(super) fn price_of(model: &ClosedModel, request: &TextRequest) -> Result<TokenPrice, ServeError> {
+    if model.task != request.task {
+        let message = format!("{} does not do that; try its other route", model.id);
+        return Err(ServeError::Invalid { field: "model", message });
+    }
+    model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.clone()))
+}
+
 async fn start_closed(
     gateway: &Arc<Gateway>,
     job: Job,
     model: Arc<ClosedModel>,
     version: i64,
 ) -> Result<Started, ServeError> {
-    if model.task != job.request.task {
-        let message = format!("{} does not do that; try its other route", model.id);
-        return Err(ServeError::Invalid { field: "model", message });
-    }
-    let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
+    let price = price_of(&model, &job.request)?;
     let line = gateway.providers.get(&model.provider).ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
-    let invalid = |bad: quote::BadQuote| ServeError::Invalid { field: bad.field, message: bad.message };
-    let quoted = quote::closed(&job.request, &model, &price).map_err(invalid)?;
+    let quoted = quote::closed(&job.request, &model, &price)?;
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
     let (admitted, took) = admit(gateway, &job, Work::Closed, hold, &model.id, &model.provider, version).await?;
     let Admitted { admission, answer } = admitted;

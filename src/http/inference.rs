@@ -10,6 +10,7 @@ use futures::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use wire::{
+    fields::Fields,
     inference::{Delta, Task},
     openai::{self, Head, Particulars, Receipt},
     sse,
@@ -22,7 +23,10 @@ use super::{
 };
 use crate::{
     catalogue::Model,
-    gateway::serve::{self, Done, Job, ServeError, Started, Update},
+    gateway::{
+        preview,
+        serve::{self, Done, Job, ServeError, Started, Update},
+    },
 };
 
 type Body = Result<Bytes, actix_web::Error>;
@@ -78,6 +82,37 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
     let started = serve::start(&state.gateway, job).await?;
     let frame = Frame { arrival, authorised, admission: started.admission, rate_remaining: started.rate_remaining };
     if streamed { stream_answer(head, started, &frame).await } else { whole_answer(&head, started, &frame).await }
+}
+
+/// `POST /v1/quote`: the body of a chat completion, or with `prompt` of a completion.
+pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        let body = body.map_err(|error| body_error(&error, state.settings.limits.body_bytes))?;
+        let fields = Fields::parse(&body)?;
+        let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();
+        let task = if is_completion { Task::Completion } else { Task::Chat };
+        let mut parsed = openai::parse_request(task, &body)?;
+        if let Some(value) = header(&request, "x-max-cost")? {
+            parsed.max_cost = Some(value);
+        }
+        let quoted = preview::preview(&state.gateway, caller, &parsed).await?;
+        let (held, refusal) = match quoted.admission {
+            Ok(held) => (Some(held), None),
+            Err(refusal) => {
+                let error = ApiError::from(refusal);
+                (None, Some(error.body(Shape::Native, &Arrival::of(&request).id.to_string())))
+            }
+        };
+        Ok(json!({
+            "object": "quote", "model": quoted.model, "currency": "USD",
+            "prompt_tokens": quoted.tokens.map(|(input, _)| input),
+            "max_output_tokens": quoted.tokens.map(|(_, output)| output),
+            "cost": {"least": quoted.least, "expected": quoted.expected, "most": quoted.most},
+            "admitted": held.is_some(), "hold": held, "refusal": refusal, "available": quoted.balance.available,
+        }))
+    };
+    answer(&request, work.await)
 }
 
 fn body_error(error: &actix_web::Error, limit: usize) -> ApiError {

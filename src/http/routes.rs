@@ -19,6 +19,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
                 .route(web::post().to(inference::completions))
                 .default_service(wrong_method()),
         )
+        .service(web::resource("/v1/quote").route(web::post().to(inference::quote)).default_service(wrong_method()))
         .service(web::resource("/v1/models").route(web::get().to(inference::models)).default_service(wrong_method()))
         .service(
             web::resource("/v1/models/{id:.+}").route(web::get().to(inference::model)).default_service(wrong_method()),

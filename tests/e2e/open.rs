@@ -79,6 +79,9 @@ async fn settled(customer: &Customer, count: usize) -> Vec<Value> {
 #[tokio::test]
 async fn an_open_answer_is_billed_by_started_seconds() {
     let (server, customer) = stage("inflight").await;
+    let quote = customer.api.post("/v1/quote", &ask("Name three colors.", &json!({"max_cost": "0.0002"}))).await.ok();
+    assert_eq!(quote["cost"], json!({"least": "0.000072", "expected": "0.000144", "most": "0.000144"}));
+    assert_eq!((&quote["admitted"], &quote["hold"]), (&json!(true), &json!("0.000144")));
     let answer = customer.api.post("/v1/chat/completions", &ask("Name three colors.", &json!({"max_tokens": 5}))).await;
     let body = answer.ok();
     assert!(!body["choices"][0]["message"]["content"].as_str().unwrap().is_empty(), "{body}");

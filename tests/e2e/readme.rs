@@ -76,16 +76,17 @@ fn the_readmes_tour_works_as_written_and_a_second_start_keeps_everything() {
     assert!(streamed.contains("data: [DONE]") && streamed.contains("\"cost\":\"0.0"), "{streamed}");
 
     let blocks = tour();
-    assert_eq!(blocks.len(), 4, "{blocks:?}");
+    assert_eq!(blocks.len(), 5, "{blocks:?}");
     let answers: Vec<String> = blocks.iter().map(|block| shell(block, &url, key)).collect();
     assert!(answers[0].contains("data: [DONE]"), "{}", answers[0]);
+    assert!(answers[1].contains("\"admitted\":true"), "{}", answers[1]);
     assert!(
-        answers[1].contains("\"currency\":\"USD\"") && answers[1].contains("\"ending\":\"completed\""),
+        answers[2].contains("\"currency\":\"USD\"") && answers[2].contains("\"ending\":\"completed\""),
         "{}",
-        answers[1]
+        answers[2]
     );
-    assert!(answers[2].contains("\"status\":\"succeeded\""), "{}", answers[2]);
-    assert!(answers[3].contains("Hello from the fake provider."), "{}", answers[3]);
+    assert!(answers[3].contains("\"status\":\"succeeded\""), "{}", answers[3]);
+    assert!(answers[4].contains("Hello from the fake provider."), "{}", answers[4]);
     drop(server);
 
     let (_server, _, printed) = quickstart(&folder, &fake);

@@ -22,8 +22,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Admission, Admitted, Bought, Buy, Committed, Held, Live, Look, Metered, Panic, Picture, Subscribe,
-    outbox::Outbox,
+    AccountError, Admission, Admitted, Bought, Buy, Committed, Held, Live, Look, Metered, Panic, Picture, Preview,
+    Subscribe, outbox::Outbox,
 };
 use crate::{
     directory::Directory,
@@ -431,11 +431,33 @@ answers!(Admit => Admitted, admit(|admit| admit));
 answers!(Command => Answer, command(|command| command));
 answers!(Buy => Bought, buy(|Buy(payment)| payment));
 answers!(Look => Picture, look(|Look| ()));
+answers!(Preview => Answer, preview(|Preview(admit)| admit));
 
 impl AccountActor {
     fn look(&mut self, (): (), reply: oneshot::Sender<Result<Picture, AccountError>>, _: &mut actix::Context<Self>) {
         let picture = self.picture();
         self.outbox.leave(move || drop(reply.send(picture)));
+    }
+}
+
+impl AccountActor {
+    /// Decides on a copy, which is thrown away.
+    fn preview(
+        &mut self,
+        admit: Admit,
+        reply: oneshot::Sender<Result<Answer, AccountError>>,
+        _: &mut actix::Context<Self>,
+    ) {
+        let answer = match &self.state {
+            State::Ready(account) => {
+                let mut copy = account.clone();
+                let mut answer = decide(&mut copy, Command::Admit(admit), self.context.directory.clock().now()).answer;
+                answer.balance = account.balance(self.context.directory.clock().now());
+                Ok(answer)
+            }
+            State::Loading(_) | State::Missing => Err(AccountError::NoAccount),
+        };
+        self.outbox.leave(move || drop(reply.send(answer)));
     }
 }
 

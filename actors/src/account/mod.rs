@@ -62,6 +62,10 @@ pub struct Bought {
 #[derive(Debug, Clone, Copy)]
 pub struct Look;
 
+/// Ask what would come of a request: decided on a copy, so that nothing is placed.
+#[derive(Debug, Clone)]
+pub struct Preview(pub billing::command::Admit);
+
 /// The picture.
 #[derive(Debug, Clone)]
 pub struct Picture {

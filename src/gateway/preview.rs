@@ -1,0 +1,76 @@
+//! What a request would cost and whether it would be admitted, without running it: the same quote and the same rules,
+//! decided on a copy of the account.
+
+use billing::{
+    Nanos,
+    account::Balance,
+    command::{Admit, Refusal, Reply},
+    ids::RequestId,
+};
+use farebox_actors::account::Preview;
+use uuid::Uuid;
+use wire::inference::TextRequest;
+
+use super::{
+    Gateway, open, quote,
+    serve::{self, Caller, ServeError},
+};
+use crate::catalogue::Model;
+
+/// What would come of a request.
+#[derive(Debug, Clone)]
+pub struct Previewed {
+    /// The model as it is called here.
+    pub model: String,
+    /// Closed models: prompt tokens and the most that would be written.
+    pub tokens: Option<(u64, u64)>,
+    /// The least it costs.
+    pub least: Nanos,
+    /// What such requests usually cost.
+    pub expected: Nanos,
+    /// The most it can cost; unknown for an open model without `max_cost`, which runs until it is done.
+    pub most: Option<Nanos>,
+    /// What would be set aside, or why it would be refused.
+    pub admission: Result<Nanos, Refusal>,
+    /// The account now.
+    pub balance: Balance,
+}
+
+/// Previews a request.
+pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -> Result<Previewed, ServeError> {
+    let catalogue = gateway.catalogue();
+    let model = catalogue
+        .find(&request.model)
+        .map_err(|nearest| ServeError::NoModel { name: request.model.clone(), nearest })?;
+    let (id, provider, work, hold, tokens, least, most) = match &model {
+        Model::Closed(model) => {
+            let price = serve::price_of(model, request)?;
+            let quoted = quote::closed(request, model, &price)?;
+            let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.n))));
+            let work = billing::hold::Work::Closed;
+            let most = Some(quoted.hold.worst_case);
+            (model.id.clone(), model.provider.clone(), work, quoted.hold, tokens, quoted.least, most)
+        }
+        Model::Open(model) => {
+            let terms = open::terms(request, model, gateway.rules)?;
+            let rate = model.class.per_second();
+            let most = terms.allowed.and_then(|seconds| rate.checked_times(i64::try_from(seconds).ok()?));
+            (model.id.clone(), "farebox".to_owned(), terms.work, terms.hold, None, rate, most)
+        }
+    };
+    let admit = Admit {
+        request_id: RequestId(Uuid::now_v7()),
+        key_id: Some(caller.key_id),
+        model: id.clone(),
+        provider,
+        price_version: catalogue.price_version,
+        work,
+        hold,
+    };
+    let answer = gateway.directory.ask(caller.account_id, Preview(admit)).await?;
+    let admission = answer.result.map(|reply| match reply {
+        Reply::Admitted { held, .. } => held,
+        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => Nanos::ZERO,
+    });
+    Ok(Previewed { model: id, tokens, least, expected: hold.expected, most, admission, balance: answer.balance })
+}
