@@ -22,6 +22,7 @@ test:
 
 bench:
 	cargo bench --bench gateway
+	cargo bench -p billing --bench decide
 	python3 tests/fetch.py
 	cargo run --release -p farebox-actors --example decode_ratio -- \
 		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
