@@ -271,3 +271,6 @@ async fn collect(mut response: Response, most: usize, idle: Duration) -> Result<
     }
     if rest.is_empty() { Ok(first) } else { Ok([&first, rest.as_slice()].concat().into()) }
 }
+
+#[cfg(test)]
+mod tests;
