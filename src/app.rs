@@ -59,26 +59,8 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let main = arbiters.first().context("no thread for actors")?.clone();
     let chief = Supervisor::new(&health).start();
 
-    let fenced = Arc::new(Notify::new());
-    let journal = {
-        let (ledger, clock, vitals) = (Arc::clone(&ledger), clock.clone(), health.clone());
-        let fenced = Arc::clone(&fenced);
-        let make = move |obituary| {
-            Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), Arc::clone(&fenced), obituary)
-        };
-        supervise(&chief, main.clone(), &health, (Kind::Journal, "journal"), make)
-    };
-    let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
-    let payments = {
-        let meeting = Arc::clone(&meeting);
-        let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
-        supervise(&chief, main.clone(), &health, (Kind::Payment, "payment"), make)
-    };
-    let directory =
-        Directory::new(arbiters, Arc::clone(&ledger), journal.clone(), payments.clone(), clock.clone(), health.clone());
-    let _ = meeting.set(directory.clone());
-    tell(&payments.address(), payment::Meet(directory.clone()));
-    tell(&chief, supervisor::Meet(directory.clone()));
+    let Money { journal, directory, fenced } =
+        start_money(&chief, arbiters, Arc::clone(&ledger), clock.clone(), health.clone());
     let _sweeper = {
         let directory = directory.clone();
         let make = move |obituary| Sweeper::new(directory.clone(), obituary);
@@ -114,6 +96,47 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let serving = actix_web::rt::spawn(server);
     let stop_after = Duration::from_secs(settings.limits.stop_seconds);
     Ok(Running { address, admin_token, state, fenced, server: handle, stop_after, serving })
+}
+
+/// The actors that keep the money: all that accounts need, and nothing in front of them.
+pub struct Money {
+    /// The only writer.
+    pub journal: Post<Journal>,
+    /// Where accounts are found.
+    pub directory: Directory,
+    /// Notified when another process has taken the ledger over.
+    pub fenced: Arc<Notify>,
+}
+
+/// Starts them. Accounts live on the arbiters, of which there is at least one; the journal and payments on the first.
+pub fn start_money(
+    chief: &actix::Addr<Supervisor>,
+    arbiters: Vec<actix::ArbiterHandle>,
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    health: Health,
+) -> Money {
+    let main = arbiters[0].clone();
+    let fenced = Arc::new(Notify::new());
+    let journal = {
+        let (ledger, clock, vitals) = (Arc::clone(&ledger), clock.clone(), health.clone());
+        let fenced = Arc::clone(&fenced);
+        let make = move |obituary| {
+            Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), Arc::clone(&fenced), obituary)
+        };
+        supervise(chief, main.clone(), &health, (Kind::Journal, "journal"), make)
+    };
+    let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
+    let payments = {
+        let meeting = Arc::clone(&meeting);
+        let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
+        supervise(chief, main.clone(), &health, (Kind::Payment, "payment"), make)
+    };
+    let directory = Directory::new(arbiters, ledger, journal.clone(), payments.clone(), clock, health);
+    let _ = meeting.set(directory.clone());
+    tell(&payments.address(), payment::Meet(directory.clone()));
+    tell(chief, supervisor::Meet(directory.clone()));
+    Money { journal, directory, fenced }
 }
 
 async fn open_ledger(settings: &Settings) -> Result<Ledger> {

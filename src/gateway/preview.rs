@@ -48,8 +48,8 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
             let quoted = quote::closed(request, model, &price)?;
             let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.n))));
             let work = billing::hold::Work::Closed;
-            let most = Some(quoted.hold.worst_case);
-            (model.id.clone(), model.provider.clone(), work, quoted.hold, tokens, quoted.least, most)
+            let (least, most) = (quote::cost(&price, quoted.input, 0)?, Some(quoted.hold.worst_case));
+            (model.id.clone(), model.provider.clone(), work, quoted.hold, tokens, least, most)
         }
         Model::Open(model) => {
             let terms = open::terms(request, model, gateway.rules)?;

@@ -21,8 +21,6 @@ pub struct ClosedQuote {
     pub input: u64,
     /// Output tokens the client's limit or the model allows, per choice.
     pub limit: u64,
-    /// What the prompt alone costs.
-    pub least: Nanos,
     /// What is asked to be held.
     pub hold: HoldRequest,
     /// The output limit to send where `max_cost` is lower than the client's own.
@@ -48,10 +46,7 @@ pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) ->
     let input = wire::tokens::count_prompt(request, &model.id);
     let limit = u64::from(request.max_tokens.unwrap_or(model.max_output).min(model.max_output));
     let choices = u64::from(request.n);
-    let cost = |output: u64| -> Result<Nanos, BadQuote> {
-        let tokens = Tokens { input, cached_input: 0, output: output.saturating_mul(choices) };
-        Nanos::ceil(price.cost(tokens).total()).map_err(|_| bad("messages", "would cost more than the ledger holds"))
-    };
+    let cost = |output: u64| cost(price, input, output.saturating_mul(choices));
     let max_cost = max_cost(request)?;
     let affordable = max_cost.map(|most| affordable_output(price, input, choices, most));
     let (limit, clamp) = match affordable {
@@ -61,7 +56,13 @@ pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) ->
     };
     let minimum = cost(limit.min(USUAL_OUTPUT))?;
     let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
-    Ok(ClosedQuote { input, limit, least: cost(0)?, hold, clamp })
+    Ok(ClosedQuote { input, limit, hold, clamp })
+}
+
+/// What so many tokens cost, rounded up.
+pub fn cost(price: &TokenPrice, input: u64, output: u64) -> Result<Nanos, BadQuote> {
+    let total = price.cost(Tokens { input, cached_input: 0, output }).total();
+    Nanos::ceil(total).map_err(|_| bad("messages", "would cost more than the ledger holds"))
 }
 
 /// How many output tokens per choice so much money pays, after the prompt.

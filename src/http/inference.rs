@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use wire::{
     fields::Fields,
-    inference::{Delta, Task},
+    inference::{Delta, Task, TextRequest},
     openai::{self, Head, Particulars, Receipt},
     sse,
 };
@@ -64,11 +64,7 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    let body = body.map_err(|error| body_error(&error, state.settings.limits.body_bytes))?;
-    let mut parsed = openai::parse_request(task, &body)?;
-    if let Some(value) = header(request, "x-max-cost")? {
-        parsed.max_cost = Some(value);
-    }
+    let parsed = parse(task, request, &whole(state, body)?)?;
     let provider_key = header(request, "provider-key")?;
     let head = Head {
         id: format!("{}-{}", if task == Task::Chat { "chatcmpl" } else { "cmpl" }, arrival.id.0.simple()),
@@ -88,14 +84,11 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
 pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::caller(&state, &request).await?;
-        let body = body.map_err(|error| body_error(&error, state.settings.limits.body_bytes))?;
+        let body = whole(&state, body)?;
         let fields = Fields::parse(&body)?;
         let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();
         let task = if is_completion { Task::Completion } else { Task::Chat };
-        let mut parsed = openai::parse_request(task, &body)?;
-        if let Some(value) = header(&request, "x-max-cost")? {
-            parsed.max_cost = Some(value);
-        }
+        let parsed = parse(task, &request, &body)?;
         let quoted = preview::preview(&state.gateway, caller, &parsed).await?;
         let (held, refusal) = match quoted.admission {
             Ok(held) => (Some(held), None),
@@ -115,11 +108,21 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
     answer(&request, work.await)
 }
 
-fn body_error(error: &actix_web::Error, limit: usize) -> ApiError {
-    match error.as_response_error().status_code().as_u16() {
-        413 => ApiError::too_large(limit),
+/// A body, where it came whole.
+fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
+    body.map_err(|error| match error.as_response_error().status_code().as_u16() {
+        413 => ApiError::too_large(state.settings.limits.body_bytes),
         _ => ApiError::invalid("body", error),
+    })
+}
+
+/// A request from its body and the headers that belong to it.
+fn parse(task: Task, request: &HttpRequest, body: &[u8]) -> Result<TextRequest, ApiError> {
+    let mut parsed = openai::parse_request(task, body)?;
+    if let Some(value) = header(request, "x-max-cost")? {
+        parsed.max_cost = Some(value);
     }
+    Ok(parsed)
 }
 
 fn header(request: &HttpRequest, name: &'static str) -> Result<Option<String>, ApiError> {

@@ -2,11 +2,7 @@
 //! given back is what was funded, debt is at most what running requests were allowed beyond their holds, and every
 //! answer is in the ledger. Asked of the accounts themselves, so that nothing in front of them slows the race.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actix::{Actor, Arbiter};
 use billing::{
@@ -21,18 +17,16 @@ use billing::{
     price::Cost,
     time::FOUR_WEEKS_MS,
 };
+use farebox::app;
 use farebox_actors::{
     account::{AccountError, Admitted, Look, Metered},
     clock::Clock,
     directory::Directory,
-    health::{Health, Kind},
-    journal::Journal,
+    health::Health,
     ledger::Ledger,
-    mailbox::tell,
-    payment::{Meet, PaymentActor},
-    supervisor::{Supervisor, supervise},
+    supervisor::Supervisor,
 };
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::support::{postgres, temporary};
@@ -43,28 +37,10 @@ const WORST: Nanos = Nanos::new(400_000);
 
 /// The ledger's actors alone.
 async fn directory(url: &str) -> Directory {
-    let (clock, health) = (Clock::default(), Health::default());
+    let health = Health::default();
     let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
-    let arbiter = Arbiter::new().handle();
     let chief = Supervisor::new(&health).start();
-    let journal = {
-        let (ledger, clock, vitals) = (Arc::clone(&ledger), clock.clone(), health.clone());
-        let make = move |obituary| {
-            let fenced = Arc::new(Notify::new());
-            Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), fenced, obituary)
-        };
-        supervise(&chief, arbiter.clone(), &health, (Kind::Journal, "journal"), make)
-    };
-    let meeting = Arc::new(OnceLock::<Directory>::new());
-    let payments = {
-        let meeting = Arc::clone(&meeting);
-        let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
-        supervise(&chief, arbiter.clone(), &health, (Kind::Payment, "payment"), make)
-    };
-    let directory = Directory::new(vec![arbiter], ledger, journal, payments.clone(), clock, health);
-    let _ = meeting.set(directory.clone());
-    tell(&payments.address(), Meet(directory.clone()));
-    directory
+    app::start_money(&chief, vec![Arbiter::new().handle()], ledger, Clock::default(), health).directory
 }
 
 /// What came of one request.

@@ -438,9 +438,7 @@ impl AccountActor {
         let picture = self.picture();
         self.outbox.leave(move || drop(reply.send(picture)));
     }
-}
 
-impl AccountActor {
     /// Decides on a copy, which is thrown away.
     fn preview(
         &mut self,
@@ -450,10 +448,9 @@ impl AccountActor {
     ) {
         let answer = match &self.state {
             State::Ready(account) => {
-                let mut copy = account.clone();
-                let mut answer = decide(&mut copy, Command::Admit(admit), self.context.directory.clock().now()).answer;
-                answer.balance = account.balance(self.context.directory.clock().now());
-                Ok(answer)
+                let now = self.context.directory.clock().now();
+                let Decision { answer, .. } = decide(&mut account.clone(), Command::Admit(admit), now);
+                Ok(Answer { balance: account.balance(now), ..answer })
             }
             State::Loading(_) | State::Missing => Err(AccountError::NoAccount),
         };

@@ -176,18 +176,19 @@ async fn commit(ledger: &Ledger, clock: &Clock, fenced: &Notify, batch: Vec<Tran
     if matches!(error, LedgerError::Fenced) {
         fenced.notify_one();
     }
+    if !matches!(error, LedgerError::Refused(_)) {
+        return batch.iter().map(|transition| (transition.account_id, error.to_string())).collect();
+    }
+    // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
+    // part is committed by itself.
     let mut by_account: HashMap<AccountId, Vec<Transition>> = HashMap::new();
     for transition in batch.iter() {
         by_account.entry(transition.account_id).or_default().push(transition.clone());
     }
-    let refused = matches!(error, LedgerError::Refused(_));
     let mut failed = HashMap::new();
     for (account_id, alone) in by_account {
-        // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
-        // part is committed by itself.
-        let result = if refused { commit_once(ledger, clock, Arc::new(alone)).await } else { Err(LedgerError::Fenced) };
-        if let Err(own) = result {
-            failed.insert(account_id, if refused { own.to_string() } else { error.to_string() });
+        if let Err(own) = commit_once(ledger, clock, Arc::new(alone)).await {
+            failed.insert(account_id, own.to_string());
         }
     }
     failed
