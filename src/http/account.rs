@@ -1,26 +1,15 @@
-//! An account's own view of its money: balance, grants, holds, requests, purchases.
+//! An account's own view of its money: balance, grants, holds, requests.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use billing::{
-    Nanos,
-    account::Balance,
-    class::SizeClass,
-    entry::{Payment, PaymentStatus},
-    grant::Grant,
-    hold::Hold,
-    ids::{PaymentId, RequestId},
-};
-use bytes::Bytes;
+use billing::{Nanos, account::Balance, class::SizeClass, grant::Grant, hold::Hold, ids::RequestId};
 use farebox_actors::{
-    account::{Bought, Buy, Look, Picture},
-    card::sandbox,
+    account::{Look, Picture},
     ledger::query::LARGEST_PAGE,
 };
-use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Shared, answer, auth, error::ApiError, parse_body};
+use super::{Shared, answer, auth, error::ApiError};
 
 /// A balance as clients read it.
 pub fn balance_json(balance: &Balance) -> Value {
@@ -57,22 +46,15 @@ fn hold_json(hold: &Hold) -> Value {
     })
 }
 
-/// A payment as clients read it.
-pub fn payment_json(payment: &Payment) -> Value {
-    json!({
-        "id": payment.id.to_string(), "amount": payment.amount, "status": payment.status.name(), "method": payment.method,
-        "decline_code": payment.decline_code, "created_at": payment.created_at.to_string(),
-    })
-}
-
 /// A page: how many, and older than which.
 #[derive(Debug)]
-struct Page {
-    before: Option<Uuid>,
-    limit: u64,
+pub(super) struct Page {
+    pub(super) before: Option<Uuid>,
+    pub(super) limit: u64,
 }
 
-fn page(request: &HttpRequest) -> Result<Page, ApiError> {
+/// The page a query asks for.
+pub(super) fn page(request: &HttpRequest) -> Result<Page, ApiError> {
     let mut page = Page { before: None, limit: 50 };
     for pair in request.query_string().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -91,7 +73,8 @@ fn page(request: &HttpRequest) -> Result<Page, ApiError> {
     Ok(page)
 }
 
-fn listed(data: &[Value], id: &str, limit: u64) -> Value {
+/// A page of a list, and where the next one begins.
+pub(super) fn listed(data: &[Value], id: &str, limit: u64) -> Value {
     let more = data.len() as u64 == limit;
     let next = data.last().filter(|_| more).map(|last| last[id].clone());
     json!({"data": data, "next_before": next})
@@ -152,13 +135,6 @@ pub async fn request(state: Shared, request: HttpRequest, id: web::Path<String>)
     answer(&request, work.await)
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Purchase {
-    amount: Value,
-    payment_method: Option<String>,
-}
-
 /// An amount of dollars as a string or a number.
 pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
     let text = match value {
@@ -167,29 +143,4 @@ pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
         _ => return Err(ApiError::invalid(field, "must be an amount of dollars, such as \"10.00\"")),
     };
     text.parse().map_err(|error| ApiError::invalid(field, error))
-}
-
-/// `POST /v1/credits/purchase`: charges a card and adds the credits.
-pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
-    let work = async {
-        let caller = auth::caller(&state, &request).await?;
-        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
-        let Purchase { amount: wanted, payment_method } = parse_body(&body)?;
-        let amount = amount("amount", &wanted)?;
-        let method = payment_method.unwrap_or_else(|| "pm_card_visa".to_owned());
-        if !sandbox::knows(&method) {
-            let cards = sandbox::cards().collect::<Vec<_>>().join(", ");
-            return Err(ApiError::invalid("payment_method", format!("is no test card; there are {cards}")));
-        }
-        let created_at = state.gateway.clock().now();
-        let status = PaymentStatus::Pending;
-        let payment = Payment { id: PaymentId(Uuid::now_v7()), amount, status, method, decline_code: None, created_at };
-        let Bought { payment, answer } = state.gateway.directory.ask(caller.account_id, Buy(payment)).await?;
-        answer.result?;
-        if let Some(code) = &payment.decline_code {
-            return Err(ApiError::payment_declined(code));
-        }
-        Ok(json!({"payment": payment_json(&payment), "balance": balance_json(&answer.balance)}))
-    };
-    answer(&request, work.await)
 }

@@ -12,7 +12,7 @@ use billing::{
 use bytes::Bytes;
 use farebox_actors::{
     account::{self, Look, Picture},
-    journal, mailbox, pool, provider,
+    journal, mailbox, payment, pool, provider,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -231,6 +231,7 @@ enum Fault {
     Account(Uuid),
     Provider(String),
     Journal {},
+    Payment {},
     Pool(billing::class::SizeClass),
 }
 
@@ -254,6 +255,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
+            Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments(), payment::Panic),
         }
         Ok(json!({"done": true}))
     };

@@ -2,7 +2,9 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{Shared, account, admin, error::ApiError, inference, live, operations, refuse};
+use super::{
+    Shared, account, admin, cards, error::ApiError, inference, live, operations, payments, receipt, refuse, webhooks,
+};
 
 /// All routes, limits and fallbacks.
 pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
@@ -33,9 +35,10 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         )
         .service(
             web::resource("/v1/credits/purchase")
-                .route(web::post().to(account::purchase))
+                .route(web::post().to(payments::purchase))
                 .default_service(wrong_method()),
         )
+        .configure(configure_payments)
         .service(web::resource("/v1/live").route(web::get().to(live::live)).default_service(wrong_method()))
         .service(
             web::resource("/admin/v1/accounts")
@@ -70,6 +73,43 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(web::resource("/readyz").route(web::get().to(operations::readyz)).default_service(wrong_method()))
         .service(web::resource("/metrics").route(web::get().to(operations::metrics)).default_service(wrong_method()))
         .default_service(web::to(not_found));
+}
+
+/// Payments, the cards they are charged to, and what processors tell.
+fn configure_payments(app: &mut web::ServiceConfig) {
+    app.service(web::resource("/v1/payments").route(web::get().to(payments::list)).default_service(wrong_method()))
+        .service(
+            web::resource("/v1/payments/{id}").route(web::get().to(payments::payment)).default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/v1/payments/{id}/receipt")
+                .route(web::get().to(receipt::receipt))
+                .default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/v1/payments/{id}/authenticate")
+                .route(web::post().to(payments::authenticate))
+                .default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/v1/payment-methods")
+                .route(web::get().to(cards::list))
+                .route(web::post().to(cards::save))
+                .default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/v1/payment-methods/{id}")
+                .route(web::delete().to(cards::remove))
+                .default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/v1/payment-methods/{id}/default")
+                .route(web::put().to(cards::set_default))
+                .default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/webhooks/stripe").route(web::post().to(webhooks::stripe)).default_service(wrong_method()),
+        );
 }
 
 fn wrong_method() -> actix_web::Route {

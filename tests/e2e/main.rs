@@ -6,6 +6,7 @@ mod closed;
 mod health;
 mod open;
 mod overspend;
+mod payments;
 mod quote;
 mod readme;
 mod sdk;

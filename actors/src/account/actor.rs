@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::{
     AccountError, Admission, Admitted, Bought, Buy, Committed, Held, Live, Look, Metered, Panic, Picture, Preview,
-    Subscribe, outbox::Outbox,
+    Subscribe, Waits, outbox::Outbox,
 };
 use crate::{
     directory::Directory,
@@ -315,7 +315,7 @@ impl AccountActor {
             let status = if declined.is_some() { PaymentStatus::Declined } else { PaymentStatus::Succeeded };
             let payment = Payment { status, decline_code: declined, ..payment };
             if let Some(buyer) = self.purchases.remove(&payment.id) {
-                let bought = Bought { payment, answer: answer.clone() };
+                let bought = Bought { payment, answer: answer.clone(), action: None };
                 self.outbox.leave(move || drop(buyer.send(Ok(bought))));
             }
         }
@@ -336,7 +336,7 @@ impl AccountActor {
         match self.decide(Command::BeginPayment(payment.clone()), ctx) {
             Err(error) => drop(reply.send(Err(error))),
             Ok(answer) if answer.result.is_err() => {
-                self.outbox.leave(move || drop(reply.send(Ok(Bought { payment, answer }))));
+                self.outbox.leave(move || drop(reply.send(Ok(Bought { payment, answer, action: None }))));
             }
             Ok(_) => {
                 self.purchases.insert(payment.id, reply);
@@ -469,6 +469,24 @@ impl Handler<Subscribe> for AccountActor {
                 if let (Ok(picture), true) = (actor.picture(), actor.watchers.len() < WATCHERS) {
                     actor.watchers.push(watcher);
                     actor.announce(picture.balance);
+                }
+            }),
+        );
+    }
+}
+
+impl Handler<Waits> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, Waits { payment_id, action }: Waits, ctx: &mut Self::Context) {
+        self.when_ready(
+            ctx,
+            Box::new(move |actor, _| {
+                let (Some(payment), Ok(picture)) = (actor.pending_payment(payment_id), actor.picture()) else { return };
+                if let Some(buyer) = actor.purchases.remove(&payment_id) {
+                    let answer = Answer { result: Ok(Reply::Done), balance: picture.balance };
+                    let bought = Bought { payment, answer, action: Some(action) };
+                    actor.outbox.leave(move || drop(buyer.send(Ok(bought))));
                 }
             }),
         );

@@ -4,8 +4,10 @@
 
 pub mod append;
 pub mod audit;
+pub mod cards;
 pub mod directory;
 pub mod load;
+pub mod payments;
 pub mod query;
 mod rows;
 mod writer;

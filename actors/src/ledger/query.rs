@@ -130,7 +130,7 @@ impl Ledger {
     }
 }
 
-fn page(limit: u64) -> i64 {
+pub(super) fn page(limit: u64) -> i64 {
     i64::try_from(limit.clamp(1, LARGEST_PAGE)).unwrap_or(1)
 }
 

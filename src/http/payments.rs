@@ -1,0 +1,188 @@
+//! Payments: begun by a purchase, listed, looked at. A purchase is answered when its payment has ended and that is
+//! durable; where that takes longer, or the card's owner must act first, it is answered 202 and goes on by itself.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use billing::{
+    entry::{Payment, PaymentStatus},
+    ids::{AccountId, PaymentId},
+};
+use bytes::Bytes;
+use farebox_actors::{
+    account::{AccountError, Bought, Buy, Look, Picture},
+    card::{NextAction, Processor, sandbox::Verdict},
+    directory::DEADLINE,
+    ledger::cards::PaymentMethod,
+    mailbox,
+    payment::{ActionOf, Hear},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{
+    Shared,
+    account::{Page, amount, balance_json, listed, page},
+    answer, auth, cards,
+    error::ApiError,
+    parse_body,
+};
+
+/// A payment as clients read it.
+pub fn payment_json(payment: &Payment) -> Value {
+    let receipt = (payment.status == PaymentStatus::Succeeded).then(|| format!("/v1/payments/{}/receipt", payment.id));
+    json!({
+        "id": payment.id.to_string(), "amount": payment.amount, "currency": "USD", "status": payment.status.name(),
+        "method": payment.method, "decline_code": payment.decline_code, "created_at": payment.created_at.to_string(),
+        "receipt": receipt,
+    })
+}
+
+fn action_json(action: &NextAction) -> Value {
+    json!({"type": "authenticate", "client_secret": action.client_secret})
+}
+
+/// What is known of the card a payment was charged to.
+pub(super) async fn card_of(
+    state: &Shared,
+    account: AccountId,
+    payment: &Payment,
+) -> Result<Option<PaymentMethod>, ApiError> {
+    let directory = &state.gateway.directory;
+    let (ledger, processor) = (directory.ledger(), directory.processor().name());
+    Ok(ledger.method_by_reference(account, processor, &payment.method).await?)
+}
+
+/// A payment of the caller's, by the id in a path.
+pub(super) async fn find(state: &Shared, account: AccountId, id: &str) -> Result<Payment, ApiError> {
+    let id = Uuid::parse_str(id).map_err(|_| ApiError::invalid("id", "must be a payment's id"))?;
+    let found = state.gateway.directory.ledger().payment(account, PaymentId(id)).await?;
+    found.ok_or_else(|| ApiError::not_found("this payment"))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Purchase {
+    amount: Value,
+    payment_method: Option<String>,
+}
+
+/// `POST /v1/credits/purchase`: charges a card and adds the credits.
+pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
+        let Purchase { amount: wanted, payment_method } = parse_body(&body)?;
+        let amount = amount("amount", &wanted)?;
+        let method = cards::charged_card(&state, caller.account_id, payment_method.as_deref()).await?;
+        let created_at = state.gateway.clock().now();
+        let status = PaymentStatus::Pending;
+        let payment = Payment { id: PaymentId(Uuid::now_v7()), amount, status, method, decline_code: None, created_at };
+        buy(&state, caller.account_id, payment).await
+    };
+    let (status, result) = match work.await {
+        Ok((status, body)) => (status, Ok(body)),
+        Err(error) => (error.status(), Err(error)),
+    };
+    let mut response = answer(&request, result);
+    *response.status_mut() = status;
+    response
+}
+
+/// Begins a payment and waits for its end, a while.
+async fn buy(state: &Shared, account: AccountId, payment: Payment) -> Result<(StatusCode, Value), ApiError> {
+    let (directory, id) = (&state.gateway.directory, payment.id);
+    let (payment, balance, action) = match directory.ask(account, Buy(payment)).await {
+        Ok(Bought { payment, answer, action }) => {
+            answer.result?;
+            (payment, answer.balance, action)
+        }
+        // No answer came in time, or the account was rebuilt meanwhile: where the payment was begun, it goes on.
+        Err(error @ AccountError::Unavailable(_)) => {
+            let begun = directory.ledger().payment(account, id).await?;
+            let Some(payment) = begun else { return Err(error.into()) };
+            let picture: Picture = directory.ask(account, Look).await?;
+            (payment, picture.balance, None)
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(code) = &payment.decline_code {
+        return Err(ApiError::payment_declined(code, &payment.id.to_string()));
+    }
+    let status = if payment.status == PaymentStatus::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let mut body = json!({"payment": payment_json(&payment), "balance": balance_json(&balance)});
+    if let Some(action) = action {
+        body["next_action"] = action_json(&action);
+    }
+    Ok((status, body))
+}
+
+/// `GET /v1/payments`, newest first.
+pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        let Page { before, limit } = page(&request)?;
+        let payments = state.gateway.directory.ledger().payments(caller.account_id, before, limit).await?;
+        Ok(listed(&payments.iter().map(payment_json).collect::<Vec<_>>(), "id", limit))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /v1/payments/{id}`: with what its card's owner must do, while it waits for that.
+pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        let payment = find(&state, caller.account_id, &id).await?;
+        let mut body = payment_json(&payment);
+        let card = card_of(&state, caller.account_id, &payment).await?.map(|method| method.card);
+        body["card"] = card.map_or(Value::Null, |card| json!({"brand": card.brand, "last4": card.last4}));
+        if payment.status == PaymentStatus::Pending {
+            let actor = state.gateway.directory.payments();
+            let action: Option<NextAction> =
+                mailbox::ask(&actor, ActionOf(payment.id), DEADLINE).await.unwrap_or_default();
+            body["next_action"] = action.as_ref().map_or(Value::Null, action_json);
+        }
+        Ok(body)
+    };
+    answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Authenticate {
+    verdict: OwnersVerdict,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OwnersVerdict {
+    Approve,
+    Refuse,
+}
+
+/// `POST /v1/payments/{id}/authenticate`: says yes or no in the place of a test card's owner, as a bank's page would.
+pub async fn authenticate(
+    state: Shared,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
+        let Authenticate { verdict } = parse_body(&body)?;
+        let verdict = match verdict {
+            OwnersVerdict::Approve => Verdict::Approve,
+            OwnersVerdict::Refuse => Verdict::Refuse,
+        };
+        let payment = find(&state, caller.account_id, &id).await?;
+        let directory = &state.gateway.directory;
+        let Processor::Sandbox(sandbox) = directory.processor() else {
+            return Err(ApiError::conflict("This is between the card's owner and the bank, by the client_secret."));
+        };
+        let notice = sandbox.authenticate(payment.id, verdict, state.gateway.clock().now());
+        let notice = notice.ok_or_else(|| ApiError::conflict("This payment does not wait for its card's owner."))?;
+        mailbox::ask(&directory.payments(), Hear(notice), DEADLINE).await??;
+        Ok(payment_json(&find(&state, caller.account_id, &id).await?))
+    };
+    answer(&request, work.await)
+}
