@@ -11,5 +11,6 @@ mod quote;
 mod readme;
 mod sdk;
 mod servers;
+mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
