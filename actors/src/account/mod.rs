@@ -11,7 +11,7 @@ pub use actor::{AccountActor, Context as AccountContext};
 pub use admission::{Admission, Metered, SettleError};
 
 use actix::Message;
-use billing::{Nanos, account::Balance, command::Answer, entry::Payment, hold::Hold};
+use billing::{Nanos, account::Balance, command::Answer, hold::Hold, payment::Payment};
 use tokio::sync::mpsc;
 
 /// Why an account can't answer; nothing was changed, or what was is being rebuilt.
