@@ -76,7 +76,8 @@ pub(super) async fn start(
     let unavailable = || ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)));
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
-    let (admitted, took) = serve::admit(gateway, &job, work, hold, &model.id, "farebox", version).await?;
+    let asks = serve::Asks { work, hold, output: None };
+    let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, "farebox", version).await?;
     let Admitted { admission, answer } = admitted;
     let rate_remaining = match answer.result? {
         Reply::Admitted { rate_remaining, .. } => rate_remaining,

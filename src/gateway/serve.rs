@@ -11,7 +11,7 @@ use billing::{
     account::Balance,
     command::{Admit, Refusal, Reply},
     entry::{Ending, UsageRecord},
-    hold::{HoldRequest, Work},
+    hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, KeyId, RequestId},
     price::{TokenPrice, Tokens},
 };
@@ -174,7 +174,8 @@ async fn start_closed(
     let line = gateway.providers.get(&model.provider).ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
     let quoted = quote::closed(&job.request, &model, &price)?;
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
-    let (admitted, took) = admit(gateway, &job, Work::Closed, hold, &model.id, &model.provider, version).await?;
+    let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };
+    let (admitted, took) = admit(gateway, &job, asks, &model.id, &model.provider, version).await?;
     let Admitted { admission, answer } = admitted;
     let rate_remaining = match answer.result? {
         Reply::Admitted { rate_remaining, .. } => rate_remaining,
@@ -210,12 +211,18 @@ async fn start_closed(
     Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher, cancel })
 }
 
+/// What a request asks its account for.
+pub(super) struct Asks {
+    pub(super) work: Work,
+    pub(super) hold: HoldRequest,
+    pub(super) output: Option<OutputPrice>,
+}
+
 /// Asks the account, noting the request as running here first.
 pub(super) async fn admit(
     gateway: &Gateway,
     job: &Job,
-    work: Work,
-    hold: HoldRequest,
+    Asks { work, hold, output }: Asks,
     model: &str,
     provider: &str,
     price_version: i64,
@@ -230,6 +237,8 @@ pub(super) async fn admit(
         price_version,
         work,
         hold,
+        output,
+        auto_scale: None,
     };
     match gateway.directory.ask(job.caller.account_id, admit).await {
         Ok(admitted) => Ok((admitted, began.elapsed())),

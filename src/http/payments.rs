@@ -3,8 +3,8 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use billing::{
-    entry::{Payment, PaymentStatus},
     ids::{AccountId, PaymentId},
+    payment::{Payment, PaymentStatus, Purpose},
 };
 use bytes::Bytes;
 use farebox_actors::{
@@ -75,8 +75,7 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, a
         let amount = amount("amount", &wanted)?;
         let method = cards::charged_card(&state, caller.account_id, payment_method.as_deref()).await?;
         let created_at = state.gateway.clock().now();
-        let status = PaymentStatus::Pending;
-        let payment = Payment { id: PaymentId(Uuid::now_v7()), amount, status, method, decline_code: None, created_at };
+        let payment = Payment::new(PaymentId(Uuid::now_v7()), Purpose::Purchase, amount, method, created_at);
         buy(&state, caller.account_id, payment).await
     };
     let (status, result) = match work.await {

@@ -8,9 +8,9 @@ use actix_web::{
 };
 use askama::Template;
 use billing::{
-    entry::{Payment, PaymentStatus},
     grant::Grant,
     ids::AccountId,
+    payment::{Payment, PaymentStatus},
 };
 use serde::Serialize;
 
@@ -69,7 +69,7 @@ async fn write(state: &Shared, account: AccountId, payment: &Payment) -> Result<
         return Err(unpaid());
     }
     let ledger = state.gateway.directory.ledger();
-    let grant: Grant = ledger.grant_of_payment(account, payment.id).await?.ok_or_else(unpaid)?;
+    let grant: Grant = ledger.grant_of(account, &payment.grant_key()).await?.ok_or_else(unpaid)?;
     let owner = ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
     let card = payments::card_of(state, account, payment).await?.map(|method| method.card);
     let digits = payment.id.0.simple().to_string().to_uppercase();

@@ -66,6 +66,8 @@ async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
             price_version: 1,
             work: Work::Closed,
             hold: HoldRequest { minimum: Nanos::new(50_000), expected: Nanos::new(100_000), worst_case: WORST },
+            output: None,
+            auto_scale: None,
         };
         match directory.ask(id, admit).await {
             Ok(admitted) => return admitted,

@@ -13,9 +13,10 @@ use billing::{
     account::{Account, Balance},
     command::{Admit, Answer, Command, Reply},
     decide::{Decision, decide},
-    entry::{Ending, Payment, PaymentStatus, UsageRecord},
+    entry::{Ending, UsageRecord},
     hold::{Hold, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
+    payment::{Payment, PaymentStatus},
     price::{Cost, Tokens},
 };
 use tokio::sync::{mpsc, oneshot, watch};
@@ -115,6 +116,7 @@ impl AccountActor {
         }
         let Decision { transition, answer } = decide(account, command, self.context.directory.clock().now());
         if let Some(transition) = transition {
+            let payments = transition.payments.clone();
             let append = Append {
                 transition,
                 ticket: self.outbox.next_ticket(),
@@ -125,8 +127,19 @@ impl AccountActor {
             // Bounded by the outbox, which is full before more than that many are on their way.
             mailbox::tell(&self.context.journal, append);
             self.announce(answer.balance.clone());
+            payments.into_iter().for_each(|payment| self.follow(payment, &answer));
         }
         Ok(answer)
+    }
+
+    /// A payment that was begun is charged; one that ended is told to who waits for it.
+    fn follow(&mut self, payment: Payment, answer: &Answer) {
+        if payment.status == PaymentStatus::Pending {
+            self.charge(payment);
+        } else if let Some(buyer) = self.purchases.remove(&payment.id) {
+            let bought = Bought { payment, answer: answer.clone(), action: None };
+            self.outbox.leave(move || drop(buyer.send(Ok(bought))));
+        }
     }
 
     /// Tells watchers of a balance once it is durable. One that does not keep up is dropped.
@@ -280,18 +293,6 @@ impl AccountActor {
             Command::Settle(usage) => Some((usage.request_id, true)),
             _ => None,
         };
-        let payment_id = match &command {
-            Command::PaymentSucceeded { payment_id, .. } | Command::PaymentDeclined { payment_id, .. } => {
-                Some(*payment_id)
-            }
-            _ => None,
-        };
-        let ended = payment_id.and_then(|id| self.pending_payment(id));
-        let declined = if let Command::PaymentDeclined { decline_code, .. } = &command {
-            Some(decline_code.clone())
-        } else {
-            None
-        };
         let answer = match self.decide(command, ctx) {
             Ok(answer) => answer,
             Err(error) => {
@@ -311,20 +312,7 @@ impl AccountActor {
             (Ok(_), Some((id, true))) => drop(self.holds.remove(&id)),
             _ => {}
         }
-        if let (Some(payment), true) = (ended, answer.result.is_ok()) {
-            let status = if declined.is_some() { PaymentStatus::Declined } else { PaymentStatus::Succeeded };
-            let payment = Payment { status, decline_code: declined, ..payment };
-            if let Some(buyer) = self.purchases.remove(&payment.id) {
-                let bought = Bought { payment, answer: answer.clone(), action: None };
-                self.outbox.leave(move || drop(buyer.send(Ok(bought))));
-            }
-        }
         self.outbox.leave(move || drop(reply.send(Ok(answer))));
-    }
-
-    fn pending_payment(&self, id: PaymentId) -> Option<Payment> {
-        let State::Ready(account) = &self.state else { return None };
-        account.pending_payment(id).cloned()
     }
 
     fn buy(
@@ -333,15 +321,16 @@ impl AccountActor {
         reply: oneshot::Sender<Result<Bought, AccountError>>,
         ctx: &mut actix::Context<Self>,
     ) {
-        match self.decide(Command::BeginPayment(payment.clone()), ctx) {
-            Err(error) => drop(reply.send(Err(error))),
-            Ok(answer) if answer.result.is_err() => {
-                self.outbox.leave(move || drop(reply.send(Ok(Bought { payment, answer, action: None }))));
-            }
-            Ok(_) => {
-                self.purchases.insert(payment.id, reply);
-                self.charge(payment);
-            }
+        let id = payment.id;
+        // Before the decision, which may end it.
+        self.purchases.insert(id, reply);
+        let refused = match self.decide(Command::BeginPayment(payment.clone()), ctx) {
+            Ok(answer) if answer.result.is_ok() => return,
+            Ok(answer) => Ok(Bought { payment, answer, action: None }),
+            Err(error) => Err(error),
+        };
+        if let Some(reply) = self.purchases.remove(&id) {
+            self.outbox.leave(move || drop(reply.send(refused)));
         }
     }
 
@@ -482,7 +471,9 @@ impl Handler<Waits> for AccountActor {
         self.when_ready(
             ctx,
             Box::new(move |actor, _| {
-                let (Some(payment), Ok(picture)) = (actor.pending_payment(payment_id), actor.picture()) else { return };
+                let State::Ready(account) = &actor.state else { return };
+                let Some(payment) = account.pending_payment(payment_id).cloned() else { return };
+                let Ok(picture) = actor.picture() else { return };
                 if let Some(buyer) = actor.purchases.remove(&payment_id) {
                     let answer = Answer { result: Ok(Reply::Done), balance: picture.balance };
                     let bought = Bought { payment, answer, action: Some(action) };

@@ -11,7 +11,7 @@ pub use actor::{AccountActor, Context as AccountContext};
 pub use admission::{Admission, Metered, SettleError};
 
 use actix::Message;
-use billing::{Nanos, account::Balance, command::Answer, entry::Payment, hold::Hold, ids::PaymentId};
+use billing::{Nanos, account::Balance, command::Answer, hold::Hold, ids::PaymentId, payment::Payment};
 use tokio::sync::mpsc;
 
 use crate::card::NextAction;

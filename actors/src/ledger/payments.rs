@@ -2,16 +2,12 @@
 //! carry to their end. They are written by the journal only, with what they change.
 
 use billing::{
-    entry::Payment,
-    grant::Grant,
     ids::{AccountId, PaymentId},
+    payment::Payment,
 };
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, load, query};
-
-/// The columns [`load::payment`] reads.
-const PAYMENT: &str = "id, account_id, amount, status, method, decline_code, created_at";
+use super::{Ledger, LedgerError, load, load::PAYMENT, query};
 
 impl Ledger {
     /// An account's payments, newest first, older than `before`.
@@ -28,20 +24,15 @@ impl Ledger {
 
     /// A payment and whose it is.
     pub async fn payment_of_anyone(&self, id: PaymentId) -> Result<Option<(AccountId, Payment)>, LedgerError> {
-        let row = self.row(&format!("SELECT {PAYMENT} FROM payment WHERE id = ?"), [id.0.into()]).await?;
+        let row = self.row(&format!("SELECT account_id, {PAYMENT} FROM payment WHERE id = ?"), [id.0.into()]).await?;
         row.as_ref().map(|row| Ok((AccountId(row.try_get("", "account_id")?), load::payment(row)?))).transpose()
     }
 
     /// Every payment that no processor has answered, oldest first.
     pub async fn pending_payments(&self) -> Result<Vec<(AccountId, Payment)>, LedgerError> {
-        let rows =
-            self.rows(&format!("SELECT {PAYMENT} FROM payment WHERE status = 'pending' ORDER BY id"), []).await?;
+        let rows = self
+            .rows(&format!("SELECT account_id, {PAYMENT} FROM payment WHERE status = 'pending' ORDER BY id"), [])
+            .await?;
         rows.iter().map(|row| Ok((AccountId(row.try_get("", "account_id")?), load::payment(row)?))).collect()
-    }
-
-    /// The credits a payment bought, as they are now.
-    pub async fn grant_of_payment(&self, account: AccountId, id: PaymentId) -> Result<Option<Grant>, LedgerError> {
-        let sql = format!("SELECT {} FROM credit_grant WHERE account_id = ? AND source_key = ?", load::GRANT);
-        self.row(&sql, [account.0.into(), id.to_string().into()]).await?.as_ref().map(load::grant).transpose()
     }
 }

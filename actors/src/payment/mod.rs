@@ -14,8 +14,8 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use billing::{
-    entry::Payment,
     ids::{AccountId, PaymentId},
+    payment::Payment,
 };
 use tokio::sync::Notify;
 

@@ -5,8 +5,8 @@
 use billing::{
     Timestamp,
     command::{Command, Refusal},
-    entry::Payment,
     ids::AccountId,
+    payment::Payment,
     time::DAY_MS,
 };
 use futures::future::join;
@@ -193,7 +193,10 @@ pub(super) async fn apply(
             tracing::error!(payment.id = %payment_id, %reference, paid_nanos = amount.get(), "paid another amount");
             return Ok(Applied::Open);
         }
-        Outcome::Succeeded { .. } => Command::PaymentSucceeded { payment_id, grant_id: new_grant_id() },
+        Outcome::Succeeded { reference, .. } => {
+            let (grant_id, reference) = (new_grant_id(), Some(reference.clone()));
+            Command::PaymentSucceeded { payment_id, grant_id, reference }
+        }
         Outcome::Declined { code } => Command::PaymentDeclined { payment_id, decline_code: code.clone() },
         Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. } => return Ok(Applied::Open),
     };
