@@ -45,6 +45,11 @@ impl ApiError {
         self
     }
 
+    /// After a wait in line.
+    pub fn waited(self, place: usize) -> Self {
+        self.with("place", place)
+    }
+
     /// A field that is not what it must be.
     pub fn invalid(field: &str, message: impl std::fmt::Display) -> Self {
         let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {message}"));
