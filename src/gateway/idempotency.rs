@@ -11,7 +11,8 @@
 //!   is; later: `idempotency_in_progress`, 409. A stream is replayed whole once it has ended.
 //! - **Kept** are definitive answers ([`is_definitive`]): 2xx, and refusals of what was sent. Not kept are answers that
 //!   depend on the moment (401, 402, 403, 409, 429, 5xx, a broken stream), unless the ledger says that they cost something:
-//!   then they are what was paid for, and running again would charge again.
+//!   then they are what was paid for, and running again would charge again. (A 503 that cost something says only that it
+//!   could not be settled in time; its retry is told `answer_lost`.)
 //! - **Sealed**: an answer is stored encrypted, under a key made of the idempotency key, which is not stored, and of the
 //!   operator's token, which is not in the database ([`seal`]). So a new API key's secret, shown once, and what models
 //!   wrote do not lie there in clear. With another token, an answer is lost, as below.

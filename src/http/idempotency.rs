@@ -83,8 +83,12 @@ where
     };
     let asked = Asked::new(scope, &key, call);
     match state.book.begin(asked, Arrival::of(request).id).await? {
-        Begun::Replay(answer) => replay(&answer),
+        Begun::Replay(answer) => {
+            metrics::counter!("farebox_idempotent_requests_total", "outcome" => "replayed").increment(1);
+            replay(&answer)
+        }
         Begun::First(first) => {
+            metrics::counter!("farebox_idempotent_requests_total", "outcome" => "run").increment(1);
             let (head, answer) = oneshot::channel();
             // It outlives the connection, so that a retry finds what this one was answered.
             actix_web::rt::spawn(run(handler, state.clone(), request.clone(), body, first, head));

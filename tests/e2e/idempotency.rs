@@ -24,7 +24,7 @@ use crate::support::{
     client::{Answer, Api, Customer, answer},
     fake_openai::{Behaviour, FakeOpenAi},
     postgres,
-    server::{Options, Server},
+    server::{Database, Options, Server},
     temporary,
 };
 
@@ -361,15 +361,21 @@ async fn killed_after(stage: &mut Theatre, key: &str, ms: u64, word: &str) -> St
 #[tokio::test]
 async fn after_kill_nine_a_retry_runs_what_was_not_charged_and_never_what_was() {
     let mut stage = Theatre::set().await;
-    let kept = stage.chat("kept").await;
+    // What was read to its end is kept, however soon after it the process dies.
+    for body in [hello(), streamed()] {
+        let (key, kept) = (format!("kept {}", body["stream"]), body);
+        let first = post(&stage.customer.api, CHAT, &key, &kept).await;
+        stage.server.kill_nine();
+        stage.restart().await;
+        assert_same(&first, &post(&stage.customer.api, CHAT, &key, &kept).await);
+    }
     killed_after(&mut stage, "young", 50, "Hello").await;
-    assert_same(&kept, &stage.chat("kept").await);
     // It had no checkpoint: written off, so it runs.
     let again = post(&stage.customer.api, CHAT, "young", &streamed()).await;
     assert!(again.status == 200 && !is_replay(&again), "{}", again.body);
     assert_same(&again, &post(&stage.customer.api, CHAT, "young", &streamed()).await);
     let endings = |records: &[Value]| -> Vec<Value> { records.iter().map(|record| record["ending"].clone()).collect() };
-    assert_eq!(endings(&stage.settled(3).await), ["completed", "written_off", "completed"]);
+    assert_eq!(endings(&stage.settled(4).await), ["completed", "written_off", "completed", "completed"]);
     // It had one: charged, so it does not run.
     let id = killed_after(&mut stage, "old", 600, "provider").await;
     let calls = stage.fake.requests().len();
@@ -383,7 +389,7 @@ async fn after_kill_nine_a_retry_runs_what_was_not_charged_and_never_what_was() 
     }
     assert_refused(&stage.chat("old").await, 409, "idempotency_key_reused");
     assert_eq!(stage.fake.requests().len(), calls);
-    stage.settled(4).await;
+    stage.settled(5).await;
     stage.audit().await;
 }
 
@@ -523,6 +529,53 @@ async fn a_bad_key_is_400_and_named_and_nothing_runs() {
     assert_eq!(stage.customer.api.get("/v1/balance").await.ok()["available"], "10.00");
     assert_eq!(stage.fake.requests().len(), 0);
     stage.audit().await;
+}
+
+#[tokio::test]
+async fn an_answer_too_large_to_keep_is_sent_whole_and_then_lost() {
+    let stage = Theatre::set().await;
+    stage.fake.script(Behaviour::Long(5 << 20));
+    let first = stage.chat("k").await;
+    assert!(first.status == 200 && first.body.len() > 5 << 20, "{}", first.status);
+    for _ in 0..2 {
+        let lost = stage.chat("k").await;
+        assert_refused(&lost, 409, "answer_lost");
+        let body = lost.json();
+        assert_eq!(body["original_request_id"], first.header("x-request-id").unwrap());
+        assert_eq!((&body["made"], &body["amount"]), (&json!("request"), &json!(COST)));
+        assert!(body["message"].as_str().unwrap().contains("too large"), "{body}");
+    }
+    assert_eq!((stage.settled(1).await.len(), stage.fake.requests().len()), (1, 1));
+    stage.audit().await;
+}
+
+#[tokio::test]
+async fn with_another_operators_token_an_answer_is_lost_and_nothing_is_charged_again() {
+    let fake = FakeOpenAi::start();
+    let folder = temporary("idempotency");
+    std::fs::create_dir_all(&folder).unwrap();
+    let url = match std::env::var("FAREBOX_TEST_DATABASE").as_deref() {
+        Ok("postgres") => postgres::fresh_database(),
+        _ => None,
+    };
+    let url = url.unwrap_or_else(|| format!("sqlite://{}/ledger.db", folder.display()));
+    let options = Options::default()
+        .on(Database::At(url))
+        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
+        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let mut first = Server::start(options.clone()).await;
+    let customer = first.admin().customer("payg", "5").await;
+    assert_eq!(post(&customer.api, CHAT, "k", &hello()).await.status, 200);
+    assert!(first.stop().await.success());
+    let second = Server::start(options.set("FAREBOX_ADMIN_TOKEN", "another-token-of-the-tests")).await;
+    let api = second.api(&customer.key);
+    let lost = post(&api, CHAT, "k", &hello()).await;
+    assert_refused(&lost, 409, "answer_lost");
+    assert_eq!(lost.json()["amount"], COST);
+    assert_refused(&post(&api, CHAT, "k", &streamed()).await, 409, "idempotency_key_reused");
+    assert_eq!(fake.requests().len(), 1);
+    assert_eq!(charged(&api).await, 1);
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
 /// The rows themselves.

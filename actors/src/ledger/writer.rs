@@ -56,13 +56,16 @@ impl Writer {
         let run = move || {
             while let Ok(first) = jobs.recv() {
                 let mut keys = Vec::new();
-                // Nothing orders a batch and a key: batches go first, keys that wait together are one transaction.
+                // Keys that wait together are one transaction, before which there is at most one batch.
                 for job in std::iter::once(first).chain(std::iter::from_fn(|| jobs.try_recv().ok())) {
                     match job {
                         Job::Append { stamp, transitions, reply } => {
                             let result = caught(|| append(&mut connection, stamp, &transitions));
                             // A journal that died meanwhile asks the database.
                             let _ = reply.send(result);
+                            if !keys.is_empty() {
+                                break;
+                            }
                         }
                         Job::Key(key) => keys.push(key),
                     }

@@ -31,6 +31,8 @@ use super::{
 
 /// How often an answer is tried to be written before it is sent without.
 const ATTEMPTS: u32 = 4;
+/// The status of what could not be done, or not be settled, just now.
+const UNAVAILABLE: u16 = 503;
 
 /// Why an answer is not there though its request was carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,7 +211,8 @@ impl Book {
     async fn trace(&self, first: &First, request_id: RequestId) -> Result<Trace, Refused> {
         let account = AccountId(first.asked.slot.scope);
         let trace = self.directory.ledger().trace(account, request_id).await?;
-        if trace != Trace::Pending {
+        // The operator's scope is nobody's account.
+        if trace != Trace::Pending || account.0.is_nil() {
             return Ok(trace);
         }
         self.directory.ask(account, Look).await?;
@@ -259,6 +262,8 @@ impl Book {
         let account = AccountId(first.asked.slot.scope);
         match self.directory.ledger().trace(account, first.request_id).await {
             Ok(Trace::Nothing) => Fate::Forget,
+            // "Try again later" is no answer to what was charged after all: a retry is told that the answer is lost.
+            Ok(Trace::Done { .. }) if status == UNAVAILABLE => Fate::Leave,
             Ok(Trace::Done { .. }) => Fate::Keep,
             Ok(Trace::Pending) | Err(_) => Fate::Leave,
         }
