@@ -20,7 +20,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Shared, answer, auth, error::ApiError, parse_body};
+use super::{Arrival, Shared, answer, auth, error::ApiError, parse_body};
 
 /// A balance as clients read it.
 pub fn balance_json(balance: &Balance) -> Value {
@@ -182,7 +182,9 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, a
             return Err(ApiError::invalid("payment_method", format!("is no test card; there are {cards}")));
         }
         let created_at = state.gateway.clock().now();
-        let payment = Payment::new(PaymentId(Uuid::now_v7()), Purpose::Purchase, amount, method, created_at);
+        // What a request makes has its id: a retry after a crash asks the ledger by it.
+        let id = PaymentId(Arrival::of(&request).id.0);
+        let payment = Payment::new(id, Purpose::Purchase, amount, method, created_at);
         let Bought { payment, answer } = state.gateway.directory.ask(caller.account_id, Buy(payment)).await?;
         answer.result?;
         if let Some(code) = &payment.decline_code {

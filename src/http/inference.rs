@@ -115,7 +115,7 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
 }
 
 /// A body, where it came whole.
-fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
+pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|error| match error.as_response_error().status_code().as_u16() {
         413 => ApiError::too_large(state.settings.limits.body_bytes),
         _ => ApiError::invalid("body", error),
@@ -259,7 +259,7 @@ impl Writer {
             Update::Cost { billed_seconds, .. } => format!(": {billed_seconds} s\n\n"),
             Update::Done(done) => {
                 let usage = self.head.usage_chunk(&done.usage, &receipt(&done));
-                sse::encode(&usage) + &sse::encode("[DONE]")
+                sse::encode(&usage) + &sse::encode(sse::LAST_WORD)
             }
             Update::Failed(error) => {
                 sse::encode(&ApiError::from(*error).body(Shape::OpenAi, &self.request_id).to_string())

@@ -5,6 +5,7 @@
 pub mod append;
 pub mod audit;
 pub mod directory;
+pub mod idempotency;
 pub mod load;
 pub mod query;
 mod rows;
