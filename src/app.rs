@@ -260,7 +260,8 @@ impl Running {
         self.server.pause().await;
         let deadline = tokio::time::Instant::now() + self.stop_after;
         let running = self.state.gateway.directory.running();
-        while running.count() > 0 && tokio::time::Instant::now() < deadline {
+        // Answers of requests with keys are still being kept when those have ended.
+        while running.count() + self.state.book.running() > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         self.server.stop(true).await;

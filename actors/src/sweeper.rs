@@ -4,17 +4,21 @@
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use billing::command::Command;
+use billing::{Timestamp, command::Command};
 
 use crate::{
     directory::Directory,
     health::{Kind, Obituary},
+    ledger::{Ledger, LedgerError, idempotency::KeyChange},
 };
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
 /// Accounts woken at once, at most.
 const MOST: u64 = 500;
+/// Idempotency keys deleted in one transaction, and transactions a look, at most: each is short, and a day's keys fit.
+const KEYS: u32 = 200;
+const KEY_BATCHES: u32 = 20;
 
 /// The actor.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ impl Sweeper {
                     tracing::warn!(account.id = %account, %error, "not swept");
                 }
             }
-            Ok::<_, crate::ledger::LedgerError>(())
+            forget_keys(ledger, directory.clock().now()).await
         };
         ctx.spawn(work.into_actor(self).map(move |result, actor, _| {
             actor.looking = false;
@@ -61,6 +65,16 @@ impl Sweeper {
             actor.directory.health().handled(Kind::Sweeper, began, began);
         }));
     }
+}
+
+/// Frees idempotency keys that were kept for their day.
+async fn forget_keys(ledger: &Ledger, now: Timestamp) -> Result<(), LedgerError> {
+    for _ in 0..KEY_BATCHES {
+        if ledger.change_key(KeyChange::Sweep { now, limit: KEYS }).await? < u64::from(KEYS) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl Actor for Sweeper {

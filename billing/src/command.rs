@@ -4,7 +4,7 @@ use crate::{
     account::Balance,
     automatic::{AutoSettings, Switch},
     class::{SizeClass, Units},
-    entry::UsageRecord,
+    entry::{Notice, UsageRecord},
     grant::{Grant, Source},
     hold::{HoldRequest, OutputPrice, Work},
     ids::{GrantId, KeyId, PaymentId, RequestId},
@@ -123,6 +123,13 @@ pub enum Command {
         limits: Option<KeyLimits>,
         /// What it has spent in each window of now: counted only for a key that had no limit before.
         spent: [Nanos; 4],
+    },
+    /// A command that comes from what a card processor told.
+    Notified {
+        /// What it told.
+        notice: Notice,
+        /// What follows from it.
+        command: Box<Self>,
     },
     /// Only let time pass.
     Sweep,

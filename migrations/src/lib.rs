@@ -7,6 +7,7 @@ mod dialect;
 mod m0001_ledger;
 mod m0002_plans;
 mod m0004_cards;
+mod m0005_idempotency;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -15,6 +16,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_ledger::Migration), Box::new(m0002_plans::Migration), Box::new(m0004_cards::Migration)]
+        vec![
+            Box::new(m0001_ledger::Migration),
+            Box::new(m0002_plans::Migration),
+            Box::new(m0004_cards::Migration),
+            Box::new(m0005_idempotency::Migration),
+        ]
     }
 }

@@ -38,6 +38,11 @@ const TABLES: &[&str] = &[
     "CREATE UNIQUE INDEX payment_method_once ON payment_method (account_id, processor, reference)
         WHERE removed_at IS NULL",
     "CREATE INDEX payment_method_account ON payment_method (account_id, id)",
+    // Which card a payment that names none is charged to, since it was first charged.
+    "CREATE TABLE payment_card (
+        payment_id {uuid} PRIMARY KEY REFERENCES payment (id),
+        reference TEXT NOT NULL
+    ) {without_rowid}",
     "CREATE TABLE webhook_event (
         processor TEXT NOT NULL,
         id TEXT NOT NULL,

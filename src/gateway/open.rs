@@ -78,7 +78,7 @@ pub(super) async fn start(
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
     let asks = serve::Asks { work, hold, output: None };
     let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, "farebox", version).await?;
-    let Admitted { admission, answer } = admitted;
+    let Admitted { admission, answer, place } = admitted;
     let rate_remaining = match answer.result? {
         Reply::Admitted { rate_remaining, .. } => rate_remaining,
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
@@ -110,7 +110,7 @@ pub(super) async fn start(
     } else {
         task.end(admission, Some(Failure::Overloaded("too many requests wait for this class".into()))).await;
     }
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher, cancel })
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
 /// The task of an open request.

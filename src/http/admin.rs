@@ -1,4 +1,5 @@
-//! The operator's routes: accounts, keys, grants, actors, the audit, the test clock, faults that tests ask for.
+//! The operator's routes: accounts, keys, grants, actors, the audit, the test clock, faults that tests ask for. What
+//! a request makes has the request's id, by which a retry under the same `Idempotency-Key` finds it after a crash.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{
@@ -18,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Shared, account::amount, account::balance_json, answer, auth, error::ApiError, parse_body};
+use super::{Arrival, Shared, account::amount, account::balance_json, answer, auth, error::ApiError, parse_body};
 
 type Body = Result<Bytes, actix_web::Error>;
 
@@ -39,12 +40,11 @@ struct NewAccount {
 }
 
 /// Makes an account with its plan's first credits.
-pub async fn open_account(state: &Shared, email: &str, plan: Plan) -> Result<AccountId, ApiError> {
+pub async fn open_account(state: &Shared, id: AccountId, email: &str, plan: Plan) -> Result<(), ApiError> {
     if email.len() > 254 || !email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()) {
         return Err(ApiError::invalid("email", "must be an address such as ada@example.com"));
     }
     let (directory, now) = (&state.gateway.directory, state.gateway.clock().now());
-    let id = AccountId(Uuid::now_v7());
     directory.ledger().create_account(id, email, plan, now).await?;
     // The free plan's first dollar comes by itself; the operator stands for the first cycle of the other.
     let first = match plan {
@@ -63,19 +63,19 @@ pub async fn open_account(state: &Shared, email: &str, plan: Plan) -> Result<Acc
         }
     };
     directory.decide(id, first).await?.result?;
-    Ok(id)
+    Ok(())
 }
 
 /// Makes a key; its text is shown only now.
-pub async fn open_key(state: &Shared, account: AccountId, name: String) -> Result<(KeyId, String), ApiError> {
+pub async fn open_key(state: &Shared, id: KeyId, account: AccountId, name: String) -> Result<String, ApiError> {
     if name.is_empty() || name.len() > 100 {
         return Err(ApiError::invalid("name", "must have 1 to 100 characters"));
     }
     let ledger = state.gateway.directory.ledger();
     ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
-    let (text, stored) = auth::new_key(account, name, state.gateway.clock().now());
+    let (text, stored) = auth::new_key(id, account, name, state.gateway.clock().now());
     ledger.create_key(&stored).await?;
-    Ok((stored.id, text))
+    Ok(text)
 }
 
 /// `POST /admin/v1/accounts`.
@@ -83,7 +83,8 @@ pub async fn create_account(state: Shared, request: HttpRequest, body: Body) -> 
     let work = async {
         auth::operator(&state, &request)?;
         let NewAccount { email, plan } = read(&state, body)?;
-        let id = open_account(&state, &email, plan).await?;
+        let id = AccountId(Arrival::of(&request).id.0);
+        open_account(&state, id, &email, plan).await?;
         Ok(json!({"id": id.to_string(), "email": email, "plan": plan.name()}))
     };
     answer(&request, work.await)
@@ -130,8 +131,9 @@ pub async fn create_key(state: Shared, request: HttpRequest, id: web::Path<Strin
     let work = async {
         auth::operator(&state, &request)?;
         let NewKey { name } = read(&state, body)?;
-        let (id, text) = open_key(&state, account_id(&id)?, name).await?;
-        Ok(json!({"id": id.to_string(), "key": text}))
+        let key_id = KeyId(Arrival::of(&request).id.0);
+        let text = open_key(&state, key_id, account_id(&id)?, name).await?;
+        Ok(json!({"id": key_id.to_string(), "key": text}))
     };
     answer(&request, work.await)
 }
@@ -171,7 +173,7 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
         }
         let amount = amount("amount", &wanted)?;
         let account = account_id(&id)?;
-        let grant_id = GrantId(Uuid::now_v7());
+        let grant_id = GrantId(Arrival::of(&request).id.0);
         let fund = Fund {
             grant_id,
             source,

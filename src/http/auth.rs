@@ -41,7 +41,7 @@ impl Keys {
 }
 
 /// A new key: its text, shown once, and what is stored of it.
-pub fn new_key(account_id: AccountId, name: String, now: billing::Timestamp) -> (String, StoredKey) {
+pub fn new_key(id: KeyId, account_id: AccountId, name: String, now: billing::Timestamp) -> (String, StoredKey) {
     let random = |length: usize| -> String {
         let bits = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         blake3::hash(bits.as_bytes()).to_hex().chars().take(length).collect()
@@ -49,7 +49,6 @@ pub fn new_key(account_id: AccountId, name: String, now: billing::Timestamp) -> 
     let public = random(12);
     let text = format!("fb_{public}_{}", random(40));
     let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
-    let id = KeyId(Uuid::now_v7());
     (text, StoredKey { id, account_id, name, public, hash, created_at: now, revoked_at: None })
 }
 

@@ -14,9 +14,6 @@ use uuid::Uuid;
 
 use super::{Arrival, Shared, answer, auth, error::ApiError, parse_body};
 
-/// The card that a purchase on the sandbox is charged to where none is named or saved.
-const SANDBOX_CARD: &str = "pm_card_visa";
-
 /// A saved card as clients read it.
 fn method_json(method: &PaymentMethod) -> Value {
     let Card { brand, last4, exp_month, exp_year, .. } = &method.card;
@@ -32,13 +29,10 @@ pub(super) async fn charged_card(state: &Shared, account: AccountId, named: Opti
     let directory = &state.gateway.directory;
     let (ledger, processor) = (directory.ledger(), directory.processor());
     let Some(named) = named else {
-        return match (directory.default_method(account).await?, processor) {
-            (Some(saved), _) => Ok(saved.card.reference),
-            (None, Processor::Sandbox(_)) => Ok(SANDBOX_CARD.to_owned()),
-            (None, Processor::Stripe(_)) => {
-                Err(ApiError::invalid("payment_method", "no card is saved: POST /v1/payment-methods saves one"))
-            }
-        };
+        let saved = directory.default_method(account).await?.map(|saved| saved.card.reference);
+        return saved.or_else(|| processor.card_of_last_resort()).ok_or_else(|| {
+            ApiError::invalid("payment_method", "no card is saved: POST /v1/payment-methods saves one")
+        });
     };
     let saved = ledger.methods(account, processor.name()).await?;
     let is_named = |method: &&PaymentMethod| method.id.to_string() == named || method.card.reference == named;

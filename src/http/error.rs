@@ -12,6 +12,8 @@ use farebox_actors::{
 use serde_json::{Map, Value, json};
 use wire::{fields::BadRequest, inference::Failure};
 
+use crate::gateway::idempotency::book::{Lost, Refused};
+
 /// How a route spells its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
@@ -45,6 +47,11 @@ impl ApiError {
     const fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// After a wait in line.
+    pub fn waited(self, place: usize) -> Self {
+        self.with("place", place)
     }
 
     /// A field that is not what it must be.
@@ -310,6 +317,41 @@ impl From<AccountError> for ApiError {
                 Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
             }
             AccountError::Overloaded => Self::overloaded("Too many requests of this account are waiting."),
+        }
+    }
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Reused => {
+                let message = "This Idempotency-Key was used for another request in the last 24 hours. Use a new key.";
+                Self::new(StatusCode::CONFLICT, "idempotency_key_reused", message)
+            }
+            Refused::InProgress => {
+                let message = "The first request with this Idempotency-Key has not ended yet. Try again soon.";
+                Self::new(StatusCode::CONFLICT, "idempotency_in_progress", message).after(2)
+            }
+            Refused::Lost { request_id, why, made } => {
+                let why = match why {
+                    Lost::Interrupted => "the server stopped before it was kept",
+                    Lost::TooLarge => "it was too large to be kept",
+                    Lost::Unreadable => "it was kept under another operator's token",
+                };
+                let message = format!(
+                    "The first request with this Idempotency-Key was carried out, and its answer is lost: {why}. It is not \
+                     run or charged again; to run it anew, use a new key."
+                );
+                let error = Self::new(StatusCode::CONFLICT, "answer_lost", message)
+                    .with("original_request_id", request_id.to_string());
+                match made {
+                    Some((what, amount)) => error.with("made", what).with("amount", amount.to_string()),
+                    None => error,
+                }
+            }
+            Refused::Overloaded => Self::overloaded("Too many requests with an Idempotency-Key run or wait."),
+            Refused::Ledger(error) => error.into(),
+            Refused::Account(error) => error.into(),
         }
     }
 }

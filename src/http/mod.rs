@@ -5,6 +5,7 @@ pub mod admin;
 pub mod auth;
 pub mod cards;
 pub mod error;
+pub mod idempotency;
 pub mod inference;
 pub mod live;
 pub mod operations;
@@ -26,7 +27,11 @@ use billing::ids::RequestId;
 use farebox_actors::{journal::Journal, mailbox::Post};
 use uuid::Uuid;
 
-use crate::{config::Settings, gateway::Gateway, telemetry::Metrics};
+use crate::{
+    config::Settings,
+    gateway::{Gateway, idempotency::book::Book},
+    telemetry::Metrics,
+};
 use auth::Keys;
 use error::{ApiError, Shape};
 
@@ -38,6 +43,8 @@ pub struct State {
     pub settings: Settings,
     /// Keys seen lately.
     pub keys: Keys,
+    /// Requests with idempotency keys.
+    pub book: Book,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// For faults that tests ask for.
@@ -57,7 +64,8 @@ impl State {
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let ready = AtomicBool::new(true);
-        Self { gateway, settings, keys: Keys::default(), metrics, journal, admin_token, ready }
+        let book = Book::new(gateway.directory.clone(), &admin_token);
+        Self { gateway, settings, keys: Keys::default(), book, metrics, journal, admin_token, ready }
     }
 
     /// Whether new work is taken.

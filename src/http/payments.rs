@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Shared,
+    Arrival, Shared,
     account::{Page, amount, balance_json, listed, page},
     answer, auth, cards,
     error::ApiError,
@@ -75,7 +75,9 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, a
         let amount = amount("amount", &wanted)?;
         let method = cards::charged_card(&state, caller.account_id, payment_method.as_deref()).await?;
         let created_at = state.gateway.clock().now();
-        let payment = Payment::new(PaymentId(Uuid::now_v7()), Purpose::Purchase, amount, method, created_at);
+        // What a request makes has its id: a retry after a crash asks the ledger by it.
+        let id = PaymentId(Arrival::of(&request).id.0);
+        let payment = Payment::new(id, Purpose::Purchase, amount, method, created_at);
         buy(&state, caller.account_id, payment).await
     };
     let (status, result) = match work.await {
@@ -178,9 +180,9 @@ pub async fn authenticate(
         let Processor::Sandbox(sandbox) = directory.processor() else {
             return Err(ApiError::conflict("This is between the card's owner and the bank, by the client_secret."));
         };
-        let notice = sandbox.authenticate(payment.id, verdict, state.gateway.clock().now());
-        let notice = notice.ok_or_else(|| ApiError::conflict("This payment does not wait for its card's owner."))?;
-        mailbox::ask(&directory.payments(), Hear(notice), DEADLINE).await??;
+        let told = sandbox.authenticate(payment.id, verdict, state.gateway.clock().now());
+        let told = told.ok_or_else(|| ApiError::conflict("This payment does not wait for its card's owner."))?;
+        mailbox::ask(&directory.payments(), Hear(told), DEADLINE).await??;
         Ok(payment_json(&find(&state, caller.account_id, &id).await?))
     };
     answer(&request, work.await)

@@ -1,9 +1,10 @@
-//! The one table of routes.
+//! The one table of routes. A POST is made by [`post`], which gives it `Idempotency-Key`; a test sees to that.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
-    Shared, account, admin, cards, error::ApiError, inference, live, operations, payments, receipt, refuse, webhooks,
+    Shared, account, admin, cards, error::ApiError, idempotency::post, inference, live, operations, payments, receipt,
+    refuse, webhooks,
 };
 
 /// All routes, limits and fallbacks.
@@ -11,17 +12,9 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
     let limit = state.settings.limits.body_bytes;
     app.app_data(state.clone())
         .app_data(web::PayloadConfig::new(limit))
-        .service(
-            web::resource("/v1/chat/completions")
-                .route(web::post().to(inference::chat))
-                .default_service(wrong_method()),
-        )
-        .service(
-            web::resource("/v1/completions")
-                .route(web::post().to(inference::completions))
-                .default_service(wrong_method()),
-        )
-        .service(web::resource("/v1/quote").route(web::post().to(inference::quote)).default_service(wrong_method()))
+        .service(post("/v1/chat/completions", inference::chat))
+        .service(post("/v1/completions", inference::completions))
+        .service(post("/v1/quote", inference::quote))
         .service(web::resource("/v1/models").route(web::get().to(inference::models)).default_service(wrong_method()))
         .service(
             web::resource("/v1/models/{id:.+}").route(web::get().to(inference::model)).default_service(wrong_method()),
@@ -33,42 +26,26 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(
             web::resource("/v1/requests/{id}").route(web::get().to(account::request)).default_service(wrong_method()),
         )
-        .service(
-            web::resource("/v1/credits/purchase")
-                .route(web::post().to(payments::purchase))
-                .default_service(wrong_method()),
-        )
+        .service(post("/v1/credits/purchase", payments::purchase))
         .configure(configure_payments)
         .service(web::resource("/v1/live").route(web::get().to(live::live)).default_service(wrong_method()))
-        .service(
-            web::resource("/admin/v1/accounts")
-                .route(web::post().to(admin::create_account))
-                .default_service(wrong_method()),
-        )
+        .service(post("/admin/v1/accounts", admin::create_account))
         .service(
             web::resource("/admin/v1/accounts/{id}")
                 .route(web::get().to(admin::account))
                 .default_service(wrong_method()),
         )
-        .service(
-            web::resource("/admin/v1/accounts/{id}/keys")
-                .route(web::post().to(admin::create_key))
-                .default_service(wrong_method()),
-        )
+        .service(post("/admin/v1/accounts/{id}/keys", admin::create_key))
         .service(
             web::resource("/admin/v1/accounts/{id}/keys/{key}")
                 .route(web::delete().to(admin::revoke_key))
                 .default_service(wrong_method()),
         )
-        .service(
-            web::resource("/admin/v1/accounts/{id}/grants")
-                .route(web::post().to(admin::grant))
-                .default_service(wrong_method()),
-        )
+        .service(post("/admin/v1/accounts/{id}/grants", admin::grant))
         .service(web::resource("/admin/v1/actors").route(web::get().to(admin::actors)).default_service(wrong_method()))
-        .service(web::resource("/admin/v1/audit").route(web::post().to(admin::audit)).default_service(wrong_method()))
-        .service(web::resource("/admin/v1/clock").route(web::post().to(admin::clock)).default_service(wrong_method()))
-        .service(web::resource("/admin/v1/faults").route(web::post().to(admin::fault)).default_service(wrong_method()))
+        .service(post("/admin/v1/audit", admin::audit))
+        .service(post("/admin/v1/clock", admin::clock))
+        .service(post("/admin/v1/faults", admin::fault))
         .service(web::resource("/healthz").route(web::get().to(operations::healthz)).default_service(wrong_method()))
         .service(web::resource("/readyz").route(web::get().to(operations::readyz)).default_service(wrong_method()))
         .service(web::resource("/metrics").route(web::get().to(operations::metrics)).default_service(wrong_method()))
@@ -86,17 +63,8 @@ fn configure_payments(app: &mut web::ServiceConfig) {
                 .route(web::get().to(receipt::receipt))
                 .default_service(wrong_method()),
         )
-        .service(
-            web::resource("/v1/payments/{id}/authenticate")
-                .route(web::post().to(payments::authenticate))
-                .default_service(wrong_method()),
-        )
-        .service(
-            web::resource("/v1/payment-methods")
-                .route(web::get().to(cards::list))
-                .route(web::post().to(cards::save))
-                .default_service(wrong_method()),
-        )
+        .service(post("/v1/payments/{id}/authenticate", payments::authenticate))
+        .service(post("/v1/payment-methods", cards::save).route(web::get().to(cards::list)))
         .service(
             web::resource("/v1/payment-methods/{id}")
                 .route(web::delete().to(cards::remove))
@@ -107,12 +75,13 @@ fn configure_payments(app: &mut web::ServiceConfig) {
                 .route(web::put().to(cards::set_default))
                 .default_service(wrong_method()),
         )
+        // Its sender names each event, and signs each delivery: it sends no key of ours.
         .service(
             web::resource("/webhooks/stripe").route(web::post().to(webhooks::stripe)).default_service(wrong_method()),
         );
 }
 
-fn wrong_method() -> actix_web::Route {
+pub(super) fn wrong_method() -> actix_web::Route {
     web::to(method_not_allowed)
 }
 
@@ -122,4 +91,15 @@ async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     refuse(&request, &ApiError::not_found("this path"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_post_takes_an_idempotency_key() {
+        let table = include_str!("routes.rs");
+        let by_hand = ["web::", "post()"].concat();
+        assert!(!table.contains(&by_hand), "make it with idempotency::post");
+        assert!(table.contains("post(\"/v1/chat/completions\""));
+    }
 }

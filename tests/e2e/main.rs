@@ -4,6 +4,7 @@
 
 mod closed;
 mod health;
+mod idempotency;
 mod open;
 mod overspend;
 mod payments;

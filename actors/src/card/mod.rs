@@ -8,6 +8,7 @@ pub mod webhook;
 
 use billing::{
     Nanos, Timestamp,
+    entry::Notice,
     ids::{AccountId, PaymentId},
 };
 
@@ -119,15 +120,11 @@ pub struct Setup {
 
 /// An event told by a processor: only that something happened to something. What, is fetched: order is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// The event's id: told twice, it is the same.
-    pub id: String,
-    /// Its type, as the processor calls it.
-    pub kind: String,
-    /// To what.
+pub struct Told {
+    /// The event.
+    pub notice: Notice,
+    /// What it is about.
     pub subject: Subject,
-    /// When this delivery was signed.
-    pub signed_at: Timestamp,
 }
 
 /// What a notice is about, by the processor's names.
@@ -157,19 +154,17 @@ pub struct Finding {
 pub enum What {
     /// Where the charge stands.
     Charge(Outcome),
-    /// Money went back.
-    Reversed(Reversal),
+    /// Money went back to the card: so much in all, by refunds and by disputes that are open or lost.
+    Reversed(Nanos),
     /// A dispute was won: money that had gone back came again.
-    Won(Reversal),
-}
-
-/// Money that went back to a card.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reversal {
-    /// The processor's name for the refund or the dispute: told twice, it is the same.
-    pub id: String,
-    /// How much.
-    pub amount: Nanos,
+    Won {
+        /// The processor's name for the dispute: told twice, it is the same.
+        dispute: String,
+        /// How much came again.
+        amount: Nanos,
+        /// What is still with the card, in all.
+        reversed: Nanos,
+    },
 }
 
 /// Who charges cards.
@@ -223,9 +218,9 @@ impl Processor {
     }
 
     /// Gives money of a charge back to its card. `key` makes a repeated call the same refund.
-    pub async fn refund(&self, reference: &str, amount: Nanos, key: &str) -> Result<Reversal, CardError> {
+    pub async fn refund(&self, reference: &str, amount: Nanos, key: &str) -> Result<(), CardError> {
         match self {
-            Self::Sandbox(sandbox) => sandbox.refund(reference, amount, key),
+            Self::Sandbox(sandbox) => sandbox.refund(reference),
             Self::Stripe(stripe) => stripe.refund(reference, amount, key).await,
         }
     }
@@ -239,10 +234,18 @@ impl Processor {
     }
 
     /// The notices a processor within this process sends of a charge; one outside sends webhooks.
-    pub fn notices(&self, order: &Order, now: Timestamp) -> Vec<Notice> {
+    pub fn notices(&self, order: &Order, now: Timestamp) -> Vec<Told> {
         match self {
             Self::Sandbox(sandbox) => sandbox.notices(order, now),
             Self::Stripe(_) => Vec::new(),
+        }
+    }
+
+    /// The card that is charged where none is named or saved: only test cards are charged unasked.
+    pub fn card_of_last_resort(&self) -> Option<String> {
+        match self {
+            Self::Sandbox(_) => Some(sandbox::LAST_RESORT.to_owned()),
+            Self::Stripe(_) => None,
         }
     }
 

@@ -9,11 +9,12 @@ use std::{
 
 use billing::{
     Nanos, Timestamp,
+    entry::Notice,
     ids::{AccountId, PaymentId},
 };
 use uuid::Uuid;
 
-use super::{Card, CardError, Finding, NextAction, Notice, Order, Outcome, Reversal, Subject, What};
+use super::{Card, CardError, Finding, NextAction, Order, Outcome, Subject, Told, What};
 
 /// What a test card does when it is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,9 @@ const CARDS: &[TestCard] = &[
     card("pm_card_chargeNeverArrives", "visa", "0803", Does::NeverArrive),
     card("pm_card_duplicatesWebhook", "visa", "0804", Does::NotifyTwice),
 ];
+
+/// The card that is charged where none is named or saved.
+pub(super) const LAST_RESORT: &str = "pm_card_visa";
 
 /// Charges remembered, at most; beyond it all are forgotten. Only the cards that depend on what was asked before need it.
 const MOST: usize = 10_000;
@@ -201,7 +205,7 @@ impl Sandbox {
     }
 
     /// Says yes or no in the place of a card's owner; the notice of it, where the charge was waiting.
-    pub fn authenticate(&self, id: PaymentId, verdict: Verdict, now: Timestamp) -> Option<Notice> {
+    pub fn authenticate(&self, id: PaymentId, verdict: Verdict, now: Timestamp) -> Option<Told> {
         let mut book = self.book();
         let charged = book.get_mut(&id).filter(|charged| charged.stage == Stage::Waiting)?;
         charged.stage = match verdict {
@@ -217,15 +221,15 @@ impl Sandbox {
 
     /// Gives money back.
     #[expect(clippy::unused_self, reason = "a processor's method")]
-    pub(super) fn refund(&self, reference: &str, amount: Nanos, key: &str) -> Result<Reversal, CardError> {
+    pub(super) fn refund(&self, reference: &str) -> Result<(), CardError> {
         match payment_of(CHARGE, reference) {
-            Some(_) => Ok(Reversal { id: format!("re_sandbox_{key}"), amount }),
+            Some(_) => Ok(()),
             None => Err(CardError::Refused { code: "resource_missing".into(), message: "no such charge".into() }),
         }
     }
 
     /// The notices of a charge that was just made.
-    pub(super) fn notices(&self, order: &Order, now: Timestamp) -> Vec<Notice> {
+    pub(super) fn notices(&self, order: &Order, now: Timestamp) -> Vec<Told> {
         let id = order.payment_id;
         let of_charge = || notice(id, "payment_intent.succeeded", Subject::Charge(reference(CHARGE, id)), now);
         match does(&order.method) {
@@ -246,7 +250,7 @@ impl Sandbox {
             }
             Subject::Dispute(reference) => payment_of(DISPUTE, reference).and_then(|id| {
                 let amount = self.book().get(&id)?.amount;
-                Some((id, What::Reversed(Reversal { id: reference.clone(), amount })))
+                Some((id, What::Reversed(amount)))
             }),
             Subject::Refund(_) | Subject::Other => None,
         };
@@ -262,8 +266,9 @@ fn payment_of(kind: &str, reference: &str) -> Option<PaymentId> {
     Uuid::parse_str(reference.strip_prefix(kind)?).ok().map(PaymentId)
 }
 
-fn notice(id: PaymentId, kind: &str, subject: Subject, now: Timestamp) -> Notice {
-    Notice { id: format!("evt_sandbox_{}_{kind}", id.0.simple()), kind: kind.into(), subject, signed_at: now }
+fn notice(id: PaymentId, kind: &str, subject: Subject, now: Timestamp) -> Told {
+    let event = format!("evt_sandbox_{}_{kind}", id.0.simple());
+    Told { notice: Notice { processor: "sandbox", id: event, kind: kind.into(), signed_at: now }, subject }
 }
 
 fn paid(id: PaymentId, amount: Nanos) -> Outcome {

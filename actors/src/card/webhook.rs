@@ -2,13 +2,13 @@
 //! endpoint", Stripe documentation). Signed is `<seconds>.<raw body>`; a secret being rolled makes several signatures.
 //! Nothing else of the body is believed: what stands is fetched.
 
-use billing::Timestamp;
+use billing::{Timestamp, entry::Notice};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{Notice, Subject};
+use super::{Subject, Told};
 
 /// How old, or how far ahead, a signature may be.
 pub const TOLERANCE_MS: i64 = 5 * 60 * 1_000;
@@ -97,7 +97,7 @@ struct Data {
 }
 
 /// What a verified delivery is about.
-pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<Notice, String> {
+pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<Told, String> {
     let event: Event = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if !is_reference(&event.id) {
         return Err("id: must be an event's id".into());
@@ -122,7 +122,8 @@ pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<Notice, String> {
         _ => None,
     };
     let kind = event.kind.chars().take(100).collect();
-    Ok(Notice { id: event.id, kind, subject: subject.unwrap_or(Subject::Other), signed_at })
+    let notice = Notice { processor: "stripe", id: event.id, kind, signed_at };
+    Ok(Told { notice, subject: subject.unwrap_or(Subject::Other) })
 }
 
 /// Whether a text can be one of Stripe's ids, and so may stand in an address.
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn an_event_says_what_to_fetch_and_nothing_else() {
-        let subject = |body: &str| parse(body.as_bytes(), AT).map(|notice| notice.subject);
+        let subject = |body: &str| parse(body.as_bytes(), AT).map(|told| told.subject);
         let event = |kind: &str, object: &str| {
             subject(&format!(r#"{{"id":"evt_1","type":"{kind}","data":{{"object":{object}}}}}"#))
         };

@@ -1,12 +1,19 @@
 //! Saved cards, who an account is to a processor, and the webhook events that were heard. Only references and what a
 //! person knows a card by are kept. At most one card of an account is its default: the database refuses a second.
 
-use billing::{Timestamp, ids::AccountId};
+use billing::{
+    Timestamp,
+    entry::Notice,
+    ids::{AccountId, PaymentId},
+};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, TransactionTrait};
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError};
-use crate::card::{Card, Notice};
+use super::{
+    Ledger, LedgerError,
+    append::{NOTED, NOTICE},
+};
+use crate::card::Card;
 
 /// Saved cards of one account, at most.
 pub const MOST_METHODS: usize = 10;
@@ -219,6 +226,19 @@ impl Ledger {
         row.as_ref().map(method).transpose()
     }
 
+    /// The card that a payment which names none is charged to, once it was chosen.
+    pub async fn chosen_card(&self, payment: PaymentId) -> Result<Option<String>, LedgerError> {
+        let row = self.row("SELECT reference FROM payment_card WHERE payment_id = ?", [payment.0.into()]).await?;
+        row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()
+    }
+
+    /// Chooses it, before it is first charged: a payment asked again is asked of the same card.
+    pub async fn choose_card(&self, payment: PaymentId, reference: &str) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO payment_card (payment_id, reference) VALUES (?, ?) ON CONFLICT (payment_id) DO NOTHING";
+        self.write.execute_raw(self.statement(sql, [payment.0.into(), reference.into()])).await?;
+        Ok(())
+    }
+
     /// When the newest accepted delivery of an event was signed.
     pub async fn webhook_signed_at(&self, processor: &str, id: &str) -> Result<Option<Timestamp>, LedgerError> {
         let sql = "SELECT signed_at FROM webhook_event WHERE processor = ? AND id = ?";
@@ -226,19 +246,17 @@ impl Ledger {
         row.map(|row| Ok(Timestamp(row.try_get_by_index(0)?))).transpose()
     }
 
-    /// Notes that an event was heard, or that it was delivered again.
-    pub async fn note_webhook(&self, processor: &str, notice: &Notice, now: Timestamp) -> Result<(), LedgerError> {
-        let sql = "INSERT INTO webhook_event (processor, id, kind, signed_at, at) VALUES (?, ?, ?, ?, ?) \
-                   ON CONFLICT (processor, id) DO UPDATE SET signed_at = excluded.signed_at \
-                   WHERE webhook_event.signed_at < excluded.signed_at";
+    /// Notes an event that changed nothing, or that was delivered again. One that changes something is noted with it.
+    pub async fn note_webhook(&self, notice: &Notice, now: Timestamp) -> Result<(), LedgerError> {
+        let sql = format!("{NOTICE} (?, ?, ?, ?, ?) {NOTED}");
         let values = [
-            processor.into(),
+            notice.processor.into(),
             notice.id.as_str().into(),
             notice.kind.as_str().into(),
             notice.signed_at.0.into(),
             now.0.into(),
         ];
-        self.write.execute_raw(self.statement(sql, values)).await?;
+        self.write.execute_raw(self.statement(&sql, values)).await?;
         Ok(())
     }
 }

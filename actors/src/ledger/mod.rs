@@ -6,6 +6,7 @@ pub mod append;
 pub mod audit;
 pub mod cards;
 pub mod directory;
+pub mod idempotency;
 pub mod load;
 pub mod payments;
 pub mod query;

@@ -1,5 +1,6 @@
 //! SQLite's writer: one thread with one connection, and a batch is one message to it. Through the pool every statement
-//! would be a message there and back, which took longer than the writing.
+//! would be a message there and back, which took longer than the writing. Idempotency keys are written here too, so that
+//! their transactions never make a batch wait for SQLite's lock, and those that wait together are one transaction.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -15,6 +16,7 @@ use tokio::sync::oneshot;
 use super::{
     LedgerError,
     append::{EPOCH, Stamp, rows},
+    idempotency::KeyChange,
 };
 
 /// How long it waits for another connection's transaction: those are short, and only of operators.
@@ -24,11 +26,17 @@ const BUSY: Duration = Duration::from_secs(5);
 const CACHE: i64 = -4_096;
 /// Prepared statements it keeps.
 const STATEMENTS: usize = 32;
+/// Changes of keys in one transaction, at most.
+const KEYS: usize = 256;
 
-struct Job {
-    stamp: Stamp,
-    transitions: Arc<Vec<Transition>>,
-    reply: oneshot::Sender<Result<(), LedgerError>>,
+enum Job {
+    Append { stamp: Stamp, transitions: Arc<Vec<Transition>>, reply: oneshot::Sender<Result<(), LedgerError>> },
+    Key(KeyJob),
+}
+
+struct KeyJob {
+    change: KeyChange,
+    reply: oneshot::Sender<Result<u64, LedgerError>>,
 }
 
 /// Where batches are sent.
@@ -46,13 +54,28 @@ impl Writer {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         let (sender, jobs) = mpsc::channel::<Job>();
         let run = move || {
-            for Job { stamp, transitions, reply } in jobs {
-                let work = || append(&mut connection, stamp, &transitions);
-                // A panic drops its transaction, which rolls it back.
-                let result = catch_unwind(AssertUnwindSafe(work))
-                    .unwrap_or_else(|_| Err(LedgerError::Corrupt("a batch made its writer panic".into())));
-                // A journal that died meanwhile asks the database.
-                let _ = reply.send(result);
+            while let Ok(first) = jobs.recv() {
+                let mut keys = Vec::new();
+                // Keys that wait together are one transaction, before which there is at most one batch.
+                for job in std::iter::once(first).chain(std::iter::from_fn(|| jobs.try_recv().ok())) {
+                    match job {
+                        Job::Append { stamp, transitions, reply } => {
+                            let result = caught(|| append(&mut connection, stamp, &transitions));
+                            // A journal that died meanwhile asks the database.
+                            let _ = reply.send(result);
+                            if !keys.is_empty() {
+                                break;
+                            }
+                        }
+                        Job::Key(key) => keys.push(key),
+                    }
+                    if keys.len() >= KEYS {
+                        break;
+                    }
+                }
+                if !keys.is_empty() {
+                    answer_keys(&mut connection, keys);
+                }
             }
         };
         let thread = std::thread::Builder::new().name("ledger-writer".into());
@@ -63,10 +86,55 @@ impl Writer {
     /// Writes a batch.
     pub(super) async fn append(&self, stamp: Stamp, transitions: Arc<Vec<Transition>>) -> Result<(), LedgerError> {
         let (reply, done) = oneshot::channel();
-        let gone = || LedgerError::Writer("the writer's thread is gone".into());
-        self.0.send(Job { stamp, transitions, reply }).map_err(|_| gone())?;
+        self.0.send(Job::Append { stamp, transitions, reply }).map_err(|_| gone())?;
         done.await.map_err(|_| gone())?
     }
+
+    /// Changes a key; how many rows that were.
+    pub(super) async fn change_key(&self, change: KeyChange) -> Result<u64, LedgerError> {
+        let (reply, done) = oneshot::channel();
+        self.0.send(Job::Key(KeyJob { change, reply })).map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
+    }
+}
+
+fn gone() -> LedgerError {
+    LedgerError::Writer("the writer's thread is gone".into())
+}
+
+/// A panic drops its transaction, which rolls it back.
+fn caught<T>(work: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(LedgerError::Corrupt("a transaction made its writer panic".into())))
+}
+
+fn answer_keys(connection: &mut Connection, keys: Vec<KeyJob>) {
+    match caught(|| change_keys(connection, &keys)) {
+        Ok(counts) => {
+            for (key, count) in keys.into_iter().zip(counts) {
+                // Whoever asked may have left.
+                let _ = key.reply.send(Ok(count));
+            }
+        }
+        Err(error) => {
+            let message = error.to_string();
+            for key in keys {
+                let _ = key.reply.send(Err(LedgerError::Writer(message.clone())));
+            }
+        }
+    }
+}
+
+fn change_keys(connection: &mut Connection, keys: &[KeyJob]) -> Result<Vec<u64>, LedgerError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut counts = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (sql, values) = key.change.statement();
+        let changed = tx.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values))?;
+        counts.push(changed as u64);
+    }
+    tx.commit()?;
+    Ok(counts)
 }
 
 fn append(connection: &mut Connection, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {

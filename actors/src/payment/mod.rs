@@ -1,10 +1,11 @@
 //! Card charges: takes a pending payment whose row is durable and carries it to its end ([`pursue`]), listens to what the
-//! processor tells ([`notice`]), and has the account settle both. Knows no rule of money. A payment is carried by one
-//! pursuit at a time, on a future of its own: the mailbox never waits for a processor. A new life takes up what an earlier
+//! processor tells ([`notice`]), gives money back ([`refund`]), and has the account settle it all. Knows no rule of money. A
+//! payment is carried by one pursuit at a time, on a future of its own: the mailbox never waits for a processor. A new life takes up what an earlier
 //! one left pending.
 
 mod notice;
 mod pursue;
+mod refund;
 
 use std::{
     collections::HashMap,
@@ -20,15 +21,16 @@ use billing::{
 use tokio::sync::Notify;
 
 pub use notice::{Heard, NotHeard};
+pub use refund::{NotRefunded, Refund};
 
 use crate::{
-    card::{NextAction, Notice},
+    card::{NextAction, Told},
     directory::Directory,
     health::{Kind, Obituary},
     mailbox::Ask,
 };
 
-/// Notices listened to at once, at most.
+/// Notices and refunds worked on at once, at most.
 pub const MOST_NOTICES: usize = 256;
 
 /// Charge this, and tell its account. Bounded by the accounts' pending payments.
@@ -48,7 +50,7 @@ pub struct Meet(pub Directory);
 
 /// Hear what the processor tells; answered when what it changes is durable.
 #[derive(Debug, Clone)]
-pub struct Hear(pub Notice);
+pub struct Hear(pub Told);
 
 /// Ask what a payment's owner must do.
 #[derive(Debug, Clone, Copy)]
@@ -153,7 +155,7 @@ impl Handler<Ask<Hear, Result<Heard, NotHeard>>> for PaymentActor {
 
     fn handle(&mut self, ask: Ask<Hear, Result<Heard, NotHeard>>, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Ask { question: Hear(notice), reply, posted_at } = ask;
+        let Ask { question: Hear(told), reply, posted_at } = ask;
         let Some(directory) = self.directory.clone().filter(|_| self.hearing < MOST_NOTICES) else {
             // Told again later.
             drop(reply.send(Err(NotHeard::Overloaded)));
@@ -161,7 +163,7 @@ impl Handler<Ask<Hear, Result<Heard, NotHeard>>> for PaymentActor {
         };
         self.hearing += 1;
         directory.health().handled(Kind::Payment, posted_at, began);
-        let work = async move { notice::hear(&directory, &notice).await };
+        let work = async move { notice::hear(&directory, &told).await };
         ctx.spawn(work.into_actor(self).map(|heard, actor, _| {
             actor.hearing -= 1;
             for id in heard.iter().flat_map(|heard| &heard.payments) {
@@ -170,6 +172,26 @@ impl Handler<Ask<Hear, Result<Heard, NotHeard>>> for PaymentActor {
                 }
             }
             drop(reply.send(heard));
+        }));
+    }
+}
+
+impl Handler<Ask<Refund, Result<Payment, NotRefunded>>> for PaymentActor {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<Refund, Result<Payment, NotRefunded>>, ctx: &mut Self::Context) {
+        let began = Instant::now();
+        let Ask { question, reply, posted_at } = ask;
+        let Some(directory) = self.directory.clone().filter(|_| self.hearing < MOST_NOTICES) else {
+            drop(reply.send(Err(NotRefunded::NotNow("too much is waiting".into()))));
+            return;
+        };
+        self.hearing += 1;
+        directory.health().handled(Kind::Payment, posted_at, began);
+        let work = async move { refund::refund(&directory, question).await };
+        ctx.spawn(work.into_actor(self).map(|refunded, actor, _| {
+            actor.hearing -= 1;
+            drop(reply.send(refunded));
         }));
     }
 }

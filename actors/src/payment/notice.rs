@@ -1,13 +1,16 @@
 //! What the processor tells by itself. A notice only says what to fetch; what is fetched is told to the account like an
-//! answer, and is as harmless when it is told twice. The event is noted once what it changed is durable: a crash between
-//! the two has the processor tell it again, which changes nothing.
+//! answer, and is as harmless when it is told twice. The event is noted in the same commit as what it changes, or by itself
+//! where that was changed before.
 
-use billing::ids::PaymentId;
+use billing::{entry::Notice, ids::PaymentId};
 
-use super::pursue::{self, Applied, NotApplied};
+use super::{
+    pursue::{self, NotApplied},
+    refund,
+};
 use crate::{
     account::AccountError,
-    card::{CardError, Finding, Notice, Outcome, Subject, What},
+    card::{CardError, Finding, Outcome, Subject, Told, What},
     directory::Directory,
     ledger::LedgerError,
 };
@@ -60,8 +63,9 @@ impl From<NotApplied> for NotHeard {
 }
 
 /// Hears a notice: everything it changes is durable afterwards.
-pub(super) async fn hear(directory: &Directory, notice: &Notice) -> Result<Heard, NotHeard> {
-    if notice.subject == Subject::Other {
+pub(super) async fn hear(directory: &Directory, told: &Told) -> Result<Heard, NotHeard> {
+    let Told { notice, subject } = told;
+    if *subject == Subject::Other {
         return Ok(Heard { payments: Vec::new(), repeated: false });
     }
     let (ledger, processor) = (directory.ledger(), directory.processor());
@@ -71,42 +75,47 @@ pub(super) async fn hear(directory: &Directory, notice: &Notice) -> Result<Heard
     }
     let mut payments = Vec::new();
     if before.is_none() {
-        for finding in processor.fetch(&notice.subject).await? {
-            payments.extend(take(directory, finding).await?);
+        for finding in processor.fetch(subject).await? {
+            payments.extend(take(directory, finding, notice).await?);
         }
     }
     if before.is_some() || !payments.is_empty() {
-        ledger.note_webhook(processor.name(), notice, directory.clock().now()).await?;
+        ledger.note_webhook(notice, directory.clock().now()).await?;
     }
     Ok(Heard { payments, repeated: before.is_some() })
 }
 
 /// Hears a notice of a processor within this process.
-pub(super) async fn hear_own(directory: &Directory, notice: &Notice) {
-    match hear(directory, notice).await {
+pub(super) async fn hear_own(directory: &Directory, told: &Told) {
+    match hear(directory, told).await {
         Ok(_) => {}
         Err(NotHeard::Replayed(event)) => tracing::debug!(event, "a notice came twice"),
-        Err(error) => tracing::warn!(%error, event = notice.id, "a notice was not heard"),
+        Err(error) => tracing::warn!(%error, event = told.notice.id, "a notice was not heard"),
     }
 }
 
 /// Tells the account what was found; the payment, where it is one of ours.
-async fn take(directory: &Directory, finding: Finding) -> Result<Option<PaymentId>, NotHeard> {
+async fn take(directory: &Directory, finding: Finding, notice: &Notice) -> Result<Option<PaymentId>, NotHeard> {
     let Finding { payment_id, what } = finding;
     let Some((account_id, payment)) = directory.ledger().payment_of_anyone(payment_id).await? else {
         tracing::warn!(payment.id = %payment_id, "a notice of a payment that is not ours");
         return Ok(None);
     };
-    match what {
+    let taken = match what {
         What::Charge(Outcome::Unknown { why }) => return Err(NotHeard::NotNow(why)),
         // Its pursuit waits for the owner.
-        What::Charge(Outcome::NeedsAuthentication(_)) => {}
-        What::Charge(outcome) => match pursue::apply(directory, account_id, &payment, &outcome).await {
-            Ok(Applied::Ended | Applied::Open) => {}
-            Err(NotApplied::Account(AccountError::NoAccount)) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        },
-        What::Reversed(_) | What::Won(_) => {}
+        What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
+        What::Charge(outcome) => {
+            pursue::apply(directory, account_id, &payment, (&outcome, Some(notice))).await.map(drop)
+        }
+        What::Reversed(total) => refund::reversed(directory, account_id, payment_id, (total, notice.clone())).await,
+        What::Won { dispute, amount, reversed } => {
+            refund::won(directory, account_id, payment_id, ((dispute, amount, reversed), notice.clone())).await
+        }
+    };
+    match taken {
+        Ok(()) => Ok(Some(payment_id)),
+        Err(NotApplied::Account(AccountError::NoAccount)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    Ok(Some(payment_id))
 }

@@ -5,8 +5,9 @@
 use billing::{
     Timestamp,
     command::{Command, Refusal},
+    entry::Notice,
     ids::AccountId,
-    payment::Payment,
+    payment::{DEFAULT_METHOD, Payment},
     time::DAY_MS,
 };
 use futures::future::join;
@@ -50,10 +51,14 @@ impl BackOff {
 /// Carries a payment to its end.
 pub(super) async fn pursue(directory: Directory, charge: Charge, open: Open) {
     let Charge { account_id, payment } = charge;
-    let order = order(&directory, account_id, &payment).await;
+    let chosen = order(&directory, account_id, &payment).await;
     let mut back_off = BackOff::new();
     loop {
-        let outcome = match ask(&directory, &order, payment.created_at).await {
+        let outcome = match ask(&directory, &chosen, payment.created_at).await {
+            // Nobody is there who could.
+            Outcome::NeedsAuthentication(action) if payment.purpose.is_automatic() => {
+                give_up(&directory, &action.reference).await
+            }
             Outcome::NeedsAuthentication(action) => {
                 let reference = action.reference.clone();
                 open.set_action(action.clone());
@@ -65,42 +70,92 @@ pub(super) async fn pursue(directory: Directory, charge: Charge, open: Open) {
         };
         if let Outcome::Unknown { why } = &outcome {
             tracing::warn!(payment.id = %payment.id, why, "a payment's outcome is not known yet");
-        } else if settle(&directory, (account_id, &payment), &order, &outcome).await {
+        } else if settle(&directory, (account_id, &payment), &chosen.order, &outcome).await {
             return;
         }
         back_off.wait(&directory).await;
     }
 }
 
-/// What the processor is asked: who pays is looked up by the card.
-async fn order(directory: &Directory, account_id: AccountId, payment: &Payment) -> Order {
+/// Whether a card may still be charged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chargeable {
+    Yes,
+    /// Not any more, or there never was one: what was charged before is looked up.
+    No(&'static str),
+}
+
+/// What the processor is asked.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub(super) order: Order,
+    chargeable: Chargeable,
+}
+
+async fn order(directory: &Directory, account_id: AccountId, payment: &Payment) -> Chosen {
     let mut back_off = BackOff::new();
     loop {
         match order_once(directory, account_id, payment).await {
-            Ok(order) => return order,
+            Ok(chosen) => return chosen,
             Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment's card could not be read"),
         }
         back_off.wait(directory).await;
     }
 }
 
-async fn order_once(directory: &Directory, account_id: AccountId, payment: &Payment) -> Result<Order, LedgerError> {
+/// The card a payment is charged to, and who pays: a payment that names no card is charged to the default one of the time
+/// it was first charged.
+pub(super) async fn order_once(
+    directory: &Directory,
+    account_id: AccountId,
+    payment: &Payment,
+) -> Result<Chosen, LedgerError> {
     let (ledger, processor) = (directory.ledger(), directory.processor().name());
-    let saved = ledger.method_by_reference(account_id, processor, &payment.method).await?;
+    let method = if payment.method == DEFAULT_METHOD {
+        match ledger.chosen_card(payment.id).await? {
+            Some(chosen) => Some(chosen),
+            None => choose(directory, account_id, payment).await?,
+        }
+    } else {
+        Some(payment.method.clone())
+    };
+    let saved = match &method {
+        Some(method) => ledger.method_by_reference(account_id, processor, method).await?,
+        None => None,
+    };
+    let chargeable = match (&method, &saved) {
+        (None, _) => Chargeable::No("no_card_saved"),
+        (Some(_), Some(saved)) if saved.removed_at.is_some() => Chargeable::No("card_removed"),
+        (Some(_), _) => Chargeable::Yes,
+    };
     let customer = saved.map(|saved| saved.card.customer);
-    let (payment_id, amount, method) = (payment.id, payment.amount, payment.method.clone());
-    Ok(Order { payment_id, account_id, amount, customer, method })
+    let (payment_id, amount, method) = (payment.id, payment.amount, method.unwrap_or_default());
+    Ok(Chosen { order: Order { payment_id, account_id, amount, customer, method }, chargeable })
+}
+
+async fn choose(
+    directory: &Directory,
+    account_id: AccountId,
+    payment: &Payment,
+) -> Result<Option<String>, LedgerError> {
+    let saved = directory.default_method(account_id).await?.map(|saved| saved.card.reference);
+    let Some(card) = saved.or_else(|| directory.processor().card_of_last_resort()) else { return Ok(None) };
+    directory.ledger().choose_card(payment.id, &card).await?;
+    directory.ledger().chosen_card(payment.id).await
 }
 
 /// Charges, or looks up where it is too late for that.
-async fn ask(directory: &Directory, order: &Order, created_at: Timestamp) -> Outcome {
+async fn ask(directory: &Directory, chosen: &Chosen, created_at: Timestamp) -> Outcome {
     let processor = directory.processor();
-    if directory.clock().now() < created_at.plus_ms(SAME_KEY_MS) {
-        return processor.charge(order).await;
-    }
-    match processor.find(order).await {
+    let is_known_again = directory.clock().now() < created_at.plus_ms(SAME_KEY_MS);
+    let never = match chosen.chargeable {
+        Chargeable::Yes if is_known_again => return processor.charge(&chosen.order).await,
+        Chargeable::Yes => NEVER_CHARGED,
+        Chargeable::No(why) => why,
+    };
+    match processor.find(&chosen.order).await {
         Ok(Some(outcome)) => outcome,
-        Ok(None) => Outcome::Declined { code: NEVER_CHARGED.to_owned() },
+        Ok(None) => Outcome::Declined { code: never.to_owned() },
         Err(error) => Outcome::Unknown { why: error.to_string() },
     }
 }
@@ -122,7 +177,11 @@ async fn wait_for_owner(directory: &Directory, payment: &Payment, reference: &st
             }
         }
     }
-    match processor.cancel(reference).await {
+    give_up(directory, reference).await
+}
+
+async fn give_up(directory: &Directory, reference: &str) -> Outcome {
+    match directory.processor().cancel(reference).await {
         Outcome::NeedsAuthentication(_) => Outcome::Unknown { why: "it was not canceled".to_owned() },
         ended => ended,
     }
@@ -148,7 +207,7 @@ async fn settle(
     let mut back_off = BackOff::new();
     let tell = async {
         loop {
-            match apply(directory, account_id, payment, outcome).await {
+            match apply(directory, account_id, payment, (outcome, None)).await {
                 Ok(applied) => return applied == Applied::Ended,
                 Err(NotApplied::Account(AccountError::NoAccount)) => return true,
                 Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment could not be settled yet"),
@@ -177,6 +236,16 @@ pub(super) enum NotApplied {
     Ledger(#[from] LedgerError),
     #[error(transparent)]
     Card(#[from] crate::card::CardError),
+    #[error("the account refused: {0}")]
+    Refused(Refusal),
+}
+
+/// A command, with the notice it comes from.
+pub(super) fn noticed(notice: Option<Notice>, command: Command) -> Command {
+    match notice {
+        Some(notice) => Command::Notified { notice, command: Box::new(command) },
+        None => command,
+    }
 }
 
 /// Tells an account what came of its payment. An end that was told before, by an answer or a notice, changes nothing.
@@ -184,7 +253,7 @@ pub(super) async fn apply(
     directory: &Directory,
     account_id: AccountId,
     payment: &Payment,
-    outcome: &Outcome,
+    (outcome, notice): (&Outcome, Option<&Notice>),
 ) -> Result<Applied, NotApplied> {
     let payment_id = payment.id;
     let command = match outcome {
@@ -200,13 +269,10 @@ pub(super) async fn apply(
         Outcome::Declined { code } => Command::PaymentDeclined { payment_id, decline_code: code.clone() },
         Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. } => return Ok(Applied::Open),
     };
-    match directory.decide(account_id, command).await?.result {
+    match directory.decide(account_id, noticed(notice.cloned(), command)).await?.result {
         Ok(_) => return Ok(Applied::Ended),
         Err(Refusal::NoPayment(_)) => {}
-        Err(refusal) => {
-            tracing::error!(payment.id = %payment_id, %refusal, "an account refused its payment's end");
-            return Ok(Applied::Open);
-        }
+        Err(refusal) => return Err(NotApplied::Refused(refusal)),
     }
     // It ended before. Money that came for a payment that was told declined goes back.
     let Outcome::Succeeded { reference, amount } = outcome else { return Ok(Applied::Ended) };

@@ -56,7 +56,6 @@ pub(super) struct Named {
 /// A refund.
 #[derive(Debug, Deserialize)]
 pub(super) struct Refund {
-    pub(super) id: String,
     pub(super) amount: i64,
     pub(super) status: Option<String>,
 }

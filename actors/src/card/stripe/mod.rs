@@ -14,8 +14,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Card, CardError, Finding, Order, Outcome, Reversal, Setup, Subject, What, from_cents, to_cents,
-    webhook::is_reference,
+    Card, CardError, Finding, Order, Outcome, Setup, Subject, What, from_cents, to_cents, webhook::is_reference,
 };
 use format::{
     Dispute, ErrorBody, ErrorObject, Expandable, Intent, List, Named, Refund, SetupIntent, Standing, unknown,
@@ -28,6 +27,8 @@ const VERSION: &str = "2024-06-20";
 /// How long a connection may take, and a whole call.
 const CONNECT: Duration = Duration::from_secs(10);
 const CALL: Duration = Duration::from_secs(40);
+/// Refunds, or disputes, of one charge that are looked at, at most: as many as Stripe lists at once.
+const LONGEST_LIST: usize = 100;
 /// An answer, at most.
 const LARGEST_ANSWER: usize = 1 << 20;
 
@@ -209,49 +210,53 @@ impl Stripe {
     }
 
     /// Gives money back.
-    pub(super) async fn refund(&self, reference: &str, amount: Nanos, key: &str) -> Result<Reversal, CardError> {
+    pub(super) async fn refund(&self, reference: &str, amount: Nanos, key: &str) -> Result<(), CardError> {
         let cents = to_cents(amount).ok_or_else(|| refused("amount_not_in_cents", "a refund is of whole cents"))?;
         let cents = cents.to_string();
         let fields = [("payment_intent", reference), ("amount", cents.as_str())];
         let refund: Refund = self.post("refunds", &fields, &format!("refund-{key}")).await?;
-        match from_cents(refund.amount).filter(|_| counts(&refund)) {
-            Some(amount) => Ok(Reversal { id: refund.id, amount }),
-            None => Err(refused("refund_failed", "the refund failed")),
-        }
+        if counts(&refund) { Ok(()) } else { Err(refused("refund_failed", "the refund failed")) }
     }
 
-    /// What stands after a notice.
+    /// What stands after a notice: the charge first, as a notice of what came after it may be heard first.
     pub(super) async fn fetch(&self, subject: &Subject) -> Result<Vec<Finding>, CardError> {
-        match subject {
-            Subject::Other => Ok(Vec::new()),
-            Subject::Charge(reference) => {
-                let intent = self.intent(reference).await?;
-                let Some(payment_id) = intent.payment_id() else { return Ok(Vec::new()) };
-                Ok(vec![Finding { payment_id, what: What::Charge(self.stand(&intent).await) }])
-            }
-            Subject::Refund(reference) => {
-                let Some(payment_id) = self.intent(reference).await?.payment_id() else { return Ok(Vec::new()) };
-                let refunds: List<Refund> = self.get(&format!("refunds?payment_intent={reference}&limit=100")).await?;
-                let counted = refunds.data.into_iter().filter(counts);
-                let reversal = |refund: Refund| Some(Reversal { amount: from_cents(refund.amount)?, id: refund.id });
-                let found = counted.filter_map(reversal).map(What::Reversed);
-                Ok(found.map(|what| Finding { payment_id, what }).collect())
-            }
+        let (reference, dispute) = match subject {
+            Subject::Other => return Ok(Vec::new()),
+            Subject::Charge(reference) | Subject::Refund(reference) => (reference.clone(), None),
             Subject::Dispute(reference) => {
                 let dispute: Dispute = self.get(&format!("disputes/{reference}")).await?;
-                let Some(intent) = dispute.payment_intent.filter(|id| is_reference(id)) else { return Ok(Vec::new()) };
-                let Some(payment_id) = self.intent(&intent).await?.payment_id() else { return Ok(Vec::new()) };
-                let Some(amount) = from_cents(dispute.amount) else { return Ok(Vec::new()) };
-                let reversal = Reversal { id: dispute.id, amount };
-                let what = match dispute.status.as_str() {
-                    "needs_response" | "under_review" | "lost" => What::Reversed(reversal),
-                    "won" => What::Won(reversal),
-                    // An inquiry takes no money, and a closed one took none.
-                    _ => return Ok(Vec::new()),
-                };
-                Ok(vec![Finding { payment_id, what }])
+                let Some(charged) = dispute.payment_intent.clone() else { return Ok(Vec::new()) };
+                (charged, Some(dispute))
             }
+        };
+        if !is_reference(&reference) {
+            return Err(refused("resource_missing", "that is no PaymentIntent's id"));
         }
+        let intent = self.intent(&reference).await?;
+        let Some(payment_id) = intent.payment_id() else { return Ok(Vec::new()) };
+        let mut found = vec![What::Charge(self.stand(&intent).await)];
+        if !matches!(subject, Subject::Charge(_)) {
+            let reversed = self.reversed(&intent).await?;
+            found.push(match dispute.filter(|dispute| dispute.status == "won") {
+                Some(Dispute { id, amount, .. }) => {
+                    What::Won { dispute: id, amount: from_cents(amount).unwrap_or_default(), reversed }
+                }
+                None => What::Reversed(reversed),
+            });
+        }
+        Ok(found.into_iter().map(|what| Finding { payment_id, what }).collect())
+    }
+
+    /// All that is with the card again, by refunds and disputes. An inquiry takes no money.
+    async fn reversed(&self, intent: &Intent) -> Result<Nanos, CardError> {
+        let page = format!("payment_intent={}&limit={LONGEST_LIST}", intent.id);
+        let refunds: List<Refund> = self.get(&format!("refunds?{page}")).await?;
+        let disputes: List<Dispute> = self.get(&format!("disputes?{page}")).await?;
+        let lost = |dispute: &&Dispute| ["needs_response", "under_review", "lost"].contains(&dispute.status.as_str());
+        let refunded = refunds.data.iter().filter(|refund| counts(refund)).map(|refund| refund.amount);
+        let disputed = disputes.data.iter().filter(lost).map(|dispute| dispute.amount);
+        let cents = refunded.chain(disputed).fold(0_i64, i64::saturating_add).clamp(0, intent.amount_received.max(0));
+        Ok(from_cents(cents).unwrap_or_default())
     }
 
     /// Makes an account known.
