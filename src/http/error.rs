@@ -7,7 +7,11 @@ use billing::{
     key::KeyRefusal,
 };
 use farebox_actors::{
-    account::AccountError, card::CardError, ledger::LedgerError, mailbox::AskError, payment::NotHeard,
+    account::AccountError,
+    card::CardError,
+    ledger::LedgerError,
+    mailbox::AskError,
+    payment::{NotHeard, NotRefunded},
 };
 use serde_json::{Map, Value, json};
 use wire::{fields::BadRequest, inference::Failure};
@@ -392,6 +396,21 @@ impl From<NotHeard> for ApiError {
             NotHeard::NotNow(_) | NotHeard::Overloaded => {
                 tracing::warn!(%error, "a notice was not heard");
                 Self::not_ready("This can't be taken just now; tell it again.")
+            }
+        }
+    }
+}
+
+impl From<NotRefunded> for ApiError {
+    fn from(error: NotRefunded) -> Self {
+        match error {
+            NotRefunded::NoPayment => Self::not_found("this payment"),
+            NotRefunded::NotPaid(_) => Self::conflict(error.to_string()),
+            NotRefunded::MoreThanLeft(_) => Self::invalid("amount", &error),
+            NotRefunded::Card(error) => error.into(),
+            NotRefunded::NotNow(_) => {
+                tracing::error!(%error, "refund");
+                Self::not_ready("The refund could not be completed just now; asking again gives nothing back twice.")
             }
         }
     }

@@ -3,17 +3,21 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use billing::{
+    Nanos,
     ids::{AccountId, PaymentId},
-    payment::{Payment, PaymentStatus, Purpose},
+    payment::{DEFAULT_METHOD, Payment, PaymentStatus, Purpose},
 };
 use bytes::Bytes;
 use farebox_actors::{
     account::{AccountError, Bought, Buy, Look, Picture},
-    card::{NextAction, Processor, sandbox::Verdict},
+    card::{
+        Card, NextAction, Processor,
+        sandbox::{self, Verdict},
+        to_cents,
+    },
     directory::DEADLINE,
-    ledger::cards::PaymentMethod,
     mailbox,
-    payment::{ActionOf, Hear},
+    payment::{ActionOf, Hear, Refund},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,8 +35,10 @@ use super::{
 pub fn payment_json(payment: &Payment) -> Value {
     let receipt = (payment.status == PaymentStatus::Succeeded).then(|| format!("/v1/payments/{}/receipt", payment.id));
     json!({
-        "id": payment.id.to_string(), "amount": payment.amount, "currency": "USD", "status": payment.status.name(),
-        "method": payment.method, "decline_code": payment.decline_code, "created_at": payment.created_at.to_string(),
+        "id": payment.id.to_string(), "purpose": payment.purpose.name(), "amount": payment.amount,
+        "reversed": payment.reversed, "currency": "USD", "status": payment.status.name(), "method": payment.method,
+        "reference": payment.reference, "decline_code": payment.decline_code,
+        "created_at": payment.created_at.to_string(), "ended_at": payment.ended_at.map(|at| at.to_string()),
         "receipt": receipt,
     })
 }
@@ -41,15 +47,20 @@ fn action_json(action: &NextAction) -> Value {
     json!({"type": "authenticate", "client_secret": action.client_secret})
 }
 
-/// What is known of the card a payment was charged to.
-pub(super) async fn card_of(
-    state: &Shared,
-    account: AccountId,
-    payment: &Payment,
-) -> Result<Option<PaymentMethod>, ApiError> {
+/// What is known of the card a payment was charged to: nothing, where it was never charged.
+pub(super) async fn card_of(state: &Shared, account: AccountId, payment: &Payment) -> Result<Option<Card>, ApiError> {
     let directory = &state.gateway.directory;
-    let (ledger, processor) = (directory.ledger(), directory.processor().name());
-    Ok(ledger.method_by_reference(account, processor, &payment.method).await?)
+    let (ledger, processor) = (directory.ledger(), directory.processor());
+    let chosen = match payment.method.as_str() {
+        DEFAULT_METHOD => ledger.chosen_card(payment.id).await?,
+        named => Some(named.to_owned()),
+    };
+    let Some(reference) = chosen else { return Ok(None) };
+    let saved = ledger.method_by_reference(account, processor.name(), &reference).await?.map(|saved| saved.card);
+    Ok(match processor {
+        Processor::Sandbox(_) => saved.or_else(|| sandbox::find_card(account, &reference)),
+        Processor::Stripe(_) => saved,
+    })
 }
 
 /// A payment of the caller's, by the id in a path.
@@ -134,7 +145,7 @@ pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>)
         let caller = auth::caller(&state, &request).await?;
         let payment = find(&state, caller.account_id, &id).await?;
         let mut body = payment_json(&payment);
-        let card = card_of(&state, caller.account_id, &payment).await?.map(|method| method.card);
+        let card = card_of(&state, caller.account_id, &payment).await?;
         body["card"] = card.map_or(Value::Null, |card| json!({"brand": card.brand, "last4": card.last4}));
         if payment.status == PaymentStatus::Pending {
             let actor = state.gateway.directory.payments();
@@ -186,4 +197,48 @@ pub async fn authenticate(
         Ok(payment_json(&find(&state, caller.account_id, &id).await?))
     };
     answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GiveBack {
+    /// All that was not given back before, unless it says less.
+    amount: Option<Value>,
+    reason: String,
+}
+
+/// `POST /admin/v1/payments/{id}/refund`: gives money back to its card, and takes the credits it bought.
+pub async fn refund(
+    state: Shared,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Result<Bytes, actix_web::Error>,
+) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
+        let GiveBack { amount: wanted, reason } = parse_body(&body)?;
+        if reason.trim().is_empty() || reason.len() > 500 {
+            return Err(ApiError::invalid("reason", "must have 1 to 500 characters"));
+        }
+        let amount = wanted.as_ref().map(|wanted| cents("amount", wanted)).transpose()?;
+        let payment_id = Uuid::parse_str(&id).map_err(|_| ApiError::invalid("id", "must be a payment's id"))?;
+        let directory = &state.gateway.directory;
+        let found = directory.ledger().payment_of_anyone(PaymentId(payment_id)).await?;
+        let (account_id, payment) = found.ok_or_else(|| ApiError::not_found("this payment"))?;
+        let order = Refund { account_id, payment_id: payment.id, amount };
+        let payment: Payment = mailbox::ask(&directory.payments(), order, DEADLINE).await??;
+        tracing::info!(account.id = %account_id, payment.id = %payment.id, reason, "operator's refund");
+        Ok(json!({"account_id": account_id.to_string(), "payment": payment_json(&payment)}))
+    };
+    answer(&request, work.await)
+}
+
+/// An amount that a card network can move.
+fn cents(field: &str, value: &Value) -> Result<Nanos, ApiError> {
+    let amount = amount(field, value)?;
+    match to_cents(amount) {
+        Some(cents) if cents > 0 => Ok(amount),
+        _ => Err(ApiError::invalid(field, "must be whole cents, at least one")),
+    }
 }

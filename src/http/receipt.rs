@@ -10,7 +10,7 @@ use askama::Template;
 use billing::{
     grant::Grant,
     ids::AccountId,
-    payment::{Payment, PaymentStatus},
+    payment::{Payment, PaymentStatus, Purpose},
 };
 use serde::Serialize;
 
@@ -28,6 +28,8 @@ struct Receipt {
     description: String,
     amount: String,
     currency: &'static str,
+    /// What went back to the card; none where nothing did.
+    refunded: Option<String>,
     status: &'static str,
     card: Option<ReceiptCard>,
     credits: ReceiptCredits,
@@ -71,18 +73,23 @@ async fn write(state: &Shared, account: AccountId, payment: &Payment) -> Result<
     let ledger = state.gateway.directory.ledger();
     let grant: Grant = ledger.grant_of(account, &payment.grant_key()).await?.ok_or_else(unpaid)?;
     let owner = ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
-    let card = payments::card_of(state, account, payment).await?.map(|method| method.card);
+    let card = payments::card_of(state, account, payment).await?;
     let digits = payment.id.0.simple().to_string().to_uppercase();
     Ok(Receipt {
         number: format!("FB-{}", digits.get(20..).unwrap_or(&digits)),
         payment_id: payment.id.to_string(),
         account_id: account.to_string(),
         email: owner.email,
-        paid_at: grant.created_at.to_string(),
-        description: "Farebox credits".to_owned(),
+        paid_at: payment.ended_at.unwrap_or(grant.created_at).to_string(),
+        description: description(payment.purpose).to_owned(),
         amount: payment.amount.to_string(),
         currency: "USD",
-        status: "paid",
+        refunded: payment.reversed.is_positive().then(|| payment.reversed.to_string()),
+        status: match payment.reversed {
+            nothing if !nothing.is_positive() => "paid",
+            all if all == payment.amount => "refunded",
+            _ => "partly refunded",
+        },
         card: card.map(|card| ReceiptCard { brand: card.brand, last4: card.last4 }),
         credits: ReceiptCredits {
             grant_id: grant.id.to_string(),
@@ -90,6 +97,16 @@ async fn write(state: &Shared, account: AccountId, payment: &Payment) -> Result<
             expires_at: grant.expires_at.to_string(),
         },
     })
+}
+
+/// What was bought.
+const fn description(purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::Purchase => "Farebox credits",
+        Purpose::AutoReload => "Farebox credits (automatic reload)",
+        Purpose::AutoScale => "Farebox credits (automatic scaling)",
+        Purpose::Subscription => "Farebox pay-as-you-go plan, four weeks",
+    }
 }
 
 /// Whether a page is asked for before JSON. What can't be read asks for nothing.
@@ -128,13 +145,15 @@ mod tests {
             description: "Farebox credits".into(),
             amount: "10.00".into(),
             currency: "USD",
-            status: "paid",
+            refunded: Some("1.00".into()),
+            status: "partly refunded",
             card: Some(ReceiptCard { brand: "\"visa\"".into(), last4: "4242".into() }),
             credits: ReceiptCredits { grant_id: "3".into(), amount: "10.00".into(), expires_at: "later".into() },
         };
         let html = receipt.render().unwrap();
         assert!(!html.contains("<script>") && html.contains("&#60;script&#62;"), "{html}");
         assert!(html.contains("&#34;visa&#34;") && html.contains("4242") && html.contains("$10.00"), "{html}");
+        assert!(html.contains("-$1.00") && html.contains("partly refunded"), "{html}");
     }
 
     #[test]

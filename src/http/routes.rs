@@ -75,6 +75,7 @@ fn configure_payments(app: &mut web::ServiceConfig) {
                 .route(web::put().to(cards::set_default))
                 .default_service(wrong_method()),
         )
+        .service(post("/admin/v1/payments/{id}/refund", payments::refund))
         // Its sender names each event, and signs each delivery: it sends no key of ours.
         .service(
             web::resource("/webhooks/stripe").route(web::post().to(webhooks::stripe)).default_service(wrong_method()),

@@ -138,6 +138,27 @@ async fn a_notice_that_comes_twice_beside_the_answer_makes_one_grant() {
 }
 
 #[tokio::test]
+async fn a_payment_that_is_disputed_or_refunded_loses_its_credits() {
+    let stage = Stage::set().await;
+    let disputed = id_of(&stage.buy("10", "pm_card_createDispute").await.ok()["payment"]);
+    let payment = stage.until(&disputed, |payment| payment["reversed"] == "10.00").await;
+    assert_eq!(payment["status"], "succeeded");
+    assert_eq!(stage.available().await, "1.00");
+    let bought = id_of(&stage.buy("10", "pm_card_visa").await.ok()["payment"]);
+    let admin = stage.server.admin();
+    let refund =
+        async |id: &str| admin.0.post(&format!("/admin/v1/payments/{id}/refund"), &json!({"reason": "x"})).await;
+    assert_eq!(refund(&bought).await.ok()["payment"]["reversed"], "10.00");
+    assert_eq!(refund(&bought).await.status, 400, "nothing is left");
+    assert_eq!(refund("00000000-0000-0000-0000-000000000000").await.status, 404);
+    let declined = stage.buy("10", "pm_card_visa_chargeDeclined").await.json();
+    assert_eq!(refund(declined["payment_id"].as_str().unwrap()).await.status, 409);
+    let balance = stage.customer.api.get("/v1/balance").await.ok();
+    assert_eq!((&balance["available"], &balance["tier"]["purchased"]), (&json!("1.00"), &json!("0.00")));
+    stage.audit().await;
+}
+
+#[tokio::test]
 async fn a_card_that_needs_its_owner_is_charged_when_its_owner_says_yes() {
     let stage = Stage::set().await;
     let waits = stage.buy("10", "pm_card_authenticationRequired").await;

@@ -278,6 +278,134 @@ async fn a_forged_stale_or_replayed_webhook_writes_nothing() {
 }
 
 #[tokio::test]
+async fn a_refund_takes_its_credits_once_however_it_is_told() {
+    let stage = Stage::with_card("visa").await;
+    let payment = stage.buy("10").await.ok()["payment"].clone();
+    let admin = stage.server.admin();
+    let path = format!("/admin/v1/payments/{}/refund", id_of(&payment));
+    for (body, field) in [
+        (json!({}), "reason"),
+        (json!({"reason": ""}), "reason"),
+        (json!({"reason": "x", "amount": "0"}), "amount"),
+        (json!({"reason": "x", "amount": "-1"}), "amount"),
+        (json!({"reason": "x", "amount": "0.001"}), "amount"),
+        (json!({"reason": "x", "amount": "10.01"}), "amount"),
+    ] {
+        let bad = admin.0.post(&path, &body).await;
+        assert_eq!((bad.status, &bad.json()["field"]), (400, &json!(field)), "{body}: {}", bad.body);
+    }
+    assert_eq!(stage.customer.api.post(&path, &json!({"reason": "mine"})).await.status, 401);
+
+    let refunded = admin.0.post(&path, &json!({"amount": "4", "reason": "asked for"})).await.ok();
+    assert_eq!(refunded["payment"]["reversed"], "4.00");
+    assert_eq!(stage.available().await, "7.00");
+    let told = stage.stripe.event("charge.refund.updated", id_of(&stage.stripe.all("refund")[0]));
+    assert_eq!(stage.webhook(&told).await.ok()["ignored"], false);
+    assert_eq!(stage.available().await, "7.00", "told again");
+
+    let intent = stage.intent();
+    stage.stripe.refund(id_of(&intent), 250);
+    let told = stage.stripe.event("refund.created", id_of(&stage.stripe.all("refund")[1]));
+    let again = stage.stripe.event("charge.refund.updated", id_of(&stage.stripe.all("refund")[0]));
+    stage.webhook(&told).await.ok();
+    stage.webhook(&again).await.ok();
+    assert_eq!(stage.available().await, "4.50");
+    let balance = stage.customer.api.get("/v1/balance").await.ok();
+    assert_eq!((&balance["tier"]["purchased"], &balance["debt"]), (&json!("3.50"), &json!("0.00")));
+    let receipt = stage.customer.api.get(payment["receipt"].as_str().unwrap()).await.ok();
+    assert_eq!((&receipt["status"], &receipt["refunded"]), (&json!("partly refunded"), &json!("6.50")));
+
+    stage.stripe.script(Behaviour::DoneThenBroken);
+    let lost = admin.0.post(&path, &json!({"reason": "the rest"})).await;
+    assert_eq!(lost.status, 503, "{}", lost.body);
+    let rest = admin.0.post(&path, &json!({"reason": "the rest"})).await.ok();
+    assert_eq!(rest["payment"]["reversed"], "10.00");
+    assert_eq!(stage.stripe.all("refund").len(), 3, "the same refund, asked for again");
+    assert_eq!(stage.available().await, "1.00");
+    let over = admin.0.post(&path, &json!({"reason": "more"})).await;
+    assert_eq!((over.status, &over.json()["field"]), (400, &json!("amount")), "{}", over.body);
+    stage.audit().await;
+}
+
+#[tokio::test]
+async fn a_refund_that_is_heard_before_the_payment_takes_what_the_payment_brings() {
+    let stage = Stage::with_card("owner").await;
+    stage.buy("10").await.ok();
+    let intent = stage.intent();
+    stage.stripe.authenticate(id_of(&intent));
+    let paid = stage.stripe.event("payment_intent.succeeded", id_of(&intent));
+    stage.stripe.refund(id_of(&intent), 1_000);
+    let refunded = stage.stripe.event("refund.created", id_of(&stage.stripe.all("refund")[0]));
+    stage.webhook(&refunded).await.ok();
+    stage.webhook(&paid).await.ok();
+    let payment = stage.payments().await[0].clone();
+    assert_eq!((&payment["status"], &payment["reversed"]), (&json!("succeeded"), &json!("10.00")));
+    assert_eq!(stage.available().await, "1.00");
+    stage.audit().await;
+}
+
+#[tokio::test]
+async fn a_dispute_takes_the_credits_and_one_that_is_won_brings_them_back() {
+    let stage = Stage::with_card("visa").await;
+    stage.buy("25").await.ok();
+    let intent = stage.intent();
+    let inquiry = stage.stripe.dispute(id_of(&intent), "warning_needs_response");
+    stage.webhook(&stage.stripe.event("charge.dispute.created", &inquiry)).await.ok();
+    assert_eq!(stage.available().await, "26.00", "an inquiry takes no money");
+    stage.stripe.close_dispute(&inquiry, "warning_closed");
+
+    let dispute = stage.stripe.dispute(id_of(&intent), "needs_response");
+    let created = stage.stripe.event("charge.dispute.created", &dispute);
+    stage.webhook(&created).await.ok();
+    stage.webhook(&stage.stripe.event("charge.dispute.funds_withdrawn", &dispute)).await.ok();
+    let balance = stage.customer.api.get("/v1/balance").await.ok();
+    assert_eq!((&balance["available"], &balance["tier"]["purchased"]), (&json!("1.00"), &json!("0.00")), "{balance}");
+
+    stage.stripe.close_dispute(&dispute, "won");
+    let closed = stage.stripe.event("charge.dispute.closed", &dispute);
+    let reinstated = stage.stripe.event("charge.dispute.funds_reinstated", &dispute);
+    for told in [&closed, &reinstated] {
+        stage.webhook(told).await.ok();
+        assert_eq!(stage.available().await, "26.00", "once");
+    }
+    let grants = stage.customer.api.get("/v1/grants").await.ok();
+    assert_eq!(grants["data"][0]["source"], "goodwill", "{grants}");
+    stage.audit().await;
+}
+
+#[tokio::test]
+async fn spent_credits_whose_payment_is_disputed_are_owed() {
+    let stripe = FakeStripe::start();
+    let openai = crate::support::fake_openai::FakeOpenAi::start();
+    let options = Options::default()
+        .set("FAREBOX_CLOCK", "system")
+        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
+        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", openai.url())
+        .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
+        .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", SECRET_KEY)
+        .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
+        .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", stripe.url());
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("free", "0").await;
+    let stage = Stage { stripe, server, customer };
+    stage.save("visa").await.ok();
+    stage.buy("10").await.ok();
+    // The free dollar is drawn first: what is asked costs more than that.
+    let body =
+        json!({"model": "gpt-4o", "max_tokens": 6, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
+    let answered = stage.post("/v1/chat/completions", body.clone()).await;
+    assert_eq!(answered.status, 200, "{}", answered.body);
+    let spent: billing::Nanos = answered.header("x-farebox-cost").unwrap().parse().unwrap();
+    let dispute = stage.stripe.dispute(id_of(&stage.intent()), "needs_response");
+    stage.webhook(&stage.stripe.event("charge.dispute.created", &dispute)).await.ok();
+    let balance = stage.customer.api.get("/v1/balance").await.ok();
+    let owed = spent - billing::Nanos::dollars(1);
+    assert_eq!((&balance["available"], &balance["debt"]), (&json!("0.00"), &json!(owed)), "{balance}");
+    assert_eq!(stage.post("/v1/chat/completions", body).await.status, 402);
+    stage.audit().await;
+}
+
+#[tokio::test]
 async fn what_does_not_matter_here_is_acknowledged_and_ignored() {
     let stage = Stage::with_card("visa").await;
     stage.buy("10").await.ok();

@@ -279,9 +279,11 @@ impl Book {
             }
             ["payment_intents", id] => self.find(id, "payment_intent"),
             ["disputes", id] => self.find(id, "dispute"),
-            ["refunds"] => {
+            [list @ ("refunds" | "disputes")] => {
                 let intent = query.get("payment_intent").cloned().unwrap_or_default();
-                let found = self.objects.values().filter(|o| o["object"] == "refund" && o["payment_intent"] == intent);
+                self.find(&intent, "payment_intent")?;
+                let kind = list.trim_end_matches('s');
+                let found = self.objects.values().filter(|o| o["object"] == kind && o["payment_intent"] == intent);
                 Ok(json!({"object": "list", "has_more": false, "data": found.collect::<Vec<_>>()}))
             }
             ["setup_intents", id] => {
