@@ -1,16 +1,16 @@
-//! SQL that serves both databases: statements are written once, with `{uuid}` for the type of a UUID and
-//! `{without_rowid}` where SQLite should store a table in its key's order. Each runs on its own.
+//! SQL that serves both databases: statements are written once, with `{uuid}` for the type of a UUID, `{nil}`
+//! for the nil UUID, and `{without_rowid}` where SQLite should store a table in its key's order. Each runs on its own.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
 /// Runs statements in order, spelled for the database at hand.
 pub(crate) async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
-    let (uuid, without_rowid) = match manager.get_database_backend() {
-        DbBackend::Postgres => ("UUID", ""),
-        _ => ("BLOB", "WITHOUT ROWID"),
+    let (uuid, nil, without_rowid) = match manager.get_database_backend() {
+        DbBackend::Postgres => ("UUID", "UUID '00000000-0000-0000-0000-000000000000'", ""),
+        _ => ("BLOB", "X'00000000000000000000000000000000'", "WITHOUT ROWID"),
     };
     for statement in statements {
-        let sql = statement.replace("{uuid}", uuid).replace("{without_rowid}", without_rowid);
+        let sql = statement.replace("{uuid}", uuid).replace("{nil}", nil).replace("{without_rowid}", without_rowid);
         manager.get_connection().execute_unprepared(&sql).await?;
     }
     Ok(())

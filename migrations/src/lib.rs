@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 
 mod dialect;
 mod m0001_ledger;
+mod m0003_usage_rollup;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -13,6 +14,6 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_ledger::Migration)]
+        vec![Box::new(m0001_ledger::Migration), Box::new(m0003_usage_rollup::Migration)]
     }
 }

@@ -5,9 +5,12 @@
 pub mod append;
 pub mod audit;
 pub mod directory;
+pub mod history;
 pub mod load;
 pub mod query;
+pub mod rollup;
 mod rows;
+pub mod usage;
 mod writer;
 
 use std::time::Duration;

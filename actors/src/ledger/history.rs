@@ -1,0 +1,175 @@
+//! Ended requests in the order they ended: newest first for people, a page at a time; oldest first for an export. A record
+//! appears when its request ends, at the front, so that pages do not shift while one reads on.
+//!
+//! Of one model or key, a page looks only into hours in which it was used, and only at so many records: such a page may
+//! hold less than was asked for, even nothing, and still say where to go on.
+
+use billing::{Timestamp, ids::AccountId, time::HOUR_MS};
+use sea_orm::Value;
+use uuid::Uuid;
+
+use super::{
+    Ledger, LedgerError,
+    query::{LARGEST_PAGE, REQUEST, RequestRow, request},
+    usage::{Only, Wanted},
+};
+
+/// Where in the order of ending something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// Its request.
+    pub id: Uuid,
+}
+
+impl Position {
+    /// Before everything that ended at this instant or later.
+    pub const fn before(ended_at: Timestamp) -> Self {
+        Self { ended_at, id: Uuid::nil() }
+    }
+
+    /// Of a request.
+    pub const fn of(row: &RequestRow) -> Self {
+        Self { ended_at: row.ended_at, id: row.id }
+    }
+}
+
+/// A page of requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestPage {
+    /// They.
+    pub rows: Vec<RequestRow>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Position>,
+}
+
+/// The most requests in one page of an export.
+pub const EXPORT_PAGE: usize = 1_000;
+/// Records that a page of one model or key looks at.
+const LOOKED_AT: i64 = 10_000;
+/// Hours that it looks into.
+const HOURS: usize = 24;
+
+/// How a page is looked for.
+struct Search<'a> {
+    account: AccountId,
+    from: Timestamp,
+    only: &'a Only,
+}
+
+impl Ledger {
+    /// An account's ended requests, newest first, from `wanted.from` on and before `wanted.to`; `before` is where the last
+    /// page ended.
+    pub async fn requests(
+        &self,
+        wanted: &Wanted,
+        before: Option<Position>,
+        limit: u64,
+    ) -> Result<RequestPage, LedgerError> {
+        let limit = usize::try_from(limit.clamp(1, LARGEST_PAGE)).unwrap_or(1);
+        let end = Position::before(wanted.to);
+        let before = before.map_or(end, |before| before.min(end));
+        let Wanted { account, from, ref only, .. } = *wanted;
+        let search = Search { account, from, only };
+        if *only == Only::default() {
+            let (rows, _) = self.newest(&search, before, limit + 1, None).await?;
+            return Ok(filled(rows, limit, None));
+        }
+        // An instant within an hour is in the hour's sums.
+        let until = before.ended_at.plus_ms(1);
+        let hours = Wanted { to: until, ..wanted.clone() };
+        let mut hours = self.hours_used(&hours, HOURS as u64 + 1).await?;
+        let beyond = hours.get(HOURS).map(|hour| Position::before(hour.plus_ms(HOUR_MS)));
+        hours.truncate(HOURS);
+        let (mut found, mut left) = (Vec::new(), LOOKED_AT);
+        for hour in hours {
+            let before = before.min(Position::before(hour.plus_ms(HOUR_MS)));
+            let search = Search { account, from: from.max(hour), only };
+            let (rows, stopped) = self.newest(&search, before, limit + 1 - found.len(), Some(&mut left)).await?;
+            found.extend(rows);
+            if found.len() > limit || stopped.is_some() {
+                return Ok(filled(found, limit, stopped));
+            }
+        }
+        Ok(filled(found, limit, beyond))
+    }
+
+    /// The newest requests before a position, at most `most`. With a budget, looks at no more records than that, lowers it by
+    /// what it looked at, and says where it stopped if it was used up.
+    async fn newest(
+        &self,
+        search: &Search<'_>,
+        before: Position,
+        most: usize,
+        budget: Option<&mut i64>,
+    ) -> Result<(Vec<RequestRow>, Option<Position>), LedgerError> {
+        const RANGE: &str = "FROM usage_record WHERE account_id = ? AND ended_at >= ? AND (ended_at, request_id) < (?, ?) \
+                             ORDER BY ended_at DESC, request_id DESC LIMIT ?";
+        let range = |limit: i64| -> Vec<Value> {
+            let Position { ended_at, id } = before;
+            vec![search.account.0.into(), search.from.0.into(), ended_at.0.into(), id.into(), limit.into()]
+        };
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let Some(budget) = budget else {
+            let rows = self.rows(&format!("SELECT {REQUEST} {RANGE}"), range(most)).await?;
+            return Ok((rows.iter().map(request).collect::<Result<_, _>>()?, None));
+        };
+        let mut sql = format!("SELECT {REQUEST} FROM (SELECT {REQUEST} {RANGE}) t WHERE 1 = 1");
+        let mut values = range(*budget);
+        if let Some(model) = &search.only.model {
+            sql.push_str(" AND model = ?");
+            values.push(model.as_str().into());
+        }
+        match search.only.key {
+            Some(key) if key.is_nil() => sql.push_str(" AND key_id IS NULL"),
+            Some(key) => {
+                sql.push_str(" AND key_id = ?");
+                values.push(key.into());
+            }
+            None => {}
+        }
+        sql.push_str(" ORDER BY ended_at DESC, request_id DESC LIMIT ?");
+        values.push(most.into());
+        let rows = self.rows(&sql, values).await?;
+        let rows: Vec<RequestRow> = rows.iter().map(request).collect::<Result<_, _>>()?;
+        let looked_at = self.row(&format!("SELECT COUNT(*) FROM (SELECT 1 {RANGE}) t"), range(*budget)).await?;
+        let looked_at: i64 = looked_at.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+        if looked_at < *budget {
+            *budget -= looked_at;
+            return Ok((rows, None));
+        }
+        let mut last = range(1);
+        last.push((looked_at - 1).into());
+        let last = self.row(&format!("SELECT ended_at, request_id {RANGE} OFFSET ?"), last).await?;
+        let stopped = last.map(|row| {
+            Ok::<_, LedgerError>(Position {
+                ended_at: Timestamp(row.try_get_by_index(0)?),
+                id: row.try_get_by_index(1)?,
+            })
+        });
+        Ok((rows, stopped.transpose()?))
+    }
+
+    /// The next page of an export: what ended after a position, oldest first, up to [`EXPORT_PAGE`], before `to`.
+    pub async fn export(
+        &self,
+        account: AccountId,
+        after: Position,
+        to: Timestamp,
+    ) -> Result<Vec<RequestRow>, LedgerError> {
+        let sql = format!(
+            "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND (ended_at, request_id) > (?, ?) AND ended_at < ? \
+             ORDER BY ended_at, request_id LIMIT {EXPORT_PAGE}"
+        );
+        let values = [account.0.into(), after.ended_at.0.into(), after.id.into(), to.0.into()];
+        self.rows(&sql, values).await?.iter().map(request).collect()
+    }
+}
+
+/// A page of the rows that were found; it goes on after its last one, or where the search stopped.
+fn filled(mut rows: Vec<RequestRow>, limit: usize, stopped: Option<Position>) -> RequestPage {
+    let next = if rows.len() > limit { rows.get(limit - 1).map(Position::of) } else { stopped };
+    rows.truncate(limit);
+    RequestPage { rows, next }
+}
