@@ -142,7 +142,7 @@ fn hours(query: &Query, now: Timestamp) -> Result<(Timestamp, Timestamp), ApiErr
     Ok((from.floor(HOUR_MS), to.ceil(HOUR_MS)))
 }
 
-/// `GET /v1/usage`: sums of each group, the newest hour or day first, and of the whole range.
+/// `GET /v1/usage`: sums of each group, the newest hour or day first; on the first page also of the whole range.
 pub async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::caller(&state, &request).await?;
@@ -153,7 +153,6 @@ pub async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
         let wanted = Wanted { account: caller.account_id, from, to, only: query.only()? };
         let ledger = state.gateway.directory.ledger();
         let (rows, more) = ledger.usage(&wanted, &grouping, last.as_ref(), query.limit()?).await?;
-        let total = ledger.usage_total(&wanted).await?;
         let next = match more {
             More::Yes => rows.last().map(|(group, _)| write_cursor(&grouping, group)),
             More::No => None,
@@ -163,7 +162,9 @@ pub async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
         body["to"] = to.to_string().into();
         body["group_by"] = names(&grouping).into();
         body["currency"] = "USD".into();
-        body["total"] = sums_json(&total).into();
+        if last.is_none() {
+            body["total"] = sums_json(&ledger.usage_total(&wanted).await?).into();
+        }
         Ok(body)
     };
     answer(&request, work.await)

@@ -12,3 +12,5 @@ mod sdk;
 mod servers;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod usage;
+mod usage_size;

@@ -5,12 +5,13 @@
 //! hold less than was asked for, even nothing, and still say where to go on.
 
 use billing::{Timestamp, ids::AccountId, time::HOUR_MS};
-use sea_orm::Value;
 use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
     query::{LARGEST_PAGE, REQUEST, RequestRow, request},
+    rollup::Span,
+    sql::Sql,
     usage::{Only, Wanted},
 };
 
@@ -51,11 +52,64 @@ const LOOKED_AT: i64 = 10_000;
 /// Hours that it looks into.
 const HOURS: usize = 24;
 
-/// How a page is looked for.
-struct Search<'a> {
-    account: AccountId,
-    from: Timestamp,
-    only: &'a Only,
+/// What is looked for.
+pub(super) struct Search<'a> {
+    pub(super) account: AccountId,
+    /// Nothing that ended before this.
+    pub(super) from: Timestamp,
+    pub(super) only: &'a Only,
+}
+
+impl Search<'_> {
+    /// The newest so many records before a position, of whatever model and key.
+    fn newest(&self, columns: &str, before: Position, most: i64) -> Sql {
+        let text = format!(
+            "SELECT {columns} FROM usage_record WHERE account_id = ? AND ended_at >= ? AND (ended_at, request_id) < (?, ?) \
+             ORDER BY ended_at DESC, request_id DESC LIMIT ?"
+        );
+        let Position { ended_at, id } = before;
+        Sql::new(&text, [self.account.0.into(), self.from.0.into(), ended_at.0.into(), id.into(), most.into()])
+    }
+}
+
+/// The newest requests before a position, at most `most`; with a budget, among that many records.
+pub(super) fn newest(search: &Search<'_>, before: Position, most: i64, budget: Option<i64>) -> Sql {
+    let Some(budget) = budget else { return search.newest(REQUEST, before, most) };
+    let mut sql = Sql::new(&format!("SELECT {REQUEST} FROM ("), []);
+    sql.append(search.newest(REQUEST, before, budget));
+    sql.add(") t WHERE 1 = 1", []);
+    if search.only.key == Some(Uuid::nil()) {
+        sql.add(" AND key_id IS NULL", []);
+        sql.only(&Only { key: None, ..search.only.clone() });
+    } else {
+        sql.only(search.only);
+    }
+    sql.add(" ORDER BY ended_at DESC, request_id DESC LIMIT ?", [most.into()]);
+    sql
+}
+
+/// How many records a search with a budget looked at.
+pub(super) fn looked_at(search: &Search<'_>, before: Position, budget: i64) -> Sql {
+    let mut sql = Sql::new("SELECT COUNT(*) FROM (", []);
+    sql.append(search.newest("ended_at", before, budget));
+    sql.add(") t", []);
+    sql
+}
+
+/// The last of so many records that a search looked at.
+pub(super) fn last_looked_at(search: &Search<'_>, before: Position, looked_at: i64) -> Sql {
+    let mut sql = search.newest("ended_at, request_id", before, 1);
+    sql.add(" OFFSET ?", [(looked_at - 1).into()]);
+    sql
+}
+
+/// What ended after a position and before `to`, oldest first.
+pub(super) fn oldest(account: AccountId, after: Position, to: Timestamp) -> Sql {
+    let text = format!(
+        "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND (ended_at, request_id) > (?, ?) AND ended_at < ? \
+         ORDER BY ended_at, request_id LIMIT {EXPORT_PAGE}"
+    );
+    Sql::new(&text, [account.0.into(), after.ended_at.0.into(), after.id.into(), to.0.into()])
 }
 
 impl Ledger {
@@ -79,7 +133,7 @@ impl Ledger {
         // An instant within an hour is in the hour's sums.
         let until = before.ended_at.plus_ms(1);
         let hours = Wanted { to: until, ..wanted.clone() };
-        let mut hours = self.hours_used(&hours, HOURS as u64 + 1).await?;
+        let mut hours = self.spans_used(&hours, Span::Hour, HOURS as u64 + 1).await?;
         let beyond = hours.get(HOURS).map(|hour| Position::before(hour.plus_ms(HOUR_MS)));
         hours.truncate(HOURS);
         let (mut found, mut left) = (Vec::new(), LOOKED_AT);
@@ -104,44 +158,17 @@ impl Ledger {
         most: usize,
         budget: Option<&mut i64>,
     ) -> Result<(Vec<RequestRow>, Option<Position>), LedgerError> {
-        const RANGE: &str = "FROM usage_record WHERE account_id = ? AND ended_at >= ? AND (ended_at, request_id) < (?, ?) \
-                             ORDER BY ended_at DESC, request_id DESC LIMIT ?";
-        let range = |limit: i64| -> Vec<Value> {
-            let Position { ended_at, id } = before;
-            vec![search.account.0.into(), search.from.0.into(), ended_at.0.into(), id.into(), limit.into()]
-        };
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let Some(budget) = budget else {
-            let rows = self.rows(&format!("SELECT {REQUEST} {RANGE}"), range(most)).await?;
-            return Ok((rows.iter().map(request).collect::<Result<_, _>>()?, None));
-        };
-        let mut sql = format!("SELECT {REQUEST} FROM (SELECT {REQUEST} {RANGE}) t WHERE 1 = 1");
-        let mut values = range(*budget);
-        if let Some(model) = &search.only.model {
-            sql.push_str(" AND model = ?");
-            values.push(model.as_str().into());
-        }
-        match search.only.key {
-            Some(key) if key.is_nil() => sql.push_str(" AND key_id IS NULL"),
-            Some(key) => {
-                sql.push_str(" AND key_id = ?");
-                values.push(key.into());
-            }
-            None => {}
-        }
-        sql.push_str(" ORDER BY ended_at DESC, request_id DESC LIMIT ?");
-        values.push(most.into());
-        let rows = self.rows(&sql, values).await?;
+        let rows = self.rows_of(newest(search, before, most, budget.as_deref().copied())).await?;
         let rows: Vec<RequestRow> = rows.iter().map(request).collect::<Result<_, _>>()?;
-        let looked_at = self.row(&format!("SELECT COUNT(*) FROM (SELECT 1 {RANGE}) t"), range(*budget)).await?;
+        let Some(budget) = budget else { return Ok((rows, None)) };
+        let looked_at = self.row_of(looked_at(search, before, *budget)).await?;
         let looked_at: i64 = looked_at.map_or(Ok(0), |row| row.try_get_by_index(0))?;
         if looked_at < *budget {
             *budget -= looked_at;
             return Ok((rows, None));
         }
-        let mut last = range(1);
-        last.push((looked_at - 1).into());
-        let last = self.row(&format!("SELECT ended_at, request_id {RANGE} OFFSET ?"), last).await?;
+        let last = self.row_of(last_looked_at(search, before, looked_at)).await?;
         let stopped = last.map(|row| {
             Ok::<_, LedgerError>(Position {
                 ended_at: Timestamp(row.try_get_by_index(0)?),
@@ -158,12 +185,7 @@ impl Ledger {
         after: Position,
         to: Timestamp,
     ) -> Result<Vec<RequestRow>, LedgerError> {
-        let sql = format!(
-            "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND (ended_at, request_id) > (?, ?) AND ended_at < ? \
-             ORDER BY ended_at, request_id LIMIT {EXPORT_PAGE}"
-        );
-        let values = [account.0.into(), after.ended_at.0.into(), after.id.into(), to.0.into()];
-        self.rows(&sql, values).await?.iter().map(request).collect()
+        self.rows_of(oldest(account, after, to)).await?.iter().map(request).collect()
     }
 }
 

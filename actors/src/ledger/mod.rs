@@ -10,6 +10,7 @@ pub mod load;
 pub mod query;
 pub mod rollup;
 mod rows;
+mod sql;
 pub mod usage;
 mod writer;
 
@@ -22,6 +23,7 @@ use sea_orm::{
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use sea_orm_migration::MigratorTrait;
+use sql::Sql;
 use writer::Writer;
 
 /// Why the ledger could not do something.
@@ -116,6 +118,14 @@ impl Ledger {
 
     async fn rows(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, LedgerError> {
         Ok(self.read.query_all_raw(self.statement(sql, values)).await?)
+    }
+
+    async fn rows_of(&self, sql: Sql) -> Result<Vec<QueryResult>, LedgerError> {
+        self.rows(&sql.text, sql.values).await
+    }
+
+    async fn row_of(&self, sql: Sql) -> Result<Option<QueryResult>, LedgerError> {
+        self.row(&sql.text, sql.values).await
     }
 
     async fn row(

@@ -2,19 +2,11 @@
 //! come from the sums by day, the hours at the range's ends from those by the hour. A page looks only at the days or hours
 //! it shows; groups without a time look at each day of the range, so a range is limited.
 
-use billing::{
-    Nanos, Timestamp,
-    ids::AccountId,
-    time::{DAY_MS, HOUR_MS},
-};
+use billing::{Nanos, Timestamp, ids::AccountId, time::DAY_MS};
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
-use super::{
-    Ledger, LedgerError,
-    query::{LARGEST_PAGE, page},
-    rollup::Span,
-};
+use super::{Ledger, LedgerError, query::LARGEST_PAGE, rollup::Span, sql::Sql};
 
 /// Which usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,32 +119,6 @@ const SUMMED: [&str; 8] = [
 /// range begins and ends within a day.
 const MAYBE_EMPTY: u64 = 3;
 
-/// SQL and the values of its marks.
-struct Sql {
-    text: String,
-    values: Vec<Value>,
-}
-
-impl Sql {
-    fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), values: Vec::new() }
-    }
-
-    fn add(&mut self, text: &str, values: impl IntoIterator<Item = Value>) {
-        self.text.push_str(text);
-        self.values.extend(values);
-    }
-
-    fn only(&mut self, only: &Only) {
-        if let Some(model) = &only.model {
-            self.add(" AND model = ?", [model.as_str().into()]);
-        }
-        if let Some(key) = only.key {
-            self.add(" AND key_id = ?", [key.into()]);
-        }
-    }
-}
-
 impl Wanted {
     /// Where the sums of the range are: of which span, from when to when.
     fn parts(&self, span: Option<Span>) -> Vec<(Span, Timestamp, Timestamp)> {
@@ -172,7 +138,7 @@ impl Wanted {
             Some(Span::Hour) | None => "starts_at",
         };
         let columns = format!("{starts_at} AS begins, model, provider, key_id, {}", SUMMED.join(", "));
-        let mut sql = Sql::new(" FROM (");
+        let mut sql = Sql::new(" FROM (", []);
         for (place, (span, from, to)) in self.parts(span).into_iter().enumerate() {
             let union = if place == 0 { "" } else { " UNION ALL " };
             let part = format!(
@@ -184,6 +150,30 @@ impl Wanted {
         sql.add(") t", []);
         sql
     }
+
+    /// A page's groups, and one more.
+    pub(super) fn page(&self, grouping: &Grouping, last: Option<&Group>, limit: u64) -> Sql {
+        let span = grouping.span.map(|_| "begins").into_iter();
+        let columns = span.chain(grouping.by.iter().map(|by| by.column())).collect::<Vec<_>>().join(", ");
+        let mut sql = Sql::new(&format!("SELECT {columns}, {}", sums()), []);
+        sql.append(self.source(grouping.span));
+        if let Some(last) = last {
+            sql.append(after(grouping, last));
+        }
+        let order = columns.replace("begins", "begins DESC");
+        sql.add(&format!(" GROUP BY {columns} ORDER BY {order} LIMIT ?"), [page_and_one(limit).into()]);
+        sql
+    }
+
+    /// The newest hours or days that touch the range and in which something was used, at most so many.
+    pub(super) fn spans_used(&self, span: Span, most: u64) -> Sql {
+        let text = "SELECT DISTINCT starts_at FROM usage_rollup WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?";
+        let from = self.from.floor(span.ms());
+        let mut sql = Sql::new(text, [self.account.0.into(), span.hours().into(), from.0.into(), self.to.0.into()]);
+        sql.only(&self.only);
+        sql.add(" ORDER BY starts_at DESC LIMIT ?", [i64::try_from(most).unwrap_or(i64::MAX).into()]);
+        sql
+    }
 }
 
 /// `SUM`s of what is summed, as whole numbers in both databases.
@@ -193,7 +183,7 @@ fn sums() -> String {
 
 /// What stands after a page's last group.
 fn after(grouping: &Grouping, last: &Group) -> Sql {
-    let mut sql = Sql::new("");
+    let mut sql = Sql::new("", []);
     let columns = grouping.by.iter().map(|by| by.column()).collect::<Vec<_>>().join(", ");
     let marks = vec!["?"; grouping.by.len()].join(", ");
     let values = grouping.by.iter().map(|by| last.value(*by));
@@ -223,24 +213,12 @@ impl Ledger {
             if let Some(at) = last.and_then(|last| last.starts_at) {
                 wanted.to = wanted.to.min(at.plus_ms(span.ms()));
             }
-            let Some(oldest) = self.oldest_shown(&wanted, span, limit).await? else {
-                return Ok((Vec::new(), More::No));
-            };
-            wanted.from = wanted.from.max(oldest);
+            // Each that is used has at least a row, so that the page has no room for an older one.
+            let used = self.spans_used(&wanted, span, limit + 1 + MAYBE_EMPTY).await?;
+            let Some(oldest) = used.last() else { return Ok((Vec::new(), More::No)) };
+            wanted.from = wanted.from.max(*oldest);
         }
-        let columns: Vec<&str> =
-            grouping.span.map(|_| "begins").into_iter().chain(grouping.by.iter().map(|by| by.column())).collect();
-        let mut sql = Sql::new(&format!("SELECT {}, {}", columns.join(", "), sums()));
-        let source = wanted.source(grouping.span);
-        sql.add(&source.text, source.values);
-        if let Some(last) = last {
-            let after = after(grouping, last);
-            sql.add(&after.text, after.values);
-        }
-        let columns = columns.join(", ");
-        let order = columns.replace("begins", "begins DESC");
-        sql.add(&format!(" GROUP BY {columns} ORDER BY {order} LIMIT ?"), [page_and_one(limit).into()]);
-        let rows = self.rows(&sql.text, sql.values).await?;
+        let rows = self.rows_of(wanted.page(grouping, last, limit)).await?;
         let more = if rows.len() as u64 > limit { More::Yes } else { More::No };
         let shown = rows.iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok((shown.map(|row| Ok((group(row, grouping)?, read_sums(row)?))).collect::<Result<_, LedgerError>>()?, more))
@@ -248,34 +226,19 @@ impl Ledger {
 
     /// Everything in the range, summed.
     pub async fn usage_total(&self, wanted: &Wanted) -> Result<Sums, LedgerError> {
-        let mut sql = Sql::new(&format!("SELECT {}", sums()));
-        let source = wanted.source(None);
-        sql.add(&source.text, source.values);
-        self.row(&sql.text, sql.values).await?.as_ref().map_or(Ok(Sums::default()), read_sums)
+        let mut sql = Sql::new(&format!("SELECT {}", sums()), []);
+        sql.append(wanted.source(None));
+        self.row_of(sql).await?.as_ref().map_or(Ok(Sums::default()), read_sums)
     }
 
-    /// The oldest day or hour that a page may have to show: it has at least a row for each, so it needs no older one.
-    async fn oldest_shown(&self, wanted: &Wanted, span: Span, limit: u64) -> Result<Option<Timestamp>, LedgerError> {
-        let mut sql = Sql::new("SELECT DISTINCT starts_at FROM usage_rollup WHERE account_id = ? AND span = ?");
-        sql.add(" AND starts_at >= ? AND starts_at < ?", []);
-        let from = wanted.from.floor(span.ms());
-        sql.values.extend([wanted.account.0.into(), span.hours().into(), from.0.into(), wanted.to.0.into()]);
-        sql.only(&wanted.only);
-        let most = page_and_one(limit + MAYBE_EMPTY);
-        sql.add(" ORDER BY starts_at DESC LIMIT ?", [most.into()]);
-        let rows = self.rows(&sql.text, sql.values).await?;
-        rows.last().map(|row| Ok(Timestamp(row.try_get_by_index(0)?))).transpose()
-    }
-
-    /// The newest hours that end after none but `to`'s, in which something was used; at most so many.
-    pub(super) async fn hours_used(&self, wanted: &Wanted, most: u64) -> Result<Vec<Timestamp>, LedgerError> {
-        let mut sql = Sql::new("SELECT DISTINCT starts_at FROM usage_rollup WHERE account_id = ? AND span = 1");
-        let from = wanted.from.floor(HOUR_MS);
-        let values = [wanted.account.0.into(), from.0.into(), wanted.to.0.into()];
-        sql.add(" AND starts_at >= ? AND starts_at < ?", values);
-        sql.only(&wanted.only);
-        sql.add(" ORDER BY starts_at DESC LIMIT ?", [page(most).into()]);
-        let rows = self.rows(&sql.text, sql.values).await?;
+    /// The newest hours or days in which something was used, newest first.
+    pub(super) async fn spans_used(
+        &self,
+        wanted: &Wanted,
+        span: Span,
+        most: u64,
+    ) -> Result<Vec<Timestamp>, LedgerError> {
+        let rows = self.rows_of(wanted.spans_used(span, most)).await?;
         rows.iter().map(|row| Ok(Timestamp(row.try_get_by_index(0)?))).collect()
     }
 }
@@ -324,6 +287,8 @@ fn read_sums(row: &QueryResult) -> Result<Sums, LedgerError> {
 
 #[cfg(test)]
 mod tests {
+    use billing::time::HOUR_MS;
+
     use super::*;
 
     fn parts(from: i64, to: i64, span: Option<Span>) -> Vec<(Span, i64, i64)> {
