@@ -10,9 +10,8 @@ use crate::dialect;
 #[derive(Debug, DeriveMigrationName)]
 pub(crate) struct Migration;
 
-const TABLES: &[&str] = &[
-    // A span is 1 or 24 hours. A year by days is then a few hundred rows for each model and key, not thousands.
-    "CREATE TABLE usage_rollup (
+/// A span is 1 or 24 hours. A year by days is then a few hundred rows for each model and key, not thousands.
+const TABLE: &str = "CREATE TABLE usage_rollup (
         account_id {uuid} NOT NULL REFERENCES account (id),
         span BIGINT NOT NULL CHECK (span = 1 OR span = 24),
         starts_at BIGINT NOT NULL CHECK (starts_at % (span * 3600000) = 0),
@@ -29,7 +28,16 @@ const TABLES: &[&str] = &[
         charged BIGINT NOT NULL CHECK (charged >= 0),
         PRIMARY KEY (account_id, span, starts_at, model, provider, key_id),
         CHECK (failed <= requests)
-    ) {without_rowid}",
+    )";
+
+/// PostgreSQL keeps rows in the order they came: hours and days apart, or a year's days would lie strewn among its hours.
+/// The room beside a row is for its next version: then its indexes stay as they are.
+const APART: &[&str] = &[
+    "CREATE TABLE usage_rollup_hour PARTITION OF usage_rollup FOR VALUES IN (1) WITH (fillfactor = 70)",
+    "CREATE TABLE usage_rollup_day PARTITION OF usage_rollup FOR VALUES IN (24) WITH (fillfactor = 70)",
+];
+
+const OTHERS: &[&str] = &[
     "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, input_tokens,
             cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged)
         SELECT account_id, span, ended_at - ended_at % (span * 3600000), model, provider, COALESCE(key_id, {nil}), COUNT(*),
@@ -45,11 +53,12 @@ const TABLES: &[&str] = &[
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        dialect::run(manager, TABLES).await?;
         if manager.get_database_backend() == DbBackend::Postgres {
-            // Room beside a row for its next version: then its indexes stay as they are.
-            manager.get_connection().execute_unprepared("ALTER TABLE usage_rollup SET (fillfactor = 70)").await?;
+            dialect::run(manager, &[&format!("{TABLE} PARTITION BY LIST (span)")]).await?;
+            dialect::run(manager, APART).await?;
+        } else {
+            dialect::run(manager, &[&format!("{TABLE} {{without_rowid}}")]).await?;
         }
-        Ok(())
+        dialect::run(manager, OTHERS).await
     }
 }

@@ -1,8 +1,8 @@
 //! Ended requests in the order they ended: newest first for people, a page at a time; oldest first for an export. A record
 //! appears when its request ends, at the front, so that pages do not shift while one reads on.
 //!
-//! Of one model or key, a page looks only into hours in which it was used, and only at so many records: such a page may
-//! hold less than was asked for, even nothing, and still say where to go on.
+//! Of one model or key, a page looks only where it was used, and only at so many records: such a page may hold less than
+//! was asked for, even nothing, and still say where to go on.
 
 use billing::{Timestamp, ids::AccountId, time::HOUR_MS};
 use uuid::Uuid;
@@ -47,10 +47,10 @@ pub struct RequestPage {
 
 /// The most requests in one page of an export.
 pub const EXPORT_PAGE: usize = 1_000;
-/// Records that a page of one model or key looks at.
-const LOOKED_AT: i64 = 10_000;
-/// Hours that it looks into.
-const HOURS: usize = 24;
+/// Records that a page of one model or key looks at in one go.
+const LOOKED_AT: i64 = 1_000;
+/// How often it does, each time from the end of an hour in which there is something to be found.
+const LOOKS: usize = 10;
 
 /// What is looked for.
 pub(super) struct Search<'a> {
@@ -72,11 +72,11 @@ impl Search<'_> {
     }
 }
 
-/// The newest requests before a position, at most `most`; with a budget, among that many records.
-pub(super) fn newest(search: &Search<'_>, before: Position, most: i64, budget: Option<i64>) -> Sql {
-    let Some(budget) = budget else { return search.newest(REQUEST, before, most) };
+/// The newest requests before a position, at most `most`; with a number, out of that many records.
+pub(super) fn newest(search: &Search<'_>, before: Position, most: i64, out_of: Option<i64>) -> Sql {
+    let Some(out_of) = out_of else { return search.newest(REQUEST, before, most) };
     let mut sql = Sql::new(&format!("SELECT {REQUEST} FROM ("), []);
-    sql.append(search.newest(REQUEST, before, budget));
+    sql.append(search.newest(REQUEST, before, out_of));
     sql.add(") t WHERE 1 = 1", []);
     if search.only.key == Some(Uuid::nil()) {
         sql.add(" AND key_id IS NULL", []);
@@ -88,18 +88,10 @@ pub(super) fn newest(search: &Search<'_>, before: Position, most: i64, budget: O
     sql
 }
 
-/// How many records a search with a budget looked at.
-pub(super) fn looked_at(search: &Search<'_>, before: Position, budget: i64) -> Sql {
-    let mut sql = Sql::new("SELECT COUNT(*) FROM (", []);
-    sql.append(search.newest("ended_at", before, budget));
-    sql.add(") t", []);
-    sql
-}
-
-/// The last of so many records that a search looked at.
-pub(super) fn last_looked_at(search: &Search<'_>, before: Position, looked_at: i64) -> Sql {
+/// The last of the records that a search of one model or key looked at in one go; none where there were fewer.
+pub(super) fn last_looked_at(search: &Search<'_>, before: Position) -> Sql {
     let mut sql = search.newest("ended_at, request_id", before, 1);
-    sql.add(" OFFSET ?", [(looked_at - 1).into()]);
+    sql.add(" OFFSET ?", [(LOOKED_AT - 1).into()]);
     sql
 }
 
@@ -127,55 +119,37 @@ impl Ledger {
         let Wanted { account, from, ref only, .. } = *wanted;
         let search = Search { account, from, only };
         if *only == Only::default() {
-            let (rows, _) = self.newest(&search, before, limit + 1, None).await?;
+            let rows = self.newest(&search, before, limit + 1, None).await?;
             return Ok(filled(rows, limit, None));
         }
-        // An instant within an hour is in the hour's sums.
-        let until = before.ended_at.plus_ms(1);
-        let hours = Wanted { to: until, ..wanted.clone() };
-        let mut hours = self.spans_used(&hours, Span::Hour, HOURS as u64 + 1).await?;
-        let beyond = hours.get(HOURS).map(|hour| Position::before(hour.plus_ms(HOUR_MS)));
-        hours.truncate(HOURS);
-        let (mut found, mut left) = (Vec::new(), LOOKED_AT);
-        for hour in hours {
-            let before = before.min(Position::before(hour.plus_ms(HOUR_MS)));
-            let search = Search { account, from: from.max(hour), only };
-            let (rows, stopped) = self.newest(&search, before, limit + 1 - found.len(), Some(&mut left)).await?;
-            found.extend(rows);
-            if found.len() > limit || stopped.is_some() {
-                return Ok(filled(found, limit, stopped));
+        let (mut found, mut position) = (Vec::new(), before);
+        for _ in 0..LOOKS {
+            // The hour that the position is in is looked into as well.
+            let until = Wanted { to: position.ended_at.plus_ms(1), ..wanted.clone() };
+            let used = self.spans_used(&until, Span::Hour, 1).await?;
+            let Some(hour) = used.first() else { return Ok(filled(found, limit, None)) };
+            position = position.min(Position::before(hour.plus_ms(HOUR_MS)));
+            found.extend(self.newest(&search, position, limit + 1 - found.len(), Some(LOOKED_AT)).await?);
+            if found.len() > limit {
+                break;
             }
+            let last = self.row_of(last_looked_at(&search, position)).await?;
+            let Some(last) = last else { return Ok(filled(found, limit, None)) };
+            position = Position { ended_at: Timestamp(last.try_get_by_index(0)?), id: last.try_get_by_index(1)? };
         }
-        Ok(filled(found, limit, beyond))
+        Ok(filled(found, limit, Some(position)))
     }
 
-    /// The newest requests before a position, at most `most`. With a budget, looks at no more records than that, lowers it by
-    /// what it looked at, and says where it stopped if it was used up.
+    /// The newest requests before a position, at most `most`; with a number, out of that many records.
     async fn newest(
         &self,
         search: &Search<'_>,
         before: Position,
         most: usize,
-        budget: Option<&mut i64>,
-    ) -> Result<(Vec<RequestRow>, Option<Position>), LedgerError> {
+        out_of: Option<i64>,
+    ) -> Result<Vec<RequestRow>, LedgerError> {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let rows = self.rows_of(newest(search, before, most, budget.as_deref().copied())).await?;
-        let rows: Vec<RequestRow> = rows.iter().map(request).collect::<Result<_, _>>()?;
-        let Some(budget) = budget else { return Ok((rows, None)) };
-        let looked_at = self.row_of(looked_at(search, before, *budget)).await?;
-        let looked_at: i64 = looked_at.map_or(Ok(0), |row| row.try_get_by_index(0))?;
-        if looked_at < *budget {
-            *budget -= looked_at;
-            return Ok((rows, None));
-        }
-        let last = self.row_of(last_looked_at(search, before, looked_at)).await?;
-        let stopped = last.map(|row| {
-            Ok::<_, LedgerError>(Position {
-                ended_at: Timestamp(row.try_get_by_index(0)?),
-                id: row.try_get_by_index(1)?,
-            })
-        });
-        Ok((rows, stopped.transpose()?))
+        self.rows_of(newest(search, before, most, out_of)).await?.iter().map(request).collect()
     }
 
     /// The next page of an export: what ended after a position, oldest first, up to [`EXPORT_PAGE`], before `to`.

@@ -63,6 +63,9 @@ pub struct Ledger {
 
 /// Connections that read.
 const READERS: u32 = 4;
+/// PostgreSQL plans what is read for the values at hand: one plan for all would have to fit a minute and a year of an account
+/// with ten records and of one with millions, and it takes whole tables.
+const CUSTOM_PLANS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
 /// How long a query waits for a connection before it is an error.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -87,9 +90,9 @@ impl Ledger {
 
     /// Connects only: for reading beside an owner (`farebox audit`).
     pub async fn connect(url: &str) -> Result<Self, LedgerError> {
-        let write = Database::connect(options(url, 1)).await?;
+        let write = Database::connect(options(url, 1, &[])).await?;
         let backend = write.get_database_backend();
-        let read = Database::connect(options(url, READERS)).await?;
+        let read = Database::connect(options(url, READERS, CUSTOM_PLANS)).await?;
         Ok(Self { write, read, writer: None, backend, epoch: 0 })
     }
 
@@ -137,7 +140,7 @@ impl Ledger {
     }
 }
 
-fn options(url: &str, connections: u32) -> ConnectOptions {
+fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
     options.map_sqlx_sqlite_opts(|sqlite| {
@@ -148,6 +151,9 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
     });
-    options.map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(rows::STATEMENTS));
+    options.map_sqlx_postgres_opts(move |options| {
+        let options = options.statement_cache_capacity(rows::STATEMENTS);
+        if postgres.is_empty() { options } else { options.options(postgres.iter().copied()) }
+    });
     options
 }

@@ -98,9 +98,8 @@ mod tests {
             let before = Position::before(wanted.to);
             for sql in [
                 history::newest(&search, before, 50, None),
-                history::newest(&search, before, 50, Some(10_000)),
-                history::looked_at(&search, before, 10_000),
-                history::last_looked_at(&search, before, 10_000),
+                history::newest(&search, before, 50, Some(1_000)),
+                history::last_looked_at(&search, before),
                 history::oldest(account, before, wanted.to),
             ] {
                 let plan = plan(&ledger, sql).await;

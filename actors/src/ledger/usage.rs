@@ -118,6 +118,8 @@ const SUMMED: [&str; 8] = [
 /// Of a page's days or hours, those at its ends may turn out to be empty: where the page before ended, and where the
 /// range begins and ends within a day.
 const MAYBE_EMPTY: u64 = 3;
+/// Hours or days with which a page of several rows each is tried first.
+const FEW_SPANS: u64 = 8;
 
 impl Wanted {
     /// Where the sums of the range are: of which span, from when to when.
@@ -208,20 +210,41 @@ impl Ledger {
         limit: u64,
     ) -> Result<(Vec<(Group, Sums)>, More), LedgerError> {
         let limit = limit.clamp(1, LARGEST_PAGE);
-        let mut wanted = wanted.clone();
-        if let Some(span) = grouping.span {
-            if let Some(at) = last.and_then(|last| last.starts_at) {
-                wanted.to = wanted.to.min(at.plus_ms(span.ms()));
-            }
-            // Each that is used has at least a row, so that the page has no room for an older one.
-            let used = self.spans_used(&wanted, span, limit + 1 + MAYBE_EMPTY).await?;
-            let Some(oldest) = used.last() else { return Ok((Vec::new(), More::No)) };
-            wanted.from = wanted.from.max(*oldest);
-        }
-        let rows = self.rows_of(wanted.page(grouping, last, limit)).await?;
+        let rows = match grouping.span {
+            Some(span) => self.newest_groups(wanted, (grouping, span), last, limit).await?,
+            None => self.rows_of(wanted.page(grouping, last, limit)).await?,
+        };
         let more = if rows.len() as u64 > limit { More::Yes } else { More::No };
         let shown = rows.iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok((shown.map(|row| Ok((group(row, grouping)?, read_sums(row)?))).collect::<Result<_, LedgerError>>()?, more))
+    }
+
+    /// A page by time, and one more, out of the newest hours or days that fill it. Each of those that are used has at least
+    /// a row, so that there is a most that may be needed; where each has many rows, far fewer are.
+    async fn newest_groups(
+        &self,
+        wanted: &Wanted,
+        (grouping, span): (&Grouping, Span),
+        last: Option<&Group>,
+        limit: u64,
+    ) -> Result<Vec<QueryResult>, LedgerError> {
+        let most = limit + 1 + MAYBE_EMPTY;
+        let mut spans = if grouping.by.is_empty() { most } else { FEW_SPANS.min(most) };
+        let mut newest = wanted.clone();
+        if let Some(at) = last.and_then(|last| last.starts_at) {
+            newest.to = newest.to.min(at.plus_ms(span.ms()));
+        }
+        loop {
+            let used = self.spans_used(&Wanted { from: wanted.from, ..newest.clone() }, span, spans).await?;
+            let Some(oldest) = used.last() else { return Ok(Vec::new()) };
+            newest.from = wanted.from.max(*oldest);
+            let rows = self.rows_of(newest.page(grouping, last, limit)).await?;
+            let all = spans == most || (used.len() as u64) < spans;
+            if all || rows.len() as u64 > limit {
+                return Ok(rows);
+            }
+            spans = (4 * spans).min(most);
+        }
     }
 
     /// Everything in the range, summed.
