@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::*;
 mod dialect;
 mod m0001_ledger;
 mod m0002_plans;
+mod m0003_usage_rollup;
 mod m0004_cards;
 mod m0005_idempotency;
 
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_ledger::Migration),
             Box::new(m0002_plans::Migration),
+            Box::new(m0003_usage_rollup::Migration),
             Box::new(m0004_cards::Migration),
             Box::new(m0005_idempotency::Migration),
         ]

@@ -5,13 +5,17 @@ pub mod admin;
 pub mod auth;
 pub mod cards;
 pub mod error;
+pub mod export;
+pub mod history;
 pub mod idempotency;
 pub mod inference;
 pub mod live;
 pub mod operations;
 pub mod payments;
+pub mod query;
 pub mod receipt;
 pub mod routes;
+pub mod usage;
 pub mod webhooks;
 
 use std::{

@@ -25,10 +25,11 @@ use uuid::Uuid;
 
 use super::{
     Arrival, Shared,
-    account::{Page, amount, balance_json, listed, page},
+    account::{amount, balance_json},
     answer, auth, cards,
     error::ApiError,
     parse_body,
+    query::{Query, list_by_id},
 };
 
 /// A payment as clients read it.
@@ -128,13 +129,14 @@ async fn buy(state: &Shared, account: AccountId, payment: Payment) -> Result<(St
     Ok((status, body))
 }
 
-/// `GET /v1/payments`, newest first.
+/// `GET /v1/payments`: whatever came of them, newest first.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::caller(&state, &request).await?;
-        let Page { before, limit } = page(&request)?;
+        let query = Query::of(&request, &["limit", "cursor"])?;
+        let (before, limit) = (query.cursor_id()?, query.limit()?);
         let payments = state.gateway.directory.ledger().payments(caller.account_id, before, limit).await?;
-        Ok(listed(&payments.iter().map(payment_json).collect::<Vec<_>>(), "id", limit))
+        Ok(list_by_id(payments.iter().map(payment_json).collect(), limit))
     };
     answer(&request, work.await)
 }

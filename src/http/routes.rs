@@ -3,8 +3,8 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::{
-    Shared, account, admin, cards, error::ApiError, idempotency::post, inference, live, operations, payments, receipt,
-    refuse, webhooks,
+    Shared, account, admin, cards, error::ApiError, export, history, idempotency::post, inference, live, operations,
+    payments, receipt, refuse, usage, webhooks,
 };
 
 /// All routes, limits and fallbacks.
@@ -21,10 +21,12 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         )
         .service(web::resource("/v1/balance").route(web::get().to(account::balance)).default_service(wrong_method()))
         .service(web::resource("/v1/grants").route(web::get().to(account::grants)).default_service(wrong_method()))
-        .service(web::resource("/v1/holds").route(web::get().to(account::holds)).default_service(wrong_method()))
-        .service(web::resource("/v1/requests").route(web::get().to(account::requests)).default_service(wrong_method()))
+        .service(web::resource("/v1/holds").route(web::get().to(history::holds)).default_service(wrong_method()))
+        .service(web::resource("/v1/usage").route(web::get().to(usage::usage)).default_service(wrong_method()))
+        .service(web::resource("/v1/usage.csv").route(web::get().to(export::usage_csv)).default_service(wrong_method()))
+        .service(web::resource("/v1/requests").route(web::get().to(history::requests)).default_service(wrong_method()))
         .service(
-            web::resource("/v1/requests/{id}").route(web::get().to(account::request)).default_service(wrong_method()),
+            web::resource("/v1/requests/{id}").route(web::get().to(history::request)).default_service(wrong_method()),
         )
         .service(post("/v1/credits/purchase", payments::purchase))
         .configure(configure_payments)

@@ -15,3 +15,5 @@ mod servers;
 mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod usage;
+mod usage_size;

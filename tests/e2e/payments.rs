@@ -355,23 +355,3 @@ async fn a_receipt_is_written_of_what_was_paid_as_json_and_as_a_page() {
     assert_eq!(stage.server.get(path).await.status, 401);
     stage.audit().await;
 }
-
-#[tokio::test]
-async fn payments_are_listed_page_by_page_newest_first() {
-    let stage = Stage::set().await;
-    let mut bought = Vec::new();
-    for _ in 0..5 {
-        bought.push(id_of(&stage.buy("1", "pm_card_visa").await.ok()["payment"]));
-    }
-    bought.reverse();
-    let (mut seen, mut path) = (Vec::new(), "/v1/payments?limit=2".to_owned());
-    loop {
-        let page = stage.customer.api.get(&path).await.ok();
-        seen.extend(page["data"].as_array().unwrap().iter().map(id_of));
-        let Some(next) = page["next_before"].as_str() else { break };
-        path = format!("/v1/payments?limit=2&before={next}");
-    }
-    assert_eq!(seen, bought);
-    assert_eq!(stage.customer.api.get("/v1/payments?limit=0").await.status, 400);
-    stage.audit().await;
-}
