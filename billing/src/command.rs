@@ -238,8 +238,8 @@ pub enum Refusal {
     /// There is no subscription that could be changed so.
     #[error("there is no such subscription")]
     NotSubscribed,
-    /// A payment of that kind is in flight.
-    #[error("a payment of that kind is in flight")]
+    /// A payment of that kind is in flight, or too many are.
+    #[error("a payment of that kind is in flight: wait for its end")]
     PaymentInFlight,
     /// There is no such grant with credits left.
     #[error("grant {0} has nothing left")]

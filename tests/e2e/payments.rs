@@ -193,6 +193,21 @@ async fn a_card_that_needs_its_owner_is_charged_when_its_owner_says_yes() {
 }
 
 #[tokio::test]
+async fn so_many_payments_wait_for_their_owner_and_no_more() {
+    let stage = Stage::set().await;
+    for _ in 0..10 {
+        assert_eq!(stage.buy("10", "pm_card_authenticationRequired").await.status, 202);
+    }
+    let refused = stage.buy("10", "pm_card_authenticationRequired").await;
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("conflict")), "{}", refused.body);
+    let waiting = stage.payments().await;
+    assert_eq!(waiting.len(), 10);
+    stage.authenticate(&id_of(&waiting[0]), "refuse").await.ok();
+    assert_eq!(stage.buy("10", "pm_card_visa").await.status, 200);
+    stage.audit().await;
+}
+
+#[tokio::test]
 async fn a_charge_nobody_answers_is_looked_up_after_a_day_and_never_charged_blindly() {
     let stage = Stage::set().await;
     for (card, status) in [("pm_card_answerNeverComes", 200), ("pm_card_chargeNeverArrives", 422)] {

@@ -166,6 +166,13 @@ impl Handler<Ask<Hear, Result<Heard, NotHeard>>> for PaymentActor {
         let work = async move { notice::hear(&directory, &told).await };
         ctx.spawn(work.into_actor(self).map(|heard, actor, _| {
             actor.hearing -= 1;
+            let outcome = match &heard {
+                Ok(heard) if heard.repeated => "repeated",
+                Ok(heard) if heard.payments.is_empty() => "ignored",
+                Ok(_) => "heard",
+                Err(_) => "refused",
+            };
+            metrics::counter!("farebox_webhooks_total", "outcome" => outcome).increment(1);
             for id in heard.iter().flat_map(|heard| &heard.payments) {
                 if let Some(open) = actor.open.get(id) {
                     open.nudged.notify_one();

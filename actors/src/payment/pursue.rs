@@ -270,7 +270,12 @@ pub(super) async fn apply(
         Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. } => return Ok(Applied::Open),
     };
     match directory.decide(account_id, noticed(notice.cloned(), command)).await?.result {
-        Ok(_) => return Ok(Applied::Ended),
+        Ok(_) => {
+            let status = if matches!(outcome, Outcome::Succeeded { .. }) { "succeeded" } else { "declined" };
+            metrics::counter!("farebox_payments_total", "status" => status, "purpose" => payment.purpose.name())
+                .increment(1);
+            return Ok(Applied::Ended);
+        }
         Err(Refusal::NoPayment(_)) => {}
         Err(refusal) => return Err(NotApplied::Refused(refusal)),
     }
