@@ -200,10 +200,9 @@ impl Book {
             return Err(Refused::InProgress);
         }
         match self.trace(&first, earlier).await? {
-            Trace::Pending => Err(Refused::InProgress),
             Trace::Done { .. } => Err(self.lost(&first, earlier, Lost::Interrupted).await?),
             Trace::Nothing if self.start(&first, earlier).await? => Ok(Begun::First(first)),
-            Trace::Nothing => Err(Refused::InProgress),
+            Trace::Pending | Trace::Nothing => Err(Refused::InProgress),
         }
     }
 
