@@ -19,7 +19,7 @@ use billing::{
 };
 
 use crate::{
-    account::{AccountActor, AccountContext, AccountError},
+    account::{AccountActor, AccountContext, AccountError, Admitted, Enter},
     clock::Clock,
     health::{ExitReason, Health, Kind, Obituary},
     journal::Journal,
@@ -169,7 +169,7 @@ impl Directory {
         self.accounts().values().map(|(_, address)| address.clone()).collect()
     }
 
-    /// Asks an account. An actor that had just ended is replaced and asked once more, as it was never reached.
+    /// Asks an account.
     pub async fn ask<Q, R>(&self, id: AccountId, question: Q) -> Result<R, AccountError>
     where
         AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
@@ -177,7 +177,23 @@ impl Directory {
         Q: Send + 'static,
         R: Send + 'static,
     {
-        match mailbox::ask(&self.address(id), question, DEADLINE).await {
+        self.ask_within(id, question, DEADLINE).await
+    }
+
+    /// Has an account let a request in, which may wait in line for it.
+    pub async fn enter(&self, id: AccountId, enter: Enter) -> Result<Admitted, AccountError> {
+        let deadline = DEADLINE + enter.patience;
+        self.ask_within(id, enter, deadline).await
+    }
+
+    async fn ask_within<Q, R>(&self, id: AccountId, question: Q, deadline: Duration) -> Result<R, AccountError>
+    where
+        AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
+        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<R, AccountError>>>,
+        Q: Send + 'static,
+        R: Send + 'static,
+    {
+        match mailbox::ask(&self.address(id), question, deadline).await {
             Ok(answer) => answer,
             Err(AskError::Full) => Err(AccountError::Overloaded),
             Err(AskError::Gone) => Err(AccountError::Unavailable("the account is being rebuilt".into())),

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+/// An hour in milliseconds.
+pub const HOUR_MS: i64 = 3_600_000;
 /// A day in milliseconds.
 pub const DAY_MS: i64 = 86_400_000;
 /// Four weeks, the life of a grant and the window of a tier: 28 x 86,400 s exactly.
@@ -26,20 +28,82 @@ impl Timestamp {
     }
 }
 
-/// RFC 3339 with milliseconds, always in UTC (`2026-11-24T09:30:00.000Z`). The calendar arithmetic is Howard Hinnant's
-/// `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms").
+impl Timestamp {
+    /// The start of its UTC day.
+    #[must_use]
+    pub const fn day_start(self) -> Self {
+        Self(self.0.div_euclid(DAY_MS) * DAY_MS)
+    }
+
+    /// The start of its ISO 8601 week: Monday, 00:00 UTC.
+    #[must_use]
+    pub const fn week_start(self) -> Self {
+        // 1970-01-01 was a Thursday.
+        Self(((self.0.div_euclid(DAY_MS) + 3).div_euclid(7) * 7 - 3) * DAY_MS)
+    }
+
+    /// Its UTC calendar month.
+    pub const fn month(self) -> Month {
+        let (year, month, _) = civil(self.0.div_euclid(DAY_MS));
+        Month(year * 12 + month - 1)
+    }
+}
+
+/// A UTC calendar month, counted from January of the year 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Month(pub i64);
+
+impl Month {
+    /// Its first instant.
+    pub const fn start(self) -> Timestamp {
+        Timestamp(days_from_civil(self.0.div_euclid(12), self.0.rem_euclid(12) + 1, 1) * DAY_MS)
+    }
+
+    /// The month after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// As it is written: `2026-11`.
+impl std::fmt::Display for Month {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:04}-{:02}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
+    }
+}
+
+/// Year, month and day of a day counted from 1970-01-01: Howard Hinnant's `civil_from_days` ("chrono-Compatible Low-Level
+/// Date Algorithms").
+const fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
+    (year, month, day)
+}
+
+/// The reverse of [`civil`], from the same source.
+const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_index = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * month_index + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// RFC 3339 with milliseconds, always in UTC (`2026-11-24T09:30:00.000Z`).
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (days, ms) = (self.0.div_euclid(DAY_MS), self.0.rem_euclid(DAY_MS));
-        let shifted = days + 719_468;
-        let era = shifted.div_euclid(146_097);
-        let day_of_era = shifted.rem_euclid(146_097);
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_index = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-        let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        let (year, month, day) = civil(days);
         let (s, milli) = (ms / 1_000, ms % 1_000);
         write!(f, "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{milli:03}Z", s / 3_600, s / 60 % 60, s % 60)
     }
@@ -55,6 +119,26 @@ mod tests {
         assert_eq!(Timestamp(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
         assert_eq!(Timestamp(1_795_512_896_789).to_string(), "2026-11-24T09:34:56.789Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn windows_begin_where_the_calendar_says() {
+        let at = Timestamp(1_795_512_896_789);
+        assert_eq!(at.day_start().to_string(), "2026-11-24T00:00:00.000Z");
+        assert_eq!(at.week_start().to_string(), "2026-11-23T00:00:00.000Z");
+        assert_eq!(at.month().to_string(), "2026-11");
+        assert_eq!(at.month().start().to_string(), "2026-11-01T00:00:00.000Z");
+        assert_eq!(at.month().next().next().start().to_string(), "2027-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp(-1).month().to_string(), "1969-12");
+        assert_eq!(Timestamp(-1).week_start().to_string(), "1969-12-29T00:00:00.000Z");
+    }
+
+    #[test]
+    fn every_day_of_four_centuries_is_read_back() {
+        for days in -146_097..146_097 {
+            let (year, month, day) = civil(days);
+            assert_eq!(days_from_civil(year, month, day), days);
+        }
     }
 
     #[test]

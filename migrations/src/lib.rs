@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 
 mod dialect;
 mod m0001_ledger;
+mod m0002_plans;
 mod m0005_idempotency;
 
 /// All migrations, in order.
@@ -14,6 +15,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_ledger::Migration), Box::new(m0005_idempotency::Migration)]
+        vec![
+            Box::new(m0001_ledger::Migration),
+            Box::new(m0002_plans::Migration),
+            Box::new(m0005_idempotency::Migration),
+        ]
     }
 }

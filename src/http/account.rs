@@ -5,10 +5,10 @@ use billing::{
     Nanos,
     account::Balance,
     class::SizeClass,
-    entry::{Payment, PaymentStatus},
     grant::Grant,
     hold::Hold,
     ids::{PaymentId, RequestId},
+    payment::{Payment, Purpose},
 };
 use bytes::Bytes;
 use farebox_actors::{
@@ -182,10 +182,9 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, a
             return Err(ApiError::invalid("payment_method", format!("is no test card; there are {cards}")));
         }
         let created_at = state.gateway.clock().now();
-        let status = PaymentStatus::Pending;
         // What a request makes has its id: a retry after a crash asks the ledger by it.
         let id = PaymentId(Arrival::of(&request).id.0);
-        let payment = Payment { id, amount, status, method, decline_code: None, created_at };
+        let payment = Payment::new(id, Purpose::Purchase, amount, method, created_at);
         let Bought { payment, answer } = state.gateway.directory.ask(caller.account_id, Buy(payment)).await?;
         answer.result?;
         if let Some(code) = &payment.decline_code {

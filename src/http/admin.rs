@@ -46,17 +46,23 @@ pub async fn open_account(state: &Shared, id: AccountId, email: &str, plan: Plan
     }
     let (directory, now) = (&state.gateway.directory, state.gateway.clock().now());
     directory.ledger().create_account(id, email, plan, now).await?;
-    let cycle_end = now.plus_ms(FOUR_WEEKS_MS);
-    let fund = Fund {
-        grant_id: GrantId(Uuid::now_v7()),
-        source: if plan == Plan::Payg { Source::Plan } else { Source::Free },
-        source_key: format!("cycle {}", now.0),
-        amount: plan.credits(),
-        paid: Nanos::ZERO,
-        expires_at: Some(cycle_end),
-        subscribed_until: (plan == Plan::Payg).then_some(cycle_end),
+    // The free plan's first dollar comes by itself; the operator stands for the first cycle of the other.
+    let first = match plan {
+        Plan::Free => Command::Sweep,
+        Plan::Payg => {
+            let cycle_end = Some(now.plus_ms(FOUR_WEEKS_MS));
+            Command::Fund(Fund {
+                grant_id: GrantId(Uuid::now_v7()),
+                source: Source::Plan,
+                source_key: format!("cycle {}", now.0),
+                amount: plan.credits(),
+                paid: Nanos::ZERO,
+                expires_at: cycle_end,
+                subscribed_until: cycle_end,
+            })
+        }
     };
-    directory.decide(id, Command::Fund(fund)).await?.result?;
+    directory.decide(id, first).await?.result?;
     Ok(())
 }
 

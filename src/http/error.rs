@@ -2,7 +2,10 @@
 //! `message`, `code`, `request_id`, then what helps the reader act.
 
 use actix_web::{HttpResponse, http::StatusCode};
-use billing::command::Refusal;
+use billing::{
+    command::{Refusal, Scale},
+    key::KeyRefusal,
+};
 use farebox_actors::{account::AccountError, ledger::LedgerError};
 use serde_json::{Map, Value, json};
 use wire::{fields::BadRequest, inference::Failure};
@@ -42,6 +45,11 @@ impl ApiError {
     const fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// After a wait in line.
+    pub fn waited(self, place: usize) -> Self {
+        self.with("place", place)
     }
 
     /// A field that is not what it must be.
@@ -185,14 +193,14 @@ impl From<BadRequest> for ApiError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::InsufficientCredits { available, held, debt, needed } => {
+            Refusal::InsufficientCredits { available, held, debt, needed, reload_due } => {
                 let message = "Insufficient credits. Please add credits to continue.";
                 Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", message)
                     .with("available", available.to_string())
                     .with("held", held.to_string())
                     .with("debt", debt.to_string())
                     .with("needed", needed.to_string())
-                    .with("reload_due", false)
+                    .with("reload_due", reload_due)
             }
             Refusal::ModelLocked { class, largest, unlock } => {
                 let message = format!(
@@ -205,7 +213,7 @@ impl From<Refusal> for ApiError {
                     .with("largest", largest.name())
                     .with("unlock", unlock.to_string())
             }
-            Refusal::ConcurrencyLimit { allowed, used, needed, next } => {
+            Refusal::ConcurrencyLimit { allowed, used, needed, next, scale } => {
                 let hint =
                     next.map_or_else(String::new, |(dollars, units)| format!(" Buy ${dollars} for {units} units."));
                 let message = format!("{used} of {allowed} concurrency units are in use, {needed} needed.{hint}");
@@ -216,6 +224,7 @@ impl From<Refusal> for ApiError {
                     .with("used", used.to_string())
                     .with("needed", needed.to_string())
                     .with("next_tier", next.unwrap_or(Value::Null))
+                    .with("auto_scale", scale_json(scale))
                     .after(1)
             }
             Refusal::RateLimit { limit, retry_after_ms } => {
@@ -225,10 +234,49 @@ impl From<Refusal> for ApiError {
                     .with("reset_ms", retry_after_ms)
                     .after(u64::try_from(retry_after_ms).unwrap_or(1_000).div_ceil(1_000))
             }
+            Refusal::KeyLimit(refused) => key_limit(refused),
             Refusal::BadAmount { field, message } => Self::invalid(field, message),
-            Refusal::AlreadyAdmitted(_) | Refusal::NoHold(_) | Refusal::NoPayment(_) | Refusal::AlreadyFunded(_) => {
-                Self::conflict(refusal.to_string())
+            Refusal::NotSubscribed | Refusal::NoGrant(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", refusal.to_string())
             }
+            Refusal::AlreadyAdmitted(_)
+            | Refusal::NoHold(_)
+            | Refusal::NoPayment(_)
+            | Refusal::AlreadyFunded(_)
+            | Refusal::AlreadySubscribed
+            | Refusal::PaymentInFlight
+            | Refusal::GrantMoved(_) => Self::conflict(refusal.to_string()),
+        }
+    }
+}
+
+/// What became of buying permits, where that was wanted.
+fn scale_json(scale: Scale) -> Value {
+    match scale {
+        Scale::Off => Value::Null,
+        Scale::Buying => json!({"status": "buying"}),
+        Scale::OverMaximum(amount) => json!({"status": "max_monthly_spend_reached", "amount": amount}),
+        Scale::NotBefore(at) => json!({"status": "card_declined", "retry_at": at.to_string()}),
+        Scale::Top => json!({"status": "highest_tier"}),
+    }
+}
+
+fn key_limit(refused: KeyRefusal) -> ApiError {
+    let error = |message| ApiError::new(StatusCode::FORBIDDEN, "key_limit", message);
+    match refused {
+        KeyRefusal::Model { allowed } => {
+            error("This key may not use that model.".to_owned()).with("limit", "models").with("allowed", allowed)
+        }
+        KeyRefusal::Amount { window, limit, used, resets_at } => {
+            let span = match resets_at {
+                Some(_) => format!("a {}", window.name()),
+                None => "in all".to_owned(),
+            };
+            error(format!("This key may spend ${limit} {span}; ${used} are spent or held by running requests."))
+                .with("limit", window.name())
+                .with("amount", limit.to_string())
+                .with("used", used.to_string())
+                .with("resets_at", resets_at.map(|at| at.to_string()))
         }
     }
 }
@@ -329,6 +377,7 @@ mod tests {
             held: Nanos::ZERO,
             debt: Nanos::ZERO,
             needed: Nanos::dollars(1),
+            reload_due: false,
         };
         for shape in [Shape::Native, Shape::OpenAi] {
             let text = ApiError::from(refusal.clone()).body(shape, "r").to_string();

@@ -31,6 +31,9 @@ use crate::{
 
 type Body = Result<Bytes, actix_web::Error>;
 
+/// The longest a request may wait in line, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
         match error {
@@ -38,6 +41,7 @@ impl From<ServeError> for ApiError {
             ServeError::Unpriced(name) => Self::unpriced(&name),
             ServeError::Invalid { field, message } => Self::invalid(field, message),
             ServeError::Refused(refusal) => refusal.into(),
+            ServeError::InLine { refusal, place } => Self::from(refusal).waited(place),
             ServeError::Account(error) => error.into(),
             ServeError::Failed(failure) => failure.into(),
             ServeError::Unsettled(error) => {
@@ -74,9 +78,11 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
     };
     let streamed = parsed.stream;
     let authorised = arrival.at.elapsed();
-    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key };
+    let patience = patience(request)?;
+    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key, patience };
     let started = serve::start(&state.gateway, job).await?;
-    let frame = Frame { arrival, authorised, admission: started.admission, rate_remaining: started.rate_remaining };
+    let Started { admission, rate_remaining, place, .. } = started;
+    let frame = Frame { arrival, authorised, admission, rate_remaining, place };
     if streamed { stream_answer(head, started, &frame).await } else { whole_answer(&head, started, &frame).await }
 }
 
@@ -130,12 +136,26 @@ fn header(request: &HttpRequest, name: &'static str) -> Result<Option<String>, A
     value.transpose().map_err(|_| ApiError::invalid(name, "must be text"))
 }
 
+/// How long a client lets its request wait in line: `Prefer: wait=SECONDS` (RFC 7240, section 4.3).
+fn patience(request: &HttpRequest) -> Result<Duration, ApiError> {
+    let Some(prefer) = header(request, "prefer")? else { return Ok(Duration::ZERO) };
+    let wait = prefer.split([',', ';']).filter_map(|preference| preference.trim().split_once('=')).find_map(
+        |(name, value)| name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').to_owned()),
+    );
+    // Other preferences may be ignored.
+    let Some(wait) = wait else { return Ok(Duration::ZERO) };
+    let seconds = wait.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT);
+    let message = format!("wait must be a whole number of seconds from 0 to {LONGEST_WAIT}");
+    seconds.map(Duration::from_secs).ok_or_else(|| ApiError::invalid("prefer", message))
+}
+
 /// What the headers of an answer say of its way here.
 struct Frame {
     arrival: Arrival,
     authorised: Duration,
     admission: Duration,
     rate_remaining: Option<i64>,
+    place: Option<usize>,
 }
 
 impl Frame {
@@ -147,6 +167,9 @@ impl Frame {
             .insert_header(("x-request-id", self.arrival.id.to_string()))
             .insert_header(("x-farebox-balance", balance.available.to_string()))
             .insert_header(("server-timing", timing));
+        if let Some(place) = self.place {
+            response.insert_header(("x-farebox-queue-place", place.to_string()));
+        }
         if let Some(remaining) = self.rate_remaining {
             response
                 .insert_header(("x-ratelimit-limit-requests", FREE_RATE.to_string()))

@@ -19,7 +19,7 @@ use billing::{
 };
 use farebox::app;
 use farebox_actors::{
-    account::{AccountError, Admitted, Look, Metered},
+    account::{AccountError, Admitted, Enter, Look, Metered},
     clock::Clock,
     directory::Directory,
     health::Health,
@@ -64,8 +64,10 @@ async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
             price_version: 1,
             work: Work::Closed,
             hold: HoldRequest { minimum: Nanos::new(50_000), expected: Nanos::new(100_000), worst_case: WORST },
+            output: None,
+            auto_scale: None,
         };
-        match directory.ask(id, admit).await {
+        match directory.enter(id, Enter { admit, patience: Duration::ZERO }).await {
             Ok(admitted) => return admitted,
             // As a client does with a 503: it was not there, so nothing was taken for it.
             Err(AccountError::Overloaded) => {
@@ -78,7 +80,7 @@ async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
 }
 
 async fn one(directory: Directory, id: AccountId, number: u64) -> Outcome {
-    let Admitted { mut admission, answer } = admitted(&directory, id).await;
+    let Admitted { mut admission, answer, .. } = admitted(&directory, id).await;
     match answer.result {
         Err(Refusal::InsufficientCredits { .. }) => return Outcome::Refused,
         Err(other) => panic!("{other:?}"),

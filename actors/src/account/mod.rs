@@ -5,13 +5,24 @@
 mod actor;
 mod admission;
 mod outbox;
+mod waiting;
 
 pub(crate) use actor::new_grant_id;
 pub use actor::{AccountActor, Context as AccountContext};
 pub use admission::{Admission, Metered, SettleError};
+pub use waiting::{LINE, PURCHASE};
+
+use std::time::Duration;
 
 use actix::Message;
-use billing::{Nanos, account::Balance, command::Answer, entry::Payment, hold::Hold};
+use billing::{
+    Nanos,
+    account::{Automatic, Balance, Header, TierFall},
+    command::Answer,
+    hold::Hold,
+    payment::Payment,
+    subscription::Subscription,
+};
 use tokio::sync::mpsc;
 
 /// Why an account can't answer; nothing was changed, or what was is being rebuilt.
@@ -36,6 +47,15 @@ pub struct Committed {
     pub result: Result<u64, String>,
 }
 
+/// Let a request run: the question that [`Admitted`] answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enter {
+    /// What it asks for.
+    pub admit: billing::command::Admit,
+    /// How long it may wait in line for a permit or the rate limit; none: it is refused at once.
+    pub patience: Duration,
+}
+
 /// A request that may run: its guard, and what to tell its client.
 #[derive(Debug)]
 pub struct Admitted {
@@ -43,6 +63,8 @@ pub struct Admitted {
     pub admission: Admission,
     /// The account's balance with the hold placed.
     pub answer: Answer,
+    /// Its place in the line when it joined it, if it had to wait.
+    pub place: Option<usize>,
 }
 
 /// Begin a purchase; answered when the card network has answered, and that is durable.
@@ -75,6 +97,16 @@ pub struct Picture {
     pub holds: Vec<Hold>,
     /// Whether it is pay-as-you-go now.
     pub payg: bool,
+    /// Its row.
+    pub header: Header,
+    /// Its subscription, if it ever had one.
+    pub subscription: Option<Subscription>,
+    /// What it buys by itself, if it ever set that.
+    pub automatic: Option<Automatic>,
+    /// When its tier will fall.
+    pub fall: Option<TierFall>,
+    /// Requests that wait in line.
+    pub waiting: usize,
 }
 
 /// A live update.

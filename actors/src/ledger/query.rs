@@ -3,9 +3,9 @@
 
 use billing::{
     Nanos, Timestamp,
-    entry::Payment,
     grant::Grant,
     ids::{AccountId, PaymentId, RequestId},
+    payment::Payment,
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
@@ -110,9 +110,14 @@ impl Ledger {
 
     /// A payment, whatever came of it.
     pub async fn payment(&self, account: AccountId, id: PaymentId) -> Result<Option<Payment>, LedgerError> {
-        let sql =
-            "SELECT id, amount, status, method, decline_code, created_at FROM payment WHERE account_id = ? AND id = ?";
-        self.row(sql, [account.0.into(), id.0.into()]).await?.as_ref().map(load::payment).transpose()
+        let sql = format!("SELECT {} FROM payment WHERE account_id = ? AND id = ?", load::PAYMENT);
+        self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(load::payment).transpose()
+    }
+
+    /// The grant that a payment or a cycle made.
+    pub async fn grant_of(&self, account: AccountId, source_key: &str) -> Result<Option<Grant>, LedgerError> {
+        let sql = format!("SELECT {} FROM credit_grant WHERE account_id = ? AND source_key = ?", load::GRANT);
+        self.row(&sql, [account.0.into(), source_key.into()]).await?.as_ref().map(load::grant).transpose()
     }
 
     /// The version of a price book: the one it has, or a new one.

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
-use billing::{command::Command, entry::Payment, ids::AccountId};
+use billing::{command::Command, ids::AccountId, payment::Payment};
 
 use crate::{
     account,
@@ -70,7 +70,10 @@ impl Handler<Charge> for PaymentActor {
         };
         let payment_id = charge.payment.id;
         let command = match sandbox::charge(&charge.payment.method) {
-            Outcome::Succeeded => Command::PaymentSucceeded { payment_id, grant_id: account::new_grant_id() },
+            Outcome::Succeeded => {
+                let grant_id = account::new_grant_id();
+                Command::PaymentSucceeded { payment_id, grant_id, reference: None }
+            }
             Outcome::Declined(decline_code) => Command::PaymentDeclined { payment_id, decline_code },
         };
         directory.post(charge.account_id, command);
