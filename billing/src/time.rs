@@ -1,4 +1,7 @@
-//! Ledger time: milliseconds of UTC since 1970, passed in with every command and never read here.
+//! Ledger time: milliseconds of UTC since 1970, passed in with every command and never read here. Written and read as
+//! RFC 3339; the calendar arithmetic both ways is Howard Hinnant's ("chrono-Compatible Low-Level Date Algorithms").
+
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +28,31 @@ impl Timestamp {
     pub const fn ms_since(self, earlier: Self) -> i64 {
         let ms = self.0.saturating_sub(earlier.0);
         if ms < 0 { 0 } else { ms }
+    }
+
+    /// The start of the span this instant is in: of its UTC hour or day, for [`HOUR_MS`] or [`DAY_MS`].
+    #[must_use]
+    pub const fn floor(self, span_ms: i64) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(span_ms)))
+    }
+
+    /// This instant where a span starts, else the start of the next span.
+    #[must_use]
+    pub const fn ceil(self, span_ms: i64) -> Self {
+        self.plus_ms(span_ms - 1).floor(span_ms)
+    }
+
+    /// The first instant of a UTC day, from `2026-11-24`.
+    pub fn from_date(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        if bytes.len() != 10 || bytes.get(4) != Some(&b'-') || bytes.get(7) != Some(&b'-') {
+            return None;
+        }
+        let (year, month, day) = (number(text, 0, 4)?, number(text, 5, 2)?, number(text, 8, 2)?);
+        if !(1..=12).contains(&month) || day < 1 || day > days_of(year, month) {
+            return None;
+        }
+        Some(Self(days_from_civil(year, month, day) * DAY_MS))
     }
 }
 
@@ -99,6 +127,73 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
+/// The number that so many digits from a place are.
+fn number(text: &str, at: usize, digits: usize) -> Option<i64> {
+    let part = text.get(at..at + digits)?;
+    part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten()
+}
+
+const fn days_of(year: i64, month: i64) -> i64 {
+    match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        _ => 31,
+    }
+}
+
+/// A text that is no instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a date (2026-11-24) or an RFC 3339 time (2026-11-24T09:30:00Z)")]
+pub struct TimeError;
+
+impl FromStr for Timestamp {
+    type Err = TimeError;
+
+    /// A date (its first instant in UTC) or a time of RFC 3339. What is finer than a millisecond is cut off.
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        instant(text).ok_or(TimeError)
+    }
+}
+
+fn instant(text: &str) -> Option<Timestamp> {
+    let date = Timestamp::from_date(text.get(..10)?)?;
+    let time = text.get(10..)?;
+    if time.is_empty() {
+        return Some(date);
+    }
+    let colon = |text: &str, at: usize| text.as_bytes().get(at) == Some(&b':');
+    if !time.starts_with(['T', 't', ' ']) || !colon(time, 3) || !colon(time, 6) {
+        return None;
+    }
+    let (hour, minute, second) = (number(time, 1, 2)?, number(time, 4, 2)?, number(time, 7, 2)?);
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let mut rest = time.get(9..)?;
+    let mut ms = 0;
+    if let Some(fraction) = rest.strip_prefix('.') {
+        let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+        if digits == 0 {
+            return None;
+        }
+        ms = number(&format!("{:0<3.3}", fraction.get(..digits)?), 0, 3)?;
+        rest = fraction.get(digits..)?;
+    }
+    let offset_minutes = match rest.chars().next()? {
+        'Z' | 'z' if rest.len() == 1 => 0,
+        sign @ ('+' | '-') if rest.len() == 6 && colon(rest, 3) => {
+            let (hours, minutes) = (number(rest, 1, 2)?, number(rest, 4, 2)?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            (hours * 60 + minutes) * if sign == '+' { 1 } else { -1 }
+        }
+        _ => return None,
+    };
+    Some(date.plus_ms(((hour * 60 + minute - offset_minutes) * 60 + second) * 1_000 + ms))
+}
+
 /// RFC 3339 with milliseconds, always in UTC (`2026-11-24T09:30:00.000Z`).
 impl std::fmt::Display for Timestamp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -139,6 +234,73 @@ mod tests {
             let (year, month, day) = civil(days);
             assert_eq!(days_from_civil(year, month, day), days);
         }
+    }
+
+    #[test]
+    fn instants_are_read_as_they_are_printed() {
+        for ms in (-80_000_000_000_000..80_000_000_000_000).step_by(977_777_777_777).chain([0, -1, 951_782_400_000]) {
+            let printed = Timestamp(ms).to_string();
+            if printed.len() == 24 && !printed.starts_with('-') {
+                assert_eq!(printed.parse(), Ok(Timestamp(ms)), "{printed}");
+            }
+        }
+        let noon = Timestamp(1_795_521_600_000);
+        for text in [
+            "2026-11-24T12:00:00Z",
+            "2026-11-24t12:00:00z",
+            "2026-11-24 12:00:00.0Z",
+            "2026-11-24T14:30:00+02:30",
+            "2026-11-24T04:00:00.0009-08:00",
+            "2026-11-25T00:00:00+12:00",
+        ] {
+            assert_eq!(text.parse(), Ok(noon), "{text}");
+        }
+        assert_eq!("2026-11-24T12:00:00.1Z".parse(), Ok(noon.plus_ms(100)));
+        assert_eq!("2026-11-24".parse(), Ok(noon.floor(DAY_MS)));
+    }
+
+    #[test]
+    fn what_is_no_instant_is_refused() {
+        for text in [
+            "",
+            "2026",
+            "2026-1-1",
+            "2026-02-29",
+            "1900-02-29",
+            "2026-13-01",
+            "2026-00-01",
+            "2026-01-00",
+            "2026-04-31",
+            "20261124",
+            "2026-11-24T",
+            "2026-11-24T12",
+            "2026-11-24T12:00",
+            "2026-11-24T12:00:00",
+            "2026-11-24T24:00:00Z",
+            "2026-11-24T12:60:00Z",
+            "2026-11-24T12:00:61Z",
+            "2026-11-24T12:00:00.Z",
+            "2026-11-24T12:00:00+2:00",
+            "2026-11-24T12:00:00+24:00",
+            "2026-11-24T12:00:00Zx",
+            "2026-11-24T12:00:00+02:0\u{e9}",
+            "+026-11-24",
+            "2026-11-2\u{e9}",
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+            "1795521600",
+            "-2026-11-24",
+        ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(TimeError), "{text}");
+        }
+    }
+
+    #[test]
+    fn spans_start_on_utc_hours_and_days() {
+        let at = Timestamp(1_795_512_896_789);
+        assert_eq!(at.floor(HOUR_MS).to_string(), "2026-11-24T09:00:00.000Z");
+        assert_eq!(at.ceil(DAY_MS).to_string(), "2026-11-25T00:00:00.000Z");
+        assert_eq!(at.floor(DAY_MS).ceil(DAY_MS), at.floor(DAY_MS));
+        assert_eq!(Timestamp(-1).floor(HOUR_MS), Timestamp(-HOUR_MS));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::*;
 mod dialect;
 mod m0001_ledger;
 mod m0002_plans;
+mod m0003_usage_rollup;
 mod m0005_idempotency;
 
 /// All migrations, in order.
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(m0001_ledger::Migration),
             Box::new(m0002_plans::Migration),
+            Box::new(m0003_usage_rollup::Migration),
             Box::new(m0005_idempotency::Migration),
         ]
     }

@@ -4,11 +4,15 @@ pub mod account;
 pub mod admin;
 pub mod auth;
 pub mod error;
+pub mod export;
+pub mod history;
 pub mod idempotency;
 pub mod inference;
 pub mod live;
 pub mod operations;
+pub mod query;
 pub mod routes;
+pub mod usage;
 
 use std::{
     sync::{

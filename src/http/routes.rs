@@ -2,7 +2,10 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::{Shared, account, admin, error::ApiError, idempotency::post, inference, live, operations, refuse};
+use super::{
+    Shared, account, admin, error::ApiError, export, history, idempotency::post, inference, live, operations, refuse,
+    usage,
+};
 
 /// All routes, limits and fallbacks.
 pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
@@ -18,10 +21,13 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         )
         .service(web::resource("/v1/balance").route(web::get().to(account::balance)).default_service(wrong_method()))
         .service(web::resource("/v1/grants").route(web::get().to(account::grants)).default_service(wrong_method()))
-        .service(web::resource("/v1/holds").route(web::get().to(account::holds)).default_service(wrong_method()))
-        .service(web::resource("/v1/requests").route(web::get().to(account::requests)).default_service(wrong_method()))
+        .service(web::resource("/v1/holds").route(web::get().to(history::holds)).default_service(wrong_method()))
+        .service(web::resource("/v1/usage").route(web::get().to(usage::usage)).default_service(wrong_method()))
+        .service(web::resource("/v1/usage.csv").route(web::get().to(export::usage_csv)).default_service(wrong_method()))
+        .service(web::resource("/v1/payments").route(web::get().to(history::payments)).default_service(wrong_method()))
+        .service(web::resource("/v1/requests").route(web::get().to(history::requests)).default_service(wrong_method()))
         .service(
-            web::resource("/v1/requests/{id}").route(web::get().to(account::request)).default_service(wrong_method()),
+            web::resource("/v1/requests/{id}").route(web::get().to(history::request)).default_service(wrong_method()),
         )
         .service(post("/v1/credits/purchase", account::purchase))
         .service(web::resource("/v1/live").route(web::get().to(live::live)).default_service(wrong_method()))

@@ -13,3 +13,5 @@ mod sdk;
 mod servers;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod usage;
+mod usage_size;

@@ -20,7 +20,8 @@ use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError,
+    Ledger, LedgerError, rollup,
+    rollup::count,
     rows::{Rows, Write},
 };
 
@@ -87,7 +88,7 @@ pub(super) struct Stamp {
 }
 
 /// The rows of a batch, in the order in which references and checks expect them.
-pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 12] {
+pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 13] {
     let batch = merge(transitions);
     [
         batch_row(transitions.len(), stamp),
@@ -97,6 +98,7 @@ pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 12] {
         ended_rows(&batch),
         journal_rows(transitions, stamp),
         usage_rows(transitions),
+        rollup::rows(transitions),
         payment_rows(&batch),
         subscription_rows(&batch),
         automatic_rows(&batch),
@@ -309,12 +311,12 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
             usage.model.as_str().into(),
             usage.provider.as_str().into(),
             usage.ending.name().into(),
-            tokens.input.into(),
-            tokens.cached_input.into(),
-            tokens.output.into(),
+            count(tokens.input).into(),
+            count(tokens.cached_input).into(),
+            count(tokens.output).into(),
             i64::from(usage.estimated).into(),
-            usage.compute_ms.into(),
-            usage.billed_seconds.into(),
+            count(usage.compute_ms).into(),
+            count(usage.billed_seconds).into(),
             cost.base.normalize().to_string().into(),
             cost.fee.normalize().to_string().into(),
             usage.charged.get().into(),

@@ -202,6 +202,7 @@ impl Ledger {
             }
         }
         self.check_holds(&tx, &mut audit).await?;
+        audit.violations.extend(self.check_rollups(&tx).await?);
         self.check_costs(&tx, &mut audit).await?;
         tx.rollback().await?;
         audit.ok = audit.violations.is_empty();

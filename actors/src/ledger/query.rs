@@ -1,5 +1,5 @@
-//! What people look up: grants, requests, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
-//! first.
+//! What people look up: grants, a request, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
+//! first; requests are listed by [`super::history`].
 
 use billing::{
     Nanos, Timestamp,
@@ -62,24 +62,11 @@ fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok
     serializer.collect_str(at)
 }
 
-const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, output_tokens, \
+/// The columns [`request`] reads.
+pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, output_tokens, \
                        estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at";
 
 impl Ledger {
-    /// An account's ended requests, newest first, older than `before`.
-    pub async fn requests(
-        &self,
-        account: AccountId,
-        before: Option<Uuid>,
-        limit: u64,
-    ) -> Result<Vec<RequestRow>, LedgerError> {
-        let sql = format!(
-            "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
-        );
-        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
-        self.rows(&sql, values).await?.iter().map(request).collect()
-    }
-
     /// One ended request of an account.
     pub async fn request(&self, account: AccountId, id: RequestId) -> Result<Option<RequestRow>, LedgerError> {
         let sql = format!("SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id = ?");
@@ -120,6 +107,19 @@ impl Ledger {
         self.row(&sql, [account.0.into(), source_key.into()]).await?.as_ref().map(load::grant).transpose()
     }
 
+    /// An account's payments, newest first, older than `before`.
+    pub async fn payments(
+        &self,
+        account: AccountId,
+        before: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<Payment>, LedgerError> {
+        let sql = "SELECT id, amount, status, method, decline_code, created_at FROM payment \
+                   WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
+        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
+        self.rows(sql, values).await?.iter().map(load::payment).collect()
+    }
+
     /// The version of a price book: the one it has, or a new one.
     pub async fn price_version(&self, hash: &str, prices: &str, now: Timestamp) -> Result<i64, LedgerError> {
         let find = || self.row("SELECT version FROM price_version WHERE hash = ?", [hash.into()]);
@@ -135,11 +135,13 @@ impl Ledger {
     }
 }
 
-fn page(limit: u64) -> i64 {
+/// A page's size, as the database takes it.
+pub(super) fn page(limit: u64) -> i64 {
     i64::try_from(limit.clamp(1, LARGEST_PAGE)).unwrap_or(1)
 }
 
-fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
+/// A request from its row.
+pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
     let estimated: i64 = row.try_get("", "estimated")?;
     Ok(RequestRow {
         id: row.try_get("", "request_id")?,
