@@ -13,7 +13,7 @@ use crate::{
     app, config,
     config::Settings,
     fetch,
-    http::{Shared, admin},
+    http::{Shared, admin, auth::NewKey, keys},
     secret_file, telemetry,
 };
 
@@ -69,18 +69,20 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
     let state: &Shared = &running.state;
     let failed = |error: crate::http::error::ApiError| anyhow::anyhow!("{}", error.message());
     let ledger = state.gateway.directory.ledger();
-    let account = match ledger.account_by_email(EMAIL).await? {
-        Some(account) => account.id,
-        None => {
-            let id = AccountId(Uuid::now_v7());
-            admin::open_account(state, id, EMAIL, Plan::Payg).await.map_err(failed)?;
-            id
-        }
+    let account = if let Some(account) = ledger.account_by_email(EMAIL).await? {
+        account.id
+    } else {
+        let id = AccountId(Uuid::now_v7());
+        admin::open_account(state, id, EMAIL, Plan::Payg).await.map_err(failed)?;
+        id
     };
     let AccountId(account_id) = account;
     let api_key = match earlier {
         Some(earlier) if earlier.account_id == account_id.to_string() => earlier.api_key,
-        _ => admin::open_key(state, KeyId(Uuid::now_v7()), account, "quickstart".into()).await.map_err(failed)?,
+        _ => {
+            let wanted = NewKey { name: "quickstart".into(), ..NewKey::default() };
+            keys::open_key(state, KeyId(Uuid::now_v7()), account, wanted).await.map_err(failed)?
+        }
     };
     let kept = Kept {
         url,

@@ -2,7 +2,7 @@
 //! card's owner sends the number to Stripe, and what comes here is the finished setup.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use billing::ids::AccountId;
+use billing::{ids::AccountId, payment::DEFAULT_METHOD};
 use bytes::Bytes;
 use farebox_actors::{
     card::{Card, CardError, Processor, sandbox, stripe::Stripe},
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Arrival, Shared, answer, auth, error::ApiError, parse_body};
+use super::{Arrival, Shared, admin::read, answer, auth, error::ApiError};
 
 /// A saved card as clients read it.
 fn method_json(method: &PaymentMethod) -> Value {
@@ -47,6 +47,12 @@ pub(super) async fn charged_card(state: &Shared, account: AccountId, named: Opti
     }
 }
 
+/// The card of payments to come: the one that is named, or whichever is the default when each of them is charged.
+pub(super) async fn followed_card(state: &Shared, account: AccountId, named: Option<&str>) -> Result<String, ApiError> {
+    let now = charged_card(state, account, named).await?;
+    Ok(if named.is_some() { now } else { DEFAULT_METHOD.to_owned() })
+}
+
 /// Who the account is to the processor: made known at its first card.
 async fn customer(state: &Shared, account: AccountId) -> Result<String, ApiError> {
     let directory = &state.gateway.directory;
@@ -74,9 +80,8 @@ struct Save {
 /// `POST /v1/payment-methods`: saves a test card, or begins (without `setup_intent`) or finishes to save one with Stripe.
 pub async fn save(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
-        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
-        let save: Save = parse_body(&body)?;
+        let caller = auth::owner(&state, &request).await?;
+        let save: Save = read(&state, body)?;
         let account = caller.account_id;
         match state.gateway.directory.processor() {
             Processor::Sandbox(_) => {
@@ -150,7 +155,7 @@ fn method_id(text: &str) -> Result<Uuid, ApiError> {
 /// `PUT /v1/payment-methods/{id}/default`.
 pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::owner(&state, &request).await?;
         let (id, ledger) = (method_id(&id)?, state.gateway.directory.ledger());
         let missing = || ApiError::not_found("a saved card with that id");
         if !ledger.set_default_method(caller.account_id, id).await? {
@@ -164,7 +169,7 @@ pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<Stri
 /// `DELETE /v1/payment-methods/{id}`: no purchase is charged to it any more, and no other card takes its place by itself.
 pub async fn remove(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::owner(&state, &request).await?;
         let (id, directory) = (method_id(&id)?, &state.gateway.directory);
         let removed = directory.ledger().remove_method(caller.account_id, id, state.gateway.clock().now()).await?;
         let removed = removed.ok_or_else(|| ApiError::not_found("a saved card with that id"))?;

@@ -16,6 +16,7 @@ use farebox_actors::{
         to_cents,
     },
     directory::DEADLINE,
+    ledger::events::OperatorAction,
     mailbox,
     payment::{ActionOf, Hear, Refund},
 };
@@ -26,9 +27,9 @@ use uuid::Uuid;
 use super::{
     Arrival, Shared,
     account::{amount, balance_json},
+    admin::{checked_reason, read},
     answer, auth, cards,
     error::ApiError,
-    parse_body,
     query::{Query, list_by_id},
 };
 
@@ -82,8 +83,7 @@ struct Purchase {
 pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
     let work = async {
         let caller = auth::caller(&state, &request).await?;
-        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
-        let Purchase { amount: wanted, payment_method } = parse_body(&body)?;
+        let Purchase { amount: wanted, payment_method } = read(&state, body)?;
         let amount = amount("amount", &wanted)?;
         let method = cards::charged_card(&state, caller.account_id, payment_method.as_deref()).await?;
         let created_at = state.gateway.clock().now();
@@ -92,17 +92,22 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, a
         let payment = Payment::new(id, Purpose::Purchase, amount, method, created_at);
         buy(&state, caller.account_id, payment).await
     };
-    let (status, result) = match work.await {
+    answer_bought(&request, work.await)
+}
+
+/// An answer with the status of what was bought.
+pub(super) fn answer_bought(request: &HttpRequest, result: Result<(StatusCode, Value), ApiError>) -> HttpResponse {
+    let (status, result) = match result {
         Ok((status, body)) => (status, Ok(body)),
         Err(error) => (error.status(), Err(error)),
     };
-    let mut response = answer(&request, result);
+    let mut response = answer(request, result);
     *response.status_mut() = status;
     response
 }
 
 /// Begins a payment and waits for its end, a while.
-async fn buy(state: &Shared, account: AccountId, payment: Payment) -> Result<(StatusCode, Value), ApiError> {
+pub(super) async fn buy(state: &Shared, account: AccountId, payment: Payment) -> Result<(StatusCode, Value), ApiError> {
     let (directory, id) = (&state.gateway.directory, payment.id);
     let (payment, balance, action) = match directory.ask(account, Buy(payment)).await {
         Ok(Bought { payment, answer, action }) => {
@@ -182,8 +187,7 @@ pub async fn authenticate(
 ) -> HttpResponse {
     let work = async {
         let caller = auth::caller(&state, &request).await?;
-        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
-        let Authenticate { verdict } = parse_body(&body)?;
+        let Authenticate { verdict } = read(&state, body)?;
         let verdict = match verdict {
             OwnersVerdict::Approve => Verdict::Approve,
             OwnersVerdict::Refuse => Verdict::Refuse,
@@ -218,11 +222,8 @@ pub async fn refund(
 ) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
-        let GiveBack { amount: wanted, reason } = parse_body(&body)?;
-        if reason.trim().is_empty() || reason.len() > 500 {
-            return Err(ApiError::invalid("reason", "must have 1 to 500 characters"));
-        }
+        let GiveBack { amount: wanted, reason } = read(&state, body)?;
+        let reason = checked_reason(&reason)?;
         let amount = wanted.as_ref().map(|wanted| cents("amount", wanted)).transpose()?;
         let payment_id = Uuid::parse_str(&id).map_err(|_| ApiError::invalid("id", "must be a payment's id"))?;
         let directory = &state.gateway.directory;
@@ -230,7 +231,9 @@ pub async fn refund(
         let (account_id, payment) = found.ok_or_else(|| ApiError::not_found("this payment"))?;
         let order = Refund { account_id, payment_id: payment.id, amount };
         let payment: Payment = mailbox::ask(&directory.payments(), order, DEADLINE).await??;
-        tracing::info!(account.id = %account_id, payment.id = %payment.id, reason, "operator's refund");
+        let subject = payment.id.to_string();
+        let action = OperatorAction { account_id, action: "refund_payment", subject, amount, reason };
+        directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
         Ok(json!({"account_id": account_id.to_string(), "payment": payment_json(&payment)}))
     };
     answer(&request, work.await)

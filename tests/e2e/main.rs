@@ -8,6 +8,7 @@ mod idempotency;
 mod open;
 mod overspend;
 mod payments;
+mod plans;
 mod quote;
 mod readme;
 mod sdk;

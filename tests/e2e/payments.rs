@@ -192,6 +192,78 @@ async fn a_card_that_needs_its_owner_is_charged_when_its_owner_says_yes() {
     stage.audit().await;
 }
 
+/// A customer whose credits are bought by themselves, at once: one dollar is below the threshold.
+async fn reloading(server: &Server, card: Option<&str>) -> Customer {
+    let customer = server.admin().customer("free", "0").await;
+    if let Some(card) = card {
+        stage_save(&customer, json!({"card": card})).await.ok();
+    }
+    let request = customer.api.request(Method::PUT, "/v1/auto-reload").json(&json!({"enabled": true}));
+    answer(request).await.ok();
+    customer
+}
+
+/// Waits for the end of its newest payment.
+async fn ended(server: &Server, customer: &Customer, count: usize) -> Value {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let payments = customer.api.get("/v1/payments").await.ok()["data"].as_array().unwrap().clone();
+        if payments.len() == count && payments[0]["status"] != "pending" {
+            return customer.api.get(&format!("/v1/payments/{}", id_of(&payments[0]))).await.ok();
+        }
+        assert!(Instant::now() < deadline, "{payments:?}\n{}", server.logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_bought_by_itself_is_charged_to_the_default_card_of_then() {
+    let stage = Stage::set().await;
+    let server = &stage.server;
+    let unsaved = reloading(server, None).await;
+    assert_eq!(ended(server, &unsaved, 1).await["status"], "succeeded", "a test card of last resort");
+
+    let asleep = reloading(server, Some("pm_card_authenticationRequired")).await;
+    let declined = ended(server, &asleep, 1).await;
+    assert_eq!((&declined["status"], &declined["purpose"]), (&json!("declined"), &json!("auto_reload")));
+    assert_eq!(declined["decline_code"], "authentication_required", "nobody is there who could say yes");
+    stage_save(&asleep, json!({"card": "pm_card_mastercard", "default": true})).await.ok();
+    server.admin().advance(3_601).await;
+    let paid = ended(server, &asleep, 2).await;
+    assert_eq!((&paid["status"], &paid["card"]["last4"]), (&json!("succeeded"), &json!("4444")), "{paid}");
+    let receipt = asleep.api.get(paid["receipt"].as_str().unwrap()).await.ok();
+    assert_eq!(receipt["card"], json!({"brand": "mastercard", "last4": "4444"}));
+
+    let amex = stage_save(&unsaved, json!({"card": "pm_card_amex"})).await.ok();
+    let named = unsaved.api.request(Method::PUT, "/v1/auto-reload").json(&json!({"payment_method": amex["id"]}));
+    assert_eq!(answer(named).await.ok()["payment_method"], "pm_card_amex");
+    let foreign = asleep.api.request(Method::PUT, "/v1/auto-reload").json(&json!({"payment_method": amex["id"]}));
+    assert_eq!(answer(foreign).await.status, 400, "another's card");
+    answer(unsaved.api.request(Method::DELETE, &format!("/v1/payment-methods/{}", id_of(&amex)))).await.ok();
+    for grant in unsaved.api.get("/v1/grants").await.ok()["data"].as_array().unwrap() {
+        let path = format!("/admin/v1/accounts/{}/grants/{}/void", unsaved.id, id_of(grant));
+        server.admin().0.post(&path, &json!({"reason": "test"})).await.ok();
+    }
+    let removed = ended(server, &unsaved, 2).await;
+    assert_eq!((&removed["status"], &removed["decline_code"]), (&json!("declined"), &json!("card_removed")));
+    stage.audit().await;
+}
+
+#[tokio::test]
+async fn a_subscription_waits_for_its_cards_owner() {
+    let stage = Stage::set().await;
+    let body = json!({"payment_method": "pm_card_authenticationRequired"});
+    let waits = stage.customer.api.post("/v1/subscription", &body).await;
+    assert_eq!(waits.status, 202, "{}", waits.body);
+    let payment = waits.json()["payment"].clone();
+    assert!(waits.json()["next_action"]["client_secret"].is_string(), "{}", waits.body);
+    assert_eq!(stage.authenticate(&id_of(&payment), "approve").await.ok()["status"], "succeeded");
+    assert_eq!(stage.customer.api.get("/v1/subscription").await.ok()["status"], "active");
+    let receipt = stage.customer.api.get(&format!("/v1/payments/{}/receipt", id_of(&payment))).await.ok();
+    assert_eq!((&receipt["amount"], &receipt["credits"]["amount"]), (&json!("3.00"), &json!("5.00")));
+    stage.audit().await;
+}
+
 #[tokio::test]
 async fn so_many_payments_wait_for_their_owner_and_no_more() {
     let stage = Stage::set().await;
