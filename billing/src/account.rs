@@ -322,6 +322,11 @@ impl Account {
         self.automatic.as_deref()
     }
 
+    /// Keys with limits, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = (KeyId, &KeyState)> {
+        self.keys.iter().map(|(id, key)| (*id, key))
+    }
+
     /// A limited key.
     pub fn key(&self, id: KeyId) -> Option<&KeyState> {
         self.keys.get(&id)

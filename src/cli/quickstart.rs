@@ -13,7 +13,7 @@ use crate::{
     app, config,
     config::Settings,
     fetch,
-    http::{Shared, admin},
+    http::{Shared, admin, auth::NewKey, keys},
     secret_file, telemetry,
 };
 
@@ -79,7 +79,10 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
     let AccountId(account_id) = account;
     let api_key = match earlier {
         Some(earlier) if earlier.account_id == account_id.to_string() => earlier.api_key,
-        _ => admin::open_key(state, KeyId(Uuid::now_v7()), account, "quickstart".into()).await.map_err(failed)?,
+        _ => {
+            let wanted = NewKey { name: "quickstart".into(), ..NewKey::default() };
+            keys::open_key(state, KeyId(Uuid::now_v7()), account, wanted).await.map_err(failed)?
+        }
     };
     let kept = Kept {
         url,

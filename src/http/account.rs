@@ -99,6 +99,16 @@ pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
     text.parse().map_err(|error| ApiError::invalid(field, error))
 }
 
+/// The card a payment is charged to.
+pub fn method(_: &Shared, named: Option<String>) -> Result<String, ApiError> {
+    let method = named.unwrap_or_else(|| "pm_card_visa".to_owned());
+    if sandbox::knows(&method) {
+        return Ok(method);
+    }
+    let cards = sandbox::cards().collect::<Vec<_>>().join(", ");
+    Err(ApiError::invalid("payment_method", format!("is no test card; there are {cards}")))
+}
+
 /// `POST /v1/credits/purchase`: charges a card and adds the credits.
 pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
     let work = async {
@@ -106,11 +116,7 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, a
         let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
         let Purchase { amount: wanted, payment_method } = parse_body(&body)?;
         let amount = amount("amount", &wanted)?;
-        let method = payment_method.unwrap_or_else(|| "pm_card_visa".to_owned());
-        if !sandbox::knows(&method) {
-            let cards = sandbox::cards().collect::<Vec<_>>().join(", ");
-            return Err(ApiError::invalid("payment_method", format!("is no test card; there are {cards}")));
-        }
+        let method = method(&state, payment_method)?;
         let created_at = state.gateway.clock().now();
         // What a request makes has its id: a retry after a crash asks the ledger by it.
         let id = PaymentId(Arrival::of(&request).id.0);

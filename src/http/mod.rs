@@ -3,13 +3,16 @@
 pub mod account;
 pub mod admin;
 pub mod auth;
+pub mod automatic;
 pub mod error;
 pub mod export;
 pub mod history;
 pub mod idempotency;
 pub mod inference;
+pub mod keys;
 pub mod live;
 pub mod operations;
+pub mod plan;
 pub mod query;
 pub mod routes;
 pub mod usage;

@@ -1,10 +1,10 @@
 //! The one table of routes. A POST is made by [`post`], which gives it `Idempotency-Key`; a test sees to that.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
 
 use super::{
-    Shared, account, admin, error::ApiError, export, history, idempotency::post, inference, live, operations, refuse,
-    usage,
+    Shared, account, admin, automatic, error::ApiError, export, history, idempotency::post, inference, keys, live,
+    operations, plan, refuse, usage,
 };
 
 /// All routes, limits and fallbacks.
@@ -15,43 +15,57 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v1/chat/completions", inference::chat))
         .service(post("/v1/completions", inference::completions))
         .service(post("/v1/quote", inference::quote))
-        .service(web::resource("/v1/models").route(web::get().to(inference::models)).default_service(wrong_method()))
+        .service(get("/v1/models", inference::models))
+        .service(get("/v1/models/{id:.+}", inference::model))
+        .service(get("/v1/balance", account::balance))
+        .service(get("/v1/grants", account::grants))
+        .service(get("/v1/holds", history::holds))
+        .service(get("/v1/usage", usage::usage))
+        .service(get("/v1/usage.csv", export::usage_csv))
+        .service(get("/v1/payments", history::payments))
+        .service(get("/v1/requests", history::requests))
+        .service(get("/v1/requests/{id}", history::request))
+        .service(get("/v1/account", plan::account))
+        .service(get("/v1/events", plan::events))
         .service(
-            web::resource("/v1/models/{id:.+}").route(web::get().to(inference::model)).default_service(wrong_method()),
+            post("/v1/subscription", plan::subscribe)
+                .route(web::get().to(plan::subscription))
+                .route(web::delete().to(plan::cancel)),
         )
-        .service(web::resource("/v1/balance").route(web::get().to(account::balance)).default_service(wrong_method()))
-        .service(web::resource("/v1/grants").route(web::get().to(account::grants)).default_service(wrong_method()))
-        .service(web::resource("/v1/holds").route(web::get().to(history::holds)).default_service(wrong_method()))
-        .service(web::resource("/v1/usage").route(web::get().to(usage::usage)).default_service(wrong_method()))
-        .service(web::resource("/v1/usage.csv").route(web::get().to(export::usage_csv)).default_service(wrong_method()))
-        .service(web::resource("/v1/payments").route(web::get().to(history::payments)).default_service(wrong_method()))
-        .service(web::resource("/v1/requests").route(web::get().to(history::requests)).default_service(wrong_method()))
-        .service(
-            web::resource("/v1/requests/{id}").route(web::get().to(history::request)).default_service(wrong_method()),
-        )
+        .service(get("/v1/auto-reload", automatic::reload).route(web::put().to(automatic::set_reload)))
+        .service(get("/v1/auto-scale", automatic::scale).route(web::put().to(automatic::set_scale)))
+        .service(post("/v1/keys", keys::create).route(web::get().to(keys::list)))
+        .service(web::resource("/v1/keys/{key}").route(web::delete().to(keys::delete)).default_service(wrong_method()))
         .service(post("/v1/credits/purchase", account::purchase))
-        .service(web::resource("/v1/live").route(web::get().to(live::live)).default_service(wrong_method()))
+        .service(get("/v1/live", live::live))
         .service(post("/admin/v1/accounts", admin::create_account))
-        .service(
-            web::resource("/admin/v1/accounts/{id}")
-                .route(web::get().to(admin::account))
-                .default_service(wrong_method()),
-        )
-        .service(post("/admin/v1/accounts/{id}/keys", admin::create_key))
+        .service(get("/admin/v1/accounts/{id}", admin::account))
+        .service(post("/admin/v1/accounts/{id}/keys", keys::operator_create))
         .service(
             web::resource("/admin/v1/accounts/{id}/keys/{key}")
-                .route(web::delete().to(admin::revoke_key))
+                .route(web::delete().to(keys::operator_delete))
                 .default_service(wrong_method()),
         )
         .service(post("/admin/v1/accounts/{id}/grants", admin::grant))
-        .service(web::resource("/admin/v1/actors").route(web::get().to(admin::actors)).default_service(wrong_method()))
+        .service(post("/admin/v1/accounts/{id}/grants/{grant}/void", admin::void))
+        .service(get("/admin/v1/actors", admin::actors))
         .service(post("/admin/v1/audit", admin::audit))
         .service(post("/admin/v1/clock", admin::clock))
         .service(post("/admin/v1/faults", admin::fault))
-        .service(web::resource("/healthz").route(web::get().to(operations::healthz)).default_service(wrong_method()))
-        .service(web::resource("/readyz").route(web::get().to(operations::readyz)).default_service(wrong_method()))
-        .service(web::resource("/metrics").route(web::get().to(operations::metrics)).default_service(wrong_method()))
+        .service(get("/healthz", operations::healthz))
+        .service(get("/readyz", operations::readyz))
+        .service(get("/metrics", operations::metrics))
         .default_service(web::to(not_found));
+}
+
+/// A path that takes GET. Other methods are added with `route`.
+fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    web::resource(path).route(web::get().to(handler)).default_service(wrong_method())
 }
 
 pub(super) fn wrong_method() -> actix_web::Route {

@@ -7,6 +7,7 @@ mod health;
 mod idempotency;
 mod open;
 mod overspend;
+mod plans;
 mod quote;
 mod readme;
 mod sdk;

@@ -17,6 +17,7 @@ use billing::{
     entry::{Ending, UsageRecord},
     hold::{Hold, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
+    key::KeyWindow,
     payment::{Payment, PaymentStatus},
     price::{Cost, Tokens},
 };
@@ -24,8 +25,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Admission, Admitted, Bought, Buy, Committed, Enter, Held, Live, Look, Metered, Panic, Picture,
-    Preview, Subscribe,
+    AccountError, Admission, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Metered, Panic,
+    Picture, Preview, Subscribe,
     outbox::Outbox,
     waiting::{For, Line, Next, Visitor},
 };
@@ -453,6 +454,10 @@ impl AccountActor {
             automatic: account.automatic().cloned(),
             fall: account.tier_fall(now),
             waiting: self.line.len(),
+            keys: account
+                .keys()
+                .map(|(id, key)| KeyUse { id, amounts: KeyWindow::ALL.map(|window| key.used(window, now)) })
+                .collect(),
         })
     }
 }

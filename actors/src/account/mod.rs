@@ -20,6 +20,7 @@ use billing::{
     account::{Automatic, Balance, Header, TierFall},
     command::Answer,
     hold::Hold,
+    ids::KeyId,
     payment::Payment,
     subscription::Subscription,
 };
@@ -107,6 +108,17 @@ pub struct Picture {
     pub fall: Option<TierFall>,
     /// Requests that wait in line.
     pub waiting: usize,
+    /// What its limited keys have used.
+    pub keys: Vec<KeyUse>,
+}
+
+/// What a limited key has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Which.
+    pub id: KeyId,
+    /// Spent in each window of now, with what it holds.
+    pub amounts: [Nanos; 4],
 }
 
 /// A live update.

@@ -1,8 +1,6 @@
 //! An account from its rows: header, live grants, open holds, pending payments, its plan and what it buys by itself. What
 //! it costs does not grow with the account's history.
 
-use std::collections::HashMap;
-
 use billing::{
     Nanos, Timestamp,
     account::{Account, Automatic, Header, Stored},
@@ -45,6 +43,7 @@ impl Ledger {
         let holds = self.rows(sql, [id.0.into()]).await?;
         let sql = format!("SELECT {PAYMENT} FROM payment WHERE account_id = ? AND status = 'pending'");
         let payments = self.rows(&sql, [id.0.into()]).await?;
+        let keys = self.limited_keys(id, now.max(header.clock)).await?;
         Ok(Some(Account::load(
             id,
             Stored {
@@ -54,7 +53,7 @@ impl Ledger {
                 payments: payments.iter().map(payment).collect::<Result<_, _>>()?,
                 subscription: self.subscription(id).await?,
                 automatic: self.automatic(id).await?,
-                keys: HashMap::new(),
+                keys,
                 learned: self.learned(id).await?,
             },
         )))

@@ -5,8 +5,10 @@
 pub mod append;
 pub mod audit;
 pub mod directory;
+pub mod events;
 pub mod history;
 pub mod idempotency;
+pub mod keys;
 pub mod load;
 pub mod query;
 pub mod rollup;
