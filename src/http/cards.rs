@@ -47,10 +47,11 @@ pub(super) async fn charged_card(state: &Shared, account: AccountId, named: Opti
     }
 }
 
-/// The card of payments to come: the one that is named, or whichever is the default when each of them is charged.
+/// The card of payments to come: the one that is named, or whichever is the default when each of them is charged. There
+/// must be one now.
 pub(super) async fn followed_card(state: &Shared, account: AccountId, named: Option<&str>) -> Result<String, ApiError> {
-    let now = charged_card(state, account, named).await?;
-    Ok(if named.is_some() { now } else { DEFAULT_METHOD.to_owned() })
+    let follows = named.is_none() && state.gateway.directory.default_method(account).await?.is_some();
+    if follows { Ok(DEFAULT_METHOD.to_owned()) } else { charged_card(state, account, named).await }
 }
 
 /// Who the account is to the processor: made known at its first card.

@@ -258,7 +258,7 @@ async fn a_subscription_waits_for_its_cards_owner() {
     let payment = waits.json()["payment"].clone();
     assert!(waits.json()["next_action"]["client_secret"].is_string(), "{}", waits.body);
     assert_eq!(stage.authenticate(&id_of(&payment), "approve").await.ok()["status"], "succeeded");
-    assert_eq!(stage.customer.api.get("/v1/subscription").await.ok()["status"], "active");
+    assert_eq!(stage.customer.api.get("/v1/subscription").await.ok()["subscription"]["status"], "active");
     let receipt = stage.customer.api.get(&format!("/v1/payments/{}/receipt", id_of(&payment))).await.ok();
     assert_eq!((&receipt["amount"], &receipt["credits"]["amount"]), (&json!("3.00"), &json!("5.00")));
     stage.audit().await;

@@ -241,7 +241,7 @@ impl Processor {
         }
     }
 
-    /// The card that is charged where none is named or saved: only test cards are charged unasked.
+    /// The card a purchase is charged to where none is named or saved: only with test cards is there one.
     pub fn card_of_last_resort(&self) -> Option<String> {
         match self {
             Self::Sandbox(_) => Some(sandbox::LAST_RESORT.to_owned()),

@@ -138,9 +138,8 @@ async fn choose(
     account_id: AccountId,
     payment: &Payment,
 ) -> Result<Option<String>, LedgerError> {
-    let saved = directory.default_method(account_id).await?.map(|saved| saved.card.reference);
-    let Some(card) = saved.or_else(|| directory.processor().card_of_last_resort()) else { return Ok(None) };
-    directory.ledger().choose_card(payment.id, &card).await?;
+    let Some(saved) = directory.default_method(account_id).await? else { return Ok(None) };
+    directory.ledger().choose_card(payment.id, &saved.card.reference).await?;
     directory.ledger().chosen_card(payment.id).await
 }
 
