@@ -223,6 +223,7 @@ impl Sandbox {
     }
 
     /// The notices of a charge that was just made.
+    #[expect(clippy::unused_self, reason = "a processor's method")]
     pub(super) fn notices(&self, order: &Order, now: Timestamp) -> Vec<Told> {
         let id = order.payment_id;
         let of_charge = || notice(id, "payment_intent.succeeded", Subject::Charge(reference(CHARGE, id)), now);

@@ -203,9 +203,9 @@ impl Ledger {
         let tx = self.begin_on_methods(account, &found.processor).await?;
         let moved = self.move_default(&tx, (account, &found.processor), id).await?;
         if moved {
-            tx.commit().await?
+            tx.commit().await?;
         } else {
-            tx.rollback().await?
+            tx.rollback().await?;
         }
         Ok(moved)
     }
