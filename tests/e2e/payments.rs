@@ -303,6 +303,19 @@ async fn a_charge_nobody_answers_is_looked_up_after_a_day_and_never_charged_blin
 }
 
 #[tokio::test]
+async fn a_purchase_that_takes_long_is_answered_202_and_goes_on() {
+    let stage = Stage::set().await;
+    let pending = stage.buy("10", "pm_card_answerNeverComes").await;
+    assert_eq!(pending.status, 202, "{}", pending.body);
+    let pending = pending.json();
+    assert_eq!((&pending["payment"]["status"], &pending["next_action"]), (&json!("pending"), &Value::Null));
+    stage.server.admin().advance(24 * 3_600).await;
+    let ended = stage.until(&id_of(&pending["payment"]), |payment| payment["status"] != "pending").await;
+    assert_eq!(ended["status"], "succeeded");
+    stage.audit().await;
+}
+
+#[tokio::test]
 async fn a_payment_outlives_its_process_and_its_actor() {
     let mut stage = Stage::set().await;
     let waits = id_of(&stage.buy("10", "pm_card_authenticationRequired").await.ok()["payment"]);
