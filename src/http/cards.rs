@@ -6,7 +6,7 @@ use billing::{ids::AccountId, payment::DEFAULT_METHOD};
 use bytes::Bytes;
 use farebox_actors::{
     card::{Card, CardError, Processor, sandbox, stripe::Stripe},
-    ledger::cards::{Default, MOST_METHODS, PaymentMethod},
+    ledger::cards::{MOST_METHODS, PaymentMethod, SaveAs},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -89,7 +89,7 @@ pub async fn save(state: Shared, request: HttpRequest, body: Result<Bytes, actix
                 let card = test_card(account, &save)?;
                 keep(&state, account, &card, &save).await
             }
-            Processor::Stripe(stripe) => set_up(&state, &request, (account, stripe), &save).await,
+            Processor::Stripe(stripe) => set_up(&state, &request, account, stripe, &save).await,
         }
     };
     answer(&request, work.await)
@@ -109,7 +109,8 @@ fn test_card(account: AccountId, save: &Save) -> Result<Card, ApiError> {
 async fn set_up(
     state: &Shared,
     request: &HttpRequest,
-    (account, stripe): (AccountId, &Stripe),
+    account: AccountId,
+    stripe: &Stripe,
     save: &Save,
 ) -> Result<Value, ApiError> {
     if save.card.is_some() {
@@ -129,10 +130,10 @@ async fn set_up(
 }
 
 async fn keep(state: &Shared, account: AccountId, card: &Card, save: &Save) -> Result<Value, ApiError> {
-    let default = if save.default { Default::Become } else { Default::IfNone };
+    let save_as = if save.default { SaveAs::Default } else { SaveAs::OneMore };
     let directory = &state.gateway.directory;
     let (processor, now) = (directory.processor().name(), state.gateway.clock().now());
-    let saved = directory.ledger().save_method(account, processor, card, default, now).await?;
+    let saved = directory.ledger().save_method(account, processor, card, save_as, now).await?;
     let saved =
         saved.ok_or_else(|| ApiError::conflict(format!("{MOST_METHODS} cards are saved, which is the most")))?;
     Ok(method_json(&saved))

@@ -42,7 +42,7 @@ async fn directory(url: &str) -> Directory {
     let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
     let chief = Supervisor::new(&health).start();
     let processor = Processor::Sandbox(Sandbox::default());
-    app::start_money(&chief, vec![Arbiter::new().handle()], (ledger, processor), Clock::default(), health).directory
+    app::start_money(&chief, vec![Arbiter::new().handle()], ledger, processor, Clock::default(), health).directory
 }
 
 /// What came of one request.

@@ -11,6 +11,7 @@ use farebox_actors::card::{self, Order, Outcome, Processor};
 
 use crate::support::{
     client::{Answer, Customer, answer},
+    fake_openai::FakeOpenAi,
     fake_stripe::{Behaviour, FakeStripe, SECRET_KEY, WEBHOOK_SECRET, seconds, sign},
     server::{Options, Server},
 };
@@ -23,12 +24,17 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::with(Options::default(), SECRET_KEY).await
+    }
+
+    /// With these settings besides, and this key to Stripe.
+    async fn with(options: Options, secret_key: &str) -> Self {
         let stripe = FakeStripe::start();
-        let options = Options::default()
+        let options = options
             // Money that is real lives by the system's clock.
             .set("FAREBOX_CLOCK", "system")
             .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
-            .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", SECRET_KEY)
+            .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", secret_key)
             .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
             .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", stripe.url());
         let server = Server::start(options).await;
@@ -459,19 +465,11 @@ async fn a_dispute_takes_the_credits_and_one_that_is_won_brings_them_back() {
 
 #[tokio::test]
 async fn spent_credits_whose_payment_is_disputed_are_owed() {
-    let stripe = FakeStripe::start();
-    let openai = crate::support::fake_openai::FakeOpenAi::start();
+    let openai = FakeOpenAi::start();
     let options = Options::default()
-        .set("FAREBOX_CLOCK", "system")
         .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", openai.url())
-        .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
-        .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", SECRET_KEY)
-        .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
-        .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", stripe.url());
-    let server = Server::start(options).await;
-    let customer = server.admin().customer("free", "0").await;
-    let stage = Stage { stripe, server, customer };
+        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", openai.url());
+    let stage = Stage::with(options, SECRET_KEY).await;
     stage.save("visa").await.ok();
     stage.buy("10").await.ok();
     // The free dollar is drawn first: what is asked costs more than that.
@@ -504,18 +502,10 @@ async fn what_does_not_matter_here_is_acknowledged_and_ignored() {
 
 #[tokio::test]
 async fn a_wrong_key_charges_nothing_and_answers_that_it_is_not_known() {
-    let stripe = FakeStripe::start();
-    let options = Options::default()
-        .set("FAREBOX_CLOCK", "system")
-        .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
-        .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", "sk_test_revoked")
-        .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
-        .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", stripe.url());
-    let server = Server::start(options).await;
-    let customer = server.admin().customer("free", "0").await;
-    let refused = customer.api.post("/v1/payment-methods", &json!({})).await;
+    let stage = Stage::with(Options::default(), "sk_test_revoked").await;
+    let refused = stage.post("/v1/payment-methods", json!({})).await;
     assert_eq!(refused.status, 503, "{}", refused.body);
-    assert!(!server.logs().contains("sk_test_revoked"));
-    assert!(stripe.all("customer").is_empty());
-    server.admin().assert_audit().await;
+    assert!(!stage.server.logs().contains("sk_test_revoked"));
+    assert!(stage.stripe.all("customer").is_empty());
+    stage.audit().await;
 }

@@ -105,13 +105,9 @@ async fn take(directory: &Directory, finding: Finding, notice: &Notice) -> Resul
         What::Charge(Outcome::Unknown { why }) => return Err(NotHeard::NotNow(why)),
         // Its pursuit waits for the owner.
         What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
-        What::Charge(outcome) => {
-            pursue::apply(directory, account_id, &payment, (&outcome, Some(notice))).await.map(drop)
-        }
-        What::Reversed(total) => refund::reversed(directory, account_id, payment_id, (total, notice.clone())).await,
-        What::Won { dispute, amount, reversed } => {
-            refund::won(directory, account_id, payment_id, ((dispute, amount, reversed), notice.clone())).await
-        }
+        What::Charge(outcome) => pursue::apply(directory, account_id, &payment, &outcome, Some(notice)).await.map(drop),
+        What::Reversed(total) => refund::reversed(directory, account_id, payment_id, total, notice).await,
+        What::Won(won) => refund::won(directory, account_id, payment_id, &won, notice).await,
     };
     match taken {
         Ok(()) => Ok(Some(payment_id)),

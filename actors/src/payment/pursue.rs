@@ -70,7 +70,7 @@ pub(super) async fn pursue(directory: Directory, charge: Charge, open: Open) {
         };
         if let Outcome::Unknown { why } = &outcome {
             tracing::warn!(payment.id = %payment.id, why, "a payment's outcome is not known yet");
-        } else if settle(&directory, (account_id, &payment), &chosen.order, &outcome).await {
+        } else if settle(&directory, account_id, &payment, &chosen.order, &outcome).await {
             return;
         }
         back_off.wait(&directory).await;
@@ -190,7 +190,8 @@ async fn give_up(directory: &Directory, reference: &str) -> Outcome {
 /// now: the first before the answer, the others beside it.
 async fn settle(
     directory: &Directory,
-    (account_id, payment): (AccountId, &Payment),
+    account_id: AccountId,
+    payment: &Payment,
     order: &Order,
     outcome: &Outcome,
 ) -> bool {
@@ -206,7 +207,7 @@ async fn settle(
     let mut back_off = BackOff::new();
     let tell = async {
         loop {
-            match apply(directory, account_id, payment, (outcome, None)).await {
+            match apply(directory, account_id, payment, outcome, None).await {
                 Ok(applied) => return applied == Applied::Ended,
                 Err(NotApplied::Account(AccountError::NoAccount)) => return true,
                 Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment could not be settled yet"),
@@ -252,7 +253,8 @@ pub(super) async fn apply(
     directory: &Directory,
     account_id: AccountId,
     payment: &Payment,
-    (outcome, notice): (&Outcome, Option<&Notice>),
+    outcome: &Outcome,
+    notice: Option<&Notice>,
 ) -> Result<Applied, NotApplied> {
     let payment_id = payment.id;
     let command = match outcome {
