@@ -6,7 +6,7 @@ use crate::{
     command::{Refusal, Reply},
     entry::{Line, LineKind, UsageRecord},
     hold::DEADLINE_MS,
-    ids::RequestId,
+    ids::{GrantId, RequestId},
     nanos::Nanos,
 };
 
@@ -62,15 +62,9 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
     let mut released = false;
     for (grant_id, part) in hold.allocations {
         let taken = part.min(owed);
-        if taken.is_positive() {
-            let mut line = Draft::line(LineKind::HoldCaptured, grant_id, Some(id));
-            line.held = -taken;
-            line.spent = taken;
-            draft.record(line);
-            captured = true;
-            owed -= taken;
-        }
-        released |= give_back(draft, id, grant_id, part - taken);
+        owed -= taken;
+        captured |= taken.is_positive();
+        released |= end_part(draft, id, grant_id, (part, taken)) && !taken.is_positive();
     }
     if owed.is_positive() {
         let beyond = draft.draw(owed, |grant_id, part| {
@@ -106,19 +100,21 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
     Ok(Reply::Settled { charged, debt: owed })
 }
 
-/// Whether anything was given back.
-fn give_back(draft: &mut Draft<'_>, id: RequestId, grant_id: crate::ids::GrantId, amount: Nanos) -> bool {
-    if !amount.is_positive() {
+/// Ends what is held of one grant: some is taken, the rest given back, in one line. Whether there was anything.
+fn end_part(draft: &mut Draft<'_>, id: RequestId, grant_id: GrantId, (part, taken): (Nanos, Nanos)) -> bool {
+    if !part.is_positive() {
         return false;
     }
     let expired =
         draft.account.grant_index(grant_id).is_some_and(|index| draft.account.grants[index].is_expired(draft.now));
-    let mut line = Draft::line(LineKind::HoldReleased, grant_id, Some(id));
-    line.held = -amount;
+    let kind = if taken.is_positive() { LineKind::HoldCaptured } else { LineKind::HoldReleased };
+    let mut line = Draft::line(kind, grant_id, Some(id));
+    line.held = -part;
+    line.spent = taken;
     if expired {
-        line.expired = amount;
+        line.expired = part - taken;
     } else {
-        line.available = amount;
+        line.available = part - taken;
     }
     draft.record(line);
     true
