@@ -40,7 +40,7 @@ async fn directory(url: &str) -> Directory {
     let health = Health::default();
     let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
     let chief = Supervisor::new(&health).start();
-    app::start_money(&chief, vec![Arbiter::new().handle()], ledger, Clock::default(), health).directory
+    app::start_money(&chief, vec![Arbiter::new().handle()], ledger, Clock::default(), health).unwrap().directory
 }
 
 /// What came of one request.

@@ -1,16 +1,14 @@
-//! SQLite's writer: one thread with one connection, and a batch is one message to it. Through the pool every statement
-//! would be a message there and back, which took longer than the writing.
+//! SQLite's writer: one connection, used where the journal's thread stands. Through the pool every statement would be a
+//! message to another thread and back, which took longer than the writing.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use billing::entry::Transition;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
-use tokio::sync::oneshot;
 
 use super::{
     LedgerError,
@@ -25,47 +23,26 @@ const CACHE: i64 = -4_096;
 /// Prepared statements it keeps.
 const STATEMENTS: usize = 32;
 
-struct Job {
-    stamp: Stamp,
-    transitions: Arc<Vec<Transition>>,
-    reply: oneshot::Sender<Result<(), LedgerError>>,
-}
-
-/// Where batches are sent.
+/// The connection, which only the journal's thread uses.
 #[derive(Debug, Clone)]
-pub(super) struct Writer(mpsc::Sender<Job>);
+pub(super) struct Writer(Arc<Mutex<Connection>>);
 
 impl Writer {
-    /// Opens its connection and starts its thread, which ends with the last clone of this.
+    /// Opens the connection.
     pub(super) fn open(file: &Path) -> Result<Self, LedgerError> {
-        let mut connection = Connection::open(file)?;
+        let connection = Connection::open(file)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", CACHE)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let (sender, jobs) = mpsc::channel::<Job>();
-        let run = move || {
-            for Job { stamp, transitions, reply } in jobs {
-                let work = || append(&mut connection, stamp, &transitions);
-                // A panic drops its transaction, which rolls it back.
-                let result = catch_unwind(AssertUnwindSafe(work))
-                    .unwrap_or_else(|_| Err(LedgerError::Corrupt("a batch made its writer panic".into())));
-                // A journal that died meanwhile asks the database.
-                let _ = reply.send(result);
-            }
-        };
-        let thread = std::thread::Builder::new().name("ledger-writer".into());
-        thread.spawn(run).map_err(|error| LedgerError::Writer(error.to_string()))?;
-        Ok(Self(sender))
+        Ok(Self(Arc::new(Mutex::new(connection))))
     }
 
-    /// Writes a batch.
-    pub(super) async fn append(&self, stamp: Stamp, transitions: Arc<Vec<Transition>>) -> Result<(), LedgerError> {
-        let (reply, done) = oneshot::channel();
-        let gone = || LedgerError::Writer("the writer's thread is gone".into());
-        self.0.send(Job { stamp, transitions, reply }).map_err(|_| gone())?;
-        done.await.map_err(|_| gone())?
+    /// Writes a batch. Blocks.
+    pub(super) fn append(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
+        // A batch that panicked dropped its transaction, which rolled it back.
+        append(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), stamp, transitions)
     }
 }
 
