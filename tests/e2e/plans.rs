@@ -77,7 +77,8 @@ impl Stage {
     async fn spend_all(&self) {
         for grant in self.get("/v1/grants").await["data"].as_array().unwrap() {
             if grant["available"] != "0.00" {
-                let path = format!("/admin/v1/accounts/{}/grants/{}/void", self.customer.id, grant["id"].as_str().unwrap());
+                let path =
+                    format!("/admin/v1/accounts/{}/grants/{}/void", self.customer.id, grant["id"].as_str().unwrap());
                 let body = json!({"reason": "the story spends it"});
                 self.server.admin().0.post(&path, &body).await.ok();
             }
@@ -97,7 +98,8 @@ impl Stage {
 }
 
 async fn chat(api: &Api) -> Answer {
-    let body = json!({"model": "gpt-4o-mini", "max_tokens": 64, "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let body =
+        json!({"model": "gpt-4o-mini", "max_tokens": 64, "messages": [{"role": "user", "content": "Say hello to me"}]});
     api.post("/v1/chat/completions", &body).await
 }
 
@@ -233,7 +235,8 @@ async fn a_declined_reload_is_tried_after_one_six_and_twenty_four_hours_then_no_
     assert_eq!(events.iter().filter(|kind| *kind == "reload_disabled").count(), 1);
     stage.pass(40 * DAY).await;
     let payments = stage.get("/v1/payments").await;
-    let reloads = payments["data"].as_array().unwrap().iter().filter(|payment| payment["purpose"] == "auto_reload").count();
+    let reloads =
+        payments["data"].as_array().unwrap().iter().filter(|payment| payment["purpose"] == "auto_reload").count();
     assert_eq!(reloads, 4);
     stage.server.admin().assert_audit().await;
 }
@@ -241,7 +244,10 @@ async fn a_declined_reload_is_tried_after_one_six_and_twenty_four_hours_then_no_
 #[tokio::test]
 async fn a_request_waits_for_the_reload_that_pays_it() {
     let stage = Stage::set("payg", "0").await;
-    stage.put("/v1/auto-reload", json!({"enabled": true, "payment_method": VISA, "amount": "1", "threshold": "0.50"})).await.ok();
+    stage
+        .put("/v1/auto-reload", json!({"enabled": true, "payment_method": VISA, "amount": "1", "threshold": "0.50"}))
+        .await
+        .ok();
     stage.spend_all().await;
     // Whoever comes while it is bought, waits; nobody sees a 402.
     let answers = futures::future::join_all((0..20).map(|_| stage.chat())).await;
@@ -249,7 +255,10 @@ async fn a_request_waits_for_the_reload_that_pays_it() {
         assert_eq!(answer.status, 200, "{}", answer.body);
     }
     let paid = stage.get("/v1/payments").await;
-    assert_eq!(paid["data"].as_array().unwrap().iter().filter(|payment| payment["purpose"] == "auto_reload").count(), 1);
+    assert_eq!(
+        paid["data"].as_array().unwrap().iter().filter(|payment| payment["purpose"] == "auto_reload").count(),
+        1
+    );
     stage.server.admin().assert_audit().await;
 }
 
@@ -267,7 +276,8 @@ async fn a_key_spends_no_more_than_its_limit_even_at_once() {
         assert_eq!((refused.status, refused.json()["field"].as_str()), (400, Some(field)), "{body} {}", refused.body);
     }
     // A request holds 64 tokens' price, about 0.00004, and costs 0.000004743: a limit of ten times that.
-    let body = json!({"name": "intern", "limits": {"day": "0.00005"}, "models": ["gpt-4o-mini"], "expires_at": "2099-01-01"});
+    let body =
+        json!({"name": "intern", "limits": {"day": "0.00005"}, "models": ["gpt-4o-mini"], "expires_at": "2099-01-01"});
     let made = stage.customer.api.post("/v1/keys", &body).await.ok();
     let intern = stage.server.api(made["key"].as_str().unwrap());
     let answers = futures::future::join_all((0..40).map(|_| chat(&intern))).await;
@@ -338,7 +348,9 @@ async fn who_prefers_to_wait_is_let_in_when_the_rate_allows() {
     };
     for wrong in ["wait=soon", "wait=-1", "wait=3600"] {
         let request = stage.customer.api.request(Method::POST, "/v1/chat/completions").header("prefer", wrong);
-        let refused = answer(request.json(&json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]}))).await;
+        let refused =
+            answer(request.json(&json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hi"}]})))
+                .await;
         assert_eq!((refused.status, refused.json()["field"].as_str()), (400, Some("prefer")), "{wrong}");
     }
     stage.pass(10).await;
@@ -364,7 +376,8 @@ async fn owners_are_told_before_credits_expire_and_tiers_fall() {
     assert_eq!(account["tier"]["largest_class"], "70B");
     assert_eq!(account["tier_falls"]["to"]["units"], "1");
     assert_eq!(account["next_tiers"][0]["buy"], "25.00");
-    let told = |kind: &'static str, count: usize| move |events: &Value| events.to_string().matches(kind).count() == count;
+    let told =
+        |kind: &'static str, count: usize| move |events: &Value| events.to_string().matches(kind).count() == count;
     stage.pass(21 * DAY + 1).await;
     stage.until("/v1/events", told("credits_expiring", 1)).await;
     stage.pass(4 * DAY).await;
@@ -394,7 +407,9 @@ async fn a_running_request_keeps_its_credits_when_they_expire() {
     let (answered, ()) = futures::future::join(running, expire).await;
     assert_eq!(answered.status, 200);
     assert!(answered.body.contains("[DONE]"), "{}", answered.body);
-    let grants = stage.until("/v1/grants", |grants| grants["data"].as_array().unwrap().iter().all(|g| g["held"] == "0.00")).await;
+    let grants = stage
+        .until("/v1/grants", |grants| grants["data"].as_array().unwrap().iter().all(|g| g["held"] == "0.00"))
+        .await;
     let plan = grants["data"].as_array().unwrap().iter().find(|grant| grant["source"] == "plan").unwrap();
     assert_eq!(plan["available"], "0.00", "what the request did not use expired with the rest");
     assert_ne!(plan["spent"], "0.00");
