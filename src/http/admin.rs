@@ -15,7 +15,7 @@ use farebox_actors::{
     account::{self, Look, Picture},
     journal,
     ledger::events::OperatorAction,
-    mailbox, pool, provider,
+    mailbox, payment, pool, provider,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -190,7 +190,7 @@ pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, 
 }
 
 /// Why an operator does something: for whoever reads it later.
-fn checked_reason(reason: &str) -> Result<&str, ApiError> {
+pub(super) fn checked_reason(reason: &str) -> Result<&str, ApiError> {
     match text_fault(reason) {
         Some(fault) => Err(ApiError::invalid("reason", fault)),
         None => Ok(reason),
@@ -244,6 +244,7 @@ enum Fault {
     Account(Uuid),
     Provider(String),
     Journal {},
+    Payment {},
     Pool(billing::class::SizeClass),
 }
 
@@ -267,6 +268,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
+            Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments(), payment::Panic),
         }
         Ok(json!({"done": true}))
     };

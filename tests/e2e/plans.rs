@@ -187,7 +187,7 @@ async fn credits_that_run_low_are_bought_within_their_month() {
         (json!({"monthly_max": "9"}), "monthly_max"),
         (json!({"payment_method": "pm_card_of_gold"}), "payment_method"),
         (json!({"cap": "9"}), "cap"),
-        (json!({"enabled": "yes"}), "body"),
+        (json!({"enabled": "yes"}), "enabled"),
     ] {
         let refused = stage.put("/v1/auto-reload", body.clone()).await;
         assert_eq!((refused.status, refused.json()["field"].as_str()), (400, Some(field)), "{body} {}", refused.body);

@@ -110,7 +110,8 @@ impl Stage {
         );
         if let Book::Postgres(_) = book {
             // As it does by itself, some time after so many rows were written.
-            book.run("ANALYZE");
+            book.run("VACUUM ANALYZE");
+            book.run("CHECKPOINT");
         }
         let sums = book.number("SELECT COUNT(*) FROM usage_rollup");
         println!("{rows} records in {filled:.1?}, with their {sums} sums in {:.1?}", began.elapsed());

@@ -13,8 +13,8 @@ use uuid::Uuid;
 /// Rows in one statement, at most: with the widest table's 18 columns far below PostgreSQL's limit of 65,535 bound values.
 const LARGEST: usize = 64;
 
-/// Prepared statements a connection keeps: in PostgreSQL nine tables of up to [`LARGEST`] rows, and the few others.
-pub(super) const STATEMENTS: usize = 640;
+/// Prepared statements a connection keeps: in PostgreSQL thirteen tables of up to [`LARGEST`] rows, and the few others.
+pub(super) const STATEMENTS: usize = 896;
 
 /// `?` as the database spells it.
 pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {

@@ -98,7 +98,7 @@ mod tests {
             let before = Position::before(wanted.to);
             for sql in [
                 history::newest(&search, before, 50, None),
-                history::newest(&search, before, 50, Some(1_000)),
+                history::newest(&search, before, 50, Some(500)),
                 history::last_looked_at(&search, before),
                 history::oldest(account, before, wanted.to),
             ] {
