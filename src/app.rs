@@ -16,7 +16,7 @@ use farebox_actors::{
     clock::Clock,
     directory::Directory,
     health::{Health, Kind},
-    journal::Journal,
+    journal::{self, Journal},
     ledger::Ledger,
     mailbox::{Post, tell},
     payment::{self, PaymentActor},
@@ -66,7 +66,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
 
     let processor = processor(settings)?;
     let Money { journal, directory, fenced } =
-        start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone());
+        start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
         let directory = directory.clone();
         let make = move |obituary| Sweeper::new(directory.clone(), obituary);
@@ -114,7 +114,8 @@ pub struct Money {
     pub fenced: Arc<Notify>,
 }
 
-/// Starts them. Accounts live on the arbiters, of which there is at least one; the journal and payments on the first.
+/// Starts them. Accounts live on the arbiters, of which there is at least one; the journal and payments on the first. The
+/// journal writes on a thread of its own.
 pub fn start_money(
     chief: &actix::Addr<Supervisor>,
     arbiters: Vec<actix::ArbiterHandle>,
@@ -122,15 +123,13 @@ pub fn start_money(
     processor: Processor,
     clock: Clock,
     health: Health,
-) -> Money {
+) -> Result<Money> {
     let main = arbiters[0].clone();
     let fenced = Arc::new(Notify::new());
     let journal = {
-        let (ledger, clock, vitals) = (Arc::clone(&ledger), clock.clone(), health.clone());
-        let fenced = Arc::clone(&fenced);
-        let make = move |obituary| {
-            Journal::new(Arc::clone(&ledger), clock.clone(), vitals.clone(), Arc::clone(&fenced), obituary)
-        };
+        let queue = journal::Queue::start(Arc::clone(&ledger), clock.clone(), Arc::clone(&fenced));
+        let (queue, vitals) = (Arc::new(queue.context("no thread for the journal")?), health.clone());
+        let make = move |obituary| Journal::new(Arc::clone(&queue), vitals.clone(), obituary);
         supervise(chief, main.clone(), &health, (Kind::Journal, "journal"), make)
     };
     let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
@@ -143,7 +142,7 @@ pub fn start_money(
     let _ = meeting.set(directory.clone());
     tell(&payments.address(), payment::Meet(directory.clone()));
     tell(chief, supervisor::Meet(directory.clone()));
-    Money { journal, directory, fenced }
+    Ok(Money { journal, directory, fenced })
 }
 
 /// Who charges cards. The settings were checked: with Stripe come its keys.

@@ -118,7 +118,7 @@ impl Handler<Restart> for Supervisor {
         let wait = tokio::time::sleep(BACK_OFF).into_actor(self);
         ctx.spawn(wait.map(move |(), actor: &mut Self, _| {
             start();
-            // What the dead journal had not committed is lost with it: every account is rebuilt from what it had.
+            // What waited in the dead journal's mailbox is lost with it: every account is rebuilt from its rows.
             if let (Kind::Journal, Some(directory)) = (kind, &actor.directory) {
                 for account in directory.all() {
                     mailbox::tell(&account, Committed { result: Err("the journal was rebuilt".into()) });

@@ -27,9 +27,9 @@ pub enum LineKind {
     HoldPlaced,
     /// More was set aside.
     HoldGrown,
-    /// A request was charged.
+    /// A request was charged; what it did not use of the same grant was given back with it.
     HoldCaptured,
-    /// What a request did not use was given back.
+    /// A hold was given back of which nothing was charged.
     HoldReleased,
     /// A request cost more than there was.
     DebtIncurred,

@@ -1,7 +1,5 @@
 //! What a card processor told is kept with what it changed, in one transition; where it changed nothing, it is not there.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 use billing::{
     Nanos, Timestamp,
     account::{Account, Header, Stored},

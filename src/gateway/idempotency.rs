@@ -2,8 +2,9 @@
 //! "Idempotent requests" and the IETF draft "The Idempotency-Key HTTP Header Field"; where they differ (the draft's 422
 //! for a key that is used again), ours is 409, as the design has it.
 //!
-//! - **A key** belongs to its account (any of its API keys), or to the operator on `/admin` routes, and to one method and
-//!   path: the same key on another route is another key. 1 to 255 printable ASCII characters; the draft's form, in double
+//! - **A key** belongs to its account, or to the operator on `/admin` routes, and to one method and path: the same key on
+//!   another route is another key. All API keys of an account share it but those with limits, which have their own: they
+//!   read no answer that they could not have asked for. 1 to 255 printable ASCII characters; the draft's form, in double
 //!   quotes, is the text between them. It lives 24 h of ledger time from its first use.
 //! - **The same request** is method, path, query, body, and the headers that change its meaning ([`MEANINGFUL`]). Another
 //!   one under a used key is refused (`idempotency_key_reused`). Only hashes of key and request are stored.
@@ -35,6 +36,7 @@ pub mod seal;
 
 use std::sync::Arc;
 
+use billing::ids::{AccountId, KeyId};
 use bytes::{Bytes, BytesMut};
 use farebox_actors::ledger::idempotency::Slot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -89,6 +91,27 @@ fn unquote(rest: &str) -> Result<String, BadKey> {
     }
 }
 
+/// Whose an idempotency key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// Of the admin routes.
+    Operator,
+    /// All of an account's API keys without limits.
+    Account(AccountId),
+    /// One that has limits.
+    LimitedKey(AccountId, KeyId),
+}
+
+impl Holder {
+    /// Under which its rows are kept.
+    const fn scope(self) -> Uuid {
+        match self {
+            Self::Operator => Uuid::nil(),
+            Self::Account(account) | Self::LimitedKey(account, _) => account.0,
+        }
+    }
+}
+
 /// What a request says.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
@@ -116,13 +139,19 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// A request of an account, or of the operator: the nil id.
-    pub fn new(scope: Uuid, key: &Key, call: Call<'_>) -> Self {
+    /// A holder's request.
+    pub fn new(holder: Holder, key: &Key, call: Call<'_>) -> Self {
+        let scope = holder.scope();
+        let limited = match holder {
+            Holder::Operator | Holder::Account(_) => Uuid::nil(),
+            Holder::LimitedKey(_, key) => key.0,
+        };
+        let whose = [scope.as_bytes().as_slice(), limited.as_bytes()];
         let mut slot = blake3::Hasher::new_derive_key("farebox idempotency slot");
         let mut secret = blake3::Hasher::new_derive_key("farebox idempotency secret");
         let mut fingerprint = blake3::Hasher::new_derive_key("farebox idempotency fingerprint");
         for hasher in [&mut slot, &mut secret, &mut fingerprint] {
-            for part in [scope.as_bytes().as_slice(), call.method.as_bytes(), call.path.as_bytes(), key.0.as_bytes()] {
+            for part in whose.into_iter().chain([call.method, call.path, &key.0].map(str::as_bytes)) {
                 write(hasher, part);
             }
         }
@@ -266,18 +295,28 @@ mod tests {
 
     #[test]
     fn another_account_route_or_key_is_another_slot() {
-        let (one, two) = (Uuid::from_u128(1), Uuid::from_u128(2));
-        let slot = |scope, text: &str, path| Asked::new(scope, &key(text), Call { path, ..call("{}") }).slot;
+        let (account, limited) = (AccountId(Uuid::from_u128(1)), KeyId(Uuid::from_u128(2)));
+        let (one, two) = (Holder::Account(account), Holder::Account(AccountId(limited.0)));
+        let slot = |holder, text: &str, path| Asked::new(holder, &key(text), Call { path, ..call("{}") }).slot;
         let first = slot(one, "a", "/v1/quote");
         assert_eq!(first, Asked::new(one, &key("a"), call("other")).slot, "the body does not move it");
-        for other in [slot(two, "a", "/v1/quote"), slot(one, "b", "/v1/quote"), slot(one, "a", "/v1/completions")] {
+        let limited = slot(Holder::LimitedKey(account, limited), "a", "/v1/quote");
+        assert_eq!(limited.scope, first.scope);
+        let others = [
+            limited,
+            slot(two, "a", "/v1/quote"),
+            slot(Holder::Operator, "a", "/v1/quote"),
+            slot(one, "b", "/v1/quote"),
+            slot(one, "a", "/v1/completions"),
+        ];
+        for other in others {
             assert_ne!(first.key, other.key);
         }
     }
 
     #[test]
     fn all_that_changes_the_meaning_changes_the_fingerprint() {
-        let print = |call| Asked::new(Uuid::nil(), &key("a"), call).fingerprint;
+        let print = |call| Asked::new(Holder::Operator, &key("a"), call).fingerprint;
         let plain = call(r#"{"model": "m"}"#);
         let mut prints = vec![print(plain), print(call(r#"{"model": "n"}"#)), print(Call { query: "a=b", ..plain })];
         for place in 0..MEANINGFUL.len() {

@@ -141,6 +141,7 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
         decided.result?;
         let reason = reason.as_deref().unwrap_or("none given");
         let action = OperatorAction {
+            request_id: Arrival::of(&request).id,
             account_id: account,
             action: "grant",
             subject: grant_id.to_string(),
@@ -175,6 +176,7 @@ pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, 
         let decided = directory.decide(account, Command::VoidGrant { grant_id: GrantId(grant), amount: part }).await?;
         decided.result?;
         let action = OperatorAction {
+            request_id: Arrival::of(&request).id,
             account_id: account,
             action: "void_grant",
             subject: grant.to_string(),

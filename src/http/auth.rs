@@ -16,7 +16,7 @@ use farebox_actors::ledger::keys::StoredKey;
 use uuid::Uuid;
 
 use super::{Shared, error::ApiError};
-use crate::gateway::serve::Caller;
+use crate::gateway::{idempotency::Holder, serve::Caller};
 
 /// Keys remembered, at most; beyond it all are forgotten and looked up again.
 const MOST: usize = 100_000;
@@ -141,6 +141,13 @@ async fn look_up(state: &Shared, public: &str) -> Result<Option<Known>, ApiError
     };
     state.keys.insert(public, known);
     Ok(Some(known))
+}
+
+/// Whose a caller's idempotency keys are.
+pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
+    let Known { caller, is_limited, .. } = bearer(state, request).await?;
+    let Caller { account_id, key_id } = caller;
+    Ok(if is_limited { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) })
 }
 
 /// Lets only the operator through.

@@ -21,12 +21,11 @@ use actix_web::{
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 use wire::sse;
 
 use super::{Arrival, Shared, auth, error::ApiError, inference, refuse, routes::wrong_method};
 use crate::gateway::idempotency::{
-    Answer, Asked, Call, Key, MEANINGFUL, Recording, Whole,
+    Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Whole,
     book::{Begun, First, Outcome},
     is_kept_header,
 };
@@ -71,7 +70,7 @@ where
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
-    let scope = scope(state, request).await?;
+    let holder = holder(state, request).await?;
     let key = key(request)?;
     let body = inference::whole(state, body)?;
     let call = Call {
@@ -81,7 +80,7 @@ where
         headers: MEANINGFUL.map(|name| request.headers().get(name).map(HeaderValue::as_bytes)),
         body: &body,
     };
-    let asked = Asked::new(scope, &key, call);
+    let asked = Asked::new(holder, &key, call);
     match state.book.begin(asked, Arrival::of(request).id).await? {
         Begun::Replay(answer) => {
             metrics::counter!("farebox_idempotent_requests_total", "outcome" => "replayed").increment(1);
@@ -97,13 +96,13 @@ where
     }
 }
 
-/// Whose keys these are: the operator's are under the nil id.
-async fn scope(state: &Shared, request: &HttpRequest) -> Result<Uuid, ApiError> {
+/// Whose keys these are.
+async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
     if request.path().starts_with("/admin/") {
         auth::operator(state, request)?;
-        return Ok(Uuid::nil());
+        return Ok(Holder::Operator);
     }
-    Ok(auth::caller(state, request).await?.account_id.0)
+    auth::holder(state, request).await
 }
 
 fn key(request: &HttpRequest) -> Result<Key, ApiError> {

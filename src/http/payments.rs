@@ -232,7 +232,8 @@ pub async fn refund(
         let order = Refund { account_id, payment_id: payment.id, amount };
         let payment: Payment = mailbox::ask(&directory.payments(), order, DEADLINE).await??;
         let subject = payment.id.to_string();
-        let action = OperatorAction { account_id, action: "refund_payment", subject, amount, reason };
+        let request_id = Arrival::of(&request).id;
+        let action = OperatorAction { request_id, account_id, action: "refund_payment", subject, amount, reason };
         directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
         Ok(json!({"account_id": account_id.to_string(), "payment": payment_json(&payment)}))
     };

@@ -322,6 +322,26 @@ async fn a_503_is_not_pinned_and_its_retry_is_charged_once() {
     stage.audit().await;
 }
 
+#[tokio::test]
+async fn a_key_with_limits_gets_no_answer_it_could_not_have_asked_for() {
+    let stage = Theatre::set().await;
+    let made = post(&stage.customer.api, "/v1/keys", "k", &json!({"name": "secret"})).await;
+    assert_eq!(made.status, 200, "{}", made.body);
+    assert_same(&made, &post(&stage.customer.api, "/v1/keys", "k", &json!({"name": "secret"})).await);
+    let limited =
+        post(&stage.customer.api, "/v1/keys", "limited", &json!({"name": "small", "limits": {"day": "1"}})).await.ok();
+    let limited = stage.server.api(limited["key"].as_str().unwrap());
+    let refused = post(&limited, "/v1/keys", "k", &json!({"name": "secret"})).await;
+    assert_eq!(refused.status, 403, "{}", refused.body);
+    let first = stage.chat("chat").await;
+    let own = post(&limited, CHAT, "chat", &hello()).await;
+    assert!(own.status == 200 && !is_replay(&own), "{}", own.body);
+    assert_same(&own, &post(&limited, CHAT, "chat", &hello()).await);
+    assert_same(&first, &stage.chat("chat").await);
+    assert_eq!(stage.fake.requests().len(), 2);
+    stage.audit().await;
+}
+
 /// How many requests were charged.
 async fn charged(api: &Api) -> usize {
     let (mut count, mut path) = (0, "/v1/requests?limit=100".to_owned());

@@ -42,7 +42,8 @@ async fn directory(url: &str) -> Directory {
     let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
     let chief = Supervisor::new(&health).start();
     let processor = Processor::Sandbox(Sandbox::default());
-    app::start_money(&chief, vec![Arbiter::new().handle()], ledger, processor, Clock::default(), health).directory
+    let arbiters = vec![Arbiter::new().handle()];
+    app::start_money(&chief, arbiters, ledger, processor, Clock::default(), health).unwrap().directory
 }
 
 /// What came of one request.

@@ -41,7 +41,8 @@ struct Batch<'a> {
 }
 
 impl Ledger {
-    /// Commits transitions as one batch. [`LedgerError::Database`] leaves the outcome unknown: [`Ledger::has_batch`] tells.
+    /// Commits transitions as one batch. [`LedgerError::Database`] and [`LedgerError::Writer`] leave the outcome unknown:
+    /// [`Ledger::has_batch`] tells. With SQLite it blocks: only the journal's own thread calls it.
     pub async fn append(
         &self,
         batch_id: Uuid,
@@ -50,7 +51,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let stamp = Stamp { batch_id, epoch: self.epoch, at: now };
         if let Some(writer) = &self.writer {
-            return writer.append(stamp, transitions).await;
+            return writer.append(stamp, &transitions).await;
         }
         let tx = self.write.begin().await?;
         // The lease's row stays locked until the commit, so a takeover waits for it.
@@ -90,25 +91,29 @@ pub(super) struct Stamp {
     pub(super) at: Timestamp,
 }
 
-/// The rows of a batch, in the order in which references and checks expect them.
-pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 14] {
+/// The rows of a batch, table by table, in the order in which references and checks expect them. Each table's are made
+/// when it is its turn, so that a large batch is never there twice.
+pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> impl Iterator<Item = Rows<'_>> {
     let batch = merge(transitions);
-    [
-        batch_row(transitions.len(), stamp),
-        account_rows(&batch),
-        grant_rows(&batch),
-        hold_rows(&batch),
-        ended_rows(&batch),
-        journal_rows(transitions, stamp),
-        usage_rows(transitions),
-        rollup::rows(transitions),
-        payment_rows(&batch),
-        subscription_rows(&batch),
-        automatic_rows(&batch),
-        window_rows(&batch),
-        event_rows(transitions),
-        notice_rows(transitions),
-    ]
+    (0..).map_while(move |table| {
+        Some(match table {
+            0 => batch_row(transitions.len(), stamp),
+            1 => account_rows(&batch),
+            2 => grant_rows(&batch),
+            3 => hold_rows(&batch),
+            4 => ended_rows(&batch),
+            5 => journal_rows(transitions, stamp),
+            6 => usage_rows(transitions),
+            7 => rollup::rows(transitions),
+            8 => payment_rows(&batch),
+            9 => subscription_rows(&batch),
+            10 => automatic_rows(&batch),
+            11 => window_rows(&batch),
+            12 => event_rows(transitions),
+            13 => notice_rows(transitions),
+            _ => return None,
+        })
+    })
 }
 
 fn merge(transitions: &[Transition]) -> Batch<'_> {

@@ -1,6 +1,9 @@
 //! What accounts were told, and what operators did: read by pages, newest first; operators' reasons are written here.
 
-use billing::{Nanos, Timestamp, ids::AccountId};
+use billing::{
+    Nanos, Timestamp,
+    ids::{AccountId, RequestId},
+};
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
 use serde_json::Value;
@@ -25,6 +28,8 @@ pub struct EventRow {
 /// What an operator did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperatorAction<'a> {
+    /// The request that asked for it, whose id its entry has.
+    pub request_id: RequestId,
     /// To whose money.
     pub account_id: AccountId,
     /// What: `void_grant`.
@@ -56,7 +61,7 @@ impl Ledger {
         let sql =
             "INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
         let values = [
-            Uuid::now_v7().into(),
+            action.request_id.0.into(),
             now.0.into(),
             action.account_id.0.into(),
             action.action.into(),

@@ -16,7 +16,7 @@ use super::{Ledger, LedgerError, rows::Cell};
 pub struct Slot {
     /// The account; the nil id for the operator.
     pub scope: Uuid,
-    /// The hash of method, path and key.
+    /// The hash of whose it is, method, path and key.
     pub key: [u8; 32],
 }
 

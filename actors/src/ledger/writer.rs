@@ -1,17 +1,18 @@
-//! SQLite's writer: one thread with one connection, and a batch is one message to it. Through the pool every statement
-//! would be a message there and back, which took longer than the writing. Idempotency keys are written here too, so that
-//! their transactions never make a batch wait for SQLite's lock, and those that wait together are one transaction.
+//! SQLite's writer: one connection, used where the journal's thread stands. Through the pool every statement would be a
+//! message to another thread and back, which took longer than the writing. Idempotency keys are written here too, in turn
+//! with batches, so that their transactions never make a batch wait for SQLite's lock, and those that wait together are
+//! one transaction.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use billing::entry::Transition;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex as FairMutex, oneshot};
 
 use super::{
     LedgerError,
@@ -29,72 +30,67 @@ const STATEMENTS: usize = 32;
 /// Changes of keys in one transaction, at most.
 const KEYS: usize = 256;
 
-enum Job {
-    Append { stamp: Stamp, transitions: Arc<Vec<Transition>>, reply: oneshot::Sender<Result<(), LedgerError>> },
-    Key(KeyJob),
-}
-
 struct KeyJob {
     change: KeyChange,
     reply: oneshot::Sender<Result<u64, LedgerError>>,
 }
 
-/// Where batches are sent.
-#[derive(Debug, Clone)]
-pub(super) struct Writer(mpsc::Sender<Job>);
+/// The connection. Whoever waits for it gets it in turn: neither batches nor keys starve.
+#[derive(Clone)]
+pub(super) struct Writer {
+    connection: Arc<FairMutex<Connection>>,
+    keys: Arc<Mutex<Vec<KeyJob>>>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
 
 impl Writer {
-    /// Opens its connection and starts its thread, which ends with the last clone of this.
+    /// Opens the connection.
     pub(super) fn open(file: &Path) -> Result<Self, LedgerError> {
-        let mut connection = Connection::open(file)?;
+        let connection = Connection::open(file)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", CACHE)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let (sender, jobs) = mpsc::channel::<Job>();
-        let run = move || {
-            while let Ok(first) = jobs.recv() {
-                let mut keys = Vec::new();
-                // Keys that wait together are one transaction, before which there is at most one batch.
-                for job in std::iter::once(first).chain(std::iter::from_fn(|| jobs.try_recv().ok())) {
-                    match job {
-                        Job::Append { stamp, transitions, reply } => {
-                            let result = caught(|| append(&mut connection, stamp, &transitions));
-                            // A journal that died meanwhile asks the database.
-                            let _ = reply.send(result);
-                            if !keys.is_empty() {
-                                break;
-                            }
-                        }
-                        Job::Key(key) => keys.push(key),
-                    }
-                    if keys.len() >= KEYS {
-                        break;
-                    }
-                }
-                if !keys.is_empty() {
-                    answer_keys(&mut connection, keys);
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("ledger-writer".into());
-        thread.spawn(run).map_err(|error| LedgerError::Writer(error.to_string()))?;
-        Ok(Self(sender))
+        Ok(Self { connection: Arc::new(FairMutex::new(connection)), keys: Arc::default() })
     }
 
-    /// Writes a batch.
-    pub(super) async fn append(&self, stamp: Stamp, transitions: Arc<Vec<Transition>>) -> Result<(), LedgerError> {
-        let (reply, done) = oneshot::channel();
-        self.0.send(Job::Append { stamp, transitions, reply }).map_err(|_| gone())?;
-        done.await.map_err(|_| gone())?
+    /// Writes a batch. Blocks while it writes.
+    pub(super) async fn append(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
+        // A batch that panicked dropped its transaction, which rolled it back.
+        append(&mut *self.connection.lock().await, stamp, transitions)
     }
 
     /// Changes a key; how many rows that were.
     pub(super) async fn change_key(&self, change: KeyChange) -> Result<u64, LedgerError> {
         let (reply, done) = oneshot::channel();
-        self.0.send(Job::Key(KeyJob { change, reply })).map_err(|_| gone())?;
+        self.waiting().push(KeyJob { change, reply });
+        let writer = self.clone();
+        // One for each key: at least as many as there are transactions to be made.
+        tokio::task::spawn_blocking(move || writer.write_keys());
         done.await.map_err(|_| gone())?
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<KeyJob>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what waits once it is its turn: most often also what came meanwhile.
+    fn write_keys(&self) {
+        let mut connection = self.connection.blocking_lock();
+        let keys: Vec<KeyJob> = {
+            let mut waiting = self.waiting();
+            let count = waiting.len().min(KEYS);
+            waiting.drain(..count).collect()
+        };
+        if !keys.is_empty() {
+            answer_keys(&mut connection, keys);
+        }
     }
 }
 

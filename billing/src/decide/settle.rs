@@ -67,15 +67,9 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
     for (grant_id, part) in hold.allocations {
         let taken = part.min(owed);
         let recall = take_recall(draft, grant_id, part, taken);
-        if taken.is_positive() {
-            let mut line = Draft::line(LineKind::HoldCaptured, grant_id, Some(id));
-            line.held = -taken;
-            line.spent = taken;
-            draft.record(line);
-            captured = true;
-            owed -= taken;
-        }
-        released |= give_back(draft, id, grant_id, part - taken, recall.released);
+        owed -= taken;
+        captured |= taken.is_positive();
+        released |= end_part(draft, id, grant_id, (part, taken, recall.released)) && !taken.is_positive();
         if recall.captured.is_positive() {
             draft.record(reverse::owed_again(grant_id, recall.captured));
         }
@@ -149,20 +143,28 @@ fn take_recall(draft: &mut Draft<'_>, id: GrantId, part: Nanos, taken: Nanos) ->
     recall
 }
 
-/// Whether anything was given back: to the grant, to its expiry, or to who recalled it.
-fn give_back(draft: &mut Draft<'_>, id: RequestId, grant_id: GrantId, amount: Nanos, recalled: Nanos) -> bool {
-    if !amount.is_positive() {
+/// Ends what is held of one grant, in one line: some is taken, the rest goes back to it, to its expiry, or to who recalled
+/// it. Whether there was anything.
+fn end_part(
+    draft: &mut Draft<'_>,
+    id: RequestId,
+    grant_id: GrantId,
+    (part, taken, recalled): (Nanos, Nanos, Nanos),
+) -> bool {
+    if !part.is_positive() {
         return false;
     }
     let expired =
         draft.account.grant_index(grant_id).is_some_and(|index| draft.account.grants[index].is_expired(draft.now));
-    let mut line = Draft::line(LineKind::HoldReleased, grant_id, Some(id));
-    line.held = -amount;
+    let kind = if taken.is_positive() { LineKind::HoldCaptured } else { LineKind::HoldReleased };
+    let mut line = Draft::line(kind, grant_id, Some(id));
+    line.held = -part;
+    line.spent = taken;
     line.voided = recalled;
     if expired {
-        line.expired = amount - recalled;
+        line.expired = part - taken - recalled;
     } else {
-        line.available = amount - recalled;
+        line.available = part - taken - recalled;
     }
     draft.record(line);
     true

@@ -131,9 +131,8 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use uuid::Uuid;
 
-    use super::super::{Call, Key};
+    use super::super::{Call, Holder, Key};
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(1);
@@ -141,7 +140,7 @@ mod tests {
 
     fn asked(key: &str, body: &str) -> Asked {
         let call = Call { method: "POST", path: "/", query: "", headers: [None; 3], body: body.as_bytes() };
-        Asked::new(Uuid::nil(), &Key::parse(key.as_bytes()).unwrap(), call)
+        Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), call)
     }
 
     fn first(flights: &Flights, asked: &Asked) -> Flight {

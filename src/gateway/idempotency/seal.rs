@@ -52,12 +52,12 @@ mod tests {
     use bytes::Bytes;
     use uuid::Uuid;
 
-    use super::super::{Call, Key};
+    use super::super::{Call, Holder, Key};
     use super::*;
 
     fn asked(key: &str, body: &str) -> Asked {
         let call = Call { method: "POST", path: "/", query: "", headers: [None; 3], body: body.as_bytes() };
-        Asked::new(Uuid::nil(), &Key::parse(key.as_bytes()).unwrap(), call)
+        Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), call)
     }
 
     #[test]

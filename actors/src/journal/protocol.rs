@@ -1,0 +1,268 @@
+//! The journal's protocol, pure: what waits to be written, which lives of an account are still listened to, what is one
+//! batch, and who is told what when it is written or not. No clock, no thread and no I/O: whoever drives it (the shell
+//! beside it, or a simulation with a disk of its own) takes a batch, writes it, and reports.
+//!
+//! Its invariants: one batch at a time; a transition is told durable only after its batch was reported written; after a
+//! failure nothing that its account had sent since is ever in a batch; an open is answered once nothing of an earlier
+//! life is being written or will be.
+
+use std::collections::{HashMap, VecDeque};
+
+use billing::{entry::Transition, ids::AccountId};
+
+/// Transitions in one batch, at most.
+pub const LARGEST_BATCH: usize = 1_024;
+
+/// Which life of an account's actor something came from; rises with every rebuild.
+pub type Incarnation = u64;
+
+/// A transition to write, and who waits for it.
+#[derive(Debug)]
+pub struct Entry<W> {
+    /// What to write.
+    pub transition: Transition,
+    /// Its place in its sender's outbox.
+    pub ticket: u64,
+    /// The sender's life.
+    pub incarnation: Incarnation,
+    /// The sender.
+    pub sender: W,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub enum Step<R> {
+    /// Write these whole or not at all, then report with [`Protocol::written`].
+    Write(Vec<Transition>),
+    /// Nothing is to be written, but these are to be told that all sent before is decided.
+    Open(Vec<R>),
+}
+
+/// What is to be told once a batch was reported.
+#[derive(Debug)]
+pub struct Told<W, R> {
+    /// Each sender once: its last durable ticket, or why it must be rebuilt.
+    pub senders: Vec<(W, Result<u64, String>)>,
+    /// Those whose opens are done.
+    pub opened: Vec<R>,
+}
+
+enum Waiting<W, R> {
+    Entry(Box<Entry<W>>),
+    Open(R),
+}
+
+/// The last of an account in the batch that is being written.
+struct Last<W> {
+    ticket: u64,
+    incarnation: Incarnation,
+    sender: W,
+}
+
+struct Writing<W, R> {
+    senders: HashMap<AccountId, Last<W>>,
+    opens: Vec<R>,
+}
+
+/// The protocol over senders `W` and openers `R`.
+pub struct Protocol<W, R> {
+    queue: VecDeque<Waiting<W, R>>,
+    writing: Option<Writing<W, R>>,
+    /// The oldest life of each account that is still listened to: an entry for each account this process has known.
+    accepted: HashMap<AccountId, Incarnation>,
+}
+
+impl<W, R> Default for Protocol<W, R> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), writing: None, accepted: HashMap::new() }
+    }
+}
+
+impl<W, R> Protocol<W, R> {
+    /// Takes an entry, or gives its sender back where it is from an earlier life.
+    pub fn push(&mut self, entry: Entry<W>) -> Result<(), W> {
+        if self.is_stale(entry.transition.account_id, entry.incarnation) {
+            return Err(entry.sender);
+        }
+        self.queue.push_back(Waiting::Entry(Box::new(entry)));
+        Ok(())
+    }
+
+    /// A new life of an account: nothing of an earlier one is taken any more, and `ready` is told once what was taken
+    /// before is decided. From then on the account's rows are its state.
+    pub fn open(&mut self, account_id: AccountId, incarnation: Incarnation, ready: R) {
+        self.accept_from(account_id, incarnation);
+        self.queue.push_back(Waiting::Open(ready));
+    }
+
+    /// The next step; none while a batch is being written, or where nothing waits.
+    pub fn next(&mut self) -> Option<Step<R>> {
+        if self.writing.is_some() {
+            return None;
+        }
+        let (mut batch, mut senders, mut opens) = (Vec::new(), HashMap::new(), Vec::new());
+        while batch.len() < LARGEST_BATCH {
+            match self.queue.pop_front() {
+                // What waited before an open is in this batch or an earlier one.
+                Some(Waiting::Open(ready)) => opens.push(ready),
+                Some(Waiting::Entry(entry)) => {
+                    let Entry { transition, ticket, incarnation, sender } = *entry;
+                    senders.insert(transition.account_id, Last { ticket, incarnation, sender });
+                    batch.push(transition);
+                }
+                None => break,
+            }
+        }
+        if batch.is_empty() {
+            return (!opens.is_empty()).then_some(Step::Open(opens));
+        }
+        self.writing = Some(Writing { senders, opens });
+        Some(Step::Write(batch))
+    }
+
+    /// The batch of the last step is durable, but for the accounts that `failed` names with why: theirs is not, or is not
+    /// known to be.
+    pub fn written(&mut self, mut failed: HashMap<AccountId, String>) -> Told<W, R> {
+        let Some(Writing { senders, opens }) = self.writing.take() else {
+            panic!("a batch was reported that nobody took");
+        };
+        let mut told = Vec::with_capacity(senders.len());
+        for (account_id, Last { ticket, incarnation, sender }) in senders {
+            let result = match failed.remove(&account_id) {
+                None => Ok(ticket),
+                Some(error) => {
+                    self.accept_from(account_id, incarnation + 1);
+                    Err(error)
+                }
+            };
+            told.push((sender, result));
+        }
+        Told { senders: told, opened: opens }
+    }
+
+    /// What an earlier life sent was decided on a state that is no more.
+    fn accept_from(&mut self, account_id: AccountId, incarnation: Incarnation) {
+        let oldest = self.accepted.entry(account_id).or_default();
+        *oldest = incarnation.max(*oldest);
+        self.queue.retain(|waiting| match waiting {
+            Waiting::Entry(entry) if entry.transition.account_id == account_id => entry.incarnation >= incarnation,
+            Waiting::Entry(_) | Waiting::Open(_) => true,
+        });
+    }
+
+    fn is_stale(&self, account_id: AccountId, incarnation: Incarnation) -> bool {
+        self.accepted.get(&account_id).is_some_and(|oldest| incarnation < *oldest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use billing::{Timestamp, account::Header, plan::Plan};
+    use uuid::Uuid;
+
+    type Journal = Protocol<&'static str, &'static str>;
+
+    fn entry(account: u128, incarnation: Incarnation, ticket: u64) -> Entry<&'static str> {
+        let now = Timestamp(0);
+        let transition = Transition {
+            account_id: AccountId(Uuid::from_u128(account)),
+            seq: ticket,
+            at: now,
+            lines: Vec::new(),
+            header: Header::new(Plan::Free, now),
+            grants: Vec::new(),
+            hold: None,
+            ended: None,
+            usage: None,
+            payments: Vec::new(),
+            subscription: None,
+            automatic: None,
+            events: Vec::new(),
+            notice: None,
+        };
+        Entry { transition, ticket, incarnation, sender: if account == 1 { "one" } else { "two" } }
+    }
+
+    fn batch(journal: &mut Journal) -> Vec<u64> {
+        match journal.next() {
+            Some(Step::Write(batch)) => batch.into_iter().map(|transition| transition.seq).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn failure(account: u128) -> HashMap<AccountId, String> {
+        HashMap::from([(AccountId(Uuid::from_u128(account)), "no".to_owned())])
+    }
+
+    #[test]
+    fn each_sender_is_told_once_how_far_it_is_durable_and_not_before() {
+        let mut journal = Journal::default();
+        for ticket in 1..=3 {
+            journal.push(entry(1, 1, ticket)).unwrap();
+        }
+        assert_eq!(batch(&mut journal), [1, 2, 3]);
+        journal.push(entry(1, 1, 4)).unwrap();
+        assert!(journal.next().is_none(), "one batch at a time");
+        assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(3))]);
+        assert_eq!(batch(&mut journal), [4]);
+        assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(4))]);
+        assert!(journal.next().is_none());
+    }
+
+    #[test]
+    fn what_a_failed_account_had_sent_since_is_never_written() {
+        let mut journal = Journal::default();
+        journal.push(entry(1, 1, 1)).unwrap();
+        journal.push(entry(2, 1, 7)).unwrap();
+        assert_eq!(batch(&mut journal), [1, 7]);
+        // Sent before the failure is known.
+        journal.push(entry(1, 1, 2)).unwrap();
+        journal.push(entry(2, 1, 8)).unwrap();
+        let mut told = journal.written(failure(1)).senders;
+        told.sort_unstable();
+        assert_eq!(told, [("one", Err("no".to_owned())), ("two", Ok(7))]);
+        assert_eq!(journal.push(entry(1, 1, 3)), Err("one"), "sent before it was told");
+        assert_eq!(batch(&mut journal), [8]);
+        journal.written(HashMap::new());
+        journal.push(entry(1, 2, 1)).unwrap();
+        assert_eq!(batch(&mut journal), [1]);
+    }
+
+    #[test]
+    fn an_open_waits_for_what_is_being_written_and_refuses_earlier_lives() {
+        let mut journal = Journal::default();
+        journal.push(entry(1, 1, 1)).unwrap();
+        assert_eq!(batch(&mut journal), [1]);
+        journal.push(entry(1, 1, 2)).unwrap();
+        journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
+        assert_eq!(journal.push(entry(1, 1, 3)), Err("one"));
+        assert!(journal.next().is_none());
+        assert!(journal.written(HashMap::new()).opened.is_empty(), "the open came after that batch");
+        assert!(matches!(journal.next(), Some(Step::Open(opened)) if opened == ["ready"]));
+        // An open in the midst of others' entries is answered with the batch that holds those before it.
+        journal.push(entry(2, 1, 5)).unwrap();
+        journal.open(AccountId(Uuid::from_u128(1)), 3, "again");
+        assert_eq!(batch(&mut journal), [5]);
+        assert_eq!(journal.written(HashMap::new()).opened, ["again"]);
+    }
+
+    #[test]
+    fn an_older_life_that_opens_late_does_not_bring_itself_back() {
+        let mut journal = Journal::default();
+        journal.open(AccountId(Uuid::from_u128(1)), 5, "new");
+        journal.open(AccountId(Uuid::from_u128(1)), 4, "old");
+        assert_eq!(journal.push(entry(1, 4, 1)), Err("one"));
+    }
+
+    #[test]
+    fn a_batch_is_bounded() {
+        let mut journal = Journal::default();
+        for ticket in 0..=LARGEST_BATCH as u64 {
+            journal.push(entry(1, 1, ticket)).unwrap();
+        }
+        assert_eq!(batch(&mut journal).len(), LARGEST_BATCH);
+        assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(LARGEST_BATCH as u64 - 1))]);
+        assert_eq!(batch(&mut journal), [LARGEST_BATCH as u64]);
+    }
+}

@@ -1,0 +1,165 @@
+//! The journal's thread: it alone writes. It takes whatever waits as one batch, writes it, tells the accounts, and takes
+//! the next, so that batches follow each other without an actor being scheduled between them. It and its queue outlive
+//! the journal actor's lives. It knows no rule of money, and of the order of things only what the protocol says.
+
+use std::{
+    collections::HashMap,
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use actix::Addr;
+use billing::{entry::Transition, ids::AccountId};
+use futures::FutureExt;
+use tokio::sync::{Notify, oneshot};
+use uuid::Uuid;
+
+use super::protocol::{Entry, Incarnation, Protocol, Step, Told};
+use crate::{
+    account::{AccountActor, Committed},
+    clock::Clock,
+    ledger::{Ledger, LedgerError},
+    mailbox,
+};
+
+type Opened = oneshot::Sender<()>;
+
+#[derive(Default)]
+struct Shared {
+    protocol: Mutex<Protocol<Addr<AccountActor>, Opened>>,
+    /// Something waits, or nobody can push any more.
+    wake: Notify,
+    closed: AtomicBool,
+}
+
+impl Shared {
+    fn protocol(&self) -> MutexGuard<'_, Protocol<Addr<AccountActor>, Opened>> {
+        self.protocol.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What waits for the journal's thread, which ends with this. Handed from one life of the journal actor to the next.
+pub struct Queue(Arc<Shared>);
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.wake.notify_one();
+    }
+}
+
+impl Queue {
+    /// Starts the thread that writes to this ledger; `fenced` is notified when another process has taken it over.
+    pub fn start(ledger: Arc<Ledger>, clock: Clock, fenced: Arc<Notify>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        // Of its own, as writing to SQLite blocks; PostgreSQL's connections are served by it while it waits.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let writer = Writer { shared: Arc::clone(&shared), ledger, clock, fenced };
+        std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
+        Ok(Self(shared))
+    }
+
+    pub(super) fn push(&self, entry: Entry<Addr<AccountActor>>) -> Result<(), Addr<AccountActor>> {
+        self.0.protocol().push(entry)?;
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    pub(super) fn open(&self, account_id: AccountId, incarnation: Incarnation, ready: Opened) {
+        self.0.protocol().open(account_id, incarnation, ready);
+        self.0.wake.notify_one();
+    }
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    ledger: Arc<Ledger>,
+    clock: Clock,
+    fenced: Arc<Notify>,
+}
+
+impl Writer {
+    async fn run(self) {
+        loop {
+            let step = self.shared.protocol().next();
+            match step {
+                Some(Step::Write(batch)) => {
+                    let failed = self.commit(batch).await;
+                    let Told { senders, opened } = self.shared.protocol().written(failed);
+                    for (sender, result) in senders {
+                        // At most one a batch for an account that waits for it.
+                        mailbox::tell(&sender, Committed { result });
+                    }
+                    answer(opened);
+                }
+                Some(Step::Open(opened)) => answer(opened),
+                None if self.shared.closed.load(Ordering::Acquire) => return,
+                None => self.shared.wake.notified().await,
+            }
+        }
+    }
+
+    /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
+    async fn commit(&self, batch: Vec<Transition>) -> HashMap<AccountId, String> {
+        let batch = Arc::new(batch);
+        let began = Instant::now();
+        let result = self.commit_once(Arc::clone(&batch)).await;
+        metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,024")]
+        metrics::histogram!("farebox_journal_batch_transitions").record(batch.len() as f64);
+        let Err(error) = result else { return HashMap::new() };
+        tracing::error!(%error, transitions = batch.len(), "commit failed");
+        if matches!(error, LedgerError::Fenced) {
+            self.fenced.notify_one();
+        }
+        if !matches!(error, LedgerError::Refused(_)) {
+            return batch.iter().map(|transition| (transition.account_id, error.to_string())).collect();
+        }
+        // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
+        // part is committed by itself.
+        let mut by_account: HashMap<AccountId, Vec<Transition>> = HashMap::new();
+        for transition in batch.iter() {
+            by_account.entry(transition.account_id).or_default().push(transition.clone());
+        }
+        let mut failed = HashMap::new();
+        for (account_id, alone) in by_account {
+            if let Err(own) = self.commit_once(Arc::new(alone)).await {
+                failed.insert(account_id, own.to_string());
+            }
+        }
+        failed
+    }
+
+    /// One transaction. Where its outcome is unknown, the batch's row tells.
+    async fn commit_once(&self, transitions: Arc<Vec<Transition>>) -> Result<(), LedgerError> {
+        let id = Uuid::now_v7();
+        let append = AssertUnwindSafe(self.ledger.append(id, transitions, self.clock.now()));
+        // A panic drops its transaction, which rolls it back; the next batch finds a sound connection.
+        let result =
+            append.catch_unwind().await.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into())));
+        match result {
+            Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_))) => match self.ledger.has_batch(id).await {
+                Ok(true) => Ok(()),
+                Ok(false) | Err(_) => Err(error),
+            },
+            result => result,
+        }
+    }
+}
+
+fn answer(opened: Vec<Opened>) {
+    for ready in opened {
+        // An account that ended meanwhile no longer waits.
+        let _ = ready.send(());
+    }
+}
