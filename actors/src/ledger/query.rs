@@ -114,10 +114,8 @@ impl Ledger {
         before: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<Payment>, LedgerError> {
-        let sql = format!(
-            "SELECT {} FROM payment WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
-            load::PAYMENT
-        );
+        let sql =
+            format!("SELECT {} FROM payment WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?", load::PAYMENT);
         let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
         self.rows(&sql, values).await?.iter().map(load::payment).collect()
     }
