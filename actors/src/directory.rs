@@ -20,10 +20,11 @@ use billing::{
 
 use crate::{
     account::{AccountActor, AccountContext, AccountError, Admitted, Enter},
+    card::Processor,
     clock::Clock,
     health::{ExitReason, Health, Kind, Obituary},
     journal::Journal,
-    ledger::Ledger,
+    ledger::{Ledger, LedgerError, cards::PaymentMethod},
     mailbox::{self, Ask, AskError, Post},
     payment::PaymentActor,
 };
@@ -68,6 +69,7 @@ struct Inner {
     ledger: Arc<Ledger>,
     journal: Post<Journal>,
     payments: Post<PaymentActor>,
+    processor: Processor,
     running: Running,
     clock: Clock,
     health: Health,
@@ -89,7 +91,7 @@ impl Directory {
         arbiters: Vec<ArbiterHandle>,
         ledger: Arc<Ledger>,
         journal: Post<Journal>,
-        payments: Post<PaymentActor>,
+        (payments, processor): (Post<PaymentActor>, Processor),
         clock: Clock,
         health: Health,
     ) -> Self {
@@ -101,10 +103,26 @@ impl Directory {
             ledger,
             journal,
             payments,
+            processor,
             running: Running::default(),
             clock,
             health,
         }))
+    }
+
+    /// Who carries payments to their end.
+    pub fn payments(&self) -> Addr<PaymentActor> {
+        self.0.payments.address()
+    }
+
+    /// Who charges cards.
+    pub fn processor(&self) -> &Processor {
+        &self.0.processor
+    }
+
+    /// The card an account's purchases are charged to unless they name another: automatic ones always.
+    pub async fn default_method(&self, id: AccountId) -> Result<Option<PaymentMethod>, LedgerError> {
+        self.0.ledger.default_method(id, self.0.processor.name()).await
     }
 
     /// Requests that run here.

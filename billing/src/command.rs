@@ -4,7 +4,7 @@ use crate::{
     account::Balance,
     automatic::{AutoSettings, Switch},
     class::{SizeClass, Units},
-    entry::UsageRecord,
+    entry::{Notice, UsageRecord},
     grant::{Grant, Source},
     hold::{HoldRequest, OutputPrice, Work},
     ids::{GrantId, KeyId, PaymentId, RequestId},
@@ -124,6 +124,13 @@ pub enum Command {
         /// What it has spent in each window of now: counted only for a key that had no limit before.
         spent: [Nanos; 4],
     },
+    /// A command that comes from what a card processor told.
+    Notified {
+        /// What it told.
+        notice: Notice,
+        /// What follows from it.
+        command: Box<Self>,
+    },
     /// Only let time pass.
     Sweep,
 }
@@ -231,8 +238,8 @@ pub enum Refusal {
     /// There is no subscription that could be changed so.
     #[error("there is no such subscription")]
     NotSubscribed,
-    /// A payment of that kind is in flight.
-    #[error("a payment of that kind is in flight")]
+    /// A payment of that kind is in flight, or too many are.
+    #[error("a payment of that kind is in flight: wait for its end")]
     PaymentInFlight,
     /// There is no such grant with credits left.
     #[error("grant {0} has nothing left")]

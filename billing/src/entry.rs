@@ -172,6 +172,19 @@ pub struct UsageRecord {
     pub ended_at: Timestamp,
 }
 
+/// An event of a card processor that a command comes from: kept in the same commit as what it changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Whose event.
+    pub processor: &'static str,
+    /// Its id there: told twice, it is the same.
+    pub id: String,
+    /// Its type there.
+    pub kind: String,
+    /// When this delivery of it was signed.
+    pub signed_at: Timestamp,
+}
+
 /// All that one decision changed, committed whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -201,4 +214,6 @@ pub struct Transition {
     pub automatic: Option<Automatic>,
     /// What the owner is told.
     pub events: Vec<Event>,
+    /// What a processor told, where that is why.
+    pub notice: Option<Notice>,
 }

@@ -7,6 +7,7 @@ mod dialect;
 mod m0001_ledger;
 mod m0002_plans;
 mod m0003_usage_rollup;
+mod m0004_cards;
 mod m0005_idempotency;
 
 /// All migrations, in order.
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_ledger::Migration),
             Box::new(m0002_plans::Migration),
             Box::new(m0003_usage_rollup::Migration),
+            Box::new(m0004_cards::Migration),
             Box::new(m0005_idempotency::Migration),
         ]
     }

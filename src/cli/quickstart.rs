@@ -69,13 +69,12 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
     let state: &Shared = &running.state;
     let failed = |error: crate::http::error::ApiError| anyhow::anyhow!("{}", error.message());
     let ledger = state.gateway.directory.ledger();
-    let account = match ledger.account_by_email(EMAIL).await? {
-        Some(account) => account.id,
-        None => {
-            let id = AccountId(Uuid::now_v7());
-            admin::open_account(state, id, EMAIL, Plan::Payg).await.map_err(failed)?;
-            id
-        }
+    let account = if let Some(account) = ledger.account_by_email(EMAIL).await? {
+        account.id
+    } else {
+        let id = AccountId(Uuid::now_v7());
+        admin::open_account(state, id, EMAIL, Plan::Payg).await.map_err(failed)?;
+        id
     };
     let AccountId(account_id) = account;
     let api_key = match earlier {

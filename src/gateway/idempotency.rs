@@ -17,18 +17,20 @@
 //!   operator's token, which is not in the database ([`seal`]). So a new API key's secret, shown once, and what models
 //!   wrote do not lie there in clear. With another token, an answer is lost, as below.
 //! - **A process that died** leaves a row that says `started` with the request's id, and all that a request makes (hold,
-//!   payment, account, key, grant) has that id. So a retry asks the ledger: nothing done, written off or declined: it
+//!   payment, account, key, grant, entry of the operators' log) has that id. So a retry asks the ledger: nothing done, written off or declined: it
 //!   runs; not ended yet: 409 `idempotency_in_progress`; done: 409 `answer_lost` with the request's id and its cost, and it
 //!   is never charged again. Routes that make nothing (audit, clock, quotes) run again.
 //! - **Durable first**: the row is durable before the request runs, the answer before it is sent: for a stream, before
 //!   `[DONE]`. Between a capture's commit and its answer's there is a moment in which a crash makes it `answer_lost`.
 //! - **Bounds**: an answer above [`LARGEST_ANSWER`] is sent but not kept (a retry gets `answer_lost`); so is one beyond
-//!   [`BUFFERED`] bytes of all. [`flights::MOST`] requests with keys run at once, then 503.
+//!   [`BUFFERED`] bytes of all. [`flights::MOST`] requests with keys run at once, then 503. Past
+//!   [`quota::AN_HOUR`] kept answers an hour, an account's answers are kept only if the ledger says that they did something.
 //! - **A client that leaves** is not seen by its request: it runs to its end and is charged, so that a retry gets the whole
 //!   answer. That is what a key asks for; without one, a client that leaves stops its request.
 
 pub mod book;
 pub mod flights;
+pub mod quota;
 pub mod seal;
 
 use std::sync::Arc;

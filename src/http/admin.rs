@@ -15,7 +15,7 @@ use farebox_actors::{
     account::{self, Look, Picture},
     journal,
     ledger::events::OperatorAction,
-    mailbox, pool, provider,
+    mailbox, payment, pool, provider,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -188,7 +188,7 @@ pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, 
 }
 
 /// Why an operator does something: for whoever reads it later.
-fn checked_reason(reason: &str) -> Result<&str, ApiError> {
+pub(super) fn checked_reason(reason: &str) -> Result<&str, ApiError> {
     match text_fault(reason) {
         Some(fault) => Err(ApiError::invalid("reason", fault)),
         None => Ok(reason),
@@ -242,6 +242,7 @@ enum Fault {
     Account(Uuid),
     Provider(String),
     Journal {},
+    Payment {},
     Pool(billing::class::SizeClass),
 }
 
@@ -265,6 +266,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
+            Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments(), payment::Panic),
         }
         Ok(json!({"done": true}))
     };

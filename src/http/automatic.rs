@@ -12,13 +12,7 @@ use farebox_actors::account::Look;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Shared,
-    account::{amount, method},
-    admin::read,
-    answer, auth,
-    error::ApiError,
-};
+use super::{Shared, account::amount, admin::read, answer, auth, cards::charged_card, error::ApiError};
 use crate::gateway::serve::Caller;
 
 type Body = Result<Bytes, actix_web::Error>;
@@ -83,7 +77,10 @@ pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> Http
         let caller = auth::owner(&state, &request).await?;
         let wanted: Reload = read(&state, body)?;
         let before = look(&state, caller).await?.unwrap_or_default().settings;
-        let card = wanted.payment_method.map(|card| method(&state, Some(card))).transpose()?;
+        let card = match wanted.payment_method.as_deref() {
+            Some(named) => Some(charged_card(&state, caller.account_id, Some(named)).await?),
+            None => None,
+        };
         let settings = AutoSettings {
             reload: wanted.enabled.map_or(before.reload, Switch::from_bool),
             threshold: given("threshold", wanted.threshold.as_ref(), before.threshold)?,

@@ -6,7 +6,13 @@ use billing::{
     command::{Refusal, Scale},
     key::KeyRefusal,
 };
-use farebox_actors::{account::AccountError, ledger::LedgerError};
+use farebox_actors::{
+    account::AccountError,
+    card::CardError,
+    ledger::LedgerError,
+    mailbox::AskError,
+    payment::{NotHeard, NotRefunded},
+};
 use serde_json::{Map, Value, json};
 use wire::{fields::BadRequest, inference::Failure};
 
@@ -109,9 +115,11 @@ impl ApiError {
     }
 
     /// A declined card.
-    pub fn payment_declined(decline_code: &str) -> Self {
+    pub fn payment_declined(decline_code: &str, payment_id: &str) -> Self {
         let message = format!("The card was declined: {decline_code}");
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "payment_declined", message).with("decline_code", decline_code)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "payment_declined", message)
+            .with("decline_code", decline_code)
+            .with("payment_id", payment_id)
     }
 
     /// Not now.
@@ -361,6 +369,58 @@ impl From<LedgerError> for ApiError {
                 Self::not_ready("The ledger can't be reached just now.")
             }
             LedgerError::Corrupt(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<CardError> for ApiError {
+    fn from(error: CardError) -> Self {
+        match &error {
+            CardError::Unavailable(_) => {
+                tracing::warn!(%error, "card processor");
+                Self::not_ready("The card processor can't be reached just now.")
+            }
+            CardError::Refused { code, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "card_refused", error.to_string())
+                    .with("processor_code", code.as_str())
+            }
+        }
+    }
+}
+
+impl From<NotHeard> for ApiError {
+    fn from(error: NotHeard) -> Self {
+        match &error {
+            NotHeard::Replayed(_) => Self::conflict(error.to_string()),
+            NotHeard::Unfounded(_) => Self::invalid("body", &error),
+            NotHeard::NotNow(_) | NotHeard::Overloaded => {
+                tracing::warn!(%error, "a notice was not heard");
+                Self::not_ready("This can't be taken just now; tell it again.")
+            }
+        }
+    }
+}
+
+impl From<NotRefunded> for ApiError {
+    fn from(error: NotRefunded) -> Self {
+        match error {
+            NotRefunded::NoPayment => Self::not_found("this payment"),
+            NotRefunded::NotPaid(_) => Self::conflict(error.to_string()),
+            NotRefunded::MoreThanLeft(_) => Self::invalid("amount", &error),
+            NotRefunded::Card(error) => error.into(),
+            NotRefunded::NotNow(_) => {
+                tracing::error!(%error, "refund");
+                Self::not_ready("The refund could not be completed just now; asking again gives nothing back twice.")
+            }
+        }
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Full => Self::overloaded("Too much is waiting."),
+            AskError::Gone | AskError::Late => Self::not_ready("No answer came in time; try again."),
         }
     }
 }

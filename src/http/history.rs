@@ -1,5 +1,4 @@
-//! What an account's money did: open holds, ended requests, payments. Newest first and paged, but for holds, which are
-//! bounded.
+//! What an account's money did: open holds and ended requests. Newest first and paged, but for holds, which are bounded.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{
@@ -15,11 +14,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Shared,
-    account::payment_json,
-    answer, auth,
+    Shared, answer, auth,
     error::ApiError,
-    query::{Query, bad_cursor, list, list_by_id},
+    query::{Query, bad_cursor, list},
 };
 
 /// Holds that are listed, at most.
@@ -83,18 +80,6 @@ pub async fn request(state: Shared, request: HttpRequest, id: web::Path<String>)
         let row = state.gateway.directory.ledger().request(caller.account_id, RequestId(id)).await?;
         let row = row.ok_or_else(|| ApiError::not_found("this request"))?;
         serde_json::to_value(row).map_err(|error| ApiError::internal(&error))
-    };
-    answer(&request, work.await)
-}
-
-/// `GET /v1/payments`: card payments, whatever came of them, newest first.
-pub async fn payments(state: Shared, request: HttpRequest) -> HttpResponse {
-    let work = async {
-        let caller = auth::caller(&state, &request).await?;
-        let query = Query::of(&request, &["limit", "cursor"])?;
-        let (before, limit) = (query.cursor_id()?, query.limit()?);
-        let payments = state.gateway.directory.ledger().payments(caller.account_id, before, limit).await?;
-        Ok(list_by_id(payments.iter().map(payment_json).collect(), limit))
     };
     answer(&request, work.await)
 }

@@ -14,7 +14,7 @@ use actix_web::{
     guard,
     http::{
         StatusCode,
-        header::{CONTENT_TYPE, HeaderName},
+        header::{CONTENT_TYPE, HeaderName, HeaderValue},
     },
     web,
 };
@@ -78,7 +78,7 @@ where
         method: request.method().as_str(),
         path: request.path(),
         query: request.query_string(),
-        headers: MEANINGFUL.map(|name| request.headers().get(name).map(|value| value.as_bytes())),
+        headers: MEANINGFUL.map(|name| request.headers().get(name).map(HeaderValue::as_bytes)),
         body: &body,
     };
     let asked = Asked::new(scope, &key, call);

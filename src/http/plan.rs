@@ -1,7 +1,7 @@
 //! An account's plan and tier: what it has, what each next tier costs and unlocks, when the tier will fall; subscribing,
 //! cancelling; and what the account was told.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use billing::{
     account::{FREE_RATE, TierFall},
     class::SizeClass,
@@ -14,7 +14,7 @@ use billing::{
     time::FOUR_WEEKS_MS,
 };
 use bytes::Bytes;
-use farebox_actors::account::{Bought, Buy, Look, Picture};
+use farebox_actors::account::{Look, Picture};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -24,7 +24,9 @@ use super::{
     admin::read,
     answer, auth,
     automatic::{reload_json, scale_json},
+    cards,
     error::ApiError,
+    payments,
     query::{Query, list_by_id},
 };
 
@@ -97,7 +99,7 @@ struct Subscribe {
     payment_method: Option<String>,
 }
 
-/// `POST /v1/subscription`: pays the first cycle, or lets a cancelled one go on.
+/// `POST /v1/subscription`: pays the first cycle, or lets a cancelled one go on. 202 where the payment goes on by itself.
 pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::owner(&state, &request).await?;
@@ -108,18 +110,17 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
         if picture.subscription.as_ref().is_some_and(is_cancelled) {
             directory.decide(caller.account_id, Command::ResumeSubscription).await?.result?;
         } else {
-            let method = super::account::method(&state, payment_method)?;
+            let method = cards::followed_card(&state, caller.account_id, payment_method.as_deref()).await?;
             let now = state.gateway.clock().now();
             let payment = Payment::new(PaymentId(Arrival::of(&request).id.0), Purpose::Subscription, FEE, method, now);
-            let Bought { payment, answer } = directory.ask(caller.account_id, Buy(payment)).await?;
-            answer.result?;
-            if let Some(code) = &payment.decline_code {
-                return Err(ApiError::payment_declined(code));
+            let bought = payments::buy(&state, caller.account_id, payment).await?;
+            if bought.0 != StatusCode::OK {
+                return Ok(bought);
             }
         }
-        subscribed(&state, caller.account_id).await
+        Ok((StatusCode::OK, subscribed(&state, caller.account_id).await?))
     };
-    answer(&request, work.await)
+    payments::answer_bought(&request, work.await)
 }
 
 /// `DELETE /v1/subscription`: what is paid stays; nothing more is.

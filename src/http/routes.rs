@@ -3,8 +3,8 @@
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
 
 use super::{
-    Shared, account, admin, automatic, error::ApiError, export, history, idempotency::post, inference, keys, live,
-    operations, plan, refuse, usage,
+    Shared, account, admin, automatic, cards, error::ApiError, export, history, idempotency::post, inference, keys,
+    live, operations, payments, plan, receipt, refuse, usage, webhooks,
 };
 
 /// All routes, limits and fallbacks.
@@ -22,7 +22,6 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(get("/v1/holds", history::holds))
         .service(get("/v1/usage", usage::usage))
         .service(get("/v1/usage.csv", export::usage_csv))
-        .service(get("/v1/payments", history::payments))
         .service(get("/v1/requests", history::requests))
         .service(get("/v1/requests/{id}", history::request))
         .service(get("/v1/account", plan::account))
@@ -36,7 +35,8 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(get("/v1/auto-scale", automatic::scale).route(web::put().to(automatic::set_scale)))
         .service(post("/v1/keys", keys::create).route(web::get().to(keys::list)))
         .service(web::resource("/v1/keys/{key}").route(web::delete().to(keys::delete)).default_service(wrong_method()))
-        .service(post("/v1/credits/purchase", account::purchase))
+        .service(post("/v1/credits/purchase", payments::purchase))
+        .configure(configure_payments)
         .service(get("/v1/live", live::live))
         .service(post("/admin/v1/accounts", admin::create_account))
         .service(get("/admin/v1/accounts/{id}", admin::account))
@@ -56,6 +56,27 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(get("/readyz", operations::readyz))
         .service(get("/metrics", operations::metrics))
         .default_service(web::to(not_found));
+}
+
+/// Payments, the cards they are charged to, and what processors tell.
+fn configure_payments(app: &mut web::ServiceConfig) {
+    app.service(get("/v1/payments", payments::list))
+        .service(get("/v1/payments/{id}", payments::payment))
+        .service(get("/v1/payments/{id}/receipt", receipt::receipt))
+        .service(post("/v1/payments/{id}/authenticate", payments::authenticate))
+        .service(post("/v1/payment-methods", cards::save).route(web::get().to(cards::list)))
+        .service(
+            web::resource("/v1/payment-methods/{id}")
+                .route(web::delete().to(cards::remove))
+                .default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/v1/payment-methods/{id}/default")
+                .route(web::put().to(cards::set_default))
+                .default_service(wrong_method()),
+        )
+        .service(post("/admin/v1/payments/{id}/refund", payments::refund))
+        .service(post("/webhooks/stripe", webhooks::stripe));
 }
 
 /// A path that takes GET. Other methods are added with `route`.

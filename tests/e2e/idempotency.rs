@@ -286,8 +286,13 @@ async fn a_503_is_not_pinned_and_its_retry_is_charged_once() {
             keys += 1;
             calls.spawn(async move { (post(&api, CHAT, &key, &hello()).await.status, key) });
         }
-        admin.0.post("/admin/v1/faults", &json!({"account": stage.customer.id})).await.ok();
-        for (status, key) in calls.join_all().await {
+        let faults = async {
+            for _ in 0..5 {
+                admin.0.post("/admin/v1/faults", &json!({"account": stage.customer.id})).await.ok();
+            }
+        };
+        let (answers, ()) = tokio::join!(calls.join_all(), faults);
+        for (status, key) in answers {
             if status == 200 {
                 continue;
             }
@@ -324,8 +329,8 @@ async fn charged(api: &Api) -> usize {
         let page = api.get(&path).await.ok();
         let data = page["data"].as_array().unwrap();
         count += data.iter().filter(|record| record["cost"] != "0.00").count();
-        let Some(next) = page["next_before"].as_str() else { return count };
-        path = format!("/v1/requests?limit=100&before={next}");
+        let Some(next) = page["next_cursor"].as_str() else { return count };
+        path = format!("/v1/requests?limit=100&cursor={next}");
     }
 }
 

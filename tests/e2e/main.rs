@@ -7,10 +7,13 @@ mod health;
 mod idempotency;
 mod open;
 mod overspend;
+mod payments;
+mod plans;
 mod quote;
 mod readme;
 mod sdk;
 mod servers;
+mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
 mod usage;

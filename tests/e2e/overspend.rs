@@ -20,6 +20,7 @@ use billing::{
 use farebox::app;
 use farebox_actors::{
     account::{AccountError, Admitted, Enter, Look, Metered},
+    card::{Processor, sandbox::Sandbox},
     clock::Clock,
     directory::Directory,
     health::Health,
@@ -40,7 +41,8 @@ async fn directory(url: &str) -> Directory {
     let health = Health::default();
     let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
     let chief = Supervisor::new(&health).start();
-    app::start_money(&chief, vec![Arbiter::new().handle()], ledger, Clock::default(), health).directory
+    let processor = Processor::Sandbox(Sandbox::default());
+    app::start_money(&chief, vec![Arbiter::new().handle()], (ledger, processor), Clock::default(), health).directory
 }
 
 /// What came of one request.

@@ -129,6 +129,14 @@ impl Stage {
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
         }
+        if times.len() == 1 {
+            // One page alone says little: once more, some times.
+            for _ in 0..9 {
+                let began = Instant::now();
+                page(&self.customer.api, path).await;
+                times.push(began.elapsed());
+            }
+        }
         (rows, times)
     }
 
@@ -224,7 +232,7 @@ async fn pages_are_read(stage: Stage) {
                 let rare = (0..stage.rows).step_by(usize::try_from(RARE).unwrap()).count();
                 assert!(times.len() == most || rows.len() == rare, "{} of {rare}", rows.len());
             }
-            Some(_) => assert_eq!((rows.len(), times.len()), (0, 1), "{what}"),
+            Some(_) => assert!(rows.is_empty(), "{what}"),
             None => assert!(times.len() >= most.min(100), "{what}"),
         }
         all.extend(&times);

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{
     AccountError, Admission, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Metered, Panic,
-    Picture, Preview, Subscribe,
+    Picture, Preview, Subscribe, Waits,
     outbox::Outbox,
     waiting::{For, Line, Next, Visitor},
 };
@@ -143,7 +143,7 @@ impl AccountActor {
         if payment.status == PaymentStatus::Pending {
             self.charge(payment);
         } else if let Some(buyer) = self.purchases.remove(&payment.id) {
-            let bought = Bought { payment, answer: answer.clone() };
+            let bought = Bought { payment, answer: answer.clone(), action: None };
             self.outbox.leave(move || drop(buyer.send(Ok(bought))));
         }
     }
@@ -411,7 +411,7 @@ impl AccountActor {
         self.purchases.insert(id, reply);
         let refused = match self.decide(Command::BeginPayment(payment.clone()), ctx) {
             Ok(answer) if answer.result.is_ok() => return,
-            Ok(answer) => Ok(Bought { payment, answer }),
+            Ok(answer) => Ok(Bought { payment, answer, action: None }),
             Err(error) => Err(error),
         };
         if let Some(reply) = self.purchases.remove(&id) {
@@ -558,6 +558,26 @@ impl Handler<Subscribe> for AccountActor {
                 if let (Ok(picture), true) = (actor.picture(), actor.watchers.len() < WATCHERS) {
                     actor.watchers.push(watcher);
                     actor.announce(picture.balance);
+                }
+            }),
+        );
+    }
+}
+
+impl Handler<Waits> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, Waits { payment_id, action }: Waits, ctx: &mut Self::Context) {
+        self.when_ready(
+            ctx,
+            Box::new(move |actor, _| {
+                let State::Ready(account) = &actor.state else { return };
+                let Some(payment) = account.pending_payment(payment_id).cloned() else { return };
+                let Ok(picture) = actor.picture() else { return };
+                if let Some(buyer) = actor.purchases.remove(&payment_id) {
+                    let answer = Answer { result: Ok(Reply::Done), balance: picture.balance };
+                    let bought = Bought { payment, answer, action: Some(action) };
+                    actor.outbox.leave(move || drop(buyer.send(Ok(bought))));
                 }
             }),
         );

@@ -20,11 +20,13 @@ use billing::{
     account::{Automatic, Balance, Header, TierFall},
     command::Answer,
     hold::Hold,
-    ids::KeyId,
+    ids::{KeyId, PaymentId},
     payment::Payment,
     subscription::Subscription,
 };
 use tokio::sync::mpsc;
+
+use crate::card::NextAction;
 
 /// Why an account can't answer; nothing was changed, or what was is being rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +81,18 @@ pub struct Bought {
     pub payment: Payment,
     /// The answer of its last step.
     pub answer: Answer,
+    /// What the card's owner must do before it can end: then it is still pending.
+    pub action: Option<NextAction>,
+}
+
+/// A card's owner must act before a payment can end: its buyer is told so, and waits no longer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Waits {
+    /// Which payment.
+    pub payment_id: PaymentId,
+    /// What must be done.
+    pub action: NextAction,
 }
 
 /// Ask for a picture of the account.

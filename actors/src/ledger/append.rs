@@ -2,7 +2,10 @@
 //! state of a grant, a hold, an account) is written once per batch, in its last form; what is a fact is written always.
 //! This says what rows a batch is; PostgreSQL gets them here, SQLite by its [`super::writer`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use billing::{
     Timestamp,
@@ -88,7 +91,7 @@ pub(super) struct Stamp {
 }
 
 /// The rows of a batch, in the order in which references and checks expect them.
-pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 13] {
+pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 14] {
     let batch = merge(transitions);
     [
         batch_row(transitions.len(), stamp),
@@ -104,6 +107,7 @@ pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> [Rows<'_>; 13] {
         automatic_rows(&batch),
         window_rows(&batch),
         event_rows(transitions),
+        notice_rows(transitions),
     ]
 }
 
@@ -453,3 +457,31 @@ fn event_rows(transitions: &[Transition]) -> Rows<'_> {
     }
     rows
 }
+
+/// An event is noted with what it changed. One that is there already is one whose effect is, too: a command that comes from
+/// it again changes nothing, and is not here.
+fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
+    let write = Write::Insert { before: NOTICE, after: NOTED };
+    let mut rows = Rows::new(write, 5, 0);
+    let mut noted = HashSet::new();
+    for transition in transitions {
+        let Some(notice) = &transition.notice else { continue };
+        // PostgreSQL refuses a statement that would write a row twice.
+        if !noted.insert((notice.processor, notice.id.as_str())) {
+            continue;
+        }
+        rows.push([
+            notice.processor.into(),
+            notice.id.as_str().into(),
+            notice.kind.as_str().into(),
+            notice.signed_at.0.into(),
+            transition.at.0.into(),
+        ]);
+    }
+    rows
+}
+
+/// How an event is noted, around its values.
+pub(super) const NOTICE: &str = "INSERT INTO webhook_event (processor, id, kind, signed_at, at) VALUES";
+pub(super) const NOTED: &str = "ON CONFLICT (processor, id) DO UPDATE SET signed_at = excluded.signed_at \
+                                WHERE webhook_event.signed_at < excluded.signed_at";

@@ -4,12 +4,14 @@
 
 pub mod append;
 pub mod audit;
+pub mod cards;
 pub mod directory;
 pub mod events;
 pub mod history;
 pub mod idempotency;
 pub mod keys;
 pub mod load;
+pub mod payments;
 pub mod query;
 pub mod rollup;
 mod rows;

@@ -107,19 +107,6 @@ impl Ledger {
         self.row(&sql, [account.0.into(), source_key.into()]).await?.as_ref().map(load::grant).transpose()
     }
 
-    /// An account's payments, newest first, older than `before`.
-    pub async fn payments(
-        &self,
-        account: AccountId,
-        before: Option<Uuid>,
-        limit: u64,
-    ) -> Result<Vec<Payment>, LedgerError> {
-        let sql =
-            format!("SELECT {} FROM payment WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?", load::PAYMENT);
-        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
-        self.rows(&sql, values).await?.iter().map(load::payment).collect()
-    }
-
     /// The version of a price book: the one it has, or a new one.
     pub async fn price_version(&self, hash: &str, prices: &str, now: Timestamp) -> Result<i64, LedgerError> {
         let find = || self.row("SELECT version FROM price_version WHERE hash = ?", [hash.into()]);

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     account::{Account, Automatic},
-    entry::{Line, LineKind, Transition, UsageRecord},
+    entry::{Line, LineKind, Notice, Transition, UsageRecord},
     event::Event,
     grant::Grant,
     hold::Hold,
@@ -31,6 +31,8 @@ pub(super) struct Draft<'a> {
     is_subscription_changed: bool,
     is_automatic_changed: bool,
     events: Vec<Event>,
+    /// What the command comes from: written only with what it changes.
+    pub(super) notice: Option<Notice>,
     /// Whether something may now be due at another time.
     reschedule: bool,
 }
@@ -50,6 +52,7 @@ impl<'a> Draft<'a> {
             is_subscription_changed: false,
             is_automatic_changed: false,
             events: Vec::new(),
+            notice: None,
             reschedule: false,
         }
     }
@@ -199,7 +202,7 @@ impl<'a> Draft<'a> {
         if !is_changed {
             return None;
         }
-        let Self { account, now, lines, touched, retired, hold, ended, usage, payments, events, .. } = self;
+        let Self { account, now, lines, touched, retired, hold, ended, usage, payments, events, notice, .. } = self;
         // What leaves no line (a payment, an event) takes no place in the journal: its sequence stays dense.
         account.header.seq += u64::from(!lines.is_empty());
         account.header.clock = now;
@@ -221,6 +224,7 @@ impl<'a> Draft<'a> {
             subscription,
             automatic,
             events,
+            notice,
         })
     }
 }

@@ -63,6 +63,11 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
             draft.account.limit_key(key_id, limits, spent, draft.now);
             Ok(Reply::Done)
         }
+        Command::Notified { notice, command } => {
+            let reply = run(draft, *command)?;
+            draft.notice = Some(notice);
+            Ok(reply)
+        }
         Command::Sweep => Ok(Reply::Done),
     }
 }

@@ -15,9 +15,17 @@ use crate::{
     subscription::{FEE, Status},
 };
 
+/// Payments of one account that wait for their end (an answer, or the card's owner), at most.
+const MOST_PENDING: usize = 10;
+
 pub(super) fn begin(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Refusal> {
     match payment.purpose {
-        Purpose::Purchase => check_amount(payment.amount)?,
+        Purpose::Purchase => {
+            check_amount(payment.amount)?;
+            if draft.account.payments.len() >= MOST_PENDING {
+                return Err(Refusal::PaymentInFlight);
+            }
+        }
         Purpose::Subscription => {
             let status = draft.account.subscription().map(|subscription| subscription.status);
             if draft.account.is_subscribed(draft.now) || status == Some(Status::Active) {

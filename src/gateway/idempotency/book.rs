@@ -26,6 +26,7 @@ use super::{
     Answer, Asked, BUFFERED, LIFE_MS, Recording, Whole,
     flights::{Boarding, Flight, Flights, LONGEST_WAIT, Waited},
     is_definitive,
+    quota::{Quota, Share},
     seal::Sealer,
 };
 
@@ -115,6 +116,7 @@ pub struct Book {
     directory: Directory,
     flights: Flights,
     sealer: Sealer,
+    quota: Quota,
     room: Arc<Semaphore>,
 }
 
@@ -122,7 +124,7 @@ impl Book {
     /// A book whose answers are sealed with the hash of the operator's token.
     pub fn new(directory: Directory, token: &blake3::Hash) -> Self {
         let room = Arc::new(Semaphore::new(BUFFERED));
-        Self { directory, flights: Flights::default(), sealer: Sealer::new(token), room }
+        Self { directory, flights: Flights::default(), sealer: Sealer::new(token), quota: Quota::default(), room }
     }
 
     /// How many requests with keys run.
@@ -200,10 +202,9 @@ impl Book {
             return Err(Refused::InProgress);
         }
         match self.trace(&first, earlier).await? {
-            Trace::Pending => Err(Refused::InProgress),
             Trace::Done { .. } => Err(self.lost(&first, earlier, Lost::Interrupted).await?),
             Trace::Nothing if self.start(&first, earlier).await? => Ok(Begun::First(first)),
-            Trace::Nothing => Err(Refused::InProgress),
+            Trace::Pending | Trace::Nothing => Err(Refused::InProgress),
         }
     }
 
@@ -256,10 +257,12 @@ impl Book {
     }
 
     async fn fate(&self, first: &First, status: u16, whole: Whole) -> Fate {
-        if is_definitive(status, whole) {
+        let scope = first.asked.slot.scope;
+        let is_definitive = is_definitive(status, whole);
+        if is_definitive && self.quota.take(scope, self.directory.clock().now()) == Share::Within {
             return Fate::Keep;
         }
-        let account = AccountId(first.asked.slot.scope);
+        let account = AccountId(scope);
         match self.directory.ledger().trace(account, first.request_id).await {
             Ok(Trace::Nothing) => Fate::Forget,
             // "Try again later" is no answer to what was charged after all: a retry is told that the answer is lost.

@@ -4,6 +4,7 @@ pub(crate) mod book;
 pub(crate) mod client;
 pub(crate) mod companion;
 pub(crate) mod fake_openai;
+pub(crate) mod fake_stripe;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod server;
