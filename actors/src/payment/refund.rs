@@ -107,7 +107,7 @@ pub(super) async fn reversed(
     account: AccountId,
     payment: PaymentId,
     total: Nanos,
-    notice: &Notice,
+    notice: Option<&Notice>,
 ) -> Result<(), NotApplied> {
     let _turn = TURN.lock().await;
     let Some(stored) = directory.ledger().payment(account, payment).await? else { return Ok(()) };
@@ -115,7 +115,7 @@ pub(super) async fn reversed(
         // Declined here, so it brought no credits to take.
         return Ok(());
     }
-    take(directory, account, &stored, total, Some(notice)).await
+    take(directory, account, &stored, total, notice).await
 }
 
 /// Has the account take what a payment's money bought. The turn is the caller's.
@@ -146,7 +146,7 @@ pub(super) async fn won(
     account: AccountId,
     payment: PaymentId,
     won: &Won,
-    notice: &Notice,
+    notice: Option<&Notice>,
 ) -> Result<(), NotApplied> {
     let _turn = TURN.lock().await;
     let ledger = directory.ledger();
@@ -166,7 +166,7 @@ pub(super) async fn won(
         expires_at: None,
         subscribed_until: None,
     };
-    match directory.decide(account, pursue::noticed(Some(notice.clone()), Command::Fund(fund))).await?.result {
+    match directory.decide(account, pursue::noticed(notice.cloned(), Command::Fund(fund))).await?.result {
         Ok(_) | Err(Refusal::AlreadyFunded(_)) => Ok(()),
         Err(refusal) => Err(NotApplied::Refused(refusal)),
     }
