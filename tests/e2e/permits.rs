@@ -78,6 +78,7 @@ async fn permits_are_bought_for_who_wants_that_within_the_month() {
     let refused = short(&free, &json!({}), None).await;
     assert_eq!((refused.status, &refused.json()["auto_scale"]), (429, &Value::Null));
     // Bought, then run: nobody sees a 429.
+    free.api.post("/v1/payment-methods", &json!({"card": "pm_card_visa"})).await.ok();
     let bought = short(&free, &json!({"autoScale": true}), None).await;
     assert_eq!(bought.status, 200, "{}", bought.body);
     let account = free.api.get("/v1/account").await.ok();
