@@ -1,6 +1,8 @@
 //! Grants: credits from one source, with an amount and an expiry. Invariant 1 (funded = available + held + spent +
 //! expired + voided, each not negative) is checked by [`Grant::assert_sound`] after every change.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -72,7 +74,7 @@ pub struct Grant {
     /// Where it came from.
     pub source: Source,
     /// What makes it unique: the payment's id, or the cycle's start. Two grants never share one.
-    pub source_key: String,
+    pub source_key: Arc<str>,
     /// Money paid for it, less reversals: what counts for tiers.
     pub paid: Nanos,
     /// When it was made.

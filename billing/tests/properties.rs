@@ -155,13 +155,13 @@ impl Replay {
     /// Invariants 11 and 12: what was paid for is what payments brought, and automatic ones stay within their month.
     fn compare_payments(&self, account: &Account) {
         for grant in self.rows.values().filter(|grant| PAID.contains(&grant.source)) {
-            let Some(payment) = self.payments.values().find(|payment| payment.grant_key() == grant.source_key) else {
+            let Some(payment) = self.payments.values().find(|payment| *payment.grant_key() == *grant.source_key) else {
                 continue;
             };
             assert_eq!(grant.paid, payment.amount - payment.reversed, "a grant and its payment differ");
         }
         for payment in self.payments.values().filter(|payment| payment.status == PaymentStatus::Succeeded) {
-            let grants = self.rows.values().filter(|grant| grant.source_key == payment.grant_key()).count();
+            let grants = self.rows.values().filter(|grant| *grant.source_key == *payment.grant_key()).count();
             assert_eq!(grants, 1, "a payment that succeeded has one grant");
         }
         assert_eq!(account.automatic(), self.automatic.as_ref());
@@ -296,7 +296,7 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
         }
         Step::Reverse { which, percent } => {
             let payment = &replay.payments[&pick(replay.payments.keys().copied().collect(), which)?];
-            let grant = replay.rows.values().find(|grant| grant.source_key == payment.grant_key());
+            let grant = replay.rows.values().find(|grant| *grant.source_key == *payment.grant_key());
             Command::PaymentReversed {
                 payment: Box::new(payment.clone()),
                 grant: grant.cloned().map(Box::new),

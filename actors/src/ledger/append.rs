@@ -201,7 +201,7 @@ fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             grant.id.0.into(),
             account_id.0.into(),
             grant.source.name().into(),
-            grant.source_key.as_str().into(),
+            (&*grant.source_key).into(),
             grant.paid.get().into(),
             grant.created_at.0.into(),
             grant.expires_at.0.into(),

@@ -195,7 +195,7 @@ pub(super) fn grant(row: &QueryResult) -> Result<Grant, LedgerError> {
     Ok(Grant {
         id: GrantId(row.try_get("", "id")?),
         source: Source::from_name(&source).ok_or_else(|| LedgerError::Corrupt(format!("source {source}")))?,
-        source_key: row.try_get("", "source_key")?,
+        source_key: row.try_get::<String>("", "source_key")?.into(),
         paid: amount(row, "paid")?,
         created_at: Timestamp(row.try_get("", "created_at")?),
         expires_at: Timestamp(row.try_get("", "expires_at")?),

@@ -128,8 +128,16 @@ impl<'a> Draft<'a> {
 
     /// Applies a line to its grant and the account, and keeps it.
     pub(super) fn record(&mut self, line: Line) {
-        if let Some(id) = line.grant_id {
-            let index = self.account.grant_index(id).unwrap_or_else(|| panic!("grant {id} is not in memory"));
+        let index = line.grant_id.map(|id| {
+            let index = self.account.grant_index(id);
+            index.unwrap_or_else(|| panic!("grant {id} is not in memory"))
+        });
+        self.record_at(index, line);
+    }
+
+    /// The same, where the grant's place is known.
+    fn record_at(&mut self, index: Option<usize>, line: Line) {
+        if let Some(index) = index {
             let grant = &mut self.account.grants[index];
             grant.funded += line.funded;
             grant.available += line.available;
@@ -138,6 +146,7 @@ impl<'a> Draft<'a> {
             grant.expired += line.expired;
             grant.voided += line.voided;
             grant.assert_sound();
+            let id = grant.id;
             self.account.available += line.available;
             self.touch(id);
         }
@@ -158,7 +167,7 @@ impl<'a> Draft<'a> {
                 continue;
             }
             let (id, amount) = (grant.id, grant.available.min(missing));
-            self.record(line_of(id, amount));
+            self.record_at(Some(index - 1), line_of(id, amount));
             taken.push((id, amount));
             missing -= amount;
         }

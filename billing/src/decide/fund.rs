@@ -24,7 +24,7 @@ pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> 
     if expires_at <= draft.now {
         return Err(Refusal::BadAmount { field: "expires_at", message: "must be in the future" });
     }
-    if draft.account.grants.iter().any(|grant| grant.source == fund.source && grant.source_key == fund.source_key) {
+    if draft.account.grants.iter().any(|grant| grant.source == fund.source && *grant.source_key == *fund.source_key) {
         return Err(Refusal::AlreadyFunded(fund.source_key));
     }
     let grant = new_grant(draft, fund.grant_id, (fund.source, fund.source_key), fund.paid, expires_at);
@@ -63,7 +63,7 @@ fn new_grant(
     let mut grant = Grant {
         id,
         source,
-        source_key,
+        source_key: source_key.into(),
         paid,
         created_at: draft.now,
         expires_at,

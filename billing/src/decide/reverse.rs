@@ -87,10 +87,10 @@ pub(super) fn reverse(
 fn find(draft: &mut Draft<'_>, payment: &Payment, stored: Option<Box<Grant>>) -> Result<GrantId, Refusal> {
     let key = payment.grant_key();
     let source = payment.purpose.source();
-    if let Some(grant) = draft.account.grants.iter().find(|grant| grant.source == source && grant.source_key == key) {
+    if let Some(grant) = draft.account.grants.iter().find(|grant| grant.source == source && *grant.source_key == *key) {
         return Ok(grant.id);
     }
-    let grant = stored.filter(|grant| grant.source_key == key).ok_or(Refusal::NoPayment(payment.id))?;
+    let grant = stored.filter(|grant| *grant.source_key == *key).ok_or(Refusal::NoPayment(payment.id))?;
     if grant.is_live(draft.now) {
         // It was in memory when it was read, and has changed since.
         return Err(Refusal::GrantMoved(grant.id));

@@ -1,0 +1,159 @@
+//! The ledger by itself, on SQLite: how long an account with a long journal takes to open, and how long 100,000 accounts
+//! whose credits have run out take to be swept. Run with `cargo bench --bench ledger`.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, Arbiter};
+use billing::{
+    Nanos, Timestamp,
+    command::{Admit, Command, Fund},
+    entry::Ending,
+    grant::Source,
+    hold::{HoldRequest, Work},
+    ids::{AccountId, GrantId, RequestId},
+    plan::Plan,
+};
+use farebox::app;
+use farebox_actors::{
+    account::Enter,
+    card::{Processor, sandbox::Sandbox},
+    clock::Clock,
+    directory::Directory,
+    health::{Health, Kind, Obituary},
+    ledger::Ledger,
+    supervisor::Supervisor,
+    sweeper::Sweeper,
+};
+use futures::{StreamExt, stream};
+use uuid::Uuid;
+
+/// Requests of the account that is opened: two lines of its journal each.
+const REQUESTS: usize = 5_000;
+/// How often it is opened.
+const OPENINGS: usize = 200;
+/// Grants that are due, one an account.
+const DUE: u128 = 100_000;
+
+fn directory(ledger: &Arc<Ledger>, clock: &Clock, health: &Health) -> Directory {
+    let chief = Supervisor::new(health).start();
+    let (arbiters, processor) = (vec![Arbiter::new().handle()], Processor::Sandbox(Sandbox::default()));
+    app::start_money(&chief, arbiters, Arc::clone(ledger), processor, clock.clone(), health.clone()).unwrap().directory
+}
+
+/// One request, from its admission to its charge.
+async fn request(directory: &Directory, id: AccountId) {
+    let request_id = RequestId(Uuid::now_v7());
+    let amount = Nanos::new(1_000);
+    directory.running().insert(request_id);
+    let admit = Admit {
+        request_id,
+        key_id: None,
+        model: "gpt-4o-mini".into(),
+        provider: "openai".into(),
+        price_version: 1,
+        work: Work::Closed,
+        hold: HoldRequest { minimum: amount, expected: amount, worst_case: amount },
+        output: None,
+        auto_scale: None,
+    };
+    let admitted = directory.enter(id, Enter { admit, patience: Duration::ZERO }).await.unwrap();
+    admitted.admission.settle(Ending::Failed).await.unwrap();
+}
+
+async fn opening(ledger: &Ledger, directory: &Directory, clock: &Clock) {
+    let id = AccountId(Uuid::now_v7());
+    ledger.create_account(id, "opened@example.com", Plan::Payg, clock.now()).await.unwrap();
+    let fund = Fund {
+        grant_id: GrantId(Uuid::now_v7()),
+        source: Source::Promo,
+        source_key: "bench".into(),
+        amount: Nanos::dollars(10),
+        paid: Nanos::ZERO,
+        expires_at: None,
+        subscribed_until: None,
+    };
+    directory.decide(id, Command::Fund(fund)).await.unwrap().result.unwrap();
+    stream::iter(0..REQUESTS).for_each_concurrent(64, |_| request(directory, id)).await;
+    let mut times = Vec::new();
+    for _ in 0..OPENINGS {
+        let began = Instant::now();
+        assert!(ledger.load_account(id, clock.now()).await.unwrap().is_some());
+        times.push(began.elapsed());
+    }
+    times.sort();
+    let lines = ledger.audit().await.unwrap().lines;
+    println!(
+        "opening an account of {lines} journal lines: median {:?}, p99 {:?}",
+        times[OPENINGS / 2],
+        times[OPENINGS * 99 / 100]
+    );
+}
+
+/// Accounts whose one grant expires at `at`, as their own decisions would have left them.
+fn fill(file: &Path, at: Timestamp) {
+    let mut connection = rusqlite::Connection::open(file).unwrap();
+    let (made, batch) = (at.0 - 1_000_000, Uuid::now_v7());
+    let tx = connection.transaction().unwrap();
+    tx.execute(
+        "INSERT INTO batch (id, epoch, at, transitions) VALUES (?1, 1, ?2, ?3)",
+        (batch.as_bytes(), made, 100_000),
+    )
+    .unwrap();
+    let mut account = tx
+        .prepare("INSERT INTO account (id, email, plan, created_at, seq, clock, wake_at) VALUES (?1, ?2, 'payg', ?3, 1, ?3, ?4)")
+        .unwrap();
+    let mut grant = tx
+        .prepare(
+            "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, held, \
+             spent, expired, voided, notices) VALUES (?1, ?2, 'promo', 'bench', 0, ?3, ?4, 5, 5, 0, 0, 0, 0, 3)",
+        )
+        .unwrap();
+    let mut line = tx
+        .prepare(
+            "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, d_funded, d_available, d_held, \
+             d_spent, d_expired, d_voided, d_debt) VALUES (?1, 1, 0, ?2, ?3, 1, 'grant_funded', ?4, 5, 5, 0, 0, 0, 0, 0)",
+        )
+        .unwrap();
+    for number in 0..DUE {
+        let (id, granted) = (Uuid::now_v7(), Uuid::now_v7());
+        account.execute((id.as_bytes(), format!("{number}@example.com"), made, at.0)).unwrap();
+        grant.execute((granted.as_bytes(), id.as_bytes(), made, at.0)).unwrap();
+        line.execute((id.as_bytes(), made, batch.as_bytes(), granted.as_bytes())).unwrap();
+    }
+    drop((account, grant, line));
+    tx.commit().unwrap();
+}
+
+async fn sweeping(ledger: &Ledger, directory: &Directory, health: &Health, clock: &Clock) {
+    let began = Instant::now();
+    let obituary = Obituary::new(health, Kind::Sweeper, "bench".into(), |_| {});
+    let _sweeper = Sweeper::new(directory.clone(), obituary).start();
+    while !ledger.due_accounts(clock.now(), 1).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    println!("sweeping {DUE} due grants: {:.1} s", began.elapsed().as_secs_f64());
+}
+
+fn main() {
+    let folder = std::env::temp_dir().join(format!("farebox-ledger-bench-{}", Uuid::new_v4().simple()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("ledger.db");
+    actix::System::new().block_on(async {
+        let (clock, health) = (Clock::default(), Health::default());
+        let ledger = Arc::new(Ledger::open(&format!("sqlite://{}", file.display()), "bench").await.unwrap());
+        let directory = directory(&ledger, &clock, &health);
+        opening(&ledger, &directory, &clock).await;
+        fill(&file, clock.now());
+        sweeping(&ledger, &directory, &health, &clock).await;
+        let audit = ledger.audit().await.unwrap();
+        println!("audit: ok {}, {} accounts, {} lines", audit.ok, audit.accounts, audit.lines);
+        assert!(audit.ok, "{audit:?}");
+    });
+    let _ = std::fs::remove_dir_all(&folder);
+}
