@@ -127,6 +127,7 @@ impl Account {
         payments: Vec<Payment>,
     ) -> Self {
         grants.sort_by_key(Grant::draw_order);
+        grants.shrink_to_fit();
         grants.iter().for_each(Grant::assert_sound);
         let held: Nanos = grants.iter().map(|grant| grant.held).sum();
         let allocated: Nanos = holds.iter().map(Hold::total).sum();

@@ -17,26 +17,31 @@ use crate::gateway::serve::Caller;
 /// Keys remembered, at most; beyond it all are forgotten and looked up again.
 const MOST: usize = 100_000;
 
+/// A key's public part.
+type Public = [u8; 12];
+
 /// Keys seen lately, by their public part.
 #[derive(Debug, Default)]
-pub struct Keys(RwLock<HashMap<String, (blake3::Hash, Caller)>>);
+pub struct Keys(RwLock<HashMap<Public, (blake3::Hash, Caller)>>);
 
 impl Keys {
-    fn get(&self, public: &str) -> Option<(blake3::Hash, Caller)> {
+    fn get(&self, public: &Public) -> Option<(blake3::Hash, Caller)> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(public).copied()
     }
 
-    fn insert(&self, public: &str, hash: blake3::Hash, caller: Caller) {
+    fn insert(&self, public: Public, hash: blake3::Hash, caller: Caller) {
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MOST {
             keys.clear();
         }
-        keys.insert(public.to_owned(), (hash, caller));
+        keys.insert(public, (hash, caller));
     }
 
     /// Forgets a key that was revoked.
     pub fn forget(&self, public: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(public);
+        if let Ok(public) = Public::try_from(public.as_bytes()) {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&public);
+        }
     }
 }
 
@@ -71,11 +76,12 @@ pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, Api
     let key = credential(request)?;
     let public =
         key.strip_prefix("fb_").and_then(|rest| rest.split_once('_')).map(|(public, _)| public).ok_or_else(wrong)?;
-    if key.len() > 128 || public.len() != 12 {
+    let known_by = Public::try_from(public.as_bytes()).map_err(|_| wrong())?;
+    if key.len() > 128 {
         return Err(wrong());
     }
     let hash = blake3::hash(key.as_bytes());
-    if let Some((known, caller)) = state.keys.get(public) {
+    if let Some((known, caller)) = state.keys.get(&known_by) {
         // Comparing hashes of this type takes the same time whatever they are.
         return if known == hash { Ok(caller) } else { Err(wrong()) };
     }
@@ -85,7 +91,7 @@ pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, Api
         return Err(wrong());
     }
     let caller = Caller { account_id: stored.account_id, key_id: stored.id };
-    state.keys.insert(public, known, caller);
+    state.keys.insert(known_by, known, caller);
     Ok(caller)
 }
 

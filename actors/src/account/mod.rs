@@ -36,6 +36,11 @@ pub struct Committed {
     pub result: Result<u64, String>,
 }
 
+/// A second has passed: look whether something is due, or nothing is left to do.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Tick;
+
 /// A request that may run: its guard, and what to tell its client.
 #[derive(Debug)]
 pub struct Admitted {

@@ -39,6 +39,8 @@ pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> 
         voided: Nanos::ZERO,
     };
     let place = draft.account.grants.partition_point(|other| other.draw_order() < grant.draw_order());
+    // An account has few grants, and there are many accounts.
+    draft.account.grants.reserve_exact(1);
     draft.account.grants.insert(place, grant);
     let mut line = Draft::line(LineKind::GrantFunded, fund.grant_id, None);
     line.funded = fund.amount;
