@@ -18,6 +18,7 @@ use billing::{
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, RequestId},
     plan::Plan,
+    time::DAY_MS,
 };
 use farebox::app;
 use farebox_actors::{
@@ -76,7 +77,8 @@ async fn opening(ledger: &Ledger, directory: &Directory, clock: &Clock) {
         amount: Nanos::dollars(10),
         paid: Nanos::ZERO,
         expires_at: None,
-        subscribed_until: None,
+        // Without one, ten requests a second is the limit.
+        subscribed_until: Some(clock.now().plus_ms(DAY_MS)),
     };
     directory.decide(id, Command::Fund(fund)).await.unwrap().result.unwrap();
     stream::iter(0..REQUESTS).for_each_concurrent(64, |_| request(directory, id)).await;

@@ -50,6 +50,9 @@ pub struct Running {
     serving: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
 }
 
+/// How long what runs has to end once another process has taken the ledger over, and its answers to be written.
+const TAKEN_OVER: Duration = Duration::from_secs(2);
+
 /// `OpenAI`'s address, unless the settings name another.
 const OPENAI: &str = "https://api.openai.com/v1";
 
@@ -248,21 +251,27 @@ impl Running {
     pub async fn until_stopped(self) -> Result<()> {
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut serving = self.serving;
-        tokio::select! {
+        let taken_over = tokio::select! {
             ended = &mut serving => return ended.context("the server's task died")?.context("the server ended"),
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-            // Nothing can be settled here any more; the new owner settles what ran by its checkpoints.
-            () = self.fenced.notified() => bail!("another process has taken this ledger over"),
-        }
+            _ = tokio::signal::ctrl_c() => false,
+            _ = terminate.recv() => false,
+            () = self.fenced.notified() => true,
+        };
+        // Taken over, nothing can be settled here any more: what runs is told so, if that is quick, and the new owner
+        // settles it by its checkpoints.
+        let stop_after = if taken_over { TAKEN_OVER } else { self.stop_after };
         tracing::info!("stopping: no new requests; running ones finish");
         self.state.stop_being_ready();
         self.server.pause().await;
-        let deadline = tokio::time::Instant::now() + self.stop_after;
+        let deadline = tokio::time::Instant::now() + stop_after;
         let running = self.state.gateway.directory.running();
         // Answers of requests with keys are still being kept when those have ended.
         while running.count() + self.state.book.running() > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if taken_over {
+            let _ = tokio::time::timeout(TAKEN_OVER, self.server.stop(true)).await;
+            bail!("another process has taken this ledger over");
         }
         self.server.stop(true).await;
         Ok(())

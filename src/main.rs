@@ -1,5 +1,9 @@
 //! The `farebox` program.
 
+/// A request makes some two hundred small allocations, and frees many of them on another thread than made them.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() {
     match farebox::cli::run() {
         Ok(status) => std::process::exit(status),

@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::{Actor, ArbiterHandle, Handler, Message, dev::ToEnvelope};
-use actix::{Addr, Context};
+use actix::{Addr, Context, WeakAddr};
 use billing::{
     command::{Answer, Command},
     entry::UsageRecord,
@@ -19,10 +19,10 @@ use billing::{
 };
 
 use crate::{
-    account::{AccountActor, AccountContext, AccountError, Admitted, Enter},
+    account::{AccountActor, AccountContext, AccountError, Admitted, Enter, Tick},
     card::Processor,
     clock::Clock,
-    health::{ExitReason, Health, Kind, Obituary},
+    health::{ExitReason, Health, Kind, Name, Obituary},
     journal::Journal,
     ledger::{Ledger, LedgerError, cards::PaymentMethod},
     mailbox::{self, Ask, AskError, Post},
@@ -31,6 +31,9 @@ use crate::{
 
 /// How long an account may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
+
+/// Accounts ticked before others get their turn.
+const TICKED_AT_ONCE: usize = 64;
 
 /// Requests that run in this process, from before they are admitted until their guard is gone.
 #[derive(Debug, Clone, Default)]
@@ -111,11 +114,6 @@ impl Directory {
         }))
     }
 
-    /// Who carries payments to their end.
-    pub fn payments(&self) -> Addr<PaymentActor> {
-        self.0.payments.address()
-    }
-
     /// Who charges cards.
     pub fn processor(&self) -> &Processor {
         &self.0.processor
@@ -161,14 +159,8 @@ impl Directory {
         let incarnation = self.0.incarnations.fetch_add(1, Ordering::Relaxed);
         let directory = self.clone();
         let on_exit = move |_: ExitReason| directory.forget(id, incarnation);
-        let obituary = Obituary::new(&self.0.health, Kind::Account, id.to_string(), on_exit);
-        let context = AccountContext {
-            directory: self.clone(),
-            ledger: Arc::clone(&self.0.ledger),
-            journal: self.0.journal.address(),
-            payments: self.0.payments.clone(),
-            incarnation,
-        };
+        let obituary = Obituary::new(&self.0.health, Kind::Account, Name::Id(id.0), on_exit);
+        let context = AccountContext { directory: self.clone(), journal: self.0.journal.shared(), incarnation };
         let bytes = id.0.as_bytes();
         let arbiter = &self.0.arbiters[usize::from(bytes[15]) % self.0.arbiters.len()];
         let address = AccountActor::start_in_arbiter(arbiter, move |_| AccountActor::new(id, context, obituary));
@@ -180,6 +172,23 @@ impl Directory {
         let mut accounts = self.accounts();
         if accounts.get(&id).is_some_and(|(current, _)| *current == incarnation) {
             accounts.remove(&id);
+        }
+    }
+
+    /// Who charges cards.
+    pub fn payments(&self) -> &Post<PaymentActor> {
+        &self.0.payments
+    }
+
+    /// Has every account look whether something is due, some at a time. One that is too busy to be told is not idle, and
+    /// looks at what is due with its next command.
+    pub async fn tick(&self) {
+        let accounts: Vec<_> = self.accounts().values().map(|(_, address)| address.downgrade()).collect();
+        for some in accounts.chunks(TICKED_AT_ONCE) {
+            for account in some.iter().filter_map(WeakAddr::upgrade) {
+                mailbox::offer(&account, Tick);
+            }
+            tokio::task::yield_now().await;
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde::Serialize;
+use uuid::Uuid;
 
 /// Every kind of actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -151,11 +152,29 @@ impl Health {
     }
 }
 
+/// Who an actor is, in words only once it is asked for: there may be an actor for each of very many accounts.
+#[derive(Debug, Clone)]
+pub enum Name {
+    /// The one of its kind, or of its class.
+    Text(String),
+    /// One of many.
+    Id(Uuid),
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
+
 /// A field of every actor: its drop tells how the actor ended, also while a panic unwinds.
 pub struct Obituary {
     health: Health,
     kind: Kind,
-    name: String,
+    name: Name,
     reason: ExitReason,
     on_exit: Option<Box<dyn FnOnce(ExitReason) + Send>>,
 }
@@ -168,7 +187,7 @@ impl std::fmt::Debug for Obituary {
 
 impl Obituary {
     /// For a new actor; `on_exit` runs when it is gone, on its thread, and must not panic.
-    pub fn new(health: &Health, kind: Kind, name: String, on_exit: impl FnOnce(ExitReason) + Send + 'static) -> Self {
+    pub fn new(health: &Health, kind: Kind, name: Name, on_exit: impl FnOnce(ExitReason) + Send + 'static) -> Self {
         health.0[Health::index(kind)].live.fetch_add(1, Ordering::Relaxed);
         Self { health: health.clone(), kind, name, reason: ExitReason::Stopped, on_exit: Some(Box::new(on_exit)) }
     }
@@ -197,7 +216,7 @@ impl Drop for Obituary {
         }
         if self.reason != ExitReason::Stopped {
             tracing::error!(actor = self.kind.name(), name = %self.name, reason = ?self.reason, "actor ended");
-            let exit = Some((std::mem::take(&mut self.name), self.reason));
+            let exit = Some((self.name.to_string(), self.reason));
             *vitals.last_exit.lock().unwrap_or_else(PoisonError::into_inner) = exit;
         }
         if let Some(on_exit) = self.on_exit.take() {

@@ -12,7 +12,7 @@ use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, H
 use crate::{
     account::Committed,
     directory::Directory,
-    health::{ExitReason, Health, Kind, Obituary},
+    health::{ExitReason, Health, Kind, Name, Obituary},
     mailbox::{self, Post},
 };
 
@@ -42,7 +42,10 @@ pub struct Supervisor {
 impl Supervisor {
     /// The supervisor.
     pub fn new(health: &Health) -> Self {
-        Self { directory: None, _obituary: Obituary::new(health, Kind::Supervisor, "supervisor".into(), |_| {}) }
+        Self {
+            directory: None,
+            _obituary: Obituary::new(health, Kind::Supervisor, Name::Text("supervisor".into()), |_| {}),
+        }
     }
 }
 
@@ -82,7 +85,7 @@ pub fn supervise<A: Actor<Context = Context<A>> + Send>(
 
 fn begin<A: Actor<Context = Context<A>> + Send>(life: &Arc<Life<A>>) -> Addr<A> {
     let next = Arc::clone(life);
-    let obituary = Obituary::new(&life.health, life.kind, life.name.clone(), move |reason| match reason {
+    let obituary = Obituary::new(&life.health, life.kind, Name::Text(life.name.clone()), move |reason| match reason {
         ExitReason::Stopped => {}
         ExitReason::Panicked | ExitReason::Failed => {
             let (supervisor, kind) = (next.supervisor.clone(), next.kind);

@@ -1,5 +1,5 @@
 //! What must happen though nobody asks: credits that expire, holds and payments left behind by a process that died. It
-//! only wakes the accounts concerned; they decide.
+//! only wakes the accounts concerned; they decide. It is also the one timer of all accounts that live.
 
 use std::{
     collections::HashSet,
@@ -31,6 +31,7 @@ const KEY_BATCHES: u32 = 20;
 pub struct Sweeper {
     directory: Directory,
     looking: bool,
+    ticking: bool,
     started: bool,
     _obituary: Obituary,
 }
@@ -38,7 +39,17 @@ pub struct Sweeper {
 impl Sweeper {
     /// A new life.
     pub const fn new(directory: Directory, obituary: Obituary) -> Self {
-        Self { directory, looking: false, started: false, _obituary: obituary }
+        Self { directory, looking: false, ticking: false, started: false, _obituary: obituary }
+    }
+
+    fn tick(&mut self, ctx: &mut Context<Self>) {
+        if self.ticking {
+            return;
+        }
+        self.ticking = true;
+        let directory = self.directory.clone();
+        let work = async move { directory.tick().await };
+        ctx.spawn(work.into_actor(self).map(|(), actor, _| actor.ticking = false));
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -101,5 +112,6 @@ impl Actor for Sweeper {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.look(ctx);
         ctx.run_interval(EVERY, Self::look);
+        ctx.run_interval(EVERY, Self::tick);
     }
 }

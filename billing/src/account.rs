@@ -200,6 +200,7 @@ impl Account {
     pub fn load(id: AccountId, stored: Stored) -> Self {
         let Stored { header, mut grants, holds, payments, subscription, automatic, keys, learned } = stored;
         grants.sort_by_key(Grant::draw_order);
+        grants.shrink_to_fit();
         grants.iter().for_each(Grant::assert_sound);
         let held: Nanos = grants.iter().map(|grant| grant.held).sum();
         let allocated: Nanos = holds.iter().map(Hold::total).sum();

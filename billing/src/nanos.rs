@@ -148,11 +148,31 @@ impl Sum for Nanos {
 
 impl fmt::Display for Nanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (sign, nanos) = (if self.0 < 0 { "-" } else { "" }, self.0.unsigned_abs());
-        let (dollars, rest) = (nanos / NANOS_PER_DOLLAR.unsigned_abs(), nanos % NANOS_PER_DOLLAR.unsigned_abs());
-        let decimals = format!("{rest:09}");
-        let kept = decimals.trim_end_matches('0').len().max(2);
-        write!(f, "{sign}{dollars}.{}", &decimals[..kept])
+        // Backwards into as many bytes as the longest amount has: amounts are written several times a request.
+        let mut text = [0_u8; 21];
+        let (mut begin, mut end, mut left) = (text.len(), text.len(), self.0.unsigned_abs());
+        for decimals in 0.. {
+            if decimals > 10 && left == 0 {
+                break;
+            }
+            begin -= 1;
+            if decimals == 9 {
+                text[begin] = b'.';
+                continue;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "a digit")]
+            let digit = (left % 10) as u8;
+            text[begin] = b'0' + digit;
+            left /= 10;
+            if decimals < 7 && end == begin + 1 && digit == 0 {
+                end -= 1;
+            }
+        }
+        if self.0 < 0 {
+            begin -= 1;
+            text[begin] = b'-';
+        }
+        f.write_str(std::str::from_utf8(&text[begin..end]).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -218,6 +238,10 @@ mod tests {
         assert_eq!(Nanos::dollars(5).to_string(), "5.00");
         assert_eq!(Nanos::new(72_000).to_string(), "0.000072");
         assert_eq!(Nanos::new(-1).to_string(), "-0.000000001");
+        assert_eq!(Nanos::ZERO.to_string(), "0.00");
+        assert_eq!(Nanos::new(10_120_000_000).to_string(), "10.12");
+        assert_eq!(Nanos::new(100_000_000).to_string(), "0.10");
+        assert_eq!(Nanos::new(i64::MAX).to_string(), "9223372036.854775807");
         assert_eq!(Nanos::new(i64::MIN).to_string(), "-9223372036.854775808");
     }
 

@@ -258,6 +258,7 @@ impl OpenTask {
             (Err(error), _) => Update::Failed(Box::new(error.into())),
             (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
             (Ok((record, answer)), None) => Update::Done(Box::new(Done {
+                whole: Vec::new(),
                 usage: self.usage.unwrap_or_default(),
                 record,
                 balance: answer.balance,

@@ -125,7 +125,7 @@ pub struct Started {
 /// What a watcher is told. Small, as channels of it are made for every request.
 #[derive(Debug)]
 pub enum Update {
-    /// A piece of the answer.
+    /// A piece of a streamed answer.
     Delta(Box<Delta>),
     /// Open models, each started second: what it costs so far.
     Cost {
@@ -143,6 +143,8 @@ pub enum Update {
 /// The end of a request.
 #[derive(Debug, Clone)]
 pub struct Done {
+    /// The answer of a closed model that was not streamed, whole: it is told once, not piece by piece.
+    pub whole: Vec<Delta>,
     /// What it read and wrote.
     pub usage: Usage,
     /// Its record.
@@ -205,6 +207,7 @@ async fn start_closed(
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = mpsc::channel(UPDATES);
     let has_own_key = job.provider_key.is_some();
+    let whole = (!job.request.stream).then(Vec::new);
     let events = line.call(&admission, job.request, model.id.clone(), limit, job.provider_key);
     let task = ClosedTask {
         gateway: Arc::clone(gateway),
@@ -213,6 +216,7 @@ async fn start_closed(
         input: quoted.input,
         usage: None,
         text: String::new(),
+        whole,
         finish: None,
         reported_at: Instant::now(),
         clamped: stop,
@@ -280,6 +284,8 @@ struct ClosedTask {
     usage: Option<Usage>,
     /// What it wrote.
     text: String,
+    /// Its pieces, where the answer is told whole.
+    whole: Option<Vec<Delta>>,
     finish: Option<FinishReason>,
     /// When the cost so far was reported last.
     reported_at: Instant,
@@ -350,7 +356,9 @@ impl ClosedTask {
             self.reported_at = Instant::now();
             admission.accrue(accrued, Nanos::ZERO);
         }
-        if let Some(updates) = &self.updates {
+        if let Some(pieces) = &mut self.whole {
+            pieces.push(delta);
+        } else if let Some(updates) = &self.updates {
             let _ = updates.send(Update::Delta(Box::new(delta))).await;
         }
     }
@@ -396,6 +404,7 @@ impl ClosedTask {
                 });
                 let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length)).map(str::to_owned);
                 Update::Done(Box::new(Done {
+                    whole: self.whole.take().unwrap_or_default(),
                     usage,
                     record,
                     balance: answer.balance,

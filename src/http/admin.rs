@@ -268,7 +268,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
-            Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments(), payment::Panic),
+            Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments().address(), payment::Panic),
         }
         Ok(json!({"done": true}))
     };

@@ -21,9 +21,12 @@ use crate::gateway::{idempotency::Holder, serve::Caller};
 /// Keys remembered, at most; beyond it all are forgotten and looked up again.
 const MOST: usize = 100_000;
 
+/// A key's public part.
+type Public = [u8; 12];
+
 /// Keys seen lately, by their public part.
 #[derive(Debug, Default)]
-pub struct Keys(RwLock<HashMap<String, Known>>);
+pub struct Keys(RwLock<HashMap<Public, Known>>);
 
 /// A key that was seen.
 #[derive(Debug, Clone, Copy)]
@@ -36,21 +39,23 @@ struct Known {
 }
 
 impl Keys {
-    fn get(&self, public: &str) -> Option<Known> {
+    fn get(&self, public: &Public) -> Option<Known> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(public).copied()
     }
 
-    fn insert(&self, public: &str, known: Known) {
+    fn insert(&self, public: Public, known: Known) {
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MOST {
             keys.clear();
         }
-        keys.insert(public.to_owned(), known);
+        keys.insert(public, known);
     }
 
     /// Forgets a key that was revoked.
     pub fn forget(&self, public: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(public);
+        if let Ok(public) = Public::try_from(public.as_bytes()) {
+            self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&public);
+        }
     }
 }
 
@@ -112,13 +117,14 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
     let key = credential(request)?;
     let public =
         key.strip_prefix("fb_").and_then(|rest| rest.split_once('_')).map(|(public, _)| public).ok_or_else(wrong)?;
-    if key.len() > 128 || public.len() != 12 {
+    let known_by = Public::try_from(public.as_bytes()).map_err(|_| wrong())?;
+    if key.len() > 128 {
         return Err(wrong());
     }
     let hash = blake3::hash(key.as_bytes());
-    let known = match state.keys.get(public) {
+    let known = match state.keys.get(&known_by) {
         Some(known) => known,
-        None => look_up(state, public).await?.ok_or_else(wrong)?,
+        None => look_up(state, public, known_by).await?.ok_or_else(wrong)?,
     };
     // Comparing hashes of this type takes the same time whatever they are.
     if known.hash != hash {
@@ -130,7 +136,7 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
     Ok(known)
 }
 
-async fn look_up(state: &Shared, public: &str) -> Result<Option<Known>, ApiError> {
+async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Option<Known>, ApiError> {
     let stored = state.gateway.directory.ledger().key(public).await?;
     let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
     let known = Known {
@@ -139,7 +145,7 @@ async fn look_up(state: &Shared, public: &str) -> Result<Option<Known>, ApiError
         expires_at: stored.expires_at,
         is_limited: !stored.limits.is_unlimited(),
     };
-    state.keys.insert(public, known);
+    state.keys.insert(known_by, known);
     Ok(Some(known))
 }
 

@@ -1,9 +1,9 @@
 //! Inference in OpenAI's shape: chat completions, completions, models. A handler reads the body, has the gateway start the
 //! request, and writes what comes: a whole answer, or a stream whose last chunk carries usage and cost.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header::HeaderName, web};
 use billing::{account::FREE_RATE, class::SizeClass};
 use bytes::Bytes;
 use futures::stream;
@@ -33,6 +33,12 @@ type Body = Result<Bytes, actix_web::Error>;
 
 /// The longest a request may wait in line, in seconds.
 const LONGEST_WAIT: u64 = 60;
+
+/// Names of headers of every answer, read once.
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_BALANCE: HeaderName = HeaderName::from_static("x-farebox-balance");
+static X_COST: HeaderName = HeaderName::from_static("x-farebox-cost");
+static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
@@ -160,13 +166,16 @@ struct Frame {
 
 impl Frame {
     fn head(&self, response: &mut HttpResponseBuilder, balance: &billing::account::Balance, ran: Option<Duration>) {
-        let ms = |duration: Duration| duration.as_secs_f64() * 1_000.0;
-        let upstream = ran.map_or_else(String::new, |ran| format!(", upstream;dur={:.2}", ms(ran)));
-        let timing = format!("auth;dur={:.2}, admission;dur={:.2}{upstream}", ms(self.authorised), ms(self.admission));
+        let mut timing = String::with_capacity(80);
+        put_duration(&mut timing, "auth", self.authorised);
+        put_duration(&mut timing, ", admission", self.admission);
+        if let Some(ran) = ran {
+            put_duration(&mut timing, ", upstream", ran);
+        }
         response
-            .insert_header(("x-request-id", self.arrival.id.to_string()))
-            .insert_header(("x-farebox-balance", balance.available.to_string()))
-            .insert_header(("server-timing", timing));
+            .insert_header((X_REQUEST_ID.clone(), self.arrival.id.to_string()))
+            .insert_header((X_BALANCE.clone(), balance.available.to_string()))
+            .insert_header((SERVER_TIMING.clone(), timing));
         if let Some(place) = self.place {
             response.insert_header(("x-farebox-queue-place", place.to_string()));
         }
@@ -177,6 +186,13 @@ impl Frame {
                 .insert_header(("x-ratelimit-reset-requests", "1s"));
         }
     }
+}
+
+/// A stage of `server-timing`, in milliseconds with two decimals.
+fn put_duration(timing: &mut String, stage: &str, duration: Duration) {
+    let hundredths = duration.as_micros() / 10;
+    // Writing to a text does not fail.
+    let _ = write!(timing, "{stage};dur={}.{:02}", hundredths / 100, hundredths % 100);
 }
 
 fn receipt(done: &Done) -> Receipt {
@@ -201,10 +217,11 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
         match started.updates.recv().await {
             Some(Update::Delta(delta)) => deltas.push(*delta),
             Some(Update::Cost { .. }) => {}
-            Some(Update::Done(done)) => {
+            Some(Update::Done(mut done)) => {
+                deltas.append(&mut done.whole);
                 let mut response = HttpResponse::Ok();
                 frame.head(&mut response, &done.balance, Some(done.ran));
-                response.insert_header(("x-farebox-cost", done.record.charged.to_string()));
+                response.insert_header((X_COST.clone(), done.record.charged.to_string()));
                 if done.open {
                     response.insert_header(("x-farebox-billed-seconds", done.record.billed_seconds.to_string()));
                 }

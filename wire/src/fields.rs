@@ -4,9 +4,8 @@
 use std::fmt;
 
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _, MapAccess, Visitor},
-    ser::SerializeMap,
 };
 use serde_json::value::RawValue;
 
@@ -30,40 +29,91 @@ impl BadRequest {
 /// Fields of one object, at most: they are searched one by one.
 const MOST_FIELDS: usize = 1_024;
 
-/// The fields of a JSON object, in their order. Where a name comes twice the last value counts, in its first place, and is
-/// the only one that is written again: nobody downstream can read another one than was read here.
-#[derive(Debug, Clone, Default)]
-pub struct Fields(Vec<(String, Box<RawValue>)>);
+/// JSON, either where it stands in the text that was read, or written since.
+#[derive(Debug, Clone)]
+enum Text {
+    Read { begin: usize, end: usize },
+    Written(Box<str>),
+}
 
-impl PartialEq for Fields {
-    fn eq(&self, other: &Self) -> bool {
-        let texts = |fields: &Self| -> Vec<(String, String)> {
-            fields.0.iter().map(|(name, value)| (name.clone(), value.get().to_owned())).collect()
-        };
-        texts(self) == texts(other)
+impl Text {
+    fn of<'a>(&'a self, source: &'a str) -> &'a str {
+        match self {
+            Self::Read { begin, end } => source.get(*begin..*end).unwrap_or_default(),
+            Self::Written(text) => text,
+        }
     }
 }
 
-impl<'de> Deserialize<'de> for Fields {
+/// A field's name. Looked up often, so one without escapes is found where it stands.
+#[derive(Debug, Clone)]
+enum Name {
+    Plain { begin: usize, end: usize },
+    Other { quoted: Box<str>, name: Box<str> },
+}
+
+impl Name {
+    fn read<'a>(&'a self, source: &'a str) -> &'a str {
+        match self {
+            Self::Plain { begin, end } => source.get(*begin..*end).unwrap_or_default(),
+            Self::Other { name, .. } => name,
+        }
+    }
+
+    fn is(&self, source: &str, wanted: &str) -> bool {
+        match self {
+            Self::Plain { begin, end } => {
+                end - begin == wanted.len() && source.as_bytes().get(*begin..*end) == Some(wanted.as_bytes())
+            }
+            Self::Other { name, .. } => **name == *wanted,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Field {
+    name: Name,
+    value: Text,
+}
+
+/// The fields of a JSON object, in their order. Where a name comes twice the last value counts, in its first place, and is
+/// the only one that is written again: nobody downstream can read another one than was read here. One copy of the text is
+/// kept, and where each field stands in it.
+#[derive(Debug, Clone, Default)]
+pub struct Fields {
+    source: Box<str>,
+    fields: Vec<Field>,
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.to_string() == other.to_string()
+    }
+}
+
+/// An object's names and values as they stand in a text.
+struct Pairs<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
+            type Value = Pairs<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::default();
-                while let Some((name, value)) = map.next_entry::<String, Box<RawValue>>()? {
-                    if fields.0.len() >= MOST_FIELDS {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::with_capacity(8);
+                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    if pairs.len() >= MOST_FIELDS {
                         return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
                     }
-                    fields.put(name, value);
+                    pairs.push((name.get(), value.get()));
                 }
-                Ok(fields)
+                Ok(Pairs(pairs))
             }
         }
 
@@ -71,68 +121,120 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-impl Serialize for Fields {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&serde_json::to_string(self).map_err(|_| fmt::Error)?)
+        f.write_str(&self.to_json())
     }
 }
 
 impl Fields {
     /// A body that must be a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
-        serde_json::from_slice(body).map_err(|error| match error.classify() {
+        let source =
+            std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
+        let Pairs(pairs) = serde_json::from_str(source).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => BadRequest::new("body", "must be a JSON object"),
             _ => BadRequest::new("body", format!("is not JSON: {error}")),
-        })
+        })?;
+        let offset = |part: &str| part.as_ptr().addr() - source.as_ptr().addr();
+        let mut fields: Vec<Field> = Vec::with_capacity(pairs.len() + 2);
+        for (quoted, value) in pairs {
+            let begin = offset(value);
+            let value = Text::Read { begin, end: begin + value.len() };
+            let name = match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                Some(plain) if !plain.contains('\\') => {
+                    Name::Plain { begin: offset(plain), end: offset(plain) + plain.len() }
+                }
+                _ => {
+                    let name: String = serde_json::from_str(quoted).unwrap_or_default();
+                    Name::Other { quoted: quoted.into(), name: name.into() }
+                }
+            };
+            match fields.iter_mut().find(|known| known.name.is(source, name.read(source))) {
+                Some(known) => known.value = value,
+                None => fields.push(Field { name, value }),
+            }
+        }
+        Ok(Self { source: source.into(), fields })
     }
 
-    fn put(&mut self, name: String, value: Box<RawValue>) {
-        match self.0.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => *old = value,
-            None => self.0.push((name, value)),
+    /// As JSON.
+    pub fn to_json(&self) -> String {
+        let length: usize = self
+            .fields
+            .iter()
+            .map(|field| field.name.read(&self.source).len() + field.value.of(&self.source).len() + 4)
+            .sum();
+        let mut json = String::with_capacity(length + 2);
+        json.push('{');
+        for (place, field) in self.fields.iter().enumerate() {
+            if place > 0 {
+                json.push(',');
+            }
+            match &field.name {
+                Name::Plain { .. } => {
+                    json.push('"');
+                    json.push_str(field.name.read(&self.source));
+                    json.push('"');
+                }
+                Name::Other { quoted, .. } => json.push_str(quoted),
+            }
+            json.push(':');
+            json.push_str(field.value.of(&self.source));
         }
+        json.push('}');
+        json
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.fields.iter().position(|field| field.name.is(&self.source, name))
     }
 
     /// Sets a field. What can't be written as JSON (a map with keys that are no text) is written as null.
     pub fn set(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
-        let value = serde_json::value::to_raw_value(value).unwrap_or_else(|_| RawValue::NULL.to_owned());
-        self.put(name.to_owned(), value);
+        let value = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
+        let value = Text::Written(value.into());
+        if let Some(place) = self.position(name) {
+            self.fields[place].value = value;
+        } else {
+            let quoted = serde_json::Value::from(name).to_string();
+            self.fields.push(Field { name: Name::Other { quoted: quoted.into(), name: name.into() }, value });
+        }
     }
 
-    /// Takes a field out.
-    pub fn remove(&mut self, name: &str) -> Option<Box<RawValue>> {
-        let place = self.0.iter().position(|(known, _)| known == name)?;
-        Some(self.0.remove(place).1)
+    /// Takes a field out. Whether it was there.
+    pub fn remove(&mut self, name: &str) -> bool {
+        let place = self.position(name);
+        place.is_some_and(|place| {
+            self.fields.remove(place);
+            true
+        })
     }
 
     /// A field's text, as it came.
-    pub fn get(&self, name: &str) -> Option<&RawValue> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.position(name).map(|place| self.fields[place].value.of(&self.source))
     }
 
     /// A field's text, where it is there and not null.
-    pub fn present(&self, name: &str) -> Option<&RawValue> {
-        self.get(name).filter(|value| value.get() != "null")
+    pub fn present(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|value| *value != "null")
     }
 
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.fields.iter().map(|field| field.name.read(&self.source))
+    }
+
+    /// A field that may be absent or null, and else is an object.
+    pub fn object(&self, name: &str, must: &str) -> Result<Option<Self>, BadRequest> {
+        let value = self.present(name).map(|value| Self::parse(value.as_bytes()));
+        value.transpose().map_err(|_| BadRequest::new(name, format!("must be {must}")))
     }
 
     /// A field that may be absent or null; `must` says what it must be.
     pub fn read<T: DeserializeOwned>(&self, name: &str, must: &str) -> Result<Option<T>, BadRequest> {
-        let value = self.present(name).map(|value| serde_json::from_str(value.get()));
+        let value = self.present(name).map(|value| serde_json::from_str(value));
         value.transpose().map_err(|_| BadRequest::new(name, format!("must be {must}")))
     }
 
@@ -147,7 +249,7 @@ impl Fields {
     /// A whole number within a range.
     pub(crate) fn whole(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, BadRequest> {
         let must = || format!("a whole number from {least} to {most}");
-        match self.present(name).map(|value| serde_json::from_str::<u64>(value.get())) {
+        match self.present(name).map(serde_json::from_str::<u64>) {
             None => Ok(None),
             Some(Ok(number)) if (least..=most).contains(&number) => Ok(Some(number)),
             Some(_) => Err(BadRequest::new(name, format!("must be {}", must()))),
@@ -157,7 +259,7 @@ impl Fields {
     /// A number within a range.
     #[expect(clippy::cast_possible_truncation, reason = "the range is far inside f32")]
     pub(crate) fn number(&self, name: &str, least: f64, most: f64) -> Result<Option<f32>, BadRequest> {
-        match self.present(name).map(|value| serde_json::from_str::<f64>(value.get())) {
+        match self.present(name).map(serde_json::from_str::<f64>) {
             None => Ok(None),
             Some(Ok(number)) if (least..=most).contains(&number) => Ok(Some(number as f32)),
             Some(_) => Err(BadRequest::new(name, format!("must be a number from {least} to {most}"))),
@@ -176,7 +278,8 @@ mod tests {
         assert_eq!(fields.to_string(), text);
         assert!(fields.present("c").is_none() && fields.get("c").is_some());
         fields.set("a", "new");
-        assert_eq!(fields.remove("b").unwrap().get(), r#"{"x" : [1e2]}"#);
+        assert_eq!(fields.get("b"), Some(r#"{"x" : [1e2]}"#));
+        assert!(fields.remove("b") && !fields.remove("b"));
         assert_eq!(fields.to_string(), r#"{"a":"new","é":"\u00e9","c":null}"#);
     }
 
@@ -185,6 +288,10 @@ mod tests {
         let fields = Fields::parse(br#"{"model":"a","n":1,"model":"b"}"#).unwrap();
         assert_eq!(fields.string("model").unwrap().as_deref(), Some("b"));
         assert_eq!(fields.to_string(), r#"{"model":"b","n":1}"#);
+        let escaped = Fields::parse(br#"{"mod\u0065l":"a","model":"b"}"#).unwrap();
+        assert_eq!(escaped.string("model").unwrap().as_deref(), Some("b"));
+        assert_eq!(escaped.to_string(), r#"{"mod\u0065l":"b"}"#);
+        assert_eq!(escaped.names().collect::<Vec<_>>(), ["model"]);
     }
 
     #[test]

@@ -52,8 +52,8 @@ pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
             each.sum::<u64>() + PER_ANSWER
         }
     };
-    let tools = request.body.get("tools").map_or(0, |tools| count_text(model, &tools.to_string()));
-    let format = request.body.get("response_format").map_or(0, |format| count_text(model, &format.to_string()));
+    let tools = request.body.get("tools").map_or(0, |tools| count_text(model, tools));
+    let format = request.body.get("response_format").map_or(0, |format| count_text(model, format));
     prompt + tools + format
 }
 

@@ -2,12 +2,12 @@
 //! the only future is the load at the start of its life, during which messages wait in a bounded queue.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, WeakAddr, WrapFuture};
 use billing::{
     Nanos,
     account::{Account, Balance},
@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use super::{
     AccountError, Admission, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Metered, Panic,
-    Picture, Preview, Subscribe, Waits,
+    Picture, Preview, Subscribe, Tick, Waits,
     outbox::Outbox,
     waiting::{For, Line, Next, Visitor},
 };
@@ -34,17 +34,16 @@ use crate::{
     directory::Directory,
     health::{Kind, Obituary},
     journal::{Append, Incarnation, Journal, Open},
-    ledger::Ledger,
-    mailbox::{self, Ask, Post},
-    payment::{Charge, PaymentActor},
+    mailbox::{self, Ask},
+    payment::Charge,
 };
 
 /// Messages that wait in a mailbox, at most.
 const MAILBOX: usize = 1_024;
 /// Messages that wait while an account loads or its outbox is shut, at most.
 const WAITING: usize = 16_384;
-/// How often an actor looks whether something is due, or whether it has nothing left to do.
-const TICK: Duration = Duration::from_secs(1);
+/// Ticks, a second each, without a message after which an actor gives back the room of busier times.
+const QUIET_TICKS: u32 = 5;
 /// Ticks without a message after which an actor with nothing running ends.
 const IDLE_TICKS: u32 = 300;
 /// Live watchers of one account, at most.
@@ -55,12 +54,8 @@ const WATCHERS: usize = 256;
 pub struct Context {
     /// For guards, and to know what runs.
     pub directory: Directory,
-    /// Where it loads from.
-    pub ledger: Arc<Ledger>,
     /// Where it writes.
-    pub journal: Addr<Journal>,
-    /// Who charges cards.
-    pub payments: Post<PaymentActor>,
+    pub journal: Arc<Addr<Journal>>,
     /// Which of the account's lives this is.
     pub incarnation: Incarnation,
 }
@@ -79,8 +74,10 @@ pub struct AccountActor {
     context: Context,
     state: State,
     outbox: Outbox,
-    holds: HashMap<RequestId, watch::Sender<Held>>,
-    purchases: HashMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
+    /// What its journal lines carry as their sender.
+    own: Option<WeakAddr<Self>>,
+    holds: BTreeMap<RequestId, watch::Sender<Held>>,
+    purchases: BTreeMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
     watchers: Vec<mpsc::Sender<Live>>,
     line: Line,
     idle_ticks: u32,
@@ -95,8 +92,9 @@ impl AccountActor {
             context,
             state: State::Loading(VecDeque::new()),
             outbox: Outbox::default(),
-            holds: HashMap::new(),
-            purchases: HashMap::new(),
+            own: None,
+            holds: BTreeMap::new(),
+            purchases: BTreeMap::new(),
             watchers: Vec::new(),
             line: Line::default(),
             idle_ticks: 0,
@@ -127,7 +125,7 @@ impl AccountActor {
                 transition,
                 ticket: self.outbox.next_ticket(),
                 incarnation: self.context.incarnation,
-                account: ctx.address(),
+                account: self.own.get_or_insert_with(|| ctx.address().downgrade()).clone(),
                 posted_at: Instant::now(),
             };
             // Bounded by the outbox, which is full before more than that many are on their way.
@@ -244,7 +242,7 @@ impl AccountActor {
     /// Has a card charged once everything sent so far is durable.
     fn charge(&mut self, payment: Payment) {
         let charge = Charge { account_id: self.id, payment };
-        let payments = self.context.payments.clone();
+        let payments = self.context.directory.payments().clone();
         // Bounded by the account's pending payments.
         self.outbox.leave(move || mailbox::tell(&payments.address(), charge));
     }
@@ -435,6 +433,10 @@ impl AccountActor {
             let _ = self.decide(Command::Sweep, ctx);
         }
         self.watchers.retain(|watcher| !watcher.is_closed());
+        if self.idle_ticks == QUIET_TICKS {
+            self.outbox.shrink();
+            self.watchers.shrink_to_fit();
+        }
         let nothing_runs =
             self.holds.is_empty() && self.purchases.is_empty() && self.watchers.is_empty() && self.line.is_empty();
         if self.idle_ticks >= IDLE_TICKS && nothing_runs && self.outbox.is_settled() {
@@ -475,13 +477,20 @@ impl Actor for AccountActor {
             &self.context.journal,
             Open { account_id: self.id, incarnation: self.context.incarnation, ready },
         );
-        let (ledger, id, clock) = (Arc::clone(&self.context.ledger), self.id, self.context.directory.clock().clone());
+        let (directory, id) = (self.context.directory.clone(), self.id);
         let load = async move {
             opened.await.map_err(|_| "the journal is being rebuilt".to_owned())?;
-            ledger.load_account(id, clock.now()).await.map_err(|error| error.to_string())
+            directory.ledger().load_account(id, directory.clock().now()).await.map_err(|error| error.to_string())
         };
         ctx.spawn(load.into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)));
-        ctx.run_interval(TICK, Self::tick);
+    }
+}
+
+impl Handler<Tick> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Tick, ctx: &mut Self::Context) {
+        self.tick(ctx);
     }
 }
 

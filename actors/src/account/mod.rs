@@ -59,6 +59,11 @@ pub struct Enter {
     pub patience: Duration,
 }
 
+/// A second has passed: look whether something is due, or nothing is left to do.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Tick;
+
 /// A request that may run: its guard, and what to tell its client.
 #[derive(Debug)]
 pub struct Admitted {

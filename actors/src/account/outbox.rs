@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 
 type Departure = Box<dyn FnOnce() + Send>;
 
+/// Room that is not kept while nothing waits.
+const QUIET: usize = 4;
+
 /// What waits to leave.
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -38,11 +41,20 @@ impl Outbox {
                 departure();
             }
         }
+        // Of many accounts few are busy, and those keep their room.
+        if self.waiting.is_empty() && self.waiting.capacity() <= QUIET {
+            self.waiting = VecDeque::new();
+        }
     }
 
     /// Whether everything sent is durable.
     pub(super) const fn is_settled(&self) -> bool {
         self.durable == self.sent
+    }
+
+    /// Gives back the room of busier times.
+    pub(super) fn shrink(&mut self) {
+        self.waiting.shrink_to_fit();
     }
 
     /// How many wait.

@@ -10,7 +10,7 @@ pub mod writer;
 
 use std::{sync::Arc, time::Instant};
 
-use actix::{Actor, Addr, Context, Handler, Message};
+use actix::{Actor, Context, Handler, Message, WeakAddr};
 use billing::{entry::Transition, ids::AccountId};
 use tokio::sync::oneshot;
 
@@ -34,7 +34,7 @@ pub struct Append {
     /// The actor's life.
     pub incarnation: Incarnation,
     /// The actor.
-    pub account: Addr<AccountActor>,
+    pub account: WeakAddr<AccountActor>,
     /// When it was posted.
     pub posted_at: Instant,
 }
@@ -86,7 +86,8 @@ impl Handler<Append> for Journal {
     fn handle(&mut self, append: Append, _: &mut Self::Context) {
         let began = Instant::now();
         let Append { transition, ticket, incarnation, account, posted_at } = append;
-        if let Err(sender) = self.queue.push(Entry { transition, ticket, incarnation, sender: account }) {
+        let refused = self.queue.push(Entry { transition, ticket, incarnation, sender: account }).err();
+        if let Some(sender) = refused.and_then(|sender| sender.upgrade()) {
             // At most one for each that an account sent.
             mailbox::tell(&sender, Committed { result: Err("from an earlier life".into()) });
         }

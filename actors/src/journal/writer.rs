@@ -12,7 +12,7 @@ use std::{
     time::Instant,
 };
 
-use actix::Addr;
+use actix::WeakAddr;
 use billing::{entry::Transition, ids::AccountId};
 use futures::FutureExt;
 use tokio::sync::{Notify, oneshot};
@@ -30,14 +30,14 @@ type Opened = oneshot::Sender<()>;
 
 #[derive(Default)]
 struct Shared {
-    protocol: Mutex<Protocol<Addr<AccountActor>, Opened>>,
+    protocol: Mutex<Protocol<WeakAddr<AccountActor>, Opened>>,
     /// Something waits, or nobody can push any more.
     wake: Notify,
     closed: AtomicBool,
 }
 
 impl Shared {
-    fn protocol(&self) -> MutexGuard<'_, Protocol<Addr<AccountActor>, Opened>> {
+    fn protocol(&self) -> MutexGuard<'_, Protocol<WeakAddr<AccountActor>, Opened>> {
         self.protocol.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,7 +69,7 @@ impl Queue {
         Ok(Self(shared))
     }
 
-    pub(super) fn push(&self, entry: Entry<Addr<AccountActor>>) -> Result<(), Addr<AccountActor>> {
+    pub(super) fn push(&self, entry: Entry<WeakAddr<AccountActor>>) -> Result<(), WeakAddr<AccountActor>> {
         self.0.protocol().push(entry)?;
         self.0.wake.notify_one();
         Ok(())
@@ -97,8 +97,10 @@ impl Writer {
                     let failed = self.commit(batch).await;
                     let Told { senders, opened } = self.shared.protocol().written(failed);
                     for (sender, result) in senders {
-                        // At most one a batch for an account that waits for it.
-                        mailbox::tell(&sender, Committed { result });
+                        // At most one a batch for an account that waits for it, if it still lives.
+                        if let Some(account) = sender.upgrade() {
+                            mailbox::tell(&account, Committed { result });
+                        }
                     }
                     answer(opened);
                 }

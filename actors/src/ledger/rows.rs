@@ -1,5 +1,5 @@
-//! Rows to write, spelled once for both databases. SQLite's writer lives in this process, so a prepared statement is
-//! stepped once a row; for PostgreSQL a statement is a round trip, so it carries up to [`LARGEST`] rows.
+//! Rows to write, spelled once for both databases. SQLite's writer lives in this process, so its statements carry a few
+//! rows, of a few sizes that are prepared once; for PostgreSQL a statement is a round trip, so it carries up to [`LARGEST`].
 
 use std::borrow::Cow;
 
@@ -12,6 +12,9 @@ use uuid::Uuid;
 
 /// Rows in one statement, at most: with the widest table's 18 columns far below PostgreSQL's limit of 65,535 bound values.
 const LARGEST: usize = 64;
+
+/// Rows in one statement in SQLite, at most; less than that, a power of two.
+const LARGEST_STEP: usize = 16;
 
 /// Prepared statements a connection keeps: in PostgreSQL thirteen tables of up to [`LARGEST`] rows, and the few others.
 pub(super) const STATEMENTS: usize = 896;
@@ -147,17 +150,23 @@ impl<'a> Rows<'a> {
         self.cells.extend(row);
     }
 
-    /// The statement that writes one row in SQLite.
-    pub(super) fn one(&self) -> Cow<'static, str> {
-        match self.write {
-            Write::Insert { before, after } => format!("{before} {} {after}", marks(self.columns)).into(),
-            Write::Change { one, .. } => one.into(),
-        }
-    }
-
-    /// Each row by itself.
-    pub(super) fn each(&self) -> impl Iterator<Item = &[Cell<'a>]> {
-        self.cells.chunks_exact(self.columns)
+    /// SQLite's statements, each with its values.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (Cow<'static, str>, &[Cell<'a>])> {
+        let mut left = self.cells.as_slice();
+        std::iter::from_fn(move || {
+            let waiting = left.len() / self.columns;
+            let (sql, rows) = match self.write {
+                _ if waiting == 0 => return None,
+                Write::Insert { before, after } => {
+                    let rows = LARGEST_STEP.min(1 << waiting.ilog2());
+                    (format!("{before} {} {after}", many_marks(self.columns, rows)).into(), rows)
+                }
+                Write::Change { one, .. } => (one.into(), 1),
+            };
+            let (values, rest) = left.split_at(rows * self.columns);
+            left = rest;
+            Some((sql, values))
+        })
     }
 
     /// PostgreSQL's statements, each with its values.
@@ -170,16 +179,16 @@ impl<'a> Rows<'a> {
             if rows == 0 {
                 return None;
             }
-            let row = marks(columns);
-            let sql = format!("{before} {} {after}", vec![row.as_str(); rows].join(", "));
+            let sql = format!("{before} {} {after}", many_marks(columns, rows));
             let values = cells.by_ref().take(rows * columns).map(Value::from).collect();
             Some((placeholders(DbBackend::Postgres, &sql), values))
         })
     }
 }
 
-fn marks(columns: usize) -> String {
-    format!("({})", vec!["?"; columns].join(", "))
+fn many_marks(columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    vec![row.as_str(); rows].join(", ")
 }
 
 #[cfg(test)]
@@ -191,8 +200,11 @@ mod tests {
         let write = Write::Insert { before: "INSERT INTO t VALUES", after: "" };
         let mut rows = Rows::new(write, 2, 0);
         (0..132_i64).for_each(|n| rows.push([n.into(), n.into()]));
-        assert_eq!(rows.one(), "INSERT INTO t VALUES (?, ?) ");
-        assert_eq!(rows.each().nth(131), Some([Cell::Int(Some(131)), Cell::Int(Some(131))].as_slice()));
+        let steps: Vec<_> = rows.steps().map(|(sql, values)| (sql, values.len() / 2)).collect();
+        assert_eq!(steps.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [[16; 8].as_slice(), &[4]].concat());
+        assert_eq!(steps[8].0, "INSERT INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) ");
+        let last = rows.steps().last().map(|(_, values)| values[7].clone());
+        assert_eq!(last, Some(Cell::Int(Some(131))));
         let statements: Vec<_> = rows.statements().collect();
         let counts: Vec<_> = statements.iter().map(|(_, values)| values.len() / 2).collect();
         assert_eq!(counts, [64, 64, 4]);

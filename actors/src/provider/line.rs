@@ -50,6 +50,10 @@ pub(super) enum Gate {
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
+    /// None where the settings name no address.
+    endpoint: Option<Endpoint>,
+    /// With our key, if we have one that can be sent.
+    opened: Option<Endpoint>,
     gate: RwLock<Gate>,
     /// Whether the actor wants to hear of calls that went well too: some before them failed.
     troubled: AtomicBool,
@@ -64,8 +68,12 @@ pub struct Line(Arc<Inner>);
 impl Line {
     /// A line that lets all calls through.
     pub fn new(settings: Settings) -> Self {
+        let endpoint = Endpoint::new(&settings.base_url);
+        let opened = endpoint.clone().zip(settings.api_key.as_deref()).and_then(|(end, key)| end.with_key(key));
         Self(Arc::new(Inner {
             settings,
+            endpoint,
+            opened,
             gate: RwLock::new(Gate::Open),
             troubled: AtomicBool::new(false),
             running: AtomicUsize::new(0),
@@ -105,11 +113,20 @@ impl Line {
     }
 
     pub(super) fn begin(&self, own_key: Option<String>) -> Result<(Running, Endpoint), Failure> {
-        let Settings { name, base_url, api_key, .. } = &self.0.settings;
+        let name = self.0.settings.name;
         // A caller's own bad key says nothing about the provider.
         let counts = own_key.is_none();
-        let Some(api_key) = own_key.or_else(|| api_key.clone()) else {
-            return Err(Failure::Overloaded(format!("{name} has no API key here; send one as provider-key")));
+        let no_key = || Failure::Overloaded(format!("{name} has no API key here; send one as provider-key"));
+        let nowhere = || Failure::Transport(format!("the address set for {name} is none"));
+        let endpoint = match own_key {
+            None => self.0.opened.clone().ok_or_else(no_key)?,
+            Some(key) => {
+                let endpoint = self.0.endpoint.clone().ok_or_else(nowhere)?;
+                endpoint.with_key(&key).ok_or_else(|| Failure::Invalid {
+                    field: "provider-key".into(),
+                    message: "is not one line of text".into(),
+                })?
+            }
         };
         if self.0.running.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {
             self.0.running.fetch_sub(1, Ordering::Relaxed);
@@ -119,7 +136,7 @@ impl Line {
         if !self.passes() {
             return Err(Failure::Overloaded(format!("{name} keeps failing; not called for a moment")));
         }
-        Ok((running, Endpoint { base_url: base_url.clone(), api_key }))
+        Ok((running, endpoint))
     }
 
     /// A call of an admitted request: without an [`Admission`] there is none. It runs while its events are read, and its

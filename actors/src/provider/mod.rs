@@ -112,7 +112,7 @@ mod tests {
         let actor = ProviderActor::new(
             line.clone(),
             health.clone(),
-            Obituary::new(&health, Kind::Provider, "t".into(), |_| {}),
+            Obituary::new(&health, Kind::Provider, crate::health::Name::Text("t".into()), |_| {}),
         )
         .start();
         for failed in std::iter::repeat_n(true, 20) {

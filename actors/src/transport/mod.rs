@@ -6,7 +6,10 @@ mod openai;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, Response, header::RETRY_AFTER};
+use reqwest::{
+    Client, RequestBuilder, Response, Url,
+    header::{HeaderValue, RETRY_AFTER},
+};
 use tokio::time::timeout;
 use wire::{
     inference::{Event, Failure, TextRequest},
@@ -14,18 +17,35 @@ use wire::{
     sse::Decoder,
 };
 
-/// Where a provider is, and what opens it.
+/// Where a provider is, and what opens it. Made once: addresses are not read again at every call.
 #[derive(Clone)]
 pub struct Endpoint {
-    /// Up to and with the version: `https://api.openai.com/v1`.
-    pub base_url: String,
-    /// Its key.
-    pub api_key: String,
+    chat: Url,
+    completions: Url,
+    /// `Bearer` and the key.
+    authorization: Option<HeaderValue>,
+}
+
+impl Endpoint {
+    /// The endpoint at an address up to and with the version: `https://api.openai.com/v1`. None where it is no address.
+    pub fn new(base_url: &str) -> Option<Self> {
+        let base = base_url.trim_end_matches('/');
+        let route = |name: &str| Url::parse(&format!("{base}/{name}")).ok();
+        Some(Self { chat: route("chat/completions")?, completions: route("completions")?, authorization: None })
+    }
+
+    /// Opened with this key. None where it can't be a header.
+    pub fn with_key(mut self, key: &str) -> Option<Self> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).ok()?;
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        Some(self)
+    }
 }
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("base_url", &self.base_url).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("chat", &self.chat.as_str()).finish_non_exhaustive()
     }
 }
 

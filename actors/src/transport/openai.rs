@@ -1,19 +1,22 @@
 //! `OpenAI`'s HTTP: addresses and headers ("API reference", `OpenAI`).
 
-use reqwest::{Client, RequestBuilder, header::CONTENT_TYPE};
+use reqwest::{
+    Client, RequestBuilder,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+};
 use wire::{inference::Task, openai::provider_body};
 
 use super::Call;
 
 /// The request of a call.
 pub(super) fn request(client: &Client, call: &Call) -> RequestBuilder {
-    let route = match call.request.task {
-        Task::Chat => "chat/completions",
-        Task::Completion => "completions",
+    let url = match call.request.task {
+        Task::Chat => &call.endpoint.chat,
+        Task::Completion => &call.endpoint.completions,
     };
-    client
-        .post(format!("{}/{route}", call.endpoint.base_url.trim_end_matches('/')))
-        .bearer_auth(&call.endpoint.api_key)
-        .header(CONTENT_TYPE, "application/json")
-        .body(provider_body(&call.request, &call.upstream, call.limit))
+    let mut request = client.post(url.clone()).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(authorization) = &call.endpoint.authorization {
+        request = request.header(AUTHORIZATION, authorization.clone());
+    }
+    request.body(provider_body(&call.request, &call.upstream, call.limit))
 }

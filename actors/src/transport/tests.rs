@@ -32,7 +32,7 @@ async fn answer(connection: &mut TcpStream) {
 async fn call(address: &str) -> Vec<Event> {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = openai::parse_request(Task::Chat, body).unwrap();
-    let endpoint = Endpoint { base_url: format!("http://{address}/v1"), api_key: "sk".into() };
+    let endpoint = Endpoint::new(&format!("http://{address}/v1")).unwrap().with_key("sk").unwrap();
     events(Call { endpoint, request, upstream: "m".into(), limit: None }, Timeouts::default()).collect().await
 }
 

@@ -84,6 +84,8 @@ fn new_grant(
 fn place(draft: &mut Draft<'_>, grant: Grant, amount: Nanos) {
     let id = grant.id;
     let index = draft.account.grants.partition_point(|other| other.draw_order() < grant.draw_order());
+    // An account has few grants, and there are many accounts.
+    draft.account.grants.reserve_exact(1);
     draft.account.grants.insert(index, grant);
     draft.reschedule();
     let mut line = Draft::line(LineKind::GrantFunded, id, None);

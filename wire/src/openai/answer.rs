@@ -110,7 +110,7 @@ impl Head {
     /// A piece of the answer as a chunk; a provider's own as it came. `first` says that the choice begins with it.
     pub fn chunk(&self, delta: &Delta, first: bool) -> String {
         if let Some(raw) = &delta.raw {
-            return raw.to_string();
+            return raw.to_json();
         }
         let finish = delta.finish.as_ref().map(finish_word);
         let choice = match self.task {
@@ -133,14 +133,14 @@ impl Head {
         if let Some(stop) = &delta.farebox_stop {
             chunk.set("farebox", &json!({"stop": stop}));
         }
-        chunk.to_string()
+        chunk.to_json()
     }
 
     /// The last chunk: usage and cost, with no choices, as with `stream_options.include_usage`.
     pub fn usage_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
         let mut chunk = self.envelope(true, &Value::Array(Vec::new()));
         put_usage(&mut chunk, usage, receipt);
-        chunk.to_string()
+        chunk.to_json()
     }
 
     /// A whole answer from its deltas, as JSON; a provider's own as it came, with the cost added.
@@ -150,7 +150,7 @@ impl Head {
             None => self.envelope(false, &self.choices(&deltas)),
         };
         put_usage(&mut answer, usage, receipt);
-        answer.to_string()
+        answer.to_json()
     }
 
     fn choices(&self, deltas: &[Delta]) -> Value {

@@ -23,8 +23,8 @@ struct Details {
     reasoning_tokens: Option<u64>,
 }
 
-fn parse_usage(value: &RawValue) -> Option<Usage> {
-    let usage: ProviderUsage = serde_json::from_str(value.get()).ok()?;
+fn parse_usage(value: &str) -> Option<Usage> {
+    let usage: ProviderUsage = serde_json::from_str(value).ok()?;
     Some(Usage {
         input: usage.prompt_tokens,
         cached_input: usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
@@ -86,10 +86,11 @@ fn parse_finish(word: &str) -> FinishReason {
 pub fn parse_answer(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
     let garbage = |what: &str| Failure::Transport(format!("the provider's answer {what}"));
     let mut answer = Fields::parse(bytes).map_err(|_| garbage("is not a JSON object"))?;
-    let usage = answer.remove("usage").as_deref().and_then(parse_usage);
+    let usage = answer.get("usage").and_then(parse_usage);
+    answer.remove("usage");
     let choices = answer.get("choices").ok_or_else(|| garbage("has no choices"))?;
     let choices: Vec<Choice<'_>> =
-        serde_json::from_str(choices.get()).map_err(|_| garbage("has choices of no known shape"))?;
+        serde_json::from_str(choices).map_err(|_| garbage("has choices of no known shape"))?;
     let text = choices.iter().map(Choice::text).collect();
     let finish = choices.first().and_then(Choice::finish);
     let delta = Delta { text, finish, raw: Some(answer), ..Delta::default() };
@@ -113,15 +114,16 @@ pub fn parse_chunk(data: &str) -> Result<Chunk, Failure> {
     let garbage = || Failure::Transport("a chunk of the provider's is not of a known shape".into());
     let mut chunk = Fields::parse(data.as_bytes()).map_err(|_| garbage())?;
     if let Some(error) = chunk.present("error") {
-        let error: Value = serde_json::from_str(error.get()).map_err(|_| garbage())?;
+        let error: Value = serde_json::from_str(error).map_err(|_| garbage())?;
         let message = error.get("message").and_then(Value::as_str).unwrap_or("error in the stream").to_owned();
         let body = Some(json!({"error": error}));
         return Err(Failure::Provider { status: 200, message, retry_after: None, body });
     }
-    let usage = chunk.remove("usage").as_deref().and_then(parse_usage);
+    let usage = chunk.get("usage").and_then(parse_usage);
+    chunk.remove("usage");
     let mut events = Vec::new();
     if let Some(choices) = chunk.present("choices") {
-        let choices: Vec<Choice<'_>> = serde_json::from_str(choices.get()).map_err(|_| garbage())?;
+        let choices: Vec<Choice<'_>> = serde_json::from_str(choices).map_err(|_| garbage())?;
         if let Some(first) = choices.first() {
             let (choice, text, finish) = (first.index(), first.text(), first.finish());
             events.push(Event::Delta(Delta { choice, text, finish, raw: Some(chunk), ..Delta::default() }));

@@ -30,7 +30,7 @@ pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest>
         Task::Completion => text_prompt(&body)?,
     };
     let stream = body.boolean("stream")?.unwrap_or(false);
-    let include_usage = match body.read::<Fields>("stream_options", "an object")? {
+    let include_usage = match body.object("stream_options", "an object")? {
         None => false,
         Some(_) if !stream => return Err(BadRequest::new("stream_options", "is only for streams")),
         Some(options) => options.boolean("include_usage")?.unwrap_or(false),
@@ -40,7 +40,7 @@ pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest>
     let max_cost = match body.read("max_cost", "an amount of dollars")? {
         None => None,
         Some(Value::String(text)) => Some(text),
-        Some(Value::Number(_)) => body.get("max_cost").map(|value| value.get().to_owned()),
+        Some(Value::Number(_)) => body.get("max_cost").map(str::to_owned),
         Some(_) => return Err(BadRequest::new("max_cost", "must be an amount of dollars")),
     };
     let auto_scale = body.boolean("autoScale")?;
@@ -145,7 +145,7 @@ fn seed(body: &Fields) -> Result<Option<u64>, BadRequest> {
 fn logit_bias(body: &Fields) -> Result<Vec<(u32, f32)>, BadRequest> {
     let must = "a map of at most 1,024 token ids to numbers from -100 to 100";
     let bad = || BadRequest::new("logit_bias", format!("must be {must}"));
-    let Some(biases) = body.read::<Fields>("logit_bias", must)? else { return Ok(Vec::new()) };
+    let Some(biases) = body.object("logit_bias", must)? else { return Ok(Vec::new()) };
     let one = |token: &str| {
         let bias = biases.number(token, -100.0, 100.0).ok().flatten().ok_or_else(bad)?;
         Ok((token.parse().map_err(|_| bad())?, bias))
@@ -182,7 +182,7 @@ pub fn provider_body(request: &TextRequest, upstream: &str, limit: Option<u32>) 
         let field = if body.get(most).is_some() { most } else { "max_tokens" };
         body.to_mut().set(field, &limit);
     }
-    body.to_string().into_bytes()
+    body.to_json().into_bytes()
 }
 
 #[cfg(test)]
