@@ -3,8 +3,8 @@
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
 
 use super::{
-    Shared, account, admin, automatic, cards, error::ApiError, export, history, hooks, idempotency::post, inference, keys,
-    live, operations, payments, plan, receipt, refuse, usage, webhooks,
+    Shared, account, admin, automatic, cards, error::ApiError, export, history, hooks, idempotency::post, inference,
+    keys, live, operations, payments, plan, receipt, refuse, usage, webhooks,
 };
 
 /// All routes, limits and fallbacks.

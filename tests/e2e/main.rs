@@ -18,3 +18,4 @@ mod stripe;
 mod support;
 mod usage;
 mod usage_size;
+mod webhooks;

@@ -211,7 +211,9 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
         // This network, private, loopback; link-local, where clouds keep their metadata.
         (0 | 10 | 127, ..) | (172, 16..=31, _) | (192, 168, _) | (169, 254, _) => true,
         // Carriers' own; protocols, relays, benchmarks, examples.
-        (100, 64..=127, _) | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => true,
+        (100, 64..=127, _) | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => {
+            true
+        }
         // Multicast, reserved, broadcast.
         (224.., ..) => true,
         _ => false,
@@ -346,7 +348,8 @@ mod tests {
         ] {
             assert_eq!(check(text), Err(why), "{text}");
         }
-        for text in ["", "example.com", "https://", "https://exa mple.com", "https://example.com:0", "https://a\n.com"] {
+        for text in ["", "example.com", "https://", "https://exa mple.com", "https://example.com:0", "https://a\n.com"]
+        {
             assert!(matches!(check(text), Err(BadUrl::Malformed(_))), "{text}");
         }
         assert_eq!(check(&format!("https://example.com/{}", "x".repeat(LONGEST_URL))), Err(BadUrl::TooLong));

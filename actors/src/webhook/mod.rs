@@ -163,7 +163,13 @@ impl WebhookActor {
 }
 
 /// The call of an event. Its body is the same at each attempt; its time and signature are the attempt's.
-fn letter(event: (Uuid, &str, Timestamp), account: AccountId, data: &Value, to: (&str, &str), now: Timestamp) -> Letter {
+fn letter(
+    event: (Uuid, &str, Timestamp),
+    account: AccountId,
+    data: &Value,
+    to: (&str, &str),
+    now: Timestamp,
+) -> Letter {
     let ((id, kind, at), (url, secret)) = (event, to);
     let id = id.to_string();
     let body = json!({
@@ -171,8 +177,7 @@ fn letter(event: (Uuid, &str, Timestamp), account: AccountId, data: &Value, to: 
     });
     let (body, seconds) = (body.to_string(), now.0.div_euclid(1_000));
     let signature = sign::sign(secret, &id, seconds, &body).unwrap_or_default();
-    let headers =
-        [("webhook-id", id), ("webhook-timestamp", seconds.to_string()), ("webhook-signature", signature)];
+    let headers = [("webhook-id", id), ("webhook-timestamp", seconds.to_string()), ("webhook-signature", signature)];
     Letter { url: url.to_owned(), headers, body }
 }
 
@@ -193,7 +198,12 @@ async fn deliver(directory: Directory, poster: Poster, due: Due) {
     }
 }
 
-fn attempt((endpoint, event, account): (Uuid, Uuid, AccountId), outcome: Outcome, fate: Fate, at: Timestamp) -> Attempt {
+fn attempt(
+    (endpoint, event, account): (Uuid, Uuid, AccountId),
+    outcome: Outcome,
+    fate: Fate,
+    at: Timestamp,
+) -> Attempt {
     let Outcome { status, answer, error } = outcome;
     Attempt {
         endpoint_id: endpoint,
@@ -249,12 +259,7 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for WebhookActor {
     }
 }
 
-async fn test(
-    directory: Directory,
-    poster: Poster,
-    endpoint: Endpoint,
-    event_id: Uuid,
-) -> Result<Attempt, NotTested> {
+async fn test(directory: Directory, poster: Poster, endpoint: Endpoint, event_id: Uuid) -> Result<Attempt, NotTested> {
     let Endpoint { id, account_id, url, secret, .. } = endpoint;
     let clock = directory.clock();
     let at = clock.now();

@@ -9,16 +9,8 @@ use crate::{ledger::hooks::Fate, transport::hook::Outcome};
 
 const MINUTE_MS: i64 = 60_000;
 /// The waits after each failed attempt; after the last a delivery is given up.
-const BACK_OFF_MS: [i64; 8] = [
-    10_000,
-    MINUTE_MS,
-    5 * MINUTE_MS,
-    30 * MINUTE_MS,
-    2 * HOUR_MS,
-    6 * HOUR_MS,
-    12 * HOUR_MS,
-    24 * HOUR_MS,
-];
+const BACK_OFF_MS: [i64; 8] =
+    [10_000, MINUTE_MS, 5 * MINUTE_MS, 30 * MINUTE_MS, 2 * HOUR_MS, 6 * HOUR_MS, 12 * HOUR_MS, 24 * HOUR_MS];
 /// How long an endpoint may fail without one success.
 const LONGEST_FAILING_MS: i64 = 5 * DAY_MS;
 /// An endpoint that answers so will never be there again.
