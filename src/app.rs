@@ -70,7 +70,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
 
     let processor = processor(settings)?;
     let Money { journal, directory, fenced } =
-        start_money(&chief, arbiters, (Arc::clone(&ledger), processor), clock.clone(), health.clone())?;
+        start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
         let directory = directory.clone();
         let make = move |obituary| Sweeper::new(directory.clone(), obituary);
@@ -124,7 +124,8 @@ pub struct Money {
 pub fn start_money(
     chief: &actix::Addr<Supervisor>,
     arbiters: Vec<actix::ArbiterHandle>,
-    (ledger, processor): (Arc<Ledger>, Processor),
+    ledger: Arc<Ledger>,
+    processor: Processor,
     clock: Clock,
     health: Health,
 ) -> Result<Money> {
@@ -142,7 +143,7 @@ pub fn start_money(
         let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
         supervise(chief, main.clone(), &health, (Kind::Payment, "payment"), make)
     };
-    let directory = Directory::new(arbiters, ledger, journal.clone(), (payments.clone(), processor), clock, health);
+    let directory = Directory::new(arbiters, ledger, journal.clone(), payments.clone(), processor, clock, health);
     let _ = meeting.set(directory.clone());
     tell(&payments.address(), payment::Meet(directory.clone()));
     tell(chief, supervisor::Meet(directory.clone()));

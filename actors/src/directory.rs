@@ -91,7 +91,8 @@ impl Directory {
         arbiters: Vec<ArbiterHandle>,
         ledger: Arc<Ledger>,
         journal: Post<Journal>,
-        (payments, processor): (Post<PaymentActor>, Processor),
+        payments: Post<PaymentActor>,
+        processor: Processor,
         clock: Clock,
         health: Health,
     ) -> Self {

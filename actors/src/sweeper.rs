@@ -1,10 +1,14 @@
 //! What must happen though nobody asks: credits that expire, holds and payments left behind by a process that died. It
 //! only wakes the accounts concerned; they decide.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use billing::{Timestamp, command::Command};
+use billing::{Timestamp, command::Command, ids::AccountId};
+use futures::{StreamExt, stream};
 
 use crate::{
     directory::Directory,
@@ -14,8 +18,10 @@ use crate::{
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Accounts woken at once, at most.
-const MOST: u64 = 500;
+/// Accounts asked for at once, at most.
+const MOST: u64 = 1_000;
+/// Accounts woken at once: enough that their commits share batches, few enough that they never crowd out requests.
+const AT_ONCE: usize = 64;
 /// Idempotency keys deleted in one transaction, and transactions a look, at most: each is short, and a day's keys fit.
 const KEYS: u32 = 200;
 const KEY_BATCHES: u32 = 20;
@@ -44,15 +50,18 @@ impl Sweeper {
         let began = Instant::now();
         let work = async move {
             let ledger = directory.ledger();
-            let mut due = ledger.due_accounts(directory.clock().now(), MOST).await?;
             if first {
-                due.extend(ledger.unfinished_accounts().await?);
+                wake(&directory, ledger.unfinished_accounts().await?).await;
             }
-            for account in due {
-                // One at a time, so that a sweep never crowds out requests.
-                if let Err(error) = directory.decide(account, Command::Sweep).await {
-                    tracing::warn!(account.id = %account, %error, "not swept");
+            // An account that could not be swept stays due: it is tried again at the next look, not at once.
+            let mut seen = HashSet::new();
+            loop {
+                let due = ledger.due_accounts(directory.clock().now(), MOST).await?;
+                let fresh: Vec<_> = due.into_iter().filter(|account| seen.insert(*account)).collect();
+                if fresh.is_empty() {
+                    break;
                 }
+                wake(&directory, fresh).await;
             }
             forget_keys(ledger, directory.clock().now()).await
         };
@@ -65,6 +74,15 @@ impl Sweeper {
             actor.directory.health().handled(Kind::Sweeper, began, began);
         }));
     }
+}
+
+async fn wake(directory: &Directory, accounts: Vec<AccountId>) {
+    let sweep = |account| async move {
+        if let Err(error) = directory.decide(account, Command::Sweep).await {
+            tracing::warn!(account.id = %account, %error, "not swept");
+        }
+    };
+    stream::iter(accounts).for_each_concurrent(AT_ONCE, sweep).await;
 }
 
 /// Frees idempotency keys that were kept for their day.

@@ -173,11 +173,10 @@ impl Replay {
                 };
                 self.payments.values().filter(is).map(|payment| payment.amount).sum()
             };
-            use PaymentStatus::{Pending, Succeeded};
-            assert_eq!(window.reload_reserved, of(Purpose::AutoReload, Pending));
-            assert_eq!(window.reload_settled, of(Purpose::AutoReload, Succeeded));
-            assert_eq!(window.scale_reserved, of(Purpose::AutoScale, Pending));
-            assert_eq!(window.scale_settled, of(Purpose::AutoScale, Succeeded));
+            assert_eq!(window.reload_reserved, of(Purpose::AutoReload, PaymentStatus::Pending));
+            assert_eq!(window.reload_settled, of(Purpose::AutoReload, PaymentStatus::Succeeded));
+            assert_eq!(window.scale_reserved, of(Purpose::AutoScale, PaymentStatus::Pending));
+            assert_eq!(window.scale_settled, of(Purpose::AutoScale, PaymentStatus::Succeeded));
         }
         assert!(account.pending_payments().filter(|payment| payment.purpose.is_automatic()).count() <= 1);
         assert!(account.pending_payments().filter(|payment| payment.purpose == Purpose::Subscription).count() <= 1);

@@ -6,13 +6,14 @@ use billing::{
     account::Automatic,
     automatic::{AutoSettings, Switch},
     command::Command,
+    payment::DEFAULT_METHOD,
 };
 use bytes::Bytes;
 use farebox_actors::account::Look;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Shared, account::amount, admin::read, answer, auth, cards::charged_card, error::ApiError};
+use super::{Shared, account::amount, admin::read, answer, auth, cards::followed_card, error::ApiError};
 use crate::gateway::serve::Caller;
 
 type Body = Result<Bytes, actix_web::Error>;
@@ -77,9 +78,14 @@ pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> Http
         let caller = auth::owner(&state, &request).await?;
         let wanted: Reload = read(&state, body)?;
         let before = look(&state, caller).await?.unwrap_or_default().settings;
-        let card = match wanted.payment_method.as_deref() {
-            Some(named) => Some(charged_card(&state, caller.account_id, Some(named)).await?),
-            None => None,
+        let named = wanted.payment_method.as_deref();
+        let card = match (named, wanted.enabled, &before.method) {
+            // Whoever lets credits be bought has a card to charge.
+            (Some(_), ..) | (None, Some(true), None) => {
+                let followed = followed_card(&state, caller.account_id, named).await?;
+                Some(followed).filter(|card| card != DEFAULT_METHOD)
+            }
+            (None, ..) => None,
         };
         let settings = AutoSettings {
             reload: wanted.enabled.map_or(before.reload, Switch::from_bool),

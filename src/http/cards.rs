@@ -6,7 +6,7 @@ use billing::{ids::AccountId, payment::DEFAULT_METHOD};
 use bytes::Bytes;
 use farebox_actors::{
     card::{Card, CardError, Processor, sandbox, stripe::Stripe},
-    ledger::cards::{Default, MOST_METHODS, PaymentMethod},
+    ledger::cards::{MOST_METHODS, PaymentMethod, SaveAs},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -47,10 +47,11 @@ pub(super) async fn charged_card(state: &Shared, account: AccountId, named: Opti
     }
 }
 
-/// The card of payments to come: the one that is named, or whichever is the default when each of them is charged.
+/// The card of payments to come: the one that is named, or whichever is the default when each of them is charged. There
+/// must be one now.
 pub(super) async fn followed_card(state: &Shared, account: AccountId, named: Option<&str>) -> Result<String, ApiError> {
-    let now = charged_card(state, account, named).await?;
-    Ok(if named.is_some() { now } else { DEFAULT_METHOD.to_owned() })
+    let follows = named.is_none() && state.gateway.directory.default_method(account).await?.is_some();
+    if follows { Ok(DEFAULT_METHOD.to_owned()) } else { charged_card(state, account, named).await }
 }
 
 /// Who the account is to the processor: made known at its first card.
@@ -88,7 +89,7 @@ pub async fn save(state: Shared, request: HttpRequest, body: Result<Bytes, actix
                 let card = test_card(account, &save)?;
                 keep(&state, account, &card, &save).await
             }
-            Processor::Stripe(stripe) => set_up(&state, &request, (account, stripe), &save).await,
+            Processor::Stripe(stripe) => set_up(&state, &request, account, stripe, &save).await,
         }
     };
     answer(&request, work.await)
@@ -108,7 +109,8 @@ fn test_card(account: AccountId, save: &Save) -> Result<Card, ApiError> {
 async fn set_up(
     state: &Shared,
     request: &HttpRequest,
-    (account, stripe): (AccountId, &Stripe),
+    account: AccountId,
+    stripe: &Stripe,
     save: &Save,
 ) -> Result<Value, ApiError> {
     if save.card.is_some() {
@@ -128,10 +130,10 @@ async fn set_up(
 }
 
 async fn keep(state: &Shared, account: AccountId, card: &Card, save: &Save) -> Result<Value, ApiError> {
-    let default = if save.default { Default::Become } else { Default::IfNone };
+    let save_as = if save.default { SaveAs::Default } else { SaveAs::OneMore };
     let directory = &state.gateway.directory;
     let (processor, now) = (directory.processor().name(), state.gateway.clock().now());
-    let saved = directory.ledger().save_method(account, processor, card, default, now).await?;
+    let saved = directory.ledger().save_method(account, processor, card, save_as, now).await?;
     let saved =
         saved.ok_or_else(|| ApiError::conflict(format!("{MOST_METHODS} cards are saved, which is the most")))?;
     Ok(method_json(&saved))

@@ -55,6 +55,7 @@ impl ApiError {
     }
 
     /// After a wait in line.
+    #[must_use]
     pub fn waited(self, place: usize) -> Self {
         self.with("place", place)
     }

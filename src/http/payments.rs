@@ -82,7 +82,7 @@ struct Purchase {
 /// `POST /v1/credits/purchase`: charges a card and adds the credits.
 pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::owner(&state, &request).await?;
         let Purchase { amount: wanted, payment_method } = read(&state, body)?;
         let amount = amount("amount", &wanted)?;
         let method = cards::charged_card(&state, caller.account_id, payment_method.as_deref()).await?;

@@ -115,7 +115,10 @@ pub fn bad_cursor() -> ApiError {
 
 /// A page of a list.
 pub fn list(data: Vec<Value>, next_cursor: Option<String>) -> Value {
-    json!({"object": "list", "data": data, "next_cursor": next_cursor})
+    let mut body = json!({"object": "list"});
+    body["data"] = data.into();
+    body["next_cursor"] = next_cursor.into();
+    body
 }
 
 /// A page of a list whose cursor is its last row's `id`.

@@ -8,6 +8,7 @@ mod idempotency;
 mod open;
 mod overspend;
 mod payments;
+mod permits;
 mod plans;
 mod quote;
 mod readme;

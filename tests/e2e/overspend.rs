@@ -43,7 +43,7 @@ async fn directory(url: &str) -> Directory {
     let chief = Supervisor::new(&health).start();
     let processor = Processor::Sandbox(Sandbox::default());
     let arbiters = vec![Arbiter::new().handle()];
-    app::start_money(&chief, arbiters, (ledger, processor), Clock::default(), health).unwrap().directory
+    app::start_money(&chief, arbiters, ledger, processor, Clock::default(), health).unwrap().directory
 }
 
 /// What came of one request.

@@ -258,7 +258,7 @@ async fn a_subscription_waits_for_its_cards_owner() {
     let payment = waits.json()["payment"].clone();
     assert!(waits.json()["next_action"]["client_secret"].is_string(), "{}", waits.body);
     assert_eq!(stage.authenticate(&id_of(&payment), "approve").await.ok()["status"], "succeeded");
-    assert_eq!(stage.customer.api.get("/v1/subscription").await.ok()["status"], "active");
+    assert_eq!(stage.customer.api.get("/v1/subscription").await.ok()["subscription"]["status"], "active");
     let receipt = stage.customer.api.get(&format!("/v1/payments/{}/receipt", id_of(&payment))).await.ok();
     assert_eq!((&receipt["amount"], &receipt["credits"]["amount"]), (&json!("3.00"), &json!("5.00")));
     stage.audit().await;
@@ -299,6 +299,19 @@ async fn a_charge_nobody_answers_is_looked_up_after_a_day_and_never_charged_blin
     assert_eq!((&payments[0]["status"], &payments[0]["decline_code"]), (&json!("declined"), &json!("never_charged")));
     assert_eq!(payments[1]["status"], "succeeded");
     assert_eq!(stage.available().await, "11.00");
+    stage.audit().await;
+}
+
+#[tokio::test]
+async fn a_purchase_that_takes_long_is_answered_202_and_goes_on() {
+    let stage = Stage::set().await;
+    let pending = stage.buy("10", "pm_card_answerNeverComes").await;
+    assert_eq!(pending.status, 202, "{}", pending.body);
+    let pending = pending.json();
+    assert_eq!((&pending["payment"]["status"], &pending["next_action"]), (&json!("pending"), &Value::Null));
+    stage.server.admin().advance(24 * 3_600).await;
+    let ended = stage.until(&id_of(&pending["payment"]), |payment| payment["status"] != "pending").await;
+    assert_eq!(ended["status"], "succeeded");
     stage.audit().await;
 }
 

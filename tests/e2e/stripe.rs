@@ -6,8 +6,12 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use billing::ids::{AccountId, PaymentId};
+use farebox_actors::card::{self, Order, Outcome, Processor};
+
 use crate::support::{
     client::{Answer, Customer, answer},
+    fake_openai::FakeOpenAi,
     fake_stripe::{Behaviour, FakeStripe, SECRET_KEY, WEBHOOK_SECRET, seconds, sign},
     server::{Options, Server},
 };
@@ -20,12 +24,17 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
+        Self::with(Options::default(), SECRET_KEY).await
+    }
+
+    /// With these settings besides, and this key to Stripe.
+    async fn with(options: Options, secret_key: &str) -> Self {
         let stripe = FakeStripe::start();
-        let options = Options::default()
+        let options = options
             // Money that is real lives by the system's clock.
             .set("FAREBOX_CLOCK", "system")
             .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
-            .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", SECRET_KEY)
+            .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", secret_key)
             .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
             .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", stripe.url());
         let server = Server::start(options).await;
@@ -167,7 +176,9 @@ async fn whatever_becomes_of_the_answer_a_payment_is_charged_once() {
         &[Behaviour::DoneThenSlow(300)],
     ] {
         let stage = Stage::with_card("visa").await;
-        behaviours.iter().for_each(|behaviour| stage.stripe.script(*behaviour));
+        for behaviour in behaviours {
+            stage.stripe.script(*behaviour);
+        }
         let bought = stage.buy("10").await;
         assert_eq!(bought.status, 200, "{behaviours:?}: {}\n{}", bought.body, stage.server.logs());
         assert_eq!(bought.json()["balance"]["available"], "11.00", "{behaviours:?}");
@@ -194,6 +205,85 @@ async fn a_process_that_dies_in_a_charge_finds_it_paid() {
     assert_eq!(stage.available().await, "11.00");
     assert_eq!(stage.intent()["status"], "succeeded");
     stage.audit().await;
+}
+
+#[tokio::test]
+async fn a_process_that_dies_in_a_webhook_hears_it_again_and_credits_it_once() {
+    let mut stage = Stage::with_card("owner").await;
+    for round in 1..=5_u32 {
+        stage.buy("10").await.ok();
+        let intents = stage.stripe.all("payment_intent");
+        let intent = id_of(intents.last().unwrap());
+        stage.stripe.authenticate(intent);
+        let body = stage.stripe.event("payment_intent.succeeded", intent);
+        let (api, sent, signature) = (stage.server.api(""), body.clone(), sign(WEBHOOK_SECRET, seconds(), &body));
+        let delivery = tokio::spawn(async move {
+            let request = api.request(Method::POST, "/webhooks/stripe").header("stripe-signature", signature);
+            drop(request.body(sent).send().await);
+        });
+        // Somewhere between its coming and its answer, or after it.
+        tokio::time::sleep(Duration::from_millis(u64::from(round) * 2)).await;
+        stage.server.kill_nine();
+        delivery.abort();
+        stage.server.restart().await;
+        stage.customer.api = stage.server.api(&stage.customer.key);
+        let again = stage.deliver(&body, &sign(WEBHOOK_SECRET, seconds() + 2, &body)).await;
+        assert_eq!(again.status, 200, "{}\n{}", again.body, stage.server.logs());
+        assert_eq!(stage.available().await, format!("{}.00", 1 + 10 * round), "round {round}");
+        stage.audit().await;
+    }
+}
+
+#[tokio::test]
+async fn money_that_comes_for_a_payment_told_declined_goes_back() {
+    let stage = Stage::with_card("broke").await;
+    assert_eq!(stage.buy("10").await.status, 422);
+    let intent = stage.intent();
+    stage.stripe.pay_what_was_canceled(id_of(&intent));
+    let paid = stage.stripe.event("payment_intent.succeeded", id_of(&intent));
+    stage.webhook(&paid).await.ok();
+    stage.webhook(&stage.stripe.event("payment_intent.succeeded", id_of(&intent))).await.ok();
+    let refunds = stage.stripe.all("refund");
+    assert_eq!((refunds.len(), &refunds[0]["amount"]), (1, &json!(1_000)));
+    assert_eq!(stage.payments().await[0]["status"], "declined");
+    assert_eq!(stage.available().await, "1.00");
+    stage.audit().await;
+}
+
+#[tokio::test]
+async fn a_charge_is_found_by_its_payment() {
+    let stripe = FakeStripe::start();
+    let settings = card::stripe::Settings {
+        base_url: stripe.url().to_owned(),
+        secret_key: SECRET_KEY.to_owned(),
+        webhook_secret: WEBHOOK_SECRET.to_owned(),
+    };
+    let ours = card::stripe::Stripe::new(settings).unwrap();
+    let processor = Processor::Stripe(ours.clone());
+    let account_id = AccountId(uuid::Uuid::now_v7());
+    let customer = processor.create_customer(account_id, "ada@example.com").await.unwrap();
+    let setup = ours.begin_setup(&customer, account_id, "setup").await.unwrap();
+    stripe.finish_setup(&setup.reference, "visa");
+    let saved = ours.finish_setup(&setup.reference, &customer).await.unwrap();
+    let order = |amount| Order {
+        payment_id: PaymentId(uuid::Uuid::now_v7()),
+        account_id,
+        amount: billing::Nanos::dollars(amount),
+        customer: Some(customer.clone()),
+        method: saved.reference.clone(),
+    };
+    let (charged, never) = (order(10), order(20));
+    let outcome = processor.charge(&charged).await;
+    let Outcome::Succeeded { amount, .. } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(*amount, charged.amount);
+    assert_eq!(processor.find(&charged).await, Ok(Some(outcome.clone())));
+    assert_eq!(processor.find(&never).await, Ok(None));
+    // The key was used: what was charged under it stands, whatever is asked now.
+    let other = Order { amount: never.amount, ..charged.clone() };
+    assert_eq!(processor.charge(&other).await, outcome);
+    assert_eq!(stripe.all("payment_intent").len(), 1);
+    let unsaved = Order { customer: None, ..never };
+    assert!(matches!(processor.charge(&unsaved).await, Outcome::Declined { .. }));
 }
 
 #[tokio::test]
@@ -375,19 +465,11 @@ async fn a_dispute_takes_the_credits_and_one_that_is_won_brings_them_back() {
 
 #[tokio::test]
 async fn spent_credits_whose_payment_is_disputed_are_owed() {
-    let stripe = FakeStripe::start();
-    let openai = crate::support::fake_openai::FakeOpenAi::start();
+    let openai = FakeOpenAi::start();
     let options = Options::default()
-        .set("FAREBOX_CLOCK", "system")
         .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", openai.url())
-        .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
-        .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", SECRET_KEY)
-        .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
-        .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", stripe.url());
-    let server = Server::start(options).await;
-    let customer = server.admin().customer("free", "0").await;
-    let stage = Stage { stripe, server, customer };
+        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", openai.url());
+    let stage = Stage::with(options, SECRET_KEY).await;
     stage.save("visa").await.ok();
     stage.buy("10").await.ok();
     // The free dollar is drawn first: what is asked costs more than that.
@@ -420,18 +502,10 @@ async fn what_does_not_matter_here_is_acknowledged_and_ignored() {
 
 #[tokio::test]
 async fn a_wrong_key_charges_nothing_and_answers_that_it_is_not_known() {
-    let stripe = FakeStripe::start();
-    let options = Options::default()
-        .set("FAREBOX_CLOCK", "system")
-        .set("FAREBOX_PAYMENTS__PROCESSOR", "stripe")
-        .set("FAREBOX_PAYMENTS__STRIPE__SECRET_KEY", "sk_test_revoked")
-        .set("FAREBOX_PAYMENTS__STRIPE__WEBHOOK_SECRET", WEBHOOK_SECRET)
-        .set("FAREBOX_PAYMENTS__STRIPE__BASE_URL", stripe.url());
-    let server = Server::start(options).await;
-    let customer = server.admin().customer("free", "0").await;
-    let refused = customer.api.post("/v1/payment-methods", &json!({})).await;
+    let stage = Stage::with(Options::default(), "sk_test_revoked").await;
+    let refused = stage.post("/v1/payment-methods", json!({})).await;
     assert_eq!(refused.status, 503, "{}", refused.body);
-    assert!(!server.logs().contains("sk_test_revoked"));
-    assert!(stripe.all("customer").is_empty());
-    server.admin().assert_audit().await;
+    assert!(!stage.server.logs().contains("sk_test_revoked"));
+    assert!(stage.stripe.all("customer").is_empty());
+    stage.audit().await;
 }

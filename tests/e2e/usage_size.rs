@@ -114,6 +114,12 @@ impl Stage {
             book.run("CHECKPOINT");
         }
         let sums = book.number("SELECT COUNT(*) FROM usage_rollup");
+        if let Book::Postgres(_) = book {
+            // A connection counts what it read when it ends, which may be a moment after its client's end.
+            let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                          AND application_name = 'psql' AND pid <> pg_backend_pid()";
+            while book.number(others) > 0 {}
+        }
         println!("{rows} records in {filled:.1?}, with their {sums} sums in {:.1?}", began.elapsed());
     }
 
@@ -128,6 +134,14 @@ impl Stage {
             rows.extend(page["data"].as_array().unwrap().iter().cloned());
             let Some(next) = page["next_cursor"].as_str() else { break };
             cursor = format!("&cursor={next}");
+        }
+        if times.len() == 1 {
+            // One page alone says little: once more, some times.
+            for _ in 0..9 {
+                let began = Instant::now();
+                page(&self.customer.api, path).await;
+                times.push(began.elapsed());
+            }
         }
         (rows, times)
     }
@@ -224,7 +238,7 @@ async fn pages_are_read(stage: Stage) {
                 let rare = (0..stage.rows).step_by(usize::try_from(RARE).unwrap()).count();
                 assert!(times.len() == most || rows.len() == rare, "{} of {rare}", rows.len());
             }
-            Some(_) => assert_eq!((rows.len(), times.len()), (0, 1), "{what}"),
+            Some(_) => assert!(rows.is_empty(), "{what}"),
             None => assert!(times.len() >= most.min(100), "{what}"),
         }
         all.extend(&times);
@@ -260,7 +274,7 @@ async fn exported(stage: &Stage, requests: usize) {
     let mut response = request.send().await.unwrap();
     let (mut lines, mut bytes, mut highest) = (0, 0, 0);
     while let Some(chunk) = response.chunk().await.unwrap() {
-        lines += chunk.iter().filter(|byte| **byte == b'\n').count();
+        lines += chunk.split(|byte| *byte == b'\n').count() - 1;
         if bytes / 10_000_000 != (bytes + chunk.len()) / 10_000_000 {
             highest = highest.max(stage.memory());
         }

@@ -133,7 +133,9 @@ impl AccountActor {
             // Bounded by the outbox, which is full before more than that many are on their way.
             mailbox::tell(&self.context.journal, append);
             self.announce(answer.balance.clone());
-            payments.into_iter().for_each(|payment| self.follow(payment, &answer));
+            for payment in payments {
+                self.follow(payment, &answer);
+            }
         }
         Ok(answer)
     }

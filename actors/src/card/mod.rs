@@ -156,15 +156,19 @@ pub enum What {
     Charge(Outcome),
     /// Money went back to the card: so much in all, by refunds and by disputes that are open or lost.
     Reversed(Nanos),
-    /// A dispute was won: money that had gone back came again.
-    Won {
-        /// The processor's name for the dispute: told twice, it is the same.
-        dispute: String,
-        /// How much came again.
-        amount: Nanos,
-        /// What is still with the card, in all.
-        reversed: Nanos,
-    },
+    /// A dispute was won.
+    Won(Won),
+}
+
+/// Money that had gone back to a card came again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Won {
+    /// The processor's name for the dispute: told twice, it is the same.
+    pub dispute: String,
+    /// How much came again.
+    pub amount: Nanos,
+    /// What is still with the card, in all.
+    pub reversed: Nanos,
 }
 
 /// Who charges cards.
@@ -241,7 +245,7 @@ impl Processor {
         }
     }
 
-    /// The card that is charged where none is named or saved: only test cards are charged unasked.
+    /// The card a purchase is charged to where none is named or saved: only with test cards is there one.
     pub fn card_of_last_resort(&self) -> Option<String> {
         match self {
             Self::Sandbox(_) => Some(sandbox::LAST_RESORT.to_owned()),

@@ -37,13 +37,13 @@ pub struct PaymentMethod {
     pub removed_at: Option<Timestamp>,
 }
 
-/// Whether a card becomes the default one. The first always does.
+/// What a card is saved as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Default {
-    /// It does.
-    Become,
-    /// Only where there is none.
-    IfNone,
+pub enum SaveAs {
+    /// The default one, in the place of any other.
+    Default,
+    /// One more: the default one only where there is none.
+    OneMore,
 }
 
 const METHOD: &str = "id, account_id, processor, customer, reference, brand, last4, exp_month, exp_year, is_default, \
@@ -80,7 +80,7 @@ impl Ledger {
         account: AccountId,
         processor: &str,
         card: &Card,
-        default: Default,
+        save_as: SaveAs,
         now: Timestamp,
     ) -> Result<Option<PaymentMethod>, LedgerError> {
         self.keep_customer(account, processor, &card.customer, now).await?;
@@ -89,7 +89,7 @@ impl Ledger {
         let rows = tx.query_all_raw(self.statement(&sql, [account.0.into()])).await?;
         let saved = rows.iter().map(method).collect::<Result<Vec<_>, _>>()?;
         let has_default = saved.iter().any(|saved| saved.is_default && saved.processor == processor);
-        let becomes_default = default == Default::Become || !has_default;
+        let becomes_default = save_as == SaveAs::Default || !has_default;
         let same = |saved: &PaymentMethod| saved.processor == processor && saved.card.reference == card.reference;
         let kept = match saved.iter().find(|saved| same(saved)) {
             Some(known) => known.id,
@@ -97,10 +97,10 @@ impl Ledger {
                 tx.rollback().await?;
                 return Ok(None);
             }
-            None => self.insert_method(&tx, (account, processor), card, now).await?,
+            None => self.insert_method(&tx, account, processor, card, now).await?,
         };
         if becomes_default {
-            self.move_default(&tx, (account, processor), kept).await?;
+            self.move_default(&tx, account, processor, kept).await?;
         }
         tx.commit().await?;
         self.method(account, kept).await
@@ -109,7 +109,8 @@ impl Ledger {
     async fn insert_method(
         &self,
         tx: &DatabaseTransaction,
-        (account, processor): (AccountId, &str),
+        account: AccountId,
+        processor: &str,
         card: &Card,
         now: Timestamp,
     ) -> Result<Uuid, LedgerError> {
@@ -135,7 +136,8 @@ impl Ledger {
     async fn move_default(
         &self,
         tx: &DatabaseTransaction,
-        (account, processor): (AccountId, &str),
+        account: AccountId,
+        processor: &str,
         to: Uuid,
     ) -> Result<bool, LedgerError> {
         let sql = "UPDATE payment_method SET is_default = 0 WHERE account_id = ? AND processor = ? AND is_default = 1";
@@ -201,11 +203,11 @@ impl Ledger {
             return Ok(false);
         };
         let tx = self.begin_on_methods(account, &found.processor).await?;
-        let moved = self.move_default(&tx, (account, &found.processor), id).await?;
+        let moved = self.move_default(&tx, account, &found.processor, id).await?;
         if moved {
-            tx.commit().await?
+            tx.commit().await?;
         } else {
-            tx.rollback().await?
+            tx.rollback().await?;
         }
         Ok(moved)
     }

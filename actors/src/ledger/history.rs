@@ -50,7 +50,7 @@ pub const EXPORT_PAGE: usize = 1_000;
 /// Records that a page of one model or key looks at in one go.
 const LOOKED_AT: i64 = 500;
 /// How often it does, each time from the end of an hour in which there is something to be found.
-const LOOKS: usize = 10;
+const LOOKS: usize = 6;
 
 /// What is looked for.
 pub(super) struct Search<'a> {

@@ -75,8 +75,11 @@ pub(super) async fn hear(directory: &Directory, told: &Told) -> Result<Heard, No
     }
     let mut payments = Vec::new();
     if before.is_none() {
-        for finding in processor.fetch(subject).await? {
-            payments.extend(take(directory, finding, notice).await?);
+        let mut findings = processor.fetch(subject).await?.into_iter().peekable();
+        while let Some(finding) = findings.next() {
+            // Noted with the last of what it changes: a crash before that has it told again, and heard again.
+            let noted = findings.peek().is_none().then_some(notice);
+            payments.extend(take(directory, finding, noted).await?);
         }
     }
     if before.is_some() || !payments.is_empty() {
@@ -95,7 +98,7 @@ pub(super) async fn hear_own(directory: &Directory, told: &Told) {
 }
 
 /// Tells the account what was found; the payment, where it is one of ours.
-async fn take(directory: &Directory, finding: Finding, notice: &Notice) -> Result<Option<PaymentId>, NotHeard> {
+async fn take(directory: &Directory, finding: Finding, notice: Option<&Notice>) -> Result<Option<PaymentId>, NotHeard> {
     let Finding { payment_id, what } = finding;
     let Some((account_id, payment)) = directory.ledger().payment_of_anyone(payment_id).await? else {
         tracing::warn!(payment.id = %payment_id, "a notice of a payment that is not ours");
@@ -105,13 +108,9 @@ async fn take(directory: &Directory, finding: Finding, notice: &Notice) -> Resul
         What::Charge(Outcome::Unknown { why }) => return Err(NotHeard::NotNow(why)),
         // Its pursuit waits for the owner.
         What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
-        What::Charge(outcome) => {
-            pursue::apply(directory, account_id, &payment, (&outcome, Some(notice))).await.map(drop)
-        }
-        What::Reversed(total) => refund::reversed(directory, account_id, payment_id, (total, notice.clone())).await,
-        What::Won { dispute, amount, reversed } => {
-            refund::won(directory, account_id, payment_id, ((dispute, amount, reversed), notice.clone())).await
-        }
+        What::Charge(outcome) => pursue::apply(directory, account_id, &payment, &outcome, notice).await.map(drop),
+        What::Reversed(total) => refund::reversed(directory, account_id, payment_id, total, notice).await,
+        What::Won(won) => refund::won(directory, account_id, payment_id, &won, notice).await,
     };
     match taken {
         Ok(()) => Ok(Some(payment_id)),

@@ -70,7 +70,7 @@ pub(super) async fn pursue(directory: Directory, charge: Charge, open: Open) {
         };
         if let Outcome::Unknown { why } = &outcome {
             tracing::warn!(payment.id = %payment.id, why, "a payment's outcome is not known yet");
-        } else if settle(&directory, (account_id, &payment), &chosen.order, &outcome).await {
+        } else if settle(&directory, account_id, &payment, &chosen.order, &outcome).await {
             return;
         }
         back_off.wait(&directory).await;
@@ -138,9 +138,8 @@ async fn choose(
     account_id: AccountId,
     payment: &Payment,
 ) -> Result<Option<String>, LedgerError> {
-    let saved = directory.default_method(account_id).await?.map(|saved| saved.card.reference);
-    let Some(card) = saved.or_else(|| directory.processor().card_of_last_resort()) else { return Ok(None) };
-    directory.ledger().choose_card(payment.id, &card).await?;
+    let Some(saved) = directory.default_method(account_id).await? else { return Ok(None) };
+    directory.ledger().choose_card(payment.id, &saved.card.reference).await?;
     directory.ledger().chosen_card(payment.id).await
 }
 
@@ -191,7 +190,8 @@ async fn give_up(directory: &Directory, reference: &str) -> Outcome {
 /// now: the first before the answer, the others beside it.
 async fn settle(
     directory: &Directory,
-    (account_id, payment): (AccountId, &Payment),
+    account_id: AccountId,
+    payment: &Payment,
     order: &Order,
     outcome: &Outcome,
 ) -> bool {
@@ -207,7 +207,7 @@ async fn settle(
     let mut back_off = BackOff::new();
     let tell = async {
         loop {
-            match apply(directory, account_id, payment, (outcome, None)).await {
+            match apply(directory, account_id, payment, outcome, None).await {
                 Ok(applied) => return applied == Applied::Ended,
                 Err(NotApplied::Account(AccountError::NoAccount)) => return true,
                 Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment could not be settled yet"),
@@ -253,7 +253,8 @@ pub(super) async fn apply(
     directory: &Directory,
     account_id: AccountId,
     payment: &Payment,
-    (outcome, notice): (&Outcome, Option<&Notice>),
+    outcome: &Outcome,
+    notice: Option<&Notice>,
 ) -> Result<Applied, NotApplied> {
     let payment_id = payment.id;
     let command = match outcome {

@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use super::pursue::{self, NotApplied};
 use crate::{
     account::new_grant_id,
-    card::{CardError, Outcome},
+    card::{CardError, Outcome, Won},
     directory::Directory,
 };
 
@@ -84,7 +84,7 @@ pub(super) async fn refund(directory: &Directory, refund: Refund) -> Result<Paym
     let key = format!("{payment_id}-{}", payment.reversed.get());
     directory.processor().refund(&reference, amount, &key).await?;
     tracing::info!(payment.id = %payment_id, amount_nanos = amount.get(), "refunded");
-    take(directory, account_id, &payment, (payment.reversed + amount, None)).await?;
+    take(directory, account_id, &payment, payment.reversed + amount, None).await?;
     let read = directory.ledger().payment(account_id, payment_id).await;
     read.map_err(NotApplied::from)?.ok_or(NotRefunded::NoPayment)
 }
@@ -106,7 +106,8 @@ pub(super) async fn reversed(
     directory: &Directory,
     account: AccountId,
     payment: PaymentId,
-    (total, notice): (Nanos, Notice),
+    total: Nanos,
+    notice: Option<&Notice>,
 ) -> Result<(), NotApplied> {
     let _turn = TURN.lock().await;
     let Some(stored) = directory.ledger().payment(account, payment).await? else { return Ok(()) };
@@ -114,7 +115,7 @@ pub(super) async fn reversed(
         // Declined here, so it brought no credits to take.
         return Ok(());
     }
-    take(directory, account, &stored, (total, Some(notice))).await
+    take(directory, account, &stored, total, notice).await
 }
 
 /// Has the account take what a payment's money bought. The turn is the caller's.
@@ -122,14 +123,15 @@ async fn take(
     directory: &Directory,
     account: AccountId,
     payment: &Payment,
-    (total, notice): (Nanos, Option<Notice>),
+    total: Nanos,
+    notice: Option<&Notice>,
 ) -> Result<(), NotApplied> {
     let total = total.min(payment.amount);
     let mut tries = 1..=TRIES;
     loop {
         let grant = directory.ledger().grant_of(account, &payment.grant_key()).await?.map(Box::new);
         let reversed = Command::PaymentReversed { payment: Box::new(payment.clone()), grant, total };
-        match directory.decide(account, pursue::noticed(notice.clone(), reversed)).await?.result {
+        match directory.decide(account, pursue::noticed(notice.cloned(), reversed)).await?.result {
             Ok(_) => return Ok(()),
             // It was read before what changed it was written.
             Err(Refusal::GrantMoved(_)) if tries.next().is_some() => {}
@@ -143,13 +145,14 @@ pub(super) async fn won(
     directory: &Directory,
     account: AccountId,
     payment: PaymentId,
-    ((dispute, amount, reversed), notice): ((String, Nanos, Nanos), Notice),
+    won: &Won,
+    notice: Option<&Notice>,
 ) -> Result<(), NotApplied> {
     let _turn = TURN.lock().await;
     let ledger = directory.ledger();
-    let source_key = format!("dispute {dispute}");
+    let source_key = format!("dispute {}", won.dispute);
     let Some(stored) = ledger.payment(account, payment).await? else { return Ok(()) };
-    let back = amount.min(stored.reversed - reversed.min(stored.reversed));
+    let back = won.amount.min(stored.reversed - won.reversed.min(stored.reversed));
     if !back.is_positive() || ledger.grant_of(account, &source_key).await?.is_some() {
         return Ok(());
     }
@@ -163,7 +166,7 @@ pub(super) async fn won(
         expires_at: None,
         subscribed_until: None,
     };
-    match directory.decide(account, pursue::noticed(Some(notice), Command::Fund(fund))).await?.result {
+    match directory.decide(account, pursue::noticed(notice.cloned(), Command::Fund(fund))).await?.result {
         Ok(_) | Err(Refusal::AlreadyFunded(_)) => Ok(()),
         Err(refusal) => Err(NotApplied::Refused(refusal)),
     }

@@ -147,18 +147,15 @@ pub(super) fn declined(draft: &mut Draft<'_>, payment: &Payment, decline_code: &
     automatic.state.failures += 1;
     let failures = automatic.state.failures;
     let retry = usize::try_from(failures - 1).ok().and_then(|place| RETRIES_MS.get(place));
-    let event = match retry {
-        Some(wait) => {
-            let retry_at = now.plus_ms(*wait);
-            automatic.state.retry_at = Some(retry_at);
-            Event::new(EventKind::ReloadFailed, payment.id.to_string()).at("retry_at", retry_at)
-        }
-        None => {
-            automatic.settings.reload = Switch::Off;
-            automatic.settings.scale = Switch::Off;
-            automatic.state = AutoState { begun: automatic.state.begun, ..AutoState::default() };
-            Event::new(EventKind::ReloadDisabled, payment.id.to_string())
-        }
+    let event = if let Some(wait) = retry {
+        let retry_at = now.plus_ms(*wait);
+        automatic.state.retry_at = Some(retry_at);
+        Event::new(EventKind::ReloadFailed, payment.id.to_string()).at("retry_at", retry_at)
+    } else {
+        automatic.settings.reload = Switch::Off;
+        automatic.settings.scale = Switch::Off;
+        automatic.state = AutoState { begun: automatic.state.begun, ..AutoState::default() };
+        Event::new(EventKind::ReloadDisabled, payment.id.to_string())
     };
     let event = event.text("purpose", payment.purpose.name()).amount("amount", payment.amount);
     draft.tell(event.text("decline_code", decline_code).text("failures", failures.to_string()));

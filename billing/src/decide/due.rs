@@ -39,7 +39,8 @@ pub(super) fn refresh_free(draft: &mut Draft<'_>) {
     let end = begin.plus_ms(FOUR_WEEKS_MS);
     draft.account.free_until = end;
     let grant_id = draft.new_grant_id(now, begin.0.unsigned_abs());
-    fund::insert(draft, Cycle { grant_id, source: Source::Free, begin, amount: Plan::Free.credits(), expires_at: end });
+    let cycle = Cycle { grant_id, source: Source::Free, begin, amount: Plan::Free.credits(), expires_at: end };
+    fund::insert(draft, &cycle);
 }
 
 fn notify_of_expiry(draft: &mut Draft<'_>) {

@@ -47,7 +47,7 @@ pub(super) struct Cycle {
 }
 
 /// Makes the grant of a cycle, which the rules know to be new.
-pub(super) fn insert(draft: &mut Draft<'_>, cycle: Cycle) {
+pub(super) fn insert(draft: &mut Draft<'_>, cycle: &Cycle) {
     let source = (cycle.source, format!("cycle {}", cycle.begin.0));
     let grant = new_grant(draft, cycle.grant_id, source, Nanos::ZERO, cycle.expires_at);
     place(draft, grant, cycle.amount);

@@ -60,7 +60,7 @@ impl Book {
     /// Runs one statement.
     pub(crate) fn run(&self, sql: &str) {
         match self {
-            Self::Sqlite(_) => drop(self.connection().execute_batch(sql).unwrap()),
+            Self::Sqlite(_) => self.connection().execute_batch(sql).unwrap(),
             Self::Postgres(url) => drop(postgres::query(url, sql).unwrap()),
         }
     }

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use serde_json::{Value, json};
 
-    fn standing(more: Value) -> Standing {
+    fn standing(more: &Value) -> Standing {
         let mut intent = json!({"id": "pi_1", "currency": "usd", "client_secret": "pi_1_secret_2", "amount": 1_000});
         intent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value::<Intent>(intent).unwrap().standing()
@@ -185,15 +185,16 @@ mod tests {
     #[test]
     fn only_a_received_amount_of_dollars_is_paid() {
         let paid = Outcome::Succeeded { reference: "pi_1".into(), amount: "10.00".parse().unwrap() };
-        assert_eq!(standing(json!({"status": "succeeded", "amount_received": 1_000})), Standing::Is(paid));
+        assert_eq!(standing(&json!({"status": "succeeded", "amount_received": 1_000})), Standing::Is(paid));
         let euros = json!({"status": "succeeded", "amount_received": 1_000, "currency": "eur"});
-        assert!(matches!(standing(euros), Standing::Is(Outcome::Unknown { .. })));
-        assert!(matches!(standing(json!({"status": "processing"})), Standing::Is(Outcome::Unknown { .. })));
+        assert!(matches!(standing(&euros), Standing::Is(Outcome::Unknown { .. })));
+        assert!(matches!(standing(&json!({"status": "processing"})), Standing::Is(Outcome::Unknown { .. })));
     }
 
     #[test]
     fn a_decline_is_told_from_a_wait_for_the_owner() {
-        let failed = |error: Value| standing(json!({"status": "requires_payment_method", "last_payment_error": error}));
+        let failed =
+            |error: Value| standing(&json!({"status": "requires_payment_method", "last_payment_error": error}));
         let broke = json!({"code": "card_declined", "decline_code": "insufficient_funds"});
         assert_eq!(failed(broke), Standing::Failed("insufficient_funds".into()));
         let plain = json!({"code": "card_declined", "decline_code": "generic_decline"});
@@ -204,10 +205,10 @@ mod tests {
             failed(json!({"code": "authentication_required", "decline_code": "authentication_required"})),
             waits
         );
-        assert_eq!(standing(json!({"status": "requires_action"})), waits);
+        assert_eq!(standing(&json!({"status": "requires_action"})), waits);
         let canceled = json!({"status": "canceled", "last_payment_error": {"code": "authentication_required"}});
         let declined = Outcome::Declined { code: "authentication_required".into() };
-        assert_eq!(standing(canceled), Standing::Is(declined));
+        assert_eq!(standing(&canceled), Standing::Is(declined));
     }
 
     #[test]

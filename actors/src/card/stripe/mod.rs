@@ -14,7 +14,7 @@ use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Card, CardError, Finding, Order, Outcome, Setup, Subject, What, from_cents, to_cents, webhook::is_reference,
+    Card, CardError, Finding, Order, Outcome, Setup, Subject, What, Won, from_cents, to_cents, webhook::is_reference,
 };
 use format::{
     Dispute, ErrorBody, ErrorObject, Expandable, Intent, List, Named, Refund, SetupIntent, Standing, unknown,
@@ -239,7 +239,7 @@ impl Stripe {
             let reversed = self.reversed(&intent).await?;
             found.push(match dispute.filter(|dispute| dispute.status == "won") {
                 Some(Dispute { id, amount, .. }) => {
-                    What::Won { dispute: id, amount: from_cents(amount).unwrap_or_default(), reversed }
+                    What::Won(Won { dispute: id, amount: from_cents(amount).unwrap_or_default(), reversed })
                 }
                 None => What::Reversed(reversed),
             });
