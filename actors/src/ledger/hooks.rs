@@ -408,3 +408,32 @@ fn delivery(row: &QueryResult) -> Result<Delivery, LedgerError> {
         error: row.try_get("", "error")?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn looking_for_what_is_due_reads_an_index_that_is_empty_when_nothing_waits() {
+        let folder = std::env::temp_dir().join(format!("farebox-hooks-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "hooks").await.unwrap();
+        let values: [Value; 2] = [0_i64.into(), 1_i64.into()];
+        let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {DUE}"), values).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+        let plan = steps.join("\n");
+        assert!(plan.contains("SEARCH webhook_delivery USING INDEX webhook_delivery_due"), "{plan}");
+        assert!(!plan.contains("SCAN webhook"), "{plan}");
+        drop(ledger);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn kinds_are_read_as_they_are_written() {
+        for kinds in [vec![EventKind::LowBalance], EventKind::ALL.to_vec()] {
+            assert_eq!(kinds_of(&kinds_text(Some(&kinds)).unwrap()).unwrap(), kinds);
+        }
+        assert_eq!(kinds_text(None), None);
+        assert!(kinds_of(" low_balance lottery_won ").is_err());
+    }
+}

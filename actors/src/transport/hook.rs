@@ -143,13 +143,12 @@ impl Poster {
         while answer.len() < LARGEST_ANSWER {
             match response.chunk().await {
                 Ok(Some(bytes)) => answer.extend_from_slice(bytes.get(..LARGEST_ANSWER).unwrap_or(&bytes)),
-                Ok(None) => break,
-                // Its status was there: an answer that breaks off after a 2xx was taken all the same.
+                // Its status was there: what was taken was taken, also if the answer breaks off.
                 Err(broken) if !status.is_success() => {
                     error = error.or_else(|| Some(why(&broken)));
                     break;
                 }
-                Err(_) => break,
+                Ok(None) | Err(_) => break,
             }
         }
         Outcome { status: Some(status.as_u16()), answer: readable(&answer), error }
@@ -207,18 +206,13 @@ pub fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    let special = match (a, b, c) {
-        // This network, private, loopback; link-local, where clouds keep their metadata.
-        (0 | 10 | 127, ..) | (172, 16..=31, _) | (192, 168, _) | (169, 254, _) => true,
-        // Carriers' own; protocols, relays, benchmarks, examples.
-        (100, 64..=127, _) | (192, 0, 0 | 2) | (192, 88, 99) | (198, 18 | 19, _) | (198, 51, 100) | (203, 0, 113) => {
-            true
-        }
-        // Multicast, reserved, broadcast.
-        (224.., ..) => true,
-        _ => false,
-    };
-    !special
+    // This network, private, loopback; link-local, where clouds keep their metadata.
+    let is_inside = matches!((a, b), (0 | 10 | 127, _) | (172, 16..=31) | (192, 168) | (169, 254));
+    // Carriers' own; protocols, relays, benchmarks, examples.
+    let is_special = matches!((a, b), (100, 64..=127) | (198, 18 | 19))
+        || matches!((a, b, c), (192, 0, 0 | 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113));
+    // From 224 on: multicast, reserved, broadcast.
+    !is_inside && !is_special && a < 224
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
@@ -233,7 +227,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         // Those that carry an address of the other kind: translated, and 6to4.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => inner(high, low),
         // Protocols and tunnels, examples.
-        [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
+        [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
         // Only this part is given out.
         [first, ..] => first & 0xe000 == 0x2000,
     }

@@ -8,12 +8,14 @@ pub mod sign;
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use billing::{Timestamp, ids::AccountId, time::DAY_MS};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use crate::{
@@ -80,6 +82,8 @@ pub struct WebhookActor {
     /// Endpoints that are being called, and whose they are.
     calling: HashMap<Uuid, AccountId>,
     testing: HashSet<AccountId>,
+    /// Outcomes are written one at a time: however many calls end at once, requests keep their connections.
+    writing: Arc<Mutex<()>>,
     looking: bool,
     /// Something ended while it looked.
     look_again: bool,
@@ -95,6 +99,7 @@ impl WebhookActor {
             poster,
             calling: HashMap::new(),
             testing: HashSet::new(),
+            writing: Arc::default(),
             looking: false,
             look_again: false,
             pruned_at: None,
@@ -131,7 +136,7 @@ impl WebhookActor {
         }
         let endpoint = due.endpoint_id;
         self.calling.insert(endpoint, due.account_id);
-        let work = deliver(self.directory.clone(), self.poster.clone(), due);
+        let work = deliver(self.directory.clone(), self.poster.clone(), Arc::clone(&self.writing), due);
         ctx.spawn(work.into_actor(self).map(move |(), actor, ctx| {
             actor.calling.remove(&endpoint);
             actor.look(ctx);
@@ -181,7 +186,7 @@ fn letter(
     Letter { url: url.to_owned(), headers, body }
 }
 
-async fn deliver(directory: Directory, poster: Poster, due: Due) {
+async fn deliver(directory: Directory, poster: Poster, writing: Arc<Mutex<()>>, due: Due) {
     let Due { endpoint_id, event_id, account_id, kind, at, data, attempts, url, secret, failing_since } = due;
     let clock = directory.clock();
     let data = serde_json::from_str(&data).unwrap_or_default();
@@ -191,7 +196,11 @@ async fn deliver(directory: Directory, poster: Poster, due: Due) {
     let fate = schedule::fate(&outcome, attempts.saturating_add(1), failing_since, now);
     count(fate);
     let attempt = attempt((endpoint_id, event_id, account_id), outcome, fate, now);
-    if let Err(error) = directory.ledger().note_attempt(&attempt).await {
+    let written = {
+        let _turn = writing.lock().await;
+        directory.ledger().note_attempt(&attempt).await
+    };
+    if let Err(error) = written {
         // It is still due: made again, but not at once.
         tracing::warn!(%error, account.id = %account_id, "a delivery's outcome could not be written");
         tokio::time::sleep(EVERY).await;
