@@ -24,7 +24,11 @@ use farebox_actors::{
     provider::{self, ProviderActor},
     supervisor::{self, Supervisor, supervise},
     sweeper::Sweeper,
-    transport::Timeouts,
+    transport::{
+        Timeouts,
+        hook::{Poster, Reach},
+    },
+    webhook::{WebhookActor, Webhooks},
 };
 use tokio::sync::Notify;
 
@@ -75,6 +79,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
         let make = move |obituary| Sweeper::new(directory.clone(), obituary);
         supervise(&chief, main.clone(), &health, (Kind::Sweeper, "sweeper"), make)
     };
+    let webhooks = start_webhooks(settings, &chief, &directory)?;
     let pools = start_pools(settings, &chief, &main, &health);
     let providers = {
         let line = start_openai(settings, &chief, main, &health);
@@ -90,7 +95,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     };
     let gateway = Arc::new(Gateway::new(directory, catalogue, providers, pools, rules, settings.limits.drains));
     let admin_token = admin_token(settings)?;
-    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal));
+    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, webhooks));
     let shared = state.clone();
     let mut server = HttpServer::new(move || App::new().configure(|app| http::routes::configure(app, &shared)))
         .disable_signals()
@@ -201,6 +206,17 @@ fn start_openai(
     let make = move |obituary| ProviderActor::new(published.clone(), vitals.clone(), obituary);
     supervise(chief, arbiter, health, (Kind::Provider, "openai"), make);
     line
+}
+
+/// Who calls owners' webhooks: on a thread of its own, so that no request waits for their handshakes.
+fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, directory: &Directory) -> Result<Webhooks> {
+    let reach = if settings.webhooks.allow_private { Reach::Anywhere } else { Reach::Public };
+    let longest = Duration::from_secs(settings.webhooks.timeout_seconds);
+    let poster = Poster::new(reach, longest).map_err(anyhow::Error::msg)?;
+    let (of_actor, found) = (poster.clone(), directory.clone());
+    let make = move |obituary| WebhookActor::new(found.clone(), of_actor.clone(), obituary);
+    let actor = supervise(chief, Arbiter::new().handle(), directory.health(), (Kind::Webhook, "webhook"), make);
+    Ok(Webhooks { poster, actor })
 }
 
 /// A pool for each size class.

@@ -14,7 +14,7 @@ pub use keys::{KEYS, Kind};
 pub use layers::Overrides;
 pub use settings::{
     Clock, Concurrency, Database, Device, Http, Limits, Log, LogFormat, Overdraft, Payments, Processor, Provider,
-    Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe,
+    Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
 /// Where the settings file is, unless `--config` or `FAREBOX_CONFIG` says otherwise.

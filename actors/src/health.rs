@@ -28,14 +28,24 @@ pub enum Kind {
     Payment,
     /// Expiry and abandoned holds.
     Sweeper,
+    /// Deliveries to webhooks.
+    Webhook,
     /// Starts and restarts the others.
     Supervisor,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Account, Self::Journal, Self::Pool, Self::Provider, Self::Payment, Self::Sweeper, Self::Supervisor];
+    pub const ALL: [Self; 8] = [
+        Self::Account,
+        Self::Journal,
+        Self::Pool,
+        Self::Provider,
+        Self::Payment,
+        Self::Sweeper,
+        Self::Webhook,
+        Self::Supervisor,
+    ];
 
     /// Its name.
     pub const fn name(self) -> &'static str {
@@ -46,6 +56,7 @@ impl Kind {
             Self::Provider => "provider",
             Self::Payment => "payment",
             Self::Sweeper => "sweeper",
+            Self::Webhook => "webhook",
             Self::Supervisor => "supervisor",
         }
     }

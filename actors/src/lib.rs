@@ -15,3 +15,4 @@ pub mod provider;
 pub mod supervisor;
 pub mod sweeper;
 pub mod transport;
+pub mod webhook;

@@ -29,11 +29,13 @@ pub enum EventKind {
     SubscriptionEnded,
     /// A payment was refunded or charged back.
     PaymentReversed,
+    /// A webhook is off: it failed too long, or is gone.
+    WebhookDisabled,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::LowBalance,
         Self::CreditsExpiring,
         Self::ReloadFailed,
@@ -45,6 +47,7 @@ impl EventKind {
         Self::SubscriptionFailed,
         Self::SubscriptionEnded,
         Self::PaymentReversed,
+        Self::WebhookDisabled,
     ];
 
     /// Its name: `low_balance`.
@@ -61,7 +64,13 @@ impl EventKind {
             Self::SubscriptionFailed => "subscription_failed",
             Self::SubscriptionEnded => "subscription_ended",
             Self::PaymentReversed => "payment_reversed",
+            Self::WebhookDisabled => "webhook_disabled",
         }
+    }
+
+    /// The kind of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 

@@ -9,6 +9,7 @@ mod m0002_plans;
 mod m0003_usage_rollup;
 mod m0004_cards;
 mod m0005_idempotency;
+mod m0006_webhooks;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_usage_rollup::Migration),
             Box::new(m0004_cards::Migration),
             Box::new(m0005_idempotency::Migration),
+            Box::new(m0006_webhooks::Migration),
         ]
     }
 }

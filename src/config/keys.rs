@@ -47,6 +47,8 @@ pub const KEYS: &[(&str, Kind)] = &[
     ("payments.stripe.secret_key", Kind::Text),
     ("payments.stripe.webhook_secret", Kind::Text),
     ("payments.stripe.base_url", Kind::Text),
+    ("webhooks.allow_private", Kind::Switch),
+    ("webhooks.timeout_seconds", Kind::Number),
     ("runtime.onnxruntime", Kind::Text),
     ("runtime.device", Kind::Text),
     ("runtime.threads", Kind::Number),

@@ -32,6 +32,8 @@ pub struct Settings {
     pub providers: Providers,
     /// How cards are charged.
     pub payments: Payments,
+    /// How owners' webhooks are called.
+    pub webhooks: Webhooks,
     /// ONNX Runtime and the models it runs.
     pub runtime: Runtime,
     /// Logs.
@@ -53,6 +55,7 @@ impl Default for Settings {
             limits: Limits::default(),
             providers: Providers::default(),
             payments: Payments::default(),
+            webhooks: Webhooks::default(),
             runtime: Runtime::default(),
             log: Log::default(),
             http: Http::default(),
@@ -213,6 +216,22 @@ pub struct Stripe {
     pub webhook_secret: Option<Secret>,
     /// Where it is; its own address by default.
     pub base_url: Option<String>,
+}
+
+/// How owners' webhooks are called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Webhooks {
+    /// Whether they may be at private addresses, and speak plain HTTP.
+    pub allow_private: bool,
+    /// The longest one call takes.
+    pub timeout_seconds: u64,
+}
+
+impl Default for Webhooks {
+    fn default() -> Self {
+        Self { allow_private: false, timeout_seconds: 15 }
+    }
 }
 
 /// ONNX Runtime and the models it runs.

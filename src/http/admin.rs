@@ -15,7 +15,7 @@ use farebox_actors::{
     account::{self, Look, Picture},
     journal,
     ledger::events::OperatorAction,
-    mailbox, payment, pool, provider,
+    mailbox, payment, pool, provider, webhook,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -245,6 +245,7 @@ enum Fault {
     Provider(String),
     Journal {},
     Payment {},
+    Webhook {},
     Pool(billing::class::SizeClass),
 }
 
@@ -269,6 +270,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
             }
             Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
             Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments().address(), payment::Panic),
+            Fault::Webhook {} => mailbox::tell(&state.webhooks.actor.address(), webhook::Panic),
         }
         Ok(json!({"done": true}))
     };

@@ -12,6 +12,7 @@ use farebox_actors::{
     ledger::LedgerError,
     mailbox::AskError,
     payment::{NotHeard, NotRefunded},
+    webhook::NotTested,
 };
 use serde_json::{Map, Value, json};
 use wire::{fields::BadRequest, inference::Failure};
@@ -413,6 +414,15 @@ impl From<NotRefunded> for ApiError {
                 tracing::error!(%error, "refund");
                 Self::not_ready("The refund could not be completed just now; asking again gives nothing back twice.")
             }
+        }
+    }
+}
+
+impl From<NotTested> for ApiError {
+    fn from(error: NotTested) -> Self {
+        match error {
+            NotTested::Busy => Self::overloaded("A test of this account, or too many of others', are under way."),
+            NotTested::Ledger(error) => error.into(),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod cards;
 pub mod error;
 pub mod export;
 pub mod history;
+pub mod hooks;
 pub mod idempotency;
 pub mod inference;
 pub mod keys;
@@ -31,7 +32,7 @@ use std::{
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use billing::ids::RequestId;
-use farebox_actors::{journal::Journal, mailbox::Post};
+use farebox_actors::{journal::Journal, mailbox::Post, webhook::Webhooks};
 use uuid::Uuid;
 
 use crate::{
@@ -56,6 +57,8 @@ pub struct State {
     pub metrics: Metrics,
     /// For faults that tests ask for.
     pub journal: Post<Journal>,
+    /// Who calls owners' webhooks.
+    pub webhooks: Webhooks,
     admin_token: blake3::Hash,
     ready: AtomicBool,
 }
@@ -68,11 +71,12 @@ impl State {
         admin_token: &str,
         metrics: Metrics,
         journal: Post<Journal>,
+        webhooks: Webhooks,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let ready = AtomicBool::new(true);
         let book = Book::new(gateway.directory.clone(), &admin_token);
-        Self { gateway, settings, keys: Keys::default(), book, metrics, journal, admin_token, ready }
+        Self { gateway, settings, keys: Keys::default(), book, metrics, journal, webhooks, admin_token, ready }
     }
 
     /// Whether new work is taken.

@@ -26,7 +26,7 @@ use super::{
     automatic::{reload_json, scale_json},
     cards,
     error::ApiError,
-    payments,
+    hooks, payments,
     query::{Query, list_by_id},
 };
 
@@ -155,9 +155,10 @@ async fn subscribed(state: &Shared, account: billing::ids::AccountId) -> Result<
 pub async fn events(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::caller(&state, &request).await?;
-        let query = Query::of(&request, &["limit", "cursor"])?;
+        let query = Query::of(&request, &["kind", "limit", "cursor"])?;
+        let kind = query.get("kind").map(|name| hooks::kind("kind", name)).transpose()?;
         let (limit, before) = (query.limit()?, query.cursor_id()?);
-        let rows = state.gateway.directory.ledger().events(caller.account_id, before, limit).await?;
+        let rows = state.gateway.directory.ledger().events(caller.account_id, kind, before, limit).await?;
         let data = rows.iter().map(|row| serde_json::to_value(row).map_err(|error| ApiError::internal(&error)));
         Ok(list_by_id(data.collect::<Result<Vec<_>, _>>()?, limit))
     };

@@ -3,8 +3,8 @@
 use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
 
 use super::{
-    Shared, account, admin, automatic, cards, error::ApiError, export, history, idempotency::post, inference, keys,
-    live, operations, payments, plan, receipt, refuse, usage, webhooks,
+    Shared, account, admin, automatic, cards, error::ApiError, export, history, hooks, idempotency::post, inference,
+    keys, live, operations, payments, plan, receipt, refuse, usage, webhooks,
 };
 
 /// All routes, limits and fallbacks.
@@ -37,6 +37,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(web::resource("/v1/keys/{key}").route(web::delete().to(keys::delete)).default_service(wrong_method()))
         .service(post("/v1/credits/purchase", payments::purchase))
         .configure(configure_payments)
+        .configure(configure_webhooks)
         .service(get("/v1/live", live::live))
         .service(post("/admin/v1/accounts", admin::create_account))
         .service(get("/admin/v1/accounts/{id}", admin::account))
@@ -77,6 +78,18 @@ fn configure_payments(app: &mut web::ServiceConfig) {
         )
         .service(post("/admin/v1/payments/{id}/refund", payments::refund))
         .service(post("/webhooks/stripe", webhooks::stripe));
+}
+
+/// Webhooks of owners.
+fn configure_webhooks(app: &mut web::ServiceConfig) {
+    app.service(post("/v1/webhooks", hooks::create).route(web::get().to(hooks::list)))
+        .service(
+            get("/v1/webhooks/{id}", hooks::endpoint)
+                .route(web::put().to(hooks::turn))
+                .route(web::delete().to(hooks::delete)),
+        )
+        .service(post("/v1/webhooks/{id}/test", hooks::test))
+        .service(get("/v1/webhooks/{id}/deliveries", hooks::deliveries));
 }
 
 /// A path that takes GET. Other methods are added with `route`.

@@ -19,3 +19,4 @@ mod stripe;
 mod support;
 mod usage;
 mod usage_size;
+mod webhooks;

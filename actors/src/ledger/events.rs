@@ -2,6 +2,7 @@
 
 use billing::{
     Nanos, Timestamp,
+    event::EventKind,
     ids::{AccountId, RequestId},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
@@ -9,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, query::page};
+use super::{Ledger, LedgerError, query::page, sql::Sql};
 
 /// An event, as people read it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,17 +44,21 @@ pub struct OperatorAction<'a> {
 }
 
 impl Ledger {
-    /// An account's events, newest first, older than `before`.
+    /// An account's events, of one kind or all, newest first, older than `before`.
     pub async fn events(
         &self,
         account: AccountId,
+        kind: Option<EventKind>,
         before: Option<Uuid>,
         limit: u64,
     ) -> Result<Vec<EventRow>, LedgerError> {
-        let sql =
-            "SELECT id, kind, at, data FROM account_event WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?";
-        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
-        self.rows(sql, values).await?.iter().map(event).collect()
+        let first = [account.0.into(), before.unwrap_or(Uuid::max()).into()];
+        let mut sql = Sql::new("SELECT id, kind, at, data FROM account_event WHERE account_id = ? AND id < ?", first);
+        if let Some(kind) = kind {
+            sql.add(" AND kind = ?", [kind.name().into()]);
+        }
+        sql.add(" ORDER BY id DESC LIMIT ?", [page(limit).into()]);
+        self.rows_of(sql).await?.iter().map(event).collect()
     }
 
     /// Writes down what an operator did, and why.

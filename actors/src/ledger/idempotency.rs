@@ -144,7 +144,7 @@ pub enum Trace {
     Pending,
     /// Something that lasts.
     Done {
-        /// What: `request`, `payment`, `account`, `api_key`, `grant`, or an operator's `action`.
+        /// What: `request`, `payment`, `account`, `api_key`, `grant`, `webhook`, or an operator's `action`.
         what: &'static str,
         /// What it cost or is worth.
         amount: Nanos,
@@ -160,6 +160,7 @@ const TRACE: &str = "SELECT 'hold' AS what, CAST(0 AS BIGINT) AS amount FROM hol
      UNION ALL SELECT 'account', CAST(0 AS BIGINT) FROM account WHERE id = ? \
      UNION ALL SELECT 'api_key', CAST(0 AS BIGINT) FROM api_key WHERE id = ? \
      UNION ALL SELECT 'grant', funded FROM credit_grant WHERE id = ? \
+     UNION ALL SELECT 'webhook', CAST(0 AS BIGINT) FROM webhook_endpoint WHERE id = ? \
      UNION ALL SELECT 'action', COALESCE(amount, 0) FROM audit_log WHERE id = ?";
 
 impl Ledger {
@@ -185,7 +186,7 @@ impl Ledger {
     /// What a request did, by its id.
     pub async fn trace(&self, account: AccountId, request: RequestId) -> Result<Trace, LedgerError> {
         let (account, id) = (account.0, request.0);
-        let values = [account, id, account, id, id, id, id, id, id].map(Into::into);
+        let values = [account, id, account, id, id, id, id, id, id, id].map(Into::into);
         let mut trace = Trace::Nothing;
         for row in self.rows(TRACE, values).await? {
             let (what, amount): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
@@ -197,6 +198,7 @@ impl Ledger {
                 "account" => "account",
                 "api_key" => "api_key",
                 "grant" => "grant",
+                "webhook" => "webhook",
                 "action" => "action",
                 other => return Err(LedgerError::Corrupt(format!("a trace of {other}"))),
             };

@@ -8,6 +8,7 @@ pub mod cards;
 pub mod directory;
 pub mod events;
 pub mod history;
+pub mod hooks;
 pub mod idempotency;
 pub mod keys;
 pub mod load;

@@ -1,6 +1,7 @@
 //! Calls to closed providers: one request out, events to whoever reads them. The only place that speaks HTTP to
 //! providers. It knows no money and no breaker: a provider's line hands it an [`Endpoint`] and lets it run.
 
+pub mod hook;
 mod openai;
 
 use std::time::Duration;

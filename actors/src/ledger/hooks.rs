@@ -1,0 +1,439 @@
+//! Webhooks and their deliveries. A delivery is made by the database with its event; this finds those that are due, and
+//! writes what came of them. What is written here never waits for the journal's connection, nor it for this. An endpoint
+//! that is given up is turned off, and its account told, in one transaction.
+
+use billing::{
+    Timestamp,
+    event::{Event, EventKind},
+    ids::AccountId,
+};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, TransactionTrait, Value};
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError, query::page};
+
+/// Endpoints of one account, at most.
+pub const MOST_ENDPOINTS: i64 = 10;
+/// The kind of a delivery that its owner asked for; no event has it.
+pub const TEST: &str = "test";
+
+/// Where an account's events are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: Uuid,
+    /// Whose.
+    pub account_id: AccountId,
+    /// Its address.
+    pub url: String,
+    /// What its owner calls it.
+    pub description: String,
+    /// What its deliveries are signed with.
+    pub secret: String,
+    /// Which events; none: all.
+    pub kinds: Option<Vec<EventKind>>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its first failure since its last success.
+    pub failing_since: Option<Timestamp>,
+    /// Since when it is off, and why: `failing`, `gone` or `owner`.
+    pub disabled: Option<(Timestamp, String)>,
+}
+
+/// A delivery that is to be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Due {
+    /// Where to.
+    pub endpoint_id: Uuid,
+    /// Of what.
+    pub event_id: Uuid,
+    /// Whose.
+    pub account_id: AccountId,
+    /// What happened.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// The numbers in it, as JSON.
+    pub data: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The endpoint's address.
+    pub url: String,
+    /// The endpoint's secret.
+    pub secret: String,
+    /// The endpoint's first failure since its last success.
+    pub failing_since: Option<Timestamp>,
+}
+
+/// What an attempt means for its delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done.
+    Delivered,
+    /// It is tried again then.
+    Again(Timestamp),
+    /// It is tried no more.
+    GivenUp,
+    /// Nor is anything else of its endpoint, for this reason.
+    Disable(&'static str),
+}
+
+/// An attempt, and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where to.
+    pub endpoint_id: Uuid,
+    /// Of what.
+    pub event_id: Uuid,
+    /// Whose.
+    pub account_id: AccountId,
+    /// When it ended.
+    pub at: Timestamp,
+    /// The answer's status and beginning.
+    pub answer: Option<(u16, String)>,
+    /// Why it failed, where the status does not say it.
+    pub error: Option<String>,
+    /// What it means.
+    pub fate: Fate,
+}
+
+/// A delivery, as its owner reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its event.
+    pub event_id: Uuid,
+    /// What happened.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// `waiting`, `delivered` or `failed`.
+    pub status: String,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it is tried next.
+    pub due_at: Option<Timestamp>,
+    /// When it was tried last.
+    pub attempted_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The last answer's status.
+    pub answer_status: Option<i64>,
+    /// The last answer's beginning.
+    pub answer_body: Option<String>,
+    /// Why the last attempt failed, where the status does not say it.
+    pub error: Option<String>,
+}
+
+const ENDPOINT: &str = "id, account_id, url, description, secret, kinds, created_at, failing_since, disabled_at, \
+                        disabled_because";
+/// The oldest delivery of each endpoint that is due. An endpoint is sent one at a time, so more are not needed.
+const DUE: &str = "SELECT d.endpoint_id, d.event_id, d.account_id, d.kind, d.at, d.data, d.attempts, e.url, e.secret, \
+     e.failing_since FROM (SELECT endpoint_id, event_id, account_id, kind, at, data, attempts, due_at, \
+     ROW_NUMBER() OVER (PARTITION BY endpoint_id ORDER BY event_id) AS place FROM webhook_delivery WHERE due_at <= ?) d \
+     JOIN webhook_endpoint e ON e.id = d.endpoint_id WHERE d.place = 1 AND e.enabled = 1 ORDER BY d.due_at LIMIT ?";
+const ATTEMPTED: &str = "UPDATE webhook_delivery SET status = ?, attempts = attempts + 1, due_at = ?, ended_at = ?, \
+     attempted_at = ?, answer_status = ?, answer_body = ?, error = ? \
+     WHERE endpoint_id = ? AND event_id = ? AND status = 'waiting'";
+const END_ALL: &str = "UPDATE webhook_delivery SET status = 'failed', due_at = NULL, ended_at = ?, \
+     error = 'the webhook was turned off' WHERE endpoint_id = ? AND status = 'waiting'";
+
+impl Ledger {
+    /// Makes an endpoint; false where the account has too many.
+    pub async fn create_endpoint(&self, endpoint: &Endpoint) -> Result<bool, LedgerError> {
+        // On the one connection that writes: two at once can't both be the last.
+        let sql = "INSERT INTO webhook_endpoint (id, account_id, url, description, secret, kinds, enabled, created_at, \
+                   disabled_at, disabled_because) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? \
+                   WHERE (SELECT COUNT(*) FROM webhook_endpoint WHERE account_id = ?) < ?";
+        let Endpoint { id, account_id, url, description, secret, kinds, created_at, disabled, .. } = endpoint;
+        let values = [
+            (*id).into(),
+            account_id.0.into(),
+            url.as_str().into(),
+            description.as_str().into(),
+            secret.as_str().into(),
+            kinds_text(kinds.as_deref()).into(),
+            i64::from(disabled.is_none()).into(),
+            created_at.0.into(),
+            disabled.as_ref().map(|(at, _)| at.0).into(),
+            disabled.as_ref().map(|(_, because)| because.as_str()).into(),
+            account_id.0.into(),
+            MOST_ENDPOINTS.into(),
+        ];
+        Ok(self.write.execute_raw(self.statement(sql, values)).await?.rows_affected() == 1)
+    }
+
+    /// An account's endpoints, oldest first.
+    pub async fn endpoints(&self, account: AccountId) -> Result<Vec<Endpoint>, LedgerError> {
+        let sql = format!("SELECT {ENDPOINT} FROM webhook_endpoint WHERE account_id = ? ORDER BY id");
+        self.rows(&sql, [account.0.into()]).await?.iter().map(endpoint).collect()
+    }
+
+    /// One of them.
+    pub async fn endpoint(&self, account: AccountId, id: Uuid) -> Result<Option<Endpoint>, LedgerError> {
+        let sql = format!("SELECT {ENDPOINT} FROM webhook_endpoint WHERE account_id = ? AND id = ?");
+        self.row(&sql, [account.0.into(), id.into()]).await?.as_ref().map(endpoint).transpose()
+    }
+
+    /// Turns one on, with nothing held against it; false where it is not there or is on.
+    pub async fn enable_endpoint(&self, account: AccountId, id: Uuid) -> Result<bool, LedgerError> {
+        let sql = "UPDATE webhook_endpoint SET enabled = 1, failing_since = NULL, disabled_at = NULL, \
+                   disabled_because = NULL WHERE account_id = ? AND id = ? AND enabled = 0";
+        let done = self.read.execute_raw(self.statement(sql, [account.0.into(), id.into()])).await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Turns one off as its owner wants; false where it is not there or is off.
+    pub async fn disable_endpoint(&self, account: AccountId, id: Uuid, now: Timestamp) -> Result<bool, LedgerError> {
+        let tx = self.read.begin().await?;
+        let done = self.turn_off(&tx, (account, id), "owner", now).await?;
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    async fn turn_off(
+        &self,
+        tx: &DatabaseTransaction,
+        (account, id): (AccountId, Uuid),
+        because: &str,
+        now: Timestamp,
+    ) -> Result<bool, LedgerError> {
+        let sql = "UPDATE webhook_endpoint SET enabled = 0, disabled_at = ?, disabled_because = ? \
+                   WHERE account_id = ? AND id = ? AND enabled = 1";
+        let values = [now.0.into(), because.into(), account.0.into(), id.into()];
+        if tx.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tx.execute_raw(self.statement(END_ALL, [now.0.into(), id.into()])).await?;
+        Ok(true)
+    }
+
+    /// Deletes one and its deliveries; false where it is not there.
+    pub async fn delete_endpoint(&self, account: AccountId, id: Uuid) -> Result<bool, LedgerError> {
+        let tx = self.read.begin().await?;
+        let sql = "DELETE FROM webhook_endpoint WHERE account_id = ? AND id = ?";
+        let done = tx.execute_raw(self.statement(sql, [account.0.into(), id.into()])).await?.rows_affected() == 1;
+        if done {
+            let sql = "DELETE FROM webhook_delivery WHERE endpoint_id = ?";
+            tx.execute_raw(self.statement(sql, [id.into()])).await?;
+        }
+        tx.commit().await?;
+        Ok(done)
+    }
+
+    /// The next delivery of each endpoint that has one due, the longest due first.
+    pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LedgerError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.rows(DUE, [now.0.into(), limit.into()]).await?.iter().map(due).collect()
+    }
+
+    /// Writes what came of an attempt, unless its delivery has ended meanwhile.
+    pub async fn note_attempt(&self, attempt: &Attempt) -> Result<(), LedgerError> {
+        let Attempt { endpoint_id, event_id, account_id, at, fate, .. } = attempt;
+        let tx = self.read.begin().await?;
+        // The endpoint's row comes first, as where it is turned off: so the two never wait for each other.
+        let (sql, values): (_, Vec<Value>) = match fate {
+            Fate::Delivered => {
+                ("UPDATE webhook_endpoint SET failing_since = NULL WHERE id = ?", vec![(*endpoint_id).into()])
+            }
+            Fate::Again(_) | Fate::GivenUp | Fate::Disable(_) => (
+                "UPDATE webhook_endpoint SET failing_since = COALESCE(failing_since, ?) WHERE id = ?",
+                vec![at.0.into(), (*endpoint_id).into()],
+            ),
+        };
+        tx.execute_raw(self.statement(sql, values)).await?;
+        if tx.execute_raw(self.statement(ATTEMPTED, attempted(attempt))).await?.rows_affected() == 0 {
+            tx.rollback().await?;
+            return Ok(());
+        }
+        if let Fate::Disable(because) = fate
+            && self.turn_off(&tx, (*account_id, *endpoint_id), because, *at).await?
+        {
+            let event = Event::new(EventKind::WebhookDisabled, format!("{endpoint_id} {event_id}"))
+                .text("webhook_id", endpoint_id.to_string())
+                .text("reason", *because);
+            self.tell(&tx, *account_id, &event, *at).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Writes an event that no decision made.
+    async fn tell(
+        &self,
+        tx: &DatabaseTransaction,
+        account: AccountId,
+        event: &Event,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let data: serde_json::Map<_, _> =
+            event.data.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+        let sql = "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES (?, ?, ?, ?, ?, ?) \
+                   ON CONFLICT (account_id, kind, subject) DO NOTHING";
+        let values = [
+            account.0.into(),
+            Uuid::now_v7().into(),
+            event.kind.name().into(),
+            event.subject.as_str().into(),
+            now.0.into(),
+            serde_json::Value::Object(data).to_string().into(),
+        ];
+        tx.execute_raw(self.statement(sql, values)).await?;
+        Ok(())
+    }
+
+    /// Keeps a test that was made: it has ended, whatever came of it.
+    pub async fn note_test(&self, attempt: &Attempt) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO webhook_delivery (status, due_at, ended_at, attempted_at, answer_status, answer_body, \
+                   error, endpoint_id, event_id, account_id, kind, at, data, attempts) \
+                   SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '{}', 1 \
+                   WHERE EXISTS (SELECT 1 FROM webhook_endpoint WHERE id = ?)";
+        let mut values = attempted(attempt).to_vec();
+        let Attempt { account_id, at, endpoint_id, .. } = attempt;
+        values.extend([account_id.0.into(), TEST.into(), at.0.into(), (*endpoint_id).into()]);
+        self.read.execute_raw(self.statement(sql, values)).await?;
+        Ok(())
+    }
+
+    /// An endpoint's deliveries, newest event first, older than `before`.
+    pub async fn deliveries(
+        &self,
+        endpoint: Uuid,
+        before: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<Delivery>, LedgerError> {
+        let sql = "SELECT event_id, kind, at, status, attempts, due_at, attempted_at, ended_at, answer_status, \
+                   answer_body, error FROM webhook_delivery WHERE endpoint_id = ? AND event_id < ? \
+                   ORDER BY event_id DESC LIMIT ?";
+        let values = [endpoint.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
+        self.rows(sql, values).await?.iter().map(delivery).collect()
+    }
+
+    /// Deletes deliveries that ended before then, and those whose endpoint is gone; how many, at most `limit` of each.
+    pub async fn forget_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let ended = "DELETE FROM webhook_delivery WHERE (endpoint_id, event_id) IN \
+                     (SELECT endpoint_id, event_id FROM webhook_delivery WHERE ended_at < ? LIMIT ?)";
+        let lost = "DELETE FROM webhook_delivery WHERE (endpoint_id, event_id) IN \
+                    (SELECT endpoint_id, event_id FROM webhook_delivery d WHERE due_at < ? \
+                    AND NOT EXISTS (SELECT 1 FROM webhook_endpoint e WHERE e.id = d.endpoint_id) LIMIT ?)";
+        let mut deleted = 0;
+        for sql in [ended, lost] {
+            let statement = self.statement(sql, [before.0.into(), i64::from(limit).into()]);
+            deleted += self.read.execute_raw(statement).await?.rows_affected();
+        }
+        Ok(deleted)
+    }
+}
+
+/// The values that say how an attempt left its delivery, and which it is.
+fn attempted(attempt: &Attempt) -> [Value; 9] {
+    let (status, due_at) = match attempt.fate {
+        Fate::Delivered => ("delivered", None),
+        Fate::Again(at) => ("waiting", Some(at.0)),
+        Fate::GivenUp | Fate::Disable(_) => ("failed", None),
+    };
+    let ended_at = due_at.is_none().then_some(attempt.at.0);
+    [
+        status.into(),
+        due_at.into(),
+        ended_at.into(),
+        attempt.at.0.into(),
+        attempt.answer.as_ref().map(|(status, _)| i64::from(*status)).into(),
+        attempt.answer.as_ref().map(|(_, body)| body.as_str()).into(),
+        attempt.error.as_deref().into(),
+        attempt.endpoint_id.into(),
+        attempt.event_id.into(),
+    ]
+}
+
+/// Names between spaces, as the trigger looks for them.
+fn kinds_text(kinds: Option<&[EventKind]>) -> Option<String> {
+    let names = kinds?.iter().map(|kind| kind.name()).collect::<Vec<_>>();
+    Some(format!(" {} ", names.join(" ")))
+}
+
+fn kinds_of(text: &str) -> Result<Vec<EventKind>, LedgerError> {
+    let kind = |name| EventKind::from_name(name).ok_or_else(|| LedgerError::Corrupt(format!("kind of event {name}")));
+    text.split_whitespace().map(kind).collect()
+}
+
+fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, LedgerError> {
+    let at: Option<i64> = row.try_get("", column)?;
+    Ok(at.map(Timestamp))
+}
+
+fn endpoint(row: &QueryResult) -> Result<Endpoint, LedgerError> {
+    let (kinds, because): (Option<String>, Option<String>) =
+        (row.try_get("", "kinds")?, row.try_get("", "disabled_because")?);
+    Ok(Endpoint {
+        id: row.try_get("", "id")?,
+        account_id: AccountId(row.try_get("", "account_id")?),
+        url: row.try_get("", "url")?,
+        description: row.try_get("", "description")?,
+        secret: row.try_get("", "secret")?,
+        kinds: kinds.as_deref().map(kinds_of).transpose()?,
+        created_at: Timestamp(row.try_get("", "created_at")?),
+        failing_since: time(row, "failing_since")?,
+        disabled: time(row, "disabled_at")?.zip(because),
+    })
+}
+
+fn due(row: &QueryResult) -> Result<Due, LedgerError> {
+    let attempts: i64 = row.try_get("", "attempts")?;
+    Ok(Due {
+        endpoint_id: row.try_get("", "endpoint_id")?,
+        event_id: row.try_get("", "event_id")?,
+        account_id: AccountId(row.try_get("", "account_id")?),
+        kind: row.try_get("", "kind")?,
+        at: Timestamp(row.try_get("", "at")?),
+        data: row.try_get("", "data")?,
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        url: row.try_get("", "url")?,
+        secret: row.try_get("", "secret")?,
+        failing_since: time(row, "failing_since")?,
+    })
+}
+
+fn delivery(row: &QueryResult) -> Result<Delivery, LedgerError> {
+    Ok(Delivery {
+        event_id: row.try_get("", "event_id")?,
+        kind: row.try_get("", "kind")?,
+        at: Timestamp(row.try_get("", "at")?),
+        status: row.try_get("", "status")?,
+        attempts: row.try_get("", "attempts")?,
+        due_at: time(row, "due_at")?,
+        attempted_at: time(row, "attempted_at")?,
+        ended_at: time(row, "ended_at")?,
+        answer_status: row.try_get("", "answer_status")?,
+        answer_body: row.try_get("", "answer_body")?,
+        error: row.try_get("", "error")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn looking_for_what_is_due_reads_an_index_that_is_empty_when_nothing_waits() {
+        let folder = std::env::temp_dir().join(format!("farebox-hooks-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "hooks").await.unwrap();
+        let values: [Value; 2] = [0_i64.into(), 1_i64.into()];
+        let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {DUE}"), values).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| row.try_get("", "detail").unwrap()).collect();
+        let plan = steps.join("\n");
+        assert!(plan.contains("SEARCH webhook_delivery USING INDEX webhook_delivery_due"), "{plan}");
+        assert!(!plan.contains("SCAN webhook"), "{plan}");
+        drop(ledger);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn kinds_are_read_as_they_are_written() {
+        for kinds in [vec![EventKind::LowBalance], EventKind::ALL.to_vec()] {
+            assert_eq!(kinds_of(&kinds_text(Some(&kinds)).unwrap()).unwrap(), kinds);
+        }
+        assert_eq!(kinds_text(None), None);
+        assert!(kinds_of(" low_balance lottery_won ").is_err());
+    }
+}

@@ -1,0 +1,369 @@
+//! Calls to webhooks, whose addresses accounts' owners choose: none of them may reach into this network. A name is resolved
+//! here, and every address it has is looked at before one is connected to, so that it can't be another a moment later. No
+//! redirect is followed, no proxy asked, no connection kept, and little of an answer read. It knows no rule of when to
+//! call.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use reqwest::{
+    Client, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::CONTENT_TYPE,
+    redirect::Policy,
+};
+use tokio::{net::lookup_host, time::timeout};
+
+/// The longest address, in bytes.
+pub const LONGEST_URL: usize = 2_048;
+/// How much of an answer is read, in bytes, and how much of that is kept, in characters.
+const LARGEST_ANSWER: usize = 4 << 10;
+const KEPT_ANSWER: usize = 1_000;
+/// How long a connection may take to be there, and a name to be resolved.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Where webhooks may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// At public addresses, by https.
+    Public,
+    /// Anywhere, also by plain http.
+    Anywhere,
+}
+
+/// Why an address is not called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadUrl {
+    /// No address.
+    #[error("must be an address such as https://example.com/webhooks: {0}")]
+    Malformed(String),
+    /// Too long.
+    #[error("must have at most {LONGEST_URL} bytes")]
+    TooLong,
+    /// Not https.
+    #[error("must begin with https://")]
+    NotHttps,
+    /// What is in it would be lost or shown.
+    #[error("must not have a user, a password or a fragment")]
+    TooMuch,
+    /// It is, or may be, in this network.
+    #[error("{0} is not a public address")]
+    NotPublic(IpAddr),
+}
+
+/// A call, ready to be made.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// Where to.
+    pub url: String,
+    /// Its headers of the Standard Webhooks specification: id, seconds, signature.
+    pub headers: [(&'static str, String); 3],
+    /// JSON.
+    pub body: String,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The answer's status, if one came.
+    pub status: Option<u16>,
+    /// The beginning of the answer, as text.
+    pub answer: String,
+    /// Why none came, or why it does not count.
+    pub error: Option<String>,
+}
+
+impl Outcome {
+    /// Whether it was taken.
+    pub fn is_success(&self) -> bool {
+        self.error.is_none() && self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+}
+
+/// Makes calls. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Poster {
+    client: Client,
+    reach: Reach,
+}
+
+impl Poster {
+    /// A poster whose calls take at most so long.
+    pub fn new(reach: Reach, longest: Duration) -> Result<Self, String> {
+        // Another provider may have been installed before; either will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(longest)
+            .redirect(Policy::none())
+            .no_proxy()
+            .referer(false)
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("Farebox/", env!("CARGO_PKG_VERSION")))
+            .dns_resolver(Arc::new(Resolver(reach)))
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self { client, reach })
+    }
+
+    /// An address as it will be called, if it may be. A name that can't be resolved just now is taken: its calls will say so.
+    pub async fn check(&self, text: &str) -> Result<String, BadUrl> {
+        let url = parse(text, self.reach)?;
+        if let Some(name) = url.domain()
+            && let Ok(Ok(found)) = timeout(CONNECT, lookup_host((name, 0))).await
+        {
+            let found: Vec<SocketAddr> = found.collect();
+            refused(&found, self.reach).map_or(Ok(()), |address| Err(BadUrl::NotPublic(address)))?;
+        }
+        Ok(url.into())
+    }
+
+    /// Makes a call.
+    pub async fn post(&self, letter: Letter) -> Outcome {
+        let Letter { url, headers, body } = letter;
+        // Looked at again: an address in numbers is never resolved, and the setting may be another than when it was kept.
+        let url = match parse(&url, self.reach) {
+            Ok(url) => url,
+            Err(bad) => return Outcome { error: Some(format!("the address {bad}")), ..Outcome::default() },
+        };
+        let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let mut response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Outcome { error: Some(why(&error)), ..Outcome::default() },
+        };
+        let status = response.status();
+        let mut answer = Vec::new();
+        let mut error = status.is_redirection().then(|| "redirects are not followed".to_owned());
+        while answer.len() < LARGEST_ANSWER {
+            match response.chunk().await {
+                Ok(Some(bytes)) => answer.extend_from_slice(bytes.get(..LARGEST_ANSWER).unwrap_or(&bytes)),
+                // Its status was there: what was taken was taken, also if the answer breaks off.
+                Err(broken) if !status.is_success() => {
+                    error = error.or_else(|| Some(why(&broken)));
+                    break;
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Outcome { status: Some(status.as_u16()), answer: readable(&answer), error }
+    }
+}
+
+/// The beginning of an answer as text that any database takes.
+fn readable(answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer);
+    text.chars().take(KEPT_ANSWER).map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
+}
+
+fn parse(text: &str, reach: Reach) -> Result<Url, BadUrl> {
+    if text.len() > LONGEST_URL {
+        return Err(BadUrl::TooLong);
+    }
+    if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(BadUrl::Malformed("it has a space or a control character".into()));
+    }
+    let url = Url::parse(text).map_err(|error| BadUrl::Malformed(error.to_string()))?;
+    match (url.scheme(), reach) {
+        ("https", _) | ("http", Reach::Anywhere) => {}
+        _ => return Err(BadUrl::NotHttps),
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(BadUrl::TooMuch);
+    }
+    let host = url.host_str().ok_or_else(|| BadUrl::Malformed("it has no host".into()))?;
+    if url.port() == Some(0) {
+        return Err(BadUrl::Malformed("there is no port 0".into()));
+    }
+    // However its numbers were written, they were made four by the parser.
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    match literal.filter(|address| reach == Reach::Public && !is_public(*address)) {
+        Some(address) => Err(BadUrl::NotPublic(address)),
+        None => Ok(url),
+    }
+}
+
+/// An address among these that may not be reached: one is enough for all to be refused.
+fn refused(found: &[SocketAddr], reach: Reach) -> Option<IpAddr> {
+    match reach {
+        Reach::Anywhere => None,
+        Reach::Public => found.iter().map(SocketAddr::ip).find(|address| !is_public(*address)),
+    }
+}
+
+/// Whether an address is one of the internet's, by IANA's registries of special-purpose addresses.
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    // This network, private, loopback; link-local, where clouds keep their metadata.
+    let is_inside = matches!((a, b), (0 | 10 | 127, _) | (172, 16..=31) | (192, 168) | (169, 254));
+    // Carriers' own; protocols, relays, benchmarks, examples.
+    let is_special = matches!((a, b), (100, 64..=127) | (198, 18 | 19))
+        || matches!((a, b, c), (192, 0, 0 | 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113));
+    // From 224 on: multicast, reserved, broadcast.
+    !is_inside && !is_special && a < 224
+}
+
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return is_public_v4(mapped);
+    }
+    let inner = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        is_public_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match address.segments() {
+        // Those that carry an address of the other kind: translated, and 6to4.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => inner(high, low),
+        // Protocols and tunnels, examples.
+        [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
+        // Only this part is given out.
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
+struct Resolver(Reach);
+
+/// A name whose addresses may not be reached.
+#[derive(Debug, thiserror::Error)]
+#[error("its name leads to {0}, which is not a public address")]
+struct Forbidden(IpAddr);
+
+impl Resolve for Resolver {
+    fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0;
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = lookup_host((name.as_str(), 0)).await?.collect();
+            match refused(&found, reach) {
+                Some(address) => Err(Forbidden(address).into()),
+                None => Ok(Box::new(found.into_iter()) as Addrs),
+            }
+        })
+    }
+}
+
+/// Why there is no answer, without the address it was asked of.
+fn why(error: &reqwest::Error) -> String {
+    let sources = || std::iter::successors(std::error::Error::source(error), |error| error.source());
+    if let Some(forbidden) = sources().find_map(|source| source.downcast_ref::<Forbidden>()) {
+        return forbidden.to_string();
+    }
+    if error.is_timeout() {
+        return if error.is_connect() { "no connection in time" } else { "no answer in time" }.to_owned();
+    }
+    let stage = if error.is_connect() { "connecting failed" } else { "the connection broke" };
+    sources().last().map_or_else(|| stage.to_owned(), |deepest| format!("{stage}: {deepest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<String, BadUrl> {
+        parse(text, Reach::Public).map(String::from)
+    }
+
+    #[test]
+    fn addresses_of_this_network_are_refused_however_they_are_written() {
+        for host in [
+            "127.0.0.1",
+            "2130706433",
+            "0x7f.1",
+            "0177.0.0.1",
+            "127.1",
+            "0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "169.254.169.254",
+            "2852039166",
+            "100.100.100.200",
+            "192.0.0.192",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "[::]",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:a9fe:a9fe]",
+            "[::ffff:0:127.0.0.1]",
+            "[::127.0.0.1]",
+            "[64:ff9b::10.0.0.1]",
+            "[64:ff9b:1::1]",
+            "[2002:7f00:1::]",
+            "[2001::1]",
+            "[2001:db8::1]",
+            "[fd00:ec2::254]",
+            "[fe80::1]",
+            "[fec0::1]",
+            "[ff02::1]",
+            "[100::1]",
+            "\u{ff11}27.0.0.1",
+        ] {
+            let refused = check(&format!("https://{host}/x"));
+            assert!(matches!(refused, Err(BadUrl::NotPublic(_))), "{host}: {refused:?}");
+        }
+        for host in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "172.15.0.1",
+            "192.169.0.1",
+            "100.128.0.1",
+            "[2606:4700::1111]",
+            "[::ffff:1.1.1.1]",
+            "[64:ff9b::1.1.1.1]",
+            "example.com:8443",
+        ] {
+            assert!(check(&format!("https://{host}/x")).is_ok(), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_https_address_is_refused() {
+        for (text, why) in [
+            ("http://example.com", BadUrl::NotHttps),
+            ("ftp://example.com", BadUrl::NotHttps),
+            ("file:///etc/passwd", BadUrl::NotHttps),
+            ("https://ada@example.com", BadUrl::TooMuch),
+            ("https://:secret@example.com", BadUrl::TooMuch),
+            ("https://example.com/#part", BadUrl::TooMuch),
+        ] {
+            assert_eq!(check(text), Err(why), "{text}");
+        }
+        for text in ["", "example.com", "https://", "https://exa mple.com", "https://example.com:0", "https://a\n.com"]
+        {
+            assert!(matches!(check(text), Err(BadUrl::Malformed(_))), "{text}");
+        }
+        assert_eq!(check(&format!("https://example.com/{}", "x".repeat(LONGEST_URL))), Err(BadUrl::TooLong));
+        assert!(parse("http://127.0.0.1:1/", Reach::Anywhere).is_ok());
+        assert_eq!(parse("gopher://127.0.0.1/", Reach::Anywhere), Err(BadUrl::NotHttps));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_here_is_refused_when_it_is_kept_and_when_it_is_called() {
+        let poster = Poster::new(Reach::Public, Duration::from_secs(5)).unwrap();
+        assert!(matches!(poster.check("https://localhost/x").await, Err(BadUrl::NotPublic(_))));
+        let headers = [("a", "1".to_owned()), ("b", "2".to_owned()), ("c", "3".to_owned())];
+        let outcome = poster.post(Letter { url: "https://localhost/x".into(), headers, body: "{}".into() }).await;
+        assert!(!outcome.is_success());
+        assert!(outcome.error.unwrap().contains("not a public address"));
+    }
+
+    #[test]
+    fn an_answer_is_kept_as_text_without_control_characters() {
+        assert_eq!(readable(b"a\0b\xff\nc\x1b"), "a b\u{fffd}\nc ");
+        assert_eq!(readable(&[b'x'; 4_000]).len(), KEPT_ANSWER);
+    }
+}

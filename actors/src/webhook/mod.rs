@@ -1,0 +1,293 @@
+//! Deliveries to webhooks: finds those that are due ([`crate::ledger::hooks`]), makes each call on a future of its own
+//! ([`crate::transport::hook`]), and writes what came of it ([`schedule`]). An endpoint is called once at a time, oldest
+//! event first; a failed delivery waits for its turn without holding later ones up. A call whose outcome was not written
+//! is made again: receivers know it by its id. It keeps nothing that matters, so a new life needs nothing of the old one.
+
+mod schedule;
+pub mod sign;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use billing::{Timestamp, ids::AccountId, time::DAY_MS};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::{
+    directory::Directory,
+    health::{Kind, Obituary},
+    ledger::{
+        LedgerError,
+        hooks::{Attempt, Due, Endpoint, Fate, TEST},
+    },
+    mailbox::{Ask, Post},
+    transport::hook::{Letter, Outcome, Poster},
+};
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Calls at once, at most, and of one account: one with slow endpoints leaves room for others.
+const MOST: usize = 32;
+const MOST_OF_ACCOUNT: usize = 2;
+/// Deliveries read in a look: enough to find some of accounts that may still be called.
+const PAGE: usize = 11 * MOST;
+/// Tests at once, at most; of one account, one.
+pub const MOST_TESTS: usize = 16;
+/// How long deliveries that ended are kept, and how often old ones are looked for.
+const KEPT_MS: i64 = 30 * DAY_MS;
+const PRUNE_EVERY_MS: i64 = 60 * 60 * 1_000;
+/// Deliveries deleted in one statement, and statements a time, at most.
+const PRUNED: u32 = 500;
+const PRUNE_BATCHES: u32 = 20;
+
+/// What the rest of the process needs of webhooks.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    /// Looks at addresses before they are kept.
+    pub poster: Poster,
+    /// Makes the calls.
+    pub actor: Post<WebhookActor>,
+}
+
+/// Call this endpoint now with an event of no consequence.
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// The event's id.
+    pub event_id: Uuid,
+}
+
+/// Why there was no test.
+#[derive(Debug, thiserror::Error)]
+pub enum NotTested {
+    /// One of this account's, or too many of others', are under way.
+    #[error("a test is under way")]
+    Busy,
+    /// It could not be kept.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct WebhookActor {
+    directory: Directory,
+    poster: Poster,
+    /// Endpoints that are being called, and whose they are.
+    calling: HashMap<Uuid, AccountId>,
+    testing: HashSet<AccountId>,
+    /// Outcomes are written one at a time: however many calls end at once, requests keep their connections.
+    writing: Arc<Mutex<()>>,
+    looking: bool,
+    /// Something ended while it looked.
+    look_again: bool,
+    pruned_at: Option<Timestamp>,
+    _obituary: Obituary,
+}
+
+impl WebhookActor {
+    /// A new life.
+    pub fn new(directory: Directory, poster: Poster, obituary: Obituary) -> Self {
+        Self {
+            directory,
+            poster,
+            calling: HashMap::new(),
+            testing: HashSet::new(),
+            writing: Arc::default(),
+            looking: false,
+            look_again: false,
+            pruned_at: None,
+            _obituary: obituary,
+        }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.looking {
+            self.look_again = true;
+            return;
+        }
+        self.looking = true;
+        let began = Instant::now();
+        let directory = self.directory.clone();
+        let work = async move { directory.ledger().due_deliveries(directory.clock().now(), PAGE).await };
+        ctx.spawn(work.into_actor(self).map(move |found, actor, ctx| {
+            actor.looking = false;
+            match found {
+                Ok(due) => due.into_iter().for_each(|due| actor.call(due, ctx)),
+                Err(error) => tracing::warn!(%error, "deliveries could not be looked for"),
+            }
+            actor.directory.health().handled(Kind::Webhook, began, began);
+            if std::mem::take(&mut actor.look_again) {
+                actor.look(ctx);
+            }
+        }));
+    }
+
+    fn call(&mut self, due: Due, ctx: &mut Context<Self>) {
+        let of_account = self.calling.values().filter(|account| **account == due.account_id).count();
+        if self.calling.len() >= MOST || of_account >= MOST_OF_ACCOUNT || self.calling.contains_key(&due.endpoint_id) {
+            return;
+        }
+        let endpoint = due.endpoint_id;
+        self.calling.insert(endpoint, due.account_id);
+        let work = deliver(self.directory.clone(), self.poster.clone(), Arc::clone(&self.writing), due);
+        ctx.spawn(work.into_actor(self).map(move |(), actor, ctx| {
+            actor.calling.remove(&endpoint);
+            actor.look(ctx);
+        }));
+    }
+
+    /// Forgets old deliveries, now and then.
+    fn prune(&mut self, ctx: &mut Context<Self>) {
+        let now = self.directory.clock().now();
+        if self.pruned_at.is_some_and(|at| now.ms_since(at) < PRUNE_EVERY_MS) {
+            return;
+        }
+        self.pruned_at = Some(now);
+        let directory = self.directory.clone();
+        let work = async move {
+            for _ in 0..PRUNE_BATCHES {
+                match directory.ledger().forget_deliveries(now.plus_ms(-KEPT_MS), PRUNED).await {
+                    Ok(deleted) if deleted >= u64::from(PRUNED) => {}
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "old deliveries could not be forgotten");
+                        break;
+                    }
+                }
+            }
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+}
+
+/// The call of an event. Its body is the same at each attempt; its time and signature are the attempt's.
+fn letter(
+    event: (Uuid, &str, Timestamp),
+    account: AccountId,
+    data: &Value,
+    to: (&str, &str),
+    now: Timestamp,
+) -> Letter {
+    let ((id, kind, at), (url, secret)) = (event, to);
+    let id = id.to_string();
+    let body = json!({
+        "id": id, "type": kind, "created_at": at.to_string(), "account_id": account.to_string(), "data": data,
+    });
+    let (body, seconds) = (body.to_string(), now.0.div_euclid(1_000));
+    let signature = sign::sign(secret, &id, seconds, &body).unwrap_or_default();
+    let headers = [("webhook-id", id), ("webhook-timestamp", seconds.to_string()), ("webhook-signature", signature)];
+    Letter { url: url.to_owned(), headers, body }
+}
+
+async fn deliver(directory: Directory, poster: Poster, writing: Arc<Mutex<()>>, due: Due) {
+    let Due { endpoint_id, event_id, account_id, kind, at, data, attempts, url, secret, failing_since } = due;
+    let clock = directory.clock();
+    let data = serde_json::from_str(&data).unwrap_or_default();
+    let event = (event_id, kind.as_str(), at);
+    let outcome = poster.post(letter(event, account_id, &data, (&url, &secret), clock.now())).await;
+    let now = clock.now();
+    let fate = schedule::fate(&outcome, attempts.saturating_add(1), failing_since, now);
+    count(fate);
+    let attempt = attempt((endpoint_id, event_id, account_id), outcome, fate, now);
+    let written = {
+        let _turn = writing.lock().await;
+        directory.ledger().note_attempt(&attempt).await
+    };
+    if let Err(error) = written {
+        // It is still due: made again, but not at once.
+        tracing::warn!(%error, account.id = %account_id, "a delivery's outcome could not be written");
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn attempt(
+    (endpoint, event, account): (Uuid, Uuid, AccountId),
+    outcome: Outcome,
+    fate: Fate,
+    at: Timestamp,
+) -> Attempt {
+    let Outcome { status, answer, error } = outcome;
+    Attempt {
+        endpoint_id: endpoint,
+        event_id: event,
+        account_id: account,
+        at,
+        answer: status.map(|status| (status, answer)),
+        error,
+        fate,
+    }
+}
+
+fn count(fate: Fate) {
+    let outcome = match fate {
+        Fate::Delivered => "delivered",
+        Fate::Again(_) => "failed",
+        Fate::GivenUp => "given_up",
+        Fate::Disable(_) => "disabled",
+    };
+    metrics::counter!("farebox_webhook_deliveries_total", "outcome" => outcome).increment(1);
+}
+
+impl Actor for WebhookActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.look(ctx);
+        ctx.run_interval(EVERY, |actor, ctx| {
+            actor.look(ctx);
+            actor.prune(ctx);
+        });
+    }
+}
+
+impl Handler<Ask<Test, Result<Attempt, NotTested>>> for WebhookActor {
+    type Result = ();
+
+    fn handle(&mut self, ask: Ask<Test, Result<Attempt, NotTested>>, ctx: &mut Self::Context) {
+        let began = Instant::now();
+        let Ask { question: Test { endpoint, event_id }, reply, posted_at } = ask;
+        let account = endpoint.account_id;
+        self.directory.health().handled(Kind::Webhook, posted_at, began);
+        if self.testing.len() >= MOST_TESTS || !self.testing.insert(account) {
+            drop(reply.send(Err(NotTested::Busy)));
+            return;
+        }
+        let work = test(self.directory.clone(), self.poster.clone(), endpoint, event_id);
+        ctx.spawn(work.into_actor(self).map(move |tested, actor, _| {
+            actor.testing.remove(&account);
+            // Whoever asked may have left.
+            drop(reply.send(tested));
+        }));
+    }
+}
+
+async fn test(directory: Directory, poster: Poster, endpoint: Endpoint, event_id: Uuid) -> Result<Attempt, NotTested> {
+    let Endpoint { id, account_id, url, secret, .. } = endpoint;
+    let clock = directory.clock();
+    let at = clock.now();
+    let outcome = poster.post(letter((event_id, TEST, at), account_id, &json!({}), (&url, &secret), at)).await;
+    let fate = if outcome.is_success() { Fate::Delivered } else { Fate::GivenUp };
+    let attempt = attempt((id, event_id, account_id), outcome, fate, clock.now());
+    directory.ledger().note_test(&attempt).await?;
+    Ok(attempt)
+}
+
+/// Test-only: dies of a panic.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Panic;
+
+impl Handler<Panic> for WebhookActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
+        panic!("asked to panic");
+    }
+}
