@@ -4,7 +4,7 @@
 
 mod actor;
 mod admission;
-mod outbox;
+pub mod outbox;
 mod waiting;
 
 pub(crate) use actor::new_grant_id;
