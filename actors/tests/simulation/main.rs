@@ -14,6 +14,8 @@ mod disk;
 mod mutants;
 mod owner;
 mod random;
+mod rest;
+mod stats;
 mod tasks;
 mod world;
 
@@ -24,12 +26,13 @@ use std::{
 
 use check::{Checked, SOUND, Violation};
 use mutants::Mutant;
-use world::{Log, Stats, World};
+use stats::Stats;
+use world::{Log, World};
 
 /// Seeds where nothing else is asked for.
 const SEEDS: u64 = 2_000;
 /// Events of one seed, before it comes to rest.
-const STEPS: u32 = 800;
+const STEPS: u32 = 1_000;
 /// Seeds within which a mutant must be caught.
 const CAUGHT_WITHIN: u64 = 500;
 /// Events that are shown of a seed that fails.

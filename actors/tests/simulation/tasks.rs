@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// For how long the processor is trusted to know a charge again: a day, less what a last call may take.
-const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
+pub(crate) const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
 /// How long an order may be on its way.
-const ON_ITS_WAY_MS: i64 = 2 * 60_000;
+const ON_ITS_WAY_MS: i64 = 4 * 60_000;
 /// Times a grant that changed meanwhile is read again.
 const TRIES: u32 = 5;
 

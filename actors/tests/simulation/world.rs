@@ -1,6 +1,5 @@
 //! The world: its clock, its owners, its clients, the disk and the card processor, and chance, which picks what happens
-//! next. After every step the invariants are checked wherever something changed; at the end all troubles stop, everything
-//! comes to rest, and what the outside was told is held against the disk.
+//! next. After every step the invariants are checked wherever something changed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,9 +10,8 @@ use billing::{
     Nanos, Timestamp,
     account::Header,
     command::Command,
-    entry::LineKind,
     ids::{AccountId, PaymentId, RequestId},
-    payment::{Payment, PaymentStatus},
+    payment::PaymentStatus,
     plan::Plan,
     time::{DAY_MS, HOUR_MS},
 };
@@ -22,13 +20,14 @@ use uuid::Uuid;
 use crate::{
     account::{Actor, AskId, Departure, Mail, Shell},
     cards::{Processor, Pursuit, Stage},
-    check::{self, CARDS, Checked, DURABLE, ENDED, ensure},
+    check::{self, Checked, DURABLE, ensure},
     clients::Request,
     disk::Disk,
     mutants::Mutant,
     owner::{Door, Luck, Owner},
     random::Random,
-    tasks::Task,
+    stats::Stats,
+    tasks::{SAME_KEY_MS, Task},
 };
 
 /// Who asked an account.
@@ -42,73 +41,6 @@ pub(crate) enum Who {
     Task(u64),
 }
 
-/// How often what has happened: a simulation that never gets anywhere must not pass.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Stats {
-    pub(crate) steps: u64,
-    pub(crate) admitted: u64,
-    pub(crate) settled: u64,
-    pub(crate) recovered: u64,
-    pub(crate) payments: u64,
-    pub(crate) automatic: u64,
-    pub(crate) cycles: u64,
-    pub(crate) debts: u64,
-    pub(crate) expired_holds: u64,
-    pub(crate) reversed: u64,
-    pub(crate) refunded_late: u64,
-    pub(crate) repeated_webhooks: u64,
-    pub(crate) takeovers: u64,
-    pub(crate) crashes: u64,
-    pub(crate) fenced: u64,
-    pub(crate) lost: u64,
-    pub(crate) refused: u64,
-}
-
-impl Stats {
-    /// By name.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 17] {
-        [
-            ("steps", self.steps),
-            ("admitted", self.admitted),
-            ("settled", self.settled),
-            ("recovered or written off", self.recovered),
-            ("payments that succeeded", self.payments),
-            ("automatic payments", self.automatic),
-            ("cycles of the plan", self.cycles),
-            ("debts", self.debts),
-            ("holds of expired grants", self.expired_holds),
-            ("charged back", self.reversed),
-            ("refunded late", self.refunded_late),
-            ("repeated webhooks", self.repeated_webhooks),
-            ("takeovers", self.takeovers),
-            ("crashes", self.crashes),
-            ("fenced batches", self.fenced),
-            ("commits of unknown outcome", self.lost),
-            ("refused batches", self.refused),
-        ]
-    }
-
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
-        self.admitted += other.admitted;
-        self.settled += other.settled;
-        self.recovered += other.recovered;
-        self.payments += other.payments;
-        self.automatic += other.automatic;
-        self.cycles += other.cycles;
-        self.debts += other.debts;
-        self.expired_holds += other.expired_holds;
-        self.reversed += other.reversed;
-        self.refunded_late += other.refunded_late;
-        self.repeated_webhooks += other.repeated_webhooks;
-        self.takeovers += other.takeovers;
-        self.crashes += other.crashes;
-        self.fenced += other.fenced;
-        self.lost += other.lost;
-        self.refused += other.refused;
-    }
-}
-
 /// What is kept of what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Log {
@@ -120,10 +52,10 @@ pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) mutant: Option<Mutant>,
     /// What the systems' clocks show.
-    time: Timestamp,
+    pub(crate) time: Timestamp,
     /// Time that really passed.
     pub(crate) elapsed: Timestamp,
-    skew_ms: i64,
+    pub(crate) skew_ms: i64,
     /// Whether clocks are set back by days; else by minutes, and the processor forgets keys after a day.
     pub(crate) has_wild_clock: bool,
     trouble: i64,
@@ -320,7 +252,7 @@ impl World {
     }
 
     /// Has an actor do something, at the time of its owner.
-    fn act(
+    pub(crate) fn act(
         &mut self,
         (owner, account): (u64, AccountId),
         does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
@@ -343,7 +275,7 @@ impl World {
             .collect()
     }
 
-    fn mail_is_handled(&mut self) -> Checked<bool> {
+    pub(crate) fn mail_is_handled(&mut self) -> Checked<bool> {
         let able = self.actors_that(|actor| actor.account.is_some() && !actor.mailbox.is_empty());
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
         let mail = self.owner(owner).and_then(|owner| owner.actors.get_mut(&account)?.mailbox.pop_front());
@@ -352,7 +284,7 @@ impl World {
         self.act((owner, account), |actor, shell| actor.handle(mail, shell))
     }
 
-    fn an_account_loads(&mut self) -> Checked<bool> {
+    pub(crate) fn an_account_loads(&mut self) -> Checked<bool> {
         let able = self.actors_that(|actor| actor.is_opened && actor.account.is_none());
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
         let now = self.now_of(owner);
@@ -372,7 +304,7 @@ impl World {
         self.act(which, Actor::tick)
     }
 
-    fn someone_loses_patience(&mut self) -> Checked<bool> {
+    pub(crate) fn someone_loses_patience(&mut self) -> Checked<bool> {
         let able = self.actors_that(Actor::is_waited_for);
         let Some(which) = self.random.pick(&able) else { return Ok(false) };
         self.act(which, Actor::lose_patience)
@@ -405,7 +337,7 @@ impl World {
         }
     }
 
-    fn a_batch_arrives(&mut self, id: u64) -> bool {
+    pub(crate) fn a_batch_arrives(&mut self, id: u64) -> bool {
         let trouble = if self.is_resting { 0 } else { self.trouble };
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == id) else { return false };
         let mut luck = Luck { random: &mut self.random, batches: &mut self.batches, trouble, mutant: self.mutant };
@@ -424,6 +356,7 @@ impl World {
             75..85 => self.random.between(1, 30) * HOUR_MS,
             85..91 => self.random.between(1, 9) * DAY_MS,
             91..94 => self.random.between(20, 40) * DAY_MS,
+            94..97 => self.until_a_key_is_nearly_forgotten(),
             _ => return self.clocks_are_set(),
         };
         self.time = self.time.plus_ms(step);
@@ -432,7 +365,16 @@ impl World {
         true
     }
 
-    fn clocks_are_set(&mut self) -> bool {
+    /// How long until the processor is hardly trusted any more to know some pending charge again; else a minute.
+    fn until_a_key_is_nearly_forgotten(&mut self) -> i64 {
+        let payments = self.disk.accounts.values().flat_map(|rows| rows.payments.values());
+        let pending: Vec<Timestamp> =
+            payments.filter(|it| it.status == PaymentStatus::Pending).map(|it| it.created_at).collect();
+        let begun = self.random.pick(&pending).unwrap_or(self.time);
+        begun.plus_ms(SAME_KEY_MS - 60_000).ms_since(self.time).max(60_000)
+    }
+
+    pub(crate) fn clocks_are_set(&mut self) -> bool {
         let most = if self.has_wild_clock { 40 * DAY_MS } else { 120_000 };
         let skew = -self.random.below(most);
         self.time = self.time.plus_ms(skew - self.skew_ms);
@@ -472,7 +414,7 @@ impl World {
     }
 
     /// A new owner; the one before may sleep through it.
-    fn take_over(&mut self) {
+    pub(crate) fn take_over(&mut self) {
         let is_paused = self.random.percent(50);
         if let Some(last) = self.owners.last_mut() {
             last.is_paused |= is_paused;
@@ -496,7 +438,7 @@ impl World {
     }
 
     /// A process dies, and everything in it: its requests, its pursuits, who asked it.
-    fn end_owner(&mut self, id: u64) {
+    pub(crate) fn end_owner(&mut self, id: u64) {
         self.say(|| format!("owner {id} dies"));
         self.stats.crashes += 1;
         self.owners.retain(|owner| owner.id != id);
@@ -563,7 +505,7 @@ impl World {
     }
 
     /// What follows at once: departures arrive, actors that failed end. Then the invariants.
-    fn checked(&mut self) -> Checked {
+    pub(crate) fn checked(&mut self) -> Checked {
         while let Ok(departure) = self.departures.try_recv() {
             self.departed(departure)?;
         }
@@ -597,138 +539,6 @@ impl World {
         }
         Ok(())
     }
-
-    /// No more trouble: one owner, a network and a disk that work, until nothing is left to do.
-    fn rest(&mut self) -> Checked {
-        self.say(|| "troubles end".to_owned());
-        self.is_resting = true;
-        let older: Vec<u64> = self.owners.iter().filter(|it| it.epoch != self.disk.epoch).map(|it| it.id).collect();
-        for id in older {
-            self.end_owner(id);
-        }
-        if self.owners.is_empty() {
-            self.take_over();
-        }
-        self.owners.iter_mut().for_each(|owner| owner.is_paused = false);
-        self.clocks_are_set();
-        let owner = self.owners[0].id;
-        for _ in 0..4 {
-            self.quieten()?;
-            // Holds that nobody settled are abandoned after half an hour.
-            self.time = self.time.plus_ms(31 * 60_000 + self.skew_ms.abs());
-            self.elapsed = self.elapsed.plus_ms(31 * 60_000);
-            let mut all: Vec<AccountId> = self.disk.accounts.keys().copied().collect();
-            for account in &all {
-                self.post(owner, *account, Command::Sweep);
-            }
-            self.quieten()?;
-            while let Some(account) = all.pop() {
-                self.act((owner, account), Actor::tick)?;
-                self.checked()?;
-            }
-            self.quieten()?;
-            if self.is_done() {
-                break;
-            }
-        }
-        self.came_to_rest()
-    }
-
-    fn is_done(&self) -> bool {
-        let is_done = |rows: &crate::disk::Rows| {
-            rows.holds.is_empty() && rows.payments.values().all(|it| it.status != PaymentStatus::Pending)
-        };
-        self.disk.accounts.values().all(is_done) && self.cards.deliveries.is_empty()
-    }
-
-    /// Does whatever can be done now.
-    fn quieten(&mut self) -> Checked {
-        for _ in 0..5_000 {
-            let mut is_busy = false;
-            let ids: Vec<u64> = self.owners.iter().map(|owner| owner.id).collect();
-            for id in ids {
-                if let Some(owner) = self.owner(id) {
-                    is_busy |= owner.journal_handles();
-                    is_busy |= owner.is_quiet() && owner.journal_steps().is_some();
-                }
-                is_busy |= self.a_batch_arrives(id);
-                is_busy |= self.owner(id).is_some_and(Owner::batch_is_reported);
-            }
-            is_busy |= self.mail_is_handled()?;
-            is_busy |= self.an_account_loads()?;
-            self.checked()?;
-            is_busy |= self.request_goes_on()?;
-            is_busy |= self.pursuit_goes_on();
-            is_busy |= self.task_goes_on();
-            is_busy |= self.late_order_arrives();
-            is_busy |= self.webhook_arrives();
-            is_busy |= !is_busy && self.someone_loses_patience()?;
-            self.checked()?;
-            if !is_busy {
-                return Ok(());
-            }
-        }
-        ensure(false, ENDED, || "it never comes to rest".to_owned())
-    }
-
-    /// What must be so once everything has come to rest.
-    fn came_to_rest(&mut self) -> Checked {
-        for (id, rows) in &self.disk.accounts {
-            check::rows(*id, rows)?;
-            ensure(rows.holds.is_empty(), ENDED, || format!("{id} still holds {:?}", rows.holds))?;
-            for payment in rows.payments.values() {
-                self.cards_agree(payment)?;
-            }
-            count(&mut self.stats, rows);
-        }
-        for (request, account) in &self.dispatched {
-            let is_recorded = self.disk.rows(*account).charged(*request).is_some();
-            ensure(is_recorded, ENDED, || format!("{request} was sent upstream and has no record"))?;
-        }
-        for (account, payment) in &self.told_paid {
-            let stored = self.disk.rows(*account).payments.get(payment);
-            let is_paid = stored.is_some_and(|it| it.status == PaymentStatus::Succeeded);
-            ensure(is_paid, DURABLE, || format!("{payment} was told to be paid, on disk {stored:?}"))?;
-        }
-        let known = |id: &PaymentId| self.disk.accounts.values().any(|rows| rows.payments.contains_key(id));
-        let unknown = self.cards.charges.keys().find(|id| !known(id));
-        ensure(unknown.is_none(), CARDS, || format!("{unknown:?} was charged and is not on disk"))
-    }
-
-    /// A card was charged once for a payment that succeeded, less what went back; for others nothing stayed charged.
-    fn cards_agree(&self, payment: &Payment) -> Checked {
-        let charges = self.cards.charges.get(&payment.id);
-        let paid: Vec<(Nanos, Nanos)> = charges
-            .into_iter()
-            .flatten()
-            .filter(|charge| charge.is_paid())
-            .map(|charge| (charge.amount, charge.returned))
-            .collect();
-        let agrees = match payment.status {
-            PaymentStatus::Succeeded => paid == [(payment.amount, payment.reversed)],
-            PaymentStatus::Declined => paid.iter().all(|(amount, returned)| amount == returned) && paid.len() <= 1,
-            PaymentStatus::Pending => false,
-        };
-        ensure(agrees, CARDS, || format!("charged and returned {paid:?} for {payment:?}"))
-    }
-}
-
-/// What an account's rows tell of what has happened to it.
-fn count(stats: &mut Stats, rows: &crate::disk::Rows) {
-    use billing::{entry::Ending, payment::Purpose};
-    let number = |count: usize| count as u64;
-    stats.recovered +=
-        number(rows.usage.iter().filter(|it| matches!(it.ending, Ending::Recovered | Ending::WrittenOff)).count());
-    let paid = |is: fn(Purpose) -> bool| {
-        number(rows.payments.values().filter(|it| it.status == PaymentStatus::Succeeded && is(it.purpose)).count())
-    };
-    stats.payments += paid(|_| true);
-    stats.automatic += paid(Purpose::is_automatic);
-    stats.cycles += paid(|it| it == Purpose::Subscription);
-    let lines = || rows.journal.iter().map(|row| &row.line);
-    stats.debts += number(lines().filter(|line| line.kind == LineKind::DebtIncurred).count());
-    stats.expired_holds +=
-        number(lines().filter(|line| line.request_id.is_some() && line.expired.is_positive()).count());
 }
 
 fn brief(mail: &Mail) -> String {

@@ -1,0 +1,132 @@
+//! The end of a seed: troubles stop, everything comes to rest, and what the outside was told is held against the disk.
+
+use billing::{
+    Nanos,
+    command::Command,
+    ids::{AccountId, PaymentId},
+    payment::{Payment, PaymentStatus},
+};
+
+use crate::{
+    account::Actor,
+    check::{self, CARDS, Checked, DURABLE, ENDED, ensure},
+    disk::Rows,
+    owner::Owner,
+    stats::count,
+    world::World,
+};
+
+impl World {
+    /// No more trouble: one owner, a network and a disk that work, until nothing is left to do.
+    pub(crate) fn rest(&mut self) -> Checked {
+        self.say(|| "troubles end".to_owned());
+        self.is_resting = true;
+        let older: Vec<u64> = self.owners.iter().filter(|it| it.epoch != self.disk.epoch).map(|it| it.id).collect();
+        for id in older {
+            self.end_owner(id);
+        }
+        if self.owners.is_empty() {
+            self.take_over();
+        }
+        self.owners.iter_mut().for_each(|owner| owner.is_paused = false);
+        self.clocks_are_set();
+        let owner = self.owners[0].id;
+        for _ in 0..4 {
+            self.quieten()?;
+            // Holds that nobody settled are abandoned after half an hour.
+            self.time = self.time.plus_ms(31 * 60_000 + self.skew_ms.abs());
+            self.elapsed = self.elapsed.plus_ms(31 * 60_000);
+            let mut all: Vec<AccountId> = self.disk.accounts.keys().copied().collect();
+            for account in &all {
+                self.post(owner, *account, Command::Sweep);
+            }
+            self.quieten()?;
+            while let Some(account) = all.pop() {
+                self.act((owner, account), Actor::tick)?;
+                self.checked()?;
+            }
+            self.quieten()?;
+            if self.is_done() {
+                break;
+            }
+        }
+        self.came_to_rest()
+    }
+
+    fn is_done(&self) -> bool {
+        let is_done =
+            |rows: &Rows| rows.holds.is_empty() && rows.payments.values().all(|it| it.status != PaymentStatus::Pending);
+        self.disk.accounts.values().all(is_done) && self.cards.deliveries.is_empty()
+    }
+
+    /// Does whatever can be done now.
+    fn quieten(&mut self) -> Checked {
+        for _ in 0..5_000 {
+            let mut is_busy = false;
+            let ids: Vec<u64> = self.owners.iter().map(|owner| owner.id).collect();
+            for id in ids {
+                if let Some(owner) = self.owner(id) {
+                    is_busy |= owner.journal_handles();
+                    is_busy |= owner.is_quiet() && owner.journal_steps().is_some();
+                }
+                is_busy |= self.a_batch_arrives(id);
+                is_busy |= self.owner(id).is_some_and(Owner::batch_is_reported);
+            }
+            is_busy |= self.mail_is_handled()?;
+            is_busy |= self.an_account_loads()?;
+            self.checked()?;
+            is_busy |= self.request_goes_on()?;
+            is_busy |= self.pursuit_goes_on();
+            is_busy |= self.task_goes_on();
+            is_busy |= self.late_order_arrives();
+            is_busy |= self.webhook_arrives();
+            is_busy |= !is_busy && self.someone_loses_patience()?;
+            self.checked()?;
+            if !is_busy {
+                return Ok(());
+            }
+        }
+        ensure(false, ENDED, || "it never comes to rest".to_owned())
+    }
+
+    /// What must be so once everything has come to rest.
+    fn came_to_rest(&mut self) -> Checked {
+        for (id, rows) in &self.disk.accounts {
+            check::rows(*id, rows)?;
+            ensure(rows.holds.is_empty(), ENDED, || format!("{id} still holds {:?}", rows.holds))?;
+            for payment in rows.payments.values() {
+                self.cards_agree(payment)?;
+            }
+            count(&mut self.stats, rows);
+        }
+        for (request, account) in &self.dispatched {
+            let is_recorded = self.disk.rows(*account).charged(*request).is_some();
+            ensure(is_recorded, ENDED, || format!("{request} was sent upstream and has no record"))?;
+        }
+        for (account, payment) in &self.told_paid {
+            let stored = self.disk.rows(*account).payments.get(payment);
+            let is_paid = stored.is_some_and(|it| it.status == PaymentStatus::Succeeded);
+            ensure(is_paid, DURABLE, || format!("{payment} was told to be paid, on disk {stored:?}"))?;
+        }
+        let known = |id: &PaymentId| self.disk.accounts.values().any(|rows| rows.payments.contains_key(id));
+        let unknown = self.cards.charges.keys().find(|id| !known(id));
+        ensure(unknown.is_none(), CARDS, || format!("{unknown:?} was charged and is not on disk"))
+    }
+
+    /// A card was charged once for a payment that succeeded, less what went back; for others nothing stayed charged.
+    fn cards_agree(&self, payment: &Payment) -> Checked {
+        let charges = self.cards.charges.get(&payment.id);
+        let paid: Vec<(Nanos, Nanos)> = charges
+            .into_iter()
+            .flatten()
+            .filter(|charge| charge.is_paid())
+            .map(|charge| (charge.amount, charge.returned))
+            .collect();
+        let agrees = match payment.status {
+            PaymentStatus::Succeeded => paid == [(payment.amount, payment.reversed)],
+            PaymentStatus::Declined => paid.iter().all(|(amount, returned)| amount == returned) && paid.len() <= 1,
+            PaymentStatus::Pending => false,
+        };
+        ensure(agrees, CARDS, || format!("charged and returned {paid:?} for {payment:?}"))
+    }
+}

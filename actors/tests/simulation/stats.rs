@@ -1,0 +1,92 @@
+//! How often what has happened, so that a simulation that never gets anywhere does not pass.
+
+use billing::{
+    entry::{Ending, LineKind},
+    payment::{PaymentStatus, Purpose},
+};
+
+use crate::disk::Rows;
+
+/// Counts of one seed, or of many.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stats {
+    pub(crate) steps: u64,
+    pub(crate) admitted: u64,
+    pub(crate) settled: u64,
+    pub(crate) recovered: u64,
+    pub(crate) payments: u64,
+    pub(crate) automatic: u64,
+    pub(crate) cycles: u64,
+    pub(crate) debts: u64,
+    pub(crate) expired_holds: u64,
+    pub(crate) reversed: u64,
+    pub(crate) refunded_late: u64,
+    pub(crate) repeated_webhooks: u64,
+    pub(crate) takeovers: u64,
+    pub(crate) crashes: u64,
+    pub(crate) fenced: u64,
+    pub(crate) lost: u64,
+    pub(crate) refused: u64,
+}
+
+impl Stats {
+    /// By name.
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 17] {
+        [
+            ("steps", self.steps),
+            ("admitted", self.admitted),
+            ("settled", self.settled),
+            ("recovered or written off", self.recovered),
+            ("payments that succeeded", self.payments),
+            ("automatic payments", self.automatic),
+            ("cycles of the plan", self.cycles),
+            ("debts", self.debts),
+            ("holds of expired grants", self.expired_holds),
+            ("charged back", self.reversed),
+            ("refunded late", self.refunded_late),
+            ("repeated webhooks", self.repeated_webhooks),
+            ("takeovers", self.takeovers),
+            ("crashes", self.crashes),
+            ("fenced batches", self.fenced),
+            ("commits of unknown outcome", self.lost),
+            ("refused batches", self.refused),
+        ]
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.admitted += other.admitted;
+        self.settled += other.settled;
+        self.recovered += other.recovered;
+        self.payments += other.payments;
+        self.automatic += other.automatic;
+        self.cycles += other.cycles;
+        self.debts += other.debts;
+        self.expired_holds += other.expired_holds;
+        self.reversed += other.reversed;
+        self.refunded_late += other.refunded_late;
+        self.repeated_webhooks += other.repeated_webhooks;
+        self.takeovers += other.takeovers;
+        self.crashes += other.crashes;
+        self.fenced += other.fenced;
+        self.lost += other.lost;
+        self.refused += other.refused;
+    }
+}
+
+/// What an account's rows tell of what has happened to it.
+pub(crate) fn count(stats: &mut Stats, rows: &Rows) {
+    let number = |count: usize| count as u64;
+    stats.recovered +=
+        number(rows.usage.iter().filter(|it| matches!(it.ending, Ending::Recovered | Ending::WrittenOff)).count());
+    let paid = |is: fn(Purpose) -> bool| {
+        number(rows.payments.values().filter(|it| it.status == PaymentStatus::Succeeded && is(it.purpose)).count())
+    };
+    stats.payments += paid(|_| true);
+    stats.automatic += paid(Purpose::is_automatic);
+    stats.cycles += paid(|it| it == Purpose::Subscription);
+    let lines = || rows.journal.iter().map(|row| &row.line);
+    stats.debts += number(lines().filter(|line| line.kind == LineKind::DebtIncurred).count());
+    stats.expired_holds +=
+        number(lines().filter(|line| line.request_id.is_some() && line.expired.is_positive()).count());
+}
