@@ -4,6 +4,7 @@
 
 mod actor;
 mod admission;
+mod door;
 mod outbox;
 mod waiting;
 
