@@ -15,6 +15,7 @@ use billing::{
     payment::{Payment, Purpose},
     plan::Plan,
     price::{Cost, Tokens},
+    time::FOUR_WEEKS_MS,
 };
 use rust_decimal::Decimal;
 use uuid::Uuid;
@@ -24,10 +25,11 @@ const NOW: Timestamp = Timestamp(1_795_512_896_789);
 struct Story(Account);
 
 impl Story {
-    /// An account on the other plan than the free one: no dollar comes by itself.
+    /// An account on the other plan than the free one: no dollar comes by itself, and no rate limits it.
     fn new() -> Self {
         let id = AccountId(Uuid::from_u128(1));
-        Self(Account::load(id, Stored::new(Header::new(Plan::Payg, NOW))))
+        let header = Header { subscribed_until: Some(NOW.plus_ms(FOUR_WEEKS_MS)), ..Header::new(Plan::Payg, NOW) };
+        Self(Account::load(id, Stored::new(header)))
     }
 
     fn say(&mut self, command: Command) -> Result<Reply, Refusal> {
