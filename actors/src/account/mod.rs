@@ -5,7 +5,7 @@
 mod actor;
 mod admission;
 mod door;
-mod outbox;
+pub mod outbox;
 mod waiting;
 
 pub(crate) use actor::new_grant_id;

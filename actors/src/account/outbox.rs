@@ -1,5 +1,6 @@
 //! The outbox rule: nothing leaves an account before the journal sequence it depends on is durable. What would leave is a
-//! closure under the ticket of the last thing sent to the journal before it.
+//! closure under the ticket of the last thing sent to the journal before it. Public for the simulation, which holds the
+//! rule against a disk that fails.
 
 use std::collections::VecDeque;
 
@@ -10,7 +11,7 @@ const QUIET: usize = 4;
 
 /// What waits to leave.
 #[derive(Default)]
-pub(super) struct Outbox {
+pub struct Outbox {
     sent: u64,
     durable: u64,
     waiting: VecDeque<(u64, Departure)>,
@@ -18,13 +19,13 @@ pub(super) struct Outbox {
 
 impl Outbox {
     /// A ticket for something sent to the journal.
-    pub(super) const fn next_ticket(&mut self) -> u64 {
+    pub const fn next_ticket(&mut self) -> u64 {
         self.sent += 1;
         self.sent
     }
 
     /// Lets something leave once all that was sent so far is durable.
-    pub(super) fn leave(&mut self, departure: impl FnOnce() + Send + 'static) {
+    pub fn leave(&mut self, departure: impl FnOnce() + Send + 'static) {
         if self.durable == self.sent {
             departure();
         } else {
@@ -33,7 +34,7 @@ impl Outbox {
     }
 
     /// Opens up to a ticket.
-    pub(super) fn opened(&mut self, ticket: u64) {
+    pub fn opened(&mut self, ticket: u64) {
         assert!(ticket <= self.sent, "the journal committed what was never sent");
         self.durable = self.durable.max(ticket);
         while self.waiting.front().is_some_and(|(needed, _)| *needed <= self.durable) {
@@ -48,7 +49,7 @@ impl Outbox {
     }
 
     /// Whether everything sent is durable.
-    pub(super) const fn is_settled(&self) -> bool {
+    pub const fn is_settled(&self) -> bool {
         self.durable == self.sent
     }
 

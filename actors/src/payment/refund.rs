@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 
 use super::pursue::{self, NotApplied};
 use crate::{
-    account::new_grant_id,
+    account::{AccountError, new_grant_id},
     card::{CardError, Outcome, Won},
     directory::Directory,
 };
@@ -60,6 +60,7 @@ impl From<NotApplied> for NotRefunded {
     fn from(error: NotApplied) -> Self {
         match error {
             NotApplied::Card(error) => Self::Card(error),
+            NotApplied::Account(AccountError::NoAccount) => Self::NoPayment,
             NotApplied::Account(_) | NotApplied::Ledger(_) | NotApplied::Refused(_) => Self::NotNow(error.to_string()),
         }
     }
@@ -70,6 +71,7 @@ impl From<NotApplied> for NotRefunded {
 pub(super) async fn refund(directory: &Directory, refund: Refund) -> Result<Payment, NotRefunded> {
     let Refund { account_id, payment_id, amount } = refund;
     let _turn = TURN.lock().await;
+    catch_up(directory, account_id).await?;
     let read = directory.ledger().payment(account_id, payment_id).await;
     let payment = read.map_err(NotApplied::from)?.ok_or(NotRefunded::NoPayment)?;
     if payment.status != PaymentStatus::Succeeded {
@@ -110,12 +112,20 @@ pub(super) async fn reversed(
     notice: Option<&Notice>,
 ) -> Result<(), NotApplied> {
     let _turn = TURN.lock().await;
+    catch_up(directory, account).await?;
     let Some(stored) = directory.ledger().payment(account, payment).await? else { return Ok(()) };
     if stored.status != PaymentStatus::Succeeded {
         // Declined here, so it brought no credits to take.
         return Ok(());
     }
     take(directory, account, &stored, total, notice).await
+}
+
+/// Waits until all that the account was asked before is written: a reversal that nobody waits for any more, because its
+/// commit took too long, would else be read as not taken and taken again.
+async fn catch_up(directory: &Directory, account: AccountId) -> Result<(), NotApplied> {
+    directory.decide(account, Command::Sweep).await?;
+    Ok(())
 }
 
 /// Has the account take what a payment's money bought. The turn is the caller's.
@@ -149,6 +159,7 @@ pub(super) async fn won(
     notice: Option<&Notice>,
 ) -> Result<(), NotApplied> {
     let _turn = TURN.lock().await;
+    catch_up(directory, account).await?;
     let ledger = directory.ledger();
     let source_key = format!("dispute {}", won.dispute);
     let Some(stored) = ledger.payment(account, payment).await? else { return Ok(()) };

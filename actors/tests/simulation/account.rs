@@ -1,0 +1,436 @@
+//! An account's actor: the real `decide` and the real outbox, within a shell that does what the product's does. Mail is
+//! handled in order; everything that leaves goes through the outbox.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use billing::{
+    Nanos, Timestamp,
+    account::Account,
+    command::{Admit, Answer, Command, Fund, Refusal, Reply, Scale},
+    decide::{Decision, decide},
+    entry::{Ending, UsageRecord},
+    grant::Source,
+    hold::{Hold, HoldRequest, Work},
+    ids::{AccountId, GrantId, PaymentId, RequestId},
+    payment::{Payment, PaymentStatus},
+    price::{Cost, Tokens},
+};
+use farebox_actors::{account::outbox::Outbox, journal::protocol::Entry};
+use uuid::Uuid;
+
+use crate::{
+    check::{Checked, PERMITS, ensure},
+    clients::Request,
+    mutants::Mutant,
+    owner::{Door, ForJournal, Life},
+};
+
+/// A question someone waits for.
+pub(crate) type AskId = u64;
+
+/// What waits in an actor's mailbox.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    Ask { id: AskId, command: Command },
+    Enter { id: AskId, admit: Admit },
+    Buy { id: AskId, payment: Payment },
+    Committed(Result<u64, String>),
+}
+
+/// What has left an account.
+#[derive(Debug)]
+pub(crate) struct Departure {
+    pub(crate) owner: u64,
+    pub(crate) life: Life,
+    pub(crate) account: AccountId,
+    /// What it stands on.
+    pub(crate) seq: u64,
+    pub(crate) what: Leaves,
+}
+
+#[derive(Debug)]
+pub(crate) enum Leaves {
+    Answer(AskId, Box<Answer>),
+    Bought(AskId, Box<Payment>),
+    Charge(Box<Payment>),
+    /// A live balance.
+    Live,
+}
+
+/// What an actor works with.
+pub(crate) struct Shell<'a> {
+    pub(crate) owner: u64,
+    pub(crate) now: Timestamp,
+    pub(crate) journal: &'a mut VecDeque<ForJournal>,
+    pub(crate) running: &'a BTreeSet<RequestId>,
+    /// Requests whose clients wait no longer.
+    pub(crate) left: &'a BTreeMap<AskId, Request>,
+    pub(crate) door: &'a Door,
+    pub(crate) mutant: Option<Mutant>,
+}
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    Credits,
+    Permits,
+}
+
+pub(crate) struct Actor {
+    pub(crate) life: Life,
+    /// The journal has decided all of earlier lives.
+    pub(crate) is_opened: bool,
+    pub(crate) account: Option<Box<Account>>,
+    pub(crate) mailbox: VecDeque<Mail>,
+    outbox: Outbox,
+    /// Asked, not answered.
+    pub(crate) asked: BTreeSet<AskId>,
+    buyers: BTreeMap<PaymentId, AskId>,
+    line: VecDeque<(AskId, Admit, For)>,
+    /// Units of running open requests, as their answers said.
+    permits: BTreeMap<RequestId, u32>,
+    /// What a mutant has given back to grants that had expired.
+    leaked: BTreeMap<GrantId, Nanos>,
+    /// Must be rebuilt.
+    pub(crate) has_failed: bool,
+}
+
+const fn is_open(work: Work) -> bool {
+    matches!(work, Work::Open { .. })
+}
+
+const fn waits(refusal: &Refusal) -> Option<For> {
+    match refusal {
+        Refusal::InsufficientCredits { reload_due: true, .. } => Some(For::Credits),
+        Refusal::ConcurrencyLimit { scale: Scale::Buying, .. } => Some(For::Permits),
+        _ => None,
+    }
+}
+
+impl Actor {
+    pub(crate) fn new(life: Life) -> Self {
+        Self {
+            life,
+            is_opened: false,
+            account: None,
+            mailbox: VecDeque::new(),
+            outbox: Outbox::default(),
+            asked: BTreeSet::new(),
+            buyers: BTreeMap::new(),
+            line: VecDeque::new(),
+            permits: BTreeMap::new(),
+            leaked: BTreeMap::new(),
+            has_failed: false,
+        }
+    }
+
+    pub(crate) fn post(&mut self, mail: Mail) {
+        if let Mail::Ask { id, .. } | Mail::Enter { id, .. } | Mail::Buy { id, .. } = &mail {
+            self.asked.insert(*id);
+        }
+        self.mailbox.push_back(mail);
+    }
+
+    /// Nothing is pending: what is in memory must be on the disk.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.outbox.is_settled() && !self.has_failed
+    }
+
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Whether it may end for want of work.
+    pub(crate) fn is_idle(&self) -> bool {
+        let runs = self.account.as_ref().is_none_or(|account| account.holds().next().is_some());
+        !runs && self.is_settled() && self.mailbox.is_empty() && self.asked.is_empty()
+    }
+
+    fn leave(&mut self, what: Leaves, shell: &Shell<'_>) {
+        let seq = self.account.as_ref().map_or(0, |account| account.header.seq);
+        let Life { account, .. } = self.life;
+        let departure = Departure { owner: shell.owner, life: self.life, account, seq, what };
+        let door = shell.door.clone();
+        let is_early = shell.mutant == Some(Mutant::ChargeBeforeDurable) && matches!(departure.what, Leaves::Charge(_));
+        let go = move || door.send(departure).expect("the world listens");
+        if is_early { go() } else { self.outbox.leave(go) }
+    }
+
+    /// Its rows are here: abandoned holds are settled, unanswered payments taken up.
+    pub(crate) fn loaded(&mut self, account: Account, shell: &mut Shell<'_>) -> Checked {
+        let mut holds: Vec<Hold> = account.holds().cloned().collect();
+        holds.sort_by_key(|hold| hold.request_id);
+        let mut payments: Vec<Payment> = account.pending_payments().cloned().collect();
+        payments.sort_by_key(|payment| payment.id);
+        for hold in &holds {
+            if let Work::Open { units, .. } = hold.work {
+                self.permits.insert(hold.request_id, units.0);
+            }
+        }
+        self.account = Some(Box::new(account));
+        if shell.mutant != Some(Mutant::HoldsForgotten) {
+            for hold in holds.iter().filter(|hold| !shell.running.contains(&hold.request_id)) {
+                self.settle_abandoned(hold, shell)?;
+            }
+        }
+        for payment in payments {
+            self.leave(Leaves::Charge(Box::new(payment)), shell);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn handle(&mut self, mail: Mail, shell: &mut Shell<'_>) -> Checked {
+        match mail {
+            Mail::Committed(Ok(ticket)) => self.outbox.opened(ticket),
+            Mail::Committed(Err(_)) => self.has_failed = true,
+            Mail::Ask { id, command } => self.command(id, command, shell)?,
+            Mail::Enter { id, admit } => self.enter(id, admit, shell)?,
+            Mail::Buy { id, payment } => self.buy(id, payment, shell)?,
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, command: Command, shell: &mut Shell<'_>) -> Checked<Answer> {
+        let account = self.account.as_mut().expect("only a loaded account decides");
+        let subject = match &command {
+            Command::Admit(admit) => Some((admit.request_id, admit.work)),
+            Command::Settle(usage) => account.hold(usage.request_id).map(|hold| (hold.request_id, hold.work)),
+            _ => None,
+        };
+        let Decision { transition, answer } = decide(account, command, shell.now);
+        if let Some((id, work)) = subject {
+            match (&answer.result, work) {
+                (Ok(Reply::Admitted { units_allowed, .. }), Work::Open { units, .. }) => {
+                    self.permits.insert(id, units.0);
+                    let used = self.permits.values().sum::<u32>();
+                    let may = used <= units_allowed.0 || self.permits.len() == 1;
+                    ensure(may, PERMITS, || format!("{used} units run, {units_allowed} are allowed"))?;
+                }
+                (Ok(Reply::Settled { .. }), Work::Open { .. }) => {
+                    self.permits.remove(&id);
+                    if shell.mutant == Some(Mutant::PermitNotReleased) {
+                        keep_permit(account, work, shell.now);
+                    }
+                }
+                _ => {}
+            }
+        }
+        let (used, running) = (account.balance(shell.now).units_used.0, self.permits.values().sum::<u32>());
+        ensure(used == running, PERMITS, || format!("{used} units are in use, {running} run"))?;
+        if let Some(mut transition) = transition {
+            if let Some(mutant) = shell.mutant {
+                mutant.distort(&mut transition, &mut self.leaked);
+            }
+            let payments = transition.payments.clone();
+            let ticket = self.outbox.next_ticket();
+            let Life { incarnation, .. } = self.life;
+            let entry = Entry { transition, ticket, incarnation, sender: self.life };
+            shell.journal.push_back(ForJournal::Append(Box::new(entry)));
+            if shell.mutant == Some(Mutant::AcknowledgeBeforeDurable) {
+                self.outbox.opened(ticket);
+            }
+            self.leave(Leaves::Live, shell);
+            for payment in payments {
+                self.follow(payment, shell);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// A payment that was begun is charged; one that ended is told to who waits for it.
+    fn follow(&mut self, payment: Payment, shell: &Shell<'_>) {
+        if payment.status == PaymentStatus::Pending {
+            self.leave(Leaves::Charge(Box::new(payment)), shell);
+        } else if let Some(buyer) = self.buyers.remove(&payment.id) {
+            self.leave(Leaves::Bought(buyer, Box::new(payment)), shell);
+        }
+    }
+
+    fn settle_abandoned(&mut self, hold: &Hold, shell: &mut Shell<'_>) -> Checked {
+        let record = UsageRecord {
+            request_id: hold.request_id,
+            key_id: hold.key_id,
+            model: hold.model.clone(),
+            provider: hold.provider.clone(),
+            ending: if hold.accrued.is_positive() { Ending::Recovered } else { Ending::WrittenOff },
+            tokens: Tokens::default(),
+            estimated: true,
+            compute_ms: 0,
+            billed_seconds: 0,
+            cost: match hold.work {
+                Work::Open { .. } => Cost { base: hold.accrued.to_decimal(), fee: rust_decimal::Decimal::ZERO },
+                Work::Closed => Cost::from_total(hold.accrued),
+            },
+            charged: hold.accrued,
+            price_version: hold.price_version,
+            started_at: hold.placed_at,
+            ended_at: shell.now,
+        };
+        self.decide(Command::Settle(record), shell).map(drop)
+    }
+
+    fn enter(&mut self, id: AskId, admit: Admit, shell: &mut Shell<'_>) -> Checked {
+        if is_open(admit.work) && self.line.iter().any(|(.., what)| *what == For::Permits) {
+            let account = self.account.as_ref().expect("only a loaded account is entered");
+            let balance = account.balance(shell.now);
+            let refusal = Refusal::ConcurrencyLimit {
+                allowed: balance.tier.units,
+                used: balance.units_used,
+                needed: if let Work::Open { units, .. } = admit.work { units } else { balance.units_used },
+                next: None,
+                scale: Scale::Off,
+            };
+            self.leave(Leaves::Answer(id, Box::new(Answer { result: Err(refusal), balance })), shell);
+            return Ok(());
+        }
+        let answer = self.decide(Command::Admit(admit.clone()), shell)?;
+        match answer.result.as_ref().err().and_then(waits) {
+            Some(what) => self.line.push_back((id, admit, what)),
+            None => self.leave(Leaves::Answer(id, Box::new(answer)), shell),
+        }
+        Ok(())
+    }
+
+    /// Tries those that wait, in order; who is behind one refused for the same thing waits on.
+    fn call_line(&mut self, shell: &mut Shell<'_>) -> Checked {
+        let mut blocked = Vec::new();
+        for (id, admit, what) in std::mem::take(&mut self.line) {
+            if shell.left.contains_key(&id) {
+                self.asked.remove(&id);
+                continue;
+            }
+            if blocked.contains(&what) {
+                self.line.push_back((id, admit, what));
+                continue;
+            }
+            let answer = self.decide(Command::Admit(admit.clone()), shell)?;
+            match answer.result.as_ref().err().and_then(waits) {
+                Some(what) => {
+                    blocked.push(what);
+                    self.line.push_back((id, admit, what));
+                }
+                None => self.leave(Leaves::Answer(id, Box::new(answer)), shell),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first in line has waited long enough.
+    pub(crate) fn lose_patience(&mut self, shell: &mut Shell<'_>) -> Checked {
+        if let Some((id, admit, _)) = self.line.pop_front() {
+            let answer = self.decide(Command::Admit(admit), shell)?;
+            self.leave(Leaves::Answer(id, Box::new(answer)), shell);
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, id: AskId, command: Command, shell: &mut Shell<'_>) -> Checked {
+        let may_let_in = !matches!(command, Command::Accrue { .. });
+        let mut answer = self.decide(command.clone(), shell)?;
+        if let (Some(mutant), Err(refusal)) = (shell.mutant, &answer.result) {
+            answer = self.disobey(mutant, command, refusal.clone(), answer, shell)?;
+        }
+        if may_let_in {
+            self.call_line(shell)?;
+        }
+        self.leave(Leaves::Answer(id, Box::new(answer)), shell);
+        Ok(())
+    }
+
+    /// Mutants that do what was refused.
+    fn disobey(
+        &mut self,
+        mutant: Mutant,
+        command: Command,
+        refusal: Refusal,
+        answer: Answer,
+        shell: &mut Shell<'_>,
+    ) -> Checked<Answer> {
+        let command = match command {
+            Command::Notified { command, .. } => *command,
+            command => command,
+        };
+        match (mutant, command, refusal) {
+            (Mutant::NoCaptureUniqueness, Command::Settle(usage), Refusal::NoHold(_)) => {
+                self.decide(Command::Admit(readmission(&usage)), shell)?;
+                self.decide(Command::Settle(usage), shell)
+            }
+            (
+                Mutant::NoPaymentDeduplication,
+                Command::PaymentSucceeded { payment_id, grant_id, .. },
+                Refusal::NoPayment(_),
+            ) => self.decide(Command::Fund(second_grant(payment_id, grant_id)), shell),
+            _ => Ok(answer),
+        }
+    }
+
+    fn buy(&mut self, id: AskId, payment: Payment, shell: &mut Shell<'_>) -> Checked {
+        self.buyers.insert(payment.id, id);
+        let answer = self.decide(Command::BeginPayment(payment.clone()), shell)?;
+        if answer.result.is_err() && self.buyers.remove(&payment.id).is_some() {
+            self.leave(Leaves::Bought(id, Box::new(payment)), shell);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn tick(&mut self, shell: &mut Shell<'_>) -> Checked {
+        let Some(account) = &self.account else { return Ok(()) };
+        if account.next_wake().is_none_or(|at| at > shell.now) {
+            return Ok(());
+        }
+        let is_late = |hold: &&Hold| hold.deadline <= shell.now && !shell.running.contains(&hold.request_id);
+        let mut late: Vec<Hold> = account.holds().filter(is_late).cloned().collect();
+        late.sort_by_key(|hold| hold.request_id);
+        if shell.mutant != Some(Mutant::HoldsForgotten) {
+            for hold in &late {
+                self.settle_abandoned(hold, shell)?;
+            }
+        }
+        self.decide(Command::Sweep, shell).map(drop)
+    }
+}
+
+/// A permit that nobody gives back: a hold that is only in memory.
+fn keep_permit(account: &mut Account, work: Work, now: Timestamp) {
+    let seq = account.header.seq;
+    let id = RequestId(Uuid::from_u128(u128::MAX - u128::from(seq)));
+    let ghost = Admit {
+        request_id: id,
+        key_id: None,
+        model: "ghost".to_owned(),
+        provider: "farebox".to_owned(),
+        price_version: 1,
+        work,
+        hold: HoldRequest::FREE,
+        output: None,
+        auto_scale: None,
+    };
+    decide(account, Command::Admit(ghost), now);
+    account.header.seq = seq;
+}
+
+fn readmission(usage: &UsageRecord) -> Admit {
+    Admit {
+        request_id: usage.request_id,
+        key_id: usage.key_id,
+        model: usage.model.clone(),
+        provider: usage.provider.clone(),
+        price_version: usage.price_version,
+        work: Work::Closed,
+        hold: HoldRequest::FREE,
+        output: None,
+        auto_scale: None,
+    }
+}
+
+fn second_grant(payment: PaymentId, grant_id: GrantId) -> Fund {
+    Fund {
+        grant_id,
+        source: Source::Purchase,
+        source_key: format!("{payment} again"),
+        amount: Nanos::dollars(10),
+        paid: Nanos::dollars(10),
+        expires_at: None,
+        subscribed_until: None,
+    }
+}

@@ -1,0 +1,140 @@
+//! The simulation: the real rules (`decide`), the real outbox and the real journal protocol, with owners that crash, sleep
+//! and are taken over, a disk whose commits fail or are not known to be there, cards that answer late, twice or never,
+//! webhooks that repeat and come in any order, and clocks that are set. All from one seed: no thread, no clock, no I/O.
+//!
+//! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints what happens in it.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "how a test fails")]
+
+mod account;
+mod cards;
+mod check;
+mod clients;
+mod disk;
+mod mutants;
+mod owner;
+mod random;
+mod tasks;
+mod world;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use check::{Checked, SOUND, Violation};
+use mutants::Mutant;
+use world::{Log, Stats, World};
+
+/// Seeds where nothing else is asked for.
+const SEEDS: u64 = 2_000;
+/// Events of one seed, before it comes to rest.
+const STEPS: u32 = 800;
+/// Seeds within which a mutant must be caught.
+const CAUGHT_WITHIN: u64 = 500;
+/// Events that are shown of a seed that fails.
+const SHOWN: usize = 40;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
+}
+
+/// Runs one seed. An assertion of the rules is a violation, too.
+fn run(world: &mut World) -> Checked {
+    catch_unwind(AssertUnwindSafe(|| world.run(STEPS))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Violation { rule: SOUND, what: text.unwrap_or_default() })
+    })
+}
+
+fn run_seed(seed: u64, mutant: Option<Mutant>) -> Result<Stats, Violation> {
+    let mut world = World::new(seed, mutant, Log::Nothing);
+    run(&mut world).map(|()| world.stats)
+}
+
+/// The same seed again, for its story.
+fn story(seed: u64, mutant: Option<Mutant>, shown: usize) -> String {
+    let mut world = World::new(seed, mutant, Log::Events);
+    let end = match run(&mut world) {
+        Ok(()) => "and all was well".to_owned(),
+        Err(Violation { rule, what }) => format!("broken: {rule}: {what}"),
+    };
+    let first = world.events.len().saturating_sub(shown);
+    format!("{}\n{end}", world.events[first..].join("\n"))
+}
+
+/// Runs seeds on as many threads as there are processors; what happened in all of them, or the first that failed.
+fn run_seeds(seeds: std::ops::Range<u64>) -> Result<Stats, u64> {
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let run_some = |first: u64| {
+        let mut all = Stats::default();
+        for seed in seeds.clone().filter(|seed| seed % threads == first) {
+            match run_seed(seed, None) {
+                Ok(stats) => all.add(&stats),
+                Err(_) => return Err(seed),
+            }
+        }
+        Ok(all)
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads).map(|first| scope.spawn(move || run_some(first))).collect();
+        let mut all = Ok(Stats::default());
+        for thread in running {
+            match (thread.join().expect("a seed's panic is caught"), &mut all) {
+                (Ok(stats), Ok(all)) => all.add(&stats),
+                (Err(seed), Err(first)) => *first = seed.min(*first),
+                (Err(seed), all @ Ok(_)) => *all = Err(seed),
+                (Ok(_), Err(_)) => {}
+            }
+        }
+        all
+    })
+}
+
+#[test]
+fn the_invariants_hold_in_every_seed() {
+    if let Some(seed) = setting("FAREBOX_TEST_SEED") {
+        let story = story(seed, None, usize::MAX);
+        assert!(story.ends_with("all was well"), "seed {seed}:\n{story}");
+        println!("{story}");
+        return;
+    }
+    let seeds = setting("FAREBOX_TEST_SEEDS").unwrap_or(SEEDS);
+    let began = Instant::now();
+    let all = run_seeds(0..seeds).unwrap_or_else(|seed| {
+        panic!("seed {seed} failed (FAREBOX_TEST_SEED={seed} tells all of it):\n{}", story(seed, None, SHOWN))
+    });
+    println!("{seeds} seeds in {:.1} s", began.elapsed().as_secs_f64());
+    for (name, count) in all.named() {
+        println!("{count:>9} {name}");
+        assert!(seeds < SEEDS || count > 0, "none of {seeds} seeds had any: {name}");
+    }
+}
+
+/// Runs seeds until a mutant is caught by the invariant it must be caught by: in which, and how many others failed before.
+fn catch(mutant: Mutant) -> (u64, u64) {
+    let (reason, others) = mutant.breaks();
+    let mut failed = 0;
+    for seed in 0..CAUGHT_WITHIN {
+        let Err(Violation { rule, what }) = run_seed(seed, Some(mutant)) else { continue };
+        if rule == reason {
+            return (seed, failed);
+        }
+        failed += 1;
+        assert!(
+            others.contains(&rule),
+            "{mutant:?} was caught by another invariant in seed {seed}: {rule}: {what}\n{}",
+            story(seed, Some(mutant), SHOWN)
+        );
+    }
+    panic!("{mutant:?} did not break \"{reason}\" within {CAUGHT_WITHIN} seeds");
+}
+
+#[test]
+fn every_mutant_is_caught_for_its_reason() {
+    for mutant in Mutant::ALL {
+        let (seed, failed) = catch(mutant);
+        println!("{mutant:?}: seed {seed}, after {failed} that broke otherwise: {}", mutant.breaks().0);
+    }
+}

@@ -1,0 +1,742 @@
+//! The world: its clock, its owners, its clients, the disk and the card processor, and chance, which picks what happens
+//! next. After every step the invariants are checked wherever something changed; at the end all troubles stop, everything
+//! comes to rest, and what the outside was told is held against the disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc::{self, Receiver},
+};
+
+use billing::{
+    Nanos, Timestamp,
+    account::Header,
+    command::Command,
+    entry::LineKind,
+    ids::{AccountId, PaymentId, RequestId},
+    payment::{Payment, PaymentStatus},
+    plan::Plan,
+    time::{DAY_MS, HOUR_MS},
+};
+use uuid::Uuid;
+
+use crate::{
+    account::{Actor, AskId, Departure, Mail, Shell},
+    cards::{Processor, Pursuit, Stage},
+    check::{self, CARDS, Checked, DURABLE, ENDED, ensure},
+    clients::Request,
+    disk::Disk,
+    mutants::Mutant,
+    owner::{Door, Luck, Owner},
+    random::Random,
+    tasks::Task,
+};
+
+/// Who asked an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Who {
+    Nobody,
+    Entering(RequestId),
+    Settling(RequestId),
+    Buying(AccountId),
+    Pursuing(PaymentId),
+    Task(u64),
+}
+
+/// How often what has happened: a simulation that never gets anywhere must not pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stats {
+    pub(crate) steps: u64,
+    pub(crate) admitted: u64,
+    pub(crate) settled: u64,
+    pub(crate) recovered: u64,
+    pub(crate) payments: u64,
+    pub(crate) automatic: u64,
+    pub(crate) cycles: u64,
+    pub(crate) debts: u64,
+    pub(crate) expired_holds: u64,
+    pub(crate) reversed: u64,
+    pub(crate) refunded_late: u64,
+    pub(crate) repeated_webhooks: u64,
+    pub(crate) takeovers: u64,
+    pub(crate) crashes: u64,
+    pub(crate) fenced: u64,
+    pub(crate) lost: u64,
+    pub(crate) refused: u64,
+}
+
+impl Stats {
+    /// By name.
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 17] {
+        [
+            ("steps", self.steps),
+            ("admitted", self.admitted),
+            ("settled", self.settled),
+            ("recovered or written off", self.recovered),
+            ("payments that succeeded", self.payments),
+            ("automatic payments", self.automatic),
+            ("cycles of the plan", self.cycles),
+            ("debts", self.debts),
+            ("holds of expired grants", self.expired_holds),
+            ("charged back", self.reversed),
+            ("refunded late", self.refunded_late),
+            ("repeated webhooks", self.repeated_webhooks),
+            ("takeovers", self.takeovers),
+            ("crashes", self.crashes),
+            ("fenced batches", self.fenced),
+            ("commits of unknown outcome", self.lost),
+            ("refused batches", self.refused),
+        ]
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.admitted += other.admitted;
+        self.settled += other.settled;
+        self.recovered += other.recovered;
+        self.payments += other.payments;
+        self.automatic += other.automatic;
+        self.cycles += other.cycles;
+        self.debts += other.debts;
+        self.expired_holds += other.expired_holds;
+        self.reversed += other.reversed;
+        self.refunded_late += other.refunded_late;
+        self.repeated_webhooks += other.repeated_webhooks;
+        self.takeovers += other.takeovers;
+        self.crashes += other.crashes;
+        self.fenced += other.fenced;
+        self.lost += other.lost;
+        self.refused += other.refused;
+    }
+}
+
+/// What is kept of what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Log {
+    Nothing,
+    Events,
+}
+
+pub(crate) struct World {
+    pub(crate) random: Random,
+    pub(crate) mutant: Option<Mutant>,
+    /// What the systems' clocks show.
+    time: Timestamp,
+    /// Time that really passed.
+    pub(crate) elapsed: Timestamp,
+    skew_ms: i64,
+    /// Whether clocks are set back by days; else by minutes, and the processor forgets keys after a day.
+    pub(crate) has_wild_clock: bool,
+    trouble: i64,
+    pub(crate) is_resting: bool,
+    pub(crate) disk: Disk,
+    pub(crate) owners: Vec<Owner>,
+    born: u64,
+    batches: u64,
+    pub(crate) serial: u128,
+    next_ask: AskId,
+    pub(crate) asks: BTreeMap<AskId, (u64, AccountId, Who)>,
+    /// Requests whose clients did not wait for the answer.
+    pub(crate) left: BTreeMap<AskId, Request>,
+    pub(crate) requests: BTreeMap<RequestId, Request>,
+    pub(crate) dispatched: BTreeMap<RequestId, AccountId>,
+    /// What clients were told that their requests cost, and which purchases succeeded.
+    pub(crate) told: BTreeMap<AccountId, Vec<(RequestId, Nanos)>>,
+    pub(crate) told_paid: Vec<(AccountId, PaymentId)>,
+    pub(crate) gifts: Vec<(AccountId, billing::command::Fund)>,
+    pub(crate) cards: Processor,
+    pub(crate) tasks: BTreeMap<u64, Task>,
+    door: Door,
+    departures: Receiver<Departure>,
+    /// Actors that did something in this step.
+    touched: BTreeSet<(u64, AccountId)>,
+    pub(crate) stats: Stats,
+    log: Log,
+    pub(crate) events: Vec<String>,
+}
+
+/// Processes at once: one that owns the ledger, and some that think so.
+const MOST_OWNERS: usize = 3;
+/// 2026-11-24.
+const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
+
+impl World {
+    pub(crate) fn new(seed: u64, mutant: Option<Mutant>, log: Log) -> Self {
+        let mut random = Random::new(seed);
+        let (door, departures) = mpsc::channel();
+        let mut disk = Disk::new(mutant);
+        for number in 1..=random.between(1, 3) {
+            let id = AccountId(Uuid::from_u128(u128::from(number.unsigned_abs())));
+            disk.create(id, Header::new(Plan::Free, BEGIN));
+        }
+        let has_wild_clock = random.percent(30);
+        let trouble = random.between(0, 12);
+        let mut world = Self {
+            random,
+            mutant,
+            time: BEGIN,
+            elapsed: BEGIN,
+            skew_ms: 0,
+            has_wild_clock,
+            trouble,
+            is_resting: false,
+            disk,
+            owners: Vec::new(),
+            born: 0,
+            batches: 0,
+            serial: 0,
+            next_ask: 0,
+            asks: BTreeMap::new(),
+            left: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            dispatched: BTreeMap::new(),
+            told: BTreeMap::new(),
+            told_paid: Vec::new(),
+            gifts: Vec::new(),
+            cards: Processor::default(),
+            tasks: BTreeMap::new(),
+            door,
+            departures,
+            touched: BTreeSet::new(),
+            stats: Stats::default(),
+            log,
+            events: Vec::new(),
+        };
+        world.take_over();
+        world
+    }
+
+    /// Runs so many steps, then lets everything come to rest.
+    pub(crate) fn run(&mut self, steps: u32) -> Checked {
+        for _ in 0..steps {
+            self.step()?;
+        }
+        self.rest()
+    }
+
+    pub(crate) fn say(&mut self, what: impl FnOnce() -> String) {
+        if self.log == Log::Events {
+            self.events.push(format!("{:>5} {} {}", self.stats.steps, self.time, what()));
+        }
+    }
+
+    pub(crate) fn new_id(&mut self) -> Uuid {
+        self.serial += 1;
+        Uuid::from_u128(1 << 64 | self.serial)
+    }
+
+    pub(crate) fn any_account(&mut self) -> AccountId {
+        let ids: Vec<AccountId> = self.disk.accounts.keys().copied().collect();
+        self.random.pick(&ids).expect("there is an account")
+    }
+
+    pub(crate) fn any_owner(&mut self) -> Option<u64> {
+        let awake: Vec<u64> = self.owners.iter().filter(|it| !it.is_paused).map(|it| it.id).collect();
+        self.random.pick(&awake)
+    }
+
+    pub(crate) fn owner(&mut self, id: u64) -> Option<&mut Owner> {
+        self.owners.iter_mut().find(|owner| owner.id == id)
+    }
+
+    pub(crate) fn is_awake(&self, id: u64) -> bool {
+        self.owners.iter().any(|owner| owner.id == id && !owner.is_paused)
+    }
+
+    pub(crate) fn now_of(&mut self, id: u64) -> Timestamp {
+        let time = self.time;
+        self.owner(id).map_or(time, |owner| owner.now(time))
+    }
+
+    /// Asks an account at an owner.
+    pub(crate) fn ask(&mut self, owner: u64, account: AccountId, who: Who, mail: impl FnOnce(AskId) -> Mail) -> AskId {
+        self.next_ask += 1;
+        let id = self.next_ask;
+        self.asks.insert(id, (owner, account, who));
+        if let Some(owner) = self.owner(owner) {
+            owner.actor(account).post(mail(id));
+        }
+        id
+    }
+
+    /// Asks what nobody waits for.
+    pub(crate) fn post(&mut self, owner: u64, account: AccountId, command: Command) {
+        self.ask(owner, account, Who::Nobody, |id| Mail::Ask { id, command });
+    }
+
+    /// One event, and everything that follows from it at once; then the checks.
+    fn step(&mut self) -> Checked {
+        self.stats.steps += 1;
+        for _ in 0..8 {
+            if self.happens()? {
+                break;
+            }
+        }
+        self.checked()
+    }
+
+    /// Picks what happens; whether it could.
+    fn happens(&mut self) -> Checked<bool> {
+        match self.random.below(1_000) {
+            0..300 => self.mail_is_handled(),
+            300..600 => Ok(self.journal_goes_on()),
+            600..640 => self.an_account_loads(),
+            640..740 => self.request_goes_on(),
+            740..790 => Ok(self.request()),
+            790..840 => Ok(self.pursuit_goes_on()),
+            840..870 => Ok(self.task_goes_on()),
+            870..895 => Ok(self.webhook_arrives()),
+            895..930 => Ok(self.someone_acts()),
+            930..960 => Ok(self.clocks_go_on()),
+            960..970 => Ok(self.a_sweeper_looks()),
+            970..980 => self.an_account_ticks(),
+            _ => self.trouble_comes(),
+        }
+    }
+
+    fn trouble_comes(&mut self) -> Checked<bool> {
+        match self.random.below(20) {
+            0..4 => Ok(self.an_owner_sleeps()),
+            4 if self.owners.len() < MOST_OWNERS => {
+                self.take_over();
+                Ok(true)
+            }
+            5 => Ok(self.an_owner_crashes()),
+            6..9 => self.an_account_ends(),
+            9..12 => self.someone_waits_no_longer(),
+            12..15 => self.someone_loses_patience(),
+            15 => Ok(self.cards_actor_is_rebuilt()),
+            _ => Ok(self.late_order_arrives()),
+        }
+    }
+
+    fn shell<'a>(
+        owner: &'a mut Owner,
+        left: &'a BTreeMap<AskId, Request>,
+        (door, mutant, time): (&'a Door, Option<Mutant>, Timestamp),
+    ) -> (&'a mut BTreeMap<AccountId, Actor>, Shell<'a>) {
+        let (now, id) = (owner.now(time), owner.id);
+        let Owner { actors, mailbox, running, .. } = owner;
+        (actors, Shell { owner: id, now, journal: mailbox, running, left, door, mutant })
+    }
+
+    /// Has an actor do something, at the time of its owner.
+    fn act(
+        &mut self,
+        (owner, account): (u64, AccountId),
+        does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
+    ) -> Checked<bool> {
+        self.touched.insert((owner, account));
+        let with = (&self.door, self.mutant, self.time);
+        let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
+        let (actors, mut shell) = Self::shell(owner, &self.left, with);
+        let Some(actor) = actors.get_mut(&account) else { return Ok(false) };
+        does(actor, &mut shell)?;
+        Ok(true)
+    }
+
+    fn actors_that(&self, able: impl Fn(&Actor) -> bool) -> Vec<(u64, AccountId)> {
+        let awake = self.owners.iter().filter(|owner| !owner.is_paused);
+        awake
+            .flat_map(|owner| owner.actors.iter().map(move |(account, actor)| (owner.id, *account, actor)))
+            .filter(|(.., actor)| able(actor))
+            .map(|(owner, account, _)| (owner, account))
+            .collect()
+    }
+
+    fn mail_is_handled(&mut self) -> Checked<bool> {
+        let able = self.actors_that(|actor| actor.account.is_some() && !actor.mailbox.is_empty());
+        let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
+        let mail = self.owner(owner).and_then(|owner| owner.actors.get_mut(&account)?.mailbox.pop_front());
+        let Some(mail) = mail else { return Ok(false) };
+        self.say(|| format!("owner {owner}: account {} handles {}", account.0.as_u128(), brief(&mail)));
+        self.act((owner, account), |actor, shell| actor.handle(mail, shell))
+    }
+
+    fn an_account_loads(&mut self) -> Checked<bool> {
+        let able = self.actors_that(|actor| actor.is_opened && actor.account.is_none());
+        let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
+        let now = self.now_of(owner);
+        if !self.is_resting && self.random.percent(5) {
+            self.say(|| format!("owner {owner}: account {} could not be loaded", account.0.as_u128()));
+            self.end_actor(owner, account)?;
+            return Ok(true);
+        }
+        let loaded = self.disk.load(account, now);
+        self.say(|| format!("owner {owner}: account {} is loaded at {}", account.0.as_u128(), loaded.header.seq));
+        self.act((owner, account), |actor, shell| actor.loaded(loaded, shell))
+    }
+
+    fn an_account_ticks(&mut self) -> Checked<bool> {
+        let able = self.actors_that(|actor| actor.account.is_some());
+        let Some(which) = self.random.pick(&able) else { return Ok(false) };
+        self.act(which, Actor::tick)
+    }
+
+    fn someone_loses_patience(&mut self) -> Checked<bool> {
+        let able = self.actors_that(Actor::is_waited_for);
+        let Some(which) = self.random.pick(&able) else { return Ok(false) };
+        self.act(which, Actor::lose_patience)
+    }
+
+    /// The journal's mailbox, its thread, or its batch on the way to the disk and back.
+    fn journal_goes_on(&mut self) -> bool {
+        let sending = self.owners.iter().filter(|owner| owner.is_sending());
+        // What was sent arrives, whether its owner sleeps or not.
+        let sending: Vec<u64> = sending.map(|owner| owner.id).collect();
+        if self.random.percent(30)
+            && let Some(id) = self.random.pick(&sending)
+        {
+            return self.a_batch_arrives(id);
+        }
+        let Some(id) = self.any_owner() else { return false };
+        let choice = self.random.below(3);
+        let Some(owner) = self.owner(id) else { return false };
+        match choice {
+            0 => owner.journal_handles(),
+            1 => {
+                let said = owner.journal_steps();
+                let is_done = said.is_some();
+                if let Some(said) = said {
+                    self.say(|| format!("owner {id} {said}"));
+                }
+                is_done
+            }
+            _ => owner.batch_is_reported(),
+        }
+    }
+
+    fn a_batch_arrives(&mut self, id: u64) -> bool {
+        let trouble = if self.is_resting { 0 } else { self.trouble };
+        let Some(owner) = self.owners.iter_mut().find(|it| it.id == id) else { return false };
+        let mut luck = Luck { random: &mut self.random, batches: &mut self.batches, trouble, mutant: self.mutant };
+        let Some(said) = owner.batch_arrives(&mut self.disk, &mut luck) else { return false };
+        self.stats.fenced += u64::from(said.contains("fenced"));
+        self.stats.lost += u64::from(said.contains("not known"));
+        self.stats.refused += u64::from(said.contains("refused"));
+        self.say(|| format!("owner {id}: a {said}"));
+        true
+    }
+
+    fn clocks_go_on(&mut self) -> bool {
+        let step = match self.random.below(100) {
+            0..50 => self.random.between(1, 5_000),
+            50..75 => self.random.between(1, 40) * 60_000,
+            75..85 => self.random.between(1, 30) * HOUR_MS,
+            85..91 => self.random.between(1, 9) * DAY_MS,
+            91..94 => self.random.between(20, 40) * DAY_MS,
+            _ => return self.clocks_are_set(),
+        };
+        self.time = self.time.plus_ms(step);
+        self.elapsed = self.elapsed.plus_ms(step);
+        self.say(|| format!("{} s pass", step / 1_000));
+        true
+    }
+
+    fn clocks_are_set(&mut self) -> bool {
+        let most = if self.has_wild_clock { 40 * DAY_MS } else { 120_000 };
+        let skew = -self.random.below(most);
+        self.time = self.time.plus_ms(skew - self.skew_ms);
+        let by = (skew - self.skew_ms) / 1_000;
+        self.say(|| format!("clocks are set by {by} s"));
+        self.skew_ms = skew;
+        true
+    }
+
+    fn a_sweeper_looks(&mut self) -> bool {
+        let Some(id) = self.any_owner() else { return false };
+        let now = self.now_of(id);
+        let mut due = self.disk.due(now);
+        if let Some(owner) = self.owner(id)
+            && !std::mem::replace(&mut owner.has_swept, true)
+        {
+            due.extend(self.disk.unfinished());
+        }
+        self.say(|| format!("owner {id} sweeps {} accounts", due.len()));
+        for account in due {
+            self.post(id, account, Command::Sweep);
+        }
+        true
+    }
+
+    /// An owner sleeps, or wakes up: the older ones sleep more.
+    fn an_owner_sleeps(&mut self) -> bool {
+        let ids: Vec<u64> = self.owners.iter().map(|owner| owner.id).collect();
+        let asleep: Vec<u64> = self.owners.iter().filter(|owner| owner.is_paused).map(|owner| owner.id).collect();
+        let wakes = !asleep.is_empty() && self.random.percent(60);
+        let Some(id) = self.random.pick(if wakes { &asleep } else { &ids }) else { return false };
+        let Some(owner) = self.owner(id) else { return false };
+        owner.is_paused = !owner.is_paused;
+        let is_paused = owner.is_paused;
+        self.say(|| format!("owner {id} {}", if is_paused { "sleeps" } else { "goes on" }));
+        true
+    }
+
+    /// A new owner; the one before may sleep through it.
+    fn take_over(&mut self) {
+        let is_paused = self.random.percent(50);
+        if let Some(last) = self.owners.last_mut() {
+            last.is_paused |= is_paused;
+        }
+        self.born += 1;
+        let (id, epoch, time) = (self.born, self.disk.take_over(), self.time);
+        self.owners.push(Owner::new(id, epoch, time));
+        self.stats.takeovers += 1;
+        self.say(|| format!("owner {id} takes over with epoch {epoch}"));
+    }
+
+    fn an_owner_crashes(&mut self) -> bool {
+        let fenced: Vec<u64> = self.owners.iter().filter(|it| it.is_fenced).map(|it| it.id).collect();
+        let all: Vec<u64> = self.owners.iter().map(|it| it.id).collect();
+        let Some(id) = self.random.pick(if fenced.is_empty() { &all } else { &fenced }) else { return false };
+        self.end_owner(id);
+        if self.owners.iter().all(|owner| owner.epoch != self.disk.epoch) {
+            self.take_over();
+        }
+        true
+    }
+
+    /// A process dies, and everything in it: its requests, its pursuits, who asked it.
+    fn end_owner(&mut self, id: u64) {
+        self.say(|| format!("owner {id} dies"));
+        self.stats.crashes += 1;
+        self.owners.retain(|owner| owner.id != id);
+        self.requests.retain(|_, request| request.owner != id);
+        self.left.retain(|_, request| request.owner != id);
+        self.asks.retain(|_, (owner, ..)| *owner != id);
+        let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == id).map(|(id, _)| *id).collect();
+        for task in lost {
+            // Its sender was not answered, and tells it again.
+            let task = self.tasks.remove(&task);
+            self.cards.deliveries.extend(task.and_then(|task| task.delivery));
+        }
+    }
+
+    /// An actor dies of a panic, or ends because it has nothing to do.
+    fn an_account_ends(&mut self) -> Checked<bool> {
+        let panics = self.random.percent(50);
+        let able = self.actors_that(|actor| panics || actor.is_idle());
+        let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
+        self.say(|| format!("owner {owner}: account {} ends", account.0.as_u128()));
+        self.end_actor(owner, account)?;
+        Ok(true)
+    }
+
+    /// Who asked an actor that ended learns that it is gone.
+    fn end_actor(&mut self, owner: u64, account: AccountId) -> Checked {
+        let Some(actor) = self.owner(owner).and_then(|owner| owner.actors.remove(&account)) else { return Ok(()) };
+        for id in actor.asked {
+            if self.left.remove(&id).is_none() {
+                self.resolve(id, Err(()))?;
+                // It entered, and its actor is gone: nobody will answer.
+                self.left.remove(&id);
+            }
+        }
+        Ok(())
+    }
+
+    fn someone_waits_no_longer(&mut self) -> Checked<bool> {
+        let asks: Vec<AskId> =
+            self.asks.iter().filter(|(_, (.., who))| *who != Who::Nobody).map(|(id, _)| *id).collect();
+        let Some(id) = self.random.pick(&asks) else { return Ok(false) };
+        let who = self.asks.get(&id).map(|(.., who)| *who);
+        self.say(|| format!("ask {id} is waited for no longer: {who:?}"));
+        self.resolve(id, Err(()))?;
+        Ok(true)
+    }
+
+    /// The actor of payments panics: a new one takes up what is pending.
+    fn cards_actor_is_rebuilt(&mut self) -> bool {
+        let Some(id) = self.any_owner() else { return false };
+        let pending: Vec<Pursuit> = self
+            .disk
+            .accounts
+            .iter()
+            .flat_map(|(account, rows)| rows.payments.values().map(move |payment| (*account, payment)))
+            .filter(|(_, payment)| payment.status == PaymentStatus::Pending)
+            .map(|(account, payment)| Pursuit { account, payment: payment.clone(), stage: Stage::Asks, tries: 0 })
+            .collect();
+        self.asks.retain(|_, (owner, _, who)| *owner != id || !matches!(who, Who::Pursuing(_)));
+        if let Some(owner) = self.owner(id) {
+            owner.pursuits = pending.into_iter().map(|it| (it.payment.id, it)).collect();
+        }
+        true
+    }
+
+    /// What follows at once: departures arrive, actors that failed end. Then the invariants.
+    fn checked(&mut self) -> Checked {
+        while let Ok(departure) = self.departures.try_recv() {
+            self.departed(departure)?;
+        }
+        let failed = self.owners.iter().flat_map(|owner| {
+            owner.actors.iter().filter(|(_, actor)| actor.has_failed).map(|(account, _)| (owner.id, *account))
+        });
+        for (owner, account) in failed.collect::<Vec<_>>() {
+            self.say(|| format!("owner {owner}: account {} is to be rebuilt", account.0.as_u128()));
+            self.end_actor(owner, account)?;
+        }
+        for id in std::mem::take(&mut self.disk.dirty) {
+            let rows = self.disk.rows(id);
+            check::rows(id, rows)?;
+            for (request, charged) in self.told.get(&id).into_iter().flatten() {
+                let recorded = rows.charged(*request);
+                ensure(recorded == Some(*charged), DURABLE, || {
+                    format!("{request} was told to cost {charged}, on disk {recorded:?}")
+                })?;
+            }
+        }
+        for (owner, account) in std::mem::take(&mut self.touched) {
+            let time = self.time;
+            let epoch = self.disk.epoch;
+            let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner && it.epoch == epoch) else { continue };
+            let now = owner.now(time);
+            let actor = owner.actors.get(&account).filter(|actor| actor.is_settled());
+            if let Some(account) = actor.and_then(|actor| actor.account.as_ref()) {
+                account.assert_sound();
+                check::memory(account, &self.disk, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// No more trouble: one owner, a network and a disk that work, until nothing is left to do.
+    fn rest(&mut self) -> Checked {
+        self.say(|| "troubles end".to_owned());
+        self.is_resting = true;
+        let older: Vec<u64> = self.owners.iter().filter(|it| it.epoch != self.disk.epoch).map(|it| it.id).collect();
+        for id in older {
+            self.end_owner(id);
+        }
+        if self.owners.is_empty() {
+            self.take_over();
+        }
+        self.owners.iter_mut().for_each(|owner| owner.is_paused = false);
+        self.clocks_are_set();
+        let owner = self.owners[0].id;
+        for _ in 0..4 {
+            self.quieten()?;
+            // Holds that nobody settled are abandoned after half an hour.
+            self.time = self.time.plus_ms(31 * 60_000 + self.skew_ms.abs());
+            self.elapsed = self.elapsed.plus_ms(31 * 60_000);
+            let mut all: Vec<AccountId> = self.disk.accounts.keys().copied().collect();
+            for account in &all {
+                self.post(owner, *account, Command::Sweep);
+            }
+            self.quieten()?;
+            while let Some(account) = all.pop() {
+                self.act((owner, account), Actor::tick)?;
+                self.checked()?;
+            }
+            self.quieten()?;
+            if self.is_done() {
+                break;
+            }
+        }
+        self.came_to_rest()
+    }
+
+    fn is_done(&self) -> bool {
+        let is_done = |rows: &crate::disk::Rows| {
+            rows.holds.is_empty() && rows.payments.values().all(|it| it.status != PaymentStatus::Pending)
+        };
+        self.disk.accounts.values().all(is_done) && self.cards.deliveries.is_empty()
+    }
+
+    /// Does whatever can be done now.
+    fn quieten(&mut self) -> Checked {
+        for _ in 0..5_000 {
+            let mut is_busy = false;
+            let ids: Vec<u64> = self.owners.iter().map(|owner| owner.id).collect();
+            for id in ids {
+                if let Some(owner) = self.owner(id) {
+                    is_busy |= owner.journal_handles();
+                    is_busy |= owner.is_quiet() && owner.journal_steps().is_some();
+                }
+                is_busy |= self.a_batch_arrives(id);
+                is_busy |= self.owner(id).is_some_and(Owner::batch_is_reported);
+            }
+            is_busy |= self.mail_is_handled()?;
+            is_busy |= self.an_account_loads()?;
+            self.checked()?;
+            is_busy |= self.request_goes_on()?;
+            is_busy |= self.pursuit_goes_on();
+            is_busy |= self.task_goes_on();
+            is_busy |= self.late_order_arrives();
+            is_busy |= self.webhook_arrives();
+            is_busy |= !is_busy && self.someone_loses_patience()?;
+            self.checked()?;
+            if !is_busy {
+                return Ok(());
+            }
+        }
+        ensure(false, ENDED, || "it never comes to rest".to_owned())
+    }
+
+    /// What must be so once everything has come to rest.
+    fn came_to_rest(&mut self) -> Checked {
+        for (id, rows) in &self.disk.accounts {
+            check::rows(*id, rows)?;
+            ensure(rows.holds.is_empty(), ENDED, || format!("{id} still holds {:?}", rows.holds))?;
+            for payment in rows.payments.values() {
+                self.cards_agree(payment)?;
+            }
+            count(&mut self.stats, rows);
+        }
+        for (request, account) in &self.dispatched {
+            let is_recorded = self.disk.rows(*account).charged(*request).is_some();
+            ensure(is_recorded, ENDED, || format!("{request} was sent upstream and has no record"))?;
+        }
+        for (account, payment) in &self.told_paid {
+            let stored = self.disk.rows(*account).payments.get(payment);
+            let is_paid = stored.is_some_and(|it| it.status == PaymentStatus::Succeeded);
+            ensure(is_paid, DURABLE, || format!("{payment} was told to be paid, on disk {stored:?}"))?;
+        }
+        let known = |id: &PaymentId| self.disk.accounts.values().any(|rows| rows.payments.contains_key(id));
+        let unknown = self.cards.charges.keys().find(|id| !known(id));
+        ensure(unknown.is_none(), CARDS, || format!("{unknown:?} was charged and is not on disk"))
+    }
+
+    /// A card was charged once for a payment that succeeded, less what went back; for others nothing stayed charged.
+    fn cards_agree(&self, payment: &Payment) -> Checked {
+        let charges = self.cards.charges.get(&payment.id);
+        let paid: Vec<(Nanos, Nanos)> = charges
+            .into_iter()
+            .flatten()
+            .filter(|charge| charge.is_paid())
+            .map(|charge| (charge.amount, charge.returned))
+            .collect();
+        let agrees = match payment.status {
+            PaymentStatus::Succeeded => paid == [(payment.amount, payment.reversed)],
+            PaymentStatus::Declined => paid.iter().all(|(amount, returned)| amount == returned) && paid.len() <= 1,
+            PaymentStatus::Pending => false,
+        };
+        ensure(agrees, CARDS, || format!("charged and returned {paid:?} for {payment:?}"))
+    }
+}
+
+/// What an account's rows tell of what has happened to it.
+fn count(stats: &mut Stats, rows: &crate::disk::Rows) {
+    use billing::{entry::Ending, payment::Purpose};
+    let number = |count: usize| count as u64;
+    stats.recovered +=
+        number(rows.usage.iter().filter(|it| matches!(it.ending, Ending::Recovered | Ending::WrittenOff)).count());
+    let paid = |is: fn(Purpose) -> bool| {
+        number(rows.payments.values().filter(|it| it.status == PaymentStatus::Succeeded && is(it.purpose)).count())
+    };
+    stats.payments += paid(|_| true);
+    stats.automatic += paid(Purpose::is_automatic);
+    stats.cycles += paid(|it| it == Purpose::Subscription);
+    let lines = || rows.journal.iter().map(|row| &row.line);
+    stats.debts += number(lines().filter(|line| line.kind == LineKind::DebtIncurred).count());
+    stats.expired_holds +=
+        number(lines().filter(|line| line.request_id.is_some() && line.expired.is_positive()).count());
+}
+
+fn brief(mail: &Mail) -> String {
+    match mail {
+        Mail::Ask { id, command: Command::Settle(usage) } => {
+            format!("{id}: settle {} for {}", usage.request_id, usage.charged)
+        }
+        Mail::Enter { id, admit } => format!("{id}: admit {}", admit.request_id),
+        Mail::Ask { .. } | Mail::Buy { .. } | Mail::Committed(_) => format!("{mail:?}"),
+    }
+}
