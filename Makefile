@@ -18,7 +18,7 @@ lint:
 test:
 	tests/setup.sh
 	cargo test --workspace
-	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e closed
+	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency
 
 bench:
 	cargo bench --bench gateway

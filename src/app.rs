@@ -8,6 +8,11 @@ use actix_web::{App, HttpServer, dev::ServerHandle, web};
 use anyhow::{Context, Result, bail};
 use billing::class::{SizeClass, Weighting};
 use farebox_actors::{
+    card::{
+        Processor,
+        sandbox::Sandbox,
+        stripe::{self, Stripe},
+    },
     clock::Clock,
     directory::Directory,
     health::{Health, Kind},
@@ -62,8 +67,9 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let main = arbiters.first().context("no thread for actors")?.clone();
     let chief = Supervisor::new(&health).start();
 
+    let processor = processor(settings)?;
     let Money { journal, directory, fenced } =
-        start_money(&chief, arbiters, Arc::clone(&ledger), clock.clone(), health.clone())?;
+        start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
         let directory = directory.clone();
         let make = move |obituary| Sweeper::new(directory.clone(), obituary);
@@ -117,6 +123,7 @@ pub fn start_money(
     chief: &actix::Addr<Supervisor>,
     arbiters: Vec<actix::ArbiterHandle>,
     ledger: Arc<Ledger>,
+    processor: Processor,
     clock: Clock,
     health: Health,
 ) -> Result<Money> {
@@ -134,11 +141,28 @@ pub fn start_money(
         let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
         supervise(chief, main.clone(), &health, (Kind::Payment, "payment"), make)
     };
-    let directory = Directory::new(arbiters, ledger, journal.clone(), payments.clone(), clock, health);
+    let directory = Directory::new(arbiters, ledger, journal.clone(), payments.clone(), processor, clock, health);
     let _ = meeting.set(directory.clone());
     tell(&payments.address(), payment::Meet(directory.clone()));
     tell(chief, supervisor::Meet(directory.clone()));
     Ok(Money { journal, directory, fenced })
+}
+
+/// Who charges cards. The settings were checked: with Stripe come its keys.
+fn processor(settings: &Settings) -> Result<Processor> {
+    let keys = &settings.payments.stripe;
+    match (settings.payments.processor, &keys.secret_key, &keys.webhook_secret) {
+        (config::Processor::Sandbox, ..) => Ok(Processor::Sandbox(Sandbox::default())),
+        (config::Processor::Stripe, Some(secret_key), Some(webhook_secret)) => {
+            let opened = Stripe::new(stripe::Settings {
+                base_url: keys.base_url.clone().unwrap_or_else(|| stripe::ADDRESS.to_owned()),
+                secret_key: secret_key.expose().to_owned(),
+                webhook_secret: webhook_secret.expose().to_owned(),
+            });
+            Ok(Processor::Stripe(opened?))
+        }
+        (config::Processor::Stripe, ..) => bail!("Stripe needs its keys"),
+    }
 }
 
 async fn open_ledger(settings: &Settings) -> Result<Ledger> {
@@ -241,7 +265,8 @@ impl Running {
         self.server.pause().await;
         let deadline = tokio::time::Instant::now() + stop_after;
         let running = self.state.gateway.directory.running();
-        while running.count() > 0 && tokio::time::Instant::now() < deadline {
+        // Answers of requests with keys are still being kept when those have ended.
+        while running.count() + self.state.book.running() > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if taken_over {

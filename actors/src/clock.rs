@@ -5,16 +5,19 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use billing::Timestamp;
+use tokio::sync::Notify;
 
 /// A clock, shared by clones.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
     latest_ms: Arc<AtomicI64>,
+    /// Notified when it was moved forward.
+    moved: Arc<Notify>,
 }
 
 impl Clock {
@@ -29,10 +32,51 @@ impl Clock {
     /// Moves the time forward.
     pub fn advance_ms(&self, ms: u32) {
         self.offset_ms.fetch_add(i64::from(ms), Ordering::Relaxed);
+        self.moved.notify_waiters();
     }
 
     /// Moves the time forward by seconds.
     pub fn advance_seconds(&self, seconds: u32) {
         self.offset_ms.fetch_add(i64::from(seconds) * 1_000, Ordering::Relaxed);
+        self.moved.notify_waiters();
+    }
+
+    /// Waits until this clock shows that time: also one that is moved there.
+    pub async fn until(&self, at: Timestamp) {
+        loop {
+            let moved = self.moved.notified();
+            tokio::pin!(moved);
+            // From here on a move is noticed, also one before the wait begins.
+            moved.as_mut().enable();
+            let left = u64::try_from(at.ms_since(self.now())).unwrap_or(0);
+            if left == 0 {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(left)) => {}
+                () = moved => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_clock_that_is_moved_ends_a_wait() {
+        let clock = Clock::default();
+        let at = clock.now().plus_ms(3_600_000);
+        let waiting = tokio::spawn({
+            let clock = clock.clone();
+            async move { clock.until(at).await }
+        });
+        for _ in 0..2 {
+            clock.advance_seconds(1_800);
+            tokio::task::yield_now().await;
+        }
+        tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+        assert!(clock.now() >= at);
     }
 }

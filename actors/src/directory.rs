@@ -19,11 +19,12 @@ use billing::{
 };
 
 use crate::{
-    account::{AccountActor, AccountContext, AccountError, Tick},
+    account::{AccountActor, AccountContext, AccountError, Admitted, Enter, Tick},
+    card::Processor,
     clock::Clock,
     health::{ExitReason, Health, Kind, Name, Obituary},
     journal::Journal,
-    ledger::Ledger,
+    ledger::{Ledger, LedgerError, cards::PaymentMethod},
     mailbox::{self, Ask, AskError, Post},
     payment::PaymentActor,
 };
@@ -71,6 +72,7 @@ struct Inner {
     ledger: Arc<Ledger>,
     journal: Post<Journal>,
     payments: Post<PaymentActor>,
+    processor: Processor,
     running: Running,
     clock: Clock,
     health: Health,
@@ -93,6 +95,7 @@ impl Directory {
         ledger: Arc<Ledger>,
         journal: Post<Journal>,
         payments: Post<PaymentActor>,
+        processor: Processor,
         clock: Clock,
         health: Health,
     ) -> Self {
@@ -104,10 +107,26 @@ impl Directory {
             ledger,
             journal,
             payments,
+            processor,
             running: Running::default(),
             clock,
             health,
         }))
+    }
+
+    /// Who carries payments to their end.
+    pub fn payments(&self) -> Addr<PaymentActor> {
+        self.0.payments.address()
+    }
+
+    /// Who charges cards.
+    pub fn processor(&self) -> &Processor {
+        &self.0.processor
+    }
+
+    /// The card an account's purchases are charged to unless they name another: automatic ones always.
+    pub async fn default_method(&self, id: AccountId) -> Result<Option<PaymentMethod>, LedgerError> {
+        self.0.ledger.default_method(id, self.0.processor.name()).await
     }
 
     /// Requests that run here.
@@ -161,11 +180,6 @@ impl Directory {
         }
     }
 
-    /// Who charges cards.
-    pub fn payments(&self) -> &Post<PaymentActor> {
-        &self.0.payments
-    }
-
     /// Has every account look whether something is due, some at a time. One that is too busy to be told is not idle, and
     /// looks at what is due with its next command.
     pub async fn tick(&self) {
@@ -183,7 +197,7 @@ impl Directory {
         self.accounts().values().map(|(_, address)| address.clone()).collect()
     }
 
-    /// Asks an account. An actor that had just ended is replaced and asked once more, as it was never reached.
+    /// Asks an account.
     pub async fn ask<Q, R>(&self, id: AccountId, question: Q) -> Result<R, AccountError>
     where
         AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
@@ -191,7 +205,23 @@ impl Directory {
         Q: Send + 'static,
         R: Send + 'static,
     {
-        match mailbox::ask(&self.address(id), question, DEADLINE).await {
+        self.ask_within(id, question, DEADLINE).await
+    }
+
+    /// Has an account let a request in, which may wait in line for it.
+    pub async fn enter(&self, id: AccountId, enter: Enter) -> Result<Admitted, AccountError> {
+        let deadline = DEADLINE + enter.patience;
+        self.ask_within(id, enter, deadline).await
+    }
+
+    async fn ask_within<Q, R>(&self, id: AccountId, question: Q, deadline: Duration) -> Result<R, AccountError>
+    where
+        AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
+        Context<AccountActor>: ToEnvelope<AccountActor, Ask<Q, Result<R, AccountError>>>,
+        Q: Send + 'static,
+        R: Send + 'static,
+    {
+        match mailbox::ask(&self.address(id), question, deadline).await {
             Ok(answer) => answer,
             Err(AskError::Full) => Err(AccountError::Overloaded),
             Err(AskError::Gone) => Err(AccountError::Unavailable("the account is being rebuilt".into())),

@@ -1,20 +1,30 @@
 //! What must happen though nobody asks: credits that expire, holds and payments left behind by a process that died. It
 //! only wakes the accounts concerned; they decide. It is also the one timer of all accounts that live.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
-use billing::command::Command;
+use billing::{Timestamp, command::Command, ids::AccountId};
+use futures::{StreamExt, stream};
 
 use crate::{
     directory::Directory,
     health::{Kind, Obituary},
+    ledger::{Ledger, LedgerError, idempotency::KeyChange},
 };
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Accounts woken at once, at most.
-const MOST: u64 = 500;
+/// Accounts asked for at once, at most.
+const MOST: u64 = 1_000;
+/// Accounts woken at once: enough that their commits share batches, few enough that they never crowd out requests.
+const AT_ONCE: usize = 64;
+/// Idempotency keys deleted in one transaction, and transactions a look, at most: each is short, and a day's keys fit.
+const KEYS: u32 = 200;
+const KEY_BATCHES: u32 = 20;
 
 /// The actor.
 #[derive(Debug)]
@@ -51,17 +61,20 @@ impl Sweeper {
         let began = Instant::now();
         let work = async move {
             let ledger = directory.ledger();
-            let mut due = ledger.due_accounts(directory.clock().now(), MOST).await?;
             if first {
-                due.extend(ledger.unfinished_accounts().await?);
+                wake(&directory, ledger.unfinished_accounts().await?).await;
             }
-            for account in due {
-                // One at a time, so that a sweep never crowds out requests.
-                if let Err(error) = directory.decide(account, Command::Sweep).await {
-                    tracing::warn!(account.id = %account, %error, "not swept");
+            // An account that could not be swept stays due: it is tried again at the next look, not at once.
+            let mut seen = HashSet::new();
+            loop {
+                let due = ledger.due_accounts(directory.clock().now(), MOST).await?;
+                let fresh: Vec<_> = due.into_iter().filter(|account| seen.insert(*account)).collect();
+                if fresh.is_empty() {
+                    break;
                 }
+                wake(&directory, fresh).await;
             }
-            Ok::<_, crate::ledger::LedgerError>(())
+            forget_keys(ledger, directory.clock().now()).await
         };
         ctx.spawn(work.into_actor(self).map(move |result, actor, _| {
             actor.looking = false;
@@ -72,6 +85,25 @@ impl Sweeper {
             actor.directory.health().handled(Kind::Sweeper, began, began);
         }));
     }
+}
+
+async fn wake(directory: &Directory, accounts: Vec<AccountId>) {
+    let sweep = |account| async move {
+        if let Err(error) = directory.decide(account, Command::Sweep).await {
+            tracing::warn!(account.id = %account, %error, "not swept");
+        }
+    };
+    stream::iter(accounts).for_each_concurrent(AT_ONCE, sweep).await;
+}
+
+/// Frees idempotency keys that were kept for their day.
+async fn forget_keys(ledger: &Ledger, now: Timestamp) -> Result<(), LedgerError> {
+    for _ in 0..KEY_BATCHES {
+        if ledger.change_key(KeyChange::Sweep { now, limit: KEYS }).await? < u64::from(KEYS) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 impl Actor for Sweeper {

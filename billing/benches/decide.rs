@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use billing::{
     Nanos, Timestamp,
-    account::{Account, Header},
+    account::{Account, Header, Stored},
     command::{Admit, Command, Fund},
     decide::decide,
     entry::{Ending, UsageRecord},
@@ -27,7 +27,7 @@ const AMOUNT: Nanos = Nanos::new(1_000_000_000);
 
 fn account() -> Account {
     let id = AccountId(Uuid::from_u128(1));
-    let mut account = Account::load(id, Header::new(Plan::Payg, NOW), Vec::new(), Vec::new(), Vec::new());
+    let mut account = Account::load(id, Stored::new(Header::new(Plan::Payg, NOW)));
     for number in 0..GRANTS {
         let fund = Fund {
             grant_id: GrantId(Uuid::from_u128(number)),
@@ -53,6 +53,8 @@ fn admit(most: Nanos) -> Command {
         price_version: 1,
         work: Work::Closed,
         hold: HoldRequest { minimum: most, expected: most, worst_case: most },
+        output: None,
+        auto_scale: None,
     })
 }
 

@@ -4,16 +4,23 @@
 use std::collections::HashMap;
 
 use crate::{
+    automatic::{AutoSettings, AutoState, SpendWindow},
     class::Units,
-    entry::Payment,
-    grant::Grant,
+    grant::{Grant, Source},
     hold::{Hold, Work},
-    ids::{AccountId, GrantId, PaymentId, RequestId},
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    key::{KeyLimits, KeyState},
+    learned::Learned,
     nanos::Nanos,
+    payment::{Payment, Purpose},
     plan::Plan,
+    subscription::{Status, Subscription},
     tier::Tier,
-    time::{FOUR_WEEKS_MS, Timestamp},
+    time::{DAY_MS, FOUR_WEEKS_MS, Timestamp},
 };
+
+/// How long before a tier falls its owner is told.
+pub const TIER_NOTICE_MS: i64 = 3 * DAY_MS;
 
 /// The row of an account: what is not in its grants and holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +39,8 @@ pub struct Header {
     pub seq: u64,
     /// The time of its last change: ledger time never runs backwards.
     pub clock: Timestamp,
+    /// When something of it is due by itself, holds apart: credits that expire, a renewal, a notice.
+    pub wake_at: Option<Timestamp>,
 }
 
 impl Header {
@@ -45,6 +54,7 @@ impl Header {
             charged: Nanos::ZERO,
             seq: 0,
             clock: created_at,
+            wake_at: None,
         }
     }
 }
@@ -99,6 +109,63 @@ pub struct Balance {
     pub units_used: Units,
 }
 
+/// How an account buys by itself, and what that has come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Automatic {
+    /// What its owner set.
+    pub settings: AutoSettings,
+    /// How it fares.
+    pub state: AutoState,
+    /// This month's spending.
+    pub window: SpendWindow,
+}
+
+/// An account as it is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its row.
+    pub header: Header,
+    /// Live grants, in any order.
+    pub grants: Vec<Grant>,
+    /// Open holds.
+    pub holds: Vec<Hold>,
+    /// Payments that have not ended.
+    pub payments: Vec<Payment>,
+    /// Its subscription, if it ever had one.
+    pub subscription: Option<Subscription>,
+    /// Its automatic purchases, if it ever set or made one.
+    pub automatic: Option<Automatic>,
+    /// Its limited keys.
+    pub keys: HashMap<KeyId, KeyState>,
+    /// How long answers were.
+    pub learned: Learned,
+}
+
+impl Stored {
+    /// A row and nothing else.
+    pub fn new(header: Header) -> Self {
+        Self {
+            header,
+            grants: Vec::new(),
+            holds: Vec::new(),
+            payments: Vec::new(),
+            subscription: None,
+            automatic: None,
+            keys: HashMap::new(),
+            learned: Learned::default(),
+        }
+    }
+}
+
+/// When a tier will fall, and to which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierFall {
+    /// When.
+    pub at: Timestamp,
+    /// To which.
+    pub to: Tier,
+}
+
 /// An account's whole state.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -112,20 +179,26 @@ pub struct Account {
     pub(crate) holds: HashMap<RequestId, Hold>,
     /// Payments the card network has not answered.
     pub(crate) payments: HashMap<PaymentId, Payment>,
+    pub(crate) subscription: Option<Box<Subscription>>,
+    pub(crate) automatic: Option<Box<Automatic>>,
+    /// Keys with limits.
+    pub(crate) keys: HashMap<KeyId, KeyState>,
+    pub(crate) learned: Learned,
     pub(crate) bucket: Bucket,
     pub(crate) available: Nanos,
     pub(crate) units_used: Units,
+    /// Until when the free plan's dollar of this cycle lasts.
+    pub(crate) free_until: Timestamp,
+    /// The fall of the tier that was told of last.
+    pub(crate) fall_told: Option<Timestamp>,
+    /// Nothing is due before this, holds apart.
+    pub(crate) due_at: Timestamp,
 }
 
 impl Account {
-    /// An account from its rows. `grants` may come in any order.
-    pub fn load(
-        id: AccountId,
-        header: Header,
-        mut grants: Vec<Grant>,
-        holds: Vec<Hold>,
-        payments: Vec<Payment>,
-    ) -> Self {
+    /// An account from its rows.
+    pub fn load(id: AccountId, stored: Stored) -> Self {
+        let Stored { header, mut grants, holds, payments, subscription, automatic, keys, learned } = stored;
         grants.sort_by_key(Grant::draw_order);
         grants.shrink_to_fit();
         grants.iter().for_each(Grant::assert_sound);
@@ -133,15 +206,23 @@ impl Account {
         let allocated: Nanos = holds.iter().map(Hold::total).sum();
         assert!(held == allocated, "account {id}: grants hold {held}, open holds {allocated}");
         let available = grants.iter().map(|grant| grant.available).sum();
+        let free_until = grants.iter().filter(|grant| is_free_cycle(grant)).map(|grant| grant.expires_at).max();
         let mut account = Self {
             id,
             header,
             grants,
             holds: HashMap::new(),
             payments: payments.into_iter().map(|payment| (payment.id, payment)).collect(),
+            subscription: subscription.map(Box::new),
+            automatic: automatic.map(Box::new),
+            keys,
+            learned,
             bucket: Bucket::FULL,
             available,
             units_used: Units::default(),
+            free_until: free_until.unwrap_or_default(),
+            fall_told: None,
+            due_at: Timestamp(0),
         };
         for hold in holds {
             account.insert_hold(hold);
@@ -153,6 +234,9 @@ impl Account {
         if let Work::Open { units, .. } = hold.work {
             self.units_used.0 += units.0;
         }
+        if let Some(key) = hold.key_id.and_then(|id| self.keys.get_mut(&id)) {
+            key.hold(hold.total());
+        }
         let replaced = self.holds.insert(hold.request_id, hold);
         assert!(replaced.is_none(), "a request was admitted twice");
     }
@@ -162,6 +246,9 @@ impl Account {
         if let Work::Open { units, .. } = hold.work {
             assert!(self.units_used >= units, "more permits given back than taken");
             self.units_used.0 -= units.0;
+        }
+        if let Some(key) = hold.key_id.and_then(|id| self.keys.get_mut(&id)) {
+            key.release(hold.total());
         }
         Some(hold)
     }
@@ -206,9 +293,44 @@ impl Account {
         self.grants.iter().filter(in_window).map(|grant| grant.paid).sum()
     }
 
-    /// Whether a paid subscription runs.
+    /// Whether a paid subscription runs: paid, or its renewal is being paid.
     pub fn is_subscribed(&self, now: Timestamp) -> bool {
-        self.header.subscribed_until.is_some_and(|until| now < until)
+        let Some(until) = self.header.subscribed_until else { return false };
+        now < until || (self.subscription_status() == Some(Status::Active) && self.is_paying(Purpose::Subscription))
+    }
+
+    fn subscription_status(&self) -> Option<Status> {
+        self.subscription.as_ref().map(|subscription| subscription.status)
+    }
+
+    /// Whether a payment of this kind is in flight.
+    pub fn is_paying(&self, purpose: Purpose) -> bool {
+        self.payments.values().any(|payment| payment.purpose == purpose)
+    }
+
+    /// Whether a purchase that nobody clicked for is in flight.
+    pub fn is_buying_automatically(&self) -> bool {
+        self.payments.values().any(|payment| payment.purpose.is_automatic())
+    }
+
+    /// Its subscription, if it ever had one.
+    pub fn subscription(&self) -> Option<&Subscription> {
+        self.subscription.as_deref()
+    }
+
+    /// Its automatic purchases, if it ever set or made one.
+    pub fn automatic(&self) -> Option<&Automatic> {
+        self.automatic.as_deref()
+    }
+
+    /// Keys with limits, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = (KeyId, &KeyState)> {
+        self.keys.iter().map(|(id, key)| (*id, key))
+    }
+
+    /// A limited key.
+    pub fn key(&self, id: KeyId) -> Option<&KeyState> {
+        self.keys.get(&id)
     }
 
     /// Pay-as-you-go: subscribed, or anything purchased in the last 28 days.
@@ -238,12 +360,64 @@ impl Account {
         }
     }
 
-    /// When something here changes by itself: the next expiry or abandoned hold.
+    /// When the tier falls unless more is bought, and to which. A subscription that renews is taken to be renewed.
+    pub fn tier_fall(&self, now: Timestamp) -> Option<TierFall> {
+        let tier = self.tier(now);
+        let paid = || self.grants.iter().filter(|grant| grant.paid.is_positive());
+        let renews = self.is_subscribed(now)
+            && self.subscription.as_ref().is_none_or(|it| it.at_end == crate::subscription::AtEnd::Renew);
+        let floor = if renews { Nanos::dollars(3) } else { Nanos::ZERO };
+        let ends = self.header.subscribed_until.filter(|until| *until > now);
+        let mut steps: Vec<_> = paid().map(|grant| grant.created_at.plus_ms(FOUR_WEEKS_MS)).chain(ends).collect();
+        steps.retain(|at| *at > now);
+        steps.sort_unstable();
+        steps.into_iter().find_map(|at| {
+            let left: Nanos = paid().filter(|grant| at < grant.created_at.plus_ms(FOUR_WEEKS_MS)).map(|g| g.paid).sum();
+            let floor = if ends.is_some_and(|until| at < until) { Nanos::dollars(3) } else { floor };
+            let to = Tier::reached_by(left.max(floor));
+            (to.purchased < tier.purchased).then_some(TierFall { at, to })
+        })
+    }
+
+    /// When something is due by itself, holds apart: what [`Header::wake_at`] and the sweeper go by.
+    pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        let lasting =
+            |grant: &&Grant| grant.available.is_positive() || (grant.held.is_positive() && !grant.is_expired(now));
+        let grants =
+            self.grants.iter().filter(lasting).map(|grant| grant.next_notice().unwrap_or(grant.expires_at)).min();
+        let free = (self.header.plan == Plan::Free).then(|| self.free_until.max(self.header.created_at));
+        let renewal = match &self.subscription {
+            Some(_) if self.is_paying(Purpose::Subscription) => None,
+            Some(subscription) => subscription.due_at(self.header.subscribed_until),
+            None => None,
+        };
+        let retry = self.automatic.as_ref().and_then(|automatic| automatic.state.retry_at).filter(|at| *at > now);
+        let fall = self.tier_fall(now).map(|fall| match self.fall_told {
+            Some(told) if told == fall.at => fall.at,
+            _ => fall.at.plus_ms(-TIER_NOTICE_MS).max(now),
+        });
+        [grants, free, renewal, retry, fall].into_iter().flatten().min()
+    }
+
+    /// When something here changes by itself, abandoned holds included.
     pub fn next_wake(&self) -> Option<Timestamp> {
-        let expiry =
-            self.grants.iter().filter(|grant| grant.available.is_positive()).map(|grant| grant.expires_at).min();
         let deadline = self.holds.values().map(|hold| hold.deadline).min();
-        expiry.into_iter().chain(deadline).min()
+        self.header.wake_at.into_iter().chain(deadline).min()
+    }
+
+    /// Limits a key from now on, or no longer.
+    pub(crate) fn limit_key(&mut self, id: KeyId, limits: Option<KeyLimits>, spent: [Nanos; 4], now: Timestamp) {
+        let Some(limits) = limits.filter(|limits| !limits.is_unlimited()) else {
+            self.keys.remove(&id);
+            return;
+        };
+        if let Some(key) = self.keys.get_mut(&id) {
+            key.limit(limits);
+            return;
+        }
+        let mut key = KeyState::new(limits, spent, now);
+        self.holds.values().filter(|hold| hold.key_id == Some(id)).for_each(|hold| key.hold(hold.total()));
+        self.keys.insert(id, key);
     }
 
     /// Invariants 1, 4 and the caches. Panics where one does not hold.
@@ -257,5 +431,15 @@ impl Account {
         let units: u32 =
             self.holds.values().map(|hold| if let Work::Open { units, .. } = hold.work { units.0 } else { 0 }).sum();
         assert!(units == self.units_used.0, "permits in use and running requests differ");
+        if let Some(automatic) = &self.automatic {
+            let SpendWindow { reload_max, spend_max, .. } = automatic.window;
+            assert!(automatic.window.reloads() <= reload_max, "auto-reload spent beyond its monthly maximum");
+            assert!(automatic.window.all() <= spend_max, "automatic purchases spent beyond their monthly maximum");
+        }
     }
+}
+
+/// Whether this is the free plan's dollar of a cycle, not one that an operator gave under the same name.
+pub(crate) fn is_free_cycle(grant: &Grant) -> bool {
+    grant.source == Source::Free && grant.source_key.starts_with("cycle ")
 }

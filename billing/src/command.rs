@@ -2,12 +2,15 @@
 
 use crate::{
     account::Balance,
+    automatic::{AutoSettings, Switch},
     class::{SizeClass, Units},
-    entry::{Payment, UsageRecord},
-    grant::Source,
-    hold::{HoldRequest, Work},
+    entry::{Notice, UsageRecord},
+    grant::{Grant, Source},
+    hold::{HoldRequest, OutputPrice, Work},
     ids::{GrantId, KeyId, PaymentId, RequestId},
+    key::{KeyLimits, KeyRefusal},
     nanos::Nanos,
+    payment::Payment,
     time::Timestamp,
 };
 
@@ -28,6 +31,10 @@ pub struct Admit {
     pub work: Work,
     /// What it asks to have set aside.
     pub hold: HoldRequest,
+    /// Closed requests: what is expected once the account knows how long its answers are.
+    pub output: Option<OutputPrice>,
+    /// Whether permits may be bought for it; none: as the account is set.
+    pub auto_scale: Option<Switch>,
 }
 
 /// Credits to add.
@@ -67,7 +74,7 @@ pub enum Command {
     Settle(UsageRecord),
     /// Add credits.
     Fund(Fund),
-    /// Begin to charge a card.
+    /// Begin to charge a card: a purchase, or the plan's first cycle.
     BeginPayment(Payment),
     /// The card network said yes: make the grant.
     PaymentSucceeded {
@@ -75,6 +82,8 @@ pub enum Command {
         payment_id: PaymentId,
         /// The new grant's id.
         grant_id: GrantId,
+        /// The card network's name for it.
+        reference: Option<String>,
     },
     /// The card network said no.
     PaymentDeclined {
@@ -82,6 +91,45 @@ pub enum Command {
         payment_id: PaymentId,
         /// Its word for why.
         decline_code: String,
+    },
+    /// A payment was refunded or charged back. Reversals of one payment must come one after the other, each with the
+    /// payment and its grant as they are stored.
+    PaymentReversed {
+        /// The payment.
+        payment: Box<Payment>,
+        /// Its grant: the one in memory goes before it.
+        grant: Option<Box<Grant>>,
+        /// All of it that has been reversed by now: what was reversed before is not taken twice.
+        total: Nanos,
+    },
+    /// Take credits back.
+    VoidGrant {
+        /// Of which grant.
+        grant_id: GrantId,
+        /// How much of what is available; none: all of it.
+        amount: Option<Nanos>,
+    },
+    /// Buy by itself, or no longer.
+    SetAutomatic(AutoSettings),
+    /// Let the subscription end when its paid time is over.
+    CancelSubscription,
+    /// Let a cancelled subscription go on.
+    ResumeSubscription,
+    /// A key's limits are these now, as its row says. Nothing is written.
+    LimitKey {
+        /// Which.
+        key_id: KeyId,
+        /// Its limits; none: it has none any more.
+        limits: Option<KeyLimits>,
+        /// What it has spent in each window of now: counted only for a key that had no limit before.
+        spent: [Nanos; 4],
+    },
+    /// A command that comes from what a card processor told.
+    Notified {
+        /// What it told.
+        notice: Notice,
+        /// What follows from it.
+        command: Box<Self>,
     },
     /// Only let time pass.
     Sweep,
@@ -117,6 +165,21 @@ pub enum Reply {
     Done,
 }
 
+/// What became of buying permits for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scale {
+    /// Nobody wants that.
+    Off,
+    /// They are being bought: worth waiting for.
+    Buying,
+    /// It would cost so much, and this month has less room.
+    OverMaximum(Nanos),
+    /// The card was declined; not before this.
+    NotBefore(Timestamp),
+    /// There is no higher tier.
+    Top,
+}
+
 /// Why an account refuses. Data with numbers, for whoever must act on it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -131,6 +194,8 @@ pub enum Refusal {
         debt: Nanos,
         /// The least the request needs.
         needed: Nanos,
+        /// Whether credits are being bought right now: worth waiting for.
+        reload_due: bool,
     },
     /// The tier does not reach that class.
     #[error("models of class {} are locked", class.name())]
@@ -153,6 +218,8 @@ pub enum Refusal {
         needed: Units,
         /// Dollars to the next tier with more units, and its units.
         next: Option<(Nanos, Units)>,
+        /// What became of buying them.
+        scale: Scale,
     },
     /// The free plan's rate for closed models.
     #[error("{limit} requests a second; wait {retry_after_ms} ms")]
@@ -162,6 +229,24 @@ pub enum Refusal {
         /// When there will be one.
         retry_after_ms: i64,
     },
+    /// The key's own limit.
+    #[error("the key's limit refuses it")]
+    KeyLimit(KeyRefusal),
+    /// There is a subscription already.
+    #[error("there is a subscription already")]
+    AlreadySubscribed,
+    /// There is no subscription that could be changed so.
+    #[error("there is no such subscription")]
+    NotSubscribed,
+    /// A payment of that kind is in flight, or too many are.
+    #[error("a payment of that kind is in flight: wait for its end")]
+    PaymentInFlight,
+    /// There is no such grant with credits left.
+    #[error("grant {0} has nothing left")]
+    NoGrant(GrantId),
+    /// The grant changed meanwhile: to be read and tried again.
+    #[error("grant {0} changed meanwhile")]
+    GrantMoved(GrantId),
     /// A request with that id runs already.
     #[error("request {0} was admitted already")]
     AlreadyAdmitted(RequestId),

@@ -2,12 +2,15 @@
 //! the rows beside them are the state after it, so that an account is loaded without replaying its history.
 
 use crate::{
-    account::Header,
+    account::{Automatic, Header},
+    event::Event,
     grant::Grant,
     hold::Hold,
-    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    ids::{AccountId, GrantId, KeyId, RequestId},
     nanos::Nanos,
+    payment::Payment,
     price::{Cost, Tokens},
+    subscription::Subscription,
     time::Timestamp,
 };
 
@@ -169,48 +172,17 @@ pub struct UsageRecord {
     pub ended_at: Timestamp,
 }
 
-/// Where a payment stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PaymentStatus {
-    /// The card network has not answered yet.
-    Pending,
-    /// Paid, and its grant made.
-    Succeeded,
-    /// Declined.
-    Declined,
-}
-
-impl PaymentStatus {
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Succeeded => "succeeded",
-            Self::Declined => "declined",
-        }
-    }
-
-    /// The status of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Pending, Self::Succeeded, Self::Declined].into_iter().find(|status| status.name() == name)
-    }
-}
-
-/// A charge to a card.
+/// An event of a card processor that a command comes from: kept in the same commit as what it changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Payment {
-    /// Its id, the card network's idempotency key.
-    pub id: PaymentId,
-    /// What is paid.
-    pub amount: Nanos,
-    /// Where it stands.
-    pub status: PaymentStatus,
-    /// Which card, as the processor names it.
-    pub method: String,
-    /// Why it was declined.
-    pub decline_code: Option<String>,
-    /// When it was begun.
-    pub created_at: Timestamp,
+pub struct Notice {
+    /// Whose event.
+    pub processor: &'static str,
+    /// Its id there: told twice, it is the same.
+    pub id: String,
+    /// Its type there.
+    pub kind: String,
+    /// When this delivery of it was signed.
+    pub signed_at: Timestamp,
 }
 
 /// All that one decision changed, committed whole or not at all.
@@ -234,6 +206,14 @@ pub struct Transition {
     pub ended: Option<RequestId>,
     /// The record of the request that ended.
     pub usage: Option<UsageRecord>,
-    /// A payment, as it is after it.
-    pub payment: Option<Payment>,
+    /// Payments it began or changed, as they are after it.
+    pub payments: Vec<Payment>,
+    /// The subscription, where it changed.
+    pub subscription: Option<Subscription>,
+    /// Automatic purchases, where they changed.
+    pub automatic: Option<Automatic>,
+    /// What the owner is told.
+    pub events: Vec<Event>,
+    /// What a processor told, where that is why.
+    pub notice: Option<Notice>,
 }

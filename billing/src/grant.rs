@@ -3,7 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids::GrantId, nanos::Nanos, time::FOUR_WEEKS_MS, time::Timestamp};
+use crate::{
+    ids::GrantId,
+    nanos::Nanos,
+    time::{DAY_MS, FOUR_WEEKS_MS, Timestamp},
+};
+
+/// How many days before they expire an owner is told of credits.
+pub const NOTICE_DAYS: [i64; 3] = [7, 3, 1];
 
 /// Where credits came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +91,10 @@ pub struct Grant {
     pub expired: Nanos,
     /// Taken back.
     pub voided: Nanos,
+    /// What was charged back while it was held: taken when its hold ends.
+    pub recall: Nanos,
+    /// How many of [`NOTICE_DAYS`] have passed.
+    pub notices: u8,
 }
 
 impl Grant {
@@ -96,6 +107,23 @@ impl Grant {
     pub fn is_live(&self, now: Timestamp) -> bool {
         let counts = self.paid.is_positive() && now < self.created_at.plus_ms(FOUR_WEEKS_MS);
         !self.is_expired(now) || self.available.is_positive() || self.held.is_positive() || counts
+    }
+
+    /// When its owner is to be told that it expires, if that is still to come. The free plan's dollar is replaced: nothing
+    /// to tell.
+    pub fn next_notice(&self) -> Option<Timestamp> {
+        let days = NOTICE_DAYS.get(usize::from(self.notices)).filter(|_| self.source != Source::Free)?;
+        Some(self.expires_at.plus_ms(-days * DAY_MS))
+    }
+
+    /// Lets the notices pass that are due; how many days the last of them speaks of.
+    pub(crate) fn pass_notices(&mut self, now: Timestamp) -> Option<i64> {
+        let mut passed = None;
+        while self.next_notice().is_some_and(|at| at <= now) {
+            passed = NOTICE_DAYS.get(usize::from(self.notices)).copied();
+            self.notices += 1;
+        }
+        passed
     }
 
     /// Where it stands in the draw order: soonest expiry, granted before paid, oldest, id.
@@ -112,5 +140,7 @@ impl Grant {
             self.id
         );
         assert!(buckets.into_iter().sum::<Nanos>() == self.funded, "grant {} does not add up: {self:?}", self.id);
+        let recallable = self.recall >= Nanos::ZERO && self.recall <= self.held;
+        assert!(recallable, "grant {} is to give back what it does not hold: {self:?}", self.id);
     }
 }

@@ -1,5 +1,7 @@
 //! Holds: credits set aside for one running request, and how large one is made (design, chapter 2.7).
 
+use rust_decimal::Decimal;
+
 use crate::{
     class::{SizeClass, Units},
     ids::{GrantId, KeyId, RequestId},
@@ -65,6 +67,25 @@ impl Hold {
     /// All that is set aside.
     pub fn total(&self) -> Nanos {
         self.allocations.iter().map(|(_, amount)| *amount).sum()
+    }
+}
+
+/// What the expected cost of a closed request depends on, for an account that has learned how long answers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputPrice {
+    /// The prompt's cost in dollars, fee included.
+    pub input: Decimal,
+    /// An output token's, fee included.
+    pub token: Decimal,
+    /// Output tokens, at most.
+    pub limit: u64,
+}
+
+impl OutputPrice {
+    /// The cost of an answer of so many tokens, rounded up; none where it is beyond what the ledger holds.
+    pub fn cost(&self, tokens: u64) -> Option<Nanos> {
+        let output = self.token.checked_mul(Decimal::from(tokens.min(self.limit)))?;
+        Nanos::ceil(self.input.checked_add(output)?).ok()
     }
 }
 

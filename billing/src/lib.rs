@@ -4,17 +4,23 @@
 //! Invariants (design, chapter 2.9) are asserted in release builds: an account stops rather than lies.
 
 pub mod account;
+pub mod automatic;
 pub mod class;
 pub mod command;
 pub mod decide;
 pub mod entry;
+pub mod event;
 pub mod grant;
 pub mod hold;
 pub mod ids;
+pub mod key;
+pub mod learned;
 pub mod meter;
 pub mod nanos;
+pub mod payment;
 pub mod plan;
 pub mod price;
+pub mod subscription;
 pub mod tier;
 pub mod time;
 

@@ -1,16 +1,18 @@
-//! SQL that serves both databases: statements are written once, with `{uuid}` for the type of a UUID and
-//! `{without_rowid}` where SQLite should store a table in its key's order. Each runs on its own.
+//! SQL that serves both databases: statements are written once, with `{uuid}` for the type of a UUID, `{nil}` for the nil
+//! UUID, `{bytes}` for the type of bytes, and `{without_rowid}` where SQLite should store a table in its key's order. Each
+//! runs on its own.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
 /// Runs statements in order, spelled for the database at hand.
 pub(crate) async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
-    let (uuid, without_rowid) = match manager.get_database_backend() {
-        DbBackend::Postgres => ("UUID", ""),
-        _ => ("BLOB", "WITHOUT ROWID"),
+    let spelled = match manager.get_database_backend() {
+        DbBackend::Postgres => ["UUID", "UUID '00000000-0000-0000-0000-000000000000'", "BYTEA", ""],
+        _ => ["BLOB", "X'00000000000000000000000000000000'", "BLOB", "WITHOUT ROWID"],
     };
     for statement in statements {
-        let sql = statement.replace("{uuid}", uuid).replace("{without_rowid}", without_rowid);
+        let names = ["{uuid}", "{nil}", "{bytes}", "{without_rowid}"];
+        let sql = names.iter().zip(spelled).fold((*statement).to_owned(), |sql, (name, as_)| sql.replace(name, as_));
         manager.get_connection().execute_unprepared(&sql).await?;
     }
     Ok(())

@@ -5,6 +5,10 @@ use sea_orm_migration::prelude::*;
 
 mod dialect;
 mod m0001_ledger;
+mod m0002_plans;
+mod m0003_usage_rollup;
+mod m0004_cards;
+mod m0005_idempotency;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -13,6 +17,12 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_ledger::Migration)]
+        vec![
+            Box::new(m0001_ledger::Migration),
+            Box::new(m0002_plans::Migration),
+            Box::new(m0003_usage_rollup::Migration),
+            Box::new(m0004_cards::Migration),
+            Box::new(m0005_idempotency::Migration),
+        ]
     }
 }

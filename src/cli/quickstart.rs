@@ -2,14 +2,18 @@
 //! account with its plan's credits and a key, serves, and prints how to talk to it. A second start keeps everything.
 
 use anyhow::{Context, Result};
-use billing::{ids::AccountId, plan::Plan};
+use billing::{
+    ids::{AccountId, KeyId},
+    plan::Plan,
+};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::{
     app, config,
     config::Settings,
     fetch,
-    http::{Shared, admin},
+    http::{Shared, admin, auth::NewKey, keys},
     secret_file, telemetry,
 };
 
@@ -65,14 +69,20 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
     let state: &Shared = &running.state;
     let failed = |error: crate::http::error::ApiError| anyhow::anyhow!("{}", error.message());
     let ledger = state.gateway.directory.ledger();
-    let account = match ledger.account_by_email(EMAIL).await? {
-        Some(account) => account.id,
-        None => admin::open_account(state, EMAIL, Plan::Payg).await.map_err(failed)?,
+    let account = if let Some(account) = ledger.account_by_email(EMAIL).await? {
+        account.id
+    } else {
+        let id = AccountId(Uuid::now_v7());
+        admin::open_account(state, id, EMAIL, Plan::Payg).await.map_err(failed)?;
+        id
     };
     let AccountId(account_id) = account;
     let api_key = match earlier {
         Some(earlier) if earlier.account_id == account_id.to_string() => earlier.api_key,
-        _ => admin::open_key(state, account, "quickstart".into()).await.map_err(failed)?.1,
+        _ => {
+            let wanted = NewKey { name: "quickstart".into(), ..NewKey::default() };
+            keys::open_key(state, KeyId(Uuid::now_v7()), account, wanted).await.map_err(failed)?
+        }
     };
     let kept = Kept {
         url,

@@ -76,8 +76,9 @@ pub(super) async fn start(
     let unavailable = || ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)));
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
-    let (admitted, took) = serve::admit(gateway, &job, work, hold, &model.id, "farebox", version).await?;
-    let Admitted { admission, answer } = admitted;
+    let asks = serve::Asks { work, hold, output: None };
+    let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, "farebox", version).await?;
+    let Admitted { admission, answer, place } = admitted;
     let rate_remaining = match answer.result? {
         Reply::Admitted { rate_remaining, .. } => rate_remaining,
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
@@ -109,7 +110,7 @@ pub(super) async fn start(
     } else {
         task.end(admission, Some(Failure::Overloaded("too many requests wait for this class".into()))).await;
     }
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher, cancel })
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
 /// The task of an open request.

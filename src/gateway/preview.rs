@@ -42,20 +42,20 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
     let model = catalogue
         .find(&request.model)
         .map_err(|nearest| ServeError::NoModel { name: request.model.clone(), nearest })?;
-    let (id, provider, work, hold, tokens, least, most) = match &model {
+    let (id, provider, work, hold, output, tokens, least, most) = match &model {
         Model::Closed(model) => {
             let price = serve::price_of(model, request)?;
             let quoted = quote::closed(request, model, &price)?;
             let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.n))));
             let work = billing::hold::Work::Closed;
             let (least, most) = (quote::cost(&price, quoted.input, 0)?, Some(quoted.hold.worst_case));
-            (model.id.clone(), model.provider.clone(), work, quoted.hold, tokens, least, most)
+            (model.id.clone(), model.provider.clone(), work, quoted.hold, Some(quoted.output), tokens, least, most)
         }
         Model::Open(model) => {
             let terms = open::terms(request, model, gateway.rules)?;
             let rate = model.class.per_second();
             let most = terms.allowed.and_then(|seconds| rate.checked_times(i64::try_from(seconds).ok()?));
-            (model.id.clone(), "farebox".to_owned(), terms.work, terms.hold, None, rate, most)
+            (model.id.clone(), "farebox".to_owned(), terms.work, terms.hold, None, None, rate, most)
         }
     };
     let admit = Admit {
@@ -66,6 +66,8 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
         price_version: catalogue.price_version,
         work,
         hold,
+        output,
+        auto_scale: None,
     };
     let answer = gateway.directory.ask(caller.account_id, Preview(admit)).await?;
     let admission = answer.result.map(|reply| match reply {

@@ -2,7 +2,7 @@
 
 use billing::{
     Nanos,
-    hold::HoldRequest,
+    hold::{HoldRequest, OutputPrice},
     price::{TokenPrice, Tokens},
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive};
@@ -23,6 +23,8 @@ pub struct ClosedQuote {
     pub limit: u64,
     /// What is asked to be held.
     pub hold: HoldRequest,
+    /// What the account makes of it that knows how long its answers are.
+    pub output: OutputPrice,
     /// The output limit to send where `max_cost` is lower than the client's own.
     pub clamp: Option<u32>,
 }
@@ -56,7 +58,12 @@ pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) ->
     };
     let minimum = cost(limit.min(USUAL_OUTPUT))?;
     let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
-    Ok(ClosedQuote { input, limit, hold, clamp })
+    let output = OutputPrice {
+        input: price.cost(Tokens { input, cached_input: 0, output: 0 }).total(),
+        token: price.cost(Tokens { input: 0, cached_input: 0, output: 1 }).total(),
+        limit: limit.saturating_mul(choices),
+    };
+    Ok(ClosedQuote { input, limit, hold, output, clamp })
 }
 
 /// What so many tokens cost, rounded up.

@@ -9,13 +9,14 @@ use std::{
 use billing::{
     Nanos,
     account::Balance,
-    command::{Admit, Refusal, Reply},
+    automatic::Switch,
+    command::{Admit, Answer, Refusal, Reply},
     entry::{Ending, UsageRecord},
-    hold::{HoldRequest, Work},
+    hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, KeyId, RequestId},
     price::{TokenPrice, Tokens},
 };
-use farebox_actors::account::{AccountError, Admission, Admitted, Metered, SettleError};
+use farebox_actors::account::{AccountError, Admission, Admitted, Enter, Metered, SettleError};
 use futures::{Stream, StreamExt};
 use tokio::sync::{Notify, mpsc};
 use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
@@ -49,6 +50,8 @@ pub struct Job {
     pub request: TextRequest,
     /// The caller's own key at the provider.
     pub provider_key: Option<String>,
+    /// How long it may wait in line for a permit or the rate limit.
+    pub patience: Duration,
 }
 
 /// Why a request was not served.
@@ -76,6 +79,15 @@ pub enum ServeError {
     /// The account refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// It waited in line, in vain.
+    #[error("waited in line at place {place}: {refusal}")]
+    InLine {
+        /// Why it was refused in the end.
+        #[source]
+        refusal: Refusal,
+        /// Its place when it joined the line.
+        place: usize,
+    },
     /// The account could not be asked.
     #[error(transparent)]
     Account(#[from] AccountError),
@@ -100,8 +112,10 @@ pub struct Started {
     pub balance: Balance,
     /// Requests left in this second, where there is a limit.
     pub rate_remaining: Option<i64>,
-    /// How long admission took.
+    /// How long admission took, waiting included.
     pub admission: Duration,
+    /// Its place in the line when it joined it, if it had to wait.
+    pub place: Option<usize>,
     /// What comes.
     pub updates: mpsc::Receiver<Update>,
     /// Notified, ends the request as a client that left does, but its end is still told.
@@ -176,8 +190,9 @@ async fn start_closed(
     let line = gateway.providers.get(&model.provider).ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
     let quoted = quote::closed(&job.request, &model, &price)?;
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
-    let (admitted, took) = admit(gateway, &job, Work::Closed, hold, &model.id, &model.provider, version).await?;
-    let Admitted { admission, answer } = admitted;
+    let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };
+    let (admitted, took) = admit(gateway, &job, asks, &model.id, &model.provider, version).await?;
+    let Admitted { admission, answer, place } = admitted;
     let rate_remaining = match answer.result? {
         Reply::Admitted { rate_remaining, .. } => rate_remaining,
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
@@ -211,15 +226,21 @@ async fn start_closed(
         began: Instant::now(),
     };
     actix_rt::spawn(task.run(admission, events));
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, updates: watcher, cancel })
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
+}
+
+/// What a request asks its account for.
+pub(super) struct Asks {
+    pub(super) work: Work,
+    pub(super) hold: HoldRequest,
+    pub(super) output: Option<OutputPrice>,
 }
 
 /// Asks the account, noting the request as running here first.
 pub(super) async fn admit(
     gateway: &Gateway,
     job: &Job,
-    work: Work,
-    hold: HoldRequest,
+    Asks { work, hold, output }: Asks,
     model: &str,
     provider: &str,
     price_version: i64,
@@ -234,8 +255,14 @@ pub(super) async fn admit(
         price_version,
         work,
         hold,
+        output,
+        auto_scale: job.request.auto_scale.map(Switch::from_bool),
     };
-    match gateway.directory.ask(job.caller.account_id, admit).await {
+    match gateway.directory.enter(job.caller.account_id, Enter { admit, patience: job.patience }).await {
+        Ok(Admitted { answer: Answer { result: Err(refusal), .. }, place, .. }) => Err(match place {
+            Some(place) => ServeError::InLine { refusal, place },
+            None => refusal.into(),
+        }),
         Ok(admitted) => Ok((admitted, began.elapsed())),
         Err(error) => {
             // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.

@@ -1,32 +1,43 @@
-//! The operator's routes: accounts, keys, grants, actors, the audit, the test clock, faults that tests ask for.
+//! The operator's routes: accounts, keys, grants, actors, the audit, the test clock, faults that tests ask for. What
+//! a request makes has the request's id, by which a retry under the same `Idempotency-Key` finds it after a crash.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{
     Nanos, Timestamp,
     command::{Command, Fund},
     grant::Source,
-    ids::{AccountId, GrantId, KeyId},
+    ids::{AccountId, GrantId},
     plan::Plan,
     time::FOUR_WEEKS_MS,
 };
 use bytes::Bytes;
 use farebox_actors::{
     account::{self, Look, Picture},
-    journal, mailbox, pool, provider,
+    journal,
+    ledger::events::OperatorAction,
+    mailbox, payment, pool, provider,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Shared, account::amount, account::balance_json, answer, auth, error::ApiError, parse_body};
+use super::{
+    Arrival, Shared,
+    account::{amount, balance_json},
+    answer, auth,
+    error::ApiError,
+    keys::keys_json,
+    parse_body,
+    query::text_fault,
+};
 
 type Body = Result<Bytes, actix_web::Error>;
 
-fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Result<T, ApiError> {
+pub(super) fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Result<T, ApiError> {
     parse_body(&body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?)
 }
 
-fn account_id(text: &str) -> Result<AccountId, ApiError> {
+pub(super) fn account_id(text: &str) -> Result<AccountId, ApiError> {
     Uuid::parse_str(text).map(AccountId).map_err(|_| ApiError::invalid("id", "must be an account's id"))
 }
 
@@ -39,37 +50,30 @@ struct NewAccount {
 }
 
 /// Makes an account with its plan's first credits.
-pub async fn open_account(state: &Shared, email: &str, plan: Plan) -> Result<AccountId, ApiError> {
+pub async fn open_account(state: &Shared, id: AccountId, email: &str, plan: Plan) -> Result<(), ApiError> {
     if email.len() > 254 || !email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()) {
         return Err(ApiError::invalid("email", "must be an address such as ada@example.com"));
     }
     let (directory, now) = (&state.gateway.directory, state.gateway.clock().now());
-    let id = AccountId(Uuid::now_v7());
     directory.ledger().create_account(id, email, plan, now).await?;
-    let cycle_end = now.plus_ms(FOUR_WEEKS_MS);
-    let fund = Fund {
-        grant_id: GrantId(Uuid::now_v7()),
-        source: if plan == Plan::Payg { Source::Plan } else { Source::Free },
-        source_key: format!("cycle {}", now.0),
-        amount: plan.credits(),
-        paid: Nanos::ZERO,
-        expires_at: Some(cycle_end),
-        subscribed_until: (plan == Plan::Payg).then_some(cycle_end),
+    // The free plan's first dollar comes by itself; the operator stands for the first cycle of the other.
+    let first = match plan {
+        Plan::Free => Command::Sweep,
+        Plan::Payg => {
+            let cycle_end = Some(now.plus_ms(FOUR_WEEKS_MS));
+            Command::Fund(Fund {
+                grant_id: GrantId(Uuid::now_v7()),
+                source: Source::Plan,
+                source_key: format!("cycle {}", now.0),
+                amount: plan.credits(),
+                paid: Nanos::ZERO,
+                expires_at: cycle_end,
+                subscribed_until: cycle_end,
+            })
+        }
     };
-    directory.decide(id, Command::Fund(fund)).await?.result?;
-    Ok(id)
-}
-
-/// Makes a key; its text is shown only now.
-pub async fn open_key(state: &Shared, account: AccountId, name: String) -> Result<(KeyId, String), ApiError> {
-    if name.is_empty() || name.len() > 100 {
-        return Err(ApiError::invalid("name", "must have 1 to 100 characters"));
-    }
-    let ledger = state.gateway.directory.ledger();
-    ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
-    let (text, stored) = auth::new_key(account, name, state.gateway.clock().now());
-    ledger.create_key(&stored).await?;
-    Ok((stored.id, text))
+    directory.decide(id, first).await?.result?;
+    Ok(())
 }
 
 /// `POST /admin/v1/accounts`.
@@ -77,7 +81,8 @@ pub async fn create_account(state: Shared, request: HttpRequest, body: Body) -> 
     let work = async {
         auth::operator(&state, &request)?;
         let NewAccount { email, plan } = read(&state, body)?;
-        let id = open_account(&state, &email, plan).await?;
+        let id = AccountId(Arrival::of(&request).id.0);
+        open_account(&state, id, &email, plan).await?;
         Ok(json!({"id": id.to_string(), "email": email, "plan": plan.name()}))
     };
     answer(&request, work.await)
@@ -91,56 +96,12 @@ pub async fn account(state: Shared, request: HttpRequest, id: web::Path<String>)
         let directory = &state.gateway.directory;
         let stored = directory.ledger().account(id).await?.ok_or_else(|| ApiError::not_found("the account"))?;
         let picture: Picture = directory.ask(id, Look).await?;
-        let keys = directory.ledger().keys(id).await?;
-        let keys: Vec<Value> = keys
-            .iter()
-            .map(|key| {
-                json!({"id": key.id.to_string(), "name": key.name, "public": key.public,
-                    "created_at": key.created_at.to_string(), "revoked_at": key.revoked_at.map(|at| at.to_string())})
-            })
-            .collect();
+        let keys = keys_json(&state, id, &picture).await?;
         Ok(json!({
             "id": id.to_string(), "email": stored.email, "plan": stored.plan.name(), "payg": picture.payg,
             "created_at": stored.created_at.to_string(), "balance": balance_json(&picture.balance),
             "open_holds": picture.holds.len(), "keys": keys,
         }))
-    };
-    answer(&request, work.await)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewKey {
-    #[serde(default = "unnamed")]
-    name: String,
-}
-
-fn unnamed() -> String {
-    "default".to_owned()
-}
-
-/// `POST /admin/v1/accounts/{id}/keys`.
-pub async fn create_key(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
-    let work = async {
-        auth::operator(&state, &request)?;
-        let NewKey { name } = read(&state, body)?;
-        let (id, text) = open_key(&state, account_id(&id)?, name).await?;
-        Ok(json!({"id": id.to_string(), "key": text}))
-    };
-    answer(&request, work.await)
-}
-
-/// `DELETE /admin/v1/accounts/{id}/keys/{key}`.
-pub async fn revoke_key(state: Shared, request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
-    let work = async {
-        auth::operator(&state, &request)?;
-        let (account, key) = path.into_inner();
-        let key = Uuid::parse_str(&key).map(KeyId).map_err(|_| ApiError::invalid("key", "must be a key's id"))?;
-        let now = state.gateway.clock().now();
-        let public = state.gateway.directory.ledger().revoke_key(account_id(&account)?, key, now).await?;
-        let public = public.ok_or_else(|| ApiError::not_found("a working key with that id"))?;
-        state.keys.forget(&public);
-        Ok(json!({"id": key.to_string(), "revoked": true}))
     };
     answer(&request, work.await)
 }
@@ -164,8 +125,9 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
             return Err(ApiError::invalid("source", "must be one that nobody pays for: promo, goodwill, plan, free"));
         }
         let amount = amount("amount", &wanted)?;
+        reason.as_deref().map(checked_reason).transpose()?;
         let account = account_id(&id)?;
-        let grant_id = GrantId(Uuid::now_v7());
+        let grant_id = GrantId(Arrival::of(&request).id.0);
         let fund = Fund {
             grant_id,
             source,
@@ -177,11 +139,62 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
         };
         let decided = state.gateway.directory.decide(account, Command::Fund(fund)).await?;
         decided.result?;
-        tracing::info!(account.id = %account, grant.id = %grant_id, amount_nanos = amount.get(), reason, "operator's grant");
+        let reason = reason.as_deref().unwrap_or("none given");
+        let action = OperatorAction {
+            request_id: Arrival::of(&request).id,
+            account_id: account,
+            action: "grant",
+            subject: grant_id.to_string(),
+            amount: Some(amount),
+            reason,
+        };
+        state.gateway.directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
         Ok(json!({"id": grant_id.to_string(), "source": source.name(), "amount": amount,
             "balance": balance_json(&decided.balance)}))
     };
     answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Void {
+    amount: Option<Value>,
+    reason: String,
+}
+
+/// `POST /admin/v1/accounts/{id}/grants/{grant}/void`: takes back what is left of a grant, or a part of it.
+pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, String)>, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let (account, grant) = path.into_inner();
+        let account = account_id(&account)?;
+        let grant = Uuid::parse_str(&grant).map_err(|_| ApiError::invalid("grant", "must be a grant's id"))?;
+        let Void { amount: wanted, reason } = read(&state, body)?;
+        let reason = checked_reason(&reason)?;
+        let part = wanted.map(|value| amount("amount", &value)).transpose()?;
+        let directory = &state.gateway.directory;
+        let decided = directory.decide(account, Command::VoidGrant { grant_id: GrantId(grant), amount: part }).await?;
+        decided.result?;
+        let action = OperatorAction {
+            request_id: Arrival::of(&request).id,
+            account_id: account,
+            action: "void_grant",
+            subject: grant.to_string(),
+            amount: part,
+            reason,
+        };
+        directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
+        Ok(json!({"id": grant.to_string(), "voided": true, "balance": balance_json(&decided.balance)}))
+    };
+    answer(&request, work.await)
+}
+
+/// Why an operator does something: for whoever reads it later.
+pub(super) fn checked_reason(reason: &str) -> Result<&str, ApiError> {
+    match text_fault(reason) {
+        Some(fault) => Err(ApiError::invalid("reason", fault)),
+        None => Ok(reason),
+    }
 }
 
 /// `GET /admin/v1/actors`.
@@ -231,6 +244,7 @@ enum Fault {
     Account(Uuid),
     Provider(String),
     Journal {},
+    Payment {},
     Pool(billing::class::SizeClass),
 }
 
@@ -254,6 +268,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
+            Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments(), payment::Panic),
         }
         Ok(json!({"done": true}))
     };

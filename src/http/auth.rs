@@ -7,12 +7,16 @@ use std::{
 };
 
 use actix_web::{HttpRequest, http::header::AUTHORIZATION};
-use billing::ids::{AccountId, KeyId};
-use farebox_actors::ledger::directory::StoredKey;
+use billing::{
+    Timestamp,
+    ids::{AccountId, KeyId},
+    key::KeyLimits,
+};
+use farebox_actors::ledger::keys::StoredKey;
 use uuid::Uuid;
 
 use super::{Shared, error::ApiError};
-use crate::gateway::serve::Caller;
+use crate::gateway::{idempotency::Holder, serve::Caller};
 
 /// Keys remembered, at most; beyond it all are forgotten and looked up again.
 const MOST: usize = 100_000;
@@ -22,19 +26,31 @@ type Public = [u8; 12];
 
 /// Keys seen lately, by their public part.
 #[derive(Debug, Default)]
-pub struct Keys(RwLock<HashMap<Public, (blake3::Hash, Caller)>>);
+pub struct Keys(RwLock<HashMap<Public, Known>>);
+
+/// A key that was seen.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    hash: blake3::Hash,
+    caller: Caller,
+    expires_at: Option<Timestamp>,
+    /// Whether it may do less than its account.
+    is_limited: bool,
+}
 
 impl Keys {
-    fn get(&self, public: &Public) -> Option<(blake3::Hash, Caller)> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(public).copied()
+    fn get(&self, public: &str) -> Option<Known> {
+        let public = Public::try_from(public.as_bytes()).ok()?;
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&public).copied()
     }
 
-    fn insert(&self, public: Public, hash: blake3::Hash, caller: Caller) {
+    fn insert(&self, public: &str, known: Known) {
+        let Ok(public) = Public::try_from(public.as_bytes()) else { return };
         let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if keys.len() >= MOST {
             keys.clear();
         }
-        keys.insert(public, (hash, caller));
+        keys.insert(public, known);
     }
 
     /// Forgets a key that was revoked.
@@ -45,8 +61,19 @@ impl Keys {
     }
 }
 
+/// What a key is made with.
+#[derive(Debug, Clone, Default)]
+pub struct NewKey {
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may spend, and on what.
+    pub limits: KeyLimits,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
 /// A new key: its text, shown once, and what is stored of it.
-pub fn new_key(account_id: AccountId, name: String, now: billing::Timestamp) -> (String, StoredKey) {
+pub fn new_key(id: KeyId, account_id: AccountId, wanted: NewKey, now: Timestamp) -> (String, StoredKey) {
     let random = |length: usize| -> String {
         let bits = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         blake3::hash(bits.as_bytes()).to_hex().chars().take(length).collect()
@@ -54,8 +81,10 @@ pub fn new_key(account_id: AccountId, name: String, now: billing::Timestamp) -> 
     let public = random(12);
     let text = format!("fb_{public}_{}", random(40));
     let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
-    let id = KeyId(Uuid::now_v7());
-    (text, StoredKey { id, account_id, name, public, hash, created_at: now, revoked_at: None })
+    let NewKey { name, limits, expires_at } = wanted;
+    let stored =
+        StoredKey { id, account_id, name, public, hash, limits, created_at: now, expires_at, revoked_at: None };
+    (text, stored)
 }
 
 /// `Bearer <key>`, `Key <key>`, or the bare key.
@@ -72,27 +101,60 @@ fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
 
 /// The caller of a user route.
 pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
+    Ok(bearer(state, request).await?.caller)
+}
+
+/// The caller of a route that changes what the account pays, or who may: not with a key that has limits, which would be
+/// none.
+pub async fn owner(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
+    let known = bearer(state, request).await?;
+    if known.is_limited {
+        return Err(ApiError::forbidden("This key has limits; this takes one without."));
+    }
+    Ok(known.caller)
+}
+
+async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError> {
     let wrong = || ApiError::unauthorized("This API key is not known, or was revoked.");
     let key = credential(request)?;
     let public =
         key.strip_prefix("fb_").and_then(|rest| rest.split_once('_')).map(|(public, _)| public).ok_or_else(wrong)?;
-    let known_by = Public::try_from(public.as_bytes()).map_err(|_| wrong())?;
-    if key.len() > 128 {
+    if key.len() > 128 || public.len() != 12 {
         return Err(wrong());
     }
     let hash = blake3::hash(key.as_bytes());
-    if let Some((known, caller)) = state.keys.get(&known_by) {
-        // Comparing hashes of this type takes the same time whatever they are.
-        return if known == hash { Ok(caller) } else { Err(wrong()) };
-    }
-    let stored = state.gateway.directory.ledger().key(public).await?.ok_or_else(wrong)?;
-    let known = blake3::Hash::from_hex(&stored.hash).map_err(|error| ApiError::internal(&error))?;
-    if known != hash || stored.revoked_at.is_some() {
+    let known = match state.keys.get(public) {
+        Some(known) => known,
+        None => look_up(state, public).await?.ok_or_else(wrong)?,
+    };
+    // Comparing hashes of this type takes the same time whatever they are.
+    if known.hash != hash {
         return Err(wrong());
     }
-    let caller = Caller { account_id: stored.account_id, key_id: stored.id };
-    state.keys.insert(known_by, known, caller);
-    Ok(caller)
+    if known.expires_at.is_some_and(|at| state.gateway.clock().now() >= at) {
+        return Err(ApiError::unauthorized("This API key has expired."));
+    }
+    Ok(known)
+}
+
+async fn look_up(state: &Shared, public: &str) -> Result<Option<Known>, ApiError> {
+    let stored = state.gateway.directory.ledger().key(public).await?;
+    let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
+    let known = Known {
+        hash: blake3::Hash::from_hex(&stored.hash).map_err(|error| ApiError::internal(&error))?,
+        caller: Caller { account_id: stored.account_id, key_id: stored.id },
+        expires_at: stored.expires_at,
+        is_limited: !stored.limits.is_unlimited(),
+    };
+    state.keys.insert(public, known);
+    Ok(Some(known))
+}
+
+/// Whose a caller's idempotency keys are.
+pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
+    let Known { caller, is_limited, .. } = bearer(state, request).await?;
+    let Caller { account_id, key_id } = caller;
+    Ok(if is_limited { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) })
 }
 
 /// Lets only the operator through.

@@ -2,10 +2,21 @@
 //! `message`, `code`, `request_id`, then what helps the reader act.
 
 use actix_web::{HttpResponse, http::StatusCode};
-use billing::command::Refusal;
-use farebox_actors::{account::AccountError, ledger::LedgerError};
+use billing::{
+    command::{Refusal, Scale},
+    key::KeyRefusal,
+};
+use farebox_actors::{
+    account::AccountError,
+    card::CardError,
+    ledger::LedgerError,
+    mailbox::AskError,
+    payment::{NotHeard, NotRefunded},
+};
 use serde_json::{Map, Value, json};
 use wire::{fields::BadRequest, inference::Failure};
+
+use crate::gateway::idempotency::book::{Lost, Refused};
 
 /// How a route spells its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +51,12 @@ impl ApiError {
     const fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// After a wait in line.
+    #[must_use]
+    pub fn waited(self, place: usize) -> Self {
+        self.with("place", place)
     }
 
     /// A field that is not what it must be.
@@ -99,9 +116,11 @@ impl ApiError {
     }
 
     /// A declined card.
-    pub fn payment_declined(decline_code: &str) -> Self {
+    pub fn payment_declined(decline_code: &str, payment_id: &str) -> Self {
         let message = format!("The card was declined: {decline_code}");
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "payment_declined", message).with("decline_code", decline_code)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "payment_declined", message)
+            .with("decline_code", decline_code)
+            .with("payment_id", payment_id)
     }
 
     /// Not now.
@@ -183,14 +202,14 @@ impl From<BadRequest> for ApiError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::InsufficientCredits { available, held, debt, needed } => {
+            Refusal::InsufficientCredits { available, held, debt, needed, reload_due } => {
                 let message = "Insufficient credits. Please add credits to continue.";
                 Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", message)
                     .with("available", available.to_string())
                     .with("held", held.to_string())
                     .with("debt", debt.to_string())
                     .with("needed", needed.to_string())
-                    .with("reload_due", false)
+                    .with("reload_due", reload_due)
             }
             Refusal::ModelLocked { class, largest, unlock } => {
                 let message = format!(
@@ -203,7 +222,7 @@ impl From<Refusal> for ApiError {
                     .with("largest", largest.name())
                     .with("unlock", unlock.to_string())
             }
-            Refusal::ConcurrencyLimit { allowed, used, needed, next } => {
+            Refusal::ConcurrencyLimit { allowed, used, needed, next, scale } => {
                 let hint =
                     next.map_or_else(String::new, |(dollars, units)| format!(" Buy ${dollars} for {units} units."));
                 let message = format!("{used} of {allowed} concurrency units are in use, {needed} needed.{hint}");
@@ -214,6 +233,7 @@ impl From<Refusal> for ApiError {
                     .with("used", used.to_string())
                     .with("needed", needed.to_string())
                     .with("next_tier", next.unwrap_or(Value::Null))
+                    .with("auto_scale", scale_json(scale))
                     .after(1)
             }
             Refusal::RateLimit { limit, retry_after_ms } => {
@@ -223,10 +243,49 @@ impl From<Refusal> for ApiError {
                     .with("reset_ms", retry_after_ms)
                     .after(u64::try_from(retry_after_ms).unwrap_or(1_000).div_ceil(1_000))
             }
+            Refusal::KeyLimit(refused) => key_limit(refused),
             Refusal::BadAmount { field, message } => Self::invalid(field, message),
-            Refusal::AlreadyAdmitted(_) | Refusal::NoHold(_) | Refusal::NoPayment(_) | Refusal::AlreadyFunded(_) => {
-                Self::conflict(refusal.to_string())
+            Refusal::NotSubscribed | Refusal::NoGrant(_) => {
+                Self::new(StatusCode::NOT_FOUND, "not_found", refusal.to_string())
             }
+            Refusal::AlreadyAdmitted(_)
+            | Refusal::NoHold(_)
+            | Refusal::NoPayment(_)
+            | Refusal::AlreadyFunded(_)
+            | Refusal::AlreadySubscribed
+            | Refusal::PaymentInFlight
+            | Refusal::GrantMoved(_) => Self::conflict(refusal.to_string()),
+        }
+    }
+}
+
+/// What became of buying permits, where that was wanted.
+fn scale_json(scale: Scale) -> Value {
+    match scale {
+        Scale::Off => Value::Null,
+        Scale::Buying => json!({"status": "buying"}),
+        Scale::OverMaximum(amount) => json!({"status": "max_monthly_spend_reached", "amount": amount}),
+        Scale::NotBefore(at) => json!({"status": "card_declined", "retry_at": at.to_string()}),
+        Scale::Top => json!({"status": "highest_tier"}),
+    }
+}
+
+fn key_limit(refused: KeyRefusal) -> ApiError {
+    let error = |message| ApiError::new(StatusCode::FORBIDDEN, "key_limit", message);
+    match refused {
+        KeyRefusal::Model { allowed } => {
+            error("This key may not use that model.".to_owned()).with("limit", "models").with("allowed", allowed)
+        }
+        KeyRefusal::Amount { window, limit, used, resets_at } => {
+            let span = match resets_at {
+                Some(_) => format!("a {}", window.name()),
+                None => "in all".to_owned(),
+            };
+            error(format!("This key may spend ${limit} {span}; ${used} are spent or held by running requests."))
+                .with("limit", window.name())
+                .with("amount", limit.to_string())
+                .with("used", used.to_string())
+                .with("resets_at", resets_at.map(|at| at.to_string()))
         }
     }
 }
@@ -267,6 +326,41 @@ impl From<AccountError> for ApiError {
     }
 }
 
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Reused => {
+                let message = "This Idempotency-Key was used for another request in the last 24 hours. Use a new key.";
+                Self::new(StatusCode::CONFLICT, "idempotency_key_reused", message)
+            }
+            Refused::InProgress => {
+                let message = "The first request with this Idempotency-Key has not ended yet. Try again soon.";
+                Self::new(StatusCode::CONFLICT, "idempotency_in_progress", message).after(2)
+            }
+            Refused::Lost { request_id, why, made } => {
+                let why = match why {
+                    Lost::Interrupted => "the server stopped before it was kept",
+                    Lost::TooLarge => "it was too large to be kept",
+                    Lost::Unreadable => "it was kept under another operator's token",
+                };
+                let message = format!(
+                    "The first request with this Idempotency-Key was carried out, and its answer is lost: {why}. It is not \
+                     run or charged again; to run it anew, use a new key."
+                );
+                let error = Self::new(StatusCode::CONFLICT, "answer_lost", message)
+                    .with("original_request_id", request_id.to_string());
+                match made {
+                    Some((what, amount)) => error.with("made", what).with("amount", amount.to_string()),
+                    None => error,
+                }
+            }
+            Refused::Overloaded => Self::overloaded("Too many requests with an Idempotency-Key run or wait."),
+            Refused::Ledger(error) => error.into(),
+            Refused::Account(error) => error.into(),
+        }
+    }
+}
+
 impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
@@ -276,6 +370,58 @@ impl From<LedgerError> for ApiError {
                 Self::not_ready("The ledger can't be reached just now.")
             }
             LedgerError::Corrupt(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<CardError> for ApiError {
+    fn from(error: CardError) -> Self {
+        match &error {
+            CardError::Unavailable(_) => {
+                tracing::warn!(%error, "card processor");
+                Self::not_ready("The card processor can't be reached just now.")
+            }
+            CardError::Refused { code, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "card_refused", error.to_string())
+                    .with("processor_code", code.as_str())
+            }
+        }
+    }
+}
+
+impl From<NotHeard> for ApiError {
+    fn from(error: NotHeard) -> Self {
+        match &error {
+            NotHeard::Replayed(_) => Self::conflict(error.to_string()),
+            NotHeard::Unfounded(_) => Self::invalid("body", &error),
+            NotHeard::NotNow(_) | NotHeard::Overloaded => {
+                tracing::warn!(%error, "a notice was not heard");
+                Self::not_ready("This can't be taken just now; tell it again.")
+            }
+        }
+    }
+}
+
+impl From<NotRefunded> for ApiError {
+    fn from(error: NotRefunded) -> Self {
+        match error {
+            NotRefunded::NoPayment => Self::not_found("this payment"),
+            NotRefunded::NotPaid(_) => Self::conflict(error.to_string()),
+            NotRefunded::MoreThanLeft(_) => Self::invalid("amount", &error),
+            NotRefunded::Card(error) => error.into(),
+            NotRefunded::NotNow(_) => {
+                tracing::error!(%error, "refund");
+                Self::not_ready("The refund could not be completed just now; asking again gives nothing back twice.")
+            }
+        }
+    }
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Full => Self::overloaded("Too much is waiting."),
+            AskError::Gone | AskError::Late => Self::not_ready("No answer came in time; try again."),
         }
     }
 }
@@ -292,6 +438,7 @@ mod tests {
             held: Nanos::ZERO,
             debt: Nanos::ZERO,
             needed: Nanos::dollars(1),
+            reload_due: false,
         };
         for shape in [Shape::Native, Shape::OpenAi] {
             let text = ApiError::from(refusal.clone()).body(shape, "r").to_string();

@@ -37,6 +37,9 @@ static X_BALANCE: HeaderName = HeaderName::from_static("x-farebox-balance");
 static X_COST: HeaderName = HeaderName::from_static("x-farebox-cost");
 static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
+/// The longest a request may wait in line, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
         match error {
@@ -44,6 +47,7 @@ impl From<ServeError> for ApiError {
             ServeError::Unpriced(name) => Self::unpriced(&name),
             ServeError::Invalid { field, message } => Self::invalid(field, message),
             ServeError::Refused(refusal) => refusal.into(),
+            ServeError::InLine { refusal, place } => Self::from(refusal).waited(place),
             ServeError::Account(error) => error.into(),
             ServeError::Failed(failure) => failure.into(),
             ServeError::Unsettled(error) => {
@@ -80,9 +84,11 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
     };
     let streamed = parsed.stream;
     let authorised = arrival.at.elapsed();
-    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key };
+    let patience = patience(request)?;
+    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key, patience };
     let started = serve::start(&state.gateway, job).await?;
-    let frame = Frame { arrival, authorised, admission: started.admission, rate_remaining: started.rate_remaining };
+    let Started { admission, rate_remaining, place, .. } = started;
+    let frame = Frame { arrival, authorised, admission, rate_remaining, place };
     if streamed { stream_answer(head, started, &frame).await } else { whole_answer(&head, started, &frame).await }
 }
 
@@ -115,7 +121,7 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
 }
 
 /// A body, where it came whole.
-fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
+pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|error| match error.as_response_error().status_code().as_u16() {
         413 => ApiError::too_large(state.settings.limits.body_bytes),
         _ => ApiError::invalid("body", error),
@@ -136,12 +142,26 @@ fn header(request: &HttpRequest, name: &'static str) -> Result<Option<String>, A
     value.transpose().map_err(|_| ApiError::invalid(name, "must be text"))
 }
 
+/// How long a client lets its request wait in line: `Prefer: wait=SECONDS` (RFC 7240, section 4.3).
+fn patience(request: &HttpRequest) -> Result<Duration, ApiError> {
+    let Some(prefer) = header(request, "prefer")? else { return Ok(Duration::ZERO) };
+    let wait = prefer.split([',', ';']).filter_map(|preference| preference.trim().split_once('=')).find_map(
+        |(name, value)| name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').to_owned()),
+    );
+    // Other preferences may be ignored.
+    let Some(wait) = wait else { return Ok(Duration::ZERO) };
+    let seconds = wait.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT);
+    let message = format!("wait must be a whole number of seconds from 0 to {LONGEST_WAIT}");
+    seconds.map(Duration::from_secs).ok_or_else(|| ApiError::invalid("prefer", message))
+}
+
 /// What the headers of an answer say of its way here.
 struct Frame {
     arrival: Arrival,
     authorised: Duration,
     admission: Duration,
     rate_remaining: Option<i64>,
+    place: Option<usize>,
 }
 
 impl Frame {
@@ -156,6 +176,9 @@ impl Frame {
             .insert_header((X_REQUEST_ID.clone(), self.arrival.id.to_string()))
             .insert_header((X_BALANCE.clone(), balance.available.to_string()))
             .insert_header((SERVER_TIMING.clone(), timing));
+        if let Some(place) = self.place {
+            response.insert_header(("x-farebox-queue-place", place.to_string()));
+        }
         if let Some(remaining) = self.rate_remaining {
             response
                 .insert_header(("x-ratelimit-limit-requests", FREE_RATE.to_string()))
@@ -253,7 +276,7 @@ impl Writer {
             Update::Cost { billed_seconds, .. } => format!(": {billed_seconds} s\n\n"),
             Update::Done(done) => {
                 let usage = self.head.usage_chunk(&done.usage, &receipt(&done));
-                sse::encode(&usage) + &sse::encode("[DONE]")
+                sse::encode(&usage) + &sse::encode(sse::LAST_WORD)
             }
             Update::Failed(error) => {
                 sse::encode(&ApiError::from(*error).body(Shape::OpenAi, &self.request_id).to_string())

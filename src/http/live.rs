@@ -222,7 +222,8 @@ async fn chat(
         return refused(ApiError::not_ready("stopping"));
     }
     let request_id = RequestId(Uuid::now_v7());
-    let job = Job { request_id, caller, request: parsed, provider_key: None };
+    let patience = Duration::ZERO;
+    let job = Job { request_id, caller, request: parsed, provider_key: None, patience };
     let mut started = match serve::start(&state.gateway, job).await {
         Ok(started) => started,
         Err(error) => return refused(error.into()),

@@ -3,11 +3,23 @@
 pub mod account;
 pub mod admin;
 pub mod auth;
+pub mod automatic;
+pub mod cards;
 pub mod error;
+pub mod export;
+pub mod history;
+pub mod idempotency;
 pub mod inference;
+pub mod keys;
 pub mod live;
 pub mod operations;
+pub mod payments;
+pub mod plan;
+pub mod query;
+pub mod receipt;
 pub mod routes;
+pub mod usage;
+pub mod webhooks;
 
 use std::{
     sync::{
@@ -22,7 +34,11 @@ use billing::ids::RequestId;
 use farebox_actors::{journal::Journal, mailbox::Post};
 use uuid::Uuid;
 
-use crate::{config::Settings, gateway::Gateway, telemetry::Metrics};
+use crate::{
+    config::Settings,
+    gateway::{Gateway, idempotency::book::Book},
+    telemetry::Metrics,
+};
 use auth::Keys;
 use error::{ApiError, Shape};
 
@@ -34,6 +50,8 @@ pub struct State {
     pub settings: Settings,
     /// Keys seen lately.
     pub keys: Keys,
+    /// Requests with idempotency keys.
+    pub book: Book,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// For faults that tests ask for.
@@ -53,7 +71,8 @@ impl State {
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let ready = AtomicBool::new(true);
-        Self { gateway, settings, keys: Keys::default(), metrics, journal, admin_token, ready }
+        let book = Book::new(gateway.directory.clone(), &admin_token);
+        Self { gateway, settings, keys: Keys::default(), book, metrics, journal, admin_token, ready }
     }
 
     /// Whether new work is taken.
@@ -113,10 +132,55 @@ pub fn answer(request: &HttpRequest, result: Result<serde_json::Value, ApiError>
 /// A JSON body, with an error that names the field.
 pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let text = if body.is_empty() { b"{}" } else { body };
-    serde_json::from_slice(text).map_err(|error| {
-        let message = error.to_string();
-        // serde names the field between backticks, where it knows it.
-        let field = message.split('`').nth(1).unwrap_or("body").to_owned();
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let (path, message) = (error.path().to_string(), error.inner().to_string());
+        // A field that is missing or unknown is named by the message alone; one that is wrong, by its path.
+        let named = message.split("field `").nth(1).and_then(|rest| rest.split('`').next());
+        let field = match (named, path.as_str()) {
+            (Some(named), _) => named.to_owned(),
+            (None, "." | "?") => "body".to_owned(),
+            (None, _) => path,
+        };
         ApiError::invalid(&field, message)
-    })
+    })?;
+    reader.end().map_err(|error| ApiError::invalid("body", error))?;
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        amount: u8,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        names: Vec<String>,
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        for (body, field) in [
+            ("{}", "amount"),
+            ("", "amount"),
+            (r#"{"amount": "x"}"#, "amount"),
+            (r#"{"amount": 1, "color": 1}"#, "color"),
+            (r#"{"amount": 1, "inner": {"names": ["a", 2]}}"#, "inner.names[1]"),
+            (r#"{"amount": 1} x"#, "body"),
+            ("[", "body"),
+            ("7", "body"),
+        ] {
+            let error = parse_body::<Body>(body.as_bytes()).unwrap_err().body(Shape::Native, "r");
+            assert_eq!(error["field"], field, "{body}: {error}");
+        }
+        let parsed: Body = parse_body(br#"{"amount": 1, "inner": {"names": ["a"]}}"#).unwrap();
+        assert_eq!((parsed.amount, parsed.inner.unwrap().names.len()), (1, 1));
+    }
 }

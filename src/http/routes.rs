@@ -1,78 +1,95 @@
-//! The one table of routes.
+//! The one table of routes. A POST is made by [`post`], which gives it `Idempotency-Key`; a test sees to that.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
 
-use super::{Shared, account, admin, error::ApiError, inference, live, operations, refuse};
+use super::{
+    Shared, account, admin, automatic, cards, error::ApiError, export, history, idempotency::post, inference, keys,
+    live, operations, payments, plan, receipt, refuse, usage, webhooks,
+};
 
 /// All routes, limits and fallbacks.
 pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
     let limit = state.settings.limits.body_bytes;
     app.app_data(state.clone())
         .app_data(web::PayloadConfig::new(limit))
+        .service(post("/v1/chat/completions", inference::chat))
+        .service(post("/v1/completions", inference::completions))
+        .service(post("/v1/quote", inference::quote))
+        .service(get("/v1/models", inference::models))
+        .service(get("/v1/models/{id:.+}", inference::model))
+        .service(get("/v1/balance", account::balance))
+        .service(get("/v1/grants", account::grants))
+        .service(get("/v1/holds", history::holds))
+        .service(get("/v1/usage", usage::usage))
+        .service(get("/v1/usage.csv", export::usage_csv))
+        .service(get("/v1/requests", history::requests))
+        .service(get("/v1/requests/{id}", history::request))
+        .service(get("/v1/account", plan::account))
+        .service(get("/v1/events", plan::events))
         .service(
-            web::resource("/v1/chat/completions")
-                .route(web::post().to(inference::chat))
-                .default_service(wrong_method()),
+            post("/v1/subscription", plan::subscribe)
+                .route(web::get().to(plan::subscription))
+                .route(web::delete().to(plan::cancel)),
         )
-        .service(
-            web::resource("/v1/completions")
-                .route(web::post().to(inference::completions))
-                .default_service(wrong_method()),
-        )
-        .service(web::resource("/v1/quote").route(web::post().to(inference::quote)).default_service(wrong_method()))
-        .service(web::resource("/v1/models").route(web::get().to(inference::models)).default_service(wrong_method()))
-        .service(
-            web::resource("/v1/models/{id:.+}").route(web::get().to(inference::model)).default_service(wrong_method()),
-        )
-        .service(web::resource("/v1/balance").route(web::get().to(account::balance)).default_service(wrong_method()))
-        .service(web::resource("/v1/grants").route(web::get().to(account::grants)).default_service(wrong_method()))
-        .service(web::resource("/v1/holds").route(web::get().to(account::holds)).default_service(wrong_method()))
-        .service(web::resource("/v1/requests").route(web::get().to(account::requests)).default_service(wrong_method()))
-        .service(
-            web::resource("/v1/requests/{id}").route(web::get().to(account::request)).default_service(wrong_method()),
-        )
-        .service(
-            web::resource("/v1/credits/purchase")
-                .route(web::post().to(account::purchase))
-                .default_service(wrong_method()),
-        )
-        .service(web::resource("/v1/live").route(web::get().to(live::live)).default_service(wrong_method()))
-        .service(
-            web::resource("/admin/v1/accounts")
-                .route(web::post().to(admin::create_account))
-                .default_service(wrong_method()),
-        )
-        .service(
-            web::resource("/admin/v1/accounts/{id}")
-                .route(web::get().to(admin::account))
-                .default_service(wrong_method()),
-        )
-        .service(
-            web::resource("/admin/v1/accounts/{id}/keys")
-                .route(web::post().to(admin::create_key))
-                .default_service(wrong_method()),
-        )
+        .service(get("/v1/auto-reload", automatic::reload).route(web::put().to(automatic::set_reload)))
+        .service(get("/v1/auto-scale", automatic::scale).route(web::put().to(automatic::set_scale)))
+        .service(post("/v1/keys", keys::create).route(web::get().to(keys::list)))
+        .service(web::resource("/v1/keys/{key}").route(web::delete().to(keys::delete)).default_service(wrong_method()))
+        .service(post("/v1/credits/purchase", payments::purchase))
+        .configure(configure_payments)
+        .service(get("/v1/live", live::live))
+        .service(post("/admin/v1/accounts", admin::create_account))
+        .service(get("/admin/v1/accounts/{id}", admin::account))
+        .service(post("/admin/v1/accounts/{id}/keys", keys::operator_create))
         .service(
             web::resource("/admin/v1/accounts/{id}/keys/{key}")
-                .route(web::delete().to(admin::revoke_key))
+                .route(web::delete().to(keys::operator_delete))
                 .default_service(wrong_method()),
         )
-        .service(
-            web::resource("/admin/v1/accounts/{id}/grants")
-                .route(web::post().to(admin::grant))
-                .default_service(wrong_method()),
-        )
-        .service(web::resource("/admin/v1/actors").route(web::get().to(admin::actors)).default_service(wrong_method()))
-        .service(web::resource("/admin/v1/audit").route(web::post().to(admin::audit)).default_service(wrong_method()))
-        .service(web::resource("/admin/v1/clock").route(web::post().to(admin::clock)).default_service(wrong_method()))
-        .service(web::resource("/admin/v1/faults").route(web::post().to(admin::fault)).default_service(wrong_method()))
-        .service(web::resource("/healthz").route(web::get().to(operations::healthz)).default_service(wrong_method()))
-        .service(web::resource("/readyz").route(web::get().to(operations::readyz)).default_service(wrong_method()))
-        .service(web::resource("/metrics").route(web::get().to(operations::metrics)).default_service(wrong_method()))
+        .service(post("/admin/v1/accounts/{id}/grants", admin::grant))
+        .service(post("/admin/v1/accounts/{id}/grants/{grant}/void", admin::void))
+        .service(get("/admin/v1/actors", admin::actors))
+        .service(post("/admin/v1/audit", admin::audit))
+        .service(post("/admin/v1/clock", admin::clock))
+        .service(post("/admin/v1/faults", admin::fault))
+        .service(get("/healthz", operations::healthz))
+        .service(get("/readyz", operations::readyz))
+        .service(get("/metrics", operations::metrics))
         .default_service(web::to(not_found));
 }
 
-fn wrong_method() -> actix_web::Route {
+/// Payments, the cards they are charged to, and what processors tell.
+fn configure_payments(app: &mut web::ServiceConfig) {
+    app.service(get("/v1/payments", payments::list))
+        .service(get("/v1/payments/{id}", payments::payment))
+        .service(get("/v1/payments/{id}/receipt", receipt::receipt))
+        .service(post("/v1/payments/{id}/authenticate", payments::authenticate))
+        .service(post("/v1/payment-methods", cards::save).route(web::get().to(cards::list)))
+        .service(
+            web::resource("/v1/payment-methods/{id}")
+                .route(web::delete().to(cards::remove))
+                .default_service(wrong_method()),
+        )
+        .service(
+            web::resource("/v1/payment-methods/{id}/default")
+                .route(web::put().to(cards::set_default))
+                .default_service(wrong_method()),
+        )
+        .service(post("/admin/v1/payments/{id}/refund", payments::refund))
+        .service(post("/webhooks/stripe", webhooks::stripe));
+}
+
+/// A path that takes GET. Other methods are added with `route`.
+fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    web::resource(path).route(web::get().to(handler)).default_service(wrong_method())
+}
+
+pub(super) fn wrong_method() -> actix_web::Route {
     web::to(method_not_allowed)
 }
 
@@ -82,4 +99,15 @@ async fn method_not_allowed(request: HttpRequest) -> HttpResponse {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     refuse(&request, &ApiError::not_found("this path"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_post_takes_an_idempotency_key() {
+        let table = include_str!("routes.rs");
+        let by_hand = ["web::", "post()"].concat();
+        assert!(!table.contains(&by_hand), "make it with idempotency::post");
+        assert!(table.contains("post(\"/v1/chat/completions\""));
+    }
 }

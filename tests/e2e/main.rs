@@ -4,11 +4,18 @@
 
 mod closed;
 mod health;
+mod idempotency;
 mod open;
 mod overspend;
+mod payments;
+mod permits;
+mod plans;
 mod quote;
 mod readme;
 mod sdk;
 mod servers;
+mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod usage;
+mod usage_size;

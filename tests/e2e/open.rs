@@ -15,7 +15,7 @@ use crate::support::{
     server::{Options, Server},
 };
 
-const MODEL: &str = "smollm2-135m-instruct";
+pub(crate) const MODEL: &str = "smollm2-135m-instruct";
 
 fn cached(file: &str) -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/farebox");
@@ -44,7 +44,7 @@ fn models() -> &'static Path {
     })
 }
 
-async fn stage(overdraft: &str) -> (Server, Customer) {
+pub(crate) async fn stage(overdraft: &str) -> (Server, Customer) {
     let models = tokio::task::spawn_blocking(models).await.unwrap();
     let library = cached("onnxruntime/1.31.1/libonnxruntime.so");
     let options = Options::default()
@@ -57,7 +57,7 @@ async fn stage(overdraft: &str) -> (Server, Customer) {
     (server, customer)
 }
 
-fn ask(content: &str, more: &Value) -> Value {
+pub(crate) fn ask(content: &str, more: &Value) -> Value {
     let mut body = json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": content}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     body

@@ -19,7 +19,8 @@ use billing::{
 };
 use farebox::app;
 use farebox_actors::{
-    account::{AccountError, Admitted, Look, Metered},
+    account::{AccountError, Admitted, Enter, Look, Metered},
+    card::{Processor, sandbox::Sandbox},
     clock::Clock,
     directory::Directory,
     health::Health,
@@ -40,7 +41,9 @@ async fn directory(url: &str) -> Directory {
     let health = Health::default();
     let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
     let chief = Supervisor::new(&health).start();
-    app::start_money(&chief, vec![Arbiter::new().handle()], ledger, Clock::default(), health).unwrap().directory
+    let processor = Processor::Sandbox(Sandbox::default());
+    let arbiters = vec![Arbiter::new().handle()];
+    app::start_money(&chief, arbiters, ledger, processor, Clock::default(), health).unwrap().directory
 }
 
 /// What came of one request.
@@ -64,8 +67,10 @@ async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
             price_version: 1,
             work: Work::Closed,
             hold: HoldRequest { minimum: Nanos::new(50_000), expected: Nanos::new(100_000), worst_case: WORST },
+            output: None,
+            auto_scale: None,
         };
-        match directory.ask(id, admit).await {
+        match directory.enter(id, Enter { admit, patience: Duration::ZERO }).await {
             Ok(admitted) => return admitted,
             // As a client does with a 503: it was not there, so nothing was taken for it.
             Err(AccountError::Overloaded) => {
@@ -78,7 +83,7 @@ async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
 }
 
 async fn one(directory: Directory, id: AccountId, number: u64) -> Outcome {
-    let Admitted { mut admission, answer } = admitted(&directory, id).await;
+    let Admitted { mut admission, answer, .. } = admitted(&directory, id).await;
     match answer.result {
         Err(Refusal::InsufficientCredits { .. }) => return Outcome::Refused,
         Err(other) => panic!("{other:?}"),

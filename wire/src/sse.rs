@@ -76,6 +76,14 @@ pub fn encode(data: &str) -> String {
     format!("data: {data}\n\n")
 }
 
+/// The last word of a stream, in the formats that have one.
+pub const LAST_WORD: &str = "[DONE]";
+
+/// Whether these bytes end with the event that is a stream's last word.
+pub fn is_last(bytes: &[u8]) -> bool {
+    bytes.ends_with(encode(LAST_WORD).as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +123,7 @@ mod tests {
         let (mut decoder, mut events) = (Decoder::default(), Vec::new());
         decoder.feed(encode("{}").as_bytes(), &mut events).unwrap();
         assert_eq!(events, ["{}"]);
+        assert!(is_last((encode("{}") + &encode(LAST_WORD)).as_bytes()));
+        assert!(!is_last(encode("[DONE] is a word").as_bytes()) && !is_last(b"data: [DONE]\n"));
     }
 }

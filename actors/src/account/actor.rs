@@ -11,19 +11,24 @@ use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, We
 use billing::{
     Nanos,
     account::{Account, Balance},
-    command::{Admit, Answer, Command, Reply},
+    class::Units,
+    command::{Admit, Answer, Command, Refusal, Reply, Scale},
     decide::{Decision, decide},
-    entry::{Ending, Payment, PaymentStatus, UsageRecord},
+    entry::{Ending, UsageRecord},
     hold::{Hold, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
+    key::KeyWindow,
+    payment::{Payment, PaymentStatus},
     price::{Cost, Tokens},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Admission, Admitted, Bought, Buy, Committed, Held, Live, Look, Metered, Panic, Picture, Preview,
-    Subscribe, Tick, outbox::Outbox,
+    AccountError, Admission, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Metered, Panic,
+    Picture, Preview, Subscribe, Tick, Waits,
+    outbox::Outbox,
+    waiting::{For, Line, Next, Visitor},
 };
 use crate::{
     directory::Directory,
@@ -74,6 +79,7 @@ pub struct AccountActor {
     holds: BTreeMap<RequestId, watch::Sender<Held>>,
     purchases: BTreeMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
     watchers: Vec<mpsc::Sender<Live>>,
+    line: Line,
     idle_ticks: u32,
     obituary: Obituary,
 }
@@ -90,6 +96,7 @@ impl AccountActor {
             holds: BTreeMap::new(),
             purchases: BTreeMap::new(),
             watchers: Vec::new(),
+            line: Line::default(),
             idle_ticks: 0,
             obituary,
         }
@@ -113,6 +120,7 @@ impl AccountActor {
         }
         let Decision { transition, answer } = decide(account, command, self.context.directory.clock().now());
         if let Some(transition) = transition {
+            let payments = transition.payments.clone();
             let append = Append {
                 transition,
                 ticket: self.outbox.next_ticket(),
@@ -123,8 +131,21 @@ impl AccountActor {
             // Bounded by the outbox, which is full before more than that many are on their way.
             mailbox::tell(&self.context.journal, append);
             self.announce(answer.balance.clone());
+            for payment in payments {
+                self.follow(payment, &answer);
+            }
         }
         Ok(answer)
+    }
+
+    /// A payment that was begun is charged; one that ended is told to who waits for it.
+    fn follow(&mut self, payment: Payment, answer: &Answer) {
+        if payment.status == PaymentStatus::Pending {
+            self.charge(payment);
+        } else if let Some(buyer) = self.purchases.remove(&payment.id) {
+            let bought = Bought { payment, answer: answer.clone(), action: None };
+            self.outbox.leave(move || drop(buyer.send(Ok(bought))));
+        }
     }
 
     /// Tells watchers of a balance once it is durable. One that does not keep up is dropped.
@@ -221,26 +242,100 @@ impl AccountActor {
     /// Has a card charged once everything sent so far is durable.
     fn charge(&mut self, payment: Payment) {
         let charge = Charge { account_id: self.id, payment };
-        let payments = self.context.directory.payments().clone();
+        let directory = self.context.directory.clone();
         // Bounded by the account's pending payments.
-        self.outbox.leave(move || mailbox::tell(&payments.address(), charge));
+        self.outbox.leave(move || mailbox::tell(&directory.payments(), charge));
     }
 
-    fn admit(
+    fn enter(
         &mut self,
-        admit: Admit,
+        Enter { admit, patience }: Enter,
         reply: oneshot::Sender<Result<Admitted, AccountError>>,
         ctx: &mut actix::Context<Self>,
     ) {
-        let (request_id, key_id, price_version) = (admit.request_id, admit.key_id, admit.price_version);
-        let (model, provider) = (admit.model.clone(), admit.provider.clone());
-        let answer = match self.decide(Command::Admit(admit), ctx) {
-            Ok(answer) => answer,
-            Err(error) => {
-                drop(reply.send(Err(error)));
-                return;
+        let visitor = Visitor { admit, reply, came_at: Instant::now(), patience, place: None };
+        // Nobody overtakes who waits for a permit.
+        if visitor.is_open() && self.line.has_permits_wanted() {
+            let (until, refusal) = (visitor.came_at + patience, self.in_line(&visitor.admit));
+            if patience.is_zero() {
+                self.admit(visitor, Err(refusal), ctx);
+            } else {
+                self.join(visitor, For::Permits, until, refusal, ctx);
             }
-        };
+            return;
+        }
+        match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
+            Err(error) => drop(visitor.reply.send(Err(error))),
+            Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
+                Some((what, until)) => {
+                    if let Err(refusal) = answer.result {
+                        self.join(visitor, what, until, refusal, ctx);
+                    }
+                }
+                None => self.admit_with(visitor, answer, ctx),
+            },
+        }
+    }
+
+    /// The refusal of one that would have to join the line.
+    fn in_line(&self, admit: &Admit) -> Refusal {
+        let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
+        let tier = account.tier(self.context.directory.clock().now());
+        let needed = if let Work::Open { units, .. } = admit.work { units } else { Units::default() };
+        let used = account.balance(self.context.directory.clock().now()).units_used;
+        Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
+    }
+
+    fn join(&mut self, visitor: Visitor, what: For, until: Instant, refusal: Refusal, ctx: &mut actix::Context<Self>) {
+        match self.line.join(visitor, what, until) {
+            Ok(()) => {
+                let mut wake = until.saturating_duration_since(Instant::now());
+                if let For::Rate(free_in) = what {
+                    ctx.run_later(free_in, Self::call_line);
+                    wake = wake.max(free_in);
+                }
+                ctx.run_later(wake, Self::call_line);
+            }
+            Err(visitor) => self.admit(visitor, Err(refusal), ctx),
+        }
+    }
+
+    /// Tries those that wait, in order.
+    fn call_line(&mut self, ctx: &mut actix::Context<Self>) {
+        if self.line.is_empty() {
+            return;
+        }
+        let mut trial = self.line.call();
+        while let Some(next) = trial.next(&mut self.line, Instant::now()) {
+            let (visitor, may_wait) = match next {
+                Next::Try(visitor) => (visitor, true),
+                Next::Late(visitor) => (visitor, false),
+            };
+            match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
+                Err(error) => drop(visitor.reply.send(Err(error))),
+                Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
+                    Some((what, until)) if may_wait => {
+                        if let For::Rate(free_in) = what {
+                            ctx.run_later(free_in, Self::call_line);
+                        }
+                        trial.keep(&mut self.line, visitor, what, until);
+                    }
+                    _ => self.admit_with(visitor, answer, ctx),
+                },
+            }
+        }
+    }
+
+    /// Answers one that was refused without a decision.
+    fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>, ctx: &mut actix::Context<Self>) {
+        let State::Ready(account) = &self.state else { return };
+        let balance = account.balance(self.context.directory.clock().now());
+        self.admit_with(visitor, Answer { result, balance }, ctx);
+    }
+
+    /// Answers one: with its guard, where it may run.
+    fn admit_with(&mut self, visitor: Visitor, answer: Answer, _: &mut actix::Context<Self>) {
+        let Visitor { admit, reply, place, .. } = visitor;
         let held = match &answer.result {
             Ok(Reply::Admitted { held, .. }) => *held,
             _ => Nanos::ZERO,
@@ -248,15 +343,15 @@ impl AccountActor {
         let (sender, receiver) = watch::channel(Held { amount: held, covered: true });
         let is_admitted = answer.result.is_ok();
         if is_admitted {
-            self.holds.insert(request_id, sender);
+            self.holds.insert(admit.request_id, sender);
         }
         let admission = Admission {
             account_id: self.id,
-            request_id,
-            key_id,
-            model,
-            provider,
-            price_version,
+            request_id: admit.request_id,
+            key_id: admit.key_id,
+            model: admit.model,
+            provider: admit.provider,
+            price_version: admit.price_version,
             admitted_at: self.context.directory.clock().now(),
             held: receiver,
             directory: self.context.directory.clone(),
@@ -264,7 +359,7 @@ impl AccountActor {
             settled: !is_admitted,
         };
         // If nobody waits any more, the guard is dropped here and gives the hold back.
-        self.outbox.leave(move || drop(reply.send(Ok(Admitted { admission, answer }))));
+        self.outbox.leave(move || drop(reply.send(Ok(Admitted { admission, answer, place }))));
     }
 
     fn command(
@@ -278,18 +373,8 @@ impl AccountActor {
             Command::Settle(usage) => Some((usage.request_id, true)),
             _ => None,
         };
-        let payment_id = match &command {
-            Command::PaymentSucceeded { payment_id, .. } | Command::PaymentDeclined { payment_id, .. } => {
-                Some(*payment_id)
-            }
-            _ => None,
-        };
-        let ended = payment_id.and_then(|id| self.pending_payment(id));
-        let declined = if let Command::PaymentDeclined { decline_code, .. } = &command {
-            Some(decline_code.clone())
-        } else {
-            None
-        };
+        // Whatever frees a permit or brings credits.
+        let may_let_in = !matches!(command, Command::Accrue { .. });
         let answer = match self.decide(command, ctx) {
             Ok(answer) => answer,
             Err(error) => {
@@ -309,20 +394,10 @@ impl AccountActor {
             (Ok(_), Some((id, true))) => drop(self.holds.remove(&id)),
             _ => {}
         }
-        if let (Some(payment), true) = (ended, answer.result.is_ok()) {
-            let status = if declined.is_some() { PaymentStatus::Declined } else { PaymentStatus::Succeeded };
-            let payment = Payment { status, decline_code: declined, ..payment };
-            if let Some(buyer) = self.purchases.remove(&payment.id) {
-                let bought = Bought { payment, answer: answer.clone() };
-                self.outbox.leave(move || drop(buyer.send(Ok(bought))));
-            }
+        if may_let_in {
+            self.call_line(ctx);
         }
         self.outbox.leave(move || drop(reply.send(Ok(answer))));
-    }
-
-    fn pending_payment(&self, id: PaymentId) -> Option<Payment> {
-        let State::Ready(account) = &self.state else { return None };
-        account.pending_payment(id).cloned()
     }
 
     fn buy(
@@ -331,15 +406,16 @@ impl AccountActor {
         reply: oneshot::Sender<Result<Bought, AccountError>>,
         ctx: &mut actix::Context<Self>,
     ) {
-        match self.decide(Command::BeginPayment(payment.clone()), ctx) {
-            Err(error) => drop(reply.send(Err(error))),
-            Ok(answer) if answer.result.is_err() => {
-                self.outbox.leave(move || drop(reply.send(Ok(Bought { payment, answer }))));
-            }
-            Ok(_) => {
-                self.purchases.insert(payment.id, reply);
-                self.charge(payment);
-            }
+        let id = payment.id;
+        // Before the decision, which may end it.
+        self.purchases.insert(id, reply);
+        let refused = match self.decide(Command::BeginPayment(payment.clone()), ctx) {
+            Ok(answer) if answer.result.is_ok() => return,
+            Ok(answer) => Ok(Bought { payment, answer, action: None }),
+            Err(error) => Err(error),
+        };
+        if let Some(reply) = self.purchases.remove(&id) {
+            self.outbox.leave(move || drop(reply.send(refused)));
         }
     }
 
@@ -361,7 +437,8 @@ impl AccountActor {
             self.outbox.shrink();
             self.watchers.shrink_to_fit();
         }
-        let nothing_runs = self.holds.is_empty() && self.purchases.is_empty() && self.watchers.is_empty();
+        let nothing_runs =
+            self.holds.is_empty() && self.purchases.is_empty() && self.watchers.is_empty() && self.line.is_empty();
         if self.idle_ticks >= IDLE_TICKS && nothing_runs && self.outbox.is_settled() {
             ctx.stop();
         }
@@ -372,7 +449,20 @@ impl AccountActor {
         let now = self.context.directory.clock().now();
         let mut holds: Vec<_> = account.holds().cloned().collect();
         holds.sort_by_key(|hold| hold.request_id);
-        Ok(Picture { balance: account.balance(now), holds, payg: account.is_payg(now) })
+        Ok(Picture {
+            balance: account.balance(now),
+            holds,
+            payg: account.is_payg(now),
+            header: account.header.clone(),
+            subscription: account.subscription().cloned(),
+            automatic: account.automatic().cloned(),
+            fall: account.tier_fall(now),
+            waiting: self.line.len(),
+            keys: account
+                .keys()
+                .map(|(id, key)| KeyUse { id, amounts: KeyWindow::ALL.map(|window| key.used(window, now)) })
+                .collect(),
+        })
     }
 }
 
@@ -436,15 +526,16 @@ macro_rules! answers {
     };
 }
 
-answers!(Admit => Admitted, admit(|admit| admit));
+answers!(Enter => Admitted, enter(|enter| enter));
 answers!(Command => Answer, command(|command| command));
 answers!(Buy => Bought, buy(|Buy(payment)| payment));
 answers!(Look => Picture, look(|Look| ()));
 answers!(Preview => Answer, preview(|Preview(admit)| admit));
 
 impl AccountActor {
-    fn look(&mut self, (): (), reply: oneshot::Sender<Result<Picture, AccountError>>, _: &mut actix::Context<Self>) {
-        let picture = self.picture();
+    fn look(&mut self, (): (), reply: oneshot::Sender<Result<Picture, AccountError>>, ctx: &mut actix::Context<Self>) {
+        // Time may have brought something: what is shown is what a request would find.
+        let picture = self.decide(Command::Sweep, ctx).and_then(|_| self.picture());
         self.outbox.leave(move || drop(reply.send(picture)));
     }
 
@@ -478,6 +569,26 @@ impl Handler<Subscribe> for AccountActor {
                 if let (Ok(picture), true) = (actor.picture(), actor.watchers.len() < WATCHERS) {
                     actor.watchers.push(watcher);
                     actor.announce(picture.balance);
+                }
+            }),
+        );
+    }
+}
+
+impl Handler<Waits> for AccountActor {
+    type Result = ();
+
+    fn handle(&mut self, Waits { payment_id, action }: Waits, ctx: &mut Self::Context) {
+        self.when_ready(
+            ctx,
+            Box::new(move |actor, _| {
+                let State::Ready(account) = &actor.state else { return };
+                let Some(payment) = account.pending_payment(payment_id).cloned() else { return };
+                let Ok(picture) = actor.picture() else { return };
+                if let Some(buyer) = actor.purchases.remove(&payment_id) {
+                    let answer = Answer { result: Ok(Reply::Done), balance: picture.balance };
+                    let bought = Bought { payment, answer, action: Some(action) };
+                    actor.outbox.leave(move || drop(buyer.send(Ok(bought))));
                 }
             }),
         );

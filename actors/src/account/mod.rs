@@ -5,14 +5,28 @@
 mod actor;
 mod admission;
 mod outbox;
+mod waiting;
 
 pub(crate) use actor::new_grant_id;
 pub use actor::{AccountActor, Context as AccountContext};
 pub use admission::{Admission, Metered, SettleError};
+pub use waiting::{LINE, PURCHASE};
+
+use std::time::Duration;
 
 use actix::Message;
-use billing::{Nanos, account::Balance, command::Answer, entry::Payment, hold::Hold};
+use billing::{
+    Nanos,
+    account::{Automatic, Balance, Header, TierFall},
+    command::Answer,
+    hold::Hold,
+    ids::{KeyId, PaymentId},
+    payment::Payment,
+    subscription::Subscription,
+};
 use tokio::sync::mpsc;
+
+use crate::card::NextAction;
 
 /// Why an account can't answer; nothing was changed, or what was is being rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +55,15 @@ pub struct Committed {
 #[rtype(result = "()")]
 pub(crate) struct Tick;
 
+/// Let a request run: the question that [`Admitted`] answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enter {
+    /// What it asks for.
+    pub admit: billing::command::Admit,
+    /// How long it may wait in line for a permit or the rate limit; none: it is refused at once.
+    pub patience: Duration,
+}
+
 /// A request that may run: its guard, and what to tell its client.
 #[derive(Debug)]
 pub struct Admitted {
@@ -48,6 +71,8 @@ pub struct Admitted {
     pub admission: Admission,
     /// The account's balance with the hold placed.
     pub answer: Answer,
+    /// Its place in the line when it joined it, if it had to wait.
+    pub place: Option<usize>,
 }
 
 /// Begin a purchase; answered when the card network has answered, and that is durable.
@@ -61,6 +86,18 @@ pub struct Bought {
     pub payment: Payment,
     /// The answer of its last step.
     pub answer: Answer,
+    /// What the card's owner must do before it can end: then it is still pending.
+    pub action: Option<NextAction>,
+}
+
+/// A card's owner must act before a payment can end: its buyer is told so, and waits no longer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Waits {
+    /// Which payment.
+    pub payment_id: PaymentId,
+    /// What must be done.
+    pub action: NextAction,
 }
 
 /// Ask for a picture of the account.
@@ -80,6 +117,27 @@ pub struct Picture {
     pub holds: Vec<Hold>,
     /// Whether it is pay-as-you-go now.
     pub payg: bool,
+    /// Its row.
+    pub header: Header,
+    /// Its subscription, if it ever had one.
+    pub subscription: Option<Subscription>,
+    /// What it buys by itself, if it ever set that.
+    pub automatic: Option<Automatic>,
+    /// When its tier will fall.
+    pub fall: Option<TierFall>,
+    /// Requests that wait in line.
+    pub waiting: usize,
+    /// What its limited keys have used.
+    pub keys: Vec<KeyUse>,
+}
+
+/// What a limited key has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUse {
+    /// Which.
+    pub id: KeyId,
+    /// Spent in each window of now, with what it holds.
+    pub amounts: [Nanos; 4],
 }
 
 /// A live update.

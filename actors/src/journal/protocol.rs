@@ -96,7 +96,7 @@ impl<W, R> Protocol<W, R> {
     }
 
     /// The next step; none while a batch is being written, or where nothing waits.
-    pub fn next(&mut self) -> Option<Step<R>> {
+    pub fn next_step(&mut self) -> Option<Step<R>> {
         if self.writing.is_some() {
             return None;
         }
@@ -175,13 +175,17 @@ mod tests {
             hold: None,
             ended: None,
             usage: None,
-            payment: None,
+            payments: Vec::new(),
+            subscription: None,
+            automatic: None,
+            events: Vec::new(),
+            notice: None,
         };
         Entry { transition, ticket, incarnation, sender: if account == 1 { "one" } else { "two" } }
     }
 
     fn batch(journal: &mut Journal) -> Vec<u64> {
-        match journal.next() {
+        match journal.next_step() {
             Some(Step::Write(batch)) => batch.into_iter().map(|transition| transition.seq).collect(),
             other => panic!("{other:?}"),
         }
@@ -199,11 +203,11 @@ mod tests {
         }
         assert_eq!(batch(&mut journal), [1, 2, 3]);
         journal.push(entry(1, 1, 4)).unwrap();
-        assert!(journal.next().is_none(), "one batch at a time");
+        assert!(journal.next_step().is_none(), "one batch at a time");
         assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(3))]);
         assert_eq!(batch(&mut journal), [4]);
         assert_eq!(journal.written(HashMap::new()).senders, [("one", Ok(4))]);
-        assert!(journal.next().is_none());
+        assert!(journal.next_step().is_none());
     }
 
     #[test]
@@ -233,9 +237,9 @@ mod tests {
         journal.push(entry(1, 1, 2)).unwrap();
         journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
         assert_eq!(journal.push(entry(1, 1, 3)), Err("one"));
-        assert!(journal.next().is_none());
+        assert!(journal.next_step().is_none());
         assert!(journal.written(HashMap::new()).opened.is_empty(), "the open came after that batch");
-        assert!(matches!(journal.next(), Some(Step::Open(opened)) if opened == ["ready"]));
+        assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
         // An open in the midst of others' entries is answered with the batch that holds those before it.
         journal.push(entry(2, 1, 5)).unwrap();
         journal.open(AccountId(Uuid::from_u128(1)), 3, "again");

@@ -91,7 +91,7 @@ struct Writer {
 impl Writer {
     async fn run(self) {
         loop {
-            let step = self.shared.protocol().next();
+            let step = self.shared.protocol().next_step();
             match step {
                 Some(Step::Write(batch)) => {
                     let failed = self.commit(batch).await;

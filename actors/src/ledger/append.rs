@@ -2,21 +2,29 @@
 //! state of a grant, a hold, an account) is written once per batch, in its last form; what is a fact is written always.
 //! This says what rows a batch is; PostgreSQL gets them here, SQLite by its [`super::writer`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use billing::{
     Timestamp,
-    account::Header,
-    entry::{Line, Payment, Transition, UsageRecord},
+    account::{Automatic, Header},
+    automatic::SpendWindow,
+    entry::{Line, Transition, UsageRecord},
     grant::Grant,
     hold::{Hold, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
+    payment::Payment,
+    subscription::{AtEnd, Subscription},
+    time::Month,
 };
 use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError,
+    Ledger, LedgerError, rollup,
+    rollup::count,
     rows::{Rows, Write},
 };
 
@@ -27,6 +35,9 @@ struct Batch<'a> {
     holds: HashMap<RequestId, (AccountId, &'a Hold)>,
     ended: Vec<(AccountId, RequestId)>,
     payments: HashMap<PaymentId, (AccountId, &'a Payment)>,
+    subscriptions: HashMap<AccountId, &'a Subscription>,
+    automatics: HashMap<AccountId, &'a Automatic>,
+    windows: HashMap<(AccountId, Month), &'a SpendWindow>,
 }
 
 impl Ledger {
@@ -40,7 +51,7 @@ impl Ledger {
     ) -> Result<(), LedgerError> {
         let stamp = Stamp { batch_id, epoch: self.epoch, at: now };
         if let Some(writer) = &self.writer {
-            return writer.append(stamp, &transitions);
+            return writer.append(stamp, &transitions).await;
         }
         let tx = self.write.begin().await?;
         // The lease's row stays locked until the commit, so a takeover waits for it.
@@ -93,7 +104,13 @@ pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> impl Iterator<It
             4 => ended_rows(&batch),
             5 => journal_rows(transitions, stamp),
             6 => usage_rows(transitions),
-            7 => payment_rows(&batch),
+            7 => rollup::rows(transitions),
+            8 => payment_rows(&batch),
+            9 => subscription_rows(&batch),
+            10 => automatic_rows(&batch),
+            11 => window_rows(&batch),
+            12 => event_rows(transitions),
+            13 => notice_rows(transitions),
             _ => return None,
         })
     })
@@ -106,6 +123,9 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
         holds: HashMap::new(),
         ended: Vec::new(),
         payments: HashMap::new(),
+        subscriptions: HashMap::new(),
+        automatics: HashMap::new(),
+        windows: HashMap::new(),
     };
     for transition in transitions {
         let account = transition.account_id;
@@ -120,8 +140,17 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
             batch.holds.remove(&id);
             batch.ended.push((account, id));
         }
-        if let Some(payment) = &transition.payment {
+        for payment in &transition.payments {
             batch.payments.insert(payment.id, (account, payment));
+        }
+        if let Some(subscription) = &transition.subscription {
+            batch.subscriptions.insert(account, subscription);
+        }
+        if let Some(automatic) = &transition.automatic {
+            batch.automatics.insert(account, automatic);
+            if automatic.window != SpendWindow::default() {
+                batch.windows.insert((account, automatic.window.month), &automatic.window);
+            }
         }
     }
     batch
@@ -136,19 +165,22 @@ fn batch_row<'a>(size: usize, stamp: Stamp) -> Rows<'a> {
 
 fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     let write = Write::Change {
-        one: "UPDATE account SET subscribed_until = ?, debt = ?, charged = ?, seq = ?, clock = ? WHERE id = ?",
-        before: "UPDATE account SET subscribed_until = v.subscribed_until, debt = v.debt, charged = v.charged, \
-                 seq = v.seq, clock = v.clock FROM (VALUES",
-        after: ") AS v (subscribed_until, debt, charged, seq, clock, id) WHERE account.id = v.id",
+        one: "UPDATE account SET plan = ?, subscribed_until = ?, debt = ?, charged = ?, seq = ?, clock = ?, wake_at = ? \
+              WHERE id = ?",
+        before: "UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
+                 charged = v.charged, seq = v.seq, clock = v.clock, wake_at = v.wake_at FROM (VALUES",
+        after: ") AS v (plan, subscribed_until, debt, charged, seq, clock, wake_at, id) WHERE account.id = v.id",
     };
-    let mut rows = Rows::new(write, 6, batch.headers.len());
+    let mut rows = Rows::new(write, 8, batch.headers.len());
     for (id, header) in &batch.headers {
         rows.push([
+            header.plan.name().into(),
             header.subscribed_until.map(|until| until.0).into(),
             header.debt.get().into(),
             header.charged.get().into(),
             header.seq.into(),
             header.clock.0.into(),
+            header.wake_at.map(|at| at.0).into(),
             id.0.into(),
         ]);
     }
@@ -158,11 +190,12 @@ fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     let write = Write::Insert {
         before: "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
-         held, spent, expired, voided) VALUES",
+         held, spent, expired, voided, recall, notices) VALUES",
         after: "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
-         spent = excluded.spent, expired = excluded.expired, voided = excluded.voided",
+         spent = excluded.spent, expired = excluded.expired, voided = excluded.voided, recall = excluded.recall, \
+         notices = excluded.notices",
     };
-    let mut rows = Rows::new(write, 13, batch.grants.len());
+    let mut rows = Rows::new(write, 15, batch.grants.len());
     for (account_id, grant) in batch.grants.values() {
         rows.push([
             grant.id.0.into(),
@@ -178,6 +211,8 @@ fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             grant.spent.get().into(),
             grant.expired.get().into(),
             grant.voided.get().into(),
+            grant.recall.get().into(),
+            i64::from(grant.notices).into(),
         ]);
     }
     rows
@@ -285,12 +320,12 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
             usage.model.as_str().into(),
             usage.provider.as_str().into(),
             usage.ending.name().into(),
-            tokens.input.into(),
-            tokens.cached_input.into(),
-            tokens.output.into(),
+            count(tokens.input).into(),
+            count(tokens.cached_input).into(),
+            count(tokens.output).into(),
             i64::from(usage.estimated).into(),
-            usage.compute_ms.into(),
-            usage.billed_seconds.into(),
+            count(usage.compute_ms).into(),
+            count(usage.billed_seconds).into(),
             cost.base.normalize().to_string().into(),
             cost.fee.normalize().to_string().into(),
             usage.charged.get().into(),
@@ -304,21 +339,154 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
 
 fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     let write = Write::Insert {
-        before: "INSERT INTO payment (id, account_id, amount, status, method, decline_code, grant_key, created_at) VALUES",
-        after: "ON CONFLICT (id) DO UPDATE SET status = excluded.status, decline_code = excluded.decline_code",
+        before: "INSERT INTO payment (id, account_id, purpose, amount, reversed, status, method, reference, decline_code, \
+         grant_key, created_at, ended_at) VALUES",
+        after: "ON CONFLICT (id) DO UPDATE SET status = excluded.status, reversed = excluded.reversed, \
+         reference = excluded.reference, decline_code = excluded.decline_code, ended_at = excluded.ended_at",
     };
-    let mut rows = Rows::new(write, 8, batch.payments.len());
+    let mut rows = Rows::new(write, 12, batch.payments.len());
     for (account_id, payment) in batch.payments.values() {
         rows.push([
             payment.id.0.into(),
             account_id.0.into(),
+            payment.purpose.name().into(),
             payment.amount.get().into(),
+            payment.reversed.get().into(),
             payment.status.name().into(),
             payment.method.as_str().into(),
+            payment.reference.as_deref().into(),
             payment.decline_code.as_deref().into(),
-            payment.id.to_string().into(),
+            payment.grant_key().into(),
             payment.created_at.0.into(),
+            payment.ended_at.map(|at| at.0).into(),
         ]);
     }
     rows
 }
+
+fn subscription_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Insert {
+        before: "INSERT INTO subscription (account_id, status, cancels, method, started_at, failures, retry_at) VALUES",
+        after: "ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, cancels = excluded.cancels, \
+         method = excluded.method, started_at = excluded.started_at, failures = excluded.failures, \
+         retry_at = excluded.retry_at",
+    };
+    let mut rows = Rows::new(write, 7, batch.subscriptions.len());
+    for (account_id, subscription) in &batch.subscriptions {
+        rows.push([
+            account_id.0.into(),
+            subscription.status.name().into(),
+            i64::from(subscription.at_end == AtEnd::Cancel).into(),
+            subscription.method.as_str().into(),
+            subscription.started_at.0.into(),
+            i64::from(subscription.failures).into(),
+            subscription.retry_at.map(|at| at.0).into(),
+        ]);
+    }
+    rows
+}
+
+fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Insert {
+        before: "INSERT INTO auto_purchase (account_id, reload, threshold, amount, monthly_max, scale, monthly_spend, method, \
+         begun, failures, retry_at, full_month) VALUES",
+        after: "ON CONFLICT (account_id) DO UPDATE SET reload = excluded.reload, threshold = excluded.threshold, \
+         amount = excluded.amount, monthly_max = excluded.monthly_max, scale = excluded.scale, \
+         monthly_spend = excluded.monthly_spend, method = excluded.method, begun = excluded.begun, \
+         failures = excluded.failures, retry_at = excluded.retry_at, full_month = excluded.full_month",
+    };
+    let mut rows = Rows::new(write, 12, batch.automatics.len());
+    for (account_id, Automatic { settings, state, .. }) in &batch.automatics {
+        rows.push([
+            account_id.0.into(),
+            i64::from(settings.reload.is_on()).into(),
+            settings.threshold.get().into(),
+            settings.amount.get().into(),
+            settings.monthly_max.get().into(),
+            i64::from(settings.scale.is_on()).into(),
+            settings.monthly_spend.get().into(),
+            settings.method.as_deref().into(),
+            state.begun.into(),
+            i64::from(state.failures).into(),
+            state.retry_at.map(|at| at.0).into(),
+            state.full_month.map(|month| month.0).into(),
+        ]);
+    }
+    rows
+}
+
+fn window_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    let write = Write::Insert {
+        before: "INSERT INTO spend_window (account_id, month, reload_reserved, reload_settled, scale_reserved, \
+         scale_settled, reload_max, spend_max) VALUES",
+        after: "ON CONFLICT (account_id, month) DO UPDATE SET reload_reserved = excluded.reload_reserved, \
+         reload_settled = excluded.reload_settled, scale_reserved = excluded.scale_reserved, \
+         scale_settled = excluded.scale_settled, reload_max = excluded.reload_max, spend_max = excluded.spend_max",
+    };
+    let mut rows = Rows::new(write, 8, batch.windows.len());
+    for ((account_id, month), window) in &batch.windows {
+        rows.push([
+            account_id.0.into(),
+            month.0.into(),
+            window.reload_reserved.get().into(),
+            window.reload_settled.get().into(),
+            window.scale_reserved.get().into(),
+            window.scale_settled.get().into(),
+            window.reload_max.get().into(),
+            window.spend_max.get().into(),
+        ]);
+    }
+    rows
+}
+
+/// An event told again is there already.
+fn event_rows(transitions: &[Transition]) -> Rows<'_> {
+    let write = Write::Insert {
+        before: "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES",
+        after: "ON CONFLICT (account_id, kind, subject) DO NOTHING",
+    };
+    let mut rows = Rows::new(write, 6, 0);
+    for transition in transitions {
+        for event in &transition.events {
+            let data: serde_json::Map<_, _> =
+                event.data.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+            rows.push([
+                transition.account_id.0.into(),
+                Uuid::now_v7().into(),
+                event.kind.name().into(),
+                event.subject.as_str().into(),
+                transition.at.0.into(),
+                serde_json::Value::Object(data).to_string().into(),
+            ]);
+        }
+    }
+    rows
+}
+
+/// An event is noted with what it changed. One that is there already is one whose effect is, too: a command that comes from
+/// it again changes nothing, and is not here.
+fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
+    let write = Write::Insert { before: NOTICE, after: NOTED };
+    let mut rows = Rows::new(write, 5, 0);
+    let mut noted = HashSet::new();
+    for transition in transitions {
+        let Some(notice) = &transition.notice else { continue };
+        // PostgreSQL refuses a statement that would write a row twice.
+        if !noted.insert((notice.processor, notice.id.as_str())) {
+            continue;
+        }
+        rows.push([
+            notice.processor.into(),
+            notice.id.as_str().into(),
+            notice.kind.as_str().into(),
+            notice.signed_at.0.into(),
+            transition.at.0.into(),
+        ]);
+    }
+    rows
+}
+
+/// How an event is noted, around its values.
+pub(super) const NOTICE: &str = "INSERT INTO webhook_event (processor, id, kind, signed_at, at) VALUES";
+pub(super) const NOTED: &str = "ON CONFLICT (processor, id) DO UPDATE SET signed_at = excluded.signed_at \
+                                WHERE webhook_event.signed_at < excluded.signed_at";

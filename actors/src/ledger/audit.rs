@@ -130,13 +130,34 @@ const CHECKS: &[Check] = &[
         what: "purchased grant without its succeeded payment",
         sql: "SELECT g.id FROM credit_grant g WHERE g.source IN ('purchase', 'auto_reload', 'auto_scale') AND NOT EXISTS \
               (SELECT 1 FROM payment p WHERE p.account_id = g.account_id AND p.amount = g.funded \
-              AND p.status = 'succeeded' AND p.grant_key = g.source_key)",
+              AND p.purpose = g.source AND p.status = 'succeeded' AND p.grant_key = g.source_key)",
     },
     Check {
         invariant: 11,
         what: "succeeded payment without its grant",
         sql: "SELECT p.id FROM payment p WHERE p.status = 'succeeded' AND NOT EXISTS (SELECT 1 FROM credit_grant g \
               WHERE g.account_id = p.account_id AND g.source_key = p.grant_key)",
+    },
+    Check {
+        invariant: 11,
+        what: "grant's paid dollars are not its payment's, less what was reversed",
+        sql: "SELECT g.id FROM credit_grant g LEFT JOIN payment p ON p.account_id = g.account_id AND p.grant_key = g.source_key \
+              AND p.status = 'succeeded' WHERE g.paid <> COALESCE(p.amount - p.reversed, 0)",
+    },
+    Check {
+        invariant: 12,
+        what: "account's automatic spending of a month is not its payments'",
+        sql: "SELECT w.account_id FROM spend_window w LEFT JOIN (SELECT account_id, \
+              SUM(CASE WHEN status = 'pending' THEN amount ELSE 0 END) AS reserved FROM payment \
+              WHERE purpose IN ('auto_reload', 'auto_scale') GROUP BY account_id) p ON p.account_id = w.account_id \
+              WHERE w.month = (SELECT MAX(month) FROM spend_window n WHERE n.account_id = w.account_id) \
+              AND w.reload_reserved + w.scale_reserved > COALESCE(p.reserved, 0)",
+    },
+    Check {
+        invariant: 12,
+        what: "account's automatic spending is beyond its maximum",
+        sql: "SELECT account_id FROM spend_window WHERE reload_reserved + reload_settled > reload_max \
+              OR reload_reserved + reload_settled + scale_reserved + scale_settled > spend_max",
     },
     Check {
         invariant: 13,
@@ -181,6 +202,7 @@ impl Ledger {
             }
         }
         self.check_holds(&tx, &mut audit).await?;
+        audit.violations.extend(self.check_rollups(&tx).await?);
         self.check_costs(&tx, &mut audit).await?;
         tx.rollback().await?;
         audit.ok = audit.violations.is_empty();

@@ -1,47 +1,96 @@
-//! An account from its rows: header, live grants, open holds, pending payments. What it costs does not grow with the
-//! account's history.
+//! An account from its rows: header, live grants, open holds, pending payments, its plan and what it buys by itself. What
+//! it costs does not grow with the account's history.
 
 use billing::{
     Nanos, Timestamp,
-    account::{Account, Header},
+    account::{Account, Automatic, Header, Stored},
+    automatic::{AutoSettings, AutoState, SpendWindow, Switch},
     class::{SizeClass, Units},
-    entry::{Payment, PaymentStatus},
     grant::{Grant, Source},
     hold::{Hold, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    learned::{Learned, REMEMBERED},
+    payment::{Payment, PaymentStatus, Purpose},
     plan::Plan,
-    time::FOUR_WEEKS_MS,
+    subscription::{AtEnd, Status, Subscription},
+    time::{FOUR_WEEKS_MS, Month},
 };
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError};
 
+/// The columns [`payment`] reads.
+pub(super) const PAYMENT: &str =
+    "id, purpose, amount, reversed, status, method, reference, decline_code, created_at, ended_at";
+
 impl Ledger {
     /// An account's state; none where there is no such account.
     pub async fn load_account(&self, id: AccountId, now: Timestamp) -> Result<Option<Account>, LedgerError> {
-        let sql = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock FROM account WHERE id = ?";
+        let sql =
+            "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at FROM account WHERE id = ?";
         let Some(row) = self.row(sql, [id.0.into()]).await? else { return Ok(None) };
         let header = header(&row)?;
         let sql = format!(
             "SELECT {GRANT} FROM credit_grant WHERE account_id = ? AND \
              (expires_at > ? OR available > 0 OR held > 0 OR (paid > 0 AND created_at > ?))"
         );
-        let window = now.plus_ms(-FOUR_WEEKS_MS).0;
+        // The ledger's own time may be ahead of this process's.
+        let window = now.max(header.clock).plus_ms(-FOUR_WEEKS_MS).0;
         let grants = self.rows(&sql, [id.0.into(), now.0.into(), window.into()]).await?;
         let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, placed_at, deadline \
                    FROM hold WHERE account_id = ?";
         let holds = self.rows(sql, [id.0.into()]).await?;
-        let sql = "SELECT id, amount, status, method, decline_code, created_at FROM payment \
-                   WHERE account_id = ? AND status = 'pending'";
-        let payments = self.rows(sql, [id.0.into()]).await?;
+        let sql = format!("SELECT {PAYMENT} FROM payment WHERE account_id = ? AND status = 'pending'");
+        let payments = self.rows(&sql, [id.0.into()]).await?;
+        let keys = self.limited_keys(id, now.max(header.clock)).await?;
         Ok(Some(Account::load(
             id,
-            header,
-            grants.iter().map(grant).collect::<Result<_, _>>()?,
-            holds.iter().map(hold).collect::<Result<_, _>>()?,
-            payments.iter().map(payment).collect::<Result<_, _>>()?,
+            Stored {
+                header,
+                grants: grants.iter().map(grant).collect::<Result<_, _>>()?,
+                holds: holds.iter().map(hold).collect::<Result<_, _>>()?,
+                payments: payments.iter().map(payment).collect::<Result<_, _>>()?,
+                subscription: self.subscription(id).await?,
+                automatic: self.automatic(id).await?,
+                keys,
+                learned: self.learned(id).await?,
+            },
         )))
+    }
+
+    async fn subscription(&self, id: AccountId) -> Result<Option<Subscription>, LedgerError> {
+        let sql =
+            "SELECT status, cancels, method, started_at, failures, retry_at FROM subscription WHERE account_id = ?";
+        self.row(sql, [id.0.into()]).await?.as_ref().map(subscription).transpose()
+    }
+
+    async fn automatic(&self, id: AccountId) -> Result<Option<Automatic>, LedgerError> {
+        let sql = "SELECT reload, threshold, amount, monthly_max, scale, monthly_spend, method, begun, failures, retry_at, \
+                   full_month FROM auto_purchase WHERE account_id = ?";
+        let Some(row) = self.row(sql, [id.0.into()]).await? else { return Ok(None) };
+        let sql = "SELECT month, reload_reserved, reload_settled, scale_reserved, scale_settled, reload_max, spend_max \
+                   FROM spend_window WHERE account_id = ? ORDER BY month DESC LIMIT 1";
+        let spent = self.row(sql, [id.0.into()]).await?;
+        Ok(Some(automatic(&row, spent.as_ref())?))
+    }
+
+    /// From the account's last closed answers.
+    async fn learned(&self, id: AccountId) -> Result<Learned, LedgerError> {
+        let sql = "SELECT model, provider, ending, estimated, output_tokens FROM usage_record WHERE account_id = ? \
+                   ORDER BY request_id DESC LIMIT ?";
+        let last = i64::try_from(2 * REMEMBERED).unwrap_or(i64::MAX);
+        let mut learned = Learned::default();
+        // Oldest first, as they were noted.
+        for row in self.rows(sql, [id.0.into(), last.into()]).await?.iter().rev() {
+            let (model, provider, ending): (String, String, String) =
+                (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            let (estimated, output): (i64, i64) = (row.try_get_by_index(3)?, row.try_get_by_index(4)?);
+            if provider != "farebox" && ending == "completed" && estimated == 0 && output > 0 {
+                learned.observe(&model, output.unsigned_abs());
+            }
+        }
+        Ok(learned)
     }
 
     /// Accounts with something to do by themselves: open holds of an earlier process, or payments nobody answered.
@@ -52,18 +101,73 @@ impl Ledger {
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
     }
 
-    /// Accounts with credits that have run out of time, at most `limit`.
+    /// Accounts of which something is due, the longest due first, at most `limit`.
     pub async fn due_accounts(&self, now: Timestamp, limit: u64) -> Result<Vec<AccountId>, LedgerError> {
-        let sql = "SELECT DISTINCT account_id FROM credit_grant WHERE available > 0 AND expires_at <= ? LIMIT ?";
+        let sql = "SELECT id FROM account WHERE wake_at <= ? ORDER BY wake_at LIMIT ?";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = self.rows(sql, [now.0.into(), limit.into()]).await?;
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
     }
 }
 
+fn subscription(row: &QueryResult) -> Result<Subscription, LedgerError> {
+    let (status, cancels): (String, i64) = (row.try_get("", "status")?, row.try_get("", "cancels")?);
+    Ok(Subscription {
+        status: Status::from_name(&status).ok_or_else(|| LedgerError::Corrupt(format!("status {status}")))?,
+        at_end: if cancels == 0 { AtEnd::Renew } else { AtEnd::Cancel },
+        method: row.try_get("", "method")?,
+        started_at: Timestamp(row.try_get("", "started_at")?),
+        failures: count(row, "failures")?,
+        retry_at: instant(row, "retry_at")?,
+    })
+}
+
+fn automatic(row: &QueryResult, spent: Option<&QueryResult>) -> Result<Automatic, LedgerError> {
+    let switch = |column| Ok::<_, LedgerError>(Switch::from_bool(row.try_get::<i64>("", column)? != 0));
+    let (begun, full_month): (i64, Option<i64>) = (row.try_get("", "begun")?, row.try_get("", "full_month")?);
+    Ok(Automatic {
+        settings: AutoSettings {
+            reload: switch("reload")?,
+            threshold: amount(row, "threshold")?,
+            amount: amount(row, "amount")?,
+            monthly_max: amount(row, "monthly_max")?,
+            scale: switch("scale")?,
+            monthly_spend: amount(row, "monthly_spend")?,
+            method: row.try_get("", "method")?,
+        },
+        state: AutoState {
+            begun: begun.unsigned_abs(),
+            failures: count(row, "failures")?,
+            retry_at: instant(row, "retry_at")?,
+            full_month: full_month.map(Month),
+        },
+        window: spent.map(window).transpose()?.unwrap_or_default(),
+    })
+}
+
+fn window(row: &QueryResult) -> Result<SpendWindow, LedgerError> {
+    Ok(SpendWindow {
+        month: Month(row.try_get("", "month")?),
+        reload_reserved: amount(row, "reload_reserved")?,
+        reload_settled: amount(row, "reload_settled")?,
+        scale_reserved: amount(row, "scale_reserved")?,
+        scale_settled: amount(row, "scale_settled")?,
+        reload_max: amount(row, "reload_max")?,
+        spend_max: amount(row, "spend_max")?,
+    })
+}
+
+fn count(row: &QueryResult, column: &str) -> Result<u32, LedgerError> {
+    let count: i64 = row.try_get("", column)?;
+    u32::try_from(count).map_err(|_| LedgerError::Corrupt(format!("{column} {count}")))
+}
+
+fn instant(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, LedgerError> {
+    Ok(row.try_get::<Option<i64>>("", column)?.map(Timestamp))
+}
+
 /// The columns [`grant`] reads, in order.
-pub(super) const GRANT: &str =
-    "id, source, source_key, paid, created_at, expires_at, funded, available, held, spent, expired, voided";
+pub(super) const GRANT: &str = "id, source, source_key, paid, created_at, expires_at, funded, available, held, spent, expired, voided, recall, notices";
 
 fn amount(row: &QueryResult, column: &str) -> Result<Nanos, LedgerError> {
     Ok(Nanos::new(row.try_get("", column)?))
@@ -81,6 +185,7 @@ fn header(row: &QueryResult) -> Result<Header, LedgerError> {
         charged: amount(row, "charged")?,
         seq: u64::try_from(seq).map_err(|_| LedgerError::Corrupt(format!("seq {seq}")))?,
         clock: Timestamp(row.try_get("", "clock")?),
+        wake_at: instant(row, "wake_at")?,
     })
 }
 
@@ -100,6 +205,8 @@ pub(super) fn grant(row: &QueryResult) -> Result<Grant, LedgerError> {
         spent: amount(row, "spent")?,
         expired: amount(row, "expired")?,
         voided: amount(row, "voided")?,
+        recall: amount(row, "recall")?,
+        notices: u8::try_from(count(row, "notices")?).unwrap_or(u8::MAX),
     })
 }
 
@@ -143,13 +250,17 @@ pub(super) fn parse_allocations(text: &str) -> Result<Vec<(GrantId, Nanos)>, Led
 
 /// A payment from its row.
 pub(super) fn payment(row: &QueryResult) -> Result<Payment, LedgerError> {
-    let status: String = row.try_get("", "status")?;
+    let (status, purpose): (String, String) = (row.try_get("", "status")?, row.try_get("", "purpose")?);
     Ok(Payment {
         id: PaymentId(row.try_get("", "id")?),
+        purpose: Purpose::from_name(&purpose).ok_or_else(|| LedgerError::Corrupt(format!("purpose {purpose}")))?,
         amount: amount(row, "amount")?,
+        reversed: amount(row, "reversed")?,
         status: PaymentStatus::from_name(&status).ok_or_else(|| LedgerError::Corrupt(format!("status {status}")))?,
         method: row.try_get("", "method")?,
+        reference: row.try_get("", "reference")?,
         decline_code: row.try_get("", "decline_code")?,
         created_at: Timestamp(row.try_get("", "created_at")?),
+        ended_at: instant(row, "ended_at")?,
     })
 }

@@ -4,10 +4,19 @@
 
 pub mod append;
 pub mod audit;
+pub mod cards;
 pub mod directory;
+pub mod events;
+pub mod history;
+pub mod idempotency;
+pub mod keys;
 pub mod load;
+pub mod payments;
 pub mod query;
+pub mod rollup;
 mod rows;
+mod sql;
+pub mod usage;
 mod writer;
 
 use std::time::Duration;
@@ -19,6 +28,7 @@ use sea_orm::{
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use sea_orm_migration::MigratorTrait;
+use sql::Sql;
 use writer::Writer;
 
 /// Why the ledger could not do something.
@@ -58,6 +68,9 @@ pub struct Ledger {
 
 /// Connections that read.
 const READERS: u32 = 4;
+/// PostgreSQL plans what is read for the values at hand: one plan for all would have to fit a minute and a year of an account
+/// with ten records and of one with millions, and it takes whole tables.
+const CUSTOM_PLANS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
 /// How long a query waits for a connection before it is an error.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -82,9 +95,9 @@ impl Ledger {
 
     /// Connects only: for reading beside an owner (`farebox audit`).
     pub async fn connect(url: &str) -> Result<Self, LedgerError> {
-        let write = Database::connect(options(url, 1)).await?;
+        let write = Database::connect(options(url, 1, &[])).await?;
         let backend = write.get_database_backend();
-        let read = Database::connect(options(url, READERS)).await?;
+        let read = Database::connect(options(url, READERS, CUSTOM_PLANS)).await?;
         Ok(Self { write, read, writer: None, backend, epoch: 0 })
     }
 
@@ -115,6 +128,14 @@ impl Ledger {
         Ok(self.read.query_all_raw(self.statement(sql, values)).await?)
     }
 
+    async fn rows_of(&self, sql: Sql) -> Result<Vec<QueryResult>, LedgerError> {
+        self.rows(&sql.text, sql.values).await
+    }
+
+    async fn row_of(&self, sql: Sql) -> Result<Option<QueryResult>, LedgerError> {
+        self.row(&sql.text, sql.values).await
+    }
+
     async fn row(
         &self,
         sql: &str,
@@ -124,7 +145,7 @@ impl Ledger {
     }
 }
 
-fn options(url: &str, connections: u32) -> ConnectOptions {
+fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
     options.map_sqlx_sqlite_opts(|sqlite| {
@@ -135,6 +156,9 @@ fn options(url: &str, connections: u32) -> ConnectOptions {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
     });
-    options.map_sqlx_postgres_opts(|postgres| postgres.statement_cache_capacity(rows::STATEMENTS));
+    options.map_sqlx_postgres_opts(move |options| {
+        let options = options.statement_cache_capacity(rows::STATEMENTS);
+        if postgres.is_empty() { options } else { options.options(postgres.iter().copied()) }
+    });
     options
 }

@@ -1,11 +1,11 @@
-//! What people look up: grants, requests, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
-//! first.
+//! What people look up: grants, a request, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
+//! first; requests are listed by [`super::history`].
 
 use billing::{
     Nanos, Timestamp,
-    entry::Payment,
     grant::Grant,
     ids::{AccountId, PaymentId, RequestId},
+    payment::Payment,
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use serde::Serialize;
@@ -58,28 +58,15 @@ pub struct RequestRow {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
 }
 
-const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, output_tokens, \
+/// The columns [`request`] reads.
+pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, output_tokens, \
                        estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at";
 
 impl Ledger {
-    /// An account's ended requests, newest first, older than `before`.
-    pub async fn requests(
-        &self,
-        account: AccountId,
-        before: Option<Uuid>,
-        limit: u64,
-    ) -> Result<Vec<RequestRow>, LedgerError> {
-        let sql = format!(
-            "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id < ? ORDER BY request_id DESC LIMIT ?"
-        );
-        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
-        self.rows(&sql, values).await?.iter().map(request).collect()
-    }
-
     /// One ended request of an account.
     pub async fn request(&self, account: AccountId, id: RequestId) -> Result<Option<RequestRow>, LedgerError> {
         let sql = format!("SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id = ?");
@@ -110,9 +97,14 @@ impl Ledger {
 
     /// A payment, whatever came of it.
     pub async fn payment(&self, account: AccountId, id: PaymentId) -> Result<Option<Payment>, LedgerError> {
-        let sql =
-            "SELECT id, amount, status, method, decline_code, created_at FROM payment WHERE account_id = ? AND id = ?";
-        self.row(sql, [account.0.into(), id.0.into()]).await?.as_ref().map(load::payment).transpose()
+        let sql = format!("SELECT {} FROM payment WHERE account_id = ? AND id = ?", load::PAYMENT);
+        self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(load::payment).transpose()
+    }
+
+    /// The grant that a payment or a cycle made.
+    pub async fn grant_of(&self, account: AccountId, source_key: &str) -> Result<Option<Grant>, LedgerError> {
+        let sql = format!("SELECT {} FROM credit_grant WHERE account_id = ? AND source_key = ?", load::GRANT);
+        self.row(&sql, [account.0.into(), source_key.into()]).await?.as_ref().map(load::grant).transpose()
     }
 
     /// The version of a price book: the one it has, or a new one.
@@ -130,11 +122,13 @@ impl Ledger {
     }
 }
 
-fn page(limit: u64) -> i64 {
+/// A page's size, as the database takes it.
+pub(super) fn page(limit: u64) -> i64 {
     i64::try_from(limit.clamp(1, LARGEST_PAGE)).unwrap_or(1)
 }
 
-fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
+/// A request from its row.
+pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
     let estimated: i64 = row.try_get("", "estimated")?;
     Ok(RequestRow {
         id: row.try_get("", "request_id")?,

@@ -16,8 +16,8 @@ const LARGEST: usize = 64;
 /// Rows in one statement in SQLite, at most; less than that, a power of two.
 const LARGEST_STEP: usize = 16;
 
-/// Prepared statements a connection keeps: in PostgreSQL seven tables of up to [`LARGEST`] rows, and the few others.
-pub(super) const STATEMENTS: usize = 512;
+/// Prepared statements a connection keeps: in PostgreSQL thirteen tables of up to [`LARGEST`] rows, and the few others.
+pub(super) const STATEMENTS: usize = 896;
 
 /// `?` as the database spells it.
 pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {
@@ -41,6 +41,7 @@ pub(super) enum Cell<'a> {
     Int(Option<i64>),
     Id(Option<Uuid>),
     Text(Option<Cow<'a, str>>),
+    Bytes(Cow<'a, [u8]>),
 }
 
 impl From<i64> for Cell<'_> {
@@ -92,12 +93,19 @@ impl From<String> for Cell<'_> {
     }
 }
 
+impl<'a> From<&'a [u8]> for Cell<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(Cow::Borrowed(bytes))
+    }
+}
+
 impl ToSql for Cell<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match self {
             Self::Int(Some(number)) => ValueRef::Integer(*number),
             Self::Id(Some(id)) => ValueRef::Blob(id.as_bytes()),
             Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
             Self::Int(None) | Self::Id(None) | Self::Text(None) => ValueRef::Null,
         }))
     }
@@ -109,6 +117,7 @@ impl From<Cell<'_>> for Value {
             Cell::Int(number) => number.into(),
             Cell::Id(id) => id.into(),
             Cell::Text(text) => text.map(Cow::into_owned).into(),
+            Cell::Bytes(bytes) => bytes.into_owned().into(),
         }
     }
 }

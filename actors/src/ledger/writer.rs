@@ -1,7 +1,10 @@
 //! SQLite's writer: one connection, used where the journal's thread stands. Through the pool every statement would be a
-//! message to another thread and back, which took longer than the writing.
+//! message to another thread and back, which took longer than the writing. Idempotency keys are written here too, in turn
+//! with batches, so that their transactions never make a batch wait for SQLite's lock, and those that wait together are
+//! one transaction.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -9,10 +12,12 @@ use std::{
 
 use billing::entry::Transition;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
+use tokio::sync::{Mutex as FairMutex, oneshot};
 
 use super::{
     LedgerError,
     append::{EPOCH, Stamp, rows},
+    idempotency::KeyChange,
 };
 
 /// How long it waits for another connection's transaction: those are short, and only of operators.
@@ -24,11 +29,27 @@ const CACHE: i64 = -4_096;
 /// write again and again is written there once, and synced once. 32 MiB; the default is an eighth.
 const CHECKPOINT: i64 = 8_000;
 /// Prepared statements it keeps.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 96;
+/// Changes of keys in one transaction, at most.
+const KEYS: usize = 256;
 
-/// The connection, which only the journal's thread uses.
-#[derive(Debug, Clone)]
-pub(super) struct Writer(Arc<Mutex<Connection>>);
+struct KeyJob {
+    change: KeyChange,
+    reply: oneshot::Sender<Result<u64, LedgerError>>,
+}
+
+/// The connection. Whoever waits for it gets it in turn: neither batches nor keys starve.
+#[derive(Clone)]
+pub(super) struct Writer {
+    connection: Arc<FairMutex<Connection>>,
+    keys: Arc<Mutex<Vec<KeyJob>>>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
 
 impl Writer {
     /// Opens the connection.
@@ -40,14 +61,80 @@ impl Writer {
         connection.pragma_update(None, "cache_size", CACHE)?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(Self(Arc::new(Mutex::new(connection))))
+        Ok(Self { connection: Arc::new(FairMutex::new(connection)), keys: Arc::default() })
     }
 
-    /// Writes a batch. Blocks.
-    pub(super) fn append(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
+    /// Writes a batch. Blocks while it writes.
+    pub(super) async fn append(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
         // A batch that panicked dropped its transaction, which rolled it back.
-        append(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), stamp, transitions)
+        append(&mut *self.connection.lock().await, stamp, transitions)
     }
+
+    /// Changes a key; how many rows that were.
+    pub(super) async fn change_key(&self, change: KeyChange) -> Result<u64, LedgerError> {
+        let (reply, done) = oneshot::channel();
+        self.waiting().push(KeyJob { change, reply });
+        let writer = self.clone();
+        // One for each key: at least as many as there are transactions to be made.
+        tokio::task::spawn_blocking(move || writer.write_keys());
+        done.await.map_err(|_| gone())?
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, Vec<KeyJob>> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what waits once it is its turn: most often also what came meanwhile.
+    fn write_keys(&self) {
+        let mut connection = self.connection.blocking_lock();
+        let keys: Vec<KeyJob> = {
+            let mut waiting = self.waiting();
+            let count = waiting.len().min(KEYS);
+            waiting.drain(..count).collect()
+        };
+        if !keys.is_empty() {
+            answer_keys(&mut connection, keys);
+        }
+    }
+}
+
+fn gone() -> LedgerError {
+    LedgerError::Writer("the writer's thread is gone".into())
+}
+
+/// A panic drops its transaction, which rolls it back.
+fn caught<T>(work: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(LedgerError::Corrupt("a transaction made its writer panic".into())))
+}
+
+fn answer_keys(connection: &mut Connection, keys: Vec<KeyJob>) {
+    match caught(|| change_keys(connection, &keys)) {
+        Ok(counts) => {
+            for (key, count) in keys.into_iter().zip(counts) {
+                // Whoever asked may have left.
+                let _ = key.reply.send(Ok(count));
+            }
+        }
+        Err(error) => {
+            let message = error.to_string();
+            for key in keys {
+                let _ = key.reply.send(Err(LedgerError::Writer(message.clone())));
+            }
+        }
+    }
+}
+
+fn change_keys(connection: &mut Connection, keys: &[KeyJob]) -> Result<Vec<u64>, LedgerError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut counts = Vec::with_capacity(keys.len());
+    for key in keys {
+        let (sql, values) = key.change.statement();
+        let changed = tx.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values))?;
+        counts.push(changed as u64);
+    }
+    tx.commit()?;
+    Ok(counts)
 }
 
 fn append(connection: &mut Connection, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {

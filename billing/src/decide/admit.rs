@@ -1,6 +1,6 @@
 //! Admission: all limits are looked at first, then taken together or not at all, so that a refusal burns nothing.
 
-use super::draft::Draft;
+use super::{automatic, draft::Draft};
 use crate::{
     account::FREE_RATE,
     class::Units,
@@ -17,11 +17,13 @@ pub(super) fn admit(draft: &mut Draft<'_>, admit: Admit) -> Result<Reply, Refusa
         return Err(Refusal::AlreadyAdmitted(admit.request_id));
     }
     let tier = draft.account.tier(now);
-    if let Work::Open { class, units } = admit.work {
+    if let Work::Open { class, .. } = admit.work {
         check_class(draft, class, tier)?;
-        check_permits(draft, units, tier)?;
     }
     let amount = size_hold(draft, &admit)?;
+    if let Work::Open { units, .. } = admit.work {
+        check_permits(draft, &admit, units, tier)?;
+    }
     let mut rate_remaining = None;
     if admit.work == Work::Closed && !draft.account.is_payg(now) {
         draft
@@ -43,27 +45,40 @@ fn check_class(draft: &Draft<'_>, class: crate::class::SizeClass, tier: Tier) ->
     Err(Refusal::ModelLocked { class, largest: tier.largest, unlock })
 }
 
-/// Any unlocked class may run at least one request: with nothing else running, weight does not matter.
-fn check_permits(draft: &Draft<'_>, needed: Units, tier: Tier) -> Result<(), Refusal> {
+/// Any unlocked class may run at least one request: with nothing else running, weight does not matter. Looked at last, as
+/// it is the one limit that may be bought away.
+fn check_permits(draft: &mut Draft<'_>, admit: &Admit, needed: Units, tier: Tier) -> Result<(), Refusal> {
     let used = draft.account.units_used;
     if used.0 == 0 || used.0 + needed.0 <= tier.units.0 {
         return Ok(());
     }
     let purchased = draft.account.purchased(draft.now);
     let next = tier.next_with_more_units().map(|next| (next.purchased - purchased, next.units));
-    Err(Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next })
+    let scale = automatic::scale(draft, admit.auto_scale, tier);
+    Err(Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next, scale })
 }
 
 fn size_hold(draft: &Draft<'_>, admit: &Admit) -> Result<Nanos, Refusal> {
     let (available, debt) = (draft.account.available, draft.account.header.debt);
-    let free = !admit.hold.worst_case.is_positive();
-    match admit.hold.size(available) {
+    let mut wanted = admit.hold;
+    if let Some(output) = &admit.output
+        && let Some(tokens) = draft.account.learned.p95(&admit.model)
+        && let Some(expected) = output.cost(tokens)
+    {
+        wanted.expected = expected;
+    }
+    let key = admit.key_id.and_then(|id| draft.account.keys.get(&id));
+    let room = key.map_or(Ok(None), |key| key.room(&admit.model, wanted.minimum, draft.now));
+    let room = room.map_err(Refusal::KeyLimit)?;
+    let free = !wanted.worst_case.is_positive();
+    match wanted.size(room.map_or(available, |room| available.min(room))) {
         Some(amount) if free || !debt.is_positive() => Ok(amount),
         _ => Err(Refusal::InsufficientCredits {
             available,
             held: draft.account.holds.values().map(Hold::total).sum(),
             debt,
-            needed: admit.hold.minimum,
+            needed: wanted.minimum,
+            reload_due: draft.account.is_buying_automatically(),
         }),
     }
 }

@@ -1,13 +1,18 @@
 //! A decision in the making: every change of a grant goes through here and leaves its line, so that lines and state
 //! can't part.
 
+use uuid::Uuid;
+
 use crate::{
-    account::Account,
-    entry::{Line, LineKind, Payment, Transition, UsageRecord},
+    account::{Account, Automatic},
+    entry::{Line, LineKind, Notice, Transition, UsageRecord},
+    event::Event,
     grant::Grant,
     hold::Hold,
-    ids::{GrantId, RequestId},
+    ids::{GrantId, PaymentId, RequestId, derived},
     nanos::Nanos,
+    payment::{Payment, Purpose},
+    subscription::Subscription,
     time::Timestamp,
 };
 
@@ -22,7 +27,14 @@ pub(super) struct Draft<'a> {
     pub(super) hold: Option<Hold>,
     pub(super) ended: Option<RequestId>,
     pub(super) usage: Option<UsageRecord>,
-    pub(super) payment: Option<Payment>,
+    payments: Vec<Payment>,
+    is_subscription_changed: bool,
+    is_automatic_changed: bool,
+    events: Vec<Event>,
+    /// What the command comes from: written only with what it changes.
+    pub(super) notice: Option<Notice>,
+    /// Whether something may now be due at another time.
+    reschedule: bool,
 }
 
 impl<'a> Draft<'a> {
@@ -36,8 +48,82 @@ impl<'a> Draft<'a> {
             hold: None,
             ended: None,
             usage: None,
-            payment: None,
+            payments: Vec::new(),
+            is_subscription_changed: false,
+            is_automatic_changed: false,
+            events: Vec::new(),
+            notice: None,
+            reschedule: false,
         }
+    }
+
+    /// Something may now be due at another time than before.
+    pub(super) const fn reschedule(&mut self) {
+        self.reschedule = true;
+    }
+
+    /// Has a grant written though no line changed it.
+    pub(super) fn touch(&mut self, id: GrantId) {
+        if !self.touched.contains(&id) {
+            self.touched.push(id);
+        }
+    }
+
+    /// Tells the owner.
+    pub(super) fn tell(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// The subscription, to be changed; none where there never was one.
+    pub(super) fn subscription(&mut self) -> Option<&mut Subscription> {
+        let subscription = self.account.subscription.as_deref_mut()?;
+        self.is_subscription_changed = true;
+        self.reschedule = true;
+        Some(subscription)
+    }
+
+    /// Begins a subscription in place of any before it.
+    pub(super) fn begin_subscription(&mut self, subscription: Subscription) {
+        self.account.subscription = Some(Box::new(subscription));
+        self.is_subscription_changed = true;
+        self.reschedule = true;
+    }
+
+    /// The automatic purchases, to be changed.
+    pub(super) fn automatic(&mut self) -> &mut Automatic {
+        self.is_automatic_changed = true;
+        self.reschedule = true;
+        self.account.automatic.get_or_insert_default()
+    }
+
+    /// Begins a payment of the rules' own: at one instant, an account begins none of the same purpose and number.
+    pub(super) fn begin_payment(&mut self, (purpose, number): (Purpose, u64), amount: Nanos, method: String) {
+        let number = number << 3 | purpose as u64;
+        let id = PaymentId(derived(self.account.id, self.now, number));
+        self.insert_payment(Payment::new(id, purpose, amount, method, self.now));
+    }
+
+    /// Keeps a payment that has not ended.
+    pub(super) fn insert_payment(&mut self, payment: Payment) {
+        self.reschedule = true;
+        self.account.payments.insert(payment.id, payment.clone());
+        self.payments.push(payment);
+    }
+
+    /// Writes a payment that has ended.
+    pub(super) fn end_payment(&mut self, payment: Payment) {
+        self.reschedule = true;
+        self.payments.push(payment);
+    }
+
+    /// An id for a grant that the rules make, from a number used once.
+    pub(super) fn new_grant_id(&self, at: Timestamp, number: u64) -> GrantId {
+        GrantId(derived(self.account.id, at, number))
+    }
+
+    /// An id that no other of this decision has.
+    pub(super) fn event_subject(&self) -> String {
+        Uuid::from_u64_pair(self.account.header.seq, self.now.0.unsigned_abs()).simple().to_string()
     }
 
     /// Applies a line to its grant and the account, and keeps it.
@@ -53,9 +139,7 @@ impl<'a> Draft<'a> {
             grant.voided += line.voided;
             grant.assert_sound();
             self.account.available += line.available;
-            if !self.touched.contains(&id) {
-                self.touched.push(id);
-            }
+            self.touch(id);
         }
         self.account.header.debt += line.debt;
         assert!(self.account.header.debt >= Nanos::ZERO, "more debt repaid than owed");
@@ -103,15 +187,29 @@ impl<'a> Draft<'a> {
     /// The transition, if anything changed.
     pub(super) fn finish(mut self) -> Option<Transition> {
         self.retire_dead_grants();
-        if self.lines.is_empty() && self.payment.is_none() {
+        let mut is_changed = !self.lines.is_empty()
+            || !self.payments.is_empty()
+            || !self.events.is_empty()
+            || !self.touched.is_empty()
+            || self.is_subscription_changed
+            || self.is_automatic_changed;
+        if self.reschedule || is_changed && self.account.due_at <= self.now {
+            let wake_at = self.account.next_due(self.now);
+            self.account.due_at = wake_at.unwrap_or(Timestamp(i64::MAX));
+            is_changed |= self.account.header.wake_at != wake_at;
+            self.account.header.wake_at = wake_at;
+        }
+        if !is_changed {
             return None;
         }
-        let Self { account, now, lines, touched, retired, hold, ended, usage, payment } = self;
-        // A change of a payment alone leaves no line, and takes no place in the journal: its sequence stays dense.
+        let Self { account, now, lines, touched, retired, hold, ended, usage, payments, events, notice, .. } = self;
+        // What leaves no line (a payment, an event) takes no place in the journal: its sequence stays dense.
         account.header.seq += u64::from(!lines.is_empty());
         account.header.clock = now;
         let is_touched = |grant: &&Grant| touched.contains(&grant.id);
         let grants = account.grants.iter().chain(&retired).filter(is_touched).cloned().collect();
+        let subscription = account.subscription.as_deref().filter(|_| self.is_subscription_changed).cloned();
+        let automatic = account.automatic.as_deref().filter(|_| self.is_automatic_changed).cloned();
         Some(Transition {
             account_id: account.id,
             seq: account.header.seq,
@@ -122,7 +220,11 @@ impl<'a> Draft<'a> {
             hold,
             ended,
             usage,
-            payment,
+            payments,
+            subscription,
+            automatic,
+            events,
+            notice,
         })
     }
 }

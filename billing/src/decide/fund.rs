@@ -1,17 +1,20 @@
-//! Credits in: grants, and the payments that make them. A debt is paid first, in the same commit.
+//! Credits in: a grant is made, and a debt is paid from it first, in the same commit.
 
 use super::draft::Draft;
 use crate::{
     command::{Fund, Refusal, Reply},
-    entry::{LineKind, Payment, PaymentStatus},
+    entry::LineKind,
     grant::{Grant, Source},
-    ids::{GrantId, PaymentId},
+    ids::GrantId,
     nanos::Nanos,
-    time::FOUR_WEEKS_MS,
+    payment::DEFAULT_METHOD,
+    plan::Plan,
+    subscription::Subscription,
+    time::{FOUR_WEEKS_MS, Timestamp},
 };
 
 /// The most one grant can be: $1 million.
-const LARGEST_GRANT: Nanos = Nanos::dollars(1_000_000);
+pub(super) const LARGEST_GRANT: Nanos = Nanos::dollars(1_000_000);
 
 pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
     if !fund.amount.is_positive() || fund.amount > LARGEST_GRANT {
@@ -24,11 +27,44 @@ pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> 
     if draft.account.grants.iter().any(|grant| grant.source == fund.source && grant.source_key == fund.source_key) {
         return Err(Refusal::AlreadyFunded(fund.source_key));
     }
-    let grant = Grant {
-        id: fund.grant_id,
-        source: fund.source,
-        source_key: fund.source_key,
-        paid: fund.paid,
+    let grant = new_grant(draft, fund.grant_id, (fund.source, fund.source_key), fund.paid, expires_at);
+    place(draft, grant, fund.amount);
+    if let Some(until) = fund.subscribed_until {
+        draft.account.header.subscribed_until = Some(until);
+        draft.account.header.plan = Plan::Payg;
+        draft.begin_subscription(Subscription::new(DEFAULT_METHOD.to_owned(), draft.now));
+    }
+    Ok(Reply::Done)
+}
+
+/// Credits that a cycle brings.
+pub(super) struct Cycle {
+    pub(super) grant_id: GrantId,
+    pub(super) source: Source,
+    pub(super) begin: Timestamp,
+    pub(super) amount: Nanos,
+    pub(super) expires_at: Timestamp,
+}
+
+/// Makes the grant of a cycle, which the rules know to be new.
+pub(super) fn insert(draft: &mut Draft<'_>, cycle: &Cycle) {
+    let source = (cycle.source, format!("cycle {}", cycle.begin.0));
+    let grant = new_grant(draft, cycle.grant_id, source, Nanos::ZERO, cycle.expires_at);
+    place(draft, grant, cycle.amount);
+}
+
+fn new_grant(
+    draft: &Draft<'_>,
+    id: GrantId,
+    (source, source_key): (Source, String),
+    paid: Nanos,
+    expires_at: Timestamp,
+) -> Grant {
+    let mut grant = Grant {
+        id,
+        source,
+        source_key,
+        paid,
         created_at: draft.now,
         expires_at,
         funded: Nanos::ZERO,
@@ -37,61 +73,31 @@ pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> 
         spent: Nanos::ZERO,
         expired: Nanos::ZERO,
         voided: Nanos::ZERO,
+        recall: Nanos::ZERO,
+        notices: 0,
     };
-    let place = draft.account.grants.partition_point(|other| other.draw_order() < grant.draw_order());
+    // Credits that were short-lived from the start: their owner knows.
+    grant.pass_notices(draft.now);
+    grant
+}
+
+fn place(draft: &mut Draft<'_>, grant: Grant, amount: Nanos) {
+    let id = grant.id;
+    let index = draft.account.grants.partition_point(|other| other.draw_order() < grant.draw_order());
     // An account has few grants, and there are many accounts.
     draft.account.grants.reserve_exact(1);
-    draft.account.grants.insert(place, grant);
-    let mut line = Draft::line(LineKind::GrantFunded, fund.grant_id, None);
-    line.funded = fund.amount;
-    line.available = fund.amount;
+    draft.account.grants.insert(index, grant);
+    draft.reschedule();
+    let mut line = Draft::line(LineKind::GrantFunded, id, None);
+    line.funded = amount;
+    line.available = amount;
     draft.record(line);
-    let repaid = draft.account.header.debt.min(fund.amount);
+    let repaid = draft.account.header.debt.min(amount);
     if repaid.is_positive() {
-        let mut line = Draft::line(LineKind::DebtRepaid, fund.grant_id, None);
+        let mut line = Draft::line(LineKind::DebtRepaid, id, None);
         line.available = -repaid;
         line.spent = repaid;
         line.debt = -repaid;
         draft.record(line);
     }
-    if let Some(until) = fund.subscribed_until {
-        draft.account.header.subscribed_until = Some(until);
-    }
-    Ok(Reply::Done)
-}
-
-pub(super) fn begin_payment(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Refusal> {
-    if payment.amount < Nanos::dollars(1) || payment.amount > LARGEST_GRANT {
-        return Err(Refusal::BadAmount { field: "amount", message: "must be at least $1 and at most $1,000,000" });
-    }
-    if payment.amount.get() % 10_000_000 != 0 {
-        return Err(Refusal::BadAmount { field: "amount", message: "must be whole cents" });
-    }
-    draft.account.payments.insert(payment.id, payment.clone());
-    draft.payment = Some(payment);
-    Ok(Reply::Done)
-}
-
-pub(super) fn payment_succeeded(draft: &mut Draft<'_>, id: PaymentId, grant_id: GrantId) -> Result<Reply, Refusal> {
-    let payment = draft.account.payments.remove(&id).ok_or(Refusal::NoPayment(id))?;
-    let reply = fund(
-        draft,
-        Fund {
-            grant_id,
-            source: Source::Purchase,
-            source_key: id.to_string(),
-            amount: payment.amount,
-            paid: payment.amount,
-            expires_at: None,
-            subscribed_until: None,
-        },
-    )?;
-    draft.payment = Some(Payment { status: PaymentStatus::Succeeded, ..payment });
-    Ok(reply)
-}
-
-pub(super) fn payment_declined(draft: &mut Draft<'_>, id: PaymentId, decline_code: String) -> Result<Reply, Refusal> {
-    let payment = draft.account.payments.remove(&id).ok_or(Refusal::NoPayment(id))?;
-    draft.payment = Some(Payment { status: PaymentStatus::Declined, decline_code: Some(decline_code), ..payment });
-    Ok(Reply::Done)
 }

@@ -1,16 +1,21 @@
 //! The state machine: [`decide`] takes an account's state, a command and the time, changes the state, and says what the
 //! journal must write. Deterministic: same state, command and time, same result. A refusal changes nothing but what time
-//! itself changed (credits that expired).
+//! itself changed (credits that expired, a cycle that began) and what follows from it (credits bought because they run low).
 
 mod admit;
+mod automatic;
 mod draft;
+mod due;
 mod expire;
 mod fund;
+mod payment;
+mod reverse;
 mod settle;
+mod subscription;
 
 use crate::{
     account::Account,
-    command::{Answer, Command},
+    command::{Answer, Command, Refusal, Reply},
     entry::Transition,
     time::Timestamp,
 };
@@ -28,20 +33,41 @@ pub struct Decision {
 /// Decides a command. The caller must not let the answer out before the transition is durable.
 pub fn decide(account: &mut Account, command: Command, now: Timestamp) -> Decision {
     let now = now.max(account.header.clock);
+    let available_before = account.available;
     let mut draft = Draft::new(account, now);
-    expire::sweep(&mut draft);
-    let result = match command {
-        Command::Admit(admit) => admit::admit(&mut draft, admit),
-        Command::Accrue { request_id, accrued, slice } => settle::accrue(&mut draft, request_id, accrued, slice),
-        Command::Settle(usage) => settle::settle(&mut draft, usage),
-        Command::Fund(fund) => fund::fund(&mut draft, fund),
-        Command::BeginPayment(payment) => fund::begin_payment(&mut draft, payment),
-        Command::PaymentSucceeded { payment_id, grant_id } => fund::payment_succeeded(&mut draft, payment_id, grant_id),
-        Command::PaymentDeclined { payment_id, decline_code } => {
-            fund::payment_declined(&mut draft, payment_id, decline_code)
-        }
-        Command::Sweep => Ok(crate::command::Reply::Done),
-    };
+    due::pass_time(&mut draft);
+    let result = run(&mut draft, command);
+    reverse::repay_debt(&mut draft);
+    automatic::after(&mut draft, available_before);
     let transition = draft.finish();
     Decision { transition, answer: Answer { result, balance: account.balance(now) } }
+}
+
+fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
+    match command {
+        Command::Admit(admit) => admit::admit(draft, admit),
+        Command::Accrue { request_id, accrued, slice } => settle::accrue(draft, request_id, accrued, slice),
+        Command::Settle(usage) => settle::settle(draft, usage),
+        Command::Fund(fund) => fund::fund(draft, fund),
+        Command::BeginPayment(payment) => payment::begin(draft, payment),
+        Command::PaymentSucceeded { payment_id, grant_id, reference } => {
+            payment::succeeded(draft, payment_id, grant_id, reference)
+        }
+        Command::PaymentDeclined { payment_id, decline_code } => payment::declined(draft, payment_id, decline_code),
+        Command::PaymentReversed { payment, grant, total } => reverse::reverse(draft, *payment, grant, total),
+        Command::VoidGrant { grant_id, amount } => reverse::void(draft, grant_id, amount),
+        Command::SetAutomatic(settings) => automatic::set(draft, settings),
+        Command::CancelSubscription => subscription::cancel(draft),
+        Command::ResumeSubscription => subscription::resume(draft),
+        Command::LimitKey { key_id, limits, spent } => {
+            draft.account.limit_key(key_id, limits, spent, draft.now);
+            Ok(Reply::Done)
+        }
+        Command::Notified { notice, command } => {
+            let reply = run(draft, *command)?;
+            draft.notice = Some(notice);
+            Ok(reply)
+        }
+        Command::Sweep => Ok(Reply::Done),
+    }
 }

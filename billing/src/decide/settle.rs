@@ -1,11 +1,12 @@
 //! A running request's cost: accrued while it runs, captured once when it ends. Settling never fails for want of credits:
 //! what neither the hold nor the rest covers becomes debt.
 
-use super::draft::Draft;
+use super::{draft::Draft, reverse};
 use crate::{
     command::{Refusal, Reply},
-    entry::{Line, LineKind, UsageRecord},
-    hold::DEADLINE_MS,
+    entry::{Ending, Line, LineKind, UsageRecord},
+    event::{Event, EventKind},
+    hold::{DEADLINE_MS, Work},
     ids::{GrantId, RequestId},
     nanos::Nanos,
 };
@@ -37,6 +38,9 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
     }
     let deadline = draft.now.plus_ms(DEADLINE_MS);
     let hold = draft.account.holds.get_mut(&id).ok_or(Refusal::NoHold(id))?;
+    if let Some(key) = hold.key_id.and_then(|id| draft.account.keys.get_mut(&id)) {
+        key.hold(gained);
+    }
     for (grant_id, part) in grown.drain(..) {
         match hold.allocations.iter_mut().find(|(held_of, _)| *held_of == grant_id) {
             Some((_, amount)) => *amount += part,
@@ -62,9 +66,13 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
     let mut released = false;
     for (grant_id, part) in hold.allocations {
         let taken = part.min(owed);
+        let recall = take_recall(draft, grant_id, part, taken);
         owed -= taken;
         captured |= taken.is_positive();
-        released |= end_part(draft, id, grant_id, (part, taken)) && !taken.is_positive();
+        released |= end_part(draft, id, grant_id, (part, taken, recall.released)) && !taken.is_positive();
+        if recall.captured.is_positive() {
+            draft.record(reverse::owed_again(grant_id, recall.captured));
+        }
     }
     if owed.is_positive() {
         let beyond = draft.draw(owed, |grant_id, part| {
@@ -94,14 +102,55 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
         draft.record(line);
     }
     draft.account.header.charged += usage.charged;
+    if hold.work == Work::Closed && usage.ending == Ending::Completed && !usage.estimated && usage.tokens.output > 0 {
+        draft.account.learned.observe(&usage.model, usage.tokens.output);
+    }
+    spend_key(draft, &usage);
     let charged = usage.charged;
     draft.ended = Some(id);
     draft.usage = Some(usage);
     Ok(Reply::Settled { charged, debt: owed })
 }
 
-/// Ends what is held of one grant: some is taken, the rest given back, in one line. Whether there was anything.
-fn end_part(draft: &mut Draft<'_>, id: RequestId, grant_id: GrantId, (part, taken): (Nanos, Nanos)) -> bool {
+/// Counts a charge against its key's limits, and says where one is nearly used up.
+fn spend_key(draft: &mut Draft<'_>, usage: &UsageRecord) {
+    let Some(id) = usage.key_id else { return };
+    let Some(key) = draft.account.keys.get_mut(&id) else { return };
+    key.spend(usage.charged, usage.ended_at);
+    for (window, limit, spent, start) in key.newly_near() {
+        let event = Event::new(EventKind::KeyLimitNear, format!("{id} {} {} {}", window.name(), start.0, limit.get()));
+        let event = event.text("key_id", id.to_string()).text("window", window.name());
+        draft.tell(event.amount("limit", limit).amount("spent", spent));
+    }
+}
+
+/// What of a grant's part was charged back while it was held.
+struct Recall {
+    /// Of what is given back.
+    released: Nanos,
+    /// Of what is captured.
+    captured: Nanos,
+}
+
+fn take_recall(draft: &mut Draft<'_>, id: GrantId, part: Nanos, taken: Nanos) -> Recall {
+    let mut recall = Recall { released: Nanos::ZERO, captured: Nanos::ZERO };
+    let Some(index) = draft.account.grant_index(id) else { return recall };
+    let grant = &mut draft.account.grants[index];
+    recall.released = grant.recall.min(part - taken);
+    grant.recall -= recall.released;
+    recall.captured = grant.recall.min(taken);
+    grant.recall -= recall.captured;
+    recall
+}
+
+/// Ends what is held of one grant, in one line: some is taken, the rest goes back to it, to its expiry, or to who recalled
+/// it. Whether there was anything.
+fn end_part(
+    draft: &mut Draft<'_>,
+    id: RequestId,
+    grant_id: GrantId,
+    (part, taken, recalled): (Nanos, Nanos, Nanos),
+) -> bool {
     if !part.is_positive() {
         return false;
     }
@@ -111,10 +160,11 @@ fn end_part(draft: &mut Draft<'_>, id: RequestId, grant_id: GrantId, (part, take
     let mut line = Draft::line(kind, grant_id, Some(id));
     line.held = -part;
     line.spent = taken;
+    line.voided = recalled;
     if expired {
-        line.expired = part - taken;
+        line.expired = part - taken - recalled;
     } else {
-        line.available = part - taken;
+        line.available = part - taken - recalled;
     }
     draft.record(line);
     true

@@ -25,6 +25,8 @@ pub(crate) enum Behaviour {
     NoUsage,
     /// Answers what is not JSON.
     Garbage,
+    /// Answers with so many bytes more, which are no words.
+    Long(usize),
     /// Waits so many milliseconds before each chunk.
     Slow(u64),
 }
@@ -126,7 +128,9 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
         if matches!(behaviour, Some(Behaviour::Garbage)) {
             return HttpResponse::Ok().body("<html>");
         }
-        let message = json!({"role": "assistant", "content": WORDS[..count].concat(), "refusal": null});
+        let padding = if let Some(Behaviour::Long(bytes)) = behaviour { "x".repeat(bytes) } else { String::new() };
+        let content = WORDS[..count].concat() + &padding;
+        let message = json!({"role": "assistant", "content": content, "refusal": null});
         let choice = json!({"index": 0, "message": message, "finish_reason": finish});
         let mut answer = envelope("chat.completion", choice);
         if !matches!(behaviour, Some(Behaviour::NoUsage)) {

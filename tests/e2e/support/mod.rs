@@ -1,8 +1,10 @@
 //! What stories stand on: the gateway's process, the databases beside it, and clients that speak to it.
 
+pub(crate) mod book;
 pub(crate) mod client;
 pub(crate) mod companion;
 pub(crate) mod fake_openai;
+pub(crate) mod fake_stripe;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 pub(crate) mod server;

@@ -1,0 +1,38 @@
+//! Payments as they are looked up: listed, found by id whoever they belong to, and the pending ones that someone must
+//! carry to their end. They are written by the journal only, with what they change.
+
+use billing::{
+    ids::{AccountId, PaymentId},
+    payment::Payment,
+};
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError, load, load::PAYMENT, query};
+
+impl Ledger {
+    /// An account's payments, newest first, older than `before`.
+    pub async fn payments(
+        &self,
+        account: AccountId,
+        before: Option<Uuid>,
+        limit: u64,
+    ) -> Result<Vec<Payment>, LedgerError> {
+        let sql = format!("SELECT {PAYMENT} FROM payment WHERE account_id = ? AND id < ? ORDER BY id DESC LIMIT ?");
+        let values = [account.0.into(), before.unwrap_or(Uuid::max()).into(), query::page(limit).into()];
+        self.rows(&sql, values).await?.iter().map(load::payment).collect()
+    }
+
+    /// A payment and whose it is.
+    pub async fn payment_of_anyone(&self, id: PaymentId) -> Result<Option<(AccountId, Payment)>, LedgerError> {
+        let row = self.row(&format!("SELECT account_id, {PAYMENT} FROM payment WHERE id = ?"), [id.0.into()]).await?;
+        row.as_ref().map(|row| Ok((AccountId(row.try_get("", "account_id")?), load::payment(row)?))).transpose()
+    }
+
+    /// Every payment that no processor has answered, oldest first.
+    pub async fn pending_payments(&self) -> Result<Vec<(AccountId, Payment)>, LedgerError> {
+        let rows = self
+            .rows(&format!("SELECT account_id, {PAYMENT} FROM payment WHERE status = 'pending' ORDER BY id"), [])
+            .await?;
+        rows.iter().map(|row| Ok((AccountId(row.try_get("", "account_id")?), load::payment(row)?))).collect()
+    }
+}

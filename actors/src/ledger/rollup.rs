@@ -1,0 +1,258 @@
+//! Usage summed by the hour and by the day: what a batch adds to its sums, and the auditor's check that they are what the
+//! records say. The records of a batch are merged first, so that a batch writes one row for each account, span, model,
+//! provider and key, however many requests it settles. A request counts when it ended.
+
+use std::collections::HashMap;
+
+use billing::{
+    Nanos, Timestamp,
+    entry::{Ending, Transition, UsageRecord},
+    ids::AccountId,
+    time::HOUR_MS,
+};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
+use uuid::Uuid;
+
+use super::{
+    Ledger, LedgerError,
+    audit::{MOST, Violation},
+    rows::{Rows, Write},
+};
+
+/// What usage is summed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Span {
+    /// A UTC hour.
+    Hour,
+    /// A UTC day.
+    Day,
+}
+
+impl Span {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Hour, Self::Day];
+
+    /// How many hours, as it is stored.
+    pub const fn hours(self) -> i64 {
+        match self {
+            Self::Hour => 1,
+            Self::Day => 24,
+        }
+    }
+
+    /// How many milliseconds.
+    pub const fn ms(self) -> i64 {
+        self.hours() * HOUR_MS
+    }
+}
+
+/// The largest count that a record keeps: far beyond any request, so that only a provider's nonsense meets it, and far
+/// below where a sum of them would be too large.
+const LARGEST_COUNT: u64 = u32::MAX as u64;
+
+/// A count as records and sums keep it.
+pub(super) fn count(counted: u64) -> u64 {
+    counted.min(LARGEST_COUNT)
+}
+
+/// What one row sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Place<'a> {
+    account: AccountId,
+    span: Span,
+    starts_at: Timestamp,
+    model: &'a str,
+    provider: &'a str,
+    /// The nil id where there is no key.
+    key: Uuid,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Sums {
+    requests: u64,
+    failed: u64,
+    input: u64,
+    cached_input: u64,
+    output: u64,
+    compute_ms: u64,
+    billed_seconds: u64,
+    charged: Nanos,
+}
+
+impl Sums {
+    fn add(&mut self, usage: &UsageRecord) {
+        let failed = match usage.ending {
+            Ending::Completed | Ending::ClientLeft => 0,
+            Ending::Failed | Ending::Recovered | Ending::WrittenOff => 1,
+        };
+        self.requests += 1;
+        self.failed += failed;
+        self.input += count(usage.tokens.input);
+        self.cached_input += count(usage.tokens.cached_input);
+        self.output += count(usage.tokens.output);
+        self.compute_ms += count(usage.compute_ms);
+        self.billed_seconds += count(usage.billed_seconds);
+        self.charged += usage.charged;
+    }
+}
+
+fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> HashMap<Place<'a>, Sums> {
+    let mut merged: HashMap<Place<'_>, Sums> = HashMap::new();
+    for (account, usage) in records {
+        for span in Span::ALL {
+            let place = Place {
+                account,
+                span,
+                starts_at: usage.ended_at.floor(span.ms()),
+                model: &usage.model,
+                provider: &usage.provider,
+                key: usage.key_id.map_or(Uuid::nil(), |id| id.0),
+            };
+            merged.entry(place).or_default().add(usage);
+        }
+    }
+    merged
+}
+
+/// What a batch adds.
+pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
+    let write = Write::Insert {
+        before: "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
+                 input_tokens, cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged) VALUES",
+        after: "ON CONFLICT (account_id, span, starts_at, model, provider, key_id) DO UPDATE SET \
+                requests = usage_rollup.requests + excluded.requests, failed = usage_rollup.failed + excluded.failed, \
+                input_tokens = usage_rollup.input_tokens + excluded.input_tokens, \
+                cached_input_tokens = usage_rollup.cached_input_tokens + excluded.cached_input_tokens, \
+                output_tokens = usage_rollup.output_tokens + excluded.output_tokens, \
+                compute_ms = usage_rollup.compute_ms + excluded.compute_ms, \
+                billed_seconds = usage_rollup.billed_seconds + excluded.billed_seconds, \
+                charged = usage_rollup.charged + excluded.charged",
+    };
+    let records = transitions.iter().filter_map(|transition| Some((transition.account_id, transition.usage.as_ref()?)));
+    let merged = merge(records);
+    let mut rows = Rows::new(write, 14, merged.len());
+    for (place, sums) in merged {
+        rows.push([
+            place.account.0.into(),
+            place.span.hours().into(),
+            place.starts_at.0.into(),
+            place.model.into(),
+            place.provider.into(),
+            place.key.into(),
+            sums.requests.into(),
+            sums.failed.into(),
+            sums.input.into(),
+            sums.cached_input.into(),
+            sums.output.into(),
+            sums.compute_ms.into(),
+            sums.billed_seconds.into(),
+            sums.charged.get().into(),
+        ]);
+    }
+    rows
+}
+
+/// Hours beside their records, and days beside their hours: rows whose differences are not all nothing.
+const CHECKS: [(&str, &str); 2] = [
+    (
+        "records",
+        "SELECT account_id, starts_at, model, key_id, SUM(requests), SUM(charged) FROM (\
+         SELECT account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, cached_input_tokens, \
+         output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 1 UNION ALL \
+         SELECT account_id, ended_at - ended_at % 3600000, model, provider, COALESCE(key_id, ?), -1, \
+         CASE WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE -1 END, -input_tokens, -cached_input_tokens, \
+         -output_tokens, -compute_ms, -billed_seconds, -charged FROM usage_record) t",
+    ),
+    (
+        "hours",
+        "SELECT account_id, starts_at, model, key_id, SUM(requests), SUM(charged) FROM (\
+         SELECT account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, cached_input_tokens, \
+         output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 24 UNION ALL \
+         SELECT account_id, starts_at - starts_at % 86400000, model, provider, key_id, -requests, -failed, -input_tokens, \
+         -cached_input_tokens, -output_tokens, -compute_ms, -billed_seconds, -charged FROM usage_rollup WHERE span = 1) t",
+    ),
+];
+
+const DIFFER: &str = "GROUP BY account_id, starts_at, model, provider, key_id HAVING SUM(requests) <> 0 OR SUM(failed) <> 0 \
+     OR SUM(input_tokens) <> 0 OR SUM(cached_input_tokens) <> 0 OR SUM(output_tokens) <> 0 OR SUM(compute_ms) <> 0 \
+     OR SUM(billed_seconds) <> 0 OR SUM(charged) <> 0";
+
+impl Ledger {
+    /// Where the sums differ from what they sum, at most [`MOST`] of each kind.
+    pub(super) async fn check_rollups(&self, tx: &DatabaseTransaction) -> Result<Vec<Violation>, LedgerError> {
+        let mut violations = Vec::new();
+        for (beside, sql) in CHECKS {
+            let nil = (beside == "records").then(|| Uuid::nil().into());
+            let statement = self.statement(&format!("{sql} {DIFFER} LIMIT {MOST}"), nil);
+            for row in tx.query_all_raw(statement).await? {
+                violations.push(Violation { invariant: 2, what: difference(beside, &row)? });
+            }
+        }
+        Ok(violations)
+    }
+}
+
+fn difference(beside: &str, row: &QueryResult) -> Result<String, LedgerError> {
+    let (account, starts_at): (Uuid, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    let (model, key): (String, Uuid) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+    let starts_at = Timestamp(starts_at);
+    Ok(format!(
+        "usage summed for account {account} from {starts_at}, model {model}, key {key} differs from its {beside}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::{
+        ids::{KeyId, RequestId},
+        price::{Cost, Tokens},
+        time::DAY_MS,
+    };
+
+    use super::*;
+
+    fn record(key: Option<u128>, model: &str, ending: Ending, ended_at: i64) -> UsageRecord {
+        UsageRecord {
+            request_id: RequestId(Uuid::from_u128(9)),
+            key_id: key.map(|key| KeyId(Uuid::from_u128(key))),
+            model: model.into(),
+            provider: "openai".into(),
+            ending,
+            tokens: Tokens { input: 7, cached_input: 2, output: u64::MAX },
+            estimated: false,
+            compute_ms: 10,
+            billed_seconds: 1,
+            cost: Cost::from_total(Nanos::new(5)),
+            charged: Nanos::new(5),
+            price_version: 1,
+            started_at: Timestamp(0),
+            ended_at: Timestamp(ended_at),
+        }
+    }
+
+    #[test]
+    fn a_batch_writes_one_row_for_each_sum() {
+        let records = [
+            (1, record(Some(1), "a", Ending::Completed, DAY_MS)),
+            (1, record(Some(1), "a", Ending::Failed, DAY_MS + HOUR_MS - 1)),
+            (1, record(Some(1), "a", Ending::ClientLeft, DAY_MS + HOUR_MS)),
+            (1, record(None, "a", Ending::WrittenOff, DAY_MS)),
+            (1, record(Some(1), "b", Ending::Recovered, DAY_MS)),
+            (2, record(Some(1), "a", Ending::Completed, DAY_MS - 1)),
+        ];
+        let records = records.iter().map(|(account, record)| (AccountId(Uuid::from_u128(*account)), record));
+        let merged = merge(records);
+        assert_eq!(merged.len(), 9, "{merged:?}");
+        let sums = |span, starts_at, key| {
+            let account = AccountId(Uuid::from_u128(1));
+            let key = Uuid::from_u128(key);
+            merged[&Place { account, span, starts_at: Timestamp(starts_at), model: "a", provider: "openai", key }]
+        };
+        let hour = sums(Span::Hour, DAY_MS, 1);
+        assert_eq!((hour.requests, hour.failed, hour.input, hour.charged), (2, 1, 14, Nanos::new(10)));
+        let day = sums(Span::Day, DAY_MS, 1);
+        assert_eq!((day.requests, day.failed, day.cached_input, day.compute_ms), (3, 1, 6, 30));
+        assert_eq!((day.output, day.billed_seconds), (3 * LARGEST_COUNT, 3), "nonsense is bounded");
+        assert_eq!(sums(Span::Hour, DAY_MS, 0).failed, 1, "no key is the nil key");
+    }
+}

@@ -1,0 +1,333 @@
+//! What people ask of their usage: sums over a range of whole hours, grouped, a page at a time, newest first. Whole days
+//! come from the sums by day, the hours at the range's ends from those by the hour. A page looks only at the days or hours
+//! it shows; groups without a time look at each day of the range, so a range is limited.
+
+use billing::{Nanos, Timestamp, ids::AccountId, time::DAY_MS};
+use sea_orm::{QueryResult, Value};
+use uuid::Uuid;
+
+use super::{Ledger, LedgerError, query::LARGEST_PAGE, rollup::Span, sql::Sql};
+
+/// Which usage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose.
+    pub account: AccountId,
+    /// From this hour on.
+    pub from: Timestamp,
+    /// Up to this hour, which is not in it.
+    pub to: Timestamp,
+    /// Only of this model and key.
+    pub only: Only,
+}
+
+/// Only of one model, or one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Only {
+    /// This model.
+    pub model: Option<String>,
+    /// This key; the nil id for requests without one.
+    pub key: Option<Uuid>,
+}
+
+/// By what usage is grouped, besides time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// The model.
+    Model,
+    /// Who ran it.
+    Provider,
+    /// The key.
+    Key,
+}
+
+impl By {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Model => "model",
+            Self::Provider => "provider",
+            Self::Key => "key_id",
+        }
+    }
+}
+
+/// How usage is grouped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grouping {
+    /// By time, if so.
+    pub span: Option<Span>,
+    /// And by these, each once, in order.
+    pub by: Vec<By>,
+}
+
+/// A group, and where a page ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The start of its hour or day.
+    pub starts_at: Option<Timestamp>,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its provider.
+    pub provider: Option<String>,
+    /// Its key; the nil id for requests without one.
+    pub key: Option<Uuid>,
+}
+
+impl Group {
+    fn value(&self, by: By) -> Value {
+        match by {
+            By::Model => self.model.as_deref().unwrap_or_default().into(),
+            By::Provider => self.provider.as_deref().unwrap_or_default().into(),
+            By::Key => self.key.unwrap_or_default().into(),
+        }
+    }
+}
+
+/// What was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Requests that ended.
+    pub requests: i64,
+    /// Those among them that failed, here or at their provider.
+    pub failed: i64,
+    /// Prompt tokens.
+    pub input_tokens: i64,
+    /// The cached part of them.
+    pub cached_input_tokens: i64,
+    /// Output tokens.
+    pub output_tokens: i64,
+    /// Milliseconds of compute.
+    pub compute_ms: i64,
+    /// Seconds billed.
+    pub billed_seconds: i64,
+    /// What was charged.
+    pub cost: Nanos,
+}
+
+const SUMMED: [&str; 8] = [
+    "requests",
+    "failed",
+    "input_tokens",
+    "cached_input_tokens",
+    "output_tokens",
+    "compute_ms",
+    "billed_seconds",
+    "charged",
+];
+
+/// Of a page's days or hours, those at its ends may turn out to be empty: where the page before ended, and where the
+/// range begins and ends within a day.
+const MAYBE_EMPTY: u64 = 3;
+/// Hours or days with which a page of several rows each is tried first.
+const FEW_SPANS: u64 = 8;
+
+impl Wanted {
+    /// Where the sums of the range are: of which span, from when to when.
+    fn parts(&self, span: Option<Span>) -> Vec<(Span, Timestamp, Timestamp)> {
+        let (first_day, last_day) = (self.from.ceil(DAY_MS), self.to.floor(DAY_MS));
+        let parts = if span == Some(Span::Hour) || first_day >= last_day {
+            vec![(Span::Hour, self.from, self.to)]
+        } else {
+            vec![(Span::Hour, self.from, first_day), (Span::Day, first_day, last_day), (Span::Hour, last_day, self.to)]
+        };
+        parts.into_iter().filter(|(_, from, to)| from < to).collect()
+    }
+
+    /// `FROM` the sums of the range.
+    fn source(&self, span: Option<Span>) -> Sql {
+        let starts_at = match span {
+            Some(Span::Day) => "starts_at - starts_at % 86400000",
+            Some(Span::Hour) | None => "starts_at",
+        };
+        let columns = format!("{starts_at} AS begins, model, provider, key_id, {}", SUMMED.join(", "));
+        let mut sql = Sql::new(" FROM (", []);
+        for (place, (span, from, to)) in self.parts(span).into_iter().enumerate() {
+            let union = if place == 0 { "" } else { " UNION ALL " };
+            let part = format!(
+                "{union}SELECT {columns} FROM usage_rollup WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?"
+            );
+            sql.add(&part, [self.account.0.into(), span.hours().into(), from.0.into(), to.0.into()]);
+            sql.only(&self.only);
+        }
+        sql.add(") t", []);
+        sql
+    }
+
+    /// A page's groups, and one more.
+    pub(super) fn page(&self, grouping: &Grouping, last: Option<&Group>, limit: u64) -> Sql {
+        let span = grouping.span.map(|_| "begins").into_iter();
+        let columns = span.chain(grouping.by.iter().map(|by| by.column())).collect::<Vec<_>>().join(", ");
+        let mut sql = Sql::new(&format!("SELECT {columns}, {}", sums()), []);
+        sql.append(self.source(grouping.span));
+        if let Some(last) = last {
+            sql.append(after(grouping, last));
+        }
+        let order = columns.replace("begins", "begins DESC");
+        sql.add(&format!(" GROUP BY {columns} ORDER BY {order} LIMIT ?"), [page_and_one(limit).into()]);
+        sql
+    }
+
+    /// The newest hours or days that touch the range and in which something was used, at most so many.
+    pub(super) fn spans_used(&self, span: Span, most: u64) -> Sql {
+        let text = "SELECT DISTINCT starts_at FROM usage_rollup WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?";
+        let from = self.from.floor(span.ms());
+        let mut sql = Sql::new(text, [self.account.0.into(), span.hours().into(), from.0.into(), self.to.0.into()]);
+        sql.only(&self.only);
+        sql.add(" ORDER BY starts_at DESC LIMIT ?", [i64::try_from(most).unwrap_or(i64::MAX).into()]);
+        sql
+    }
+}
+
+/// `SUM`s of what is summed, as whole numbers in both databases.
+fn sums() -> String {
+    SUMMED.map(|column| format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT) AS {column}")).join(", ")
+}
+
+/// What stands after a page's last group.
+fn after(grouping: &Grouping, last: &Group) -> Sql {
+    let mut sql = Sql::new("", []);
+    let columns = grouping.by.iter().map(|by| by.column()).collect::<Vec<_>>().join(", ");
+    let marks = vec!["?"; grouping.by.len()].join(", ");
+    let values = grouping.by.iter().map(|by| last.value(*by));
+    match last.starts_at.filter(|_| grouping.span.is_some()) {
+        Some(at) if grouping.by.is_empty() => sql.add(" WHERE begins < ?", [at.0.into()]),
+        Some(at) => {
+            sql.add(" WHERE (begins < ? OR (begins = ? AND ", [at.0.into(), at.0.into()]);
+            sql.add(&format!("({columns}) > ({marks})))"), values);
+        }
+        None => sql.add(&format!(" WHERE ({columns}) > ({marks})"), values),
+    }
+    sql
+}
+
+impl Ledger {
+    /// A page of groups after `last`, and whether there are more. There must be something to group by.
+    pub async fn usage(
+        &self,
+        wanted: &Wanted,
+        grouping: &Grouping,
+        last: Option<&Group>,
+        limit: u64,
+    ) -> Result<(Vec<(Group, Sums)>, More), LedgerError> {
+        let limit = limit.clamp(1, LARGEST_PAGE);
+        let rows = match grouping.span {
+            Some(span) => self.newest_groups(wanted, (grouping, span), last, limit).await?,
+            None => self.rows_of(wanted.page(grouping, last, limit)).await?,
+        };
+        let more = if rows.len() as u64 > limit { More::Yes } else { More::No };
+        let shown = rows.iter().take(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok((shown.map(|row| Ok((group(row, grouping)?, read_sums(row)?))).collect::<Result<_, LedgerError>>()?, more))
+    }
+
+    /// A page by time, and one more, out of the newest hours or days that fill it. Each of those that are used has at least
+    /// a row, so that there is a most that may be needed; where each has many rows, far fewer are.
+    async fn newest_groups(
+        &self,
+        wanted: &Wanted,
+        (grouping, span): (&Grouping, Span),
+        last: Option<&Group>,
+        limit: u64,
+    ) -> Result<Vec<QueryResult>, LedgerError> {
+        let most = limit + 1 + MAYBE_EMPTY;
+        let mut spans = if grouping.by.is_empty() { most } else { FEW_SPANS.min(most) };
+        let mut newest = wanted.clone();
+        if let Some(at) = last.and_then(|last| last.starts_at) {
+            newest.to = newest.to.min(at.plus_ms(span.ms()));
+        }
+        loop {
+            let used = self.spans_used(&Wanted { from: wanted.from, ..newest.clone() }, span, spans).await?;
+            let Some(oldest) = used.last() else { return Ok(Vec::new()) };
+            newest.from = wanted.from.max(*oldest);
+            let rows = self.rows_of(newest.page(grouping, last, limit)).await?;
+            let all = spans == most || (used.len() as u64) < spans;
+            if all || rows.len() as u64 > limit {
+                return Ok(rows);
+            }
+            spans = (4 * spans).min(most);
+        }
+    }
+
+    /// Everything in the range, summed.
+    pub async fn usage_total(&self, wanted: &Wanted) -> Result<Sums, LedgerError> {
+        let mut sql = Sql::new(&format!("SELECT {}", sums()), []);
+        sql.append(wanted.source(None));
+        self.row_of(sql).await?.as_ref().map_or(Ok(Sums::default()), read_sums)
+    }
+
+    /// The newest hours or days in which something was used, newest first.
+    pub(super) async fn spans_used(
+        &self,
+        wanted: &Wanted,
+        span: Span,
+        most: u64,
+    ) -> Result<Vec<Timestamp>, LedgerError> {
+        let rows = self.rows_of(wanted.spans_used(span, most)).await?;
+        rows.iter().map(|row| Ok(Timestamp(row.try_get_by_index(0)?))).collect()
+    }
+}
+
+/// Whether a list goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// It does.
+    Yes,
+    /// It ends here.
+    No,
+}
+
+/// One more than a page: whether it is there tells whether the list goes on.
+fn page_and_one(limit: u64) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+fn group(row: &QueryResult, grouping: &Grouping) -> Result<Group, LedgerError> {
+    let mut group = Group::default();
+    if grouping.span.is_some() {
+        group.starts_at = Some(Timestamp(row.try_get("", "begins")?));
+    }
+    for by in &grouping.by {
+        match by {
+            By::Model => group.model = Some(row.try_get("", "model")?),
+            By::Provider => group.provider = Some(row.try_get("", "provider")?),
+            By::Key => group.key = Some(row.try_get("", "key_id")?),
+        }
+    }
+    Ok(group)
+}
+
+fn read_sums(row: &QueryResult) -> Result<Sums, LedgerError> {
+    Ok(Sums {
+        requests: row.try_get("", "requests")?,
+        failed: row.try_get("", "failed")?,
+        input_tokens: row.try_get("", "input_tokens")?,
+        cached_input_tokens: row.try_get("", "cached_input_tokens")?,
+        output_tokens: row.try_get("", "output_tokens")?,
+        compute_ms: row.try_get("", "compute_ms")?,
+        billed_seconds: row.try_get("", "billed_seconds")?,
+        cost: Nanos::new(row.try_get("", "charged")?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::time::HOUR_MS;
+
+    use super::*;
+
+    fn parts(from: i64, to: i64, span: Option<Span>) -> Vec<(Span, i64, i64)> {
+        let account = AccountId(Uuid::nil());
+        let hours = |hours: i64| Timestamp(hours * HOUR_MS);
+        let wanted = Wanted { account, from: hours(from), to: hours(to), only: Only::default() };
+        let parts = wanted.parts(span).into_iter();
+        parts.map(|(span, from, to)| (span, from.0 / HOUR_MS, to.0 / HOUR_MS)).collect()
+    }
+
+    #[test]
+    fn a_range_is_days_between_hours() {
+        assert_eq!(parts(24, 72, Some(Span::Day)), [(Span::Day, 24, 72)]);
+        assert_eq!(parts(23, 73, None), [(Span::Hour, 23, 24), (Span::Day, 24, 72), (Span::Hour, 72, 73)]);
+        assert_eq!(parts(25, 71, None), [(Span::Hour, 25, 71)]);
+        assert_eq!(parts(25, 47, Some(Span::Day)), [(Span::Hour, 25, 47)]);
+        assert_eq!(parts(0, 48, Some(Span::Hour)), [(Span::Hour, 0, 48)]);
+    }
+}

@@ -1,0 +1,120 @@
+//! What the processor tells by itself. A notice only says what to fetch; what is fetched is told to the account like an
+//! answer, and is as harmless when it is told twice. The event is noted in the same commit as what it changes, or by itself
+//! where that was changed before.
+
+use billing::{entry::Notice, ids::PaymentId};
+
+use super::{
+    pursue::{self, NotApplied},
+    refund,
+};
+use crate::{
+    account::AccountError,
+    card::{CardError, Finding, Outcome, Subject, Told, What},
+    directory::Directory,
+    ledger::LedgerError,
+};
+
+/// What came of a notice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The payments it was about: none where it does not matter here.
+    pub payments: Vec<PaymentId>,
+    /// Whether it was heard before.
+    pub repeated: bool,
+}
+
+/// Why a notice was not heard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotHeard {
+    /// This very delivery was heard before: its sender signs each anew.
+    #[error("this delivery of event {0} was received before")]
+    Replayed(String),
+    /// The processor knows nothing of what the notice is about.
+    #[error("{0}")]
+    Unfounded(String),
+    /// It can't be heard now; worth telling again.
+    #[error("{0}")]
+    NotNow(String),
+    /// Too many at once; worth telling again.
+    #[error("too many notices at once")]
+    Overloaded,
+}
+
+impl From<LedgerError> for NotHeard {
+    fn from(error: LedgerError) -> Self {
+        Self::NotNow(error.to_string())
+    }
+}
+
+impl From<CardError> for NotHeard {
+    fn from(error: CardError) -> Self {
+        match error {
+            CardError::Unavailable(_) => Self::NotNow(error.to_string()),
+            CardError::Refused { .. } => Self::Unfounded(error.to_string()),
+        }
+    }
+}
+
+impl From<NotApplied> for NotHeard {
+    fn from(error: NotApplied) -> Self {
+        Self::NotNow(error.to_string())
+    }
+}
+
+/// Hears a notice: everything it changes is durable afterwards.
+pub(super) async fn hear(directory: &Directory, told: &Told) -> Result<Heard, NotHeard> {
+    let Told { notice, subject } = told;
+    if *subject == Subject::Other {
+        return Ok(Heard { payments: Vec::new(), repeated: false });
+    }
+    let (ledger, processor) = (directory.ledger(), directory.processor());
+    let before = ledger.webhook_signed_at(processor.name(), &notice.id).await?;
+    if before.is_some_and(|signed_at| notice.signed_at <= signed_at) {
+        return Err(NotHeard::Replayed(notice.id.clone()));
+    }
+    let mut payments = Vec::new();
+    if before.is_none() {
+        let mut findings = processor.fetch(subject).await?.into_iter().peekable();
+        while let Some(finding) = findings.next() {
+            // Noted with the last of what it changes: a crash before that has it told again, and heard again.
+            let noted = findings.peek().is_none().then_some(notice);
+            payments.extend(take(directory, finding, noted).await?);
+        }
+    }
+    if before.is_some() || !payments.is_empty() {
+        ledger.note_webhook(notice, directory.clock().now()).await?;
+    }
+    Ok(Heard { payments, repeated: before.is_some() })
+}
+
+/// Hears a notice of a processor within this process.
+pub(super) async fn hear_own(directory: &Directory, told: &Told) {
+    match hear(directory, told).await {
+        Ok(_) => {}
+        Err(NotHeard::Replayed(event)) => tracing::debug!(event, "a notice came twice"),
+        Err(error) => tracing::warn!(%error, event = told.notice.id, "a notice was not heard"),
+    }
+}
+
+/// Tells the account what was found; the payment, where it is one of ours.
+async fn take(directory: &Directory, finding: Finding, notice: Option<&Notice>) -> Result<Option<PaymentId>, NotHeard> {
+    let Finding { payment_id, what } = finding;
+    let Some((account_id, payment)) = directory.ledger().payment_of_anyone(payment_id).await? else {
+        tracing::warn!(payment.id = %payment_id, "a notice of a payment that is not ours");
+        return Ok(None);
+    };
+    let taken = match what {
+        What::Charge(Outcome::Unknown { why }) => return Err(NotHeard::NotNow(why)),
+        // Its pursuit waits for the owner.
+        What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
+        What::Charge(outcome) => pursue::apply(directory, account_id, &payment, &outcome, notice).await.map(drop),
+        What::Reversed(total) => refund::reversed(directory, account_id, payment_id, total, notice).await,
+        What::Won(won) => refund::won(directory, account_id, payment_id, &won, notice).await,
+    };
+    match taken {
+        Ok(()) => Ok(Some(payment_id)),
+        Err(NotApplied::Account(AccountError::NoAccount)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,231 @@
+//! Purchases nobody clicks for: auto-reload when credits run low, autoScale when permits do, and the calendar month they
+//! may spend in (design, chapter 2.8).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    nanos::Nanos,
+    payment::Purpose,
+    time::{HOUR_MS, Month, Timestamp},
+};
+
+/// How long after a declined automatic purchase the next one is tried, in milliseconds; after the last, none is.
+pub const RETRIES_MS: [i64; 3] = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
+
+/// The most a monthly maximum or an amount can be: $1 million.
+const LARGEST: Nanos = Nanos::dollars(1_000_000);
+
+/// An account's settings for buying by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoSettings {
+    /// Whether credits are bought when they run low.
+    pub reload: Switch,
+    /// They are bought when less than this is available.
+    pub threshold: Nanos,
+    /// How much is bought.
+    pub amount: Nanos,
+    /// The most auto-reload may spend in a month.
+    pub monthly_max: Nanos,
+    /// Whether permits are bought for requests that do not say.
+    pub scale: Switch,
+    /// The most all automatic purchases together may spend in a month.
+    pub monthly_spend: Nanos,
+    /// Which card, as the processor names it; none: the account's default.
+    pub method: Option<String>,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    #[default]
+    Off,
+}
+
+impl Switch {
+    /// Whether it is on.
+    pub const fn is_on(self) -> bool {
+        matches!(self, Self::On)
+    }
+
+    /// From what a client writes.
+    pub const fn from_bool(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
+impl Default for AutoSettings {
+    /// The contract's numbers, all off.
+    fn default() -> Self {
+        Self {
+            reload: Switch::Off,
+            threshold: Nanos::dollars(3),
+            amount: Nanos::dollars(10),
+            monthly_max: Nanos::dollars(100),
+            scale: Switch::Off,
+            monthly_spend: Nanos::dollars(100),
+            method: None,
+        }
+    }
+}
+
+impl AutoSettings {
+    /// The field that can't be, and why.
+    pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
+        let cents = |amount: Nanos| amount.get() % 10_000_000 == 0;
+        if self.threshold < Nanos::ZERO || self.threshold > LARGEST {
+            return Err(("threshold", "must be from $0 to $1,000,000"));
+        }
+        if self.amount < Nanos::dollars(1) || self.amount > LARGEST {
+            return Err(("amount", "must be at least $1 and at most $1,000,000"));
+        }
+        if !cents(self.amount) {
+            return Err(("amount", "must be whole cents"));
+        }
+        if self.monthly_max < self.amount {
+            return Err(("monthly_max", "must be at least the amount of one reload"));
+        }
+        if self.monthly_max > LARGEST {
+            return Err(("monthly_max", "must be at most $1,000,000"));
+        }
+        if self.monthly_spend < Nanos::ZERO || self.monthly_spend > LARGEST {
+            return Err(("max_monthly_spend", "must be from $0 to $1,000,000"));
+        }
+        Ok(())
+    }
+}
+
+/// What automatic purchases have spent in one calendar month, or are about to. What is reserved is settled or given back
+/// when its payment ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SpendWindow {
+    /// Which month.
+    pub month: Month,
+    /// Auto-reloads in flight.
+    pub reload_reserved: Nanos,
+    /// Auto-reloads paid.
+    pub reload_settled: Nanos,
+    /// `AutoScale` purchases in flight.
+    pub scale_reserved: Nanos,
+    /// `AutoScale` purchases paid.
+    pub scale_settled: Nanos,
+    /// The maximum of auto-reload when it reserved last.
+    pub reload_max: Nanos,
+    /// The maximum of all when one reserved last.
+    pub spend_max: Nanos,
+}
+
+impl SpendWindow {
+    /// This window, or an empty one where the month is over.
+    #[must_use]
+    pub fn at(self, now: Timestamp) -> Self {
+        let month = now.month();
+        // Ledger time never runs backwards, so a month before this one can't be asked for.
+        if self.month >= month { self } else { Self { month, ..Self::default() } }
+    }
+
+    /// Auto-reloads, paid and in flight.
+    pub fn reloads(&self) -> Nanos {
+        self.reload_reserved + self.reload_settled
+    }
+
+    /// All automatic purchases, paid and in flight.
+    pub fn all(&self) -> Nanos {
+        self.reloads() + self.scale_reserved + self.scale_settled
+    }
+
+    /// Whether so much more may be spent for this.
+    pub fn has_room(&self, purpose: Purpose, amount: Nanos, settings: &AutoSettings) -> bool {
+        let within = self.all() + amount <= settings.monthly_spend;
+        match purpose {
+            Purpose::AutoReload => within && self.reloads() + amount <= settings.monthly_max,
+            Purpose::AutoScale => within,
+            Purpose::Purchase | Purpose::Subscription => true,
+        }
+    }
+
+    pub(crate) fn reserve(&mut self, purpose: Purpose, amount: Nanos, settings: &AutoSettings) {
+        match purpose {
+            Purpose::AutoReload => {
+                self.reload_reserved += amount;
+                self.reload_max = self.reload_max.max(settings.monthly_max);
+            }
+            Purpose::AutoScale => self.scale_reserved += amount,
+            Purpose::Purchase | Purpose::Subscription => return,
+        }
+        self.spend_max = self.spend_max.max(settings.monthly_spend);
+    }
+
+    /// A reservation's payment was paid.
+    pub(crate) fn settle(&mut self, purpose: Purpose, amount: Nanos) {
+        self.give_back(purpose, amount);
+        match purpose {
+            Purpose::AutoReload => self.reload_settled += amount,
+            Purpose::AutoScale => self.scale_settled += amount,
+            Purpose::Purchase | Purpose::Subscription => {}
+        }
+    }
+
+    /// A reservation's payment was declined.
+    pub(crate) fn give_back(&mut self, purpose: Purpose, amount: Nanos) {
+        match purpose {
+            Purpose::AutoReload => self.reload_reserved -= amount,
+            Purpose::AutoScale => self.scale_reserved -= amount,
+            Purpose::Purchase | Purpose::Subscription => {}
+        }
+    }
+}
+
+/// How automatic purchases fare: declines, and when the next is tried.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AutoState {
+    /// Automatic purchases ever begun: makes their ids differ.
+    pub begun: u64,
+    /// Declines in a row.
+    pub failures: u32,
+    /// No attempt before this.
+    pub retry_at: Option<Timestamp>,
+    /// The month in which auto-reload found too little room, as was told.
+    pub full_month: Option<Month>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_that_can_not_be_name_their_field() {
+        let field = |change: fn(&mut AutoSettings)| {
+            let mut settings = AutoSettings::default();
+            change(&mut settings);
+            settings.check().err().map(|(field, _)| field)
+        };
+        assert_eq!(field(|_| {}), None);
+        assert_eq!(field(|s| s.threshold = Nanos::new(-1)), Some("threshold"));
+        assert_eq!(field(|s| s.amount = Nanos::new(999_999_999)), Some("amount"));
+        assert_eq!(field(|s| s.amount = Nanos::new(1_000_000_001)), Some("amount"));
+        assert_eq!(field(|s| s.monthly_max = Nanos::dollars(9)), Some("monthly_max"));
+        assert_eq!(field(|s| s.monthly_spend = Nanos::new(-1)), Some("max_monthly_spend"));
+        assert_eq!(field(|s| s.threshold = Nanos::ZERO), None);
+    }
+
+    #[test]
+    fn a_month_has_room_up_to_its_maximum_and_a_new_one_is_empty() {
+        let settings = AutoSettings::default();
+        let now = Timestamp(1_795_512_896_789);
+        let mut window = SpendWindow::default().at(now);
+        window.reserve(Purpose::AutoReload, Nanos::dollars(90), &settings);
+        assert!(window.has_room(Purpose::AutoReload, Nanos::dollars(10), &settings));
+        assert!(!window.has_room(Purpose::AutoScale, Nanos::dollars(11), &settings));
+        window.settle(Purpose::AutoReload, Nanos::dollars(90));
+        assert_eq!((window.reload_reserved, window.all()), (Nanos::ZERO, Nanos::dollars(90)));
+        window.reserve(Purpose::AutoScale, Nanos::dollars(10), &settings);
+        assert!(!window.has_room(Purpose::AutoReload, Nanos::dollars(1), &settings));
+        window.give_back(Purpose::AutoScale, Nanos::dollars(10));
+        assert_eq!(window.at(now).all(), Nanos::dollars(90));
+        assert_eq!(window.at(now.month().next().start()).all(), Nanos::ZERO);
+    }
+}

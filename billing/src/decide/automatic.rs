@@ -1,0 +1,162 @@
+//! Purchases that nobody clicks for: begun in the same commit as what made them due, one at a time, within the month's
+//! maximum; after a decline tried again later, then no more (design, chapter 2.8).
+
+use super::draft::Draft;
+use crate::{
+    account::Automatic,
+    automatic::{AutoSettings, AutoState, RETRIES_MS, SpendWindow, Switch},
+    command::{Refusal, Reply, Scale},
+    event::{Event, EventKind},
+    nanos::Nanos,
+    payment::{DEFAULT_METHOD, Payment, Purpose},
+    tier::Tier,
+};
+
+/// The low-water mark of accounts that do not reload.
+const LOW_BALANCE: Nanos = Nanos::new(250_000_000);
+/// The least a card is charged.
+const SMALLEST: Nanos = Nanos::dollars(1);
+/// A cent.
+const CENT: i64 = 10_000_000;
+
+pub(super) fn set(draft: &mut Draft<'_>, settings: AutoSettings) -> Result<Reply, Refusal> {
+    settings.check().map_err(|(field, message)| Refusal::BadAmount { field, message })?;
+    let automatic = draft.automatic();
+    automatic.settings = settings;
+    automatic.state = AutoState { begun: automatic.state.begun, ..AutoState::default() };
+    Ok(Reply::Done)
+}
+
+/// After every command: buys what ran low, or says that it did.
+pub(super) fn after(draft: &mut Draft<'_>, available_before: Nanos) {
+    let available = draft.account.available;
+    let reload = draft.account.automatic.as_deref().filter(|automatic| automatic.settings.reload.is_on());
+    let Some(automatic) = reload else {
+        if available < LOW_BALANCE && available_before >= LOW_BALANCE {
+            tell_low(draft, LOW_BALANCE);
+        }
+        return;
+    };
+    let threshold = automatic.settings.threshold;
+    if available >= threshold {
+        return;
+    }
+    let is_begun = begin_reload(draft);
+    if !is_begun && available_before >= threshold && !draft.account.is_buying_automatically() {
+        tell_low(draft, threshold);
+    }
+}
+
+fn tell_low(draft: &mut Draft<'_>, threshold: Nanos) {
+    let event = Event::new(EventKind::LowBalance, draft.event_subject());
+    let available = draft.account.available;
+    draft.tell(event.amount("available", available).amount("threshold", threshold));
+}
+
+/// Whether a reload was begun.
+fn begin_reload(draft: &mut Draft<'_>) -> bool {
+    let now = draft.now;
+    let Some(Automatic { settings, state, window }) = draft.account.automatic.as_deref() else { return false };
+    if state.retry_at.is_some_and(|at| now < at) || draft.account.is_buying_automatically() {
+        return false;
+    }
+    let (amount, month) = (settings.amount, now.month());
+    if !window.at(now).has_room(Purpose::AutoReload, amount, settings) {
+        if state.full_month != Some(month) {
+            let subject = format!("{month} {} {}", settings.monthly_max, settings.monthly_spend);
+            let event = Event::new(EventKind::ReloadCapped, subject)
+                .amount("amount", amount)
+                .amount("spent", window.at(now).all())
+                .amount("monthly_max", settings.monthly_max)
+                .amount("max_monthly_spend", settings.monthly_spend);
+            draft.tell(event);
+            draft.automatic().state.full_month = Some(month);
+        }
+        return false;
+    }
+    buy(draft, Purpose::AutoReload, amount);
+    true
+}
+
+/// Reserves the amount in this month and begins the payment.
+fn buy(draft: &mut Draft<'_>, purpose: Purpose, amount: Nanos) {
+    let now = draft.now;
+    let Automatic { settings, state, window } = draft.automatic();
+    *window = window.at(now);
+    window.reserve(purpose, amount, settings);
+    state.retry_at = None;
+    state.begun += 1;
+    let number = state.begun;
+    let method = settings.method.clone().unwrap_or_else(|| DEFAULT_METHOD.to_owned());
+    draft.begin_payment((purpose, number), amount, method);
+}
+
+/// A request found no permit: buys the gap to the next tier with more of them, where that is wanted and may be.
+pub(super) fn scale(draft: &mut Draft<'_>, wanted: Option<Switch>, tier: Tier) -> Scale {
+    let now = draft.now;
+    let settings = draft.account.automatic().map(|automatic| automatic.settings.scale).unwrap_or_default();
+    if !wanted.unwrap_or(settings).is_on() {
+        return Scale::Off;
+    }
+    if draft.account.is_buying_automatically() {
+        return Scale::Buying;
+    }
+    let Some(next) = tier.next_with_more_units() else { return Scale::Top };
+    let default = Automatic::default();
+    let Automatic { settings, state, window } = draft.account.automatic().unwrap_or(&default);
+    if let Some(at) = state.retry_at.filter(|at| now < *at) {
+        return Scale::NotBefore(at);
+    }
+    let gap = next.purchased - draft.account.purchased(now);
+    let amount = Nanos::new((gap.get() + CENT - 1) / CENT * CENT).max(SMALLEST);
+    if !window.at(now).has_room(Purpose::AutoScale, amount, settings) {
+        return Scale::OverMaximum(amount);
+    }
+    buy(draft, Purpose::AutoScale, amount);
+    Scale::Buying
+}
+
+/// Whether a reservation of this payment is in the window of now: one of an earlier month has gone with it.
+fn is_reserved(payment: &Payment, window: &SpendWindow) -> bool {
+    payment.purpose.is_automatic() && payment.created_at.month() == window.month
+}
+
+/// A payment was paid.
+pub(super) fn succeeded(draft: &mut Draft<'_>, payment: &Payment) {
+    if !payment.purpose.is_automatic() {
+        return;
+    }
+    let automatic = draft.automatic();
+    if is_reserved(payment, &automatic.window) {
+        automatic.window.settle(payment.purpose, payment.amount);
+    }
+    automatic.state.failures = 0;
+    automatic.state.retry_at = None;
+}
+
+/// A payment was declined.
+pub(super) fn declined(draft: &mut Draft<'_>, payment: &Payment, decline_code: &str) {
+    if !payment.purpose.is_automatic() {
+        return;
+    }
+    let now = draft.now;
+    let automatic = draft.automatic();
+    if is_reserved(payment, &automatic.window) {
+        automatic.window.give_back(payment.purpose, payment.amount);
+    }
+    automatic.state.failures += 1;
+    let failures = automatic.state.failures;
+    let retry = usize::try_from(failures - 1).ok().and_then(|place| RETRIES_MS.get(place));
+    let event = if let Some(wait) = retry {
+        let retry_at = now.plus_ms(*wait);
+        automatic.state.retry_at = Some(retry_at);
+        Event::new(EventKind::ReloadFailed, payment.id.to_string()).at("retry_at", retry_at)
+    } else {
+        automatic.settings.reload = Switch::Off;
+        automatic.settings.scale = Switch::Off;
+        automatic.state = AutoState { begun: automatic.state.begun, ..AutoState::default() };
+        Event::new(EventKind::ReloadDisabled, payment.id.to_string())
+    };
+    let event = event.text("purpose", payment.purpose.name()).amount("amount", payment.amount);
+    draft.tell(event.text("decline_code", decline_code).text("failures", failures.to_string()));
+}

@@ -1,0 +1,255 @@
+//! What one API key may spend: dollars per UTC day, ISO week, calendar month, or ever, and on which models. Counted with
+//! the account's own decisions, what runs included, so that parallel requests can't pass a limit together.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    nanos::Nanos,
+    time::{DAY_MS, Timestamp},
+};
+
+/// A span of time a limit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyWindow {
+    /// A UTC day.
+    Day,
+    /// A week from Monday.
+    Week,
+    /// A calendar month.
+    Month,
+    /// All time.
+    Total,
+}
+
+impl KeyWindow {
+    /// Every window, shortest first.
+    pub const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Total];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Week => "week",
+            Self::Month => "month",
+            Self::Total => "total",
+        }
+    }
+
+    /// Where the window of this instant begins.
+    pub const fn start(self, at: Timestamp) -> Timestamp {
+        match self {
+            Self::Day => at.day_start(),
+            Self::Week => at.week_start(),
+            Self::Month => at.month().start(),
+            Self::Total => Timestamp(0),
+        }
+    }
+
+    /// Where the next one begins, if there is a next one.
+    pub const fn end(self, at: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Day => Some(at.day_start().plus_ms(DAY_MS)),
+            Self::Week => Some(at.week_start().plus_ms(7 * DAY_MS)),
+            Self::Month => Some(at.month().next().start()),
+            Self::Total => None,
+        }
+    }
+}
+
+/// What a key is limited to. Nothing set: nothing limited.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Dollars per window, in [`KeyWindow::ALL`]'s order.
+    pub amounts: [Option<Nanos>; 4],
+    /// The only models it may use; empty: all.
+    pub models: Vec<String>,
+}
+
+impl KeyLimits {
+    /// Whether anything is limited.
+    pub fn is_unlimited(&self) -> bool {
+        self.models.is_empty() && self.amounts.iter().all(Option::is_none)
+    }
+
+    /// The limit of a window.
+    pub const fn of(&self, window: KeyWindow) -> Option<Nanos> {
+        self.amounts[window as usize]
+    }
+}
+
+/// The limit that refuses a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// The key is for other models.
+    Model {
+        /// The ones it may use.
+        allowed: Vec<String>,
+    },
+    /// A window's dollars are used up.
+    Amount {
+        /// Which window.
+        window: KeyWindow,
+        /// Its limit.
+        limit: Nanos,
+        /// Spent in it, and held by running requests.
+        used: Nanos,
+        /// When the next window begins.
+        resets_at: Option<Timestamp>,
+    },
+}
+
+/// The part of a limit after whose use its owner is told, in percent.
+const NEAR_PERCENT: i128 = 80;
+
+/// A limited key, and what it has used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyState {
+    limits: KeyLimits,
+    starts: [Timestamp; 4],
+    spent: [Nanos; 4],
+    held: Nanos,
+    told: [Option<Timestamp>; 4],
+}
+
+impl KeyState {
+    /// A key that had spent so much in each window of this instant.
+    pub fn new(limits: KeyLimits, spent: [Nanos; 4], now: Timestamp) -> Self {
+        let starts = KeyWindow::ALL.map(|window| window.start(now));
+        Self { limits, starts, spent, held: Nanos::ZERO, told: [None; 4] }
+    }
+
+    /// Its limits.
+    pub const fn limits(&self) -> &KeyLimits {
+        &self.limits
+    }
+
+    /// The same key with other limits.
+    pub(crate) fn limit(&mut self, limits: KeyLimits) {
+        self.limits = limits;
+    }
+
+    fn roll(&mut self, now: Timestamp) {
+        for (place, window) in KeyWindow::ALL.into_iter().enumerate() {
+            let start = window.start(now);
+            if start > self.starts[place] {
+                self.starts[place] = start;
+                self.spent[place] = Nanos::ZERO;
+            }
+        }
+    }
+
+    /// What it has spent in a window, and holds now.
+    pub fn used(&self, window: KeyWindow, now: Timestamp) -> Nanos {
+        let place = window as usize;
+        let spent = if window.start(now) > self.starts[place] { Nanos::ZERO } else { self.spent[place] };
+        spent + self.held
+    }
+
+    /// How much more it may hold; none: as much as there is. Refused where that is less than `minimum`.
+    pub(crate) fn room(&self, model: &str, minimum: Nanos, now: Timestamp) -> Result<Option<Nanos>, KeyRefusal> {
+        if !self.limits.models.is_empty() && !self.limits.models.iter().any(|allowed| allowed == model) {
+            return Err(KeyRefusal::Model { allowed: self.limits.models.clone() });
+        }
+        let mut room = None;
+        for window in KeyWindow::ALL {
+            let Some(limit) = self.limits.of(window) else { continue };
+            let used = self.used(window, now);
+            let left = if limit > used { limit - used } else { Nanos::ZERO };
+            if left < minimum || !left.is_positive() {
+                return Err(KeyRefusal::Amount { window, limit, used, resets_at: window.end(now) });
+            }
+            room = Some(room.map_or(left, |room: Nanos| room.min(left)));
+        }
+        Ok(room)
+    }
+
+    pub(crate) fn hold(&mut self, amount: Nanos) {
+        self.held += amount;
+    }
+
+    pub(crate) fn release(&mut self, amount: Nanos) {
+        assert!(self.held >= amount, "a key gives back more than it held");
+        self.held -= amount;
+    }
+
+    /// Counts a charge in the windows of the instant it is recorded with.
+    pub(crate) fn spend(&mut self, charged: Nanos, at: Timestamp) {
+        self.roll(at);
+        for (place, window) in KeyWindow::ALL.into_iter().enumerate() {
+            if window.start(at) == self.starts[place] {
+                self.spent[place] += charged;
+            }
+        }
+    }
+
+    /// Windows that have just passed 80 % of their limit: each is named once.
+    pub(crate) fn newly_near(&mut self) -> Vec<(KeyWindow, Nanos, Nanos, Timestamp)> {
+        let mut near = Vec::new();
+        for (place, window) in KeyWindow::ALL.into_iter().enumerate() {
+            let Some(limit) = self.limits.amounts[place] else { continue };
+            let (start, spent) = (self.starts[place], self.spent[place]);
+            if i128::from(spent.get()) * 100 >= i128::from(limit.get()) * NEAR_PERCENT
+                && self.told[place] != Some(start)
+            {
+                self.told[place] = Some(start);
+                near.push((window, limit, spent, start));
+            }
+        }
+        near
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_795_512_896_789);
+
+    fn daily(dollars: i64) -> KeyState {
+        let limits = KeyLimits { amounts: [Some(Nanos::dollars(dollars)), None, None, None], models: Vec::new() };
+        KeyState::new(limits, [Nanos::ZERO; 4], NOW)
+    }
+
+    #[test]
+    fn what_runs_counts_and_a_new_day_begins_at_nothing() {
+        let mut key = daily(1);
+        key.hold(Nanos::new(600_000_000));
+        assert_eq!(key.room("m", Nanos::new(1), NOW), Ok(Some(Nanos::new(400_000_000))));
+        assert!(key.room("m", Nanos::new(400_000_001), NOW).is_err());
+        key.release(Nanos::new(600_000_000));
+        key.spend(Nanos::dollars(1), NOW);
+        let Err(KeyRefusal::Amount { window, resets_at, .. }) = key.room("m", Nanos::new(1), NOW) else { panic!() };
+        assert_eq!((window, resets_at), (KeyWindow::Day, Some(NOW.day_start().plus_ms(DAY_MS))));
+        assert_eq!(key.room("m", Nanos::new(1), NOW.plus_ms(DAY_MS)), Ok(Some(Nanos::dollars(1))));
+    }
+
+    #[test]
+    fn a_charge_of_yesterday_does_not_count_today() {
+        let mut key = daily(1);
+        key.spend(Nanos::new(5), NOW.plus_ms(DAY_MS));
+        key.spend(Nanos::dollars(1), NOW);
+        assert_eq!(key.used(KeyWindow::Day, NOW.plus_ms(DAY_MS)), Nanos::new(5));
+        assert_eq!(key.used(KeyWindow::Total, NOW.plus_ms(DAY_MS)), Nanos::new(1_000_000_005));
+    }
+
+    #[test]
+    fn a_limit_is_told_of_once_a_window() {
+        let mut key = daily(1);
+        key.spend(Nanos::new(799_999_999), NOW);
+        assert!(key.newly_near().is_empty());
+        key.spend(Nanos::new(1), NOW);
+        assert_eq!(key.newly_near().len(), 1);
+        assert!(key.newly_near().is_empty());
+        key.spend(Nanos::dollars(1), NOW.plus_ms(DAY_MS));
+        assert_eq!(key.newly_near().len(), 1);
+    }
+
+    #[test]
+    fn other_models_are_refused() {
+        let limits = KeyLimits { models: vec!["a".into()], ..KeyLimits::default() };
+        let key = KeyState::new(limits, [Nanos::ZERO; 4], NOW);
+        assert_eq!(key.room("a", Nanos::ZERO, NOW), Ok(None));
+        assert_eq!(key.room("b", Nanos::ZERO, NOW), Err(KeyRefusal::Model { allowed: vec!["a".into()] }));
+    }
+}

@@ -1,0 +1,79 @@
+//! How long a model's answers usually are for an account: the 95th percentile of its last outputs, which a hold expects
+//! instead of the model's maximum (design, chapter 2.7). An estimate: it decides what is set aside, never what is charged.
+
+use std::collections::HashMap;
+
+/// Outputs remembered of one model.
+pub const REMEMBERED: usize = 64;
+/// Outputs from which on the percentile is believed.
+const KNOWN: usize = 20;
+/// Models remembered of one account.
+const MODELS: usize = 32;
+
+/// The outputs of an account's models.
+#[derive(Debug, Clone, Default)]
+pub struct Learned(HashMap<String, Outputs>);
+
+#[derive(Debug, Clone, Default)]
+struct Outputs {
+    tokens: Vec<u32>,
+    next: usize,
+}
+
+impl Learned {
+    /// Notes an answer of so many tokens.
+    pub fn observe(&mut self, model: &str, tokens: u64) {
+        let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
+        if let Some(outputs) = self.0.get_mut(model) {
+            outputs.push(tokens);
+        } else if self.0.len() < MODELS {
+            self.0.entry(model.to_owned()).or_default().push(tokens);
+        }
+    }
+
+    /// The 95th percentile of a model's outputs, once enough are known.
+    pub fn p95(&self, model: &str) -> Option<u64> {
+        let outputs = self.0.get(model).filter(|outputs| outputs.tokens.len() >= KNOWN)?;
+        let mut sorted: [u32; REMEMBERED] = [0; REMEMBERED];
+        let sorted = sorted.get_mut(..outputs.tokens.len())?;
+        sorted.copy_from_slice(&outputs.tokens);
+        let rank = (sorted.len() * 95).div_ceil(100) - 1;
+        Some(u64::from(*sorted.select_nth_unstable(rank).1))
+    }
+}
+
+impl Outputs {
+    fn push(&mut self, tokens: u32) {
+        if self.tokens.len() < REMEMBERED {
+            self.tokens.push(tokens);
+        } else {
+            self.tokens[self.next] = tokens;
+            self.next = (self.next + 1) % REMEMBERED;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nineteen_answers_of_twenty_are_covered() {
+        let mut learned = Learned::default();
+        (1..20).for_each(|tokens| learned.observe("m", tokens));
+        assert_eq!(learned.p95("m"), None);
+        learned.observe("m", 9_000);
+        assert_eq!(learned.p95("m"), Some(19));
+        assert_eq!(learned.p95("other"), None);
+    }
+
+    #[test]
+    fn old_answers_are_forgotten_and_models_are_bounded() {
+        let mut learned = Learned::default();
+        (0..64).for_each(|_| learned.observe("m", 5_000));
+        (0..64).for_each(|_| learned.observe("m", 7));
+        assert_eq!(learned.p95("m"), Some(7));
+        (0..100).for_each(|n| learned.observe(&n.to_string(), 1));
+        assert_eq!(learned.0.len(), MODELS);
+    }
+}

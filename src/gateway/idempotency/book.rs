@@ -1,0 +1,288 @@
+//! What becomes of a request with a key: it runs as the first, it is answered as an earlier one was, or it is refused. Asks
+//! the flights of this process, then the ledger's row, then what the ledger knows of the request that died.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use billing::{
+    Nanos,
+    ids::{AccountId, RequestId},
+};
+use bytes::Bytes;
+use farebox_actors::{
+    account::{AccountError, Look},
+    directory::Directory,
+    ledger::{
+        LedgerError,
+        idempotency::{KeyChange, Stage, StoredKey, Trace},
+    },
+};
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+use super::{
+    Answer, Asked, BUFFERED, LIFE_MS, Recording, Whole,
+    flights::{Boarding, Flight, Flights, LONGEST_WAIT, Waited},
+    is_definitive,
+    quota::{Quota, Share},
+    seal::Sealer,
+};
+
+/// How often an answer is tried to be written before it is sent without.
+const ATTEMPTS: u32 = 4;
+/// The status of what could not be done, or not be settled, just now.
+const UNAVAILABLE: u16 = 503;
+
+/// Why an answer is not there though its request was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// The process died before it was kept.
+    Interrupted,
+    /// It was larger than what is kept.
+    TooLarge,
+    /// It was sealed with another operator's token.
+    Unreadable,
+}
+
+/// Why a request with a key is not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Another request came under this key.
+    #[error("the key was used for another request")]
+    Reused,
+    /// The first one has not ended.
+    #[error("the first request runs")]
+    InProgress,
+    /// The first one was carried out, and its answer is gone.
+    #[error("the first request's answer is lost")]
+    Lost {
+        /// The first one.
+        request_id: RequestId,
+        /// Why.
+        why: Lost,
+        /// What it made, and what that cost or is worth.
+        made: Option<(&'static str, Nanos)>,
+    },
+    /// Too many run or wait.
+    #[error("too many requests with keys")]
+    Overloaded,
+    /// The ledger can't be asked: nothing was run.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The account can't be asked: nothing was run.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+}
+
+/// How a request with a key goes on.
+pub enum Begun {
+    /// It runs, and must be [`Book::finish`]ed.
+    First(First),
+    /// It is answered so.
+    Replay(Arc<Answer>),
+}
+
+/// The request that runs under its key. Dropped unfinished, its row stays, and a retry asks the ledger what it did.
+pub struct First {
+    flight: Flight,
+    asked: Asked,
+    request_id: RequestId,
+}
+
+/// What a request was answered.
+pub struct Outcome {
+    /// Its status.
+    pub status: u16,
+    /// Its kept headers.
+    pub headers: Vec<(String, String)>,
+    /// Its bytes, unless they are too many.
+    pub body: Option<Bytes>,
+    /// Whether they are all.
+    pub whole: Whole,
+}
+
+/// What becomes of a row.
+enum Fate {
+    Keep,
+    Forget,
+    /// What it did has not ended, or can't be known now.
+    Leave,
+}
+
+/// Keys and their answers.
+pub struct Book {
+    directory: Directory,
+    flights: Flights,
+    sealer: Sealer,
+    quota: Quota,
+    room: Arc<Semaphore>,
+}
+
+impl Book {
+    /// A book whose answers are sealed with the hash of the operator's token.
+    pub fn new(directory: Directory, token: &blake3::Hash) -> Self {
+        let room = Arc::new(Semaphore::new(BUFFERED));
+        Self { directory, flights: Flights::default(), sealer: Sealer::new(token), quota: Quota::default(), room }
+    }
+
+    /// How many requests with keys run.
+    pub fn running(&self) -> usize {
+        self.flights.count()
+    }
+
+    /// An empty recording.
+    pub fn recording(&self) -> Recording {
+        Recording::new(Arc::clone(&self.room))
+    }
+
+    /// Takes the key for this request, or finds how it was answered.
+    pub async fn begin(&self, asked: Asked, request_id: RequestId) -> Result<Begun, Refused> {
+        let deadline = Instant::now() + LONGEST_WAIT;
+        loop {
+            match self.flights.board(&asked) {
+                Boarding::Full => return Err(Refused::Overloaded),
+                Boarding::Reused => return Err(Refused::Reused),
+                Boarding::First(flight) => return self.look(First { flight, asked, request_id }).await,
+                Boarding::Duplicate(wait) => {
+                    match wait.until_landed(deadline.saturating_duration_since(Instant::now())).await {
+                        Waited::Answer(answer) => return Ok(Begun::Replay(answer)),
+                        Waited::TooLong => return Err(Refused::InProgress),
+                        Waited::LookAgain => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether it is the first of its day.
+    async fn look(&self, first: First) -> Result<Begun, Refused> {
+        if self.start(&first, RequestId(Uuid::nil())).await? {
+            return Ok(Begun::First(first));
+        }
+        let now = self.directory.clock().now();
+        let row = self.directory.ledger().stored_key(first.asked.slot, now).await?;
+        // It ended between the two questions.
+        let Some(StoredKey { fingerprint, request_id, stage }) = row else { return Err(Refused::InProgress) };
+        if fingerprint != first.asked.fingerprint {
+            return Err(Refused::Reused);
+        }
+        match stage {
+            Stage::Kept(sealed) => {
+                let Some(answer) = self.sealer.open(&first.asked, request_id, sealed) else {
+                    return Err(self.lost(&first, request_id, Lost::Unreadable).await?);
+                };
+                let answer = Arc::new(answer);
+                first.flight.land(Arc::clone(&answer));
+                Ok(Begun::Replay(answer))
+            }
+            Stage::TooLarge => Err(self.lost(&first, request_id, Lost::TooLarge).await?),
+            Stage::Started => self.take_over(first, request_id).await,
+        }
+    }
+
+    /// Writes the row, if the slot is free or that of `earlier`.
+    async fn start(&self, first: &First, earlier: RequestId) -> Result<bool, LedgerError> {
+        let now = self.directory.clock().now();
+        let change = KeyChange::Start {
+            slot: first.asked.slot,
+            fingerprint: first.asked.fingerprint,
+            request_id: first.request_id,
+            earlier,
+            now,
+            expires_at: now.plus_ms(LIFE_MS),
+        };
+        Ok(self.directory.ledger().change_key(change).await? == 1)
+    }
+
+    /// The earlier request did not live to keep an answer: this one runs only if that one did nothing.
+    async fn take_over(&self, first: First, earlier: RequestId) -> Result<Begun, Refused> {
+        if self.directory.running().contains(earlier) {
+            return Err(Refused::InProgress);
+        }
+        match self.trace(&first, earlier).await? {
+            Trace::Done { .. } => Err(self.lost(&first, earlier, Lost::Interrupted).await?),
+            Trace::Nothing if self.start(&first, earlier).await? => Ok(Begun::First(first)),
+            Trace::Pending | Trace::Nothing => Err(Refused::InProgress),
+        }
+    }
+
+    /// What a request did. An account that is asked settles the holds of an earlier process first.
+    async fn trace(&self, first: &First, request_id: RequestId) -> Result<Trace, Refused> {
+        let account = AccountId(first.asked.slot.scope);
+        let trace = self.directory.ledger().trace(account, request_id).await?;
+        // The operator's scope is nobody's account.
+        if trace != Trace::Pending || account.0.is_nil() {
+            return Ok(trace);
+        }
+        self.directory.ask(account, Look).await?;
+        Ok(self.directory.ledger().trace(account, request_id).await?)
+    }
+
+    async fn lost(&self, first: &First, request_id: RequestId, why: Lost) -> Result<Refused, Refused> {
+        let made = match self.trace(first, request_id).await? {
+            Trace::Done { what, amount } => Some((what, amount)),
+            Trace::Nothing | Trace::Pending => None,
+        };
+        Ok(Refused::Lost { request_id, why, made })
+    }
+
+    /// Keeps an answer or frees its key, then tells those who wait. When this returns, the answer may be sent.
+    pub async fn finish(&self, first: First, outcome: Outcome) {
+        let Outcome { status, headers, body, whole } = outcome;
+        let fate = self.fate(&first, status, whole).await;
+        let First { flight, asked, request_id } = first;
+        let slot = asked.slot;
+        let answer = body.map(|body| Arc::new(Answer { status, headers, body }));
+        let change = match (fate, &answer) {
+            (Fate::Forget, _) => Some(KeyChange::Forget { slot, request_id }),
+            (Fate::Leave, _) => None,
+            (Fate::Keep, answer) => {
+                let sealed = answer.as_ref().and_then(|answer| self.sealer.seal(&asked, request_id, answer));
+                Some(match sealed {
+                    Some(answer) => KeyChange::Keep { slot, request_id, answer },
+                    None => KeyChange::TooLarge { slot, request_id },
+                })
+            }
+        };
+        if let Some(change) = change {
+            self.write(change, request_id).await;
+        }
+        // A stream that broke off and is kept is what a retry gets too; one that is not is what these asked for.
+        match answer {
+            Some(answer) => flight.land(answer),
+            None => drop(flight),
+        }
+    }
+
+    async fn fate(&self, first: &First, status: u16, whole: Whole) -> Fate {
+        let scope = first.asked.slot.scope;
+        let is_definitive = is_definitive(status, whole);
+        if is_definitive && self.quota.take(scope, self.directory.clock().now()) == Share::Within {
+            return Fate::Keep;
+        }
+        let account = AccountId(scope);
+        match self.directory.ledger().trace(account, first.request_id).await {
+            Ok(Trace::Nothing) => Fate::Forget,
+            // "Try again later" is no answer to what was charged after all: a retry is told that the answer is lost.
+            Ok(Trace::Done { .. }) if status == UNAVAILABLE => Fate::Leave,
+            Ok(Trace::Done { .. }) => Fate::Keep,
+            Ok(Trace::Pending) | Err(_) => Fate::Leave,
+        }
+    }
+
+    /// Writes what must be durable before the answer is sent. If it can't be, the row still says `started`: a retry gets no
+    /// answer, and is not charged.
+    async fn write(&self, change: KeyChange, request_id: RequestId) {
+        for attempt in 0..ATTEMPTS {
+            match self.directory.ledger().change_key(change.clone()).await {
+                Ok(_) => return,
+                Err(error) if attempt + 1 == ATTEMPTS => {
+                    tracing::error!(request.id = %request_id, %error, "an answer could not be kept");
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50 << attempt)).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! How a kept answer is encrypted: ChaCha20-Poly1305 under a key made by BLAKE3 of the idempotency key (with its scope,
+//! method and path), the operator's token and the request's id. Each such key seals one answer, so the nonce may be fixed.
+//! The database has none of its parts but the request's id: its thief reads no answer, however simple a client's keys are.
+
+use billing::ids::RequestId;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+
+use super::{Answer, Asked};
+
+/// The operator's part of every seal.
+#[derive(Clone)]
+pub struct Sealer {
+    pepper: [u8; 32],
+}
+
+impl Sealer {
+    /// From the hash of the operator's token.
+    pub fn new(token: &blake3::Hash) -> Self {
+        Self { pepper: blake3::derive_key("farebox idempotency pepper", token.as_bytes()) }
+    }
+
+    fn key(&self, asked: &Asked, request_id: RequestId) -> Option<LessSafeKey> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.pepper);
+        hasher.update(&asked.secret).update(request_id.0.as_bytes());
+        UnboundKey::new(&CHACHA20_POLY1305, hasher.finalize().as_bytes()).ok().map(LessSafeKey::new)
+    }
+
+    /// An answer, sealed. None if the cipher refuses, which it does only for answers far beyond what is kept.
+    pub(super) fn seal(&self, asked: &Asked, request_id: RequestId, answer: &Answer) -> Option<Vec<u8>> {
+        let mut bytes = answer.encode();
+        let key = self.key(asked, request_id)?;
+        key.seal_in_place_append_tag(nonce(), Aad::from(asked.fingerprint), &mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// The answer, if it was sealed for this request with this token.
+    pub(super) fn open(&self, asked: &Asked, request_id: RequestId, mut bytes: Vec<u8>) -> Option<Answer> {
+        let key = self.key(asked, request_id)?;
+        let length = key.open_in_place(nonce(), Aad::from(asked.fingerprint), &mut bytes).ok()?.len();
+        bytes.truncate(length);
+        Answer::decode(bytes)
+    }
+}
+
+/// The only one of each key.
+fn nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; 12])
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use uuid::Uuid;
+
+    use super::super::{Call, Holder, Key};
+    use super::*;
+
+    fn asked(key: &str, body: &str) -> Asked {
+        let call = Call { method: "POST", path: "/", query: "", headers: [None; 3], body: body.as_bytes() };
+        Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), call)
+    }
+
+    #[test]
+    fn only_who_has_key_request_and_token_reads_an_answer() {
+        let answer = Answer { status: 200, headers: Vec::new(), body: Bytes::from_static(b"fb_public_secret") };
+        let (sealer, id) = (Sealer::new(&blake3::hash(b"token")), RequestId(Uuid::from_u128(7)));
+        let sealed = sealer.seal(&asked("key", "body"), id, &answer).unwrap();
+        assert!(!sealed.windows(6).any(|window| window == b"secret"));
+        assert_eq!(sealer.open(&asked("key", "body"), id, sealed.clone()), Some(answer));
+        assert_eq!(sealer.open(&asked("kez", "body"), id, sealed.clone()), None);
+        assert_eq!(sealer.open(&asked("key", "bodz"), id, sealed.clone()), None);
+        assert_eq!(sealer.open(&asked("key", "body"), RequestId(Uuid::from_u128(8)), sealed.clone()), None);
+        let other = Sealer::new(&blake3::hash(b"another token"));
+        assert_eq!(other.open(&asked("key", "body"), id, sealed.clone()), None);
+        let mut broken = sealed;
+        broken[0] ^= 1;
+        assert_eq!(sealer.open(&asked("key", "body"), id, broken), None);
+        assert_eq!(sealer.open(&asked("key", "body"), id, Vec::new()), None);
+    }
+}

@@ -1,0 +1,136 @@
+//! Automatic purchases as their owner sets them: auto-reload and autoScale, with what they have spent this month.
+
+use actix_web::{HttpRequest, HttpResponse};
+use billing::{
+    Nanos, Timestamp,
+    account::Automatic,
+    automatic::{AutoSettings, Switch},
+    command::Command,
+    payment::DEFAULT_METHOD,
+};
+use bytes::Bytes;
+use farebox_actors::account::Look;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Shared, account::amount, admin::read, answer, auth, cards::followed_card, error::ApiError};
+use crate::gateway::serve::Caller;
+
+type Body = Result<Bytes, actix_web::Error>;
+
+/// Auto-reload as people read it.
+pub fn reload_json(automatic: Option<&Automatic>, now: Timestamp) -> Value {
+    let default = Automatic::default();
+    let Automatic { settings, state, window } = automatic.unwrap_or(&default);
+    json!({
+        "enabled": settings.reload.is_on(), "threshold": settings.threshold, "amount": settings.amount,
+        "monthly_max": settings.monthly_max, "payment_method": settings.method, "spent_this_month": window.at(now).reloads(),
+        "failures": state.failures, "retry_at": state.retry_at.map(|at| at.to_string()),
+        "capped": state.full_month == Some(now.month()),
+    })
+}
+
+/// `AutoScale` as people read it.
+pub fn scale_json(automatic: Option<&Automatic>, now: Timestamp) -> Value {
+    let default = Automatic::default();
+    let Automatic { settings, window, .. } = automatic.unwrap_or(&default);
+    json!({
+        "enabled": settings.scale.is_on(), "max_monthly_spend": settings.monthly_spend,
+        "spent_this_month": window.at(now).all(),
+    })
+}
+
+async fn look(state: &Shared, caller: Caller) -> Result<Option<Automatic>, ApiError> {
+    Ok(state.gateway.directory.ask(caller.account_id, Look).await?.automatic)
+}
+
+async fn set(state: &Shared, caller: Caller, settings: AutoSettings) -> Result<Option<Automatic>, ApiError> {
+    state.gateway.directory.decide(caller.account_id, Command::SetAutomatic(settings)).await?.result?;
+    look(state, caller).await
+}
+
+/// `GET /v1/auto-reload`.
+pub async fn reload(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        Ok(reload_json(look(&state, caller).await?.as_ref(), state.gateway.clock().now()))
+    };
+    answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reload {
+    enabled: Option<bool>,
+    threshold: Option<Value>,
+    amount: Option<Value>,
+    monthly_max: Option<Value>,
+    payment_method: Option<String>,
+}
+
+fn given(field: &str, value: Option<&Value>, before: Nanos) -> Result<Nanos, ApiError> {
+    value.map_or(Ok(before), |value| amount(field, value))
+}
+
+/// `PUT /v1/auto-reload`: what is not named stays as it is.
+pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        let caller = auth::owner(&state, &request).await?;
+        let wanted: Reload = read(&state, body)?;
+        let before = look(&state, caller).await?.unwrap_or_default().settings;
+        let named = wanted.payment_method.as_deref();
+        let card = match (named, wanted.enabled, &before.method) {
+            // Whoever lets credits be bought has a card to charge.
+            (Some(_), ..) | (None, Some(true), None) => {
+                let followed = followed_card(&state, caller.account_id, named).await?;
+                Some(followed).filter(|card| card != DEFAULT_METHOD)
+            }
+            (None, ..) => None,
+        };
+        let settings = AutoSettings {
+            reload: wanted.enabled.map_or(before.reload, Switch::from_bool),
+            threshold: given("threshold", wanted.threshold.as_ref(), before.threshold)?,
+            amount: given("amount", wanted.amount.as_ref(), before.amount)?,
+            monthly_max: given("monthly_max", wanted.monthly_max.as_ref(), before.monthly_max)?,
+            method: card.or(before.method),
+            scale: before.scale,
+            monthly_spend: before.monthly_spend,
+        };
+        let after = set(&state, caller, settings).await?;
+        Ok(reload_json(after.as_ref(), state.gateway.clock().now()))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /v1/auto-scale`.
+pub async fn scale(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        Ok(scale_json(look(&state, caller).await?.as_ref(), state.gateway.clock().now()))
+    };
+    answer(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Scale {
+    enabled: Option<bool>,
+    max_monthly_spend: Option<Value>,
+}
+
+/// `PUT /v1/auto-scale`: what is not named stays as it is.
+pub async fn set_scale(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        let caller = auth::owner(&state, &request).await?;
+        let wanted: Scale = read(&state, body)?;
+        let before = look(&state, caller).await?.unwrap_or_default().settings;
+        let settings = AutoSettings {
+            scale: wanted.enabled.map_or(before.scale, Switch::from_bool),
+            monthly_spend: given("max_monthly_spend", wanted.max_monthly_spend.as_ref(), before.monthly_spend)?,
+            ..before
+        };
+        let after = set(&state, caller, settings).await?;
+        Ok(scale_json(after.as_ref(), state.gateway.clock().now()))
+    };
+    answer(&request, work.await)
+}

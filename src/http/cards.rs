@@ -1,0 +1,185 @@
+//! Saved cards. No card number ever comes here: with the sandbox a test card is named, with Stripe the browser of the
+//! card's owner sends the number to Stripe, and what comes here is the finished setup.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use billing::{ids::AccountId, payment::DEFAULT_METHOD};
+use bytes::Bytes;
+use farebox_actors::{
+    card::{Card, CardError, Processor, sandbox, stripe::Stripe},
+    ledger::cards::{MOST_METHODS, PaymentMethod, SaveAs},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Arrival, Shared, admin::read, answer, auth, error::ApiError};
+
+/// A saved card as clients read it.
+fn method_json(method: &PaymentMethod) -> Value {
+    let Card { brand, last4, exp_month, exp_year, .. } = &method.card;
+    json!({
+        "id": method.id.to_string(), "processor": method.processor, "brand": brand, "last4": last4,
+        "exp_month": exp_month, "exp_year": exp_year, "default": method.is_default,
+        "created_at": method.created_at.to_string(),
+    })
+}
+
+/// The processor's name for the card that a purchase is to be charged to.
+pub(super) async fn charged_card(state: &Shared, account: AccountId, named: Option<&str>) -> Result<String, ApiError> {
+    let directory = &state.gateway.directory;
+    let (ledger, processor) = (directory.ledger(), directory.processor());
+    let Some(named) = named else {
+        let saved = directory.default_method(account).await?.map(|saved| saved.card.reference);
+        return saved.or_else(|| processor.card_of_last_resort()).ok_or_else(|| {
+            ApiError::invalid("payment_method", "no card is saved: POST /v1/payment-methods saves one")
+        });
+    };
+    let saved = ledger.methods(account, processor.name()).await?;
+    let is_named = |method: &&PaymentMethod| method.id.to_string() == named || method.card.reference == named;
+    match (saved.iter().find(is_named), processor) {
+        (Some(method), _) => Ok(method.card.reference.clone()),
+        (None, Processor::Sandbox(_)) if sandbox::find_card(account, named).is_some() => Ok(named.to_owned()),
+        (None, Processor::Sandbox(_)) => {
+            let cards = sandbox::cards().collect::<Vec<_>>().join(", ");
+            Err(ApiError::invalid("payment_method", format!("is no saved card and no test card; there are {cards}")))
+        }
+        (None, Processor::Stripe(_)) => Err(ApiError::invalid("payment_method", "is not one of your saved cards")),
+    }
+}
+
+/// The card of payments to come: the one that is named, or whichever is the default when each of them is charged. There
+/// must be one now.
+pub(super) async fn followed_card(state: &Shared, account: AccountId, named: Option<&str>) -> Result<String, ApiError> {
+    let follows = named.is_none() && state.gateway.directory.default_method(account).await?.is_some();
+    if follows { Ok(DEFAULT_METHOD.to_owned()) } else { charged_card(state, account, named).await }
+}
+
+/// Who the account is to the processor: made known at its first card.
+async fn customer(state: &Shared, account: AccountId) -> Result<String, ApiError> {
+    let directory = &state.gateway.directory;
+    let (ledger, processor) = (directory.ledger(), directory.processor());
+    if let Some(known) = ledger.customer(account, processor.name()).await? {
+        return Ok(known);
+    }
+    let stored = ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
+    let made = processor.create_customer(account, &stored.email).await?;
+    Ok(ledger.keep_customer(account, processor.name(), &made, state.gateway.clock().now()).await?)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Save {
+    /// A test card of the sandbox.
+    card: Option<String>,
+    /// A finished setup of Stripe's.
+    setup_intent: Option<String>,
+    /// Whether it becomes the default card; the first one always does.
+    #[serde(default)]
+    default: bool,
+}
+
+/// `POST /v1/payment-methods`: saves a test card, or begins (without `setup_intent`) or finishes to save one with Stripe.
+pub async fn save(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
+    let work = async {
+        let caller = auth::owner(&state, &request).await?;
+        let save: Save = read(&state, body)?;
+        let account = caller.account_id;
+        match state.gateway.directory.processor() {
+            Processor::Sandbox(_) => {
+                let card = test_card(account, &save)?;
+                keep(&state, account, &card, &save).await
+            }
+            Processor::Stripe(stripe) => set_up(&state, &request, account, stripe, &save).await,
+        }
+    };
+    answer(&request, work.await)
+}
+
+fn test_card(account: AccountId, save: &Save) -> Result<Card, ApiError> {
+    if save.setup_intent.is_some() {
+        return Err(ApiError::invalid("setup_intent", "the sandbox has none; name a test card in \"card\""));
+    }
+    let named = save.card.as_deref().unwrap_or_default();
+    sandbox::find_card(account, named).ok_or_else(|| {
+        let cards = sandbox::cards().collect::<Vec<_>>().join(", ");
+        ApiError::invalid("card", format!("is no test card; there are {cards}"))
+    })
+}
+
+async fn set_up(
+    state: &Shared,
+    request: &HttpRequest,
+    account: AccountId,
+    stripe: &Stripe,
+    save: &Save,
+) -> Result<Value, ApiError> {
+    if save.card.is_some() {
+        return Err(ApiError::invalid("card", "cards are sent to Stripe, never here; begin with an empty body"));
+    }
+    let customer = customer(state, account).await?;
+    let Some(setup) = &save.setup_intent else {
+        let key = format!("setup-{}", Arrival::of(request).id);
+        let setup = stripe.begin_setup(&customer, account, &key).await?;
+        return Ok(json!({"setup_intent": {"id": setup.reference, "client_secret": setup.client_secret}}));
+    };
+    let card = stripe.finish_setup(setup, &customer).await.map_err(|error| match error {
+        CardError::Refused { message, .. } => ApiError::invalid("setup_intent", message),
+        CardError::Unavailable(_) => error.into(),
+    })?;
+    keep(state, account, &card, save).await
+}
+
+async fn keep(state: &Shared, account: AccountId, card: &Card, save: &Save) -> Result<Value, ApiError> {
+    let save_as = if save.default { SaveAs::Default } else { SaveAs::OneMore };
+    let directory = &state.gateway.directory;
+    let (processor, now) = (directory.processor().name(), state.gateway.clock().now());
+    let saved = directory.ledger().save_method(account, processor, card, save_as, now).await?;
+    let saved =
+        saved.ok_or_else(|| ApiError::conflict(format!("{MOST_METHODS} cards are saved, which is the most")))?;
+    Ok(method_json(&saved))
+}
+
+/// `GET /v1/payment-methods`: saved cards, newest first.
+pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let caller = auth::caller(&state, &request).await?;
+        let directory = &state.gateway.directory;
+        let methods = directory.ledger().methods(caller.account_id, directory.processor().name()).await?;
+        Ok(json!({"data": methods.iter().map(method_json).collect::<Vec<_>>()}))
+    };
+    answer(&request, work.await)
+}
+
+fn method_id(text: &str) -> Result<Uuid, ApiError> {
+    Uuid::parse_str(text).map_err(|_| ApiError::invalid("id", "must be a saved card's id"))
+}
+
+/// `PUT /v1/payment-methods/{id}/default`.
+pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let work = async {
+        let caller = auth::owner(&state, &request).await?;
+        let (id, ledger) = (method_id(&id)?, state.gateway.directory.ledger());
+        let missing = || ApiError::not_found("a saved card with that id");
+        if !ledger.set_default_method(caller.account_id, id).await? {
+            return Err(missing());
+        }
+        Ok(method_json(&ledger.method(caller.account_id, id).await?.ok_or_else(missing)?))
+    };
+    answer(&request, work.await)
+}
+
+/// `DELETE /v1/payment-methods/{id}`: no purchase is charged to it any more, and no other card takes its place by itself.
+pub async fn remove(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let work = async {
+        let caller = auth::owner(&state, &request).await?;
+        let (id, directory) = (method_id(&id)?, &state.gateway.directory);
+        let removed = directory.ledger().remove_method(caller.account_id, id, state.gateway.clock().now()).await?;
+        let removed = removed.ok_or_else(|| ApiError::not_found("a saved card with that id"))?;
+        if let Err(error) = directory.processor().forget(&removed.card).await {
+            // It is not charged any more, whether or not the processor still knows it.
+            tracing::warn!(account.id = %caller.account_id, %error, "a removed card is still known to the processor");
+        }
+        Ok(json!({"id": id.to_string(), "removed": true}))
+    };
+    answer(&request, work.await)
+}

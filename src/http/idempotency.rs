@@ -1,0 +1,264 @@
+//! `Idempotency-Key` on every POST: [`post`] is how the table of routes makes one. A request without the header goes to its
+//! handler as if this were not here. One with it runs in a task of its own, which records the answer while it is sent and
+//! goes on when the client leaves. The rules are in [`crate::gateway::idempotency`].
+
+use std::{
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
+    body::{BoxBody, MessageBody},
+    dev::{Payload, ResponseHead},
+    guard,
+    http::{
+        StatusCode,
+        header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    },
+    web,
+};
+use bytes::Bytes;
+use futures::stream;
+use tokio::sync::{mpsc, oneshot};
+use wire::sse;
+
+use super::{Arrival, Shared, auth, error::ApiError, inference, refuse, routes::wrong_method};
+use crate::gateway::idempotency::{
+    Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Whole,
+    book::{Begun, First, Outcome},
+    is_kept_header,
+};
+
+/// The header.
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+/// On answers that were given before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Pieces of a stream that wait for a slow reader, at most.
+const PIECES: usize = 16;
+/// How long an answer is recorded after its client has left.
+const LEFT_FOR: Duration = Duration::from_secs(600);
+
+type Body = Result<Bytes, actix_web::Error>;
+
+/// A path that takes POST, with or without an `Idempotency-Key`. Other methods are added with `route`.
+pub fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    let plain = handler.clone();
+    let keyed = move |state: Shared, request: HttpRequest, body: Body| {
+        let handler = handler.clone();
+        async move {
+            let answered = once(handler, &state, &request, body).await;
+            answered.unwrap_or_else(|error| refuse(&request, &error))
+        }
+    };
+    let has_key = guard::fn_guard(|context| context.head().headers().contains_key(&HEADER));
+    web::resource(path)
+        .route(web::post().guard(has_key).to(keyed))
+        .route(web::post().to(plain))
+        .default_service(wrong_method())
+}
+
+/// Runs a handler, or answers as it was answered before.
+async fn once<F, Args>(handler: F, state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError>
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    let holder = holder(state, request).await?;
+    let key = key(request)?;
+    let body = inference::whole(state, body)?;
+    let call = Call {
+        method: request.method().as_str(),
+        path: request.path(),
+        query: request.query_string(),
+        headers: MEANINGFUL.map(|name| request.headers().get(name).map(HeaderValue::as_bytes)),
+        body: &body,
+    };
+    let asked = Asked::new(holder, &key, call);
+    match state.book.begin(asked, Arrival::of(request).id).await? {
+        Begun::Replay(answer) => {
+            metrics::counter!("farebox_idempotent_requests_total", "outcome" => "replayed").increment(1);
+            replay(&answer)
+        }
+        Begun::First(first) => {
+            metrics::counter!("farebox_idempotent_requests_total", "outcome" => "run").increment(1);
+            let (head, answer) = oneshot::channel();
+            // It outlives the connection, so that a retry finds what this one was answered.
+            actix_web::rt::spawn(run(handler, state.clone(), request.clone(), body, first, head));
+            answer.await.map_err(|_| ApiError::internal(&"a request's handler died"))
+        }
+    }
+}
+
+/// Whose keys these are.
+async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
+    if request.path().starts_with("/admin/") {
+        auth::operator(state, request)?;
+        return Ok(Holder::Operator);
+    }
+    auth::holder(state, request).await
+}
+
+fn key(request: &HttpRequest) -> Result<Key, ApiError> {
+    let bad = |message: &dyn std::fmt::Display| ApiError::invalid(HEADER.as_str(), message);
+    let mut values = request.headers().get_all(HEADER);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Key::parse(value.as_bytes()).map_err(|error| bad(&error)),
+        _ => Err(bad(&"must be sent once")),
+    }
+}
+
+/// The answer that was given before.
+fn replay(answer: &Answer) -> Result<HttpResponse, ApiError> {
+    let status = StatusCode::from_u16(answer.status).map_err(|error| ApiError::internal(&error))?;
+    let mut response = HttpResponse::build(status);
+    for (name, value) in &answer.headers {
+        response.append_header((name.as_str(), value.as_str()));
+    }
+    response.insert_header((REPLAYED, "true"));
+    Ok(response.body(answer.body.clone()))
+}
+
+/// Calls the handler, and hands its answer on when it may be sent.
+async fn run<F, Args>(
+    handler: F,
+    state: Shared,
+    request: HttpRequest,
+    body: Bytes,
+    first: First,
+    head: oneshot::Sender<HttpResponse>,
+) where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    let mut payload = Payload::from(body);
+    let response = match Args::from_request(&request, &mut payload).await {
+        Ok(args) => handler.call(args).await.respond_to(&request).map_into_boxed_body(),
+        Err(error) => HttpResponse::from_error(error),
+    };
+    let (response, body) = response.into_parts();
+    let (status, headers) = (response.status().as_u16(), kept_headers(response.head()));
+    let mut recording = state.book.recording();
+    match body.try_into_bytes() {
+        Ok(body) => {
+            recording.push(&body);
+            let outcome = Outcome { status, headers, body: recording.end(), whole: Whole::Yes };
+            state.book.finish(first, outcome).await;
+            // A client that left gets it when it asks again.
+            let _ = head.send(response.set_body(BoxBody::new(body)));
+        }
+        Err(body) => {
+            let is_sse = response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream");
+            let (sender, pieces) = mpsc::channel(PIECES);
+            let pieces = stream::unfold(pieces, |mut pieces| async move { Some((pieces.recv().await?, pieces)) });
+            let sent = HttpResponse::build(response.status()).streaming(pieces).into_body();
+            let _ = head.send(response.set_body(sent));
+            let mut carrier = Carrier { body, recording, client: Some(sender), until: None };
+            let end = carrier.carry(if is_sse { Format::Events } else { Format::Bytes }).await;
+            let Carrier { recording, client, .. } = carrier;
+            let outcome = Outcome { status, headers, body: recording.end(), whole: end.whole };
+            state.book.finish(first, outcome).await;
+            if let (Some(client), Some(last)) = (client, end.last) {
+                let _ = client.send(Ok(last)).await;
+            }
+        }
+    }
+}
+
+fn kept_headers(head: &ResponseHead) -> Vec<(String, String)> {
+    let ours = head.headers().iter().filter(|(name, _)| is_kept_header(name.as_str()));
+    ours.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
+}
+
+/// What a stream's pieces are.
+#[derive(Clone, Copy)]
+enum Format {
+    /// Server-sent events: whole when they end with the last word of one.
+    Events,
+    /// Anything else: whole when it ends.
+    Bytes,
+}
+
+/// How a stream ended.
+struct End {
+    whole: Whole,
+    /// The piece with the last word, not sent yet.
+    last: Option<Bytes>,
+}
+
+/// Takes a stream from its handler to its client and to the recording.
+struct Carrier {
+    body: BoxBody,
+    recording: Recording,
+    /// None once the client has left.
+    client: Option<mpsc::Sender<Result<Bytes, actix_web::Error>>>,
+    /// How long it is recorded without a client.
+    until: Option<Instant>,
+}
+
+impl Carrier {
+    async fn carry(&mut self, format: Format) -> End {
+        let broken = End { whole: Whole::No, last: None };
+        loop {
+            let gone = async {
+                match (&self.client, self.until) {
+                    (Some(client), _) => client.closed().await,
+                    (None, Some(until)) => tokio::time::sleep_until(until.into()).await,
+                    (None, None) => {}
+                }
+            };
+            let next = std::future::poll_fn(|context| Pin::new(&mut self.body).poll_next(context));
+            let piece = tokio::select! {
+                biased;
+                piece = next => piece,
+                () = gone => {
+                    if self.client.is_none() {
+                        return broken;
+                    }
+                    self.client_left();
+                    continue;
+                }
+            };
+            match (piece, format) {
+                (None, Format::Bytes) => return End { whole: Whole::Yes, last: None },
+                (None, Format::Events) => return broken,
+                (Some(Err(_)), _) => {
+                    let error = actix_web::error::ErrorInternalServerError("the answer broke off");
+                    self.send(Err(error)).await;
+                    return broken;
+                }
+                (Some(Ok(piece)), format) => {
+                    self.recording.push(&piece);
+                    if matches!(format, Format::Events) && sse::is_last(&piece) {
+                        return End { whole: Whole::Yes, last: Some(piece) };
+                    }
+                    self.send(Ok(piece)).await;
+                }
+            }
+            // What nobody reads and nobody will is not waited for.
+            if self.client.is_none() && self.recording.is_over() {
+                return broken;
+            }
+        }
+    }
+
+    async fn send(&mut self, piece: Result<Bytes, actix_web::Error>) {
+        if let Some(client) = &self.client
+            && client.send(piece).await.is_err()
+        {
+            self.client_left();
+        }
+    }
+
+    fn client_left(&mut self) {
+        self.client = None;
+        self.until = Some(Instant::now() + LEFT_FOR);
+    }
+}

@@ -1,0 +1,179 @@
+//! Query strings of the lists: each parameter is known, given once and what it must be, or the answer names it. Also how
+//! lists are answered: `data`, and `next_cursor` where they go on.
+
+use actix_web::{HttpRequest, web};
+use billing::{Timestamp, time::DAY_MS};
+use farebox_actors::ledger::{query::LARGEST_PAGE, usage::Only};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::error::ApiError;
+
+/// A page's size where none is asked for.
+const USUAL_PAGE: u64 = 50;
+/// The longest value, in bytes.
+const LONGEST: usize = 4_096;
+
+/// A query string's parameters.
+#[derive(Debug)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Of a request, which may have these.
+    pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
+        Self::parse(request.query_string(), known)
+    }
+
+    fn parse(text: &str, known: &[&str]) -> Result<Self, ApiError> {
+        let pairs = web::Query::<Vec<(String, String)>>::from_query(text);
+        let pairs = pairs.map_err(|error| ApiError::invalid("query", error))?.into_inner();
+        for (place, (name, value)) in pairs.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let name: String = name.chars().take(100).collect();
+                return Err(ApiError::invalid(
+                    &name,
+                    format!("is not a parameter here; there are {}", known.join(", ")),
+                ));
+            }
+            if pairs.iter().take(place).any(|(earlier, _)| earlier == name) {
+                return Err(ApiError::invalid(name, "is given twice"));
+            }
+            text_fault(value).map_or(Ok(()), |fault| Err(ApiError::invalid(name, fault)))?;
+        }
+        Ok(Self(pairs))
+    }
+
+    /// A parameter's text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// `limit`: how many a page holds.
+    pub fn limit(&self) -> Result<u64, ApiError> {
+        let Some(text) = self.get("limit") else { return Ok(USUAL_PAGE) };
+        let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
+        limit.ok_or_else(|| ApiError::invalid("limit", format!("must be a whole number from 1 to {LARGEST_PAGE}")))
+    }
+
+    /// `cursor`, where it is an id.
+    pub fn cursor_id(&self) -> Result<Option<Uuid>, ApiError> {
+        let id = |text| Uuid::parse_str(text).map_err(|_| bad_cursor());
+        self.get("cursor").map(id).transpose()
+    }
+
+    /// `model` and `key_id`, which may be `none`.
+    pub fn only(&self) -> Result<Only, ApiError> {
+        let key = |text: &str| match text {
+            "none" => Ok(Uuid::nil()),
+            id => Uuid::parse_str(id).map_err(|_| ApiError::invalid("key_id", "must be a key's id, or none")),
+        };
+        Ok(Only { model: self.get("model").map(str::to_owned), key: self.get("key_id").map(key).transpose()? })
+    }
+
+    /// `from`, and `to` with what it is where it is not given. A date as `to` is that whole day.
+    pub fn range(&self, now: Timestamp) -> Result<(Option<Timestamp>, Timestamp), ApiError> {
+        let from = self.get("from").map(|text| instant("from", text)).transpose()?;
+        let to = match self.get("to") {
+            Some(text) => match Timestamp::from_date(text) {
+                Some(day) => day.plus_ms(DAY_MS),
+                None => instant("to", text)?,
+            },
+            None => now,
+        };
+        if from.is_some_and(|from| from >= to) {
+            return Err(ApiError::invalid("from", format!("must be before to, which is {to}")));
+        }
+        Ok((from, to))
+    }
+}
+
+/// What is wrong with a text that is looked for in the database.
+pub fn text_fault(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        return Some("must not be empty");
+    }
+    if text.len() > LONGEST {
+        return Some("is too long");
+    }
+    text.chars().any(char::is_control).then_some("must not have control characters")
+}
+
+fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
+    // The + of an offset is a space in a query, unless it was escaped.
+    let offset = text.len().checked_sub(6).filter(|at| *at > 10 && text.as_bytes().get(*at) == Some(&b' '));
+    let text = match offset.and_then(|at| text.split_at_checked(at)) {
+        Some((time, offset)) => format!("{time}+{}", offset.trim_start()),
+        None => text.to_owned(),
+    };
+    text.parse().map_err(|error| ApiError::invalid(name, error))
+}
+
+/// A cursor that no page of this list gave.
+pub fn bad_cursor() -> ApiError {
+    ApiError::invalid("cursor", "must be the next_cursor of this list's last page")
+}
+
+/// A page of a list.
+pub fn list(data: Vec<Value>, next_cursor: Option<String>) -> Value {
+    let mut body = json!({"object": "list"});
+    body["data"] = data.into();
+    body["next_cursor"] = next_cursor.into();
+    body
+}
+
+/// A page of a list whose cursor is its last row's `id`.
+pub fn list_by_id(data: Vec<Value>, limit: u64) -> Value {
+    let full = data.len() as u64 == limit;
+    let next = data.last().filter(|_| full).and_then(|last| last["id"].as_str().map(str::to_owned));
+    list(data, next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NAMES: &[&str] = &["from", "to", "model", "key_id", "limit", "cursor"];
+
+    fn query(text: &str) -> Query {
+        Query::parse(text, NAMES).unwrap()
+    }
+
+    #[test]
+    fn what_is_unknown_twice_or_empty_is_named() {
+        for (text, field) in
+            [("form=1", "form"), ("limit=1&limit=2", "limit"), ("model=", "model"), ("model=%00", "model")]
+        {
+            let error = Query::parse(text, NAMES).unwrap_err();
+            assert!(error.message().starts_with(field), "{text}: {}", error.message());
+        }
+        for limit in ["0", "201", "-1", "1.5", "99999999999999999999", "x"] {
+            assert!(query(&format!("limit={limit}")).limit().is_err(), "{limit}");
+        }
+        assert!(query("key_id=1").only().is_err());
+        assert!(query("cursor=1").cursor_id().is_err());
+        assert_eq!(query("model=a%2Fb+c").get("model"), Some("a/b c"));
+    }
+
+    #[test]
+    fn a_range_is_read_and_checked() {
+        let now = Timestamp(1_795_521_600_000);
+        let range = |text: &str| query(text).range(now);
+        assert_eq!(range("").unwrap(), (None, now));
+        let day = now.floor(DAY_MS);
+        assert_eq!(range("from=2026-11-24&to=2026-11-24").unwrap(), (Some(day), day.plus_ms(DAY_MS)));
+        for offset in ["%2B", "+"] {
+            let text = format!("from=2026-11-24T02:00:00{offset}02:00");
+            assert_eq!(range(&text).unwrap().0, Some(day), "{text}");
+        }
+        for text in [
+            "from=2026-11-25",
+            "from=2026-11-24&to=2026-11-23",
+            "from=x",
+            "from=2026-11-24T00:00:00",
+            "from=\u{e9}+12345",
+        ] {
+            assert!(range(text).unwrap_err().message().starts_with("from"), "{text}");
+        }
+        assert!(range("to=2026-02-30").unwrap_err().message().starts_with("to"));
+    }
+}

@@ -1,0 +1,36 @@
+//! Webhooks of card processors. A delivery is answered with success only when everything it changes is durable; one that
+//! is forged, stale or replayed is refused and changes nothing. What matters nothing here is acknowledged.
+
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use farebox_actors::{
+    card::{Processor, webhook},
+    directory::DEADLINE,
+    mailbox,
+    payment::{Hear, Heard},
+};
+use serde_json::json;
+
+use super::{Shared, answer, error::ApiError};
+
+/// Where a delivery says who signed it, and when.
+const SIGNATURE: &str = "stripe-signature";
+
+/// `POST /webhooks/stripe`.
+pub async fn stripe(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
+    let work = async {
+        let directory = &state.gateway.directory;
+        let Processor::Stripe(stripe) = directory.processor() else { return Err(ApiError::not_found("this path")) };
+        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
+        let header = request.headers().get(SIGNATURE).ok_or_else(|| ApiError::invalid(SIGNATURE, "is missing"))?;
+        let header = header.to_str().map_err(|_| ApiError::invalid(SIGNATURE, "is not text"))?;
+        let signed_at = webhook::verify(stripe.webhook_secret(), header, &body, state.gateway.clock().now())
+            .map_err(|error| ApiError::invalid(SIGNATURE, error))?;
+        let told = webhook::parse(&body, signed_at).map_err(|error| ApiError::invalid("body", error))?;
+        let heard: Heard = mailbox::ask(&directory.payments(), Hear(told), DEADLINE).await??;
+        Ok(
+            json!({"received": true, "ignored": heard.payments.is_empty() && !heard.repeated, "repeated": heard.repeated}),
+        )
+    };
+    answer(&request, work.await)
+}
