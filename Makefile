@@ -18,10 +18,11 @@ lint:
 test:
 	tests/setup.sh
 	cargo test --workspace
-	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency
+	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency payments:: plans:: webhooks:: usage::
 
 bench:
 	cargo bench --bench gateway
+	cargo bench --bench ledger
 	cargo bench -p billing --bench decide
 	python3 tests/fetch.py
 	cargo run --release -p farebox-actors --example decode_ratio -- \

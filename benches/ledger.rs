@@ -26,7 +26,7 @@ use farebox_actors::{
     card::{Processor, sandbox::Sandbox},
     clock::Clock,
     directory::Directory,
-    health::{Health, Kind, Obituary},
+    health::{Health, Kind, Name, Obituary},
     ledger::Ledger,
     supervisor::Supervisor,
     sweeper::Sweeper,
@@ -134,7 +134,7 @@ fn fill(file: &Path, at: Timestamp) {
 
 async fn sweeping(ledger: &Ledger, directory: &Directory, health: &Health, clock: &Clock) {
     let began = Instant::now();
-    let obituary = Obituary::new(health, Kind::Sweeper, "bench".into(), |_| {});
+    let obituary = Obituary::new(health, Kind::Sweeper, Name::Text("bench".into()), |_| {});
     let _sweeper = Sweeper::new(directory.clone(), obituary).start();
     while !ledger.due_accounts(clock.now(), 1).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -160,7 +160,6 @@ impl fmt::Display for Nanos {
                 text[begin] = b'.';
                 continue;
             }
-            #[expect(clippy::cast_possible_truncation, reason = "a digit")]
             let digit = (left % 10) as u8;
             text[begin] = b'0' + digit;
             left /= 10;

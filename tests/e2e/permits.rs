@@ -96,13 +96,10 @@ async fn permits_are_bought_for_who_wants_that_within_the_month() {
     let set =
         free.api.request(Method::PUT, "/v1/auto-scale").json(&json!({"enabled": true, "max_monthly_spend": "20"}));
     answer(set).await.ok();
-    let held = futures::future::join_all((0..4).map(|_| async {
-        let body =
-            ask("Write a very long story about a lighthouse.", &json!({"stream": true, "temperature": 1, "seed": 7}));
-        let request = free.api.request(Method::POST, "/v1/chat/completions").json(&body);
-        tokio::spawn(request.send())
-    }))
-    .await;
+    let story =
+        ask("Write a very long story about a lighthouse.", &json!({"stream": true, "temperature": 1, "seed": 7}));
+    let begin = || tokio::spawn(free.api.request(Method::POST, "/v1/chat/completions").json(&story).send());
+    let held: Vec<_> = (0..4).map(|_| begin()).collect();
     until(&free, |account| account["concurrency"]["used"] == "4").await;
     let refused = short(&free, &json!({}), None).await;
     let body = refused.json();
@@ -111,7 +108,9 @@ async fn permits_are_bought_for_who_wants_that_within_the_month() {
     assert_eq!(body["next_tier"], json!({"dollars": "22.00", "units": "10"}));
     // One request may say no for itself.
     assert_eq!(short(&free, &json!({"autoScale": false}), None).await.json()["auto_scale"], Value::Null);
-    held.into_iter().for_each(|request| request.abort());
+    for request in held {
+        request.abort();
+    }
     until(&free, |account| account["concurrency"]["used"] == "0").await;
 
     let broke = admin.customer("free", "0").await;

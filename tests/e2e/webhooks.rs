@@ -197,6 +197,7 @@ async fn events_arrive_once_and_signed_where_they_are_wanted() {
             !seen["data"].as_array().unwrap().iter().any(|it| it["id"] == old)
         })
         .await;
+    assert!(!stage.server.logs().contains("could not be"), "{}", stage.server.logs());
     stage.server.admin().assert_audit().await;
 }
 

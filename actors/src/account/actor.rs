@@ -9,10 +9,8 @@ use std::{
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, WeakAddr, WrapFuture};
 use billing::{
-    Nanos,
     account::{Account, Balance},
-    class::Units,
-    command::{Admit, Answer, Command, Refusal, Reply, Scale},
+    command::{Admit, Answer, Command, Reply},
     decide::{Decision, decide},
     entry::{Ending, UsageRecord},
     hold::{Hold, Work},
@@ -25,10 +23,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Admission, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Metered, Panic,
-    Picture, Preview, Subscribe, Tick, Waits,
-    outbox::Outbox,
-    waiting::{For, Line, Next, Visitor},
+    AccountError, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Panic, Picture, Preview,
+    Subscribe, Tick, Waits, outbox::Outbox, waiting::Line,
 };
 use crate::{
     directory::Directory,
@@ -62,7 +58,7 @@ pub struct Context {
 
 type Parked = Box<dyn FnOnce(&mut AccountActor, &mut actix::Context<AccountActor>) + Send>;
 
-enum State {
+pub(super) enum State {
     Loading(VecDeque<Parked>),
     Missing,
     Ready(Box<Account>),
@@ -70,16 +66,18 @@ enum State {
 
 /// The actor.
 pub struct AccountActor {
-    id: AccountId,
-    context: Context,
-    state: State,
-    outbox: Outbox,
+    pub(super) id: AccountId,
+    pub(super) context: Context,
+    pub(super) state: State,
+    pub(super) outbox: Outbox,
     /// What its journal lines carry as their sender.
     own: Option<WeakAddr<Self>>,
-    holds: BTreeMap<RequestId, watch::Sender<Held>>,
+    pub(super) holds: BTreeMap<RequestId, watch::Sender<Held>>,
     purchases: BTreeMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
     watchers: Vec<mpsc::Sender<Live>>,
-    line: Line,
+    pub(super) line: Line,
+    /// Whether anyone but the sweeper came.
+    pub(super) is_used: bool,
     idle_ticks: u32,
     obituary: Obituary,
 }
@@ -97,6 +95,7 @@ impl AccountActor {
             purchases: BTreeMap::new(),
             watchers: Vec::new(),
             line: Line::default(),
+            is_used: false,
             idle_ticks: 0,
             obituary,
         }
@@ -113,7 +112,7 @@ impl AccountActor {
     }
 
     /// Decides a command and sends what it changed to the journal. The answer must leave through the outbox.
-    fn decide(&mut self, command: Command, ctx: &mut actix::Context<Self>) -> Result<Answer, AccountError> {
+    pub(super) fn decide(&mut self, command: Command, ctx: &mut actix::Context<Self>) -> Result<Answer, AccountError> {
         let State::Ready(account) = &mut self.state else { return Err(AccountError::NoAccount) };
         if self.outbox.len() >= WAITING {
             return Err(AccountError::Overloaded);
@@ -247,121 +246,6 @@ impl AccountActor {
         self.outbox.leave(move || mailbox::tell(&payments.address(), charge));
     }
 
-    fn enter(
-        &mut self,
-        Enter { admit, patience }: Enter,
-        reply: oneshot::Sender<Result<Admitted, AccountError>>,
-        ctx: &mut actix::Context<Self>,
-    ) {
-        let visitor = Visitor { admit, reply, came_at: Instant::now(), patience, place: None };
-        // Nobody overtakes who waits for a permit.
-        if visitor.is_open() && self.line.has_permits_wanted() {
-            let (until, refusal) = (visitor.came_at + patience, self.in_line(&visitor.admit));
-            if patience.is_zero() {
-                self.admit(visitor, Err(refusal), ctx);
-            } else {
-                self.join(visitor, For::Permits, until, refusal, ctx);
-            }
-            return;
-        }
-        match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
-            Err(error) => drop(visitor.reply.send(Err(error))),
-            Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
-                Some((what, until)) => {
-                    if let Err(refusal) = answer.result {
-                        self.join(visitor, what, until, refusal, ctx);
-                    }
-                }
-                None => self.admit_with(visitor, answer, ctx),
-            },
-        }
-    }
-
-    /// The refusal of one that would have to join the line.
-    fn in_line(&self, admit: &Admit) -> Refusal {
-        let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
-        let tier = account.tier(self.context.directory.clock().now());
-        let needed = if let Work::Open { units, .. } = admit.work { units } else { Units::default() };
-        let used = account.balance(self.context.directory.clock().now()).units_used;
-        Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
-    }
-
-    fn join(&mut self, visitor: Visitor, what: For, until: Instant, refusal: Refusal, ctx: &mut actix::Context<Self>) {
-        match self.line.join(visitor, what, until) {
-            Ok(()) => {
-                let mut wake = until.saturating_duration_since(Instant::now());
-                if let For::Rate(free_in) = what {
-                    ctx.run_later(free_in, Self::call_line);
-                    wake = wake.max(free_in);
-                }
-                ctx.run_later(wake, Self::call_line);
-            }
-            Err(visitor) => self.admit(visitor, Err(refusal), ctx),
-        }
-    }
-
-    /// Tries those that wait, in order.
-    fn call_line(&mut self, ctx: &mut actix::Context<Self>) {
-        if self.line.is_empty() {
-            return;
-        }
-        let mut trial = self.line.call();
-        while let Some(next) = trial.next(&mut self.line, Instant::now()) {
-            let (visitor, may_wait) = match next {
-                Next::Try(visitor) => (visitor, true),
-                Next::Late(visitor) => (visitor, false),
-            };
-            match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
-                Err(error) => drop(visitor.reply.send(Err(error))),
-                Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
-                    Some((what, until)) if may_wait => {
-                        if let For::Rate(free_in) = what {
-                            ctx.run_later(free_in, Self::call_line);
-                        }
-                        trial.keep(&mut self.line, visitor, what, until);
-                    }
-                    _ => self.admit_with(visitor, answer, ctx),
-                },
-            }
-        }
-    }
-
-    /// Answers one that was refused without a decision.
-    fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>, ctx: &mut actix::Context<Self>) {
-        let State::Ready(account) = &self.state else { return };
-        let balance = account.balance(self.context.directory.clock().now());
-        self.admit_with(visitor, Answer { result, balance }, ctx);
-    }
-
-    /// Answers one: with its guard, where it may run.
-    fn admit_with(&mut self, visitor: Visitor, answer: Answer, _: &mut actix::Context<Self>) {
-        let Visitor { admit, reply, place, .. } = visitor;
-        let held = match &answer.result {
-            Ok(Reply::Admitted { held, .. }) => *held,
-            _ => Nanos::ZERO,
-        };
-        let (sender, receiver) = watch::channel(Held { amount: held, covered: true });
-        let is_admitted = answer.result.is_ok();
-        if is_admitted {
-            self.holds.insert(admit.request_id, sender);
-        }
-        let admission = Admission {
-            account_id: self.id,
-            request_id: admit.request_id,
-            key_id: admit.key_id,
-            model: admit.model,
-            provider: admit.provider,
-            price_version: admit.price_version,
-            admitted_at: self.context.directory.clock().now(),
-            held: receiver,
-            directory: self.context.directory.clone(),
-            metered: Metered::NOTHING,
-            settled: !is_admitted,
-        };
-        // If nobody waits any more, the guard is dropped here and gives the hold back.
-        self.outbox.leave(move || drop(reply.send(Ok(Admitted { admission, answer, place }))));
-    }
-
     fn command(
         &mut self,
         command: Command,
@@ -373,6 +257,12 @@ impl AccountActor {
             Command::Settle(usage) => Some((usage.request_id, true)),
             _ => None,
         };
+        let is_sweep = matches!(command, Command::Sweep);
+        self.is_used |= !is_sweep;
+        if is_sweep && !self.is_used {
+            // Woken for this alone: nobody will miss it.
+            self.idle_ticks = IDLE_TICKS;
+        }
         // Whatever frees a permit or brings credits.
         let may_let_in = !matches!(command, Command::Accrue { .. });
         let answer = match self.decide(command, ctx) {
@@ -534,6 +424,7 @@ answers!(Preview => Answer, preview(|Preview(admit)| admit));
 
 impl AccountActor {
     fn look(&mut self, (): (), reply: oneshot::Sender<Result<Picture, AccountError>>, ctx: &mut actix::Context<Self>) {
+        self.is_used = true;
         // Time may have brought something: what is shown is what a request would find.
         let picture = self.decide(Command::Sweep, ctx).and_then(|_| self.picture());
         self.outbox.leave(move || drop(reply.send(picture)));

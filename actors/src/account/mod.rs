@@ -4,6 +4,7 @@
 
 mod actor;
 mod admission;
+mod door;
 pub mod outbox;
 mod waiting;
 

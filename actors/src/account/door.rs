@@ -1,0 +1,137 @@
+//! Who comes in: a request is decided at once, or waits in line for what may let it in. Part of [`AccountActor`]; the line
+//! itself is in [`super::waiting`].
+
+use std::time::Instant;
+
+use actix::AsyncContext;
+use billing::{
+    Nanos,
+    class::Units,
+    command::{Admit, Answer, Command, Refusal, Reply, Scale},
+    hold::Work,
+};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    AccountActor, AccountError, Admission, Admitted, Enter, Held, Metered,
+    actor::State,
+    waiting::{For, Next, Visitor},
+};
+
+impl AccountActor {
+    pub(super) fn enter(
+        &mut self,
+        Enter { admit, patience }: Enter,
+        reply: oneshot::Sender<Result<Admitted, AccountError>>,
+        ctx: &mut actix::Context<Self>,
+    ) {
+        self.is_used = true;
+        let visitor = Visitor { admit, reply, came_at: Instant::now(), patience, place: None };
+        // Nobody overtakes who waits for a permit.
+        if visitor.is_open() && self.line.has_permits_wanted() {
+            let (until, refusal) = (visitor.came_at + patience, self.in_line(&visitor.admit));
+            if patience.is_zero() {
+                self.admit(visitor, Err(refusal), ctx);
+            } else {
+                self.join(visitor, For::Permits, until, refusal, ctx);
+            }
+            return;
+        }
+        match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
+            Err(error) => drop(visitor.reply.send(Err(error))),
+            Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
+                Some((what, until)) => {
+                    if let Err(refusal) = answer.result {
+                        self.join(visitor, what, until, refusal, ctx);
+                    }
+                }
+                None => self.admit_with(visitor, answer, ctx),
+            },
+        }
+    }
+
+    /// The refusal of one that would have to join the line.
+    fn in_line(&self, admit: &Admit) -> Refusal {
+        let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
+        let tier = account.tier(self.context.directory.clock().now());
+        let needed = if let Work::Open { units, .. } = admit.work { units } else { Units::default() };
+        let used = account.balance(self.context.directory.clock().now()).units_used;
+        Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
+    }
+
+    fn join(&mut self, visitor: Visitor, what: For, until: Instant, refusal: Refusal, ctx: &mut actix::Context<Self>) {
+        match self.line.join(visitor, what, until) {
+            Ok(()) => {
+                let mut wake = until.saturating_duration_since(Instant::now());
+                if let For::Rate(free_in) = what {
+                    ctx.run_later(free_in, Self::call_line);
+                    wake = wake.max(free_in);
+                }
+                ctx.run_later(wake, Self::call_line);
+            }
+            Err(visitor) => self.admit(visitor, Err(refusal), ctx),
+        }
+    }
+
+    /// Tries those that wait, in order.
+    pub(super) fn call_line(&mut self, ctx: &mut actix::Context<Self>) {
+        if self.line.is_empty() {
+            return;
+        }
+        let mut trial = self.line.call();
+        while let Some(next) = trial.next(&mut self.line, Instant::now()) {
+            let (visitor, may_wait) = match next {
+                Next::Try(visitor) => (visitor, true),
+                Next::Late(visitor) => (visitor, false),
+            };
+            match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
+                Err(error) => drop(visitor.reply.send(Err(error))),
+                Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
+                    Some((what, until)) if may_wait => {
+                        if let For::Rate(free_in) = what {
+                            ctx.run_later(free_in, Self::call_line);
+                        }
+                        trial.keep(&mut self.line, visitor, what, until);
+                    }
+                    _ => self.admit_with(visitor, answer, ctx),
+                },
+            }
+        }
+    }
+
+    /// Answers one that was refused without a decision.
+    fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>, ctx: &mut actix::Context<Self>) {
+        let State::Ready(account) = &self.state else { return };
+        let balance = account.balance(self.context.directory.clock().now());
+        self.admit_with(visitor, Answer { result, balance }, ctx);
+    }
+
+    /// Answers one: with its guard, where it may run.
+    fn admit_with(&mut self, visitor: Visitor, answer: Answer, _: &mut actix::Context<Self>) {
+        let Visitor { admit, reply, place, .. } = visitor;
+        let held = match &answer.result {
+            Ok(Reply::Admitted { held, .. }) => *held,
+            _ => Nanos::ZERO,
+        };
+        let (sender, receiver) = watch::channel(Held { amount: held, covered: true });
+        let is_admitted = answer.result.is_ok();
+        if is_admitted {
+            self.holds.insert(admit.request_id, sender);
+        }
+        let admission = Admission {
+            account_id: self.id,
+            request_id: admit.request_id,
+            key_id: admit.key_id,
+            model: admit.model,
+            provider: admit.provider,
+            price_version: admit.price_version,
+            admitted_at: self.context.directory.clock().now(),
+            held: receiver,
+            directory: self.context.directory.clone(),
+            metered: Metered::NOTHING,
+            settled: !is_admitted,
+        };
+        // If nobody waits any more, the guard is dropped here and gives the hold back.
+        self.outbox.leave(move || drop(reply.send(Ok(Admitted { admission, answer, place }))));
+    }
+}

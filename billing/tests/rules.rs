@@ -1,0 +1,204 @@
+//! Rules that a random history meets too seldom to be read from it, each told once: what a hold learns, what a chargeback
+//! does to credits that are held, how a debt is paid, what a voided grant keeps.
+
+#![expect(clippy::unwrap_used, reason = "unwrap is how a test fails")]
+
+use billing::{
+    Nanos, Timestamp,
+    account::{Account, Header, Stored},
+    command::{Admit, Command, Fund, Refusal, Reply},
+    decide::decide,
+    entry::{Ending, UsageRecord},
+    grant::Source,
+    hold::{HoldRequest, OutputPrice, Work},
+    ids::{AccountId, GrantId, PaymentId, RequestId},
+    payment::{Payment, Purpose},
+    plan::Plan,
+    price::{Cost, Tokens},
+    time::FOUR_WEEKS_MS,
+};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp(1_795_512_896_789);
+
+struct Story(Account);
+
+impl Story {
+    /// An account on the other plan than the free one: no dollar comes by itself, and no rate limits it.
+    fn new() -> Self {
+        let id = AccountId(Uuid::from_u128(1));
+        let header = Header { subscribed_until: Some(NOW.plus_ms(FOUR_WEEKS_MS)), ..Header::new(Plan::Payg, NOW) };
+        Self(Account::load(id, Stored::new(header)))
+    }
+
+    fn say(&mut self, command: Command) -> Result<Reply, Refusal> {
+        let answer = decide(&mut self.0, command, NOW).answer;
+        self.0.assert_sound();
+        answer.result
+    }
+
+    fn promo(&mut self, number: u128, dollars: i64) {
+        let fund = Fund {
+            grant_id: GrantId(Uuid::from_u128(number)),
+            source: Source::Promo,
+            source_key: number.to_string(),
+            amount: Nanos::dollars(dollars),
+            paid: Nanos::ZERO,
+            expires_at: None,
+            subscribed_until: None,
+        };
+        self.say(Command::Fund(fund)).unwrap();
+    }
+
+    /// A purchase that was paid; its payment as it is stored then.
+    fn purchase(&mut self, number: u128, dollars: i64) -> Payment {
+        let id = PaymentId(Uuid::from_u128(number));
+        let payment = Payment::new(id, Purpose::Purchase, Nanos::dollars(dollars), "card".into(), NOW);
+        self.say(Command::BeginPayment(payment)).unwrap();
+        let grant_id = GrantId(Uuid::from_u128(number));
+        let paid = Command::PaymentSucceeded { payment_id: id, grant_id, reference: None };
+        decide(&mut self.0, paid, NOW).transition.unwrap().payments.remove(0)
+    }
+
+    fn admit(&mut self, number: u128, hold: HoldRequest, output: Option<OutputPrice>) -> Result<Nanos, Refusal> {
+        let admit = Admit {
+            request_id: RequestId(Uuid::from_u128(number)),
+            key_id: None,
+            model: "m".into(),
+            provider: "openai".into(),
+            price_version: 1,
+            work: Work::Closed,
+            hold,
+            output,
+            auto_scale: None,
+        };
+        match self.say(Command::Admit(admit))? {
+            Reply::Admitted { held, .. } => Ok(held),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hold(&mut self, number: u128, amount: Nanos) {
+        let hold = HoldRequest { minimum: amount, expected: amount, worst_case: amount };
+        assert_eq!(self.admit(number, hold, None), Ok(amount));
+    }
+
+    fn settle(&mut self, number: u128, charged: Nanos, output: u64) {
+        let usage = UsageRecord {
+            request_id: RequestId(Uuid::from_u128(number)),
+            key_id: None,
+            model: "m".into(),
+            provider: "openai".into(),
+            ending: Ending::Completed,
+            tokens: Tokens { input: 1, cached_input: 0, output },
+            estimated: false,
+            compute_ms: 0,
+            billed_seconds: 0,
+            cost: Cost { base: charged.to_decimal(), fee: Decimal::ZERO },
+            charged,
+            price_version: 1,
+            started_at: NOW,
+            ended_at: NOW,
+        };
+        self.say(Command::Settle(usage)).unwrap();
+    }
+
+    fn money(&self) -> (Nanos, Nanos, Nanos) {
+        let balance = self.0.balance(NOW);
+        (balance.available, balance.held, balance.debt)
+    }
+}
+
+#[test]
+fn a_hold_expects_what_answers_were_long_once_that_is_known() {
+    let mut story = Story::new();
+    story.promo(1, 1);
+    // A token costs a thousandth of a dollar: a quarter of a dollar would pay 250 of them.
+    let output = OutputPrice { input: Decimal::ZERO, token: Decimal::new(1, 3), limit: 900 };
+    let milli = |count: i64| Nanos::new(count * 1_000_000);
+    let hold = HoldRequest { minimum: milli(256), expected: milli(256), worst_case: milli(900) };
+    for number in 0..20 {
+        assert_eq!(story.admit(number, hold, Some(output)), Ok(milli(256)), "nothing is known yet");
+        story.settle(number, Nanos::ZERO, 600);
+    }
+    assert_eq!(story.admit(50, hold, Some(output)), Ok(milli(600)));
+    story.settle(50, Nanos::ZERO, 600);
+    // Not more than the request can write.
+    let short = OutputPrice { limit: 300, ..output };
+    let hold = HoldRequest { worst_case: milli(300), ..hold };
+    assert_eq!(story.admit(51, hold, Some(short)), Ok(milli(300)));
+}
+
+#[test]
+fn a_chargeback_takes_what_is_left_then_what_was_spent_and_what_is_held_when_that_ends() {
+    let mut story = Story::new();
+    let payment = story.purchase(10, 10);
+    story.hold(1, Nanos::dollars(2));
+    story.settle(1, Nanos::dollars(2), 1);
+    story.hold(2, Nanos::dollars(3));
+    assert_eq!(story.money(), (Nanos::dollars(5), Nanos::dollars(3), Nanos::ZERO));
+    let reversed = Command::PaymentReversed { payment: Box::new(payment.clone()), grant: None, total: payment.amount };
+    story.say(reversed).unwrap();
+    // Five were left, two were spent; three are lent to a request that runs.
+    assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(3), Nanos::dollars(2)));
+    assert_eq!(story.0.balance(NOW).purchased, Nanos::ZERO, "the tier falls with the payment");
+    assert!(matches!(
+        story.admit(3, HoldRequest { minimum: Nanos::new(1), expected: Nanos::new(1), worst_case: Nanos::new(1) }, None),
+        Err(Refusal::InsufficientCredits { debt, .. }) if debt == Nanos::dollars(2)
+    ));
+    story.settle(2, Nanos::dollars(1), 1);
+    // One of the three was used and is owed, two went back to where they came from.
+    assert_eq!(story.money(), (Nanos::ZERO, Nanos::ZERO, Nanos::dollars(3)));
+    story.promo(11, 5);
+    assert_eq!(story.money(), (Nanos::dollars(2), Nanos::ZERO, Nanos::ZERO), "the next grant pays the debt first");
+}
+
+#[test]
+fn a_chargeback_of_half_takes_half_and_the_same_total_twice_takes_it_once() {
+    let mut story = Story::new();
+    let payment = story.purchase(10, 10);
+    let half = |payment: &Payment| Command::PaymentReversed {
+        payment: Box::new(payment.clone()),
+        grant: None,
+        total: Nanos::dollars(5),
+    };
+    let mut stored = decide(&mut story.0, half(&payment), NOW).transition.unwrap().payments;
+    assert_eq!(story.money().0, Nanos::dollars(5));
+    story.say(half(&stored.remove(0))).unwrap();
+    assert_eq!(story.money().0, Nanos::dollars(5));
+    let more = Command::PaymentReversed { payment: Box::new(payment), grant: None, total: Nanos::dollars(11) };
+    assert!(matches!(story.say(more), Err(Refusal::BadAmount { .. })));
+}
+
+#[test]
+fn credits_that_come_back_from_a_hold_pay_a_debt() {
+    let mut story = Story::new();
+    story.promo(1, 2);
+    story.hold(1, Nanos::dollars(1));
+    story.hold(2, Nanos::dollars(1));
+    story.settle(1, Nanos::new(1_500_000_000), 1);
+    assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(1), Nanos::new(500_000_000)));
+    story.settle(2, Nanos::new(200_000_000), 1);
+    assert_eq!(story.money(), (Nanos::new(300_000_000), Nanos::ZERO, Nanos::ZERO));
+}
+
+#[test]
+fn an_operator_voids_what_is_available_and_no_more() {
+    let mut story = Story::new();
+    story.promo(1, 2);
+    story.hold(1, Nanos::dollars(1));
+    let void = |amount: Option<i64>| Command::VoidGrant {
+        grant_id: GrantId(Uuid::from_u128(1)),
+        amount: amount.map(Nanos::dollars),
+    };
+    assert!(matches!(story.say(void(Some(2))), Err(Refusal::BadAmount { field: "amount", .. })));
+    story.say(void(None)).unwrap();
+    assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(1), Nanos::ZERO));
+    story.settle(1, Nanos::ZERO, 0);
+    assert_eq!(story.money().0, Nanos::dollars(1), "what the request gave back is there again");
+    assert!(matches!(
+        story.say(Command::VoidGrant { grant_id: GrantId(Uuid::from_u128(9)), amount: None }),
+        Err(Refusal::NoGrant(_))
+    ));
+}
