@@ -24,39 +24,57 @@ use super::{Ledger, LedgerError};
 pub(super) const PAYMENT: &str =
     "id, purpose, amount, reversed, status, method, reference, decline_code, created_at, ended_at";
 
+/// An account's row, and what else there is of it.
+const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, \
+    CAST((CASE WHEN EXISTS (SELECT 1 FROM hold WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_holds, \
+    CAST((CASE WHEN EXISTS (SELECT 1 FROM payment WHERE account_id = a.id AND status = 'pending') THEN 1 ELSE 0 END) AS BIGINT) \
+        AS has_payments, \
+    CAST((CASE WHEN EXISTS (SELECT 1 FROM subscription WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_subscription, \
+    CAST((CASE WHEN EXISTS (SELECT 1 FROM auto_purchase WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_automatic, \
+    CAST((CASE WHEN EXISTS (SELECT 1 FROM api_key WHERE account_id = a.id AND revoked_at IS NULL AND (limit_day IS NOT NULL \
+        OR limit_week IS NOT NULL OR limit_month IS NOT NULL OR limit_total IS NOT NULL OR models IS NOT NULL)) \
+        THEN 1 ELSE 0 END) AS BIGINT) AS has_limited_keys \
+    FROM account a WHERE a.id = ?";
+
 impl Ledger {
-    /// An account's state; none where there is no such account.
+    /// An account's state; none where there is no such account. What its row says is not there is not asked for: most
+    /// accounts are a row and a few grants.
     pub async fn load_account(&self, id: AccountId, now: Timestamp) -> Result<Option<Account>, LedgerError> {
-        let sql =
-            "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at FROM account WHERE id = ?";
-        let Some(row) = self.row(sql, [id.0.into()]).await? else { return Ok(None) };
+        let Some(row) = self.row(ACCOUNT, [id.0.into()]).await? else { return Ok(None) };
         let header = header(&row)?;
+        let has = |column| Ok::<_, LedgerError>(row.try_get::<i64>("", column)? != 0);
         let sql = format!(
             "SELECT {GRANT} FROM credit_grant WHERE account_id = ? AND \
              (expires_at > ? OR available > 0 OR held > 0 OR (paid > 0 AND created_at > ?))"
         );
         // The ledger's own time may be ahead of this process's.
-        let window = now.max(header.clock).plus_ms(-FOUR_WEEKS_MS).0;
+        let now = now.max(header.clock);
+        let window = now.plus_ms(-FOUR_WEEKS_MS).0;
         let grants = self.rows(&sql, [id.0.into(), now.0.into(), window.into()]).await?;
-        let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, placed_at, deadline \
-                   FROM hold WHERE account_id = ?";
-        let holds = self.rows(sql, [id.0.into()]).await?;
-        let sql = format!("SELECT {PAYMENT} FROM payment WHERE account_id = ? AND status = 'pending'");
-        let payments = self.rows(&sql, [id.0.into()]).await?;
-        let keys = self.limited_keys(id, now.max(header.clock)).await?;
-        Ok(Some(Account::load(
-            id,
-            Stored {
-                header,
-                grants: grants.iter().map(grant).collect::<Result<_, _>>()?,
-                holds: holds.iter().map(hold).collect::<Result<_, _>>()?,
-                payments: payments.iter().map(payment).collect::<Result<_, _>>()?,
-                subscription: self.subscription(id).await?,
-                automatic: self.automatic(id).await?,
-                keys,
-                learned: self.learned(id).await?,
-            },
-        )))
+        let mut stored = Stored::new(header);
+        stored.grants = grants.iter().map(grant).collect::<Result<_, _>>()?;
+        if has("has_holds")? {
+            let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, placed_at, deadline \
+                       FROM hold WHERE account_id = ?";
+            stored.holds = self.rows(sql, [id.0.into()]).await?.iter().map(hold).collect::<Result<_, _>>()?;
+        }
+        if has("has_payments")? {
+            let sql = format!("SELECT {PAYMENT} FROM payment WHERE account_id = ? AND status = 'pending'");
+            stored.payments = self.rows(&sql, [id.0.into()]).await?.iter().map(payment).collect::<Result<_, _>>()?;
+        }
+        if has("has_subscription")? {
+            stored.subscription = self.subscription(id).await?;
+        }
+        if has("has_automatic")? {
+            stored.automatic = self.automatic(id).await?;
+        }
+        if has("has_limited_keys")? {
+            stored.keys = self.limited_keys(id, now).await?;
+        }
+        if stored.header.charged.is_positive() {
+            stored.learned = self.learned(id).await?;
+        }
+        Ok(Some(Account::load(id, stored)))
     }
 
     async fn subscription(&self, id: AccountId) -> Result<Option<Subscription>, LedgerError> {
