@@ -87,6 +87,8 @@ pub struct WebhookActor {
     looking: bool,
     /// Something ended while it looked.
     look_again: bool,
+    /// Endpoints whose call ended since the look began: what it read of them is old.
+    ended: HashSet<Uuid>,
     pruned_at: Option<Timestamp>,
     _obituary: Obituary,
 }
@@ -102,6 +104,7 @@ impl WebhookActor {
             writing: Arc::default(),
             looking: false,
             look_again: false,
+            ended: HashSet::new(),
             pruned_at: None,
             _obituary: obituary,
         }
@@ -113,6 +116,7 @@ impl WebhookActor {
             return;
         }
         self.looking = true;
+        self.ended.clear();
         let began = Instant::now();
         let directory = self.directory.clone();
         let work = async move { directory.ledger().due_deliveries(directory.clock().now(), PAGE).await };
@@ -131,7 +135,8 @@ impl WebhookActor {
 
     fn call(&mut self, due: Due, ctx: &mut Context<Self>) {
         let of_account = self.calling.values().filter(|account| **account == due.account_id).count();
-        if self.calling.len() >= MOST || of_account >= MOST_OF_ACCOUNT || self.calling.contains_key(&due.endpoint_id) {
+        let is_known = self.calling.contains_key(&due.endpoint_id) || self.ended.contains(&due.endpoint_id);
+        if self.calling.len() >= MOST || of_account >= MOST_OF_ACCOUNT || is_known {
             return;
         }
         let endpoint = due.endpoint_id;
@@ -139,6 +144,7 @@ impl WebhookActor {
         let work = deliver(self.directory.clone(), self.poster.clone(), Arc::clone(&self.writing), due);
         ctx.spawn(work.into_actor(self).map(move |(), actor, ctx| {
             actor.calling.remove(&endpoint);
+            actor.ended.insert(endpoint);
             actor.look(ctx);
         }));
     }
