@@ -43,6 +43,11 @@ impl Tier {
         TIERS.into_iter().find(|tier| tier.largest >= class).unwrap_or(TIERS[TIERS.len() - 1])
     }
 
+    /// The classes it unlocks, smallest first.
+    pub fn unlocked(self) -> impl Iterator<Item = SizeClass> {
+        SizeClass::ALL.into_iter().filter(move |class| *class <= self.largest)
+    }
+
     /// The next tier with more units, if there is one.
     pub fn next_with_more_units(self) -> Option<Self> {
         TIERS.into_iter().find(|tier| tier.purchased > self.purchased && tier.units > self.units)

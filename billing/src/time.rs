@@ -60,7 +60,7 @@ impl Timestamp {
     /// The start of its UTC day.
     #[must_use]
     pub const fn day_start(self) -> Self {
-        Self(self.0.div_euclid(DAY_MS) * DAY_MS)
+        self.floor(DAY_MS)
     }
 
     /// The start of its ISO 8601 week: Monday, 00:00 UTC.

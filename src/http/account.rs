@@ -26,7 +26,7 @@ pub fn balance_json(balance: &Balance) -> Value {
             "largest_class": balance.tier.largest.name(),
             "units": balance.tier.units.to_string(),
             "units_used": balance.units_used.to_string(),
-            "unlocked": SizeClass::ALL.iter().filter(|c| **c <= balance.tier.largest).map(|c| c.name()).collect::<Vec<_>>(),
+            "unlocked": balance.tier.unlocked().map(SizeClass::name).collect::<Vec<_>>(),
         },
         "next_expiry": next,
     })

@@ -33,7 +33,7 @@ use super::{
 type Body = Result<Bytes, actix_web::Error>;
 
 fn tier_json(tier: Tier) -> Value {
-    let unlocked: Vec<&str> = SizeClass::ALL.iter().filter(|class| **class <= tier.largest).map(|c| c.name()).collect();
+    let unlocked: Vec<&str> = tier.unlocked().map(SizeClass::name).collect();
     json!({"from": tier.purchased, "largest_class": tier.largest.name(), "units": tier.units.to_string(), "unlocked": unlocked})
 }
 

@@ -31,7 +31,7 @@ impl AccountActor {
         if visitor.is_open() && self.line.has_permits_wanted() {
             let (until, refusal) = (visitor.came_at + patience, self.in_line(&visitor.admit));
             if patience.is_zero() {
-                self.admit(visitor, Err(refusal), ctx);
+                self.admit(visitor, Err(refusal));
             } else {
                 self.join(visitor, For::Permits, until, refusal, ctx);
             }
@@ -45,7 +45,7 @@ impl AccountActor {
                         self.join(visitor, what, until, refusal, ctx);
                     }
                 }
-                None => self.admit_with(visitor, answer, ctx),
+                None => self.admit_with(visitor, answer),
             },
         }
     }
@@ -69,7 +69,7 @@ impl AccountActor {
                 }
                 ctx.run_later(wake, Self::call_line);
             }
-            Err(visitor) => self.admit(visitor, Err(refusal), ctx),
+            Err(visitor) => self.admit(visitor, Err(refusal)),
         }
     }
 
@@ -93,21 +93,21 @@ impl AccountActor {
                         }
                         trial.keep(&mut self.line, visitor, what, until);
                     }
-                    _ => self.admit_with(visitor, answer, ctx),
+                    _ => self.admit_with(visitor, answer),
                 },
             }
         }
     }
 
     /// Answers one that was refused without a decision.
-    fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>, ctx: &mut actix::Context<Self>) {
+    fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>) {
         let State::Ready(account) = &self.state else { return };
         let balance = account.balance(self.context.directory.clock().now());
-        self.admit_with(visitor, Answer { result, balance }, ctx);
+        self.admit_with(visitor, Answer { result, balance });
     }
 
     /// Answers one: with its guard, where it may run.
-    fn admit_with(&mut self, visitor: Visitor, answer: Answer, _: &mut actix::Context<Self>) {
+    fn admit_with(&mut self, visitor: Visitor, answer: Answer) {
         let Visitor { admit, reply, place, .. } = visitor;
         let held = match &answer.result {
             Ok(Reply::Admitted { held, .. }) => *held,
