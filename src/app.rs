@@ -16,13 +16,13 @@ use farebox_actors::{
     clock::Clock,
     directory::Directory,
     health::{Health, Kind},
-    journal::{self, Journal},
+    journal::Journal,
     ledger::Ledger,
     mailbox::{Post, tell},
     payment::{self, PaymentActor},
     pool::{self, PoolActor},
     provider::{self, ProviderActor},
-    supervisor::{self, Supervisor, supervise},
+    supervisor::{Supervisor, supervise},
     sweeper::Sweeper,
     transport::{
         Timeouts,
@@ -115,7 +115,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
 /// The actors that keep the money: all that accounts need, and nothing in front of them.
 pub struct Money {
     /// The only writer.
-    pub journal: Post<Journal>,
+    pub journal: Arc<Journal>,
     /// Where accounts are found.
     pub directory: Directory,
     /// Notified when another process has taken the ledger over.
@@ -134,22 +134,17 @@ pub fn start_money(
 ) -> Result<Money> {
     let main = arbiters[0].clone();
     let fenced = Arc::new(Notify::new());
-    let journal = {
-        let queue = journal::Queue::start(Arc::clone(&ledger), clock.clone(), Arc::clone(&fenced));
-        let (queue, vitals) = (Arc::new(queue.context("no thread for the journal")?), health.clone());
-        let make = move |obituary| Journal::new(Arc::clone(&queue), vitals.clone(), obituary);
-        supervise(chief, main.clone(), &health, (Kind::Journal, "journal"), make)
-    };
+    let journal = Journal::start(Arc::clone(&ledger), clock.clone(), health.clone(), Arc::clone(&fenced));
+    let journal = Arc::new(journal.context("no thread for the journal")?);
     let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
     let payments = {
         let meeting = Arc::clone(&meeting);
         let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
         supervise(chief, main.clone(), &health, (Kind::Payment, "payment"), make)
     };
-    let directory = Directory::new(arbiters, ledger, journal.clone(), payments.clone(), processor, clock, health);
+    let directory = Directory::new(arbiters, ledger, Arc::clone(&journal), payments.clone(), processor, clock, health);
     let _ = meeting.set(directory.clone());
     tell(&payments.address(), payment::Meet(directory.clone()));
-    tell(chief, supervisor::Meet(directory.clone()));
     Ok(Money { journal, directory, fenced })
 }
 

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ArbiterHandle, Handler, Message, dev::ToEnvelope};
+use actix::{Actor, Arbiter, ArbiterHandle, Handler, Message, dev::ToEnvelope};
 use actix::{Addr, Context, WeakAddr};
 use billing::{
     command::{Answer, Command},
@@ -70,7 +70,7 @@ struct Inner {
     incarnations: AtomicU64,
     arbiters: Vec<ArbiterHandle>,
     ledger: Arc<Ledger>,
-    journal: Post<Journal>,
+    journal: Arc<Journal>,
     payments: Post<PaymentActor>,
     processor: Processor,
     running: Running,
@@ -89,11 +89,11 @@ impl std::fmt::Debug for Directory {
 }
 
 impl Directory {
-    /// A directory that spawns on these arbiters; at least one is needed.
+    /// A directory that spawns on these arbiters what is first asked from a thread without one; at least one is needed.
     pub fn new(
         arbiters: Vec<ArbiterHandle>,
         ledger: Arc<Ledger>,
-        journal: Post<Journal>,
+        journal: Arc<Journal>,
         payments: Post<PaymentActor>,
         processor: Processor,
         clock: Clock,
@@ -160,10 +160,14 @@ impl Directory {
         let directory = self.clone();
         let on_exit = move |_: ExitReason| directory.forget(id, incarnation);
         let obituary = Obituary::new(&self.0.health, Kind::Account, Name::Id(id.0), on_exit);
-        let context = AccountContext { directory: self.clone(), journal: self.0.journal.shared(), incarnation };
-        let bytes = id.0.as_bytes();
-        let arbiter = &self.0.arbiters[usize::from(bytes[15]) % self.0.arbiters.len()];
-        let address = AccountActor::start_in_arbiter(arbiter, move |_| AccountActor::new(id, context, obituary));
+        let context = AccountContext { directory: self.clone(), journal: Arc::clone(&self.0.journal), incarnation };
+        // On the thread of whoever asks first, where that takes requests: they come by connections, which stay with their
+        // threads, so that most of what an account is asked wakes no other.
+        let here = Arbiter::try_current().unwrap_or_else(|| {
+            let bytes = id.0.as_bytes();
+            self.0.arbiters[usize::from(bytes[15]) % self.0.arbiters.len()].clone()
+        });
+        let address = AccountActor::start_in_arbiter(&here, move |_| AccountActor::new(id, context, obituary));
         accounts.insert(id, (incarnation, address.clone()));
         address
     }

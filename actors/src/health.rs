@@ -112,6 +112,10 @@ pub struct Observed {
     pub heartbeat_ms: Option<u128>,
 }
 
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
 /// Every kind's vitals, shared by clones.
 #[derive(Debug, Clone, Default)]
 pub struct Health(Arc<[Vitals; Kind::ALL.len()]>);
@@ -123,11 +127,15 @@ impl Health {
 
     /// Notes a message that waited since `posted_at` and was handled until now, having begun at `began`.
     pub fn handled(&self, kind: Kind, posted_at: Instant, began: Instant) {
+        self.handled_many(kind, 1, posted_at, began);
+    }
+
+    /// The same of many that were handled together, of which the oldest waited since `posted_at`.
+    pub fn handled_many(&self, kind: Kind, count: usize, posted_at: Instant, began: Instant) {
         let vitals = &self.0[Self::index(kind)];
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let now = Instant::now();
-        vitals.handled.fetch_add(1, Ordering::Relaxed);
-        vitals.waited_us.fetch_add(micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
+        let (now, count) = (Instant::now(), count as u64);
+        vitals.handled.fetch_add(count, Ordering::Relaxed);
+        vitals.waited_us.fetch_add(count * micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
         vitals.busy_us.fetch_add(micros(now.saturating_duration_since(began)), Ordering::Relaxed);
         *vitals.heartbeat.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }

@@ -84,7 +84,7 @@ where
 
 /// The address of an actor that may be replaced by a new one.
 #[derive(Debug)]
-pub struct Post<A: Actor>(Arc<RwLock<Arc<Addr<A>>>>);
+pub struct Post<A: Actor>(Arc<RwLock<Addr<A>>>);
 
 impl<A: Actor> Clone for Post<A> {
     fn clone(&self) -> Self {
@@ -95,21 +95,16 @@ impl<A: Actor> Clone for Post<A> {
 impl<A: Actor> Post<A> {
     /// A post held by this actor.
     pub fn new(address: Addr<A>) -> Self {
-        Self(Arc::new(RwLock::new(Arc::new(address))))
+        Self(Arc::new(RwLock::new(address)))
     }
 
     /// Who holds it now.
     pub fn address(&self) -> Addr<A> {
-        Addr::clone(&self.shared())
-    }
-
-    /// The same, for many who only [`tell`]: an address of one's own is two allocations.
-    pub fn shared(&self) -> Arc<Addr<A>> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives it to a new actor.
     pub fn replace(&self, address: Addr<A>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(address);
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = address;
     }
 }

@@ -1,6 +1,6 @@
 //! Starts the actors there is one of, and starts them again after a panic: actix's own `Supervisor` restarts what was
 //! stopped, not what panicked. It learns of an end by the actor's [`Obituary`]; one that was asked to stop stays stopped.
-//! Accounts are not its own: the directory makes a new one on the next message.
+//! Accounts are not its own: the directory makes a new one on the next message. Nor is the journal, which is a thread.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -10,8 +10,6 @@ use std::{
 use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::{
-    account::Committed,
-    directory::Directory,
     health::{ExitReason, Health, Kind, Name, Obituary},
     mailbox::{self, Post},
 };
@@ -22,30 +20,18 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// An actor ended and should be there. One a life.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Restart {
-    kind: Kind,
-    start: Box<dyn FnOnce() + Send>,
-}
-
-/// Which accounts to rebuild when the journal dies: told once the directory is there.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Meet(pub Directory);
+struct Restart(Box<dyn FnOnce() + Send>);
 
 /// The actor.
 #[derive(Debug)]
 pub struct Supervisor {
-    directory: Option<Directory>,
     _obituary: Obituary,
 }
 
 impl Supervisor {
     /// The supervisor.
     pub fn new(health: &Health) -> Self {
-        Self {
-            directory: None,
-            _obituary: Obituary::new(health, Kind::Supervisor, Name::Text("supervisor".into()), |_| {}),
-        }
+        Self { _obituary: Obituary::new(health, Kind::Supervisor, Name::Text("supervisor".into()), |_| {}) }
     }
 }
 
@@ -88,13 +74,13 @@ fn begin<A: Actor<Context = Context<A>> + Send>(life: &Arc<Life<A>>) -> Addr<A> 
     let obituary = Obituary::new(&life.health, life.kind, Name::Text(life.name.clone()), move |reason| match reason {
         ExitReason::Stopped => {}
         ExitReason::Panicked | ExitReason::Failed => {
-            let (supervisor, kind) = (next.supervisor.clone(), next.kind);
+            let supervisor = next.supervisor.clone();
             let start = Box::new(move || {
                 if let Some(post) = &*next.post.lock().unwrap_or_else(PoisonError::into_inner) {
                     post.replace(begin(&next));
                 }
             });
-            mailbox::tell(&supervisor, Restart { kind, start });
+            mailbox::tell(&supervisor, Restart(start));
         }
     });
     let own = Arc::clone(life);
@@ -105,28 +91,11 @@ impl Actor for Supervisor {
     type Context = Context<Self>;
 }
 
-impl Handler<Meet> for Supervisor {
-    type Result = ();
-
-    fn handle(&mut self, Meet(directory): Meet, _: &mut Self::Context) {
-        self.directory = Some(directory);
-    }
-}
-
 impl Handler<Restart> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, restart: Restart, ctx: &mut Self::Context) {
-        let Restart { kind, start } = restart;
+    fn handle(&mut self, Restart(start): Restart, ctx: &mut Self::Context) {
         let wait = tokio::time::sleep(BACK_OFF).into_actor(self);
-        ctx.spawn(wait.map(move |(), actor: &mut Self, _| {
-            start();
-            // What waited in the dead journal's mailbox is lost with it: every account is rebuilt from its rows.
-            if let (Kind::Journal, Some(directory)) = (kind, &actor.directory) {
-                for account in directory.all() {
-                    mailbox::tell(&account, Committed { result: Err("the journal was rebuilt".into()) });
-                }
-            }
-        }));
+        ctx.spawn(wait.map(move |(), _: &mut Self, _| start()));
     }
 }

@@ -26,7 +26,8 @@ use wire::inference::{Event, Failure, TextRequest, Usage};
 
 use super::{
     Gateway, Rules, quote,
-    serve::{self, Done, Job, ServeError, Started, UPDATES, Update},
+    serve::{self, Done, Job, ServeError, Started, Update},
+    watch,
 };
 use crate::catalogue::OpenModel;
 
@@ -84,7 +85,7 @@ pub(super) async fn start(
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
     };
     let cancel = Arc::new(Notify::new());
-    let (updates, watcher) = mpsc::channel(UPDATES);
+    let (updates, watcher) = watch::channel();
     let (sender, events) = mpsc::channel(EVENTS);
     let stop = StopSignal::new();
     let folder = ModelFolder { id: model.id.clone(), folder: model.folder.clone() };

@@ -2,6 +2,7 @@
 //! channel of [`Update`]s; if it goes away, the task still settles by the table of the design's chapter 2.5.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,14 +19,14 @@ use billing::{
 };
 use farebox_actors::account::{AccountError, Admission, Admitted, Enter, Metered, SettleError};
 use futures::{Stream, StreamExt};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
 
-use super::{Gateway, quote};
+use super::{
+    Gateway, quote,
+    watch::{self, Watcher},
+};
 use crate::catalogue::{ClosedModel, Model};
-
-/// Pieces of an answer that wait for a slow reader, at most; then the provider waits too.
-pub(super) const UPDATES: usize = 256;
 
 /// How often a running stream's cost is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -117,7 +118,7 @@ pub struct Started {
     /// Its place in the line when it joined it, if it had to wait.
     pub place: Option<usize>,
     /// What comes.
-    pub updates: mpsc::Receiver<Update>,
+    pub updates: Watcher,
     /// Notified, ends the request as a client that left does, but its end is still told.
     pub cancel: Arc<Notify>,
 }
@@ -205,7 +206,7 @@ async fn start_closed(
         }
     }
     let cancel = Arc::new(Notify::new());
-    let (updates, watcher) = mpsc::channel(UPDATES);
+    let (updates, watcher) = watch::channel();
     let has_own_key = job.provider_key.is_some();
     let whole = (!job.request.stream).then(Vec::new);
     let events = line.call(&admission, job.request, model.id.clone(), limit, job.provider_key);
@@ -225,7 +226,14 @@ async fn start_closed(
         updates: Some(updates),
         began: Instant::now(),
     };
-    actix_rt::spawn(task.run(admission, events));
+    let is_whole = task.whole.is_some();
+    let task = task.run(admission, events);
+    let watcher = if is_whole {
+        watcher.run(task)
+    } else {
+        actix_rt::spawn(task);
+        watcher
+    };
     Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
@@ -301,43 +309,59 @@ struct ClosedTask {
 
 impl ClosedTask {
     async fn run(mut self, mut admission: Admission, events: impl Stream<Item = Event>) {
-        let mut events = Box::pin(events);
         // Held while the rest of a stream is read for its usage though nobody watches.
         let mut drain = None;
+        let failure = self.follow(events, &mut admission, &mut drain).await;
+        self.end(admission, failure).await;
+    }
+
+    /// Follows the call to its end, or until it is not worth it any more; it is cut when this returns. Why it failed, if
+    /// it did.
+    async fn follow(
+        &mut self,
+        events: impl Stream<Item = Event>,
+        admission: &mut Admission,
+        drain: &mut Option<OwnedSemaphorePermit>,
+    ) -> Option<Failure> {
+        let mut events = pin!(events);
+        let (watched, cancel) = (self.updates.clone(), Arc::clone(&self.cancel));
+        let mut left = pin!(async {
+            let gone = async {
+                if let Some(watched) = &watched {
+                    watched.closed().await;
+                }
+            };
+            tokio::select! { () = gone => {}, () = cancel.notified() => {} }
+        });
         let mut drain_until = self.began;
         loop {
-            let event = if let Some(updates) = &self.updates {
+            let event = if self.updates.is_some() {
                 tokio::select! {
+                    biased;
                     event = events.next() => event,
-                    () = async { tokio::select! { () = updates.closed() => {}, () = self.cancel.notified() => {} } } => {
+                    () = &mut left => {
                         self.parting = self.updates.take();
-                        drain = self.gateway.drains.clone().try_acquire_owned().ok();
+                        *drain = self.gateway.drains.clone().try_acquire_owned().ok();
                         drain_until = Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
-                        if drain.is_none() { break }
+                        if drain.is_none() { return None }
                         continue;
                     }
                 }
             } else {
                 match tokio::time::timeout_at(drain_until.into(), events.next()).await {
                     Ok(event) => event,
-                    Err(_) => break,
+                    Err(_) => return None,
                 }
             };
             match event {
-                Some(Event::Delta(delta)) => self.delta(delta, &mut admission).await,
+                Some(Event::Delta(delta)) => self.delta(delta, admission).await,
                 Some(Event::Usage(usage)) => self.usage = Some(usage),
                 Some(Event::Started | Event::Second(_)) => {}
-                Some(Event::Finished { .. }) => break,
-                Some(Event::Failed(failure)) => return self.end(admission, Some(failure)).await,
-                None => {
-                    let failure = Failure::Transport("the call was cut short".into());
-                    return self.end(admission, Some(failure)).await;
-                }
+                Some(Event::Finished { .. }) => return None,
+                Some(Event::Failed(failure)) => return Some(failure),
+                None => return Some(Failure::Transport("the call was cut short".into())),
             }
         }
-        drop(events);
-        self.end(admission, None).await;
-        drop(drain);
     }
 
     async fn delta(&mut self, delta: Delta, admission: &mut Admission) {

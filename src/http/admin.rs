@@ -13,7 +13,6 @@ use billing::{
 use bytes::Bytes;
 use farebox_actors::{
     account::{self, Look, Picture},
-    journal,
     ledger::events::OperatorAction,
     mailbox, payment, pool, provider, webhook,
 };
@@ -268,7 +267,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 let post = state.gateway.pools.get(&class).ok_or_else(|| ApiError::not_found("the pool"))?;
                 mailbox::tell(&post.address(), pool::Panic);
             }
-            Fault::Journal {} => mailbox::tell(&state.journal.address(), journal::Panic),
+            Fault::Journal {} => state.journal.panic(),
             Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments().address(), payment::Panic),
             Fault::Webhook {} => mailbox::tell(&state.webhooks.actor.address(), webhook::Panic),
         }

@@ -8,7 +8,6 @@ use billing::{account::FREE_RATE, class::SizeClass};
 use bytes::Bytes;
 use futures::stream;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use wire::{
     fields::Fields,
     inference::{Delta, Task, TextRequest},
@@ -26,6 +25,7 @@ use crate::{
     gateway::{
         preview,
         serve::{self, Done, Job, ServeError, Started, Update},
+        watch::Watcher,
     },
 };
 
@@ -214,7 +214,7 @@ fn receipt(done: &Done) -> Receipt {
 async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
     let mut deltas = Vec::new();
     loop {
-        match started.updates.recv().await {
+        match started.updates.next().await {
             Some(Update::Delta(delta)) => deltas.push(*delta),
             Some(Update::Cost { .. }) => {}
             Some(Update::Done(mut done)) => {
@@ -237,7 +237,7 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
 /// Waits for the first piece, so that what fails before any output is an HTTP error and not a broken stream.
 async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
     let first = loop {
-        match started.updates.recv().await {
+        match started.updates.next().await {
             Some(Update::Failed(error)) => return Err((*error).into()),
             None => return Err(ApiError::internal(&"a request's task ended without an answer")),
             Some(Update::Cost { .. }) => {}
@@ -251,7 +251,7 @@ async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Resul
     let frames = stream::unfold((writer, Some(first)), |(mut writer, waiting)| async move {
         let update = match waiting {
             Some(update) => update,
-            None => writer.updates.recv().await?,
+            None => writer.updates.next().await?,
         };
         let bytes = writer.write(update);
         Some((Ok::<_, actix_web::Error>(bytes), (writer, None)))
@@ -264,7 +264,7 @@ struct Writer {
     head: Head,
     /// Choices whose first chunk was written.
     begun: Vec<u32>,
-    updates: mpsc::Receiver<Update>,
+    updates: Watcher,
     request_id: String,
 }
 

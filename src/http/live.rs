@@ -231,7 +231,7 @@ async fn chat(
     let mut finish = None;
     loop {
         let update = tokio::select! {
-            update = started.updates.recv() => update,
+            update = started.updates.next() => update,
             () = cancel.notified() => {
                 started.cancel.notify_one();
                 continue;

@@ -32,7 +32,7 @@ use std::{
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use billing::ids::RequestId;
-use farebox_actors::{journal::Journal, mailbox::Post, webhook::Webhooks};
+use farebox_actors::{journal::Journal, webhook::Webhooks};
 use uuid::Uuid;
 
 use crate::{
@@ -56,7 +56,7 @@ pub struct State {
     /// For `/metrics`.
     pub metrics: Metrics,
     /// For faults that tests ask for.
-    pub journal: Post<Journal>,
+    pub journal: Arc<Journal>,
     /// Who calls owners' webhooks.
     pub webhooks: Webhooks,
     admin_token: blake3::Hash,
@@ -70,7 +70,7 @@ impl State {
         settings: Settings,
         admin_token: &str,
         metrics: Metrics,
-        journal: Post<Journal>,
+        journal: Arc<Journal>,
         webhooks: Webhooks,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());

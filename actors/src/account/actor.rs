@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Handler, WeakAddr, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WeakAddr, WrapFuture};
 use billing::{
     account::{Account, Balance},
     command::{Admit, Answer, Command, Reply},
@@ -29,7 +29,7 @@ use super::{
 use crate::{
     directory::Directory,
     health::{Kind, Obituary},
-    journal::{Append, Incarnation, Journal, Open},
+    journal::{Incarnation, Journal, protocol::Entry},
     mailbox::{self, Ask},
     payment::Charge,
 };
@@ -51,7 +51,7 @@ pub struct Context {
     /// For guards, and to know what runs.
     pub directory: Directory,
     /// Where it writes.
-    pub journal: Arc<Addr<Journal>>,
+    pub journal: Arc<Journal>,
     /// Which of the account's lives this is.
     pub incarnation: Incarnation,
 }
@@ -120,15 +120,16 @@ impl AccountActor {
         let Decision { transition, answer } = decide(account, command, self.context.directory.clock().now());
         if let Some(transition) = transition {
             let payments = transition.payments.clone();
-            let append = Append {
+            let entry = Entry {
                 transition,
                 ticket: self.outbox.next_ticket(),
                 incarnation: self.context.incarnation,
-                account: self.own.get_or_insert_with(|| ctx.address().downgrade()).clone(),
-                posted_at: Instant::now(),
+                sender: self.own.get_or_insert_with(|| ctx.address().downgrade()).clone(),
             };
             // Bounded by the outbox, which is full before more than that many are on their way.
-            mailbox::tell(&self.context.journal, append);
+            if self.context.journal.append(entry).is_err() {
+                ctx.notify(Committed { result: Err("from an earlier life".into()) });
+            }
             self.announce(answer.balance.clone());
             for payment in payments {
                 self.follow(payment, &answer);
@@ -362,11 +363,7 @@ impl Actor for AccountActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         let (ready, opened) = oneshot::channel();
-        // Once a life.
-        mailbox::tell(
-            &self.context.journal,
-            Open { account_id: self.id, incarnation: self.context.incarnation, ready },
-        );
+        self.context.journal.open(self.id, self.context.incarnation, ready);
         let (directory, id) = (self.context.directory.clone(), self.id);
         let load = async move {
             opened.await.map_err(|_| "the journal is being rebuilt".to_owned())?;

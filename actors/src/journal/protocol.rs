@@ -140,6 +140,16 @@ impl<W, R> Protocol<W, R> {
         Told { senders: told, opened: opens }
     }
 
+    /// Whoever wrote the batch at hand died of it: nothing of it is known to be durable. Nobody is told where there was
+    /// none.
+    pub fn interrupted(&mut self, error: &str) -> Told<W, R> {
+        let Some(Writing { senders, .. }) = &self.writing else {
+            return Told { senders: Vec::new(), opened: Vec::new() };
+        };
+        let failed = senders.keys().map(|account_id| (*account_id, error.to_owned())).collect();
+        self.written(failed)
+    }
+
     /// What an earlier life sent was decided on a state that is no more.
     fn accept_from(&mut self, account_id: AccountId, incarnation: Incarnation) {
         let oldest = self.accepted.entry(account_id).or_default();
@@ -227,6 +237,18 @@ mod tests {
         journal.written(HashMap::new());
         journal.push(entry(1, 2, 1)).unwrap();
         assert_eq!(batch(&mut journal), [1]);
+    }
+
+    #[test]
+    fn a_batch_whose_writer_died_fails_its_accounts_and_no_other() {
+        let mut journal = Journal::default();
+        assert!(journal.interrupted("died").senders.is_empty());
+        journal.push(entry(1, 1, 1)).unwrap();
+        assert_eq!(batch(&mut journal), [1]);
+        journal.push(entry(1, 1, 2)).unwrap();
+        journal.push(entry(2, 1, 7)).unwrap();
+        assert_eq!(journal.interrupted("died").senders, [("one", Err("died".to_owned()))]);
+        assert_eq!(batch(&mut journal), [7], "what the failed account had sent since is not written");
     }
 
     #[test]

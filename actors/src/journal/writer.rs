@@ -1,6 +1,7 @@
 //! The journal's thread: it alone writes. It takes whatever waits as one batch, writes it, tells the accounts, and takes
-//! the next, so that batches follow each other without an actor being scheduled between them. It and its queue outlive
-//! the journal actor's lives. It knows no rule of money, and of the order of things only what the protocol says.
+//! the next, so that batches follow each other without anyone being scheduled between them. A panic ends one of its lives,
+//! not the thread: the queue is kept, and the accounts of the batch at hand are rebuilt. It knows no rule of money, and of
+//! the order of things only what the protocol says.
 
 use std::{
     collections::HashMap,
@@ -22,6 +23,7 @@ use super::protocol::{Entry, Incarnation, Protocol, Step, Told};
 use crate::{
     account::{AccountActor, Committed},
     clock::Clock,
+    health::{Health, Kind, Name, Obituary},
     ledger::{Ledger, LedgerError},
     mailbox,
 };
@@ -29,54 +31,76 @@ use crate::{
 type Opened = oneshot::Sender<()>;
 
 #[derive(Default)]
+struct Queue {
+    protocol: Protocol<WeakAddr<AccountActor>, Opened>,
+    /// Since when the oldest of what waits does.
+    since: Option<Instant>,
+}
+
+#[derive(Default)]
 struct Shared {
-    protocol: Mutex<Protocol<WeakAddr<AccountActor>, Opened>>,
-    /// Something waits, or nobody can push any more.
+    queue: Mutex<Queue>,
+    /// Something waits, or nobody can append any more.
     wake: Notify,
     closed: AtomicBool,
+    /// Test-only: it is to die of a panic.
+    dies: AtomicBool,
 }
 
 impl Shared {
-    fn protocol(&self) -> MutexGuard<'_, Protocol<WeakAddr<AccountActor>, Opened>> {
-        self.protocol.lock().unwrap_or_else(PoisonError::into_inner)
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What waits for the journal's thread, which ends with this. Handed from one life of the journal actor to the next.
-pub struct Queue(Arc<Shared>);
+/// The way to the journal's thread, which ends with this.
+pub struct Journal(Arc<Shared>);
 
-impl std::fmt::Debug for Queue {
+impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queue").finish_non_exhaustive()
+        f.debug_struct("Journal").finish_non_exhaustive()
     }
 }
 
-impl Drop for Queue {
+impl Drop for Journal {
     fn drop(&mut self) {
         self.0.closed.store(true, Ordering::Release);
         self.0.wake.notify_one();
     }
 }
 
-impl Queue {
+impl Journal {
     /// Starts the thread that writes to this ledger; `fenced` is notified when another process has taken it over.
-    pub fn start(ledger: Arc<Ledger>, clock: Clock, fenced: Arc<Notify>) -> std::io::Result<Self> {
+    pub fn start(ledger: Arc<Ledger>, clock: Clock, health: Health, fenced: Arc<Notify>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         // Of its own, as writing to SQLite blocks; PostgreSQL's connections are served by it while it waits.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let writer = Writer { shared: Arc::clone(&shared), ledger, clock, fenced };
+        let writer = Writer { shared: Arc::clone(&shared), ledger, clock, health, fenced };
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
         Ok(Self(shared))
     }
 
-    pub(super) fn push(&self, entry: Entry<WeakAddr<AccountActor>>) -> Result<(), WeakAddr<AccountActor>> {
-        self.0.protocol().push(entry)?;
+    /// Takes a transition to commit, or gives its sender back where it is of an earlier life. Their number is bounded by
+    /// the outboxes of the accounts they come from.
+    pub fn append(&self, entry: Entry<WeakAddr<AccountActor>>) -> Result<(), WeakAddr<AccountActor>> {
+        let mut queue = self.0.queue();
+        queue.protocol.push(entry)?;
+        queue.since.get_or_insert_with(Instant::now);
+        drop(queue);
         self.0.wake.notify_one();
         Ok(())
     }
 
-    pub(super) fn open(&self, account_id: AccountId, incarnation: Incarnation, ready: Opened) {
-        self.0.protocol().open(account_id, incarnation, ready);
+    /// Asks that everything this account sent before be committed or refused, and nothing of an earlier life accepted any
+    /// more. Once `ready` is told, its rows are its state.
+    pub fn open(&self, account_id: AccountId, incarnation: Incarnation, ready: oneshot::Sender<()>) {
+        self.0.queue().protocol.open(account_id, incarnation, ready);
+        self.0.wake.notify_one();
+    }
+
+    /// Test-only: it dies of a panic.
+    pub fn panic(&self) {
+        self.0.dies.store(true, Ordering::Release);
         self.0.wake.notify_one();
     }
 }
@@ -85,24 +109,38 @@ struct Writer {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
     clock: Clock,
+    health: Health,
     fenced: Arc<Notify>,
 }
 
 impl Writer {
     async fn run(self) {
         loop {
-            let step = self.shared.protocol().next_step();
+            let obituary = Obituary::new(&self.health, Kind::Journal, Name::Text("journal".into()), |_| {});
+            if AssertUnwindSafe(self.live(obituary)).catch_unwind().await.is_ok() {
+                return;
+            }
+            // Whether the batch at hand was committed is not known: its accounts' rows tell.
+            let told = self.shared.queue().protocol.interrupted("the journal died");
+            tell(told);
+        }
+    }
+
+    /// One life; it ends when nobody can append any more.
+    async fn live(&self, _obituary: Obituary) {
+        loop {
+            let (step, since) = {
+                let mut queue = self.shared.queue();
+                (queue.protocol.next_step(), queue.since.take())
+            };
+            assert!(!self.shared.dies.swap(false, Ordering::AcqRel), "asked to die");
             match step {
                 Some(Step::Write(batch)) => {
+                    let (began, count) = (Instant::now(), batch.len());
                     let failed = self.commit(batch).await;
-                    let Told { senders, opened } = self.shared.protocol().written(failed);
-                    for (sender, result) in senders {
-                        // At most one a batch for an account that waits for it, if it still lives.
-                        if let Some(account) = sender.upgrade() {
-                            mailbox::tell(&account, Committed { result });
-                        }
-                    }
-                    answer(opened);
+                    let told = self.shared.queue().protocol.written(failed);
+                    tell(told);
+                    self.health.handled_many(Kind::Journal, count, since.unwrap_or(began), began);
                 }
                 Some(Step::Open(opened)) => answer(opened),
                 None if self.shared.closed.load(Ordering::Acquire) => return,
@@ -157,6 +195,16 @@ impl Writer {
             result => result,
         }
     }
+}
+
+fn tell(Told { senders, opened }: Told<WeakAddr<AccountActor>, Opened>) {
+    for (sender, result) in senders {
+        // At most one a batch for an account that waits for it, if it still lives.
+        if let Some(account) = sender.upgrade() {
+            mailbox::tell(&account, Committed { result });
+        }
+    }
+    answer(opened);
 }
 
 fn answer(opened: Vec<Opened>) {
