@@ -1,22 +1,41 @@
 //! `OpenAI`'s HTTP: addresses and headers ("API reference", `OpenAI`).
 
-use reqwest::{
-    Client, RequestBuilder,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{
+    HeaderMap, Method, Request,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION},
 };
 use wire::{inference::Task, openai::provider_body};
 
 use super::Call;
 
+/// The most headers of a request: ours, and those that its connection needs.
+const HEADERS: usize = 6;
+
 /// The request of a call.
-pub(super) fn request(client: &Client, call: &Call) -> RequestBuilder {
-    let url = match call.request.task {
-        Task::Chat => &call.endpoint.chat,
-        Task::Completion => &call.endpoint.completions,
-    };
-    let mut request = client.post(url.clone()).header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Some(authorization) = &call.endpoint.authorization {
-        request = request.header(AUTHORIZATION, authorization.clone());
+pub(super) fn request(call: &Call) -> Request<Full<Bytes>> {
+    let endpoint = &call.endpoint;
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let routes = &endpoint.routes;
+    let known = [
+        (HOST, &routes.host),
+        (AUTHORIZATION, &endpoint.authorization),
+        (PROXY_AUTHORIZATION, &routes.proxy_authorization),
+    ];
+    for (name, value) in known {
+        if let Some(value) = value {
+            headers.insert(name, value.clone());
+        }
     }
-    request.body(provider_body(&call.request, &call.upstream, call.limit))
+    let mut request = Request::new(Full::from(provider_body(&call.request, &call.upstream, call.limit)));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = match call.request.task {
+        Task::Chat => routes.chat.clone(),
+        Task::Completion => routes.completions.clone(),
+    };
+    *request.headers_mut() = headers;
+    request
 }

@@ -1,27 +1,34 @@
-//! What a connection may do to a call.
+//! What a connection may do to a call, and which way it goes.
+
+use std::sync::Arc;
 
 use futures::StreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use wire::{inference::Task, openai};
+use wire::{inference::Task, openai::parse_request};
 
 use super::*;
 
 const BODY: &str = r#"{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
 
-/// Reads one request, however it is cut.
-async fn read(connection: &mut TcpStream) -> bool {
+/// Reads up to and with the end of one request, however it is cut. None where the connection ends before.
+async fn read_to(connection: &mut TcpStream, end: &str) -> Option<String> {
     let mut seen = Vec::new();
-    while !seen.ends_with(b"}") {
+    while !seen.ends_with(end.as_bytes()) {
         let mut piece = [0; 4_096];
         match connection.read(&mut piece).await {
             Ok(count) if count > 0 => seen.extend_from_slice(&piece[..count]),
-            _ => return false,
+            _ => return None,
         }
     }
-    true
+    Some(String::from_utf8(seen).unwrap())
+}
+
+/// Reads one call.
+async fn read(connection: &mut TcpStream) -> bool {
+    read_to(connection, "}").await.is_some()
 }
 
 async fn answer(connection: &mut TcpStream) {
@@ -29,11 +36,32 @@ async fn answer(connection: &mut TcpStream) {
     connection.write_all((head + BODY).as_bytes()).await.unwrap();
 }
 
-async fn call(address: &str) -> Vec<Event> {
+fn at(endpoint: Endpoint) -> Call {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
-    let request = openai::parse_request(Task::Chat, body).unwrap();
-    let endpoint = Endpoint::new(&format!("http://{address}/v1")).unwrap().with_key("sk").unwrap();
-    events(Call { endpoint, request, upstream: "m".into(), limit: None }, Timeouts::default()).collect().await
+    let request = parse_request(Task::Chat, body).unwrap();
+    Call { endpoint: endpoint.with_key("sk").unwrap(), request, upstream: "m".into(), limit: None }
+}
+
+async fn call(address: &str) -> Vec<Event> {
+    let endpoint = Endpoint::new(&format!("http://{address}/v1")).unwrap();
+    events(at(endpoint), Timeouts::default()).collect().await
+}
+
+/// A call to a provider that takes one connection, reads one call, says this and waits: what was read, what came of it.
+async fn call_to(said: &'static [&'static str], timeouts: Timeouts) -> (String, Vec<Event>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::new(&format!("http://{}/v1/", listener.local_addr().unwrap())).unwrap();
+    let provider = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let asked = read_to(&mut connection, "}").await.unwrap();
+        for piece in said {
+            connection.write_all(piece.as_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        (asked, connection, listener)
+    });
+    let events = events(at(endpoint), timeouts).collect().await;
+    (provider.await.unwrap().0, events)
 }
 
 #[tokio::test]
@@ -65,4 +93,135 @@ async fn a_kept_connection_that_was_closed_is_asked_once_more_and_never_twice() 
     let events = call(&address).await;
     assert!(matches!(events.as_slice(), [Event::Failed(Failure::Transport(_))]), "{events:?}");
     assert!(provider.await.unwrap(), "it was called a third time");
+}
+
+#[tokio::test]
+async fn a_call_is_one_request_with_its_key() {
+    let said = &[
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        "9\r\n{\"choices\r\n",
+        "11\r\n\":[],\"usage\":null\r\n",
+        "1\r\n}\r\n",
+        "0\r\n\r\n",
+    ];
+    let (asked, events) = call_to(said, Timeouts::default()).await;
+    let (head, body) = asked.split_once("\r\n\r\n").unwrap();
+    let (line, headers) = head.split_once("\r\n").unwrap();
+    assert_eq!(line, "POST /v1/chat/completions HTTP/1.1");
+    let mut headers: Vec<_> = headers.lines().filter(|line| !line.starts_with("host: 127.0.0.1:")).collect();
+    headers.sort_unstable();
+    let length = format!("content-length: {}", body.len());
+    assert_eq!(headers, ["accept: */*", "authorization: Bearer sk", &length, "content-type: application/json"]);
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_error_and_not_followed() {
+    let said = &["HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"];
+    let (_, events) = call_to(said, Timeouts::default()).await;
+    assert!(matches!(events.as_slice(), [Event::Failed(_)]), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_provider_that_says_nothing_or_no_more_is_given_up() {
+    let soon = Duration::from_millis(50);
+    let (_, events) = call_to(&[], Timeouts { first_byte: soon, ..Timeouts::default() }).await;
+    assert!(matches!(events.as_slice(), [Event::Failed(Failure::Timeout("first byte"))]), "{events:?}");
+    let said = &["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "{"];
+    let (_, events) = call_to(said, Timeouts { first_byte: soon, idle: soon }).await;
+    assert!(matches!(events.as_slice(), [Event::Started, Event::Failed(Failure::Timeout("idle"))]), "{events:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_large_is_not_kept() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = Endpoint::new(&format!("http://{}/v1", listener.local_addr().unwrap())).unwrap();
+    tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        assert!(read(&mut connection).await);
+        connection.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        while connection.write_all(&[b'x'; 1_000]).await.is_ok() {}
+    });
+    let soon = Duration::from_secs(5);
+    let Ok(response) = client::send(openai::request(&at(endpoint)), soon).await else { panic!("no answer") };
+    let refused = client::collect(response.into_body(), 1_000_000, soon).await;
+    assert!(matches!(&refused, Err(Failure::Transport(why)) if why.contains("larger than 1000000")), "{refused:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_reason_is_told_without_the_address() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let events = call(&free.to_string()).await;
+    let [Event::Failed(Failure::Transport(why))] = events.as_slice() else { panic!("{events:?}") };
+    assert!(why.starts_with("connecting: Connection refused"), "{why}");
+}
+
+/// What the only call to this endpoint says to its proxy, and what comes of it.
+async fn call_by_proxy(base_url: &str, answers: &'static str) -> (String, Vec<Event>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://ada:secret@{}", listener.local_addr().unwrap());
+    let proxies = Arc::new(Matcher::builder().all(proxy).build());
+    let endpoint = Endpoint::reached(base_url, &proxies).unwrap();
+    client::ask_proxies(proxies);
+    let provider = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let asked = read_to(&mut connection, if answers.is_empty() { "}" } else { "\r\n\r\n" }).await.unwrap();
+        match answers {
+            "" => answer(&mut connection).await,
+            answers => connection.write_all(answers.as_bytes()).await.unwrap(),
+        }
+        asked
+    });
+    let events = events(at(endpoint), Timeouts::default()).collect().await;
+    (provider.await.unwrap(), events)
+}
+
+#[tokio::test]
+async fn a_proxy_forwards_what_is_asked_in_clear_and_is_told_the_whole_address() {
+    let (asked, events) = call_by_proxy("http://provider.example/v1", "").await;
+    assert!(asked.starts_with("POST http://provider.example/v1/chat/completions HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains("\r\nhost: provider.example\r\n"), "{asked}");
+    assert!(asked.contains("\r\nproxy-authorization: Basic YWRhOnNlY3JldA==\r\n"), "{asked}");
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_makes_a_tunnel_for_what_is_asked_with_tls_and_never_sees_the_key() {
+    let refusal = "HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+    let (asked, events) = call_by_proxy("https://provider.example/v1", refusal).await;
+    assert!(asked.starts_with("CONNECT provider.example:443 HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains("\r\nProxy-Authorization: Basic YWRhOnNlY3JldA==\r\n"), "{asked}");
+    assert!(!asked.contains("Bearer"), "{asked}");
+    let [Event::Failed(Failure::Transport(why))] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!(why, "connecting: tunnel error: proxy authorization required");
+}
+
+#[tokio::test]
+async fn no_proxy_is_asked_for_an_address_that_is_excepted() {
+    let proxies = Arc::new(Matcher::builder().all("http://ada:secret@127.0.0.1:1").no("127.0.0.1").build());
+    client::ask_proxies(proxies.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let provider = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let asked = read_to(&mut connection, "}").await.unwrap();
+        answer(&mut connection).await;
+        asked
+    });
+    let endpoint = Endpoint::reached(&base_url, &proxies).unwrap();
+    let events: Vec<_> = events(at(endpoint), Timeouts::default()).collect().await;
+    assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+    assert!(!provider.await.unwrap().contains("proxy-authorization"));
+}
+
+#[test]
+fn an_address_is_made_right_and_holds_no_secret() {
+    let chat = |base: &str| Endpoint::new(base).map(|endpoint| endpoint.routes.chat.to_string());
+    let made = "https://api.example/v1/chat/completions";
+    for base in ["https://api.example/v1", "HTTPS://API.example:443/v1//", "https://ada:secret@api.example/v1"] {
+        assert_eq!(chat(base).as_deref(), Some(made), "{base}");
+    }
+    for base in ["", "api.example/v1", "ftp://api.example/v1"] {
+        assert_eq!(chat(base), None, "{base}");
+    }
 }
