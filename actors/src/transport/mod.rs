@@ -9,6 +9,7 @@ mod own;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{StreamExt, future::Either, stream};
 use hyper::{
     Uri,
     body::Incoming,
@@ -119,12 +120,9 @@ pub struct Call {
     pub limit: Option<u32>,
 }
 
-/// Where a call stands.
+/// Where a streamed call stands.
 enum Stage {
     Begin(Box<Call>),
-    /// The answer is there whole, or what is left of it.
-    Rest(std::vec::IntoIter<Event>),
-    Whole(Incoming),
     Stream(Box<Streaming>),
     Ended,
 }
@@ -138,42 +136,52 @@ struct Streaming {
 
 /// Carries a call out while it is read. The last event is `Finished` or `Failed`; dropped before, the call is cut.
 pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Event> + Send + 'static {
-    futures::stream::unfold(Stage::Begin(Box::new(call)), move |stage| async move {
+    if !call.request.stream {
+        return Either::Left(stream::once(whole(call, timeouts)).flat_map(stream::iter));
+    }
+    Either::Right(stream::unfold(Stage::Begin(Box::new(call)), move |stage| async move {
         match step(stage, timeouts).await {
             Ok(next) => next,
             Err(failure) => Some((Event::Failed(failure), Stage::Ended)),
         }
-    })
+    }))
+}
+
+/// The body of a call's answer, which began well.
+async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
+    let response = match client::send(openai::request(call), timeouts.first_byte).await {
+        // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
+        Err(SendError::Unbegun(_)) => client::send(openai::request(call), timeouts.first_byte).await?,
+        sent => sent?,
+    };
+    let (head, body) = response.into_parts();
+    if head.status.is_success() {
+        return Ok(body);
+    }
+    let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let body = client::collect(body, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
+    Err(format::parse_error(head.status.as_u16(), retry_after, &body))
+}
+
+/// All events of a call whose answer comes whole.
+async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
+    let read = async {
+        let body = answer(&call, timeouts).await?;
+        let body = client::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
+        let mut events = format::parse_answer(&body)?;
+        events.push(FINISHED);
+        Ok(events)
+    };
+    read.await.unwrap_or_else(|failure| vec![Event::Failed(failure)])
 }
 
 async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>, Failure> {
     Ok(Some(match stage {
         Stage::Begin(call) => {
-            let response = match client::send(openai::request(&call), timeouts.first_byte).await {
-                // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
-                Err(SendError::Unbegun(_)) => client::send(openai::request(&call), timeouts.first_byte).await?,
-                sent => sent?,
-            };
-            let (head, body) = response.into_parts();
-            if !head.status.is_success() {
-                let retry_after =
-                    head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
-                let body = client::collect(body, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
-                return Err(format::parse_error(head.status.as_u16(), retry_after, &body));
-            }
-            if call.request.stream {
-                let (data, events) = (Vec::new().into_iter(), Vec::new().into_iter());
-                let streaming = Streaming { body, decoder: Decoder::default(), data, events };
-                (Event::Started, Stage::Stream(Box::new(streaming)))
-            } else {
-                (Event::Started, Stage::Whole(body))
-            }
+            let body = answer(&call, timeouts).await?;
+            let (data, events) = (Vec::new().into_iter(), Vec::new().into_iter());
+            (Event::Started, Stage::Stream(Box::new(Streaming { body, decoder: Decoder::default(), data, events })))
         }
-        Stage::Whole(body) => {
-            let body = client::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
-            rest(format::parse_answer(&body)?.into_iter())
-        }
-        Stage::Rest(events) => rest(events),
         Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await? {
             Some(event) => (event, Stage::Stream(streaming)),
             None => (FINISHED, Stage::Ended),
@@ -183,13 +191,6 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
 }
 
 const FINISHED: Event = Event::Finished { compute_ms: 0 };
-
-fn rest(mut events: std::vec::IntoIter<Event>) -> (Event, Stage) {
-    match events.next() {
-        Some(event) => (event, Stage::Rest(events)),
-        None => (FINISHED, Stage::Ended),
-    }
-}
 
 impl Streaming {
     /// The next event; none after the stream's own end.
