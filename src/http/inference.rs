@@ -226,7 +226,7 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
                     response.insert_header(("x-farebox-billed-seconds", done.record.billed_seconds.to_string()));
                 }
                 response.content_type("application/json");
-                return Ok(response.body(head.answer(deltas, &done.usage, &receipt(&done))));
+                return Ok(response.body(head.answer(&deltas, &done.usage, &receipt(&done))));
             }
             Some(Update::Failed(error)) => return Err((*error).into()),
             None => return Err(ApiError::internal(&"a request's task ended without an answer")),
