@@ -9,6 +9,9 @@ use crate::nanos::{AmountError, Nanos};
 /// Farebox's fee on a provider's price: 2 %.
 pub const FEE: Decimal = Decimal::from_parts(2, 0, 0, false, 2);
 
+/// Prices are of a million tokens. To multiply with this is exact, and less work than to divide.
+const MILLIONTH: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
+
 /// Tokens a closed call read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
@@ -82,11 +85,10 @@ impl TokenPrice {
     /// What so many tokens cost, fee included. Cached tokens beyond the input count as input.
     pub fn cost(&self, tokens: Tokens) -> Cost {
         let cached = tokens.cached_input.min(tokens.input);
-        let million = Decimal::from(1_000_000);
         let input = Decimal::from(tokens.input - cached) * self.input;
         let cached = Decimal::from(cached) * self.cached_input.unwrap_or(self.input);
         let output = Decimal::from(tokens.output) * self.output;
-        Cost::with_fee((input + cached + output) / million)
+        Cost::with_fee((input + cached + output) * MILLIONTH)
     }
 }
 

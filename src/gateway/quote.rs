@@ -48,28 +48,31 @@ pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) ->
     let input = wire::tokens::count_prompt(request, &model.id);
     let limit = u64::from(request.max_tokens.unwrap_or(model.max_output).min(model.max_output));
     let choices = u64::from(request.n);
-    let cost = |output: u64| cost(price, input, output.saturating_mul(choices));
-    let max_cost = max_cost(request)?;
-    let affordable = max_cost.map(|most| affordable_output(price, input, choices, most));
+    let affordable = max_cost(request)?.map(|most| affordable_output(price, input, choices, most));
     let (limit, clamp) = match affordable {
-        Some(0) => return Err(bad("max_cost", format!("the prompt alone costs ${}", cost(0)?))),
+        Some(0) => return Err(bad("max_cost", format!("the prompt alone costs ${}", cost(price, input, 0)?))),
         Some(most) if most < limit => (most, u32::try_from(most).ok()),
         _ => (limit, None),
     };
-    let minimum = cost(limit.min(USUAL_OUTPUT))?;
-    let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
     let output = OutputPrice {
         input: price.cost(Tokens { input, cached_input: 0, output: 0 }).total(),
         token: price.cost(Tokens { input: 0, cached_input: 0, output: 1 }).total(),
         limit: limit.saturating_mul(choices),
     };
+    let cost = |tokens: u64| output.cost(tokens.saturating_mul(choices)).ok_or_else(too_much);
+    let minimum = cost(limit.min(USUAL_OUTPUT))?;
+    let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
     Ok(ClosedQuote { input, limit, hold, output, clamp })
 }
 
 /// What so many tokens cost, rounded up.
 pub fn cost(price: &TokenPrice, input: u64, output: u64) -> Result<Nanos, BadQuote> {
     let total = price.cost(Tokens { input, cached_input: 0, output }).total();
-    Nanos::ceil(total).map_err(|_| bad("messages", "would cost more than the ledger holds"))
+    Nanos::ceil(total).map_err(|_| too_much())
+}
+
+fn too_much() -> BadQuote {
+    bad("messages", "would cost more than the ledger holds")
 }
 
 /// How many output tokens per choice so much money pays, after the prompt.

@@ -1,13 +1,14 @@
 //! Inference in OpenAI's shape: chat completions, completions, models. A handler reads the body, has the gateway start the
 //! request, and writes what comes: a whole answer, or a stream whose last chunk carries usage and cost.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header::HeaderName, web};
 use billing::{account::FREE_RATE, class::SizeClass};
 use bytes::Bytes;
 use futures::stream;
 use serde_json::{Value, json};
+use uuid::Uuid;
 use wire::{
     fields::Fields,
     inference::{Delta, Task, TextRequest},
@@ -39,6 +40,11 @@ static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_BALANCE: HeaderName = HeaderName::from_static("x-farebox-balance");
 static X_COST: HeaderName = HeaderName::from_static("x-farebox-cost");
 static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// Names of headers that a request may have.
+static PROVIDER_KEY: HeaderName = HeaderName::from_static("provider-key");
+static X_MAX_COST: HeaderName = HeaderName::from_static("x-max-cost");
+static PREFER: HeaderName = HeaderName::from_static("prefer");
 
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
@@ -75,9 +81,9 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
         return Err(ApiError::not_ready("stopping"));
     }
     let parsed = parse(task, request, &whole(state, body)?)?;
-    let provider_key = header(request, "provider-key")?;
+    let provider_key = header(request, &PROVIDER_KEY)?;
     let head = Head {
-        id: format!("{}-{}", if task == Task::Chat { "chatcmpl" } else { "cmpl" }, arrival.id.0.simple()),
+        id: answer_id(task, arrival.id.0),
         created: state.gateway.clock().now().0 / 1_000,
         model: parsed.model.clone(),
         task,
@@ -90,6 +96,14 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
     let Started { admission, rate_remaining, place, .. } = started;
     let frame = Frame { arrival, authorised, admission, rate_remaining, place };
     if streamed { stream_answer(head, started, &frame).await } else { whole_answer(&head, started, &frame).await }
+}
+
+fn answer_id(task: Task, id: Uuid) -> String {
+    let kind = match task {
+        Task::Chat => "chatcmpl-",
+        Task::Completion => "cmpl-",
+    };
+    [kind, id.simple().encode_lower(&mut Uuid::encode_buffer())].concat()
 }
 
 /// `POST /v1/quote`: the body of a chat completion, or with `prompt` of a completion.
@@ -131,20 +145,20 @@ pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
 /// A request from its body and the headers that belong to it.
 fn parse(task: Task, request: &HttpRequest, body: &[u8]) -> Result<TextRequest, ApiError> {
     let mut parsed = openai::parse_request(task, body)?;
-    if let Some(value) = header(request, "x-max-cost")? {
+    if let Some(value) = header(request, &X_MAX_COST)? {
         parsed.max_cost = Some(value);
     }
     Ok(parsed)
 }
 
-fn header(request: &HttpRequest, name: &'static str) -> Result<Option<String>, ApiError> {
+fn header(request: &HttpRequest, name: &'static HeaderName) -> Result<Option<String>, ApiError> {
     let value = request.headers().get(name).map(|value| value.to_str().map(str::to_owned));
-    value.transpose().map_err(|_| ApiError::invalid(name, "must be text"))
+    value.transpose().map_err(|_| ApiError::invalid(name.as_str(), "must be text"))
 }
 
 /// How long a client lets its request wait in line: `Prefer: wait=SECONDS` (RFC 7240, section 4.3).
 fn patience(request: &HttpRequest) -> Result<Duration, ApiError> {
-    let Some(prefer) = header(request, "prefer")? else { return Ok(Duration::ZERO) };
+    let Some(prefer) = header(request, &PREFER)? else { return Ok(Duration::ZERO) };
     let wait = prefer.split([',', ';']).filter_map(|preference| preference.trim().split_once('=')).find_map(
         |(name, value)| name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').to_owned()),
     );
@@ -165,7 +179,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn head(&self, response: &mut HttpResponseBuilder, balance: &billing::account::Balance, ran: Option<Duration>) {
+    fn head(&self, response: &mut HttpResponseBuilder, request_id: String, balance: String, ran: Option<Duration>) {
         let mut timing = String::with_capacity(80);
         put_duration(&mut timing, "auth", self.authorised);
         put_duration(&mut timing, ", admission", self.admission);
@@ -173,8 +187,8 @@ impl Frame {
             put_duration(&mut timing, ", upstream", ran);
         }
         response
-            .insert_header((X_REQUEST_ID.clone(), self.arrival.id.to_string()))
-            .insert_header((X_BALANCE.clone(), balance.available.to_string()))
+            .insert_header((X_REQUEST_ID.clone(), request_id))
+            .insert_header((X_BALANCE.clone(), balance))
             .insert_header((SERVER_TIMING.clone(), timing));
         if let Some(place) = self.place {
             response.insert_header(("x-farebox-queue-place", place.to_string()));
@@ -190,9 +204,20 @@ impl Frame {
 
 /// A stage of `server-timing`, in milliseconds with two decimals.
 fn put_duration(timing: &mut String, stage: &str, duration: Duration) {
-    let hundredths = duration.as_micros() / 10;
-    // Writing to a text does not fail.
-    let _ = write!(timing, "{stage};dur={}.{:02}", hundredths / 100, hundredths % 100);
+    let hundredths = u64::try_from(duration.as_micros() / 10).unwrap_or(u64::MAX);
+    timing.push_str(stage);
+    timing.push_str(";dur=");
+    put_number(timing, hundredths / 100);
+    timing.push('.');
+    put_number(timing, hundredths / 10 % 10);
+    put_number(timing, hundredths % 10);
+}
+
+fn put_number(text: &mut String, number: u64) {
+    if number >= 10 {
+        put_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 fn receipt(done: &Done) -> Receipt {
@@ -219,14 +244,16 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
             Some(Update::Cost { .. }) => {}
             Some(Update::Done(mut done)) => {
                 deltas.append(&mut done.whole);
+                let receipt = receipt(&done);
+                let farebox = &receipt.farebox;
                 let mut response = HttpResponse::Ok();
-                frame.head(&mut response, &done.balance, Some(done.ran));
-                response.insert_header((X_COST.clone(), done.record.charged.to_string()));
+                frame.head(&mut response, farebox.request_id.clone(), farebox.balance.clone(), Some(done.ran));
+                response.insert_header((X_COST.clone(), receipt.cost.as_str()));
                 if done.open {
                     response.insert_header(("x-farebox-billed-seconds", done.record.billed_seconds.to_string()));
                 }
                 response.content_type("application/json");
-                return Ok(response.body(head.answer(deltas, &done.usage, &receipt(&done))));
+                return Ok(response.body(head.answer(&deltas, &done.usage, &receipt)));
             }
             Some(Update::Failed(error)) => return Err((*error).into()),
             None => return Err(ApiError::internal(&"a request's task ended without an answer")),
@@ -245,9 +272,10 @@ async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Resul
         }
     };
     let mut response = HttpResponse::Ok();
-    frame.head(&mut response, &started.balance, None);
+    let request_id = frame.arrival.id.to_string();
+    frame.head(&mut response, request_id.clone(), started.balance.available.to_string(), None);
     response.insert_header(("cache-control", "no-store")).content_type("text/event-stream");
-    let writer = Writer { head, begun: Vec::new(), updates: started.updates, request_id: frame.arrival.id.to_string() };
+    let writer = Writer { head, begun: Vec::new(), updates: started.updates, request_id };
     let frames = stream::unfold((writer, Some(first)), |(mut writer, waiting)| async move {
         let update = match waiting {
             Some(update) => update,

@@ -1,13 +1,15 @@
 //! A JSON object read field by field: what is needed is parsed, with errors that name the field, and everything else stays
 //! the text it came as, so that a provider reads exactly what its client wrote and a client what its provider wrote.
 
-use std::fmt;
+use std::{borrow::Cow, collections::HashMap, fmt};
 
-use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{DeserializeOwned, Error as _, MapAccess, Visitor},
-};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
+
+use crate::json::{Unexpected, Walk};
+
+/// Fields of one object, at most: they are searched one by one.
+const MOST_FIELDS: usize = 1_024;
 
 /// A field that is not what it must be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,14 +28,11 @@ impl BadRequest {
     }
 }
 
-/// Fields of one object, at most: they are searched one by one.
-const MOST_FIELDS: usize = 1_024;
-
 /// JSON, either where it stands in the text that was read, or written since.
 #[derive(Debug, Clone)]
 enum Text {
     Read { begin: usize, end: usize },
-    Written(Box<str>),
+    Written(String),
 }
 
 impl Text {
@@ -48,8 +47,16 @@ impl Text {
 /// A field's name. Looked up often, so one without escapes is found where it stands.
 #[derive(Debug, Clone)]
 enum Name {
-    Plain { begin: usize, end: usize },
-    Other { quoted: Box<str>, name: Box<str> },
+    Plain {
+        begin: usize,
+        end: usize,
+    },
+    Other {
+        quoted: Box<str>,
+        name: Box<str>,
+    },
+    /// One of those that are set here, which need no escapes.
+    Set(&'static str),
 }
 
 impl Name {
@@ -57,6 +64,7 @@ impl Name {
         match self {
             Self::Plain { begin, end } => source.get(*begin..*end).unwrap_or_default(),
             Self::Other { name, .. } => name,
+            Self::Set(name) => name,
         }
     }
 
@@ -66,6 +74,7 @@ impl Name {
                 end - begin == wanted.len() && source.as_bytes().get(*begin..*end) == Some(wanted.as_bytes())
             }
             Self::Other { name, .. } => **name == *wanted,
+            Self::Set(name) => *name == wanted,
         }
     }
 }
@@ -91,36 +100,6 @@ impl PartialEq for Fields {
     }
 }
 
-/// An object's names and values as they stand in a text.
-struct Pairs<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'de> Deserialize<'de> for Pairs<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Pairs<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-                let mut pairs = Vec::with_capacity(8);
-                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    if pairs.len() >= MOST_FIELDS {
-                        return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
-                    }
-                    pairs.push((name.get(), value.get()));
-                }
-                Ok(Pairs(pairs))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
-}
-
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())
@@ -130,60 +109,94 @@ impl fmt::Display for Fields {
 impl Fields {
     /// A body that must be a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
+        Self::parse_with(body, |walk, _| walk.value().map(drop))
+    }
+
+    /// Like [`Self::parse`]; `read` is told each field's name and goes over its value, so that what it wants of it is read
+    /// in the same pass.
+    pub(crate) fn parse_with<'a>(
+        body: &'a [u8],
+        mut read: impl FnMut(&mut Walk<'a>, &str) -> Result<(), Unexpected>,
+    ) -> Result<Self, BadRequest> {
         let source =
             std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
-        let Pairs(pairs) = serde_json::from_str(source).map_err(|error| match error.classify() {
-            serde_json::error::Category::Data => BadRequest::new("body", "must be a JSON object"),
-            _ => BadRequest::new("body", format!("is not JSON: {error}")),
-        })?;
-        let offset = |part: &str| part.as_ptr().addr() - source.as_ptr().addr();
-        let mut fields: Vec<Field> = Vec::with_capacity(pairs.len() + 2);
-        for (quoted, value) in pairs {
-            let begin = offset(value);
-            let value = Text::Read { begin, end: begin + value.len() };
-            let name = match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                Some(plain) if !plain.contains('\\') => {
-                    Name::Plain { begin: offset(plain), end: offset(plain) + plain.len() }
+        let mut fields: Vec<Field> = Vec::with_capacity(8);
+        let walked = Walk::over(source, |walk| {
+            walk.object(|walk, name| {
+                let (place, quoted) = name.written();
+                let name = match name.read() {
+                    Cow::Borrowed(plain) => Name::Plain { begin: place + 1, end: place + 1 + plain.len() },
+                    Cow::Owned(read) => Name::Other { quoted: quoted.into(), name: read.into() },
+                };
+                let begin = walk.place();
+                read(walk, name.read(source))?;
+                let value = Text::Read { begin, end: walk.place() };
+                match fields.iter().position(|known| known.name.is(source, name.read(source))) {
+                    Some(known) => fields[known].value = value,
+                    None if fields.len() == MOST_FIELDS => return Err(Unexpected),
+                    None => fields.push(Field { name, value }),
                 }
-                _ => {
-                    let name: String = serde_json::from_str(quoted).unwrap_or_default();
-                    Name::Other { quoted: quoted.into(), name: name.into() }
-                }
-            };
-            match fields.iter_mut().find(|known| known.name.is(source, name.read(source))) {
-                Some(known) => known.value = value,
-                None => fields.push(Field { name, value }),
-            }
-        }
+                Ok(())
+            })
+        });
+        walked.map_err(|Unexpected| not_an_object(source))?;
         Ok(Self { source: source.into(), fields })
     }
 
     /// As JSON.
     pub fn to_json(&self) -> String {
-        let length: usize = self
-            .fields
-            .iter()
-            .map(|field| field.name.read(&self.source).len() + field.value.of(&self.source).len() + 4)
-            .sum();
-        let mut json = String::with_capacity(length + 2);
+        let mut json = String::with_capacity(self.length() + 2);
+        self.put(&mut json, &[]);
+        json.push('}');
+        json
+    }
+
+    /// As JSON, with the fields of `more` behind them, which has some and is not much longer than `room`; `names` are the
+    /// names of those, which are left out here.
+    pub(crate) fn to_json_with(&self, names: &[&str], more: &impl Serialize, room: usize) -> Vec<u8> {
+        let mut json = String::with_capacity(self.length() + room);
+        self.put(&mut json, names);
+        let mut json = json.into_bytes();
+        let end = json.len();
+        if serde_json::to_writer(&mut json, more).is_err() {
+            json.truncate(end);
+            json.push(b'}');
+        } else if end > 1 {
+            // The bracket that opens `more` makes room for the comma before it.
+            json[end] = b',';
+        } else {
+            json.remove(end);
+        }
+        json
+    }
+
+    /// As many bytes as it has as JSON, or some more.
+    fn length(&self) -> usize {
+        let length = |field: &Field| field.name.read(&self.source).len() + field.value.of(&self.source).len() + 4;
+        self.fields.iter().map(length).sum()
+    }
+
+    /// Writes all but the closing bracket, and but the fields of some names.
+    fn put(&self, json: &mut String, but: &[&str]) {
         json.push('{');
-        for (place, field) in self.fields.iter().enumerate() {
-            if place > 0 {
+        for field in &self.fields {
+            let name = field.name.read(&self.source);
+            if but.contains(&name) {
+                continue;
+            }
+            if json.len() > 1 {
                 json.push(',');
             }
-            match &field.name {
-                Name::Plain { .. } => {
-                    json.push('"');
-                    json.push_str(field.name.read(&self.source));
-                    json.push('"');
-                }
-                Name::Other { quoted, .. } => json.push_str(quoted),
+            if let Name::Other { quoted, .. } = &field.name {
+                json.push_str(quoted);
+            } else {
+                json.push('"');
+                json.push_str(name);
+                json.push('"');
             }
             json.push(':');
             json.push_str(field.value.of(&self.source));
         }
-        json.push('}');
-        json
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -191,14 +204,12 @@ impl Fields {
     }
 
     /// Sets a field. What can't be written as JSON (a map with keys that are no text) is written as null.
-    pub fn set(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
-        let value = serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned());
-        let value = Text::Written(value.into());
+    pub fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
+        let value = Text::Written(serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
         if let Some(place) = self.position(name) {
             self.fields[place].value = value;
         } else {
-            let quoted = serde_json::Value::from(name).to_string();
-            self.fields.push(Field { name: Name::Other { quoted: quoted.into(), name: name.into() }, value });
+            self.fields.push(Field { name: Name::Set(name), value });
         }
     }
 
@@ -267,6 +278,15 @@ impl Fields {
     }
 }
 
+/// What is wrong with a text that is no JSON object, or one of too many fields.
+fn not_an_object(text: &str) -> BadRequest {
+    let error = serde_json::from_str::<HashMap<String, &RawValue>>(text).err();
+    match error.filter(|error| error.classify() != serde_json::error::Category::Data) {
+        Some(error) => BadRequest::new("body", format!("is not JSON: {error}")),
+        None => BadRequest::new("body", "must be a JSON object"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,6 +301,17 @@ mod tests {
         assert_eq!(fields.get("b"), Some(r#"{"x" : [1e2]}"#));
         assert!(fields.remove("b") && !fields.remove("b"));
         assert_eq!(fields.to_string(), r#"{"a":"new","é":"\u00e9","c":null}"#);
+    }
+
+    #[test]
+    fn fields_are_joined_to_others() {
+        let join = |text: &str| {
+            let more = serde_json::json!({"b": 2, "c": 3});
+            String::from_utf8(Fields::parse(text.as_bytes()).unwrap().to_json_with(&["b", "c"], &more, 0)).unwrap()
+        };
+        assert_eq!(join(r#"{"a":1,"b":{},"d": 4}"#), r#"{"a":1,"d":4,"b":2,"c":3}"#);
+        assert_eq!(join(r#"{"b":1}"#), r#"{"b":2,"c":3}"#);
+        assert_eq!(join("{}"), r#"{"b":2,"c":3}"#);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 pub mod fields;
 pub mod inference;
+mod json;
 pub mod openai;
 pub mod sse;
 pub mod tokens;

@@ -3,10 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    fields::Fields,
-    inference::{Delta, FinishReason, Task, TokenLogprob, Usage},
-};
+use crate::inference::{Delta, FinishReason, Task, TokenLogprob, Usage};
 
 /// A reason as this format spells it.
 pub fn finish_word(finish: &FinishReason) -> &str {
@@ -67,6 +64,40 @@ pub struct Particulars {
     pub stop: Option<String>,
 }
 
+/// An answer, or a chunk of one, as this format has it.
+#[derive(Serialize)]
+struct Envelope<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: i64,
+    model: &'a str,
+    choices: &'a [Value],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<PricedUsage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    farebox: Option<Note<'a>>,
+}
+
+/// What is said beyond the format.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Note<'a> {
+    /// In a chunk: which rule of Farebox's ended it.
+    Stop { stop: &'a str },
+    /// At the end.
+    Whole(&'a Particulars),
+}
+
+/// What an answer that a provider wrote gains.
+#[derive(Serialize)]
+struct Gain<'a> {
+    usage: PricedUsage<'a>,
+    farebox: &'a Particulars,
+}
+
+/// More bytes than an answer's usage and particulars take.
+const ROOM: usize = 768;
+
 /// The usage object of an answer, with its cost.
 #[derive(Serialize)]
 struct PricedUsage<'a> {
@@ -97,14 +128,17 @@ impl Head {
         }
     }
 
-    fn envelope(&self, streamed: bool, choices: &Value) -> Fields {
-        let mut fields = Fields::default();
-        fields.set("id", &self.id);
-        fields.set("object", self.object(streamed));
-        fields.set("created", &self.created);
-        fields.set("model", &self.model);
-        fields.set("choices", choices);
-        fields
+    fn envelope<'a>(&'a self, streamed: bool, choices: &'a [Value]) -> Envelope<'a> {
+        let object = self.object(streamed);
+        Envelope {
+            id: &self.id,
+            object,
+            created: self.created,
+            model: &self.model,
+            choices,
+            usage: None,
+            farebox: None,
+        }
     }
 
     /// A piece of the answer as a chunk; a provider's own as it came. `first` says that the choice begins with it.
@@ -129,31 +163,25 @@ impl Head {
                 json!({"index": delta.choice, "text": delta.text, "logprobs": logprobs, "finish_reason": finish})
             }
         };
-        let mut chunk = self.envelope(true, &Value::Array(vec![choice]));
-        if let Some(stop) = &delta.farebox_stop {
-            chunk.set("farebox", &json!({"stop": stop}));
-        }
-        chunk.to_json()
+        let farebox = delta.farebox_stop.as_deref().map(|stop| Note::Stop { stop });
+        text(&Envelope { farebox, ..self.envelope(true, &[choice]) })
     }
 
     /// The last chunk: usage and cost, with no choices, as with `stream_options.include_usage`.
     pub fn usage_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
-        let mut chunk = self.envelope(true, &Value::Array(Vec::new()));
-        put_usage(&mut chunk, usage, receipt);
-        chunk.to_json()
+        text(&self.envelope(true, &[]).ended(usage, receipt))
     }
 
     /// A whole answer from its deltas, as JSON; a provider's own as it came, with the cost added.
-    pub fn answer(&self, mut deltas: Vec<Delta>, usage: &Usage, receipt: &Receipt) -> String {
-        let mut answer = match deltas.iter_mut().find_map(|delta| delta.raw.take()) {
-            Some(raw) => raw,
-            None => self.envelope(false, &self.choices(&deltas)),
-        };
-        put_usage(&mut answer, usage, receipt);
-        answer.to_json()
+    pub fn answer(&self, deltas: &[Delta], usage: &Usage, receipt: &Receipt) -> Vec<u8> {
+        if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.as_ref()) {
+            let gain = Gain { usage: priced(usage, receipt), farebox: &receipt.farebox };
+            return raw.to_json_with(&["usage", "farebox"], &gain, ROOM);
+        }
+        text(&self.envelope(false, &self.choices(deltas)).ended(usage, receipt)).into_bytes()
     }
 
-    fn choices(&self, deltas: &[Delta]) -> Value {
+    fn choices(&self, deltas: &[Delta]) -> Vec<Value> {
         let most = deltas.iter().map(|delta| delta.choice).max().unwrap_or(0);
         let choice = |index: u32| {
             let own = || deltas.iter().filter(move |delta| delta.choice == index);
@@ -173,17 +201,28 @@ impl Head {
     }
 }
 
-fn put_usage(answer: &mut Fields, usage: &Usage, receipt: &Receipt) {
-    let usage = PricedUsage {
+impl<'a> Envelope<'a> {
+    fn ended(self, usage: &Usage, receipt: &'a Receipt) -> Self {
+        Self { usage: Some(priced(usage, receipt)), farebox: Some(Note::Whole(&receipt.farebox)), ..self }
+    }
+}
+
+fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> PricedUsage<'a> {
+    PricedUsage {
         prompt_tokens: usage.input,
         completion_tokens: usage.output,
         total_tokens: usage.input.saturating_add(usage.output),
         prompt_tokens_details: CachedTokens { cached_tokens: usage.cached_input },
         completion_tokens_details: ReasoningTokens { reasoning_tokens: usage.reasoning },
         cost: &receipt.cost,
-    };
-    answer.set("usage", &usage);
-    answer.set("farebox", &receipt.farebox);
+    }
+}
+
+/// An answer or a chunk as JSON. All there is in one can be written.
+fn text(envelope: &Envelope<'_>) -> String {
+    let mut json = Vec::with_capacity(ROOM);
+    let written = serde_json::to_writer(&mut json, envelope);
+    written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
 }
 
 fn chat_logprobs(logprobs: &[TokenLogprob]) -> Value {
@@ -233,7 +272,7 @@ mod tests {
         assert_eq!((usage.input, usage.cached_input, usage.output), (5, 3, 2));
         let head = Head { id: "i".into(), created: 0, model: "m".into(), task: Task::Chat };
         let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default() };
-        let answer: Value = serde_json::from_str(&head.answer(vec![delta.clone()], usage, &receipt)).unwrap();
+        let answer: Value = serde_json::from_slice(&head.answer(std::slice::from_ref(delta), usage, &receipt)).unwrap();
         assert_eq!(answer["x"], 1);
         assert_eq!(answer["usage"]["cost"], "0.01");
         assert_eq!(answer["usage"]["total_tokens"], 7);
