@@ -3,7 +3,8 @@
 //! This says what rows a batch is; PostgreSQL gets them here, SQLite by its [`super::writer`].
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
+    fmt::Write as _,
     sync::Arc,
 };
 
@@ -30,14 +31,14 @@ use super::{
 
 /// What several transitions come to, merged.
 struct Batch<'a> {
-    headers: HashMap<AccountId, &'a Header>,
-    grants: HashMap<GrantId, (AccountId, &'a Grant)>,
-    holds: HashMap<RequestId, (AccountId, &'a Hold)>,
+    headers: BTreeMap<AccountId, &'a Header>,
+    grants: BTreeMap<GrantId, (AccountId, &'a Grant)>,
+    holds: BTreeMap<RequestId, (AccountId, &'a Hold)>,
     ended: Vec<(AccountId, RequestId)>,
-    payments: HashMap<PaymentId, (AccountId, &'a Payment)>,
-    subscriptions: HashMap<AccountId, &'a Subscription>,
-    automatics: HashMap<AccountId, &'a Automatic>,
-    windows: HashMap<(AccountId, Month), &'a SpendWindow>,
+    payments: BTreeMap<PaymentId, (AccountId, &'a Payment)>,
+    subscriptions: BTreeMap<AccountId, &'a Subscription>,
+    automatics: BTreeMap<AccountId, &'a Automatic>,
+    windows: BTreeMap<(AccountId, Month), &'a SpendWindow>,
 }
 
 impl Ledger {
@@ -118,14 +119,14 @@ pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> impl Iterator<It
 
 fn merge(transitions: &[Transition]) -> Batch<'_> {
     let mut batch = Batch {
-        headers: HashMap::new(),
-        grants: HashMap::new(),
-        holds: HashMap::new(),
+        headers: BTreeMap::new(),
+        grants: BTreeMap::new(),
+        holds: BTreeMap::new(),
         ended: Vec::new(),
-        payments: HashMap::new(),
-        subscriptions: HashMap::new(),
-        automatics: HashMap::new(),
-        windows: HashMap::new(),
+        payments: BTreeMap::new(),
+        subscriptions: BTreeMap::new(),
+        automatics: BTreeMap::new(),
+        windows: BTreeMap::new(),
     };
     for transition in transitions {
         let account = transition.account_id;
@@ -157,21 +158,24 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
 }
 
 fn batch_row<'a>(size: usize, stamp: Stamp) -> Rows<'a> {
-    let write = Write::Insert { before: "INSERT INTO batch (id, epoch, at, transitions) VALUES", after: "" };
-    let mut rows = Rows::new(write, 4, 1);
+    static WRITE: Write = Write::insert("INSERT INTO batch (id, epoch, at, transitions) VALUES", "");
+    let mut rows = Rows::new(&WRITE, 4, 1);
     rows.push([stamp.batch_id.into(), stamp.epoch.into(), stamp.at.0.into(), (size as u64).into()]);
     rows
 }
 
 fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Change {
-        one: "UPDATE account SET plan = ?, subscribed_until = ?, debt = ?, charged = ?, seq = ?, clock = ?, wake_at = ? \
-              WHERE id = ?",
-        before: "UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
+    static WRITE: Write = Write::change(
+        // SQLite writes an index's entry again whenever its column is named, even where it stays what it was.
+        &[
+            "UPDATE account SET plan = ?1, subscribed_until = ?2, debt = ?3, charged = ?4, seq = ?5, clock = ?6 WHERE id = ?8",
+            "UPDATE account SET wake_at = ?7 WHERE id = ?8 AND wake_at IS NOT ?7",
+        ],
+        "UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
                  charged = v.charged, seq = v.seq, clock = v.clock, wake_at = v.wake_at FROM (VALUES",
-        after: ") AS v (plan, subscribed_until, debt, charged, seq, clock, wake_at, id) WHERE account.id = v.id",
-    };
-    let mut rows = Rows::new(write, 8, batch.headers.len());
+        ") AS v (plan, subscribed_until, debt, charged, seq, clock, wake_at, id) WHERE account.id = v.id",
+    );
+    let mut rows = Rows::new(&WRITE, 8, batch.headers.len());
     for (id, header) in &batch.headers {
         rows.push([
             header.plan.name().into(),
@@ -188,14 +192,14 @@ fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 }
 
 fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Insert {
-        before: "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
          held, spent, expired, voided, recall, notices) VALUES",
-        after: "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
+        "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
          spent = excluded.spent, expired = excluded.expired, voided = excluded.voided, recall = excluded.recall, \
          notices = excluded.notices",
-    };
-    let mut rows = Rows::new(write, 15, batch.grants.len());
+    );
+    let mut rows = Rows::new(&WRITE, 15, batch.grants.len());
     for (account_id, grant) in batch.grants.values() {
         rows.push([
             grant.id.0.into(),
@@ -219,13 +223,13 @@ fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 }
 
 fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Insert {
-        before: "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
          placed_at, deadline) VALUES",
-        after: "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
+        "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
                 accrued = excluded.accrued, deadline = excluded.deadline",
-    };
-    let mut rows = Rows::new(write, 13, batch.holds.len());
+    );
+    let mut rows = Rows::new(&WRITE, 13, batch.holds.len());
     for (account_id, hold) in batch.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
@@ -252,17 +256,22 @@ fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 
 /// `grant=nanos` pairs, separated by spaces.
 fn allocations_text(hold: &Hold) -> String {
-    let parts = hold.allocations.iter().map(|(grant, amount)| format!("{}={}", grant.0.simple(), amount.get()));
-    parts.collect::<Vec<_>>().join(" ")
+    let mut text = String::with_capacity(48 * hold.allocations.len());
+    for (grant, amount) in &hold.allocations {
+        let between = if text.is_empty() { "" } else { " " };
+        // A String takes whatever is written to it.
+        let _ = write!(text, "{between}{}={}", grant.0.simple(), amount.get());
+    }
+    text
 }
 
 fn ended_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Change {
-        one: "DELETE FROM hold WHERE account_id = ? AND request_id = ?",
-        before: "DELETE FROM hold USING (VALUES",
-        after: ") AS v (account_id, request_id) WHERE hold.account_id = v.account_id AND hold.request_id = v.request_id",
-    };
-    let mut rows = Rows::new(write, 2, batch.ended.len());
+    static WRITE: Write = Write::change(
+        &["DELETE FROM hold WHERE account_id = ? AND request_id = ?"],
+        "DELETE FROM hold USING (VALUES",
+        ") AS v (account_id, request_id) WHERE hold.account_id = v.account_id AND hold.request_id = v.request_id",
+    );
+    let mut rows = Rows::new(&WRITE, 2, batch.ended.len());
     for (account_id, request_id) in &batch.ended {
         rows.push([account_id.0.into(), request_id.0.into()]);
     }
@@ -270,12 +279,12 @@ fn ended_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 }
 
 fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
-    let write = Write::Insert {
-        before: "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, \
          d_available, d_held, d_spent, d_expired, d_voided, d_debt) VALUES",
-        after: "",
-    };
-    let mut rows = Rows::new(write, 16, 2 * transitions.len());
+        "",
+    );
+    let mut rows = Rows::new(&WRITE, 16, 2 * transitions.len());
     for transition in transitions {
         for (place, line) in transition.lines.iter().enumerate() {
             let Line { kind, grant_id, request_id, funded, available, held, spent, expired, voided, debt } = line;
@@ -303,13 +312,13 @@ fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
 }
 
 fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
-    let write = Write::Insert {
-        before: "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
          cached_input_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
          price_version, started_at, ended_at) VALUES",
-        after: "",
-    };
-    let mut rows = Rows::new(write, 18, transitions.len());
+        "",
+    );
+    let mut rows = Rows::new(&WRITE, 18, transitions.len());
     for transition in transitions {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { tokens, cost, .. } = usage;
@@ -338,13 +347,13 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
 }
 
 fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Insert {
-        before: "INSERT INTO payment (id, account_id, purpose, amount, reversed, status, method, reference, decline_code, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO payment (id, account_id, purpose, amount, reversed, status, method, reference, decline_code, \
          grant_key, created_at, ended_at) VALUES",
-        after: "ON CONFLICT (id) DO UPDATE SET status = excluded.status, reversed = excluded.reversed, \
+        "ON CONFLICT (id) DO UPDATE SET status = excluded.status, reversed = excluded.reversed, \
          reference = excluded.reference, decline_code = excluded.decline_code, ended_at = excluded.ended_at",
-    };
-    let mut rows = Rows::new(write, 12, batch.payments.len());
+    );
+    let mut rows = Rows::new(&WRITE, 12, batch.payments.len());
     for (account_id, payment) in batch.payments.values() {
         rows.push([
             payment.id.0.into(),
@@ -365,13 +374,13 @@ fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 }
 
 fn subscription_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Insert {
-        before: "INSERT INTO subscription (account_id, status, cancels, method, started_at, failures, retry_at) VALUES",
-        after: "ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, cancels = excluded.cancels, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO subscription (account_id, status, cancels, method, started_at, failures, retry_at) VALUES",
+        "ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, cancels = excluded.cancels, \
          method = excluded.method, started_at = excluded.started_at, failures = excluded.failures, \
          retry_at = excluded.retry_at",
-    };
-    let mut rows = Rows::new(write, 7, batch.subscriptions.len());
+    );
+    let mut rows = Rows::new(&WRITE, 7, batch.subscriptions.len());
     for (account_id, subscription) in &batch.subscriptions {
         rows.push([
             account_id.0.into(),
@@ -387,15 +396,15 @@ fn subscription_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 }
 
 fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Insert {
-        before: "INSERT INTO auto_purchase (account_id, reload, threshold, amount, monthly_max, scale, monthly_spend, method, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO auto_purchase (account_id, reload, threshold, amount, monthly_max, scale, monthly_spend, method, \
          begun, failures, retry_at, full_month) VALUES",
-        after: "ON CONFLICT (account_id) DO UPDATE SET reload = excluded.reload, threshold = excluded.threshold, \
+        "ON CONFLICT (account_id) DO UPDATE SET reload = excluded.reload, threshold = excluded.threshold, \
          amount = excluded.amount, monthly_max = excluded.monthly_max, scale = excluded.scale, \
          monthly_spend = excluded.monthly_spend, method = excluded.method, begun = excluded.begun, \
          failures = excluded.failures, retry_at = excluded.retry_at, full_month = excluded.full_month",
-    };
-    let mut rows = Rows::new(write, 12, batch.automatics.len());
+    );
+    let mut rows = Rows::new(&WRITE, 12, batch.automatics.len());
     for (account_id, Automatic { settings, state, .. }) in &batch.automatics {
         rows.push([
             account_id.0.into(),
@@ -416,14 +425,14 @@ fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 }
 
 fn window_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    let write = Write::Insert {
-        before: "INSERT INTO spend_window (account_id, month, reload_reserved, reload_settled, scale_reserved, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO spend_window (account_id, month, reload_reserved, reload_settled, scale_reserved, \
          scale_settled, reload_max, spend_max) VALUES",
-        after: "ON CONFLICT (account_id, month) DO UPDATE SET reload_reserved = excluded.reload_reserved, \
+        "ON CONFLICT (account_id, month) DO UPDATE SET reload_reserved = excluded.reload_reserved, \
          reload_settled = excluded.reload_settled, scale_reserved = excluded.scale_reserved, \
          scale_settled = excluded.scale_settled, reload_max = excluded.reload_max, spend_max = excluded.spend_max",
-    };
-    let mut rows = Rows::new(write, 8, batch.windows.len());
+    );
+    let mut rows = Rows::new(&WRITE, 8, batch.windows.len());
     for ((account_id, month), window) in &batch.windows {
         rows.push([
             account_id.0.into(),
@@ -441,11 +450,11 @@ fn window_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 
 /// An event told again is there already.
 fn event_rows(transitions: &[Transition]) -> Rows<'_> {
-    let write = Write::Insert {
-        before: "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES",
-        after: "ON CONFLICT (account_id, kind, subject) DO NOTHING",
-    };
-    let mut rows = Rows::new(write, 6, 0);
+    static WRITE: Write = Write::insert(
+        "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES",
+        "ON CONFLICT (account_id, kind, subject) DO NOTHING",
+    );
+    let mut rows = Rows::new(&WRITE, 6, 0);
     for transition in transitions {
         for event in &transition.events {
             let data: serde_json::Map<_, _> =
@@ -466,8 +475,8 @@ fn event_rows(transitions: &[Transition]) -> Rows<'_> {
 /// An event is noted with what it changed. One that is there already is one whose effect is, too: a command that comes from
 /// it again changes nothing, and is not here.
 fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
-    let write = Write::Insert { before: NOTICE, after: NOTED };
-    let mut rows = Rows::new(write, 5, 0);
+    static WRITE: Write = Write::insert(NOTICE, NOTED);
+    let mut rows = Rows::new(&WRITE, 5, 0);
     let mut noted = HashSet::new();
     for transition in transitions {
         let Some(notice) = &transition.notice else { continue };

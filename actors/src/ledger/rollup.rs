@@ -2,7 +2,7 @@
 //! records say. The records of a batch are merged first, so that a batch writes one row for each account, span, model,
 //! provider and key, however many requests it settles. A request counts when it ended.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use billing::{
     Nanos, Timestamp,
@@ -20,7 +20,7 @@ use super::{
 };
 
 /// What usage is summed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Span {
     /// A UTC hour.
     Hour,
@@ -56,7 +56,7 @@ pub(super) fn count(counted: u64) -> u64 {
 }
 
 /// What one row sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place<'a> {
     account: AccountId,
     span: Span,
@@ -96,8 +96,8 @@ impl Sums {
     }
 }
 
-fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> HashMap<Place<'a>, Sums> {
-    let mut merged: HashMap<Place<'_>, Sums> = HashMap::new();
+fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> BTreeMap<Place<'a>, Sums> {
+    let mut merged: BTreeMap<Place<'_>, Sums> = BTreeMap::new();
     for (account, usage) in records {
         for span in Span::ALL {
             let place = Place {
@@ -116,10 +116,10 @@ fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> Has
 
 /// What a batch adds.
 pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
-    let write = Write::Insert {
-        before: "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
+    static WRITE: Write = Write::insert(
+        "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
                  input_tokens, cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged) VALUES",
-        after: "ON CONFLICT (account_id, span, starts_at, model, provider, key_id) DO UPDATE SET \
+        "ON CONFLICT (account_id, span, starts_at, model, provider, key_id) DO UPDATE SET \
                 requests = usage_rollup.requests + excluded.requests, failed = usage_rollup.failed + excluded.failed, \
                 input_tokens = usage_rollup.input_tokens + excluded.input_tokens, \
                 cached_input_tokens = usage_rollup.cached_input_tokens + excluded.cached_input_tokens, \
@@ -127,10 +127,10 @@ pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
                 compute_ms = usage_rollup.compute_ms + excluded.compute_ms, \
                 billed_seconds = usage_rollup.billed_seconds + excluded.billed_seconds, \
                 charged = usage_rollup.charged + excluded.charged",
-    };
+    );
     let records = transitions.iter().filter_map(|transition| Some((transition.account_id, transition.usage.as_ref()?)));
     let merged = merge(records);
-    let mut rows = Rows::new(write, 14, merged.len());
+    let mut rows = Rows::new(&WRITE, 14, merged.len());
     for (place, sums) in merged {
         rows.push([
             place.account.0.into(),

@@ -1,7 +1,7 @@
 //! Rows to write, spelled once for both databases. SQLite's writer lives in this process, so its statements carry a few
 //! rows, of a few sizes that are prepared once; for PostgreSQL a statement is a round trip, so it carries up to [`LARGEST`].
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::OnceLock};
 
 use rusqlite::{
     ToSql,
@@ -123,24 +123,44 @@ impl From<Cell<'_>> for Value {
 }
 
 /// How a table's rows are written.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Write {
+#[derive(Debug)]
+pub(super) struct Write {
+    /// What stands before and after rows in one statement for many.
+    before: &'static str,
+    after: &'static str,
+    sqlite: InSqlite,
+}
+
+#[derive(Debug)]
+enum InSqlite {
+    /// Statements of 1, 2, 4, ... rows, spelled when they are first needed.
+    Inserts([OnceLock<String>; LARGEST_STEP.ilog2() as usize + 1]),
+    /// Statements for one row.
+    Each(&'static [&'static str]),
+}
+
+impl Write {
     /// `before (?, ...), (?, ...) after`, in both databases.
-    Insert { before: &'static str, after: &'static str },
-    /// An UPDATE or DELETE, spelled for one row in SQLite; for many, what stands before and after them, in PostgreSQL.
-    Change { one: &'static str, before: &'static str, after: &'static str },
+    pub(super) const fn insert(before: &'static str, after: &'static str) -> Self {
+        Self { before, after, sqlite: InSqlite::Inserts([const { OnceLock::new() }; _]) }
+    }
+
+    /// UPDATEs or a DELETE: spelled for one row in SQLite; for many, what stands before and after them, in PostgreSQL.
+    pub(super) const fn change(each: &'static [&'static str], before: &'static str, after: &'static str) -> Self {
+        Self { before, after, sqlite: InSqlite::Each(each) }
+    }
 }
 
 /// Rows of one table.
 pub(super) struct Rows<'a> {
-    write: Write,
+    write: &'static Write,
     columns: usize,
     cells: Vec<Cell<'a>>,
 }
 
 impl<'a> Rows<'a> {
     /// Room for about so many rows.
-    pub(super) fn new(write: Write, columns: usize, rows: usize) -> Self {
+    pub(super) fn new(write: &'static Write, columns: usize, rows: usize) -> Self {
         Self { write, columns, cells: Vec::with_capacity(rows * columns) }
     }
 
@@ -151,28 +171,27 @@ impl<'a> Rows<'a> {
     }
 
     /// SQLite's statements, each with its values.
-    pub(super) fn steps(&self) -> impl Iterator<Item = (Cow<'static, str>, &[Cell<'a>])> {
+    pub(super) fn steps(&self) -> impl Iterator<Item = (&'static str, &[Cell<'a>])> {
+        let Write { before, after, sqlite } = self.write;
+        let (inserts, each): (&[_], &[_]) = match sqlite {
+            InSqlite::Inserts(inserts) => (inserts, &[]),
+            InSqlite::Each(each) => (&[], each),
+        };
         let mut left = self.cells.as_slice();
-        std::iter::from_fn(move || {
-            let waiting = left.len() / self.columns;
-            let (sql, rows) = match self.write {
-                _ if waiting == 0 => return None,
-                Write::Insert { before, after } => {
-                    let rows = LARGEST_STEP.min(1 << waiting.ilog2());
-                    (format!("{before} {} {after}", many_marks(self.columns, rows)).into(), rows)
-                }
-                Write::Change { one, .. } => (one.into(), 1),
-            };
-            let (values, rest) = left.split_at(rows * self.columns);
+        let many = std::iter::from_fn(move || {
+            let size = (left.len() / self.columns).min(LARGEST_STEP).checked_ilog2()?;
+            let sql = inserts.get(size as usize)?;
+            let sql = sql.get_or_init(|| format!("{before} {} {after}", many_marks(self.columns, 1 << size)));
+            let (values, rest) = left.split_at(self.columns << size);
             left = rest;
-            Some((sql, values))
-        })
+            Some((sql.as_str(), values))
+        });
+        many.chain(each.iter().flat_map(|sql| self.cells.chunks_exact(self.columns).map(|row| (*sql, row))))
     }
 
     /// PostgreSQL's statements, each with its values.
     pub(super) fn statements(self) -> impl Iterator<Item = (String, Vec<Value>)> {
-        let Self { write, columns, cells } = self;
-        let (Write::Insert { before, after } | Write::Change { before, after, .. }) = write;
+        let Self { write: Write { before, after, .. }, columns, cells } = self;
         let mut cells = cells.into_iter();
         std::iter::from_fn(move || {
             let rows = LARGEST.min(cells.len() / columns);
@@ -197,8 +216,8 @@ mod tests {
 
     #[test]
     fn rows_are_split_where_one_statement_is_full() {
-        let write = Write::Insert { before: "INSERT INTO t VALUES", after: "" };
-        let mut rows = Rows::new(write, 2, 0);
+        static WRITE: Write = Write::insert("INSERT INTO t VALUES", "");
+        let mut rows = Rows::new(&WRITE, 2, 0);
         (0..132_i64).for_each(|n| rows.push([n.into(), n.into()]));
         let steps: Vec<_> = rows.steps().map(|(sql, values)| (sql, values.len() / 2)).collect();
         assert_eq!(steps.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [[16; 8].as_slice(), &[4]].concat());
@@ -209,6 +228,24 @@ mod tests {
         let counts: Vec<_> = statements.iter().map(|(_, values)| values.len() / 2).collect();
         assert_eq!(counts, [64, 64, 4]);
         assert_eq!(statements[2].0, "INSERT INTO t VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8) ");
+    }
+
+    #[test]
+    fn each_row_is_changed_by_each_statement() {
+        static WRITE: Write = Write::change(&["UPDATE a ?1, ?2", "UPDATE b ?2"], "UPDATE (VALUES", ") AS v");
+        let mut rows = Rows::new(&WRITE, 2, 2);
+        (0..2_i64).for_each(|n| rows.push([n.into(), 7_i64.into()]));
+        let steps: Vec<_> = rows.steps().map(|(sql, values)| (sql, values[0].clone())).collect();
+        let (first, second) = (Cell::from(0_i64), Cell::from(1_i64));
+        let changes = [
+            ("UPDATE a ?1, ?2", &first),
+            ("UPDATE a ?1, ?2", &second),
+            ("UPDATE b ?2", &first),
+            ("UPDATE b ?2", &second),
+        ];
+        assert_eq!(steps, changes.map(|(sql, cell)| (sql, cell.clone())));
+        let statements: Vec<_> = rows.statements().map(|(sql, values)| (sql, values.len())).collect();
+        assert_eq!(statements, [("UPDATE (VALUES ($1, $2), ($3, $4) ) AS v".to_owned(), 4)]);
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn append(connection: &mut Connection, stamp: Stamp, transitions: &[Transition])
         let mut last = None;
         for (sql, values) in rows.steps() {
             if last.as_ref().is_none_or(|(known, _)| *known != sql) {
-                let statement = tx.prepare_cached(&sql)?;
+                let statement = tx.prepare_cached(sql)?;
                 last = Some((sql, statement));
             }
             if let Some((_, statement)) = &mut last {
