@@ -1,12 +1,13 @@
 //! A JSON object read field by field: what is needed is parsed, with errors that name the field, and everything else stays
 //! the text it came as, so that a provider reads exactly what its client wrote and a client what its provider wrote.
 
-use std::{borrow::Cow, collections::HashMap, fmt};
+use std::fmt;
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeOwned, Error as _, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
-
-use crate::json::{Unexpected, Walk};
 
 /// Fields of one object, at most: they are searched one by one.
 const MOST_FIELDS: usize = 1_024;
@@ -100,6 +101,36 @@ impl PartialEq for Fields {
     }
 }
 
+/// An object's names and values as they stand in a text.
+struct Pairs<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let mut pairs = Vec::with_capacity(8);
+                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    if pairs.len() >= MOST_FIELDS {
+                        return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
+                    }
+                    pairs.push((name.get(), value.get()));
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
 impl fmt::Display for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_json())
@@ -109,37 +140,31 @@ impl fmt::Display for Fields {
 impl Fields {
     /// A body that must be a JSON object.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
-        Self::parse_with(body, |walk, _| walk.value().map(drop))
-    }
-
-    /// Like [`Self::parse`]; `read` is told each field's name and goes over its value, so that what it wants of it is read
-    /// in the same pass.
-    pub(crate) fn parse_with<'a>(
-        body: &'a [u8],
-        mut read: impl FnMut(&mut Walk<'a>, &str) -> Result<(), Unexpected>,
-    ) -> Result<Self, BadRequest> {
         let source =
             std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
-        let mut fields: Vec<Field> = Vec::with_capacity(8);
-        let walked = Walk::over(source, |walk| {
-            walk.object(|walk, name| {
-                let (place, quoted) = name.written();
-                let name = match name.read() {
-                    Cow::Borrowed(plain) => Name::Plain { begin: place + 1, end: place + 1 + plain.len() },
-                    Cow::Owned(read) => Name::Other { quoted: quoted.into(), name: read.into() },
-                };
-                let begin = walk.place();
-                read(walk, name.read(source))?;
-                let value = Text::Read { begin, end: walk.place() };
-                match fields.iter().position(|known| known.name.is(source, name.read(source))) {
-                    Some(known) => fields[known].value = value,
-                    None if fields.len() == MOST_FIELDS => return Err(Unexpected),
-                    None => fields.push(Field { name, value }),
+        let Pairs(pairs) = serde_json::from_str(source).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => BadRequest::new("body", "must be a JSON object"),
+            _ => BadRequest::new("body", format!("is not JSON: {error}")),
+        })?;
+        let offset = |part: &str| part.as_ptr().addr() - source.as_ptr().addr();
+        let mut fields: Vec<Field> = Vec::with_capacity(pairs.len() + 2);
+        for (quoted, value) in pairs {
+            let begin = offset(value);
+            let value = Text::Read { begin, end: begin + value.len() };
+            let name = match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+                Some(plain) if !plain.contains('\\') => {
+                    Name::Plain { begin: offset(plain), end: offset(plain) + plain.len() }
                 }
-                Ok(())
-            })
-        });
-        walked.map_err(|Unexpected| not_an_object(source))?;
+                _ => {
+                    let name: String = serde_json::from_str(quoted).unwrap_or_default();
+                    Name::Other { quoted: quoted.into(), name: name.into() }
+                }
+            };
+            match fields.iter_mut().find(|known| known.name.is(source, name.read(source))) {
+                Some(known) => known.value = value,
+                None => fields.push(Field { name, value }),
+            }
+        }
         Ok(Self { source: source.into(), fields })
     }
 
@@ -275,15 +300,6 @@ impl Fields {
             Some(Ok(number)) if (least..=most).contains(&number) => Ok(Some(number as f32)),
             Some(_) => Err(BadRequest::new(name, format!("must be a number from {least} to {most}"))),
         }
-    }
-}
-
-/// What is wrong with a text that is no JSON object, or one of too many fields.
-fn not_an_object(text: &str) -> BadRequest {
-    let error = serde_json::from_str::<HashMap<String, &RawValue>>(text).err();
-    match error.filter(|error| error.classify() != serde_json::error::Category::Data) {
-        Some(error) => BadRequest::new("body", format!("is not JSON: {error}")),
-        None => BadRequest::new("body", "must be a JSON object"),
     }
 }
 

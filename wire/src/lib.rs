@@ -4,7 +4,6 @@
 
 pub mod fields;
 pub mod inference;
-mod json;
 pub mod openai;
 pub mod sse;
 pub mod tokens;

@@ -1,14 +1,11 @@
 //! What a provider answers, read: whole, in chunks, or with an error.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     fields::Fields,
     inference::{Delta, Event, Failure, FinishReason, Usage},
-    json::{self, Unexpected, Walk},
 };
 
 /// A provider's usage object, as far as it is read. One that is not of this shape is taken as absent.
@@ -38,42 +35,40 @@ fn parse_usage(value: &str) -> Option<Usage> {
 
 /// A provider's choice, as far as it is read: a whole one has a message, a chunk's a delta, a completion's a text. What is
 /// of another type than is read here is passed on all the same.
-#[derive(Default)]
+#[derive(Deserialize)]
 struct Choice<'a> {
-    index: u32,
-    message: Option<Cow<'a, str>>,
-    text: Option<Cow<'a, str>>,
-    finish: Option<FinishReason>,
+    #[serde(borrow, default)]
+    index: Option<&'a RawValue>,
+    #[serde(borrow, default, alias = "delta")]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    finish_reason: Option<&'a RawValue>,
 }
 
-impl<'a> Choice<'a> {
-    fn read(walk: &mut Walk<'a>) -> Result<Self, Unexpected> {
-        let mut choice = Self::default();
-        walk.object(|walk, name| {
-            match name.read().as_ref() {
-                "message" | "delta" if walk.is_object() => {
-                    walk.object(|walk, name| {
-                        let value = walk.value()?;
-                        if name.read() == "content" {
-                            choice.message = json::string(value);
-                        }
-                        Ok(())
-                    })?;
-                }
-                "index" => choice.index = walk.value()?.parse().unwrap_or(0),
-                "text" => choice.text = json::string(walk.value()?),
-                "finish_reason" => choice.finish = json::string(walk.value()?).as_deref().map(parse_finish),
-                _ => {
-                    walk.value()?;
-                }
-            }
-            Ok(())
-        })?;
-        Ok(choice)
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    content: Option<&'a RawValue>,
+}
+
+fn text_of(value: Option<&RawValue>) -> Option<String> {
+    serde_json::from_str(value?.get()).ok()
+}
+
+impl Choice<'_> {
+    fn text(&self) -> String {
+        let content: Option<Content<'_>> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
+        text_of(content.and_then(|content| content.content)).or_else(|| text_of(self.text)).unwrap_or_default()
     }
 
-    fn text(&self) -> &str {
-        self.message.as_deref().or(self.text.as_deref()).unwrap_or_default()
+    fn index(&self) -> u32 {
+        self.index.and_then(|index| index.get().parse().ok()).unwrap_or(0)
+    }
+
+    fn finish(&self) -> Option<FinishReason> {
+        text_of(self.finish_reason).as_deref().map(parse_finish)
     }
 }
 
@@ -87,53 +82,19 @@ fn parse_finish(word: &str) -> FinishReason {
     }
 }
 
-/// A whole answer or a chunk.
-struct Said<'a> {
-    /// All of it but its usage.
-    fields: Fields,
-    /// None where it has none, or null.
-    choices: Option<Vec<Choice<'a>>>,
-    usage: Option<Usage>,
-}
-
-impl<'a> Said<'a> {
-    /// None where it is no JSON object, or has choices of no known shape.
-    fn read(bytes: &'a [u8]) -> Option<Self> {
-        let (mut choices, mut usage) = (None, None);
-        let fields = Fields::parse_with(bytes, |walk, name| {
-            match name {
-                "choices" if !walk.is_null() => {
-                    let mut all = Vec::with_capacity(1);
-                    walk.array(|walk| {
-                        all.push(Choice::read(walk)?);
-                        Ok(())
-                    })?;
-                    choices = Some(all);
-                }
-                "usage" => usage = parse_usage(walk.value()?),
-                _ => {
-                    walk.value()?;
-                }
-            }
-            Ok(())
-        });
-        let mut fields = fields.ok()?;
-        fields.remove("usage");
-        Some(Self { fields, choices, usage })
-    }
-}
-
 /// A provider's whole answer, as events: one delta that carries it as it came, and its usage where it has one.
 pub fn parse_answer(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
     let garbage = |what: &str| Failure::Transport(format!("the provider's answer {what}"));
-    let said = Said::read(bytes).ok_or_else(|| garbage("is not a JSON object of a known shape"))?;
-    let choices = said.choices.ok_or_else(|| garbage("has no choices"))?;
+    let mut answer = Fields::parse(bytes).map_err(|_| garbage("is not a JSON object"))?;
+    let usage = answer.get("usage").and_then(parse_usage);
+    answer.remove("usage");
+    let choices = answer.get("choices").ok_or_else(|| garbage("has no choices"))?;
+    let choices: Vec<Choice<'_>> =
+        serde_json::from_str(choices).map_err(|_| garbage("has choices of no known shape"))?;
     let text = choices.iter().map(Choice::text).collect();
-    let finish = choices.into_iter().next().and_then(|choice| choice.finish);
-    let mut events = Vec::with_capacity(2);
-    events.push(Event::Delta(Delta { text, finish, raw: Some(said.fields), ..Delta::default() }));
-    events.extend(said.usage.map(Event::Usage));
-    Ok(events)
+    let finish = choices.first().and_then(Choice::finish);
+    let delta = Delta { text, finish, raw: Some(answer), ..Delta::default() };
+    Ok(std::iter::once(Event::Delta(delta)).chain(usage.map(Event::Usage)).collect())
 }
 
 /// One event's data of a provider's stream.
@@ -151,20 +112,24 @@ pub fn parse_chunk(data: &str) -> Result<Chunk, Failure> {
         return Ok(Chunk::Done);
     }
     let garbage = || Failure::Transport("a chunk of the provider's is not of a known shape".into());
-    let said = Said::read(data.as_bytes()).ok_or_else(garbage)?;
-    if let Some(error) = said.fields.present("error") {
+    let mut chunk = Fields::parse(data.as_bytes()).map_err(|_| garbage())?;
+    if let Some(error) = chunk.present("error") {
         let error: Value = serde_json::from_str(error).map_err(|_| garbage())?;
         let message = error.get("message").and_then(Value::as_str).unwrap_or("error in the stream").to_owned();
         let body = Some(json!({"error": error}));
         return Err(Failure::Provider { status: 200, message, retry_after: None, body });
     }
-    let mut events = Vec::with_capacity(1);
-    if let Some(first) = said.choices.into_iter().flatten().next() {
-        let text = first.text().to_owned();
-        let (choice, finish) = (first.index, first.finish);
-        events.push(Event::Delta(Delta { choice, text, finish, raw: Some(said.fields), ..Delta::default() }));
+    let usage = chunk.get("usage").and_then(parse_usage);
+    chunk.remove("usage");
+    let mut events = Vec::new();
+    if let Some(choices) = chunk.present("choices") {
+        let choices: Vec<Choice<'_>> = serde_json::from_str(choices).map_err(|_| garbage())?;
+        if let Some(first) = choices.first() {
+            let (choice, text, finish) = (first.index(), first.text(), first.finish());
+            events.push(Event::Delta(Delta { choice, text, finish, raw: Some(chunk), ..Delta::default() }));
+        }
     }
-    events.extend(said.usage.map(Event::Usage));
+    events.extend(usage.map(Event::Usage));
     Ok(Chunk::Events(events))
 }
 

@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     fields::{BadRequest, Fields},
     inference::{Message, Prompt, Sampling, Task, TextRequest},
-    json,
 };
 
 /// Roles a message may have.
@@ -69,49 +68,37 @@ fn small(number: Option<u64>) -> Option<u32> {
 }
 
 fn messages(body: &Fields) -> Result<Prompt, BadRequest> {
-    let list = body.present("messages").ok_or_else(|| BadRequest::new("messages", "is required"))?;
-    let list = json::elements(list).map_err(|_| BadRequest::new("messages", "must be an array"))?;
+    let list: Vec<Value> =
+        body.read("messages", "an array")?.ok_or_else(|| BadRequest::new("messages", "is required"))?;
     if list.is_empty() {
         return Err(BadRequest::new("messages", "must not be empty"));
     }
     if list.len() > MOST_MESSAGES {
         return Err(BadRequest::new("messages", format!("must have at most {MOST_MESSAGES} messages")));
     }
-    let messages = list.into_iter().enumerate().map(|(place, text)| message(place, text));
+    let messages = list.into_iter().enumerate().map(|(place, value)| message(place, value));
     messages.collect::<Result<_, _>>().map(Prompt::Messages)
 }
 
-fn message(place: usize, text: &str) -> Result<Message, BadRequest> {
-    let bad = |field: &str, message: &str| BadRequest::new(format!("messages[{place}]{field}"), message);
-    let (mut role, mut content, mut rest) = (None, None, Map::new());
-    for (name, value) in json::members(text).map_err(|_| bad("", "must be an object"))? {
-        match name.read().as_ref() {
-            "role" => role = json::string(value),
-            "content" => content = Some(value),
-            name => {
-                let value = serde_json::from_str(value).map_err(|_| bad("", "can't be read"))?;
-                rest.insert(name.to_owned(), value);
-            }
-        }
-    }
-    let role = role.ok_or_else(|| bad(".role", "must be a string"))?;
-    if !ROLES.contains(&role.as_ref()) {
-        return Err(bad(".role", &format!("must be one of {}", ROLES.join(", "))));
-    }
-    let content = match content.map(|content| (content, json::string(content))) {
-        None => Value::Null,
-        Some((_, Some(text))) => Value::String(text.into_owned()),
-        Some((other, None)) => serde_json::from_str(other).map_err(|_| bad(".content", "can't be read"))?,
+fn message(place: usize, value: Value) -> Result<Message, BadRequest> {
+    let at = |field: &str| format!("messages[{place}]{field}");
+    let Value::Object(mut rest) = value else { return Err(BadRequest::new(at(""), "must be an object")) };
+    let Some(Value::String(role)) = rest.shift_remove("role") else {
+        return Err(BadRequest::new(at(".role"), "must be a string"));
     };
+    if !ROLES.contains(&role.as_str()) {
+        return Err(BadRequest::new(at(".role"), format!("must be one of {}", ROLES.join(", "))));
+    }
+    let content = rest.shift_remove("content").unwrap_or(Value::Null);
     match &content {
         Value::String(_) => {}
         Value::Null
             if role == "assistant" && (rest.contains_key("tool_calls") || rest.contains_key("function_call")) => {}
         Value::Array(parts) if parts.iter().all(|part| part.get("type").is_some_and(Value::is_string)) => {}
-        Value::Array(_) => return Err(bad(".content", "every part must be an object with a type")),
-        _ => return Err(bad(".content", "must be a string or an array of parts")),
+        Value::Array(_) => return Err(BadRequest::new(at(".content"), "every part must be an object with a type")),
+        _ => return Err(BadRequest::new(at(".content"), "must be a string or an array of parts")),
     }
-    Ok(Message { role: role.into_owned(), content, rest })
+    Ok(Message { role, content, rest })
 }
 
 fn text_prompt(body: &Fields) -> Result<Prompt, BadRequest> {
@@ -223,7 +210,7 @@ mod tests {
             (with(r#","temperature":-0.1"#), "temperature"),
             (with(r#","temperature":"hot""#), "temperature"),
             (with(r#","temperature":1e999"#), "temperature"),
-            (with(&format!(r#","messages":{}{}"#, "[".repeat(1_000), "]".repeat(1_000))), "messages[0]"),
+            (with(&format!(r#","messages":{}{}"#, "[".repeat(1_000), "]".repeat(1_000))), "messages"),
             (with(r#","top_p":1.1"#), "top_p"),
             (with(r#","max_tokens":0"#), "max_tokens"),
             (with(r#","max_tokens":1.5"#), "max_tokens"),
