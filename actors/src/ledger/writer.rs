@@ -11,7 +11,7 @@ use std::{
 };
 
 use billing::entry::Transition;
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension};
 use tokio::sync::{Mutex as FairMutex, oneshot};
 
 use super::{
@@ -125,12 +125,47 @@ fn answer_keys(connection: &mut Connection, keys: Vec<KeyJob>) {
     }
 }
 
+/// A transaction that is rolled back unless it is committed. Its ends are prepared once: `rusqlite`'s own reads their
+/// texts again for every batch.
+struct Transaction<'a> {
+    connection: &'a Connection,
+    is_committed: bool,
+}
+
+impl<'a> Transaction<'a> {
+    /// Takes SQLite's lock for writing. Exclusive, so that there is one at a time.
+    fn begin(connection: &'a mut Connection) -> Result<Self, LedgerError> {
+        let connection = &*connection;
+        connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self { connection, is_committed: false })
+    }
+
+    fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>, LedgerError> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    fn commit(mut self) -> Result<(), LedgerError> {
+        self.prepare("COMMIT")?.execute([])?;
+        self.is_committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        if !self.is_committed && !self.connection.is_autocommit() {
+            // If it can't be rolled back, the next one can't begin, and says so.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+    }
+}
+
 fn change_keys(connection: &mut Connection, keys: &[KeyJob]) -> Result<Vec<u64>, LedgerError> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let tx = Transaction::begin(connection)?;
     let mut counts = Vec::with_capacity(keys.len());
     for key in keys {
         let (sql, values) = key.change.statement();
-        let changed = tx.prepare_cached(sql)?.execute(rusqlite::params_from_iter(values))?;
+        let changed = tx.prepare(sql)?.execute(rusqlite::params_from_iter(values))?;
         counts.push(changed as u64);
     }
     tx.commit()?;
@@ -138,8 +173,8 @@ fn change_keys(connection: &mut Connection, keys: &[KeyJob]) -> Result<Vec<u64>,
 }
 
 fn append(connection: &mut Connection, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
-    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let epoch: Option<i64> = tx.prepare_cached(EPOCH)?.query_row([], |row| row.get(0)).optional()?;
+    let tx = Transaction::begin(connection)?;
+    let epoch: Option<i64> = tx.prepare(EPOCH)?.query_row([], |row| row.get(0)).optional()?;
     if epoch != Some(stamp.epoch) {
         return Err(LedgerError::Fenced);
     }
@@ -147,7 +182,7 @@ fn append(connection: &mut Connection, stamp: Stamp, transitions: &[Transition])
         let mut last = None;
         for (sql, values) in rows.steps() {
             if last.as_ref().is_none_or(|(known, _)| *known != sql) {
-                let statement = tx.prepare_cached(sql)?;
+                let statement = tx.prepare(sql)?;
                 last = Some((sql, statement));
             }
             if let Some((_, statement)) = &mut last {
@@ -155,7 +190,7 @@ fn append(connection: &mut Connection, stamp: Stamp, transitions: &[Transition])
             }
         }
     }
-    Ok(tx.commit()?)
+    tx.commit()
 }
 
 impl From<rusqlite::Error> for LedgerError {
