@@ -247,6 +247,6 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["upstream"] => upstream(),
         ["proxy", to] => proxy((*to).to_owned()),
-        _ => tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(orchestrate()),
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(orchestrate()),
     }
 }
