@@ -37,7 +37,7 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Pieces of a stream that wait for a slow reader, at most.
 const PIECES: usize = 16;
 /// How long an answer is recorded after its client has left.
-const LEFT_FOR: Duration = Duration::from_secs(600);
+const LEFT_FOR: Duration = Duration::from_mins(10);
 
 type Body = Result<Bytes, actix_web::Error>;
 

@@ -29,7 +29,7 @@ async fn short(customer: &Customer, more: &Value, prefer: Option<&str>) -> Answe
 }
 
 async fn until(customer: &Customer, what: impl Fn(&Value) -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let account = customer.api.get("/v1/account").await.ok();
         if what(&account) {

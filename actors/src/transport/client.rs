@@ -32,7 +32,7 @@ use wire::inference::Failure;
 use super::connect::{self, Connector};
 
 /// How long a connection is kept that nothing uses.
-const KEPT: Duration = Duration::from_secs(60);
+const KEPT: Duration = Duration::from_mins(1);
 
 type Http = Client<Connector, Full<Bytes>>;
 

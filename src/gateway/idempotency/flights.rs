@@ -17,7 +17,7 @@ pub const MOST: usize = 4_096;
 /// Duplicates of one request that wait, at most.
 pub const MOST_WAITING: usize = 1_024;
 /// How long a duplicate waits for the first.
-pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// What those who wait are told: nothing yet, or the answer.
 type Landed = watch::Receiver<Option<Arc<Answer>>>;
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(1);
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     fn asked(key: &str, body: &str) -> Asked {
         let call = Call { method: "POST", path: "/", query: "", headers: [None; 3], body: body.as_bytes() };

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::companion::{As, Companion};
 use super::{find_program, free_port, skip};
 
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 
 /// A running cluster.
 pub(crate) struct Postgres {

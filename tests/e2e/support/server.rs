@@ -14,8 +14,8 @@ use super::client::{Admin, Answer, Api};
 use super::{postgres, skip, temporary};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_farebox");
-const START_WITHIN: Duration = Duration::from_secs(60);
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
+const STOP_WITHIN: Duration = Duration::from_mins(1);
 const ADMIN_TOKEN: &str = "the-operators-token-of-the-tests";
 
 /// Where a gateway keeps its ledger.

@@ -27,7 +27,7 @@ impl Socket {
     /// The next frame.
     pub(crate) async fn next(&mut self) -> Value {
         loop {
-            let message = tokio::time::timeout(Duration::from_secs(60), self.0.next()).await.unwrap();
+            let message = tokio::time::timeout(Duration::from_mins(1), self.0.next()).await.unwrap();
             if let Message::Text(text) = message.unwrap().unwrap() {
                 return serde_json::from_str(&text).unwrap();
             }
