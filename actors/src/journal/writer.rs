@@ -136,11 +136,13 @@ impl Writer {
             assert!(!self.shared.dies.swap(false, Ordering::AcqRel), "asked to die");
             match step {
                 Some(Step::Write(batch)) => {
-                    let (began, count) = (Instant::now(), batch.len());
-                    let failed = self.commit(batch).await;
+                    let (began, batch) = (Instant::now(), Arc::new(batch));
+                    let failed = self.commit(&batch).await;
+                    metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
                     let told = self.shared.queue().protocol.written(failed);
                     tell(told);
-                    self.health.handled_many(Kind::Journal, count, since.unwrap_or(began), began);
+                    // Nobody waits for what is left to do.
+                    self.note(batch.len(), since.unwrap_or(began), began);
                 }
                 Some(Step::Open(opened)) => answer(opened),
                 None if self.shared.closed.load(Ordering::Acquire) => return,
@@ -149,15 +151,16 @@ impl Writer {
         }
     }
 
-    /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
-    async fn commit(&self, batch: Vec<Transition>) -> HashMap<AccountId, String> {
-        let batch = Arc::new(batch);
-        let began = Instant::now();
-        let result = self.commit_once(Arc::clone(&batch)).await;
-        metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
+    /// Notes a batch whose accounts were told, of which the oldest waited since then.
+    fn note(&self, count: usize, since: Instant, began: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,024")]
-        metrics::histogram!("farebox_journal_batch_transitions").record(batch.len() as f64);
-        let Err(error) = result else { return HashMap::new() };
+        metrics::histogram!("farebox_journal_batch_transitions").record(count as f64);
+        self.health.handled_many(Kind::Journal, count, since, began);
+    }
+
+    /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
+    async fn commit(&self, batch: &Arc<Vec<Transition>>) -> HashMap<AccountId, String> {
+        let Err(error) = self.commit_once(Arc::clone(batch)).await else { return HashMap::new() };
         tracing::error!(%error, transitions = batch.len(), "commit failed");
         if matches!(error, LedgerError::Fenced) {
             self.fenced.notify_one();
