@@ -99,16 +99,8 @@ pub struct Limits {
     pub overdraft: Overdraft,
     /// What a size class weighs in permits.
     pub concurrency: Concurrency,
-    /// Commands one account's actor may have waiting.
-    pub account_queue: usize,
-    /// Decided commands one journal may have waiting.
-    pub journal_queue: usize,
     /// Requests one size class may have waiting.
     pub pool_queue: usize,
-    /// Requests one provider may have waiting.
-    pub provider_queue: usize,
-    /// Events one request may have between its engine or provider and its task.
-    pub events_queue: usize,
     /// What a slow reader of a live socket is given.
     pub live_buffer_bytes: usize,
     /// Abandoned streams read to their end for their usage, per provider.
@@ -125,11 +117,7 @@ impl Default for Limits {
             body_bytes: 10 * 1024 * 1024,
             overdraft: Overdraft::Inflight,
             concurrency: Concurrency::Weighted,
-            account_queue: 256,
-            journal_queue: 4096,
             pool_queue: 256,
-            provider_queue: 1024,
-            events_queue: 64,
             live_buffer_bytes: 1024 * 1024,
             drains: 64,
             drain_seconds: 30,

@@ -55,7 +55,7 @@ fn each_layer_goes_over_the_one_before() {
     let variables = [("FAREBOX_LIMITS__DRAINS", "2"), ("FAREBOX_LIMITS__DRAIN_SECONDS", "2")];
     let limits = load(file, &variables, &["limits.drains=3"]).unwrap().limits;
     assert_eq!((limits.drains, limits.drain_seconds, limits.pool_queue), (3, 2, 1));
-    assert_eq!(limits.provider_queue, Limits::default().provider_queue);
+    assert_eq!(limits.stop_seconds, Limits::default().stop_seconds);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
     let refused = [
         ("limits.drains=many", "limits.drains"),
         ("limits.body_bytes=1", "limits.body_bytes"),
-        ("limits.account_queue=0", "limits.account_queue"),
+        ("limits.pool_queue=0", "limits.pool_queue"),
         ("faults=perhaps", "faults"),
         ("listen=nowhere", "listen"),
         ("clock=sundial", "clock"),

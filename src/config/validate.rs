@@ -31,11 +31,7 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
     let threads = settings.runtime.threads.map_or(1, |threads| wide(threads.get()));
     let numbers = [
         ("limits.body_bytes", wide(limits.body_bytes), KIB..=GIB),
-        ("limits.account_queue", wide(limits.account_queue), QUEUE),
-        ("limits.journal_queue", wide(limits.journal_queue), QUEUE),
         ("limits.pool_queue", wide(limits.pool_queue), QUEUE),
-        ("limits.provider_queue", wide(limits.provider_queue), QUEUE),
-        ("limits.events_queue", wide(limits.events_queue), QUEUE),
         ("limits.live_buffer_bytes", wide(limits.live_buffer_bytes), KIB..=GIB),
         ("limits.drains", wide(limits.drains), 0..=100_000),
         ("limits.drain_seconds", limits.drain_seconds, 0..=3600),
