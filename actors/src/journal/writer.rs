@@ -191,10 +191,12 @@ impl Writer {
         let result =
             append.catch_unwind().await.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into())));
         match result {
-            Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_))) => match self.ledger.has_batch(id).await {
-                Ok(true) => Ok(()),
-                Ok(false) | Err(_) => Err(error),
-            },
+            Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_))) => {
+                match self.ledger.was_committed(id, self.clock.now()).await {
+                    Ok(true) => Ok(()),
+                    Ok(false) | Err(_) => Err(error),
+                }
+            }
             result => result,
         }
     }

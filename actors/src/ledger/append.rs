@@ -43,7 +43,7 @@ struct Batch<'a> {
 
 impl Ledger {
     /// Commits transitions as one batch. [`LedgerError::Database`] and [`LedgerError::Writer`] leave the outcome unknown:
-    /// [`Ledger::has_batch`] tells. With SQLite it blocks: only the journal's own thread calls it.
+    /// [`Ledger::was_committed`] tells. With SQLite it blocks: only the journal's own thread calls it.
     pub async fn append(
         &self,
         batch_id: Uuid,
@@ -74,10 +74,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether a batch was committed.
-    pub async fn has_batch(&self, batch_id: Uuid) -> Result<bool, LedgerError> {
-        let statement = self.statement("SELECT 1 FROM batch WHERE id = ?", [batch_id.into()]);
-        Ok(self.write.query_one_raw(statement).await?.is_some())
+    /// Whether a batch was committed. One that was not never will be: its place is taken, with a row that no line of the
+    /// journal has, so that a commit still on its way (its connection was lost once it was sent) fails when it arrives.
+    pub async fn was_committed(&self, batch_id: Uuid, now: Timestamp) -> Result<bool, LedgerError> {
+        // In PostgreSQL this waits for a transaction that has written the row and not ended.
+        let sql = "INSERT INTO batch (id, epoch, at, transitions) VALUES (?, ?, ?, 1) ON CONFLICT (id) DO NOTHING";
+        let statement = self.statement(sql, [batch_id.into(), self.epoch.into(), now.0.into()]);
+        Ok(self.write.execute_raw(statement).await?.rows_affected() == 0)
     }
 }
 

@@ -38,7 +38,7 @@ pub enum LedgerError {
     /// The database could not be reached, or refused.
     #[error("database: {0}")]
     Database(#[from] DbErr),
-    /// SQLite's writer failed: what it was writing is there or not, as [`Ledger::has_batch`] tells.
+    /// SQLite's writer failed: what it was writing is there or not, as [`Ledger::was_committed`] tells.
     #[error("writing: {0}")]
     Writer(String),
     /// The database holds a rule that a row would break; nothing of its batch was written.
@@ -162,4 +162,46 @@ fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> Co
         if postgres.is_empty() { options } else { options.options(postgres.iter().copied()) }
     });
     options
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use billing::{Timestamp, account::Header, entry::Transition, ids::AccountId, plan::Plan};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_that_was_not_committed_when_asked_never_is() {
+        let folder = std::env::temp_dir().join(format!("farebox-batches-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "batches").await.unwrap();
+        let now = Timestamp(1);
+        let batch = Arc::new(vec![Transition {
+            account_id: AccountId(Uuid::now_v7()),
+            seq: 1,
+            at: now,
+            lines: Vec::new(),
+            header: Header::new(Plan::Free, now),
+            grants: Vec::new(),
+            hold: None,
+            ended: None,
+            usage: None,
+            payments: Vec::new(),
+            subscription: None,
+            automatic: None,
+            events: Vec::new(),
+            notice: None,
+        }]);
+        let (there, late) = (Uuid::now_v7(), Uuid::now_v7());
+        ledger.append(there, Arc::clone(&batch), now).await.unwrap();
+        assert!(ledger.was_committed(there, now).await.unwrap());
+        assert!(!ledger.was_committed(late, now).await.unwrap());
+        let refused = ledger.append(late, batch, now).await;
+        assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
+        drop(ledger);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
