@@ -196,11 +196,6 @@ impl Directory {
         }
     }
 
-    /// Every account actor there is.
-    pub fn all(&self) -> Vec<Addr<AccountActor>> {
-        self.accounts().values().map(|(_, address)| address.clone()).collect()
-    }
-
     /// Asks an account.
     pub async fn ask<Q, R>(&self, id: AccountId, question: Q) -> Result<R, AccountError>
     where

@@ -1,11 +1,13 @@
 //! What a decision leaves behind: a [`Transition`], the unit the journal writes. Its lines are the facts (journal rows);
 //! the rows beside them are the state after it, so that an account is loaded without replaying its history.
 
+use rust_decimal::Decimal;
+
 use crate::{
     account::{Automatic, Header},
     event::Event,
     grant::Grant,
-    hold::Hold,
+    hold::{Hold, Work},
     ids::{AccountId, GrantId, KeyId, RequestId},
     nanos::Nanos,
     payment::Payment,
@@ -170,6 +172,37 @@ pub struct UsageRecord {
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
+}
+
+impl UsageRecord {
+    /// Of a request whose process is gone, by the table of the design's chapter 2.5: charged by its last durable
+    /// checkpoint, else a write-off.
+    pub fn abandoned(hold: &Hold, now: Timestamp) -> Self {
+        let seconds = match hold.work {
+            Work::Open { class, .. } => hold.accrued.get() / class.per_second().get().max(1),
+            Work::Closed => 0,
+        };
+        let seconds = u64::try_from(seconds).unwrap_or(0);
+        Self {
+            request_id: hold.request_id,
+            key_id: hold.key_id,
+            model: hold.model.clone(),
+            provider: hold.provider.clone(),
+            ending: if hold.accrued.is_positive() { Ending::Recovered } else { Ending::WrittenOff },
+            tokens: Tokens::default(),
+            estimated: true,
+            compute_ms: seconds * 1_000,
+            billed_seconds: seconds,
+            cost: match hold.work {
+                Work::Open { .. } => Cost { base: hold.accrued.to_decimal(), fee: Decimal::ZERO },
+                Work::Closed => Cost::from_total(hold.accrued),
+            },
+            charged: hold.accrued,
+            price_version: hold.price_version,
+            started_at: hold.placed_at,
+            ended_at: now,
+        }
+    }
 }
 
 /// An event of a card processor that a command comes from: kept in the same commit as what it changes.

@@ -12,12 +12,11 @@ use billing::{
     account::{Account, Balance},
     command::{Admit, Answer, Command, Reply},
     decide::{Decision, decide},
-    entry::{Ending, UsageRecord},
-    hold::{Hold, Work},
+    entry::UsageRecord,
+    hold::Hold,
     ids::{AccountId, GrantId, PaymentId, RequestId},
     key::KeyWindow,
     payment::{Payment, PaymentStatus},
-    price::{Cost, Tokens},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -209,30 +208,7 @@ impl AccountActor {
 
     /// By the table of the design's chapter 2.5: the last durable checkpoint, else a write-off.
     fn settle_abandoned(&mut self, hold: &Hold, ctx: &mut actix::Context<Self>) {
-        let now = self.context.directory.clock().now();
-        let seconds = match hold.work {
-            Work::Open { class, .. } => hold.accrued.get() / class.per_second().get().max(1),
-            Work::Closed => 0,
-        };
-        let record = UsageRecord {
-            request_id: hold.request_id,
-            key_id: hold.key_id,
-            model: hold.model.clone(),
-            provider: hold.provider.clone(),
-            ending: if hold.accrued.is_positive() { Ending::Recovered } else { Ending::WrittenOff },
-            tokens: Tokens::default(),
-            estimated: true,
-            compute_ms: u64::try_from(seconds).unwrap_or(0) * 1_000,
-            billed_seconds: u64::try_from(seconds).unwrap_or(0),
-            cost: match hold.work {
-                Work::Open { .. } => Cost { base: hold.accrued.to_decimal(), fee: rust_decimal::Decimal::ZERO },
-                Work::Closed => Cost::from_total(hold.accrued),
-            },
-            charged: hold.accrued,
-            price_version: hold.price_version,
-            started_at: hold.placed_at,
-            ended_at: now,
-        };
+        let record = UsageRecord::abandoned(hold, self.context.directory.clock().now());
         tracing::warn!(request.id = %hold.request_id, cost_nanos = hold.accrued.get(), "abandoned hold settled");
         if let Err(error) = self.decide(Command::Settle(record), ctx) {
             tracing::error!(request.id = %hold.request_id, %error, "abandoned hold not settled");

@@ -9,5 +9,5 @@
 pub mod protocol;
 mod writer;
 
-pub use protocol::{Incarnation, LARGEST_BATCH};
+pub use protocol::Incarnation;
 pub use writer::Journal;

@@ -166,18 +166,19 @@ impl<W, R> Protocol<W, R> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use billing::{Timestamp, account::Header, plan::Plan};
     use uuid::Uuid;
 
     type Journal = Protocol<&'static str, &'static str>;
 
-    fn entry(account: u128, incarnation: Incarnation, ticket: u64) -> Entry<&'static str> {
+    /// A transition that changes nothing.
+    pub(crate) fn transition(account: u128, seq: u64) -> Transition {
         let now = Timestamp(0);
-        let transition = Transition {
+        Transition {
             account_id: AccountId(Uuid::from_u128(account)),
-            seq: ticket,
+            seq,
             at: now,
             lines: Vec::new(),
             header: Header::new(Plan::Free, now),
@@ -190,7 +191,11 @@ mod tests {
             automatic: None,
             events: Vec::new(),
             notice: None,
-        };
+        }
+    }
+
+    fn entry(account: u128, incarnation: Incarnation, ticket: u64) -> Entry<&'static str> {
+        let transition = transition(account, ticket);
         Entry { transition, ticket, incarnation, sender: if account == 1 { "one" } else { "two" } }
     }
 

@@ -168,10 +168,11 @@ fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> Co
 mod tests {
     use std::sync::Arc;
 
-    use billing::{Timestamp, account::Header, entry::Transition, ids::AccountId, plan::Plan};
+    use billing::Timestamp;
     use uuid::Uuid;
 
     use super::*;
+    use crate::journal::protocol::tests::transition;
 
     #[tokio::test]
     async fn a_batch_that_was_not_committed_when_asked_never_is() {
@@ -179,22 +180,7 @@ mod tests {
         std::fs::create_dir_all(&folder).unwrap();
         let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "batches").await.unwrap();
         let now = Timestamp(1);
-        let batch = Arc::new(vec![Transition {
-            account_id: AccountId(Uuid::now_v7()),
-            seq: 1,
-            at: now,
-            lines: Vec::new(),
-            header: Header::new(Plan::Free, now),
-            grants: Vec::new(),
-            hold: None,
-            ended: None,
-            usage: None,
-            payments: Vec::new(),
-            subscription: None,
-            automatic: None,
-            events: Vec::new(),
-            notice: None,
-        }]);
+        let batch = Arc::new(vec![transition(1, 1)]);
         let (there, late) = (Uuid::now_v7(), Uuid::now_v7());
         ledger.append(there, Arc::clone(&batch), now).await.unwrap();
         assert!(ledger.was_committed(there, now).await.unwrap());

@@ -8,12 +8,11 @@ use billing::{
     account::Account,
     command::{Admit, Answer, Command, Fund, Refusal, Reply, Scale},
     decide::{Decision, decide},
-    entry::{Ending, UsageRecord},
+    entry::UsageRecord,
     grant::Source,
     hold::{Hold, HoldRequest, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
     payment::{Payment, PaymentStatus},
-    price::{Cost, Tokens},
 };
 use farebox_actors::{account::outbox::Outbox, journal::protocol::Entry};
 use uuid::Uuid;
@@ -247,25 +246,7 @@ impl Actor {
     }
 
     fn settle_abandoned(&mut self, hold: &Hold, shell: &mut Shell<'_>) -> Checked {
-        let record = UsageRecord {
-            request_id: hold.request_id,
-            key_id: hold.key_id,
-            model: hold.model.clone(),
-            provider: hold.provider.clone(),
-            ending: if hold.accrued.is_positive() { Ending::Recovered } else { Ending::WrittenOff },
-            tokens: Tokens::default(),
-            estimated: true,
-            compute_ms: 0,
-            billed_seconds: 0,
-            cost: match hold.work {
-                Work::Open { .. } => Cost { base: hold.accrued.to_decimal(), fee: rust_decimal::Decimal::ZERO },
-                Work::Closed => Cost::from_total(hold.accrued),
-            },
-            charged: hold.accrued,
-            price_version: hold.price_version,
-            started_at: hold.placed_at,
-            ended_at: shell.now,
-        };
+        let record = UsageRecord::abandoned(hold, shell.now);
         self.decide(Command::Settle(record), shell).map(drop)
     }
 
