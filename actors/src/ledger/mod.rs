@@ -5,8 +5,10 @@
 pub mod append;
 pub mod audit;
 pub mod cards;
+mod checkpoint;
 pub mod directory;
 pub mod events;
+mod frames;
 pub mod history;
 pub mod hooks;
 pub mod idempotency;

@@ -17,17 +17,16 @@ use tokio::sync::{Mutex as FairMutex, oneshot};
 use super::{
     LedgerError,
     append::{EPOCH, Stamp, rows},
+    checkpoint::{self, Checkpoints},
+    frames,
     idempotency::KeyChange,
 };
 
 /// How long it waits for another connection's transaction: those are short, and only of operators.
-const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Pages it keeps, as SQLite wants it: KiB, below zero. With the default of 2 MiB pages are read again and again; with
 /// much more, each commit looks through more of them.
 const CACHE: i64 = -4_096;
-/// Pages of the log after which they are brought into the database, by the batch that reaches it: what many batches
-/// write again and again is written there once, and synced once. 32 MiB; the default is an eighth.
-const CHECKPOINT: i64 = 8_000;
 /// Prepared statements it keeps.
 const STATEMENTS: usize = 96;
 /// Changes of keys in one transaction, at most.
@@ -43,6 +42,7 @@ struct KeyJob {
 pub(super) struct Writer {
     connection: Arc<FairMutex<Connection>>,
     keys: Arc<Mutex<Vec<KeyJob>>>,
+    checkpoints: Arc<Checkpoints>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -54,20 +54,24 @@ impl std::fmt::Debug for Writer {
 impl Writer {
     /// Opens the connection.
     pub(super) fn open(file: &Path) -> Result<Self, LedgerError> {
-        let connection = Connection::open(file)?;
+        let connection = frames::open(file)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         connection.pragma_update(None, "cache_size", CACHE)?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        Ok(Self { connection: Arc::new(FairMutex::new(connection)), keys: Arc::default() })
+        checkpoint::take_over(&connection);
+        let connection = Arc::new(FairMutex::new(connection));
+        let checkpoints = Arc::new(Checkpoints::start(file, Arc::clone(&connection))?);
+        Ok(Self { connection, keys: Arc::default(), checkpoints })
     }
 
     /// Writes a batch. Blocks while it writes.
     pub(super) async fn append(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
         // A batch that panicked dropped its transaction, which rolled it back.
-        append(&mut *self.connection.lock().await, stamp, transitions)
+        append(&mut *self.connection.lock().await, stamp, transitions)?;
+        self.checkpoints.look();
+        Ok(())
     }
 
     /// Changes a key; how many rows that were.
@@ -94,6 +98,7 @@ impl Writer {
         };
         if !keys.is_empty() {
             answer_keys(&mut connection, keys);
+            self.checkpoints.look();
         }
     }
 }

@@ -1,0 +1,91 @@
+//! SQLite's log, brought into the database by a thread beside the writer's: most of it while batches are written, the
+//! rest between two of them. SQLite's own way is that the batch which fills the log does all of it, and keeps everyone
+//! waiting for tens of milliseconds.
+
+use std::{
+    cell::Cell,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+        mpsc,
+    },
+};
+
+use rusqlite::Connection;
+use tokio::sync::Mutex as FairMutex;
+
+use super::{LedgerError, writer::BUSY};
+
+/// Pages of the log after which they are brought into the database: what many batches write again and again is written
+/// there once, and synced once. 32 MiB; SQLite's own default is an eighth.
+const DUE: i32 = 8_000;
+/// Pages more after which it is tried again, where a long reading kept it from being finished.
+const AGAIN: i32 = 1_000;
+
+thread_local! {
+    /// Pages in the log after the last commit of this thread.
+    static PAGES: Cell<i32> = const { Cell::new(0) };
+}
+
+/// Takes it over from SQLite for a connection.
+pub(super) fn take_over(connection: &Connection) {
+    // In place of SQLite's own, which is such a hook too.
+    connection.wal_hook(Some(|_, pages| {
+        PAGES.set(pages);
+        Ok(())
+    }));
+}
+
+/// Has the log brought in when it is due.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    ask: mpsc::SyncSender<()>,
+    due: AtomicI32,
+}
+
+impl Checkpoints {
+    /// Starts the thread. Whoever commits with `writer`'s connection looks afterwards.
+    pub(super) fn start(file: &Path, writer: Arc<FairMutex<Connection>>) -> Result<Self, LedgerError> {
+        let beside = Connection::open(file)?;
+        beside.busy_timeout(BUSY)?;
+        beside.pragma_update(None, "synchronous", "FULL")?;
+        let (ask, asked) = mpsc::sync_channel(1);
+        let run = move || {
+            while asked.recv().is_ok() {
+                if let Err(error) = bring_in(&beside, &writer) {
+                    tracing::warn!(%error, "SQLite's log could not be brought into the database; it grows");
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("checkpoint".into())
+            .spawn(run)
+            .map_err(|error| LedgerError::Writer(error.to_string()))?;
+        Ok(Self { ask, due: AtomicI32::new(DUE) })
+    }
+
+    /// Looks, after a commit of this thread, whether it is time.
+    pub(super) fn look(&self) {
+        let pages = PAGES.get();
+        if pages < DUE {
+            self.due.store(DUE, Ordering::Relaxed);
+        } else if pages >= self.due.load(Ordering::Relaxed) {
+            self.due.store(pages.saturating_add(AGAIN), Ordering::Relaxed);
+            // Where it is asked already, or at it, that will do.
+            let _ = self.ask.try_send(());
+        }
+    }
+}
+
+/// Once nothing is left of it that is not in the database, the next commit begins the log anew.
+fn bring_in(beside: &Connection, writer: &FairMutex<Connection>) -> rusqlite::Result<()> {
+    pass(beside)?;
+    let _turn = writer.blocking_lock();
+    pass(beside)
+}
+
+/// Brings in what no reader still needs to be where it is, and waits for nobody.
+fn pass(beside: &Connection) -> rusqlite::Result<()> {
+    beside.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
+}
