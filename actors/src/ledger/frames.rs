@@ -160,7 +160,8 @@ unsafe extern "C" fn write(file: *mut sqlite3_file, bytes: *const c_void, length
     // SAFETY: as SQLite promises.
     unsafe {
         let known = log(file);
-        let ends_at = i64::try_from(known.gathered.len()).ok().and_then(|gathered| known.begins_at.checked_add(gathered));
+        let ends_at =
+            i64::try_from(known.gathered.len()).ok().and_then(|gathered| known.begins_at.checked_add(gathered));
         if ends_at != Some(at) || known.gathered.len() + length > ROOM {
             let code = flush(file);
             if code != SQLITE_OK {
@@ -185,7 +186,9 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, length: c_
     // SAFETY: as SQLite promises.
     unsafe {
         match flush(file) {
-            SQLITE_OK => (*log(file).platform).xRead.map_or(ffi::SQLITE_IOERR_READ, |read| read(file, into, length, at)),
+            SQLITE_OK => {
+                (*log(file).platform).xRead.map_or(ffi::SQLITE_IOERR_READ, |read| read(file, into, length, at))
+            }
             code => code,
         }
     }
