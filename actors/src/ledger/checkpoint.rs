@@ -89,3 +89,99 @@ fn bring_in(beside: &Connection, writer: &FairMutex<Connection>) -> rusqlite::Re
 fn pass(beside: &Connection) -> rusqlite::Result<()> {
     beside.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    struct Load {
+        folder: tempfile::TempDir,
+        writer: Arc<FairMutex<Connection>>,
+        checkpoints: Checkpoints,
+    }
+
+    impl Load {
+        fn start() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("t.db");
+            let connection = Connection::open(&file).unwrap();
+            connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+            connection.pragma_update(None, "synchronous", "OFF").unwrap();
+            connection.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)").unwrap();
+            take_over(&connection);
+            let writer = Arc::new(FairMutex::new(connection));
+            let checkpoints = Checkpoints::start(&file, Arc::clone(&writer)).unwrap();
+            Self { folder, writer, checkpoints }
+        }
+
+        /// Commits of about 100 pages, so many.
+        fn commit(&self, count: usize) {
+            for _ in 0..count {
+                let connection = self.writer.blocking_lock();
+                connection.execute("REPLACE INTO t VALUES (1, zeroblob(400000))", []).unwrap();
+                drop(connection);
+                self.checkpoints.look();
+            }
+        }
+
+        fn log_pages(&self) -> u64 {
+            std::fs::metadata(self.folder.path().join("t.db-wal")).unwrap().len() / 4_120
+        }
+
+        /// Pages of the log that are in use.
+        fn used(&self) -> i32 {
+            self.commit(1);
+            PAGES.get()
+        }
+
+        /// Commits until the log begins anew.
+        fn begins_anew(&self) -> bool {
+            let until = Instant::now() + Duration::from_secs(20);
+            while Instant::now() < until {
+                if self.used() < DUE {
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            false
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_written_all_the_time_does_not_grow() {
+        let load = Load::start();
+        let mut fell = 0;
+        let mut last = 0;
+        // Ten times what makes it due.
+        for _ in 0..800 {
+            load.commit(1);
+            let pages = PAGES.get();
+            fell += usize::from(pages < last);
+            last = pages;
+            // As a batch waits for its disk.
+            std::thread::sleep(Duration::from_micros(300));
+        }
+        assert!(fell >= 2, "it began anew {fell} times");
+        let most = u64::try_from(DUE).unwrap() * 4;
+        assert!(load.log_pages() < most, "{} pages", load.log_pages());
+    }
+
+    #[test]
+    fn a_long_reading_keeps_the_log_until_it_ends() {
+        let load = Load::start();
+        load.commit(1);
+        let reader = Connection::open(load.folder.path().join("t.db")).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        let read = || -> i64 { reader.query_row("SELECT COUNT(*) FROM t", [], |row| row.get(0)).unwrap() };
+        assert_eq!(read(), 1);
+        load.commit(100);
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(load.used() > DUE, "what is read was overwritten");
+        assert_eq!(read(), 1);
+        reader.execute_batch("COMMIT").unwrap();
+        // It is tried again each thousand pages.
+        assert!(load.begins_anew());
+    }
+}

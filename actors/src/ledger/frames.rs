@@ -9,6 +9,7 @@
 
 use std::{
     ffi::{CStr, c_int, c_void},
+    path::Path,
     sync::OnceLock,
 };
 
@@ -21,7 +22,6 @@ use rusqlite::{
 };
 
 use super::LedgerError;
-use std::path::Path;
 
 /// The shim's name.
 const NAME: &CStr = c"farebox-frames";
@@ -240,5 +240,168 @@ unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
         (*file).pMethods = log.platform;
         let closed = (*log.platform).xClose.map_or(ffi::SQLITE_IOERR_CLOSE, |close| close(file));
         if code == SQLITE_OK { closed } else { code }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, fs};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Table = BTreeMap<i64, Vec<u8>>;
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Put(i64, usize),
+        Delete(i64),
+        /// What follows, undone by SQLite's savepoint or kept.
+        Inner(Vec<(i64, usize)>, bool),
+    }
+
+    #[derive(Debug, Clone)]
+    struct Transaction {
+        steps: Vec<Step>,
+        is_committed: bool,
+        /// Afterwards the log is brought in, by this connection or another.
+        checkpoint: Option<(bool, &'static str)>,
+    }
+
+    fn put() -> impl Strategy<Value = (i64, usize)> {
+        (0..40_i64, prop_oneof![3 => 0..300_usize, 1 => 3_000..40_000_usize])
+    }
+
+    fn transaction() -> impl Strategy<Value = Transaction> {
+        let step = prop_oneof![
+            4 => put().prop_map(|(key, size)| Step::Put(key, size)),
+            1 => (0..40_i64).prop_map(Step::Delete),
+            1 => (prop::collection::vec(put(), 1..6), any::<bool>()).prop_map(|(puts, kept)| Step::Inner(puts, kept)),
+        ];
+        let checkpoint =
+            prop::option::weighted(0.2, (any::<bool>(), prop::sample::select(&["PASSIVE", "RESTART", "TRUNCATE"])));
+        (prop::collection::vec(step, 1..12), prop::bool::weighted(0.8), checkpoint)
+            .prop_map(|(steps, is_committed, checkpoint)| Transaction { steps, is_committed, checkpoint })
+    }
+
+    /// A connection as the writer's, with a cache so small that transactions spill into the log before they end.
+    fn small(file: &Path) -> Connection {
+        let connection = open(file).unwrap();
+        let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+        connection.pragma_update(None, "synchronous", "FULL").unwrap();
+        connection.pragma_update(None, "cache_size", 4).unwrap();
+        connection.pragma_update(None, "wal_autocheckpoint", 0).unwrap();
+        connection.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)").unwrap();
+        connection
+    }
+
+    fn table(connection: &Connection) -> Table {
+        let mut rows = connection.prepare("SELECT id, bytes FROM t").unwrap();
+        rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+    }
+
+    fn set(connection: &Connection, known: &mut Table, key: i64, size: usize) {
+        // Bytes that differ by what was there, so that an old page is not taken for the new one.
+        let was = known.get(&key).and_then(|bytes| bytes.first()).copied().unwrap_or(0);
+        let bytes = vec![was.wrapping_add(1); size + 1];
+        connection.execute("REPLACE INTO t VALUES (?, ?)", (key, &bytes)).unwrap();
+        known.insert(key, bytes);
+    }
+
+    fn run(connection: &Connection, known: &Table, transaction: &Transaction) -> Table {
+        let mut after = known.clone();
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        for step in &transaction.steps {
+            match step {
+                Step::Put(key, size) => set(connection, &mut after, *key, *size),
+                Step::Delete(key) => {
+                    connection.execute("DELETE FROM t WHERE id = ?", [key]).unwrap();
+                    after.remove(key);
+                }
+                Step::Inner(puts, kept) => {
+                    let before = after.clone();
+                    connection.execute_batch("SAVEPOINT inside").unwrap();
+                    for (key, size) in puts {
+                        set(connection, &mut after, *key, *size);
+                    }
+                    if !kept {
+                        connection.execute_batch("ROLLBACK TO inside").unwrap();
+                        after = before;
+                    }
+                    connection.execute_batch("RELEASE inside").unwrap();
+                }
+            }
+        }
+        // Its own reads know what is only gathered.
+        assert_eq!(table(connection), after);
+        connection.execute_batch(if transaction.is_committed { "COMMIT" } else { "ROLLBACK" }).unwrap();
+        if transaction.is_committed { after } else { known.clone() }
+    }
+
+    /// What another process would find, had this one just been killed.
+    fn found_later(folder: &Path) -> Table {
+        let copy = folder.join("copy");
+        fs::create_dir_all(&copy).unwrap();
+        for name in ["t.db", "t.db-wal"] {
+            fs::copy(folder.join(name), copy.join(name)).unwrap();
+        }
+        let connection = Connection::open(copy.join("t.db")).unwrap();
+        let verdict: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(verdict, "ok");
+        table(&connection)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        #[test]
+        fn what_was_committed_is_in_the_files(transactions in prop::collection::vec(transaction(), 1..25)) {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("t.db");
+            let writer = small(&file);
+            let reader = Connection::open(&file).unwrap();
+            let mut known = Table::new();
+            for transaction in &transactions {
+                known = run(&writer, &known, transaction);
+                prop_assert_eq!(&found_later(folder.path()), &known);
+                prop_assert_eq!(&table(&reader), &known);
+                if let Some((by_writer, mode)) = transaction.checkpoint {
+                    let connection = if by_writer { &writer } else { &reader };
+                    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(())).unwrap();
+                    prop_assert_eq!(&found_later(folder.path()), &known);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_log_is_written_when_it_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.db");
+        let writer = small(&file);
+        let length = || fs::metadata(folder.path().join("t.db-wal")).unwrap().len();
+        let before = length();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut known = Table::new();
+        // Twenty pages, of which the cache has room for four.
+        (0..20).for_each(|key| set(&writer, &mut known, key, 3_500));
+        assert_eq!(length(), before);
+        writer.execute_batch("COMMIT").unwrap();
+        assert!(length() >= before + 20 * 4_096, "{before} bytes, then {}", length());
+        assert_eq!(found_later(folder.path()), known);
+    }
+
+    #[test]
+    fn more_than_is_gathered_at_once_is_one_commit_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.db");
+        let writer = small(&file);
+        let mut known = Table::new();
+        writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+        (0..200).for_each(|key| set(&writer, &mut known, key, 3_500));
+        assert_eq!(found_later(folder.path()), Table::new());
+        writer.execute_batch("COMMIT").unwrap();
+        assert_eq!(found_later(folder.path()), known);
     }
 }
