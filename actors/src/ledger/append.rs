@@ -167,13 +167,14 @@ fn batch_row<'a>(size: usize, stamp: Stamp) -> Rows<'a> {
     rows
 }
 
+/// How SQLite changes an account. Each batch does so for every account that its other rows are of.
+pub(super) const ACCOUNT: &str =
+    "UPDATE account SET plan = ?1, subscribed_until = ?2, debt = ?3, charged = ?4, seq = ?5, clock = ?6 WHERE id = ?8";
+
 fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     static WRITE: Write = Write::change(
         // SQLite writes an index's entry again whenever its column is named, even where it stays what it was.
-        &[
-            "UPDATE account SET plan = ?1, subscribed_until = ?2, debt = ?3, charged = ?4, seq = ?5, clock = ?6 WHERE id = ?8",
-            "UPDATE account SET wake_at = ?7 WHERE id = ?8 AND wake_at IS NOT ?7",
-        ],
+        &[ACCOUNT, "UPDATE account SET wake_at = ?7 WHERE id = ?8 AND wake_at IS NOT ?7"],
         "UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
                  charged = v.charged, seq = v.seq, clock = v.clock, wake_at = v.wake_at FROM (VALUES",
         ") AS v (plan, subscribed_until, debt, charged, seq, clock, wake_at, id) WHERE account.id = v.id",

@@ -170,17 +170,41 @@ fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> Co
 mod tests {
     use std::sync::Arc;
 
-    use billing::Timestamp;
+    use billing::{
+        Nanos, Timestamp,
+        entry::{Line, LineKind, Transition},
+        plan::Plan,
+    };
     use uuid::Uuid;
 
     use super::*;
     use crate::journal::protocol::tests::transition;
 
+    struct Opened {
+        folder: std::path::PathBuf,
+        ledger: Ledger,
+    }
+
+    impl Opened {
+        async fn new() -> Self {
+            let folder = std::env::temp_dir().join(format!("farebox-batches-{}", Uuid::new_v4().simple()));
+            std::fs::create_dir_all(&folder).unwrap();
+            let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "batches").await.unwrap();
+            let account = transition(1, 1).account_id;
+            ledger.create_account(account, "one@example.com", Plan::Free, Timestamp(0)).await.unwrap();
+            Self { folder, ledger }
+        }
+    }
+
+    impl Drop for Opened {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+
     #[tokio::test]
     async fn a_batch_that_was_not_committed_when_asked_never_is() {
-        let folder = std::env::temp_dir().join(format!("farebox-batches-{}", Uuid::new_v4().simple()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "batches").await.unwrap();
+        let Opened { ledger, .. } = &Opened::new().await;
         let now = Timestamp(1);
         let batch = Arc::new(vec![transition(1, 1)]);
         let (there, late) = (Uuid::now_v7(), Uuid::now_v7());
@@ -189,7 +213,25 @@ mod tests {
         assert!(!ledger.was_committed(late, now).await.unwrap());
         let refused = ledger.append(late, batch, now).await;
         assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
-        drop(ledger);
-        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_can_t_be_written_leaves_nothing() {
+        let Opened { ledger, .. } = &Opened::new().await;
+        let now = Timestamp(1);
+        let line = |funded| Line { grant_id: None, funded: Nanos::new(funded), ..Line::new(LineKind::DebtRepaid) };
+        let with_line = |account, seq, funded| Transition { lines: vec![line(funded)], ..transition(account, seq) };
+        let refused = [
+            ("an account that is not there", vec![with_line(1, 1, 0), with_line(2, 1, 0)]),
+            ("a row that is there already", vec![with_line(1, 1, 0), with_line(1, 1, 0)]),
+            ("money that comes from nowhere", vec![with_line(1, 1, 0), with_line(1, 2, 5)]),
+        ];
+        for (why, batch) in refused {
+            let outcome = ledger.append(Uuid::now_v7(), Arc::new(batch), now).await;
+            assert!(matches!(outcome, Err(LedgerError::Refused(_))), "{why}: {outcome:?}");
+            let seq = ledger.row("SELECT seq FROM account", []).await.unwrap().unwrap();
+            assert_eq!(seq.try_get_by_index::<i64>(0).unwrap(), 0, "{why}");
+        }
+        ledger.append(Uuid::now_v7(), Arc::new(vec![with_line(1, 1, 0)]), now).await.unwrap();
     }
 }

@@ -181,7 +181,11 @@ impl<'a> Rows<'a> {
         let many = std::iter::from_fn(move || {
             let size = (left.len() / self.columns).min(LARGEST_STEP).checked_ilog2()?;
             let sql = inserts.get(size as usize)?;
-            let sql = sql.get_or_init(|| format!("{before} {} {after}", many_marks(self.columns, 1 << size)));
+            let sql = sql.get_or_init(|| {
+                // What fails ends its batch: that a statement could be undone by itself is not worth its savepoint.
+                let before = before.replacen("INSERT INTO", "INSERT OR FAIL INTO", 1);
+                format!("{before} {} {after}", many_marks(self.columns, 1 << size))
+            });
             let (values, rest) = left.split_at(self.columns << size);
             left = rest;
             Some((sql.as_str(), values))
@@ -221,7 +225,7 @@ mod tests {
         (0..132_i64).for_each(|n| rows.push([n.into(), n.into()]));
         let steps: Vec<_> = rows.steps().map(|(sql, values)| (sql, values.len() / 2)).collect();
         assert_eq!(steps.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [[16; 8].as_slice(), &[4]].concat());
-        assert_eq!(steps[8].0, "INSERT INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) ");
+        assert_eq!(steps[8].0, "INSERT OR FAIL INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) ");
         let last = rows.steps().last().map(|(_, values)| values[7].clone());
         assert_eq!(last, Some(Cell::Int(Some(131))));
         let statements: Vec<_> = rows.statements().collect();
