@@ -18,7 +18,7 @@ use billing::{
     price::{TokenPrice, Tokens},
 };
 use farebox_actors::account::{AccountError, Admission, Admitted, Enter, Metered, SettleError};
-use futures::{Stream, StreamExt};
+use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
 use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
 
@@ -168,7 +168,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         .map_err(|nearest| ServeError::NoModel { name: job.request.model.clone(), nearest })?;
     match model {
         Model::Closed(model) => start_closed(gateway, job, model, catalogue.price_version).await,
-        Model::Open(model) => super::open::start(gateway, job, model, catalogue.price_version).await,
+        Model::Open(model) => Box::pin(super::open::start(gateway, job, model, catalogue.price_version)).await,
     }
 }
 
@@ -210,8 +210,9 @@ async fn start_closed(
     let has_own_key = job.provider_key.is_some();
     let whole = (!job.request.stream).then(Vec::new);
     let events = line.call(&admission, job.request, model.id.clone(), limit, job.provider_key);
-    let task = ClosedTask {
+    let task = Box::new(ClosedTask {
         gateway: Arc::clone(gateway),
+        admission,
         price: (!has_own_key).then_some(price),
         model,
         input: quoted.input,
@@ -225,9 +226,10 @@ async fn start_closed(
         parting: None,
         updates: Some(updates),
         began: Instant::now(),
-    };
+    });
     let is_whole = task.whole.is_some();
-    let task = task.run(admission, events);
+    // Large, and so moved once.
+    let task = Box::pin(task.run(events));
     let watcher = if is_whole {
         watcher.run(task)
     } else {
@@ -283,6 +285,7 @@ pub(super) async fn admit(
 /// The task of a closed request.
 struct ClosedTask {
     gateway: Arc<Gateway>,
+    admission: Admission,
     model: Arc<ClosedModel>,
     /// None with the caller's own key: nothing is charged.
     price: Option<TokenPrice>,
@@ -308,22 +311,20 @@ struct ClosedTask {
 }
 
 impl ClosedTask {
-    async fn run(mut self, mut admission: Admission, events: impl Stream<Item = Event>) {
+    async fn run(mut self: Box<Self>, events: BoxStream<'static, Event>) {
         // Held while the rest of a stream is read for its usage though nobody watches.
         let mut drain = None;
-        let failure = self.follow(events, &mut admission, &mut drain).await;
-        self.end(admission, failure).await;
+        let failure = self.follow(events, &mut drain).await;
+        self.end(failure).await;
     }
 
     /// Follows the call to its end, or until it is not worth it any more; it is cut when this returns. Why it failed, if
     /// it did.
     async fn follow(
         &mut self,
-        events: impl Stream<Item = Event>,
-        admission: &mut Admission,
+        mut events: BoxStream<'static, Event>,
         drain: &mut Option<OwnedSemaphorePermit>,
     ) -> Option<Failure> {
-        let mut events = pin!(events);
         let (watched, cancel) = (self.updates.clone(), Arc::clone(&self.cancel));
         let mut left = pin!(async {
             let gone = async {
@@ -354,7 +355,7 @@ impl ClosedTask {
                 }
             };
             match event {
-                Some(Event::Delta(delta)) => self.delta(delta, admission).await,
+                Some(Event::Delta(delta)) => self.delta(delta).await,
                 Some(Event::Usage(usage)) => self.usage = Some(usage),
                 Some(Event::Started | Event::Second(_)) => {}
                 Some(Event::Finished { .. }) => return None,
@@ -364,7 +365,7 @@ impl ClosedTask {
         }
     }
 
-    async fn delta(&mut self, delta: Delta, admission: &mut Admission) {
+    async fn delta(&mut self, delta: Delta) {
         self.text.push_str(&delta.text);
         if let Some(finish) = &delta.finish {
             self.finish = Some(finish.clone());
@@ -372,13 +373,13 @@ impl ClosedTask {
         // What is charged if this task dies, and, reported each second, if the process does. Cheap, so roughly: four bytes
         // a token.
         let tokens = Tokens { input: self.input, cached_input: 0, output: self.text.len() as u64 / 4 };
-        let metered = self.metered(tokens, true, admission);
-        admission.meter(metered);
+        let metered = self.metered(tokens, true);
+        self.admission.meter(metered);
         if self.reported_at.elapsed() >= REPORT_EVERY
             && let Ok(accrued) = metered.cost.charged()
         {
             self.reported_at = Instant::now();
-            admission.accrue(accrued, Nanos::ZERO);
+            self.admission.accrue(accrued, Nanos::ZERO);
         }
         if let Some(pieces) = &mut self.whole {
             pieces.push(delta);
@@ -387,36 +388,37 @@ impl ClosedTask {
         }
     }
 
-    fn metered(&self, tokens: Tokens, estimated: bool, admission: &Admission) -> Metered {
+    fn metered(&self, tokens: Tokens, estimated: bool) -> Metered {
         let cost = self.price.as_ref().map(|price| price.cost(tokens)).unwrap_or_default();
-        let cost = if estimated { cost.at_most(admission.held().amount) } else { cost };
+        let cost = if estimated { cost.at_most(self.admission.held().amount) } else { cost };
         Metered { tokens, estimated, cost, ..Metered::NOTHING }
     }
 
     /// What is charged, by how it ended and whether the provider reported usage.
-    fn final_meter(&self, failed: bool, admission: &Admission) -> Metered {
+    fn final_meter(&self, failed: bool) -> Metered {
         match (&self.usage, failed) {
             (Some(usage), _) => {
                 let tokens = Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output };
-                self.metered(tokens, false, admission)
+                self.metered(tokens, false)
             }
             (None, true) => Metered::NOTHING,
             (None, false) => {
                 let output = wire::tokens::count_text(&self.model.id, &self.text);
-                self.metered(Tokens { input: self.input, cached_input: 0, output }, true, admission)
+                self.metered(Tokens { input: self.input, cached_input: 0, output }, true)
             }
         }
     }
 
-    async fn end(mut self, mut admission: Admission, failure: Option<Failure>) {
-        admission.meter(self.final_meter(failure.is_some(), &admission));
+    async fn end(mut self: Box<Self>, failure: Option<Failure>) {
+        let metered = self.final_meter(failure.is_some());
+        self.admission.meter(metered);
         let left = self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
         let ending = match (&failure, left) {
             (Some(_), _) => Ending::Failed,
             (None, true) => Ending::ClientLeft,
             (None, false) => Ending::Completed,
         };
-        let settled = admission.settle(ending).await;
+        let settled = self.admission.settle(ending).await;
         let update = match (settled, failure) {
             (Err(error), _) => Update::Failed(Box::new(error.into())),
             (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),

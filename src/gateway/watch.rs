@@ -32,8 +32,8 @@ impl std::fmt::Debug for Watcher {
 
 impl Watcher {
     /// Has the request's task run while this waits.
-    pub(super) fn run(mut self, task: impl Future<Output = ()> + 'static) -> Self {
-        self.task = Some(Box::pin(task));
+    pub(super) fn run(mut self, task: Pin<Box<dyn Future<Output = ()>>>) -> Self {
+        self.task = Some(task);
         self
     }
 
@@ -77,11 +77,11 @@ mod tests {
         let ended = Rc::new(Cell::new(false));
         let (sender, watcher) = channel();
         let seen = Rc::clone(&ended);
-        let mut watcher = watcher.run(async move {
+        let mut watcher = watcher.run(Box::pin(async move {
             assert!(sender.send(COST).await.is_ok());
             sender.closed().await;
             seen.set(true);
-        });
+        }));
         assert!(matches!(watcher.next().await, Some(Update::Cost { .. })));
         assert!(!ended.get());
         drop(watcher);
@@ -93,7 +93,7 @@ mod tests {
     #[actix_rt::test]
     async fn what_a_task_told_last_is_read_after_it_has_ended() {
         let (sender, watcher) = channel();
-        let mut watcher = watcher.run(async move { assert!(sender.send(COST).await.is_ok()) });
+        let mut watcher = watcher.run(Box::pin(async move { assert!(sender.send(COST).await.is_ok()) }));
         assert!(watcher.next().await.is_some());
         assert!(watcher.next().await.is_none());
     }

@@ -20,7 +20,7 @@ pub type Incarnation = u64;
 #[derive(Debug)]
 pub struct Entry<W> {
     /// What to write.
-    pub transition: Transition,
+    pub transition: Box<Transition>,
     /// Its place in its sender's outbox.
     pub ticket: u64,
     /// The sender's life.
@@ -48,7 +48,7 @@ pub struct Told<W, R> {
 }
 
 enum Waiting<W, R> {
-    Entry(Box<Entry<W>>),
+    Entry(Entry<W>),
     Open(R),
 }
 
@@ -84,7 +84,7 @@ impl<W, R> Protocol<W, R> {
         if self.is_stale(entry.transition.account_id, entry.incarnation) {
             return Err(entry.sender);
         }
-        self.queue.push_back(Waiting::Entry(Box::new(entry)));
+        self.queue.push_back(Waiting::Entry(entry));
         Ok(())
     }
 
@@ -100,15 +100,16 @@ impl<W, R> Protocol<W, R> {
         if self.writing.is_some() {
             return None;
         }
-        let (mut batch, mut senders, mut opens) = (Vec::new(), HashMap::new(), Vec::new());
+        let mut batch = Vec::with_capacity(self.queue.len().min(LARGEST_BATCH));
+        let (mut senders, mut opens) = (HashMap::new(), Vec::new());
         while batch.len() < LARGEST_BATCH {
             match self.queue.pop_front() {
                 // What waited before an open is in this batch or an earlier one.
                 Some(Waiting::Open(ready)) => opens.push(ready),
                 Some(Waiting::Entry(entry)) => {
-                    let Entry { transition, ticket, incarnation, sender } = *entry;
+                    let Entry { transition, ticket, incarnation, sender } = entry;
                     senders.insert(transition.account_id, Last { ticket, incarnation, sender });
-                    batch.push(transition);
+                    batch.push(*transition);
                 }
                 None => break,
             }
@@ -195,7 +196,7 @@ pub(crate) mod tests {
     }
 
     fn entry(account: u128, incarnation: Incarnation, ticket: u64) -> Entry<&'static str> {
-        let transition = transition(account, ticket);
+        let transition = Box::new(transition(account, ticket));
         Entry { transition, ticket, incarnation, sender: if account == 1 { "one" } else { "two" } }
     }
 

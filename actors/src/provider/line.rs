@@ -10,7 +10,10 @@ use std::{
 };
 
 use actix::Addr;
-use futures::{Stream, StreamExt, future::Either, stream};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use wire::inference::{Event, Failure, TextRequest};
 
 use super::{Ended, ProviderActor, breaker};
@@ -148,16 +151,17 @@ impl Line {
         upstream: String,
         limit: Option<u32>,
         own_key: Option<String>,
-    ) -> impl Stream<Item = Event> + Send + 'static {
+    ) -> BoxStream<'static, Event> {
         match self.begin(own_key) {
-            Err(failure) => Either::Left(stream::iter([Event::Failed(failure)])),
+            Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
             Ok((running, endpoint)) => {
                 let call = Call { endpoint, request, upstream, limit };
-                Either::Right(transport::events(call, self.0.settings.timeouts).inspect(move |event| match event {
+                let events = transport::events(call, self.0.settings.timeouts).inspect(move |event| match event {
                     Event::Failed(failure) => running.ended(breaker::counts(failure)),
                     Event::Finished { .. } => running.ended(false),
                     Event::Started | Event::Second(_) | Event::Delta(_) | Event::Usage(_) => {}
-                }))
+                });
+                events.boxed()
             }
         }
     }

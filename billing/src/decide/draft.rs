@@ -194,7 +194,7 @@ impl<'a> Draft<'a> {
     }
 
     /// The transition, if anything changed.
-    pub(super) fn finish(mut self) -> Option<Transition> {
+    pub(super) fn finish(mut self) -> Option<Box<Transition>> {
         self.retire_dead_grants();
         let mut is_changed = !self.lines.is_empty()
             || !self.payments.is_empty()
@@ -219,7 +219,7 @@ impl<'a> Draft<'a> {
         let grants = account.grants.iter().chain(&retired).filter(is_touched).cloned().collect();
         let subscription = account.subscription.as_deref().filter(|_| self.is_subscription_changed).cloned();
         let automatic = account.automatic.as_deref().filter(|_| self.is_automatic_changed).cloned();
-        Some(Transition {
+        Some(Box::new(Transition {
             account_id: account.id,
             seq: account.header.seq,
             at: now,
@@ -234,6 +234,6 @@ impl<'a> Draft<'a> {
             automatic,
             events,
             notice,
-        })
+        }))
     }
 }

@@ -24,8 +24,8 @@ use draft::Draft;
 /// What came of a command: what to write (nothing, where nothing changed), and what to say once it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// For the journal.
-    pub transition: Option<Transition>,
+    /// For the journal. Large, and handed on many times.
+    pub transition: Option<Box<Transition>>,
     /// For who asked, after the journal.
     pub answer: Answer,
 }
