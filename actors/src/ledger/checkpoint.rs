@@ -18,8 +18,8 @@ use tokio::sync::Mutex as FairMutex;
 use super::{LedgerError, writer::BUSY};
 
 /// Pages of the log after which they are brought into the database: what many batches write again and again is written
-/// there once, and synced once. 32 MiB; SQLite's own default is an eighth.
-const DUE: i32 = 8_000;
+/// there once, and synced once. 64 MiB; SQLite's own default is 4.
+const DUE: i32 = 16_000;
 /// Pages more after which it is tried again, where a long reading kept it from being finished.
 const AGAIN: i32 = 1_000;
 
@@ -155,7 +155,7 @@ mod tests {
         let mut fell = 0;
         let mut last = 0;
         // Ten times what makes it due.
-        for _ in 0..800 {
+        for _ in 0..1_600 {
             load.commit(1);
             let pages = PAGES.get();
             fell += usize::from(pages < last);
@@ -176,7 +176,7 @@ mod tests {
         reader.execute_batch("BEGIN").unwrap();
         let read = || -> i64 { reader.query_row("SELECT COUNT(*) FROM t", [], |row| row.get(0)).unwrap() };
         assert_eq!(read(), 1);
-        load.commit(100);
+        load.commit(200);
         std::thread::sleep(Duration::from_millis(200));
         assert!(load.used() > DUE, "what is read was overwritten");
         assert_eq!(read(), 1);
