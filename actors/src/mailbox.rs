@@ -48,13 +48,14 @@ where
     R: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    let letter = Ask { question, reply, posted_at: Instant::now() };
+    let posted_at = Instant::now();
+    let letter = Ask { question, reply, posted_at };
     match address.try_send(letter) {
         Ok(()) => {}
         Err(actix::prelude::SendError::Full(_)) => return Err(AskError::Full),
         Err(actix::prelude::SendError::Closed(_)) => return Err(AskError::Gone),
     }
-    match tokio::time::timeout(deadline, answer).await {
+    match tokio::time::timeout_at((posted_at + deadline).into(), answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(AskError::Gone),
         Err(_) => Err(AskError::Late),

@@ -40,9 +40,11 @@ impl Watcher {
     /// What comes next; none after the last. Dropped while it waits, nothing is lost.
     pub async fn next(&mut self) -> Option<Update> {
         poll_fn(|cx| {
-            if let Some(task) = &mut self.task
-                && let Poll::Ready(()) = task.as_mut().poll(cx)
-            {
+            if let Some(task) = &mut self.task {
+                if task.as_mut().poll(cx).is_pending() {
+                    // Whatever it tells, it told just now: there is no need to be woken for it again.
+                    return self.updates.try_recv().map_or(Poll::Pending, |update| Poll::Ready(Some(update)));
+                }
                 self.task = None;
             }
             self.updates.poll_recv(cx)
