@@ -1,5 +1,7 @@
 //! What an account can be asked, and what it answers or refuses.
 
+use std::sync::Arc;
+
 use crate::{
     account::Balance,
     automatic::{AutoSettings, Switch},
@@ -22,9 +24,9 @@ pub struct Admit {
     /// Its key.
     pub key_id: Option<KeyId>,
     /// The model's name.
-    pub model: String,
+    pub model: Arc<str>,
     /// Who would run it: a provider, or `farebox`.
-    pub provider: String,
+    pub provider: Arc<str>,
     /// The price version, frozen here.
     pub price_version: i64,
     /// What would run.

@@ -1,6 +1,8 @@
 //! What a decision leaves behind: a [`Transition`], the unit the journal writes. Its lines are the facts (journal rows);
 //! the rows beside them are the state after it, so that an account is loaded without replaying its history.
 
+use std::sync::Arc;
+
 use rust_decimal::Decimal;
 
 use crate::{
@@ -149,9 +151,9 @@ pub struct UsageRecord {
     /// Its key.
     pub key_id: Option<KeyId>,
     /// The model as it is called here.
-    pub model: String,
+    pub model: Arc<str>,
     /// The provider, or `farebox` for an open model.
-    pub provider: String,
+    pub provider: Arc<str>,
     /// How it ended.
     pub ending: Ending,
     /// Tokens read and written.

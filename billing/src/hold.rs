@@ -1,5 +1,7 @@
 //! Holds: credits set aside for one running request, and how large one is made (design, chapter 2.7).
 
+use std::sync::Arc;
+
 use rust_decimal::Decimal;
 
 use crate::{
@@ -39,9 +41,9 @@ pub struct Hold {
     /// What runs.
     pub work: Work,
     /// The model's name.
-    pub model: String,
+    pub model: Arc<str>,
     /// Who runs it: a provider, or `farebox`.
-    pub provider: String,
+    pub provider: Arc<str>,
     /// The price version, frozen at admission.
     pub price_version: i64,
     /// Which grants it took how much of, in draw order.

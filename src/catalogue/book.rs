@@ -1,5 +1,7 @@
 //! The price book's files: read strictly, so that a misspelt field is an error and not a free model.
 
+use std::sync::Arc;
+
 use billing::price::TokenPrice;
 use serde::Deserialize;
 use wire::inference::Task;
@@ -49,6 +51,7 @@ enum TaskName {
 /// Reads one file.
 pub(super) fn parse(text: &str) -> Result<Vec<ClosedModel>, BookError> {
     let Book { provider, model } = toml::from_str(text)?;
+    let provider: Arc<str> = provider.into();
     model
         .into_iter()
         .map(|Entry { id, context, max_output, task, price }| {
@@ -59,7 +62,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<ClosedModel>, BookError> {
                 TaskName::Chat => Task::Chat,
                 TaskName::Completion => Task::Completion,
             };
-            Ok(ClosedModel { id, provider: provider.clone(), price, context, max_output, task })
+            Ok(ClosedModel { id: id.into(), provider: Arc::clone(&provider), price, context, max_output, task })
         })
         .collect()
 }

@@ -53,7 +53,7 @@ fn open_model(folder: &Path) -> Option<OpenModel> {
         return None;
     };
     let Card { id, parameters, context, .. } = card;
-    Some(OpenModel { id, folder: folder.to_owned(), class, parameters, context })
+    Some(OpenModel { id: id.into(), folder: folder.to_owned(), class, parameters, context })
 }
 
 #[cfg(test)]
@@ -71,7 +71,7 @@ mod tests {
         fs::write(root.join("bad").join(CARD), "{").unwrap();
         let models = open_models(&root);
         assert_eq!(models.len(), 1);
-        assert_eq!((models[0].id.as_str(), models[0].class), ("m", SizeClass::B7));
+        assert_eq!((&*models[0].id, models[0].class), ("m", SizeClass::B7));
         fs::remove_dir_all(&root).unwrap();
         assert!(open_models(&root).is_empty());
     }

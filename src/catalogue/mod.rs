@@ -16,9 +16,9 @@ pub use book::BookError;
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClosedModel {
     /// Its name here and there.
-    pub id: String,
+    pub id: Arc<str>,
     /// Whose it is.
-    pub provider: String,
+    pub provider: Arc<str>,
     /// Its price; without one it is refused, never free.
     pub price: Option<TokenPrice>,
     /// Tokens it reads and writes, at most.
@@ -33,7 +33,7 @@ pub struct ClosedModel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenModel {
     /// Its name.
-    pub id: String,
+    pub id: Arc<str>,
     /// Its folder, in Hugging Face's layout.
     pub folder: PathBuf,
     /// What it is billed as.
@@ -56,7 +56,7 @@ pub enum Model {
 /// The snapshot.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
-    models: BTreeMap<String, Model>,
+    models: BTreeMap<Arc<str>, Model>,
     /// The price book as text: what its version is the version of.
     pub prices: String,
     /// Its version in the ledger.
@@ -90,11 +90,11 @@ impl Catalogue {
         }
         if let Some((provider, id)) = name.split_once('/')
             && let Some(Model::Closed(model)) = self.models.get(id)
-            && model.provider == provider
+            && *model.provider == *provider
         {
             return Ok(Model::Closed(Arc::clone(model)));
         }
-        Err(nearest::nearest(name, self.models.keys().map(String::as_str)))
+        Err(nearest::nearest(name, self.models.keys().map(|name| &**name)))
     }
 
     /// All models, by name.

@@ -78,7 +78,7 @@ pub(super) async fn start(
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
     let asks = serve::Asks { work, hold, output: None };
-    let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, "farebox", version).await?;
+    let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, &"farebox".into(), version).await?;
     let Admitted { admission, answer, place } = admitted;
     let rate_remaining = match answer.result? {
         Reply::Admitted { rate_remaining, .. } => rate_remaining,
@@ -88,7 +88,7 @@ pub(super) async fn start(
     let (updates, watcher) = watch::channel();
     let (sender, events) = mpsc::channel(EVENTS);
     let stop = StopSignal::new();
-    let folder = ModelFolder { id: model.id.clone(), folder: model.folder.clone() };
+    let folder = ModelFolder { id: model.id.to_string(), folder: model.folder.clone() };
     let run = Run::new(&admission, folder, job.request, sender, Arc::clone(&stop));
     let task = OpenTask {
         class: model.class,
@@ -217,7 +217,7 @@ impl OpenTask {
         let end = Instant::now() + LAST_SECOND;
         if self.allowed.is_some_and(|allowed| self.seconds >= allowed) {
             self.stop_at = Some((end, Stop::MaxCost));
-        } else if self.overdraft_none && cost + rate > admission.held().amount {
+        } else if self.overdraft_none && cost + rate > admission.held() {
             self.stop_at = Some((end, Stop::Credits));
         }
         admission.accrue(cost, if self.stop_at.is_some() { Nanos::ZERO } else { rate.times(SLICE_SECONDS) });
@@ -246,7 +246,7 @@ impl OpenTask {
     async fn end(mut self, mut admission: Admission, failure: Option<Failure>) {
         let mut metered = self.final_meter(failure.is_some());
         if self.overdraft_none {
-            metered.cost = metered.cost.at_most(admission.held().amount);
+            metered.cost = metered.cost.at_most(admission.held());
         }
         admission.meter(metered);
         let left = self.cancelled || self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);

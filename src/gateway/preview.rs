@@ -1,6 +1,8 @@
 //! What a request would cost and whether it would be admitted, without running it: the same quote and the same rules,
 //! decided on a copy of the account.
 
+use std::sync::Arc;
+
 use billing::{
     Nanos,
     account::Balance,
@@ -55,7 +57,7 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
             let terms = open::terms(request, model, gateway.rules)?;
             let rate = model.class.per_second();
             let most = terms.allowed.and_then(|seconds| rate.checked_times(i64::try_from(seconds).ok()?));
-            (model.id.clone(), "farebox".to_owned(), terms.work, terms.hold, None, None, rate, most)
+            (model.id.clone(), Arc::from("farebox"), terms.work, terms.hold, None, None, rate, most)
         }
     };
     let admit = Admit {
@@ -74,5 +76,13 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
         Reply::Admitted { held, .. } => held,
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => Nanos::ZERO,
     });
-    Ok(Previewed { model: id, tokens, least, expected: hold.expected, most, admission, balance: answer.balance })
+    Ok(Previewed {
+        model: id.to_string(),
+        tokens,
+        least,
+        expected: hold.expected,
+        most,
+        admission,
+        balance: answer.balance,
+    })
 }

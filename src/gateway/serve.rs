@@ -178,7 +178,7 @@ pub(super) fn price_of(model: &ClosedModel, request: &TextRequest) -> Result<Tok
         let message = format!("{} does not do that; try its other route", model.id);
         return Err(ServeError::Invalid { field: "model", message });
     }
-    model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.clone()))
+    model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))
 }
 
 async fn start_closed(
@@ -188,7 +188,7 @@ async fn start_closed(
     version: i64,
 ) -> Result<Started, ServeError> {
     let price = price_of(&model, &job.request)?;
-    let line = gateway.providers.get(&model.provider).ok_or_else(|| ServeError::Unpriced(model.id.clone()))?;
+    let line = gateway.providers.get(&*model.provider).ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
     let quoted = quote::closed(&job.request, &model, &price)?;
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
     let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };
@@ -200,7 +200,7 @@ async fn start_closed(
     };
     let (mut limit, mut stop) = (quoted.clamp, quoted.clamp.map(|_| "max_cost"));
     if gateway.rules.overdraft_none && job.provider_key.is_none() {
-        let pays = quote::affordable_output(&price, quoted.input, u64::from(job.request.n), admission.held().amount);
+        let pays = quote::affordable_output(&price, quoted.input, u64::from(job.request.n), admission.held());
         if pays < quoted.limit {
             (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some("credits"));
         }
@@ -251,8 +251,8 @@ pub(super) async fn admit(
     gateway: &Gateway,
     job: &Job,
     Asks { work, hold, output }: Asks,
-    model: &str,
-    provider: &str,
+    model: &Arc<str>,
+    provider: &Arc<str>,
     price_version: i64,
 ) -> Result<(Admitted, Duration), ServeError> {
     let began = Instant::now();
@@ -260,8 +260,8 @@ pub(super) async fn admit(
     let admit = Admit {
         request_id: job.request_id,
         key_id: Some(job.caller.key_id),
-        model: model.to_owned(),
-        provider: provider.to_owned(),
+        model: Arc::clone(model),
+        provider: Arc::clone(provider),
         price_version,
         work,
         hold,
@@ -390,7 +390,7 @@ impl ClosedTask {
 
     fn metered(&self, tokens: Tokens, estimated: bool) -> Metered {
         let cost = self.price.as_ref().map(|price| price.cost(tokens)).unwrap_or_default();
-        let cost = if estimated { cost.at_most(self.admission.held().amount) } else { cost };
+        let cost = if estimated { cost.at_most(self.admission.held()) } else { cost };
         Metered { tokens, estimated, cost, ..Metered::NOTHING }
     }
 
@@ -440,7 +440,7 @@ impl ClosedTask {
                 }))
             }
         };
-        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.model.provider.clone())
+        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => Arc::clone(&self.model.provider))
             .increment(1);
         if let Some(updates) = self.updates.take().or(self.parting.take()) {
             let _ = updates.send(update).await;

@@ -224,7 +224,7 @@ fn receipt(done: &Done) -> Receipt {
     let record = &done.record;
     let farebox = Particulars {
         request_id: record.request_id.to_string(),
-        provider: record.provider.clone(),
+        provider: record.provider.to_string(),
         base_cost: record.cost.base.normalize().to_string(),
         fee: record.cost.fee.normalize().to_string(),
         estimated: record.estimated,

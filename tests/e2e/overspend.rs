@@ -90,7 +90,7 @@ async fn one(directory: Directory, id: AccountId, number: u64) -> Outcome {
         Ok(Reply::Admitted { .. }) => {}
         Ok(other) => panic!("{other:?}"),
     }
-    let held = admission.held().amount;
+    let held = admission.held();
     tokio::time::sleep(Duration::from_millis(number % 7)).await;
     // Some cost nothing, most less than their hold, some as much as they were allowed to.
     let cost = match number % 5 {

@@ -18,7 +18,7 @@ use billing::{
     key::KeyWindow,
     payment::{Payment, PaymentStatus},
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
@@ -71,7 +71,7 @@ pub struct AccountActor {
     pub(super) outbox: Outbox,
     /// What its journal lines carry as their sender.
     own: Option<WeakAddr<Self>>,
-    pub(super) holds: BTreeMap<RequestId, watch::Sender<Held>>,
+    pub(super) holds: BTreeMap<RequestId, Held>,
     purchases: BTreeMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
     watchers: Vec<mpsc::Sender<Live>>,
     pub(super) line: Line,
@@ -194,9 +194,8 @@ impl AccountActor {
         }
         let payments: Vec<_> = account.pending_payments().cloned().collect();
         for hold in alive {
-            // Its request still watches the channel of an earlier life, which is closed: it keeps what it last saw.
-            let held = Held { amount: hold.total(), covered: true };
-            self.holds.insert(hold.request_id, watch::channel(held).0);
+            // Its request was told by an earlier life, and keeps what it last saw.
+            self.holds.insert(hold.request_id, Held::new(hold.total()));
         }
         for hold in abandoned {
             self.settle_abandoned(&hold, ctx);
@@ -250,12 +249,10 @@ impl AccountActor {
             }
         };
         match (&answer.result, subject) {
-            (Ok(Reply::Accrued { held, covered }), Some((id, _))) => {
-                let seen = Held { amount: *held, covered: *covered };
-                if let Some(sender) = self.holds.get(&id).cloned() {
-                    self.outbox.leave(move || {
-                        let _ = sender.send(seen);
-                    });
+            (Ok(Reply::Accrued { held: amount, .. }), Some((id, _))) => {
+                let amount = *amount;
+                if let Some(held) = self.holds.get(&id).cloned() {
+                    self.outbox.leave(move || held.set(amount));
                 }
             }
             (Ok(_), Some((id, true))) => drop(self.holds.remove(&id)),

@@ -2,7 +2,7 @@
 //! one; it is settled once. Dropped unsettled (the task panicked, or was cancelled), it settles the request itself with
 //! what was metered last.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use billing::{
     Nanos, Timestamp,
@@ -12,7 +12,6 @@ use billing::{
     meter,
     price::{Cost, Tokens},
 };
-use tokio::sync::watch;
 
 use super::{AccountError, Held};
 use crate::directory::Directory;
@@ -69,11 +68,11 @@ pub struct Admission {
     pub(super) account_id: AccountId,
     pub(super) request_id: RequestId,
     pub(super) key_id: Option<KeyId>,
-    pub(super) model: String,
-    pub(super) provider: String,
+    pub(super) model: Arc<str>,
+    pub(super) provider: Arc<str>,
     pub(super) price_version: i64,
     pub(super) admitted_at: Timestamp,
-    pub(super) held: watch::Receiver<Held>,
+    pub(super) held: Held,
     pub(super) directory: Directory,
     pub(super) metered: Metered,
     pub(super) settled: bool,
@@ -91,8 +90,8 @@ impl Admission {
     }
 
     /// What is set aside now.
-    pub fn held(&self) -> Held {
-        *self.held.borrow()
+    pub fn held(&self) -> Nanos {
+        self.held.get()
     }
 
     /// Notes what was used so far: what is charged if this guard is dropped.
@@ -113,7 +112,7 @@ impl Admission {
     fn record(&self, ending: Ending, now: Timestamp) -> UsageRecord {
         let Metered { tokens, estimated, compute_ms, billed_seconds, cost } = self.metered;
         // A cost beyond what the ledger holds is a provider's nonsense; the hold is the most that is believed.
-        let held = self.held().amount;
+        let held = self.held();
         let cost = if cost.charged().is_ok() { cost } else { cost.at_most(held) };
         UsageRecord {
             request_id: self.request_id,

@@ -10,7 +10,7 @@ use billing::{
     command::{Admit, Answer, Command, Refusal, Reply, Scale},
     hold::Work,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::{
     AccountActor, AccountError, Admission, Admitted, Enter, Held, Metered,
@@ -113,10 +113,10 @@ impl AccountActor {
             Ok(Reply::Admitted { held, .. }) => *held,
             _ => Nanos::ZERO,
         };
-        let (sender, receiver) = watch::channel(Held { amount: held, covered: true });
+        let held = Held::new(held);
         let is_admitted = answer.result.is_ok();
         if is_admitted {
-            self.holds.insert(admit.request_id, sender);
+            self.holds.insert(admit.request_id, held.clone());
         }
         let admission = Admission {
             account_id: self.id,
@@ -126,7 +126,7 @@ impl AccountActor {
             provider: admit.provider,
             price_version: admit.price_version,
             admitted_at: self.context.directory.clock().now(),
-            held: receiver,
+            held,
             directory: self.context.directory.clone(),
             metered: Metered::NOTHING,
             settled: !is_admitted,

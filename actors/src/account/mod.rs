@@ -13,7 +13,13 @@ pub use actor::{AccountActor, Context as AccountContext};
 pub use admission::{Admission, Metered, SettleError};
 pub use waiting::{LINE, PURCHASE};
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use actix::Message;
 use billing::{
@@ -153,13 +159,22 @@ pub enum Live {
 #[rtype(result = "()")]
 pub struct Subscribe(pub mpsc::Sender<Live>);
 
-/// What a running request is told of its hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
-    /// What is set aside.
-    pub amount: Nanos,
-    /// Whether credits covered the last slice asked for.
-    pub covered: bool,
+/// What is set aside for a running request, as it last became durable: set by its account, seen by its task.
+#[derive(Debug, Clone)]
+struct Held(Arc<AtomicI64>);
+
+impl Held {
+    fn new(amount: Nanos) -> Self {
+        Self(Arc::new(AtomicI64::new(amount.get())))
+    }
+
+    fn get(&self) -> Nanos {
+        Nanos::new(self.0.load(Ordering::Relaxed))
+    }
+
+    fn set(&self, amount: Nanos) {
+        self.0.store(amount.get(), Ordering::Relaxed);
+    }
 }
 
 /// Test-only: dies of a panic.

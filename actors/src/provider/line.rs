@@ -148,7 +148,7 @@ impl Line {
         &self,
         _: &Admission,
         request: TextRequest,
-        upstream: String,
+        upstream: Arc<str>,
         limit: Option<u32>,
         own_key: Option<String>,
     ) -> BoxStream<'static, Event> {

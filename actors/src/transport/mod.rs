@@ -119,7 +119,7 @@ pub struct Call {
     /// What.
     pub request: TextRequest,
     /// The model as the provider calls it.
-    pub upstream: String,
+    pub upstream: Arc<str>,
     /// The output limit to send, where it is not the client's.
     pub limit: Option<u32>,
 }

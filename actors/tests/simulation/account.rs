@@ -378,8 +378,8 @@ fn keep_permit(account: &mut Account, work: Work, now: Timestamp) {
     let ghost = Admit {
         request_id: id,
         key_id: None,
-        model: "ghost".to_owned(),
-        provider: "farebox".to_owned(),
+        model: "ghost".into(),
+        provider: "farebox".into(),
         price_version: 1,
         work,
         hold: HoldRequest::FREE,

@@ -73,8 +73,8 @@ impl Request {
         UsageRecord {
             request_id: self.id,
             key_id: self.key,
-            model: "m".to_owned(),
-            provider: if self.work == Work::Closed { "openai" } else { "farebox" }.to_owned(),
+            model: "m".into(),
+            provider: if self.work == Work::Closed { "openai" } else { "farebox" }.into(),
             ending,
             tokens: self.tokens,
             estimated: false,
@@ -133,8 +133,8 @@ impl World {
         let admit = Admit {
             request_id: id,
             key_id: key,
-            model: "m".to_owned(),
-            provider: if work == Work::Closed { "openai" } else { "farebox" }.to_owned(),
+            model: "m".into(),
+            provider: if work == Work::Closed { "openai" } else { "farebox" }.into(),
             price_version: 1,
             work,
             hold,
