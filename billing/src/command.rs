@@ -153,8 +153,6 @@ pub enum Reply {
     Accrued {
         /// All that is set aside for the request.
         held: Nanos,
-        /// Whether cost so far and the slice are covered.
-        covered: bool,
     },
     /// The request was charged.
     Settled {

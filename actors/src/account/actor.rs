@@ -249,7 +249,7 @@ impl AccountActor {
             }
         };
         match (&answer.result, subject) {
-            (Ok(Reply::Accrued { held: amount, .. }), Some((id, _))) => {
+            (Ok(Reply::Accrued { held: amount }), Some((id, _))) => {
                 let amount = *amount;
                 if let Some(held) = self.holds.get(&id).cloned() {
                     self.outbox.leave(move || held.set(amount));

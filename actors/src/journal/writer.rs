@@ -136,7 +136,7 @@ impl Writer {
             assert!(!self.shared.dies.swap(false, Ordering::AcqRel), "asked to die");
             match step {
                 Some(Step::Write(batch)) => {
-                    let (began, batch) = (Instant::now(), Arc::new(batch));
+                    let began = Instant::now();
                     let failed = self.commit(&batch).await;
                     metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
                     let told = self.shared.queue().protocol.written(failed);
@@ -159,8 +159,8 @@ impl Writer {
     }
 
     /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
-    async fn commit(&self, batch: &Arc<Vec<Transition>>) -> HashMap<AccountId, String> {
-        let Err(error) = self.commit_once(Arc::clone(batch)).await else { return HashMap::new() };
+    async fn commit(&self, batch: &[Transition]) -> HashMap<AccountId, String> {
+        let Err(error) = self.commit_once(batch).await else { return HashMap::new() };
         tracing::error!(%error, transitions = batch.len(), "commit failed");
         if matches!(error, LedgerError::Fenced) {
             self.fenced.notify_one();
@@ -171,12 +171,12 @@ impl Writer {
         // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
         // part is committed by itself.
         let mut by_account: HashMap<AccountId, Vec<Transition>> = HashMap::new();
-        for transition in batch.iter() {
+        for transition in batch {
             by_account.entry(transition.account_id).or_default().push(transition.clone());
         }
         let mut failed = HashMap::new();
         for (account_id, alone) in by_account {
-            if let Err(own) = self.commit_once(Arc::new(alone)).await {
+            if let Err(own) = self.commit_once(&alone).await {
                 failed.insert(account_id, own.to_string());
             }
         }
@@ -184,7 +184,7 @@ impl Writer {
     }
 
     /// One transaction. Where its outcome is unknown, the batch's row tells.
-    async fn commit_once(&self, transitions: Arc<Vec<Transition>>) -> Result<(), LedgerError> {
+    async fn commit_once(&self, transitions: &[Transition]) -> Result<(), LedgerError> {
         let id = Uuid::now_v7();
         let append = AssertUnwindSafe(self.ledger.append(id, transitions, self.clock.now()));
         // A panic drops its transaction, which rolls it back; the next batch finds a sound connection.

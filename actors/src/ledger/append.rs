@@ -5,7 +5,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt::Write as _,
-    sync::Arc,
 };
 
 use billing::{
@@ -44,15 +43,10 @@ struct Batch<'a> {
 impl Ledger {
     /// Commits transitions as one batch. [`LedgerError::Database`] and [`LedgerError::Writer`] leave the outcome unknown:
     /// [`Ledger::was_committed`] tells. With SQLite it blocks: only the journal's own thread calls it.
-    pub async fn append(
-        &self,
-        batch_id: Uuid,
-        transitions: Arc<Vec<Transition>>,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
+    pub async fn append(&self, batch_id: Uuid, transitions: &[Transition], now: Timestamp) -> Result<(), LedgerError> {
         let stamp = Stamp { batch_id, epoch: self.epoch, at: now };
         if let Some(writer) = &self.writer {
-            return writer.append(stamp, &transitions).await;
+            return writer.append(stamp, transitions).await;
         }
         let tx = self.write.begin().await?;
         // The lease's row stays locked until the commit, so a takeover waits for it.
@@ -61,7 +55,7 @@ impl Ledger {
         if epoch != Some(self.epoch) {
             return Err(LedgerError::Fenced);
         }
-        for rows in rows(&transitions, stamp) {
+        for rows in rows(transitions, stamp) {
             for (sql, values) in rows.statements() {
                 let statement = Statement::from_sql_and_values(self.backend, sql, values);
                 tx.execute_raw(statement).await.map_err(|error| match error.sql_err() {

@@ -168,8 +168,6 @@ fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> Co
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use billing::{
         Nanos, Timestamp,
         entry::{Line, LineKind, Transition},
@@ -206,12 +204,12 @@ mod tests {
     async fn a_batch_that_was_not_committed_when_asked_never_is() {
         let Opened { ledger, .. } = &Opened::new().await;
         let now = Timestamp(1);
-        let batch = Arc::new(vec![transition(1, 1)]);
+        let batch = [transition(1, 1)];
         let (there, late) = (Uuid::now_v7(), Uuid::now_v7());
-        ledger.append(there, Arc::clone(&batch), now).await.unwrap();
+        ledger.append(there, &batch, now).await.unwrap();
         assert!(ledger.was_committed(there, now).await.unwrap());
         assert!(!ledger.was_committed(late, now).await.unwrap());
-        let refused = ledger.append(late, batch, now).await;
+        let refused = ledger.append(late, &batch, now).await;
         assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
     }
 
@@ -222,16 +220,16 @@ mod tests {
         let line = |funded| Line { grant_id: None, funded: Nanos::new(funded), ..Line::new(LineKind::DebtRepaid) };
         let with_line = |account, seq, funded| Transition { lines: vec![line(funded)], ..transition(account, seq) };
         let refused = [
-            ("an account that is not there", vec![with_line(1, 1, 0), with_line(2, 1, 0)]),
-            ("a row that is there already", vec![with_line(1, 1, 0), with_line(1, 1, 0)]),
-            ("money that comes from nowhere", vec![with_line(1, 1, 0), with_line(1, 2, 5)]),
+            ("an account that is not there", [with_line(1, 1, 0), with_line(2, 1, 0)]),
+            ("a row that is there already", [with_line(1, 1, 0), with_line(1, 1, 0)]),
+            ("money that comes from nowhere", [with_line(1, 1, 0), with_line(1, 2, 5)]),
         ];
         for (why, batch) in refused {
-            let outcome = ledger.append(Uuid::now_v7(), Arc::new(batch), now).await;
+            let outcome = ledger.append(Uuid::now_v7(), &batch, now).await;
             assert!(matches!(outcome, Err(LedgerError::Refused(_))), "{why}: {outcome:?}");
             let seq = ledger.row("SELECT seq FROM account", []).await.unwrap().unwrap();
             assert_eq!(seq.try_get_by_index::<i64>(0).unwrap(), 0, "{why}");
         }
-        ledger.append(Uuid::now_v7(), Arc::new(vec![with_line(1, 1, 0)]), now).await.unwrap();
+        ledger.append(Uuid::now_v7(), &[with_line(1, 1, 0)], now).await.unwrap();
     }
 }

@@ -17,11 +17,11 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
     let hold = draft.account.holds.get(&id).ok_or(Refusal::NoHold(id))?;
     let held = hold.total();
     if accrued < hold.accrued {
-        return Ok(Reply::Accrued { held, covered: true });
+        return Ok(Reply::Accrued { held });
     }
     let missing = accrued + slice - held;
     if !missing.is_positive() && !hold.wants_checkpoint(accrued, draft.now) {
-        return Ok(Reply::Accrued { held, covered: true });
+        return Ok(Reply::Accrued { held });
     }
     let missing = missing.max(Nanos::ZERO);
     let mut grown = draft.draw(missing, |grant_id, part| {
@@ -50,7 +50,7 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
     hold.accrued = accrued;
     hold.deadline = deadline;
     draft.hold = Some(hold.clone());
-    Ok(Reply::Accrued { held: held + gained, covered: gained == missing })
+    Ok(Reply::Accrued { held: held + gained })
 }
 
 /// Ends a hold: the charge is taken from it, then from what is available, then becomes debt; the rest is given back, or
