@@ -1,7 +1,7 @@
 //! An account's state: its grants in draw order, its open holds, its debt and its permits. Changed only by
 //! [`crate::decide`]; loaded from the ledger's rows by [`Account::load`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::{
     automatic::{AutoSettings, AutoState, SpendWindow},
@@ -136,7 +136,7 @@ pub struct Stored {
     /// Its automatic purchases, if it ever set or made one.
     pub automatic: Option<Automatic>,
     /// Its limited keys.
-    pub keys: HashMap<KeyId, KeyState>,
+    pub keys: BTreeMap<KeyId, KeyState>,
     /// How long answers were.
     pub learned: Learned,
 }
@@ -151,7 +151,7 @@ impl Stored {
             payments: Vec::new(),
             subscription: None,
             automatic: None,
-            keys: HashMap::new(),
+            keys: BTreeMap::new(),
             learned: Learned::default(),
         }
     }
@@ -178,11 +178,11 @@ pub struct Account {
     /// Open holds.
     pub(crate) holds: HashMap<RequestId, Hold>,
     /// Payments the card network has not answered.
-    pub(crate) payments: HashMap<PaymentId, Payment>,
+    pub(crate) payments: BTreeMap<PaymentId, Payment>,
     pub(crate) subscription: Option<Box<Subscription>>,
     pub(crate) automatic: Option<Box<Automatic>>,
     /// Keys with limits.
-    pub(crate) keys: HashMap<KeyId, KeyState>,
+    pub(crate) keys: BTreeMap<KeyId, KeyState>,
     pub(crate) learned: Learned,
     pub(crate) bucket: Bucket,
     pub(crate) available: Nanos,

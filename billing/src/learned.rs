@@ -1,8 +1,6 @@
 //! How long a model's answers usually are for an account: the 95th percentile of its last outputs, which a hold expects
 //! instead of the model's maximum (design, chapter 2.7). An estimate: it decides what is set aside, never what is charged.
 
-use std::collections::HashMap;
-
 /// Outputs remembered of one model.
 pub const REMEMBERED: usize = 64;
 /// Outputs from which on the percentile is believed.
@@ -10,9 +8,9 @@ const KNOWN: usize = 20;
 /// Models remembered of one account.
 const MODELS: usize = 32;
 
-/// The outputs of an account's models.
+/// The outputs of an account's models: few, and searched one by one.
 #[derive(Debug, Clone, Default)]
-pub struct Learned(HashMap<String, Outputs>);
+pub struct Learned(Vec<(String, Outputs)>);
 
 #[derive(Debug, Clone, Default)]
 struct Outputs {
@@ -24,16 +22,21 @@ impl Learned {
     /// Notes an answer of so many tokens.
     pub fn observe(&mut self, model: &str, tokens: u64) {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
-        if let Some(outputs) = self.0.get_mut(model) {
+        if let Some((_, outputs)) = self.0.iter_mut().find(|(name, _)| name == model) {
             outputs.push(tokens);
         } else if self.0.len() < MODELS {
-            self.0.entry(model.to_owned()).or_default().push(tokens);
+            let mut outputs = Outputs::default();
+            outputs.push(tokens);
+            self.0.push((model.to_owned(), outputs));
         }
     }
 
     /// The 95th percentile of a model's outputs, once enough are known.
     pub fn p95(&self, model: &str) -> Option<u64> {
-        let outputs = self.0.get(model).filter(|outputs| outputs.tokens.len() >= KNOWN)?;
+        let (_, outputs) = self.0.iter().find(|(name, _)| name == model)?;
+        if outputs.tokens.len() < KNOWN {
+            return None;
+        }
         let mut sorted: [u32; REMEMBERED] = [0; REMEMBERED];
         let sorted = sorted.get_mut(..outputs.tokens.len())?;
         sorted.copy_from_slice(&outputs.tokens);

@@ -1,7 +1,7 @@
 //! API keys: made, looked up, revoked, with what each may spend. A key is `fb_<12 public>_<40 secret>`; only its hash is
 //! stored. What a limited key has spent is read from the sums of its account's usage.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use billing::{
     Nanos, Timestamp,
@@ -106,12 +106,12 @@ impl Ledger {
         &self,
         account: AccountId,
         now: Timestamp,
-    ) -> Result<HashMap<KeyId, KeyState>, LedgerError> {
+    ) -> Result<BTreeMap<KeyId, KeyState>, LedgerError> {
         let sql = format!(
             "SELECT {KEY} FROM api_key WHERE account_id = ? AND revoked_at IS NULL AND (limit_day IS NOT NULL \
              OR limit_week IS NOT NULL OR limit_month IS NOT NULL OR limit_total IS NOT NULL OR models IS NOT NULL)"
         );
-        let mut states = HashMap::new();
+        let mut states = BTreeMap::new();
         for row in self.rows(&sql, [account.0.into()]).await? {
             let StoredKey { id, limits, .. } = key(&row)?;
             let spent = self.spent_by_key(account, id, now).await?;

@@ -2,7 +2,7 @@
 //! at all, by the owner whose epoch is the lease's; what the tables' keys and checks refuse is refused here. It knows no
 //! rule of money.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use billing::{
     Nanos, Timestamp,
@@ -303,7 +303,7 @@ impl Disk {
                 || (grant.paid.is_positive() && grant.created_at > window)
         };
         let at = now.max(rows.header.clock);
-        let keys: HashMap<_, _> = rows
+        let keys = rows
             .keys
             .iter()
             .map(|(key, limits)| (*key, KeyState::new(limits.clone(), rows.spent_by_key(*key, at), at)))
