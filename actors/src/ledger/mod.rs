@@ -167,7 +167,7 @@ fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> Co
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use billing::{
         Nanos, Timestamp,
         entry::{Line, LineKind, Transition},
@@ -178,31 +178,23 @@ mod tests {
     use super::*;
     use crate::journal::protocol::tests::transition;
 
-    struct Opened {
-        folder: std::path::PathBuf,
-        ledger: Ledger,
+    /// A new ledger in SQLite, in a folder that is gone with it.
+    pub(crate) async fn new_ledger() -> (Ledger, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/ledger.db", folder.path().display());
+        (Ledger::open(&url, "tests").await.unwrap(), folder)
     }
 
-    impl Opened {
-        async fn new() -> Self {
-            let folder = std::env::temp_dir().join(format!("farebox-batches-{}", Uuid::new_v4().simple()));
-            std::fs::create_dir_all(&folder).unwrap();
-            let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "batches").await.unwrap();
-            let account = transition(1, 1).account_id;
-            ledger.create_account(account, "one@example.com", Plan::Free, Timestamp(0)).await.unwrap();
-            Self { folder, ledger }
-        }
-    }
-
-    impl Drop for Opened {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.folder);
-        }
+    async fn with_account() -> (Ledger, tempfile::TempDir) {
+        let (ledger, folder) = new_ledger().await;
+        let account = transition(1, 1).account_id;
+        ledger.create_account(account, "one@example.com", Plan::Free, Timestamp(0)).await.unwrap();
+        (ledger, folder)
     }
 
     #[tokio::test]
     async fn a_batch_that_was_not_committed_when_asked_never_is() {
-        let Opened { ledger, .. } = &Opened::new().await;
+        let (ledger, _folder) = with_account().await;
         let now = Timestamp(1);
         let batch = [transition(1, 1)];
         let (there, late) = (Uuid::now_v7(), Uuid::now_v7());
@@ -215,7 +207,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_that_can_t_be_written_leaves_nothing() {
-        let Opened { ledger, .. } = &Opened::new().await;
+        let (ledger, _folder) = with_account().await;
         let now = Timestamp(1);
         let line = |funded| Line { grant_id: None, funded: Nanos::new(funded), ..Line::new(LineKind::DebtRepaid) };
         let with_line = |account, seq, funded| Transition { lines: vec![line(funded)], ..transition(account, seq) };

@@ -53,6 +53,7 @@ mod tests {
         Ledger,
         history::{self, Position, Search},
         rollup::Span,
+        tests::new_ledger,
         usage::{By, Group, Grouping, Wanted},
     };
 
@@ -65,10 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_page_finds_its_rows_by_an_index() {
-        let folder = std::env::temp_dir().join(format!("farebox-plans-{}", Uuid::new_v4().simple()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let url = format!("sqlite://{}/ledger.db", folder.display());
-        let ledger = Ledger::open(&url, "plans").await.unwrap();
+        let (ledger, _folder) = new_ledger().await;
         let account = AccountId(Uuid::from_u128(1));
         let (model, key) = (Some("m".to_owned()), Some(Uuid::from_u128(2)));
         let filters = [
@@ -107,7 +105,5 @@ mod tests {
                 assert!(!plan.contains("SCAN usage") && !plan.contains("RIGHT PART"), "{plan}");
             }
         }
-        drop(ledger);
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

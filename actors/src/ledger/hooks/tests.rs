@@ -3,23 +3,22 @@
 use billing::plan::Plan;
 
 use super::*;
+use crate::ledger::tests::new_ledger;
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 struct Stage {
     ledger: Ledger,
-    folder: std::path::PathBuf,
+    _folder: tempfile::TempDir,
     account: AccountId,
 }
 
 impl Stage {
     async fn set() -> Self {
-        let folder = std::env::temp_dir().join(format!("farebox-hooks-{}", Uuid::new_v4().simple()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let ledger = Ledger::open(&format!("sqlite://{}/ledger.db", folder.display()), "hooks").await.unwrap();
+        let (ledger, folder) = new_ledger().await;
         let account = AccountId(Uuid::from_u128(1));
         ledger.create_account(account, "ada@example.com", Plan::Payg, NOW).await.unwrap();
-        Self { ledger, folder, account }
+        Self { ledger, _folder: folder, account }
     }
 
     async fn hook(&self, id: u128, kinds: Option<Vec<EventKind>>) -> Uuid {
@@ -46,12 +45,6 @@ impl Stage {
 
     async fn count(&self, endpoint: Uuid) -> usize {
         self.ledger.deliveries(endpoint, None, 100).await.unwrap().len()
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
