@@ -9,11 +9,7 @@ mod own;
 
 use std::{sync::Arc, time::Duration};
 
-use futures::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, Either},
-    stream,
-};
+use futures::{StreamExt, future::Either, stream};
 use hyper::{
     Uri,
     body::Incoming,
@@ -151,12 +147,8 @@ pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Eve
     }))
 }
 
-/// The body of a call's answer, which began well. In a box: it is most of what a call is, and calls are moved about.
-fn answer(call: &Call, timeouts: Timeouts) -> BoxFuture<'_, Result<Incoming, Failure>> {
-    answered(call, timeouts).boxed()
-}
-
-async fn answered(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
+/// The body of a call's answer, which began well.
+async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
     let response = match client::send(openai::request(call), timeouts.first_byte).await {
         // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
         Err(SendError::Unbegun(_)) => client::send(openai::request(call), timeouts.first_byte).await?,
