@@ -15,7 +15,7 @@ use farebox_actors::{
     },
     clock::Clock,
     directory::Directory,
-    health::{Health, Kind},
+    health::Health,
     journal::Journal,
     ledger::Ledger,
     mailbox::{Post, tell},
@@ -62,6 +62,9 @@ const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Starts everything. Must run within an actix system.
 pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
+    for key in settings.without_effect() {
+        tracing::warn!(key, "this setting has no effect yet");
+    }
     let clock = Clock::default();
     let health = Health::default();
     let ledger = Arc::new(open_ledger(settings).await?);
@@ -77,7 +80,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let _sweeper = {
         let directory = directory.clone();
         let make = move |obituary| Sweeper::new(directory.clone(), obituary);
-        supervise(&chief, main.clone(), &health, (Kind::Sweeper, "sweeper"), make)
+        supervise(&chief, main.clone(), &health, "sweeper", make)
     };
     let webhooks = start_webhooks(settings, &chief, &directory)?;
     let pools = start_pools(settings, &chief, &main, &health);
@@ -140,7 +143,7 @@ pub fn start_money(
     let payments = {
         let meeting = Arc::clone(&meeting);
         let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
-        supervise(chief, main.clone(), &health, (Kind::Payment, "payment"), make)
+        supervise(chief, main.clone(), &health, "payment", make)
     };
     let directory = Directory::new(arbiters, ledger, Arc::clone(&journal), payments.clone(), processor, clock, health);
     let _ = meeting.set(directory.clone());
@@ -199,7 +202,7 @@ fn start_openai(
     let line = provider::Line::new(made_of);
     let (published, vitals) = (line.clone(), health.clone());
     let make = move |obituary| ProviderActor::new(published.clone(), vitals.clone(), obituary);
-    supervise(chief, arbiter, health, (Kind::Provider, "openai"), make);
+    supervise(chief, arbiter, health, "openai", make);
     line
 }
 
@@ -210,7 +213,7 @@ fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, director
     let poster = Poster::new(reach, longest).map_err(anyhow::Error::msg)?;
     let (of_actor, found) = (poster.clone(), directory.clone());
     let make = move |obituary| WebhookActor::new(found.clone(), of_actor.clone(), obituary);
-    let actor = supervise(chief, Arbiter::new().handle(), directory.health(), (Kind::Webhook, "webhook"), make);
+    let actor = supervise(chief, Arbiter::new().handle(), directory.health(), "webhook", make);
     Ok(Webhooks { poster, actor })
 }
 
@@ -227,9 +230,9 @@ fn start_pools(
     let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
     let made_of = pool::Settings { library, threads, queue: settings.limits.pool_queue };
     let start = |class: SizeClass| {
-        let (made_of, vitals) = (made_of.clone(), health.clone());
-        let make = move |obituary| PoolActor::new(made_of.clone(), vitals.clone(), obituary);
-        (class, supervise(chief, arbiter.clone(), health, (Kind::Pool, class.name()), make))
+        let made_of = made_of.clone();
+        let make = move |obituary| PoolActor::new(made_of.clone(), obituary);
+        (class, supervise(chief, arbiter.clone(), health, class.name(), make))
     };
     SizeClass::ALL.into_iter().map(start).collect()
 }

@@ -1,6 +1,6 @@
 //! Settings: built-in defaults, then `config/farebox.toml`, then `FAREBOX_...` variables, then flags, each over the one
 //! before. This module alone reads the environment; the rest of the gateway is handed a [`Settings`]. A key nobody
-//! knows is refused with its nearest neighbour, and a value out of range with its key: a setting is never ignored.
+//! knows is refused with its nearest neighbour, and a value out of range with its key: no setting is ignored in silence.
 
 mod keys;
 mod layers;
@@ -74,6 +74,11 @@ impl Settings {
         let settings = layers::extract(overrides, variables)?;
         validate::check(&settings)?;
         Ok(settings)
+    }
+
+    /// What was set and changes nothing in this version, by its key.
+    pub fn without_effect(&self) -> Vec<String> {
+        validate::without_effect(self)
     }
 }
 

@@ -220,7 +220,7 @@ impl Directory {
         Q: Send + 'static,
         R: Send + 'static,
     {
-        match mailbox::ask(&self.address(id), question, deadline).await {
+        match mailbox::ask(&self.address(id), self.health(), question, deadline).await {
             Ok(answer) => answer,
             Err(AskError::Full) => Err(AccountError::Overloaded),
             Err(AskError::Gone) => Err(AccountError::Unavailable("the account is being rebuilt".into())),
@@ -236,7 +236,8 @@ impl Directory {
     /// Posts a command nobody waits for. Bounded by the running requests: each posts one a second, and one at its end.
     pub fn post(&self, id: AccountId, command: Command) {
         let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
-        mailbox::tell(&self.address(id), Ask { question: command, reply, posted_at: std::time::Instant::now() });
+        let posted = self.health().posted(Kind::Account);
+        mailbox::tell(&self.address(id), Ask { question: command, reply, posted });
     }
 
     /// Tells an account something nobody waits for; the caller says what bounds it.

@@ -74,6 +74,12 @@ pub enum ExitReason {
     Failed,
 }
 
+/// An actor of a kind.
+pub trait OfKind {
+    /// Which.
+    const KIND: Kind;
+}
+
 #[derive(Debug, Default)]
 struct Vitals {
     live: AtomicI64,
@@ -83,7 +89,8 @@ struct Vitals {
     busy_us: AtomicU64,
     panics: AtomicU64,
     failures: AtomicU64,
-    heartbeat: Mutex<Option<Instant>>,
+    /// Microseconds from the first of all kinds' life to the last message; zero before the first.
+    heartbeat_us: AtomicU64,
     last_exit: Mutex<Option<(String, ExitReason)>>,
 }
 
@@ -116,33 +123,51 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
+#[derive(Debug)]
+struct Inner {
+    began: Instant,
+    kinds: [Vitals; Kind::ALL.len()],
+}
+
 /// Every kind's vitals, shared by clones.
-#[derive(Debug, Clone, Default)]
-pub struct Health(Arc<[Vitals; Kind::ALL.len()]>);
+#[derive(Debug, Clone)]
+pub struct Health(Arc<Inner>);
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Arc::new(Inner { began: Instant::now(), kinds: Default::default() }))
+    }
+}
 
 impl Health {
-    const fn index(kind: Kind) -> usize {
-        kind as usize
+    fn of(&self, kind: Kind) -> &Vitals {
+        &self.0.kinds[kind as usize]
     }
 
-    /// Notes a message that waited since `posted_at` and was handled until now, having begun at `began`.
-    pub fn handled(&self, kind: Kind, posted_at: Instant, began: Instant) {
-        self.handled_many(kind, 1, posted_at, began);
+    /// Counts a message that is posted now.
+    pub fn posted(&self, kind: Kind) -> Posted {
+        self.of(kind).waiting.fetch_add(1, Ordering::Relaxed);
+        Posted { health: self.clone(), kind, at: Instant::now() }
     }
 
-    /// The same of many that were handled together, of which the oldest waited since `posted_at`.
-    pub fn handled_many(&self, kind: Kind, count: usize, posted_at: Instant, began: Instant) {
-        let vitals = &self.0[Self::index(kind)];
+    /// Says how many wait, of a kind that knows its queue itself.
+    pub fn queued(&self, kind: Kind, count: usize) {
+        self.of(kind).waiting.store(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Notes what an actor did of itself from `began` to now: nothing had waited for it.
+    pub fn acted(&self, kind: Kind, began: Instant) {
+        self.handled(kind, 1, began, began);
+    }
+
+    /// Notes that many messages, of which the oldest waited since `posted_at`, were handled together from `began` to now.
+    pub fn handled(&self, kind: Kind, count: usize, posted_at: Instant, began: Instant) {
+        let vitals = self.of(kind);
         let (now, count) = (Instant::now(), count as u64);
         vitals.handled.fetch_add(count, Ordering::Relaxed);
         vitals.waited_us.fetch_add(count * micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
         vitals.busy_us.fetch_add(micros(now.saturating_duration_since(began)), Ordering::Relaxed);
-        *vitals.heartbeat.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-    }
-
-    /// Notes messages posted (positive) or taken out of a queue (negative).
-    pub fn waiting(&self, kind: Kind, change: i64) {
-        self.0[Self::index(kind)].waiting.fetch_add(change, Ordering::Relaxed);
+        vitals.heartbeat_us.store(micros(now.saturating_duration_since(self.0.began)).max(1), Ordering::Relaxed);
     }
 
     /// All pictures.
@@ -152,10 +177,11 @@ impl Health {
 
     /// One kind's picture.
     pub fn observe_kind(&self, kind: Kind) -> Observed {
-        let vitals = &self.0[Self::index(kind)];
+        let vitals = self.of(kind);
         let handled = vitals.handled.load(Ordering::Relaxed);
         let mean = |total: &AtomicU64| total.load(Ordering::Relaxed) / handled.max(1);
-        let heartbeat = *vitals.heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
+        let heartbeat = Some(vitals.heartbeat_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
+        let since = |us: u64| self.0.began.elapsed().saturating_sub(Duration::from_micros(us)).as_millis();
         Observed {
             kind,
             live: vitals.live.load(Ordering::Relaxed),
@@ -166,8 +192,39 @@ impl Health {
             panics: vitals.panics.load(Ordering::Relaxed),
             failures: vitals.failures.load(Ordering::Relaxed),
             last_exit: vitals.last_exit.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            heartbeat_ms: heartbeat.map(|at| at.elapsed().as_millis()),
+            heartbeat_ms: heartbeat.map(since),
         }
+    }
+}
+
+/// A message on its way: it counts among those that wait until it was handled, or is dropped with the mailbox it was in.
+pub struct Posted {
+    health: Health,
+    kind: Kind,
+    at: Instant,
+}
+
+impl std::fmt::Debug for Posted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Posted").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+impl Posted {
+    /// When it was posted.
+    pub const fn at(&self) -> Instant {
+        self.at
+    }
+
+    /// Notes that it was handled until now, having begun at `began`.
+    pub fn handled(self, began: Instant) {
+        self.health.handled(self.kind, 1, self.at, began);
+    }
+}
+
+impl Drop for Posted {
+    fn drop(&mut self) {
+        self.health.of(self.kind).waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -207,7 +264,7 @@ impl std::fmt::Debug for Obituary {
 impl Obituary {
     /// For a new actor; `on_exit` runs when it is gone, on its thread, and must not panic.
     pub fn new(health: &Health, kind: Kind, name: Name, on_exit: impl FnOnce(ExitReason) + Send + 'static) -> Self {
-        health.0[Health::index(kind)].live.fetch_add(1, Ordering::Relaxed);
+        health.of(kind).live.fetch_add(1, Ordering::Relaxed);
         Self { health: health.clone(), kind, name, reason: ExitReason::Stopped, on_exit: Some(Box::new(on_exit)) }
     }
 
@@ -222,7 +279,7 @@ impl Drop for Obituary {
         if std::thread::panicking() {
             self.reason = ExitReason::Panicked;
         }
-        let vitals = &self.health.0[Health::index(self.kind)];
+        let vitals = self.health.of(self.kind);
         vitals.live.fetch_sub(1, Ordering::Relaxed);
         match self.reason {
             ExitReason::Stopped => {}

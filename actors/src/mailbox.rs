@@ -1,14 +1,16 @@
 //! How actors are spoken to: [`ask`] and [`tell`], never actix's bare verbs. `Addr::send` is silently skipped when its
 //! caller is dropped while the message waits, and `do_send` ignores the mailbox's capacity (both found by running them).
-//! An [`Ask`] carries its own reply channel, and the time it was posted.
+//! An [`Ask`] carries its own reply channel, and counts among what waits.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use actix::{Actor, Addr, Context, Handler, Message, dev::ToEnvelope};
 use tokio::sync::oneshot;
+
+use crate::health::{Health, OfKind, Posted};
 
 /// A question with the way back.
 #[derive(Debug)]
@@ -17,8 +19,8 @@ pub struct Ask<Q, R> {
     pub question: Q,
     /// Where the answer goes; dropped without one, the asker learns that the actor is gone.
     pub reply: oneshot::Sender<R>,
-    /// When it was posted.
-    pub posted_at: Instant,
+    /// Counts it.
+    pub posted: Posted,
 }
 
 impl<Q: 'static, R: 'static> Message for Ask<Q, R> {
@@ -40,22 +42,23 @@ pub enum AskError {
 }
 
 /// Asks an actor, and waits at most `deadline`. Once posted, the question is handled even if the asker goes away.
-pub async fn ask<A, Q, R>(address: &Addr<A>, question: Q, deadline: Duration) -> Result<R, AskError>
+pub async fn ask<A, Q, R>(address: &Addr<A>, health: &Health, question: Q, deadline: Duration) -> Result<R, AskError>
 where
-    A: Actor + Handler<Ask<Q, R>>,
+    A: Actor + Handler<Ask<Q, R>> + OfKind,
     A::Context: ToEnvelope<A, Ask<Q, R>>,
     Q: Send + 'static,
     R: Send + 'static,
 {
     let (reply, answer) = oneshot::channel();
-    let posted_at = Instant::now();
-    let letter = Ask { question, reply, posted_at };
+    let posted = health.posted(A::KIND);
+    let late_at = posted.at() + deadline;
+    let letter = Ask { question, reply, posted };
     match address.try_send(letter) {
         Ok(()) => {}
         Err(actix::prelude::SendError::Full(_)) => return Err(AskError::Full),
         Err(actix::prelude::SendError::Closed(_)) => return Err(AskError::Gone),
     }
-    match tokio::time::timeout_at((posted_at + deadline).into(), answer).await {
+    match tokio::time::timeout_at(late_at.into(), answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(AskError::Gone),
         Err(_) => Err(AskError::Late),
@@ -85,27 +88,118 @@ where
 
 /// The address of an actor that may be replaced by a new one.
 #[derive(Debug)]
-pub struct Post<A: Actor>(Arc<RwLock<Addr<A>>>);
+pub struct Post<A: Actor> {
+    holder: Arc<RwLock<Addr<A>>>,
+    health: Health,
+}
 
 impl<A: Actor> Clone for Post<A> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { holder: Arc::clone(&self.holder), health: self.health.clone() }
     }
 }
 
-impl<A: Actor> Post<A> {
+impl<A: Actor + OfKind> Post<A> {
     /// A post held by this actor.
-    pub fn new(address: Addr<A>) -> Self {
-        Self(Arc::new(RwLock::new(address)))
+    pub fn new(address: Addr<A>, health: Health) -> Self {
+        Self { holder: Arc::new(RwLock::new(address)), health }
     }
 
     /// Who holds it now.
     pub fn address(&self) -> Addr<A> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.holder.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Gives it to a new actor.
     pub fn replace(&self, address: Addr<A>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = address;
+        *self.holder.write().unwrap_or_else(PoisonError::into_inner) = address;
+    }
+
+    /// Counts a message that is posted now.
+    pub fn posted(&self) -> Posted {
+        self.health.posted(A::KIND)
+    }
+
+    /// Asks who holds it now, as [`ask`] does.
+    pub async fn ask<Q, R>(&self, question: Q, deadline: Duration) -> Result<R, AskError>
+    where
+        A: Handler<Ask<Q, R>>,
+        A::Context: ToEnvelope<A, Ask<Q, R>>,
+        Q: Send + 'static,
+        R: Send + 'static,
+    {
+        ask(&self.address(), &self.health, question, deadline).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Instant};
+
+    use super::*;
+    use crate::health::Kind;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    /// Answers when it is let.
+    struct Clerk(mpsc::Receiver<Work>);
+
+    enum Work {
+        Answer,
+        Die,
+    }
+
+    impl OfKind for Clerk {
+        const KIND: Kind = Kind::Payment;
+    }
+
+    impl Actor for Clerk {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Ask<(), ()>> for Clerk {
+        type Result = ();
+
+        fn handle(&mut self, Ask { question: (), reply, posted }: Ask<(), ()>, _: &mut Self::Context) {
+            let began = Instant::now();
+            match self.0.recv().unwrap() {
+                Work::Answer => posted.handled(began),
+                Work::Die => panic!("told to die"),
+            }
+            reply.send(()).unwrap();
+        }
+    }
+
+    #[actix::test]
+    async fn what_waits_is_counted_until_it_was_handled_or_lost() {
+        let health = Health::default();
+        let seen = || {
+            let seen = health.observe_kind(Kind::Payment);
+            (seen.mailbox_depth, seen.handled)
+        };
+        let (work, orders) = mpsc::channel();
+        let elsewhere = actix::Arbiter::new();
+        let post = Post::new(Clerk::start_in_arbiter(&elsewhere.handle(), |_| Clerk(orders)), health.clone());
+        let asked: Vec<_> = (0..4)
+            .map(|_| {
+                let post = post.clone();
+                tokio::spawn(async move { post.ask((), DEADLINE).await })
+            })
+            .collect();
+        while seen().0 < 4 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(seen(), (4, 0));
+        assert!(health.observe_kind(Kind::Payment).heartbeat_ms.is_none());
+        work.send(Work::Answer).unwrap();
+        work.send(Work::Die).unwrap();
+        let mut answers = Vec::new();
+        for asked in asked {
+            answers.push(asked.await.unwrap());
+        }
+        answers.sort_by_key(Result::is_err);
+        assert_eq!(answers, [Ok(()), Err(AskError::Gone), Err(AskError::Gone), Err(AskError::Gone)]);
+        assert_eq!(seen(), (0, 1), "its mailbox went with it");
+        assert!(health.observe_kind(Kind::Payment).heartbeat_ms.is_some());
     }
 }

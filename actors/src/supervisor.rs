@@ -4,13 +4,13 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::{
-    health::{ExitReason, Health, Kind, Name, Obituary},
+    health::{ExitReason, Health, Kind, Name, Obituary, OfKind, Posted},
     mailbox::{self, Post},
 };
 
@@ -20,7 +20,10 @@ const BACK_OFF: Duration = Duration::from_millis(50);
 /// An actor ended and should be there. One a life.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Restart(Box<dyn FnOnce() + Send>);
+struct Restart {
+    start: Box<dyn FnOnce() + Send>,
+    posted: Posted,
+}
 
 /// The actor.
 #[derive(Debug)]
@@ -39,52 +42,55 @@ struct Life<A: Actor> {
     supervisor: Addr<Supervisor>,
     arbiter: ArbiterHandle,
     health: Health,
-    kind: Kind,
     name: String,
     make: Box<dyn Fn(Obituary) -> A + Send + Sync>,
     post: Mutex<Option<Post<A>>>,
 }
 
 /// Starts an actor under supervision. `make` builds each of its lives; the post gives the address of the current one.
-pub fn supervise<A: Actor<Context = Context<A>> + Send>(
+pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
     supervisor: &Addr<Supervisor>,
     arbiter: ArbiterHandle,
     health: &Health,
-    (kind, name): (Kind, &str),
+    name: &str,
     make: impl Fn(Obituary) -> A + Send + Sync + 'static,
 ) -> Post<A> {
     let life = Arc::new(Life {
         supervisor: supervisor.clone(),
         arbiter,
         health: health.clone(),
-        kind,
         name: name.to_owned(),
         make: Box::new(make),
         post: Mutex::new(None),
     });
     let mut slot = life.post.lock().unwrap_or_else(PoisonError::into_inner);
-    let post = Post::new(begin(&life));
+    let post = Post::new(begin(&life), health.clone());
     *slot = Some(post.clone());
     drop(slot);
     post
 }
 
-fn begin<A: Actor<Context = Context<A>> + Send>(life: &Arc<Life<A>>) -> Addr<A> {
+fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(life: &Arc<Life<A>>) -> Addr<A> {
     let next = Arc::clone(life);
-    let obituary = Obituary::new(&life.health, life.kind, Name::Text(life.name.clone()), move |reason| match reason {
+    let obituary = Obituary::new(&life.health, A::KIND, Name::Text(life.name.clone()), move |reason| match reason {
         ExitReason::Stopped => {}
         ExitReason::Panicked | ExitReason::Failed => {
-            let supervisor = next.supervisor.clone();
+            let again = Arc::clone(&next);
             let start = Box::new(move || {
-                if let Some(post) = &*next.post.lock().unwrap_or_else(PoisonError::into_inner) {
-                    post.replace(begin(&next));
+                if let Some(post) = &*again.post.lock().unwrap_or_else(PoisonError::into_inner) {
+                    post.replace(begin(&again));
                 }
             });
-            mailbox::tell(&supervisor, Restart(start));
+            let posted = next.health.posted(Supervisor::KIND);
+            mailbox::tell(&next.supervisor, Restart { start, posted });
         }
     });
     let own = Arc::clone(life);
     A::start_in_arbiter(&life.arbiter, move |_| (own.make)(obituary))
+}
+
+impl OfKind for Supervisor {
+    const KIND: Kind = Kind::Supervisor;
 }
 
 impl Actor for Supervisor {
@@ -94,8 +100,10 @@ impl Actor for Supervisor {
 impl Handler<Restart> for Supervisor {
     type Result = ();
 
-    fn handle(&mut self, Restart(start): Restart, ctx: &mut Self::Context) {
+    fn handle(&mut self, Restart { start, posted }: Restart, ctx: &mut Self::Context) {
+        let began = Instant::now();
         let wait = tokio::time::sleep(BACK_OFF).into_actor(self);
         ctx.spawn(wait.map(move |(), _: &mut Self, _| start()));
+        posted.handled(began);
     }
 }

@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     directory::Directory,
-    health::{Kind, Obituary},
+    health::{Kind, Obituary, OfKind},
     ledger::{Ledger, LedgerError, idempotency::KeyChange},
 };
 
@@ -82,7 +82,7 @@ impl Sweeper {
                 Ok(()) => actor.started = true,
                 Err(error) => tracing::warn!(%error, "the sweeper could not look"),
             }
-            actor.directory.health().handled(Kind::Sweeper, began, began);
+            actor.directory.health().acted(Kind::Sweeper, began);
         }));
     }
 }
@@ -104,6 +104,10 @@ async fn forget_keys(ledger: &Ledger, now: Timestamp) -> Result<(), LedgerError>
         }
     }
     Ok(())
+}
+
+impl OfKind for Sweeper {
+    const KIND: Kind = Kind::Sweeper;
 }
 
 impl Actor for Sweeper {

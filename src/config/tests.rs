@@ -125,6 +125,7 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
         ("providers.openai.api_key=a b", "providers.openai.api_key"),
         ("http.workers=0", "http.workers"),
         ("runtime.threads=4096", "runtime.threads"),
+        ("runtime.device=cuda", "runtime.device"),
         ("log.level=farebox=loud", "log.level"),
         ("log.format=xml", "log.format"),
         ("payments.processor=stripe", "payments.stripe.secret_key"),
@@ -136,6 +137,14 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
     assert!(refusal("[limits]\ndrains = 'x'", &[], &[]).contains("the settings file"));
     assert!(refusal("limits = 3", &[], &[]).contains("limits"));
     assert!(refusal("not toml", &[], &[]).contains("cannot be used"));
+}
+
+#[test]
+fn what_is_set_for_nothing_is_told() {
+    let told = |set: &[&str]| load("", &[], set).unwrap().without_effect();
+    assert_eq!(told(&["providers.openai.api_key=sk", "limits.drains=3"]), [""; 0]);
+    let set = ["providers.google.api_key=k", "providers.cohere.base_url=https://c", "redis.url=redis://r"];
+    assert_eq!(told(&set), ["providers.google", "providers.cohere", "redis.url"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Clock, ConfigError, Processor, Provider, Secret, Settings};
+use super::{Clock, ConfigError, Device, Processor, Provider, Secret, Settings};
 
 const KIB: u64 = 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
@@ -16,6 +16,9 @@ pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     addresses(settings)?;
     secrets(settings)?;
     together(settings)?;
+    if settings.runtime.device == Device::Cuda {
+        return Err(ConfigError::invalid("runtime.device", "`cuda` is not there yet: models run on the CPU"));
+    }
     if settings.data_dir.as_os_str().is_empty() {
         return Err(ConfigError::invalid("data_dir", "must name a folder"));
     }
@@ -102,6 +105,15 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+/// What is accepted and nobody reads yet: of closed providers only `OpenAI` is called, and there is one node.
+pub(super) fn without_effect(settings: &Settings) -> Vec<String> {
+    let is_set = |provider: &Provider| *provider != Provider::default();
+    let unread = providers(settings).into_iter().filter(|(name, provider)| *name != "openai" && is_set(provider));
+    let mut keys: Vec<_> = unread.map(|(name, _)| format!("providers.{name}")).collect();
+    keys.extend(settings.redis.url.is_some().then(|| "redis.url".to_owned()));
+    keys
 }
 
 fn together(settings: &Settings) -> Result<(), ConfigError> {

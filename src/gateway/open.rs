@@ -89,7 +89,7 @@ pub(super) async fn start(
     let (sender, events) = mpsc::channel(EVENTS);
     let stop = StopSignal::new();
     let folder = ModelFolder { id: model.id.to_string(), folder: model.folder.clone() };
-    let run = Run::new(&admission, folder, job.request, sender, Arc::clone(&stop));
+    let run = Run::new(&admission, folder, job.request, sender, Arc::clone(&stop), pool.posted());
     let task = OpenTask {
         class: model.class,
         overdraft_none: gateway.rules.overdraft_none,

@@ -7,7 +7,6 @@ use billing::{Timestamp, event::EventKind, ids::AccountId};
 use bytes::Bytes;
 use farebox_actors::{
     ledger::hooks::{Attempt, Delivery, Endpoint, Fate, MOST_ENDPOINTS},
-    mailbox,
     webhook::{NotTested, Test, sign},
 };
 use serde::Deserialize;
@@ -209,7 +208,7 @@ pub async fn test(state: Shared, request: HttpRequest, id: web::Path<String>) ->
         let event_id = Arrival::of(&request).id.0;
         let deadline = Duration::from_secs(state.settings.webhooks.timeout_seconds) + TEST_MARGIN;
         let asked = Test { endpoint, event_id };
-        let tested: Result<Attempt, NotTested> = mailbox::ask(&state.webhooks.actor.address(), asked, deadline).await?;
+        let tested: Result<Attempt, NotTested> = state.webhooks.actor.ask(asked, deadline).await?;
         let Attempt { at, answer, error, fate, .. } = tested?;
         Ok(json!({
             "id": event_id, "delivered": fate == Fate::Delivered, "at": at.to_string(), "error": error,

@@ -29,6 +29,7 @@ pub async fn metrics(state: Shared) -> HttpResponse {
         metrics::gauge!("farebox_actors_live", "kind" => kind).set(seen.live as f64);
         metrics::gauge!("farebox_actor_last_heartbeat_seconds", "kind" => kind)
             .set(seen.heartbeat_ms.map_or(-1.0, |ms| ms as f64 / 1_000.0));
+        metrics::gauge!("farebox_actor_mailbox_messages", "kind" => kind).set(seen.mailbox_depth as f64);
         metrics::counter!("farebox_actor_messages_total", "kind" => kind).absolute(seen.handled);
         metrics::counter!("farebox_actor_restarts_total", "kind" => kind, "reason" => "panicked").absolute(seen.panics);
         metrics::counter!("farebox_actor_restarts_total", "kind" => kind, "reason" => "failed").absolute(seen.failures);

@@ -17,7 +17,6 @@ use farebox_actors::{
     },
     directory::DEADLINE,
     ledger::events::OperatorAction,
-    mailbox,
     payment::{ActionOf, Hear, Refund},
 };
 use serde::Deserialize;
@@ -155,9 +154,8 @@ pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>)
         let card = card_of(&state, caller.account_id, &payment).await?;
         body["card"] = card.map_or(Value::Null, |card| json!({"brand": card.brand, "last4": card.last4}));
         if payment.status == PaymentStatus::Pending {
-            let actor = state.gateway.directory.payments().address();
-            let action: Option<NextAction> =
-                mailbox::ask(&actor, ActionOf(payment.id), DEADLINE).await.unwrap_or_default();
+            let asked = state.gateway.directory.payments().ask(ActionOf(payment.id), DEADLINE);
+            let action: Option<NextAction> = asked.await.unwrap_or_default();
             body["next_action"] = action.as_ref().map_or(Value::Null, action_json);
         }
         Ok(body)
@@ -199,7 +197,7 @@ pub async fn authenticate(
         };
         let told = sandbox.authenticate(payment.id, verdict, state.gateway.clock().now());
         let told = told.ok_or_else(|| ApiError::conflict("This payment does not wait for its card's owner."))?;
-        mailbox::ask(&directory.payments().address(), Hear(told), DEADLINE).await??;
+        directory.payments().ask(Hear(told), DEADLINE).await??;
         Ok(payment_json(&find(&state, caller.account_id, &id).await?))
     };
     answer(&request, work.await)
@@ -230,7 +228,7 @@ pub async fn refund(
         let found = directory.ledger().payment_of_anyone(PaymentId(payment_id)).await?;
         let (account_id, payment) = found.ok_or_else(|| ApiError::not_found("this payment"))?;
         let order = Refund { account_id, payment_id: payment.id, amount };
-        let payment: Payment = mailbox::ask(&directory.payments().address(), order, DEADLINE).await??;
+        let payment: Payment = directory.payments().ask(order, DEADLINE).await??;
         let subject = payment.id.to_string();
         let request_id = Arrival::of(&request).id;
         let action = OperatorAction { request_id, account_id, action: "refund_payment", subject, amount, reason };

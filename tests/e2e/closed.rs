@@ -272,6 +272,8 @@ async fn actors_that_die_take_no_other_account_and_no_money_with_them() {
         actors.iter().find(|actor| actor["kind"] == kind).unwrap()["panics"].as_u64()
     };
     assert_eq!((panics("account"), panics("provider"), panics("journal")), (Some(5), Some(1), Some(1)), "{actors}");
+    let waiting = |actor: &Value| actor["mailbox_depth"].as_i64() != Some(0);
+    assert!(!actors["actors"].as_array().unwrap().iter().any(waiting), "what the dead had not read: {actors}");
 }
 
 #[tokio::test]

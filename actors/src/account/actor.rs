@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    health::{Kind, Obituary},
+    health::{Kind, Obituary, OfKind},
     journal::{Incarnation, Journal, protocol::Entry},
     mailbox::{self, Ask},
     payment::Charge,
@@ -216,8 +216,8 @@ impl AccountActor {
 
     /// Has a card charged once everything sent so far is durable.
     fn charge(&mut self, payment: Payment) {
-        let charge = Charge { account_id: self.id, payment };
         let payments = self.context.directory.payments().clone();
+        let charge = Charge { account_id: self.id, payment, posted: payments.posted() };
         // Bounded by the account's pending payments.
         self.outbox.leave(move || mailbox::tell(&payments.address(), charge));
     }
@@ -330,6 +330,10 @@ impl AccountActor {
     }
 }
 
+impl OfKind for AccountActor {
+    const KIND: Kind = Kind::Account;
+}
+
 impl Actor for AccountActor {
     type Context = actix::Context<Self>;
 
@@ -376,11 +380,16 @@ macro_rules! answers {
             type Result = ();
 
             fn handle(&mut self, ask: Ask<$question, Result<$answer, AccountError>>, ctx: &mut Self::Context) {
-                let began = Instant::now();
-                let Ask { question, reply, posted_at } = ask;
+                let Ask { question, reply, posted } = ask;
                 self.idle_ticks = 0;
-                self.when_ready(ctx, Box::new(move |actor, ctx| actor.$method($take(question), reply, ctx)));
-                self.context.directory.health().handled(Kind::Account, posted_at, began);
+                self.when_ready(
+                    ctx,
+                    Box::new(move |actor, ctx| {
+                        let began = Instant::now();
+                        actor.$method($take(question), reply, ctx);
+                        posted.handled(began);
+                    }),
+                );
             }
         }
     };

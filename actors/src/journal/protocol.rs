@@ -95,6 +95,11 @@ impl<W, R> Protocol<W, R> {
         self.queue.push_back(Waiting::Open(ready));
     }
 
+    /// How many wait, the batch at hand apart.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The next step; none while a batch is being written, or where nothing waits.
     pub fn next_step(&mut self) -> Option<Step<R>> {
         if self.writing.is_some() {

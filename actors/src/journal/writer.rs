@@ -37,8 +37,8 @@ struct Queue {
     since: Option<Instant>,
 }
 
-#[derive(Default)]
 struct Shared {
+    health: Health,
     queue: Mutex<Queue>,
     /// Something waits, or nobody can append any more.
     wake: Notify,
@@ -72,10 +72,16 @@ impl Drop for Journal {
 impl Journal {
     /// Starts the thread that writes to this ledger; `fenced` is notified when another process has taken it over.
     pub fn start(ledger: Arc<Ledger>, clock: Clock, health: Health, fenced: Arc<Notify>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            health,
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            closed: AtomicBool::new(false),
+            dies: AtomicBool::new(false),
+        });
         // Of its own, as writing to SQLite blocks; PostgreSQL's connections are served by it while it waits.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let writer = Writer { shared: Arc::clone(&shared), ledger, clock, health, fenced };
+        let writer = Writer { shared: Arc::clone(&shared), ledger, clock, fenced };
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
         Ok(Self(shared))
     }
@@ -86,6 +92,7 @@ impl Journal {
         let mut queue = self.0.queue();
         queue.protocol.push(entry)?;
         queue.since.get_or_insert_with(Instant::now);
+        self.0.health.queued(Kind::Journal, queue.protocol.waiting());
         drop(queue);
         self.0.wake.notify_one();
         Ok(())
@@ -109,14 +116,13 @@ struct Writer {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
     clock: Clock,
-    health: Health,
     fenced: Arc<Notify>,
 }
 
 impl Writer {
     async fn run(self) {
         loop {
-            let obituary = Obituary::new(&self.health, Kind::Journal, Name::Text("journal".into()), |_| {});
+            let obituary = Obituary::new(&self.shared.health, Kind::Journal, Name::Text("journal".into()), |_| {});
             if AssertUnwindSafe(self.live(obituary)).catch_unwind().await.is_ok() {
                 return;
             }
@@ -131,7 +137,9 @@ impl Writer {
         loop {
             let (step, since) = {
                 let mut queue = self.shared.queue();
-                (queue.protocol.next_step(), queue.since.take())
+                let step = queue.protocol.next_step();
+                self.shared.health.queued(Kind::Journal, queue.protocol.waiting());
+                (step, queue.since.take())
             };
             assert!(!self.shared.dies.swap(false, Ordering::AcqRel), "asked to die");
             match step {
@@ -155,7 +163,7 @@ impl Writer {
     fn note(&self, count: usize, since: Instant, began: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,024")]
         metrics::histogram!("farebox_journal_batch_transitions").record(count as f64);
-        self.health.handled_many(Kind::Journal, count, since, began);
+        self.shared.health.handled(Kind::Journal, count, since, began);
     }
 
     /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.

@@ -26,7 +26,7 @@ pub use refund::{NotRefunded, Refund};
 use crate::{
     card::{NextAction, Told},
     directory::Directory,
-    health::{Kind, Obituary},
+    health::{Kind, Obituary, OfKind, Posted},
     mailbox::Ask,
 };
 
@@ -41,6 +41,8 @@ pub struct Charge {
     pub account_id: AccountId,
     /// What.
     pub payment: Payment,
+    /// Counts it.
+    pub posted: Posted,
 }
 
 /// Where to find accounts: set once both are there.
@@ -93,17 +95,22 @@ impl PaymentActor {
 
     /// Takes up what an earlier life left.
     fn take_up(&self, directory: Directory, ctx: &mut Context<Self>) {
+        let health = directory.health().clone();
         let load = async move { directory.ledger().pending_payments().await };
-        ctx.spawn(load.into_actor(self).map(|pending, _, ctx| match pending {
+        ctx.spawn(load.into_actor(self).map(move |pending, _, ctx| match pending {
             Ok(pending) => {
                 for (account_id, payment) in pending {
-                    ctx.notify(Charge { account_id, payment });
+                    ctx.notify(Charge { account_id, payment, posted: health.posted(Self::KIND) });
                 }
             }
             // Their accounts take them up when they are next loaded.
             Err(error) => tracing::error!(%error, "pending payments could not be taken up"),
         }));
     }
+}
+
+impl OfKind for PaymentActor {
+    const KIND: Kind = Kind::Payment;
 }
 
 impl Actor for PaymentActor {
@@ -137,16 +144,16 @@ impl Handler<Charge> for PaymentActor {
             self.early.push(charge);
             return;
         };
-        let id = charge.payment.id;
+        let Charge { account_id, payment, posted } = charge;
+        let id = payment.id;
         if self.open.contains_key(&id) {
             return;
         }
         let open = Open::default();
         self.open.insert(id, open.clone());
-        let health = directory.health().clone();
-        let work = pursue::pursue(directory, charge, open);
+        let work = pursue::pursue(directory, account_id, payment, open);
         ctx.spawn(work.into_actor(self).map(move |(), actor, _| drop(actor.open.remove(&id))));
-        health.handled(Kind::Payment, began, began);
+        posted.handled(began);
     }
 }
 
@@ -155,14 +162,14 @@ impl Handler<Ask<Hear, Result<Heard, NotHeard>>> for PaymentActor {
 
     fn handle(&mut self, ask: Ask<Hear, Result<Heard, NotHeard>>, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Ask { question: Hear(told), reply, posted_at } = ask;
+        let Ask { question: Hear(told), reply, posted } = ask;
         let Some(directory) = self.directory.clone().filter(|_| self.hearing < MOST_NOTICES) else {
             // Told again later.
             drop(reply.send(Err(NotHeard::Overloaded)));
             return;
         };
         self.hearing += 1;
-        directory.health().handled(Kind::Payment, posted_at, began);
+        posted.handled(began);
         let work = async move { notice::hear(&directory, &told).await };
         ctx.spawn(work.into_actor(self).map(|heard, actor, _| {
             actor.hearing -= 1;
@@ -188,13 +195,13 @@ impl Handler<Ask<Refund, Result<Payment, NotRefunded>>> for PaymentActor {
 
     fn handle(&mut self, ask: Ask<Refund, Result<Payment, NotRefunded>>, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Ask { question, reply, posted_at } = ask;
+        let Ask { question, reply, posted } = ask;
         let Some(directory) = self.directory.clone().filter(|_| self.hearing < MOST_NOTICES) else {
             drop(reply.send(Err(NotRefunded::NotNow("too much is waiting".into()))));
             return;
         };
         self.hearing += 1;
-        directory.health().handled(Kind::Payment, posted_at, began);
+        posted.handled(began);
         let work = async move { refund::refund(&directory, question).await };
         ctx.spawn(work.into_actor(self).map(|refunded, actor, _| {
             actor.hearing -= 1;
@@ -207,8 +214,10 @@ impl Handler<Ask<ActionOf, Option<NextAction>>> for PaymentActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<ActionOf, Option<NextAction>>, _: &mut Self::Context) {
-        let Ask { question: ActionOf(id), reply, .. } = ask;
+        let began = Instant::now();
+        let Ask { question: ActionOf(id), reply, posted } = ask;
         drop(reply.send(self.open.get(&id).and_then(Open::action)));
+        posted.handled(began);
     }
 }
 

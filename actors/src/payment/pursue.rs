@@ -12,7 +12,7 @@ use billing::{
 };
 use futures::future::join;
 
-use super::{Charge, Open, notice};
+use super::{Open, notice};
 use crate::{
     account::{AccountError, Waits, new_grant_id},
     card::{Order, Outcome},
@@ -49,8 +49,7 @@ impl BackOff {
 }
 
 /// Carries a payment to its end.
-pub(super) async fn pursue(directory: Directory, charge: Charge, open: Open) {
-    let Charge { account_id, payment } = charge;
+pub(super) async fn pursue(directory: Directory, account_id: AccountId, payment: Payment, open: Open) {
     let chosen = order(&directory, account_id, &payment).await;
     let mut back_off = BackOff::new();
     loop {

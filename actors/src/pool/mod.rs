@@ -20,7 +20,7 @@ use crate::{
         runtime::Runtime,
         worker::{EngineHandle, Job, Refused, StopSignal},
     },
-    health::{Health, Kind, Obituary},
+    health::{Kind, Obituary, OfKind, Posted},
 };
 
 /// Messages that wait, at most.
@@ -41,7 +41,7 @@ pub struct ModelFolder {
 pub struct Run {
     model: ModelFolder,
     job: Job,
-    posted_at: Instant,
+    posted: Posted,
 }
 
 impl Run {
@@ -52,8 +52,9 @@ impl Run {
         request: TextRequest,
         events: mpsc::Sender<Event>,
         stop: Arc<StopSignal>,
+        posted: Posted,
     ) -> Self {
-        Self { model, job: Job { request, events, stop }, posted_at: Instant::now() }
+        Self { model, job: Job { request, events, stop }, posted }
     }
 }
 
@@ -82,14 +83,13 @@ enum Slot {
 pub struct PoolActor {
     settings: Settings,
     models: HashMap<String, Slot>,
-    health: Health,
     _obituary: Obituary,
 }
 
 impl PoolActor {
     /// A new life, with nothing loaded.
-    pub fn new(settings: Settings, health: Health, obituary: Obituary) -> Self {
-        Self { settings, models: HashMap::new(), health, _obituary: obituary }
+    pub fn new(settings: Settings, obituary: Obituary) -> Self {
+        Self { settings, models: HashMap::new(), _obituary: obituary }
     }
 
     fn load(&mut self, model: ModelFolder, first: Job, ctx: &mut Context<Self>) {
@@ -146,6 +146,10 @@ fn fail(job: &Job, why: &str) {
     drop(job.events.try_send(Event::Failed(Failure::Engine(why.to_owned()))));
 }
 
+impl OfKind for PoolActor {
+    const KIND: Kind = Kind::Pool;
+}
+
 impl Actor for PoolActor {
     type Context = Context<Self>;
 
@@ -159,7 +163,7 @@ impl Handler<Run> for PoolActor {
 
     fn handle(&mut self, run: Run, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Run { model, job, posted_at } = run;
+        let Run { model, job, posted } = run;
         let limit = self.settings.queue;
         match self.models.get_mut(&model.id) {
             Some(Slot::Ready(engine)) if engine.observe().alive => submit(engine, job),
@@ -170,7 +174,7 @@ impl Handler<Run> for PoolActor {
             }
             Some(Slot::Ready(_)) | None => self.load(model, job, ctx),
         }
-        self.health.handled(Kind::Pool, posted_at, began);
+        posted.handled(began);
     }
 }
 

@@ -1,12 +1,9 @@
 //! How requests reach a provider: what its actor published last, read without asking it, and the calls that run. A call
 //! is driven by the task of its own request and reports to the actor only what may change what it publishes.
 
-use std::{
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-    time::Instant,
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use actix::Addr;
@@ -19,6 +16,7 @@ use wire::inference::{Event, Failure, TextRequest};
 use super::{Ended, ProviderActor, breaker};
 use crate::{
     account::Admission,
+    health::{Health, OfKind},
     mailbox,
     transport::{self, Call, Endpoint, Timeouts},
 };
@@ -61,7 +59,7 @@ struct Inner {
     /// Whether the actor wants to hear of calls that went well too: some before them failed.
     troubled: AtomicBool,
     running: AtomicUsize,
-    actor: RwLock<Option<Addr<ProviderActor>>>,
+    actor: RwLock<Option<(Addr<ProviderActor>, Health)>>,
 }
 
 /// The way to one provider, shared by clones.
@@ -86,6 +84,10 @@ impl Line {
 
     /// The actor of now, once it has started.
     pub fn actor(&self) -> Option<Addr<ProviderActor>> {
+        self.attended().map(|(actor, _)| actor)
+    }
+
+    fn attended(&self) -> Option<(Addr<ProviderActor>, Health)> {
         self.0.actor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -94,8 +96,8 @@ impl Line {
         self.0.running.load(Ordering::Relaxed)
     }
 
-    pub(super) fn attend(&self, actor: Addr<ProviderActor>) {
-        *self.0.actor.write().unwrap_or_else(PoisonError::into_inner) = Some(actor);
+    pub(super) fn attend(&self, actor: Addr<ProviderActor>, health: Health) {
+        *self.0.actor.write().unwrap_or_else(PoisonError::into_inner) = Some((actor, health));
     }
 
     pub(super) fn publish(&self, gate: Gate, troubled: bool) {
@@ -178,10 +180,10 @@ impl Running {
         let inner = &self.line.0;
         if self.counts
             && (failed || inner.troubled.load(Ordering::Relaxed))
-            && let Some(actor) = self.line.actor()
+            && let Some((actor, health)) = self.line.attended()
         {
             // One a call: bounded by the calls that run.
-            mailbox::tell(&actor, Ended { failed, posted_at: Instant::now() });
+            mailbox::tell(&actor, Ended { failed, posted: health.posted(ProviderActor::KIND) });
         }
     }
 }

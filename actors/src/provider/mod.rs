@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
-use crate::health::{Health, Kind, Obituary};
+use crate::health::{Health, Kind, Obituary, OfKind, Posted};
 use breaker::Breaker;
 use line::Gate;
 pub use line::{Line, MOST_CALLS, Settings};
@@ -23,7 +23,7 @@ const SHUT_FOR: Duration = Duration::from_secs(5);
 #[rtype(result = "()")]
 struct Ended {
     failed: bool,
-    posted_at: Instant,
+    posted: Posted,
 }
 
 /// Test-only: dies of a panic.
@@ -63,12 +63,16 @@ impl ProviderActor {
     }
 }
 
+impl OfKind for ProviderActor {
+    const KIND: Kind = Kind::Provider;
+}
+
 impl Actor for ProviderActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        self.line.attend(ctx.address());
+        self.line.attend(ctx.address(), self.health.clone());
         self.publish(ctx);
     }
 }
@@ -80,7 +84,7 @@ impl Handler<Ended> for ProviderActor {
         let began = Instant::now();
         self.breaker.note(ended.failed);
         self.publish(ctx);
-        self.health.handled(Kind::Provider, ended.posted_at, began);
+        ended.posted.handled(began);
     }
 }
 
@@ -116,13 +120,13 @@ mod tests {
         )
         .start();
         for failed in std::iter::repeat_n(true, 20) {
-            actor.send(Ended { failed, posted_at: Instant::now() }).await.unwrap();
+            actor.send(Ended { failed, posted: health.posted(Kind::Provider) }).await.unwrap();
         }
         assert!(line.begin(None).is_err());
         line.publish(Gate::Ajar, true);
         assert!(line.begin(None).is_ok());
         assert!(line.begin(None).is_err(), "one call until it is known to work");
-        actor.send(Ended { failed: false, posted_at: Instant::now() }).await.unwrap();
+        actor.send(Ended { failed: false, posted: health.posted(Kind::Provider) }).await.unwrap();
         assert!(line.begin(None).is_ok());
         assert_eq!(line.running(), 0);
     }

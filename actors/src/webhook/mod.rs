@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     directory::Directory,
-    health::{Kind, Obituary},
+    health::{Kind, Obituary, OfKind},
     ledger::{
         LedgerError,
         hooks::{Attempt, Due, Endpoint, Fate, TEST},
@@ -126,7 +126,7 @@ impl WebhookActor {
                 Ok(due) => due.into_iter().for_each(|due| actor.call(due, ctx)),
                 Err(error) => tracing::warn!(%error, "deliveries could not be looked for"),
             }
-            actor.directory.health().handled(Kind::Webhook, began, began);
+            actor.directory.health().acted(Kind::Webhook, began);
             if std::mem::take(&mut actor.look_again) {
                 actor.look(ctx);
             }
@@ -241,6 +241,10 @@ fn count(fate: Fate) {
     metrics::counter!("farebox_webhook_deliveries_total", "outcome" => outcome).increment(1);
 }
 
+impl OfKind for WebhookActor {
+    const KIND: Kind = Kind::Webhook;
+}
+
 impl Actor for WebhookActor {
     type Context = Context<Self>;
 
@@ -258,9 +262,9 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for WebhookActor {
 
     fn handle(&mut self, ask: Ask<Test, Result<Attempt, NotTested>>, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Ask { question: Test { endpoint, event_id }, reply, posted_at } = ask;
+        let Ask { question: Test { endpoint, event_id }, reply, posted } = ask;
         let account = endpoint.account_id;
-        self.directory.health().handled(Kind::Webhook, posted_at, began);
+        posted.handled(began);
         if self.testing.len() >= MOST_TESTS || !self.testing.insert(account) {
             drop(reply.send(Err(NotTested::Busy)));
             return;
