@@ -6,6 +6,7 @@ mod open;
 pub mod preview;
 pub mod quote;
 pub mod serve;
+pub mod stages;
 pub mod watch;
 
 use std::{

@@ -27,6 +27,7 @@ use wire::inference::{Event, Failure, TextRequest, Usage};
 use super::{
     Gateway, Rules, quote,
     serve::{self, Done, Job, ServeError, Started, Update},
+    stages::Course,
     watch,
 };
 use crate::catalogue::OpenModel;
@@ -104,7 +105,7 @@ pub(super) async fn start(
         cancel: Arc::clone(&cancel),
         cancelled: false,
         updates: Some(updates),
-        began: Instant::now(),
+        course: Course::new(Instant::now()),
     };
     if mailbox::offer(&pool.address(), run) {
         actix_rt::spawn(task.run(admission, events));
@@ -132,7 +133,7 @@ struct OpenTask {
     cancelled: bool,
     /// None once the client has left.
     updates: Option<mpsc::Sender<Update>>,
-    began: Instant,
+    course: Course,
 }
 
 /// What the task woke up for.
@@ -185,14 +186,19 @@ impl OpenTask {
                     self.stop_at = None;
                     self.stop.set(stop);
                 }
-                Woken::Event(Some(Event::Started)) => {}
+                Woken::Event(Some(Event::Loaded)) => self.course.loaded(Instant::now()),
+                Woken::Event(Some(Event::Started)) => self.course.started(Instant::now()),
                 Woken::Event(Some(Event::Second(second))) => self.second(u64::from(second), &mut admission).await,
                 Woken::Event(Some(Event::Delta(delta))) => {
-                    self.has_output = true;
+                    let is_first = !std::mem::replace(&mut self.has_output, true);
                     if delta.farebox_stop.is_some() {
                         self.farebox_stop.clone_from(&delta.farebox_stop);
                     }
                     if let Some(updates) = &self.updates {
+                        if is_first {
+                            let stages = self.course.stages(Instant::now());
+                            let _ = updates.send(Update::Begun(Box::new(stages))).await;
+                        }
                         let _ = updates.send(Update::Delta(Box::new(delta))).await;
                     }
                 }
@@ -244,6 +250,7 @@ impl OpenTask {
     }
 
     async fn end(mut self, mut admission: Admission, failure: Option<Failure>) {
+        let stages = self.course.stages(Instant::now());
         let mut metered = self.final_meter(failure.is_some());
         if self.overdraft_none {
             metered.cost = metered.cost.at_most(admission.held());
@@ -264,8 +271,7 @@ impl OpenTask {
                 record,
                 balance: answer.balance,
                 stop: self.farebox_stop.take(),
-                open: true,
-                ran: self.began.elapsed(),
+                stages,
             })),
         };
         metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => "farebox").increment(1);

@@ -24,6 +24,7 @@ use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
 
 use super::{
     Gateway, quote,
+    stages::Stages,
     watch::{self, Watcher},
 };
 use crate::catalogue::{ClosedModel, Model};
@@ -126,6 +127,8 @@ pub struct Started {
 /// What a watcher is told. Small, as channels of it are made for every request.
 #[derive(Debug)]
 pub enum Update {
+    /// The first piece of a streamed answer is there.
+    Begun(Box<Stages>),
     /// A piece of a streamed answer.
     Delta(Box<Delta>),
     /// Open models, each started second: what it costs so far.
@@ -154,10 +157,15 @@ pub struct Done {
     pub balance: Balance,
     /// Which rule of Farebox's ended it, if one did.
     pub stop: Option<String>,
+    /// Where its time went.
+    pub stages: Stages,
+}
+
+impl Done {
     /// Whether it ran here, billed by the second.
-    pub open: bool,
-    /// How long it ran.
-    pub ran: Duration,
+    pub const fn is_open(&self) -> bool {
+        matches!(self.stages, Stages::Open { .. })
+    }
 }
 
 /// Admits a request and starts its task. Returns when the hold is durable, or the request is refused.
@@ -225,6 +233,7 @@ async fn start_closed(
         cancel: Arc::clone(&cancel),
         parting: None,
         updates: Some(updates),
+        has_begun: false,
         began: Instant::now(),
     });
     let is_whole = task.whole.is_some();
@@ -307,6 +316,8 @@ struct ClosedTask {
     parting: Option<mpsc::Sender<Update>>,
     /// None once the client has left or cancelled.
     updates: Option<mpsc::Sender<Update>>,
+    /// Whether a piece of it was told.
+    has_begun: bool,
     began: Instant,
 }
 
@@ -357,7 +368,7 @@ impl ClosedTask {
             match event {
                 Some(Event::Delta(delta)) => self.delta(delta).await,
                 Some(Event::Usage(usage)) => self.usage = Some(usage),
-                Some(Event::Started | Event::Second(_)) => {}
+                Some(Event::Loaded | Event::Started | Event::Second(_)) => {}
                 Some(Event::Finished { .. }) => return None,
                 Some(Event::Failed(failure)) => return Some(failure),
                 None => return Some(Failure::Transport("the call was cut short".into())),
@@ -384,8 +395,15 @@ impl ClosedTask {
         if let Some(pieces) = &mut self.whole {
             pieces.push(delta);
         } else if let Some(updates) = &self.updates {
+            if !std::mem::replace(&mut self.has_begun, true) {
+                let _ = updates.send(Update::Begun(Box::new(self.stages()))).await;
+            }
             let _ = updates.send(Update::Delta(Box::new(delta))).await;
         }
+    }
+
+    fn stages(&self) -> Stages {
+        Stages::Closed { upstream: self.began.elapsed() }
     }
 
     fn metered(&self, tokens: Tokens, estimated: bool) -> Metered {
@@ -410,6 +428,7 @@ impl ClosedTask {
     }
 
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {
+        let stages = self.stages();
         let metered = self.final_meter(failure.is_some());
         self.admission.meter(metered);
         let left = self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
@@ -435,8 +454,7 @@ impl ClosedTask {
                     record,
                     balance: answer.balance,
                     stop,
-                    open: false,
-                    ran: self.began.elapsed(),
+                    stages,
                 }))
             }
         };

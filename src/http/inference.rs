@@ -26,6 +26,7 @@ use crate::{
     gateway::{
         preview,
         serve::{self, Done, Job, ServeError, Started, Update},
+        stages::Stages,
         watch::Watcher,
     },
 };
@@ -179,12 +180,18 @@ struct Frame {
 }
 
 impl Frame {
-    fn head(&self, response: &mut HttpResponseBuilder, request_id: String, balance: String, ran: Option<Duration>) {
-        let mut timing = String::with_capacity(80);
+    fn head(&self, response: &mut HttpResponseBuilder, request_id: String, balance: String, stages: Option<Stages>) {
+        let mut timing = String::with_capacity(96);
         put_duration(&mut timing, "auth", self.authorised);
         put_duration(&mut timing, ", admission", self.admission);
-        if let Some(ran) = ran {
-            put_duration(&mut timing, ", upstream", ran);
+        match stages {
+            Some(Stages::Closed { upstream }) => put_duration(&mut timing, ", upstream", upstream),
+            Some(Stages::Open { load, queue, compute }) => {
+                put_duration(&mut timing, ", queue", queue);
+                put_duration(&mut timing, ", load", load);
+                put_duration(&mut timing, ", compute", compute);
+            }
+            None => {}
         }
         response
             .insert_header((X_REQUEST_ID.clone(), request_id))
@@ -229,8 +236,8 @@ fn receipt(done: &Done) -> Receipt {
         fee: record.cost.fee.normalize().to_string(),
         estimated: record.estimated,
         balance: done.balance.available.to_string(),
-        compute_ms: done.open.then_some(record.compute_ms),
-        billed_seconds: done.open.then_some(record.billed_seconds),
+        compute_ms: done.is_open().then_some(record.compute_ms),
+        billed_seconds: done.is_open().then_some(record.billed_seconds),
         stop: done.stop.clone(),
     };
     Receipt { cost: record.charged.to_string(), farebox }
@@ -241,15 +248,15 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
     loop {
         match started.updates.next().await {
             Some(Update::Delta(delta)) => deltas.push(*delta),
-            Some(Update::Cost { .. }) => {}
+            Some(Update::Begun(_) | Update::Cost { .. }) => {}
             Some(Update::Done(mut done)) => {
                 deltas.append(&mut done.whole);
                 let receipt = receipt(&done);
                 let farebox = &receipt.farebox;
                 let mut response = HttpResponse::Ok();
-                frame.head(&mut response, farebox.request_id.clone(), farebox.balance.clone(), Some(done.ran));
+                frame.head(&mut response, farebox.request_id.clone(), farebox.balance.clone(), Some(done.stages));
                 response.insert_header((X_COST.clone(), receipt.cost.as_str()));
-                if done.open {
+                if done.is_open() {
                     response.insert_header(("x-farebox-billed-seconds", done.record.billed_seconds.to_string()));
                 }
                 response.content_type("application/json");
@@ -263,17 +270,23 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
 
 /// Waits for the first piece, so that what fails before any output is an HTTP error and not a broken stream.
 async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
+    let mut stages = None;
     let first = loop {
         match started.updates.next().await {
             Some(Update::Failed(error)) => return Err((*error).into()),
             None => return Err(ApiError::internal(&"a request's task ended without an answer")),
+            Some(Update::Begun(begun)) => stages = Some(*begun),
             Some(Update::Cost { .. }) => {}
+            Some(Update::Done(done)) => {
+                stages = stages.or(Some(done.stages));
+                break Update::Done(done);
+            }
             Some(update) => break update,
         }
     };
     let mut response = HttpResponse::Ok();
     let request_id = frame.arrival.id.to_string();
-    frame.head(&mut response, request_id.clone(), started.balance.available.to_string(), None);
+    frame.head(&mut response, request_id.clone(), started.balance.available.to_string(), stages);
     response.insert_header(("cache-control", "no-store")).content_type("text/event-stream");
     let writer = Writer { head, begun: Vec::new(), updates: started.updates, request_id };
     let frames = stream::unfold((writer, Some(first)), |(mut writer, waiting)| async move {
@@ -300,6 +313,8 @@ impl Writer {
     fn write(&mut self, update: Update) -> Bytes {
         let text = match update {
             Update::Delta(delta) => self.delta(&delta),
+            // Told in the head. Not empty: that would end the body.
+            Update::Begun(_) => ":\n\n".to_owned(),
             // A comment keeps idle proxies from closing the stream; the cost itself comes in the usage chunk.
             Update::Cost { billed_seconds, .. } => format!(": {billed_seconds} s\n\n"),
             Update::Done(done) => {

@@ -239,6 +239,7 @@ async fn chat(
         };
         let Some(update) = update else { return };
         match update {
+            Update::Begun(_) => {}
             Update::Delta(delta) => {
                 finish = delta.finish.clone().or(finish);
                 outgoing.send(&json!({"type": "chat.delta", "id": id, "choice": delta.choice, "delta": delta.text}));

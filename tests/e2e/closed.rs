@@ -71,6 +71,7 @@ async fn an_answer_is_charged_its_usage_and_two_percent() {
     assert_eq!(body["usage"]["total_tokens"], 13);
     assert_eq!(answer.header("x-farebox-cost"), Some(COST));
     assert_eq!(answer.header("x-farebox-balance"), Some("9.999995257"));
+    assert_eq!(answer.timing().0, ["auth", "admission", "upstream"]);
     let balance = stage.balance().await;
     assert_eq!(balance["available"], "9.999995257");
     assert_eq!(balance["held"], "0.00");
@@ -88,6 +89,7 @@ async fn a_stream_ends_with_usage_and_cost_after_it_is_durable() {
     let answer = stage.chat(json!({"stream": true})).await;
     let data: Vec<&str> = answer.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
     assert_eq!(data.last(), Some(&"[DONE]"), "{}", answer.body);
+    assert_eq!(answer.timing().0, ["auth", "admission", "upstream"]);
     let usage: Value = serde_json::from_str(data[data.len() - 2]).unwrap();
     assert_eq!(usage["usage"]["cost"], COST);
     assert_eq!(usage["choices"], json!([]));

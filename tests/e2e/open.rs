@@ -88,6 +88,9 @@ async fn an_open_answer_is_billed_by_started_seconds() {
     let seconds = body["farebox"]["billed_seconds"].as_u64().unwrap();
     assert_eq!(seconds, body["farebox"]["compute_ms"].as_u64().unwrap().div_ceil(1_000).max(1));
     assert_eq!(answer.header("x-farebox-billed-seconds"), Some(seconds.to_string().as_str()));
+    let (stages, took) = answer.timing();
+    assert_eq!(stages, ["auth", "admission", "queue", "load", "compute"]);
+    assert!(took[3] > 1.0 && took[4] > 0.0, "it loaded the model, and ran: {took:?}");
     let nanos = 72_000 * seconds;
     assert_eq!(
         body["usage"]["cost"].as_str().unwrap().parse::<billing::Nanos>().unwrap().get(),
@@ -106,6 +109,9 @@ async fn an_open_answer_is_billed_by_started_seconds() {
         .map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned())
         .collect();
     assert_eq!(body["choices"][0]["message"]["content"], text, "greedy: the same text streamed or not");
+    let (stages, took) = streamed.timing();
+    assert_eq!(stages, ["auth", "admission", "queue", "load", "compute"]);
+    assert!(took[3] < f64::EPSILON, "the model was loaded: {took:?}");
     assert_eq!(settled(&customer, 2).await.len(), 2);
     server.admin().assert_audit().await;
 }

@@ -161,6 +161,8 @@ pub struct Delta {
 /// What happens while a request runs, sent straight to its task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// Open only: the model it waited for is loaded.
+    Loaded,
     /// Open: the first engine step began (compute starts). Closed: the provider answered 2xx.
     Started,
     /// Open only: this many seconds of compute have been started (1 with the first step).

@@ -113,6 +113,7 @@ impl PoolActor {
             match loaded.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(engine) => {
                     for job in waiting {
+                        drop(job.events.try_send(Event::Loaded));
                         submit(&engine, job);
                     }
                     actor.models.insert(id, Slot::Ready(engine));

@@ -161,7 +161,7 @@ impl Line {
                 let events = transport::events(call, self.0.settings.timeouts).inspect(move |event| match event {
                     Event::Failed(failure) => running.ended(breaker::counts(failure)),
                     Event::Finished { .. } => running.ended(false),
-                    Event::Started | Event::Second(_) | Event::Delta(_) | Event::Usage(_) => {}
+                    Event::Loaded | Event::Started | Event::Second(_) | Event::Delta(_) | Event::Usage(_) => {}
                 });
                 events.boxed()
             }

@@ -28,6 +28,16 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+
+    /// The stages of `server-timing` and their milliseconds.
+    pub(crate) fn timing(&self) -> (Vec<&str>, Vec<f64>) {
+        let stages = self.header("server-timing").unwrap_or_else(|| panic!("no server-timing: {:?}", self.headers));
+        stages
+            .split(", ")
+            .map(|stage| stage.split_once(";dur=").unwrap())
+            .map(|(name, duration)| (name, duration.parse::<f64>().unwrap()))
+            .unzip()
+    }
 }
 
 /// Speaks with one bearer, or with none.
