@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -80,18 +80,46 @@ pub trait OfKind {
     const KIND: Kind;
 }
 
-#[derive(Debug, Default)]
+/// A kind's vitals. Each message on its way shares them, so that the count of those is how many wait.
+#[derive(Debug)]
 struct Vitals {
+    began: Instant,
     live: AtomicI64,
-    waiting: AtomicI64,
+    /// Of a queue that is no mailbox.
+    queued: AtomicUsize,
     handled: AtomicU64,
     waited_us: AtomicU64,
     busy_us: AtomicU64,
     panics: AtomicU64,
     failures: AtomicU64,
-    /// Microseconds from the first of all kinds' life to the last message; zero before the first.
+    /// Microseconds from `began` to the last message; zero before the first.
     heartbeat_us: AtomicU64,
     last_exit: Mutex<Option<(String, ExitReason)>>,
+}
+
+impl Vitals {
+    fn new(began: Instant) -> Self {
+        Self {
+            began,
+            live: AtomicI64::default(),
+            queued: AtomicUsize::default(),
+            handled: AtomicU64::default(),
+            waited_us: AtomicU64::default(),
+            busy_us: AtomicU64::default(),
+            panics: AtomicU64::default(),
+            failures: AtomicU64::default(),
+            heartbeat_us: AtomicU64::default(),
+            last_exit: Mutex::default(),
+        }
+    }
+
+    fn handled(&self, count: usize, posted_at: Instant, began: Instant) {
+        let (now, count) = (Instant::now(), count as u64);
+        self.handled.fetch_add(count, Ordering::Relaxed);
+        self.waited_us.fetch_add(count * micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
+        self.busy_us.fetch_add(micros(now.saturating_duration_since(began)), Ordering::Relaxed);
+        self.heartbeat_us.store(micros(now.saturating_duration_since(self.began)).max(1), Ordering::Relaxed);
+    }
 }
 
 /// A kind's picture.
@@ -102,7 +130,7 @@ pub struct Observed {
     /// How many live.
     pub live: i64,
     /// Messages posted and not yet handled.
-    pub mailbox_depth: i64,
+    pub mailbox_depth: usize,
     /// Messages handled.
     pub handled: u64,
     /// Mean microseconds a message waited.
@@ -123,36 +151,30 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-#[derive(Debug)]
-struct Inner {
-    began: Instant,
-    kinds: [Vitals; Kind::ALL.len()],
-}
-
 /// Every kind's vitals, shared by clones.
 #[derive(Debug, Clone)]
-pub struct Health(Arc<Inner>);
+pub struct Health(Arc<[Arc<Vitals>; Kind::ALL.len()]>);
 
 impl Default for Health {
     fn default() -> Self {
-        Self(Arc::new(Inner { began: Instant::now(), kinds: Default::default() }))
+        let began = Instant::now();
+        Self(Arc::new(std::array::from_fn(|_| Arc::new(Vitals::new(began)))))
     }
 }
 
 impl Health {
-    fn of(&self, kind: Kind) -> &Vitals {
-        &self.0.kinds[kind as usize]
+    fn of(&self, kind: Kind) -> &Arc<Vitals> {
+        &self.0[kind as usize]
     }
 
     /// Counts a message that is posted now.
     pub fn posted(&self, kind: Kind) -> Posted {
-        self.of(kind).waiting.fetch_add(1, Ordering::Relaxed);
-        Posted { health: self.clone(), kind, at: Instant::now() }
+        Posted { vitals: Arc::clone(self.of(kind)), at: Instant::now() }
     }
 
-    /// Says how many wait, of a kind that knows its queue itself.
+    /// Says how many wait in a queue that is no mailbox.
     pub fn queued(&self, kind: Kind, count: usize) {
-        self.of(kind).waiting.store(i64::try_from(count).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.of(kind).queued.store(count, Ordering::Relaxed);
     }
 
     /// Notes what an actor did of itself from `began` to now: nothing had waited for it.
@@ -162,12 +184,7 @@ impl Health {
 
     /// Notes that many messages, of which the oldest waited since `posted_at`, were handled together from `began` to now.
     pub fn handled(&self, kind: Kind, count: usize, posted_at: Instant, began: Instant) {
-        let vitals = self.of(kind);
-        let (now, count) = (Instant::now(), count as u64);
-        vitals.handled.fetch_add(count, Ordering::Relaxed);
-        vitals.waited_us.fetch_add(count * micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
-        vitals.busy_us.fetch_add(micros(now.saturating_duration_since(began)), Ordering::Relaxed);
-        vitals.heartbeat_us.store(micros(now.saturating_duration_since(self.0.began)).max(1), Ordering::Relaxed);
+        self.of(kind).handled(count, posted_at, began);
     }
 
     /// All pictures.
@@ -181,11 +198,11 @@ impl Health {
         let handled = vitals.handled.load(Ordering::Relaxed);
         let mean = |total: &AtomicU64| total.load(Ordering::Relaxed) / handled.max(1);
         let heartbeat = Some(vitals.heartbeat_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
-        let since = |us: u64| self.0.began.elapsed().saturating_sub(Duration::from_micros(us)).as_millis();
+        let since = |us: u64| vitals.began.elapsed().saturating_sub(Duration::from_micros(us)).as_millis();
         Observed {
             kind,
             live: vitals.live.load(Ordering::Relaxed),
-            mailbox_depth: vitals.waiting.load(Ordering::Relaxed),
+            mailbox_depth: Arc::strong_count(vitals) - 1 + vitals.queued.load(Ordering::Relaxed),
             handled,
             mean_wait_us: mean(&vitals.waited_us),
             mean_busy_us: mean(&vitals.busy_us),
@@ -199,14 +216,13 @@ impl Health {
 
 /// A message on its way: it counts among those that wait until it was handled, or is dropped with the mailbox it was in.
 pub struct Posted {
-    health: Health,
-    kind: Kind,
+    vitals: Arc<Vitals>,
     at: Instant,
 }
 
 impl std::fmt::Debug for Posted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Posted").field("kind", &self.kind).finish_non_exhaustive()
+        f.debug_struct("Posted").field("at", &self.at).finish_non_exhaustive()
     }
 }
 
@@ -218,13 +234,7 @@ impl Posted {
 
     /// Notes that it was handled until now, having begun at `began`.
     pub fn handled(self, began: Instant) {
-        self.health.handled(self.kind, 1, self.at, began);
-    }
-}
-
-impl Drop for Posted {
-    fn drop(&mut self) {
-        self.health.of(self.kind).waiting.fetch_sub(1, Ordering::Relaxed);
+        self.vitals.handled(1, self.at, began);
     }
 }
 

@@ -218,6 +218,16 @@ async fn the_callers_own_key_costs_nothing_and_is_recorded() {
     assert_eq!(records[0]["output_tokens"], 6);
     assert_eq!(stage.balance().await["available"], "10.00");
     stage.server.admin().assert_audit().await;
+    // Without ours either, theirs is needed.
+    let options = Options::default().set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", stage.fake.url());
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let refused = customer.api.post("/v1/chat/completions", &body).await;
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("provider-key")), "{}", refused.body);
+    let request = customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    assert_eq!(request.header("provider-key", "sk-own").send().await.unwrap().status(), 200);
+    assert_eq!(stage.fake.requests().len(), 2);
+    server.admin().assert_audit().await;
 }
 
 /// Sends so many requests of both customers at once; how many of each were answered 200. Others must say 502 or 503.

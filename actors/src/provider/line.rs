@@ -121,16 +121,16 @@ impl Line {
         let name = self.0.settings.name;
         // A caller's own bad key says nothing about the provider.
         let counts = own_key.is_none();
-        let no_key = || Failure::Overloaded(format!("{name} has no API key here; send one as provider-key"));
+        let invalid = |message: String| Failure::Invalid { field: "provider-key".into(), message };
         let nowhere = || Failure::Transport(format!("the address set for {name} is none"));
         let endpoint = match own_key {
-            None => self.0.opened.clone().ok_or_else(no_key)?,
+            None if self.0.settings.api_key.is_none() => {
+                return Err(invalid(format!("is needed: there is no API key for {name} here; send your own")));
+            }
+            None => self.0.opened.clone().ok_or_else(nowhere)?,
             Some(key) => {
                 let endpoint = self.0.endpoint.clone().ok_or_else(nowhere)?;
-                endpoint.with_key(&key).ok_or_else(|| Failure::Invalid {
-                    field: "provider-key".into(),
-                    message: "is not one line of text".into(),
-                })?
+                endpoint.with_key(&key).ok_or_else(|| invalid("is not one line of text".into()))?
             }
         };
         if self.0.running.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {

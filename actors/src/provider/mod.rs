@@ -100,12 +100,17 @@ impl Handler<Panic> for ProviderActor {
 mod tests {
     use super::*;
     use crate::transport::Timeouts;
+    use wire::inference::Failure;
 
     fn line() -> Line {
+        line_with(Some("sk"))
+    }
+
+    fn line_with(key: Option<&str>) -> Line {
         Line::new(Settings {
             name: "test",
             base_url: "http://127.0.0.1:9".into(),
-            api_key: Some("sk".into()),
+            api_key: key.map(str::to_owned),
             timeouts: Timeouts::default(),
         })
     }
@@ -129,6 +134,15 @@ mod tests {
         actor.send(Ended { failed: false, posted: health.posted(Kind::Provider) }).await.unwrap();
         assert!(line.begin(None).is_ok());
         assert_eq!(line.running(), 0);
+    }
+
+    #[test]
+    fn a_key_is_needed_ours_or_the_callers() {
+        let line = line_with(None);
+        let Err(Failure::Invalid { field, message }) = line.begin(None) else { panic!("called without a key") };
+        assert_eq!((&*field, message.contains("test")), ("provider-key", true), "{message}");
+        assert!(matches!(line.begin(Some("a\nb".into())), Err(Failure::Invalid { .. })));
+        assert!(line.begin(Some("sk-own".into())).is_ok());
     }
 
     #[test]
