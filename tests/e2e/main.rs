@@ -17,6 +17,7 @@ mod servers;
 mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod tls;
 mod usage;
 mod usage_size;
 mod webhooks;

@@ -3,11 +3,12 @@
 
 use std::{
     collections::VecDeque,
+    net::SocketAddr,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::Version, web};
 use futures::stream;
 use serde_json::{Value, json};
 
@@ -35,11 +36,13 @@ pub(crate) enum Behaviour {
 struct Shared {
     script: Mutex<VecDeque<Behaviour>>,
     requests: Mutex<Vec<Value>>,
+    versions: Mutex<Vec<Version>>,
 }
 
 /// The server, gone with the test's process.
 pub(crate) struct FakeOpenAi {
     shared: Arc<Shared>,
+    address: SocketAddr,
     url: String,
 }
 
@@ -56,13 +59,17 @@ impl FakeOpenAi {
                         .app_data(web::JsonConfig::default().limit(64 << 20))
                         .route("/v1/chat/completions", web::post().to(chat))
                 });
-                let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+                let server = server.workers(1).disable_signals().bind_auto_h2c("127.0.0.1:0").unwrap();
                 ready.send(server.addrs()[0]).unwrap();
                 server.run().await.unwrap();
             });
         });
-        let url = format!("http://{}/v1", address.recv().unwrap());
-        Self { shared, url }
+        let address = address.recv().unwrap();
+        Self { shared, address, url: format!("http://{address}/v1") }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -75,6 +82,11 @@ impl FakeOpenAi {
 
     pub(crate) fn requests(&self) -> Vec<Value> {
         self.shared.requests.lock().unwrap().clone()
+    }
+
+    /// The HTTP that each request came by.
+    pub(crate) fn versions(&self) -> Vec<Version> {
+        self.shared.versions.lock().unwrap().clone()
     }
 }
 
@@ -112,6 +124,7 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
         return refuse(status, &message);
     }
     state.requests.lock().unwrap().push(body.clone());
+    state.versions.lock().unwrap().push(request.version());
     let behaviour = state.script.lock().unwrap().pop_front();
     if let Some(Behaviour::Status(status)) = behaviour {
         return refuse(status, "scripted");

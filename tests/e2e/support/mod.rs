@@ -10,6 +10,7 @@ pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod socket;
+pub(crate) mod tls;
 
 use std::env;
 use std::net::TcpListener;
