@@ -1,7 +1,7 @@
 //! The composition root: builds, starts and stops everything, and hands addresses out. Stop order: stop listening, let
 //! request tasks finish (up to a deadline), then the actors with the process.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use actix::{Actor, Arbiter};
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
@@ -217,6 +217,11 @@ fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, director
     Ok(Webhooks { poster, actor })
 }
 
+/// Where ONNX Runtime's library is, unless the settings name another.
+pub fn runtime_library(settings: &Settings) -> PathBuf {
+    settings.data_dir.join("runtime").join("libonnxruntime.so")
+}
+
 /// A pool for each size class.
 fn start_pools(
     settings: &Settings,
@@ -224,8 +229,7 @@ fn start_pools(
     arbiter: &actix::ArbiterHandle,
     health: &Health,
 ) -> HashMap<SizeClass, Post<PoolActor>> {
-    let library = settings.runtime.onnxruntime.clone();
-    let library = library.unwrap_or_else(|| settings.data_dir.join("runtime").join("libonnxruntime.so"));
+    let library = settings.runtime.onnxruntime.clone().unwrap_or_else(|| runtime_library(settings));
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
     let made_of = pool::Settings { library, threads, queue: settings.limits.pool_queue };

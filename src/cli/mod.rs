@@ -47,7 +47,7 @@ pub fn run() -> Result<i32> {
     let Cli { overrides, command } = Cli::parse();
     let settings = Settings::load(&overrides)?;
     match command {
-        Command::Quickstart => quickstart::run(settings),
+        Command::Quickstart => quickstart::run(&settings),
         Command::Models(args) => models::run(&settings, &args),
         Command::Serve => serve::run(&settings),
         Command::Migrate => audit::migrate(&settings),

@@ -1,6 +1,13 @@
 //! `farebox quickstart`: from nothing to a streamed answer. Fetches ONNX Runtime and a small chat model once, makes a demo
 //! account with its plan's credits and a key, serves, and prints how to talk to it. A second start keeps everything.
 
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+};
+
 use anyhow::{Context, Result};
 use billing::{
     ids::{AccountId, KeyId},
@@ -34,13 +41,13 @@ struct Kept {
 
 /// Runs it.
 #[expect(clippy::print_stdout, reason = "the command's output")]
-pub(super) fn run(mut settings: Settings) -> Result<i32> {
+pub(super) fn run(settings: &Settings) -> Result<i32> {
     telemetry::init_logs(&settings.log)?;
-    prepare(&mut settings)?;
+    prepare(settings)?;
     let metrics = telemetry::Metrics::install()?;
     actix::System::new().block_on(async {
-        let running = app::start(&settings, metrics).await?;
-        let kept = keep(&settings, &running).await?;
+        let running = app::start(settings, metrics).await?;
+        let kept = keep(settings, &running).await?;
         println!("{}", tour(&kept));
         println!("listening on {}", kept.url);
         running.until_stopped().await?;
@@ -48,11 +55,12 @@ pub(super) fn run(mut settings: Settings) -> Result<i32> {
     })
 }
 
-/// Fetches and imports what is not there yet.
-fn prepare(settings: &mut Settings) -> Result<()> {
+/// Fetches and imports what is not there yet, to where `farebox serve` finds it too.
+fn prepare(settings: &Settings) -> Result<()> {
     let cache = config::cache_folder()?;
     if settings.runtime.onnxruntime.is_none() {
-        settings.runtime.onnxruntime = Some(fetch::runtime(&cache)?);
+        let library = app::runtime_library(settings);
+        place(&fetch::runtime(&cache)?, &library).with_context(|| format!("can't write {}", library.display()))?;
     }
     if !settings.runtime.models_dir.join(MODEL).join("farebox.json").is_file() {
         let gguf = fetch::demo_model(&cache)?;
@@ -60,6 +68,39 @@ fn prepare(settings: &mut Settings) -> Result<()> {
         super::models::import_gguf(&gguf, MODEL, &settings.runtime.models_dir)?;
     }
     Ok(())
+}
+
+/// Gives a file a second name, or copies it where that can't be. Whoever has the file of that name open keeps it.
+fn place(file: &Path, target: &Path) -> io::Result<()> {
+    // A second name of a symbolic link would be one too.
+    let file = &fs::canonicalize(file)?;
+    if is_same(file, target)? {
+        return Ok(());
+    }
+    let folder = target.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let draft = folder.join(format!(".{}.part", Uuid::new_v4().simple()));
+    let placed = fs::hard_link(file, &draft)
+        .or_else(|_| io::copy(&mut File::open(file)?, &mut File::create_new(&draft)?).map(drop))
+        .and_then(|()| fs::rename(&draft, target));
+    if placed.is_err() {
+        // Nothing is there to remove where not even that could be made.
+        let _ = fs::remove_file(&draft);
+    }
+    placed
+}
+
+/// Whether two names are of one file, or of two with the same content.
+fn is_same(file: &Path, other: &Path) -> io::Result<bool> {
+    let (Ok(one), Ok(two)) = (fs::metadata(file), fs::metadata(other)) else { return Ok(false) };
+    if (one.dev(), one.ino()) == (two.dev(), two.ino()) {
+        return Ok(true);
+    }
+    let hash = |path: &Path| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(File::open(path)?).map(|hasher| hasher.finalize())
+    };
+    Ok(one.len() == two.len() && hash(file)? == hash(other)?)
 }
 
 async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
@@ -106,4 +147,32 @@ fn tour(kept: &Kept) -> String {
          -d '{{\"model\":\"{model}\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Name three colors.\"}}]}}'\n\n\
          See what it cost:\n\n  curl {url}/v1/balance -H 'Authorization: Bearer {api_key}'\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_placed_once_and_replaced_when_it_is_another() {
+        let folder = std::env::temp_dir().join(format!("farebox-place-{}", Uuid::new_v4()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, target) = (folder.join("file"), folder.join("runtime/library"));
+        let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+        fs::write(&file, "new").unwrap();
+        place(&file, &target).unwrap();
+        assert_eq!(inode(&target), inode(&file), "a second name");
+
+        fs::remove_file(&target).unwrap();
+        fs::write(&target, "new").unwrap();
+        let copy = inode(&target);
+        place(&file, &target).unwrap();
+        assert_eq!(inode(&target), copy, "a copy is as good");
+
+        fs::write(&target, "old").unwrap();
+        place(&file, &target).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.join("runtime")).unwrap().count(), 1, "no draft is left");
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

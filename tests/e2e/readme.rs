@@ -1,5 +1,5 @@
 //! A new user's way: `farebox quickstart` in an empty folder, then every `curl` of the README's tour, as written there. A
-//! second start keeps the key.
+//! second start keeps the key, and `farebox serve` runs the same model.
 
 use std::{
     io::{BufRead, BufReader},
@@ -22,8 +22,12 @@ impl Drop for Quickstart {
 
 /// Starts it and gives its address and all it printed before it listened.
 fn quickstart(folder: &Path, fake: &FakeOpenAi) -> (Quickstart, String, String) {
+    start("quickstart", folder, fake)
+}
+
+fn start(command: &str, folder: &Path, fake: &FakeOpenAi) -> (Quickstart, String, String) {
     let child = Command::new(env!("CARGO_BIN_EXE_farebox"))
-        .arg("quickstart")
+        .arg(command)
         .current_dir(folder)
         .env("FAREBOX_LISTEN", "127.0.0.1:0")
         .env("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
@@ -87,6 +91,11 @@ fn the_readmes_tour_works_as_written_and_a_second_start_keeps_everything() {
     );
     assert!(answers[3].contains("\"status\":\"succeeded\""), "{}", answers[3]);
     assert!(answers[4].contains("Hello from the fake provider."), "{}", answers[4]);
+    drop(server);
+
+    // What quickstart fetched is where `serve` looks for it.
+    let (server, url, _) = start("serve", &folder, &fake);
+    assert!(shell(&blocks[0], &url, key).contains("data: [DONE]"));
     drop(server);
 
     let (_server, _, printed) = quickstart(&folder, &fake);
