@@ -295,3 +295,18 @@ impl Running {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_the_example_file_shows_are_those_that_are_called() {
+        let file = include_str!("../config/farebox.toml");
+        for (section, address) in [("[providers.openai]", OPENAI), ("[payments.stripe]", stripe::ADDRESS)] {
+            let section = file.split(section).nth(1).unwrap().split("\n[").next().unwrap();
+            let shown = section.lines().find_map(|line| line.strip_prefix("# base_url = "));
+            assert_eq!(shown, Some(format!("{address:?}").as_str()));
+        }
+    }
+}
