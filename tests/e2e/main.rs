@@ -6,6 +6,7 @@ mod closed;
 mod health;
 mod idempotency;
 mod open;
+mod operator;
 mod overspend;
 mod payments;
 mod permits;
