@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use farebox_actors::engine::import;
+use farebox_actors::engine::{
+    import::{self, ImportedModel},
+    onnx::Precision,
+};
 
 use crate::{
     catalogue::folder::{self, Card},
@@ -88,9 +91,13 @@ pub(super) fn import_gguf(file: &Path, id: &str, models: &Path) -> Result<Card> 
     }
     std::fs::create_dir_all(models)?;
     let folder = models.join(id);
-    let imported = import::import(file, &folder).with_context(|| format!("can't import {}", file.display()))?;
-    let context = u32::try_from(imported.context).unwrap_or(u32::MAX);
-    let card = Card { id: id.to_owned(), parameters: imported.parameters, context, class: None };
-    folder::write_card(&folder, &card)?;
-    Ok(card)
+    let card_of = |imported: &ImportedModel| {
+        let context = u32::try_from(imported.context).unwrap_or(u32::MAX);
+        Card { id: id.to_owned(), parameters: imported.parameters, context, class: None }
+    };
+    // With its card from the start: a folder without one is no model, and in the way of the next import.
+    let finish = |draft: &Path, imported: &ImportedModel| folder::write_card(draft, &card_of(imported));
+    let imported = import::import_with(file, &folder, Precision::Packed, finish)
+        .with_context(|| format!("can't import {}", file.display()))?;
+    Ok(card_of(&imported))
 }

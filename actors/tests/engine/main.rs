@@ -401,6 +401,20 @@ fn an_import_never_replaces_what_is_there() {
 }
 
 #[test]
+fn a_folder_has_all_that_belongs_into_it_before_it_appears() {
+    let folder = scratch("finish");
+    let out = folder.join("out");
+    let refused = import::import_with(&gguf(), &out, Precision::Packed, |draft, imported| {
+        assert!(draft.join(import::MODEL_FILE).is_file() && !out.exists());
+        assert!(imported.parameters > 134_000_000 && imported.context > 0);
+        Err(std::io::Error::other("the disk is full"))
+    });
+    assert!(matches!(refused, Err(ImportError::Write { .. })), "{refused:?}");
+    assert_eq!(folder.read_dir().unwrap().count(), 0, "no folder, and no draft");
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn a_folder_that_is_no_model_is_an_error() {
     let folder = scratch("nothing");
     assert!(Model::load(&runtime(), "nothing", &folder, 1).is_err());

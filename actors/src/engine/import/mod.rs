@@ -1,15 +1,16 @@
 //! Turns one GGUF file into a Hugging Face-style folder: ONNX model with its data, configuration, tokenizer and chat
-//! template, all from the file. The folder appears whole or not at all: it is written beside its place and renamed. A weight
-//! is never rounded again; what can't be expressed is refused by name.
+//! template, all from the file. The folder appears whole or not at all: it is a [`draft`] until it is renamed. A weight is
+//! never rounded again; what can't be expressed is refused by name.
 
 mod config;
+mod draft;
 mod tokenizer;
 
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
+use self::draft::Draft;
 use crate::engine::gguf::{Gguf, GgufError};
 use crate::engine::onnx::{self, ExportError, Precision, Shape};
 
@@ -36,7 +37,7 @@ pub enum ImportError {
         /// Where.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// There is something in the folder's place.
     #[error("{0} is already there")]
@@ -72,6 +73,16 @@ pub fn import(gguf: &Path, out_dir: &Path) -> Result<ImportedModel, ImportError>
 
 /// Imports a file at a chosen precision; [`Precision::Full`] is what accuracy is measured against.
 pub fn import_as(gguf: &Path, out_dir: &Path, precision: Precision) -> Result<ImportedModel, ImportError> {
+    import_with(gguf, out_dir, precision, |_, _| Ok(()))
+}
+
+/// Imports a file, and has `finish` write what else belongs into the folder before it appears.
+pub fn import_with(
+    gguf: &Path,
+    out_dir: &Path,
+    precision: Precision,
+    finish: impl FnOnce(&Path, &ImportedModel) -> io::Result<()>,
+) -> Result<ImportedModel, ImportError> {
     let mut file = Gguf::open(gguf)?;
     let shape = Shape::read(&mut file)?;
     // What may be refused comes before what takes long.
@@ -97,55 +108,22 @@ pub fn import_as(gguf: &Path, out_dir: &Path, precision: Precision) -> Result<Im
             draft.write(name, text.as_bytes())?;
         }
     }
-    let data = draft.path.join(DATA_FILE);
+    let data = draft.path().join(DATA_FILE);
     let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
     let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;
     draft.write(MODEL_FILE, &model)?;
-    let size = |name: &str| fs::metadata(draft.path.join(name)).map_or(0, |data| data.len());
+    let size = |name: &str| fs::metadata(draft.path().join(name)).map_or(0, |data| data.len());
     let bytes = size(MODEL_FILE) + size(DATA_FILE);
-    draft.publish(out_dir)?;
-    Ok(ImportedModel {
+    let imported = ImportedModel {
         folder: out_dir.to_owned(),
         name: file.text("general.name").map(str::to_owned),
         architecture: file.text("general.architecture").unwrap_or_default().to_owned(),
         parameters: file.parameters(),
         context: shape.context,
         bytes,
-    })
-}
-
-/// A folder being written; what was not published is removed again.
-struct Draft {
-    path: PathBuf,
-}
-
-impl Draft {
-    fn new(target: &Path) -> Result<Self, ImportError> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = target.with_file_name(format!(".{name}.{}-{count}.part", std::process::id()));
-        fs::create_dir_all(&path).map_err(|source| ImportError::Write { path: path.clone(), source })?;
-        Ok(Self { path })
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), ImportError> {
-        let path = self.path.join(name);
-        fs::write(&path, bytes).map_err(|source| ImportError::Write { path, source })
-    }
-
-    fn publish(self, target: &Path) -> Result<(), ImportError> {
-        match fs::rename(&self.path, target) {
-            Ok(()) => Ok(()),
-            Err(_) if target.exists() => Err(ImportError::Exists(target.to_owned())),
-            Err(source) => Err(ImportError::Write { path: target.to_owned(), source }),
-        }
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        // After publishing there is nothing here any more.
-        let _ = fs::remove_dir_all(&self.path);
-    }
+    };
+    let written = finish(draft.path(), &imported);
+    written.map_err(|source| ImportError::Write { path: draft.path().to_owned(), source })?;
+    draft.publish(out_dir)?;
+    Ok(imported)
 }
