@@ -1,6 +1,6 @@
 //! `farebox audit` and `farebox migrate`: straight on the database. The audit only reads, beside a running server too.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use farebox_actors::ledger::Ledger;
 
 use crate::config::Settings;
@@ -17,7 +17,8 @@ pub(super) struct Args {
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     let audit = actix::System::new()
-        .block_on(async { Ledger::connect(settings.database.url.as_str()).await?.audit().await })?;
+        .block_on(async { Ledger::for_reading(settings.database.url.as_str()).await?.audit().await })
+        .with_context(|| format!("can't audit {}: is the ledger there, and up to date?", settings.database.url))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&audit)?);
     } else {

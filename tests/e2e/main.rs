@@ -2,6 +2,7 @@
 //! Redis, each private to the run and gone with it. Run one with `cargo test --test e2e health`.
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+mod audit;
 mod closed;
 mod health;
 mod idempotency;

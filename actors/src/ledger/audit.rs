@@ -9,7 +9,10 @@ use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, Isola
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, load};
+use self::checks::{CHECKS, Pair, Says};
+use super::{Ledger, LedgerError, load, rollup};
+
+pub(super) mod checks;
 
 /// One broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,143 +43,27 @@ pub struct Audit {
 /// Violations of one kind that are listed.
 pub const MOST: usize = 100;
 
-/// A check: the invariant, what a row means, and a query whose rows are violations, named by their first column.
-struct Check {
-    invariant: u8,
-    what: &'static str,
-    sql: &'static str,
+/// Invariant 4 in words.
+const HELD: &str = "grant's held credits are not what open holds were allocated";
+/// Invariant 15 in words.
+const EXACT: &str = "request's charge is not its exact cost, rounded once";
+
+/// What is checked, in the words that begin each violation.
+pub fn checks() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(|check| check.what).chain([HELD, EXACT]).chain(rollup::CHECKS.map(|check| check.what))
 }
 
-const CHECKS: &[Check] = &[
-    Check {
-        invariant: 1,
-        what: "grant does not add up",
-        sql: "SELECT id FROM credit_grant WHERE available + held + spent + expired + voided <> funded \
-              OR available < 0 OR held < 0 OR spent < 0 OR expired < 0 OR voided < 0",
-    },
-    Check {
-        invariant: 2,
-        what: "grant differs from its journal",
-        sql: "SELECT g.id FROM credit_grant g LEFT JOIN (SELECT grant_id, SUM(d_funded) AS f, SUM(d_available) AS a, \
-              SUM(d_held) AS h, SUM(d_spent) AS s, SUM(d_expired) AS e, SUM(d_voided) AS v FROM journal \
-              WHERE grant_id IS NOT NULL GROUP BY grant_id) j ON j.grant_id = g.id WHERE j.grant_id IS NULL \
-              OR j.f <> g.funded OR j.a <> g.available OR j.h <> g.held OR j.s <> g.spent OR j.e <> g.expired OR j.v <> g.voided",
-    },
-    Check {
-        invariant: 2,
-        what: "journal names a grant that is not there",
-        sql: "SELECT DISTINCT j.grant_id FROM journal j LEFT JOIN credit_grant g ON g.id = j.grant_id \
-              WHERE j.grant_id IS NOT NULL AND g.id IS NULL",
-    },
-    Check {
-        invariant: 2,
-        what: "account's debt differs from its journal",
-        sql: "SELECT a.id FROM account a LEFT JOIN (SELECT account_id, SUM(d_debt) AS d FROM journal GROUP BY account_id) j \
-              ON j.account_id = a.id WHERE a.debt <> COALESCE(j.d, 0)",
-    },
-    Check {
-        invariant: 3,
-        what: "grant had expired at its account's last change and is still available",
-        sql: "SELECT g.id FROM credit_grant g JOIN account a ON a.id = g.account_id \
-              WHERE g.available > 0 AND g.expires_at <= a.clock",
-    },
-    Check {
-        invariant: 5,
-        what: "account's spent credits and debt are not what it was charged",
-        sql: "SELECT a.id FROM account a LEFT JOIN (SELECT account_id, SUM(spent) AS s FROM credit_grant GROUP BY account_id) g \
-              ON g.account_id = a.id WHERE COALESCE(g.s, 0) + a.debt <> a.charged",
-    },
-    Check {
-        invariant: 5,
-        what: "account's charges differ from its usage records",
-        sql: "SELECT a.id FROM account a LEFT JOIN (SELECT account_id, SUM(charged) AS c FROM usage_record GROUP BY account_id) u \
-              ON u.account_id = a.id WHERE COALESCE(u.c, 0) <> a.charged",
-    },
-    Check {
-        invariant: 6,
-        what: "request's journal differs from its charge",
-        sql: "SELECT u.request_id FROM usage_record u LEFT JOIN (SELECT request_id, SUM(d_spent) + SUM(d_debt) AS c FROM journal \
-              WHERE request_id IS NOT NULL GROUP BY request_id) j ON j.request_id = u.request_id WHERE COALESCE(j.c, 0) <> u.charged",
-    },
-    Check {
-        invariant: 8,
-        what: "recorded request never had a hold",
-        sql: "SELECT request_id FROM usage_record EXCEPT SELECT request_id FROM journal WHERE kind = 'hold_placed'",
-    },
-    Check {
-        invariant: 10,
-        what: "hold ended without a record",
-        sql: "SELECT request_id FROM journal WHERE kind = 'hold_placed' EXCEPT SELECT request_id FROM usage_record \
-              EXCEPT SELECT request_id FROM hold",
-    },
-    Check {
-        invariant: 10,
-        what: "open hold is not in the journal",
-        sql: "SELECT request_id FROM hold EXCEPT SELECT request_id FROM journal WHERE kind = 'hold_placed'",
-    },
-    Check {
-        invariant: 10,
-        what: "recorded request still has an open hold",
-        sql: "SELECT request_id FROM usage_record INTERSECT SELECT request_id FROM hold",
-    },
-    Check {
-        invariant: 10,
-        what: "ended request still holds credits in the journal",
-        sql: "SELECT request_id FROM journal WHERE request_id IS NOT NULL GROUP BY request_id HAVING SUM(d_held) <> 0 \
-              EXCEPT SELECT request_id FROM hold",
-    },
-    Check {
-        invariant: 11,
-        what: "purchased grant without its succeeded payment",
-        sql: "SELECT g.id FROM credit_grant g WHERE g.source IN ('purchase', 'auto_reload', 'auto_scale') AND NOT EXISTS \
-              (SELECT 1 FROM payment p WHERE p.account_id = g.account_id AND p.amount = g.funded \
-              AND p.purpose = g.source AND p.status = 'succeeded' AND p.grant_key = g.source_key)",
-    },
-    Check {
-        invariant: 11,
-        what: "succeeded payment without its grant",
-        sql: "SELECT p.id FROM payment p WHERE p.status = 'succeeded' AND NOT EXISTS (SELECT 1 FROM credit_grant g \
-              WHERE g.account_id = p.account_id AND g.source_key = p.grant_key)",
-    },
-    Check {
-        invariant: 11,
-        what: "grant's paid dollars are not its payment's, less what was reversed",
-        sql: "SELECT g.id FROM credit_grant g LEFT JOIN payment p ON p.account_id = g.account_id AND p.grant_key = g.source_key \
-              AND p.status = 'succeeded' WHERE g.paid <> COALESCE(p.amount - p.reversed, 0)",
-    },
-    Check {
-        invariant: 12,
-        what: "account's automatic spending of a month is not its payments'",
-        sql: "SELECT w.account_id FROM spend_window w LEFT JOIN (SELECT account_id, \
-              SUM(CASE WHEN status = 'pending' THEN amount ELSE 0 END) AS reserved FROM payment \
-              WHERE purpose IN ('auto_reload', 'auto_scale') GROUP BY account_id) p ON p.account_id = w.account_id \
-              WHERE w.month = (SELECT MAX(month) FROM spend_window n WHERE n.account_id = w.account_id) \
-              AND w.reload_reserved + w.scale_reserved > COALESCE(p.reserved, 0)",
-    },
-    Check {
-        invariant: 12,
-        what: "account's automatic spending is beyond its maximum",
-        sql: "SELECT account_id FROM spend_window WHERE reload_reserved + reload_settled > reload_max \
-              OR reload_reserved + reload_settled + scale_reserved + scale_settled > spend_max",
-    },
-    Check {
-        invariant: 13,
-        what: "account's journal has a gap",
-        sql: "SELECT a.id FROM account a LEFT JOIN (SELECT account_id, COUNT(DISTINCT seq) AS n, MAX(seq) AS m FROM journal \
-              GROUP BY account_id) j ON j.account_id = a.id WHERE COALESCE(j.n, 0) <> a.seq OR COALESCE(j.m, 0) <> a.seq",
-    },
-    Check {
-        invariant: 13,
-        what: "an older owner wrote after a newer one in the account's journal",
-        sql: "SELECT DISTINCT account_id FROM (SELECT account_id, epoch, LAG(epoch) OVER (PARTITION BY account_id \
-              ORDER BY seq, line) AS before FROM journal) t WHERE before > epoch",
-    },
-    Check {
-        invariant: 13,
-        what: "journal line without its batch",
-        sql: "SELECT DISTINCT j.batch_id FROM journal j LEFT JOIN batch b ON b.id = j.batch_id WHERE b.id IS NULL",
-    },
-];
+fn differs(
+    invariant: u8,
+    what: &str,
+    id: Uuid,
+    pair: Pair,
+    expected: Option<Nanos>,
+    found: Nanos,
+) -> Option<Violation> {
+    let difference = checks::difference(pair, expected.map(Nanos::get), Some(found.get()))?;
+    Some(Violation { invariant, what: format!("{what}: {id}: {difference}") })
+}
 
 impl Ledger {
     /// Checks everything. An error means it could not be checked, not that it is wrong.
@@ -195,10 +82,9 @@ impl Ledger {
             ..Audit::default()
         };
         for check in CHECKS {
-            let rows = tx.query_all_raw(self.statement(check.sql, [])).await?;
-            for row in rows.iter().take(MOST) {
-                let id: Uuid = row.try_get_by_index(0)?;
-                audit.violations.push(Violation { invariant: check.invariant, what: format!("{}: {id}", check.what) });
+            let sql = format!("{} LIMIT {MOST}", check.sql);
+            for row in tx.query_all_raw(self.statement(&sql, [])).await? {
+                audit.violations.push(Violation { invariant: check.invariant, what: check.say(&row)? });
             }
         }
         self.check_holds(&tx, &mut audit).await?;
@@ -226,14 +112,10 @@ impl Ledger {
         for row in tx.query_all_raw(self.statement("SELECT id, held FROM credit_grant WHERE held > 0", [])).await? {
             let (id, amount): (Uuid, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
             let allocated = held.remove(&id).unwrap_or_default();
-            if allocated != Nanos::new(amount) {
-                let what = format!("grant {id} holds {}, open holds were allocated {allocated}", Nanos::new(amount));
-                audit.violations.push(Violation { invariant: 4, what });
-            }
+            audit.violations.extend(differs(4, HELD, id, ("held", Says::Dollars), Some(allocated), Nanos::new(amount)));
         }
-        for (id, allocated) in held.into_iter().filter(|(_, allocated)| allocated.is_positive()) {
-            let what = format!("grant {id} holds nothing, open holds were allocated {allocated}");
-            audit.violations.push(Violation { invariant: 4, what });
+        for (id, allocated) in held {
+            audit.violations.extend(differs(4, HELD, id, ("held", Says::Dollars), Some(allocated), Nanos::ZERO));
         }
         Ok(())
     }
@@ -254,9 +136,9 @@ impl Ledger {
                     (Ok(base), Ok(fee)) => Cost { base, fee }.charged().ok(),
                     _ => None,
                 };
-                if exact != Some(charged) && audit.violations.len() < MOST * CHECKS.len() {
-                    let what = format!("request {after} was charged {charged} for an exact cost of {base} + {fee}");
-                    audit.violations.push(Violation { invariant: 15, what });
+                if audit.violations.len() < MOST * CHECKS.len() {
+                    let pair = ("charged", Says::Dollars);
+                    audit.violations.extend(differs(15, EXACT, after, pair, exact, charged));
                 }
             }
             if rows.len() < PAGE {

@@ -69,6 +69,15 @@ pub struct Ledger {
     epoch: i64,
 }
 
+/// What a connection may do to a file: PostgreSQL's roles say so themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Make it, and write.
+    Write,
+    /// Only read.
+    Read,
+}
+
 /// Connections that read.
 const READERS: u32 = 4;
 /// PostgreSQL plans what is read for the values at hand: one plan for all would have to fit a minute and a year of an account
@@ -80,7 +89,7 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 impl Ledger {
     /// Connects, brings the schema up to date, and takes the ledger over from any earlier process.
     pub async fn open(url: &str, owner: &str) -> Result<Self, LedgerError> {
-        let mut ledger = Self::connect(url).await?;
+        let mut ledger = Self::connect(url, Access::Write).await?;
         Migrator::up(&ledger.write, None).await?;
         ledger.epoch = ledger.take_over(owner).await?;
         if ledger.backend == DbBackend::Sqlite {
@@ -93,14 +102,19 @@ impl Ledger {
 
     /// Brings the schema up to date, and nothing more.
     pub async fn migrate(url: &str) -> Result<(), LedgerError> {
-        Ok(Migrator::up(&Self::connect(url).await?.write, None).await?)
+        Ok(Migrator::up(&Self::connect(url, Access::Write).await?.write, None).await?)
     }
 
-    /// Connects only: for reading beside an owner (`farebox audit`).
-    pub async fn connect(url: &str) -> Result<Self, LedgerError> {
-        let write = Database::connect(options(url, 1, &[])).await?;
+    /// Connects to a ledger that is there, only to read it, beside an owner too (`farebox audit`): a file that is not there
+    /// is an error, and is not made.
+    pub async fn for_reading(url: &str) -> Result<Self, LedgerError> {
+        Self::connect(url, Access::Read).await
+    }
+
+    async fn connect(url: &str, access: Access) -> Result<Self, LedgerError> {
+        let write = Database::connect(options(url, access, 1, &[])).await?;
         let backend = write.get_database_backend();
-        let read = Database::connect(options(url, READERS, CUSTOM_PLANS)).await?;
+        let read = Database::connect(options(url, access, READERS, CUSTOM_PLANS)).await?;
         Ok(Self { write, read, writer: None, backend, epoch: 0 })
     }
 
@@ -148,16 +162,17 @@ impl Ledger {
     }
 }
 
-fn options(url: &str, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
+fn options(url: &str, access: Access, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
-    options.map_sqlx_sqlite_opts(|sqlite| {
-        sqlite
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
+    options.map_sqlx_sqlite_opts(move |sqlite| {
+        let sqlite = sqlite.foreign_keys(true).busy_timeout(Duration::from_secs(5));
+        match access {
+            Access::Write => {
+                sqlite.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
+            }
+            Access::Read => sqlite.create_if_missing(false).read_only(true),
+        }
     });
     options.map_sqlx_postgres_opts(move |options| {
         let options = options.statement_cache_capacity(rows::STATEMENTS);

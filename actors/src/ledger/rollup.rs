@@ -15,7 +15,10 @@ use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
-    audit::{MOST, Violation},
+    audit::{
+        MOST, Violation,
+        checks::{Pair, Says, difference},
+    },
     rows::{Rows, Write},
 };
 
@@ -152,53 +155,87 @@ pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// Hours beside their records, and days beside their hours: rows whose differences are not all nothing.
-const CHECKS: [(&str, &str); 2] = [
-    (
-        "records",
-        "SELECT account_id, starts_at, model, key_id, SUM(requests), SUM(charged) FROM (\
-         SELECT account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, cached_input_tokens, \
-         output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 1 UNION ALL \
-         SELECT account_id, ended_at - ended_at % 3600000, model, provider, COALESCE(key_id, ?), -1, \
-         CASE WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE -1 END, -input_tokens, -cached_input_tokens, \
-         -output_tokens, -compute_ms, -billed_seconds, -charged FROM usage_record) t",
-    ),
-    (
-        "hours",
-        "SELECT account_id, starts_at, model, key_id, SUM(requests), SUM(charged) FROM (\
-         SELECT account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, cached_input_tokens, \
-         output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 24 UNION ALL \
-         SELECT account_id, starts_at - starts_at % 86400000, model, provider, key_id, -requests, -failed, -input_tokens, \
-         -cached_input_tokens, -output_tokens, -compute_ms, -billed_seconds, -charged FROM usage_rollup WHERE span = 1) t",
-    ),
+/// A check of sums beside what they sum: its rows are both, told apart by `ours`.
+pub(super) struct Check {
+    pub(super) what: &'static str,
+    rows: &'static str,
+    /// Records may have no key.
+    with_nil: bool,
+}
+
+/// Hours beside their records, and days beside their hours.
+pub(super) const CHECKS: [Check; 2] = [
+    Check {
+        what: "usage summed by the hour differs from its records",
+        rows: "SELECT 1 AS ours, account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, \
+               cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 1 \
+               UNION ALL SELECT 0, account_id, ended_at - ended_at % 3600000, model, provider, COALESCE(key_id, ?), 1, \
+               CASE WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE 1 END, input_tokens, \
+               cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_record",
+        with_nil: true,
+    },
+    Check {
+        what: "usage summed by the day differs from its hours",
+        rows: "SELECT 1 AS ours, account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, \
+               cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 24 \
+               UNION ALL SELECT 0, account_id, starts_at - starts_at % 86400000, model, provider, key_id, requests, failed, \
+               input_tokens, cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup \
+               WHERE span = 1",
+        with_nil: false,
+    },
 ];
 
-const DIFFER: &str = "GROUP BY account_id, starts_at, model, provider, key_id HAVING SUM(requests) <> 0 OR SUM(failed) <> 0 \
-     OR SUM(input_tokens) <> 0 OR SUM(cached_input_tokens) <> 0 OR SUM(output_tokens) <> 0 OR SUM(compute_ms) <> 0 \
-     OR SUM(billed_seconds) <> 0 OR SUM(charged) <> 0";
+/// What is summed.
+const SUMMED: [Pair; 8] = [
+    ("requests", Says::Count),
+    ("failed", Says::Count),
+    ("input_tokens", Says::Count),
+    ("cached_input_tokens", Says::Count),
+    ("output_tokens", Says::Count),
+    ("compute_ms", Says::Count),
+    ("billed_seconds", Says::Count),
+    ("charged", Says::Dollars),
+];
+
+/// The query of a check: its rows are sums that differ.
+fn differing(check: &Check) -> String {
+    let column =
+        |(name, _): Pair, ours: u8| format!("CAST(SUM(CASE WHEN ours = {ours} THEN {name} ELSE 0 END) AS BIGINT)");
+    let pairs: Vec<_> = SUMMED.map(|pair| format!("{}, {}", column(pair, 0), column(pair, 1))).into();
+    let differ: Vec<_> = SUMMED.map(|pair| format!("{} <> {}", column(pair, 0), column(pair, 1))).into();
+    format!(
+        "SELECT account_id, starts_at, model, key_id, {} FROM ({}) t GROUP BY account_id, starts_at, model, provider, key_id \
+         HAVING {} LIMIT {MOST}",
+        pairs.join(", "),
+        check.rows,
+        differ.join(" OR ")
+    )
+}
 
 impl Ledger {
     /// Where the sums differ from what they sum, at most [`MOST`] of each kind.
     pub(super) async fn check_rollups(&self, tx: &DatabaseTransaction) -> Result<Vec<Violation>, LedgerError> {
         let mut violations = Vec::new();
-        for (beside, sql) in CHECKS {
-            let nil = (beside == "records").then(|| Uuid::nil().into());
-            let statement = self.statement(&format!("{sql} {DIFFER} LIMIT {MOST}"), nil);
-            for row in tx.query_all_raw(statement).await? {
-                violations.push(Violation { invariant: 2, what: difference(beside, &row)? });
+        for check in &CHECKS {
+            let nil = check.with_nil.then(|| Uuid::nil().into());
+            for row in tx.query_all_raw(self.statement(&differing(check), nil)).await? {
+                violations.push(Violation { invariant: 2, what: say(check.what, &row)? });
             }
         }
         Ok(violations)
     }
 }
 
-fn difference(beside: &str, row: &QueryResult) -> Result<String, LedgerError> {
+fn say(what: &str, row: &QueryResult) -> Result<String, LedgerError> {
     let (account, starts_at): (Uuid, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let (model, key): (String, Uuid) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-    let starts_at = Timestamp(starts_at);
-    Ok(format!(
-        "usage summed for account {account} from {starts_at}, model {model}, key {key} differs from its {beside}"
-    ))
+    let mut differences = Vec::new();
+    for (at, pair) in SUMMED.into_iter().enumerate() {
+        let (expected, found) = (row.try_get_by_index(4 + 2 * at)?, row.try_get_by_index(5 + 2 * at)?);
+        differences.extend(difference(pair, expected, found));
+    }
+    let (starts_at, differences) = (Timestamp(starts_at), differences.join(", "));
+    Ok(format!("{what}: {account}: from {starts_at}, model {model}, key {key}: {differences}"))
 }
 
 #[cfg(test)]

@@ -59,9 +59,14 @@ impl Book {
 
     /// Runs one statement.
     pub(crate) fn run(&self, sql: &str) {
+        self.try_run(sql).unwrap();
+    }
+
+    /// Tries one statement, and says why it was refused.
+    pub(crate) fn try_run(&self, sql: &str) -> Result<(), String> {
         match self {
-            Self::Sqlite(_) => self.connection().execute_batch(sql).unwrap(),
-            Self::Postgres(url) => drop(postgres::query(url, sql).unwrap()),
+            Self::Sqlite(_) => self.connection().execute_batch(sql).map_err(|error| error.to_string()),
+            Self::Postgres(url) => postgres::query(url, sql).map(drop),
         }
     }
 

@@ -1,0 +1,392 @@
+//! `farebox audit`: clean after traffic, purchases and a crash; for each of its checks, what it says and exits with once the
+//! file was falsified past the gateway; what it does where there is no ledger; and the tables that refuse to be falsified.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+use billing::Nanos;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{
+    book::Book,
+    client::answer,
+    fake_openai::{Behaviour, FakeOpenAi},
+    server::Server,
+    temporary,
+};
+
+const APPEND_ONLY: [&str; 4] = ["journal", "usage_record", "price_version", "batch"];
+
+/// How a check's rule is broken, and what must be said of it.
+struct Case {
+    invariant: u8,
+    check: &'static str,
+    /// Finds the row that is falsified: its id, and an amount.
+    row: &'static str,
+    /// `{id}` is the row's.
+    falsify: &'static str,
+    /// `{0}`, `{+}` and `{-}` are the amount and one nano-dollar beside it, with `#` numbers instead.
+    told: &'static str,
+}
+
+const fn case(
+    invariant: u8,
+    check: &'static str,
+    row: &'static str,
+    falsify: &'static str,
+    told: &'static str,
+) -> Case {
+    Case { invariant, check, row, falsify, told }
+}
+
+const PURCHASE: &str = "SELECT id, funded FROM credit_grant WHERE source = 'purchase'";
+const CHARGED: &str = "SELECT request_id, charged FROM usage_record WHERE charged > 0";
+const OPEN: &str =
+    "SELECT h.request_id, SUM(j.d_held) FROM hold h JOIN journal j ON j.request_id = h.request_id GROUP BY 1";
+const ACCOUNT: &str = "SELECT id, charged FROM account";
+const WINDOW: &str =
+    "SELECT account_id, reload_reserved + reload_settled + scale_reserved + scale_settled FROM spend_window";
+const HOLDING: &str = "SELECT id, held FROM credit_grant WHERE held > 0";
+
+const CASES: &[Case] = &[
+    case(
+        1,
+        "grant does not add up",
+        PURCHASE,
+        "UPDATE credit_grant SET available = available + 1 WHERE id = {id}",
+        "sum expected {0}, found {+}",
+    ),
+    case(
+        1,
+        "grant has an amount below zero",
+        PURCHASE,
+        "UPDATE credit_grant SET available = available + 1, voided = -1 WHERE id = {id}",
+        "voided expected 0.00, found -0.000000001",
+    ),
+    case(
+        2,
+        "grant differs from its journal",
+        PURCHASE,
+        "UPDATE credit_grant SET available = available + 1, funded = funded + 1 WHERE id = {id}",
+        "funded expected {0}, found {+}, available expected ",
+    ),
+    case(
+        2,
+        "journal names a grant that is not there",
+        PURCHASE,
+        "DELETE FROM credit_grant WHERE id = {id}",
+        "funded expected {0}, found none",
+    ),
+    case(
+        2,
+        "account's debt differs from its journal",
+        "SELECT id, debt FROM account",
+        "UPDATE account SET debt = debt + 1 WHERE id = {id}",
+        "debt expected {0}, found {+}",
+    ),
+    case(
+        3,
+        "grant had expired at its account's last change and is still available",
+        "SELECT id, available FROM credit_grant WHERE available > 0",
+        "UPDATE credit_grant SET created_at = 0, expires_at = 1 WHERE id = {id}",
+        "available expected 0.00, found {0}",
+    ),
+    case(
+        4,
+        "grant's held credits are not what open holds were allocated",
+        HOLDING,
+        "UPDATE credit_grant SET held = held + 1, available = available - 1 WHERE id = {id}",
+        "held expected {0}, found {+}",
+    ),
+    case(
+        4,
+        "grant's held credits are not what open holds were allocated",
+        HOLDING,
+        "UPDATE credit_grant SET available = available + held, held = 0 WHERE id = {id}",
+        "held expected {0}, found 0.00",
+    ),
+    case(
+        5,
+        "account's spent credits and debt are not what it was charged",
+        ACCOUNT,
+        "UPDATE account SET charged = charged + 1 WHERE id = {id}",
+        "spent and debt expected {+}, found {0}",
+    ),
+    case(
+        5,
+        "account's charges differ from its usage records",
+        ACCOUNT,
+        "UPDATE account SET charged = charged + 1 WHERE id = {id}",
+        "charged expected {0}, found {+}",
+    ),
+    case(
+        6,
+        "request's journal differs from its charge",
+        CHARGED,
+        "UPDATE usage_record SET charged = charged + 1 WHERE request_id = {id}",
+        "charged expected {0}, found {+}",
+    ),
+    case(
+        8,
+        "recorded request never had a hold",
+        CHARGED,
+        "UPDATE journal SET kind = 'hold_grown' WHERE request_id = {id} AND kind = 'hold_placed'",
+        "holds placed expected 1, found 0",
+    ),
+    case(
+        10,
+        "hold ended without a record",
+        CHARGED,
+        "DELETE FROM usage_record WHERE request_id = {id}",
+        "records expected 1, found 0",
+    ),
+    case(
+        10,
+        "open hold is not in the journal",
+        OPEN,
+        "UPDATE journal SET kind = 'hold_grown' WHERE request_id = {id} AND kind = 'hold_placed'",
+        "holds placed expected 1, found 0",
+    ),
+    case(
+        10,
+        "recorded request still has an open hold",
+        CHARGED,
+        "UPDATE hold SET request_id = {id}",
+        "open holds expected 0, found 1",
+    ),
+    case(
+        10,
+        "ended request still holds credits in the journal",
+        OPEN,
+        "DELETE FROM hold WHERE request_id = {id}",
+        "held expected 0.00, found {0}",
+    ),
+    case(
+        11,
+        "purchased grant without its succeeded payment",
+        PURCHASE,
+        "UPDATE payment SET status = 'declined' WHERE purpose = 'purchase'",
+        "paid expected {0}, found none",
+    ),
+    case(
+        11,
+        "succeeded payment without its grant",
+        "SELECT id, amount FROM payment WHERE purpose = 'purchase'",
+        "UPDATE credit_grant SET source_key = 'another' WHERE source = 'purchase'",
+        "funded expected {0}, found none",
+    ),
+    case(
+        11,
+        "grant's paid dollars are not its payment's, less what was reversed",
+        PURCHASE,
+        "UPDATE credit_grant SET paid = paid + 1 WHERE id = {id}",
+        "paid expected {0}, found {+}",
+    ),
+    case(
+        12,
+        "account's automatic spending of a month is not its payments'",
+        "SELECT account_id, reload_reserved FROM spend_window",
+        "UPDATE spend_window SET reload_reserved = reload_reserved + 1 WHERE account_id = {id}",
+        "reserved expected at most {0}, found {+}",
+    ),
+    case(
+        12,
+        "account's auto-reload is beyond its monthly maximum",
+        WINDOW,
+        "UPDATE spend_window SET reload_max = reload_reserved + reload_settled - 1 WHERE account_id = {id}",
+        "reserved and settled expected at most {-}, found {0}",
+    ),
+    case(
+        12,
+        "account's automatic spending is beyond its monthly maximum",
+        WINDOW,
+        "UPDATE spend_window SET spend_max = reload_reserved + reload_settled - 1 WHERE account_id = {id}",
+        "reserved and settled expected at most {-}, found {0}",
+    ),
+    case(
+        13,
+        "account's journal has a gap",
+        "SELECT id, seq FROM account WHERE seq > 2",
+        "DELETE FROM journal WHERE account_id = {id} AND seq = 2",
+        "transitions expected {#0}, found {#-}",
+    ),
+    case(
+        13,
+        "an older owner wrote after a newer one in the account's journal",
+        "SELECT account_id, epoch FROM journal WHERE seq = 2",
+        "UPDATE journal SET epoch = epoch + 1 WHERE account_id = {id} AND seq = 1",
+        "owner's epoch expected at least {#+}, found {#0}",
+    ),
+    case(
+        13,
+        "journal line without its batch",
+        "SELECT batch_id, 0 FROM journal",
+        "DELETE FROM batch WHERE id = {id}",
+        "batches expected 1, found 0",
+    ),
+    case(
+        15,
+        "request's charge is not its exact cost, rounded once",
+        CHARGED,
+        "UPDATE usage_record SET charged = charged + 1 WHERE request_id = {id}",
+        "charged expected {0}, found {+}",
+    ),
+    case(
+        15,
+        "request's charge is not its exact cost, rounded once",
+        CHARGED,
+        "UPDATE usage_record SET fee = 'much' WHERE request_id = {id}",
+        "charged expected none, found {0}",
+    ),
+    case(
+        2,
+        "usage summed by the hour differs from its records",
+        "SELECT account_id, charged FROM usage_rollup WHERE span = 1 AND model = 'gpt-4o-mini'",
+        "UPDATE usage_rollup SET charged = charged + 1 WHERE span = 1 AND account_id = {id} AND model = 'gpt-4o-mini'",
+        "charged expected {0}, found {+}",
+    ),
+    case(
+        2,
+        "usage summed by the day differs from its hours",
+        "SELECT account_id, requests FROM usage_rollup WHERE span = 24 AND model = 'gpt-4o-mini'",
+        "UPDATE usage_rollup SET requests = requests + 1 WHERE span = 24 AND account_id = {id} AND model = 'gpt-4o-mini'",
+        "requests expected {#0}, found {#+}",
+    ),
+];
+
+fn audit(url: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    command.arg("audit").env("FAREBOX_DATABASE__URL", url).current_dir(std::env::temp_dir()).output().unwrap()
+}
+
+/// Traffic, a purchase, a reload and a request that runs when the process is killed.
+async fn a_life() -> Book {
+    let (fake, book) = (FakeOpenAi::start(), Book::sqlite());
+    let options = book
+        .options()
+        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
+        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let mut server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let bought = json!({"amount": "10", "payment_method": "pm_card_visa"});
+    customer.api.post("/v1/credits/purchase", &bought).await.ok();
+    let reload = json!({"enabled": true, "threshold": "25", "amount": "10", "payment_method": "pm_card_visa"});
+    answer(customer.api.request(Method::PUT, "/v1/auto-reload").json(&reload)).await.ok();
+    let body = json!({"model": "gpt-4o-mini", "stream": true, "messages": [{"role": "user", "content": "Say hello"}]});
+    for _ in 0..3 {
+        assert_eq!(customer.api.post("/v1/chat/completions", &body).await.status, 200);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while customer.api.get("/v1/auto-reload").await.ok()["spent_this_month"] != "10.00" {
+        assert!(Instant::now() < deadline, "nothing was reloaded\n{}", server.logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    fake.script(Behaviour::Slow(500));
+    let request = customer.api.request(Method::POST, "/v1/chat/completions").json(&body);
+    assert!(request.send().await.unwrap().chunk().await.unwrap().is_some());
+    server.kill_nine();
+    book
+}
+
+fn falsified(clean: &Path, case: &Case) -> (Output, String, String) {
+    let folder = temporary("falsified");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("ledger.db");
+    fs::copy(clean, &file).unwrap();
+    let connection = rusqlite::Connection::open(&file).unwrap();
+    let row = format!("{} LIMIT 1", case.row);
+    let (id, amount): (Vec<u8>, i64) = connection
+        .query_row(&row, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap_or_else(|error| panic!("{row}: {error}"));
+    let id = uuid::Uuid::from_slice(&id).unwrap();
+    for table in APPEND_ONLY {
+        for verb in ["UPDATE", "DELETE"] {
+            connection.execute_batch(&format!("DROP TRIGGER {table}_no_{verb}")).unwrap();
+        }
+    }
+    connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").unwrap();
+    let changed = connection.execute(&case.falsify.replace("{id}", &format!("X'{}'", id.simple())), []).unwrap();
+    assert!(changed > 0, "{}", case.falsify);
+    connection.close().unwrap();
+    let output = audit(&format!("sqlite://{}", file.display()));
+    fs::remove_dir_all(&folder).unwrap();
+    let mut told = case.told.to_owned();
+    for (sign, number) in [("0", amount), ("+", amount + 1), ("-", amount - 1)] {
+        told = told.replace(&format!("{{{sign}}}"), &Nanos::new(number).to_string());
+        told = told.replace(&format!("{{#{sign}}}"), &number.to_string());
+    }
+    (output, id.to_string(), told)
+}
+
+#[tokio::test]
+async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
+    let book = a_life().await;
+    let output = audit(&book.url());
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("clean: 1 accounts") && said.contains("3 requests, 1 open holds, 0 violations"), "{said}");
+    for table in APPEND_ONLY {
+        let column = if table == "usage_record" { "charged" } else { "at" };
+        for sql in [format!("UPDATE {table} SET {column} = 1"), format!("DELETE FROM {table}")] {
+            let refused = book.try_run(&sql).unwrap_err();
+            assert!(refused.contains("is append-only"), "{sql}: {refused}");
+        }
+    }
+
+    // All in one file, to be copied.
+    book.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    let Book::Sqlite(folder) = &book else { panic!("a file") };
+    let clean = folder.join("ledger.db");
+    for case in CASES {
+        let (output, id, told) = falsified(&clean, case);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{}: {said}{}", case.check, String::from_utf8_lossy(&output.stderr));
+        let begins = format!("invariant {}: {}: {id}: ", case.invariant, case.check);
+        let found = said.lines().any(|line| line.starts_with(&begins) && line.contains(&told));
+        assert!(found, "{begins}...{told} is not in\n{said}");
+        assert!(said.contains("NOT clean"), "{said}");
+    }
+    let covered: BTreeSet<_> = CASES.iter().map(|case| case.check).collect();
+    assert_eq!(covered, farebox_actors::ledger::audit::checks().collect(), "every check has its case");
+}
+
+#[test]
+fn an_audit_of_nothing_says_so_and_makes_nothing() {
+    let folder: PathBuf = temporary("nothing");
+    fs::create_dir_all(&folder).unwrap();
+    let output = audit(&format!("sqlite://{}/mistyped.db", folder.display()));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("can't audit sqlite://") && said.contains("mistyped.db"), "{said}");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    fs::remove_dir_all(&folder).unwrap();
+}
+
+#[test]
+fn postgres_tables_refuse_to_be_falsified_too() {
+    let Some(book) = Book::postgres() else { return };
+    let mut migrate = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    assert!(migrate.arg("migrate").env("FAREBOX_DATABASE__URL", book.url()).status().unwrap().success());
+    for table in APPEND_ONLY {
+        let column = if table == "usage_record" { "charged" } else { "at" };
+        for sql in
+            [format!("UPDATE {table} SET {column} = 1"), format!("DELETE FROM {table}"), format!("TRUNCATE {table}")]
+        {
+            let refused = book.try_run(&sql).unwrap_err();
+            assert!(refused.contains("is append-only"), "{sql}: {refused}");
+        }
+    }
+    let clean = audit(&book.url());
+    assert!(
+        clean.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&clean.stdout),
+        String::from_utf8_lossy(&clean.stderr)
+    );
+}
