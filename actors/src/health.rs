@@ -133,6 +133,10 @@ pub struct Observed {
     pub mailbox_depth: usize,
     /// Messages handled.
     pub handled: u64,
+    /// Microseconds that messages waited, together.
+    pub waited_us: u64,
+    /// Microseconds that they took, together.
+    pub busy_us: u64,
     /// Mean microseconds a message waited.
     pub mean_wait_us: u64,
     /// Mean microseconds a message took.
@@ -196,7 +200,7 @@ impl Health {
     pub fn observe_kind(&self, kind: Kind) -> Observed {
         let vitals = self.of(kind);
         let handled = vitals.handled.load(Ordering::Relaxed);
-        let mean = |total: &AtomicU64| total.load(Ordering::Relaxed) / handled.max(1);
+        let (waited_us, busy_us) = (vitals.waited_us.load(Ordering::Relaxed), vitals.busy_us.load(Ordering::Relaxed));
         let heartbeat = Some(vitals.heartbeat_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         let since = |us: u64| vitals.began.elapsed().saturating_sub(Duration::from_micros(us)).as_millis();
         Observed {
@@ -204,8 +208,10 @@ impl Health {
             live: vitals.live.load(Ordering::Relaxed),
             mailbox_depth: Arc::strong_count(vitals) - 1 + vitals.queued.load(Ordering::Relaxed),
             handled,
-            mean_wait_us: mean(&vitals.waited_us),
-            mean_busy_us: mean(&vitals.busy_us),
+            waited_us,
+            busy_us,
+            mean_wait_us: waited_us / handled.max(1),
+            mean_busy_us: busy_us / handled.max(1),
             panics: vitals.panics.load(Ordering::Relaxed),
             failures: vitals.failures.load(Ordering::Relaxed),
             last_exit: vitals.last_exit.lock().unwrap_or_else(PoisonError::into_inner).clone(),
