@@ -4,6 +4,7 @@
 
 mod audit;
 mod closed;
+mod completions;
 mod health;
 mod idempotency;
 mod open;
@@ -14,6 +15,7 @@ mod permits;
 mod plans;
 mod quote;
 mod readme;
+mod refusals;
 mod sdk;
 mod servers;
 mod stripe;

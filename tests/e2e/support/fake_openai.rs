@@ -58,6 +58,7 @@ impl FakeOpenAi {
                         .app_data(state.clone())
                         .app_data(web::JsonConfig::default().limit(64 << 20))
                         .route("/v1/chat/completions", web::post().to(chat))
+                        .route("/v1/completions", web::post().to(complete))
                 });
                 let server = server.workers(1).disable_signals().bind_auto_h2c("127.0.0.1:0").unwrap();
                 ready.send(server.addrs()[0]).unwrap();
@@ -110,17 +111,72 @@ fn fault(request: &HttpRequest, body: &Value) -> Option<(u16, String)> {
             return Some((400, format!("Unrecognized request argument supplied: {field}")));
         }
     }
+    (body["model"] == "gpt-4o-mini-unknown").then(|| (404, "The model does not exist".into()))
+}
+
+/// What is wrong with a chat.
+fn chat_fault(body: &Value) -> Option<(u16, String)> {
     let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
     let known = |role: &Value| ["system", "developer", "user", "assistant", "tool"].iter().any(|name| role == name);
     if messages.is_empty() || !messages.iter().all(|message| known(&message["role"])) {
         return Some((400, "messages are wrong".into()));
     }
-    (body["model"] == "gpt-4o-mini-unknown").then(|| (404, "The model does not exist".into()))
+    None
+}
+
+/// What is wrong with a completion.
+fn completion_fault(body: &Value) -> Option<(u16, String)> {
+    for field in ["messages", "max_completion_tokens", "tools", "response_format"] {
+        if body.get(field).is_some() {
+            return Some((400, format!("Unrecognized request argument supplied: {field}")));
+        }
+    }
+    if body["model"] != "gpt-3.5-turbo-instruct" {
+        return Some((404, "This is a chat model and not supported in the v1/completions endpoint.".into()));
+    }
+    (!body["prompt"].is_string()).then(|| (400, "you must provide a prompt parameter".into()))
+}
+
+/// How many words an answer has, and why it ends.
+fn length(body: &Value) -> (usize, &'static str) {
+    let limit = body.get("max_completion_tokens").or_else(|| body.get("max_tokens")).and_then(Value::as_u64);
+    let count = limit.map_or(WORDS.len(), |limit| WORDS.len().min(usize::try_from(limit).unwrap()));
+    (count, if count < WORDS.len() { "length" } else { "stop" })
+}
+
+async fn complete(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
+    let body = body.into_inner();
+    if let Some((status, message)) = fault(&request, &body).or_else(|| completion_fault(&body)) {
+        return refuse(status, &message);
+    }
+    state.requests.lock().unwrap().push(body.clone());
+    state.versions.lock().unwrap().push(request.version());
+    let (count, finish) = length(&body);
+    let input = body["prompt"].as_str().unwrap().split_whitespace().count();
+    let usage = json!({"prompt_tokens": input, "completion_tokens": count, "total_tokens": input + count});
+    let envelope = |text: &str, finish: Value| {
+        let choice = json!({"text": text, "index": 0, "logprobs": null, "finish_reason": finish});
+        json!({"id": "cmpl-fake", "object": "text_completion", "created": 1, "model": body["model"], "choices": [choice]})
+    };
+    if body["stream"] != true {
+        let mut answer = envelope(&WORDS[..count].concat(), finish.into());
+        answer["usage"] = usage;
+        return HttpResponse::Ok().json(answer);
+    }
+    let mut chunks: Vec<_> = WORDS[..count].iter().map(|word| envelope(word, Value::Null).to_string()).collect();
+    chunks.push(envelope("", finish.into()).to_string());
+    if body["stream_options"]["include_usage"] == true {
+        let mut last = envelope("", Value::Null);
+        (last["choices"], last["usage"]) = (json!([]), usage);
+        chunks.push(last.to_string());
+    }
+    chunks.push("[DONE]".into());
+    streamed(chunks, 0)
 }
 
 async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
     let body = body.into_inner();
-    if let Some((status, message)) = fault(&request, &body) {
+    if let Some((status, message)) = fault(&request, &body).or_else(|| chat_fault(&body)) {
         return refuse(status, &message);
     }
     state.requests.lock().unwrap().push(body.clone());
@@ -129,9 +185,7 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
     if let Some(Behaviour::Status(status)) = behaviour {
         return refuse(status, "scripted");
     }
-    let limit = body.get("max_completion_tokens").or_else(|| body.get("max_tokens")).and_then(Value::as_u64);
-    let count = limit.map_or(WORDS.len(), |limit| WORDS.len().min(usize::try_from(limit).unwrap()));
-    let finish = if count < WORDS.len() { "length" } else { "stop" };
+    let (count, finish) = length(&body);
     let messages = body["messages"].as_array().unwrap();
     let words = |message: &Value| message["content"].as_str().unwrap_or_default().split_whitespace().count();
     let input: usize = messages.iter().map(|message| words(message) + 3).sum();
@@ -173,6 +227,11 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
         }
         _ => 0,
     };
+    streamed(chunks, wait)
+}
+
+/// A stream of events, each after so many milliseconds.
+fn streamed(chunks: Vec<String>, wait: u64) -> HttpResponse {
     let pieces = stream::unfold(chunks.into_iter(), move |mut left| async move {
         let chunk = left.next()?;
         actix_web::rt::time::sleep(Duration::from_millis(wait)).await;
