@@ -89,13 +89,13 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
         model: parsed.model.clone(),
         task,
     };
-    let streamed = parsed.stream;
+    let (streamed, usage_asked) = (parsed.stream, parsed.include_usage);
     let authorised = arrival.at.elapsed();
     let patience = patience(request)?;
     let job = Job { request_id: arrival.id, caller, request: parsed, provider_key, patience };
     let started = serve::start(&state.gateway, job).await?;
     let Started { admission, rate_remaining, place, .. } = started;
-    let frame = Frame { arrival, authorised, admission, rate_remaining, place };
+    let frame = Frame { arrival, authorised, admission, rate_remaining, place, usage_asked };
     if streamed { stream_answer(head, started, &frame).await } else { whole_answer(&head, started, &frame).await }
 }
 
@@ -177,6 +177,8 @@ struct Frame {
     admission: Duration,
     rate_remaining: Option<i64>,
     place: Option<usize>,
+    /// Whether the client of a stream expects a chunk of usage without choices.
+    usage_asked: bool,
 }
 
 impl Frame {
@@ -288,7 +290,8 @@ async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Resul
     let request_id = frame.arrival.id.to_string();
     frame.head(&mut response, request_id.clone(), started.balance.available.to_string(), stages);
     response.insert_header(("cache-control", "no-store")).content_type("text/event-stream");
-    let writer = Writer { head, begun: Vec::new(), updates: started.updates, request_id };
+    let writer =
+        Writer { head, begun: Vec::new(), updates: started.updates, request_id, usage_asked: frame.usage_asked };
     let frames = stream::unfold((writer, Some(first)), |(mut writer, waiting)| async move {
         let update = match waiting {
             Some(update) => update,
@@ -307,6 +310,7 @@ struct Writer {
     begun: Vec<u32>,
     updates: Watcher,
     request_id: String,
+    usage_asked: bool,
 }
 
 impl Writer {
@@ -318,8 +322,13 @@ impl Writer {
             // A comment keeps idle proxies from closing the stream; the cost itself comes in the usage chunk.
             Update::Cost { billed_seconds, .. } => format!(": {billed_seconds} s\n\n"),
             Update::Done(done) => {
-                let usage = self.head.usage_chunk(&done.usage, &receipt(&done));
-                sse::encode(&usage) + &sse::encode(sse::LAST_WORD)
+                let receipt = receipt(&done);
+                let last = if self.usage_asked {
+                    self.head.usage_chunk(&done.usage, &receipt)
+                } else {
+                    self.head.closing_chunk(&done.usage, &receipt)
+                };
+                sse::encode(&last) + &sse::encode(sse::LAST_WORD)
             }
             Update::Failed(error) => {
                 sse::encode(&ApiError::from(*error).body(Shape::OpenAi, &self.request_id).to_string())

@@ -92,7 +92,12 @@ async fn a_stream_ends_with_usage_and_cost_after_it_is_durable() {
     assert_eq!(answer.timing().0, ["auth", "admission", "upstream"]);
     let usage: Value = serde_json::from_str(data[data.len() - 2]).unwrap();
     assert_eq!(usage["usage"]["cost"], COST);
-    assert_eq!(usage["choices"], json!([]));
+    let silent = json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null});
+    assert_eq!(
+        usage["choices"],
+        json!([silent]),
+        "a client that asked for no usage may read choices[0] of every chunk"
+    );
     let text: String = data[..data.len() - 2]
         .iter()
         .map(|data| {
@@ -104,6 +109,12 @@ async fn a_stream_ends_with_usage_and_cost_after_it_is_durable() {
         .collect();
     assert_eq!(text, "Hello from the fake provider.");
     assert_eq!(stage.balance().await["available"], "9.999995257");
+    let options = json!({"include_usage": true, "include_obfuscation": false});
+    let asked = stage.chat(json!({"stream": true, "stream_options": options})).await;
+    let data: Vec<&str> = asked.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let usage: Value = serde_json::from_str(data[data.len() - 2]).unwrap();
+    assert_eq!((&usage["choices"], &usage["usage"]["cost"]), (&json!([]), &json!(COST)));
+    assert_eq!(stage.fake.requests()[1]["stream_options"], options);
     stage.server.admin().assert_audit().await;
 }
 

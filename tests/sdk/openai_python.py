@@ -19,6 +19,10 @@ text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk
 assert text == "Hello from the fake provider.", text
 assert chunks[-1].usage.completion_tokens == 6 and chunks[-1].usage.cost == "0.000004743", chunks[-1]
 
+plain = list(client.chat.completions.create(model="gpt-4o-mini", messages=messages, stream=True))
+assert "".join(chunk.choices[0].delta.content or "" for chunk in plain) == "Hello from the fake provider.", plain
+assert plain[-1].usage.cost == "0.000004743", plain[-1]
+
 assert any(model.id == "gpt-4o-mini" for model in client.models.list())
 assert client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
 

@@ -167,9 +167,19 @@ impl Head {
         text(&Envelope { farebox, ..self.envelope(true, &[choice]) })
     }
 
-    /// The last chunk: usage and cost, with no choices, as with `stream_options.include_usage`.
+    /// The last chunk for a client that asked for `stream_options.include_usage`: usage and cost, with no choices.
     pub fn usage_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
         text(&self.envelope(true, &[]).ended(usage, receipt))
+    }
+
+    /// The last chunk for a client that did not ask, and so may read `choices[0]` of every chunk: usage and cost, with a
+    /// choice that says nothing.
+    pub fn closing_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
+        let choice = match self.task {
+            Task::Chat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}),
+            Task::Completion => json!({"index": 0, "text": "", "logprobs": null, "finish_reason": null}),
+        };
+        text(&self.envelope(true, &[choice]).ended(usage, receipt))
     }
 
     /// A whole answer from its deltas, as JSON; a provider's own as it came, with the cost added.
@@ -276,5 +286,20 @@ mod tests {
         assert_eq!(answer["x"], 1);
         assert_eq!(answer["usage"]["cost"], "0.01");
         assert_eq!(answer["usage"]["total_tokens"], 7);
+    }
+
+    #[test]
+    fn the_last_chunk_has_a_choice_unless_usage_was_asked_for() {
+        let (usage, receipt) = (Usage::default(), Receipt { cost: "0.01".into(), farebox: Particulars::default() });
+        let of = |task| Head { id: "i".into(), created: 0, model: "m".into(), task };
+        let read = |chunk: String| serde_json::from_str::<Value>(&chunk).unwrap();
+        for (task, said) in [(Task::Chat, json!({"delta": {}})), (Task::Completion, json!({"text": ""}))] {
+            let closing = read(of(task).closing_chunk(&usage, &receipt));
+            let mut choice = json!({"index": 0, "logprobs": null, "finish_reason": null});
+            choice.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());
+            assert_eq!(closing["choices"], json!([choice]));
+            assert_eq!((&closing["usage"]["cost"], closing["farebox"].is_object()), (&json!("0.01"), true));
+            assert_eq!(read(of(task).usage_chunk(&usage, &receipt))["choices"], json!([]));
+        }
     }
 }

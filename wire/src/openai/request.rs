@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     fields::{BadRequest, Fields},
@@ -175,7 +175,10 @@ pub fn provider_body(request: &TextRequest, upstream: &str, limit: Option<u32>) 
         body.to_mut().set("model", upstream);
     }
     if request.stream {
-        body.to_mut().set("stream_options", &json!({"include_usage": true}));
+        let mut options: Map<String, Value> =
+            body.read("stream_options", "an object").ok().flatten().unwrap_or_default();
+        options.insert("include_usage".into(), true.into());
+        body.to_mut().set("stream_options", &options);
     }
     if let Some(limit) = limit {
         let most = "max_completion_tokens";
@@ -189,14 +192,18 @@ pub fn provider_body(request: &TextRequest, upstream: &str, limit: Option<u32>) 
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use serde_json::json;
 
     fn chat(body: &str) -> Result<TextRequest, BadRequest> {
         parse_request(Task::Chat, body.as_bytes())
     }
 
+    fn with(fields: &str) -> String {
+        format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#)
+    }
+
     #[test]
     fn a_bad_field_is_named() {
-        let with = |fields: &str| format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
         for (body, field) in [
             ("[]".to_owned(), "body"),
             ("{".to_owned(), "body"),
@@ -239,6 +246,14 @@ mod tests {
         let expected = json!({"model":"x","messages":[{"role":"user","content":"é"}],"stream":true,"new_field":[1],
             "stream_options":{"include_usage":true},"max_tokens":9});
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn a_stream_keeps_its_other_options() {
+        let options = r#","stream":true,"stream_options":{"include_obfuscation":false,"include_usage":false}"#;
+        let request = chat(&with(options)).unwrap();
+        let sent: Value = serde_json::from_slice(&provider_body(&request, "m", None)).unwrap();
+        assert_eq!(sent["stream_options"], json!({"include_obfuscation": false, "include_usage": true}));
     }
 
     proptest! {
