@@ -1,5 +1,7 @@
 //! What a request may cost before it runs: pure, on the catalogue's prices (design, chapter 2.7).
 
+use std::borrow::Cow;
+
 use billing::{
     Nanos,
     hold::{HoldRequest, OutputPrice},
@@ -89,11 +91,37 @@ pub fn affordable_output(price: &TokenPrice, input: u64, choices: u64, most: Nan
 /// The caller's own limit on the cost, if there is one.
 pub fn max_cost(request: &TextRequest) -> Result<Option<Nanos>, BadQuote> {
     let Some(text) = &request.max_cost else { return Ok(None) };
-    match text.parse::<Nanos>() {
+    match plain(text).parse::<Nanos>() {
         Ok(amount) if amount.is_positive() => Ok(Some(amount)),
         Ok(_) => Err(bad("max_cost", "must be above $0")),
         Err(error) => Err(bad("max_cost", error.to_string())),
     }
+}
+
+/// The longest shift of the point that is written out; what is beyond it is no amount that anyone means.
+const LONGEST_SHIFT: u32 = 30;
+
+/// A decimal number without its exponent (`5e-05`, as Python writes 0.00005, is `0.00005`): digits are moved and none is
+/// lost. What is not such a number stays as it is.
+fn plain(text: &str) -> Cow<'_, str> {
+    let moved = || {
+        let (number, exponent) = text.split_once(['e', 'E'])?;
+        let exponent: i32 = exponent.parse().ok().filter(|shift: &i32| shift.unsigned_abs() <= LONGEST_SHIFT)?;
+        let (sign, number) = number.strip_prefix('-').map_or(("", number), |rest| ("-", rest));
+        let (whole, decimals) = number.split_once('.').unwrap_or((number, ""));
+        let digits = [whole, decimals].concat();
+        if whole.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
+        let Ok(point) = usize::try_from(point) else {
+            return Some(format!("{sign}0.{}{digits}", "0".repeat(point.unsigned_abs() as usize)));
+        };
+        let padded = format!("{digits:0<point$}");
+        let (whole, decimals) = padded.split_at(point);
+        Some(format!("{sign}0{whole}.{decimals}0"))
+    };
+    moved().map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 #[cfg(test)]
@@ -135,5 +163,40 @@ mod tests {
         assert_eq!(super::tests::quote(r#","max_cost":"0.000001""#).unwrap_err().field, "max_cost");
         assert_eq!(super::tests::quote(r#","max_cost":-1"#).unwrap_err().field, "max_cost");
         assert_eq!(super::tests::quote(r#","max_cost":1e300"#).unwrap_err().field, "max_cost");
+    }
+
+    #[test]
+    fn max_cost_is_taken_with_an_exponent_and_exactly() {
+        let most = |text: &str| {
+            let request = format!(r#"{{"model":"m","prompt":"x","max_cost":{text}}}"#);
+            max_cost(&openai::parse_request(Task::Completion, request.as_bytes()).unwrap())
+        };
+        for (text, nanos) in [
+            ("5e-05", 50_000),
+            ("5E-5", 50_000),
+            ("1.25e-4", 125_000),
+            ("1e0", 1_000_000_000),
+            ("1.5e+1", 15_000_000_000),
+            ("12345678.9e-7", 1_234_567_890),
+            ("1e-9", 1),
+        ] {
+            assert_eq!(most(text), Ok(Some(Nanos::new(nanos))), "{text}");
+            assert_eq!(most(&format!("\"{text}\"")), Ok(Some(Nanos::new(nanos))), "{text}");
+        }
+        for text in [
+            "-5e-05",
+            "0e5",
+            "1e-10",
+            "1.23e-8",
+            "1e30",
+            "1e400",
+            "1e99999999999",
+            "\"NaN\"",
+            "\"inf\"",
+            "\"e5\"",
+            "\"1e\"",
+        ] {
+            assert_eq!(most(text).unwrap_err().field, "max_cost", "{text}");
+        }
     }
 }

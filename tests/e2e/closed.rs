@@ -170,6 +170,7 @@ async fn what_is_wrong_is_named_and_costs_nothing() {
         (json!({"messages": "hi"}), "messages"),
         (json!({"max_cost": "NaN"}), "max_cost"),
         (json!({"max_cost": 1e30}), "max_cost"),
+        (json!({"max_cost": -5e-5}), "max_cost"),
         (json!({"n": 1000}), "n"),
     ] {
         let answer = stage.chat(more.clone()).await;
