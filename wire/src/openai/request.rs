@@ -92,8 +92,8 @@ fn message(place: usize, value: Value) -> Result<Message, BadRequest> {
     let content = rest.shift_remove("content").unwrap_or(Value::Null);
     match &content {
         Value::String(_) => {}
-        Value::Null
-            if role == "assistant" && (rest.contains_key("tool_calls") || rest.contains_key("function_call")) => {}
+        // As an assistant's message is that calls tools, refuses or speaks, and a function's that returned nothing.
+        Value::Null if role == "assistant" || role == "function" => {}
         Value::Array(parts) if parts.iter().all(|part| part.get("type").is_some_and(Value::is_string)) => {}
         Value::Array(_) => return Err(BadRequest::new(at(".content"), "every part must be an object with a type")),
         _ => return Err(BadRequest::new(at(".content"), "must be a string or an array of parts")),
@@ -181,11 +181,19 @@ pub fn provider_body(request: &TextRequest, upstream: &str, limit: Option<u32>) 
         body.to_mut().set("stream_options", &options);
     }
     if let Some(limit) = limit {
-        let most = "max_completion_tokens";
-        let field = if body.get(most).is_some() { most } else { "max_tokens" };
-        body.to_mut().set(field, &limit);
+        body.to_mut().set(limit_field(request), &limit);
     }
     body.to_json().into_bytes()
+}
+
+/// Where a limit is written: where the client has its own, else by the task. Reasoning models take no `max_tokens`.
+fn limit_field(request: &TextRequest) -> &'static str {
+    let (older, newer) = ("max_tokens", "max_completion_tokens");
+    let is_there = |field| request.body.present(field).is_some();
+    match request.task {
+        Task::Chat if is_there(newer) || !is_there(older) => newer,
+        Task::Chat | Task::Completion => older,
+    }
 }
 
 #[cfg(test)]
@@ -244,8 +252,38 @@ mod tests {
         assert_eq!(request.auto_scale, Some(true));
         let sent: Value = serde_json::from_slice(&provider_body(&request, "x", Some(9))).unwrap();
         let expected = json!({"model":"x","messages":[{"role":"user","content":"é"}],"stream":true,"new_field":[1],
-            "stream_options":{"include_usage":true},"max_tokens":9});
+            "stream_options":{"include_usage":true},"max_completion_tokens":9});
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn an_assistants_message_is_taken_back_as_it_was_answered() {
+        for message in [
+            r#"{"role":"assistant","content":null,"refusal":"I can't."}"#,
+            r#"{"role":"assistant","content":null,"refusal":null,"tool_calls":[{"id":"a","type":"function"}]}"#,
+            r#"{"role":"assistant","content":null,"refusal":null,"tool_calls":null,"function_call":null}"#,
+            r#"{"role":"assistant","audio":{"id":"audio_1"}}"#,
+            r#"{"role":"function","name":"f","content":null}"#,
+        ] {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{message}]}}"#);
+            let request = chat(&body).unwrap();
+            assert_eq!(String::from_utf8(provider_body(&request, "m", None)).unwrap(), body);
+        }
+    }
+
+    #[test]
+    fn a_limit_of_ours_takes_the_field_that_its_model_takes() {
+        let sent = |task, fields: &str| -> Value {
+            let prompt = r#""prompt":"x","messages":[{"role":"user","content":"x"}]"#;
+            let request = parse_request(task, format!(r#"{{"model":"m",{prompt}{fields}}}"#).as_bytes()).unwrap();
+            let sent: Value = serde_json::from_slice(&provider_body(&request, "m", Some(9))).unwrap();
+            json!([sent.get("max_completion_tokens"), sent.get("max_tokens")])
+        };
+        assert_eq!(sent(Task::Chat, ""), json!([9, null]));
+        assert_eq!(sent(Task::Chat, r#","max_tokens":50"#), json!([null, 9]));
+        assert_eq!(sent(Task::Chat, r#","max_tokens":null"#), json!([9, null]));
+        assert_eq!(sent(Task::Chat, r#","max_completion_tokens":50"#), json!([9, null]));
+        assert_eq!(sent(Task::Completion, ""), json!([null, 9]));
     }
 
     #[test]
