@@ -47,6 +47,7 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
     let (id, provider, work, hold, output, tokens, least, most) = match &model {
         Model::Closed(model) => {
             let price = serve::price_of(model, request)?;
+            quote::check_tier(request)?;
             let quoted = quote::closed(request, model, &price)?;
             let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.n))));
             let work = billing::hold::Work::Closed;

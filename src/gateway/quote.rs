@@ -16,6 +16,9 @@ use crate::catalogue::ClosedModel;
 /// credits for.
 const USUAL_OUTPUT: u64 = 256;
 
+/// The service tier that is paid for at the price book's prices.
+pub const STANDARD_TIER: &str = "default";
+
 /// What a closed request asks to have set aside, and what it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClosedQuote {
@@ -65,6 +68,16 @@ pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) ->
     let minimum = cost(limit.min(USUAL_OUTPUT))?;
     let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
     Ok(ClosedQuote { input, limit, hold, output, clamp })
+}
+
+/// Refuses a service tier whose price is not in the book, which has standard prices: `priority` costs more, `flex` less.
+/// Only where we pay the provider.
+pub fn check_tier(request: &TextRequest) -> Result<(), BadQuote> {
+    match request.body.read::<String>("service_tier", "a string").map_err(|error| bad("service_tier", error.message))? {
+        None => Ok(()),
+        Some(tier) if tier == "auto" || tier == STANDARD_TIER => Ok(()),
+        Some(_) => Err(bad("service_tier", "must be auto or default: other tiers have no price here")),
+    }
 }
 
 /// What so many tokens cost, rounded up.
@@ -163,6 +176,20 @@ mod tests {
         assert_eq!(super::tests::quote(r#","max_cost":"0.000001""#).unwrap_err().field, "max_cost");
         assert_eq!(super::tests::quote(r#","max_cost":-1"#).unwrap_err().field, "max_cost");
         assert_eq!(super::tests::quote(r#","max_cost":1e300"#).unwrap_err().field, "max_cost");
+    }
+
+    #[test]
+    fn only_tiers_at_standard_prices_are_taken() {
+        let tier = |tier: &str| {
+            let body = format!(r#"{{"model":"m","prompt":"x","service_tier":{tier}}}"#);
+            check_tier(&openai::parse_request(Task::Completion, body.as_bytes()).unwrap())
+        };
+        for taken in ["null", "\"auto\"", "\"default\""] {
+            assert_eq!(tier(taken), Ok(()), "{taken}");
+        }
+        for refused in ["\"priority\"", "\"flex\"", "\"scale\"", "\"\"", "1"] {
+            assert_eq!(tier(refused).unwrap_err().field, "service_tier", "{refused}");
+        }
     }
 
     #[test]

@@ -191,12 +191,19 @@ pub(super) fn price_of(model: &ClosedModel, request: &TextRequest) -> Result<Tok
 
 async fn start_closed(
     gateway: &Arc<Gateway>,
-    job: Job,
+    mut job: Job,
     model: Arc<ClosedModel>,
     version: i64,
 ) -> Result<Started, ServeError> {
     let price = price_of(&model, &job.request)?;
     let line = gateway.providers.get(&*model.provider).ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
+    if job.provider_key.is_none() {
+        quote::check_tier(&job.request)?;
+        if job.request.body.present("service_tier").is_some() {
+            // `auto` would let a setting of our project at the provider choose a dearer one.
+            job.request.body.set("service_tier", quote::STANDARD_TIER);
+        }
+    }
     let quoted = quote::closed(&job.request, &model, &price)?;
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
     let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };

@@ -172,6 +172,7 @@ async fn what_is_wrong_is_named_and_costs_nothing() {
         (json!({"max_cost": 1e30}), "max_cost"),
         (json!({"max_cost": -5e-5}), "max_cost"),
         (json!({"n": 1000}), "n"),
+        (json!({"service_tier": "priority"}), "service_tier"),
     ] {
         let answer = stage.chat(more.clone()).await;
         assert_eq!(answer.status, 400, "{more}: {}", answer.body);
@@ -239,6 +240,14 @@ async fn the_callers_own_key_costs_nothing_and_is_recorded() {
     let request = customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
     assert_eq!(request.header("provider-key", "sk-own").send().await.unwrap().status(), 200);
     assert_eq!(stage.fake.requests().len(), 2);
+    // What a tier costs is between them and their provider; with our key it is the one that has a price here.
+    let fast =
+        json!({"model": "gpt-4o-mini", "service_tier": "priority", "messages": [{"role": "user", "content": "Hi"}]});
+    let request = customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&fast);
+    assert_eq!(request.header("provider-key", "sk-own").send().await.unwrap().status(), 200);
+    assert_eq!(stage.chat(json!({"service_tier": "auto"})).await.status, 200);
+    let tiers: Vec<Value> = stage.fake.requests().iter().map(|sent| sent["service_tier"].clone()).collect();
+    assert_eq!(json!(tiers), json!([null, null, "priority", "default"]));
     server.admin().assert_audit().await;
 }
 
