@@ -1,6 +1,9 @@
 //! Counting tokens of closed models: OpenAI's own encodings by `tiktoken`, built on first use. Exact where the text is of
 //! ordinary size; for very long texts an upper bound (a token is at least one byte), which only makes a hold larger.
 
+mod image;
+
+use serde_json::{Map, Value};
 use tiktoken::CoreBpe;
 
 use crate::inference::{Prompt, TextRequest};
@@ -29,7 +32,8 @@ pub fn count_text(model: &str, text: &str) -> u64 {
     encoding(model).count(text) as u64
 }
 
-/// Prompt tokens of a request. Parts that are not text (images, tool definitions) are counted by their JSON.
+/// Prompt tokens of a request. Images are counted at their largest; parts of other kinds and
+/// definitions of tools by their JSON.
 pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
     let prompt = match &request.prompt {
         Prompt::Text(text) => count_text(model, text),
@@ -37,8 +41,9 @@ pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
             let each = messages.iter().map(|message| {
                 let rest = if message.rest.is_empty() { 0 } else { count_json(model, &message.rest) };
                 let content = match &message.content {
-                    serde_json::Value::Null => 0,
-                    serde_json::Value::String(text) => count_text(model, text),
+                    Value::Null => 0,
+                    Value::String(text) => count_text(model, text),
+                    Value::Array(parts) => parts.iter().map(|part| count_part(model, part)).sum(),
                     other => count_text(model, &other.to_string()),
                 };
                 PER_MESSAGE + 1 + content + rest
@@ -46,12 +51,23 @@ pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
             each.sum::<u64>() + PER_ANSWER
         }
     };
-    let tools = request.body.get("tools").map_or(0, |tools| count_text(model, tools));
-    let format = request.body.get("response_format").map_or(0, |format| count_text(model, format));
-    prompt + tools + format
+    // `functions` are what `tools` were called before.
+    let definitions = ["tools", "functions", "response_format"];
+    let json = |field| request.body.present(field).map_or(0, |json| count_text(model, json));
+    prompt + definitions.into_iter().map(json).sum::<u64>()
 }
 
-fn count_json(model: &str, map: &serde_json::Map<String, serde_json::Value>) -> u64 {
+/// Tokens of a message's part, with one for what may stand between two.
+fn count_part(model: &str, part: &Value) -> u64 {
+    let tokens = match (part["type"].as_str(), &part["text"]) {
+        (Some("text"), Value::String(text)) => count_text(model, text),
+        (Some("image_url"), _) => image::most_tokens(model, part),
+        _ => count_text(model, &part.to_string()),
+    };
+    tokens + 1
+}
+
+fn count_json(model: &str, map: &Map<String, Value>) -> u64 {
     map.values().map(|value| count_text(model, &value.to_string())).sum()
 }
 
@@ -60,6 +76,7 @@ mod tests {
     use proptest::{collection, prelude::*, sample::select};
 
     use super::*;
+    use crate::{inference::Task, openai};
 
     #[test]
     fn texts_are_counted_as_openai_counts_them() {
@@ -110,6 +127,34 @@ mod tests {
             prop_assert_eq!(count_text("gpt-4o", &text), count(tiktoken_rs::o200k_base_singleton()));
             prop_assert_eq!(count_text("gpt-4", &text), count(tiktoken_rs::cl100k_base_singleton()));
         }
+    }
+
+    fn prompt(fields: &str) -> u64 {
+        let request = openai::parse_request(Task::Chat, format!(r#"{{"model":"gpt-4o",{fields}}}"#).as_bytes());
+        count_prompt(&request.unwrap(), "gpt-4o")
+    }
+
+    #[test]
+    fn an_image_is_counted_at_its_largest_and_not_as_text() {
+        let of = |url: &str| {
+            let parts = format!(
+                r#"[{{"type":"text","text":"hello world"}},{{"type":"image_url","image_url":{{"url":"{url}"}}}}]"#
+            );
+            prompt(&format!(r#""messages":[{{"role":"user","content":{parts}}}]"#))
+        };
+        let inline = of(&format!("data:image/png;base64,{}", "iVBORw0KGgo".repeat(100_000)));
+        assert_eq!(inline, 7 + (2 + 1) + (1_445 + 1));
+        assert_eq!(of("https://example.com/a.png"), inline);
+    }
+
+    #[test]
+    fn functions_are_counted_as_tools_are() {
+        let with = |field: &str| {
+            let definition = r#"[{"name":"weather","description":"what the sky does","parameters":{}}]"#;
+            prompt(&format!(r#""messages":[{{"role":"user","content":"hi"}}],"{field}":{definition}"#))
+        };
+        assert!(with("other") + 10 < with("tools"));
+        assert_eq!(with("functions"), with("tools"));
     }
 
     #[test]

@@ -1,0 +1,88 @@
+//! The most prompt tokens an image can be, by the model's family: images are not decoded here, nor fetched. Source: "Images
+//! and vision", section "Calculating costs", OpenAI API documentation. There an image is a base and as many tiles of 512
+//! pixels as it has after it was scaled (2,048 x 768 at most: 8), or patches of 32 pixels, 1,536 at most, times a factor.
+
+use serde_json::Value;
+
+/// Tiles of an image, at most.
+const TILES: u64 = 8;
+
+/// How a family counts an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// A base, which is all at low detail, and so much for each tile.
+    Tiles { base: u64, each: u64 },
+    /// So many tokens at most: 1,536 patches times the factor, rounded up.
+    Patches(u64),
+}
+
+/// Families by the beginning of their models' names; the first that fits counts.
+const FAMILIES: [(&str, Family); 14] = [
+    ("gpt-4o-mini", DEAREST),
+    ("gpt-4o", Family::Tiles { base: 85, each: 170 }),
+    ("chatgpt-4o", Family::Tiles { base: 85, each: 170 }),
+    ("gpt-4.1-mini", Family::Patches(2_489)),
+    ("gpt-4.1-nano", Family::Patches(3_779)),
+    ("gpt-4.1", Family::Tiles { base: 85, each: 170 }),
+    ("gpt-4.5", Family::Tiles { base: 85, each: 170 }),
+    ("o4-mini", Family::Patches(2_642)),
+    ("o1", Family::Tiles { base: 75, each: 150 }),
+    ("o3", Family::Tiles { base: 75, each: 150 }),
+    ("gpt-5-mini", Family::Patches(2_489)),
+    ("gpt-5-nano", Family::Patches(3_779)),
+    ("gpt-5-chat", Family::Tiles { base: 70, each: 140 }),
+    ("gpt-5-20", Family::Tiles { base: 70, each: 140 }),
+];
+
+/// What a model of no known family is taken for.
+const DEAREST: Family = Family::Tiles { base: 2_833, each: 5_667 };
+
+fn family(model: &str) -> Family {
+    if model == "gpt-5" {
+        return Family::Tiles { base: 70, each: 140 };
+    }
+    FAMILIES.iter().find(|(begin, _)| model.starts_with(begin)).map_or(DEAREST, |(_, family)| *family)
+}
+
+/// The most tokens that an `image_url` part of a message can be.
+pub(super) fn most_tokens(model: &str, part: &Value) -> u64 {
+    let is_low = part.pointer("/image_url/detail").is_some_and(|detail| detail == "low");
+    match family(model) {
+        Family::Tiles { base, .. } if is_low => base,
+        Family::Tiles { base, each } => base + TILES * each,
+        Family::Patches(most) => most,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_image_is_bounded_by_its_models_family() {
+        let part =
+            |detail: &str| json!({"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": detail}});
+        for (model, high, low) in [
+            ("gpt-4o", 1_445, 85),
+            ("gpt-4o-2024-11-20", 1_445, 85),
+            ("gpt-4.1", 1_445, 85),
+            ("gpt-4o-mini", 48_169, 2_833),
+            ("o3", 1_275, 75),
+            ("o4-mini", 2_642, 2_642),
+            ("gpt-4.1-mini", 2_489, 2_489),
+            ("gpt-4.1-nano-2025-04-14", 3_779, 3_779),
+            ("gpt-5", 1_190, 70),
+            ("gpt-5-2025-08-07", 1_190, 70),
+            ("gpt-5-mini", 2_489, 2_489),
+            ("gpt-5-nano", 3_779, 3_779),
+            ("gpt-5.9", 48_169, 2_833),
+            ("a-model-of-tomorrow", 48_169, 2_833),
+        ] {
+            assert_eq!(most_tokens(model, &part("high")), high, "{model}");
+            assert_eq!(most_tokens(model, &part("auto")), high, "{model}");
+            assert_eq!(most_tokens(model, &part("low")), low, "{model}");
+        }
+    }
+}
