@@ -1,5 +1,5 @@
-//! Counting tokens of closed models: OpenAI's own encodings by `tiktoken`, built on first use. Exact where the text is of
-//! ordinary size; for very long texts an upper bound (a token is at least one byte), which only makes a hold larger.
+//! Counting tokens of closed models: OpenAI's own encodings by `tiktoken`, built on first use. Exact for text of words; where
+//! a very long text has none, an upper bound (a token is at least one byte), which only makes a hold larger.
 
 mod image;
 
@@ -8,8 +8,8 @@ use tiktoken::CoreBpe;
 
 use crate::inference::{Prompt, TextRequest};
 
-/// Longer texts are bounded rather than counted: prose of this length takes half a millisecond, what has no words (a
-/// megabyte of random letters takes a third of a second) about 80.
+/// Longer texts are counted in windows of this length, and bounded where they have no words: prose of this length takes half
+/// a millisecond, what has no words (a megabyte of random letters takes a third of a second) about 80.
 const LARGEST_COUNTED: usize = 256 * 1_024;
 /// Tokens around each message and before the answer ("How to count tokens with tiktoken", OpenAI cookbook).
 const PER_MESSAGE: u64 = 3;
@@ -26,10 +26,35 @@ pub fn count_text(model: &str, text: &str) -> u64 {
     if text.is_empty() {
         return 0;
     }
-    if text.len() > LARGEST_COUNTED {
-        return text.len() as u64;
+    count_in_windows(encoding(model), text, LARGEST_COUNTED)
+}
+
+/// Counts a text window by window, each cut before a space that follows a word, where both encodings always begin a new
+/// piece: the sum is exact. What has no such space for a whole window is taken at its bytes.
+fn count_in_windows(encoding: &CoreBpe, text: &str, window: usize) -> u64 {
+    let (mut rest, mut tokens) = (text, 0);
+    while rest.len() > window {
+        let end = rest.floor_char_boundary(window);
+        let (part, is_counted) = match rest[..end].rmatch_indices(' ').find(|(place, _)| ends_word(rest, *place)) {
+            Some((place, _)) => (place, true),
+            None => (first_word_end(rest, end), false),
+        };
+        let (head, tail) = rest.split_at(part);
+        tokens += if is_counted { encoding.count(head) as u64 } else { head.len() as u64 };
+        rest = tail;
     }
-    encoding(model).count(text) as u64
+    tokens + encoding.count(rest) as u64
+}
+
+/// Whether a word ends at a place.
+fn ends_word(text: &str, place: usize) -> bool {
+    text[..place].chars().next_back().is_some_and(|last| !last.is_whitespace())
+}
+
+/// Where the first word from a place on ends, before a space.
+fn first_word_end(text: &str, begin: usize) -> usize {
+    let mut spaces = text[begin..].match_indices(' ').map(|(place, _)| begin + place);
+    spaces.find(|place| ends_word(text, *place)).unwrap_or(text.len())
 }
 
 /// Prompt tokens of a request. Images are counted at their largest; parts of other kinds and
@@ -157,9 +182,23 @@ mod tests {
         assert_eq!(with("functions"), with("tools"));
     }
 
+    proptest! {
+        #[test]
+        fn windows_never_count_less(text in text(), window in 4_usize..40) {
+            for model in ["gpt-4o", "gpt-4"] {
+                let encoding = encoding(model);
+                let (whole, windows) = (encoding.count(&text) as u64, count_in_windows(encoding, &text, window));
+                prop_assert!(windows >= whole, "{} < {}", windows, whole);
+            }
+        }
+    }
+
     #[test]
-    fn a_huge_text_is_bounded_from_above() {
-        let text = "word ".repeat(60_000);
-        assert_eq!(count_text("gpt-4o", &text), text.len() as u64);
+    fn a_huge_text_of_words_is_counted_and_one_without_is_bounded_from_above() {
+        let words = "word ".repeat(60_000);
+        assert_eq!(count_text("gpt-4o", &words), encoding("gpt-4o").count(&words) as u64);
+        let letters = "é".repeat(200_000);
+        assert_eq!(count_text("gpt-4o", &letters), letters.len() as u64);
+        assert_eq!(count_text("gpt-4o", &(letters + &words)), 400_004 + 60_000);
     }
 }
