@@ -49,7 +49,7 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
             let price = serve::price_of(model, request)?;
             quote::check_tier(request)?;
             let quoted = quote::closed(request, model, &price)?;
-            let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.n))));
+            let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.answers()))));
             let work = billing::hold::Work::Closed;
             let (least, most) = (quote::cost(&price, quoted.input, 0)?, Some(quoted.hold.worst_case));
             (model.id.clone(), model.provider.clone(), work, quoted.hold, Some(quoted.output), tokens, least, most)

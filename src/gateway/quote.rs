@@ -52,7 +52,7 @@ fn bad(field: &'static str, message: impl Into<String>) -> BadQuote {
 pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) -> Result<ClosedQuote, BadQuote> {
     let input = wire::tokens::count_prompt(request, &model.id);
     let limit = u64::from(request.max_tokens.unwrap_or(model.max_output).min(model.max_output));
-    let choices = u64::from(request.n);
+    let choices = u64::from(request.answers());
     let affordable = max_cost(request)?.map(|most| affordable_output(price, input, choices, most));
     let (limit, clamp) = match affordable {
         Some(0) => return Err(bad("max_cost", format!("the prompt alone costs ${}", cost(price, input, 0)?))),
@@ -176,6 +176,21 @@ mod tests {
         assert_eq!(super::tests::quote(r#","max_cost":"0.000001""#).unwrap_err().field, "max_cost");
         assert_eq!(super::tests::quote(r#","max_cost":-1"#).unwrap_err().field, "max_cost");
         assert_eq!(super::tests::quote(r#","max_cost":1e300"#).unwrap_err().field, "max_cost");
+    }
+
+    #[test]
+    fn the_worst_case_has_every_answer_that_is_generated() {
+        let model = {
+            let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find("gpt-4o-mini") else { panic!() };
+            model
+        };
+        let of = |fields: &str| {
+            let body = format!(r#"{{"model":"gpt-4o-mini","prompt":"hello world","max_tokens":100{fields}}}"#);
+            let request = openai::parse_request(Task::Completion, body.as_bytes()).unwrap();
+            closed(&request, &model, model.price.as_ref().unwrap()).unwrap()
+        };
+        assert_eq!(of(r#","n":2,"best_of":20"#).output.limit, 2_000);
+        assert_eq!(of(r#","best_of":16"#).hold, of(r#","n":16"#).hold);
     }
 
     #[test]

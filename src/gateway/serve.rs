@@ -215,7 +215,7 @@ async fn start_closed(
     };
     let (mut limit, mut stop) = (quoted.clamp, quoted.clamp.map(|_| "max_cost"));
     if gateway.rules.overdraft_none && job.provider_key.is_none() {
-        let pays = quote::affordable_output(&price, quoted.input, u64::from(job.request.n), admission.held());
+        let pays = quote::affordable_output(&price, quoted.input, u64::from(job.request.answers()), admission.held());
         if pays < quoted.limit {
             (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some("credits"));
         }
@@ -385,6 +385,9 @@ impl ClosedTask {
 
     async fn delta(&mut self, delta: Delta) {
         self.text.push_str(&delta.text);
+        if let Some(raw) = &delta.raw {
+            self.text.push_str(&wire::openai::beside_text(raw));
+        }
         if let Some(finish) = &delta.finish {
             self.finish = Some(finish.clone());
         }

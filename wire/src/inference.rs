@@ -99,6 +99,17 @@ pub struct TextRequest {
     pub body: Fields,
 }
 
+impl TextRequest {
+    /// How many answers are generated, and paid for: with `best_of`, which completions have, more than are returned.
+    pub fn answers(&self) -> u32 {
+        let best_of = match self.task {
+            Task::Chat => None,
+            Task::Completion => self.body.read("best_of", "a whole number").ok().flatten(),
+        };
+        best_of.unwrap_or(1).max(self.n)
+    }
+}
+
 /// Tokens a request read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {

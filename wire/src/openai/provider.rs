@@ -53,6 +53,27 @@ struct Content<'a> {
     content: Option<&'a RawValue>,
 }
 
+/// What a message or a delta has beside its content, as far as it is written by the model.
+#[derive(Deserialize)]
+struct Beside {
+    tool_calls: Option<Vec<ToolCall>>,
+    function_call: Option<Called>,
+    refusal: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ToolCall {
+    function: Option<Called>,
+    custom: Option<Called>,
+}
+
+#[derive(Deserialize)]
+struct Called {
+    name: Option<String>,
+    arguments: Option<String>,
+    input: Option<String>,
+}
+
 fn text_of(value: Option<&RawValue>) -> Option<String> {
     serde_json::from_str(value?.get()).ok()
 }
@@ -63,6 +84,15 @@ impl Choice<'_> {
         text_of(content.and_then(|content| content.content)).or_else(|| text_of(self.text)).unwrap_or_default()
     }
 
+    fn beside_text(&self) -> String {
+        let message: Option<Beside> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
+        let Some(Beside { tool_calls, function_call, refusal }) = message else { return String::new() };
+        let calls =
+            tool_calls.into_iter().flatten().flat_map(|call| [call.function, call.custom]).chain([function_call]);
+        let texts = calls.flatten().flat_map(|called| [called.name, called.arguments, called.input]).chain([refusal]);
+        texts.flatten().collect()
+    }
+
     fn index(&self) -> u32 {
         self.index.and_then(|index| index.get().parse().ok()).unwrap_or(0)
     }
@@ -70,6 +100,17 @@ impl Choice<'_> {
     fn finish(&self) -> Option<FinishReason> {
         text_of(self.finish_reason).as_deref().map(parse_finish)
     }
+}
+
+/// What else of an answer or a chunk of one is output beside its texts: calls of tools, with their arguments, and refusals.
+/// Nothing of most.
+pub fn beside_text(answer: &Fields) -> String {
+    let Some(choices) = answer.present("choices") else { return String::new() };
+    if !["tool_calls", "function_call", "refusal"].iter().any(|name| choices.contains(name)) {
+        return String::new();
+    }
+    let choices: Vec<Choice<'_>> = serde_json::from_str(choices).unwrap_or_default();
+    choices.iter().map(Choice::beside_text).collect()
 }
 
 fn parse_finish(word: &str) -> FinishReason {
@@ -155,6 +196,26 @@ mod tests {
         assert!(matches!(parse_chunk("nope"), Err(Failure::Transport(_))));
         assert!(matches!(parse_chunk(r#"{"error":{"message":"x"}}"#), Err(Failure::Provider { .. })));
         assert_eq!(parse_chunk(" [DONE]"), Ok(Chunk::Done));
+    }
+
+    #[test]
+    fn calls_and_refusals_are_output_beside_the_text() {
+        let of = |choices: &str| beside_text(&Fields::parse(format!(r#"{{"choices":{choices}}}"#).as_bytes()).unwrap());
+        let calls = r#"[{"id":"a","type":"function","function":{"name":"sky","arguments":"{\"at\":1}"}},
+            {"id":"b","type":"custom","custom":{"name":"run","input":"ls"}}]"#;
+        assert_eq!(of(&format!(r#"[{{"message":{{"content":null,"tool_calls":{calls}}}}}]"#)), r#"sky{"at":1}runls"#);
+        let chunk = r#"[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]"#;
+        assert_eq!(of(chunk), r#"{"a"#);
+        assert_eq!(of(r#"[{"delta":{"function_call":{"name":"f","arguments":"{}"}}}]"#), "f{}");
+        assert_eq!(
+            of(r#"[{"message":{"content":null,"refusal":"No."}},{"message":{"refusal":"Nor I."}}]"#),
+            "No.Nor I."
+        );
+        for nothing in
+            [r#"[{"message":{"content":"tool_calls","refusal":null}}]"#, "[]", "7", r#"[{"message":{"tool_calls":7}}]"#]
+        {
+            assert_eq!(of(nothing), "", "{nothing}");
+        }
     }
 
     proptest! {

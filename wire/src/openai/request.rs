@@ -44,6 +44,10 @@ pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest>
         Some(_) => return Err(BadRequest::new("max_cost", "must be an amount of dollars")),
     };
     let auto_scale = body.boolean("autoScale")?;
+    let n = small(body.whole("n", 1, 16)?).unwrap_or(1);
+    if task == Task::Completion && small(body.whole("best_of", 1, 20)?).is_some_and(|best_of| best_of < n) {
+        return Err(BadRequest::new("best_of", "must be at least n"));
+    }
     body.remove("max_cost");
     body.remove("autoScale");
     Ok(TextRequest {
@@ -52,7 +56,7 @@ pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest>
         prompt,
         sampling: sampling(&body)?,
         max_tokens: max_completion.or(max_tokens).and_then(|limit| u32::try_from(limit).ok()),
-        n: small(body.whole("n", 1, 16)?).unwrap_or(1),
+        n,
         logprobs: logprobs(task, &body)?,
         echo: task == Task::Completion && body.boolean("echo")?.unwrap_or(false),
         stream,
@@ -254,6 +258,23 @@ mod tests {
         let expected = json!({"model":"x","messages":[{"role":"user","content":"é"}],"stream":true,"new_field":[1],
             "stream_options":{"include_usage":true},"max_completion_tokens":9});
         assert_eq!(sent, expected);
+    }
+
+    #[test]
+    fn a_completion_writes_as_many_answers_as_the_best_is_chosen_of() {
+        let of = |task, fields: &str| {
+            let prompt = r#""prompt":"x","messages":[{"role":"user","content":"x"}]"#;
+            parse_request(task, format!(r#"{{"model":"m",{prompt}{fields}}}"#).as_bytes())
+        };
+        let answers = |task, fields: &str| of(task, fields).unwrap().answers();
+        assert_eq!(answers(Task::Completion, ""), 1);
+        assert_eq!(answers(Task::Completion, r#","n":3"#), 3);
+        assert_eq!(answers(Task::Completion, r#","n":3,"best_of":null"#), 3);
+        assert_eq!(answers(Task::Completion, r#","n":3,"best_of":20"#), 20);
+        assert_eq!(answers(Task::Chat, r#","n":3,"best_of":20"#), 3, "not a field of chats");
+        for bad in [r#","best_of":0"#, r#","best_of":21"#, r#","n":3,"best_of":2"#, r#","best_of":"2""#] {
+            assert_eq!(of(Task::Completion, bad).unwrap_err().field, "best_of", "{bad}");
+        }
     }
 
     #[test]
