@@ -1,6 +1,7 @@
 //! The life of a request: read [`serve`] first. A request is admitted by its account, run by a provider or a pool, metered
 //! and settled by its own task; the connection that asked only watches.
 
+mod ability;
 pub mod idempotency;
 mod open;
 pub mod preview;

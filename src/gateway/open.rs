@@ -25,7 +25,7 @@ use tokio::sync::{Notify, mpsc};
 use wire::inference::{Event, Failure, TextRequest, Usage};
 
 use super::{
-    Gateway, Rules, quote,
+    Gateway, Rules, ability, quote,
     serve::{self, Done, Job, ServeError, Started, Update},
     stages::Course,
     watch,
@@ -48,8 +48,9 @@ pub(super) struct Terms {
     pub(super) work: Work,
 }
 
-/// The terms of a request.
+/// The terms of a request, where the model can do what it asks.
 pub(super) fn terms(request: &TextRequest, model: &OpenModel, rules: Rules) -> Result<Terms, ServeError> {
+    ability::check_open(request)?;
     let rate = model.class.per_second();
     let allowed = match quote::max_cost(request)? {
         Some(most) if most < rate => {

@@ -146,6 +146,17 @@ async fn credits_and_max_cost_end_an_answer_at_what_they_pay() {
     let body = json!({"model": MODEL, "max_cost": "0.00001", "messages": [{"role": "user", "content": "hi"}]});
     let refused = poor.api.post("/v1/chat/completions", &body).await;
     assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("max_cost")));
+    // What an open model would ignore is refused before anything is held.
+    let image = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}]);
+    for (more, param) in [
+        (json!({"response_format": {"type": "json_object"}}), "response_format"),
+        (json!({"tools": [{"type": "function", "function": {"name": "f"}}]}), "tools"),
+        (json!({"messages": image}), "messages"),
+    ] {
+        let refused = customer.api.post("/v1/chat/completions", &ask("hi", &more)).await;
+        assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!(param)), "{}", refused.body);
+        assert_eq!(customer.api.post("/v1/quote", &ask("hi", &more)).await.status, 400);
+    }
     settled(&customer, 1).await;
     admin.assert_audit().await;
 }
