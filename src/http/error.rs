@@ -35,13 +35,16 @@ pub struct ApiError {
     code: &'static str,
     message: String,
     param: Option<String>,
+    /// What a provider that refused calls it; SDKs read it in its place.
+    provider_code: Option<String>,
     retry_after: Option<u64>,
     extra: Map<String, Value>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), param: None, retry_after: None, extra: Map::new() }
+        let (message, extra) = (message.into(), Map::new());
+        Self { status, code, message, param: None, provider_code: None, retry_after: None, extra }
     }
 
     fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -180,7 +183,8 @@ impl ApiError {
             400..=499 => "invalid_request_error",
             _ => "api_error",
         };
-        json!({"message": self.message, "type": kind, "code": self.code, "param": self.param})
+        let code = self.provider_code.as_deref().unwrap_or(self.code);
+        json!({"message": self.message, "type": kind, "code": code, "param": self.param})
     }
 
     /// The whole answer.
@@ -296,8 +300,12 @@ impl From<Failure> for ApiError {
         let bad_gateway = |message: &str| Self::new(StatusCode::BAD_GATEWAY, "provider_error", message);
         match &failure {
             Failure::Invalid { field, message } => Self::invalid(field, message),
-            Failure::Provider { status: 400 | 404 | 413 | 422, message, .. } => {
-                Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("The provider refused: {message}"))
+            Failure::Provider { status: 400 | 404 | 413 | 422, message, body, .. } => {
+                let message = format!("The provider refused: {message}");
+                let said = |name| body.as_ref()?.get("error")?.get(name)?.as_str().map(str::to_owned);
+                let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_request", message);
+                (error.param, error.provider_code) = (said("param"), said("code"));
+                error
             }
             Failure::Provider { status, message, retry_after, .. } => {
                 let mut error = bad_gateway(&format!("The provider answered {status}: {message}"));
@@ -464,5 +472,23 @@ mod tests {
         assert_eq!(body["error"]["type"], "invalid_request_error");
         assert_eq!(body["status"], 400);
         assert_eq!(ApiError::not_found("x").body(Shape::Native, "r")["error"], "Not Found");
+    }
+
+    #[test]
+    fn a_provider_that_refuses_a_field_is_quoted() {
+        let said = br#"{"error":{"message":"no","type":"x","param":"messages[0]","code":"context_length_exceeded"}}"#;
+        for status in [400, 404, 413, 422] {
+            let error = ApiError::from(wire::openai::parse_error(status, None, said));
+            let body = error.body(Shape::OpenAi, "r");
+            assert_eq!((&body["status"], &body["code"]), (&json!(400), &json!("invalid_request")));
+            assert_eq!(body["error"]["param"], "messages[0]");
+            assert_eq!(body["error"]["code"], "context_length_exceeded");
+        }
+        for silent in [&b"<html>"[..], br#"{"error":"no"}"#, br#"{"error":{"message":"no","param":null,"code":7}}"#] {
+            let body = ApiError::from(wire::openai::parse_error(400, None, silent)).body(Shape::OpenAi, "r");
+            assert_eq!((&body["error"]["param"], &body["error"]["code"]), (&Value::Null, &json!("invalid_request")));
+        }
+        let broken = ApiError::from(wire::openai::parse_error(500, None, said)).body(Shape::OpenAi, "r");
+        assert_eq!((&broken["error"]["param"], &broken["error"]["code"]), (&Value::Null, &json!("provider_error")));
     }
 }

@@ -141,6 +141,17 @@ async fn who_pays_when_a_call_ends_early() {
     let records = stage.settled(6).await;
     assert_eq!(records[0]["estimated"], true);
     assert_ne!(records[0]["cost"], "0.00");
+    stage.fake.script(Behaviour::Calls);
+    assert_eq!(stage.chat(json!({})).await.status, 200);
+    let records = stage.settled(7).await;
+    assert_eq!(records[0]["estimated"], true);
+    assert!(records[0]["output_tokens"].as_u64() > Some(5), "what a tool is called with is output: {}", records[0]);
+    stage.fake.script(Behaviour::Status(400));
+    let refused = stage.chat(json!({})).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (400, &json!("invalid_request")));
+    let error = refused.json()["error"].clone();
+    assert_eq!((&error["param"], &error["code"]), (&json!("messages"), &json!("scripted")), "{error}");
+    stage.settled(8).await;
     stage.server.admin().assert_audit().await;
 }
 

@@ -24,6 +24,8 @@ pub(crate) enum Behaviour {
     CutAfter(usize),
     /// Reports no usage.
     NoUsage,
+    /// Calls a tool, and reports no usage.
+    Calls,
     /// Answers what is not JSON.
     Garbage,
     /// Answers with so many bytes more, which are no words.
@@ -93,7 +95,7 @@ impl FakeOpenAi {
 
 fn refuse(status: u16, message: &str) -> HttpResponse {
     let status = actix_web::http::StatusCode::from_u16(status).unwrap();
-    let error = json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}});
+    let error = json!({"error": {"message": message, "type": "invalid_request_error", "param": "messages", "code": "scripted"}});
     HttpResponse::build(status).json(error)
 }
 
@@ -200,7 +202,12 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
         let message = json!({"role": "assistant", "content": content, "refusal": null});
         let choice = json!({"index": 0, "message": message, "finish_reason": finish});
         let mut answer = envelope("chat.completion", choice);
-        if !matches!(behaviour, Some(Behaviour::NoUsage)) {
+        if matches!(behaviour, Some(Behaviour::Calls)) {
+            let called = json!({"name": "weather", "arguments": json!({"place": "Paris", "days": 3}).to_string()});
+            let call = json!({"id": "call_1", "type": "function", "function": called});
+            let message = json!({"role": "assistant", "content": null, "tool_calls": [call]});
+            answer["choices"][0] = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+        } else if !matches!(behaviour, Some(Behaviour::NoUsage)) {
             answer["usage"] = usage;
         }
         return HttpResponse::Ok().json(answer);
