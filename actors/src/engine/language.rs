@@ -57,7 +57,7 @@ impl Language {
                 path: folder.join("config.json"),
                 reason: "max_position_embeddings is missing".to_owned(),
             })?;
-        let template = template(folder, &tokens)?;
+        let template = template(folder, &tokens, names.values().cloned().collect())?;
         Ok(Self { tokenizer, template, bytes, names, ends, context, defaults: defaults(&generation) })
     }
 
@@ -248,7 +248,7 @@ fn ends(value: &Value) -> Option<Vec<u32>> {
 }
 
 /// `chat_template.jinja`, or the template in `tokenizer_config.json` (a text, or several of which one is `default`).
-fn template(folder: &Path, tokens: &Value) -> Result<Option<Template>, FolderError> {
+fn template(folder: &Path, tokens: &Value, special: Vec<String>) -> Result<Option<Template>, FolderError> {
     let path = folder.join("chat_template.jinja");
     let source = match std::fs::read_to_string(&path) {
         Ok(source) => Some(source),
@@ -265,7 +265,7 @@ fn template(folder: &Path, tokens: &Value) -> Result<Option<Template>, FolderErr
         Value::String(text) => text.clone(),
         other => other["content"].as_str().unwrap_or_default().to_owned(),
     };
-    let compile = |source| Template::new(source, token("bos_token"), token("eos_token"));
+    let compile = |source| Template::new(source, token("bos_token"), token("eos_token"), special);
     source.map(compile).transpose().map_err(|reason| FolderError { path, reason })
 }
 
