@@ -23,6 +23,12 @@ plain = list(client.chat.completions.create(model="gpt-4o-mini", messages=messag
 assert "".join(chunk.choices[0].delta.content or "" for chunk in plain) == "Hello from the fake provider.", plain
 assert plain[-1].usage.cost == "0.000004743", plain[-1]
 
+# Python writes this limit as 5e-05; and an answer goes back as it came.
+said = [{"role": "assistant", "content": None, "refusal": "I can't say that."}, {"role": "user", "content": "Try"}]
+bounded = client.chat.completions.create(
+    model="gpt-4o-mini", messages=messages + [answer.choices[0].message] + said, extra_body={"max_cost": 0.00005})
+assert bounded.choices[0].finish_reason == "stop", bounded
+
 assert any(model.id == "gpt-4o-mini" for model in client.models.list())
 assert client.models.retrieve("gpt-4o-mini").id == "gpt-4o-mini"
 
