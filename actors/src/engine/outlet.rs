@@ -71,18 +71,21 @@ pub struct Outlet {
     waited: Duration,
     seconds: u32,
     gone: bool,
+    /// The worker ended before the answer did.
+    cut: bool,
 }
 
 impl Outlet {
     /// For one job.
     pub fn new(events: Sender<Event>, stop: Arc<StopSignal>, closing: Arc<AtomicBool>, tokens: Arc<AtomicU64>) -> Self {
-        Self { events, stop, closing, tokens, begun: None, waited: Duration::ZERO, seconds: 0, gone: false }
+        Self { events, stop, closing, tokens, begun: None, waited: Duration::ZERO, seconds: 0, gone: false, cut: false }
     }
 
     /// To be called before every engine step: starts the clock at the first one, reports started seconds, and says whether
     /// to go on.
     pub fn step(&mut self) -> Result<(), Halt> {
-        if self.gone || self.events.is_closed() || self.closing.load(Ordering::Acquire) {
+        self.cut |= self.closing.load(Ordering::Acquire);
+        if self.gone || self.cut || self.events.is_closed() {
             return Err(Halt::Silent);
         }
         match self.stop.get() {
@@ -123,6 +126,11 @@ impl Outlet {
                 self.waited += from.elapsed();
             }
         }
+    }
+
+    /// Whether the answer is not whole because its worker ends.
+    pub(super) const fn was_cut(&self) -> bool {
+        self.cut
     }
 
     /// Milliseconds of compute so far.

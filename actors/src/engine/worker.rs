@@ -198,6 +198,10 @@ fn run<A: Answer>(answerer: &mut A, job: Job, shared: &Shared) -> Result<(), Str
     match outcome {
         Ok(Ok(usage)) => {
             outlet.send(Event::Usage(usage));
+            if outlet.was_cut() {
+                outlet.send(Event::Failed(Failure::Engine("its engine was ended".into())));
+                return Ok(());
+            }
             outlet.send(Event::Finished { compute_ms });
             Ok(())
         }
