@@ -102,6 +102,8 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
     let shared = state.clone();
     let mut server = HttpServer::new(move || App::new().configure(|app| http::routes::configure(app, &shared)))
         .disable_signals()
+        // A client that closed has left: nobody pays for an answer that nobody reads.
+        .h1_allow_half_closed(false)
         .shutdown_timeout(settings.limits.stop_seconds);
     if let Some(workers) = settings.http.workers {
         server = server.workers(workers.get());

@@ -28,7 +28,7 @@ use super::{
     Gateway, Rules, ability, quote,
     serve::{self, Done, Job, ServeError, Started, Update},
     stages::Course,
-    watch,
+    watch::{self, Teller},
 };
 use crate::catalogue::OpenModel;
 
@@ -133,7 +133,7 @@ struct OpenTask {
     cancel: Arc<Notify>,
     cancelled: bool,
     /// None once the client has left.
-    updates: Option<mpsc::Sender<Update>>,
+    updates: Option<Teller>,
     course: Course,
 }
 
@@ -174,11 +174,7 @@ impl OpenTask {
     async fn run(mut self, mut admission: Admission, mut events: mpsc::Receiver<Event>) {
         let failure = loop {
             match self.next(&mut events).await {
-                Woken::ClientLeft => {
-                    // The engine ends within a token and says what it used.
-                    self.updates = None;
-                    self.stop.set(Stop::Cancelled);
-                }
+                Woken::ClientLeft => self.client_left(),
                 Woken::Cancelled => {
                     self.cancelled = true;
                     self.stop.set(Stop::Cancelled);
@@ -195,13 +191,11 @@ impl OpenTask {
                     if delta.farebox_stop.is_some() {
                         self.farebox_stop.clone_from(&delta.farebox_stop);
                     }
-                    if let Some(updates) = &self.updates {
-                        if is_first {
-                            let stages = self.course.stages(Instant::now());
-                            let _ = updates.send(Update::Begun(Box::new(stages))).await;
-                        }
-                        let _ = updates.send(Update::Delta(Box::new(delta))).await;
+                    if is_first {
+                        let stages = self.course.stages(Instant::now());
+                        self.tell(Update::Begun(Box::new(stages))).await;
                     }
+                    self.tell(Update::Delta(Box::new(delta))).await;
                 }
                 Woken::Event(Some(Event::Usage(usage))) => self.usage = Some(usage),
                 Woken::Event(Some(Event::Finished { compute_ms })) => {
@@ -228,9 +222,22 @@ impl OpenTask {
             self.stop_at = Some((end, Stop::Credits));
         }
         admission.accrue(cost, if self.stop_at.is_some() { Nanos::ZERO } else { rate.times(SLICE_SECONDS) });
-        if let Some(updates) = &self.updates {
-            let _ = updates.send(Update::Cost { cost, billed_seconds: self.seconds }).await;
+        self.tell(Update::Cost { cost, billed_seconds: self.seconds }).await;
+    }
+
+    /// Tells whoever watches. A reader that does not read has left.
+    async fn tell(&mut self, update: Update) {
+        if let Some(teller) = &mut self.updates
+            && !teller.tell(update).await
+        {
+            self.client_left();
         }
+    }
+
+    /// The engine ends within a token and says what it used.
+    fn client_left(&mut self) {
+        self.updates = None;
+        self.stop.set(Stop::Cancelled);
     }
 
     fn tokens(&self) -> Tokens {
@@ -257,7 +264,7 @@ impl OpenTask {
             metered.cost = metered.cost.at_most(admission.held());
         }
         admission.meter(metered);
-        let left = self.cancelled || self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let left = self.cancelled || self.updates.as_ref().is_none_or(Teller::is_closed);
         let ending = match (&failure, left) {
             (Some(_), _) => Ending::Failed,
             (None, true) => Ending::ClientLeft,
@@ -276,8 +283,8 @@ impl OpenTask {
             })),
         };
         metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => "farebox").increment(1);
-        if let Some(updates) = self.updates.take() {
-            let _ = updates.send(update).await;
+        if let Some(mut teller) = self.updates.take() {
+            teller.tell(update).await;
         }
     }
 }

@@ -17,15 +17,18 @@ use billing::{
     ids::{AccountId, KeyId, RequestId},
     price::{TokenPrice, Tokens},
 };
-use farebox_actors::account::{AccountError, Admission, Admitted, Enter, Metered, SettleError};
+use farebox_actors::{
+    account::{AccountError, Admission, Admitted, Enter, Metered, SettleError},
+    directory::Running,
+};
 use futures::{StreamExt, stream::BoxStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
 
 use super::{
     Gateway, quote,
     stages::Stages,
-    watch::{self, Watcher},
+    watch::{self, Teller, Watcher},
 };
 use crate::catalogue::{ClosedModel, Model};
 
@@ -131,11 +134,11 @@ pub enum Update {
     Begun(Box<Stages>),
     /// A piece of a streamed answer.
     Delta(Box<Delta>),
-    /// Open models, each started second: what it costs so far.
+    /// Each second: what it costs so far.
     Cost {
         /// Dollars.
         cost: Nanos,
-        /// Started seconds.
+        /// Open models: started seconds.
         billed_seconds: u64,
     },
     /// It ended, and its charge is durable. The last update.
@@ -272,7 +275,7 @@ pub(super) async fn admit(
     price_version: i64,
 ) -> Result<(Admitted, Duration), ServeError> {
     let began = Instant::now();
-    gateway.directory.running().insert(job.request_id);
+    let running = Entering::note(gateway.directory.running(), job.request_id);
     let admit = Admit {
         request_id: job.request_id,
         key_id: Some(job.caller.key_id),
@@ -289,12 +292,36 @@ pub(super) async fn admit(
             Some(place) => ServeError::InLine { refusal, place },
             None => refusal.into(),
         }),
-        Ok(admitted) => Ok((admitted, began.elapsed())),
-        Err(error) => {
-            // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
-            gateway.directory.running().remove(job.request_id);
-            Err(error.into())
+        Ok(admitted) => {
+            running.entered();
+            Ok((admitted, began.elapsed()))
         }
+        // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A request that asks to be let in: noted as running, and not any more if nobody waits for the answer.
+struct Entering<'a> {
+    running: &'a Running,
+    id: RequestId,
+}
+
+impl<'a> Entering<'a> {
+    fn note(running: &'a Running, id: RequestId) -> Self {
+        running.insert(id);
+        Self { running, id }
+    }
+
+    /// Its guard is here, and notes its end.
+    fn entered(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Entering<'_> {
+    fn drop(&mut self) {
+        self.running.remove(self.id);
     }
 }
 
@@ -320,9 +347,9 @@ struct ClosedTask {
     clamped: Option<&'static str>,
     cancel: Arc<Notify>,
     /// Where the end is told of a request that was cancelled.
-    parting: Option<mpsc::Sender<Update>>,
+    parting: Option<Teller>,
     /// None once the client has left or cancelled.
-    updates: Option<mpsc::Sender<Update>>,
+    updates: Option<Teller>,
     /// Whether a piece of it was told.
     has_begun: bool,
     began: Instant,
@@ -343,11 +370,11 @@ impl ClosedTask {
         mut events: BoxStream<'static, Event>,
         drain: &mut Option<OwnedSemaphorePermit>,
     ) -> Option<Failure> {
-        let (watched, cancel) = (self.updates.clone(), Arc::clone(&self.cancel));
+        let (watched, cancel) = (self.updates.as_ref().map(Teller::closed_apart), Arc::clone(&self.cancel));
         let mut left = pin!(async {
             let gone = async {
-                if let Some(watched) = &watched {
-                    watched.closed().await;
+                if let Some(watched) = watched {
+                    watched.await;
                 }
             };
             tokio::select! { () = gone => {}, () = cancel.notified() => {} }
@@ -360,13 +387,14 @@ impl ClosedTask {
                     event = events.next() => event,
                     () = &mut left => {
                         self.parting = self.updates.take();
-                        *drain = self.gateway.drains.clone().try_acquire_owned().ok();
-                        drain_until = Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
-                        if drain.is_none() { return None }
                         continue;
                     }
                 }
             } else {
+                if drain.is_none() {
+                    *drain = Some(self.gateway.drains.clone().try_acquire_owned().ok()?);
+                    drain_until = Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
+                }
                 match tokio::time::timeout_at(drain_until.into(), events.next()).await {
                     Ok(event) => event,
                     Err(_) => return None,
@@ -401,14 +429,26 @@ impl ClosedTask {
         {
             self.reported_at = Instant::now();
             self.admission.accrue(accrued, Nanos::ZERO);
+            if self.whole.is_none() {
+                self.tell(Update::Cost { cost: accrued, billed_seconds: 0 }).await;
+            }
         }
         if let Some(pieces) = &mut self.whole {
             pieces.push(delta);
-        } else if let Some(updates) = &self.updates {
+        } else {
             if !std::mem::replace(&mut self.has_begun, true) {
-                let _ = updates.send(Update::Begun(Box::new(self.stages()))).await;
+                self.tell(Update::Begun(Box::new(self.stages()))).await;
             }
-            let _ = updates.send(Update::Delta(Box::new(delta))).await;
+            self.tell(Update::Delta(Box::new(delta))).await;
+        }
+    }
+
+    /// Tells whoever watches. A reader that does not read has left.
+    async fn tell(&mut self, update: Update) {
+        if let Some(teller) = &mut self.updates
+            && !teller.tell(update).await
+        {
+            self.updates = None;
         }
     }
 
@@ -441,7 +481,7 @@ impl ClosedTask {
         let stages = self.stages();
         let metered = self.final_meter(failure.is_some());
         self.admission.meter(metered);
-        let left = self.updates.as_ref().is_none_or(mpsc::Sender::is_closed);
+        let left = self.updates.as_ref().is_none_or(Teller::is_closed);
         let ending = match (&failure, left) {
             (Some(_), _) => Ending::Failed,
             (None, true) => Ending::ClientLeft,
@@ -470,8 +510,8 @@ impl ClosedTask {
         };
         metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => Arc::clone(&self.model.provider))
             .increment(1);
-        if let Some(updates) = self.updates.take().or(self.parting.take()) {
-            let _ = updates.send(update).await;
+        if let Some(mut teller) = self.updates.take().or(self.parting.take()) {
+            teller.tell(update).await;
         }
     }
 }

@@ -2,19 +2,67 @@
 //! whole runs while its watcher waits, which spares a task, and goes on by itself when the watcher leaves: the money of a
 //! request never depends on who watches.
 
-use std::{future::poll_fn, pin::Pin, task::Poll};
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::serve::Update;
 
-/// Pieces of an answer that wait for a slow reader, at most; then whoever writes them waits too.
-const UPDATES: usize = 256;
+/// Pieces of an answer that wait for a slow reader, at most: as many as the longest answers of small models have. Then
+/// whoever writes them waits too.
+const UPDATES: usize = 8_192;
+/// How long one request waits for its reader in all: an engine that waits serves nobody else.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where a request's task tells what it has; closed once nobody watches.
-pub(super) fn channel() -> (mpsc::Sender<Update>, Watcher) {
+/// Where a request's task tells what it has.
+pub(super) fn channel() -> (Teller, Watcher) {
     let (sender, updates) = mpsc::channel(UPDATES);
-    (sender, Watcher { updates, task: None })
+    (Teller { sender, patience: PATIENCE }, Watcher { updates, task: None })
+}
+
+/// The task's end of it.
+#[derive(Debug)]
+pub(super) struct Teller {
+    sender: mpsc::Sender<Update>,
+    /// What is left of it.
+    patience: Duration,
+}
+
+impl Teller {
+    /// Tells something. Whether anyone is there for it: a reader that was waited for too long is not.
+    pub(super) async fn tell(&mut self, update: Update) -> bool {
+        match self.sender.try_send(update) {
+            Ok(()) => true,
+            Err(TrySendError::Closed(_)) => false,
+            Err(TrySendError::Full(update)) => {
+                let began = Instant::now();
+                let told = tokio::time::timeout(self.patience, self.sender.send(update)).await;
+                self.patience = self.patience.saturating_sub(began.elapsed());
+                matches!(told, Ok(Ok(())))
+            }
+        }
+    }
+
+    /// Whether nobody watches any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Comes when nobody watches any more.
+    pub(super) async fn closed(&self) {
+        self.sender.closed().await;
+    }
+
+    /// The same, apart from this.
+    pub(super) fn closed_apart(&self) -> impl Future<Output = ()> + use<> {
+        let sender = self.sender.clone();
+        async move { sender.closed().await }
+    }
 }
 
 /// Whoever watches a request.
@@ -77,11 +125,11 @@ mod tests {
     #[actix_rt::test]
     async fn a_task_runs_while_it_is_watched_and_goes_on_when_it_is_not() {
         let ended = Rc::new(Cell::new(false));
-        let (sender, watcher) = channel();
+        let (mut teller, watcher) = channel();
         let seen = Rc::clone(&ended);
         let mut watcher = watcher.run(Box::pin(async move {
-            assert!(sender.send(COST).await.is_ok());
-            sender.closed().await;
+            assert!(teller.tell(COST).await);
+            teller.closed().await;
             seen.set(true);
         }));
         assert!(matches!(watcher.next().await, Some(Update::Cost { .. })));
@@ -93,9 +141,27 @@ mod tests {
     }
 
     #[actix_rt::test]
+    async fn a_reader_that_does_not_read_is_waited_for_so_long_in_all() {
+        let (mut teller, mut watcher) = channel();
+        for _ in 0..UPDATES {
+            assert!(teller.tell(COST).await);
+        }
+        teller.patience = Duration::from_millis(20);
+        assert!(!teller.tell(COST).await, "nobody read");
+        assert!(watcher.next().await.is_some());
+        assert!(teller.tell(COST).await, "it reads again");
+        let began = Instant::now();
+        assert!(!teller.tell(COST).await);
+        assert!(!teller.tell(COST).await);
+        assert!(began.elapsed() < PATIENCE / 2, "its time is not given anew");
+        drop(watcher);
+        assert!(!teller.tell(COST).await);
+    }
+
+    #[actix_rt::test]
     async fn what_a_task_told_last_is_read_after_it_has_ended() {
-        let (sender, watcher) = channel();
-        let mut watcher = watcher.run(Box::pin(async move { assert!(sender.send(COST).await.is_ok()) }));
+        let (mut teller, watcher) = channel();
+        let mut watcher = watcher.run(Box::pin(async move { assert!(teller.tell(COST).await) }));
         assert!(watcher.next().await.is_some());
         assert!(watcher.next().await.is_none());
     }

@@ -26,7 +26,14 @@ type Public = [u8; 12];
 
 /// Keys seen lately, by their public part.
 #[derive(Debug, Default)]
-pub struct Keys(RwLock<HashMap<Public, Known>>);
+pub struct Keys(RwLock<Seen>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    keys: HashMap<Public, Known>,
+    /// How many were forgotten: what was read of the ledger before one more is not kept.
+    forgotten: u64,
+}
 
 /// A key that was seen.
 #[derive(Debug, Clone, Copy)]
@@ -40,21 +47,31 @@ struct Known {
 
 impl Keys {
     fn get(&self, public: &Public) -> Option<Known> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(public).copied()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys.get(public).copied()
     }
 
-    fn insert(&self, public: Public, known: Known) {
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        if keys.len() >= MOST {
-            keys.clear();
+    fn forgotten(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).forgotten
+    }
+
+    /// Keeps what the ledger said of a key, unless one was forgotten since the ledger was asked: it may be this one.
+    fn insert(&self, public: Public, known: Known, forgotten: u64) {
+        let mut seen = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if seen.forgotten != forgotten {
+            return;
         }
-        keys.insert(public, known);
+        if seen.keys.len() >= MOST {
+            seen.keys.clear();
+        }
+        seen.keys.insert(public, known);
     }
 
     /// Forgets a key that was revoked.
     pub fn forget(&self, public: &str) {
         if let Ok(public) = Public::try_from(public.as_bytes()) {
-            self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&public);
+            let mut seen = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            seen.forgotten += 1;
+            seen.keys.remove(&public);
         }
     }
 }
@@ -113,8 +130,21 @@ pub async fn owner(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiE
 }
 
 async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError> {
+    holds(state, credential(request)?).await
+}
+
+/// The key of a request that outlives its check: to be checked again by [`still`].
+pub fn key(request: &HttpRequest) -> Result<String, ApiError> {
+    credential(request).map(str::to_owned)
+}
+
+/// Whether a key is still good.
+pub async fn still(state: &Shared, key: &str) -> Result<(), ApiError> {
+    holds(state, key).await.map(drop)
+}
+
+async fn holds(state: &Shared, key: &str) -> Result<Known, ApiError> {
     let wrong = || ApiError::unauthorized("This API key is not known, or was revoked.");
-    let key = credential(request)?;
     let public =
         key.strip_prefix("fb_").and_then(|rest| rest.split_once('_')).map(|(public, _)| public).ok_or_else(wrong)?;
     let known_by = Public::try_from(public.as_bytes()).map_err(|_| wrong())?;
@@ -137,6 +167,7 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
 }
 
 async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Option<Known>, ApiError> {
+    let forgotten = state.keys.forgotten();
     let stored = state.gateway.directory.ledger().key(public).await?;
     let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
     let known = Known {
@@ -145,7 +176,7 @@ async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Optio
         expires_at: stored.expires_at,
         is_limited: !stored.limits.is_unlimited(),
     };
-    state.keys.insert(known_by, known);
+    state.keys.insert(known_by, known, forgotten);
     Ok(Some(known))
 }
 

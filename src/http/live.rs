@@ -70,6 +70,13 @@ impl Outgoing {
     }
 }
 
+/// Who opened a socket, and by which key.
+#[derive(Clone)]
+struct By {
+    caller: Caller,
+    key: Arc<str>,
+}
+
 /// A chat that runs.
 struct Chat {
     task: JoinHandle<()>,
@@ -78,22 +85,23 @@ struct Chat {
 
 /// Opens the socket.
 pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> HttpResponse {
-    let caller = match auth::caller(&state, &request).await {
-        Ok(caller) => caller,
+    let opened = async { Ok((auth::caller(&state, &request).await?, auth::key(&request)?.into())) };
+    let by: By = match opened.await {
+        Ok((caller, key)) => By { caller, key },
         Err(error) => return refuse(&request, &error),
     };
     match actix_ws::handle(&request, body) {
         Ok((response, session, messages)) => {
             let messages = messages.max_frame_size(state.settings.limits.body_bytes);
             let messages = messages.aggregate_continuations().max_continuation_size(state.settings.limits.body_bytes);
-            actix_rt::spawn(run(state, caller, session, messages));
+            actix_rt::spawn(run(state, by, session, messages));
             response
         }
         Err(_) => refuse(&request, &ApiError::invalid("upgrade", "this path speaks WebSocket only")),
     }
 }
 
-async fn run(state: Shared, caller: Caller, session: Session, mut messages: actix_ws::AggregatedMessageStream) {
+async fn run(state: Shared, by: By, session: Session, mut messages: actix_ws::AggregatedMessageStream) {
     let (frames, queue) = mpsc::unbounded_channel();
     let limit = state.settings.limits.live_buffer_bytes;
     let outgoing = Outgoing { frames, waiting: Arc::default(), limit, overflow: Arc::default() };
@@ -101,13 +109,13 @@ async fn run(state: Shared, caller: Caller, session: Session, mut messages: acti
     let writer = actix_rt::spawn(write(session.clone(), queue, Arc::clone(&outgoing.waiting)));
     let (watcher, mut balances) = mpsc::channel(BALANCES);
     // One a socket.
-    state.gateway.directory.tell(caller.account_id, Subscribe(watcher));
+    state.gateway.directory.tell(by.caller.account_id, Subscribe(watcher));
     let mut chats: HashMap<String, Chat> = HashMap::new();
     let reason = loop {
         tokio::select! {
             message = messages.next() => match message {
                 Some(Ok(AggregatedMessage::Text(text))) => {
-                    handle(&state, caller, &text, &mut chats, &outgoing);
+                    handle(&state, &by, &text, &mut chats, &outgoing);
                 }
                 Some(Ok(AggregatedMessage::Ping(bytes))) => {
                     if session.clone().pong(&bytes).await.is_err() {
@@ -132,7 +140,7 @@ async fn run(state: Shared, caller: Caller, session: Session, mut messages: acti
                     let (watcher, receiver) = mpsc::channel(BALANCES);
                     balances = receiver;
                     actix_rt::time::sleep(Duration::from_millis(100)).await;
-                    state.gateway.directory.tell(caller.account_id, Subscribe(watcher));
+                    state.gateway.directory.tell(by.caller.account_id, Subscribe(watcher));
                 }
             },
             () = overflow.notified() => {
@@ -171,7 +179,7 @@ fn failure(id: Option<&str>, error: &ApiError) -> Value {
     frame
 }
 
-fn handle(state: &Shared, caller: Caller, text: &str, chats: &mut HashMap<String, Chat>, outgoing: &Outgoing) {
+fn handle(state: &Shared, by: &By, text: &str, chats: &mut HashMap<String, Chat>, outgoing: &Outgoing) {
     chats.retain(|_, chat| !chat.task.is_finished());
     match serde_json::from_str(text) {
         Err(error) => outgoing.send(&failure(None, &ApiError::invalid("frame", error))),
@@ -196,8 +204,14 @@ fn handle(state: &Shared, caller: Caller, text: &str, chats: &mut HashMap<String
                 return;
             }
             let cancel = Arc::new(Notify::new());
-            let task =
-                actix_rt::spawn(chat(state.clone(), caller, id.clone(), body, outgoing.clone(), Arc::clone(&cancel)));
+            let task = actix_rt::spawn(chat(
+                state.clone(),
+                by.clone(),
+                id.clone(),
+                body,
+                outgoing.clone(),
+                Arc::clone(&cancel),
+            ));
             chats.insert(id, Chat { task, cancel });
         }
     }
@@ -206,7 +220,7 @@ fn handle(state: &Shared, caller: Caller, text: &str, chats: &mut HashMap<String
 /// One chat, from its start to its last frame.
 async fn chat(
     state: Shared,
-    caller: Caller,
+    by: By,
     id: String,
     mut body: Map<String, Value>,
     outgoing: Outgoing,
@@ -218,9 +232,14 @@ async fn chat(
         Ok(parsed) => parsed,
         Err(bad) => return refused(bad.into()),
     };
+    // The socket may have been opened long ago.
+    if let Err(error) = auth::still(&state, &by.key).await {
+        return refused(error);
+    }
     if !state.is_ready() {
         return refused(ApiError::not_ready("stopping"));
     }
+    let caller = by.caller;
     let request_id = RequestId(Uuid::now_v7());
     let patience = Duration::ZERO;
     let job = Job { request_id, caller, request: parsed, provider_key: None, patience };

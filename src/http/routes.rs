@@ -1,6 +1,13 @@
-//! The one table of routes. A POST is made by [`post`], which gives it `Idempotency-Key`; a test sees to that.
+//! The one table of routes. A POST is made by [`post`], which gives it `Idempotency-Key`; a test sees to that. What is
+//! asked for is carried out though its client leaves; inference alone ends with its client, by its own rules.
 
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
+use actix_web::{
+    Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
+    body::MessageBody,
+    dev::{Service, ServiceRequest, ServiceResponse},
+    error::ErrorInternalServerError,
+    web,
+};
 
 use super::{
     Shared, account, admin, automatic, cards, error::ApiError, export, history, hooks, idempotency::post, inference,
@@ -14,7 +21,12 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .app_data(web::PayloadConfig::new(limit))
         .service(post("/v1/chat/completions", inference::chat))
         .service(post("/v1/completions", inference::completions))
-        .service(post("/v1/quote", inference::quote))
+        .service(web::scope("").wrap_fn(carried_out).configure(configure_others));
+}
+
+/// All but inference.
+fn configure_others(app: &mut web::ServiceConfig) {
+    app.service(post("/v1/quote", inference::quote))
         .service(get("/v1/models", inference::models))
         .service(get("/v1/models/{id:.+}", inference::model))
         .service(get("/v1/balance", account::balance))
@@ -57,6 +69,27 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(get("/readyz", operations::readyz))
         .service(get("/metrics", operations::metrics))
         .default_service(web::to(not_found));
+}
+
+/// Has a request run in a task of its own, which outlives its connection.
+fn carried_out<S, B>(
+    request: ServiceRequest,
+    next: &S,
+) -> impl Future<Output = Result<ServiceResponse<B>, Error>> + use<S, B>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error, Future: 'static>,
+    B: MessageBody + 'static,
+{
+    let work = actix_web::rt::spawn(next.call(request));
+    async move {
+        match work.await {
+            Ok(done) => done,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(ErrorInternalServerError("stopped")),
+            },
+        }
+    }
 }
 
 /// Payments, the cards they are charged to, and what processors tell.

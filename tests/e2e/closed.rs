@@ -9,6 +9,7 @@ use crate::support::{
     client::{Answer, Customer},
     fake_openai::{Behaviour, FakeOpenAi},
     server::{Options, Server},
+    socket::Socket,
 };
 
 struct Stage {
@@ -168,6 +169,38 @@ async fn a_client_that_leaves_is_charged_what_was_used() {
     let records = stage.settled(1).await;
     assert_eq!(records[0]["ending"], "client_left");
     assert_eq!(records[0]["cost"], COST, "drained to its usage");
+    // One that waits for the whole answer.
+    stage.fake.script(Behaviour::Slow(700));
+    let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let request = stage.customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    assert!(request.timeout(Duration::from_millis(200)).send().await.is_err());
+    let records = stage.settled(2).await;
+    assert_eq!((&records[0]["ending"], &records[0]["cost"]), (&json!("client_left"), &json!(COST)));
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_live_chat_tells_its_cost_each_second_and_ends_with_its_key() {
+    let stage = Stage::set().await;
+    let key = stage.server.admin().create_key(&stage.customer.id).await;
+    let mut socket = Socket::open(stage.server.url(), &key).await;
+    stage.fake.script(Behaviour::Slow(500));
+    let create = |id: &str| {
+        let messages = json!([{"role": "user", "content": "Say hello to me"}]);
+        json!({"type": "chat.create", "id": id, "body": {"model": "gpt-4o-mini", "messages": messages}})
+    };
+    socket.send(&create("a")).await;
+    let cost = socket.next_of("chat.cost").await;
+    assert!(cost["cost"].as_str().unwrap().parse::<billing::Nanos>().unwrap().is_positive(), "{cost}");
+    assert_eq!(socket.next_of("chat.done").await["cost"], COST);
+    let public = key.split('_').nth(1).unwrap();
+    let keys = stage.customer.api.get("/v1/keys").await.ok()["data"].as_array().unwrap().clone();
+    let id = keys.iter().find(|listed| listed.to_string().contains(public)).unwrap()["id"].as_str().unwrap().to_owned();
+    let deleted = stage.customer.api.request(reqwest::Method::DELETE, &format!("/v1/keys/{id}")).send().await.unwrap();
+    assert_eq!(deleted.status(), 200);
+    socket.send(&create("b")).await;
+    assert_eq!(socket.next_of("error").await["code"], "unauthorized");
+    stage.settled(1).await;
     stage.server.admin().assert_audit().await;
 }
 

@@ -128,6 +128,14 @@ async fn a_client_that_leaves_stops_the_engine_and_pays_for_what_ran() {
     let records = settled(&customer, 1).await;
     assert_eq!(records[0]["ending"], "client_left");
     assert!(records[0]["billed_seconds"].as_u64() >= Some(1), "{}", records[0]);
+    // One that waits for the whole answer.
+    let body = ask("Write a very long story about a lighthouse.", &json!({"temperature": 1, "seed": 7}));
+    let request = customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
+    assert!(request.timeout(Duration::from_millis(1_500)).send().await.is_err(), "the story was short");
+    let left = Instant::now();
+    let records = settled(&customer, 2).await;
+    assert_eq!(records[0]["ending"], "client_left");
+    assert!(left.elapsed() < Duration::from_secs(2), "the engine went on for {:?}", left.elapsed());
     server.admin().assert_audit().await;
 }
 
@@ -192,11 +200,22 @@ async fn a_pool_that_died_comes_back_and_its_requests_are_settled() {
         customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&long).send().await.unwrap();
     assert!(running.chunk().await.unwrap().is_some());
     admin.0.post("/admin/v1/faults", &json!({"pool": "7B"})).await.ok();
-    while let Ok(Some(_)) = running.chunk().await {}
+    let mut rest = Vec::new();
+    while let Ok(Some(piece)) = running.chunk().await {
+        rest.extend_from_slice(&piece);
+    }
+    let rest = String::from_utf8(rest).unwrap();
+    assert!(rest.contains("\"error\"") && !rest.contains("[DONE]"), "it looks whole: {rest}");
     let deadline = Instant::now() + Duration::from_mins(1);
     while customer.api.post("/v1/chat/completions", &body).await.status != 200 {
         assert!(Instant::now() < deadline, "the pool did not come back\n{}", server.logs());
     }
+    let records =
+        settled(&customer, customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().len()).await;
+    let ended = |ending: &str| records.iter().filter(|record| record["ending"] == ending).count();
+    assert_eq!(ended("completed"), 2, "{records:?}");
+    let cut = records.iter().rfind(|record| record["ending"] == "failed").unwrap();
+    assert!(cut["billed_seconds"].as_u64() >= Some(1), "what it had written is charged: {cut}");
     let audit = admin.audit().await;
     assert_eq!((&audit["ok"], &audit["open_holds"]), (&json!(true), &json!(0)), "{audit}");
     let actors = admin.actors().await;

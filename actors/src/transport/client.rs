@@ -10,7 +10,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::Poll,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -31,6 +31,9 @@ use wire::inference::Failure;
 
 use super::connect::{self, Connector};
 
+/// A kept connection that its provider closed as a request was sent shows it within a round trip. What ends later may have
+/// been worked on, and is not to be paid twice.
+const CROSSED: Duration = Duration::from_secs(1);
 /// How long a connection is kept that nothing uses.
 const KEPT: Duration = Duration::from_mins(1);
 
@@ -82,9 +85,10 @@ impl From<SendError> for Failure {
 
 /// Sends a request and waits for the head of its answer.
 pub(super) async fn send(request: Request<Full<Bytes>>, first_byte: Duration) -> Result<Response<Incoming>, SendError> {
+    let sent_at = Instant::now();
     let answer = start(request).map_err(|error| SendError::Other(Failure::Transport(error.to_string())))?;
     match within(first_byte, answer).await {
-        Some(answered) => answered.map_err(|error| not_answered(&error)),
+        Some(answered) => answered.map_err(|error| not_answered(&error, sent_at.elapsed())),
         None => Err(SendError::Other(Failure::Timeout("first byte"))),
     }
 }
@@ -147,15 +151,15 @@ fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dy
     successors(Some(error), |&error| error.source())
 }
 
-fn not_answered(error: &legacy::Error) -> SendError {
+fn not_answered(error: &legacy::Error, after: Duration) -> SendError {
     let io = || sources(error).filter_map(|source| source.downcast_ref::<std::io::Error>()).map(std::io::Error::kind);
     match error.is_connect() {
         true if io().any(|kind| kind == TimedOut) => SendError::Other(Failure::Timeout("connect")),
         true => SendError::Other(transport("connecting", error)),
         false => {
             let failure = transport("the connection", error);
-            let closed = io().any(|kind| matches!(kind, BrokenPipe | ConnectionReset));
-            if closed || sources(error).any(is_unbegun) {
+            let closed = io().any(|kind| matches!(kind, BrokenPipe | ConnectionReset)) || sources(error).any(is_closed);
+            if (closed && after < CROSSED) || sources(error).any(is_refused) {
                 SendError::Unbegun(failure)
             } else {
                 SendError::Other(failure)
@@ -164,11 +168,12 @@ fn not_answered(error: &legacy::Error) -> SendError {
     }
 }
 
-fn is_unbegun(error: &(dyn Error + 'static)) -> bool {
-    if let Some(error) = error.downcast_ref::<hyper::Error>() {
-        return error.is_incomplete_message();
-    }
-    // HTTP/2 says so itself.
+fn is_closed(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+}
+
+/// HTTP/2 says itself what it did not begin with.
+fn is_refused(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<h2::Error>().is_some_and(|error| {
         let left = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
         let refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);

@@ -96,9 +96,11 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+/// As long as the providers' own SDKs wait: a long answer that is told whole, or a model that thinks before it speaks,
+/// says nothing for minutes, and a call that is given up is paid for all the same.
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { first_byte: Duration::from_mins(2), idle: Duration::from_mins(1) }
+        Self { first_byte: Duration::from_mins(10), idle: Duration::from_mins(10) }
     }
 }
 

@@ -96,6 +96,22 @@ async fn a_kept_connection_that_was_closed_is_asked_once_more_and_never_twice() 
 }
 
 #[tokio::test]
+async fn a_call_that_was_worked_on_is_not_made_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let provider = tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        assert!(read(&mut first).await);
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        drop(first);
+        tokio::time::timeout(Duration::from_millis(500), listener.accept()).await.is_err()
+    });
+    let events = call(&address).await;
+    assert!(matches!(events.as_slice(), [Event::Failed(Failure::Transport(_))]), "{events:?}");
+    assert!(provider.await.unwrap(), "it was called again");
+}
+
+#[tokio::test]
 async fn a_call_is_one_request_with_its_key() {
     let said = &[
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",

@@ -30,7 +30,7 @@ pub(crate) enum Behaviour {
     Garbage,
     /// Answers with so many bytes more, which are no words.
     Long(usize),
-    /// Waits so many milliseconds before each chunk.
+    /// Waits so many milliseconds before each chunk, or the whole answer.
     Slow(u64),
 }
 
@@ -194,6 +194,9 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
     let usage = json!({"prompt_tokens": input, "completion_tokens": count, "total_tokens": input + count});
     let envelope = |object: &str, choice: Value| json!({"id": "chatcmpl-fake", "object": object, "created": 1, "model": body["model"], "choices": [choice]});
     if body["stream"] != true {
+        if let Some(Behaviour::Slow(ms)) = behaviour {
+            actix_web::rt::time::sleep(Duration::from_millis(ms)).await;
+        }
         if matches!(behaviour, Some(Behaviour::Garbage)) {
             return HttpResponse::Ok().body("<html>");
         }
