@@ -227,6 +227,7 @@ async fn start_closed(
     let (updates, watcher) = watch::channel();
     let has_own_key = job.provider_key.is_some();
     let whole = (!job.request.stream).then(Vec::new);
+    let choices = u64::from(job.request.n);
     let events = line.call(&admission, job.request, model.id.clone(), limit, job.provider_key);
     let task = Box::new(ClosedTask {
         gateway: Arc::clone(gateway),
@@ -234,6 +235,7 @@ async fn start_closed(
         price: (!has_own_key).then_some(price),
         model,
         input: quoted.input,
+        choices,
         usage: None,
         text: String::new(),
         whole,
@@ -334,6 +336,8 @@ struct ClosedTask {
     price: Option<TokenPrice>,
     /// Counted prompt tokens.
     input: u64,
+    /// Answers that were asked for.
+    choices: u64,
     /// What the provider reported.
     usage: Option<Usage>,
     /// What it wrote.
@@ -402,7 +406,7 @@ impl ClosedTask {
             };
             match event {
                 Some(Event::Delta(delta)) => self.delta(delta).await,
-                Some(Event::Usage(usage)) => self.usage = Some(usage),
+                Some(Event::Usage(usage)) => self.usage = self.believed(usage),
                 Some(Event::Loaded | Event::Started | Event::Second(_)) => {}
                 Some(Event::Finished { .. }) => return None,
                 Some(Event::Failed(failure)) => return Some(failure),
@@ -462,15 +466,34 @@ impl ClosedTask {
         Metered { tokens, estimated, cost, ..Metered::NOTHING }
     }
 
+    /// What a provider reports, unless it is nonsense: more than twice what the model can read, or write for this request.
+    fn believed(&self, usage: Usage) -> Option<Usage> {
+        let most_input = self.input.max(self.model.context.into()).saturating_mul(2);
+        let is_sound = usage.input <= most_input && usage.output <= self.most_output().saturating_mul(2);
+        if !is_sound {
+            let (input, output) = (usage.input, usage.output);
+            tracing::error!(request.id = %self.admission.request_id(), input, output, "a provider reports nonsense");
+        }
+        is_sound.then_some(usage)
+    }
+
+    fn most_output(&self) -> u64 {
+        u64::from(self.model.max_output).saturating_mul(self.choices)
+    }
+
     /// What is charged, by how it ended and whether the provider reported usage.
-    fn final_meter(&self, failed: bool) -> Metered {
-        match (&self.usage, failed) {
+    fn final_meter(&self, failure: Option<&Failure>) -> Metered {
+        match (&self.usage, failure) {
             (Some(usage), _) => {
                 let tokens = Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output };
                 self.metered(tokens, false)
             }
-            (None, true) => Metered::NOTHING,
-            (None, false) => {
+            // It was made whole, and is paid for: at most by the hold.
+            (None, Some(Failure::TooLarge(_))) => {
+                self.metered(Tokens { input: self.input, cached_input: 0, output: self.most_output() }, true)
+            }
+            (None, Some(_)) => Metered::NOTHING,
+            (None, None) => {
                 let output = wire::tokens::count_text(&self.model.id, &self.text);
                 self.metered(Tokens { input: self.input, cached_input: 0, output }, true)
             }
@@ -479,7 +502,10 @@ impl ClosedTask {
 
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {
         let stages = self.stages();
-        let metered = self.final_meter(failure.is_some());
+        let mut metered = self.final_meter(failure.as_ref());
+        if self.gateway.rules.overdraft_none {
+            metered.cost = metered.cost.at_most(self.admission.held());
+        }
         self.admission.meter(metered);
         let left = self.updates.as_ref().is_none_or(Teller::is_closed);
         let ending = match (&failure, left) {

@@ -4,16 +4,17 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{
     Nanos, Timestamp,
+    account::Balance,
     command::{Command, Fund},
     grant::Source,
-    ids::{AccountId, GrantId},
+    ids::{AccountId, GrantId, RequestId},
     plan::Plan,
     time::FOUR_WEEKS_MS,
 };
 use bytes::Bytes;
 use farebox_actors::{
-    account::{self, Look, Picture},
-    ledger::events::OperatorAction,
+    account::{self, AccountError, Look, Picture},
+    ledger::{events::OperatorAction, idempotency::Trace},
     mailbox, payment, pool, provider, webhook,
 };
 use serde::Deserialize;
@@ -136,8 +137,7 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
             expires_at: expires_at.map(Timestamp),
             subscribed_until: None,
         };
-        let decided = state.gateway.directory.decide(account, Command::Fund(fund)).await?;
-        decided.result?;
+        let balance = fund_account(&state, account, fund).await?;
         let reason = reason.as_deref().unwrap_or("none given");
         let action = OperatorAction {
             request_id: Arrival::of(&request).id,
@@ -149,9 +149,30 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
         };
         state.gateway.directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
         Ok(json!({"id": grant_id.to_string(), "source": source.name(), "amount": amount,
-            "balance": balance_json(&decided.balance)}))
+            "balance": balance_json(&balance)}))
     };
     answer(&request, work.await)
+}
+
+/// Adds credits, and waits until that is durable. An account that does not answer in time is asked again what it has: a
+/// grant that was said to have failed must not appear later.
+async fn fund_account(state: &Shared, account: AccountId, fund: Fund) -> Result<Balance, ApiError> {
+    let directory = &state.gateway.directory;
+    let id = RequestId(fund.grant_id.0);
+    match directory.decide(account, Command::Fund(fund)).await {
+        Ok(decided) => {
+            decided.result?;
+            Ok(decided.balance)
+        }
+        Err(error @ AccountError::Unavailable(_)) => {
+            let picture = directory.ask(account, Look).await?;
+            match directory.ledger().trace(account, id).await? {
+                Trace::Done { .. } => Ok(picture.balance),
+                Trace::Nothing | Trace::Pending => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[derive(Deserialize)]

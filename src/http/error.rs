@@ -313,6 +313,7 @@ impl From<Failure> for ApiError {
                 error.with("provider_status", *status).with("provider_message", message.as_str())
             }
             Failure::Transport(message) => bad_gateway(message),
+            Failure::TooLarge(_) => bad_gateway("The provider's answer is too long to be told whole; stream it."),
             Failure::Timeout(stage) => {
                 let message = format!("No answer in time (stage: {stage}).");
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message).with("stage", *stage)

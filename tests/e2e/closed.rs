@@ -180,6 +180,43 @@ async fn a_client_that_leaves_is_charged_what_was_used() {
 }
 
 #[tokio::test]
+async fn what_a_provider_reports_is_believed_within_reason() {
+    let stage = Stage::set().await;
+    stage.fake.script(Behaviour::Reports(5_000_000_000_000));
+    assert_eq!(stage.chat(json!({})).await.status, 200);
+    let records = stage.settled(1).await;
+    assert_eq!((&records[0]["estimated"], &records[0]["output_tokens"]), (&json!(true), &json!(6)), "{records:?}");
+    // Longer than what is read of one answer: made, and paid for by what was set aside.
+    stage.fake.script(Behaviour::Long(33 << 20));
+    assert_eq!(stage.chat(json!({"max_tokens": 1_000})).await.status, 502);
+    let records = stage.settled(2).await;
+    assert_eq!((&records[0]["estimated"], &records[0]["ending"]), (&json!(true), &json!("failed")));
+    assert_ne!(records[0]["cost"], "0.00");
+    assert_eq!(stage.balance().await["debt"], "0.00");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn without_overdraft_no_answer_costs_more_than_its_hold() {
+    let fake = FakeOpenAi::start();
+    let options = Options::default()
+        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
+        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url())
+        .set("FAREBOX_LIMITS__OVERDRAFT", "none");
+    let server = Server::start(options).await;
+    let admin = server.admin();
+    let customer = admin.customer("free", "0").await;
+    fake.script(Behaviour::Reports(20_000));
+    let body =
+        json!({"model": "gpt-4o-mini", "max_tokens": 10, "messages": [{"role": "user", "content": "Say hello"}]});
+    let answer = customer.api.post("/v1/chat/completions", &body).await.ok();
+    let quote = customer.api.post("/v1/quote", &body).await.ok();
+    assert_eq!(answer["usage"]["cost"], quote["cost"]["most"], "{answer}");
+    assert_eq!(customer.api.get("/v1/balance").await.ok()["debt"], "0.00");
+    admin.assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_live_chat_tells_its_cost_each_second_and_ends_with_its_key() {
     let stage = Stage::set().await;
     let key = stage.server.admin().create_key(&stage.customer.id).await;

@@ -217,6 +217,9 @@ pub enum Failure {
     /// The connection failed, was cut, or spoke something that is not the format.
     #[error("upstream: {0}")]
     Transport(String),
+    /// The answer came, longer than what is read of one: so many bytes. It was made, and costs what it costs.
+    #[error("upstream: the provider's answer is larger than {0} bytes")]
+    TooLarge(usize),
     /// A time limit passed; names the stage (`connect`, `first byte`, `idle`).
     #[error("timeout: {0}")]
     Timeout(&'static str),

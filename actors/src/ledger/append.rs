@@ -19,7 +19,7 @@ use billing::{
     subscription::{AtEnd, Subscription},
     time::Month,
 };
-use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Statement, TransactionTrait};
 use uuid::Uuid;
 
 use super::{
@@ -58,10 +58,7 @@ impl Ledger {
         for rows in rows(transitions, stamp) {
             for (sql, values) in rows.statements() {
                 let statement = Statement::from_sql_and_values(self.backend, sql, values);
-                tx.execute_raw(statement).await.map_err(|error| match error.sql_err() {
-                    Some(refused) => LedgerError::Refused(refused.to_string()),
-                    None => error.into(),
-                })?;
+                tx.execute_raw(statement).await.map_err(refused)?;
             }
         }
         tx.commit().await?;
@@ -75,6 +72,21 @@ impl Ledger {
         let sql = "INSERT INTO batch (id, epoch, at, transitions) VALUES (?, ?, ?, 1) ON CONFLICT (id) DO NOTHING";
         let statement = self.statement(sql, [batch_id.into(), self.epoch.into(), now.0.into()]);
         Ok(self.write.execute_raw(statement).await?.rows_affected() == 0)
+    }
+}
+
+/// A row that PostgreSQL refuses, by a constraint (SQLSTATE class 23) or a trigger of ours (P0001), and not a connection
+/// that failed: the batch is known not to be there.
+fn refused(error: DbErr) -> LedgerError {
+    let code = match &error {
+        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => {
+            cause.as_database_error().and_then(|cause| cause.code().map(std::borrow::Cow::into_owned))
+        }
+        _ => None,
+    };
+    match code {
+        Some(code) if code.starts_with("23") || code == "P0001" => LedgerError::Refused(error.to_string()),
+        _ => error.into(),
     }
 }
 

@@ -61,6 +61,8 @@ impl Writer {
         // SQLite would do so for every row.
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.pragma_update(None, "cache_size", CACHE)?;
+        // What is rolled back was never in the log, not even gathered for it.
+        connection.pragma_update(None, "cache_spill", false)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         checkpoint::take_over(&connection);
         let connection = Arc::new(FairMutex::new(connection));

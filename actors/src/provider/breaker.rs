@@ -17,7 +17,7 @@ pub(super) const fn counts(failure: &Failure) -> bool {
     match failure {
         Failure::Provider { status, .. } => *status >= 500,
         Failure::Transport(_) | Failure::Timeout(_) => true,
-        Failure::Invalid { .. } | Failure::Engine(_) | Failure::Overloaded(_) => false,
+        Failure::Invalid { .. } | Failure::Engine(_) | Failure::Overloaded(_) | Failure::TooLarge(_) => false,
     }
 }
 

@@ -118,7 +118,7 @@ pub(super) async fn collect(mut body: Incoming, most: usize, idle: Duration) -> 
     let mut whole = Vec::from(first);
     loop {
         if whole.len() + piece.len() > most {
-            return Err(Failure::Transport(format!("the provider's answer is larger than {most} bytes")));
+            return Err(Failure::TooLarge(most));
         }
         whole.extend_from_slice(&piece);
         match next(&mut body, idle).await? {

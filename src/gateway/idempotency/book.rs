@@ -32,6 +32,8 @@ use super::{
 
 /// How often an answer is tried to be written before it is sent without.
 const ATTEMPTS: u32 = 4;
+/// From here on it is not the request that was wrong.
+const SERVER_ERROR: u16 = 500;
 /// The status of what could not be done, or not be settled, just now.
 const UNAVAILABLE: u16 = 503;
 
@@ -208,12 +210,13 @@ impl Book {
         }
     }
 
-    /// What a request did. An account that is asked settles the holds of an earlier process first.
+    /// What a request did. Where it seems to have done nothing, or not to have ended, its account is asked first: that
+    /// settles the holds of an earlier process, and its answer leaves only when all it did before is durable, or is not.
     async fn trace(&self, first: &First, request_id: RequestId) -> Result<Trace, Refused> {
         let account = AccountId(first.asked.slot.scope);
         let trace = self.directory.ledger().trace(account, request_id).await?;
         // The operator's scope is nobody's account.
-        if trace != Trace::Pending || account.0.is_nil() {
+        if matches!(trace, Trace::Done { .. }) || account.0.is_nil() {
             return Ok(trace);
         }
         self.directory.ask(account, Look).await?;
@@ -262,8 +265,13 @@ impl Book {
         if is_definitive && self.quota.take(scope, self.directory.clock().now()) == Share::Within {
             return Fate::Keep;
         }
-        let account = AccountId(scope);
-        match self.directory.ledger().trace(account, first.request_id).await {
+        // What was refused did nothing. What failed may have done something that is not durable yet.
+        let trace = if status < SERVER_ERROR {
+            self.directory.ledger().trace(AccountId(scope), first.request_id).await.map_err(Refused::from)
+        } else {
+            self.trace(first, first.request_id).await
+        };
+        match trace {
             Ok(Trace::Nothing) => Fate::Forget,
             // "Try again later" is no answer to what was charged after all: a retry is told that the answer is lost.
             Ok(Trace::Done { .. }) if status == UNAVAILABLE => Fate::Leave,

@@ -26,6 +26,8 @@ pub(crate) enum Behaviour {
     NoUsage,
     /// Calls a tool, and reports no usage.
     Calls,
+    /// Reports so many tokens of output.
+    Reports(u64),
     /// Answers what is not JSON.
     Garbage,
     /// Answers with so many bytes more, which are no words.
@@ -191,7 +193,8 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
     let messages = body["messages"].as_array().unwrap();
     let words = |message: &Value| message["content"].as_str().unwrap_or_default().split_whitespace().count();
     let input: usize = messages.iter().map(|message| words(message) + 3).sum();
-    let usage = json!({"prompt_tokens": input, "completion_tokens": count, "total_tokens": input + count});
+    let said = if let Some(Behaviour::Reports(tokens)) = behaviour { tokens } else { count as u64 };
+    let usage = json!({"prompt_tokens": input, "completion_tokens": said, "total_tokens": input as u64 + said});
     let envelope = |object: &str, choice: Value| json!({"id": "chatcmpl-fake", "object": object, "created": 1, "model": body["model"], "choices": [choice]});
     if body["stream"] != true {
         if let Some(Behaviour::Slow(ms)) = behaviour {
