@@ -18,6 +18,7 @@ mod readme;
 mod refusals;
 mod sdk;
 mod servers;
+mod stalled;
 mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;

@@ -1,0 +1,62 @@
+//! A database whose commits hang for longer than anyone waits: what was said to have failed does not happen twice when it
+//! is asked for again, though it lands in the end.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{
+    book::Book,
+    client::{Answer, Api, answer},
+    postgres,
+    server::Server,
+};
+
+/// Longer than an account is waited for, shorter than twice that.
+const STALL: u32 = 19;
+
+async fn post(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
+    answer(api.request(Method::POST, path).header("idempotency-key", key).json(body)).await
+}
+
+#[tokio::test]
+async fn a_commit_that_lands_late_is_not_made_again() {
+    let Some(book) = Book::postgres() else { return };
+    let server = Server::start(book.options()).await;
+    let admin = server.admin();
+    let customer = admin.customer("payg", "5").await;
+    let (purchase, grant) =
+        (json!({"amount": "10.00"}), json!({"source": "goodwill", "amount": "1", "reason": "late"}));
+    let grants = format!("/admin/v1/accounts/{}/grants", customer.id);
+    // The journal reads this row of every batch's transaction; the rest of the database answers.
+    let stall = {
+        let sql = format!("BEGIN; SELECT epoch FROM shard_lease FOR UPDATE; SELECT pg_sleep({STALL}); COMMIT");
+        let url = book.url();
+        tokio::task::spawn_blocking(move || postgres::query(&url, &sql).unwrap())
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (bought, granted) = tokio::join!(
+        post(&customer.api, "/v1/credits/purchase", "a-purchase", &purchase),
+        post(&admin.0, &grants, "a-grant", &grant),
+    );
+    stall.await.unwrap();
+    assert!(matches!(bought.status, 200 | 202 | 503), "{} {}", bought.status, bought.body);
+    assert_eq!(granted.status, 200, "it landed: {}", granted.body);
+    for _ in 0..2 {
+        post(&customer.api, "/v1/credits/purchase", "a-purchase", &purchase).await;
+        post(&admin.0, &grants, "a-grant", &grant).await;
+    }
+    let count = async |source: &str| {
+        let grants = customer.api.get("/v1/grants").await.ok();
+        grants["data"].as_array().unwrap().iter().filter(|grant| grant["source"] == source).count()
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while count("purchase").await == 0 {
+        assert!(Instant::now() < deadline, "the purchase was begun and did not end\n{}", server.logs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!((count("purchase").await, count("goodwill").await), (1, 1));
+    assert_eq!(customer.api.get("/v1/payments").await.ok()["data"].as_array().unwrap().len(), 1);
+    admin.assert_audit().await;
+}
