@@ -2,6 +2,7 @@
 //! and settled by its own task; the connection that asked only watches.
 
 mod ability;
+mod closed;
 pub mod idempotency;
 mod open;
 pub mod preview;

@@ -14,8 +14,8 @@ use uuid::Uuid;
 use wire::inference::TextRequest;
 
 use super::{
-    Gateway, open, quote,
-    serve::{self, Caller, ServeError},
+    Gateway, closed, open, quote,
+    serve::{Caller, ServeError},
 };
 use crate::catalogue::Model;
 
@@ -46,7 +46,7 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
         .map_err(|nearest| ServeError::NoModel { name: request.model.clone(), nearest })?;
     let (id, provider, work, hold, output, tokens, least, most) = match &model {
         Model::Closed(model) => {
-            let price = serve::price_of(model, request)?;
+            let price = closed::price_of(model, request)?;
             quote::check_tier(request)?;
             let quoted = quote::closed(request, model, &price)?;
             let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.answers()))));

@@ -1,8 +1,8 @@
-//! The request task: it owns the money of one request from admission to settlement. The connection watches a bounded
-//! channel of [`Update`]s; if it goes away, the task still settles by the table of the design's chapter 2.5.
+//! A request's way: its model is found and its account admits it; then its task, [`closed`] or open, owns its money until it
+//! is settled. The connection watches a bounded channel of [`Update`]s; if it goes away, the task still settles by the
+//! table of the design's chapter 2.5.
 
 use std::{
-    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -11,29 +11,20 @@ use billing::{
     Nanos,
     account::Balance,
     automatic::Switch,
-    command::{Admit, Answer, Refusal, Reply},
-    entry::{Ending, UsageRecord},
+    command::{Admit, Answer, Refusal},
+    entry::UsageRecord,
     hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, KeyId, RequestId},
-    price::{TokenPrice, Tokens},
 };
 use farebox_actors::{
-    account::{AccountError, Admission, Admitted, Enter, Metered, SettleError},
+    account::{AccountError, Admitted, Enter, SettleError},
     directory::Running,
 };
-use futures::{StreamExt, stream::BoxStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
-use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
+use tokio::sync::Notify;
+use wire::inference::{Delta, Failure, TextRequest, Usage};
 
-use super::{
-    Gateway, quote,
-    stages::Stages,
-    watch::{self, Teller, Watcher},
-};
-use crate::catalogue::{ClosedModel, Model};
-
-/// How often a running stream's cost is reported.
-const REPORT_EVERY: Duration = Duration::from_secs(1);
+use super::{Gateway, closed, quote, stages::Stages, watch::Watcher};
+use crate::catalogue::Model;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,86 +169,9 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         .find(&job.request.model)
         .map_err(|nearest| ServeError::NoModel { name: job.request.model.clone(), nearest })?;
     match model {
-        Model::Closed(model) => start_closed(gateway, job, model, catalogue.price_version).await,
+        Model::Closed(model) => closed::start(gateway, job, model, catalogue.price_version).await,
         Model::Open(model) => Box::pin(super::open::start(gateway, job, model, catalogue.price_version)).await,
     }
-}
-
-/// A closed model's price, where it does what is asked.
-pub(super) fn price_of(model: &ClosedModel, request: &TextRequest) -> Result<TokenPrice, ServeError> {
-    if model.task != request.task {
-        let message = format!("{} does not do that; try its other route", model.id);
-        return Err(ServeError::Invalid { field: "model", message });
-    }
-    model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))
-}
-
-async fn start_closed(
-    gateway: &Arc<Gateway>,
-    mut job: Job,
-    model: Arc<ClosedModel>,
-    version: i64,
-) -> Result<Started, ServeError> {
-    let price = price_of(&model, &job.request)?;
-    let line = gateway.providers.get(&*model.provider).ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
-    if job.provider_key.is_none() {
-        quote::check_tier(&job.request)?;
-        if job.request.body.present("service_tier").is_some() {
-            // `auto` would let a setting of our project at the provider choose a dearer one.
-            job.request.body.set("service_tier", quote::STANDARD_TIER);
-        }
-    }
-    let quoted = quote::closed(&job.request, &model, &price)?;
-    let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
-    let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };
-    let (admitted, took) = admit(gateway, &job, asks, &model.id, &model.provider, version).await?;
-    let Admitted { admission, answer, place } = admitted;
-    let rate_remaining = match answer.result? {
-        Reply::Admitted { rate_remaining, .. } => rate_remaining,
-        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
-    };
-    let (mut limit, mut stop) = (quoted.clamp, quoted.clamp.map(|_| "max_cost"));
-    if gateway.rules.overdraft_none && job.provider_key.is_none() {
-        let pays = quote::affordable_output(&price, quoted.input, u64::from(job.request.answers()), admission.held());
-        if pays < quoted.limit {
-            (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some("credits"));
-        }
-    }
-    let cancel = Arc::new(Notify::new());
-    let (updates, watcher) = watch::channel();
-    let has_own_key = job.provider_key.is_some();
-    let whole = (!job.request.stream).then(Vec::new);
-    let choices = u64::from(job.request.n);
-    let events = line.call(&admission, job.request, model.id.clone(), limit, job.provider_key);
-    let task = Box::new(ClosedTask {
-        gateway: Arc::clone(gateway),
-        admission,
-        price: (!has_own_key).then_some(price),
-        model,
-        input: quoted.input,
-        choices,
-        usage: None,
-        text: String::new(),
-        whole,
-        finish: None,
-        reported_at: Instant::now(),
-        clamped: stop,
-        cancel: Arc::clone(&cancel),
-        parting: None,
-        updates: Some(updates),
-        has_begun: false,
-        began: Instant::now(),
-    });
-    let is_whole = task.whole.is_some();
-    // Large, and so moved once.
-    let task = Box::pin(task.run(events));
-    let watcher = if is_whole {
-        watcher.run(task)
-    } else {
-        actix_rt::spawn(task);
-        watcher
-    };
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
 /// What a request asks its account for.
@@ -324,220 +238,5 @@ impl<'a> Entering<'a> {
 impl Drop for Entering<'_> {
     fn drop(&mut self) {
         self.running.remove(self.id);
-    }
-}
-
-/// The task of a closed request.
-struct ClosedTask {
-    gateway: Arc<Gateway>,
-    admission: Admission,
-    model: Arc<ClosedModel>,
-    /// None with the caller's own key: nothing is charged.
-    price: Option<TokenPrice>,
-    /// Counted prompt tokens.
-    input: u64,
-    /// Answers that were asked for.
-    choices: u64,
-    /// What the provider reported.
-    usage: Option<Usage>,
-    /// What it wrote.
-    text: String,
-    /// Its pieces, where the answer is told whole.
-    whole: Option<Vec<Delta>>,
-    finish: Option<FinishReason>,
-    /// When the cost so far was reported last.
-    reported_at: Instant,
-    /// Why the limit that was sent is lower than the client's, if it is.
-    clamped: Option<&'static str>,
-    cancel: Arc<Notify>,
-    /// Where the end is told of a request that was cancelled.
-    parting: Option<Teller>,
-    /// None once the client has left or cancelled.
-    updates: Option<Teller>,
-    /// Whether a piece of it was told.
-    has_begun: bool,
-    began: Instant,
-}
-
-impl ClosedTask {
-    async fn run(mut self: Box<Self>, events: BoxStream<'static, Event>) {
-        // Held while the rest of a stream is read for its usage though nobody watches.
-        let mut drain = None;
-        let failure = self.follow(events, &mut drain).await;
-        self.end(failure).await;
-    }
-
-    /// Follows the call to its end, or until it is not worth it any more; it is cut when this returns. Why it failed, if
-    /// it did.
-    async fn follow(
-        &mut self,
-        mut events: BoxStream<'static, Event>,
-        drain: &mut Option<OwnedSemaphorePermit>,
-    ) -> Option<Failure> {
-        let (watched, cancel) = (self.updates.as_ref().map(Teller::closed_apart), Arc::clone(&self.cancel));
-        let mut left = pin!(async {
-            let gone = async {
-                if let Some(watched) = watched {
-                    watched.await;
-                }
-            };
-            tokio::select! { () = gone => {}, () = cancel.notified() => {} }
-        });
-        let mut drain_until = self.began;
-        loop {
-            let event = if self.updates.is_some() {
-                tokio::select! {
-                    biased;
-                    event = events.next() => event,
-                    () = &mut left => {
-                        self.parting = self.updates.take();
-                        continue;
-                    }
-                }
-            } else {
-                if drain.is_none() {
-                    *drain = Some(self.gateway.drains.clone().try_acquire_owned().ok()?);
-                    drain_until = Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
-                }
-                match tokio::time::timeout_at(drain_until.into(), events.next()).await {
-                    Ok(event) => event,
-                    Err(_) => return None,
-                }
-            };
-            match event {
-                Some(Event::Delta(delta)) => self.delta(delta).await,
-                Some(Event::Usage(usage)) => self.usage = self.believed(usage),
-                Some(Event::Loaded | Event::Started | Event::Second(_)) => {}
-                Some(Event::Finished { .. }) => return None,
-                Some(Event::Failed(failure)) => return Some(failure),
-                None => return Some(Failure::Transport("the call was cut short".into())),
-            }
-        }
-    }
-
-    async fn delta(&mut self, delta: Delta) {
-        self.text.push_str(&delta.text);
-        if let Some(raw) = &delta.raw {
-            self.text.push_str(&wire::openai::beside_text(raw));
-        }
-        if let Some(finish) = &delta.finish {
-            self.finish = Some(finish.clone());
-        }
-        // What is charged if this task dies, and, reported each second, if the process does. Cheap, so roughly: four bytes
-        // a token.
-        let tokens = Tokens { input: self.input, cached_input: 0, output: self.text.len() as u64 / 4 };
-        let metered = self.metered(tokens, true);
-        self.admission.meter(metered);
-        if self.reported_at.elapsed() >= REPORT_EVERY
-            && let Ok(accrued) = metered.cost.charged()
-        {
-            self.reported_at = Instant::now();
-            self.admission.accrue(accrued, Nanos::ZERO);
-            if self.whole.is_none() {
-                self.tell(Update::Cost { cost: accrued, billed_seconds: 0 }).await;
-            }
-        }
-        if let Some(pieces) = &mut self.whole {
-            pieces.push(delta);
-        } else {
-            if !std::mem::replace(&mut self.has_begun, true) {
-                self.tell(Update::Begun(Box::new(self.stages()))).await;
-            }
-            self.tell(Update::Delta(Box::new(delta))).await;
-        }
-    }
-
-    /// Tells whoever watches. A reader that does not read has left.
-    async fn tell(&mut self, update: Update) {
-        if let Some(teller) = &mut self.updates
-            && !teller.tell(update).await
-        {
-            self.updates = None;
-        }
-    }
-
-    fn stages(&self) -> Stages {
-        Stages::Closed { upstream: self.began.elapsed() }
-    }
-
-    fn metered(&self, tokens: Tokens, estimated: bool) -> Metered {
-        let cost = self.price.as_ref().map(|price| price.cost(tokens)).unwrap_or_default();
-        let cost = if estimated { cost.at_most(self.admission.held()) } else { cost };
-        Metered { tokens, estimated, cost, ..Metered::NOTHING }
-    }
-
-    /// What a provider reports, unless it is nonsense: more than twice what the model can read, or write for this request.
-    fn believed(&self, usage: Usage) -> Option<Usage> {
-        let most_input = self.input.max(self.model.context.into()).saturating_mul(2);
-        let is_sound = usage.input <= most_input && usage.output <= self.most_output().saturating_mul(2);
-        if !is_sound {
-            let (input, output) = (usage.input, usage.output);
-            tracing::error!(request.id = %self.admission.request_id(), input, output, "a provider reports nonsense");
-        }
-        is_sound.then_some(usage)
-    }
-
-    fn most_output(&self) -> u64 {
-        u64::from(self.model.max_output).saturating_mul(self.choices)
-    }
-
-    /// What is charged, by how it ended and whether the provider reported usage.
-    fn final_meter(&self, failure: Option<&Failure>) -> Metered {
-        match (&self.usage, failure) {
-            (Some(usage), _) => {
-                let tokens = Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output };
-                self.metered(tokens, false)
-            }
-            // It was made whole, and is paid for: at most by the hold.
-            (None, Some(Failure::TooLarge(_))) => {
-                self.metered(Tokens { input: self.input, cached_input: 0, output: self.most_output() }, true)
-            }
-            (None, Some(_)) => Metered::NOTHING,
-            (None, None) => {
-                let output = wire::tokens::count_text(&self.model.id, &self.text);
-                self.metered(Tokens { input: self.input, cached_input: 0, output }, true)
-            }
-        }
-    }
-
-    async fn end(mut self: Box<Self>, failure: Option<Failure>) {
-        let stages = self.stages();
-        let mut metered = self.final_meter(failure.as_ref());
-        if self.gateway.rules.overdraft_none {
-            metered.cost = metered.cost.at_most(self.admission.held());
-        }
-        self.admission.meter(metered);
-        let left = self.updates.as_ref().is_none_or(Teller::is_closed);
-        let ending = match (&failure, left) {
-            (Some(_), _) => Ending::Failed,
-            (None, true) => Ending::ClientLeft,
-            (None, false) => Ending::Completed,
-        };
-        let settled = self.admission.settle(ending).await;
-        let update = match (settled, failure) {
-            (Err(error), _) => Update::Failed(Box::new(error.into())),
-            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
-            (Ok((record, answer)), None) => {
-                let usage = self.usage.unwrap_or(Usage {
-                    input: record.tokens.input,
-                    output: record.tokens.output,
-                    ..Usage::default()
-                });
-                let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length)).map(str::to_owned);
-                Update::Done(Box::new(Done {
-                    whole: self.whole.take().unwrap_or_default(),
-                    usage,
-                    record,
-                    balance: answer.balance,
-                    stop,
-                    stages,
-                }))
-            }
-        };
-        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => Arc::clone(&self.model.provider))
-            .increment(1);
-        if let Some(mut teller) = self.updates.take().or(self.parting.take()) {
-            teller.tell(update).await;
-        }
     }
 }

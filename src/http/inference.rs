@@ -320,7 +320,7 @@ impl Writer {
             // Told in the head. Not empty: that would end the body.
             Update::Begun(_) => ":\n\n".to_owned(),
             // A comment keeps idle proxies from closing the stream; the cost itself comes in the usage chunk.
-            Update::Cost { billed_seconds, .. } => format!(": {billed_seconds} s\n\n"),
+            Update::Cost { cost, .. } => format!(": cost {cost}\n\n"),
             Update::Done(done) => {
                 let receipt = receipt(&done);
                 let last = if self.usage_asked {
