@@ -285,8 +285,11 @@ impl Running {
         self.server.pause().await;
         let deadline = tokio::time::Instant::now() + stop_after;
         let running = self.state.gateway.directory.running();
-        // Answers of requests with keys are still being kept when those have ended.
-        while running.count() + self.state.book.running() > 0 && tokio::time::Instant::now() < deadline {
+        // Answers of requests with keys are still being kept when those have ended, and what is carried out may have lost
+        // its client.
+        while running.count() + self.state.book.running() + self.state.carried() > 0
+            && tokio::time::Instant::now() < deadline
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         if taken_over {

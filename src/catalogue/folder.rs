@@ -31,10 +31,12 @@ pub fn write_card(folder: &Path, card: &Card) -> io::Result<()> {
     fs::write(folder.join(CARD), serde_json::to_vec_pretty(card)?)
 }
 
-/// The models in a folder, by name. One that can't be read is logged and left out; no folder is no models.
+/// The models in a folder, by name, but for drafts of imports, which are hidden. One that can't be read is logged and left
+/// out; no folder is no models.
 pub fn open_models(folder: &Path) -> Vec<OpenModel> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut models: Vec<_> = entries.flatten().filter_map(|entry| open_model(&entry.path())).collect();
+    let shown = entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));
+    let mut models: Vec<_> = shown.filter_map(|entry| open_model(&entry.path())).collect();
     models.sort_by(|a, b| a.id.cmp(&b.id));
     models
 }

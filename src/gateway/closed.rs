@@ -175,6 +175,9 @@ impl ClosedTask {
                         continue;
                     }
                 }
+            } else if self.whole.is_some() {
+                // Its usage comes with all of it: it was asked for, and is made and paid for whoever waits.
+                events.next().await
             } else {
                 if drain.is_none() {
                     *drain = Some(self.gateway.drains.clone().try_acquire_owned().ok()?);

@@ -111,7 +111,9 @@ pub(super) async fn start(
     if mailbox::offer(&pool.address(), run) {
         actix_rt::spawn(task.run(admission, events));
     } else {
-        task.end(admission, Some(Failure::Overloaded("too many requests wait for this class".into()))).await;
+        // Also where its client leaves meanwhile.
+        let full = Failure::Overloaded("too many requests wait for this class".into());
+        actix_rt::spawn(task.end(admission, Some(full)));
     }
     Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }

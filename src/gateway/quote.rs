@@ -111,6 +111,8 @@ pub fn max_cost(request: &TextRequest) -> Result<Option<Nanos>, BadQuote> {
     }
 }
 
+/// The longest number whose point is moved: no amount is longer.
+const LONGEST_NUMBER: usize = 64;
 /// The longest shift of the point that is written out; what is beyond it is no amount that anyone means.
 const LONGEST_SHIFT: u32 = 30;
 
@@ -118,6 +120,9 @@ const LONGEST_SHIFT: u32 = 30;
 /// lost. What is not such a number stays as it is.
 fn plain(text: &str) -> Cow<'_, str> {
     let moved = || {
+        if text.len() > LONGEST_NUMBER {
+            return None;
+        }
         let (number, exponent) = text.split_once(['e', 'E'])?;
         let exponent: i32 = exponent.parse().ok().filter(|shift: &i32| shift.unsigned_abs() <= LONGEST_SHIFT)?;
         let (sign, number) = number.strip_prefix('-').map_or(("", number), |rest| ("-", rest));
@@ -239,6 +244,7 @@ mod tests {
             "\"inf\"",
             "\"e5\"",
             "\"1e\"",
+            &format!("\"{}e1\"", "1".repeat(70_000)),
         ] {
             assert_eq!(most(text).unwrap_err().0, "max_cost", "{text}");
         }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::{
     fields::Fields,
-    inference::{Delta, Task, TextRequest},
+    inference::{Delta, Failure, Task, TextRequest},
     openai::{self, Head, Particulars, Receipt},
     sse,
 };
@@ -290,12 +290,17 @@ async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Resul
     let request_id = frame.arrival.id.to_string();
     frame.head(&mut response, request_id.clone(), started.balance.available.to_string(), stages);
     response.insert_header(("cache-control", "no-store")).content_type("text/event-stream");
-    let writer =
-        Writer { head, begun: Vec::new(), updates: started.updates, request_id, usage_asked: frame.usage_asked };
+    let usage_asked = frame.usage_asked;
+    let writer = Writer { head, begun: Vec::new(), updates: started.updates, request_id, usage_asked, ended: false };
     let frames = stream::unfold((writer, Some(first)), |(mut writer, waiting)| async move {
         let update = match waiting {
             Some(update) => update,
-            None => writer.updates.next().await?,
+            None if writer.ended => return None,
+            None => match writer.updates.next().await {
+                Some(update) => update,
+                // What ends without its end is not to look whole.
+                None => Update::Failed(Box::new(ServeError::Failed(Failure::Overloaded(UNREAD.into())))),
+            },
         };
         let bytes = writer.write(update);
         Some((Ok::<_, actix_web::Error>(bytes), (writer, None)))
@@ -311,10 +316,16 @@ struct Writer {
     updates: Watcher,
     request_id: String,
     usage_asked: bool,
+    /// Whether its last word was written.
+    ended: bool,
 }
+
+/// Why a stream was cut that was not read.
+const UNREAD: &str = "the answer was not read in time, and is charged as far as it was made";
 
 impl Writer {
     fn write(&mut self, update: Update) -> Bytes {
+        self.ended |= matches!(update, Update::Done(_) | Update::Failed(_));
         let text = match update {
             Update::Delta(delta) => self.delta(&delta),
             // Told in the head. Not empty: that would end the body.

@@ -25,7 +25,7 @@ pub mod webhooks;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -61,6 +61,8 @@ pub struct State {
     pub webhooks: Webhooks,
     admin_token: blake3::Hash,
     ready: AtomicBool,
+    /// Requests that are carried out, whether their clients are there or not.
+    carried: Arc<AtomicUsize>,
 }
 
 impl State {
@@ -76,7 +78,8 @@ impl State {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let ready = AtomicBool::new(true);
         let book = Book::new(gateway.directory.clone(), &admin_token);
-        Self { gateway, settings, keys: Keys::default(), book, metrics, journal, webhooks, admin_token, ready }
+        let (keys, carried) = (Keys::default(), Arc::default());
+        Self { gateway, settings, keys, book, metrics, journal, webhooks, admin_token, ready, carried }
     }
 
     /// Whether new work is taken.
@@ -84,9 +87,29 @@ impl State {
         self.ready.load(Ordering::Relaxed)
     }
 
+    /// Counts a request that is carried out, until what this gives is dropped.
+    fn carrying(&self) -> Carried {
+        self.carried.fetch_add(1, Ordering::Relaxed);
+        Carried(Arc::clone(&self.carried))
+    }
+
+    /// How many are.
+    pub fn carried(&self) -> usize {
+        self.carried.load(Ordering::Relaxed)
+    }
+
     /// No new work from now on.
     pub fn stop_being_ready(&self) {
         self.ready.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A request that is carried out.
+struct Carried(Arc<AtomicUsize>);
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -80,7 +80,12 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error, Future: 'static>,
     B: MessageBody + 'static,
 {
-    let work = actix_web::rt::spawn(next.call(request));
+    let carried = request.app_data::<Shared>().map(|state| state.carrying());
+    let work = next.call(request);
+    let work = actix_web::rt::spawn(async move {
+        let _carried = carried;
+        work.await
+    });
     async move {
         match work.await {
             Ok(done) => done,

@@ -135,7 +135,8 @@ async fn a_client_that_leaves_stops_the_engine_and_pays_for_what_ran() {
     let left = Instant::now();
     let records = settled(&customer, 2).await;
     assert_eq!(records[0]["ending"], "client_left");
-    assert!(left.elapsed() < Duration::from_secs(2), "the engine went on for {:?}", left.elapsed());
+    assert!(records[0]["output_tokens"].as_u64() < Some(2_000), "the engine went on: {}", records[0]);
+    assert!(left.elapsed() < Duration::from_secs(20), "the engine went on for {:?}", left.elapsed());
     server.admin().assert_audit().await;
 }
 

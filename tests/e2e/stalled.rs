@@ -35,12 +35,14 @@ async fn a_commit_that_lands_late_is_not_made_again() {
         let url = book.url();
         tokio::task::spawn_blocking(move || postgres::query(&url, &sql).unwrap())
     };
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
     let (bought, granted) = tokio::join!(
         post(&customer.api, "/v1/credits/purchase", "a-purchase", &purchase),
         post(&admin.0, &grants, "a-grant", &grant),
     );
     stall.await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(15), "nothing hung");
     assert!(matches!(bought.status, 200 | 202 | 503), "{} {}", bought.status, bought.body);
     assert_eq!(granted.status, 200, "it landed: {}", granted.body);
     for _ in 0..2 {

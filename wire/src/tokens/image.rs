@@ -17,10 +17,11 @@ enum Family {
 }
 
 /// Families by the beginning of their models' names; the first that fits counts.
-const FAMILIES: [(&str, Family); 14] = [
+const FAMILIES: [(&str, Family); 15] = [
     ("gpt-4o-mini", DEAREST),
     ("gpt-4o", Family::Tiles { base: 85, each: 170 }),
     ("chatgpt-4o", Family::Tiles { base: 85, each: 170 }),
+    ("gpt-4-turbo", Family::Tiles { base: 85, each: 170 }),
     ("gpt-4.1-mini", Family::Patches(2_489)),
     ("gpt-4.1-nano", Family::Patches(3_779)),
     ("gpt-4.1", Family::Tiles { base: 85, each: 170 }),

@@ -68,7 +68,8 @@ fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_draft = entry.file_name().to_str().is_some_and(is_draft) && entry.path().is_dir();
         let locked = is_draft.then(|| File::open(entry.path()).ok().filter(|draft| draft.try_lock().is_ok()));
-        if locked.flatten().is_some() {
+        // Locked until it is gone.
+        if let Some(_lock) = locked.flatten() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
