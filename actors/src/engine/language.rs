@@ -57,7 +57,7 @@ impl Language {
                 path: folder.join("config.json"),
                 reason: "max_position_embeddings is missing".to_owned(),
             })?;
-        let template = template(folder, &tokens, names.values().cloned().collect())?;
+        let template = template(folder, &tokens, |source| guarded(&tokenizer, &ends, source))?;
         Ok(Self { tokenizer, template, bytes, names, ends, context, defaults: defaults(&generation) })
     }
 
@@ -248,7 +248,11 @@ fn ends(value: &Value) -> Option<Vec<u32>> {
 }
 
 /// `chat_template.jinja`, or the template in `tokenizer_config.json` (a text, or several of which one is `default`).
-fn template(folder: &Path, tokens: &Value, special: Vec<String>) -> Result<Option<Template>, FolderError> {
+fn template(
+    folder: &Path,
+    tokens: &Value,
+    guarded: impl Fn(&str) -> Vec<String>,
+) -> Result<Option<Template>, FolderError> {
     let path = folder.join("chat_template.jinja");
     let source = match std::fs::read_to_string(&path) {
         Ok(source) => Some(source),
@@ -265,8 +269,24 @@ fn template(folder: &Path, tokens: &Value, special: Vec<String>) -> Result<Optio
         Value::String(text) => text.clone(),
         other => other["content"].as_str().unwrap_or_default().to_owned(),
     };
-    let compile = |source| Template::new(source, token("bos_token"), token("eos_token"), special);
+    let compile = |source: String| {
+        let guarded = guarded(&source);
+        Template::new(source, token("bos_token"), token("eos_token"), guarded)
+    };
     source.map(compile).transpose().map_err(|reason| FolderError { path, reason })
+}
+
+/// The tokens whose names users may not write as such: special ones, those that end an answer, and those that the template
+/// marks turns with, which some conversions do not call special. Tags (`<think>`) stay: templates look for them in answers.
+fn guarded(tokenizer: &Tokenizer, ends: &[u32], template: &str) -> Vec<String> {
+    let is_tag = |name: &str| {
+        let inner = name.strip_prefix('<').and_then(|name| name.strip_suffix('>'));
+        inner.is_some_and(|inner| inner.trim_matches('/').chars().all(|c| c.is_alphanumeric() || c == '_'))
+    };
+    let marks = |name: &str| !is_tag(name) && template.contains(name);
+    let added = tokenizer.get_added_tokens_decoder().into_iter();
+    let names = added.filter(|(id, token)| token.special || ends.contains(id) || marks(&token.content));
+    names.map(|(_, token)| token.content).collect()
 }
 
 /// The sampling of `generation_config.json`; greedy where it says not to sample.
