@@ -264,12 +264,15 @@ fn is_good(file: &Path, item: &Item) -> Result<bool, FetchError> {
 }
 
 fn checksum(path: &Path) -> Result<String, FetchError> {
-    let read = || {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?)?;
-        Ok(hasher.finalize().to_hex().to_string())
-    };
-    read().map_err(|source| cache_error(path, source))
+    let hash = hash(path).map_err(|source| cache_error(path, source))?;
+    Ok(hash.to_hex().to_string())
+}
+
+/// The BLAKE3 hash of a file.
+pub fn hash(path: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize())
 }
 
 fn create_folder(path: &Path) -> Result<(), FetchError> {

@@ -96,11 +96,7 @@ fn is_same(file: &Path, other: &Path) -> io::Result<bool> {
     if (one.dev(), one.ino()) == (two.dev(), two.ino()) {
         return Ok(true);
     }
-    let hash = |path: &Path| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(path)?).map(|hasher| hasher.finalize())
-    };
-    Ok(one.len() == two.len() && hash(file)? == hash(other)?)
+    Ok(one.len() == two.len() && fetch::hash(file)? == fetch::hash(other)?)
 }
 
 async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {

@@ -56,6 +56,7 @@ pub(super) async fn start(
         }
     }
     let quoted = quote::closed(&job.request, &model, &price)?;
+    let choices = u64::from(job.request.answers());
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
     let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };
     let (admitted, took) = admit(gateway, &job, asks, &model.id, &model.provider, version).await?;
@@ -66,7 +67,7 @@ pub(super) async fn start(
     };
     let (mut limit, mut stop) = (quoted.clamp, quoted.clamp.map(|_| "max_cost"));
     if gateway.rules.overdraft_none && job.provider_key.is_none() {
-        let pays = quote::affordable_output(&price, quoted.input, u64::from(job.request.answers()), admission.held());
+        let pays = quote::affordable_output(&price, quoted.input, choices, admission.held());
         if pays < quoted.limit {
             (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some("credits"));
         }
@@ -75,7 +76,7 @@ pub(super) async fn start(
     let (updates, watcher) = watch::channel();
     let has_own_key = job.provider_key.is_some();
     let whole = (!job.request.stream).then(Vec::new);
-    let choices = u64::from(job.request.answers());
+    let began = Instant::now();
     let events = line.call(&admission, job.request, model.id.clone(), limit, job.provider_key);
     let task = Box::new(ClosedTask {
         gateway: Arc::clone(gateway),
@@ -88,13 +89,13 @@ pub(super) async fn start(
         text: String::new(),
         whole,
         finish: None,
-        reported_at: Instant::now(),
+        reported_at: began,
         clamped: stop,
         cancel: Arc::clone(&cancel),
         parting: None,
         updates: Some(updates),
         has_begun: false,
-        began: Instant::now(),
+        began,
     });
     let is_whole = task.whole.is_some();
     // Large, and so moved once.
@@ -201,9 +202,7 @@ impl ClosedTask {
 
     async fn delta(&mut self, delta: Delta) {
         self.text.push_str(&delta.text);
-        if let Some(raw) = &delta.raw {
-            self.text.push_str(&wire::openai::beside_text(raw));
-        }
+        self.text.push_str(&delta.beside);
         if let Some(finish) = &delta.finish {
             self.finish = Some(finish.clone());
         }

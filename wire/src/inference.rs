@@ -158,6 +158,8 @@ pub struct Delta {
     pub choice: u32,
     /// Text, whole UTF-8 characters only.
     pub text: String,
+    /// What else the model wrote, of all choices: calls of tools, with their arguments, and refusals.
+    pub beside: String,
     /// Log probabilities of the tokens in `text`, where they were asked for.
     pub logprobs: Vec<TokenLogprob>,
     /// Set on a choice's last delta.

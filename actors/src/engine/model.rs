@@ -212,7 +212,7 @@ fn finish(
 ) {
     let Piece { text, logprobs, stopped: _ } = assembler.finish();
     let farebox_stop = farebox_stop.map(str::to_owned);
-    outlet.delta(Delta { choice, text, logprobs, finish: Some(reason), farebox_stop, raw: None });
+    outlet.delta(Delta { choice, text, logprobs, finish: Some(reason), farebox_stop, ..Delta::default() });
 }
 
 fn engine(error: &NetworkError) -> Failure {

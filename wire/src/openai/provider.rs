@@ -1,6 +1,6 @@
 //! What a provider answers, read: whole, in chunks, or with an error.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::{
@@ -47,18 +47,17 @@ struct Choice<'a> {
     finish_reason: Option<&'a RawValue>,
 }
 
+/// A message or a delta, as far as the model wrote it.
 #[derive(Deserialize)]
-struct Content<'a> {
+struct Written<'a> {
     #[serde(borrow, default)]
     content: Option<&'a RawValue>,
-}
-
-/// What a message or a delta has beside its content, as far as it is written by the model.
-#[derive(Deserialize)]
-struct Beside {
-    tool_calls: Option<Vec<ToolCall>>,
-    function_call: Option<Called>,
-    refusal: Option<String>,
+    #[serde(borrow, default)]
+    tool_calls: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    function_call: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    refusal: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -74,23 +73,17 @@ struct Called {
     input: Option<String>,
 }
 
-fn text_of(value: Option<&RawValue>) -> Option<String> {
+fn read<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T> {
     serde_json::from_str(value?.get()).ok()
 }
 
 impl Choice<'_> {
-    fn text(&self) -> String {
-        let content: Option<Content<'_>> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
-        text_of(content.and_then(|content| content.content)).or_else(|| text_of(self.text)).unwrap_or_default()
-    }
-
-    fn beside_text(&self) -> String {
-        let message: Option<Beside> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
-        let Some(Beside { tool_calls, function_call, refusal }) = message else { return String::new() };
-        let calls =
-            tool_calls.into_iter().flatten().flat_map(|call| [call.function, call.custom]).chain([function_call]);
-        let texts = calls.flatten().flat_map(|called| [called.name, called.arguments, called.input]).chain([refusal]);
-        texts.flatten().collect()
+    /// Its text, and what else the model wrote beside it.
+    fn written(&self) -> (String, String) {
+        let message: Option<Written<'_>> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
+        let content = message.as_ref().and_then(|message| read(message.content));
+        let text = content.or_else(|| read(self.text)).unwrap_or_default();
+        (text, message.map(|message| message.beside()).unwrap_or_default())
     }
 
     fn index(&self) -> u32 {
@@ -98,19 +91,19 @@ impl Choice<'_> {
     }
 
     fn finish(&self) -> Option<FinishReason> {
-        text_of(self.finish_reason).as_deref().map(parse_finish)
+        read::<String>(self.finish_reason).as_deref().map(parse_finish)
     }
 }
 
-/// What else of an answer or a chunk of one is output beside its texts: calls of tools, with their arguments, and refusals.
-/// Nothing of most.
-pub fn beside_text(answer: &Fields) -> String {
-    let Some(choices) = answer.present("choices") else { return String::new() };
-    if !["tool_calls", "function_call", "refusal"].iter().any(|name| choices.contains(name)) {
-        return String::new();
+impl Written<'_> {
+    /// Calls of tools, with their arguments, and refusals.
+    fn beside(&self) -> String {
+        let calls: Option<Vec<ToolCall>> = read(self.tool_calls);
+        let calls = calls.into_iter().flatten().flat_map(|call| [call.function, call.custom]);
+        let called = calls.chain([read(self.function_call)]).flatten();
+        let texts = called.flat_map(|called: Called| [called.name, called.arguments, called.input]);
+        texts.chain([read(self.refusal)]).flatten().collect()
     }
-    let choices: Vec<Choice<'_>> = serde_json::from_str(choices).unwrap_or_default();
-    choices.iter().map(Choice::beside_text).collect()
 }
 
 fn parse_finish(word: &str) -> FinishReason {
@@ -132,9 +125,9 @@ pub fn parse_answer(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
     let choices = answer.get("choices").ok_or_else(|| garbage("has no choices"))?;
     let choices: Vec<Choice<'_>> =
         serde_json::from_str(choices).map_err(|_| garbage("has choices of no known shape"))?;
-    let text = choices.iter().map(Choice::text).collect();
+    let (text, beside) = choices.iter().map(Choice::written).unzip();
     let finish = choices.first().and_then(Choice::finish);
-    let delta = Delta { text, finish, raw: Some(answer), ..Delta::default() };
+    let delta = Delta { text, beside, finish, raw: Some(answer), ..Delta::default() };
     Ok(std::iter::once(Event::Delta(delta)).chain(usage.map(Event::Usage)).collect())
 }
 
@@ -166,8 +159,10 @@ pub fn parse_chunk(data: &str) -> Result<Chunk, Failure> {
     if let Some(choices) = chunk.present("choices") {
         let choices: Vec<Choice<'_>> = serde_json::from_str(choices).map_err(|_| garbage())?;
         if let Some(first) = choices.first() {
-            let (choice, text, finish) = (first.index(), first.text(), first.finish());
-            events.push(Event::Delta(Delta { choice, text, finish, raw: Some(chunk), ..Delta::default() }));
+            let (choice, finish) = (first.index(), first.finish());
+            let (mut texts, beside): (Vec<String>, String) = choices.iter().map(Choice::written).unzip();
+            let text = texts.swap_remove(0);
+            events.push(Event::Delta(Delta { choice, text, beside, finish, raw: Some(chunk), ..Delta::default() }));
         }
     }
     events.extend(usage.map(Event::Usage));
@@ -200,7 +195,11 @@ mod tests {
 
     #[test]
     fn calls_and_refusals_are_output_beside_the_text() {
-        let of = |choices: &str| beside_text(&Fields::parse(format!(r#"{{"choices":{choices}}}"#).as_bytes()).unwrap());
+        let of = |choices: &str| match parse_answer(format!(r#"{{"choices":{choices}}}"#).as_bytes()).as_deref() {
+            Ok([Event::Delta(delta)]) => delta.beside.clone(),
+            Err(_) => String::new(),
+            Ok(other) => panic!("{other:?}"),
+        };
         let calls = r#"[{"id":"a","type":"function","function":{"name":"sky","arguments":"{\"at\":1}"}},
             {"id":"b","type":"custom","custom":{"name":"run","input":"ls"}}]"#;
         assert_eq!(of(&format!(r#"[{{"message":{{"content":null,"tool_calls":{calls}}}}}]"#)), r#"sky{"at":1}runls"#);
