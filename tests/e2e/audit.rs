@@ -268,10 +268,7 @@ fn audit(url: &str) -> Output {
 /// Traffic, a purchase, a reload and a request that runs when the process is killed.
 async fn a_life() -> Book {
     let (fake, book) = (FakeOpenAi::start(), Book::sqlite());
-    let options = book
-        .options()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let options = book.options().calling(fake.url());
     let mut server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     let bought = json!({"amount": "10", "payment_method": "pm_card_visa"});

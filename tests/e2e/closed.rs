@@ -10,6 +10,7 @@ use crate::support::{
     fake_openai::{Behaviour, FakeOpenAi},
     server::{Options, Server},
     socket::Socket,
+    with,
 };
 
 struct Stage {
@@ -22,19 +23,15 @@ impl Stage {
     /// A gateway before a fake provider, and a customer on the free plan with five dollars beside its one.
     async fn set() -> Self {
         let fake = FakeOpenAi::start();
-        let options = Options::default()
-            .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-            .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url())
-            .set("FAREBOX_FAULTS", "true");
+        let options = Options::default().calling(fake.url()).set("FAREBOX_FAULTS", "true");
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
         Self { fake, server, customer }
     }
 
     async fn chat(&self, more: Value) -> Answer {
-        let mut body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        self.customer.api.post("/v1/chat/completions", &body).await
+        let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+        self.customer.api.post("/v1/chat/completions", &with(&body, &more)).await
     }
 
     async fn balance(&self) -> Value {
@@ -203,10 +200,7 @@ async fn what_a_provider_reports_is_believed_within_reason() {
 #[tokio::test]
 async fn without_overdraft_no_answer_costs_more_than_its_hold() {
     let fake = FakeOpenAi::start();
-    let options = Options::default()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url())
-        .set("FAREBOX_LIMITS__OVERDRAFT", "none");
+    let options = Options::default().calling(fake.url()).set("FAREBOX_LIMITS__OVERDRAFT", "none");
     let server = Server::start(options).await;
     let admin = server.admin();
     let customer = admin.customer("free", "0").await;
@@ -477,10 +471,7 @@ async fn a_process_that_was_taken_over_writes_nothing_more_and_ends() {
         _ => format!("sqlite://{}", stage.server.folder().join("data/farebox.db").display()),
     };
     assert_eq!(stage.chat(json!({})).await.status, 200);
-    let options = Options::default()
-        .set("FAREBOX_DATABASE__URL", &database)
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", stage.fake.url());
+    let options = Options::default().set("FAREBOX_DATABASE__URL", &database).calling(stage.fake.url());
     let newer = Server::start(options).await;
     let refused = stage.chat(json!({})).await;
     assert_eq!(refused.status, 503, "{}", refused.body);

@@ -8,6 +8,7 @@ use crate::{
         client::{Answer, Customer},
         fake_openai::FakeOpenAi,
         server::{Options, Server},
+        with,
     },
 };
 
@@ -37,18 +38,10 @@ async fn whole(customer: &Customer, body: &Value) -> Value {
     answer
 }
 
-fn with(body: &Value, more: &Value) -> Value {
-    let mut body = body.clone();
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
-}
-
 #[tokio::test]
 async fn a_closed_model_completes_a_prompt_whole_and_streamed() {
     let fake = FakeOpenAi::start();
-    let options = Options::default()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let options = Options::default().calling(fake.url());
     let server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     let body = json!({"model": "gpt-3.5-turbo-instruct", "prompt": "Say hello to me"});

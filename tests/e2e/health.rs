@@ -58,9 +58,7 @@ fn value(metrics: &str, line: &str) -> f64 {
 #[tokio::test]
 async fn metrics_say_what_actors_handled_and_how_long_that_took() {
     let fake = FakeOpenAi::start();
-    let options = Options::default()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let options = Options::default().calling(fake.url());
     let server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});

@@ -77,10 +77,7 @@ fn assert_refused(answer: &Answer, status: u16, code: &str) {
 impl Theatre {
     async fn set() -> Self {
         let fake = FakeOpenAi::start();
-        let options = Options::default()
-            .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-            .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url())
-            .set("FAREBOX_FAULTS", "true");
+        let options = Options::default().calling(fake.url()).set("FAREBOX_FAULTS", "true");
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
         Self { fake, server, customer }
@@ -584,10 +581,7 @@ async fn with_another_operators_token_an_answer_is_lost_and_nothing_is_charged_a
         _ => None,
     };
     let url = url.unwrap_or_else(|| format!("sqlite://{}/ledger.db", folder.display()));
-    let options = Options::default()
-        .on(Database::At(url))
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let options = Options::default().on(Database::At(url)).calling(fake.url());
     let mut first = Server::start(options.clone()).await;
     let customer = first.admin().customer("payg", "5").await;
     assert_eq!(post(&customer.api, CHAT, "k", &hello()).await.status, 200);

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::Customer,
     server::{Options, Server},
+    with,
 };
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
@@ -58,9 +59,8 @@ pub(crate) async fn stage(overdraft: &str) -> (Server, Customer) {
 }
 
 pub(crate) fn ask(content: &str, more: &Value) -> Value {
-    let mut body = json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": content}]});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
+    let body = json!({"model": MODEL, "temperature": 0, "messages": [{"role": "user", "content": content}]});
+    with(&body, more)
 }
 
 async fn settled(customer: &Customer, count: usize) -> Vec<Value> {

@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{
     open::{ask, stage},
-    support::client::{Answer, Customer, answer},
+    support::{
+        client::{Answer, Customer, answer},
+        with,
+    },
 };
 
 /// A request that holds its permit until its answer is dropped.
@@ -22,8 +25,7 @@ async fn long(customer: &Customer) -> Response {
 }
 
 async fn short(customer: &Customer, more: &Value, prefer: Option<&str>) -> Answer {
-    let mut body = ask("hi", &json!({"max_tokens": 2}));
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let body = with(&ask("hi", &json!({"max_tokens": 2})), more);
     let request = customer.api.request(Method::POST, "/v1/chat/completions").json(&body);
     answer(prefer.into_iter().fold(request, |request, prefer| request.header("prefer", prefer))).await
 }

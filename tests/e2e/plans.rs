@@ -27,9 +27,7 @@ struct Stage {
 impl Stage {
     async fn set(plan: &str, dollars: &str) -> Self {
         let fake = FakeOpenAi::start();
-        let options = Options::default()
-            .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-            .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+        let options = Options::default().calling(fake.url());
         let server = Server::start(options).await;
         let customer = server.admin().customer(plan, dollars).await;
         Self { fake, server, customer }

@@ -44,9 +44,7 @@ async fn a_locked_model_says_its_class_and_what_unlocks_it() {
 #[tokio::test]
 async fn a_rate_that_is_met_says_the_limit_and_when_to_come_back() {
     let fake = FakeOpenAi::start();
-    let options = Options::default()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let options = Options::default().calling(fake.url());
     let server = Server::start(options).await;
     let customer = server.admin().customer("free", "0").await;
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});

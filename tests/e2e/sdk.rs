@@ -51,9 +51,7 @@ fn node() -> PathBuf {
 
 async fn against_farebox(prepare: impl FnOnce() -> Command + Send + 'static) {
     let fake = FakeOpenAi::start();
-    let options = Options::default()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+    let options = Options::default().calling(fake.url());
     let server = Server::start(options).await;
     let admin = server.admin();
     let (rich, poor) = (admin.customer("payg", "5").await, admin.customer("free", "0").await);

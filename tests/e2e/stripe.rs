@@ -466,9 +466,7 @@ async fn a_dispute_takes_the_credits_and_one_that_is_won_brings_them_back() {
 #[tokio::test]
 async fn spent_credits_whose_payment_is_disputed_are_owed() {
     let openai = FakeOpenAi::start();
-    let options = Options::default()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", openai.url());
+    let options = Options::default().calling(openai.url());
     let stage = Stage::with(options, SECRET_KEY).await;
     stage.save("visa").await.ok();
     stage.buy("10").await.ok();

@@ -8,12 +8,11 @@ use crate::support::{
     fake_openai::FakeOpenAi,
     server::{Options, Server},
     tls::Relay,
+    with,
 };
 
 async fn stage(relay: &Relay, is_trusted: bool) -> (Server, Customer) {
-    let mut options = Options::default()
-        .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-        .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", &format!("{}/v1", relay.url()));
+    let mut options = Options::default().calling(&format!("{}/v1", relay.url()));
     if is_trusted {
         options = options.set("SSL_CERT_FILE", relay.authority().to_str().unwrap());
     }
@@ -23,9 +22,7 @@ async fn stage(relay: &Relay, is_trusted: bool) -> (Server, Customer) {
 }
 
 fn body(more: &Value) -> Value {
-    let mut body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
+    with(&json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]}), more)
 }
 
 #[tokio::test]

@@ -26,10 +26,7 @@ struct Stage {
 impl Stage {
     async fn set() -> Self {
         let (fake, book) = (FakeOpenAi::start(), Book::usual());
-        let options = book
-            .options()
-            .set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
-            .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", fake.url());
+        let options = book.options().calling(fake.url());
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
         Self { fake, server, customer, book }

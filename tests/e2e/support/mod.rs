@@ -16,6 +16,8 @@ use std::env;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
+use serde_json::Value;
+
 /// A port nobody listened on a moment ago.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -24,6 +26,13 @@ pub(crate) fn free_port() -> u16 {
 /// A name for a temporary folder that no other test takes.
 pub(crate) fn temporary(name: &str) -> PathBuf {
     env::temp_dir().join(format!("farebox-e2e-{name}-{}", uuid::Uuid::new_v4().simple()))
+}
+
+/// A body with more fields, or others.
+pub(crate) fn with(body: &Value, more: &Value) -> Value {
+    let mut body = body.clone();
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
 }
 
 /// A program, looked for in some folders and then on PATH.

@@ -54,6 +54,11 @@ impl Options {
         self
     }
 
+    /// A provider at this address, and a key that it takes.
+    pub(crate) fn calling(self, url: &str) -> Self {
+        self.set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test").set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", url)
+    }
+
     pub(crate) fn on(mut self, database: Database) -> Self {
         self.database = database;
         self
