@@ -25,7 +25,7 @@ pub mod webhooks;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Instant,
 };
@@ -33,6 +33,7 @@ use std::{
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use billing::ids::RequestId;
 use farebox_actors::{journal::Journal, webhook::Webhooks};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
@@ -60,7 +61,8 @@ pub struct State {
     /// Who calls owners' webhooks.
     pub webhooks: Webhooks,
     admin_token: blake3::Hash,
-    ready: AtomicBool,
+    /// Whether the process is stopping.
+    stopping: watch::Sender<bool>,
     /// Requests that are carried out, whether their clients are there or not.
     carried: Arc<AtomicUsize>,
 }
@@ -76,15 +78,15 @@ impl State {
         webhooks: Webhooks,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
-        let ready = AtomicBool::new(true);
+        let (stopping, _) = watch::channel(false);
         let book = Book::new(gateway.directory.clone(), &admin_token);
         let (keys, carried) = (Keys::default(), Arc::default());
-        Self { gateway, settings, keys, book, metrics, journal, webhooks, admin_token, ready, carried }
+        Self { gateway, settings, keys, book, metrics, journal, webhooks, admin_token, stopping, carried }
     }
 
     /// Whether new work is taken.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed)
+        !*self.stopping.borrow()
     }
 
     /// Counts a request that is carried out, until what this gives is dropped.
@@ -100,7 +102,14 @@ impl State {
 
     /// No new work from now on.
     pub fn stop_being_ready(&self) {
-        self.ready.store(false, Ordering::Relaxed);
+        self.stopping.send_replace(true);
+    }
+
+    /// Resolves once the process is stopping: bodies that have not arrived and sockets without work end then.
+    pub async fn stopping(&self) {
+        let mut stopping = self.stopping.subscribe();
+        // The sender is this state's own, so it can't be gone.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
     }
 }
 
