@@ -34,6 +34,70 @@ pub struct AutoSettings {
     pub method: Option<String>,
 }
 
+/// A change of those settings: what it does not name stays as it is. The account applies it to what stands then, so that
+/// two changes at once never undo each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AutoChange {
+    /// Whether credits are bought when they run low.
+    pub reload: Option<Switch>,
+    /// See [`AutoSettings::threshold`].
+    pub threshold: Option<Nanos>,
+    /// See [`AutoSettings::amount`].
+    pub amount: Option<Nanos>,
+    /// See [`AutoSettings::monthly_max`].
+    pub monthly_max: Option<Nanos>,
+    /// Whether permits are bought for requests that do not say.
+    pub scale: Option<Switch>,
+    /// See [`AutoSettings::monthly_spend`].
+    pub monthly_spend: Option<Nanos>,
+    /// Which card.
+    pub method: Option<MethodChange>,
+}
+
+/// A change of the card that automatic purchases are charged to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MethodChange {
+    /// This one from now on.
+    To(String),
+    /// This one, unless one was chosen before.
+    AtFirst(String),
+}
+
+impl AutoChange {
+    /// The settings after it.
+    pub fn apply(self, before: &AutoSettings) -> AutoSettings {
+        let Self { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = self;
+        AutoSettings {
+            reload: reload.unwrap_or(before.reload),
+            threshold: threshold.unwrap_or(before.threshold),
+            amount: amount.unwrap_or(before.amount),
+            monthly_max: monthly_max.unwrap_or(before.monthly_max),
+            scale: scale.unwrap_or(before.scale),
+            monthly_spend: monthly_spend.unwrap_or(before.monthly_spend),
+            method: match (method, &before.method) {
+                (Some(MethodChange::To(method)), _) | (Some(MethodChange::AtFirst(method)), None) => Some(method),
+                (Some(MethodChange::AtFirst(_)) | None, before) => before.clone(),
+            },
+        }
+    }
+}
+
+impl From<AutoSettings> for AutoChange {
+    /// A change of everything.
+    fn from(settings: AutoSettings) -> Self {
+        let AutoSettings { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = settings;
+        Self {
+            reload: Some(reload),
+            threshold: Some(threshold),
+            amount: Some(amount),
+            monthly_max: Some(monthly_max),
+            scale: Some(scale),
+            monthly_spend: Some(monthly_spend),
+            method: method.map(MethodChange::To),
+        }
+    }
+}
+
 /// On or off.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -210,6 +274,22 @@ mod tests {
         assert_eq!(field(|s| s.monthly_max = Nanos::dollars(9)), Some("monthly_max"));
         assert_eq!(field(|s| s.monthly_spend = Nanos::new(-1)), Some("max_monthly_spend"));
         assert_eq!(field(|s| s.threshold = Nanos::ZERO), None);
+    }
+
+    #[test]
+    fn a_change_leaves_what_it_does_not_name() {
+        let before = AutoSettings { scale: Switch::On, method: Some("pm_1".into()), ..AutoSettings::default() };
+        assert_eq!(AutoChange::default().apply(&before), before);
+        let change = AutoChange {
+            reload: Some(Switch::On),
+            method: Some(MethodChange::AtFirst("pm_2".into())),
+            ..AutoChange::default()
+        };
+        assert_eq!(change.clone().apply(&before), AutoSettings { reload: Switch::On, ..before.clone() });
+        assert_eq!(change.apply(&AutoSettings::default()).method.as_deref(), Some("pm_2"));
+        let other = AutoChange { method: Some(MethodChange::To("pm_3".into())), ..AutoChange::default() };
+        assert_eq!(other.apply(&before).method.as_deref(), Some("pm_3"));
+        assert_eq!(AutoChange::from(before.clone()).apply(&AutoSettings::default()), before);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     account::Balance,
-    automatic::{AutoSettings, Switch},
+    automatic::{AutoChange, Switch},
     class::{SizeClass, Units},
-    entry::{Notice, UsageRecord},
+    entry::{Notice, Proof, UsageRecord},
     grant::{Grant, Source},
     hold::{HoldRequest, OutputPrice, Work},
     ids::{GrantId, KeyId, PaymentId, RequestId},
@@ -111,8 +111,8 @@ pub enum Command {
         /// How much of what is available; none: all of it.
         amount: Option<Nanos>,
     },
-    /// Buy by itself, or no longer.
-    SetAutomatic(AutoSettings),
+    /// Buy by itself, no longer, or on other terms.
+    SetAutomatic(AutoChange),
     /// Let the subscription end when its paid time is over.
     CancelSubscription,
     /// Let a cancelled subscription go on.
@@ -131,6 +131,13 @@ pub enum Command {
         /// What it told.
         notice: Notice,
         /// What follows from it.
+        command: Box<Self>,
+    },
+    /// A command that a request asks for, with what proves that it was carried out.
+    Proven {
+        /// The proof: written with whatever the command changes, and where it changes nothing, by itself.
+        proof: Proof,
+        /// What was asked for.
         command: Box<Self>,
     },
     /// Only let time pass.

@@ -220,6 +220,29 @@ pub struct Notice {
     pub signed_at: Timestamp,
 }
 
+/// What a request did, kept in the same commit as its effect: by it a retry knows that it was carried out. A request has at
+/// most one: the ledger refuses a second, and with it whatever would be done twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proof {
+    /// The request.
+    pub request_id: RequestId,
+    /// What it did: `void_grant`.
+    pub act: &'static str,
+    /// To what.
+    pub subject: String,
+    /// How much, if it was an amount.
+    pub amount: Option<Nanos>,
+    /// Why, where an operator did it: then it is an entry of the operators' log.
+    pub reason: Option<String>,
+}
+
+/// What a new account's row says beside its header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Its owner's address.
+    pub email: String,
+}
+
 /// All that one decision changed, committed whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
@@ -251,4 +274,8 @@ pub struct Transition {
     pub events: Vec<Event>,
     /// What a processor told, where that is why.
     pub notice: Option<Notice>,
+    /// Which request did it, where that must be known afterwards.
+    pub proof: Option<Proof>,
+    /// The account is new with this.
+    pub opened: Option<Opened>,
 }

@@ -78,6 +78,87 @@ impl KeyLimits {
     }
 }
 
+/// Something a key may do for its account, beyond seeing what it used itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Run models.
+    Inference,
+    /// See all of the account: other keys' requests, payments, cards, events, settings.
+    Read,
+    /// Buy, and change how: cards, the plan, automatic purchases, webhooks.
+    Billing,
+    /// Open and revoke keys.
+    Keys,
+}
+
+impl Scope {
+    /// Every scope.
+    pub const ALL: [Self; 4] = [Self::Inference, Self::Read, Self::Billing, Self::Keys];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inference => "inference",
+            Self::Read => "read",
+            Self::Billing => "billing",
+            Self::Keys => "keys",
+        }
+    }
+
+    /// The scope of a name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.name() == name)
+    }
+}
+
+/// Some scopes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// All of them.
+    pub const ALL: Self = Self(0b1111);
+
+    /// What a key may do that was given no scopes: with limits, only run models, as it could do away with them by anything
+    /// else; without, everything.
+    pub fn usual(limits: &KeyLimits) -> Self {
+        if limits.is_unlimited() { Self::ALL } else { Self::default().with(Scope::Inference) }
+    }
+
+    /// These and one more.
+    #[must_use]
+    pub const fn with(self, scope: Scope) -> Self {
+        Self(self.0 | 1 << scope as u8)
+    }
+
+    /// Whether it is among them.
+    pub const fn has(self, scope: Scope) -> bool {
+        self.0 & 1 << scope as u8 != 0
+    }
+
+    /// Those that are also among others.
+    #[must_use]
+    pub const fn within(self, others: Self) -> Self {
+        Self(self.0 & others.0)
+    }
+
+    /// Each of them.
+    pub fn iter(self) -> impl Iterator<Item = Scope> {
+        Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
+    }
+
+    /// Their names, with spaces between.
+    pub fn names(self) -> String {
+        self.iter().map(Scope::name).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Of names with spaces between; the first that is none.
+    pub fn from_names(text: &str) -> Result<Self, &str> {
+        text.split_whitespace()
+            .try_fold(Self::default(), |scopes, name| Ok(scopes.with(Scope::from_name(name).ok_or(name)?)))
+    }
+}
+
 /// The limit that refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyRefusal {
@@ -243,6 +324,18 @@ mod tests {
         assert!(key.newly_near().is_empty());
         key.spend(Nanos::dollars(1), NOW.plus_ms(DAY_MS));
         assert_eq!(key.newly_near().len(), 1);
+    }
+
+    #[test]
+    fn scopes_are_read_as_they_are_written_and_a_limited_key_has_few() {
+        let some = Scopes::default().with(Scope::Keys).with(Scope::Inference);
+        assert_eq!(some.names(), "inference keys");
+        assert_eq!(Scopes::from_names(&some.names()), Ok(some));
+        assert_eq!(Scopes::from_names("inference root"), Err("root"));
+        assert!(Scope::ALL.into_iter().all(|scope| Scopes::ALL.has(scope)));
+        assert_eq!(Scopes::usual(&KeyLimits::default()), Scopes::ALL);
+        assert_eq!(Scopes::usual(daily(1).limits()).names(), "inference");
+        assert_eq!(Scopes::ALL.within(some), some);
     }
 
     #[test]

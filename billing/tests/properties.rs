@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use billing::{
     Nanos, Timestamp,
     account::{Account, Automatic, Header, Stored},
-    automatic::{AutoSettings, Switch},
+    automatic::{AutoChange, AutoSettings, Switch},
     class::{SizeClass, Weighting},
     command::{Admit, Command, Fund, Reply},
     decide::decide,
@@ -307,15 +307,17 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
             grant_id: pick(account.grants().iter().map(|grant| grant.id).collect(), which)?,
             amount: amount.map(Nanos::new),
         },
-        Step::Automatic { reload, scale, threshold, amount, most } => Command::SetAutomatic(AutoSettings {
-            reload: Switch::from_bool(reload),
-            scale: Switch::from_bool(scale),
-            threshold: Nanos::dollars(threshold),
-            amount: Nanos::dollars(amount),
-            monthly_max: Nanos::dollars(most),
-            monthly_spend: Nanos::dollars(most + 5),
-            method: None,
-        }),
+        Step::Automatic { reload, scale, threshold, amount, most } => {
+            Command::SetAutomatic(AutoChange::from(AutoSettings {
+                reload: Switch::from_bool(reload),
+                scale: Switch::from_bool(scale),
+                threshold: Nanos::dollars(threshold),
+                amount: Nanos::dollars(amount),
+                monthly_max: Nanos::dollars(most),
+                monthly_spend: Nanos::dollars(most + 5),
+                method: None,
+            }))
+        }
         Step::LimitKey { day, total } => Command::LimitKey {
             key_id: KEY,
             limits: Some(limits(day, total)),

@@ -10,6 +10,7 @@ mod m0003_usage_rollup;
 mod m0004_cards;
 mod m0005_idempotency;
 mod m0006_webhooks;
+mod m0007_proofs;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_cards::Migration),
             Box::new(m0005_idempotency::Migration),
             Box::new(m0006_webhooks::Migration),
+            Box::new(m0007_proofs::Migration),
         ]
     }
 }

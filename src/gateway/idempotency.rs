@@ -17,10 +17,13 @@
 //! - **Sealed**: an answer is stored encrypted, under a key made of the idempotency key, which is not stored, and of the
 //!   operator's token, which is not in the database ([`seal`]). So a new API key's secret, shown once, and what models
 //!   wrote do not lie there in clear. With another token, an answer is lost, as below.
-//! - **A process that died** leaves a row that says `started` with the request's id, and all that a request makes (hold,
-//!   payment, account, key, grant, entry of the operators' log) has that id. So a retry asks the ledger: nothing done, written off or declined: it
-//!   runs; not ended yet: 409 `idempotency_in_progress`; done: 409 `answer_lost` with the request's id and its cost, and it
-//!   is never charged again. Routes that make nothing (audit, clock, quotes) run again.
+//! - **A process that died** leaves a row that says `started` with the request's id, and all that a request does has that
+//!   id: what it makes (hold, payment, account, key, grant, card, webhook), or its proof, which is written in the transaction
+//!   of its effect. So a retry asks the ledger. Nothing done: it runs *as the same request*, under the same id, so that the
+//!   ledger refuses a second effect and a card processor knows it again. Came to nothing (written off, declined): it runs
+//!   anew. Not ended yet: 409 `idempotency_in_progress`. Done: what asks for an act ([`Repeat::Resumed`]) is answered again
+//!   from what it did, and does nothing; inference gets 409 `answer_lost` with the request's id and its cost, and is never
+//!   charged again. Routes that make nothing (audit, clock, quotes) run again.
 //! - **Durable first**: the row is durable before the request runs, the answer before it is sent: for a stream, before
 //!   `[DONE]`. Between a capture's commit and its answer's there is a moment in which a crash makes it `answer_lost`.
 //! - **Bounds**: an answer above [`LARGEST_ANSWER`] is sent but not kept (a retry gets `answer_lost`); so is one beyond
@@ -112,6 +115,26 @@ impl Holder {
     }
 }
 
+/// How a request whose process died goes on when it is sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It runs if it came to nothing; what was paid for is not run again, and its answer is lost.
+    Anew,
+    /// It is an act that is known again by its id: answered from what it did, or carried out as the same request.
+    Resumed,
+}
+
+/// Which of its lives a request is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// The first one.
+    First,
+    /// An earlier one left nothing behind under its id.
+    Again,
+    /// An earlier one carried it out: it is only to be answered.
+    Done,
+}
+
 /// What a request says.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
@@ -136,11 +159,13 @@ pub struct Asked {
     pub fingerprint: [u8; 32],
     /// What its answer is sealed with: known while it is asked for, never stored.
     secret: [u8; 32],
+    /// How it goes on after its process died.
+    pub repeat: Repeat,
 }
 
 impl Asked {
     /// A holder's request.
-    pub fn new(holder: Holder, key: &Key, call: Call<'_>) -> Self {
+    pub fn new(holder: Holder, key: &Key, repeat: Repeat, call: Call<'_>) -> Self {
         let scope = holder.scope();
         let limited = match holder {
             Holder::Operator | Holder::Account(_) => Uuid::nil(),
@@ -167,6 +192,7 @@ impl Asked {
             slot: Slot { scope, key },
             fingerprint: *fingerprint.finalize().as_bytes(),
             secret: *secret.finalize().as_bytes(),
+            repeat,
         }
     }
 }
@@ -297,9 +323,10 @@ mod tests {
     fn another_account_route_or_key_is_another_slot() {
         let (account, limited) = (AccountId(Uuid::from_u128(1)), KeyId(Uuid::from_u128(2)));
         let (one, two) = (Holder::Account(account), Holder::Account(AccountId(limited.0)));
-        let slot = |holder, text: &str, path| Asked::new(holder, &key(text), Call { path, ..call("{}") }).slot;
+        let slot =
+            |holder, text: &str, path| Asked::new(holder, &key(text), Repeat::Anew, Call { path, ..call("{}") }).slot;
         let first = slot(one, "a", "/v1/quote");
-        assert_eq!(first, Asked::new(one, &key("a"), call("other")).slot, "the body does not move it");
+        assert_eq!(first, Asked::new(one, &key("a"), Repeat::Anew, call("other")).slot, "the body does not move it");
         let limited = slot(Holder::LimitedKey(account, limited), "a", "/v1/quote");
         assert_eq!(limited.scope, first.scope);
         let others = [
@@ -316,7 +343,7 @@ mod tests {
 
     #[test]
     fn all_that_changes_the_meaning_changes_the_fingerprint() {
-        let print = |call| Asked::new(Holder::Operator, &key("a"), call).fingerprint;
+        let print = |call| Asked::new(Holder::Operator, &key("a"), Repeat::Anew, call).fingerprint;
         let plain = call(r#"{"model": "m"}"#);
         let mut prints = vec![print(plain), print(call(r#"{"model": "n"}"#)), print(Call { query: "a=b", ..plain })];
         for place in 0..MEANINGFUL.len() {

@@ -2,7 +2,7 @@
 //! [`super::payments`].
 
 use actix_web::{HttpRequest, HttpResponse};
-use billing::{Nanos, account::Balance, class::SizeClass, grant::Grant};
+use billing::{Nanos, account::Balance, class::SizeClass, grant::Grant, key::Scope};
 use farebox_actors::account::{Look, Picture};
 use serde_json::{Value, json};
 
@@ -53,7 +53,7 @@ pub async fn balance(state: Shared, request: HttpRequest) -> HttpResponse {
 /// `GET /v1/grants`, newest first.
 pub async fn grants(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
         let query = Query::of(&request, &["limit", "cursor"])?;
         let (before, limit) = (query.cursor_id()?, query.limit()?);
         let grants = state.gateway.directory.ledger().grants(caller.account_id, before, limit).await?;

@@ -4,17 +4,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{
     Nanos, Timestamp,
-    account::Balance,
     command::{Command, Fund},
     grant::Source,
-    ids::{AccountId, GrantId, RequestId},
+    ids::{AccountId, GrantId},
     plan::Plan,
-    time::FOUR_WEEKS_MS,
 };
 use bytes::Bytes;
 use farebox_actors::{
-    account::{self, AccountError, Look, Picture},
-    ledger::{events::OperatorAction, idempotency::Trace},
+    account::{self, AccountError, Look, Open, Picture},
     mailbox, payment, pool, provider, webhook,
 };
 use serde::Deserialize;
@@ -24,6 +21,7 @@ use uuid::Uuid;
 use super::{
     Arrival, Shared,
     account::{amount, balance_json},
+    acts::{Act, carry_out, is_done},
     answer, auth,
     error::ApiError,
     keys::keys_json,
@@ -54,26 +52,25 @@ pub async fn open_account(state: &Shared, id: AccountId, email: &str, plan: Plan
     if email.len() > 254 || !email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()) {
         return Err(ApiError::invalid("email", "must be an address such as ada@example.com"));
     }
-    let (directory, now) = (&state.gateway.directory, state.gateway.clock().now());
-    directory.ledger().create_account(id, email, plan, now).await?;
-    // The free plan's first dollar comes by itself; the operator stands for the first cycle of the other.
-    let first = match plan {
-        Plan::Free => Command::Sweep,
-        Plan::Payg => {
-            let cycle_end = Some(now.plus_ms(FOUR_WEEKS_MS));
-            Command::Fund(Fund {
-                grant_id: GrantId(Uuid::now_v7()),
-                source: Source::Plan,
-                source_key: format!("cycle {}", now.0),
-                amount: plan.credits(),
-                paid: Nanos::ZERO,
-                expires_at: cycle_end,
-                subscribed_until: cycle_end,
-            })
-        }
+    let directory = &state.gateway.directory;
+    let is_taken = async || {
+        let found = directory.ledger().account_by_email(email).await?;
+        Ok::<_, ApiError>(found.is_some_and(|found| found.id != id))
     };
-    directory.decide(id, first).await?.result?;
-    Ok(())
+    let taken = || ApiError::conflict("that email address is taken already");
+    if is_taken().await? {
+        return Err(taken());
+    }
+    match directory.ask(id, Open { email: email.to_owned(), plan }).await {
+        Ok(answer) => answer.result.map(drop).map_err(ApiError::from),
+        // Not written, or not known to be.
+        Err(error @ AccountError::Unavailable(_)) => match directory.ledger().account(id).await? {
+            Some(_) => Ok(()),
+            None if is_taken().await? => Err(taken()),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// `POST /admin/v1/accounts`.
@@ -81,8 +78,11 @@ pub async fn create_account(state: Shared, request: HttpRequest, body: Body) -> 
     let work = async {
         auth::operator(&state, &request)?;
         let NewAccount { email, plan } = read(&state, body)?;
+        // The account's id is the request's: its row, plan and first credits are one transaction, which is the proof.
         let id = AccountId(Arrival::of(&request).id.0);
-        open_account(&state, id, &email, plan).await?;
+        if !is_done(&request) {
+            open_account(&state, id, &email, plan).await?;
+        }
         Ok(json!({"id": id.to_string(), "email": email, "plan": plan.name()}))
     };
     answer(&request, work.await)
@@ -137,42 +137,13 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
             expires_at: expires_at.map(Timestamp),
             subscribed_until: None,
         };
-        let balance = fund_account(&state, account, fund).await?;
-        let reason = reason.as_deref().unwrap_or("none given");
-        let action = OperatorAction {
-            request_id: Arrival::of(&request).id,
-            account_id: account,
-            action: "grant",
-            subject: grant_id.to_string(),
-            amount: Some(amount),
-            reason,
-        };
-        state.gateway.directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
+        let reason = Some(reason.unwrap_or_else(|| "none given".to_owned()));
+        let act = Act { name: "grant", subject: grant_id.to_string(), amount: Some(amount), reason };
+        let balance = carry_out(&state, &request, account, act, Command::Fund(fund)).await?;
         Ok(json!({"id": grant_id.to_string(), "source": source.name(), "amount": amount,
             "balance": balance_json(&balance)}))
     };
     answer(&request, work.await)
-}
-
-/// Adds credits, and waits until that is durable. An account that does not answer in time is asked again what it has: a
-/// grant that was said to have failed must not appear later.
-async fn fund_account(state: &Shared, account: AccountId, fund: Fund) -> Result<Balance, ApiError> {
-    let directory = &state.gateway.directory;
-    let id = RequestId(fund.grant_id.0);
-    match directory.decide(account, Command::Fund(fund)).await {
-        Ok(decided) => {
-            decided.result?;
-            Ok(decided.balance)
-        }
-        Err(error @ AccountError::Unavailable(_)) => {
-            let picture = directory.ask(account, Look).await?;
-            match directory.ledger().trace(account, id).await? {
-                Trace::Done { .. } => Ok(picture.balance),
-                Trace::Nothing | Trace::Pending => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[derive(Deserialize)]
@@ -192,19 +163,10 @@ pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, 
         let Void { amount: wanted, reason } = read(&state, body)?;
         let reason = checked_reason(&reason)?;
         let part = wanted.map(|value| amount("amount", &value)).transpose()?;
-        let directory = &state.gateway.directory;
-        let decided = directory.decide(account, Command::VoidGrant { grant_id: GrantId(grant), amount: part }).await?;
-        decided.result?;
-        let action = OperatorAction {
-            request_id: Arrival::of(&request).id,
-            account_id: account,
-            action: "void_grant",
-            subject: grant.to_string(),
-            amount: part,
-            reason,
-        };
-        directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
-        Ok(json!({"id": grant.to_string(), "voided": true, "balance": balance_json(&decided.balance)}))
+        let act = Act { name: "void_grant", subject: grant.to_string(), amount: part, reason: Some(reason.to_owned()) };
+        let command = Command::VoidGrant { grant_id: GrantId(grant), amount: part };
+        let balance = carry_out(&state, &request, account, act, command).await?;
+        Ok(json!({"id": grant.to_string(), "voided": true, "balance": balance_json(&balance)}))
     };
     answer(&request, work.await)
 }

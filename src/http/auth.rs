@@ -10,7 +10,7 @@ use actix_web::{HttpRequest, http::header::AUTHORIZATION};
 use billing::{
     Timestamp,
     ids::{AccountId, KeyId},
-    key::KeyLimits,
+    key::{KeyLimits, Scope, Scopes},
 };
 use farebox_actors::ledger::keys::StoredKey;
 use uuid::Uuid;
@@ -41,8 +41,17 @@ struct Known {
     hash: blake3::Hash,
     caller: Caller,
     expires_at: Option<Timestamp>,
-    /// Whether it may do less than its account.
+    /// What it may do.
+    scopes: Scopes,
+    /// Whether it may spend less than its account.
     is_limited: bool,
+}
+
+impl Known {
+    /// Whether it may do less than its account.
+    fn is_less(&self) -> bool {
+        self.is_limited || self.scopes != Scopes::ALL
+    }
 }
 
 impl Keys {
@@ -83,22 +92,41 @@ pub struct NewKey {
     pub name: String,
     /// What it may spend, and on what.
     pub limits: KeyLimits,
+    /// What it may do; none: as its limits have it.
+    pub scopes: Option<Scopes>,
     /// From when on it is refused.
     pub expires_at: Option<Timestamp>,
 }
 
-/// A new key: its text, shown once, and what is stored of it.
-pub fn new_key(id: KeyId, account_id: AccountId, wanted: NewKey, now: Timestamp) -> (String, StoredKey) {
+/// A key's text.
+pub fn key_text(public: &str, secret: &str) -> String {
+    format!("fb_{public}_{secret}")
+}
+
+/// What is stored of a key's text.
+pub fn key_hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// A new key: its text, shown once, and what is stored of it. Its secret part is random where none is given.
+pub fn new_key(
+    id: KeyId,
+    account_id: AccountId,
+    wanted: NewKey,
+    secret: Option<&str>,
+    now: Timestamp,
+) -> (String, StoredKey) {
     let random = |length: usize| -> String {
         let bits = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         blake3::hash(bits.as_bytes()).to_hex().chars().take(length).collect()
     };
     let public = random(12);
-    let text = format!("fb_{public}_{}", random(40));
-    let hash = blake3::hash(text.as_bytes()).to_hex().to_string();
-    let NewKey { name, limits, expires_at } = wanted;
-    let stored =
-        StoredKey { id, account_id, name, public, hash, limits, created_at: now, expires_at, revoked_at: None };
+    let text = key_text(&public, secret.unwrap_or(&random(40)));
+    let hash = key_hash(&text);
+    let NewKey { name, limits, scopes, expires_at } = wanted;
+    let scopes = scopes.unwrap_or_else(|| Scopes::usual(&limits));
+    let (created_at, revoked_at) = (now, None);
+    let stored = StoredKey { id, account_id, name, public, hash, limits, scopes, created_at, expires_at, revoked_at };
     (text, stored)
 }
 
@@ -114,19 +142,51 @@ fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
     Ok(bare.trim())
 }
 
-/// The caller of a user route.
+/// The caller of a route that any key may use: what it answers is in the answers to inference too.
 pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
     Ok(bearer(state, request).await?.caller)
 }
 
-/// The caller of a route that changes what the account pays, or who may: not with a key that has limits, which would be
-/// none.
-pub async fn owner(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
+/// The caller of a route that takes a scope.
+pub async fn scoped(state: &Shared, request: &HttpRequest, scope: Scope) -> Result<Caller, ApiError> {
+    permitted(&bearer(state, request).await?, scope)
+}
+
+fn permitted(known: &Known, scope: Scope) -> Result<Caller, ApiError> {
+    if known.scopes.has(scope) { Ok(known.caller) } else { Err(ApiError::out_of_scope(scope)) }
+}
+
+/// What a caller sees of its account's use.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight {
+    /// Who looks.
+    pub caller: Caller,
+    /// The only key whose use it sees; none: all of them.
+    pub only: Option<KeyId>,
+}
+
+/// The caller of a route that shows use: its own, unless it may read all.
+pub async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiError> {
+    let Known { caller, scopes, .. } = bearer(state, request).await?;
+    Ok(Sight { caller, only: (!scopes.has(Scope::Read)).then_some(caller.key_id) })
+}
+
+/// Who opens a key, and what it can hand on.
+#[derive(Debug, Clone, Copy)]
+pub struct Opener {
+    /// Whose the new key is.
+    pub account_id: AccountId,
+    /// The most the new key may do.
+    pub scopes: Scopes,
+    /// The latest the new key may be good until.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// The caller of a route that opens a key: one that has limits has no such scope, as the new one could have none.
+pub async fn opener(state: &Shared, request: &HttpRequest) -> Result<Opener, ApiError> {
     let known = bearer(state, request).await?;
-    if known.is_limited {
-        return Err(ApiError::forbidden("This key has limits; this takes one without."));
-    }
-    Ok(known.caller)
+    let Caller { account_id, .. } = permitted(&known, Scope::Keys)?;
+    Ok(Opener { account_id, scopes: known.scopes, expires_at: known.expires_at })
 }
 
 async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError> {
@@ -138,9 +198,9 @@ pub fn key(request: &HttpRequest) -> Result<String, ApiError> {
     credential(request).map(str::to_owned)
 }
 
-/// Whether a key is still good.
+/// Whether a key is still good, and may run models.
 pub async fn still(state: &Shared, key: &str) -> Result<(), ApiError> {
-    holds(state, key).await.map(drop)
+    permitted(&holds(state, key).await?, Scope::Inference).map(drop)
 }
 
 async fn holds(state: &Shared, key: &str) -> Result<Known, ApiError> {
@@ -175,6 +235,7 @@ async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Optio
         caller: Caller { account_id: stored.account_id, key_id: stored.id },
         expires_at: stored.expires_at,
         is_limited: !stored.limits.is_unlimited(),
+        scopes: stored.scopes,
     };
     state.keys.insert(known_by, known, forgotten);
     Ok(Some(known))
@@ -182,9 +243,9 @@ async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Optio
 
 /// Whose a caller's idempotency keys are.
 pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
-    let Known { caller, is_limited, .. } = bearer(state, request).await?;
-    let Caller { account_id, key_id } = caller;
-    Ok(if is_limited { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) })
+    let known = bearer(state, request).await?;
+    let Caller { account_id, key_id } = known.caller;
+    Ok(if known.is_less() { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) })
 }
 
 /// Lets only the operator through.

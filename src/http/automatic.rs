@@ -1,11 +1,13 @@
-//! Automatic purchases as their owner sets them: auto-reload and autoScale, with what they have spent this month.
+//! Automatic purchases as their owner sets them: auto-reload and autoScale, with what they have spent this month. A PUT is a
+//! change, which the account applies to the settings that stand then: two at once never undo each other.
 
 use actix_web::{HttpRequest, HttpResponse};
 use billing::{
     Nanos, Timestamp,
     account::Automatic,
-    automatic::{AutoSettings, Switch},
+    automatic::{AutoChange, MethodChange, Switch},
     command::Command,
+    key::Scope,
     payment::DEFAULT_METHOD,
 };
 use bytes::Bytes;
@@ -44,15 +46,15 @@ async fn look(state: &Shared, caller: Caller) -> Result<Option<Automatic>, ApiEr
     Ok(state.gateway.directory.ask(caller.account_id, Look).await?.automatic)
 }
 
-async fn set(state: &Shared, caller: Caller, settings: AutoSettings) -> Result<Option<Automatic>, ApiError> {
-    state.gateway.directory.decide(caller.account_id, Command::SetAutomatic(settings)).await?.result?;
+async fn set(state: &Shared, caller: Caller, change: AutoChange) -> Result<Option<Automatic>, ApiError> {
+    state.gateway.directory.decide(caller.account_id, Command::SetAutomatic(change)).await?.result?;
     look(state, caller).await
 }
 
 /// `GET /v1/auto-reload`.
 pub async fn reload(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
         Ok(reload_json(look(&state, caller).await?.as_ref(), state.gateway.clock().now()))
     };
     answer(&request, work.await)
@@ -68,35 +70,41 @@ struct Reload {
     payment_method: Option<String>,
 }
 
-fn given(field: &str, value: Option<&Value>, before: Nanos) -> Result<Nanos, ApiError> {
-    value.map_or(Ok(before), |value| amount(field, value))
+fn given(field: &str, value: Option<&Value>) -> Result<Option<Nanos>, ApiError> {
+    value.map(|value| amount(field, value)).transpose()
+}
+
+/// The card that is named; whoever lets credits be bought, and names none, has one to charge.
+async fn card(state: &Shared, caller: Caller, wanted: &Reload) -> Result<Option<MethodChange>, ApiError> {
+    let named = wanted.payment_method.as_deref();
+    if named.is_none() && wanted.enabled != Some(true) {
+        return Ok(None);
+    }
+    if named.is_none() && look(state, caller).await?.is_some_and(|before| before.settings.method.is_some()) {
+        return Ok(None);
+    }
+    let followed = followed_card(state, caller.account_id, named).await?;
+    // The default card is followed without being named.
+    Ok((followed != DEFAULT_METHOD).then(|| match named {
+        Some(_) => MethodChange::To(followed),
+        None => MethodChange::AtFirst(followed),
+    }))
 }
 
 /// `PUT /v1/auto-reload`: what is not named stays as it is.
 pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let wanted: Reload = read(&state, body)?;
-        let before = look(&state, caller).await?.unwrap_or_default().settings;
-        let named = wanted.payment_method.as_deref();
-        let card = match (named, wanted.enabled, &before.method) {
-            // Whoever lets credits be bought has a card to charge.
-            (Some(_), ..) | (None, Some(true), None) => {
-                let followed = followed_card(&state, caller.account_id, named).await?;
-                Some(followed).filter(|card| card != DEFAULT_METHOD)
-            }
-            (None, ..) => None,
+        let change = AutoChange {
+            reload: wanted.enabled.map(Switch::from_bool),
+            threshold: given("threshold", wanted.threshold.as_ref())?,
+            amount: given("amount", wanted.amount.as_ref())?,
+            monthly_max: given("monthly_max", wanted.monthly_max.as_ref())?,
+            method: card(&state, caller, &wanted).await?,
+            ..AutoChange::default()
         };
-        let settings = AutoSettings {
-            reload: wanted.enabled.map_or(before.reload, Switch::from_bool),
-            threshold: given("threshold", wanted.threshold.as_ref(), before.threshold)?,
-            amount: given("amount", wanted.amount.as_ref(), before.amount)?,
-            monthly_max: given("monthly_max", wanted.monthly_max.as_ref(), before.monthly_max)?,
-            method: card.or(before.method),
-            scale: before.scale,
-            monthly_spend: before.monthly_spend,
-        };
-        let after = set(&state, caller, settings).await?;
+        let after = set(&state, caller, change).await?;
         Ok(reload_json(after.as_ref(), state.gateway.clock().now()))
     };
     answer(&request, work.await)
@@ -105,7 +113,7 @@ pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> Http
 /// `GET /v1/auto-scale`.
 pub async fn scale(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
         Ok(scale_json(look(&state, caller).await?.as_ref(), state.gateway.clock().now()))
     };
     answer(&request, work.await)
@@ -121,15 +129,14 @@ struct Scale {
 /// `PUT /v1/auto-scale`: what is not named stays as it is.
 pub async fn set_scale(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let wanted: Scale = read(&state, body)?;
-        let before = look(&state, caller).await?.unwrap_or_default().settings;
-        let settings = AutoSettings {
-            scale: wanted.enabled.map_or(before.scale, Switch::from_bool),
-            monthly_spend: given("max_monthly_spend", wanted.max_monthly_spend.as_ref(), before.monthly_spend)?,
-            ..before
+        let change = AutoChange {
+            scale: wanted.enabled.map(Switch::from_bool),
+            monthly_spend: given("max_monthly_spend", wanted.max_monthly_spend.as_ref())?,
+            ..AutoChange::default()
         };
-        let after = set(&state, caller, settings).await?;
+        let after = set(&state, caller, change).await?;
         Ok(scale_json(after.as_ref(), state.gateway.clock().now()))
     };
     answer(&request, work.await)

@@ -2,7 +2,7 @@
 //! card's owner sends the number to Stripe, and what comes here is the finished setup.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use billing::{ids::AccountId, payment::DEFAULT_METHOD};
+use billing::{ids::AccountId, key::Scope, payment::DEFAULT_METHOD};
 use bytes::Bytes;
 use farebox_actors::{
     card::{Card, CardError, Processor, sandbox, stripe::Stripe},
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Arrival, Shared, admin::read, answer, auth, error::ApiError};
+use super::{Arrival, Shared, acts, admin::read, answer, auth, error::ApiError};
 
 /// A saved card as clients read it.
 fn method_json(method: &PaymentMethod) -> Value {
@@ -81,13 +81,17 @@ struct Save {
 /// `POST /v1/payment-methods`: saves a test card, or begins (without `setup_intent`) or finishes to save one with Stripe.
 pub async fn save(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let save: Save = read(&state, body)?;
         let account = caller.account_id;
+        if acts::is_done(&request) {
+            let saved = state.gateway.directory.ledger().method(account, Arrival::of(&request).id.0).await?;
+            return saved.as_ref().map(method_json).ok_or_else(|| ApiError::not_found("the saved card"));
+        }
         match state.gateway.directory.processor() {
             Processor::Sandbox(_) => {
                 let card = test_card(account, &save)?;
-                keep(&state, account, &card, &save).await
+                keep(&state, &request, account, &card, &save).await
             }
             Processor::Stripe(stripe) => set_up(&state, &request, account, stripe, &save).await,
         }
@@ -126,14 +130,22 @@ async fn set_up(
         CardError::Refused { message, .. } => ApiError::invalid("setup_intent", message),
         CardError::Unavailable(_) => error.into(),
     })?;
-    keep(state, account, &card, save).await
+    keep(state, request, account, &card, save).await
 }
 
-async fn keep(state: &Shared, account: AccountId, card: &Card, save: &Save) -> Result<Value, ApiError> {
+/// Saves a card under its request's id, in one transaction with the default it becomes.
+async fn keep(
+    state: &Shared,
+    request: &HttpRequest,
+    account: AccountId,
+    card: &Card,
+    save: &Save,
+) -> Result<Value, ApiError> {
     let save_as = if save.default { SaveAs::Default } else { SaveAs::OneMore };
     let directory = &state.gateway.directory;
     let (processor, now) = (directory.processor().name(), state.gateway.clock().now());
-    let saved = directory.ledger().save_method(account, processor, card, save_as, now).await?;
+    let id = Arrival::of(request).id.0;
+    let saved = directory.ledger().save_method(id, account, processor, card, save_as, now).await?;
     let saved =
         saved.ok_or_else(|| ApiError::conflict(format!("{MOST_METHODS} cards are saved, which is the most")))?;
     Ok(method_json(&saved))
@@ -142,7 +154,7 @@ async fn keep(state: &Shared, account: AccountId, card: &Card, save: &Save) -> R
 /// `GET /v1/payment-methods`: saved cards, newest first.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
         let directory = &state.gateway.directory;
         let methods = directory.ledger().methods(caller.account_id, directory.processor().name()).await?;
         Ok(json!({"data": methods.iter().map(method_json).collect::<Vec<_>>()}))
@@ -157,7 +169,7 @@ fn method_id(text: &str) -> Result<Uuid, ApiError> {
 /// `PUT /v1/payment-methods/{id}/default`.
 pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let (id, ledger) = (method_id(&id)?, state.gateway.directory.ledger());
         let missing = || ApiError::not_found("a saved card with that id");
         if !ledger.set_default_method(caller.account_id, id).await? {
@@ -171,7 +183,7 @@ pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<Stri
 /// `DELETE /v1/payment-methods/{id}`: no purchase is charged to it any more, and no other card takes its place by itself.
 pub async fn remove(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let (id, directory) = (method_id(&id)?, &state.gateway.directory);
         let removed = directory.ledger().remove_method(caller.account_id, id, state.gateway.clock().now()).await?;
         let removed = removed.ok_or_else(|| ApiError::not_found("a saved card with that id"))?;

@@ -4,7 +4,7 @@
 use actix_web::{HttpResponse, http::StatusCode};
 use billing::{
     command::{Refusal, Scale},
-    key::KeyRefusal,
+    key::{KeyRefusal, Scope},
 };
 use farebox_actors::{
     account::AccountError,
@@ -78,6 +78,12 @@ impl ApiError {
     /// Not allowed to this caller.
     pub fn forbidden(message: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
+    /// A key without the scope that this takes.
+    pub fn out_of_scope(scope: Scope) -> Self {
+        let message = format!("This key may not do this: it takes the scope \"{}\".", scope.name());
+        Self::forbidden(&message).with("scope", scope.name())
     }
 
     /// No such thing.

@@ -92,16 +92,17 @@ fn field(text: &str) -> Cow<'_, str> {
 }
 
 async fn begin(state: &Shared, request: &HttpRequest) -> Result<(String, Export), ApiError> {
-    let caller = auth::caller(state, request).await?;
+    let sight = auth::sight(state, request).await?;
+    let account = sight.caller.account_id;
     let query = Query::of(request, &["from", "to", "model", "key_id"])?;
     let now = state.gateway.clock().now();
     let (from, to) = query.range(now)?;
     let ledger = Arc::clone(state.gateway.directory.ledger());
-    let keys = ledger.keys(caller.account_id).await?.into_iter().map(|key| (key.id.0, key.name)).collect();
+    let keys = ledger.keys(account).await?.into_iter().map(|key| (key.id.0, key.name)).collect();
     let after = Some(Position::before(from.unwrap_or(Timestamp(0))));
     // What ends from now on is not in it, or it might never end.
     let to = to.min(now);
-    let mut export = Export { ledger, account: caller.account_id, to, only: query.only()?, keys, after };
+    let mut export = Export { ledger, account, to, only: query.only(&sight)?, keys, after };
     let first = export.next().await?.unwrap_or_default();
     Ok((format!("{COLUMNS}{first}"), export))
 }

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Shared, answer, auth,
+    Shared, answer,
+    auth::{self, Sight},
     error::ApiError,
     query::{Query, bad_cursor, list},
 };
@@ -38,9 +39,10 @@ fn hold_json(hold: &Hold) -> Value {
 /// 1,000 are listed.
 pub async fn holds(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let Sight { caller, only } = auth::sight(&state, &request).await?;
         Query::of(&request, &[])?;
-        let Picture { holds, .. } = state.gateway.directory.ask(caller.account_id, Look).await?;
+        let Picture { mut holds, .. } = state.gateway.directory.ask(caller.account_id, Look).await?;
+        holds.retain(|hold| only.is_none_or(|only| hold.key_id == Some(only)));
         let data: Vec<Value> = holds.iter().take(MOST_HOLDS).map(hold_json).collect();
         let truncated = data.len() < holds.len();
         Ok(json!({"object": "list", "data": data, "open": holds.len(), "truncated": truncated}))
@@ -57,13 +59,13 @@ fn position(text: &str) -> Result<Position, ApiError> {
 /// `GET /v1/requests`: ended requests, those that ended last first.
 pub async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let sight = auth::sight(&state, &request).await?;
         let query = Query::of(&request, &["from", "to", "model", "key_id", "limit", "cursor"])?;
         let before = query.get("cursor").map(position).transpose()?;
         // What ends in this millisecond is listed too.
         let (from, to) = query.range(state.gateway.clock().now().plus_ms(1))?;
         let from = from.unwrap_or(Timestamp(0));
-        let wanted = Wanted { account: caller.account_id, from, to, only: query.only()? };
+        let wanted = Wanted { account: sight.caller.account_id, from, to, only: query.only(&sight)? };
         let page = state.gateway.directory.ledger().requests(&wanted, before, query.limit()?).await?;
         let data = page.rows.iter().map(|row| serde_json::to_value(row).map_err(|error| ApiError::internal(&error)));
         let next = page.next.map(|Position { ended_at, id }| format!("{}-{}", ended_at.0, id.simple()));
@@ -75,9 +77,10 @@ pub async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
 /// `GET /v1/requests/{id}`.
 pub async fn request(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let Sight { caller, only } = auth::sight(&state, &request).await?;
         let id = Uuid::parse_str(&id).map_err(|_| ApiError::invalid("id", "must be an id"))?;
         let row = state.gateway.directory.ledger().request(caller.account_id, RequestId(id)).await?;
+        let row = row.filter(|row| only.is_none_or(|only| row.key_id == Some(only.0)));
         let row = row.ok_or_else(|| ApiError::not_found("this request"))?;
         serde_json::to_value(row).map_err(|error| ApiError::internal(&error))
     };

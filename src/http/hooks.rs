@@ -1,9 +1,9 @@
 //! Webhooks of an account's owner: endpoints that its events are sent to, signed, and what became of each delivery. All of
-//! it takes a key without limits: who may change where an account's events go could read them, and so could who sees what
+//! it takes the scope "billing": who may change where an account's events go could read them, and so could who sees what
 //! an endpoint answered. A secret is shown once, when its endpoint is made.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use billing::{Timestamp, event::EventKind, ids::AccountId};
+use billing::{Timestamp, event::EventKind, ids::AccountId, key::Scope};
 use bytes::Bytes;
 use farebox_actors::{
     ledger::hooks::{Attempt, Delivery, Endpoint, Fate, MOST_ENDPOINTS},
@@ -15,7 +15,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    Arrival, Shared,
+    Arrival, Shared, acts,
     admin::read,
     answer, auth,
     error::ApiError,
@@ -120,13 +120,20 @@ fn delivery_json(delivery: &Delivery) -> Value {
 /// `POST /v1/webhooks`: the answer holds the secret.
 pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let wanted: Wanted = read(&state, body)?;
-        let endpoint = wanted.check(&state, &request, caller.account_id).await?;
-        if !state.gateway.directory.ledger().create_endpoint(&endpoint).await? {
-            let message = format!("This account has {MOST_ENDPOINTS} webhooks, which is the most; delete one first.");
-            return Err(ApiError::conflict(message));
-        }
+        let ledger = state.gateway.directory.ledger();
+        let endpoint = if acts::is_done(&request) {
+            ledger.endpoint(caller.account_id, Arrival::of(&request).id.0).await?.ok_or_else(missing)?
+        } else {
+            let endpoint = wanted.check(&state, &request, caller.account_id).await?;
+            if !ledger.create_endpoint(&endpoint).await? {
+                let message =
+                    format!("This account has {MOST_ENDPOINTS} webhooks, which is the most; delete one first.");
+                return Err(ApiError::conflict(message));
+            }
+            endpoint
+        };
         let mut made = endpoint_json(&endpoint);
         made["secret"] = endpoint.secret.into();
         Ok(made)
@@ -137,7 +144,7 @@ pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResp
 /// `GET /v1/webhooks`, oldest first.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         Query::of(&request, &[])?;
         let endpoints = state.gateway.directory.ledger().endpoints(caller.account_id).await?;
         Ok(json!({"object": "list", "data": endpoints.iter().map(endpoint_json).collect::<Vec<_>>()}))
@@ -155,7 +162,7 @@ fn endpoint_id(text: &str) -> Result<Uuid, ApiError> {
 
 /// The caller's own endpoint of this id.
 async fn owned(state: &Shared, request: &HttpRequest, id: &str) -> Result<Endpoint, ApiError> {
-    let caller = auth::owner(state, request).await?;
+    let caller = auth::scoped(state, request, Scope::Billing).await?;
     let found = state.gateway.directory.ledger().endpoint(caller.account_id, endpoint_id(id)?).await?;
     found.ok_or_else(missing)
 }
@@ -191,7 +198,7 @@ pub async fn turn(state: Shared, request: HttpRequest, id: web::Path<String>, bo
 /// `DELETE /v1/webhooks/{id}`: with its deliveries.
 pub async fn delete(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let id = endpoint_id(&id)?;
         if !state.gateway.directory.ledger().delete_endpoint(caller.account_id, id).await? {
             return Err(missing());

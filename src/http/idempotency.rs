@@ -8,7 +8,7 @@ use std::{
 };
 
 use actix_web::{
-    FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder,
     body::{BoxBody, MessageBody},
     dev::{Payload, ResponseHead},
     guard,
@@ -25,7 +25,7 @@ use wire::sse;
 
 use super::{Arrival, Shared, auth, error::ApiError, inference, refuse, routes::wrong_method};
 use crate::gateway::idempotency::{
-    Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Whole,
+    Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole,
     book::{Begun, First, Outcome},
     is_kept_header,
 };
@@ -48,11 +48,31 @@ where
     F::Output: Responder + 'static,
     Args: FromRequest + 'static,
 {
+    resource(path, handler, Repeat::Anew)
+}
+
+/// The same for an act: what the request does is known again by its id ([`super::acts`]), so that a retry after a crash is
+/// answered from it.
+pub fn act<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
+    resource(path, handler, Repeat::Resumed)
+}
+
+fn resource<F, Args>(path: &str, handler: F, repeat: Repeat) -> Resource
+where
+    F: Handler<Args>,
+    F::Output: Responder + 'static,
+    Args: FromRequest + 'static,
+{
     let plain = handler.clone();
     let keyed = move |state: Shared, request: HttpRequest, body: Body| {
         let handler = handler.clone();
         async move {
-            let answered = once(handler, &state, &request, body).await;
+            let answered = once(handler, repeat, &state, &request, body).await;
             answered.unwrap_or_else(|error| refuse(&request, &error))
         }
     };
@@ -64,7 +84,13 @@ where
 }
 
 /// Runs a handler, or answers as it was answered before.
-async fn once<F, Args>(handler: F, state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError>
+async fn once<F, Args>(
+    handler: F,
+    repeat: Repeat,
+    state: &Shared,
+    request: &HttpRequest,
+    body: Body,
+) -> Result<HttpResponse, ApiError>
 where
     F: Handler<Args>,
     F::Output: Responder + 'static,
@@ -80,7 +106,8 @@ where
         headers: MEANINGFUL.map(|name| request.headers().get(name).map(HeaderValue::as_bytes)),
         body: &body,
     };
-    let asked = Asked::new(holder, &key, call);
+    let asked = Asked::new(holder, &key, repeat, call);
+    let secret = asked.clone();
     match state.book.begin(asked, Arrival::of(request).id).await? {
         Begun::Replay(answer) => {
             metrics::counter!("farebox_idempotent_requests_total", "outcome" => "replayed").increment(1);
@@ -88,6 +115,8 @@ where
         }
         Begun::First(first) => {
             metrics::counter!("farebox_idempotent_requests_total", "outcome" => "run").increment(1);
+            Arrival::resumed(request, first.request_id(), first.life());
+            request.extensions_mut().insert(secret);
             let (head, answer) = oneshot::channel();
             // It outlives the connection, so that a retry finds what this one was answered.
             actix_web::rt::spawn(run(handler, state.clone(), request.clone(), body, first, head));

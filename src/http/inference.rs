@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header::HeaderName, web};
-use billing::{account::FREE_RATE, class::SizeClass};
+use billing::{account::FREE_RATE, class::SizeClass, key::Scope};
 use bytes::Bytes;
 use futures::stream;
 use serde_json::{Value, json};
@@ -77,7 +77,7 @@ pub async fn completions(state: Shared, request: HttpRequest, body: Body) -> Htt
 
 async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
     let arrival = Arrival::of(request);
-    let caller = auth::caller(state, request).await?;
+    let caller = auth::scoped(state, request, Scope::Inference).await?;
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
@@ -110,7 +110,7 @@ fn answer_id(task: Task, id: Uuid) -> String {
 /// `POST /v1/quote`: the body of a chat completion, or with `prompt` of a completion.
 pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Inference).await?;
         let body = whole(&state, body)?;
         let fields = Fields::parse(&body)?;
         let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();

@@ -1,17 +1,18 @@
 //! API keys: an owner's own at `/v1/keys`, any account's for operators. Its text is shown once, when it is made. A key may
-//! be limited: dollars per day, week, month or in all, models, and until when.
+//! be limited: dollars per day, week, month or in all, models, until when, and what it may do. No key opens one that may do
+//! more than itself.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{
     Nanos, Timestamp,
     command::Command,
     ids::{AccountId, KeyId},
-    key::{KeyLimits, KeyWindow},
+    key::{KeyLimits, KeyWindow, Scope, Scopes},
 };
 use bytes::Bytes;
 use farebox_actors::{
     account::{KeyUse, Look, Picture},
-    ledger::keys::StoredKey,
+    ledger::keys::{MOST_KEYS, StoredKey},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,17 +21,16 @@ use uuid::Uuid;
 use super::{
     Arrival, Shared,
     account::amount,
+    acts,
     admin::{account_id, read},
     answer,
-    auth::{self, NewKey},
+    auth::{self, NewKey, Opener, Sight},
     error::ApiError,
     query::text_fault,
 };
 
 type Body = Result<Bytes, actix_web::Error>;
 
-/// Working keys of one account, at most.
-const MOST_KEYS: u64 = 1_000;
 /// Models a key may be limited to, at most.
 const MOST_MODELS: usize = 100;
 /// The most a limit can be: $1 million.
@@ -45,6 +45,7 @@ struct Wanted {
     limits: Limits,
     #[serde(default)]
     models: Vec<String>,
+    scopes: Option<Vec<String>>,
     expires_at: Option<String>,
 }
 
@@ -73,7 +74,7 @@ fn limit(window: KeyWindow, value: Option<&Value>) -> Result<Option<Nanos>, ApiE
 
 impl Wanted {
     fn check(self, now: Timestamp) -> Result<NewKey, ApiError> {
-        let Self { name, limits, models, expires_at } = self;
+        let Self { name, limits, models, scopes, expires_at } = self;
         if name.is_empty() || name.chars().count() > 100 || name.chars().any(char::is_control) {
             return Err(ApiError::invalid("name", "must have 1 to 100 characters, none of them a control character"));
         }
@@ -94,33 +95,96 @@ impl Wanted {
             limit(KeyWindow::Month, limits.month.as_ref())?,
             limit(KeyWindow::Total, limits.total.as_ref())?,
         ];
-        Ok(NewKey { name, limits: KeyLimits { amounts, models }, expires_at })
+        let limits = KeyLimits { amounts, models };
+        let scopes = scopes.as_deref().map(|names| chosen(names, &limits)).transpose()?;
+        Ok(NewKey { name, limits, scopes, expires_at })
     }
 }
 
-/// Makes a key; its text is shown only now. The account knows its limits before anyone can use it.
+/// The scopes that are named.
+fn chosen(names: &[String], limits: &KeyLimits) -> Result<Scopes, ApiError> {
+    let mut scopes = Scopes::default();
+    for (place, name) in names.iter().enumerate() {
+        let scope = Scope::from_name(name).ok_or_else(|| {
+            let known = Scope::ALL.map(Scope::name).join(", ");
+            ApiError::invalid(&format!("scopes[{place}]"), format!("is no scope; there are {known}"))
+        })?;
+        scopes = scopes.with(scope);
+    }
+    if scopes == Scopes::default() {
+        return Err(ApiError::invalid("scopes", "must name at least one; leave it out for the usual ones"));
+    }
+    if scopes.has(Scope::Keys) && !limits.is_unlimited() {
+        return Err(ApiError::invalid("scopes", "a key with limits can't open keys: those could have none"));
+    }
+    Ok(scopes)
+}
+
+/// What a key is made with by one that may not do everything itself.
+fn within(mut wanted: NewKey, opener: &Opener) -> Result<NewKey, ApiError> {
+    let usual = Scopes::usual(&wanted.limits).within(opener.scopes);
+    let scopes = *wanted.scopes.get_or_insert(usual);
+    if let Some(beyond) = scopes.iter().find(|scope| !opener.scopes.has(*scope)) {
+        return Err(ApiError::out_of_scope(beyond));
+    }
+    if let Some(until) = opener.expires_at
+        && *wanted.expires_at.get_or_insert(until) > until
+    {
+        return Err(ApiError::invalid("expires_at", format!("must be at latest when this key expires, {until}")));
+    }
+    Ok(wanted)
+}
+
+/// Makes a key; its text is shown only now.
 pub async fn open_key(state: &Shared, id: KeyId, account: AccountId, wanted: NewKey) -> Result<String, ApiError> {
-    let directory = &state.gateway.directory;
-    let ledger = directory.ledger();
+    open(state, id, account, wanted, None).await
+}
+
+/// Makes a key in one statement, which counts the account's others, and tells its text once the account knows its limits:
+/// before that nobody can use it. Without a secret of its request nobody can ask for the text again, and a key that was not
+/// told is revoked.
+async fn open(
+    state: &Shared,
+    id: KeyId,
+    account: AccountId,
+    wanted: NewKey,
+    secret: Option<&str>,
+) -> Result<String, ApiError> {
+    let ledger = state.gateway.directory.ledger();
     ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
-    if ledger.working_keys(account).await? >= MOST_KEYS {
+    let now = state.gateway.clock().now();
+    let (text, stored) = auth::new_key(id, account, wanted, secret, now);
+    if !ledger.create_key(&stored).await? {
         return Err(ApiError::conflict(format!("This account has {MOST_KEYS} working keys; revoke one first.")));
     }
-    let now = state.gateway.clock().now();
-    let (text, stored) = auth::new_key(id, account, wanted, now);
-    ledger.create_key(&stored).await?;
-    if stored.limits.is_unlimited() {
-        return Ok(text);
+    let limited = limit_key(state, &stored).await;
+    if limited.is_err() && secret.is_none() {
+        ledger.revoke_key(account, id, now).await?;
     }
-    let limited = Command::LimitKey { key_id: id, limits: Some(stored.limits), spent: [Nanos::ZERO; 4] };
-    match directory.decide(account, limited).await {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            // Its text was told to nobody.
-            ledger.revoke_key(account, id, now).await?;
-            Err(error.into())
-        }
+    limited.map(|()| text)
+}
+
+/// The text of a key that an earlier life of its request made.
+async fn opened(state: &Shared, id: KeyId, account: AccountId, secret: Option<&str>) -> Result<String, ApiError> {
+    let stored = state.gateway.directory.ledger().key_of(account, id).await?;
+    let stored = stored.ok_or_else(|| ApiError::not_found("the key"))?;
+    let text = secret.map(|secret| auth::key_text(&stored.public, secret));
+    // Not with another operator's token.
+    let text = text.filter(|text| auth::key_hash(text) == stored.hash);
+    let text = text.ok_or_else(|| ApiError::conflict("The key was made, and can't be shown again; revoke it."))?;
+    limit_key(state, &stored).await?;
+    Ok(text)
+}
+
+/// Has the account know what a key that nobody has used may spend.
+async fn limit_key(state: &Shared, key: &StoredKey) -> Result<(), ApiError> {
+    if key.limits.is_unlimited() || key.revoked_at.is_some() {
+        return Ok(());
     }
+    let limits = Some(key.limits.clone());
+    let limited = Command::LimitKey { key_id: key.id, limits, spent: [Nanos::ZERO; 4] };
+    state.gateway.directory.decide(key.account_id, limited).await?;
+    Ok(())
 }
 
 /// A key as people read it. What a key without limits has spent is in the usage.
@@ -135,6 +199,7 @@ fn key_json(key: &StoredKey, used: Option<&KeyUse>) -> Value {
         .collect();
     json!({
         "id": key.id, "name": key.name, "public": key.public, "limits": limits, "models": key.limits.models,
+        "scopes": key.scopes.iter().map(Scope::name).collect::<Vec<_>>(),
         "created_at": key.created_at.to_string(), "expires_at": key.expires_at.map(|at| at.to_string()),
         "revoked_at": key.revoked_at.map(|at| at.to_string()),
     })
@@ -146,12 +211,16 @@ pub async fn keys_json(state: &Shared, account: AccountId, picture: &Picture) ->
     Ok(keys.iter().map(|key| key_json(key, picture.keys.iter().find(|used| used.id == key.id))).collect())
 }
 
-async fn make(state: &Shared, request: &HttpRequest, account: AccountId, body: Body) -> Result<Value, ApiError> {
+async fn make(state: &Shared, request: &HttpRequest, opener: &Opener, body: Body) -> Result<Value, ApiError> {
     let wanted: Wanted = read(state, body)?;
-    let wanted = wanted.check(state.gateway.clock().now())?;
-    let id = KeyId(Arrival::of(request).id.0);
-    let name = wanted.name.clone();
-    let text = open_key(state, id, account, wanted).await?;
+    let (id, name) = (KeyId(Arrival::of(request).id.0), wanted.name.clone());
+    let secret = acts::secret(state, request);
+    let text = if acts::is_done(request) {
+        opened(state, id, opener.account_id, secret.as_deref()).await?
+    } else {
+        let wanted = within(wanted.check(state.gateway.clock().now())?, opener)?;
+        open(state, id, opener.account_id, wanted, secret.as_deref()).await?
+    };
     Ok(json!({"id": id, "name": name, "key": text}))
 }
 
@@ -164,12 +233,14 @@ async fn revoke(state: &Shared, account: AccountId, key: &str) -> Result<Value, 
     Ok(json!({"id": key, "revoked": true}))
 }
 
-/// `GET /v1/keys`.
+/// `GET /v1/keys`: a key that may not read all sees itself.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let Sight { caller, only } = auth::sight(&state, &request).await?;
         let picture = state.gateway.directory.ask(caller.account_id, Look).await?;
-        Ok(json!({"object": "list", "data": keys_json(&state, caller.account_id, &picture).await?}))
+        let mut data = keys_json(&state, caller.account_id, &picture).await?;
+        data.retain(|key| only.is_none_or(|only| key["id"] == only.to_string()));
+        Ok(json!({"object": "list", "data": data}))
     };
     answer(&request, work.await)
 }
@@ -177,8 +248,8 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
 /// `POST /v1/keys`.
 pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
-        make(&state, &request, caller.account_id, body).await
+        let opener = auth::opener(&state, &request).await?;
+        make(&state, &request, &opener, body).await
     };
     answer(&request, work.await)
 }
@@ -186,7 +257,7 @@ pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResp
 /// `DELETE /v1/keys/{key}`.
 pub async fn delete(state: Shared, request: HttpRequest, key: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Keys).await?;
         revoke(&state, caller.account_id, &key).await
     };
     answer(&request, work.await)
@@ -196,7 +267,8 @@ pub async fn delete(state: Shared, request: HttpRequest, key: web::Path<String>)
 pub async fn operator_create(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        make(&state, &request, account_id(&id)?, body).await
+        let opener = Opener { account_id: account_id(&id)?, scopes: Scopes::ALL, expires_at: None };
+        make(&state, &request, &opener, body).await
     };
     answer(&request, work.await)
 }

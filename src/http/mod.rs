@@ -1,6 +1,7 @@
 //! HTTP: translates between clients and the gateway. [`routes`] is the one table of routes; handlers are short.
 
 pub mod account;
+pub mod acts;
 pub mod admin;
 pub mod auth;
 pub mod automatic;
@@ -38,7 +39,10 @@ use uuid::Uuid;
 
 use crate::{
     config::Settings,
-    gateway::{Gateway, idempotency::book::Book},
+    gateway::{
+        Gateway,
+        idempotency::{Life, book::Book},
+    },
     telemetry::Metrics,
 };
 use auth::Keys;
@@ -128,8 +132,10 @@ pub type Shared = web::Data<State>;
 /// A request's id and when it came.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// Its id: also its hold's and its record's.
+    /// Its id: also its hold's, its record's, and that of whatever it makes.
     pub id: RequestId,
+    /// Which of its lives this is: one under an `Idempotency-Key` may have others.
+    pub life: Life,
     /// When its head was read.
     pub at: Instant,
 }
@@ -140,9 +146,15 @@ impl Arrival {
         if let Some(arrival) = request.extensions().get::<Self>() {
             return *arrival;
         }
-        let arrival = Self { id: RequestId(Uuid::now_v7()), at: Instant::now() };
+        let arrival = Self { id: RequestId(Uuid::now_v7()), life: Life::First, at: Instant::now() };
         request.extensions_mut().insert(arrival);
         arrival
+    }
+
+    /// A later life of a request: it goes on under the id of the first.
+    fn resumed(request: &HttpRequest, id: RequestId, life: Life) {
+        let at = Self::of(request).at;
+        request.extensions_mut().insert(Self { id, life, at });
     }
 }
 

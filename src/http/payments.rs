@@ -4,7 +4,9 @@
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use billing::{
     Nanos,
+    account::Balance,
     ids::{AccountId, PaymentId},
+    key::Scope,
     payment::{DEFAULT_METHOD, Payment, PaymentStatus, Purpose},
 };
 use bytes::Bytes;
@@ -26,11 +28,13 @@ use uuid::Uuid;
 use super::{
     Arrival, Shared,
     account::{amount, balance_json},
+    acts,
     admin::{checked_reason, read},
     answer, auth, cards,
     error::ApiError,
     query::{Query, list_by_id},
 };
+use crate::gateway::idempotency::Life;
 
 /// A payment as clients read it.
 pub fn payment_json(payment: &Payment) -> Value {
@@ -81,9 +85,12 @@ struct Purchase {
 /// `POST /v1/credits/purchase`: charges a card and adds the credits.
 pub async fn purchase(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
     let work = async {
-        let caller = auth::owner(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let Purchase { amount: wanted, payment_method } = read(&state, body)?;
         let amount = amount("amount", &wanted)?;
+        if acts::is_done(&request) {
+            return bought_before(&state, caller.account_id, PaymentId(Arrival::of(&request).id.0)).await;
+        }
         let method = cards::charged_card(&state, caller.account_id, payment_method.as_deref()).await?;
         let created_at = state.gateway.clock().now();
         // What a request makes has its id: a retry after a crash asks the ledger by it.
@@ -122,13 +129,25 @@ pub(super) async fn buy(state: &Shared, account: AccountId, payment: Payment) ->
         }
         Err(error) => return Err(error.into()),
     };
+    bought(&payment, &balance, action.as_ref())
+}
+
+/// What came of a payment that an earlier life of its request began.
+async fn bought_before(state: &Shared, account: AccountId, id: PaymentId) -> Result<(StatusCode, Value), ApiError> {
+    let directory = &state.gateway.directory;
+    let payment = directory.ledger().payment(account, id).await?.ok_or_else(|| ApiError::not_found("this payment"))?;
+    let picture: Picture = directory.ask(account, Look).await?;
+    bought(&payment, &picture.balance, None)
+}
+
+fn bought(payment: &Payment, balance: &Balance, action: Option<&NextAction>) -> Result<(StatusCode, Value), ApiError> {
     if let Some(code) = &payment.decline_code {
         return Err(ApiError::payment_declined(code, &payment.id.to_string()));
     }
     let status = if payment.status == PaymentStatus::Pending { StatusCode::ACCEPTED } else { StatusCode::OK };
-    let mut body = json!({"payment": payment_json(&payment), "balance": balance_json(&balance)});
+    let mut body = json!({"payment": payment_json(payment), "balance": balance_json(balance)});
     if let Some(action) = action {
-        body["next_action"] = action_json(&action);
+        body["next_action"] = action_json(action);
     }
     Ok((status, body))
 }
@@ -136,7 +155,7 @@ pub(super) async fn buy(state: &Shared, account: AccountId, payment: Payment) ->
 /// `GET /v1/payments`: whatever came of them, newest first.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
         let query = Query::of(&request, &["limit", "cursor"])?;
         let (before, limit) = (query.cursor_id()?, query.limit()?);
         let payments = state.gateway.directory.ledger().payments(caller.account_id, before, limit).await?;
@@ -148,7 +167,7 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
 /// `GET /v1/payments/{id}`: with what its card's owner must do, while it waits for that.
 pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
         let payment = find(&state, caller.account_id, &id).await?;
         let mut body = payment_json(&payment);
         let card = card_of(&state, caller.account_id, &payment).await?;
@@ -184,13 +203,21 @@ pub async fn authenticate(
     body: Result<Bytes, actix_web::Error>,
 ) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let Authenticate { verdict } = read(&state, body)?;
         let verdict = match verdict {
             OwnersVerdict::Approve => Verdict::Approve,
             OwnersVerdict::Refuse => Verdict::Refuse,
         };
         let payment = find(&state, caller.account_id, &id).await?;
+        // That it ended so is the proof of an earlier life of this request.
+        let ended_so = match verdict {
+            Verdict::Approve => PaymentStatus::Succeeded,
+            Verdict::Refuse => PaymentStatus::Declined,
+        };
+        if Arrival::of(&request).life != Life::First && payment.status == ended_so {
+            return Ok(payment_json(&payment));
+        }
         let directory = &state.gateway.directory;
         let Processor::Sandbox(sandbox) = directory.processor() else {
             return Err(ApiError::conflict("This is between the card's owner and the bank, by the client_secret."));

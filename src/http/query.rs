@@ -2,12 +2,12 @@
 //! lists are answered: `data`, and `next_cursor` where they go on.
 
 use actix_web::{HttpRequest, web};
-use billing::{Timestamp, time::DAY_MS};
+use billing::{Timestamp, key::Scope, time::DAY_MS};
 use farebox_actors::ledger::{query::LARGEST_PAGE, usage::Only};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::error::ApiError;
+use super::{auth::Sight, error::ApiError};
 
 /// A page's size where none is asked for.
 const USUAL_PAGE: u64 = 50;
@@ -61,13 +61,18 @@ impl Query {
         self.get("cursor").map(id).transpose()
     }
 
-    /// `model` and `key_id`, which may be `none`.
-    pub fn only(&self) -> Result<Only, ApiError> {
+    /// `model` and `key_id`, which may be `none`. A caller that sees one key's use alone gets that key's.
+    pub fn only(&self, sight: &Sight) -> Result<Only, ApiError> {
         let key = |text: &str| match text {
             "none" => Ok(Uuid::nil()),
             id => Uuid::parse_str(id).map_err(|_| ApiError::invalid("key_id", "must be a key's id, or none")),
         };
-        Ok(Only { model: self.get("model").map(str::to_owned), key: self.get("key_id").map(key).transpose()? })
+        let asked = self.get("key_id").map(key).transpose()?;
+        let key = match (asked, sight.only) {
+            (Some(asked), Some(own)) if asked != own.0 => return Err(ApiError::out_of_scope(Scope::Read)),
+            (asked, own) => asked.or(own.map(|own| own.0)),
+        };
+        Ok(Only { model: self.get("model").map(str::to_owned), key })
     }
 
     /// `from`, and `to` with what it is where it is not given. A date as `to` is that whole day.
@@ -131,6 +136,8 @@ pub fn list_by_id(data: Vec<Value>, limit: u64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gateway::serve::Caller;
+    use billing::ids::{AccountId, KeyId};
 
     const NAMES: &[&str] = &["from", "to", "model", "key_id", "limit", "cursor"];
 
@@ -149,7 +156,17 @@ mod tests {
         for limit in ["0", "201", "-1", "1.5", "99999999999999999999", "x"] {
             assert!(query(&format!("limit={limit}")).limit().is_err(), "{limit}");
         }
-        assert!(query("key_id=1").only().is_err());
+        let (account_id, own) = (AccountId(Uuid::from_u128(1)), KeyId(Uuid::from_u128(2)));
+        let all = Sight { caller: Caller { account_id, key_id: own }, only: None };
+        assert!(query("key_id=1").only(&all).is_err());
+        assert_eq!(query("").only(&all).unwrap().key, None);
+        let one = Sight { only: Some(own), ..all };
+        assert_eq!(query("").only(&one).unwrap().key, Some(own.0));
+        assert_eq!(query(&format!("key_id={own}")).only(&one).unwrap().key, Some(own.0));
+        for other in [Uuid::from_u128(3).to_string().as_str(), "none"] {
+            assert!(query(&format!("key_id={other}")).only(&all).is_ok());
+            assert!(query(&format!("key_id={other}")).only(&one).is_err(), "{other}");
+        }
         assert!(query("cursor=1").cursor_id().is_err());
         assert_eq!(query("model=a%2Fb+c").get("model"), Some("a/b c"));
     }

@@ -10,6 +10,7 @@ use askama::Template;
 use billing::{
     grant::Grant,
     ids::AccountId,
+    key::Scope,
     payment::{Payment, PaymentStatus, Purpose},
 };
 use serde::Serialize;
@@ -51,7 +52,7 @@ struct ReceiptCredits {
 /// `GET /v1/payments/{id}/receipt`.
 pub async fn receipt(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
         let payment = payments::find(&state, caller.account_id, &id).await?;
         write(&state, caller.account_id, &payment).await
     };

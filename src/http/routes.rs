@@ -1,4 +1,4 @@
-//! The one table of routes. A POST is made by [`post`], which gives it `Idempotency-Key`; a test sees to that. What is
+//! The one table of routes. A POST is made by [`post`] or [`act`], which give it `Idempotency-Key`; a test sees to that. What is
 //! asked for is carried out though its client leaves; inference alone ends with its client, by its own rules.
 
 use actix_web::{
@@ -10,8 +10,11 @@ use actix_web::{
 };
 
 use super::{
-    Shared, account, admin, automatic, cards, error::ApiError, export, history, hooks, idempotency::post, inference,
-    keys, live, operations, payments, plan, receipt, refuse, usage, webhooks,
+    Shared, account, admin, automatic, cards,
+    error::ApiError,
+    export, history, hooks,
+    idempotency::{act, post},
+    inference, keys, live, operations, payments, plan, receipt, refuse, usage, webhooks,
 };
 
 /// All routes, limits and fallbacks.
@@ -39,28 +42,28 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/v1/account", plan::account))
         .service(get("/v1/events", plan::events))
         .service(
-            post("/v1/subscription", plan::subscribe)
+            act("/v1/subscription", plan::subscribe)
                 .route(web::get().to(plan::subscription))
                 .route(web::delete().to(plan::cancel)),
         )
         .service(get("/v1/auto-reload", automatic::reload).route(web::put().to(automatic::set_reload)))
         .service(get("/v1/auto-scale", automatic::scale).route(web::put().to(automatic::set_scale)))
-        .service(post("/v1/keys", keys::create).route(web::get().to(keys::list)))
+        .service(act("/v1/keys", keys::create).route(web::get().to(keys::list)))
         .service(web::resource("/v1/keys/{key}").route(web::delete().to(keys::delete)).default_service(wrong_method()))
-        .service(post("/v1/credits/purchase", payments::purchase))
+        .service(act("/v1/credits/purchase", payments::purchase))
         .configure(configure_payments)
         .configure(configure_webhooks)
         .service(get("/v1/live", live::live))
-        .service(post("/admin/v1/accounts", admin::create_account))
+        .service(act("/admin/v1/accounts", admin::create_account))
         .service(get("/admin/v1/accounts/{id}", admin::account))
-        .service(post("/admin/v1/accounts/{id}/keys", keys::operator_create))
+        .service(act("/admin/v1/accounts/{id}/keys", keys::operator_create))
         .service(
             web::resource("/admin/v1/accounts/{id}/keys/{key}")
                 .route(web::delete().to(keys::operator_delete))
                 .default_service(wrong_method()),
         )
-        .service(post("/admin/v1/accounts/{id}/grants", admin::grant))
-        .service(post("/admin/v1/accounts/{id}/grants/{grant}/void", admin::void))
+        .service(act("/admin/v1/accounts/{id}/grants", admin::grant))
+        .service(act("/admin/v1/accounts/{id}/grants/{grant}/void", admin::void))
         .service(get("/admin/v1/actors", admin::actors))
         .service(post("/admin/v1/audit", admin::audit))
         .service(post("/admin/v1/clock", admin::clock))
@@ -102,8 +105,8 @@ fn configure_payments(app: &mut web::ServiceConfig) {
     app.service(get("/v1/payments", payments::list))
         .service(get("/v1/payments/{id}", payments::payment))
         .service(get("/v1/payments/{id}/receipt", receipt::receipt))
-        .service(post("/v1/payments/{id}/authenticate", payments::authenticate))
-        .service(post("/v1/payment-methods", cards::save).route(web::get().to(cards::list)))
+        .service(act("/v1/payments/{id}/authenticate", payments::authenticate))
+        .service(act("/v1/payment-methods", cards::save).route(web::get().to(cards::list)))
         .service(
             web::resource("/v1/payment-methods/{id}")
                 .route(web::delete().to(cards::remove))
@@ -120,7 +123,7 @@ fn configure_payments(app: &mut web::ServiceConfig) {
 
 /// Webhooks of owners.
 fn configure_webhooks(app: &mut web::ServiceConfig) {
-    app.service(post("/v1/webhooks", hooks::create).route(web::get().to(hooks::list)))
+    app.service(act("/v1/webhooks", hooks::create).route(web::get().to(hooks::list)))
         .service(
             get("/v1/webhooks/{id}", hooks::endpoint)
                 .route(web::put().to(hooks::turn))

@@ -145,12 +145,12 @@ fn hours(query: &Query, now: Timestamp) -> Result<(Timestamp, Timestamp), ApiErr
 /// `GET /v1/usage`: sums of each group, the newest hour or day first; on the first page also of the whole range.
 pub async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let caller = auth::caller(&state, &request).await?;
+        let sight = auth::sight(&state, &request).await?;
         let query = Query::of(&request, &["from", "to", "group_by", "model", "key_id", "limit", "cursor"])?;
         let grouping = grouping(query.get("group_by").unwrap_or("day"))?;
         let last = query.get("cursor").map(|text| read_cursor(&grouping, text).ok_or_else(bad_cursor)).transpose()?;
         let (from, to) = hours(&query, state.gateway.clock().now())?;
-        let wanted = Wanted { account: caller.account_id, from, to, only: query.only()? };
+        let wanted = Wanted { account: sight.caller.account_id, from, to, only: query.only(&sight)? };
         let ledger = state.gateway.directory.ledger();
         let (rows, more) = ledger.usage(&wanted, &grouping, last.as_ref(), query.limit()?).await?;
         let next = match more {

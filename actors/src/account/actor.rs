@@ -11,7 +11,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WeakAddr
 use billing::{
     account::{Account, Balance},
     command::{Admit, Answer, Command, Reply},
-    decide::{Decision, decide},
+    decide::{self, Decision, decide},
     entry::UsageRecord,
     hold::Hold,
     ids::{AccountId, GrantId, PaymentId, RequestId},
@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Panic, Picture, Preview,
+    AccountError, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Open, Panic, Picture, Preview,
     Subscribe, Tick, Waits, outbox::Outbox, waiting::Line,
 };
 use crate::{
@@ -116,7 +116,12 @@ impl AccountActor {
         if self.outbox.len() >= WAITING {
             return Err(AccountError::Overloaded);
         }
-        let Decision { transition, answer } = decide(account, command, self.context.directory.clock().now());
+        let decision = decide(account, command, self.context.directory.clock().now());
+        Ok(self.hand_on(decision, ctx))
+    }
+
+    /// Sends what was decided to the journal, and has what follows from it leave afterwards.
+    fn hand_on(&mut self, Decision { transition, answer }: Decision, ctx: &mut actix::Context<Self>) -> Answer {
         if let Some(transition) = transition {
             let payments = transition.payments.clone();
             let entry = Entry {
@@ -134,7 +139,7 @@ impl AccountActor {
                 self.follow(payment, &answer);
             }
         }
-        Ok(answer)
+        answer
     }
 
     /// A payment that was begun is charged; one that ended is told to who waits for it.
@@ -398,6 +403,7 @@ macro_rules! answers {
 answers!(Enter => Admitted, enter(|enter| enter));
 answers!(Command => Answer, command(|command| command));
 answers!(Buy => Bought, buy(|Buy(payment)| payment));
+answers!(Open => Answer, open(|open| open));
 answers!(Look => Picture, look(|Look| ()));
 answers!(Preview => Answer, preview(|Preview(admit)| admit));
 
@@ -407,6 +413,23 @@ impl AccountActor {
         // Time may have brought something: what is shown is what a request would find.
         let picture = self.decide(Command::Sweep, ctx).and_then(|_| self.picture());
         self.outbox.leave(move || drop(reply.send(picture)));
+    }
+
+    fn open(
+        &mut self,
+        Open { email, plan }: Open,
+        reply: oneshot::Sender<Result<Answer, AccountError>>,
+        ctx: &mut actix::Context<Self>,
+    ) {
+        self.is_used = true;
+        let answer = if matches!(self.state, State::Missing) {
+            let (account, decision) = decide::open(self.id, email, plan, self.context.directory.clock().now());
+            self.state = State::Ready(Box::new(account));
+            Ok(self.hand_on(decision, ctx))
+        } else {
+            self.decide(Command::Sweep, ctx)
+        };
+        self.outbox.leave(move || drop(reply.send(answer)));
     }
 
     /// Decides on a copy, which is thrown away.

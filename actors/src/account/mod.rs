@@ -29,6 +29,7 @@ use billing::{
     hold::Hold,
     ids::{KeyId, PaymentId},
     payment::Payment,
+    plan::Plan,
     subscription::Subscription,
 };
 use tokio::sync::mpsc;
@@ -105,6 +106,16 @@ pub struct Waits {
     pub payment_id: PaymentId,
     /// What must be done.
     pub action: NextAction,
+}
+
+/// Open an account that is not there: answered when it is durable with its plan's first credits. One that is there already
+/// under this id was opened by the same request.
+#[derive(Debug, Clone)]
+pub struct Open {
+    /// Its owner's address.
+    pub email: String,
+    /// Its plan.
+    pub plan: Plan,
 }
 
 /// Ask for a picture of the account.

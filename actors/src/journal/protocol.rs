@@ -197,6 +197,8 @@ pub(crate) mod tests {
             automatic: None,
             events: Vec::new(),
             notice: None,
+            proof: None,
+            opened: None,
         }
     }
 

@@ -8,10 +8,10 @@ use std::{
 };
 
 use billing::{
-    Timestamp,
+    Nanos, Timestamp,
     account::{Automatic, Header},
     automatic::SpendWindow,
-    entry::{Line, Transition, UsageRecord},
+    entry::{Line, Opened, Proof, Transition, UsageRecord},
     grant::Grant,
     hold::{Hold, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
@@ -108,19 +108,22 @@ pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> impl Iterator<It
     (0..).map_while(move |table| {
         Some(match table {
             0 => batch_row(transitions.len(), stamp),
-            1 => account_rows(&batch),
-            2 => grant_rows(&batch),
-            3 => hold_rows(&batch),
-            4 => ended_rows(&batch),
-            5 => journal_rows(transitions, stamp),
-            6 => usage_rows(transitions),
-            7 => rollup::rows(transitions),
-            8 => payment_rows(&batch),
-            9 => subscription_rows(&batch),
-            10 => automatic_rows(&batch),
-            11 => window_rows(&batch),
-            12 => event_rows(transitions),
-            13 => notice_rows(transitions),
+            1 => opened_rows(transitions),
+            2 => account_rows(&batch),
+            3 => grant_rows(&batch),
+            4 => hold_rows(&batch),
+            5 => ended_rows(&batch),
+            6 => journal_rows(transitions, stamp),
+            7 => usage_rows(transitions),
+            8 => rollup::rows(transitions),
+            9 => payment_rows(&batch),
+            10 => subscription_rows(&batch),
+            11 => automatic_rows(&batch),
+            12 => window_rows(&batch),
+            13 => event_rows(transitions),
+            14 => notice_rows(transitions),
+            15 => action_rows(transitions),
+            16 => proof_rows(transitions),
             _ => return None,
         })
     })
@@ -170,6 +173,24 @@ fn batch_row<'a>(size: usize, stamp: Stamp) -> Rows<'a> {
     static WRITE: Write = Write::insert("INSERT INTO batch (id, epoch, at, transitions) VALUES", "");
     let mut rows = Rows::new(&WRITE, 4, 1);
     rows.push([stamp.batch_id.into(), stamp.epoch.into(), stamp.at.0.into(), (size as u64).into()]);
+    rows
+}
+
+/// New accounts: what else there is of them follows.
+fn opened_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write = Write::insert("INSERT INTO account (id, email, plan, created_at, clock) VALUES", "");
+    let mut rows = Rows::new(&WRITE, 5, 0);
+    for transition in transitions {
+        let Some(Opened { email }) = &transition.opened else { continue };
+        let Header { plan, created_at, .. } = &transition.header;
+        rows.push([
+            transition.account_id.0.into(),
+            email.as_str().into(),
+            plan.name().into(),
+            created_at.0.into(),
+            created_at.0.into(),
+        ]);
+    }
     rows
 }
 
@@ -500,6 +521,47 @@ fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
             notice.kind.as_str().into(),
             notice.signed_at.0.into(),
             transition.at.0.into(),
+        ]);
+    }
+    rows
+}
+
+/// What operators did, and why.
+fn action_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write =
+        Write::insert("INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES", "");
+    let mut rows = Rows::new(&WRITE, 7, 0);
+    for transition in transitions {
+        let Some(Proof { request_id, act, subject, amount, reason: Some(reason) }) = &transition.proof else {
+            continue;
+        };
+        rows.push([
+            request_id.0.into(),
+            transition.at.0.into(),
+            transition.account_id.0.into(),
+            (*act).into(),
+            subject.as_str().into(),
+            amount.map(Nanos::get).into(),
+            reason.as_str().into(),
+        ]);
+    }
+    rows
+}
+
+/// What other requests did that has no row of its own.
+fn proof_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write =
+        Write::insert("INSERT INTO request_proof (id, at, account_id, act, subject, amount) VALUES", "");
+    let mut rows = Rows::new(&WRITE, 6, 0);
+    for transition in transitions {
+        let Some(Proof { request_id, act, subject, amount, reason: None }) = &transition.proof else { continue };
+        rows.push([
+            request_id.0.into(),
+            transition.at.0.into(),
+            transition.account_id.0.into(),
+            (*act).into(),
+            subject.as_str().into(),
+            amount.map(Nanos::get).into(),
         ]);
     }
     rows

@@ -74,9 +74,10 @@ impl Ledger {
         Ok(row.try_get_by_index(0)?)
     }
 
-    /// Saves a card, or tells of it again where it was saved before. None where the account has too many.
+    /// Saves a card under this id, or tells of it again where it was saved before. None where the account has too many.
     pub async fn save_method(
         &self,
+        id: Uuid,
         account: AccountId,
         processor: &str,
         card: &Card,
@@ -97,7 +98,7 @@ impl Ledger {
                 tx.rollback().await?;
                 return Ok(None);
             }
-            None => self.insert_method(&tx, account, processor, card, now).await?,
+            None => self.insert_method(&tx, id, (account, processor), card, now).await?,
         };
         if becomes_default {
             self.move_default(&tx, account, processor, kept).await?;
@@ -109,12 +110,11 @@ impl Ledger {
     async fn insert_method(
         &self,
         tx: &DatabaseTransaction,
-        account: AccountId,
-        processor: &str,
+        id: Uuid,
+        (account, processor): (AccountId, &str),
         card: &Card,
         now: Timestamp,
     ) -> Result<Uuid, LedgerError> {
-        let id = Uuid::now_v7();
         let sql = "INSERT INTO payment_method (id, account_id, processor, customer, reference, brand, last4, exp_month, \
                    exp_year, is_default, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?)";
         let values = [

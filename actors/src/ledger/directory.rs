@@ -19,7 +19,7 @@ pub struct StoredAccount {
 }
 
 impl Ledger {
-    /// Makes an account without credits.
+    /// Makes an account without credits, for tests and benches: people's are opened by their actors, with their credits.
     pub async fn create_account(
         &self,
         id: AccountId,

@@ -138,13 +138,16 @@ pub struct StoredKey {
 /// What the ledger knows of what a request did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trace {
-    /// Nothing that lasts: never admitted, released, written off, declined.
+    /// Nothing: it left no row.
     Nothing,
+    /// Something that came to nothing: written off, failed before it cost anything, declined.
+    Undone,
     /// Something that has not ended: an open hold, a payment without an answer.
     Pending,
     /// Something that lasts.
     Done {
-        /// What: `request`, `payment`, `account`, `api_key`, `grant`, `webhook`, or an operator's `action`.
+        /// What: `request`, `payment`, `account`, `api_key`, `grant`, `webhook`, `payment_method`, an operator's `action`, or
+        /// another `act`.
         what: &'static str,
         /// What it cost or is worth.
         amount: Nanos,
@@ -161,7 +164,9 @@ const TRACE: &str = "SELECT 'hold' AS what, CAST(0 AS BIGINT) AS amount FROM hol
      UNION ALL SELECT 'api_key', CAST(0 AS BIGINT) FROM api_key WHERE id = ? \
      UNION ALL SELECT 'grant', funded FROM credit_grant WHERE id = ? \
      UNION ALL SELECT 'webhook', CAST(0 AS BIGINT) FROM webhook_endpoint WHERE id = ? \
-     UNION ALL SELECT 'action', COALESCE(amount, 0) FROM audit_log WHERE id = ?";
+     UNION ALL SELECT 'payment_method', CAST(0 AS BIGINT) FROM payment_method WHERE id = ? \
+     UNION ALL SELECT 'action', COALESCE(amount, 0) FROM audit_log WHERE id = ? \
+     UNION ALL SELECT 'act', COALESCE(amount, 0) FROM request_proof WHERE id = ?";
 
 impl Ledger {
     /// Makes a change; whether there was a row to change.
@@ -186,12 +191,17 @@ impl Ledger {
     /// What a request did, by its id.
     pub async fn trace(&self, account: AccountId, request: RequestId) -> Result<Trace, LedgerError> {
         let (account, id) = (account.0, request.0);
-        let values = [account, id, account, id, id, id, id, id, id, id].map(Into::into);
+        let values = [account, id, account, id, id, id, id, id, id, id, id, id].map(Into::into);
         let mut trace = Trace::Nothing;
         for row in self.rows(TRACE, values).await? {
             let (what, amount): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
             let what = match what.as_str() {
-                "nothing" => continue,
+                "nothing" => {
+                    if trace == Trace::Nothing {
+                        trace = Trace::Undone;
+                    }
+                    continue;
+                }
                 "hold" => return Ok(Trace::Pending),
                 "request" => "request",
                 "payment" => "payment",
@@ -199,6 +209,8 @@ impl Ledger {
                 "api_key" => "api_key",
                 "grant" => "grant",
                 "webhook" => "webhook",
+                "payment_method" => "payment_method",
+                "act" => "act",
                 "action" => "action",
                 other => return Err(LedgerError::Corrupt(format!("a trace of {other}"))),
             };

@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use billing::{
     Nanos, Timestamp,
     ids::{AccountId, KeyId},
-    key::{KeyLimits, KeyState, KeyWindow},
+    key::{KeyLimits, KeyState, KeyWindow, Scopes},
 };
 use sea_orm::{ConnectionTrait, QueryResult};
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, directory::taken, rollup::Span};
+
+/// Keys of one account that work, at most.
+pub const MOST_KEYS: i64 = 1_000;
 
 /// A key as it is stored: enough to know its bearer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct StoredKey {
     pub hash: String,
     /// What it may spend, and on what.
     pub limits: KeyLimits,
+    /// What it may do.
+    pub scopes: Scopes,
     /// When it was made.
     pub created_at: Timestamp,
     /// From when on it is refused.
@@ -36,13 +41,17 @@ pub struct StoredKey {
     pub revoked_at: Option<Timestamp>,
 }
 
-const KEY: &str = "id, account_id, name, public, hash, limit_day, limit_week, limit_month, limit_total, models, created_at, \
-                   expires_at, revoked_at";
+const KEY: &str = "id, account_id, name, public, hash, limit_day, limit_week, limit_month, limit_total, models, scopes, \
+                   created_at, expires_at, revoked_at";
 
 impl Ledger {
-    /// Stores a key.
-    pub async fn create_key(&self, key: &StoredKey) -> Result<(), LedgerError> {
-        let sql = format!("INSERT INTO api_key ({KEY}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+    /// Stores a key; false where its account has as many that work as it may have. One at a time writes, and counts in the
+    /// same statement: two at once can't both be the last.
+    pub async fn create_key(&self, key: &StoredKey) -> Result<bool, LedgerError> {
+        let sql = format!(
+            "INSERT INTO api_key ({KEY}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? \
+             WHERE (SELECT COUNT(*) FROM api_key WHERE account_id = ? AND revoked_at IS NULL) < ?"
+        );
         let limit = |window| key.limits.of(window).map(Nanos::get).into();
         let models =
             (!key.limits.models.is_empty()).then(|| serde_json::Value::from(key.limits.models.clone()).to_string());
@@ -57,12 +66,15 @@ impl Ledger {
             limit(KeyWindow::Month),
             limit(KeyWindow::Total),
             models.into(),
+            key.scopes.names().into(),
             key.created_at.0.into(),
             key.expires_at.map(|at| at.0).into(),
             key.revoked_at.map(|at| at.0).into(),
+            key.account_id.0.into(),
+            MOST_KEYS.into(),
         ];
         match self.write.execute_raw(self.statement(&sql, values)).await {
-            Ok(_) => Ok(()),
+            Ok(done) => Ok(done.rows_affected() == 1),
             Err(error) => Err(taken(error, "that key")),
         }
     }
@@ -79,12 +91,10 @@ impl Ledger {
         self.rows(&sql, [account.0.into()]).await?.iter().map(key).collect()
     }
 
-    /// How many keys of an account are not revoked.
-    pub async fn working_keys(&self, account: AccountId) -> Result<u64, LedgerError> {
-        let sql = "SELECT COUNT(*) FROM api_key WHERE account_id = ? AND revoked_at IS NULL";
-        let count: Option<i64> =
-            self.row(sql, [account.0.into()]).await?.map(|row| row.try_get_by_index(0)).transpose()?;
-        Ok(count.unwrap_or(0).unsigned_abs())
+    /// A key of an account.
+    pub async fn key_of(&self, account: AccountId, id: KeyId) -> Result<Option<StoredKey>, LedgerError> {
+        let sql = format!("SELECT {KEY} FROM api_key WHERE account_id = ? AND id = ?");
+        self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(key).transpose()
     }
 
     /// Revokes a key of an account; its public part, where there was one to revoke.
@@ -142,16 +152,22 @@ fn key(row: &QueryResult) -> Result<StoredKey, LedgerError> {
     let limit = |column| Ok::<_, LedgerError>(row.try_get::<Option<i64>>("", column)?.map(Nanos::new));
     let models: Option<String> = row.try_get("", "models")?;
     let models = models.map(|text| serde_json::from_str(&text)).transpose();
+    let limits = KeyLimits {
+        amounts: [limit("limit_day")?, limit("limit_week")?, limit("limit_month")?, limit("limit_total")?],
+        models: models.map_err(|error| LedgerError::Corrupt(format!("models: {error}")))?.unwrap_or_default(),
+    };
+    let scopes: Option<String> = row.try_get("", "scopes")?;
+    let scopes = scopes.map_or(Ok(Scopes::usual(&limits)), |names| {
+        Scopes::from_names(&names).map_err(|name| LedgerError::Corrupt(format!("scope {name}")))
+    })?;
     Ok(StoredKey {
         id: KeyId(id),
         account_id: AccountId(account_id),
         name: row.try_get("", "name")?,
         public: row.try_get("", "public")?,
         hash: row.try_get("", "hash")?,
-        limits: KeyLimits {
-            amounts: [limit("limit_day")?, limit("limit_week")?, limit("limit_month")?, limit("limit_total")?],
-            models: models.map_err(|error| LedgerError::Corrupt(format!("models: {error}")))?.unwrap_or_default(),
-        },
+        limits,
+        scopes,
         created_at: Timestamp(row.try_get("", "created_at")?),
         expires_at: instant("expires_at")?,
         revoked_at: instant("revoked_at")?,

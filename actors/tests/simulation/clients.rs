@@ -301,7 +301,7 @@ impl World {
             31..33 => self.operate(owner, account, Command::ResumeSubscription),
             33..53 => {
                 let settings = self.settings();
-                self.operate(owner, account, Command::SetAutomatic(settings));
+                self.operate(owner, account, Command::SetAutomatic(settings.into()));
             }
             53..65 => self.give(owner, account),
             65..70 => self.give_again(owner),

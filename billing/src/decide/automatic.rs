@@ -4,7 +4,7 @@
 use super::draft::Draft;
 use crate::{
     account::Automatic,
-    automatic::{AutoSettings, AutoState, RETRIES_MS, SpendWindow, Switch},
+    automatic::{AutoChange, AutoState, RETRIES_MS, SpendWindow, Switch},
     command::{Refusal, Reply, Scale},
     event::{Event, EventKind},
     nanos::Nanos,
@@ -19,7 +19,9 @@ const SMALLEST: Nanos = Nanos::dollars(1);
 /// A cent.
 const CENT: i64 = 10_000_000;
 
-pub(super) fn set(draft: &mut Draft<'_>, settings: AutoSettings) -> Result<Reply, Refusal> {
+pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Refusal> {
+    let before = draft.account.automatic().map(|automatic| automatic.settings.clone()).unwrap_or_default();
+    let settings = change.apply(&before);
     settings.check().map_err(|(field, message)| Refusal::BadAmount { field, message })?;
     let automatic = draft.automatic();
     automatic.settings = settings;

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{
     account::{Account, Automatic},
-    entry::{Line, LineKind, Notice, Transition, UsageRecord},
+    entry::{Line, LineKind, Notice, Proof, Transition, UsageRecord},
     event::Event,
     grant::Grant,
     hold::Hold,
@@ -33,6 +33,8 @@ pub(super) struct Draft<'a> {
     events: Vec<Event>,
     /// What the command comes from: written only with what it changes.
     pub(super) notice: Option<Notice>,
+    /// Which request it carries out: written whatever it changes.
+    pub(super) proof: Option<Proof>,
     /// Whether something may now be due at another time.
     reschedule: bool,
 }
@@ -53,6 +55,7 @@ impl<'a> Draft<'a> {
             is_automatic_changed: false,
             events: Vec::new(),
             notice: None,
+            proof: None,
             reschedule: false,
         }
     }
@@ -201,7 +204,8 @@ impl<'a> Draft<'a> {
             || !self.events.is_empty()
             || !self.touched.is_empty()
             || self.is_subscription_changed
-            || self.is_automatic_changed;
+            || self.is_automatic_changed
+            || self.proof.is_some();
         if self.reschedule || is_changed && self.account.due_at <= self.now {
             let wake_at = self.account.next_due(self.now);
             self.account.due_at = wake_at.unwrap_or(Timestamp(i64::MAX));
@@ -211,7 +215,8 @@ impl<'a> Draft<'a> {
         if !is_changed {
             return None;
         }
-        let Self { account, now, lines, touched, retired, hold, ended, usage, payments, events, notice, .. } = self;
+        let Self { account, now, lines, touched, retired, hold, ended, usage, payments, events, notice, proof, .. } =
+            self;
         // What leaves no line (a payment, an event) takes no place in the journal: its sequence stays dense.
         account.header.seq += u64::from(!lines.is_empty());
         account.header.clock = now;
@@ -234,6 +239,8 @@ impl<'a> Draft<'a> {
             automatic,
             events,
             notice,
+            proof,
+            opened: None,
         }))
     }
 }

@@ -8,6 +8,7 @@ mod draft;
 mod due;
 mod expire;
 mod fund;
+mod open;
 mod payment;
 mod reverse;
 mod settle;
@@ -20,6 +21,7 @@ use crate::{
     time::Timestamp,
 };
 use draft::Draft;
+pub use open::open;
 
 /// What came of a command: what to write (nothing, where nothing changed), and what to say once it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +58,7 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
         Command::PaymentDeclined { payment_id, decline_code } => payment::declined(draft, payment_id, decline_code),
         Command::PaymentReversed { payment, grant, total } => reverse::reverse(draft, *payment, grant, total),
         Command::VoidGrant { grant_id, amount } => reverse::void(draft, grant_id, amount),
-        Command::SetAutomatic(settings) => automatic::set(draft, settings),
+        Command::SetAutomatic(change) => automatic::set(draft, change),
         Command::CancelSubscription => subscription::cancel(draft),
         Command::ResumeSubscription => subscription::resume(draft),
         Command::LimitKey { key_id, limits, spent } => {
@@ -66,6 +68,11 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
         Command::Notified { notice, command } => {
             let reply = run(draft, *command)?;
             draft.notice = Some(notice);
+            Ok(reply)
+        }
+        Command::Proven { proof, command } => {
+            let reply = run(draft, *command)?;
+            draft.proof = Some(proof);
             Ok(reply)
         }
         Command::Sweep => Ok(Reply::Done),

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
-    Answer, Asked, BUFFERED, LIFE_MS, Recording, Whole,
+    Answer, Asked, BUFFERED, LIFE_MS, Life, Recording, Repeat, Whole,
     flights::{Boarding, Flight, Flights, LONGEST_WAIT, Waited},
     is_definitive,
     quota::{Quota, Share},
@@ -91,6 +91,19 @@ pub struct First {
     flight: Flight,
     asked: Asked,
     request_id: RequestId,
+    life: Life,
+}
+
+impl First {
+    /// The request's id: the one it had in its earlier life, where it had one.
+    pub const fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// Which of its lives this is.
+    pub const fn life(&self) -> Life {
+        self.life
+    }
 }
 
 /// What a request was answered.
@@ -129,6 +142,11 @@ impl Book {
         Self { directory, flights: Flights::default(), sealer: Sealer::new(token), quota: Quota::default(), room }
     }
 
+    /// The secret part of what a request makes: the same in each of its lives.
+    pub fn secret(&self, asked: &Asked, request_id: RequestId) -> String {
+        self.sealer.secret(asked, request_id)
+    }
+
     /// How many requests with keys run.
     pub fn running(&self) -> usize {
         self.flights.count()
@@ -146,7 +164,9 @@ impl Book {
             match self.flights.board(&asked) {
                 Boarding::Full => return Err(Refused::Overloaded),
                 Boarding::Reused => return Err(Refused::Reused),
-                Boarding::First(flight) => return self.look(First { flight, asked, request_id }).await,
+                Boarding::First(flight) => {
+                    return self.look(First { flight, asked, request_id, life: Life::First }).await;
+                }
                 Boarding::Duplicate(wait) => {
                     match wait.until_landed(deadline.saturating_duration_since(Instant::now())).await {
                         Waited::Answer(answer) => return Ok(Begun::Replay(answer)),
@@ -198,16 +218,20 @@ impl Book {
         Ok(self.directory.ledger().change_key(change).await? == 1)
     }
 
-    /// The earlier request did not live to keep an answer: this one runs only if that one did nothing.
+    /// The earlier request did not live to keep an answer: it goes on in this one, unless it was paid for. Another one runs
+    /// in its place only where it came to nothing.
     async fn take_over(&self, first: First, earlier: RequestId) -> Result<Begun, Refused> {
         if self.directory.running().contains(earlier) {
             return Err(Refused::InProgress);
         }
-        match self.trace(&first, earlier).await? {
-            Trace::Done { .. } => Err(self.lost(&first, earlier, Lost::Interrupted).await?),
-            Trace::Nothing if self.start(&first, earlier).await? => Ok(Begun::First(first)),
-            Trace::Pending | Trace::Nothing => Err(Refused::InProgress),
-        }
+        let first = match (self.trace(&first, earlier).await?, first.asked.repeat) {
+            (Trace::Done { .. }, Repeat::Anew) => return Err(self.lost(&first, earlier, Lost::Interrupted).await?),
+            (Trace::Done { .. }, Repeat::Resumed) => First { request_id: earlier, life: Life::Done, ..first },
+            (Trace::Nothing, _) => First { request_id: earlier, life: Life::Again, ..first },
+            (Trace::Undone, _) => first,
+            (Trace::Pending, _) => return Err(Refused::InProgress),
+        };
+        if self.start(&first, earlier).await? { Ok(Begun::First(first)) } else { Err(Refused::InProgress) }
     }
 
     /// What a request did. Where it seems to have done nothing, or not to have ended, its account is asked first: that
@@ -226,7 +250,7 @@ impl Book {
     async fn lost(&self, first: &First, request_id: RequestId, why: Lost) -> Result<Refused, Refused> {
         let made = match self.trace(first, request_id).await? {
             Trace::Done { what, amount } => Some((what, amount)),
-            Trace::Nothing | Trace::Pending => None,
+            Trace::Nothing | Trace::Undone | Trace::Pending => None,
         };
         Ok(Refused::Lost { request_id, why, made })
     }
@@ -235,7 +259,7 @@ impl Book {
     pub async fn finish(&self, first: First, outcome: Outcome) {
         let Outcome { status, headers, body, whole } = outcome;
         let fate = self.fate(&first, status, whole).await;
-        let First { flight, asked, request_id } = first;
+        let First { flight, asked, request_id, .. } = first;
         let slot = asked.slot;
         let answer = body.map(|body| Arc::new(Answer { status, headers, body }));
         let change = match (fate, &answer) {
@@ -262,6 +286,10 @@ impl Book {
     async fn fate(&self, first: &First, status: u16, whole: Whole) -> Fate {
         let scope = first.asked.slot.scope;
         let is_definitive = is_definitive(status, whole);
+        if first.life == Life::Done && !matches!(status, 200..=299) {
+            // It was carried out: that it could not be answered is not its answer.
+            return Fate::Leave;
+        }
         if is_definitive && self.quota.take(scope, self.directory.clock().now()) == Share::Within {
             return Fate::Keep;
         }
@@ -272,7 +300,9 @@ impl Book {
             self.trace(first, first.request_id).await
         };
         match trace {
-            Ok(Trace::Nothing) => Fate::Forget,
+            // An act that failed here may still be on its way: asked again, it is the same request.
+            Ok(Trace::Nothing) if status >= SERVER_ERROR && first.asked.repeat == Repeat::Resumed => Fate::Leave,
+            Ok(Trace::Nothing | Trace::Undone) => Fate::Forget,
             // "Try again later" is no answer to what was charged after all: a retry is told that the answer is lost.
             Ok(Trace::Done { .. }) if status == UNAVAILABLE => Fate::Leave,
             Ok(Trace::Done { .. }) => Fate::Keep,

@@ -132,7 +132,7 @@ impl Wait {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::{Call, Holder, Key};
+    use super::super::{Call, Holder, Key, Repeat};
     use super::*;
 
     const SHORT: Duration = Duration::from_millis(1);
@@ -140,7 +140,7 @@ mod tests {
 
     fn asked(key: &str, body: &str) -> Asked {
         let call = Call { method: "POST", path: "/", query: "", headers: [None; 3], body: body.as_bytes() };
-        Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), call)
+        Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), Repeat::Anew, call)
     }
 
     fn first(flights: &Flights, asked: &Asked) -> Flight {

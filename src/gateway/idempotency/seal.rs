@@ -25,6 +25,14 @@ impl Sealer {
         UnboundKey::new(&CHACHA20_POLY1305, hasher.finalize().as_bytes()).ok().map(LessSafeKey::new)
     }
 
+    /// Forty characters of a secret that a retry of the same request makes again, and nobody without its key and the
+    /// operator's token: what is shown once is the same when it is shown again.
+    pub(super) fn secret(&self, asked: &Asked, request_id: RequestId) -> String {
+        let mut hasher = blake3::Hasher::new_keyed(&self.pepper);
+        hasher.update(b"shown once").update(&asked.secret).update(request_id.0.as_bytes());
+        hasher.finalize().to_hex().chars().take(40).collect()
+    }
+
     /// An answer, sealed. None if the cipher refuses, which it does only for answers far beyond what is kept.
     pub(super) fn seal(&self, asked: &Asked, request_id: RequestId, answer: &Answer) -> Option<Vec<u8>> {
         let mut bytes = answer.encode();
@@ -52,12 +60,22 @@ mod tests {
     use bytes::Bytes;
     use uuid::Uuid;
 
-    use super::super::{Call, Holder, Key};
+    use super::super::{Call, Holder, Key, Repeat};
     use super::*;
 
     fn asked(key: &str, body: &str) -> Asked {
         let call = Call { method: "POST", path: "/", query: "", headers: [None; 3], body: body.as_bytes() };
-        Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), call)
+        Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), Repeat::Anew, call)
+    }
+
+    #[test]
+    fn a_secret_is_made_again_by_the_same_request_only() {
+        let (sealer, id) = (Sealer::new(&blake3::hash(b"token")), RequestId(Uuid::from_u128(7)));
+        let secret = sealer.secret(&asked("key", "body"), id);
+        assert_eq!((secret.len(), sealer.secret(&asked("key", "body"), id)), (40, secret.clone()));
+        assert_ne!(sealer.secret(&asked("kez", "body"), id), secret);
+        assert_ne!(sealer.secret(&asked("key", "body"), RequestId(Uuid::from_u128(8))), secret);
+        assert_ne!(Sealer::new(&blake3::hash(b"another token")).secret(&asked("key", "body"), id), secret);
     }
 
     #[test]

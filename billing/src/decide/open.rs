@@ -1,0 +1,39 @@
+//! A new account: its row, its plan and its plan's first credits are one transition, so that none is ever there without
+//! the others.
+
+use super::{Decision, decide};
+use crate::{
+    account::{Account, Header, Stored},
+    command::{Command, Fund},
+    entry::Opened,
+    grant::Source,
+    ids::{AccountId, GrantId, derived},
+    nanos::Nanos,
+    plan::Plan,
+    time::{FOUR_WEEKS_MS, Timestamp},
+};
+
+/// Opens an account. The free plan's first dollar comes by itself; for the other the operator stands for the first cycle.
+/// The same account opened twice has the same grant.
+pub fn open(id: AccountId, email: String, plan: Plan, now: Timestamp) -> (Account, Decision) {
+    let mut account = Account::load(id, Stored::new(Header::new(plan, now)));
+    let cycle_end = Some(now.plus_ms(FOUR_WEEKS_MS));
+    let first = match plan {
+        Plan::Free => Command::Sweep,
+        Plan::Payg => Command::Fund(Fund {
+            grant_id: GrantId(derived(id, now, 0)),
+            source: Source::Plan,
+            source_key: format!("cycle {}", now.0),
+            amount: plan.credits(),
+            paid: Nanos::ZERO,
+            expires_at: cycle_end,
+            subscribed_until: cycle_end,
+        }),
+    };
+    let mut decision = decide(&mut account, first, now);
+    assert!(decision.answer.result.is_ok(), "a plan's first credits were refused");
+    if let Some(transition) = &mut decision.transition {
+        transition.opened = Some(Opened { email });
+    }
+    (account, decision)
+}

@@ -1,0 +1,35 @@
+//! What requests prove that they did, and what keys may do. A proof is written in the transaction of its effect; where the
+//! effect has a row of the request's own id (a grant, a payment, a key), that row is the proof, and what an operator did is
+//! proved by its entry in the operators' log. A key's scopes are names between spaces; none: as its limits have it. What a
+//! running request may come to by its key's limits is kept with its hold.
+
+use sea_orm_migration::prelude::*;
+
+use crate::dialect;
+
+/// The migration.
+#[derive(Debug, DeriveMigrationName)]
+pub(crate) struct Migration;
+
+const STATEMENTS: &[&str] = &[
+    "CREATE TABLE request_proof (
+        id {uuid} PRIMARY KEY,
+        at BIGINT NOT NULL,
+        account_id {uuid} NOT NULL REFERENCES account (id),
+        act TEXT NOT NULL,
+        subject TEXT NOT NULL,
+        amount BIGINT
+    ) {without_rowid}",
+    "ALTER TABLE api_key ADD COLUMN scopes TEXT",
+    // What was charged though its limits did not pay for it.
+    "ALTER TABLE api_key ADD COLUMN beyond BIGINT NOT NULL DEFAULT 0 CHECK (beyond >= 0)",
+    "ALTER TABLE hold ADD COLUMN claimed BIGINT CHECK (claimed >= 0)",
+];
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        dialect::run(manager, STATEMENTS).await?;
+        dialect::append_only(manager, "request_proof").await
+    }
+}

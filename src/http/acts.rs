@@ -1,0 +1,77 @@
+//! Acts: what a request does, once in all its lives. What it makes has its id; what makes nothing of its own leaves a proof
+//! under that id. Either is in the transaction of the effect, so that a retry after a crash finds the one with the other:
+//! then it is answered from it, and nothing is done again.
+
+use actix_web::{HttpMessage, HttpRequest};
+use billing::{Nanos, account::Balance, command::Command, entry::Proof, ids::AccountId};
+use farebox_actors::{
+    account::{AccountError, Look, Picture},
+    ledger::idempotency::Trace,
+};
+
+use super::{Arrival, Shared, error::ApiError};
+use crate::gateway::idempotency::{Asked, Life};
+
+/// What is done, for its proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// What: `void_grant`.
+    pub name: &'static str,
+    /// To what.
+    pub subject: String,
+    /// How much, if it is an amount.
+    pub amount: Option<Nanos>,
+    /// Why, where an operator does it.
+    pub reason: Option<String>,
+}
+
+impl Act {
+    /// The proof that this request did it.
+    pub fn proof(self, request: &HttpRequest) -> Proof {
+        let Self { name: act, subject, amount, reason } = self;
+        Proof { request_id: Arrival::of(request).id, act, subject, amount, reason }
+    }
+}
+
+/// Whether an earlier life of this request has done what it asks for.
+pub fn is_done(request: &HttpRequest) -> bool {
+    Arrival::of(request).life == Life::Done
+}
+
+/// Has an account carry out a request, and waits until that is durable; what the account has then. An account that does not
+/// answer in time is asked again what became of it: what was said to have failed must not appear later.
+pub async fn carry_out(
+    state: &Shared,
+    request: &HttpRequest,
+    account: AccountId,
+    act: Act,
+    command: Command,
+) -> Result<Balance, ApiError> {
+    let directory = &state.gateway.directory;
+    let look = async || directory.ask(account, Look).await.map(|picture: Picture| picture.balance);
+    if is_done(request) {
+        return Ok(look().await?);
+    }
+    let proven = Command::Proven { proof: act.proof(request), command: Box::new(command) };
+    match directory.decide(account, proven).await {
+        Ok(decided) => {
+            decided.result?;
+            Ok(decided.balance)
+        }
+        Err(error @ AccountError::Unavailable(_)) => {
+            let balance = look().await?;
+            match directory.ledger().trace(account, Arrival::of(request).id).await? {
+                Trace::Done { .. } => Ok(balance),
+                Trace::Nothing | Trace::Undone | Trace::Pending => Err(error.into()),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The secret part of what a request makes and shows once. Under an `Idempotency-Key` it is the same in each of its lives;
+/// none where there is no key.
+pub fn secret(state: &Shared, request: &HttpRequest) -> Option<String> {
+    let asked = request.extensions().get::<Asked>().cloned()?;
+    Some(state.book.secret(&asked, Arrival::of(request).id))
+}
