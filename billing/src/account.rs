@@ -235,7 +235,7 @@ impl Account {
             self.units_used.0 += units.0;
         }
         if let Some(key) = hold.key_id.and_then(|id| self.keys.get_mut(&id)) {
-            key.hold(hold.total());
+            key.hold(hold.claim());
         }
         let replaced = self.holds.insert(hold.request_id, hold);
         assert!(replaced.is_none(), "a request was admitted twice");
@@ -248,7 +248,7 @@ impl Account {
             self.units_used.0 -= units.0;
         }
         if let Some(key) = hold.key_id.and_then(|id| self.keys.get_mut(&id)) {
-            key.release(hold.total());
+            key.release(hold.claim());
         }
         Some(hold)
     }
@@ -405,6 +405,11 @@ impl Account {
         self.header.wake_at.into_iter().chain(deadline).min()
     }
 
+    /// How much more a key's limits let a running request come to; none where they let it come to anything.
+    pub(crate) fn room_of(&self, key: Option<KeyId>, now: Timestamp) -> Option<Nanos> {
+        self.keys.get(&key?)?.left(now)
+    }
+
     /// Limits a key from now on, or no longer.
     pub(crate) fn limit_key(&mut self, id: KeyId, limits: Option<KeyLimits>, spent: [Nanos; 4], now: Timestamp) {
         let Some(limits) = limits.filter(|limits| !limits.is_unlimited()) else {
@@ -416,7 +421,7 @@ impl Account {
             return;
         }
         let mut key = KeyState::new(limits, spent, now);
-        self.holds.values().filter(|hold| hold.key_id == Some(id)).for_each(|hold| key.hold(hold.total()));
+        self.holds.values().filter(|hold| hold.key_id == Some(id)).for_each(|hold| key.hold(hold.claim()));
         self.keys.insert(id, key);
     }
 
@@ -427,6 +432,10 @@ impl Account {
         assert!(held == self.holds.values().map(Hold::total).sum(), "held credits and open holds differ");
         assert!(self.available == self.grants.iter().map(|grant| grant.available).sum(), "available is stale");
         assert!(self.header.debt >= Nanos::ZERO, "debt is negative");
+        for (id, key) in &self.keys {
+            let claims = self.holds.values().filter(|hold| hold.key_id == Some(*id)).map(Hold::claim).sum();
+            assert!(key.held() == claims, "what key {id} holds and its running requests differ");
+        }
         assert!(self.grants.windows(2).all(|pair| pair[0].draw_order() < pair[1].draw_order()), "draw order");
         let units: u32 =
             self.holds.values().map(|hold| if let Work::Open { units, .. } = hold.work { units.0 } else { 0 }).sum();

@@ -155,11 +155,15 @@ pub enum Reply {
         rate_remaining: Option<i64>,
         /// Permits allowed.
         units_allowed: Units,
+        /// The most it may come to by its key's limits; none where they are none.
+        claimed: Option<Nanos>,
     },
     /// What is set aside now, and whether it covers what was asked.
     Accrued {
         /// All that is set aside for the request.
         held: Nanos,
+        /// The most it may come to by its key's limits; none where they are none.
+        claimed: Option<Nanos>,
     },
     /// The request was charged.
     Settled {

@@ -274,6 +274,8 @@ pub struct Transition {
     pub events: Vec<Event>,
     /// What a processor told, where that is why.
     pub notice: Option<Notice>,
+    /// What a key was charged beyond what its limits paid for, ever, where that grew.
+    pub beyond: Option<(KeyId, Nanos)>,
     /// Which request did it, where that must be known afterwards.
     pub proof: Option<Proof>,
     /// The account is new with this.

@@ -52,6 +52,8 @@ pub struct Hold {
     pub accrued: Nanos,
     /// The largest cost the request can reach.
     pub worst_case: Nanos,
+    /// The most it may come to by its key's limits; none where its key had none.
+    pub claimed: Option<Nanos>,
     /// When it was placed.
     pub placed_at: Timestamp,
     /// When it is abandoned unless renewed.
@@ -64,6 +66,16 @@ impl Hold {
         let written_at = self.deadline.plus_ms(-DEADLINE_MS);
         let moved = accrued - self.accrued;
         moved.is_positive() && (now.ms_since(written_at) >= CHECKPOINT_MS || moved.times(10) >= self.total())
+    }
+
+    /// The most it may come to, as far as that is known: what counts against its key's limits while it runs. A request that
+    /// its key did not limit may come to its worst case; an open model's, billed by the second, to what was set aside.
+    pub fn claim(&self) -> Nanos {
+        let unlimited = match self.work {
+            Work::Closed => self.worst_case,
+            Work::Open { .. } => Nanos::ZERO,
+        };
+        self.claimed.unwrap_or(unlimited).max(self.total()).max(self.accrued)
     }
 
     /// All that is set aside.

@@ -189,7 +189,10 @@ pub struct KeyState {
     limits: KeyLimits,
     starts: [Timestamp; 4],
     spent: [Nanos; 4],
+    /// What running requests may come to.
     held: Nanos,
+    /// What was charged beyond what its limits paid for, ever: a provider's count that was larger than ours.
+    beyond: Nanos,
     told: [Option<Timestamp>; 4],
 }
 
@@ -197,7 +200,24 @@ impl KeyState {
     /// A key that had spent so much in each window of this instant.
     pub fn new(limits: KeyLimits, spent: [Nanos; 4], now: Timestamp) -> Self {
         let starts = KeyWindow::ALL.map(|window| window.start(now));
-        Self { limits, starts, spent, held: Nanos::ZERO, told: [None; 4] }
+        Self { limits, starts, spent, held: Nanos::ZERO, beyond: Nanos::ZERO, told: [None; 4] }
+    }
+
+    /// The same, of which so much was charged beyond its limits before.
+    #[must_use]
+    pub const fn with_beyond(mut self, beyond: Nanos) -> Self {
+        self.beyond = beyond;
+        self
+    }
+
+    /// What running requests may come to.
+    pub const fn held(&self) -> Nanos {
+        self.held
+    }
+
+    /// What was charged beyond what its limits paid for, ever.
+    pub const fn beyond(&self) -> Nanos {
+        self.beyond
     }
 
     /// Its limits.
@@ -220,7 +240,7 @@ impl KeyState {
         }
     }
 
-    /// What it has spent in a window, and holds now.
+    /// What it has spent in a window, and what its running requests may come to.
     pub fn used(&self, window: KeyWindow, now: Timestamp) -> Nanos {
         let place = window as usize;
         let spent = if window.start(now) > self.starts[place] { Nanos::ZERO } else { self.spent[place] };
@@ -233,16 +253,27 @@ impl KeyState {
             return Err(KeyRefusal::Model { allowed: self.limits.models.clone() });
         }
         let mut room = None;
-        for window in KeyWindow::ALL {
-            let Some(limit) = self.limits.of(window) else { continue };
-            let used = self.used(window, now);
-            let left = if limit > used { limit - used } else { Nanos::ZERO };
+        for (window, limit, left) in self.lefts(now) {
             if left < minimum || !left.is_positive() {
+                let used = self.used(window, now);
                 return Err(KeyRefusal::Amount { window, limit, used, resets_at: window.end(now) });
             }
             room = Some(room.map_or(left, |room: Nanos| room.min(left)));
         }
         Ok(room)
+    }
+
+    /// What is left of each limit.
+    fn lefts(&self, now: Timestamp) -> impl Iterator<Item = (KeyWindow, Nanos, Nanos)> {
+        KeyWindow::ALL.into_iter().filter_map(move |window| {
+            let (limit, used) = (self.limits.of(window)?, self.used(window, now));
+            Some((window, limit, if limit > used { limit - used } else { Nanos::ZERO }))
+        })
+    }
+
+    /// How much more its running requests may come to; none where its dollars are not limited.
+    pub(crate) fn left(&self, now: Timestamp) -> Option<Nanos> {
+        self.lefts(now).map(|(_, _, left)| left).min()
     }
 
     pub(crate) fn hold(&mut self, amount: Nanos) {
@@ -254,9 +285,13 @@ impl KeyState {
         self.held -= amount;
     }
 
-    /// Counts a charge in the windows of the instant it is recorded with.
-    pub(crate) fn spend(&mut self, charged: Nanos, at: Timestamp) {
+    /// Counts a charge in the windows of the instant it is recorded with, and what of it was beyond what its request might
+    /// come to.
+    pub(crate) fn spend(&mut self, charged: Nanos, claim: Nanos, at: Timestamp) {
         self.roll(at);
+        if charged > claim {
+            self.beyond += charged - claim;
+        }
         for (place, window) in KeyWindow::ALL.into_iter().enumerate() {
             if window.start(at) == self.starts[place] {
                 self.spent[place] += charged;
@@ -299,7 +334,7 @@ mod tests {
         assert_eq!(key.room("m", Nanos::new(1), NOW), Ok(Some(Nanos::new(400_000_000))));
         assert!(key.room("m", Nanos::new(400_000_001), NOW).is_err());
         key.release(Nanos::new(600_000_000));
-        key.spend(Nanos::dollars(1), NOW);
+        key.spend(Nanos::dollars(1), Nanos::dollars(1), NOW);
         let Err(KeyRefusal::Amount { window, resets_at, .. }) = key.room("m", Nanos::new(1), NOW) else { panic!() };
         assert_eq!((window, resets_at), (KeyWindow::Day, Some(NOW.day_start().plus_ms(DAY_MS))));
         assert_eq!(key.room("m", Nanos::new(1), NOW.plus_ms(DAY_MS)), Ok(Some(Nanos::dollars(1))));
@@ -308,8 +343,8 @@ mod tests {
     #[test]
     fn a_charge_of_yesterday_does_not_count_today() {
         let mut key = daily(1);
-        key.spend(Nanos::new(5), NOW.plus_ms(DAY_MS));
-        key.spend(Nanos::dollars(1), NOW);
+        key.spend(Nanos::new(5), Nanos::new(5), NOW.plus_ms(DAY_MS));
+        key.spend(Nanos::dollars(1), Nanos::dollars(1), NOW);
         assert_eq!(key.used(KeyWindow::Day, NOW.plus_ms(DAY_MS)), Nanos::new(5));
         assert_eq!(key.used(KeyWindow::Total, NOW.plus_ms(DAY_MS)), Nanos::new(1_000_000_005));
     }
@@ -317,12 +352,12 @@ mod tests {
     #[test]
     fn a_limit_is_told_of_once_a_window() {
         let mut key = daily(1);
-        key.spend(Nanos::new(799_999_999), NOW);
+        key.spend(Nanos::new(799_999_999), Nanos::new(799_999_999), NOW);
         assert!(key.newly_near().is_empty());
-        key.spend(Nanos::new(1), NOW);
+        key.spend(Nanos::new(1), Nanos::new(1), NOW);
         assert_eq!(key.newly_near().len(), 1);
         assert!(key.newly_near().is_empty());
-        key.spend(Nanos::dollars(1), NOW.plus_ms(DAY_MS));
+        key.spend(Nanos::dollars(1), Nanos::dollars(1), NOW.plus_ms(DAY_MS));
         assert_eq!(key.newly_near().len(), 1);
     }
 

@@ -369,7 +369,7 @@ fn run(steps: Vec<(Step, i64)>) {
             (_, Ok(_)) => {}
         }
         if let Some(key) = account.key(KEY) {
-            let held: Nanos = account.holds().filter(|hold| hold.key_id == Some(KEY)).map(Hold::total).sum();
+            let held: Nanos = account.holds().filter(|hold| hold.key_id == Some(KEY)).map(Hold::claim).sum();
             for (window, spent) in KeyWindow::ALL.into_iter().zip(replay.key_spent(at)) {
                 assert_eq!(key.used(window, at), spent + held, "a key's use is not its records and holds: {window:?}");
             }

@@ -66,10 +66,14 @@ pub(super) async fn start(
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
     };
     let (mut limit, mut stop) = (quoted.clamp, quoted.clamp.map(|_| "max_cost"));
-    if gateway.rules.overdraft_none && job.provider_key.is_none() {
-        let pays = quote::affordable_output(&price, quoted.input, choices, admission.held());
-        if pays < quoted.limit {
-            (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some("credits"));
+    // What the credits pay for, where debt may not arise, and what the key's limits do, whatever may.
+    let held = Some(admission.held()).filter(|_| gateway.rules.overdraft_none);
+    let bounds = [(held, "credits"), (admission.claimed(), "key_limit")];
+    for (most, why) in bounds.into_iter().filter(|_| job.provider_key.is_none()) {
+        let Some(most) = most else { continue };
+        let pays = quote::affordable_output(&price, quoted.input, choices, most);
+        if pays < limit.map_or(quoted.limit, u64::from) {
+            (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some(why));
         }
     }
     let cancel = Arc::new(Notify::new());

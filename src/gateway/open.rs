@@ -220,6 +220,8 @@ impl OpenTask {
         let end = Instant::now() + LAST_SECOND;
         if self.allowed.is_some_and(|allowed| self.seconds >= allowed) {
             self.stop_at = Some((end, Stop::MaxCost));
+        } else if admission.claimed().is_some_and(|claimed| cost + rate > claimed) {
+            self.stop_at = Some((end, Stop::KeyLimit));
         } else if self.overdraft_none && cost + rate > admission.held() {
             self.stop_at = Some((end, Stop::Credits));
         }
@@ -247,21 +249,24 @@ impl OpenTask {
         Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output }
     }
 
-    /// What is charged: nothing where compute never began, or the engine failed before any output.
-    fn final_meter(&self, failed: bool) -> Metered {
+    /// What is charged: nothing where compute never began, or the engine failed before any output; never more than the key's
+    /// limits pay for.
+    fn final_meter(&self, failed: bool, claimed: Option<Nanos>) -> Metered {
         if self.seconds == 0 || (failed && !self.has_output) {
             return Metered::NOTHING;
         }
         let counted = if self.compute_ms > 0 { meter::billed_seconds(self.compute_ms) } else { self.seconds };
         // A second beyond what the caller or the hold allows began only because a token was long: it is not billed.
-        let seconds = counted.min(self.allowed.unwrap_or(u64::MAX));
+        let pays = claimed.map(|claimed| claimed.get() / self.class.per_second().get().max(1));
+        let pays = pays.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(u64::MAX);
+        let seconds = counted.min(self.allowed.unwrap_or(u64::MAX)).min(pays);
         let compute_ms = if self.compute_ms > 0 { self.compute_ms } else { self.seconds * 1_000 };
         Metered::open(self.class, seconds, compute_ms, self.tokens())
     }
 
     async fn end(mut self, mut admission: Admission, failure: Option<Failure>) {
         let stages = self.course.stages(Instant::now());
-        let mut metered = self.final_meter(failure.is_some());
+        let mut metered = self.final_meter(failure.is_some(), admission.claimed());
         if self.overdraft_none {
             metered.cost = metered.cost.at_most(admission.held());
         }

@@ -3,7 +3,13 @@
 //! then it is answered from it, and nothing is done again.
 
 use actix_web::{HttpMessage, HttpRequest};
-use billing::{Nanos, account::Balance, command::Command, entry::Proof, ids::AccountId};
+use billing::{
+    Nanos,
+    account::Balance,
+    command::{Answer, Command},
+    entry::Proof,
+    ids::AccountId,
+};
 use farebox_actors::{
     account::{AccountError, Look, Picture},
     ledger::idempotency::Trace,
@@ -38,8 +44,9 @@ pub fn is_done(request: &HttpRequest) -> bool {
     Arrival::of(request).life == Life::Done
 }
 
-/// Has an account carry out a request, and waits until that is durable; what the account has then. An account that does not
-/// answer in time is asked again what became of it: what was said to have failed must not appear later.
+/// Has an account carry out a request, and waits until that is durable; what the account has then. Where it does not answer
+/// in time, or refuses what an earlier life may just have had it do, it is asked what became of the request: what was said
+/// to have failed must not appear later.
 pub async fn carry_out(
     state: &Shared,
     request: &HttpRequest,
@@ -53,19 +60,18 @@ pub async fn carry_out(
         return Ok(look().await?);
     }
     let proven = Command::Proven { proof: act.proof(request), command: Box::new(command) };
-    match directory.decide(account, proven).await {
-        Ok(decided) => {
-            decided.result?;
-            Ok(decided.balance)
-        }
-        Err(error @ AccountError::Unavailable(_)) => {
-            let balance = look().await?;
-            match directory.ledger().trace(account, Arrival::of(request).id).await? {
-                Trace::Done { .. } => Ok(balance),
-                Trace::Nothing | Trace::Undone | Trace::Pending => Err(error.into()),
-            }
-        }
-        Err(error) => Err(error.into()),
+    let arrival = Arrival::of(request);
+    let failed: ApiError = match directory.decide(account, proven).await {
+        Ok(Answer { result: Ok(_), balance }) => return Ok(balance),
+        Ok(Answer { result: Err(refusal), .. }) if arrival.life == Life::Again => refusal.into(),
+        Ok(Answer { result: Err(refusal), .. }) => return Err(refusal.into()),
+        Err(error @ AccountError::Unavailable(_)) => error.into(),
+        Err(error) => return Err(error.into()),
+    };
+    let balance = look().await?;
+    match directory.ledger().trace(account, arrival.id).await? {
+        Trace::Done { .. } => Ok(balance),
+        Trace::Nothing | Trace::Undone | Trace::Pending => Err(failed),
     }
 }
 

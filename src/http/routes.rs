@@ -157,11 +157,96 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    /// Where the proof lies that a request did what it asks for.
+    #[derive(Debug, PartialEq, Eq)]
+    enum Proof {
+        /// In a row of the request's own id, which is what it made.
+        Made(&'static str),
+        /// In a row of the request's own id, beside what it changed, in the transaction of that.
+        Beside(&'static str),
+        /// In what it changed: asked for twice, it is as it was asked for.
+        Changed,
+        /// In the event it tells of.
+        Event,
+        /// It was paid for: its record has its id, and it is never run again.
+        Record,
+        /// It changes nothing that lasts.
+        Nothing,
+    }
+
+    use Proof::{Beside, Changed, Event, Made, Nothing, Record};
+
+    const PROOFS: &[(&str, &str, Proof)] = &[
+        ("POST", "/v1/chat/completions", Record),
+        ("POST", "/v1/completions", Record),
+        ("POST", "/v1/quote", Nothing),
+        ("POST", "/v1/subscription", Made("payment, or request_proof where a cancelled one goes on")),
+        ("DELETE", "/v1/subscription", Changed),
+        ("PUT", "/v1/auto-reload", Changed),
+        ("PUT", "/v1/auto-scale", Changed),
+        ("POST", "/v1/keys", Made("api_key")),
+        ("DELETE", "/v1/keys/{key}", Changed),
+        ("POST", "/v1/credits/purchase", Made("payment")),
+        ("POST", "/admin/v1/accounts", Made("account")),
+        ("POST", "/admin/v1/accounts/{id}/keys", Made("api_key")),
+        ("DELETE", "/admin/v1/accounts/{id}/keys/{key}", Changed),
+        ("POST", "/admin/v1/accounts/{id}/grants", Made("credit_grant")),
+        ("POST", "/admin/v1/accounts/{id}/grants/{grant}/void", Beside("audit_log")),
+        ("POST", "/admin/v1/audit", Nothing),
+        ("POST", "/admin/v1/clock", Nothing),
+        ("POST", "/admin/v1/faults", Nothing),
+        ("POST", "/v1/payments/{id}/authenticate", Changed),
+        ("POST", "/v1/payment-methods", Made("payment_method")),
+        ("DELETE", "/v1/payment-methods/{id}", Changed),
+        ("PUT", "/v1/payment-methods/{id}/default", Changed),
+        ("POST", "/admin/v1/payments/{id}/refund", Beside("audit_log")),
+        ("POST", "/webhooks/stripe", Event),
+        ("POST", "/v1/webhooks", Made("webhook_endpoint")),
+        ("PUT", "/v1/webhooks/{id}", Changed),
+        ("DELETE", "/v1/webhooks/{id}", Changed),
+        ("POST", "/v1/webhooks/{id}/test", Nothing),
+    ];
+
+    /// The routes that change something, as the table has them: method, path, and whether it is an act.
+    fn changing() -> Vec<(&'static str, String, bool)> {
+        let table = include_str!("routes.rs").split("#[cfg(test)]").next().unwrap_or_default();
+        let mut routes = Vec::new();
+        for service in table.split(".service(").skip(1) {
+            let Some((made, rest)) = service.split_once('"') else { continue };
+            let path = rest.split('"').next().unwrap_or_default().to_owned();
+            let made = made.trim().trim_end_matches('(');
+            if made.ends_with("post") || made.ends_with("act") {
+                routes.push(("POST", path.clone(), made.ends_with("act")));
+            }
+            for (name, method) in [("web::put()", "PUT"), ("web::delete()", "DELETE"), ("web::patch()", "PATCH")] {
+                if rest.contains(name) {
+                    routes.push((method, path.clone(), false));
+                }
+            }
+        }
+        routes
+    }
+
     #[test]
     fn every_post_takes_an_idempotency_key() {
         let table = include_str!("routes.rs");
         let by_hand = ["web::", "post()"].concat();
-        assert!(!table.contains(&by_hand), "make it with idempotency::post");
+        assert!(!table.contains(&by_hand), "make it with idempotency::post or act");
         assert!(table.contains("post(\"/v1/chat/completions\""));
+    }
+
+    #[test]
+    fn every_route_that_changes_something_says_where_its_proof_lies() {
+        let written = changing();
+        for (method, path, is_act) in &written {
+            let proofs: Vec<_> = PROOFS.iter().filter(|(it, at, _)| it == method && at == path).collect();
+            let [(.., proof)] = proofs.as_slice() else { panic!("{method} {path} has {} proofs", proofs.len()) };
+            match proof {
+                Made(_) => assert!(*is_act, "{method} {path}: a retry is answered from what it made"),
+                Record | Nothing | Event => assert!(!is_act, "{method} {path}: there is nothing to be answered from"),
+                Beside(_) | Changed => {}
+            }
+        }
+        assert_eq!(written.len(), PROOFS.len(), "no proof is of a route that is not there");
     }
 }

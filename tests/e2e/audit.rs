@@ -245,6 +245,14 @@ const CASES: &[Case] = &[
         "charged expected none, found {0}",
     ),
     case(
+        18,
+        "key used more than its limits let it",
+        "SELECT k.id, (SELECT SUM(charged) FROM usage_record u WHERE u.key_id = k.id) + (SELECT \
+         COALESCE(SUM(MAX(worst_case, accrued)), 0) FROM hold h WHERE h.key_id = k.id) FROM api_key k",
+        "UPDATE api_key SET limit_total = 1, beyond = 2 WHERE id = {id}",
+        "total expected at most 0.000000003, found {0}",
+    ),
+    case(
         2,
         "usage summed by the hour differs from its records",
         "SELECT account_id, charged FROM usage_rollup WHERE span = 1 AND model = 'gpt-4o-mini'",

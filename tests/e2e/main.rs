@@ -2,11 +2,14 @@
 //! Redis, each private to the run and gone with it. Run one with `cargo test --test e2e health`.
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+mod acts;
 mod audit;
+mod authority;
 mod closed;
 mod completions;
 mod health;
 mod idempotency;
+mod key_limits;
 mod open;
 mod operator;
 mod overspend;

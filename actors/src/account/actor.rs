@@ -200,7 +200,7 @@ impl AccountActor {
         let payments: Vec<_> = account.pending_payments().cloned().collect();
         for hold in alive {
             // Its request was told by an earlier life, and keeps what it last saw.
-            self.holds.insert(hold.request_id, Held::new(hold.total()));
+            self.holds.insert(hold.request_id, Held::new(hold.total(), hold.claimed));
         }
         for hold in abandoned {
             self.settle_abandoned(&hold, ctx);
@@ -254,10 +254,10 @@ impl AccountActor {
             }
         };
         match (&answer.result, subject) {
-            (Ok(Reply::Accrued { held: amount }), Some((id, _))) => {
-                let amount = *amount;
+            (Ok(Reply::Accrued { held: amount, claimed }), Some((id, _))) => {
+                let (amount, claimed) = (*amount, *claimed);
                 if let Some(held) = self.holds.get(&id).cloned() {
-                    self.outbox.leave(move || held.set(amount));
+                    self.outbox.leave(move || held.set(amount, claimed));
                 }
             }
             (Ok(_), Some((id, true))) => drop(self.holds.remove(&id)),

@@ -94,6 +94,11 @@ impl Admission {
         self.held.get()
     }
 
+    /// The most the request may come to by its key's limits, as far as they reach now; none where they are none.
+    pub fn claimed(&self) -> Option<Nanos> {
+        self.held.claimed()
+    }
+
     /// Notes what was used so far: what is charged if this guard is dropped.
     pub const fn meter(&mut self, metered: Metered) {
         self.metered = metered;

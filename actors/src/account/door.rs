@@ -109,11 +109,11 @@ impl AccountActor {
     /// Answers one: with its guard, where it may run.
     fn admit_with(&mut self, visitor: Visitor, answer: Answer) {
         let Visitor { admit, reply, place, .. } = visitor;
-        let held = match &answer.result {
-            Ok(Reply::Admitted { held, .. }) => *held,
-            _ => Nanos::ZERO,
+        let (held, claimed) = match &answer.result {
+            Ok(Reply::Admitted { held, claimed, .. }) => (*held, *claimed),
+            _ => (Nanos::ZERO, None),
         };
-        let held = Held::new(held);
+        let held = Held::new(held, claimed);
         let is_admitted = answer.result.is_ok();
         if is_admitted {
             self.holds.insert(admit.request_id, held.clone());

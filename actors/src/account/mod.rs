@@ -170,21 +170,37 @@ pub enum Live {
 #[rtype(result = "()")]
 pub struct Subscribe(pub mpsc::Sender<Live>);
 
-/// What is set aside for a running request, as it last became durable: set by its account, seen by its task.
+/// What is set aside for a running request and what it may come to by its key's limits, as they last became durable: set by
+/// its account, seen by its task.
 #[derive(Debug, Clone)]
-struct Held(Arc<AtomicI64>);
+struct Held(Arc<Amounts>);
+
+#[derive(Debug)]
+struct Amounts {
+    held: AtomicI64,
+    /// The largest number where the key has no limits.
+    claimed: AtomicI64,
+}
 
 impl Held {
-    fn new(amount: Nanos) -> Self {
-        Self(Arc::new(AtomicI64::new(amount.get())))
+    fn new(held: Nanos, claimed: Option<Nanos>) -> Self {
+        let amounts = Amounts { held: AtomicI64::new(held.get()), claimed: AtomicI64::new(i64::MAX) };
+        let new = Self(Arc::new(amounts));
+        new.set(held, claimed);
+        new
     }
 
     fn get(&self) -> Nanos {
-        Nanos::new(self.0.load(Ordering::Relaxed))
+        Nanos::new(self.0.held.load(Ordering::Relaxed))
     }
 
-    fn set(&self, amount: Nanos) {
-        self.0.store(amount.get(), Ordering::Relaxed);
+    fn claimed(&self) -> Option<Nanos> {
+        Some(self.0.claimed.load(Ordering::Relaxed)).filter(|claimed| *claimed < i64::MAX).map(Nanos::new)
+    }
+
+    fn set(&self, held: Nanos, claimed: Option<Nanos>) {
+        self.0.held.store(held.get(), Ordering::Relaxed);
+        self.0.claimed.store(claimed.map_or(i64::MAX, Nanos::get), Ordering::Relaxed);
     }
 }
 

@@ -17,10 +17,12 @@ pub enum Stop {
     Run = 0,
     /// The account has no more credits for it.
     Credits = 1,
+    /// Its key's limits let it come to no more.
+    KeyLimit = 2,
     /// It costs as much as its caller allows.
-    MaxCost = 2,
+    MaxCost = 3,
     /// Nobody waits for it.
-    Cancelled = 3,
+    Cancelled = 4,
 }
 
 /// Tells a running request to stop, from any thread.
@@ -43,7 +45,8 @@ impl StopSignal {
         match self.0.load(Ordering::Acquire) {
             0 => Stop::Run,
             1 => Stop::Credits,
-            2 => Stop::MaxCost,
+            2 => Stop::KeyLimit,
+            3 => Stop::MaxCost,
             _ => Stop::Cancelled,
         }
     }
@@ -91,6 +94,7 @@ impl Outlet {
         match self.stop.get() {
             Stop::Run => {}
             Stop::Credits => return Err(Halt::Said("credits")),
+            Stop::KeyLimit => return Err(Halt::Said("key_limit")),
             Stop::MaxCost => return Err(Halt::Said("max_cost")),
             Stop::Cancelled => return Err(Halt::Silent),
         }

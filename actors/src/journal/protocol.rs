@@ -197,6 +197,7 @@ pub(crate) mod tests {
             automatic: None,
             events: Vec::new(),
             notice: None,
+            beyond: None,
             proof: None,
             opened: None,
         }

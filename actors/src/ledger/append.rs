@@ -14,7 +14,7 @@ use billing::{
     entry::{Line, Opened, Proof, Transition, UsageRecord},
     grant::Grant,
     hold::{Hold, Work},
-    ids::{AccountId, GrantId, PaymentId, RequestId},
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
     payment::Payment,
     subscription::{AtEnd, Subscription},
     time::Month,
@@ -38,6 +38,8 @@ struct Batch<'a> {
     subscriptions: BTreeMap<AccountId, &'a Subscription>,
     automatics: BTreeMap<AccountId, &'a Automatic>,
     windows: BTreeMap<(AccountId, Month), &'a SpendWindow>,
+    /// What keys were charged beyond their limits.
+    beyond: BTreeMap<KeyId, Nanos>,
 }
 
 impl Ledger {
@@ -124,6 +126,7 @@ pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> impl Iterator<It
             14 => notice_rows(transitions),
             15 => action_rows(transitions),
             16 => proof_rows(transitions),
+            17 => beyond_rows(&batch),
             _ => return None,
         })
     })
@@ -139,6 +142,7 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
         subscriptions: BTreeMap::new(),
         automatics: BTreeMap::new(),
         windows: BTreeMap::new(),
+        beyond: BTreeMap::new(),
     };
     for transition in transitions {
         let account = transition.account_id;
@@ -153,6 +157,7 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
             batch.holds.remove(&id);
             batch.ended.push((account, id));
         }
+        batch.beyond.extend(transition.beyond);
         for payment in &transition.payments {
             batch.payments.insert(payment.id, (account, payment));
         }
@@ -256,11 +261,11 @@ fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     static WRITE: Write = Write::insert(
         "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
-         placed_at, deadline) VALUES",
+         claimed, placed_at, deadline) VALUES",
         "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
-                accrued = excluded.accrued, deadline = excluded.deadline",
+                accrued = excluded.accrued, claimed = excluded.claimed, deadline = excluded.deadline",
     );
-    let mut rows = Rows::new(&WRITE, 13, batch.holds.len());
+    let mut rows = Rows::new(&WRITE, 14, batch.holds.len());
     for (account_id, hold) in batch.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
@@ -278,6 +283,7 @@ fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             allocations_text(hold).into(),
             hold.accrued.get().into(),
             hold.worst_case.get().into(),
+            hold.claimed.map(Nanos::get).into(),
             hold.placed_at.0.into(),
             hold.deadline.0.into(),
         ]);
@@ -522,6 +528,20 @@ fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
             notice.signed_at.0.into(),
             transition.at.0.into(),
         ]);
+    }
+    rows
+}
+
+/// What keys were charged beyond their limits, ever.
+fn beyond_rows<'a>(batch: &Batch<'_>) -> Rows<'a> {
+    static WRITE: Write = Write::change(
+        &["UPDATE api_key SET beyond = ?1 WHERE id = ?2"],
+        "UPDATE api_key SET beyond = v.beyond FROM (VALUES",
+        ") AS v (beyond, id) WHERE api_key.id = v.id",
+    );
+    let mut rows = Rows::new(&WRITE, 2, batch.beyond.len());
+    for (id, beyond) in &batch.beyond {
+        rows.push([beyond.get().into(), id.0.into()]);
     }
     rows
 }

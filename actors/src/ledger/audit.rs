@@ -13,6 +13,7 @@ use self::checks::{CHECKS, Pair, Says};
 use super::{Ledger, LedgerError, load, rollup};
 
 pub(super) mod checks;
+mod keys;
 
 /// One broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,9 +49,12 @@ const HELD: &str = "grant's held credits are not what open holds were allocated"
 /// Invariant 15 in words.
 const EXACT: &str = "request's charge is not its exact cost, rounded once";
 
+/// Invariant 18 in words.
+const KEYS: &str = "key used more than its limits let it";
+
 /// What is checked, in the words that begin each violation.
 pub fn checks() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.what).chain([HELD, EXACT]).chain(rollup::CHECKS.map(|check| check.what))
+    CHECKS.iter().map(|check| check.what).chain([HELD, EXACT, KEYS]).chain(rollup::CHECKS.map(|check| check.what))
 }
 
 fn differs(
@@ -90,6 +94,7 @@ impl Ledger {
         self.check_holds(&tx, &mut audit).await?;
         audit.violations.extend(self.check_rollups(&tx).await?);
         self.check_costs(&tx, &mut audit).await?;
+        self.check_keys(&tx, &mut audit).await?;
         tx.rollback().await?;
         audit.ok = audit.violations.is_empty();
         Ok(audit)

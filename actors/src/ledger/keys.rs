@@ -111,21 +111,23 @@ impl Ledger {
         row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()
     }
 
-    /// An account's limited keys, with what they have spent.
+    /// An account's limited keys, with what they have spent: those that work, and those whose requests still run.
     pub(super) async fn limited_keys(
         &self,
         account: AccountId,
         now: Timestamp,
     ) -> Result<BTreeMap<KeyId, KeyState>, LedgerError> {
         let sql = format!(
-            "SELECT {KEY} FROM api_key WHERE account_id = ? AND revoked_at IS NULL AND (limit_day IS NOT NULL \
-             OR limit_week IS NOT NULL OR limit_month IS NOT NULL OR limit_total IS NOT NULL OR models IS NOT NULL)"
+            "SELECT {KEY}, beyond FROM api_key WHERE account_id = ? AND (limit_day IS NOT NULL OR limit_week IS NOT NULL \
+             OR limit_month IS NOT NULL OR limit_total IS NOT NULL OR models IS NOT NULL) \
+             AND (revoked_at IS NULL OR id IN (SELECT key_id FROM hold WHERE account_id = ?))"
         );
         let mut states = BTreeMap::new();
-        for row in self.rows(&sql, [account.0.into()]).await? {
+        for row in self.rows(&sql, [account.0.into(), account.0.into()]).await? {
             let StoredKey { id, limits, .. } = key(&row)?;
+            let beyond = Nanos::new(row.try_get("", "beyond")?);
             let spent = self.spent_by_key(account, id, now).await?;
-            states.insert(id, KeyState::new(limits, spent, now));
+            states.insert(id, KeyState::new(limits, spent, now).with_beyond(beyond));
         }
         Ok(states)
     }

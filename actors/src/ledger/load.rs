@@ -31,7 +31,7 @@ const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged,
         AS has_payments, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM subscription WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_subscription, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM auto_purchase WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_automatic, \
-    CAST((CASE WHEN EXISTS (SELECT 1 FROM api_key WHERE account_id = a.id AND revoked_at IS NULL AND (limit_day IS NOT NULL \
+    CAST((CASE WHEN EXISTS (SELECT 1 FROM api_key WHERE account_id = a.id AND (limit_day IS NOT NULL \
         OR limit_week IS NOT NULL OR limit_month IS NOT NULL OR limit_total IS NOT NULL OR models IS NOT NULL)) \
         THEN 1 ELSE 0 END) AS BIGINT) AS has_limited_keys \
     FROM account a WHERE a.id = ?";
@@ -54,7 +54,7 @@ impl Ledger {
         let mut stored = Stored::new(header);
         stored.grants = grants.iter().map(grant).collect::<Result<_, _>>()?;
         if has("has_holds")? {
-            let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, placed_at, deadline \
+            let sql = "SELECT request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, claimed, placed_at, deadline \
                        FROM hold WHERE account_id = ?";
             stored.holds = self.rows(sql, [id.0.into()]).await?.iter().map(hold).collect::<Result<_, _>>()?;
         }
@@ -250,6 +250,7 @@ fn hold(row: &QueryResult) -> Result<Hold, LedgerError> {
         allocations: parse_allocations(&allocations)?,
         accrued: amount(row, "accrued")?,
         worst_case: amount(row, "worst_case")?,
+        claimed: row.try_get::<Option<i64>>("", "claimed")?.map(Nanos::new),
         placed_at: Timestamp(row.try_get("", "placed_at")?),
         deadline: Timestamp(row.try_get("", "deadline")?),
     })

@@ -16,8 +16,8 @@ const LARGEST: usize = 64;
 /// Rows in one statement in SQLite, at most; less than that, a power of two.
 const LARGEST_STEP: usize = 16;
 
-/// Prepared statements a connection keeps: in PostgreSQL sixteen tables of up to [`LARGEST`] rows, and the few others.
-pub(super) const STATEMENTS: usize = 1_088;
+/// Prepared statements a connection keeps: in PostgreSQL seventeen tables of up to [`LARGEST`] rows, and the few others.
+pub(super) const STATEMENTS: usize = 1_152;
 
 /// `?` as the database spells it.
 pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {

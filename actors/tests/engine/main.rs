@@ -378,7 +378,7 @@ fn cancelling_while_the_prompt_is_read_ends_between_chunks() {
 
 #[test]
 fn credits_and_cost_end_with_length_and_say_so() {
-    for (stop, reason) in [(Stop::Credits, "credits"), (Stop::MaxCost, "max_cost")] {
+    for (stop, reason) in [(Stop::Credits, "credits"), (Stop::KeyLimit, "key_limit"), (Stop::MaxCost, "max_cost")] {
         let (mut events, signal) = start(TextRequest { max_tokens: Some(4000), ..raw("A very long story:") }, 1);
         while !matches!(events.blocking_recv().unwrap(), Event::Delta(_)) {}
         signal.set(stop);

@@ -35,6 +35,8 @@ pub(crate) const MONTH: Rule = "12: automatic spending is within its month";
 pub(crate) const DENSE: Rule = "13: the journal is dense and its owners in order";
 pub(crate) const PERMITS: Rule = "14: permits are the running requests'";
 pub(crate) const EXACT: Rule = "15: charged is the exact cost, rounded";
+pub(crate) const KEYS: Rule = "18: a key's use is within its limits";
+pub(crate) const ACTS: Rule = "one key, one act";
 pub(crate) const OUTBOX: Rule = "the outbox rule";
 pub(crate) const CARDS: Rule = "cards are charged what payments say";
 pub(crate) const SOUND: Rule = "an assertion of the rules";
@@ -242,11 +244,19 @@ pub(crate) fn memory(account: &Account, disk: &Disk, now: Timestamp) -> Checked 
         format!("{} on disk {}", plan(account), plan(&loaded))
     })?;
     for (id, key) in account.keys() {
-        let held: Nanos = rows.holds.values().filter(|hold| hold.key_id == Some(id)).map(Hold::total).sum();
+        let held: Nanos = rows.holds.values().filter(|hold| hold.key_id == Some(id)).map(Hold::claim).sum();
         for (window, spent) in KeyWindow::ALL.into_iter().zip(rows.spent_by_key(id, at)) {
             let used = key.used(window, at);
             ensure(used == spent + held, MEMORY, || format!("key {id} used {used}, records {spent} and {held} held"))?;
+            let limit = key.limits().of(window).unwrap_or(used);
+            ensure(used <= limit, KEYS, || format!("key {id} used {used} of {limit} in a {}", window.name()))?;
         }
     }
     Ok(())
+}
+
+/// What a keyed request did: it added an amount that no other adds. Once at most, and once if its sender was told so.
+pub(crate) fn act(rows: &Rows, amount: Nanos, is_told: bool) -> Checked {
+    let done = rows.grants.values().filter(|grant| grant.funded == amount).count();
+    ensure(done <= 1 && (done == 1 || !is_told), ACTS, || format!("the act of {amount} was done {done} times"))
 }

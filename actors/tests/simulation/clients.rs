@@ -22,6 +22,7 @@ use rust_decimal::Decimal;
 use crate::{
     account::{AskId, Mail},
     check::{Checked, DURABLE, HOLD_FIRST, ensure},
+    mutants::Mutant,
     tasks::Got,
     world::{Who, World},
 };
@@ -67,6 +68,28 @@ impl Request {
             Work::Open { class, .. } => meter::open_cost(class, self.seconds),
             Work::Closed => price().cost(self.tokens),
         }
+    }
+
+    /// Goes back to where it costs no more than this; whether it had to.
+    fn stop_within(&mut self, claimed: Nanos) -> bool {
+        let is_beyond = |it: &Self| it.cost().charged().is_ok_and(|cost| cost > claimed);
+        if !is_beyond(self) {
+            return false;
+        }
+        match self.work {
+            Work::Open { class, .. } => {
+                self.seconds = (claimed.get() / class.per_second().get().max(1)).unsigned_abs();
+            }
+            Work::Closed => {
+                while is_beyond(self) && self.tokens.output > 0 {
+                    self.tokens.output -= self.tokens.output.div_ceil(16);
+                }
+                if is_beyond(self) {
+                    self.tokens.input = 0;
+                }
+            }
+        }
+        true
     }
 
     fn record(&self, ending: Ending, cost: Cost, now: Timestamp) -> UsageRecord {
@@ -216,9 +239,26 @@ impl World {
             Work::Open { .. } => request.seconds += seconds,
             Work::Closed => request.tokens.output += tokens,
         }
+        self.stop_at_limit(id);
+        let request = self.requests.get_mut(&id).expect("it goes on");
         let accrued = request.cost().charged().unwrap_or_default();
         let (owner, account) = (request.owner, request.account);
         self.post(owner, account, Command::Accrue { request_id: id, accrued, slice });
+    }
+
+    /// Its engine is stopped, or the limit that was sent upstream ends it, where it comes to what its key's limits let it come
+    /// to: as far as that is durable.
+    fn stop_at_limit(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let claimed = self.disk.rows(request.account).holds.get(&id).and_then(|hold| hold.claimed);
+        if self.mutant == Some(Mutant::LimitAtAdmissionOnly) {
+            return;
+        }
+        if let Some(claimed) = claimed
+            && request.stop_within(claimed)
+        {
+            self.stats.key_stops += 1;
+        }
     }
 
     fn end(&mut self, id: RequestId, ending: Ending) {
@@ -228,6 +268,8 @@ impl World {
         if request.stage == Stage::Running && request.seconds == 0 {
             request.seconds = 1;
         }
+        self.stop_at_limit(id);
+        let request = self.requests.get_mut(&id).expect("it goes on");
         let cost = if ending == Ending::Completed { request.cost() } else { Cost::default() };
         request.record = Some(request.record(ending, cost, now));
         self.settle(id, 0);
@@ -244,6 +286,7 @@ impl World {
 
     /// Its task panicked: what was metered is charged.
     fn drop_guard(&mut self, id: RequestId) {
+        self.stop_at_limit(id);
         let Some(request) = self.requests.remove(&id) else { return };
         let now = self.now_of(request.owner);
         let record = request.record(Ending::Failed, request.cost(), now);
@@ -305,7 +348,8 @@ impl World {
             }
             53..65 => self.give(owner, account),
             65..70 => self.give_again(owner),
-            70..78 => {
+            70..74 => self.act_once(owner, account),
+            74..78 => {
                 let grants: Vec<GrantId> = self.disk.rows(account).grants.keys().copied().collect();
                 let Some(grant_id) = self.random.pick(&grants) else { return false };
                 let amount = self.random.percent(50).then(|| Nanos::new(self.random.below(2_000_000_000)));
@@ -386,13 +430,15 @@ impl World {
         let most = |random: &mut crate::random::Random| Some(Nanos::dollars(random.below(9)));
         let limits =
             KeyLimits { amounts: [most(&mut self.random), None, None, most(&mut self.random)], models: Vec::new() };
-        // A key's limits are made with it, before it is ever used.
+        // A key's limits are made with it, before it is ever used, by who owns the ledger.
+        let epoch = self.disk.epoch;
+        if self.owner(owner).is_none_or(|it| it.epoch != epoch) {
+            return;
+        }
         if self.disk.rows(account).keys.contains_key(&key_id) || self.is_key_used(account, key_id) {
             return;
         }
-        if let Some(rows) = self.disk.accounts.get_mut(&account) {
-            rows.keys.insert(key_id, limits.clone());
-        }
+        self.disk.limit(account, key_id, limits.clone());
         self.operate(owner, account, Command::LimitKey { key_id, limits: Some(limits), spent: [Nanos::ZERO; 4] });
     }
 

@@ -47,6 +47,10 @@ pub(crate) struct Rows {
     pub(crate) windows: BTreeMap<Month, SpendWindow>,
     events: BTreeSet<(&'static str, String)>,
     pub(crate) keys: BTreeMap<KeyId, KeyLimits>,
+    /// What keys were charged beyond their limits.
+    pub(crate) beyond: BTreeMap<KeyId, Nanos>,
+    /// Requests that are proved to be carried out.
+    pub(crate) proofs: BTreeSet<RequestId>,
 }
 
 /// Why a batch was not written.
@@ -91,6 +95,8 @@ impl Rows {
             windows: BTreeMap::new(),
             events: BTreeSet::new(),
             keys: BTreeMap::new(),
+            beyond: BTreeMap::new(),
+            proofs: BTreeSet::new(),
         }
     }
 
@@ -136,6 +142,7 @@ impl Rows {
                 Some(row) => {
                     row.allocations.clone_from(&hold.allocations);
                     row.accrued = hold.accrued;
+                    row.claimed = hold.claimed;
                     row.deadline = hold.deadline;
                 }
                 None => drop(self.holds.insert(hold.request_id, hold.clone())),
@@ -159,6 +166,10 @@ impl Rows {
         }
         if let Some(automatic) = &transition.automatic {
             self.write_automatic(automatic)?;
+        }
+        self.beyond.extend(transition.beyond);
+        if let Some(proof) = &transition.proof {
+            unless(!self.proofs.insert(proof.request_id), "request_proof: primary key")?;
         }
         for event in &transition.events {
             self.events.insert((event.kind.name(), event.subject.clone()));
@@ -252,6 +263,13 @@ impl Disk {
         self.accounts.insert(id, Rows::new(header));
     }
 
+    /// A key has these limits.
+    pub(crate) fn limit(&mut self, id: AccountId, key: KeyId, limits: KeyLimits) {
+        if let Some(rows) = self.accounts.get_mut(&id) {
+            rows.keys.insert(key, limits);
+        }
+    }
+
     /// A new owner's epoch.
     pub(crate) const fn take_over(&mut self) -> i64 {
         self.epoch += 1;
@@ -306,7 +324,10 @@ impl Disk {
         let keys = rows
             .keys
             .iter()
-            .map(|(key, limits)| (*key, KeyState::new(limits.clone(), rows.spent_by_key(*key, at), at)))
+            .map(|(key, limits)| {
+                let beyond = rows.beyond.get(key).copied().unwrap_or_default();
+                (*key, KeyState::new(limits.clone(), rows.spent_by_key(*key, at), at).with_beyond(beyond))
+            })
             .collect();
         let stored = Stored {
             header: rows.header.clone(),

@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "how a test fails")]
 
 mod account;
+mod acts;
 mod cards;
 mod check;
 mod clients;

@@ -38,10 +38,14 @@ pub(crate) enum Mutant {
     HoldsForgotten,
     /// A reversal is read before an earlier one is written.
     ReversalReadsEarly,
+    /// What a keyed request did is noted when its sender is told, in a commit of its own.
+    ProofInALaterCommit,
+    /// A key's limits are asked when a request enters, and not while it runs.
+    LimitAtAdmissionOnly,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -54,6 +58,8 @@ impl Mutant {
         Self::NewKeyPerTry,
         Self::HoldsForgotten,
         Self::ReversalReadsEarly,
+        Self::ProofInALaterCommit,
+        Self::LimitAtAdmissionOnly,
     ];
 
     /// The invariant it must be caught by, and others that may break first.
@@ -74,6 +80,8 @@ impl Mutant {
             Self::ChargeBeforeDurable => (check::OUTBOX, &[]),
             Self::NewKeyPerTry => (check::CARDS, &[]),
             Self::HoldsForgotten => (check::ENDED, &[]),
+            Self::ProofInALaterCommit => (check::ACTS, &[]),
+            Self::LimitAtAdmissionOnly => (check::KEYS, &[]),
         }
     }
 
@@ -81,6 +89,7 @@ impl Mutant {
     pub(crate) fn distort(self, transition: &mut Transition, leaked: &mut BTreeMap<GrantId, Nanos>) {
         match self {
             Self::ReleaseIntoExpired => release_into_expired(transition, leaked),
+            Self::ProofInALaterCommit => transition.proof = None,
             Self::CapNotReserved => {
                 let begins =
                     |it: &billing::payment::Payment| it.status == PaymentStatus::Pending && it.purpose.is_automatic();

@@ -9,6 +9,7 @@ use billing::{
 
 use crate::{
     account::Actor,
+    acts::Act,
     check::{self, CARDS, Checked, DURABLE, ENDED, ensure},
     disk::Rows,
     owner::Owner,
@@ -56,7 +57,9 @@ impl World {
     fn is_done(&self) -> bool {
         let is_done =
             |rows: &Rows| rows.holds.is_empty() && rows.payments.values().all(|it| it.status != PaymentStatus::Pending);
-        self.disk.accounts.values().all(is_done) && self.cards.deliveries.is_empty()
+        self.disk.accounts.values().all(is_done)
+            && self.acts.values().all(Act::is_over)
+            && self.cards.deliveries.is_empty()
     }
 
     /// Does whatever can be done now.
@@ -78,6 +81,7 @@ impl World {
             is_busy |= self.request_goes_on()?;
             is_busy |= self.pursuit_goes_on();
             is_busy |= self.task_goes_on();
+            is_busy |= self.act_goes_on();
             is_busy |= self.late_order_arrives();
             is_busy |= self.webhook_arrives();
             is_busy |= !is_busy && self.someone_loses_patience()?;

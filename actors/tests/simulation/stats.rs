@@ -27,11 +27,14 @@ pub(crate) struct Stats {
     pub(crate) fenced: u64,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
+    pub(crate) acts: u64,
+    pub(crate) acts_again: u64,
+    pub(crate) key_stops: u64,
 }
 
 impl Stats {
     /// By name.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 17] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 20] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -50,6 +53,9 @@ impl Stats {
             ("fenced batches", self.fenced),
             ("commits of unknown outcome", self.lost),
             ("refused batches", self.refused),
+            ("keyed acts", self.acts),
+            ("keyed acts asked again", self.acts_again),
+            ("requests at their key's limit", self.key_stops),
         ]
     }
 
@@ -71,6 +77,9 @@ impl Stats {
         self.fenced += other.fenced;
         self.lost += other.lost;
         self.refused += other.refused;
+        self.acts += other.acts;
+        self.acts_again += other.acts_again;
+        self.key_stops += other.key_stops;
     }
 }
 

@@ -116,6 +116,7 @@ impl World {
             }
             Who::Pursuing(payment) => self.pursued(owner, payment, got),
             Who::Task(task) => self.task_answered(task, got),
+            Who::Acting(act) => self.acted(act, got),
         }
         Ok(())
     }

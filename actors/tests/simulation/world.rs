@@ -10,7 +10,8 @@ use billing::{
     Nanos, Timestamp,
     account::Header,
     command::Command,
-    ids::{AccountId, PaymentId, RequestId},
+    ids::{AccountId, KeyId, PaymentId, RequestId},
+    key::KeyLimits,
     payment::PaymentStatus,
     plan::Plan,
     time::{DAY_MS, HOUR_MS},
@@ -19,6 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     account::{Actor, AskId, Departure, Mail, Shell},
+    acts::Act,
     cards::{Processor, Pursuit, Stage},
     check::{self, Checked, DURABLE, ensure},
     clients::Request,
@@ -39,6 +41,7 @@ pub(crate) enum Who {
     Buying(AccountId),
     Pursuing(PaymentId),
     Task(u64),
+    Acting(RequestId),
 }
 
 /// What is kept of what happens.
@@ -77,6 +80,8 @@ pub(crate) struct World {
     pub(crate) gifts: Vec<(AccountId, billing::command::Fund)>,
     pub(crate) cards: Processor,
     pub(crate) tasks: BTreeMap<u64, Task>,
+    /// What keyed requests ask for, those that have ended included.
+    pub(crate) acts: BTreeMap<RequestId, Act>,
     door: Door,
     departures: Receiver<Departure>,
     /// Actors that did something in this step.
@@ -99,6 +104,13 @@ impl World {
         for number in 1..=random.between(1, 3) {
             let id = AccountId(Uuid::from_u128(u128::from(number.unsigned_abs())));
             disk.create(id, Header::new(Plan::Free, BEGIN));
+            if random.percent(40) {
+                // Its usual key has had limits from the start.
+                let most =
+                    [10_000_000, 3_000_000_000].map(|least| Some(Nanos::new(least + random.below(2_000_000_000))));
+                let limits = KeyLimits { amounts: [most[0], None, None, most[1]], models: Vec::new() };
+                disk.limit(id, KeyId(Uuid::from_u128(id.0.as_u128() * 10 + 1)), limits);
+            }
         }
         let has_wild_clock = random.percent(30);
         let trouble = random.between(0, 12);
@@ -126,6 +138,7 @@ impl World {
             gifts: Vec::new(),
             cards: Processor::default(),
             tasks: BTreeMap::new(),
+            acts: BTreeMap::new(),
             door,
             departures,
             touched: BTreeSet::new(),
@@ -209,7 +222,8 @@ impl World {
     /// Picks what happens; whether it could.
     fn happens(&mut self) -> Checked<bool> {
         match self.random.below(1_000) {
-            0..300 => self.mail_is_handled(),
+            0..292 => self.mail_is_handled(),
+            292..300 => Ok(self.act_goes_on()),
             300..600 => Ok(self.journal_goes_on()),
             600..640 => self.an_account_loads(),
             640..740 => self.request_goes_on(),
@@ -445,6 +459,7 @@ impl World {
         self.requests.retain(|_, request| request.owner != id);
         self.left.retain(|_, request| request.owner != id);
         self.asks.retain(|_, (owner, ..)| *owner != id);
+        self.acts.values_mut().for_each(|act| act.is_left_by(id));
         let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == id).map(|(id, _)| *id).collect();
         for task in lost {
             // Its sender was not answered, and tells it again.
@@ -519,6 +534,9 @@ impl World {
         for id in std::mem::take(&mut self.disk.dirty) {
             let rows = self.disk.rows(id);
             check::rows(id, rows)?;
+            for act in self.acts.values().filter(|act| act.account == id) {
+                check::act(rows, act.amount, act.is_told())?;
+            }
             for (request, charged) in self.told.get(&id).into_iter().flatten() {
                 let recorded = rows.charged(*request);
                 ensure(recorded == Some(*charged), DURABLE, || {

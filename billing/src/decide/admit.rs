@@ -33,8 +33,8 @@ pub(super) fn admit(draft: &mut Draft<'_>, admit: Admit) -> Result<Reply, Refusa
             .map_err(|retry_after_ms| Refusal::RateLimit { limit: FREE_RATE, retry_after_ms })?;
         rate_remaining = Some(draft.account.bucket.remaining());
     }
-    place(draft, admit, amount);
-    Ok(Reply::Admitted { held: amount, rate_remaining, units_allowed: tier.units })
+    let claimed = place(draft, admit, amount);
+    Ok(Reply::Admitted { held: amount, rate_remaining, units_allowed: tier.units, claimed })
 }
 
 fn check_class(draft: &Draft<'_>, class: crate::class::SizeClass, tier: Tier) -> Result<(), Refusal> {
@@ -83,7 +83,11 @@ fn size_hold(draft: &Draft<'_>, admit: &Admit) -> Result<Nanos, Refusal> {
     }
 }
 
-fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) {
+/// Places a hold; the most it may come to by its key's limits. That is its worst case as far as the key has room, so that
+/// requests which run together can't pass a limit together, whatever each of them is found to cost.
+fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) -> Option<Nanos> {
+    let room = draft.account.room_of(admit.key_id, draft.now);
+    let claimed = room.map(|room| admit.hold.worst_case.min(room).max(amount));
     let request_id = admit.request_id;
     let allocations = draft.draw(amount, |grant_id, part| {
         let mut line = Draft::line(LineKind::HoldPlaced, grant_id, Some(request_id));
@@ -106,10 +110,12 @@ fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) {
         allocations,
         accrued: Nanos::ZERO,
         worst_case: admit.hold.worst_case,
+        claimed,
         placed_at: draft.now,
         deadline: draft.now.plus_ms(DEADLINE_MS),
     };
     assert!(hold.total() == amount, "a hold of {amount} drew {}", hold.total());
     draft.account.insert_hold(hold.clone());
     draft.hold = Some(hold);
+    claimed
 }

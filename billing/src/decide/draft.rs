@@ -9,7 +9,7 @@ use crate::{
     event::Event,
     grant::Grant,
     hold::Hold,
-    ids::{GrantId, PaymentId, RequestId, derived},
+    ids::{GrantId, KeyId, PaymentId, RequestId, derived},
     nanos::Nanos,
     payment::{Payment, Purpose},
     subscription::Subscription,
@@ -33,6 +33,8 @@ pub(super) struct Draft<'a> {
     events: Vec<Event>,
     /// What the command comes from: written only with what it changes.
     pub(super) notice: Option<Notice>,
+    /// What a key was charged beyond its limits, ever, where that grew.
+    pub(super) beyond: Option<(KeyId, Nanos)>,
     /// Which request it carries out: written whatever it changes.
     pub(super) proof: Option<Proof>,
     /// Whether something may now be due at another time.
@@ -55,6 +57,7 @@ impl<'a> Draft<'a> {
             is_automatic_changed: false,
             events: Vec::new(),
             notice: None,
+            beyond: None,
             proof: None,
             reschedule: false,
         }
@@ -239,6 +242,7 @@ impl<'a> Draft<'a> {
             automatic,
             events,
             notice,
+            beyond: self.beyond,
             proof,
             opened: None,
         }))

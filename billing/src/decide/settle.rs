@@ -11,19 +11,22 @@ use crate::{
     nanos::Nanos,
 };
 
-/// Notes the cost so far, and grows the hold so that a slice more is covered, as far as credits reach. Nothing is written
-/// while the hold covers it and what is durable is fresh enough.
+/// Notes the cost so far, and grows the hold so that a slice more is covered, as far as credits and the key's limits reach.
+/// Nothing is written while the hold covers it and what is durable is fresh enough.
 pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice: Nanos) -> Result<Reply, Refusal> {
     let hold = draft.account.holds.get(&id).ok_or(Refusal::NoHold(id))?;
-    let held = hold.total();
+    let (held, claim) = (hold.total(), hold.claim());
     if accrued < hold.accrued {
-        return Ok(Reply::Accrued { held });
+        return Ok(Reply::Accrued { held, claimed: hold.claimed });
     }
-    let missing = accrued + slice - held;
-    if !missing.is_positive() && !hold.wants_checkpoint(accrued, draft.now) {
-        return Ok(Reply::Accrued { held });
+    let room = draft.account.room_of(hold.key_id, draft.now);
+    // What the key lets it come to, what is set aside now included; a claim once given stays.
+    let claimed = room.map(|room| claim.max((accrued + slice).min(claim + room)));
+    let wanted = claimed.map_or(accrued + slice, |claimed| (accrued + slice).min(claimed));
+    let missing = (wanted - held).max(Nanos::ZERO);
+    if !missing.is_positive() && claimed == hold.claimed && !hold.wants_checkpoint(accrued, draft.now) {
+        return Ok(Reply::Accrued { held, claimed });
     }
-    let missing = missing.max(Nanos::ZERO);
     let mut grown = draft.draw(missing, |grant_id, part| {
         let mut line = Draft::line(LineKind::HoldGrown, grant_id, Some(id));
         line.available = -part;
@@ -38,9 +41,6 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
     }
     let deadline = draft.now.plus_ms(DEADLINE_MS);
     let hold = draft.account.holds.get_mut(&id).ok_or(Refusal::NoHold(id))?;
-    if let Some(key) = hold.key_id.and_then(|id| draft.account.keys.get_mut(&id)) {
-        key.hold(gained);
-    }
     for (grant_id, part) in grown.drain(..) {
         match hold.allocations.iter_mut().find(|(held_of, _)| *held_of == grant_id) {
             Some((_, amount)) => *amount += part,
@@ -48,9 +48,14 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
         }
     }
     hold.accrued = accrued;
+    hold.claimed = claimed;
     hold.deadline = deadline;
+    let after = hold.claim();
+    if let Some(key) = hold.key_id.and_then(|id| draft.account.keys.get_mut(&id)) {
+        key.hold(after - claim);
+    }
     draft.hold = Some(hold.clone());
-    Ok(Reply::Accrued { held: held + gained })
+    Ok(Reply::Accrued { held: held + gained, claimed })
 }
 
 /// Ends a hold: the charge is taken from it, then from what is available, then becomes debt; the rest is given back, or
@@ -61,6 +66,7 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
         return Err(Refusal::BadAmount { field: "charged", message: "a charge can't be negative" });
     }
     let hold = draft.account.remove_hold(id).ok_or(Refusal::NoHold(id))?;
+    let claim = hold.claim();
     let mut owed = usage.charged;
     let mut captured = false;
     let mut released = false;
@@ -105,7 +111,7 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
     if hold.work == Work::Closed && usage.ending == Ending::Completed && !usage.estimated && usage.tokens.output > 0 {
         draft.account.learned.observe(&usage.model, usage.tokens.output);
     }
-    spend_key(draft, &usage);
+    spend_key(draft, &usage, claim);
     let charged = usage.charged;
     draft.ended = Some(id);
     draft.usage = Some(usage);
@@ -113,10 +119,14 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
 }
 
 /// Counts a charge against its key's limits, and says where one is nearly used up.
-fn spend_key(draft: &mut Draft<'_>, usage: &UsageRecord) {
+fn spend_key(draft: &mut Draft<'_>, usage: &UsageRecord, claim: Nanos) {
     let Some(id) = usage.key_id else { return };
     let Some(key) = draft.account.keys.get_mut(&id) else { return };
-    key.spend(usage.charged, usage.ended_at);
+    let before = key.beyond();
+    key.spend(usage.charged, claim, usage.ended_at);
+    if key.beyond() != before {
+        draft.beyond = Some((id, key.beyond()));
+    }
     for (window, limit, spent, start) in key.newly_near() {
         let event = Event::new(EventKind::KeyLimitNear, format!("{id} {} {} {}", window.name(), start.0, limit.get()));
         let event = event.text("key_id", id.to_string()).text("window", window.name());

@@ -286,7 +286,8 @@ impl Book {
     async fn fate(&self, first: &First, status: u16, whole: Whole) -> Fate {
         let scope = first.asked.slot.scope;
         let is_definitive = is_definitive(status, whole);
-        if first.life == Life::Done && !matches!(status, 200..=299) {
+        let is_success = matches!(status, 200..=299);
+        if first.life == Life::Done && !is_success {
             // It was carried out: that it could not be answered is not its answer.
             return Fate::Leave;
         }
@@ -305,6 +306,8 @@ impl Book {
             Ok(Trace::Nothing | Trace::Undone) => Fate::Forget,
             // "Try again later" is no answer to what was charged after all: a retry is told that the answer is lost.
             Ok(Trace::Done { .. }) if status == UNAVAILABLE => Fate::Leave,
+            // Nor is a refusal the answer to an act that was carried out.
+            Ok(Trace::Done { .. }) if first.asked.repeat == Repeat::Resumed && !is_success => Fate::Leave,
             Ok(Trace::Done { .. }) => Fate::Keep,
             Ok(Trace::Pending) | Err(_) => Fate::Leave,
         }

@@ -28,6 +28,8 @@ pub(crate) enum Behaviour {
     Calls,
     /// Reports so many tokens of output.
     Reports(u64),
+    /// Writes as much as it may, as it says.
+    Fills,
     /// Answers what is not JSON.
     Garbage,
     /// Answers with so many bytes more, which are no words.
@@ -189,11 +191,21 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
     if let Some(Behaviour::Status(status)) = behaviour {
         return refuse(status, "scripted");
     }
-    let (count, finish) = length(&body);
+    let (count, mut finish) = length(&body);
     let messages = body["messages"].as_array().unwrap();
     let words = |message: &Value| message["content"].as_str().unwrap_or_default().split_whitespace().count();
     let input: usize = messages.iter().map(|message| words(message) + 3).sum();
-    let said = if let Some(Behaviour::Reports(tokens)) = behaviour { tokens } else { count as u64 };
+    let said = match behaviour {
+        Some(Behaviour::Reports(tokens)) => tokens,
+        Some(Behaviour::Fills) => {
+            finish = "length";
+            body.get("max_completion_tokens")
+                .or_else(|| body.get("max_tokens"))
+                .and_then(Value::as_u64)
+                .unwrap_or(16_384)
+        }
+        _ => count as u64,
+    };
     let usage = json!({"prompt_tokens": input, "completion_tokens": said, "total_tokens": input as u64 + said});
     let envelope = |object: &str, choice: Value| json!({"id": "chatcmpl-fake", "object": object, "created": 1, "model": body["model"], "choices": [choice]});
     if body["stream"] != true {

@@ -1,0 +1,144 @@
+//! Requests under an idempotency key that do something with money: each is asked until it is answered, of whichever process
+//! is there then. One that was not answered may have been carried out: before it is carried out again its account is asked
+//! to have written all that came before, and its proof is looked for.
+
+use billing::{
+    Nanos,
+    command::{Command, Fund},
+    entry::Proof,
+    grant::Source,
+    ids::{AccountId, GrantId, RequestId},
+};
+
+use crate::{
+    account::Mail,
+    mutants::Mutant,
+    tasks::Got,
+    world::{Who, World},
+};
+
+/// How far an act has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Asked of this owner.
+    Asked(u64),
+    /// Not answered: to be asked again.
+    Unknown,
+    /// An owner was asked to catch up.
+    Looking(u64),
+    /// It was caught up with, and is not proved.
+    Undone,
+    /// Its sender knows that it was carried out.
+    Told,
+    /// It was refused.
+    Refused,
+}
+
+/// One act: its amount is no other's.
+#[derive(Debug, Clone)]
+pub(crate) struct Act {
+    pub(crate) account: AccountId,
+    pub(crate) amount: Nanos,
+    stage: Stage,
+}
+
+impl Act {
+    pub(crate) fn is_told(&self) -> bool {
+        self.stage == Stage::Told
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Told | Stage::Refused)
+    }
+
+    /// A process died: who it was asked of does not answer.
+    pub(crate) fn is_left_by(&mut self, owner: u64) {
+        if matches!(self.stage, Stage::Asked(of) | Stage::Looking(of) if of == owner) {
+            self.stage = Stage::Unknown;
+        }
+    }
+}
+
+impl World {
+    /// Someone asks for an act.
+    pub(crate) fn act_once(&mut self, owner: u64, account: AccountId) {
+        let id = RequestId(self.new_id());
+        let amount = Nanos::new(1_000 + i64::try_from(self.acts.len()).unwrap_or(0));
+        self.say(|| format!("act {id} of {account} for {amount}"));
+        self.stats.acts += 1;
+        self.acts.insert(id, Act { account, amount, stage: Stage::Undone });
+        self.carry_out(owner, id);
+    }
+
+    /// Each try would make a grant of its own.
+    fn carry_out(&mut self, owner: u64, id: RequestId) {
+        let grant_id = GrantId(self.new_id());
+        let Some(act) = self.acts.get_mut(&id) else { return };
+        act.stage = Stage::Asked(owner);
+        let (account, amount) = (act.account, act.amount);
+        let fund = Fund {
+            grant_id,
+            source: Source::Goodwill,
+            source_key: format!("try {grant_id}"),
+            amount,
+            paid: Nanos::ZERO,
+            expires_at: None,
+            subscribed_until: None,
+        };
+        let proof = Proof { request_id: id, act: "grant", subject: String::new(), amount: Some(amount), reason: None };
+        let command = Command::Proven { proof, command: Box::new(Command::Fund(fund)) };
+        self.ask(owner, account, Who::Acting(id), |id| Mail::Ask { id, command });
+    }
+
+    /// One that was not answered is asked again.
+    pub(crate) fn act_goes_on(&mut self) -> bool {
+        let able: Vec<RequestId> = self
+            .acts
+            .iter()
+            .filter(|(_, act)| matches!(act.stage, Stage::Unknown | Stage::Undone))
+            .map(|(id, _)| *id)
+            .collect();
+        let (Some(id), Some(owner)) = (self.random.pick(&able), self.any_owner()) else { return false };
+        let account = self.acts[&id].account;
+        self.stats.acts_again += 1;
+        if self.acts[&id].stage == Stage::Undone {
+            self.say(|| format!("act {id} is asked again of owner {owner}"));
+            self.carry_out(owner, id);
+        } else if self.disk.rows(account).proofs.contains(&id) {
+            self.end_act(id, Stage::Told);
+        } else {
+            self.end_act(id, Stage::Looking(owner));
+            self.ask(owner, account, Who::Acting(id), |id| Mail::Ask { id, command: Command::Sweep });
+        }
+        true
+    }
+
+    fn end_act(&mut self, id: RequestId, stage: Stage) {
+        if let Some(act) = self.acts.get_mut(&id) {
+            act.stage = stage;
+        }
+    }
+
+    /// What comes of it.
+    pub(crate) fn acted(&mut self, id: RequestId, got: Result<Got, ()>) {
+        let Some(Act { account, stage, .. }) = self.acts.get(&id).cloned() else { return };
+        let is_proved = self.disk.rows(account).proofs.contains(&id);
+        let next = match (stage, got) {
+            (Stage::Asked(_), Ok(Got::Answer(answer))) if answer.result.is_ok() => {
+                if self.mutant == Some(Mutant::ProofInALaterCommit)
+                    && let Some(rows) = self.disk.accounts.get_mut(&account)
+                {
+                    rows.proofs.insert(id);
+                }
+                Stage::Told
+            }
+            (Stage::Asked(_), Ok(Got::Answer(_))) => Stage::Refused,
+            (Stage::Looking(_), Ok(_)) if is_proved => Stage::Told,
+            (Stage::Looking(_), Ok(_)) => Stage::Undone,
+            (Stage::Asked(_) | Stage::Looking(_), _) => Stage::Unknown,
+            (stage, _) => stage,
+        };
+        self.say(|| format!("act {id}: {next:?}"));
+        self.end_act(id, next);
+    }
+}
