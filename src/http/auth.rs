@@ -6,7 +6,10 @@ use std::{
     sync::{PoisonError, RwLock},
 };
 
-use actix_web::{HttpRequest, http::header::AUTHORIZATION};
+use actix_web::{
+    HttpRequest,
+    http::header::{AUTHORIZATION, HeaderName},
+};
 use billing::{
     Timestamp,
     ids::{AccountId, KeyId},
@@ -130,16 +133,44 @@ pub fn new_key(
     (text, stored)
 }
 
-/// `Bearer <key>`, `Key <key>`, or the bare key.
-fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
-    let value = request
-        .headers()
-        .get(AUTHORIZATION)
-        .ok_or_else(|| ApiError::unauthorized("No API key was sent. Send one as \"Authorization: Bearer fb_...\"."))?;
-    let text = value.to_str().map_err(|_| ApiError::unauthorized("The Authorization header is not text."))?.trim();
+/// A header beside `Authorization` that clients of other APIs send their key in.
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// `Bearer <key>`, `Key <key>`, or the bare key; none where the header says nothing.
+fn authorization(request: &HttpRequest) -> Result<Option<&str>, ApiError> {
+    let Some(text) = only(request, &AUTHORIZATION)? else { return Ok(None) };
     let scheme = |name: &str| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-    let bare = ["Bearer ", "Key "].iter().find(|name| scheme(name)).map_or(text, |name| &text[name.len()..]);
-    Ok(bare.trim())
+    let bare = ["Bearer", "Key"].iter().find(|name| {
+        scheme(name) && text.get(name.len()..).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t']))
+    });
+    let bare = bare.map_or(text, |name| &text[name.len()..]).trim();
+    Ok(Some(bare).filter(|bare| !bare.is_empty()))
+}
+
+/// A header's value. One that comes twice must say the same.
+fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
+    let mut values = request.headers().get_all(name);
+    let Some(first) = values.next() else { return Ok(None) };
+    if values.any(|other| other != first) {
+        return Err(ApiError::unauthorized(&format!("The header {name} came twice, and not with the same key.")));
+    }
+    let text = first.to_str().map_err(|_| ApiError::unauthorized(&format!("The header {name} is not text.")))?;
+    Ok(Some(text.trim()).filter(|text| !text.is_empty()))
+}
+
+fn missing() -> ApiError {
+    ApiError::unauthorized("No API key was sent. Send one as \"Authorization: Bearer fb_...\".")
+}
+
+/// A user's key, in either header. Two that differ are refused: whichever was taken, it might not be the one that was meant.
+fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
+    match (authorization(request)?, only(request, &X_API_KEY)?) {
+        (Some(one), Some(other)) if one != other => {
+            Err(ApiError::unauthorized("Authorization and x-api-key have different keys. Send one of them."))
+        }
+        (Some(key), _) | (None, Some(key)) => Ok(key),
+        (None, None) => Err(missing()),
+    }
 }
 
 /// The caller of a route that any key may use: what it answers is in the answers to inference too.
@@ -250,6 +281,48 @@ pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, Api
 
 /// Lets only the operator through.
 pub fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
-    let hash = blake3::hash(credential(request)?.as_bytes());
+    let token = authorization(request)?.ok_or_else(missing)?;
+    let hash = blake3::hash(token.as_bytes());
     if hash == state.admin_token { Ok(()) } else { Err(ApiError::unauthorized("This is not the operator's token.")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {
+        let of = |headers: &[(&'static str, &str)]| {
+            let request = headers.iter().fold(TestRequest::default(), |request, header| request.append_header(*header));
+            credential(&request.to_http_request()).map(str::to_owned).map_err(|error| error.status().as_u16())
+        };
+        let (bearer, bare, x) = (("authorization", "Bearer fb_a"), ("authorization", "fb_a"), ("x-api-key", "fb_a"));
+        for headers in [
+            &[bearer][..],
+            &[bare],
+            &[("authorization", "key\tfb_a ")],
+            &[x],
+            &[bearer, x],
+            &[bearer, bearer],
+            &[("authorization", "Bearer "), x],
+            &[("authorization", "bearer"), x],
+            &[bearer, ("x-api-key", "")],
+        ] {
+            assert_eq!(of(headers), Ok("fb_a".into()), "{headers:?}");
+        }
+        for headers in [
+            &[][..],
+            &[("authorization", "Bearer ")],
+            &[("x-api-key", " ")],
+            &[bearer, ("x-api-key", "fb_b")],
+            &[x, ("x-api-key", "fb_b")],
+            &[bearer, ("authorization", "Bearer fb_b")],
+            &[("x-api-key", "\u{e9}")],
+        ] {
+            assert_eq!(of(headers), Err(401), "{headers:?}");
+        }
+        let request = TestRequest::default().append_header(x).to_http_request();
+        assert_eq!(authorization(&request).unwrap(), None, "an operator's token is not read from it");
+    }
 }
