@@ -52,6 +52,7 @@ pub const KEYS: &[(&str, Kind)] = &[
     ("log.level", Kind::Text),
     ("log.format", Kind::Text),
     ("http.workers", Kind::Number),
+    ("http.error_form", Kind::Text),
 ];
 
 /// Variables that begin like settings and are not: read elsewhere, or put there by others.

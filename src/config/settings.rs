@@ -286,6 +286,21 @@ pub enum LogFormat {
 pub struct Http {
     /// Its threads; one a core by default.
     pub workers: Option<NonZeroUsize>,
+    /// What a 402 has as its `error`.
+    pub error_form: ErrorForm,
+}
+
+/// What a 402 has as its `error` where others have an object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorForm {
+    /// An object for clients that show that they read one, else the text `Payment Required`.
+    #[default]
+    Auto,
+    /// The text.
+    Literal,
+    /// An object.
+    Object,
 }
 
 /// Text that is never shown: not by `Debug`, not when settings are written out.

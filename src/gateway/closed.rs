@@ -17,7 +17,10 @@ use billing::{
 use farebox_actors::account::{Admission, Admitted, Metered};
 use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
-use wire::inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage};
+use wire::{
+    fields::Fields,
+    inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage},
+};
 
 use super::{
     Gateway, quote,
@@ -29,6 +32,8 @@ use crate::catalogue::ClosedModel;
 
 /// How often a running stream's cost is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
+/// What is not known that waits for the first piece of an answer, at most: what comes alone is no answer.
+const EARLY: usize = 16;
 
 /// A closed model's price, where it does what is asked.
 pub(super) fn price_of(model: &ClosedModel, request: &TextRequest) -> Result<TokenPrice, ServeError> {
@@ -99,6 +104,7 @@ pub(super) async fn start(
         parting: None,
         updates: Some(updates),
         has_begun: false,
+        early: Vec::new(),
         began,
     });
     let is_whole = task.whole.is_some();
@@ -142,6 +148,8 @@ struct ClosedTask {
     updates: Option<Teller>,
     /// Whether a piece of it was told.
     has_begun: bool,
+    /// What was not known before the first.
+    early: Vec<Fields>,
     began: Instant,
 }
 
@@ -195,6 +203,7 @@ impl ClosedTask {
             };
             match event {
                 Some(Event::Delta(delta)) => self.delta(delta).await,
+                Some(Event::Unknown(said)) => self.unknown(said).await,
                 Some(Event::Usage(usage)) => self.usage = self.believed(usage),
                 Some(Event::Loaded | Event::Started | Event::Second(_)) => {}
                 Some(Event::Finished { .. }) => return None,
@@ -229,9 +238,27 @@ impl ClosedTask {
         } else {
             if !std::mem::replace(&mut self.has_begun, true) {
                 self.tell(Update::Begun(Box::new(self.stages()))).await;
+                for said in std::mem::take(&mut self.early) {
+                    self.pass_on(said).await;
+                }
             }
             self.tell(Update::Delta(Box::new(delta))).await;
         }
+    }
+
+    /// What is not known here is counted and, in a stream, passed on as it came, behind the first piece.
+    async fn unknown(&mut self, said: Option<Fields>) {
+        let provider = Arc::clone(&self.model.provider);
+        metrics::counter!("farebox_provider_unknown_events_total", "provider" => provider).increment(1);
+        match said {
+            Some(said) if self.has_begun => self.pass_on(said).await,
+            Some(said) if self.whole.is_none() && self.early.len() < EARLY => self.early.push(said),
+            Some(_) | None => {}
+        }
+    }
+
+    async fn pass_on(&mut self, said: Fields) {
+        self.tell(Update::Delta(Box::new(Delta { raw: Some(said), ..Delta::default() }))).await;
     }
 
     /// Tells whoever watches. A reader that does not read has left.

@@ -220,9 +220,9 @@ pub const fn is_definitive(status: u16, whole: Whole) -> bool {
 
 /// Whether a header of an answer is kept with it: ours are; those of the connection and of the moment are not.
 pub fn is_kept_header(name: &str) -> bool {
-    matches!(name, "content-type" | "cache-control" | "location" | "retry-after" | "server-timing" | "x-request-id")
-        || name.starts_with("x-farebox-")
-        || name.starts_with("x-ratelimit-")
+    let known =
+        ["content-type", "cache-control", "location", "retry-after", "server-timing", "x-request-id", "x-should-retry"];
+    known.contains(&name) || name.starts_with("x-farebox-") || name.starts_with("x-ratelimit-")
 }
 
 /// An answer, as it was given.

@@ -199,6 +199,8 @@ impl OpenTask {
                     }
                     self.tell(Update::Delta(Box::new(delta))).await;
                 }
+                // Engines say nothing that is not known.
+                Woken::Event(Some(Event::Unknown(_))) => {}
                 Woken::Event(Some(Event::Usage(usage))) => self.usage = Some(usage),
                 Woken::Event(Some(Event::Finished { compute_ms })) => {
                     self.compute_ms = compute_ms;

@@ -1,5 +1,9 @@
 //! Errors as clients see them: the only place that knows status codes (design, chapter 5). Bodies carry `status`, `error`,
-//! `message`, `code`, `request_id`, then what helps the reader act.
+//! `message`, `code`, `request_id`, then what helps the reader act. Headers tell clients that act by themselves whether and
+//! when to ask again.
+
+pub mod form;
+mod provider;
 
 use actix_web::{HttpResponse, http::StatusCode};
 use billing::{
@@ -15,7 +19,7 @@ use farebox_actors::{
     webhook::NotTested,
 };
 use serde_json::{Map, Value, json};
-use wire::{fields::BadRequest, inference::Failure};
+use wire::fields::BadRequest;
 
 use crate::gateway::idempotency::book::{Lost, Refused};
 
@@ -24,9 +28,16 @@ use crate::gateway::idempotency::book::{Lost, Refused};
 pub enum Shape {
     /// `error` is the status's phrase.
     Native,
-    /// `error` is the object that OpenAI's SDKs read.
+    /// `error` is the object that OpenAI's SDKs read, but for 402, which is the same everywhere.
     OpenAi,
+    /// `error` is that object, always.
+    Object,
 }
+
+/// The longest that a client is asked to wait: SDKs give up at longer ones.
+const LONGEST_WAIT_S: u64 = 120;
+/// How long it is asked to wait where nothing else is known.
+const USUAL_WAIT_S: u64 = 2;
 
 /// An error to be answered.
 #[derive(Debug, Clone)]
@@ -38,13 +49,15 @@ pub struct ApiError {
     /// What a provider that refused calls it; SDKs read it in its place.
     provider_code: Option<String>,
     retry_after: Option<u64>,
+    /// Whether asking again is in vain, though its status says otherwise.
+    is_lasting: bool,
     extra: Map<String, Value>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let (message, extra) = (message.into(), Map::new());
-        Self { status, code, message, param: None, provider_code: None, retry_after: None, extra }
+        Self { status, code, message, param: None, provider_code: None, retry_after: None, is_lasting: false, extra }
     }
 
     fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -55,6 +68,30 @@ impl ApiError {
     const fn after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
+    }
+
+    /// In vain, before someone does something about it.
+    const fn not_again(mut self) -> Self {
+        self.is_lasting = true;
+        self
+    }
+
+    /// In how many seconds to ask again, where that may help.
+    fn wait(&self) -> Option<u64> {
+        let usual =
+            (self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error()).then_some(USUAL_WAIT_S);
+        self.retry_after.or(usual).map(|seconds| seconds.clamp(1, LONGEST_WAIT_S))
+    }
+
+    /// What clients that ask again by themselves are told; none where they know it by the status.
+    fn may_retry(&self) -> Option<bool> {
+        let in_vain = match self.status.as_u16() {
+            401..=403 => true,
+            // Some of these end by themselves, and say when.
+            409 => self.retry_after.is_none(),
+            _ => self.is_lasting,
+        };
+        in_vain.then_some(false)
     }
 
     /// After a wait in line.
@@ -166,8 +203,12 @@ impl ApiError {
 
     /// The body.
     pub fn body(&self, shape: Shape, request_id: &str) -> Value {
-        let phrase = self.status.canonical_reason().unwrap_or("Error");
-        let native = shape == Shape::Native || self.status == StatusCode::PAYMENT_REQUIRED;
+        let phrase = self.status.canonical_reason().unwrap_or("Overloaded");
+        let native = match shape {
+            Shape::Native => true,
+            Shape::OpenAi => self.status == StatusCode::PAYMENT_REQUIRED,
+            Shape::Object => false,
+        };
         let error = if native { phrase.into() } else { self.openai_object() };
         let mut body = Map::new();
         body.insert("status".into(), self.status.as_u16().into());
@@ -176,6 +217,9 @@ impl ApiError {
         body.insert("code".into(), self.code.into());
         body.insert("request_id".into(), request_id.into());
         body.extend(self.extra.clone());
+        if let Some(seconds) = self.wait() {
+            body.insert("retry_after".into(), seconds.into());
+        }
         Value::Object(body)
     }
 
@@ -187,6 +231,7 @@ impl ApiError {
             402 => "insufficient_quota",
             429 => "rate_limit_error",
             400..=499 => "invalid_request_error",
+            529 => "overloaded_error",
             _ => "api_error",
         };
         let code = self.provider_code.as_deref().unwrap_or(self.code);
@@ -197,8 +242,11 @@ impl ApiError {
     pub fn response(&self, shape: Shape, request_id: &str) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
         response.insert_header(("x-request-id", request_id));
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.wait() {
             response.insert_header(("retry-after", seconds.to_string()));
+        }
+        if let Some(may_retry) = self.may_retry() {
+            response.insert_header(("x-should-retry", may_retry.to_string()));
         }
         response.json(self.body(shape, request_id))
     }
@@ -297,35 +345,6 @@ fn key_limit(refused: KeyRefusal) -> ApiError {
                 .with("amount", limit.to_string())
                 .with("used", used.to_string())
                 .with("resets_at", resets_at.map(|at| at.to_string()))
-        }
-    }
-}
-
-impl From<Failure> for ApiError {
-    fn from(failure: Failure) -> Self {
-        let bad_gateway = |message: &str| Self::new(StatusCode::BAD_GATEWAY, "provider_error", message);
-        match &failure {
-            Failure::Invalid { field, message } => Self::invalid(field, message),
-            Failure::Provider { status: 400 | 404 | 413 | 422, message, body, .. } => {
-                let message = format!("The provider refused: {message}");
-                let said = |name| body.as_ref()?.get("error")?.get(name)?.as_str().map(str::to_owned);
-                let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_request", message);
-                (error.param, error.provider_code) = (said("param"), said("code"));
-                error
-            }
-            Failure::Provider { status, message, retry_after, .. } => {
-                let mut error = bad_gateway(&format!("The provider answered {status}: {message}"));
-                error.retry_after = *retry_after;
-                error.with("provider_status", *status).with("provider_message", message.as_str())
-            }
-            Failure::Transport(message) => bad_gateway(message),
-            Failure::TooLarge(_) => bad_gateway("The provider's answer is too long to be told whole; stream it."),
-            Failure::Timeout(stage) => {
-                let message = format!("No answer in time (stage: {stage}).");
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message).with("stage", *stage)
-            }
-            Failure::Engine(message) => Self::internal(message),
-            Failure::Overloaded(message) => Self::overloaded(message.as_str()),
         }
     }
 }
@@ -482,20 +501,35 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_that_refuses_a_field_is_quoted() {
-        let said = br#"{"error":{"message":"no","type":"x","param":"messages[0]","code":"context_length_exceeded"}}"#;
-        for status in [400, 404, 413, 422] {
-            let error = ApiError::from(wire::openai::parse_error(status, None, said));
-            let body = error.body(Shape::OpenAi, "r");
-            assert_eq!((&body["status"], &body["code"]), (&json!(400), &json!("invalid_request")));
-            assert_eq!(body["error"]["param"], "messages[0]");
-            assert_eq!(body["error"]["code"], "context_length_exceeded");
-        }
-        for silent in [&b"<html>"[..], br#"{"error":"no"}"#, br#"{"error":{"message":"no","param":null,"code":7}}"#] {
-            let body = ApiError::from(wire::openai::parse_error(400, None, silent)).body(Shape::OpenAi, "r");
-            assert_eq!((&body["error"]["param"], &body["error"]["code"]), (&Value::Null, &json!("invalid_request")));
-        }
-        let broken = ApiError::from(wire::openai::parse_error(500, None, said)).body(Shape::OpenAi, "r");
-        assert_eq!((&broken["error"]["param"], &broken["error"]["code"]), (&Value::Null, &json!("provider_error")));
+    fn a_402_says_its_words_in_an_object_to_clients_that_read_one() {
+        let broke = |shape| {
+            let (available, held, debt, needed) = (Nanos::ZERO, Nanos::ZERO, Nanos::ZERO, Nanos::dollars(1));
+            ApiError::from(Refusal::InsufficientCredits { available, held, debt, needed, reload_due: false })
+                .body(shape, "r")
+        };
+        let said = "Insufficient credits. Please add credits to continue.";
+        let error =
+            json!({"message": said, "type": "insufficient_quota", "code": "insufficient_credits", "param": null});
+        let body = broke(Shape::Object);
+        assert_eq!((&body["status"], &body["error"], &body["message"]), (&json!(402), &error, &json!(said)));
+        assert_eq!(body["needed"], broke(Shape::OpenAi)["needed"]);
+    }
+
+    #[test]
+    fn clients_that_ask_again_by_themselves_are_told_whether_and_when() {
+        let told = |error: &ApiError| {
+            let response = error.response(Shape::OpenAi, "r");
+            let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+            (header("retry-after"), header("x-should-retry"))
+        };
+        let (never, after) = (Some("false".to_owned()), |seconds: &str| Some(seconds.to_owned()));
+        assert_eq!(told(&ApiError::unauthorized("no key")), (None, never.clone()));
+        assert_eq!(told(&ApiError::forbidden("no")), (None, never.clone()));
+        assert_eq!(told(&ApiError::conflict("taken")), (None, never));
+        assert_eq!(told(&Refused::InProgress.into()), (after("2"), None));
+        assert_eq!(told(&ApiError::internal(&"x")), (after("2"), None));
+        assert_eq!(told(&ApiError::overloaded("x")), (after("1"), None));
+        assert_eq!(told(&Refusal::RateLimit { limit: 10, retry_after_ms: 20 }.into()), (after("1"), None));
+        assert_eq!(told(&ApiError::invalid("x", "y")), (None, None));
     }
 }

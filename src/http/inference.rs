@@ -342,7 +342,7 @@ impl Writer {
                 sse::encode(&last) + &sse::encode(sse::LAST_WORD)
             }
             Update::Failed(error) => {
-                sse::encode(&ApiError::from(*error).body(Shape::OpenAi, &self.request_id).to_string())
+                sse::encode(&ApiError::from(*error).body(Shape::Object, &self.request_id).to_string())
             }
         };
         Bytes::from(text)

@@ -46,7 +46,7 @@ use crate::{
     telemetry::Metrics,
 };
 use auth::Keys;
-use error::{ApiError, Shape};
+use error::ApiError;
 
 /// What handlers share.
 pub struct State {
@@ -158,15 +158,10 @@ impl Arrival {
     }
 }
 
-/// Which form a path's errors have.
-pub fn shape_of(path: &str) -> Shape {
-    let openai = ["/v1/chat/", "/v1/completions", "/v1/models", "/v1/embeddings", "/v1/responses"];
-    if openai.iter().any(|prefix| path.starts_with(prefix)) { Shape::OpenAi } else { Shape::Native }
-}
-
 /// An error as this request's answer.
 pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    error.response(shape_of(request.path()), &Arrival::of(request).id.to_string())
+    let form = request.app_data::<Shared>().map(|state| state.settings.http.error_form).unwrap_or_default();
+    error.response(error::form::shape_of(request, form), &Arrival::of(request).id.to_string())
 }
 
 /// A JSON answer or an error, with the request's id.
@@ -198,7 +193,7 @@ pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiE
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{error::Shape, *};
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]

@@ -182,6 +182,9 @@ pub enum Event {
     Second(u32),
     /// A piece of the answer.
     Delta(Delta),
+    /// The provider said what is not known here, at the place where it stood in a stream: what it said, where it can be
+    /// passed on.
+    Unknown(Option<Fields>),
     /// What it read and wrote. Open: once, at the end. Closed: when the provider reports it.
     Usage(Usage),
     /// It ended well. The last event.
@@ -191,6 +194,43 @@ pub enum Event {
     },
     /// It failed. The last event.
     Failed(Failure),
+}
+
+/// What a provider says when it refuses. Its words are bounded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
+#[error("provider answered {status}: {message}")]
+pub struct ProviderError {
+    /// Its HTTP status, or the one that its error names; 200 where the error stands in an answer that had begun well and
+    /// names none.
+    pub status: u16,
+    /// Its message, in words.
+    pub message: String,
+    /// Its own code, such as `context_length_exceeded`.
+    pub code: Option<String>,
+    /// Its own type, such as `rate_limit_error`.
+    pub kind: Option<String>,
+    /// The field of the request that it complains of.
+    pub param: Option<String>,
+    /// In how many seconds it wants to be asked again.
+    pub retry_after: Option<u64>,
+}
+
+/// What of this gateway a provider refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unserved {
+    /// Its key, or what the key may do.
+    Credentials,
+    /// Its account: nothing is left of its quota or of its credit there.
+    Quota,
+}
+
+impl std::fmt::Display for Unserved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Credentials => "credentials",
+            Self::Quota => "account: its quota or its credit there is used up",
+        })
+    }
 }
 
 /// Why a request failed below the gateway.
@@ -204,18 +244,12 @@ pub enum Failure {
         /// What is wrong with it.
         message: String,
     },
-    /// The provider answered with an error; `body` is its own, at most 64 KiB.
-    #[error("provider answered {status}: {message}")]
-    Provider {
-        /// Its HTTP status.
-        status: u16,
-        /// Its message, from its error body where it has one.
-        message: String,
-        /// Seconds from its `retry-after`.
-        retry_after: Option<u64>,
-        /// Its error body, parsed where it is JSON.
-        body: Option<Value>,
-    },
+    /// The provider refused, or reported an error in an answer that had begun.
+    #[error("{0}")]
+    Provider(Box<ProviderError>),
+    /// The provider does not serve this gateway: what it said is the operator's to read, and nobody else's.
+    #[error("the provider refused this gateway's {0}")]
+    Unserved(Unserved),
     /// The connection failed, was cut, or spoke something that is not the format.
     #[error("upstream: {0}")]
     Transport(String),
@@ -228,6 +262,14 @@ pub enum Failure {
     /// The engine failed.
     #[error("engine: {0}")]
     Engine(String),
+    /// The provider keeps failing, and is not called for a moment.
+    #[error("{provider} keeps failing, and is not called for {seconds} s")]
+    LeftAlone {
+        /// Its name.
+        provider: String,
+        /// The seconds until it is tried again.
+        seconds: u64,
+    },
     /// No room: a queue is full.
     #[error("overloaded: {0}")]
     Overloaded(String),

@@ -1,40 +1,56 @@
 //! Server-sent events (WHATWG HTML, "Server-sent events"): a decoder fed whatever pieces the network makes, and the few
-//! bytes an encoder needs. Only the `data` of events is kept: no format here uses the rest.
+//! bytes an encoder needs. It forgives what real servers do: a last event without its empty line, text that is not UTF-8,
+//! and lines that belong to no event, which are kept aside.
 
 /// An event's data, at most: beyond it the stream is refused.
 pub const LARGEST_EVENT: usize = 1 << 20;
+/// Bytes of lines that belong to no event that are kept, at most.
+const LARGEST_STRAY: usize = 64 << 10;
 
-/// An event larger than [`LARGEST_EVENT`], or data that is not UTF-8.
+/// What lines of an event begin with.
+const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
+
+/// An event larger than [`LARGEST_EVENT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
     /// Too large.
     #[error("an event is larger than 1 MiB")]
     TooLarge,
-    /// Not text.
-    #[error("an event is not UTF-8")]
-    NotUtf8,
+}
+
+/// One event. What is not UTF-8 in it is replaced, as browsers do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SseEvent {
+    /// Its name; empty where it has none.
+    pub name: String,
+    /// Its data, lines joined by line feeds.
+    pub data: String,
+    /// Whether it is none: lines that belong to no event, such as an error that was written as it is.
+    pub is_stray: bool,
 }
 
 /// An incremental decoder.
 #[derive(Debug, Default)]
 pub struct Decoder {
     line: Vec<u8>,
+    name: Vec<u8>,
     data: Vec<u8>,
+    stray: Vec<u8>,
     has_data: bool,
     after_return: bool,
     started: bool,
 }
 
 impl Decoder {
-    /// Takes bytes, and appends the data of every event they complete.
-    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<String>) -> Result<(), SseError> {
+    /// Takes bytes, and appends every event they complete.
+    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), SseError> {
         for &byte in bytes {
             let is_second_half = std::mem::replace(&mut self.after_return, byte == b'\r') && byte == b'\n';
             if is_second_half {
                 continue;
             }
             if byte == b'\r' || byte == b'\n' {
-                self.end_line(events)?;
+                self.end_line(events);
             } else {
                 self.line.push(byte);
                 if self.line.len() + self.data.len() > LARGEST_EVENT {
@@ -45,30 +61,61 @@ impl Decoder {
         Ok(())
     }
 
-    fn end_line(&mut self, events: &mut Vec<String>) -> Result<(), SseError> {
+    /// Appends what stands there at the end of the stream without its empty line. It may be cut.
+    pub fn end(&mut self, events: &mut Vec<SseEvent>) {
+        if FIELDS.iter().any(|field| field.starts_with(&self.line)) {
+            self.line.clear();
+        }
+        if !self.line.is_empty() {
+            self.end_line(events);
+        }
+        self.end_line(events);
+    }
+
+    /// Ends a line; an empty one ends an event.
+    fn end_line(&mut self, events: &mut Vec<SseEvent>) {
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::replace(&mut self.started, true) && line.starts_with(b"\xEF\xBB\xBF") {
             line.drain(..3);
         }
         if line.is_empty() {
-            if std::mem::take(&mut self.has_data) {
-                let data = std::mem::take(&mut self.data);
-                events.push(String::from_utf8(data).map_err(|_| SseError::NotUtf8)?);
+            if !self.stray.is_empty() {
+                let data = text(std::mem::take(&mut self.stray));
+                events.push(SseEvent { name: String::new(), data, is_stray: true });
             }
-            return Ok(());
+            if std::mem::take(&mut self.has_data) || !self.name.is_empty() {
+                let (name, data) = (text(std::mem::take(&mut self.name)), text(std::mem::take(&mut self.data)));
+                events.push(SseEvent { name, data, is_stray: false });
+            }
+            return;
         }
         let (field, value) = match line.iter().position(|byte| *byte == b':') {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (&line[..], &[][..]),
         };
-        if field == b"data" {
-            if std::mem::replace(&mut self.has_data, true) {
-                self.data.push(b'\n');
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" => {
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.data.push(b'\n');
+                }
+                self.data.extend_from_slice(value);
             }
-            self.data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            b"event" => self.name = value.to_vec(),
+            // A comment, and what no format here uses.
+            b"" | b"id" | b"retry" => {}
+            _ if self.stray.len() + line.len() < LARGEST_STRAY => {
+                self.stray.extend_from_slice(&line);
+                self.stray.push(b'\n');
+            }
+            _ => {}
         }
-        Ok(())
     }
+}
+
+/// Bytes as text; what is not UTF-8 is replaced.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// One event with that data, which must have no line breaks (JSON has none).
@@ -88,26 +135,52 @@ pub fn is_last(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    const STREAM: &str = "\u{feff}data: {\"a\":\"é\"}\n\n: comment\r\nevent: x\r\ndata: one\r\ndata:two\r\n\r\nid: 1\n\ndata\r\rdata: [DONE]\n\n";
+    const STREAM: &str = "\u{feff}data: {\"a\":\"é\"}\n\n: comment\r\nevent: x\r\ndata: one\r\ndata:two\r\n\r\nid: 1\n\ndata\r\revent:error\n\ndata: [DONE]\n\n";
 
-    fn expected() -> Vec<String> {
-        vec!["{\"a\":\"é\"}".into(), "one\ntwo".into(), String::new(), "[DONE]".into()]
+    fn expected() -> Vec<SseEvent> {
+        let event = |name: &str, data: &str| SseEvent { name: name.into(), data: data.into(), is_stray: false };
+        let named = [event("x", "one\ntwo"), event("", ""), event("error", "")];
+        [&[event("", "{\"a\":\"é\"}")], &named[..], &[event("", "[DONE]")]].concat()
+    }
+
+    fn decode(pieces: &[&[u8]]) -> Vec<SseEvent> {
+        let (mut decoder, mut events) = (Decoder::default(), Vec::new());
+        for piece in pieces {
+            decoder.feed(piece, &mut events).unwrap();
+        }
+        decoder.end(&mut events);
+        events
     }
 
     #[test]
     fn a_stream_cut_at_every_byte_is_the_same_stream() {
         let bytes = STREAM.as_bytes();
         for cut in 0..=bytes.len() {
-            let (mut decoder, mut events) = (Decoder::default(), Vec::new());
-            decoder.feed(&bytes[..cut], &mut events).unwrap();
-            decoder.feed(&bytes[cut..], &mut events).unwrap();
-            assert_eq!(events, expected(), "cut at {cut}");
+            assert_eq!(decode(&[&bytes[..cut], &bytes[cut..]]), expected(), "cut at {cut}");
         }
-        let (mut decoder, mut events) = (Decoder::default(), Vec::new());
-        for byte in bytes {
-            decoder.feed(&[*byte], &mut events).unwrap();
+        assert_eq!(decode(&bytes.chunks(1).collect::<Vec<_>>()), expected());
+    }
+
+    #[test]
+    fn the_last_event_needs_no_empty_line() {
+        for (end, data) in [("data: [DONE]", "[DONE]"), ("data:x\r\n", "x"), ("data: a\ndata: b\nda", "a\nb")] {
+            let mut decoder = Decoder::default();
+            let mut events = Vec::new();
+            decoder.feed(end.as_bytes(), &mut events).unwrap();
+            assert!(events.is_empty());
+            decoder.end(&mut events);
+            assert_eq!(events, [SseEvent { data: data.into(), ..SseEvent::default() }], "{end:?}");
         }
-        assert_eq!(events, expected());
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_replaced_and_what_is_no_event_is_told_apart() {
+        assert_eq!(decode(&[b"data: \xff\xc3", b"\xa9\n\n"])[0].data, "\u{fffd}é");
+        let events = decode(&[b"{\"error\": {\n \"code\": 503\n}}\n\ndata: x\n\n"]);
+        let stray =
+            SseEvent { data: "{\"error\": {\n \"code\": 503\n}}\n".into(), is_stray: true, ..SseEvent::default() };
+        assert_eq!((&events[0], &*events[1].data), (&stray, "x"));
+        assert!(decode(&[b"x\n".repeat(LARGEST_STRAY).as_slice()])[0].data.len() <= LARGEST_STRAY);
     }
 
     #[test]
@@ -115,14 +188,11 @@ mod tests {
         let (mut decoder, mut events) = (Decoder::default(), Vec::new());
         let line = vec![b'x'; LARGEST_EVENT + 1];
         assert_eq!(decoder.feed(&line, &mut events), Err(SseError::TooLarge));
-        assert_eq!(Decoder::default().feed(b"data: \xff\n\n", &mut events), Err(SseError::NotUtf8));
     }
 
     #[test]
     fn what_is_encoded_reads_back() {
-        let (mut decoder, mut events) = (Decoder::default(), Vec::new());
-        decoder.feed(encode("{}").as_bytes(), &mut events).unwrap();
-        assert_eq!(events, ["{}"]);
+        assert_eq!(decode(&[encode("{}").as_bytes()])[0].data, "{}");
         assert!(is_last((encode("{}") + &encode(LAST_WORD)).as_bytes()));
         assert!(!is_last(encode("[DONE] is a word").as_bytes()) && !is_last(b"data: [DONE]\n"));
     }

@@ -15,9 +15,15 @@ pub(super) struct Breaker {
 /// Whether a failure is the provider's: its overload, its error, or no answer at all.
 pub(super) const fn counts(failure: &Failure) -> bool {
     match failure {
-        Failure::Provider { status, .. } => *status >= 500,
+        Failure::Provider(error) => error.status >= 500,
         Failure::Transport(_) | Failure::Timeout(_) => true,
-        Failure::Invalid { .. } | Failure::Engine(_) | Failure::Overloaded(_) | Failure::TooLarge(_) => false,
+        // What is wrong between it and us says nothing to those who have their own key.
+        Failure::Unserved(_) => false,
+        Failure::Invalid { .. }
+        | Failure::Engine(_)
+        | Failure::LeftAlone { .. }
+        | Failure::Overloaded(_)
+        | Failure::TooLarge(_) => false,
     }
 }
 

@@ -13,7 +13,7 @@ use futures::{
 };
 use wire::inference::{Event, Failure, TextRequest};
 
-use super::{Ended, ProviderActor, breaker};
+use super::{Ended, ProviderActor, SHUT_FOR, breaker, refusal::Reading};
 use crate::{
     account::Admission,
     health::{Health, OfKind},
@@ -139,9 +139,16 @@ impl Line {
         }
         let running = Running { line: self.clone(), counts };
         if !self.passes() {
-            return Err(Failure::Overloaded(format!("{name} keeps failing; not called for a moment")));
+            return Err(Failure::LeftAlone { provider: name.to_owned(), seconds: SHUT_FOR.as_secs() });
         }
         Ok((running, endpoint))
+    }
+
+    /// How the refusals of a call are read.
+    fn reading(&self, own_key: Option<&str>) -> Reading {
+        let settings = &self.0.settings;
+        let keys = settings.api_key.as_deref().into_iter().chain(own_key).map(str::to_owned).collect();
+        Reading { provider: settings.name, keys, is_own_key: own_key.is_some() }
     }
 
     /// A call of an admitted request: without an [`Admission`] there is none. It runs while its events are read, and its
@@ -154,14 +161,24 @@ impl Line {
         limit: Option<u32>,
         own_key: Option<String>,
     ) -> BoxStream<'static, Event> {
+        let reading = self.reading(own_key.as_deref());
         match self.begin(own_key) {
             Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
             Ok((running, endpoint)) => {
                 let call = Call { endpoint, request, upstream, limit };
-                let events = transport::events(call, self.0.settings.timeouts).inspect(move |event| match event {
-                    Event::Failed(failure) => running.ended(breaker::counts(failure)),
-                    Event::Finished { .. } => running.ended(false),
-                    Event::Loaded | Event::Started | Event::Second(_) | Event::Delta(_) | Event::Usage(_) => {}
+                let events = transport::events(call, self.0.settings.timeouts).map(move |event| {
+                    let event = reading.told(event);
+                    match &event {
+                        Event::Failed(failure) => running.ended(breaker::counts(failure)),
+                        Event::Finished { .. } => running.ended(false),
+                        Event::Loaded
+                        | Event::Started
+                        | Event::Second(_)
+                        | Event::Delta(_)
+                        | Event::Unknown(_)
+                        | Event::Usage(_) => {}
+                    }
+                    event
                 });
                 events.boxed()
             }

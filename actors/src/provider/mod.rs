@@ -3,6 +3,8 @@
 
 mod breaker;
 mod line;
+mod refusal;
+mod secrets;
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use crate::health::{Health, Kind, Obituary, OfKind, Posted};
 use breaker::Breaker;
 use line::Gate;
 pub use line::{Line, MOST_CALLS, Settings};
+pub use refusal::is_spent;
 
 /// Messages that wait, at most: one a running call, which [`MOST_CALLS`] bounds.
 const MAILBOX: usize = MOST_CALLS;

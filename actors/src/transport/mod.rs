@@ -6,22 +6,25 @@ mod connect;
 pub mod hook;
 mod openai;
 mod own;
+mod retry;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use futures::{StreamExt, future::Either, stream};
 use hyper::{
-    Uri,
+    HeaderMap, Uri,
     body::Incoming,
-    header::{HeaderValue, RETRY_AFTER},
+    header::{CONTENT_ENCODING, HeaderValue},
     http::uri::Scheme,
 };
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 use wire::{
     inference::{Event, Failure, TextRequest},
-    openai::{self as format, Chunk},
-    sse::Decoder,
+    openai::{self as format, Reader},
 };
 
 use client::SendError;
@@ -131,8 +134,7 @@ enum Stage {
 
 struct Streaming {
     body: Incoming,
-    decoder: Decoder,
-    data: std::vec::IntoIter<String>,
+    reader: Reader,
     events: std::vec::IntoIter<Event>,
 }
 
@@ -158,11 +160,23 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
     };
     let (head, body) = response.into_parts();
     if head.status.is_success() {
-        return Ok(body);
+        return match unread_encoding(&head.headers) {
+            None => Ok(body),
+            Some(encoding) => Err(Failure::Transport(format!(
+                "the provider's answer is encoded, and that was not asked for: {encoding}"
+            ))),
+        };
     }
-    let retry_after = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
     let body = client::collect(body, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
-    Err(format::parse_error(head.status.as_u16(), retry_after, &body))
+    let mut refusal = format::read_refusal(head.status.as_u16(), &body);
+    refusal.retry_after = retry::seconds(&head.headers, &body, SystemTime::now());
+    Err(Failure::Provider(Box::new(refusal)))
+}
+
+/// How a body is encoded, where it is: none is asked for.
+fn unread_encoding(headers: &HeaderMap) -> Option<String> {
+    let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("unknown").trim();
+    (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then(|| encoding.chars().take(40).collect())
 }
 
 /// All events of a call whose answer comes whole.
@@ -170,50 +184,44 @@ async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
         let body = answer(&call, timeouts).await?;
         let body = client::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
-        let mut events = format::parse_answer(&body)?;
-        events.push(FINISHED);
-        Ok(events)
+        Ok(format::read_answer(call.request.task, &body))
     };
     read.await.unwrap_or_else(|failure| vec![Event::Failed(failure)])
 }
 
 async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>, Failure> {
-    Ok(Some(match stage {
+    Ok(match stage {
         Stage::Begin(call) => {
             let body = answer(&call, timeouts).await?;
-            let (data, events) = (Vec::new().into_iter(), Vec::new().into_iter());
-            (Event::Started, Stage::Stream(Box::new(Streaming { body, decoder: Decoder::default(), data, events })))
+            let (reader, events) = (Reader::new(call.request.task), Vec::new().into_iter());
+            Some((Event::Started, Stage::Stream(Box::new(Streaming { body, reader, events }))))
         }
-        Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await? {
-            Some(event) => (event, Stage::Stream(streaming)),
-            None => (FINISHED, Stage::Ended),
+        Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await {
+            Some(event @ (Event::Finished { .. } | Event::Failed(_))) => Some((event, Stage::Ended)),
+            Some(event) => Some((event, Stage::Stream(streaming))),
+            None => None,
         },
-        Stage::Ended => return Ok(None),
-    }))
+        Stage::Ended => None,
+    })
 }
 
-const FINISHED: Event = Event::Finished { compute_ms: 0 };
-
 impl Streaming {
-    /// The next event; none after the stream's own end.
-    async fn next(&mut self, idle: Duration) -> Result<Option<Event>, Failure> {
+    /// The next event; none after the last.
+    async fn next(&mut self, idle: Duration) -> Option<Event> {
         loop {
             if let Some(event) = self.events.next() {
-                return Ok(Some(event));
+                return Some(event);
             }
-            if let Some(piece) = self.data.next() {
-                match format::parse_chunk(&piece)? {
-                    Chunk::Done => return Ok(None),
-                    Chunk::Events(events) => self.events = events.into_iter(),
-                }
-                continue;
+            if self.reader.is_over() {
+                return None;
             }
-            let Some(bytes) = client::next(&mut self.body, idle).await? else {
-                return Err(Failure::Transport("the provider's stream was cut".into()));
-            };
-            let mut data = Vec::new();
-            self.decoder.feed(&bytes, &mut data).map_err(|error| Failure::Transport(error.to_string()))?;
-            self.data = data.into_iter();
+            let mut events = Vec::new();
+            match client::next(&mut self.body, idle).await {
+                Ok(Some(bytes)) => self.reader.feed(&bytes, &mut events),
+                Ok(None) => self.reader.end(&mut events),
+                Err(failure) => self.reader.cut(failure, &mut events),
+            }
+            self.events = events.into_iter();
         }
     }
 }

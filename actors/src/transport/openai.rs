@@ -4,20 +4,22 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION},
+    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION},
 };
 use wire::{inference::Task, openai::provider_body};
 
 use super::Call;
 
 /// The most headers of a request: ours, and those that its connection needs.
-const HEADERS: usize = 6;
+const HEADERS: usize = 7;
 
 /// The request of a call.
 pub(super) fn request(call: &Call) -> Request<Full<Bytes>> {
     let endpoint = &call.endpoint;
     let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    // Without it a server may choose any.
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let routes = &endpoint.routes;
     let known = [

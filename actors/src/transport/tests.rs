@@ -116,7 +116,7 @@ async fn a_call_is_one_request_with_its_key() {
     let said = &[
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
         "9\r\n{\"choices\r\n",
-        "11\r\n\":[],\"usage\":null\r\n",
+        "20\r\n\":[{\"message\":{\"content\":\"hi\"}}]\r\n",
         "1\r\n}\r\n",
         "0\r\n\r\n",
     ];
@@ -127,7 +127,8 @@ async fn a_call_is_one_request_with_its_key() {
     let mut headers: Vec<_> = headers.lines().filter(|line| !line.starts_with("host: 127.0.0.1:")).collect();
     headers.sort_unstable();
     let length = format!("content-length: {}", body.len());
-    assert_eq!(headers, ["accept: */*", "authorization: Bearer sk", &length, "content-type: application/json"]);
+    let ours = ["accept-encoding: identity", "accept: */*", "authorization: Bearer sk", &length];
+    assert_eq!(headers, [&ours[..], &["content-type: application/json"]].concat());
     assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
 }
 
@@ -136,6 +137,21 @@ async fn a_redirect_is_an_error_and_not_followed() {
     let said = &["HTTP/1.1 307 Temporary Redirect\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n"];
     let (_, events) = call_to(said, Timeouts::default()).await;
     assert!(matches!(events.as_slice(), [Event::Failed(_)]), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_says_when_to_come_back_and_an_encoding_that_was_not_asked_for_is_named() {
+    let said = &[
+        "HTTP/1.1 429 Too Many Requests\r\nretry-after: 0.8\r\ncontent-length: 28\r\n\r\n",
+        "{\"error\":{\"message\":\"slow\"}}",
+    ];
+    let (_, events) = call_to(said, Timeouts::default()).await;
+    let [Event::Failed(Failure::Provider(refusal))] = events.as_slice() else { panic!("{events:?}") };
+    assert_eq!((refusal.status, &*refusal.message, refusal.retry_after), (429, "slow", Some(1)));
+    let said = &["HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n", "\u{1f}x"];
+    let (_, events) = call_to(said, Timeouts::default()).await;
+    let [Event::Failed(Failure::Transport(why))] = events.as_slice() else { panic!("{events:?}") };
+    assert!(why.contains("gzip"), "{why}");
 }
 
 #[tokio::test]

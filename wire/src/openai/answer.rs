@@ -270,15 +270,15 @@ fn completion_logprobs(logprobs: &[TokenLogprob]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{inference::Event, openai::parse_answer};
+    use crate::{inference::Event, openai::read_answer};
 
     #[test]
     fn an_answer_keeps_all_the_provider_said_and_gains_its_cost() {
         let body =
             br#"{"id":"chatcmpl-1","x":1,"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],
             "usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}"#;
-        let events = parse_answer(body).unwrap();
-        let [Event::Delta(delta), Event::Usage(usage)] = events.as_slice() else { panic!("{events:?}") };
+        let events = read_answer(Task::Chat, body);
+        let [Event::Usage(usage), Event::Delta(delta), _] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!((usage.input, usage.cached_input, usage.output), (5, 3, 2));
         let head = Head { id: "i".into(), created: 0, model: "m".into(), task: Task::Chat };
         let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default() };

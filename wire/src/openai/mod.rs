@@ -7,5 +7,5 @@ mod provider;
 mod request;
 
 pub use answer::{Head, Particulars, Receipt, finish_word};
-pub use provider::{Chunk, parse_answer, parse_chunk, parse_error};
+pub use provider::{Reader, read_answer, read_refusal};
 pub use request::{parse_request, provider_body};

@@ -1,12 +1,20 @@
-//! What a provider answers, read: whole, in chunks, or with an error.
+//! What a provider says, told apart: one classifier for a whole answer and for each event of a stream. [`read_answer`] and
+//! [`Reader`] make events of a body with it, whichever of the two forms the body has and whichever was asked for.
+
+mod fault;
+mod gather;
+mod reader;
+mod spread;
 
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     fields::Fields,
-    inference::{Delta, Event, Failure, FinishReason, Usage},
+    inference::{Delta, FinishReason, ProviderError, Usage},
 };
+pub use fault::read_refusal;
+pub use reader::{Reader, read_answer};
 
 /// A provider's usage object, as far as it is read. One that is not of this shape is taken as absent.
 #[derive(Deserialize)]
@@ -39,12 +47,16 @@ fn parse_usage(value: &str) -> Option<Usage> {
 struct Choice<'a> {
     #[serde(borrow, default)]
     index: Option<&'a RawValue>,
-    #[serde(borrow, default, alias = "delta")]
+    #[serde(borrow, default)]
     message: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
     #[serde(borrow, default)]
     text: Option<&'a RawValue>,
     #[serde(borrow, default)]
     finish_reason: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
 }
 
 /// A message or a delta, as far as the model wrote it.
@@ -80,7 +92,8 @@ fn read<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T> {
 impl Choice<'_> {
     /// Its text, and what else the model wrote beside it.
     fn written(&self) -> (String, String) {
-        let message: Option<Written<'_>> = self.message.and_then(|message| serde_json::from_str(message.get()).ok());
+        let message = self.message.or(self.delta);
+        let message: Option<Written<'_>> = message.and_then(|message| serde_json::from_str(message.get()).ok());
         let content = message.as_ref().and_then(|message| read(message.content));
         let text = content.or_else(|| read(self.text)).unwrap_or_default();
         (text, message.map(|message| message.beside()).unwrap_or_default())
@@ -88,6 +101,17 @@ impl Choice<'_> {
 
     fn index(&self) -> u32 {
         self.index.and_then(|index| index.get().parse().ok()).unwrap_or(0)
+    }
+
+    /// Why the provider gave this choice up, where it did.
+    fn error(&self) -> Option<ProviderError> {
+        let error = self.error.map(|error| format!(r#"{{"error":{}}}"#, error.get()));
+        let error = error.and_then(|error| serde_json::from_str::<Value>(&error).ok());
+        if let Some(error) = error.filter(|error| error.get("error").is_some_and(fault::is_telling)) {
+            return Some(fault::in_answer(&error, ""));
+        }
+        let is_given_up = read::<String>(self.finish_reason).is_some_and(|word| word.eq_ignore_ascii_case("error"));
+        is_given_up.then(|| fault::in_words("the provider gave the answer up, and does not say why"))
     }
 
     fn finish(&self) -> Option<FinishReason> {
@@ -116,65 +140,180 @@ fn parse_finish(word: &str) -> FinishReason {
     }
 }
 
-/// A provider's whole answer, as events: one delta that carries it as it came, and its usage where it has one.
-pub fn parse_answer(bytes: &[u8]) -> Result<Vec<Event>, Failure> {
-    let garbage = |what: &str| Failure::Transport(format!("the provider's answer {what}"));
-    let mut answer = Fields::parse(bytes).map_err(|_| garbage("is not a JSON object"))?;
-    let usage = answer.get("usage").and_then(parse_usage);
-    answer.remove("usage");
-    let choices = answer.get("choices").ok_or_else(|| garbage("has no choices"))?;
-    let choices: Vec<Choice<'_>> =
-        serde_json::from_str(choices).map_err(|_| garbage("has choices of no known shape"))?;
-    let (text, beside) = choices.iter().map(Choice::written).unzip();
-    let finish = choices.first().and_then(Choice::finish);
-    let delta = Delta { text, beside, finish, raw: Some(answer), ..Delta::default() };
-    Ok(std::iter::once(Event::Delta(delta)).chain(usage.map(Event::Usage)).collect())
-}
-
-/// One event's data of a provider's stream.
+/// What something of a provider's is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Chunk {
-    /// What it says.
-    Events(Vec<Event>),
-    /// `[DONE]`.
-    Done,
+enum Said {
+    /// A piece of an answer, or all of it, without its usage.
+    Answer(Delta, Form),
+    /// Usage alone.
+    Usage,
+    /// Nothing, said so that the connection lives.
+    Heartbeat,
+    /// An error.
+    Error(ProviderError),
+    /// The last word of a stream.
+    End,
+    /// It begins as JSON and is none: a part of it is missing.
+    Broken,
+    /// What is not known here, where it is an object.
+    Unknown(Option<Fields>),
 }
 
-/// Reads one event's data of a provider's stream.
-pub fn parse_chunk(data: &str) -> Result<Chunk, Failure> {
-    if data.trim() == "[DONE]" {
-        return Ok(Chunk::Done);
+/// Which form a piece of an answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Choices with messages.
+    Whole,
+    /// Choices with deltas.
+    Piece,
+}
+
+/// Something of a provider's, told apart, and the usage it reports beside.
+#[derive(Debug, Clone, PartialEq)]
+struct Heard {
+    said: Said,
+    usage: Option<Usage>,
+}
+
+impl From<Said> for Heard {
+    fn from(said: Said) -> Self {
+        Self { said, usage: None }
     }
-    let garbage = || Failure::Transport("a chunk of the provider's is not of a known shape".into());
-    let mut chunk = Fields::parse(data.as_bytes()).map_err(|_| garbage())?;
-    if let Some(error) = chunk.present("error") {
-        let error: Value = serde_json::from_str(error).map_err(|_| garbage())?;
-        let message = error.get("message").and_then(Value::as_str).unwrap_or("error in the stream").to_owned();
-        let body = Some(json!({"error": error}));
-        return Err(Failure::Provider { status: 200, message, retry_after: None, body });
+}
+
+/// What servers call what they say so that a connection lives.
+const HEARTBEATS: [&str; 5] = ["ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"];
+/// Fields of an event without choices that say nothing.
+const ENVELOPE: [&str; 8] =
+    ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
+
+/// Tells apart a whole body, or an event of a stream by its name and data.
+fn hear(name: &str, data: &str) -> Heard {
+    let data = data.trim_start_matches('\u{feff}').trim();
+    if name == "error" {
+        return match Fields::parse(data.as_bytes()) {
+            Ok(mut fields) => Heard { usage: take_usage(&mut fields), said: error_of(data) },
+            Err(_) => error_of(data).into(),
+        };
     }
-    let usage = chunk.get("usage").and_then(parse_usage);
-    chunk.remove("usage");
-    let mut events = Vec::new();
-    if let Some(choices) = chunk.present("choices") {
-        let choices: Vec<Choice<'_>> = serde_json::from_str(choices).map_err(|_| garbage())?;
-        if let Some(first) = choices.first() {
-            let (choice, finish) = (first.index(), first.finish());
-            let (mut texts, beside): (Vec<String>, String) = choices.iter().map(Choice::written).unzip();
-            let text = texts.swap_remove(0);
-            events.push(Event::Delta(Delta { choice, text, beside, finish, raw: Some(chunk), ..Delta::default() }));
+    if data.is_empty() || HEARTBEATS.contains(&name) || HEARTBEATS.contains(&data) {
+        return Said::Heartbeat.into();
+    }
+    if data.starts_with("[DONE]") {
+        return Said::End.into();
+    }
+    match Fields::parse(data.as_bytes()) {
+        Ok(mut fields) => {
+            let usage = take_usage(&mut fields);
+            Heard { said: tell(fields, usage, data), usage }
         }
+        Err(_) => other_than_object(data).into(),
     }
-    events.extend(usage.map(Event::Usage));
-    Ok(Chunk::Events(events))
 }
 
-/// A provider's error answer.
-pub fn parse_error(status: u16, retry_after: Option<u64>, bytes: &[u8]) -> Failure {
-    let body: Option<Value> = serde_json::from_slice(bytes).ok();
-    let message = body.as_ref().and_then(|body| body.pointer("/error/message")).and_then(Value::as_str);
-    let message = message.map_or_else(|| format!("HTTP status {status}"), str::to_owned);
-    Failure::Provider { status, message, retry_after, body }
+/// Takes what is reported as used out of an answer, a chunk or an error.
+fn take_usage(fields: &mut Fields) -> Option<Usage> {
+    let usage = fields.get("usage").and_then(parse_usage);
+    fields.remove("usage");
+    usage
+}
+
+/// An error, of the text that it came as.
+fn error_of(text: &str) -> Said {
+    Said::Error(match serde_json::from_str(text) {
+        Ok(value) => fault::in_answer(&value, text),
+        Err(_) if text.is_empty() => fault::in_words("the provider reported an error and no words for it"),
+        Err(_) => fault::in_words(fault::text_words(text)),
+    })
+}
+
+/// What an object is.
+fn tell(mut fields: Fields, usage: Option<Usage>, text: &str) -> Said {
+    if is_refusing(&fields, "error") || is_refusing(&fields, "x_groq") || calls_itself(&fields, "error") {
+        return error_of(text);
+    }
+    let choices = fields.present("choices").and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices).ok());
+    match choices {
+        Some(choices) if !choices.is_empty() => {
+            if let Some(error) = choices.iter().find_map(Choice::error) {
+                return Said::Error(error);
+            }
+            let is_whole = choices.iter().any(|choice| choice.message.is_some() && choice.delta.is_none());
+            let mut delta = delta_of(&choices);
+            // One that says nothing is read as an error by some clients.
+            fields.remove("error");
+            delta.raw = Some(fields);
+            Said::Answer(delta, if is_whole { Form::Whole } else { Form::Piece })
+        }
+        Some(_) if usage.is_some() => Said::Usage,
+        Some(_) if fields.names().all(|name| ENVELOPE.contains(&name)) => Said::Heartbeat,
+        Some(_) => Said::Unknown(Some(fields)),
+        None if speaks(&fields) => error_of(text),
+        None if usage.is_some() => Said::Usage,
+        None if fields.names().next().is_none() || HEARTBEATS.iter().any(|beat| calls_itself(&fields, beat)) => {
+            Said::Heartbeat
+        }
+        None => Said::Unknown(Some(fields)),
+    }
+}
+
+/// Whether a field is an error, or has one, that says something.
+fn is_refusing(fields: &Fields, name: &str) -> bool {
+    let value = fields.present(name).and_then(|value| serde_json::from_str::<Value>(value).ok());
+    value.is_some_and(|value| match name {
+        "error" => fault::is_telling(&value),
+        _ => value.get("error").is_some_and(fault::is_telling),
+    })
+}
+
+/// Whether this word stands as what the object is.
+fn calls_itself(fields: &Fields, word: &str) -> bool {
+    let is = |name| fields.get(name).and_then(|quoted| quoted.strip_prefix('"')?.strip_suffix('"')) == Some(word);
+    is("object") || is("type")
+}
+
+/// Whether an object without choices can only be an error: it has an `error`, even one that says nothing, or words and no
+/// other name for itself.
+fn speaks(fields: &Fields) -> bool {
+    let value = |name: &str| fields.present(name).and_then(|value| serde_json::from_str::<Value>(value).ok());
+    let error = value("error");
+    let is_denied = error.as_ref() == Some(&Value::Bool(false));
+    let is_other = ["object", "type"].into_iter().any(|name| {
+        let word = value(name).and_then(|word| word.as_str().map(str::to_ascii_lowercase));
+        word.is_some_and(|word| !["error", "exception", "fail"].iter().any(|part| word.contains(part)))
+    });
+    let has_words = ["message", "detail", "errors", "msg"].into_iter().any(|name| {
+        value(name).is_some_and(|value| (value.is_string() || value.is_array()) && fault::is_telling(&value))
+    });
+    !is_denied && (error.is_some() || (has_words && !is_other))
+}
+
+fn other_than_object(text: &str) -> Said {
+    match serde_json::from_str(text) {
+        Ok(Value::Array(list)) if list.first().is_some_and(Value::is_object) => {
+            match hear("", &list[0].to_string()).said {
+                Said::Error(error) => Said::Error(error),
+                _ => Said::Unknown(None),
+            }
+        }
+        Ok(_) => Said::Unknown(None),
+        Err(_) if text.starts_with(['{', '[']) => Said::Broken,
+        Err(_) => error_of(text),
+    }
+}
+
+/// What choices say, as a piece of an answer.
+fn delta_of(choices: &[Choice<'_>]) -> Delta {
+    let (choice, finish) = choices.first().map_or((0, None), |first| (first.index(), first.finish()));
+    let (text, beside) = choices.iter().map(Choice::written).unzip();
+    Delta { choice, text, beside, finish, ..Delta::default() }
+}
+
+/// An answer that was put together here, as a piece.
+fn delta_with(fields: Fields) -> Delta {
+    let choices = fields.present("choices").and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices).ok());
+    let delta = delta_of(&choices.unwrap_or_default());
+    Delta { raw: Some(fields), ..delta }
 }
 
 #[cfg(test)]
@@ -183,22 +322,10 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn garbage_is_a_transport_failure() {
-        assert!(matches!(parse_answer(b"<html>"), Err(Failure::Transport(_))));
-        assert!(matches!(parse_answer(b"{}"), Err(Failure::Transport(_))));
-        let odd = parse_answer(br#"{"choices":[{"index":"x","message":{"content":[1]},"finish_reason":7}],"usage":1}"#);
-        assert!(matches!(odd.unwrap().as_slice(), [Event::Delta(delta)] if delta.text.is_empty()));
-        assert!(matches!(parse_chunk("nope"), Err(Failure::Transport(_))));
-        assert!(matches!(parse_chunk(r#"{"error":{"message":"x"}}"#), Err(Failure::Provider { .. })));
-        assert_eq!(parse_chunk(" [DONE]"), Ok(Chunk::Done));
-    }
-
-    #[test]
     fn calls_and_refusals_are_output_beside_the_text() {
-        let of = |choices: &str| match parse_answer(format!(r#"{{"choices":{choices}}}"#).as_bytes()).as_deref() {
-            Ok([Event::Delta(delta)]) => delta.beside.clone(),
-            Err(_) => String::new(),
-            Ok(other) => panic!("{other:?}"),
+        let of = |choices: &str| match hear("", &format!(r#"{{"choices":{choices}}}"#)).said {
+            Said::Answer(delta, _) => delta.beside,
+            _ => String::new(),
         };
         let calls = r#"[{"id":"a","type":"function","function":{"name":"sky","arguments":"{\"at\":1}"}},
             {"id":"b","type":"custom","custom":{"name":"run","input":"ls"}}]"#;
@@ -217,11 +344,70 @@ mod tests {
         }
     }
 
+    #[test]
+    fn everything_said_is_told_apart() {
+        let of = |name: &str, data: &str| match hear(name, data) {
+            Heard { said: Said::Answer(_, Form::Whole), .. } => "whole",
+            Heard { said: Said::Answer(_, Form::Piece), .. } => "piece",
+            Heard { said: Said::Usage, usage: Some(_) } => "usage",
+            Heard { said: Said::Usage, usage: None } => "usage that is none",
+            Heard { said: Said::Heartbeat, .. } => "heartbeat",
+            Heard { said: Said::Error(_), .. } => "error",
+            Heard { said: Said::End, .. } => "end",
+            Heard { said: Said::Broken, .. } => "broken",
+            Heard { said: Said::Unknown(_), .. } => "unknown",
+        };
+        for (data, kind) in [
+            (r#"{"choices":[{"message":{"content":"x"}}]}"#, "whole"),
+            (r#"{"choices":[{"delta":{"content":"x"}}],"error":null}"#, "piece"),
+            (r#"{"choices":[{"delta":{}}],"error":{}}"#, "piece"),
+            (r#"{"choices":[{"delta":{}}],"error":{"message":"x"}}"#, "error"),
+            (r#"{"choices":[{"delta":{},"finish_reason":"error"}]}"#, "error"),
+            (r#"{"choices":[{"delta":{},"error":{"code":502}}]}"#, "error"),
+            (r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#, "usage"),
+            (r#"{"id":"x","choices":[],"usage":null}"#, "heartbeat"),
+            (r#"{"choices":[],"prompt_filter_results":[1]}"#, "unknown"),
+            (r#"{"choices":7}"#, "unknown"),
+            (r#"{"object":"error","message":"x","code":400}"#, "error"),
+            (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, "error"),
+            (r#"{"x_groq":{"error":"over capacity"}}"#, "error"),
+            (r#"{"error":"text"}"#, "error"),
+            (r#"{"error":{}}"#, "error"),
+            (r#"{"error":["text"]}"#, "error"),
+            (r#"{"error":null}"#, "unknown"),
+            (r#"{"error":false,"message":"fine"}"#, "unknown"),
+            (r#"{"detail":"text"}"#, "error"),
+            (r#"{"detail":[{"loc":["body"],"msg":"x"}]}"#, "error"),
+            (r#"{"message":"text"}"#, "error"),
+            (r#"{"type":"BadRequestError","message":"text"}"#, "error"),
+            (r#"{"type":"message_start","message":{"id":"x"}}"#, "unknown"),
+            (r#"{"type":"notice","message":"hello"}"#, "unknown"),
+            (r#"{"type":"ping"}"#, "heartbeat"),
+            ("{}", "heartbeat"),
+            ("", "heartbeat"),
+            ("keepalive", "heartbeat"),
+            ("[DONE]", "end"),
+            ("[DONE] ", "end"),
+            ("[]", "unknown"),
+            ("7", "unknown"),
+            (r#"[{"error":{"code":503}}]"#, "error"),
+            ("{garbage", "broken"),
+            ("upstream connect error", "error"),
+            ("<html>Bad gateway</html>", "error"),
+        ] {
+            assert_eq!(of("", data), kind, "{data}");
+        }
+        assert_eq!(
+            (of("ping", "x"), of("error", "x"), of("error", "{}"), of("new", "{}")),
+            ("heartbeat", "error", "error", "heartbeat")
+        );
+    }
+
     proptest! {
         #[test]
         fn no_answer_panics(body in ".{0,200}") {
-            let _ = parse_answer(body.as_bytes());
-            let _ = parse_chunk(&body);
+            let _ = hear("", &body);
+            let _ = hear("error", &format!("{{{body}}}"));
         }
     }
 }

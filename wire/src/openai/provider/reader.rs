@@ -1,0 +1,315 @@
+//! A provider's 2xx body, read to events, whether it comes as a stream or whole and whichever of the two was asked for: the
+//! body is told by how it begins, as what its head calls it is often wrong. The last event is `Finished` or `Failed`. A
+//! stream ends well with its last word alone, and only where it answered.
+
+use super::{Form, Heard, Said, delta_with, fault, gather::Gather, hear, spread};
+use crate::{
+    inference::{Delta, Event, Failure, ProviderError, Task},
+    sse::{Decoder, SseEvent},
+};
+
+/// A whole answer, at most, in bytes.
+const LARGEST_ANSWER: usize = 32 << 20;
+/// How a line of a stream may begin.
+const STREAM_STARTS: [&[u8]; 5] = [b"data", b"event", b"id:", b"retry:", b":"];
+/// The last event of an answer that ended well.
+const FINISHED: Event = Event::Finished { compute_ms: 0 };
+
+/// What a body turns out to be.
+enum Shape {
+    Stream,
+    Whole,
+}
+
+/// Tells a body by its first bytes; none until enough are there.
+fn shape_of(bytes: &[u8], is_all: bool) -> Option<Shape> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
+    let is_start = |start: &[u8]| bytes.starts_with(start);
+    if STREAM_STARTS.into_iter().any(is_start) {
+        return Some(Shape::Stream);
+    }
+    let may_be = STREAM_STARTS.into_iter().any(|start| start.starts_with(bytes)) || b"\xEF\xBB\xBF".starts_with(bytes);
+    (is_all || !may_be).then_some(Shape::Whole)
+}
+
+/// Reads the body of an answer that was asked for whole.
+pub fn read_answer(task: Task, body: &[u8]) -> Vec<Event> {
+    let mut events = Vec::with_capacity(3);
+    if let Some(Shape::Stream) = shape_of(body, true) {
+        let (mut stream, mut said) = (Stream::new(None), Vec::new());
+        stream.feed(body, &mut said);
+        stream.end(&mut said);
+        gather_stream(task, said, &mut events);
+        return events;
+    }
+    match read_whole(body, &mut events) {
+        // A piece alone is not what a client reads that asked for no stream.
+        Ok((delta, Form::Piece)) if task == Task::Chat => {
+            gather_stream(task, vec![Event::Delta(delta), FINISHED], &mut events);
+        }
+        Ok((delta, _)) => events.extend([Event::Delta(delta), FINISHED]),
+        Err(failure) => events.push(Event::Failed(failure)),
+    }
+    events
+}
+
+/// The events of a stream as those of a whole answer.
+fn gather_stream(task: Task, said: Vec<Event>, events: &mut Vec<Event>) {
+    let mut gather = Gather::new(task);
+    for event in said {
+        match event {
+            Event::Delta(delta) => gather.add(delta),
+            Event::Finished { .. } => match gather.take() {
+                Ok(fields) => events.extend([Event::Delta(delta_with(fields)), FINISHED]),
+                Err(failure) => events.push(Event::Failed(failure)),
+            },
+            // There is no place for it in a whole answer.
+            Event::Unknown(_) => events.push(Event::Unknown(None)),
+            other => events.push(other),
+        }
+    }
+}
+
+/// A whole body that is an answer; its usage is among the events.
+fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form), Failure> {
+    let text = String::from_utf8_lossy(body);
+    let Heard { said, usage } = hear("", &text);
+    events.extend(usage.map(Event::Usage));
+    let unanswered = || {
+        let words = fault::text_words(&text);
+        let said = if words.is_empty() { String::new() } else { format!(": {words}") };
+        Failure::Provider(Box::new(fault::in_words(format!("the provider's answer has no choices{said}"))))
+    };
+    match said {
+        Said::Answer(delta, form) => Ok((delta, form)),
+        Said::Error(error) => Err(Failure::Provider(Box::new(error))),
+        Said::Broken => {
+            Err(Failure::Transport(format!("the provider's answer is not JSON: {}", fault::text_words(&text))))
+        }
+        Said::Usage | Said::Heartbeat | Said::End | Said::Unknown(_) => Err(unanswered()),
+    }
+}
+
+/// Reads the body of an answer that was asked for as a stream, piece by piece.
+pub struct Reader {
+    task: Task,
+    body: Body,
+    over: bool,
+}
+
+enum Body {
+    /// The first bytes, which may be of either.
+    Begun(Vec<u8>),
+    Whole(Vec<u8>),
+    Stream(Box<Stream>),
+}
+
+impl Reader {
+    /// For an answer to this.
+    pub fn new(task: Task) -> Self {
+        Self { task, body: Body::Begun(Vec::new()), over: false }
+    }
+
+    /// Whether its last event has been read.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// Takes bytes, and appends the events they complete.
+    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
+        if self.over {
+            return;
+        }
+        match &mut self.body {
+            Body::Begun(begun) => {
+                begun.extend_from_slice(bytes);
+                let Some(shape) = shape_of(begun, false) else { return };
+                let begun = std::mem::take(begun);
+                self.body = match shape {
+                    Shape::Stream => Body::Stream(Box::new(Stream::new(Some(self.task)))),
+                    Shape::Whole => Body::Whole(Vec::new()),
+                };
+                return self.feed(&begun, events);
+            }
+            Body::Whole(whole) if whole.len() + bytes.len() > LARGEST_ANSWER => {
+                *whole = Vec::new();
+                events.push(Event::Failed(Failure::TooLarge(LARGEST_ANSWER)));
+                self.over = true;
+            }
+            Body::Whole(whole) => whole.extend_from_slice(bytes),
+            Body::Stream(stream) => {
+                stream.feed(bytes, events);
+                self.over = stream.over;
+            }
+        }
+    }
+
+    /// The body ends here: appends the last events.
+    pub fn end(&mut self, events: &mut Vec<Event>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        match &mut self.body {
+            Body::Stream(stream) => stream.end(events),
+            Body::Begun(body) if body.trim_ascii().is_empty() => {
+                events.push(Event::Failed(Failure::Transport("the provider answered nothing".into())));
+            }
+            Body::Begun(body) | Body::Whole(body) => match read_whole(body, events) {
+                Ok((delta, form)) => {
+                    put_pieces(self.task, delta, form, events);
+                    events.push(FINISHED);
+                }
+                Err(failure) => events.push(Event::Failed(failure)),
+            },
+        }
+    }
+
+    /// The connection broke off here: what it brought last is read, and it failed.
+    pub fn cut(&mut self, failure: Failure, events: &mut Vec<Event>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        if let Body::Stream(stream) = &mut self.body {
+            stream.cut = Some(failure);
+            stream.end(events);
+        } else {
+            events.push(Event::Failed(failure));
+        }
+    }
+}
+
+/// What is said of a piece of an answer to whoever asked for a stream.
+fn put_pieces(task: Task, delta: Delta, form: Form, events: &mut Vec<Event>) {
+    match (form, task) {
+        (Form::Whole, Task::Chat) => events.extend(spread::pieces(delta).into_iter().map(Event::Delta)),
+        // A completion's pieces look as the whole of it.
+        (Form::Piece, _) | (Form::Whole, Task::Completion) => events.push(Event::Delta(delta)),
+    }
+}
+
+/// A stream's events.
+struct Stream {
+    /// What was asked for as a stream; none where it was asked for whole.
+    asked: Option<Task>,
+    decoder: Decoder,
+    has_answered: bool,
+    over: bool,
+    /// The words of what was not known, where it came last.
+    unknown: Option<String>,
+    /// Why the connection broke off, where it did.
+    cut: Option<Failure>,
+}
+
+/// Whether what stands there may be cut.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Within,
+    AtEnd,
+}
+
+impl Stream {
+    fn new(asked: Option<Task>) -> Self {
+        Self { asked, decoder: Decoder::default(), has_answered: false, over: false, unknown: None, cut: None }
+    }
+
+    fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
+        let mut said = Vec::new();
+        let fed = self.decoder.feed(bytes, &mut said);
+        for event in said {
+            self.event(&event, Place::Within, events);
+        }
+        if let Err(error) = fed {
+            self.fail(Failure::Transport(error.to_string()), events);
+        }
+    }
+
+    fn end(&mut self, events: &mut Vec<Event>) {
+        let mut said = Vec::new();
+        self.decoder.end(&mut said);
+        for event in said {
+            self.event(&event, Place::AtEnd, events);
+        }
+        let failure = match (self.cut.take(), &self.unknown) {
+            (Some(failure), _) => failure,
+            (None, Some(_)) => Failure::Provider(Box::new(self.unanswered())),
+            (None, None) => Failure::Transport("the provider's stream was cut".into()),
+        };
+        self.fail(failure, events);
+    }
+
+    /// What is said where the last thing that came was no answer.
+    fn unanswered(&self) -> ProviderError {
+        fault::in_words(match &self.unknown {
+            Some(words) => format!("the provider's stream has no answer, but: {words}"),
+            None => "the provider's stream has no answer".into(),
+        })
+    }
+
+    /// An error that was written into a stream as it is, without `data:`. Only what is known to be one ends it.
+    fn stray(&mut self, text: &str, events: &mut Vec<Event>) {
+        let heard = hear("", text);
+        match heard.said {
+            Said::Error(error) if text.trim_start().starts_with(['{', '[']) => {
+                events.extend(heard.usage.map(Event::Usage));
+                self.fail(Failure::Provider(Box::new(error)), events);
+            }
+            _ => {
+                self.unknown = Some(fault::text_words(text));
+                events.push(Event::Unknown(None));
+            }
+        }
+    }
+
+    fn event(&mut self, event: &SseEvent, place: Place, events: &mut Vec<Event>) {
+        if self.over {
+            return;
+        }
+        if event.is_stray {
+            return self.stray(&event.data, events);
+        }
+        let Heard { said, usage } = hear(&event.name, &event.data);
+        events.extend(usage.map(Event::Usage));
+        match said {
+            Said::Answer(delta, form) => {
+                self.has_answered = true;
+                self.unknown = None;
+                match self.asked {
+                    Some(task) => put_pieces(task, delta, form, events),
+                    None => events.push(Event::Delta(delta)),
+                }
+            }
+            Said::Usage | Said::Heartbeat => {}
+            Said::Error(error) if place == Place::Within => self.fail(Failure::Provider(Box::new(error)), events),
+            Said::Error(error) => {
+                // It may be half of something else: whether it ended well is not known, and it did not.
+                let is_whole = serde_json::from_str::<&serde_json::value::RawValue>(event.data.trim()).is_ok();
+                if is_whole || event.name == "error" {
+                    self.fail(Failure::Provider(Box::new(error)), events);
+                }
+            }
+            Said::End if self.has_answered => {
+                self.over = true;
+                events.push(FINISHED);
+            }
+            Said::End => self.fail(Failure::Provider(Box::new(self.unanswered())), events),
+            Said::Broken if place == Place::Within => {
+                let why = "a chunk of the provider's is not of a known shape";
+                self.fail(Failure::Transport(why.into()), events);
+            }
+            Said::Broken => {}
+            Said::Unknown(fields) => {
+                self.unknown = Some(fault::text_words(&event.data));
+                events.push(Event::Unknown(fields));
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, events: &mut Vec<Event>) {
+        if !std::mem::replace(&mut self.over, true) {
+            events.push(Event::Failed(failure));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
