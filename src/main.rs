@@ -5,6 +5,9 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
+    if let Err(error) = farebox_actors::engine::telemetry::turn_off() {
+        eprintln!("farebox: ONNX Runtime's telemetry can't be turned off, so open models will not run: {error}");
+    }
     match farebox::cli::run() {
         Ok(status) => std::process::exit(status),
         Err(error) => {

@@ -50,7 +50,8 @@ const FENCES: &[(&str, &[&str])] = &[
     ("tower_service", &["actors/src/transport/"]),
     ("redis", &["actors/src/cluster/"]),
     ("figment", &["src/config.rs", "src/config/"]),
-    ("std::env", &["src/config.rs", "src/config/"]),
+    // Settings; and the one variable that ONNX Runtime itself reads.
+    ("std::env", &["src/config.rs", "src/config/", "actors/src/engine/telemetry.rs"]),
 ];
 
 /// Where the bare verbs of actix are wrapped, and may be written.

@@ -23,6 +23,7 @@ const PROMPT: &str = "The history of the city begins with a bridge over the rive
 const TOKENS: usize = 128;
 
 fn main() -> Outcome<()> {
+    farebox_actors::engine::telemetry::turn_off()?;
     let arguments: Vec<String> = std::env::args().collect();
     let [_, library, gguf, rest @ ..] = &arguments[..] else {
         return Err("usage: decode_ratio <libonnxruntime.so> <file.gguf> [threads] [rounds]".into());

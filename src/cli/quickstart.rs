@@ -140,7 +140,7 @@ fn tour(kept: &Kept) -> String {
         "\nFarebox is running.\n\n  address  {url}\n  API key  {api_key}\n\nStream an answer from {model}, on this machine:\n\n  \
          curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {api_key}' \\\n    \
          -H 'content-type: application/json' \\\n    \
-         -d '{{\"model\":\"{model}\",\"stream\":true,\"max_tokens\":200,\"messages\":[{{\"role\":\"user\",\"content\":\"Name three colors.\"}}]}}'\n\n\
+         -d '{{\"model\":\"{model}\",\"stream\":true,\"max_tokens\":200,\"temperature\":0.2,\"messages\":[{{\"role\":\"user\",\"content\":\"Name three colors.\"}}]}}'\n\n\
          See what it cost:\n\n  curl {url}/v1/balance -H 'Authorization: Bearer {api_key}'\n"
     )
 }

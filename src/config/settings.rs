@@ -266,7 +266,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: "info,ort=warn".to_owned(), format: LogFormat::Text }
     }
 }
 

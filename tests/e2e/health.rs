@@ -9,9 +9,6 @@ use crate::support::{
 
 #[tokio::test]
 async fn a_started_gateway_is_alive_and_ready() {
-    if !Server::is_built() {
-        return;
-    }
     let server = Server::start(Options::default()).await;
     assert_eq!(server.get("/healthz").await.status, 200);
     assert_eq!(server.get("/readyz").await.status, 200);
@@ -19,9 +16,6 @@ async fn a_started_gateway_is_alive_and_ready() {
 
 #[tokio::test]
 async fn an_unknown_path_is_a_404_in_our_form() {
-    if !Server::is_built() {
-        return;
-    }
     let server = Server::start(Options::default()).await;
     let answer = server.get("/no/such/path").await;
     assert_eq!(answer.status, 404);
@@ -36,9 +30,6 @@ async fn an_unknown_path_is_a_404_in_our_form() {
 
 #[tokio::test]
 async fn a_gateway_stops_when_asked_and_starts_again_with_its_data() {
-    if !Server::is_built() {
-        return;
-    }
     let mut server = Server::start(Options::default()).await;
     let status = server.stop().await;
     assert!(status.success(), "{status}\n{}", server.logs());

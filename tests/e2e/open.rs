@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::Customer,
     server::{Options, Server},
-    with,
+    temporary, with,
 };
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
@@ -45,14 +45,17 @@ fn models() -> &'static Path {
     })
 }
 
-pub(crate) async fn stage(overdraft: &str) -> (Server, Customer) {
+/// Options of a gateway that runs the demo model.
+async fn options() -> Options {
     let models = tokio::task::spawn_blocking(models).await.unwrap();
     let library = cached("onnxruntime/1.31.1/libonnxruntime.so");
-    let options = Options::default()
+    Options::default()
         .set("FAREBOX_RUNTIME__MODELS_DIR", models.to_str().unwrap())
         .set("FAREBOX_RUNTIME__ONNXRUNTIME", library.to_str().unwrap())
-        .set("FAREBOX_LIMITS__OVERDRAFT", overdraft)
-        .set("FAREBOX_FAULTS", "true");
+}
+
+pub(crate) async fn stage(overdraft: &str) -> (Server, Customer) {
+    let options = options().await.set("FAREBOX_LIMITS__OVERDRAFT", overdraft).set("FAREBOX_FAULTS", "true");
     let server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     (server, customer)
@@ -222,6 +225,29 @@ async fn a_pool_that_died_comes_back_and_its_requests_are_settled() {
     let actors = admin.actors().await;
     let pool = actors["actors"].as_array().unwrap().iter().find(|actor| actor["kind"] == "pool").unwrap().clone();
     assert_eq!(pool["panics"], 1, "{pool}");
+}
+
+#[tokio::test]
+async fn a_model_that_answers_leaves_no_trace_in_the_users_folders_and_few_words_in_the_log() {
+    let options = options().await;
+    let home = temporary("home");
+    std::fs::create_dir_all(&home).unwrap();
+    let options = ["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "TMPDIR"]
+        .into_iter()
+        .fold(options.unset("ORT_DISABLE_TELEMETRY"), |options, name| options.set(name, home.to_str().unwrap()));
+    let mut server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let before = server.logs().lines().count();
+    let body = ask("Name three colors.", &json!({"max_tokens": 20}));
+    assert_eq!(customer.api.post("/v1/chat/completions", &body).await.status, 200);
+    let logs = server.logs();
+    assert!(logs.contains("model loaded"), "{logs}");
+    assert!(logs.lines().count() < before + 10, "{} lines for 20 tokens:\n{logs}", logs.lines().count() - before);
+    // What is written as it ends is looked for too.
+    assert!(server.stop().await.success());
+    let found: Vec<_> = std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(found.is_empty(), "{found:?}");
+    std::fs::remove_dir_all(&home).unwrap();
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ pub mod onnx;
 pub mod outlet;
 pub mod runtime;
 pub mod sampler;
+pub mod telemetry;
 pub mod template;
 pub mod text;
 pub mod worker;

@@ -1,10 +1,13 @@
-//! ONNX Runtime's library, loaded once a process from a path. It gives an error where the library is missing or wrong;
-//! later calls with any path give the environment that is already there, since ONNX Runtime allows one.
+//! ONNX Runtime's library, loaded once a process from a path. It gives an error where the library is missing or wrong, or
+//! would send telemetry; later calls with any path give the environment that is already there, since ONNX Runtime allows
+//! one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use ort::environment::Environment;
+
+use super::telemetry;
 
 /// Why ONNX Runtime can't be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -39,6 +42,12 @@ impl Runtime {
         }
         if !library.is_file() {
             return Err(failed("no such file".to_owned()));
+        }
+        if !telemetry::is_off() {
+            return Err(failed(format!(
+                "it would send telemetry: {} must be 1 before it is loaded",
+                telemetry::VARIABLE
+            )));
         }
         let environment = ort::init_from(library)
             .map_err(|error| failed(error.to_string()))?

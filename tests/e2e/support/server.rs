@@ -6,12 +6,12 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::client::{Admin, Answer, Api};
-use super::{postgres, skip, temporary};
+use super::{postgres, temporary};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_farebox");
 const START_WITHIN: Duration = Duration::from_mins(1);
@@ -34,6 +34,8 @@ pub(crate) enum Database {
 pub(crate) struct Options {
     database: Database,
     variables: Vec<(String, String)>,
+    /// Variables of the environment that it does not have.
+    without: Vec<&'static str>,
 }
 
 impl Default for Options {
@@ -43,7 +45,7 @@ impl Default for Options {
             Ok("postgres") => Database::Postgres,
             _ => Database::Sqlite,
         };
-        Self { database, variables: Vec::new() }.set("FAREBOX_CLOCK", "test")
+        Self { database, variables: Vec::new(), without: Vec::new() }.set("FAREBOX_CLOCK", "test")
     }
 }
 
@@ -51,6 +53,12 @@ impl Options {
     /// One setting, by its variable.
     pub(crate) fn set(mut self, variable: &str, value: &str) -> Self {
         self.variables.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// One variable that it does not have, though the tests do.
+    pub(crate) fn unset(mut self, variable: &'static str) -> Self {
+        self.without.push(variable);
         self
     }
 
@@ -71,23 +79,11 @@ pub(crate) struct Server {
     url: String,
     folder: PathBuf,
     variables: Vec<(String, String)>,
+    without: Vec<&'static str>,
     logs: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    /// Whether the binary is a gateway yet: it knows its own name.
-    pub(crate) fn is_built() -> bool {
-        static BUILT: OnceLock<bool> = OnceLock::new();
-        let built = *BUILT.get_or_init(|| {
-            let output = Command::new(BINARY).arg("--version").output().unwrap();
-            output.stdout.starts_with(b"farebox")
-        });
-        if !built {
-            skip("the binary is not a gateway yet");
-        }
-        built
-    }
-
     /// Starts one, and waits until it is ready.
     pub(crate) async fn start(options: Options) -> Self {
         let folder = temporary("server");
@@ -103,9 +99,9 @@ impl Server {
         };
         variables.extend(database.map(|url| ("FAREBOX_DATABASE__URL".to_owned(), url)));
         variables.extend(options.variables);
-        let logs = Arc::default();
-        let child = spawn(&folder, &variables);
-        let mut server = Self { child, url: String::new(), folder, variables, logs };
+        let (logs, without) = (Arc::default(), options.without);
+        let child = spawn(&folder, &variables, &without);
+        let mut server = Self { child, url: String::new(), folder, variables, without, logs };
         server.wait_until_ready().await;
         server
     }
@@ -188,7 +184,7 @@ impl Server {
         if self.child.try_wait().unwrap().is_none() {
             self.kill_nine();
         }
-        self.child = spawn(&self.folder, &self.variables);
+        self.child = spawn(&self.folder, &self.variables, &self.without);
         self.wait_until_ready().await;
     }
 
@@ -234,12 +230,15 @@ impl Drop for Server {
 }
 
 /// Runs the binary with no settings but these.
-fn spawn(folder: &Path, variables: &[(String, String)]) -> Child {
+fn spawn(folder: &Path, variables: &[(String, String)], without: &[&str]) -> Child {
     let mut command = Command::new(BINARY);
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("FAREBOX_") && name != "FAREBOX_CACHE" {
             command.env_remove(name);
         }
+    }
+    for name in without {
+        command.env_remove(name);
     }
     command
         .arg("serve")
