@@ -177,6 +177,8 @@ impl Directory {
         if accounts.get(&id).is_some_and(|(current, _)| *current == incarnation) {
             accounts.remove(&id);
         }
+        drop(accounts);
+        self.0.journal.ended(id, incarnation);
     }
 
     /// Who charges cards.

@@ -4,7 +4,8 @@
 //!
 //! Its invariants: one batch at a time; a transition is told durable only after its batch was reported written; after a
 //! failure nothing that its account had sent since is ever in a batch; an open is answered once nothing of an earlier
-//! life is being written or will be.
+//! life is being written or will be. It knows no account longer than that lives or has something waiting, and nothing it is
+//! asked walks the queue.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -68,22 +69,48 @@ struct Writing<W, R> {
 pub struct Protocol<W, R> {
     queue: VecDeque<Waiting<W, R>>,
     writing: Option<Writing<W, R>>,
-    /// The oldest life of each account that is still listened to: an entry for each account this process has known.
-    accepted: HashMap<AccountId, Incarnation>,
+    /// Accounts that live, or have something waiting.
+    known: HashMap<AccountId, Known>,
+}
+
+/// What is known of an account.
+#[derive(Default)]
+struct Known {
+    /// The oldest life that is still listened to.
+    oldest: Incarnation,
+    /// Lives that have opened or sent something and have not ended: one, and the one before it while that ends.
+    lives: Vec<Incarnation>,
+    /// Its entries in the queue, those of lives that are not listened to any more among them.
+    waiting: usize,
+}
+
+impl Known {
+    fn lives(&mut self, incarnation: Incarnation) {
+        if !self.lives.contains(&incarnation) {
+            self.lives.push(incarnation);
+        }
+    }
+
+    const fn is_over(&self) -> bool {
+        self.lives.is_empty() && self.waiting == 0
+    }
 }
 
 impl<W, R> Default for Protocol<W, R> {
     fn default() -> Self {
-        Self { queue: VecDeque::new(), writing: None, accepted: HashMap::new() }
+        Self { queue: VecDeque::new(), writing: None, known: HashMap::new() }
     }
 }
 
 impl<W, R> Protocol<W, R> {
     /// Takes an entry, or gives its sender back where it is from an earlier life.
     pub fn push(&mut self, entry: Entry<W>) -> Result<(), W> {
-        if self.is_stale(entry.transition.account_id, entry.incarnation) {
+        let known = self.known.entry(entry.transition.account_id).or_default();
+        known.lives(entry.incarnation);
+        if entry.incarnation < known.oldest {
             return Err(entry.sender);
         }
+        known.waiting += 1;
         self.queue.push_back(Waiting::Entry(entry));
         Ok(())
     }
@@ -91,8 +118,25 @@ impl<W, R> Protocol<W, R> {
     /// A new life of an account: nothing of an earlier one is taken any more, and `ready` is told once what was taken
     /// before is decided. From then on the account's rows are its state.
     pub fn open(&mut self, account_id: AccountId, incarnation: Incarnation, ready: R) {
-        self.accept_from(account_id, incarnation);
+        let known = self.known.entry(account_id).or_default();
+        known.lives(incarnation);
+        known.oldest = known.oldest.max(incarnation);
         self.queue.push_back(Waiting::Open(ready));
+    }
+
+    /// A life has ended: it sends nothing more.
+    pub fn ended(&mut self, account_id: AccountId, incarnation: Incarnation) {
+        if let Some(known) = self.known.get_mut(&account_id) {
+            known.lives.retain(|life| *life != incarnation);
+            if known.is_over() {
+                self.known.remove(&account_id);
+            }
+        }
+    }
+
+    /// How many accounts it knows.
+    pub fn known(&self) -> usize {
+        self.known.len()
     }
 
     /// How many wait, the batch at hand apart.
@@ -113,6 +157,10 @@ impl<W, R> Protocol<W, R> {
                 Some(Waiting::Open(ready)) => opens.push(ready),
                 Some(Waiting::Entry(entry)) => {
                     let Entry { transition, ticket, incarnation, sender } = entry;
+                    // What an earlier life sent was decided on a state that is no more.
+                    if !self.take(transition.account_id, incarnation) {
+                        continue;
+                    }
                     senders.insert(transition.account_id, Last { ticket, incarnation, sender });
                     batch.push(*transition);
                 }
@@ -137,7 +185,10 @@ impl<W, R> Protocol<W, R> {
             let result = match failed.remove(&account_id) {
                 None => Ok(ticket),
                 Some(error) => {
-                    self.accept_from(account_id, incarnation + 1);
+                    // One that is not known has ended, and nothing of it waits.
+                    if let Some(known) = self.known.get_mut(&account_id) {
+                        known.oldest = known.oldest.max(incarnation + 1);
+                    }
                     Err(error)
                 }
             };
@@ -156,18 +207,17 @@ impl<W, R> Protocol<W, R> {
         self.written(failed)
     }
 
-    /// What an earlier life sent was decided on a state that is no more.
-    fn accept_from(&mut self, account_id: AccountId, incarnation: Incarnation) {
-        let oldest = self.accepted.entry(account_id).or_default();
-        *oldest = incarnation.max(*oldest);
-        self.queue.retain(|waiting| match waiting {
-            Waiting::Entry(entry) if entry.transition.account_id == account_id => entry.incarnation >= incarnation,
-            Waiting::Entry(_) | Waiting::Open(_) => true,
-        });
-    }
-
-    fn is_stale(&self, account_id: AccountId, incarnation: Incarnation) -> bool {
-        self.accepted.get(&account_id).is_some_and(|oldest| incarnation < *oldest)
+    /// Counts an entry that was taken from the queue; whether its life is still listened to.
+    fn take(&mut self, account_id: AccountId, incarnation: Incarnation) -> bool {
+        let Some(known) = self.known.get_mut(&account_id) else {
+            panic!("an entry waited that nobody had sent");
+        };
+        known.waiting -= 1;
+        let is_heard = incarnation >= known.oldest;
+        if known.is_over() {
+            self.known.remove(&account_id);
+        }
+        is_heard
     }
 }
 
@@ -289,6 +339,68 @@ pub(crate) mod tests {
         journal.open(AccountId(Uuid::from_u128(1)), 5, "new");
         journal.open(AccountId(Uuid::from_u128(1)), 4, "old");
         assert_eq!(journal.push(entry(1, 4, 1)), Err("one"));
+    }
+
+    #[test]
+    fn accounts_that_ended_are_forgotten_and_so_is_what_they_had_sent_after_a_failure() {
+        let mut journal = Journal::default();
+        for account in 1..=1_000 {
+            let id = AccountId(Uuid::from_u128(account));
+            journal.open(id, 1, "ready");
+            journal.push(entry(account, 1, 1)).unwrap();
+            journal.ended(id, 1);
+        }
+        assert_eq!(journal.known(), 1_000, "what they sent waits");
+        assert_eq!(batch(&mut journal).len(), 1_000);
+        assert_eq!(journal.known(), 0, "what is being written needs no memory of its senders");
+        journal.written(HashMap::new());
+
+        let id = AccountId(Uuid::from_u128(1));
+        journal.push(entry(1, 7, 1)).unwrap();
+        assert_eq!(batch(&mut journal), [1]);
+        journal.push(entry(1, 7, 2)).unwrap();
+        journal.written(failure(1));
+        journal.ended(id, 7);
+        assert_eq!(journal.known(), 1, "what it had sent since must not be forgotten to be refused");
+        assert!(journal.next_step().is_none());
+        assert_eq!((journal.known(), journal.waiting()), (0, 0));
+
+        // Its end is told before the failure of its last batch is known.
+        journal.push(entry(1, 8, 1)).unwrap();
+        assert_eq!(batch(&mut journal), [1]);
+        journal.ended(id, 8);
+        journal.written(failure(1));
+        assert_eq!(journal.known(), 0);
+    }
+
+    #[test]
+    fn a_life_that_ends_late_does_not_take_the_next_ones_place() {
+        let mut journal = Journal::default();
+        let id = AccountId(Uuid::from_u128(1));
+        journal.open(id, 1, "first");
+        journal.push(entry(1, 1, 1)).unwrap();
+        journal.open(id, 2, "second");
+        journal.push(entry(1, 2, 5)).unwrap();
+        assert_eq!(journal.push(entry(1, 1, 2)), Err("one"));
+        journal.ended(id, 1);
+        assert_eq!(batch(&mut journal), [5], "only of the life that is listened to");
+        journal.written(HashMap::new());
+        assert_eq!(journal.known(), 1);
+        journal.ended(id, 2);
+        assert_eq!(journal.known(), 0);
+    }
+
+    #[test]
+    fn an_account_opens_as_quickly_behind_a_long_queue() {
+        // Counted, not timed: an open that walked the queue would drop what is stale in it at once.
+        let mut journal = Journal::default();
+        for ticket in 0..10 {
+            journal.push(entry(1, 1, ticket)).unwrap();
+        }
+        journal.open(AccountId(Uuid::from_u128(1)), 2, "ready");
+        assert_eq!(journal.waiting(), 11, "nothing was looked at");
+        assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
+        assert_eq!(journal.waiting(), 0);
     }
 
     #[test]

@@ -105,6 +105,11 @@ impl Journal {
         self.0.wake.notify_one();
     }
 
+    /// Notes that a life of an account has ended: it sends nothing more.
+    pub fn ended(&self, account_id: AccountId, incarnation: Incarnation) {
+        self.0.queue().protocol.ended(account_id, incarnation);
+    }
+
     /// Test-only: it dies of a panic.
     pub fn panic(&self) {
         self.0.dies.store(true, Ordering::Release);

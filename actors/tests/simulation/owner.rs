@@ -34,6 +34,7 @@ pub(crate) struct Life {
 pub(crate) enum ForJournal {
     Append(Box<Entry<Life>>),
     Open(Life),
+    Ended(Life),
 }
 
 /// A batch on its way to the disk and back.
@@ -106,6 +107,7 @@ impl Owner {
         match self.mailbox.pop_front() {
             None => return false,
             Some(ForJournal::Open(life)) => self.protocol.open(life.account, life.incarnation, life),
+            Some(ForJournal::Ended(life)) => self.protocol.ended(life.account, life.incarnation),
             Some(ForJournal::Append(entry)) => {
                 if let Err(sender) = self.protocol.push(*entry) {
                     self.tell(sender, Err("from an earlier life".to_owned()));
@@ -198,6 +200,11 @@ impl Owner {
         }
         self.opened(&told.opened);
         true
+    }
+
+    /// How many accounts its journal remembers.
+    pub(crate) fn remembers(&self) -> usize {
+        self.protocol.known()
     }
 
     /// Nothing is waiting for the disk.

@@ -103,6 +103,12 @@ impl World {
             }
             count(&mut self.stats, rows);
         }
+        for owner in &self.owners {
+            let (remembered, live) = (owner.remembers(), owner.actors.len());
+            ensure(remembered <= live, ENDED, || {
+                format!("the journal remembers {remembered} accounts, of which {live} live")
+            })?;
+        }
         for (request, account) in &self.dispatched {
             let is_recorded = self.disk.rows(*account).charged(*request).is_some();
             ensure(is_recorded, ENDED, || format!("{request} was sent upstream and has no record"))?;

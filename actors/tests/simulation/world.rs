@@ -26,7 +26,7 @@ use crate::{
     clients::Request,
     disk::Disk,
     mutants::Mutant,
-    owner::{Door, Luck, Owner},
+    owner::{Door, ForJournal, Luck, Owner},
     random::Random,
     stats::Stats,
     tasks::{SAME_KEY_MS, Task},
@@ -480,7 +480,9 @@ impl World {
 
     /// Who asked an actor that ended learns that it is gone.
     fn end_actor(&mut self, owner: u64, account: AccountId) -> Checked {
-        let Some(actor) = self.owner(owner).and_then(|owner| owner.actors.remove(&account)) else { return Ok(()) };
+        let Some(owner) = self.owner(owner) else { return Ok(()) };
+        let Some(actor) = owner.actors.remove(&account) else { return Ok(()) };
+        owner.mailbox.push_back(ForJournal::Ended(actor.life));
         for id in actor.asked {
             if self.left.remove(&id).is_none() {
                 self.resolve(id, Err(()))?;
