@@ -90,6 +90,10 @@ impl Bucket {
     }
 }
 
+/// The most an account may have, what its pending payments will bring included, and the most it may have bought in 28 days.
+/// The ledger's numbers end at $9.2 billion; what is left to them is for what the rules add by themselves.
+pub const MOST: Nanos = Nanos::dollars(9_000_000_000);
+
 /// What an account has, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Balance {
@@ -291,6 +295,18 @@ impl Account {
     pub fn purchased(&self, now: Timestamp) -> Nanos {
         let in_window = |grant: &&Grant| now < grant.created_at.plus_ms(FOUR_WEEKS_MS);
         self.grants.iter().filter(in_window).map(|grant| grant.paid).sum()
+    }
+
+    /// Whether an account may have so much more, for which so much is paid.
+    pub(crate) fn has_room(&self, amount: Nanos, paid: Nanos, now: Timestamp) -> bool {
+        let sum =
+            |amounts: &mut dyn Iterator<Item = Nanos>| amounts.map(|amount| i128::from(amount.get())).sum::<i128>();
+        let pending = sum(&mut self.payments.values().map(|payment| payment.amount));
+        let has = sum(&mut self.grants.iter().flat_map(|grant| [grant.available, grant.held]));
+        let bought = self.purchased(now);
+        let most = i128::from(MOST.get());
+        has + pending + i128::from(amount.get()) <= most
+            && i128::from(bought.get()) + pending + i128::from(paid.get()) <= most
     }
 
     /// Whether a paid subscription runs: paid, or its renewal is being paid.

@@ -18,6 +18,11 @@ pub const FOUR_WEEKS_MS: i64 = 28 * DAY_MS;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
+    /// The last instant that RFC 3339 can write, which has four digits for the year: none later is taken in.
+    pub const LAST: Self = Self(days_from_civil(10_000, 1, 1) * DAY_MS - 1);
+    /// The first one.
+    const FIRST: Self = Self(days_from_civil(0, 1, 1) * DAY_MS);
+
     /// This instant plus so many milliseconds, staying within range.
     #[must_use]
     pub const fn plus_ms(self, ms: i64) -> Self {
@@ -144,7 +149,7 @@ const fn days_of(year: i64, month: i64) -> i64 {
 
 /// A text that is no instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("must be a date (2026-11-24) or an RFC 3339 time (2026-11-24T09:30:00Z)")]
+#[error("must be a date (2026-11-24) or an RFC 3339 time (2026-11-24T09:30:00Z), in the year 9999 or before")]
 pub struct TimeError;
 
 impl FromStr for Timestamp {
@@ -152,7 +157,7 @@ impl FromStr for Timestamp {
 
     /// A date (its first instant in UTC) or a time of RFC 3339. What is finer than a millisecond is cut off.
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        instant(text).ok_or(TimeError)
+        instant(text).filter(|at| (Self::FIRST..=Self::LAST).contains(at)).ok_or(TimeError)
     }
 }
 
@@ -290,6 +295,16 @@ mod tests {
             "1795521600",
             "-2026-11-24",
         ] {
+            assert_eq!(text.parse::<Timestamp>(), Err(TimeError), "{text}");
+        }
+    }
+
+    #[test]
+    fn no_offset_leads_out_of_the_years_that_can_be_written() {
+        assert_eq!(Timestamp::LAST.to_string(), "9999-12-31T23:59:59.999Z");
+        assert_eq!("9999-12-31T23:59:59.999Z".parse(), Ok(Timestamp::LAST));
+        assert_eq!("0000-01-01".parse(), Ok(Timestamp::FIRST));
+        for text in ["9999-12-31T23:59:59-00:01", "9999-12-31T12:00:00-23:59", "0000-01-01T00:00:00+00:01"] {
             assert_eq!(text.parse::<Timestamp>(), Err(TimeError), "{text}");
         }
     }

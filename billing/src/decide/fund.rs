@@ -16,7 +16,25 @@ use crate::{
 /// The most one grant can be: $1 million.
 pub(super) const LARGEST_GRANT: Nanos = Nanos::dollars(1_000_000);
 
+/// What an account that has all it may have is told.
+pub(super) const FULL: Refusal = Refusal::BadAmount {
+    field: "amount",
+    message: "would bring the account above $9,000,000,000, the most it can hold",
+};
+
+/// Credits that someone adds, where there is room for them.
 pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
+    if fund.expires_at.is_some_and(|at| at > Timestamp::LAST) {
+        return Err(Refusal::BadAmount { field: "expires_at", message: "must be in the year 9999 or before" });
+    }
+    if !draft.account.has_room(fund.amount, fund.paid, draft.now) {
+        return Err(FULL);
+    }
+    add(draft, fund)
+}
+
+/// Credits of a payment, for which there was room when it began.
+pub(super) fn add(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
     if !fund.amount.is_positive() || fund.amount > LARGEST_GRANT {
         return Err(Refusal::BadAmount { field: "amount", message: "must be above $0 and at most $1,000,000" });
     }

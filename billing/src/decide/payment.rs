@@ -22,6 +22,9 @@ pub(super) fn begin(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Re
     match payment.purpose {
         Purpose::Purchase => {
             check_amount(payment.amount)?;
+            if !draft.account.has_room(payment.amount, payment.amount, draft.now) {
+                return Err(fund::FULL);
+            }
             if draft.account.payments.len() >= MOST_PENDING {
                 return Err(Refusal::PaymentInFlight);
             }
@@ -67,7 +70,7 @@ pub(super) fn succeeded(
         Purpose::Subscription => (crate::plan::Plan::Payg.credits(), Some(subscription::next_end(draft))),
         Purpose::Purchase | Purpose::AutoReload | Purpose::AutoScale => (payment.amount, None),
     };
-    let reply = fund::fund(
+    let reply = fund::add(
         draft,
         Fund {
             grant_id,
