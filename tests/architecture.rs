@@ -100,7 +100,11 @@ fn sources() -> Vec<Source> {
         None => walk(root(), ""),
     };
     let read = |path: String| fs::read_to_string(root().join(&path)).ok().map(|text| Source { path, text });
-    paths.into_iter().filter_map(read).collect()
+    let found: Vec<Source> = paths.into_iter().filter_map(read).collect();
+    for place in ["src/main.rs", "billing/src/lib.rs", "actors/src/lib.rs", "tests/e2e/main.rs", "README.md"] {
+        assert!(found.iter().any(|source| source.path == place), "{place} is not among what is looked at");
+    }
+    found
 }
 
 fn walk(folder: &Path, prefix: &str) -> Vec<String> {

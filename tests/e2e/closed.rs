@@ -20,7 +20,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// A gateway before a fake provider, and a customer on the free plan with five dollars beside its one.
+    /// A gateway before a fake provider, and a customer who pays as it goes: its plan's five dollars, and five more.
     async fn set() -> Self {
         let fake = FakeOpenAi::start();
         let options = Options::default().calling(fake.url()).set("FAREBOX_FAULTS", "true");
@@ -391,7 +391,8 @@ async fn actors_that_die_take_no_other_account_and_no_money_with_them() {
 #[tokio::test]
 async fn nothing_acknowledged_is_lost_and_nothing_charged_twice_by_kill_nine() {
     let mut stage = Stage::set().await;
-    let rounds: usize = std::env::var("FAREBOX_TEST_KILLS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(8);
+    let rounds: usize = std::env::var("FAREBOX_TEST_KILLS").map_or(8, |rounds| rounds.parse().unwrap());
+    assert!(rounds > 0, "FAREBOX_TEST_KILLS=0 kills nothing");
     let mut acknowledged = std::collections::HashSet::new();
     for round in 0..rounds {
         let mut calls = tokio::task::JoinSet::new();

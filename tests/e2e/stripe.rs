@@ -320,7 +320,8 @@ async fn an_answer_and_its_webhooks_may_race_and_repeat() {
     let second = stage.stripe.event("payment_intent.succeeded", id_of(&intent));
     let (one, two, three) = tokio::join!(stage.webhook(&first), stage.webhook(&first), stage.webhook(&second));
     // Two deliveries of one event signed in the same second can't be told from a replay.
-    assert!([200, 409].contains(&one.status) && [200, 409].contains(&two.status), "{} {}", one.body, two.body);
+    let statuses = [one.status.min(two.status), one.status.max(two.status)];
+    assert!(statuses == [200, 200] || statuses == [200, 409], "{statuses:?} {} {}", one.body, two.body);
     assert_eq!(three.status, 200, "{}", three.body);
     assert_eq!(purchase.await.unwrap().ok()["payment"]["status"], "succeeded");
     assert_eq!(stage.available().await, "11.00");

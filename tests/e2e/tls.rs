@@ -43,6 +43,7 @@ async fn a_provider_is_called_by_the_best_http_its_tls_agrees_on() {
         assert!(streamed.body.contains("[DONE]"), "{}", streamed.body);
         assert_eq!(fake.versions(), [version; 9]);
         let records = customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
+        assert_eq!(records.len(), 9, "{records:?}");
         assert!(records.iter().all(|record| record["cost"] == "0.000004743"), "{records:?}");
         server.admin().assert_audit().await;
     }

@@ -116,7 +116,7 @@ async fn usage_is_what_the_requests_were_however_it_is_grouped() {
     ] {
         let path = format!("/v1/usage?group_by={group_by}");
         let rows = stage.all(&path, 200).await;
-        assert!(groups.is_none_or(|groups| groups == rows.len()), "{group_by}: {rows:?}");
+        assert!(groups.map_or(!rows.is_empty(), |groups| groups == rows.len()), "{group_by}: {rows:?}");
         for row in &rows {
             let same = |request: &&Value| {
                 let names = ["model", "provider", "key_id"];

@@ -165,7 +165,9 @@ async fn events_arrive_once_and_signed_where_they_are_wanted() {
     let calls = stage.receiver.calls("/all");
     assert_eq!(calls.iter().map(Call::kind).collect::<Vec<_>>(), ["low_balance", "reload_failed"]);
     let events = stage.api().get("/v1/events").await.ok();
-    for (call, event) in calls.iter().rev().zip(events["data"].as_array().unwrap()) {
+    let events = events["data"].as_array().unwrap();
+    assert_eq!(events.len(), calls.len(), "{events:?}");
+    for (call, event) in calls.iter().rev().zip(events) {
         let body = call.json();
         assert_eq!((&body["id"], &body["data"], &body["created_at"]), (&event["id"], &event["data"], &event["at"]));
         assert_eq!(body["account_id"], stage.customer.id.as_str());

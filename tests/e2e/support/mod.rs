@@ -13,6 +13,7 @@ pub(crate) mod socket;
 pub(crate) mod tls;
 
 use std::env;
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 
@@ -42,8 +43,33 @@ pub(crate) fn find_program(name: &str, first: &[PathBuf]) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
-/// Says that a test is skipped, and why; with `FAREBOX_TEST_REQUIRE_SERVERS` that is a failure.
+/// Says that a test is skipped, and why. Where servers were promised that is a failure: by `make test`, which sets
+/// `FAREBOX_TEST_REQUIRE_SERVERS`, and by whoever names a database.
 pub(crate) fn skip(why: &str) {
-    assert!(env::var_os("FAREBOX_TEST_REQUIRE_SERVERS").is_none(), "required: {why}");
-    eprintln!("skipped: {why}");
+    let set = |name| env::var(name).ok();
+    let (required, database) = (set("FAREBOX_TEST_REQUIRE_SERVERS"), set("FAREBOX_TEST_DATABASE"));
+    assert!(!are_promised(required.as_deref(), database.as_deref()), "a server that was promised is not here: {why}");
+    // Past what the test's own output is kept in: else nobody would see it.
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
+
+/// Whether these variables promise that all servers are here.
+fn are_promised(required: Option<&str>, database: Option<&str>) -> bool {
+    required.is_some_and(|required| !matches!(required, "" | "0")) || database == Some("postgres")
+}
+
+#[test]
+fn servers_are_promised_by_make_and_by_whoever_names_one() {
+    for (required, database, promised) in [
+        (None, None, false),
+        (Some("0"), None, false),
+        (Some(""), Some("sqlite"), false),
+        (Some("1"), None, true),
+        (Some("0"), Some("postgres"), true),
+        (None, Some("postgres"), true),
+    ] {
+        assert_eq!(are_promised(required, database), promised, "{required:?} {database:?}");
+    }
+    let makefile = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Makefile")).unwrap();
+    assert!(makefile.contains("\nexport FAREBOX_TEST_REQUIRE_SERVERS ?= 1\n"), "make test promises them");
 }
