@@ -1,5 +1,6 @@
 //! Logs and metrics: installed once for the process, before anything that would write them. Logs go to standard error,
-//! so that what commands print stays clean. It knows no names of metrics but how to present histograms of seconds.
+//! so that what commands print stays clean. Metrics are recorded where what they tell of happens; what each says in words is
+//! here, as is what is known of the process itself.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{self, Log, LogFormat};
 
 /// How often drained histograms are folded, so that a gateway nobody scrapes stays small.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -19,6 +20,48 @@ const SECONDS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
     60.0, 300.0,
 ];
+
+/// What each metric that is recorded says.
+const HELP: &[(&str, Kind, &str)] = &[
+    ("farebox_requests_total", Kind::Counter, "Requests that ended, by how and at whom."),
+    ("farebox_requests_running", Kind::Gauge, "Requests that run."),
+    ("farebox_refusals_total", Kind::Counter, "Answers that refuse, by the pattern of the path and the status."),
+    ("farebox_idempotent_requests_total", Kind::Counter, "Requests with an Idempotency-Key, run or replayed."),
+    ("farebox_admission_seconds", Kind::Histogram, "Waiting for the account's yes."),
+    ("farebox_ttft_seconds", Kind::Histogram, "From admission to the first piece of a streamed answer."),
+    ("farebox_upstream_seconds", Kind::Histogram, "A provider's time and the way to it."),
+    ("farebox_load_seconds", Kind::Histogram, "Waiting until an open model was loaded."),
+    ("farebox_queue_seconds", Kind::Histogram, "Waiting behind other requests to an open model."),
+    ("farebox_compute_seconds", Kind::Histogram, "From an open model's first step to the end."),
+    ("farebox_request_seconds", Kind::Histogram, "Requests from their admission to their end."),
+    ("farebox_journal_commit_seconds", Kind::Histogram, "Writing a batch of the journal."),
+    ("farebox_journal_batch_transitions", Kind::Histogram, "Transitions in a batch of the journal."),
+    ("farebox_payments_total", Kind::Counter, "Payments that ended, by how and what for."),
+    ("farebox_webhooks_total", Kind::Counter, "Notices of the card processor, by what came of them."),
+    ("farebox_webhook_deliveries_total", Kind::Counter, "Calls of owners' webhooks, by what came of them."),
+    ("farebox_build_info", Kind::Gauge, "What runs: 1, with its version and machine."),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Says what the metrics mean, and what this build is.
+fn describe() {
+    for (name, kind, help) in HELP {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Histogram => metrics::describe_histogram!(*name, *help),
+        }
+    }
+    let (system, processor) = config::machine();
+    let build = metrics::gauge!("farebox_build_info", "version" => env!("CARGO_PKG_VERSION"), "os" => system, "arch" => processor);
+    build.set(1.0);
+}
 
 /// Why telemetry could not be installed.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +97,17 @@ pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
+    /// The process: memory, processor time, open files, threads.
+    process: metrics_process::Collector,
 }
 
 impl Metrics {
     /// Makes this process's recorder, and the thread that keeps it.
     pub fn install() -> Result<Self, TelemetryError> {
         let handle = builder()?.install_recorder()?;
+        let process = metrics_process::Collector::default();
+        process.describe();
+        describe();
         let kept = handle.clone();
         thread::Builder::new().name("metrics".to_owned()).spawn(move || {
             loop {
@@ -67,11 +115,12 @@ impl Metrics {
                 kept.run_upkeep();
             }
         })?;
-        Ok(Self { handle })
+        Ok(Self { handle, process })
     }
 
     /// Everything recorded so far, in Prometheus's text format.
     pub fn render(&self) -> String {
+        self.process.collect();
         self.handle.render()
     }
 
@@ -93,12 +142,12 @@ mod tests {
     #[test]
     fn what_is_recorded_is_rendered_with_buckets() {
         let recorder = builder().unwrap().build_recorder();
-        let metrics = Metrics { handle: recorder.handle() };
+        let metrics = Metrics { handle: recorder.handle(), process: metrics_process::Collector::default() };
         metrics::with_local_recorder(&recorder, || {
             metrics::counter!("farebox_requests_total", "route" => "chat").increment(2);
             metrics::histogram!("farebox_queue_seconds").record(0.002);
         });
-        let text = metrics.renderer()();
+        let text = metrics::with_local_recorder(&recorder, || metrics.renderer()());
         assert!(text.contains("farebox_requests_total{route=\"chat\"} 2"), "{text}");
         assert!(text.contains("farebox_queue_seconds_bucket{le=\"0.0025\"} 1"), "{text}");
     }

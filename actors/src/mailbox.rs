@@ -10,7 +10,7 @@ use std::{
 use actix::{Actor, Addr, Context, Handler, Message, dev::ToEnvelope};
 use tokio::sync::oneshot;
 
-use crate::health::{Health, OfKind, Posted};
+use crate::health::{Counted, Health, OfKind, Posted};
 
 /// A question with the way back.
 #[derive(Debug)]
@@ -49,8 +49,18 @@ where
     Q: Send + 'static,
     R: Send + 'static,
 {
+    ask_counted(address, health.posted(A::KIND), question, deadline).await
+}
+
+/// The same, counted already.
+async fn ask_counted<A, Q, R>(address: &Addr<A>, posted: Posted, question: Q, deadline: Duration) -> Result<R, AskError>
+where
+    A: Actor + Handler<Ask<Q, R>>,
+    A::Context: ToEnvelope<A, Ask<Q, R>>,
+    Q: Send + 'static,
+    R: Send + 'static,
+{
     let (reply, answer) = oneshot::channel();
-    let posted = health.posted(A::KIND);
     let late_at = posted.at() + deadline;
     let letter = Ask { question, reply, posted };
     match address.try_send(letter) {
@@ -90,19 +100,19 @@ where
 #[derive(Debug)]
 pub struct Post<A: Actor> {
     holder: Arc<RwLock<Addr<A>>>,
-    health: Health,
+    counted: Counted,
 }
 
 impl<A: Actor> Clone for Post<A> {
     fn clone(&self) -> Self {
-        Self { holder: Arc::clone(&self.holder), health: self.health.clone() }
+        Self { holder: Arc::clone(&self.holder), counted: self.counted.clone() }
     }
 }
 
 impl<A: Actor + OfKind> Post<A> {
-    /// A post held by this actor.
-    pub fn new(address: Addr<A>, health: Health) -> Self {
-        Self { holder: Arc::new(RwLock::new(address)), health }
+    /// A post of this name, held by this actor.
+    pub fn new(address: Addr<A>, health: &Health, name: &str) -> Self {
+        Self { holder: Arc::new(RwLock::new(address)), counted: health.ledger_of(A::KIND, name) }
     }
 
     /// Who holds it now.
@@ -117,7 +127,7 @@ impl<A: Actor + OfKind> Post<A> {
 
     /// Counts a message that is posted now.
     pub fn posted(&self) -> Posted {
-        self.health.posted(A::KIND)
+        self.counted.posted()
     }
 
     /// Asks who holds it now, as [`ask`] does.
@@ -128,7 +138,7 @@ impl<A: Actor + OfKind> Post<A> {
         Q: Send + 'static,
         R: Send + 'static,
     {
-        ask(&self.address(), &self.health, question, deadline).await
+        ask_counted(&self.address(), self.posted(), question, deadline).await
     }
 }
 
@@ -179,7 +189,7 @@ mod tests {
         };
         let (work, orders) = mpsc::channel();
         let elsewhere = actix::Arbiter::new();
-        let post = Post::new(Clerk::start_in_arbiter(&elsewhere.handle(), |_| Clerk(orders)), health.clone());
+        let post = Post::new(Clerk::start_in_arbiter(&elsewhere.handle(), |_| Clerk(orders)), &health, "clerk");
         let asked: Vec<_> = (0..4)
             .map(|_| {
                 let post = post.clone();
@@ -190,7 +200,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(seen(), (4, 0));
-        assert!(health.observe_kind(Kind::Payment).heartbeat_ms.is_none());
+        assert!(health.observe_kind(Kind::Payment).last_message_ms.is_none());
         work.send(Work::Answer).unwrap();
         work.send(Work::Die).unwrap();
         let mut answers = Vec::new();
@@ -205,6 +215,6 @@ mod tests {
             assert!(Instant::now() < until, "{:?}", seen());
             tokio::task::yield_now().await;
         }
-        assert!(health.observe_kind(Kind::Payment).heartbeat_ms.is_some());
+        assert!(health.observe_kind(Kind::Payment).last_message_ms.is_some());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture};
 
 use crate::{
-    health::{ExitReason, Health, Kind, Name, Obituary, OfKind, Posted},
+    health::{BEAT, ExitReason, Health, Kind, Name, Obituary, OfKind, Posted},
     mailbox::{self, Post},
 };
 
@@ -28,13 +28,13 @@ struct Restart {
 /// The actor.
 #[derive(Debug)]
 pub struct Supervisor {
-    _obituary: Obituary,
+    obituary: Obituary,
 }
 
 impl Supervisor {
     /// The supervisor.
     pub fn new(health: &Health) -> Self {
-        Self { _obituary: Obituary::new(health, Kind::Supervisor, Name::Text("supervisor".into()), |_| {}) }
+        Self { obituary: Obituary::new(health, Kind::Supervisor, Name::Text("supervisor".into()), |_| {}) }
     }
 }
 
@@ -64,7 +64,7 @@ pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
         post: Mutex::new(None),
     });
     let mut slot = life.post.lock().unwrap_or_else(PoisonError::into_inner);
-    let post = Post::new(begin(&life), health.clone());
+    let post = Post::new(begin(&life), health, name);
     *slot = Some(post.clone());
     drop(slot);
     post
@@ -86,7 +86,13 @@ fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(life: &Arc<Life<A>>) ->
         }
     });
     let own = Arc::clone(life);
-    A::start_in_arbiter(&life.arbiter, move |_| (own.make)(obituary))
+    A::start_in_arbiter(&life.arbiter, move |ctx| {
+        let beating = Arc::clone(&own);
+        beating.health.beats(A::KIND, &beating.name);
+        // Through the actor's own context: one that is stuck gives no sign of life.
+        ctx.run_interval(BEAT, move |_, _| beating.health.beats(A::KIND, &beating.name));
+        (own.make)(obituary)
+    })
 }
 
 impl OfKind for Supervisor {
@@ -95,6 +101,12 @@ impl OfKind for Supervisor {
 
 impl Actor for Supervisor {
     type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let health = self.obituary.health().clone();
+        health.beats(Self::KIND, Self::KIND.name());
+        ctx.run_interval(BEAT, move |_, _| health.beats(Self::KIND, Self::KIND.name()));
+    }
 }
 
 impl Handler<Restart> for Supervisor {

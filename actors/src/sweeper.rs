@@ -12,7 +12,7 @@ use futures::{StreamExt, stream};
 
 use crate::{
     directory::Directory,
-    health::{Kind, Obituary, OfKind},
+    health::{Kind, Obituary, OfKind, Verdict},
     ledger::{Ledger, LedgerError, idempotency::KeyChange},
 };
 
@@ -52,6 +52,10 @@ impl Sweeper {
         ctx.spawn(work.into_actor(self).map(|(), actor, _| actor.ticking = false));
     }
 
+    fn fares(&self, trouble: Option<(Verdict, String)>) {
+        self.directory.health().trouble(Self::KIND, Self::KIND.name(), trouble);
+    }
+
     fn look(&mut self, ctx: &mut Context<Self>) {
         if self.looking {
             return;
@@ -79,8 +83,14 @@ impl Sweeper {
         ctx.spawn(work.into_actor(self).map(move |result, actor, _| {
             actor.looking = false;
             match result {
-                Ok(()) => actor.started = true,
-                Err(error) => tracing::warn!(%error, "the sweeper could not look"),
+                Ok(()) => {
+                    actor.started = true;
+                    actor.fares(None);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the sweeper could not look");
+                    actor.fares(Some((Verdict::Degraded, format!("it could not look: {error}"))));
+                }
             }
             actor.directory.health().acted(Kind::Sweeper, began);
         }));

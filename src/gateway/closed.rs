@@ -23,7 +23,7 @@ use wire::{
 };
 
 use super::{
-    Gateway, quote,
+    Gateway, measure, quote,
     serve::{Asks, Done, Job, ServeError, Started, Update, admit},
     stages::Stages,
     watch::{self, Teller},
@@ -237,6 +237,7 @@ impl ClosedTask {
             pieces.push(delta);
         } else {
             if !std::mem::replace(&mut self.has_begun, true) {
+                measure::first_piece(Arc::clone(&self.model.provider), self.began.elapsed());
                 self.tell(Update::Begun(Box::new(self.stages()))).await;
                 for said in std::mem::take(&mut self.early) {
                     self.pass_on(said).await;
@@ -316,6 +317,7 @@ impl ClosedTask {
 
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {
         let stages = self.stages();
+        measure::ended(Arc::clone(&self.model.provider), stages, self.began.elapsed());
         let mut metered = self.final_meter(failure.as_ref());
         if self.gateway.rules.overdraft_none {
             metered.cost = metered.cost.at_most(self.admission.held());

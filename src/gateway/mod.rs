@@ -4,6 +4,7 @@
 mod ability;
 mod closed;
 pub mod idempotency;
+mod measure;
 mod open;
 pub mod preview;
 pub mod quote;

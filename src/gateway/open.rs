@@ -25,13 +25,15 @@ use tokio::sync::{Notify, mpsc};
 use wire::inference::{Event, Failure, TextRequest, Usage};
 
 use super::{
-    Gateway, Rules, ability, quote,
+    Gateway, Rules, ability, measure, quote,
     serve::{self, Done, Job, ServeError, Started, Update},
     stages::Course,
     watch::{self, Teller},
 };
 use crate::catalogue::OpenModel;
 
+/// The provider of what runs here.
+const OURS: &str = "farebox";
 /// Events that wait for the task, at most.
 const EVENTS: usize = 256;
 /// Seconds beyond the running one that are kept set aside.
@@ -80,7 +82,7 @@ pub(super) async fn start(
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
     let asks = serve::Asks { work, hold, output: None };
-    let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, &"farebox".into(), version).await?;
+    let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, &OURS.into(), version).await?;
     let Admitted { admission, answer, place } = admitted;
     let rate_remaining = match answer.result? {
         Reply::Admitted { rate_remaining, .. } => rate_remaining,
@@ -194,7 +196,9 @@ impl OpenTask {
                         self.farebox_stop.clone_from(&delta.farebox_stop);
                     }
                     if is_first {
-                        let stages = self.course.stages(Instant::now());
+                        let now = Instant::now();
+                        measure::first_piece(OURS, self.course.elapsed(now));
+                        let stages = self.course.stages(now);
                         self.tell(Update::Begun(Box::new(stages))).await;
                     }
                     self.tell(Update::Delta(Box::new(delta))).await;
@@ -267,7 +271,9 @@ impl OpenTask {
     }
 
     async fn end(mut self, mut admission: Admission, failure: Option<Failure>) {
-        let stages = self.course.stages(Instant::now());
+        let now = Instant::now();
+        let stages = self.course.stages(now);
+        measure::ended(OURS, stages, self.course.elapsed(now));
         let mut metered = self.final_meter(failure.is_some(), admission.claimed());
         if self.overdraft_none {
             metered.cost = metered.cost.at_most(admission.held());
@@ -291,7 +297,7 @@ impl OpenTask {
                 stages,
             })),
         };
-        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => "farebox").increment(1);
+        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => OURS).increment(1);
         if let Some(mut teller) = self.updates.take() {
             teller.tell(update).await;
         }

@@ -23,7 +23,12 @@ use farebox_actors::{
 use tokio::sync::Notify;
 use wire::inference::{Delta, Failure, TextRequest, Usage};
 
-use super::{Gateway, closed, quote, stages::Stages, watch::Watcher};
+use super::{
+    Gateway,
+    closed, measure, quote,
+    stages::Stages,
+    watch::Watcher,
+};
 use crate::catalogue::Model;
 
 /// Who asks.
@@ -210,7 +215,9 @@ pub(super) async fn admit(
         }),
         Ok(admitted) => {
             running.entered();
-            Ok((admitted, began.elapsed()))
+            let took = began.elapsed();
+            measure::admission(Arc::clone(provider), took);
+            Ok((admitted, took))
         }
         // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
         Err(error) => Err(error.into()),

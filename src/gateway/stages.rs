@@ -44,6 +44,11 @@ impl Course {
         self.started_at = Some(now);
     }
 
+    /// All of it until now.
+    pub(super) fn elapsed(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.began)
+    }
+
     /// Its stages until now.
     pub(super) fn stages(&self, now: Instant) -> Stages {
         let queued_at = self.loaded_at.unwrap_or(self.began);

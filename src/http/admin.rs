@@ -179,12 +179,13 @@ pub(super) fn checked_reason(reason: &str) -> Result<&str, ApiError> {
     }
 }
 
-/// `GET /admin/v1/actors`.
+/// `GET /admin/v1/actors`: each that has a name, all accounts as one, and what each kind handled.
 pub async fn actors(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
         let directory = &state.gateway.directory;
-        Ok(json!({"actors": directory.health().observe(), "running_requests": directory.running().count()}))
+        let health = directory.health();
+        Ok(json!({"actors": health.seen(), "kinds": health.observe(), "running_requests": directory.running().count()}))
     };
     answer(&request, work.await)
 }

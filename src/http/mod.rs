@@ -20,6 +20,7 @@ pub mod plan;
 pub mod query;
 pub mod receipt;
 pub mod routes;
+mod scrape;
 pub mod usage;
 pub mod webhooks;
 
@@ -160,6 +161,10 @@ impl Arrival {
 
 /// An error as this request's answer.
 pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    // By the pattern of the path, of which there are few: what clients write is no label.
+    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let status = error.status().as_u16().to_string();
+    metrics::counter!("farebox_refusals_total", "route" => route, "status" => status).increment(1);
     let form = request.app_data::<Shared>().map(|state| state.settings.http.error_form).unwrap_or_default();
     error.response(error::form::shape_of(request, form), &Arrival::of(request).id.to_string())
 }

@@ -23,7 +23,7 @@ use super::protocol::{Entry, Incarnation, Protocol, Step, Told};
 use crate::{
     account::{AccountActor, Committed},
     clock::Clock,
-    health::{Health, Kind, Name, Obituary},
+    health::{BEAT, Health, Kind, Name, Obituary, Verdict},
     ledger::{Ledger, LedgerError},
     mailbox,
 };
@@ -140,6 +140,7 @@ impl Writer {
     /// One life; it ends when nobody can append any more.
     async fn live(&self, _obituary: Obituary) {
         loop {
+            self.shared.health.beats(Kind::Journal, Kind::Journal.name());
             let (step, since) = {
                 let mut queue = self.shared.queue();
                 let step = queue.protocol.next_step();
@@ -151,6 +152,7 @@ impl Writer {
                 Some(Step::Write(batch)) => {
                     let began = Instant::now();
                     let failed = self.commit(&batch).await;
+                    self.fares(&failed);
                     metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
                     let told = self.shared.queue().protocol.written(failed);
                     tell(told);
@@ -159,9 +161,19 @@ impl Writer {
                 }
                 Some(Step::Open(opened)) => answer(opened),
                 None if self.shared.closed.load(Ordering::Acquire) => return,
-                None => self.shared.wake.notified().await,
+                // Nothing to do, and alive.
+                None => drop(tokio::time::timeout(BEAT, self.shared.wake.notified()).await),
             }
         }
+    }
+
+    /// Says how the last batch went.
+    fn fares(&self, failed: &HashMap<AccountId, String>) {
+        let trouble = failed.values().next().map(|why| {
+            let why = format!("the last batch was not written for {} accounts: {why}", failed.len());
+            (Verdict::Degraded, why)
+        });
+        self.shared.health.trouble(Kind::Journal, Kind::Journal.name(), trouble);
     }
 
     /// Notes a batch whose accounts were told, of which the oldest waited since then.

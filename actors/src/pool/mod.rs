@@ -18,9 +18,9 @@ use crate::{
     engine::{
         model::Model,
         runtime::Runtime,
-        worker::{EngineHandle, Job, Refused, StopSignal},
+        worker::{EngineHandle, ExitReason, Job, Refused, StopSignal},
     },
-    health::{Kind, Obituary, OfKind, Posted},
+    health::{Kind, Name, Obituary, OfKind, Posted, Verdict},
 };
 
 /// Messages that wait, at most.
@@ -83,25 +83,31 @@ enum Slot {
 pub struct PoolActor {
     settings: Settings,
     models: HashMap<String, Slot>,
-    _obituary: Obituary,
+    obituary: Obituary,
 }
 
 impl PoolActor {
     /// A new life, with nothing loaded.
     pub fn new(settings: Settings, obituary: Obituary) -> Self {
-        Self { settings, models: HashMap::new(), _obituary: obituary }
+        Self { settings, models: HashMap::new(), obituary }
     }
 
     fn load(&mut self, model: ModelFolder, first: Job, ctx: &mut Context<Self>) {
         self.models.insert(model.id.clone(), Slot::Loading(VecDeque::from([first])));
-        let (settings, id) = (self.settings.clone(), model.id.clone());
+        let (settings, id, health) = (self.settings.clone(), model.id.clone(), self.obituary.health().clone());
+        let noted = health.clone();
         let work = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
             let runtime = Runtime::load(&settings.library).map_err(|error| error.to_string())?;
             let loaded =
                 Model::load(&runtime, &model.id, &model.folder, settings.threads).map_err(|error| error.to_string())?;
             tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
-            EngineHandle::spawn(loaded, settings.queue, |exit| {
+            let mut obituary = Obituary::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
+            EngineHandle::spawn(loaded, settings.queue, move |exit| {
+                if matches!(exit.reason, ExitReason::Panicked(_)) {
+                    obituary.panicked();
+                }
+                drop(obituary);
                 for job in exit.jobs {
                     fail(&job, "its engine ended before it began");
                 }
@@ -112,6 +118,7 @@ impl PoolActor {
             let Some(Slot::Loading(waiting)) = actor.models.remove(&id) else { return };
             match loaded.unwrap_or_else(|error| Err(error.to_string())) {
                 Ok(engine) => {
+                    noted.trouble(Kind::Engine, &id, None);
                     for job in waiting {
                         drop(job.events.try_send(Event::Loaded));
                         submit(&engine, job);
@@ -120,6 +127,7 @@ impl PoolActor {
                 }
                 Err(error) => {
                     tracing::error!(model = %id, %error, "model could not be loaded");
+                    noted.trouble(Kind::Engine, &id, Some((Verdict::Down, format!("it could not be loaded: {error}"))));
                     for job in &waiting {
                         fail(job, "the model could not be loaded");
                     }

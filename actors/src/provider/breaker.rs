@@ -38,6 +38,11 @@ impl Breaker {
         self.failures > 0
     }
 
+    /// Failures in a row.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
     /// Whether the provider is to be left alone.
     pub(super) const fn is_open(&self) -> bool {
         self.failures >= OPENS_AFTER

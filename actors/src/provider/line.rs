@@ -91,6 +91,16 @@ impl Line {
         self.0.actor.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The provider's name.
+    pub fn name(&self) -> &'static str {
+        self.0.settings.name
+    }
+
+    /// Whether calls go through without a key of the caller's.
+    pub fn has_key(&self) -> bool {
+        self.0.settings.api_key.is_some()
+    }
+
     /// Calls that run.
     pub fn running(&self) -> usize {
         self.0.running.load(Ordering::Relaxed)

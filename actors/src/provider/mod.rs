@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
-use crate::health::{Health, Kind, Obituary, OfKind, Posted};
+use crate::health::{Health, Kind, Obituary, OfKind, Posted, Verdict};
 use breaker::Breaker;
 use line::Gate;
 pub use line::{Line, MOST_CALLS, Settings};
@@ -18,6 +18,8 @@ pub use refusal::is_spent;
 
 /// Messages that wait, at most: one a running call, which [`MOST_CALLS`] bounds.
 const MAILBOX: usize = MOST_CALLS;
+/// Failures in a row that are more than chance.
+const TROUBLING: u32 = 3;
 /// How long a provider that keeps failing is left alone.
 const SHUT_FOR: Duration = Duration::from_secs(5);
 
@@ -51,9 +53,27 @@ impl ProviderActor {
         Self { line, breaker: Breaker::default(), trial: None, health, _obituary: obituary }
     }
 
+    /// What is wrong with the provider, if something is.
+    fn trouble(&self) -> Option<(Verdict, String)> {
+        let failures = self.breaker.failures();
+        if self.breaker.is_open() {
+            let seconds = SHUT_FOR.as_secs();
+            let why = format!("{failures} calls in a row failed: it is left alone, and tried every {seconds} s");
+            return Some((Verdict::Down, why));
+        }
+        if failures >= TROUBLING {
+            return Some((Verdict::Degraded, format!("the last {failures} calls failed")));
+        }
+        if !self.line.has_key() {
+            return Some((Verdict::Ok, "it has no API key here: callers send their own".to_owned()));
+        }
+        None
+    }
+
     /// Publishes what the breaker says. While it is open the gate is shut, and one call is let through at every end of
     /// its time, until it is known to have gone well.
     fn publish(&mut self, ctx: &mut Context<Self>) {
+        self.health.trouble(Kind::Provider, self.line.name(), self.trouble());
         if !self.breaker.is_open() {
             self.line.publish(Gate::Open, self.breaker.is_troubled());
             if let Some(trial) = self.trial.take() {

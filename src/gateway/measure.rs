@@ -1,0 +1,30 @@
+//! How long the stages of a request take, for `/metrics`. Labels are providers' names alone: there are few.
+
+use std::time::Duration;
+
+use metrics::{SharedString, histogram};
+
+use super::stages::Stages;
+
+/// Waiting for the account's yes, in line or for credits too.
+pub(super) fn admission(provider: impl Into<SharedString>, took: Duration) {
+    histogram!("farebox_admission_seconds", "provider" => provider.into()).record(took);
+}
+
+/// From a request's admission to the first piece of its streamed answer.
+pub(super) fn first_piece(provider: impl Into<SharedString>, took: Duration) {
+    histogram!("farebox_ttft_seconds", "provider" => provider.into()).record(took);
+}
+
+/// A request that has ended: its stages, and all of it from its admission on.
+pub(super) fn ended(provider: impl Into<SharedString>, stages: Stages, whole: Duration) {
+    match stages {
+        Stages::Closed { upstream } => histogram!("farebox_upstream_seconds").record(upstream),
+        Stages::Open { load, queue, compute } => {
+            histogram!("farebox_load_seconds").record(load);
+            histogram!("farebox_queue_seconds").record(queue);
+            histogram!("farebox_compute_seconds").record(compute);
+        }
+    }
+    histogram!("farebox_request_seconds", "provider" => provider.into()).record(whole);
+}

@@ -1,0 +1,109 @@
+//! What `/metrics` tells of actors, beside what was recorded as it happened: of each kind what it handled, and of each actor
+//! that has a name how it fares. Written here, as these are counters with fractions, and as who is gone is to be gone.
+
+use std::fmt::Write as _;
+
+use farebox_actors::health::{Health, Observed, Seen};
+
+/// A family of samples: its name, what Prometheus is to take it for, and what it says.
+type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> String);
+
+/// Of each kind of actor.
+const KINDS: [Family<Observed>; 6] = [
+    ("farebox_actors_live", "gauge", "Actors of the kind that live.", |seen| seen.live.to_string()),
+    ("farebox_actor_mailbox_messages", "gauge", "Messages that wait.", |seen| seen.mailbox_depth.to_string()),
+    ("farebox_actor_messages_total", "counter", "Messages handled.", |seen| seen.handled.to_string()),
+    ("farebox_actor_waited_seconds_total", "counter", "Time that messages waited, together.", |seen| {
+        seconds(seen.waited_us)
+    }),
+    ("farebox_actor_busy_seconds_total", "counter", "Time that messages took, together.", |seen| seconds(seen.busy_us)),
+    (
+        "farebox_actor_last_message_seconds",
+        "gauge",
+        "Time since a message was last handled; -1 before the first.",
+        |seen| seen.last_message_ms.map_or_else(|| "-1".to_owned(), thousandths),
+    ),
+];
+
+/// Of each actor that has a name.
+const NAMES: [Family<Seen>; 4] = [
+    ("farebox_actor_verdict", "gauge", "How the actor fares: 0 ok, 1 degraded, 2 down.", |seen| {
+        (seen.verdict as u8).to_string()
+    }),
+    ("farebox_actor_up", "gauge", "Whether the actor works, in trouble or not: 0 when it is down.", |seen| {
+        u8::from(seen.verdict != farebox_actors::health::Verdict::Down).to_string()
+    }),
+    ("farebox_actor_named_restarts_total", "counter", "Lives that began after one that ended unasked.", |seen| {
+        seen.restarts.to_string()
+    }),
+    (
+        "farebox_actor_last_heartbeat_seconds",
+        "gauge",
+        "Time since its last sign of life; -1 where it gives none.",
+        |seen| {
+            let ms = seen.heartbeat_ms.and_then(|ms| u128::try_from(ms).ok());
+            ms.map_or_else(|| "-1".to_owned(), thousandths)
+        },
+    ),
+];
+
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}
+
+fn thousandths(ms: u128) -> String {
+    format!("{}.{:03}", ms / 1_000, ms % 1_000)
+}
+
+/// A label's value (Prometheus' "Exposition formats": text).
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// All of it, in Prometheus' text format.
+pub(super) fn actors(health: &Health) -> String {
+    let mut text = String::new();
+    let (observed, seen) = (health.observe(), health.seen());
+    // Writing to a text never fails.
+    for (name, kind, help, value) in KINDS {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for seen in &observed {
+            let _ = writeln!(text, "{name}{{kind=\"{}\"}} {}", seen.kind.name(), value(seen));
+        }
+    }
+    let name = "farebox_actor_restarts_total";
+    let _ = writeln!(text, "# HELP {name} Lives that ended unasked, by how.\n# TYPE {name} counter");
+    for Observed { kind, panics, failures, .. } in &observed {
+        let kind = kind.name();
+        let _ = writeln!(text, "{name}{{kind=\"{kind}\",reason=\"panicked\"}} {panics}");
+        let _ = writeln!(text, "{name}{{kind=\"{kind}\",reason=\"failed\"}} {failures}");
+    }
+    for (name, kind, help, value) in NAMES {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for seen in &seen {
+            let of = seen.observed.kind.name();
+            let _ = writeln!(text, "{name}{{kind=\"{of}\",name=\"{}\"}} {}", escaped(&seen.name), value(seen));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use farebox_actors::health::{Kind, Verdict};
+
+    #[test]
+    fn each_named_actor_is_told_with_its_verdict_and_labels_are_escaped() {
+        let health = Health::default();
+        health.trouble(Kind::Engine, "a\"b\\c\nd", Some((Verdict::Down, "it could not be loaded".into())));
+        let text = actors(&health);
+        let line = r#"farebox_actor_verdict{kind="engine",name="a\"b\\c\nd"} 2"#;
+        assert!(text.lines().any(|found| found == line), "{text}");
+        assert!(text.contains("farebox_actor_messages_total{kind=\"account\"} 0\n"), "{text}");
+        assert!(
+            text.contains("farebox_actor_last_heartbeat_seconds{kind=\"account\",name=\"account\"} -1\n"),
+            "{text}"
+        );
+    }
+}
