@@ -96,6 +96,7 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
         },
         drain_seconds: settings.limits.drain_seconds,
     };
+    let pools = (pools, library(settings));
     let gateway = Arc::new(Gateway::new(directory, catalogue, providers, pools, rules, settings.limits.drains));
     let admin_token = admin_token(settings)?;
     let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, webhooks));
@@ -224,6 +225,11 @@ pub fn runtime_library(settings: &Settings) -> PathBuf {
     settings.data_dir.join("runtime").join("libonnxruntime.so")
 }
 
+/// ONNX Runtime's library.
+fn library(settings: &Settings) -> PathBuf {
+    settings.runtime.onnxruntime.clone().unwrap_or_else(|| runtime_library(settings))
+}
+
 /// A pool for each size class.
 fn start_pools(
     settings: &Settings,
@@ -231,7 +237,7 @@ fn start_pools(
     arbiter: &actix::ArbiterHandle,
     health: &Health,
 ) -> HashMap<SizeClass, Post<PoolActor>> {
-    let library = settings.runtime.onnxruntime.clone().unwrap_or_else(|| runtime_library(settings));
+    let library = library(settings);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
     let made_of = pool::Settings { library, threads, queue: settings.limits.pool_queue };

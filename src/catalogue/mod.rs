@@ -4,6 +4,7 @@
 mod book;
 pub mod folder;
 mod nearest;
+mod snapshot;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
@@ -83,18 +84,28 @@ impl Catalogue {
         self
     }
 
-    /// A model by its name, with or without its provider's before a slash; else the nearest names.
+    /// A model by its name, with or without its provider's before a slash, or by the name of one of its snapshots; else the
+    /// nearest names.
     pub fn find(&self, name: &str) -> Result<Model, Vec<String>> {
         if let Some(model) = self.models.get(name) {
             return Ok(model.clone());
         }
-        if let Some((provider, id)) = name.split_once('/')
-            && let Some(Model::Closed(model)) = self.models.get(id)
-            && *model.provider == *provider
-        {
-            return Ok(Model::Closed(Arc::clone(model)));
+        let (provider, id) = name.split_once('/').map_or((None, name), |(provider, id)| (Some(provider), id));
+        match self.closed(id) {
+            Some(model) if provider.is_none_or(|provider| *model.provider == *provider) => Ok(Model::Closed(model)),
+            _ => Err(nearest::nearest(name, self.models.keys().map(|name| &**name))),
         }
-        Err(nearest::nearest(name, self.models.keys().map(|name| &**name)))
+    }
+
+    /// A closed model by its name, or a snapshot of one: under its own name, with the price of the other.
+    fn closed(&self, id: &str) -> Option<Arc<ClosedModel>> {
+        if let Some(Model::Closed(model)) = self.models.get(id) {
+            return Some(Arc::clone(model));
+        }
+        match self.models.get(snapshot::undated(id)?)? {
+            Model::Closed(model) => Some(Arc::new(ClosedModel { id: id.into(), ..ClosedModel::clone(model) })),
+            Model::Open(_) => None,
+        }
     }
 
     /// All models, by name.
@@ -108,12 +119,34 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_snapshot_has_its_own_name_and_its_models_price() {
+        let catalogue = Catalogue::built_in().unwrap();
+        let closed = |name: &str| match catalogue.find(name) {
+            Ok(Model::Closed(model)) => Some(model),
+            Ok(Model::Open(_)) | Err(_) => None,
+        };
+        let mini = closed("gpt-4o-mini").unwrap();
+        for name in ["gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini-2024-07-18"] {
+            let snapshot = closed(name).unwrap();
+            assert_eq!(&*snapshot.id, "gpt-4o-mini-2024-07-18");
+            assert_eq!(*snapshot, ClosedModel { id: snapshot.id.clone(), ..ClosedModel::clone(&mini) });
+        }
+        // The first state of this one costs twice as much as those after it.
+        let (first, now) = (closed("gpt-4o-2024-05-13").unwrap(), closed("gpt-4o").unwrap());
+        assert!(first.price != now.price && closed("gpt-4o-2024-08-06").unwrap().price == now.price);
+        for name in ["gpt-9-2024-07-18", "anthropic/gpt-4o-mini-2024-07-18", "gpt-4o-mini-2024-07-18-2024-07-18"] {
+            assert!(closed(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
     fn the_built_in_book_is_sound_and_found_by_both_names() {
         let catalogue = Catalogue::built_in().unwrap();
         assert!(catalogue.models().count() > 10);
         let plain = catalogue.find("gpt-4o-mini").unwrap();
         assert_eq!(catalogue.find("openai/gpt-4o-mini").unwrap(), plain);
         assert!(catalogue.find("anthropic/gpt-4o-mini").is_err());
+        assert!(catalogue.find("openai/openai/gpt-4o-mini").is_err() && catalogue.find("/gpt-4o-mini").is_err());
         assert_eq!(catalogue.find("gpt-4o-mimi").unwrap_err().first().map(String::as_str), Some("gpt-4o-mini"));
     }
 }

@@ -2,6 +2,7 @@
 //! and settled by its own task; the connection that asked only watches.
 
 mod ability;
+pub mod available;
 mod closed;
 pub mod idempotency;
 mod measure;
@@ -14,6 +15,7 @@ pub mod watch;
 
 use std::{
     collections::HashMap,
+    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -33,6 +35,8 @@ pub struct Gateway {
     pub providers: HashMap<String, provider::Line>,
     /// Pools by size class.
     pub pools: HashMap<SizeClass, Post<PoolActor>>,
+    /// ONNX Runtime's library, which open models run on.
+    pub runtime: PathBuf,
     /// What may be overspent and how permits are weighed.
     pub rules: Rules,
     /// Streams whose client left and whose usage is still waited for.
@@ -56,12 +60,12 @@ impl Gateway {
         directory: Directory,
         catalogue: Catalogue,
         providers: HashMap<String, provider::Line>,
-        pools: HashMap<SizeClass, Post<PoolActor>>,
+        (pools, runtime): (HashMap<SizeClass, Post<PoolActor>>, PathBuf),
         rules: Rules,
         drains: usize,
     ) -> Self {
         let catalogue = RwLock::new(Arc::new(catalogue));
-        Self { directory, catalogue, providers, pools, rules, drains: Arc::new(Semaphore::new(drains)) }
+        Self { directory, catalogue, providers, pools, runtime, rules, drains: Arc::new(Semaphore::new(drains)) }
     }
 
     /// The models and prices of now.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use billing::{
     Nanos,
     account::Balance,
-    command::{Admit, Refusal, Reply},
+    command::{Admit, Reply},
+    hold::HoldRequest,
     ids::RequestId,
 };
 use farebox_actors::account::Preview;
@@ -14,7 +15,9 @@ use uuid::Uuid;
 use wire::inference::TextRequest;
 
 use super::{
-    Gateway, closed, open, quote,
+    Gateway,
+    available::{self, Payer},
+    closed, open, quote,
     serve::{Caller, ServeError},
 };
 use crate::catalogue::Model;
@@ -33,13 +36,18 @@ pub struct Previewed {
     /// The most it can cost; unknown for an open model without `max_cost`, which runs until it is done.
     pub most: Option<Nanos>,
     /// What would be set aside, or why it would be refused.
-    pub admission: Result<Nanos, Refusal>,
+    pub admission: Result<Nanos, ServeError>,
     /// The account now.
     pub balance: Balance,
 }
 
-/// Previews a request.
-pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -> Result<Previewed, ServeError> {
+/// Previews a request. Who pays the provider itself is charged nothing.
+pub async fn preview(
+    gateway: &Gateway,
+    caller: Caller,
+    request: &TextRequest,
+    payer: Payer,
+) -> Result<Previewed, ServeError> {
     let catalogue = gateway.catalogue();
     let model = catalogue
         .find(&request.model)
@@ -47,12 +55,18 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
     let (id, provider, work, hold, output, tokens, least, most) = match &model {
         Model::Closed(model) => {
             let price = closed::price_of(model, request)?;
-            quote::check_tier(request)?;
+            if payer == Payer::Credits {
+                quote::check_tier(request)?;
+            }
             let quoted = quote::closed(request, model, &price)?;
             let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.answers()))));
             let work = billing::hold::Work::Closed;
-            let (least, most) = (quote::cost(&price, quoted.input, 0)?, Some(quoted.hold.worst_case));
-            (model.id.clone(), model.provider.clone(), work, quoted.hold, Some(quoted.output), tokens, least, most)
+            let (hold, least) = match payer {
+                Payer::Credits => (quoted.hold, quote::cost(&price, quoted.input, 0)?),
+                Payer::OwnKey => (HoldRequest::FREE, Nanos::ZERO),
+            };
+            let most = Some(hold.worst_case);
+            (model.id.clone(), model.provider.clone(), work, hold, Some(quoted.output), tokens, least, most)
         }
         Model::Open(model) => {
             let terms = open::terms(request, model, gateway.rules)?;
@@ -73,9 +87,9 @@ pub async fn preview(gateway: &Gateway, caller: Caller, request: &TextRequest) -
         auto_scale: None,
     };
     let answer = gateway.directory.ask(caller.account_id, Preview(admit)).await?;
-    let admission = answer.result.map(|reply| match reply {
-        Reply::Admitted { held, .. } => held,
-        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => Nanos::ZERO,
+    let admission = available::check(gateway, &model, payer).and_then(|()| match answer.result? {
+        Reply::Admitted { held, .. } => Ok(held),
+        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => Ok(Nanos::ZERO),
     });
     Ok(Previewed {
         model: id.to_string(),

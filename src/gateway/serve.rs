@@ -25,6 +25,7 @@ use wire::inference::{Delta, Failure, TextRequest, Usage};
 
 use super::{
     Gateway,
+    available::{self, Payer},
     closed, measure, quote,
     stages::Stages,
     watch::Watcher,
@@ -173,6 +174,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let model = catalogue
         .find(&job.request.model)
         .map_err(|nearest| ServeError::NoModel { name: job.request.model.clone(), nearest })?;
+    available::check(gateway, &model, Payer::of(job.provider_key.as_ref()))?;
     match model {
         Model::Closed(model) => closed::start(gateway, job, model, catalogue.price_version).await,
         Model::Open(model) => Box::pin(super::open::start(gateway, job, model, catalogue.price_version)).await,

@@ -24,6 +24,8 @@ use super::{
 use crate::{
     catalogue::Model,
     gateway::{
+        Gateway,
+        available::{self, Payer},
         preview,
         serve::{self, Done, Job, ServeError, Started, Update},
         stages::Stages,
@@ -116,7 +118,8 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();
         let task = if is_completion { Task::Completion } else { Task::Chat };
         let parsed = parse(task, &request, &body)?;
-        let quoted = preview::preview(&state.gateway, caller, &parsed).await?;
+        let payer = Payer::of(header(&request, &PROVIDER_KEY)?.as_ref());
+        let quoted = preview::preview(&state.gateway, caller, &parsed, payer).await?;
         let (held, refusal) = match quoted.admission {
             Ok(held) => (Some(held), None),
             Err(refusal) => {
@@ -357,7 +360,16 @@ impl Writer {
     }
 }
 
-fn model_json(model: &Model, largest: SizeClass) -> Value {
+/// A model in the catalogue: what it does and costs, whether this account may use it, and whether anyone may now.
+fn model_json(gateway: &Gateway, model: &Model, largest: SizeClass) -> Value {
+    let why = available::why_not(gateway, model);
+    let mut json = priced_json(model, largest);
+    json["available"] = why.is_none().into();
+    json["why"] = why.into();
+    json
+}
+
+fn priced_json(model: &Model, largest: SizeClass) -> Value {
     match model {
         Model::Closed(model) => json!({
             "id": model.id, "object": "model", "created": 0, "owned_by": model.provider,
@@ -377,7 +389,7 @@ pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let largest = largest_class(&state, &request).await?;
         let catalogue = state.gateway.catalogue();
-        let data: Vec<_> = catalogue.models().map(|model| model_json(model, largest)).collect();
+        let data: Vec<_> = catalogue.models().map(|model| model_json(&state.gateway, model, largest)).collect();
         Ok(json!({"object": "list", "data": data}))
     };
     answer(&request, work.await)
@@ -388,7 +400,8 @@ pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -
     let work = async {
         let largest = largest_class(&state, &request).await?;
         let found = state.gateway.catalogue().find(&id);
-        Ok(model_json(&found.map_err(|nearest| ApiError::model_not_found(&id, &nearest))?, largest))
+        let found = found.map_err(|nearest| ApiError::model_not_found(&id, &nearest))?;
+        Ok(model_json(&state.gateway, &found, largest))
     };
     answer(&request, work.await)
 }

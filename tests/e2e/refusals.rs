@@ -15,7 +15,13 @@ async fn a_locked_model_says_its_class_and_what_unlocks_it() {
     // No weights: they are not looked at before a request is admitted.
     let card = json!({"id": "large", "parameters": 120_000_000_000_u64, "context": 4_096, "class": "120B"});
     std::fs::write(models.join("large/farebox.json"), card.to_string()).unwrap();
-    let server = Server::start(Options::default().set("FAREBOX_RUNTIME__MODELS_DIR", models.to_str().unwrap())).await;
+    // Nor is the runtime, while its file is there.
+    let runtime = models.join("libonnxruntime.so");
+    std::fs::write(&runtime, "").unwrap();
+    let options = Options::default()
+        .set("FAREBOX_RUNTIME__MODELS_DIR", models.to_str().unwrap())
+        .set("FAREBOX_RUNTIME__ONNXRUNTIME", runtime.to_str().unwrap());
+    let server = Server::start(options).await;
     let customer = server.admin().customer("free", "0").await;
     let body = json!({"model": "large", "messages": [{"role": "user", "content": "hi"}]});
     let refused = customer.api.post("/v1/chat/completions", &body).await;
