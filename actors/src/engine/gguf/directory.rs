@@ -1,7 +1,8 @@
 //! A GGUF file opened: its metadata, its tensor directory, and the bytes of one tensor at a time. The directory is checked
-//! whole when the file is opened (names unique, sizes whole blocks, every tensor inside the file).
+//! whole when the file is opened: keys and names unique, sizes whole blocks, every tensor inside the file, aligned, and
+//! over no other one. It remembers which tensors were read, so that an importer can tell what it left out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -9,6 +10,13 @@ use std::path::Path;
 use super::GgufError;
 use super::blocks::{Kind, dequantize};
 use super::value::{Cursor, Value};
+
+/// Metadata keys, at most; models have fewer than a hundred.
+const MOST_KEYS: u64 = 4_096;
+/// Tensors, at most; the largest models have a few thousand.
+const MOST_TENSORS: u64 = 65_536;
+/// Bytes of a name, at most.
+const LONGEST_NAME: usize = 512;
 
 /// One tensor of the directory.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +56,8 @@ pub struct Gguf<R = BufReader<File>> {
     source: R,
     metadata: HashMap<String, Value>,
     tensors: HashMap<String, Tensor>,
+    /// Names of tensors whose bytes were taken.
+    taken: HashSet<String>,
 }
 
 impl Gguf {
@@ -69,37 +79,32 @@ impl<R: Read + Seek> Gguf<R> {
         }
         let version = cursor.u32("the version")?;
         if !(2..=3).contains(&version) {
-            return Err(GgufError::Version(version));
+            let turned = (1..=3).contains(&version.swap_bytes());
+            return Err(if turned { GgufError::BigEndian } else { GgufError::Version(version) });
         }
         let tensor_count = cursor.u64("the tensor count")?;
         let value_count = cursor.u64("the metadata count")?;
+        if value_count > MOST_KEYS || tensor_count > MOST_TENSORS {
+            let most = format!("at most {MOST_KEYS} keys and {MOST_TENSORS} tensors are read");
+            return Err(GgufError::Malformed(format!("{value_count} keys and {tensor_count} tensors; {most}")));
+        }
         // A value takes at least 13 bytes, a directory entry at least 24: neither count can ask for more than the file.
         let value_count = cursor.check("the metadata", value_count, 13)?;
         let mut metadata = HashMap::new();
         for _ in 0..value_count {
-            let key = cursor.text("a metadata key")?;
+            let key = name(cursor.text("a metadata key")?)?;
             let value = cursor.value()?;
-            metadata.insert(key, value);
+            if metadata.insert(key.clone(), value).is_some() {
+                return Err(GgufError::Malformed(format!("the key {key} is there twice")));
+            }
         }
+        whole(&metadata)?;
         let tensor_count = cursor.check("the tensor directory", tensor_count, 24)?;
         let entries = (0..tensor_count).map(|_| entry(&mut cursor)).collect::<Result<Vec<_>, _>>()?;
-        let start = data_start(&metadata, cursor.position())?;
-        let mut tensors = HashMap::new();
-        for mut tensor in entries {
-            let end = start.checked_add(tensor.offset).and_then(|offset| offset.checked_add(tensor.bytes));
-            match end {
-                Some(end) if end <= length => tensor.offset += start,
-                Some(_) | None => {
-                    let left = length.saturating_sub(start);
-                    let needed = tensor.offset.saturating_add(tensor.bytes);
-                    return Err(GgufError::Truncated { what: "a tensor", needed, left });
-                }
-            }
-            if let Some(double) = tensors.insert(tensor.name.clone(), tensor) {
-                return Err(GgufError::Malformed(format!("two tensors named {}", double.name)));
-            }
-        }
-        Ok(Self { source, metadata, tensors })
+        let alignment = alignment(&metadata)?;
+        let start = cursor.position().next_multiple_of(alignment);
+        let tensors = placed(entries, start, alignment, length)?;
+        Ok(Self { source, metadata, tensors, taken: HashSet::new() })
     }
 
     /// A metadata value.
@@ -115,10 +120,11 @@ impl<R: Read + Seek> Gguf<R> {
         }
     }
 
-    /// An array of texts.
+    /// An array of texts; an empty array of anything is one.
     pub fn texts(&self, key: &str) -> Option<&[String]> {
         match self.value(key)? {
             Value::Texts(texts) => Some(texts),
+            Value::Integers(none) if none.is_empty() => Some(&[]),
             _ => None,
         }
     }
@@ -151,6 +157,16 @@ impl<R: Read + Seek> Gguf<R> {
         }
     }
 
+    /// The keys, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.metadata.keys().map(String::as_str)
+    }
+
+    /// The first, by name, of the tensors whose bytes nobody asked for.
+    pub fn left_out(&self) -> Option<&str> {
+        self.tensors.keys().map(String::as_str).filter(|name| !self.taken.contains(*name)).min()
+    }
+
     /// A tensor of the directory.
     pub fn tensor(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
@@ -173,29 +189,92 @@ impl<R: Read + Seek> Gguf<R> {
         let mut bytes = vec![0; size];
         self.source.seek(SeekFrom::Start(tensor.offset))?;
         self.source.read_exact(&mut bytes)?;
+        self.taken.insert(name.to_owned());
         Ok(bytes)
     }
 
-    /// The elements of a tensor as floats.
+    /// The elements of a tensor as floats, all of them finite.
     pub fn floats(&mut self, name: &str) -> Result<Vec<f32>, GgufError> {
         let bytes = self.bytes(name)?;
         let kind = self.tensors.get(name).ok_or_else(|| GgufError::Missing(name.to_owned()))?.kind;
-        Ok(dequantize(kind, &bytes))
+        let floats = dequantize(kind, &bytes);
+        if floats.iter().all(|weight| weight.is_finite()) {
+            Ok(floats)
+        } else {
+            Err(GgufError::NotFinite(name.to_owned()))
+        }
     }
 }
 
-/// Where tensor data begins: after the directory, aligned.
-fn data_start(metadata: &HashMap<String, Value>, position: u64) -> Result<u64, GgufError> {
-    let alignment = match metadata.get("general.alignment") {
-        None => 32,
-        Some(Value::Unsigned(alignment)) if alignment.is_power_of_two() && *alignment <= 1 << 20 => *alignment,
-        Some(other) => return Err(GgufError::Malformed(format!("general.alignment is {other:?}"))),
+/// A name that is one.
+fn name(name: String) -> Result<String, GgufError> {
+    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        let shown: String = name.chars().take(64).collect();
+        return Err(GgufError::Malformed(format!("{shown:?} is no name")));
+    }
+    Ok(name)
+}
+
+/// Refuses one of several files: `split.no` counts from 0.
+fn whole(metadata: &HashMap<String, Value>) -> Result<(), GgufError> {
+    let number = |key: &str| match metadata.get(key) {
+        Some(Value::Unsigned(number)) => *number,
+        Some(Value::Signed(number)) => u64::try_from(*number).unwrap_or(0),
+        _ => 0,
     };
-    Ok(position.next_multiple_of(alignment))
+    let count = number("split.count");
+    if count > 1 { Err(GgufError::Part { part: number("split.no").saturating_add(1), count }) } else { Ok(()) }
+}
+
+/// What offsets of tensors are multiples of.
+fn alignment(metadata: &HashMap<String, Value>) -> Result<u64, GgufError> {
+    match metadata.get("general.alignment") {
+        None => Ok(32),
+        Some(Value::Unsigned(alignment)) if alignment.is_power_of_two() && *alignment <= 1 << 20 => Ok(*alignment),
+        Some(other) => Err(GgufError::Malformed(format!("general.alignment is {other:?}"))),
+    }
+}
+
+/// The tensors by name, each with its place in the file, which it shares with no other.
+fn placed(
+    mut entries: Vec<Tensor>,
+    start: u64,
+    alignment: u64,
+    length: u64,
+) -> Result<HashMap<String, Tensor>, GgufError> {
+    entries.sort_by_key(|tensor| tensor.offset);
+    let mut tensors = HashMap::with_capacity(entries.len());
+    let mut before: Option<(u64, String)> = None;
+    for mut tensor in entries {
+        let (name, offset) = (&tensor.name, tensor.offset);
+        if offset % alignment != 0 {
+            let where_to = format!("tensor {name} begins at {offset}, which is no multiple of {alignment}");
+            return Err(GgufError::Malformed(where_to));
+        }
+        let end = start.checked_add(offset).and_then(|offset| offset.checked_add(tensor.bytes));
+        let Some(end) = end.filter(|end| *end <= length) else {
+            let (what, left) = (format!("tensor {name}"), length.saturating_sub(start));
+            return Err(GgufError::Truncated { what, needed: offset.saturating_add(tensor.bytes), left });
+        };
+        tensor.offset += start;
+        if let Some((_, other)) = before.filter(|(end, _)| *end > tensor.offset) {
+            let (one, two) = (other.as_str().min(name), other.as_str().max(name));
+            return Err(GgufError::Malformed(if one == two {
+                format!("two tensors named {one}")
+            } else {
+                format!("the tensors {one} and {two} overlap")
+            }));
+        }
+        before = Some((end, name.clone()));
+        if let Some(double) = tensors.insert(tensor.name.clone(), tensor) {
+            return Err(GgufError::Malformed(format!("two tensors named {}", double.name)));
+        }
+    }
+    Ok(tensors)
 }
 
 fn entry<R: Read>(cursor: &mut Cursor<R>) -> Result<Tensor, GgufError> {
-    let name = cursor.text("a tensor's name")?;
+    let name = name(cursor.text("a tensor's name")?)?;
     let rank = cursor.u32("a tensor's rank")?;
     if !(1..=4).contains(&rank) {
         return Err(GgufError::Malformed(format!("tensor {name} has {rank} dimensions")));
@@ -271,6 +350,103 @@ mod tests {
         assert_eq!(file.texts("tokens").unwrap(), ["a", "b"]);
         assert_eq!(file.parameters(), 4);
         assert_eq!(file.floats("weight").unwrap(), [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    /// The message of a file changed at a place.
+    fn refused(change: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut bytes = sample();
+        change(&mut bytes);
+        Gguf::read(Bytes::new(bytes)).unwrap_err().to_string()
+    }
+
+    /// Where a text stands in the sample.
+    fn place(text: &str) -> usize {
+        sample().windows(text.len()).position(|window| window == text.as_bytes()).unwrap()
+    }
+
+    /// A file of these tensors, F32 rows of eight elements at an offset, with room for four of them.
+    fn tensors(list: &[(&str, u64)]) -> Result<Gguf<Bytes<Vec<u8>>>, GgufError> {
+        let mut out = b"GGUF".to_vec();
+        out.extend(3_u32.to_le_bytes());
+        out.extend((list.len() as u64).to_le_bytes());
+        out.extend(0_u64.to_le_bytes());
+        for (name, offset) in list {
+            text(&mut out, name);
+            out.extend(1_u32.to_le_bytes());
+            out.extend(8_u64.to_le_bytes());
+            out.extend(0_u32.to_le_bytes());
+            out.extend(offset.to_le_bytes());
+        }
+        out.resize(out.len().next_multiple_of(32) + 4 * 32, 0);
+        Gguf::read(Bytes::new(out))
+    }
+
+    #[test]
+    fn what_is_not_a_file_of_this_kind_is_told_in_words() {
+        assert!(refused(|bytes| bytes[4..8].copy_from_slice(&3_u32.to_be_bytes())).contains("big-endian"));
+        assert!(refused(|bytes| bytes[4] = 1).contains("version 1"));
+        let kind = place("weight") + "weight".len() + 4 + 16;
+        for (number, name) in [(6, "Q5_0"), (7, "Q5_1"), (10, "Q2_K"), (20, "IQ4_NL"), (77, "77")] {
+            let message = refused(|bytes| bytes[kind] = number);
+            assert!(message.contains(name) && message.contains("weight"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_split_model_says_which() {
+        let mut out = b"GGUF\x03\0\0\0".to_vec();
+        out.extend(0_u64.to_le_bytes());
+        out.extend(2_u64.to_le_bytes());
+        for (key, value) in [("split.no", 0_u16), ("split.count", 3)] {
+            text(&mut out, key);
+            out.extend(2_u32.to_le_bytes());
+            out.extend(value.to_le_bytes());
+        }
+        let message = Gguf::read(Bytes::new(out)).unwrap_err().to_string();
+        assert!(message.contains("part 1 of 3"), "{message}");
+    }
+
+    #[test]
+    fn keys_and_tensors_are_there_once_and_apart() {
+        let message = refused(|bytes| {
+            // The array's key becomes a second one of six letters: `tokens` is there twice then.
+            let at = place("general.architecture");
+            bytes.splice(at - 8..at + 20, [6, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(*b"tokens"));
+        });
+        assert!(message.contains("tokens is there twice"), "{message}");
+        let said = |list: &[(&str, u64)]| tensors(list).unwrap_err().to_string();
+        assert!(tensors(&[("a", 0), ("b", 32), ("c", 96)]).is_ok());
+        assert!(said(&[("a", 0), ("a", 64)]).contains("two tensors named a"));
+        assert!(said(&[("b", 0), ("a", 0)]).contains("a and b overlap"));
+        assert!(said(&[("a", 4)]).contains("tensor a begins at 4"));
+        let beyond = said(&[("a", 0), ("late", 128)]);
+        assert!(beyond.contains("late") && beyond.contains("cut"), "{beyond}");
+        assert!(said(&[("", 0)]).contains("no name"));
+    }
+
+    #[test]
+    fn absurd_counts_and_texts_that_are_none_are_refused() {
+        for at in [8, 16] {
+            let message = refused(|bytes| bytes[at..at + 8].copy_from_slice(&100_000_u64.to_le_bytes()));
+            assert!(message.contains("100000"), "{message}");
+        }
+        assert!(refused(|bytes| bytes[place("llama") + 1] = 0xff).contains("not UTF-8"));
+        assert!(refused(|bytes| bytes[place("weight")] = 0xff).contains("not UTF-8"));
+    }
+
+    #[test]
+    fn what_was_not_read_is_known_and_weights_are_finite() {
+        let mut file = tensors(&[("a", 0), ("b", 32)]).unwrap();
+        assert_eq!(file.left_out(), Some("a"));
+        file.floats("a").unwrap();
+        assert_eq!(file.left_out(), Some("b"));
+        for weight in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut bytes = sample();
+            let end = bytes.len();
+            bytes[end - 4..].copy_from_slice(&weight.to_le_bytes());
+            let error = Gguf::read(Bytes::new(bytes)).unwrap().floats("weight").unwrap_err();
+            assert!(matches!(error, GgufError::NotFinite(name) if name == "weight"));
+        }
     }
 
     #[test]

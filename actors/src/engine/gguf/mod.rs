@@ -4,6 +4,7 @@
 
 mod blocks;
 mod directory;
+mod kinds;
 mod quant;
 mod repack;
 mod value;
@@ -26,10 +27,10 @@ pub enum GgufError {
     #[error("GGUF version {0}; versions 2 and 3 are read")]
     Version(u32),
     /// It ends, or claims to go on, beyond its end.
-    #[error("{what} needs {needed} bytes, {left} are left")]
+    #[error("the file is cut: {what} needs {needed} bytes, {left} are left")]
     Truncated {
         /// What was being read.
-        what: &'static str,
+        what: String,
         /// How many bytes it claims.
         needed: u64,
         /// How many there are.
@@ -39,13 +40,27 @@ pub enum GgufError {
     #[error("malformed: {0}")]
     Malformed(String),
     /// A tensor type that is not read.
-    #[error("tensor {name} has type {kind}, which is not supported")]
+    #[error("tensor {name} is {}; read are {}", kinds::name(*kind), kinds::read())]
     Kind {
         /// The tensor.
         name: String,
         /// The type's number.
         kind: u32,
     },
+    /// Written on a machine of the other byte order.
+    #[error("the file is big-endian; little-endian files are read")]
+    BigEndian,
+    /// One of several files that are a model together.
+    #[error("the file is part {part} of {count} of a model; join the parts to one file first")]
+    Part {
+        /// Which, from 1.
+        part: u64,
+        /// Of how many.
+        count: u64,
+    },
+    /// A weight that is not a number, or is infinite.
+    #[error("tensor {0} has weights that are not finite numbers")]
+    NotFinite(String),
     /// A key or tensor that is needed and not there, or has another type.
     #[error("{0} is missing or has another type")]
     Missing(String),

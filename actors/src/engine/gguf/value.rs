@@ -1,9 +1,15 @@
 //! Metadata values of a GGUF file, and the bounded cursor that reads them. Arrays hold values of one type; nesting deeper
-//! than one level is refused, since no known key uses it.
+//! than one level is refused, since no known key uses it. What is read before the tensors is kept in memory, so its size,
+//! and the number of anything in it, is limited whatever the file's length is.
 
 use std::io::Read;
 
 use super::GgufError;
+
+/// Bytes of metadata and directory together, at most. The largest vocabularies with their merges take 20 MB.
+const MOST_HEADER: u64 = 256 << 20;
+/// Elements of an array, at most. The largest vocabularies have half a million merges.
+const MOST_ELEMENTS: u64 = 1 << 22;
 
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,7 +22,7 @@ pub enum Value {
     Float(f64),
     /// A bool.
     Bool(bool),
-    /// A text; bytes that are not UTF-8 are replaced.
+    /// A text.
     Text(String),
     /// An array of texts.
     Texts(Vec<String>),
@@ -46,7 +52,13 @@ impl<R: Read> Cursor<R> {
     pub(super) fn check(&self, what: &'static str, count: u64, size: u64) -> Result<usize, GgufError> {
         let needed = count.saturating_mul(size);
         if needed > self.left {
-            return Err(GgufError::Truncated { what, needed, left: self.left });
+            return Err(GgufError::Truncated { what: what.to_owned(), needed, left: self.left });
+        }
+        if self.position.saturating_add(needed) > MOST_HEADER {
+            let most = MOST_HEADER >> 20;
+            return Err(GgufError::Malformed(format!(
+                "{what} goes beyond the first {most} MiB, the most there may be"
+            )));
         }
         usize::try_from(count).map_err(|_| GgufError::Malformed(format!("{what}: {count} items")))
     }
@@ -78,7 +90,7 @@ impl<R: Read> Cursor<R> {
         self.source.read_exact(&mut bytes)?;
         self.left -= length;
         self.position += length;
-        Ok(String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+        String::from_utf8(bytes).map_err(|_| GgufError::Malformed(format!("{what} is not UTF-8")))
     }
 
     pub(super) fn value(&mut self) -> Result<Value, GgufError> {
@@ -109,6 +121,9 @@ impl<R: Read> Cursor<R> {
         let what = "a metadata array";
         let kind = self.u32(what)?;
         let count = self.u64(what)?;
+        if count > MOST_ELEMENTS {
+            return Err(GgufError::Malformed(format!("an array of {count} elements; {MOST_ELEMENTS} are the most")));
+        }
         // A text takes at least the eight bytes of its length; the vectors below are no wider than what the file holds
         // for scalars of eight bytes, and grow as they are read for narrower ones.
         let smallest = if matches!(kind, 8 | 10 | 11 | 12) { 8 } else { 1 };
