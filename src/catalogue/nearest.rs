@@ -6,7 +6,7 @@ const LONGEST: usize = 64;
 const MOST: usize = 3;
 
 /// The nearest names, best first, leaving out those that differ in more than half.
-pub(super) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     if name.len() > LONGEST {
         return Vec::new();
     }

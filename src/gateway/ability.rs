@@ -1,78 +1,40 @@
-//! What open models can't do: their engines read and write text. A request for more is refused before anything is held,
-//! rather than answered and billed as if it had not been asked.
+//! What a request to an open model may ask for: [`fields`] is the one list of what is known, from which the refusals, the
+//! table in `docs/open-models.md` and the tests are made; [`messages`] is the same within conversations. A field that would
+//! change an answer and is not honoured is refused by its name before anything is held, rather than answered and billed as
+//! if it had not been asked.
 
-use serde::Deserialize;
-use serde_json::Value;
-use wire::inference::{Prompt, TextRequest};
+mod fields;
+mod messages;
 
-use super::quote::BadQuote;
+use std::borrow::Cow;
 
-fn unable(field: &'static str, message: impl Into<String>) -> BadQuote {
-    BadQuote { field, message: message.into() }
+use wire::inference::{Failure, TextRequest};
+
+use super::serve::ServeError;
+
+/// What is not honoured: the field, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unable {
+    pub(super) field: Cow<'static, str>,
+    pub(super) message: String,
+}
+
+impl Unable {
+    fn new(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+impl From<Unable> for ServeError {
+    fn from(unable: Unable) -> Self {
+        Self::Failed(Failure::Invalid { field: unable.field.into_owned(), message: unable.message })
+    }
 }
 
 /// Refuses what an open model would ignore.
-pub(super) fn check_open(request: &TextRequest) -> Result<(), BadQuote> {
-    content(request)?;
-    tools(request, "tools", "tool_choice")?;
-    tools(request, "functions", "function_call")?;
-    let kind = value::<Value>(request, "response_format")?;
-    if kind.is_some_and(|format| format["type"] != "text") {
-        return Err(unable("response_format", "open models write plain text only: type must be text"));
-    }
-    if value::<Vec<String>>(request, "modalities")?.is_some_and(|kinds| kinds.iter().any(|kind| kind != "text")) {
-        return Err(unable("modalities", "open models write text only"));
-    }
-    if request.body.present("web_search_options").is_some() {
-        return Err(unable("web_search_options", "open models search nothing"));
-    }
-    if value::<String>(request, "suffix")?.is_some_and(|suffix| !suffix.is_empty()) {
-        return Err(unable("suffix", "open models continue a prompt and end where they like"));
-    }
-    if request.answers() > request.n {
-        return Err(unable("best_of", "open models return every answer they write: best_of must be n"));
-    }
-    Ok(())
-}
-
-fn value<'a, T: Deserialize<'a>>(request: &'a TextRequest, field: &'static str) -> Result<Option<T>, BadQuote> {
-    let value = request.body.present(field).map(serde_json::from_str);
-    value.transpose().map_err(|error| unable(field, error.to_string()))
-}
-
-/// Parts of messages that are not text.
-fn content(request: &TextRequest) -> Result<(), BadQuote> {
-    let Prompt::Messages(messages) = &request.prompt else { return Ok(()) };
-    for (place, message) in messages.iter().enumerate() {
-        let parts = message.content.as_array().map_or(&[][..], Vec::as_slice);
-        let other =
-            parts.iter().filter_map(|part| part["type"].as_str()).find(|kind| !["text", "refusal"].contains(kind));
-        if let Some(kind) = other {
-            let kind: String = kind.chars().take(100).collect();
-            return Err(unable(
-                "messages",
-                format!("messages[{place}].content has a part of type {kind}; open models read text only"),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Tools, unless none may be called, and a choice that says one must be.
-fn tools(request: &TextRequest, tools: &'static str, choice: &'static str) -> Result<(), BadQuote> {
-    let may_call = match value::<Value>(request, choice)? {
-        None => true,
-        Some(Value::String(word)) if word == "auto" => true,
-        Some(Value::String(word)) if word == "none" => false,
-        Some(_) => return Err(unable(choice, "open models call no tools: it must be none or auto")),
-    };
-    if may_call && value::<Vec<Value>>(request, tools)?.is_some_and(|tools| !tools.is_empty()) {
-        return Err(unable(
-            tools,
-            format!("open models call no tools; {choice} may be none to send them all the same"),
-        ));
-    }
-    Ok(())
+pub(super) fn check_open(request: &TextRequest) -> Result<(), Unable> {
+    messages::check(request)?;
+    request.body.names().try_for_each(|name| fields::check(request, name))
 }
 
 #[cfg(test)]
@@ -81,9 +43,13 @@ mod tests {
 
     use super::*;
 
-    fn check(task: Task, fields: &str) -> Result<(), BadQuote> {
-        let prompt = r#""prompt":"x","messages":[{"role":"user","content":"x"}]"#;
-        check_open(&openai::parse_request(task, format!(r#"{{"model":"m",{prompt}{fields}}}"#).as_bytes()).unwrap())
+    fn check(task: Task, fields: &str) -> Result<(), Unable> {
+        let prompt = match task {
+            Task::Chat => r#""messages":[{"role":"user","content":"x"}]"#,
+            Task::Completion => r#""prompt":"x""#,
+        };
+        let body = format!(r#"{{"model":"m",{prompt}{fields}}}"#);
+        check_open(&openai::parse_request(task, body.as_bytes()).unwrap())
     }
 
     #[test]
@@ -94,22 +60,51 @@ mod tests {
         for (fields, field) in [
             (r#","response_format":{"type":"json_object"}"#.to_owned(), "response_format"),
             (r#","response_format":{"type":"json_schema","json_schema":{}}"#.to_owned(), "response_format"),
+            (r#","response_format":{"type":"text","schema":{}}"#.to_owned(), "response_format.schema"),
             (format!(r#","tools":{tool}"#), "tools"),
             (format!(r#","tools":{tool},"tool_choice":"auto""#), "tools"),
-            (format!(r#","tools":{tool},"tool_choice":"required""#), "tool_choice"),
+            (format!(r#","tools":{tool},"tool_choice":"required""#), "tools"),
+            (r#","tool_choice":"required""#.to_owned(), "tool_choice"),
             (r#","tool_choice":{"type":"function","function":{"name":"f"}}"#.to_owned(), "tool_choice"),
             (r#","functions":[{"name":"f"}]"#.to_owned(), "functions"),
-            (r#","functions":[{"name":"f"}],"function_call":{"name":"f"}"#.to_owned(), "function_call"),
+            (r#","functions":[],"function_call":{"name":"f"}"#.to_owned(), "function_call"),
             (r#","modalities":["text","audio"]"#.to_owned(), "modalities"),
             (r#","modalities":"audio""#.to_owned(), "modalities"),
             (r#","web_search_options":{}"#.to_owned(), "web_search_options"),
+            (
+                r#","stream":true,"stream_options":{"include_usage":true,"continuous_usage_stats":true}"#.to_owned(),
+                "stream_options.continuous_usage_stats",
+            ),
+            (r#","stream":true,"stream_options":{"include_usgae":true}"#.to_owned(), "stream_options.include_usgae"),
+            (r#","prompt":"x""#.to_owned(), "prompt"),
+            (r#","echo":true"#.to_owned(), "echo"),
             (content(r#"{"type":"image_url","image_url":{"url":"https://x/y.png"}}"#), "messages"),
             (content(r#"{"type":"input_audio","input_audio":{"data":"","format":"wav"}}"#), "messages"),
             (content(r#"{"type":"file","file":{}}"#), "messages"),
+            (content(r#"{"type":"text"}"#), "messages[0].content"),
+            (content(r#"{"type":"text","text":5}"#), "messages[0].content"),
+            (content(r#"{"type":"text","text":"x","image":"y"}"#), "messages[0].content"),
+            (r#","messages":[{"role":"user","content":"x","prefix":true}]"#.to_owned(), "messages[0].prefix"),
+            (
+                r#","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"x","audio":{"id":"a"}}]"#
+                    .to_owned(),
+                "messages[1].audio",
+            ),
+            (r#","messages":[{"role":"user","content":"x","name":7}]"#.to_owned(), "messages[0].name"),
+            (r#","messages":[{"role":"user","content":"x","tool_calls":[{}]}]"#.to_owned(), "messages[0].tool_calls"),
+            (
+                r#","messages":[{"role":"assistant","content":"x","tool_calls":{}}]"#.to_owned(),
+                "messages[0].tool_calls",
+            ),
         ] {
             assert_eq!(check(Task::Chat, &fields).unwrap_err().field, field, "{fields}");
         }
-        for (fields, field) in [(r#","suffix":"end""#, "suffix"), (r#","best_of":2"#, "best_of")] {
+        for (fields, field) in [
+            (r#","suffix":"end""#, "suffix"),
+            (r#","best_of":2"#, "best_of"),
+            (r#","messages":[]"#, "messages"),
+            (r#","top_logprobs":2"#, "top_logprobs"),
+        ] {
             assert_eq!(check(Task::Completion, fields).unwrap_err().field, field, "{fields}");
         }
     }
@@ -120,13 +115,22 @@ mod tests {
         for fields in [
             String::new(),
             r#","response_format":{"type":"text"},"modalities":["text"],"tools":[],"functions":null"#.to_owned(),
-            r#","tool_choice":"auto","function_call":"auto","response_format":null,"suffix":null"#.to_owned(),
+            r#","tool_choice":"auto","function_call":"auto","response_format":null"#.to_owned(),
+            r#","temperature":null,"frequency_penalty":0,"n":1,"top_k":-1,"logprobs":false,"tool_choice":"none""#.to_owned(),
+            r#","user":"u","metadata":{"a":"b"},"store":true,"service_tier":"auto","parallel_tool_calls":false"#.to_owned(),
+            r#","min_p":0.0,"repetition_penalty":1,"stop_token_ids":[],"chat_template_kwargs":{},"echo":false"#.to_owned(),
+            r#","stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false}"#.to_owned(),
             format!(r#","tools":{tool},"tool_choice":"none""#),
             r#","functions":[{"name":"f"}],"function_call":"none""#.to_owned(),
-            r#","messages":[{"role":"assistant","content":[{"type":"refusal","refusal":"no"},{"type":"text","text":"x"}]}]"#.to_owned(),
+            r#","messages":[{"role":"assistant","content":[{"type":"refusal","refusal":"no"},{"type":"text","text":"x","cache_control":{"type":"ephemeral"}}]}]"#.to_owned(),
+            r#","messages":[{"role":"user","content":"x","name":"ada"},{"role":"assistant","content":null,"refusal":"no","annotations":[],"audio":null,"tool_calls":null,"function_call":null}]"#.to_owned(),
+            r#","messages":[{"role":"tool","content":"x","tool_call_id":"1"},{"role":"assistant","content":"x","reasoning_content":"hm","prefix":false}]"#.to_owned(),
         ] {
             assert_eq!(check(Task::Chat, &fields), Ok(()), "{fields}");
         }
-        assert_eq!(check(Task::Completion, r#","n":2,"best_of":2,"suffix":"""#), Ok(()));
+        for fields in [r#","n":2,"best_of":2,"suffix":"""#, r#","suffix":null,"best_of":null,"echo":true,"logprobs":0"#]
+        {
+            assert_eq!(check(Task::Completion, fields), Ok(()), "{fields}");
+        }
     }
 }

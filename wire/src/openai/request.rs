@@ -35,7 +35,9 @@ pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest>
         Some(_) if !stream => return Err(BadRequest::new("stream_options", "is only for streams")),
         Some(options) => options.boolean("include_usage")?.unwrap_or(false),
     };
-    let max_tokens = body.whole("max_tokens", 1, u64::from(u32::MAX))?;
+    let echo = task == Task::Completion && body.boolean("echo")?.unwrap_or(false);
+    // A prompt that is repeated is an answer of its own: its log probabilities are asked for so.
+    let max_tokens = body.whole("max_tokens", u64::from(!echo), u64::from(u32::MAX))?;
     let max_completion = body.whole("max_completion_tokens", 1, u64::from(u32::MAX))?;
     let max_cost = match body.read("max_cost", "an amount of dollars")? {
         None => None,
@@ -58,7 +60,7 @@ pub fn parse_request(task: Task, body: &[u8]) -> Result<TextRequest, BadRequest>
         max_tokens: max_completion.or(max_tokens).and_then(|limit| u32::try_from(limit).ok()),
         n,
         logprobs: logprobs(task, &body)?,
-        echo: task == Task::Completion && body.boolean("echo")?.unwrap_or(false),
+        echo,
         stream,
         include_usage,
         max_cost,
@@ -129,13 +131,21 @@ fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
     Ok(Sampling {
         temperature: body.number("temperature", 0.0, 2.0)?,
         top_p: body.number("top_p", 0.0, 1.0)?,
-        top_k: small(body.whole("top_k", 1, 1_000_000)?),
+        top_k: top_k(body)?,
         seed: seed(body)?,
         frequency_penalty: body.number("frequency_penalty", -2.0, 2.0)?,
         presence_penalty: body.number("presence_penalty", -2.0, 2.0)?,
         logit_bias: logit_bias(body)?,
         stop,
     })
+}
+
+/// 0 and -1 both say "all tokens".
+fn top_k(body: &Fields) -> Result<Option<u32>, BadRequest> {
+    match body.present("top_k") {
+        Some("-1") => Ok(Some(0)),
+        _ => Ok(small(body.whole("top_k", 0, 1_000_000)?)),
+    }
 }
 
 fn seed(body: &Fields) -> Result<Option<u64>, BadRequest> {
@@ -159,13 +169,14 @@ fn logit_bias(body: &Fields) -> Result<Vec<(u32, f32)>, BadRequest> {
 
 fn logprobs(task: Task, body: &Fields) -> Result<Option<u32>, BadRequest> {
     match task {
+        Task::Completion if body.present("logprobs") == Some("false") => Ok(None),
         Task::Completion => Ok(small(body.whole("logprobs", 0, 20)?)),
         Task::Chat => {
             let top = small(body.whole("top_logprobs", 0, 20)?);
             match (body.boolean("logprobs")?.unwrap_or(false), top) {
                 (true, top) => Ok(Some(top.unwrap_or(0))),
-                (false, Some(_)) => Err(BadRequest::new("top_logprobs", "needs logprobs to be true")),
-                (false, None) => Ok(None),
+                (false, Some(1..)) => Err(BadRequest::new("top_logprobs", "needs logprobs to be true")),
+                (false, Some(0) | None) => Ok(None),
             }
         }
     }
@@ -275,6 +286,28 @@ mod tests {
         for bad in [r#","best_of":0"#, r#","best_of":21"#, r#","n":3,"best_of":2"#, r#","best_of":"2""#] {
             assert_eq!(of(Task::Completion, bad).unwrap_err().field, "best_of", "{bad}");
         }
+    }
+
+    #[test]
+    fn values_that_ask_for_nothing_are_taken() {
+        for (fields, top_k) in [
+            (r#","top_k":0"#, Some(0)),
+            (r#","top_k":-1"#, Some(0)),
+            (r#","top_k":40"#, Some(40)),
+            (r#","top_k":null,"temperature":null,"top_p":null,"n":1,"frequency_penalty":0,"logit_bias":{}"#, None),
+            (r#","logprobs":false,"top_logprobs":0,"stop":[],"stream_options":null,"seed":null"#, None),
+        ] {
+            let request = chat(&with(fields)).unwrap();
+            assert_eq!((request.sampling.top_k, request.logprobs), (top_k, None), "{fields}");
+        }
+        assert_eq!(chat(&with(r#","top_k":-2"#)).unwrap_err().field, "top_k");
+        let completion = |fields: &str| {
+            parse_request(Task::Completion, format!(r#"{{"model":"m","prompt":"x"{fields}}}"#).as_bytes())
+        };
+        assert_eq!(completion(r#","logprobs":false"#).unwrap().logprobs, None);
+        assert_eq!(completion(r#","logprobs":0"#).unwrap().logprobs, Some(0));
+        assert_eq!(completion(r#","max_tokens":0,"echo":true"#).unwrap().max_tokens, Some(0));
+        assert_eq!(completion(r#","max_tokens":0"#).unwrap_err().field, "max_tokens");
     }
 
     #[test]
