@@ -27,7 +27,7 @@ use farebox_actors::{
     clock::Clock,
     directory::Directory,
     health::{Health, Kind, Name, Obituary},
-    ledger::Ledger,
+    ledger::{Ledger, Opening},
     supervisor::Supervisor,
     sweeper::Sweeper,
 };
@@ -148,7 +148,8 @@ fn main() {
     let file = folder.join("ledger.db");
     actix::System::new().block_on(async {
         let (clock, health) = (Clock::default(), Health::default());
-        let ledger = Arc::new(Ledger::open(&format!("sqlite://{}", file.display()), "bench").await.unwrap());
+        let ledger =
+            Arc::new(Ledger::open(&format!("sqlite://{}", file.display()), &Opening::default()).await.unwrap());
         let directory = directory(&ledger, &clock, &health);
         opening(&ledger, &directory, &clock).await;
         fill(&file, clock.now());

@@ -1,7 +1,15 @@
-//! The composition root: builds, starts and stops everything, and hands addresses out. Stop order: stop listening, let
-//! request tasks finish (up to a deadline), then the actors with the process.
+//! The composition root: builds and starts everything, and hands addresses out. The address is taken before the ledger: a
+//! start that fails changes nothing for who serves already. How it all ends is in [`stopping`].
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+pub mod stopping;
+
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::{Actor, Arbiter};
 use actix_web::{App, HttpServer, dev::ServerHandle, web};
@@ -17,7 +25,7 @@ use farebox_actors::{
     directory::Directory,
     health::Health,
     journal::Journal,
-    ledger::Ledger,
+    ledger::{Claim, Ledger, Opening},
     mailbox::{Post, tell},
     payment::{self, PaymentActor},
     pool::{self, PoolActor},
@@ -30,7 +38,7 @@ use farebox_actors::{
     },
     webhook::{WebhookActor, Webhooks},
 };
-use tokio::sync::Notify;
+use tokio::net::TcpSocket;
 
 use crate::{
     catalogue::{Catalogue, folder},
@@ -48,34 +56,38 @@ pub struct Running {
     pub admin_token: String,
     /// What handlers share.
     pub state: web::Data<State>,
-    fenced: Arc<Notify>,
+    listener: TcpListener,
     server: ServerHandle,
     stop_after: Duration,
     serving: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
 }
 
-/// How long what runs has to end once another process has taken the ledger over, and its answers to be written.
-const TAKEN_OVER: Duration = Duration::from_secs(2);
+/// Connections that wait to be taken, at most.
+const BACKLOG: u32 = 1_024;
 
 /// `OpenAI`'s address, unless the settings name another.
 const OPENAI: &str = "https://api.openai.com/v1";
 
-/// Starts everything. Must run within an actix system.
-pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
+/// Starts everything, with a ledger that is claimed so. Must run within an actix system.
+pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Result<Running> {
     for key in settings.without_effect() {
         tracing::warn!(key, "this setting has no effect yet");
     }
     let clock = Clock::default();
     let health = Health::default();
-    let ledger = Arc::new(open_ledger(settings).await?);
+    let socket = take_address(settings.listen)?;
+    let ledger = Arc::new(open_ledger(settings, claim).await?);
     let models = folder::open_models(&settings.runtime.models_dir);
+    if !models.is_empty() {
+        warn_without_runtime(&library(settings));
+    }
     let catalogue = priced_catalogue(&ledger, &clock).await?.with_open(models);
     let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
     let chief = Supervisor::new(&health).start();
 
     let processor = processor(settings)?;
-    let Money { journal, directory, fenced } =
+    let Money { journal, directory } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
         let directory = directory.clone();
@@ -105,17 +117,35 @@ pub async fn start(settings: &Settings, metrics: Metrics) -> Result<Running> {
         .disable_signals()
         // A client that closed has left: nobody pays for an answer that nobody reads.
         .h1_allow_half_closed(false)
-        .shutdown_timeout(settings.limits.stop_seconds);
+        // When it is over is decided where it is stopped.
+        .shutdown_timeout(settings.limits.stop_seconds.max(1));
     if let Some(workers) = settings.http.workers {
         server = server.workers(workers.get());
     }
-    let server = server.bind(settings.listen).with_context(|| format!("can't listen on {}", settings.listen))?;
-    let address = *server.addrs().first().context("no address was bound")?;
+    let listen = || anyhow::Ok(socket.listen(BACKLOG)?.into_std()?);
+    let listener = listen().with_context(|| cannot_listen(settings.listen))?;
+    let address = listener.local_addr()?;
+    let server = server.listen(listener.try_clone()?).with_context(|| cannot_listen(settings.listen))?;
     let server = server.run();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);
     let stop_after = Duration::from_secs(settings.limits.stop_seconds);
-    Ok(Running { address, admin_token, state, fenced, server: handle, stop_after, serving })
+    Ok(Running { address, admin_token, state, listener, server: handle, stop_after, serving })
+}
+
+/// Takes an address, and does not listen there yet: whoever comes while the rest starts is refused, not kept waiting.
+fn take_address(address: SocketAddr) -> Result<TcpSocket> {
+    let take = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        std::io::Result::Ok(socket)
+    };
+    take().with_context(|| cannot_listen(address))
+}
+
+fn cannot_listen(address: SocketAddr) -> String {
+    format!("can't listen on {address}; nothing was changed")
 }
 
 /// The actors that keep the money: all that accounts need, and nothing in front of them.
@@ -124,8 +154,6 @@ pub struct Money {
     pub journal: Arc<Journal>,
     /// Where accounts are found.
     pub directory: Directory,
-    /// Notified when another process has taken the ledger over.
-    pub fenced: Arc<Notify>,
 }
 
 /// Starts them. Accounts live on the arbiters, of which there is at least one; the journal and payments on the first. The
@@ -139,8 +167,7 @@ pub fn start_money(
     health: Health,
 ) -> Result<Money> {
     let main = arbiters[0].clone();
-    let fenced = Arc::new(Notify::new());
-    let journal = Journal::start(Arc::clone(&ledger), clock.clone(), health.clone(), Arc::clone(&fenced));
+    let journal = Journal::start(Arc::clone(&ledger), clock.clone(), health.clone());
     let journal = Arc::new(journal.context("no thread for the journal")?);
     let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
     let payments = {
@@ -151,7 +178,7 @@ pub fn start_money(
     let directory = Directory::new(arbiters, ledger, Arc::clone(&journal), payments.clone(), processor, clock, health);
     let _ = meeting.set(directory.clone());
     tell(&payments.address(), payment::Meet(directory.clone()));
-    Ok(Money { journal, directory, fenced })
+    Ok(Money { journal, directory })
 }
 
 /// Who charges cards. The settings were checked: with Stripe come its keys.
@@ -171,15 +198,21 @@ fn processor(settings: &Settings) -> Result<Processor> {
     }
 }
 
-async fn open_ledger(settings: &Settings) -> Result<Ledger> {
-    let url = settings.database.url.as_str();
-    if let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.starts_with(':'))
-        && let Some(folder) = std::path::Path::new(path.split('?').next().unwrap_or(path)).parent()
-    {
-        std::fs::create_dir_all(folder).with_context(|| format!("can't make the folder {}", folder.display()))?;
+async fn open_ledger(settings: &Settings, claim: Claim) -> Result<Ledger> {
+    let kept = ["admin_token", "quickstart.json"].map(|name| settings.data_dir.join(name)).to_vec();
+    let opened = Ledger::open(settings.database.url.as_str(), &Opening { claim, kept }).await;
+    opened.with_context(|| format!("can't open the ledger at {}", settings.database.url))
+}
+
+/// Closed models are served without it, so it is no reason not to start, or not to be ready.
+fn warn_without_runtime(library: &std::path::Path) {
+    if !library.is_file() {
+        tracing::warn!(
+            library = %library.display(),
+            "there are open models and no ONNX Runtime: they are answered 503 until it is there; `farebox quickstart` fetches \
+             it, and runtime.onnxruntime names another"
+        );
     }
-    let owner = format!("process {}", std::process::id());
-    Ledger::open(url, &owner).await.with_context(|| format!("can't open the ledger at {}", settings.database.url))
 }
 
 async fn priced_catalogue(ledger: &Ledger, clock: &Clock) -> Result<Catalogue> {
@@ -220,14 +253,14 @@ fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, director
     Ok(Webhooks { poster, actor })
 }
 
-/// Where ONNX Runtime's library is, unless the settings name another.
-pub fn runtime_library(settings: &Settings) -> PathBuf {
-    settings.data_dir.join("runtime").join("libonnxruntime.so")
-}
-
 /// ONNX Runtime's library.
 fn library(settings: &Settings) -> PathBuf {
     settings.runtime.onnxruntime.clone().unwrap_or_else(|| runtime_library(settings))
+}
+
+/// Where ONNX Runtime's library is, unless the settings name another.
+pub fn runtime_library(settings: &Settings) -> PathBuf {
+    settings.data_dir.join("runtime").join("libonnxruntime.so")
 }
 
 /// A pool for each size class.
@@ -270,41 +303,6 @@ fn admin_token(settings: &Settings) -> Result<String> {
     crate::secret_file::write(&path, &token).with_context(|| format!("can't write {}", path.display()))?;
     println!("admin token (shown once, kept in {}): {token}", path.display());
     Ok(token)
-}
-
-impl Running {
-    /// Waits for a signal to stop (or the server's own end), then stops in order.
-    pub async fn until_stopped(self) -> Result<()> {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let mut serving = self.serving;
-        let taken_over = tokio::select! {
-            ended = &mut serving => return ended.context("the server's task died")?.context("the server ended"),
-            _ = tokio::signal::ctrl_c() => false,
-            _ = terminate.recv() => false,
-            () = self.fenced.notified() => true,
-        };
-        // Taken over, nothing can be settled here any more: what runs is told so, if that is quick, and the new owner
-        // settles it by its checkpoints.
-        let stop_after = if taken_over { TAKEN_OVER } else { self.stop_after };
-        tracing::info!("stopping: no new requests; running ones finish");
-        self.state.stop_being_ready();
-        self.server.pause().await;
-        let deadline = tokio::time::Instant::now() + stop_after;
-        let running = self.state.gateway.directory.running();
-        // Answers of requests with keys are still being kept when those have ended, and what is carried out may have lost
-        // its client.
-        while running.count() + self.state.book.running() + self.state.carried() > 0
-            && tokio::time::Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        if taken_over {
-            let _ = tokio::time::timeout(TAKEN_OVER, self.server.stop(true)).await;
-            bail!("another process has taken this ledger over");
-        }
-        self.server.stop(true).await;
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //! process, so that a rebuilt account can tell a running request's hold from an abandoned one.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -17,6 +17,7 @@ use billing::{
     entry::UsageRecord,
     ids::{AccountId, RequestId},
 };
+use tokio::sync::Notify;
 
 use crate::{
     account::{AccountActor, AccountContext, AccountError, Admitted, Enter, Tick},
@@ -35,18 +36,33 @@ pub const DEADLINE: Duration = Duration::from_secs(15);
 /// Accounts ticked before others get their turn.
 const TICKED_AT_ONCE: usize = 64;
 
-/// Requests that run in this process, from before they are admitted until their guard is gone.
+/// Requests that run in this process, from before they are admitted until their guard is gone, and how each is told to end
+/// early, where it can be.
 #[derive(Debug, Clone, Default)]
-pub struct Running(Arc<Mutex<HashSet<RequestId>>>);
+pub struct Running(Arc<Mutex<HashMap<RequestId, Option<Weak<Notify>>>>>);
 
 impl Running {
-    fn lock(&self) -> MutexGuard<'_, HashSet<RequestId>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Option<Weak<Notify>>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a request that is about to be admitted.
     pub fn insert(&self, id: RequestId) {
-        self.lock().insert(id);
+        self.lock().insert(id, None);
+    }
+
+    /// Notes that a request which runs ends when this is notified.
+    pub fn ends_with(&self, id: RequestId, cancel: &Arc<Notify>) {
+        if let Some(end) = self.lock().get_mut(&id) {
+            *end = Some(Arc::downgrade(cancel));
+        }
+    }
+
+    /// Tells all that can be told to end; how many those are.
+    pub fn end_all(&self) -> usize {
+        let ends: Vec<_> = self.lock().values().flatten().filter_map(Weak::upgrade).collect();
+        ends.iter().for_each(|end| end.notify_one());
+        ends.len()
     }
 
     /// Forgets it.
@@ -56,7 +72,7 @@ impl Running {
 
     /// Whether it runs here.
     pub fn contains(&self, id: RequestId) -> bool {
-        self.lock().contains(&id)
+        self.lock().contains_key(&id)
     }
 
     /// How many run here.
@@ -206,13 +222,26 @@ impl Directory {
         Q: Send + 'static,
         R: Send + 'static,
     {
-        self.ask_within(id, question, DEADLINE).await
+        self.unless_away(self.ask_within(id, question, DEADLINE)).await
+    }
+
+    /// Nobody is asked, or waited for any more, while the ledger is known to be away: no answer could leave. Whether
+    /// something that was asked is done is not known then.
+    async fn unless_away<R>(&self, asked: impl Future<Output = Result<R, AccountError>>) -> Result<R, AccountError> {
+        let standing = self.0.ledger.standing();
+        let unavailable = |error: LedgerError| AccountError::Unavailable(error.to_string());
+        standing.check().map_err(unavailable)?;
+        tokio::select! {
+            biased;
+            answer = asked => answer,
+            fault = standing.broken() => Err(unavailable(fault.into())),
+        }
     }
 
     /// Has an account let a request in, which may wait in line for it.
     pub async fn enter(&self, id: AccountId, enter: Enter) -> Result<Admitted, AccountError> {
         let deadline = DEADLINE + enter.patience;
-        self.ask_within(id, enter, deadline).await
+        self.unless_away(self.ask_within(id, enter, deadline)).await
     }
 
     async fn ask_within<Q, R>(&self, id: AccountId, question: Q, deadline: Duration) -> Result<R, AccountError>
@@ -230,9 +259,11 @@ impl Directory {
         }
     }
 
-    /// Asks for a command to be decided.
+    /// Asks for a command to be decided. What a request cost is told also while the ledger is away: it waits in the journal.
     pub async fn decide(&self, id: AccountId, command: Command) -> Result<Answer, AccountError> {
-        self.ask(id, command).await
+        let is_cost = matches!(command, Command::Settle(_));
+        let asked = self.ask_within(id, command, DEADLINE);
+        if is_cost { asked.await } else { self.unless_away(asked).await }
     }
 
     /// Posts a command nobody waits for. Bounded by the running requests: each posts one a second, and one at its end.

@@ -1,7 +1,8 @@
-//! `farebox audit` and `farebox migrate`: straight on the database. The audit only reads, beside a running server too.
+//! `farebox audit` and `farebox migrate`: straight on the database. The audit only reads, beside a running server too; a
+//! schema is not changed under one.
 
 use anyhow::{Context, Result};
-use farebox_actors::ledger::Ledger;
+use farebox_actors::ledger::{Ledger, LedgerError};
 
 use crate::config::Settings;
 
@@ -18,7 +19,11 @@ pub(super) struct Args {
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     let audit = actix::System::new()
         .block_on(async { Ledger::for_reading(settings.database.url.as_str()).await?.audit().await })
-        .with_context(|| format!("can't audit {}: is the ledger there, and up to date?", settings.database.url))?;
+        .map_err(|error| match error {
+            LedgerError::NoLedger(_) => anyhow::anyhow!("can't audit {}: {error}", settings.database.url),
+            error => anyhow::Error::new(error)
+                .context(format!("can't audit {}: is the ledger there, and up to date?", settings.database.url)),
+        })?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&audit)?);
     } else {
@@ -38,8 +43,8 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     Ok(i32::from(!audit.ok))
 }
 
-/// Brings the schema up to date.
+/// Brings the schema up to date, where nobody serves the ledger.
 pub(super) fn migrate(settings: &Settings) -> Result<i32> {
-    actix::System::new().block_on(Ledger::migrate(settings.database.url.as_str()))?;
-    Ok(0)
+    let migrated = actix::System::new().block_on(Ledger::migrate(settings.database.url.as_str()));
+    migrated.with_context(|| format!("can't bring {} up to date", settings.database.url)).map(|()| 0)
 }

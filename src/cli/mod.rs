@@ -25,9 +25,9 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fetch what is needed, make a demo account, serve, and print how to talk to it.
-    Quickstart,
+    Quickstart(serve::Args),
     /// Serve until told to stop.
-    Serve,
+    Serve(serve::Args),
     /// Open models: import a GGUF file, list what is there.
     Models(models::Args),
     /// Bring the database's schema up to date.
@@ -47,9 +47,9 @@ pub fn run() -> Result<i32> {
     let Cli { overrides, command } = Cli::parse();
     let settings = Settings::load(&overrides)?;
     match command {
-        Command::Quickstart => quickstart::run(&settings),
+        Command::Quickstart(args) => quickstart::run(&settings, &args),
         Command::Models(args) => models::run(&settings, &args),
-        Command::Serve => serve::run(&settings),
+        Command::Serve(args) => serve::run(&settings, &args),
         Command::Migrate => audit::migrate(&settings),
         Command::Audit(args) => audit::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),

@@ -21,8 +21,10 @@ use crate::{
     config::Settings,
     fetch,
     http::{Shared, admin, auth::NewKey, keys},
-    secret_file, telemetry,
+    secret_file,
 };
+
+use super::serve;
 
 /// What the demo model is called.
 const MODEL: &str = "smollm2-135m-instruct";
@@ -41,17 +43,13 @@ struct Kept {
 
 /// Runs it.
 #[expect(clippy::print_stdout, reason = "the command's output")]
-pub(super) fn run(settings: &Settings) -> Result<i32> {
-    telemetry::init_logs(&settings.log)?;
+pub(super) fn run(settings: &Settings, args: &serve::Args) -> Result<i32> {
     prepare(settings)?;
-    let metrics = telemetry::Metrics::install()?;
-    actix::System::new().block_on(async {
-        let running = app::start(settings, metrics).await?;
-        let kept = keep(settings, &running).await?;
+    serve::serve(settings, args, async |running: &app::Running| {
+        let kept = keep(settings, running).await?;
         println!("{}", tour(&kept));
         println!("listening on {}", kept.url);
-        running.until_stopped().await?;
-        Ok(0)
+        Ok(())
     })
 }
 

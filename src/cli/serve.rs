@@ -1,17 +1,48 @@
 //! `farebox serve`.
 
 use anyhow::Result;
+use farebox_actors::ledger::Claim;
 
-use crate::{app, config::Settings, telemetry};
+use crate::{
+    app::{self, Running, stopping::Signals},
+    config::Settings,
+    telemetry,
+};
+
+/// How to serve.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Take the ledger from a process that serves it and lives; that one stops.
+    #[arg(long)]
+    take_over: bool,
+}
 
 /// Serves until told to stop.
-pub(super) fn run(settings: &Settings) -> Result<i32> {
+pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
+    serve(settings, args, async |running: &Running| {
+        println!("listening on http://{}", running.address);
+        Ok(())
+    })
+}
+
+/// Serves, having told of it, until told to stop. Does not come back once it served: what still runs (a model that loads, a
+/// body that comes) is not waited for.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+pub(super) fn serve(settings: &Settings, args: &Args, tell: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<i32> {
     telemetry::init_logs(&settings.log)?;
     let metrics = telemetry::Metrics::install()?;
+    let claim = if args.take_over { Claim::TakeOver } else { Claim::IfFree };
     actix::System::new().block_on(async {
-        let running = app::start(settings, metrics).await?;
-        println!("listening on http://{}", running.address);
-        running.until_stopped().await?;
-        Ok(0)
+        let mut signals = Signals::hear()?;
+        let running = tokio::select! {
+            running = app::start(settings, metrics, claim) => running?,
+            name = signals.next() => {
+                println!("{name}: stopped before it served");
+                return Ok(0);
+            }
+        };
+        tell(&running).await?;
+        let status = running.until_stopped(signals).await?;
+        std::process::exit(status)
     })
 }

@@ -107,7 +107,7 @@ pub struct Limits {
     pub drains: usize,
     /// The longest such a stream is read.
     pub drain_seconds: u64,
-    /// How long running requests are given when the gateway stops.
+    /// How long stopping takes in all, at most.
     pub stop_seconds: u64,
 }
 

@@ -73,6 +73,13 @@ impl Gateway {
         Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Has everything that runs end now, charged as far as it came; how many requests those are. Streams are not read to
+    /// their end for their usage any more: the process stops.
+    pub fn end_all(&self) -> usize {
+        self.drains.close();
+        self.directory.running().end_all()
+    }
+
     /// The clock.
     pub fn clock(&self) -> &Clock {
         self.directory.clock()

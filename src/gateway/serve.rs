@@ -175,10 +175,13 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         .find(&job.request.model)
         .map_err(|nearest| ServeError::NoModel { name: job.request.model.clone(), nearest })?;
     available::check(gateway, &model, Payer::of(job.provider_key.as_ref()))?;
-    match model {
-        Model::Closed(model) => closed::start(gateway, job, model, catalogue.price_version).await,
-        Model::Open(model) => Box::pin(super::open::start(gateway, job, model, catalogue.price_version)).await,
-    }
+    let request_id = job.request_id;
+    let started = match model {
+        Model::Closed(model) => closed::start(gateway, job, model, catalogue.price_version).await?,
+        Model::Open(model) => Box::pin(super::open::start(gateway, job, model, catalogue.price_version)).await?,
+    };
+    gateway.directory.running().ends_with(request_id, &started.cancel);
+    Ok(started)
 }
 
 /// What a request asks its account for.

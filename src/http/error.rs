@@ -400,10 +400,16 @@ impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Taken(what) => Self::conflict(format!("{what} is taken already")),
-            LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Refused(_) | LedgerError::Fenced => {
+            LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Refused(_) => {
                 tracing::error!(%error, "ledger");
                 Self::not_ready("The ledger can't be reached just now.")
             }
+            // Logged where it was found, once.
+            LedgerError::Away(why)
+            | LedgerError::Owned(why)
+            | LedgerError::Unusable(why)
+            | LedgerError::NoLedger(why) => Self::not_ready(format!("The ledger can't be used just now: {why}.")),
+            LedgerError::Fenced => Self::not_ready("Another process has taken this ledger over."),
             LedgerError::Corrupt(_) => Self::internal(&error),
         }
     }

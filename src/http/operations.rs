@@ -1,6 +1,7 @@
 //! For whatever watches the process: alive, ready, metrics.
 
 use actix_web::{HttpRequest, HttpResponse};
+use farebox_actors::ledger::LedgerError;
 use serde_json::json;
 
 use super::{Shared, answer, error::ApiError, refuse, scrape};
@@ -10,13 +11,17 @@ pub async fn healthz(request: HttpRequest) -> HttpResponse {
     answer(&request, Ok(json!({"status": "ok"})))
 }
 
-/// `GET /readyz`: new work is taken, and the ledger answers.
+/// `GET /readyz`: new work is taken, and what it changes can be committed to what a restart will find.
 pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     if !state.is_ready() {
         return refuse(&request, &ApiError::not_ready("stopping"));
     }
-    match state.gateway.directory.ledger().ping().await {
+    match state.gateway.directory.ledger().ready().await {
         Ok(()) => answer(&request, Ok(json!({"status": "ready"}))),
+        // A full disk is said to be one.
+        Err(LedgerError::Writer(why)) => {
+            refuse(&request, &ApiError::not_ready(format!("Nothing can be committed: {why}.")))
+        }
         Err(error) => refuse(&request, &error.into()),
     }
 }

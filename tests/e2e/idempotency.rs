@@ -13,7 +13,7 @@ use billing::{
     ids::{AccountId, RequestId},
 };
 use farebox_actors::ledger::{
-    Ledger,
+    Ledger, Opening,
     idempotency::{KeyChange, Slot, Stage, Trace},
 };
 use reqwest::{Method, header::HeaderValue};
@@ -603,7 +603,7 @@ async fn with_another_operators_token_an_answer_is_lost_and_nothing_is_charged_a
 
 /// The rows themselves.
 async fn rows(url: &str) {
-    let ledger = Ledger::open(url, "idempotency").await.unwrap();
+    let ledger = Ledger::open(url, &Opening::default()).await.unwrap();
     let slot = Slot { scope: Uuid::now_v7(), key: [1; 32] };
     let id = |n: u128| RequestId(Uuid::from_u128(n));
     let start = |request: u128, earlier: u128, now: i64| KeyChange::Start {

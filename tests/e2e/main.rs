@@ -13,15 +13,18 @@ mod key_limits;
 mod open;
 mod operator;
 mod overspend;
+mod ownership;
 mod payments;
 mod permits;
 mod plans;
 mod quote;
+mod readiness;
 mod readme;
 mod refusals;
 mod sdk;
 mod servers;
 mod stalled;
+mod stopping;
 mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;

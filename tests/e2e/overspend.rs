@@ -24,7 +24,7 @@ use farebox_actors::{
     clock::Clock,
     directory::Directory,
     health::Health,
-    ledger::Ledger,
+    ledger::{Ledger, Opening},
     supervisor::Supervisor,
 };
 use tokio::task::JoinSet;
@@ -39,7 +39,7 @@ const WORST: Nanos = Nanos::new(400_000);
 /// The ledger's actors alone.
 async fn directory(url: &str) -> Directory {
     let health = Health::default();
-    let ledger = Arc::new(Ledger::open(url, "overspend").await.unwrap());
+    let ledger = Arc::new(Ledger::open(url, &Opening::default()).await.unwrap());
     let chief = Supervisor::new(&health).start();
     let processor = Processor::Sandbox(Sandbox::default());
     let arbiters = vec![Arbiter::new().handle()];

@@ -270,6 +270,9 @@ pub enum Failure {
         /// The seconds until it is tried again.
         seconds: u64,
     },
+    /// What would run it is not there just now, for a reason that may be told.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
     /// No room: a queue is full.
     #[error("overloaded: {0}")]
     Overloaded(String),

@@ -61,6 +61,8 @@ pub enum SettleError {
 
 /// How often settling is tried before it is left to recovery.
 const ATTEMPTS: u32 = 5;
+/// How long each try waits for a ledger that is away.
+const AWAY: Duration = Duration::from_secs(60);
 
 /// The guard.
 #[derive(Debug)]
@@ -145,6 +147,8 @@ impl Admission {
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+                // What is known to fail is not tried.
+                self.directory.ledger().standing().sound_within(AWAY).await;
             }
             match self.directory.decide(self.account_id, Command::Settle(record.clone())).await {
                 Ok(mut answer) => match answer.result {

@@ -144,6 +144,11 @@ impl<W, R> Protocol<W, R> {
         self.queue.len()
     }
 
+    /// Whether nothing waits and no batch is at hand.
+    pub fn is_idle(&self) -> bool {
+        self.waiting == 0 && self.writing.is_none()
+    }
+
     /// The next step; none while a batch is being written, or where nothing waits.
     pub fn next_step(&mut self) -> Option<Step<R>> {
         if self.writing.is_some() {

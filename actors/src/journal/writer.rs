@@ -70,8 +70,8 @@ impl Drop for Journal {
 }
 
 impl Journal {
-    /// Starts the thread that writes to this ledger; `fenced` is notified when another process has taken it over.
-    pub fn start(ledger: Arc<Ledger>, clock: Clock, health: Health, fenced: Arc<Notify>) -> std::io::Result<Self> {
+    /// Starts the thread that writes to this ledger, and notes with it how its commits go.
+    pub fn start(ledger: Arc<Ledger>, clock: Clock, health: Health) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             health,
             queue: Mutex::default(),
@@ -81,7 +81,7 @@ impl Journal {
         });
         // Of its own, as writing to SQLite blocks; PostgreSQL's connections are served by it while it waits.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let writer = Writer { shared: Arc::clone(&shared), ledger, clock, fenced };
+        let writer = Writer { shared: Arc::clone(&shared), ledger, clock };
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
         Ok(Self(shared))
     }
@@ -110,6 +110,11 @@ impl Journal {
         self.0.queue().protocol.ended(account_id, incarnation);
     }
 
+    /// Whether nothing waits to be written, and nothing is being written.
+    pub fn is_idle(&self) -> bool {
+        self.0.queue().protocol.is_idle()
+    }
+
     /// Test-only: it dies of a panic.
     pub fn panic(&self) {
         self.0.dies.store(true, Ordering::Release);
@@ -121,7 +126,6 @@ struct Writer {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
     clock: Clock,
-    fenced: Arc<Notify>,
 }
 
 impl Writer {
@@ -185,11 +189,8 @@ impl Writer {
 
     /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
     async fn commit(&self, batch: &[Transition]) -> HashMap<AccountId, String> {
-        let Err(error) = self.commit_once(batch).await else { return HashMap::new() };
+        let Err(error) = self.commit_lasting(batch).await else { return HashMap::new() };
         tracing::error!(%error, transitions = batch.len(), "commit failed");
-        if matches!(error, LedgerError::Fenced) {
-            self.fenced.notify_one();
-        }
         if !matches!(error, LedgerError::Refused(_)) {
             return batch.iter().map(|transition| (transition.account_id, error.to_string())).collect();
         }
@@ -201,28 +202,51 @@ impl Writer {
         }
         let mut failed = HashMap::new();
         for (account_id, alone) in by_account {
-            if let Err(own) = self.commit_once(&alone).await {
+            if let Err(own) = self.commit_lasting(&alone).await {
                 failed.insert(account_id, own.to_string());
             }
         }
         failed
     }
 
-    /// One transaction. Where its outcome is unknown, the batch's row tells.
+    /// The same transitions until their outcome is known: while the ledger is known to be away they wait for it. What is known
+    /// not to be there then is written again; nobody was told of it.
+    async fn commit_lasting(&self, transitions: &[Transition]) -> Result<(), LedgerError> {
+        loop {
+            let result = self.commit_once(transitions).await;
+            match &result {
+                Ok(()) => self.ledger.standing().committed(),
+                Err(LedgerError::Away(why)) => {
+                    tracing::error!(why, transitions = transitions.len(), "a commit waits for the ledger");
+                    self.ledger.standing().not_committed(&LedgerError::Away(why.clone()));
+                    if self.ledger.standing().back().await {
+                        continue;
+                    }
+                    return Err(LedgerError::Fenced);
+                }
+                Err(error) => self.ledger.standing().not_committed(error),
+            }
+            return result;
+        }
+    }
+
+    /// One transaction. Where its outcome is unknown, the batch's row tells, once the ledger is there.
     async fn commit_once(&self, transitions: &[Transition]) -> Result<(), LedgerError> {
         let id = Uuid::now_v7();
         let append = AssertUnwindSafe(self.ledger.append(id, transitions, self.clock.now()));
         // A panic drops its transaction, which rolls it back; the next batch finds a sound connection.
         let result =
             append.catch_unwind().await.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into())));
-        match result {
-            Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_))) => {
-                match self.ledger.was_committed(id, self.clock.now()).await {
-                    Ok(true) => Ok(()),
-                    Ok(false) | Err(_) => Err(error),
-                }
+        let Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Away(_))) = result else {
+            return result;
+        };
+        loop {
+            match self.ledger.was_committed(id, self.clock.now()).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(error),
+                Err(LedgerError::Away(_)) if self.ledger.standing().back().await => {}
+                Err(_) => return Err(error),
             }
-            result => result,
         }
     }
 }

@@ -19,7 +19,7 @@ use billing::{
     subscription::{AtEnd, Subscription},
     time::Month,
 };
-use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Statement};
 use uuid::Uuid;
 
 use super::{
@@ -43,13 +43,21 @@ struct Batch<'a> {
 }
 
 impl Ledger {
-    /// Commits transitions as one batch. [`LedgerError::Database`] and [`LedgerError::Writer`] leave the outcome unknown:
-    /// [`Ledger::was_committed`] tells. With SQLite it blocks: only the journal's own thread calls it.
+    /// Commits transitions as one batch. [`LedgerError::Database`], [`LedgerError::Writer`] and [`LedgerError::Away`] leave
+    /// the outcome unknown: [`Ledger::was_committed`] tells. With SQLite it blocks: only the journal's own thread calls it.
     pub async fn append(&self, batch_id: Uuid, transitions: &[Transition], now: Timestamp) -> Result<(), LedgerError> {
         let stamp = Stamp { batch_id, epoch: self.epoch, at: now };
-        if let Some(writer) = &self.writer {
-            return writer.append(stamp, transitions).await;
+        match &self.writer {
+            Some(writer) => writer.append(stamp, transitions).await,
+            None => tokio::select! {
+                biased;
+                done = self.append_to_postgres(stamp, transitions) => done,
+                fault = self.standing.broken() => Err(fault.into()),
+            },
         }
+    }
+
+    async fn append_to_postgres(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
         let tx = self.write.begin().await?;
         // The lease's row stays locked until the commit, so a takeover waits for it.
         let row = tx.query_one_raw(self.statement(&format!("{EPOCH} FOR SHARE"), [])).await?;
@@ -70,6 +78,7 @@ impl Ledger {
     /// Whether a batch was committed. One that was not never will be: its place is taken, with a row that no line of the
     /// journal has, so that a commit still on its way (its connection was lost once it was sent) fails when it arrives.
     pub async fn was_committed(&self, batch_id: Uuid, now: Timestamp) -> Result<bool, LedgerError> {
+        self.write.look()?;
         // In PostgreSQL this waits for a transaction that has written the row and not ended.
         let sql = "INSERT INTO batch (id, epoch, at, transitions) VALUES (?, ?, ?, 1) ON CONFLICT (id) DO NOTHING";
         let statement = self.statement(sql, [batch_id.into(), self.epoch.into(), now.0.into()]);

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use billing::{Nanos, price::Cost};
 use rust_decimal::Decimal;
-use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, TransactionTrait};
+use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel};
 use serde::Serialize;
 use uuid::Uuid;
 

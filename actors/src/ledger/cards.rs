@@ -6,7 +6,7 @@ use billing::{
     entry::Notice,
     ids::{AccountId, PaymentId},
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
 use uuid::Uuid;
 
 use super::{

@@ -15,7 +15,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::Mutex as FairMutex;
 
-use super::{LedgerError, writer::BUSY};
+use super::{LedgerError, watch::Watch, writer::BUSY};
 
 /// Pages of the log after which they are brought into the database: what many batches write again and again is written
 /// there once, and synced once. 64 MiB; SQLite's own default is 4.
@@ -46,14 +46,20 @@ pub(super) struct Checkpoints {
 
 impl Checkpoints {
     /// Starts the thread. Whoever commits with `writer`'s connection looks afterwards.
-    pub(super) fn start(file: &Path, writer: Arc<FairMutex<Connection>>) -> Result<Self, LedgerError> {
+    pub(super) fn start(
+        file: &Path,
+        writer: Arc<FairMutex<Connection>>,
+        watch: Arc<Watch>,
+    ) -> Result<Self, LedgerError> {
         let beside = Connection::open(file)?;
         beside.busy_timeout(BUSY)?;
         beside.pragma_update(None, "synchronous", "FULL")?;
         let (ask, asked) = mpsc::sync_channel(1);
         let run = move || {
             while asked.recv().is_ok() {
-                if let Err(error) = bring_in(&beside, &writer) {
+                // What is damaged is not written to.
+                let sound = watch.check().map_err(LedgerError::Away);
+                if let Err(error) = sound.and_then(|()| Ok(bring_in(&beside, &writer, &watch)?)) {
                     tracing::warn!(%error, "SQLite's log could not be brought into the database; it grows");
                 }
             }
@@ -79,14 +85,24 @@ impl Checkpoints {
 }
 
 /// Once nothing is left of it that is not in the database, the next commit begins the log anew.
-fn bring_in(beside: &Connection, writer: &FairMutex<Connection>) -> rusqlite::Result<()> {
-    pass(beside)?;
+fn bring_in(beside: &Connection, writer: &FairMutex<Connection>, watch: &Watch) -> rusqlite::Result<()> {
+    pass(beside, watch)?;
     let _turn = writer.blocking_lock();
-    pass(beside)
+    pass(beside, watch)
+}
+
+/// Brings all of it in, and empties the log. An error where somebody still reads what is in it.
+pub(super) fn truncate(connection: &Connection) -> Result<(), LedgerError> {
+    let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_busy {
+        return Err(LedgerError::Writer("SQLite's log is still read".into()));
+    }
+    Ok(())
 }
 
 /// Brings in what no reader still needs to be where it is, and waits for nobody.
-fn pass(beside: &Connection) -> rusqlite::Result<()> {
+fn pass(beside: &Connection, watch: &Watch) -> rusqlite::Result<()> {
+    let _writing = watch.writing();
     beside.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
@@ -112,7 +128,8 @@ mod tests {
             connection.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)").unwrap();
             take_over(&connection);
             let writer = Arc::new(FairMutex::new(connection));
-            let checkpoints = Checkpoints::start(&file, Arc::clone(&writer)).unwrap();
+            let watch = Arc::new(Watch::begin(&file).unwrap());
+            let checkpoints = Checkpoints::start(&file, Arc::clone(&writer), watch).unwrap();
             Self { folder, writer, checkpoints }
         }
 

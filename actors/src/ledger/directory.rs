@@ -1,7 +1,7 @@
 //! Accounts: made and looked up.
 
 use billing::{Timestamp, ids::AccountId, plan::Plan};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, SqlErr};
+use sea_orm::{QueryResult, SqlErr};
 
 use super::{Ledger, LedgerError};
 
@@ -48,10 +48,12 @@ impl Ledger {
     }
 }
 
-pub(super) fn taken(error: DbErr, what: &'static str) -> LedgerError {
-    match error.sql_err() {
-        Some(SqlErr::UniqueConstraintViolation(_)) => LedgerError::Taken(what),
-        _ => LedgerError::Database(error),
+pub(super) fn taken(error: LedgerError, what: &'static str) -> LedgerError {
+    match error {
+        LedgerError::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
+            LedgerError::Taken(what)
+        }
+        error => error,
     }
 }
 

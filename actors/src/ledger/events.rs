@@ -5,7 +5,7 @@ use billing::{
     event::EventKind,
     ids::{AccountId, RequestId},
 };
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::QueryResult;
 use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;

@@ -7,7 +7,7 @@ use billing::{
     event::{Event, EventKind},
     ids::AccountId,
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, TransactionTrait, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page};

@@ -6,7 +6,7 @@ use billing::{
     Nanos, Timestamp,
     ids::{AccountId, RequestId},
 };
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::QueryResult;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, rows::Cell};

@@ -8,7 +8,7 @@ use billing::{
     ids::{AccountId, KeyId},
     key::{KeyLimits, KeyState, KeyWindow, Scopes},
 };
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::QueryResult;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, directory::taken, rollup::Span};

@@ -1,6 +1,7 @@
 //! The ledger's tables: the only place with SQL. The journal appends through [`append`]; everyone reads through
 //! [`load`], [`query`] and [`audit`]; accounts and keys are made in [`directory`]. Two pools: one connection that writes
-//! (SQLite has one writer, and the journal is the only one), and a few that read.
+//! (SQLite has one writer, and the journal is the only one), and a few that read. How it is opened, by one process at a
+//! time, and closed again is in [`open`].
 
 pub mod append;
 pub mod audit;
@@ -14,25 +15,35 @@ pub mod hooks;
 pub mod idempotency;
 pub mod keys;
 pub mod load;
+mod open;
+mod owner;
 pub mod payments;
+mod place;
+mod pool;
 pub mod query;
 pub mod rollup;
 mod rows;
 mod sql;
+pub mod standing;
 pub mod usage;
+mod watch;
 mod writer;
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use migrations::Migrator;
-use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbBackend, DbErr, Statement, Value,
-    sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+use sea_orm::{DbBackend, DbErr, QueryResult, Statement, Value};
+
+use self::{
+    open::Keeper,
+    pool::{Pool, Watched},
+    sql::Sql,
+    writer::Writer,
 };
-use sea_orm::{ConnectionTrait, QueryResult};
-use sea_orm_migration::MigratorTrait;
-use sql::Sql;
-use writer::Writer;
+pub use self::{
+    open::Opening,
+    owner::Claim,
+    standing::{Fault, Standing},
+};
 
 /// Why the ledger could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -55,85 +66,46 @@ pub enum LedgerError {
     /// Something that must be unique is there already.
     #[error("{0} is taken already")]
     Taken(&'static str),
+    /// The database is not there, or not what it was: nothing is begun until it is.
+    #[error("{0}")]
+    Away(String),
+    /// A living process owns it.
+    #[error("{0}")]
+    Owned(String),
+    /// It can't be opened as it is, and what there is must be looked at first.
+    #[error("{0}")]
+    Unusable(String),
+    /// There is no ledger to be read.
+    #[error("{0}")]
+    NoLedger(String),
 }
 
 /// A connection to the ledger's database.
 #[derive(Debug, Clone)]
 pub struct Ledger {
-    write: DatabaseConnection,
-    read: DatabaseConnection,
+    write: Pool,
+    read: Pool,
     /// Who appends, in SQLite.
     writer: Option<Writer>,
     backend: DbBackend,
     /// Rises with every owner; every commit carries it and is refused once a newer owner is there.
     epoch: i64,
+    standing: Standing,
+    /// Over SQLite's files, while it is open to be written.
+    watched: Watched,
+    /// Keeps it this process's; none where it is only read.
+    keeper: Option<Arc<Keeper>>,
 }
-
-/// What a connection may do to a file: PostgreSQL's roles say so themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    /// Make it, and write.
-    Write,
-    /// Only read.
-    Read,
-}
-
-/// Connections that read.
-const READERS: u32 = 4;
-/// PostgreSQL plans what is read for the values at hand: one plan for all would have to fit a minute and a year of an account
-/// with ten records and of one with millions, and it takes whole tables.
-const CUSTOM_PLANS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
-/// How long a query waits for a connection before it is an error.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Ledger {
-    /// Connects, brings the schema up to date, and takes the ledger over from any earlier process.
-    pub async fn open(url: &str, owner: &str) -> Result<Self, LedgerError> {
-        let mut ledger = Self::connect(url, Access::Write).await?;
-        Migrator::up(&ledger.write, None).await?;
-        ledger.epoch = ledger.take_over(owner).await?;
-        if ledger.backend == DbBackend::Sqlite {
-            let options =
-                url.parse::<SqliteConnectOptions>().map_err(|error| LedgerError::Writer(error.to_string()))?;
-            ledger.writer = Some(Writer::open(options.get_filename())?);
-        }
-        Ok(ledger)
-    }
-
-    /// Brings the schema up to date, and nothing more.
-    pub async fn migrate(url: &str) -> Result<(), LedgerError> {
-        Ok(Migrator::up(&Self::connect(url, Access::Write).await?.write, None).await?)
-    }
-
-    /// Connects to a ledger that is there, only to read it, beside an owner too (`farebox audit`): a file that is not there
-    /// is an error, and is not made.
-    pub async fn for_reading(url: &str) -> Result<Self, LedgerError> {
-        Self::connect(url, Access::Read).await
-    }
-
-    async fn connect(url: &str, access: Access) -> Result<Self, LedgerError> {
-        let write = Database::connect(options(url, access, 1, &[])).await?;
-        let backend = write.get_database_backend();
-        let read = Database::connect(options(url, access, READERS, CUSTOM_PLANS)).await?;
-        Ok(Self { write, read, writer: None, backend, epoch: 0 })
-    }
-
-    async fn take_over(&self, owner: &str) -> Result<i64, LedgerError> {
-        let sql = "INSERT INTO shard_lease (shard, owner, epoch) VALUES (0, ?, 1) \
-                   ON CONFLICT (shard) DO UPDATE SET owner = excluded.owner, epoch = shard_lease.epoch + 1 RETURNING epoch";
-        let row = self.write.query_one_raw(self.statement(sql, [owner.into()])).await?;
-        let row = row.ok_or_else(|| LedgerError::Corrupt("no lease came back".into()))?;
-        Ok(row.try_get_by_index(0)?)
-    }
-
     /// The owner's epoch.
     pub const fn epoch(&self) -> i64 {
         self.epoch
     }
 
-    /// Whether the database answers.
-    pub async fn ping(&self) -> Result<(), LedgerError> {
-        Ok(self.read.ping().await?)
+    /// Whether it can be used now, and why not.
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     /// A statement written with `?`, spelled for the database at hand.
@@ -162,25 +134,6 @@ impl Ledger {
     }
 }
 
-fn options(url: &str, access: Access, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
-    options.map_sqlx_sqlite_opts(move |sqlite| {
-        let sqlite = sqlite.foreign_keys(true).busy_timeout(Duration::from_secs(5));
-        match access {
-            Access::Write => {
-                sqlite.create_if_missing(true).journal_mode(SqliteJournalMode::Wal).synchronous(SqliteSynchronous::Full)
-            }
-            Access::Read => sqlite.create_if_missing(false).read_only(true),
-        }
-    });
-    options.map_sqlx_postgres_opts(move |options| {
-        let options = options.statement_cache_capacity(rows::STATEMENTS);
-        if postgres.is_empty() { options } else { options.options(postgres.iter().copied()) }
-    });
-    options
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use billing::{
@@ -197,7 +150,7 @@ pub(crate) mod tests {
     pub(crate) async fn new_ledger() -> (Ledger, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/ledger.db", folder.path().display());
-        (Ledger::open(&url, "tests").await.unwrap(), folder)
+        (Ledger::open(&url, &Opening::default()).await.unwrap(), folder)
     }
 
     async fn with_account() -> (Ledger, tempfile::TempDir) {

@@ -7,7 +7,7 @@ use billing::{
     ids::{AccountId, PaymentId, RequestId},
     payment::Payment,
 };
-use sea_orm::{ConnectionTrait, QueryResult};
+use sea_orm::QueryResult;
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -20,6 +20,7 @@ use super::{
     checkpoint::{self, Checkpoints},
     frames,
     idempotency::KeyChange,
+    watch::Watch,
 };
 
 /// How long it waits for another connection's transaction: those are short, and only of operators.
@@ -43,6 +44,7 @@ pub(super) struct Writer {
     connection: Arc<FairMutex<Connection>>,
     keys: Arc<Mutex<Vec<KeyJob>>>,
     checkpoints: Arc<Checkpoints>,
+    watch: Arc<Watch>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -52,8 +54,8 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Opens the connection.
-    pub(super) fn open(file: &Path) -> Result<Self, LedgerError> {
+    /// Opens the connection to a database that is watched.
+    pub(super) fn open(file: &Path, watch: Arc<Watch>) -> Result<Self, LedgerError> {
         let connection = frames::open(file)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
@@ -66,16 +68,55 @@ impl Writer {
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         checkpoint::take_over(&connection);
         let connection = Arc::new(FairMutex::new(connection));
-        let checkpoints = Arc::new(Checkpoints::start(file, Arc::clone(&connection))?);
-        Ok(Self { connection, keys: Arc::default(), checkpoints })
+        let checkpoints = Arc::new(Checkpoints::start(file, Arc::clone(&connection), Arc::clone(&watch))?);
+        Ok(Self { connection, keys: Arc::default(), checkpoints, watch })
     }
 
     /// Writes a batch. Blocks while it writes.
     pub(super) async fn append(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
         // A batch that panicked dropped its transaction, which rolled it back.
-        append(&mut *self.connection.lock().await, stamp, transitions)?;
+        let mut connection = self.connection.lock().await;
+        self.lasting(|| append(&mut connection, stamp, transitions))
+    }
+
+    /// One statement, as a transaction; how many rows it changed.
+    pub(super) async fn execute(
+        &self,
+        sql: &'static str,
+        values: impl rusqlite::Params + Send + 'static,
+    ) -> Result<u64, LedgerError> {
+        let writer = self.clone();
+        let execute = tokio::task::spawn_blocking(move || {
+            let mut connection = writer.connection.blocking_lock();
+            writer.lasting(|| {
+                let tx = Transaction::begin(&mut connection)?;
+                let changed = tx.prepare(sql)?.execute(values)? as u64;
+                tx.commit()?;
+                Ok(changed)
+            })
+        });
+        execute.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Commits only to the files that a next start will open: what was committed to others is not told as done.
+    fn lasting<T>(&self, commit: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        let check = || self.watch.check().map_err(LedgerError::Away);
+        check()?;
+        let done = commit()?;
+        check()?;
         self.checkpoints.look();
-        Ok(())
+        Ok(done)
+    }
+
+    /// Brings all of the log into the database, after the last commit.
+    pub(super) async fn close(&self) -> Result<(), LedgerError> {
+        let (connection, watch) = (Arc::clone(&self.connection), Arc::clone(&self.watch));
+        let close = tokio::task::spawn_blocking(move || {
+            let connection = connection.blocking_lock();
+            let _writing = watch.writing();
+            checkpoint::truncate(&connection)
+        });
+        close.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Changes a key; how many rows that were.
@@ -101,8 +142,8 @@ impl Writer {
             waiting.drain(..count).collect()
         };
         if !keys.is_empty() {
-            answer_keys(&mut connection, keys);
-            self.checkpoints.look();
+            let done = self.lasting(|| caught(|| change_keys(&mut connection, &keys)));
+            answer_keys(done, keys);
         }
     }
 }
@@ -117,8 +158,8 @@ fn caught<T>(work: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerE
         .unwrap_or_else(|_| Err(LedgerError::Corrupt("a transaction made its writer panic".into())))
 }
 
-fn answer_keys(connection: &mut Connection, keys: Vec<KeyJob>) {
-    match caught(|| change_keys(connection, &keys)) {
+fn answer_keys(done: Result<Vec<u64>, LedgerError>, keys: Vec<KeyJob>) {
+    match done {
         Ok(counts) => {
             for (key, count) in keys.into_iter().zip(counts) {
                 // Whoever asked may have left.

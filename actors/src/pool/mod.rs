@@ -98,9 +98,18 @@ impl PoolActor {
         let noted = health.clone();
         let work = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
-            let runtime = Runtime::load(&settings.library).map_err(|error| error.to_string())?;
+            let runtime = Runtime::load(&settings.library).map_err(|error| {
+                tracing::error!(%error, "open models can't run");
+                // Where the library should be is nobody's business but the operator's.
+                let what = if settings.library.is_file() { "can't be loaded" } else { "is not installed" };
+                Failure::Unavailable(format!("Open models can't run here just now: ONNX Runtime {what}."))
+            })?;
+            let broken = |error: &dyn std::fmt::Display| {
+                tracing::error!(model = %model.id, %error, "model could not be loaded");
+                Failure::Engine("the model could not be loaded".into())
+            };
             let loaded =
-                Model::load(&runtime, &model.id, &model.folder, settings.threads).map_err(|error| error.to_string())?;
+                Model::load(&runtime, &model.id, &model.folder, settings.threads).map_err(|error| broken(&error))?;
             tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
             let mut obituary = Obituary::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
             EngineHandle::spawn(loaded, settings.queue, move |exit| {
@@ -112,11 +121,11 @@ impl PoolActor {
                     fail(&job, "its engine ended before it began");
                 }
             })
-            .map_err(|error| error.to_string())
+            .map_err(|error| broken(&error))
         });
         ctx.spawn(work.into_actor(self).map(move |loaded, actor, _| {
             let Some(Slot::Loading(waiting)) = actor.models.remove(&id) else { return };
-            match loaded.unwrap_or_else(|error| Err(error.to_string())) {
+            match loaded.unwrap_or_else(|_| Err(Failure::Engine("loading the model died".into()))) {
                 Ok(engine) => {
                     noted.trouble(Kind::Engine, &id, None);
                     for job in waiting {
@@ -125,11 +134,14 @@ impl PoolActor {
                     }
                     actor.models.insert(id, Slot::Ready(engine));
                 }
-                Err(error) => {
-                    tracing::error!(model = %id, %error, "model could not be loaded");
-                    noted.trouble(Kind::Engine, &id, Some((Verdict::Down, format!("it could not be loaded: {error}"))));
+                Err(failure) => {
+                    noted.trouble(
+                        Kind::Engine,
+                        &id,
+                        Some((Verdict::Down, format!("it could not be loaded: {failure}"))),
+                    );
                     for job in &waiting {
-                        fail(job, "the model could not be loaded");
+                        drop(job.events.try_send(Event::Failed(failure.clone())));
                     }
                 }
             }

@@ -21,6 +21,7 @@ pub(super) const fn counts(failure: &Failure) -> bool {
         Failure::Unserved(_) => false,
         Failure::Invalid { .. }
         | Failure::Engine(_)
+        | Failure::Unavailable(_)
         | Failure::LeftAlone { .. }
         | Failure::Overloaded(_)
         | Failure::TooLarge(_) => false,

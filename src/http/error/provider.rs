@@ -39,6 +39,7 @@ impl From<Failure> for ApiError {
             Failure::Engine(message) => Self::internal(message),
             Failure::LeftAlone { seconds, .. } => Self::overloaded(failure.to_string()).after(*seconds),
             Failure::Overloaded(message) => Self::overloaded(message.as_str()),
+            Failure::Unavailable(message) => Self::not_ready(message.as_str()),
         }
     }
 }

@@ -36,6 +36,7 @@ pub(crate) struct Options {
     variables: Vec<(String, String)>,
     /// Variables of the environment that it does not have.
     without: Vec<&'static str>,
+    arguments: Vec<String>,
 }
 
 impl Default for Options {
@@ -45,7 +46,8 @@ impl Default for Options {
             Ok("postgres") => Database::Postgres,
             _ => Database::Sqlite,
         };
-        Self { database, variables: Vec::new(), without: Vec::new() }.set("FAREBOX_CLOCK", "test")
+        Self { database, variables: Vec::new(), without: Vec::new(), arguments: Vec::new() }
+            .set("FAREBOX_CLOCK", "test")
     }
 }
 
@@ -65,6 +67,12 @@ impl Options {
     /// A provider at this address, and a key that it takes.
     pub(crate) fn calling(self, url: &str) -> Self {
         self.set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test").set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", url)
+    }
+
+    /// One more argument after `serve`, at the first start.
+    pub(crate) fn with_argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
     }
 
     pub(crate) fn on(mut self, database: Database) -> Self {
@@ -100,7 +108,7 @@ impl Server {
         variables.extend(database.map(|url| ("FAREBOX_DATABASE__URL".to_owned(), url)));
         variables.extend(options.variables);
         let (logs, without) = (Arc::default(), options.without);
-        let child = spawn(&folder, &variables, &without);
+        let child = spawn(&folder, &options.arguments, &variables, &without);
         let mut server = Self { child, url: String::new(), folder, variables, without, logs };
         server.wait_until_ready().await;
         server
@@ -184,7 +192,7 @@ impl Server {
         if self.child.try_wait().unwrap().is_none() {
             self.kill_nine();
         }
-        self.child = spawn(&self.folder, &self.variables, &self.without);
+        self.child = spawn(&self.folder, &[], &self.variables, &self.without);
         self.wait_until_ready().await;
     }
 
@@ -230,7 +238,7 @@ impl Drop for Server {
 }
 
 /// Runs the binary with no settings but these.
-fn spawn(folder: &Path, variables: &[(String, String)], without: &[&str]) -> Child {
+fn spawn(folder: &Path, arguments: &[String], variables: &[(String, String)], without: &[&str]) -> Child {
     let mut command = Command::new(BINARY);
     for (name, _) in env::vars_os() {
         if name.to_string_lossy().starts_with("FAREBOX_") && name != "FAREBOX_CACHE" {
@@ -242,6 +250,7 @@ fn spawn(folder: &Path, variables: &[(String, String)], without: &[&str]) -> Chi
     }
     command
         .arg("serve")
+        .args(arguments)
         .envs(variables.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -1,0 +1,86 @@
+//! Connections to the ledger's database that are not waited for in vain: while the ledger is known to be away nothing is
+//! begun, and who waits for an answer when that becomes known is told at once.
+
+use std::sync::{Arc, OnceLock};
+
+use sea_orm::{
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult, IsolationLevel,
+    QueryResult, Statement, TransactionTrait,
+};
+
+use super::{LedgerError, standing::Standing, watch::Watch};
+
+/// The watch over a database's files, once there is one.
+pub(super) type Watched = Arc<OnceLock<Arc<Watch>>>;
+
+/// A pool of connections, shared by clones.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    connections: DatabaseConnection,
+    standing: Standing,
+    watched: Watched,
+}
+
+impl Pool {
+    pub(super) const fn new(connections: DatabaseConnection, standing: Standing, watched: Watched) -> Self {
+        Self { connections, standing, watched }
+    }
+
+    /// Looks at what is written to, where that is files.
+    pub(super) fn look(&self) -> Result<(), LedgerError> {
+        self.standing.check()?;
+        self.watched.get().map_or(Ok(()), |watch| watch.check()).map_err(|why| {
+            let error = LedgerError::Away(why);
+            self.standing.not_committed(&error);
+            error
+        })
+    }
+
+    /// Waits for the database, as long as it is there. Whether something that was begun was done is not known where it
+    /// went away meanwhile. What was done to files that a next start will not open is not told as done.
+    async fn unless_away<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, LedgerError> {
+        self.look()?;
+        let done = tokio::select! {
+            biased;
+            done = work => done?,
+            fault = self.standing.broken() => return Err(fault.into()),
+        };
+        self.look()?;
+        Ok(done)
+    }
+
+    pub(super) async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, LedgerError> {
+        self.unless_away(self.connections.execute_raw(statement)).await
+    }
+
+    pub(super) async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, LedgerError> {
+        self.unless_away(self.connections.query_one_raw(statement)).await
+    }
+
+    pub(super) async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, LedgerError> {
+        self.unless_away(self.connections.query_all_raw(statement)).await
+    }
+
+    /// A transaction. What is done in it is waited for as long as it takes.
+    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, LedgerError> {
+        self.unless_away(self.connections.begin()).await
+    }
+
+    pub(super) async fn begin_with_config(
+        &self,
+        isolation: Option<IsolationLevel>,
+        access: Option<AccessMode>,
+    ) -> Result<DatabaseTransaction, LedgerError> {
+        self.unless_away(self.connections.begin_with_config(isolation, access)).await
+    }
+
+    /// The connections themselves, for migrations.
+    pub(super) const fn connections(&self) -> &DatabaseConnection {
+        &self.connections
+    }
+
+    /// Closes them, when nobody uses them any more.
+    pub(super) async fn close(&self) -> Result<(), LedgerError> {
+        Ok(self.connections.close_by_ref().await?)
+    }
+}

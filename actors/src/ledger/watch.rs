@@ -1,0 +1,307 @@
+//! A watch over SQLite's files: whether what is committed goes to the files that a next start will open. SQLite itself does
+//! not look: with its database deleted, replaced, cut short or written over, it goes on with what it has open, and all of it
+//! is lost with the process. Looked at before and after every commit, by what the file system says; read only where
+//! something changed that was not written here.
+
+use std::{
+    fs::{self, File, Metadata},
+    mem::ManuallyDrop,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::place::beside;
+
+/// What a database begins with ("Database File Format", chapter 1.3).
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// What a log begins with, but for its last bit ("Database File Format", chapter 4.1).
+const LOG_MAGIC: u32 = 0x377f_0682;
+/// How long a database that somebody else wrote to is read, at most.
+const READ_FOR: Duration = Duration::from_secs(2);
+/// SQLite's steps between two looks at the time.
+const STEPS: std::ffi::c_int = 10_000;
+
+/// Which file it is.
+type Inode = (u64, u64);
+
+fn inode(found: &Metadata) -> Inode {
+    (found.dev(), found.ino())
+}
+
+/// When a file's content or its place changed last.
+type Changed = (i64, i64);
+
+fn changed(found: &Metadata) -> Changed {
+    (found.ctime(), found.ctime_nsec())
+}
+
+/// What a file is called. Where it is, is nobody's business who only asks how the ledger is.
+fn name(path: &Path) -> std::borrow::Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// What is known of the files.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    changed: Changed,
+    bytes: u64,
+    log_bytes: u64,
+}
+
+/// The watch.
+#[derive(Debug)]
+pub(super) struct Watch {
+    path: PathBuf,
+    log: PathBuf,
+    file: Inode,
+    log_file: Inode,
+    /// Never closed: closing any of its files would end the locks that SQLite has on a database (`fcntl`, POSIX).
+    opened: ManuallyDrop<File>,
+    log_opened: File,
+    known: Mutex<Known>,
+    /// How many here write to the database's file just now.
+    writing: AtomicUsize,
+}
+
+/// While it lives, the database's file is written to from here.
+pub(super) struct Writing<'a>(&'a Watch);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        if let Ok(found) = fs::metadata(&self.0.path) {
+            let mut known = self.0.known();
+            known.changed = changed(&found);
+            known.bytes = known.bytes.max(found.len());
+        }
+        self.0.writing.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Watch {
+    /// Of a database whose log is open.
+    pub(super) fn begin(path: &Path) -> std::io::Result<Self> {
+        let log = beside(path, "-wal");
+        let opened = ManuallyDrop::new(File::open(path)?);
+        let log_opened = File::open(&log)?;
+        let (found, log_found) = (fs::metadata(path)?, fs::metadata(&log)?);
+        let known = Known { changed: changed(&found), bytes: found.len(), log_bytes: log_found.len() };
+        Ok(Self {
+            path: path.to_owned(),
+            log,
+            file: inode(&found),
+            log_file: inode(&log_found),
+            opened,
+            log_opened,
+            known: Mutex::new(known),
+            writing: AtomicUsize::new(0),
+        })
+    }
+
+    /// Notes that the database's file is written to, until what this gives is dropped.
+    pub(super) fn writing(&self) -> Writing<'_> {
+        self.writing.fetch_add(1, Ordering::AcqRel);
+        Writing(self)
+    }
+
+    /// What is wrong with the files, if anything is.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let mut known = self.known();
+        let found = self.same(&self.path, self.file)?;
+        let log_found = self.same(&self.log, self.log_file)?;
+        if found.len() < known.bytes {
+            return Err(format!("{} was cut from {} to {} bytes", name(&self.path), known.bytes, found.len()));
+        }
+        // Who writes here just now notes at the end what it left.
+        let is_strange = changed(&found) != known.changed && self.writing.load(Ordering::Acquire) == 0;
+        if log_found.len() >= 4 {
+            self.log_begins()?;
+        }
+        if is_strange || log_found.len() < known.log_bytes {
+            self.read()?;
+            known.changed = changed(&found);
+        }
+        (known.bytes, known.log_bytes) = (found.len(), log_found.len());
+        Ok(())
+    }
+
+    fn same(&self, path: &Path, expected: Inode) -> Result<Metadata, String> {
+        let shown = name(path);
+        match fs::metadata(path) {
+            Ok(found) if inode(&found) == expected => Ok(found),
+            Ok(_) => Err(format!("{shown} was replaced by another file")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(format!("{shown} was deleted or moved")),
+            Err(error) => Err(format!("{shown} can't be looked at: {error}")),
+        }
+    }
+
+    fn log_begins(&self) -> Result<(), String> {
+        let mut magic = [0; 4];
+        match self.log_opened.read_exact_at(&mut magic, 0) {
+            Ok(()) if u32::from_be_bytes(magic) & !1 == LOG_MAGIC => Ok(()),
+            Ok(()) => Err(format!("{} was written over", name(&self.log))),
+            Err(error) => Err(format!("{} can't be read: {error}", name(&self.log))),
+        }
+    }
+
+    /// Reads the database as a next start would: its head past SQLite's memory, and all of it by a new connection, as far
+    /// as that takes a moment.
+    fn read(&self) -> Result<(), String> {
+        let broken = |why: &dyn std::fmt::Display| format!("{} is damaged: {why}", name(&self.path));
+        let mut head = [0; 16];
+        self.opened.read_exact_at(&mut head, 0).map_err(|error| broken(&error))?;
+        if &head != MAGIC {
+            return Err(format!("{} was written over", name(&self.path)));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let fresh = Connection::open_with_flags(&self.path, flags).map_err(|error| broken(&error))?;
+        let until = Instant::now() + READ_FOR;
+        fresh.progress_handler(STEPS, Some(move || Instant::now() > until)).map_err(|error| broken(&error))?;
+        match fresh.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+            Ok(said) if said == "ok" => Ok(()),
+            Ok(said) => Err(broken(&said)),
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(()),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Stage {
+        folder: tempfile::TempDir,
+        writer: Connection,
+        watch: Watch,
+    }
+
+    impl Stage {
+        /// A database of some hundred pages, of which all are in its file, and more in its log.
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("t.db");
+            let writer = Connection::open(&file).unwrap();
+            writer.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
+            writer.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)").unwrap();
+            let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+                        INSERT INTO t SELECT i, randomblob(900) FROM n";
+            writer.execute_batch(rows).unwrap();
+            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            let watch = Watch::begin(&file).unwrap();
+            let stage = Self { folder, writer, watch };
+            stage.commit();
+            stage
+        }
+
+        fn commit(&self) {
+            self.writer.execute("UPDATE t SET bytes = randomblob(901) WHERE id = 1", []).unwrap();
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+    }
+
+    #[test]
+    fn what_is_written_here_is_no_surprise() {
+        let stage = Stage::new();
+        for _ in 0..3 {
+            stage.commit();
+            stage.watch.check().unwrap();
+            let writing = stage.watch.writing();
+            stage.writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+            stage.watch.check().unwrap();
+            drop(writing);
+            let known = stage.watch.known().changed;
+            assert_eq!(known, changed(&fs::metadata(stage.path("t.db")).unwrap()), "noted, not read");
+            stage.watch.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn another_program_that_writes_through_sqlite_is_no_fault() {
+        let stage = Stage::new();
+        let other = Connection::open(stage.path("t.db")).unwrap();
+        other.execute("UPDATE t SET bytes = randomblob(7) WHERE id < 100", []).unwrap();
+        other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        stage.watch.check().unwrap();
+        drop(other);
+        stage.commit();
+        stage.watch.check().unwrap();
+    }
+
+    #[test]
+    fn files_that_are_not_what_they_were_are_seen() {
+        type Harm = fn(&Stage);
+        let harms: [(&str, Harm, &str); 9] = [
+            ("deleted", |stage| fs::remove_file(stage.path("t.db")).unwrap(), "deleted or moved"),
+            ("moved", |stage| fs::rename(stage.path("t.db"), stage.path("u.db")).unwrap(), "deleted or moved"),
+            (
+                "replaced by a copy",
+                |stage| {
+                    fs::copy(stage.path("t.db"), stage.path("u.db")).unwrap();
+                    fs::rename(stage.path("u.db"), stage.path("t.db")).unwrap();
+                },
+                "replaced",
+            ),
+            ("emptied", |stage| drop(File::create(stage.path("t.db")).unwrap()), "was cut"),
+            (
+                "cut in half",
+                |stage| File::options().write(true).open(stage.path("t.db")).unwrap().set_len(100_000).unwrap(),
+                "was cut",
+            ),
+            (
+                "written over from its head",
+                |stage| {
+                    let file = File::options().write(true).open(stage.path("t.db")).unwrap();
+                    file.write_all_at(&[0xa5; 8_192], 0).unwrap();
+                },
+                "written over",
+            ),
+            (
+                "written over in its midst",
+                |stage| {
+                    let file = File::options().write(true).open(stage.path("t.db")).unwrap();
+                    file.write_all_at(&[0xa5; 65_536], 131_072).unwrap();
+                },
+                "damaged",
+            ),
+            ("without its log", |stage| fs::remove_file(stage.path("t.db-wal")).unwrap(), "deleted or moved"),
+            (
+                "a log that is written over",
+                |stage| {
+                    let file = File::options().write(true).open(stage.path("t.db-wal")).unwrap();
+                    file.write_all_at(&[0; 64], 0).unwrap();
+                },
+                "written over",
+            ),
+        ];
+        for (what, harm, said) in harms {
+            let stage = Stage::new();
+            stage.watch.check().unwrap();
+            harm(&stage);
+            let found = stage.watch.check().expect_err(what);
+            assert!(found.contains(said), "{what}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_came_back_is_well_again() {
+        let stage = Stage::new();
+        fs::rename(stage.path("t.db"), stage.path("u.db")).unwrap();
+        stage.watch.check().unwrap_err();
+        fs::rename(stage.path("u.db"), stage.path("t.db")).unwrap();
+        stage.watch.check().unwrap();
+    }
+}

@@ -1,0 +1,184 @@
+//! How the process ends: by a signal, in order and within one deadline, or because another process owns the ledger now. Not
+//! ready first, and saying so for a moment; then nobody new; then what runs ends, or is ended shortly before the deadline;
+//! then the last commits, and the database whole. A second signal ends all at once: what is acknowledged is durable anyway.
+
+use std::{
+    net::{Shutdown, TcpListener, TcpStream},
+    os::fd::OwnedFd,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, sleep, sleep_until, timeout_at},
+};
+
+use super::Running;
+
+/// How long what runs has to end once another process has taken the ledger over, and its answers to be written.
+const TAKEN_OVER: Duration = Duration::from_secs(2);
+/// How long `/readyz` says that this process stops before it is not to be reached any more, at most.
+const NOTICE: Duration = Duration::from_secs(1);
+/// How long before the deadline what still runs is ended, so that it can be settled and told, at most.
+const PARTING: Duration = Duration::from_secs(3);
+/// How long the last commits and the database have, at most.
+const CLOSING: Duration = Duration::from_secs(1);
+/// How often it is looked whether all has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The exit status of a process that was told twice.
+const AT_ONCE: i32 = 1;
+
+/// The signals that end the process. Heard from when this is made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Begins to hear them: from then on they end nothing by themselves.
+    pub fn hear() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one's name.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT (Ctrl-C)",
+        }
+    }
+}
+
+/// When each part of the way to the end is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Course {
+    /// Until then it is told that this process stops.
+    notice: Duration,
+    /// Until then what runs may end by itself.
+    patience: Duration,
+    /// Until then it may end as it is told to.
+    parting: Duration,
+    /// Until then the rest is done.
+    deadline: Duration,
+}
+
+impl Course {
+    /// Within so long in all.
+    fn within(all: Duration) -> Self {
+        let parting = all.saturating_sub(CLOSING.min(all / 8));
+        let patience = parting.saturating_sub(PARTING.min(all / 4));
+        Self { notice: NOTICE.min(all / 4), patience, parting, deadline: all }
+    }
+}
+
+impl Running {
+    /// Serves until a signal (or the server's own end), then stops in order; the process's exit status.
+    pub async fn until_stopped(mut self, mut signals: Signals) -> Result<i32> {
+        let standing = self.state.gateway.directory.ledger().standing().clone();
+        let taken_over = tokio::select! {
+            ended = &mut self.serving => return ended.context("the server's task died")?.context("the server ended").map(|()| 0),
+            name = signals.next() => {
+                tracing::info!(signal = name, "stopping: no new requests; running ones finish");
+                false
+            }
+            () = standing.fenced() => true,
+        };
+        // Taken over, nothing can be settled here any more: what runs is told so, if that is quick, and the new owner
+        // settles it by its checkpoints.
+        let all = if taken_over { TAKEN_OVER } else { self.stop_after };
+        let stopped = tokio::select! {
+            () = self.stop(Course::within(all)) => 0,
+            name = signals.next() => {
+                let still = self.state.gateway.directory.running().count();
+                tracing::warn!(signal = name, running = still, "stopping now");
+                eprintln!("farebox: {name} again: stopping now; {still} running requests are settled at the next start");
+                AT_ONCE
+            }
+        };
+        if taken_over {
+            bail!("another process has taken this ledger over");
+        }
+        Ok(stopped)
+    }
+
+    async fn stop(&self, course: Course) {
+        let began = Instant::now();
+        self.state.stop_being_ready();
+        sleep_until(began + course.notice).await;
+        self.server.pause().await;
+        // Paused, the server takes no connection; whoever made one would wait for nothing.
+        sleep(LOOK_EVERY).await;
+        hang_up(&self.listener);
+        self.idle_until(began + course.patience).await;
+        let cut = self.state.gateway.end_all();
+        if cut > 0 {
+            tracing::warn!(requests = cut, "still running near the deadline: ended, and charged as far as they came");
+        }
+        self.idle_until(began + course.parting).await;
+        self.written_until(began + course.parting).await;
+        // Connections without a request are closed at once; what does not end is cut with the process.
+        let _ = timeout_at(began + course.parting, self.server.stop(true)).await;
+        self.written_until(began + course.parting).await;
+        let ledger = self.state.gateway.directory.ledger();
+        match timeout_at((began + course.deadline).max(Instant::now() + CLOSING), ledger.close()).await {
+            Ok(Ok(())) => tracing::info!(ms = began.elapsed().as_millis(), "stopped"),
+            Ok(Err(error)) => tracing::warn!(%error, "the database's log stays beside it"),
+            Err(_) => tracing::warn!("the database's log stays beside it: there was no time to bring it in"),
+        }
+    }
+
+    /// Waits until nothing runs here. Answers of requests with keys are still being kept when those have ended, and what is
+    /// carried out may have lost its client.
+    async fn idle_until(&self, deadline: Instant) {
+        let state = &self.state;
+        while state.gateway.directory.running().count() + state.book.running() + state.carried() > 0
+            && Instant::now() < deadline
+        {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Waits until all that accounts decided is written.
+    async fn written_until(&self, deadline: Instant) {
+        while !self.state.journal.is_idle() && Instant::now() < deadline {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// Ends a listener that others still hold: connections are refused from now on, as where nobody listens.
+fn hang_up(listener: &TcpListener) {
+    // A socket is a socket: what `shutdown` does to one that listens has no name in the library.
+    let ended = listener.try_clone().map(|listener| TcpStream::from(OwnedFd::from(listener)));
+    if let Err(error) = ended.and_then(|socket| socket.shutdown(Shutdown::Both)) {
+        tracing::debug!(%error, "the listener could not be closed early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_the_way_never_pass_the_deadline() {
+        for ms in [0, 1, 100, 2_000, 30_000, 3_600_000] {
+            let all = Duration::from_millis(ms);
+            let Course { notice, patience, parting, deadline } = Course::within(all);
+            assert!(notice <= patience && patience <= parting && parting <= deadline && deadline == all, "{all:?}");
+        }
+        let course = Course::within(Duration::from_secs(30));
+        assert_eq!((course.notice.as_secs(), course.patience.as_secs(), course.parting.as_secs()), (1, 26, 29));
+    }
+
+    #[test]
+    fn a_listener_that_hung_up_refuses() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let _held = listener.try_clone().unwrap();
+        TcpStream::connect(address).unwrap();
+        hang_up(&listener);
+        assert_eq!(TcpStream::connect(address).unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
+    }
+}
