@@ -43,7 +43,7 @@ use tokio::net::TcpSocket;
 use crate::{
     catalogue::{Catalogue, folder},
     config::{self, Settings},
-    gateway::{Gateway, Rules},
+    gateway::{Gateway, Models, Rules},
     http::{self, State},
     telemetry::Metrics,
 };
@@ -109,7 +109,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         drain_seconds: settings.limits.drain_seconds,
     };
     let pools = (pools, library(settings));
-    let gateway = Arc::new(Gateway::new(directory, catalogue, providers, pools, rules, settings.limits.drains));
+    let models = Models::new(catalogue, settings.runtime.models_dir.clone());
+    let gateway = Arc::new(Gateway::new(directory, models, providers, pools, rules, settings.limits.drains));
     let admin_token = admin_token(settings)?;
     let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, webhooks));
     let shared = state.clone();

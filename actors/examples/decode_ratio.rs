@@ -9,6 +9,7 @@ use std::time::Instant;
 use farebox_actors::engine::import::{self, ImportError, MODEL_FILE};
 use farebox_actors::engine::language::Special;
 use farebox_actors::engine::model::Model;
+use farebox_actors::engine::prepare::Prepared;
 use farebox_actors::engine::runtime::Runtime;
 use farebox_actors::engine::worker::{EngineHandle, Job, StopSignal};
 use ort::memory::Allocator;
@@ -54,11 +55,11 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
         .with_inter_threads(1)
         .map_err(|error| error.to_string())?
         .commit_from_file(folder.join(MODEL_FILE))?;
-    through_worker(&worker)?;
+    through_worker(&worker, &prompt)?;
     through_session(&mut bare, &prompt)?;
     let (mut ratios, mut speeds) = (Vec::new(), Vec::new());
     for round in 1..=rounds {
-        let (ours, theirs) = (through_worker(&worker)?, through_session(&mut bare, &prompt)?);
+        let (ours, theirs) = (through_worker(&worker, &prompt)?, through_session(&mut bare, &prompt)?);
         println!(
             "round {round}: engine {ours:.1} tokens/s, bare loop {theirs:.1} tokens/s, ratio {:.3}",
             ours / theirs
@@ -76,7 +77,7 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
 }
 
 /// Tokens a second after the first one, as a client sees them.
-fn through_worker(worker: &EngineHandle) -> Outcome<f64> {
+fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
     let request = TextRequest {
         task: Task::Completion,
         model: "measured".to_owned(),
@@ -98,7 +99,8 @@ fn through_worker(worker: &EngineHandle) -> Outcome<f64> {
         body: wire::fields::Fields::default(),
     };
     let (events, mut receiver) = mpsc::channel(64);
-    worker.submit(Job { request, events, stop: StopSignal::new() }).map_err(|refused| format!("{refused:?}"))?;
+    let asked = Prepared { request, prompt: prompt.to_vec() };
+    worker.submit(Job { asked, events, stop: StopSignal::new() }).map_err(|refused| format!("{refused:?}"))?;
     let mut first = None;
     let mut written = 0;
     while let Some(event) = receiver.blocking_recv() {

@@ -1,7 +1,7 @@
 //! The models folder: one folder a model in Hugging Face's layout, with a `farebox.json` that names it and counts its
 //! parameters (which decide its size class).
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, time::UNIX_EPOCH};
 
 use billing::class::SizeClass;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub fn open_models(folder: &Path) -> Vec<OpenModel> {
 
 fn open_model(folder: &Path) -> Option<OpenModel> {
     let text = fs::read(folder.join(CARD)).ok()?;
+    let data = fs::metadata(folder.join(CARD)).ok()?;
+    let written = data.modified().ok()?.duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let card: Card = match serde_json::from_slice(&text) {
         Ok(card) => card,
         Err(error) => {
@@ -55,7 +57,14 @@ fn open_model(folder: &Path) -> Option<OpenModel> {
         return None;
     };
     let Card { id, parameters, context, .. } = card;
-    Some(OpenModel { id: id.into(), folder: folder.to_owned(), class, parameters, context })
+    Some(OpenModel {
+        id: id.into(),
+        folder: folder.to_owned(),
+        class,
+        parameters,
+        context,
+        import: (data.ino(), written),
+    })
 }
 
 #[cfg(test)]

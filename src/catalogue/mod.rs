@@ -3,7 +3,7 @@
 
 mod book;
 pub mod folder;
-mod nearest;
+pub(crate) mod nearest;
 mod snapshot;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
@@ -43,7 +43,12 @@ pub struct OpenModel {
     pub parameters: u64,
     /// Tokens it reads and writes, at most.
     pub context: u32,
+    /// Which import of its name it is: another one is another model.
+    pub import: Import,
 }
+
+/// One import of a name: the inode of its card, and when that was written, in nanoseconds since 1970.
+pub type Import = (u64, u128);
 
 /// A model.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,6 +87,19 @@ impl Catalogue {
     pub fn with_open(mut self, models: impl IntoIterator<Item = OpenModel>) -> Self {
         self.models.extend(models.into_iter().map(|model| (model.id.clone(), Model::Open(Arc::new(model)))));
         self
+    }
+
+    /// The same with other models that run here.
+    #[must_use]
+    pub fn replacing_open(&self, models: impl IntoIterator<Item = OpenModel>) -> Self {
+        let mut other = self.clone();
+        other.models.retain(|_, model| matches!(model, Model::Closed(_)));
+        // One that had a provider's model's name stood in its place.
+        let built_in = Self::built_in().map(|book| book.models).unwrap_or_default();
+        for (id, model) in built_in {
+            other.models.entry(id).or_insert(model);
+        }
+        other.with_open(models)
     }
 
     /// A model by its name, with or without its provider's before a slash, or by the name of one of its snapshots; else the

@@ -47,7 +47,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
             let id = name.clone().unwrap_or_else(|| stem.to_lowercase());
             let card = import_gguf(file, &id, &settings.runtime.models_dir)?;
             println!(
-                "imported {} ({} parameters) into {}",
+                "imported {} ({} parameters) into {}; a running server serves it from the next request that names it",
                 card.id,
                 card.parameters,
                 settings.runtime.models_dir.display()

@@ -5,7 +5,9 @@ mod ability;
 pub mod available;
 mod closed;
 pub mod idempotency;
+mod languages;
 mod measure;
+mod models;
 mod open;
 pub mod preview;
 pub mod quote;
@@ -13,24 +15,23 @@ pub mod serve;
 pub mod stages;
 pub mod watch;
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use billing::class::{SizeClass, Weighting};
 use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, pool::PoolActor, provider};
 use tokio::sync::Semaphore;
 
-use crate::catalogue::Catalogue;
+use languages::Languages;
+pub use models::Models;
 
 /// What requests need, shared by all.
 pub struct Gateway {
     /// Accounts.
     pub directory: Directory,
     /// Models and prices.
-    catalogue: RwLock<Arc<Catalogue>>,
+    pub models: Models,
+    /// What makes requests to open models ready.
+    languages: Languages,
     /// Providers by name.
     pub providers: HashMap<String, provider::Line>,
     /// Pools by size class.
@@ -58,19 +59,14 @@ impl Gateway {
     /// A gateway.
     pub fn new(
         directory: Directory,
-        catalogue: Catalogue,
+        models: Models,
         providers: HashMap<String, provider::Line>,
         (pools, runtime): (HashMap<SizeClass, Post<PoolActor>>, PathBuf),
         rules: Rules,
         drains: usize,
     ) -> Self {
-        let catalogue = RwLock::new(Arc::new(catalogue));
-        Self { directory, catalogue, providers, pools, runtime, rules, drains: Arc::new(Semaphore::new(drains)) }
-    }
-
-    /// The models and prices of now.
-    pub fn catalogue(&self) -> Arc<Catalogue> {
-        Arc::clone(&self.catalogue.read().unwrap_or_else(PoisonError::into_inner))
+        let (languages, drains) = (Languages::default(), Arc::new(Semaphore::new(drains)));
+        Self { directory, models, languages, providers, pools, runtime, rules, drains }
     }
 
     /// Has everything that runs end now, charged as far as it came; how many requests those are. Streams are not read to

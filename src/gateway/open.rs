@@ -17,7 +17,10 @@ use billing::{
 };
 use farebox_actors::{
     account::{Admission, Admitted, Metered},
-    engine::worker::{Stop, StopSignal},
+    engine::{
+        prepare::Prepared,
+        worker::{Stop, StopSignal},
+    },
     mailbox,
     pool::{ModelFolder, Run},
 };
@@ -81,6 +84,10 @@ pub(super) async fn start(
     let unavailable = || ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)));
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
+    // What can't run is refused here, before anything is held.
+    let Job { request_id, caller, request, provider_key, patience } = job;
+    let (Prepared { request, prompt }, language) = gateway.languages.prepare(&model, request).await?;
+    let job = Job { request_id, caller, request, provider_key, patience };
     let asks = serve::Asks { work, hold, output: None };
     let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, &OURS.into(), version).await?;
     let Admitted { admission, answer, place } = admitted;
@@ -92,8 +99,10 @@ pub(super) async fn start(
     let (updates, watcher) = watch::channel();
     let (sender, events) = mpsc::channel(EVENTS);
     let stop = StopSignal::new();
-    let folder = ModelFolder { id: model.id.to_string(), folder: model.folder.clone() };
-    let run = Run::new(&admission, folder, job.request, sender, Arc::clone(&stop), pool.posted());
+    let folder = model.folder.clone();
+    let folder = ModelFolder { id: model.id.to_string(), folder, import: model.import, language };
+    let asked = Prepared { request: job.request, prompt };
+    let run = Run::new(&admission, folder, asked, sender, Arc::clone(&stop), pool.posted());
     let task = OpenTask {
         class: model.class,
         overdraft_none: gateway.rules.overdraft_none,
@@ -255,10 +264,11 @@ impl OpenTask {
         Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output }
     }
 
-    /// What is charged: nothing where compute never began, or the engine failed before any output; never more than the key's
-    /// limits pay for.
-    fn final_meter(&self, failed: bool, claimed: Option<Nanos>) -> Metered {
-        if self.seconds == 0 || (failed && !self.has_output) {
+    /// What is charged: nothing where compute never began, the engine failed before any output, or what it wrote was made of
+    /// scores that are no numbers; never more than the key's limits pay for.
+    fn final_meter(&self, failure: Option<&Failure>, claimed: Option<Nanos>) -> Metered {
+        let is_broken = matches!(failure, Some(Failure::NotFinite));
+        if self.seconds == 0 || is_broken || (failure.is_some() && !self.has_output) {
             return Metered::NOTHING;
         }
         let counted = if self.compute_ms > 0 { meter::billed_seconds(self.compute_ms) } else { self.seconds };
@@ -274,7 +284,7 @@ impl OpenTask {
         let now = Instant::now();
         let stages = self.course.stages(now);
         measure::ended(OURS, stages, self.course.elapsed(now));
-        let mut metered = self.final_meter(failure.is_some(), admission.claimed());
+        let mut metered = self.final_meter(failure.as_ref(), admission.claimed());
         if self.overdraft_none {
             metered.cost = metered.cost.at_most(admission.held());
         }

@@ -27,7 +27,7 @@ use crate::catalogue::Model;
 pub struct Previewed {
     /// The model as it is called here.
     pub model: String,
-    /// Closed models: prompt tokens and the most that would be written.
+    /// Prompt tokens and the most that would be written.
     pub tokens: Option<(u64, u64)>,
     /// The least it costs.
     pub least: Nanos,
@@ -48,10 +48,7 @@ pub async fn preview(
     request: &TextRequest,
     payer: Payer,
 ) -> Result<Previewed, ServeError> {
-    let catalogue = gateway.catalogue();
-    let model = catalogue
-        .find(&request.model)
-        .map_err(|nearest| ServeError::NoModel { name: request.model.clone(), nearest })?;
+    let (model, price_version) = gateway.models.find(&request.model).await?;
     let (id, provider, work, hold, output, tokens, least, most) = match &model {
         Model::Closed(model) => {
             let price = closed::price_of(model, request)?;
@@ -70,9 +67,14 @@ pub async fn preview(
         }
         Model::Open(model) => {
             let terms = open::terms(request, model, gateway.rules)?;
+            let (prepared, _) = gateway.languages.prepare(model, request.clone()).await?;
+            let input = prepared.prompt.len() as u64;
+            let room = u64::from(model.context).saturating_sub(input);
+            let output = request.max_tokens.map_or(room, |tokens| room.min(tokens.into()));
+            let tokens = Some((input, output.saturating_mul(u64::from(request.answers()))));
             let rate = model.class.per_second();
             let most = terms.allowed.and_then(|seconds| rate.checked_times(i64::try_from(seconds).ok()?));
-            (model.id.clone(), Arc::from("farebox"), terms.work, terms.hold, None, None, rate, most)
+            (model.id.clone(), Arc::from("farebox"), terms.work, terms.hold, None, tokens, rate, most)
         }
     };
     let admit = Admit {
@@ -80,7 +82,7 @@ pub async fn preview(
         key_id: Some(caller.key_id),
         model: id.clone(),
         provider,
-        price_version: catalogue.price_version,
+        price_version,
         work,
         hold,
         output,

@@ -170,15 +170,12 @@ impl Done {
 
 /// Admits a request and starts its task. Returns when the hold is durable, or the request is refused.
 pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError> {
-    let catalogue = gateway.catalogue();
-    let model = catalogue
-        .find(&job.request.model)
-        .map_err(|nearest| ServeError::NoModel { name: job.request.model.clone(), nearest })?;
+    let (model, version) = gateway.models.find(&job.request.model).await?;
     available::check(gateway, &model, Payer::of(job.provider_key.as_ref()))?;
     let request_id = job.request_id;
     let started = match model {
-        Model::Closed(model) => closed::start(gateway, job, model, catalogue.price_version).await?,
-        Model::Open(model) => Box::pin(super::open::start(gateway, job, model, catalogue.price_version)).await?,
+        Model::Closed(model) => closed::start(gateway, job, model, version).await?,
+        Model::Open(model) => Box::pin(super::open::start(gateway, job, model, version)).await?,
     };
     gateway.directory.running().ends_with(request_id, &started.cancel);
     Ok(started)

@@ -388,7 +388,7 @@ fn priced_json(model: &Model, largest: SizeClass) -> Value {
 pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let largest = largest_class(&state, &request).await?;
-        let catalogue = state.gateway.catalogue();
+        let catalogue = state.gateway.models.fresh().await;
         let data: Vec<_> = catalogue.models().map(|model| model_json(&state.gateway, model, largest)).collect();
         Ok(json!({"object": "list", "data": data}))
     };
@@ -399,7 +399,7 @@ pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
 pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let largest = largest_class(&state, &request).await?;
-        let found = state.gateway.catalogue().find(&id);
+        let found = state.gateway.models.fresh().await.find(&id);
         let found = found.map_err(|nearest| ApiError::model_not_found(&id, &nearest))?;
         Ok(model_json(&state.gateway, &found, largest))
     };

@@ -9,6 +9,7 @@ mod closed;
 mod completions;
 mod health;
 mod idempotency;
+mod imported;
 mod key_limits;
 mod open;
 mod operator;

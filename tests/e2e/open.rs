@@ -18,7 +18,7 @@ use crate::support::{
 
 pub(crate) const MODEL: &str = "smollm2-135m-instruct";
 
-fn cached(file: &str) -> PathBuf {
+pub(crate) fn cached(file: &str) -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache/farebox");
     let path = std::env::var_os("FAREBOX_CACHE").map_or_else(home, PathBuf::from).join(file);
     if !path.is_file() {

@@ -2,6 +2,8 @@
 //! provider speaks. Engines and transports produce [`Event`]s; the request task consumes them. Nothing here knows money,
 //! HTTP or a format's spelling.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use crate::fields::Fields;
@@ -37,12 +39,16 @@ pub struct Message {
 }
 
 impl Message {
-    /// The message's text: the string itself, or the text parts joined.
+    /// The message's text: the string itself, or the text parts joined. What an assistant refused with is what it said.
     pub fn text(&self) -> String {
+        let said = |part: &Value| {
+            let said = part.get("text").and_then(Value::as_str).or_else(|| part.get("refusal").and_then(Value::as_str));
+            said.map(str::to_owned)
+        };
         match &self.content {
             Value::String(text) => text.clone(),
-            Value::Array(parts) => parts.iter().filter_map(|part| part.get("text")?.as_str()).collect(),
-            _ => String::new(),
+            Value::Array(parts) => parts.iter().filter_map(said).collect(),
+            _ => self.rest.get("refusal").and_then(Value::as_str).unwrap_or_default().to_owned(),
         }
     }
 }
@@ -54,7 +60,7 @@ pub struct Sampling {
     pub temperature: Option<f32>,
     /// 0 to 1, nucleus sampling.
     pub top_p: Option<f32>,
-    /// Keep only the k most likely tokens.
+    /// Keep only the k most likely tokens; 0 keeps all.
     pub top_k: Option<u32>,
     /// Same seed, same request, same model: same tokens.
     pub seed: Option<u64>,
@@ -141,12 +147,14 @@ pub enum FinishReason {
 /// One token's log probability.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
-    /// The token's text, lossy where it is a part of a character.
+    /// The token's text, lossy where it is a part of a character; a special one's name.
     pub token: String,
-    /// The token's bytes.
+    /// The token's bytes; none of a special one, which writes nothing.
     pub bytes: Vec<u8>,
-    /// Natural logarithm of its probability.
-    pub logprob: f32,
+    /// Natural logarithm of its probability; none of a prompt's first token, which nothing comes before.
+    pub logprob: Option<f32>,
+    /// Where it begins in its choice's text, in characters.
+    pub offset: usize,
     /// The likeliest alternatives, best first, each with its text, bytes and logarithm.
     pub top: Vec<(String, Vec<u8>, f32)>,
 }
@@ -233,6 +241,33 @@ impl std::fmt::Display for Unserved {
     }
 }
 
+/// How a request is too long for a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TooLong {
+    /// The field that is: `messages`, `prompt`, or the one that asks for an answer's length.
+    pub field: &'static str,
+    /// Tokens of the prompt.
+    pub prompt: u64,
+    /// Whether they are more than that: a text that can't fit is not counted to its end.
+    pub at_least: bool,
+    /// Tokens of the answer that were asked for, where they are what is too much.
+    pub answer: Option<u64>,
+    /// Tokens that the model reads and writes, at most.
+    pub context: u64,
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { field, prompt, at_least, answer, context } = self;
+        let least = if *at_least { "at least " } else { "" };
+        write!(f, "This model's maximum context length is {context} tokens. ")?;
+        match answer {
+            Some(answer) => write!(f, "The prompt has {prompt} tokens, and {field} asks for {answer} more."),
+            None => write!(f, "The {field} has {least}{prompt} tokens, and the answer needs at least one more."),
+        }
+    }
+}
+
 /// Why a request failed below the gateway.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum Failure {
@@ -244,6 +279,12 @@ pub enum Failure {
         /// What is wrong with it.
         message: String,
     },
+    /// The prompt, or the prompt and the answer that is asked for, are longer than the model's context.
+    #[error("{0}")]
+    ContextLength(TooLong),
+    /// The model's scores are no numbers: its weights or their arithmetic are broken. Whoever asked pays nothing.
+    #[error("the model's scores are not finite numbers")]
+    NotFinite,
     /// The provider refused, or reported an error in an answer that had begun.
     #[error("{0}")]
     Provider(Box<ProviderError>),

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tokenizers::Tokenizer;
-use wire::inference::{Failure, Prompt, Sampling, TextRequest};
+use wire::inference::Sampling;
 
 use super::sampler::Settings;
-use super::template::Template;
+use super::template::{self, Template};
 
 /// Why a folder can't be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +32,13 @@ pub struct Language {
     names: HashMap<u32, String>,
     ends: Vec<u32>,
     context: usize,
+    /// Bytes of a text that become one token, at most.
+    longest: usize,
     defaults: Settings,
 }
+
+/// How many times fewer bytes a text may have once it is normalized: joined accents and syllables are shorter.
+const SHORTENED: usize = 4;
 
 impl Language {
     /// Reads a folder.
@@ -57,8 +62,11 @@ impl Language {
                 path: folder.join("config.json"),
                 reason: "max_position_embeddings is missing".to_owned(),
             })?;
-        let template = template(folder, &tokens, |source| guarded(&tokenizer, &ends, source))?;
-        Ok(Self { tokenizer, template, bytes, names, ends, context, defaults: defaults(&generation) })
+        let template = read_template(folder, &tokens, |source| guarded(&tokenizer, &ends, source))?;
+        let texts = bytes.iter().map(|bytes| bytes.len()).chain(names.values().map(String::len));
+        let is_kept = spelling == Spelling::Characters && raw["normalizer"].is_null();
+        let longest = texts.max().unwrap_or(1).max(1) * if is_kept { 1 } else { SHORTENED };
+        Ok(Self { tokenizer, template, bytes, names, ends, context, longest, defaults: defaults(&generation) })
     }
 
     /// How many positions the model takes.
@@ -69,6 +77,31 @@ impl Language {
     /// Whether the model has a chat template.
     pub fn chats(&self) -> bool {
         self.template.is_some()
+    }
+
+    /// The chat template, if the model has one.
+    pub fn template(&self) -> Option<&Template> {
+        self.template.as_ref()
+    }
+
+    /// Proves that what was imported can be used: its template, where there is one, writes conversations.
+    pub fn prove(&self) -> Result<(), String> {
+        self.template.as_ref().map_or(Ok(()), Template::prove)
+    }
+
+    /// How many tokens there are.
+    pub fn vocabulary(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is such a token.
+    pub fn has_token(&self, token: u32) -> bool {
+        (token as usize) < self.bytes.len()
+    }
+
+    /// Bytes of a text that become one token, at most.
+    pub fn longest_token(&self) -> usize {
+        self.longest
     }
 
     /// Whether a token ends an answer.
@@ -98,46 +131,6 @@ impl Language {
             presence_penalty: sampling.presence_penalty.unwrap_or(0.0),
             logit_bias: sampling.logit_bias.clone(),
         }
-    }
-
-    /// The field of a request that holds its prompt.
-    fn field(request: &TextRequest) -> &'static str {
-        match request.prompt {
-            Prompt::Messages(_) => "messages",
-            Prompt::Text(_) => "prompt",
-        }
-    }
-
-    /// A request's prompt as tokens, refused where it leaves no room to answer.
-    pub fn prompt(&self, request: &TextRequest) -> Result<Vec<u32>, Failure> {
-        let field = Self::field(request);
-        let invalid = |message: String| Failure::Invalid { field: field.to_owned(), message };
-        let tokens = match &request.prompt {
-            Prompt::Messages(messages) => {
-                let tools: Option<Value> =
-                    request.body.read("tools", "JSON").map_err(|bad| invalid(bad.to_string()))?;
-                let template = self.template.as_ref();
-                let template = template.ok_or_else(|| invalid("the model has no chat template".to_owned()))?;
-                let text = template.render(messages, tools.as_ref()).map_err(invalid)?;
-                self.encode(&text, Special::InText)
-            }
-            Prompt::Text(text) => self.encode(text, Special::Added),
-        };
-        let tokens = tokens.map_err(invalid)?;
-        if tokens.is_empty() {
-            return Err(invalid("it has no tokens".to_owned()));
-        }
-        if tokens.len() >= self.context {
-            let (count, context) = (tokens.len(), self.context);
-            let message = format!("it has {count} tokens; the model takes {context}, with at least one for the answer");
-            return Err(invalid(message));
-        }
-        Ok(tokens)
-    }
-
-    /// How many tokens a request's prompt has.
-    pub fn count_prompt_tokens(&self, request: &TextRequest) -> Result<usize, Failure> {
-        self.prompt(request).map(|tokens| tokens.len())
     }
 
     /// A text as tokens.
@@ -248,7 +241,7 @@ fn ends(value: &Value) -> Option<Vec<u32>> {
 }
 
 /// `chat_template.jinja`, or the template in `tokenizer_config.json` (a text, or several of which one is `default`).
-fn template(
+fn read_template(
     folder: &Path,
     tokens: &Value,
     guarded: impl Fn(&str) -> Vec<String>,
@@ -265,15 +258,16 @@ fn template(
             _ => None,
         },
     };
-    let token = |name: &str| match &tokens[name] {
-        Value::String(text) => text.clone(),
-        other => other["content"].as_str().unwrap_or_default().to_owned(),
+    let token = |name: &'static str| {
+        let text = match &tokens[name] {
+            Value::String(text) => Some(text.clone()),
+            other => other["content"].as_str().map(str::to_owned),
+        };
+        text.map(|text| (name, text))
     };
-    let compile = |source: String| {
-        let guarded = guarded(&source);
-        Template::new(source, token("bos_token"), token("eos_token"), guarded)
-    };
-    source.map(compile).transpose().map_err(|reason| FolderError { path, reason })
+    let named: Vec<_> = ["bos_token", "eos_token", "unk_token", "pad_token"].into_iter().filter_map(token).collect();
+    let compile = |source: String| Template::new(&source, template::Tokens { named, special: guarded(&source) });
+    source.map(compile).transpose().map_err(|reason| FolderError { path, reason: format!("chat template: {reason}") })
 }
 
 /// The tokens whose names users may not write as such: special ones, those that end an answer, and those that the template

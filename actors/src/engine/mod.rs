@@ -2,8 +2,8 @@
 //! folders, and answers one request at a time on a thread of its own, measuring compute as it goes. It knows nothing of
 //! accounts, money or HTTP.
 //!
-//! A request's way through it: [`worker`] (queue and thread) -> [`model`] (the loop of one request) -> [`language`] (texts
-//! to tokens and back), [`network`] (the ONNX session and its cache), [`sampler`], [`text`] -> [`outlet`] (events, clock, stop
+//! A request's way through it: [`prepare`] (its prompt as tokens, before it is queued) -> [`worker`] (queue and thread) ->
+//! [`model`] (the loop of one request) -> [`language`] (tokens to texts), [`network`] (the ONNX session and its cache), [`sampler`], [`text`] -> [`outlet`] (events, clock, stop
 //! signal). A model's way in: [`gguf`] -> [`onnx`] -> [`import`].
 
 pub mod gguf;
@@ -13,6 +13,7 @@ pub mod model;
 pub mod network;
 pub mod onnx;
 pub mod outlet;
+pub mod prepare;
 pub mod runtime;
 pub mod sampler;
 pub mod telemetry;

@@ -12,6 +12,7 @@ use super::import::MODEL_FILE;
 use super::language::{FolderError, Language};
 use super::network::{Network, NetworkError};
 use super::outlet::{Halt, Outlet};
+use super::prepare::Prepared;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, likelihood};
 use super::text::{Assembler, Piece};
@@ -19,6 +20,8 @@ use super::worker::Answer;
 
 /// Prompt tokens read in one engine step.
 pub const PREFILL_CHUNK: usize = 128;
+/// Scores kept of one step whose every position is looked at, at most.
+const MOST_SCORES: usize = 4 << 20;
 
 /// Why a model can't be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +50,7 @@ pub struct Model {
 /// What stands for a whole request while it is answered.
 struct Plan<'a> {
     request: &'a TextRequest,
-    prompt: Vec<u32>,
+    prompt: &'a [u32],
     /// Tokens a choice may have.
     limit: usize,
     seed: u64,
@@ -56,7 +59,17 @@ struct Plan<'a> {
 impl Model {
     /// Loads a folder under a name of the caller's, to run on `threads` threads.
     pub fn load(runtime: &Runtime, name: &str, folder: &Path, threads: usize) -> Result<Self, LoadError> {
-        let language = Arc::new(Language::load(folder)?);
+        Self::speaking(Arc::new(Language::load(folder)?), runtime, name, folder, threads)
+    }
+
+    /// Loads a folder whose language is loaded already.
+    pub fn speaking(
+        language: Arc<Language>,
+        runtime: &Runtime,
+        name: &str,
+        folder: &Path,
+        threads: usize,
+    ) -> Result<Self, LoadError> {
         let path = folder.join(MODEL_FILE);
         let network = Network::load(runtime, &path, threads).map_err(|source| LoadError::Network { path, source })?;
         Ok(Self { name: name.to_owned(), language, network })
@@ -72,11 +85,11 @@ impl Model {
         &mut self.network
     }
 
-    fn plan<'a>(&self, request: &'a TextRequest) -> Result<Plan<'a>, Failure> {
-        let prompt = self.language.prompt(request)?;
-        let room = self.language.context() - prompt.len();
+    fn plan<'a>(&self, asked: &'a Prepared) -> Plan<'a> {
+        let Prepared { request, prompt } = asked;
+        let room = self.language.context().saturating_sub(prompt.len());
         let limit = request.max_tokens.map_or(room, |tokens| usize::try_from(tokens).unwrap_or(room).min(room));
-        Ok(Plan { request, prompt, limit, seed: request.sampling.seed.unwrap_or_else(random) })
+        Plan { request, prompt, limit, seed: request.sampling.seed.unwrap_or_else(random) }
     }
 
     /// Reads the prompt into an empty cache.
@@ -87,10 +100,44 @@ impl Model {
             if let Err(halt) = outlet.step() {
                 return Ok(Some(halt));
             }
-            self.network.read(chunk).map_err(|error| engine(&error))?;
+            let read = self.network.read(chunk);
+            read.map_err(|error| self.broken(&error))?;
             usage.input += chunk.len() as u64;
         }
         Ok(None)
+    }
+
+    /// Reads the prompt into an empty cache, and gives its tokens' log probabilities, with the `count` likeliest ones.
+    fn read_listed(
+        &mut self,
+        prompt: &[u32],
+        count: u32,
+        outlet: &mut Outlet,
+        usage: &mut Usage,
+    ) -> Result<(Option<Halt>, Vec<TokenLogprob>), Failure> {
+        self.network.rewind(0);
+        usage.input = 0;
+        let mut assembler = Assembler::default();
+        let mut listed = Vec::with_capacity(prompt.len());
+        let mut before: Option<Vec<f32>> = None;
+        let size = (MOST_SCORES / self.language.vocabulary().max(1)).clamp(1, PREFILL_CHUNK);
+        for chunk in prompt.chunks(size) {
+            if let Err(halt) = outlet.step() {
+                return Ok((Some(halt), listed));
+            }
+            let rows = self.network.read_rows(chunk);
+            let rows = rows.map_err(|error| self.broken(&error))?;
+            for (&token, after) in chunk.iter().zip(rows) {
+                let logprob = match before.replace(after) {
+                    Some(scores) => self.logprob(&scores, token, count),
+                    None => TokenLogprob { logprob: None, top: Vec::new(), ..self.logprob(&[], token, 0) },
+                };
+                listed.extend(assembler.push(self.language.bytes(token), Some(logprob)).logprobs);
+            }
+            usage.input += chunk.len() as u64;
+        }
+        listed.extend(assembler.finish().logprobs);
+        Ok((None, listed))
     }
 
     /// Writes one choice from where the prompt ends, to its last delta; says why the whole answer has to end where it does.
@@ -104,7 +151,8 @@ impl Model {
     ) -> Result<Option<Halt>, Failure> {
         let sampling = &plan.request.sampling;
         let mut sampler = Sampler::new(self.language.settings(sampling), plan.seed, choice);
-        let mut assembler = Assembler::new(&sampling.stop);
+        let mut assembler =
+            Assembler::new(&sampling.stop).after(echoed(plan.request).map_or(0, |text| text.chars().count()));
         for written in 1..=plan.limit {
             let scores = if logits.is_empty() { self.network.logits() } else { &logits };
             let token = sampler.next(scores);
@@ -133,7 +181,8 @@ impl Model {
                     return Ok(Some(Halt::Said(reason)));
                 }
             }
-            self.network.read(&[token]).map_err(|error| engine(&error))?;
+            let read = self.network.read(&[token]);
+            read.map_err(|error| self.broken(&error))?;
             logits.clear();
         }
         finish(outlet, choice, &mut assembler, FinishReason::Length, None);
@@ -148,7 +197,19 @@ impl Model {
             let (text, bytes) = spelled(token);
             (text, bytes, logprob)
         });
-        TokenLogprob { token: text, bytes, logprob: found.chosen, top: top.collect() }
+        TokenLogprob { token: text, bytes, logprob: Some(found.chosen), offset: 0, top: top.collect() }
+    }
+
+    /// What a failed step means for who asked.
+    fn broken(&self, error: &NetworkError) -> Failure {
+        match error {
+            NetworkError::NotFinite => {
+                tracing::error!(model = %self.name, "the model's scores are not finite numbers: import it anew");
+                metrics::counter!("farebox_engine_not_finite_total", "model" => self.name.clone()).increment(1);
+                Failure::NotFinite
+            }
+            NetworkError::Runtime(_) | NetworkError::Form(_) => Failure::Engine(error.to_string()),
+        }
     }
 }
 
@@ -157,22 +218,28 @@ impl Answer for Model {
         &self.name
     }
 
-    fn answer(&mut self, request: &TextRequest, outlet: &mut Outlet) -> Result<Usage, Failure> {
-        let plan = self.plan(request)?;
+    fn answer(&mut self, asked: &Prepared, outlet: &mut Outlet) -> Result<Usage, Failure> {
+        let plan = self.plan(asked);
+        let request = plan.request;
         let mut usage = Usage::default();
         let choices = 0..request.n.max(1);
-        if plan.limit == 0 {
+        // The prompt's own log probabilities are told where it is repeated.
+        let listed = request.logprobs.filter(|_| echoed(request).is_some());
+        if plan.limit == 0 && listed.is_none() {
             for choice in choices {
-                echo(request, outlet, choice);
+                echo(request, outlet, choice, &[]);
                 finish(outlet, choice, &mut Assembler::default(), FinishReason::Length, None);
             }
             return Ok(usage);
         }
-        let mut halted = self.read_prompt(&plan.prompt, outlet, &mut usage)?;
+        let (mut halted, listed) = match listed {
+            Some(count) => self.read_listed(plan.prompt, count, outlet, &mut usage)?,
+            None => (self.read_prompt(plan.prompt, outlet, &mut usage)?, Vec::new()),
+        };
         let after_prompt = if request.n > 1 { self.network.logits().to_vec() } else { Vec::new() };
         for choice in choices {
-            if choice > 0 && halted.is_none() && !self.network.rewind(plan.prompt.len()) {
-                halted = self.read_prompt(&plan.prompt, outlet, &mut usage)?;
+            if choice > 0 && plan.limit > 0 && halted.is_none() && !self.network.rewind(plan.prompt.len()) {
+                halted = self.read_prompt(plan.prompt, outlet, &mut usage)?;
             }
             match halted {
                 None => {}
@@ -182,17 +249,30 @@ impl Answer for Model {
                     continue;
                 }
             }
-            echo(request, outlet, choice);
-            halted = self.write_choice(&plan, choice, outlet, &mut usage, after_prompt.clone())?;
+            echo(request, outlet, choice, &listed);
+            if plan.limit == 0 {
+                finish(outlet, choice, &mut Assembler::default(), FinishReason::Length, None);
+            } else {
+                halted = self.write_choice(&plan, choice, outlet, &mut usage, after_prompt.clone())?;
+            }
         }
         Ok(usage)
     }
 }
 
+/// The prompt, where it is to be repeated.
+fn echoed(request: &TextRequest) -> Option<&str> {
+    match &request.prompt {
+        Prompt::Text(text) if request.echo => Some(text),
+        Prompt::Text(_) | Prompt::Messages(_) => None,
+    }
+}
+
 /// Repeats the prompt where that is asked for.
-fn echo(request: &TextRequest, outlet: &mut Outlet, choice: u32) {
-    if let (true, Prompt::Text(text)) = (request.echo, &request.prompt) {
-        outlet.delta(Delta { choice, text: text.clone(), ..Delta::default() });
+fn echo(request: &TextRequest, outlet: &mut Outlet, choice: u32, listed: &[TokenLogprob]) {
+    if let Some(text) = echoed(request) {
+        let (text, logprobs) = (text.to_owned(), listed.to_vec());
+        outlet.delta(Delta { choice, text, logprobs, ..Delta::default() });
     }
 }
 
@@ -213,8 +293,4 @@ fn finish(
     let Piece { text, logprobs, stopped: _ } = assembler.finish();
     let farebox_stop = farebox_stop.map(str::to_owned);
     outlet.delta(Delta { choice, text, logprobs, finish: Some(reason), farebox_stop, ..Delta::default() });
-}
-
-fn engine(error: &NetworkError) -> Failure {
-    Failure::Engine(error.to_string())
 }

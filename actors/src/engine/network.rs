@@ -24,6 +24,9 @@ pub enum NetworkError {
     /// The model has inputs or outputs that are not those of a language model with a cache.
     #[error("not a language model with a cache: {0}")]
     Form(String),
+    /// It gave scores that are no numbers, or infinite ones.
+    #[error("scores that are not finite numbers")]
+    NotFinite,
 }
 
 impl<R> From<ort::Error<R>> for NetworkError {
@@ -141,11 +144,31 @@ impl Network {
             return Ok(());
         }
         let outcome = match self.cache {
-            Cache::Shared { .. } => self.read_shared(tokens),
+            Cache::Shared { .. } => self.read_shared(tokens, None),
             Cache::Moved(_) => self.read_moved(tokens, None),
         };
+        self.concluded(tokens.len(), outcome)
+    }
+
+    /// Reads tokens as [`Self::read`] does, and gives the scores after each of them, row by row.
+    pub fn read_rows(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, NetworkError> {
+        let mut rows = Vec::with_capacity(tokens.len());
+        if tokens.is_empty() {
+            return Ok(rows);
+        }
+        let outcome = match self.cache {
+            Cache::Shared { .. } => self.read_shared(tokens, Some(&mut rows)),
+            Cache::Moved(_) => self.read_moved(tokens, Some(&mut rows)),
+        };
+        let outcome = outcome.and_then(|()| rows.iter().try_for_each(|row| finite(row)));
+        self.concluded(tokens.len(), outcome).map(|()| rows)
+    }
+
+    /// What a step comes to: scores that are numbers, or an error and nothing that is kept of it.
+    fn concluded(&mut self, tokens: usize, outcome: Result<(), NetworkError>) -> Result<(), NetworkError> {
+        let outcome = outcome.and_then(|()| finite(&self.logits));
         match outcome {
-            Ok(()) => self.length += tokens.len(),
+            Ok(()) => self.length += tokens,
             Err(_) => self.forget(),
         }
         outcome
@@ -162,12 +185,15 @@ impl Network {
 
     fn forget(&mut self) {
         self.length = 0;
-        if let Cache::Moved(values) = &mut self.cache {
-            values.clear();
+        match &mut self.cache {
+            Cache::Moved(values) => values.clear(),
+            // A new buffer at the next step: what is no number stays one wherever it is multiplied.
+            Cache::Shared { capacity, .. } => *capacity = 0,
         }
     }
 
-    fn read_shared(&mut self, tokens: &[u32]) -> Result<(), NetworkError> {
+    /// Reads into the shared buffer; `rows` asks for the scores of all positions.
+    fn read_shared(&mut self, tokens: &[u32], rows: Option<&mut Vec<Vec<f32>>>) -> Result<(), NetworkError> {
         let total = self.length + tokens.len();
         self.reserve(total)?;
         let Cache::Shared { binding, input, single, .. } = &mut self.cache else { return Ok(()) };
@@ -179,19 +205,31 @@ impl Network {
         } else {
             binding.bind_input("input_ids", &row(tokens.iter().map(|&token| i64::from(token)))?)?;
         }
-        if !*single || tokens.len() > 1 {
+        let keeps_all = self.last_only && rows.is_some();
+        if keeps_all {
+            binding.bind_input("num_logits_to_keep", &Tensor::from_array(([1_usize], vec![0_i64]))?)?;
+        }
+        if !*single || tokens.len() > 1 || rows.is_some() {
             // A bound output keeps its first shape until it is bound again.
             let place = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
             binding.bind_output_to_device("logits", &place)?;
         }
-        *single = tokens.len() == 1;
+        *single = tokens.len() == 1 && rows.is_none();
         binding.bind_input("attention_mask", &row(std::iter::repeat_n(1, total))?)?;
         if self.positions {
             binding.bind_input("position_ids", &row(numbers(self.length, total))?)?;
         }
         let outputs = self.session.run_binding(binding)?;
         let logits = outputs.get("logits").ok_or_else(|| NetworkError::Form("no logits".to_owned()))?;
-        keep_last(logits, &mut self.logits)
+        if let Some(rows) = rows {
+            keep_rows(logits, rows)?;
+        }
+        keep_last(logits, &mut self.logits)?;
+        drop(outputs);
+        if keeps_all {
+            binding.bind_input("num_logits_to_keep", &Tensor::from_array(([1_usize], vec![1_i64]))?)?;
+        }
+        Ok(())
     }
 
     /// Makes the buffers hold `positions`, keeping what they hold.
@@ -257,9 +295,7 @@ impl Network {
         let mut outputs = self.session.run(inputs)?;
         let logits = outputs.get("logits").ok_or_else(|| NetworkError::Form("no logits".to_owned()))?;
         if let Some(rows) = rows {
-            let (shape, all) = logits.try_extract_tensor::<f32>()?;
-            let width = shape.last().and_then(|&width| usize::try_from(width).ok()).unwrap_or(1).max(1);
-            rows.extend(all.chunks_exact(width).map(<[f32]>::to_vec));
+            keep_rows(logits, rows)?;
         }
         keep_last(logits, &mut self.logits)?;
         for layer in 0..self.layers {
@@ -281,6 +317,19 @@ fn row(numbers: impl Iterator<Item = i64>) -> Result<Tensor<i64>, NetworkError> 
 
 fn numbers(from: usize, to: usize) -> impl Iterator<Item = i64> {
     (from..to).map(|at| i64::try_from(at).unwrap_or(i64::MAX))
+}
+
+/// Refuses scores that are no numbers.
+fn finite(scores: &[f32]) -> Result<(), NetworkError> {
+    if scores.iter().all(|score| score.is_finite()) { Ok(()) } else { Err(NetworkError::NotFinite) }
+}
+
+/// Copies every position's scores.
+fn keep_rows(logits: &DynValue, into: &mut Vec<Vec<f32>>) -> Result<(), NetworkError> {
+    let (shape, all) = logits.try_extract_tensor::<f32>()?;
+    let width = shape.last().and_then(|&width| usize::try_from(width).ok()).unwrap_or(1).max(1);
+    into.extend(all.chunks_exact(width).map(<[f32]>::to_vec));
+    Ok(())
 }
 
 /// Copies the last position's scores.

@@ -1,64 +1,215 @@
-//! Chat templates as Hugging Face has them: Jinja with Python's string methods, `raise_exception` and `strftime_now`. A
-//! template comes with a model and is not trusted: it has a limit of work. What it raises is the caller's mistake. Nor is a
-//! conversation: where it writes the name of a special token, which the tokenizer would read as the token itself, the name
-//! is broken, so that only the template begins and ends turns.
+//! Chat templates as Hugging Face has them: Jinja with Python's methods, `raise_exception`, `strftime_now`, and JSON as Python
+//! writes it. A template comes with a model and is not trusted: it has a limit of work. What it raises is the caller's
+//! mistake. Nor is a conversation: where it writes the name of a special token, which the tokenizer would read as the token
+//! itself, the name is broken, so that only the template begins and ends turns.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+mod json;
+mod methods;
+mod repr;
+mod source;
+mod time;
 
-use minijinja::{Environment, Error, ErrorKind, context};
-use serde_json::{Value, json};
+use std::fmt;
+
+use minijinja::value::{Rest, ValueKind};
+use minijinja::{Environment, Error, ErrorKind, FormatStyle, Value as Any, context, format_filter};
+use serde_json::{Map, Value, json};
 use wire::inference::Message;
+
+use source::Source;
 
 /// Instructions a rendering may take; a conversation of thousands of messages stays far below.
 const FUEL: u64 = 20_000_000;
 const NAME: &str = "chat";
 
+/// Texts of the tokens that templates name.
+#[derive(Debug, Clone, Default)]
+pub struct Tokens {
+    /// Each with its name: `bos_token` and its text, ...
+    pub named: Vec<(&'static str, String)>,
+    /// All special ones.
+    pub special: Vec<String>,
+}
+
 /// A compiled chat template.
 #[derive(Debug)]
 pub struct Template {
     environment: Environment<'static>,
-    begin: String,
-    end: String,
+    named: Vec<(&'static str, String)>,
     guard: Guard,
+    /// Whether it writes what `developer` says as such.
+    knows_developers: bool,
+    /// Whether it writes calls of tools.
+    writes_calls: bool,
 }
 
+/// Where a conversation ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Where the assistant begins to answer.
+    Answer,
+    /// With its last message.
+    Message,
+}
+
+/// What a template raised itself, in its words.
+#[derive(Debug)]
+struct Raised;
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("raised by the template")
+    }
+}
+
+impl std::error::Error for Raised {}
+
 impl Template {
-    /// Compiles it. `begin` and `end` are the texts of the beginning and ending tokens, `special` the names of all special
-    /// ones.
-    pub fn new(source: String, begin: String, end: String, special: Vec<String>) -> Result<Self, String> {
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_fuel(Some(FUEL));
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", raise);
-        environment.add_function("strftime_now", today);
-        environment.add_template_owned(NAME, source).map_err(|error| error.to_string())?;
-        Ok(Self { environment, begin, end, guard: Guard::new(special) })
+    /// Compiles it. A filter or a test that is not known here is an error now, wherever it stands.
+    pub fn new(source: &str, tokens: Tokens) -> Result<Self, String> {
+        let mut environment = environment();
+        let Source { text, filters, tests } = source::read(source);
+        environment.add_template_owned(NAME, text).map_err(|error| said(&error))?;
+        let missing = |name: &str, expression: String, kind: ErrorKind| {
+            let tried = environment.compile_expression(&expression).and_then(|tried| tried.eval(()));
+            tried.is_err_and(|error| error.kind() == kind).then(|| name.to_owned())
+        };
+        let filter = filters.iter().find_map(|name| missing(name, format!("''|{name}"), ErrorKind::UnknownFilter));
+        let test = tests.iter().find_map(|name| missing(name, format!("'' is {name}"), ErrorKind::UnknownTest));
+        if let Some(name) = filter {
+            return Err(format!("the filter {name} is not known"));
+        }
+        if let Some(name) = test {
+            return Err(format!("the test {name} is not known"));
+        }
+        Ok(Self {
+            environment,
+            named: tokens.named,
+            guard: Guard::new(tokens.special),
+            knows_developers: source.contains("developer"),
+            writes_calls: source.contains("tool_calls"),
+        })
+    }
+
+    /// Whether an assistant's calls of tools are in what it writes.
+    pub const fn writes_calls(&self) -> bool {
+        self.writes_calls
     }
 
     /// The prompt of a conversation, up to where the assistant begins to answer.
     pub fn render(&self, messages: &[Message], tools: Option<&Value>) -> Result<String, String> {
-        let messages: Vec<Value> = messages.iter().map(|message| self.guard.broken(plain(message))).collect();
+        self.rendered(messages, tools, Ending::Answer).map_err(|error| said(&error))
+    }
+
+    /// Writes a short conversation, to prove that the template can: with and without a system's message, as templates may
+    /// refuse one, and with and without the beginning of an answer.
+    pub fn prove(&self) -> Result<(), String> {
+        let message =
+            |role: &str, text: &str| Message { role: role.to_owned(), content: json!(text), rest: Map::new() };
+        let system = message("system", "Answer in short.");
+        let turns = [message("user", "Hello"), message("assistant", "Hi."), message("user", "How are you?")];
+        let with_system: Vec<Message> = std::iter::once(system).chain(turns.iter().cloned()).collect();
+        for ending in [Ending::Answer, Ending::Message] {
+            for (messages, may_refuse) in
+                [(&turns[..1], false), (&turns[..2], true), (&turns[..], false), (&with_system[..], true)]
+            {
+                match self.rendered(messages, None, ending) {
+                    Ok(text) if text.trim().is_empty() => return Err("it writes nothing for a conversation".to_owned()),
+                    Ok(_) => {}
+                    Err(error) if may_refuse && is_raised(&error) => {}
+                    Err(error) => return Err(said(&error)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rendered(&self, messages: &[Message], tools: Option<&Value>, ending: Ending) -> Result<String, Error> {
+        let messages: Vec<Value> = messages.iter().map(|message| self.guard.broken(self.plain(message))).collect();
         let tools = tools.map(|tools| self.guard.broken(tools.clone()));
-        let template = self.environment.get_template(NAME).map_err(|error| error.to_string())?;
-        let rendered = template.render(context! {
+        let named: Any = self.named.iter().map(|(name, text)| (*name, Any::from(text.as_str()))).collect();
+        self.environment.get_template(NAME)?.render(context! {
             messages => messages,
             tools => tools,
-            add_generation_prompt => true,
-            bos_token => self.begin,
-            eos_token => self.end,
-        });
-        rendered.map_err(|error| error.detail().map_or_else(|| error.to_string(), str::to_owned))
+            documents => (),
+            add_generation_prompt => ending == Ending::Answer,
+            ..named
+        })
+    }
+
+    /// A message with its content as one text, which is what templates of text models read.
+    fn plain(&self, message: &Message) -> Value {
+        let mut plain = message.rest.clone();
+        let role = if message.role == "developer" && !self.knows_developers { "system" } else { &message.role };
+        plain.insert("role".to_owned(), json!(role));
+        plain.insert("content".to_owned(), json!(message.text()));
+        plain.shift_remove("refusal");
+        if let Some(Value::Array(calls)) = plain.get_mut("tool_calls") {
+            calls.iter_mut().for_each(read_arguments);
+        }
+        Value::Object(plain)
     }
 }
 
-/// A message with its content as one text, which is what templates of text models read.
-fn plain(message: &Message) -> Value {
-    let mut plain = message.rest.clone();
-    plain.insert("role".to_owned(), json!(message.role));
-    plain.insert("content".to_owned(), json!(message.text()));
-    Value::Object(plain)
+/// A call's arguments as templates read them: a map, where clients send the text of one.
+fn read_arguments(call: &mut Value) {
+    if let Some(arguments) = call.pointer_mut("/function/arguments")
+        && let Some(read) = arguments.as_str().and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok())
+    {
+        *arguments = Value::Object(read);
+    }
+}
+
+/// Hugging Face's, of our library's parts.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_fuel(Some(FUEL));
+    minijinja_contrib::add_to_environment(&mut environment);
+    environment.set_unknown_method_callback(methods::call);
+    environment.set_formatter(repr::format);
+    environment.add_filter("string", |value: &Any| repr::text(value));
+    environment.add_filter("tojson", json::tojson);
+    environment.add_function("raise_exception", raise);
+    environment.add_function("strftime_now", time::now);
+    environment.add_function(source::PERCENT, percent);
+    // As Python counts what can be indexed, what can be gone through, and what is a number.
+    environment.add_test("sequence", |value: &Any| {
+        matches!(value.kind(), ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Undefined)
+    });
+    environment.add_test("iterable", |value: &Any| {
+        matches!(
+            value.kind(),
+            ValueKind::Seq | ValueKind::String | ValueKind::Map | ValueKind::Iterable | ValueKind::Undefined
+        )
+    });
+    environment.add_test("number", |value: &Any| matches!(value.kind(), ValueKind::Number | ValueKind::Bool));
+    environment
+}
+
+/// What an error says, in one line.
+fn said(error: &Error) -> String {
+    let text = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match (is_raised(error), error.line()) {
+        (false, Some(line)) => format!("{text} (line {line})"),
+        _ => text,
+    }
+}
+
+fn is_raised(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<Raised>)
+}
+
+fn raise(message: String) -> Result<String, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
+}
+
+/// Python's `%` of a text.
+#[expect(clippy::needless_pass_by_value, reason = "the signature minijinja takes")]
+fn percent(format: Any, given: Rest<Any>) -> Result<String, Error> {
+    let text = format.as_str().ok_or_else(|| Error::new(ErrorKind::InvalidOperation, "% formats texts"))?;
+    format_filter(FormatStyle::Printf, text, &given)
 }
 
 /// What is put into the name of a special token: nothing to see, and no such token any more.
@@ -111,52 +262,6 @@ impl Guard {
     }
 }
 
-fn raise(message: String) -> Result<String, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, message))
-}
-
-/// The date (UTC) in a `strftime` format; the directives templates use.
-#[expect(clippy::needless_pass_by_value, reason = "the signature minijinja takes")]
-fn today(format: String) -> String {
-    const MONTHS: [&str; 12] = [
-        "January",
-        "February",
-        "March",
-        "April",
-        "May",
-        "June",
-        "July",
-        "August",
-        "September",
-        "October",
-        "November",
-        "December",
-    ];
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-    let (year, month, day) = civil(seconds / 86_400);
-    let name = MONTHS.get(month - 1).copied().unwrap_or_default();
-    format
-        .replace("%Y", &year.to_string())
-        .replace("%m", &format!("{month:02}"))
-        .replace("%d", &format!("{day:02}"))
-        .replace("%B", name)
-        .replace("%b", name.get(..3).unwrap_or_default())
-}
-
-/// Year, month and day of a day since 1970 (Howard Hinnant's `civil_from_days`).
-fn civil(days: u64) -> (u64, usize, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let of_era = days % 146_097;
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    (year, usize::try_from(month).unwrap_or(1), day)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::Map;
@@ -169,7 +274,8 @@ mod tests {
 
     fn template(source: &str) -> Template {
         let special = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "[[", "x"].map(str::to_owned).to_vec();
-        Template::new(source.to_owned(), "<s>".to_owned(), "</s>".to_owned(), special).unwrap()
+        let named = vec![("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())];
+        Template::new(source, Tokens { named, special }).unwrap()
     }
 
     #[test]
@@ -198,7 +304,7 @@ mod tests {
         assert_eq!((rendered.matches("<|im_start|>").count(), rendered.matches("<|im_end|>").count()), (3, 3));
         assert!(!["<s>", "</s>", "[["].iter().any(|name| rendered.contains(name)), "{rendered}");
         assert!(rendered.contains("yes <b>") && rendered.contains(" x<|im_end|>"), "{rendered}");
-        assert_eq!(rendered.replace(BREAK, "").matches("<|im_end|>").count(), 3 + 2, "the texts are there");
+        assert_eq!(rendered.replace(BREAK, "").matches("<|im_end|>").count(), 3 + 3, "the texts are there");
     }
 
     #[test]
@@ -214,9 +320,31 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_right() {
-        assert_eq!(civil(0), (1970, 1, 1));
-        assert_eq!(civil(19_782), (2024, 2, 29));
-        assert_eq!(civil(20_781), (2026, 11, 24));
+    fn a_template_proves_itself_or_says_what_it_lacks() {
+        let refused = |source: &str| match Template::new(source, Tokens::default()) {
+            Err(why) => why,
+            Ok(template) => template.prove().unwrap_err(),
+        };
+        let chatml = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+        assert_eq!(Template::new(chatml, Tokens::default()).unwrap().prove(), Ok(()));
+        let no_system = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}x";
+        assert_eq!(Template::new(no_system, Tokens::default()).unwrap().prove(), Ok(()));
+        assert!(refused("{% for x in %}").contains("line 1"));
+        assert!(refused("{% if false %}{{ x|frobnicate }}{% endif %}").contains("filter frobnicate"));
+        assert!(refused("{% if false and x is wonderful %}{% endif %}x").contains("test wonderful"));
+        assert_eq!(refused("{{ raise_exception('never') }}"), "never");
+        assert!(refused("{{ strftime_now('%Q') }}").contains("%Q"));
+        assert!(refused("{# nothing #}").contains("nothing"));
+        assert!(refused("{{ messages[0].content.shout() }}").contains("shout"));
+        assert!(refused("{% if not add_generation_prompt %}{{ none.x.y }}{% endif %}x").contains("line 1"));
+    }
+
+    #[test]
+    fn a_developer_is_the_system_where_a_template_knows_only_that() {
+        let one = "{% for m in messages %}{{ m.role }}{% endfor %}";
+        let messages = [message("developer", json!("x"))];
+        assert_eq!(template(one).render(&messages, None).unwrap(), "system");
+        let both = format!("{one}{{# developer #}}");
+        assert_eq!(template(&both).render(&messages, None).unwrap(), "developer");
     }
 }

@@ -26,6 +26,8 @@ pub struct Assembler {
     held: String,
     /// Bytes sent so far.
     sent: usize,
+    /// Characters before the next that is sent, the prompt's among them where it is repeated.
+    characters: usize,
     /// Log probabilities not sent yet, each with where its token begins.
     logprobs: VecDeque<(usize, TokenLogprob)>,
 }
@@ -36,9 +38,16 @@ impl Assembler {
         Self { stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(), ..Self::default() }
     }
 
+    /// With so many characters before its own: a prompt that is repeated.
+    #[must_use]
+    pub fn after(self, characters: usize) -> Self {
+        Self { characters, ..self }
+    }
+
     /// Takes a token.
     pub fn push(&mut self, bytes: &[u8], logprob: Option<TokenLogprob>) -> Piece {
-        if let Some(logprob) = logprob {
+        if let Some(mut logprob) = logprob {
+            logprob.offset = self.characters + self.held.chars().count();
             self.logprobs.push_back((self.sent + self.held.len() + self.partial.len(), logprob));
         }
         self.partial.extend_from_slice(bytes);
@@ -72,6 +81,7 @@ impl Assembler {
         let rest = self.held.split_off(length);
         let text = std::mem::replace(&mut self.held, rest);
         self.sent += text.len();
+        self.characters += text.chars().count();
         let mut logprobs = Vec::new();
         while self.logprobs.front().is_some_and(|(start, _)| *start < self.sent) {
             logprobs.extend(self.logprobs.pop_front().map(|(_, logprob)| logprob));
@@ -138,7 +148,8 @@ mod tests {
 
     #[expect(clippy::unnecessary_wraps, reason = "what `push` takes")]
     fn logprob(name: &str) -> Option<TokenLogprob> {
-        Some(TokenLogprob { token: name.to_owned(), bytes: name.into(), logprob: -1.0, top: Vec::new() })
+        let (token, bytes) = (name.to_owned(), name.into());
+        Some(TokenLogprob { token, bytes, logprob: Some(-1.0), offset: 0, top: Vec::new() })
     }
 
     #[test]
@@ -174,6 +185,19 @@ mod tests {
         assert_eq!((piece.text.as_str(), piece.logprobs.len()), ("z", 1));
         let piece = assembler.push(b"c", logprob("c"));
         assert!(piece.stopped && piece.logprobs.is_empty());
+    }
+
+    #[test]
+    fn a_token_knows_the_character_it_begins_at() {
+        let mut assembler = Assembler::new(&["xyz".to_owned()]).after(10);
+        let crab = "🦀".as_bytes();
+        let pieces: [&[u8]; 6] = ["é".as_bytes(), &crab[..2], &crab[2..], b"x", b"y!", b"end"];
+        let mut offsets: Vec<usize> = Vec::new();
+        for bytes in pieces {
+            offsets.extend(assembler.push(bytes, logprob("t")).logprobs.iter().map(|logprob| logprob.offset));
+        }
+        offsets.extend(assembler.finish().logprobs.iter().map(|logprob| logprob.offset));
+        assert_eq!(offsets, [10, 11, 11, 12, 13, 15], "a part of a character begins where it does");
     }
 
     proptest! {

@@ -8,9 +8,10 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::Sender;
-use wire::inference::{Event, Failure, TextRequest, Usage};
+use wire::inference::{Event, Failure, Usage};
 
 pub use super::outlet::{Halt, Outlet, Stop, StopSignal};
+use super::prepare::Prepared;
 
 /// What answers requests on a worker's thread: a model, or a test's stand-in.
 pub trait Answer: Send + 'static {
@@ -18,14 +19,14 @@ pub trait Answer: Send + 'static {
     fn name(&self) -> &str;
 
     /// Answers one request, asking the outlet before every engine step; says what it read and wrote.
-    fn answer(&mut self, request: &TextRequest, outlet: &mut Outlet) -> Result<Usage, Failure>;
+    fn answer(&mut self, asked: &Prepared, outlet: &mut Outlet) -> Result<Usage, Failure>;
 }
 
 /// One request for a worker.
 #[derive(Debug)]
 pub struct Job {
     /// What is asked.
-    pub request: TextRequest,
+    pub asked: Prepared,
     /// Where its events go; closing it cancels the job.
     pub events: Sender<Event>,
     /// Tells it to stop.
@@ -193,7 +194,7 @@ fn exit(reason: ExitReason, first: Option<Job>, jobs: &Receiver<Job>, shared: &S
 /// Runs one job to its last event; an error is a panic's message.
 fn run<A: Answer>(answerer: &mut A, job: Job, shared: &Shared) -> Result<(), String> {
     let mut outlet = Outlet::new(job.events, job.stop, Arc::clone(&shared.closing), Arc::clone(&shared.tokens));
-    let outcome = catch_unwind(AssertUnwindSafe(|| answerer.answer(&job.request, &mut outlet)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| answerer.answer(&job.asked, &mut outlet)));
     let compute_ms = outlet.close();
     match outcome {
         Ok(Ok(usage)) => {

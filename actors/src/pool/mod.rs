@@ -11,12 +11,14 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use tokio::sync::mpsc;
-use wire::inference::{Event, Failure, TextRequest};
+use wire::inference::{Event, Failure};
 
 use crate::{
     account::Admission,
     engine::{
+        language::Language,
         model::Model,
+        prepare::Prepared,
         runtime::Runtime,
         worker::{EngineHandle, ExitReason, Job, Refused, StopSignal},
     },
@@ -26,13 +28,17 @@ use crate::{
 /// Messages that wait, at most.
 const MAILBOX: usize = 1_024;
 
-/// A model to run: its name and its folder.
+/// A model to run: its name, its folder, and which import of the name it is.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
     /// Its name.
     pub id: String,
     /// Where it is.
     pub folder: PathBuf,
+    /// The inode of its card and when that was written. One imported anew under the name is loaded anew.
+    pub import: (u64, u128),
+    /// What made the request ready; a model that is loaded for it speaks it too.
+    pub language: Arc<Language>,
 }
 
 /// Run this request.
@@ -49,12 +55,12 @@ impl Run {
     pub fn new(
         _: &Admission,
         model: ModelFolder,
-        request: TextRequest,
+        asked: Prepared,
         events: mpsc::Sender<Event>,
         stop: Arc<StopSignal>,
         posted: Posted,
     ) -> Self {
-        Self { model, job: Job { request, events, stop }, posted }
+        Self { model, job: Job { asked, events, stop }, posted }
     }
 }
 
@@ -74,26 +80,43 @@ pub struct Settings {
     pub queue: usize,
 }
 
-enum Slot {
+enum State {
     Loading(VecDeque<Job>),
     Ready(EngineHandle),
+}
+
+struct Slot {
+    import: (u64, u128),
+    state: State,
 }
 
 /// The actor.
 pub struct PoolActor {
     settings: Settings,
     models: HashMap<String, Slot>,
+    /// Engines of models that were imported anew, until what they run has ended.
+    retired: Vec<EngineHandle>,
     obituary: Obituary,
 }
 
 impl PoolActor {
     /// A new life, with nothing loaded.
     pub fn new(settings: Settings, obituary: Obituary) -> Self {
-        Self { settings, models: HashMap::new(), obituary }
+        Self { settings, models: HashMap::new(), retired: Vec::new(), obituary }
     }
 
     fn load(&mut self, model: ModelFolder, first: Job, ctx: &mut Context<Self>) {
-        self.models.insert(model.id.clone(), Slot::Loading(VecDeque::from([first])));
+        let import = model.import;
+        let slot = Slot { import, state: State::Loading(VecDeque::from([first])) };
+        match self.models.insert(model.id.clone(), slot).map(|slot| slot.state) {
+            Some(State::Ready(engine)) => self.retired.push(engine),
+            Some(State::Loading(waiting)) => waiting.iter().for_each(|job| fail(job, "its model was imported anew")),
+            None => {}
+        }
+        self.retired.retain(|engine| {
+            let seen = engine.observe();
+            seen.alive && (seen.running || seen.queued > 0)
+        });
         let (settings, id, health) = (self.settings.clone(), model.id.clone(), self.obituary.health().clone());
         let noted = health.clone();
         let work = tokio::task::spawn_blocking(move || {
@@ -108,8 +131,8 @@ impl PoolActor {
                 tracing::error!(model = %model.id, %error, "model could not be loaded");
                 Failure::Engine("the model could not be loaded".into())
             };
-            let loaded =
-                Model::load(&runtime, &model.id, &model.folder, settings.threads).map_err(|error| broken(&error))?;
+            let loaded = Model::speaking(model.language, &runtime, &model.id, &model.folder, settings.threads)
+                .map_err(|error| broken(&error))?;
             tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
             let mut obituary = Obituary::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
             EngineHandle::spawn(loaded, settings.queue, move |exit| {
@@ -124,7 +147,11 @@ impl PoolActor {
             .map_err(|error| broken(&error))
         });
         ctx.spawn(work.into_actor(self).map(move |loaded, actor, _| {
-            let Some(Slot::Loading(waiting)) = actor.models.remove(&id) else { return };
+            let is_own = actor.models.get(&id).is_some_and(|slot| slot.import == import);
+            let Some(Slot { state: State::Loading(waiting), .. }) = is_own.then(|| actor.models.remove(&id)).flatten()
+            else {
+                return;
+            };
             match loaded.unwrap_or_else(|_| Err(Failure::Engine("loading the model died".into()))) {
                 Ok(engine) => {
                     noted.trouble(Kind::Engine, &id, None);
@@ -132,7 +159,7 @@ impl PoolActor {
                         drop(job.events.try_send(Event::Loaded));
                         submit(&engine, job);
                     }
-                    actor.models.insert(id, Slot::Ready(engine));
+                    actor.models.insert(id, Slot { import, state: State::Ready(engine) });
                 }
                 Err(failure) => {
                     noted.trouble(
@@ -186,14 +213,15 @@ impl Handler<Run> for PoolActor {
         let began = Instant::now();
         let Run { model, job, posted } = run;
         let limit = self.settings.queue;
-        match self.models.get_mut(&model.id) {
-            Some(Slot::Ready(engine)) if engine.observe().alive => submit(engine, job),
-            Some(Slot::Loading(waiting)) if waiting.len() < limit => waiting.push_back(job),
-            Some(Slot::Loading(_)) => {
+        let same = |slot: &&mut Slot| slot.import == model.import;
+        match self.models.get_mut(&model.id).filter(same).map(|slot| &mut slot.state) {
+            Some(State::Ready(engine)) if engine.observe().alive => submit(engine, job),
+            Some(State::Loading(waiting)) if waiting.len() < limit => waiting.push_back(job),
+            Some(State::Loading(_)) => {
                 let failure = Failure::Overloaded("the model is loading and too many wait for it".into());
                 drop(job.events.try_send(Event::Failed(failure)));
             }
-            Some(Slot::Ready(_)) | None => self.load(model, job, ctx),
+            Some(State::Ready(_)) | None => self.load(model, job, ctx),
         }
         posted.handled(began);
     }

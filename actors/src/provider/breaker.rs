@@ -20,6 +20,8 @@ pub(super) const fn counts(failure: &Failure) -> bool {
         // What is wrong between it and us says nothing to those who have their own key.
         Failure::Unserved(_) => false,
         Failure::Invalid { .. }
+        | Failure::ContextLength(_)
+        | Failure::NotFinite
         | Failure::Engine(_)
         | Failure::Unavailable(_)
         | Failure::LeftAlone { .. }

@@ -4,6 +4,10 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
 mod kinds;
+mod oracle;
+mod proof;
+mod scores;
+mod tiny;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -116,7 +120,9 @@ fn raw(text: &str) -> TextRequest {
 fn start(request: TextRequest, capacity: usize) -> (mpsc::Receiver<Event>, Arc<StopSignal>) {
     let (events, receiver) = mpsc::channel(capacity);
     let stop = StopSignal::new();
-    worker().0.submit(Job { request, events, stop: Arc::clone(&stop) }).unwrap();
+    let (worker, language) = worker();
+    let asked = language.prepare(request).unwrap();
+    worker.submit(Job { asked, events, stop: Arc::clone(&stop) }).unwrap();
     (receiver, stop)
 }
 
@@ -346,7 +352,7 @@ fn log_probabilities_cover_the_text() {
     assert_eq!(String::from_utf8(bytes).unwrap(), text(&events, 0));
     for logprob in &logprobs {
         assert_eq!((logprob.top.len(), &logprob.top[0].0), (3, &logprob.token), "greedy takes the likeliest");
-        assert!(logprob.logprob <= 0.0 && logprob.top[0].2 >= logprob.top[1].2);
+        assert!(logprob.logprob <= Some(0.0) && logprob.top[0].2 >= logprob.top[1].2);
     }
 }
 
@@ -403,18 +409,33 @@ fn seconds_are_reported_as_they_start() {
 
 #[test]
 fn a_prompt_too_long_is_refused_with_numbers() {
-    let long = PROSE.repeat(40);
+    let (language, long) = (&worker().1, PROSE.repeat(40));
+    let failure = |request: TextRequest| language.prepare(request).unwrap_err();
     for (request, field) in [(raw(&long), "prompt"), (chat(&long), "messages")] {
-        match &run(request)[..] {
-            [Event::Failed(Failure::Invalid { field: found, message })] => {
-                assert_eq!(found, field);
-                assert!(message.contains("8192") && message.contains("tokens"), "{message}");
-            }
-            other => panic!("{other:?}"),
-        }
+        let Failure::ContextLength(too_long) = failure(request) else { panic!("not refused for its length") };
+        assert_eq!((too_long.field, too_long.context, too_long.at_least), (field, 8192, false));
+        assert!(too_long.prompt > 8192 && too_long.to_string().contains("maximum context length is 8192"));
     }
-    let empty = request(Prompt::Text(String::new()));
-    assert!(matches!(&run(empty)[..], [Event::Failed(Failure::Invalid { field, .. })] if field == "prompt"));
+    // What is many times the context is not counted.
+    let huge = "lighthouse ".repeat(1 << 20);
+    let began = std::time::Instant::now();
+    for request in [raw(&huge), chat(&huge)] {
+        let Failure::ContextLength(too_long) = failure(request) else { panic!("not refused for its length") };
+        assert!(too_long.at_least && too_long.prompt > 8192, "{too_long:?}");
+    }
+    assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
+    // An answer that does not fit behind its prompt.
+    let tight = TextRequest { max_tokens: Some(8192), ..raw("Once upon a time") };
+    let Failure::ContextLength(too_long) = failure(tight) else { panic!("not refused for its answer's length") };
+    assert_eq!((too_long.field, too_long.prompt, too_long.answer), ("max_tokens", 4, Some(8192)));
+    assert!(language.prepare(TextRequest { max_tokens: Some(8188), ..raw("Once upon a time") }).is_ok());
+    let empty = failure(request(Prompt::Text(String::new())));
+    assert!(matches!(empty, Failure::Invalid { field, .. } if field == "prompt"));
+    let mut biased = raw("x");
+    biased.sampling.logit_bias = vec![(49_151, 1.0), (49_152, 1.0)];
+    assert!(
+        matches!(failure(biased), Failure::Invalid { field, message } if field == "logit_bias" && message.contains("49152"))
+    );
 }
 
 #[test]

@@ -23,6 +23,15 @@ impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         match &failure {
             Failure::Invalid { field, message } => Self::invalid(field, message),
+            Failure::ContextLength(too_long) => {
+                let mut error = Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", too_long.to_string());
+                error.param = Some(too_long.field.to_owned());
+                error.with("prompt_tokens", too_long.prompt).with("context_length", too_long.context)
+            }
+            Failure::NotFinite => {
+                let message = "The model is broken: its scores are not finite numbers. Nothing was charged.";
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "model_error", message)
+            }
             Failure::Provider(error) => refused(error),
             Failure::Unserved(unserved) => {
                 let message = match unserved {

@@ -10,6 +10,9 @@ pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod socket;
+/// The small model of the engine's tests.
+#[path = "../../../actors/tests/engine/tiny.rs"]
+pub(crate) mod tiny;
 pub(crate) mod tls;
 
 use std::env;

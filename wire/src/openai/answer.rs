@@ -235,36 +235,75 @@ fn text(envelope: &Envelope<'_>) -> String {
     written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
 }
 
+/// A token as text. Where its bytes are no whole characters they are spelled, so that two such tokens stay two.
+fn spelled(token: &str, bytes: &[u8], mark: &str) -> String {
+    if bytes.is_empty() {
+        return token.to_owned();
+    }
+    std::str::from_utf8(bytes).map_or_else(
+        |_| {
+            let spell = |byte: &u8| match byte {
+                b' '..=b'~' => char::from(*byte).to_string(),
+                other => format!("\\x{other:02x}"),
+            };
+            std::iter::once(mark.to_owned()).chain(bytes.iter().map(spell)).collect()
+        },
+        str::to_owned,
+    )
+}
+
 fn chat_logprobs(logprobs: &[TokenLogprob]) -> Value {
     if logprobs.is_empty() {
         return Value::Null;
     }
-    let one = |token: &str, bytes: &[u8], logprob: f32| json!({"token": token, "bytes": bytes, "logprob": logprob});
+    let one = |token: &str, bytes: &[u8], logprob: Option<f32>| {
+        let written = if bytes.is_empty() { token.as_bytes() } else { bytes };
+        json!({"token": spelled(token, bytes, ""), "bytes": written, "logprob": logprob})
+    };
     let content = logprobs.iter().map(|chosen| {
         let mut value = one(&chosen.token, &chosen.bytes, chosen.logprob);
-        value["top_logprobs"] = chosen.top.iter().map(|(token, bytes, logprob)| one(token, bytes, *logprob)).collect();
+        let top = chosen.top.iter().map(|(token, bytes, logprob)| one(token, bytes, Some(*logprob)));
+        value["top_logprobs"] = top.collect();
         value
     });
     json!({"content": content.collect::<Vec<_>>(), "refusal": null})
 }
 
+/// What marks a spelled token of a completion.
+const BYTES: &str = "bytes:";
+
 fn completion_logprobs(logprobs: &[TokenLogprob]) -> Value {
     if logprobs.is_empty() {
         return Value::Null;
     }
-    let top = |chosen: &TokenLogprob| -> Value {
-        chosen
-            .top
-            .iter()
-            .map(|(token, _, logprob)| (token.clone(), Value::from(*logprob)))
-            .collect::<Map<_, _>>()
-            .into()
-    };
     json!({
-        "tokens": logprobs.iter().map(|chosen| chosen.token.clone()).collect::<Vec<_>>(),
+        "tokens": logprobs.iter().map(|chosen| spelled(&chosen.token, &chosen.bytes, BYTES)).collect::<Vec<_>>(),
         "token_logprobs": logprobs.iter().map(|chosen| chosen.logprob).collect::<Vec<_>>(),
-        "top_logprobs": logprobs.iter().map(top).collect::<Vec<_>>(),
+        "top_logprobs": logprobs.iter().map(top_map).collect::<Vec<_>>(),
+        "text_offset": logprobs.iter().map(|chosen| chosen.offset).collect::<Vec<_>>(),
     })
+}
+
+/// The likeliest tokens of a place, and the chosen one whether it is among them or not.
+fn top_map(chosen: &TokenLogprob) -> Value {
+    let Some(logprob) = chosen.logprob else { return Value::Null };
+    let own = (&chosen.token, &chosen.bytes, logprob);
+    let all = chosen.top.iter().map(|(token, bytes, logprob)| (token, bytes, *logprob)).chain([own]);
+    let mut map = Map::new();
+    let mut seen = Vec::new();
+    for (token, bytes, logprob) in all {
+        if seen.contains(&(token, bytes)) {
+            continue;
+        }
+        seen.push((token, bytes));
+        let mut key = spelled(token, bytes, BYTES);
+        // A special token and a text may be called the same.
+        while map.contains_key(&key) {
+            key.insert_str(0, BYTES);
+        }
+        map.insert(key, logprob.into());
+    }
+    Value::Object(map)
 }
 
 #[cfg(test)]
@@ -286,6 +325,44 @@ mod tests {
         assert_eq!(answer["x"], 1);
         assert_eq!(answer["usage"]["cost"], "0.01");
         assert_eq!(answer["usage"]["total_tokens"], 7);
+    }
+
+    fn logprob(token: &str, bytes: &[u8], logprob: Option<f32>, top: &[(&str, &[u8], f32)]) -> TokenLogprob {
+        let top = top.iter().map(|(token, bytes, logprob)| ((*token).to_owned(), bytes.to_vec(), *logprob));
+        TokenLogprob { token: token.to_owned(), bytes: bytes.to_vec(), logprob, offset: 3, top: top.collect() }
+    }
+
+    #[test]
+    fn a_completions_tokens_keep_apart_and_the_chosen_one_is_among_them() {
+        let parts: [(&str, &[u8], f32); 3] =
+            [("\u{fffd}", b"\xf0\x9f", -0.5), ("\u{fffd}", b"\xf0\x9e", -1.0), ("a", b"a", -2.0)];
+        let first = logprob("Once", b"Once", None, &[]);
+        let chosen = logprob("\u{fffd}", b" \xf0", Some(-4.0), &parts);
+        let special = logprob("<|end|>", b"", Some(-0.5), &[("<|end|>", b"", -0.5), ("<|end|>", b"<|end|>", -3.0)]);
+        let found = completion_logprobs(&[first, chosen, special]);
+        assert_eq!(found["tokens"], json!(["Once", "bytes: \\xf0", "<|end|>"]));
+        assert_eq!(found["token_logprobs"], json!([null, -4.0, -0.5]));
+        assert_eq!(found["text_offset"], json!([3, 3, 3]));
+        let expected = json!([
+            null,
+            {"bytes:\\xf0\\x9f": -0.5, "bytes:\\xf0\\x9e": -1.0, "a": -2.0, "bytes: \\xf0": -4.0},
+            {"<|end|>": -0.5, "bytes:<|end|>": -3.0},
+        ]);
+        assert_eq!(found["top_logprobs"], expected);
+        let none = completion_logprobs(&[logprob("a", b"a", Some(-1.0), &[])]);
+        assert_eq!(none["top_logprobs"], json!([{"a": -1.0}]), "0 of them is the chosen one alone");
+    }
+
+    #[test]
+    fn a_chats_tokens_have_their_bytes() {
+        let found = chat_logprobs(&[
+            logprob("\u{fffd}", b"\xf0\x9f", Some(-1.0), &[("<|im_end|>", b"", -0.5)]),
+            logprob("hi", b"hi", Some(-1.0), &[]),
+        ]);
+        assert_eq!(found["content"][0]["token"], "\\xf0\\x9f");
+        assert_eq!(found["content"][0]["bytes"], json!([0xf0, 0x9f]));
+        assert_eq!(found["content"][0]["top_logprobs"][0]["bytes"], json!(b"<|im_end|>"));
+        assert_eq!((&found["content"][1]["token"], &found["content"][1]["top_logprobs"]), (&json!("hi"), &json!([])));
     }
 
     #[test]

@@ -4,14 +4,15 @@ use std::io::{Read, Seek};
 
 use serde_json::{Map, Value, json};
 
+use super::ImportError;
+use super::vocabulary::Vocabulary;
 use crate::engine::gguf::Gguf;
 use crate::engine::onnx::Shape;
 
-/// Texts of tokens that end an answer besides the declared one.
-const ENDS: [&str; 5] = ["<|im_end|>", "<|eot_id|>", "<|end|>", "<|endoftext|>", "<end_of_turn>"];
-
 /// `config.json`.
 pub(super) fn config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
+    let is_scaled = (shape.position_divisor - 1.0).abs() > 1e-9;
+    let scaling = is_scaled.then(|| json!({ "rope_type": "linear", "factor": shape.position_divisor }));
     json!({
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -25,6 +26,7 @@ pub(super) fn config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
         "max_position_embeddings": shape.context,
         "rms_norm_eps": shape.epsilon,
         "rope_theta": shape.theta,
+        "rope_scaling": scaling,
         "vocab_size": shape.vocabulary,
         "tie_word_embeddings": shape.tied,
         "bos_token_id": file.number("tokenizer.ggml.bos_token_id"),
@@ -33,30 +35,28 @@ pub(super) fn config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
     })
 }
 
-/// `generation_config.json`: which tokens end an answer.
-pub(super) fn generation_config<R: Read + Seek>(file: &Gguf<R>) -> Value {
-    let mut ends: Vec<u64> =
-        ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"]
-            .iter()
-            .filter_map(|key| file.number(key))
-            .collect();
-    let tokens = file.texts("tokenizer.ggml.tokens").unwrap_or_default();
-    let control = |index: usize| match file.value("tokenizer.ggml.token_type") {
-        Some(crate::engine::gguf::Value::Integers(types)) => types.get(index) == Some(&3),
-        _ => false,
-    };
-    for (index, token) in tokens.iter().enumerate() {
-        if ENDS.contains(&token.as_str()) && control(index) {
-            ends.push(index as u64);
+/// `generation_config.json`: which tokens end an answer, and how the model samples by default where the file says so.
+pub(super) fn generation_config<R: Read + Seek>(file: &Gguf<R>, known: &Vocabulary<'_>) -> Result<Value, ImportError> {
+    let mut config = Map::new();
+    config.insert("bos_token_id".to_owned(), json!(file.number("tokenizer.ggml.bos_token_id")));
+    config.insert("eos_token_id".to_owned(), json!(known.ends));
+    config.insert("pad_token_id".to_owned(), json!(file.number("tokenizer.ggml.padding_token_id")));
+    for (name, key, most) in [
+        ("temperature", "general.sampling.temp", 100.0),
+        ("top_p", "general.sampling.top_p", 1.0),
+        ("top_k", "general.sampling.top_k", 1e6),
+    ] {
+        if file.value(key).is_none() {
+            continue;
         }
+        let number = file.float(key).filter(|number| (0.0..=most).contains(number));
+        let why = || format!("must be a number from 0 to {most}");
+        let number = number.ok_or_else(|| ImportError::Key { key: key.to_owned(), why: why() })?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "from 0 to a million")]
+        let value = if name == "top_k" { json!(number.round() as u64) } else { json!(number) };
+        config.insert(name.to_owned(), value);
     }
-    ends.sort_unstable();
-    ends.dedup();
-    json!({
-        "bos_token_id": file.number("tokenizer.ggml.bos_token_id"),
-        "eos_token_id": ends,
-        "pad_token_id": file.number("tokenizer.ggml.padding_token_id"),
-    })
+    Ok(Value::Object(config))
 }
 
 /// `tokenizer_config.json`, with the chat template.

@@ -1,17 +1,22 @@
 //! Turns one GGUF file into a Hugging Face-style folder: ONNX model with its data, configuration, tokenizer and chat
 //! template, all from the file. The folder appears whole or not at all: it is a [`draft`] until it is renamed. A weight is
-//! never rounded again; what can't be expressed is refused by name.
+//! never rounded again. An import is a proof: every key of the file is known, every tensor is computed with, every weight is
+//! a finite number, the tokenizer loads, and the template writes a conversation; anything else is refused by name.
 
 mod config;
 mod draft;
+mod keys;
 mod tokenizer;
+mod vocabulary;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 
 use self::draft::Draft;
-use crate::engine::gguf::{Gguf, GgufError};
+use self::vocabulary::Vocabulary;
+use crate::engine::gguf::{Gguf, GgufError, Value};
+use crate::engine::language::Language;
 use crate::engine::onnx::{self, ExportError, Precision, Shape};
 
 /// The model's file in a folder.
@@ -28,6 +33,20 @@ pub enum ImportError {
     /// Its model can't be expressed.
     #[error("{0}")]
     Export(#[from] ExportError),
+    /// A key of its metadata says what would be left out.
+    #[error("not supported: {key} {why}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Its chat template can't be used.
+    #[error("chat template: {0}")]
+    Template(String),
+    /// What was made of it can't be loaded.
+    #[error("what was imported does not load: {0}")]
+    Proof(String),
     /// Its tokenizer can't be expressed.
     #[error("tokenizer not supported: {0}")]
     Tokenizer(String),
@@ -84,20 +103,23 @@ pub fn import_with(
     finish: impl FnOnce(&Path, &ImportedModel) -> io::Result<()>,
 ) -> Result<ImportedModel, ImportError> {
     let mut file = Gguf::open(gguf)?;
-    let shape = Shape::read(&mut file)?;
     // What may be refused comes before what takes long.
-    let tokenizer = tokenizer::tokenizer(&file)?;
-    let tokens = file.texts("tokenizer.ggml.tokens").map_or(0, <[String]>::len);
-    if tokens > shape.vocabulary {
-        let rows = shape.vocabulary;
-        return Err(ImportError::Tokenizer(format!("{tokens} tokens for an embedding of {rows} rows")));
-    }
+    let shape = Shape::read(&mut file)?;
+    keys::check(&file)?;
+    shape.check_tensors(&file)?;
+    let vocabulary = Vocabulary::read(&file, shape.vocabulary)?;
+    let tokenizer = tokenizer::tokenizer(&file, &vocabulary)?;
+    let template = match file.value("tokenizer.chat_template") {
+        None => None,
+        Some(Value::Text(template)) => Some(template.clone()),
+        Some(_) => return Err(ImportError::Template("tokenizer.chat_template must be a text".to_owned())),
+    };
     let texts = [
         ("tokenizer.json", Some(tokenizer.to_string())),
         ("tokenizer_config.json", Some(config::tokenizer_config(&file).to_string())),
         ("config.json", Some(config::config(&file, &shape).to_string())),
-        ("generation_config.json", Some(config::generation_config(&file).to_string())),
-        ("chat_template.jinja", file.text("tokenizer.chat_template").map(str::to_owned)),
+        ("generation_config.json", Some(config::generation_config(&file, &vocabulary)?.to_string())),
+        ("chat_template.jinja", template),
     ];
     if out_dir.exists() {
         return Err(ImportError::Exists(out_dir.to_owned()));
@@ -108,6 +130,9 @@ pub fn import_with(
             draft.write(name, text.as_bytes())?;
         }
     }
+    // As it will be loaded to serve: the tokenizer is read, the template compiled and tried.
+    let language = Language::load(draft.path()).map_err(|error| ImportError::Proof(error.reason))?;
+    language.prove().map_err(ImportError::Template)?;
     let data = draft.path().join(DATA_FILE);
     let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
     let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;

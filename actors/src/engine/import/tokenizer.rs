@@ -7,6 +7,7 @@ use std::io::{Read, Seek};
 use serde_json::{Map, Value, json};
 
 use super::ImportError;
+use super::vocabulary::{Kind, Vocabulary};
 use crate::engine::gguf::{Gguf, Value as Metadata};
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)";
@@ -15,36 +16,41 @@ const QWEN2: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Builds the file's content.
-pub(super) fn tokenizer<R: Read + Seek>(file: &Gguf<R>) -> Result<Value, ImportError> {
+pub(super) fn tokenizer<R: Read + Seek>(file: &Gguf<R>, known: &Vocabulary<'_>) -> Result<Value, ImportError> {
     match file.text("tokenizer.ggml.model") {
         Some("gpt2") => {}
         Some(other) => return Err(ImportError::Tokenizer(format!("model {other}; gpt2 (byte-level BPE) is"))),
         None => return Err(ImportError::Tokenizer("tokenizer.ggml.model is missing".to_owned())),
     }
-    let pre = file.text("tokenizer.ggml.pre").unwrap_or("default");
+    let pre = match file.value("tokenizer.ggml.pre") {
+        None => "default",
+        Some(Metadata::Text(pre)) => pre,
+        Some(_) => return Err(ImportError::Tokenizer("tokenizer.ggml.pre must be a text".to_owned())),
+    };
     let (normalizer, pre_tokenizer, ignore_merges) = pre_tokenizer(pre)?;
-    let missing = |key: &str| ImportError::Tokenizer(format!("{key} is missing"));
-    let tokens = file.texts("tokenizer.ggml.tokens").ok_or_else(|| missing("tokenizer.ggml.tokens"))?;
-    let merges = file.texts("tokenizer.ggml.merges").ok_or_else(|| missing("tokenizer.ggml.merges"))?;
+    let key = "tokenizer.ggml.merges";
+    let merges = file.texts(key).ok_or_else(|| ImportError::Tokenizer(format!("{key} is missing")))?;
     let vocabulary: Map<String, Value> =
-        tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
-    let pairs = merges
-        .iter()
-        .map(|merge| {
-            let (left, right) = split_merge(merge)?;
-            let known = |part: &str| vocabulary.contains_key(part);
-            (known(left) && known(right) && known(&format!("{left}{right}"))).then(|| json!([left, right]))
-        })
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| ImportError::Tokenizer("a merge names tokens that are not in the vocabulary".to_owned()))?;
+        known.tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect();
+    let pair = |(at, merge): (usize, &String)| {
+        let wrong = |why: &str| ImportError::Tokenizer(format!("merge {at}, {merge:?}, {why} ({key})"));
+        let (left, right) = split_merge(merge).ok_or_else(|| wrong("is not two tokens"))?;
+        let is_known = |part: &str| vocabulary.contains_key(part);
+        if is_known(left) && is_known(right) && is_known(&format!("{left}{right}")) {
+            Ok(json!([left, right]))
+        } else {
+            Err(wrong("names a token that is not in the vocabulary"))
+        }
+    };
+    let pairs = merges.iter().enumerate().map(pair).collect::<Result<Vec<_>, _>>()?;
     Ok(json!({
         "version": "1.0",
         "truncation": null,
         "padding": null,
-        "added_tokens": added_tokens(file, tokens),
+        "added_tokens": added_tokens(known),
         "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
-        "post_processor": post_processor(file, tokens),
+        "post_processor": post_processor(known),
         "decoder": { "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true },
         "model": {
             "type": "BPE",
@@ -66,7 +72,8 @@ pub(super) fn tokenizer<R: Read + Seek>(file: &Gguf<R>) -> Result<Value, ImportE
 fn split_merge(merge: &str) -> Option<(&str, &str)> {
     let after_first = merge.chars().next()?.len_utf8();
     let at = merge.get(after_first..)?.find(' ')? + after_first;
-    Some((&merge[..at], &merge[at + 1..]))
+    let (left, right) = (merge.get(..at)?, merge.get(at + 1..)?);
+    (!right.is_empty()).then_some((left, right))
 }
 
 /// Normalizer, pre-tokenizer, and whether whole words of the vocabulary skip merging.
@@ -94,12 +101,10 @@ fn pre_tokenizer(name: &str) -> Result<(Value, Value, bool), ImportError> {
     })
 }
 
-/// Control tokens (type 3) are special; user-defined ones (type 4) are matched whole but are text.
-fn added_tokens<R: Read + Seek>(file: &Gguf<R>, tokens: &[String]) -> Vec<Value> {
-    let Some(Metadata::Integers(types)) = file.value("tokenizer.ggml.token_type") else { return Vec::new() };
-    let kinds = tokens.iter().zip(types).enumerate();
-    kinds
-        .filter(|(_, (token, kind))| matches!(kind, 3 | 4) && !token.is_empty())
+/// The tokens that are matched whole.
+fn added_tokens(known: &Vocabulary<'_>) -> Vec<Value> {
+    let all = known.tokens.iter().zip(&known.kinds).enumerate();
+    all.filter(|(_, (_, kind))| **kind != Kind::Plain)
         .map(|(id, (token, kind))| {
             json!({
                 "id": id,
@@ -108,31 +113,35 @@ fn added_tokens<R: Read + Seek>(file: &Gguf<R>, tokens: &[String]) -> Vec<Value>
                 "lstrip": false,
                 "rstrip": false,
                 "normalized": false,
-                "special": *kind == 3,
+                "special": *kind == Kind::Special,
             })
         })
         .collect()
 }
 
-/// Puts the beginning token before a raw prompt where the file says so.
-fn post_processor<R: Read + Seek>(file: &Gguf<R>, tokens: &[String]) -> Value {
-    let id = file.number("tokenizer.ggml.bos_token_id").and_then(|id| usize::try_from(id).ok());
-    let begins = file.flag("tokenizer.ggml.add_bos_token").unwrap_or(false);
-    match id.and_then(|id| tokens.get(id).map(|token| (id, token))) {
-        Some((id, token)) if begins => json!({
-            "type": "TemplateProcessing",
-            "single": [
-                { "SpecialToken": { "id": token, "type_id": 0 } },
-                { "Sequence": { "id": "A", "type_id": 0 } },
-            ],
-            "pair": [
-                { "Sequence": { "id": "A", "type_id": 0 } },
-                { "Sequence": { "id": "B", "type_id": 1 } },
-            ],
-            "special_tokens": { (token.clone()): { "id": token, "ids": [id], "tokens": [token] } },
-        }),
-        Some(_) | None => Value::Null,
+/// Puts the beginning token before a raw prompt, and the ending one behind it, where the model has it so.
+fn post_processor(known: &Vocabulary<'_>) -> Value {
+    let token = |id: Option<usize>| id.and_then(|id| known.tokens.get(id).map(|token| (id, token)));
+    let (before, behind) = (token(known.before), token(known.behind));
+    if before.is_none() && behind.is_none() {
+        return Value::Null;
     }
+    let special = |token: &Option<(usize, &String)>| {
+        token.map(|(_, name)| json!({ "SpecialToken": { "id": name, "type_id": 0 } }))
+    };
+    let sequence = |name: &str, kind: u8| json!({ "Sequence": { "id": name, "type_id": kind } });
+    let single: Vec<Value> = special(&before).into_iter().chain([sequence("A", 0)]).chain(special(&behind)).collect();
+    let tokens: Map<String, Value> = [before, behind]
+        .into_iter()
+        .flatten()
+        .map(|(id, name)| (name.clone(), json!({ "id": name, "ids": [id], "tokens": [name] })))
+        .collect();
+    json!({
+        "type": "TemplateProcessing",
+        "single": single,
+        "pair": [sequence("A", 0), sequence("B", 1)],
+        "special_tokens": tokens,
+    })
 }
 
 #[cfg(test)]
@@ -144,6 +153,7 @@ mod tests {
         assert_eq!(split_merge("Ġ t"), Some(("Ġ", "t")));
         assert_eq!(split_merge("in g"), Some(("in", "g")));
         assert_eq!(split_merge("lonely"), None);
+        assert_eq!(split_merge("half "), None);
         assert_eq!(split_merge(""), None);
     }
 

@@ -38,7 +38,10 @@ impl Linear {
         precision: Precision,
     ) -> Result<Self, ExportError> {
         let tensor = file.tensor(name).ok_or_else(|| GgufError::Missing(name.to_owned()))?;
-        if tensor.rows() != rows || tensor.columns() != columns {
+        if tensor.rows() != rows
+            || tensor.columns() != columns
+            || tensor.dimensions.iter().skip(2).any(|&more| more != 1)
+        {
             let dimensions = &tensor.dimensions;
             return Err(GgufError::Malformed(format!("{name} is {dimensions:?}, not [{columns}, {rows}]")).into());
         }
@@ -48,10 +51,20 @@ impl Linear {
             Precision::Packed => repack(kind, rows, columns, &bytes),
             Precision::Full => None,
         };
-        Ok(match packed {
+        let read = match packed {
             Some(packed) => Self::Packed(packed),
             None => Self::Plain { rows, columns, values: dequantize(kind, &bytes) },
-        })
+        };
+        if read.is_finite() { Ok(read) } else { Err(GgufError::NotFinite(name.to_owned()).into()) }
+    }
+
+    /// Whether every weight is a finite number: of packed ones the scales and minimums decide.
+    fn is_finite(&self) -> bool {
+        let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
+        match self {
+            Self::Packed(packed) => finite(&packed.scales) && finite(&packed.minimums) && finite(&packed.offsets()),
+            Self::Plain { values, .. } => finite(values),
+        }
     }
 
     pub(super) fn rows(&self) -> usize {

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, Write};
 
 use super::graph::{Axis, Builder, Element, MICROSOFT, Setting};
 use super::linear::{Input, Linear, Precision, apply, packed_nodes};
-use super::shape::{ExportError, Shape};
+use super::shape::{ExportError, Shape, left_out};
 use crate::engine::gguf::Gguf;
 
 /// The note that says that past and present may be one buffer.
@@ -20,6 +20,7 @@ pub fn export<R: Read + Seek, W: Write>(
     weights: W,
     data_file: &str,
 ) -> Result<Vec<u8>, ExportError> {
+    shape.check_tensors(file)?;
     let mut export = Export { builder: Builder::new(weights, data_file), file, shape, precision };
     export.declare();
     let head = export.head_weights()?;
@@ -29,6 +30,10 @@ pub fn export<R: Read + Seek, W: Write>(
         stream = export.layer(layer, &stream)?;
     }
     export.logits(&stream, &head)?;
+    // The list above says what is read; this, that it was.
+    if let Some(name) = export.file.left_out() {
+        return Err(left_out(name));
+    }
     Ok(export.builder.finish()?)
 }
 
@@ -143,11 +148,6 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
     }
 
     fn linear(&mut self, tensor: &str, rows: usize, columns: usize) -> Result<Linear, ExportError> {
-        if let Some(stem) = tensor.strip_suffix(".weight")
-            && self.file.tensor(&format!("{stem}.bias")).is_some()
-        {
-            return Err(ExportError::Unsupported(format!("{stem}.bias")));
-        }
         Linear::read(self.file, tensor, rows, columns, self.precision)
     }
 

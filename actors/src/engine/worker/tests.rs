@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use wire::fields::Fields;
-use wire::inference::{Delta, Prompt, Sampling, Task};
+use wire::inference::{Delta, Prompt, Sampling, Task, TextRequest};
 
 use super::*;
 
@@ -17,8 +17,8 @@ impl Answer for Puppet {
         "puppet"
     }
 
-    fn answer(&mut self, request: &TextRequest, outlet: &mut Outlet) -> Result<Usage, Failure> {
-        let Prompt::Text(text) = &request.prompt else { return Err(Failure::Engine("not text".to_owned())) };
+    fn answer(&mut self, asked: &Prepared, outlet: &mut Outlet) -> Result<Usage, Failure> {
+        let Prompt::Text(text) = &asked.request.prompt else { return Err(Failure::Engine("not text".to_owned())) };
         let mut usage = Usage::default();
         match text.as_str() {
             "panic" => panic!("as told"),
@@ -39,8 +39,8 @@ impl Answer for Puppet {
     }
 }
 
-fn request(text: &str) -> TextRequest {
-    TextRequest {
+fn request(text: &str) -> Prepared {
+    let request = TextRequest {
         task: Task::Completion,
         model: "puppet".to_owned(),
         prompt: Prompt::Text(text.to_owned()),
@@ -54,12 +54,13 @@ fn request(text: &str) -> TextRequest {
         max_cost: None,
         auto_scale: None,
         body: Fields::default(),
-    }
+    };
+    Prepared { request, prompt: vec![0] }
 }
 
 fn job(text: &str) -> (Job, mpsc::Receiver<Event>) {
     let (events, receiver) = mpsc::channel(64);
-    (Job { request: request(text), events, stop: StopSignal::new() }, receiver)
+    (Job { asked: request(text), events, stop: StopSignal::new() }, receiver)
 }
 
 struct Stage {
@@ -110,7 +111,7 @@ fn a_full_queue_gives_the_job_back() {
     stage.worker.submit(second).unwrap();
     let (third, _events) = job("third");
     match stage.worker.submit(third) {
-        Err(Refused::Full(job)) => assert_eq!(job.request, request("third")),
+        Err(Refused::Full(job)) => assert_eq!(job.asked, request("third")),
         other => panic!("{other:?}"),
     }
     assert_eq!(stage.worker.observe().queued, 1);
@@ -135,7 +136,7 @@ fn a_panic_fails_its_job_ends_the_worker_and_gives_the_others_back() {
     let exit = stage.exits.recv().unwrap();
     assert_eq!(exit.reason, ExitReason::Panicked("as told".to_owned()));
     assert_eq!(exit.jobs.len(), 1);
-    assert_eq!(exit.jobs[0].request, request("other"));
+    assert_eq!(exit.jobs[0].asked, request("other"));
     assert!(!stage.worker.observe().alive);
     let (late, _events) = job("late");
     assert!(matches!(stage.worker.submit(late), Err(Refused::Ended(_))));

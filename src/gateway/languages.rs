@@ -1,0 +1,140 @@
+//! The languages of open models, loaded without their networks: they make requests ready (templates, tokens, what fits)
+//! before anything is held or queued, on threads of their own. Those used last are kept.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use farebox_actors::engine::{language::Language, prepare::Prepared};
+use tokio::sync::{OnceCell, Semaphore};
+use wire::inference::{Failure, TextRequest};
+
+use crate::catalogue::{Import, OpenModel};
+
+/// Languages that are kept, at most. One takes tens of megabytes.
+const MOST: usize = 16;
+/// Requests that are made ready or wait for it, at most.
+const MOST_WAITING: usize = 1_024;
+
+type Cell = Arc<OnceCell<Arc<Language>>>;
+
+struct Kept {
+    import: Import,
+    cell: Cell,
+    used: u64,
+}
+
+/// The languages.
+pub(super) struct Languages {
+    kept: Mutex<(u64, HashMap<Arc<str>, Kept>)>,
+    /// One for each core: making ready is work, not waiting.
+    turns: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Default for Languages {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        Self { kept: Mutex::default(), turns: Semaphore::new(cores), waiting: AtomicUsize::new(0) }
+    }
+}
+
+/// A request that is made ready or waits for it.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Languages {
+    /// Makes a request ready for its model, or says what is wrong with it; and the language that it was made ready in.
+    pub(super) async fn prepare(
+        &self,
+        model: &OpenModel,
+        request: TextRequest,
+    ) -> Result<(Prepared, Arc<Language>), Failure> {
+        let gone = || Failure::Engine("a request could not be made ready".into());
+        let waiting = Waiting(&self.waiting);
+        if waiting.0.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
+            return Err(Failure::Overloaded("too many requests are being read".into()));
+        }
+        let language = self.language(model).await?;
+        let _turn = self.turns.acquire().await.map_err(|_| gone())?;
+        let work = tokio::task::spawn_blocking(move || language.prepare(request).map(|asked| (asked, language)));
+        work.await.map_err(|error| {
+            tracing::error!(model = %model.id, %error, "making a request ready panicked");
+            gone()
+        })?
+    }
+
+    /// A model's language, loaded once however many ask for it.
+    async fn language(&self, model: &OpenModel) -> Result<Arc<Language>, Failure> {
+        let cell = self.cell(model);
+        let load = || async {
+            let folder = model.folder.clone();
+            let loaded =
+                tokio::task::spawn_blocking(move || Language::load(&folder).map_err(|error| error.to_string()));
+            let loaded = loaded.await.unwrap_or_else(|error| Err(error.to_string()));
+            loaded.map(Arc::new).map_err(|error| {
+                tracing::error!(model = %model.id, %error, "a model's tokenizer or template could not be loaded");
+                Failure::Engine("the model could not be loaded".into())
+            })
+        };
+        cell.get_or_try_init(load).await.map(Arc::clone)
+    }
+
+    fn cell(&self, model: &OpenModel) -> Cell {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let (clock, languages) = &mut *kept;
+        *clock += 1;
+        let fresh = || Kept { import: model.import, cell: Cell::default(), used: 0 };
+        let entry = languages.entry(Arc::clone(&model.id)).or_insert_with(fresh);
+        if entry.import != model.import {
+            *entry = fresh();
+        }
+        entry.used = *clock;
+        let cell = Arc::clone(&entry.cell);
+        if languages.len() > MOST
+            && let Some(oldest) = languages.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| Arc::clone(id))
+        {
+            languages.remove(&oldest);
+        }
+        cell
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::class::SizeClass;
+
+    use super::*;
+
+    fn model(id: &str, inode: u64) -> OpenModel {
+        let folder = "nowhere".into();
+        OpenModel { id: id.into(), folder, class: SizeClass::B7, parameters: 1, context: 8, import: (inode, 0) }
+    }
+
+    #[test]
+    fn those_used_last_are_kept_and_an_import_anew_is_another() {
+        let languages = Languages::default();
+        let first = languages.cell(&model("m", 1));
+        assert!(Arc::ptr_eq(&first, &languages.cell(&model("m", 1))));
+        let second = languages.cell(&model("m", 2));
+        assert!(!Arc::ptr_eq(&first, &second));
+        for other in 0..MOST - 1 {
+            languages.cell(&model(&format!("other-{other}"), 1));
+        }
+        assert!(Arc::ptr_eq(&second, &languages.cell(&model("m", 2))));
+        for other in 0..MOST {
+            languages.cell(&model(&format!("more-{other}"), 1));
+        }
+        assert_eq!(languages.kept.lock().unwrap().1.len(), MOST);
+        assert!(!Arc::ptr_eq(&second, &languages.cell(&model("m", 2))));
+    }
+}
