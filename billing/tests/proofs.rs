@@ -1,7 +1,5 @@
 //! What a request asks an account for leaves its proof in the same transition, whatever it changes; a refusal leaves none.
 
-#![expect(clippy::unwrap_used, reason = "how a test fails")]
-
 use billing::{
     Nanos, Timestamp,
     account::{Account, Header, Stored},

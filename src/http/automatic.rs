@@ -85,10 +85,11 @@ async fn card(state: &Shared, caller: Caller, wanted: &Reload) -> Result<Option<
     }
     let followed = followed_card(state, caller.account_id, named).await?;
     // The default card is followed without being named.
-    Ok((followed != DEFAULT_METHOD).then(|| match named {
-        Some(_) => MethodChange::To(followed),
-        None => MethodChange::AtFirst(followed),
-    }))
+    Ok(match named {
+        _ if followed == DEFAULT_METHOD => None,
+        Some(_) => Some(MethodChange::To(followed)),
+        None => Some(MethodChange::AtFirst(followed)),
+    })
 }
 
 /// `PUT /v1/auto-reload`: what is not named stays as it is.
