@@ -20,7 +20,7 @@ use billing::{
 use tokio::sync::Notify;
 
 use crate::{
-    account::{AccountActor, AccountContext, AccountError, Admitted, Enter, Tick},
+    account::{AccountActor, AccountContext, AccountError, Admitted, Enter, Held, Tick},
     card::Processor,
     clock::Clock,
     health::{ExitReason, Health, Kind, Name, Obituary},
@@ -39,30 +39,51 @@ const TICKED_AT_ONCE: usize = 64;
 /// Requests that run in this process, from before they are admitted until their guard is gone, and how each is told to end
 /// early, where it can be.
 #[derive(Debug, Clone, Default)]
-pub struct Running(Arc<Mutex<HashMap<RequestId, Option<Weak<Notify>>>>>);
+pub struct Running(Arc<Mutex<HashMap<RequestId, Seen>>>);
+
+/// What is known of a running request.
+#[derive(Debug, Default)]
+struct Seen {
+    /// How it is told to end early.
+    end: Option<Weak<Notify>>,
+    /// Where its task sees what it holds.
+    held: Option<Held>,
+}
 
 impl Running {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Option<Weak<Notify>>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Seen>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes a request that is about to be admitted.
     pub fn insert(&self, id: RequestId) {
-        self.lock().insert(id, None);
+        self.lock().insert(id, Seen::default());
     }
 
     /// Notes that a request which runs ends when this is notified.
     pub fn ends_with(&self, id: RequestId, cancel: &Arc<Notify>) {
-        if let Some(end) = self.lock().get_mut(&id) {
-            *end = Some(Arc::downgrade(cancel));
+        if let Some(seen) = self.lock().get_mut(&id) {
+            seen.end = Some(Arc::downgrade(cancel));
         }
     }
 
     /// Tells all that can be told to end; how many those are.
     pub fn end_all(&self) -> usize {
-        let ends: Vec<_> = self.lock().values().flatten().filter_map(Weak::upgrade).collect();
+        let ends: Vec<_> = self.lock().values().filter_map(|seen| seen.end.as_ref()?.upgrade()).collect();
         ends.iter().for_each(|end| end.notify_one());
         ends.len()
+    }
+
+    /// Keeps what a request's task sees of what it holds, for a later life of its account.
+    pub(crate) fn keep(&self, id: RequestId, held: &Held) {
+        if let Some(seen) = self.lock().get_mut(&id) {
+            seen.held = Some(held.clone());
+        }
+    }
+
+    /// What its task sees.
+    pub(crate) fn kept(&self, id: RequestId) -> Option<Held> {
+        self.lock().get(&id)?.held.clone()
     }
 
     /// Forgets it.

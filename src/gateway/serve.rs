@@ -15,6 +15,7 @@ use billing::{
     entry::UsageRecord,
     hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, KeyId, RequestId},
+    key::{Scope, Scopes},
 };
 use farebox_actors::{
     account::{AccountError, Admitted, Enter, SettleError},
@@ -39,6 +40,8 @@ pub struct Caller {
     pub account_id: AccountId,
     /// The key.
     pub key_id: KeyId,
+    /// What it may do.
+    pub scopes: Scopes,
 }
 
 /// A request to serve.
@@ -78,6 +81,9 @@ pub enum ServeError {
         /// Why.
         message: String,
     },
+    /// It asks for what its key may not do.
+    #[error("the key has no scope {}", .0.name())]
+    OutOfScope(Scope),
     /// The account refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -170,6 +176,10 @@ impl Done {
 
 /// Admits a request and starts its task. Returns when the hold is durable, or the request is refused.
 pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError> {
+    // That its account buys permits is set by its owner; to have them bought though it is not takes who may buy.
+    if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
+        return Err(ServeError::OutOfScope(Scope::Billing));
+    }
     let (model, version) = gateway.models.find(&job.request.model).await?;
     available::check(gateway, &model, Payer::of(job.provider_key.as_ref()))?;
     let request_id = job.request_id;

@@ -44,8 +44,6 @@ struct Known {
     hash: blake3::Hash,
     caller: Caller,
     expires_at: Option<Timestamp>,
-    /// What it may do.
-    scopes: Scopes,
     /// Whether it may spend less than its account.
     is_limited: bool,
 }
@@ -53,7 +51,7 @@ struct Known {
 impl Known {
     /// Whether it may do less than its account.
     fn is_less(&self) -> bool {
-        self.is_limited || self.scopes != Scopes::ALL
+        self.is_limited || self.caller.scopes != Scopes::ALL
     }
 }
 
@@ -184,7 +182,7 @@ pub async fn scoped(state: &Shared, request: &HttpRequest, scope: Scope) -> Resu
 }
 
 fn permitted(known: &Known, scope: Scope) -> Result<Caller, ApiError> {
-    if known.scopes.has(scope) { Ok(known.caller) } else { Err(ApiError::out_of_scope(scope)) }
+    if known.caller.scopes.has(scope) { Ok(known.caller) } else { Err(ApiError::out_of_scope(scope)) }
 }
 
 /// What a caller sees of its account's use.
@@ -198,8 +196,8 @@ pub struct Sight {
 
 /// The caller of a route that shows use: its own, unless it may read all.
 pub async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiError> {
-    let Known { caller, scopes, .. } = bearer(state, request).await?;
-    Ok(Sight { caller, only: (!scopes.has(Scope::Read)).then_some(caller.key_id) })
+    let caller = caller(state, request).await?;
+    Ok(Sight { caller, only: (!caller.scopes.has(Scope::Read)).then_some(caller.key_id) })
 }
 
 /// Who opens a key, and what it can hand on.
@@ -216,8 +214,8 @@ pub struct Opener {
 /// The caller of a route that opens a key: one that has limits has no such scope, as the new one could have none.
 pub async fn opener(state: &Shared, request: &HttpRequest) -> Result<Opener, ApiError> {
     let known = bearer(state, request).await?;
-    let Caller { account_id, .. } = permitted(&known, Scope::Keys)?;
-    Ok(Opener { account_id, scopes: known.scopes, expires_at: known.expires_at })
+    let Caller { account_id, scopes, .. } = permitted(&known, Scope::Keys)?;
+    Ok(Opener { account_id, scopes, expires_at: known.expires_at })
 }
 
 async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError> {
@@ -263,10 +261,9 @@ async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Optio
     let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
     let known = Known {
         hash: blake3::Hash::from_hex(&stored.hash).map_err(|error| ApiError::internal(&error))?,
-        caller: Caller { account_id: stored.account_id, key_id: stored.id },
+        caller: Caller { account_id: stored.account_id, key_id: stored.id, scopes: stored.scopes },
         expires_at: stored.expires_at,
         is_limited: !stored.limits.is_unlimited(),
-        scopes: stored.scopes,
     };
     state.keys.insert(known_by, known, forgotten);
     Ok(Some(known))
@@ -275,7 +272,7 @@ async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Optio
 /// Whose a caller's idempotency keys are.
 pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
     let known = bearer(state, request).await?;
-    let Caller { account_id, key_id } = known.caller;
+    let Caller { account_id, key_id, .. } = known.caller;
     Ok(if known.is_less() { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) })
 }
 

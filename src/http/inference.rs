@@ -55,6 +55,7 @@ impl From<ServeError> for ApiError {
             ServeError::NoModel { name, nearest } => Self::model_not_found(&name, &nearest),
             ServeError::Unpriced(name) => Self::unpriced(&name),
             ServeError::Invalid { field, message } => Self::invalid(field, message),
+            ServeError::OutOfScope(scope) => Self::out_of_scope(scope),
             ServeError::Refused(refusal) => refusal.into(),
             ServeError::InLine { refusal, place } => Self::from(refusal).waited(place),
             ServeError::Account(error) => error.into(),

@@ -137,7 +137,10 @@ pub fn list_by_id(data: Vec<Value>, limit: u64) -> Value {
 mod tests {
     use super::*;
     use crate::gateway::serve::Caller;
-    use billing::ids::{AccountId, KeyId};
+    use billing::{
+        ids::{AccountId, KeyId},
+        key::Scopes,
+    };
 
     const NAMES: &[&str] = &["from", "to", "model", "key_id", "limit", "cursor"];
 
@@ -157,7 +160,7 @@ mod tests {
             assert!(query(&format!("limit={limit}")).limit().is_err(), "{limit}");
         }
         let (account_id, own) = (AccountId(Uuid::from_u128(1)), KeyId(Uuid::from_u128(2)));
-        let all = Sight { caller: Caller { account_id, key_id: own }, only: None };
+        let all = Sight { caller: Caller { account_id, key_id: own, scopes: Scopes::ALL }, only: None };
         assert!(query("key_id=1").only(&all).is_err());
         assert_eq!(query("").only(&all).unwrap().key, None);
         let one = Sight { only: Some(own), ..all };

@@ -201,6 +201,11 @@ async fn a_limited_key_does_not_approve_what_its_owner_buys() {
     let approve = json!({"verdict": "approve"});
     assert_eq!(limited.post(&path, &approve).await.status, 403);
     assert_eq!(customer.api.post(&path, &approve).await.ok()["status"], "succeeded");
+    // Nor does it have permits bought that its owner did not say are to be.
+    let scaled = json!({"model": "gpt-4o-mini", "autoScale": true, "messages": [{"role": "user", "content": "Hi"}]});
+    let refused = limited.post("/v1/chat/completions", &scaled).await;
+    assert_eq!((refused.status, &refused.json()["scope"]), (403, &json!("billing")), "{}", refused.body);
+    assert_eq!(customer.api.post("/v1/chat/completions", &scaled).await.status, 200);
 }
 
 #[tokio::test]

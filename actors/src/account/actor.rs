@@ -199,8 +199,10 @@ impl AccountActor {
         }
         let payments: Vec<_> = account.pending_payments().cloned().collect();
         for hold in alive {
-            // Its request was told by an earlier life, and keeps what it last saw.
-            self.holds.insert(hold.request_id, Held::new(hold.total(), hold.claimed));
+            // Its request was told by an earlier life, and goes on seeing what it holds.
+            let held = running.kept(hold.request_id).unwrap_or_else(|| Held::new(hold.total(), hold.claimed));
+            held.set(hold.total(), hold.claimed);
+            self.holds.insert(hold.request_id, held);
         }
         for hold in abandoned {
             self.settle_abandoned(&hold, ctx);

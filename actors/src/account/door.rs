@@ -117,6 +117,7 @@ impl AccountActor {
         let is_admitted = answer.result.is_ok();
         if is_admitted {
             self.holds.insert(admit.request_id, held.clone());
+            self.context.directory.running().keep(admit.request_id, &held);
         }
         let admission = Admission {
             account_id: self.id,

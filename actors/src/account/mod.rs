@@ -173,7 +173,7 @@ pub struct Subscribe(pub mpsc::Sender<Live>);
 /// What is set aside for a running request and what it may come to by its key's limits, as they last became durable: set by
 /// its account, seen by its task.
 #[derive(Debug, Clone)]
-struct Held(Arc<Amounts>);
+pub(crate) struct Held(Arc<Amounts>);
 
 #[derive(Debug)]
 struct Amounts {
