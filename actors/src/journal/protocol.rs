@@ -146,7 +146,7 @@ impl<W, R> Protocol<W, R> {
 
     /// Whether nothing waits and no batch is at hand.
     pub fn is_idle(&self) -> bool {
-        self.waiting == 0 && self.writing.is_none()
+        self.waiting() == 0 && self.writing.is_none()
     }
 
     /// The next step; none while a batch is being written, or where nothing waits.

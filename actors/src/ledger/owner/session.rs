@@ -20,6 +20,8 @@ const LOCK: i32 = 0x4661_7265;
 const EVERY: Duration = Duration::from_secs(1);
 /// How long an answer may take before PostgreSQL is away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Sessions that are tried before PostgreSQL is away, though it takes each.
+const TRIES: usize = 3;
 /// How long sessions have to come back once PostgreSQL was started: one that has not by then has no owner.
 const COME_BACK: Duration = Duration::from_secs(4);
 /// How the server finds that the machine of a session is gone: after five seconds, and three tries of two.
@@ -99,16 +101,16 @@ impl Session {
     pub(in crate::ledger) async fn keep(mut self, epoch: i64, standing: Standing) {
         loop {
             let mut found = self.epoch().await;
-            if let Err(error) = &found {
+            for _ in 0..TRIES {
+                let Err(error) = &found else { break };
                 tracing::warn!(%error, "PostgreSQL does not answer");
                 if is_late(error) {
                     standing.set(Some(away_now()));
                 }
                 // A session alone may have been ended: whether PostgreSQL is there is known by another.
-                if let Ok(connection) = connect(&self.options).await {
-                    self = Self { connection, has_lock: false, ..self };
-                    found = self.epoch().await;
-                }
+                let Ok(connection) = connect(&self.options).await else { break };
+                self = Self { connection, has_lock: false, ..self };
+                found = self.epoch().await;
             }
             match found {
                 Ok(found) if found == Some(epoch) => {
