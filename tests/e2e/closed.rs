@@ -121,7 +121,7 @@ async fn who_pays_when_a_call_ends_early() {
     let stage = Stage::set().await;
     for (behaviour, stream, status) in [
         (Behaviour::Status(500), false, 502),
-        (Behaviour::Status(429), true, 502),
+        (Behaviour::Status(429), true, 429),
         (Behaviour::Garbage, false, 502),
         (Behaviour::Garbage, true, 200),
         (Behaviour::CutAfter(3), true, 200),

@@ -5,7 +5,7 @@
 /// An event's data, at most: beyond it the stream is refused.
 pub const LARGEST_EVENT: usize = 1 << 20;
 /// Bytes of lines that belong to no event that are kept, at most.
-const LARGEST_STRAY: usize = 64 << 10;
+const LARGEST_STRAY: usize = 1 << 20;
 
 /// What lines of an event begin with.
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];

@@ -6,6 +6,7 @@ pub(crate) mod companion;
 pub(crate) mod fake_openai;
 pub(crate) mod fake_stripe;
 pub(crate) mod postgres;
+pub(crate) mod raw_provider;
 pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod server;

@@ -15,8 +15,13 @@ pub(crate) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
     pub(crate) async fn open(url: &str, key: &str) -> Self {
+        Self::open_with(url, "authorization", &format!("Bearer {key}")).await
+    }
+
+    /// Opened by another header.
+    pub(crate) async fn open_with(url: &str, header: &'static str, value: &str) -> Self {
         let mut request = format!("{}/v1/live", url.replacen("http", "ws", 1)).into_client_request().unwrap();
-        request.headers_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
+        request.headers_mut().insert(header, value.parse().unwrap());
         Self(connect_async(request).await.unwrap().0)
     }
 

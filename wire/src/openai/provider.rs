@@ -199,7 +199,7 @@ fn hear(name: &str, data: &str) -> Heard {
     if data.is_empty() || HEARTBEATS.contains(&name) || HEARTBEATS.contains(&data) {
         return Said::Heartbeat.into();
     }
-    if data.starts_with("[DONE]") {
+    if data.trim_start_matches('"').starts_with("[DONE]") {
         return Said::End.into();
     }
     match Fields::parse(data.as_bytes()) {
@@ -388,6 +388,7 @@ mod tests {
             ("keepalive", "heartbeat"),
             ("[DONE]", "end"),
             ("[DONE] ", "end"),
+            (r#""[DONE]""#, "end"),
             ("[]", "unknown"),
             ("7", "unknown"),
             (r#"[{"error":{"code":503}}]"#, "error"),

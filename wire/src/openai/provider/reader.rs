@@ -2,6 +2,8 @@
 //! body is told by how it begins, as what its head calls it is often wrong. The last event is `Finished` or `Failed`. A
 //! stream ends well with its last word alone, and only where it answered.
 
+use serde_json::value::RawValue;
+
 use super::{Form, Heard, Said, delta_with, fault, gather::Gather, hear, spread};
 use crate::{
     inference::{Delta, Event, Failure, ProviderError, Task},
@@ -73,7 +75,14 @@ fn gather_stream(task: Task, said: Vec<Event>, events: &mut Vec<Event>) {
 /// A whole body that is an answer; its usage is among the events.
 fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form), Failure> {
     let text = String::from_utf8_lossy(body);
-    let Heard { said, usage } = hear("", &text);
+    let mut heard = hear("", &text);
+    if heard.said == Said::Broken {
+        // An error may be written before what else comes, such as the end of a stream.
+        let first = serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>().next();
+        let first = first.and_then(Result::ok).map(|first| hear("", first.get()));
+        heard = first.filter(|first| matches!(first.said, Said::Error(_))).unwrap_or(heard);
+    }
+    let Heard { said, usage } = heard;
     events.extend(usage.map(Event::Usage));
     let unanswered = || {
         let words = fault::text_words(&text);
@@ -123,6 +132,10 @@ impl Reader {
         match &mut self.body {
             Body::Begun(begun) => {
                 begun.extend_from_slice(bytes);
+                if begun.trim_ascii().is_empty() {
+                    // Empty lines keep a connection alive, for as long as it takes.
+                    begun.clear();
+                }
                 let Some(shape) = shape_of(begun, false) else { return };
                 let begun = std::mem::take(begun);
                 self.body = match shape {
@@ -245,13 +258,29 @@ impl Stream {
         })
     }
 
-    /// An error that was written into a stream as it is, without `data:`. Only what is known to be one ends it.
+    fn answer(&mut self, delta: Delta, form: Form, events: &mut Vec<Event>) {
+        self.has_answered = true;
+        self.unknown = None;
+        match self.asked {
+            Some(task) => put_pieces(task, delta, form, events),
+            None => events.push(Event::Delta(delta)),
+        }
+    }
+
+    /// What was written into a stream as it is, without `data:`. Only what is known to be an error or an answer ends it.
     fn stray(&mut self, text: &str, events: &mut Vec<Event>) {
         let heard = hear("", text);
         match heard.said {
             Said::Error(error) if text.trim_start().starts_with(['{', '[']) => {
                 events.extend(heard.usage.map(Event::Usage));
                 self.fail(Failure::Provider(Box::new(error)), events);
+            }
+            // A whole answer behind comments that kept its connection alive.
+            Said::Answer(delta, Form::Whole) => {
+                events.extend(heard.usage.map(Event::Usage));
+                self.answer(delta, Form::Whole, events);
+                self.over = true;
+                events.push(FINISHED);
             }
             _ => {
                 self.unknown = Some(fault::text_words(text));
@@ -270,19 +299,12 @@ impl Stream {
         let Heard { said, usage } = hear(&event.name, &event.data);
         events.extend(usage.map(Event::Usage));
         match said {
-            Said::Answer(delta, form) => {
-                self.has_answered = true;
-                self.unknown = None;
-                match self.asked {
-                    Some(task) => put_pieces(task, delta, form, events),
-                    None => events.push(Event::Delta(delta)),
-                }
-            }
+            Said::Answer(delta, form) => self.answer(delta, form, events),
             Said::Usage | Said::Heartbeat => {}
             Said::Error(error) if place == Place::Within => self.fail(Failure::Provider(Box::new(error)), events),
             Said::Error(error) => {
                 // It may be half of something else: whether it ended well is not known, and it did not.
-                let is_whole = serde_json::from_str::<&serde_json::value::RawValue>(event.data.trim()).is_ok();
+                let is_whole = serde_json::from_str::<&RawValue>(event.data.trim()).is_ok();
                 if is_whole || event.name == "error" {
                     self.fail(Failure::Provider(Box::new(error)), events);
                 }

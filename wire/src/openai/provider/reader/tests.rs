@@ -115,6 +115,8 @@ fn errors_end_a_stream_in_their_words_whatever_their_shape() {
             assert!(has_usage(&events) && text(&events) == "Hi", "{events:?}");
         }
         let alone = format!("{error}\n\n");
+        let ended = format!("{alone}data: [DONE]\n\n");
+        assert_eq!(failure(&read(&[ended.as_bytes()])).as_deref(), Some(words), "{ended}");
         assert_eq!(failure(&read(&[alone.as_bytes()])).as_deref(), Some(words), "{alone}");
         assert_eq!(failure(&read_answer(Task::Chat, alone.as_bytes())).as_deref(), Some(words), "{alone}");
     }
@@ -150,7 +152,15 @@ fn a_whole_answer_is_told_in_pieces_to_whoever_asked_for_a_stream() {
             {"index": 1, "message": {"role": "assistant", "content": null, "tool_calls": [
                 {"id": "a", "type": "function", "function": {"name": "sky", "arguments": "{}"}}]}, "finish_reason": "tool_calls"}],
         "usage": {"prompt_tokens": 7, "completion_tokens": 3}});
-    for body in [body.to_string(), format!("\n\n{body}\n"), stream_of(&[&body.to_string(), "[DONE]"])] {
+    let bodies = [
+        body.to_string(),
+        format!("\n\n{body}\n"),
+        format!(": wait\n\n: wait\n\n{body}\n"),
+        stream_of(&[&body.to_string(), "[DONE]"]),
+    ];
+    for body in bodies {
+        let whole = read_answer(Task::Chat, body.as_bytes());
+        assert_eq!((failure(&whole), &raws(&whole)[0]["object"]), (None, &json!("chat.completion")), "{body}");
         let events = read(&body.as_bytes().chunks(3).collect::<Vec<_>>());
         assert_eq!((failure(&events), has_usage(&events), &*text(&events)), (None, true, "Hi"));
         let raws = raws(&events);
