@@ -40,7 +40,7 @@ fn piece(text: &str) -> String {
 }
 
 fn stream_of(events: &[&str]) -> String {
-    events.iter().map(|data| format!("data: {data}\n\n")).collect()
+    events.iter().map(|data| wire::sse::encode(data)).collect()
 }
 
 fn whole_stream() -> String {
@@ -64,7 +64,11 @@ async fn a_stream_cut_at_any_byte_is_charged_by_the_table() {
             let cut: usize = asked.body["user"].as_str().unwrap().parse().unwrap();
             // A body that ends with its connection looks whole; one in chunks does not.
             let begun = &stream[..cut];
-            if cut % 2 == 0 { broken(begun) } else { answer(200, &[("content-type", "text/event-stream")], begun) }
+            if cut.is_multiple_of(2) {
+                broken(begun)
+            } else {
+                answer(200, &[("content-type", "text/event-stream")], begun)
+            }
         }
     });
     let (server, customer) = before(&provider).await;
@@ -75,7 +79,7 @@ async fn a_stream_cut_at_any_byte_is_charged_by_the_table() {
             let answer = chat(customer, &cut.to_string(), json!({"stream": true})).await;
             let record = record(customer, &answer).await;
             // A provider that does nothing but fail is left alone.
-            if cut % 2 == 0 {
+            if cut.is_multiple_of(2) {
                 assert_eq!(chat(customer, &length.to_string(), json!({"stream": true})).await.status, 200);
             }
             (cut, answer, record)
@@ -121,7 +125,7 @@ async fn an_error_in_a_good_answer_is_told_in_its_words_and_not_charged() {
         answer(200, &[("content-type", "text/event-stream")], &body)
     });
     let (server, customer) = before(&provider).await;
-    for which in 0..ERRORS.len() {
+    for (which, error) in ERRORS.iter().enumerate() {
         for (place, stream, status, cost) in [
             ("first", true, 502, "0.00"),
             ("later", true, 200, "0.00"),
@@ -129,7 +133,7 @@ async fn an_error_in_a_good_answer_is_told_in_its_words_and_not_charged() {
             ("whole", false, 502, "0.00"),
         ] {
             let told = chat(&customer, &format!("{place} {which}"), json!({"stream": stream})).await;
-            let what = format!("{place}: {}: {}", ERRORS[which], told.body);
+            let what = format!("{place}: {error}: {}", told.body);
             assert_eq!(told.status, status, "{what}");
             assert!(told.body.contains("out of memory") && !told.body.contains("[DONE]"), "{what}");
             let error: Value =

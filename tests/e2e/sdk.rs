@@ -44,7 +44,9 @@ fn python() -> PathBuf {
     folder
 }
 
-/// A folder with the Node SDK and the script beside it.
+static INSTALLED: Mutex<bool> = Mutex::new(false);
+
+/// A folder with the Node SDK and the scripts beside it.
 fn node() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node-sdk");
     std::fs::create_dir_all(&folder).unwrap();
@@ -52,7 +54,6 @@ fn node() -> PathBuf {
         std::fs::copy(scripts().join(file), folder.join(file)).unwrap();
     }
     // Both of its stories run at once, and want one installation.
-    static INSTALLED: Mutex<bool> = Mutex::new(false);
     let mut is_installed = INSTALLED.lock().unwrap();
     if std::mem::replace(&mut *is_installed, true) {
         return folder;

@@ -17,9 +17,9 @@ pub(super) const fn counts(failure: &Failure) -> bool {
     match failure {
         Failure::Provider(error) => error.status >= 500,
         Failure::Transport(_) | Failure::Timeout(_) => true,
-        // What is wrong between it and us says nothing to those who have their own key.
-        Failure::Unserved(_) => false,
-        Failure::Invalid { .. }
+        // What is wrong between it and us alone says nothing to those who have their own key.
+        Failure::Unserved(_)
+        | Failure::Invalid { .. }
         | Failure::ContextLength(_)
         | Failure::NotFinite
         | Failure::Engine(_)

@@ -26,7 +26,7 @@ const INSTANT_MS: f64 = 1e11;
 /// The seconds to wait, rounded up; none where nothing is said. Not bounded.
 pub(super) fn seconds(headers: &HeaderMap, body: &[u8], now: SystemTime) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let ms = text("retry-after-ms").and_then(|ms| number(ms)).map(|ms| ms / 1_000.0);
+    let ms = text("retry-after-ms").and_then(number).map(|ms| ms / 1_000.0);
     // A date is relative to what the provider takes for now.
     let its_now = text("date").and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
     let wait = ms

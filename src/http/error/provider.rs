@@ -76,7 +76,7 @@ fn refused(error: &ProviderError) -> ApiError {
             kept("model_not_found", format!("The provider refused: {words}"))
         }
         // Said to the caller's own key.
-        401 | 402 | 403 => kept("provider_error", format!("The provider refused: {words}")),
+        401..=403 => kept("provider_error", format!("The provider refused: {words}")),
         429 if is_spent(error) => limited(LASTING_S).not_again(),
         429 => limited(LIMITED_S),
         503 | 529 => limited(OVERLOADED_S),

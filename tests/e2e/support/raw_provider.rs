@@ -82,8 +82,8 @@ fn serve(mut connection: TcpStream, bytes: &[u8]) {
 
 /// An answer that ends with its connection.
 pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("HTTP/1.1 {status} X\r\nconnection: close\r\n{headers}\r\n{body}").into_bytes()
+    let headers: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("HTTP/1.1 {status} X\r\nconnection: close\r\n{}\r\n{body}", headers.concat()).into_bytes()
 }
 
 /// An answer in one chunk whose end never comes: its connection breaks.

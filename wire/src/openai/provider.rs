@@ -247,13 +247,12 @@ fn tell(mut fields: Fields, usage: Option<Usage>, text: &str) -> Said {
         }
         Some(_) if usage.is_some() => Said::Usage,
         Some(_) if fields.names().all(|name| ENVELOPE.contains(&name)) => Said::Heartbeat,
-        Some(_) => Said::Unknown(Some(fields)),
         None if speaks(&fields) => error_of(text),
         None if usage.is_some() => Said::Usage,
         None if fields.names().next().is_none() || HEARTBEATS.iter().any(|beat| calls_itself(&fields, beat)) => {
             Said::Heartbeat
         }
-        None => Said::Unknown(Some(fields)),
+        Some(_) | None => Said::Unknown(Some(fields)),
     }
 }
 

@@ -154,13 +154,13 @@ fn merge(into: &mut Map<String, Value>, name: String, value: Value) -> bool {
         }
         (Value::Array(there), Value::Array(more)) => grow(there, more),
         // Content may go on in the other of its two forms.
-        (Value::Array(there), Value::String(more)) if name == "content" => grow(there, vec![part(more)]),
+        (Value::Array(there), Value::String(more)) if name == "content" => grow(there, vec![part(&more)]),
         (there @ Value::String(_), Value::Array(more)) if name == "content" => {
             let mut parts = Vec::with_capacity(more.len() + 1);
             if let Value::String(text) = there.take()
                 && !text.is_empty()
             {
-                parts.push(part(text));
+                parts.push(part(&text));
             }
             let fits = grow(&mut parts, more);
             *there = Value::Array(parts);
@@ -173,7 +173,7 @@ fn merge(into: &mut Map<String, Value>, name: String, value: Value) -> bool {
     }
 }
 
-fn part(text: String) -> Value {
+fn part(text: &str) -> Value {
     json!({"type": "text", "text": text})
 }
 

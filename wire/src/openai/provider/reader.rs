@@ -142,7 +142,7 @@ impl Reader {
                     Shape::Stream => Body::Stream(Box::new(Stream::new(Some(self.task)))),
                     Shape::Whole => Body::Whole(Vec::new()),
                 };
-                return self.feed(&begun, events);
+                self.feed(&begun, events);
             }
             Body::Whole(whole) if whole.len() + bytes.len() > LARGEST_ANSWER => {
                 *whole = Vec::new();
@@ -300,7 +300,12 @@ impl Stream {
         events.extend(usage.map(Event::Usage));
         match said {
             Said::Answer(delta, form) => self.answer(delta, form, events),
-            Said::Usage | Said::Heartbeat => {}
+            Said::Broken if place == Place::Within => {
+                let why = "a chunk of the provider's is not of a known shape";
+                self.fail(Failure::Transport(why.into()), events);
+            }
+            // What is broken at the end was cut.
+            Said::Usage | Said::Heartbeat | Said::Broken => {}
             Said::Error(error) if place == Place::Within => self.fail(Failure::Provider(Box::new(error)), events),
             Said::Error(error) => {
                 // It may be half of something else: whether it ended well is not known, and it did not.
@@ -314,11 +319,6 @@ impl Stream {
                 events.push(FINISHED);
             }
             Said::End => self.fail(Failure::Provider(Box::new(self.unanswered())), events),
-            Said::Broken if place == Place::Within => {
-                let why = "a chunk of the provider's is not of a known shape";
-                self.fail(Failure::Transport(why.into()), events);
-            }
-            Said::Broken => {}
             Said::Unknown(fields) => {
                 self.unknown = Some(fault::text_words(&event.data));
                 events.push(Event::Unknown(fields));

@@ -21,7 +21,7 @@ pub(super) fn pieces(whole: Delta) -> Vec<Delta> {
             choice.entry("delta").or_insert_with(|| told(message));
         }
         let end = json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": finish});
-        pieces.extend([piece(&answer, Value::Object(choice)), piece(&answer, end)].into_iter().flatten());
+        pieces.extend([piece(&answer, &Value::Object(choice)), piece(&answer, &end)].into_iter().flatten());
     }
     if pieces.is_empty() { vec![whole] } else { pieces }
 }
@@ -38,7 +38,7 @@ fn told(mut message: Value) -> Value {
     message
 }
 
-fn piece(answer: &Map<String, Value>, choice: Value) -> Option<Delta> {
+fn piece(answer: &Map<String, Value>, choice: &Value) -> Option<Delta> {
     let mut piece = answer.clone();
     piece.insert("choices".into(), json!([choice]));
     let fields = Fields::parse(Value::Object(piece).to_string().as_bytes()).ok()?;

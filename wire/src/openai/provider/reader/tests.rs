@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::sse::encode;
 
 const USAGE: &str = r#"{"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
 
@@ -14,7 +15,7 @@ fn piece(text: &str) -> String {
 }
 
 fn stream_of(events: &[&str]) -> String {
-    events.iter().map(|data| format!("data: {data}\n\n")).collect()
+    events.iter().map(|data| encode(data)).collect()
 }
 
 /// A stream with all that one has, its usage before its end.
