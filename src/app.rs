@@ -111,6 +111,10 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let pools = (pools, library(settings));
     let models = Models::new(catalogue, settings.runtime.models_dir.clone());
     let gateway = Arc::new(Gateway::new(directory, models, providers, pools, rules, settings.limits.drains));
+    actix_rt::spawn({
+        let gateway = Arc::clone(&gateway);
+        async move { gateway.warm().await }
+    });
     let admin_token = admin_token(settings)?;
     let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, webhooks));
     let shared = state.clone();

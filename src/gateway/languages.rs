@@ -73,6 +73,14 @@ impl Languages {
         })?
     }
 
+    /// Loads the languages of models before anyone asks for them, one after the other, as many as are kept.
+    pub(super) async fn warm(&self, models: impl Iterator<Item = Arc<OpenModel>>) {
+        for model in models.take(MOST) {
+            // What can't be loaded was logged, and is tried again for whoever asks.
+            let _ = self.language(&model).await;
+        }
+    }
+
     /// A model's language, loaded once however many ask for it.
     async fn language(&self, model: &OpenModel) -> Result<Arc<Language>, Failure> {
         let cell = self.cell(model);

@@ -21,6 +21,7 @@ use billing::class::{SizeClass, Weighting};
 use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, pool::PoolActor, provider};
 use tokio::sync::Semaphore;
 
+use crate::catalogue::Model;
 use languages::Languages;
 pub use models::Models;
 
@@ -74,6 +75,16 @@ impl Gateway {
     pub fn end_all(&self) -> usize {
         self.drains.close();
         self.directory.running().end_all()
+    }
+
+    /// Makes ready what the first requests to open models would wait for.
+    pub async fn warm(&self) {
+        let known = self.models.known();
+        let open = known.models().filter_map(|model| match model {
+            Model::Open(model) => Some(Arc::clone(model)),
+            Model::Closed(_) => None,
+        });
+        self.languages.warm(open).await;
     }
 
     /// The clock.

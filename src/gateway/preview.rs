@@ -67,11 +67,16 @@ pub async fn preview(
         }
         Model::Open(model) => {
             let terms = open::terms(request, model, gateway.rules)?;
-            let (prepared, _) = gateway.languages.prepare(model, request.clone()).await?;
-            let input = prepared.prompt.len() as u64;
-            let room = u64::from(model.context).saturating_sub(input);
-            let output = request.max_tokens.map_or(room, |tokens| room.min(tokens.into()));
-            let tokens = Some((input, output.saturating_mul(u64::from(request.answers()))));
+            // What can't run is told so below; its folder may not even be whole.
+            let tokens = if available::check(gateway, &Model::Open(Arc::clone(model)), payer).is_ok() {
+                let (prepared, _) = gateway.languages.prepare(model, request.clone()).await?;
+                let input = prepared.prompt.len() as u64;
+                let room = u64::from(model.context).saturating_sub(input);
+                let output = request.max_tokens.map_or(room, |tokens| room.min(tokens.into()));
+                Some((input, output.saturating_mul(u64::from(request.answers()))))
+            } else {
+                None
+            };
             let rate = model.class.per_second();
             let most = terms.allowed.and_then(|seconds| rate.checked_times(i64::try_from(seconds).ok()?));
             (model.id.clone(), Arc::from("farebox"), terms.work, terms.hold, None, tokens, rate, most)

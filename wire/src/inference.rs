@@ -263,7 +263,9 @@ impl fmt::Display for TooLong {
         write!(f, "This model's maximum context length is {context} tokens. ")?;
         match answer {
             Some(answer) => write!(f, "The prompt has {prompt} tokens, and {field} asks for {answer} more."),
-            None => write!(f, "The {field} has {least}{prompt} tokens, and the answer needs at least one more."),
+            None => {
+                write!(f, "The prompt ({field}) has {least}{prompt} tokens, and the answer needs at least one more.")
+            }
         }
     }
 }

@@ -47,8 +47,8 @@ impl Language {
         let failed = |reason: String| FolderError { path: path.clone(), reason };
         let text = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
         let tokenizer = Tokenizer::from_bytes(&text).map_err(|error| failed(error.to_string()))?;
-        let raw: Value = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
-        let spelling = Spelling::of(&raw["decoder"]).ok_or_else(|| failed("decoder not supported".to_owned()))?;
+        let raw: Described = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+        let spelling = Spelling::of(&raw.decoder).ok_or_else(|| failed("decoder not supported".to_owned()))?;
         let (bytes, names) = token_bytes(&tokenizer, spelling);
         let config = read_json(folder, "config.json")?.unwrap_or_default();
         let generation = read_json(folder, "generation_config.json")?.unwrap_or_default();
@@ -64,7 +64,7 @@ impl Language {
             })?;
         let template = read_template(folder, &tokens, |source| guarded(&tokenizer, &ends, source))?;
         let texts = bytes.iter().map(|bytes| bytes.len()).chain(names.values().map(String::len));
-        let is_kept = spelling == Spelling::Characters && raw["normalizer"].is_null();
+        let is_kept = spelling == Spelling::Characters && raw.normalizer.is_null();
         let longest = texts.max().unwrap_or(1).max(1) * if is_kept { 1 } else { SHORTENED };
         Ok(Self { tokenizer, template, bytes, names, ends, context, longest, defaults: defaults(&generation) })
     }
@@ -151,6 +151,15 @@ pub enum Special {
     Added,
     /// The text (a rendered template) has it.
     InText,
+}
+
+/// What of a tokenizer's file is looked at here beside the tokenizer itself; the rest, its vocabulary, is passed over.
+#[derive(serde::Deserialize)]
+struct Described {
+    #[serde(default)]
+    decoder: Value,
+    #[serde(default)]
+    normalizer: Value,
 }
 
 /// How a vocabulary spells bytes.
