@@ -195,6 +195,16 @@ impl Fields {
         json
     }
 
+    /// Roughly how many bytes of memory it takes.
+    pub fn weight(&self) -> usize {
+        let written = |field: &Field| match &field.value {
+            Text::Read { .. } => 0,
+            Text::Written(text) => text.capacity(),
+        };
+        let fields = self.fields.capacity() * size_of::<Field>();
+        self.source.len() + fields + self.fields.iter().map(written).sum::<usize>()
+    }
+
     /// As many bytes as it has as JSON, or some more.
     fn length(&self) -> usize {
         let length = |field: &Field| field.name.read(&self.source).len() + field.value.of(&self.source).len() + 4;

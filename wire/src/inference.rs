@@ -179,6 +179,19 @@ pub struct Delta {
     pub raw: Option<Fields>,
 }
 
+impl Delta {
+    /// Roughly how many bytes of memory it takes.
+    pub fn weight(&self) -> usize {
+        let tops = |logprob: &TokenLogprob| {
+            let top = logprob.top.iter().map(|(text, bytes, _)| text.capacity() + bytes.capacity());
+            size_of::<TokenLogprob>() + top.map(|top| top + size_of::<(String, Vec<u8>, f32)>()).sum::<usize>()
+        };
+        let raw = self.raw.as_ref().map_or(0, Fields::weight);
+        let logprobs: usize = self.logprobs.iter().map(tops).sum();
+        size_of::<Self>() + self.text.capacity() + self.beside.capacity() + raw + logprobs
+    }
+}
+
 /// What happens while a request runs, sent straight to its task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {

@@ -2,8 +2,9 @@
 //! bytes an encoder needs. It forgives what real servers do: a last event without its empty line, text that is not UTF-8,
 //! and lines that belong to no event, which are kept aside.
 
-/// An event's data, at most: beyond it the stream is refused.
-pub const LARGEST_EVENT: usize = 1 << 20;
+/// An event's data, at most: as much as a whole answer, which may be one event (an image is). Beyond it the stream is
+/// refused.
+pub const LARGEST_EVENT: usize = 32 << 20;
 /// Bytes of lines that belong to no event that are kept, at most.
 const LARGEST_STRAY: usize = 1 << 20;
 
@@ -14,7 +15,7 @@ const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
     /// Too large.
-    #[error("an event is larger than 1 MiB")]
+    #[error("an event is larger than {} MiB", LARGEST_EVENT >> 20)]
     TooLarge,
 }
 
@@ -44,19 +45,21 @@ pub struct Decoder {
 impl Decoder {
     /// Takes bytes, and appends every event they complete.
     pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), SseError> {
-        for &byte in bytes {
-            let is_second_half = std::mem::replace(&mut self.after_return, byte == b'\r') && byte == b'\n';
-            if is_second_half {
+        let mut left = bytes;
+        while let Some(&first) = left.first() {
+            if std::mem::take(&mut self.after_return) && first == b'\n' {
+                left = &left[1..];
                 continue;
             }
-            if byte == b'\r' || byte == b'\n' {
-                self.end_line(events);
-            } else {
-                self.line.push(byte);
-                if self.line.len() + self.data.len() > LARGEST_EVENT {
-                    return Err(SseError::TooLarge);
-                }
+            let end = left.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+            self.line.extend_from_slice(&left[..end.unwrap_or(left.len())]);
+            if self.line.len() + self.data.len() > LARGEST_EVENT {
+                return Err(SseError::TooLarge);
             }
+            let Some(end) = end else { break };
+            self.after_return = left[end] == b'\r';
+            left = &left[end + 1..];
+            self.end_line(events);
         }
         Ok(())
     }
@@ -116,6 +119,12 @@ impl Decoder {
 /// Bytes as text; what is not UTF-8 is replaced.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// A comment, which says nothing: it keeps proxies from closing a stream that is silent. One line, and no empty one behind
+/// it: some decoders take every empty line for the end of an event.
+pub fn comment(text: &str) -> String {
+    format!(": {text}\n")
 }
 
 /// One event with that data, which must have no line breaks (JSON has none).
@@ -184,15 +193,20 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_event_is_refused() {
-        let (mut decoder, mut events) = (Decoder::default(), Vec::new());
+    fn an_event_may_be_as_large_as_an_answer_and_an_endless_one_is_refused() {
+        let image = "x".repeat(3 << 20);
+        assert!(decode(&encode(&image).as_bytes().chunks(1_000).collect::<Vec<_>>())[0].data == image);
         let line = vec![b'x'; LARGEST_EVENT + 1];
-        assert_eq!(decoder.feed(&line, &mut events), Err(SseError::TooLarge));
+        assert_eq!(Decoder::default().feed(&line, &mut Vec::new()), Err(SseError::TooLarge));
     }
 
     #[test]
     fn what_is_encoded_reads_back() {
         assert_eq!(decode(&[encode("{}").as_bytes()])[0].data, "{}");
+        assert!(!comment("cost 0.01").contains("\n\n"));
+        let commented = comment("waiting") + &encode("1") + &comment("");
+        let events = decode(&[commented.as_bytes()]);
+        assert_eq!((events.len(), events[0].data.as_str()), (1, "1"), "comments are no events");
         assert!(is_last((encode("{}") + &encode(LAST_WORD)).as_bytes()));
         assert!(!is_last(encode("[DONE] is a word").as_bytes()) && !is_last(b"data: [DONE]\n"));
     }

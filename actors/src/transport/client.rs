@@ -36,6 +36,13 @@ use super::connect::{self, Connector};
 const CROSSED: Duration = Duration::from_secs(1);
 /// How long a connection is kept that nothing uses.
 const KEPT: Duration = Duration::from_mins(1);
+/// Bytes of an answer that are read before they are wanted, at most: whoever does not read what a model says is not to
+/// fill this process's memory.
+const READ_AHEAD: usize = 64 << 10;
+/// The same where a connection carries many answers, and of all those: so much that some which nobody reads do not stop the
+/// others.
+const READ_AHEAD_STREAM: u32 = 128 << 10;
+const READ_AHEAD_STREAMS: u32 = 64 << 20;
 
 type Http = Client<Connector, Full<Bytes>>;
 
@@ -50,6 +57,9 @@ fn new_client(proxies: Arc<Matcher>) -> Result<Http, rustls::Error> {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(KEPT)
+        .http1_max_buf_size(READ_AHEAD)
+        .http2_initial_stream_window_size(READ_AHEAD_STREAM)
+        .http2_initial_connection_window_size(READ_AHEAD_STREAMS)
         .build(connector))
 }
 

@@ -25,6 +25,7 @@ use reqwest::Url;
 use wire::{
     inference::{Event, Failure, TextRequest},
     openai::{self as format, Reader},
+    sse::LARGEST_EVENT,
 };
 
 use client::SendError;
@@ -107,8 +108,8 @@ impl Default for Timeouts {
     }
 }
 
-/// A whole answer, at most.
-const LARGEST_ANSWER: usize = 32 << 20;
+/// A whole answer, at most: an event of a stream may be as large.
+const LARGEST_ANSWER: usize = LARGEST_EVENT;
 /// An error's body, at most.
 const LARGEST_ERROR: usize = 64 << 10;
 

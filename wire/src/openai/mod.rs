@@ -3,9 +3,11 @@
 //! differ only where [`Task`](crate::inference::Task) is matched.
 
 mod answer;
+mod names;
 mod provider;
 mod request;
 
 pub use answer::{Head, Particulars, Receipt, finish_word};
+pub use names::Names;
 pub use provider::{Reader, read_answer, read_refusal};
 pub use request::{parse_request, provider_body};

@@ -1,0 +1,122 @@
+//! What names an answer in every chunk of a stream: its id, when it was made, its model, and what served it. Clients that
+//! put a stream together take a chunk of another id for another answer, so all chunks of one say the same: what the
+//! provider's first chunk said, or where it said nothing, what we call the answer.
+
+use serde_json::value::RawValue;
+
+use super::Head;
+use crate::fields::Fields;
+
+/// What every chunk has, and the same.
+const SAME: [&str; 3] = ["id", "created", "model"];
+/// What chunks may have: the last one says it as those before did.
+const BESIDE: [&str; 2] = ["service_tier", "system_fingerprint"];
+
+/// The names of one answer, as JSON.
+#[derive(Debug)]
+pub struct Names {
+    ours: [Option<Box<RawValue>>; SAME.len()],
+    same: [Option<Box<RawValue>>; SAME.len()],
+    beside: [Option<Box<RawValue>>; BESIDE.len()],
+}
+
+impl Names {
+    /// Of an answer that nobody has named yet.
+    pub fn new(head: &Head) -> Self {
+        let ours = [json(&head.id), json(&head.created), json(&head.model)];
+        Self { ours, same: [None, None, None], beside: [None, None] }
+    }
+
+    /// Gives a provider's chunk the names of those before it, where it says none or others.
+    pub fn unite(&mut self, chunk: &mut Fields) {
+        for ((name, ours), same) in SAME.into_iter().zip(&self.ours).zip(&mut self.same) {
+            let said = chunk.present(name).filter(|text| *text != "\"\"");
+            match same {
+                Some(same) if said == Some(same.get()) => {}
+                Some(same) => chunk.set(name, same),
+                None => {
+                    *same = said.and_then(raw);
+                    if same.is_none() {
+                        same.clone_from(ours);
+                        chunk.set(name, same);
+                    }
+                }
+            }
+        }
+        for (name, beside) in BESIDE.into_iter().zip(&mut self.beside) {
+            if let Some(said) =
+                chunk.present(name).filter(|said| beside.as_ref().is_none_or(|known| known.get() != *said))
+            {
+                *beside = raw(said);
+            }
+        }
+    }
+
+    /// A chunk of ours with the names of the provider's, if there were any before it.
+    pub fn give(&self, chunk: String) -> String {
+        let is_ours = self.same.iter().chain(&self.beside).all(Option::is_none);
+        let parsed = if is_ours { None } else { Fields::parse(chunk.as_bytes()).ok() };
+        let Some(mut fields) = parsed else { return chunk };
+        let named = SAME.into_iter().zip(&self.same).chain(BESIDE.into_iter().zip(&self.beside));
+        for (name, value) in named {
+            if let Some(value) = value {
+                fields.set(name, value);
+            }
+        }
+        fields.to_json()
+    }
+}
+
+fn json(value: &impl serde::Serialize) -> Option<Box<RawValue>> {
+    serde_json::value::to_raw_value(value).ok()
+}
+
+fn raw(text: &str) -> Option<Box<RawValue>> {
+    RawValue::from_string(text.to_owned()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::inference::Task;
+
+    fn names() -> Names {
+        Names::new(&Head { id: "ours".into(), created: 1, model: "m".into(), task: Task::Chat })
+    }
+
+    fn united(names: &mut Names, chunk: &Value) -> Value {
+        let mut fields = Fields::parse(chunk.to_string().as_bytes()).unwrap();
+        names.unite(&mut fields);
+        serde_json::from_str(&fields.to_json()).unwrap()
+    }
+
+    #[test]
+    fn our_last_chunk_is_named_as_the_providers_were() {
+        let mut names = names();
+        let first = json!({"id": "a", "created": 7, "model": "m-1", "service_tier": "default", "x": 1});
+        assert_eq!(united(&mut names, &first), first, "what a provider says is not changed");
+        let second = json!({"id": "a", "created": 7, "model": "m-1", "system_fingerprint": "fp", "service_tier": null});
+        assert_eq!(united(&mut names, &second), second);
+        let last = names.give(json!({"id": "ours", "created": 1, "model": "m", "usage": {}}).to_string());
+        let expected = json!({"id": "a", "created": 7, "model": "m-1", "usage": {}, "service_tier": "default",
+            "system_fingerprint": "fp"});
+        assert_eq!(serde_json::from_str::<Value>(&last).unwrap(), expected);
+    }
+
+    #[test]
+    fn chunks_with_other_names_or_none_get_those_of_the_first() {
+        let mut names = names();
+        let nameless = united(&mut names, &json!({"id": "", "created": 7, "choices": []}));
+        assert_eq!(nameless, json!({"id": "ours", "created": 7, "model": "m", "choices": []}));
+        let other = united(&mut names, &json!({"id": "b", "created": 8, "model": null}));
+        assert_eq!(other, json!({"id": "ours", "created": 7, "model": "m"}));
+    }
+
+    #[test]
+    fn an_answer_that_no_provider_named_keeps_our_names() {
+        let chunk = "{\"id\":\"ours\" }".to_owned();
+        assert_eq!(names().give(chunk.clone()), chunk);
+    }
+}
