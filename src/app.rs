@@ -107,6 +107,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
             config::Concurrency::Flat => Weighting::Flat,
         },
         drain_seconds: settings.limits.drain_seconds,
+        unread_bytes: settings.limits.unread_bytes,
     };
     let pools = (pools, library(settings));
     let models = Models::new(catalogue, settings.runtime.models_dir.clone());

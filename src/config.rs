@@ -13,8 +13,8 @@ use std::path::PathBuf;
 pub use keys::{KEYS, Kind};
 pub use layers::Overrides;
 pub use settings::{
-    Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, Overdraft, Payments, Processor,
-    Provider, Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
+    Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, MetricsAt, Overdraft, Payments,
+    Processor, Provider, Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
 /// Where the settings file is, unless `--config` or `FAREBOX_CONFIG` says otherwise.

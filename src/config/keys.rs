@@ -10,6 +10,8 @@ pub enum Kind {
     Number,
     /// `true` or `false`.
     Switch,
+    /// Texts with commas between them.
+    List,
 }
 
 /// The known keys, dotted as in the file's tables.
@@ -26,6 +28,9 @@ pub const KEYS: &[(&str, Kind)] = &[
     ("limits.concurrency", Kind::Text),
     ("limits.pool_queue", Kind::Number),
     ("limits.live_buffer_bytes", Kind::Number),
+    ("limits.unread_bytes", Kind::Number),
+    ("limits.bodies_bytes", Kind::Number),
+    ("limits.body_seconds", Kind::Number),
     ("limits.drains", Kind::Number),
     ("limits.drain_seconds", Kind::Number),
     ("limits.stop_seconds", Kind::Number),
@@ -53,6 +58,9 @@ pub const KEYS: &[(&str, Kind)] = &[
     ("log.format", Kind::Text),
     ("http.workers", Kind::Number),
     ("http.error_form", Kind::Text),
+    ("http.cors_origins", Kind::List),
+    ("http.heartbeat_seconds", Kind::Number),
+    ("http.metrics", Kind::Text),
 ];
 
 /// Variables that begin like settings and are not: read elsewhere, or put there by others.

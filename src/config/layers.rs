@@ -171,6 +171,10 @@ fn read(key: &str, kind: Kind, text: &str) -> Result<Value, ConfigError> {
             .parse::<u64>()
             .map(Value::from)
             .map_err(|_| ConfigError::invalid(key, format!("`{text}` is not a whole number"))),
+        Kind::List => {
+            let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+            Ok(Value::from(texts.map(Value::from).collect::<Vec<_>>()))
+        }
         Kind::Switch => text
             .parse::<bool>()
             .map(Value::from)

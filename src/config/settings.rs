@@ -103,6 +103,12 @@ pub struct Limits {
     pub pool_queue: usize,
     /// What a slow reader of a live socket is given.
     pub live_buffer_bytes: usize,
+    /// Bytes of answers that wait for slow readers, of all streams and live sockets together.
+    pub unread_bytes: usize,
+    /// Bytes of request bodies that have not come whole, of all together.
+    pub bodies_bytes: usize,
+    /// The longest a request's body may take to come.
+    pub body_seconds: u64,
     /// Abandoned streams read to their end for their usage, per provider.
     pub drains: usize,
     /// The longest such a stream is read.
@@ -119,6 +125,9 @@ impl Default for Limits {
             concurrency: Concurrency::Weighted,
             pool_queue: 256,
             live_buffer_bytes: 1024 * 1024,
+            unread_bytes: 32 * 1024 * 1024,
+            bodies_bytes: 256 * 1024 * 1024,
+            body_seconds: 120,
             drains: 64,
             drain_seconds: 30,
             stop_seconds: 30,
@@ -281,13 +290,68 @@ pub enum LogFormat {
 }
 
 /// The HTTP server.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
     /// Its threads; one a core by default.
     pub workers: Option<NonZeroUsize>,
     /// What a 402 has as its `error`.
     pub error_form: ErrorForm,
+    /// Whose pages may call it from a browser: `https://app.example.com`, or `*`.
+    pub cors_origins: Vec<String>,
+    /// The longest a stream of events or a live socket is silent.
+    pub heartbeat_seconds: u64,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsAt,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            workers: None,
+            error_form: ErrorForm::Auto,
+            cors_origins: Vec::new(),
+            heartbeat_seconds: 15,
+            metrics: MetricsAt::Token,
+        }
+    }
+}
+
+/// Who may read `/metrics`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum MetricsAt {
+    /// Whoever has the operator's token.
+    Token,
+    /// Everyone.
+    Open,
+    /// Whoever reaches this address, which serves nothing else; nobody where requests are served.
+    Address(SocketAddr),
+}
+
+impl TryFrom<String> for MetricsAt {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "token" => Ok(Self::Token),
+            "open" => Ok(Self::Open),
+            address => address
+                .parse()
+                .map(Self::Address)
+                .map_err(|_| format!("`{text}` is neither `token` nor `open` nor an address such as 127.0.0.1:9100")),
+        }
+    }
+}
+
+impl From<MetricsAt> for String {
+    fn from(at: MetricsAt) -> Self {
+        match at {
+            MetricsAt::Token => "token".to_owned(),
+            MetricsAt::Open => "open".to_owned(),
+            MetricsAt::Address(address) => address.to_string(),
+        }
+    }
 }
 
 /// What a 402 has as its `error` where others have an object.

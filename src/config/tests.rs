@@ -110,6 +110,30 @@ fn variables_that_are_not_settings_are_left_alone() {
 }
 
 #[test]
+fn origins_are_a_list_in_the_file_and_have_commas_in_a_variable() {
+    let origins = |file: &str, variables: &[(&str, &str)]| load(file, variables, &[]).unwrap().http.cors_origins;
+    let two = ["https://app.example.com", "http://localhost:3000"];
+    assert_eq!(origins(&format!("[http]\ncors_origins = {two:?}"), &[]), two);
+    assert_eq!(origins("", &[("FAREBOX_HTTP__CORS_ORIGINS", &two.join(", "))]), two);
+    for wrong in ["https://app.example.com/", "app.example.com", "https://", "*,https://a.example", "https://A.example"]
+    {
+        let error = refusal("", &[("FAREBOX_HTTP__CORS_ORIGINS", wrong)], &[]);
+        assert!(error.contains("`http.cors_origins`"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn metrics_are_the_operators_unless_it_is_said_otherwise() {
+    let metrics = |set: &[&str]| load("", &[], set).map(|settings| settings.http.metrics);
+    assert_eq!(metrics(&[]), Ok(MetricsAt::Token));
+    assert_eq!(metrics(&["http.metrics=open"]), Ok(MetricsAt::Open));
+    let address = "127.0.0.1:9100".parse().unwrap();
+    assert_eq!(metrics(&["http.metrics=127.0.0.1:9100"]), Ok(MetricsAt::Address(address)));
+    let error = metrics(&["http.metrics=anyone"]).unwrap_err().to_string();
+    assert!(error.contains("`http.metrics`") && error.contains("anyone"), "{error}");
+}
+
+#[test]
 fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
     let refused = [
         ("limits.drains=many", "limits.drains"),

@@ -36,11 +36,15 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("limits.body_bytes", wide(limits.body_bytes), KIB..=GIB),
         ("limits.pool_queue", wide(limits.pool_queue), QUEUE),
         ("limits.live_buffer_bytes", wide(limits.live_buffer_bytes), KIB..=GIB),
+        ("limits.unread_bytes", wide(limits.unread_bytes), KIB..=1024 * GIB),
+        ("limits.bodies_bytes", wide(limits.bodies_bytes), wide(limits.body_bytes)..=1024 * GIB),
+        ("limits.body_seconds", limits.body_seconds, 1..=3600),
         ("limits.drains", wide(limits.drains), 0..=100_000),
         ("limits.drain_seconds", limits.drain_seconds, 0..=3600),
         ("limits.stop_seconds", limits.stop_seconds, 0..=3600),
         ("webhooks.timeout_seconds", settings.webhooks.timeout_seconds, 1..=60),
         ("http.workers", workers, 1..=1024),
+        ("http.heartbeat_seconds", settings.http.heartbeat_seconds, 1..=60),
         ("runtime.threads", threads, 1..=1024),
     ];
     for (key, number, range) in numbers {
@@ -75,6 +79,25 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     }
     if let Some(url) = &settings.payments.stripe.base_url {
         begins("payments.stripe.base_url", url, &["http://", "https://"])?;
+    }
+    origins(&settings.http.cors_origins)
+}
+
+/// Browsers send an origin as scheme, host and port, and compare it by its letters.
+fn origins(origins: &[String]) -> Result<(), ConfigError> {
+    let is_origin = |text: &str| {
+        let rest = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, rest)| rest);
+        let fits = |b: u8| b.is_ascii_graphic() && !b.is_ascii_uppercase() && !b"/?#@*".contains(&b);
+        rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(fits))
+    };
+    let is_any = |text: &String| text == "*";
+    if origins.len() > 1 && origins.iter().any(is_any) {
+        return Err(ConfigError::invalid("http.cors_origins", "`*` is all, and stands alone"));
+    }
+    if let Some(wrong) = origins.iter().find(|text| !is_any(text) && !is_origin(text)) {
+        let reason =
+            format!("`{wrong}` is no origin such as https://app.example.com, without a path, in small letters");
+        return Err(ConfigError::invalid("http.cors_origins", reason));
     }
     Ok(())
 }

@@ -82,7 +82,7 @@ pub(super) async fn start(
         }
     }
     let cancel = Arc::new(Notify::new());
-    let (updates, watcher) = watch::channel();
+    let (updates, watcher) = watch::channel(&gateway.unread);
     let has_own_key = job.provider_key.is_some();
     let whole = (!job.request.stream).then(Vec::new);
     let began = Instant::now();

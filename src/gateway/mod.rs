@@ -11,6 +11,7 @@ mod models;
 mod open;
 pub mod preview;
 pub mod quote;
+pub mod room;
 pub mod serve;
 pub mod stages;
 pub mod watch;
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 use crate::catalogue::Model;
 use languages::Languages;
 pub use models::Models;
+use room::Room;
 
 /// What requests need, shared by all.
 pub struct Gateway {
@@ -43,6 +45,8 @@ pub struct Gateway {
     pub rules: Rules,
     /// Streams whose client left and whose usage is still waited for.
     pub drains: Arc<Semaphore>,
+    /// Where answers wait that their readers are slow to read.
+    pub unread: Arc<Room>,
 }
 
 /// Settings of the rules of money.
@@ -54,6 +58,8 @@ pub struct Rules {
     pub weighting: Weighting,
     /// How long a stream is drained after its client left, in seconds.
     pub drain_seconds: u64,
+    /// Bytes of answers that wait for slow readers, of all.
+    pub unread_bytes: usize,
 }
 
 impl Gateway {
@@ -67,7 +73,8 @@ impl Gateway {
         drains: usize,
     ) -> Self {
         let (languages, drains) = (Languages::default(), Arc::new(Semaphore::new(drains)));
-        Self { directory, models, languages, providers, pools, runtime, rules, drains }
+        let unread = Room::new(rules.unread_bytes);
+        Self { directory, models, languages, providers, pools, runtime, rules, drains, unread }
     }
 
     /// Has everything that runs end now, charged as far as it came; how many requests those are. Streams are not read to

@@ -96,7 +96,7 @@ pub(super) async fn start(
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
     };
     let cancel = Arc::new(Notify::new());
-    let (updates, watcher) = watch::channel();
+    let (updates, watcher) = watch::channel(&gateway.unread);
     let (sender, events) = mpsc::channel(EVENTS);
     let stop = StopSignal::new();
     let folder = model.folder.clone();

@@ -1,80 +1,265 @@
 //! Watching a request: what its task tells, in order. The task of a streamed answer runs by itself; that of an answer told
 //! whole runs while its watcher waits, which spares a task, and goes on by itself when the watcher leaves: the money of a
 //! request never depends on who watches.
+//!
+//! What waits for a slow reader is bounded in bytes, a stream and in all: each stream may always have [`FREE`] waiting, and
+//! beyond it as much as there is room for, up to [`MOST`]. Then whoever writes waits too, so that no more is read of a
+//! provider; and for no longer than [`PATIENCE`] in all.
 
 use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
-    task::Poll,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::Notify;
+use wire::inference::Delta;
 
-use super::serve::Update;
+use super::{
+    room::{Room, Share},
+    serve::{Done, Update},
+    stages::Stages,
+};
 
-/// Pieces of an answer that wait for a slow reader, at most: as many as the longest answers of small models have. Then
-/// whoever writes them waits too.
-const UPDATES: usize = 8_192;
+/// Bytes of an answer that may always wait for its reader.
+pub const FREE: usize = 16 << 10;
+/// Bytes of an answer that wait for its reader, at most, but for a single piece that is larger.
+const MOST: usize = 1 << 20;
 /// How long one request waits for its reader in all: an engine that waits serves nobody else.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// More bytes than a failure takes.
+const FAILURE: usize = 1 << 10;
 
-/// Where a request's task tells what it has.
-pub(super) fn channel() -> (Teller, Watcher) {
-    let (sender, updates) = mpsc::channel(UPDATES);
-    (Teller { sender, patience: PATIENCE }, Watcher { updates, task: None })
+/// Where a request's task tells what it has. What waits beyond [`FREE`] takes its share of this room.
+pub(super) fn channel(room: &Arc<Room>) -> (Teller, Watcher) {
+    let line = Rc::new(Line {
+        waiting: RefCell::default(),
+        weight: Cell::new(0),
+        share: RefCell::new(room.share()),
+        is_watched: Cell::new(true),
+        is_told: Cell::new(true),
+        read_at: Cell::new(Instant::now()),
+        reader: Cell::new(None),
+        moved: Notify::new(),
+    });
+    (Teller { line: Rc::clone(&line), patience: PATIENCE }, Watcher { line, task: None })
+}
+
+/// Roughly how many bytes of memory an update takes.
+fn weigh(update: &Update) -> usize {
+    let beside = match update {
+        Update::Begun(_) => size_of::<Stages>(),
+        Update::Delta(delta) => delta.weight(),
+        Update::Cost { .. } => 0,
+        Update::Done(done) => size_of::<Done>() + done.whole.iter().map(Delta::weight).sum::<usize>(),
+        Update::Failed(_) => FAILURE,
+    };
+    size_of::<Update>() + beside
+}
+
+/// What is between a task and its watcher. Both are on one thread.
+struct Line {
+    waiting: RefCell<VecDeque<Update>>,
+    /// Bytes that wait.
+    weight: Cell<usize>,
+    /// Those beyond [`FREE`].
+    share: RefCell<Share>,
+    is_watched: Cell<bool>,
+    is_told: Cell<bool>,
+    /// When something was read last.
+    read_at: Cell<Instant>,
+    /// Who waits for an update.
+    reader: Cell<Option<Waker>>,
+    /// Told when something was read, and when nobody watches any more.
+    moved: Notify,
+}
+
+impl Line {
+    /// Queues an update where there is room, or gives it back.
+    fn push(&self, update: Update) -> Result<(), Update> {
+        let mut waiting = self.waiting.borrow_mut();
+        let Some(update) = joined(waiting.back_mut(), update) else {
+            // What was joined to a piece that waits weighs little more than its text.
+            self.weigh_anew(&waiting);
+            return Ok(());
+        };
+        let weight = self.weight.get() + weigh(&update);
+        let mut share = self.share.borrow_mut();
+        let beyond = weight.saturating_sub(FREE).saturating_sub(share.bytes());
+        let has_room = waiting.is_empty() || beyond == 0 || (weight <= MOST && share.grow(beyond));
+        if !has_room {
+            return Err(update);
+        }
+        waiting.push_back(update);
+        self.weight.set(weight);
+        self.wake();
+        Ok(())
+    }
+
+    fn weigh_anew(&self, waiting: &VecDeque<Update>) {
+        self.weight.set(waiting.iter().map(weigh).sum());
+    }
+
+    fn pop(&self) -> Option<Update> {
+        let mut waiting = self.waiting.borrow_mut();
+        let update = waiting.pop_front()?;
+        let weight = if waiting.is_empty() { 0 } else { self.weight.get().saturating_sub(weigh(&update)) };
+        self.weight.set(weight);
+        let mut share = self.share.borrow_mut();
+        let needed = weight.saturating_sub(FREE);
+        let spare = share.bytes().saturating_sub(needed);
+        share.shrink(spare);
+        self.read_at.set(Instant::now());
+        self.moved.notify_waiters();
+        Some(update)
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Option<Update>> {
+        if let Some(update) = self.pop() {
+            return Poll::Ready(Some(update));
+        }
+        if !self.is_told.get() {
+            return Poll::Ready(None);
+        }
+        self.reader.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    fn wake(&self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Nobody watches any more.
+    fn leave(&self) {
+        self.is_watched.set(false);
+        self.moved.notify_waiters();
+    }
+
+    fn forget(&self) {
+        self.waiting.borrow_mut().clear();
+        self.weight.set(0);
+        let mut share = self.share.borrow_mut();
+        let all = share.bytes();
+        share.shrink(all);
+    }
+
+    async fn unwatched(&self) {
+        loop {
+            let moved = self.moved.notified();
+            if !self.is_watched.get() {
+                return;
+            }
+            moved.await;
+        }
+    }
+}
+
+/// Joins an update to the last one that waits, where they say no less as one: two costs are the later one, and two texts of
+/// a model of ours are one text. Else it is given back.
+fn joined(last: Option<&mut Update>, update: Update) -> Option<Update> {
+    let is_text = |delta: &Delta| {
+        delta.raw.is_none() && delta.finish.is_none() && delta.farebox_stop.is_none() && delta.logprobs.is_empty()
+    };
+    match (last, update) {
+        (Some(last @ Update::Cost { .. }), update @ Update::Cost { .. }) => {
+            *last = update;
+            None
+        }
+        (Some(Update::Delta(last)), Update::Delta(delta))
+            if last.choice == delta.choice && is_text(last) && is_text(&delta) && last.text.len() < FREE =>
+        {
+            last.text.push_str(&delta.text);
+            last.beside.push_str(&delta.beside);
+            None
+        }
+        (_, update) => Some(update),
+    }
 }
 
 /// The task's end of it.
-#[derive(Debug)]
 pub(super) struct Teller {
-    sender: mpsc::Sender<Update>,
+    line: Rc<Line>,
     /// What is left of it.
     patience: Duration,
 }
 
 impl Teller {
     /// Tells something. Whether anyone is there for it: a reader that was waited for too long is not.
-    pub(super) async fn tell(&mut self, update: Update) -> bool {
-        match self.sender.try_send(update) {
-            Ok(()) => true,
-            Err(TrySendError::Closed(_)) => false,
-            Err(TrySendError::Full(update)) => {
-                let began = Instant::now();
-                let told = tokio::time::timeout(self.patience, self.sender.send(update)).await;
-                self.patience = self.patience.saturating_sub(began.elapsed());
-                matches!(told, Ok(Ok(())))
+    pub(super) async fn tell(&mut self, mut update: Update) -> bool {
+        loop {
+            let moved = self.line.moved.notified();
+            if !self.line.is_watched.get() {
+                return false;
+            }
+            match self.line.push(update) {
+                Ok(()) => return true,
+                Err(full) => update = full,
+            }
+            let began = Instant::now();
+            let waited = tokio::time::timeout(self.patience, moved).await;
+            self.patience = self.patience.saturating_sub(began.elapsed());
+            if waited.is_err() {
+                self.give_up();
+                return false;
             }
         }
     }
 
+    /// The reader was waited for too long. One that read nothing in all that time is not kept anything for.
+    fn give_up(&self) {
+        if self.line.read_at.get().elapsed() >= PATIENCE {
+            self.line.forget();
+        }
+        self.line.leave();
+    }
+
     /// Whether nobody watches any more.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        !self.line.is_watched.get()
     }
 
     /// Comes when nobody watches any more.
     pub(super) async fn closed(&self) {
-        self.sender.closed().await;
+        self.line.unwatched().await;
     }
 
     /// The same, apart from this.
     pub(super) fn closed_apart(&self) -> impl Future<Output = ()> + use<> {
-        let sender = self.sender.clone();
-        async move { sender.closed().await }
+        let line = Rc::clone(&self.line);
+        async move { line.unwatched().await }
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.line.is_told.set(false);
+        self.line.wake();
+    }
+}
+
+impl std::fmt::Debug for Teller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Teller").field("patience", &self.patience).finish_non_exhaustive()
     }
 }
 
 /// Whoever watches a request.
 pub struct Watcher {
-    updates: mpsc::Receiver<Update>,
+    line: Rc<Line>,
     /// The request's task, until it has ended, where it runs here.
     task: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl std::fmt::Debug for Watcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watcher").field("updates", &self.updates).finish_non_exhaustive()
+        f.debug_struct("Watcher").field("weight", &self.line.weight).finish_non_exhaustive()
     }
 }
 
@@ -91,11 +276,11 @@ impl Watcher {
             if let Some(task) = &mut self.task {
                 if task.as_mut().poll(cx).is_pending() {
                     // Whatever it tells, it told just now: there is no need to be woken for it again.
-                    return self.updates.try_recv().map_or(Poll::Pending, |update| Poll::Ready(Some(update)));
+                    return self.line.pop().map_or(Poll::Pending, |update| Poll::Ready(Some(update)));
                 }
                 self.task = None;
             }
-            self.updates.poll_recv(cx)
+            self.line.poll(cx)
         })
         .await
     }
@@ -103,9 +288,10 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        let Some(task) = self.task.take() else { return };
         // The task is told that nobody watches any more. One that panicked is over: its guard gives back what it held.
-        self.updates.close();
+        self.line.forget();
+        self.line.leave();
+        let Some(task) = self.task.take() else { return };
         if !std::thread::panicking() {
             actix_rt::spawn(task);
         }
@@ -117,15 +303,30 @@ mod tests {
     use std::{cell::Cell, rc::Rc};
 
     use billing::Nanos;
+    use wire::fields::Fields;
 
     use super::*;
 
     const COST: Update = Update::Cost { cost: Nanos::ZERO, billed_seconds: 1 };
 
+    fn room() -> Arc<Room> {
+        Room::new(1 << 30)
+    }
+
+    /// A piece of a provider's of so many bytes.
+    fn piece(bytes: usize) -> Update {
+        let raw = Fields::parse(format!("{{\"x\":\"{}\"}}", "x".repeat(bytes)).as_bytes()).unwrap();
+        Update::Delta(Box::new(Delta { raw: Some(raw), ..Delta::default() }))
+    }
+
+    fn text(text: &str) -> Update {
+        Update::Delta(Box::new(Delta { text: text.into(), ..Delta::default() }))
+    }
+
     #[actix_rt::test]
     async fn a_task_runs_while_it_is_watched_and_goes_on_when_it_is_not() {
         let ended = Rc::new(Cell::new(false));
-        let (mut teller, watcher) = channel();
+        let (mut teller, watcher) = channel(&room());
         let seen = Rc::clone(&ended);
         let mut watcher = watcher.run(Box::pin(async move {
             assert!(teller.tell(COST).await);
@@ -142,25 +343,93 @@ mod tests {
 
     #[actix_rt::test]
     async fn a_reader_that_does_not_read_is_waited_for_so_long_in_all() {
-        let (mut teller, mut watcher) = channel();
-        for _ in 0..UPDATES {
-            assert!(teller.tell(COST).await);
-        }
-        teller.patience = Duration::from_millis(20);
-        assert!(!teller.tell(COST).await, "nobody read");
-        assert!(watcher.next().await.is_some());
-        assert!(teller.tell(COST).await, "it reads again");
+        let (mut teller, mut watcher) = channel(&room());
+        teller.patience = Duration::from_millis(50);
+        assert!(teller.tell(piece(MOST / 2)).await && teller.tell(piece(MOST / 4)).await);
+        let reading = actix_rt::spawn(async move {
+            let first = watcher.next().await;
+            (first.is_some(), watcher)
+        });
+        assert!(teller.tell(piece(MOST / 2)).await, "it reads meanwhile");
+        let (has_read, watcher) = reading.await.unwrap();
+        assert!(has_read && teller.patience < Duration::from_millis(50), "that was waiting");
+        assert!(teller.tell(piece(MOST / 8)).await);
         let began = Instant::now();
-        assert!(!teller.tell(COST).await);
-        assert!(!teller.tell(COST).await);
+        assert!(!teller.tell(piece(MOST / 2)).await, "nobody read");
+        assert!(!teller.tell(COST).await && teller.is_closed(), "it is gone");
         assert!(began.elapsed() < PATIENCE / 2, "its time is not given anew");
         drop(watcher);
-        assert!(!teller.tell(COST).await);
+    }
+
+    #[actix_rt::test]
+    async fn what_waits_is_bounded_in_bytes_of_a_stream_and_of_all() {
+        let room = Room::new(MOST * 3 / 2);
+        let mut streams: Vec<_> = (0..3).map(|_| channel(&room)).collect();
+        let mut waiting = 0;
+        for (teller, _) in &mut streams {
+            teller.patience = Duration::ZERO;
+            while teller.tell(piece(1_000)).await {}
+            waiting += teller.line.weight.get();
+        }
+        let weights: Vec<_> = streams.iter().map(|(teller, _)| teller.line.weight.get()).collect();
+        assert!(weights[0] > MOST / 2 && weights[0] <= MOST, "{weights:?}");
+        assert!(weights[1] < MOST && weights[2] < 2 * FREE && weights[2] > FREE / 2, "{weights:?}");
+        assert!(waiting <= MOST * 3 / 2 + 3 * FREE, "{weights:?}");
+        let mut kept = 0;
+        while streams[0].1.line.pop().is_some() {
+            kept += 1;
+        }
+        assert!(kept > 100, "it had read just now, and reads what was kept for it");
+        drop(streams);
+        assert_eq!(room.taken(), 0, "all is given back");
+    }
+
+    #[actix_rt::test]
+    async fn nothing_is_kept_for_a_reader_that_read_nothing_for_so_long() {
+        let room = room();
+        let (mut teller, mut watcher) = channel(&room);
+        teller.patience = Duration::ZERO;
+        while teller.tell(piece(10_000)).await {
+            assert!(room.taken() <= MOST);
+            teller.line.read_at.set(Instant::now().checked_sub(PATIENCE).unwrap());
+        }
+        assert_eq!(room.taken(), 0);
+        drop(teller);
+        assert!(watcher.next().await.is_none());
+    }
+
+    #[actix_rt::test]
+    async fn a_piece_larger_than_all_room_is_told_alone() {
+        let room = Room::new(0);
+        let (mut teller, mut watcher) = channel(&room);
+        teller.patience = Duration::ZERO;
+        assert!(teller.tell(piece(3 * MOST)).await);
+        assert!(watcher.next().await.is_some());
+        assert!(teller.tell(piece(3 * MOST)).await);
+        assert!(!teller.tell(piece(1)).await);
+    }
+
+    #[actix_rt::test]
+    async fn texts_and_costs_that_wait_become_one() {
+        let (mut teller, mut watcher) = channel(&room());
+        for update in [text("a"), text("b"), COST, COST, text("c"), piece(1), text("d")] {
+            assert!(teller.tell(update).await);
+        }
+        drop(teller);
+        let mut seen = String::new();
+        while let Some(update) = watcher.next().await {
+            seen += &match update {
+                Update::Delta(delta) if delta.raw.is_some() => "raw ".to_owned(),
+                Update::Delta(delta) => delta.text + " ",
+                _ => "cost ".to_owned(),
+            };
+        }
+        assert_eq!(seen, "ab cost c raw d ");
     }
 
     #[actix_rt::test]
     async fn what_a_task_told_last_is_read_after_it_has_ended() {
-        let (mut teller, watcher) = channel();
+        let (mut teller, watcher) = channel(&room());
         let mut watcher = watcher.run(Box::pin(async move { assert!(teller.tell(COST).await) }));
         assert!(watcher.next().await.is_some());
         assert!(watcher.next().await.is_none());

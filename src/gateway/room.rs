@@ -1,0 +1,94 @@
+//! Room in memory that many share: so many bytes, taken and given back. Who finds none left waits or is refused; nothing
+//! here waits.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// Room for so many bytes.
+#[derive(Debug)]
+pub struct Room {
+    limit: usize,
+    taken: AtomicUsize,
+}
+
+impl Room {
+    /// Room for so many.
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, taken: AtomicUsize::new(0) })
+    }
+
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// A share of none yet.
+    pub fn share(self: &Arc<Self>) -> Share {
+        Share { room: Arc::clone(self), bytes: 0 }
+    }
+
+    /// A share of so many; none where there are not so many left.
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
+        let mut share = self.share();
+        share.grow(bytes).then_some(share)
+    }
+}
+
+/// A part of it, given back when it is dropped.
+#[derive(Debug)]
+pub struct Share {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes so many more. Whether there were so many left; else nothing is taken.
+    pub fn grow(&mut self, bytes: usize) -> bool {
+        let room = &self.room;
+        let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= room.limit);
+        let grown = room.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.bytes += if grown { bytes } else { 0 };
+        grown
+    }
+
+    /// Gives so many back, or all where it has fewer.
+    pub fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.room.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes -= bytes;
+    }
+
+    /// How many it has.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_taken_is_bounded_and_given_back() {
+        let room = Room::new(10);
+        let mut one = room.take(6).unwrap();
+        assert!(room.take(5).is_none());
+        let two = room.take(4).unwrap();
+        assert!(!one.grow(1) && !one.grow(usize::MAX));
+        drop(two);
+        assert!(one.grow(4));
+        one.shrink(7);
+        assert_eq!((one.bytes(), room.taken()), (3, 3));
+        one.shrink(100);
+        drop(one);
+        assert_eq!(room.taken(), 0);
+    }
+}
