@@ -12,7 +12,7 @@ use std::{
 };
 
 use actix::{Actor, Arbiter};
-use actix_web::{App, HttpServer, dev::ServerHandle, web};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use anyhow::{Context, Result, bail};
 use billing::class::{SizeClass, Weighting};
 use farebox_actors::{
@@ -119,8 +119,17 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let admin_token = admin_token(settings)?;
     let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, webhooks));
     let shared = state.clone();
-    let mut server = HttpServer::new(move || App::new().configure(|app| http::routes::configure(app, &shared)))
+    let origins = settings.http.cors_origins.clone();
+    let app = move || {
+        // What is wrapped last is met first: refusals at the edge are told to pages too.
+        let app = App::new().wrap(from_fn(http::edge::edge)).wrap(http::cors::cors(&origins));
+        app.configure(|app| http::routes::configure(app, &shared))
+    };
+    let mut server = HttpServer::new(app)
         .disable_signals()
+        .on_connect(http::connection::opened)
+        .client_request_timeout(http::connection::HEAD)
+        .client_disconnect_timeout(http::connection::GOODBYE)
         // A client that closed has left: nobody pays for an answer that nobody reads.
         .h1_allow_half_closed(false)
         // When it is over is decided where it is stopped.
@@ -132,6 +141,10 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let listener = listen().with_context(|| cannot_listen(settings.listen))?;
     let address = listener.local_addr()?;
     let server = server.listen(listener.try_clone()?).with_context(|| cannot_listen(settings.listen))?;
+    if let config::MetricsAt::Address(address) = settings.http.metrics {
+        let metrics = http::operations::serve_metrics(address, &state);
+        actix_web::rt::spawn(metrics.with_context(|| format!("can't serve metrics at {address}"))?);
+    }
     let server = server.run();
     let handle = server.handle();
     let serving = actix_web::rt::spawn(server);

@@ -8,7 +8,10 @@ use std::{
 
 use actix_web::{
     HttpRequest,
-    http::header::{AUTHORIZATION, HeaderName},
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, HeaderName},
+    },
 };
 use billing::{
     Timestamp,
@@ -16,6 +19,7 @@ use billing::{
     key::{KeyLimits, Scope, Scopes},
 };
 use farebox_actors::ledger::keys::StoredKey;
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{Shared, error::ApiError};
@@ -27,9 +31,45 @@ const MOST: usize = 100_000;
 /// A key's public part.
 type Public = [u8; 12];
 
+/// Revoked keys of which those who use them have not been told yet, at most. Who is told too late looks for itself.
+const UNTOLD: usize = 256;
+
 /// Keys seen lately, by their public part.
-#[derive(Debug, Default)]
-pub struct Keys(RwLock<Seen>);
+#[derive(Debug)]
+pub struct Keys {
+    seen: RwLock<Seen>,
+    revoked: broadcast::Sender<Public>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { seen: RwLock::default(), revoked: broadcast::Sender::new(UNTOLD) }
+    }
+}
+
+/// Tells of keys that are revoked.
+#[derive(Debug)]
+pub struct Revocations(broadcast::Receiver<Public>);
+
+impl Revocations {
+    /// Comes when that key is revoked.
+    pub async fn of(&mut self, state: &Shared, key: &str) {
+        let own = key.get(3..15).and_then(|public| Public::try_from(public.as_bytes()).ok());
+        loop {
+            match self.0.recv().await {
+                Ok(revoked) if Some(revoked) == own => return,
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    if still(state, key).await.is_err_and(|error| error.status() == StatusCode::UNAUTHORIZED) {
+                        return;
+                    }
+                }
+                // The process ends.
+                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -57,16 +97,16 @@ impl Known {
 
 impl Keys {
     fn get(&self, public: &Public) -> Option<Known> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys.get(public).copied()
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).keys.get(public).copied()
     }
 
     fn forgotten(&self) -> u64 {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).forgotten
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).forgotten
     }
 
     /// Keeps what the ledger said of a key, unless one was forgotten since the ledger was asked: it may be this one.
     fn insert(&self, public: Public, known: Known, forgotten: u64) {
-        let mut seen = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         if seen.forgotten != forgotten {
             return;
         }
@@ -79,10 +119,18 @@ impl Keys {
     /// Forgets a key that was revoked.
     pub fn forget(&self, public: &str) {
         if let Ok(public) = Public::try_from(public.as_bytes()) {
-            let mut seen = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
             seen.forgotten += 1;
             seen.keys.remove(&public);
+            drop(seen);
+            // Nobody may be there to hear it.
+            let _ = self.revoked.send(public);
         }
+    }
+
+    /// Tells of keys that are revoked from now on.
+    pub fn revocations(&self) -> Revocations {
+        Revocations(self.revoked.subscribe())
     }
 }
 
@@ -171,9 +219,20 @@ fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
     }
 }
 
+/// Whether a request shows a key or a token, of whatever worth.
+pub fn shows_something(request: &HttpRequest) -> bool {
+    credential(request).is_ok()
+}
+
 /// The caller of a route that any key may use: what it answers is in the answers to inference too.
 pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
     Ok(bearer(state, request).await?.caller)
+}
+
+/// The caller of a route that outlives its check, and until when its key is good.
+pub async fn caller_until(state: &Shared, request: &HttpRequest) -> Result<(Caller, Option<Timestamp>), ApiError> {
+    let known = bearer(state, request).await?;
+    Ok((known.caller, known.expires_at))
 }
 
 /// The caller of a route that takes a scope.

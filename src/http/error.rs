@@ -170,6 +170,21 @@ impl ApiError {
             .with("payment_id", payment_id)
     }
 
+    /// What did not come in time; names the stage.
+    pub fn too_slow(message: &str, stage: &str) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).with("stage", stage)
+    }
+
+    /// Too often; to be tried again after so many seconds.
+    pub fn slow_down(message: &str, seconds: u64) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit", message).after(seconds)
+    }
+
+    /// More of something than an account may have at once.
+    pub fn too_many(code: &'static str, message: String, allowed: usize) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).with("allowed", allowed).after(1)
+    }
+
     /// Not now.
     pub fn overloaded(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(1)

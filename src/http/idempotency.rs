@@ -24,18 +24,22 @@ use tokio::sync::{mpsc, oneshot};
 use wire::sse;
 
 use super::{Arrival, Shared, auth, error::ApiError, inference, refuse, routes::wrong_method};
-use crate::gateway::idempotency::{
-    Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole,
-    book::{Begun, First, Outcome},
-    is_kept_header,
+use crate::gateway::{
+    idempotency::{
+        Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole,
+        book::{Begun, First, Outcome},
+        is_kept_header,
+    },
+    room::Share,
+    watch::FREE,
 };
 
 /// The header.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 /// On answers that were given before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// Pieces of a stream that wait for a slow reader, at most.
-const PIECES: usize = 16;
+/// Pieces of a stream that wait for a slow reader, at most: few, as one may be as large as an answer.
+const PIECES: usize = 2;
 /// How long an answer is recorded after its client has left.
 const LEFT_FOR: Duration = Duration::from_mins(10);
 
@@ -111,7 +115,7 @@ where
     match state.book.begin(asked, Arrival::of(request).id).await? {
         Begun::Replay(answer) => {
             metrics::counter!("farebox_idempotent_requests_total", "outcome" => "replayed").increment(1);
-            replay(&answer)
+            replay(state, &answer)
         }
         Begun::First(first) => {
             metrics::counter!("farebox_idempotent_requests_total", "outcome" => "run").increment(1);
@@ -143,15 +147,31 @@ fn key(request: &HttpRequest) -> Result<Key, ApiError> {
     }
 }
 
-/// The answer that was given before.
-fn replay(answer: &Answer) -> Result<HttpResponse, ApiError> {
+/// The answer that was given before. Until it is sent it takes its share of the room of answers that wait for their
+/// readers: it can be asked for again when there is some.
+fn replay(state: &Shared, answer: &Answer) -> Result<HttpResponse, ApiError> {
+    let beyond = answer.body.len().saturating_sub(FREE);
+    let share = state.gateway.unread.take(beyond);
+    let share = share.ok_or_else(|| ApiError::overloaded("Too many answers wait for their readers; ask again."))?;
     let status = StatusCode::from_u16(answer.status).map_err(|error| ApiError::internal(&error))?;
     let mut response = HttpResponse::build(status);
     for (name, value) in &answer.headers {
         response.append_header((name.as_str(), value.as_str()));
     }
     response.insert_header((REPLAYED, "true"));
-    Ok(response.body(answer.body.clone()))
+    Ok(response.body(Bytes::from_owner(Replayed { body: answer.body.clone(), _share: share })))
+}
+
+/// A body and its share of the room.
+struct Replayed {
+    body: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Replayed {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
+    }
 }
 
 /// Calls the handler, and hands its answer on when it may be sent.

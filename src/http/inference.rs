@@ -6,19 +6,18 @@ use std::time::Duration;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, http::header::HeaderName, web};
 use billing::{account::FREE_RATE, class::SizeClass, key::Scope};
 use bytes::Bytes;
-use futures::stream;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::{
     fields::Fields,
-    inference::{Delta, Failure, Task, TextRequest},
+    inference::{Task, TextRequest},
     openai::{self, Head, Particulars, Receipt},
-    sse,
 };
 
 use super::{
     Arrival, Shared, answer, auth,
     error::{ApiError, Shape},
+    events::Writer,
     refuse,
 };
 use crate::{
@@ -29,7 +28,6 @@ use crate::{
         preview,
         serve::{self, Done, Job, ServeError, Started, Update},
         stages::Stages,
-        watch::Watcher,
     },
 };
 
@@ -99,7 +97,10 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
     let started = serve::start(&state.gateway, job).await?;
     let Started { admission, rate_remaining, place, .. } = started;
     let frame = Frame { arrival, authorised, admission, rate_remaining, place, usage_asked };
-    if streamed { stream_answer(head, started, &frame).await } else { whole_answer(&head, started, &frame).await }
+    if !streamed {
+        return whole_answer(&head, started, &frame).await;
+    }
+    stream_answer(head, started, &frame, Duration::from_secs(state.settings.http.heartbeat_seconds)).await
 }
 
 fn answer_id(task: Task, id: Uuid) -> String {
@@ -233,7 +234,7 @@ fn put_number(text: &mut String, number: u64) {
     text.push(char::from(b'0' + (number % 10) as u8));
 }
 
-fn receipt(done: &Done) -> Receipt {
+pub(super) fn receipt(done: &Done) -> Receipt {
     let record = &done.record;
     let farebox = Particulars {
         request_id: record.request_id.to_string(),
@@ -274,91 +275,18 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
     }
 }
 
-/// Waits for the first piece, so that what fails before any output is an HTTP error and not a broken stream.
-async fn stream_answer(head: Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
-    let mut stages = None;
-    let first = loop {
-        match started.updates.next().await {
-            Some(Update::Failed(error)) => return Err((*error).into()),
-            None => return Err(ApiError::internal(&"a request's task ended without an answer")),
-            Some(Update::Begun(begun)) => stages = Some(*begun),
-            Some(Update::Cost { .. }) => {}
-            Some(Update::Done(done)) => {
-                stages = stages.or(Some(done.stages));
-                break Update::Done(done);
-            }
-            Some(update) => break update,
-        }
-    };
-    let mut response = HttpResponse::Ok();
-    let request_id = frame.arrival.id.to_string();
-    frame.head(&mut response, request_id.clone(), started.balance.available.to_string(), stages);
-    response.insert_header(("cache-control", "no-store")).content_type("text/event-stream");
-    let usage_asked = frame.usage_asked;
-    let writer = Writer { head, begun: Vec::new(), updates: started.updates, request_id, usage_asked, ended: false };
-    let frames = stream::unfold((writer, Some(first)), |(mut writer, waiting)| async move {
-        let update = match waiting {
-            Some(update) => update,
-            None if writer.ended => return None,
-            None => match writer.updates.next().await {
-                Some(update) => update,
-                // What ends without its end is not to look whole.
-                None => Update::Failed(Box::new(ServeError::Failed(Failure::Overloaded(UNREAD.into())))),
-            },
-        };
-        let bytes = writer.write(update);
-        Some((Ok::<_, actix_web::Error>(bytes), (writer, None)))
-    });
-    Ok(response.streaming(frames))
-}
-
-/// Writes updates as server-sent events.
-struct Writer {
+async fn stream_answer(
     head: Head,
-    /// Choices whose first chunk was written.
-    begun: Vec<u32>,
-    updates: Watcher,
-    request_id: String,
-    usage_asked: bool,
-    /// Whether its last word was written.
-    ended: bool,
-}
-
-/// Why a stream was cut that was not read.
-const UNREAD: &str = "the answer was not read in time, and is charged as far as it was made";
-
-impl Writer {
-    fn write(&mut self, update: Update) -> Bytes {
-        self.ended |= matches!(update, Update::Done(_) | Update::Failed(_));
-        let text = match update {
-            Update::Delta(delta) => self.delta(&delta),
-            // Told in the head. Not empty: that would end the body.
-            Update::Begun(_) => ":\n\n".to_owned(),
-            // A comment keeps idle proxies from closing the stream; the cost itself comes in the usage chunk.
-            Update::Cost { cost, .. } => format!(": cost {cost}\n\n"),
-            Update::Done(done) => {
-                let receipt = receipt(&done);
-                let last = if self.usage_asked {
-                    self.head.usage_chunk(&done.usage, &receipt)
-                } else {
-                    self.head.closing_chunk(&done.usage, &receipt)
-                };
-                sse::encode(&last) + &sse::encode(sse::LAST_WORD)
-            }
-            Update::Failed(error) => {
-                sse::encode(&ApiError::from(*error).body(Shape::Object, &self.request_id).to_string())
-            }
-        };
-        Bytes::from(text)
-    }
-
-    fn delta(&mut self, delta: &Delta) -> String {
-        let first = !self.begun.contains(&delta.choice);
-        if first {
-            self.begun.push(delta.choice);
-        }
-        sse::encode(&self.head.chunk(delta, first))
-    }
+    started: Started,
+    frame: &Frame,
+    heartbeat: Duration,
+) -> Result<HttpResponse, ApiError> {
+    let request_id = frame.arrival.id.to_string();
+    let balance = started.balance.available.to_string();
+    let (updates, usage_asked) = (started.updates, frame.usage_asked);
+    let writer = Writer { head, updates, request_id: request_id.clone(), usage_asked, heartbeat };
+    let put_head = |response: &mut HttpResponseBuilder, stages| frame.head(response, request_id, balance, stages);
+    writer.answer(frame.arrival.at, put_head).await
 }
 
 /// A model in the catalogue: what it does and costs, whether this account may use it, and whether anyone may now.

@@ -1,19 +1,19 @@
 //! `GET /v1/live`: the live socket (design, chapter 6). A client starts chats and watches tokens, cost each second and its
 //! balance; many chats share one socket. Chats run as any request does, each by its own task; this only watches them. When
 //! the socket goes, every watcher is dropped, and each request is settled by the rules for clients that leave.
+//!
+//! A socket lives no longer than its key. When the process stops it is closed as soon as none of its chats runs. Whoever
+//! closes a socket says why.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod incoming;
+mod outgoing;
+pub mod sockets;
+
+use std::{collections::HashMap, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use actix_ws::{AggregatedMessage, CloseCode, CloseReason, Session};
-use billing::ids::RequestId;
+use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
+use billing::{Timestamp, ids::RequestId};
 use farebox_actors::account::{Live, Subscribe};
 use futures::StreamExt;
 use serde::Deserialize;
@@ -21,17 +21,23 @@ use serde_json::{Map, Value, json};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 use uuid::Uuid;
 use wire::{inference::Task, openai};
 
-use super::{Shared, account::balance_json, auth, error::ApiError, error::Shape, refuse};
+use super::{Shared, account::balance_json, auth, auth::Revocations, error::ApiError, error::Shape, refuse};
 use crate::gateway::serve::{self, Caller, Done, Job, Update};
+use incoming::Frames;
+use outgoing::{Outgoing, outgoing};
+use sockets::Place;
 
 /// Chats of one socket that run at once, at most.
 const CHATS: usize = 256;
 /// Balance updates that wait for one socket, at most; an older one is worth nothing.
 const BALANCES: usize = 64;
+/// How long until a balance is watched again whose account's actor is gone.
+const REBUILT: Duration = Duration::from_millis(100);
 /// How long a slow reader may take to be told that it is closed.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -47,34 +53,12 @@ enum Frame {
     Ping {},
 }
 
-/// Frames on their way to a reader, counted in bytes.
-#[derive(Clone)]
-struct Outgoing {
-    frames: mpsc::UnboundedSender<String>,
-    waiting: Arc<AtomicUsize>,
-    limit: usize,
-    overflow: Arc<Notify>,
-}
-
-impl Outgoing {
-    /// Queues a frame. Past the limit the socket is closed, so the queue is bounded by it.
-    fn send(&self, frame: &Value) {
-        let text = frame.to_string();
-        let waiting = self.waiting.fetch_add(text.len(), Ordering::Relaxed) + text.len();
-        if waiting > self.limit {
-            self.overflow.notify_one();
-        } else {
-            // The writer is gone only when the socket is.
-            let _ = self.frames.send(text);
-        }
-    }
-}
-
 /// Who opened a socket, and by which key.
 #[derive(Clone)]
 struct By {
     caller: Caller,
     key: Arc<str>,
+    expires_at: Option<Timestamp>,
 }
 
 /// A chat that runs.
@@ -85,85 +69,250 @@ struct Chat {
 
 /// Opens the socket.
 pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> HttpResponse {
-    let opened = async { Ok((auth::caller(&state, &request).await?, auth::key(&request)?.into())) };
-    let by: By = match opened.await {
-        Ok((caller, key)) => By { caller, key },
+    // Watched before the key is checked, so that it can't be revoked unseen in between.
+    let revocations = state.keys.revocations();
+    let opened = async {
+        let (caller, expires_at) = auth::caller_until(&state, &request).await?;
+        if !state.is_ready() {
+            return Err(ApiError::not_ready("stopping"));
+        }
+        let place = state.sockets.open(caller.account_id).ok_or_else(|| {
+            let message = format!("This account has {} live sockets open, which is the most.", sockets::MOST);
+            ApiError::too_many("socket_limit", message, sockets::MOST)
+        })?;
+        Ok((By { caller, key: auth::key(&request)?.into(), expires_at }, place))
+    };
+    let (by, place) = match opened.await {
+        Ok(opened) => opened,
         Err(error) => return refuse(&request, &error),
     };
-    match actix_ws::handle(&request, body) {
+    let limits = &state.settings.limits;
+    let frames = Frames::new(&state.bodies);
+    let payload = frames.within(body.into_inner(), Duration::from_secs(limits.body_seconds));
+    let payload = payload_of(&request, payload).await;
+    match payload.and_then(|payload| actix_ws::handle(&request, payload)) {
         Ok((response, session, messages)) => {
-            let messages = messages.max_frame_size(state.settings.limits.body_bytes);
-            let messages = messages.aggregate_continuations().max_continuation_size(state.settings.limits.body_bytes);
-            actix_rt::spawn(run(state, by, session, messages));
+            let messages = messages.max_frame_size(limits.body_bytes);
+            let messages = messages.aggregate_continuations().max_continuation_size(limits.body_bytes);
+            let (outgoing, queue) = outgoing(limits.live_buffer_bytes, &state.gateway.unread);
+            let writer = actix_rt::spawn(queue.write(session.clone()));
+            let socket =
+                Socket { state, by, outgoing, frames, chats: HashMap::new(), ended: Rc::default(), _place: place };
+            actix_rt::spawn(socket.run(session, messages, revocations, writer));
             response
         }
         Err(_) => refuse(&request, &ApiError::invalid("upgrade", "this path speaks WebSocket only")),
     }
 }
 
-async fn run(state: Shared, by: By, session: Session, mut messages: actix_ws::AggregatedMessageStream) {
-    let (frames, queue) = mpsc::unbounded_channel();
-    let limit = state.settings.limits.live_buffer_bytes;
-    let outgoing = Outgoing { frames, waiting: Arc::default(), limit, overflow: Arc::default() };
-    let overflow = Arc::clone(&outgoing.overflow);
-    let writer = actix_rt::spawn(write(session.clone(), queue, Arc::clone(&outgoing.waiting)));
-    let (watcher, mut balances) = mpsc::channel(BALANCES);
-    // One a socket.
-    state.gateway.directory.tell(by.caller.account_id, Subscribe(watcher));
-    let mut chats: HashMap<String, Chat> = HashMap::new();
-    let reason = loop {
-        tokio::select! {
-            message = messages.next() => match message {
-                Some(Ok(AggregatedMessage::Text(text))) => {
-                    handle(&state, &by, &text, &mut chats, &outgoing);
-                }
-                Some(Ok(AggregatedMessage::Ping(bytes))) => {
-                    if session.clone().pong(&bytes).await.is_err() {
-                        break None;
-                    }
-                }
-                Some(Ok(AggregatedMessage::Binary(_))) => {
-                    outgoing.send(&failure(None, &ApiError::invalid("frame", "must be text")));
-                }
-                Some(Ok(AggregatedMessage::Pong(_))) => {}
-                Some(Ok(AggregatedMessage::Close(reason))) => break reason.or(Some(CloseCode::Normal.into())),
-                Some(Err(_)) | None => break None,
-            },
-            balance = balances.recv() => match balance {
-                Some(Live::Balance(balance)) => {
-                    let mut frame = balance_json(&balance);
-                    frame["type"] = "balance".into();
-                    outgoing.send(&frame);
-                }
-                None => {
-                    // The account's actor was rebuilt: watch its new life.
-                    let (watcher, receiver) = mpsc::channel(BALANCES);
-                    balances = receiver;
-                    actix_rt::time::sleep(Duration::from_millis(100)).await;
-                    state.gateway.directory.tell(by.caller.account_id, Subscribe(watcher));
-                }
-            },
-            () = overflow.notified() => {
-                let description = Some(format!("slow reader: more than {limit} bytes wait"));
-                break Some(CloseReason { code: CloseCode::Policy, description });
-            }
-        }
-    };
-    for (_, chat) in chats {
-        chat.task.abort();
-    }
-    writer.abort();
-    // What does not take its leave in time is cut.
-    let _ = tokio::time::timeout(GOODBYE, session.close(reason)).await;
+async fn payload_of(request: &HttpRequest, payload: actix_web::dev::Payload) -> Result<web::Payload, actix_web::Error> {
+    use actix_web::FromRequest as _;
+    let mut payload = payload;
+    web::Payload::from_request(request, &mut payload).await
 }
 
-async fn write(mut session: Session, mut queue: mpsc::UnboundedReceiver<String>, waiting: Arc<AtomicUsize>) {
-    while let Some(frame) = queue.recv().await {
-        let bytes = frame.len();
-        if session.text(frame).await.is_err() {
-            return;
+/// A socket that is open.
+struct Socket {
+    state: Shared,
+    by: By,
+    outgoing: Outgoing,
+    frames: Frames,
+    chats: HashMap<String, Chat>,
+    /// Told when a chat has ended.
+    ended: Rc<Notify>,
+    _place: Place,
+}
+
+/// How a socket is closed.
+enum Parting {
+    /// What waits for the reader is of no use any more.
+    AtOnce(Option<CloseReason>),
+    /// The reader is told what waits for it first.
+    AfterAll(CloseReason),
+}
+
+fn because(code: CloseCode, description: &str) -> CloseReason {
+    CloseReason { code, description: Some(description.to_owned()) }
+}
+
+impl Socket {
+    async fn run(
+        mut self,
+        session: Session,
+        messages: AggregatedMessageStream,
+        revocations: Revocations,
+        writer: JoinHandle<()>,
+    ) {
+        let parting = self.serve(messages, revocations).await;
+        // Who leaves with chats running is charged for them as far as they came.
+        for (_, chat) in self.chats.drain() {
+            chat.task.abort();
         }
-        waiting.fetch_sub(bytes, Ordering::Relaxed);
+        let reason = match parting {
+            Parting::AtOnce(reason) => {
+                writer.abort();
+                reason
+            }
+            Parting::AfterAll(reason) => {
+                drop(self);
+                let abort = writer.abort_handle();
+                if tokio::time::timeout(GOODBYE, writer).await.is_err() {
+                    abort.abort();
+                }
+                Some(reason)
+            }
+        };
+        // What does not take its leave in time is cut.
+        let _ = tokio::time::timeout(GOODBYE, session.close(reason)).await;
+    }
+
+    /// Serves a socket until it is to be closed.
+    async fn serve(&mut self, mut messages: AggregatedMessageStream, mut revocations: Revocations) -> Parting {
+        let (state, by) = (self.state.clone(), self.by.clone());
+        let mut stopping = pin!(state.stopping());
+        let mut is_stopping = false;
+        let mut revoked = pin!(revocations.of(&state, &by.key));
+        let mut expired = pin!(async {
+            match by.expires_at {
+                Some(at) => state.gateway.clock().until(at).await,
+                None => std::future::pending().await,
+            }
+        });
+        let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
+        let mut quiet = pin!(sleep_until(Instant::now() + heartbeat));
+        let mut balances = Some(self.subscribe());
+        let mut again = pin!(sleep_until(Instant::now()));
+        loop {
+            if is_stopping && self.is_idle() {
+                return Parting::AfterAll(because(CloseCode::Away, "the server stops"));
+            }
+            let ended = Rc::clone(&self.ended);
+            tokio::select! {
+                () = &mut revoked => return Parting::AtOnce(Some(because(CloseCode::Policy, "the key was revoked"))),
+                () = &mut expired => return Parting::AtOnce(Some(because(CloseCode::Policy, "the key has expired"))),
+                () = self.outgoing.overflowed() => {
+                    let limit = state.settings.limits.live_buffer_bytes;
+                    let reason = format!("slow reader: up to {limit} bytes may wait");
+                    return Parting::AtOnce(Some(because(CloseCode::Policy, &reason)));
+                }
+                () = &mut stopping, if !is_stopping => is_stopping = true,
+                () = ended.notified() => {}
+                message = messages.next() => {
+                    if let Some(parting) = self.message(message) {
+                        return parting;
+                    }
+                }
+                balance = next_of(&mut balances) => match balance {
+                    Some(Live::Balance(balance)) => {
+                        let mut frame = balance_json(&balance);
+                        frame["type"] = "balance".into();
+                        self.outgoing.send(&frame);
+                    }
+                    None => {
+                        // The account's actor was rebuilt: its new life is watched in a moment.
+                        balances = None;
+                        again.as_mut().reset(Instant::now() + REBUILT);
+                    }
+                },
+                () = &mut again, if balances.is_none() => balances = Some(self.subscribe()),
+                () = &mut quiet => {
+                    self.outgoing.ping();
+                    quiet.as_mut().reset(Instant::now() + heartbeat);
+                }
+            }
+        }
+    }
+
+    fn subscribe(&self) -> mpsc::Receiver<Live> {
+        let (watcher, balances) = mpsc::channel(BALANCES);
+        // One a socket.
+        self.state.gateway.directory.tell(self.by.caller.account_id, Subscribe(watcher));
+        balances
+    }
+
+    /// Whether no chat runs.
+    fn is_idle(&mut self) -> bool {
+        self.chats.retain(|_, chat| !chat.task.is_finished());
+        self.chats.is_empty()
+    }
+
+    /// A message of the client's, or the end of them; how the socket is closed, if it is.
+    fn message(&mut self, message: Option<Result<AggregatedMessage, actix_ws::ProtocolError>>) -> Option<Parting> {
+        self.frames.is_whole();
+        match message {
+            Some(Ok(AggregatedMessage::Text(text))) => self.handle(&text),
+            Some(Ok(AggregatedMessage::Ping(bytes))) => self.outgoing.pong(bytes),
+            Some(Ok(AggregatedMessage::Binary(_))) => {
+                self.outgoing.send(&failure(None, &ApiError::invalid("frame", "must be text")));
+            }
+            Some(Ok(AggregatedMessage::Pong(_))) => {}
+            Some(Ok(AggregatedMessage::Close(reason))) => {
+                return Some(Parting::AtOnce(reason.or(Some(CloseCode::Normal.into()))));
+            }
+            Some(Err(error)) => {
+                let limit = self.state.settings.limits.body_bytes;
+                return Some(Parting::AtOnce(self.frames.close_reason(&error, limit)));
+            }
+            None => return Some(Parting::AtOnce(None)),
+        }
+        None
+    }
+
+    fn handle(&mut self, text: &str) {
+        self.chats.retain(|_, chat| !chat.task.is_finished());
+        match serde_json::from_str(text) {
+            Err(error) => self.outgoing.send(&failure(None, &ApiError::invalid("frame", error))),
+            Ok(Frame::Ping {}) => self.outgoing.send(&json!({"type": "pong"})),
+            Ok(Frame::Cancel { id }) => match self.chats.get(&id) {
+                // It ends with a `chat.done` that says what it cost.
+                Some(chat) => chat.cancel.notify_one(),
+                None => self.outgoing.send(&failure(Some(&id), &ApiError::invalid("id", "names no running chat"))),
+            },
+            Ok(Frame::Create { id, body }) => {
+                let refused = if id.is_empty() || id.len() > 128 {
+                    Some("must have 1 to 128 characters")
+                } else if self.chats.contains_key(&id) {
+                    Some("names a running chat")
+                } else if self.chats.len() >= CHATS {
+                    Some("is one chat too many for this socket")
+                } else {
+                    None
+                };
+                match refused {
+                    Some(why) => self.outgoing.send(&failure(Some(&id), &ApiError::invalid("id", why))),
+                    None => self.create(id, body),
+                }
+            }
+        }
+    }
+
+    fn create(&mut self, id: String, body: Map<String, Value>) {
+        let cancel = Arc::new(Notify::new());
+        let (state, by, outgoing) = (self.state.clone(), self.by.clone(), self.outgoing.clone());
+        let chat = chat(state, by, id.clone(), body, outgoing, Arc::clone(&cancel));
+        let ended = Ended(Rc::clone(&self.ended));
+        let task = actix_rt::spawn(async move {
+            let _ended = ended;
+            chat.await;
+        });
+        self.chats.insert(id, Chat { task, cancel });
+    }
+}
+
+/// Tells that a chat has ended, however it did.
+struct Ended(Rc<Notify>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+/// The next balance, where they are watched.
+async fn next_of(balances: &mut Option<mpsc::Receiver<Live>>) -> Option<Live> {
+    match balances {
+        Some(balances) => balances.recv().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -177,44 +326,6 @@ fn failure(id: Option<&str>, error: &ApiError) -> Value {
         }
     }
     frame
-}
-
-fn handle(state: &Shared, by: &By, text: &str, chats: &mut HashMap<String, Chat>, outgoing: &Outgoing) {
-    chats.retain(|_, chat| !chat.task.is_finished());
-    match serde_json::from_str(text) {
-        Err(error) => outgoing.send(&failure(None, &ApiError::invalid("frame", error))),
-        Ok(Frame::Ping {}) => outgoing.send(&json!({"type": "pong"})),
-        Ok(Frame::Cancel { id }) => match chats.get(&id) {
-            // It ends with a `chat.done` that says what it cost.
-            Some(chat) => chat.cancel.notify_one(),
-            None => outgoing.send(&failure(Some(&id), &ApiError::invalid("id", "names no running chat"))),
-        },
-        Ok(Frame::Create { id, body }) => {
-            let refused = if id.is_empty() || id.len() > 128 {
-                Some("must have 1 to 128 characters")
-            } else if chats.contains_key(&id) {
-                Some("names a running chat")
-            } else if chats.len() >= CHATS {
-                Some("is one chat too many for this socket")
-            } else {
-                None
-            };
-            if let Some(why) = refused {
-                outgoing.send(&failure(Some(&id), &ApiError::invalid("id", why)));
-                return;
-            }
-            let cancel = Arc::new(Notify::new());
-            let task = actix_rt::spawn(chat(
-                state.clone(),
-                by.clone(),
-                id.clone(),
-                body,
-                outgoing.clone(),
-                Arc::clone(&cancel),
-            ));
-            chats.insert(id, Chat { task, cancel });
-        }
-    }
 }
 
 /// One chat, from its start to its last frame.

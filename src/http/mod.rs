@@ -5,14 +5,21 @@ pub mod acts;
 pub mod admin;
 pub mod auth;
 pub mod automatic;
+pub mod body;
 pub mod cards;
+pub mod connection;
+pub mod cors;
+pub mod edge;
 pub mod error;
+mod events;
 pub mod export;
+pub mod guesses;
 pub mod history;
 pub mod hooks;
 pub mod idempotency;
 pub mod inference;
 pub mod keys;
+mod landing;
 pub mod live;
 pub mod operations;
 pub mod payments;
@@ -43,11 +50,17 @@ use crate::{
     gateway::{
         Gateway,
         idempotency::{Life, book::Book},
+        room::Room,
     },
     telemetry::Metrics,
 };
 use auth::Keys;
 use error::ApiError;
+use guesses::Guesses;
+use live::sockets::Sockets;
+
+/// Bytes of bodies on their way of requests that show no key, of all together.
+const STRANGERS: usize = 8 << 20;
 
 /// What handlers share.
 pub struct State {
@@ -65,6 +78,14 @@ pub struct State {
     pub journal: Arc<Journal>,
     /// Who calls owners' webhooks.
     pub webhooks: Webhooks,
+    /// Request bodies on their way.
+    pub bodies: Arc<Room>,
+    /// Those of requests that show no key.
+    pub strangers: Arc<Room>,
+    /// Wrong operator's tokens.
+    pub guesses: Guesses,
+    /// Live sockets that are open.
+    pub sockets: Sockets,
     admin_token: blake3::Hash,
     /// Whether the process is stopping.
     stopping: watch::Sender<bool>,
@@ -85,8 +106,23 @@ impl State {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let (stopping, _) = watch::channel(false);
         let book = Book::new(gateway.directory.clone(), &admin_token);
-        let (keys, carried) = (Keys::default(), Arc::default());
-        Self { gateway, settings, keys, book, metrics, journal, webhooks, admin_token, stopping, carried }
+        let bodies = Room::new(settings.limits.bodies_bytes);
+        Self {
+            gateway,
+            settings,
+            keys: Keys::default(),
+            book,
+            metrics,
+            journal,
+            webhooks,
+            bodies,
+            strangers: Room::new(STRANGERS),
+            guesses: Guesses::default(),
+            sockets: Sockets::default(),
+            admin_token,
+            stopping,
+            carried: Arc::default(),
+        }
     }
 
     /// Whether new work is taken.

@@ -1,10 +1,13 @@
 //! For whatever watches the process: alive, ready, metrics.
 
-use actix_web::{HttpRequest, HttpResponse};
+use std::net::SocketAddr;
+
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
 use farebox_actors::ledger::LedgerError;
 use serde_json::json;
 
-use super::{Shared, answer, error::ApiError, refuse, scrape};
+use super::{Shared, answer, edge, error::ApiError, refuse, scrape};
+use crate::config::MetricsAt;
 
 /// `GET /healthz`: the process lives.
 pub async fn healthz(request: HttpRequest) -> HttpResponse {
@@ -26,9 +29,29 @@ pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// `GET /metrics`: Prometheus' text format.
+/// `GET /metrics`, where requests are served: for whom the settings say.
+pub async fn metrics(state: Shared, request: HttpRequest) -> HttpResponse {
+    let allowed = match state.settings.http.metrics {
+        MetricsAt::Open => Ok(()),
+        MetricsAt::Token => edge::operator(&state, &request).await,
+        MetricsAt::Address(_) => Err(ApiError::not_found("this path")),
+    };
+    match allowed {
+        Ok(()) => exposition(state).await,
+        Err(error) => refuse(&request, &error),
+    }
+}
+
+/// Serves `GET /metrics` alone, to whoever reaches that address.
+pub fn serve_metrics(address: SocketAddr, state: &Shared) -> std::io::Result<Server> {
+    let state = state.clone();
+    let app = move || App::new().app_data(state.clone()).route("/metrics", web::get().to(exposition));
+    Ok(HttpServer::new(app).workers(1).disable_signals().bind(address)?.run())
+}
+
+/// What was recorded, in Prometheus' text format.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
-pub async fn metrics(state: Shared) -> HttpResponse {
+async fn exposition(state: Shared) -> HttpResponse {
     metrics::gauge!("farebox_requests_running").set(state.gateway.directory.running().count() as f64);
     let text = state.metrics.render() + &scrape::actors(state.gateway.directory.health());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)

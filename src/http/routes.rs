@@ -14,7 +14,9 @@ use super::{
     error::ApiError,
     export, history, hooks,
     idempotency::{act, post},
-    inference, keys, live, operations, payments, plan, receipt, refuse, usage, webhooks,
+    inference, keys,
+    landing::landing,
+    live, operations, payments, plan, receipt, refuse, usage, webhooks,
 };
 
 /// All routes, limits and fallbacks.
@@ -29,7 +31,8 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
 
 /// All but inference.
 fn configure_others(app: &mut web::ServiceConfig) {
-    app.service(post("/v1/quote", inference::quote))
+    app.service(get("/", landing))
+        .service(post("/v1/quote", inference::quote))
         .service(get("/v1/models", inference::models))
         .service(get("/v1/models/{id:.+}", inference::model))
         .service(get("/v1/balance", account::balance))

@@ -1,6 +1,7 @@
 // OpenAI's Node SDK, unchanged, against Farebox: chat, stream, errors as the right classes. Says ok, or fails.
 import assert from "node:assert/strict";
 import OpenAI from "openai";
+import { ChatCompletionStream } from "openai/lib/ChatCompletionStream";
 
 const { FAREBOX_URL: url, FAREBOX_KEY: key, FAREBOX_POOR_KEY: poor } = process.env;
 const client = (apiKey) => new OpenAI({ baseURL: `${url}/v1`, apiKey, maxRetries: 0 });
@@ -20,6 +21,16 @@ for await (const chunk of await create({ stream: true, stream_options: { include
 }
 assert.equal(text, "Hello from the fake provider.");
 assert.equal(last.usage.cost, "0.000004743");
+
+// A server of pages hands the stream on to a browser, which puts it together again: all chunks are one answer.
+for (const more of [{}, { stream_options: { include_usage: true } }]) {
+  const relayed = (await create({ stream: true, ...more })).toReadableStream();
+  const together = ChatCompletionStream.fromReadableStream(relayed);
+  const whole = await together.finalChatCompletion();
+  assert.equal(whole.choices[0].message.content, "Hello from the fake provider.");
+  assert.equal(together.allChatCompletions().length, 1);
+  assert.equal(whole.usage.cost, "0.000004743");
+}
 
 await assert.rejects(create({ model: "gpt-4o-mimi" }), (error) => error instanceof OpenAI.NotFoundError);
 await assert.rejects(

@@ -99,6 +99,7 @@ impl Server {
         let mut variables = vec![
             ("FAREBOX_LISTEN".to_owned(), "127.0.0.1:0".to_owned()),
             ("FAREBOX_ADMIN_TOKEN".to_owned(), ADMIN_TOKEN.to_owned()),
+            ("FAREBOX_HTTP__METRICS".to_owned(), "open".to_owned()),
         ];
         let database = match options.database {
             Database::Sqlite => None,

@@ -1,0 +1,203 @@
+//! A request's body on its way in. Each is bounded in bytes and in time, and all together in bytes; when the process stops,
+//! what has not come is not waited for. It knows no handler: it stands before the one that reads the body, and what went
+//! wrong is told to whoever answers.
+
+use std::{
+    cell::{Cell, RefCell},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{
+    body::{BodySize, BoxBody, MessageBody},
+    dev::Payload,
+    error::PayloadError,
+    http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING},
+};
+use bytes::Bytes;
+use futures::Stream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Shared, error::ApiError};
+use crate::gateway::room::Share;
+
+/// How long a body may take before its size counts.
+const GRACE: Duration = Duration::from_secs(10);
+/// Bytes for which a body is given a second more.
+const BYTES_A_SECOND: usize = 16 << 10;
+
+/// What a body may be.
+pub(super) struct Bounds {
+    /// Its bytes.
+    pub(super) bytes: usize,
+    /// How long it may take, however large it is.
+    pub(super) longest: Duration,
+    /// Its share of the room that all have.
+    pub(super) share: Share,
+}
+
+/// Why a body is not read to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It has more bytes than this.
+    TooLarge(usize),
+    /// All bodies on their way have too many bytes.
+    NoRoom,
+    /// It is too slow.
+    TooSlow,
+    /// The process stops.
+    Stopping,
+}
+
+impl From<Fault> for ApiError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::TooLarge(limit) => Self::too_large(limit),
+            Fault::NoRoom => Self::overloaded("Too many request bodies are on their way; try again."),
+            Fault::TooSlow => Self::too_slow("The request's body did not come in time.", "body"),
+            Fault::Stopping => Self::not_ready("stopping"),
+        }
+    }
+}
+
+/// Whether a request says that it has a body.
+pub(super) fn is_announced(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+/// How many bytes it says that it has.
+pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Until when more must come of what began then and of which so many bytes have come.
+pub(super) fn deadline(began: Instant, received: usize, longest: Duration) -> Instant {
+    let earned = u64::try_from(received / BYTES_A_SECOND).unwrap_or(u64::MAX);
+    began + GRACE.saturating_add(Duration::from_secs(earned)).min(longest)
+}
+
+/// What has become of a body: known to whoever answers, while the handler reads.
+#[derive(Clone)]
+pub(super) struct Incoming {
+    payload: Rc<RefCell<Payload>>,
+    fault: Rc<Cell<Option<Fault>>>,
+    /// Whether it was read to its end.
+    is_whole: Rc<Cell<bool>>,
+}
+
+impl Incoming {
+    /// A body that is not read yet.
+    pub(super) fn new(payload: Payload) -> Self {
+        Self { payload: Rc::new(RefCell::new(payload)), fault: Rc::default(), is_whole: Rc::default() }
+    }
+
+    /// What a handler reads: the same bytes, within bounds.
+    pub(super) fn within(&self, bounds: Bounds, state: Shared) -> Payload {
+        let began = Instant::now();
+        let reader = Reader { incoming: self.clone(), bounds, state, began, received: 0, end: None };
+        Payload::Stream { payload: Box::pin(reader) }
+    }
+
+    /// Why it was not read to its end, if something was wrong with it.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.fault.get()
+    }
+
+    /// An answer's body. Where the request's was not read to its end, the connection is closed behind it: what is left of
+    /// the request's body must not be dropped before, or it would be read on.
+    pub(super) fn before(self, answer: BoxBody) -> BoxBody {
+        if self.is_whole.get() { answer } else { BoxBody::new(Closing { answer, _unread: self }) }
+    }
+}
+
+/// What ends a body that does not end by itself.
+struct End {
+    too_slow: Pin<Box<Sleep>>,
+    stopping: Pin<Box<dyn Future<Output = ()>>>,
+}
+
+struct Reader {
+    incoming: Incoming,
+    bounds: Bounds,
+    state: Shared,
+    began: Instant,
+    received: usize,
+    /// Made when it is waited for: most bodies come with their heads.
+    end: Option<End>,
+}
+
+impl Reader {
+    fn fail(&self, fault: Fault) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        self.incoming.fault.set(Some(fault));
+        Poll::Ready(Some(Err(PayloadError::Overflow)))
+    }
+
+    /// Why the rest is not waited for any more, once it is not.
+    fn ended(&mut self, cx: &mut Context<'_>) -> Option<Fault> {
+        let deadline = deadline(self.began, self.received, self.bounds.longest);
+        let state = &self.state;
+        let end = self.end.get_or_insert_with(|| {
+            let state = state.clone();
+            End { too_slow: Box::pin(sleep_until(deadline)), stopping: Box::pin(async move { state.stopping().await }) }
+        });
+        if end.stopping.as_mut().poll(cx).is_ready() {
+            return Some(Fault::Stopping);
+        }
+        if end.too_slow.deadline() != deadline {
+            end.too_slow.as_mut().reset(deadline);
+        }
+        end.too_slow.as_mut().poll(cx).is_ready().then_some(Fault::TooSlow)
+    }
+}
+
+impl Stream for Reader {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.incoming.fault.get().is_some() {
+            return Poll::Ready(None);
+        }
+        let next = Pin::new(&mut *this.incoming.payload.borrow_mut()).poll_next(cx);
+        match next {
+            Poll::Ready(Some(Ok(bytes))) => {
+                this.received += bytes.len();
+                if this.received > this.bounds.bytes {
+                    return this.fail(Fault::TooLarge(this.bounds.bytes));
+                }
+                if !this.bounds.share.grow(bytes.len()) {
+                    return this.fail(Fault::NoRoom);
+                }
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Poll::Ready(end) => {
+                this.incoming.is_whole.set(end.is_none());
+                Poll::Ready(end)
+            }
+            Poll::Pending => match this.ended(cx) {
+                Some(fault) => this.fail(fault),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+/// An answer before whose end the request's body is kept.
+struct Closing {
+    answer: BoxBody,
+    _unread: Incoming,
+}
+
+impl MessageBody for Closing {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.answer.size()
+    }
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.get_mut().answer).poll_next(cx)
+    }
+}

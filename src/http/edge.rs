@@ -1,0 +1,157 @@
+//! What all requests have in common before their routes and behind them, so that no route can forget it. Before: HEAD is
+//! asked as GET; a request with a body shows its key first, on its head, and its body comes within bounds; the operator's
+//! token is not guessed at will. Behind: HTTP/1.0 gets no chunks, a stream of events is not held back by proxies, and a
+//! connection whose request was not read to its end is closed.
+
+use actix_web::{
+    Error, HttpMessage, HttpRequest,
+    body::{self, BodySize, BoxBody, MessageBody},
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        ConnectionType, Method, Version,
+        header::{CONTENT_TYPE, HeaderName, HeaderValue},
+    },
+    middleware::Next,
+};
+use std::time::Duration;
+
+use super::{
+    Shared, auth,
+    body::{Bounds, Fault, Incoming, announced, is_announced},
+    error::ApiError,
+    guesses::Verdict,
+    refuse,
+};
+
+/// Tells nginx, and proxies that heed it too, to hand on what comes as it comes.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+/// The largest body of a request that shows no key: a processor's event, whose signature is over its body.
+const STRANGERS_BODY: usize = 256 << 10;
+
+/// Who must show on its head who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shows {
+    Key,
+    Token,
+    /// Its body shows it.
+    Nothing,
+}
+
+fn shows(path: &str) -> Shows {
+    match path {
+        path if path.starts_with("/admin/") => Shows::Token,
+        path if path.starts_with("/webhooks/") => Shows::Nothing,
+        _ => Shows::Key,
+    }
+}
+
+/// The way of every request.
+pub async fn edge(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    // Its answer is written without its body, whoever makes it.
+    let is_head = request.method() == Method::HEAD;
+    if is_head {
+        request.head_mut().method = Method::GET;
+    }
+    let Some(state) = request.app_data::<Shared>().cloned() else {
+        return Ok(next.call(request).await?.map_into_boxed_body());
+    };
+    let incoming = is_announced(request.headers()).then(|| Incoming::new(request.take_payload()));
+    let mut response = match enter(&state, &mut request, incoming.as_ref()).await {
+        Ok(()) => next.call(request).await?.map_into_boxed_body(),
+        Err(error) => {
+            let refusal = refuse(request.request(), &error);
+            request.into_response(refusal)
+        }
+    };
+    if let Some(incoming) = incoming {
+        // Whatever its handler made of a body that did not come.
+        if let Some(fault) = incoming.fault() {
+            let refusal = refuse(response.request(), &fault.into());
+            response = response.into_response(refusal);
+        }
+        response = response.map_body(|_, answer| incoming.before(answer));
+    }
+    if is_head && matches!(response.response().body().size(), BodySize::Stream) {
+        // Nobody reads it, so it is not made.
+        response = response.map_body(|_, _| BoxBody::new(body::None::new()));
+    }
+    finish(&mut response);
+    Ok(response)
+}
+
+/// Whether a request may come in; its handler then reads its body within bounds.
+async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&Incoming>) -> Result<(), ApiError> {
+    let shows = shows(request.path());
+    if shows == Shows::Token {
+        operator(state, request.request()).await?;
+    }
+    let Some(incoming) = incoming else { return Ok(()) };
+    // A path that is none is answered without its body.
+    if request.match_pattern().is_none() {
+        return Ok(());
+    }
+    if shows == Shows::Key {
+        auth::caller(state, request.request()).await?;
+    }
+    let limits = &state.settings.limits;
+    let (bytes, room) = match shows {
+        Shows::Key | Shows::Token => (limits.body_bytes, &state.bodies),
+        Shows::Nothing => (limits.body_bytes.min(STRANGERS_BODY), &state.strangers),
+    };
+    if announced(request.headers()).is_some_and(|announced| announced > bytes as u64) {
+        return Err(Fault::TooLarge(bytes).into());
+    }
+    let bounds = Bounds { bytes, longest: Duration::from_secs(limits.body_seconds), share: room.share() };
+    request.set_payload(incoming.within(bounds, state.clone()));
+    Ok(())
+}
+
+/// Lets only the operator through, and nobody guess.
+pub(super) async fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
+    let shown = auth::operator(state, request);
+    // Who shows nothing guesses nothing.
+    if !auth::shows_something(request) {
+        return shown;
+    }
+    let address = request.peer_addr().map(|address| address.ip());
+    match state.guesses.judge(address, || shown.is_ok()).await {
+        Verdict::Right | Verdict::Wrong => shown,
+        Verdict::TooMany => Err(ApiError::slow_down("Too many wrong tokens came from here; try again in a moment.", 1)),
+    }
+}
+
+fn finish(response: &mut ServiceResponse<BoxBody>) {
+    let is_old = response.request().version() < Version::HTTP_11;
+    let is_stream = matches!(response.response().body().size(), BodySize::Stream);
+    let head = response.response_mut().head_mut();
+    let is_events =
+        head.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    if is_events {
+        head.headers_mut().insert(X_ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    }
+    if is_old && is_stream {
+        head.no_chunking(true);
+        head.set_connection_type(ConnectionType::Close);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_shows_what() {
+        for (path, what) in [
+            ("/v1/chat/completions", Shows::Key),
+            ("/admin/v1/accounts", Shows::Token),
+            ("/webhooks/stripe", Shows::Nothing),
+            ("/v1/webhooks", Shows::Key),
+            ("/administration", Shows::Key),
+        ] {
+            assert_eq!(shows(path), what, "{path}");
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `GET /`: a page for whoever opens the address in a browser. It says what this is, and where its health is.
+
+use actix_web::{HttpRequest, HttpResponse, http::header::ContentType};
+use askama::Template;
+
+use super::{Arrival, error::ApiError, refuse};
+
+#[derive(Template)]
+#[template(path = "landing.html")]
+struct Landing {
+    version: &'static str,
+}
+
+/// `GET /`.
+pub(super) async fn landing(request: HttpRequest) -> HttpResponse {
+    match (Landing { version: env!("CARGO_PKG_VERSION") }).render() {
+        Ok(page) => HttpResponse::Ok()
+            .insert_header(("x-request-id", Arrival::of(&request).id.to_string()))
+            .content_type(ContentType::html())
+            .body(page),
+        Err(error) => refuse(&request, &ApiError::internal(&error)),
+    }
+}

@@ -1,0 +1,129 @@
+//! What comes from the client of a live socket: frames within bounds. A frame that has begun is bounded in time as a
+//! request's body is, and takes its share of the room that all bodies have until it is whole.
+
+use std::{
+    cell::{Cell, RefCell},
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::{dev::Payload, error::PayloadError};
+use actix_ws::{CloseCode, CloseReason, ProtocolError};
+use bytes::Bytes;
+use futures::Stream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::{
+    gateway::room::{Room, Share},
+    http::body,
+};
+
+/// Why no more frames are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    NoRoom,
+    TooSlow,
+}
+
+struct State {
+    /// What the frame that is not whole yet takes.
+    share: RefCell<Share>,
+    /// When it began.
+    began: Cell<Instant>,
+    fault: Cell<Option<Fault>>,
+}
+
+/// What is known of the frames of one socket, shared with the one who reads its bytes.
+#[derive(Clone)]
+pub(super) struct Frames(Rc<State>);
+
+impl Frames {
+    /// Of a socket that has sent nothing yet.
+    pub(super) fn new(room: &Arc<Room>) -> Self {
+        let share = RefCell::new(room.share());
+        Self(Rc::new(State { share, began: Cell::new(Instant::now()), fault: Cell::new(None) }))
+    }
+
+    /// The same bytes, within bounds.
+    pub(super) fn within(&self, payload: Payload, longest: Duration) -> Payload {
+        let reader = Reader { frames: self.clone(), payload, longest, too_slow: Box::pin(sleep_until(Instant::now())) };
+        Payload::Stream { payload: Box::pin(reader) }
+    }
+
+    /// A frame was read whole.
+    pub(super) fn is_whole(&self) {
+        let mut share = self.0.share.borrow_mut();
+        let all = share.bytes();
+        share.shrink(all);
+    }
+
+    /// Why a socket is closed whose frames can't be read; `limit` is that of a frame.
+    pub(super) fn close_reason(&self, error: &ProtocolError, limit: usize) -> Option<CloseReason> {
+        let (code, description) = match (self.0.fault.get(), error) {
+            (Some(Fault::NoRoom), _) => (CloseCode::Again, "too many frames are on their way; try again".to_owned()),
+            (Some(Fault::TooSlow), _) => (CloseCode::Policy, "a frame did not come in time".to_owned()),
+            (None, ProtocolError::Overflow) => (CloseCode::Size, too_large(limit)),
+            (None, ProtocolError::Io(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                (CloseCode::Invalid, "a text frame is not UTF-8".to_owned())
+            }
+            (None, ProtocolError::Io(error)) if error.to_string().contains("continuation size") => {
+                (CloseCode::Size, too_large(limit))
+            }
+            // The connection is gone.
+            (None, ProtocolError::Io(_)) => return None,
+            (None, error) => (CloseCode::Protocol, error.to_string()),
+        };
+        Some(CloseReason { code, description: Some(description) })
+    }
+}
+
+fn too_large(limit: usize) -> String {
+    format!("a frame is larger than {limit} bytes")
+}
+
+struct Reader {
+    frames: Frames,
+    payload: Payload,
+    longest: Duration,
+    too_slow: Pin<Box<Sleep>>,
+}
+
+impl Reader {
+    fn fail(&self, fault: Fault) -> Poll<Option<Result<Bytes, PayloadError>>> {
+        self.frames.0.fault.set(Some(fault));
+        Poll::Ready(Some(Err(PayloadError::Overflow)))
+    }
+}
+
+impl Stream for Reader {
+    type Item = Result<Bytes, PayloadError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        let state = Rc::clone(&this.frames.0);
+        match Pin::new(&mut this.payload).poll_next(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                let mut share = state.share.borrow_mut();
+                if share.bytes() == 0 {
+                    state.began.set(Instant::now());
+                }
+                if share.grow(bytes.len()) { Poll::Ready(Some(Ok(bytes))) } else { this.fail(Fault::NoRoom) }
+            }
+            Poll::Ready(end) => Poll::Ready(end),
+            Poll::Pending => {
+                let received = state.share.borrow().bytes();
+                if received == 0 {
+                    return Poll::Pending;
+                }
+                let deadline = body::deadline(state.began.get(), received, this.longest);
+                if this.too_slow.deadline() != deadline {
+                    this.too_slow.as_mut().reset(deadline);
+                }
+                if this.too_slow.as_mut().poll(cx).is_ready() { this.fail(Fault::TooSlow) } else { Poll::Pending }
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! How many live sockets an account has open.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use billing::ids::AccountId;
+
+/// Live sockets of one account, at most: as many as its actor tells of its balance.
+pub const MOST: usize = 256;
+
+type Counts = HashMap<AccountId, usize>;
+
+/// The counts of all accounts, shared by clones.
+#[derive(Debug, Clone, Default)]
+pub struct Sockets(Arc<Mutex<Counts>>);
+
+/// The place of one, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    sockets: Sockets,
+    account: AccountId,
+}
+
+impl Sockets {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more; none where the account has as many as it may.
+    pub fn open(&self, account: AccountId) -> Option<Place> {
+        let mut counts = self.lock();
+        let count = counts.entry(account).or_default();
+        if *count >= MOST {
+            return None;
+        }
+        *count += 1;
+        drop(counts);
+        Some(Place { sockets: self.clone(), account })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.sockets.lock();
+        if let Some(count) = counts.get_mut(&self.account) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                counts.remove(&self.account);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_account_has_so_many_and_no_more() {
+        let sockets = Sockets::default();
+        let (one, two) = (AccountId(Uuid::from_u128(1)), AccountId(Uuid::from_u128(2)));
+        let mut places: Vec<_> = (0..MOST).map(|_| sockets.open(one).unwrap()).collect();
+        assert!(sockets.open(one).is_none());
+        assert!(sockets.open(two).is_some());
+        places.pop();
+        assert!(sockets.open(one).is_some(), "a place that was left is free");
+        drop(places);
+        assert!(sockets.lock().is_empty(), "nothing is remembered of who left");
+    }
+}
