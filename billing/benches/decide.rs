@@ -65,7 +65,7 @@ fn settle(cost: Nanos) -> Command {
         model: "gpt-4o-mini".into(),
         provider: "openai".into(),
         ending: Ending::Completed,
-        tokens: Tokens { input: 12, cached_input: 0, output: 9 },
+        tokens: Tokens::plain(12, 9),
         estimated: false,
         compute_ms: 0,
         billed_seconds: 0,

@@ -91,7 +91,7 @@ impl Story {
             model: "m".into(),
             provider: "openai".into(),
             ending: Ending::Completed,
-            tokens: Tokens { input: 1, cached_input: 0, output },
+            tokens: Tokens::plain(1, output),
             estimated: false,
             compute_ms: 0,
             billed_seconds: 0,

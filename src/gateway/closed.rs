@@ -12,7 +12,7 @@ use billing::{
     command::Reply,
     entry::Ending,
     hold::{HoldRequest, Work},
-    price::{TokenPrice, Tokens},
+    price::{Keep, TokenPrice, Tokens},
 };
 use farebox_actors::account::{Admission, Admitted, Metered};
 use futures::{StreamExt, stream::BoxStream};
@@ -20,12 +20,16 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::{
     fields::Fields,
     inference::{Delta, Event, Failure, FinishReason, TextRequest, Usage},
+    usage::Report,
 };
 
 use super::{
-    Gateway, measure, quote,
+    Gateway,
+    available::Payer,
+    measure, quote,
     serve::{Asks, Done, Job, ServeError, Started, Update, admit},
     stages::Stages,
+    usage::{Capacity, Known, Used},
     watch::{self, Teller},
 };
 use crate::catalogue::ClosedModel;
@@ -39,7 +43,7 @@ const EARLY: usize = 16;
 pub(super) fn price_of(model: &ClosedModel, request: &TextRequest) -> Result<TokenPrice, ServeError> {
     if model.task != request.task {
         let message = format!("{} does not do that; try its other route", model.id);
-        return Err(ServeError::Invalid { field: "model", message });
+        return Err(ServeError::Invalid { field: "model".into(), message });
     }
     model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))
 }
@@ -53,14 +57,12 @@ pub(super) async fn start(
 ) -> Result<Started, ServeError> {
     let price = price_of(&model, &job.request)?;
     let line = gateway.providers.get(&*model.provider).ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
-    if job.provider_key.is_none() {
-        quote::check_tier(&job.request)?;
-        if job.request.body.present("service_tier").is_some() {
-            // `auto` would let a setting of our project at the provider choose a dearer one.
-            job.request.body.set("service_tier", quote::STANDARD_TIER);
-        }
+    let payer = Payer::of(job.provider_key.as_ref());
+    let quoted = quote::closed(&job.request, &model, &price, payer)?;
+    if payer == Payer::Credits && job.request.body.present("service_tier").is_some() {
+        // `auto` would let a setting of our project at the provider choose a dearer one.
+        job.request.body.set("service_tier", quote::STANDARD_TIER);
     }
-    let quoted = quote::closed(&job.request, &model, &price)?;
     let choices = u64::from(job.request.answers());
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
     let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };
@@ -76,7 +78,7 @@ pub(super) async fn start(
     let bounds = [(held, "credits"), (admission.claimed(), "key_limit")];
     for (most, why) in bounds.into_iter().filter(|_| job.provider_key.is_none()) {
         let Some(most) = most else { continue };
-        let pays = quote::affordable_output(&price, quoted.input, choices, most);
+        let pays = quote::affordable_output(&price, (quoted.input, quoted.keep), choices, most);
         if pays < limit.map_or(quoted.limit, u64::from) {
             (limit, stop) = (u32::try_from(pays.max(1)).ok(), Some(why));
         }
@@ -91,10 +93,11 @@ pub(super) async fn start(
         gateway: Arc::clone(gateway),
         admission,
         price: (!has_own_key).then_some(price),
-        model,
         input: quoted.input,
-        choices,
-        usage: None,
+        keep: quoted.keep,
+        can: Capacity { input: model.context.into(), output: u64::from(model.max_output).saturating_mul(choices) },
+        known: Known::default(),
+        model,
         text: String::new(),
         whole,
         finish: None,
@@ -126,12 +129,14 @@ struct ClosedTask {
     model: Arc<ClosedModel>,
     /// None with the caller's own key: nothing is charged.
     price: Option<TokenPrice>,
-    /// Counted prompt tokens.
+    /// Prompt tokens as they were quoted.
     input: u64,
-    /// Answers that were asked for.
-    choices: u64,
+    /// How long the provider was asked to keep its cache.
+    keep: Keep,
+    /// The most the model can do for it.
+    can: Capacity,
     /// What the provider reported.
-    usage: Option<Usage>,
+    known: Known,
     /// What it wrote.
     text: String,
     /// Its pieces, where the answer is told whole.
@@ -204,8 +209,8 @@ impl ClosedTask {
             match event {
                 Some(Event::Delta(delta)) => self.delta(delta).await,
                 Some(Event::Unknown(said)) => self.unknown(said).await,
-                Some(Event::Usage(usage)) => self.usage = self.believed(usage),
-                Some(Event::Loaded | Event::Started | Event::Second(_)) => {}
+                Some(Event::Reported(report)) => self.reported(*report),
+                Some(Event::Loaded | Event::Started | Event::Second(_) | Event::Usage(_)) => {}
                 Some(Event::Finished { .. }) => return None,
                 Some(Event::Failed(failure)) => return Some(failure),
                 None => return Some(Failure::Transport("the call was cut short".into())),
@@ -221,8 +226,8 @@ impl ClosedTask {
         }
         // What is charged if this task dies, and, reported each second, if the process does. Cheap, so roughly: four bytes
         // a token.
-        let tokens = Tokens { input: self.input, cached_input: 0, output: self.text.len() as u64 / 4 };
-        let metered = self.metered(tokens, true);
+        let used = self.used(|text| text.len() as u64 / 4);
+        let metered = self.metered(Used { estimated: true, ..used });
         self.admission.meter(metered);
         if self.reported_at.elapsed() >= REPORT_EVERY
             && let Ok(accrued) = metered.cost.charged()
@@ -275,50 +280,43 @@ impl ClosedTask {
         Stages::Closed { upstream: self.began.elapsed() }
     }
 
-    fn metered(&self, tokens: Tokens, estimated: bool) -> Metered {
+    fn metered(&self, Used { tokens, estimated }: Used) -> Metered {
         let cost = self.price.as_ref().map(|price| price.cost(tokens)).unwrap_or_default();
         let cost = if estimated { cost.at_most(self.admission.held()) } else { cost };
         Metered { tokens, estimated, cost, ..Metered::NOTHING }
     }
 
-    /// What a provider reports, unless it is nonsense: more than twice what the model can read, or write for this request.
-    fn believed(&self, usage: Usage) -> Option<Usage> {
-        let most_input = self.input.max(self.model.context.into()).saturating_mul(2);
-        let is_sound = usage.input <= most_input && usage.output <= self.most_output().saturating_mul(2);
-        if !is_sound {
-            let (input, output) = (usage.input, usage.output);
+    /// Notes what a provider reports, as far as it is believed.
+    fn reported(&mut self, report: Report) {
+        let (input, output) = (report.input, report.output);
+        if !self.known.hear(report, self.text.len(), self.can) {
             tracing::error!(request.id = %self.admission.request_id(), input, output, "a provider reports nonsense");
         }
-        is_sound.then_some(usage)
     }
 
-    fn most_output(&self) -> u64 {
-        u64::from(self.model.max_output).saturating_mul(self.choices)
+    /// What it used, the text counted by `count` where no report has it.
+    fn used(&self, count: impl FnOnce(&str) -> u64) -> Used {
+        self.known.used(self.input, self.text.len(), self.keep, self.can, || count(&self.text))
     }
 
     /// What is charged, by how it ended and whether the provider reported usage.
-    fn final_meter(&self, failure: Option<&Failure>) -> Metered {
-        match (&self.usage, failure) {
-            (Some(usage), _) => {
-                let tokens = Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output };
-                self.metered(tokens, false)
-            }
+    fn final_used(&self, failure: Option<&Failure>) -> Option<Used> {
+        match failure {
+            None => Some(self.used(|text| wire::tokens::count_text(&self.model.id, text))),
+            Some(_) if self.known.is_reported() => Some(self.known.reported(self.keep)),
             // It was made whole, and is paid for: at most by the hold.
-            (None, Some(Failure::TooLarge(_))) => {
-                self.metered(Tokens { input: self.input, cached_input: 0, output: self.most_output() }, true)
+            Some(Failure::TooLarge(_)) => {
+                Some(Used { tokens: Tokens::plain(self.input, self.can.output), estimated: true })
             }
-            (None, Some(_)) => Metered::NOTHING,
-            (None, None) => {
-                let output = wire::tokens::count_text(&self.model.id, &self.text);
-                self.metered(Tokens { input: self.input, cached_input: 0, output }, true)
-            }
+            Some(_) => None,
         }
     }
 
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {
         let stages = self.stages();
         measure::ended(Arc::clone(&self.model.provider), stages, self.began.elapsed());
-        let mut metered = self.final_meter(failure.as_ref());
+        let used = self.final_used(failure.as_ref());
+        let mut metered = used.map_or(Metered::NOTHING, |used| self.metered(used));
         if self.gateway.rules.overdraft_none {
             metered.cost = metered.cost.at_most(self.admission.held());
         }
@@ -334,15 +332,13 @@ impl ClosedTask {
             (Err(error), _) => Update::Failed(Box::new(error.into())),
             (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
             (Ok((record, answer)), None) => {
-                let usage = self.usage.unwrap_or(Usage {
-                    input: record.tokens.input,
-                    output: record.tokens.output,
-                    ..Usage::default()
-                });
+                let Tokens { input, cached_input, output, .. } = record.tokens;
+                let usage = Usage { input, cached_input, output, reasoning: 0 };
                 let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length)).map(str::to_owned);
                 Update::Done(Box::new(Done {
                     whole: self.whole.take().unwrap_or_default(),
                     usage,
+                    reported: self.known.own(self.text.len()),
                     record,
                     balance: answer.balance,
                     stop,

@@ -14,6 +14,7 @@ pub mod quote;
 pub mod room;
 pub mod serve;
 pub mod stages;
+pub mod usage;
 pub mod watch;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};

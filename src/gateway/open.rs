@@ -60,7 +60,7 @@ pub(super) fn terms(request: &TextRequest, model: &OpenModel, rules: Rules) -> R
     let allowed = match quote::max_cost(request)? {
         Some(most) if most < rate => {
             let message = format!("one second of class {} costs ${rate}", model.class.name());
-            return Err(ServeError::Invalid { field: "max_cost", message });
+            return Err(ServeError::Invalid { field: "max_cost".into(), message });
         }
         most => most.map(|most| u64::try_from(most.get() / rate.get()).unwrap_or(u64::MAX)),
     };
@@ -79,7 +79,7 @@ pub(super) async fn start(
 ) -> Result<Started, ServeError> {
     if job.provider_key.is_some() {
         let message = "is only for closed models".to_owned();
-        return Err(ServeError::Invalid { field: "provider-key", message });
+        return Err(ServeError::Invalid { field: "provider-key".into(), message });
     }
     let unavailable = || ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)));
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
@@ -215,6 +215,8 @@ impl OpenTask {
                 // Engines say nothing that is not known.
                 Woken::Event(Some(Event::Unknown(_))) => {}
                 Woken::Event(Some(Event::Usage(usage))) => self.usage = Some(usage),
+                // Of providers' alone.
+                Woken::Event(Some(Event::Reported(_))) => {}
                 Woken::Event(Some(Event::Finished { compute_ms })) => {
                     self.compute_ms = compute_ms;
                     break None;
@@ -261,7 +263,7 @@ impl OpenTask {
 
     fn tokens(&self) -> Tokens {
         let usage = self.usage.unwrap_or_default();
-        Tokens { input: usage.input, cached_input: usage.cached_input, output: usage.output }
+        Tokens { cached_input: usage.cached_input, ..Tokens::plain(usage.input, usage.output) }
     }
 
     /// What is charged: nothing where compute never began, the engine failed before any output, or what it wrote was made of
@@ -301,6 +303,7 @@ impl OpenTask {
             (Ok((record, answer)), None) => Update::Done(Box::new(Done {
                 whole: Vec::new(),
                 usage: self.usage.unwrap_or_default(),
+                reported: None,
                 record,
                 balance: answer.balance,
                 stop: self.farebox_stop.take(),

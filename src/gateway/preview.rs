@@ -52,14 +52,11 @@ pub async fn preview(
     let (id, provider, work, hold, output, tokens, least, most) = match &model {
         Model::Closed(model) => {
             let price = closed::price_of(model, request)?;
-            if payer == Payer::Credits {
-                quote::check_tier(request)?;
-            }
-            let quoted = quote::closed(request, model, &price)?;
+            let quoted = quote::closed(request, model, &price, payer)?;
             let tokens = Some((quoted.input, quoted.limit.saturating_mul(u64::from(request.answers()))));
             let work = billing::hold::Work::Closed;
             let (hold, least) = match payer {
-                Payer::Credits => (quoted.hold, quote::cost(&price, quoted.input, 0)?),
+                Payer::Credits => (quoted.hold, quote::least(&price, &quoted)?),
                 Payer::OwnKey => (HoldRequest::FREE, Nanos::ZERO),
             };
             let most = Some(hold.worst_case);

@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use billing::{
     Nanos,
     hold::{HoldRequest, OutputPrice},
-    price::{TokenPrice, Tokens},
+    price::{Keep, TokenPrice, Tokens},
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive};
-use wire::inference::TextRequest;
+use wire::{fields::BadRequest, inference::TextRequest, openai::known};
 
+use super::available::Payer;
 use crate::catalogue::ClosedModel;
 
 /// Output tokens expected until something is known of an account's requests, and the most a tiny request must have
@@ -22,8 +23,12 @@ pub const STANDARD_TIER: &str = "default";
 /// What a closed request asks to have set aside, and what it may write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClosedQuote {
-    /// Counted prompt tokens.
+    /// Prompt tokens, at least as many as there are: counted, or the model's context where they can't be.
     pub input: u64,
+    /// The part of `input` that was counted.
+    pub counted: u64,
+    /// How long the provider may be asked to keep its cache.
+    pub keep: Keep,
     /// Output tokens the client's limit or the model allows, per choice.
     pub limit: u64,
     /// What is asked to be held.
@@ -39,40 +44,72 @@ pub struct ClosedQuote {
 #[error("{field}: {message}")]
 pub struct BadQuote {
     /// Which field.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// Why.
     pub message: String,
 }
 
+impl From<BadRequest> for BadQuote {
+    fn from(bad: BadRequest) -> Self {
+        Self { field: bad.field.into(), message: bad.message }
+    }
+}
+
 fn bad(field: &'static str, message: impl Into<String>) -> BadQuote {
-    BadQuote { field, message: message.into() }
+    BadQuote { field: field.into(), message: message.into() }
 }
 
 /// Quotes a request to a closed model.
-pub fn closed(request: &TextRequest, model: &ClosedModel, price: &TokenPrice) -> Result<ClosedQuote, BadQuote> {
-    let input = wire::tokens::count_prompt(request, &model.id);
-    let limit = u64::from(request.max_tokens.unwrap_or(model.max_output).min(model.max_output));
+pub fn closed(
+    request: &TextRequest,
+    model: &ClosedModel,
+    price: &TokenPrice,
+    payer: Payer,
+) -> Result<ClosedQuote, BadQuote> {
+    let terms = match payer {
+        Payer::Credits => {
+            check_tier(request)?;
+            known::terms(request)?
+        }
+        Payer::OwnKey => known::Terms::default(),
+    };
+    let context = u64::from(model.context);
+    // No prompt is more than its model reads.
+    let counted = wire::tokens::count_prompt(request, &model.id).min(context);
+    let input = if terms.is_uncountable { context } else { counted };
+    let keep = if terms.keeps_long { Keep::Long } else { Keep::Usual };
+    let limit = output_limit(request).unwrap_or(u64::MAX).min(model.max_output.into());
     let choices = u64::from(request.answers());
-    let affordable = max_cost(request)?.map(|most| affordable_output(price, input, choices, most));
+    let prompt = price.most_input(input, keep).total();
+    let affordable = max_cost(request)?.map(|most| affordable_output(price, (input, keep), choices, most));
     let (limit, clamp) = match affordable {
-        Some(0) => return Err(bad("max_cost", format!("the prompt alone costs ${}", cost(price, input, 0)?))),
+        Some(0) => {
+            let alone = Nanos::ceil(prompt).map_err(|_| too_much())?;
+            return Err(bad("max_cost", format!("the prompt alone may cost ${alone}")));
+        }
         Some(most) if most < limit => (most, u32::try_from(most).ok()),
         _ => (limit, None),
     };
     let output = OutputPrice {
-        input: price.cost(Tokens { input, cached_input: 0, output: 0 }).total(),
-        token: price.cost(Tokens { input: 0, cached_input: 0, output: 1 }).total(),
+        input: prompt,
+        token: price.output_after(input, 1).total(),
         limit: limit.saturating_mul(choices),
     };
     let cost = |tokens: u64| output.cost(tokens.saturating_mul(choices)).ok_or_else(too_much);
     let minimum = cost(limit.min(USUAL_OUTPUT))?;
     let hold = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
-    Ok(ClosedQuote { input, limit, hold, output, clamp })
+    Ok(ClosedQuote { input, counted, keep, limit, hold, output, clamp })
+}
+
+/// The client's limit of output tokens, per choice. Of two the larger: who knows which one its provider follows.
+fn output_limit(request: &TextRequest) -> Option<u64> {
+    let read = |name| request.body.read::<u64>(name, "a whole number").ok().flatten();
+    let written = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(read);
+    written.chain(request.max_tokens.map(u64::from)).max()
 }
 
 /// Refuses a service tier whose price is not in the book, which has standard prices: `priority` costs more, `flex` less.
-/// Only where we pay the provider.
-pub fn check_tier(request: &TextRequest) -> Result<(), BadQuote> {
+fn check_tier(request: &TextRequest) -> Result<(), BadQuote> {
     match request.body.read::<String>("service_tier", "a string").map_err(|error| bad("service_tier", error.message))? {
         None => Ok(()),
         Some(tier) if tier == "auto" || tier == STANDARD_TIER => Ok(()),
@@ -80,10 +117,9 @@ pub fn check_tier(request: &TextRequest) -> Result<(), BadQuote> {
     }
 }
 
-/// What so many tokens cost, rounded up.
-pub fn cost(price: &TokenPrice, input: u64, output: u64) -> Result<Nanos, BadQuote> {
-    let total = price.cost(Tokens { input, cached_input: 0, output }).total();
-    Nanos::ceil(total).map_err(|_| too_much())
+/// The least that a request is expected to cost: what was counted of its prompt without any use of the cache, rounded up.
+pub fn least(price: &TokenPrice, quoted: &ClosedQuote) -> Result<Nanos, BadQuote> {
+    Nanos::ceil(price.cost(Tokens::plain(quoted.counted, 0)).total()).map_err(|_| too_much())
 }
 
 fn too_much() -> BadQuote {
@@ -91,9 +127,9 @@ fn too_much() -> BadQuote {
 }
 
 /// How many output tokens per choice so much money pays, after the prompt.
-pub fn affordable_output(price: &TokenPrice, input: u64, choices: u64, most: Nanos) -> u64 {
-    let prompt = price.cost(Tokens { input, cached_input: 0, output: 0 }).total();
-    let token = price.cost(Tokens { input: 0, cached_input: 0, output: choices.max(1) }).total();
+pub fn affordable_output(price: &TokenPrice, (input, keep): (u64, Keep), choices: u64, most: Nanos) -> u64 {
+    let prompt = price.most_input(input, keep).total();
+    let token = price.output_after(input, choices.max(1)).total();
     let left = most.to_decimal() - prompt;
     if left <= Decimal::ZERO {
         return 0;
@@ -146,6 +182,7 @@ fn plain(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
     use crate::catalogue::{Catalogue, Model};
+    use proptest::prelude::*;
     use wire::{inference::Task, openai};
 
     fn quote(fields: &str) -> Result<ClosedQuote, BadQuote> {
@@ -153,7 +190,7 @@ mod tests {
             format!(r#"{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"hello world"}}]{fields}}}"#);
         let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
         let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(&request.model) else { panic!() };
-        closed(&request, &model, model.price.as_ref().unwrap())
+        closed(&request, &model, model.price.as_ref().unwrap(), Payer::Credits)
     }
 
     #[test]
@@ -192,10 +229,98 @@ mod tests {
         let of = |fields: &str| {
             let body = format!(r#"{{"model":"gpt-4o-mini","prompt":"hello world","max_tokens":100{fields}}}"#);
             let request = openai::parse_request(Task::Completion, body.as_bytes()).unwrap();
-            closed(&request, &model, model.price.as_ref().unwrap()).unwrap()
+            closed(&request, &model, model.price.as_ref().unwrap(), Payer::Credits).unwrap()
         };
         assert_eq!(of(r#","n":2,"best_of":20"#).output.limit, 2_000);
         assert_eq!(of(r#","best_of":16"#).hold, of(r#","n":16"#).hold);
+    }
+
+    fn quoted(model: &str, fields: &str) -> Result<(ClosedQuote, u64), BadQuote> {
+        let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(model) else { panic!() };
+        let content = r#""messages":[{"role":"user","content":"hello world"}]"#;
+        let body = format!(r#"{{"model":"{}",{content}{fields}}}"#, model.id);
+        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let quote = closed(&request, &model, model.price.as_ref().unwrap(), Payer::Credits)?;
+        Ok((quote, model.context.into()))
+    }
+
+    #[test]
+    fn no_prompt_is_more_than_its_model_reads() {
+        let (quote, context) = quoted("gpt-4o-mini", &format!(r#","user":"{}""#, "x ".repeat(300_000))).unwrap();
+        assert!(quote.input < 20, "what is not read is not counted");
+        let long = format!(r#","functions":["{}"]"#, "x ".repeat(300_000));
+        assert_eq!(quoted("gpt-4o-mini", &long).unwrap().0.input, context);
+        let file = r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,xx"}}"#;
+        let file = format!(r#","messages":[{{"role":"user","content":[{file}]}}]"#);
+        let (quote, _) = quoted("gpt-4o-mini", &file).unwrap();
+        assert!(quote.input == context && quote.counted < 20, "{quote:?}");
+    }
+
+    #[test]
+    fn a_cache_that_is_written_is_held_at_its_dearest() {
+        let mark = |ttl: &str| {
+            let part = format!(
+                r#"{{"type":"text","text":"x","prompt_cache_breakpoint":{{"mode":"explicit","ttl":"{ttl}"}}}}"#
+            );
+            let fields = format!(r#","messages":[{{"role":"user","content":[{part}]}}]"#);
+            quoted("gpt-6-sol", &fields).unwrap().0
+        };
+        let (usual, long) = (mark("30m"), mark("12h"));
+        assert_eq!(long.output.input, usual.output.input * Decimal::TWO, "at $5 and not at $2.50 a million");
+        assert_eq!((long.keep, usual.keep), (Keep::Long, Keep::Usual));
+    }
+
+    #[test]
+    fn of_two_limits_the_larger_is_held_for() {
+        let limit = |fields| quoted("gpt-4o-mini", fields).unwrap().0.limit;
+        assert_eq!(limit(r#","max_tokens":900,"max_completion_tokens":10"#), 900);
+        assert_eq!(limit(r#","max_tokens":10,"max_completion_tokens":900"#), 900);
+        assert_eq!(limit(r#","max_tokens":4000000000"#), 16_384);
+    }
+
+    /// Fields of which a request may have any, with what they do to what is written or read.
+    fn known_fields() -> impl Strategy<Value = String> {
+        let fields = [
+            r#""n":3"#,
+            r#""max_tokens":50"#,
+            r#""max_completion_tokens":700"#,
+            r#""reasoning_effort":"high""#,
+            r#""service_tier":"auto""#,
+            r#""store":true"#,
+            r#""logit_bias":{"5":-10}"#,
+            r#""prompt_cache_options":{"mode":"explicit","ttl":"12h"}"#,
+            r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"},"strict":true}}]"#,
+            r#""functions":[{"name":"f"}]"#,
+            r#""response_format":{"type":"json_schema","json_schema":{"name":"x"}}"#,
+            r#""messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]"#,
+            r#""messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:x"}}]}]"#,
+        ];
+        let some = proptest::sample::subsequence(fields.to_vec(), 0..fields.len());
+        some.prop_map(|fields| fields.into_iter().map(|field| format!(",{field}")).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn the_worst_case_is_the_worst_that_a_model_can_do(
+            model in proptest::sample::select(vec!["gpt-4o-mini", "gpt-4-turbo", "gpt-5", "gpt-5.4", "gpt-6-sol", "gpt-6.1-terra"]),
+            fields in known_fields(),
+            prompt in 0_u64..300_000,
+            parts in proptest::array::uniform5(0.0..=1.0_f64),
+        ) {
+            let text = format!(r#","prompt_cache_key":"k","user":"u"{fields}"#);
+            let pad = format!(r#","functions":["{}"]"#, "x ".repeat(usize::try_from(prompt % 3_000).unwrap()));
+            let (quote, _) = quoted(model, &(pad + &text)).unwrap();
+            let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(model) else { panic!() };
+            let part = |of: u64, part: f64| (of as f64 * part) as u64;
+            let input = part(quote.input, parts[0]).max(if parts[1] > 0.5 { quote.input } else { 0 });
+            let long = if quote.keep == Keep::Long { part(input, parts[2]) } else { 0 };
+            let cache_write = part(input - long, parts[3]);
+            let cached_input = part(input - long - cache_write, parts[4]);
+            let output = part(quote.output.limit, parts[2]);
+            let tokens = Tokens { input, cached_input, cache_write, cache_write_long: long, output };
+            let charged = model.price.as_ref().unwrap().cost(tokens).charged().unwrap();
+            prop_assert!(charged <= quote.hold.worst_case, "{charged} for {tokens:?} of {quote:?}");
+        }
     }
 
     #[test]
@@ -218,7 +343,7 @@ mod tests {
             let request = format!(r#"{{"model":"m","prompt":"x","max_cost":{text}}}"#);
             let request = openai::parse_request(Task::Completion, request.as_bytes());
             max_cost(&request.map_err(|error| (error.field, String::new()))?)
-                .map_err(|error| (error.field.to_owned(), error.message))
+                .map_err(|error| (error.field.into_owned(), error.message))
         };
         for (text, nanos) in [
             ("5e-05", 50_000),

@@ -3,6 +3,7 @@
 //! table of the design's chapter 2.5.
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -77,7 +78,7 @@ pub enum ServeError {
     #[error("{field}: {message}")]
     Invalid {
         /// Which field.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// Why.
         message: String,
     },
@@ -157,6 +158,8 @@ pub struct Done {
     pub whole: Vec<Delta>,
     /// What it read and wrote.
     pub usage: Usage,
+    /// The provider's own usage object, where it sent one that is believed.
+    pub reported: Option<Box<str>>,
     /// Its record.
     pub record: UsageRecord,
     /// The balance after it.

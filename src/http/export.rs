@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{Arrival, Shared, auth, error::ApiError, query::Query, refuse};
 
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
-                       output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version\r\n";
+                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version\r\n";
 
 /// An export under way.
 struct Export {
@@ -64,6 +64,7 @@ fn line(row: &RequestRow, keys: &HashMap<Uuid, String>) -> String {
         row.ending.clone(),
         row.input_tokens.to_string(),
         row.cached_input_tokens.to_string(),
+        row.cache_write_tokens.to_string(),
         row.output_tokens.to_string(),
         row.estimated.to_string(),
         row.compute_ms.to_string(),
@@ -161,6 +162,7 @@ mod tests {
             ending: "completed".into(),
             input_tokens: 1,
             cached_input_tokens: 0,
+            cache_write_tokens: 0,
             output_tokens: 2,
             estimated: false,
             compute_ms: 0,
@@ -188,7 +190,7 @@ mod tests {
         let line = line(&row, &HashMap::new());
         assert_eq!(line.matches(',').count(), COLUMNS.matches(',').count());
         assert!(
-            line.contains(",'=p,completed,1,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1\r\n"),
+            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1\r\n"),
             "{line}"
         );
     }

@@ -52,7 +52,7 @@ impl From<ServeError> for ApiError {
         match error {
             ServeError::NoModel { name, nearest } => Self::model_not_found(&name, &nearest),
             ServeError::Unpriced(name) => Self::unpriced(&name),
-            ServeError::Invalid { field, message } => Self::invalid(field, message),
+            ServeError::Invalid { field, message } => Self::invalid(&field, message),
             ServeError::OutOfScope(scope) => Self::out_of_scope(scope),
             ServeError::Refused(refusal) => refusal.into(),
             ServeError::InLine { refusal, place } => Self::from(refusal).waited(place),
@@ -247,7 +247,7 @@ pub(super) fn receipt(done: &Done) -> Receipt {
         billed_seconds: done.is_open().then_some(record.billed_seconds),
         stop: done.stop.clone(),
     };
-    Receipt { cost: record.charged.to_string(), farebox }
+    Receipt { cost: record.charged.to_string(), farebox, usage: done.reported.clone() }
 }
 
 async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {

@@ -378,11 +378,13 @@ async fn chat(
                 outgoing.send(&json!({"type": "chat.cost", "id": id, "cost": cost, "billed_seconds": billed_seconds}));
             }
             Update::Done(done) => {
-                let Done { usage, record, stop, .. } = *done;
+                let Done { usage, reported, record, stop, .. } = *done;
+                let reported = reported.and_then(|own| serde_json::from_str::<Value>(&own).ok());
+                let counted = || json!({"prompt_tokens": usage.input, "completion_tokens": usage.output});
                 // Closed models have no seconds: their one cost comes with the end.
                 outgoing.send(&json!({
                     "type": "chat.done", "id": id, "request_id": request_id.to_string(),
-                    "usage": {"prompt_tokens": usage.input, "completion_tokens": usage.output},
+                    "usage": reported.unwrap_or_else(counted),
                     "cost": record.charged, "billed_seconds": record.billed_seconds,
                     "finish_reason": finish.as_ref().map(openai::finish_word), "stop": stop,
                 }));

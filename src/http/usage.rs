@@ -96,14 +96,15 @@ fn read_cursor(grouping: &Grouping, text: &str) -> Option<Group> {
 }
 
 fn sums_json(sums: &Sums) -> Map<String, Value> {
-    let Sums { requests, failed, input_tokens, cached_input_tokens, output_tokens, compute_ms, billed_seconds, cost } =
-        *sums;
+    let Sums { requests, failed, input_tokens, cached_input_tokens, output_tokens, .. } = *sums;
+    let Sums { cache_write_tokens, compute_ms, billed_seconds, cost, .. } = *sums;
     let mut json = Map::new();
     for (name, count) in [
         ("requests", requests),
         ("failed", failed),
         ("input_tokens", input_tokens),
         ("cached_input_tokens", cached_input_tokens),
+        ("cache_write_tokens", cache_write_tokens),
         ("output_tokens", output_tokens),
         ("compute_ms", compute_ms),
         ("billed_seconds", billed_seconds),

@@ -276,7 +276,7 @@ async fn without_credits_there_is_a_402_and_a_purchase_ends_it() {
     let stage = Stage::set().await;
     let admin = stage.server.admin();
     let poor = admin.customer("free", "0.000001").await;
-    let body = json!({"model": "gpt-4o", "max_tokens": 16384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
+    let body = json!({"model": "gpt-4.1", "max_tokens": 16384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
     let refused = poor.api.post("/v1/chat/completions", &body).await;
     assert_eq!(refused.status, 402, "{}", refused.body);
     let start =

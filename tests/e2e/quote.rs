@@ -30,7 +30,7 @@ async fn a_quote_says_what_running_it_would() {
     assert_eq!((answer.status, &answer.json()["field"]), (400, &json!("model")), "a chat model completes no prompt");
 
     let poor = admin.customer("free", "0.000001").await;
-    let long = json!({"model": "gpt-4o", "max_tokens": 16384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
+    let long = json!({"model": "gpt-4.1", "max_tokens": 16384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
     let refused = poor.api.post("/v1/quote", &long).await.ok();
     let ran = poor.api.post("/v1/chat/completions", &long).await;
     assert_eq!((ran.status, &refused["admitted"], &refused["hold"]), (402, &json!(false), &json!(null)));

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::fields::Fields;
+use crate::{fields::Fields, usage::Report};
 
 /// What kind of work a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -206,8 +206,10 @@ pub enum Event {
     /// The provider said what is not known here, at the place where it stood in a stream: what it said, where it can be
     /// passed on.
     Unknown(Option<Fields>),
-    /// What it read and wrote. Open: once, at the end. Closed: when the provider reports it.
+    /// Open only: what it read and wrote. Once, at the end.
     Usage(Usage),
+    /// Closed only: what the provider reports as used, as often as it does.
+    Reported(Box<Report>),
     /// It ended well. The last event.
     Finished {
         /// Open: milliseconds of compute, from the first step to the last token.

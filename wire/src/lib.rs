@@ -7,3 +7,4 @@ pub mod inference;
 pub mod openai;
 pub mod sse;
 pub mod tokens;
+pub mod usage;

@@ -6,7 +6,10 @@ mod image;
 use serde_json::{Map, Value};
 use tiktoken::CoreBpe;
 
-use crate::inference::{Prompt, TextRequest};
+use crate::{
+    inference::{Prompt, TextRequest},
+    openai::known,
+};
 
 /// Longer texts are counted in windows of this length, and bounded where they have no words: prose of this length takes half
 /// a millisecond, what has no words (a megabyte of random letters takes a third of a second) about 80.
@@ -57,8 +60,8 @@ fn first_word_end(text: &str, begin: usize) -> usize {
     spaces.find(|place| ends_word(text, *place)).unwrap_or(text.len())
 }
 
-/// Prompt tokens of a request. Images are counted at their largest; parts of other kinds and
-/// definitions of tools by their JSON.
+/// Prompt tokens of a request. Images are counted at their largest; parts of other kinds and definitions of tools by their
+/// JSON. What has no text is not counted: [`known::terms`] tells of it.
 pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
     let prompt = match &request.prompt {
         Prompt::Text(text) => count_text(model, text),
@@ -76,10 +79,8 @@ pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
             each.sum::<u64>() + PER_ANSWER
         }
     };
-    // `functions` are what `tools` were called before.
-    let definitions = ["tools", "functions", "response_format"];
     let json = |field| request.body.present(field).map_or(0, |json| count_text(model, json));
-    prompt + definitions.into_iter().map(json).sum::<u64>()
+    prompt + known::counted_beside().map(json).sum::<u64>()
 }
 
 /// Tokens of a message's part, with one for what may stand between two.
@@ -87,6 +88,7 @@ fn count_part(model: &str, part: &Value) -> u64 {
     let tokens = match (part["type"].as_str(), &part["text"]) {
         (Some("text"), Value::String(text)) => count_text(model, text),
         (Some("image_url"), _) => image::most_tokens(model, part),
+        (Some("file" | "input_audio"), _) => 0,
         _ => count_text(model, &part.to_string()),
     };
     tokens + 1
@@ -173,13 +175,15 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_counted_as_tools_are() {
+    fn what_is_read_beside_the_messages_is_counted() {
         let with = |field: &str| {
             let definition = r#"[{"name":"weather","description":"what the sky does","parameters":{}}]"#;
             prompt(&format!(r#""messages":[{{"role":"user","content":"hi"}}],"{field}":{definition}"#))
         };
-        assert!(with("other") + 10 < with("tools"));
-        assert_eq!(with("functions"), with("tools"));
+        assert!(with("user") + 10 < with("tools"));
+        for counted in ["functions", "response_format", "suffix"] {
+            assert_eq!(with(counted), with("tools"), "{counted}");
+        }
     }
 
     proptest! {

@@ -34,7 +34,7 @@ pub struct Metered {
 impl Metered {
     /// Nothing used.
     pub const NOTHING: Self = Self {
-        tokens: Tokens { input: 0, cached_input: 0, output: 0 },
+        tokens: Tokens::NONE,
         estimated: false,
         compute_ms: 0,
         billed_seconds: 0,

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError, rollup,
-    rollup::count,
+    rollup::{count, written},
     rows::{Rows, Write},
 };
 
@@ -360,11 +360,11 @@ fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
 fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write = Write::insert(
         "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
-         cached_input_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
+         cached_input_tokens, cache_write_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
          price_version, started_at, ended_at) VALUES",
         "",
     );
-    let mut rows = Rows::new(&WRITE, 18, transitions.len());
+    let mut rows = Rows::new(&WRITE, 19, transitions.len());
     for transition in transitions {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { tokens, cost, .. } = usage;
@@ -377,6 +377,7 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
             usage.ending.name().into(),
             count(tokens.input).into(),
             count(tokens.cached_input).into(),
+            count(written(*tokens)).into(),
             count(tokens.output).into(),
             i64::from(usage.estimated).into(),
             count(usage.compute_ms).into(),

@@ -33,6 +33,8 @@ pub struct RequestRow {
     pub input_tokens: i64,
     /// The cached part of them.
     pub cached_input_tokens: i64,
+    /// The part of them written to the provider's cache.
+    pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
     /// Whether tokens were counted here.
@@ -63,8 +65,8 @@ pub(super) fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> R
 }
 
 /// The columns [`request`] reads.
-pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, output_tokens, \
-                       estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at";
+pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, \
+                       cache_write_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at";
 
 impl Ledger {
     /// One ended request of an account.
@@ -138,6 +140,7 @@ pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
         ending: row.try_get("", "ending")?,
         input_tokens: row.try_get("", "input_tokens")?,
         cached_input_tokens: row.try_get("", "cached_input_tokens")?,
+        cache_write_tokens: row.try_get("", "cache_write_tokens")?,
         output_tokens: row.try_get("", "output_tokens")?,
         estimated: estimated != 0,
         compute_ms: row.try_get("", "compute_ms")?,

@@ -94,6 +94,8 @@ pub struct Sums {
     pub input_tokens: i64,
     /// The cached part of them.
     pub cached_input_tokens: i64,
+    /// The part of them written to a provider's cache.
+    pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
     /// Milliseconds of compute.
@@ -104,11 +106,12 @@ pub struct Sums {
     pub cost: Nanos,
 }
 
-const SUMMED: [&str; 8] = [
+const SUMMED: [&str; 9] = [
     "requests",
     "failed",
     "input_tokens",
     "cached_input_tokens",
+    "cache_write_tokens",
     "output_tokens",
     "compute_ms",
     "billed_seconds",
@@ -301,6 +304,7 @@ fn read_sums(row: &QueryResult) -> Result<Sums, LedgerError> {
         failed: row.try_get("", "failed")?,
         input_tokens: row.try_get("", "input_tokens")?,
         cached_input_tokens: row.try_get("", "cached_input_tokens")?,
+        cache_write_tokens: row.try_get("", "cache_write_tokens")?,
         output_tokens: row.try_get("", "output_tokens")?,
         compute_ms: row.try_get("", "compute_ms")?,
         billed_seconds: row.try_get("", "billed_seconds")?,

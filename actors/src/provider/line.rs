@@ -186,7 +186,8 @@ impl Line {
                         | Event::Second(_)
                         | Event::Delta(_)
                         | Event::Unknown(_)
-                        | Event::Usage(_) => {}
+                        | Event::Usage(_)
+                        | Event::Reported(_) => {}
                     }
                     event
                 });

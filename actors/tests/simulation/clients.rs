@@ -59,7 +59,14 @@ pub(crate) struct Request {
 }
 
 fn price() -> TokenPrice {
-    TokenPrice { input: Decimal::new(31, 1), cached_input: None, output: Decimal::new(1_507, 2) }
+    TokenPrice {
+        input: Decimal::new(31, 1),
+        cached_input: None,
+        cache_write: None,
+        cache_write_long: None,
+        output: Decimal::new(1_507, 2),
+        band: None,
+    }
 }
 
 impl Request {
@@ -135,7 +142,7 @@ impl World {
             HoldRequest { minimum: Nanos::new(minimum), expected: Nanos::new(expected), worst_case: Nanos::new(worst) };
         let auto_scale = self.random.percent(30).then_some(Switch::On);
         let started_at = self.now_of(owner);
-        let tokens = Tokens { input: self.random.below(30_000).unsigned_abs(), cached_input: 0, output: 0 };
+        let tokens = Tokens::plain(self.random.below(30_000).unsigned_abs(), 0);
         let request = Request {
             id,
             account,

@@ -1,9 +1,12 @@
 //! Answers, written for a client: whole or in chunks, with what they cost.
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::inference::{Delta, FinishReason, Task, TokenLogprob, Usage};
+use crate::{
+    fields::Fields,
+    inference::{Delta, FinishReason, Task, TokenLogprob, Usage},
+};
 
 /// A reason as this format spells it.
 pub fn finish_word(finish: &FinishReason) -> &str {
@@ -36,6 +39,8 @@ pub struct Receipt {
     pub cost: String,
     /// The `farebox` object.
     pub farebox: Particulars,
+    /// The provider's own usage object, where it sent one that is believed: the client gets it whole, with the cost.
+    pub usage: Option<Box<str>>,
 }
 
 /// The `farebox` object of an answer. Amounts are dollars.
@@ -73,7 +78,7 @@ struct Envelope<'a> {
     model: &'a str,
     choices: &'a [Value],
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<PricedUsage<'a>>,
+    usage: Option<UsageObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     farebox: Option<Note<'a>>,
 }
@@ -91,7 +96,7 @@ enum Note<'a> {
 /// What an answer that a provider wrote gains.
 #[derive(Serialize)]
 struct Gain<'a> {
-    usage: PricedUsage<'a>,
+    usage: UsageObject<'a>,
     farebox: &'a Particulars,
 }
 
@@ -99,6 +104,16 @@ struct Gain<'a> {
 const ROOM: usize = 768;
 
 /// The usage object of an answer, with its cost.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum UsageObject<'a> {
+    /// The provider's.
+    Own(Box<RawValue>),
+    /// Ours.
+    Counted(PricedUsage<'a>),
+}
+
+/// The usage object of an answer that was counted here.
 #[derive(Serialize)]
 struct PricedUsage<'a> {
     prompt_tokens: u64,
@@ -217,15 +232,25 @@ impl<'a> Envelope<'a> {
     }
 }
 
-fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> PricedUsage<'a> {
-    PricedUsage {
+fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> UsageObject<'a> {
+    if let Some(own) = receipt.usage.as_deref().and_then(|own| with_cost(own, &receipt.cost)) {
+        return UsageObject::Own(own);
+    }
+    UsageObject::Counted(PricedUsage {
         prompt_tokens: usage.input,
         completion_tokens: usage.output,
         total_tokens: usage.input.saturating_add(usage.output),
         prompt_tokens_details: CachedTokens { cached_tokens: usage.cached_input },
         completion_tokens_details: ReasoningTokens { reasoning_tokens: usage.reasoning },
         cost: &receipt.cost,
-    }
+    })
+}
+
+/// A provider's usage object with what it costs here, which is not what the provider may say that it costs there.
+fn with_cost(own: &str, cost: &str) -> Option<Box<RawValue>> {
+    let mut own = Fields::parse(own.as_bytes()).ok()?;
+    own.set("cost", cost);
+    RawValue::from_string(own.to_json()).ok()
 }
 
 /// An answer or a chunk as JSON. All there is in one can be written.
@@ -317,14 +342,24 @@ mod tests {
             br#"{"id":"chatcmpl-1","x":1,"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],
             "usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}"#;
         let events = read_answer(Task::Chat, body);
-        let [Event::Usage(usage), Event::Delta(delta), _] = events.as_slice() else { panic!("{events:?}") };
-        assert_eq!((usage.input, usage.cached_input, usage.output), (5, 3, 2));
+        let [Event::Delta(delta), Event::Reported(report), _] = events.as_slice() else { panic!("{events:?}") };
+        assert_eq!((report.input, report.cached_input, report.output), (Some(5), 3, Some(2)));
         let head = Head { id: "i".into(), created: 0, model: "m".into(), task: Task::Chat };
-        let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default() };
-        let answer: Value = serde_json::from_slice(&head.answer(std::slice::from_ref(delta), usage, &receipt)).unwrap();
-        assert_eq!(answer["x"], 1);
-        assert_eq!(answer["usage"]["cost"], "0.01");
-        assert_eq!(answer["usage"]["total_tokens"], 7);
+        let mut receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: report.own.clone() };
+        let counted = Usage { input: 4, output: 3, ..Usage::default() };
+        let answer = |receipt: &Receipt| -> Value {
+            serde_json::from_slice(&head.answer(std::slice::from_ref(delta), &counted, receipt)).unwrap()
+        };
+        let whole = answer(&receipt);
+        let own = json!({"prompt_tokens": 5, "completion_tokens": 2, "prompt_tokens_details": {"cached_tokens": 3}, "cost": "0.01"});
+        assert_eq!((&whole["x"], &whole["usage"]), (&json!(1), &own));
+        let last: Value = serde_json::from_str(&head.usage_chunk(&counted, &receipt)).unwrap();
+        assert_eq!(last["usage"], own);
+        receipt.usage = None;
+        let counted = answer(&receipt);
+        assert_eq!((&counted["usage"]["total_tokens"], &counted["usage"]["cost"]), (&json!(7), &json!("0.01")));
+        receipt.usage = Some(r#"{"cost":0.5}"#.into());
+        assert_eq!(answer(&receipt)["usage"], json!({"cost": "0.01"}), "what it costs here");
     }
 
     fn logprob(token: &str, bytes: &[u8], logprob: Option<f32>, top: &[(&str, &[u8], f32)]) -> TokenLogprob {
@@ -367,7 +402,8 @@ mod tests {
 
     #[test]
     fn the_last_chunk_has_a_choice_unless_usage_was_asked_for() {
-        let (usage, receipt) = (Usage::default(), Receipt { cost: "0.01".into(), farebox: Particulars::default() });
+        let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: None };
+        let usage = Usage::default();
         let of = |task| Head { id: "i".into(), created: 0, model: "m".into(), task };
         let read = |chunk: String| serde_json::from_str::<Value>(&chunk).unwrap();
         for (task, said) in [(Task::Chat, json!({"delta": {}})), (Task::Completion, json!({"text": ""}))] {

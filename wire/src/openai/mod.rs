@@ -3,9 +3,12 @@
 //! differ only where [`Task`](crate::inference::Task) is matched.
 
 mod answer;
+pub mod known;
 mod names;
 mod provider;
 mod request;
+mod usage;
+mod written;
 
 pub use answer::{Head, Particulars, Receipt, finish_word};
 pub use names::Names;

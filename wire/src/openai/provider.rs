@@ -11,35 +11,13 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     fields::Fields,
-    inference::{Delta, FinishReason, ProviderError, Usage},
+    inference::{Delta, FinishReason, ProviderError},
+    usage::Report,
 };
 pub use fault::read_refusal;
 pub use reader::{Reader, read_answer};
 
-/// A provider's usage object, as far as it is read. One that is not of this shape is taken as absent.
-#[derive(Deserialize)]
-struct ProviderUsage {
-    prompt_tokens: u64,
-    completion_tokens: Option<u64>,
-    prompt_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-}
-
-#[derive(Deserialize)]
-struct Details {
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
-}
-
-fn parse_usage(value: &str) -> Option<Usage> {
-    let usage: ProviderUsage = serde_json::from_str(value).ok()?;
-    Some(Usage {
-        input: usage.prompt_tokens,
-        cached_input: usage.prompt_tokens_details.and_then(|details| details.cached_tokens).unwrap_or(0),
-        output: usage.completion_tokens.unwrap_or(0),
-        reasoning: usage.completion_tokens_details.and_then(|details| details.reasoning_tokens).unwrap_or(0),
-    })
-}
+use super::{usage, written};
 
 /// A provider's choice, as far as it is read: a whole one has a message, a chunk's a delta, a completion's a text. What is
 /// of another type than is read here is passed on all the same.
@@ -70,6 +48,12 @@ struct Written<'a> {
     function_call: Option<&'a RawValue>,
     #[serde(borrow, default)]
     refusal: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    reasoning_details: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -120,13 +104,15 @@ impl Choice<'_> {
 }
 
 impl Written<'_> {
-    /// Calls of tools, with their arguments, and refusals.
+    /// Thoughts, content in parts, calls of tools with their arguments, and refusals.
     fn beside(&self) -> String {
+        let thoughts = written::thoughts([self.reasoning_content, self.reasoning, self.reasoning_details]);
+        let parts = self.content.filter(|content| content.get().starts_with(['[', '{'])).map(written::words);
         let calls: Option<Vec<ToolCall>> = read(self.tool_calls);
         let calls = calls.into_iter().flatten().flat_map(|call| [call.function, call.custom]);
         let called = calls.chain([read(self.function_call)]).flatten();
         let texts = called.flat_map(|called: Called| [called.name, called.arguments, called.input]);
-        texts.chain([read(self.refusal)]).flatten().collect()
+        [Some(thoughts), parts].into_iter().chain(texts).chain([read(self.refusal)]).flatten().collect()
     }
 }
 
@@ -172,7 +158,7 @@ enum Form {
 #[derive(Debug, Clone, PartialEq)]
 struct Heard {
     said: Said,
-    usage: Option<Usage>,
+    usage: Option<Box<Report>>,
 }
 
 impl From<Said> for Heard {
@@ -205,17 +191,17 @@ fn hear(name: &str, data: &str) -> Heard {
     match Fields::parse(data.as_bytes()) {
         Ok(mut fields) => {
             let usage = take_usage(&mut fields);
-            Heard { said: tell(fields, usage, data), usage }
+            Heard { said: tell(fields, usage.is_some(), data), usage }
         }
         Err(_) => other_than_object(data).into(),
     }
 }
 
 /// Takes what is reported as used out of an answer, a chunk or an error.
-fn take_usage(fields: &mut Fields) -> Option<Usage> {
-    let usage = fields.get("usage").and_then(parse_usage);
+fn take_usage(fields: &mut Fields) -> Option<Box<Report>> {
+    let usage = usage::report(fields);
     fields.remove("usage");
-    usage
+    usage.map(Box::new)
 }
 
 /// An error, of the text that it came as.
@@ -228,7 +214,7 @@ fn error_of(text: &str) -> Said {
 }
 
 /// What an object is.
-fn tell(mut fields: Fields, usage: Option<Usage>, text: &str) -> Said {
+fn tell(mut fields: Fields, reports: bool, text: &str) -> Said {
     if is_refusing(&fields, "error") || is_refusing(&fields, "x_groq") || calls_itself(&fields, "error") {
         return error_of(text);
     }
@@ -245,10 +231,10 @@ fn tell(mut fields: Fields, usage: Option<Usage>, text: &str) -> Said {
             delta.raw = Some(fields);
             Said::Answer(delta, if is_whole { Form::Whole } else { Form::Piece })
         }
-        Some(_) if usage.is_some() => Said::Usage,
+        Some(_) if reports => Said::Usage,
         Some(_) if fields.names().all(|name| ENVELOPE.contains(&name)) => Said::Heartbeat,
         None if speaks(&fields) => error_of(text),
-        None if usage.is_some() => Said::Usage,
+        None if reports => Said::Usage,
         None if fields.names().next().is_none() || HEARTBEATS.iter().any(|beat| calls_itself(&fields, beat)) => {
             Said::Heartbeat
         }
@@ -329,6 +315,10 @@ mod tests {
         let calls = r#"[{"id":"a","type":"function","function":{"name":"sky","arguments":"{\"at\":1}"}},
             {"id":"b","type":"custom","custom":{"name":"run","input":"ls"}}]"#;
         assert_eq!(of(&format!(r#"[{{"message":{{"content":null,"tool_calls":{calls}}}}}]"#)), r#"sky{"at":1}runls"#);
+        assert_eq!(of(r#"[{"message":{"content":"yes","reasoning":"hm","reasoning_content":"hm"}}]"#), "hm");
+        assert_eq!(of(r#"[{"delta":{"reasoning_content":"so"}}]"#), "so");
+        let parts = r#"[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"yes"}]"#;
+        assert_eq!(of(&format!(r#"[{{"message":{{"content":{parts}}}}}]"#)), "hmyes");
         let chunk = r#"[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]"#;
         assert_eq!(of(chunk), r#"{"a"#);
         assert_eq!(of(r#"[{"delta":{"function_call":{"name":"f","arguments":"{}"}}}]"#), "f{}");

@@ -195,19 +195,20 @@ pub fn provider_body(request: &TextRequest, upstream: &str, limit: Option<u32>) 
         options.insert("include_usage".into(), true.into());
         body.to_mut().set("stream_options", &options);
     }
-    if let Some(limit) = limit {
-        body.to_mut().set(limit_field(request), &limit);
+    for field in limit.map_or(&[][..], |_| limit_fields(request)) {
+        body.to_mut().set(field, &limit);
     }
     body.to_json().into_bytes()
 }
 
-/// Where a limit is written: where the client has its own, else by the task. Reasoning models take no `max_tokens`.
-fn limit_field(request: &TextRequest) -> &'static str {
-    let (older, newer) = ("max_tokens", "max_completion_tokens");
+/// Where a limit is written: where the client has its own, in both where it has both, else by the task. Reasoning models
+/// take no `max_tokens`.
+fn limit_fields(request: &TextRequest) -> &'static [&'static str] {
     let is_there = |field| request.body.present(field).is_some();
-    match request.task {
-        Task::Chat if is_there(newer) || !is_there(older) => newer,
-        Task::Chat | Task::Completion => older,
+    match (request.task, is_there("max_completion_tokens"), is_there("max_tokens")) {
+        (Task::Chat, true, true) => &["max_completion_tokens", "max_tokens"],
+        (Task::Chat, _, false) => &["max_completion_tokens"],
+        (Task::Chat, false, true) | (Task::Completion, ..) => &["max_tokens"],
     }
 }
 
@@ -337,6 +338,7 @@ mod tests {
         assert_eq!(sent(Task::Chat, r#","max_tokens":50"#), json!([null, 9]));
         assert_eq!(sent(Task::Chat, r#","max_tokens":null"#), json!([9, null]));
         assert_eq!(sent(Task::Chat, r#","max_completion_tokens":50"#), json!([9, null]));
+        assert_eq!(sent(Task::Chat, r#","max_completion_tokens":50,"max_tokens":900"#), json!([9, 9]));
         assert_eq!(sent(Task::Completion, ""), json!([null, 9]));
     }
 

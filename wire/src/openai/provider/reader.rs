@@ -46,10 +46,11 @@ pub fn read_answer(task: Task, body: &[u8]) -> Vec<Event> {
     }
     match read_whole(body, &mut events) {
         // A piece alone is not what a client reads that asked for no stream.
-        Ok((delta, Form::Piece)) if task == Task::Chat => {
-            gather_stream(task, vec![Event::Delta(delta), FINISHED], &mut events);
+        Ok((delta, Form::Piece, report)) if task == Task::Chat => {
+            let said = std::iter::once(Event::Delta(delta)).chain(report).chain([FINISHED]);
+            gather_stream(task, said.collect(), &mut events);
         }
-        Ok((delta, _)) => events.extend([Event::Delta(delta), FINISHED]),
+        Ok((delta, _, report)) => events.extend(std::iter::once(Event::Delta(delta)).chain(report).chain([FINISHED])),
         Err(failure) => events.push(Event::Failed(failure)),
     }
     events
@@ -58,22 +59,35 @@ pub fn read_answer(task: Task, body: &[u8]) -> Vec<Event> {
 /// The events of a stream as those of a whole answer.
 fn gather_stream(task: Task, said: Vec<Event>, events: &mut Vec<Event>) {
     let mut gather = Gather::new(task);
+    let mut reports = Vec::new();
     for event in said {
         match event {
             Event::Delta(delta) => gather.add(delta),
             Event::Finished { .. } => match gather.take() {
-                Ok(fields) => events.extend([Event::Delta(delta_with(fields)), FINISHED]),
-                Err(failure) => events.push(Event::Failed(failure)),
+                Ok(fields) => {
+                    events.push(Event::Delta(delta_with(fields)));
+                    events.append(&mut reports);
+                    events.push(FINISHED);
+                }
+                Err(failure) => {
+                    events.append(&mut reports);
+                    events.push(Event::Failed(failure));
+                }
             },
+            // Of all that is gathered, and so behind it.
+            Event::Reported(report) => reports.push(Event::Reported(report)),
             // There is no place for it in a whole answer.
             Event::Unknown(_) => events.push(Event::Unknown(None)),
-            other => events.push(other),
+            other => {
+                events.append(&mut reports);
+                events.push(other);
+            }
         }
     }
 }
 
-/// A whole body that is an answer; its usage is among the events.
-fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form), Failure> {
+/// A whole body that is an answer, and what it reports as used. What another body reports is among the events.
+fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form, Option<Event>), Failure> {
     let text = String::from_utf8_lossy(body);
     let mut heard = hear("", &text);
     if heard.said == Said::Broken {
@@ -83,19 +97,23 @@ fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form), Fai
         heard = first.filter(|first| matches!(first.said, Said::Error(_))).unwrap_or(heard);
     }
     let Heard { said, usage } = heard;
-    events.extend(usage.map(Event::Usage));
+    let report = usage.map(Event::Reported);
     let unanswered = || {
         let words = fault::text_words(&text);
         let said = if words.is_empty() { String::new() } else { format!(": {words}") };
         Failure::Provider(Box::new(fault::in_words(format!("the provider's answer has no choices{said}"))))
     };
+    let said = match said {
+        Said::Answer(delta, form) => return Ok((delta, form, report)),
+        other => other,
+    };
+    events.extend(report);
     match said {
-        Said::Answer(delta, form) => Ok((delta, form)),
         Said::Error(error) => Err(Failure::Provider(Box::new(error))),
         Said::Broken => {
             Err(Failure::Transport(format!("the provider's answer is not JSON: {}", fault::text_words(&text))))
         }
-        Said::Usage | Said::Heartbeat | Said::End | Said::Unknown(_) => Err(unanswered()),
+        Said::Answer(..) | Said::Usage | Said::Heartbeat | Said::End | Said::Unknown(_) => Err(unanswered()),
     }
 }
 
@@ -168,8 +186,9 @@ impl Reader {
                 events.push(Event::Failed(Failure::Transport("the provider answered nothing".into())));
             }
             Body::Begun(body) | Body::Whole(body) => match read_whole(body, events) {
-                Ok((delta, form)) => {
+                Ok((delta, form, report)) => {
                     put_pieces(self.task, delta, form, events);
+                    events.extend(report);
                     events.push(FINISHED);
                 }
                 Err(failure) => events.push(Event::Failed(failure)),
@@ -272,13 +291,13 @@ impl Stream {
         let heard = hear("", text);
         match heard.said {
             Said::Error(error) if text.trim_start().starts_with(['{', '[']) => {
-                events.extend(heard.usage.map(Event::Usage));
+                events.extend(heard.usage.map(Event::Reported));
                 self.fail(Failure::Provider(Box::new(error)), events);
             }
             // A whole answer behind comments that kept its connection alive.
             Said::Answer(delta, Form::Whole) => {
-                events.extend(heard.usage.map(Event::Usage));
                 self.answer(delta, Form::Whole, events);
+                events.extend(heard.usage.map(Event::Reported));
                 self.over = true;
                 events.push(FINISHED);
             }
@@ -297,9 +316,16 @@ impl Stream {
             return self.stray(&event.data, events);
         }
         let Heard { said, usage } = hear(&event.name, &event.data);
-        events.extend(usage.map(Event::Usage));
+        // What a piece reports is of all up to it, itself included.
+        let mut report = usage.map(Event::Reported);
+        if !matches!(said, Said::Answer(..)) {
+            events.extend(report.take());
+        }
         match said {
-            Said::Answer(delta, form) => self.answer(delta, form, events),
+            Said::Answer(delta, form) => {
+                self.answer(delta, form, events);
+                events.extend(report);
+            }
             Said::Broken if place == Place::Within => {
                 let why = "a chunk of the provider's is not of a known shape";
                 self.fail(Failure::Transport(why.into()), events);

@@ -47,7 +47,7 @@ fn failure(events: &[Event]) -> Option<String> {
 }
 
 fn has_usage(events: &[Event]) -> bool {
-    events.iter().any(|event| matches!(event, Event::Usage(_)))
+    events.iter().any(|event| matches!(event, Event::Reported(_)))
 }
 
 fn text(events: &[Event]) -> String {

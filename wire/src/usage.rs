@@ -1,0 +1,136 @@
+//! What a provider reports as used, whatever its format: quantities of which some may be absent, and its own object. What
+//! is said more than once is joined. Knows no price and no model.
+
+use serde_json::{Map, Value};
+
+/// A provider's report. What it does not say is absent, never zero.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Prompt tokens, all of them.
+    pub input: Option<u64>,
+    /// The part of `input` read from the provider's cache.
+    pub cached_input: u64,
+    /// The part of `input` written to the provider's cache.
+    pub cache_write: u64,
+    /// The part of `cache_write` that is kept for longer than usual, where the provider tells them apart.
+    pub cache_write_long: Option<u64>,
+    /// Output tokens, reasoning included.
+    pub output: Option<u64>,
+    /// The part of `output` spent on reasoning.
+    pub reasoning: u64,
+    /// The provider's own object, as JSON and as it came, where it can be handed on.
+    pub own: Option<Box<str>>,
+}
+
+impl Report {
+    /// The same with parts that fit into what they are parts of: what is beyond it is taken off.
+    #[must_use]
+    pub fn fitted(mut self) -> Self {
+        let input = self.input.unwrap_or(0);
+        self.cached_input = self.cached_input.min(input);
+        self.cache_write = self.cache_write.min(input - self.cached_input);
+        self.cache_write_long = self.cache_write_long.map(|long| long.min(self.cache_write));
+        self.reasoning = self.reasoning.min(self.output.unwrap_or(0));
+        self
+    }
+
+    /// Joined with a later report of the same request: of each number the larger one, so that none that was known is
+    /// lost. The object is that of the later report where it has all that the other says, and else made of both.
+    #[must_use]
+    pub fn gain(self, later: Self) -> Self {
+        let own = match (later.covers(&self), self.covers(&later)) {
+            (true, _) => later.own.or(self.own),
+            (false, true) => self.own.or(later.own),
+            (false, false) => self.own.zip(later.own).and_then(|(known, later)| joined(&known, &later)),
+        };
+        let joined = Self {
+            input: self.input.max(later.input),
+            cached_input: self.cached_input.max(later.cached_input),
+            cache_write: self.cache_write.max(later.cache_write),
+            cache_write_long: self.cache_write_long.max(later.cache_write_long),
+            output: self.output.max(later.output),
+            reasoning: self.reasoning.max(later.reasoning),
+            own,
+        };
+        joined.fitted()
+    }
+
+    /// Whether no number of another report is larger.
+    fn covers(&self, other: &Self) -> bool {
+        self.input >= other.input
+            && self.cached_input >= other.cached_input
+            && self.cache_write >= other.cache_write
+            && self.cache_write_long >= other.cache_write_long
+            && self.output >= other.output
+            && self.reasoning >= other.reasoning
+    }
+}
+
+/// Two objects as one.
+fn joined(known: &str, later: &str) -> Option<Box<str>> {
+    let mut known: Map<String, Value> = serde_json::from_str(known).ok()?;
+    join(&mut known, serde_json::from_str(later).ok()?);
+    serde_json::to_string(&known).ok().map(String::into_boxed_str)
+}
+
+/// Adds a later object's members: nothing, and numbers that are smaller, replace none.
+fn join(known: &mut Map<String, Value>, later: Map<String, Value>) {
+    for (name, value) in later {
+        match (known.get_mut(&name), value) {
+            (Some(_), Value::Null) => {}
+            (Some(Value::Object(known)), Value::Object(later)) => join(known, later),
+            (Some(place), value) => {
+                let is_less = place.as_f64().zip(value.as_f64()).is_some_and(|(known, later)| later < known);
+                if !is_less {
+                    *place = value;
+                }
+            }
+            (None, value) => drop(known.insert(name, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(input: Option<u64>, cached_input: u64, output: Option<u64>, own: &str) -> Report {
+        Report { input, cached_input, output, own: Some(own.into()), ..Report::default() }
+    }
+
+    #[test]
+    fn a_later_report_takes_nothing_away() {
+        let good = report(Some(100), 40, Some(50), "good");
+        for later in [
+            report(None, 0, None, "later"),
+            report(Some(100), 0, Some(50), "later"),
+            report(Some(10), 0, Some(5), "later"),
+            Report::default(),
+        ] {
+            assert_eq!(good.clone().gain(later.clone()), good, "{later:?}");
+        }
+        let larger = report(Some(100), 40, Some(60), "larger");
+        assert_eq!(good.gain(larger.clone()), larger);
+    }
+
+    #[test]
+    fn reports_of_a_part_each_are_one_report() {
+        let begun = report(Some(100), 40, None, r#"{"prompt_tokens":100,"details":{"cached":40},"x":1}"#);
+        let ended =
+            report(None, 0, Some(7), r#"{"prompt_tokens":0,"completion_tokens":7,"details":{"audio":0},"x":null}"#);
+        let both = begun.gain(ended);
+        assert_eq!((both.input, both.cached_input, both.output), (Some(100), 40, Some(7)));
+        let own = r#"{"prompt_tokens":100,"details":{"cached":40,"audio":0},"x":1,"completion_tokens":7}"#;
+        assert_eq!(both.own.as_deref(), Some(own));
+    }
+
+    #[test]
+    fn a_part_is_never_more_than_all() {
+        let odd =
+            Report { cache_write: 80, cache_write_long: Some(90), reasoning: 9, ..report(Some(100), 40, Some(5), "") };
+        let fitted = odd.fitted();
+        assert_eq!((fitted.cached_input, fitted.cache_write, fitted.cache_write_long), (40, 60, Some(60)));
+        assert_eq!(fitted.reasoning, 5);
+        assert_eq!(report(None, 40, None, "").fitted().cached_input, 0);
+    }
+}
