@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Command,
     sync::Mutex,
 };
 
@@ -12,37 +12,12 @@ use serde_json::{Value, json};
 
 use crate::support::{
     fake_openai::FakeOpenAi,
+    python::{package, run, scripts},
     raw_provider::{RawProvider, answer},
     server::{Options, Server},
 };
 
 const PYTHON_SDK: &str = "openai==3.57.0";
-
-fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk")
-}
-
-fn run(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {}", said());
-    output
-}
-
-/// A folder with the Python SDK, made whole or not at all.
-fn python() -> PathBuf {
-    static INSTALLING: Mutex<()> = Mutex::new(());
-    let _one = INSTALLING.lock().unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PYTHON_SDK);
-    if !folder.is_dir() {
-        let partial = folder.with_extension("partial");
-        let _ = std::fs::remove_dir_all(&partial);
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"];
-        run(Command::new("python3").args(pip).arg(&partial).arg(PYTHON_SDK));
-        std::fs::rename(&partial, &folder).unwrap();
-    }
-    folder
-}
 
 static INSTALLED: Mutex<bool> = Mutex::new(false);
 
@@ -80,7 +55,7 @@ async fn against_farebox(url: &str, prepare: impl FnOnce() -> Command + Send + '
 
 fn python_script(name: &str) -> Command {
     let mut command = Command::new("python3");
-    command.arg(scripts().join(name)).env("PYTHONPATH", python());
+    command.arg(scripts().join(name)).env("PYTHONPATH", package(PYTHON_SDK));
     command
 }
 

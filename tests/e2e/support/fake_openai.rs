@@ -30,6 +30,10 @@ pub(crate) enum Behaviour {
     Reports(u64),
     /// Writes as much as it may, as it says.
     Fills,
+    /// Reports this usage object.
+    Usage(&'static str),
+    /// Answers exactly so: the first of them whole, or all of them as the chunks of a stream.
+    Says(&'static [&'static str]),
     /// Answers what is not JSON.
     Garbage,
     /// Answers with so many bytes more, which are no words.
@@ -206,7 +210,16 @@ async fn chat(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Va
         }
         _ => count as u64,
     };
-    let usage = json!({"prompt_tokens": input, "completion_tokens": said, "total_tokens": input as u64 + said});
+    let mut usage = json!({"prompt_tokens": input, "completion_tokens": said, "total_tokens": input as u64 + said});
+    if let Some(Behaviour::Usage(object)) = behaviour {
+        usage = serde_json::from_str(object).unwrap();
+    }
+    if let Some(Behaviour::Says(said)) = behaviour {
+        if body["stream"] != true {
+            return HttpResponse::Ok().content_type("application/json").body(said[0]);
+        }
+        return streamed(said.iter().chain(&["[DONE]"]).map(|chunk| (*chunk).to_owned()).collect(), 0);
+    }
     let envelope = |object: &str, choice: Value| json!({"id": "chatcmpl-fake", "object": object, "created": 1, "model": body["model"], "choices": [choice]});
     if body["stream"] != true {
         if let Some(Behaviour::Slow(ms)) = behaviour {

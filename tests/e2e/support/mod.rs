@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod nginx;
 pub(crate) mod plain;
 pub(crate) mod postgres;
+pub(crate) mod python;
 pub(crate) mod raw_provider;
 pub(crate) mod receiver;
 pub(crate) mod redis;
