@@ -31,13 +31,13 @@ pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), Serve
             if payer == Payer::Credits && !line.has_key() {
                 let name = &model.provider;
                 let message = format!("is needed: there is no API key for {name} here; send your own");
-                return Err(ServeError::Invalid { field: "provider-key", message });
+                return Err(ServeError::Invalid { field: "provider-key".into(), message });
             }
         }
         Model::Open(model) => {
             if payer == Payer::OwnKey {
                 let message = "is only for closed models".to_owned();
-                return Err(ServeError::Invalid { field: "provider-key", message });
+                return Err(ServeError::Invalid { field: "provider-key".into(), message });
             }
             let unable = |why: String| Err(ServeError::Failed(Failure::Overloaded(why)));
             if !gateway.pools.contains_key(&model.class) {

@@ -212,11 +212,9 @@ impl OpenTask {
                     }
                     self.tell(Update::Delta(Box::new(delta))).await;
                 }
-                // Engines say nothing that is not known.
-                Woken::Event(Some(Event::Unknown(_))) => {}
+                // What only providers say.
+                Woken::Event(Some(Event::Unknown(_) | Event::Reported(_))) => {}
                 Woken::Event(Some(Event::Usage(usage))) => self.usage = Some(usage),
-                // Of providers' alone.
-                Woken::Event(Some(Event::Reported(_))) => {}
                 Woken::Event(Some(Event::Finished { compute_ms })) => {
                     self.compute_ms = compute_ms;
                     break None;

@@ -296,7 +296,7 @@ mod tests {
             r#""messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:x"}}]}]"#,
         ];
         let some = proptest::sample::subsequence(fields.to_vec(), 0..fields.len());
-        some.prop_map(|fields| fields.into_iter().map(|field| format!(",{field}")).collect())
+        some.prop_map(|fields| fields.iter().flat_map(|field| [",", field]).collect())
     }
 
     proptest! {
@@ -305,14 +305,14 @@ mod tests {
             model in proptest::sample::select(vec!["gpt-4o-mini", "gpt-4-turbo", "gpt-5", "gpt-5.4", "gpt-6-sol", "gpt-6.1-terra"]),
             fields in known_fields(),
             prompt in 0_u64..300_000,
-            parts in proptest::array::uniform5(0.0..=1.0_f64),
+            parts in proptest::array::uniform5(0_u64..=100),
         ) {
             let text = format!(r#","prompt_cache_key":"k","user":"u"{fields}"#);
             let pad = format!(r#","functions":["{}"]"#, "x ".repeat(usize::try_from(prompt % 3_000).unwrap()));
             let (quote, _) = quoted(model, &(pad + &text)).unwrap();
             let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(model) else { panic!() };
-            let part = |of: u64, part: f64| (of as f64 * part) as u64;
-            let input = part(quote.input, parts[0]).max(if parts[1] > 0.5 { quote.input } else { 0 });
+            let part = |of: u64, hundredths: u64| of * hundredths / 100;
+            let input = part(quote.input, parts[0]).max(if parts[1] > 50 { quote.input } else { 0 });
             let long = if quote.keep == Keep::Long { part(input, parts[2]) } else { 0 };
             let cache_write = part(input - long, parts[3]);
             let cached_input = part(input - long - cache_write, parts[4]);

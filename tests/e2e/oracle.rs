@@ -2,6 +2,14 @@
 //! providers' formats and prices. Where it has an opinion ours is the same; each difference has a rule with a name, and
 //! where it can be said what it would have thought of a usage that says the same in its words, it is asked that too.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    reason = "numbers of JSON, which are as small as tokens are"
+)]
+
 use std::{
     collections::BTreeMap,
     fs::{self, File},
@@ -30,7 +38,7 @@ use crate::support::{
 const READER: &str = "genai-prices==0.2.3";
 const CASES: usize = 10_000;
 
-/// Numbers that are the same in every run (SplitMix64).
+/// Numbers that are the same in every run (`SplitMix64`).
 struct Numbers(u64);
 
 impl Numbers {

@@ -48,15 +48,31 @@ fn tokens(record: &Value) -> [Option<u64>; 4] {
     ["input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens"].map(|name| record[name].as_u64())
 }
 
+const THOUGHTS_IN_THE_TOTAL: &str = r#"{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,"num_sources_used":0,
+        "completion_tokens_details":{"reasoning_tokens":94,"of_tomorrow":[1]},"cost":0.5}"#;
+
+const CACHED_AND_WRITTEN: &str = r#"{"prompt_tokens":12000,"completion_tokens":900,"total_tokens":12900,
+        "prompt_tokens_details":{"cached_tokens":8000,"cache_write_tokens":3000}}"#;
+
+const GOOD: &str = r#"{"choices":[{"index":0,"delta":{"content":"Hello"}}],"usage":{"prompt_tokens":70,"completion_tokens":60,"prompt_tokens_details":{"cached_tokens":50}}}"#;
+
+const THOUGHT: &[&str] = &[
+    r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"reasoning_content":"one two three four"}}]}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"five"},"finish_reason":"stop"}]}"#,
+];
+
+const BEFORE: &[&str] = &[
+    r#"{"choices":[],"usage":{"prompt_tokens":70,"completion_tokens":0}}"#,
+    r#"{"choices":[{"index":0,"delta":{"content":"one two three four five"},"finish_reason":"stop"}]}"#,
+];
+
 #[tokio::test]
 async fn reasoning_that_only_the_total_has_is_charged_and_the_object_is_handed_on_whole() {
     let stage = Stage::set().await;
-    const OBJECT: &str = r#"{"prompt_tokens":32,"completion_tokens":9,"total_tokens":135,"num_sources_used":0,
-        "completion_tokens_details":{"reasoning_tokens":94,"of_tomorrow":[1]},"cost":0.5}"#;
     for stream in [false, true] {
-        let answer = stage.chat(Behaviour::Usage(OBJECT), json!({"stream": stream})).await;
+        let answer = stage.chat(Behaviour::Usage(THOUGHTS_IN_THE_TOTAL), json!({"stream": stream})).await;
         let usage = if stream { last(&answer)["usage"].clone() } else { answer.ok()["usage"].clone() };
-        let mut own: Value = serde_json::from_str(OBJECT).unwrap();
+        let mut own: Value = serde_json::from_str(THOUGHTS_IN_THE_TOTAL).unwrap();
         // (32 x 0.15 + 103 x 0.60) / 1e6 x 1.02
         own["cost"] = "0.000067932".into();
         assert_eq!(usage, own);
@@ -69,9 +85,7 @@ async fn reasoning_that_only_the_total_has_is_charged_and_the_object_is_handed_o
 #[tokio::test]
 async fn what_is_written_to_a_cache_is_charged_recorded_and_exported() {
     let stage = Stage::set().await;
-    const OBJECT: &str = r#"{"prompt_tokens":12000,"completion_tokens":900,"total_tokens":12900,
-        "prompt_tokens_details":{"cached_tokens":8000,"cache_write_tokens":3000}}"#;
-    let answer = stage.chat(Behaviour::Usage(OBJECT), json!({"model": "gpt-6-sol"})).await;
+    let answer = stage.chat(Behaviour::Usage(CACHED_AND_WRITTEN), json!({"model": "gpt-6-sol"})).await;
     let record = stage.record(&answer).await;
     assert_eq!(tokens(&record), [Some(12_000), Some(8_000), Some(3_000), Some(900)]);
     let money = ["base_cost", "fee", "cost"].map(|name| record[name].as_str().unwrap().to_owned());
@@ -79,10 +93,10 @@ async fn what_is_written_to_a_cache_is_charged_recorded_and_exported() {
     // Kept for longer, it costs twice as much: the dearest that was asked for, as the report does not say.
     let part = json!({"type": "text", "text": "x", "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"}});
     let more = json!({"model": "gpt-6-sol", "messages": [{"role": "user", "content": [part]}]});
-    let answer = stage.chat(Behaviour::Usage(OBJECT), more).await;
+    let answer = stage.chat(Behaviour::Usage(CACHED_AND_WRITTEN), more).await;
     assert_eq!(stage.record(&answer).await["base_cost"], "0.0276");
     // Where no writes are billed, they are input.
-    let answer = stage.chat(Behaviour::Usage(OBJECT), json!({})).await;
+    let answer = stage.chat(Behaviour::Usage(CACHED_AND_WRITTEN), json!({})).await;
     assert_eq!(stage.record(&answer).await["base_cost"], "0.00174");
     let csv = stage.customer.api.get("/v1/usage.csv").await.body;
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
@@ -95,7 +109,6 @@ async fn what_is_written_to_a_cache_is_charged_recorded_and_exported() {
 #[tokio::test]
 async fn an_odd_report_voids_no_good_one() {
     let stage = Stage::set().await;
-    const GOOD: &str = r#"{"choices":[{"index":0,"delta":{"content":"Hello"}}],"usage":{"prompt_tokens":70,"completion_tokens":60,"prompt_tokens_details":{"cached_tokens":50}}}"#;
     for later in [
         r#"{"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}}"#,
         r#"{"choices":[],"usage":{"prompt_tokens":null,"completion_tokens":"60"}}"#,
@@ -119,10 +132,6 @@ async fn what_no_report_has_is_counted_thoughts_and_calls_included() {
     let stage = Stage::set().await;
     let quote = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
     let counted = stage.customer.api.post("/v1/quote", &quote).await.ok()["prompt_tokens"].as_u64();
-    const THOUGHT: &[&str] = &[
-        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":null,"reasoning_content":"one two three four"}}]}"#,
-        r#"{"choices":[{"index":0,"delta":{"content":"five"},"finish_reason":"stop"}]}"#,
-    ];
     let answer = stage.chat(Behaviour::Says(THOUGHT), json!({"stream": true})).await;
     let record = stage.record(&answer).await;
     assert_eq!((record["estimated"].as_bool(), record["input_tokens"].as_u64()), (Some(true), counted));
@@ -134,10 +143,6 @@ async fn what_no_report_has_is_counted_thoughts_and_calls_included() {
     assert_eq!((record["input_tokens"].as_u64(), record["output_tokens"].as_u64()), (counted, Some(60)));
     assert_eq!(record["estimated"], true);
     // A report of before the text is none of it.
-    const BEFORE: &[&str] = &[
-        r#"{"choices":[],"usage":{"prompt_tokens":70,"completion_tokens":0}}"#,
-        r#"{"choices":[{"index":0,"delta":{"content":"one two three four five"},"finish_reason":"stop"}]}"#,
-    ];
     let answer = stage.chat(Behaviour::Says(BEFORE), json!({"stream": true})).await;
     let record = stage.record(&answer).await;
     assert_eq!(record["input_tokens"], 70);

@@ -1,4 +1,4 @@
-//! Usage in the shapes that servers of this format report it: under OpenAI's names and others' (DeepSeek's, Moonshot's,
+//! Usage in the shapes that servers of this format report it: under OpenAI's names and others' (`DeepSeek`'s, Moonshot's,
 //! Anthropic's), at the top of an answer or within it. A number that is missing or odd is absent, alone. Knows no model and
 //! no price: whether a report is believed is decided elsewhere.
 //!
@@ -151,9 +151,8 @@ impl<'a> Counts<'a> {
 /// A count: a whole number that is not negative, whichever way it is written (`100.0` is 100). What else there is, is none.
 fn count(value: &Value) -> Option<u64> {
     let number = value.as_number()?;
-    let whole =
-        |number: f64| (number.fract() == 0.0 && (0.0..LARGEST_WHOLE).contains(&number)).then_some(number as u64);
-    number.as_u64().or_else(|| number.as_f64().and_then(whole))
+    let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..LARGEST_WHOLE).contains(float);
+    number.as_u64().or_else(|| number.as_f64().filter(is_whole)?.to_string().parse().ok())
 }
 
 /// The numbers of which a total may be the sum.
@@ -201,6 +200,7 @@ mod tests {
     }
 
     /// Prompt, of it read from the cache and written to it, and output.
+    #[expect(clippy::needless_pass_by_value, reason = "it is made where it is asked about")]
     fn counts(usage: Value) -> (Option<u64>, u64, u64, Option<u64>) {
         let report = of(&json!({"usage": usage})).unwrap_or_default();
         (report.input, report.cached_input, report.cache_write, report.output)

@@ -233,6 +233,7 @@ mod tests {
         terms(&parse_request(task, body.to_string().as_bytes()).unwrap())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is made where it is asked about")]
     fn part(part: Value) -> Result<Terms, BadRequest> {
         let tool = json!({"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "x"}, part]});
         of(Task::Chat, &json!({"messages": [{"role": "user", "content": "x"}, tool]}))
