@@ -14,7 +14,10 @@ use std::{
 use actix::{Actor, Arbiter};
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use anyhow::{Context, Result, bail};
-use billing::class::{SizeClass, Weighting};
+use billing::{
+    Timestamp,
+    class::{SizeClass, Weighting},
+};
 use farebox_actors::{
     card::{
         Processor,
@@ -86,7 +89,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let main = arbiters.first().context("no thread for actors")?.clone();
     let chief = Supervisor::new(&health).start();
 
-    let processor = processor(settings)?;
+    let processor = processor(settings, clock.now())?;
     let Money { journal, directory } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
@@ -201,10 +204,10 @@ pub fn start_money(
 }
 
 /// Who charges cards. The settings were checked: with Stripe come its keys.
-fn processor(settings: &Settings) -> Result<Processor> {
+pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
     let keys = &settings.payments.stripe;
     match (settings.payments.processor, &keys.secret_key, &keys.webhook_secret) {
-        (config::Processor::Sandbox, ..) => Ok(Processor::Sandbox(Sandbox::default())),
+        (config::Processor::Sandbox, ..) => Ok(Processor::Sandbox(Sandbox::new(now))),
         (config::Processor::Stripe, Some(secret_key), Some(webhook_secret)) => {
             let opened = Stripe::new(stripe::Settings {
                 base_url: keys.base_url.clone().unwrap_or_else(|| stripe::ADDRESS.to_owned()),

@@ -254,6 +254,8 @@ pub struct AutoState {
     pub retry_at: Option<Timestamp>,
     /// The month in which auto-reload found too little room, as was told.
     pub full_month: Option<Month>,
+    /// Since when nothing is bought because credits were taken back: until the owner sets automatic purchases again.
+    pub paused_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

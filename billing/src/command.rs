@@ -13,6 +13,7 @@ use crate::{
     key::{KeyLimits, KeyRefusal},
     nanos::Nanos,
     payment::Payment,
+    reversal::{Listing, News, Reversal},
     time::Timestamp,
 };
 
@@ -58,6 +59,26 @@ pub struct Fund {
     pub subscribed_until: Option<Timestamp>,
 }
 
+/// News of a payment's refunds and disputes. Those of one payment must come one after the other, each with the payment, its
+/// rows and its grant as they are stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reverse {
+    /// The payment.
+    pub payment: Payment,
+    /// Its grant: the one in memory goes before it.
+    pub grant: Option<Box<Grant>>,
+    /// Its refunds and disputes.
+    pub known: Vec<Reversal>,
+    /// What is told of them.
+    pub news: Vec<News>,
+    /// Whether that is all the processor knows.
+    pub listing: Listing,
+    /// The card it was charged to, as the processor names it.
+    pub card: Option<String>,
+    /// Of a plan's fee: until when the plan is paid otherwise.
+    pub paid_until: Option<Timestamp>,
+}
+
 /// What an account is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -94,21 +115,13 @@ pub enum Command {
         /// Its word for why.
         decline_code: String,
     },
-    /// A payment was refunded or charged back. Reversals of one payment must come one after the other, each with the
-    /// payment and its grant as they are stored.
-    PaymentReversed {
-        /// The payment.
-        payment: Box<Payment>,
-        /// Its grant: the one in memory goes before it.
-        grant: Option<Box<Grant>>,
-        /// All of it that has been reversed by now: what was reversed before is not taken twice.
-        total: Nanos,
-    },
+    /// Money of a payment was given back, taken back, or came again.
+    Reverse(Box<Reverse>),
     /// Take credits back.
     VoidGrant {
         /// Of which grant.
         grant_id: GrantId,
-        /// How much of what is available; none: all of it.
+        /// How much of what is left, what running requests hold included; none: all of it.
         amount: Option<Nanos>,
     },
     /// Buy by itself, no longer, or on other terms.
@@ -189,6 +202,8 @@ pub enum Scale {
     NotBefore(Timestamp),
     /// There is no higher tier.
     Top,
+    /// Credits were taken back: nothing is bought until the owner sets it again.
+    Paused,
 }
 
 /// Why an account refuses. Data with numbers, for whoever must act on it.
@@ -255,6 +270,9 @@ pub enum Refusal {
     /// There is no such grant with credits left.
     #[error("grant {0} has nothing left")]
     NoGrant(GrantId),
+    /// Another fee was paid meanwhile: to be read and tried again.
+    #[error("the cycle that payment {0} paid changed meanwhile")]
+    CycleMoved(PaymentId),
     /// The grant changed meanwhile: to be read and tried again.
     #[error("grant {0} changed meanwhile")]
     GrantMoved(GrantId),
@@ -264,6 +282,9 @@ pub enum Refusal {
     /// No request with that id runs.
     #[error("request {0} has no open hold")]
     NoHold(RequestId),
+    /// More refunds and disputes of one payment than are kept.
+    #[error("payment {0} has as many refunds and disputes as there can be")]
+    TooManyReversals(PaymentId),
     /// No payment with that id waits.
     #[error("payment {0} is not pending")]
     NoPayment(PaymentId),

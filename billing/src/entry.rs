@@ -14,6 +14,7 @@ use crate::{
     nanos::Nanos,
     payment::Payment,
     price::{Cost, Tokens},
+    reversal::Reversal,
     subscription::Subscription,
     time::Timestamp,
 };
@@ -25,7 +26,7 @@ pub enum LineKind {
     GrantFunded,
     /// Credits ran out of time.
     GrantExpired,
-    /// Credits were taken back.
+    /// Credits were taken back, or, where it takes less than nothing, given again.
     GrantVoided,
     /// Credits were set aside for a request.
     HoldPlaced,
@@ -266,6 +267,8 @@ pub struct Transition {
     pub usage: Option<UsageRecord>,
     /// Payments it began or changed, as they are after it.
     pub payments: Vec<Payment>,
+    /// Refunds and disputes of payments that are new or changed, as they are after it.
+    pub reversals: Vec<Reversal>,
     /// The subscription, where it changed.
     pub subscription: Option<Subscription>,
     /// Automatic purchases, where they changed.

@@ -29,13 +29,17 @@ pub enum EventKind {
     SubscriptionEnded,
     /// A payment was refunded or charged back.
     PaymentReversed,
+    /// A refund failed or a dispute was won: what it took is back.
+    PaymentRestored,
+    /// Nothing is bought automatically, because credits were taken back, until the owner sets it again.
+    ReloadPaused,
     /// A webhook is off: it failed too long, or is gone.
     WebhookDisabled,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::LowBalance,
         Self::CreditsExpiring,
         Self::ReloadFailed,
@@ -47,6 +51,8 @@ impl EventKind {
         Self::SubscriptionFailed,
         Self::SubscriptionEnded,
         Self::PaymentReversed,
+        Self::PaymentRestored,
+        Self::ReloadPaused,
         Self::WebhookDisabled,
     ];
 
@@ -64,6 +70,8 @@ impl EventKind {
             Self::SubscriptionFailed => "subscription_failed",
             Self::SubscriptionEnded => "subscription_ended",
             Self::PaymentReversed => "payment_reversed",
+            Self::PaymentRestored => "payment_restored",
+            Self::ReloadPaused => "reload_paused",
             Self::WebhookDisabled => "webhook_disabled",
         }
     }

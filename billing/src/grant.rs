@@ -66,6 +66,26 @@ impl Source {
     }
 }
 
+/// What refunds and disputes of a grant's payment took of it, by what it was then. Together it is what stands of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Was left: voided.
+    pub unused: Nanos,
+    /// Was gone already: expired, or voided by an operator.
+    pub gone: Nanos,
+    /// Is held by running requests: recalled as they end.
+    pub held: Nanos,
+    /// Was spent: owed again.
+    pub spent: Nanos,
+}
+
+impl Taken {
+    /// All of it.
+    pub fn total(&self) -> Nanos {
+        self.unused + self.gone + self.held + self.spent
+    }
+}
+
 /// Credits from one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
@@ -93,8 +113,10 @@ pub struct Grant {
     pub expired: Nanos,
     /// Taken back.
     pub voided: Nanos,
-    /// What was charged back while it was held: taken when its hold ends.
+    /// What was taken back while it was held: taken when its hold ends.
     pub recall: Nanos,
+    /// What refunds and disputes of its payment took.
+    pub taken: Taken,
     /// How many of [`NOTICE_DAYS`] have passed.
     pub notices: u8,
 }
@@ -133,6 +155,11 @@ impl Grant {
         (self.expires_at, self.source.is_paid(), self.created_at, self.id)
     }
 
+    /// What of it was lost otherwise than by refunds and disputes, or will be when requests end.
+    pub(crate) fn gone(&self) -> Nanos {
+        self.expired + (self.voided - self.taken.unused - self.taken.spent) + (self.recall - self.taken.held)
+    }
+
     /// Invariant 1. Panics where it does not hold: the account stops and is looked at.
     pub fn assert_sound(&self) {
         let buckets = [self.available, self.held, self.spent, self.expired, self.voided];
@@ -144,5 +171,11 @@ impl Grant {
         assert!(buckets.into_iter().sum::<Nanos>() == self.funded, "grant {} does not add up: {self:?}", self.id);
         let recallable = self.recall >= Nanos::ZERO && self.recall <= self.held;
         assert!(recallable, "grant {} is to give back what it does not hold: {self:?}", self.id);
+        let Taken { unused, gone, held, spent } = self.taken;
+        let is_taken = [unused, gone, held, spent].iter().all(|part| *part >= Nanos::ZERO)
+            && held <= self.recall
+            && unused + spent <= self.voided
+            && gone <= self.gone();
+        assert!(is_taken, "more was taken of grant {} than it had: {self:?}", self.id);
     }
 }

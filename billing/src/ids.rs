@@ -31,6 +31,24 @@ id! {
     PaymentId,
     /// An API key's id.
     KeyId,
+    /// The id of a refund or a dispute of a payment.
+    ReversalId,
+}
+
+impl ReversalId {
+    /// Of one that was heard of first from its processor: the same for the same payment,
+    /// kind and name, whenever it is heard.
+    pub(crate) fn of(payment: PaymentId, kind: &str, reference: &str) -> Self {
+        // Fowler, Noll and Vo's hash (FNV-1a, 64 bits).
+        let name = kind.bytes().chain([0]).chain(reference.bytes());
+        let hash =
+            name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let bytes = payment.0.as_u64_pair();
+        let low = mixed(bytes.1 ^ hash);
+        let high = mixed(bytes.0 ^ low);
+        let version = (high & !0xf000) | 0x8000;
+        Self(Uuid::from_u64_pair(version, 0b10 << 62 | low >> 2))
+    }
 }
 
 /// An id for something that the rules make by themselves: a UUID v7 (RFC 9562) of this instant whose random bits come from

@@ -20,6 +20,7 @@ pub mod nanos;
 pub mod payment;
 pub mod plan;
 pub mod price;
+pub mod reversal;
 pub mod subscription;
 pub mod tier;
 pub mod time;

@@ -113,6 +113,19 @@ pub struct Payment {
     pub created_at: Timestamp,
     /// When it was paid or declined.
     pub ended_at: Option<Timestamp>,
+    /// Of a fee that was paid: until when it pays the plan.
+    pub cycle_end: Option<Timestamp>,
+    /// Of an automatic purchase: the monthly maxima that it was reserved within.
+    pub maxima: Option<Maxima>,
+}
+
+/// The most that may be spent in a month, as it was set when a purchase was reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Maxima {
+    /// By auto-reload.
+    pub reload: Nanos,
+    /// By all automatic purchases together.
+    pub spend: Nanos,
 }
 
 impl Payment {
@@ -129,6 +142,8 @@ impl Payment {
             decline_code: None,
             created_at: now,
             ended_at: None,
+            cycle_end: None,
+            maxima: None,
         }
     }
 

@@ -6,7 +6,7 @@ use billing::{
     account::{Account, Header, MOST, Stored},
     command::{Command, Fund, Refusal, Reply},
     decide::decide,
-    grant::{Grant, Source},
+    grant::{Grant, Source, Taken},
     ids::{AccountId, GrantId, PaymentId},
     payment::{Payment, Purpose},
     plan::Plan,
@@ -34,6 +34,7 @@ fn with(available: Nanos, paid: Nanos) -> Account {
         expired: Nanos::ZERO,
         voided: Nanos::ZERO,
         recall: Nanos::ZERO,
+        taken: Taken::default(),
         notices: 0,
     };
     Account::load(AccountId(Uuid::from_u128(1)), Stored { grants: vec![grant], ..Stored::new(header) })

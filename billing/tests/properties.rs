@@ -10,17 +10,18 @@ use billing::{
     account::{Account, Automatic, Header, Stored},
     automatic::{AutoChange, AutoSettings, Switch},
     class::{SizeClass, Weighting},
-    command::{Admit, Command, Fund, Reply},
+    command::{Admit, Command, Fund, Reply, Reverse},
     decide::decide,
     entry::{Ending, LineKind, Transition, UsageRecord},
     event::EventKind,
     grant::{Grant, Source},
     hold::{Hold, HoldRequest, Work},
-    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
     key::{KeyLimits, KeyState, KeyWindow},
     payment::{Payment, PaymentStatus, Purpose},
     plan::Plan,
     price::{Cost, Tokens},
+    reversal::{self, Kind, Listing, News, Reversal, State},
     subscription::{FEE, Subscription},
     time::DAY_MS,
 };
@@ -38,7 +39,7 @@ enum Step {
     Cancel,
     Resume,
     Paid { which: usize, succeeds: bool },
-    Reverse { which: usize, percent: i64 },
+    Reverse { which: usize, percent: i64, name: u8, kind: Kind, state: usize },
     Void { which: usize, amount: Option<i64> },
     Automatic { reload: bool, scale: bool, threshold: i64, amount: i64, most: i64 },
     LimitKey { day: Option<i64>, total: Option<i64> },
@@ -58,7 +59,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Subscribe),
         1 => prop_oneof![Just(Step::Cancel), Just(Step::Resume)],
         3 => (any::<usize>(), proptest::bool::weighted(0.7)).prop_map(|(which, succeeds)| Step::Paid { which, succeeds }),
-        1 => (any::<usize>(), 0..130_i64).prop_map(|(which, percent)| Step::Reverse { which, percent }),
+        2 => (any::<usize>(), 0..130_i64, 0..3_u8, any::<bool>(), 0..3_usize).prop_map(|(which, percent, name, refund, state)| {
+            let kind = if refund { Kind::Refund } else { Kind::Dispute };
+            Step::Reverse { which, percent, name, kind, state }
+        }),
         1 => (any::<usize>(), proptest::option::of(amount.clone())).prop_map(|(which, amount)| Step::Void { which, amount }),
         1 => (any::<bool>(), any::<bool>(), 0..5_i64, 1..20_i64, 0..60_i64).prop_map(|(reload, scale, threshold, amount, most)| {
             Step::Automatic { reload, scale, threshold, amount, most }
@@ -76,6 +80,7 @@ struct Replay {
     rows: BTreeMap<GrantId, Grant>,
     holds: HashMap<RequestId, Hold>,
     payments: BTreeMap<PaymentId, Payment>,
+    reversals: BTreeMap<(PaymentId, ReversalId), Reversal>,
     subscription: Option<Subscription>,
     automatic: Option<Automatic>,
     events: HashSet<(EventKind, String)>,
@@ -121,11 +126,13 @@ impl Replay {
         }
         for payment in &transition.payments {
             let before = self.payments.insert(payment.id, payment.clone());
-            let reversed = before.as_ref().map_or(Nanos::ZERO, |payment| payment.reversed);
-            assert!(payment.reversed >= reversed && payment.reversed <= payment.amount);
+            assert!(payment.reversed >= Nanos::ZERO && payment.reversed <= payment.amount);
             if before.is_some_and(|payment| payment.status != PaymentStatus::Pending) {
                 assert_eq!(payment.status, PaymentStatus::Succeeded, "a payment ends once");
             }
+        }
+        for row in &transition.reversals {
+            self.reversals.insert((row.payment_id, row.id), row.clone());
         }
         if let Some(subscription) = &transition.subscription {
             self.subscription = Some(subscription.clone());
@@ -163,6 +170,14 @@ impl Replay {
         for payment in self.payments.values().filter(|payment| payment.status == PaymentStatus::Succeeded) {
             let grants = self.rows.values().filter(|grant| *grant.source_key == *payment.grant_key()).count();
             assert_eq!(grants, 1, "a payment that succeeded has one grant");
+            let reversed = reversal::reversed(&self.known(payment.id), payment.amount);
+            assert_eq!(payment.reversed, reversed, "reversed is what stands");
+            let grant = self.rows.values().find(|grant| *grant.source_key == *payment.grant_key()).unwrap();
+            let taken = reversal::credits(grant.funded, reversed, payment.amount);
+            assert_eq!(grant.taken.total(), taken, "credits taken are a function of what stands");
+        }
+        if self.subscription.is_some() {
+            assert_eq!(account.header.subscribed_until, self.paid_until(None), "paid until what fees say");
         }
         assert_eq!(account.automatic(), self.automatic.as_ref());
         assert_eq!(account.subscription(), self.subscription.as_ref());
@@ -180,6 +195,20 @@ impl Replay {
         }
         assert!(account.pending_payments().filter(|payment| payment.purpose.is_automatic()).count() <= 1);
         assert!(account.pending_payments().filter(|payment| payment.purpose == Purpose::Subscription).count() <= 1);
+    }
+
+    fn known(&self, id: PaymentId) -> Vec<Reversal> {
+        self.reversals.values().filter(|row| row.payment_id == id).cloned().collect()
+    }
+
+    /// Until when fees pay the plan, but for one payment's.
+    fn paid_until(&self, but: Option<PaymentId>) -> Option<Timestamp> {
+        let pays = |it: &&Payment| {
+            it.status == PaymentStatus::Succeeded
+                && Some(it.id) != but
+                && !reversal::ends_cycle(&self.known(it.id), it.amount)
+        };
+        self.payments.values().filter(pays).filter_map(|payment| payment.cycle_end).max()
     }
 
     fn compare(&self, account: &Account) {
@@ -294,14 +323,24 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
                 Command::PaymentDeclined { payment_id, decline_code: "card_declined".into() }
             }
         }
-        Step::Reverse { which, percent } => {
+        Step::Reverse { which, percent, name, kind, state } => {
             let payment = &replay.payments[&pick(replay.payments.keys().copied().collect(), which)?];
             let grant = replay.rows.values().find(|grant| *grant.source_key == *payment.grant_key());
-            Command::PaymentReversed {
-                payment: Box::new(payment.clone()),
+            let states = match kind {
+                Kind::Refund => [State::Pending, State::Succeeded, State::Failed],
+                Kind::Dispute | Kind::Earlier => [State::Open, State::Lost, State::Won],
+            };
+            let amount = Nanos::new(payment.amount.get() / 100 * percent);
+            let news = News { id: None, kind, reference: Some(format!("{name}")), amount, state: states[state] };
+            Command::Reverse(Box::new(Reverse {
+                payment: payment.clone(),
                 grant: grant.cloned().map(Box::new),
-                total: Nanos::new(payment.amount.get() / 100 * percent),
-            }
+                known: replay.known(payment.id),
+                news: vec![news],
+                listing: Listing::All,
+                card: None,
+                paid_until: replay.paid_until(Some(payment.id)),
+            }))
         }
         Step::Void { which, amount } => Command::VoidGrant {
             grant_id: pick(account.grants().iter().map(|grant| grant.id).collect(), which)?,

@@ -6,7 +6,7 @@
 use billing::{
     Nanos, Timestamp,
     account::{Account, Header, Stored},
-    command::{Admit, Command, Fund, Refusal, Reply},
+    command::{Admit, Command, Fund, Refusal, Reply, Reverse},
     decide::decide,
     entry::{Ending, UsageRecord},
     grant::Source,
@@ -15,6 +15,7 @@ use billing::{
     payment::{Payment, Purpose},
     plan::Plan,
     price::{Cost, Tokens},
+    reversal::{Kind, Listing, News, State},
     time::FOUR_WEEKS_MS,
 };
 use rust_decimal::Decimal;
@@ -104,6 +105,21 @@ impl Story {
         self.say(Command::Settle(usage)).unwrap();
     }
 
+    /// A dispute of a payment of which nothing else is known.
+    fn dispute(&mut self, payment: &Payment, amount: Nanos) {
+        let news = News { id: None, kind: Kind::Dispute, reference: Some("dp".into()), amount, state: State::Open };
+        self.say(Command::Reverse(Box::new(Reverse {
+            payment: payment.clone(),
+            grant: None,
+            known: Vec::new(),
+            news: vec![news],
+            listing: Listing::All,
+            card: None,
+            paid_until: None,
+        })))
+        .unwrap();
+    }
+
     fn money(&self) -> (Nanos, Nanos, Nanos) {
         let balance = self.0.balance(NOW);
         (balance.available, balance.held, balance.debt)
@@ -131,15 +147,14 @@ fn a_hold_expects_what_answers_were_long_once_that_is_known() {
 }
 
 #[test]
-fn a_chargeback_takes_what_is_left_then_what_was_spent_and_what_is_held_when_that_ends() {
+fn a_chargeback_takes_what_is_left_and_what_was_spent_and_what_is_held_when_that_ends() {
     let mut story = Story::new();
     let payment = story.purchase(10, 10);
     story.hold(1, Nanos::dollars(2));
     story.settle(1, Nanos::dollars(2), 1);
     story.hold(2, Nanos::dollars(3));
     assert_eq!(story.money(), (Nanos::dollars(5), Nanos::dollars(3), Nanos::ZERO));
-    let reversed = Command::PaymentReversed { payment: Box::new(payment.clone()), grant: None, total: payment.amount };
-    story.say(reversed).unwrap();
+    story.dispute(&payment, payment.amount);
     // Five were left, two were spent; three are lent to a request that runs.
     assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(3), Nanos::dollars(2)));
     assert_eq!(story.0.balance(NOW).purchased, Nanos::ZERO, "the tier falls with the payment");
@@ -155,23 +170,6 @@ fn a_chargeback_takes_what_is_left_then_what_was_spent_and_what_is_held_when_tha
 }
 
 #[test]
-fn a_chargeback_of_half_takes_half_and_the_same_total_twice_takes_it_once() {
-    let mut story = Story::new();
-    let payment = story.purchase(10, 10);
-    let half = |payment: &Payment| Command::PaymentReversed {
-        payment: Box::new(payment.clone()),
-        grant: None,
-        total: Nanos::dollars(5),
-    };
-    let mut stored = decide(&mut story.0, half(&payment), NOW).transition.unwrap().payments;
-    assert_eq!(story.money().0, Nanos::dollars(5));
-    story.say(half(&stored.remove(0))).unwrap();
-    assert_eq!(story.money().0, Nanos::dollars(5));
-    let more = Command::PaymentReversed { payment: Box::new(payment), grant: None, total: Nanos::dollars(11) };
-    assert!(matches!(story.say(more), Err(Refusal::BadAmount { .. })));
-}
-
-#[test]
 fn credits_that_come_back_from_a_hold_pay_a_debt() {
     let mut story = Story::new();
     story.promo(1, 2);
@@ -184,19 +182,24 @@ fn credits_that_come_back_from_a_hold_pay_a_debt() {
 }
 
 #[test]
-fn an_operator_voids_what_is_available_and_no_more() {
+fn an_operator_voids_what_is_left_and_what_requests_hold_as_they_end() {
     let mut story = Story::new();
-    story.promo(1, 2);
+    story.promo(1, 3);
     story.hold(1, Nanos::dollars(1));
+    story.hold(2, Nanos::dollars(1));
     let void = |amount: Option<i64>| Command::VoidGrant {
         grant_id: GrantId(Uuid::from_u128(1)),
         amount: amount.map(Nanos::dollars),
     };
-    assert!(matches!(story.say(void(Some(2))), Err(Refusal::BadAmount { field: "amount", .. })));
+    assert!(matches!(story.say(void(Some(4))), Err(Refusal::BadAmount { field: "amount", .. })));
+    story.say(void(Some(2))).unwrap();
+    assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(2), Nanos::ZERO), "one was left, one is held");
     story.say(void(None)).unwrap();
-    assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(1), Nanos::ZERO));
+    assert!(matches!(story.say(void(None)), Err(Refusal::NoGrant(_))), "all of it is recalled already");
     story.settle(1, Nanos::ZERO, 0);
-    assert_eq!(story.money().0, Nanos::dollars(1), "what the request gave back is there again");
+    assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(1), Nanos::ZERO), "nothing comes back");
+    story.settle(2, Nanos::new(400_000_000), 0);
+    assert_eq!(story.money(), (Nanos::ZERO, Nanos::ZERO, Nanos::new(400_000_000)), "what was used is owed");
     assert!(matches!(
         story.say(Command::VoidGrant { grant_id: GrantId(Uuid::from_u128(9)), amount: None }),
         Err(Refusal::NoGrant(_))

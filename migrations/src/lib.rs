@@ -11,6 +11,7 @@ mod m0004_cards;
 mod m0005_idempotency;
 mod m0006_webhooks;
 mod m0007_proofs;
+mod m0008_reversals;
 mod m0009_cache_writes;
 
 /// All migrations, in order.
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_idempotency::Migration),
             Box::new(m0006_webhooks::Migration),
             Box::new(m0007_proofs::Migration),
+            Box::new(m0008_reversals::Migration),
             Box::new(m0009_cache_writes::Migration),
         ]
     }

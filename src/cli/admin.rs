@@ -112,6 +112,16 @@ pub(super) fn credits(settings: &Settings, args: &CreditsArgs) -> Result<i32> {
 /// Calls an operator's route and prints the answer as JSON.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 fn call(settings: &Settings, method: &str, path: &str, body: Option<&Value>) -> Result<i32> {
+    let (status, answer) = ask(settings, method, path, body)?;
+    println!("{}", serde_json::to_string_pretty(&answer)?);
+    if status >= 400 {
+        bail!("the server refused ({status})");
+    }
+    Ok(0)
+}
+
+/// Calls an operator's route of the running server: its status and its answer.
+pub(super) fn ask(settings: &Settings, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value)> {
     let token = match &settings.admin_token {
         Some(token) => token.expose().to_owned(),
         None => std::fs::read_to_string(settings.data_dir.join("admin_token")).context(
@@ -119,13 +129,8 @@ fn call(settings: &Settings, method: &str, path: &str, body: Option<&Value>) -> 
         )?,
     };
     let url = format!("http://{}/admin/v1/{path}", settings.listen);
-    let (status, answer) = actix::System::new()
+    actix::System::new()
         .block_on(farebox_actors::transport::call_json(method, &url, token.trim(), body))
         .map_err(anyhow::Error::msg)
-        .with_context(|| format!("no farebox answers at {}; start one with `farebox serve`", settings.listen))?;
-    println!("{}", serde_json::to_string_pretty(&answer)?);
-    if status >= 400 {
-        bail!("the server refused ({status})");
-    }
-    Ok(0)
+        .with_context(|| format!("no farebox answers at {}; start one with `farebox serve`", settings.listen))
 }

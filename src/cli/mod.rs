@@ -5,6 +5,7 @@ mod admin;
 mod audit;
 mod models;
 mod quickstart;
+mod reconcile;
 mod serve;
 
 use anyhow::Result;
@@ -34,6 +35,8 @@ enum Command {
     Migrate,
     /// Check the ledger's invariants; exit status 1 if one fails.
     Audit(audit::Args),
+    /// Compare payments, refunds and disputes with the card processor's; exit status 1 if something differs.
+    Reconcile(reconcile::Args),
     /// Make and look at accounts, on the running server.
     Account(admin::AccountArgs),
     /// Make and revoke API keys, on the running server.
@@ -52,6 +55,7 @@ pub fn run() -> Result<i32> {
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Migrate => audit::migrate(&settings),
         Command::Audit(args) => audit::run(&settings, &args),
+        Command::Reconcile(args) => reconcile::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),
         Command::Credits(args) => admin::credits(&settings, &args),

@@ -15,7 +15,14 @@ use farebox_actors::account::Look;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Shared, account::amount, admin::read, answer, auth, cards::followed_card, error::ApiError};
+use super::{
+    Shared,
+    account::amount,
+    admin::read,
+    answer, auth,
+    cards::{check_undisputed, choose_again, followed_card},
+    error::ApiError,
+};
 use crate::gateway::serve::Caller;
 
 type Body = Result<Bytes, actix_web::Error>;
@@ -29,16 +36,17 @@ pub fn reload_json(automatic: Option<&Automatic>, now: Timestamp) -> Value {
         "monthly_max": settings.monthly_max, "payment_method": settings.method, "spent_this_month": window.at(now).reloads(),
         "failures": state.failures, "retry_at": state.retry_at.map(|at| at.to_string()),
         "capped": state.full_month == Some(now.month()),
+        "paused_at": state.paused_at.map(|at| at.to_string()),
     })
 }
 
 /// `AutoScale` as people read it.
 pub fn scale_json(automatic: Option<&Automatic>, now: Timestamp) -> Value {
     let default = Automatic::default();
-    let Automatic { settings, window, .. } = automatic.unwrap_or(&default);
+    let Automatic { settings, state, window } = automatic.unwrap_or(&default);
     json!({
         "enabled": settings.scale.is_on(), "max_monthly_spend": settings.monthly_spend,
-        "spent_this_month": window.at(now).all(),
+        "spent_this_month": window.at(now).all(), "paused_at": state.paused_at.map(|at| at.to_string()),
     })
 }
 
@@ -92,6 +100,28 @@ async fn card(state: &Shared, caller: Caller, wanted: &Reload) -> Result<Option<
     })
 }
 
+/// A card that is named is chosen, whoever disputed it before; one that is not must not have been disputed since.
+async fn check_card(
+    state: &Shared,
+    caller: Caller,
+    wanted: &Reload,
+    change: Option<&MethodChange>,
+) -> Result<(), ApiError> {
+    let card = if let Some(MethodChange::To(card) | MethodChange::AtFirst(card)) = change {
+        card.clone()
+    } else {
+        let before = look(state, caller).await?.and_then(|before| before.settings.method);
+        before.unwrap_or_else(|| DEFAULT_METHOD.to_owned())
+    };
+    if wanted.payment_method.is_some() {
+        choose_again(state, caller.account_id, &card).await
+    } else if wanted.enabled == Some(true) {
+        check_undisputed(state, caller.account_id, &card).await
+    } else {
+        Ok(())
+    }
+}
+
 /// `PUT /v1/auto-reload`: what is not named stays as it is.
 pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
@@ -105,6 +135,7 @@ pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> Http
             method: card(&state, caller, &wanted).await?,
             ..AutoChange::default()
         };
+        check_card(&state, caller, &wanted, change.method.as_ref()).await?;
         let after = set(&state, caller, change).await?;
         Ok(reload_json(after.as_ref(), state.gateway.clock().now()))
     };

@@ -54,6 +54,27 @@ pub(super) async fn followed_card(state: &Shared, account: AccountId, named: Opt
     if follows { Ok(DEFAULT_METHOD.to_owned()) } else { charged_card(state, account, named).await }
 }
 
+/// The owner chose a card: it may be charged automatically again, whoever disputed it before.
+pub(super) async fn choose_again(state: &Shared, account: AccountId, card: &str) -> Result<(), ApiError> {
+    Ok(state.gateway.directory.ledger().choose_again(account, card, state.gateway.clock().now()).await?)
+}
+
+/// Refuses to let credits be bought with a card that was disputed and not chosen since.
+pub(super) async fn check_undisputed(state: &Shared, account: AccountId, card: &str) -> Result<(), ApiError> {
+    let directory = &state.gateway.directory;
+    let followed = match card {
+        DEFAULT_METHOD => directory.default_method(account).await?.map(|saved| saved.card.reference),
+        named => Some(named.to_owned()),
+    };
+    let Some(card) = followed else { return Ok(()) };
+    if directory.ledger().is_disputed(account, &card).await? {
+        let message =
+            "was disputed, so it is not charged automatically: name it here, save it again, or choose another";
+        return Err(ApiError::invalid("payment_method", message));
+    }
+    Ok(())
+}
+
 /// Who the account is to the processor: made known at its first card.
 async fn customer(state: &Shared, account: AccountId) -> Result<String, ApiError> {
     let directory = &state.gateway.directory;
@@ -148,6 +169,7 @@ async fn keep(
     let saved = directory.ledger().save_method(id, account, processor, card, save_as, now).await?;
     let saved =
         saved.ok_or_else(|| ApiError::conflict(format!("{MOST_METHODS} cards are saved, which is the most")))?;
+    choose_again(state, account, &saved.card.reference).await?;
     Ok(method_json(&saved))
 }
 
@@ -175,7 +197,9 @@ pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<Stri
         if !ledger.set_default_method(caller.account_id, id).await? {
             return Err(missing());
         }
-        Ok(method_json(&ledger.method(caller.account_id, id).await?.ok_or_else(missing)?))
+        let chosen = ledger.method(caller.account_id, id).await?.ok_or_else(missing)?;
+        choose_again(&state, caller.account_id, &chosen.card.reference).await?;
+        Ok(method_json(&chosen))
     };
     answer(&request, work.await)
 }

@@ -328,6 +328,8 @@ impl From<Refusal> for ApiError {
             | Refusal::AlreadyFunded(_)
             | Refusal::AlreadySubscribed
             | Refusal::PaymentInFlight
+            | Refusal::TooManyReversals(_)
+            | Refusal::CycleMoved(_)
             | Refusal::GrantMoved(_) => Self::conflict(refusal.to_string()),
         }
     }
@@ -341,6 +343,7 @@ fn scale_json(scale: Scale) -> Value {
         Scale::OverMaximum(amount) => json!({"status": "max_monthly_spend_reached", "amount": amount}),
         Scale::NotBefore(at) => json!({"status": "card_declined", "retry_at": at.to_string()}),
         Scale::Top => json!({"status": "highest_tier"}),
+        Scale::Paused => json!({"status": "paused"}),
     }
 }
 
@@ -462,7 +465,7 @@ impl From<NotRefunded> for ApiError {
     fn from(error: NotRefunded) -> Self {
         match error {
             NotRefunded::NoPayment => Self::not_found("this payment"),
-            NotRefunded::NotPaid(_) => Self::conflict(error.to_string()),
+            NotRefunded::NotPaid(_) | NotRefunded::TooMany => Self::conflict(error.to_string()),
             NotRefunded::MoreThanLeft(_) => Self::invalid("amount", &error),
             NotRefunded::Card(error) => error.into(),
             NotRefunded::NotNow(_) => {

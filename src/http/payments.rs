@@ -3,11 +3,13 @@
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use billing::{
-    Nanos,
+    Nanos, Timestamp,
     account::Balance,
-    ids::{AccountId, PaymentId},
+    ids::{AccountId, PaymentId, ReversalId},
     key::Scope,
     payment::{DEFAULT_METHOD, Payment, PaymentStatus, Purpose},
+    reversal::Reversal,
+    time::DAY_MS,
 };
 use bytes::Bytes;
 use farebox_actors::{
@@ -18,8 +20,10 @@ use farebox_actors::{
         to_cents,
     },
     directory::DEADLINE,
-    ledger::events::OperatorAction,
-    payment::{ActionOf, Hear, Refund},
+    payment::{
+        ActionOf, Given, Hear, Refund,
+        reconcile::{NotReconciled, reconcile as compare},
+    },
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -28,7 +32,7 @@ use uuid::Uuid;
 use super::{
     Arrival, Shared,
     account::{amount, balance_json},
-    acts,
+    acts::{self, Act},
     admin::{checked_reason, read},
     answer, auth, cards,
     error::ApiError,
@@ -45,6 +49,15 @@ pub fn payment_json(payment: &Payment) -> Value {
         "reference": payment.reference, "decline_code": payment.decline_code,
         "created_at": payment.created_at.to_string(), "ended_at": payment.ended_at.map(|at| at.to_string()),
         "receipt": receipt,
+    })
+}
+
+/// A refund or a dispute as clients read it.
+fn reversal_json(reversal: &Reversal) -> Value {
+    json!({
+        "id": reversal.id.to_string(), "kind": reversal.kind.name(), "reference": reversal.reference,
+        "amount": reversal.amount, "status": reversal.state.name(), "created_at": reversal.created_at.to_string(),
+        "changed_at": reversal.changed_at.map(|at| at.to_string()),
     })
 }
 
@@ -164,7 +177,7 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-/// `GET /v1/payments/{id}`: with what its card's owner must do, while it waits for that.
+/// `GET /v1/payments/{id}`: with its refunds and disputes, and what its card's owner must do, while it waits for that.
 pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
@@ -172,6 +185,8 @@ pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>)
         let mut body = payment_json(&payment);
         let card = card_of(&state, caller.account_id, &payment).await?;
         body["card"] = card.map_or(Value::Null, |card| json!({"brand": card.brand, "last4": card.last4}));
+        let reversals = state.gateway.directory.ledger().reversals(payment.id).await?;
+        body["reversals"] = reversals.iter().map(reversal_json).collect();
         if payment.status == PaymentStatus::Pending {
             let asked = state.gateway.directory.payments().ask(ActionOf(payment.id), DEADLINE);
             let action: Option<NextAction> = asked.await.unwrap_or_default();
@@ -238,7 +253,8 @@ struct GiveBack {
     reason: String,
 }
 
-/// `POST /admin/v1/payments/{id}/refund`: gives money back to its card, and takes the credits it bought.
+/// `POST /admin/v1/payments/{id}/refund`: gives money back to its card, and takes the credits it bought. 202 where the
+/// processor has not answered yet: it is asked on, and the credits are taken already.
 pub async fn refund(
     state: Shared,
     request: HttpRequest,
@@ -254,15 +270,47 @@ pub async fn refund(
         let directory = &state.gateway.directory;
         let found = directory.ledger().payment_of_anyone(PaymentId(payment_id)).await?;
         let (account_id, payment) = found.ok_or_else(|| ApiError::not_found("this payment"))?;
-        let order = Refund { account_id, payment_id: payment.id, amount };
-        let payment: Payment = directory.payments().ask(order, DEADLINE).await??;
-        let subject = payment.id.to_string();
-        let request_id = Arrival::of(&request).id;
-        let action = OperatorAction { request_id, account_id, action: "refund_payment", subject, amount, reason };
-        directory.ledger().note_action(&action, state.gateway.clock().now()).await?;
-        Ok(json!({"account_id": account_id.to_string(), "payment": payment_json(&payment)}))
+        let (subject, reason) = (payment.id.to_string(), Some(reason.to_owned()));
+        let proof = Act { name: "refund_payment", subject, amount, reason }.proof(&request);
+        // The refund has its request's id: asked for in another life, it is the same refund.
+        let order = Refund { account_id, payment_id: payment.id, id: ReversalId(proof.request_id.0), amount, proof };
+        let Given { payment, refund } = directory.payments().ask(order, DEADLINE).await??;
+        let status = if refund.is_unanswered() { StatusCode::ACCEPTED } else { StatusCode::OK };
+        let body = json!({"account_id": account_id.to_string(), "payment": payment_json(&payment),
+            "refund": reversal_json(&refund)});
+        Ok((status, body))
+    };
+    answer_bought(&request, work.await)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Compare {
+    /// Of payments begun in so many days; all, unless it says so.
+    days: Option<u32>,
+}
+
+/// `POST /admin/v1/reconcile`: what differs between our payments, refunds and disputes and the processor's.
+pub async fn reconcile(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let Compare { days } = read(&state, body)?;
+        let directory = &state.gateway.directory;
+        let since = since(state.gateway.clock().now(), days);
+        let found = compare(directory.ledger(), directory.processor(), since).await;
+        let found = found.map_err(|error| match error {
+            NotReconciled::Ledger(error) => error.into(),
+            NotReconciled::Card(error) => error.into(),
+            NotReconciled::TooMany => ApiError::invalid("days", error),
+        })?;
+        serde_json::to_value(found).map_err(|error| ApiError::internal(&error))
     };
     answer(&request, work.await)
+}
+
+/// The instant from which payments of so many days count; none: of all time.
+pub fn since(now: Timestamp, days: Option<u32>) -> Timestamp {
+    days.map_or(Timestamp(0), |days| now.plus_ms(-i64::from(days) * DAY_MS))
 }
 
 /// An amount that a card network can move.

@@ -116,7 +116,11 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
             let act = Act { name: "resume_subscription", subject: String::new(), amount: None, reason: None };
             carry_out(&state, &request, caller.account_id, act, Command::ResumeSubscription).await?;
         } else {
-            let method = cards::followed_card(&state, caller.account_id, payment_method.as_deref()).await?;
+            let named = payment_method.as_deref();
+            let method = cards::followed_card(&state, caller.account_id, named).await?;
+            if named.is_some() {
+                cards::choose_again(&state, caller.account_id, &method).await?;
+            }
             let now = state.gateway.clock().now();
             let payment = Payment::new(PaymentId(Arrival::of(&request).id.0), Purpose::Subscription, FEE, method, now);
             let bought = payments::buy(&state, caller.account_id, payment).await?;

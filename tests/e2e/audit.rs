@@ -66,7 +66,7 @@ const CASES: &[Case] = &[
         1,
         "grant has an amount below zero",
         PURCHASE,
-        "UPDATE credit_grant SET available = available + 1, voided = -1 WHERE id = {id}",
+        "UPDATE credit_grant SET available = available + voided + 1, voided = -1 WHERE id = {id}",
         "voided expected 0.00, found -0.000000001",
     ),
     case(
@@ -184,16 +184,115 @@ const CASES: &[Case] = &[
     case(
         11,
         "grant's paid dollars are not its payment's, less what was reversed",
-        PURCHASE,
+        "SELECT id, paid FROM credit_grant WHERE source = 'purchase'",
         "UPDATE credit_grant SET paid = paid + 1 WHERE id = {id}",
         "paid expected {0}, found {+}",
     ),
     case(
+        11,
+        "payment's reversed dollars are not its refunds and disputes that stand",
+        "SELECT id, reversed FROM payment WHERE reversed > 0",
+        "UPDATE payment SET reversed = reversed + 1 WHERE id = {id}",
+        "reversed expected {0}, found {+}",
+    ),
+    case(
+        11,
+        "payment's reversed dollars are not its refunds and disputes that stand",
+        "SELECT id, reversed FROM payment WHERE reversed > 0",
+        "UPDATE payment_reversal SET state = 'failed' WHERE payment_id = {id}",
+        "reversed expected 0.00, found {0}",
+    ),
+    case(
+        11,
+        "payment has one refund or dispute of its processor's twice",
+        "SELECT payment_id, amount FROM payment_reversal",
+        "INSERT INTO payment_reversal SELECT payment_id, {id}, account_id, kind, reference, card, 0, state, created_at, \
+         changed_at, left_ms FROM payment_reversal WHERE payment_id = {id}",
+        "rows expected 1, found 2",
+    ),
+    case(
+        11,
+        "succeeded payment without its processor's name for it",
+        "SELECT id, amount FROM payment WHERE purpose = 'purchase'",
+        "UPDATE payment SET reference = NULL WHERE id = {id}",
+        "names expected 1, found 0",
+    ),
+    case(
+        11,
+        "payment has another payment's charge",
+        "SELECT id, amount FROM payment WHERE purpose = 'auto_reload'",
+        "UPDATE payment SET reference = (SELECT reference FROM payment WHERE purpose = 'purchase') WHERE id = {id}",
+        "payments of the charge expected 1, found 2",
+    ),
+    case(
+        11,
+        "account's plan is not paid until what its fees say",
+        "SELECT id, subscribed_until FROM account",
+        "UPDATE account SET subscribed_until = subscribed_until + 1 WHERE id = {id}",
+        "paid until expected {#0}, found {#+}",
+    ),
+    case(
+        11,
+        "grant's expiry is not what its source and its beginning say",
+        "SELECT id, expires_at FROM credit_grant WHERE source = 'purchase'",
+        "UPDATE credit_grant SET expires_at = expires_at + 1 WHERE id = {id}",
+        "expires at expected {#0}, found {#+}",
+    ),
+    case(
+        11,
+        "grant's expiry is not what its source and its beginning say",
+        "SELECT id, expires_at FROM credit_grant WHERE source = 'plan'",
+        "UPDATE credit_grant SET expires_at = expires_at - 1 WHERE id = {id}",
+        "expires at expected {#0}, found {#-}",
+    ),
+    case(
         12,
-        "account's automatic spending of a month is not its payments'",
-        "SELECT account_id, reload_reserved FROM spend_window",
-        "UPDATE spend_window SET reload_reserved = reload_reserved + 1 WHERE account_id = {id}",
-        "reserved expected at most {0}, found {+}",
+        "account's auto-reloads of a month are not its payments'",
+        "SELECT account_id, reload_settled FROM spend_window",
+        "UPDATE spend_window SET reload_settled = reload_settled + 1 WHERE account_id = {id}",
+        "settled expected {0}, found {+}",
+    ),
+    case(
+        12,
+        "account's auto-reloads of a month are not its payments'",
+        "SELECT account_id, reload_settled FROM spend_window",
+        "UPDATE spend_window SET reload_reserved = 5 WHERE account_id = {id}",
+        "reserved expected 0.00, found 0.000000005",
+    ),
+    case(
+        12,
+        "account's auto-reloads of a month are not its payments'",
+        "SELECT account_id, reload_settled FROM spend_window",
+        "DELETE FROM spend_window WHERE account_id = {id}",
+        "reserved and settled expected {0}, found 0.00",
+    ),
+    case(
+        12,
+        "account's autoScale purchases of a month are not its payments'",
+        "SELECT account_id, scale_settled FROM spend_window",
+        "UPDATE spend_window SET scale_settled = scale_settled + 1 WHERE account_id = {id}",
+        "settled expected {0}, found {+}",
+    ),
+    case(
+        12,
+        "month's maximum of auto-reload is not what it was reserved within",
+        "SELECT account_id, reload_max FROM spend_window",
+        "UPDATE spend_window SET reload_max = reload_max + 1 WHERE account_id = {id}",
+        "maximum expected {0}, found {+}",
+    ),
+    case(
+        12,
+        "month's maximum of automatic spending is not what it was reserved within",
+        "SELECT account_id, spend_max FROM spend_window",
+        "UPDATE spend_window SET spend_max = spend_max + 1 WHERE account_id = {id}",
+        "maximum expected {0}, found {+}",
+    ),
+    case(
+        17,
+        "credits taken of a payment's grant are not what its refunds and disputes say",
+        "SELECT id, taken_unused FROM credit_grant WHERE taken_unused > 0",
+        "UPDATE credit_grant SET taken_unused = taken_unused - 1 WHERE id = {id}",
+        "taken expected {0}, found {-}",
     ),
     case(
         12,
@@ -273,14 +372,14 @@ fn audit(url: &str) -> Output {
     command.arg("audit").env("FAREBOX_DATABASE__URL", url).current_dir(std::env::temp_dir()).output().unwrap()
 }
 
-/// Traffic, a purchase, a reload and a request that runs when the process is killed.
+/// Traffic, a purchase, a reload, a refund and a request that runs when the process is killed.
 async fn a_life() -> Book {
     let (fake, book) = (FakeOpenAi::start(), Book::sqlite());
     let options = book.options().calling(fake.url());
     let mut server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     let bought = json!({"amount": "10", "payment_method": "pm_card_visa"});
-    customer.api.post("/v1/credits/purchase", &bought).await.ok();
+    let bought = customer.api.post("/v1/credits/purchase", &bought).await.ok();
     let reload = json!({"enabled": true, "threshold": "25", "amount": "10", "payment_method": "pm_card_visa"});
     answer(customer.api.request(Method::PUT, "/v1/auto-reload").json(&reload)).await.ok();
     let body = json!({"model": "gpt-4o-mini", "stream": true, "messages": [{"role": "user", "content": "Say hello"}]});
@@ -292,6 +391,8 @@ async fn a_life() -> Book {
         assert!(Instant::now() < deadline, "nothing was reloaded\n{}", server.logs());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    let refund = format!("/admin/v1/payments/{}/refund", bought["payment"]["id"].as_str().unwrap());
+    server.admin().0.post(&refund, &json!({"amount": "2", "reason": "test"})).await.ok();
     fake.script(Behaviour::Slow(500));
     let request = customer.api.request(Method::POST, "/v1/chat/completions").json(&body);
     assert!(request.send().await.unwrap().chunk().await.unwrap().is_some());

@@ -27,6 +27,7 @@ mod readiness;
 mod readme;
 mod refusals;
 mod reported;
+mod reversals;
 mod sdk;
 mod servers;
 mod sockets;

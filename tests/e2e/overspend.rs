@@ -115,11 +115,11 @@ async fn race(url: &str) {
     directory.ledger().create_account(id, "race@example.com", Plan::Payg, now).await.unwrap();
     let fund = Fund {
         grant_id: GrantId(Uuid::now_v7()),
-        source: Source::Promo,
-        source_key: "race".into(),
+        source: Source::Plan,
+        source_key: format!("cycle {}", now.0),
         amount: FUNDED,
         paid: Nanos::ZERO,
-        expires_at: None,
+        expires_at: Some(now.plus_ms(FOUR_WEEKS_MS)),
         // A paid cycle: no limit of requests a second.
         subscribed_until: Some(now.plus_ms(FOUR_WEEKS_MS)),
     };

@@ -71,7 +71,8 @@ impl Stage {
         self.server.admin().advance(seconds).await;
     }
 
-    /// Takes back all of the account's credits.
+    /// Takes back all of the account's credits, and, where they are bought by themselves, has its owner say that they still
+    /// are: what is taken back buys nothing by itself.
     async fn spend_all(&self) {
         for grant in self.get("/v1/grants").await["data"].as_array().unwrap() {
             if grant["available"] != "0.00" {
@@ -80,6 +81,9 @@ impl Stage {
                 let body = json!({"reason": "the story spends it"});
                 self.server.admin().0.post(&path, &body).await.ok();
             }
+        }
+        if self.get("/v1/auto-reload").await["enabled"] == true {
+            self.put("/v1/auto-reload", json!({"enabled": true})).await.ok();
         }
     }
 

@@ -155,9 +155,8 @@ async fn events_arrive_once_and_signed_where_they_are_wanted() {
     stage.void_all().await;
     stage.newest(&all, is("delivered", 1)).await;
     stage.server.admin().grant(&stage.customer.id, "promo", "5").await;
-    let declined = json!({"enabled": true, "payment_method": "pm_card_visa_chargeDeclined"});
+    let declined = json!({"enabled": true, "threshold": "6", "payment_method": "pm_card_visa_chargeDeclined"});
     answer(stage.api().request(Method::PUT, "/v1/auto-reload").json(&declined)).await.ok();
-    stage.void_all().await;
     stage.newest(&all, |delivery| delivery["type"] == "reload_failed" && is("delivered", 1)(delivery)).await;
     stage.newest(&low, is("delivered", 1)).await;
     stage.looks().await;

@@ -9,7 +9,8 @@ pub mod webhook;
 use billing::{
     Nanos, Timestamp,
     entry::Notice,
-    ids::{AccountId, PaymentId},
+    ids::{AccountId, PaymentId, ReversalId},
+    reversal::{Listing, News, State},
 };
 
 use sandbox::Sandbox;
@@ -154,21 +155,69 @@ pub struct Finding {
 pub enum What {
     /// Where the charge stands.
     Charge(Outcome),
-    /// Money went back to the card: so much in all, by refunds and by disputes that are open or lost.
-    Reversed(Nanos),
-    /// A dispute was won.
-    Won(Won),
+    /// Refunds and disputes of the charge, and whether these are all. An inquiry is none: it takes no money.
+    Reversals(Vec<News>, Listing),
 }
 
-/// Money that had gone back to a card came again.
+/// Money to give back to a card. Asked for twice, it is given back once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Won {
-    /// The processor's name for the dispute: told twice, it is the same.
-    pub dispute: String,
-    /// How much came again.
+pub struct RefundOrder {
+    /// What makes a repeated call the same refund.
+    pub key: String,
+    /// The refund's id here, for which it is known again at the processor.
+    pub id: Option<ReversalId>,
+    /// The processor's name for the charge.
+    pub reference: String,
+    /// How much.
     pub amount: Nanos,
-    /// What is still with the card, in all.
-    pub reversed: Nanos,
+}
+
+/// What is known of a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refunded {
+    /// The processor has it.
+    Made {
+        /// Its name for it.
+        reference: String,
+        /// Where it stands.
+        state: State,
+    },
+    /// The processor refused it: nothing was given back.
+    Refused {
+        /// Its word for why.
+        code: String,
+        /// The same for people.
+        message: String,
+    },
+    /// No answer: it may have been made.
+    Unknown {
+        /// Why it is not known.
+        why: String,
+    },
+}
+
+/// What a processor lists of one charge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedCharge {
+    /// Of which payment.
+    pub payment_id: PaymentId,
+    /// Its name for it.
+    pub reference: String,
+    /// What was paid; none where it was not.
+    pub paid: Option<Nanos>,
+    /// Whether it can still be paid.
+    pub is_open: bool,
+}
+
+/// All that a processor lists, for the books to be compared with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Statement {
+    /// Charges made for payments of ours.
+    pub charges: Vec<ListedCharge>,
+    /// Refunds and disputes, each with the processor's name for its charge.
+    pub reversals: Vec<(String, News)>,
+    /// Payments begun before this are not known to it any more.
+    pub remembers_since: Option<Timestamp>,
 }
 
 /// Who charges cards.
@@ -221,11 +270,27 @@ impl Processor {
         }
     }
 
-    /// Gives money of a charge back to its card. `key` makes a repeated call the same refund.
-    pub async fn refund(&self, reference: &str, amount: Nanos, key: &str) -> Result<(), CardError> {
+    /// Gives money of a charge back to its card, once however often it is asked.
+    pub async fn refund(&self, order: &RefundOrder) -> Refunded {
         match self {
-            Self::Sandbox(sandbox) => sandbox.refund(reference),
-            Self::Stripe(stripe) => stripe.refund(reference, amount, key).await,
+            Self::Sandbox(sandbox) => sandbox.refund(order),
+            Self::Stripe(stripe) => stripe.refund(order).await,
+        }
+    }
+
+    /// Looks a refund up by its id here, without making it; none where the processor never heard of it.
+    pub async fn find_refund(&self, order: &RefundOrder) -> Result<Option<Refunded>, CardError> {
+        match self {
+            Self::Sandbox(sandbox) => Ok(sandbox.find_refund(order)),
+            Self::Stripe(stripe) => stripe.find_refund(order).await,
+        }
+    }
+
+    /// All that it lists of payments begun at or after an instant.
+    pub async fn statement(&self, since: Timestamp) -> Result<Statement, CardError> {
+        match self {
+            Self::Sandbox(sandbox) => Ok(sandbox.statement()),
+            Self::Stripe(stripe) => stripe.statement(since).await,
         }
     }
 
@@ -241,6 +306,14 @@ impl Processor {
     pub fn notices(&self, order: &Order, now: Timestamp) -> Vec<Told> {
         match self {
             Self::Sandbox(sandbox) => sandbox.notices(order, now),
+            Self::Stripe(_) => Vec::new(),
+        }
+    }
+
+    /// The notices a processor within this process sends of a refund that was just made.
+    pub fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<Told> {
+        match self {
+            Self::Sandbox(sandbox) => sandbox.refund_notices(order, now),
             Self::Stripe(_) => Vec::new(),
         }
     }

@@ -11,10 +11,13 @@ use billing::{
     Nanos, Timestamp,
     entry::Notice,
     ids::{AccountId, PaymentId},
+    reversal::{Kind, Listing, News, State},
 };
 use uuid::Uuid;
 
-use super::{Card, CardError, Finding, NextAction, Order, Outcome, Subject, Told, What};
+use super::{
+    Card, Finding, ListedCharge, NextAction, Order, Outcome, RefundOrder, Refunded, Statement, Subject, Told, What,
+};
 
 /// What a test card does when it is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +38,8 @@ enum Does {
     NotifyTwice,
     /// Pays, and its owner disputes it.
     Dispute,
+    /// Pays, and its bank takes no refund: one that was made fails later.
+    FailRefunds,
 }
 
 struct TestCard {
@@ -60,6 +65,7 @@ const CARDS: &[TestCard] = &[
     card("pm_card_chargeDeclinedProcessingError", "visa", "0119", Does::Decline("processing_error")),
     card("pm_card_authenticationRequired", "visa", "3184", Does::Authenticate),
     card("pm_card_createDispute", "visa", "0259", Does::Dispute),
+    card("pm_card_refundFail", "visa", "5126", Does::FailRefunds),
     card("pm_card_timesOutThenSucceeds", "visa", "0801", Does::LoseFirstAnswer),
     card("pm_card_answerNeverComes", "visa", "0802", Does::LoseEveryAnswer),
     card("pm_card_chargeNeverArrives", "visa", "0803", Does::NeverArrive),
@@ -75,6 +81,7 @@ const MOST: usize = 10_000;
 /// Before and after the payment's id in what the sandbox calls things.
 const CHARGE: &str = "pi_sandbox_";
 const DISPUTE: &str = "dp_sandbox_";
+const REFUND: &str = "re_sandbox_";
 
 fn does(method: &str) -> Option<Does> {
     CARDS.iter().find(|card| card.name == method).map(|card| card.does)
@@ -124,27 +131,50 @@ enum Stage {
 struct Charged {
     amount: Nanos,
     stage: Stage,
+    does: Option<Does>,
+}
+
+#[derive(Debug)]
+struct Book {
+    charges: HashMap<PaymentId, Charged>,
+    refunds: HashMap<PaymentId, Vec<News>>,
+    /// Since when it remembers: it is only in memory.
+    since: Timestamp,
 }
 
 /// The processor, shared by clones.
-#[derive(Debug, Clone, Default)]
-pub struct Sandbox(Arc<Mutex<HashMap<PaymentId, Charged>>>);
+#[derive(Debug, Clone)]
+pub struct Sandbox(Arc<Mutex<Book>>);
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new(Timestamp(0))
+    }
+}
 
 impl Sandbox {
-    fn book(&self) -> MutexGuard<'_, HashMap<PaymentId, Charged>> {
+    /// One that begins to remember now.
+    pub fn new(now: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(Book { charges: HashMap::new(), refunds: HashMap::new(), since: now })))
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers a charge; whether it was there already, and its stage.
     fn remember(&self, order: &Order, stage: Stage) -> (bool, Stage) {
         let mut book = self.book();
-        if let Some(charged) = book.get(&order.payment_id) {
+        if let Some(charged) = book.charges.get(&order.payment_id) {
             return (true, charged.stage);
         }
-        if book.len() >= MOST {
-            book.clear();
+        if book.charges.len() >= MOST {
+            book.charges.clear();
+            book.refunds.clear();
+            book.since = Timestamp(i64::MAX);
         }
-        book.insert(order.payment_id, Charged { amount: order.amount, stage });
+        let does = does(&order.method);
+        book.charges.insert(order.payment_id, Charged { amount: order.amount, stage, does });
         (false, stage)
     }
 
@@ -162,7 +192,7 @@ impl Sandbox {
                 (false, _) => lost(),
             },
             Some(Does::LoseEveryAnswer | Does::NeverArrive) => lost(),
-            Some(Does::Pay | Does::NotifyTwice | Does::Dispute) => {
+            Some(Does::Pay | Does::NotifyTwice | Does::Dispute | Does::FailRefunds) => {
                 self.remember(order, Stage::Paid);
                 paid(order.payment_id, order.amount)
             }
@@ -176,21 +206,21 @@ impl Sandbox {
         if does(&order.method) == Some(Does::LoseEveryAnswer) {
             return Some(paid(order.payment_id, order.amount));
         }
-        let stage = self.book().get(&order.payment_id)?.stage;
+        let stage = self.book().charges.get(&order.payment_id)?.stage;
         Some(outcome(order.payment_id, order.amount, stage))
     }
 
     /// Where a charge stands.
     pub(super) fn look(&self, reference: &str) -> Outcome {
         let known = payment_of(CHARGE, reference)
-            .and_then(|id| self.book().get(&id).map(|charged| outcome(id, charged.amount, charged.stage)));
+            .and_then(|id| self.book().charges.get(&id).map(|charged| outcome(id, charged.amount, charged.stage)));
         known.unwrap_or_else(|| Outcome::Unknown { why: "the sandbox remembers no such charge".into() })
     }
 
     /// Gives a waiting charge up.
     pub(super) fn cancel(&self, reference: &str) -> Outcome {
         if let Some(id) = payment_of(CHARGE, reference)
-            && let Some(charged) = self.book().get_mut(&id)
+            && let Some(charged) = self.book().charges.get_mut(&id)
             && charged.stage == Stage::Waiting
         {
             charged.stage = Stage::Canceled;
@@ -201,7 +231,7 @@ impl Sandbox {
     /// Says yes or no in the place of a card's owner; the notice of it, where the charge was waiting.
     pub fn authenticate(&self, id: PaymentId, verdict: Verdict, now: Timestamp) -> Option<Told> {
         let mut book = self.book();
-        let charged = book.get_mut(&id).filter(|charged| charged.stage == Stage::Waiting)?;
+        let charged = book.charges.get_mut(&id).filter(|charged| charged.stage == Stage::Waiting)?;
         charged.stage = match verdict {
             Verdict::Approve => Stage::Paid,
             Verdict::Refuse => Stage::Refused,
@@ -213,12 +243,73 @@ impl Sandbox {
         Some(notice(id, kind, Subject::Charge(reference(CHARGE, id)), now))
     }
 
-    /// Gives money back.
-    #[expect(clippy::unused_self, reason = "a processor's method")]
-    pub(super) fn refund(&self, reference: &str) -> Result<(), CardError> {
-        match payment_of(CHARGE, reference) {
-            Some(_) => Ok(()),
-            None => Err(CardError::Refused { code: "resource_missing".into(), message: "no such charge".into() }),
+    /// Gives money back. A charge of another life of the process is believed to be there: no money moves.
+    pub(super) fn refund(&self, order: &RefundOrder) -> Refunded {
+        let refused = |code: &str, message: &str| Refunded::Refused { code: code.into(), message: message.into() };
+        let Some(payment) = payment_of(CHARGE, &order.reference) else {
+            return refused("resource_missing", "no such charge");
+        };
+        let name = refund_name(order);
+        let mut book = self.book();
+        let paid = book.charges.get(&payment).map(|charged| charged.amount);
+        let made = book.refunds.entry(payment).or_default();
+        if let Some(made) = made.iter().find(|made| made.reference.as_deref() == Some(&name)) {
+            return Refunded::Made { reference: name, state: made.state };
+        }
+        let before: Nanos = made.iter().filter(|made| made.state.stands()).map(|made| made.amount).sum();
+        if paid.is_some_and(|paid| before + order.amount > paid) {
+            return refused("charge_already_refunded", "more than is left of the charge");
+        }
+        let reference = Some(name.clone());
+        made.push(News { id: order.id, kind: Kind::Refund, reference, amount: order.amount, state: State::Succeeded });
+        Refunded::Made { reference: name, state: State::Succeeded }
+    }
+
+    /// Looks a refund up.
+    pub(super) fn find_refund(&self, order: &RefundOrder) -> Option<Refunded> {
+        let payment = payment_of(CHARGE, &order.reference)?;
+        let name = refund_name(order);
+        let book = self.book();
+        let made = book.refunds.get(&payment)?.iter().find(|made| made.reference.as_deref() == Some(&name))?;
+        Some(Refunded::Made { reference: name, state: made.state })
+    }
+
+    /// The notices of a refund that was just made: of a bank that does not take it, that it failed.
+    pub(super) fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<Told> {
+        let Some(payment) = payment_of(CHARGE, &order.reference) else { return Vec::new() };
+        let name = refund_name(order);
+        let mut book = self.book();
+        if book.charges.get(&payment).and_then(|charged| charged.does) != Some(Does::FailRefunds) {
+            return Vec::new();
+        }
+        let made = book.refunds.get_mut(&payment).into_iter().flatten();
+        for made in made.filter(|made| made.reference.as_deref() == Some(&name)) {
+            made.state = State::Failed;
+        }
+        drop(book);
+        let mut told = notice(payment, "refund.failed", Subject::Refund(order.reference.clone()), now);
+        told.notice.id = format!("evt_sandbox_{name}_failed");
+        vec![told]
+    }
+
+    /// All that it remembers.
+    pub(super) fn statement(&self) -> Statement {
+        let book = self.book();
+        let charges = book.charges.iter().map(|(id, charged)| ListedCharge {
+            payment_id: *id,
+            reference: reference(CHARGE, *id),
+            paid: (charged.stage == Stage::Paid).then_some(charged.amount),
+            is_open: charged.stage == Stage::Waiting,
+        });
+        let disputed = |charged: &Charged| charged.does == Some(Does::Dispute) && charged.stage == Stage::Paid;
+        let disputes = book.charges.iter().filter(|(_, charged)| disputed(charged));
+        let disputes = disputes.map(|(id, charged)| (reference(CHARGE, *id), dispute(*id, charged.amount)));
+        let of = |id: &PaymentId| reference(CHARGE, *id);
+        let refunds = book.refunds.iter().flat_map(|(id, made)| made.iter().map(move |made| (of(id), made.clone())));
+        Statement {
+            charges: charges.collect(),
+            reversals: disputes.chain(refunds).collect(),
+            remembers_since: Some(book.since),
         }
     }
 
@@ -244,12 +335,28 @@ impl Sandbox {
                 payment_of(CHARGE, reference).map(|id| (id, What::Charge(self.look(reference))))
             }
             Subject::Dispute(reference) => payment_of(DISPUTE, reference).and_then(|id| {
-                let amount = self.book().get(&id)?.amount;
-                Some((id, What::Reversed(amount)))
+                let amount = self.book().charges.get(&id)?.amount;
+                Some((id, What::Reversals(vec![dispute(id, amount)], Listing::Some)))
             }),
-            Subject::Refund(_) | Subject::Other => None,
+            Subject::Refund(reference) => payment_of(CHARGE, reference).and_then(|id| {
+                let made = self.book().refunds.get(&id)?.clone();
+                Some((id, What::Reversals(made, Listing::Some)))
+            }),
+            Subject::Other => None,
         };
         found.map(|(payment_id, what)| Finding { payment_id, what }).into_iter().collect()
+    }
+}
+
+fn dispute(id: PaymentId, amount: Nanos) -> News {
+    let reference = Some(reference(DISPUTE, id));
+    News { id: None, kind: Kind::Dispute, reference, amount, state: State::Open }
+}
+
+fn refund_name(order: &RefundOrder) -> String {
+    match order.id {
+        Some(id) => format!("{REFUND}{}", id.0.simple()),
+        None => format!("{REFUND}{}", order.key),
     }
 }
 

@@ -111,7 +111,7 @@ pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<Told, String> {
         | "payment_intent.payment_failed"
         | "payment_intent.requires_action"
         | "payment_intent.canceled" => Some(Subject::Charge(named("id").ok_or("data.object.id: is missing")?)),
-        "charge.refunded" | "charge.refund.updated" | "refund.created" | "refund.updated" => {
+        "charge.refunded" | "charge.refund.updated" | "refund.created" | "refund.updated" | "refund.failed" => {
             named("payment_intent").map(Subject::Refund)
         }
         "charge.dispute.created"

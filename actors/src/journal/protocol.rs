@@ -248,6 +248,7 @@ pub(crate) mod tests {
             ended: None,
             usage: None,
             payments: Vec::new(),
+            reversals: Vec::new(),
             subscription: None,
             automatic: None,
             events: Vec::new(),

@@ -12,10 +12,11 @@ use billing::{
     account::{Automatic, Header},
     automatic::SpendWindow,
     entry::{Line, Opened, Proof, Transition, UsageRecord},
-    grant::Grant,
+    grant::{Grant, Taken},
     hold::{Hold, Work},
-    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
     payment::Payment,
+    reversal::Reversal,
     subscription::{AtEnd, Subscription},
     time::Month,
 };
@@ -32,9 +33,12 @@ use super::{
 struct Batch<'a> {
     headers: BTreeMap<AccountId, &'a Header>,
     grants: BTreeMap<GrantId, (AccountId, &'a Grant)>,
+    /// Those of which refunds and disputes took or gave back something.
+    taken: BTreeMap<GrantId, &'a Grant>,
     holds: BTreeMap<RequestId, (AccountId, &'a Hold)>,
     ended: Vec<(AccountId, RequestId)>,
     payments: BTreeMap<PaymentId, (AccountId, &'a Payment)>,
+    reversals: BTreeMap<(PaymentId, ReversalId), (AccountId, &'a Reversal)>,
     subscriptions: BTreeMap<AccountId, &'a Subscription>,
     automatics: BTreeMap<AccountId, &'a Automatic>,
     windows: BTreeMap<(AccountId, Month), &'a SpendWindow>,
@@ -136,6 +140,8 @@ pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> impl Iterator<It
             15 => action_rows(transitions),
             16 => proof_rows(transitions),
             17 => beyond_rows(&batch),
+            18 => taken_rows(&batch),
+            19 => reversal_rows(&batch),
             _ => return None,
         })
     })
@@ -145,9 +151,11 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
     let mut batch = Batch {
         headers: BTreeMap::new(),
         grants: BTreeMap::new(),
+        taken: BTreeMap::new(),
         holds: BTreeMap::new(),
         ended: Vec::new(),
         payments: BTreeMap::new(),
+        reversals: BTreeMap::new(),
         subscriptions: BTreeMap::new(),
         automatics: BTreeMap::new(),
         windows: BTreeMap::new(),
@@ -158,6 +166,9 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
         batch.headers.insert(account, &transition.header);
         for grant in &transition.grants {
             batch.grants.insert(grant.id, (account, grant));
+            if grant.taken != Taken::default() || !transition.reversals.is_empty() {
+                batch.taken.insert(grant.id, grant);
+            }
         }
         if let Some(hold) = &transition.hold {
             batch.holds.insert(hold.request_id, (account, hold));
@@ -169,6 +180,9 @@ fn merge(transitions: &[Transition]) -> Batch<'_> {
         batch.beyond.extend(transition.beyond);
         for payment in &transition.payments {
             batch.payments.insert(payment.id, (account, payment));
+        }
+        for row in &transition.reversals {
+            batch.reversals.insert((row.payment_id, row.id), (account, row));
         }
         if let Some(subscription) = &transition.subscription {
             batch.subscriptions.insert(account, subscription);
@@ -262,6 +276,56 @@ fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             grant.voided.get().into(),
             grant.recall.get().into(),
             i64::from(grant.notices).into(),
+        ]);
+    }
+    rows
+}
+
+/// What refunds and disputes change of a grant, apart from the rest: few grants ever have any.
+fn taken_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::change(
+        &["UPDATE credit_grant SET expires_at = ?1, taken_unused = ?2, taken_gone = ?3, taken_held = ?4, \
+           taken_spent = ?5 WHERE id = ?6"],
+        "UPDATE credit_grant SET expires_at = v.expires_at, taken_unused = v.unused, taken_gone = v.gone, \
+         taken_held = v.held, taken_spent = v.spent FROM (VALUES",
+        ") AS v (expires_at, unused, gone, held, spent, id) WHERE credit_grant.id = v.id",
+    );
+    let mut rows = Rows::new(&WRITE, 6, batch.taken.len());
+    for grant in batch.taken.values() {
+        let Taken { unused, gone, held, spent } = grant.taken;
+        rows.push([
+            grant.expires_at.0.into(),
+            unused.get().into(),
+            gone.get().into(),
+            held.get().into(),
+            spent.get().into(),
+            grant.id.0.into(),
+        ]);
+    }
+    rows
+}
+
+fn reversal_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::insert(
+        "INSERT INTO payment_reversal (payment_id, id, account_id, kind, reference, card, amount, state, created_at, \
+         changed_at, left_ms) VALUES",
+        "ON CONFLICT (payment_id, id) DO UPDATE SET reference = excluded.reference, card = excluded.card, \
+         state = excluded.state, changed_at = excluded.changed_at, left_ms = excluded.left_ms",
+    );
+    let mut rows = Rows::new(&WRITE, 11, batch.reversals.len());
+    for (account_id, row) in batch.reversals.values() {
+        rows.push([
+            row.payment_id.0.into(),
+            row.id.0.into(),
+            account_id.0.into(),
+            row.kind.name().into(),
+            row.reference.as_deref().into(),
+            row.card.as_deref().into(),
+            row.amount.get().into(),
+            row.state.name().into(),
+            row.created_at.0.into(),
+            row.changed_at.map(|at| at.0).into(),
+            row.left_ms.into(),
         ]);
     }
     rows
@@ -396,11 +460,12 @@ fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
 fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     static WRITE: Write = Write::insert(
         "INSERT INTO payment (id, account_id, purpose, amount, reversed, status, method, reference, decline_code, \
-         grant_key, created_at, ended_at) VALUES",
+         grant_key, created_at, ended_at, cycle_end, reload_max, spend_max) VALUES",
         "ON CONFLICT (id) DO UPDATE SET status = excluded.status, reversed = excluded.reversed, \
-         reference = excluded.reference, decline_code = excluded.decline_code, ended_at = excluded.ended_at",
+         reference = excluded.reference, decline_code = excluded.decline_code, ended_at = excluded.ended_at, \
+         cycle_end = excluded.cycle_end",
     );
-    let mut rows = Rows::new(&WRITE, 12, batch.payments.len());
+    let mut rows = Rows::new(&WRITE, 15, batch.payments.len());
     for (account_id, payment) in batch.payments.values() {
         rows.push([
             payment.id.0.into(),
@@ -415,6 +480,9 @@ fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             payment.grant_key().into(),
             payment.created_at.0.into(),
             payment.ended_at.map(|at| at.0).into(),
+            payment.cycle_end.map(|at| at.0).into(),
+            payment.maxima.map(|maxima| maxima.reload.get()).into(),
+            payment.maxima.map(|maxima| maxima.spend.get()).into(),
         ]);
     }
     rows
@@ -445,13 +513,14 @@ fn subscription_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     static WRITE: Write = Write::insert(
         "INSERT INTO auto_purchase (account_id, reload, threshold, amount, monthly_max, scale, monthly_spend, method, \
-         begun, failures, retry_at, full_month) VALUES",
+         begun, failures, retry_at, full_month, paused_at) VALUES",
         "ON CONFLICT (account_id) DO UPDATE SET reload = excluded.reload, threshold = excluded.threshold, \
          amount = excluded.amount, monthly_max = excluded.monthly_max, scale = excluded.scale, \
          monthly_spend = excluded.monthly_spend, method = excluded.method, begun = excluded.begun, \
-         failures = excluded.failures, retry_at = excluded.retry_at, full_month = excluded.full_month",
+         failures = excluded.failures, retry_at = excluded.retry_at, full_month = excluded.full_month, \
+         paused_at = excluded.paused_at",
     );
-    let mut rows = Rows::new(&WRITE, 12, batch.automatics.len());
+    let mut rows = Rows::new(&WRITE, 13, batch.automatics.len());
     for (account_id, Automatic { settings, state, .. }) in &batch.automatics {
         rows.push([
             account_id.0.into(),
@@ -466,6 +535,7 @@ fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             i64::from(state.failures).into(),
             state.retry_at.map(|at| at.0).into(),
             state.full_month.map(|month| month.0).into(),
+            state.paused_at.map(|at| at.0).into(),
         ]);
     }
     rows

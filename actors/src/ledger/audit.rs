@@ -14,6 +14,7 @@ use super::{Ledger, LedgerError, load, rollup};
 
 pub(super) mod checks;
 mod keys;
+mod payments;
 
 /// One broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -54,7 +55,8 @@ const KEYS: &str = "key used more than its limits let it";
 
 /// What is checked, in the words that begin each violation.
 pub fn checks() -> impl Iterator<Item = &'static str> {
-    CHECKS.iter().map(|check| check.what).chain([HELD, EXACT, KEYS]).chain(rollup::CHECKS.map(|check| check.what))
+    let own = [HELD, EXACT, KEYS].into_iter().chain(payments::CHECKS);
+    CHECKS.iter().map(|check| check.what).chain(own).chain(rollup::CHECKS.map(|check| check.what))
 }
 
 fn differs(
@@ -95,6 +97,8 @@ impl Ledger {
         audit.violations.extend(self.check_rollups(&tx).await?);
         self.check_costs(&tx, &mut audit).await?;
         self.check_keys(&tx, &mut audit).await?;
+        self.check_taken(&tx, &mut audit).await?;
+        self.check_months(&tx, &mut audit).await?;
         tx.rollback().await?;
         audit.ok = audit.violations.is_empty();
         Ok(audit)

@@ -1,10 +1,6 @@
-//! What accounts were told, and what operators did: read by pages, newest first; operators' reasons are written here.
+//! What accounts were told: read by pages, newest first.
 
-use billing::{
-    Nanos, Timestamp,
-    event::EventKind,
-    ids::{AccountId, RequestId},
-};
+use billing::{Timestamp, event::EventKind, ids::AccountId};
 use sea_orm::QueryResult;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,23 +22,6 @@ pub struct EventRow {
     pub data: Value,
 }
 
-/// What an operator did.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OperatorAction<'a> {
-    /// The request that asked for it, whose id its entry has.
-    pub request_id: RequestId,
-    /// To whose money.
-    pub account_id: AccountId,
-    /// What: `void_grant`.
-    pub action: &'a str,
-    /// To what.
-    pub subject: String,
-    /// How much, if it was an amount.
-    pub amount: Option<Nanos>,
-    /// Why.
-    pub reason: &'a str,
-}
-
 impl Ledger {
     /// An account's events, of one kind or all, newest first, older than `before`.
     pub async fn events(
@@ -59,23 +38,6 @@ impl Ledger {
         }
         sql.add(" ORDER BY id DESC LIMIT ?", [page(limit).into()]);
         self.rows_of(sql).await?.iter().map(event).collect()
-    }
-
-    /// Writes down what an operator did, and why.
-    pub async fn note_action(&self, action: &OperatorAction<'_>, now: Timestamp) -> Result<(), LedgerError> {
-        let sql =
-            "INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES (?, ?, ?, ?, ?, ?, ?)";
-        let values = [
-            action.request_id.0.into(),
-            now.0.into(),
-            action.account_id.0.into(),
-            action.action.into(),
-            action.subject.as_str().into(),
-            action.amount.map(Nanos::get).into(),
-            action.reason.into(),
-        ];
-        self.write.execute_raw(self.statement(sql, values)).await?;
-        Ok(())
     }
 }
 

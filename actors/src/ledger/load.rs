@@ -6,11 +6,11 @@ use billing::{
     account::{Account, Automatic, Header, Stored},
     automatic::{AutoSettings, AutoState, SpendWindow, Switch},
     class::{SizeClass, Units},
-    grant::{Grant, Source},
+    grant::{Grant, Source, Taken},
     hold::{Hold, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
     learned::{Learned, REMEMBERED},
-    payment::{Payment, PaymentStatus, Purpose},
+    payment::{Maxima, Payment, PaymentStatus, Purpose},
     plan::Plan,
     subscription::{AtEnd, Status, Subscription},
     time::{FOUR_WEEKS_MS, Month},
@@ -21,8 +21,8 @@ use uuid::Uuid;
 use super::{Ledger, LedgerError};
 
 /// The columns [`payment`] reads.
-pub(super) const PAYMENT: &str =
-    "id, purpose, amount, reversed, status, method, reference, decline_code, created_at, ended_at";
+pub(super) const PAYMENT: &str = "id, purpose, amount, reversed, status, method, reference, decline_code, created_at, ended_at, cycle_end, reload_max, \
+     spend_max";
 
 /// An account's row, and what else there is of it.
 const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, \
@@ -85,7 +85,7 @@ impl Ledger {
 
     async fn automatic(&self, id: AccountId) -> Result<Option<Automatic>, LedgerError> {
         let sql = "SELECT reload, threshold, amount, monthly_max, scale, monthly_spend, method, begun, failures, retry_at, \
-                   full_month FROM auto_purchase WHERE account_id = ?";
+                   full_month, paused_at FROM auto_purchase WHERE account_id = ?";
         let Some(row) = self.row(sql, [id.0.into()]).await? else { return Ok(None) };
         let sql = "SELECT month, reload_reserved, reload_settled, scale_reserved, scale_settled, reload_max, spend_max \
                    FROM spend_window WHERE account_id = ? ORDER BY month DESC LIMIT 1";
@@ -158,6 +158,7 @@ fn automatic(row: &QueryResult, spent: Option<&QueryResult>) -> Result<Automatic
             failures: count(row, "failures")?,
             retry_at: instant(row, "retry_at")?,
             full_month: full_month.map(Month),
+            paused_at: instant(row, "paused_at")?,
         },
         window: spent.map(window).transpose()?.unwrap_or_default(),
     })
@@ -180,14 +181,15 @@ fn count(row: &QueryResult, column: &str) -> Result<u32, LedgerError> {
     u32::try_from(count).map_err(|_| LedgerError::Corrupt(format!("{column} {count}")))
 }
 
-fn instant(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, LedgerError> {
+pub(super) fn instant(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, LedgerError> {
     Ok(row.try_get::<Option<i64>>("", column)?.map(Timestamp))
 }
 
 /// The columns [`grant`] reads, in order.
-pub(super) const GRANT: &str = "id, source, source_key, paid, created_at, expires_at, funded, available, held, spent, expired, voided, recall, notices";
+pub(super) const GRANT: &str = "id, source, source_key, paid, created_at, expires_at, funded, available, held, spent, expired, voided, recall, notices, \
+     taken_unused, taken_gone, taken_held, taken_spent";
 
-fn amount(row: &QueryResult, column: &str) -> Result<Nanos, LedgerError> {
+pub(super) fn amount(row: &QueryResult, column: &str) -> Result<Nanos, LedgerError> {
     Ok(Nanos::new(row.try_get("", column)?))
 }
 
@@ -224,6 +226,12 @@ pub(super) fn grant(row: &QueryResult) -> Result<Grant, LedgerError> {
         expired: amount(row, "expired")?,
         voided: amount(row, "voided")?,
         recall: amount(row, "recall")?,
+        taken: Taken {
+            unused: amount(row, "taken_unused")?,
+            gone: amount(row, "taken_gone")?,
+            held: amount(row, "taken_held")?,
+            spent: amount(row, "taken_spent")?,
+        },
         notices: u8::try_from(count(row, "notices")?).unwrap_or(u8::MAX),
     })
 }
@@ -267,6 +275,11 @@ pub(super) fn parse_allocations(text: &str) -> Result<Vec<(GrantId, Nanos)>, Led
     text.split_whitespace().map(pair).collect()
 }
 
+fn maxima(row: &QueryResult) -> Result<Option<Maxima>, LedgerError> {
+    let (reload, spend): (Option<i64>, Option<i64>) = (row.try_get("", "reload_max")?, row.try_get("", "spend_max")?);
+    Ok(reload.zip(spend).map(|(reload, spend)| Maxima { reload: Nanos::new(reload), spend: Nanos::new(spend) }))
+}
+
 /// A payment from its row.
 pub(super) fn payment(row: &QueryResult) -> Result<Payment, LedgerError> {
     let (status, purpose): (String, String) = (row.try_get("", "status")?, row.try_get("", "purpose")?);
@@ -281,5 +294,7 @@ pub(super) fn payment(row: &QueryResult) -> Result<Payment, LedgerError> {
         decline_code: row.try_get("", "decline_code")?,
         created_at: Timestamp(row.try_get("", "created_at")?),
         ended_at: instant(row, "ended_at")?,
+        cycle_end: instant(row, "cycle_end")?,
+        maxima: maxima(row)?,
     })
 }

@@ -21,6 +21,7 @@ pub mod payments;
 mod place;
 mod pool;
 pub mod query;
+pub mod reversals;
 pub mod rollup;
 mod rows;
 mod sql;

@@ -1,37 +1,42 @@
 //! Card charges: takes a pending payment whose row is durable and carries it to its end ([`pursue`]), listens to what the
 //! processor tells ([`notice`]), gives money back ([`refund`]), and has the account settle it all. Knows no rule of money. A
-//! payment is carried by one pursuit at a time, on a future of its own: the mailbox never waits for a processor. A new life takes up what an earlier
+//! payment or a refund is carried by one pursuit at a time, on a future of its own: the mailbox never waits for a processor. A new life takes up what an earlier
 //! one left pending.
 
 mod notice;
 mod pursue;
+pub mod reconcile;
 mod refund;
+mod reversal;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Instant,
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use billing::{
-    ids::{AccountId, PaymentId},
+    ids::{AccountId, PaymentId, ReversalId},
     payment::Payment,
 };
 use tokio::sync::Notify;
 
 pub use notice::{Heard, NotHeard};
-pub use refund::{NotRefunded, Refund};
+pub use refund::{Given, NotRefunded, Refund};
 
 use crate::{
     card::{NextAction, Told},
     directory::Directory,
     health::{Kind, Obituary, OfKind, Posted},
+    ledger::reversals::Unanswered,
     mailbox::Ask,
 };
 
-/// Notices and refunds worked on at once, at most.
+/// Notices worked on at once, at most.
 pub const MOST_NOTICES: usize = 256;
+/// Refunds on their way at once, at most, but for those that an earlier life left.
+pub const MOST_REFUNDS: usize = 256;
 
 /// Charge this, and tell its account. Bounded by the accounts' pending payments.
 #[derive(Debug, Message)]
@@ -83,6 +88,10 @@ pub struct PaymentActor {
     /// Charges that came before the directory.
     early: Vec<Charge>,
     open: HashMap<PaymentId, Open>,
+    /// Refunds that are carried to the processor's answer.
+    refunds: HashSet<ReversalId>,
+    /// Refunds that are being written down.
+    beginning: usize,
     hearing: usize,
     _obituary: Obituary,
 }
@@ -90,12 +99,21 @@ pub struct PaymentActor {
 impl PaymentActor {
     /// A new life.
     pub fn new(directory: Option<Directory>, obituary: Obituary) -> Self {
-        Self { directory, early: Vec::new(), open: HashMap::new(), hearing: 0, _obituary: obituary }
+        Self {
+            directory,
+            early: Vec::new(),
+            open: HashMap::new(),
+            refunds: HashSet::new(),
+            beginning: 0,
+            hearing: 0,
+            _obituary: obituary,
+        }
     }
 
     /// Takes up what an earlier life left.
     fn take_up(&self, directory: Directory, ctx: &mut Context<Self>) {
         let health = directory.health().clone();
+        self.take_up_refunds(directory.clone(), ctx);
         let load = async move { directory.ledger().pending_payments().await };
         ctx.spawn(load.into_actor(self).map(move |pending, _, ctx| match pending {
             Ok(pending) => {
@@ -105,6 +123,47 @@ impl PaymentActor {
             }
             // Their accounts take them up when they are next loaded.
             Err(error) => tracing::error!(%error, "pending payments could not be taken up"),
+        }));
+    }
+
+    /// Takes up refunds that an earlier life left without an answer: nobody else does, so it is tried until it is done.
+    fn take_up_refunds(&self, directory: Directory, ctx: &mut Context<Self>) {
+        let of = directory.clone();
+        let load = async move {
+            let mut back_off = pursue::BackOff::new();
+            loop {
+                match of.ledger().unanswered_refunds().await {
+                    Ok(unanswered) => return unanswered,
+                    Err(error) => tracing::error!(%error, "unanswered refunds could not be read"),
+                }
+                back_off.wait(&of).await;
+            }
+        };
+        ctx.spawn(load.into_actor(self).map(move |unanswered, actor, ctx| {
+            for refund in unanswered {
+                actor.carry(directory.clone(), refund, None, ctx);
+            }
+        }));
+    }
+
+    /// Carries a refund to the processor's answer, once at a time.
+    fn carry(
+        &mut self,
+        directory: Directory,
+        refund: Unanswered,
+        asker: Option<refund::Asker>,
+        ctx: &mut Context<Self>,
+    ) {
+        let id = refund.reversal.id;
+        if !self.refunds.insert(id) {
+            if let Some(asker) = asker {
+                drop(asker.send(Err(NotRefunded::NotNow("this refund is on its way".into()))));
+            }
+            return;
+        }
+        let work = refund::carry(directory, refund, asker);
+        ctx.spawn(work.into_actor(self).map(move |(), actor, _| {
+            actor.refunds.remove(&id);
         }));
     }
 }
@@ -128,6 +187,7 @@ impl Handler<Meet> for PaymentActor {
     type Result = ();
 
     fn handle(&mut self, Meet(directory): Meet, ctx: &mut Self::Context) {
+        self.take_up_refunds(directory.clone(), ctx);
         self.directory = Some(directory);
         for charge in self.early.drain(..) {
             ctx.notify(charge);
@@ -190,22 +250,27 @@ impl Handler<Ask<Hear, Result<Heard, NotHeard>>> for PaymentActor {
     }
 }
 
-impl Handler<Ask<Refund, Result<Payment, NotRefunded>>> for PaymentActor {
+impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
     type Result = ();
 
-    fn handle(&mut self, ask: Ask<Refund, Result<Payment, NotRefunded>>, ctx: &mut Self::Context) {
+    fn handle(&mut self, ask: Ask<Refund, Result<Given, NotRefunded>>, ctx: &mut Self::Context) {
         let began = Instant::now();
         let Ask { question, reply, posted } = ask;
-        let Some(directory) = self.directory.clone().filter(|_| self.hearing < MOST_NOTICES) else {
+        let is_full = self.beginning + self.refunds.len() >= MOST_REFUNDS;
+        let Some(directory) = self.directory.clone().filter(|_| !is_full) else {
             drop(reply.send(Err(NotRefunded::NotNow("too much is waiting".into()))));
             return;
         };
-        self.hearing += 1;
+        self.beginning += 1;
         posted.handled(began);
-        let work = async move { refund::refund(&directory, question).await };
-        ctx.spawn(work.into_actor(self).map(|refunded, actor, _| {
-            actor.hearing -= 1;
-            drop(reply.send(refunded));
+        let of = directory.clone();
+        let work = async move { refund::begin(&of, &question).await };
+        ctx.spawn(work.into_actor(self).map(move |begun, actor, ctx| {
+            actor.beginning -= 1;
+            match begun {
+                Ok(refund) => actor.carry(directory, refund, Some(reply), ctx),
+                Err(error) => drop(reply.send(Err(error))),
+            }
         }));
     }
 }

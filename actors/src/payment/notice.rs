@@ -6,7 +6,7 @@ use billing::{entry::Notice, ids::PaymentId};
 
 use super::{
     pursue::{self, NotApplied},
-    refund,
+    reversal::{self, Because},
 };
 use crate::{
     account::AccountError,
@@ -109,8 +109,10 @@ async fn take(directory: &Directory, finding: Finding, notice: Option<&Notice>) 
         // Its pursuit waits for the owner.
         What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
         What::Charge(outcome) => pursue::apply(directory, account_id, &payment, &outcome, notice).await.map(drop),
-        What::Reversed(total) => refund::reversed(directory, account_id, payment_id, total, notice).await,
-        What::Won(won) => refund::won(directory, account_id, payment_id, &won, notice).await,
+        What::Reversals(news, listing) => {
+            let because = Because::Notice(notice.cloned());
+            reversal::heard(directory, account_id, payment_id, (news, listing), because).await
+        }
     };
     match taken {
         Ok(()) => Ok(Some(payment_id)),

@@ -7,7 +7,7 @@ use billing::{
     command::{Command, Refusal},
     entry::Notice,
     ids::AccountId,
-    payment::{DEFAULT_METHOD, Payment},
+    payment::{DEFAULT_METHOD, Payment, Purpose},
     time::DAY_MS,
 };
 use futures::future::join;
@@ -15,13 +15,13 @@ use futures::future::join;
 use super::{Open, notice};
 use crate::{
     account::{AccountError, Waits, new_grant_id},
-    card::{Order, Outcome},
+    card::{CardError, Order, Outcome, RefundOrder, Refunded},
     directory::Directory,
-    ledger::LedgerError,
+    ledger::{Ledger, LedgerError},
 };
 
 /// For how long the processor knows a charge again by its key: a day, less what a last call may take.
-const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
+pub(super) const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
 /// How long a card's owner has.
 const OWNER_MS: i64 = 60 * 60_000;
 /// The first wait after no answer, and the longest; each is twice the one before.
@@ -34,14 +34,14 @@ const LOOK_MS: i64 = 30_000;
 const NEVER_CHARGED: &str = "never_charged";
 
 /// Waits that grow.
-struct BackOff(i64);
+pub(super) struct BackOff(i64);
 
 impl BackOff {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self(FIRST_WAIT_MS)
     }
 
-    async fn wait(&mut self, directory: &Directory) {
+    pub(super) async fn wait(&mut self, directory: &Directory) {
         let clock = directory.clock();
         clock.until(clock.now().plus_ms(self.0)).await;
         self.0 = (self.0 * 2).min(LONGEST_WAIT_MS);
@@ -122,14 +122,30 @@ pub(super) async fn order_once(
         Some(method) => ledger.method_by_reference(account_id, processor, method).await?,
         None => None,
     };
+    let is_disputed = match &method {
+        Some(method) if is_automatic(ledger, account_id, payment).await? => {
+            ledger.is_disputed(account_id, method).await?
+        }
+        _ => false,
+    };
     let chargeable = match (&method, &saved) {
         (None, _) => Chargeable::No("no_card_saved"),
+        _ if is_disputed => Chargeable::No("card_disputed"),
         (Some(_), Some(saved)) if saved.removed_at.is_some() => Chargeable::No("card_removed"),
         (Some(_), _) => Chargeable::Yes,
     };
     let customer = saved.map(|saved| saved.card.customer);
     let (payment_id, amount, method) = (payment.id, payment.amount, method.unwrap_or_default());
     Ok(Chosen { order: Order { payment_id, account_id, amount, customer, method }, chargeable })
+}
+
+/// Whether nobody asked for this very payment: an automatic purchase, or the renewal of a plan.
+async fn is_automatic(ledger: &Ledger, account: AccountId, payment: &Payment) -> Result<bool, LedgerError> {
+    match payment.purpose {
+        Purpose::AutoReload | Purpose::AutoScale => Ok(true),
+        Purpose::Subscription => ledger.is_renewal(account).await,
+        Purpose::Purchase => Ok(false),
+    }
 }
 
 async fn choose(
@@ -234,9 +250,11 @@ pub(super) enum NotApplied {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error(transparent)]
-    Card(#[from] crate::card::CardError),
+    Card(#[from] CardError),
     #[error("the account refused: {0}")]
     Refused(Refusal),
+    #[error("the payment is not settled yet")]
+    NotPaidYet,
 }
 
 /// A command, with the notice it comes from.
@@ -284,7 +302,12 @@ pub(super) async fn apply(
     let stored = directory.ledger().payment(account_id, payment_id).await?;
     if stored.is_some_and(|stored| stored.decline_code.is_some()) {
         tracing::warn!(payment.id = %payment_id, %reference, "paid after it was declined: refunding");
-        directory.processor().refund(reference, *amount, &format!("late-{payment_id}")).await?;
+        let (key, reference, amount) = (format!("late-{payment_id}"), reference.clone(), *amount);
+        match directory.processor().refund(&RefundOrder { key, id: None, reference, amount }).await {
+            Refunded::Made { .. } => {}
+            Refunded::Refused { code, message } => return Err(CardError::Refused { code, message }.into()),
+            Refunded::Unknown { why } => return Err(CardError::Unavailable(why).into()),
+        }
     }
     Ok(Applied::Ended)
 }

@@ -1,39 +1,60 @@
-//! Money that went back: given back by an operator here, or told by the processor. The account is told how much of a
-//! payment is back in all, so that telling it twice, or in another order, takes nothing twice. Reversals are taken one
-//! after the other: each stands on the payment and the grant as the one before left them.
+//! Money that an operator gives back. The refund is a row, and its credits are taken, before the processor is asked: its
+//! key there is the row's id, so that whoever asks again (after no answer, after a crash) asks for the same refund. While
+//! the processor knows a key, an unanswered refund is asked for again with back-off; after that it is only looked up. One
+//! that is refused, or was never made, gives its credits back.
+
+use std::time::Duration;
 
 use billing::{
     Nanos,
-    command::{Command, Fund, Refusal},
-    entry::Notice,
-    grant::Source,
-    ids::{AccountId, PaymentId},
+    entry::Proof,
+    ids::{AccountId, PaymentId, ReversalId},
     payment::{Payment, PaymentStatus},
+    reversal::{Kind, Listing, News, Reversal, State},
 };
-use tokio::sync::Mutex;
+use tokio::sync::oneshot;
 
-use super::pursue::{self, NotApplied};
+use super::{
+    notice,
+    pursue::{self, BackOff, NotApplied, SAME_KEY_MS},
+    reversal::{self, Because},
+};
 use crate::{
-    account::{AccountError, new_grant_id},
-    card::{CardError, Outcome, Won},
+    account::AccountError,
+    card::{CardError, Outcome, RefundOrder, Refunded, Subject, What},
     directory::Directory,
+    ledger::reversals::{StoredPayment, Unanswered},
 };
 
-/// Whose turn it is. Reversals are few.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// How long who asked for a refund waits for the processor; after that it goes on by itself.
+pub(super) const PATIENCE: Duration = Duration::from_secs(8);
 
-/// Times a grant that changed meanwhile is read again.
-const TRIES: usize = 5;
+/// What an unanswered refund's code is once a look-up found that it was never made.
+const NEVER_REFUNDED: &str = "never_refunded";
 
-/// Give money of a payment back to its card, and take its credits; answered with the payment when that is durable.
-#[derive(Debug, Clone, Copy)]
+/// Give money of a payment back to its card, and take its credits; answered when the processor has answered and that is
+/// durable, or after a while.
+#[derive(Debug, Clone)]
 pub struct Refund {
     /// Whose.
     pub account_id: AccountId,
     /// Which payment.
     pub payment_id: PaymentId,
+    /// The refund's id: asked for twice under one, it is one refund.
+    pub id: ReversalId,
     /// How much; none: all that was not given back before.
     pub amount: Option<Nanos>,
+    /// Which request asks for it: written with the refund's row.
+    pub proof: Proof,
+}
+
+/// A payment and a refund of it, as they stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    /// The payment.
+    pub payment: Payment,
+    /// The refund: pending where the processor has not answered yet.
+    pub refund: Reversal,
 }
 
 /// Why money was not given back.
@@ -48,10 +69,13 @@ pub enum NotRefunded {
     /// More than was not given back yet.
     #[error("${0} of the payment are left to give back")]
     MoreThanLeft(Nanos),
+    /// It has as many refunds as there can be.
+    #[error("the payment has as many refunds as there can be; give back the rest at once")]
+    TooMany,
     /// The processor did not do it.
     #[error(transparent)]
     Card(#[from] CardError),
-    /// It could not be done or written now. Asking again gives nothing back twice.
+    /// It could not be done or written now.
     #[error("{0}")]
     NotNow(String),
 }
@@ -61,143 +85,188 @@ impl From<NotApplied> for NotRefunded {
         match error {
             NotApplied::Card(error) => Self::Card(error),
             NotApplied::Account(AccountError::NoAccount) => Self::NoPayment,
-            NotApplied::Account(_) | NotApplied::Ledger(_) | NotApplied::Refused(_) => Self::NotNow(error.to_string()),
+            NotApplied::Refused(billing::command::Refusal::TooManyReversals(_)) => Self::TooMany,
+            NotApplied::Account(_) | NotApplied::Ledger(_) | NotApplied::Refused(_) | NotApplied::NotPaidYet => {
+                Self::NotNow(error.to_string())
+            }
         }
     }
 }
 
-/// Gives money back and takes the credits it bought. The processor knows a refund again by how much was given back before
-/// it: after a crash between the two, asking again completes it.
-pub(super) async fn refund(directory: &Directory, refund: Refund) -> Result<Payment, NotRefunded> {
-    let Refund { account_id, payment_id, amount } = refund;
-    let _turn = TURN.lock().await;
-    catch_up(directory, account_id).await?;
-    let read = directory.ledger().payment(account_id, payment_id).await;
-    let payment = read.map_err(NotApplied::from)?.ok_or(NotRefunded::NoPayment)?;
+/// Who asked for a refund, and what is told.
+pub(super) type Asker = oneshot::Sender<Result<Given, NotRefunded>>;
+
+/// Writes a refund down and takes its credits. One that is there already under its id is taken up.
+pub(super) async fn begin(directory: &Directory, refund: &Refund) -> Result<Unanswered, NotRefunded> {
+    let Refund { account_id, payment_id, id, amount: wanted, proof } = refund;
+    let (account_id, payment_id, id) = (*account_id, *payment_id, *id);
+    let _turn = reversal::turn().await;
+    let stored = reversal::read(directory, account_id, payment_id).await?.ok_or(NotRefunded::NoPayment)?;
+    let StoredPayment { payment, reversals, .. } = &stored;
+    if let Some(known) = reversals.iter().find(|row| row.id == id) {
+        return Ok(Unanswered { account_id, payment_id, reversal: known.clone() });
+    }
     if payment.status != PaymentStatus::Succeeded {
         return Err(NotRefunded::NotPaid(payment.status.name()));
     }
     let left = payment.amount - payment.reversed;
-    let amount = amount.unwrap_or(left);
+    let amount = wanted.unwrap_or(left);
     if !amount.is_positive() || amount > left {
         return Err(NotRefunded::MoreThanLeft(left));
     }
-    let reference = reference(directory, account_id, &payment).await?;
-    let key = format!("{payment_id}-{}", payment.reversed.get());
-    directory.processor().refund(&reference, amount, &key).await?;
-    tracing::info!(payment.id = %payment_id, amount_nanos = amount.get(), "refunded");
-    take(directory, account_id, &payment, payment.reversed + amount, None).await?;
-    let read = directory.ledger().payment(account_id, payment_id).await;
-    read.map_err(NotApplied::from)?.ok_or(NotRefunded::NoPayment)
+    let pending = News { id: Some(id), kind: Kind::Refund, reference: None, amount, state: State::Pending };
+    let because = Because::Request(proof.clone());
+    reversal::tell(directory, account_id, stored, (vec![pending], Listing::Some), because).await?;
+    let row = row(directory, payment_id, id).await?;
+    Ok(Unanswered { account_id, payment_id, reversal: row.ok_or(NotRefunded::NoPayment)? })
 }
 
-/// The processor's name for a charge: looked up for a payment that was made before it was kept.
-async fn reference(directory: &Directory, account: AccountId, payment: &Payment) -> Result<String, NotRefunded> {
-    if let Some(reference) = &payment.reference {
-        return Ok(reference.clone());
-    }
-    let order = pursue::order_once(directory, account, payment).await.map_err(NotApplied::from)?.order;
-    match directory.processor().find(&order).await? {
-        Some(Outcome::Succeeded { reference, .. }) => Ok(reference),
-        _ => Err(NotRefunded::NotNow("the processor does not find the charge".to_owned())),
+async fn row(directory: &Directory, payment: PaymentId, id: ReversalId) -> Result<Option<Reversal>, NotApplied> {
+    Ok(directory.ledger().reversals(payment).await?.into_iter().find(|row| row.id == id))
+}
+
+/// Carries a refund to the processor's answer. Who asked is told of it, or, after a while, that it is on its way.
+pub(super) async fn carry(directory: Directory, refund: Unanswered, asker: Option<Asker>) {
+    let Unanswered { account_id, payment_id, reversal } = &refund;
+    let (told, patience) = (to_its_end(&directory, &refund), tokio::time::sleep(PATIENCE));
+    tokio::pin!(told, patience);
+    let mut asker = asker;
+    let ended = loop {
+        tokio::select! {
+            ended = &mut told => break ended,
+            () = &mut patience, if asker.is_some() => {
+                let given = given(&directory, *account_id, *payment_id, reversal.id).await;
+                if let Some(asker) = asker.take() {
+                    drop(asker.send(given));
+                }
+            }
+        }
+    };
+    let given = match ended {
+        Ok(()) => given(&directory, *account_id, *payment_id, reversal.id).await,
+        Err(error) => Err(error),
+    };
+    if let Some(asker) = asker {
+        drop(asker.send(given));
     }
 }
 
-/// So much of a payment is back with its card, as a processor told.
-pub(super) async fn reversed(
+async fn given(
     directory: &Directory,
     account: AccountId,
     payment: PaymentId,
-    total: Nanos,
-    notice: Option<&Notice>,
-) -> Result<(), NotApplied> {
-    let _turn = TURN.lock().await;
-    catch_up(directory, account).await?;
-    let Some(stored) = directory.ledger().payment(account, payment).await? else { return Ok(()) };
-    if stored.status != PaymentStatus::Succeeded {
-        // Declined here, so it brought no credits to take.
+    id: ReversalId,
+) -> Result<Given, NotRefunded> {
+    let read = directory.ledger().payment(account, payment).await.map_err(NotApplied::from)?;
+    let (payment, refund) = (read.ok_or(NotRefunded::NoPayment)?, row(directory, payment, id).await?);
+    Ok(Given { payment, refund: refund.ok_or(NotRefunded::NoPayment)? })
+}
+
+/// Asks until the processor has answered and that is durable.
+async fn to_its_end(directory: &Directory, refund: &Unanswered) -> Result<(), NotRefunded> {
+    if !refund.reversal.is_unanswered() {
         return Ok(());
     }
-    take(directory, account, &stored, total, notice).await
-}
-
-/// Waits until all that the account was asked before is written: a reversal that nobody waits for any more, because its
-/// commit took too long, would else be read as not taken and taken again.
-async fn catch_up(directory: &Directory, account: AccountId) -> Result<(), NotApplied> {
-    directory.decide(account, Command::Sweep).await?;
-    Ok(())
-}
-
-/// Has the account take what a payment's money bought. The turn is the caller's.
-async fn take(
-    directory: &Directory,
-    account: AccountId,
-    payment: &Payment,
-    total: Nanos,
-    notice: Option<&Notice>,
-) -> Result<(), NotApplied> {
-    let total = total.min(payment.amount);
-    let mut tries = 1..=TRIES;
+    let Unanswered { account_id, payment_id, reversal } = refund;
+    let mut back_off = BackOff::new();
     loop {
-        let grant = directory.ledger().grant_of(account, &payment.grant_key()).await?.map(Box::new);
-        let reversed = Command::PaymentReversed { payment: Box::new(payment.clone()), grant, total };
-        match directory.decide(account, pursue::noticed(notice.cloned(), reversed)).await?.result {
-            Ok(_) => return Ok(()),
-            // It was read before what changed it was written.
-            Err(Refusal::GrantMoved(_)) if tries.next().is_some() => {}
-            Err(refusal) => return Err(NotApplied::Refused(refusal)),
+        match ask(directory, refund).await {
+            Refunded::Unknown { why } => {
+                tracing::warn!(payment.id = %payment_id, refund.id = %reversal.id, why, "a refund's outcome is not known yet");
+            }
+            Refunded::Made { reference, state } => {
+                let told = settle(directory, refund, Some(reference), state).await;
+                if told && state.stands() {
+                    tracing::info!(payment.id = %payment_id, amount_nanos = reversal.amount.get(), "refunded");
+                    hear_own(directory, refund).await;
+                    return Ok(());
+                }
+                if told {
+                    let message = "the card's bank did not take the refund".to_owned();
+                    return Err(CardError::Refused { code: "refund_failed".to_owned(), message }.into());
+                }
+            }
+            Refunded::Refused { code, message } => {
+                if settle(directory, refund, None, State::Failed).await {
+                    // Whatever stood in its way was not heard of yet.
+                    catch_up(directory, *account_id, *payment_id).await;
+                    return Err(CardError::Refused { code, message }.into());
+                }
+            }
+        }
+        back_off.wait(directory).await;
+    }
+}
+
+/// Asks for a refund, or looks it up where it is too late for that.
+async fn ask(directory: &Directory, refund: &Unanswered) -> Refunded {
+    let order = match order(directory, refund).await {
+        Ok(order) => order,
+        Err(why) => return Refunded::Unknown { why },
+    };
+    let processor = directory.processor();
+    if directory.clock().now() < refund.reversal.created_at.plus_ms(SAME_KEY_MS) {
+        return processor.refund(&order).await;
+    }
+    match processor.find_refund(&order).await {
+        Ok(Some(found)) => found,
+        Ok(None) => Refunded::Refused { code: NEVER_REFUNDED.to_owned(), message: "it was never made".to_owned() },
+        Err(error) => Refunded::Unknown { why: error.to_string() },
+    }
+}
+
+/// What the processor is asked: nothing but the refund's row decides it.
+async fn order(directory: &Directory, refund: &Unanswered) -> Result<RefundOrder, String> {
+    let Unanswered { account_id, payment_id, reversal } = refund;
+    let read = directory.ledger().payment(*account_id, *payment_id).await.map_err(|error| error.to_string())?;
+    let payment = read.ok_or("the payment is gone")?;
+    let reference = reference(directory, *account_id, &payment).await?;
+    Ok(RefundOrder { key: reversal.id.to_string(), id: Some(reversal.id), reference, amount: reversal.amount })
+}
+
+/// The processor's name for a charge: looked up for a payment that was made before it was kept.
+async fn reference(directory: &Directory, account: AccountId, payment: &Payment) -> Result<String, String> {
+    if let Some(reference) = &payment.reference {
+        return Ok(reference.clone());
+    }
+    let order = pursue::order_once(directory, account, payment).await.map_err(|error| error.to_string())?.order;
+    match directory.processor().find(&order).await.map_err(|error| error.to_string())? {
+        Some(Outcome::Succeeded { reference, .. }) => Ok(reference),
+        _ => Err("the processor does not find the charge".to_owned()),
+    }
+}
+
+/// Tells the account; whether that is durable.
+async fn settle(directory: &Directory, refund: &Unanswered, reference: Option<String>, state: State) -> bool {
+    let Unanswered { account_id, payment_id, reversal: row } = refund;
+    let news = News { id: Some(row.id), kind: Kind::Refund, reference, amount: row.amount, state };
+    match reversal::heard(directory, *account_id, *payment_id, (vec![news], Listing::Some), Because::Answer).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(payment.id = %payment_id, refund.id = %row.id, %error, "a refund could not be settled yet");
+            false
         }
     }
 }
 
-/// Money of a dispute came back: so do the credits that were taken for it, once.
-pub(super) async fn won(
-    directory: &Directory,
-    account: AccountId,
-    payment: PaymentId,
-    won: &Won,
-    notice: Option<&Notice>,
-) -> Result<(), NotApplied> {
-    let _turn = TURN.lock().await;
-    catch_up(directory, account).await?;
-    let ledger = directory.ledger();
-    let source_key = format!("dispute {}", won.dispute);
-    let Some(stored) = ledger.payment(account, payment).await? else { return Ok(()) };
-    let back = won.amount.min(stored.reversed - won.reversed.min(stored.reversed));
-    if !back.is_positive() || ledger.grant_of(account, &source_key).await?.is_some() {
-        return Ok(());
-    }
-    let Some(bought) = ledger.grant_of(account, &stored.grant_key()).await? else { return Ok(()) };
-    let fund = Fund {
-        grant_id: new_grant_id(),
-        source: Source::Goodwill,
-        source_key,
-        amount: share(bought.funded, back, stored.amount),
-        paid: Nanos::ZERO,
-        expires_at: None,
-        subscribed_until: None,
-    };
-    match directory.decide(account, pursue::noticed(notice.cloned(), Command::Fund(fund))).await?.result {
-        Ok(_) | Err(Refusal::AlreadyFunded(_)) => Ok(()),
-        Err(refusal) => Err(NotApplied::Refused(refusal)),
+/// A processor within this process sends its notices now.
+async fn hear_own(directory: &Directory, refund: &Unanswered) {
+    if let Ok(order) = order(directory, refund).await {
+        for told in directory.processor().refund_notices(&order, directory.clock().now()) {
+            notice::hear_own(directory, &told).await;
+        }
     }
 }
 
-/// What so much of a payment bought, as reversing it takes it.
-fn share(funded: Nanos, part: Nanos, whole: Nanos) -> Nanos {
-    let bought = i128::from(funded.get()) * i128::from(part.get()) / i128::from(whole.get().max(1));
-    Nanos::new(i64::try_from(bought).unwrap_or(i64::MAX)).min(funded)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_of_a_payment_bought_that_part_of_its_credits() {
-        let (three, five) = (Nanos::dollars(3), Nanos::dollars(5));
-        assert_eq!(share(five, three, three), five);
-        assert_eq!(share(five, Nanos::dollars(1), three), Nanos::new(1_666_666_666));
-        assert_eq!(share(three, Nanos::dollars(9), three), three);
+/// Hears what the processor knows of a payment.
+async fn catch_up(directory: &Directory, account: AccountId, payment: PaymentId) {
+    let read = directory.ledger().payment(account, payment).await.ok().flatten();
+    let Some(reference) = read.and_then(|payment| payment.reference) else { return };
+    let found = directory.processor().fetch(&Subject::Refund(reference)).await;
+    for finding in found.into_iter().flatten().filter(|finding| finding.payment_id == payment) {
+        let What::Reversals(news, listing) = finding.what else { continue };
+        if let Err(error) = reversal::heard(directory, account, payment, (news, listing), Because::Answer).await {
+            tracing::warn!(payment.id = %payment, %error, "a payment's refunds could not be heard");
+        }
     }
 }

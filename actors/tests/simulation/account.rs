@@ -13,12 +13,13 @@ use billing::{
     hold::{Hold, HoldRequest, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
     payment::{Payment, PaymentStatus},
+    reversal::Reversal,
 };
 use farebox_actors::{account::outbox::Outbox, journal::protocol::Entry};
 use uuid::Uuid;
 
 use crate::{
-    check::{Checked, PERMITS, ensure},
+    check::{Checked, PERMITS, RELOAD, VOID, ensure},
     clients::Request,
     mutants::Mutant,
     owner::{Door, ForJournal, Life},
@@ -92,6 +93,8 @@ pub(crate) struct Actor {
     leaked: BTreeMap<GrantId, Nanos>,
     /// Must be rebuilt.
     pub(crate) has_failed: bool,
+    /// It handles a command that takes credits back.
+    is_taking_back: bool,
 }
 
 const fn is_open(work: Work) -> bool {
@@ -120,6 +123,7 @@ impl Actor {
             permits: BTreeMap::new(),
             leaked: BTreeMap::new(),
             has_failed: false,
+            is_taking_back: false,
         }
     }
 
@@ -196,7 +200,26 @@ impl Actor {
             Command::Settle(usage) => account.hold(usage.request_id).map(|hold| (hold.request_id, hold.work)),
             _ => None,
         };
+        let (voided, voids) = (voided(&command), matches!(command, Command::VoidGrant { .. }));
+        let command =
+            if shell.mutant == Some(Mutant::VoidMissesHeld) { void_available(account, command) } else { command };
         let Decision { transition, answer } = decide(account, command, shell.now);
+        if let (Some(id), Ok(_)) = (voided, &answer.result)
+            && let Some(grant) = account.grants().iter().find(|grant| grant.id == id)
+        {
+            let is_void = grant.available == Nanos::ZERO && grant.recall == grant.held;
+            ensure(is_void, VOID, || format!("{grant:?} was voided"))?;
+        }
+        let begins = |it: &Payment| it.status == PaymentStatus::Pending && it.purpose.is_automatic();
+        let has_begun = transition.as_ref().is_some_and(|it| it.payments.iter().any(begins));
+        let has_taken = transition.as_ref().is_some_and(|it| {
+            let is_new = |row: &Reversal| row.state.stands() && row.changed_at.is_none();
+            it.reversals.iter().any(is_new) || voids && answer.result.is_ok()
+        });
+        let is_paused = account.automatic().is_none_or(|it| it.state.paused_at.is_some());
+        ensure(is_paused || !has_taken, RELOAD, || format!("not paused: {transition:?}"))?;
+        let may_begin = !has_begun || !is_paused && !self.is_taking_back;
+        ensure(may_begin, RELOAD, || format!("credits were taken back: {transition:?}"))?;
         if let Some((id, work)) = subject {
             match (&answer.result, work) {
                 (Ok(Reply::Admitted { units_allowed, .. }), Work::Open { units, .. }) => {
@@ -308,6 +331,9 @@ impl Actor {
     fn command(&mut self, id: AskId, command: Command, shell: &mut Shell<'_>) -> Checked {
         let may_let_in = !matches!(command, Command::Accrue { .. });
         let mut answer = self.decide(command.clone(), shell)?;
+        if shell.mutant == Some(Mutant::ReloadOnRefund) && takes_back(&command) && answer.result.is_ok() {
+            self.resume(shell)?;
+        }
         if let (Some(mutant), Err(refusal)) = (shell.mutant, &answer.result) {
             answer = self.disobey(mutant, command, refusal.clone(), answer, shell)?;
         }
@@ -315,6 +341,17 @@ impl Actor {
             self.call_line(shell)?;
         }
         self.leave(Leaves::Answer(id, Box::new(answer)), shell);
+        Ok(())
+    }
+
+    /// A mutant that goes on buying after credits were taken back.
+    fn resume(&mut self, shell: &mut Shell<'_>) -> Checked {
+        let settings = self.account.as_ref().and_then(|account| account.automatic()).map(|it| it.settings.clone());
+        if let Some(settings) = settings {
+            self.is_taking_back = true;
+            self.decide(Command::SetAutomatic(settings.into()), shell)?;
+            self.is_taking_back = false;
+        }
         Ok(())
     }
 
@@ -368,6 +405,32 @@ impl Actor {
             }
         }
         self.decide(Command::Sweep, shell).map(drop)
+    }
+}
+
+/// The grant that a command voids whole.
+fn voided(command: &Command) -> Option<GrantId> {
+    match command {
+        Command::VoidGrant { grant_id, amount: None } => Some(*grant_id),
+        _ => None,
+    }
+}
+
+fn takes_back(command: &Command) -> bool {
+    match command {
+        Command::Notified { command, .. } => takes_back(command),
+        Command::Reverse(_) | Command::VoidGrant { .. } => true,
+        _ => false,
+    }
+}
+
+/// What an operator's void was: of what is available alone.
+fn void_available(account: &Account, command: Command) -> Command {
+    let Some(grant_id) = voided(&command) else { return command };
+    let available = account.grants().iter().find(|grant| grant.id == grant_id).map(|grant| grant.available);
+    match available.filter(|available| available.is_positive()) {
+        Some(available) => Command::VoidGrant { grant_id, amount: Some(available) },
+        None => command,
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use billing::{
     Nanos, Timestamp,
-    ids::{AccountId, PaymentId},
+    ids::{AccountId, PaymentId, ReversalId},
     payment::Payment,
+    reversal::{Kind, News, State},
     time::DAY_MS,
 };
 
@@ -33,9 +34,19 @@ pub(crate) struct Charge {
     at: Timestamp,
     outcome: Outcome,
     pub(crate) amount: Nanos,
-    /// Given back, or taken back.
-    pub(crate) returned: Nanos,
-    refunds: BTreeMap<String, Nanos>,
+    /// Refunds and disputes.
+    reversals: Vec<Returned>,
+}
+
+/// A refund or a dispute of a charge.
+struct Returned {
+    name: String,
+    /// What makes a repeated refund the same.
+    key: String,
+    id: Option<ReversalId>,
+    kind: Kind,
+    amount: Nanos,
+    state: State,
 }
 
 /// What an event is about.
@@ -66,6 +77,17 @@ impl Charge {
     pub(crate) fn is_paid(&self) -> bool {
         self.outcome == Outcome::Succeeded
     }
+
+    /// How much of it is back with its card, never more than was paid.
+    pub(crate) fn returned(&self) -> Nanos {
+        let standing = self.reversals.iter().filter(|it| it.state.stands()).map(|it| it.amount);
+        standing.sum::<Nanos>().min(self.amount)
+    }
+
+    fn refunded(&self) -> Nanos {
+        let refunds = self.reversals.iter().filter(|it| it.kind == Kind::Refund && it.state.stands());
+        refunds.map(|it| it.amount).sum()
+    }
 }
 
 impl Processor {
@@ -86,8 +108,7 @@ impl Processor {
             at: now,
             outcome: would,
             amount: order.amount,
-            returned: Nanos::ZERO,
-            refunds: BTreeMap::new(),
+            reversals: Vec::new(),
         });
         self.tell(order.payment, About::Charge);
         would
@@ -103,32 +124,79 @@ impl Processor {
         self.charges.get_mut(&payment)?.iter_mut().find(|charge| charge.is_paid())
     }
 
-    /// How much of a payment is back with its card.
-    pub(crate) fn returned(&self, payment: PaymentId) -> Nanos {
-        self.charges.get(&payment).into_iter().flatten().map(|charge| charge.returned).sum()
+    /// Refunds and disputes of a payment, as they stand.
+    pub(crate) fn news(&self, payment: PaymentId) -> Vec<News> {
+        let charges = self.charges.get(&payment).into_iter().flatten().filter(|charge| charge.is_paid());
+        charges
+            .flat_map(|charge| &charge.reversals)
+            .map(|it| News {
+                id: it.id,
+                kind: it.kind,
+                reference: Some(it.name.clone()),
+                amount: it.amount,
+                state: it.state,
+            })
+            .collect()
     }
 
-    /// Gives back; whether it did, now or before under the same key.
-    pub(crate) fn refund(&mut self, payment: PaymentId, amount: Nanos, key: &str) -> bool {
+    /// Gives back: its name and state, now or before under the same key; none where it refuses.
+    pub(crate) fn refund(
+        &mut self,
+        payment: PaymentId,
+        amount: Nanos,
+        key: &str,
+        id: Option<ReversalId>,
+    ) -> Option<(String, State)> {
+        self.events += 1;
+        let name = format!("re_{}", self.events);
+        let charge = self.paid(payment)?;
+        if let Some(known) = charge.reversals.iter().find(|it| it.key == key) {
+            return Some((known.name.clone(), known.state));
+        }
+        if charge.refunded() + amount > charge.amount {
+            return None;
+        }
+        let state = State::Succeeded;
+        charge.reversals.push(Returned {
+            name: name.clone(),
+            key: key.to_owned(),
+            id,
+            kind: Kind::Refund,
+            amount,
+            state,
+        });
+        self.tell(payment, About::Return);
+        Some((name, state))
+    }
+
+    /// Its owner's bank takes some of it back.
+    pub(crate) fn dispute(&mut self, payment: PaymentId, percent: i64) -> bool {
+        self.events += 1;
+        let name = format!("dp_{}", self.events);
         let Some(charge) = self.paid(payment) else { return false };
-        if let Some(known) = charge.refunds.get(key) {
-            return *known == amount;
-        }
-        if amount > charge.amount - charge.returned {
-            return false;
-        }
-        charge.returned += amount;
-        charge.refunds.insert(key.to_owned(), amount);
+        let amount = Nanos::new((charge.amount.get() / 100 * percent).max(1));
+        let (key, state) = (name.clone(), State::Open);
+        charge.reversals.push(Returned { name, key, id: None, kind: Kind::Dispute, amount, state });
         self.tell(payment, About::Return);
         true
     }
 
-    /// Its owner's bank takes all of it back.
-    pub(crate) fn charge_back(&mut self, payment: PaymentId) -> bool {
-        let Some(charge) = self.paid(payment).filter(|charge| charge.returned < charge.amount) else { return false };
-        charge.returned = charge.amount;
+    /// Something of a payment moves on: a refund fails, a dispute is lost or won; what.
+    pub(crate) fn move_on(&mut self, payment: PaymentId, which: usize, is_good: bool) -> Option<State> {
+        let charge = self.paid(payment)?;
+        let open: Vec<usize> = (0..charge.reversals.len())
+            .filter(|index| matches!(charge.reversals[*index].state, State::Succeeded | State::Open))
+            .collect();
+        let index = *open.get(which % open.len().max(1))?;
+        let moved = &mut charge.reversals[index];
+        moved.state = match (moved.kind, is_good) {
+            (Kind::Refund, _) => State::Failed,
+            (_, true) => State::Won,
+            (_, false) => State::Lost,
+        };
+        let state = moved.state;
         self.tell(payment, About::Return);
-        true
+        Some(state)
     }
 }
 

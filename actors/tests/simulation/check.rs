@@ -12,6 +12,7 @@ use billing::{
     ids::{AccountId, GrantId, RequestId},
     key::KeyWindow,
     payment::{Payment, PaymentStatus, Purpose},
+    reversal::{credits, reversed},
     time::Month,
 };
 
@@ -37,6 +38,9 @@ pub(crate) const PERMITS: Rule = "14: permits are the running requests'";
 pub(crate) const EXACT: Rule = "15: charged is the exact cost, rounded";
 pub(crate) const KEYS: Rule = "18: a key's use is within its limits";
 pub(crate) const ACTS: Rule = "one key, one act";
+pub(crate) const TAKEN: Rule = "17: credits taken are what refunds and disputes that stand say";
+pub(crate) const RELOAD: Rule = "only spending and expiry begin a purchase";
+pub(crate) const VOID: Rule = "a void leaves nothing to running requests either";
 pub(crate) const OUTBOX: Rule = "the outbox rule";
 pub(crate) const CARDS: Rule = "cards are charged what payments say";
 pub(crate) const SOUND: Rule = "an assertion of the rules";
@@ -176,6 +180,20 @@ fn payments(rows: &Rows) -> Checked {
         let grants = rows.grants.values().filter(|grant| *grant.source_key == *key).count();
         ensure(grants == 1, PAID, || format!("{payment:?} has {grants} grants"))?;
     }
+    for payment in rows.payments.values() {
+        let standing = reversed(&rows.known(payment.id), payment.amount);
+        ensure(payment.reversed == standing, PAID, || format!("{payment:?}, {standing} stand"))?;
+        let key = payment.grant_key();
+        for grant in rows.grants.values().filter(|grant| *grant.source_key == *key) {
+            let taken = credits(grant.funded, standing, payment.amount);
+            ensure(grant.taken.total() == taken, TAKEN, || format!("{taken} of {grant:?}"))?;
+        }
+    }
+    let has_fees = rows.payments.values().any(|it| it.cycle_end.is_some());
+    let paid_until = rows.paid_until(None);
+    ensure(!has_fees || rows.header.subscribed_until == paid_until, PAID, || {
+        format!("paid until {:?}, fees say {paid_until:?}", rows.header.subscribed_until)
+    })?;
     for grant in rows.grants.values() {
         let is_of = |it: &&Payment| it.status == PaymentStatus::Succeeded && *it.grant_key() == *grant.source_key;
         let payment = rows.payments.values().find(is_of);

@@ -363,8 +363,9 @@ impl World {
                 self.operate(owner, account, Command::VoidGrant { grant_id, amount });
             }
             78..84 => self.limit_key(owner, account),
-            84..94 => return self.refund(owner, account),
-            _ => return self.charge_back(account),
+            84..91 => return self.refund(owner, account),
+            91..95 => return self.dispute(account),
+            _ => return self.reversal_moves_on(account),
         }
         true
     }

@@ -11,10 +11,11 @@ use billing::{
     entry::{Line, LineKind, Transition, UsageRecord},
     grant::Grant,
     hold::Hold,
-    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
     key::{KeyLimits, KeyState, KeyWindow},
     learned::Learned,
     payment::{Payment, PaymentStatus},
+    reversal::{Reversal, ends_cycle},
     subscription::Subscription,
     time::{DAY_MS, FOUR_WEEKS_MS, Month},
 };
@@ -42,6 +43,7 @@ pub(crate) struct Rows {
     /// One record a request, but for a mutant.
     pub(crate) usage: Vec<UsageRecord>,
     pub(crate) payments: BTreeMap<PaymentId, Payment>,
+    pub(crate) reversals: BTreeMap<(PaymentId, ReversalId), Reversal>,
     pub(crate) subscription: Option<Subscription>,
     settings: Option<(AutoSettings, AutoState)>,
     pub(crate) windows: BTreeMap<Month, SpendWindow>,
@@ -90,6 +92,7 @@ impl Rows {
             once: BTreeSet::new(),
             usage: Vec::new(),
             payments: BTreeMap::new(),
+            reversals: BTreeMap::new(),
             subscription: None,
             settings: None,
             windows: BTreeMap::new(),
@@ -112,6 +115,26 @@ impl Rows {
     /// A grant by what makes it unique.
     pub(crate) fn grant_of(&self, source_key: &str) -> Option<&Grant> {
         self.grants.values().find(|grant| *grant.source_key == *source_key)
+    }
+
+    /// A payment's refunds and disputes.
+    pub(crate) fn known(&self, payment: PaymentId) -> Vec<Reversal> {
+        let of_it =
+            self.reversals.range((payment, ReversalId(uuid::Uuid::nil()))..=(payment, ReversalId(uuid::Uuid::max())));
+        of_it.map(|(_, row)| row.clone()).collect()
+    }
+
+    /// Until when fees pay the plan, but for one payment's.
+    pub(crate) fn paid_until(&self, but: Option<PaymentId>) -> Option<Timestamp> {
+        let pays = |it: &&Payment| {
+            it.status == PaymentStatus::Succeeded && Some(it.id) != but && !ends_cycle(&self.known(it.id), it.amount)
+        };
+        self.payments.values().filter(pays).filter_map(|it| it.cycle_end).max()
+    }
+
+    /// Refunds that were asked for here and not answered.
+    pub(crate) fn unanswered(&self) -> impl Iterator<Item = &Reversal> {
+        self.reversals.values().filter(|row| row.is_unanswered())
     }
 
     pub(crate) fn automatic(&self) -> Option<Automatic> {
@@ -161,6 +184,11 @@ impl Rows {
         for payment in &transition.payments {
             self.write_payment(payment)?;
         }
+        for row in &transition.reversals {
+            unless(row.amount < Nanos::ZERO || row.left_ms < 0, "payment_reversal: amounts")?;
+            unless(!self.payments.contains_key(&row.payment_id), "payment_reversal: payment")?;
+            self.reversals.insert((row.payment_id, row.id), row.clone());
+        }
         if let Some(subscription) = &transition.subscription {
             self.subscription = Some(subscription.clone());
         }
@@ -188,7 +216,6 @@ impl Rows {
                 source: row.source,
                 source_key: row.source_key.clone(),
                 created_at: row.created_at,
-                expires_at: row.expires_at,
                 funded: row.funded,
                 ..grant.clone()
             };
@@ -224,6 +251,7 @@ impl Rows {
                 row.reference.clone_from(&payment.reference);
                 row.decline_code.clone_from(&payment.decline_code);
                 row.ended_at = payment.ended_at;
+                row.cycle_end = payment.cycle_end;
             }
             // Its grant's key is its id, so that one unique key is the other.
             None => drop(self.payments.insert(payment.id, payment.clone())),

@@ -36,16 +36,20 @@ pub(crate) enum Mutant {
     NewKeyPerTry,
     /// Nobody looks after holds that a dead process left.
     HoldsForgotten,
-    /// A reversal is read before an earlier one is written.
-    ReversalReadsEarly,
     /// What a keyed request did is noted when its sender is told, in a commit of its own.
     ProofInALaterCommit,
     /// A key's limits are asked when a request enters, and not while it runs.
     LimitAtAdmissionOnly,
+    /// A refund or a dispute that is told again is taken for another.
+    ReversalCountedTwice,
+    /// Credits that were taken back are bought again.
+    ReloadOnRefund,
+    /// An operator's void leaves what requests hold.
+    VoidMissesHeld,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -57,9 +61,11 @@ impl Mutant {
         Self::ChargeBeforeDurable,
         Self::NewKeyPerTry,
         Self::HoldsForgotten,
-        Self::ReversalReadsEarly,
         Self::ProofInALaterCommit,
         Self::LimitAtAdmissionOnly,
+        Self::ReversalCountedTwice,
+        Self::ReloadOnRefund,
+        Self::VoidMissesHeld,
     ];
 
     /// The invariant it must be caught by, and others that may break first.
@@ -73,12 +79,12 @@ impl Mutant {
             Self::NoCaptureUniqueness => (check::ONCE, &[]),
             Self::ReleaseIntoExpired => (check::EXPIRED, &[]),
             Self::NoPaymentDeduplication => (check::PAID, &[]),
-            // Of a grant of long ago, which is no longer in memory, the row is read early, too.
-            Self::ReversalReadsEarly => (check::PAID, &[check::REPLAY]),
+            Self::ReloadOnRefund => (check::RELOAD, &[]),
+            Self::VoidMissesHeld => (check::VOID, &[]),
             Self::PermitNotReleased => (check::PERMITS, &[]),
             Self::CapNotReserved => (check::MONTH, &[]),
             Self::ChargeBeforeDurable => (check::OUTBOX, &[]),
-            Self::NewKeyPerTry => (check::CARDS, &[]),
+            Self::NewKeyPerTry | Self::ReversalCountedTwice => (check::CARDS, &[]),
             Self::HoldsForgotten => (check::ENDED, &[]),
             Self::ProofInALaterCommit => (check::ACTS, &[]),
             Self::LimitAtAdmissionOnly => (check::KEYS, &[]),

@@ -55,8 +55,10 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        let is_done =
-            |rows: &Rows| rows.holds.is_empty() && rows.payments.values().all(|it| it.status != PaymentStatus::Pending);
+        let is_done = |rows: &Rows| {
+            let is_paid = rows.payments.values().all(|it| it.status != PaymentStatus::Pending);
+            rows.holds.is_empty() && is_paid && rows.unanswered().next().is_none()
+        };
         self.disk.accounts.values().all(is_done)
             && self.acts.values().all(Act::is_over)
             && self.cards.deliveries.is_empty()
@@ -84,6 +86,7 @@ impl World {
             is_busy |= self.act_goes_on();
             is_busy |= self.late_order_arrives();
             is_busy |= self.webhook_arrives();
+            is_busy |= !is_busy && self.refunds_are_taken_up();
             is_busy |= !is_busy && self.someone_loses_patience()?;
             self.checked()?;
             if !is_busy {
@@ -130,7 +133,7 @@ impl World {
             .into_iter()
             .flatten()
             .filter(|charge| charge.is_paid())
-            .map(|charge| (charge.amount, charge.returned))
+            .map(|charge| (charge.amount, charge.returned()))
             .collect();
         let agrees = match payment.status {
             PaymentStatus::Succeeded => paid == [(payment.amount, payment.reversed)],

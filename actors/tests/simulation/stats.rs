@@ -20,6 +20,8 @@ pub(crate) struct Stats {
     pub(crate) debts: u64,
     pub(crate) expired_holds: u64,
     pub(crate) reversed: u64,
+    pub(crate) restored: u64,
+    pub(crate) refunded: u64,
     pub(crate) refunded_late: u64,
     pub(crate) repeated_webhooks: u64,
     pub(crate) takeovers: u64,
@@ -34,7 +36,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// By name.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 20] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 22] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -45,7 +47,9 @@ impl Stats {
             ("cycles of the plan", self.cycles),
             ("debts", self.debts),
             ("holds of expired grants", self.expired_holds),
-            ("charged back", self.reversed),
+            ("disputed", self.reversed),
+            ("refunds that failed, disputes that were won", self.restored),
+            ("refunds that were answered", self.refunded),
             ("refunded late", self.refunded_late),
             ("repeated webhooks", self.repeated_webhooks),
             ("takeovers", self.takeovers),
@@ -70,6 +74,8 @@ impl Stats {
         self.debts += other.debts;
         self.expired_holds += other.expired_holds;
         self.reversed += other.reversed;
+        self.restored += other.restored;
+        self.refunded += other.refunded;
         self.refunded_late += other.refunded_late;
         self.repeated_webhooks += other.repeated_webhooks;
         self.takeovers += other.takeovers;

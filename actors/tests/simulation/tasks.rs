@@ -3,10 +3,11 @@
 
 use billing::{
     Nanos, Timestamp,
-    command::{Answer, Command, Refusal},
+    command::{Answer, Command, Refusal, Reverse},
     entry::Notice,
-    ids::{AccountId, GrantId, PaymentId},
+    ids::{AccountId, GrantId, PaymentId, ReversalId},
     payment::{Payment, PaymentStatus},
+    reversal::{Kind, Listing, News, Reversal, State},
     time::DAY_MS,
 };
 
@@ -41,8 +42,6 @@ pub(crate) struct Task {
     job: Job,
     /// What is done after that.
     then: Option<Job>,
-    /// What an operator wants, who asks again where no answer comes.
-    refund: Option<i64>,
     /// Told again, should it come to nothing.
     pub(crate) delivery: Option<Delivery>,
     signed_at: Timestamp,
@@ -57,10 +56,12 @@ pub(crate) struct Task {
 enum Job {
     /// What came of a charge.
     Apply(Outcome),
-    /// An operator gives back so many hundredths of what is left.
-    Refund(i64),
-    /// So much of a payment is back with its card; the payment as it was read when the turn came.
-    Reverse(Nanos, Option<Box<Payment>>),
+    /// An operator's refund is written down: of so many hundredths of what is left.
+    Begin(ReversalId, i64),
+    /// The processor is asked for it, until it answers.
+    AskRefund(Box<Reversal>),
+    /// What stands of refunds and disputes, and whether it is all.
+    Tell(Vec<News>, Listing),
 }
 
 impl World {
@@ -233,7 +234,7 @@ impl World {
         if outcome == Outcome::Succeeded {
             let amount = stored.amount;
             self.stats.refunded_late += 1;
-            self.cards.refund(id, amount, &format!("late-{id}"));
+            self.cards.refund(id, amount, &format!("late-{id}"), None);
         }
     }
 
@@ -261,7 +262,15 @@ impl World {
         let payment = delivery.payment;
         // What stands now is fetched: order is not trusted.
         let Some(outcome) = self.cards.find(payment) else { return true };
-        let then = (delivery.about == About::Return).then(|| Job::Reverse(self.cards.returned(payment), None));
+        let is_again = self.mutant == Some(Mutant::ReversalCountedTwice);
+        let then = (delivery.about == About::Return).then(|| {
+            let mut news = self.cards.news(payment);
+            for told in news.iter_mut().filter(|_| is_again) {
+                // Another name each time it is told.
+                told.reference = told.reference.as_ref().map(|name| format!("{name} of {}", delivery.event));
+            }
+            Job::Tell(news, Listing::All)
+        });
         self.say(|| format!("owner {owner} hears {delivery:?}: {outcome:?}, {then:?}"));
         let task = self.new_task(owner, account, payment, Job::Apply(outcome));
         if let Some(task) = self.tasks.get_mut(&task) {
@@ -283,22 +292,14 @@ impl World {
             payment,
             job,
             then: None,
-            refund: None,
             delivery: None,
             signed_at: self.elapsed,
             tries: 0,
             is_asking: false,
-            has_caught_up: self.mutant == Some(Mutant::ReversalReadsEarly),
+            has_caught_up: false,
         };
         self.tasks.insert(id, task);
         id
-    }
-
-    fn new_refund(&mut self, owner: u64, account: AccountId, payment: PaymentId, percent: i64) {
-        let task = self.new_task(owner, account, payment, Job::Refund(percent));
-        if let Some(task) = self.tasks.get_mut(&task) {
-            task.refund = Some(percent);
-        }
     }
 
     /// An operator gives some of a payment back.
@@ -309,19 +310,60 @@ impl World {
         let Some(payment) = self.random.pick(&payments) else { return false };
         let percent = if self.random.percent(50) { 100 } else { self.random.between(1, 99) };
         self.say(|| format!("owner {owner} is to refund {percent} % of {payment}"));
-        self.new_refund(owner, account, payment, percent);
+        let id = ReversalId(self.new_id());
+        self.new_task(owner, account, payment, Job::Begin(id, percent));
         true
     }
 
-    pub(crate) fn charge_back(&mut self, account: AccountId) -> bool {
+    /// A payment's bank takes some of it back.
+    pub(crate) fn dispute(&mut self, account: AccountId) -> bool {
         let payments: Vec<PaymentId> = self.disk.rows(account).payments.keys().copied().collect();
         let Some(payment) = self.random.pick(&payments) else { return false };
-        let is_back = self.cards.charge_back(payment);
-        if is_back {
-            self.say(|| format!("payment {payment} is charged back"));
+        let percent = if self.random.percent(60) { 100 } else { self.random.between(1, 120) };
+        let is_disputed = self.cards.dispute(payment, percent);
+        if is_disputed {
+            self.say(|| format!("{percent} % of payment {payment} are disputed"));
             self.stats.reversed += 1;
         }
-        is_back
+        is_disputed
+    }
+
+    /// A refund fails, or a dispute is lost or won.
+    pub(crate) fn reversal_moves_on(&mut self, account: AccountId) -> bool {
+        let payments: Vec<PaymentId> = self.disk.rows(account).payments.keys().copied().collect();
+        let Some(payment) = self.random.pick(&payments) else { return false };
+        let which = usize::try_from(self.random.below(8)).unwrap_or(0);
+        let is_good = self.random.percent(60);
+        let Some(state) = self.cards.move_on(payment, which, is_good) else { return false };
+        self.say(|| format!("something of payment {payment} is {}", state.name()));
+        self.stats.restored += u64::from(!state.stands());
+        true
+    }
+
+    /// A new life of the payment actor, or of its process, takes up refunds that were not answered.
+    pub(crate) fn refunds_are_taken_up(&mut self) -> bool {
+        let Some(owner) = self.any_owner() else { return false };
+        let unanswered: Vec<(AccountId, Reversal)> = self
+            .disk
+            .accounts
+            .iter()
+            .flat_map(|(account, rows)| rows.unanswered().map(move |row| (*account, row.clone())))
+            .filter(|(_, row)| !self.is_carried(row.id))
+            .collect();
+        let is_some = !unanswered.is_empty();
+        for (account, row) in unanswered {
+            self.new_task(owner, account, row.payment_id, Job::AskRefund(Box::new(row)));
+        }
+        is_some
+    }
+
+    fn is_carried(&self, id: ReversalId) -> bool {
+        self.tasks.values().any(|task| match &task.job {
+            Job::Begin(begun, _) => *begun == id,
+            Job::AskRefund(row) => row.id == id,
+            Job::Tell(news, _) => news.iter().any(|told| told.id == Some(id)) && task.delivery.is_none(),
+            Job::Apply(_) => false,
+        })
     }
 
     /// A webhook or a reversal goes on: its account is asked, when it is its turn.
@@ -343,7 +385,11 @@ impl World {
         });
         let command = match &task.job {
             Job::Apply(outcome) => self.ended(task.payment, *outcome, notice),
-            Job::Refund(_) | Job::Reverse(..) => {
+            Job::AskRefund(row) => {
+                self.ask_for_refund(id, row);
+                return true;
+            }
+            Job::Begin(..) | Job::Tell(..) => {
                 if let Some(owner) = self.owner(task.owner) {
                     owner.turn = Some(id);
                 }
@@ -362,40 +408,66 @@ impl World {
         true
     }
 
-    /// What an account is told of money that is back, or is given back here and now.
+    /// The processor is asked for a refund under its id. The order or its answer may be lost.
+    fn ask_for_refund(&mut self, id: u64, row: &Reversal) {
+        let is_lost = !self.is_resting && self.random.percent(25);
+        if is_lost && self.random.percent(50) {
+            return;
+        }
+        let answer = self.cards.refund(row.payment_id, row.amount, &row.id.to_string(), Some(row.id));
+        self.say(|| format!("{row} is asked for: {answer:?}{}", if is_lost { ", not answered" } else { "" }));
+        if is_lost {
+            return;
+        }
+        let (reference, state) = answer.map_or((None, State::Failed), |(name, state)| (Some(name), state));
+        let news = News { id: Some(row.id), kind: Kind::Refund, reference, amount: row.amount, state };
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.job = Job::Tell(vec![news], Listing::Some);
+            self.stats.refunded += 1;
+        }
+    }
+
+    /// What an account is told of its payment's refunds and disputes, as its rows stand when the turn has come.
     fn reversal(&mut self, id: u64, task: &Task) -> Option<Command> {
         let rows = self.disk.rows(task.account);
-        let kept = if let Job::Reverse(_, kept) = &task.job { kept.clone() } else { None };
-        let payment = kept.or_else(|| rows.payments.get(&task.payment).cloned().map(Box::new))?;
-        let total = match (payment.status, &task.job) {
-            // It brought no credits to take.
-            (PaymentStatus::Declined | PaymentStatus::Pending, _) | (_, Job::Apply(_)) => {
-                self.end_task(id, Heard::Yes);
-                return None;
-            }
-            (PaymentStatus::Succeeded, Job::Reverse(total, _)) => (*total).min(payment.amount),
-            (PaymentStatus::Succeeded, Job::Refund(percent)) => {
+        let payment = rows.payments.get(&task.payment).cloned()?;
+        if payment.status != PaymentStatus::Succeeded {
+            let is_declined = payment.status == PaymentStatus::Declined;
+            // Declined, it brought no credits to take; pending, it is told again once it is paid.
+            self.end_task(id, if is_declined { Heard::Yes } else { Heard::No });
+            return None;
+        }
+        let (news, listing) = match &task.job {
+            Job::Tell(news, listing) => (news.clone(), *listing),
+            Job::Begin(refund, percent) => {
                 let left = payment.amount - payment.reversed;
                 let amount = Nanos::new((left.get() / 100 * percent).max(1));
-                let key = format!("{}-{}", payment.id, payment.reversed.get());
-                if amount > left || !self.cards.refund(payment.id, amount, &key) {
+                if amount > left {
                     self.end_task(id, Heard::No);
                     return None;
                 }
-                self.say(|| format!("{amount} of {payment:?} are given back"));
-                payment.reversed + amount
+                let state = State::Pending;
+                let news = News { id: Some(*refund), kind: Kind::Refund, reference: None, amount, state };
+                (vec![news], Listing::Some)
             }
+            Job::Apply(_) | Job::AskRefund(_) => return None,
         };
-        let grant = self.disk.rows(task.account).grant_of(&payment.grant_key()).cloned().map(Box::new);
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.job = Job::Reverse(total, Some(payment.clone()));
-        }
-        Some(Command::PaymentReversed { payment, grant, total })
+        let grant = rows.grant_of(&payment.grant_key()).cloned().map(Box::new);
+        let (known, paid_until) = (rows.known(payment.id), rows.paid_until(Some(payment.id)));
+        Some(Command::Reverse(Box::new(Reverse {
+            payment,
+            grant,
+            known,
+            news,
+            listing,
+            card: Some("card".to_owned()),
+            paid_until,
+        })))
     }
 
     fn has_turn(&self, id: u64, task: &Task) -> bool {
         let turn = self.owners.iter().find(|owner| owner.id == task.owner).and_then(|owner| owner.turn);
-        matches!(task.job, Job::Apply(_)) || turn.is_none_or(|turn| turn == id)
+        matches!(task.job, Job::Apply(_) | Job::AskRefund(_)) || turn.is_none_or(|turn| turn == id)
     }
 
     fn task_answered(&mut self, id: u64, got: Result<Got, ()>) {
@@ -424,10 +496,32 @@ impl World {
                 }
             }
             // Now it can be read.
-            (Job::Refund(_) | Job::Reverse(..), _) if !is_read => task.has_caught_up = true,
+            (Job::Begin(..) | Job::Tell(..), _) if !is_read => task.has_caught_up = true,
+            // It is written down: the processor is asked for it.
+            (Job::Begin(refund, _), Ok(_)) => {
+                let refund = *refund;
+                match self.disk.rows(account).reversals.get(&(payment, refund)).cloned() {
+                    Some(row) => {
+                        task.job = Job::AskRefund(Box::new(row));
+                        self.give_turn(id);
+                    }
+                    None => self.end_task(id, Heard::No),
+                }
+            }
             (_, Ok(_)) => self.end_task(id, Heard::Yes),
-            (Job::Reverse(..), Err(Refusal::GrantMoved(_))) if tries <= TRIES => {}
+            // Read again, once what changed it is written.
+            (Job::Begin(..) | Job::Tell(..), Err(Refusal::GrantMoved(_) | Refusal::CycleMoved(_)))
+                if tries <= TRIES =>
+            {
+                task.has_caught_up = false;
+            }
             (_, Err(_)) => self.end_task(id, Heard::No),
+        }
+    }
+
+    fn give_turn(&mut self, id: u64) {
+        for owner in self.owners.iter_mut().filter(|owner| owner.turn == Some(id)) {
+            owner.turn = None;
         }
     }
 
@@ -435,11 +529,6 @@ impl World {
         let Some(task) = self.tasks.remove(&id) else { return };
         if let Some(owner) = self.owner(task.owner).filter(|owner| owner.turn == Some(id)) {
             owner.turn = None;
-        }
-        if let (Some(percent), Heard::No) = (task.refund, heard)
-            && self.random.percent(70)
-        {
-            self.new_refund(task.owner, task.account, task.payment, percent);
         }
         if let Some(delivery) = task.delivery {
             match heard {

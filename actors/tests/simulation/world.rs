@@ -251,6 +251,7 @@ impl World {
             9..12 => self.someone_waits_no_longer(),
             12..15 => self.someone_loses_patience(),
             15 => Ok(self.cards_actor_is_rebuilt()),
+            16 => Ok(self.refunds_are_taken_up()),
             _ => Ok(self.late_order_arrives()),
         }
     }

@@ -1,5 +1,6 @@
 //! Purchases that nobody clicks for: begun in the same commit as what made them due, one at a time, within the month's
-//! maximum; after a decline tried again later, then no more (design, chapter 2.8).
+//! maximum; after a decline tried again later, then no more; none once credits were taken back, until the owner sets them
+//! again (design, chapter 2.8).
 
 use super::draft::Draft;
 use crate::{
@@ -8,7 +9,7 @@ use crate::{
     command::{Refusal, Reply, Scale},
     event::{Event, EventKind},
     nanos::Nanos,
-    payment::{DEFAULT_METHOD, Payment, Purpose},
+    payment::{DEFAULT_METHOD, Maxima, Payment, Purpose},
     tier::Tier,
 };
 
@@ -55,11 +56,28 @@ fn tell_low(draft: &mut Draft<'_>, threshold: Nanos) {
     draft.tell(event.amount("available", available).amount("threshold", threshold));
 }
 
+/// Credits were taken back: nothing is bought until the owner sets automatic purchases again. Only spending and expiry may
+/// have credits bought, and a purchase that is taken back must never be made again by itself.
+pub(super) fn pause(draft: &mut Draft<'_>, reason: &str) {
+    let now = draft.now;
+    let automatic = draft.automatic();
+    if automatic.state.paused_at.is_some() {
+        return;
+    }
+    automatic.state.paused_at = Some(now);
+    let is_on = automatic.settings.reload.is_on() || automatic.settings.scale.is_on();
+    if is_on {
+        let event = Event::new(EventKind::ReloadPaused, draft.event_subject());
+        draft.tell(event.text("reason", reason));
+    }
+}
+
 /// Whether a reload was begun.
 fn begin_reload(draft: &mut Draft<'_>) -> bool {
     let now = draft.now;
     let Some(Automatic { settings, state, window }) = draft.account.automatic.as_deref() else { return false };
-    if state.retry_at.is_some_and(|at| now < at) || draft.account.is_buying_automatically() {
+    let is_early = state.paused_at.is_some() || state.retry_at.is_some_and(|at| now < at);
+    if is_early || draft.account.is_buying_automatically() {
         return false;
     }
     let (amount, month) = (settings.amount, now.month());
@@ -90,7 +108,8 @@ fn buy(draft: &mut Draft<'_>, purpose: Purpose, amount: Nanos) {
     state.begun += 1;
     let number = state.begun;
     let method = settings.method.clone().unwrap_or_else(|| DEFAULT_METHOD.to_owned());
-    draft.begin_payment((purpose, number), amount, method);
+    let maxima = Maxima { reload: settings.monthly_max, spend: settings.monthly_spend };
+    draft.begin_payment((purpose, number), amount, method, Some(maxima));
 }
 
 /// A request found no permit: buys the gap to the next tier with more of them, where that is wanted and may be.
@@ -106,6 +125,9 @@ pub(super) fn scale(draft: &mut Draft<'_>, wanted: Option<Switch>, tier: Tier) -
     let Some(next) = tier.next_with_more_units() else { return Scale::Top };
     let default = Automatic::default();
     let Automatic { settings, state, window } = draft.account.automatic().unwrap_or(&default);
+    if state.paused_at.is_some() {
+        return Scale::Paused;
+    }
     if let Some(at) = state.retry_at.filter(|at| now < *at) {
         return Scale::NotBefore(at);
     }
@@ -156,7 +178,8 @@ pub(super) fn declined(draft: &mut Draft<'_>, payment: &Payment, decline_code: &
     } else {
         automatic.settings.reload = Switch::Off;
         automatic.settings.scale = Switch::Off;
-        automatic.state = AutoState { begun: automatic.state.begun, ..AutoState::default() };
+        let AutoState { begun, paused_at, .. } = automatic.state;
+        automatic.state = AutoState { begun, paused_at, ..AutoState::default() };
         Event::new(EventKind::ReloadDisabled, payment.id.to_string())
     };
     let event = event.text("purpose", payment.purpose.name()).amount("amount", payment.amount);

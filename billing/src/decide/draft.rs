@@ -11,7 +11,8 @@ use crate::{
     hold::Hold,
     ids::{GrantId, KeyId, PaymentId, RequestId, derived},
     nanos::Nanos,
-    payment::{Payment, Purpose},
+    payment::{Maxima, Payment, Purpose},
+    reversal::Reversal,
     subscription::Subscription,
     time::Timestamp,
 };
@@ -28,6 +29,7 @@ pub(super) struct Draft<'a> {
     pub(super) ended: Option<RequestId>,
     pub(super) usage: Option<UsageRecord>,
     payments: Vec<Payment>,
+    reversals: Vec<Reversal>,
     is_subscription_changed: bool,
     is_automatic_changed: bool,
     events: Vec<Event>,
@@ -53,6 +55,7 @@ impl<'a> Draft<'a> {
             ended: None,
             usage: None,
             payments: Vec::new(),
+            reversals: Vec::new(),
             is_subscription_changed: false,
             is_automatic_changed: false,
             events: Vec::new(),
@@ -103,10 +106,16 @@ impl<'a> Draft<'a> {
     }
 
     /// Begins a payment of the rules' own: at one instant, an account begins none of the same purpose and number.
-    pub(super) fn begin_payment(&mut self, (purpose, number): (Purpose, u64), amount: Nanos, method: String) {
+    pub(super) fn begin_payment(
+        &mut self,
+        (purpose, number): (Purpose, u64),
+        amount: Nanos,
+        method: String,
+        maxima: Option<Maxima>,
+    ) {
         let number = number << 3 | purpose as u64;
         let id = PaymentId(derived(self.account.id, self.now, number));
-        self.insert_payment(Payment::new(id, purpose, amount, method, self.now));
+        self.insert_payment(Payment { maxima, ..Payment::new(id, purpose, amount, method, self.now) });
     }
 
     /// Keeps a payment that has not ended.
@@ -120,6 +129,11 @@ impl<'a> Draft<'a> {
     pub(super) fn end_payment(&mut self, payment: Payment) {
         self.reschedule = true;
         self.payments.push(payment);
+    }
+
+    /// Writes a refund or a dispute.
+    pub(super) fn write_reversal(&mut self, reversal: Reversal) {
+        self.reversals.push(reversal);
     }
 
     /// An id for a grant that the rules make, from a number used once.
@@ -180,6 +194,14 @@ impl<'a> Draft<'a> {
         taken
     }
 
+    /// Puts a grant whose expiry changed where it is in the draw order now; its place.
+    pub(super) fn place_again(&mut self, index: usize) -> usize {
+        let grant = self.account.grants.remove(index);
+        let place = self.account.grants.partition_point(|other| other.draw_order() < grant.draw_order());
+        self.account.grants.insert(place, grant);
+        place
+    }
+
     /// Removes from memory the grants that no rule will look at again; their last state is still written.
     pub(super) fn retire_dead_grants(&mut self) {
         let now = self.now;
@@ -204,6 +226,7 @@ impl<'a> Draft<'a> {
         self.retire_dead_grants();
         let mut is_changed = !self.lines.is_empty()
             || !self.payments.is_empty()
+            || !self.reversals.is_empty()
             || !self.events.is_empty()
             || !self.touched.is_empty()
             || self.is_subscription_changed
@@ -218,8 +241,22 @@ impl<'a> Draft<'a> {
         if !is_changed {
             return None;
         }
-        let Self { account, now, lines, touched, retired, hold, ended, usage, payments, events, notice, proof, .. } =
-            self;
+        let Self {
+            account,
+            now,
+            lines,
+            touched,
+            retired,
+            hold,
+            ended,
+            usage,
+            payments,
+            reversals,
+            events,
+            notice,
+            proof,
+            ..
+        } = self;
         // What leaves no line (a payment, an event) takes no place in the journal: its sequence stays dense.
         account.header.seq += u64::from(!lines.is_empty());
         account.header.clock = now;
@@ -238,6 +275,7 @@ impl<'a> Draft<'a> {
             ended,
             usage,
             payments,
+            reversals,
             subscription,
             automatic,
             events,

@@ -60,7 +60,7 @@ fn notify_of_expiry(draft: &mut Draft<'_>) {
         let (source, expires_at) = (grant.source, grant.expires_at);
         draft.touch(id);
         if left.is_positive() && now < expires_at {
-            let event = Event::new(EventKind::CreditsExpiring, format!("{id} {days}"))
+            let event = Event::new(EventKind::CreditsExpiring, format!("{id} {days} {}", expires_at.0))
                 .text("grant_id", id.to_string())
                 .text("source", source.name())
                 .text("days", days.to_string())

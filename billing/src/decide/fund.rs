@@ -4,7 +4,7 @@ use super::draft::Draft;
 use crate::{
     command::{Fund, Refusal, Reply},
     entry::LineKind,
-    grant::{Grant, Source},
+    grant::{Grant, Source, Taken},
     ids::GrantId,
     nanos::Nanos,
     payment::DEFAULT_METHOD,
@@ -92,6 +92,7 @@ fn new_grant(
         expired: Nanos::ZERO,
         voided: Nanos::ZERO,
         recall: Nanos::ZERO,
+        taken: Taken::default(),
         notices: 0,
     };
     // Credits that were short-lived from the start: their owner knows.

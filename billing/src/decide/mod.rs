@@ -13,6 +13,8 @@ mod payment;
 mod reverse;
 mod settle;
 mod subscription;
+mod taken;
+mod void;
 
 use crate::{
     account::Account,
@@ -39,7 +41,7 @@ pub fn decide(account: &mut Account, command: Command, now: Timestamp) -> Decisi
     let mut draft = Draft::new(account, now);
     due::pass_time(&mut draft);
     let result = run(&mut draft, command);
-    reverse::repay_debt(&mut draft);
+    taken::repay_debt(&mut draft);
     automatic::after(&mut draft, available_before);
     let transition = draft.finish();
     Decision { transition, answer: Answer { result, balance: account.balance(now) } }
@@ -56,8 +58,8 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
             payment::succeeded(draft, payment_id, grant_id, reference)
         }
         Command::PaymentDeclined { payment_id, decline_code } => payment::declined(draft, payment_id, decline_code),
-        Command::PaymentReversed { payment, grant, total } => reverse::reverse(draft, *payment, grant, total),
-        Command::VoidGrant { grant_id, amount } => reverse::void(draft, grant_id, amount),
+        Command::Reverse(reverse) => reverse::reverse(draft, *reverse),
+        Command::VoidGrant { grant_id, amount } => void::void(draft, grant_id, amount),
         Command::SetAutomatic(change) => automatic::set(draft, change),
         Command::CancelSubscription => subscription::cancel(draft),
         Command::ResumeSubscription => subscription::resume(draft),

@@ -88,7 +88,8 @@ pub(super) fn succeeded(
     draft.account.payments.remove(&id);
     automatic::succeeded(draft, &payment);
     let ended_at = Some(draft.now);
-    draft.end_payment(Payment { status: PaymentStatus::Succeeded, reference, ended_at, ..payment });
+    let cycle_end = subscribed_until;
+    draft.end_payment(Payment { status: PaymentStatus::Succeeded, reference, ended_at, cycle_end, ..payment });
     Ok(reply)
 }
 

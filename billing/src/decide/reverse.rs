@@ -1,97 +1,107 @@
-//! Credits taken back: by an operator, or because a payment was refunded or charged back. What is left of a reversed grant
-//! is voided, what was spent becomes debt, and what a running request holds is taken when its hold ends.
+//! Money of a payment that was given back, taken back, or came again. What refunds and disputes stand is compared with what
+//! stood before, and the difference is taken from the payment's grant or given back to it; the tier and the plan's cycle
+//! follow.
 
-use super::draft::Draft;
+use super::{automatic, draft::Draft, subscription, taken};
 use crate::{
-    command::{Refusal, Reply},
-    entry::{Line, LineKind},
+    command::{Refusal, Reply, Reverse},
     event::{Event, EventKind},
     grant::Grant,
     ids::GrantId,
     nanos::Nanos,
-    payment::{Payment, PaymentStatus},
+    payment::{Payment, PaymentStatus, Purpose},
+    plan::Plan,
+    reversal::{self, Kind, Merged, Reversal, TooMany},
+    subscription::{AtEnd, Status},
+    time::Timestamp,
 };
 
-/// Pays a debt from whatever is available. A debt and credits beside it only meet where credits come back: a hold that is
-/// released, a reversal that leaves other grants.
-pub(super) fn repay_debt(draft: &mut Draft<'_>) {
-    let debt = draft.account.header.debt;
-    if !debt.is_positive() || !draft.account.available.is_positive() {
-        return;
-    }
-    draft.draw(debt, |grant_id, part| {
-        let mut line = Draft::line(LineKind::DebtRepaid, grant_id, None);
-        line.available = -part;
-        line.spent = part;
-        line.debt = -part;
-        line
-    });
-}
-
-pub(super) fn void(draft: &mut Draft<'_>, id: GrantId, amount: Option<Nanos>) -> Result<Reply, Refusal> {
-    let left = draft.account.grants.iter().find(|grant| grant.id == id).map(|grant| grant.available);
-    let left = left.filter(|left| left.is_positive()).ok_or(Refusal::NoGrant(id))?;
-    let amount = amount.unwrap_or(left);
-    if !amount.is_positive() || amount > left {
-        return Err(Refusal::BadAmount { field: "amount", message: "must be above $0 and at most what is available" });
-    }
-    draft.record(voided(id, amount));
-    draft.reschedule();
-    Ok(Reply::Done)
-}
-
-fn voided(id: GrantId, amount: Nanos) -> Line {
-    let mut line = Draft::line(LineKind::GrantVoided, id, None);
-    line.available = -amount;
-    line.voided = amount;
-    line
-}
-
-/// Spent credits whose money was taken back: owed again.
-pub(super) fn owed_again(id: GrantId, amount: Nanos) -> Line {
-    let mut line = Draft::line(LineKind::DebtIncurred, id, None);
-    line.spent = -amount;
-    line.voided = amount;
-    line.debt = amount;
-    line
-}
-
-pub(super) fn reverse(
-    draft: &mut Draft<'_>,
-    payment: Payment,
-    stored: Option<Box<Grant>>,
-    total: Nanos,
-) -> Result<Reply, Refusal> {
+pub(super) fn reverse(draft: &mut Draft<'_>, reverse: Reverse) -> Result<Reply, Refusal> {
+    let Reverse { payment, grant, known, news, listing, card, paid_until } = reverse;
     if payment.status != PaymentStatus::Succeeded {
         return Err(Refusal::NoPayment(payment.id));
     }
-    if total < Nanos::ZERO || total > payment.amount {
-        return Err(Refusal::BadAmount { field: "amount", message: "is more than was paid" });
+    if news.iter().any(|told| told.amount < Nanos::ZERO) {
+        return Err(Refusal::BadAmount { field: "amount", message: "can't be below $0" });
     }
-    let fresh = total - payment.reversed;
-    if !fresh.is_positive() {
+    let merged = reversal::merge(payment.id, &known, &news, listing, draft.now);
+    let Merged { mut rows, changed } = merged.map_err(|TooMany| Refusal::TooManyReversals(payment.id))?;
+    if changed.is_empty() {
         return Ok(Reply::Done);
     }
-    let id = find(draft, &payment, stored)?;
-    if let Some(index) = draft.account.grant_index(id) {
-        take(draft, index, fresh, payment.amount);
+    let before = Standing::of(&known, &payment);
+    let after = Standing::of(&rows, &payment);
+    check_cycle(draft, &payment, before, paid_until)?;
+    let id = find(draft, &payment, grant, before.reversed)?;
+    let Some(index) = draft.account.grant_index(id) else { return Err(Refusal::GrantMoved(id)) };
+    let stood = |id| known.iter().any(|row| row.id == id && row.state.stands());
+    let left_ms = taken::left_ms(draft, index);
+    for (place, row) in rows.iter_mut().enumerate() {
+        if changed.contains(&place) && row.state.stands() && !stood(row.id) {
+            (row.left_ms, row.card) = (left_ms, card.clone());
+        }
+    }
+    let changed: Vec<&Reversal> = changed.iter().filter_map(|place| rows.get(*place)).collect();
+    let came_back = changed.iter().filter(|row| !row.state.stands() && stood(row.id));
+    let lasts_ms = came_back.map(|row| row.left_ms).max().unwrap_or(0);
+    move_credits(draft, index, &payment, after.reversed, lasts_ms);
+    if before.ends_cycle != after.ends_cycle {
+        move_cycle(draft, &payment, after, paid_until);
+    }
+    let new_dispute = changed.iter().any(|row| row.kind == Kind::Dispute && row.state.stands() && !stood(row.id));
+    if new_dispute || after.reversed > before.reversed {
+        automatic::pause(draft, if new_dispute { "dispute" } else { "refund" });
+    }
+    for row in changed {
+        tell(draft, row, stood(row.id));
+        draft.write_reversal(row.clone());
     }
     draft.reschedule();
-    let event = Event::new(EventKind::PaymentReversed, format!("{} {}", payment.id, total.get()));
-    draft.tell(event.text("payment_id", payment.id.to_string()).amount("amount", fresh));
-    draft.end_payment(Payment { reversed: total, ..payment });
+    draft.end_payment(Payment { reversed: after.reversed, ..payment });
     Ok(Reply::Done)
 }
 
-/// The payment's grant, brought into memory where it no longer was.
-fn find(draft: &mut Draft<'_>, payment: &Payment, stored: Option<Box<Grant>>) -> Result<GrantId, Refusal> {
+/// What stands of a payment.
+#[derive(Clone, Copy)]
+struct Standing {
+    reversed: Nanos,
+    ends_cycle: bool,
+}
+
+impl Standing {
+    fn of(rows: &[Reversal], payment: &Payment) -> Self {
+        let reversed = reversal::reversed(rows, payment.amount);
+        Self { reversed, ends_cycle: reversal::ends_cycle(rows, payment.amount) }
+    }
+}
+
+fn tell(draft: &mut Draft<'_>, row: &Reversal, stood: bool) {
+    let kind = match (stood, row.state.stands()) {
+        (false, true) => EventKind::PaymentReversed,
+        (true, false) => EventKind::PaymentRestored,
+        (true, true) | (false, false) => return,
+    };
+    let event = Event::new(kind, format!("{} {}", row.payment_id, row.id));
+    let event = event.text("payment_id", row.payment_id.to_string()).text("kind", row.kind.name());
+    draft.tell(event.text("state", row.state.name()).amount("amount", row.amount));
+}
+
+/// The payment's grant, brought into memory where it no longer was. What was taken of it must be what stood: else the rows
+/// were read before an earlier reversal was written.
+fn find(
+    draft: &mut Draft<'_>,
+    payment: &Payment,
+    stored: Option<Box<Grant>>,
+    reversed: Nanos,
+) -> Result<GrantId, Refusal> {
     let key = payment.grant_key();
     let source = payment.purpose.source();
+    let is_read = |grant: &Grant| grant.taken.total() == reversal::credits(grant.funded, reversed, payment.amount);
     if let Some(grant) = draft.account.grants.iter().find(|grant| grant.source == source && *grant.source_key == *key) {
-        return Ok(grant.id);
+        return if is_read(grant) { Ok(grant.id) } else { Err(Refusal::GrantMoved(grant.id)) };
     }
     let grant = stored.filter(|grant| *grant.source_key == *key).ok_or(Refusal::NoPayment(payment.id))?;
-    if grant.is_live(draft.now) {
+    if grant.is_live(draft.now) || !is_read(&grant) {
         // It was in memory when it was read, and has changed since.
         return Err(Refusal::GrantMoved(grant.id));
     }
@@ -101,23 +111,62 @@ fn find(draft: &mut Draft<'_>, payment: &Payment, stored: Option<Box<Grant>>) ->
     Ok(id)
 }
 
-/// Takes the credits that so much of a payment bought: first what is available, then what was spent, then what is held.
-fn take(draft: &mut Draft<'_>, index: usize, fresh: Nanos, amount: Nanos) {
+/// Has a grant be what the part of its payment that is not reversed bought.
+fn move_credits(draft: &mut Draft<'_>, index: usize, payment: &Payment, reversed: Nanos, lasts_ms: i64) {
     let grant = &mut draft.account.grants[index];
-    grant.paid -= fresh.min(grant.paid);
-    let (id, funded) = (grant.id, grant.funded);
-    let bought = i128::from(funded.get()) * i128::from(fresh.get()) / i128::from(amount.get().max(1));
-    let mut missing = Nanos::new(i64::try_from(bought).unwrap_or(i64::MAX)).min(funded);
-    let left = grant.available.min(missing);
-    missing -= left;
-    let spent = grant.spent.min(missing);
-    missing -= spent;
-    grant.recall += missing.min(grant.held - grant.recall);
+    grant.paid = payment.amount - reversed;
+    let id = grant.id;
+    let (was, is) = (grant.taken.total(), reversal::credits(grant.funded, reversed, payment.amount));
     draft.touch(id);
-    if left.is_positive() {
-        draft.record(voided(id, left));
+    if is > was {
+        taken::take(draft, index, is - was);
+    } else if is < was {
+        taken::give_back(draft, index, was - is, lasts_ms);
     }
-    if spent.is_positive() {
-        draft.record(owed_again(id, spent));
+}
+
+/// The end of a plan's paid time must be what its fees say: else they were read before the last of them was written.
+fn check_cycle(
+    draft: &Draft<'_>,
+    payment: &Payment,
+    before: Standing,
+    paid_until: Option<Timestamp>,
+) -> Result<(), Refusal> {
+    let own = payment.cycle_end.filter(|_| !before.ends_cycle);
+    let is_later = draft.account.header.subscribed_until > paid_until.max(own);
+    if payment.purpose == Purpose::Subscription && is_later {
+        return Err(Refusal::CycleMoved(payment.id));
+    }
+    Ok(())
+}
+
+/// A fee no longer pays for its cycle, or does so again. Where it paid for the time that runs, the plan ends with it; where
+/// it does so again, the plan runs for the rest of that time, and is renewed only if its owner says so.
+fn move_cycle(draft: &mut Draft<'_>, payment: &Payment, after: Standing, paid_until: Option<Timestamp>) {
+    if payment.purpose != Purpose::Subscription {
+        return;
+    }
+    let until = paid_until.max(payment.cycle_end.filter(|_| !after.ends_cycle));
+    let before = draft.account.header.subscribed_until;
+    if until == before {
+        return;
+    }
+    let now = draft.now;
+    draft.account.header.subscribed_until = until;
+    draft.reschedule();
+    let is_paid = until.is_some_and(|until| now < until);
+    let status = draft.account.subscription().map(|subscription| subscription.status);
+    match status {
+        Some(Status::Active | Status::PastDue) if !is_paid => subscription::end(draft, "payment_reversed"),
+        Some(Status::Ended | Status::PastDue) if is_paid => {
+            if let Some(subscription) = draft.subscription() {
+                subscription.status = Status::Active;
+                subscription.at_end = AtEnd::Cancel;
+                subscription.failures = 0;
+                subscription.retry_at = None;
+            }
+            draft.account.header.plan = Plan::Payg;
+        }
+        Some(Status::Active | Status::PastDue | Status::Ended) | None => {}
     }
 }

@@ -1,7 +1,7 @@
 //! A running request's cost: accrued while it runs, captured once when it ends. Settling never fails for want of credits:
 //! what neither the hold nor the rest covers becomes debt.
 
-use super::{draft::Draft, reverse};
+use super::draft::Draft;
 use crate::{
     command::{Refusal, Reply},
     entry::{Ending, Line, LineKind, UsageRecord},
@@ -75,10 +75,7 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
         let recall = take_recall(draft, grant_id, part, taken);
         owed -= taken;
         captured |= taken.is_positive();
-        released |= end_part(draft, id, grant_id, (part, taken, recall.released)) && !taken.is_positive();
-        if recall.captured.is_positive() {
-            draft.record(reverse::owed_again(grant_id, recall.captured));
-        }
+        released |= end_part(draft, id, grant_id, (part, taken, recall)) && !taken.is_positive();
     }
     if owed.is_positive() {
         let beyond = draft.draw(owed, |grant_id, part| {
@@ -134,7 +131,8 @@ fn spend_key(draft: &mut Draft<'_>, usage: &UsageRecord, claim: Nanos) {
     }
 }
 
-/// What of a grant's part was charged back while it was held.
+/// What of a grant's part was taken back while it was held.
+#[derive(Clone, Copy)]
 struct Recall {
     /// Of what is given back.
     released: Nanos,
@@ -150,16 +148,22 @@ fn take_recall(draft: &mut Draft<'_>, id: GrantId, part: Nanos, taken: Nanos) ->
     grant.recall -= recall.released;
     recall.captured = grant.recall.min(taken);
     grant.recall -= recall.captured;
+    // What refunds and disputes took goes before what an operator voided: what is left is the same.
+    let unused = grant.taken.held.min(recall.released);
+    let spent = (grant.taken.held - unused).min(recall.captured);
+    grant.taken.held -= unused + spent;
+    grant.taken.unused += unused;
+    grant.taken.spent += spent;
     recall
 }
 
 /// Ends what is held of one grant, in one line: some is taken, the rest goes back to it, to its expiry, or to who recalled
-/// it. Whether there was anything.
+/// it. What was taken of what is recalled is owed. Whether there was anything.
 fn end_part(
     draft: &mut Draft<'_>,
     id: RequestId,
     grant_id: GrantId,
-    (part, taken, recalled): (Nanos, Nanos, Nanos),
+    (part, taken, recall): (Nanos, Nanos, Recall),
 ) -> bool {
     if !part.is_positive() {
         return false;
@@ -169,12 +173,14 @@ fn end_part(
     let kind = if taken.is_positive() { LineKind::HoldCaptured } else { LineKind::HoldReleased };
     let mut line = Draft::line(kind, grant_id, Some(id));
     line.held = -part;
-    line.spent = taken;
-    line.voided = recalled;
+    line.spent = taken - recall.captured;
+    line.voided = recall.released + recall.captured;
+    line.debt = recall.captured;
+    let back = part - taken - recall.released;
     if expired {
-        line.expired = part - taken - recalled;
+        line.expired = back;
     } else {
-        line.available = part - taken - recalled;
+        line.available = back;
     }
     draft.record(line);
     true

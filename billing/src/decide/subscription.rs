@@ -22,7 +22,7 @@ pub(super) fn renew(draft: &mut Draft<'_>) {
         AtEnd::Renew => {
             let method = subscription.method.clone();
             // Between two renewals lies a cycle, or the wait after a decline.
-            draft.begin_payment((Purpose::Subscription, 0), FEE, method);
+            draft.begin_payment((Purpose::Subscription, 0), FEE, method, None);
         }
         AtEnd::Cancel => end(draft, "cancelled"),
     }
@@ -73,7 +73,7 @@ pub(super) fn declined(draft: &mut Draft<'_>, payment: &Payment, decline_code: &
     draft.tell(event.text("decline_code", decline_code).at("retry_at", retry_at));
 }
 
-fn end(draft: &mut Draft<'_>, why: &str) {
+pub(super) fn end(draft: &mut Draft<'_>, why: &str) {
     if let Some(subscription) = draft.subscription() {
         subscription.status = Status::Ended;
         subscription.retry_at = None;

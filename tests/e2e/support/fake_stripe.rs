@@ -17,6 +17,8 @@ use sha2::Sha256;
 pub(crate) const SECRET_KEY: &str = "sk_test_fake";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_fake";
 const VERSION: &str = "2024-06-20";
+/// Objects on one page of a list.
+const LARGEST_PAGE: usize = 2;
 
 /// What it does wrong at a POST, once.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +40,7 @@ struct Book {
     calls: Vec<String>,
     objects: BTreeMap<String, Value>,
     made: u64,
+    refund_status: Option<&'static str>,
 }
 
 type Fields = BTreeMap<String, String>;
@@ -125,16 +128,53 @@ impl FakeStripe {
         self.book.lock().unwrap().refund(&fields).unwrap();
     }
 
-    /// A card's owner disputes a charge; the dispute's id.
+    /// A card's owner disputes all of a charge; the dispute's id.
     pub(crate) fn dispute(&self, intent: &str, status: &str) -> String {
+        let amount = self.book.lock().unwrap().objects[intent]["amount"].as_i64().unwrap();
+        self.dispute_part(intent, amount, status)
+    }
+
+    /// A card's owner disputes some of a charge; the dispute's id.
+    pub(crate) fn dispute_part(&self, intent: &str, cents: i64, status: &str) -> String {
         let mut book = self.book.lock().unwrap();
-        let amount = book.objects[intent]["amount"].clone();
-        let dispute = json!({"object": "dispute", "amount": amount, "status": status, "payment_intent": intent});
+        assert_eq!(book.objects[intent]["status"], "succeeded", "only what was paid is disputed");
+        let dispute = json!({"object": "dispute", "amount": cents, "currency": "usd", "status": status,
+            "payment_intent": intent});
         book.make("dp", dispute)["id"].as_str().unwrap().to_owned()
     }
 
+    /// A dispute ends, or an inquiry becomes one: as Stripe's do, and no other way.
     pub(crate) fn close_dispute(&self, dispute: &str, status: &str) {
-        self.book.lock().unwrap().objects.get_mut(dispute).unwrap()["status"] = status.into();
+        let mut book = self.book.lock().unwrap();
+        let dispute = book.objects.get_mut(dispute).unwrap();
+        let before = dispute["status"].as_str().unwrap().to_owned();
+        let may = match before.as_str() {
+            "warning_needs_response" | "warning_under_review" => ["warning_closed", "needs_response"].contains(&status),
+            "needs_response" | "under_review" => ["won", "lost"].contains(&status),
+            "lost" => status == "won",
+            _ => false,
+        };
+        assert!(may, "a dispute that is {before} does not become {status}");
+        dispute["status"] = status.into();
+    }
+
+    /// A bank does not take a refund that was made.
+    pub(crate) fn fail_refund(&self, refund: &str) {
+        let mut book = self.book.lock().unwrap();
+        let refund = book.objects.get_mut(refund).unwrap();
+        assert!(["pending", "succeeded"].contains(&refund["status"].as_str().unwrap()), "{refund}");
+        refund["status"] = "failed".into();
+        refund["failure_reason"] = "expired_or_canceled_card".into();
+    }
+
+    /// Refunds made from now on wait for their bank, or are made at once.
+    pub(crate) fn refunds_are(&self, status: &'static str) {
+        self.book.lock().unwrap().refund_status = Some(status);
+    }
+
+    /// Changes an object behind everyone's back.
+    pub(crate) fn falsify(&self, id: &str, field: &str, value: Value) {
+        self.book.lock().unwrap().objects.get_mut(id).unwrap()[field] = value;
     }
 
     /// An event about an object, as its webhook's body.
@@ -288,13 +328,7 @@ impl Book {
             }
             ["payment_intents", id] => self.find(id, "payment_intent"),
             ["disputes", id] => self.find(id, "dispute"),
-            [list @ ("refunds" | "disputes")] => {
-                let intent = query.get("payment_intent").cloned().unwrap_or_default();
-                self.find(&intent, "payment_intent")?;
-                let kind = list.trim_end_matches('s');
-                let found = self.objects.values().filter(|o| o["object"] == kind && o["payment_intent"] == intent);
-                Ok(json!({"object": "list", "has_more": false, "data": found.collect::<Vec<_>>()}))
-            }
+            [list @ ("payment_intents" | "refunds" | "disputes")] => self.list(list.trim_end_matches('s'), query),
             ["setup_intents", id] => {
                 let mut setup = self.find(id, "setup_intent")?;
                 if query.get("expand[]").is_some_and(|field| field == "payment_method") {
@@ -305,6 +339,33 @@ impl Book {
             }
             _ => Err(invalid("resource_missing", "Unrecognized request URL")),
         }
+    }
+
+    /// A list, newest first, page by page.
+    fn list(&self, kind: &str, query: &Fields) -> Said {
+        let known = ["payment_intent", "limit", "starting_after", "created[gte]"];
+        only(query, &[], if kind == "payment_intent" { &known[1..] } else { &known })?;
+        let of = query.get("payment_intent");
+        if let Some(intent) = of {
+            self.find(intent, "payment_intent")?;
+        }
+        let limit: usize = query.get("limit").map_or(Ok(10), |limit| limit.parse()).unwrap_or(0);
+        if !(1..=100).contains(&limit) {
+            return Err(invalid("parameter_invalid_integer", "limit"));
+        }
+        let is_of = |o: &&Value| o["object"] == kind && of.is_none_or(|intent| o["payment_intent"] == intent.as_str());
+        let mut found: Vec<&Value> = self.objects.values().filter(is_of).collect();
+        found.sort_by_key(|object| std::cmp::Reverse(object["created"].as_u64()));
+        if let Some(after) = query.get("starting_after") {
+            let place = found.iter().position(|object| object["id"] == after.as_str());
+            let place = place.ok_or_else(|| invalid("resource_missing", "No such object to start after"))?;
+            found.drain(..=place);
+        }
+        // Pages are short here, so that following them is seen.
+        let page = limit.min(LARGEST_PAGE);
+        let has_more = found.len() > page;
+        found.truncate(page);
+        Ok(json!({"object": "list", "has_more": has_more, "data": found}))
     }
 
     fn post(&mut self, path: &str, fields: &Fields) -> Said {
@@ -410,11 +471,12 @@ impl Book {
     }
 
     fn refund(&mut self, fields: &Fields) -> Said {
-        only(fields, &["payment_intent", "amount"], &[])?;
+        only(fields, &["payment_intent", "amount"], &["metadata[refund_id]"])?;
         let id = fields["payment_intent"].clone();
         let intent = self.find(&id, "payment_intent")?;
         let cents: i64 = fields["amount"].parse().map_err(|_| invalid("parameter_invalid_integer", "amount"))?;
         let before = self.objects.values().filter(|o| o["object"] == "refund" && o["payment_intent"] == id.as_str());
+        let before = before.filter(|refund| refund["status"] != "failed");
         let before: i64 = before.filter_map(|refund| refund["amount"].as_i64()).sum();
         if cents <= 0 || before + cents > intent["amount_received"].as_i64().unwrap() {
             return Err(invalid(
@@ -422,7 +484,10 @@ impl Book {
                 "Refund amount is greater than unrefunded amount on charge",
             ));
         }
-        Ok(self.make("re", json!({"object": "refund", "amount": cents, "status": "succeeded", "payment_intent": id})))
+        let status = self.refund_status.unwrap_or("succeeded");
+        let refund = json!({"object": "refund", "amount": cents, "currency": "usd", "status": status,
+            "payment_intent": id, "metadata": metadata(fields)});
+        Ok(self.make("re", refund))
     }
 }
 

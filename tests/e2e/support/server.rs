@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -118,6 +118,13 @@ impl Server {
     /// Its address, such as `http://127.0.0.1:4000`; a restart changes it.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Another command of the binary, with the same settings, beside it.
+    pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
+        let listen = self.url.trim_start_matches("http://");
+        let mut command = bare(&self.folder, &self.variables);
+        command.env("FAREBOX_LISTEN", listen).args(arguments).output().unwrap()
     }
 
     /// Its process.
@@ -240,25 +247,30 @@ impl Drop for Server {
 
 /// Runs the binary with no settings but these.
 fn spawn(folder: &Path, arguments: &[String], variables: &[(String, String)], without: &[&str]) -> Child {
-    let mut command = Command::new(BINARY);
-    for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with("FAREBOX_") && name != "FAREBOX_CACHE" {
-            command.env_remove(name);
-        }
-    }
+    let mut command = bare(folder, variables);
     for name in without {
         command.env_remove(name);
     }
     command
         .arg("serve")
         .args(arguments)
-        .envs(variables.iter().map(|(name, value)| (name, value)))
-        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// The binary in a folder, with no settings but these.
+fn bare(folder: &Path, variables: &[(String, String)]) -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("FAREBOX_") && name != "FAREBOX_CACHE" {
+            command.env_remove(name);
+        }
+    }
+    command.envs(variables.iter().map(|(name, value)| (name, value))).current_dir(folder);
+    command
 }
 
 /// Keeps every line, and shows each to `watch`; ends with the pipe.

@@ -3,11 +3,15 @@
 
 use std::collections::HashMap;
 
-use billing::ids::PaymentId;
+use billing::{
+    Nanos,
+    ids::{PaymentId, ReversalId},
+    reversal::{Kind, News, State},
+};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::super::{Card, NextAction, Outcome, from_cents};
+use super::super::{Card, ListedCharge, NextAction, Outcome, from_cents};
 
 /// A `PaymentIntent`.
 #[derive(Debug, Clone, Deserialize)]
@@ -45,6 +49,8 @@ pub(super) struct ErrorBody {
 #[derive(Debug, Deserialize)]
 pub(super) struct List<T> {
     pub(super) data: Vec<T>,
+    #[serde(default)]
+    pub(super) has_more: bool,
 }
 
 /// Something of which only the name matters.
@@ -56,8 +62,13 @@ pub(super) struct Named {
 /// A refund.
 #[derive(Debug, Deserialize)]
 pub(super) struct Refund {
+    pub(super) id: String,
     pub(super) amount: i64,
+    pub(super) currency: Option<String>,
     pub(super) status: Option<String>,
+    pub(super) payment_intent: Option<String>,
+    #[serde(default)]
+    pub(super) metadata: Option<HashMap<String, String>>,
 }
 
 /// A dispute.
@@ -65,8 +76,70 @@ pub(super) struct Refund {
 pub(super) struct Dispute {
     pub(super) id: String,
     pub(super) amount: i64,
+    pub(super) currency: Option<String>,
     pub(super) status: String,
     pub(super) payment_intent: Option<String>,
+}
+
+/// Something whose status or amount is not one that is known: what it did to whose money can't be said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NotUnderstood(pub(super) String);
+
+/// Dollars of a refund or a dispute; what is not said to be otherwise is dollars, as the charge was.
+fn dollars(id: &str, cents: i64, currency: Option<&str>) -> Result<Nanos, NotUnderstood> {
+    let is_dollars = currency.is_none_or(|currency| currency == "usd");
+    let amount = from_cents(cents).filter(|amount| is_dollars && *amount >= Nanos::ZERO);
+    amount.ok_or_else(|| NotUnderstood(format!("{id} is of {cents} in {}", currency.unwrap_or("no currency"))))
+}
+
+impl Refund {
+    /// Its id here, where it was asked for here.
+    fn own_id(&self) -> Option<ReversalId> {
+        let id = self.metadata.as_ref()?.get("refund_id")?;
+        Uuid::parse_str(id).ok().map(ReversalId)
+    }
+
+    /// Where it stands.
+    pub(super) fn state(&self) -> Result<State, NotUnderstood> {
+        match self.status.as_deref() {
+            Some("pending" | "requires_action") => Ok(State::Pending),
+            Some("succeeded") => Ok(State::Succeeded),
+            Some("failed" | "canceled") => Ok(State::Failed),
+            other => Err(NotUnderstood(format!("{} is {}", self.id, other.unwrap_or("without a status")))),
+        }
+    }
+
+    /// What it says of its charge's money.
+    pub(super) fn news(&self) -> Result<News, NotUnderstood> {
+        Ok(News {
+            id: self.own_id(),
+            kind: Kind::Refund,
+            reference: Some(self.id.clone()),
+            amount: dollars(&self.id, self.amount, self.currency.as_deref())?,
+            state: self.state()?,
+        })
+    }
+
+    /// Whether it is the one asked for here under that id.
+    pub(super) fn is_own(&self, id: Option<ReversalId>) -> bool {
+        id.is_some() && self.own_id() == id
+    }
+}
+
+impl Dispute {
+    /// What it says of its charge's money; none where it took none: an inquiry, or one that was prevented.
+    pub(super) fn news(&self) -> Result<Option<News>, NotUnderstood> {
+        let state = match self.status.as_str() {
+            "warning_needs_response" | "warning_under_review" | "warning_closed" | "prevented" => return Ok(None),
+            "needs_response" | "under_review" => State::Open,
+            "lost" => State::Lost,
+            // Closed because the charge was refunded meanwhile: the refund is what stands.
+            "won" | "charge_refunded" => State::Won,
+            status => return Err(NotUnderstood(format!("{} is {status}", self.id))),
+        };
+        let amount = dollars(&self.id, self.amount, self.currency.as_deref())?;
+        Ok(Some(News { id: None, kind: Kind::Dispute, reference: Some(self.id.clone()), amount, state }))
+    }
 }
 
 /// A `SetupIntent`.
@@ -126,6 +199,16 @@ impl Intent {
     /// The payment it was made for, where it was made here.
     pub(super) fn payment_id(&self) -> Option<PaymentId> {
         Uuid::parse_str(self.metadata.get("payment_id")?).ok().map(PaymentId)
+    }
+
+    /// What it lists of a charge for a payment of ours.
+    pub(super) fn listed(&self) -> Option<ListedCharge> {
+        let paid = match self.standing() {
+            Standing::Is(Outcome::Succeeded { amount, .. }) => Some(amount),
+            _ => None,
+        };
+        let is_open = !matches!(self.status.as_str(), "succeeded" | "canceled");
+        Some(ListedCharge { payment_id: self.payment_id()?, reference: self.id.clone(), paid, is_open })
     }
 
     /// Where it stands.

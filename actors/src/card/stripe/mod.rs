@@ -7,17 +7,20 @@ mod format;
 use std::{fmt, sync::Arc, time::Duration};
 
 use billing::{
-    Nanos,
+    Timestamp,
     ids::{AccountId, PaymentId},
+    reversal::{Listing, News},
 };
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Card, CardError, Finding, Order, Outcome, Setup, Subject, What, Won, from_cents, to_cents, webhook::is_reference,
+    Card, CardError, Finding, Order, Outcome, RefundOrder, Refunded, Setup, Statement, Subject, What, to_cents,
+    webhook::is_reference,
 };
 use format::{
-    Dispute, ErrorBody, ErrorObject, Expandable, Intent, List, Named, Refund, SetupIntent, Standing, unknown,
+    Dispute, ErrorBody, ErrorObject, Expandable, Intent, List, Named, NotUnderstood, Refund, SetupIntent, Standing,
+    unknown,
 };
 
 /// Where Stripe is.
@@ -27,8 +30,9 @@ const VERSION: &str = "2024-06-20";
 /// How long a connection may take, and a whole call.
 const CONNECT: Duration = Duration::from_secs(10);
 const CALL: Duration = Duration::from_secs(40);
-/// Refunds, or disputes, of one charge that are looked at, at most: as many as Stripe lists at once.
-const LONGEST_LIST: usize = 100;
+/// How many Stripe lists at once, at most, and how many pages are read of one list.
+const PAGE: &str = "100";
+const MOST_PAGES: usize = 10_000;
 /// An answer, at most.
 const LARGEST_ANSWER: usize = 1 << 20;
 
@@ -210,12 +214,53 @@ impl Stripe {
     }
 
     /// Gives money back.
-    pub(super) async fn refund(&self, reference: &str, amount: Nanos, key: &str) -> Result<(), CardError> {
-        let cents = to_cents(amount).ok_or_else(|| refused("amount_not_in_cents", "a refund is of whole cents"))?;
-        let cents = cents.to_string();
-        let fields = [("payment_intent", reference), ("amount", cents.as_str())];
-        let refund: Refund = self.post("refunds", &fields, &format!("refund-{key}")).await?;
-        if counts(&refund) { Ok(()) } else { Err(refused("refund_failed", "the refund failed")) }
+    pub(super) async fn refund(&self, order: &RefundOrder) -> Refunded {
+        let Some(cents) = to_cents(order.amount) else {
+            let (code, message) = ("amount_not_in_cents".into(), "a refund is of whole cents".into());
+            return Refunded::Refused { code, message };
+        };
+        let (cents, id) = (cents.to_string(), order.id.map(|id| id.to_string()));
+        let mut fields = vec![("payment_intent", order.reference.as_str()), ("amount", cents.as_str())];
+        fields.extend(id.as_deref().map(|id| ("metadata[refund_id]", id)));
+        match self.post::<Refund>("refunds", &fields, &format!("refund-{}", order.key)).await {
+            Ok(refund) => made(&refund),
+            Err(Fault::Unknown(why)) => Refunded::Unknown { why },
+            // The key was used with other parameters: what came of that is looked up.
+            Err(Fault::Refused { kind, error }) if kind == "idempotency_error" => match self.find_refund(order).await {
+                Ok(Some(found)) => found,
+                Ok(None) => Refunded::Unknown { why: error.message },
+                Err(why) => Refunded::Unknown { why: why.to_string() },
+            },
+            Err(Fault::Refused { error, .. }) => Refunded::Refused { code: error.reason(), message: error.message },
+        }
+    }
+
+    /// Looks a refund up among those of its charge.
+    pub(super) async fn find_refund(&self, order: &RefundOrder) -> Result<Option<Refunded>, CardError> {
+        if !is_reference(&order.reference) {
+            return Err(refused("resource_missing", "that is no PaymentIntent's id"));
+        }
+        let refunds: Vec<Refund> = self.list("refunds", &[("payment_intent", &order.reference)]).await?;
+        Ok(refunds.iter().find(|refund| refund.is_own(order.id)).map(made))
+    }
+
+    /// All of a list, page by page.
+    async fn list<T: DeserializeOwned + Listed>(&self, path: &str, fields: Fields<'_>) -> Result<Vec<T>, CardError> {
+        let mut all: Vec<T> = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let mut fields = fields.to_vec();
+            fields.push(("limit", PAGE));
+            let last = all.last().map(|last| last.id().to_owned());
+            fields.extend(last.as_deref().map(|last| ("starting_after", last)));
+            let request = with_query(self.request(Method::GET, path), &fields)?;
+            let page: List<T> = receive(request).await?;
+            let is_last = !page.has_more || page.data.is_empty();
+            all.extend(page.data);
+            if is_last {
+                return Ok(all);
+            }
+        }
+        Err(CardError::Unavailable(format!("Stripe lists more than {MOST_PAGES} pages of {path}")))
     }
 
     /// What stands after a notice: the charge first, as a notice of what came after it may be heard first.
@@ -236,27 +281,46 @@ impl Stripe {
         let Some(payment_id) = intent.payment_id() else { return Ok(Vec::new()) };
         let mut found = vec![What::Charge(self.stand(&intent).await)];
         if !matches!(subject, Subject::Charge(_)) {
-            let reversed = self.reversed(&intent).await?;
-            found.push(match dispute.filter(|dispute| dispute.status == "won") {
-                Some(Dispute { id, amount, .. }) => {
-                    What::Won(Won { dispute: id, amount: from_cents(amount).unwrap_or_default(), reversed })
-                }
-                None => What::Reversed(reversed),
-            });
+            found.push(What::Reversals(self.reversals(&intent.id, dispute.as_ref()).await?, Listing::All));
         }
         Ok(found.into_iter().map(|what| Finding { payment_id, what }).collect())
     }
 
-    /// All that is with the card again, by refunds and disputes. An inquiry takes no money.
-    async fn reversed(&self, intent: &Intent) -> Result<Nanos, CardError> {
-        let page = format!("payment_intent={}&limit={LONGEST_LIST}", intent.id);
-        let refunds: List<Refund> = self.get(&format!("refunds?{page}")).await?;
-        let disputes: List<Dispute> = self.get(&format!("disputes?{page}")).await?;
-        let lost = |dispute: &&Dispute| ["needs_response", "under_review", "lost"].contains(&dispute.status.as_str());
-        let refunded = refunds.data.iter().filter(|refund| counts(refund)).map(|refund| refund.amount);
-        let disputed = disputes.data.iter().filter(lost).map(|dispute| dispute.amount);
-        let cents = refunded.chain(disputed).fold(0_i64, i64::saturating_add).clamp(0, intent.amount_received.max(0));
-        Ok(from_cents(cents).unwrap_or_default())
+    /// All refunds and disputes of a charge, with one that was fetched by itself.
+    async fn reversals(&self, intent: &str, dispute: Option<&Dispute>) -> Result<Vec<News>, CardError> {
+        let of_it = [("payment_intent", intent)];
+        let is_of_it = |of: Option<&str>| of.is_none_or(|of| of == intent);
+        let refunds: Vec<Refund> = self.list("refunds", &of_it).await?;
+        let disputes: Vec<Dispute> = self.list("disputes", &of_it).await?;
+        let mut news = Vec::new();
+        for refund in refunds.iter().filter(|refund| is_of_it(refund.payment_intent.as_deref())) {
+            news.push(refund.news()?);
+        }
+        for dispute in disputes.iter().filter(|it| is_of_it(it.payment_intent.as_deref())).chain(dispute) {
+            news.extend(dispute.news()?);
+        }
+        Ok(news)
+    }
+
+    /// All charges, refunds and disputes since an instant, as far as they are of payments of ours.
+    pub(super) async fn statement(&self, since: Timestamp) -> Result<Statement, CardError> {
+        let since = (since.0.max(0) / 1_000).to_string();
+        let made_since = [("created[gte]", since.as_str())];
+        let intents: Vec<Intent> = self.list("payment_intents", &made_since).await?;
+        let refunds: Vec<Refund> = self.list("refunds", &made_since).await?;
+        let disputes: Vec<Dispute> = self.list("disputes", &made_since).await?;
+        let mut reversals = Vec::new();
+        for refund in &refunds {
+            if let Some(intent) = &refund.payment_intent {
+                reversals.push((intent.clone(), refund.news()?));
+            }
+        }
+        for dispute in &disputes {
+            if let (Some(intent), Some(news)) = (&dispute.payment_intent, dispute.news()?) {
+                reversals.push((intent.clone(), news));
+            }
+        }
+        Ok(Statement { charges: intents.iter().filter_map(Intent::listed).collect(), reversals, remembers_since: None })
     }
 
     /// Makes an account known.
@@ -314,9 +378,41 @@ fn refused(code: &str, message: &str) -> CardError {
     CardError::Refused { code: code.to_owned(), message: message.to_owned() }
 }
 
-/// A card's refund is made at once, or waits for the bank; one that failed gave nothing back.
-fn counts(refund: &Refund) -> bool {
-    matches!(refund.status.as_deref(), Some("succeeded" | "pending"))
+fn made(refund: &Refund) -> Refunded {
+    match refund.state() {
+        Ok(state) => Refunded::Made { reference: refund.id.clone(), state },
+        Err(NotUnderstood(why)) => Refunded::Unknown { why },
+    }
+}
+
+impl From<NotUnderstood> for CardError {
+    fn from(NotUnderstood(why): NotUnderstood) -> Self {
+        // Worth another look once it is understood: until then nothing is believed of it.
+        Self::Unavailable(why)
+    }
+}
+
+/// What is listed page by page: each page begins after the last of the one before.
+trait Listed {
+    fn id(&self) -> &str;
+}
+
+impl Listed for Intent {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Listed for Refund {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Listed for Dispute {
+    fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 fn with_query(request: RequestBuilder, fields: Fields<'_>) -> Result<RequestBuilder, CardError> {

@@ -223,14 +223,60 @@ pub(super) const CHECKS: &[Check] = &[
               <> COALESCE(p.amount - p.reversed, 0)",
     },
     Check {
-        invariant: 12,
-        what: "account's automatic spending of a month is not its payments'",
-        pairs: &[("reserved", DollarsAtMost)],
-        sql: "SELECT w.account_id, COALESCE(p.reserved, 0), w.reload_reserved + w.scale_reserved FROM spend_window \
-              w LEFT JOIN (SELECT account_id, CAST(SUM(CASE WHEN status = 'pending' THEN amount ELSE 0 END) AS \
-              BIGINT) AS reserved FROM payment WHERE purpose IN ('auto_reload', 'auto_scale') GROUP BY account_id) \
-              p ON p.account_id = w.account_id WHERE w.month = (SELECT MAX(month) FROM spend_window n WHERE \
-              n.account_id = w.account_id) AND w.reload_reserved + w.scale_reserved > COALESCE(p.reserved, 0)",
+        invariant: 11,
+        what: "payment's reversed dollars are not its refunds and disputes that stand",
+        pairs: &[("reversed", Dollars)],
+        sql: "SELECT p.id, CASE WHEN COALESCE(r.standing, 0) > p.amount THEN p.amount ELSE COALESCE(r.standing, 0) \
+              END, p.reversed FROM payment p LEFT JOIN (SELECT payment_id, CAST(SUM(amount) AS BIGINT) AS standing \
+              FROM payment_reversal WHERE state IN ('pending', 'succeeded', 'open', 'lost') GROUP BY payment_id) r \
+              ON r.payment_id = p.id WHERE p.reversed <> CASE WHEN COALESCE(r.standing, 0) > p.amount THEN p.amount \
+              ELSE COALESCE(r.standing, 0) END",
+    },
+    Check {
+        invariant: 11,
+        what: "payment has one refund or dispute of its processor's twice",
+        pairs: &[("rows", Count)],
+        sql: "SELECT payment_id, CAST(1 AS BIGINT), COUNT(*) FROM payment_reversal WHERE reference IS NOT NULL AND \
+              state <> 'replaced' GROUP BY payment_id, kind, reference HAVING COUNT(*) > 1",
+    },
+    Check {
+        invariant: 11,
+        what: "succeeded payment without its processor's name for it",
+        pairs: &[("names", Count)],
+        sql: "SELECT id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM payment WHERE status = 'succeeded' AND reference \
+              IS NULL",
+    },
+    Check {
+        invariant: 11,
+        what: "payment has another payment's charge",
+        pairs: &[("payments of the charge", Count)],
+        sql: "SELECT p.id, CAST(1 AS BIGINT), r.n FROM payment p JOIN (SELECT reference, COUNT(*) AS n FROM payment \
+              WHERE reference IS NOT NULL GROUP BY reference HAVING COUNT(*) > 1) r ON r.reference = p.reference",
+    },
+    Check {
+        invariant: 11,
+        what: "account's plan is not paid until what its fees say",
+        pairs: &[("paid until", Count)],
+        sql: "SELECT a.id, f.paid_until, a.subscribed_until FROM account a LEFT JOIN (SELECT account_id, \
+              MAX(paid_until) AS paid_until FROM (SELECT p.account_id, p.cycle_end AS paid_until FROM payment p WHERE \
+              p.purpose = 'subscription' AND p.status = 'succeeded' AND p.reversed < p.amount AND NOT EXISTS (SELECT \
+              1 FROM payment_reversal r WHERE r.payment_id = p.id AND r.kind = 'dispute' AND r.state IN ('open', \
+              'lost')) UNION ALL SELECT account_id, expires_at FROM credit_grant WHERE source = 'plan' AND source_key \
+              LIKE 'cycle %') t GROUP BY account_id) f ON f.account_id = a.id WHERE COALESCE(f.paid_until, -1) <> \
+              COALESCE(a.subscribed_until, -1)",
+    },
+    Check {
+        invariant: 11,
+        what: "grant's expiry is not what its source and its beginning say",
+        pairs: &[("expires at", Count)],
+        sql: "SELECT g.id, e.expected, g.expires_at FROM credit_grant g JOIN (SELECT c.id, CASE WHEN c.source_key LIKE \
+              'cycle %' THEN CAST(SUBSTR(c.source_key, 7) AS BIGINT) + 2419200000 WHEN r.lasts > c.created_at + \
+              2419200000 THEN r.lasts ELSE c.created_at + 2419200000 END AS expected, r.lasts FROM credit_grant c LEFT \
+              JOIN payment p ON p.account_id = c.account_id AND p.grant_key = c.source_key LEFT JOIN (SELECT \
+              payment_id, MAX(changed_at + left_ms) AS lasts FROM payment_reversal WHERE state IN ('failed', 'won', 'replaced') \
+              GROUP BY payment_id) r ON r.payment_id = p.id WHERE p.id IS NOT NULL OR (c.source IN ('free', 'plan') AND \
+              c.source_key LIKE 'cycle %')) e ON e.id = g.id WHERE g.expires_at <> e.expected AND NOT (e.lasts IS NOT \
+              NULL AND g.expires_at >= g.created_at + 2419200000 AND g.expires_at <= e.expected)",
     },
     Check {
         invariant: 12,

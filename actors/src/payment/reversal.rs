@@ -1,0 +1,114 @@
+//! What stands of a payment's refunds and disputes, told to its account: by an operator's refund here, or by the processor.
+//! Reversals are told one after the other: each stands on the payment, its rows and its grant as the one before left them.
+
+use billing::{
+    command::{Command, Refusal, Reverse},
+    entry::{Notice, Proof},
+    ids::{AccountId, PaymentId},
+    payment::{DEFAULT_METHOD, Payment, PaymentStatus},
+    reversal::{Listing, News},
+};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::pursue::{self, NotApplied};
+use crate::{
+    directory::Directory,
+    ledger::{LedgerError, reversals::StoredPayment},
+};
+
+/// Whose turn it is. Reversals are few, and no turn waits for a processor.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Times what changed meanwhile is read again.
+const TRIES: usize = 5;
+
+/// Why an account is told: kept with what it changes.
+#[derive(Debug, Clone)]
+pub(super) enum Because {
+    /// The processor answered.
+    Answer,
+    /// It told so by itself; the last of what an event brings is noted with it.
+    Notice(Option<Notice>),
+    /// A request asks for it.
+    Request(Proof),
+}
+
+impl Because {
+    fn wrap(self, command: Command) -> Command {
+        match self {
+            Self::Answer => command,
+            Self::Notice(notice) => pursue::noticed(notice, command),
+            Self::Request(proof) => Command::Proven { proof, command: Box::new(command) },
+        }
+    }
+}
+
+/// Waits for its turn.
+pub(super) async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+/// Reads a payment once all that the account was asked before is written: a reversal that nobody waits for any more, because
+/// its commit took too long, would else be read as not taken. The turn is the caller's.
+pub(super) async fn read(
+    directory: &Directory,
+    account: AccountId,
+    payment: PaymentId,
+) -> Result<Option<StoredPayment>, NotApplied> {
+    directory.decide(account, Command::Sweep).await?;
+    Ok(directory.ledger().payment_with_reversals(account, payment).await?)
+}
+
+/// Hears what stands of a payment. What is told of one that was declined here changes nothing: it brought no credits.
+pub(super) async fn heard(
+    directory: &Directory,
+    account: AccountId,
+    payment: PaymentId,
+    news: (Vec<News>, Listing),
+    because: Because,
+) -> Result<(), NotApplied> {
+    let _turn = turn().await;
+    let Some(stored) = read(directory, account, payment).await? else { return Ok(()) };
+    match stored.payment.status {
+        PaymentStatus::Succeeded => tell(directory, account, stored, news, because).await,
+        PaymentStatus::Declined => Ok(()),
+        // To be told again once it is.
+        PaymentStatus::Pending => Err(NotApplied::NotPaidYet),
+    }
+}
+
+/// Tells the account. The turn is the caller's.
+pub(super) async fn tell(
+    directory: &Directory,
+    account: AccountId,
+    stored: StoredPayment,
+    (news, listing): (Vec<News>, Listing),
+    because: Because,
+) -> Result<(), NotApplied> {
+    let card = card_of(directory, &stored.payment).await?;
+    let mut stored = Some(stored);
+    let mut tries = 1..=TRIES;
+    loop {
+        let Some(StoredPayment { payment, grant, reversals, paid_until }) = stored.take() else { return Ok(()) };
+        let id = payment.id;
+        let (grant, known, news, card) = (grant.map(Box::new), reversals, news.clone(), card.clone());
+        let reverse = Reverse { payment, grant, known, news, listing, card, paid_until };
+        let command = because.clone().wrap(Command::Reverse(Box::new(reverse)));
+        match directory.decide(account, command).await?.result {
+            Ok(_) => return Ok(()),
+            // It was read before what changed it was written.
+            Err(Refusal::GrantMoved(_) | Refusal::CycleMoved(_)) if tries.next().is_some() => {
+                stored = read(directory, account, id).await?;
+            }
+            Err(refusal) => return Err(NotApplied::Refused(refusal)),
+        }
+    }
+}
+
+/// The card a payment was charged to.
+async fn card_of(directory: &Directory, payment: &Payment) -> Result<Option<String>, LedgerError> {
+    match payment.method.as_str() {
+        DEFAULT_METHOD => directory.ledger().chosen_card(payment.id).await,
+        named => Ok(Some(named.to_owned())),
+    }
+}

@@ -1,0 +1,131 @@
+//! What refunds and disputes take of a grant, and what comes back of it. Taken is what is left, then what was gone already
+//! (expired, or voided by an operator: nobody owes that), then what running requests hold, then what was spent, which is
+//! owed again. It comes back the other way round: a debt is undone first, and what can be used again can be used for as
+//! long as it could when it was taken.
+
+use super::draft::Draft;
+use crate::{
+    entry::{Line, LineKind},
+    ids::GrantId,
+    nanos::Nanos,
+    time::FOUR_WEEKS_MS,
+};
+
+/// Pays a debt from whatever is available. A debt and credits beside it only meet where credits come back: a hold that is
+/// released, a reversal that leaves other grants.
+pub(super) fn repay_debt(draft: &mut Draft<'_>) {
+    let debt = draft.account.header.debt;
+    if !debt.is_positive() || !draft.account.available.is_positive() {
+        return;
+    }
+    draft.draw(debt, |grant_id, part| {
+        let mut line = Draft::line(LineKind::DebtRepaid, grant_id, None);
+        line.available = -part;
+        line.spent = part;
+        line.debt = -part;
+        line
+    });
+}
+
+pub(super) fn voided(id: GrantId, amount: Nanos) -> Line {
+    let mut line = Draft::line(LineKind::GrantVoided, id, None);
+    line.available = -amount;
+    line.voided = amount;
+    line
+}
+
+/// Spent credits whose money was taken back: owed again. Less than nothing: not owed any more.
+fn owed_again(kind: LineKind, id: GrantId, amount: Nanos) -> Line {
+    let mut line = Draft::line(kind, id, None);
+    line.spent = -amount;
+    line.voided = amount;
+    line.debt = amount;
+    line
+}
+
+/// As much of what is missing as there is.
+fn part(missing: &mut Nanos, there: Nanos) -> Nanos {
+    let part = there.min(*missing);
+    *missing -= part;
+    part
+}
+
+/// Takes so much more of a grant.
+pub(super) fn take(draft: &mut Draft<'_>, index: usize, amount: Nanos) {
+    let mut missing = amount;
+    let grant = &mut draft.account.grants[index];
+    let id = grant.id;
+    let unused = part(&mut missing, grant.available);
+    let gone = part(&mut missing, grant.gone() - grant.taken.gone);
+    let held = part(&mut missing, grant.held - grant.recall);
+    let spent = part(&mut missing, grant.spent);
+    assert!(missing == Nanos::ZERO, "more is to be taken than grant {id} ever had");
+    grant.taken.gone += gone;
+    grant.taken.held += held;
+    grant.recall += held;
+    grant.taken.unused += unused;
+    grant.taken.spent += spent;
+    draft.touch(id);
+    // One line: the grant is sound after all of it.
+    let mut line = voided(id, unused);
+    line.spent = -spent;
+    line.voided += spent;
+    line.debt = spent;
+    if unused.is_positive() || spent.is_positive() {
+        line.kind = if unused.is_positive() { LineKind::GrantVoided } else { LineKind::DebtIncurred };
+        draft.record(line);
+    }
+}
+
+/// For how long what is taken of a grant now can be used should it come back, in milliseconds: what is left of its life. Of
+/// a grant that is over only what was spent can come back, if it was paid for otherwise meanwhile: for a life of its own.
+pub(super) fn left_ms(draft: &Draft<'_>, index: usize) -> i64 {
+    let grant = &draft.account.grants[index];
+    if grant.is_expired(draft.now) && grant.spent.is_positive() {
+        return FOUR_WEEKS_MS;
+    }
+    grant.expires_at.ms_since(draft.now)
+}
+
+/// Gives so much of what was taken back to its grant.
+pub(super) fn give_back(draft: &mut Draft<'_>, index: usize, amount: Nanos, left_ms: i64) {
+    let (now, debt) = (draft.now, draft.account.header.debt);
+    let mut missing = amount;
+    let grant = &mut draft.account.grants[index];
+    let id = grant.id;
+    let owed = part(&mut missing, grant.taken.spent.min(debt));
+    grant.taken.spent -= owed;
+    // What was owed was paid with other credits: these stand for them.
+    let repaid = part(&mut missing, grant.taken.spent);
+    grant.taken.spent -= repaid;
+    let held = part(&mut missing, grant.taken.held);
+    grant.taken.held -= held;
+    grant.recall -= held;
+    let gone = part(&mut missing, grant.taken.gone);
+    grant.taken.gone -= gone;
+    let unused = part(&mut missing, grant.taken.unused);
+    grant.taken.unused -= unused;
+    assert!(missing == Nanos::ZERO, "more comes back to grant {id} than was taken");
+    let usable = repaid + unused;
+    let lasts_until = now.plus_ms(left_ms);
+    if usable.is_positive() && lasts_until > grant.expires_at {
+        grant.expires_at = lasts_until;
+        // Its owner is told again of what is still to come.
+        grant.notices = 0;
+        grant.pass_notices(now);
+    }
+    let index = draft.place_again(index);
+    let is_over = draft.account.grants[index].is_expired(now);
+    draft.touch(id);
+    if owed.is_positive() {
+        draft.record(owed_again(LineKind::DebtRepaid, id, -owed));
+    }
+    if usable.is_positive() {
+        let mut line = voided(id, -usable);
+        if is_over {
+            line.available = Nanos::ZERO;
+            line.expired = usable;
+        }
+        draft.record(line);
+    }
+}

@@ -1,0 +1,35 @@
+//! Credits that an operator takes back: of what is left first, then of what running requests hold, which is recalled as
+//! they end.
+
+use super::{automatic, draft::Draft, taken};
+use crate::{
+    command::{Refusal, Reply},
+    ids::GrantId,
+    nanos::Nanos,
+};
+
+pub(super) fn void(draft: &mut Draft<'_>, id: GrantId, amount: Option<Nanos>) -> Result<Reply, Refusal> {
+    let index = draft.account.grant_index(id).ok_or(Refusal::NoGrant(id))?;
+    let grant = &draft.account.grants[index];
+    let (available, held) = (grant.available, grant.held - grant.recall);
+    let left = available + held;
+    if !left.is_positive() {
+        return Err(Refusal::NoGrant(id));
+    }
+    let amount = amount.unwrap_or(left);
+    if !amount.is_positive() || amount > left {
+        let message = "must be above $0 and at most what is available or held by running requests";
+        return Err(Refusal::BadAmount { field: "amount", message });
+    }
+    let now = amount.min(available);
+    draft.account.grants[index].recall += amount - now;
+    draft.touch(id);
+    if now.is_positive() {
+        draft.record(taken::voided(id, now));
+    }
+    draft.reschedule();
+    if draft.account.automatic().is_some() {
+        automatic::pause(draft, "void");
+    }
+    Ok(Reply::Done)
+}

@@ -1,0 +1,76 @@
+//! `farebox reconcile`: our payments, refunds and disputes held against the card processor's. With Stripe it reads the
+//! ledger and asks Stripe itself, beside a running server too; the built-in processor lives in the server, which is asked.
+
+use anyhow::{Context, Result, bail};
+use farebox_actors::{
+    clock::Clock,
+    ledger::Ledger,
+    payment::reconcile::{Reconciled, reconcile},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    app,
+    config::{Processor, Settings},
+    http::payments::since,
+};
+
+/// What to compare, and how to print.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Compare payments begun in so many days; all of them unless said.
+    #[arg(long)]
+    days: Option<u32>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares, and prints what differs.
+#[expect(clippy::print_stdout, reason = "the command's output")]
+pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
+    let found = match settings.payments.processor {
+        Processor::Stripe => with_stripe(settings, args.days)?,
+        Processor::Sandbox => at_the_server(settings, args.days)?,
+    };
+    let text = |value: &Value, name: &str| value[name].as_str().unwrap_or("-").to_owned();
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&found)?);
+    } else {
+        for it in found["differences"].as_array().into_iter().flatten() {
+            let (id, what, reference) = (text(it, "payment_id"), text(it, "what"), text(it, "reference"));
+            println!("{what} ({reference}) of payment {id}: here {}, there {}", text(it, "here"), text(it, "there"));
+        }
+        println!(
+            "{}: {} payments, {} forgotten by the processor, {} charges, {} refunds and disputes there, {} differences",
+            if found["ok"] == true { "the same" } else { "NOT the same" },
+            found["payments"],
+            found["forgotten"],
+            found["charges"],
+            found["reversals"],
+            found["found"],
+        );
+    }
+    Ok(i32::from(found["ok"] != true))
+}
+
+fn with_stripe(settings: &Settings, days: Option<u32>) -> Result<Value> {
+    let url = settings.database.url.as_str();
+    let now = Clock::default().now();
+    let processor = app::processor(settings, now)?;
+    let found: Reconciled = actix::System::new()
+        .block_on(async {
+            let ledger = Ledger::for_reading(url).await?;
+            reconcile(&ledger, &processor, since(now, days)).await
+        })
+        .with_context(|| format!("can't compare {url} with Stripe"))?;
+    Ok(serde_json::to_value(found)?)
+}
+
+fn at_the_server(settings: &Settings, days: Option<u32>) -> Result<Value> {
+    let (status, answer) = super::admin::ask(settings, "POST", "reconcile", Some(&json!({"days": days})))?;
+    if status >= 400 {
+        bail!("the server refused ({status}): {}", answer["message"].as_str().unwrap_or_default());
+    }
+    Ok(answer)
+}
