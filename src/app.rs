@@ -80,6 +80,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let health = Health::default();
     let socket = take_address(settings.listen)?;
     let ledger = Arc::new(open_ledger(settings, claim).await?);
+    tell_of_twins(&ledger).await?;
     let models = folder::open_models(&settings.runtime.models_dir);
     if !models.is_empty() {
         warn_without_runtime(&library(settings));
@@ -235,6 +236,14 @@ fn warn_without_runtime(library: &std::path::Path) {
              it, and runtime.onnxruntime names another"
         );
     }
+}
+
+/// Accounts that an older one shares its address with: an operator is to know them.
+async fn tell_of_twins(ledger: &Ledger) -> Result<()> {
+    for (id, email) in ledger.twins().await? {
+        tracing::warn!(account.id = %id, email, "an older account has this address, written otherwise");
+    }
+    Ok(())
 }
 
 async fn priced_catalogue(ledger: &Ledger, clock: &Clock) -> Result<Catalogue> {

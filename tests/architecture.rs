@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
 const PURE: &[(&str, &[&str])] = &[
     ("billing", &["rust_decimal", "serde", "thiserror", "uuid"]),
     ("wire", &["base64", "bytes", "serde", "serde_json", "thiserror", "tiktoken"]),
-    ("migrations", &["async-trait", "sea-orm-migration"]),
+    ("migrations", &["async-trait", "sea-orm-migration", "unicode-normalization"]),
 ];
 
 /// A foreign crate and the places it may be used: a folder (ends with `/`) or a file.

@@ -13,6 +13,7 @@ mod m0006_webhooks;
 mod m0007_proofs;
 mod m0008_reversals;
 mod m0009_cache_writes;
+mod m0010_addresses;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_proofs::Migration),
             Box::new(m0008_reversals::Migration),
             Box::new(m0009_cache_writes::Migration),
+            Box::new(m0010_addresses::Migration),
         ]
     }
 }

@@ -3,10 +3,12 @@
 
 mod admin;
 mod audit;
+mod call;
 mod models;
 mod quickstart;
 mod reconcile;
 mod serve;
+mod table;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -37,12 +39,14 @@ enum Command {
     Audit(audit::Args),
     /// Compare payments, refunds and disputes with the card processor's; exit status 1 if something differs.
     Reconcile(reconcile::Args),
-    /// Make and look at accounts, on the running server.
+    /// Make, find and look at accounts, on the running server.
     Account(admin::AccountArgs),
-    /// Make and revoke API keys, on the running server.
+    /// Make, list and revoke API keys, on the running server.
     Key(admin::KeyArgs),
-    /// Add credits, on the running server.
+    /// Add credits, list them, take them back, on the running server.
     Credits(admin::CreditsArgs),
+    /// How the running server's actors fare; exit status 1 if one is down.
+    Actors(admin::ActorsArgs),
 }
 
 /// Runs the command; its exit status.
@@ -59,5 +63,6 @@ pub fn run() -> Result<i32> {
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),
         Command::Credits(args) => admin::credits(&settings, &args),
+        Command::Actors(args) => admin::actors(&settings, &args),
     }
 }

@@ -1,7 +1,7 @@
 //! `farebox reconcile`: our payments, refunds and disputes held against the card processor's. With Stripe it reads the
 //! ledger and asks Stripe itself, beside a running server too; the built-in processor lives in the server, which is asked.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use farebox_actors::{
     clock::Clock,
     ledger::Ledger,
@@ -9,6 +9,7 @@ use farebox_actors::{
 };
 use serde_json::{Value, json};
 
+use super::call::Server;
 use crate::{
     app,
     config::{Processor, Settings},
@@ -68,9 +69,5 @@ fn with_stripe(settings: &Settings, days: Option<u32>) -> Result<Value> {
 }
 
 fn at_the_server(settings: &Settings, days: Option<u32>) -> Result<Value> {
-    let (status, answer) = super::admin::ask(settings, "POST", "reconcile", Some(&json!({"days": days})))?;
-    if status >= 400 {
-        bail!("the server refused ({status}): {}", answer["message"].as_str().unwrap_or_default());
-    }
-    Ok(answer)
+    Server::of(settings)?.call("POST", "reconcile", Some(&json!({"days": days})))
 }

@@ -11,6 +11,7 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use super::keys::{self, Kind};
 use super::{ConfigError, DEFAULT_FILE, Settings};
+use crate::words;
 
 const PREFIX: &str = "FAREBOX_";
 
@@ -32,8 +33,8 @@ pub struct Overrides {
     /// What to log: error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
-    /// How to log: text or json
-    #[arg(long, global = true, value_name = "FORMAT")]
+    /// How to log
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"])]
     pub log_format: Option<String>,
     /// Any other setting, such as limits.drains=8; may be repeated
     #[arg(long = "set", global = true, value_name = "KEY=VALUE")]
@@ -64,9 +65,10 @@ pub(super) fn extract(overrides: &Overrides, variables: &[(String, String)]) -> 
     }
     figment = figment.merge(variables_layer(variables)?).merge(flags_layer(overrides)?);
     figment.extract().map_err(|error| {
+        let reason = words::plain(&error.kind.to_string());
         let reason = match &error.metadata {
-            Some(metadata) => format!("{} (from {})", error.kind, metadata.name),
-            None => error.kind.to_string(),
+            Some(metadata) => format!("{reason} (from {})", metadata.name),
+            None => reason,
         };
         ConfigError::invalid(&error.path.join("."), reason)
     })

@@ -8,10 +8,11 @@ use billing::{
     grant::Source,
     ids::{AccountId, GrantId},
     plan::Plan,
+    time::DAY_MS,
 };
 use bytes::Bytes;
 use farebox_actors::{
-    account::{self, AccountError, Look, Open, Picture},
+    account::{self, AccountError, Open},
     mailbox, payment, pool, provider, webhook,
 };
 use serde::Deserialize;
@@ -21,13 +22,14 @@ use uuid::Uuid;
 use super::{
     Arrival, Shared,
     account::{amount, balance_json},
+    accounts::named,
     acts::{Act, carry_out, is_done},
     answer, auth,
     error::ApiError,
-    keys::keys_json,
     parse_body,
-    query::text_fault,
+    query::{instant_of, text_fault},
 };
+use crate::email;
 
 type Body = Result<Bytes, actix_web::Error>;
 
@@ -35,8 +37,9 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -
     parse_body(&body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?)
 }
 
-pub(super) fn account_id(text: &str) -> Result<AccountId, ApiError> {
-    Uuid::parse_str(text).map(AccountId).map_err(|_| ApiError::invalid("id", "must be an account's id"))
+/// An address in its one spelling.
+fn address(text: &str) -> Result<String, ApiError> {
+    email::canonical(text).map_err(|fault| ApiError::invalid("email", fault))
 }
 
 #[derive(Deserialize)]
@@ -47,11 +50,8 @@ struct NewAccount {
     plan: Plan,
 }
 
-/// Makes an account with its plan's first credits.
+/// Makes an account with its plan's first credits. The address is spelled canonically.
 pub async fn open_account(state: &Shared, id: AccountId, email: &str, plan: Plan) -> Result<(), ApiError> {
-    if email.len() > 254 || !email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty()) {
-        return Err(ApiError::invalid("email", "must be an address such as ada@example.com"));
-    }
     let directory = &state.gateway.directory;
     let is_taken = async || {
         let found = directory.ledger().account_by_email(email).await?;
@@ -78,6 +78,7 @@ pub async fn create_account(state: Shared, request: HttpRequest, body: Body) -> 
     let work = async {
         auth::operator(&state, &request)?;
         let NewAccount { email, plan } = read(&state, body)?;
+        let email = address(&email)?;
         // The account's id is the request's: its row, plan and first credits are one transaction, which is the proof.
         let id = AccountId(Arrival::of(&request).id.0);
         if !is_done(&request) {
@@ -88,31 +89,12 @@ pub async fn create_account(state: Shared, request: HttpRequest, body: Body) -> 
     answer(&request, work.await)
 }
 
-/// `GET /admin/v1/accounts/{id}`.
-pub async fn account(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    let work = async {
-        auth::operator(&state, &request)?;
-        let id = account_id(&id)?;
-        let directory = &state.gateway.directory;
-        let stored = directory.ledger().account(id).await?.ok_or_else(|| ApiError::not_found("the account"))?;
-        let picture: Picture = directory.ask(id, Look).await?;
-        let keys = keys_json(&state, id, &picture).await?;
-        Ok(json!({
-            "id": id.to_string(), "email": stored.email, "plan": stored.plan.name(), "payg": picture.payg,
-            "created_at": stored.created_at.to_string(), "balance": balance_json(&picture.balance),
-            "open_holds": picture.holds.len(), "keys": keys,
-        }))
-    };
-    answer(&request, work.await)
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NewGrant {
     source: Source,
     amount: Value,
-    /// Milliseconds since 1970.
-    expires_at: Option<i64>,
+    expires_at: Option<Value>,
     reason: Option<String>,
 }
 
@@ -125,8 +107,9 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
             return Err(ApiError::invalid("source", "must be one that nobody pays for: promo, goodwill, plan, free"));
         }
         let amount = amount("amount", &wanted)?;
+        let expires_at = expires_at.map(|at| instant_of("expires_at", &at)).transpose()?;
         reason.as_deref().map(checked_reason).transpose()?;
-        let account = account_id(&id)?;
+        let account = named(&state, &id).await?;
         let grant_id = GrantId(Arrival::of(&request).id.0);
         let fund = Fund {
             grant_id,
@@ -134,7 +117,7 @@ pub async fn grant(state: Shared, request: HttpRequest, id: web::Path<String>, b
             source_key: format!("operator {grant_id}"),
             amount,
             paid: Nanos::ZERO,
-            expires_at: expires_at.map(Timestamp),
+            expires_at,
             subscribed_until: None,
         };
         let reason = Some(reason.unwrap_or_else(|| "none given".to_owned()));
@@ -158,7 +141,7 @@ pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, 
     let work = async {
         auth::operator(&state, &request)?;
         let (account, grant) = path.into_inner();
-        let account = account_id(&account)?;
+        let account = named(&state, &account).await?;
         let grant = Uuid::parse_str(&grant).map_err(|_| ApiError::invalid("grant", "must be a grant's id"))?;
         let Void { amount: wanted, reason } = read(&state, body)?;
         let reason = checked_reason(&reason)?;
@@ -206,6 +189,9 @@ struct Advance {
     advance_seconds: u32,
 }
 
+/// The latest a test clock shows: what follows from it in weeks must be written with a year of four digits too.
+const LAST_CLOCK: Timestamp = Timestamp(Timestamp::LAST.0 - 366 * DAY_MS);
+
 /// `POST /admin/v1/clock`: moves the test clock forward.
 pub async fn clock(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
@@ -214,8 +200,13 @@ pub async fn clock(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
             return Err(ApiError::forbidden("The clock only moves by itself; FAREBOX_CLOCK=test lets it be moved."));
         }
         let Advance { advance_seconds } = read(&state, body)?;
-        state.gateway.clock().advance_seconds(advance_seconds);
-        Ok(json!({"now": state.gateway.clock().now().to_string()}))
+        let clock = state.gateway.clock();
+        if clock.now().plus_ms(i64::from(advance_seconds) * 1_000) > LAST_CLOCK {
+            let rule = format!("would move the clock beyond {LAST_CLOCK}, the latest it can show");
+            return Err(ApiError::invalid("advance_seconds", rule));
+        }
+        clock.advance_seconds(advance_seconds);
+        Ok(json!({"now": clock.now().to_string()}))
     };
     answer(&request, work.await)
 }

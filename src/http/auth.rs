@@ -7,11 +7,12 @@ use std::{
 };
 
 use actix_web::{
-    HttpRequest,
+    FromRequest, HttpRequest,
     http::{
         StatusCode,
         header::{AUTHORIZATION, HeaderName},
     },
+    web,
 };
 use billing::{
     Timestamp,
@@ -19,10 +20,11 @@ use billing::{
     key::{KeyLimits, Scope, Scopes},
 };
 use farebox_actors::ledger::keys::StoredKey;
+use serde::Deserialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{Shared, error::ApiError};
+use super::{Shared, accounts, error::ApiError};
 use crate::gateway::{idempotency::Holder, serve::Caller};
 
 /// Keys remembered, at most; beyond it all are forgotten and looked up again.
@@ -224,8 +226,31 @@ pub fn shows_something(request: &HttpRequest) -> bool {
     credential(request).is_ok()
 }
 
+/// What is under an account of the operator's paths.
+#[derive(Deserialize)]
+struct Under {
+    account: String,
+}
+
+/// Whoever's account a path of the operator's names, which takes the operator's token: `/admin/v1/accounts/{account}/grants`.
+/// None on other paths.
+pub async fn operated(state: &Shared, request: &HttpRequest) -> Result<Option<Caller>, ApiError> {
+    if request.match_info().get("account").is_none() {
+        return Ok(None);
+    }
+    operator(state, request)?;
+    let path = web::Path::<Under>::extract(request).await;
+    let Under { account } = path.map_err(|error| ApiError::invalid("account", error))?.into_inner();
+    // By none of its keys.
+    let (account_id, key_id) = (accounts::named(state, &account).await?, KeyId(Uuid::nil()));
+    Ok(Some(Caller { account_id, key_id, scopes: Scopes::ALL }))
+}
+
 /// The caller of a route that any key may use: what it answers is in the answers to inference too.
 pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
+    if let Some(caller) = operated(state, request).await? {
+        return Ok(caller);
+    }
     Ok(bearer(state, request).await?.caller)
 }
 
@@ -235,8 +260,13 @@ pub async fn caller_until(state: &Shared, request: &HttpRequest) -> Result<(Call
     Ok((known.caller, known.expires_at))
 }
 
-/// The caller of a route that takes a scope.
+/// The caller of a route that takes a scope. The operator reads what owners read.
 pub async fn scoped(state: &Shared, request: &HttpRequest, scope: Scope) -> Result<Caller, ApiError> {
+    if scope == Scope::Read
+        && let Some(caller) = operated(state, request).await?
+    {
+        return Ok(caller);
+    }
     permitted(&bearer(state, request).await?, scope)
 }
 

@@ -21,8 +21,9 @@ use uuid::Uuid;
 use super::{
     Arrival, Shared,
     account::amount,
+    accounts::named,
     acts,
-    admin::{account_id, read},
+    admin::read,
     answer,
     auth::{self, NewKey, Opener, Sight},
     error::ApiError,
@@ -267,7 +268,7 @@ pub async fn delete(state: Shared, request: HttpRequest, key: web::Path<String>)
 pub async fn operator_create(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        let opener = Opener { account_id: account_id(&id)?, scopes: Scopes::ALL, expires_at: None };
+        let opener = Opener { account_id: named(&state, &id).await?, scopes: Scopes::ALL, expires_at: None };
         make(&state, &request, &opener, body).await
     };
     answer(&request, work.await)
@@ -278,7 +279,7 @@ pub async fn operator_delete(state: Shared, request: HttpRequest, path: web::Pat
     let work = async {
         auth::operator(&state, &request)?;
         let (account, key) = path.into_inner();
-        revoke(&state, account_id(&account)?, &key).await
+        revoke(&state, named(&state, &account).await?, &key).await
     };
     answer(&request, work.await)
 }

@@ -1,6 +1,7 @@
 //! HTTP: translates between clients and the gateway. [`routes`] is the one table of routes; handlers are short.
 
 pub mod account;
+pub mod accounts;
 pub mod acts;
 pub mod admin;
 pub mod auth;
@@ -53,6 +54,7 @@ use crate::{
         room::Room,
     },
     telemetry::Metrics,
+    words,
 };
 use auth::Keys;
 use error::ApiError;
@@ -226,7 +228,7 @@ pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiE
             (None, "." | "?") => "body".to_owned(),
             (None, _) => path,
         };
-        ApiError::invalid(&field, message)
+        ApiError::invalid(&field, words::plain(&message))
     })?;
     reader.end().map_err(|error| ApiError::invalid("body", error))?;
     Ok(parsed)

@@ -6,7 +6,7 @@ use billing::{
     account::{FREE_RATE, TierFall},
     class::SizeClass,
     command::Command,
-    ids::PaymentId,
+    ids::{AccountId, PaymentId},
     key::Scope,
     payment::{Payment, Purpose},
     plan::Plan,
@@ -65,32 +65,37 @@ fn next_tiers(picture: &Picture) -> Vec<Value> {
         .collect()
 }
 
+/// An account as its owner reads it, and the operator.
+pub(super) async fn account_json(state: &Shared, account: AccountId) -> Result<Value, ApiError> {
+    let directory = &state.gateway.directory;
+    let picture = directory.ask(account, Look).await?;
+    let stored = directory.ledger().account(account).await?;
+    let stored = stored.ok_or_else(|| ApiError::not_found("the account"))?;
+    let now = state.gateway.clock().now();
+    let since = now.ms_since(stored.created_at) / FOUR_WEEKS_MS + 1;
+    let refresh = stored.created_at.plus_ms(since * FOUR_WEEKS_MS);
+    let is_free = picture.header.plan == Plan::Free;
+    let rate = (!picture.payg).then(|| json!({"requests_per_second": FREE_RATE, "burst": FREE_RATE}));
+    Ok(json!({
+        "id": stored.id, "email": stored.email, "created_at": stored.created_at.to_string(),
+        "plan": picture.header.plan.name(), "pay_as_you_go": picture.payg,
+        "subscription": picture.subscription.as_ref().map(|subscription| subscription_json(subscription, &picture)),
+        "free_credits": is_free.then(|| json!({"amount": Plan::Free.credits(), "refreshed_at": refresh.to_string()})),
+        "balance": balance_json(&picture.balance), "tier": tier_json(picture.balance.tier),
+        "purchased": picture.balance.purchased, "next_tiers": next_tiers(&picture),
+        "tier_falls": picture.fall.map(fall_json), "closed_rate_limit": rate,
+        "concurrency": {"units": picture.balance.tier.units.to_string(), "used": picture.balance.units_used.to_string(),
+            "waiting": picture.waiting},
+        "auto_reload": reload_json(picture.automatic.as_ref(), now),
+        "auto_scale": scale_json(picture.automatic.as_ref(), now),
+    }))
+}
+
 /// `GET /v1/account`.
 pub async fn account(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
-        let directory = &state.gateway.directory;
-        let picture = directory.ask(caller.account_id, Look).await?;
-        let stored = directory.ledger().account(caller.account_id).await?;
-        let stored = stored.ok_or_else(|| ApiError::not_found("the account"))?;
-        let now = state.gateway.clock().now();
-        let since = now.ms_since(stored.created_at) / FOUR_WEEKS_MS + 1;
-        let refresh = stored.created_at.plus_ms(since * FOUR_WEEKS_MS);
-        let is_free = picture.header.plan == Plan::Free;
-        let rate = (!picture.payg).then(|| json!({"requests_per_second": FREE_RATE, "burst": FREE_RATE}));
-        Ok(json!({
-            "id": stored.id, "email": stored.email, "created_at": stored.created_at.to_string(),
-            "plan": picture.header.plan.name(), "pay_as_you_go": picture.payg,
-            "subscription": picture.subscription.as_ref().map(|subscription| subscription_json(subscription, &picture)),
-            "free_credits": is_free.then(|| json!({"amount": Plan::Free.credits(), "refreshed_at": refresh.to_string()})),
-            "balance": balance_json(&picture.balance), "tier": tier_json(picture.balance.tier),
-            "purchased": picture.balance.purchased, "next_tiers": next_tiers(&picture),
-            "tier_falls": picture.fall.map(fall_json), "closed_rate_limit": rate,
-            "concurrency": {"units": picture.balance.tier.units.to_string(), "used": picture.balance.units_used.to_string(),
-                "waiting": picture.waiting},
-            "auto_reload": reload_json(picture.automatic.as_ref(), now),
-            "auto_scale": scale_json(picture.automatic.as_ref(), now),
-        }))
+        account_json(&state, caller.account_id).await
     };
     answer(&request, work.await)
 }
@@ -153,7 +158,7 @@ pub async fn subscription(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-async fn subscribed(state: &Shared, account: billing::ids::AccountId) -> Result<Value, ApiError> {
+async fn subscribed(state: &Shared, account: AccountId) -> Result<Value, ApiError> {
     let picture = state.gateway.directory.ask(account, Look).await?;
     let subscription = picture.subscription.as_ref().map(|subscription| subscription_json(subscription, &picture));
     Ok(

@@ -103,6 +103,19 @@ pub fn text_fault(text: &str) -> Option<&'static str> {
     text.chars().any(char::is_control).then_some("must not have control characters")
 }
 
+/// An instant in a body: a date, an RFC 3339 time, or milliseconds since 1970.
+pub fn instant_of(name: &str, value: &Value) -> Result<Timestamp, ApiError> {
+    match value {
+        Value::String(text) => text.parse().map_err(|error| ApiError::invalid(name, error)),
+        Value::Number(number) => {
+            let at = number.as_i64().map(Timestamp).filter(|at| (Timestamp(0)..=Timestamp::LAST).contains(at));
+            let rule = "must be whole milliseconds since 1970, in the year 9999 or before";
+            at.ok_or_else(|| ApiError::invalid(name, rule))
+        }
+        _ => Err(ApiError::invalid(name, "must be a date, an RFC 3339 time, or milliseconds since 1970")),
+    }
+}
+
 fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
     // The + of an offset is a space in a query, unless it was escaped.
     let offset = text.len().checked_sub(6).filter(|at| *at > 10 && text.as_bytes().get(*at) == Some(&b' '));
@@ -175,6 +188,26 @@ mod tests {
     }
 
     #[test]
+    fn an_instant_in_a_body_is_text_or_milliseconds_and_can_be_written() {
+        assert_eq!(instant_of("at", &json!("2026-11-24")).unwrap(), Timestamp(1_795_478_400_000));
+        assert_eq!(instant_of("at", &json!(1_795_478_400_000_i64)).unwrap(), Timestamp(1_795_478_400_000));
+        assert_eq!(instant_of("at", &json!(Timestamp::LAST.0)).unwrap(), Timestamp::LAST);
+        for wrong in [
+            json!(Timestamp::LAST.0 + 1),
+            json!(i64::MAX),
+            json!(u64::MAX),
+            json!(-1),
+            json!(1.5),
+            json!("10000-01-01"),
+            json!("9999-12-31T23:59:59-23:59"),
+            json!(true),
+            json!([]),
+        ] {
+            assert!(instant_of("at", &wrong).unwrap_err().message().starts_with("at"), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_range_is_read_and_checked() {
         let now = Timestamp(1_795_521_600_000);
         let range = |text: &str| query(text).range(now);
@@ -191,6 +224,8 @@ mod tests {
             "from=x",
             "from=2026-11-24T00:00:00",
             "from=\u{e9}+12345",
+            "from=9999-12-31T23:59:59-01:00",
+            "from=10000-01-01",
         ] {
             assert!(range(text).unwrap_err().message().starts_with("from"), "{text}");
         }

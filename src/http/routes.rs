@@ -10,7 +10,7 @@ use actix_web::{
 };
 
 use super::{
-    Shared, account, admin, automatic, cards,
+    Shared, account, accounts, admin, automatic, cards,
     error::ApiError,
     export, history, hooks,
     idempotency::{act, post},
@@ -57,16 +57,8 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .configure(configure_payments)
         .configure(configure_webhooks)
         .service(get("/v1/live", live::live))
-        .service(act("/admin/v1/accounts", admin::create_account))
-        .service(get("/admin/v1/accounts/{id}", admin::account))
-        .service(act("/admin/v1/accounts/{id}/keys", keys::operator_create))
-        .service(
-            web::resource("/admin/v1/accounts/{id}/keys/{key}")
-                .route(web::delete().to(keys::operator_delete))
-                .default_service(wrong_method()),
-        )
-        .service(act("/admin/v1/accounts/{id}/grants", admin::grant))
-        .service(act("/admin/v1/accounts/{id}/grants/{grant}/void", admin::void))
+        .configure(configure_accounts)
+        .service(get("/admin/v1/actions", accounts::actions))
         .service(get("/admin/v1/actors", admin::actors))
         .service(post("/admin/v1/audit", admin::audit))
         .service(post("/admin/v1/clock", admin::clock))
@@ -75,6 +67,27 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/readyz", operations::readyz))
         .service(get("/metrics", operations::metrics))
         .default_service(web::to(not_found));
+}
+
+/// Accounts, to the operator. What is under `{account}` and read is what its owner reads elsewhere.
+fn configure_accounts(app: &mut web::ServiceConfig) {
+    app.service(act("/admin/v1/accounts", admin::create_account).route(web::get().to(accounts::list)))
+        .service(get("/admin/v1/accounts/{account}", accounts::account))
+        .service(act("/admin/v1/accounts/{account}/keys", keys::operator_create).route(web::get().to(keys::list)))
+        .service(
+            web::resource("/admin/v1/accounts/{account}/keys/{key}")
+                .route(web::delete().to(keys::operator_delete))
+                .default_service(wrong_method()),
+        )
+        .service(act("/admin/v1/accounts/{account}/grants", admin::grant).route(web::get().to(account::grants)))
+        .service(act("/admin/v1/accounts/{account}/grants/{grant}/void", admin::void))
+        .service(get("/admin/v1/accounts/{account}/balance", account::balance))
+        .service(get("/admin/v1/accounts/{account}/payments", payments::list))
+        .service(get("/admin/v1/accounts/{account}/requests", history::requests))
+        .service(get("/admin/v1/accounts/{account}/holds", history::holds))
+        .service(get("/admin/v1/accounts/{account}/usage", usage::usage))
+        .service(get("/admin/v1/accounts/{account}/events", plan::events))
+        .service(get("/admin/v1/accounts/{account}/actions", accounts::actions));
 }
 
 /// Has a request run in a task of its own, which outlives its connection.

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::{
     Shared, answer, auth,
     error::ApiError,
+    history::is_instant,
     query::{Query, bad_cursor, list, text_fault},
 };
 
@@ -88,6 +89,7 @@ fn read_cursor(grouping: &Grouping, text: &str) -> Option<Group> {
     let texts = [&model, &provider];
     let fits = names_then == names(grouping).join(",")
         && starts_at.is_some() == grouping.span.is_some()
+        && starts_at.is_none_or(|at| is_instant(&Timestamp(at)))
         && model.is_some() == grouping.by.contains(&By::Model)
         && provider.is_some() == grouping.by.contains(&By::Provider)
         && key.is_some() == grouping.by.contains(&By::Key)

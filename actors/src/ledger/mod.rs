@@ -3,6 +3,7 @@
 //! (SQLite has one writer, and the journal is the only one), and a few that read. How it is opened, by one process at a
 //! time, and closed again is in [`open`].
 
+pub mod accounts;
 pub mod append;
 pub mod audit;
 pub mod cards;

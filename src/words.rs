@@ -1,0 +1,75 @@
+//! What a reader of JSON or settings found wrong, in words for whoever wrote it: serde speaks to programmers.
+
+/// A message of serde's about a field that is named beside it.
+pub fn plain(message: &str) -> String {
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let listed = |text: &str| text.replace('`', "").trim_start_matches("one of ").replace(" or ", ", ");
+    if let Some((found, expected)) = after(message, "unknown variant") {
+        return format!("must be one of {}, not {}", listed(expected), found.trim_matches('`'));
+    }
+    for start in ["invalid type", "invalid value", "invalid length"] {
+        if let Some((found, expected)) = after(message, start) {
+            return format!("must be {expected}, not {found}");
+        }
+    }
+    if let Some((_, expected)) = after(message, "unknown field") {
+        return format!("is not known here; there are {}", listed(expected));
+    }
+    match message {
+        _ if message.starts_with("unknown field ") => "is not known here".to_owned(),
+        _ if message.starts_with("missing field ") => "is missing".to_owned(),
+        _ if message.starts_with("duplicate field ") => "is given twice".to_owned(),
+        _ => message.to_owned(),
+    }
+}
+
+/// What was found and what was expected, in a message that begins so: serde's, or figment's of the same.
+fn after<'a>(message: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
+    let (found, expected) = message.strip_prefix(start)?.split_once(", expected ")?;
+    let found = found.trim_start_matches([':', ' ']);
+    Some((found.strip_prefix("found ").unwrap_or(found), expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Deserialize;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "read only to be refused")]
+    struct Body {
+        name: String,
+        kind: Option<Kind>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Kind {
+        Free,
+        Payg,
+        Other,
+    }
+
+    #[test]
+    fn what_serde_says_is_said_in_plain_words() {
+        for (body, said) in [
+            (r#"{"name": 3}"#, "must be a string, not integer `3`"),
+            (r#"{"name": null}"#, "must be a string, not null"),
+            ("{}", "is missing"),
+            (r#"{"name": "a", "name": "b"}"#, "is given twice"),
+            (r#"{"name": "a", "kind": "rich"}"#, "must be one of free, payg, other, not rich"),
+            (r#"{"name": "a", "colour": 1}"#, "is not known here; there are name, kind"),
+            (r#"{"name": "#, "EOF while parsing a value"),
+        ] {
+            let error = serde_json::from_str::<Body>(body).unwrap_err();
+            assert_eq!(plain(&error.to_string()), said, "{body}");
+        }
+        let two = "unknown variant `x`, expected `free` or `payg`";
+        assert_eq!(plain(two), "must be one of free, payg, not x");
+        assert_eq!(plain("unknown field `x`, there are no fields"), "is not known here");
+        assert_eq!(plain("unknown variant: found `x`, expected `a or b`"), "must be one of a, b, not x");
+        assert_eq!(plain("invalid type: found string \"x\", expected u64"), "must be u64, not string \"x\"");
+        assert!([Kind::Free, Kind::Payg, Kind::Other].len() == 3);
+    }
+}
