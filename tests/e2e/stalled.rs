@@ -52,9 +52,8 @@ async fn a_commit_that_lands_late_is_not_made_again() {
         let answer = post(&admin.0, &grants, "a-grant", &grant).await;
         assert_eq!((answer.status, &answer.body), (200, &granted.body));
     }
-    for answer in again {
-        eprintln!("AGAIN {} {}", answer.status, answer.body);
-    }
+    let payments: Vec<Value> = again.iter().map(|answer| answer.ok()["payment"]["id"].clone()).collect();
+    assert!(payments[0].is_string() && payments[0] == payments[1], "{payments:?}");
     let count = async |source: &str| {
         let grants = customer.api.get("/v1/grants").await.ok();
         grants["data"].as_array().unwrap().iter().filter(|grant| grant["source"] == source).count()
