@@ -70,7 +70,9 @@ impl Running {
     /// Tells all that can be told to end; how many those are.
     pub fn end_all(&self) -> usize {
         let ends: Vec<_> = self.lock().values().filter_map(|seen| seen.end.as_ref()?.upgrade()).collect();
-        ends.iter().for_each(|end| end.notify_one());
+        for end in &ends {
+            end.notify_one();
+        }
         ends.len()
     }
 

@@ -17,6 +17,9 @@ use crate::support::{
     temporary,
 };
 
+/// What is done to a database's file.
+type Loss = fn(&Path);
+
 /// How long a start that is to be refused may take.
 const REFUSED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -230,7 +233,6 @@ async fn a_clean_stop_leaves_all_in_the_file_and_a_lost_file_is_missed() {
     // An empty file, or none, where a ledger was: whatever is left tells.
     let database = folder.join("data/farebox.db");
     let kept = fs::read(&database).unwrap();
-    type Loss = fn(&Path);
     let losses: [(&str, Loss); 3] = [
         ("no file", |file| fs::remove_file(file).unwrap()),
         ("an empty file", |file| fs::write(file, "").unwrap()),

@@ -62,7 +62,7 @@ pub enum SettleError {
 /// How often settling is tried before it is left to recovery.
 const ATTEMPTS: u32 = 5;
 /// How long each try waits for a ledger that is away.
-const AWAY: Duration = Duration::from_secs(60);
+const AWAY: Duration = Duration::from_mins(1);
 
 /// The guard.
 #[derive(Debug)]

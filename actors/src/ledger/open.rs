@@ -115,8 +115,8 @@ impl Ledger {
         ledger.writer = Some(Writer::open(&file, Arc::clone(&watch))?);
         let looking = look_after(&file, lock, Arc::clone(&watch), ledger.epoch, ledger.standing.clone())?;
         let _ = ledger.watched.set(watch);
-        let _looking = Some(looking);
-        ledger.keeper = Some(Arc::new(Keeper { owner, probing: Mutex::default(), _looking, session: None }));
+        let keeper = Keeper { owner, probing: Mutex::default(), _looking: Some(looking), session: None };
+        ledger.keeper = Some(Arc::new(keeper));
         Ok(ledger)
     }
 

@@ -8,7 +8,7 @@ pub const FIRST: Duration = Duration::from_millis(50);
 /// The longest wait.
 pub const LONGEST: Duration = Duration::from_secs(30);
 /// A life that lasted so long was a good one.
-pub const GOOD_LIFE: Duration = Duration::from_secs(60);
+pub const GOOD_LIFE: Duration = Duration::from_mins(1);
 
 /// What is remembered of an actor's lives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -50,7 +50,7 @@ mod tests {
             .iter()
             .take_while(|wait| {
                 passed += **wait;
-                passed < Duration::from_secs(60)
+                passed < Duration::from_mins(1)
             })
             .count();
         assert!(tries <= 12, "{tries}");
