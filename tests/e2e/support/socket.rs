@@ -39,6 +39,16 @@ impl Socket {
         }
     }
 
+    /// The code it is closed with, passing over frames.
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            let message = tokio::time::timeout(Duration::from_mins(1), self.0.next()).await.unwrap();
+            if let Message::Close(frame) = message.unwrap().unwrap() {
+                return frame.unwrap().code.into();
+            }
+        }
+    }
+
     /// The next frame of a type, passing over others.
     pub(crate) async fn next_of(&mut self, kind: &str) -> Value {
         loop {
