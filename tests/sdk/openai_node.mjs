@@ -39,5 +39,5 @@ await assert.rejects(
 );
 await assert.rejects(create({}, "fb_wrong"), (error) => error instanceof OpenAI.AuthenticationError);
 const long = [{ role: "user", content: "long ".repeat(500_000) }];
-await assert.rejects(create({ model: "gpt-4o", messages: long }, poor), (error) => error.status === 402);
+await assert.rejects(create({ model: "gpt-4.1", messages: long }, poor), (error) => error.status === 402);
 console.log("ok");

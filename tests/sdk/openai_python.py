@@ -47,6 +47,6 @@ raises(openai.NotFoundError, "model_not_found", model="gpt-4o-mimi")
 assert raises(openai.BadRequestError, "invalid_request", temperature=9).body["param"] == "temperature"
 raises(openai.AuthenticationError, "unauthorized", client=openai.OpenAI(base_url=url, api_key="fb_wrong", max_retries=0))
 broke = raises(openai.APIStatusError, None, client=openai.OpenAI(base_url=url, api_key=poor, max_retries=0),
-               model="gpt-4o", messages=[{"role": "user", "content": "long " * 500_000}])
+               model="gpt-4.1", messages=[{"role": "user", "content": "long " * 500_000}])
 assert broke.status_code == 402, broke
 print("ok")
