@@ -78,13 +78,10 @@ const LAST_ACTIONS: u64 = 5;
 /// `GET /admin/v1/accounts/{account}/actions`, and `GET /admin/v1/actions` of all: what operators did and why, newest first.
 pub async fn actions(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let account = match auth::operated(&state, &request).await? {
-            Some(caller) => Some(caller.account_id),
-            None => {
-                auth::operator(&state, &request)?;
-                None
-            }
-        };
+        let account = auth::operated(&state, &request).await?.map(|caller| caller.account_id);
+        if account.is_none() {
+            auth::operator(&state, &request)?;
+        }
         let query = Query::of(&request, &["limit", "cursor"])?;
         let (before, limit) = (query.cursor_id()?, query.limit()?);
         let found = state.gateway.directory.ledger().actions(account, before, limit).await?;

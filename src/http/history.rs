@@ -51,13 +51,13 @@ pub async fn holds(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 /// Whether a cursor's time is one that a list may have given.
-pub(super) fn is_instant(at: &Timestamp) -> bool {
-    (Timestamp(0)..=Timestamp::LAST).contains(at)
+pub(super) fn is_instant(at: Timestamp) -> bool {
+    (Timestamp(0)..=Timestamp::LAST).contains(&at)
 }
 
 fn position(text: &str) -> Result<Position, ApiError> {
     let (at, id) = text.split_once('-').ok_or_else(bad_cursor)?;
-    let ended_at = at.parse().ok().map(Timestamp).filter(is_instant).ok_or_else(bad_cursor)?;
+    let ended_at = at.parse().ok().map(Timestamp).filter(|at| is_instant(*at)).ok_or_else(bad_cursor)?;
     Ok(Position { ended_at, id: Uuid::parse_str(id).map_err(|_| bad_cursor())? })
 }
 

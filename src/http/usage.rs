@@ -89,7 +89,7 @@ fn read_cursor(grouping: &Grouping, text: &str) -> Option<Group> {
     let texts = [&model, &provider];
     let fits = names_then == names(grouping).join(",")
         && starts_at.is_some() == grouping.span.is_some()
-        && starts_at.is_none_or(|at| is_instant(&Timestamp(at)))
+        && starts_at.is_none_or(|at| is_instant(Timestamp(at)))
         && model.is_some() == grouping.by.contains(&By::Model)
         && provider.is_some() == grouping.by.contains(&By::Provider)
         && key.is_some() == grouping.by.contains(&By::Key)

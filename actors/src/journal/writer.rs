@@ -243,9 +243,8 @@ impl Writer {
         loop {
             match self.ledger.was_committed(id, self.clock.now()).await {
                 Ok(true) => return Ok(()),
-                Ok(false) => return Err(error),
                 Err(LedgerError::Away(_)) if self.ledger.standing().back().await => {}
-                Err(_) => return Err(error),
+                Ok(false) | Err(_) => return Err(error),
             }
         }
     }

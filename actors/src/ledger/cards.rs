@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
-    append::{NOTED, NOTICE},
+    append::record::{NOTED, NOTICE},
 };
 use crate::card::Card;
 

@@ -116,7 +116,7 @@ impl Ledger {
     }
 
     async fn rows(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, LedgerError> {
-        Ok(self.read.query_all_raw(self.statement(sql, values)).await?)
+        self.read.query_all_raw(self.statement(sql, values)).await
     }
 
     async fn rows_of(&self, sql: Sql) -> Result<Vec<QueryResult>, LedgerError> {
@@ -132,7 +132,7 @@ impl Ledger {
         sql: &str,
         values: impl IntoIterator<Item = Value>,
     ) -> Result<Option<QueryResult>, LedgerError> {
-        Ok(self.read.query_one_raw(self.statement(sql, values)).await?)
+        self.read.query_one_raw(self.statement(sql, values)).await
     }
 }
 

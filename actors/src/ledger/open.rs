@@ -238,12 +238,11 @@ impl Ledger {
     async fn probe(&self, keeper: &Keeper) -> Result<(), LedgerError> {
         let text = keeper.owner.seen_now().text();
         let sql = "UPDATE shard_lease SET owner = ? WHERE shard = 0 AND epoch = ?";
-        let changed = match &self.writer {
-            Some(writer) => writer.execute(sql, (text, self.epoch)).await,
-            None => {
-                let statement = self.statement(sql, [text.into(), self.epoch.into()]);
-                self.write.execute_raw(statement).await.map(|done| done.rows_affected())
-            }
+        let changed = if let Some(writer) = &self.writer {
+            writer.execute(sql, (text, self.epoch)).await
+        } else {
+            let statement = self.statement(sql, [text.into(), self.epoch.into()]);
+            self.write.execute_raw(statement).await.map(|done| done.rows_affected())
         };
         match changed {
             Ok(0) => Err(LedgerError::Fenced),

@@ -113,8 +113,8 @@ impl Watch {
     /// What is wrong with the files, if anything is.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut known = self.known();
-        let found = self.same(&self.path, self.file)?;
-        let log_found = self.same(&self.log, self.log_file)?;
+        let found = Self::same(&self.path, self.file)?;
+        let log_found = Self::same(&self.log, self.log_file)?;
         if found.len() < known.bytes {
             return Err(format!("{} was cut from {} to {} bytes", name(&self.path), known.bytes, found.len()));
         }
@@ -131,7 +131,7 @@ impl Watch {
         Ok(())
     }
 
-    fn same(&self, path: &Path, expected: Inode) -> Result<Metadata, String> {
+    fn same(path: &Path, expected: Inode) -> Result<Metadata, String> {
         let shown = name(path);
         match fs::metadata(path) {
             Ok(found) if inode(&found) == expected => Ok(found),
@@ -273,7 +273,7 @@ mod tests {
                 "written over in its midst",
                 |stage| {
                     let file = File::options().write(true).open(stage.path("t.db")).unwrap();
-                    file.write_all_at(&[0xa5; 65_536], 131_072).unwrap();
+                    file.write_all_at(&vec![0xa5; 65_536], 131_072).unwrap();
                 },
                 "damaged",
             ),

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex as FairMutex, oneshot};
 
 use super::{
     LedgerError,
-    append::{ACCOUNT, EPOCH, Stamp, rows},
+    append::{EPOCH, Stamp, account::ACCOUNT, rows},
     checkpoint::{self, Checkpoints},
     frames,
     idempotency::KeyChange,
