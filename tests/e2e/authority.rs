@@ -26,6 +26,7 @@ use Takes::{Key, Nothing, Scope, Signature};
 
 /// All routes but the operator's.
 const ROUTES: &[(&str, &str, Takes)] = &[
+    ("GET", "/", Nothing),
     ("POST", "/v1/chat/completions", Scope("inference")),
     ("POST", "/v1/completions", Scope("inference")),
     ("POST", "/v1/quote", Scope("inference")),

@@ -3,9 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
+    book::Book,
     client::{Answer, Customer},
     fake_openai::{Behaviour, FakeOpenAi},
     server::{Options, Server},
@@ -464,23 +466,22 @@ async fn a_stream_that_dies_with_the_process_is_charged_its_last_checkpoint() {
 
 #[tokio::test]
 async fn a_process_that_was_taken_over_writes_nothing_more_and_ends() {
-    let mut stage = Stage::set().await;
-    let database = match std::env::var("FAREBOX_TEST_DATABASE").as_deref() {
-        // Two processes on one PostgreSQL database are a story of the cluster.
-        Ok("postgres") => return,
-        _ => format!("sqlite://{}", stage.server.folder().join("data/farebox.db").display()),
-    };
-    assert_eq!(stage.chat(json!({})).await.status, 200);
-    let options = Options::default().set("FAREBOX_DATABASE__URL", &database).calling(stage.fake.url());
-    let newer = Server::start(options).await;
-    let refused = stage.chat(json!({})).await;
-    assert_eq!(refused.status, 503, "{}", refused.body);
-    let status = stage.server.wait_for_end().await;
-    assert!(!status.success(), "{status}");
-    let api = newer.api(&stage.customer.key);
+    let (book, fake) = (Book::usual(), FakeOpenAi::start());
+    let mut older = Server::start(book.options().calling(fake.url())).await;
+    let customer = older.admin().customer("payg", "5").await;
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    assert_eq!(customer.api.post("/v1/chat/completions", &body).await.status, 200);
+    let newer = Server::start(book.options().calling(fake.url()).with_argument("--take-over")).await;
+    // It may have ended by now.
+    match customer.api.request(Method::POST, "/v1/chat/completions").json(&body).send().await {
+        Ok(refused) => assert_eq!(refused.status(), 503),
+        Err(gone) => assert!(gone.is_connect(), "{gone}"),
+    }
+    let status = older.wait_for_end().await;
+    assert!(!status.success(), "{status}");
+    let api = newer.api(&customer.key);
     assert_eq!(api.post("/v1/chat/completions", &body).await.status, 200);
     let records = api.get("/v1/requests").await.ok()["data"].as_array().unwrap().len();
-    assert_eq!((records, stage.fake.requests().len()), (2, 2), "what was refused was never sent");
+    assert_eq!((records, fake.requests().len()), (2, 2), "what was refused was never sent");
     newer.admin().assert_audit().await;
 }

@@ -231,7 +231,8 @@ async fn what_depends_on_the_moment_is_not_pinned() {
     let admin = stage.server.admin();
     // 402, until credits are bought.
     let poor = admin.customer("free", "0.000001").await;
-    let long = json!({"model": "gpt-4o", "max_tokens": 16384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
+    // Half a million tokens, which only a model of a million reads.
+    let long = json!({"model": "gpt-4.1", "max_tokens": 16384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
     for _ in 0..2 {
         let refused = post(&poor.api, CHAT, "k", &long).await;
         assert!(refused.status == 402 && !is_replay(&refused), "{}", refused.body);
@@ -250,9 +251,9 @@ async fn what_depends_on_the_moment_is_not_pinned() {
     assert!(!refused.is_empty());
     admin.advance(2).await;
     assert_eq!(post(&hasty.api, CHAT, &format!("hasty-{}", refused[0]), &hello()).await.status, 200);
-    // 502 that cost nothing, and a stream that broke off.
+    // A provider that is overloaded costs nothing, nor does a stream that broke off.
     for (key, body, behaviour, status) in
-        [("down", hello(), Behaviour::Status(503), 502), ("cut", streamed(), Behaviour::CutAfter(3), 200)]
+        [("down", hello(), Behaviour::Status(503), 503), ("cut", streamed(), Behaviour::CutAfter(3), 200)]
     {
         stage.fake.script(behaviour);
         let failed = post(&stage.customer.api, CHAT, key, &body).await;

@@ -1,20 +1,31 @@
 //! What is refused by plan and tier says by how much, and what would help: a model that is locked, and a rate that is met.
 
-use serde_json::json;
+use std::process::Command;
+
+use serde_json::{Value, json};
 
 use crate::support::{
     fake_openai::FakeOpenAi,
     server::{Options, Server},
     temporary,
+    tiny::Tiny,
 };
 
 #[tokio::test]
 async fn a_locked_model_says_its_class_and_what_unlocks_it() {
     let models = temporary("models");
-    std::fs::create_dir_all(models.join("large")).unwrap();
-    // No weights: they are not looked at before a request is admitted.
-    let card = json!({"id": "large", "parameters": 120_000_000_000_u64, "context": 4_096, "class": "120B"});
-    std::fs::write(models.join("large/farebox.json"), card.to_string()).unwrap();
+    std::fs::create_dir_all(&models).unwrap();
+    let file = models.join("large.gguf");
+    std::fs::write(&file, Tiny::new().bytes()).unwrap();
+    let mut import = Command::new(env!("CARGO_BIN_EXE_farebox"));
+    import.args(["models", "import", "--name", "large"]).arg(&file).env("FAREBOX_RUNTIME__MODELS_DIR", &models);
+    let imported = import.current_dir(&models).output().unwrap();
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+    let card = models.join("large/farebox.json");
+    let mut large: Value = serde_json::from_slice(&std::fs::read(&card).unwrap()).unwrap();
+    (large["parameters"], large["class"]) = (json!(120_000_000_000_u64), json!("120B"));
+    std::fs::write(&card, large.to_string()).unwrap();
+    // Its weights are not loaded before a request is admitted.
     // Nor is the runtime, while its file is there.
     let runtime = models.join("libonnxruntime.so");
     std::fs::write(&runtime, "").unwrap();

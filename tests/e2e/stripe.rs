@@ -470,8 +470,7 @@ async fn spent_credits_whose_payment_is_disputed_are_owed() {
     stage.save("visa").await.ok();
     stage.buy("10").await.ok();
     // The free dollar is drawn first: what is asked costs more than that.
-    let body =
-        json!({"model": "gpt-4o", "max_tokens": 6, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
+    let body = json!({"model": "gpt-4.1", "max_tokens": 6, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
     let answered = stage.post("/v1/chat/completions", body.clone()).await;
     assert_eq!(answered.status, 200, "{}", answered.body);
     let spent: billing::Nanos = answered.header("x-farebox-cost").unwrap().parse().unwrap();

@@ -135,7 +135,7 @@ async fn a_provider_that_is_busy_says_when_to_come_back_in_whole_seconds() {
 
 /// A refusal for want of credits, as a client with these headers is told it.
 async fn broke(customer: &Customer, headers: &[(&str, &str)]) -> Answer {
-    let body = json!({"model": "gpt-4o", "max_tokens": 16_384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
+    let body = json!({"model": "gpt-4.1", "max_tokens": 16_384, "messages": [{"role": "user", "content": "long ".repeat(500_000)}]});
     let request = customer.api.request(reqwest::Method::POST, "/v1/chat/completions").json(&body);
     send(headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))).await
 }

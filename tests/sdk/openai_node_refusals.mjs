@@ -35,7 +35,7 @@ await throws(OpenAI.AuthenticationError, "refused", "no such key", 1, { headers 
 await throws(OpenAI.InternalServerError, "refused", "this gateway's credentials", 1);
 await throws(OpenAI.AuthenticationError, "wrong", "not known", 1, { apiKey: "fb_wrong" });
 const long = [{ role: "user", content: "long ".repeat(500_000) }];
-const broke = { apiKey: poor, model: "gpt-4o", messages: long };
+const broke = { apiKey: poor, model: "gpt-4.1", messages: long };
 await throws(OpenAI.APIError, "broke", "402 Insufficient credits. Please add credits to continue.", 1, broke);
 await throws(OpenAI.APIError, "breaks", "out of memory", 1, { stream: true });
 

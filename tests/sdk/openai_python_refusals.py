@@ -41,7 +41,7 @@ raises(openai.InternalServerError, "refused", "this gateway's credentials", trie
 raises(openai.AuthenticationError, "wrong", "not known", tries=1, key="fb_wrong")
 long = [{"role": "user", "content": "long " * 500_000}]
 broke = raises(openai.APIStatusError, "broke", "Insufficient credits. Please add credits", tries=1,
-               key=poor, model="gpt-4o", messages=long)
+               key=poor, model="gpt-4.1", messages=long)
 assert broke.status_code == 402 and broke.body["message"].startswith("Insufficient credits."), broke.body
 assert broke.body["code"] == "insufficient_credits" and broke.body["type"] == "insufficient_quota", broke.body
 

@@ -191,14 +191,14 @@ mod tests {
          VALUES (X'{1}', 'active', 0, 'card', 5, 0)",
         "INSERT INTO batch (id, epoch, at, transitions) VALUES (X'{9}', 1, 0, 1)",
         "INSERT INTO payment (id, account_id, amount, status, method, grant_key, created_at, purpose, reversed, reference, \
-         ended_at) VALUES (X'{2}', X'{1}', 10000000000, 'succeeded', 'card', 'two', 1, 'purchase', 4000000000, 'pi_2', 1), \
-         (X'{3}', X'{1}', 3000000000, 'succeeded', 'card', 'three', 5, 'subscription', 3000000000, 'pi_3', 5), \
-         (X'{4}', X'{1}', 3000000000, 'succeeded', 'card', 'four', 2419200005, 'subscription', 0, 'pi_4', 2419200005)",
+         ended_at) VALUES (X'{2}', X'{1}', 10000000000, 'succeeded', 'card', '22222222-2222-2222-2222-222222222222', 1, 'purchase', 4000000000, 'pi_2', 1), \
+         (X'{3}', X'{1}', 3000000000, 'succeeded', 'card', '33333333-3333-3333-3333-333333333333', 5, 'subscription', 3000000000, 'pi_3', 5), \
+         (X'{4}', X'{1}', 3000000000, 'succeeded', 'card', '44444444-4444-4444-4444-444444444444', 2419200005, 'subscription', 0, 'pi_4', 2419200005)",
         "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
          held, spent, expired, voided) VALUES \
-         (X'{2}', X'{1}', 'purchase', 'two', 6000000000, 1, 2419200001, 10000000000, 0, 0, 6000000000, 0, 4000000000), \
-         (X'{3}', X'{1}', 'plan', 'three', 0, 5, 2419200005, 5000000000, 0, 0, 0, 5000000000, 0), \
-         (X'{4}', X'{1}', 'plan', 'four', 3000000000, 2419200005, 4838400005, 5000000000, 5000000000, 0, 0, 0, 0)",
+         (X'{2}', X'{1}', 'purchase', '22222222-2222-2222-2222-222222222222', 6000000000, 1, 2419200001, 10000000000, 0, 0, 6000000000, 0, 4000000000), \
+         (X'{3}', X'{1}', 'plan', '33333333-3333-3333-3333-333333333333', 0, 5, 2419200005, 5000000000, 0, 0, 0, 5000000000, 0), \
+         (X'{4}', X'{1}', 'plan', '44444444-4444-4444-4444-444444444444', 3000000000, 2419200005, 4838400005, 5000000000, 5000000000, 0, 0, 0, 0)",
     ];
 
     fn id(digit: char) -> Uuid {

@@ -22,6 +22,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// Sessions that are tried before PostgreSQL is away, though it takes each.
 const TRIES: usize = 3;
+/// How long a wait for the lock takes to be in its line.
+const IN_LINE: Duration = Duration::from_millis(50);
 /// How long sessions have to come back once PostgreSQL was started: one that has not by then has no owner.
 const COME_BACK: Duration = Duration::from_secs(4);
 /// How the server finds that the machine of a session is gone: after five seconds, and three tries of two.
@@ -97,8 +99,36 @@ impl Session {
         tokio::time::timeout(ANSWERS_WITHIN, ask).await.map_err(|_| late())?
     }
 
+    /// Takes the lock of the owner that was taken over: waits in its line while that session is ended, so that no third
+    /// process finds it free in between.
+    async fn take_over(&mut self) -> Result<(), LedgerError> {
+        let mut other = connect(&self.options).await?;
+        let end = async {
+            // The wait below is in line by then, or comes first.
+            tokio::time::sleep(IN_LINE).await;
+            let sql = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted \
+                       AND classid = $1::int8::oid AND database = (SELECT oid FROM pg_database WHERE datname = \
+                       current_database()) AND objid::int8 = \
+                       hashtext(coalesce(current_schema()::text, ''))::int8 & 4294967295";
+            sqlx::query(sql).bind(i64::from(LOCK)).execute(&mut other).await
+        };
+        let sql = "SELECT pg_advisory_lock($1, hashtext(coalesce(current_schema()::text, '')))";
+        let wait = sqlx::query(sql).bind(LOCK).execute(&mut self.connection);
+        let wait = async { tokio::time::timeout(ANSWERS_WITHIN, wait).await.map_err(|_| late())? };
+        let (waited, ended) = tokio::join!(wait, end);
+        waited.and(ended).map_err(|error| away(&error))?;
+        self.has_lock = true;
+        Ok(())
+    }
+
     /// Keeps the session, and says how the ledger stands with the owner of this epoch, for ever.
     pub(in crate::ledger) async fn keep(mut self, epoch: i64, standing: Standing) {
+        // The epoch is this process's by now: the older owner can write nothing any more.
+        if !self.has_lock
+            && let Err(error) = self.take_over().await
+        {
+            tracing::warn!(%error, "the lock of the owner that was taken over is not this process's yet");
+        }
         loop {
             let mut found = self.epoch().await;
             for _ in 0..TRIES {
