@@ -79,6 +79,13 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let clock = Clock::default();
     let health = Health::default();
     let socket = take_address(settings.listen)?;
+    let metrics_socket = match settings.http.metrics {
+        config::MetricsAt::Address(address) => {
+            let bound = std::net::TcpListener::bind(address);
+            Some(bound.with_context(|| format!("can't serve metrics at {address}; nothing was changed"))?)
+        }
+        config::MetricsAt::Open | config::MetricsAt::Token => None,
+    };
     let ledger = Arc::new(open_ledger(settings, claim).await?);
     tell_of_twins(&ledger).await?;
     let models = folder::open_models(&settings.runtime.models_dir);
@@ -145,9 +152,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let listener = listen().with_context(|| cannot_listen(settings.listen))?;
     let address = listener.local_addr()?;
     let server = server.listen(listener.try_clone()?).with_context(|| cannot_listen(settings.listen))?;
-    if let config::MetricsAt::Address(address) = settings.http.metrics {
-        let metrics = http::operations::serve_metrics(address, &state);
-        actix_web::rt::spawn(metrics.with_context(|| format!("can't serve metrics at {address}"))?);
+    if let Some(socket) = metrics_socket {
+        actix_web::rt::spawn(http::operations::serve_metrics(socket, &state).context("can't serve metrics")?);
     }
     let server = server.run();
     let handle = server.handle();

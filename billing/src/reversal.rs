@@ -176,10 +176,15 @@ pub fn credits(funded: Nanos, reversed: Nanos, amount: Nanos) -> Nanos {
     Nanos::new(i64::try_from(share).unwrap_or(i64::MAX)).min(funded)
 }
 
-/// Whether a cycle's fee no longer pays for it: all of it is back, or a dispute of it stands.
+/// Refunds of before there were rows were rounded down one by one: so much less may have been taken for all of a payment's.
+pub const ROUNDED: Nanos = Nanos::new(1_000);
+
+/// Whether a cycle's fee no longer pays for it: all of it is back, or a dispute of it stands. What came back before there
+/// were rows ended no cycle.
 pub fn ends_cycle(rows: &[Reversal], amount: Nanos) -> bool {
     let disputed = rows.iter().any(|row| row.kind == Kind::Dispute && row.state.stands());
-    disputed || reversed(rows, amount) == amount
+    let is_earlier = rows.iter().any(|row| row.kind == Kind::Earlier && row.state.stands());
+    disputed || (!is_earlier && reversed(rows, amount) == amount)
 }
 
 /// More refunds and disputes than are kept.

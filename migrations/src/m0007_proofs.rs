@@ -23,6 +23,10 @@ const STATEMENTS: &[&str] = &[
     "ALTER TABLE api_key ADD COLUMN scopes TEXT",
     // What was charged though its limits did not pay for it.
     "ALTER TABLE api_key ADD COLUMN beyond BIGINT NOT NULL DEFAULT 0 CHECK (beyond >= 0)",
+    // What they were charged before was bound at admission only, and may be beyond any of their limits.
+    "UPDATE api_key SET beyond = COALESCE((SELECT CAST(SUM(r.charged) AS BIGINT) FROM usage_rollup r
+            WHERE r.account_id = api_key.account_id AND r.span = 24 AND r.key_id = api_key.id), 0)
+        WHERE limit_day IS NOT NULL OR limit_week IS NOT NULL OR limit_month IS NOT NULL OR limit_total IS NOT NULL",
     "ALTER TABLE hold ADD COLUMN claimed BIGINT CHECK (claimed >= 0)",
 ];
 

@@ -57,6 +57,9 @@ const STATEMENTS: &[&str] = &[
     "UPDATE credit_grant SET taken_gone = taken_gone - taken_held WHERE taken_gone > 0",
     "UPDATE credit_grant SET taken_unused = CASE WHEN voided < taken_gone THEN voided ELSE taken_gone END WHERE taken_gone > 0",
     "UPDATE credit_grant SET taken_gone = taken_gone - taken_unused WHERE taken_gone > 0",
+    // Each refund was rounded down by itself: together they took less than a nano-dollar a refund fewer.
+    "UPDATE credit_grant SET taken_gone = expired + (voided - taken_unused) + (recall - taken_held)
+        WHERE taken_gone > expired + (voided - taken_unused) + (recall - taken_held)",
     // The last fee pays until the plan's end; those before it paid four weeks each.
     "UPDATE payment SET cycle_end = COALESCE(ended_at, created_at) + 2419200000
         WHERE purpose = 'subscription' AND status = 'succeeded'",

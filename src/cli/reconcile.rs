@@ -64,7 +64,7 @@ fn with_stripe(settings: &Settings, days: Option<u32>) -> Result<Value> {
             let ledger = Ledger::for_reading(url).await?;
             reconcile(&ledger, &processor, since(now, days)).await
         })
-        .with_context(|| format!("can't compare {url} with Stripe"))?;
+        .with_context(|| format!("can't compare {} with Stripe", settings.database.url))?;
     Ok(serde_json::to_value(found)?)
 }
 

@@ -240,15 +240,16 @@ impl ClosedTask {
         }
         if let Some(pieces) = &mut self.whole {
             pieces.push(delta);
-        } else {
-            if !std::mem::replace(&mut self.has_begun, true) {
-                measure::first_piece(Arc::clone(&self.model.provider), self.began.elapsed());
-                self.tell(Update::Begun(Box::new(self.stages()))).await;
-                for said in std::mem::take(&mut self.early) {
-                    self.pass_on(said).await;
-                }
-            }
+        } else if std::mem::replace(&mut self.has_begun, true) {
             self.tell(Update::Delta(Box::new(delta))).await;
+        } else {
+            measure::first_piece(Arc::clone(&self.model.provider), self.began.elapsed());
+            self.tell(Update::Begun(Box::new(self.stages()))).await;
+            // The first piece names the answer: what came before it may have no name, or none that counts.
+            self.tell(Update::Delta(Box::new(delta))).await;
+            for said in std::mem::take(&mut self.early) {
+                self.pass_on(said).await;
+            }
         }
     }
 

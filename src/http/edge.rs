@@ -84,13 +84,15 @@ pub async fn edge(
 
 /// Whether a request may come in; its handler then reads its body within bounds.
 async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&Incoming>) -> Result<(), ApiError> {
-    let shows = shows(request.path());
+    // As the routes read it: `%61dmin` is `admin`.
+    let path = request.match_info().as_str().to_owned();
+    let shows = shows(&path);
     if shows == Shows::Token {
         operator(state, request.request()).await?;
     }
     let Some(incoming) = incoming else { return Ok(()) };
     // A path that is none is answered without its body.
-    if request.match_pattern().is_none() {
+    if request.resource_map().match_pattern(&path).is_none() {
         return Ok(());
     }
     if shows == Shows::Key {

@@ -1,6 +1,6 @@
 //! Guesses of the operator's token: each address may be wrong a few times, and all together some more; beyond that a guess
-//! is looked at only after a while, and only so many at once. The true operator is never locked out by that: the right
-//! token is waited for a moment and let in, from an address that others guess from too. Bounded in memory.
+//! is looked at only after a while, and only so many at once. The right token is waited for a moment and let in, also from
+//! an address that others guess from, unless as many guesses as may wait are waiting. Bounded in memory.
 
 use std::{
     collections::HashMap,

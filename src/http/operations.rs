@@ -1,6 +1,6 @@
 //! For whatever watches the process: alive, ready, metrics.
 
-use std::net::SocketAddr;
+use std::net::TcpListener;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
 use farebox_actors::ledger::LedgerError;
@@ -43,10 +43,13 @@ pub async fn metrics(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 /// Serves `GET /metrics` alone, to whoever reaches that address.
-pub fn serve_metrics(address: SocketAddr, state: &Shared) -> std::io::Result<Server> {
+pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Server> {
     let state = state.clone();
-    let app = move || App::new().app_data(state.clone()).route("/metrics", web::get().to(exposition));
-    Ok(HttpServer::new(app).workers(1).disable_signals().bind(address)?.run())
+    let app = move || {
+        let app = App::new().app_data(state.clone());
+        app.route("/metrics", web::get().to(exposition)).route("/metrics", web::head().to(exposition))
+    };
+    Ok(HttpServer::new(app).workers(1).disable_signals().listen(socket)?.run())
 }
 
 /// What was recorded, in Prometheus' text format.

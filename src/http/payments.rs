@@ -8,20 +8,20 @@ use billing::{
     ids::{AccountId, PaymentId, ReversalId},
     key::Scope,
     payment::{DEFAULT_METHOD, Payment, PaymentStatus, Purpose},
-    reversal::Reversal,
+    reversal::{Reversal, State},
     time::DAY_MS,
 };
 use bytes::Bytes;
 use farebox_actors::{
     account::{AccountError, Bought, Buy, Look, Picture},
     card::{
-        Card, NextAction, Processor,
+        Card, CardError, NextAction, Processor,
         sandbox::{self, Verdict},
         to_cents,
     },
     directory::DEADLINE,
     payment::{
-        ActionOf, Given, Hear, Refund,
+        ActionOf, Given, Hear, NotRefunded, Refund,
         reconcile::{NotReconciled, reconcile as compare},
     },
 };
@@ -275,6 +275,11 @@ pub async fn refund(
         // The refund has its request's id: asked for in another life, it is the same refund.
         let order = Refund { account_id, payment_id: payment.id, id: ReversalId(proof.request_id.0), amount, proof };
         let Given { payment, refund } = directory.payments().ask(order, DEADLINE).await??;
+        if refund.state == State::Failed {
+            // Another life of this request asked for it, and was refused.
+            let message = "the refund was not made".to_owned();
+            return Err(NotRefunded::from(CardError::Refused { code: "refund_failed".to_owned(), message }).into());
+        }
         let status = if refund.is_unanswered() { StatusCode::ACCEPTED } else { StatusCode::OK };
         let body = json!({"account_id": account_id.to_string(), "payment": payment_json(&payment),
             "refund": reversal_json(&refund)});

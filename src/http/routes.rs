@@ -133,7 +133,7 @@ fn configure_payments(app: &mut web::ServiceConfig) {
                 .route(web::put().to(cards::set_default))
                 .default_service(wrong_method()),
         )
-        .service(post("/admin/v1/payments/{id}/refund", payments::refund))
+        .service(act("/admin/v1/payments/{id}/refund", payments::refund))
         .service(post("/admin/v1/reconcile", payments::reconcile))
         .service(post("/webhooks/stripe", webhooks::stripe));
 }

@@ -22,9 +22,11 @@ use super::{
 /// The columns [`reversal`] reads.
 const REVERSAL: &str = "payment_id, id, kind, reference, card, amount, state, created_at, changed_at, left_ms";
 
-/// Which fees still pay for their cycles: none of a dispute stands, and not all of it is back.
-pub(super) const FEE_PAYS: &str = "p.purpose = 'subscription' AND p.status = 'succeeded' AND p.reversed < p.amount \
-    AND NOT EXISTS (SELECT 1 FROM payment_reversal r WHERE r.payment_id = p.id AND r.kind = 'dispute' \
+/// Which fees still pay for their cycles: none of a dispute stands, and not all of it is back, but for what came back
+/// before there were rows.
+pub(super) const FEE_PAYS: &str = "p.purpose = 'subscription' AND p.status = 'succeeded' AND (p.reversed < p.amount \
+    OR EXISTS (SELECT 1 FROM payment_reversal e WHERE e.payment_id = p.id AND e.kind = 'earlier' \
+    AND e.state = 'succeeded')) AND NOT EXISTS (SELECT 1 FROM payment_reversal r WHERE r.payment_id = p.id AND r.kind = 'dispute' \
     AND r.state IN ('open', 'lost'))";
 
 /// A payment with what was reversed of it, as it is stored.

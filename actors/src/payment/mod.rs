@@ -12,7 +12,7 @@ mod reversal;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
@@ -37,6 +37,9 @@ use crate::{
 pub const MOST_NOTICES: usize = 256;
 /// Refunds on their way at once, at most, but for those that an earlier life left.
 pub const MOST_REFUNDS: usize = 256;
+
+/// How long after a refund could not be written it is looked for: its commit may have been late.
+const LATE: Duration = Duration::from_secs(30);
 
 /// Charge this, and tell its account. Bounded by the accounts' pending payments.
 #[derive(Debug, Message)]
@@ -269,7 +272,17 @@ impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
             actor.beginning -= 1;
             match begun {
                 Ok(refund) => actor.carry(directory, refund, Some(reply), ctx),
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => {
+                    if matches!(error, NotRefunded::NotNow(_)) {
+                        // Its commit may land after all: then nobody carries it yet.
+                        ctx.run_later(LATE, |actor, ctx| {
+                            if let Some(directory) = actor.directory.clone() {
+                                actor.take_up_refunds(directory, ctx);
+                            }
+                        });
+                    }
+                    drop(reply.send(Err(error)));
+                }
             }
         }));
     }

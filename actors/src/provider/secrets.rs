@@ -36,6 +36,11 @@ pub(super) fn hide<'a>(text: &'a str, keys: &[&str]) -> Cow<'a, str> {
             text = text.replace(key, HIDDEN).into();
         }
     }
+    for key in keys.iter().filter(|key| key.len() >= LONG_KEY) {
+        if let Some(shown) = without_cut_key(&text, key) {
+            text = shown.into();
+        }
+    }
     let is_inside = |c: char| c.is_alphanumeric() || "-_*.\u{2026}\u{2022}".contains(c);
     let mut shown = String::with_capacity(text.len());
     let mut left: &str = &text;
@@ -55,6 +60,14 @@ pub(super) fn hide<'a>(text: &'a str, keys: &[&str]) -> Cow<'a, str> {
     }
     shown.push_str(left);
     if shown == *text { text } else { shown.into() }
+}
+
+/// The text without the start of a key that it ends in: words that are too long are cut, also within a key.
+fn without_cut_key(text: &str, key: &str) -> Option<String> {
+    let bare = text.trim_end_matches(['.', '\u{2026}']);
+    let starts = (SHORTEST_END..key.len()).rev().filter_map(|length| key.get(..length));
+    let start = starts.into_iter().find(|start| bare.ends_with(start))?;
+    Some([&bare[..bare.len() - start.len()], HIDDEN].concat())
 }
 
 fn is_secret(word: &str, keys: &[&str]) -> bool {
@@ -107,6 +120,7 @@ mod tests {
                 "a task-force is org-wide, and wait... it asks sk-",
             ),
             ("é … ünïcode ** ...".into(), "é … ünïcode ** ..."),
+            (format!("cut within: {}", &KEY[..17]), "cut within: [hidden]"),
         ] {
             assert_eq!(hide(&said, &[KEY]), shown);
         }

@@ -22,11 +22,16 @@ const CENT: i64 = 10_000_000;
 
 pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Refusal> {
     let before = draft.account.automatic().map(|automatic| automatic.settings.clone()).unwrap_or_default();
+    let (reload, scale) = (change.reload, change.scale);
     let settings = change.apply(&before);
     settings.check().map_err(|(field, message)| Refusal::BadAmount { field, message })?;
+    // After credits were taken back only who turns purchases on has them go on: a reload is never bought by turning on
+    // something else.
+    let resumes = reload == Some(Switch::On) || (scale == Some(Switch::On) && !settings.reload.is_on());
     let automatic = draft.automatic();
     automatic.settings = settings;
-    automatic.state = AutoState { begun: automatic.state.begun, ..AutoState::default() };
+    let paused_at = automatic.state.paused_at.filter(|_| !resumes);
+    automatic.state = AutoState { begun: automatic.state.begun, paused_at, ..AutoState::default() };
     Ok(Reply::Done)
 }
 

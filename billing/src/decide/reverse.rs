@@ -96,7 +96,10 @@ fn find(
 ) -> Result<GrantId, Refusal> {
     let key = payment.grant_key();
     let source = payment.purpose.source();
-    let is_read = |grant: &Grant| grant.taken.total() == reversal::credits(grant.funded, reversed, payment.amount);
+    let is_read = |grant: &Grant| {
+        let missing = reversal::credits(grant.funded, reversed, payment.amount) - grant.taken.total();
+        (Nanos::ZERO..=reversal::ROUNDED).contains(&missing)
+    };
     if let Some(grant) = draft.account.grants.iter().find(|grant| grant.source == source && *grant.source_key == *key) {
         return if is_read(grant) { Ok(grant.id) } else { Err(Refusal::GrantMoved(grant.id)) };
     }

@@ -8,7 +8,13 @@ use super::Unable;
 
 /// Members of a message that its template may read, and that change nothing where it does not: who speaks, what is answered,
 /// earlier thoughts, marks of caches, what was cited.
-const DESCRIBING: [&str; 8] = [
+const DESCRIBING: [&str; 14] = [
+    "id",
+    "parsed",
+    "provider_specific_fields",
+    "thinking_blocks",
+    "extra_content",
+    "reasoning_signature",
     "name",
     "tool_call_id",
     "refusal",

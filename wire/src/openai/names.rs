@@ -30,7 +30,7 @@ impl Names {
     /// Gives a provider's chunk the names of those before it, where it says none or others.
     pub fn unite(&mut self, chunk: &mut Fields) {
         for ((name, ours), same) in SAME.into_iter().zip(&self.ours).zip(&mut self.same) {
-            let said = chunk.present(name).filter(|text| *text != "\"\"");
+            let said = chunk.present(name).filter(|text| *text != "\"\"" && *text != "0");
             match same {
                 Some(same) if said == Some(same.get()) => {}
                 Some(same) => chunk.set(name, same),

@@ -259,8 +259,9 @@ pub(super) const CHECKS: &[Check] = &[
         pairs: &[("paid until", Count)],
         sql: "SELECT a.id, f.paid_until, a.subscribed_until FROM account a LEFT JOIN (SELECT account_id, \
               MAX(paid_until) AS paid_until FROM (SELECT p.account_id, p.cycle_end AS paid_until FROM payment p WHERE \
-              p.purpose = 'subscription' AND p.status = 'succeeded' AND p.reversed < p.amount AND NOT EXISTS (SELECT \
-              1 FROM payment_reversal r WHERE r.payment_id = p.id AND r.kind = 'dispute' AND r.state IN ('open', \
+              p.purpose = 'subscription' AND p.status = 'succeeded' AND (p.reversed < p.amount OR EXISTS (SELECT 1 \
+              FROM payment_reversal e WHERE e.payment_id = p.id AND e.kind = 'earlier' AND e.state = 'succeeded')) \
+              AND NOT EXISTS (SELECT 1 FROM payment_reversal r WHERE r.payment_id = p.id AND r.kind = 'dispute' AND r.state IN ('open', \
               'lost')) UNION ALL SELECT account_id, expires_at FROM credit_grant WHERE source = 'plan' AND source_key \
               LIKE 'cycle %') t GROUP BY account_id) f ON f.account_id = a.id WHERE COALESCE(f.paid_until, -1) <> \
               COALESCE(a.subscribed_until, -1)",

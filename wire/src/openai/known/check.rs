@@ -18,8 +18,10 @@ pub struct Terms {
 }
 
 /// Fields of a message beside its role and content. All are counted with the prompt but `audio`, which is refused.
-const OF_MESSAGE: [&str; 16] = [
+const OF_MESSAGE: [&str; 18] = [
     "name",
+    "id",
+    "parsed",
     "tool_calls",
     "tool_call_id",
     "function_call",
@@ -134,7 +136,7 @@ fn tools(body: &Fields, terms: &mut Terms) -> Result<(), BadRequest> {
             Some("function" | "custom") => {}
             _ => return Err(unpriced(format!("{at}.type"), "function and custom have")),
         }
-        known_only(present(tool), &["type", "function", "custom", MARKS[0], MARKS[1]], &at)?;
+        known_only(present(tool), &["type", "function", "custom", "strict", MARKS[0], MARKS[1]], &at)?;
         marks(tool, &at, terms)?;
     }
     Ok(())
@@ -163,7 +165,7 @@ fn of_part(part: &Value, at: &str, terms: &mut Terms) -> Result<(), BadRequest> 
         return Err(unpriced(format!("{at}.type"), "text, image_url and file have"));
     }
     let own: &[&str] = match kind {
-        "text" => &["type", "text", "annotations", MARKS[0], MARKS[1]],
+        "text" => &["type", "text", "annotations", "id", "index", MARKS[0], MARKS[1]],
         "thinking" => &["type", "thinking", "text", "signature", "closed", MARKS[0], MARKS[1]],
         kind => &["type", kind, MARKS[0], MARKS[1]],
     };
@@ -185,7 +187,7 @@ fn image(image: &Value, at: &str) -> Result<(), BadRequest> {
     let address = match image {
         Value::String(address) => address,
         Value::Object(image) => {
-            known_only(present(image), &["url", "detail"], at)?;
+            known_only(present(image), &["url", "detail", "format"], at)?;
             image
                 .get("url")
                 .and_then(Value::as_str)
