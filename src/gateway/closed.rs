@@ -27,7 +27,7 @@ use super::{
     Gateway,
     available::Payer,
     measure, quote,
-    serve::{Asks, Done, Job, ServeError, Started, Update, admit},
+    serve::{self, Asks, Done, Job, ServeError, Started, Update, admit},
     stages::Stages,
     usage::{Capacity, Known, Used},
     watch::{self, Teller},
@@ -335,7 +335,9 @@ impl ClosedTask {
             (Ok((record, answer)), None) => {
                 let Tokens { input, cached_input, output, .. } = record.tokens;
                 let usage = Usage { input, cached_input, output, reasoning: 0 };
-                let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length)).map(str::to_owned);
+                let stop = self.clamped.filter(|_| self.finish == Some(FinishReason::Length));
+                let cancelled = self.parting.is_some() && self.finish.is_none();
+                let stop = stop.or(cancelled.then_some(serve::CANCELLED)).map(str::to_owned);
                 Update::Done(Box::new(Done {
                     whole: self.whole.take().unwrap_or_default(),
                     usage,

@@ -304,7 +304,7 @@ impl OpenTask {
                 reported: None,
                 record,
                 balance: answer.balance,
-                stop: self.farebox_stop.take(),
+                stop: self.farebox_stop.take().or_else(|| self.cancelled.then(|| serve::CANCELLED.to_owned())),
                 stages,
             })),
         };

@@ -170,7 +170,15 @@ pub struct Done {
     pub stages: Stages,
 }
 
+/// Why an answer ended early that its client cancelled, or that was running when the process stopped.
+pub const CANCELLED: &str = "cancelled";
+
 impl Done {
+    /// Whether it ended before the model was done with it, and not by a limit.
+    pub fn is_cut(&self) -> bool {
+        self.stop.as_deref() == Some(CANCELLED)
+    }
+
     /// Whether it ran here, billed by the second.
     pub const fn is_open(&self) -> bool {
         matches!(self.stages, Stages::Open { .. })

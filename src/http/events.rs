@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::time::{Instant, timeout_at};
 use wire::{
-    inference::{Delta, Failure},
+    inference::{Delta, Failure, FinishReason},
     openai::{Head, Names},
     sse,
 };
@@ -46,6 +46,8 @@ struct Stream {
     names: Names,
     /// Choices whose first chunk was written.
     begun: Vec<u32>,
+    /// Choices whose reason to end was written.
+    finished: Vec<u32>,
     /// An update that was read before the head went out.
     waiting: Option<Update>,
     /// When the silence has lasted too long.
@@ -72,7 +74,8 @@ impl Writer {
         let names = Names::new(&self.head);
         // Without a first piece the silence has lasted long enough.
         let quiet_until = if waiting.is_some() { Instant::now() + self.heartbeat } else { Instant::now() };
-        let stream = Stream { writer: self, names, begun: Vec::new(), waiting, quiet_until, ended: false };
+        let stream =
+            Stream { writer: self, names, begun: Vec::new(), finished: Vec::new(), waiting, quiet_until, ended: false };
         let frames = stream::unfold(stream, |mut stream| async move {
             let bytes = stream.next().await?;
             Some((Ok::<_, actix_web::Error>(bytes), stream))
@@ -135,13 +138,14 @@ impl Stream {
             // The cost itself comes in the usage chunk.
             Update::Cost { cost, .. } => Some(sse::comment(&format!("cost {cost}"))),
             Update::Done(done) => {
+                let ends = if done.is_cut() { self.ends() } else { String::new() };
                 let (head, receipt) = (&self.writer.head, receipt(&done));
                 let last = if self.writer.usage_asked {
                     head.usage_chunk(&done.usage, &receipt)
                 } else {
                     head.closing_chunk(&done.usage, &receipt)
                 };
-                Some(sse::encode(&self.names.give(last)) + &sse::encode(sse::LAST_WORD))
+                Some(ends + &sse::encode(&self.names.give(last)) + &sse::encode(sse::LAST_WORD))
             }
             Update::Failed(error) => {
                 let body = ApiError::from(*error).body(Shape::Object, &self.writer.request_id);
@@ -150,7 +154,20 @@ impl Stream {
         }
     }
 
+    /// An answer that was cut says for each choice that it is not whole.
+    fn ends(&mut self) -> String {
+        let open: Vec<u32> = self.begun.iter().filter(|choice| !self.finished.contains(choice)).copied().collect();
+        let end = |choice| {
+            let end = Delta { choice, finish: Some(FinishReason::Length), ..Delta::default() };
+            sse::encode(&self.names.give(self.writer.head.chunk(&end, false)))
+        };
+        open.into_iter().map(end).collect()
+    }
+
     fn delta(&mut self, mut delta: Delta) -> String {
+        if delta.finish.is_some() {
+            self.finished.push(delta.choice);
+        }
         let first = !self.begun.contains(&delta.choice);
         if first {
             self.begun.push(delta.choice);

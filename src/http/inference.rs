@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::{
     fields::Fields,
-    inference::{Task, TextRequest},
+    inference::{Delta, FinishReason, Task, TextRequest},
     openai::{self, Head, Particulars, Receipt},
 };
 
@@ -250,6 +250,16 @@ pub(super) fn receipt(done: &Done) -> Receipt {
     Receipt { cost: record.charged.to_string(), farebox, usage: done.reported.clone() }
 }
 
+/// An answer that was cut says for each of its choices that it is not whole.
+fn say_cut(deltas: &mut Vec<Delta>) {
+    let mut open: Vec<u32> = deltas.iter().filter(|delta| delta.raw.is_none()).map(|delta| delta.choice).collect();
+    open.sort_unstable();
+    open.dedup();
+    open.retain(|choice| !deltas.iter().any(|delta| delta.choice == *choice && delta.finish.is_some()));
+    let end = |choice| Delta { choice, finish: Some(FinishReason::Length), ..Delta::default() };
+    deltas.extend(open.into_iter().map(end));
+}
+
 async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {
     let mut deltas = Vec::new();
     loop {
@@ -258,6 +268,9 @@ async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Resul
             Some(Update::Begun(_) | Update::Cost { .. }) => {}
             Some(Update::Done(mut done)) => {
                 deltas.append(&mut done.whole);
+                if done.is_cut() {
+                    say_cut(&mut deltas);
+                }
                 let receipt = receipt(&done);
                 let farebox = &receipt.farebox;
                 let mut response = HttpResponse::Ok();

@@ -101,6 +101,7 @@ async fn a_stream_that_outlasts_the_deadline_is_ended_and_charged() {
     assert_eq!(server.stop().await.code(), Some(0), "{}", server.logs());
     let text = rest.await.unwrap();
     assert!(text.ends_with("data: [DONE]\n\n") && text.contains("\"cost\""), "{text}");
+    assert!(text.contains("\"finish_reason\":\"length\"") && text.contains("\"stop\":\"cancelled\""), "{text}");
     server.restart().await;
     let customer = server.api(&customer.key);
     let request = customer.get("/v1/requests").await.ok()["data"][0].clone();
