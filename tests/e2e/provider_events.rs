@@ -217,7 +217,7 @@ async fn what_is_not_known_is_passed_on_and_counted_and_is_never_an_answer() {
     let told = chat(&customer, "beside", json!({"stream": true})).await;
     let data = data(&told);
     let kinds: Vec<&str> = data.iter().map(|data| if data.contains("new.kind") { "new" } else { "chunk" }).collect();
-    assert_eq!(kinds, ["new", "chunk", "new", "chunk", "chunk"], "{}", told.body);
+    assert_eq!(kinds, ["chunk", "new", "new", "chunk", "chunk"], "{}", told.body);
     assert_eq!((data.last(), &record(&customer, &told).await["cost"]), (Some(&"[DONE]"), &json!(COST)));
     let metrics = server.get("/metrics").await.body;
     assert!(metrics.contains("farebox_provider_unknown_events_total{provider=\"openai\"} 3"), "{metrics}");

@@ -236,7 +236,12 @@ mod tests {
         let last = ledger.payment_with_reversals(account, PaymentId(id('4'))).await.unwrap().unwrap();
         let until = Some(Timestamp(4_838_400_005));
         assert_eq!((first.payment.cycle_end, first.paid_until), (Some(Timestamp(2_419_200_005)), until));
-        assert_eq!((last.payment.cycle_end, last.paid_until), (until, None), "the first fee pays for nothing");
+        let first_pays = first.payment.cycle_end;
+        assert_eq!(
+            (last.payment.cycle_end, last.paid_until),
+            (until, first_pays),
+            "what came back then ended no cycle"
+        );
         let audit = ledger.audit().await.unwrap();
         let of_payments = |violation: &&super::super::audit::Violation| [11, 12, 17].contains(&violation.invariant);
         assert_eq!(audit.violations.iter().find(of_payments), None);
