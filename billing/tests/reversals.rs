@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use billing::{
     Nanos, Timestamp,
     account::{Account, Header, Stored},
-    automatic::{AutoSettings, Switch},
+    automatic::{AutoChange, AutoSettings, Switch},
     command::{Admit, Answer, Command, Fund, Refusal, Reverse, Scale},
     decide::decide,
     entry::{Ending, UsageRecord},
@@ -456,6 +456,18 @@ fn a_void_reloads_nothing_and_pauses() {
     assert_eq!((pending(&story).len(), story.told(EventKind::ReloadPaused)), (0, 1));
     story.pass_days(1);
     assert_eq!(pending(&story).len(), 0);
+    // What is turned off, or set without being turned on, has nothing bought; nor has what is turned on beside it.
+    for change in [
+        AutoChange { scale: Some(Switch::Off), ..AutoChange::default() },
+        AutoChange { threshold: Some(Nanos::dollars(9)), ..AutoChange::default() },
+        AutoChange { scale: Some(Switch::On), ..AutoChange::default() },
+        AutoChange::default(),
+    ] {
+        story.say(Command::SetAutomatic(change.clone())).result.unwrap();
+        assert_eq!(pending(&story).len(), 0, "{change:?}");
+    }
+    story.say(Command::SetAutomatic(AutoChange { reload: Some(Switch::On), ..AutoChange::default() })).result.unwrap();
+    assert_eq!(pending(&story).len(), 1);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::support::{
-    client::{Api, Customer},
+    client::{Api, Customer, answer},
     memory::resident_mib,
     plain::{self, STREAM, chunk, post},
     server::{Options, Server},
@@ -207,6 +207,12 @@ async fn guesses_of_the_operators_token_are_slowed_down_and_the_operator_is_let_
     assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")), "{}", refused.body);
     let let_in = server.admin().0.get("/admin/v1/actors").await;
     assert_eq!(let_in.status, 200, "{}", let_in.body);
+    // Nor by another spelling of the path, or with a key beside the token.
+    let spelled = guessers[0].get("/%61dmin/v1/actors").await;
+    let beside = guessers[0].request(reqwest::Method::GET, "/admin/v1/actors").header("x-api-key", "y");
+    for guess in [spelled, answer(beside).await] {
+        assert_eq!(guess.status, 429, "{}", guess.body);
+    }
     let told = server.logs().lines().filter(|line| line.contains("wrong operator's tokens")).count();
     assert_eq!(told, 1, "{}", server.logs());
 }
