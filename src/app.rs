@@ -139,6 +139,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let mut server = HttpServer::new(app)
         .disable_signals()
         .on_connect(http::connection::opened)
+        .keep_alive(http::connection::IDLE)
         .client_request_timeout(http::connection::HEAD)
         .client_disconnect_timeout(http::connection::GOODBYE)
         // A client that closed has left: nobody pays for an answer that nobody reads.
