@@ -101,6 +101,11 @@ async fn first_piece(updates: &mut Watcher, stages: &mut Option<Stages>) -> Resu
     }
 }
 
+/// What a choice of an answer that was cut ends with.
+pub(super) fn cut(choice: u32) -> Delta {
+    Delta { choice, finish: Some(FinishReason::Length), ..Delta::default() }
+}
+
 impl Stream {
     /// The next bytes; none after the last word.
     async fn next(&mut self) -> Option<Bytes> {
@@ -157,10 +162,7 @@ impl Stream {
     /// An answer that was cut says for each choice that it is not whole.
     fn ends(&mut self) -> String {
         let open: Vec<u32> = self.begun.iter().filter(|choice| !self.finished.contains(choice)).copied().collect();
-        let end = |choice| {
-            let end = Delta { choice, finish: Some(FinishReason::Length), ..Delta::default() };
-            sse::encode(&self.names.give(self.writer.head.chunk(&end, false)))
-        };
+        let end = |choice| sse::encode(&self.names.give(self.writer.head.chunk(&cut(choice), false)));
         open.into_iter().map(end).collect()
     }
 

@@ -10,14 +10,14 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::{
     fields::Fields,
-    inference::{Delta, FinishReason, Task, TextRequest},
+    inference::{Delta, Task, TextRequest},
     openai::{self, Head, Particulars, Receipt},
 };
 
 use super::{
     Arrival, Shared, answer, auth,
     error::{ApiError, Shape},
-    events::Writer,
+    events::{Writer, cut},
     refuse,
 };
 use crate::{
@@ -256,8 +256,7 @@ fn say_cut(deltas: &mut Vec<Delta>) {
     open.sort_unstable();
     open.dedup();
     open.retain(|choice| !deltas.iter().any(|delta| delta.choice == *choice && delta.finish.is_some()));
-    let end = |choice| Delta { choice, finish: Some(FinishReason::Length), ..Delta::default() };
-    deltas.extend(open.into_iter().map(end));
+    deltas.extend(open.into_iter().map(cut));
 }
 
 async fn whole_answer(head: &Head, mut started: Started, frame: &Frame) -> Result<HttpResponse, ApiError> {

@@ -65,8 +65,8 @@ pub(super) fn hide<'a>(text: &'a str, keys: &[&str]) -> Cow<'a, str> {
 /// The text without the start of a key that it ends in: words that are too long are cut, also within a key.
 fn without_cut_key(text: &str, key: &str) -> Option<String> {
     let bare = text.trim_end_matches(['.', '\u{2026}']);
-    let starts = (SHORTEST_END..key.len()).rev().filter_map(|length| key.get(..length));
-    let start = starts.into_iter().find(|start| bare.ends_with(start))?;
+    let mut starts = (SHORTEST_END..key.len()).rev().filter_map(|length| key.get(..length));
+    let start = starts.find(|start| bare.ends_with(start))?;
     Some([&bare[..bare.len() - start.len()], HIDDEN].concat())
 }
 

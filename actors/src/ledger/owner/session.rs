@@ -16,6 +16,10 @@ use crate::ledger::{
 
 /// What names the lock, with the schema.
 const LOCK: i32 = 0x4661_7265;
+/// Which of `pg_locks`, called `lock`, is an owner's.
+const HAS_LOCK: &str = "lock.locktype = 'advisory' AND lock.granted AND lock.classid = $1::int8::oid AND lock.database = \
+    (SELECT oid FROM pg_database WHERE datname = current_database()) AND lock.objid::int8 = \
+    hashtext(coalesce(current_schema()::text, ''))::int8 & 4294967295";
 /// How often the lease is asked for.
 const EVERY: Duration = Duration::from_secs(1);
 /// How long an answer may take before PostgreSQL is away.
@@ -83,12 +87,12 @@ impl Session {
 
     /// Who has the lock, as its session is called.
     async fn holder(&mut self) -> String {
-        let sql = "SELECT application_name FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE locktype = 'advisory' \
-                   AND granted AND classid = $1::int8::oid AND pg_locks.database = \
-                   (SELECT oid FROM pg_database WHERE datname = current_database()) \
-                   AND objid::int8 = hashtext(coalesce(current_schema()::text, ''))::int8 & 4294967295";
-        let found: Result<Option<String>, _> =
-            sqlx::query_scalar(sql).bind(i64::from(LOCK)).fetch_optional(&mut self.connection).await;
+        let sql =
+            format!("SELECT application_name FROM pg_stat_activity JOIN pg_locks lock USING (pid) WHERE {HAS_LOCK}");
+        let found: Result<Option<String>, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .bind(i64::from(LOCK))
+            .fetch_optional(&mut self.connection)
+            .await;
         let name = found.ok().flatten().unwrap_or_default();
         name.strip_prefix("farebox, ").map_or_else(|| "another process".to_owned(), str::to_owned)
     }
@@ -106,11 +110,8 @@ impl Session {
         let end = async {
             // The wait below is in line by then, or comes first.
             tokio::time::sleep(IN_LINE).await;
-            let sql = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted \
-                       AND classid = $1::int8::oid AND database = (SELECT oid FROM pg_database WHERE datname = \
-                       current_database()) AND objid::int8 = \
-                       hashtext(coalesce(current_schema()::text, ''))::int8 & 4294967295";
-            sqlx::query(sql).bind(i64::from(LOCK)).execute(&mut other).await
+            let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_locks lock WHERE {HAS_LOCK}");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(LOCK)).execute(&mut other).await
         };
         let sql = "SELECT pg_advisory_lock($1, hashtext(coalesce(current_schema()::text, '')))";
         let wait = sqlx::query(sql).bind(LOCK).execute(&mut self.connection);
