@@ -76,7 +76,10 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     for key in settings.without_effect() {
         tracing::warn!(key, "this setting has no effect yet");
     }
-    let clock = Clock::default();
+    let clock = match settings.clock {
+        config::Clock::System | config::Clock::Test { from: None } => Clock::default(),
+        config::Clock::Test { from: Some(from) } => Clock::from(from),
+    };
     let health = Health::default();
     let socket = take_address(settings.listen)?;
     let metrics_socket = match settings.http.metrics {

@@ -11,6 +11,11 @@ use std::{
 use billing::Timestamp;
 use tokio::sync::Notify;
 
+fn system() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
+}
+
 /// A clock, shared by clones.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
@@ -21,11 +26,16 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// One that shows this time now, and goes on from there.
+    pub fn from(at: Timestamp) -> Self {
+        let clock = Self::default();
+        clock.offset_ms.store(at.0.saturating_sub(system().0), Ordering::Relaxed);
+        clock
+    }
+
     /// The time now, never earlier than what was told before.
     pub fn now(&self) -> Timestamp {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let system = i64::try_from(since).unwrap_or(i64::MAX);
-        let ms = system.saturating_add(self.offset_ms.load(Ordering::Relaxed));
+        let ms = system().0.saturating_add(self.offset_ms.load(Ordering::Relaxed));
         Timestamp(self.latest_ms.fetch_max(ms, Ordering::Relaxed).max(ms))
     }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Everything that can be set.
@@ -65,12 +66,39 @@ impl Default for Settings {
 
 /// Which clock money lives by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(try_from = "String", into = "String")]
 pub enum Clock {
     /// The system's.
     System,
-    /// The system's, moved forward by `/admin/v1/clock`; sandbox payments only.
-    Test,
+    /// One that starts at the system's time, or at another, and is moved forward by `/admin/v1/clock`; sandbox payments only.
+    Test {
+        /// Where it starts.
+        from: Option<Timestamp>,
+    },
+}
+
+impl TryFrom<String> for Clock {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is not `system`, `test`, or `test:` and a time such as 2026-11-28T10:12:00Z");
+        match text.split_once(':') {
+            None if text == "system" => Ok(Self::System),
+            None if text == "test" => Ok(Self::Test { from: None }),
+            Some(("test", from)) => Ok(Self::Test { from: Some(from.parse().map_err(|_| wrong())?) }),
+            _ => Err(wrong()),
+        }
+    }
+}
+
+impl From<Clock> for String {
+    fn from(clock: Clock) -> Self {
+        match clock {
+            Clock::System => "system".into(),
+            Clock::Test { from: None } => "test".into(),
+            Clock::Test { from: Some(from) } => format!("test:{from}"),
+        }
+    }
 }
 
 /// The ledger's database.

@@ -176,7 +176,12 @@ fn the_test_clock_takes_no_real_money() {
     let stripe = ["payments.processor=stripe", "payments.stripe.secret_key=a", "payments.stripe.webhook_secret=b"];
     assert_eq!(load("", &[], &stripe).unwrap().payments.processor, Processor::Stripe);
     assert!(load("clock = 'test'", &[], &stripe).is_err());
-    assert_eq!(load("clock = 'test'", &[], &[]).unwrap().clock, Clock::Test);
+    assert_eq!(load("clock = 'test'", &[], &[]).unwrap().clock, Clock::Test { from: None });
+    let from = Clock::Test { from: Some("2026-11-28T10:12:00Z".parse().unwrap()) };
+    assert_eq!(load("clock = 'test:2026-11-28T10:12:00Z'", &[], &[]).unwrap().clock, from);
+    for wrong in ["tests", "test:noon", "system:2026-11-28", ""] {
+        assert!(load(&format!("clock = '{wrong}'"), &[], &[]).is_err(), "{wrong}");
+    }
 }
 
 #[test]

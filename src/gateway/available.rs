@@ -39,7 +39,7 @@ pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), Serve
                 let message = "is only for closed models".to_owned();
                 return Err(ServeError::Invalid { field: "provider-key".into(), message });
             }
-            let unable = |why: String| Err(ServeError::Failed(Failure::Overloaded(why)));
+            let unable = |why: String| Err(ServeError::Failed(Failure::Unavailable(why)));
             if !gateway.pools.contains_key(&model.class) {
                 return unable(format!("{} can't run: there is no pool for class {}", model.id, model.class.name()));
             }
@@ -55,7 +55,7 @@ pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), Serve
 pub fn why_not(gateway: &Gateway, model: &Model) -> Option<String> {
     check(gateway, model, Payer::Credits).err().map(|error| match error {
         ServeError::Invalid { field, message } => format!("{field} {message}"),
-        ServeError::Failed(Failure::Overloaded(why)) => why,
+        ServeError::Failed(Failure::Unavailable(why)) => why,
         other => other.to_string(),
     })
 }

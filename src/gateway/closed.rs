@@ -110,15 +110,9 @@ pub(super) async fn start(
         early: Vec::new(),
         began,
     });
-    let is_whole = task.whole.is_some();
-    // Large, and so moved once.
-    let task = Box::pin(task.run(events));
-    let watcher = if is_whole {
-        watcher.run(task)
-    } else {
-        actix_rt::spawn(task);
-        watcher
-    };
+    // In a task of its own, not in its connection's: each time a connection's task is woken, actix looks for the head of a
+    // next request in what it has not read, which costs more than the step that it was woken for.
+    actix_rt::spawn(task.run(events));
     Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 

@@ -81,7 +81,7 @@ pub(super) async fn start(
         let message = "is only for closed models".to_owned();
         return Err(ServeError::Invalid { field: "provider-key".into(), message });
     }
-    let unavailable = || ServeError::Failed(Failure::Overloaded(format!("{} has no pool here", model.id)));
+    let unavailable = || ServeError::Failed(Failure::Unavailable(format!("{} has no pool here", model.id)));
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
     // What can't run is refused here, before anything is held.

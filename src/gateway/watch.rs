@@ -10,7 +10,6 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
-    pin::Pin,
     rc::Rc,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -47,7 +46,7 @@ pub(super) fn channel(room: &Arc<Room>) -> (Teller, Watcher) {
         reader: Cell::new(None),
         moved: Notify::new(),
     });
-    (Teller { line: Rc::clone(&line), patience: PATIENCE }, Watcher { line, task: None })
+    (Teller { line: Rc::clone(&line), patience: PATIENCE }, Watcher { line })
 }
 
 /// Roughly how many bytes of memory an update takes.
@@ -253,8 +252,6 @@ impl std::fmt::Debug for Teller {
 /// Whoever watches a request.
 pub struct Watcher {
     line: Rc<Line>,
-    /// The request's task, until it has ended, where it runs here.
-    task: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl std::fmt::Debug for Watcher {
@@ -264,44 +261,22 @@ impl std::fmt::Debug for Watcher {
 }
 
 impl Watcher {
-    /// Has the request's task run while this waits.
-    pub(super) fn run(mut self, task: Pin<Box<dyn Future<Output = ()>>>) -> Self {
-        self.task = Some(task);
-        self
-    }
-
     /// What comes next; none after the last. Dropped while it waits, nothing is lost.
     pub async fn next(&mut self) -> Option<Update> {
-        poll_fn(|cx| {
-            if let Some(task) = &mut self.task {
-                if task.as_mut().poll(cx).is_pending() {
-                    // Whatever it tells, it told just now: there is no need to be woken for it again.
-                    return self.line.pop().map_or(Poll::Pending, |update| Poll::Ready(Some(update)));
-                }
-                self.task = None;
-            }
-            self.line.poll(cx)
-        })
-        .await
+        poll_fn(|cx| self.line.poll(cx)).await
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // The task is told that nobody watches any more. One that panicked is over: its guard gives back what it held.
+        // The task is told that nobody watches any more.
         self.line.forget();
         self.line.leave();
-        let Some(task) = self.task.take() else { return };
-        if !std::thread::panicking() {
-            actix_rt::spawn(task);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, rc::Rc};
-
     use billing::Nanos;
     use wire::fields::Fields;
 
@@ -321,24 +296,6 @@ mod tests {
 
     fn text(text: &str) -> Update {
         Update::Delta(Box::new(Delta { text: text.into(), ..Delta::default() }))
-    }
-
-    #[actix_rt::test]
-    async fn a_task_runs_while_it_is_watched_and_goes_on_when_it_is_not() {
-        let ended = Rc::new(Cell::new(false));
-        let (mut teller, watcher) = channel(&room());
-        let seen = Rc::clone(&ended);
-        let mut watcher = watcher.run(Box::pin(async move {
-            assert!(teller.tell(COST).await);
-            teller.closed().await;
-            seen.set(true);
-        }));
-        assert!(matches!(watcher.next().await, Some(Update::Cost { .. })));
-        assert!(!ended.get());
-        drop(watcher);
-        while !ended.get() {
-            tokio::task::yield_now().await;
-        }
     }
 
     #[actix_rt::test]
@@ -429,8 +386,8 @@ mod tests {
 
     #[actix_rt::test]
     async fn what_a_task_told_last_is_read_after_it_has_ended() {
-        let (mut teller, watcher) = channel(&room());
-        let mut watcher = watcher.run(Box::pin(async move { assert!(teller.tell(COST).await) }));
+        let (mut teller, mut watcher) = channel(&room());
+        actix_rt::spawn(async move { assert!(teller.tell(COST).await) });
         assert!(watcher.next().await.is_some());
         assert!(watcher.next().await.is_none());
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpMessage, HttpRequest,
     http::{
         StatusCode,
         header::{AUTHORIZATION, HeaderName},
@@ -32,6 +32,9 @@ const MOST: usize = 100_000;
 
 /// A key's public part.
 type Public = [u8; 12];
+
+/// No key is longer, in bytes.
+const LONGEST_KEY: usize = 128;
 
 /// Revoked keys of which those who use them have not been told yet, at most. Who is told too late looks for itself.
 const UNTOLD: usize = 256;
@@ -312,8 +315,18 @@ pub async fn opener(state: &Shared, request: &HttpRequest) -> Result<Opener, Api
     Ok(Opener { account_id, scopes, expires_at: known.expires_at })
 }
 
+/// The key of a request, read and hashed once; whether it is good is asked each time.
 async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError> {
-    holds(state, credential(request)?).await
+    let read = request.extensions().get::<Shown>().copied();
+    let shown = match read {
+        Some(shown) => shown,
+        None => Shown::read(credential(request)?)?,
+    };
+    let known = holds(state, shown).await?;
+    if read.is_none() {
+        request.extensions_mut().insert(shown);
+    }
+    Ok(known)
 }
 
 /// The key of a request that outlives its check: to be checked again by [`still`].
@@ -323,21 +336,35 @@ pub fn key(request: &HttpRequest) -> Result<String, ApiError> {
 
 /// Whether a key is still good, and may run models.
 pub async fn still(state: &Shared, key: &str) -> Result<(), ApiError> {
-    permitted(&holds(state, key).await?, Scope::Inference).map(drop)
+    permitted(&holds(state, Shown::read(key)?).await?, Scope::Inference).map(drop)
 }
 
-async fn holds(state: &Shared, key: &str) -> Result<Known, ApiError> {
-    let wrong = || ApiError::unauthorized("This API key is not known, or was revoked.");
-    let public =
-        key.strip_prefix("fb_").and_then(|rest| rest.split_once('_')).map(|(public, _)| public).ok_or_else(wrong)?;
-    let known_by = Public::try_from(public.as_bytes()).map_err(|_| wrong())?;
-    if key.len() > 128 {
-        return Err(wrong());
+fn wrong() -> ApiError {
+    ApiError::unauthorized("This API key is not known, or was revoked.")
+}
+
+/// What a request shows as its key: its public part, and the hash of all of it.
+#[derive(Debug, Clone, Copy)]
+struct Shown {
+    public: Public,
+    hash: blake3::Hash,
+}
+
+impl Shown {
+    fn read(key: &str) -> Result<Self, ApiError> {
+        let public = key.strip_prefix("fb_").and_then(|rest| rest.split_once('_')).map(|(public, _)| public);
+        let public = public.and_then(|public| Public::try_from(public.as_bytes()).ok()).ok_or_else(wrong)?;
+        if key.len() > LONGEST_KEY {
+            return Err(wrong());
+        }
+        Ok(Self { public, hash: blake3::hash(key.as_bytes()) })
     }
-    let hash = blake3::hash(key.as_bytes());
-    let known = match state.keys.get(&known_by) {
+}
+
+async fn holds(state: &Shared, Shown { public, hash }: Shown) -> Result<Known, ApiError> {
+    let known = match state.keys.get(&public) {
         Some(known) => known,
-        None => look_up(state, public, known_by).await?.ok_or_else(wrong)?,
+        None => look_up(state, public).await?.ok_or_else(wrong)?,
     };
     // Comparing hashes of this type takes the same time whatever they are.
     if known.hash != hash {
@@ -349,9 +376,10 @@ async fn holds(state: &Shared, key: &str) -> Result<Known, ApiError> {
     Ok(known)
 }
 
-async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Option<Known>, ApiError> {
+async fn look_up(state: &Shared, public: Public) -> Result<Option<Known>, ApiError> {
     let forgotten = state.keys.forgotten();
-    let stored = state.gateway.directory.ledger().key(public).await?;
+    let text = std::str::from_utf8(&public).map_err(|_| wrong())?;
+    let stored = state.gateway.directory.ledger().key(text).await?;
     let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
     let known = Known {
         hash: blake3::Hash::from_hex(&stored.hash).map_err(|error| ApiError::internal(&error))?,
@@ -359,7 +387,7 @@ async fn look_up(state: &Shared, public: &str, known_by: Public) -> Result<Optio
         expires_at: stored.expires_at,
         is_limited: !stored.limits.is_unlimited(),
     };
-    state.keys.insert(known_by, known, forgotten);
+    state.keys.insert(public, known, forgotten);
     Ok(Some(known))
 }
 

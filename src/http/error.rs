@@ -5,7 +5,10 @@
 pub mod form;
 mod provider;
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header::WWW_AUTHENTICATE},
+};
 use billing::{
     command::{Refusal, Scale},
     key::{KeyRefusal, Scope},
@@ -259,6 +262,10 @@ impl ApiError {
         response.insert_header(("x-request-id", request_id));
         if let Some(seconds) = self.wait() {
             response.insert_header(("retry-after", seconds.to_string()));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 9110, 11.6.1: each 401 names the scheme that is taken.
+            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         if let Some(may_retry) = self.may_retry() {
             response.insert_header(("x-should-retry", may_retry.to_string()));

@@ -143,7 +143,9 @@ async fn every_route_takes_the_authority_it_says() {
             assert_eq!(refused, !is_let_in, "{method} {path} with {name}: {} {}", said.status, said.body);
         }
         if matches!(takes, Scope(_) | Key) {
-            assert_eq!(call(&nobody, method, path).await.status, 401, "{method} {path}");
+            let refused = call(&nobody, method, path).await;
+            assert_eq!(refused.status, 401, "{method} {path}");
+            assert_eq!(refused.header("www-authenticate"), Some("Bearer"), "{method} {path}");
         }
     }
     // The rest is the operator's, and no key's: not of one that may do everything. All at once, as wrong ones soon wait.

@@ -39,6 +39,7 @@ mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
 mod tls;
+mod upgrade;
 mod usage;
 mod usage_size;
 mod webhooks;

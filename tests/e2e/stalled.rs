@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::support::{
     book::Book,
@@ -20,6 +21,45 @@ async fn post(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
     answer(api.request(Method::POST, path).header("idempotency-key", key).json(body)).await
 }
 
+/// The journal's batches hang from now on: each reads this row in its transaction. The rest of the database answers.
+async fn stalled(book: &Book) -> JoinHandle<String> {
+    let sql = format!("BEGIN; SELECT epoch FROM shard_lease FOR UPDATE; SELECT pg_sleep({STALL}); COMMIT");
+    let url = book.url();
+    let stall = tokio::task::spawn_blocking(move || postgres::query(&url, &sql).unwrap());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    stall
+}
+
+#[tokio::test]
+async fn a_refund_whose_commit_lands_late_is_made_once() {
+    let Some(book) = Book::postgres() else { return };
+    let server = Server::start(book.options()).await;
+    let admin = server.admin();
+    let customer = admin.customer("payg", "5").await;
+    let bought = post(&customer.api, "/v1/credits/purchase", "k", &json!({"amount": "10.00"})).await.ok();
+    let payment = bought["payment"]["id"].as_str().unwrap();
+    let (path, body) = (format!("/admin/v1/payments/{payment}/refund"), json!({"amount": "3", "reason": "late"}));
+    let stall = stalled(&book).await;
+    let began = Instant::now();
+    let first = post(&admin.0, &path, "a-refund", &body).await;
+    stall.await.unwrap();
+    assert!(began.elapsed() > Duration::from_secs(10), "nothing hung: {}", first.body);
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let answered = loop {
+        let again = post(&admin.0, &path, "a-refund", &body).await;
+        if again.status == 200 {
+            break again;
+        }
+        assert!(Instant::now() < deadline, "{} {}\n{}", again.status, again.body, server.logs());
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let seen = customer.api.get(&format!("/v1/payments/{payment}")).await.ok();
+    let reversals: Vec<_> =
+        seen["reversals"].as_array().unwrap().iter().map(|row| (&row["amount"], &row["status"])).collect();
+    assert_eq!(reversals, [(&json!("3.00"), &json!("succeeded"))], "{}", answered.body);
+    admin.assert_audit().await;
+}
+
 #[tokio::test]
 async fn a_commit_that_lands_late_is_not_made_again() {
     let Some(book) = Book::postgres() else { return };
@@ -29,13 +69,7 @@ async fn a_commit_that_lands_late_is_not_made_again() {
     let (purchase, grant) =
         (json!({"amount": "10.00"}), json!({"source": "goodwill", "amount": "1", "reason": "late"}));
     let grants = format!("/admin/v1/accounts/{}/grants", customer.id);
-    // The journal reads this row of every batch's transaction; the rest of the database answers.
-    let stall = {
-        let sql = format!("BEGIN; SELECT epoch FROM shard_lease FOR UPDATE; SELECT pg_sleep({STALL}); COMMIT");
-        let url = book.url();
-        tokio::task::spawn_blocking(move || postgres::query(&url, &sql).unwrap())
-    };
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    let stall = stalled(&book).await;
     let began = Instant::now();
     let (bought, granted) = tokio::join!(
         post(&customer.api, "/v1/credits/purchase", "a-purchase", &purchase),

@@ -101,8 +101,30 @@ impl PartialEq for Fields {
     }
 }
 
-/// An object's names and values as they stand in a text.
-struct Pairs<'a>(Vec<(&'a str, &'a str)>);
+/// An object's names, in their quotes, and values as they stand in a text.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs<'a> {
+    pairs: Vec<(&'a str, &'a str)>,
+    /// Whether a name has escapes: few do, and all others are found where they stand.
+    has_escapes: bool,
+}
+
+impl<'a> Pairs<'a> {
+    /// Of a text that is an object; none where it is not.
+    pub(crate) fn of(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// A field's text. Where a name comes twice the last value counts.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        let is = |quoted: &str| {
+            let plain =
+                quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes());
+            plain || (self.has_escapes && serde_json::from_str(quoted).is_ok_and(|read: String| read == name))
+        };
+        self.pairs.iter().rev().find(|(quoted, _)| is(quoted)).map(|(_, value)| *value)
+    }
+}
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -116,14 +138,15 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-                let mut pairs = Vec::with_capacity(8);
+                let (mut pairs, mut has_escapes) = (Vec::with_capacity(8), false);
                 while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
                     if pairs.len() >= MOST_FIELDS {
                         return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
                     }
+                    has_escapes |= name.get().contains('\\');
                     pairs.push((name.get(), value.get()));
                 }
-                Ok(Pairs(pairs))
+                Ok(Pairs { pairs, has_escapes })
             }
         }
 
@@ -142,7 +165,7 @@ impl Fields {
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let source =
             std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
-        let Pairs(pairs) = serde_json::from_str(source).map_err(|error| match error.classify() {
+        let Pairs { pairs, .. } = serde_json::from_str(source).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => BadRequest::new("body", "must be a JSON object"),
             _ => BadRequest::new("body", format!("is not JSON: {error}")),
         })?;

@@ -1,6 +1,6 @@
 //! A watch over SQLite's files: whether what is committed goes to the files that a next start will open. SQLite itself does
 //! not look: with its database deleted, replaced, cut short or written over, it goes on with what it has open, and all of it
-//! is lost with the process. Looked at before and after every commit, by what the file system says; read only where
+//! is lost with the process. Looked at after every commit, before it is told, by what the file system says; read only where
 //! something changed that was not written here.
 
 use std::{
@@ -132,13 +132,13 @@ impl Watch {
     }
 
     fn same(path: &Path, expected: Inode) -> Result<Metadata, String> {
-        let shown = name(path);
-        match fs::metadata(path) {
-            Ok(found) if inode(&found) == expected => Ok(found),
-            Ok(_) => Err(format!("{shown} was replaced by another file")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(format!("{shown} was deleted or moved")),
-            Err(error) => Err(format!("{shown} can't be looked at: {error}")),
-        }
+        let why = match fs::metadata(path) {
+            Ok(found) if inode(&found) == expected => return Ok(found),
+            Ok(_) => "was replaced by another file".to_owned(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "was deleted or moved".to_owned(),
+            Err(error) => format!("can't be looked at: {error}"),
+        };
+        Err(format!("{} {why}", name(path)))
     }
 
     fn log_begins(&self) -> Result<(), String> {

@@ -100,10 +100,8 @@ impl Writer {
 
     /// Commits only to the files that a next start will open: what was committed to others is not told as done.
     fn lasting<T>(&self, commit: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
-        let check = || self.watch.check().map_err(LedgerError::Away);
-        check()?;
         let done = commit()?;
-        check()?;
+        self.watch.check().map_err(LedgerError::Away)?;
         self.checkpoints.look();
         Ok(done)
     }

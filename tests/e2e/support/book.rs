@@ -1,7 +1,10 @@
 //! The ledger's tables seen past the gateway, to fill them quickly and to falsify them: SQLite's file or a PostgreSQL
 //! database of the test's own.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use super::{
     postgres,
@@ -67,6 +70,14 @@ impl Book {
         match self {
             Self::Sqlite(_) => self.connection().execute_batch(sql).map_err(|error| error.to_string()),
             Self::Postgres(url) => postgres::query(url, sql).map(drop),
+        }
+    }
+
+    /// Runs a file of statements, such as a dump.
+    pub(crate) fn run_file(&self, file: &Path) {
+        match self {
+            Self::Sqlite(_) => self.run(&fs::read_to_string(file).unwrap()),
+            Self::Postgres(url) => drop(postgres::run_file(url, file).unwrap()),
         }
     }
 

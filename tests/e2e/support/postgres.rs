@@ -1,6 +1,7 @@
 //! A private PostgreSQL: one cluster for the whole run with a fresh database for each test, or one of a test's own that
 //! it may stop and start. Its data need not outlive a power cut, so it does not wait for the disk.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -34,9 +35,19 @@ pub(crate) fn fresh_database() -> Option<String> {
 
 /// Runs SQL with `psql`; rows as unaligned text, or what went wrong.
 pub(crate) fn query(url: &str, sql: &str) -> Result<String, String> {
+    psql(url, "-c", OsStr::new(sql))
+}
+
+/// Runs a file of SQL with `psql`.
+pub(crate) fn run_file(url: &str, file: &Path) -> Result<String, String> {
+    psql(url, "-f", file.as_os_str())
+}
+
+fn psql(url: &str, option: &str, value: &OsStr) -> Result<String, String> {
     let psql = find_program("psql", &programs().into_iter().collect::<Vec<_>>()).ok_or("no psql")?;
     let output = Command::new(psql)
-        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", sql, url])
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", option])
+        .args([value, OsStr::new(url)])
         .env("PGCONNECT_TIMEOUT", "10")
         .output()
         .map_err(|error| error.to_string())?;

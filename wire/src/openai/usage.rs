@@ -5,9 +5,12 @@
 //! A cache's tokens are a part of the prompt, and reasoning a part of the output. Some servers count them beside: so they
 //! are read where the total is exactly the sum that has them, or where their names are of a format that counts so.
 
-use serde_json::{Map, Value};
+use serde_json::{Number, Value};
 
-use crate::{fields::Fields, usage::Report};
+use crate::{
+    fields::{Fields, Pairs},
+    usage::Report,
+};
 
 /// Longer usage objects are not handed on: they are not what a usage object is.
 const LARGEST_OBJECT: usize = 64 * 1_024;
@@ -53,14 +56,13 @@ pub(super) fn report(answer: &Fields) -> Option<Report> {
 
 /// Reads one usage object.
 fn read(text: &str) -> Option<Report> {
-    let object: Map<String, Value> = serde_json::from_str(text).ok()?;
-    let counts = Counts { object: &object };
+    let counts = Counts::of(text)?;
     let cache = counts.cache();
     let named = Named {
         prompt: counts.prompt(&cache),
         output: counts.first(&["completion_tokens", "output_tokens"]),
         cache: cache.read.saturating_add(cache.written),
-        thought: counts.largest(&OUTPUT_DETAILS, &THOUGHT_WITHIN, &THOUGHT).unwrap_or(0),
+        thought: counts.largest(&counts.output_details, &THOUGHT_WITHIN, &THOUGHT).unwrap_or(0),
     };
     let (input, output) = named.resolved(counts.first(&["total_tokens"]), cache.counts);
     let is_nothing = input.unwrap_or(0) == 0 && output.unwrap_or(0) == 0;
@@ -79,7 +81,9 @@ fn read(text: &str) -> Option<Report> {
 
 /// A usage object, asked for its counts.
 struct Counts<'a> {
-    object: &'a Map<String, Value>,
+    object: Pairs<'a>,
+    prompt_details: Vec<Pairs<'a>>,
+    output_details: Vec<Pairs<'a>>,
 }
 
 /// How an object counts its cache's tokens where its total does not tell.
@@ -103,20 +107,20 @@ struct Cache {
 }
 
 impl<'a> Counts<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let object = Pairs::of(text)?;
+        let (prompt_details, output_details) = (within(&object, &PROMPT_DETAILS), within(&object, &OUTPUT_DETAILS));
+        Some(Self { object, prompt_details, output_details })
+    }
+
     fn first(&self, names: &[&str]) -> Option<u64> {
-        names.iter().find_map(|name| self.object.get(*name).and_then(count))
+        names.iter().find_map(|name| count(self.object.get(name)?))
     }
 
     /// The largest of what the same thing is called, within details and beside them.
-    fn largest(&self, details: &[&str], within: &[&str], beside: &[&str]) -> Option<u64> {
-        let within =
-            self.objects(details).flat_map(|detail| within.iter().filter_map(|name| count(detail.get(*name)?)));
-        within.chain(beside.iter().filter_map(|name| count(self.object.get(*name)?))).max()
-    }
-
-    fn objects(&self, names: &'a [&str]) -> impl Iterator<Item = &'a Map<String, Value>> {
-        let object = self.object;
-        names.iter().filter_map(|name| object.get(*name).and_then(Value::as_object))
+    fn largest(&self, details: &[Pairs<'_>], within: &[&str], beside: &[&str]) -> Option<u64> {
+        let within = details.iter().flat_map(|detail| within.iter().filter_map(|name| count(detail.get(name)?)));
+        within.chain(beside.iter().filter_map(|name| count(self.object.get(name)?))).max()
     }
 
     /// The prompt, or its two parts where only those are named.
@@ -127,11 +131,10 @@ impl<'a> Counts<'a> {
 
     fn cache(&self) -> Cache {
         let (read, written) = (self.first(&["cache_read_input_tokens"]), self.first(&["cache_creation_input_tokens"]));
-        let within =
-            self.objects(&PROMPT_DETAILS).flat_map(|details| KEPT_WITHIN.iter().filter_map(|kept| details.get(*kept)));
-        let kept: Vec<_> = within.filter_map(Value::as_object).chain(self.objects(&KEPT)).collect();
+        let mut kept = within(&self.object, &KEPT);
+        kept.extend(self.prompt_details.iter().flat_map(|details| within(details, &KEPT_WITHIN)));
         let of =
-            |names: &[&str]| kept.iter().flat_map(|kept| names.iter().filter_map(|name| count(kept.get(*name)?))).max();
+            |names: &[&str]| kept.iter().flat_map(|kept| names.iter().filter_map(|name| count(kept.get(name)?))).max();
         let (usual, long) = (of(&USUAL), of(&LONG));
         let by_time = usual.unwrap_or(0).saturating_add(long.unwrap_or(0));
         let counts = match (read.is_some() || written.is_some(), self.first(&["prompt_tokens"])) {
@@ -139,20 +142,29 @@ impl<'a> Counts<'a> {
             (true, Some(_)) => Counting::WithinIfFits,
             (true, None) => Counting::Beside,
         };
+        let details = &self.prompt_details;
         Cache {
-            read: self.largest(&PROMPT_DETAILS, &READ_WITHIN, &READ).max(read).unwrap_or(0),
-            written: self.largest(&PROMPT_DETAILS, &WRITTEN_WITHIN, &WRITTEN).max(written).unwrap_or(by_time),
+            read: self.largest(details, &READ_WITHIN, &READ).max(read).unwrap_or(0),
+            written: self.largest(details, &WRITTEN_WITHIN, &WRITTEN).max(written).unwrap_or(by_time),
             long: usual.or(long).map(|_| long.unwrap_or(0)),
             counts,
         }
     }
 }
 
+/// The objects of some names.
+fn within<'a>(object: &Pairs<'a>, names: &[&str]) -> Vec<Pairs<'a>> {
+    names.iter().filter_map(|name| Pairs::of(object.get(name)?)).collect()
+}
+
 /// A count: a whole number that is not negative, whichever way it is written (`100.0` is 100). What else there is, is none.
-fn count(value: &Value) -> Option<u64> {
-    let number = value.as_number()?;
-    let is_whole = |float: &f64| float.fract() == 0.0 && (0.0..LARGEST_WHOLE).contains(float);
-    number.as_u64().or_else(|| number.as_f64().filter(is_whole)?.to_string().parse().ok())
+fn count(text: &str) -> Option<u64> {
+    let whole = || {
+        let float = serde_json::from_str::<Number>(text).ok()?.as_f64()?;
+        let is_whole = float.fract() == 0.0 && (0.0..LARGEST_WHOLE).contains(&float);
+        float.to_string().parse().ok().filter(|_| is_whole)
+    };
+    text.parse().ok().or_else(whole)
 }
 
 /// The numbers of which a total may be the sum.

@@ -2,6 +2,8 @@
 //! body is told by how it begins, as what its head calls it is often wrong. The last event is `Finished` or `Failed`. A
 //! stream ends well with its last word alone, and only where it answered.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
 use super::{Form, Heard, Said, delta_with, fault, gather::Gather, hear, spread};
@@ -88,7 +90,8 @@ fn gather_stream(task: Task, said: Vec<Event>, events: &mut Vec<Event>) {
 
 /// A whole body that is an answer, and what it reports as used. What another body reports is among the events.
 fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form, Option<Event>), Failure> {
-    let text = String::from_utf8_lossy(body);
+    // Much quicker than to look for what is none.
+    let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let mut heard = hear("", &text);
     if heard.said == Said::Broken {
         // An error may be written before what else comes, such as the end of a stream.
