@@ -29,7 +29,7 @@ bench:
 	cargo bench --bench ledger
 	cargo bench -p billing --bench decide
 	python3 tests/fetch.py
-	cargo run --release -p farebox-actors --example decode_ratio -- \
+	cargo run --release -p engine --example decode_ratio -- \
 		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \
 		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/models/smollm2-135m-instruct/model.gguf"
 

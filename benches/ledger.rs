@@ -10,6 +10,7 @@ use std::{
 };
 
 use actix::{Actor, Arbiter};
+use actors::{account::Enter, directory::Directory, sweeper::Sweeper};
 use billing::{
     Nanos, Timestamp,
     command::{Admit, Command, Fund},
@@ -20,18 +21,16 @@ use billing::{
     plan::Plan,
     time::DAY_MS,
 };
+use cards::{Processor, sandbox::Sandbox};
 use farebox::app;
-use farebox_actors::{
-    account::Enter,
-    card::{Processor, sandbox::Sandbox},
-    clock::Clock,
-    directory::Directory,
-    health::{Health, Kind, Name, Obituary},
-    ledger::{Ledger, Opening},
-    supervisor::Supervisor,
-    sweeper::Sweeper,
-};
 use futures::{StreamExt, stream};
+use ledger::{Ledger, Opening};
+use runtime::{
+    clock::Clock,
+    exit::ExitGuard,
+    health::{Health, Kind, Name},
+    supervisor::Supervisor,
+};
 use uuid::Uuid;
 
 /// Requests of the account that is opened: two lines of its journal each.
@@ -134,8 +133,8 @@ fn fill(file: &Path, at: Timestamp) {
 
 async fn sweeping(ledger: &Ledger, directory: &Directory, health: &Health, clock: &Clock) {
     let began = Instant::now();
-    let obituary = Obituary::new(health, Kind::Sweeper, Name::Text("bench".into()), |_| {});
-    let _sweeper = Sweeper::new(directory.clone(), obituary).start();
+    let exit = ExitGuard::new(health, Kind::Sweeper, Name::Text("bench".into()), |_| {});
+    let _sweeper = Sweeper::new(directory.clone(), exit).start();
     while !ledger.due_accounts(clock.now(), 1).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -13,35 +13,37 @@ use std::{
 
 use actix::{Actor, Arbiter};
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
+use actors::{
+    directory::Directory,
+    journal::Journal,
+    payment::{self, PaymentActor},
+    pool::{self, PoolActor},
+    provider::{self, ProviderActor},
+    sweeper::Sweeper,
+    webhook::{WebhookActor, Webhooks},
+};
 use anyhow::{Context, Result, bail};
 use billing::{
     Timestamp,
     class::{SizeClass, Weighting},
 };
-use farebox_actors::{
-    card::{
-        Processor,
-        sandbox::Sandbox,
-        stripe::{self, Stripe},
-    },
+use cards::{
+    Processor,
+    sandbox::Sandbox,
+    stripe::{self, Stripe},
+};
+use ledger::{Claim, Ledger, Opening};
+use runtime::{
     clock::Clock,
-    directory::Directory,
     health::Health,
-    journal::Journal,
-    ledger::{Claim, Ledger, Opening},
     mailbox::{Post, tell},
-    payment::{self, PaymentActor},
-    pool::{self, PoolActor},
-    provider::{self, ProviderActor},
     supervisor::{Supervisor, supervise},
-    sweeper::Sweeper,
-    transport::{
-        Timeouts,
-        hook::{Poster, Reach},
-    },
-    webhook::{WebhookActor, Webhooks},
 };
 use tokio::net::TcpSocket;
+use upstream::{
+    Timeouts,
+    hook::{Poster, Reach},
+};
 
 use crate::{
     catalogue::{Catalogue, folder},

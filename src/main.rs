@@ -5,7 +5,7 @@
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() {
-    if let Err(error) = farebox_actors::engine::telemetry::turn_off() {
+    if let Err(error) = engine::telemetry::turn_off() {
         eprintln!("farebox: ONNX Runtime's telemetry can't be turned off, so open models will not run: {error}");
     }
     match farebox::cli::run() {

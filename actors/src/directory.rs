@@ -17,16 +17,19 @@ use billing::{
     entry::UsageRecord,
     ids::{AccountId, RequestId},
 };
+use cards::Processor;
+use ledger::{Ledger, LedgerError, cards::PaymentMethod};
+use runtime::{
+    clock::Clock,
+    exit::ExitGuard,
+    health::{ExitReason, Health, Kind, Name},
+    mailbox::{self, Ask, AskError, Post},
+};
 use tokio::sync::Notify;
 
 use crate::{
     account::{AccountActor, AccountContext, AccountError, Admitted, Enter, Held, Tick},
-    card::Processor,
-    clock::Clock,
-    health::{ExitReason, Health, Kind, Name, Obituary},
     journal::Journal,
-    ledger::{Ledger, LedgerError, cards::PaymentMethod},
-    mailbox::{self, Ask, AskError, Post},
     payment::PaymentActor,
 };
 
@@ -198,7 +201,7 @@ impl Directory {
         let incarnation = self.0.incarnations.fetch_add(1, Ordering::Relaxed);
         let directory = self.clone();
         let on_exit = move |_: ExitReason| directory.forget(id, incarnation);
-        let obituary = Obituary::new(&self.0.health, Kind::Account, Name::Id(id.0), on_exit);
+        let exit = ExitGuard::new(&self.0.health, Kind::Account, Name::Id(id.0), on_exit);
         let context = AccountContext { directory: self.clone(), journal: Arc::clone(&self.0.journal), incarnation };
         // On the thread of whoever asks first, where that takes requests: they come by connections, which stay with their
         // threads, so that most of what an account is asked wakes no other.
@@ -206,7 +209,7 @@ impl Directory {
             let bytes = id.0.as_bytes();
             self.0.arbiters[usize::from(bytes[15]) % self.0.arbiters.len()].clone()
         });
-        let address = AccountActor::start_in_arbiter(&here, move |_| AccountActor::new(id, context, obituary));
+        let address = AccountActor::start_in_arbiter(&here, move |_| AccountActor::new(id, context, exit));
         accounts.insert(id, (incarnation, address.clone()));
         address
     }

@@ -9,12 +9,11 @@ use std::{
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use billing::{Timestamp, command::Command, ids::AccountId};
 use futures::{StreamExt, stream};
+use ledger::{Ledger, LedgerError, idempotency::KeyChange};
+use runtime::exit::ExitGuard;
+use runtime::health::{Kind, OfKind, Verdict};
 
-use crate::{
-    directory::Directory,
-    health::{Kind, Obituary, OfKind, Verdict},
-    ledger::{Ledger, LedgerError, idempotency::KeyChange},
-};
+use crate::directory::Directory;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -33,13 +32,13 @@ pub struct Sweeper {
     looking: bool,
     ticking: bool,
     started: bool,
-    _obituary: Obituary,
+    _exit: ExitGuard,
 }
 
 impl Sweeper {
     /// A new life.
-    pub const fn new(directory: Directory, obituary: Obituary) -> Self {
-        Self { directory, looking: false, ticking: false, started: false, _obituary: obituary }
+    pub const fn new(directory: Directory, exit: ExitGuard) -> Self {
+        Self { directory, looking: false, ticking: false, started: false, _exit: exit }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {

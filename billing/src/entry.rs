@@ -284,3 +284,29 @@ pub struct Transition {
     /// The account is new with this.
     pub opened: Option<Opened>,
 }
+
+impl Transition {
+    /// One that changes nothing but the account's place in its journal.
+    pub const fn unchanged(account_id: AccountId, seq: u64, at: Timestamp, header: Header) -> Self {
+        Self {
+            account_id,
+            seq,
+            at,
+            lines: Vec::new(),
+            header,
+            grants: Vec::new(),
+            hold: None,
+            ended: None,
+            usage: None,
+            payments: Vec::new(),
+            reversals: Vec::new(),
+            subscription: None,
+            automatic: None,
+            events: Vec::new(),
+            notice: None,
+            beyond: None,
+            proof: None,
+            opened: None,
+        }
+    }
+}

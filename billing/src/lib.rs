@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod automatic;
+pub mod card;
 pub mod class;
 pub mod command;
 pub mod decide;

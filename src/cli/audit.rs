@@ -2,7 +2,7 @@
 //! schema is not changed under one.
 
 use anyhow::{Context, Result};
-use farebox_actors::ledger::{Ledger, LedgerError};
+use ledger::{Ledger, LedgerError};
 
 use crate::config::Settings;
 

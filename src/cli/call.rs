@@ -39,7 +39,7 @@ impl Server {
         let url = format!("{}{path}", self.url);
         let called = self
             .system
-            .block_on(farebox_actors::transport::call_json(method, &url, &self.token, body))
+            .block_on(upstream::call_json(method, &url, &self.token, body))
             .map_err(anyhow::Error::msg)
             .with_context(|| format!("no farebox answers at {}; start one with `farebox serve`", self.listen));
         let (status, answer) = called?;

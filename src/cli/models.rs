@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use farebox_actors::engine::{
+use engine::{
     import::{self, ImportedModel},
     onnx::Precision,
 };

@@ -1,12 +1,10 @@
 //! `farebox reconcile`: our payments, refunds and disputes held against the card processor's. With Stripe it reads the
 //! ledger and asks Stripe itself, beside a running server too; the built-in processor lives in the server, which is asked.
 
+use actors::payment::reconcile::{Reconciled, reconcile};
 use anyhow::{Context, Result};
-use farebox_actors::{
-    clock::Clock,
-    ledger::Ledger,
-    payment::reconcile::{Reconciled, reconcile},
-};
+use ledger::Ledger;
+use runtime::clock::Clock;
 use serde_json::{Value, json};
 
 use super::call::Server;

@@ -1,7 +1,7 @@
 //! `farebox serve`.
 
 use anyhow::Result;
-use farebox_actors::ledger::Claim;
+use ledger::Claim;
 
 use crate::{
     app::{self, Running, stopping::Signals},

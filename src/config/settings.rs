@@ -295,7 +295,7 @@ pub enum Device {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// A level, or `tracing` directives: `info,farebox_actors=debug`.
+    /// A level, or `tracing` directives: `info,actors=debug`.
     pub level: String,
     /// For people or for machines.
     pub format: LogFormat,

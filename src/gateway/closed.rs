@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actors::account::{Admission, Admitted, Metered};
 use billing::{
     Nanos,
     command::Reply,
@@ -14,7 +15,6 @@ use billing::{
     hold::{HoldRequest, Work},
     price::{Keep, TokenPrice, Tokens},
 };
-use farebox_actors::account::{Admission, Admitted, Metered};
 use futures::{StreamExt, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::{

@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use billing::ids::{AccountId, KeyId};
 use bytes::{Bytes, BytesMut};
-use farebox_actors::ledger::idempotency::Slot;
+use ledger::idempotency::Slot;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use farebox_actors::engine::{language::Language, prepare::Prepared};
+use engine::{language::Language, prepare::Prepared};
 use tokio::sync::{OnceCell, Semaphore};
 use wire::inference::{Failure, TextRequest};
 

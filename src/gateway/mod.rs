@@ -20,13 +20,14 @@ pub mod watch;
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 
 use billing::class::{SizeClass, Weighting};
-use farebox_actors::{clock::Clock, directory::Directory, mailbox::Post, pool::PoolActor, provider};
 use tokio::sync::Semaphore;
 
 use crate::catalogue::Model;
+use actors::{directory::Directory, pool::PoolActor, provider};
 use languages::Languages;
 pub use models::Models;
 use room::Room;
+use runtime::{clock::Clock, mailbox::Post};
 
 /// What requests need, shared by all.
 pub struct Gateway {

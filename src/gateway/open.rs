@@ -6,6 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actors::{
+    account::{Admission, Admitted, Metered},
+    pool::{ModelFolder, Run},
+};
 use billing::{
     Nanos,
     class::SizeClass,
@@ -15,15 +19,11 @@ use billing::{
     meter,
     price::Tokens,
 };
-use farebox_actors::{
-    account::{Admission, Admitted, Metered},
-    engine::{
-        prepare::Prepared,
-        worker::{Stop, StopSignal},
-    },
-    mailbox,
-    pool::{ModelFolder, Run},
+use engine::{
+    prepare::Prepared,
+    worker::{Stop, StopSignal},
 };
+use runtime::mailbox;
 use tokio::sync::{Notify, mpsc};
 use wire::inference::{Event, Failure, TextRequest, Usage};
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use actors::account::Preview;
 use billing::{
     Nanos,
     account::Balance,
@@ -10,7 +11,6 @@ use billing::{
     hold::HoldRequest,
     ids::RequestId,
 };
-use farebox_actors::account::Preview;
 use uuid::Uuid;
 use wire::inference::TextRequest;
 

@@ -8,6 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actors::{
+    account::{AccountError, Admitted, Enter, SettleError},
+    directory::Running,
+};
 use billing::{
     Nanos,
     account::Balance,
@@ -17,10 +21,6 @@ use billing::{
     hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, KeyId, RequestId},
     key::{Scope, Scopes},
-};
-use farebox_actors::{
-    account::{AccountError, Admitted, Enter, SettleError},
-    directory::Running,
 };
 use tokio::sync::Notify;
 use wire::inference::{Delta, Failure, TextRequest, Usage};

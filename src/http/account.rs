@@ -2,8 +2,8 @@
 //! [`super::payments`].
 
 use actix_web::{HttpRequest, HttpResponse};
+use actors::account::{Look, Picture};
 use billing::{Nanos, account::Balance, class::SizeClass, grant::Grant, key::Scope};
-use farebox_actors::account::{Look, Picture};
 use serde_json::{Value, json};
 
 use super::{

@@ -2,8 +2,9 @@
 //! (grants, payments, requests, ...) are its owner's own, under the operator's path.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use actors::account::Look;
 use billing::{ids::AccountId, plan::Plan};
-use farebox_actors::{account::Look, ledger::accounts::Search};
+use ledger::accounts::Search;
 use serde_json::Value;
 use uuid::Uuid;
 

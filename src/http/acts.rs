@@ -3,6 +3,7 @@
 //! then it is answered from it, and nothing is done again.
 
 use actix_web::{HttpMessage, HttpRequest};
+use actors::account::{AccountError, Look, Picture};
 use billing::{
     Nanos,
     account::Balance,
@@ -10,10 +11,7 @@ use billing::{
     entry::Proof,
     ids::AccountId,
 };
-use farebox_actors::{
-    account::{AccountError, Look, Picture},
-    ledger::idempotency::Trace,
-};
+use ledger::idempotency::Trace;
 
 use super::{Arrival, Shared, error::ApiError};
 use crate::gateway::idempotency::{Asked, Life};

@@ -2,6 +2,10 @@
 //! a request makes has the request's id, by which a retry under the same `Idempotency-Key` finds it after a crash.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use actors::{
+    account::{self, AccountError, Open},
+    payment, pool, provider, webhook,
+};
 use billing::{
     Nanos, Timestamp,
     command::{Command, Fund},
@@ -11,10 +15,7 @@ use billing::{
     time::DAY_MS,
 };
 use bytes::Bytes;
-use farebox_actors::{
-    account::{self, AccountError, Open},
-    mailbox, payment, pool, provider, webhook,
-};
+use runtime::mailbox;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -19,7 +19,7 @@ use billing::{
     ids::{AccountId, KeyId},
     key::{KeyLimits, Scope, Scopes},
 };
-use farebox_actors::ledger::keys::StoredKey;
+use ledger::keys::StoredKey;
 use serde::Deserialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;

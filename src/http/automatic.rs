@@ -2,6 +2,7 @@
 //! change, which the account applies to the settings that stand then: two at once never undo each other.
 
 use actix_web::{HttpRequest, HttpResponse};
+use actors::account::Look;
 use billing::{
     Nanos, Timestamp,
     account::Automatic,
@@ -11,7 +12,6 @@ use billing::{
     payment::DEFAULT_METHOD,
 };
 use bytes::Bytes;
-use farebox_actors::account::Look;
 use serde::Deserialize;
 use serde_json::{Value, json};
 

@@ -2,12 +2,10 @@
 //! card's owner sends the number to Stripe, and what comes here is the finished setup.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use billing::{ids::AccountId, key::Scope, payment::DEFAULT_METHOD};
+use billing::{card::Card, ids::AccountId, key::Scope, payment::DEFAULT_METHOD};
 use bytes::Bytes;
-use farebox_actors::{
-    card::{Card, CardError, Processor, sandbox, stripe::Stripe},
-    ledger::cards::{MOST_METHODS, PaymentMethod, SaveAs},
-};
+use cards::{CardError, Processor, sandbox, stripe::Stripe};
+use ledger::cards::{MOST_METHODS, PaymentMethod, SaveAs};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;

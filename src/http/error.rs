@@ -9,18 +9,18 @@ use actix_web::{
     HttpResponse,
     http::{StatusCode, header::WWW_AUTHENTICATE},
 };
+use actors::{
+    account::AccountError,
+    payment::{NotHeard, NotRefunded},
+    webhook::NotTested,
+};
 use billing::{
     command::{Refusal, Scale},
     key::{KeyRefusal, Scope},
 };
-use farebox_actors::{
-    account::AccountError,
-    card::CardError,
-    ledger::LedgerError,
-    mailbox::AskError,
-    payment::{NotHeard, NotRefunded},
-    webhook::NotTested,
-};
+use cards::CardError;
+use ledger::LedgerError;
+use runtime::mailbox::AskError;
 use serde_json::{Map, Value, json};
 use wire::fields::BadRequest;
 

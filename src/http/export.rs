@@ -7,13 +7,13 @@ use std::{borrow::Cow, collections::HashMap, sync::Arc};
 use actix_web::{HttpRequest, HttpResponse, http::header};
 use billing::{Timestamp, ids::AccountId};
 use bytes::Bytes;
-use farebox_actors::ledger::{
+use futures::{StreamExt, stream};
+use ledger::{
     Ledger, LedgerError,
     history::{EXPORT_PAGE, Position},
     query::RequestRow,
     usage::Only,
 };
-use futures::{StreamExt, stream};
 use uuid::Uuid;
 
 use super::{Arrival, Shared, auth, error::ApiError, query::Query, refuse};

@@ -1,15 +1,13 @@
 //! What an account's money did: open holds and ended requests. Newest first and paged, but for holds, which are bounded.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use actors::account::{Look, Picture};
 use billing::{
     Timestamp,
     hold::{Hold, Work},
     ids::RequestId,
 };
-use farebox_actors::{
-    account::{Look, Picture},
-    ledger::{history::Position, usage::Wanted},
-};
+use ledger::{history::Position, usage::Wanted};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

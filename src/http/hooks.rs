@@ -3,12 +3,10 @@
 //! an endpoint answered. A secret is shown once, when its endpoint is made.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use actors::webhook::{NotTested, Test, sign};
 use billing::{Timestamp, event::EventKind, ids::AccountId, key::Scope};
 use bytes::Bytes;
-use farebox_actors::{
-    ledger::hooks::{Attempt, Delivery, Endpoint, Fate, MOST_ENDPOINTS},
-    webhook::{NotTested, Test, sign},
-};
+use ledger::hooks::{Attempt, Delivery, Endpoint, Fate, MOST_ENDPOINTS};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;

@@ -349,6 +349,6 @@ pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -
 
 async fn largest_class(state: &Shared, request: &HttpRequest) -> Result<SizeClass, ApiError> {
     let caller = auth::caller(state, request).await?;
-    let picture = state.gateway.directory.ask(caller.account_id, farebox_actors::account::Look).await?;
+    let picture = state.gateway.directory.ask(caller.account_id, actors::account::Look).await?;
     Ok(picture.balance.tier.largest)
 }

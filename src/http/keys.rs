@@ -3,6 +3,7 @@
 //! more than itself.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use actors::account::{KeyUse, Look, Picture};
 use billing::{
     Nanos, Timestamp,
     command::Command,
@@ -10,10 +11,7 @@ use billing::{
     key::{KeyLimits, KeyWindow, Scope, Scopes},
 };
 use bytes::Bytes;
-use farebox_actors::{
-    account::{KeyUse, Look, Picture},
-    ledger::keys::{MOST_KEYS, StoredKey},
-};
+use ledger::keys::{MOST_KEYS, StoredKey};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;

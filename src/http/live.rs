@@ -14,7 +14,6 @@ use std::{collections::HashMap, pin::pin, rc::Rc, sync::Arc, time::Duration};
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReason, Session};
 use billing::{Timestamp, ids::RequestId};
-use farebox_actors::account::{Live, Subscribe};
 use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -28,6 +27,7 @@ use wire::{inference::Task, openai};
 
 use super::{Shared, account::balance_json, auth, auth::Revocations, error::ApiError, error::Shape, refuse};
 use crate::gateway::serve::{self, Caller, Done, Job, Update};
+use actors::account::{Live, Subscribe};
 use incoming::Frames;
 use outgoing::{Outgoing, outgoing};
 use sockets::Place;

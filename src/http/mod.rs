@@ -42,7 +42,6 @@ use std::{
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use billing::ids::RequestId;
-use farebox_actors::{journal::Journal, webhook::Webhooks};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -56,6 +55,7 @@ use crate::{
     telemetry::Metrics,
     words,
 };
+use actors::{journal::Journal, webhook::Webhooks};
 use auth::Keys;
 use error::ApiError;
 use guesses::Guesses;

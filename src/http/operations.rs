@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
-use farebox_actors::ledger::LedgerError;
+use ledger::LedgerError;
 use serde_json::json;
 
 use super::{Shared, answer, edge, error::ApiError, refuse, scrape};

@@ -1,10 +1,24 @@
 //! Payments: begun by a purchase, listed, looked at. A purchase is answered when its payment has ended and that is
 //! durable; where that takes longer, or the card's owner must act first, it is answered 202 and goes on by itself.
 
+use ::cards::{
+    CardError, NextAction, Processor,
+    sandbox::{self, Verdict},
+    to_cents,
+};
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actors::{
+    account::{AccountError, Bought, Buy, Look, Picture},
+    directory::DEADLINE,
+    payment::{
+        ActionOf, Given, Hear, NotRefunded, Refund,
+        reconcile::{NotReconciled, reconcile as compare},
+    },
+};
 use billing::{
     Nanos, Timestamp,
     account::Balance,
+    card::Card,
     ids::{AccountId, PaymentId, ReversalId},
     key::Scope,
     payment::{DEFAULT_METHOD, Payment, PaymentStatus, Purpose},
@@ -12,19 +26,6 @@ use billing::{
     time::DAY_MS,
 };
 use bytes::Bytes;
-use farebox_actors::{
-    account::{AccountError, Bought, Buy, Look, Picture},
-    card::{
-        Card, CardError, NextAction, Processor,
-        sandbox::{self, Verdict},
-        to_cents,
-    },
-    directory::DEADLINE,
-    payment::{
-        ActionOf, Given, Hear, NotRefunded, Refund,
-        reconcile::{NotReconciled, reconcile as compare},
-    },
-};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -2,6 +2,7 @@
 //! cancelling; and what the account was told.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use actors::account::{Look, Picture};
 use billing::{
     account::{FREE_RATE, TierFall},
     class::SizeClass,
@@ -15,7 +16,6 @@ use billing::{
     time::FOUR_WEEKS_MS,
 };
 use bytes::Bytes;
-use farebox_actors::account::{Look, Picture};
 use serde::Deserialize;
 use serde_json::{Value, json};
 

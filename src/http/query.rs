@@ -3,7 +3,7 @@
 
 use actix_web::{HttpRequest, web};
 use billing::{Timestamp, key::Scope, time::DAY_MS};
-use farebox_actors::ledger::{query::LARGEST_PAGE, usage::Only};
+use ledger::{query::LARGEST_PAGE, usage::Only};
 use serde_json::{Value, json};
 use uuid::Uuid;
 

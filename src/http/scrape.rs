@@ -3,14 +3,14 @@
 
 use std::fmt::Write as _;
 
-use farebox_actors::health::{Health, Observed, Seen};
+use runtime::health::{Health, Observed, Seen};
 
 /// A family of samples: its name, what Prometheus is to take it for, and what it says.
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> String);
 
 /// Of each kind of actor.
 const KINDS: [Family<Observed>; 6] = [
-    ("farebox_actors_live", "gauge", "Actors of the kind that live.", |seen| seen.live.to_string()),
+    ("actors_live", "gauge", "Actors of the kind that live.", |seen| seen.live.to_string()),
     ("farebox_actor_mailbox_messages", "gauge", "Messages that wait.", |seen| seen.mailbox_depth.to_string()),
     ("farebox_actor_messages_total", "counter", "Messages handled.", |seen| seen.handled.to_string()),
     ("farebox_actor_waited_seconds_total", "counter", "Time that messages waited, together.", |seen| {
@@ -31,7 +31,7 @@ const NAMES: [Family<Seen>; 4] = [
         (seen.verdict as u8).to_string()
     }),
     ("farebox_actor_up", "gauge", "Whether the actor works, in trouble or not: 0 when it is down.", |seen| {
-        u8::from(seen.verdict != farebox_actors::health::Verdict::Down).to_string()
+        u8::from(seen.verdict != runtime::health::Verdict::Down).to_string()
     }),
     ("farebox_actor_named_restarts_total", "counter", "Lives that began after one that ended unasked.", |seen| {
         seen.restarts.to_string()
@@ -91,7 +91,7 @@ pub(super) fn actors(health: &Health) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use farebox_actors::health::{Kind, Verdict};
+    use runtime::health::{Kind, Verdict};
 
     #[test]
     fn each_named_actor_is_told_with_its_verdict_and_labels_are_escaped() {

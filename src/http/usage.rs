@@ -7,7 +7,7 @@ use billing::{
     Timestamp,
     time::{DAY_MS, HOUR_MS},
 };
-use farebox_actors::ledger::{
+use ledger::{
     rollup::Span,
     usage::{By, Group, Grouping, More, Sums, Wanted},
 };

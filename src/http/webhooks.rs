@@ -2,12 +2,12 @@
 //! is forged, stale or replayed is refused and changes nothing. What matters nothing here is acknowledged.
 
 use actix_web::{HttpRequest, HttpResponse};
-use bytes::Bytes;
-use farebox_actors::{
-    card::{Processor, webhook},
+use actors::{
     directory::DEADLINE,
     payment::{Hear, Heard},
 };
+use bytes::Bytes;
+use cards::{Processor, webhook};
 use serde_json::json;
 
 use super::{Shared, answer, error::ApiError};

@@ -459,7 +459,7 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
         assert!(said.contains("NOT clean"), "{said}");
     }
     let covered: BTreeSet<_> = CASES.iter().map(|case| case.check).collect();
-    assert_eq!(covered, farebox_actors::ledger::audit::checks().collect(), "every check has its case");
+    assert_eq!(covered, ledger::audit::checks().collect(), "every check has its case");
 }
 
 #[test]

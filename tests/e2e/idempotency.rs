@@ -12,7 +12,7 @@ use billing::{
     Nanos, Timestamp,
     ids::{AccountId, RequestId},
 };
-use farebox_actors::ledger::{
+use ledger::{
     Ledger, Opening,
     idempotency::{KeyChange, Slot, Stage, Trace},
 };

@@ -5,6 +5,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use actix::{Actor, Arbiter};
+use actors::{
+    account::{AccountError, Admitted, Enter, Look, Metered},
+    directory::Directory,
+};
 use billing::{
     Nanos,
     account::Balance,
@@ -17,16 +21,10 @@ use billing::{
     price::Cost,
     time::FOUR_WEEKS_MS,
 };
+use cards::{Processor, sandbox::Sandbox};
 use farebox::app;
-use farebox_actors::{
-    account::{AccountError, Admitted, Enter, Look, Metered},
-    card::{Processor, sandbox::Sandbox},
-    clock::Clock,
-    directory::Directory,
-    health::Health,
-    ledger::{Ledger, Opening},
-    supervisor::Supervisor,
-};
+use ledger::{Ledger, Opening};
+use runtime::{clock::Clock, health::Health, supervisor::Supervisor};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use billing::ids::{AccountId, PaymentId};
-use farebox_actors::card::{self, Order, Outcome, Processor};
+use cards::{self, Order, Outcome, Processor};
 
 use crate::support::{
     client::{Answer, Customer, answer},
@@ -253,12 +253,12 @@ async fn money_that_comes_for_a_payment_told_declined_goes_back() {
 #[tokio::test]
 async fn a_charge_is_found_by_its_payment() {
     let stripe = FakeStripe::start();
-    let settings = card::stripe::Settings {
+    let settings = ::cards::stripe::Settings {
         base_url: stripe.url().to_owned(),
         secret_key: SECRET_KEY.to_owned(),
         webhook_secret: WEBHOOK_SECRET.to_owned(),
     };
-    let ours = card::stripe::Stripe::new(settings).unwrap();
+    let ours = ::cards::stripe::Stripe::new(settings).unwrap();
     let processor = Processor::Stripe(ours.clone());
     let account_id = AccountId(uuid::Uuid::now_v7());
     let customer = processor.create_customer(account_id, "ada@example.com").await.unwrap();

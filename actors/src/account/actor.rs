@@ -18,6 +18,11 @@ use billing::{
     key::KeyWindow,
     payment::{Payment, PaymentStatus},
 };
+use runtime::{
+    exit::ExitGuard,
+    health::{Kind, OfKind},
+    mailbox::{self, Ask},
+};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -27,9 +32,7 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    health::{Kind, Obituary, OfKind},
     journal::{Incarnation, Journal, protocol::Entry},
-    mailbox::{self, Ask},
     payment::Charge,
 };
 
@@ -78,12 +81,12 @@ pub struct AccountActor {
     /// Whether anyone but the sweeper came.
     pub(super) is_used: bool,
     idle_ticks: u32,
-    obituary: Obituary,
+    exit: ExitGuard,
 }
 
 impl AccountActor {
     /// A new life of an account.
-    pub fn new(id: AccountId, context: Context, obituary: Obituary) -> Self {
+    pub fn new(id: AccountId, context: Context, exit: ExitGuard) -> Self {
         Self {
             id,
             context,
@@ -96,7 +99,7 @@ impl AccountActor {
             line: Line::default(),
             is_used: false,
             idle_ticks: 0,
-            obituary,
+            exit,
         }
     }
 
@@ -176,7 +179,7 @@ impl AccountActor {
             Ok(None) => {}
             Err(error) => {
                 tracing::error!(account.id = %self.id, %error, "account could not be loaded");
-                self.obituary.failed();
+                self.exit.failed();
                 ctx.stop();
                 return;
             }
@@ -373,7 +376,7 @@ impl Handler<Committed> for AccountActor {
             Ok(ticket) => self.outbox.opened(ticket),
             Err(error) => {
                 tracing::error!(account.id = %self.id, %error, "commit failed; rebuilding the account");
-                self.obituary.failed();
+                self.exit.failed();
                 ctx.stop();
             }
         }

@@ -32,9 +32,8 @@ use billing::{
     plan::Plan,
     subscription::Subscription,
 };
+use cards::NextAction;
 use tokio::sync::mpsc;
-
-use crate::card::NextAction;
 
 /// Why an account can't answer; nothing was changed, or what was is being rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

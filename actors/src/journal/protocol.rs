@@ -227,7 +227,7 @@ impl<W, R> Protocol<W, R> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
     use billing::{Timestamp, account::Header, plan::Plan};
     use uuid::Uuid;
@@ -235,28 +235,9 @@ pub(crate) mod tests {
     type Journal = Protocol<&'static str, &'static str>;
 
     /// A transition that changes nothing.
-    pub(crate) fn transition(account: u128, seq: u64) -> Transition {
+    fn transition(account: u128, seq: u64) -> Transition {
         let now = Timestamp(0);
-        Transition {
-            account_id: AccountId(Uuid::from_u128(account)),
-            seq,
-            at: now,
-            lines: Vec::new(),
-            header: Header::new(Plan::Free, now),
-            grants: Vec::new(),
-            hold: None,
-            ended: None,
-            usage: None,
-            payments: Vec::new(),
-            reversals: Vec::new(),
-            subscription: None,
-            automatic: None,
-            events: Vec::new(),
-            notice: None,
-            beyond: None,
-            proof: None,
-            opened: None,
-        }
+        Transition::unchanged(AccountId(Uuid::from_u128(account)), seq, now, Header::new(Plan::Free, now))
     }
 
     fn entry(account: u128, incarnation: Incarnation, ticket: u64) -> Entry<&'static str> {

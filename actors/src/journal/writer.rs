@@ -16,17 +16,18 @@ use std::{
 use actix::WeakAddr;
 use billing::{entry::Transition, ids::AccountId};
 use futures::FutureExt;
+use ledger::{Ledger, LedgerError};
+use runtime::{
+    clock::Clock,
+    exit::ExitGuard,
+    health::{BEAT, Health, Kind, Name, Verdict},
+    mailbox,
+};
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
 use super::protocol::{Entry, Incarnation, Protocol, Step, Told};
-use crate::{
-    account::{AccountActor, Committed},
-    clock::Clock,
-    health::{BEAT, Health, Kind, Name, Obituary, Verdict},
-    ledger::{Ledger, LedgerError},
-    mailbox,
-};
+use crate::account::{AccountActor, Committed};
 
 type Opened = oneshot::Sender<()>;
 
@@ -131,8 +132,8 @@ struct Writer {
 impl Writer {
     async fn run(self) {
         loop {
-            let obituary = Obituary::new(&self.shared.health, Kind::Journal, Name::Text("journal".into()), |_| {});
-            if AssertUnwindSafe(self.live(obituary)).catch_unwind().await.is_ok() {
+            let exit = ExitGuard::new(&self.shared.health, Kind::Journal, Name::Text("journal".into()), |_| {});
+            if AssertUnwindSafe(self.live(exit)).catch_unwind().await.is_ok() {
                 return;
             }
             // Whether the batch at hand was committed is not known: its accounts' rows tell.
@@ -142,7 +143,7 @@ impl Writer {
     }
 
     /// One life; it ends when nobody can append any more.
-    async fn live(&self, _obituary: Obituary) {
+    async fn live(&self, _exit: ExitGuard) {
         loop {
             self.shared.health.beats(Kind::Journal, Kind::Journal.name());
             let (step, since) = {

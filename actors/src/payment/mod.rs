@@ -20,18 +20,19 @@ use billing::{
     ids::{AccountId, PaymentId, ReversalId},
     payment::Payment,
 };
+use cards::{NextAction, Told};
+use ledger::reversals::Unanswered;
+use runtime::{
+    exit::ExitGuard,
+    health::{Kind, OfKind, Posted},
+    mailbox::Ask,
+};
 use tokio::sync::Notify;
 
 pub use notice::{Heard, NotHeard};
 pub use refund::{Given, NotRefunded, Refund};
 
-use crate::{
-    card::{NextAction, Told},
-    directory::Directory,
-    health::{Kind, Obituary, OfKind, Posted},
-    ledger::reversals::Unanswered,
-    mailbox::Ask,
-};
+use crate::directory::Directory;
 
 /// Notices worked on at once, at most.
 pub const MOST_NOTICES: usize = 256;
@@ -96,12 +97,12 @@ pub struct PaymentActor {
     /// Refunds that are being written down.
     beginning: usize,
     hearing: usize,
-    _obituary: Obituary,
+    _exit: ExitGuard,
 }
 
 impl PaymentActor {
     /// A new life.
-    pub fn new(directory: Option<Directory>, obituary: Obituary) -> Self {
+    pub fn new(directory: Option<Directory>, exit: ExitGuard) -> Self {
         Self {
             directory,
             early: Vec::new(),
@@ -109,7 +110,7 @@ impl PaymentActor {
             refunds: HashSet::new(),
             beginning: 0,
             hearing: 0,
-            _obituary: obituary,
+            _exit: exit,
         }
     }
 

@@ -3,17 +3,14 @@
 //! where that was changed before.
 
 use billing::{entry::Notice, ids::PaymentId};
+use cards::{CardError, Finding, Outcome, Subject, Told, What};
+use ledger::LedgerError;
 
 use super::{
     pursue::{self, NotApplied},
     reversal::{self, Because},
 };
-use crate::{
-    account::AccountError,
-    card::{CardError, Finding, Outcome, Subject, Told, What},
-    directory::Directory,
-    ledger::LedgerError,
-};
+use crate::{account::AccountError, directory::Directory};
 
 /// What came of a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,14 +10,14 @@ use billing::{
     payment::{DEFAULT_METHOD, Payment, Purpose},
     time::DAY_MS,
 };
+use cards::{CardError, Order, Outcome, RefundOrder, Refunded};
 use futures::future::join;
+use ledger::{Ledger, LedgerError};
 
 use super::{Open, notice};
 use crate::{
     account::{AccountError, Waits, new_grant_id},
-    card::{CardError, Order, Outcome, RefundOrder, Refunded},
     directory::Directory,
-    ledger::{Ledger, LedgerError},
 };
 
 /// For how long the processor knows a charge again by its key: a day, less what a last call may take.

@@ -9,13 +9,10 @@ use billing::{
     payment::{Payment, PaymentStatus},
     reversal::{Kind, News, Reversal, State},
 };
+use cards::{CardError, ListedCharge, Processor, Statement};
+use ledger::{Ledger, LedgerError};
 use serde::Serialize;
 use uuid::Uuid;
-
-use crate::{
-    card::{CardError, ListedCharge, Processor, Statement},
-    ledger::{Ledger, LedgerError},
-};
 
 /// Payments compared in one run, at most.
 pub const MOST_COMPARED: usize = 1_000_000;

@@ -12,6 +12,8 @@ use billing::{
     payment::{Payment, PaymentStatus},
     reversal::{Kind, Listing, News, Reversal, State},
 };
+use cards::{CardError, Outcome, RefundOrder, Refunded, Subject, What};
+use ledger::reversals::{StoredPayment, Unanswered};
 use tokio::sync::oneshot;
 
 use super::{
@@ -19,12 +21,7 @@ use super::{
     pursue::{self, BackOff, NotApplied, SAME_KEY_MS},
     reversal::{self, Because},
 };
-use crate::{
-    account::AccountError,
-    card::{CardError, Outcome, RefundOrder, Refunded, Subject, What},
-    directory::Directory,
-    ledger::reversals::{StoredPayment, Unanswered},
-};
+use crate::{account::AccountError, directory::Directory};
 
 /// How long who asked for a refund waits for the processor; after that it goes on by itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);

@@ -8,13 +8,11 @@ use billing::{
     payment::{DEFAULT_METHOD, Payment, PaymentStatus},
     reversal::{Listing, News},
 };
+use ledger::{LedgerError, reversals::StoredPayment};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::pursue::{self, NotApplied};
-use crate::{
-    directory::Directory,
-    ledger::{LedgerError, reversals::StoredPayment},
-};
+use crate::directory::Directory;
 
 /// Whose turn it is. Reversals are few, and no turn waits for a processor.
 static TURN: Mutex<()> = Mutex::const_new(());

@@ -10,20 +10,19 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use engine::{
+    language::Language,
+    model::Model,
+    prepare::Prepared,
+    runtime::Runtime,
+    worker::{EngineHandle, ExitReason, Job, Refused, StopSignal},
+};
+use runtime::exit::ExitGuard;
+use runtime::health::{Kind, Name, OfKind, Posted, Verdict};
 use tokio::sync::mpsc;
 use wire::inference::{Event, Failure};
 
-use crate::{
-    account::Admission,
-    engine::{
-        language::Language,
-        model::Model,
-        prepare::Prepared,
-        runtime::Runtime,
-        worker::{EngineHandle, ExitReason, Job, Refused, StopSignal},
-    },
-    health::{Kind, Name, Obituary, OfKind, Posted, Verdict},
-};
+use crate::account::Admission;
 
 /// Messages that wait, at most.
 const MAILBOX: usize = 1_024;
@@ -96,13 +95,13 @@ pub struct PoolActor {
     models: HashMap<String, Slot>,
     /// Engines of models that were imported anew, until what they run has ended.
     retired: Vec<EngineHandle>,
-    obituary: Obituary,
+    exit: ExitGuard,
 }
 
 impl PoolActor {
     /// A new life, with nothing loaded.
-    pub fn new(settings: Settings, obituary: Obituary) -> Self {
-        Self { settings, models: HashMap::new(), retired: Vec::new(), obituary }
+    pub fn new(settings: Settings, exit: ExitGuard) -> Self {
+        Self { settings, models: HashMap::new(), retired: Vec::new(), exit }
     }
 
     fn load(&mut self, model: ModelFolder, first: Job, ctx: &mut Context<Self>) {
@@ -117,7 +116,7 @@ impl PoolActor {
             let seen = engine.observe();
             seen.alive && (seen.running || seen.queued > 0)
         });
-        let (settings, id, health) = (self.settings.clone(), model.id.clone(), self.obituary.health().clone());
+        let (settings, id, health) = (self.settings.clone(), model.id.clone(), self.exit.health().clone());
         let noted = health.clone();
         let work = tokio::task::spawn_blocking(move || {
             let began = Instant::now();
@@ -134,12 +133,12 @@ impl PoolActor {
             let loaded = Model::speaking(model.language, &runtime, &model.id, &model.folder, settings.threads)
                 .map_err(|error| broken(&error))?;
             tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
-            let mut obituary = Obituary::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
+            let mut guard = ExitGuard::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});
             EngineHandle::spawn(loaded, settings.queue, move |exit| {
                 if matches!(exit.reason, ExitReason::Panicked(_)) {
-                    obituary.panicked();
+                    guard.panicked();
                 }
-                drop(obituary);
+                drop(guard);
                 for job in exit.jobs {
                     fail(&job, "its engine ended before it began");
                 }

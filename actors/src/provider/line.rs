@@ -11,15 +11,15 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use runtime::{
+    health::{Health, OfKind},
+    mailbox,
+};
+use upstream::{self, Call, Endpoint, Timeouts};
 use wire::inference::{Event, Failure, TextRequest};
 
 use super::{Ended, ProviderActor, SHUT_FOR, breaker, refusal::Reading};
-use crate::{
-    account::Admission,
-    health::{Health, OfKind},
-    mailbox,
-    transport::{self, Call, Endpoint, Timeouts},
-};
+use crate::account::Admission;
 
 /// Calls of one provider that run at once, at most.
 pub const MOST_CALLS: usize = 4_096;
@@ -176,7 +176,7 @@ impl Line {
             Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
             Ok((running, endpoint)) => {
                 let call = Call { endpoint, request, upstream, limit };
-                let events = transport::events(call, self.0.settings.timeouts).map(move |event| {
+                let events = upstream::events(call, self.0.settings.timeouts).map(move |event| {
                     let event = reading.told(event);
                     match &event {
                         Event::Failed(failure) => running.ended(breaker::counts(failure)),

@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
-use crate::health::{Health, Kind, Obituary, OfKind, Posted, Verdict};
 use breaker::Breaker;
 use line::Gate;
 pub use line::{Line, MOST_CALLS, Settings};
 pub use refusal::is_spent;
+use runtime::exit::ExitGuard;
+use runtime::health::{Health, Kind, OfKind, Posted, Verdict};
 
 /// Messages that wait, at most: one a running call, which [`MOST_CALLS`] bounds.
 const MAILBOX: usize = MOST_CALLS;
@@ -44,13 +45,13 @@ pub struct ProviderActor {
     /// When the gate is opened a little, while it is shut.
     trial: Option<SpawnHandle>,
     health: Health,
-    _obituary: Obituary,
+    _exit: ExitGuard,
 }
 
 impl ProviderActor {
     /// A new life: all calls go through again.
-    pub fn new(line: Line, health: Health, obituary: Obituary) -> Self {
-        Self { line, breaker: Breaker::default(), trial: None, health, _obituary: obituary }
+    pub fn new(line: Line, health: Health, exit: ExitGuard) -> Self {
+        Self { line, breaker: Breaker::default(), trial: None, health, _exit: exit }
     }
 
     /// What is wrong with the provider, if something is.
@@ -122,7 +123,7 @@ impl Handler<Panic> for ProviderActor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::Timeouts;
+    use upstream::Timeouts;
     use wire::inference::Failure;
 
     fn line() -> Line {
@@ -144,7 +145,7 @@ mod tests {
         let actor = ProviderActor::new(
             line.clone(),
             health.clone(),
-            Obituary::new(&health, Kind::Provider, crate::health::Name::Text("t".into()), |_| {}),
+            ExitGuard::new(&health, Kind::Provider, runtime::health::Name::Text("t".into()), |_| {}),
         )
         .start();
         for failed in std::iter::repeat_n(true, 20) {

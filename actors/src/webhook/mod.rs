@@ -1,5 +1,5 @@
-//! Deliveries to webhooks: finds those that are due ([`crate::ledger::hooks`]), makes each call on a future of its own
-//! ([`crate::transport::hook`]), and writes what came of it ([`schedule`]). An endpoint is called once at a time, oldest
+//! Deliveries to webhooks: finds those that are due ([`ledger::hooks`]), makes each call on a future of its own
+//! ([`upstream::hook`]), and writes what came of it ([`schedule`]). An endpoint is called once at a time, oldest
 //! event first; a failed delivery waits for its turn without holding later ones up. A call whose outcome was not written
 //! is made again: receivers know it by its id. It keeps nothing that matters, so a new life needs nothing of the old one.
 
@@ -14,20 +14,21 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use billing::{Timestamp, ids::AccountId, time::DAY_MS};
+use ledger::{
+    LedgerError,
+    hooks::{Attempt, Due, Endpoint, Fate, TEST},
+};
+use runtime::{
+    exit::ExitGuard,
+    health::{Kind, OfKind},
+    mailbox::{Ask, Post},
+};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use upstream::hook::{Letter, Outcome, Poster};
 use uuid::Uuid;
 
-use crate::{
-    directory::Directory,
-    health::{Kind, Obituary, OfKind},
-    ledger::{
-        LedgerError,
-        hooks::{Attempt, Due, Endpoint, Fate, TEST},
-    },
-    mailbox::{Ask, Post},
-    transport::hook::{Letter, Outcome, Poster},
-};
+use crate::directory::Directory;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -90,12 +91,12 @@ pub struct WebhookActor {
     /// Endpoints whose call ended since the look began: what it read of them is old.
     ended: HashSet<Uuid>,
     pruned_at: Option<Timestamp>,
-    _obituary: Obituary,
+    _exit: ExitGuard,
 }
 
 impl WebhookActor {
     /// A new life.
-    pub fn new(directory: Directory, poster: Poster, obituary: Obituary) -> Self {
+    pub fn new(directory: Directory, poster: Poster, exit: ExitGuard) -> Self {
         Self {
             directory,
             poster,
@@ -106,7 +107,7 @@ impl WebhookActor {
             look_again: false,
             ended: HashSet::new(),
             pruned_at: None,
-            _obituary: obituary,
+            _exit: exit,
         }
     }
 

@@ -4,8 +4,8 @@ use billing::{
     Timestamp,
     time::{DAY_MS, HOUR_MS},
 };
-
-use crate::{ledger::hooks::Fate, transport::hook::Outcome};
+use ledger::hooks::Fate;
+use upstream::hook::Outcome;
 
 const MINUTE_MS: i64 = 60_000;
 /// The waits after each failed attempt; after the last a delivery is given up.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use actors::{account::outbox::Outbox, journal::protocol::Entry};
 use billing::{
     Nanos, Timestamp,
     account::Account,
@@ -15,7 +16,6 @@ use billing::{
     payment::{Payment, PaymentStatus},
     reversal::Reversal,
 };
-use farebox_actors::{account::outbox::Outbox, journal::protocol::Entry};
 use uuid::Uuid;
 
 use crate::{

@@ -7,12 +7,12 @@ use std::{
     sync::mpsc::Sender,
 };
 
+use actors::journal::protocol::{Entry, Incarnation, Protocol, Step};
 use billing::{
     Timestamp,
     entry::Transition,
     ids::{AccountId, PaymentId, RequestId},
 };
-use farebox_actors::journal::protocol::{Entry, Incarnation, Protocol, Step};
 
 use crate::{
     account::{Actor, Departure, Mail},

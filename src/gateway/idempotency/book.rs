@@ -6,18 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use actors::{
+    account::{AccountError, Look},
+    directory::Directory,
+};
 use billing::{
     Nanos,
     ids::{AccountId, RequestId},
 };
 use bytes::Bytes;
-use farebox_actors::{
-    account::{AccountError, Look},
-    directory::Directory,
-    ledger::{
-        LedgerError,
-        idempotency::{KeyChange, Stage, StoredKey, Trace},
-    },
+use ledger::{
+    LedgerError,
+    idempotency::{KeyChange, Stage, StoredKey, Trace},
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;

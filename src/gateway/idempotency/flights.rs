@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use farebox_actors::ledger::idempotency::Slot;
+use ledger::idempotency::Slot;
 use tokio::sync::watch;
 
 use super::{Answer, Asked};

@@ -3,7 +3,7 @@
 //! provider and this gateway is neither's, and lasts until the operator acts.
 
 use actix_web::http::StatusCode;
-use farebox_actors::provider::is_spent;
+use actors::provider::is_spent;
 use wire::inference::{Failure, ProviderError, Unserved};
 
 use super::ApiError;

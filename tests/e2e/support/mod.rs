@@ -16,7 +16,7 @@ pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod socket;
 /// The small model of the engine's tests.
-#[path = "../../../actors/tests/engine/tiny.rs"]
+#[path = "../../../actors/engine/tests/engine/tiny.rs"]
 pub(crate) mod tiny;
 pub(crate) mod tls;
 

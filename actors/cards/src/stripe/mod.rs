@@ -1,0 +1,466 @@
+//! Stripe, called with reqwest: the few endpoints that are needed, form-encoded, of one pinned version. A POST carries an
+//! idempotency key, so that asking again after a lost answer does nothing twice. A charge is told declined only when its
+//! intent is canceled: nothing declined can be paid later.
+
+mod format;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use billing::{
+    Timestamp,
+    card::Card,
+    ids::{AccountId, PaymentId},
+    reversal::{Listing, News},
+};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::{
+    CardError, Finding, Order, Outcome, RefundOrder, Refunded, Setup, Statement, Subject, What, to_cents,
+    webhook::is_reference,
+};
+use format::{
+    Dispute, ErrorBody, ErrorObject, Expandable, Intent, List, Named, NotUnderstood, Refund, SetupIntent, Standing,
+    unknown,
+};
+
+/// Where Stripe is.
+pub const ADDRESS: &str = "https://api.stripe.com";
+/// The version of its API these objects are of.
+const VERSION: &str = "2024-06-20";
+/// How long a connection may take, and a whole call.
+const CONNECT: Duration = Duration::from_secs(10);
+const CALL: Duration = Duration::from_secs(40);
+/// How many Stripe lists at once, at most, and how many pages are read of one list.
+const PAGE: &str = "100";
+const MOST_PAGES: usize = 10_000;
+/// An answer, at most.
+const LARGEST_ANSWER: usize = 1 << 20;
+
+/// What opens Stripe.
+pub struct Settings {
+    /// Up to and without the version: `https://api.stripe.com`.
+    pub base_url: String,
+    /// The API key.
+    pub secret_key: String,
+    /// What webhooks are signed with.
+    pub webhook_secret: String,
+}
+
+struct Inner {
+    settings: Settings,
+    client: Client,
+}
+
+/// The processor, shared by clones.
+#[derive(Clone)]
+pub struct Stripe(Arc<Inner>);
+
+impl fmt::Debug for Stripe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stripe").field("base_url", &self.0.settings.base_url).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no object.
+#[derive(Debug)]
+enum Fault {
+    /// It may have been done: no answer, or one that says so.
+    Unknown(String),
+    /// It was refused, and was not done.
+    Refused { kind: String, error: Box<ErrorObject> },
+}
+
+impl From<Fault> for CardError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unknown(why) => Self::Unavailable(why),
+            Fault::Refused { error, .. } => Self::Refused { code: error.reason(), message: error.message },
+        }
+    }
+}
+
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+impl Stripe {
+    /// Stripe, opened with these.
+    pub fn new(settings: Settings) -> Result<Self, CardError> {
+        // Another provider may have been installed before; either will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(CALL)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| CardError::Unavailable(error.to_string()))?;
+        Ok(Self(Arc::new(Inner { settings, client })))
+    }
+
+    /// What webhooks are signed with.
+    pub fn webhook_secret(&self) -> &str {
+        &self.0.settings.webhook_secret
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/v1/{path}", self.0.settings.base_url.trim_end_matches('/'));
+        let request = self.0.client.request(method, url);
+        request.bearer_auth(&self.0.settings.secret_key).header("stripe-version", VERSION)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
+        receive(self.request(Method::GET, path)).await
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, fields: Fields<'_>, key: &str) -> Result<T, Fault> {
+        receive(self.request(Method::POST, path).header("idempotency-key", key).form(fields)).await
+    }
+
+    async fn intent(&self, id: &str) -> Result<Intent, Fault> {
+        self.get(&format!("payment_intents/{id}")).await
+    }
+
+    /// Charges a saved card without its owner.
+    pub(super) async fn charge(&self, order: &Order) -> Outcome {
+        let Some(cents) = to_cents(order.amount) else {
+            return Outcome::Declined { code: "amount_not_in_cents".into() };
+        };
+        let Some(customer) = &order.customer else {
+            return Outcome::Declined { code: "no_such_card".into() };
+        };
+        let (cents, payment, account) = (cents.to_string(), order.payment_id.to_string(), order.account_id.to_string());
+        let fields = [
+            ("amount", cents.as_str()),
+            ("currency", "usd"),
+            ("customer", customer),
+            ("payment_method", &order.method),
+            ("payment_method_types[]", "card"),
+            ("off_session", "true"),
+            ("confirm", "true"),
+            ("description", "Farebox credits"),
+            ("metadata[payment_id]", &payment),
+            ("metadata[account_id]", &account),
+        ];
+        match self.post::<Intent>("payment_intents", &fields, &payment).await {
+            // A repeated call is answered as the first was, whatever happened since: what stands is fetched.
+            Ok(intent) => self.look(&intent.id).await,
+            Err(Fault::Unknown(why)) => unknown(why),
+            Err(Fault::Refused { kind, error }) => match &error.payment_intent {
+                Some(intent) => self.look(&intent.id).await,
+                // The key was used with other parameters: what came of that is looked up.
+                None if kind == "idempotency_error" => match self.find(order.payment_id).await {
+                    Ok(Some(outcome)) => outcome,
+                    Ok(None) => unknown(error.message.clone()),
+                    Err(why) => unknown(why.to_string()),
+                },
+                None => {
+                    tracing::error!(payment.id = %order.payment_id, message = error.message, "Stripe refused a charge");
+                    Outcome::Declined { code: error.reason() }
+                }
+            },
+        }
+    }
+
+    /// Where a charge stands; one that failed is canceled first, so that it stays so.
+    pub(super) async fn look(&self, reference: &str) -> Outcome {
+        if !is_reference(reference) {
+            return unknown("that is no PaymentIntent's id".into());
+        }
+        match self.intent(reference).await {
+            Ok(intent) => self.stand(&intent).await,
+            Err(fault) => unknown(CardError::from(fault).to_string()),
+        }
+    }
+
+    async fn stand(&self, intent: &Intent) -> Outcome {
+        match intent.standing() {
+            Standing::Is(outcome) => outcome,
+            Standing::Failed(reason) => match self.cancel(&intent.id).await {
+                Outcome::Declined { .. } => Outcome::Declined { code: reason },
+                other => other,
+            },
+        }
+    }
+
+    /// Gives a charge up, unless it has succeeded.
+    pub(super) async fn cancel(&self, reference: &str) -> Outcome {
+        let key = format!("cancel-{reference}");
+        let fields = [("cancellation_reason", "abandoned")];
+        match self.post::<Intent>(&format!("payment_intents/{reference}/cancel"), &fields, &key).await {
+            Ok(intent) => match intent.standing() {
+                Standing::Is(outcome) => outcome,
+                Standing::Failed(reason) => unknown(format!("{reference} was not canceled ({reason})")),
+            },
+            Err(Fault::Unknown(why)) => unknown(why),
+            // It can't be canceled, so it ended already.
+            Err(Fault::Refused { .. }) => match self.intent(reference).await.map(|intent| intent.standing()) {
+                Ok(Standing::Is(outcome)) => outcome,
+                Ok(Standing::Failed(reason)) => unknown(format!("{reference} can't be canceled ({reason})")),
+                Err(fault) => unknown(CardError::from(fault).to_string()),
+            },
+        }
+    }
+
+    /// Looks a charge up by its payment. Stripe's search lags by up to a minute, far less than what passed until then.
+    pub(super) async fn find(&self, payment: PaymentId) -> Result<Option<Outcome>, CardError> {
+        let query = format!("metadata[\"payment_id\"]:\"{payment}\"");
+        let request = self.request(Method::GET, "payment_intents/search");
+        let found: List<Intent> = receive(with_query(request, &[("query", &query), ("limit", "10")])?).await?;
+        // Every call carried the same key, so there is one; were there more, a paid one counts.
+        let mine = || found.data.iter().filter(|intent| intent.payment_id() == Some(payment));
+        let chosen = mine().find(|intent| intent.status == "succeeded").or_else(|| mine().next());
+        match chosen {
+            Some(intent) => Ok(Some(self.look(&intent.id).await)),
+            None => Ok(None),
+        }
+    }
+
+    /// Gives money back.
+    pub(super) async fn refund(&self, order: &RefundOrder) -> Refunded {
+        let Some(cents) = to_cents(order.amount) else {
+            let (code, message) = ("amount_not_in_cents".into(), "a refund is of whole cents".into());
+            return Refunded::Refused { code, message };
+        };
+        let (cents, id) = (cents.to_string(), order.id.map(|id| id.to_string()));
+        let mut fields = vec![("payment_intent", order.reference.as_str()), ("amount", cents.as_str())];
+        fields.extend(id.as_deref().map(|id| ("metadata[refund_id]", id)));
+        match self.post::<Refund>("refunds", &fields, &format!("refund-{}", order.key)).await {
+            Ok(refund) => made(&refund),
+            Err(Fault::Unknown(why)) => Refunded::Unknown { why },
+            // The key was used with other parameters: what came of that is looked up.
+            Err(Fault::Refused { kind, error }) if kind == "idempotency_error" => match self.find_refund(order).await {
+                Ok(Some(found)) => found,
+                Ok(None) => Refunded::Unknown { why: error.message },
+                Err(why) => Refunded::Unknown { why: why.to_string() },
+            },
+            Err(Fault::Refused { error, .. }) => Refunded::Refused { code: error.reason(), message: error.message },
+        }
+    }
+
+    /// Looks a refund up among those of its charge.
+    pub(super) async fn find_refund(&self, order: &RefundOrder) -> Result<Option<Refunded>, CardError> {
+        if !is_reference(&order.reference) {
+            return Err(refused("resource_missing", "that is no PaymentIntent's id"));
+        }
+        let refunds: Vec<Refund> = self.list("refunds", &[("payment_intent", &order.reference)]).await?;
+        Ok(refunds.iter().find(|refund| refund.is_own(order.id)).map(made))
+    }
+
+    /// All of a list, page by page.
+    async fn list<T: DeserializeOwned + Listed>(&self, path: &str, fields: Fields<'_>) -> Result<Vec<T>, CardError> {
+        let mut all: Vec<T> = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let mut fields = fields.to_vec();
+            fields.push(("limit", PAGE));
+            let last = all.last().map(|last| last.id().to_owned());
+            fields.extend(last.as_deref().map(|last| ("starting_after", last)));
+            let request = with_query(self.request(Method::GET, path), &fields)?;
+            let page: List<T> = receive(request).await?;
+            let is_last = !page.has_more || page.data.is_empty();
+            all.extend(page.data);
+            if is_last {
+                return Ok(all);
+            }
+        }
+        Err(CardError::Unavailable(format!("Stripe lists more than {MOST_PAGES} pages of {path}")))
+    }
+
+    /// What stands after a notice: the charge first, as a notice of what came after it may be heard first.
+    pub(super) async fn fetch(&self, subject: &Subject) -> Result<Vec<Finding>, CardError> {
+        let (reference, dispute) = match subject {
+            Subject::Other => return Ok(Vec::new()),
+            Subject::Charge(reference) | Subject::Refund(reference) => (reference.clone(), None),
+            Subject::Dispute(reference) => {
+                let dispute: Dispute = self.get(&format!("disputes/{reference}")).await?;
+                let Some(charged) = dispute.payment_intent.clone() else { return Ok(Vec::new()) };
+                (charged, Some(dispute))
+            }
+        };
+        if !is_reference(&reference) {
+            return Err(refused("resource_missing", "that is no PaymentIntent's id"));
+        }
+        let intent = self.intent(&reference).await?;
+        let Some(payment_id) = intent.payment_id() else { return Ok(Vec::new()) };
+        let mut found = vec![What::Charge(self.stand(&intent).await)];
+        if !matches!(subject, Subject::Charge(_)) {
+            found.push(What::Reversals(self.reversals(&intent.id, dispute.as_ref()).await?, Listing::All));
+        }
+        Ok(found.into_iter().map(|what| Finding { payment_id, what }).collect())
+    }
+
+    /// All refunds and disputes of a charge, with one that was fetched by itself.
+    async fn reversals(&self, intent: &str, dispute: Option<&Dispute>) -> Result<Vec<News>, CardError> {
+        let of_it = [("payment_intent", intent)];
+        let is_of_it = |of: Option<&str>| of.is_none_or(|of| of == intent);
+        let refunds: Vec<Refund> = self.list("refunds", &of_it).await?;
+        let disputes: Vec<Dispute> = self.list("disputes", &of_it).await?;
+        let mut news = Vec::new();
+        for refund in refunds.iter().filter(|refund| is_of_it(refund.payment_intent.as_deref())) {
+            news.push(refund.news()?);
+        }
+        for dispute in disputes.iter().filter(|it| is_of_it(it.payment_intent.as_deref())).chain(dispute) {
+            news.extend(dispute.news()?);
+        }
+        Ok(news)
+    }
+
+    /// All charges, refunds and disputes since an instant, as far as they are of payments of ours.
+    pub(super) async fn statement(&self, since: Timestamp) -> Result<Statement, CardError> {
+        let since = (since.0.max(0) / 1_000).to_string();
+        let made_since = [("created[gte]", since.as_str())];
+        let intents: Vec<Intent> = self.list("payment_intents", &made_since).await?;
+        let refunds: Vec<Refund> = self.list("refunds", &made_since).await?;
+        let disputes: Vec<Dispute> = self.list("disputes", &made_since).await?;
+        let mut reversals = Vec::new();
+        for refund in &refunds {
+            if let Some(intent) = &refund.payment_intent {
+                reversals.push((intent.clone(), refund.news()?));
+            }
+        }
+        for dispute in &disputes {
+            if let (Some(intent), Some(news)) = (&dispute.payment_intent, dispute.news()?) {
+                reversals.push((intent.clone(), news));
+            }
+        }
+        Ok(Statement { charges: intents.iter().filter_map(Intent::listed).collect(), reversals, remembers_since: None })
+    }
+
+    /// Makes an account known.
+    pub(super) async fn create_customer(&self, account: AccountId, email: &str) -> Result<String, CardError> {
+        let id = account.to_string();
+        let fields = [("email", email), ("metadata[account_id]", id.as_str())];
+        let customer: Named = self.post("customers", &fields, &format!("customer-{id}")).await?;
+        Ok(customer.id)
+    }
+
+    /// Begins to save a card of a customer; the browser of its owner sends the number to Stripe, never here.
+    pub async fn begin_setup(&self, customer: &str, account: AccountId, key: &str) -> Result<Setup, CardError> {
+        let id = account.to_string();
+        let fields = [
+            ("customer", customer),
+            ("usage", "off_session"),
+            ("payment_method_types[]", "card"),
+            ("metadata[account_id]", &id),
+        ];
+        let setup: SetupIntent = self.post("setup_intents", &fields, key).await?;
+        let client_secret = setup.client_secret.ok_or_else(|| refused("no_client_secret", "no client secret came"))?;
+        Ok(Setup { reference: setup.id, client_secret })
+    }
+
+    /// The card of a finished setup.
+    pub async fn finish_setup(&self, reference: &str, customer: &str) -> Result<Card, CardError> {
+        let missing = || refused("resource_missing", "there is no such setup of yours");
+        if !is_reference(reference) {
+            return Err(missing());
+        }
+        let setup: SetupIntent = self.get(&format!("setup_intents/{reference}?expand[]=payment_method")).await?;
+        if setup.customer.as_deref() != Some(customer) {
+            return Err(missing());
+        }
+        match (setup.status.as_str(), setup.payment_method) {
+            ("succeeded", Some(Expandable::Object(method))) => method
+                .into_card(customer.to_owned())
+                .ok_or_else(|| refused("not_a_card", "what was set up is no card that can be charged")),
+            (status, _) => Err(refused("setup_not_finished", &format!("the setup is {status}, not succeeded"))),
+        }
+    }
+
+    /// Takes a card from its customer.
+    pub(super) async fn detach(&self, reference: &str) -> Result<(), CardError> {
+        let path = format!("payment_methods/{reference}/detach");
+        match self.post::<Named>(&path, &[], &format!("detach-{reference}")).await {
+            // It is not there any more: done.
+            Ok(_) | Err(Fault::Refused { .. }) => Ok(()),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+}
+
+fn refused(code: &str, message: &str) -> CardError {
+    CardError::Refused { code: code.to_owned(), message: message.to_owned() }
+}
+
+fn made(refund: &Refund) -> Refunded {
+    match refund.state() {
+        Ok(state) => Refunded::Made { reference: refund.id.clone(), state },
+        Err(NotUnderstood(why)) => Refunded::Unknown { why },
+    }
+}
+
+impl From<NotUnderstood> for CardError {
+    fn from(NotUnderstood(why): NotUnderstood) -> Self {
+        // Worth another look once it is understood: until then nothing is believed of it.
+        Self::Unavailable(why)
+    }
+}
+
+/// What is listed page by page: each page begins after the last of the one before.
+trait Listed {
+    fn id(&self) -> &str;
+}
+
+impl Listed for Intent {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Listed for Refund {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl Listed for Dispute {
+    fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+fn with_query(request: RequestBuilder, fields: Fields<'_>) -> Result<RequestBuilder, CardError> {
+    let (client, request) = request.build_split();
+    let mut request = request.map_err(|error| CardError::Unavailable(error.to_string()))?;
+    request.url_mut().query_pairs_mut().extend_pairs(fields);
+    Ok(RequestBuilder::from_parts(client, request))
+}
+
+/// Sends a request and reads its answer.
+async fn receive<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Fault> {
+    let mut response = request.send().await.map_err(|error| lost(&error))?;
+    let status = response.status();
+    let mut body = Vec::new();
+    while let Some(bytes) = response.chunk().await.map_err(|error| lost(&error))? {
+        if body.len() + bytes.len() > LARGEST_ANSWER {
+            return Err(Fault::Unknown(format!("the answer is larger than {LARGEST_ANSWER} bytes")));
+        }
+        body.extend_from_slice(&bytes);
+    }
+    if status.is_success() {
+        return serde_json::from_slice(&body).map_err(|error| Fault::Unknown(format!("not understood: {error}")));
+    }
+    let error = serde_json::from_slice::<ErrorBody>(&body).ok().map(|body| body.error);
+    let message = error.as_ref().map_or("without a word of why", |error| error.message.as_str());
+    let unknown = Fault::Unknown(format!("Stripe answered {status}: {message}"));
+    match (status, error) {
+        // A wrong or revoked key says nothing of the same call made earlier; the others say so themselves.
+        (
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS,
+            _,
+        ) => Err(unknown),
+        (status, Some(error)) if status.is_client_error() => {
+            Err(Fault::Refused { kind: error.kind.clone(), error: Box::new(error) })
+        }
+        _ => Err(unknown),
+    }
+}
+
+/// The error without its address.
+fn lost(error: &reqwest::Error) -> Fault {
+    let what = if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "connecting failed"
+    } else {
+        "the connection broke"
+    };
+    Fault::Unknown(what.to_owned())
+}

@@ -1,0 +1,153 @@
+//! Measures what the engine's own work costs: tokens a second through a worker (queue, sampling, text, events) beside a bare
+//! loop of ONNX Runtime calls on the same model with as many threads, taken in turns.
+//!
+//!     cargo run --release -p engine --example decode_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
+
+use std::path::Path;
+use std::time::Instant;
+
+use engine::import::{self, ImportError, MODEL_FILE};
+use engine::language::Special;
+use engine::model::Model;
+use engine::prepare::Prepared;
+use engine::runtime::Runtime;
+use engine::worker::{EngineHandle, Job, StopSignal};
+use ort::memory::Allocator;
+use ort::session::{Session, SessionInputValue};
+use ort::value::{DynValue, Tensor};
+use tokio::sync::mpsc;
+use wire::inference::{Event, Prompt, Sampling, Task, TextRequest};
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+const PROMPT: &str = "The history of the city begins with a bridge over the river, built by";
+const TOKENS: usize = 128;
+
+fn main() -> Outcome<()> {
+    engine::telemetry::turn_off()?;
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, library, gguf, rest @ ..] = &arguments[..] else {
+        return Err("usage: decode_ratio <libonnxruntime.so> <file.gguf> [threads] [rounds]".into());
+    };
+    let number = |at: usize, default: usize| rest.get(at).map_or(Ok(default), |text| text.parse());
+    let (threads, rounds) = (number(0, 2)?, number(1, 5)?);
+    let folder = std::env::temp_dir().join(format!("farebox-decode-ratio-{}", std::process::id()));
+    let from = Instant::now();
+    match import::import(Path::new(gguf), &folder) {
+        Ok(_) | Err(ImportError::Exists(_)) => println!("imported in {:.1} s", from.elapsed().as_secs_f64()),
+        Err(error) => return Err(error.into()),
+    }
+    let measured = measure(Path::new(library), &folder, threads, rounds);
+    std::fs::remove_dir_all(&folder)?;
+    measured
+}
+
+fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outcome<()> {
+    let runtime = Runtime::load(library)?;
+    let from = Instant::now();
+    let model = Model::load(&runtime, "measured", folder, threads)?;
+    println!("loaded in {:.2} s", from.elapsed().as_secs_f64());
+    let prompt = model.language().encode(PROMPT, Special::Added)?;
+    let worker = EngineHandle::spawn(model, 1, |_| {})?;
+    let mut bare = Session::builder(runtime.environment())?
+        .with_intra_threads(threads)
+        .map_err(|error| error.to_string())?
+        .with_inter_threads(1)
+        .map_err(|error| error.to_string())?
+        .commit_from_file(folder.join(MODEL_FILE))?;
+    through_worker(&worker, &prompt)?;
+    through_session(&mut bare, &prompt)?;
+    let (mut ratios, mut speeds) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        let (ours, theirs) = (through_worker(&worker, &prompt)?, through_session(&mut bare, &prompt)?);
+        println!(
+            "round {round}: engine {ours:.1} tokens/s, bare loop {theirs:.1} tokens/s, ratio {:.3}",
+            ours / theirs
+        );
+        ratios.push(ours / theirs);
+        speeds.push((ours, theirs));
+    }
+    // On a busy machine the fastest rounds say most: nothing makes a loop faster than it is.
+    let fastest = |of: fn(&(f64, f64)) -> f64| speeds.iter().map(of).fold(0.0, f64::max);
+    let (ours, theirs) = (fastest(|pair| pair.0), fastest(|pair| pair.1));
+    ratios.sort_by(f64::total_cmp);
+    let median = ratios[ratios.len() / 2];
+    println!("{threads} threads: median ratio {median:.3}; fastest {ours:.1} / {theirs:.1} = {:.3}", ours / theirs);
+    Ok(())
+}
+
+/// Tokens a second after the first one, as a client sees them.
+fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
+    let request = TextRequest {
+        task: Task::Completion,
+        model: "measured".to_owned(),
+        prompt: Prompt::Text(PROMPT.to_owned()),
+        // No end of its own, so that both loops make as many tokens.
+        sampling: Sampling {
+            temperature: Some(0.0),
+            logit_bias: vec![(0, -100.0), (2, -100.0)],
+            ..Sampling::default()
+        },
+        max_tokens: Some(u32::try_from(TOKENS)?),
+        n: 1,
+        logprobs: None,
+        echo: false,
+        stream: true,
+        include_usage: true,
+        max_cost: None,
+        auto_scale: None,
+        body: wire::fields::Fields::default(),
+    };
+    let (events, mut receiver) = mpsc::channel(64);
+    let asked = Prepared { request, prompt: prompt.to_vec() };
+    worker.submit(Job { asked, events, stop: StopSignal::new() }).map_err(|refused| format!("{refused:?}"))?;
+    let mut first = None;
+    let mut written = 0;
+    while let Some(event) = receiver.blocking_recv() {
+        match event {
+            Event::Delta(_) if first.is_none() => first = Some(Instant::now()),
+            Event::Usage(usage) => written = usage.output,
+            Event::Failed(failure) => return Err(failure.into()),
+            _ => {}
+        }
+    }
+    let elapsed = first.map_or(f64::NAN, |first| first.elapsed().as_secs_f64());
+    Ok(f64::from(u32::try_from(written)? - 1) / elapsed)
+}
+
+/// The same with nothing but ONNX Runtime: what came out goes in, greedily.
+fn through_session(session: &mut Session, prompt: &[u32]) -> Outcome<f64> {
+    let names: Vec<String> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
+    let mut past: Vec<(String, DynValue)> = Vec::new();
+    for name in names.iter().filter(|name| name.starts_with("past_key_values.")) {
+        past.push((name.clone(), Tensor::<f32>::new(&Allocator::default(), [1_i64, 3, 0, 64])?.into_dyn()));
+    }
+    let mut tokens: Vec<i64> = prompt.iter().map(|&token| i64::from(token)).collect();
+    let mut total = 0;
+    let mut first = None;
+    for _ in 0..TOKENS {
+        total += tokens.len();
+        let mut inputs: Vec<(String, SessionInputValue<'_>)> = Vec::new();
+        let presents: Vec<String> = past.iter().map(|(name, _)| name.replace("past_key_values", "present")).collect();
+        let pasts: Vec<String> = past.iter().map(|(name, _)| name.clone()).collect();
+        inputs.extend(past.drain(..).map(|(name, value)| (name, value.into())));
+        inputs.push(("input_ids".to_owned(), Tensor::from_array(([1, tokens.len()], tokens))?.into()));
+        inputs.push(("attention_mask".to_owned(), Tensor::from_array(([1, total], vec![1_i64; total]))?.into()));
+        let mut outputs = session.run(inputs)?;
+        for (past_name, present) in pasts.into_iter().zip(presents) {
+            past.push((past_name, outputs.remove(present).ok_or("no present")?));
+        }
+        let (shape, logits) = outputs.get("logits").ok_or("no logits")?.try_extract_tensor::<f32>()?;
+        let width = usize::try_from(shape[2])?;
+        let mut best = (0, f32::NEG_INFINITY);
+        for (at, &score) in logits[logits.len() - width..].iter().enumerate() {
+            if score > best.1 && at != 0 && at != 2 {
+                best = (at, score);
+            }
+        }
+        tokens = vec![i64::try_from(best.0)?];
+        first.get_or_insert_with(Instant::now);
+    }
+    let elapsed = first.map_or(f64::NAN, |first| first.elapsed().as_secs_f64());
+    Ok(f64::from(u32::try_from(TOKENS - 1)?) / elapsed)
+}

@@ -1,0 +1,146 @@
+//! A file's vocabulary, checked: its tokens, which of them are special, which end an answer, and which a raw prompt begins
+//! and ends with. Ends are found by the metadata's ids and by the names that models give such tokens, whatever type the
+//! conversion wrote for them: many call them ordinary.
+
+use std::collections::HashSet;
+use std::io::{Read, Seek};
+
+use super::ImportError;
+use crate::gguf::{Gguf, Value};
+
+/// Keys of ids that end an answer.
+const END_KEYS: [&str; 3] =
+    ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+/// Names of tokens that end an answer.
+const END_NAMES: [&str; 16] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|end_of_turn|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+];
+/// Pre-tokenizers whose models begin a raw prompt with their beginning token unless the file says otherwise.
+const BEGINNING: [&str; 3] = ["llama-bpe", "llama3", "llama-v3"];
+
+/// How the file calls a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Text, made by merging.
+    Plain,
+    /// Matched whole; it is no text.
+    Special,
+    /// Matched whole; it is text.
+    Whole,
+}
+
+/// The vocabulary.
+#[derive(Debug)]
+pub(super) struct Vocabulary<'a> {
+    /// By id.
+    pub(super) tokens: &'a [String],
+    /// By id.
+    pub(super) kinds: Vec<Kind>,
+    /// Ids that end an answer, in order.
+    pub(super) ends: Vec<usize>,
+    /// What is put before a raw prompt.
+    pub(super) before: Option<usize>,
+    /// What is put behind it.
+    pub(super) behind: Option<usize>,
+}
+
+fn refused(message: String) -> ImportError {
+    ImportError::Tokenizer(message)
+}
+
+impl<'a> Vocabulary<'a> {
+    /// Reads and checks it against an embedding of so many rows.
+    pub(super) fn read<R: Read + Seek>(file: &'a Gguf<R>, rows: usize) -> Result<Self, ImportError> {
+        let key = "tokenizer.ggml.tokens";
+        let tokens = file.texts(key).ok_or_else(|| refused(format!("{key} is missing")))?;
+        if tokens.len() != rows {
+            let count = tokens.len();
+            return Err(refused(format!("{count} tokens ({key}) for an embedding of {rows} rows")));
+        }
+        let mut seen = HashSet::with_capacity(tokens.len());
+        if let Some(twice) = tokens.iter().find(|token| !seen.insert(token.as_str())) {
+            return Err(refused(format!("the token {twice:?} is there twice ({key})")));
+        }
+        let mut ends = Vec::new();
+        for key in END_KEYS {
+            ends.extend(id(file, key, tokens.len())?);
+        }
+        ends.extend(tokens.iter().enumerate().filter(|(_, name)| END_NAMES.contains(&name.as_str())).map(|(id, _)| id));
+        ends.sort_unstable();
+        ends.dedup();
+        let mut kinds = kinds(file, tokens)?;
+        for &end in &ends {
+            kinds[end] = Kind::Special;
+        }
+        let pre = file.text("tokenizer.ggml.pre").unwrap_or("default");
+        let begins = flag(file, "tokenizer.ggml.add_bos_token")?.unwrap_or_else(|| BEGINNING.contains(&pre));
+        let closes = flag(file, "tokenizer.ggml.add_eos_token")?.unwrap_or(false);
+        let named = |wanted: bool, key: &str, what: &str| match (wanted, id(file, key, tokens.len())?) {
+            (false, _) => Ok(None),
+            (true, Some(id)) => Ok(Some(id)),
+            (true, None) => Err(refused(format!("prompts {what} with a token that {key} does not name"))),
+        };
+        let before = named(begins, "tokenizer.ggml.bos_token_id", "begin")?;
+        let behind = named(closes, "tokenizer.ggml.eos_token_id", "end")?;
+        for key in ["tokenizer.ggml.bos_token_id", "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.padding_token_id"]
+        {
+            id(file, key, tokens.len())?;
+        }
+        Ok(Self { tokens, kinds, ends, before, behind })
+    }
+}
+
+/// A token's id, where the file names it; it must be one.
+fn id<R: Read + Seek>(file: &Gguf<R>, key: &str, tokens: usize) -> Result<Option<usize>, ImportError> {
+    if file.value(key).is_none() {
+        return Ok(None);
+    }
+    let id = file.number(key).and_then(|id| usize::try_from(id).ok());
+    match id.filter(|id| *id < tokens) {
+        Some(id) => Ok(Some(id)),
+        None => Err(refused(format!("{key} is no token of the {tokens} there are"))),
+    }
+}
+
+fn flag<R: Read + Seek>(file: &Gguf<R>, key: &str) -> Result<Option<bool>, ImportError> {
+    match file.value(key) {
+        None => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(*flag)),
+        Some(_) => Err(refused(format!("{key} must be true or false"))),
+    }
+}
+
+/// What the file calls each token; all are text where it does not say.
+fn kinds<R: Read + Seek>(file: &Gguf<R>, tokens: &[String]) -> Result<Vec<Kind>, ImportError> {
+    let key = "tokenizer.ggml.token_type";
+    let types = match file.value(key) {
+        None => return Ok(vec![Kind::Plain; tokens.len()]),
+        Some(Value::Integers(types)) if types.len() == tokens.len() => types,
+        Some(Value::Integers(types)) => {
+            return Err(refused(format!("{} types ({key}) for {} tokens", types.len(), tokens.len())));
+        }
+        Some(_) => return Err(refused(format!("{key} must be a list of numbers"))),
+    };
+    let kind = |(token, kind): (&String, &i64)| match (kind, token.is_empty()) {
+        (_, true) | (1 | 5, false) => Ok(Kind::Plain),
+        (2 | 3, false) => Ok(Kind::Special),
+        (4, false) => Ok(Kind::Whole),
+        (other, false) => Err(refused(format!("the token {token:?} has type {other} ({key})"))),
+    };
+    tokens.iter().zip(types).map(kind).collect()
+}

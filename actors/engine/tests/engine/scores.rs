@@ -1,0 +1,87 @@
+//! Log probabilities and scores of the small model: a prompt's own, an answer's, and what becomes of scores that are no
+//! numbers.
+
+use engine::import;
+use engine::model::Model;
+use engine::worker::{EngineHandle, Job, StopSignal};
+use tokio::sync::mpsc;
+use wire::inference::{Event, Failure, Sampling, Task, TextRequest, TokenLogprob};
+
+use super::tiny::Tiny;
+use super::{all, deltas, finish, raw, text, usage};
+
+/// What a file's model answers to some requests, one after the other.
+fn answers(tiny: &Tiny, requests: &[TextRequest]) -> Vec<Vec<Event>> {
+    let root = tempfile::tempdir().unwrap();
+    let (file, out) = (root.path().join("model.gguf"), root.path().join("out"));
+    std::fs::write(&file, tiny.bytes()).unwrap();
+    import::import(&file, &out).unwrap();
+    let model = Model::load(&super::runtime(), "tiny", &out, 1).unwrap();
+    let language = model.language();
+    let worker = EngineHandle::spawn(model, 4, |_| {}).unwrap();
+    let run = |request: &TextRequest| {
+        let (events, receiver) = mpsc::channel(4096);
+        let asked = language.prepare(request.clone()).unwrap();
+        worker.submit(Job { asked, events, stop: StopSignal::new() }).unwrap();
+        all(receiver)
+    };
+    requests.iter().map(run).collect()
+}
+
+fn logprobs(events: &[Event], choice: u32) -> Vec<TokenLogprob> {
+    deltas(events, choice).into_iter().flat_map(|delta| delta.logprobs.clone()).collect()
+}
+
+#[test]
+fn a_repeated_prompt_has_its_own_log_probabilities() {
+    let prompt = "Once, é";
+    let tiny = Tiny::new();
+    let sampling = Sampling { temperature: Some(0.0), logit_bias: vec![(256, -100.0)], ..Sampling::default() };
+    let asked = TextRequest {
+        task: Task::Completion,
+        logprobs: Some(2),
+        echo: true,
+        max_tokens: Some(3),
+        n: 2,
+        sampling,
+        ..raw(prompt)
+    };
+    let alone = TextRequest { max_tokens: Some(0), n: 1, ..asked.clone() };
+    let plain = TextRequest { echo: false, n: 1, ..asked.clone() };
+    let found = answers(&tiny, &[asked, alone, plain]);
+    let expected = tiny.expected(&prompt.bytes().map(u32::from).collect::<Vec<_>>(), 1.0);
+    for (events, choice, written) in [(&found[0], 0, 3), (&found[0], 1, 3), (&found[1], 0, 0)] {
+        let listed = logprobs(events, choice);
+        assert_eq!(listed.len(), prompt.len() + written);
+        assert_eq!((listed[0].logprob, listed[0].top.len()), (None, 0), "nothing comes before it");
+        let bytes = prompt.as_bytes();
+        for (at, one) in listed.iter().enumerate().take(bytes.len()).skip(1) {
+            assert_eq!((&one.bytes[..], one.top.len()), (&bytes[at..=at], 2));
+            let wanted = expected[at - 1][usize::from(bytes[at])];
+            assert!((f64::from(one.logprob.unwrap()) - wanted).abs() < 1e-3, "{at}: {one:?} {wanted}");
+        }
+        let offsets: Vec<usize> = listed.iter().map(|one| one.offset).collect();
+        assert_eq!(offsets[..8], [0, 1, 2, 3, 4, 5, 6, 6], "two bytes of one character begin with it");
+        assert!(text(events, choice).starts_with(prompt));
+        if written > 0 {
+            assert_eq!(offsets[8], 7, "the answer's come behind the prompt's");
+        }
+    }
+    assert_eq!((usage(&found[1]).input, usage(&found[1]).output), (8, 0));
+    assert!(finish(&found[1], 0).0.is_some());
+    let plain = logprobs(&found[2], 0);
+    assert_eq!((plain.len(), plain[0].offset), (3, 0), "without the prompt they begin with the answer");
+    assert_eq!(plain[0].logprob, logprobs(&found[0], 0)[8].logprob);
+}
+
+#[test]
+fn scores_that_are_no_numbers_fail_their_request_and_the_engine_lives_on() {
+    // Finite weights whose products are not.
+    let broken = Tiny::new().change("output.weight", |weights| weights[65 * 32..66 * 32].fill(3e38));
+    let short = |prompt: &str| TextRequest { max_tokens: Some(2), ..raw(prompt) };
+    let listed = TextRequest { echo: true, logprobs: Some(1), ..short("ab") };
+    for events in answers(&broken, &[short("xA"), listed, short("b")]) {
+        assert!(matches!(events.last(), Some(Event::Failed(Failure::NotFinite))), "{events:?}");
+        assert!(deltas(&events, 0).is_empty());
+    }
+}

@@ -1,0 +1,172 @@
+//! Rows of what an account has: itself, its grants, and its holds as they are after the batch.
+
+use std::fmt::Write as _;
+
+use billing::{
+    Nanos,
+    account::Header,
+    entry::{Opened, Transition},
+    grant::Taken,
+    hold::{Hold, Work},
+};
+
+use super::Batch;
+use crate::rows::{Rows, Write};
+
+/// New accounts: what else there is of them follows.
+pub(super) fn opened_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write = Write::insert("INSERT INTO account (id, email, plan, created_at, clock) VALUES", "");
+    let mut rows = Rows::new(&WRITE, 5, 0);
+    for transition in transitions {
+        let Some(Opened { email }) = &transition.opened else { continue };
+        let Header { plan, created_at, .. } = &transition.header;
+        rows.push([
+            transition.account_id.0.into(),
+            email.as_str().into(),
+            plan.name().into(),
+            created_at.0.into(),
+            created_at.0.into(),
+        ]);
+    }
+    rows
+}
+
+/// How SQLite changes an account. Each batch does so for every account that its other rows are of.
+pub(crate) const ACCOUNT: &str =
+    "UPDATE account SET plan = ?1, subscribed_until = ?2, debt = ?3, charged = ?4, seq = ?5, clock = ?6 WHERE id = ?8";
+
+pub(super) fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::change(
+        // SQLite writes an index's entry again whenever its column is named, even where it stays what it was.
+        &[ACCOUNT, "UPDATE account SET wake_at = ?7 WHERE id = ?8 AND wake_at IS NOT ?7"],
+        "UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
+                 charged = v.charged, seq = v.seq, clock = v.clock, wake_at = v.wake_at FROM (VALUES",
+        ") AS v (plan, subscribed_until, debt, charged, seq, clock, wake_at, id) WHERE account.id = v.id",
+    );
+    let mut rows = Rows::new(&WRITE, 8, batch.headers.len());
+    for (id, header) in &batch.headers {
+        rows.push([
+            header.plan.name().into(),
+            header.subscribed_until.map(|until| until.0).into(),
+            header.debt.get().into(),
+            header.charged.get().into(),
+            header.seq.into(),
+            header.clock.0.into(),
+            header.wake_at.map(|at| at.0).into(),
+            id.0.into(),
+        ]);
+    }
+    rows
+}
+
+pub(super) fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::insert(
+        "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
+         held, spent, expired, voided, recall, notices) VALUES",
+        "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
+         spent = excluded.spent, expired = excluded.expired, voided = excluded.voided, recall = excluded.recall, \
+         notices = excluded.notices",
+    );
+    let mut rows = Rows::new(&WRITE, 15, batch.grants.len());
+    for (account_id, grant) in batch.grants.values() {
+        rows.push([
+            grant.id.0.into(),
+            account_id.0.into(),
+            grant.source.name().into(),
+            (&*grant.source_key).into(),
+            grant.paid.get().into(),
+            grant.created_at.0.into(),
+            grant.expires_at.0.into(),
+            grant.funded.get().into(),
+            grant.available.get().into(),
+            grant.held.get().into(),
+            grant.spent.get().into(),
+            grant.expired.get().into(),
+            grant.voided.get().into(),
+            grant.recall.get().into(),
+            i64::from(grant.notices).into(),
+        ]);
+    }
+    rows
+}
+
+/// What refunds and disputes change of a grant, apart from the rest: few grants ever have any.
+pub(super) fn taken_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::change(
+        &["UPDATE credit_grant SET expires_at = ?1, taken_unused = ?2, taken_gone = ?3, taken_held = ?4, \
+           taken_spent = ?5 WHERE id = ?6"],
+        "UPDATE credit_grant SET expires_at = v.expires_at, taken_unused = v.unused, taken_gone = v.gone, \
+         taken_held = v.held, taken_spent = v.spent FROM (VALUES",
+        ") AS v (expires_at, unused, gone, held, spent, id) WHERE credit_grant.id = v.id",
+    );
+    let mut rows = Rows::new(&WRITE, 6, batch.taken.len());
+    for grant in batch.taken.values() {
+        let Taken { unused, gone, held, spent } = grant.taken;
+        rows.push([
+            grant.expires_at.0.into(),
+            unused.get().into(),
+            gone.get().into(),
+            held.get().into(),
+            spent.get().into(),
+            grant.id.0.into(),
+        ]);
+    }
+    rows
+}
+
+pub(super) fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::insert(
+        "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
+         claimed, placed_at, deadline) VALUES",
+        "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
+                accrued = excluded.accrued, claimed = excluded.claimed, deadline = excluded.deadline",
+    );
+    let mut rows = Rows::new(&WRITE, 14, batch.holds.len());
+    for (account_id, hold) in batch.holds.values() {
+        let (class, units) = match hold.work {
+            Work::Open { class, units } => (Some(class.name()), units.0),
+            Work::Closed => (None, 0),
+        };
+        rows.push([
+            account_id.0.into(),
+            hold.request_id.0.into(),
+            hold.key_id.map(|id| id.0).into(),
+            class.into(),
+            i64::from(units).into(),
+            (&*hold.model).into(),
+            (&*hold.provider).into(),
+            hold.price_version.into(),
+            allocations_text(hold).into(),
+            hold.accrued.get().into(),
+            hold.worst_case.get().into(),
+            hold.claimed.map(Nanos::get).into(),
+            hold.placed_at.0.into(),
+            hold.deadline.0.into(),
+        ]);
+    }
+    rows
+}
+
+/// `grant=nanos` pairs, separated by spaces.
+fn allocations_text(hold: &Hold) -> String {
+    let mut text = String::with_capacity(48 * hold.allocations.len());
+    for (grant, amount) in &hold.allocations {
+        let between = if text.is_empty() { "" } else { " " };
+        // A String takes whatever is written to it.
+        let _ = write!(text, "{between}{}={}", grant.0.simple(), amount.get());
+    }
+    text
+}
+
+pub(super) fn ended_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
+    static WRITE: Write = Write::change(
+        &["DELETE FROM hold WHERE account_id = ? AND request_id = ?"],
+        "DELETE FROM hold USING (VALUES",
+        ") AS v (account_id, request_id) WHERE hold.account_id = v.account_id AND hold.request_id = v.request_id",
+    );
+    let mut rows = Rows::new(&WRITE, 2, batch.ended.len());
+    for (account_id, request_id) in &batch.ended {
+        rows.push([account_id.0.into(), request_id.0.into()]);
+    }
+    rows
+}

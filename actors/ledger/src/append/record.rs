@@ -1,0 +1,191 @@
+//! Rows of what happened: journal lines, usage, events, and what proves that something was done. Written once, never changed.
+
+use std::collections::HashSet;
+
+use billing::{
+    Nanos,
+    entry::{Line, Proof, Transition, UsageRecord},
+};
+use uuid::Uuid;
+
+use super::{Batch, Stamp};
+use crate::{
+    rollup::{count, written},
+    rows::{Rows, Write},
+};
+
+pub(super) fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
+    static WRITE: Write = Write::insert(
+        "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, \
+         d_available, d_held, d_spent, d_expired, d_voided, d_debt) VALUES",
+        "",
+    );
+    let mut rows = Rows::new(&WRITE, 16, 2 * transitions.len());
+    for transition in transitions {
+        for (place, line) in transition.lines.iter().enumerate() {
+            let Line { kind, grant_id, request_id, funded, available, held, spent, expired, voided, debt } = line;
+            rows.push([
+                transition.account_id.0.into(),
+                transition.seq.into(),
+                (place as u64).into(),
+                transition.at.0.into(),
+                stamp.batch_id.into(),
+                stamp.epoch.into(),
+                kind.name().into(),
+                grant_id.map(|id| id.0).into(),
+                request_id.map(|id| id.0).into(),
+                funded.get().into(),
+                available.get().into(),
+                held.get().into(),
+                spent.get().into(),
+                expired.get().into(),
+                voided.get().into(),
+                debt.get().into(),
+            ]);
+        }
+    }
+    rows
+}
+
+pub(super) fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write = Write::insert(
+        "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
+         cached_input_tokens, cache_write_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
+         price_version, started_at, ended_at) VALUES",
+        "",
+    );
+    let mut rows = Rows::new(&WRITE, 19, transitions.len());
+    for transition in transitions {
+        let Some(usage) = &transition.usage else { continue };
+        let UsageRecord { tokens, cost, .. } = usage;
+        rows.push([
+            transition.account_id.0.into(),
+            usage.request_id.0.into(),
+            usage.key_id.map(|id| id.0).into(),
+            (&*usage.model).into(),
+            (&*usage.provider).into(),
+            usage.ending.name().into(),
+            count(tokens.input).into(),
+            count(tokens.cached_input).into(),
+            count(written(*tokens)).into(),
+            count(tokens.output).into(),
+            i64::from(usage.estimated).into(),
+            count(usage.compute_ms).into(),
+            count(usage.billed_seconds).into(),
+            cost.base.normalize().to_string().into(),
+            cost.fee.normalize().to_string().into(),
+            usage.charged.get().into(),
+            usage.price_version.into(),
+            usage.started_at.0.into(),
+            usage.ended_at.0.into(),
+        ]);
+    }
+    rows
+}
+
+/// An event told again is there already.
+pub(super) fn event_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write = Write::insert(
+        "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES",
+        "ON CONFLICT (account_id, kind, subject) DO NOTHING",
+    );
+    let mut rows = Rows::new(&WRITE, 6, 0);
+    for transition in transitions {
+        for event in &transition.events {
+            let data: serde_json::Map<_, _> =
+                event.data.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+            rows.push([
+                transition.account_id.0.into(),
+                Uuid::now_v7().into(),
+                event.kind.name().into(),
+                event.subject.as_str().into(),
+                transition.at.0.into(),
+                serde_json::Value::Object(data).to_string().into(),
+            ]);
+        }
+    }
+    rows
+}
+
+/// An event is noted with what it changed. One that is there already is one whose effect is, too: a command that comes from
+/// it again changes nothing, and is not here.
+pub(super) fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write = Write::insert(NOTICE, NOTED);
+    let mut rows = Rows::new(&WRITE, 5, 0);
+    let mut noted = HashSet::new();
+    for transition in transitions {
+        let Some(notice) = &transition.notice else { continue };
+        // PostgreSQL refuses a statement that would write a row twice.
+        if !noted.insert((notice.processor, notice.id.as_str())) {
+            continue;
+        }
+        rows.push([
+            notice.processor.into(),
+            notice.id.as_str().into(),
+            notice.kind.as_str().into(),
+            notice.signed_at.0.into(),
+            transition.at.0.into(),
+        ]);
+    }
+    rows
+}
+
+/// What keys were charged beyond their limits, ever.
+pub(super) fn beyond_rows<'a>(batch: &Batch<'_>) -> Rows<'a> {
+    static WRITE: Write = Write::change(
+        &["UPDATE api_key SET beyond = ?1 WHERE id = ?2"],
+        "UPDATE api_key SET beyond = v.beyond FROM (VALUES",
+        ") AS v (beyond, id) WHERE api_key.id = v.id",
+    );
+    let mut rows = Rows::new(&WRITE, 2, batch.beyond.len());
+    for (id, beyond) in &batch.beyond {
+        rows.push([beyond.get().into(), id.0.into()]);
+    }
+    rows
+}
+
+/// What operators did, and why.
+pub(super) fn action_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write =
+        Write::insert("INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES", "");
+    let mut rows = Rows::new(&WRITE, 7, 0);
+    for transition in transitions {
+        let Some(Proof { request_id, act, subject, amount, reason: Some(reason) }) = &transition.proof else {
+            continue;
+        };
+        rows.push([
+            request_id.0.into(),
+            transition.at.0.into(),
+            transition.account_id.0.into(),
+            (*act).into(),
+            subject.as_str().into(),
+            amount.map(Nanos::get).into(),
+            reason.as_str().into(),
+        ]);
+    }
+    rows
+}
+
+/// What other requests did that has no row of its own.
+pub(super) fn proof_rows(transitions: &[Transition]) -> Rows<'_> {
+    static WRITE: Write =
+        Write::insert("INSERT INTO request_proof (id, at, account_id, act, subject, amount) VALUES", "");
+    let mut rows = Rows::new(&WRITE, 6, 0);
+    for transition in transitions {
+        let Some(Proof { request_id, act, subject, amount, reason: None }) = &transition.proof else { continue };
+        rows.push([
+            request_id.0.into(),
+            transition.at.0.into(),
+            transition.account_id.0.into(),
+            (*act).into(),
+            subject.as_str().into(),
+            amount.map(Nanos::get).into(),
+        ]);
+    }
+    rows
+}
+
+/// How an event is noted, around its values.
+pub(crate) const NOTICE: &str = "INSERT INTO webhook_event (processor, id, kind, signed_at, at) VALUES";
+pub(crate) const NOTED: &str = "ON CONFLICT (processor, id) DO UPDATE SET signed_at = excluded.signed_at \
+                                WHERE webhook_event.signed_at < excluded.signed_at";

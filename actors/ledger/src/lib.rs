@@ -1,0 +1,204 @@
+//! The ledger's tables: the only place with SQL. The journal appends through [`append`]; everyone reads through
+//! [`load`], [`query`] and [`audit`]; accounts and keys are made in [`directory`]. Two pools: one connection that writes
+//! (SQLite has one writer, and the journal is the only one), and a few that read. How it is opened, by one process at a
+//! time, and closed again is in [`open`].
+
+pub mod accounts;
+pub mod append;
+pub mod audit;
+pub mod cards;
+mod checkpoint;
+pub mod directory;
+pub mod events;
+mod frames;
+pub mod history;
+pub mod hooks;
+pub mod idempotency;
+pub mod keys;
+pub mod load;
+mod open;
+mod owner;
+pub mod payments;
+mod place;
+mod pool;
+pub mod query;
+pub mod reversals;
+pub mod rollup;
+mod rows;
+mod sql;
+pub mod standing;
+pub mod usage;
+mod watch;
+mod writer;
+
+use std::sync::Arc;
+
+use sea_orm::{DbBackend, DbErr, QueryResult, Statement, Value};
+
+use self::{
+    open::Keeper,
+    pool::{Pool, Watched},
+    sql::Sql,
+    writer::Writer,
+};
+pub use self::{
+    open::Opening,
+    owner::Claim,
+    standing::{Fault, Standing},
+};
+
+/// Why the ledger could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The database could not be reached, or refused.
+    #[error("database: {0}")]
+    Database(#[from] DbErr),
+    /// SQLite's writer failed: what it was writing is there or not, as [`Ledger::was_committed`] tells.
+    #[error("writing: {0}")]
+    Writer(String),
+    /// The database holds a rule that a row would break; nothing of its batch was written.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// A newer owner has taken over: nothing was written, and nothing ever will be by this process.
+    #[error("another process has taken this ledger over")]
+    Fenced,
+    /// A row that can't be: someone wrote to the database behind the ledger's back.
+    #[error("corrupt row: {0}")]
+    Corrupt(String),
+    /// Something that must be unique is there already.
+    #[error("{0} is taken already")]
+    Taken(&'static str),
+    /// The database is not there, or not what it was: nothing is begun until it is.
+    #[error("{0}")]
+    Away(String),
+    /// A living process owns it.
+    #[error("{0}")]
+    Owned(String),
+    /// It can't be opened as it is, and what there is must be looked at first.
+    #[error("{0}")]
+    Unusable(String),
+    /// There is no ledger to be read.
+    #[error("{0}")]
+    NoLedger(String),
+}
+
+/// A connection to the ledger's database.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    write: Pool,
+    read: Pool,
+    /// Who appends, in SQLite.
+    writer: Option<Writer>,
+    backend: DbBackend,
+    /// Rises with every owner; every commit carries it and is refused once a newer owner is there.
+    epoch: i64,
+    standing: Standing,
+    /// Over SQLite's files, while it is open to be written.
+    watched: Watched,
+    /// Keeps it this process's; none where it is only read.
+    keeper: Option<Arc<Keeper>>,
+}
+
+impl Ledger {
+    /// The owner's epoch.
+    pub const fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    /// Whether it can be used now, and why not.
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// A statement written with `?`, spelled for the database at hand.
+    fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+        Statement::from_sql_and_values(self.backend, rows::placeholders(self.backend, sql), values)
+    }
+
+    async fn rows(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, LedgerError> {
+        self.read.query_all_raw(self.statement(sql, values)).await
+    }
+
+    async fn rows_of(&self, sql: Sql) -> Result<Vec<QueryResult>, LedgerError> {
+        self.rows(&sql.text, sql.values).await
+    }
+
+    async fn row_of(&self, sql: Sql) -> Result<Option<QueryResult>, LedgerError> {
+        self.row(&sql.text, sql.values).await
+    }
+
+    async fn row(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<QueryResult>, LedgerError> {
+        self.read.query_one_raw(self.statement(sql, values)).await
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use billing::{
+        Nanos, Timestamp,
+        account::Header,
+        entry::{Line, LineKind, Transition},
+        ids::AccountId,
+        plan::Plan,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// A transition that changes nothing.
+    fn transition(account: u128, seq: u64) -> Transition {
+        let now = Timestamp(0);
+        Transition::unchanged(AccountId(Uuid::from_u128(account)), seq, now, Header::new(Plan::Free, now))
+    }
+
+    /// A new ledger in SQLite, in a folder that is gone with it.
+    pub(crate) async fn new_ledger() -> (Ledger, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/ledger.db", folder.path().display());
+        (Ledger::open(&url, &Opening::default()).await.unwrap(), folder)
+    }
+
+    async fn with_account() -> (Ledger, tempfile::TempDir) {
+        let (ledger, folder) = new_ledger().await;
+        let account = transition(1, 1).account_id;
+        ledger.create_account(account, "one@example.com", Plan::Free, Timestamp(0)).await.unwrap();
+        (ledger, folder)
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_was_not_committed_when_asked_never_is() {
+        let (ledger, _folder) = with_account().await;
+        let now = Timestamp(1);
+        let batch = [transition(1, 1)];
+        let (there, late) = (Uuid::now_v7(), Uuid::now_v7());
+        ledger.append(there, &batch, now).await.unwrap();
+        assert!(ledger.was_committed(there, now).await.unwrap());
+        assert!(!ledger.was_committed(late, now).await.unwrap());
+        let refused = ledger.append(late, &batch, now).await;
+        assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_can_t_be_written_leaves_nothing() {
+        let (ledger, _folder) = with_account().await;
+        let now = Timestamp(1);
+        let line = |funded| Line { grant_id: None, funded: Nanos::new(funded), ..Line::new(LineKind::DebtRepaid) };
+        let with_line = |account, seq, funded| Transition { lines: vec![line(funded)], ..transition(account, seq) };
+        let refused = [
+            ("an account that is not there", [with_line(1, 1, 0), with_line(2, 1, 0)]),
+            ("a row that is there already", [with_line(1, 1, 0), with_line(1, 1, 0)]),
+            ("money that comes from nowhere", [with_line(1, 1, 0), with_line(1, 2, 5)]),
+        ];
+        for (why, batch) in refused {
+            let outcome = ledger.append(Uuid::now_v7(), &batch, now).await;
+            assert!(matches!(outcome, Err(LedgerError::Refused(_))), "{why}: {outcome:?}");
+            let seq = ledger.row("SELECT seq FROM account", []).await.unwrap().unwrap();
+            assert_eq!(seq.try_get_by_index::<i64>(0).unwrap(), 0, "{why}");
+        }
+        ledger.append(Uuid::now_v7(), &[with_line(1, 1, 0)], now).await.unwrap();
+    }
+}

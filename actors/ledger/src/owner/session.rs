@@ -1,0 +1,178 @@
+//! A session with PostgreSQL that is kept open while its process owns the ledger. It holds a lock that ends with it, by which
+//! a second process knows that the first lives; a process that was killed loses it at once, a machine that is gone after some
+//! seconds. Each second it asks for the lease: so it is also the probe that knows when PostgreSQL is away, when it is back,
+//! and when another process has taken the ledger over.
+
+use std::time::Duration;
+
+use sea_orm::sqlx::{self, Connection as _, PgConnection, postgres::PgConnectOptions};
+
+use super::{Claim, in_use};
+use crate::{
+    LedgerError,
+    append::EPOCH,
+    standing::{Fault, Standing},
+};
+
+/// What names the lock, with the schema.
+const LOCK: i32 = 0x4661_7265;
+/// Which of `pg_locks`, called `lock`, is an owner's.
+const HAS_LOCK: &str = "lock.locktype = 'advisory' AND lock.granted AND lock.classid = $1::int8::oid AND lock.database = \
+    (SELECT oid FROM pg_database WHERE datname = current_database()) AND lock.objid::int8 = \
+    hashtext(coalesce(current_schema()::text, ''))::int8 & 4294967295";
+/// How often the lease is asked for.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long an answer may take before PostgreSQL is away.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
+/// Sessions that are tried before PostgreSQL is away, though it takes each.
+const TRIES: usize = 3;
+/// How long a wait for the lock takes to be in its line.
+const IN_LINE: Duration = Duration::from_millis(50);
+/// How long sessions have to come back once PostgreSQL was started: one that has not by then has no owner.
+const COME_BACK: Duration = Duration::from_secs(4);
+/// How the server finds that the machine of a session is gone: after five seconds, and three tries of two.
+const KEEPALIVE: [(&str, &str); 3] =
+    [("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3")];
+
+/// The session of an owner, or of one that will be.
+#[derive(Debug)]
+pub(crate) struct Session {
+    connection: PgConnection,
+    options: PgConnectOptions,
+    /// Whether it has the lock. Not yet, after a take-over of a living owner.
+    has_lock: bool,
+}
+
+fn away(error: &sqlx::Error) -> LedgerError {
+    LedgerError::Away(format!("PostgreSQL does not answer: {error}"))
+}
+
+impl Session {
+    /// Opens it and takes the lock. Where a living process has it, that is an error that names the process, unless the
+    /// ledger is to be taken over.
+    pub(crate) async fn open(url: &str, claim: Claim) -> Result<Self, LedgerError> {
+        let unusable = |error: sqlx::Error| LedgerError::Unusable(error.to_string());
+        let name = super::Owner::here(None).to_string();
+        let options = url.parse::<PgConnectOptions>().map_err(unusable)?;
+        let options = options.options(KEEPALIVE).application_name(&format!("farebox, {name}"));
+        let connection = connect(&options).await?;
+        let mut session = Self { connection, options, has_lock: false };
+        session.wait_for_others().await?;
+        session.has_lock = session.try_lock().await.map_err(|error| away(&error))?;
+        if !session.has_lock && claim == Claim::IfFree {
+            return Err(LedgerError::Owned(in_use(&session.holder().await)));
+        }
+        Ok(session)
+    }
+
+    /// Where PostgreSQL was started just now, an owner that lives may not have come back yet.
+    async fn wait_for_others(&mut self) -> Result<(), LedgerError> {
+        let sql = "SELECT to_regclass('shard_lease') IS NOT NULL, \
+                   EXTRACT(EPOCH FROM clock_timestamp() - pg_postmaster_start_time())::float8";
+        let (is_used, seconds): (bool, f64) =
+            sqlx::query_as(sql).fetch_one(&mut self.connection).await.map_err(|error| away(&error))?;
+        let up = Duration::try_from_secs_f64(seconds).unwrap_or(COME_BACK);
+        if is_used && up < COME_BACK {
+            tracing::info!("PostgreSQL was started just now: an owner that lives has a moment to come back");
+            tokio::time::sleep(COME_BACK.saturating_sub(up)).await;
+        }
+        Ok(())
+    }
+
+    async fn try_lock(&mut self) -> Result<bool, sqlx::Error> {
+        let sql = "SELECT pg_try_advisory_lock($1, hashtext(coalesce(current_schema()::text, '')))";
+        let ask = sqlx::query_scalar(sql).bind(LOCK).fetch_one(&mut self.connection);
+        tokio::time::timeout(ANSWERS_WITHIN, ask).await.map_err(|_| late())?
+    }
+
+    /// Who has the lock, as its session is called.
+    async fn holder(&mut self) -> String {
+        let sql =
+            format!("SELECT application_name FROM pg_stat_activity JOIN pg_locks lock USING (pid) WHERE {HAS_LOCK}");
+        let found: Result<Option<String>, _> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+            .bind(i64::from(LOCK))
+            .fetch_optional(&mut self.connection)
+            .await;
+        let name = found.ok().flatten().unwrap_or_default();
+        name.strip_prefix("farebox, ").map_or_else(|| "another process".to_owned(), str::to_owned)
+    }
+
+    /// The lease's epoch, in time.
+    async fn epoch(&mut self) -> Result<Option<i64>, sqlx::Error> {
+        let ask = sqlx::query_scalar(EPOCH).fetch_optional(&mut self.connection);
+        tokio::time::timeout(ANSWERS_WITHIN, ask).await.map_err(|_| late())?
+    }
+
+    /// Takes the lock of the owner that was taken over: waits in its line while that session is ended, so that no third
+    /// process finds it free in between.
+    async fn take_over(&mut self) -> Result<(), LedgerError> {
+        let mut other = connect(&self.options).await?;
+        let end = async {
+            // The wait below is in line by then, or comes first.
+            tokio::time::sleep(IN_LINE).await;
+            let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_locks lock WHERE {HAS_LOCK}");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(LOCK)).execute(&mut other).await
+        };
+        let sql = "SELECT pg_advisory_lock($1, hashtext(coalesce(current_schema()::text, '')))";
+        let wait = sqlx::query(sql).bind(LOCK).execute(&mut self.connection);
+        let wait = async { tokio::time::timeout(ANSWERS_WITHIN, wait).await.map_err(|_| late())? };
+        let (waited, ended) = tokio::join!(wait, end);
+        waited.and(ended).map_err(|error| away(&error))?;
+        self.has_lock = true;
+        Ok(())
+    }
+
+    /// Keeps the session, and says how the ledger stands with the owner of this epoch, for ever.
+    pub(crate) async fn keep(mut self, epoch: i64, standing: Standing) {
+        // The epoch is this process's by now: the older owner can write nothing any more.
+        if !self.has_lock
+            && let Err(error) = self.take_over().await
+        {
+            tracing::warn!(%error, "the lock of the owner that was taken over is not this process's yet");
+        }
+        loop {
+            let mut found = self.epoch().await;
+            for _ in 0..TRIES {
+                let Err(error) = &found else { break };
+                tracing::warn!(%error, "PostgreSQL does not answer");
+                if is_late(error) {
+                    standing.set(Some(away_now()));
+                }
+                // A session alone may have been ended: whether PostgreSQL is there is known by another.
+                let Ok(connection) = connect(&self.options).await else { break };
+                self = Self { connection, has_lock: false, ..self };
+                found = self.epoch().await;
+            }
+            match found {
+                Ok(found) if found == Some(epoch) => {
+                    if !self.has_lock {
+                        self.has_lock = self.try_lock().await.unwrap_or(false);
+                    }
+                    standing.set(None);
+                }
+                Ok(_) => standing.set(Some(Fault::Fenced)),
+                Err(_) => standing.set(Some(away_now())),
+            }
+            tokio::time::sleep(EVERY).await;
+        }
+    }
+}
+
+fn away_now() -> Fault {
+    Fault::Away("PostgreSQL is away".to_owned())
+}
+
+fn is_late(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
+}
+
+fn late() -> sqlx::Error {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())
+}
+
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, LedgerError> {
+    match tokio::time::timeout(ANSWERS_WITHIN, PgConnection::connect_with(options)).await {
+        Ok(connected) => connected.map_err(|error| away(&error)),
+        Err(_) => Err(away(&late())),
+    }
+}

@@ -1,0 +1,361 @@
+//! What is known of actors. Of each kind: how many live, what they handled, how long that took, how they died. Of each that
+//! has a name, also how it fares: a verdict with reasons, since when, restarts, and its last sign of life, which is not its
+//! last message. Tests, `/metrics` and the operator's page read the same [`Observed`] and [`Seen`] pictures.
+
+mod roster;
+mod verdict;
+mod vitals;
+
+use std::{
+    sync::{Arc, PoisonError, atomic::Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use billing::Timestamp;
+use serde::Serialize;
+use uuid::Uuid;
+
+pub use verdict::{BEAT_MS, Judged, Restart, Verdict};
+pub use vitals::Posted;
+pub(crate) use vitals::{Counted, Life};
+
+use roster::Roster;
+use vitals::Vitals;
+
+/// How often actors give a sign of life.
+pub const BEAT: Duration = Duration::from_millis(BEAT_MS.unsigned_abs());
+
+/// The system's time: what happened to actors is told by it, whatever the ledger's clock shows.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(at)
+}
+
+/// Every kind of actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One per active account.
+    Account,
+    /// The only writer.
+    Journal,
+    /// One per size class.
+    Pool,
+    /// One per loaded model: a thread.
+    Engine,
+    /// One per provider.
+    Provider,
+    /// Card charges.
+    Payment,
+    /// Expiry and abandoned holds.
+    Sweeper,
+    /// Deliveries to webhooks.
+    Webhook,
+    /// Starts and restarts the others.
+    Supervisor,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 9] = [
+        Self::Account,
+        Self::Journal,
+        Self::Pool,
+        Self::Engine,
+        Self::Provider,
+        Self::Payment,
+        Self::Sweeper,
+        Self::Webhook,
+        Self::Supervisor,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Journal => "journal",
+            Self::Pool => "pool",
+            Self::Engine => "engine",
+            Self::Provider => "provider",
+            Self::Payment => "payment",
+            Self::Sweeper => "sweeper",
+            Self::Webhook => "webhook",
+            Self::Supervisor => "supervisor",
+        }
+    }
+}
+
+/// How an actor ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// It was asked to, or had nothing left to do. Never restarted.
+    Stopped,
+    /// It panicked.
+    Panicked,
+    /// What it stands on failed (a commit, a load); rebuilt from durable state.
+    Failed,
+}
+
+impl ExitReason {
+    /// What happened to it, after `it`.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Panicked => "panicked",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// An actor of a kind.
+pub trait OfKind {
+    /// Which.
+    const KIND: Kind;
+}
+
+/// A kind's picture.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Observed {
+    /// Which.
+    pub kind: Kind,
+    /// How many live.
+    pub live: i64,
+    /// Messages posted and not yet handled.
+    pub mailbox_depth: usize,
+    /// Messages handled.
+    pub handled: u64,
+    /// Microseconds that messages waited, together.
+    pub waited_us: u64,
+    /// Microseconds that they took, together.
+    pub busy_us: u64,
+    /// Mean microseconds a message waited.
+    pub mean_wait_us: u64,
+    /// Mean microseconds a message took.
+    pub mean_busy_us: u64,
+    /// Restarts after a panic.
+    pub panics: u64,
+    /// Restarts after a failure below.
+    pub failures: u64,
+    /// Who ended last without being asked to, and how.
+    pub last_exit: Option<(String, ExitReason)>,
+    /// Milliseconds since one of them last handled something.
+    pub last_message_ms: Option<u128>,
+}
+
+impl Observed {
+    /// With what another saw.
+    fn and(mut self, other: &Self) -> Self {
+        self.live += other.live;
+        self.mailbox_depth += other.mailbox_depth;
+        self.handled += other.handled;
+        self.waited_us = self.waited_us.saturating_add(other.waited_us);
+        self.busy_us = self.busy_us.saturating_add(other.busy_us);
+        self.mean_wait_us = self.waited_us / self.handled.max(1);
+        self.mean_busy_us = self.busy_us / self.handled.max(1);
+        self.panics += other.panics;
+        self.failures += other.failures;
+        self.last_exit = self.last_exit.or_else(|| other.last_exit.clone());
+        self.last_message_ms = match (self.last_message_ms, other.last_message_ms) {
+            (Some(one), Some(two)) => Some(one.min(two)),
+            (one, two) => one.or(two),
+        };
+        self
+    }
+}
+
+/// The picture of one that has a name, or of all accounts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Seen {
+    /// Its name: a pool's class, an engine's model, a provider, or its kind where there is one.
+    pub name: String,
+    /// How it fares.
+    pub verdict: Verdict,
+    /// Since when.
+    #[serde(serialize_with = "rfc_3339")]
+    pub since: Timestamp,
+    /// Why, in words; nothing where all is well.
+    pub reasons: Vec<String>,
+    /// Restarts in all.
+    pub restarts: u64,
+    /// The last of them, oldest first.
+    pub last_restarts: Vec<Restart>,
+    /// Milliseconds since its last sign of life; none where it gives none.
+    pub heartbeat_ms: Option<i64>,
+    /// What it handled.
+    #[serde(flatten)]
+    pub observed: Observed,
+}
+
+/// Vitals by kind, and who has a name; shared by clones.
+#[derive(Clone)]
+pub struct Health(Arc<Inner>);
+
+struct Inner {
+    began: Instant,
+    began_at: Timestamp,
+    kinds: [Arc<Vitals>; Kind::ALL.len()],
+    roster: Roster,
+}
+
+impl std::fmt::Debug for Health {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Health").finish_non_exhaustive()
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        let began = Instant::now();
+        let kinds = std::array::from_fn(|_| Arc::new(Vitals::new(began)));
+        Self(Arc::new(Inner { began, began_at: now(), kinds, roster: Roster::default() }))
+    }
+}
+
+impl Health {
+    fn of(&self, kind: Kind) -> &Arc<Vitals> {
+        &self.0.kinds[kind as usize]
+    }
+
+    /// The vitals that one of this name begins with: its kind's, where it is the only one.
+    fn fresh(&self, kind: Kind, name: &str) -> Arc<Vitals> {
+        if name == kind.name() { Arc::clone(self.of(kind)) } else { Arc::new(Vitals::new(self.0.began)) }
+    }
+
+    /// A life of an actor begins.
+    pub(crate) fn born(&self, kind: Kind, name: &Name) -> Life {
+        let life = match name {
+            Name::Id(_) => Life { vitals: Arc::clone(self.of(kind)), place: None },
+            Name::Text(text) => {
+                let vitals = self.ledger_of(kind, text).0;
+                let place = self.0.roster.born((kind, text), || self.fresh(kind, text), now());
+                Life { vitals, place }
+            }
+        };
+        life.vitals.live.fetch_add(1, Ordering::Relaxed);
+        life
+    }
+
+    /// It has ended.
+    pub(crate) fn died(&self, kind: Kind, name: &Name, Life { vitals, place }: &Life, reason: ExitReason) {
+        vitals.live.fetch_sub(1, Ordering::Relaxed);
+        match reason {
+            ExitReason::Stopped => {}
+            ExitReason::Panicked => {
+                vitals.panics.fetch_add(1, Ordering::Relaxed);
+            }
+            ExitReason::Failed => {
+                vitals.failures.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if reason != ExitReason::Stopped {
+            *vitals.last_exit.lock().unwrap_or_else(PoisonError::into_inner) = Some((name.to_string(), reason));
+        }
+        if let (Name::Text(name), Some(life)) = (name, place) {
+            self.0.roster.died((kind, name), *life, reason, now());
+        }
+    }
+
+    /// Where messages to the actor of this name are counted.
+    pub(crate) fn ledger_of(&self, kind: Kind, name: &str) -> Counted {
+        let vitals = self.0.roster.vitals((kind, name), || self.fresh(kind, name));
+        Counted(vitals.unwrap_or_else(|| Arc::clone(self.of(kind))))
+    }
+
+    /// Counts a message that is posted now to the one of its kind, or to one of many without a name.
+    pub fn posted(&self, kind: Kind) -> Posted {
+        Counted(Arc::clone(self.of(kind))).posted()
+    }
+
+    /// Says how many wait in a queue that is no mailbox.
+    pub fn queued(&self, kind: Kind, count: usize) {
+        self.of(kind).queued.store(count, Ordering::Relaxed);
+    }
+
+    /// Notes what an actor did of itself from `began` to now: nothing had waited for it.
+    pub fn acted(&self, kind: Kind, began: Instant) {
+        self.handled(kind, 1, began, began);
+    }
+
+    /// Notes that many messages, of which the oldest waited since `posted_at`, were handled together from `began` to now.
+    pub fn handled(&self, kind: Kind, count: usize, posted_at: Instant, began: Instant) {
+        self.of(kind).handled(count, posted_at, began);
+    }
+
+    /// A sign of life of the actor of this name.
+    pub fn beats(&self, kind: Kind, name: &str) {
+        self.0.roster.beats((kind, name), now());
+    }
+
+    /// What is wrong with the actor of this name, and how bad that is; none where nothing is any more.
+    pub fn trouble(&self, kind: Kind, name: &str, trouble: Option<(Verdict, String)>) {
+        self.0.roster.trouble((kind, name), || self.fresh(kind, name), trouble, now());
+    }
+
+    /// All who have a name, in the order in which they came, and all accounts together.
+    pub fn seen(&self) -> Vec<Seen> {
+        let now = now();
+        let accounts = Seen {
+            name: Kind::Account.name().to_owned(),
+            verdict: Verdict::Ok,
+            since: self.0.began_at,
+            reasons: Vec::new(),
+            restarts: 0,
+            last_restarts: Vec::new(),
+            heartbeat_ms: None,
+            observed: self.observe_kind(Kind::Account),
+        };
+        let members = self.0.roster.members();
+        let named = members.iter().map(|member| {
+            let facts = member.facts();
+            let Judged { verdict, since, reasons } = verdict::judge(&facts, now);
+            Seen {
+                name: member.name.clone(),
+                verdict,
+                since,
+                reasons,
+                restarts: member.restarts,
+                last_restarts: facts.restarts,
+                heartbeat_ms: facts.beat_at.map(|at| now.ms_since(at)),
+                observed: member.vitals.observed(member.kind),
+            }
+        });
+        std::iter::once(accounts).chain(named).collect()
+    }
+
+    /// All kinds' pictures.
+    pub fn observe(&self) -> Vec<Observed> {
+        Kind::ALL.into_iter().map(|kind| self.observe_kind(kind)).collect()
+    }
+
+    /// One kind's picture: of all of that kind together.
+    pub fn observe_kind(&self, kind: Kind) -> Observed {
+        let own = self.of(kind);
+        let members = self.0.roster.members();
+        let others = members.iter().filter(|member| member.kind == kind && !Arc::ptr_eq(&member.vitals, own));
+        others.fold(own.observed(kind), |sum, member| sum.and(&member.vitals.observed(kind)))
+    }
+}
+
+/// Who an actor is, in words only once it is asked for: there may be an actor for each of very many accounts.
+#[derive(Debug, Clone)]
+pub enum Name {
+    /// The one of its kind, or of its class.
+    Text(String),
+    /// One of many.
+    Id(Uuid),
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Id(id) => id.fmt(f),
+        }
+    }
+}
