@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{Actor, Arbiter};
-use actors::{account::Enter, directory::Directory, sweeper::Sweeper};
+use actors::{account::Enter, accounts::Accounts, sweeper::Sweeper};
 use billing::{
     Nanos, Timestamp,
     command::{Admit, Command, Fund},
@@ -40,17 +40,17 @@ const OPENINGS: usize = 200;
 /// Grants that are due, one an account.
 const DUE: u128 = 100_000;
 
-fn directory(ledger: &Arc<Ledger>, clock: &Clock, health: &Health) -> Directory {
+fn accounts(ledger: &Arc<Ledger>, clock: &Clock, health: &Health) -> Accounts {
     let chief = Supervisor::new(health).start();
     let (arbiters, processor) = (vec![Arbiter::new().handle()], Processor::Sandbox(Sandbox::default()));
-    app::start_money(&chief, arbiters, Arc::clone(ledger), processor, clock.clone(), health.clone()).unwrap().directory
+    app::start_money(&chief, arbiters, Arc::clone(ledger), processor, clock.clone(), health.clone()).unwrap().accounts
 }
 
 /// One request, from its admission to its charge.
-async fn request(directory: &Directory, id: AccountId) {
+async fn request(accounts: &Accounts, id: AccountId) {
     let request_id = RequestId(Uuid::now_v7());
     let amount = Nanos::new(1_000);
-    directory.running().insert(request_id);
+    accounts.running().insert(request_id);
     let admit = Admit {
         request_id,
         key_id: None,
@@ -62,11 +62,11 @@ async fn request(directory: &Directory, id: AccountId) {
         output: None,
         auto_scale: None,
     };
-    let admitted = directory.enter(id, Enter { admit, patience: Duration::ZERO }).await.unwrap();
+    let admitted = accounts.enter(id, Enter { admit, max_wait: Duration::ZERO }).await.unwrap();
     admitted.admission.settle(Ending::Failed).await.unwrap();
 }
 
-async fn opening(ledger: &Ledger, directory: &Directory, clock: &Clock) {
+async fn opening(ledger: &Ledger, accounts: &Accounts, clock: &Clock) {
     let id = AccountId(Uuid::now_v7());
     ledger.create_account(id, "opened@example.com", Plan::Payg, clock.now()).await.unwrap();
     let fund = Fund {
@@ -79,8 +79,8 @@ async fn opening(ledger: &Ledger, directory: &Directory, clock: &Clock) {
         // Without one, ten requests a second is the limit.
         subscribed_until: Some(clock.now().plus_ms(DAY_MS)),
     };
-    directory.decide(id, Command::Fund(fund)).await.unwrap().result.unwrap();
-    stream::iter(0..REQUESTS).for_each_concurrent(64, |_| request(directory, id)).await;
+    accounts.decide(id, Command::Fund(fund)).await.unwrap().result.unwrap();
+    stream::iter(0..REQUESTS).for_each_concurrent(64, |_| request(accounts, id)).await;
     let mut times = Vec::new();
     for _ in 0..OPENINGS {
         let began = Instant::now();
@@ -131,10 +131,10 @@ fn fill(file: &Path, at: Timestamp) {
     tx.commit().unwrap();
 }
 
-async fn sweeping(ledger: &Ledger, directory: &Directory, health: &Health, clock: &Clock) {
+async fn sweeping(ledger: &Ledger, accounts: &Accounts, health: &Health, clock: &Clock) {
     let began = Instant::now();
     let exit = ExitGuard::new(health, Kind::Sweeper, Name::Text("bench".into()), |_| {});
-    let _sweeper = Sweeper::new(directory.clone(), exit).start();
+    let _sweeper = Sweeper::new(accounts.clone(), exit).start();
     while !ledger.due_accounts(clock.now(), 1).await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -149,10 +149,10 @@ fn main() {
         let (clock, health) = (Clock::default(), Health::default());
         let ledger =
             Arc::new(Ledger::open(&format!("sqlite://{}", file.display()), &Opening::default()).await.unwrap());
-        let directory = directory(&ledger, &clock, &health);
-        opening(&ledger, &directory, &clock).await;
+        let accounts = accounts(&ledger, &clock, &health);
+        opening(&ledger, &accounts, &clock).await;
         fill(&file, clock.now());
-        sweeping(&ledger, &directory, &health, &clock).await;
+        sweeping(&ledger, &accounts, &health, &clock).await;
         let audit = ledger.audit().await.unwrap();
         println!("audit: ok {}, {} accounts, {} lines", audit.ok, audit.accounts, audit.lines);
         assert!(audit.ok, "{audit:?}");

@@ -14,13 +14,13 @@ use std::{
 use actix::{Actor, Arbiter};
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web};
 use actors::{
-    directory::Directory,
+    accounts::Accounts,
+    delivery::{DeliveryActor, Webhooks},
     journal::Journal,
     payment::{self, PaymentActor},
     pool::{self, PoolActor},
     provider::{self, ProviderActor},
     sweeper::Sweeper,
-    webhook::{WebhookActor, Webhooks},
 };
 use anyhow::{Context, Result, bail};
 use billing::{
@@ -36,13 +36,13 @@ use ledger::{Claim, Ledger, Opening};
 use runtime::{
     clock::Clock,
     health::Health,
-    mailbox::{Post, tell},
+    mailbox::{Handle, tell},
     supervisor::{Supervisor, supervise},
 };
 use tokio::net::TcpSocket;
 use upstream::{
     Timeouts,
-    hook::{Poster, Reach},
+    delivery::{DeliveryClient, Reach},
 };
 
 use crate::{
@@ -103,14 +103,14 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let chief = Supervisor::new(&health).start();
 
     let processor = processor(settings, clock.now())?;
-    let Money { journal, directory } =
+    let Money { journal, accounts } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
-        let directory = directory.clone();
-        let make = move |obituary| Sweeper::new(directory.clone(), obituary);
+        let accounts = accounts.clone();
+        let make = move |obituary| Sweeper::new(accounts.clone(), obituary);
         supervise(&chief, main.clone(), &health, "sweeper", make)
     };
-    let webhooks = start_webhooks(settings, &chief, &directory)?;
+    let webhooks = start_webhooks(settings, &chief, &accounts)?;
     let pools = start_pools(settings, &chief, &main, &health);
     let providers = {
         let line = start_openai(settings, &chief, main, &health);
@@ -127,7 +127,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     };
     let pools = (pools, library(settings));
     let models = Models::new(catalogue, settings.runtime.models_dir.clone());
-    let gateway = Arc::new(Gateway::new(directory, models, providers, pools, rules, settings.limits.drains));
+    let gateway = Arc::new(Gateway::new(accounts, models, providers, pools, rules, settings.limits.drains));
     actix_rt::spawn({
         let gateway = Arc::clone(&gateway);
         async move { gateway.warm().await }
@@ -188,7 +188,7 @@ pub struct Money {
     /// The only writer.
     pub journal: Arc<Journal>,
     /// Where accounts are found.
-    pub directory: Directory,
+    pub accounts: Accounts,
 }
 
 /// Starts them. Accounts live on the arbiters, of which there is at least one; the journal and payments on the first. The
@@ -204,16 +204,16 @@ pub fn start_money(
     let main = arbiters[0].clone();
     let journal = Journal::start(Arc::clone(&ledger), clock.clone(), health.clone());
     let journal = Arc::new(journal.context("no thread for the journal")?);
-    let meeting = Arc::new(std::sync::OnceLock::<Directory>::new());
+    let meeting = Arc::new(std::sync::OnceLock::<Accounts>::new());
     let payments = {
         let meeting = Arc::clone(&meeting);
         let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
         supervise(chief, main.clone(), &health, "payment", make)
     };
-    let directory = Directory::new(arbiters, ledger, Arc::clone(&journal), payments.clone(), processor, clock, health);
-    let _ = meeting.set(directory.clone());
-    tell(&payments.address(), payment::Meet(directory.clone()));
-    Ok(Money { journal, directory })
+    let accounts = Accounts::new(arbiters, ledger, Arc::clone(&journal), payments.clone(), processor, clock, health);
+    let _ = meeting.set(accounts.clone());
+    tell(&payments.address(), payment::Meet(accounts.clone()));
+    Ok(Money { journal, accounts })
 }
 
 /// Who charges cards. The settings were checked: with Stripe come its keys.
@@ -270,15 +270,15 @@ fn start_openai(
     chief: &actix::Addr<Supervisor>,
     arbiter: actix::ArbiterHandle,
     health: &Health,
-) -> provider::Line {
+) -> provider::ProviderHandle {
     let openai = &settings.providers.openai;
-    let made_of = provider::Settings {
+    let made_of = provider::ProviderSettings {
         name: "openai",
         base_url: openai.base_url.clone().unwrap_or_else(|| OPENAI.to_owned()),
         api_key: openai.api_key.as_ref().map(|key| key.expose().to_owned()),
         timeouts: Timeouts::default(),
     };
-    let line = provider::Line::new(made_of);
+    let line = provider::ProviderHandle::new(made_of);
     let (published, vitals) = (line.clone(), health.clone());
     let make = move |obituary| ProviderActor::new(published.clone(), vitals.clone(), obituary);
     supervise(chief, arbiter, health, "openai", make);
@@ -286,14 +286,14 @@ fn start_openai(
 }
 
 /// Who calls owners' webhooks: on a thread of its own, so that no request waits for their handshakes.
-fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, directory: &Directory) -> Result<Webhooks> {
+fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, accounts: &Accounts) -> Result<Webhooks> {
     let reach = if settings.webhooks.allow_private { Reach::Anywhere } else { Reach::Public };
     let longest = Duration::from_secs(settings.webhooks.timeout_seconds);
-    let poster = Poster::new(reach, longest).map_err(anyhow::Error::msg)?;
-    let (of_actor, found) = (poster.clone(), directory.clone());
-    let make = move |obituary| WebhookActor::new(found.clone(), of_actor.clone(), obituary);
-    let actor = supervise(chief, Arbiter::new().handle(), directory.health(), "webhook", make);
-    Ok(Webhooks { poster, actor })
+    let deliveries = DeliveryClient::new(reach, longest).map_err(anyhow::Error::msg)?;
+    let (of_actor, found) = (deliveries.clone(), accounts.clone());
+    let make = move |obituary| DeliveryActor::new(found.clone(), of_actor.clone(), obituary);
+    let actor = supervise(chief, Arbiter::new().handle(), accounts.health(), "webhook", make);
+    Ok(Webhooks { deliveries, actor })
 }
 
 /// ONNX Runtime's library.
@@ -312,7 +312,7 @@ fn start_pools(
     chief: &actix::Addr<Supervisor>,
     arbiter: &actix::ArbiterHandle,
     health: &Health,
-) -> HashMap<SizeClass, Post<PoolActor>> {
+) -> HashMap<SizeClass, Handle<PoolActor>> {
     let library = library(settings);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);

@@ -13,7 +13,7 @@ use ledger::{Ledger, LedgerError, idempotency::KeyChange};
 use runtime::exit::ExitGuard;
 use runtime::health::{Kind, OfKind, Verdict};
 
-use crate::directory::Directory;
+use crate::accounts::Accounts;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const KEY_BATCHES: u32 = 20;
 /// The actor.
 #[derive(Debug)]
 pub struct Sweeper {
-    directory: Directory,
+    accounts: Accounts,
     looking: bool,
     ticking: bool,
     started: bool,
@@ -37,8 +37,8 @@ pub struct Sweeper {
 
 impl Sweeper {
     /// A new life.
-    pub const fn new(directory: Directory, exit: ExitGuard) -> Self {
-        Self { directory, looking: false, ticking: false, started: false, _exit: exit }
+    pub const fn new(accounts: Accounts, exit: ExitGuard) -> Self {
+        Self { accounts, looking: false, ticking: false, started: false, _exit: exit }
     }
 
     fn tick(&mut self, ctx: &mut Context<Self>) {
@@ -46,13 +46,13 @@ impl Sweeper {
             return;
         }
         self.ticking = true;
-        let directory = self.directory.clone();
-        let work = async move { directory.tick().await };
+        let accounts = self.accounts.clone();
+        let work = async move { accounts.tick().await };
         ctx.spawn(work.into_actor(self).map(|(), actor, _| actor.ticking = false));
     }
 
     fn fares(&self, trouble: Option<(Verdict, String)>) {
-        self.directory.health().trouble(Self::KIND, Self::KIND.name(), trouble);
+        self.accounts.health().trouble(Self::KIND, Self::KIND.name(), trouble);
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -60,24 +60,24 @@ impl Sweeper {
             return;
         }
         self.looking = true;
-        let (directory, first) = (self.directory.clone(), !self.started);
+        let (accounts, first) = (self.accounts.clone(), !self.started);
         let began = Instant::now();
         let work = async move {
-            let ledger = directory.ledger();
+            let ledger = accounts.ledger();
             if first {
-                wake(&directory, ledger.unfinished_accounts().await?).await;
+                wake(&accounts, ledger.unfinished_accounts().await?).await;
             }
             // An account that could not be swept stays due: it is tried again at the next look, not at once.
             let mut seen = HashSet::new();
             loop {
-                let due = ledger.due_accounts(directory.clock().now(), MOST).await?;
+                let due = ledger.due_accounts(accounts.clock().now(), MOST).await?;
                 let fresh: Vec<_> = due.into_iter().filter(|account| seen.insert(*account)).collect();
                 if fresh.is_empty() {
                     break;
                 }
-                wake(&directory, fresh).await;
+                wake(&accounts, fresh).await;
             }
-            forget_keys(ledger, directory.clock().now()).await
+            forget_keys(ledger, accounts.clock().now()).await
         };
         ctx.spawn(work.into_actor(self).map(move |result, actor, _| {
             actor.looking = false;
@@ -91,18 +91,18 @@ impl Sweeper {
                     actor.fares(Some((Verdict::Degraded, format!("it could not look: {error}"))));
                 }
             }
-            actor.directory.health().acted(Kind::Sweeper, began);
+            actor.accounts.health().acted(Kind::Sweeper, began);
         }));
     }
 }
 
-async fn wake(directory: &Directory, accounts: Vec<AccountId>) {
+async fn wake(accounts: &Accounts, asleep: Vec<AccountId>) {
     let sweep = |account| async move {
-        if let Err(error) = directory.decide(account, Command::Sweep).await {
+        if let Err(error) = accounts.decide(account, Command::Sweep).await {
             tracing::warn!(account.id = %account, %error, "not swept");
         }
     };
-    stream::iter(accounts).for_each_concurrent(AT_ONCE, sweep).await;
+    stream::iter(asleep).for_each_concurrent(AT_ONCE, sweep).await;
 }
 
 /// Frees idempotency keys that were kept for their day.

@@ -76,7 +76,7 @@ impl Course {
 impl Running {
     /// Serves until a signal (or the server's own end), then stops in order; the process's exit status.
     pub async fn until_stopped(mut self, mut signals: Signals) -> Result<i32> {
-        let standing = self.state.gateway.directory.ledger().standing().clone();
+        let standing = self.state.gateway.accounts.ledger().standing().clone();
         let taken_over = tokio::select! {
             ended = &mut self.serving => return ended.context("the server's task died")?.context("the server ended").map(|()| 0),
             name = signals.next() => {
@@ -91,7 +91,7 @@ impl Running {
         let stopped = tokio::select! {
             () = self.stop(Course::within(all)) => 0,
             name = signals.next() => {
-                let still = self.state.gateway.directory.running().count();
+                let still = self.state.gateway.accounts.running().count();
                 tracing::warn!(signal = name, running = still, "stopping now");
                 eprintln!("farebox: {name} again: stopping now; {still} running requests are settled at the next start");
                 AT_ONCE
@@ -121,7 +121,7 @@ impl Running {
         // Connections without a request are closed at once; what does not end is cut with the process.
         let _ = timeout_at(began + course.parting, self.server.stop(true)).await;
         self.written_until(began + course.parting).await;
-        let ledger = self.state.gateway.directory.ledger();
+        let ledger = self.state.gateway.accounts.ledger();
         match timeout_at((began + course.deadline).max(Instant::now() + CLOSING), ledger.close()).await {
             Ok(Ok(())) => tracing::info!(ms = began.elapsed().as_millis(), "stopped"),
             Ok(Err(error)) => tracing::warn!(%error, "the database's log stays beside it"),
@@ -129,11 +129,11 @@ impl Running {
         }
     }
 
-    /// Waits until nothing runs here. Answers of requests with keys are still being kept when those have ended, and what is
-    /// carried out may have lost its client.
+    /// Waits until nothing runs here. Answers of requests with keys are still being kept when those have ended, and what runs
+    /// detached may have lost its client.
     async fn idle_until(&self, deadline: Instant) {
         let state = &self.state;
-        while state.gateway.directory.running().count() + state.book.running() + state.carried() > 0
+        while state.gateway.accounts.running().count() + state.idempotency.running() + state.detached() > 0
             && Instant::now() < deadline
         {
             sleep(LOOK_EVERY).await;

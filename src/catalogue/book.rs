@@ -24,7 +24,7 @@ pub enum BookError {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Book {
+struct PriceList {
     provider: String,
     model: Vec<Entry>,
 }
@@ -50,7 +50,7 @@ enum TaskName {
 
 /// Reads one file.
 pub(super) fn parse(text: &str) -> Result<Vec<ClosedModel>, BookError> {
-    let Book { provider, model } = toml::from_str(text)?;
+    let PriceList { provider, model } = toml::from_str(text)?;
     let provider: Arc<str> = provider.into();
     model
         .into_iter()

@@ -103,7 +103,7 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
     let earlier: Option<Kept> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let state: &Shared = &running.state;
     let failed = |error: crate::http::error::ApiError| anyhow::anyhow!("{}", error.message());
-    let ledger = state.gateway.directory.ledger();
+    let ledger = state.gateway.accounts.ledger();
     let account = if let Some(account) = ledger.account_by_email(EMAIL).await? {
         account.id
     } else {

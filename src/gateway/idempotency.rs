@@ -8,7 +8,7 @@
 //!   quotes, is the text between them. It lives 24 h of ledger time from its first use.
 //! - **The same request** is method, path, query, body, and the headers that change its meaning ([`MEANINGFUL`]). Another
 //!   one under a used key is refused (`idempotency_key_reused`). Only hashes of key and request are stored.
-//! - **A duplicate** of a request that runs waits for it, up to [`flights::LONGEST_WAIT`], and gets its answer whatever it
+//! - **A duplicate** of a request that runs waits for it, up to [`single_flight::LONGEST_WAIT`], and gets its answer whatever it
 //!   is; later: `idempotency_in_progress`, 409. A stream is replayed whole once it has ended.
 //! - **Kept** are definitive answers ([`is_definitive`]): 2xx, and refusals of what was sent. Not kept are answers that
 //!   depend on the moment (401, 402, 403, 409, 429, 5xx, a broken stream), unless the ledger says that they cost something:
@@ -27,15 +27,15 @@
 //! - **Durable first**: the row is durable before the request runs, the answer before it is sent: for a stream, before
 //!   `[DONE]`. Between a capture's commit and its answer's there is a moment in which a crash makes it `answer_lost`.
 //! - **Bounds**: an answer above [`LARGEST_ANSWER`] is sent but not kept (a retry gets `answer_lost`); so is one beyond
-//!   [`BUFFERED`] bytes of all. [`flights::MOST`] requests with keys run at once, then 503. Past
+//!   [`BUFFERED`] bytes of all. [`single_flight::MOST`] requests with keys run at once, then 503. Past
 //!   [`quota::AN_HOUR`] kept answers an hour, an account's answers are kept only if the ledger says that they did something.
 //! - **A client that leaves** is not seen by its request: it runs to its end and is charged, so that a retry gets the whole
 //!   answer. That is what a key asks for; without one, a client that leaves stops its request.
 
-pub mod book;
-pub mod flights;
 pub mod quota;
 pub mod seal;
+pub mod single_flight;
+pub mod store;
 
 use std::sync::Arc;
 

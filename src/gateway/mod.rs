@@ -1,11 +1,10 @@
 //! The life of a request: read [`serve`] first. A request is admitted by its account, run by a provider or a pool, metered
 //! and settled by its own task; the connection that asked only watches.
 
-mod ability;
 pub mod available;
+mod capability;
 mod closed;
 pub mod idempotency;
-mod languages;
 mod measure;
 mod models;
 mod open;
@@ -14,6 +13,7 @@ pub mod quote;
 pub mod room;
 pub mod serve;
 pub mod stages;
+mod tokenizer_cache;
 pub mod usage;
 pub mod watch;
 
@@ -23,24 +23,24 @@ use billing::class::{SizeClass, Weighting};
 use tokio::sync::Semaphore;
 
 use crate::catalogue::Model;
-use actors::{directory::Directory, pool::PoolActor, provider};
-use languages::Languages;
+use actors::{accounts::Accounts, pool::PoolActor, provider};
 pub use models::Models;
 use room::Room;
-use runtime::{clock::Clock, mailbox::Post};
+use runtime::{clock::Clock, mailbox::Handle};
+use tokenizer_cache::TokenizerCache;
 
 /// What requests need, shared by all.
 pub struct Gateway {
     /// Accounts.
-    pub directory: Directory,
+    pub accounts: Accounts,
     /// Models and prices.
     pub models: Models,
     /// What makes requests to open models ready.
-    languages: Languages,
+    tokenizer_cache: TokenizerCache,
     /// Providers by name.
-    pub providers: HashMap<String, provider::Line>,
+    pub providers: HashMap<String, provider::ProviderHandle>,
     /// Pools by size class.
-    pub pools: HashMap<SizeClass, Post<PoolActor>>,
+    pub pools: HashMap<SizeClass, Handle<PoolActor>>,
     /// ONNX Runtime's library, which open models run on.
     pub runtime: PathBuf,
     /// What may be overspent and how permits are weighed.
@@ -67,23 +67,23 @@ pub struct Rules {
 impl Gateway {
     /// A gateway.
     pub fn new(
-        directory: Directory,
+        accounts: Accounts,
         models: Models,
-        providers: HashMap<String, provider::Line>,
-        (pools, runtime): (HashMap<SizeClass, Post<PoolActor>>, PathBuf),
+        providers: HashMap<String, provider::ProviderHandle>,
+        (pools, runtime): (HashMap<SizeClass, Handle<PoolActor>>, PathBuf),
         rules: Rules,
         drains: usize,
     ) -> Self {
-        let (languages, drains) = (Languages::default(), Arc::new(Semaphore::new(drains)));
+        let (tokenizer_cache, drains) = (TokenizerCache::default(), Arc::new(Semaphore::new(drains)));
         let unread = Room::new(rules.unread_bytes);
-        Self { directory, models, languages, providers, pools, runtime, rules, drains, unread }
+        Self { accounts, models, tokenizer_cache, providers, pools, runtime, rules, drains, unread }
     }
 
     /// Has everything that runs end now, charged as far as it came; how many requests those are. Streams are not read to
     /// their end for their usage any more: the process stops.
     pub fn end_all(&self) -> usize {
         self.drains.close();
-        self.directory.running().end_all()
+        self.accounts.running().end_all()
     }
 
     /// Makes ready what the first requests to open models would wait for.
@@ -93,11 +93,11 @@ impl Gateway {
             Model::Open(model) => Some(Arc::clone(model)),
             Model::Closed(_) => None,
         });
-        self.languages.warm(open).await;
+        self.tokenizer_cache.warm(open).await;
     }
 
     /// The clock.
     pub fn clock(&self) -> &Clock {
-        self.directory.clock()
+        self.accounts.clock()
     }
 }

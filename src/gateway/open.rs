@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc};
 use wire::inference::{Event, Failure, TextRequest, Usage};
 
 use super::{
-    Gateway, Rules, ability, measure, quote,
+    Gateway, Rules, capability, measure, quote,
     serve::{self, Done, Job, ServeError, Started, Update},
     stages::Course,
     watch::{self, Teller},
@@ -55,7 +55,7 @@ pub(super) struct Terms {
 
 /// The terms of a request, where the model can do what it asks.
 pub(super) fn terms(request: &TextRequest, model: &OpenModel, rules: Rules) -> Result<Terms, ServeError> {
-    ability::check_open(request)?;
+    capability::check_open(request)?;
     let rate = model.class.per_second();
     let allowed = match quote::max_cost(request)? {
         Some(most) if most < rate => {
@@ -85,9 +85,9 @@ pub(super) async fn start(
     let pool = gateway.pools.get(&model.class).ok_or_else(unavailable)?.clone();
     let Terms { allowed, hold, work } = terms(&job.request, &model, gateway.rules)?;
     // What can't run is refused here, before anything is held.
-    let Job { request_id, caller, request, provider_key, patience } = job;
-    let (Prepared { request, prompt }, language) = gateway.languages.prepare(&model, request).await?;
-    let job = Job { request_id, caller, request, provider_key, patience };
+    let Job { request_id, caller, request, provider_key, max_wait } = job;
+    let (Prepared { request, prompt }, tokenizer) = gateway.tokenizer_cache.prepare(&model, request).await?;
+    let job = Job { request_id, caller, request, provider_key, max_wait };
     let asks = serve::Asks { work, hold, output: None };
     let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, &OURS.into(), version).await?;
     let Admitted { admission, answer, place } = admitted;
@@ -100,7 +100,7 @@ pub(super) async fn start(
     let (sender, events) = mpsc::channel(EVENTS);
     let stop = StopSignal::new();
     let folder = model.folder.clone();
-    let folder = ModelFolder { id: model.id.to_string(), folder, import: model.import, language };
+    let folder = ModelFolder { id: model.id.to_string(), folder, import: model.import, tokenizer };
     let asked = Prepared { request: job.request, prompt };
     let run = Run::new(&admission, folder, asked, sender, Arc::clone(&stop), pool.posted());
     let task = OpenTask {

@@ -66,7 +66,7 @@ pub async fn preview(
             let terms = open::terms(request, model, gateway.rules)?;
             // What can't run is told so below; its folder may not even be whole.
             let tokens = if available::check(gateway, &Model::Open(Arc::clone(model)), payer).is_ok() {
-                let (prepared, _) = gateway.languages.prepare(model, request.clone()).await?;
+                let (prepared, _) = gateway.tokenizer_cache.prepare(model, request.clone()).await?;
                 let input = prepared.prompt.len() as u64;
                 let room = u64::from(model.context).saturating_sub(input);
                 let output = request.max_tokens.map_or(room, |tokens| room.min(tokens.into()));
@@ -90,7 +90,7 @@ pub async fn preview(
         output,
         auto_scale: None,
     };
-    let answer = gateway.directory.ask(caller.account_id, Preview(admit)).await?;
+    let answer = gateway.accounts.ask(caller.account_id, Preview(admit)).await?;
     let admission = available::check(gateway, &model, payer).and_then(|()| match answer.result? {
         Reply::Admitted { held, .. } => Ok(held),
         Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => Ok(Nanos::ZERO),

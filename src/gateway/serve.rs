@@ -10,7 +10,7 @@ use std::{
 
 use actors::{
     account::{AccountError, Admitted, Enter, SettleError},
-    directory::Running,
+    accounts::Running,
 };
 use billing::{
     Nanos,
@@ -57,7 +57,7 @@ pub struct Job {
     /// The caller's own key at the provider.
     pub provider_key: Option<String>,
     /// How long it may wait in line for a permit or the rate limit.
-    pub patience: Duration,
+    pub max_wait: Duration,
 }
 
 /// Why a request was not served.
@@ -198,7 +198,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         Model::Closed(model) => closed::start(gateway, job, model, version).await?,
         Model::Open(model) => Box::pin(super::open::start(gateway, job, model, version)).await?,
     };
-    gateway.directory.running().ends_with(request_id, &started.cancel);
+    gateway.accounts.running().ends_with(request_id, &started.cancel);
     Ok(started)
 }
 
@@ -219,7 +219,7 @@ pub(super) async fn admit(
     price_version: i64,
 ) -> Result<(Admitted, Duration), ServeError> {
     let began = Instant::now();
-    let running = Entering::note(gateway.directory.running(), job.request_id);
+    let running = Entering::note(gateway.accounts.running(), job.request_id);
     let admit = Admit {
         request_id: job.request_id,
         key_id: Some(job.caller.key_id),
@@ -231,7 +231,7 @@ pub(super) async fn admit(
         output,
         auto_scale: job.request.auto_scale.map(Switch::from_bool),
     };
-    match gateway.directory.enter(job.caller.account_id, Enter { admit, patience: job.patience }).await {
+    match gateway.accounts.enter(job.caller.account_id, Enter { admit, max_wait: job.max_wait }).await {
         Ok(Admitted { answer: Answer { result: Err(refusal), .. }, place, .. }) => Err(match place {
             Some(place) => ServeError::InLine { refusal, place },
             None => refusal.into(),

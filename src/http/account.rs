@@ -44,7 +44,7 @@ fn grant_json(grant: &Grant) -> Value {
 pub async fn balance(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::caller(&state, &request).await?;
-        let picture: Picture = state.gateway.directory.ask(caller.account_id, Look).await?;
+        let picture: Picture = state.gateway.accounts.ask(caller.account_id, Look).await?;
         Ok(balance_json(&picture.balance))
     };
     answer(&request, work.await)
@@ -56,7 +56,7 @@ pub async fn grants(state: Shared, request: HttpRequest) -> HttpResponse {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
         let query = Query::of(&request, &["limit", "cursor"])?;
         let (before, limit) = (query.cursor_id()?, query.limit()?);
-        let grants = state.gateway.directory.ledger().grants(caller.account_id, before, limit).await?;
+        let grants = state.gateway.accounts.ledger().grants(caller.account_id, before, limit).await?;
         Ok(list_by_id(grants.iter().map(grant_json).collect(), limit))
     };
     answer(&request, work.await)

@@ -19,7 +19,7 @@ use crate::email;
 
 /// An account by its id or its owner's address, which must be there.
 pub(super) async fn named(state: &Shared, text: &str) -> Result<AccountId, ApiError> {
-    let ledger = state.gateway.directory.ledger();
+    let ledger = state.gateway.accounts.ledger();
     let found = if text.contains('@') {
         let address = email::canonical(text).map_err(|fault| ApiError::invalid("account", fault))?;
         ledger.account_by_email(&address).await?
@@ -49,7 +49,7 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
             plan: query.get("plan").map(plan).transpose()?,
         };
         let (before, limit) = (query.cursor_id()?, query.limit()?);
-        let (ledger, now) = (state.gateway.directory.ledger(), state.gateway.clock().now());
+        let (ledger, now) = (state.gateway.accounts.ledger(), state.gateway.clock().now());
         Ok(list_by_id(rows(&ledger.accounts(&search, before, limit, now).await?)?, limit))
     };
     answer(&request, work.await)
@@ -60,8 +60,8 @@ pub async fn account(state: Shared, request: HttpRequest, account: web::Path<Str
     let work = async {
         auth::operator(&state, &request)?;
         let id = named(&state, &account).await?;
-        let ledger = state.gateway.directory.ledger();
-        let picture = state.gateway.directory.ask(id, Look).await?;
+        let ledger = state.gateway.accounts.ledger();
+        let picture = state.gateway.accounts.ask(id, Look).await?;
         let mut body = plan::account_json(&state, id).await?;
         body["payg"] = picture.payg.into();
         body["open_holds"] = picture.holds.len().into();
@@ -85,7 +85,7 @@ pub async fn actions(state: Shared, request: HttpRequest) -> HttpResponse {
         }
         let query = Query::of(&request, &["limit", "cursor"])?;
         let (before, limit) = (query.cursor_id()?, query.limit()?);
-        let found = state.gateway.directory.ledger().actions(account, before, limit).await?;
+        let found = state.gateway.accounts.ledger().actions(account, before, limit).await?;
         Ok(list_by_id(rows(&found)?, limit))
     };
     answer(&request, work.await)

@@ -52,14 +52,14 @@ pub async fn carry_out(
     act: Act,
     command: Command,
 ) -> Result<Balance, ApiError> {
-    let directory = &state.gateway.directory;
-    let look = async || directory.ask(account, Look).await.map(|picture: Picture| picture.balance);
+    let accounts = &state.gateway.accounts;
+    let look = async || accounts.ask(account, Look).await.map(|picture: Picture| picture.balance);
     if is_done(request) {
         return Ok(look().await?);
     }
     let proven = Command::Proven { proof: act.proof(request), command: Box::new(command) };
     let arrival = Arrival::of(request);
-    let failed: ApiError = match directory.decide(account, proven).await {
+    let failed: ApiError = match accounts.decide(account, proven).await {
         Ok(Answer { result: Ok(_), balance }) => return Ok(balance),
         Ok(Answer { result: Err(refusal), .. }) if arrival.life == Life::Again => refusal.into(),
         Ok(Answer { result: Err(refusal), .. }) => return Err(refusal.into()),
@@ -67,7 +67,7 @@ pub async fn carry_out(
         Err(error) => return Err(error.into()),
     };
     let balance = look().await?;
-    match directory.ledger().trace(account, arrival.id).await? {
+    match accounts.ledger().trace(account, arrival.id).await? {
         Trace::Done { .. } => Ok(balance),
         Trace::Nothing | Trace::Undone | Trace::Pending => Err(failed),
     }
@@ -77,5 +77,5 @@ pub async fn carry_out(
 /// none where there is no key.
 pub fn secret(state: &Shared, request: &HttpRequest) -> Option<String> {
     let asked = request.extensions().get::<Asked>().cloned()?;
-    Some(state.book.secret(&asked, Arrival::of(request).id))
+    Some(state.idempotency.secret(&asked, Arrival::of(request).id))
 }

@@ -4,7 +4,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::{
     account::{self, AccountError, Open},
-    payment, pool, provider, webhook,
+    delivery, payment, pool, provider,
 };
 use billing::{
     Nanos, Timestamp,
@@ -53,19 +53,19 @@ struct NewAccount {
 
 /// Makes an account with its plan's first credits. The address is spelled canonically.
 pub async fn open_account(state: &Shared, id: AccountId, email: &str, plan: Plan) -> Result<(), ApiError> {
-    let directory = &state.gateway.directory;
+    let accounts = &state.gateway.accounts;
     let is_taken = async || {
-        let found = directory.ledger().account_by_email(email).await?;
+        let found = accounts.ledger().account_by_email(email).await?;
         Ok::<_, ApiError>(found.is_some_and(|found| found.id != id))
     };
     let taken = || ApiError::conflict("that email address is taken already");
     if is_taken().await? {
         return Err(taken());
     }
-    match directory.ask(id, Open { email: email.to_owned(), plan }).await {
+    match accounts.ask(id, Open { email: email.to_owned(), plan }).await {
         Ok(answer) => answer.result.map(drop).map_err(ApiError::from),
         // Not written, or not known to be.
-        Err(error @ AccountError::Unavailable(_)) => match directory.ledger().account(id).await? {
+        Err(error @ AccountError::Unavailable(_)) => match accounts.ledger().account(id).await? {
             Some(_) => Ok(()),
             None if is_taken().await? => Err(taken()),
             None => Err(error.into()),
@@ -167,9 +167,9 @@ pub(super) fn checked_reason(reason: &str) -> Result<&str, ApiError> {
 pub async fn actors(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        let directory = &state.gateway.directory;
-        let health = directory.health();
-        Ok(json!({"actors": health.seen(), "kinds": health.observe(), "running_requests": directory.running().count()}))
+        let accounts = &state.gateway.accounts;
+        let health = accounts.health();
+        Ok(json!({"actors": health.seen(), "kinds": health.observe(), "running_requests": accounts.running().count()}))
     };
     answer(&request, work.await)
 }
@@ -178,7 +178,7 @@ pub async fn actors(state: Shared, request: HttpRequest) -> HttpResponse {
 pub async fn audit(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
-        let audit = state.gateway.directory.ledger().audit().await?;
+        let audit = state.gateway.accounts.ledger().audit().await?;
         serde_json::to_value(audit).map_err(|error| ApiError::internal(&error))
     };
     answer(&request, work.await)
@@ -233,10 +233,12 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         }
         // One message a call of the operator's.
         match read(&state, body)? {
-            Fault::Account(id) => state.gateway.directory.tell(AccountId(id), account::Panic),
+            Fault::Account(id) => state.gateway.accounts.tell(AccountId(id), account::Panic),
             Fault::Provider(name) => {
                 let line = state.gateway.providers.get(&name);
-                let actor = line.and_then(provider::Line::actor).ok_or_else(|| ApiError::not_found("the provider"))?;
+                let actor = line
+                    .and_then(provider::ProviderHandle::actor)
+                    .ok_or_else(|| ApiError::not_found("the provider"))?;
                 mailbox::tell(&actor, provider::Panic);
             }
             Fault::Pool(class) => {
@@ -244,8 +246,8 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => state.journal.panic(),
-            Fault::Payment {} => mailbox::tell(&state.gateway.directory.payments().address(), payment::Panic),
-            Fault::Webhook {} => mailbox::tell(&state.webhooks.actor.address(), webhook::Panic),
+            Fault::Payment {} => mailbox::tell(&state.gateway.accounts.payments().address(), payment::Panic),
+            Fault::Webhook {} => mailbox::tell(&state.webhooks.actor.address(), delivery::Panic),
         }
         Ok(json!({"done": true}))
     };

@@ -379,7 +379,7 @@ async fn holds(state: &Shared, Shown { public, hash }: Shown) -> Result<Known, A
 async fn look_up(state: &Shared, public: Public) -> Result<Option<Known>, ApiError> {
     let forgotten = state.keys.forgotten();
     let text = std::str::from_utf8(&public).map_err(|_| wrong())?;
-    let stored = state.gateway.directory.ledger().key(text).await?;
+    let stored = state.gateway.accounts.ledger().key(text).await?;
     let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
     let known = Known {
         hash: blake3::Hash::from_hex(&stored.hash).map_err(|error| ApiError::internal(&error))?,

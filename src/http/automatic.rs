@@ -51,11 +51,11 @@ pub fn scale_json(automatic: Option<&Automatic>, now: Timestamp) -> Value {
 }
 
 async fn look(state: &Shared, caller: Caller) -> Result<Option<Automatic>, ApiError> {
-    Ok(state.gateway.directory.ask(caller.account_id, Look).await?.automatic)
+    Ok(state.gateway.accounts.ask(caller.account_id, Look).await?.automatic)
 }
 
 async fn set(state: &Shared, caller: Caller, change: AutoChange) -> Result<Option<Automatic>, ApiError> {
-    state.gateway.directory.decide(caller.account_id, Command::SetAutomatic(change)).await?.result?;
+    state.gateway.accounts.decide(caller.account_id, Command::SetAutomatic(change)).await?.result?;
     look(state, caller).await
 }
 

@@ -24,10 +24,10 @@ fn method_json(method: &PaymentMethod) -> Value {
 
 /// The processor's name for the card that a purchase is to be charged to.
 pub(super) async fn charged_card(state: &Shared, account: AccountId, named: Option<&str>) -> Result<String, ApiError> {
-    let directory = &state.gateway.directory;
-    let (ledger, processor) = (directory.ledger(), directory.processor());
+    let accounts = &state.gateway.accounts;
+    let (ledger, processor) = (accounts.ledger(), accounts.processor());
     let Some(named) = named else {
-        let saved = directory.default_method(account).await?.map(|saved| saved.card.reference);
+        let saved = accounts.default_method(account).await?.map(|saved| saved.card.reference);
         return saved.or_else(|| processor.card_of_last_resort()).ok_or_else(|| {
             ApiError::invalid("payment_method", "no card is saved: POST /v1/payment-methods saves one")
         });
@@ -48,24 +48,24 @@ pub(super) async fn charged_card(state: &Shared, account: AccountId, named: Opti
 /// The card of payments to come: the one that is named, or whichever is the default when each of them is charged. There
 /// must be one now.
 pub(super) async fn followed_card(state: &Shared, account: AccountId, named: Option<&str>) -> Result<String, ApiError> {
-    let follows = named.is_none() && state.gateway.directory.default_method(account).await?.is_some();
+    let follows = named.is_none() && state.gateway.accounts.default_method(account).await?.is_some();
     if follows { Ok(DEFAULT_METHOD.to_owned()) } else { charged_card(state, account, named).await }
 }
 
 /// The owner chose a card: it may be charged automatically again, whoever disputed it before.
 pub(super) async fn choose_again(state: &Shared, account: AccountId, card: &str) -> Result<(), ApiError> {
-    Ok(state.gateway.directory.ledger().choose_again(account, card, state.gateway.clock().now()).await?)
+    Ok(state.gateway.accounts.ledger().choose_again(account, card, state.gateway.clock().now()).await?)
 }
 
 /// Refuses to let credits be bought with a card that was disputed and not chosen since.
 pub(super) async fn check_undisputed(state: &Shared, account: AccountId, card: &str) -> Result<(), ApiError> {
-    let directory = &state.gateway.directory;
+    let accounts = &state.gateway.accounts;
     let followed = match card {
-        DEFAULT_METHOD => directory.default_method(account).await?.map(|saved| saved.card.reference),
+        DEFAULT_METHOD => accounts.default_method(account).await?.map(|saved| saved.card.reference),
         named => Some(named.to_owned()),
     };
     let Some(card) = followed else { return Ok(()) };
-    if directory.ledger().is_disputed(account, &card).await? {
+    if accounts.ledger().is_disputed(account, &card).await? {
         let message =
             "was disputed, so it is not charged automatically: name it here, save it again, or choose another";
         return Err(ApiError::invalid("payment_method", message));
@@ -75,8 +75,8 @@ pub(super) async fn check_undisputed(state: &Shared, account: AccountId, card: &
 
 /// Who the account is to the processor: made known at its first card.
 async fn customer(state: &Shared, account: AccountId) -> Result<String, ApiError> {
-    let directory = &state.gateway.directory;
-    let (ledger, processor) = (directory.ledger(), directory.processor());
+    let accounts = &state.gateway.accounts;
+    let (ledger, processor) = (accounts.ledger(), accounts.processor());
     if let Some(known) = ledger.customer(account, processor.name()).await? {
         return Ok(known);
     }
@@ -104,10 +104,10 @@ pub async fn save(state: Shared, request: HttpRequest, body: Result<Bytes, actix
         let save: Save = read(&state, body)?;
         let account = caller.account_id;
         if acts::is_done(&request) {
-            let saved = state.gateway.directory.ledger().method(account, Arrival::of(&request).id.0).await?;
+            let saved = state.gateway.accounts.ledger().method(account, Arrival::of(&request).id.0).await?;
             return saved.as_ref().map(method_json).ok_or_else(|| ApiError::not_found("the saved card"));
         }
-        match state.gateway.directory.processor() {
+        match state.gateway.accounts.processor() {
             Processor::Sandbox(_) => {
                 let card = test_card(account, &save)?;
                 keep(&state, &request, account, &card, &save).await
@@ -161,10 +161,10 @@ async fn keep(
     save: &Save,
 ) -> Result<Value, ApiError> {
     let save_as = if save.default { SaveAs::Default } else { SaveAs::OneMore };
-    let directory = &state.gateway.directory;
-    let (processor, now) = (directory.processor().name(), state.gateway.clock().now());
+    let accounts = &state.gateway.accounts;
+    let (processor, now) = (accounts.processor().name(), state.gateway.clock().now());
     let id = Arrival::of(request).id.0;
-    let saved = directory.ledger().save_method(id, account, processor, card, save_as, now).await?;
+    let saved = accounts.ledger().save_method(id, account, processor, card, save_as, now).await?;
     let saved =
         saved.ok_or_else(|| ApiError::conflict(format!("{MOST_METHODS} cards are saved, which is the most")))?;
     choose_again(state, account, &saved.card.reference).await?;
@@ -175,8 +175,8 @@ async fn keep(
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
-        let directory = &state.gateway.directory;
-        let methods = directory.ledger().methods(caller.account_id, directory.processor().name()).await?;
+        let accounts = &state.gateway.accounts;
+        let methods = accounts.ledger().methods(caller.account_id, accounts.processor().name()).await?;
         Ok(json!({"data": methods.iter().map(method_json).collect::<Vec<_>>()}))
     };
     answer(&request, work.await)
@@ -190,7 +190,7 @@ fn method_id(text: &str) -> Result<Uuid, ApiError> {
 pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
-        let (id, ledger) = (method_id(&id)?, state.gateway.directory.ledger());
+        let (id, ledger) = (method_id(&id)?, state.gateway.accounts.ledger());
         let missing = || ApiError::not_found("a saved card with that id");
         if !ledger.set_default_method(caller.account_id, id).await? {
             return Err(missing());
@@ -206,10 +206,10 @@ pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<Stri
 pub async fn remove(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
-        let (id, directory) = (method_id(&id)?, &state.gateway.directory);
-        let removed = directory.ledger().remove_method(caller.account_id, id, state.gateway.clock().now()).await?;
+        let (id, accounts) = (method_id(&id)?, &state.gateway.accounts);
+        let removed = accounts.ledger().remove_method(caller.account_id, id, state.gateway.clock().now()).await?;
         let removed = removed.ok_or_else(|| ApiError::not_found("a saved card with that id"))?;
-        if let Err(error) = directory.processor().forget(&removed.card).await {
+        if let Err(error) = accounts.processor().forget(&removed.card).await {
             // It is not charged any more, whether or not the processor still knows it.
             tracing::warn!(account.id = %caller.account_id, %error, "a removed card is still known to the processor");
         }

@@ -11,8 +11,8 @@ use actix_web::{
 };
 use actors::{
     account::AccountError,
-    payment::{NotHeard, NotRefunded},
-    webhook::NotTested,
+    delivery::NotTested,
+    payment::{EventNotApplied, NotRefunded},
 };
 use billing::{
     command::{Refusal, Scale},
@@ -24,7 +24,7 @@ use runtime::mailbox::AskError;
 use serde_json::{Map, Value, json};
 use wire::fields::BadRequest;
 
-use crate::gateway::idempotency::book::{Lost, Refused};
+use crate::gateway::idempotency::store::{Lost, Refused};
 
 /// How a route spells its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -455,12 +455,12 @@ impl From<CardError> for ApiError {
     }
 }
 
-impl From<NotHeard> for ApiError {
-    fn from(error: NotHeard) -> Self {
+impl From<EventNotApplied> for ApiError {
+    fn from(error: EventNotApplied) -> Self {
         match &error {
-            NotHeard::Replayed(_) => Self::conflict(error.to_string()),
-            NotHeard::Unfounded(_) => Self::invalid("body", &error),
-            NotHeard::NotNow(_) | NotHeard::Overloaded => {
+            EventNotApplied::Replayed(_) => Self::conflict(error.to_string()),
+            EventNotApplied::Unfounded(_) => Self::invalid("body", &error),
+            EventNotApplied::NotNow(_) | EventNotApplied::Overloaded => {
                 tracing::warn!(%error, "a notice was not heard");
                 Self::not_ready("This can't be taken just now; tell it again.")
             }

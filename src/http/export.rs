@@ -98,7 +98,7 @@ async fn begin(state: &Shared, request: &HttpRequest) -> Result<(String, Export)
     let query = Query::of(request, &["from", "to", "model", "key_id"])?;
     let now = state.gateway.clock().now();
     let (from, to) = query.range(now)?;
-    let ledger = Arc::clone(state.gateway.directory.ledger());
+    let ledger = Arc::clone(state.gateway.accounts.ledger());
     let keys = ledger.keys(account).await?.into_iter().map(|key| (key.id.0, key.name)).collect();
     let after = Some(Position::before(from.unwrap_or(Timestamp(0))));
     // What ends from now on is not in it, or it might never end.

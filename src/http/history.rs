@@ -39,7 +39,7 @@ pub async fn holds(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let Sight { caller, only } = auth::sight(&state, &request).await?;
         Query::of(&request, &[])?;
-        let Picture { mut holds, .. } = state.gateway.directory.ask(caller.account_id, Look).await?;
+        let Picture { mut holds, .. } = state.gateway.accounts.ask(caller.account_id, Look).await?;
         holds.retain(|hold| only.is_none_or(|only| hold.key_id == Some(only)));
         let data: Vec<Value> = holds.iter().take(MOST_HOLDS).map(hold_json).collect();
         let truncated = data.len() < holds.len();
@@ -69,7 +69,7 @@ pub async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
         let (from, to) = query.range(state.gateway.clock().now().plus_ms(1))?;
         let from = from.unwrap_or(Timestamp(0));
         let wanted = Wanted { account: sight.caller.account_id, from, to, only: query.only(&sight)? };
-        let page = state.gateway.directory.ledger().requests(&wanted, before, query.limit()?).await?;
+        let page = state.gateway.accounts.ledger().requests(&wanted, before, query.limit()?).await?;
         let data = page.rows.iter().map(|row| serde_json::to_value(row).map_err(|error| ApiError::internal(&error)));
         let next = page.next.map(|Position { ended_at, id }| format!("{}-{}", ended_at.0, id.simple()));
         Ok(list(data.collect::<Result<_, _>>()?, next))
@@ -82,7 +82,7 @@ pub async fn request(state: Shared, request: HttpRequest, id: web::Path<String>)
     let work = async {
         let Sight { caller, only } = auth::sight(&state, &request).await?;
         let id = Uuid::parse_str(&id).map_err(|_| ApiError::invalid("id", "must be an id"))?;
-        let row = state.gateway.directory.ledger().request(caller.account_id, RequestId(id)).await?;
+        let row = state.gateway.accounts.ledger().request(caller.account_id, RequestId(id)).await?;
         let row = row.filter(|row| only.is_none_or(|only| row.key_id == Some(only.0)));
         let row = row.ok_or_else(|| ApiError::not_found("this request"))?;
         serde_json::to_value(row).map_err(|error| ApiError::internal(&error))

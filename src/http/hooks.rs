@@ -3,7 +3,7 @@
 //! an endpoint answered. A secret is shown once, when its endpoint is made.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use actors::webhook::{NotTested, Test, sign};
+use actors::delivery::{NotTested, Test, sign};
 use billing::{Timestamp, event::EventKind, ids::AccountId, key::Scope};
 use bytes::Bytes;
 use ledger::hooks::{Attempt, Delivery, Endpoint, Fate, MOST_ENDPOINTS};
@@ -58,7 +58,7 @@ impl Wanted {
             let rule = format!("must have at most {LONGEST_DESCRIPTION} characters, none of them a control character");
             return Err(ApiError::invalid("description", rule));
         }
-        let url = state.webhooks.poster.check(&url).await.map_err(|bad| ApiError::invalid("url", bad))?;
+        let url = state.webhooks.deliveries.check(&url).await.map_err(|bad| ApiError::invalid("url", bad))?;
         let created_at = state.gateway.clock().now();
         Ok(Endpoint {
             id: Arrival::of(request).id.0,
@@ -120,7 +120,7 @@ pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResp
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let wanted: Wanted = read(&state, body)?;
-        let ledger = state.gateway.directory.ledger();
+        let ledger = state.gateway.accounts.ledger();
         let endpoint = if acts::is_done(&request) {
             ledger.endpoint(caller.account_id, Arrival::of(&request).id.0).await?.ok_or_else(missing)?
         } else {
@@ -144,7 +144,7 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         Query::of(&request, &[])?;
-        let endpoints = state.gateway.directory.ledger().endpoints(caller.account_id).await?;
+        let endpoints = state.gateway.accounts.ledger().endpoints(caller.account_id).await?;
         Ok(json!({"object": "list", "data": endpoints.iter().map(endpoint_json).collect::<Vec<_>>()}))
     };
     answer(&request, work.await)
@@ -161,7 +161,7 @@ fn endpoint_id(text: &str) -> Result<Uuid, ApiError> {
 /// The caller's own endpoint of this id.
 async fn owned(state: &Shared, request: &HttpRequest, id: &str) -> Result<Endpoint, ApiError> {
     let caller = auth::scoped(state, request, Scope::Billing).await?;
-    let found = state.gateway.directory.ledger().endpoint(caller.account_id, endpoint_id(id)?).await?;
+    let found = state.gateway.accounts.ledger().endpoint(caller.account_id, endpoint_id(id)?).await?;
     found.ok_or_else(missing)
 }
 
@@ -182,7 +182,7 @@ pub async fn turn(state: Shared, request: HttpRequest, id: web::Path<String>, bo
     let work = async {
         let before = owned(&state, &request, &id).await?;
         let Turn { enabled } = read(&state, body)?;
-        let (ledger, account) = (state.gateway.directory.ledger(), before.account_id);
+        let (ledger, account) = (state.gateway.accounts.ledger(), before.account_id);
         if enabled {
             ledger.enable_endpoint(account, before.id).await?;
         } else {
@@ -198,7 +198,7 @@ pub async fn delete(state: Shared, request: HttpRequest, id: web::Path<String>) 
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let id = endpoint_id(&id)?;
-        if !state.gateway.directory.ledger().delete_endpoint(caller.account_id, id).await? {
+        if !state.gateway.accounts.ledger().delete_endpoint(caller.account_id, id).await? {
             return Err(missing());
         }
         Ok(json!({"id": id, "deleted": true}))
@@ -229,7 +229,7 @@ pub async fn deliveries(state: Shared, request: HttpRequest, id: web::Path<Strin
         let endpoint = owned(&state, &request, &id).await?;
         let query = Query::of(&request, &["limit", "cursor"])?;
         let (limit, before) = (query.limit()?, query.cursor_id()?);
-        let found = state.gateway.directory.ledger().deliveries(endpoint.id, before, limit).await?;
+        let found = state.gateway.accounts.ledger().deliveries(endpoint.id, before, limit).await?;
         Ok(list_by_id(found.iter().map(delivery_json).collect(), limit))
     };
     answer(&request, work.await)

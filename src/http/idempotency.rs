@@ -26,9 +26,8 @@ use wire::sse;
 use super::{Arrival, Shared, auth, error::ApiError, inference, refuse, routes::wrong_method};
 use crate::gateway::{
     idempotency::{
-        Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole,
-        book::{Begun, First, Outcome},
-        is_kept_header,
+        Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole, is_kept_header,
+        store::{Begun, First, Outcome},
     },
     room::Share,
     watch::FREE,
@@ -112,7 +111,7 @@ where
     };
     let asked = Asked::new(holder, &key, repeat, call);
     let secret = asked.clone();
-    match state.book.begin(asked, Arrival::of(request).id).await? {
+    match state.idempotency.begin(asked, Arrival::of(request).id).await? {
         Begun::Replay(answer) => {
             metrics::counter!("farebox_idempotent_requests_total", "outcome" => "replayed").increment(1);
             replay(state, &answer)
@@ -194,12 +193,12 @@ async fn run<F, Args>(
     };
     let (response, body) = response.into_parts();
     let (status, headers) = (response.status().as_u16(), kept_headers(response.head()));
-    let mut recording = state.book.recording();
+    let mut recording = state.idempotency.recording();
     match body.try_into_bytes() {
         Ok(body) => {
             recording.push(&body);
             let outcome = Outcome { status, headers, body: recording.end(), whole: Whole::Yes };
-            state.book.finish(first, outcome).await;
+            state.idempotency.finish(first, outcome).await;
             // A client that left gets it when it asks again.
             let _ = head.send(response.set_body(BoxBody::new(body)));
         }
@@ -213,7 +212,7 @@ async fn run<F, Args>(
             let end = carrier.carry(if is_sse { Format::Events } else { Format::Bytes }).await;
             let Carrier { recording, client, .. } = carrier;
             let outcome = Outcome { status, headers, body: recording.end(), whole: end.whole };
-            state.book.finish(first, outcome).await;
+            state.idempotency.finish(first, outcome).await;
             if let (Some(client), Some(last)) = (client, end.last) {
                 let _ = client.send(Ok(last)).await;
             }

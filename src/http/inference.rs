@@ -92,8 +92,8 @@ async fn run(task: Task, state: &Shared, request: &HttpRequest, body: Body) -> R
     };
     let (streamed, usage_asked) = (parsed.stream, parsed.include_usage);
     let authorised = arrival.at.elapsed();
-    let patience = patience(request)?;
-    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key, patience };
+    let max_wait = max_wait(request)?;
+    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key, max_wait };
     let started = serve::start(&state.gateway, job).await?;
     let Started { admission, rate_remaining, place, .. } = started;
     let frame = Frame { arrival, authorised, admission, rate_remaining, place, usage_asked };
@@ -163,7 +163,7 @@ fn header(request: &HttpRequest, name: &'static HeaderName) -> Result<Option<Str
 }
 
 /// How long a client lets its request wait in line: `Prefer: wait=SECONDS` (RFC 7240, section 4.3).
-fn patience(request: &HttpRequest) -> Result<Duration, ApiError> {
+fn max_wait(request: &HttpRequest) -> Result<Duration, ApiError> {
     let Some(prefer) = header(request, &PREFER)? else { return Ok(Duration::ZERO) };
     let wait = prefer.split([',', ';']).filter_map(|preference| preference.trim().split_once('=')).find_map(
         |(name, value)| name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').to_owned()),
@@ -349,6 +349,6 @@ pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -
 
 async fn largest_class(state: &Shared, request: &HttpRequest) -> Result<SizeClass, ApiError> {
     let caller = auth::caller(state, request).await?;
-    let picture = state.gateway.directory.ask(caller.account_id, actors::account::Look).await?;
+    let picture = state.gateway.accounts.ask(caller.account_id, actors::account::Look).await?;
     Ok(picture.balance.tier.largest)
 }

@@ -149,7 +149,7 @@ async fn open(
     wanted: NewKey,
     secret: Option<&str>,
 ) -> Result<String, ApiError> {
-    let ledger = state.gateway.directory.ledger();
+    let ledger = state.gateway.accounts.ledger();
     ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
     let now = state.gateway.clock().now();
     let (text, stored) = auth::new_key(id, account, wanted, secret, now);
@@ -165,7 +165,7 @@ async fn open(
 
 /// The text of a key that an earlier life of its request made.
 async fn opened(state: &Shared, id: KeyId, account: AccountId, secret: Option<&str>) -> Result<String, ApiError> {
-    let stored = state.gateway.directory.ledger().key_of(account, id).await?;
+    let stored = state.gateway.accounts.ledger().key_of(account, id).await?;
     let stored = stored.ok_or_else(|| ApiError::not_found("the key"))?;
     let text = secret.map(|secret| auth::key_text(&stored.public, secret));
     // Not with another operator's token.
@@ -182,7 +182,7 @@ async fn limit_key(state: &Shared, key: &StoredKey) -> Result<(), ApiError> {
     }
     let limits = Some(key.limits.clone());
     let limited = Command::LimitKey { key_id: key.id, limits, spent: [Nanos::ZERO; 4] };
-    state.gateway.directory.decide(key.account_id, limited).await?;
+    state.gateway.accounts.decide(key.account_id, limited).await?;
     Ok(())
 }
 
@@ -206,7 +206,7 @@ fn key_json(key: &StoredKey, used: Option<&KeyUse>) -> Value {
 
 /// An account's keys, newest first.
 pub async fn keys_json(state: &Shared, account: AccountId, picture: &Picture) -> Result<Vec<Value>, ApiError> {
-    let keys = state.gateway.directory.ledger().keys(account).await?;
+    let keys = state.gateway.accounts.ledger().keys(account).await?;
     Ok(keys.iter().map(|key| key_json(key, picture.keys.iter().find(|used| used.id == key.id))).collect())
 }
 
@@ -226,7 +226,7 @@ async fn make(state: &Shared, request: &HttpRequest, opener: &Opener, body: Body
 async fn revoke(state: &Shared, account: AccountId, key: &str) -> Result<Value, ApiError> {
     let key = Uuid::parse_str(key).map(KeyId).map_err(|_| ApiError::invalid("key", "must be a key's id"))?;
     let now = state.gateway.clock().now();
-    let public = state.gateway.directory.ledger().revoke_key(account, key, now).await?;
+    let public = state.gateway.accounts.ledger().revoke_key(account, key, now).await?;
     let public = public.ok_or_else(|| ApiError::not_found("a working key with that id"))?;
     state.keys.forget(&public);
     Ok(json!({"id": key, "revoked": true}))
@@ -236,7 +236,7 @@ async fn revoke(state: &Shared, account: AccountId, key: &str) -> Result<Value, 
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let Sight { caller, only } = auth::sight(&state, &request).await?;
-        let picture = state.gateway.directory.ask(caller.account_id, Look).await?;
+        let picture = state.gateway.accounts.ask(caller.account_id, Look).await?;
         let mut data = keys_json(&state, caller.account_id, &picture).await?;
         data.retain(|key| only.is_none_or(|only| key["id"] == only.to_string()));
         Ok(json!({"object": "list", "data": data}))

@@ -226,7 +226,7 @@ impl Socket {
     fn subscribe(&self) -> mpsc::Receiver<Live> {
         let (watcher, balances) = mpsc::channel(BALANCES);
         // One a socket.
-        self.state.gateway.directory.tell(self.by.caller.account_id, Subscribe(watcher));
+        self.state.gateway.accounts.tell(self.by.caller.account_id, Subscribe(watcher));
         balances
     }
 
@@ -352,8 +352,8 @@ async fn chat(
     }
     let caller = by.caller;
     let request_id = RequestId(Uuid::now_v7());
-    let patience = Duration::ZERO;
-    let job = Job { request_id, caller, request: parsed, provider_key: None, patience };
+    let max_wait = Duration::ZERO;
+    let job = Job { request_id, caller, request: parsed, provider_key: None, max_wait };
     let mut started = match serve::start(&state.gateway, job).await {
         Ok(started) => started,
         Err(error) => return refused(error.into()),

@@ -49,13 +49,13 @@ use crate::{
     config::Settings,
     gateway::{
         Gateway,
-        idempotency::{Life, book::Book},
+        idempotency::{Life, store::Store},
         room::Room,
     },
     telemetry::Metrics,
     words,
 };
-use actors::{journal::Journal, webhook::Webhooks};
+use actors::{delivery::Webhooks, journal::Journal};
 use auth::Keys;
 use error::ApiError;
 use guesses::Guesses;
@@ -73,7 +73,7 @@ pub struct State {
     /// Keys seen lately.
     pub keys: Keys,
     /// Requests with idempotency keys.
-    pub book: Book,
+    pub idempotency: Store,
     /// For `/metrics`.
     pub metrics: Metrics,
     /// For faults that tests ask for.
@@ -91,8 +91,8 @@ pub struct State {
     admin_token: blake3::Hash,
     /// Whether the process is stopping.
     stopping: watch::Sender<bool>,
-    /// Requests that are carried out, whether their clients are there or not.
-    carried: Arc<AtomicUsize>,
+    /// Requests that run detached, whether their clients are there or not.
+    detached: Arc<AtomicUsize>,
 }
 
 impl State {
@@ -107,13 +107,13 @@ impl State {
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let (stopping, _) = watch::channel(false);
-        let book = Book::new(gateway.directory.clone(), &admin_token);
+        let idempotency = Store::new(gateway.accounts.clone(), &admin_token);
         let bodies = Room::new(settings.limits.bodies_bytes);
         Self {
             gateway,
             settings,
             keys: Keys::default(),
-            book,
+            idempotency,
             metrics,
             journal,
             webhooks,
@@ -123,7 +123,7 @@ impl State {
             sockets: Sockets::default(),
             admin_token,
             stopping,
-            carried: Arc::default(),
+            detached: Arc::default(),
         }
     }
 
@@ -132,15 +132,15 @@ impl State {
         !*self.stopping.borrow()
     }
 
-    /// Counts a request that is carried out, until what this gives is dropped.
-    fn carrying(&self) -> Carried {
-        self.carried.fetch_add(1, Ordering::Relaxed);
-        Carried(Arc::clone(&self.carried))
+    /// Counts a request that runs detached, until what this gives is dropped.
+    fn count_detached(&self) -> Detached {
+        self.detached.fetch_add(1, Ordering::Relaxed);
+        Detached(Arc::clone(&self.detached))
     }
 
     /// How many are.
-    pub fn carried(&self) -> usize {
-        self.carried.load(Ordering::Relaxed)
+    pub fn detached(&self) -> usize {
+        self.detached.load(Ordering::Relaxed)
     }
 
     /// No new work from now on.
@@ -156,10 +156,10 @@ impl State {
     }
 }
 
-/// A request that is carried out.
-struct Carried(Arc<AtomicUsize>);
+/// A request that runs detached.
+struct Detached(Arc<AtomicUsize>);
 
-impl Drop for Carried {
+impl Drop for Detached {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

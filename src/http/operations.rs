@@ -19,7 +19,7 @@ pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     if !state.is_ready() {
         return refuse(&request, &ApiError::not_ready("stopping"));
     }
-    match state.gateway.directory.ledger().ready().await {
+    match state.gateway.accounts.ledger().ready().await {
         Ok(()) => answer(&request, Ok(json!({"status": "ready"}))),
         // A full disk is said to be one.
         Err(LedgerError::Writer(why)) => {
@@ -55,7 +55,7 @@ pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Ser
 /// What was recorded, in Prometheus' text format.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(state: Shared) -> HttpResponse {
-    metrics::gauge!("farebox_requests_running").set(state.gateway.directory.running().count() as f64);
-    let text = state.metrics.render() + &scrape::actors(state.gateway.directory.health());
+    metrics::gauge!("farebox_requests_running").set(state.gateway.accounts.running().count() as f64);
+    let text = state.metrics.render() + &scrape::actors(state.gateway.accounts.health());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
 }

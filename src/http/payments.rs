@@ -9,9 +9,9 @@ use ::cards::{
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use actors::{
     account::{AccountError, Bought, Buy, Look, Picture},
-    directory::DEADLINE,
+    accounts::DEADLINE,
     payment::{
-        ActionOf, Given, Hear, NotRefunded, Refund,
+        ActionOf, ApplyEvent, Given, NotRefunded, Refund,
         reconcile::{NotReconciled, reconcile as compare},
     },
 };
@@ -68,8 +68,8 @@ fn action_json(action: &NextAction) -> Value {
 
 /// What is known of the card a payment was charged to: nothing, where it was never charged.
 pub(super) async fn card_of(state: &Shared, account: AccountId, payment: &Payment) -> Result<Option<Card>, ApiError> {
-    let directory = &state.gateway.directory;
-    let (ledger, processor) = (directory.ledger(), directory.processor());
+    let accounts = &state.gateway.accounts;
+    let (ledger, processor) = (accounts.ledger(), accounts.processor());
     let chosen = match payment.method.as_str() {
         DEFAULT_METHOD => ledger.chosen_card(payment.id).await?,
         named => Some(named.to_owned()),
@@ -85,7 +85,7 @@ pub(super) async fn card_of(state: &Shared, account: AccountId, payment: &Paymen
 /// A payment of the caller's, by the id in a path.
 pub(super) async fn find(state: &Shared, account: AccountId, id: &str) -> Result<Payment, ApiError> {
     let id = Uuid::parse_str(id).map_err(|_| ApiError::invalid("id", "must be a payment's id"))?;
-    let found = state.gateway.directory.ledger().payment(account, PaymentId(id)).await?;
+    let found = state.gateway.accounts.ledger().payment(account, PaymentId(id)).await?;
     found.ok_or_else(|| ApiError::not_found("this payment"))
 }
 
@@ -128,17 +128,17 @@ pub(super) fn answer_bought(request: &HttpRequest, result: Result<(StatusCode, V
 
 /// Begins a payment and waits for its end, a while.
 pub(super) async fn buy(state: &Shared, account: AccountId, payment: Payment) -> Result<(StatusCode, Value), ApiError> {
-    let (directory, id) = (&state.gateway.directory, payment.id);
-    let (payment, balance, action) = match directory.ask(account, Buy(payment)).await {
+    let (accounts, id) = (&state.gateway.accounts, payment.id);
+    let (payment, balance, action) = match accounts.ask(account, Buy(payment)).await {
         Ok(Bought { payment, answer, action }) => {
             answer.result?;
             (payment, answer.balance, action)
         }
         // No answer came in time, or the account was rebuilt meanwhile: where the payment was begun, it goes on.
         Err(error @ AccountError::Unavailable(_)) => {
-            let begun = directory.ledger().payment(account, id).await?;
+            let begun = accounts.ledger().payment(account, id).await?;
             let Some(payment) = begun else { return Err(error.into()) };
-            let picture: Picture = directory.ask(account, Look).await?;
+            let picture: Picture = accounts.ask(account, Look).await?;
             (payment, picture.balance, None)
         }
         Err(error) => return Err(error.into()),
@@ -148,9 +148,9 @@ pub(super) async fn buy(state: &Shared, account: AccountId, payment: Payment) ->
 
 /// What came of a payment that an earlier life of its request began.
 async fn bought_before(state: &Shared, account: AccountId, id: PaymentId) -> Result<(StatusCode, Value), ApiError> {
-    let directory = &state.gateway.directory;
-    let payment = directory.ledger().payment(account, id).await?.ok_or_else(|| ApiError::not_found("this payment"))?;
-    let picture: Picture = directory.ask(account, Look).await?;
+    let accounts = &state.gateway.accounts;
+    let payment = accounts.ledger().payment(account, id).await?.ok_or_else(|| ApiError::not_found("this payment"))?;
+    let picture: Picture = accounts.ask(account, Look).await?;
     bought(&payment, &picture.balance, None)
 }
 
@@ -172,7 +172,7 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
         let query = Query::of(&request, &["limit", "cursor"])?;
         let (before, limit) = (query.cursor_id()?, query.limit()?);
-        let payments = state.gateway.directory.ledger().payments(caller.account_id, before, limit).await?;
+        let payments = state.gateway.accounts.ledger().payments(caller.account_id, before, limit).await?;
         Ok(list_by_id(payments.iter().map(payment_json).collect(), limit))
     };
     answer(&request, work.await)
@@ -186,10 +186,10 @@ pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>)
         let mut body = payment_json(&payment);
         let card = card_of(&state, caller.account_id, &payment).await?;
         body["card"] = card.map_or(Value::Null, |card| json!({"brand": card.brand, "last4": card.last4}));
-        let reversals = state.gateway.directory.ledger().reversals(payment.id).await?;
+        let reversals = state.gateway.accounts.ledger().reversals(payment.id).await?;
         body["reversals"] = reversals.iter().map(reversal_json).collect();
         if payment.status == PaymentStatus::Pending {
-            let asked = state.gateway.directory.payments().ask(ActionOf(payment.id), DEADLINE);
+            let asked = state.gateway.accounts.payments().ask(ActionOf(payment.id), DEADLINE);
             let action: Option<NextAction> = asked.await.unwrap_or_default();
             body["next_action"] = action.as_ref().map_or(Value::Null, action_json);
         }
@@ -234,13 +234,13 @@ pub async fn authenticate(
         if Arrival::of(&request).life != Life::First && payment.status == ended_so {
             return Ok(payment_json(&payment));
         }
-        let directory = &state.gateway.directory;
-        let Processor::Sandbox(sandbox) = directory.processor() else {
+        let accounts = &state.gateway.accounts;
+        let Processor::Sandbox(sandbox) = accounts.processor() else {
             return Err(ApiError::conflict("This is between the card's owner and the bank, by the client_secret."));
         };
         let told = sandbox.authenticate(payment.id, verdict, state.gateway.clock().now());
         let told = told.ok_or_else(|| ApiError::conflict("This payment does not wait for its card's owner."))?;
-        directory.payments().ask(Hear(told), DEADLINE).await??;
+        accounts.payments().ask(ApplyEvent(told), DEADLINE).await??;
         Ok(payment_json(&find(&state, caller.account_id, &id).await?))
     };
     answer(&request, work.await)
@@ -268,14 +268,14 @@ pub async fn refund(
         let reason = checked_reason(&reason)?;
         let amount = wanted.as_ref().map(|wanted| cents("amount", wanted)).transpose()?;
         let payment_id = Uuid::parse_str(&id).map_err(|_| ApiError::invalid("id", "must be a payment's id"))?;
-        let directory = &state.gateway.directory;
-        let found = directory.ledger().payment_of_anyone(PaymentId(payment_id)).await?;
+        let accounts = &state.gateway.accounts;
+        let found = accounts.ledger().payment_of_anyone(PaymentId(payment_id)).await?;
         let (account_id, payment) = found.ok_or_else(|| ApiError::not_found("this payment"))?;
         let (subject, reason) = (payment.id.to_string(), Some(reason.to_owned()));
         let proof = Act { name: "refund_payment", subject, amount, reason }.proof(&request);
         // The refund has its request's id: asked for in another life, it is the same refund.
         let order = Refund { account_id, payment_id: payment.id, id: ReversalId(proof.request_id.0), amount, proof };
-        let Given { payment, refund } = directory.payments().ask(order, DEADLINE).await??;
+        let Given { payment, refund } = accounts.payments().ask(order, DEADLINE).await??;
         if refund.state == State::Failed && acts::is_done(&request) {
             // Another life of this request asked for it, and was refused.
             let message = "the refund was not made".to_owned();
@@ -301,9 +301,9 @@ pub async fn reconcile(state: Shared, request: HttpRequest, body: Result<Bytes, 
     let work = async {
         auth::operator(&state, &request)?;
         let Compare { days } = read(&state, body)?;
-        let directory = &state.gateway.directory;
+        let accounts = &state.gateway.accounts;
         let since = since(state.gateway.clock().now(), days);
-        let found = compare(directory.ledger(), directory.processor(), since).await;
+        let found = compare(accounts.ledger(), accounts.processor(), since).await;
         let found = found.map_err(|error| match error {
             NotReconciled::Ledger(error) => error.into(),
             NotReconciled::Card(error) => error.into(),

@@ -67,9 +67,9 @@ fn next_tiers(picture: &Picture) -> Vec<Value> {
 
 /// An account as its owner reads it, and the operator.
 pub(super) async fn account_json(state: &Shared, account: AccountId) -> Result<Value, ApiError> {
-    let directory = &state.gateway.directory;
-    let picture = directory.ask(account, Look).await?;
-    let stored = directory.ledger().account(account).await?;
+    let accounts = &state.gateway.accounts;
+    let picture = accounts.ask(account, Look).await?;
+    let stored = accounts.ledger().account(account).await?;
     let stored = stored.ok_or_else(|| ApiError::not_found("the account"))?;
     let now = state.gateway.clock().now();
     let since = now.ms_since(stored.created_at) / FOUR_WEEKS_MS + 1;
@@ -114,8 +114,8 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
         if acts::is_done(&request) {
             return Ok((StatusCode::OK, subscribed(&state, caller.account_id).await?));
         }
-        let directory = &state.gateway.directory;
-        let picture = directory.ask(caller.account_id, Look).await?;
+        let accounts = &state.gateway.accounts;
+        let picture = accounts.ask(caller.account_id, Look).await?;
         let is_cancelled = |it: &Subscription| it.status == Status::Active && it.at_end == AtEnd::Cancel;
         if picture.subscription.as_ref().is_some_and(is_cancelled) {
             let act = Act { name: "resume_subscription", subject: String::new(), amount: None, reason: None };
@@ -142,8 +142,8 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
 pub async fn cancel(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
-        let directory = &state.gateway.directory;
-        directory.decide(caller.account_id, Command::CancelSubscription).await?.result?;
+        let accounts = &state.gateway.accounts;
+        accounts.decide(caller.account_id, Command::CancelSubscription).await?.result?;
         subscribed(&state, caller.account_id).await
     };
     answer(&request, work.await)
@@ -159,7 +159,7 @@ pub async fn subscription(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 async fn subscribed(state: &Shared, account: AccountId) -> Result<Value, ApiError> {
-    let picture = state.gateway.directory.ask(account, Look).await?;
+    let picture = state.gateway.accounts.ask(account, Look).await?;
     let subscription = picture.subscription.as_ref().map(|subscription| subscription_json(subscription, &picture));
     Ok(
         json!({"plan": picture.header.plan.name(), "subscription": subscription, "balance": balance_json(&picture.balance)}),
@@ -173,7 +173,7 @@ pub async fn events(state: Shared, request: HttpRequest) -> HttpResponse {
         let query = Query::of(&request, &["kind", "limit", "cursor"])?;
         let kind = query.get("kind").map(|name| hooks::kind("kind", name)).transpose()?;
         let (limit, before) = (query.limit()?, query.cursor_id()?);
-        let rows = state.gateway.directory.ledger().events(caller.account_id, kind, before, limit).await?;
+        let rows = state.gateway.accounts.ledger().events(caller.account_id, kind, before, limit).await?;
         let data = rows.iter().map(|row| serde_json::to_value(row).map_err(|error| ApiError::internal(&error)));
         Ok(list_by_id(data.collect::<Result<Vec<_>, _>>()?, limit))
     };

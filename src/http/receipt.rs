@@ -71,7 +71,7 @@ async fn write(state: &Shared, account: AccountId, payment: &Payment) -> Result<
     if payment.status != PaymentStatus::Succeeded {
         return Err(unpaid());
     }
-    let ledger = state.gateway.directory.ledger();
+    let ledger = state.gateway.accounts.ledger();
     let grant: Grant = ledger.grant_of(account, &payment.grant_key()).await?.ok_or_else(unpaid)?;
     let owner = ledger.account(account).await?.ok_or_else(|| ApiError::not_found("the account"))?;
     let card = payments::card_of(state, account, payment).await?;

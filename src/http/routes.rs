@@ -1,5 +1,5 @@
 //! The one table of routes. A POST is made by [`post`] or [`act`], which give it `Idempotency-Key`; a test sees to that. What is
-//! asked for is carried out though its client leaves; inference alone ends with its client, by its own rules.
+//! asked for runs detached though its client leaves; inference alone ends with its client, by its own rules.
 
 use actix_web::{
     Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
@@ -26,7 +26,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .app_data(web::PayloadConfig::new(limit))
         .service(post("/v1/chat/completions", inference::chat))
         .service(post("/v1/completions", inference::completions))
-        .service(web::scope("").wrap_fn(carried_out).configure(configure_others));
+        .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
 /// All but inference.
@@ -91,7 +91,7 @@ fn configure_accounts(app: &mut web::ServiceConfig) {
 }
 
 /// Has a request run in a task of its own, which outlives its connection.
-fn carried_out<S, B>(
+fn detached<S, B>(
     request: ServiceRequest,
     next: &S,
 ) -> impl Future<Output = Result<ServiceResponse<B>, Error>> + use<S, B>
@@ -99,10 +99,10 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error, Future: 'static>,
     B: MessageBody + 'static,
 {
-    let carried = request.app_data::<Shared>().map(|state| state.carrying());
+    let detached = request.app_data::<Shared>().map(|state| state.count_detached());
     let work = next.call(request);
     let work = actix_web::rt::spawn(async move {
-        let _carried = carried;
+        let _detached = detached;
         work.await
     });
     async move {

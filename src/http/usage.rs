@@ -154,7 +154,7 @@ pub async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
         let last = query.get("cursor").map(|text| read_cursor(&grouping, text).ok_or_else(bad_cursor)).transpose()?;
         let (from, to) = hours(&query, state.gateway.clock().now())?;
         let wanted = Wanted { account: sight.caller.account_id, from, to, only: query.only(&sight)? };
-        let ledger = state.gateway.directory.ledger();
+        let ledger = state.gateway.accounts.ledger();
         let (rows, more) = ledger.usage(&wanted, &grouping, last.as_ref(), query.limit()?).await?;
         let next = match more {
             More::Yes => rows.last().map(|(group, _)| write_cursor(&grouping, group)),

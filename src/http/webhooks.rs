@@ -3,8 +3,8 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use actors::{
-    directory::DEADLINE,
-    payment::{Hear, Heard},
+    accounts::DEADLINE,
+    payment::{Applied, ApplyEvent},
 };
 use bytes::Bytes;
 use cards::{Processor, webhook};
@@ -18,15 +18,15 @@ const SIGNATURE: &str = "stripe-signature";
 /// `POST /webhooks/stripe`.
 pub async fn stripe(state: Shared, request: HttpRequest, body: Result<Bytes, actix_web::Error>) -> HttpResponse {
     let work = async {
-        let directory = &state.gateway.directory;
-        let Processor::Stripe(stripe) = directory.processor() else { return Err(ApiError::not_found("this path")) };
+        let accounts = &state.gateway.accounts;
+        let Processor::Stripe(stripe) = accounts.processor() else { return Err(ApiError::not_found("this path")) };
         let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
         let header = request.headers().get(SIGNATURE).ok_or_else(|| ApiError::invalid(SIGNATURE, "is missing"))?;
         let header = header.to_str().map_err(|_| ApiError::invalid(SIGNATURE, "is not text"))?;
         let signed_at = webhook::verify(stripe.webhook_secret(), header, &body, state.gateway.clock().now())
             .map_err(|error| ApiError::invalid(SIGNATURE, error))?;
         let told = webhook::parse(&body, signed_at).map_err(|error| ApiError::invalid("body", error))?;
-        let heard: Heard = directory.payments().ask(Hear(told), DEADLINE).await??;
+        let heard: Applied = accounts.payments().ask(ApplyEvent(told), DEADLINE).await??;
         Ok(
             json!({"received": true, "ignored": heard.payments.is_empty() && !heard.repeated, "repeated": heard.repeated}),
         )

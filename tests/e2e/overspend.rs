@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use actix::{Actor, Arbiter};
 use actors::{
     account::{AccountError, Admitted, Enter, Look, Metered},
-    directory::Directory,
+    accounts::Accounts,
 };
 use billing::{
     Nanos,
@@ -35,13 +35,13 @@ const FUNDED: Nanos = Nanos::new(1_000_000_000);
 const WORST: Nanos = Nanos::new(400_000);
 
 /// The ledger's actors alone.
-async fn directory(url: &str) -> Directory {
+async fn accounts(url: &str) -> Accounts {
     let health = Health::default();
     let ledger = Arc::new(Ledger::open(url, &Opening::default()).await.unwrap());
     let chief = Supervisor::new(&health).start();
     let processor = Processor::Sandbox(Sandbox::default());
     let arbiters = vec![Arbiter::new().handle()];
-    app::start_money(&chief, arbiters, ledger, processor, Clock::default(), health).unwrap().directory
+    app::start_money(&chief, arbiters, ledger, processor, Clock::default(), health).unwrap().accounts
 }
 
 /// What came of one request.
@@ -53,10 +53,10 @@ enum Outcome {
     Dropped(Nanos),
 }
 
-async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
+async fn admitted(accounts: &Accounts, id: AccountId) -> Admitted {
     loop {
         let request_id = RequestId(Uuid::now_v7());
-        directory.running().insert(request_id);
+        accounts.running().insert(request_id);
         let admit = Admit {
             request_id,
             key_id: None,
@@ -68,11 +68,11 @@ async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
             output: None,
             auto_scale: None,
         };
-        match directory.enter(id, Enter { admit, patience: Duration::ZERO }).await {
+        match accounts.enter(id, Enter { admit, max_wait: Duration::ZERO }).await {
             Ok(admitted) => return admitted,
             // As a client does with a 503: it was not there, so nothing was taken for it.
             Err(AccountError::Overloaded) => {
-                directory.running().remove(request_id);
+                accounts.running().remove(request_id);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Err(error) => panic!("{error}"),
@@ -80,8 +80,8 @@ async fn admitted(directory: &Directory, id: AccountId) -> Admitted {
     }
 }
 
-async fn one(directory: Directory, id: AccountId, number: u64) -> Outcome {
-    let Admitted { mut admission, answer, .. } = admitted(&directory, id).await;
+async fn one(accounts: Accounts, id: AccountId, number: u64) -> Outcome {
+    let Admitted { mut admission, answer, .. } = admitted(&accounts, id).await;
     match answer.result {
         Err(Refusal::InsufficientCredits { .. }) => return Outcome::Refused,
         Err(other) => panic!("{other:?}"),
@@ -107,10 +107,10 @@ async fn one(directory: Directory, id: AccountId, number: u64) -> Outcome {
 }
 
 async fn race(url: &str) {
-    let directory = directory(url).await;
+    let accounts = accounts(url).await;
     let id = AccountId(Uuid::now_v7());
-    let now = directory.clock().now();
-    directory.ledger().create_account(id, "race@example.com", Plan::Payg, now).await.unwrap();
+    let now = accounts.clock().now();
+    accounts.ledger().create_account(id, "race@example.com", Plan::Payg, now).await.unwrap();
     let fund = Fund {
         grant_id: GrantId(Uuid::now_v7()),
         source: Source::Plan,
@@ -121,10 +121,10 @@ async fn race(url: &str) {
         // A paid cycle: no limit of requests a second.
         subscribed_until: Some(now.plus_ms(FOUR_WEEKS_MS)),
     };
-    assert!(directory.decide(id, Command::Fund(fund)).await.unwrap().result.is_ok());
+    assert!(accounts.decide(id, Command::Fund(fund)).await.unwrap().result.is_ok());
     let mut requests = JoinSet::new();
     for number in 0..REQUESTS {
-        requests.spawn_local(one(directory.clone(), id, number));
+        requests.spawn_local(one(accounts.clone(), id, number));
     }
     let (mut refused, mut charged, mut allowed, mut ran) = (0, Nanos::ZERO, Nanos::ZERO, 0_i64);
     for outcome in requests.join_all().await {
@@ -137,16 +137,16 @@ async fn race(url: &str) {
         }
     }
     // What was dropped settles by itself: an account that is asked afterwards has settled it.
-    let balance: Balance = directory.ask(id, Look).await.unwrap().balance;
+    let balance: Balance = accounts.ask(id, Look).await.unwrap().balance;
     assert!(refused > 1_000 && ran > 1_000, "{refused} refused, {ran} ran: no race");
     assert_eq!(balance.held, Nanos::ZERO);
-    let grants = directory.ledger().grants(id, None, 10).await.unwrap();
+    let grants = accounts.ledger().grants(id, None, 10).await.unwrap();
     assert_eq!(grants.len(), 1);
     let grant = &grants[0];
     assert_eq!(grant.spent + grant.available, FUNDED, "{grant:?}");
     assert_eq!(grant.spent + balance.debt, charged, "{grant:?}");
     assert!(balance.debt <= allowed, "overspent {} where {allowed} was allowed", balance.debt);
-    let audit = directory.ledger().audit().await.unwrap();
+    let audit = accounts.ledger().audit().await.unwrap();
     assert!(audit.ok, "{audit:?}");
     assert_eq!((audit.requests, audit.open_holds), (ran, 0));
 }

@@ -105,7 +105,7 @@ pub struct Setup {
 
 /// An event told by a processor: only that something happened to something. What, is fetched: order is not trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct ProcessorEvent {
     /// The event.
     pub notice: Notice,
     /// What it is about.
@@ -287,7 +287,7 @@ impl Processor {
     }
 
     /// The notices a processor within this process sends of a charge; one outside sends webhooks.
-    pub fn notices(&self, order: &Order, now: Timestamp) -> Vec<Told> {
+    pub fn notices(&self, order: &Order, now: Timestamp) -> Vec<ProcessorEvent> {
         match self {
             Self::Sandbox(sandbox) => sandbox.notices(order, now),
             Self::Stripe(_) => Vec::new(),
@@ -295,7 +295,7 @@ impl Processor {
     }
 
     /// The notices a processor within this process sends of a refund that was just made.
-    pub fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<Told> {
+    pub fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<ProcessorEvent> {
         match self {
             Self::Sandbox(sandbox) => sandbox.refund_notices(order, now),
             Self::Stripe(_) => Vec::new(),

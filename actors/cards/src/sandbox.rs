@@ -16,7 +16,9 @@ use billing::{
 };
 use uuid::Uuid;
 
-use super::{Finding, ListedCharge, NextAction, Order, Outcome, RefundOrder, Refunded, Statement, Subject, Told, What};
+use super::{
+    Finding, ListedCharge, NextAction, Order, Outcome, ProcessorEvent, RefundOrder, Refunded, Statement, Subject, What,
+};
 
 /// What a test card does when it is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -228,7 +230,7 @@ impl Sandbox {
     }
 
     /// Says yes or no in the place of a card's owner; the notice of it, where the charge was waiting.
-    pub fn authenticate(&self, id: PaymentId, verdict: Verdict, now: Timestamp) -> Option<Told> {
+    pub fn authenticate(&self, id: PaymentId, verdict: Verdict, now: Timestamp) -> Option<ProcessorEvent> {
         let mut book = self.book();
         let charged = book.charges.get_mut(&id).filter(|charged| charged.stage == Stage::Waiting)?;
         charged.stage = match verdict {
@@ -274,7 +276,7 @@ impl Sandbox {
     }
 
     /// The notices of a refund that was just made: of a bank that does not take it, that it failed.
-    pub(super) fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<Told> {
+    pub(super) fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<ProcessorEvent> {
         let Some(payment) = payment_of(CHARGE, &order.reference) else { return Vec::new() };
         let name = refund_name(order);
         let mut book = self.book();
@@ -314,7 +316,7 @@ impl Sandbox {
 
     /// The notices of a charge that was just made.
     #[expect(clippy::unused_self, reason = "a processor's method")]
-    pub(super) fn notices(&self, order: &Order, now: Timestamp) -> Vec<Told> {
+    pub(super) fn notices(&self, order: &Order, now: Timestamp) -> Vec<ProcessorEvent> {
         let id = order.payment_id;
         let of_charge = || notice(id, "payment_intent.succeeded", Subject::Charge(reference(CHARGE, id)), now);
         match does(&order.method) {
@@ -367,9 +369,9 @@ fn payment_of(kind: &str, reference: &str) -> Option<PaymentId> {
     Uuid::parse_str(reference.strip_prefix(kind)?).ok().map(PaymentId)
 }
 
-fn notice(id: PaymentId, kind: &str, subject: Subject, now: Timestamp) -> Told {
+fn notice(id: PaymentId, kind: &str, subject: Subject, now: Timestamp) -> ProcessorEvent {
     let event = format!("evt_sandbox_{}_{kind}", id.0.simple());
-    Told { notice: Notice { processor: "sandbox", id: event, kind: kind.into(), signed_at: now }, subject }
+    ProcessorEvent { notice: Notice { processor: "sandbox", id: event, kind: kind.into(), signed_at: now }, subject }
 }
 
 fn paid(id: PaymentId, amount: Nanos) -> Outcome {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{Subject, Told};
+use super::{ProcessorEvent, Subject};
 
 /// How old, or how far ahead, a signature may be.
 pub const TOLERANCE_MS: i64 = 5 * 60 * 1_000;
@@ -97,7 +97,7 @@ struct Data {
 }
 
 /// What a verified delivery is about.
-pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<Told, String> {
+pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<ProcessorEvent, String> {
     let event: Event = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if !is_reference(&event.id) {
         return Err("id: must be an event's id".into());
@@ -123,7 +123,7 @@ pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<Told, String> {
     };
     let kind = event.kind.chars().take(100).collect();
     let notice = Notice { processor: "stripe", id: event.id, kind, signed_at };
-    Ok(Told { notice, subject: subject.unwrap_or(Subject::Other) })
+    Ok(ProcessorEvent { notice, subject: subject.unwrap_or(Subject::Other) })
 }
 
 /// Whether a text can be one of Stripe's ids, and so may stand in an address.

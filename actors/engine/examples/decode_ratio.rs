@@ -7,10 +7,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use engine::import::{self, ImportError, MODEL_FILE};
-use engine::language::Special;
 use engine::model::Model;
 use engine::prepare::Prepared;
 use engine::runtime::Runtime;
+use engine::tokenizer::Special;
 use engine::worker::{EngineHandle, Job, StopSignal};
 use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
@@ -47,7 +47,7 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
     let from = Instant::now();
     let model = Model::load(&runtime, "measured", folder, threads)?;
     println!("loaded in {:.2} s", from.elapsed().as_secs_f64());
-    let prompt = model.language().encode(PROMPT, Special::Added)?;
+    let prompt = model.tokenizer().encode(PROMPT, Special::Added)?;
     let worker = EngineHandle::spawn(model, 1, |_| {})?;
     let mut bare = Session::builder(runtime.environment())?
         .with_intra_threads(threads)

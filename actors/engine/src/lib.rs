@@ -3,20 +3,20 @@
 //! accounts, money or HTTP.
 //!
 //! A request's way through it: [`prepare`] (its prompt as tokens, before it is queued) -> [`worker`] (queue and thread) ->
-//! [`model`] (the loop of one request) -> [`language`] (tokens to texts), [`network`] (the ONNX session and its cache), [`sampler`], [`text`] -> [`outlet`] (events, clock, stop
+//! [`model`] (the loop of one request) -> [`tokenizer`] (tokens to texts), [`decoder`] (the ONNX session and its cache), [`sampler`], [`detokenizer`] -> [`sink`] (events, clock, stop
 //! signal). A model's way in: [`gguf`] -> [`onnx`] -> [`import`].
 
+pub mod decoder;
+pub mod detokenizer;
 pub mod gguf;
 pub mod import;
-pub mod language;
 pub mod model;
-pub mod network;
 pub mod onnx;
-pub mod outlet;
 pub mod prepare;
 pub mod runtime;
 pub mod sampler;
+pub mod sink;
 pub mod telemetry;
 pub mod template;
-pub mod text;
+pub mod tokenizer;
 pub mod worker;

@@ -1,5 +1,5 @@
-//! A loaded model: its language, its network, and how it answers a request: prompt read in chunks, tokens chosen, text
-//! assembled, choices one after the other on the same prompt cache. It observes its outlet before every engine step, so it
+//! A loaded model: its tokenizer, its decoder, and how it answers a request: prompt read in chunks, tokens chosen, text
+//! assembled, choices one after the other on the same prompt cache. It observes its sink before every engine step, so it
 //! stops within one token or one chunk.
 
 use std::path::{Path, PathBuf};
@@ -8,14 +8,14 @@ use std::sync::Arc;
 use rand::random;
 use wire::inference::{Delta, Failure, FinishReason, Prompt, TextRequest, TokenLogprob, Usage};
 
+use super::decoder::{Decoder, NetworkError};
+use super::detokenizer::{Assembler, Piece};
 use super::import::MODEL_FILE;
-use super::language::{FolderError, Language};
-use super::network::{Network, NetworkError};
-use super::outlet::{Halt, Outlet};
 use super::prepare::Prepared;
 use super::runtime::Runtime;
 use super::sampler::{Sampler, likelihood};
-use super::text::{Assembler, Piece};
+use super::sink::{Halt, Sink};
+use super::tokenizer::{FolderError, Tokenizer};
 use super::worker::Answer;
 
 /// Prompt tokens read in one engine step.
@@ -29,9 +29,9 @@ pub enum LoadError {
     /// A file of its folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Its network.
+    /// Its decoder.
     #[error("{path}: {source}")]
-    Network {
+    Decoder {
         /// The model's file.
         path: PathBuf,
         /// What is wrong.
@@ -43,8 +43,8 @@ pub enum LoadError {
 #[derive(Debug)]
 pub struct Model {
     name: String,
-    language: Arc<Language>,
-    network: Network,
+    tokenizer: Arc<Tokenizer>,
+    decoder: Decoder,
 }
 
 /// What stands for a whole request while it is answered.
@@ -59,48 +59,48 @@ struct Plan<'a> {
 impl Model {
     /// Loads a folder under a name of the caller's, to run on `threads` threads.
     pub fn load(runtime: &Runtime, name: &str, folder: &Path, threads: usize) -> Result<Self, LoadError> {
-        Self::speaking(Arc::new(Language::load(folder)?), runtime, name, folder, threads)
+        Self::speaking(Arc::new(Tokenizer::load(folder)?), runtime, name, folder, threads)
     }
 
-    /// Loads a folder whose language is loaded already.
+    /// Loads a folder whose tokenizer is loaded already.
     pub fn speaking(
-        language: Arc<Language>,
+        tokenizer: Arc<Tokenizer>,
         runtime: &Runtime,
         name: &str,
         folder: &Path,
         threads: usize,
     ) -> Result<Self, LoadError> {
         let path = folder.join(MODEL_FILE);
-        let network = Network::load(runtime, &path, threads).map_err(|source| LoadError::Network { path, source })?;
-        Ok(Self { name: name.to_owned(), language, network })
+        let decoder = Decoder::load(runtime, &path, threads).map_err(|source| LoadError::Decoder { path, source })?;
+        Ok(Self { name: name.to_owned(), tokenizer, decoder })
     }
 
-    /// Its language, for any thread to ask what a request would take.
-    pub fn language(&self) -> Arc<Language> {
-        Arc::clone(&self.language)
+    /// Its tokenizer, for any thread to ask what a request would take.
+    pub fn tokenizer(&self) -> Arc<Tokenizer> {
+        Arc::clone(&self.tokenizer)
     }
 
-    /// Its network, for measurements.
-    pub fn network(&mut self) -> &mut Network {
-        &mut self.network
+    /// Its decoder, for measurements.
+    pub fn decoder(&mut self) -> &mut Decoder {
+        &mut self.decoder
     }
 
     fn plan<'a>(&self, asked: &'a Prepared) -> Plan<'a> {
         let Prepared { request, prompt } = asked;
-        let room = self.language.context().saturating_sub(prompt.len());
+        let room = self.tokenizer.context().saturating_sub(prompt.len());
         let limit = request.max_tokens.map_or(room, |tokens| usize::try_from(tokens).unwrap_or(room).min(room));
         Plan { request, prompt, limit, seed: request.sampling.seed.unwrap_or_else(random) }
     }
 
     /// Reads the prompt into an empty cache.
-    fn read_prompt(&mut self, prompt: &[u32], outlet: &mut Outlet, usage: &mut Usage) -> Result<Option<Halt>, Failure> {
-        self.network.rewind(0);
+    fn read_prompt(&mut self, prompt: &[u32], sink: &mut Sink, usage: &mut Usage) -> Result<Option<Halt>, Failure> {
+        self.decoder.rewind(0);
         usage.input = 0;
         for chunk in prompt.chunks(PREFILL_CHUNK) {
-            if let Err(halt) = outlet.step() {
+            if let Err(halt) = sink.step() {
                 return Ok(Some(halt));
             }
-            let read = self.network.read(chunk);
+            let read = self.decoder.read(chunk);
             read.map_err(|error| self.broken(&error))?;
             usage.input += chunk.len() as u64;
         }
@@ -112,27 +112,27 @@ impl Model {
         &mut self,
         prompt: &[u32],
         count: u32,
-        outlet: &mut Outlet,
+        sink: &mut Sink,
         usage: &mut Usage,
     ) -> Result<(Option<Halt>, Vec<TokenLogprob>), Failure> {
-        self.network.rewind(0);
+        self.decoder.rewind(0);
         usage.input = 0;
         let mut assembler = Assembler::default();
         let mut listed = Vec::with_capacity(prompt.len());
         let mut before: Option<Vec<f32>> = None;
-        let size = (MOST_SCORES / self.language.vocabulary().max(1)).clamp(1, PREFILL_CHUNK);
+        let size = (MOST_SCORES / self.tokenizer.vocabulary().max(1)).clamp(1, PREFILL_CHUNK);
         for chunk in prompt.chunks(size) {
-            if let Err(halt) = outlet.step() {
+            if let Err(halt) = sink.step() {
                 return Ok((Some(halt), listed));
             }
-            let rows = self.network.read_rows(chunk);
+            let rows = self.decoder.read_rows(chunk);
             let rows = rows.map_err(|error| self.broken(&error))?;
             for (&token, after) in chunk.iter().zip(rows) {
                 let logprob = match before.replace(after) {
                     Some(scores) => self.logprob(&scores, token, count),
                     None => TokenLogprob { logprob: None, top: Vec::new(), ..self.logprob(&[], token, 0) },
                 };
-                listed.extend(assembler.push(self.language.bytes(token), Some(logprob)).logprobs);
+                listed.extend(assembler.push(self.tokenizer.bytes(token), Some(logprob)).logprobs);
             }
             usage.input += chunk.len() as u64;
         }
@@ -145,53 +145,53 @@ impl Model {
         &mut self,
         plan: &Plan<'_>,
         choice: u32,
-        outlet: &mut Outlet,
+        sink: &mut Sink,
         usage: &mut Usage,
         mut logits: Vec<f32>,
     ) -> Result<Option<Halt>, Failure> {
         let sampling = &plan.request.sampling;
-        let mut sampler = Sampler::new(self.language.settings(sampling), plan.seed, choice);
+        let mut sampler = Sampler::new(self.tokenizer.settings(sampling), plan.seed, choice);
         let mut assembler =
             Assembler::new(&sampling.stop).after(echoed(plan.request).map_or(0, |text| text.chars().count()));
         for written in 1..=plan.limit {
-            let scores = if logits.is_empty() { self.network.logits() } else { &logits };
+            let scores = if logits.is_empty() { self.decoder.logits() } else { &logits };
             let token = sampler.next(scores);
             usage.output += 1;
-            outlet.token();
-            if self.language.ends(token) {
-                finish(outlet, choice, &mut assembler, FinishReason::Stop, None);
+            sink.token();
+            if self.tokenizer.ends(token) {
+                finish(sink, choice, &mut assembler, FinishReason::Stop, None);
                 return Ok(None);
             }
             let logprob = plan.request.logprobs.map(|count| self.logprob(scores, token, count));
-            let piece = assembler.push(self.language.bytes(token), logprob);
+            let piece = assembler.push(self.tokenizer.bytes(token), logprob);
             if piece.stopped {
                 let finish = Some(FinishReason::Stop);
-                outlet.delta(Delta { choice, text: piece.text, logprobs: piece.logprobs, finish, ..Delta::default() });
+                sink.delta(Delta { choice, text: piece.text, logprobs: piece.logprobs, finish, ..Delta::default() });
                 return Ok(None);
             }
-            send(outlet, choice, piece);
+            send(sink, choice, piece);
             if written == plan.limit {
                 break;
             }
-            match outlet.step() {
+            match sink.step() {
                 Ok(()) => {}
                 Err(Halt::Silent) => return Ok(Some(Halt::Silent)),
                 Err(Halt::Said(reason)) => {
-                    finish(outlet, choice, &mut assembler, FinishReason::Length, Some(reason));
+                    finish(sink, choice, &mut assembler, FinishReason::Length, Some(reason));
                     return Ok(Some(Halt::Said(reason)));
                 }
             }
-            let read = self.network.read(&[token]);
+            let read = self.decoder.read(&[token]);
             read.map_err(|error| self.broken(&error))?;
             logits.clear();
         }
-        finish(outlet, choice, &mut assembler, FinishReason::Length, None);
+        finish(sink, choice, &mut assembler, FinishReason::Length, None);
         Ok(None)
     }
 
     fn logprob(&self, logits: &[f32], token: u32, count: u32) -> TokenLogprob {
         let found = likelihood(logits, token, usize::try_from(count).unwrap_or(0));
-        let spelled = |token: u32| (self.language.name(token), self.language.bytes(token).to_vec());
+        let spelled = |token: u32| (self.tokenizer.name(token), self.tokenizer.bytes(token).to_vec());
         let (text, bytes) = spelled(token);
         let top = found.top.into_iter().map(|(token, logprob)| {
             let (text, bytes) = spelled(token);
@@ -218,7 +218,7 @@ impl Answer for Model {
         &self.name
     }
 
-    fn answer(&mut self, asked: &Prepared, outlet: &mut Outlet) -> Result<Usage, Failure> {
+    fn answer(&mut self, asked: &Prepared, sink: &mut Sink) -> Result<Usage, Failure> {
         let plan = self.plan(asked);
         let request = plan.request;
         let mut usage = Usage::default();
@@ -227,33 +227,33 @@ impl Answer for Model {
         let listed = request.logprobs.filter(|_| echoed(request).is_some());
         if plan.limit == 0 && listed.is_none() {
             for choice in choices {
-                echo(request, outlet, choice, &[]);
-                finish(outlet, choice, &mut Assembler::default(), FinishReason::Length, None);
+                echo(request, sink, choice, &[]);
+                finish(sink, choice, &mut Assembler::default(), FinishReason::Length, None);
             }
             return Ok(usage);
         }
         let (mut halted, listed) = match listed {
-            Some(count) => self.read_listed(plan.prompt, count, outlet, &mut usage)?,
-            None => (self.read_prompt(plan.prompt, outlet, &mut usage)?, Vec::new()),
+            Some(count) => self.read_listed(plan.prompt, count, sink, &mut usage)?,
+            None => (self.read_prompt(plan.prompt, sink, &mut usage)?, Vec::new()),
         };
-        let after_prompt = if request.n > 1 { self.network.logits().to_vec() } else { Vec::new() };
+        let after_prompt = if request.n > 1 { self.decoder.logits().to_vec() } else { Vec::new() };
         for choice in choices {
-            if choice > 0 && plan.limit > 0 && halted.is_none() && !self.network.rewind(plan.prompt.len()) {
-                halted = self.read_prompt(plan.prompt, outlet, &mut usage)?;
+            if choice > 0 && plan.limit > 0 && halted.is_none() && !self.decoder.rewind(plan.prompt.len()) {
+                halted = self.read_prompt(plan.prompt, sink, &mut usage)?;
             }
             match halted {
                 None => {}
                 Some(Halt::Silent) => break,
                 Some(Halt::Said(reason)) => {
-                    finish(outlet, choice, &mut Assembler::default(), FinishReason::Length, Some(reason));
+                    finish(sink, choice, &mut Assembler::default(), FinishReason::Length, Some(reason));
                     continue;
                 }
             }
-            echo(request, outlet, choice, &listed);
+            echo(request, sink, choice, &listed);
             if plan.limit == 0 {
-                finish(outlet, choice, &mut Assembler::default(), FinishReason::Length, None);
+                finish(sink, choice, &mut Assembler::default(), FinishReason::Length, None);
             } else {
-                halted = self.write_choice(&plan, choice, outlet, &mut usage, after_prompt.clone())?;
+                halted = self.write_choice(&plan, choice, sink, &mut usage, after_prompt.clone())?;
             }
         }
         Ok(usage)
@@ -269,28 +269,22 @@ fn echoed(request: &TextRequest) -> Option<&str> {
 }
 
 /// Repeats the prompt where that is asked for.
-fn echo(request: &TextRequest, outlet: &mut Outlet, choice: u32, listed: &[TokenLogprob]) {
+fn echo(request: &TextRequest, sink: &mut Sink, choice: u32, listed: &[TokenLogprob]) {
     if let Some(text) = echoed(request) {
         let (text, logprobs) = (text.to_owned(), listed.to_vec());
-        outlet.delta(Delta { choice, text, logprobs, ..Delta::default() });
+        sink.delta(Delta { choice, text, logprobs, ..Delta::default() });
     }
 }
 
-fn send(outlet: &mut Outlet, choice: u32, piece: Piece) {
+fn send(sink: &mut Sink, choice: u32, piece: Piece) {
     if !piece.text.is_empty() || !piece.logprobs.is_empty() {
-        outlet.delta(Delta { choice, text: piece.text, logprobs: piece.logprobs, ..Delta::default() });
+        sink.delta(Delta { choice, text: piece.text, logprobs: piece.logprobs, ..Delta::default() });
     }
 }
 
 /// Sends a choice's last delta with the text that was still held.
-fn finish(
-    outlet: &mut Outlet,
-    choice: u32,
-    assembler: &mut Assembler,
-    reason: FinishReason,
-    farebox_stop: Option<&str>,
-) {
+fn finish(sink: &mut Sink, choice: u32, assembler: &mut Assembler, reason: FinishReason, farebox_stop: Option<&str>) {
     let Piece { text, logprobs, stopped: _ } = assembler.finish();
     let farebox_stop = farebox_stop.map(str::to_owned);
-    outlet.delta(Delta { choice, text, logprobs, finish: Some(reason), farebox_stop, ..Delta::default() });
+    sink.delta(Delta { choice, text, logprobs, finish: Some(reason), farebox_stop, ..Delta::default() });
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 use wire::inference::{Failure, Message, Prompt, TextRequest, TooLong};
 
-use super::language::{Language, Special};
+use super::tokenizer::{Special, Tokenizer};
 
 /// A request and its prompt as the model reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +15,7 @@ pub struct Prepared {
     pub prompt: Vec<u32>,
 }
 
-impl Language {
+impl Tokenizer {
     /// Makes a request ready, or says which field is why it can't be.
     pub fn prepare(&self, request: TextRequest) -> Result<Prepared, Failure> {
         let prompt = self.prompt(&request)?;

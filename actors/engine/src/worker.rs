@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::Sender;
 use wire::inference::{Event, Failure, Usage};
 
-pub use super::outlet::{Halt, Outlet, Stop, StopSignal};
 use super::prepare::Prepared;
+pub use super::sink::{Halt, Sink, Stop, StopSignal};
 
 /// What answers requests on a worker's thread: a model, or a test's stand-in.
 pub trait Answer: Send + 'static {
     /// What it is called.
     fn name(&self) -> &str;
 
-    /// Answers one request, asking the outlet before every engine step; says what it read and wrote.
-    fn answer(&mut self, asked: &Prepared, outlet: &mut Outlet) -> Result<Usage, Failure>;
+    /// Answers one request, asking the sink before every engine step; says what it read and wrote.
+    fn answer(&mut self, asked: &Prepared, sink: &mut Sink) -> Result<Usage, Failure>;
 }
 
 /// One request for a worker.
@@ -193,28 +193,28 @@ fn exit(reason: ExitReason, first: Option<Job>, jobs: &Receiver<Job>, shared: &S
 
 /// Runs one job to its last event; an error is a panic's message.
 fn run<A: Answer>(answerer: &mut A, job: Job, shared: &Shared) -> Result<(), String> {
-    let mut outlet = Outlet::new(job.events, job.stop, Arc::clone(&shared.closing), Arc::clone(&shared.tokens));
-    let outcome = catch_unwind(AssertUnwindSafe(|| answerer.answer(&job.asked, &mut outlet)));
-    let compute_ms = outlet.close();
+    let mut sink = Sink::new(job.events, job.stop, Arc::clone(&shared.closing), Arc::clone(&shared.tokens));
+    let outcome = catch_unwind(AssertUnwindSafe(|| answerer.answer(&job.asked, &mut sink)));
+    let compute_ms = sink.close();
     match outcome {
         Ok(Ok(usage)) => {
-            outlet.send(Event::Usage(usage));
-            if outlet.was_cut() {
-                outlet.send(Event::Failed(Failure::Engine("its engine was ended".into())));
+            sink.send(Event::Usage(usage));
+            if sink.was_cut() {
+                sink.send(Event::Failed(Failure::Engine("its engine was ended".into())));
                 return Ok(());
             }
-            outlet.send(Event::Finished { compute_ms });
+            sink.send(Event::Finished { compute_ms });
             Ok(())
         }
         Ok(Err(failure)) => {
-            outlet.send(Event::Failed(failure));
+            sink.send(Event::Failed(failure));
             Ok(())
         }
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
             let message = text.unwrap_or_else(|| "a panic without a message".to_owned());
-            outlet.send(Event::Failed(Failure::Engine(format!("the engine panicked: {message}"))));
+            sink.send(Event::Failed(Failure::Engine(format!("the engine panicked: {message}"))));
             Err(message)
         }
     }

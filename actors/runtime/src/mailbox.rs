@@ -98,18 +98,18 @@ where
 
 /// The address of an actor that may be replaced by a new one.
 #[derive(Debug)]
-pub struct Post<A: Actor> {
+pub struct Handle<A: Actor> {
     holder: Arc<RwLock<Addr<A>>>,
     counted: Counted,
 }
 
-impl<A: Actor> Clone for Post<A> {
+impl<A: Actor> Clone for Handle<A> {
     fn clone(&self) -> Self {
         Self { holder: Arc::clone(&self.holder), counted: self.counted.clone() }
     }
 }
 
-impl<A: Actor + OfKind> Post<A> {
+impl<A: Actor + OfKind> Handle<A> {
     /// A post of this name, held by this actor.
     pub fn new(address: Addr<A>, health: &Health, name: &str) -> Self {
         Self { holder: Arc::new(RwLock::new(address)), counted: health.ledger_of(A::KIND, name) }
@@ -189,7 +189,7 @@ mod tests {
         };
         let (work, orders) = mpsc::channel();
         let elsewhere = actix::Arbiter::new();
-        let post = Post::new(Clerk::start_in_arbiter(&elsewhere.handle(), |_| Clerk(orders)), &health, "clerk");
+        let post = Handle::new(Clerk::start_in_arbiter(&elsewhere.handle(), |_| Clerk(orders)), &health, "clerk");
         let asked: Vec<_> = (0..4)
             .map(|_| {
                 let post = post.clone();

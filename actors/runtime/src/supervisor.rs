@@ -17,7 +17,7 @@ use back_off::BackOff;
 use crate::{
     exit::ExitGuard,
     health::{BEAT, ExitReason, Health, Kind, Name, OfKind, Posted},
-    mailbox::{self, Post},
+    mailbox::{self, Handle},
 };
 
 /// An actor ended and should be there. One a life.
@@ -48,7 +48,7 @@ struct Life<A: Actor> {
     health: Health,
     name: String,
     make: Box<dyn Fn(ExitGuard) -> A + Send + Sync>,
-    post: Mutex<Option<Post<A>>>,
+    post: Mutex<Option<Handle<A>>>,
     back_off: Mutex<BackOff>,
 }
 
@@ -70,7 +70,7 @@ pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
     health: &Health,
     name: &str,
     make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
-) -> Post<A> {
+) -> Handle<A> {
     let life = Arc::new(Life {
         supervisor: supervisor.clone(),
         arbiter,
@@ -81,7 +81,7 @@ pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
         back_off: Mutex::default(),
     });
     let mut slot = life.post.lock().unwrap_or_else(PoisonError::into_inner);
-    let post = Post::new(begin(&life), health, name);
+    let post = Handle::new(begin(&life), health, name);
     *slot = Some(post.clone());
     drop(slot);
     post

@@ -28,11 +28,11 @@ use uuid::Uuid;
 
 use super::{
     AccountError, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Open, Panic, Picture, Preview,
-    Subscribe, Tick, Waits, outbox::Outbox, waiting::Line,
+    Subscribe, Tick, Waits, outbox::Outbox, queue::Queue,
 };
 use crate::{
-    directory::Directory,
-    journal::{Incarnation, Journal, protocol::Entry},
+    accounts::Accounts,
+    journal::{Incarnation, Journal, protocol::Pending},
     payment::Charge,
 };
 
@@ -51,7 +51,7 @@ const WATCHERS: usize = 256;
 #[derive(Debug)]
 pub struct Context {
     /// For guards, and to know what runs.
-    pub directory: Directory,
+    pub accounts: Accounts,
     /// Where it writes.
     pub journal: Arc<Journal>,
     /// Which of the account's lives this is.
@@ -77,7 +77,7 @@ pub struct AccountActor {
     pub(super) holds: BTreeMap<RequestId, Held>,
     purchases: BTreeMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
     watchers: Vec<mpsc::Sender<Live>>,
-    pub(super) line: Line,
+    pub(super) line: Queue,
     /// Whether anyone but the sweeper came.
     pub(super) is_used: bool,
     idle_ticks: u32,
@@ -96,7 +96,7 @@ impl AccountActor {
             holds: BTreeMap::new(),
             purchases: BTreeMap::new(),
             watchers: Vec::new(),
-            line: Line::default(),
+            line: Queue::default(),
             is_used: false,
             idle_ticks: 0,
             exit,
@@ -119,7 +119,7 @@ impl AccountActor {
         if self.outbox.len() >= WAITING {
             return Err(AccountError::Overloaded);
         }
-        let decision = decide(account, command, self.context.directory.clock().now());
+        let decision = decide(account, command, self.context.accounts.clock().now());
         Ok(self.hand_on(decision, ctx))
     }
 
@@ -127,7 +127,7 @@ impl AccountActor {
     fn hand_on(&mut self, Decision { transition, answer }: Decision, ctx: &mut actix::Context<Self>) -> Answer {
         if let Some(transition) = transition {
             let payments = transition.payments.clone();
-            let entry = Entry {
+            let entry = Pending {
                 transition,
                 ticket: self.outbox.next_ticket(),
                 incarnation: self.context.incarnation,
@@ -195,7 +195,7 @@ impl AccountActor {
     /// Ends the holds whose requests run nowhere, and takes up payments nobody answered.
     fn recover(&mut self, ctx: &mut actix::Context<Self>) {
         let State::Ready(account) = &self.state else { return };
-        let running = self.context.directory.running();
+        let running = self.context.accounts.running();
         let (mut abandoned, mut alive) = (Vec::new(), Vec::new());
         for hold in account.holds() {
             if running.contains(hold.request_id) { alive.push(hold.clone()) } else { abandoned.push(hold.clone()) }
@@ -217,7 +217,7 @@ impl AccountActor {
 
     /// By the table of the design's chapter 2.5: the last durable checkpoint, else a write-off.
     fn settle_abandoned(&mut self, hold: &Hold, ctx: &mut actix::Context<Self>) {
-        let record = UsageRecord::abandoned(hold, self.context.directory.clock().now());
+        let record = UsageRecord::abandoned(hold, self.context.accounts.clock().now());
         tracing::warn!(request.id = %hold.request_id, cost_nanos = hold.accrued.get(), "abandoned hold settled");
         if let Err(error) = self.decide(Command::Settle(record), ctx) {
             tracing::error!(request.id = %hold.request_id, %error, "abandoned hold not settled");
@@ -226,7 +226,7 @@ impl AccountActor {
 
     /// Has a card charged once everything sent so far is durable.
     fn charge(&mut self, payment: Payment) {
-        let payments = self.context.directory.payments().clone();
+        let payments = self.context.accounts.payments().clone();
         let charge = Charge { account_id: self.id, payment, posted: payments.posted() };
         // Bounded by the account's pending payments.
         self.outbox.leave(move || mailbox::tell(&payments.address(), charge));
@@ -295,10 +295,10 @@ impl AccountActor {
 
     fn tick(&mut self, ctx: &mut actix::Context<Self>) {
         self.idle_ticks += 1;
-        let now = self.context.directory.clock().now();
+        let now = self.context.accounts.clock().now();
         let State::Ready(account) = &self.state else { return };
         if account.next_wake().is_some_and(|at| at <= now) {
-            let running = self.context.directory.running();
+            let running = self.context.accounts.running();
             let late = |hold: &&Hold| hold.deadline <= now && !running.contains(hold.request_id);
             let abandoned: Vec<_> = account.holds().filter(late).cloned().collect();
             for hold in abandoned {
@@ -320,7 +320,7 @@ impl AccountActor {
 
     fn picture(&mut self) -> Result<Picture, AccountError> {
         let State::Ready(account) = &self.state else { return Err(AccountError::NoAccount) };
-        let now = self.context.directory.clock().now();
+        let now = self.context.accounts.clock().now();
         let mut holds: Vec<_> = account.holds().cloned().collect();
         holds.sort_by_key(|hold| hold.request_id);
         Ok(Picture {
@@ -351,10 +351,10 @@ impl Actor for AccountActor {
         ctx.set_mailbox_capacity(MAILBOX);
         let (ready, opened) = oneshot::channel();
         self.context.journal.open(self.id, self.context.incarnation, ready);
-        let (directory, id) = (self.context.directory.clone(), self.id);
+        let (accounts, id) = (self.context.accounts.clone(), self.id);
         let load = async move {
             opened.await.map_err(|_| "the journal is being rebuilt".to_owned())?;
-            directory.ledger().load_account(id, directory.clock().now()).await.map_err(|error| error.to_string())
+            accounts.ledger().load_account(id, accounts.clock().now()).await.map_err(|error| error.to_string())
         };
         ctx.spawn(load.into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)));
     }
@@ -428,7 +428,7 @@ impl AccountActor {
     ) {
         self.is_used = true;
         let answer = if matches!(self.state, State::Missing) {
-            let (account, decision) = decide::open(self.id, email, plan, self.context.directory.clock().now());
+            let (account, decision) = decide::open(self.id, email, plan, self.context.accounts.clock().now());
             self.state = State::Ready(Box::new(account));
             Ok(self.hand_on(decision, ctx))
         } else {
@@ -446,7 +446,7 @@ impl AccountActor {
     ) {
         let answer = match &self.state {
             State::Ready(account) => {
-                let now = self.context.directory.clock().now();
+                let now = self.context.accounts.clock().now();
                 let Decision { answer, .. } = decide(&mut account.clone(), Command::Admit(admit), now);
                 Ok(Answer { balance: account.balance(now), ..answer })
             }

@@ -14,7 +14,7 @@ use billing::{
 };
 
 use super::{AccountError, Held};
-use crate::directory::Directory;
+use crate::accounts::Accounts;
 
 /// What a request used, whoever measured it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,7 +75,7 @@ pub struct Admission {
     pub(super) price_version: i64,
     pub(super) admitted_at: Timestamp,
     pub(super) held: Held,
-    pub(super) directory: Directory,
+    pub(super) accounts: Accounts,
     pub(super) metered: Metered,
     pub(super) settled: bool,
 }
@@ -113,7 +113,7 @@ impl Admission {
 
     /// Reports the cost so far, and has a slice more set aside. One way: what comes of it shows in [`Admission::held`].
     pub fn accrue(&self, accrued: Nanos, slice: Nanos) {
-        self.directory.post(self.account_id, Command::Accrue { request_id: self.request_id, accrued, slice });
+        self.accounts.post(self.account_id, Command::Accrue { request_id: self.request_id, accrued, slice });
     }
 
     fn record(&self, ending: Ending, now: Timestamp) -> UsageRecord {
@@ -141,21 +141,21 @@ impl Admission {
 
     /// Ends the request and charges what was metered. The answer comes when that is durable.
     pub async fn settle(mut self, ending: Ending) -> Result<(UsageRecord, Answer), SettleError> {
-        let record = self.record(ending, self.directory.clock().now());
+        let record = self.record(ending, self.accounts.clock().now());
         self.settled = true;
         let mut last = AccountError::Overloaded;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
                 // What is known to fail is not tried.
-                self.directory.ledger().standing().sound_within(AWAY).await;
+                self.accounts.ledger().standing().sound_within(AWAY).await;
             }
-            match self.directory.decide(self.account_id, Command::Settle(record.clone())).await {
+            match self.accounts.decide(self.account_id, Command::Settle(record.clone())).await {
                 Ok(mut answer) => match answer.result {
                     Ok(_) => return Ok((record, answer)),
                     // An earlier try was committed before its actor died.
                     Err(Refusal::NoHold(_))
-                        if attempt > 0 && self.directory.is_recorded(self.account_id, &record).await =>
+                        if attempt > 0 && self.accounts.is_recorded(self.account_id, &record).await =>
                     {
                         answer.result = Ok(Reply::Settled { charged: record.charged, debt: Nanos::ZERO });
                         return Ok((record, answer));
@@ -173,10 +173,10 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if !self.settled {
-            let record = self.record(Ending::Failed, self.directory.clock().now());
+            let record = self.record(Ending::Failed, self.accounts.clock().now());
             tracing::warn!(request.id = %self.request_id, cost_nanos = record.charged.get(), "request abandoned");
-            self.directory.post(self.account_id, Command::Settle(record));
+            self.accounts.post(self.account_id, Command::Settle(record));
         }
-        self.directory.running().remove(self.request_id);
+        self.accounts.running().remove(self.request_id);
     }
 }

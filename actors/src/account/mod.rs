@@ -4,14 +4,14 @@
 
 mod actor;
 mod admission;
-mod door;
+mod enter;
 pub mod outbox;
-mod waiting;
+mod queue;
 
 pub(crate) use actor::new_grant_id;
 pub use actor::{AccountActor, Context as AccountContext};
 pub use admission::{Admission, Metered, SettleError};
-pub use waiting::{LINE, PURCHASE};
+pub use queue::{LINE, PURCHASE};
 
 use std::{
     sync::{
@@ -63,7 +63,7 @@ pub struct Enter {
     /// What it asks for.
     pub admit: billing::command::Admit,
     /// How long it may wait in line for a permit or the rate limit; none: it is refused at once.
-    pub patience: Duration,
+    pub max_wait: Duration,
 }
 
 /// A second has passed: look whether something is due, or nothing is left to do.

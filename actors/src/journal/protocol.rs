@@ -19,7 +19,7 @@ pub type Incarnation = u64;
 
 /// A transition to write, and who waits for it.
 #[derive(Debug)]
-pub struct Entry<W> {
+pub struct Pending<W> {
     /// What to write.
     pub transition: Box<Transition>,
     /// Its place in its sender's outbox.
@@ -41,7 +41,7 @@ pub enum Step<R> {
 
 /// What is to be told once a batch was reported.
 #[derive(Debug)]
-pub struct Told<W, R> {
+pub struct Report<W, R> {
     /// Each sender once: its last durable ticket, or why it must be rebuilt.
     pub senders: Vec<(W, Result<u64, String>)>,
     /// Those whose opens are done.
@@ -49,7 +49,7 @@ pub struct Told<W, R> {
 }
 
 enum Waiting<W, R> {
-    Entry(Entry<W>),
+    Pending(Pending<W>),
     Open(R),
 }
 
@@ -104,14 +104,14 @@ impl<W, R> Default for Protocol<W, R> {
 
 impl<W, R> Protocol<W, R> {
     /// Takes an entry, or gives its sender back where it is from an earlier life.
-    pub fn push(&mut self, entry: Entry<W>) -> Result<(), W> {
+    pub fn push(&mut self, entry: Pending<W>) -> Result<(), W> {
         let known = self.known.entry(entry.transition.account_id).or_default();
         known.lives(entry.incarnation);
         if entry.incarnation < known.oldest {
             return Err(entry.sender);
         }
         known.waiting += 1;
-        self.queue.push_back(Waiting::Entry(entry));
+        self.queue.push_back(Waiting::Pending(entry));
         Ok(())
     }
 
@@ -160,8 +160,8 @@ impl<W, R> Protocol<W, R> {
             match self.queue.pop_front() {
                 // What waited before an open is in this batch or an earlier one.
                 Some(Waiting::Open(ready)) => opens.push(ready),
-                Some(Waiting::Entry(entry)) => {
-                    let Entry { transition, ticket, incarnation, sender } = entry;
+                Some(Waiting::Pending(entry)) => {
+                    let Pending { transition, ticket, incarnation, sender } = entry;
                     // What an earlier life sent was decided on a state that is no more.
                     if !self.take(transition.account_id, incarnation) {
                         continue;
@@ -181,7 +181,7 @@ impl<W, R> Protocol<W, R> {
 
     /// The batch of the last step is durable, but for the accounts that `failed` names with why: theirs is not, or is not
     /// known to be.
-    pub fn written(&mut self, mut failed: HashMap<AccountId, String>) -> Told<W, R> {
+    pub fn written(&mut self, mut failed: HashMap<AccountId, String>) -> Report<W, R> {
         let Some(Writing { senders, opens }) = self.writing.take() else {
             panic!("a batch was reported that nobody took");
         };
@@ -199,14 +199,14 @@ impl<W, R> Protocol<W, R> {
             };
             told.push((sender, result));
         }
-        Told { senders: told, opened: opens }
+        Report { senders: told, opened: opens }
     }
 
     /// Whoever wrote the batch at hand died of it: nothing of it is known to be durable. Nobody is told where there was
     /// none.
-    pub fn interrupted(&mut self, error: &str) -> Told<W, R> {
+    pub fn interrupted(&mut self, error: &str) -> Report<W, R> {
         let Some(Writing { senders, .. }) = &self.writing else {
-            return Told { senders: Vec::new(), opened: Vec::new() };
+            return Report { senders: Vec::new(), opened: Vec::new() };
         };
         let failed = senders.keys().map(|account_id| (*account_id, error.to_owned())).collect();
         self.written(failed)
@@ -240,9 +240,9 @@ mod tests {
         Transition::unchanged(AccountId(Uuid::from_u128(account)), seq, now, Header::new(Plan::Free, now))
     }
 
-    fn entry(account: u128, incarnation: Incarnation, ticket: u64) -> Entry<&'static str> {
+    fn entry(account: u128, incarnation: Incarnation, ticket: u64) -> Pending<&'static str> {
         let transition = Box::new(transition(account, ticket));
-        Entry { transition, ticket, incarnation, sender: if account == 1 { "one" } else { "two" } }
+        Pending { transition, ticket, incarnation, sender: if account == 1 { "one" } else { "two" } }
     }
 
     fn batch(journal: &mut Journal) -> Vec<u64> {

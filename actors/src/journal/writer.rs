@@ -26,7 +26,7 @@ use runtime::{
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use super::protocol::{Entry, Incarnation, Protocol, Step, Told};
+use super::protocol::{Incarnation, Pending, Protocol, Report, Step};
 use crate::account::{AccountActor, Committed};
 
 type Opened = oneshot::Sender<()>;
@@ -89,7 +89,7 @@ impl Journal {
 
     /// Takes a transition to commit, or gives its sender back where it is of an earlier life. Their number is bounded by
     /// the outboxes of the accounts they come from.
-    pub fn append(&self, entry: Entry<WeakAddr<AccountActor>>) -> Result<(), WeakAddr<AccountActor>> {
+    pub fn append(&self, entry: Pending<WeakAddr<AccountActor>>) -> Result<(), WeakAddr<AccountActor>> {
         let mut queue = self.0.queue();
         queue.protocol.push(entry)?;
         queue.since.get_or_insert_with(Instant::now);
@@ -251,7 +251,7 @@ impl Writer {
     }
 }
 
-fn tell(Told { senders, opened }: Told<WeakAddr<AccountActor>, Opened>) {
+fn tell(Report { senders, opened }: Report<WeakAddr<AccountActor>, Opened>) {
     for (sender, result) in senders {
         // At most one a batch for an account that waits for it, if it still lives.
         if let Some(account) = sender.upgrade() {

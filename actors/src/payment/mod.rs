@@ -20,7 +20,7 @@ use billing::{
     ids::{AccountId, PaymentId, ReversalId},
     payment::Payment,
 };
-use cards::{NextAction, Told};
+use cards::{NextAction, ProcessorEvent};
 use ledger::reversals::Unanswered;
 use runtime::{
     exit::ExitGuard,
@@ -29,10 +29,10 @@ use runtime::{
 };
 use tokio::sync::Notify;
 
-pub use notice::{Heard, NotHeard};
+pub use notice::{Applied, EventNotApplied};
 pub use refund::{Given, NotRefunded, Refund};
 
-use crate::directory::Directory;
+use crate::accounts::Accounts;
 
 /// Notices worked on at once, at most.
 pub const MOST_NOTICES: usize = 256;
@@ -57,11 +57,11 @@ pub struct Charge {
 /// Where to find accounts: set once both are there.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Meet(pub Directory);
+pub struct Meet(pub Accounts);
 
-/// Hear what the processor tells; answered when what it changes is durable.
+/// Apply what the processor tells; answered when what it changes is durable.
 #[derive(Debug, Clone)]
-pub struct Hear(pub Told);
+pub struct ApplyEvent(pub ProcessorEvent);
 
 /// Ask what a payment's owner must do.
 #[derive(Debug, Clone, Copy)]
@@ -88,8 +88,8 @@ impl Open {
 /// The actor.
 #[derive(Debug)]
 pub struct PaymentActor {
-    directory: Option<Directory>,
-    /// Charges that came before the directory.
+    accounts: Option<Accounts>,
+    /// Charges that came before the accounts.
     early: Vec<Charge>,
     open: HashMap<PaymentId, Open>,
     /// Refunds that are carried to the processor's answer.
@@ -102,9 +102,9 @@ pub struct PaymentActor {
 
 impl PaymentActor {
     /// A new life.
-    pub fn new(directory: Option<Directory>, exit: ExitGuard) -> Self {
+    pub fn new(accounts: Option<Accounts>, exit: ExitGuard) -> Self {
         Self {
-            directory,
+            accounts,
             early: Vec::new(),
             open: HashMap::new(),
             refunds: HashSet::new(),
@@ -115,10 +115,10 @@ impl PaymentActor {
     }
 
     /// Takes up what an earlier life left.
-    fn take_up(&self, directory: Directory, ctx: &mut Context<Self>) {
-        let health = directory.health().clone();
-        self.take_up_refunds(directory.clone(), ctx);
-        let load = async move { directory.ledger().pending_payments().await };
+    fn take_up(&self, accounts: Accounts, ctx: &mut Context<Self>) {
+        let health = accounts.health().clone();
+        self.take_up_refunds(accounts.clone(), ctx);
+        let load = async move { accounts.ledger().pending_payments().await };
         ctx.spawn(load.into_actor(self).map(move |pending, _, ctx| match pending {
             Ok(pending) => {
                 for (account_id, payment) in pending {
@@ -131,8 +131,8 @@ impl PaymentActor {
     }
 
     /// Takes up refunds that an earlier life left without an answer: nobody else does, so it is tried until it is done.
-    fn take_up_refunds(&self, directory: Directory, ctx: &mut Context<Self>) {
-        let of = directory.clone();
+    fn take_up_refunds(&self, accounts: Accounts, ctx: &mut Context<Self>) {
+        let of = accounts.clone();
         let load = async move {
             let mut back_off = pursue::BackOff::new();
             loop {
@@ -145,19 +145,13 @@ impl PaymentActor {
         };
         ctx.spawn(load.into_actor(self).map(move |unanswered, actor, ctx| {
             for refund in unanswered {
-                actor.carry(directory.clone(), refund, None, ctx);
+                actor.carry(accounts.clone(), refund, None, ctx);
             }
         }));
     }
 
     /// Carries a refund to the processor's answer, once at a time.
-    fn carry(
-        &mut self,
-        directory: Directory,
-        refund: Unanswered,
-        asker: Option<refund::Asker>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn carry(&mut self, accounts: Accounts, refund: Unanswered, asker: Option<refund::Asker>, ctx: &mut Context<Self>) {
         let id = refund.reversal.id;
         if !self.refunds.insert(id) {
             if let Some(asker) = asker {
@@ -165,7 +159,7 @@ impl PaymentActor {
             }
             return;
         }
-        let work = refund::carry(directory, refund, asker);
+        let work = refund::carry(accounts, refund, asker);
         ctx.spawn(work.into_actor(self).map(move |(), actor, _| {
             actor.refunds.remove(&id);
         }));
@@ -181,8 +175,8 @@ impl Actor for PaymentActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // The first life has none yet: its accounts bring what is pending.
-        if let Some(directory) = self.directory.clone() {
-            self.take_up(directory, ctx);
+        if let Some(accounts) = self.accounts.clone() {
+            self.take_up(accounts, ctx);
         }
     }
 }
@@ -190,9 +184,9 @@ impl Actor for PaymentActor {
 impl Handler<Meet> for PaymentActor {
     type Result = ();
 
-    fn handle(&mut self, Meet(directory): Meet, ctx: &mut Self::Context) {
-        self.take_up_refunds(directory.clone(), ctx);
-        self.directory = Some(directory);
+    fn handle(&mut self, Meet(accounts): Meet, ctx: &mut Self::Context) {
+        self.take_up_refunds(accounts.clone(), ctx);
+        self.accounts = Some(accounts);
         for charge in self.early.drain(..) {
             ctx.notify(charge);
         }
@@ -204,7 +198,7 @@ impl Handler<Charge> for PaymentActor {
 
     fn handle(&mut self, charge: Charge, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Some(directory) = self.directory.clone() else {
+        let Some(accounts) = self.accounts.clone() else {
             self.early.push(charge);
             return;
         };
@@ -215,26 +209,26 @@ impl Handler<Charge> for PaymentActor {
         }
         let open = Open::default();
         self.open.insert(id, open.clone());
-        let work = pursue::pursue(directory, account_id, payment, open);
+        let work = pursue::pursue(accounts, account_id, payment, open);
         ctx.spawn(work.into_actor(self).map(move |(), actor, _| drop(actor.open.remove(&id))));
         posted.handled(began);
     }
 }
 
-impl Handler<Ask<Hear, Result<Heard, NotHeard>>> for PaymentActor {
+impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor {
     type Result = ();
 
-    fn handle(&mut self, ask: Ask<Hear, Result<Heard, NotHeard>>, ctx: &mut Self::Context) {
+    fn handle(&mut self, ask: Ask<ApplyEvent, Result<Applied, EventNotApplied>>, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Ask { question: Hear(told), reply, posted } = ask;
-        let Some(directory) = self.directory.clone().filter(|_| self.hearing < MOST_NOTICES) else {
+        let Ask { question: ApplyEvent(told), reply, posted } = ask;
+        let Some(accounts) = self.accounts.clone().filter(|_| self.hearing < MOST_NOTICES) else {
             // Told again later.
-            drop(reply.send(Err(NotHeard::Overloaded)));
+            drop(reply.send(Err(EventNotApplied::Overloaded)));
             return;
         };
         self.hearing += 1;
         posted.handled(began);
-        let work = async move { notice::hear(&directory, &told).await };
+        let work = async move { notice::apply(&accounts, &told).await };
         ctx.spawn(work.into_actor(self).map(|heard, actor, _| {
             actor.hearing -= 1;
             let outcome = match &heard {
@@ -261,24 +255,24 @@ impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
         let began = Instant::now();
         let Ask { question, reply, posted } = ask;
         let is_full = self.beginning + self.refunds.len() >= MOST_REFUNDS;
-        let Some(directory) = self.directory.clone().filter(|_| !is_full) else {
+        let Some(accounts) = self.accounts.clone().filter(|_| !is_full) else {
             drop(reply.send(Err(NotRefunded::NotNow("too much is waiting".into()))));
             return;
         };
         self.beginning += 1;
         posted.handled(began);
-        let of = directory.clone();
+        let of = accounts.clone();
         let work = async move { refund::begin(&of, &question).await };
         ctx.spawn(work.into_actor(self).map(move |begun, actor, ctx| {
             actor.beginning -= 1;
             match begun {
-                Ok(refund) => actor.carry(directory, refund, Some(reply), ctx),
+                Ok(refund) => actor.carry(accounts, refund, Some(reply), ctx),
                 Err(error) => {
                     if matches!(error, NotRefunded::NotNow(_)) {
                         // Its commit may land after all: then nobody carries it yet.
                         ctx.run_later(LATE, |actor, ctx| {
-                            if let Some(directory) = actor.directory.clone() {
-                                actor.take_up_refunds(directory, ctx);
+                            if let Some(accounts) = actor.accounts.clone() {
+                                actor.take_up_refunds(accounts, ctx);
                             }
                         });
                     }

@@ -3,18 +3,18 @@
 //! where that was changed before.
 
 use billing::{entry::Notice, ids::PaymentId};
-use cards::{CardError, Finding, Outcome, Subject, Told, What};
+use cards::{CardError, Finding, Outcome, ProcessorEvent, Subject, What};
 use ledger::LedgerError;
 
 use super::{
     pursue::{self, NotApplied},
     reversal::{self, Because},
 };
-use crate::{account::AccountError, directory::Directory};
+use crate::{account::AccountError, accounts::Accounts};
 
 /// What came of a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct Applied {
     /// The payments it was about: none where it does not matter here.
     pub payments: Vec<PaymentId>,
     /// Whether it was heard before.
@@ -23,7 +23,7 @@ pub struct Heard {
 
 /// Why a notice was not heard.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotHeard {
+pub enum EventNotApplied {
     /// This very delivery was heard before: its sender signs each anew.
     #[error("this delivery of event {0} was received before")]
     Replayed(String),
@@ -38,13 +38,13 @@ pub enum NotHeard {
     Overloaded,
 }
 
-impl From<LedgerError> for NotHeard {
+impl From<LedgerError> for EventNotApplied {
     fn from(error: LedgerError) -> Self {
         Self::NotNow(error.to_string())
     }
 }
 
-impl From<CardError> for NotHeard {
+impl From<CardError> for EventNotApplied {
     fn from(error: CardError) -> Self {
         match error {
             CardError::Unavailable(_) => Self::NotNow(error.to_string()),
@@ -53,22 +53,22 @@ impl From<CardError> for NotHeard {
     }
 }
 
-impl From<NotApplied> for NotHeard {
+impl From<NotApplied> for EventNotApplied {
     fn from(error: NotApplied) -> Self {
         Self::NotNow(error.to_string())
     }
 }
 
 /// Hears a notice: everything it changes is durable afterwards.
-pub(super) async fn hear(directory: &Directory, told: &Told) -> Result<Heard, NotHeard> {
-    let Told { notice, subject } = told;
+pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<Applied, EventNotApplied> {
+    let ProcessorEvent { notice, subject } = told;
     if *subject == Subject::Other {
-        return Ok(Heard { payments: Vec::new(), repeated: false });
+        return Ok(Applied { payments: Vec::new(), repeated: false });
     }
-    let (ledger, processor) = (directory.ledger(), directory.processor());
+    let (ledger, processor) = (accounts.ledger(), accounts.processor());
     let before = ledger.webhook_signed_at(processor.name(), &notice.id).await?;
     if before.is_some_and(|signed_at| notice.signed_at <= signed_at) {
-        return Err(NotHeard::Replayed(notice.id.clone()));
+        return Err(EventNotApplied::Replayed(notice.id.clone()));
     }
     let mut payments = Vec::new();
     if before.is_none() {
@@ -76,39 +76,43 @@ pub(super) async fn hear(directory: &Directory, told: &Told) -> Result<Heard, No
         while let Some(finding) = findings.next() {
             // Noted with the last of what it changes: a crash before that has it told again, and heard again.
             let noted = findings.peek().is_none().then_some(notice);
-            payments.extend(take(directory, finding, noted).await?);
+            payments.extend(take(accounts, finding, noted).await?);
         }
     }
     if before.is_some() || !payments.is_empty() {
-        ledger.note_webhook(notice, directory.clock().now()).await?;
+        ledger.note_webhook(notice, accounts.clock().now()).await?;
     }
-    Ok(Heard { payments, repeated: before.is_some() })
+    Ok(Applied { payments, repeated: before.is_some() })
 }
 
 /// Hears a notice of a processor within this process.
-pub(super) async fn hear_own(directory: &Directory, told: &Told) {
-    match hear(directory, told).await {
+pub(super) async fn apply_own(accounts: &Accounts, told: &ProcessorEvent) {
+    match apply(accounts, told).await {
         Ok(_) => {}
-        Err(NotHeard::Replayed(event)) => tracing::debug!(event, "a notice came twice"),
+        Err(EventNotApplied::Replayed(event)) => tracing::debug!(event, "a notice came twice"),
         Err(error) => tracing::warn!(%error, event = told.notice.id, "a notice was not heard"),
     }
 }
 
 /// Tells the account what was found; the payment, where it is one of ours.
-async fn take(directory: &Directory, finding: Finding, notice: Option<&Notice>) -> Result<Option<PaymentId>, NotHeard> {
+async fn take(
+    accounts: &Accounts,
+    finding: Finding,
+    notice: Option<&Notice>,
+) -> Result<Option<PaymentId>, EventNotApplied> {
     let Finding { payment_id, what } = finding;
-    let Some((account_id, payment)) = directory.ledger().payment_of_anyone(payment_id).await? else {
+    let Some((account_id, payment)) = accounts.ledger().payment_of_anyone(payment_id).await? else {
         tracing::warn!(payment.id = %payment_id, "a notice of a payment that is not ours");
         return Ok(None);
     };
     let taken = match what {
-        What::Charge(Outcome::Unknown { why }) => return Err(NotHeard::NotNow(why)),
+        What::Charge(Outcome::Unknown { why }) => return Err(EventNotApplied::NotNow(why)),
         // Its pursuit waits for the owner.
         What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
-        What::Charge(outcome) => pursue::apply(directory, account_id, &payment, &outcome, notice).await.map(drop),
+        What::Charge(outcome) => pursue::apply(accounts, account_id, &payment, &outcome, notice).await.map(drop),
         What::Reversals(news, listing) => {
             let because = Because::Notice(notice.cloned());
-            reversal::heard(directory, account_id, payment_id, (news, listing), because).await
+            reversal::heard(accounts, account_id, payment_id, (news, listing), because).await
         }
     };
     match taken {

@@ -17,7 +17,7 @@ use ledger::{Ledger, LedgerError};
 use super::{Open, notice};
 use crate::{
     account::{AccountError, Waits, new_grant_id},
-    directory::Directory,
+    accounts::Accounts,
 };
 
 /// For how long the processor knows a charge again by its key: a day, less what a last call may take.
@@ -41,38 +41,38 @@ impl BackOff {
         Self(FIRST_WAIT_MS)
     }
 
-    pub(super) async fn wait(&mut self, directory: &Directory) {
-        let clock = directory.clock();
+    pub(super) async fn wait(&mut self, accounts: &Accounts) {
+        let clock = accounts.clock();
         clock.until(clock.now().plus_ms(self.0)).await;
         self.0 = (self.0 * 2).min(LONGEST_WAIT_MS);
     }
 }
 
 /// Carries a payment to its end.
-pub(super) async fn pursue(directory: Directory, account_id: AccountId, payment: Payment, open: Open) {
-    let chosen = order(&directory, account_id, &payment).await;
+pub(super) async fn pursue(accounts: Accounts, account_id: AccountId, payment: Payment, open: Open) {
+    let chosen = order(&accounts, account_id, &payment).await;
     let mut back_off = BackOff::new();
     loop {
-        let outcome = match ask(&directory, &chosen, payment.created_at).await {
+        let outcome = match ask(&accounts, &chosen, payment.created_at).await {
             // Nobody is there who could.
             Outcome::NeedsAuthentication(action) if payment.purpose.is_automatic() => {
-                give_up(&directory, &action.reference).await
+                give_up(&accounts, &action.reference).await
             }
             Outcome::NeedsAuthentication(action) => {
                 let reference = action.reference.clone();
                 open.set_action(action.clone());
                 // Once or twice in a payment's life.
-                directory.tell(account_id, Waits { payment_id: payment.id, action });
-                wait_for_owner(&directory, &payment, &reference, &open).await
+                accounts.tell(account_id, Waits { payment_id: payment.id, action });
+                wait_for_owner(&accounts, &payment, &reference, &open).await
             }
             outcome => outcome,
         };
         if let Outcome::Unknown { why } = &outcome {
             tracing::warn!(payment.id = %payment.id, why, "a payment's outcome is not known yet");
-        } else if settle(&directory, account_id, &payment, &chosen.order, &outcome).await {
+        } else if settle(&accounts, account_id, &payment, &chosen.order, &outcome).await {
             return;
         }
-        back_off.wait(&directory).await;
+        back_off.wait(&accounts).await;
     }
 }
 
@@ -91,29 +91,29 @@ pub(super) struct Chosen {
     chargeable: Chargeable,
 }
 
-async fn order(directory: &Directory, account_id: AccountId, payment: &Payment) -> Chosen {
+async fn order(accounts: &Accounts, account_id: AccountId, payment: &Payment) -> Chosen {
     let mut back_off = BackOff::new();
     loop {
-        match order_once(directory, account_id, payment).await {
+        match order_once(accounts, account_id, payment).await {
             Ok(chosen) => return chosen,
             Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment's card could not be read"),
         }
-        back_off.wait(directory).await;
+        back_off.wait(accounts).await;
     }
 }
 
 /// The card a payment is charged to, and who pays: a payment that names no card is charged to the default one of the time
 /// it was first charged.
 pub(super) async fn order_once(
-    directory: &Directory,
+    accounts: &Accounts,
     account_id: AccountId,
     payment: &Payment,
 ) -> Result<Chosen, LedgerError> {
-    let (ledger, processor) = (directory.ledger(), directory.processor().name());
+    let (ledger, processor) = (accounts.ledger(), accounts.processor().name());
     let method = if payment.method == DEFAULT_METHOD {
         match ledger.chosen_card(payment.id).await? {
             Some(chosen) => Some(chosen),
-            None => choose(directory, account_id, payment).await?,
+            None => choose(accounts, account_id, payment).await?,
         }
     } else {
         Some(payment.method.clone())
@@ -148,20 +148,16 @@ async fn is_automatic(ledger: &Ledger, account: AccountId, payment: &Payment) ->
     }
 }
 
-async fn choose(
-    directory: &Directory,
-    account_id: AccountId,
-    payment: &Payment,
-) -> Result<Option<String>, LedgerError> {
-    let Some(saved) = directory.default_method(account_id).await? else { return Ok(None) };
-    directory.ledger().choose_card(payment.id, &saved.card.reference).await?;
-    directory.ledger().chosen_card(payment.id).await
+async fn choose(accounts: &Accounts, account_id: AccountId, payment: &Payment) -> Result<Option<String>, LedgerError> {
+    let Some(saved) = accounts.default_method(account_id).await? else { return Ok(None) };
+    accounts.ledger().choose_card(payment.id, &saved.card.reference).await?;
+    accounts.ledger().chosen_card(payment.id).await
 }
 
 /// Charges, or looks up where it is too late for that.
-async fn ask(directory: &Directory, chosen: &Chosen, created_at: Timestamp) -> Outcome {
-    let processor = directory.processor();
-    let is_known_again = directory.clock().now() < created_at.plus_ms(SAME_KEY_MS);
+async fn ask(accounts: &Accounts, chosen: &Chosen, created_at: Timestamp) -> Outcome {
+    let processor = accounts.processor();
+    let is_known_again = accounts.clock().now() < created_at.plus_ms(SAME_KEY_MS);
     let never = match chosen.chargeable {
         Chargeable::Yes if is_known_again => return processor.charge(&chosen.order).await,
         Chargeable::Yes => NEVER_CHARGED,
@@ -175,8 +171,8 @@ async fn ask(directory: &Directory, chosen: &Chosen, created_at: Timestamp) -> O
 }
 
 /// Looks now and then, and when nudged; gives up when the owner's time is over.
-async fn wait_for_owner(directory: &Directory, payment: &Payment, reference: &str, open: &Open) -> Outcome {
-    let (clock, processor) = (directory.clock(), directory.processor());
+async fn wait_for_owner(accounts: &Accounts, payment: &Payment, reference: &str, open: &Open) -> Outcome {
+    let (clock, processor) = (accounts.clock(), accounts.processor());
     let until = payment.created_at.plus_ms(OWNER_MS);
     while clock.now() < until {
         let next = clock.now().plus_ms(LOOK_MS).min(until);
@@ -191,11 +187,11 @@ async fn wait_for_owner(directory: &Directory, payment: &Payment, reference: &st
             }
         }
     }
-    give_up(directory, reference).await
+    give_up(accounts, reference).await
 }
 
-async fn give_up(directory: &Directory, reference: &str) -> Outcome {
-    match directory.processor().cancel(reference).await {
+async fn give_up(accounts: &Accounts, reference: &str) -> Outcome {
+    match accounts.processor().cancel(reference).await {
         Outcome::NeedsAuthentication(_) => Outcome::Unknown { why: "it was not canceled".to_owned() },
         ended => ended,
     }
@@ -204,30 +200,30 @@ async fn give_up(directory: &Directory, reference: &str) -> Outcome {
 /// Tells the account until it is durable; whether the payment ended. A processor within this process sends its notices
 /// now: the first before the answer, the others beside it.
 async fn settle(
-    directory: &Directory,
+    accounts: &Accounts,
     account_id: AccountId,
     payment: &Payment,
     order: &Order,
     outcome: &Outcome,
 ) -> bool {
-    let mut notices = directory.processor().notices(order, directory.clock().now()).into_iter();
+    let mut notices = accounts.processor().notices(order, accounts.clock().now()).into_iter();
     if let Some(first) = notices.next() {
-        notice::hear_own(directory, &first).await;
+        notice::apply_own(accounts, &first).await;
     }
     let beside = async {
         for notice in notices {
-            notice::hear_own(directory, &notice).await;
+            notice::apply_own(accounts, &notice).await;
         }
     };
     let mut back_off = BackOff::new();
     let tell = async {
         loop {
-            match apply(directory, account_id, payment, outcome, None).await {
+            match apply(accounts, account_id, payment, outcome, None).await {
                 Ok(applied) => return applied == Applied::Ended,
                 Err(NotApplied::Account(AccountError::NoAccount)) => return true,
                 Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment could not be settled yet"),
             }
-            back_off.wait(directory).await;
+            back_off.wait(accounts).await;
         }
     };
     join(tell, beside).await.0
@@ -267,7 +263,7 @@ pub(super) fn noticed(notice: Option<Notice>, command: Command) -> Command {
 
 /// Tells an account what came of its payment. An end that was told before, by an answer or a notice, changes nothing.
 pub(super) async fn apply(
-    directory: &Directory,
+    accounts: &Accounts,
     account_id: AccountId,
     payment: &Payment,
     outcome: &Outcome,
@@ -287,7 +283,7 @@ pub(super) async fn apply(
         Outcome::Declined { code } => Command::PaymentDeclined { payment_id, decline_code: code.clone() },
         Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. } => return Ok(Applied::Open),
     };
-    match directory.decide(account_id, noticed(notice.cloned(), command)).await?.result {
+    match accounts.decide(account_id, noticed(notice.cloned(), command)).await?.result {
         Ok(_) => {
             let status = if matches!(outcome, Outcome::Succeeded { .. }) { "succeeded" } else { "declined" };
             metrics::counter!("farebox_payments_total", "status" => status, "purpose" => payment.purpose.name())
@@ -299,11 +295,11 @@ pub(super) async fn apply(
     }
     // It ended before. Money that came for a payment that was told declined goes back.
     let Outcome::Succeeded { reference, amount } = outcome else { return Ok(Applied::Ended) };
-    let stored = directory.ledger().payment(account_id, payment_id).await?;
+    let stored = accounts.ledger().payment(account_id, payment_id).await?;
     if stored.is_some_and(|stored| stored.decline_code.is_some()) {
         tracing::warn!(payment.id = %payment_id, %reference, "paid after it was declined: refunding");
         let (key, reference, amount) = (format!("late-{payment_id}"), reference.clone(), *amount);
-        match directory.processor().refund(&RefundOrder { key, id: None, reference, amount }).await {
+        match accounts.processor().refund(&RefundOrder { key, id: None, reference, amount }).await {
             Refunded::Made { .. } => {}
             Refunded::Refused { code, message } => return Err(CardError::Refused { code, message }.into()),
             Refunded::Unknown { why } => return Err(CardError::Unavailable(why).into()),

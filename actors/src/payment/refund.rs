@@ -21,7 +21,7 @@ use super::{
     pursue::{self, BackOff, NotApplied, SAME_KEY_MS},
     reversal::{self, Because},
 };
-use crate::{account::AccountError, directory::Directory};
+use crate::{account::AccountError, accounts::Accounts};
 
 /// How long who asked for a refund waits for the processor; after that it goes on by itself.
 pub(super) const PATIENCE: Duration = Duration::from_secs(8);
@@ -94,11 +94,11 @@ impl From<NotApplied> for NotRefunded {
 pub(super) type Asker = oneshot::Sender<Result<Given, NotRefunded>>;
 
 /// Writes a refund down and takes its credits. One that is there already under its id is taken up.
-pub(super) async fn begin(directory: &Directory, refund: &Refund) -> Result<Unanswered, NotRefunded> {
+pub(super) async fn begin(accounts: &Accounts, refund: &Refund) -> Result<Unanswered, NotRefunded> {
     let Refund { account_id, payment_id, id, amount: wanted, proof } = refund;
     let (account_id, payment_id, id) = (*account_id, *payment_id, *id);
     let _turn = reversal::turn().await;
-    let stored = reversal::read(directory, account_id, payment_id).await?.ok_or(NotRefunded::NoPayment)?;
+    let stored = reversal::read(accounts, account_id, payment_id).await?.ok_or(NotRefunded::NoPayment)?;
     let StoredPayment { payment, reversals, .. } = &stored;
     if let Some(known) = reversals.iter().find(|row| row.id == id) {
         return Ok(Unanswered { account_id, payment_id, reversal: known.clone() });
@@ -113,26 +113,26 @@ pub(super) async fn begin(directory: &Directory, refund: &Refund) -> Result<Unan
     }
     let pending = News { id: Some(id), kind: Kind::Refund, reference: None, amount, state: State::Pending };
     let because = Because::Request(proof.clone());
-    reversal::tell(directory, account_id, stored, (vec![pending], Listing::Some), because).await?;
-    let row = row(directory, payment_id, id).await?;
+    reversal::tell(accounts, account_id, stored, (vec![pending], Listing::Some), because).await?;
+    let row = row(accounts, payment_id, id).await?;
     Ok(Unanswered { account_id, payment_id, reversal: row.ok_or(NotRefunded::NoPayment)? })
 }
 
-async fn row(directory: &Directory, payment: PaymentId, id: ReversalId) -> Result<Option<Reversal>, NotApplied> {
-    Ok(directory.ledger().reversals(payment).await?.into_iter().find(|row| row.id == id))
+async fn row(accounts: &Accounts, payment: PaymentId, id: ReversalId) -> Result<Option<Reversal>, NotApplied> {
+    Ok(accounts.ledger().reversals(payment).await?.into_iter().find(|row| row.id == id))
 }
 
 /// Carries a refund to the processor's answer. Who asked is told of it, or, after a while, that it is on its way.
-pub(super) async fn carry(directory: Directory, refund: Unanswered, asker: Option<Asker>) {
+pub(super) async fn carry(accounts: Accounts, refund: Unanswered, asker: Option<Asker>) {
     let Unanswered { account_id, payment_id, reversal } = &refund;
-    let (told, patience) = (to_its_end(&directory, &refund), tokio::time::sleep(PATIENCE));
+    let (told, patience) = (to_its_end(&accounts, &refund), tokio::time::sleep(PATIENCE));
     tokio::pin!(told, patience);
     let mut asker = asker;
     let ended = loop {
         tokio::select! {
             ended = &mut told => break ended,
             () = &mut patience, if asker.is_some() => {
-                let given = given(&directory, *account_id, *payment_id, reversal.id).await;
+                let given = given(&accounts, *account_id, *payment_id, reversal.id).await;
                 if let Some(asker) = asker.take() {
                     drop(asker.send(given));
                 }
@@ -140,7 +140,7 @@ pub(super) async fn carry(directory: Directory, refund: Unanswered, asker: Optio
         }
     };
     let given = match ended {
-        Ok(()) => given(&directory, *account_id, *payment_id, reversal.id).await,
+        Ok(()) => given(&accounts, *account_id, *payment_id, reversal.id).await,
         Err(error) => Err(error),
     };
     if let Some(asker) = asker {
@@ -149,33 +149,33 @@ pub(super) async fn carry(directory: Directory, refund: Unanswered, asker: Optio
 }
 
 async fn given(
-    directory: &Directory,
+    accounts: &Accounts,
     account: AccountId,
     payment: PaymentId,
     id: ReversalId,
 ) -> Result<Given, NotRefunded> {
-    let read = directory.ledger().payment(account, payment).await.map_err(NotApplied::from)?;
-    let (payment, refund) = (read.ok_or(NotRefunded::NoPayment)?, row(directory, payment, id).await?);
+    let read = accounts.ledger().payment(account, payment).await.map_err(NotApplied::from)?;
+    let (payment, refund) = (read.ok_or(NotRefunded::NoPayment)?, row(accounts, payment, id).await?);
     Ok(Given { payment, refund: refund.ok_or(NotRefunded::NoPayment)? })
 }
 
 /// Asks until the processor has answered and that is durable.
-async fn to_its_end(directory: &Directory, refund: &Unanswered) -> Result<(), NotRefunded> {
+async fn to_its_end(accounts: &Accounts, refund: &Unanswered) -> Result<(), NotRefunded> {
     if !refund.reversal.is_unanswered() {
         return Ok(());
     }
     let Unanswered { account_id, payment_id, reversal } = refund;
     let mut back_off = BackOff::new();
     loop {
-        match ask(directory, refund).await {
+        match ask(accounts, refund).await {
             Refunded::Unknown { why } => {
                 tracing::warn!(payment.id = %payment_id, refund.id = %reversal.id, why, "a refund's outcome is not known yet");
             }
             Refunded::Made { reference, state } => {
-                let told = settle(directory, refund, Some(reference), state).await;
+                let told = settle(accounts, refund, Some(reference), state).await;
                 if told && state.stands() {
                     tracing::info!(payment.id = %payment_id, amount_nanos = reversal.amount.get(), "refunded");
-                    hear_own(directory, refund).await;
+                    apply_own(accounts, refund).await;
                     return Ok(());
                 }
                 if told {
@@ -184,25 +184,25 @@ async fn to_its_end(directory: &Directory, refund: &Unanswered) -> Result<(), No
                 }
             }
             Refunded::Refused { code, message } => {
-                if settle(directory, refund, None, State::Failed).await {
+                if settle(accounts, refund, None, State::Failed).await {
                     // Whatever stood in its way was not heard of yet.
-                    catch_up(directory, *account_id, *payment_id).await;
+                    catch_up(accounts, *account_id, *payment_id).await;
                     return Err(CardError::Refused { code, message }.into());
                 }
             }
         }
-        back_off.wait(directory).await;
+        back_off.wait(accounts).await;
     }
 }
 
 /// Asks for a refund, or looks it up where it is too late for that.
-async fn ask(directory: &Directory, refund: &Unanswered) -> Refunded {
-    let order = match order(directory, refund).await {
+async fn ask(accounts: &Accounts, refund: &Unanswered) -> Refunded {
+    let order = match order(accounts, refund).await {
         Ok(order) => order,
         Err(why) => return Refunded::Unknown { why },
     };
-    let processor = directory.processor();
-    if directory.clock().now() < refund.reversal.created_at.plus_ms(SAME_KEY_MS) {
+    let processor = accounts.processor();
+    if accounts.clock().now() < refund.reversal.created_at.plus_ms(SAME_KEY_MS) {
         return processor.refund(&order).await;
     }
     match processor.find_refund(&order).await {
@@ -213,31 +213,31 @@ async fn ask(directory: &Directory, refund: &Unanswered) -> Refunded {
 }
 
 /// What the processor is asked: nothing but the refund's row decides it.
-async fn order(directory: &Directory, refund: &Unanswered) -> Result<RefundOrder, String> {
+async fn order(accounts: &Accounts, refund: &Unanswered) -> Result<RefundOrder, String> {
     let Unanswered { account_id, payment_id, reversal } = refund;
-    let read = directory.ledger().payment(*account_id, *payment_id).await.map_err(|error| error.to_string())?;
+    let read = accounts.ledger().payment(*account_id, *payment_id).await.map_err(|error| error.to_string())?;
     let payment = read.ok_or("the payment is gone")?;
-    let reference = reference(directory, *account_id, &payment).await?;
+    let reference = reference(accounts, *account_id, &payment).await?;
     Ok(RefundOrder { key: reversal.id.to_string(), id: Some(reversal.id), reference, amount: reversal.amount })
 }
 
 /// The processor's name for a charge: looked up for a payment that was made before it was kept.
-async fn reference(directory: &Directory, account: AccountId, payment: &Payment) -> Result<String, String> {
+async fn reference(accounts: &Accounts, account: AccountId, payment: &Payment) -> Result<String, String> {
     if let Some(reference) = &payment.reference {
         return Ok(reference.clone());
     }
-    let order = pursue::order_once(directory, account, payment).await.map_err(|error| error.to_string())?.order;
-    match directory.processor().find(&order).await.map_err(|error| error.to_string())? {
+    let order = pursue::order_once(accounts, account, payment).await.map_err(|error| error.to_string())?.order;
+    match accounts.processor().find(&order).await.map_err(|error| error.to_string())? {
         Some(Outcome::Succeeded { reference, .. }) => Ok(reference),
         _ => Err("the processor does not find the charge".to_owned()),
     }
 }
 
 /// Tells the account; whether that is durable.
-async fn settle(directory: &Directory, refund: &Unanswered, reference: Option<String>, state: State) -> bool {
+async fn settle(accounts: &Accounts, refund: &Unanswered, reference: Option<String>, state: State) -> bool {
     let Unanswered { account_id, payment_id, reversal: row } = refund;
     let news = News { id: Some(row.id), kind: Kind::Refund, reference, amount: row.amount, state };
-    match reversal::heard(directory, *account_id, *payment_id, (vec![news], Listing::Some), Because::Answer).await {
+    match reversal::heard(accounts, *account_id, *payment_id, (vec![news], Listing::Some), Because::Answer).await {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(payment.id = %payment_id, refund.id = %row.id, %error, "a refund could not be settled yet");
@@ -247,22 +247,22 @@ async fn settle(directory: &Directory, refund: &Unanswered, reference: Option<St
 }
 
 /// A processor within this process sends its notices now.
-async fn hear_own(directory: &Directory, refund: &Unanswered) {
-    if let Ok(order) = order(directory, refund).await {
-        for told in directory.processor().refund_notices(&order, directory.clock().now()) {
-            notice::hear_own(directory, &told).await;
+async fn apply_own(accounts: &Accounts, refund: &Unanswered) {
+    if let Ok(order) = order(accounts, refund).await {
+        for told in accounts.processor().refund_notices(&order, accounts.clock().now()) {
+            notice::apply_own(accounts, &told).await;
         }
     }
 }
 
 /// Hears what the processor knows of a payment.
-async fn catch_up(directory: &Directory, account: AccountId, payment: PaymentId) {
-    let read = directory.ledger().payment(account, payment).await.ok().flatten();
+async fn catch_up(accounts: &Accounts, account: AccountId, payment: PaymentId) {
+    let read = accounts.ledger().payment(account, payment).await.ok().flatten();
     let Some(reference) = read.and_then(|payment| payment.reference) else { return };
-    let found = directory.processor().fetch(&Subject::Refund(reference)).await;
+    let found = accounts.processor().fetch(&Subject::Refund(reference)).await;
     for finding in found.into_iter().flatten().filter(|finding| finding.payment_id == payment) {
         let What::Reversals(news, listing) = finding.what else { continue };
-        if let Err(error) = reversal::heard(directory, account, payment, (news, listing), Because::Answer).await {
+        if let Err(error) = reversal::heard(accounts, account, payment, (news, listing), Because::Answer).await {
             tracing::warn!(payment.id = %payment, %error, "a payment's refunds could not be heard");
         }
     }

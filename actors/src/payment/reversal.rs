@@ -12,7 +12,7 @@ use ledger::{LedgerError, reversals::StoredPayment};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::pursue::{self, NotApplied};
-use crate::directory::Directory;
+use crate::accounts::Accounts;
 
 /// Whose turn it is. Reversals are few, and no turn waits for a processor.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -49,26 +49,26 @@ pub(super) async fn turn() -> MutexGuard<'static, ()> {
 /// Reads a payment once all that the account was asked before is written: a reversal that nobody waits for any more, because
 /// its commit took too long, would else be read as not taken. The turn is the caller's.
 pub(super) async fn read(
-    directory: &Directory,
+    accounts: &Accounts,
     account: AccountId,
     payment: PaymentId,
 ) -> Result<Option<StoredPayment>, NotApplied> {
-    directory.decide(account, Command::Sweep).await?;
-    Ok(directory.ledger().payment_with_reversals(account, payment).await?)
+    accounts.decide(account, Command::Sweep).await?;
+    Ok(accounts.ledger().payment_with_reversals(account, payment).await?)
 }
 
 /// Hears what stands of a payment. What is told of one that was declined here changes nothing: it brought no credits.
 pub(super) async fn heard(
-    directory: &Directory,
+    accounts: &Accounts,
     account: AccountId,
     payment: PaymentId,
     news: (Vec<News>, Listing),
     because: Because,
 ) -> Result<(), NotApplied> {
     let _turn = turn().await;
-    let Some(stored) = read(directory, account, payment).await? else { return Ok(()) };
+    let Some(stored) = read(accounts, account, payment).await? else { return Ok(()) };
     match stored.payment.status {
-        PaymentStatus::Succeeded => tell(directory, account, stored, news, because).await,
+        PaymentStatus::Succeeded => tell(accounts, account, stored, news, because).await,
         PaymentStatus::Declined => Ok(()),
         // To be told again once it is.
         PaymentStatus::Pending => Err(NotApplied::NotPaidYet),
@@ -77,13 +77,13 @@ pub(super) async fn heard(
 
 /// Tells the account. The turn is the caller's.
 pub(super) async fn tell(
-    directory: &Directory,
+    accounts: &Accounts,
     account: AccountId,
     stored: StoredPayment,
     (news, listing): (Vec<News>, Listing),
     because: Because,
 ) -> Result<(), NotApplied> {
-    let card = card_of(directory, &stored.payment).await?;
+    let card = card_of(accounts, &stored.payment).await?;
     let mut stored = Some(stored);
     let mut tries = 1..=TRIES;
     loop {
@@ -92,11 +92,11 @@ pub(super) async fn tell(
         let (grant, known, news, card) = (grant.map(Box::new), reversals, news.clone(), card.clone());
         let reverse = Reverse { payment, grant, known, news, listing, card, paid_until };
         let command = because.clone().wrap(Command::Reverse(Box::new(reverse)));
-        match directory.decide(account, command).await?.result {
+        match accounts.decide(account, command).await?.result {
             Ok(_) => return Ok(()),
             // It was read before what changed it was written.
             Err(Refusal::GrantMoved(_) | Refusal::CycleMoved(_)) if tries.next().is_some() => {
-                stored = read(directory, account, id).await?;
+                stored = read(accounts, account, id).await?;
             }
             Err(refusal) => return Err(NotApplied::Refused(refusal)),
         }
@@ -104,9 +104,9 @@ pub(super) async fn tell(
 }
 
 /// The card a payment was charged to.
-async fn card_of(directory: &Directory, payment: &Payment) -> Result<Option<String>, LedgerError> {
+async fn card_of(accounts: &Accounts, payment: &Payment) -> Result<Option<String>, LedgerError> {
     match payment.method.as_str() {
-        DEFAULT_METHOD => directory.ledger().chosen_card(payment.id).await,
+        DEFAULT_METHOD => accounts.ledger().chosen_card(payment.id).await,
         named => Ok(Some(named.to_owned())),
     }
 }

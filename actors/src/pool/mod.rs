@@ -11,10 +11,10 @@ use std::{
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
 use engine::{
-    language::Language,
     model::Model,
     prepare::Prepared,
     runtime::Runtime,
+    tokenizer::Tokenizer,
     worker::{EngineHandle, ExitReason, Job, Refused, StopSignal},
 };
 use runtime::exit::ExitGuard;
@@ -37,7 +37,7 @@ pub struct ModelFolder {
     /// The inode of its card and when that was written. One imported anew under the name is loaded anew.
     pub import: (u64, u128),
     /// What made the request ready; a model that is loaded for it speaks it too.
-    pub language: Arc<Language>,
+    pub tokenizer: Arc<Tokenizer>,
 }
 
 /// Run this request.
@@ -130,7 +130,7 @@ impl PoolActor {
                 tracing::error!(model = %model.id, %error, "model could not be loaded");
                 Failure::Engine("the model could not be loaded".into())
             };
-            let loaded = Model::speaking(model.language, &runtime, &model.id, &model.folder, settings.threads)
+            let loaded = Model::speaking(model.tokenizer, &runtime, &model.id, &model.folder, settings.threads)
                 .map_err(|error| broken(&error))?;
             tracing::info!(model = %model.id, ms = began.elapsed().as_millis(), "model loaded");
             let mut guard = ExitGuard::new(&health, Kind::Engine, Name::Text(model.id.clone()), |_| {});

@@ -1,8 +1,8 @@
-//! One provider's actor: it hears how calls end, keeps the circuit breaker, and publishes on its [`Line`] what may be
-//! called. Requests call through the line and never wait for the actor; if it dies, calls go on as last published.
+//! One provider's actor: it hears how calls end, keeps the circuit breaker, and publishes on its [`ProviderHandle`] what may be
+//! called. Requests call through the handle and never wait for the actor; if it dies, calls go on as last published.
 
 mod breaker;
-mod line;
+mod handle;
 mod refusal;
 mod secrets;
 
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 
 use breaker::Breaker;
-use line::Gate;
-pub use line::{Line, MOST_CALLS, Settings};
+use handle::Circuit;
+pub use handle::{MOST_CALLS, ProviderHandle, ProviderSettings};
 pub use refusal::is_spent;
 use runtime::exit::ExitGuard;
 use runtime::health::{Health, Kind, OfKind, Posted, Verdict};
@@ -22,7 +22,7 @@ const MAILBOX: usize = MOST_CALLS;
 /// Failures in a row that are more than chance.
 const TROUBLING: u32 = 3;
 /// How long a provider that keeps failing is left alone.
-const SHUT_FOR: Duration = Duration::from_secs(5);
+const OPEN_FOR: Duration = Duration::from_secs(5);
 
 /// A call ended.
 #[derive(Debug, Message)]
@@ -40,9 +40,9 @@ pub struct Panic;
 /// The actor.
 #[derive(Debug)]
 pub struct ProviderActor {
-    line: Line,
+    handle: ProviderHandle,
     breaker: Breaker,
-    /// When the gate is opened a little, while it is shut.
+    /// When the circuit is half opened, while it is open.
     trial: Option<SpawnHandle>,
     health: Health,
     _exit: ExitGuard,
@@ -50,39 +50,39 @@ pub struct ProviderActor {
 
 impl ProviderActor {
     /// A new life: all calls go through again.
-    pub fn new(line: Line, health: Health, exit: ExitGuard) -> Self {
-        Self { line, breaker: Breaker::default(), trial: None, health, _exit: exit }
+    pub fn new(handle: ProviderHandle, health: Health, exit: ExitGuard) -> Self {
+        Self { handle, breaker: Breaker::default(), trial: None, health, _exit: exit }
     }
 
     /// What is wrong with the provider, if something is.
     fn trouble(&self) -> Option<(Verdict, String)> {
         let failures = self.breaker.failures();
         if self.breaker.is_open() {
-            let seconds = SHUT_FOR.as_secs();
+            let seconds = OPEN_FOR.as_secs();
             let why = format!("{failures} calls in a row failed: it is left alone, and tried every {seconds} s");
             return Some((Verdict::Down, why));
         }
         if failures >= TROUBLING {
             return Some((Verdict::Degraded, format!("the last {failures} calls failed")));
         }
-        if !self.line.has_key() {
+        if !self.handle.has_key() {
             return Some((Verdict::Ok, "it has no API key here: callers send their own".to_owned()));
         }
         None
     }
 
-    /// Publishes what the breaker says. While it is open the gate is shut, and one call is let through at every end of
+    /// Publishes what the breaker says. While it is open, one call is let through at every end of
     /// its time, until it is known to have gone well.
     fn publish(&mut self, ctx: &mut Context<Self>) {
-        self.health.trouble(Kind::Provider, self.line.name(), self.trouble());
+        self.health.trouble(Kind::Provider, self.handle.name(), self.trouble());
         if !self.breaker.is_open() {
-            self.line.publish(Gate::Open, self.breaker.is_troubled());
+            self.handle.publish(Circuit::Closed, self.breaker.is_troubled());
             if let Some(trial) = self.trial.take() {
                 ctx.cancel_future(trial);
             }
         } else if self.trial.is_none() {
-            self.line.publish(Gate::Shut, true);
-            self.trial = Some(ctx.run_interval(SHUT_FOR, |actor, _| actor.line.publish(Gate::Ajar, true)));
+            self.handle.publish(Circuit::Open, true);
+            self.trial = Some(ctx.run_interval(OPEN_FOR, |actor, _| actor.handle.publish(Circuit::HalfOpen, true)));
         }
     }
 }
@@ -96,7 +96,7 @@ impl Actor for ProviderActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
-        self.line.attend(ctx.address(), self.health.clone());
+        self.handle.attend(ctx.address(), self.health.clone());
         self.publish(ctx);
     }
 }
@@ -126,12 +126,12 @@ mod tests {
     use upstream::Timeouts;
     use wire::inference::Failure;
 
-    fn line() -> Line {
+    fn handle() -> ProviderHandle {
         line_with(Some("sk"))
     }
 
-    fn line_with(key: Option<&str>) -> Line {
-        Line::new(Settings {
+    fn line_with(key: Option<&str>) -> ProviderHandle {
+        ProviderHandle::new(ProviderSettings {
             name: "test",
             base_url: "http://127.0.0.1:9".into(),
             api_key: key.map(str::to_owned),
@@ -141,9 +141,9 @@ mod tests {
 
     #[actix::test]
     async fn a_provider_that_keeps_failing_is_left_alone_then_tried() {
-        let (line, health) = (line(), Health::default());
+        let (handle, health) = (handle(), Health::default());
         let actor = ProviderActor::new(
-            line.clone(),
+            handle.clone(),
             health.clone(),
             ExitGuard::new(&health, Kind::Provider, runtime::health::Name::Text("t".into()), |_| {}),
         )
@@ -151,31 +151,31 @@ mod tests {
         for failed in std::iter::repeat_n(true, 20) {
             actor.send(Ended { failed, posted: health.posted(Kind::Provider) }).await.unwrap();
         }
-        assert!(line.begin(None).is_err());
-        line.publish(Gate::Ajar, true);
-        assert!(line.begin(None).is_ok());
-        assert!(line.begin(None).is_err(), "one call until it is known to work");
+        assert!(handle.begin(None).is_err());
+        handle.publish(Circuit::HalfOpen, true);
+        assert!(handle.begin(None).is_ok());
+        assert!(handle.begin(None).is_err(), "one call until it is known to work");
         actor.send(Ended { failed: false, posted: health.posted(Kind::Provider) }).await.unwrap();
-        assert!(line.begin(None).is_ok());
-        assert_eq!(line.running(), 0);
+        assert!(handle.begin(None).is_ok());
+        assert_eq!(handle.running(), 0);
     }
 
     #[test]
     fn a_key_is_needed_ours_or_the_callers() {
-        let line = line_with(None);
-        let Err(Failure::Invalid { field, message }) = line.begin(None) else { panic!("called without a key") };
+        let handle = line_with(None);
+        let Err(Failure::Invalid { field, message }) = handle.begin(None) else { panic!("called without a key") };
         assert_eq!((&*field, message.contains("test")), ("provider-key", true), "{message}");
-        assert!(matches!(line.begin(Some("a\nb".into())), Err(Failure::Invalid { .. })));
-        assert!(line.begin(Some("sk-own".into())).is_ok());
+        assert!(matches!(handle.begin(Some("a\nb".into())), Err(Failure::Invalid { .. })));
+        assert!(handle.begin(Some("sk-own".into())).is_ok());
     }
 
     #[test]
     fn calls_are_bounded() {
-        let line = line();
-        let calls: Vec<_> = (0..MOST_CALLS).map(|_| line.begin(None).unwrap()).collect();
-        assert_eq!(line.running(), MOST_CALLS);
-        assert!(line.begin(None).is_err());
+        let handle = handle();
+        let calls: Vec<_> = (0..MOST_CALLS).map(|_| handle.begin(None).unwrap()).collect();
+        assert_eq!(handle.running(), MOST_CALLS);
+        assert!(handle.begin(None).is_err());
         drop(calls);
-        assert!(line.begin(None).is_ok());
+        assert!(handle.begin(None).is_ok());
     }
 }

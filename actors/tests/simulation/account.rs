@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use actors::{account::outbox::Outbox, journal::protocol::Entry};
+use actors::{account::outbox::Outbox, journal::protocol::Pending};
 use billing::{
     Nanos, Timestamp,
     account::Account,
@@ -246,7 +246,7 @@ impl Actor {
             let payments = transition.payments.clone();
             let ticket = self.outbox.next_ticket();
             let Life { incarnation, .. } = self.life;
-            let entry = Entry { transition, ticket, incarnation, sender: self.life };
+            let entry = Pending { transition, ticket, incarnation, sender: self.life };
             shell.journal.push_back(ForJournal::Append(Box::new(entry)));
             if shell.mutant == Some(Mutant::AcknowledgeBeforeDurable) {
                 self.outbox.opened(ticket);
@@ -320,7 +320,7 @@ impl Actor {
     }
 
     /// The first in line has waited long enough.
-    pub(crate) fn lose_patience(&mut self, shell: &mut Shell<'_>) -> Checked {
+    pub(crate) fn give_up_waiting(&mut self, shell: &mut Shell<'_>) -> Checked {
         if let Some((id, admit, _)) = self.line.pop_front() {
             let answer = self.decide(Command::Admit(admit), shell)?;
             self.leave(Leaves::Answer(id, Box::new(answer)), shell);

@@ -29,7 +29,7 @@ enum Stage {
     /// It was caught up with, and is not proved.
     Undone,
     /// Its sender knows that it was carried out.
-    Told,
+    ProcessorEvent,
     /// It was refused.
     Refused,
 }
@@ -44,11 +44,11 @@ pub(crate) struct Act {
 
 impl Act {
     pub(crate) fn is_told(&self) -> bool {
-        self.stage == Stage::Told
+        self.stage == Stage::ProcessorEvent
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Told | Stage::Refused)
+        matches!(self.stage, Stage::ProcessorEvent | Stage::Refused)
     }
 
     /// A process died: who it was asked of does not answer.
@@ -105,7 +105,7 @@ impl World {
             self.say(|| format!("act {id} is asked again of owner {owner}"));
             self.carry_out(owner, id);
         } else if self.disk.rows(account).proofs.contains(&id) {
-            self.end_act(id, Stage::Told);
+            self.end_act(id, Stage::ProcessorEvent);
         } else {
             self.end_act(id, Stage::Looking(owner));
             self.ask(owner, account, Who::Acting(id), |id| Mail::Ask { id, command: Command::Sweep });
@@ -130,10 +130,10 @@ impl World {
                 {
                     rows.proofs.insert(id);
                 }
-                Stage::Told
+                Stage::ProcessorEvent
             }
             (Stage::Asked(_), Ok(Got::Answer(_))) => Stage::Refused,
-            (Stage::Looking(_), Ok(_)) if is_proved => Stage::Told,
+            (Stage::Looking(_), Ok(_)) if is_proved => Stage::ProcessorEvent,
             (Stage::Looking(_), Ok(_)) => Stage::Undone,
             (Stage::Asked(_) | Stage::Looking(_), _) => Stage::Unknown,
             (stage, _) => stage,

@@ -81,7 +81,7 @@ fn journal(rows: &Rows) -> Checked {
 
 /// What the journal says of one request.
 #[derive(Default)]
-struct Told {
+struct ProcessorEvent {
     placed: Option<u64>,
     is_placed_again: bool,
     captured: Option<u64>,
@@ -90,7 +90,7 @@ struct Told {
 }
 
 fn requests(rows: &Rows) -> Checked {
-    let mut told: BTreeMap<RequestId, Told> = BTreeMap::new();
+    let mut told: BTreeMap<RequestId, ProcessorEvent> = BTreeMap::new();
     for row in &rows.journal {
         let Some(id) = row.line.request_id else { continue };
         let request = told.entry(id).or_default();

@@ -7,7 +7,7 @@ use std::{
     sync::mpsc::Sender,
 };
 
-use actors::journal::protocol::{Entry, Incarnation, Protocol, Step};
+use actors::journal::protocol::{Incarnation, Pending, Protocol, Step};
 use billing::{
     Timestamp,
     entry::Transition,
@@ -32,7 +32,7 @@ pub(crate) struct Life {
 
 /// What waits in the journal's mailbox.
 pub(crate) enum ForJournal {
-    Append(Box<Entry<Life>>),
+    Append(Box<Pending<Life>>),
     Open(Life),
     Ended(Life),
 }

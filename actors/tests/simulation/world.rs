@@ -249,7 +249,7 @@ impl World {
             5 => Ok(self.an_owner_crashes()),
             6..9 => self.an_account_ends(),
             9..12 => self.someone_waits_no_longer(),
-            12..15 => self.someone_loses_patience(),
+            12..15 => self.someone_gives_up_waiting(),
             15 => Ok(self.cards_actor_is_rebuilt()),
             16 => Ok(self.refunds_are_taken_up()),
             _ => Ok(self.late_order_arrives()),
@@ -319,10 +319,10 @@ impl World {
         self.act(which, Actor::tick)
     }
 
-    pub(crate) fn someone_loses_patience(&mut self) -> Checked<bool> {
+    pub(crate) fn someone_gives_up_waiting(&mut self) -> Checked<bool> {
         let able = self.actors_that(Actor::is_waited_for);
         let Some(which) = self.random.pick(&able) else { return Ok(false) };
-        self.act(which, Actor::lose_patience)
+        self.act(which, Actor::give_up_waiting)
     }
 
     /// The journal's mailbox, its thread, or its batch on the way to the disk and back.

@@ -3,7 +3,7 @@
 
 mod client;
 mod connect;
-pub mod hook;
+pub mod delivery;
 mod openai;
 mod own;
 mod retry;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 use self::draft::Draft;
 use self::vocabulary::Vocabulary;
 use crate::gguf::{Gguf, GgufError, Value};
-use crate::language::Language;
 use crate::onnx::{self, ExportError, Precision, Shape};
+use crate::tokenizer::Tokenizer;
 
 /// The model's file in a folder.
 pub const MODEL_FILE: &str = "model.onnx";
@@ -131,8 +131,8 @@ pub fn import_with(
         }
     }
     // As it will be loaded to serve: the tokenizer is read, the template compiled and tried.
-    let language = Language::load(draft.path()).map_err(|error| ImportError::Proof(error.reason))?;
-    language.prove().map_err(ImportError::Template)?;
+    let tokenizer = Tokenizer::load(draft.path()).map_err(|error| ImportError::Proof(error.reason))?;
+    tokenizer.prove().map_err(ImportError::Template)?;
     let data = draft.path().join(DATA_FILE);
     let weights = File::create(&data).map_err(|source| ImportError::Write { path: data, source })?;
     let model = onnx::export(&mut file, &shape, precision, BufWriter::new(weights), DATA_FILE)?;

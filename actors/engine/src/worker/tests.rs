@@ -17,7 +17,7 @@ impl Answer for Puppet {
         "puppet"
     }
 
-    fn answer(&mut self, asked: &Prepared, outlet: &mut Outlet) -> Result<Usage, Failure> {
+    fn answer(&mut self, asked: &Prepared, sink: &mut Sink) -> Result<Usage, Failure> {
         let Prompt::Text(text) = &asked.request.prompt else { return Err(Failure::Engine("not text".to_owned())) };
         let mut usage = Usage::default();
         match text.as_str() {
@@ -26,11 +26,11 @@ impl Answer for Puppet {
             "wait" => self.gate.recv().unwrap_or_default(),
             _ => {}
         }
-        while usage.output < 1_000_000 && outlet.step().is_ok() {
+        while usage.output < 1_000_000 && sink.step().is_ok() {
             usage.output += 1;
-            outlet.token();
+            sink.token();
             if text != "endless" {
-                outlet.delta(Delta { text: text.clone(), ..Delta::default() });
+                sink.delta(Delta { text: text.clone(), ..Delta::default() });
                 break;
             }
             std::thread::yield_now();

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Cursor};
 
+use engine::decoder::Decoder;
 use engine::gguf::{Gguf, Kind};
-use engine::network::Network;
 use engine::onnx::{self, Precision, Shape};
 
 const HIDDEN: usize = 256;
@@ -127,9 +127,9 @@ fn logits(bytes: &[u8], precision: Precision, name: &str) -> Vec<Vec<f32>> {
     let weights = BufWriter::new(File::create(folder.join("model.onnx_data")).unwrap());
     let model = onnx::export(&mut file, &shape, precision, weights, "model.onnx_data").unwrap();
     std::fs::write(folder.join("model.onnx"), model).unwrap();
-    let mut network = Network::load(&super::runtime(), &folder.join("model.onnx"), 1).unwrap();
+    let mut decoder = Decoder::load(&super::runtime(), &folder.join("model.onnx"), 1).unwrap();
     let tokens: Vec<u32> = (0..48).map(|at| at * 7 % 64).collect();
-    let rows = network.all_logits(&tokens).unwrap();
+    let rows = decoder.all_logits(&tokens).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     rows
 }

@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use engine::import;
-use engine::language::{Language, Special};
 use engine::model::Model;
+use engine::tokenizer::{Special, Tokenizer};
 use serde_json::{Map, json};
 use wire::inference::{Message, Prompt, TextRequest};
 
@@ -27,9 +27,9 @@ fn refused(tiny: &Tiny) -> String {
 }
 
 #[track_caller]
-fn language(tiny: &Tiny) -> Language {
+fn tokenizer(tiny: &Tiny) -> Tokenizer {
     let (_root, imported) = import_bytes(&tiny.bytes());
-    Language::load(&imported.unwrap()).unwrap()
+    Tokenizer::load(&imported.unwrap()).unwrap()
 }
 
 /// How far the imported model is from the definition, in nats, at the worst of its log probabilities.
@@ -37,7 +37,7 @@ fn distance(tiny: &Tiny, divisor: f64) -> f64 {
     let (_root, imported) = import_bytes(&tiny.bytes());
     let ids: Vec<u32> = (0..60).map(|at| at * 7 % 256).collect();
     let found =
-        Model::load(&super::runtime(), "tiny", &imported.unwrap(), 1).unwrap().network().all_logits(&ids).unwrap();
+        Model::load(&super::runtime(), "tiny", &imported.unwrap(), 1).unwrap().decoder().all_logits(&ids).unwrap();
     let expected = tiny.expected(&ids, divisor);
     let apart = found.iter().zip(&expected).flat_map(|(scores, expected)| {
         let total: f64 = scores.iter().map(|score| f64::from(*score).exp()).sum();
@@ -178,20 +178,20 @@ fn a_vocabulary_that_does_not_fit_is_refused() {
 fn ends_are_found_by_id_and_by_name_whatever_their_type() {
     let plain = Tiny::new().key("tokenizer.ggml.token_type", Value::Ints(vec![1; 259]));
     for tiny in [Tiny::new(), plain.clone()] {
-        let language = language(&tiny);
-        assert!(language.ends(END) && language.ends(END + 2) && !language.ends(END + 1));
-        assert_eq!(language.encode("<|im_end|>", Special::InText).unwrap(), [END + 2], "it is matched whole");
-        assert!(language.bytes(END + 2).is_empty(), "and writes nothing");
+        let tokenizer = tokenizer(&tiny);
+        assert!(tokenizer.ends(END) && tokenizer.ends(END + 2) && !tokenizer.ends(END + 1));
+        assert_eq!(tokenizer.encode("<|im_end|>", Special::InText).unwrap(), [END + 2], "it is matched whole");
+        assert!(tokenizer.bytes(END + 2).is_empty(), "and writes nothing");
     }
     let own =
         plain.key("tokenizer.ggml.eot_token_id", Value::U32(65)).key("tokenizer.ggml.eom_token_id", Value::U32(66));
-    let language = language(&own);
-    assert!(language.ends(65) && language.ends(66) && !language.ends(67));
+    let tokenizer = tokenizer(&own);
+    assert!(tokenizer.ends(65) && tokenizer.ends(66) && !tokenizer.ends(67));
 }
 
 #[test]
 fn a_prompt_begins_as_the_file_says_or_its_pre_tokenizers_models_do() {
-    let ids = |tiny: &Tiny| language(tiny).encode("ab", Special::Added).unwrap();
+    let ids = |tiny: &Tiny| tokenizer(tiny).encode("ab", Special::Added).unwrap();
     let add = |tiny: Tiny, flag: bool| tiny.key("tokenizer.ggml.add_bos_token", Value::Flag(flag));
     let llama = Tiny::new().text("tokenizer.ggml.pre", "llama-bpe");
     assert_eq!(ids(&Tiny::new()), [97, 98]);
@@ -234,10 +234,10 @@ fn what_a_template_does_not_write_is_refused_by_its_place() {
         Message { role: "assistant".into(), content: json!(null), rest: call },
     ];
     let asked = TextRequest { max_tokens: Some(1), ..super::request(Prompt::Messages(messages)) };
-    let error = language(&Tiny::new()).prompt(&asked).unwrap_err().to_string();
+    let error = tokenizer(&Tiny::new()).prompt(&asked).unwrap_err().to_string();
     assert!(error.contains("messages[1].tool_calls"), "{error}");
     let reads = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.arguments.a[0] }}{% endfor %}{% endfor %}";
-    assert_eq!(language(&Tiny::new().template(reads)).prompt(&asked).unwrap(), [120, 49], "x and 1");
+    assert_eq!(tokenizer(&Tiny::new().template(reads)).prompt(&asked).unwrap(), [120, 49], "x and 1");
 }
 
 #[test]

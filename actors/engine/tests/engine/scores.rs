@@ -17,11 +17,11 @@ fn answers(tiny: &Tiny, requests: &[TextRequest]) -> Vec<Vec<Event>> {
     std::fs::write(&file, tiny.bytes()).unwrap();
     import::import(&file, &out).unwrap();
     let model = Model::load(&super::runtime(), "tiny", &out, 1).unwrap();
-    let language = model.language();
+    let tokenizer = model.tokenizer();
     let worker = EngineHandle::spawn(model, 4, |_| {}).unwrap();
     let run = |request: &TextRequest| {
         let (events, receiver) = mpsc::channel(4096);
-        let asked = language.prepare(request.clone()).unwrap();
+        let asked = tokenizer.prepare(request.clone()).unwrap();
         worker.submit(Job { asked, events, stop: StopSignal::new() }).unwrap();
         all(receiver)
     };

@@ -63,7 +63,7 @@ pub enum Halt {
 
 /// One answer's way out.
 #[derive(Debug)]
-pub struct Outlet {
+pub struct Sink {
     events: Sender<Event>,
     stop: Arc<StopSignal>,
     /// The worker shuts down.
@@ -78,7 +78,7 @@ pub struct Outlet {
     cut: bool,
 }
 
-impl Outlet {
+impl Sink {
     /// For one job.
     pub fn new(events: Sender<Event>, stop: Arc<StopSignal>, closing: Arc<AtomicBool>, tokens: Arc<AtomicU64>) -> Self {
         Self { events, stop, closing, tokens, begun: None, waited: Duration::ZERO, seconds: 0, gone: false, cut: false }
@@ -166,19 +166,19 @@ mod tests {
 
     use super::*;
 
-    fn outlet(capacity: usize) -> (Outlet, mpsc::Receiver<Event>, Arc<StopSignal>) {
+    fn sink(capacity: usize) -> (Sink, mpsc::Receiver<Event>, Arc<StopSignal>) {
         let (events, receiver) = mpsc::channel(capacity);
         let stop = StopSignal::new();
-        (Outlet::new(events, Arc::clone(&stop), Arc::default(), Arc::default()), receiver, stop)
+        (Sink::new(events, Arc::clone(&stop), Arc::default(), Arc::default()), receiver, stop)
     }
 
     #[test]
     fn the_first_step_starts_the_clock_and_the_first_second() {
-        let (mut outlet, mut events, _) = outlet(8);
-        assert_eq!(outlet.close(), 0);
+        let (mut sink, mut events, _) = sink(8);
+        assert_eq!(sink.close(), 0);
         assert!(events.try_recv().is_err(), "nothing ran");
-        outlet.step().unwrap();
-        outlet.step().unwrap();
+        sink.step().unwrap();
+        sink.step().unwrap();
         assert_eq!(events.try_recv(), Ok(Event::Started));
         assert_eq!(events.try_recv(), Ok(Event::Second(1)));
         assert!(events.try_recv().is_err());
@@ -186,10 +186,10 @@ mod tests {
 
     #[test]
     fn seconds_missed_are_caught_up_and_waiting_is_free() {
-        let (mut outlet, mut events, _) = outlet(16);
-        outlet.begun = Some(Instant::now().checked_sub(Duration::from_millis(7_500)).unwrap());
-        outlet.waited = Duration::from_secs(5);
-        let compute_ms = outlet.close();
+        let (mut sink, mut events, _) = sink(16);
+        sink.begun = Some(Instant::now().checked_sub(Duration::from_millis(7_500)).unwrap());
+        sink.waited = Duration::from_secs(5);
+        let compute_ms = sink.close();
         assert!((2_500..2_900).contains(&compute_ms), "{compute_ms}");
         let seconds: Vec<Event> = std::iter::from_fn(|| events.try_recv().ok()).collect();
         assert_eq!(seconds, [Event::Second(1), Event::Second(2), Event::Second(3)]);
@@ -197,14 +197,14 @@ mod tests {
 
     #[test]
     fn every_reason_to_stop_is_seen_and_the_strongest_wins() {
-        let (mut outlet, events, stop) = outlet(8);
+        let (mut sink, events, stop) = sink(8);
         stop.set(Stop::MaxCost);
-        assert_eq!(outlet.step(), Err(Halt::Said("max_cost")));
+        assert_eq!(sink.step(), Err(Halt::Said("max_cost")));
         stop.set(Stop::Credits);
-        assert_eq!(outlet.step(), Err(Halt::Said("max_cost")));
+        assert_eq!(sink.step(), Err(Halt::Said("max_cost")));
         stop.set(Stop::Cancelled);
-        assert_eq!(outlet.step(), Err(Halt::Silent));
-        let (mut left, receiver, _) = self::outlet(8);
+        assert_eq!(sink.step(), Err(Halt::Silent));
+        let (mut left, receiver, _) = self::sink(8);
         drop((events, receiver));
         assert_eq!(left.step(), Err(Halt::Silent));
     }

@@ -1,4 +1,4 @@
-//! The languages of open models, loaded without their networks: they make requests ready (templates, tokens, what fits)
+//! The tokenizers of open models, loaded without their networks: they make requests ready (templates, tokens, what fits)
 //! before anything is held or queued, on threads of their own. Those used last are kept.
 
 use std::{
@@ -9,18 +9,18 @@ use std::{
     },
 };
 
-use engine::{language::Language, prepare::Prepared};
+use engine::{prepare::Prepared, tokenizer::Tokenizer};
 use tokio::sync::{OnceCell, Semaphore};
 use wire::inference::{Failure, TextRequest};
 
 use crate::catalogue::{Import, OpenModel};
 
-/// Languages that are kept, at most. One takes tens of megabytes.
+/// TokenizerCache that are kept, at most. One takes tens of megabytes.
 const MOST: usize = 16;
 /// Requests that are made ready or wait for it, at most.
 const MOST_WAITING: usize = 1_024;
 
-type Cell = Arc<OnceCell<Arc<Language>>>;
+type Cell = Arc<OnceCell<Arc<Tokenizer>>>;
 
 struct Kept {
     import: Import,
@@ -28,15 +28,15 @@ struct Kept {
     used: u64,
 }
 
-/// The languages.
-pub(super) struct Languages {
+/// The tokenizers.
+pub(super) struct TokenizerCache {
     kept: Mutex<(u64, HashMap<Arc<str>, Kept>)>,
     /// One for each core: making ready is work, not waiting.
     turns: Semaphore,
     waiting: AtomicUsize,
 }
 
-impl Default for Languages {
+impl Default for TokenizerCache {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Self { kept: Mutex::default(), turns: Semaphore::new(cores), waiting: AtomicUsize::new(0) }
@@ -52,42 +52,42 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Languages {
-    /// Makes a request ready for its model, or says what is wrong with it; and the language that it was made ready in.
+impl TokenizerCache {
+    /// Makes a request ready for its model, or says what is wrong with it; and the tokenizer that it was made ready in.
     pub(super) async fn prepare(
         &self,
         model: &OpenModel,
         request: TextRequest,
-    ) -> Result<(Prepared, Arc<Language>), Failure> {
+    ) -> Result<(Prepared, Arc<Tokenizer>), Failure> {
         let gone = || Failure::Engine("a request could not be made ready".into());
         let waiting = Waiting(&self.waiting);
         if waiting.0.fetch_add(1, Ordering::Relaxed) >= MOST_WAITING {
             return Err(Failure::Overloaded("too many requests are being read".into()));
         }
-        let language = self.language(model).await?;
+        let tokenizer = self.tokenizer(model).await?;
         let _turn = self.turns.acquire().await.map_err(|_| gone())?;
-        let work = tokio::task::spawn_blocking(move || language.prepare(request).map(|asked| (asked, language)));
+        let work = tokio::task::spawn_blocking(move || tokenizer.prepare(request).map(|asked| (asked, tokenizer)));
         work.await.map_err(|error| {
             tracing::error!(model = %model.id, %error, "making a request ready panicked");
             gone()
         })?
     }
 
-    /// Loads the languages of models before anyone asks for them, one after the other, as many as are kept.
+    /// Loads the tokenizers of models before anyone asks for them, one after the other, as many as are kept.
     pub(super) async fn warm(&self, models: impl Iterator<Item = Arc<OpenModel>>) {
         for model in models.take(MOST) {
             // What can't be loaded was logged, and is tried again for whoever asks.
-            let _ = self.language(&model).await;
+            let _ = self.tokenizer(&model).await;
         }
     }
 
-    /// A model's language, loaded once however many ask for it.
-    async fn language(&self, model: &OpenModel) -> Result<Arc<Language>, Failure> {
+    /// A model's tokenizer, loaded once however many ask for it.
+    async fn tokenizer(&self, model: &OpenModel) -> Result<Arc<Tokenizer>, Failure> {
         let cell = self.cell(model);
         let load = || async {
             let folder = model.folder.clone();
             let loaded =
-                tokio::task::spawn_blocking(move || Language::load(&folder).map_err(|error| error.to_string()));
+                tokio::task::spawn_blocking(move || Tokenizer::load(&folder).map_err(|error| error.to_string()));
             let loaded = loaded.await.unwrap_or_else(|error| Err(error.to_string()));
             loaded.map(Arc::new).map_err(|error| {
                 tracing::error!(model = %model.id, %error, "a model's tokenizer or template could not be loaded");
@@ -99,19 +99,19 @@ impl Languages {
 
     fn cell(&self, model: &OpenModel) -> Cell {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (clock, languages) = &mut *kept;
+        let (clock, tokenizers) = &mut *kept;
         *clock += 1;
         let fresh = || Kept { import: model.import, cell: Cell::default(), used: 0 };
-        let entry = languages.entry(Arc::clone(&model.id)).or_insert_with(fresh);
+        let entry = tokenizers.entry(Arc::clone(&model.id)).or_insert_with(fresh);
         if entry.import != model.import {
             *entry = fresh();
         }
         entry.used = *clock;
         let cell = Arc::clone(&entry.cell);
-        if languages.len() > MOST
-            && let Some(oldest) = languages.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| Arc::clone(id))
+        if tokenizers.len() > MOST
+            && let Some(oldest) = tokenizers.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| Arc::clone(id))
         {
-            languages.remove(&oldest);
+            tokenizers.remove(&oldest);
         }
         cell
     }
@@ -130,19 +130,19 @@ mod tests {
 
     #[test]
     fn those_used_last_are_kept_and_an_import_anew_is_another() {
-        let languages = Languages::default();
-        let first = languages.cell(&model("m", 1));
-        assert!(Arc::ptr_eq(&first, &languages.cell(&model("m", 1))));
-        let second = languages.cell(&model("m", 2));
+        let tokenizers = TokenizerCache::default();
+        let first = tokenizers.cell(&model("m", 1));
+        assert!(Arc::ptr_eq(&first, &tokenizers.cell(&model("m", 1))));
+        let second = tokenizers.cell(&model("m", 2));
         assert!(!Arc::ptr_eq(&first, &second));
         for other in 0..MOST - 1 {
-            languages.cell(&model(&format!("other-{other}"), 1));
+            tokenizers.cell(&model(&format!("other-{other}"), 1));
         }
-        assert!(Arc::ptr_eq(&second, &languages.cell(&model("m", 2))));
+        assert!(Arc::ptr_eq(&second, &tokenizers.cell(&model("m", 2))));
         for other in 0..MOST {
-            languages.cell(&model(&format!("more-{other}"), 1));
+            tokenizers.cell(&model(&format!("more-{other}"), 1));
         }
-        assert_eq!(languages.kept.lock().unwrap().1.len(), MOST);
-        assert!(!Arc::ptr_eq(&second, &languages.cell(&model("m", 2))));
+        assert_eq!(tokenizers.kept.lock().unwrap().1.len(), MOST);
+        assert!(!Arc::ptr_eq(&second, &tokenizers.cell(&model("m", 2))));
     }
 }

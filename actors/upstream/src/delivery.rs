@@ -56,7 +56,7 @@ pub enum BadUrl {
 
 /// A call, ready to be made.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct Delivery {
     /// Where to.
     pub url: String,
     /// Its headers of the Standard Webhooks specification: id, seconds, signature.
@@ -67,7 +67,7 @@ pub struct Letter {
 
 /// What came of a call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct DeliveryOutcome {
     /// The answer's status, if one came.
     pub status: Option<u16>,
     /// The beginning of the answer, as text.
@@ -76,7 +76,7 @@ pub struct Outcome {
     pub error: Option<String>,
 }
 
-impl Outcome {
+impl DeliveryOutcome {
     /// Whether it was taken.
     pub fn is_success(&self) -> bool {
         self.error.is_none() && self.status.is_some_and(|status| (200..300).contains(&status))
@@ -85,13 +85,13 @@ impl Outcome {
 
 /// Makes calls. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Poster {
+pub struct DeliveryClient {
     client: Client,
     reach: Reach,
 }
 
-impl Poster {
-    /// A poster whose calls take at most so long.
+impl DeliveryClient {
+    /// A client whose calls take at most so long.
     pub fn new(reach: Reach, longest: Duration) -> Result<Self, String> {
         // Another provider may have been installed before; either will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -122,12 +122,14 @@ impl Poster {
     }
 
     /// Makes a call.
-    pub async fn post(&self, letter: Letter) -> Outcome {
-        let Letter { url, headers, body } = letter;
+    pub async fn post(&self, delivery: Delivery) -> DeliveryOutcome {
+        let Delivery { url, headers, body } = delivery;
         // Looked at again: an address in numbers is never resolved, and the setting may be another than when it was kept.
         let url = match parse(&url, self.reach) {
             Ok(url) => url,
-            Err(bad) => return Outcome { error: Some(format!("the address {bad}")), ..Outcome::default() },
+            Err(bad) => {
+                return DeliveryOutcome { error: Some(format!("the address {bad}")), ..DeliveryOutcome::default() };
+            }
         };
         let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
         for (name, value) in headers {
@@ -135,7 +137,7 @@ impl Poster {
         }
         let mut response = match request.send().await {
             Ok(response) => response,
-            Err(error) => return Outcome { error: Some(why(&error)), ..Outcome::default() },
+            Err(error) => return DeliveryOutcome { error: Some(why(&error)), ..DeliveryOutcome::default() },
         };
         let status = response.status();
         let mut answer = Vec::new();
@@ -151,7 +153,7 @@ impl Poster {
                 Ok(None) | Err(_) => break,
             }
         }
-        Outcome { status: Some(status.as_u16()), answer: readable(&answer), error }
+        DeliveryOutcome { status: Some(status.as_u16()), answer: readable(&answer), error }
     }
 }
 
@@ -353,10 +355,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_here_is_refused_when_it_is_kept_and_when_it_is_called() {
-        let poster = Poster::new(Reach::Public, Duration::from_secs(5)).unwrap();
-        assert!(matches!(poster.check("https://localhost/x").await, Err(BadUrl::NotPublic(_))));
+        let deliveries = DeliveryClient::new(Reach::Public, Duration::from_secs(5)).unwrap();
+        assert!(matches!(deliveries.check("https://localhost/x").await, Err(BadUrl::NotPublic(_))));
         let headers = [("a", "1".to_owned()), ("b", "2".to_owned()), ("c", "3".to_owned())];
-        let outcome = poster.post(Letter { url: "https://localhost/x".into(), headers, body: "{}".into() }).await;
+        let outcome = deliveries.post(Delivery { url: "https://localhost/x".into(), headers, body: "{}".into() }).await;
         assert!(!outcome.is_success());
         assert!(outcome.error.unwrap().contains("not a public address"));
     }

@@ -5,7 +5,7 @@ use billing::{
     time::{DAY_MS, HOUR_MS},
 };
 use ledger::hooks::Fate;
-use upstream::hook::Outcome;
+use upstream::delivery::DeliveryOutcome;
 
 const MINUTE_MS: i64 = 60_000;
 /// The waits after each failed attempt; after the last a delivery is given up.
@@ -18,7 +18,7 @@ const GONE: u16 = 410;
 
 /// What an attempt means. `attempts` counts it; `failing_since` is when the endpoint's first failure since its last success
 /// was.
-pub(super) fn fate(outcome: &Outcome, attempts: u32, failing_since: Option<Timestamp>, now: Timestamp) -> Fate {
+pub(super) fn fate(outcome: &DeliveryOutcome, attempts: u32, failing_since: Option<Timestamp>, now: Timestamp) -> Fate {
     if outcome.is_success() {
         return Fate::Delivered;
     }
@@ -38,8 +38,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
-    fn answered(status: u16) -> Outcome {
-        Outcome { status: Some(status), ..Outcome::default() }
+    fn answered(status: u16) -> DeliveryOutcome {
+        DeliveryOutcome { status: Some(status), ..DeliveryOutcome::default() }
     }
 
     #[test]
@@ -63,7 +63,7 @@ mod tests {
         for status in [199, 301, 302, 400, 404, 429, 500, 503] {
             assert!(matches!(fate(&answered(status), 1, None, NOW), Fate::Again(_)), "{status}");
         }
-        let silent = Outcome { error: Some("no answer in time".into()), ..Outcome::default() };
+        let silent = DeliveryOutcome { error: Some("no answer in time".into()), ..DeliveryOutcome::default() };
         assert!(matches!(fate(&silent, 1, None, NOW), Fate::Again(_)));
     }
 

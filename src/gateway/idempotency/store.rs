@@ -1,5 +1,5 @@
 //! What becomes of a request with a key: it runs as the first, it is answered as an earlier one was, or it is refused. Asks
-//! the flights of this process, then the ledger's row, then what the ledger knows of the request that died.
+//! the requests that run in this process, then the ledger's row, then what the ledger knows of the request that died.
 
 use std::{
     sync::Arc,
@@ -8,7 +8,7 @@ use std::{
 
 use actors::{
     account::{AccountError, Look},
-    directory::Directory,
+    accounts::Accounts,
 };
 use billing::{
     Nanos,
@@ -23,11 +23,10 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
-    Answer, Asked, BUFFERED, LIFE_MS, Life, Recording, Repeat, Whole,
-    flights::{Boarding, Flight, Flights, LONGEST_WAIT, Waited},
-    is_definitive,
+    Answer, Asked, BUFFERED, LIFE_MS, Life, Recording, Repeat, Whole, is_definitive,
     quota::{Quota, Share},
     seal::Sealer,
+    single_flight::{Joined, LONGEST_WAIT, Leader, SingleFlight, Waited},
 };
 
 /// How often an answer is tried to be written before it is sent without.
@@ -80,7 +79,7 @@ pub enum Refused {
 
 /// How a request with a key goes on.
 pub enum Begun {
-    /// It runs, and must be [`Book::finish`]ed.
+    /// It runs, and must be [`Store::finish`]ed.
     First(First),
     /// It is answered so.
     Replay(Arc<Answer>),
@@ -88,7 +87,7 @@ pub enum Begun {
 
 /// The request that runs under its key. Dropped unfinished, its row stays, and a retry asks the ledger what it did.
 pub struct First {
-    flight: Flight,
+    leader: Leader,
     asked: Asked,
     request_id: RequestId,
     life: Life,
@@ -127,19 +126,25 @@ enum Fate {
 }
 
 /// Keys and their answers.
-pub struct Book {
-    directory: Directory,
-    flights: Flights,
+pub struct Store {
+    accounts: Accounts,
+    single_flight: SingleFlight,
     sealer: Sealer,
     quota: Quota,
     room: Arc<Semaphore>,
 }
 
-impl Book {
+impl Store {
     /// A book whose answers are sealed with the hash of the operator's token.
-    pub fn new(directory: Directory, token: &blake3::Hash) -> Self {
+    pub fn new(accounts: Accounts, token: &blake3::Hash) -> Self {
         let room = Arc::new(Semaphore::new(BUFFERED));
-        Self { directory, flights: Flights::default(), sealer: Sealer::new(token), quota: Quota::default(), room }
+        Self {
+            accounts,
+            single_flight: SingleFlight::default(),
+            sealer: Sealer::new(token),
+            quota: Quota::default(),
+            room,
+        }
     }
 
     /// The secret part of what a request makes: the same in each of its lives.
@@ -149,7 +154,7 @@ impl Book {
 
     /// How many requests with keys run.
     pub fn running(&self) -> usize {
-        self.flights.count()
+        self.single_flight.count()
     }
 
     /// An empty recording.
@@ -161,14 +166,14 @@ impl Book {
     pub async fn begin(&self, asked: Asked, request_id: RequestId) -> Result<Begun, Refused> {
         let deadline = Instant::now() + LONGEST_WAIT;
         loop {
-            match self.flights.board(&asked) {
-                Boarding::Full => return Err(Refused::Overloaded),
-                Boarding::Reused => return Err(Refused::Reused),
-                Boarding::First(flight) => {
-                    return self.look(First { flight, asked, request_id, life: Life::First }).await;
+            match self.single_flight.join(&asked) {
+                Joined::Full => return Err(Refused::Overloaded),
+                Joined::Reused => return Err(Refused::Reused),
+                Joined::Leader(leader) => {
+                    return self.look(First { leader, asked, request_id, life: Life::First }).await;
                 }
-                Boarding::Duplicate(wait) => {
-                    match wait.until_landed(deadline.saturating_duration_since(Instant::now())).await {
+                Joined::Follower(wait) => {
+                    match wait.until_published(deadline.saturating_duration_since(Instant::now())).await {
                         Waited::Answer(answer) => return Ok(Begun::Replay(answer)),
                         Waited::TooLong => return Err(Refused::InProgress),
                         Waited::LookAgain => {}
@@ -183,8 +188,8 @@ impl Book {
         if self.start(&first, RequestId(Uuid::nil())).await? {
             return Ok(Begun::First(first));
         }
-        let now = self.directory.clock().now();
-        let row = self.directory.ledger().stored_key(first.asked.slot, now).await?;
+        let now = self.accounts.clock().now();
+        let row = self.accounts.ledger().stored_key(first.asked.slot, now).await?;
         // It ended between the two questions.
         let Some(StoredKey { fingerprint, request_id, stage }) = row else { return Err(Refused::InProgress) };
         if fingerprint != first.asked.fingerprint {
@@ -196,7 +201,7 @@ impl Book {
                     return Err(self.lost(&first, request_id, Lost::Unreadable).await?);
                 };
                 let answer = Arc::new(answer);
-                first.flight.land(Arc::clone(&answer));
+                first.leader.publish(Arc::clone(&answer));
                 Ok(Begun::Replay(answer))
             }
             Stage::TooLarge => Err(self.lost(&first, request_id, Lost::TooLarge).await?),
@@ -206,7 +211,7 @@ impl Book {
 
     /// Writes the row, if the slot is free or that of `earlier`.
     async fn start(&self, first: &First, earlier: RequestId) -> Result<bool, LedgerError> {
-        let now = self.directory.clock().now();
+        let now = self.accounts.clock().now();
         let change = KeyChange::Start {
             slot: first.asked.slot,
             fingerprint: first.asked.fingerprint,
@@ -215,13 +220,13 @@ impl Book {
             now,
             expires_at: now.plus_ms(LIFE_MS),
         };
-        Ok(self.directory.ledger().change_key(change).await? == 1)
+        Ok(self.accounts.ledger().change_key(change).await? == 1)
     }
 
     /// The earlier request did not live to keep an answer: it goes on in this one, unless it was paid for. Another one runs
     /// in its place only where it came to nothing.
     async fn take_over(&self, first: First, earlier: RequestId) -> Result<Begun, Refused> {
-        if self.directory.running().contains(earlier) {
+        if self.accounts.running().contains(earlier) {
             return Err(Refused::InProgress);
         }
         let first = match (self.trace(&first, earlier).await?, first.asked.repeat) {
@@ -238,13 +243,13 @@ impl Book {
     /// settles the holds of an earlier process, and its answer leaves only when all it did before is durable, or is not.
     async fn trace(&self, first: &First, request_id: RequestId) -> Result<Trace, Refused> {
         let account = AccountId(first.asked.slot.scope);
-        let trace = self.directory.ledger().trace(account, request_id).await?;
+        let trace = self.accounts.ledger().trace(account, request_id).await?;
         // The operator's scope is nobody's account.
         if matches!(trace, Trace::Done { .. }) || account.0.is_nil() {
             return Ok(trace);
         }
-        self.directory.ask(account, Look).await?;
-        Ok(self.directory.ledger().trace(account, request_id).await?)
+        self.accounts.ask(account, Look).await?;
+        Ok(self.accounts.ledger().trace(account, request_id).await?)
     }
 
     async fn lost(&self, first: &First, request_id: RequestId, why: Lost) -> Result<Refused, Refused> {
@@ -259,7 +264,7 @@ impl Book {
     pub async fn finish(&self, first: First, outcome: Outcome) {
         let Outcome { status, headers, body, whole } = outcome;
         let fate = self.fate(&first, status, whole).await;
-        let First { flight, asked, request_id, .. } = first;
+        let First { leader, asked, request_id, .. } = first;
         let slot = asked.slot;
         let answer = body.map(|body| Arc::new(Answer { status, headers, body }));
         let change = match (fate, &answer) {
@@ -278,8 +283,8 @@ impl Book {
         }
         // A stream that broke off and is kept is what a retry gets too; one that is not is what these asked for.
         match answer {
-            Some(answer) => flight.land(answer),
-            None => drop(flight),
+            Some(answer) => leader.publish(answer),
+            None => drop(leader),
         }
     }
 
@@ -291,12 +296,12 @@ impl Book {
             // It was carried out: that it could not be answered is not its answer.
             return Fate::Leave;
         }
-        if is_definitive && self.quota.take(scope, self.directory.clock().now()) == Share::Within {
+        if is_definitive && self.quota.take(scope, self.accounts.clock().now()) == Share::Within {
             return Fate::Keep;
         }
         // What was refused did nothing. What failed may have done something that is not durable yet.
         let trace = if status < SERVER_ERROR {
-            self.directory.ledger().trace(AccountId(scope), first.request_id).await.map_err(Refused::from)
+            self.accounts.ledger().trace(AccountId(scope), first.request_id).await.map_err(Refused::from)
         } else {
             self.trace(first, first.request_id).await
         };
@@ -317,7 +322,7 @@ impl Book {
     /// answer, and is not charged.
     async fn write(&self, change: KeyChange, request_id: RequestId) {
         for attempt in 0..ATTEMPTS {
-            match self.directory.ledger().change_key(change.clone()).await {
+            match self.accounts.ledger().change_key(change.clone()).await {
                 Ok(_) => return,
                 Err(error) if attempt + 1 == ATTEMPTS => {
                     tracing::error!(request.id = %request_id, %error, "an answer could not be kept");

@@ -1,5 +1,5 @@
 //! Requests with idempotency keys that run in this process, so that a duplicate waits for the first instead of asking the
-//! database again and again. A flight ends by landing with an answer, or by being dropped: then who waits looks again.
+//! database again and again. A leader ends by landing with an answer, or by being dropped: then who waits looks again.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -20,25 +20,25 @@ pub const MOST_WAITING: usize = 1_024;
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// What those who wait are told: nothing yet, or the answer.
-type Landed = watch::Receiver<Option<Arc<Answer>>>;
+type Published = watch::Receiver<Option<Arc<Answer>>>;
 
 struct Running {
     fingerprint: [u8; 32],
-    landed: Landed,
+    published: Published,
     /// Cloned by each that waits.
     waiting: Arc<()>,
 }
 
-/// The flights of a process, shared by clones.
+/// The requests with keys that run in a process, shared by clones.
 #[derive(Clone, Default)]
-pub struct Flights(Arc<Mutex<HashMap<Slot, Running>>>);
+pub struct SingleFlight(Arc<Mutex<HashMap<Slot, Running>>>);
 
 /// Whether a request is the first under its key now.
-pub enum Boarding {
+pub enum Joined {
     /// It is.
-    First(Flight),
+    Leader(Leader),
     /// The same request runs.
-    Duplicate(Wait),
+    Follower(Wait),
     /// Another request runs under this key.
     Reused,
     /// Too many run or wait.
@@ -56,7 +56,7 @@ pub enum Waited {
     TooLong,
 }
 
-impl Flights {
+impl SingleFlight {
     fn lock(&self) -> MutexGuard<'_, HashMap<Slot, Running>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,60 +67,60 @@ impl Flights {
     }
 
     /// Takes a key, or finds who has it.
-    pub fn board(&self, asked: &Asked) -> Boarding {
+    pub fn join(&self, asked: &Asked) -> Joined {
         let mut running = self.lock();
         let count = running.len();
         match running.entry(asked.slot) {
             Entry::Occupied(entry) => {
-                let Running { fingerprint, landed, waiting } = entry.get();
+                let Running { fingerprint, published, waiting } = entry.get();
                 if *fingerprint != asked.fingerprint {
-                    Boarding::Reused
+                    Joined::Reused
                 } else if Arc::strong_count(waiting) > MOST_WAITING {
-                    Boarding::Full
+                    Joined::Full
                 } else {
-                    Boarding::Duplicate(Wait { landed: landed.clone(), _waiting: Arc::clone(waiting) })
+                    Joined::Follower(Wait { published: published.clone(), _waiting: Arc::clone(waiting) })
                 }
             }
-            Entry::Vacant(_) if count >= MOST => Boarding::Full,
+            Entry::Vacant(_) if count >= MOST => Joined::Full,
             Entry::Vacant(entry) => {
-                let (sender, landed) = watch::channel(None);
-                entry.insert(Running { fingerprint: asked.fingerprint, landed, waiting: Arc::default() });
-                Boarding::First(Flight { flights: self.clone(), slot: asked.slot, sender })
+                let (sender, published) = watch::channel(None);
+                entry.insert(Running { fingerprint: asked.fingerprint, published, waiting: Arc::default() });
+                Joined::Leader(Leader { single_flight: self.clone(), slot: asked.slot, sender })
             }
         }
     }
 }
 
 /// The place of the first one, given up when it is dropped.
-pub struct Flight {
-    flights: Flights,
+pub struct Leader {
+    single_flight: SingleFlight,
     slot: Slot,
     sender: watch::Sender<Option<Arc<Answer>>>,
 }
 
-impl Flight {
+impl Leader {
     /// Gives everyone who waits this answer.
-    pub fn land(self, answer: Arc<Answer>) {
+    pub fn publish(self, answer: Arc<Answer>) {
         self.sender.send_replace(Some(answer));
     }
 }
 
-impl Drop for Flight {
+impl Drop for Leader {
     fn drop(&mut self) {
-        self.flights.lock().remove(&self.slot);
+        self.single_flight.lock().remove(&self.slot);
     }
 }
 
 /// The place of one that waits.
 pub struct Wait {
-    landed: Landed,
+    published: Published,
     _waiting: Arc<()>,
 }
 
 impl Wait {
     /// Waits for the first, at most so long.
-    pub async fn until_landed(mut self, at_most: Duration) -> Waited {
-        match tokio::time::timeout(at_most, self.landed.wait_for(Option::is_some)).await {
+    pub async fn until_published(mut self, at_most: Duration) -> Waited {
+        match tokio::time::timeout(at_most, self.published.wait_for(Option::is_some)).await {
             Err(_) => Waited::TooLong,
             Ok(Err(_)) => Waited::LookAgain,
             Ok(Ok(answer)) => answer.clone().map_or(Waited::LookAgain, Waited::Answer),
@@ -143,56 +143,56 @@ mod tests {
         Asked::new(Holder::Operator, &Key::parse(key.as_bytes()).unwrap(), Repeat::Anew, call)
     }
 
-    fn first(flights: &Flights, asked: &Asked) -> Flight {
-        match flights.board(asked) {
-            Boarding::First(flight) => flight,
+    fn first(single_flight: &SingleFlight, asked: &Asked) -> Leader {
+        match single_flight.join(asked) {
+            Joined::Leader(leader) => leader,
             _ => panic!("the key is free"),
         }
     }
 
-    fn duplicate(flights: &Flights, asked: &Asked) -> Wait {
-        match flights.board(asked) {
-            Boarding::Duplicate(wait) => wait,
+    fn duplicate(single_flight: &SingleFlight, asked: &Asked) -> Wait {
+        match single_flight.join(asked) {
+            Joined::Follower(wait) => wait,
             _ => panic!("the same request runs"),
         }
     }
 
     #[tokio::test]
     async fn duplicates_get_the_firsts_answer_and_others_are_refused() {
-        let flights = Flights::default();
-        let flight = first(&flights, &asked("k", "a"));
-        let waits: Vec<_> = (0..20).map(|_| duplicate(&flights, &asked("k", "a"))).collect();
-        assert!(matches!(flights.board(&asked("k", "b")), Boarding::Reused));
-        let other = first(&flights, &asked("other", "a"));
-        assert_eq!(flights.count(), 2);
-        assert_eq!(duplicate(&flights, &asked("k", "a")).until_landed(SHORT).await, Waited::TooLong);
+        let single_flight = SingleFlight::default();
+        let leader = first(&single_flight, &asked("k", "a"));
+        let waits: Vec<_> = (0..20).map(|_| duplicate(&single_flight, &asked("k", "a"))).collect();
+        assert!(matches!(single_flight.join(&asked("k", "b")), Joined::Reused));
+        let other = first(&single_flight, &asked("other", "a"));
+        assert_eq!(single_flight.count(), 2);
+        assert_eq!(duplicate(&single_flight, &asked("k", "a")).until_published(SHORT).await, Waited::TooLong);
         let answer = Arc::new(Answer { status: 200, headers: Vec::new(), body: Bytes::from_static(b"x") });
-        flight.land(Arc::clone(&answer));
+        leader.publish(Arc::clone(&answer));
         for wait in waits {
-            assert_eq!(wait.until_landed(LONG).await, Waited::Answer(Arc::clone(&answer)));
+            assert_eq!(wait.until_published(LONG).await, Waited::Answer(Arc::clone(&answer)));
         }
         drop(other);
-        assert_eq!(flights.count(), 0);
+        assert_eq!(single_flight.count(), 0);
     }
 
     #[tokio::test]
     async fn a_first_one_that_dies_lets_those_who_wait_look_again() {
-        let flights = Flights::default();
-        let flight = first(&flights, &asked("k", "a"));
-        let wait = duplicate(&flights, &asked("k", "a"));
-        drop(flight);
-        assert_eq!(wait.until_landed(LONG).await, Waited::LookAgain);
-        drop(first(&flights, &asked("k", "b")));
+        let single_flight = SingleFlight::default();
+        let leader = first(&single_flight, &asked("k", "a"));
+        let wait = duplicate(&single_flight, &asked("k", "a"));
+        drop(leader);
+        assert_eq!(wait.until_published(LONG).await, Waited::LookAgain);
+        drop(first(&single_flight, &asked("k", "b")));
     }
 
     #[test]
     fn so_many_run_and_so_many_wait() {
-        let flights = Flights::default();
-        let all: Vec<_> = (0..MOST).map(|n| first(&flights, &asked(&n.to_string(), "a"))).collect();
-        assert!(matches!(flights.board(&asked("one more", "a")), Boarding::Full));
-        let waits: Vec<_> = (0..MOST_WAITING).map(|_| duplicate(&flights, &asked("0", "a"))).collect();
-        assert!(matches!(flights.board(&asked("0", "a")), Boarding::Full));
+        let single_flight = SingleFlight::default();
+        let all: Vec<_> = (0..MOST).map(|n| first(&single_flight, &asked(&n.to_string(), "a"))).collect();
+        assert!(matches!(single_flight.join(&asked("one more", "a")), Joined::Full));
+        let waits: Vec<_> = (0..MOST_WAITING).map(|_| duplicate(&single_flight, &asked("0", "a"))).collect();
+        assert!(matches!(single_flight.join(&asked("0", "a")), Joined::Full));
         drop((all, waits));
-        drop(first(&flights, &asked("one more", "a")));
+        drop(first(&single_flight, &asked("one more", "a")));
     }
 }

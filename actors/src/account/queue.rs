@@ -37,7 +37,7 @@ pub(super) struct Visitor {
     pub(super) reply: oneshot::Sender<Result<Admitted, AccountError>>,
     pub(super) came_at: Instant,
     /// How long its client lets it wait.
-    pub(super) patience: Duration,
+    pub(super) max_wait: Duration,
     /// Its place in the line when it joined it.
     pub(super) place: Option<usize>,
 }
@@ -45,8 +45,8 @@ pub(super) struct Visitor {
 impl Visitor {
     /// What a refused request may wait for, and until when.
     pub(super) fn waits(&self, refusal: &Refusal) -> Option<(For, Instant)> {
-        let patient = |what| (!self.patience.is_zero()).then_some((what, self.came_at + self.patience));
-        let purchase = self.came_at + PURCHASE.max(self.patience);
+        let patient = |what| (!self.max_wait.is_zero()).then_some((what, self.came_at + self.max_wait));
+        let purchase = self.came_at + PURCHASE.max(self.max_wait);
         match refusal {
             Refusal::InsufficientCredits { reload_due: true, .. } => Some((For::Credits, purchase)),
             Refusal::ConcurrencyLimit { scale: Scale::Buying, .. } => Some((For::Permits, purchase)),
@@ -72,9 +72,9 @@ struct Waiting {
 
 /// The line.
 #[derive(Default)]
-pub(super) struct Line(VecDeque<Waiting>);
+pub(super) struct Queue(VecDeque<Waiting>);
 
-impl Line {
+impl Queue {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.0.len()
@@ -121,7 +121,7 @@ pub(super) enum Next {
 
 impl Trial {
     /// The next one to be tried. Those behind one that was refused for the same thing keep their places untried.
-    pub(super) fn next(&mut self, line: &mut Line, now: Instant) -> Option<Next> {
+    pub(super) fn next(&mut self, line: &mut Queue, now: Instant) -> Option<Next> {
         while let Some(waiting) = self.left.pop_front() {
             if waiting.visitor.reply.is_closed() {
                 // Its client has left.
@@ -137,7 +137,7 @@ impl Trial {
     }
 
     /// Puts one back that was refused again.
-    pub(super) fn keep(&mut self, line: &mut Line, visitor: Visitor, what: For, until: Instant) {
+    pub(super) fn keep(&mut self, line: &mut Queue, visitor: Visitor, what: For, until: Instant) {
         self.blocked.push(what);
         line.0.push_back(Waiting { visitor, what, until });
     }

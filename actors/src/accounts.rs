@@ -23,7 +23,7 @@ use runtime::{
     clock::Clock,
     exit::ExitGuard,
     health::{ExitReason, Health, Kind, Name},
-    mailbox::{self, Ask, AskError, Post},
+    mailbox::{self, Ask, AskError, Handle},
 };
 use tokio::sync::Notify;
 
@@ -113,30 +113,30 @@ struct Inner {
     arbiters: Vec<ArbiterHandle>,
     ledger: Arc<Ledger>,
     journal: Arc<Journal>,
-    payments: Post<PaymentActor>,
+    payments: Handle<PaymentActor>,
     processor: Processor,
     running: Running,
     clock: Clock,
     health: Health,
 }
 
-/// The directory, shared by clones.
+/// The accounts of this process and where each lives, shared by clones.
 #[derive(Clone)]
-pub struct Directory(Arc<Inner>);
+pub struct Accounts(Arc<Inner>);
 
-impl std::fmt::Debug for Directory {
+impl std::fmt::Debug for Accounts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Directory").finish_non_exhaustive()
+        f.debug_struct("Accounts").finish_non_exhaustive()
     }
 }
 
-impl Directory {
-    /// A directory that spawns on these arbiters what is first asked from a thread without one; at least one is needed.
+impl Accounts {
+    /// Accounts that are first asked from a thread without an arbiter are spawned on these; at least one is needed.
     pub fn new(
         arbiters: Vec<ArbiterHandle>,
         ledger: Arc<Ledger>,
         journal: Arc<Journal>,
-        payments: Post<PaymentActor>,
+        payments: Handle<PaymentActor>,
         processor: Processor,
         clock: Clock,
         health: Health,
@@ -199,10 +199,10 @@ impl Directory {
             return address.clone();
         }
         let incarnation = self.0.incarnations.fetch_add(1, Ordering::Relaxed);
-        let directory = self.clone();
-        let on_exit = move |_: ExitReason| directory.forget(id, incarnation);
+        let own = self.clone();
+        let on_exit = move |_: ExitReason| own.forget(id, incarnation);
         let exit = ExitGuard::new(&self.0.health, Kind::Account, Name::Id(id.0), on_exit);
-        let context = AccountContext { directory: self.clone(), journal: Arc::clone(&self.0.journal), incarnation };
+        let context = AccountContext { accounts: self.clone(), journal: Arc::clone(&self.0.journal), incarnation };
         // On the thread of whoever asks first, where that takes requests: they come by connections, which stay with their
         // threads, so that most of what an account is asked wakes no other.
         let here = Arbiter::try_current().unwrap_or_else(|| {
@@ -224,7 +224,7 @@ impl Directory {
     }
 
     /// Who charges cards.
-    pub fn payments(&self) -> &Post<PaymentActor> {
+    pub fn payments(&self) -> &Handle<PaymentActor> {
         &self.0.payments
     }
 
@@ -266,7 +266,7 @@ impl Directory {
 
     /// Has an account let a request in, which may wait in line for it.
     pub async fn enter(&self, id: AccountId, enter: Enter) -> Result<Admitted, AccountError> {
-        let deadline = DEADLINE + enter.patience;
+        let deadline = DEADLINE + enter.max_wait;
         self.unless_away(self.ask_within(id, enter, deadline)).await
     }
 

@@ -1,5 +1,5 @@
 //! Deliveries to webhooks: finds those that are due ([`ledger::hooks`]), makes each call on a future of its own
-//! ([`upstream::hook`]), and writes what came of it ([`schedule`]). An endpoint is called once at a time, oldest
+//! ([`upstream::delivery`]), and writes what came of it ([`schedule`]). An endpoint is called once at a time, oldest
 //! event first; a failed delivery waits for its turn without holding later ones up. A call whose outcome was not written
 //! is made again: receivers know it by its id. It keeps nothing that matters, so a new life needs nothing of the old one.
 
@@ -21,14 +21,14 @@ use ledger::{
 use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind},
-    mailbox::{Ask, Post},
+    mailbox::{Ask, Handle},
 };
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
-use upstream::hook::{Letter, Outcome, Poster};
+use upstream::delivery::{Delivery, DeliveryClient, DeliveryOutcome};
 use uuid::Uuid;
 
-use crate::directory::Directory;
+use crate::accounts::Accounts;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -50,9 +50,9 @@ const PRUNE_BATCHES: u32 = 20;
 #[derive(Debug, Clone)]
 pub struct Webhooks {
     /// Looks at addresses before they are kept.
-    pub poster: Poster,
+    pub deliveries: DeliveryClient,
     /// Makes the calls.
-    pub actor: Post<WebhookActor>,
+    pub actor: Handle<DeliveryActor>,
 }
 
 /// Call this endpoint now with an event of no consequence.
@@ -77,9 +77,9 @@ pub enum NotTested {
 
 /// The actor.
 #[derive(Debug)]
-pub struct WebhookActor {
-    directory: Directory,
-    poster: Poster,
+pub struct DeliveryActor {
+    accounts: Accounts,
+    deliveries: DeliveryClient,
     /// Endpoints that are being called, and whose they are.
     calling: HashMap<Uuid, AccountId>,
     testing: HashSet<AccountId>,
@@ -94,12 +94,12 @@ pub struct WebhookActor {
     _exit: ExitGuard,
 }
 
-impl WebhookActor {
+impl DeliveryActor {
     /// A new life.
-    pub fn new(directory: Directory, poster: Poster, exit: ExitGuard) -> Self {
+    pub fn new(accounts: Accounts, deliveries: DeliveryClient, exit: ExitGuard) -> Self {
         Self {
-            directory,
-            poster,
+            accounts,
+            deliveries,
             calling: HashMap::new(),
             testing: HashSet::new(),
             writing: Arc::default(),
@@ -119,15 +119,15 @@ impl WebhookActor {
         self.looking = true;
         self.ended.clear();
         let began = Instant::now();
-        let directory = self.directory.clone();
-        let work = async move { directory.ledger().due_deliveries(directory.clock().now(), PAGE).await };
+        let accounts = self.accounts.clone();
+        let work = async move { accounts.ledger().due_deliveries(accounts.clock().now(), PAGE).await };
         ctx.spawn(work.into_actor(self).map(move |found, actor, ctx| {
             actor.looking = false;
             match found {
                 Ok(due) => due.into_iter().for_each(|due| actor.call(due, ctx)),
                 Err(error) => tracing::warn!(%error, "deliveries could not be looked for"),
             }
-            actor.directory.health().acted(Kind::Webhook, began);
+            actor.accounts.health().acted(Kind::Webhook, began);
             if std::mem::take(&mut actor.look_again) {
                 actor.look(ctx);
             }
@@ -142,7 +142,7 @@ impl WebhookActor {
         }
         let endpoint = due.endpoint_id;
         self.calling.insert(endpoint, due.account_id);
-        let work = deliver(self.directory.clone(), self.poster.clone(), Arc::clone(&self.writing), due);
+        let work = deliver(self.accounts.clone(), self.deliveries.clone(), Arc::clone(&self.writing), due);
         ctx.spawn(work.into_actor(self).map(move |(), actor, ctx| {
             actor.calling.remove(&endpoint);
             actor.ended.insert(endpoint);
@@ -152,15 +152,15 @@ impl WebhookActor {
 
     /// Forgets old deliveries, now and then.
     fn prune(&mut self, ctx: &mut Context<Self>) {
-        let now = self.directory.clock().now();
+        let now = self.accounts.clock().now();
         if self.pruned_at.is_some_and(|at| now.ms_since(at) < PRUNE_EVERY_MS) {
             return;
         }
         self.pruned_at = Some(now);
-        let directory = self.directory.clone();
+        let accounts = self.accounts.clone();
         let work = async move {
             for _ in 0..PRUNE_BATCHES {
-                match directory.ledger().forget_deliveries(now.plus_ms(-KEPT_MS), PRUNED).await {
+                match accounts.ledger().forget_deliveries(now.plus_ms(-KEPT_MS), PRUNED).await {
                     Ok(deleted) if deleted >= u64::from(PRUNED) => {}
                     Ok(_) => break,
                     Err(error) => {
@@ -175,13 +175,13 @@ impl WebhookActor {
 }
 
 /// The call of an event. Its body is the same at each attempt; its time and signature are the attempt's.
-fn letter(
+fn delivery(
     event: (Uuid, &str, Timestamp),
     account: AccountId,
     data: &Value,
     to: (&str, &str),
     now: Timestamp,
-) -> Letter {
+) -> Delivery {
     let ((id, kind, at), (url, secret)) = (event, to);
     let id = id.to_string();
     let body = json!({
@@ -190,22 +190,22 @@ fn letter(
     let (body, seconds) = (body.to_string(), now.0.div_euclid(1_000));
     let signature = sign::sign(secret, &id, seconds, &body).unwrap_or_default();
     let headers = [("webhook-id", id), ("webhook-timestamp", seconds.to_string()), ("webhook-signature", signature)];
-    Letter { url: url.to_owned(), headers, body }
+    Delivery { url: url.to_owned(), headers, body }
 }
 
-async fn deliver(directory: Directory, poster: Poster, writing: Arc<Mutex<()>>, due: Due) {
+async fn deliver(accounts: Accounts, deliveries: DeliveryClient, writing: Arc<Mutex<()>>, due: Due) {
     let Due { endpoint_id, event_id, account_id, kind, at, data, attempts, url, secret, failing_since } = due;
-    let clock = directory.clock();
+    let clock = accounts.clock();
     let data = serde_json::from_str(&data).unwrap_or_default();
     let event = (event_id, kind.as_str(), at);
-    let outcome = poster.post(letter(event, account_id, &data, (&url, &secret), clock.now())).await;
+    let outcome = deliveries.post(delivery(event, account_id, &data, (&url, &secret), clock.now())).await;
     let now = clock.now();
     let fate = schedule::fate(&outcome, attempts.saturating_add(1), failing_since, now);
     count(fate);
     let attempt = attempt((endpoint_id, event_id, account_id), outcome, fate, now);
     let written = {
         let _turn = writing.lock().await;
-        directory.ledger().note_attempt(&attempt).await
+        accounts.ledger().note_attempt(&attempt).await
     };
     if let Err(error) = written {
         // It is still due: made again, but not at once.
@@ -216,11 +216,11 @@ async fn deliver(directory: Directory, poster: Poster, writing: Arc<Mutex<()>>, 
 
 fn attempt(
     (endpoint, event, account): (Uuid, Uuid, AccountId),
-    outcome: Outcome,
+    outcome: DeliveryOutcome,
     fate: Fate,
     at: Timestamp,
 ) -> Attempt {
-    let Outcome { status, answer, error } = outcome;
+    let DeliveryOutcome { status, answer, error } = outcome;
     Attempt {
         endpoint_id: endpoint,
         event_id: event,
@@ -242,11 +242,11 @@ fn count(fate: Fate) {
     metrics::counter!("farebox_webhook_deliveries_total", "outcome" => outcome).increment(1);
 }
 
-impl OfKind for WebhookActor {
+impl OfKind for DeliveryActor {
     const KIND: Kind = Kind::Webhook;
 }
 
-impl Actor for WebhookActor {
+impl Actor for DeliveryActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -258,7 +258,7 @@ impl Actor for WebhookActor {
     }
 }
 
-impl Handler<Ask<Test, Result<Attempt, NotTested>>> for WebhookActor {
+impl Handler<Ask<Test, Result<Attempt, NotTested>>> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, ask: Ask<Test, Result<Attempt, NotTested>>, ctx: &mut Self::Context) {
@@ -270,7 +270,7 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for WebhookActor {
             drop(reply.send(Err(NotTested::Busy)));
             return;
         }
-        let work = test(self.directory.clone(), self.poster.clone(), endpoint, event_id);
+        let work = test(self.accounts.clone(), self.deliveries.clone(), endpoint, event_id);
         ctx.spawn(work.into_actor(self).map(move |tested, actor, _| {
             actor.testing.remove(&account);
             // Whoever asked may have left.
@@ -279,14 +279,19 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for WebhookActor {
     }
 }
 
-async fn test(directory: Directory, poster: Poster, endpoint: Endpoint, event_id: Uuid) -> Result<Attempt, NotTested> {
+async fn test(
+    accounts: Accounts,
+    deliveries: DeliveryClient,
+    endpoint: Endpoint,
+    event_id: Uuid,
+) -> Result<Attempt, NotTested> {
     let Endpoint { id, account_id, url, secret, .. } = endpoint;
-    let clock = directory.clock();
+    let clock = accounts.clock();
     let at = clock.now();
-    let outcome = poster.post(letter((event_id, TEST, at), account_id, &json!({}), (&url, &secret), at)).await;
+    let outcome = deliveries.post(delivery((event_id, TEST, at), account_id, &json!({}), (&url, &secret), at)).await;
     let fate = if outcome.is_success() { Fate::Delivered } else { Fate::GivenUp };
     let attempt = attempt((id, event_id, account_id), outcome, fate, clock.now());
-    directory.ledger().note_test(&attempt).await?;
+    accounts.ledger().note_test(&attempt).await?;
     Ok(attempt)
 }
 
@@ -295,7 +300,7 @@ async fn test(directory: Directory, poster: Poster, endpoint: Endpoint, event_id
 #[rtype(result = "()")]
 pub struct Panic;
 
-impl Handler<Panic> for WebhookActor {
+impl Handler<Panic> for DeliveryActor {
     type Result = ();
 
     fn handle(&mut self, _: Panic, _: &mut Self::Context) {

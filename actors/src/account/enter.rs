@@ -15,22 +15,22 @@ use tokio::sync::oneshot;
 use super::{
     AccountActor, AccountError, Admission, Admitted, Enter, Held, Metered,
     actor::State,
-    waiting::{For, Next, Visitor},
+    queue::{For, Next, Visitor},
 };
 
 impl AccountActor {
     pub(super) fn enter(
         &mut self,
-        Enter { admit, patience }: Enter,
+        Enter { admit, max_wait }: Enter,
         reply: oneshot::Sender<Result<Admitted, AccountError>>,
         ctx: &mut actix::Context<Self>,
     ) {
         self.is_used = true;
-        let visitor = Visitor { admit, reply, came_at: Instant::now(), patience, place: None };
+        let visitor = Visitor { admit, reply, came_at: Instant::now(), max_wait, place: None };
         // Nobody overtakes who waits for a permit.
         if visitor.is_open() && self.line.has_permits_wanted() {
-            let (until, refusal) = (visitor.came_at + patience, self.in_line(&visitor.admit));
-            if patience.is_zero() {
+            let (until, refusal) = (visitor.came_at + max_wait, self.in_line(&visitor.admit));
+            if max_wait.is_zero() {
                 self.admit(visitor, Err(refusal));
             } else {
                 self.join(visitor, For::Permits, until, refusal, ctx);
@@ -53,9 +53,9 @@ impl AccountActor {
     /// The refusal of one that would have to join the line.
     fn in_line(&self, admit: &Admit) -> Refusal {
         let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
-        let tier = account.tier(self.context.directory.clock().now());
+        let tier = account.tier(self.context.accounts.clock().now());
         let needed = if let Work::Open { units, .. } = admit.work { units } else { Units::default() };
-        let used = account.balance(self.context.directory.clock().now()).units_used;
+        let used = account.balance(self.context.accounts.clock().now()).units_used;
         Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
     }
 
@@ -102,7 +102,7 @@ impl AccountActor {
     /// Answers one that was refused without a decision.
     fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>) {
         let State::Ready(account) = &self.state else { return };
-        let balance = account.balance(self.context.directory.clock().now());
+        let balance = account.balance(self.context.accounts.clock().now());
         self.admit_with(visitor, Answer { result, balance });
     }
 
@@ -117,7 +117,7 @@ impl AccountActor {
         let is_admitted = answer.result.is_ok();
         if is_admitted {
             self.holds.insert(admit.request_id, held.clone());
-            self.context.directory.running().keep(admit.request_id, &held);
+            self.context.accounts.running().keep(admit.request_id, &held);
         }
         let admission = Admission {
             account_id: self.id,
@@ -126,9 +126,9 @@ impl AccountActor {
             model: admit.model,
             provider: admit.provider,
             price_version: admit.price_version,
-            admitted_at: self.context.directory.clock().now(),
+            admitted_at: self.context.accounts.clock().now(),
             held,
-            directory: self.context.directory.clone(),
+            accounts: self.context.accounts.clone(),
             metered: Metered::NOTHING,
             settled: !is_admitted,
         };

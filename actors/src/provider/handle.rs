@@ -18,7 +18,7 @@ use runtime::{
 use upstream::{self, Call, Endpoint, Timeouts};
 use wire::inference::{Event, Failure, TextRequest};
 
-use super::{Ended, ProviderActor, SHUT_FOR, breaker, refusal::Reading};
+use super::{Ended, OPEN_FOR, ProviderActor, breaker, refusal::Reading};
 use crate::account::Admission;
 
 /// Calls of one provider that run at once, at most.
@@ -26,7 +26,7 @@ pub const MOST_CALLS: usize = 4_096;
 
 /// What a provider is made of.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ProviderSettings {
     /// Its name.
     pub name: &'static str,
     /// Where it is.
@@ -39,23 +39,23 @@ pub struct Settings {
 
 /// What the actor lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
+pub(super) enum Circuit {
     /// All calls.
-    Open,
+    Closed,
     /// One, to see whether the provider has recovered.
-    Ajar,
+    HalfOpen,
     /// None.
-    Shut,
+    Open,
 }
 
 #[derive(Debug)]
 struct Inner {
-    settings: Settings,
+    settings: ProviderSettings,
     /// None where the settings name no address.
     endpoint: Option<Endpoint>,
     /// With our key, if we have one that can be sent.
     opened: Option<Endpoint>,
-    gate: RwLock<Gate>,
+    circuit: RwLock<Circuit>,
     /// Whether the actor wants to hear of calls that went well too: some before them failed.
     troubled: AtomicBool,
     running: AtomicUsize,
@@ -64,18 +64,18 @@ struct Inner {
 
 /// The way to one provider, shared by clones.
 #[derive(Debug, Clone)]
-pub struct Line(Arc<Inner>);
+pub struct ProviderHandle(Arc<Inner>);
 
-impl Line {
-    /// A line that lets all calls through.
-    pub fn new(settings: Settings) -> Self {
+impl ProviderHandle {
+    /// A handle that lets all calls through.
+    pub fn new(settings: ProviderSettings) -> Self {
         let endpoint = Endpoint::new(&settings.base_url);
         let opened = endpoint.clone().zip(settings.api_key.as_deref()).and_then(|(end, key)| end.with_key(key));
         Self(Arc::new(Inner {
             settings,
             endpoint,
             opened,
-            gate: RwLock::new(Gate::Open),
+            circuit: RwLock::new(Circuit::Closed),
             troubled: AtomicBool::new(false),
             running: AtomicUsize::new(0),
             actor: RwLock::new(None),
@@ -110,19 +110,19 @@ impl Line {
         *self.0.actor.write().unwrap_or_else(PoisonError::into_inner) = Some((actor, health));
     }
 
-    pub(super) fn publish(&self, gate: Gate, troubled: bool) {
-        *self.0.gate.write().unwrap_or_else(PoisonError::into_inner) = gate;
+    pub(super) fn publish(&self, circuit: Circuit, troubled: bool) {
+        *self.0.circuit.write().unwrap_or_else(PoisonError::into_inner) = circuit;
         self.0.troubled.store(troubled, Ordering::Relaxed);
     }
 
     fn passes(&self) -> bool {
-        let gate = *self.0.gate.read().unwrap_or_else(PoisonError::into_inner);
-        match gate {
-            Gate::Open => true,
-            Gate::Shut => false,
-            Gate::Ajar => {
-                let mut gate = self.0.gate.write().unwrap_or_else(PoisonError::into_inner);
-                std::mem::replace(&mut *gate, Gate::Shut) == Gate::Ajar
+        let circuit = *self.0.circuit.read().unwrap_or_else(PoisonError::into_inner);
+        match circuit {
+            Circuit::Closed => true,
+            Circuit::Open => false,
+            Circuit::HalfOpen => {
+                let mut circuit = self.0.circuit.write().unwrap_or_else(PoisonError::into_inner);
+                std::mem::replace(&mut *circuit, Circuit::Open) == Circuit::HalfOpen
             }
         }
     }
@@ -140,16 +140,16 @@ impl Line {
             None => self.0.opened.clone().ok_or_else(nowhere)?,
             Some(key) => {
                 let endpoint = self.0.endpoint.clone().ok_or_else(nowhere)?;
-                endpoint.with_key(&key).ok_or_else(|| invalid("is not one line of text".into()))?
+                endpoint.with_key(&key).ok_or_else(|| invalid("is not one handle of text".into()))?
             }
         };
         if self.0.running.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {
             self.0.running.fetch_sub(1, Ordering::Relaxed);
             return Err(Failure::Overloaded(format!("{MOST_CALLS} calls to {name} are running")));
         }
-        let running = Running { line: self.clone(), counts };
+        let running = Running { handle: self.clone(), counts };
         if !self.passes() {
-            return Err(Failure::LeftAlone { provider: name.to_owned(), seconds: SHUT_FOR.as_secs() });
+            return Err(Failure::LeftAlone { provider: name.to_owned(), seconds: OPEN_FOR.as_secs() });
         }
         Ok((running, endpoint))
     }
@@ -199,16 +199,16 @@ impl Line {
 
 /// Counts a call while it lives, however it ends.
 pub(super) struct Running {
-    line: Line,
+    handle: ProviderHandle,
     counts: bool,
 }
 
 impl Running {
     fn ended(&self, failed: bool) {
-        let inner = &self.line.0;
+        let inner = &self.handle.0;
         if self.counts
             && (failed || inner.troubled.load(Ordering::Relaxed))
-            && let Some((actor, health)) = self.line.attended()
+            && let Some((actor, health)) = self.handle.attended()
         {
             // One a call: bounded by the calls that run.
             mailbox::tell(&actor, Ended { failed, posted: health.posted(ProviderActor::KIND) });
@@ -218,6 +218,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.line.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.handle.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }

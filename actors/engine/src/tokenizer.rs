@@ -1,4 +1,4 @@
-//! What a model's folder says about its language: tokenizer, chat template, context, which tokens end an answer, and how it
+//! What a model's folder says about its texts: tokenizer, chat template, context, which tokens end an answer, and how it
 //! samples by default. It turns requests into tokens and tokens into bytes; it never runs the model, so any thread may ask
 //! it what a request would take.
 
@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use tokenizers::Tokenizer;
 use wire::inference::Sampling;
 
 use super::sampler::Settings;
@@ -22,10 +21,10 @@ pub struct FolderError {
     pub reason: String,
 }
 
-/// A model's language.
+/// A model's tokenizer.
 #[derive(Debug)]
-pub struct Language {
-    tokenizer: Tokenizer,
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
     template: Option<Template>,
     /// What each token writes; nothing for special ones.
     bytes: Vec<Box<[u8]>>,
@@ -40,13 +39,13 @@ pub struct Language {
 /// How many times fewer bytes a text may have once it is normalized: joined accents and syllables are shorter.
 const SHORTENED: usize = 4;
 
-impl Language {
+impl Tokenizer {
     /// Reads a folder.
     pub fn load(folder: &Path) -> Result<Self, FolderError> {
         let path = folder.join("tokenizer.json");
         let failed = |reason: String| FolderError { path: path.clone(), reason };
         let text = std::fs::read(&path).map_err(|error| failed(error.to_string()))?;
-        let tokenizer = Tokenizer::from_bytes(&text).map_err(|error| failed(error.to_string()))?;
+        let tokenizer = tokenizers::Tokenizer::from_bytes(&text).map_err(|error| failed(error.to_string()))?;
         let raw: Described = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
         let spelling = Spelling::of(&raw.decoder).ok_or_else(|| failed("decoder not supported".to_owned()))?;
         let (bytes, names) = token_bytes(&tokenizer, spelling);
@@ -66,7 +65,7 @@ impl Language {
         let texts = bytes.iter().map(|bytes| bytes.len()).chain(names.values().map(String::len));
         let is_kept = spelling == Spelling::Characters && raw.normalizer.is_null();
         let longest = texts.max().unwrap_or(1).max(1) * if is_kept { 1 } else { SHORTENED };
-        Ok(Self { tokenizer, template, bytes, names, ends, context, longest, defaults: defaults(&generation) })
+        Ok(Self { inner: tokenizer, template, bytes, names, ends, context, longest, defaults: defaults(&generation) })
     }
 
     /// How many positions the model takes.
@@ -139,7 +138,7 @@ impl Language {
             Special::Added => true,
             Special::InText => false,
         };
-        let encoding = self.tokenizer.encode_fast(text, added).map_err(|error| error.to_string())?;
+        let encoding = self.inner.encode_fast(text, added).map_err(|error| error.to_string())?;
         Ok(encoding.get_ids().to_vec())
     }
 }
@@ -210,7 +209,7 @@ fn character_bytes(character: char) -> Vec<u8> {
 }
 
 /// What every token writes, and special tokens' names.
-fn token_bytes(tokenizer: &Tokenizer, spelling: Spelling) -> (Vec<Box<[u8]>>, HashMap<u32, String>) {
+fn token_bytes(tokenizer: &tokenizers::Tokenizer, spelling: Spelling) -> (Vec<Box<[u8]>>, HashMap<u32, String>) {
     let vocabulary = tokenizer.get_vocab(true);
     let size = vocabulary.values().max().map_or(0, |&last| last as usize + 1).min(1 << 22);
     let added = tokenizer.get_added_tokens_decoder();
@@ -281,7 +280,7 @@ fn read_template(
 
 /// The tokens whose names users may not write as such: special ones, those that end an answer, and those that the template
 /// marks turns with, which some conversions do not call special. Tags (`<think>`) stay: templates look for them in answers.
-fn guarded(tokenizer: &Tokenizer, ends: &[u32], template: &str) -> Vec<String> {
+fn guarded(tokenizer: &tokenizers::Tokenizer, ends: &[u32], template: &str) -> Vec<String> {
     let is_tag = |name: &str| {
         let inner = name.strip_prefix('<').and_then(|name| name.strip_suffix('>'));
         inner.is_some_and(|inner| inner.trim_matches('/').chars().all(|c| c.is_alphanumeric() || c == '_'))

@@ -37,7 +37,7 @@ impl<R> From<ort::Error<R>> for NetworkError {
 
 /// A loaded model.
 #[derive(Debug)]
-pub struct Network {
+pub struct Decoder {
     session: Session,
     cache: Cache,
     layers: usize,
@@ -60,7 +60,7 @@ enum Cache {
     Moved(Vec<(String, DynValue)>),
 }
 
-impl Network {
+impl Decoder {
     /// Loads a model file.
     pub fn load(runtime: &Runtime, file: &Path, threads: usize) -> Result<Self, NetworkError> {
         let builder = Session::builder(runtime.environment())?;
