@@ -15,7 +15,7 @@ use wire::inference::{Failure, TextRequest};
 
 use crate::catalogue::{Import, OpenModel};
 
-/// TokenizerCache that are kept, at most. One takes tens of megabytes.
+/// Tokenizers that are kept, at most. One takes tens of megabytes.
 const MOST: usize = 16;
 /// Requests that are made ready or wait for it, at most.
 const MOST_WAITING: usize = 1_024;
