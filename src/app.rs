@@ -49,7 +49,7 @@ use crate::{
     catalogue::{Catalogue, folder},
     config::{self, Settings},
     gateway::{Gateway, Models, Rules},
-    http::{self, State},
+    http::{self, state::State},
     telemetry::Metrics,
 };
 

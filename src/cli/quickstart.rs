@@ -20,7 +20,7 @@ use crate::{
     app, config,
     config::Settings,
     fetch,
-    http::{Shared, admin, auth::NewKey, keys},
+    http::{admin, auth::NewKey, keys, state::Shared},
     secret_file,
 };
 

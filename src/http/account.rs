@@ -7,9 +7,11 @@ use billing::{Nanos, account::Balance, class::SizeClass, grant::Grant, key::Scop
 use serde_json::{Value, json};
 
 use super::{
-    Shared, answer, auth,
+    auth,
     error::ApiError,
     query::{Query, list_by_id},
+    respond::answer,
+    state::Shared,
 };
 
 /// A balance as clients read it.

@@ -9,11 +9,13 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Shared, answer, auth,
+    auth,
     error::ApiError,
     keys::keys_json,
     plan,
     query::{Query, list_by_id},
+    respond::answer,
+    state::Shared,
 };
 use crate::email;
 

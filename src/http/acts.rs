@@ -13,7 +13,7 @@ use billing::{
 };
 use ledger::idempotency::Trace;
 
-use super::{Arrival, Shared, error::ApiError};
+use super::{arrival::Arrival, error::ApiError, state::Shared};
 use crate::gateway::idempotency::{Asked, Life};
 
 /// What is done, for its proof.

@@ -21,14 +21,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Arrival, Shared,
     account::{amount, balance_json},
     accounts::named,
     acts::{Act, carry_out, is_done},
-    answer, auth,
+    arrival::Arrival,
+    auth,
     error::ApiError,
-    parse_body,
     query::{instant_of, text_fault},
+    respond::{answer, parse_body},
+    state::Shared,
 };
 use crate::email;
 

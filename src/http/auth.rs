@@ -2,8 +2,8 @@
 //! BLAKE3 hash (a key has 200 random bits: a slow hash would add nothing).
 
 use std::{
-    collections::HashMap,
     sync::{PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use actix_web::{
@@ -20,15 +20,18 @@ use billing::{
     key::{KeyLimits, Scope, Scopes},
 };
 use ledger::keys::StoredKey;
+use quick_cache::unsync::Cache;
 use serde::Deserialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{Shared, accounts, error::ApiError};
+use super::{accounts, error::ApiError, state::Shared};
 use crate::gateway::{idempotency::Holder, serve::Caller};
 
-/// Keys remembered, at most; beyond it all are forgotten and looked up again.
+/// Keys remembered, at most, about; beyond it those are forgotten that were used least.
 const MOST: usize = 100_000;
+/// How long a key is remembered before the ledger is asked again: what was changed past this process is noticed then.
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// A key's public part.
 type Public = [u8; 12];
@@ -76,11 +79,17 @@ impl Revocations {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
-    keys: HashMap<Public, Known>,
+    keys: Cache<Public, (Known, Instant)>,
     /// How many were forgotten: what was read of the ledger before one more is not kept.
     forgotten: u64,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self { keys: Cache::new(MOST), forgotten: 0 }
+    }
 }
 
 /// A key that was seen.
@@ -102,7 +111,8 @@ impl Known {
 
 impl Keys {
     fn get(&self, public: &Public) -> Option<Known> {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner).keys.get(public).copied()
+        let (known, at) = *self.seen.read().unwrap_or_else(PoisonError::into_inner).keys.get(public)?;
+        (at.elapsed() < REMEMBERED_FOR).then_some(known)
     }
 
     fn forgotten(&self) -> u64 {
@@ -115,10 +125,7 @@ impl Keys {
         if seen.forgotten != forgotten {
             return;
         }
-        if seen.keys.len() >= MOST {
-            seen.keys.clear();
-        }
-        seen.keys.insert(public, known);
+        seen.keys.insert(public, (known, Instant::now()));
     }
 
     /// Forgets a key that was revoked.
@@ -410,6 +417,30 @@ pub fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
+
+    #[test]
+    fn a_key_is_remembered_for_a_while_unless_one_was_forgotten_meanwhile() {
+        let (keys, public) = (Keys::default(), *b"0123456789ab");
+        let caller = Caller { account_id: AccountId(Uuid::nil()), key_id: KeyId(Uuid::nil()), scopes: Scopes::ALL };
+        let known = Known { hash: blake3::hash(b"x"), caller, expires_at: None, is_limited: false };
+        keys.insert(public, known, keys.forgotten());
+        assert!(keys.get(&public).is_some());
+        let before = keys.forgotten();
+        keys.forget("0123456789ab");
+        assert!(keys.get(&public).is_none());
+        keys.insert(public, known, before);
+        assert!(keys.get(&public).is_none(), "it may be the one that was revoked");
+        keys.insert(public, known, keys.forgotten());
+        let long_ago = Instant::now().checked_sub(REMEMBERED_FOR).unwrap();
+        keys.seen.write().unwrap().keys.get_mut(&public).unwrap().1 = long_ago;
+        assert!(keys.get(&public).is_none(), "the ledger is asked again");
+        for n in 0..2 * MOST {
+            let mut other = public;
+            other[..8].copy_from_slice(&n.to_le_bytes());
+            keys.insert(other, known, keys.forgotten());
+        }
+        assert!(keys.seen.read().unwrap().keys.len() <= MOST + MOST / 10);
+    }
 
     #[test]
     fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {

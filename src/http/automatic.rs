@@ -16,12 +16,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Shared,
     account::amount,
     admin::read,
-    answer, auth,
+    auth,
     cards::{check_undisputed, choose_again, followed_card},
     error::ApiError,
+    respond::answer,
+    state::Shared,
 };
 use crate::gateway::serve::Caller;
 

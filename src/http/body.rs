@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::Stream;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Shared, error::ApiError};
+use super::{error::ApiError, state::Shared};
 use crate::gateway::room::Share;
 
 /// How long a body may take before its size counts.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Arrival, Shared, acts, admin::read, answer, auth, error::ApiError};
+use super::{acts, admin::read, arrival::Arrival, auth, error::ApiError, respond::answer, state::Shared};
 
 /// A saved card as clients read it.
 fn method_json(method: &PaymentMethod) -> Value {

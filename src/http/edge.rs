@@ -16,11 +16,12 @@ use actix_web::{
 use std::time::Duration;
 
 use super::{
-    Shared, auth,
+    auth,
     body::{Bounds, Fault, Incoming, announced, is_announced},
     error::ApiError,
     guesses::Verdict,
-    refuse,
+    respond::refuse,
+    state::Shared,
 };
 
 /// Tells nginx, and proxies that heed it too, to hand on what comes as it comes.

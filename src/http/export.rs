@@ -16,7 +16,7 @@ use ledger::{
 };
 use uuid::Uuid;
 
-use super::{Arrival, Shared, auth, error::ApiError, query::Query, refuse};
+use super::{arrival::Arrival, auth, error::ApiError, query::Query, respond::refuse, state::Shared};
 
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
                        cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version\r\n";

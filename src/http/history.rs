@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Shared, answer,
     auth::{self, Sight},
     error::ApiError,
     query::{Query, bad_cursor, list},
+    respond::answer,
+    state::Shared,
 };
 
 /// Holds that are listed, at most.

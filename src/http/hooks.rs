@@ -13,11 +13,14 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{
-    Arrival, Shared, acts,
+    acts,
     admin::read,
-    answer, auth,
+    arrival::Arrival,
+    auth,
     error::ApiError,
     query::{Query, list_by_id},
+    respond::answer,
+    state::Shared,
 };
 
 type Body = Result<Bytes, actix_web::Error>;

@@ -23,7 +23,7 @@ use futures::stream;
 use tokio::sync::{mpsc, oneshot};
 use wire::sse;
 
-use super::{Arrival, Shared, auth, error::ApiError, inference, refuse, routes::wrong_method};
+use super::{arrival::Arrival, auth, error::ApiError, inference, respond::refuse, routes::wrong_method, state::Shared};
 use crate::gateway::{
     idempotency::{
         Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole, is_kept_header,

@@ -15,10 +15,12 @@ use wire::{
 };
 
 use super::{
-    Arrival, Shared, answer, auth,
+    arrival::Arrival,
+    auth,
     error::{ApiError, Shape},
     events::{Writer, cut},
-    refuse,
+    respond::{answer, refuse},
+    state::Shared,
 };
 use crate::{
     catalogue::Model,

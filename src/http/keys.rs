@@ -17,15 +17,16 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Arrival, Shared,
     account::amount,
     accounts::named,
     acts,
     admin::read,
-    answer,
+    arrival::Arrival,
     auth::{self, NewKey, Opener, Sight},
     error::ApiError,
     query::text_fault,
+    respond::answer,
+    state::Shared,
 };
 
 type Body = Result<Bytes, actix_web::Error>;

@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, http::header::ContentType};
 use askama::Template;
 
-use super::{Arrival, error::ApiError, refuse};
+use super::{arrival::Arrival, error::ApiError, respond::refuse};
 
 #[derive(Template)]
 #[template(path = "landing.html")]

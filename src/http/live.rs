@@ -25,7 +25,9 @@ use tokio::{
 use uuid::Uuid;
 use wire::{inference::Task, openai};
 
-use super::{Shared, account::balance_json, auth, auth::Revocations, error::ApiError, error::Shape, refuse};
+use super::{
+    account::balance_json, auth, auth::Revocations, error::ApiError, error::Shape, respond::refuse, state::Shared,
+};
 use crate::gateway::serve::{self, Caller, Done, Job, Update};
 use actors::account::{Live, Subscribe};
 use incoming::Frames;

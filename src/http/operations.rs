@@ -6,7 +6,13 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
 use ledger::LedgerError;
 use serde_json::json;
 
-use super::{Shared, answer, edge, error::ApiError, refuse, scrape};
+use super::{
+    edge,
+    error::ApiError,
+    respond::{answer, refuse},
+    scrape,
+    state::Shared,
+};
 use crate::config::MetricsAt;
 
 /// `GET /healthz`: the process lives.

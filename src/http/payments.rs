@@ -31,13 +31,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    Arrival, Shared,
     account::{amount, balance_json},
     acts::{self, Act},
     admin::{checked_reason, read},
-    answer, auth, cards,
+    arrival::Arrival,
+    auth, cards,
     error::ApiError,
     query::{Query, list_by_id},
+    respond::answer,
+    state::Shared,
 };
 use crate::gateway::idempotency::Life;
 

@@ -20,16 +20,18 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Arrival, Shared,
     account::balance_json,
     acts::{self, Act, carry_out},
     admin::read,
-    answer, auth,
+    arrival::Arrival,
+    auth,
     automatic::{reload_json, scale_json},
     cards,
     error::ApiError,
     hooks, payments,
     query::{Query, list_by_id},
+    respond::answer,
+    state::Shared,
 };
 
 type Body = Result<Bytes, actix_web::Error>;

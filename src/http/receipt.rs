@@ -15,7 +15,14 @@ use billing::{
 };
 use serde::Serialize;
 
-use super::{Arrival, Shared, answer, auth, error::ApiError, payments, refuse};
+use super::{
+    arrival::Arrival,
+    auth,
+    error::ApiError,
+    payments,
+    respond::{answer, refuse},
+    state::Shared,
+};
 
 /// A receipt, as it is written in either form.
 #[derive(Debug, Serialize, Template)]

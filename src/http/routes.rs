@@ -10,13 +10,16 @@ use actix_web::{
 };
 
 use super::{
-    Shared, account, accounts, admin, automatic, cards,
+    account, accounts, admin, automatic, cards,
     error::ApiError,
     export, history, hooks,
     idempotency::{act, post},
     inference, keys,
     landing::landing,
-    live, operations, payments, plan, receipt, refuse, usage, webhooks,
+    live, operations, payments, plan, receipt,
+    respond::refuse,
+    state::Shared,
+    usage, webhooks,
 };
 
 /// All routes, limits and fallbacks.

@@ -15,10 +15,12 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    Shared, answer, auth,
+    auth,
     error::ApiError,
     history::is_instant,
     query::{Query, bad_cursor, list, text_fault},
+    respond::answer,
+    state::Shared,
 };
 
 /// A range where none is asked for.

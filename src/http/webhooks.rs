@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cards::{Processor, webhook};
 use serde_json::json;
 
-use super::{Shared, answer, error::ApiError};
+use super::{error::ApiError, respond::answer, state::Shared};
 
 /// Where a delivery says who signed it, and when.
 const SIGNATURE: &str = "stripe-signature";

@@ -16,8 +16,9 @@ use billing::{
 };
 use uuid::Uuid;
 
-use super::{
-    Finding, ListedCharge, NextAction, Order, Outcome, ProcessorEvent, RefundOrder, Refunded, Statement, Subject, What,
+use crate::{
+    charge::{NextAction, Order, Outcome, RefundOrder, Refunded},
+    finding::{Finding, ListedCharge, ProcessorEvent, Statement, Subject, What},
 };
 
 /// What a test card does when it is charged.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::{ProcessorEvent, Subject};
+use crate::finding::{ProcessorEvent, Subject};
 
 /// How old, or how far ahead, a signature may be.
 pub const TOLERANCE_MS: i64 = 5 * 60 * 1_000;

@@ -12,7 +12,10 @@ use billing::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::super::{ListedCharge, NextAction, Outcome, from_cents};
+use crate::{
+    charge::{NextAction, Outcome, from_cents},
+    finding::ListedCharge,
+};
 
 /// A `PaymentIntent`.
 #[derive(Debug, Clone, Deserialize)]

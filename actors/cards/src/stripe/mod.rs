@@ -15,8 +15,9 @@ use billing::{
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
-use super::{
-    CardError, Finding, Order, Outcome, RefundOrder, Refunded, Setup, Statement, Subject, What, to_cents,
+use crate::{
+    charge::{CardError, Order, Outcome, RefundOrder, Refunded, Setup, to_cents},
+    finding::{Finding, Statement, Subject, What},
     webhook::is_reference,
 };
 use format::{

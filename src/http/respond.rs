@@ -1,0 +1,84 @@
+//! Bodies in and out: JSON that is read with errors which name the field, and answers that carry their request's id.
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::{
+    arrival::Arrival,
+    error::{self, ApiError},
+    state::Shared,
+};
+use crate::words;
+
+/// An error as this request's answer.
+pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
+    // By the pattern of the path, of which there are few: what clients write is no label.
+    let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
+    let status = error.status().as_u16().to_string();
+    metrics::counter!("farebox_refusals_total", "route" => route, "status" => status).increment(1);
+    let form = request.app_data::<Shared>().map(|state| state.settings.http.error_form).unwrap_or_default();
+    error.response(error::form::shape_of(request, form), &Arrival::of(request).id.to_string())
+}
+
+/// A JSON answer or an error, with the request's id.
+pub fn answer(request: &HttpRequest, result: Result<serde_json::Value, ApiError>) -> HttpResponse {
+    match result {
+        Ok(body) => HttpResponse::Ok().insert_header(("x-request-id", Arrival::of(request).id.to_string())).json(body),
+        Err(error) => refuse(request, &error),
+    }
+}
+
+/// A JSON body, with an error that names the field.
+pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    let text = if body.is_empty() { b"{}" } else { body };
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let (path, message) = (error.path().to_string(), error.inner().to_string());
+        // A field that is missing or unknown is named by the message alone; one that is wrong, by its path.
+        let named = message.split("field `").nth(1).and_then(|rest| rest.split('`').next());
+        let field = match (named, path.as_str()) {
+            (Some(named), _) => named.to_owned(),
+            (None, "." | "?") => "body".to_owned(),
+            (None, _) => path,
+        };
+        ApiError::invalid(&field, words::plain(&message))
+    })?;
+    reader.end().map_err(|error| ApiError::invalid("body", error))?;
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{error::Shape, *};
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        amount: u8,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Inner {
+        names: Vec<String>,
+    }
+
+    #[test]
+    fn the_field_that_is_wrong_is_named() {
+        for (body, field) in [
+            ("{}", "amount"),
+            ("", "amount"),
+            (r#"{"amount": "x"}"#, "amount"),
+            (r#"{"amount": 1, "color": 1}"#, "color"),
+            (r#"{"amount": 1, "inner": {"names": ["a", 2]}}"#, "inner.names[1]"),
+            (r#"{"amount": 1} x"#, "body"),
+            ("[", "body"),
+            ("7", "body"),
+        ] {
+            let error = parse_body::<Body>(body.as_bytes()).unwrap_err().body(Shape::Native, "r");
+            assert_eq!(error["field"], field, "{body}: {error}");
+        }
+        let parsed: Body = parse_body(br#"{"amount": 1, "inner": {"names": ["a"]}}"#).unwrap();
+        assert_eq!((parsed.amount, parsed.inner.unwrap().names.len()), (1, 1));
+    }
+}
