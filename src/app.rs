@@ -1,5 +1,5 @@
 //! The composition root: builds and starts everything, and hands addresses out. The address is taken before the ledger: a
-//! start that fails changes nothing for who serves already. How it all ends is in [`stopping`].
+//! start that fails changes nothing for a process that serves already. How it all ends is in [`stopping`].
 
 pub mod stopping;
 
@@ -168,7 +168,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     Ok(Running { address, admin_token, state, listener, server: handle, stop_after, serving })
 }
 
-/// Takes an address, and does not listen there yet: whoever comes while the rest starts is refused, not kept waiting.
+/// Takes an address, and does not listen there yet: a client that comes while the rest starts is refused, not kept waiting.
 fn take_address(address: SocketAddr) -> Result<TcpSocket> {
     let take = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };

@@ -3,7 +3,7 @@
 /// What a person knows a card by, and what its processor does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
-    /// The processor's name for who owns it.
+    /// The processor's name for its owner.
     pub customer: String,
     /// The processor's name for it.
     pub reference: String,

@@ -206,7 +206,7 @@ pub enum Scale {
     Paused,
 }
 
-/// Why an account refuses. Data with numbers, for whoever must act on it.
+/// Why an account refuses. Data with numbers, for the reader who must act on it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Less available than the request needs, or a debt.

@@ -141,7 +141,7 @@ impl Reversal {
 /// What is known of a refund or a dispute now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
-    /// Its id here, where who tells knows it.
+    /// Its id here, where the processor knows it.
     pub id: Option<ReversalId>,
     /// What took the money back.
     pub kind: Kind,

@@ -108,7 +108,7 @@ impl Running {
         self.state.stop_being_ready();
         sleep_until(began + course.notice).await;
         self.server.pause().await;
-        // Paused, the server takes no connection; whoever made one would wait for nothing.
+        // Paused, the server takes no connection; a client that made one would wait for nothing.
         sleep(LOOK_EVERY).await;
         hang_up(&self.listener);
         self.idle_until(began + course.patience).await;

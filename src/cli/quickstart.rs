@@ -68,7 +68,7 @@ fn prepare(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Gives a file a second name, or copies it where that can't be. Whoever has the file of that name open keeps it.
+/// Gives a file a second name, or copies it where that can't be. A process that has the file of that name open keeps it.
 fn place(file: &Path, target: &Path) -> io::Result<()> {
     // A second name of a symbolic link would be one too.
     let file = &fs::canonicalize(file)?;

@@ -349,11 +349,11 @@ impl Default for Http {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum MetricsAt {
-    /// Whoever has the operator's token.
+    /// Clients with the operator's token.
     Token,
     /// Everyone.
     Open,
-    /// Whoever reaches this address, which serves nothing else; nobody where requests are served.
+    /// Every client of this address, which serves nothing else; nobody where requests are served.
     Address(SocketAddr),
 }
 
@@ -401,7 +401,7 @@ pub enum ErrorForm {
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for the one who needs it.
+    /// The text itself, for the code that needs it.
     pub fn expose(&self) -> &str {
         &self.0
     }

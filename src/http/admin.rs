@@ -156,7 +156,7 @@ pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, 
     answer(&request, work.await)
 }
 
-/// Why an operator does something: for whoever reads it later.
+/// An operator's reason for an action: for the audit log's readers.
 pub(super) fn checked_reason(reason: &str) -> Result<&str, ApiError> {
     match text_fault(reason) {
         Some(fault) => Err(ApiError::invalid("reason", fault)),

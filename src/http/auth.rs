@@ -39,7 +39,7 @@ type Public = [u8; 12];
 /// No key is longer, in bytes.
 const LONGEST_KEY: usize = 128;
 
-/// Revoked keys of which those who use them have not been told yet, at most. Who is told too late looks for itself.
+/// Revoked keys of which running sockets have not been told yet, at most. A socket that is told too late looks the key up.
 const UNTOLD: usize = 256;
 
 /// Keys seen lately, by their public part.
@@ -247,7 +247,7 @@ struct Under {
     account: String,
 }
 
-/// Whoever's account a path of the operator's names, which takes the operator's token: `/admin/v1/accounts/{account}/grants`.
+/// The account that an operator's path names; such a path takes the operator's token: `/admin/v1/accounts/{account}/grants`.
 /// None on other paths.
 pub async fn operated(state: &Shared, request: &HttpRequest) -> Result<Option<Caller>, ApiError> {
     if request.match_info().get("account").is_none() {

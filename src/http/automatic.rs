@@ -83,7 +83,7 @@ fn given(field: &str, value: Option<&Value>) -> Result<Option<Nanos>, ApiError> 
     value.map(|value| amount(field, value)).transpose()
 }
 
-/// The card that is named; whoever lets credits be bought, and names none, has one to charge.
+/// The card that is named; where credits are to be bought and none is named, the account must have one to charge.
 async fn card(state: &Shared, caller: Caller, wanted: &Reload) -> Result<Option<MethodChange>, ApiError> {
     let named = wanted.payment_method.as_deref();
     if named.is_none() && wanted.enabled != Some(true) {
@@ -101,7 +101,7 @@ async fn card(state: &Shared, caller: Caller, wanted: &Reload) -> Result<Option<
     })
 }
 
-/// A card that is named is chosen, whoever disputed it before; one that is not must not have been disputed since.
+/// A card that is named is chosen, also one that was disputed before; one that is not must not have been disputed since.
 async fn check_card(
     state: &Shared,
     caller: Caller,

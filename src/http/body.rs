@@ -1,6 +1,6 @@
 //! A request's body on its way in. Each is bounded in bytes and in time, and all together in bytes; when the process stops,
 //! what has not come is not waited for. It knows no handler: it stands before the one that reads the body, and what went
-//! wrong is told to whoever answers.
+//! wrong is told to the handler's answer.
 
 use std::{
     cell::{Cell, RefCell},
@@ -78,7 +78,7 @@ pub(super) fn deadline(began: Instant, received: usize, longest: Duration) -> In
     began + GRACE.saturating_add(Duration::from_secs(earned)).min(longest)
 }
 
-/// What has become of a body: known to whoever answers, while the handler reads.
+/// What has become of a body: known to the edge, while the handler reads.
 #[derive(Clone)]
 pub(super) struct Incoming {
     payload: Rc<RefCell<Payload>>,

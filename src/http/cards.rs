@@ -52,7 +52,7 @@ pub(super) async fn followed_card(state: &Shared, account: AccountId, named: Opt
     if follows { Ok(DEFAULT_METHOD.to_owned()) } else { charged_card(state, account, named).await }
 }
 
-/// The owner chose a card: it may be charged automatically again, whoever disputed it before.
+/// The owner chose a card: it may be charged automatically again, also where it was disputed before.
 pub(super) async fn choose_again(state: &Shared, account: AccountId, card: &str) -> Result<(), ApiError> {
     Ok(state.gateway.accounts.ledger().choose_again(account, card, state.gateway.clock().now()).await?)
 }

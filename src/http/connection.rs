@@ -7,8 +7,8 @@ use socket2::SockRef;
 
 /// How long the head of a connection's first request may take.
 pub const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection is kept without a request. Longer than clients and load balancers keep theirs (often 60 s): who
-/// closes second never sends a request into a connection that is being closed.
+/// How long a connection is kept without a request. Longer than clients and load balancers keep theirs (often 60 s): the
+/// side that closes second never sends a request into a connection that is being closed.
 pub const IDLE: Duration = Duration::from_secs(75);
 /// How long a refused request's body is read on, so that its client has time to read why, and a closed connection waited
 /// for.

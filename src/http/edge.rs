@@ -29,7 +29,7 @@ const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering
 /// The largest body of a request that shows no key: a processor's event, whose signature is over its body.
 const STRANGERS_BODY: usize = 256 << 10;
 
-/// Who must show on its head who it is.
+/// The credential that a request must show on its head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Shows {
     Key,
@@ -51,7 +51,7 @@ pub async fn edge(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // Its answer is written without its body, whoever makes it.
+    // Its answer is written without its body, whichever handler makes it.
     let is_head = request.method() == Method::HEAD;
     if is_head {
         request.head_mut().method = Method::GET;

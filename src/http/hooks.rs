@@ -1,6 +1,6 @@
 //! Webhooks of an account's owner: endpoints that its events are sent to, signed, and what became of each delivery. All of
-//! it takes the scope "billing": who may change where an account's events go could read them, and so could who sees what
-//! an endpoint answered. A secret is shown once, when its endpoint is made.
+//! it takes the scope "billing": a key that may change where an account's events go could read them, and so could
+//! one that sees an endpoint's answers. A secret is shown once, when its endpoint is made.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use actors::delivery::{NotTested, Test, sign};

@@ -35,7 +35,7 @@ pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// `GET /metrics`, where requests are served: for whom the settings say.
+/// `GET /metrics`, where requests are served: for the clients that the settings name.
 pub async fn metrics(state: Shared, request: HttpRequest) -> HttpResponse {
     let allowed = match state.settings.http.metrics {
         MetricsAt::Open => Ok(()),
@@ -48,7 +48,7 @@ pub async fn metrics(state: Shared, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Serves `GET /metrics` alone, to whoever reaches that address.
+/// Serves `GET /metrics` alone, to every client that reaches that address.
 pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Server> {
     let state = state.clone();
     let app = move || {

@@ -1,4 +1,4 @@
-//! Receipts of payments: as JSON, or as a page to print for whoever asks for HTML. The page is one file without scripts;
+//! Receipts of payments: as JSON, or as a page to print for clients that ask for HTML. The page is one file without scripts;
 //! what stands in it is escaped by its template.
 
 use actix_web::{

@@ -1,5 +1,6 @@
 //! What `/metrics` tells of actors, beside what was recorded as it happened: of each kind what it handled, and of each actor
-//! that has a name how it fares. Written here, as these are counters with fractions, and as who is gone is to be gone.
+//! that has a name how it fares. Written here, as these are counters with fractions, and as an actor that
+//! is gone has no line any more.
 
 use std::fmt::Write as _;
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{error::ApiError, respond::answer, state::Shared};
 
-/// Where a delivery says who signed it, and when.
+/// The header with a delivery's signature and its time.
 const SIGNATURE: &str = "stripe-signature";
 
 /// `POST /webhooks/stripe`.

@@ -299,7 +299,7 @@ pub enum Failure {
     /// The prompt, or the prompt and the answer that is asked for, are longer than the model's context.
     #[error("{0}")]
     ContextLength(TooLong),
-    /// The model's scores are no numbers: its weights or their arithmetic are broken. Whoever asked pays nothing.
+    /// The model's scores are no numbers: its weights or their arithmetic are broken. The account pays nothing.
     #[error("the model's scores are not finite numbers")]
     NotFinite,
     /// The provider refused, or reported an error in an answer that had begun.

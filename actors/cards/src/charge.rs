@@ -29,7 +29,7 @@ pub struct Order {
     pub account_id: AccountId,
     /// How much.
     pub amount: Nanos,
-    /// The processor's name for who pays, where it needs one.
+    /// The processor's name for the payer, where it needs one.
     pub customer: Option<String>,
     /// The processor's name for the card.
     pub method: String,

@@ -200,7 +200,7 @@ impl Model {
         TokenLogprob { token: text, bytes, logprob: Some(found.chosen), offset: 0, top: top.collect() }
     }
 
-    /// What a failed step means for who asked.
+    /// What a failed step means for the request.
     fn broken(&self, error: &NetworkError) -> Failure {
         match error {
             NetworkError::NotFinite => {

@@ -111,7 +111,7 @@ impl Sink {
         self.tokens.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A piece of the answer. Nothing is said of a reader who is gone; the next step will.
+    /// A piece of the answer. A reader that is gone is not reported here; the next step reports it.
     pub fn delta(&mut self, delta: Delta) {
         self.send(Event::Delta(delta));
     }

@@ -1,6 +1,6 @@
 //! One thread for one loaded model: takes jobs from a bounded queue, one at a time, and answers them. A job that panics
 //! fails alone, but ends the thread: a model that panicked is not trusted again. On its way out the thread gives back the
-//! jobs it never began. Whoever made it is told how it ended.
+//! jobs it never began. Its maker is told how it ended.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! Saved cards, who an account is to a processor, and the webhook events that were heard. Only references and what a
+//! Saved cards, the processors' names for accounts, and the webhook events that were heard. Only references and what a
 //! person knows a card by are kept. At most one card of an account is its default: the database refuses a second.
 
 use billing::{
@@ -50,14 +50,14 @@ const METHOD: &str = "id, account_id, processor, customer, reference, brand, las
                       created_at, removed_at";
 
 impl Ledger {
-    /// Who an account is to a processor.
+    /// A processor's name for an account.
     pub async fn customer(&self, account: AccountId, processor: &str) -> Result<Option<String>, LedgerError> {
         let sql = "SELECT reference FROM payment_customer WHERE account_id = ? AND processor = ?";
         let row = self.row(sql, [account.0.into(), processor.into()]).await?;
         row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()
     }
 
-    /// Keeps who an account is to a processor, unless it is someone already; who it is then.
+    /// Keeps a processor's name for an account, unless it has one already; the name it has then.
     pub async fn keep_customer(
         &self,
         account: AccountId,

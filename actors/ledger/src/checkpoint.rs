@@ -45,7 +45,7 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Starts the thread. Whoever commits with `writer`'s connection looks afterwards.
+    /// Starts the thread. The code that commits with `writer`'s connection calls `look` afterwards.
     pub(super) fn start(
         file: &Path,
         writer: Arc<FairMutex<Connection>>,

@@ -1,4 +1,4 @@
-//! Payments as they are looked up: listed, found by id whoever they belong to, and the pending ones that someone must
+//! Payments as they are looked up: listed, found by id in any account, and the pending ones that someone must
 //! carry to their end. They are written by the journal only, with what they change.
 
 use billing::{

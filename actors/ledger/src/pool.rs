@@ -1,5 +1,5 @@
 //! Connections to the ledger's database that are not waited for in vain: while the ledger is known to be away nothing is
-//! begun, and who waits for an answer when that becomes known is told at once.
+//! begun, and callers that wait for an answer when that becomes known are told at once.
 
 use std::sync::{Arc, OnceLock};
 

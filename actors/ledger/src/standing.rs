@@ -1,5 +1,5 @@
-//! Whether the ledger can be used now, and why not: one place that all ask before they begin, and that wakes those who wait
-//! for an answer which will not come. It is told by whoever looks after the database (a session with PostgreSQL, a watch
+//! Whether the ledger can be used now, and why not: one place that all callers ask before they begin, and that wakes callers who wait
+//! for an answer which will not come. It is told by the thread that looks after the database (a session with PostgreSQL, a watch
 //! over SQLite's files) and by the journal, whose last commit is the best sign there is. It knows no database.
 
 use std::sync::{
@@ -108,8 +108,8 @@ impl Standing {
         let _ = faults.wait_for(|fault| *fault == Some(Fault::Fenced)).await;
     }
 
-    /// Waits until the ledger can be used again; false where it never will. Asked by who met a fault that is perhaps not
-    /// known here yet: at least until whoever looks after the database has looked again.
+    /// Waits until the ledger can be used again; false where it never will. Asked by callers that met a fault which is perhaps not
+    /// known here yet: at least until that thread has looked again.
     pub async fn back(&self) -> bool {
         tokio::time::sleep(LOOKED_AT_WITHIN).await;
         let mut faults = self.0.fault.subscribe();
@@ -133,7 +133,7 @@ impl Standing {
     pub fn not_committed(&self, error: &LedgerError) {
         match error {
             LedgerError::Fenced => self.set(Some(Fault::Fenced)),
-            // Whoever looks after the database says when it is back.
+            // The thread that looks after the database says when it is back.
             LedgerError::Away(why) => self.set(Some(Fault::Away(why.clone()))),
             _ => {}
         }

@@ -42,7 +42,7 @@ fn changed(found: &Metadata) -> Changed {
     (found.ctime(), found.ctime_nsec())
 }
 
-/// What a file is called. Where it is, is nobody's business who only asks how the ledger is.
+/// A file's name. Its folder is left out: readers of the ledger's health need not know it.
 fn name(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }

@@ -38,7 +38,7 @@ struct KeyJob {
     reply: oneshot::Sender<Result<u64, LedgerError>>,
 }
 
-/// The connection. Whoever waits for it gets it in turn: neither batches nor keys starve.
+/// The connection. Waiting callers get it in turn: neither batches nor keys starve.
 #[derive(Clone)]
 pub(super) struct Writer {
     connection: Arc<FairMutex<Connection>>,
@@ -160,7 +160,7 @@ fn answer_keys(done: Result<Vec<u64>, LedgerError>, keys: Vec<KeyJob>) {
     match done {
         Ok(counts) => {
             for (key, count) in keys.into_iter().zip(counts) {
-                // Whoever asked may have left.
+                // The caller may have left.
                 let _ = key.reply.send(Ok(count));
             }
         }

@@ -192,7 +192,7 @@ pub struct Seen {
     pub observed: Observed,
 }
 
-/// Vitals by kind, and who has a name; shared by clones.
+/// Vitals by kind, and the actors that have names; shared by clones.
 #[derive(Clone)]
 pub struct Health(Arc<Inner>);
 
@@ -297,7 +297,7 @@ impl Health {
         self.0.roster.trouble((kind, name), || self.fresh(kind, name), trouble, now());
     }
 
-    /// All who have a name, in the order in which they came, and all accounts together.
+    /// All actors that have a name, in the order in which they came, and all accounts together.
     pub fn seen(&self) -> Vec<Seen> {
         let now = now();
         let accounts = Seen {

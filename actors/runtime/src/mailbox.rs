@@ -110,17 +110,17 @@ impl<A: Actor> Clone for Handle<A> {
 }
 
 impl<A: Actor + OfKind> Handle<A> {
-    /// A post of this name, held by this actor.
+    /// A handle of this name, to this actor.
     pub fn new(address: Addr<A>, health: &Health, name: &str) -> Self {
         Self { holder: Arc::new(RwLock::new(address)), counted: health.ledger_of(A::KIND, name) }
     }
 
-    /// Who holds it now.
+    /// The actor of now.
     pub fn address(&self) -> Addr<A> {
         self.holder.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Gives it to a new actor.
+    /// Points it to a new actor.
     pub fn replace(&self, address: Addr<A>) {
         *self.holder.write().unwrap_or_else(PoisonError::into_inner) = address;
     }
@@ -130,7 +130,7 @@ impl<A: Actor + OfKind> Handle<A> {
         self.counted.posted()
     }
 
-    /// Asks who holds it now, as [`ask`] does.
+    /// Asks the actor of now, as [`ask`] does.
     pub async fn ask<Q, R>(&self, question: Q, deadline: Duration) -> Result<R, AskError>
     where
         A: Handler<Ask<Q, R>>,

@@ -36,7 +36,7 @@ use super::connect::{self, Connector};
 const CROSSED: Duration = Duration::from_secs(1);
 /// How long a connection is kept that nothing uses.
 const KEPT: Duration = Duration::from_mins(1);
-/// Bytes of an answer that are read before they are wanted, at most: whoever does not read what a model says is not to
+/// Bytes of an answer that are read before they are wanted, at most: a client that does not read its answer is not to
 /// fill this process's memory.
 const READ_AHEAD: usize = 64 << 10;
 /// The same where a connection carries many answers, and of all those: so much that some which nobody reads do not stop the

@@ -1,4 +1,4 @@
-//! Calls to closed providers: one request out, events to whoever reads them. The only place that speaks HTTP to
+//! Calls to closed providers: one request out, events to the request's task. The only place that speaks HTTP to
 //! providers. It knows no money and no breaker: a provider's line hands it an [`Endpoint`] and lets it run.
 
 mod client;

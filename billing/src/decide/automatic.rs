@@ -25,7 +25,7 @@ pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Re
     let (reload, scale) = (change.reload, change.scale);
     let settings = change.apply(&before);
     settings.check().map_err(|(field, message)| Refusal::BadAmount { field, message })?;
-    // After credits were taken back only who turns purchases on has them go on: a reload is never bought by turning on
+    // After credits were taken back purchases go on only when their owner turns them on: a reload is never bought by turning on
     // something else.
     let resumes = reload == Some(Switch::On) || (scale == Some(Switch::On) && !settings.reload.is_on());
     let automatic = draft.automatic();

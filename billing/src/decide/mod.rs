@@ -30,7 +30,7 @@ pub use open::open;
 pub struct Decision {
     /// For the journal. Large, and handed on many times.
     pub transition: Option<Box<Transition>>,
-    /// For who asked, after the journal.
+    /// For the caller, after the journal.
     pub answer: Answer,
 }
 

@@ -157,7 +157,7 @@ fn take_recall(draft: &mut Draft<'_>, id: GrantId, part: Nanos, taken: Nanos) ->
     recall
 }
 
-/// Ends what is held of one grant, in one line: some is taken, the rest goes back to it, to its expiry, or to who recalled
+/// Ends what is held of one grant, in one line: some is taken, the rest goes back to it, to its expiry, or to the operator who recalled
 /// it. What was taken of what is recalled is owed. Whether there was anything.
 fn end_part(
     draft: &mut Draft<'_>,

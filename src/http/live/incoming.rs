@@ -36,7 +36,7 @@ struct State {
     fault: Cell<Option<Fault>>,
 }
 
-/// What is known of the frames of one socket, shared with the one who reads its bytes.
+/// What is known of the frames of one socket, shared with the task that reads its bytes.
 #[derive(Clone)]
 pub(super) struct Frames(Rc<State>);
 

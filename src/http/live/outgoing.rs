@@ -63,13 +63,13 @@ pub(super) struct Outgoing {
     overflow: Rc<Notify>,
 }
 
-/// The frames that wait, for the one who writes them.
+/// The frames that wait, for the task that writes them.
 pub(super) struct Queue {
     frames: mpsc::UnboundedReceiver<Frame>,
     waiting: Rc<RefCell<Waiting>>,
 }
 
-/// The way to a reader who is given so many bytes.
+/// The way to a reader that is given so many bytes.
 pub(super) fn outgoing(limit: usize, room: &Arc<Room>) -> (Outgoing, Queue) {
     let (sender, frames) = mpsc::unbounded_channel();
     let waiting = Rc::new(RefCell::new(Waiting { bytes: 0, share: room.share() }));

@@ -1,5 +1,5 @@
 //! The lock beside SQLite's file: `farebox.db.lock`, held by the operating system for as long as its process lives, with the
-//! process's number written in it. The file itself stays when its owner has ended: deleting it would race whoever waits for
+//! process's number written in it. The file itself stays when its owner has ended: deleting it would race a process that waits for
 //! it. Its second line says that there was a ledger, so that one that is gone is missed.
 
 use std::{

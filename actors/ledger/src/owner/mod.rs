@@ -73,7 +73,7 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// What is said to whoever finds a living owner.
+/// The message for a process that finds a living owner.
 pub(super) fn in_use(owner: &str) -> String {
     format!(
         "{owner} owns this ledger and is alive. Stop it first; or, to take the ledger from it, start with --take-over \

@@ -57,7 +57,7 @@ impl Roster {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with a member, who is there afterwards; not where there are too many.
+    /// Does something with a member, which is added where it is new; not where there are too many.
     fn with<T>(
         &self,
         (kind, name): (Kind, &str),
@@ -87,7 +87,7 @@ impl Roster {
         members.last_mut().map(work)
     }
 
-    /// The vitals of a member, who is there afterwards.
+    /// The vitals of a member, which is added where it is new.
     pub(super) fn vitals(&self, whose: (Kind, &str), new: impl FnOnce() -> Arc<Vitals>) -> Option<Arc<Vitals>> {
         self.with(whose, new, |member| Arc::clone(&member.vitals))
     }

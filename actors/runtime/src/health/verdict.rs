@@ -48,7 +48,7 @@ pub struct Restart {
     pub reason: ExitReason,
 }
 
-/// What an actor, or who watches it, says is wrong.
+/// The trouble that an actor, or its supervisor, reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
     /// How bad it is.

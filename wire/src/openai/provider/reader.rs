@@ -213,7 +213,7 @@ impl Reader {
     }
 }
 
-/// What is said of a piece of an answer to whoever asked for a stream.
+/// The events of a piece of an answer, for a client that asked for a stream.
 fn put_pieces(task: Task, delta: Delta, form: Form, events: &mut Vec<Event>) {
     match (form, task) {
         (Form::Whole, Task::Chat) => events.extend(spread::pieces(delta).into_iter().map(Event::Delta)),
