@@ -1,11 +1,12 @@
 //! A JSON object read field by field: what is needed is parsed, with errors that name the field, and everything else stays
 //! the text it came as, so that a provider reads exactly what its client wrote and a client what its provider wrote.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _, MapAccess, Visitor},
+    ser::SerializeMap,
 };
 use serde_json::value::RawValue;
 
@@ -104,7 +105,7 @@ impl PartialEq for Fields {
 /// An object's names, in their quotes, and values as they stand in a text.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs<'a> {
-    pairs: Vec<(&'a str, &'a str)>,
+    pairs: Vec<(&'a RawValue, &'a RawValue)>,
     /// Whether a name has escapes: few do, and all others are found where they stand.
     has_escapes: bool,
 }
@@ -117,12 +118,36 @@ impl<'a> Pairs<'a> {
 
     /// A field's text. Where a name comes twice the last value counts.
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
-        let is = |quoted: &str| {
-            let plain =
-                quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes());
-            plain || (self.has_escapes && serde_json::from_str(quoted).is_ok_and(|read: String| read == name))
-        };
-        self.pairs.iter().rev().find(|(quoted, _)| is(quoted)).map(|(_, value)| *value)
+        self.value(name).map(RawValue::get)
+    }
+
+    fn value(&self, name: &str) -> Option<&'a RawValue> {
+        self.pairs.iter().rev().find(|(quoted, _)| self.is(quoted.get(), name)).map(|(_, value)| *value)
+    }
+
+    fn is(&self, quoted: &str, name: &str) -> bool {
+        let plain = quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes());
+        plain || (self.has_escapes && unquoted(quoted) == name)
+    }
+
+    /// Writes the fields but one into a map, each name once.
+    pub(crate) fn write_but<M: SerializeMap>(&self, but: &str, map: &mut M) -> Result<(), M::Error> {
+        for (place, (quoted, _)) in self.pairs.iter().enumerate() {
+            let name = unquoted(quoted.get());
+            let is_again = self.pairs[..place].iter().any(|(before, _)| self.is(before.get(), &name));
+            if let Some(value) = self.value(&name).filter(|_| !is_again && name != but) {
+                map.serialize_entry(&*name, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name without its quotes.
+fn unquoted(quoted: &str) -> Cow<'_, str> {
+    match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+        _ => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
     }
 }
 
@@ -144,7 +169,7 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
                         return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
                     }
                     has_escapes |= name.get().contains('\\');
-                    pairs.push((name.get(), value.get()));
+                    pairs.push((name, value));
                 }
                 Ok(Pairs { pairs, has_escapes })
             }
@@ -172,6 +197,7 @@ impl Fields {
         let offset = |part: &str| part.as_ptr().addr() - source.as_ptr().addr();
         let mut fields: Vec<Field> = Vec::with_capacity(pairs.len() + 2);
         for (quoted, value) in pairs {
+            let (quoted, value) = (quoted.get(), value.get());
             let begin = offset(value);
             let value = Text::Read { begin, end: begin + value.len() };
             let name = match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
@@ -350,6 +376,39 @@ mod tests {
         assert_eq!(fields.get("b"), Some(r#"{"x" : [1e2]}"#));
         assert!(fields.remove("b") && !fields.remove("b"));
         assert_eq!(fields.to_string(), r#"{"a":"new","é":"\u00e9","c":null}"#);
+    }
+
+    /// Writes what [`Pairs`] hold but for one name.
+    struct But<'a>(Pairs<'a>, &'a str);
+
+    impl Serialize for But<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            self.0.write_but(self.1, &mut map)?;
+            map.end()
+        }
+    }
+
+    #[test]
+    fn pairs_are_read_and_written_as_fields_are() {
+        for text in [
+            "{}",
+            r#"{"a":1.50,"b":{"x" : [1e2]},"c":null}"#,
+            r#"{"a":1,"b":2,"a":3,"cost":4,"c":5}"#,
+            r#"{"\u0061":1,"a":2,"b\"":3,"b\"":4,"":5}"#,
+            r#"{"cost":1,"\u0063ost":2}"#,
+        ] {
+            let mut fields = Fields::parse(text.as_bytes()).unwrap();
+            for name in ["a", "b", "b\"", "", "c", "cost", "d"] {
+                assert_eq!(Pairs::of(text).unwrap().get(name), fields.get(name), "{text}: {name}");
+            }
+            let written = serde_json::to_string(&But(Pairs::of(text).unwrap(), "cost")).unwrap();
+            while fields.remove("cost") {}
+            let parsed: serde_json::Value = serde_json::from_str(&fields.to_json()).unwrap();
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), parsed, "{text}");
+            assert_eq!(Fields::parse(written.as_bytes()).unwrap().names().count(), fields.names().count(), "{text}");
+        }
+        assert!(["[]", "7", "{", ""].iter().all(|text| Pairs::of(text).is_none()));
     }
 
     #[test]

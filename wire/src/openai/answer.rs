@@ -1,10 +1,10 @@
 //! Answers, written for a client: whole or in chunks, with what they cost.
 
-use serde::Serialize;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    fields::Fields,
+    fields::Pairs,
     inference::{Delta, FinishReason, Task, TokenLogprob, Usage},
 };
 
@@ -108,9 +108,24 @@ const ROOM: usize = 768;
 #[serde(untagged)]
 enum UsageObject<'a> {
     /// The provider's.
-    Own(Box<RawValue>),
+    Own(OwnUsage<'a>),
     /// Ours.
     Counted(PricedUsage<'a>),
+}
+
+/// A provider's usage object with what it costs here, which is not what the provider may say that it costs there.
+struct OwnUsage<'a> {
+    fields: Pairs<'a>,
+    cost: &'a str,
+}
+
+impl Serialize for OwnUsage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.fields.write_but("cost", &mut map)?;
+        map.serialize_entry("cost", self.cost)?;
+        map.end()
+    }
 }
 
 /// The usage object of an answer that was counted here.
@@ -233,8 +248,8 @@ impl<'a> Envelope<'a> {
 }
 
 fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> UsageObject<'a> {
-    if let Some(own) = receipt.usage.as_deref().and_then(|own| with_cost(own, &receipt.cost)) {
-        return UsageObject::Own(own);
+    if let Some(fields) = receipt.usage.as_deref().and_then(Pairs::of) {
+        return UsageObject::Own(OwnUsage { fields, cost: &receipt.cost });
     }
     UsageObject::Counted(PricedUsage {
         prompt_tokens: usage.input,
@@ -244,13 +259,6 @@ fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> UsageObject<'a> {
         completion_tokens_details: ReasoningTokens { reasoning_tokens: usage.reasoning },
         cost: &receipt.cost,
     })
-}
-
-/// A provider's usage object with what it costs here, which is not what the provider may say that it costs there.
-fn with_cost(own: &str, cost: &str) -> Option<Box<RawValue>> {
-    let mut own = Fields::parse(own.as_bytes()).ok()?;
-    own.set("cost", cost);
-    RawValue::from_string(own.to_json()).ok()
 }
 
 /// An answer or a chunk as JSON. All there is in one can be written.
