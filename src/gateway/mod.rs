@@ -1,5 +1,5 @@
-//! The life of a request: read [`serve`] first. A request is admitted by its account, run by a provider or a pool, metered
-//! and settled by its own task; the connection that asked only watches.
+//! The life of a request: read [`serve`] first. A request is planned, admitted by its account, run by a provider or a pool,
+//! metered and settled by its own task; the connection that asked only watches.
 
 mod capability;
 pub mod idempotency;

@@ -190,7 +190,6 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     target::check(gateway, &model, payer)?;
     let plan = plan(&model, gateway.rules, &request, payer)?;
     let auto_scale = request.auto_scale.map(Switch::from_bool);
-    let is_whole = !request.stream;
     let ready = target::ready(gateway, &plan, request, provider_key).await?;
     let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale);
     let (admitted, took) = enter(gateway, caller.account_id, Enter { admit, max_wait }).await?;
@@ -204,7 +203,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let began = Instant::now();
     let limit = plan.limit_within(bounds(&admission, gateway.rules));
     let (events, runner) = ready.run(&admission, limit);
-    let task = Task::new(gateway, admission, plan, runner, (updates, Arc::clone(&cancel)), is_whole, began);
+    let task = Task::new(gateway, admission, plan, runner, (updates, Arc::clone(&cancel)), began);
     // In a task of its own, not in its connection's: each time a connection's task is woken, actix looks for the head of a
     // next request in what it has not read, which costs more than the step that it was woken for.
     actix_rt::spawn(Box::new(task).run(events));

@@ -119,9 +119,9 @@ impl Ready<'_> {
     pub(super) fn run(self, admission: &Admission, limit: Option<Limit>) -> (BoxStream<'static, Event>, Runner) {
         match self {
             Ready::Provider { handle, model, request, own_key } => {
-                let tokens = limit.map(|limit| limit.tokens);
+                let (tokens, is_streamed) = (limit.map(|limit| limit.tokens), request.stream);
                 let events = handle.call(admission, request, Arc::clone(&model.id), tokens, own_key);
-                (events, Runner::Provider { clamped: limit.map(|limit| limit.why) })
+                (events, Runner::Provider { clamped: limit.map(|limit| limit.why), is_streamed })
             }
             Ready::Pool { pool, model, prepared, tokenizer } => {
                 let (sender, mut events) = mpsc::channel(EVENTS);

@@ -68,14 +68,13 @@ enum Woken {
 }
 
 impl Task {
-    /// The task of a request that runs by this plan since `began`. An answer that is not streamed `is_whole`.
+    /// The task of a request that runs by this plan since `began`.
     pub(super) fn new(
         gateway: &Arc<Gateway>,
         admission: Admission,
         plan: Plan,
         runner: Runner,
         (updates, cancel): (Teller, Arc<Notify>),
-        is_whole: bool,
         began: Instant,
     ) -> Self {
         Self {
@@ -83,7 +82,7 @@ impl Task {
             admission,
             provider: plan.provider(),
             meter: Meter::new(plan.target, began),
-            whole: (is_whole && runner.keeps_whole()).then(Vec::new),
+            whole: runner.keeps_whole().then(Vec::new),
             runner,
             cancel,
             is_cancelled: false,

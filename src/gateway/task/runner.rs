@@ -18,6 +18,8 @@ pub(in crate::gateway) enum Runner {
     Provider {
         /// Why the output limit that it was sent is lower than the client's, if it is.
         clamped: Option<&'static str>,
+        /// Whether its answer is streamed, or told whole.
+        is_streamed: bool,
     },
     /// An engine here.
     Engine {
@@ -31,9 +33,9 @@ impl Runner {
         matches!(self, Self::Engine { .. })
     }
 
-    /// Whether an answer that is not streamed is kept here until it is whole. An engine's is told piece by piece.
+    /// Whether the answer's pieces are kept until it is whole. An engine's are told as they come, streamed or not.
     pub(super) const fn keeps_whole(&self) -> bool {
-        !self.is_engine()
+        matches!(self, Self::Provider { is_streamed: false, .. })
     }
 
     /// Nobody waits for it any more. An engine ends within a token and says what it used.
@@ -68,7 +70,7 @@ impl Runner {
     /// Which rule ended an answer that ended like this, where no engine has said it.
     pub(super) fn ended_by(&self, finish: Option<&FinishReason>, is_cancelled: bool) -> Option<&'static str> {
         match self {
-            Self::Provider { clamped } => {
+            Self::Provider { clamped, .. } => {
                 let clamped = clamped.filter(|_| finish == Some(&FinishReason::Length));
                 clamped.or((is_cancelled && finish.is_none()).then_some(CANCELLED))
             }
@@ -83,12 +85,12 @@ mod tests {
 
     #[test]
     fn a_lowered_limit_is_the_reason_of_an_answer_that_reached_it_and_of_no_other() {
-        let provider = Runner::Provider { clamped: Some("credits") };
+        let provider = Runner::Provider { clamped: Some("credits"), is_streamed: true };
         assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), Some("credits"));
         assert_eq!(provider.ended_by(Some(&FinishReason::Stop), false), None);
         assert_eq!(provider.ended_by(None, true), Some(CANCELLED));
         assert_eq!(provider.ended_by(Some(&FinishReason::Stop), true), None, "it was whole already");
-        let provider = Runner::Provider { clamped: None };
+        let provider = Runner::Provider { clamped: None, is_streamed: true };
         assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), None);
     }
 
