@@ -1,20 +1,19 @@
-//! The life of a request: read [`serve`] first. A request is admitted by its account, run by a provider or a pool, metered
-//! and settled by its own task; the connection that asked only watches.
+//! The life of a request: read [`serve`] first. A request is planned, admitted by its account, run by a provider or a pool,
+//! metered and settled by its own task; the connection that asked only watches.
 
-pub mod available;
 mod capability;
-mod closed;
 pub mod idempotency;
 mod measure;
+pub mod meter;
 mod models;
-mod open;
-pub mod preview;
+pub mod plan;
 pub mod quote;
 pub mod room;
 pub mod serve;
 pub mod stages;
+pub mod target;
+mod task;
 mod tokenizer_cache;
-pub mod usage;
 pub mod watch;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};

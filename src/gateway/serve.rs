@@ -1,5 +1,5 @@
-//! A request's way: its model is found and its account admits it; then its task, [`closed`] or open, owns its money until it
-//! is settled. The connection watches a bounded channel of [`Update`]s; if it goes away, the task still settles by the
+//! A request's way: its model is found, its plan is made and its account admits it; then its [`Task`] owns its money until
+//! it is settled. The connection watches a bounded channel of [`Update`]s; if it goes away, the task still settles by the
 //! table of the design's chapter 2.5.
 
 use std::{
@@ -9,16 +9,15 @@ use std::{
 };
 
 use actors::{
-    account::{AccountError, Admitted, Enter, SettleError},
+    account::{AccountError, Admission, Admitted, Enter, SettleError},
     accounts::Running,
 };
 use billing::{
     Nanos,
     account::Balance,
     automatic::Switch,
-    command::{Admit, Answer, Refusal},
+    command::{Answer, Refusal, Reply},
     entry::UsageRecord,
-    hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, KeyId, RequestId},
     key::{Scope, Scopes},
 };
@@ -26,13 +25,13 @@ use tokio::sync::Notify;
 use wire::inference::{Delta, Failure, TextRequest, Usage};
 
 use super::{
-    Gateway,
-    available::{self, Payer},
-    closed, measure, quote,
+    Gateway, Rules, measure,
+    plan::{Bounds, Payer, plan},
     stages::Stages,
-    watch::Watcher,
+    target,
+    task::Task,
+    watch::{self, Watcher},
 };
-use crate::catalogue::Model;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,12 +105,6 @@ pub enum ServeError {
     /// It ran, and could not be settled.
     #[error(transparent)]
     Unsettled(#[from] SettleError),
-}
-
-impl From<quote::BadQuote> for ServeError {
-    fn from(bad: quote::BadQuote) -> Self {
-        Self::Invalid { field: bad.field, message: bad.message }
-    }
 }
 
 /// A request that runs.
@@ -191,47 +184,44 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
-    let (model, version) = gateway.models.find(&job.request.model).await?;
-    available::check(gateway, &model, Payer::of(job.provider_key.as_ref()))?;
-    let request_id = job.request_id;
-    let started = match model {
-        Model::Closed(model) => closed::start(gateway, job, model, version).await?,
-        Model::Open(model) => Box::pin(super::open::start(gateway, job, model, version)).await?,
+    let Job { request_id, caller, request, provider_key, max_wait } = job;
+    let payer = Payer::of(provider_key.as_ref());
+    let (model, price_version) = gateway.models.find(&request.model).await?;
+    target::check(gateway, &model, payer)?;
+    let plan = plan(&model, gateway.rules, &request, payer)?;
+    let auto_scale = request.auto_scale.map(Switch::from_bool);
+    let ready = target::ready(gateway, &plan, request, provider_key).await?;
+    let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale);
+    let (admitted, took) = enter(gateway, caller.account_id, Enter { admit, max_wait }).await?;
+    let Admitted { admission, answer, place } = admitted;
+    let rate_remaining = match answer.result? {
+        Reply::Admitted { rate_remaining, .. } => rate_remaining,
+        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
     };
-    gateway.accounts.running().ends_with(request_id, &started.cancel);
-    Ok(started)
+    let cancel = Arc::new(Notify::new());
+    let (updates, watcher) = watch::channel(&gateway.unread);
+    let began = Instant::now();
+    let limit = plan.limit_within(bounds(&admission, gateway.rules));
+    let (events, runner) = ready.run(&admission, limit);
+    let task = Task::new(gateway, admission, plan, runner, (updates, Arc::clone(&cancel)), began);
+    // In a task of its own, not in its connection's: each time a connection's task is woken, actix looks for the head of a
+    // next request in what it has not read, which costs more than the step that it was woken for.
+    actix_rt::spawn(Box::new(task).run(events));
+    gateway.accounts.running().ends_with(request_id, &cancel);
+    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
-/// What a request asks its account for.
-pub(super) struct Asks {
-    pub(super) work: Work,
-    pub(super) hold: HoldRequest,
-    pub(super) output: Option<OutputPrice>,
+/// How the cost of an admitted request is bounded now.
+pub(super) fn bounds(admission: &Admission, rules: Rules) -> Bounds {
+    Bounds { held: admission.held(), claimed: admission.claimed(), overdraft_none: rules.overdraft_none }
 }
 
 /// Asks the account, noting the request as running here first.
-pub(super) async fn admit(
-    gateway: &Gateway,
-    job: &Job,
-    Asks { work, hold, output }: Asks,
-    model: &Arc<str>,
-    provider: &Arc<str>,
-    price_version: i64,
-) -> Result<(Admitted, Duration), ServeError> {
+async fn enter(gateway: &Gateway, account_id: AccountId, asked: Enter) -> Result<(Admitted, Duration), ServeError> {
     let began = Instant::now();
-    let running = Entering::note(gateway.accounts.running(), job.request_id);
-    let admit = Admit {
-        request_id: job.request_id,
-        key_id: Some(job.caller.key_id),
-        model: Arc::clone(model),
-        provider: Arc::clone(provider),
-        price_version,
-        work,
-        hold,
-        output,
-        auto_scale: job.request.auto_scale.map(Switch::from_bool),
-    };
-    match gateway.accounts.enter(job.caller.account_id, Enter { admit, max_wait: job.max_wait }).await {
+    let running = Entering::note(gateway.accounts.running(), asked.admit.request_id);
+    let provider = Arc::clone(&asked.admit.provider);
+    match gateway.accounts.enter(account_id, asked).await {
         Ok(Admitted { answer: Answer { result: Err(refusal), .. }, place, .. }) => Err(match place {
             Some(place) => ServeError::InLine { refusal, place },
             None => refusal.into(),
@@ -239,7 +229,7 @@ pub(super) async fn admit(
         Ok(admitted) => {
             running.entered();
             let took = began.elapsed();
-            measure::admission(Arc::clone(provider), took);
+            measure::admission(provider, took);
             Ok((admitted, took))
         }
         // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.

@@ -224,13 +224,8 @@ impl Teller {
         !self.line.is_watched.get()
     }
 
-    /// Comes when nobody watches any more.
-    pub(super) async fn closed(&self) {
-        self.line.unwatched().await;
-    }
-
-    /// The same, apart from this.
-    pub(super) fn closed_apart(&self) -> impl Future<Output = ()> + use<> {
+    /// Comes when nobody watches any more. It borrows nothing, so that it can be waited for while something is told.
+    pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
         let line = Rc::clone(&self.line);
         async move { line.unwatched().await }
     }

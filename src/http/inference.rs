@@ -26,10 +26,11 @@ use crate::{
     catalogue::Model,
     gateway::{
         Gateway,
-        available::{self, Payer},
-        preview,
+        plan::Payer,
+        quote,
         serve::{self, Done, Job, ServeError, Started, Update},
         stages::Stages,
+        target,
     },
 };
 
@@ -123,7 +124,7 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         let task = if is_completion { Task::Completion } else { Task::Chat };
         let parsed = parse(task, &request, &body)?;
         let payer = Payer::of(header(&request, &PROVIDER_KEY)?.as_ref());
-        let quoted = preview::preview(&state.gateway, caller, &parsed, payer).await?;
+        let quoted = quote::quote(&state.gateway, caller, &parsed, payer).await?;
         let (held, refusal) = match quoted.admission {
             Ok(held) => (Some(held), None),
             Err(refusal) => {
@@ -305,7 +306,7 @@ async fn stream_answer(
 
 /// A model in the catalogue: what it does and costs, whether this account may use it, and whether anyone may now.
 fn model_json(gateway: &Gateway, model: &Model, largest: SizeClass) -> Value {
-    let why = available::why_not(gateway, model);
+    let why = target::why_not(gateway, model);
     let mut json = priced_json(model, largest);
     json["available"] = why.is_none().into();
     json["why"] = why.into();

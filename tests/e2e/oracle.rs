@@ -21,7 +21,7 @@ use std::{
 use billing::price::{Keep, TokenPrice};
 use farebox::{
     catalogue::{Catalogue, ClosedModel, Model},
-    gateway::usage::{Capacity, Known},
+    gateway::meter::report::{Capacity, Known},
 };
 use rust_decimal::Decimal;
 use serde_json::{Value, json};

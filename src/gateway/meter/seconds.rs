@@ -1,0 +1,101 @@
+//! The meter of an open model: each started second of compute at the rate of its class, for as long as `max_cost`, the key's
+//! limits and, where debt may not arise, the credits pay for another.
+
+use std::time::{Duration, Instant};
+
+use actors::account::Metered;
+use billing::{Nanos, meter, price::Tokens};
+use engine::worker::Stop;
+use wire::inference::{Failure, Usage};
+
+use super::{Accrual, Step};
+use crate::gateway::plan::{Bounds, SLICE_SECONDS, SecondsTerms};
+
+/// How far into a second that may not be followed by another its engine is stopped: the next token must not begin in the
+/// next second.
+pub(super) const LAST_SECOND: Duration = Duration::from_millis(900);
+
+/// The meter.
+#[derive(Debug)]
+pub(in crate::gateway) struct SecondsMeter {
+    terms: SecondsTerms,
+    /// Seconds that were started.
+    seconds: u64,
+    /// Compute, once it ended well.
+    compute_ms: u64,
+    /// Whether a piece of the answer came.
+    has_output: bool,
+    /// What the engine read and wrote, once it says it.
+    usage: Usage,
+    /// When the engine must be stopped, and why.
+    stop_at: Option<(Instant, Stop)>,
+}
+
+impl SecondsMeter {
+    pub(super) fn new(terms: SecondsTerms) -> Self {
+        Self { terms, seconds: 0, compute_ms: 0, has_output: false, usage: Usage::default(), stop_at: None }
+    }
+
+    pub(super) const fn delta(&mut self) {
+        self.has_output = true;
+    }
+
+    /// A second of compute has begun: it is metered, accrued, and looked at whether another may follow.
+    pub(super) fn second(&mut self, second: u64, bounds: Bounds, now: Instant) -> Step {
+        self.seconds = self.seconds.max(second);
+        let metered = Metered::open(self.terms.model.class, self.seconds, self.seconds * 1_000, self.tokens());
+        let rate = self.terms.rate();
+        let cost = rate.checked_times(i64::try_from(self.seconds).unwrap_or(i64::MAX)).unwrap_or(Nanos::new(i64::MAX));
+        let end = now + LAST_SECOND;
+        if self.terms.allowed.is_some_and(|allowed| self.seconds >= allowed) {
+            self.stop_at = Some((end, Stop::MaxCost));
+        } else if bounds.claimed.is_some_and(|claimed| cost + rate > claimed) {
+            self.stop_at = Some((end, Stop::KeyLimit));
+        } else if bounds.overdraft_none && cost + rate > bounds.held {
+            self.stop_at = Some((end, Stop::Credits));
+        }
+        let slice = if self.stop_at.is_some() { Nanos::ZERO } else { rate.times(SLICE_SECONDS) };
+        Step { metered, accrual: Some(Accrual { cost, slice }) }
+    }
+
+    pub(super) const fn counted(&mut self, usage: Usage) {
+        self.usage = usage;
+    }
+
+    pub(super) const fn finished(&mut self, compute_ms: u64) {
+        self.compute_ms = compute_ms;
+    }
+
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.stop_at.map(|(at, _)| at)
+    }
+
+    pub(super) fn due(&mut self) -> Option<Stop> {
+        self.stop_at.take().map(|(_, stop)| stop)
+    }
+
+    pub(super) const fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    fn tokens(&self) -> Tokens {
+        let Usage { input, cached_input, output, .. } = self.usage;
+        Tokens { cached_input, ..Tokens::plain(input, output) }
+    }
+
+    /// What is charged: nothing where compute never began, the engine failed before any output, or what it wrote was made of
+    /// scores that are no numbers; never more than the key's limits pay for.
+    pub(super) fn charged(&self, failure: Option<&Failure>, claimed: Option<Nanos>) -> Metered {
+        let is_broken = matches!(failure, Some(Failure::NotFinite));
+        if self.seconds == 0 || is_broken || (failure.is_some() && !self.has_output) {
+            return Metered::NOTHING;
+        }
+        let counted = if self.compute_ms > 0 { meter::billed_seconds(self.compute_ms) } else { self.seconds };
+        // A second beyond what the caller or the hold allows began only because a token was long: it is not billed.
+        let pays = claimed.map(|claimed| claimed.get() / self.terms.rate().get().max(1));
+        let pays = pays.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(u64::MAX);
+        let seconds = counted.min(self.terms.allowed.unwrap_or(u64::MAX)).min(pays);
+        let compute_ms = if self.compute_ms > 0 { self.compute_ms } else { self.seconds * 1_000 };
+        Metered::open(self.terms.model.class, seconds, compute_ms, self.tokens())
+    }
+}

@@ -1,0 +1,92 @@
+//! The meter of a closed model: what its provider reports as used at the frozen price, what is counted of the text where the
+//! provider is silent, nothing with the caller's own key.
+
+use std::time::{Duration, Instant};
+
+use actors::account::Metered;
+use billing::{Nanos, price::Tokens};
+use wire::{
+    inference::{Delta, Failure},
+    usage::Report,
+};
+
+use super::{
+    Accrual, Step,
+    report::{Capacity, Known, Used},
+};
+use crate::gateway::plan::{Payer, UsageTerms};
+
+/// How often a running stream's cost is reported.
+const REPORT_EVERY: Duration = Duration::from_secs(1);
+
+/// The meter.
+#[derive(Debug)]
+pub(in crate::gateway) struct UsageMeter {
+    terms: UsageTerms,
+    /// The most the model can do for the request.
+    can: Capacity,
+    /// What the provider reported.
+    known: Known,
+    /// What it wrote.
+    text: String,
+    /// When the cost so far was reported last.
+    reported_at: Instant,
+}
+
+impl UsageMeter {
+    pub(super) fn new(terms: UsageTerms, began: Instant) -> Self {
+        let output = u64::from(terms.model.max_output).saturating_mul(terms.choices);
+        let can = Capacity { input: terms.model.context.into(), output };
+        Self { terms, can, known: Known::default(), text: String::new(), reported_at: began }
+    }
+
+    pub(super) fn delta(&mut self, delta: &Delta, held: Nanos, now: Instant) -> Step {
+        self.text.push_str(&delta.text);
+        self.text.push_str(&delta.beside);
+        // What is charged if the task dies, and, reported each second, if the process does. Cheap, so roughly: four bytes a
+        // token.
+        let used = self.used(|text| text.len() as u64 / 4);
+        let metered = self.metered(Used { estimated: true, ..used }, held);
+        let is_due = now.saturating_duration_since(self.reported_at) >= REPORT_EVERY;
+        let cost = is_due.then(|| metered.cost.charged().ok()).flatten();
+        if cost.is_some() {
+            self.reported_at = now;
+        }
+        Step { metered, accrual: cost.map(|cost| Accrual { cost, slice: Nanos::ZERO }) }
+    }
+
+    pub(super) fn reported(&mut self, report: Report) -> bool {
+        self.known.hear(report, self.text.len(), self.can)
+    }
+
+    pub(super) fn charged(&self, failure: Option<&Failure>, held: Nanos) -> Metered {
+        let used = match failure {
+            None => self.used(|text| wire::tokens::count_text(&self.terms.model.id, text)),
+            Some(_) if self.known.is_reported() => self.known.reported(self.terms.keep),
+            // It was made whole, and is paid for: at most by the hold.
+            Some(Failure::TooLarge(_)) => {
+                Used { tokens: Tokens::plain(self.terms.input, self.can.output), estimated: true }
+            }
+            Some(_) => return Metered::NOTHING,
+        };
+        self.metered(used, held)
+    }
+
+    pub(super) fn take_own(&mut self) -> Option<Box<str>> {
+        std::mem::take(&mut self.known).own(self.text.len())
+    }
+
+    /// What it used, the text counted by `count` where no report has it.
+    fn used(&self, count: impl FnOnce(&str) -> u64) -> Used {
+        self.known.used(self.terms.input, self.text.len(), self.terms.keep, self.can, || count(&self.text))
+    }
+
+    fn metered(&self, Used { tokens, estimated }: Used, held: Nanos) -> Metered {
+        let cost = match self.terms.payer {
+            Payer::Credits => self.terms.price.cost(tokens),
+            Payer::OwnKey => return Metered { tokens, estimated, ..Metered::NOTHING },
+        };
+        let cost = if estimated { cost.at_most(held) } else { cost };
+        Metered { tokens, estimated, cost, ..Metered::NOTHING }
+    }
+}

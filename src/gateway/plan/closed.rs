@@ -1,0 +1,397 @@
+//! The plan of a request to a closed model: what it may cost at its frozen price before it runs (design, chapter 2.7), and
+//! the output limit that keeps it within what it may cost.
+
+use std::sync::Arc;
+
+use billing::{
+    Nanos,
+    hold::{HoldRequest, OutputPrice, Work},
+    price::{Keep, TokenPrice, Tokens},
+};
+use rust_decimal::{Decimal, prelude::ToPrimitive};
+use wire::{inference::TextRequest, openai::known};
+
+use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost};
+use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
+
+/// Output tokens expected until something is known of an account's requests, and the most a tiny request must have
+/// credits for.
+const USUAL_OUTPUT: u64 = 256;
+
+/// The service tier that is paid for at the price book's prices.
+pub(in crate::gateway) const STANDARD_TIER: &str = "default";
+
+/// On what terms a provider runs a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::gateway) struct UsageTerms {
+    /// The model.
+    pub(in crate::gateway) model: Arc<ClosedModel>,
+    /// Its price, frozen.
+    pub(in crate::gateway) price: TokenPrice,
+    /// Who pays the provider.
+    pub(in crate::gateway) payer: Payer,
+    /// Prompt tokens, at least as many as there are: counted, or the model's context where they can't be.
+    pub(in crate::gateway) input: u64,
+    /// The part of `input` that was counted.
+    counted: u64,
+    /// How long the provider may be asked to keep its cache.
+    pub(in crate::gateway) keep: Keep,
+    /// Output tokens that the client's limit or the model allows, per choice.
+    limit: u64,
+    /// How many answers are generated.
+    pub(in crate::gateway) choices: u64,
+    /// The output limit to send where `max_cost` is lower than the client's own.
+    clamp: Option<u32>,
+}
+
+/// The output limit that a provider is sent, where it is not the client's own, and what made it lower.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) struct Limit {
+    /// Output tokens, per choice.
+    pub(in crate::gateway) tokens: u32,
+    /// `max_cost`, `credits` or `key_limit`.
+    pub(in crate::gateway) why: &'static str,
+}
+
+/// Plans a request to a closed model.
+pub(super) fn plan(model: &Arc<ClosedModel>, request: &TextRequest, payer: Payer) -> Result<Plan, ServeError> {
+    if model.task != request.task {
+        return Err(invalid("model", format!("{} does not do that; try its other route", model.id)));
+    }
+    let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
+    let terms = match payer {
+        Payer::Credits => {
+            check_tier(request)?;
+            let terms = known::terms(request);
+            terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?
+        }
+        Payer::OwnKey => known::Terms::default(),
+    };
+    let context = u64::from(model.context);
+    // No prompt is more than its model reads.
+    let counted = wire::tokens::count_prompt(request, &model.id).min(context);
+    let input = if terms.is_uncountable { context } else { counted };
+    let keep = if terms.keeps_long { Keep::Long } else { Keep::Usual };
+    let limit = output_limit(request).unwrap_or(u64::MAX).min(model.max_output.into());
+    let choices = u64::from(request.answers());
+    let prompt = price.most_input(input, keep).total();
+    let affordable = max_cost(request)?.map(|most| affordable_output(&price, (input, keep), choices, most));
+    let (limit, clamp) = match affordable {
+        Some(0) => {
+            let alone = Nanos::ceil(prompt).map_err(|_| too_much())?;
+            return Err(invalid("max_cost", format!("the prompt alone may cost ${alone}")));
+        }
+        Some(most) if most < limit => (most, u32::try_from(most).ok()),
+        _ => (limit, None),
+    };
+    let output = OutputPrice {
+        input: prompt,
+        token: price.output_after(input, 1).total(),
+        limit: limit.saturating_mul(choices),
+    };
+    let cost = |tokens: u64| output.cost(tokens.saturating_mul(choices)).ok_or_else(too_much);
+    let minimum = cost(limit.min(USUAL_OUTPUT))?;
+    let priced = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
+    let hold = match payer {
+        Payer::Credits => priced,
+        Payer::OwnKey => HoldRequest::FREE,
+    };
+    let model = Arc::clone(model);
+    let terms = UsageTerms { model, price, payer, input, counted, keep, limit, choices, clamp };
+    Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
+}
+
+impl UsageTerms {
+    /// Output tokens of all answers together, at most.
+    pub(in crate::gateway) const fn most_output(&self) -> u64 {
+        self.limit.saturating_mul(self.choices)
+    }
+
+    /// What was counted of the prompt without any use of the cache, rounded up; nothing with the caller's own key.
+    pub(super) fn least(&self) -> Result<Nanos, ServeError> {
+        match self.payer {
+            Payer::OwnKey => Ok(Nanos::ZERO),
+            Payer::Credits => {
+                Nanos::ceil(self.price.cost(Tokens::plain(self.counted, 0)).total()).map_err(|_| too_much())
+            }
+        }
+    }
+
+    /// The limit to send: what `max_cost` pays, or less where the hold, of which no more may be spent where debt may not
+    /// arise, or the key's limits, which hold whatever may, pay less.
+    pub(super) fn limit_within(&self, bounds: Bounds) -> Option<Limit> {
+        let mut limit = self.clamp.map(|tokens| Limit { tokens, why: "max_cost" });
+        if self.payer == Payer::OwnKey {
+            return limit;
+        }
+        let held = Some(bounds.held).filter(|_| bounds.overdraft_none);
+        for (most, why) in [(held, "credits"), (bounds.claimed, "key_limit")] {
+            let Some(most) = most else { continue };
+            let pays = affordable_output(&self.price, (self.input, self.keep), self.choices, most);
+            if pays < limit.map_or(self.limit, |limit| limit.tokens.into()) {
+                limit = u32::try_from(pays.max(1)).ok().map(|tokens| Limit { tokens, why });
+            }
+        }
+        limit
+    }
+}
+
+/// The client's limit of output tokens, per choice. Of two the larger: who knows which one its provider follows.
+fn output_limit(request: &TextRequest) -> Option<u64> {
+    let read = |name| request.body.read::<u64>(name, "a whole number").ok().flatten();
+    let written = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(read);
+    written.chain(request.max_tokens.map(u64::from)).max()
+}
+
+/// Refuses a service tier whose price is not in the book, which has standard prices: `priority` costs more, `flex` less.
+fn check_tier(request: &TextRequest) -> Result<(), ServeError> {
+    let tier = request.body.read::<String>("service_tier", "a string");
+    match tier.map_err(|error| invalid("service_tier", error.message))? {
+        None => Ok(()),
+        Some(tier) if tier == "auto" || tier == STANDARD_TIER => Ok(()),
+        Some(_) => Err(invalid("service_tier", "must be auto or default: other tiers have no price here")),
+    }
+}
+
+fn too_much() -> ServeError {
+    invalid("messages", "would cost more than the ledger holds")
+}
+
+/// How many output tokens per choice so much money pays, after the prompt.
+fn affordable_output(price: &TokenPrice, (input, keep): (u64, Keep), choices: u64, most: Nanos) -> u64 {
+    let prompt = price.most_input(input, keep).total();
+    let token = price.output_after(input, choices.max(1)).total();
+    let left = most.to_decimal() - prompt;
+    if left <= Decimal::ZERO {
+        return 0;
+    }
+    left.checked_div(token).map_or(u64::MAX, |tokens| tokens.floor().to_u64().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::{Catalogue, Model};
+    use proptest::prelude::*;
+    use wire::{inference::Task, openai};
+
+    /// A plan, flat.
+    #[derive(Debug)]
+    struct Quote {
+        input: u64,
+        counted: u64,
+        keep: Keep,
+        limit: u64,
+        clamp: Option<u32>,
+        hold: HoldRequest,
+        output: OutputPrice,
+        terms: UsageTerms,
+    }
+
+    /// The field that a request is refused for.
+    fn field(error: ServeError) -> String {
+        let ServeError::Invalid { field, .. } = error else { panic!("{error}") };
+        field.into_owned()
+    }
+
+    /// A plan for credits, or the field that the request is refused for.
+    fn closed(request: &TextRequest, model: &Arc<ClosedModel>) -> Result<Quote, String> {
+        let Plan { target, hold, output, .. } = plan(model, request, Payer::Credits).map_err(field)?;
+        let (Target::Closed(terms), Some(output)) = (target, output) else { panic!("planned for a pool") };
+        let UsageTerms { input, counted, keep, limit, clamp, .. } = terms;
+        Ok(Quote { input, counted, keep, limit, clamp, hold, output, terms })
+    }
+
+    fn quote(fields: &str) -> Result<Quote, String> {
+        let body =
+            format!(r#"{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"hello world"}}]{fields}}}"#);
+        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(&request.model) else { panic!() };
+        closed(&request, &model)
+    }
+
+    #[test]
+    fn the_worst_case_is_the_prompt_and_the_limit_with_the_fee() {
+        let quote = quote(r#","max_tokens":100"#).unwrap();
+        assert_eq!(quote.input, 9);
+        // (9 x 0.15 + 100 x 0.60) / 1e6 x 1.02
+        assert_eq!(quote.hold.worst_case, Nanos::new(62_577));
+        assert_eq!(quote.hold.minimum, quote.hold.worst_case);
+    }
+
+    #[test]
+    fn a_tiny_prompt_needs_little_whatever_its_limit() {
+        let quote = quote("").unwrap();
+        assert_eq!(quote.limit, 16_384);
+        assert!(quote.hold.minimum < Nanos::new(160_000), "{quote:?}");
+        assert!(quote.hold.worst_case > Nanos::new(10_000_000));
+    }
+
+    #[test]
+    fn max_cost_lowers_the_output_limit() {
+        let quote = quote(r#","max_cost":"0.00001""#).unwrap();
+        assert_eq!(quote.clamp, Some(14));
+        assert!(quote.hold.worst_case <= Nanos::new(10_000));
+        assert_eq!(super::tests::quote(r#","max_cost":"0.000001""#).unwrap_err(), "max_cost");
+        assert_eq!(super::tests::quote(r#","max_cost":-1"#).unwrap_err(), "max_cost");
+        assert_eq!(super::tests::quote(r#","max_cost":1e300"#).unwrap_err(), "max_cost");
+    }
+
+    /// A model that continues texts.
+    fn completing() -> Arc<ClosedModel> {
+        let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find("gpt-4o-mini") else { panic!() };
+        Arc::new(ClosedModel { task: Task::Completion, ..ClosedModel::clone(&model) })
+    }
+
+    #[test]
+    fn the_worst_case_has_every_answer_that_is_generated() {
+        let model = completing();
+        let of = |fields: &str| {
+            let body = format!(r#"{{"model":"gpt-4o-mini","prompt":"hello world","max_tokens":100{fields}}}"#);
+            let request = openai::parse_request(Task::Completion, body.as_bytes()).unwrap();
+            closed(&request, &model).unwrap()
+        };
+        assert_eq!(of(r#","n":2,"best_of":20"#).output.limit, 2_000);
+        assert_eq!(of(r#","best_of":16"#).hold, of(r#","n":16"#).hold);
+    }
+
+    fn quoted(model: &str, fields: &str) -> Result<(Quote, u64), String> {
+        let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(model) else { panic!() };
+        let content = r#""messages":[{"role":"user","content":"hello world"}]"#;
+        let body = format!(r#"{{"model":"{}",{content}{fields}}}"#, model.id);
+        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let quote = closed(&request, &model)?;
+        Ok((quote, model.context.into()))
+    }
+
+    #[test]
+    fn no_prompt_is_more_than_its_model_reads() {
+        let (quote, context) = quoted("gpt-4o-mini", &format!(r#","user":"{}""#, "x ".repeat(300_000))).unwrap();
+        assert!(quote.input < 20, "what is not read is not counted");
+        let long = format!(r#","functions":["{}"]"#, "x ".repeat(300_000));
+        assert_eq!(quoted("gpt-4o-mini", &long).unwrap().0.input, context);
+        let file = r#"{"type":"file","file":{"file_data":"data:application/pdf;base64,xx"}}"#;
+        let file = format!(r#","messages":[{{"role":"user","content":[{file}]}}]"#);
+        let (quote, _) = quoted("gpt-4o-mini", &file).unwrap();
+        assert!(quote.input == context && quote.counted < 20, "{quote:?}");
+    }
+
+    #[test]
+    fn a_cache_that_is_written_is_held_at_its_dearest() {
+        let mark = |ttl: &str| {
+            let part = format!(
+                r#"{{"type":"text","text":"x","prompt_cache_breakpoint":{{"mode":"explicit","ttl":"{ttl}"}}}}"#
+            );
+            let fields = format!(r#","messages":[{{"role":"user","content":[{part}]}}]"#);
+            quoted("gpt-6-sol", &fields).unwrap().0
+        };
+        let (usual, long) = (mark("30m"), mark("12h"));
+        assert_eq!(long.output.input, usual.output.input * Decimal::TWO, "at $5 and not at $2.50 a million");
+        assert_eq!((long.keep, usual.keep), (Keep::Long, Keep::Usual));
+    }
+
+    #[test]
+    fn of_two_limits_the_larger_is_held_for() {
+        let limit = |fields| quoted("gpt-4o-mini", fields).unwrap().0.limit;
+        assert_eq!(limit(r#","max_tokens":900,"max_completion_tokens":10"#), 900);
+        assert_eq!(limit(r#","max_tokens":10,"max_completion_tokens":900"#), 900);
+        assert_eq!(limit(r#","max_tokens":4000000000"#), 16_384);
+    }
+
+    /// Fields of which a request may have any, with what they do to what is written or read.
+    fn known_fields() -> impl Strategy<Value = String> {
+        let fields = [
+            r#""n":3"#,
+            r#""max_tokens":50"#,
+            r#""max_completion_tokens":700"#,
+            r#""reasoning_effort":"high""#,
+            r#""service_tier":"auto""#,
+            r#""store":true"#,
+            r#""logit_bias":{"5":-10}"#,
+            r#""prompt_cache_options":{"mode":"explicit","ttl":"12h"}"#,
+            r#""tools":[{"type":"function","function":{"name":"f","parameters":{"type":"object"},"strict":true}}]"#,
+            r#""functions":[{"name":"f"}]"#,
+            r#""response_format":{"type":"json_schema","json_schema":{"name":"x"}}"#,
+            r#""messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"https://x/y.png"}}]}]"#,
+            r#""messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:x"}}]}]"#,
+        ];
+        let some = proptest::sample::subsequence(fields.to_vec(), 0..fields.len());
+        some.prop_map(|fields| fields.iter().flat_map(|field| [",", field]).collect())
+    }
+
+    proptest! {
+        #[test]
+        fn the_worst_case_is_the_worst_that_a_model_can_do(
+            model in proptest::sample::select(vec!["gpt-4o-mini", "gpt-4-turbo", "gpt-5", "gpt-5.4", "gpt-6-sol", "gpt-6.1-terra"]),
+            fields in known_fields(),
+            prompt in 0_u64..300_000,
+            parts in proptest::array::uniform5(0_u64..=100),
+        ) {
+            let text = format!(r#","prompt_cache_key":"k","user":"u"{fields}"#);
+            let pad = format!(r#","functions":["{}"]"#, "x ".repeat(usize::try_from(prompt % 3_000).unwrap()));
+            let (quote, _) = quoted(model, &(pad + &text)).unwrap();
+            let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(model) else { panic!() };
+            let part = |of: u64, hundredths: u64| of * hundredths / 100;
+            let input = part(quote.input, parts[0]).max(if parts[1] > 50 { quote.input } else { 0 });
+            let long = if quote.keep == Keep::Long { part(input, parts[2]) } else { 0 };
+            let cache_write = part(input - long, parts[3]);
+            let cached_input = part(input - long - cache_write, parts[4]);
+            let output = part(quote.output.limit, parts[2]);
+            let tokens = Tokens { input, cached_input, cache_write, cache_write_long: long, output };
+            let charged = model.price.as_ref().unwrap().cost(tokens).charged().unwrap();
+            prop_assert!(charged <= quote.hold.worst_case, "{charged} for {tokens:?} of {quote:?}");
+        }
+    }
+
+    #[test]
+    fn only_tiers_at_standard_prices_are_taken() {
+        let tier = |tier: &str| {
+            let body = format!(r#"{{"model":"m","prompt":"x","service_tier":{tier}}}"#);
+            check_tier(&openai::parse_request(Task::Completion, body.as_bytes()).unwrap())
+        };
+        for taken in ["null", "\"auto\"", "\"default\""] {
+            assert!(tier(taken).is_ok(), "{taken}");
+        }
+        for refused in ["\"priority\"", "\"flex\"", "\"scale\"", "\"\"", "1"] {
+            assert_eq!(field(tier(refused).unwrap_err()), "service_tier", "{refused}");
+        }
+    }
+
+    #[test]
+    fn the_limit_that_is_sent_is_the_lowest_and_says_what_lowered_it() {
+        let within = |fields: &str, held: i64, claimed: Option<i64>, overdraft_none| {
+            let bounds = Bounds { held: Nanos::new(held), claimed: claimed.map(Nanos::new), overdraft_none };
+            let limit = quote(fields).unwrap().terms.limit_within(bounds);
+            limit.map(|Limit { tokens, why }| (tokens, why))
+        };
+        // The prompt's 9 tokens come to 1,377, each of the answer to 612.
+        let (clamped, usual) = (r#","max_cost":"0.00001""#, r#","max_tokens":100"#);
+        assert_eq!(within(usual, 0, None, false), None, "debt may arise");
+        assert_eq!(within(clamped, 0, None, false), Some((14, "max_cost")));
+        assert_eq!(within(clamped, 10_000, None, true), Some((14, "max_cost")), "not lower");
+        assert_eq!(within(clamped, 9_000, None, true), Some((12, "credits")));
+        assert_eq!(within(usual, 9_000, Some(5_000), true), Some((5, "key_limit")));
+        assert_eq!(within(usual, 9_000, Some(10_000), true), Some((12, "credits")));
+        assert_eq!(within(usual, 0, Some(0), false), Some((1, "key_limit")), "no provider takes a limit of nothing");
+    }
+
+    #[test]
+    fn nothing_is_held_and_nothing_bounds_what_the_caller_pays_its_provider() {
+        let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find("gpt-4o-mini") else { panic!() };
+        let body = br#"{"model":"gpt-4o-mini","prompt":"hello world","service_tier":"priority"}"#;
+        let request = openai::parse_request(Task::Completion, body).unwrap();
+        assert_eq!(closed(&request, &model).unwrap_err(), "model", "it does chats");
+        let model = completing();
+        assert_eq!(closed(&request, &model).unwrap_err(), "service_tier");
+        let plan = plan(&model, &request, Payer::OwnKey).unwrap();
+        assert_eq!(
+            (plan.hold, plan.least().unwrap(), plan.most()),
+            (HoldRequest::FREE, Nanos::ZERO, Some(Nanos::ZERO))
+        );
+        let Target::Closed(terms) = plan.target else { panic!("planned for a pool") };
+        let bounds = Bounds { held: Nanos::ZERO, claimed: Some(Nanos::ZERO), overdraft_none: true };
+        assert_eq!(terms.limit_within(bounds), None);
+        let free = ClosedModel { price: None, ..ClosedModel::clone(&model) };
+        assert!(matches!(super::plan(&Arc::new(free), &request, Payer::OwnKey), Err(ServeError::Unpriced(_))));
+    }
+}

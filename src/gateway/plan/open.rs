@@ -1,0 +1,100 @@
+//! The plan of a request to an open model: whether the model can do what is asked, and how many seconds its caller pays.
+
+use std::sync::Arc;
+
+use billing::{
+    Nanos,
+    class::Weighting,
+    hold::{HoldRequest, Work},
+};
+use wire::inference::TextRequest;
+
+use super::{Plan, Target, invalid, max_cost::max_cost};
+use crate::{
+    catalogue::OpenModel,
+    gateway::{capability, serve::ServeError},
+};
+
+/// Seconds beyond the running one that are kept held.
+pub(in crate::gateway) const SLICE_SECONDS: i64 = 5;
+
+/// On what terms a pool runs a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::gateway) struct SecondsTerms {
+    /// The model, whose class has the rate.
+    pub(in crate::gateway) model: Arc<OpenModel>,
+    /// Seconds that the caller's `max_cost` pays; none where there is none.
+    pub(in crate::gateway) allowed: Option<u64>,
+}
+
+impl SecondsTerms {
+    /// What a second costs.
+    pub(in crate::gateway) fn rate(&self) -> Nanos {
+        self.model.class.per_second()
+    }
+
+    /// What the allowed seconds cost.
+    pub(super) fn most(&self) -> Option<Nanos> {
+        self.rate().checked_times(i64::try_from(self.allowed?).ok()?)
+    }
+}
+
+pub(super) fn plan(model: &Arc<OpenModel>, request: &TextRequest, weighting: Weighting) -> Result<Plan, ServeError> {
+    capability::check_open(request)?;
+    let rate = model.class.per_second();
+    let allowed = match max_cost(request)? {
+        Some(most) if most < rate => {
+            return Err(invalid("max_cost", format!("one second of class {} costs ${rate}", model.class.name())));
+        }
+        most => most.map(|most| u64::try_from(most.get() / rate.get()).unwrap_or(u64::MAX)),
+    };
+    let seconds = allowed.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(SLICE_SECONDS);
+    let slice = rate.times(seconds.min(SLICE_SECONDS));
+    Ok(Plan {
+        work: Work::Open { class: model.class, units: model.class.weight(weighting) },
+        hold: HoldRequest { minimum: rate, expected: slice, worst_case: slice },
+        output: None,
+        target: Target::Open(SecondsTerms { model: Arc::clone(model), allowed }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use billing::class::SizeClass;
+    use wire::{inference::Task, openai};
+
+    use super::*;
+
+    fn planned(fields: &str) -> Result<(SecondsTerms, HoldRequest), ServeError> {
+        let id: Arc<str> = "m".into();
+        let (class, import) = (SizeClass::B7, (0, 0));
+        let model = OpenModel { id, folder: "m".into(), class, parameters: 1, context: 8, import };
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
+        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let plan = plan(&Arc::new(model), &request, Weighting::default())?;
+        let Target::Open(terms) = plan.target else { panic!("planned for a provider") };
+        Ok((terms, plan.hold))
+    }
+
+    #[test]
+    fn max_cost_is_whole_seconds_at_the_rate_of_the_class() {
+        let seconds = |max_cost: &str| planned(&format!(r#","max_cost":"{max_cost}""#)).unwrap();
+        let (terms, hold) = seconds("0.000215999");
+        assert_eq!((terms.allowed, terms.most()), (Some(2), Some(Nanos::new(144_000))));
+        assert_eq!((hold.minimum, hold.worst_case), (Nanos::new(72_000), Nanos::new(144_000)));
+        let (terms, hold) = seconds("0.0072");
+        assert_eq!((terms.allowed, hold.worst_case), (Some(100), Nanos::new(360_000)), "a slice is held");
+        let (terms, hold) = planned("").unwrap();
+        assert_eq!((terms.allowed, terms.most(), hold.worst_case), (None, None, Nanos::new(360_000)));
+    }
+
+    #[test]
+    fn what_no_second_is_paid_for_or_the_model_can_not_do_is_refused_by_its_field() {
+        let Err(ServeError::Invalid { field, .. }) = planned(r#","max_cost":"0.000071999""#) else { panic!() };
+        assert_eq!(field, "max_cost");
+        assert!(matches!(
+            planned(r#","tools":[{"type":"function","function":{"name":"f"}}]"#),
+            Err(ServeError::Failed(_))
+        ));
+    }
+}

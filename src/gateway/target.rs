@@ -1,0 +1,142 @@
+//! A plan's target, as it stands here: whether it can run at all, making a request ready for it, and having an admitted
+//! request run. Whether it can run is known before anyone is asked to pay: the catalogue says it, a quote refuses by it, and
+//! so does a request, in the same words. What passes (a provider that fails, a full queue) is not this.
+
+use std::sync::Arc;
+
+use actors::{
+    account::Admission,
+    pool::{ModelFolder, PoolActor, Run},
+    provider::ProviderHandle,
+};
+use engine::{prepare::Prepared, tokenizer::Tokenizer, worker::StopSignal};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use runtime::mailbox::{self, Handle};
+use tokio::sync::mpsc;
+use wire::inference::{Event, Failure, TextRequest};
+
+use super::{
+    Gateway,
+    plan::{Limit, Payer, Plan, STANDARD_TIER, Target},
+    serve::ServeError,
+    task::Runner,
+};
+use crate::catalogue::{ClosedModel, Model, OpenModel};
+
+/// Events of an engine that wait for the request's task, at most.
+const EVENTS: usize = 256;
+
+/// Whether a model can run, else why not.
+pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), ServeError> {
+    match model {
+        Model::Closed(model) => {
+            let handle = provider(gateway, model)?;
+            if payer == Payer::Credits && !handle.has_key() {
+                let name = &model.provider;
+                let message = format!("is needed: there is no API key for {name} here; send your own");
+                return Err(ServeError::Invalid { field: "provider-key".into(), message });
+            }
+        }
+        Model::Open(model) => {
+            if payer == Payer::OwnKey {
+                let message = "is only for closed models".to_owned();
+                return Err(ServeError::Invalid { field: "provider-key".into(), message });
+            }
+            pool(gateway, model)?;
+            if !gateway.runtime.is_file() {
+                let why = format!("{} can't run: ONNX Runtime's library is not there", model.id);
+                return Err(ServeError::Failed(Failure::Unavailable(why)));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Why a model that runs for credits does not, in words for the catalogue; none where it does.
+pub fn why_not(gateway: &Gateway, model: &Model) -> Option<String> {
+    check(gateway, model, Payer::Credits).err().map(|error| match error {
+        ServeError::Invalid { field, message } => format!("{field} {message}"),
+        ServeError::Failed(Failure::Unavailable(why)) => why,
+        other => other.to_string(),
+    })
+}
+
+fn provider<'a>(gateway: &'a Gateway, model: &ClosedModel) -> Result<&'a ProviderHandle, ServeError> {
+    gateway.providers.get(&*model.provider).ok_or_else(|| ServeError::Unpriced(model.id.to_string()))
+}
+
+fn pool<'a>(gateway: &'a Gateway, model: &OpenModel) -> Result<&'a Handle<PoolActor>, ServeError> {
+    gateway.pools.get(&model.class).ok_or_else(|| {
+        let why = format!("{} can't run: there is no pool for class {}", model.id, model.class.name());
+        ServeError::Failed(Failure::Unavailable(why))
+    })
+}
+
+/// A request that is ready to run once it is admitted.
+pub(super) enum Ready<'a> {
+    /// To be sent to a provider.
+    Provider {
+        handle: &'a ProviderHandle,
+        model: Arc<ClosedModel>,
+        request: TextRequest,
+        /// The caller's own key there.
+        own_key: Option<String>,
+    },
+    /// To be offered to a pool.
+    Pool { pool: &'a Handle<PoolActor>, model: Arc<OpenModel>, prepared: Prepared, tokenizer: Arc<Tokenizer> },
+}
+
+/// Makes a request ready for its target: what can't run is refused here, before anything is held.
+pub(super) async fn ready<'a>(
+    gateway: &'a Gateway,
+    plan: &Plan,
+    mut request: TextRequest,
+    own_key: Option<String>,
+) -> Result<Ready<'a>, ServeError> {
+    match &plan.target {
+        Target::Closed(terms) => {
+            if terms.payer == Payer::Credits && request.body.present("service_tier").is_some() {
+                // `auto` would let a setting of our project at the provider choose a dearer one.
+                request.body.set("service_tier", STANDARD_TIER);
+            }
+            let (handle, model) = (provider(gateway, &terms.model)?, Arc::clone(&terms.model));
+            Ok(Ready::Provider { handle, model, request, own_key })
+        }
+        Target::Open(terms) => {
+            let (pool, model) = (pool(gateway, &terms.model)?, Arc::clone(&terms.model));
+            let (prepared, tokenizer) = Box::pin(gateway.tokenizer_cache.prepare(&model, request)).await?;
+            Ok(Ready::Pool { pool, model, prepared, tokenizer })
+        }
+    }
+}
+
+impl Ready<'_> {
+    /// Has an admitted request run. It runs while its events are read, the last of which says how it ended, and is cut where
+    /// they are dropped; where it can't even begin, that is its one event. `limit` is what a provider is sent.
+    pub(super) fn run(self, admission: &Admission, limit: Option<Limit>) -> (BoxStream<'static, Event>, Runner) {
+        match self {
+            Ready::Provider { handle, model, request, own_key } => {
+                let (tokens, is_streamed) = (limit.map(|limit| limit.tokens), request.stream);
+                let events = handle.call(admission, request, Arc::clone(&model.id), tokens, own_key);
+                (events, Runner::Provider { clamped: limit.map(|limit| limit.why), is_streamed })
+            }
+            Ready::Pool { pool, model, prepared, tokenizer } => {
+                let (sender, mut events) = mpsc::channel(EVENTS);
+                let stop = StopSignal::new();
+                let (id, folder) = (model.id.to_string(), model.folder.clone());
+                let folder = ModelFolder { id, folder, import: model.import, tokenizer };
+                let run = Run::new(admission, folder, prepared, sender, Arc::clone(&stop), pool.posted());
+                let events = if mailbox::offer(&pool.address(), run) {
+                    stream::poll_fn(move |cx| events.poll_recv(cx)).boxed()
+                } else {
+                    let full = Failure::Overloaded("too many requests wait for this class".into());
+                    stream::iter([Event::Failed(full)]).boxed()
+                };
+                (events, Runner::Engine { stop })
+            }
+        }
+    }
+}

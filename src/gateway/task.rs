@@ -1,0 +1,294 @@
+//! The task of an admitted request, which owns its money: it follows what runs, has its [`Meter`] say what that costs, tells
+//! whoever watches, and settles once, however the request ends. It ends early where its client leaves or cancels, and where
+//! no more is paid for. What a provider and an engine do otherwise is their [`Runner`]'s; it knows no price.
+
+mod runner;
+
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actors::account::Admission;
+use billing::entry::Ending;
+use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use wire::{
+    fields::Fields,
+    inference::{Delta, Event, Failure, FinishReason},
+    usage::Report,
+};
+
+use super::{
+    Gateway, measure,
+    meter::{Meter, Step},
+    plan::{Bounds, Plan},
+    serve::{self, Done, Update},
+    stages::{Course, Stages},
+    watch::Teller,
+};
+pub(super) use runner::Runner;
+
+/// What is not known that waits for the first piece of an answer, at most: what comes alone is no answer.
+const EARLY: usize = 16;
+
+/// The task.
+pub(super) struct Task {
+    gateway: Arc<Gateway>,
+    admission: Admission,
+    meter: Meter,
+    runner: Runner,
+    /// The provider's name; `farebox` of an engine's.
+    provider: Arc<str>,
+    cancel: Arc<Notify>,
+    is_cancelled: bool,
+    /// None once the client has left.
+    updates: Option<Teller>,
+    /// Held while the rest of a stream is read for its usage though nobody watches, until then at most.
+    drain: Option<(OwnedSemaphorePermit, Instant)>,
+    /// The answer's pieces, where it is told whole.
+    whole: Option<Vec<Delta>>,
+    /// Whether a piece of it was told.
+    has_begun: bool,
+    /// What was not known before the first.
+    early: Vec<Fields>,
+    finish: Option<FinishReason>,
+    /// Which rule of Farebox's ended it, as its engine says.
+    farebox_stop: Option<String>,
+    course: Course,
+}
+
+/// What the task woke up for.
+enum Woken {
+    Event(Option<Event>),
+    ClientLeft,
+    Cancelled,
+    Due,
+}
+
+impl Task {
+    /// The task of a request that runs by this plan since `began`.
+    pub(super) fn new(
+        gateway: &Arc<Gateway>,
+        admission: Admission,
+        plan: Plan,
+        runner: Runner,
+        (updates, cancel): (Teller, Arc<Notify>),
+        began: Instant,
+    ) -> Self {
+        Self {
+            gateway: Arc::clone(gateway),
+            admission,
+            provider: plan.provider(),
+            meter: Meter::new(plan.target, began),
+            whole: runner.keeps_whole().then(Vec::new),
+            runner,
+            cancel,
+            is_cancelled: false,
+            updates: Some(updates),
+            drain: None,
+            has_begun: false,
+            early: Vec::new(),
+            finish: None,
+            farebox_stop: None,
+            course: Course::new(began),
+        }
+    }
+
+    /// Follows what runs to its end, and settles.
+    pub(super) async fn run(mut self: Box<Self>, events: BoxStream<'static, Event>) {
+        let failure = self.follow(events).await;
+        self.end(failure).await;
+    }
+
+    /// Follows what runs to its end, or until it is not worth it any more; it is cut when this returns. Why it failed, if it
+    /// did.
+    async fn follow(&mut self, mut events: BoxStream<'static, Event>) -> Option<Failure> {
+        let cancel = Arc::clone(&self.cancel);
+        let mut left = pin!(OptionFuture::from(self.updates.as_ref().map(Teller::closed)));
+        let mut cancelled = pin!(cancel.notified());
+        while self.is_worth_following() {
+            let due_at = self.drain.as_ref().map(|(_, until)| *until).or(self.meter.due_at());
+            let woken = tokio::select! {
+                biased;
+                event = events.next() => Woken::Event(event),
+                _ = &mut left, if self.updates.is_some() => Woken::ClientLeft,
+                () = &mut cancelled, if !self.is_cancelled => Woken::Cancelled,
+                () = due(due_at) => Woken::Due,
+            };
+            match woken {
+                Woken::ClientLeft => self.client_left(),
+                Woken::Cancelled => {
+                    self.is_cancelled = true;
+                    self.runner.cancel();
+                }
+                Woken::Due => match self.meter.due() {
+                    Some(stop) => self.runner.stop(stop),
+                    // The drain's time is over.
+                    None => return None,
+                },
+                Woken::Event(Some(Event::Delta(delta))) => self.delta(delta).await,
+                Woken::Event(Some(Event::Second(second))) => {
+                    let step = self.meter.second(second.into(), self.bounds(), Instant::now());
+                    self.take(step).await;
+                }
+                Woken::Event(Some(Event::Unknown(said))) => self.unknown(said).await,
+                Woken::Event(Some(Event::Reported(report))) => self.reported(*report),
+                Woken::Event(Some(Event::Usage(usage))) => self.meter.counted(usage),
+                Woken::Event(Some(Event::Loaded)) => self.course.loaded(Instant::now()),
+                Woken::Event(Some(Event::Started)) => self.course.started(Instant::now()),
+                Woken::Event(Some(Event::Finished { compute_ms })) => {
+                    self.meter.finished(compute_ms);
+                    return None;
+                }
+                Woken::Event(Some(Event::Failed(failure))) => return Some(failure),
+                Woken::Event(None) => return Some(self.runner.gone()),
+            }
+        }
+        None
+    }
+
+    /// Whether what runs is followed further. A provider's stream that nobody watches is for as long as its usage may come,
+    /// where not too many are already. A whole answer was asked for: it is made, and is paid for, whoever waits.
+    fn is_worth_following(&mut self) -> bool {
+        let is_watched = self.updates.is_some() && !self.is_cancelled;
+        if is_watched || self.whole.is_some() || self.runner.is_engine() || self.drain.is_some() {
+            return true;
+        }
+        let until = || Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
+        self.drain = Arc::clone(&self.gateway.drains).try_acquire_owned().ok().map(|permit| (permit, until()));
+        self.drain.is_some()
+    }
+
+    fn bounds(&self) -> Bounds {
+        serve::bounds(&self.admission, self.gateway.rules)
+    }
+
+    /// Notes what is charged if this task dies, and tells the cost so far where it is time to.
+    async fn take(&mut self, step: Option<Step>) {
+        let Some(Step { metered, accrual }) = step else { return };
+        self.admission.meter(metered);
+        let Some(accrual) = accrual else { return };
+        self.admission.accrue(accrual.cost, accrual.slice);
+        if self.whole.is_none() {
+            self.tell(Update::Cost { cost: accrual.cost, billed_seconds: metered.billed_seconds }).await;
+        }
+    }
+
+    async fn delta(&mut self, delta: Delta) {
+        if let Some(finish) = &delta.finish {
+            self.finish = Some(finish.clone());
+        }
+        if delta.farebox_stop.is_some() {
+            self.farebox_stop.clone_from(&delta.farebox_stop);
+        }
+        let step = self.meter.delta(&delta, self.admission.held(), Instant::now());
+        self.take(step).await;
+        if let Some(pieces) = &mut self.whole {
+            pieces.push(delta);
+        } else if std::mem::replace(&mut self.has_begun, true) {
+            self.tell(Update::Delta(Box::new(delta))).await;
+        } else {
+            let now = Instant::now();
+            measure::first_piece(Arc::clone(&self.provider), self.course.elapsed(now));
+            self.tell(Update::Begun(Box::new(self.stages(now)))).await;
+            // The first piece names the answer: what came before it may have no name, or none that counts.
+            self.tell(Update::Delta(Box::new(delta))).await;
+            for said in std::mem::take(&mut self.early) {
+                self.pass_on(said).await;
+            }
+        }
+    }
+
+    /// What is not known here is counted and, in a stream, passed on as it came, behind the first piece.
+    async fn unknown(&mut self, said: Option<Fields>) {
+        let provider = Arc::clone(&self.provider);
+        metrics::counter!("farebox_provider_unknown_events_total", "provider" => provider).increment(1);
+        match said {
+            Some(said) if self.has_begun => self.pass_on(said).await,
+            Some(said) if self.whole.is_none() && self.early.len() < EARLY => self.early.push(said),
+            Some(_) | None => {}
+        }
+    }
+
+    async fn pass_on(&mut self, said: Fields) {
+        self.tell(Update::Delta(Box::new(Delta { raw: Some(said), ..Delta::default() }))).await;
+    }
+
+    /// Notes what a provider reports, as far as it is believed.
+    fn reported(&mut self, report: Report) {
+        let (input, output) = (report.input, report.output);
+        if !self.meter.reported(report) {
+            tracing::error!(request.id = %self.admission.request_id(), input, output, "a provider reports nonsense");
+        }
+    }
+
+    /// Tells whoever watches. A reader that does not read has left.
+    async fn tell(&mut self, update: Update) {
+        if self.is_cancelled && !self.runner.is_engine() {
+            // What is still read of a provider's stream is read for its usage: only the end is told.
+            return;
+        }
+        if let Some(teller) = &mut self.updates
+            && !teller.tell(update).await
+        {
+            self.client_left();
+        }
+    }
+
+    fn client_left(&mut self) {
+        self.updates = None;
+        self.runner.cancel();
+    }
+
+    fn stages(&self, now: Instant) -> Stages {
+        self.runner.stages(&self.course, now)
+    }
+
+    /// Which rule of Farebox's ended it, if one did.
+    fn stop(&mut self) -> Option<String> {
+        let stop = self.farebox_stop.take();
+        stop.or_else(|| self.runner.ended_by(self.finish.as_ref(), self.is_cancelled).map(str::to_owned))
+    }
+
+    async fn end(mut self: Box<Self>, failure: Option<Failure>) {
+        let now = Instant::now();
+        let stages = self.stages(now);
+        measure::ended(Arc::clone(&self.provider), stages, self.course.elapsed(now));
+        self.admission.meter(self.meter.charged(failure.as_ref(), self.bounds()));
+        let left = self.is_cancelled || self.updates.as_ref().is_none_or(Teller::is_closed);
+        let ending = match (&failure, left) {
+            (Some(_), _) => Ending::Failed,
+            (None, true) => Ending::ClientLeft,
+            (None, false) => Ending::Completed,
+        };
+        let stop = self.stop();
+        let update = match (self.admission.settle(ending).await, failure) {
+            (Err(error), _) => Update::Failed(Box::new(error.into())),
+            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
+            (Ok((record, answer)), None) => Update::Done(Box::new(Done {
+                whole: self.whole.take().unwrap_or_default(),
+                usage: self.meter.told(record.tokens),
+                reported: self.meter.take_own(),
+                record,
+                balance: answer.balance,
+                stop,
+                stages,
+            })),
+        };
+        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.provider)
+            .increment(1);
+        if let Some(mut teller) = self.updates.take() {
+            teller.tell(update).await;
+        }
+    }
+}
+
+/// Comes at that moment; never without one.
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

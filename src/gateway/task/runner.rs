@@ -1,0 +1,107 @@
+//! What runs a request, as far as that makes a difference to its task: a provider's call is read to its end or dropped, an
+//! engine is told to stop and says itself what it used.
+
+use std::{sync::Arc, time::Instant};
+
+use engine::worker::{Stop, StopSignal};
+use wire::inference::{Failure, FinishReason};
+
+use crate::gateway::{
+    serve::CANCELLED,
+    stages::{Course, Stages},
+};
+
+/// What runs it.
+#[derive(Debug)]
+pub(in crate::gateway) enum Runner {
+    /// A provider.
+    Provider {
+        /// Why the output limit that it was sent is lower than the client's, if it is.
+        clamped: Option<&'static str>,
+        /// Whether its answer is streamed, or told whole.
+        is_streamed: bool,
+    },
+    /// An engine here.
+    Engine {
+        /// Tells it to stop.
+        stop: Arc<StopSignal>,
+    },
+}
+
+impl Runner {
+    pub(super) const fn is_engine(&self) -> bool {
+        matches!(self, Self::Engine { .. })
+    }
+
+    /// Whether the answer's pieces are kept until it is whole. An engine's are told as they come, streamed or not.
+    pub(super) const fn keeps_whole(&self) -> bool {
+        matches!(self, Self::Provider { is_streamed: false, .. })
+    }
+
+    /// Nobody waits for it any more. An engine ends within a token and says what it used.
+    pub(super) fn cancel(&self) {
+        self.stop(Stop::Cancelled);
+    }
+
+    /// It must end now. A provider was sent its limit.
+    pub(super) fn stop(&self, stop: Stop) {
+        match self {
+            Self::Provider { .. } => {}
+            Self::Engine { stop: signal } => signal.set(stop),
+        }
+    }
+
+    /// What it means that it ended without a last event.
+    pub(super) fn gone(&self) -> Failure {
+        match self {
+            Self::Provider { .. } => Failure::Transport("the call was cut short".into()),
+            Self::Engine { .. } => Failure::Engine("the engine is gone".into()),
+        }
+    }
+
+    /// Where the time went.
+    pub(super) fn stages(&self, course: &Course, now: Instant) -> Stages {
+        match self {
+            Self::Provider { .. } => Stages::Closed { upstream: course.elapsed(now) },
+            Self::Engine { .. } => course.stages(now),
+        }
+    }
+
+    /// Which rule ended an answer that ended like this, where no engine has said it.
+    pub(super) fn ended_by(&self, finish: Option<&FinishReason>, is_cancelled: bool) -> Option<&'static str> {
+        match self {
+            Self::Provider { clamped, .. } => {
+                let clamped = clamped.filter(|_| finish == Some(&FinishReason::Length));
+                clamped.or((is_cancelled && finish.is_none()).then_some(CANCELLED))
+            }
+            Self::Engine { .. } => is_cancelled.then_some(CANCELLED),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lowered_limit_is_the_reason_of_an_answer_that_reached_it_and_of_no_other() {
+        let provider = Runner::Provider { clamped: Some("credits"), is_streamed: true };
+        assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), Some("credits"));
+        assert_eq!(provider.ended_by(Some(&FinishReason::Stop), false), None);
+        assert_eq!(provider.ended_by(None, true), Some(CANCELLED));
+        assert_eq!(provider.ended_by(Some(&FinishReason::Stop), true), None, "it was whole already");
+        let provider = Runner::Provider { clamped: None, is_streamed: true };
+        assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), None);
+    }
+
+    #[test]
+    fn an_engine_is_told_to_stop_by_the_strongest_reason() {
+        let stop = StopSignal::new();
+        let engine = Runner::Engine { stop: Arc::clone(&stop) };
+        engine.stop(Stop::Credits);
+        engine.cancel();
+        engine.stop(Stop::MaxCost);
+        assert_eq!(stop.get(), Stop::Cancelled);
+        assert_eq!((engine.ended_by(None, true), engine.ended_by(None, false)), (Some(CANCELLED), None));
+    }
+}
