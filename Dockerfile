@@ -2,12 +2,15 @@
 # Farebox, with ONNX Runtime for the processor the image is built for. Everything it keeps is in /var/lib/farebox.
 #   docker build -t farebox . && docker run -p 8080:8080 -v farebox:/var/lib/farebox farebox
 
-FROM rust:1-bookworm AS build
+# The version of rust-toolchain.toml, which stays outside: it would fetch rustfmt and clippy too.
+FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked && cp target/release/farebox /usr/local/bin/farebox
+    cargo build --release --locked --bin farebox \
+    && objcopy --only-keep-debug target/release/farebox /usr/local/bin/farebox.debug \
+    && objcopy --strip-debug --add-gnu-debuglink=/usr/local/bin/farebox.debug target/release/farebox /usr/local/bin/farebox
 
 # The same build of ONNX Runtime that quickstart fetches (src/fetch.rs names it too).
 FROM python:3.11-slim-bookworm AS onnxruntime
@@ -21,7 +24,8 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates libstdc++6 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/farebox --create-home farebox
-COPY --from=build /usr/local/bin/farebox /usr/local/bin/farebox
+# A backtrace finds its lines in the second.
+COPY --from=build /usr/local/bin/farebox /usr/local/bin/farebox.debug /usr/local/bin/
 COPY --from=onnxruntime /usr/local/lib/libonnxruntime.so /usr/local/lib/libonnxruntime.so
 ENV FAREBOX_LISTEN=0.0.0.0:8080 \
     FAREBOX_RUNTIME__ONNXRUNTIME=/usr/local/lib/libonnxruntime.so

@@ -1,12 +1,41 @@
-# Farebox in a few words: `make run` starts everything, `make test` tests everything.
-.PHONY: run build fmt lint test bench clean
+# Farebox in a few words: `make run` starts everything, `make dev` serves a debug build, `make test` tests everything and
+# `make test-fast` what takes less than a minute.
+.PHONY: run dev build dist fmt lint test test-fast bench clean
 
-run:
-	cargo build --release
+run: build
+	@echo "Starting. The first start fetches ONNX Runtime and a small chat model (117 MB) and imports it."
 	target/release/farebox quickstart
 
 build:
-	cargo build --release
+	@if [ ! -x target/release/farebox ]; then \
+		echo "Building Farebox and its libraries, once: usually about six minutes on two idle cores, less on more."; \
+		echo "Cargo counts the parts below; the last two, actors and farebox, take the longest."; \
+	else \
+		echo "Building what has changed: seconds where nothing has, usually one or two minutes after a change."; \
+	fi
+	cargo build --release --bin farebox
+
+# The program without its debug information, which is beside it: a panic's backtrace reads it there.
+dist: build
+	mkdir -p target/dist
+	objcopy --only-keep-debug target/release/farebox target/dist/farebox.debug
+	objcopy --strip-debug --add-gnu-debuglink=target/dist/farebox.debug target/release/farebox target/dist/farebox
+	@ls -l target/dist
+
+# The debug build with settings to try things by: a clock that can be moved, faults that can be asked for, test cards, an
+# operator's token that is known, and a folder of its own. Nothing is fetched.
+dev: export FAREBOX_DATA_DIR ?= data/dev
+dev: export FAREBOX_DATABASE__URL ?= sqlite://data/dev/farebox.db
+dev: export FAREBOX_ADMIN_TOKEN ?= dev
+dev: export FAREBOX_CLOCK ?= test
+dev: export FAREBOX_FAULTS ?= true
+dev: export FAREBOX_WEBHOOKS__ALLOW_PRIVATE ?= true
+dev: export FAREBOX_LOG__LEVEL ?= info,ort=warn,farebox=debug,actors=debug
+dev:
+	@echo "Building the debug build: minutes the first time, then seconds."
+	cargo build --bin farebox
+	@echo "The operator's token is $$FAREBOX_ADMIN_TOKEN. CONTRIBUTING.md says what to try."
+	target/debug/farebox serve
 
 fmt:
 	cargo fmt
@@ -23,6 +52,11 @@ test:
 	tests/setup.sh
 	cargo test --workspace
 	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency payments:: plans:: webhooks:: usage::
+
+# The unit tests, the architecture, and the simulation with a tenth of its seeds.
+test-fast: export FAREBOX_TEST_SEEDS ?= 200
+test-fast:
+	cargo test -q --workspace --lib --test architecture --test simulation
 
 bench:
 	cargo bench --bench gateway

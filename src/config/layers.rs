@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use figment::providers::{Format as _, Serialized, Toml};
+use figment::providers::Serialized;
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
@@ -81,8 +81,7 @@ fn file_layer(overrides: &Overrides, variables: &[(String, String)]) -> Result<O
     let refused = |reason: String| ConfigError::File { path: path.display().to_string(), reason };
     match fs::read_to_string(&path) {
         Ok(text) => {
-            let mut found = Toml::string(&text).data().map_err(|error| refused(error.to_string()))?;
-            let values = found.remove(&Profile::Default).unwrap_or_default();
+            let values: Dict = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
             refuse_unknown(&values, &path)?;
             Ok(Some(Layer { name: "the settings file", values }))
         }
