@@ -7,10 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::account::{Admission, Admitted, Metered};
+use actors::admission::{Admission, Admitted, Metered};
 use billing::{
     Nanos,
-    command::Reply,
     entry::Ending,
     hold::{HoldRequest, Work},
     price::{Keep, TokenPrice, Tokens},
@@ -67,11 +66,7 @@ pub(super) async fn start(
     let hold = if job.provider_key.is_some() { HoldRequest::FREE } else { quoted.hold };
     let asks = Asks { work: Work::Closed, hold, output: Some(quoted.output) };
     let (admitted, took) = admit(gateway, &job, asks, &model.id, &model.provider, version).await?;
-    let Admitted { admission, answer, place } = admitted;
-    let rate_remaining = match answer.result? {
-        Reply::Admitted { rate_remaining, .. } => rate_remaining,
-        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
-    };
+    let Admitted { admission, balance, rate_remaining, place } = admitted;
     let (mut limit, mut stop) = (quoted.clamp, quoted.clamp.map(|_| "max_cost"));
     // What the credits pay for, where debt may not arise, and what the key's limits do, whatever may.
     let held = Some(admission.held()).filter(|_| gateway.rules.overdraft_none);
@@ -113,7 +108,7 @@ pub(super) async fn start(
     // In a task of its own, not in its connection's: each time a connection's task is woken, actix looks for the head of a
     // next request in what it has not read, which costs more than the step that it was woken for.
     actix_rt::spawn(task.run(events));
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
+    Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
 /// The task of a closed request.

@@ -7,13 +7,12 @@ use std::{
 };
 
 use actors::{
-    account::{Admission, Admitted, Metered},
+    admission::{Admission, Admitted, Metered},
     pool::{ModelFolder, Run},
 };
 use billing::{
     Nanos,
     class::SizeClass,
-    command::Reply,
     entry::Ending,
     hold::{HoldRequest, Work},
     meter,
@@ -90,11 +89,7 @@ pub(super) async fn start(
     let job = Job { request_id, caller, request, provider_key, max_wait };
     let asks = serve::Asks { work, hold, output: None };
     let (admitted, took) = serve::admit(gateway, &job, asks, &model.id, &OURS.into(), version).await?;
-    let Admitted { admission, answer, place } = admitted;
-    let rate_remaining = match answer.result? {
-        Reply::Admitted { rate_remaining, .. } => rate_remaining,
-        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
-    };
+    let Admitted { admission, balance, rate_remaining, place } = admitted;
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let (sender, events) = mpsc::channel(EVENTS);
@@ -126,7 +121,7 @@ pub(super) async fn start(
         let full = Failure::Overloaded("too many requests wait for this class".into());
         actix_rt::spawn(task.end(admission, Some(full)));
     }
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
+    Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
 /// The task of an open request.

@@ -9,14 +9,14 @@ use std::{
 };
 
 use actors::{
-    account::{AccountError, Admitted, Enter, SettleError},
-    accounts::Running,
+    account::{AccountError, Enter},
+    admission::{self, Admitted, NotAdmitted, SettleError},
 };
 use billing::{
     Nanos,
     account::Balance,
     automatic::Switch,
-    command::{Admit, Answer, Refusal},
+    command::{Admit, Refusal},
     entry::UsageRecord,
     hold::{HoldRequest, OutputPrice, Work},
     ids::{AccountId, KeyId, RequestId},
@@ -111,6 +111,16 @@ pub enum ServeError {
 impl From<quote::BadQuote> for ServeError {
     fn from(bad: quote::BadQuote) -> Self {
         Self::Invalid { field: bad.field, message: bad.message }
+    }
+}
+
+impl From<NotAdmitted> for ServeError {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
+            NotAdmitted::Refused { refusal, place: Some(place) } => Self::InLine { refusal, place },
+            NotAdmitted::Refused { refusal, place: None } => Self::Refused(refusal),
+            NotAdmitted::Account(error) => Self::Account(error),
+        }
     }
 }
 
@@ -209,7 +219,7 @@ pub(super) struct Asks {
     pub(super) output: Option<OutputPrice>,
 }
 
-/// Asks the account, noting the request as running here first.
+/// Has the account let the request in.
 pub(super) async fn admit(
     gateway: &Gateway,
     job: &Job,
@@ -219,7 +229,6 @@ pub(super) async fn admit(
     price_version: i64,
 ) -> Result<(Admitted, Duration), ServeError> {
     let began = Instant::now();
-    let running = Entering::note(gateway.accounts.running(), job.request_id);
     let admit = Admit {
         request_id: job.request_id,
         key_id: Some(job.caller.key_id),
@@ -231,42 +240,9 @@ pub(super) async fn admit(
         output,
         auto_scale: job.request.auto_scale.map(Switch::from_bool),
     };
-    match gateway.accounts.enter(job.caller.account_id, Enter { admit, max_wait: job.max_wait }).await {
-        Ok(Admitted { answer: Answer { result: Err(refusal), .. }, place, .. }) => Err(match place {
-            Some(place) => ServeError::InLine { refusal, place },
-            None => refusal.into(),
-        }),
-        Ok(admitted) => {
-            running.entered();
-            let took = began.elapsed();
-            measure::admission(Arc::clone(provider), took);
-            Ok((admitted, took))
-        }
-        // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A request that asks to be let in: noted as running, and not any more if nobody waits for the answer.
-struct Entering<'a> {
-    running: &'a Running,
-    id: RequestId,
-}
-
-impl<'a> Entering<'a> {
-    fn note(running: &'a Running, id: RequestId) -> Self {
-        running.insert(id);
-        Self { running, id }
-    }
-
-    /// Its guard is here, and notes its end.
-    fn entered(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Entering<'_> {
-    fn drop(&mut self) {
-        self.running.remove(self.id);
-    }
+    let enter = Enter { admit, max_wait: job.max_wait };
+    let admitted = admission::enter(&gateway.accounts, job.caller.account_id, enter).await?;
+    let took = began.elapsed();
+    measure::admission(Arc::clone(provider), took);
+    Ok((admitted, took))
 }

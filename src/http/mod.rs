@@ -55,11 +55,12 @@ use crate::{
     telemetry::Metrics,
     words,
 };
-use actors::{delivery::Webhooks, journal::Journal};
+use actors::{delivery::Webhooks, journal::Journal, payment::PaymentActor};
 use auth::Keys;
 use error::ApiError;
 use guesses::Guesses;
 use live::sockets::Sockets;
+use runtime::mailbox::Handle;
 
 /// Bytes of bodies on their way of requests that show no key, of all together.
 const STRANGERS: usize = 8 << 20;
@@ -78,6 +79,8 @@ pub struct State {
     pub metrics: Metrics,
     /// For faults that tests ask for.
     pub journal: Arc<Journal>,
+    /// Who charges cards.
+    pub payments: Handle<PaymentActor>,
     /// Who calls owners' webhooks.
     pub webhooks: Webhooks,
     /// Request bodies on their way.
@@ -103,6 +106,7 @@ impl State {
         admin_token: &str,
         metrics: Metrics,
         journal: Arc<Journal>,
+        payments: Handle<PaymentActor>,
         webhooks: Webhooks,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
@@ -116,6 +120,7 @@ impl State {
             idempotency,
             metrics,
             journal,
+            payments,
             webhooks,
             bodies,
             strangers: Room::new(STRANGERS),
