@@ -10,7 +10,7 @@ use std::{
 };
 
 use actix::{Actor, Arbiter};
-use actors::{account::Enter, accounts::Accounts, sweeper::Sweeper};
+use actors::{account::Enter, accounts::Accounts, admission, sweeper::Sweeper};
 use billing::{
     Nanos, Timestamp,
     command::{Admit, Command, Fund},
@@ -50,7 +50,6 @@ fn accounts(ledger: &Arc<Ledger>, clock: &Clock, health: &Health) -> Accounts {
 async fn request(accounts: &Accounts, id: AccountId) {
     let request_id = RequestId(Uuid::now_v7());
     let amount = Nanos::new(1_000);
-    accounts.running().insert(request_id);
     let admit = Admit {
         request_id,
         key_id: None,
@@ -62,7 +61,7 @@ async fn request(accounts: &Accounts, id: AccountId) {
         output: None,
         auto_scale: None,
     };
-    let admitted = accounts.enter(id, Enter { admit, max_wait: Duration::ZERO }).await.unwrap();
+    let admitted = admission::enter(accounts, id, Enter { admit, max_wait: Duration::ZERO }).await.unwrap();
     admitted.admission.settle(Ending::Failed).await.unwrap();
 }
 

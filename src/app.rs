@@ -17,7 +17,7 @@ use actors::{
     accounts::Accounts,
     delivery::{DeliveryActor, Webhooks},
     journal::Journal,
-    payment::{self, PaymentActor},
+    payment::PaymentActor,
     pool::{self, PoolActor},
     provider::{self, ProviderActor},
     sweeper::Sweeper,
@@ -36,8 +36,8 @@ use ledger::{Claim, Ledger, Opening};
 use runtime::{
     clock::Clock,
     health::Health,
-    mailbox::{Handle, tell},
-    supervisor::{Supervisor, supervise},
+    mailbox::Handle,
+    supervisor::{Supervisor, Vacancy, supervise},
 };
 use tokio::net::TcpSocket;
 use upstream::{
@@ -103,7 +103,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let chief = Supervisor::new(&health).start();
 
     let processor = processor(settings, clock.now())?;
-    let Money { journal, accounts } =
+    let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
         let accounts = accounts.clone();
@@ -133,7 +133,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         async move { gateway.warm().await }
     });
     let admin_token = admin_token(settings)?;
-    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, webhooks));
+    let state =
+        web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, payments, webhooks));
     let shared = state.clone();
     let origins = settings.http.cors_origins.clone();
     let app = move || {
@@ -189,6 +190,8 @@ pub struct Money {
     pub journal: Arc<Journal>,
     /// Where accounts are found.
     pub accounts: Accounts,
+    /// Who charges cards.
+    pub payments: Handle<PaymentActor>,
 }
 
 /// Starts them. Accounts live on the arbiters, of which there is at least one; the journal and payments on the first. The
@@ -204,16 +207,13 @@ pub fn start_money(
     let main = arbiters[0].clone();
     let journal = Journal::start(Arc::clone(&ledger), clock.clone(), health.clone());
     let journal = Arc::new(journal.context("no thread for the journal")?);
-    let meeting = Arc::new(std::sync::OnceLock::<Accounts>::new());
-    let payments = {
-        let meeting = Arc::clone(&meeting);
-        let make = move |obituary| PaymentActor::new(meeting.get().cloned(), obituary);
-        supervise(chief, main.clone(), &health, "payment", make)
-    };
-    let accounts = Accounts::new(arbiters, ledger, Arc::clone(&journal), payments.clone(), processor, clock, health);
-    let _ = meeting.set(accounts.clone());
-    tell(&payments.address(), payment::Meet(accounts.clone()));
-    Ok(Money { journal, accounts })
+    // Accounts have cards charged, and are told what came of it: each is made with the way to the other.
+    let vacancy = Vacancy::new(&health, "payment");
+    let charges = Arc::new(vacancy.handle().clone());
+    let accounts = Accounts::new(arbiters, ledger, Arc::clone(&journal) as _, charges, processor, clock, health);
+    let told = accounts.clone();
+    let payments = vacancy.fill(chief, main, move |exit| PaymentActor::new(told.clone(), exit));
+    Ok(Money { journal, accounts, payments })
 }
 
 /// Who charges cards. The settings were checked: with Stripe come its keys.

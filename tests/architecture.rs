@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot read the repository has failed")]
 
+#[path = "architecture/modules.rs"]
+mod modules;
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;

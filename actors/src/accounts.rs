@@ -1,10 +1,10 @@
-//! Where account actors are found: spawned on the first message, again after they ended. Knows which requests run in this
-//! process, so that a rebuilt account can tell a running request's hold from an abandoned one.
+//! Where an account lives: its actor is found here, spawned on the first message and again after it ended, and asked. What a
+//! question means it does not know; that is between who asks and the account.
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -15,7 +15,7 @@ use actix::{Addr, Context, WeakAddr};
 use billing::{
     command::{Answer, Command},
     entry::UsageRecord,
-    ids::{AccountId, RequestId},
+    ids::AccountId,
 };
 use cards::Processor;
 use ledger::{Ledger, LedgerError, cards::PaymentMethod};
@@ -23,14 +23,14 @@ use runtime::{
     clock::Clock,
     exit::ExitGuard,
     health::{ExitReason, Health, Kind, Name},
-    mailbox::{self, Ask, AskError, Handle},
+    mailbox::{self, Ask, AskError},
 };
-use tokio::sync::Notify;
 
 use crate::{
-    account::{AccountActor, AccountContext, AccountError, Admitted, Enter, Held, Tick},
-    journal::Journal,
-    payment::PaymentActor,
+    account::{AccountActor, AccountError, Enter, Entered, Tick},
+    context::{AccountContext, Charges, Surroundings},
+    journal::Append,
+    running::Running,
 };
 
 /// How long an account may take to answer.
@@ -39,84 +39,12 @@ pub const DEADLINE: Duration = Duration::from_secs(15);
 /// Accounts ticked before others get their turn.
 const TICKED_AT_ONCE: usize = 64;
 
-/// Requests that run in this process, from before they are admitted until their guard is gone, and how each is told to end
-/// early, where it can be.
-#[derive(Debug, Clone, Default)]
-pub struct Running(Arc<Mutex<HashMap<RequestId, Seen>>>);
-
-/// What is known of a running request.
-#[derive(Debug, Default)]
-struct Seen {
-    /// How it is told to end early.
-    end: Option<Weak<Notify>>,
-    /// Where its task sees what it holds.
-    held: Option<Held>,
-}
-
-impl Running {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Seen>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes a request that is about to be admitted.
-    pub fn insert(&self, id: RequestId) {
-        self.lock().insert(id, Seen::default());
-    }
-
-    /// Notes that a request which runs ends when this is notified.
-    pub fn ends_with(&self, id: RequestId, cancel: &Arc<Notify>) {
-        if let Some(seen) = self.lock().get_mut(&id) {
-            seen.end = Some(Arc::downgrade(cancel));
-        }
-    }
-
-    /// Tells all that can be told to end; how many those are.
-    pub fn end_all(&self) -> usize {
-        let ends: Vec<_> = self.lock().values().filter_map(|seen| seen.end.as_ref()?.upgrade()).collect();
-        for end in &ends {
-            end.notify_one();
-        }
-        ends.len()
-    }
-
-    /// Keeps what a request's task sees of what it holds, for a later life of its account.
-    pub(crate) fn keep(&self, id: RequestId, held: &Held) {
-        if let Some(seen) = self.lock().get_mut(&id) {
-            seen.held = Some(held.clone());
-        }
-    }
-
-    /// What its task sees.
-    pub(crate) fn kept(&self, id: RequestId) -> Option<Held> {
-        self.lock().get(&id)?.held.clone()
-    }
-
-    /// Forgets it.
-    pub fn remove(&self, id: RequestId) {
-        self.lock().remove(&id);
-    }
-
-    /// Whether it runs here.
-    pub fn contains(&self, id: RequestId) -> bool {
-        self.lock().contains_key(&id)
-    }
-
-    /// How many run here.
-    pub fn count(&self) -> usize {
-        self.lock().len()
-    }
-}
-
 struct Inner {
     accounts: Mutex<HashMap<AccountId, (u64, Addr<AccountActor>)>>,
     incarnations: AtomicU64,
     arbiters: Vec<ArbiterHandle>,
-    ledger: Arc<Ledger>,
-    journal: Arc<Journal>,
-    payments: Handle<PaymentActor>,
+    around: Arc<Surroundings>,
     processor: Processor,
-    running: Running,
-    clock: Clock,
     health: Health,
 }
 
@@ -135,8 +63,8 @@ impl Accounts {
     pub fn new(
         arbiters: Vec<ArbiterHandle>,
         ledger: Arc<Ledger>,
-        journal: Arc<Journal>,
-        payments: Handle<PaymentActor>,
+        journal: Arc<dyn Append>,
+        charges: Arc<dyn Charges>,
         processor: Processor,
         clock: Clock,
         health: Health,
@@ -146,12 +74,8 @@ impl Accounts {
             accounts: Mutex::new(HashMap::new()),
             incarnations: AtomicU64::new(1),
             arbiters,
-            ledger,
-            journal,
-            payments,
+            around: Arc::new(Surroundings { ledger, journal, charges, running: Running::default(), clock }),
             processor,
-            running: Running::default(),
-            clock,
             health,
         }))
     }
@@ -163,17 +87,17 @@ impl Accounts {
 
     /// The card an account's purchases are charged to unless they name another: automatic ones always.
     pub async fn default_method(&self, id: AccountId) -> Result<Option<PaymentMethod>, LedgerError> {
-        self.0.ledger.default_method(id, self.0.processor.name()).await
+        self.ledger().default_method(id, self.0.processor.name()).await
     }
 
     /// Requests that run here.
     pub fn running(&self) -> &Running {
-        &self.0.running
+        &self.0.around.running
     }
 
     /// The process's clock.
     pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.around.clock
     }
 
     /// The vitals of all actors.
@@ -183,7 +107,7 @@ impl Accounts {
 
     /// The ledger, for reading.
     pub fn ledger(&self) -> &Arc<Ledger> {
-        &self.0.ledger
+        &self.0.around.ledger
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<AccountId, (u64, Addr<AccountActor>)>> {
@@ -202,7 +126,7 @@ impl Accounts {
         let own = self.clone();
         let on_exit = move |_: ExitReason| own.forget(id, incarnation);
         let exit = ExitGuard::new(&self.0.health, Kind::Account, Name::Id(id.0), on_exit);
-        let context = AccountContext { accounts: self.clone(), journal: Arc::clone(&self.0.journal), incarnation };
+        let context = AccountContext { around: Arc::clone(&self.0.around), incarnation };
         // On the thread of whoever asks first, where that takes requests: they come by connections, which stay with their
         // threads, so that most of what an account is asked wakes no other.
         let here = Arbiter::try_current().unwrap_or_else(|| {
@@ -220,12 +144,7 @@ impl Accounts {
             accounts.remove(&id);
         }
         drop(accounts);
-        self.0.journal.ended(id, incarnation);
-    }
-
-    /// Who charges cards.
-    pub fn payments(&self) -> &Handle<PaymentActor> {
-        &self.0.payments
+        self.0.around.journal.ended(id, incarnation);
     }
 
     /// Has every account look whether something is due, some at a time. One that is too busy to be told is not idle, and
@@ -254,18 +173,22 @@ impl Accounts {
     /// Nobody is asked, or waited for any more, while the ledger is known to be away: no answer could leave. Whether
     /// something that was asked is done is not known then.
     async fn unless_away<R>(&self, asked: impl Future<Output = Result<R, AccountError>>) -> Result<R, AccountError> {
-        let standing = self.0.ledger.standing();
-        let unavailable = |error: LedgerError| AccountError::Unavailable(error.to_string());
-        standing.check().map_err(unavailable)?;
+        self.check()?;
         tokio::select! {
             biased;
             answer = asked => answer,
-            fault = standing.broken() => Err(unavailable(fault.into())),
+            fault = self.ledger().standing().broken() => Err(unavailable(&fault.into())),
         }
     }
 
-    /// Has an account let a request in, which may wait in line for it.
-    pub async fn enter(&self, id: AccountId, enter: Enter) -> Result<Admitted, AccountError> {
+    /// Whether the ledger is not known to be away.
+    pub(crate) fn check(&self) -> Result<(), AccountError> {
+        self.ledger().standing().check().map_err(|error| unavailable(&error))
+    }
+
+    /// Asks an account to let a request in, which may wait in line for it. A hold that is placed is the asker's to settle,
+    /// also where no answer comes: [`crate::admission::enter`] does.
+    pub(crate) async fn enter(&self, id: AccountId, enter: Enter) -> Result<Entered, AccountError> {
         let deadline = DEADLINE + enter.max_wait;
         self.unless_away(self.ask_within(id, enter, deadline)).await
     }
@@ -311,7 +234,11 @@ impl Accounts {
 
     /// Whether exactly this record is in the ledger.
     pub async fn is_recorded(&self, id: AccountId, record: &UsageRecord) -> bool {
-        let found = self.0.ledger.charged(id, record.request_id).await;
+        let found = self.ledger().charged(id, record.request_id).await;
         matches!(found, Ok(Some(charged)) if charged == record.charged)
     }
+}
+
+fn unavailable(error: &LedgerError) -> AccountError {
+    AccountError::Unavailable(error.to_string())
 }

@@ -2,9 +2,12 @@
 
 pub mod account;
 pub mod accounts;
+pub mod admission;
+pub mod context;
 pub mod delivery;
 pub mod journal;
 pub mod payment;
 pub mod pool;
 pub mod provider;
+pub mod running;
 pub mod sweeper;

@@ -10,7 +10,7 @@ mod usage;
 
 use std::time::Instant;
 
-use actors::account::Metered;
+use actors::admission::Metered;
 use billing::{Nanos, price::Tokens};
 use engine::worker::Stop;
 use wire::{

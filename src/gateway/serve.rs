@@ -9,14 +9,14 @@ use std::{
 };
 
 use actors::{
-    account::{AccountError, Admission, Admitted, Enter, SettleError},
-    accounts::Running,
+    account::{AccountError, Enter},
+    admission::{self, Admission, Admitted, NotAdmitted, SettleError},
 };
 use billing::{
     Nanos,
     account::Balance,
     automatic::Switch,
-    command::{Answer, Refusal, Reply},
+    command::Refusal,
     entry::UsageRecord,
     ids::{AccountId, KeyId, RequestId},
     key::{Scope, Scopes},
@@ -107,6 +107,16 @@ pub enum ServeError {
     Unsettled(#[from] SettleError),
 }
 
+impl From<NotAdmitted> for ServeError {
+    fn from(error: NotAdmitted) -> Self {
+        match error {
+            NotAdmitted::Refused { refusal, place: Some(place) } => Self::InLine { refusal, place },
+            NotAdmitted::Refused { refusal, place: None } => Self::Refused(refusal),
+            NotAdmitted::Account(error) => Self::Account(error),
+        }
+    }
+}
+
 /// A request that runs.
 #[derive(Debug)]
 pub struct Started {
@@ -192,12 +202,12 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let auto_scale = request.auto_scale.map(Switch::from_bool);
     let ready = target::ready(gateway, &plan, request, provider_key).await?;
     let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale);
-    let (admitted, took) = enter(gateway, caller.account_id, Enter { admit, max_wait }).await?;
-    let Admitted { admission, answer, place } = admitted;
-    let rate_remaining = match answer.result? {
-        Reply::Admitted { rate_remaining, .. } => rate_remaining,
-        Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done => None,
-    };
+    let asked_at = Instant::now();
+    let provider = Arc::clone(&admit.provider);
+    let admitted = admission::enter(&gateway.accounts, caller.account_id, Enter { admit, max_wait }).await?;
+    let took = asked_at.elapsed();
+    measure::admission(provider, took);
+    let Admitted { admission, balance, rate_remaining, place } = admitted;
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
@@ -208,55 +218,10 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     // next request in what it has not read, which costs more than the step that it was woken for.
     actix_rt::spawn(Box::new(task).run(events));
     gateway.accounts.running().ends_with(request_id, &cancel);
-    Ok(Started { balance: answer.balance, rate_remaining, admission: took, place, updates: watcher, cancel })
+    Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
 /// How the cost of an admitted request is bounded now.
 pub(super) fn bounds(admission: &Admission, rules: Rules) -> Bounds {
     Bounds { held: admission.held(), claimed: admission.claimed(), overdraft_none: rules.overdraft_none }
-}
-
-/// Asks the account, noting the request as running here first.
-async fn enter(gateway: &Gateway, account_id: AccountId, asked: Enter) -> Result<(Admitted, Duration), ServeError> {
-    let began = Instant::now();
-    let running = Entering::note(gateway.accounts.running(), asked.admit.request_id);
-    let provider = Arc::clone(&asked.admit.provider);
-    match gateway.accounts.enter(account_id, asked).await {
-        Ok(Admitted { answer: Answer { result: Err(refusal), .. }, place, .. }) => Err(match place {
-            Some(place) => ServeError::InLine { refusal, place },
-            None => refusal.into(),
-        }),
-        Ok(admitted) => {
-            running.entered();
-            let took = began.elapsed();
-            measure::admission(provider, took);
-            Ok((admitted, took))
-        }
-        // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A request that asks to be let in: noted as running, and not any more if nobody waits for the answer.
-struct Entering<'a> {
-    running: &'a Running,
-    id: RequestId,
-}
-
-impl<'a> Entering<'a> {
-    fn note(running: &'a Running, id: RequestId) -> Self {
-        running.insert(id);
-        Self { running, id }
-    }
-
-    /// Its guard is here, and notes its end.
-    fn entered(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Entering<'_> {
-    fn drop(&mut self) {
-        self.running.remove(self.id);
-    }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use actors::{
-    account::Admission,
+    admission::Admission,
     pool::{ModelFolder, PoolActor, Run},
     provider::ProviderHandle,
 };

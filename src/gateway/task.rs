@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::account::Admission;
+use actors::admission::Admission;
 use billing::entry::Ending;
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};

@@ -247,7 +247,7 @@ pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
                 mailbox::tell(&post.address(), pool::Panic);
             }
             Fault::Journal {} => state.journal.panic(),
-            Fault::Payment {} => mailbox::tell(&state.gateway.accounts.payments().address(), payment::Panic),
+            Fault::Payment {} => mailbox::tell(&state.payments.address(), payment::Panic),
             Fault::Webhook {} => mailbox::tell(&state.webhooks.actor.address(), delivery::Panic),
         }
         Ok(json!({"done": true}))

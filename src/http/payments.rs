@@ -191,7 +191,7 @@ pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>)
         let reversals = state.gateway.accounts.ledger().reversals(payment.id).await?;
         body["reversals"] = reversals.iter().map(reversal_json).collect();
         if payment.status == PaymentStatus::Pending {
-            let asked = state.gateway.accounts.payments().ask(ActionOf(payment.id), DEADLINE);
+            let asked = state.payments.ask(ActionOf(payment.id), DEADLINE);
             let action: Option<NextAction> = asked.await.unwrap_or_default();
             body["next_action"] = action.as_ref().map_or(Value::Null, action_json);
         }
@@ -242,7 +242,7 @@ pub async fn authenticate(
         };
         let told = sandbox.authenticate(payment.id, verdict, state.gateway.clock().now());
         let told = told.ok_or_else(|| ApiError::conflict("This payment does not wait for its card's owner."))?;
-        accounts.payments().ask(ApplyEvent(told), DEADLINE).await??;
+        state.payments.ask(ApplyEvent(told), DEADLINE).await??;
         Ok(payment_json(&find(&state, caller.account_id, &id).await?))
     };
     answer(&request, work.await)
@@ -277,7 +277,7 @@ pub async fn refund(
         let proof = Act { name: "refund_payment", subject, amount, reason }.proof(&request);
         // The refund has its request's id: asked for in another life, it is the same refund.
         let order = Refund { account_id, payment_id: payment.id, id: ReversalId(proof.request_id.0), amount, proof };
-        let Given { payment, refund } = accounts.payments().ask(order, DEADLINE).await??;
+        let Given { payment, refund } = state.payments.ask(order, DEADLINE).await??;
         if refund.state == State::Failed && acts::is_done(&request) {
             // Another life of this request asked for it, and was refused.
             let message = "the refund was not made".to_owned();

@@ -6,7 +6,8 @@ use std::sync::{
 };
 
 use actix_web::web;
-use actors::{delivery::Webhooks, journal::Journal};
+use actors::{delivery::Webhooks, journal::Journal, payment::PaymentActor};
+use runtime::mailbox::Handle;
 use tokio::sync::watch;
 
 use super::{auth::Keys, guesses::Guesses, live::sockets::Sockets};
@@ -33,6 +34,8 @@ pub struct State {
     pub metrics: Metrics,
     /// For faults that tests ask for.
     pub journal: Arc<Journal>,
+    /// Charges cards.
+    pub payments: Handle<PaymentActor>,
     /// Who calls owners' webhooks.
     pub webhooks: Webhooks,
     /// Request bodies on their way.
@@ -58,6 +61,7 @@ impl State {
         admin_token: &str,
         metrics: Metrics,
         journal: Arc<Journal>,
+        payments: Handle<PaymentActor>,
         webhooks: Webhooks,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
@@ -71,6 +75,7 @@ impl State {
             idempotency,
             metrics,
             journal,
+            payments,
             webhooks,
             bodies,
             strangers: Room::new(STRANGERS),

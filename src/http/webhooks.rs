@@ -26,7 +26,7 @@ pub async fn stripe(state: Shared, request: HttpRequest, body: Result<Bytes, act
         let signed_at = webhook::verify(stripe.webhook_secret(), header, &body, state.gateway.clock().now())
             .map_err(|error| ApiError::invalid(SIGNATURE, error))?;
         let told = webhook::parse(&body, signed_at).map_err(|error| ApiError::invalid("body", error))?;
-        let heard: Applied = accounts.payments().ask(ApplyEvent(told), DEADLINE).await??;
+        let heard: Applied = state.payments.ask(ApplyEvent(told), DEADLINE).await??;
         Ok(
             json!({"received": true, "ignored": heard.payments.is_empty() && !heard.repeated, "repeated": heard.repeated}),
         )

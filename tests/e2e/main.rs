@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
 mod acts;
+mod admission;
 mod audit;
 mod authority;
 mod closed;

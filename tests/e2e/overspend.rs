@@ -2,47 +2,32 @@
 //! given back is what was funded, debt is at most what running requests were allowed beyond their holds, and every
 //! answer is in the ledger. Asked of the accounts themselves, so that nothing in front of them slows the race.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use actix::{Actor, Arbiter};
 use actors::{
-    account::{AccountError, Admitted, Enter, Look, Metered},
+    account::{AccountError, Enter, Look},
     accounts::Accounts,
+    admission::{self, Admitted, Metered, NotAdmitted},
 };
 use billing::{
     Nanos,
     account::Balance,
-    command::{Admit, Command, Fund, Refusal, Reply},
+    command::Refusal,
     entry::Ending,
-    grant::Source,
     hold::{HoldRequest, Work},
-    ids::{AccountId, GrantId, RequestId},
-    plan::Plan,
+    ids::AccountId,
     price::Cost,
-    time::FOUR_WEEKS_MS,
 };
-use cards::{Processor, sandbox::Sandbox};
-use farebox::app;
-use ledger::{Ledger, Opening};
-use runtime::{clock::Clock, health::Health, supervisor::Supervisor};
 use tokio::task::JoinSet;
-use uuid::Uuid;
 
-use crate::support::{postgres, temporary};
+use crate::support::{
+    accounts::{admit, funded, start},
+    postgres, temporary,
+};
 
 const REQUESTS: u64 = 10_000;
 const FUNDED: Nanos = Nanos::new(1_000_000_000);
 const WORST: Nanos = Nanos::new(400_000);
-
-/// The ledger's actors alone.
-async fn accounts(url: &str) -> Accounts {
-    let health = Health::default();
-    let ledger = Arc::new(Ledger::open(url, &Opening::default()).await.unwrap());
-    let chief = Supervisor::new(&health).start();
-    let processor = Processor::Sandbox(Sandbox::default());
-    let arbiters = vec![Arbiter::new().handle()];
-    app::start_money(&chief, arbiters, ledger, processor, Clock::default(), health).unwrap().accounts
-}
 
 /// What came of one request.
 enum Outcome {
@@ -53,41 +38,23 @@ enum Outcome {
     Dropped(Nanos),
 }
 
-async fn admitted(accounts: &Accounts, id: AccountId) -> Admitted {
+/// None where the credits have run out.
+async fn admitted(accounts: &Accounts, id: AccountId) -> Option<Admitted> {
     loop {
-        let request_id = RequestId(Uuid::now_v7());
-        accounts.running().insert(request_id);
-        let admit = Admit {
-            request_id,
-            key_id: None,
-            model: "gpt-4o-mini".into(),
-            provider: "openai".into(),
-            price_version: 1,
-            work: Work::Closed,
-            hold: HoldRequest { minimum: Nanos::new(50_000), expected: Nanos::new(100_000), worst_case: WORST },
-            output: None,
-            auto_scale: None,
-        };
-        match accounts.enter(id, Enter { admit, max_wait: Duration::ZERO }).await {
-            Ok(admitted) => return admitted,
+        let hold = HoldRequest { minimum: Nanos::new(50_000), expected: Nanos::new(100_000), worst_case: WORST };
+        let admit = admit(Work::Closed, hold);
+        match admission::enter(accounts, id, Enter { admit, max_wait: Duration::ZERO }).await {
+            Ok(admitted) => return Some(admitted),
+            Err(NotAdmitted::Refused { refusal: Refusal::InsufficientCredits { .. }, .. }) => return None,
             // As a client does with a 503: it was not there, so nothing was taken for it.
-            Err(AccountError::Overloaded) => {
-                accounts.running().remove(request_id);
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+            Err(NotAdmitted::Account(AccountError::Overloaded)) => tokio::time::sleep(Duration::from_millis(5)).await,
             Err(error) => panic!("{error}"),
         }
     }
 }
 
 async fn one(accounts: Accounts, id: AccountId, number: u64) -> Outcome {
-    let Admitted { mut admission, answer, .. } = admitted(&accounts, id).await;
-    match answer.result {
-        Err(Refusal::InsufficientCredits { .. }) => return Outcome::Refused,
-        Err(other) => panic!("{other:?}"),
-        Ok(Reply::Admitted { .. }) => {}
-        Ok(other) => panic!("{other:?}"),
-    }
+    let Some(Admitted { mut admission, .. }) = admitted(&accounts, id).await else { return Outcome::Refused };
     let held = admission.held();
     tokio::time::sleep(Duration::from_millis(number % 7)).await;
     // Some cost nothing, most less than their hold, some as much as they were allowed to.
@@ -107,21 +74,8 @@ async fn one(accounts: Accounts, id: AccountId, number: u64) -> Outcome {
 }
 
 async fn race(url: &str) {
-    let accounts = accounts(url).await;
-    let id = AccountId(Uuid::now_v7());
-    let now = accounts.clock().now();
-    accounts.ledger().create_account(id, "race@example.com", Plan::Payg, now).await.unwrap();
-    let fund = Fund {
-        grant_id: GrantId(Uuid::now_v7()),
-        source: Source::Plan,
-        source_key: format!("cycle {}", now.0),
-        amount: FUNDED,
-        paid: Nanos::ZERO,
-        expires_at: Some(now.plus_ms(FOUR_WEEKS_MS)),
-        // A paid cycle: no limit of requests a second.
-        subscribed_until: Some(now.plus_ms(FOUR_WEEKS_MS)),
-    };
-    assert!(accounts.decide(id, Command::Fund(fund)).await.unwrap().result.is_ok());
+    let accounts = start(url).await;
+    let id = funded(&accounts, FUNDED).await;
     let mut requests = JoinSet::new();
     for number in 0..REQUESTS {
         requests.spawn_local(one(accounts.clone(), id, number));
@@ -149,6 +103,7 @@ async fn race(url: &str) {
     let audit = accounts.ledger().audit().await.unwrap();
     assert!(audit.ok, "{audit:?}");
     assert_eq!((audit.requests, audit.open_holds), (ran, 0));
+    assert_eq!(accounts.running().count(), 0);
 }
 
 #[test]

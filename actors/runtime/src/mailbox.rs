@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr, Context, Handler, Message, dev::ToEnvelope};
+use actix::{Actor, Addr, Context, Handler, Message, Recipient, dev::ToEnvelope};
 use tokio::sync::oneshot;
 
 use crate::health::{Counted, Health, OfKind, Posted};
@@ -84,6 +84,15 @@ where
     M::Result: Send,
 {
     address.do_send(message);
+}
+
+/// The same to an actor of which only what it is told is known.
+pub fn tell_recipient<M>(recipient: &Recipient<M>, message: M)
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    recipient.do_send(message);
 }
 
 /// Posts a message where there is room, and does not wait. Whether it was posted.

@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{
+    Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, WrapFuture,
+    dev::channel::{AddressReceiver, channel},
+};
 
 use back_off::BackOff;
 
@@ -48,7 +51,7 @@ struct Life<A: Actor> {
     health: Health,
     name: String,
     make: Box<dyn Fn(ExitGuard) -> A + Send + Sync>,
-    post: Mutex<Option<Handle<A>>>,
+    handle: Handle<A>,
     back_off: Mutex<BackOff>,
 }
 
@@ -71,45 +74,91 @@ pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
     name: &str,
     make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
 ) -> Handle<A> {
-    let life = Arc::new(Life {
-        supervisor: supervisor.clone(),
-        arbiter,
-        health: health.clone(),
-        name: name.to_owned(),
-        make: Box::new(make),
-        post: Mutex::new(None),
-        back_off: Mutex::default(),
-    });
-    let mut slot = life.post.lock().unwrap_or_else(PoisonError::into_inner);
-    let post = Handle::new(begin(&life), health, name);
-    *slot = Some(post.clone());
-    drop(slot);
-    post
+    Vacancy::new(health, name).fill(supervisor, arbiter, make)
 }
 
-fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(life: &Arc<Life<A>>) -> Addr<A> {
+/// The place of an actor that is not started yet: its handle is there already, and what is told to it waits for the first
+/// life. For actors that need each other: one is made with the other's handle.
+pub struct Vacancy<A: Actor> {
+    health: Health,
+    name: String,
+    handle: Handle<A>,
+    mailbox: AddressReceiver<A>,
+}
+
+impl<A: Actor> std::fmt::Debug for Vacancy<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vacancy").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
+    /// A place of this name.
+    pub fn new(health: &Health, name: &str) -> Self {
+        let (address, mailbox) = open_mailbox();
+        Self { health: health.clone(), name: name.to_owned(), handle: Handle::new(address, health, name), mailbox }
+    }
+
+    /// The handle of who will be there.
+    pub const fn handle(&self) -> &Handle<A> {
+        &self.handle
+    }
+
+    /// Starts the actor under supervision, as [`supervise`] does.
+    pub fn fill(
+        self,
+        supervisor: &Addr<Supervisor>,
+        arbiter: ArbiterHandle,
+        make: impl Fn(ExitGuard) -> A + Send + Sync + 'static,
+    ) -> Handle<A> {
+        let Self { health, name, handle, mailbox } = self;
+        let life = Arc::new(Life {
+            supervisor: supervisor.clone(),
+            arbiter,
+            health,
+            name,
+            make: Box::new(make),
+            handle: handle.clone(),
+            back_off: Mutex::default(),
+        });
+        begin(&life, mailbox);
+        handle
+    }
+}
+
+/// How many messages a mailbox takes until its actor says otherwise, as actix has it.
+const MAILBOX: usize = 16;
+
+fn open_mailbox<A: Actor>() -> (Addr<A>, AddressReceiver<A>) {
+    let (sender, receiver) = channel(MAILBOX);
+    (Addr::new(sender), receiver)
+}
+
+/// Begins a life that reads this mailbox.
+fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(life: &Arc<Life<A>>, mailbox: AddressReceiver<A>) {
     let (next, began) = (Arc::clone(life), Instant::now());
     let exit = ExitGuard::new(&life.health, A::KIND, Name::Text(life.name.clone()), move |reason| match reason {
         ExitReason::Stopped => {}
         ExitReason::Panicked | ExitReason::Failed => {
             let (again, wait) = (Arc::clone(&next), next.ended(began, reason));
             let start = Box::new(move || {
-                if let Some(post) = &*again.post.lock().unwrap_or_else(PoisonError::into_inner) {
-                    post.replace(begin(&again));
-                }
+                let (address, mailbox) = open_mailbox();
+                begin(&again, mailbox);
+                again.handle.replace(address);
             });
             let posted = next.health.posted(Supervisor::KIND);
             mailbox::tell(&next.supervisor, Restart { wait, start, posted });
         }
     });
     let own = Arc::clone(life);
-    A::start_in_arbiter(&life.arbiter, move |ctx| {
+    life.arbiter.spawn_fn(move || {
+        let mut ctx = Context::with_receiver(mailbox);
         let beating = Arc::clone(&own);
         beating.health.beats(A::KIND, &beating.name);
         // Through the actor's own context: one that is stuck gives no sign of life.
-        ctx.run_interval(BEAT, move |_, _| beating.health.beats(A::KIND, &beating.name));
-        (own.make)(exit)
-    })
+        ctx.run_interval(BEAT, move |_: &mut A, _| beating.health.beats(A::KIND, &beating.name));
+        ctx.run((own.make)(exit));
+    });
 }
 
 impl OfKind for Supervisor {
@@ -158,6 +207,51 @@ mod tests {
 
         fn started(&mut self, _: &mut Self::Context) {
             assert!(!self.is_dying, "unlucky");
+        }
+    }
+
+    /// Says how often it was told.
+    struct Counter {
+        told: Arc<AtomicUsize>,
+        _exit: ExitGuard,
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Told;
+
+    impl OfKind for Counter {
+        const KIND: Kind = Kind::Payment;
+    }
+
+    impl Actor for Counter {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Told> for Counter {
+        type Result = ();
+
+        fn handle(&mut self, _: Told, _: &mut Self::Context) {
+            self.told.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[actix::test]
+    async fn what_a_vacancy_is_told_waits_for_the_first_life() {
+        const MORE_THAN_FITS: usize = MAILBOX * 4;
+        let (health, told) = (Health::default(), Arc::new(AtomicUsize::new(0)));
+        let chief = Supervisor::new(&health).start();
+        let vacancy = Vacancy::<Counter>::new(&health, "counter");
+        for _ in 0..MORE_THAN_FITS {
+            mailbox::tell(&vacancy.handle().address(), Told);
+        }
+        let counted = Arc::clone(&told);
+        let make = move |exit| Counter { told: Arc::clone(&counted), _exit: exit };
+        let _handle = vacancy.fill(&chief, actix::Arbiter::current(), make);
+        let began = Instant::now();
+        while told.load(Ordering::SeqCst) < MORE_THAN_FITS {
+            assert!(began.elapsed() < Duration::from_secs(10), "{} told", told.load(Ordering::SeqCst));
+            tokio::task::yield_now().await;
         }
     }
 

@@ -2,12 +2,12 @@
 //! the only future is the load at the start of its life, during which messages wait in a bounded queue.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WeakAddr, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Handler, WeakRecipient, WrapFuture};
 use billing::{
     account::{Account, Balance},
     command::{Admit, Answer, Command, Reply},
@@ -21,19 +21,19 @@ use billing::{
 use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind},
-    mailbox::{self, Ask},
+    mailbox::Ask,
 };
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Admitted, Bought, Buy, Committed, Enter, Held, KeyUse, Live, Look, Open, Panic, Picture, Preview,
-    Subscribe, Tick, Waits, outbox::Outbox, queue::Queue,
+    AccountError, Bought, Buy, Enter, Entered, KeyUse, Live, Look, Open, Panic, Picture, Preview, Subscribe, Tick,
+    Waits, outbox::Outbox, queue::Queue,
 };
 use crate::{
-    accounts::Accounts,
-    journal::{Incarnation, Journal, protocol::Pending},
-    payment::Charge,
+    context::AccountContext,
+    journal::{Committed, protocol::Pending},
+    running::Amounts,
 };
 
 /// Messages that wait in a mailbox, at most.
@@ -47,17 +47,6 @@ const IDLE_TICKS: u32 = 300;
 /// Live watchers of one account, at most.
 const WATCHERS: usize = 256;
 
-/// What an account's actor works with.
-#[derive(Debug)]
-pub struct Context {
-    /// For guards, and to know what runs.
-    pub accounts: Accounts,
-    /// Where it writes.
-    pub journal: Arc<Journal>,
-    /// Which of the account's lives this is.
-    pub incarnation: Incarnation,
-}
-
 type Parked = Box<dyn FnOnce(&mut AccountActor, &mut actix::Context<AccountActor>) + Send>;
 
 pub(super) enum State {
@@ -69,12 +58,13 @@ pub(super) enum State {
 /// The actor.
 pub struct AccountActor {
     pub(super) id: AccountId,
-    pub(super) context: Context,
+    pub(super) context: AccountContext,
     pub(super) state: State,
     pub(super) outbox: Outbox,
     /// What its journal lines carry as their sender.
-    own: Option<WeakAddr<Self>>,
-    pub(super) holds: BTreeMap<RequestId, Held>,
+    own: Option<WeakRecipient<Committed>>,
+    /// The requests it set something aside for.
+    pub(super) holds: BTreeSet<RequestId>,
     purchases: BTreeMap<PaymentId, oneshot::Sender<Result<Bought, AccountError>>>,
     watchers: Vec<mpsc::Sender<Live>>,
     pub(super) line: Queue,
@@ -86,14 +76,14 @@ pub struct AccountActor {
 
 impl AccountActor {
     /// A new life of an account.
-    pub fn new(id: AccountId, context: Context, exit: ExitGuard) -> Self {
+    pub fn new(id: AccountId, context: AccountContext, exit: ExitGuard) -> Self {
         Self {
             id,
             context,
             state: State::Loading(VecDeque::new()),
             outbox: Outbox::default(),
             own: None,
-            holds: BTreeMap::new(),
+            holds: BTreeSet::new(),
             purchases: BTreeMap::new(),
             watchers: Vec::new(),
             line: Queue::default(),
@@ -119,7 +109,7 @@ impl AccountActor {
         if self.outbox.len() >= WAITING {
             return Err(AccountError::Overloaded);
         }
-        let decision = decide(account, command, self.context.accounts.clock().now());
+        let decision = decide(account, command, self.context.around.clock.now());
         Ok(self.hand_on(decision, ctx))
     }
 
@@ -131,11 +121,11 @@ impl AccountActor {
                 transition,
                 ticket: self.outbox.next_ticket(),
                 incarnation: self.context.incarnation,
-                sender: self.own.get_or_insert_with(|| ctx.address().downgrade()).clone(),
+                sender: self.own.get_or_insert_with(|| ctx.address().downgrade().recipient()).clone(),
             };
             // Bounded by the outbox, which is full before more than that many are on their way.
-            if self.context.journal.append(entry).is_err() {
-                ctx.notify(Committed { result: Err("from an earlier life".into()) });
+            if let Err(error) = self.context.around.journal.append(entry) {
+                ctx.notify(Committed { result: Err(error.to_string()) });
             }
             self.announce(answer.balance.clone());
             for payment in payments {
@@ -195,17 +185,16 @@ impl AccountActor {
     /// Ends the holds whose requests run nowhere, and takes up payments nobody answered.
     fn recover(&mut self, ctx: &mut actix::Context<Self>) {
         let State::Ready(account) = &self.state else { return };
-        let running = self.context.accounts.running();
+        let running = self.context.around.running.clone();
         let (mut abandoned, mut alive) = (Vec::new(), Vec::new());
         for hold in account.holds() {
             if running.contains(hold.request_id) { alive.push(hold.clone()) } else { abandoned.push(hold.clone()) }
         }
         let payments: Vec<_> = account.pending_payments().cloned().collect();
         for hold in alive {
-            // Its request was told by an earlier life, and goes on seeing what it holds.
-            let held = running.kept(hold.request_id).unwrap_or_else(|| Held::new(hold.total(), hold.claimed));
-            held.set(hold.total(), hold.claimed);
-            self.holds.insert(hold.request_id, held);
+            // What an earlier life did not come to tell its request, this one does.
+            running.holds(hold.request_id, Amounts { held: hold.total(), claimed: hold.claimed });
+            self.holds.insert(hold.request_id);
         }
         for hold in abandoned {
             self.settle_abandoned(&hold, ctx);
@@ -217,7 +206,7 @@ impl AccountActor {
 
     /// By the table of the design's chapter 2.5: the last durable checkpoint, else a write-off.
     fn settle_abandoned(&mut self, hold: &Hold, ctx: &mut actix::Context<Self>) {
-        let record = UsageRecord::abandoned(hold, self.context.accounts.clock().now());
+        let record = UsageRecord::abandoned(hold, self.context.around.clock.now());
         tracing::warn!(request.id = %hold.request_id, cost_nanos = hold.accrued.get(), "abandoned hold settled");
         if let Err(error) = self.decide(Command::Settle(record), ctx) {
             tracing::error!(request.id = %hold.request_id, %error, "abandoned hold not settled");
@@ -226,10 +215,9 @@ impl AccountActor {
 
     /// Has a card charged once everything sent so far is durable.
     fn charge(&mut self, payment: Payment) {
-        let payments = self.context.accounts.payments().clone();
-        let charge = Charge { account_id: self.id, payment, posted: payments.posted() };
+        let (around, account_id) = (Arc::clone(&self.context.around), self.id);
         // Bounded by the account's pending payments.
-        self.outbox.leave(move || mailbox::tell(&payments.address(), charge));
+        self.outbox.leave(move || around.charges.charge(account_id, payment));
     }
 
     fn command(
@@ -259,11 +247,10 @@ impl AccountActor {
             }
         };
         match (&answer.result, subject) {
-            (Ok(Reply::Accrued { held: amount, claimed }), Some((id, _))) => {
-                let (amount, claimed) = (*amount, *claimed);
-                if let Some(held) = self.holds.get(&id).cloned() {
-                    self.outbox.leave(move || held.set(amount, claimed));
-                }
+            (Ok(Reply::Accrued { held, claimed }), Some((id, _))) => {
+                let (amounts, running) =
+                    (Amounts { held: *held, claimed: *claimed }, self.context.around.running.clone());
+                self.outbox.leave(move || running.holds(id, amounts));
             }
             (Ok(_), Some((id, true))) => drop(self.holds.remove(&id)),
             _ => {}
@@ -295,10 +282,10 @@ impl AccountActor {
 
     fn tick(&mut self, ctx: &mut actix::Context<Self>) {
         self.idle_ticks += 1;
-        let now = self.context.accounts.clock().now();
+        let now = self.context.around.clock.now();
         let State::Ready(account) = &self.state else { return };
         if account.next_wake().is_some_and(|at| at <= now) {
-            let running = self.context.accounts.running();
+            let running = &self.context.around.running;
             let late = |hold: &&Hold| hold.deadline <= now && !running.contains(hold.request_id);
             let abandoned: Vec<_> = account.holds().filter(late).cloned().collect();
             for hold in abandoned {
@@ -320,7 +307,7 @@ impl AccountActor {
 
     fn picture(&mut self) -> Result<Picture, AccountError> {
         let State::Ready(account) = &self.state else { return Err(AccountError::NoAccount) };
-        let now = self.context.accounts.clock().now();
+        let now = self.context.around.clock.now();
         let mut holds: Vec<_> = account.holds().cloned().collect();
         holds.sort_by_key(|hold| hold.request_id);
         Ok(Picture {
@@ -350,11 +337,11 @@ impl Actor for AccountActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
         let (ready, opened) = oneshot::channel();
-        self.context.journal.open(self.id, self.context.incarnation, ready);
-        let (accounts, id) = (self.context.accounts.clone(), self.id);
+        self.context.around.journal.open(self.id, self.context.incarnation, ready);
+        let (around, id) = (Arc::clone(&self.context.around), self.id);
         let load = async move {
             opened.await.map_err(|_| "the journal is being rebuilt".to_owned())?;
-            accounts.ledger().load_account(id, accounts.clock().now()).await.map_err(|error| error.to_string())
+            around.ledger.load_account(id, around.clock.now()).await.map_err(|error| error.to_string())
         };
         ctx.spawn(load.into_actor(self).map(|loaded, actor, ctx| actor.loaded(loaded, ctx)));
     }
@@ -405,7 +392,7 @@ macro_rules! answers {
     };
 }
 
-answers!(Enter => Admitted, enter(|enter| enter));
+answers!(Enter => Entered, enter(|enter| enter));
 answers!(Command => Answer, command(|command| command));
 answers!(Buy => Bought, buy(|Buy(payment)| payment));
 answers!(Open => Answer, open(|open| open));
@@ -428,7 +415,7 @@ impl AccountActor {
     ) {
         self.is_used = true;
         let answer = if matches!(self.state, State::Missing) {
-            let (account, decision) = decide::open(self.id, email, plan, self.context.accounts.clock().now());
+            let (account, decision) = decide::open(self.id, email, plan, self.context.around.clock.now());
             self.state = State::Ready(Box::new(account));
             Ok(self.hand_on(decision, ctx))
         } else {
@@ -446,7 +433,7 @@ impl AccountActor {
     ) {
         let answer = match &self.state {
             State::Ready(account) => {
-                let now = self.context.accounts.clock().now();
+                let now = self.context.around.clock.now();
                 let Decision { answer, .. } = decide(&mut account.clone(), Command::Admit(admit), now);
                 Ok(Answer { balance: account.balance(now), ..answer })
             }

@@ -1,28 +1,28 @@
 //! Who comes in: a request is decided at once, or waits in line for what may let it in. Part of [`AccountActor`]; the line
-//! itself is in [`super::waiting`].
+//! itself is in [`super::queue`].
 
 use std::time::Instant;
 
 use actix::AsyncContext;
 use billing::{
-    Nanos,
     class::Units,
     command::{Admit, Answer, Command, Refusal, Reply, Scale},
-    hold::Work,
+    hold::{Hold, Work},
 };
 use tokio::sync::oneshot;
 
 use super::{
-    AccountActor, AccountError, Admission, Admitted, Enter, Held, Metered,
+    AccountActor, AccountError, Enter, Entered, Placed,
     actor::State,
     queue::{For, Next, Visitor},
 };
+use crate::running::Amounts;
 
 impl AccountActor {
     pub(super) fn enter(
         &mut self,
         Enter { admit, max_wait }: Enter,
-        reply: oneshot::Sender<Result<Admitted, AccountError>>,
+        reply: oneshot::Sender<Result<Entered, AccountError>>,
         ctx: &mut actix::Context<Self>,
     ) {
         self.is_used = true;
@@ -53,9 +53,9 @@ impl AccountActor {
     /// The refusal of one that would have to join the line.
     fn in_line(&self, admit: &Admit) -> Refusal {
         let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
-        let tier = account.tier(self.context.accounts.clock().now());
+        let tier = account.tier(self.context.around.clock.now());
         let needed = if let Work::Open { units, .. } = admit.work { units } else { Units::default() };
-        let used = account.balance(self.context.accounts.clock().now()).units_used;
+        let used = account.balance(self.context.around.clock.now()).units_used;
         Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
     }
 
@@ -102,37 +102,31 @@ impl AccountActor {
     /// Answers one that was refused without a decision.
     fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>) {
         let State::Ready(account) = &self.state else { return };
-        let balance = account.balance(self.context.accounts.clock().now());
+        let balance = account.balance(self.context.around.clock.now());
         self.admit_with(visitor, Answer { result, balance });
     }
 
-    /// Answers one: with its guard, where it may run.
+    /// Answers one. The guard is made by whoever reads the answer: one that leaves before gives the hold back by a message
+    /// that comes after the question.
     fn admit_with(&mut self, visitor: Visitor, answer: Answer) {
         let Visitor { admit, reply, place, .. } = visitor;
-        let (held, claimed) = match &answer.result {
-            Ok(Reply::Admitted { held, claimed, .. }) => (*held, *claimed),
-            _ => (Nanos::ZERO, None),
+        let placed = match &answer.result {
+            Ok(Reply::Admitted { held, claimed, .. }) => {
+                self.placed(&admit, Amounts { held: *held, claimed: *claimed })
+            }
+            Ok(Reply::Accrued { .. } | Reply::Settled { .. } | Reply::Done) | Err(_) => None,
         };
-        let held = Held::new(held, claimed);
-        let is_admitted = answer.result.is_ok();
-        if is_admitted {
-            self.holds.insert(admit.request_id, held.clone());
-            self.context.accounts.running().keep(admit.request_id, &held);
+        if placed.is_some() {
+            self.holds.insert(admit.request_id);
         }
-        let admission = Admission {
-            account_id: self.id,
-            request_id: admit.request_id,
-            key_id: admit.key_id,
-            model: admit.model,
-            provider: admit.provider,
-            price_version: admit.price_version,
-            admitted_at: self.context.accounts.clock().now(),
-            held,
-            accounts: self.context.accounts.clone(),
-            metered: Metered::NOTHING,
-            settled: !is_admitted,
-        };
-        // If nobody waits any more, the guard is dropped here and gives the hold back.
-        self.outbox.leave(move || drop(reply.send(Ok(Admitted { admission, answer, place }))));
+        let entered = Entered { request_id: admit.request_id, placed, answer, place };
+        self.outbox.leave(move || drop(reply.send(Ok(entered))));
+    }
+
+    /// The hold of a request that was admitted.
+    fn placed(&self, admit: &Admit, amounts: Amounts) -> Option<Placed> {
+        let State::Ready(account) = &self.state else { return None };
+        let Hold { placed_at, deadline, .. } = account.hold(admit.request_id)?;
+        Some(Placed { amounts, placed_at: *placed_at, deadline: *deadline })
     }
 }

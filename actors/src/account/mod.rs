@@ -3,37 +3,31 @@
 //! depends on is durable. It does no I/O itself; when a commit fails it ends and is rebuilt from the ledger.
 
 mod actor;
-mod admission;
 mod enter;
 pub mod outbox;
 mod queue;
 
+pub use actor::AccountActor;
 pub(crate) use actor::new_grant_id;
-pub use actor::{AccountActor, Context as AccountContext};
-pub use admission::{Admission, Metered, SettleError};
 pub use queue::{LINE, PURCHASE};
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use actix::Message;
 use billing::{
-    Nanos,
+    Nanos, Timestamp,
     account::{Automatic, Balance, Header, TierFall},
     command::Answer,
     hold::Hold,
-    ids::{KeyId, PaymentId},
+    ids::{KeyId, PaymentId, RequestId},
     payment::Payment,
     plan::Plan,
     subscription::Subscription,
 };
 use cards::NextAction;
 use tokio::sync::mpsc;
+
+use crate::running::Amounts;
 
 /// Why an account can't answer; nothing was changed, or what was is being rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,15 +43,7 @@ pub enum AccountError {
     Overloaded,
 }
 
-/// From the journal: everything up to a ticket is durable, or the account must be rebuilt.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Committed {
-    /// The last durable ticket, or why there is none.
-    pub result: Result<u64, String>,
-}
-
-/// Let a request run: the question that [`Admitted`] answers.
+/// Let a request run: the question that [`Entered`] answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enter {
     /// What it asks for.
@@ -71,15 +57,29 @@ pub struct Enter {
 #[rtype(result = "()")]
 pub(crate) struct Tick;
 
-/// A request that may run: its guard, and what to tell its client.
-#[derive(Debug)]
-pub struct Admitted {
-    /// Reaching a pool or a provider takes it; dropping it unsettled abandons the request.
-    pub admission: Admission,
-    /// The account's balance with the hold placed.
+/// What an account says to a request that asks to run. A plain value: it may come from another process, and whoever reads it
+/// makes the guard.
+#[derive(Debug, Clone)]
+pub struct Entered {
+    /// Which request.
+    pub request_id: RequestId,
+    /// Its hold, which is durable; none where it was refused.
+    pub placed: Option<Placed>,
+    /// Whether it was admitted, and the account's balance with the hold placed.
     pub answer: Answer,
     /// Its place in the line when it joined it, if it had to wait.
     pub place: Option<usize>,
+}
+
+/// A hold as it was placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// What was set aside, and what the limits of the request's key claim.
+    pub amounts: Amounts,
+    /// When.
+    pub placed_at: Timestamp,
+    /// When it is abandoned unless renewed.
+    pub deadline: Timestamp,
 }
 
 /// Begin a purchase; answered when the card network has answered, and that is durable.
@@ -168,40 +168,6 @@ pub enum Live {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Subscribe(pub mpsc::Sender<Live>);
-
-/// What is set aside for a running request and what it may come to by its key's limits, as they last became durable: set by
-/// its account, seen by its task.
-#[derive(Debug, Clone)]
-pub(crate) struct Held(Arc<Amounts>);
-
-#[derive(Debug)]
-struct Amounts {
-    held: AtomicI64,
-    /// The largest number where the key has no limits.
-    claimed: AtomicI64,
-}
-
-impl Held {
-    fn new(held: Nanos, claimed: Option<Nanos>) -> Self {
-        let amounts = Amounts { held: AtomicI64::new(held.get()), claimed: AtomicI64::new(i64::MAX) };
-        let new = Self(Arc::new(amounts));
-        new.set(held, claimed);
-        new
-    }
-
-    fn get(&self) -> Nanos {
-        Nanos::new(self.0.held.load(Ordering::Relaxed))
-    }
-
-    fn claimed(&self) -> Option<Nanos> {
-        Some(self.0.claimed.load(Ordering::Relaxed)).filter(|claimed| *claimed < i64::MAX).map(Nanos::new)
-    }
-
-    fn set(&self, held: Nanos, claimed: Option<Nanos>) {
-        self.0.held.store(held.get(), Ordering::Relaxed);
-        self.0.claimed.store(claimed.map_or(i64::MAX, Nanos::get), Ordering::Relaxed);
-    }
-}
 
 /// Test-only: dies of a panic.
 #[derive(Debug, Message)]

@@ -13,7 +13,7 @@ use billing::{
 };
 use tokio::sync::oneshot;
 
-use super::{AccountError, Admitted};
+use super::{AccountError, Entered};
 
 /// Requests of one account that wait, at most.
 pub const LINE: usize = 256;
@@ -34,7 +34,7 @@ pub(super) enum For {
 /// A request at the door.
 pub(super) struct Visitor {
     pub(super) admit: Admit,
-    pub(super) reply: oneshot::Sender<Result<Admitted, AccountError>>,
+    pub(super) reply: oneshot::Sender<Result<Entered, AccountError>>,
     pub(super) came_at: Instant,
     /// How long its client lets it wait.
     pub(super) max_wait: Duration,

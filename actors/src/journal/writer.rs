@@ -13,7 +13,7 @@ use std::{
     time::Instant,
 };
 
-use actix::WeakAddr;
+use actix::WeakRecipient;
 use billing::{entry::Transition, ids::AccountId};
 use futures::FutureExt;
 use ledger::{Ledger, LedgerError};
@@ -26,14 +26,16 @@ use runtime::{
 use tokio::sync::{Notify, oneshot};
 use uuid::Uuid;
 
-use super::protocol::{Incarnation, Pending, Protocol, Report, Step};
-use crate::account::{AccountActor, Committed};
+use super::{
+    Append, Committed, EarlierLife,
+    protocol::{Incarnation, Pending, Protocol, Report, Step},
+};
 
 type Opened = oneshot::Sender<()>;
 
 #[derive(Default)]
 struct Queue {
-    protocol: Protocol<WeakAddr<AccountActor>, Opened>,
+    protocol: Protocol<WeakRecipient<Committed>, Opened>,
     /// Since when the oldest of what waits does.
     since: Option<Instant>,
 }
@@ -87,30 +89,6 @@ impl Journal {
         Ok(Self(shared))
     }
 
-    /// Takes a transition to commit, or gives its sender back where it is of an earlier life. Their number is bounded by
-    /// the outboxes of the accounts they come from.
-    pub fn append(&self, entry: Pending<WeakAddr<AccountActor>>) -> Result<(), WeakAddr<AccountActor>> {
-        let mut queue = self.0.queue();
-        queue.protocol.push(entry)?;
-        queue.since.get_or_insert_with(Instant::now);
-        self.0.health.queued(Kind::Journal, queue.protocol.waiting());
-        drop(queue);
-        self.0.wake.notify_one();
-        Ok(())
-    }
-
-    /// Asks that everything this account sent before be committed or refused, and nothing of an earlier life accepted any
-    /// more. Once `ready` is told, its rows are its state.
-    pub fn open(&self, account_id: AccountId, incarnation: Incarnation, ready: oneshot::Sender<()>) {
-        self.0.queue().protocol.open(account_id, incarnation, ready);
-        self.0.wake.notify_one();
-    }
-
-    /// Notes that a life of an account has ended: it sends nothing more.
-    pub fn ended(&self, account_id: AccountId, incarnation: Incarnation) {
-        self.0.queue().protocol.ended(account_id, incarnation);
-    }
-
     /// Whether nothing waits to be written, and nothing is being written.
     pub fn is_idle(&self) -> bool {
         self.0.queue().protocol.is_idle()
@@ -120,6 +98,27 @@ impl Journal {
     pub fn panic(&self) {
         self.0.dies.store(true, Ordering::Release);
         self.0.wake.notify_one();
+    }
+}
+
+impl Append for Journal {
+    fn append(&self, entry: Pending<WeakRecipient<Committed>>) -> Result<(), EarlierLife> {
+        let mut queue = self.0.queue();
+        queue.protocol.push(entry).map_err(|_| EarlierLife)?;
+        queue.since.get_or_insert_with(Instant::now);
+        self.0.health.queued(Kind::Journal, queue.protocol.waiting());
+        drop(queue);
+        self.0.wake.notify_one();
+        Ok(())
+    }
+
+    fn open(&self, account_id: AccountId, incarnation: Incarnation, ready: oneshot::Sender<()>) {
+        self.0.queue().protocol.open(account_id, incarnation, ready);
+        self.0.wake.notify_one();
+    }
+
+    fn ended(&self, account_id: AccountId, incarnation: Incarnation) {
+        self.0.queue().protocol.ended(account_id, incarnation);
     }
 }
 
@@ -251,11 +250,11 @@ impl Writer {
     }
 }
 
-fn tell(Report { senders, opened }: Report<WeakAddr<AccountActor>, Opened>) {
+fn tell(Report { senders, opened }: Report<WeakRecipient<Committed>, Opened>) {
     for (sender, result) in senders {
         // At most one a batch for an account that waits for it, if it still lives.
         if let Some(account) = sender.upgrade() {
-            mailbox::tell(&account, Committed { result });
+            mailbox::tell_recipient(&account, Committed { result });
         }
     }
     answer(opened);

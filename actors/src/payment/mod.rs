@@ -25,14 +25,14 @@ use ledger::reversals::Unanswered;
 use runtime::{
     exit::ExitGuard,
     health::{Kind, OfKind, Posted},
-    mailbox::Ask,
+    mailbox::{self, Ask, Handle},
 };
 use tokio::sync::Notify;
 
 pub use notice::{Applied, EventNotApplied};
 pub use refund::{Given, NotRefunded, Refund};
 
-use crate::accounts::Accounts;
+use crate::{accounts::Accounts, context::Charges};
 
 /// Notices worked on at once, at most.
 pub const MOST_NOTICES: usize = 256;
@@ -53,11 +53,6 @@ pub struct Charge {
     /// Counts it.
     pub posted: Posted,
 }
-
-/// Where to find accounts: set once both are there.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Meet(pub Accounts);
 
 /// Apply what the processor tells; answered when what it changes is durable.
 #[derive(Debug, Clone)]
@@ -88,9 +83,7 @@ impl Open {
 /// The actor.
 #[derive(Debug)]
 pub struct PaymentActor {
-    accounts: Option<Accounts>,
-    /// Charges that came before the accounts.
-    early: Vec<Charge>,
+    accounts: Accounts,
     open: HashMap<PaymentId, Open>,
     /// Refunds that are carried to the processor's answer.
     refunds: HashSet<ReversalId>,
@@ -102,22 +95,15 @@ pub struct PaymentActor {
 
 impl PaymentActor {
     /// A new life.
-    pub fn new(accounts: Option<Accounts>, exit: ExitGuard) -> Self {
-        Self {
-            accounts,
-            early: Vec::new(),
-            open: HashMap::new(),
-            refunds: HashSet::new(),
-            beginning: 0,
-            hearing: 0,
-            _exit: exit,
-        }
+    pub fn new(accounts: Accounts, exit: ExitGuard) -> Self {
+        Self { accounts, open: HashMap::new(), refunds: HashSet::new(), beginning: 0, hearing: 0, _exit: exit }
     }
 
     /// Takes up what an earlier life left.
-    fn take_up(&self, accounts: Accounts, ctx: &mut Context<Self>) {
+    fn take_up(&self, ctx: &mut Context<Self>) {
+        self.take_up_refunds(ctx);
+        let accounts = self.accounts.clone();
         let health = accounts.health().clone();
-        self.take_up_refunds(accounts.clone(), ctx);
         let load = async move { accounts.ledger().pending_payments().await };
         ctx.spawn(load.into_actor(self).map(move |pending, _, ctx| match pending {
             Ok(pending) => {
@@ -131,8 +117,8 @@ impl PaymentActor {
     }
 
     /// Takes up refunds that an earlier life left without an answer: nobody else does, so it is tried until it is done.
-    fn take_up_refunds(&self, accounts: Accounts, ctx: &mut Context<Self>) {
-        let of = accounts.clone();
+    fn take_up_refunds(&self, ctx: &mut Context<Self>) {
+        let of = self.accounts.clone();
         let load = async move {
             let mut back_off = pursue::BackOff::new();
             loop {
@@ -143,15 +129,15 @@ impl PaymentActor {
                 back_off.wait(&of).await;
             }
         };
-        ctx.spawn(load.into_actor(self).map(move |unanswered, actor, ctx| {
+        ctx.spawn(load.into_actor(self).map(|unanswered, actor, ctx| {
             for refund in unanswered {
-                actor.carry(accounts.clone(), refund, None, ctx);
+                actor.carry(refund, None, ctx);
             }
         }));
     }
 
     /// Carries a refund to the processor's answer, once at a time.
-    fn carry(&mut self, accounts: Accounts, refund: Unanswered, asker: Option<refund::Asker>, ctx: &mut Context<Self>) {
+    fn carry(&mut self, refund: Unanswered, asker: Option<refund::Asker>, ctx: &mut Context<Self>) {
         let id = refund.reversal.id;
         if !self.refunds.insert(id) {
             if let Some(asker) = asker {
@@ -159,10 +145,17 @@ impl PaymentActor {
             }
             return;
         }
-        let work = refund::carry(accounts, refund, asker);
+        let work = refund::carry(self.accounts.clone(), refund, asker);
         ctx.spawn(work.into_actor(self).map(move |(), actor, _| {
             actor.refunds.remove(&id);
         }));
+    }
+}
+
+impl Charges for Handle<PaymentActor> {
+    fn charge(&self, account_id: AccountId, payment: Payment) {
+        // Bounded by the accounts' pending payments.
+        mailbox::tell(&self.address(), Charge { account_id, payment, posted: self.posted() });
     }
 }
 
@@ -174,42 +167,22 @@ impl Actor for PaymentActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The first life has none yet: its accounts bring what is pending.
-        if let Some(accounts) = self.accounts.clone() {
-            self.take_up(accounts, ctx);
-        }
-    }
-}
-
-impl Handler<Meet> for PaymentActor {
-    type Result = ();
-
-    fn handle(&mut self, Meet(accounts): Meet, ctx: &mut Self::Context) {
-        self.take_up_refunds(accounts.clone(), ctx);
-        self.accounts = Some(accounts);
-        for charge in self.early.drain(..) {
-            ctx.notify(charge);
-        }
+        self.take_up(ctx);
     }
 }
 
 impl Handler<Charge> for PaymentActor {
     type Result = ();
 
-    fn handle(&mut self, charge: Charge, ctx: &mut Self::Context) {
+    fn handle(&mut self, Charge { account_id, payment, posted }: Charge, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Some(accounts) = self.accounts.clone() else {
-            self.early.push(charge);
-            return;
-        };
-        let Charge { account_id, payment, posted } = charge;
         let id = payment.id;
         if self.open.contains_key(&id) {
             return;
         }
         let open = Open::default();
         self.open.insert(id, open.clone());
-        let work = pursue::pursue(accounts, account_id, payment, open);
+        let work = pursue::pursue(self.accounts.clone(), account_id, payment, open);
         ctx.spawn(work.into_actor(self).map(move |(), actor, _| drop(actor.open.remove(&id))));
         posted.handled(began);
     }
@@ -221,11 +194,12 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
     fn handle(&mut self, ask: Ask<ApplyEvent, Result<Applied, EventNotApplied>>, ctx: &mut Self::Context) {
         let began = Instant::now();
         let Ask { question: ApplyEvent(told), reply, posted } = ask;
-        let Some(accounts) = self.accounts.clone().filter(|_| self.hearing < MOST_NOTICES) else {
+        if self.hearing >= MOST_NOTICES {
             // Told again later.
             drop(reply.send(Err(EventNotApplied::Overloaded)));
             return;
-        };
+        }
+        let accounts = self.accounts.clone();
         self.hearing += 1;
         posted.handled(began);
         let work = async move { notice::apply(&accounts, &told).await };
@@ -254,27 +228,22 @@ impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
     fn handle(&mut self, ask: Ask<Refund, Result<Given, NotRefunded>>, ctx: &mut Self::Context) {
         let began = Instant::now();
         let Ask { question, reply, posted } = ask;
-        let is_full = self.beginning + self.refunds.len() >= MOST_REFUNDS;
-        let Some(accounts) = self.accounts.clone().filter(|_| !is_full) else {
+        if self.beginning + self.refunds.len() >= MOST_REFUNDS {
             drop(reply.send(Err(NotRefunded::NotNow("too much is waiting".into()))));
             return;
-        };
+        }
+        let accounts = self.accounts.clone();
         self.beginning += 1;
         posted.handled(began);
-        let of = accounts.clone();
-        let work = async move { refund::begin(&of, &question).await };
+        let work = async move { refund::begin(&accounts, &question).await };
         ctx.spawn(work.into_actor(self).map(move |begun, actor, ctx| {
             actor.beginning -= 1;
             match begun {
-                Ok(refund) => actor.carry(accounts, refund, Some(reply), ctx),
+                Ok(refund) => actor.carry(refund, Some(reply), ctx),
                 Err(error) => {
                     if matches!(error, NotRefunded::NotNow(_)) {
                         // Its commit may land after all: then nobody carries it yet.
-                        ctx.run_later(LATE, |actor, ctx| {
-                            if let Some(accounts) = actor.accounts.clone() {
-                                actor.take_up_refunds(accounts, ctx);
-                            }
-                        });
+                        ctx.run_later(LATE, |actor, ctx| actor.take_up_refunds(ctx));
                     }
                     drop(reply.send(Err(error)));
                 }

@@ -22,7 +22,7 @@ use runtime::health::{Kind, Name, OfKind, Posted, Verdict};
 use tokio::sync::mpsc;
 use wire::inference::{Event, Failure};
 
-use crate::account::Admission;
+use crate::admission::Admission;
 
 /// Messages that wait, at most.
 const MAILBOX: usize = 1_024;

@@ -19,7 +19,7 @@ use upstream::{self, Call, Endpoint, Timeouts};
 use wire::inference::{Event, Failure, TextRequest};
 
 use super::{Ended, OPEN_FOR, ProviderActor, breaker, refusal::Reading};
-use crate::account::Admission;
+use crate::admission::Admission;
 
 /// Calls of one provider that run at once, at most.
 pub const MOST_CALLS: usize = 4_096;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use actors::account::Metered;
+use actors::admission::Metered;
 use billing::{Nanos, meter, price::Tokens};
 use engine::worker::Stop;
 use wire::inference::{Failure, Usage};

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use actors::account::Metered;
+use actors::admission::Metered;
 use billing::{Nanos, price::Tokens};
 use wire::{
     inference::{Delta, Failure},

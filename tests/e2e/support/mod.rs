@@ -1,5 +1,6 @@
 //! What stories stand on: the gateway's process, the databases beside it, and clients that speak to it.
 
+pub(crate) mod accounts;
 pub(crate) mod book;
 pub(crate) mod client;
 pub(crate) mod companion;

@@ -1,20 +1,26 @@
-//! The guard of an admitted request. Only an account actor makes one, after the hold is durable; pools and providers take
-//! one; it is settled once. Dropped unsettled (the task panicked, or was cancelled), it settles the request itself with
-//! what was metered last.
+//! The guard of an admitted request. It is made where the request runs, of the account's answer, which comes once the hold is
+//! durable, and talks to the account by messages; pools and providers take one; it is settled once. Dropped unsettled (the
+//! task panicked, or was cancelled), it settles the request itself with what was metered last; dropped before the answer is
+//! there, with nothing. Two guards of one request can't be: only [`enter`] makes one.
 
 use std::{sync::Arc, time::Duration};
 
 use billing::{
     Nanos, Timestamp,
-    command::{Answer, Command, Refusal, Reply},
+    account::Balance,
+    command::{Admit, Answer, Command, Refusal, Reply},
     entry::{Ending, UsageRecord},
     ids::{AccountId, KeyId, RequestId},
     meter,
     price::{Cost, Tokens},
 };
+use tokio::sync::watch;
 
-use super::{AccountError, Held};
-use crate::accounts::Accounts;
+use crate::{
+    account::{AccountError, Enter, Entered, Placed},
+    accounts::Accounts,
+    running::Amounts,
+};
 
 /// What a request used, whoever measured it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,23 +70,119 @@ const ATTEMPTS: u32 = 5;
 /// How long each try waits for a ledger that is away.
 const AWAY: Duration = Duration::from_mins(1);
 
+/// A request that may run.
+#[derive(Debug)]
+pub struct Admitted {
+    /// Reaching a pool or a provider takes it; dropping it unsettled abandons the request.
+    pub admission: Admission,
+    /// The account's balance with the hold placed.
+    pub balance: Balance,
+    /// Requests left in this second, for accounts with that limit.
+    pub rate_remaining: Option<i64>,
+    /// Its place in the line when it joined it, if it had to wait.
+    pub place: Option<usize>,
+}
+
+/// Why a request may not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAdmitted {
+    /// The account's rules refused it.
+    #[error("{refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Its place in the line when it joined it, if it had to wait.
+        place: Option<usize>,
+    },
+    /// The account can't answer.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+}
+
+/// Has an account let a request in. The request counts as running from before its account is asked until its guard is gone.
+/// Where no answer comes, or nobody waits for it any more, what may be held for it after all is given back.
+pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> Result<Admitted, NotAdmitted> {
+    // Nobody is asked then, so that nothing is to be given back.
+    accounts.check()?;
+    // Made before the question, and thus dropped after the way of its answer is shut: what it says then comes behind the
+    // question, and a request that waits in line is not let in any more.
+    let mut admission = Admission::asking(accounts, account_id, &enter.admit);
+    let answer = accounts.enter(account_id, enter).await;
+    let Entered { placed, answer, place, .. } = match answer {
+        Ok(entered) => entered,
+        // Late, or lost with its account: whether something is held is not known.
+        Err(error @ AccountError::Unavailable(_)) => return Err(error.into()),
+        Err(error @ (AccountError::NoAccount | AccountError::Overloaded)) => {
+            admission.stage = Stage::Over;
+            return Err(error.into());
+        }
+    };
+    match (answer.result, placed) {
+        (Ok(Reply::Admitted { rate_remaining, .. }), Some(placed)) => {
+            admission.placed(placed);
+            Ok(Admitted { admission, balance: answer.balance, rate_remaining, place })
+        }
+        (Err(refusal), _) => {
+            admission.stage = Stage::Over;
+            Err(NotAdmitted::Refused { refusal, place })
+        }
+        // No account answers so: what it holds, if anything, is given back.
+        (Ok(_), _) => Err(AccountError::Unavailable("the answer to another question".into()).into()),
+    }
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Its account is asked: something may be held for it.
+    Asking,
+    /// Its hold is durable.
+    Running,
+    /// Nothing is held for it, or its end was told.
+    Over,
+}
+
 /// The guard.
 #[derive(Debug)]
 pub struct Admission {
-    pub(super) account_id: AccountId,
-    pub(super) request_id: RequestId,
-    pub(super) key_id: Option<KeyId>,
-    pub(super) model: Arc<str>,
-    pub(super) provider: Arc<str>,
-    pub(super) price_version: i64,
-    pub(super) admitted_at: Timestamp,
-    pub(super) held: Held,
-    pub(super) accounts: Accounts,
-    pub(super) metered: Metered,
-    pub(super) settled: bool,
+    account_id: AccountId,
+    request_id: RequestId,
+    key_id: Option<KeyId>,
+    model: Arc<str>,
+    provider: Arc<str>,
+    price_version: i64,
+    admitted_at: Timestamp,
+    /// What its account says that it holds.
+    amounts: watch::Receiver<Amounts>,
+    accounts: Accounts,
+    metered: Metered,
+    stage: Stage,
 }
 
 impl Admission {
+    /// The guard of a request whose account is about to be asked.
+    fn asking(accounts: &Accounts, account_id: AccountId, admit: &Admit) -> Self {
+        Self {
+            account_id,
+            request_id: admit.request_id,
+            key_id: admit.key_id,
+            model: Arc::clone(&admit.model),
+            provider: Arc::clone(&admit.provider),
+            price_version: admit.price_version,
+            admitted_at: accounts.clock().now(),
+            amounts: accounts.running().insert(admit.request_id),
+            accounts: accounts.clone(),
+            metered: Metered::NOTHING,
+            stage: Stage::Asking,
+        }
+    }
+
+    /// It was let in with this hold.
+    fn placed(&mut self, Placed { amounts, placed_at, deadline: _ }: Placed) {
+        self.accounts.running().holds(self.request_id, amounts);
+        (self.admitted_at, self.stage) = (placed_at, Stage::Running);
+    }
+
     /// The request.
     pub const fn request_id(&self) -> RequestId {
         self.request_id
@@ -91,14 +193,14 @@ impl Admission {
         self.account_id
     }
 
-    /// What is set aside now.
+    /// What is set aside, as its account said last.
     pub fn held(&self) -> Nanos {
-        self.held.get()
+        self.amounts.borrow().held
     }
 
     /// The most the request may come to by its key's limits, as far as they reach now; none where they are none.
     pub fn claimed(&self) -> Option<Nanos> {
-        self.held.claimed()
+        self.amounts.borrow().claimed
     }
 
     /// Notes what was used so far: what is charged if this guard is dropped.
@@ -111,7 +213,8 @@ impl Admission {
         &self.metered
     }
 
-    /// Reports the cost so far, and has a slice more set aside. One way: what comes of it shows in [`Admission::held`].
+    /// Reports the cost so far, and has a slice more set aside. One way: what comes of it
+    /// is told to this guard, and shows in [`Admission::held`].
     pub fn accrue(&self, accrued: Nanos, slice: Nanos) {
         self.accounts.post(self.account_id, Command::Accrue { request_id: self.request_id, accrued, slice });
     }
@@ -142,7 +245,7 @@ impl Admission {
     /// Ends the request and charges what was metered. The answer comes when that is durable.
     pub async fn settle(mut self, ending: Ending) -> Result<(UsageRecord, Answer), SettleError> {
         let record = self.record(ending, self.accounts.clock().now());
-        self.settled = true;
+        self.stage = Stage::Over;
         let mut last = AccountError::Overloaded;
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
@@ -172,9 +275,11 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if !self.settled {
+        if self.stage != Stage::Over {
             let record = self.record(Ending::Failed, self.accounts.clock().now());
-            tracing::warn!(request.id = %self.request_id, cost_nanos = record.charged.get(), "request abandoned");
+            if self.stage == Stage::Running {
+                tracing::warn!(request.id = %self.request_id, cost_nanos = record.charged.get(), "request abandoned");
+            }
             self.accounts.post(self.account_id, Command::Settle(record));
         }
         self.accounts.running().remove(self.request_id);
