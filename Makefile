@@ -33,8 +33,7 @@ dev: export FAREBOX_WEBHOOKS__ALLOW_PRIVATE ?= true
 dev: export FAREBOX_LOG__LEVEL ?= info,ort=warn,farebox=debug,actors=debug
 dev:
 	@echo "Building the debug build: minutes the first time, then seconds."
-	@# With the features that tests are built with, so that neither builds the other's libraries anew.
-	cargo build --workspace --bin farebox
+	cargo build --bin farebox
 	@echo "The operator's token is $$FAREBOX_ADMIN_TOKEN. CONTRIBUTING.md says what to try."
 	target/debug/farebox serve
 
