@@ -8,7 +8,7 @@ run: build
 
 build:
 	@if [ ! -x target/release/farebox ]; then \
-		echo "Building Farebox and its libraries, once: usually about six minutes on two idle cores, less on more."; \
+		echo "Building Farebox and its libraries, once: usually six to eight minutes on two idle cores, less on more."; \
 		echo "Cargo counts the parts below; the last two, actors and farebox, take the longest."; \
 	else \
 		echo "Building what has changed: seconds where nothing has, usually one or two minutes after a change."; \
@@ -33,8 +33,7 @@ dev: export FAREBOX_WEBHOOKS__ALLOW_PRIVATE ?= true
 dev: export FAREBOX_LOG__LEVEL ?= info,ort=warn,farebox=debug,actors=debug
 dev:
 	@echo "Building the debug build: minutes the first time, then seconds."
-	@# With the features that tests are built with, so that neither builds the other's libraries anew.
-	cargo build --workspace --bin farebox
+	cargo build --bin farebox
 	@echo "The operator's token is $$FAREBOX_ADMIN_TOKEN. CONTRIBUTING.md says what to try."
 	target/debug/farebox serve
 

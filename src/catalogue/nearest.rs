@@ -1,4 +1,4 @@
-//! The names nearest to one that is not there, by edit distance (Levenshtein).
+//! The names nearest to one that is not there, by edit distance.
 
 /// Longer names are not compared.
 const LONGEST: usize = 64;
@@ -11,24 +11,11 @@ pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> V
         return Vec::new();
     }
     let mut found: Vec<_> = names
-        .map(|other| (distance(name.as_bytes(), other.as_bytes()), other))
+        .map(|other| (strsim::levenshtein(name, other), other))
         .filter(|(distance, other)| *distance * 2 <= name.len().max(other.len()))
         .collect();
     found.sort_unstable();
     found.into_iter().take(MOST).map(|(_, other)| other.to_owned()).collect()
-}
-
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.iter().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, right) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -37,7 +24,6 @@ mod tests {
 
     #[test]
     fn near_names_are_told() {
-        assert_eq!(distance(b"kitten", b"sitting"), 3);
         assert_eq!(nearest("gpt-4", ["gpt-4o", "o3", "gpt-5"].into_iter()), ["gpt-4o", "gpt-5"]);
         assert!(nearest(&"x".repeat(65), ["x"].into_iter()).is_empty());
     }

@@ -82,25 +82,9 @@ pub(super) fn nearest(key: &str) -> Option<String> {
     let last = |dotted: &str| dotted.rsplit('.').next().unwrap_or_default().to_owned();
     let scored = KEYS.iter().map(|(known, _)| {
         // A right name in the wrong table is as near as one letter off.
-        let distance = if last(known) == last(key) { 1 } else { distance(known, key) };
+        let distance = if last(known) == last(key) { 1 } else { strsim::levenshtein(known, key) };
         (distance, *known)
     });
     let (distance, known) = scored.min()?;
     (distance <= 1 + key.len() / 4).then(|| known.to_owned())
-}
-
-/// Letters to insert, remove or change.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, from) in left.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in right.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
