@@ -127,8 +127,8 @@ impl Accounts {
         let on_exit = move |_: ExitReason| own.forget(id, incarnation);
         let exit = ExitGuard::new(&self.0.health, Kind::Account, Name::Id(id.0), on_exit);
         let context = AccountContext { around: Arc::clone(&self.0.around), incarnation };
-        // On the thread of whoever asks first, where that takes requests: they come by connections, which stay with their
-        // threads, so that most of what an account is asked wakes no other.
+        // Spawned on the caller's worker thread, where it is one: connections stay with their workers, so that most questions
+        // to an account wake no other thread.
         let here = Arbiter::try_current().unwrap_or_else(|| {
             let bytes = id.0.as_bytes();
             self.0.arbiters[usize::from(bytes[15]) % self.0.arbiters.len()].clone()

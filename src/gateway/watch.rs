@@ -4,7 +4,7 @@
 //!
 //! What waits for a slow reader is bounded in bytes, a stream and in all: each stream may always have [`FREE`] waiting, and
 //! beyond it as much as there is room for, up to [`MOST`]. Then whoever writes waits too, so that no more is read of a
-//! provider; and for no longer than [`PATIENCE`] in all.
+//! provider; and for no longer than [`MAX_WAIT`] in all.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,7 +30,7 @@ pub const FREE: usize = 16 << 10;
 /// Bytes of an answer that wait for its reader, at most, but for a single piece that is larger.
 const MOST: usize = 1 << 20;
 /// How long one request waits for its reader in all: an engine that waits serves nobody else.
-const PATIENCE: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 /// More bytes than a failure takes.
 const FAILURE: usize = 1 << 10;
 
@@ -46,7 +46,7 @@ pub(super) fn channel(room: &Arc<Room>) -> (Teller, Watcher) {
         reader: Cell::new(None),
         moved: Notify::new(),
     });
-    (Teller { line: Rc::clone(&line), patience: PATIENCE }, Watcher { line })
+    (Teller { line: Rc::clone(&line), wait_left: MAX_WAIT }, Watcher { line })
 }
 
 /// Roughly how many bytes of memory an update takes.
@@ -186,7 +186,7 @@ fn joined(last: Option<&mut Update>, update: Update) -> Option<Update> {
 pub(super) struct Teller {
     line: Rc<Line>,
     /// What is left of it.
-    patience: Duration,
+    wait_left: Duration,
 }
 
 impl Teller {
@@ -202,8 +202,8 @@ impl Teller {
                 Err(full) => update = full,
             }
             let began = Instant::now();
-            let waited = tokio::time::timeout(self.patience, moved).await;
-            self.patience = self.patience.saturating_sub(began.elapsed());
+            let waited = tokio::time::timeout(self.wait_left, moved).await;
+            self.wait_left = self.wait_left.saturating_sub(began.elapsed());
             if waited.is_err() {
                 self.give_up();
                 return false;
@@ -213,7 +213,7 @@ impl Teller {
 
     /// The reader was waited for too long. One that read nothing in all that time is not kept anything for.
     fn give_up(&self) {
-        if self.line.read_at.get().elapsed() >= PATIENCE {
+        if self.line.read_at.get().elapsed() >= MAX_WAIT {
             self.line.forget();
         }
         self.line.leave();
@@ -240,7 +240,7 @@ impl Drop for Teller {
 
 impl std::fmt::Debug for Teller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Teller").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("Teller").field("wait_left", &self.wait_left).finish_non_exhaustive()
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
     #[actix_rt::test]
     async fn a_reader_that_does_not_read_is_waited_for_so_long_in_all() {
         let (mut teller, mut watcher) = channel(&room());
-        teller.patience = Duration::from_millis(50);
+        teller.wait_left = Duration::from_millis(50);
         assert!(teller.tell(piece(MOST / 2)).await && teller.tell(piece(MOST / 4)).await);
         let reading = actix_rt::spawn(async move {
             let first = watcher.next().await;
@@ -304,12 +304,12 @@ mod tests {
         });
         assert!(teller.tell(piece(MOST / 2)).await, "it reads meanwhile");
         let (has_read, watcher) = reading.await.unwrap();
-        assert!(has_read && teller.patience < Duration::from_millis(50), "that was waiting");
+        assert!(has_read && teller.wait_left < Duration::from_millis(50), "that was waiting");
         assert!(teller.tell(piece(MOST / 8)).await);
         let began = Instant::now();
         assert!(!teller.tell(piece(MOST / 2)).await, "nobody read");
         assert!(!teller.tell(COST).await && teller.is_closed(), "it is gone");
-        assert!(began.elapsed() < PATIENCE / 2, "its time is not given anew");
+        assert!(began.elapsed() < MAX_WAIT / 2, "its time is not given anew");
         drop(watcher);
     }
 
@@ -319,7 +319,7 @@ mod tests {
         let mut streams: Vec<_> = (0..3).map(|_| channel(&room)).collect();
         let mut waiting = 0;
         for (teller, _) in &mut streams {
-            teller.patience = Duration::ZERO;
+            teller.wait_left = Duration::ZERO;
             while teller.tell(piece(1_000)).await {}
             waiting += teller.line.weight.get();
         }
@@ -340,10 +340,10 @@ mod tests {
     async fn nothing_is_kept_for_a_reader_that_read_nothing_for_so_long() {
         let room = room();
         let (mut teller, mut watcher) = channel(&room);
-        teller.patience = Duration::ZERO;
+        teller.wait_left = Duration::ZERO;
         while teller.tell(piece(10_000)).await {
             assert!(room.taken() <= MOST);
-            teller.line.read_at.set(Instant::now().checked_sub(PATIENCE).unwrap());
+            teller.line.read_at.set(Instant::now().checked_sub(MAX_WAIT).unwrap());
         }
         assert_eq!(room.taken(), 0);
         drop(teller);
@@ -354,7 +354,7 @@ mod tests {
     async fn a_piece_larger_than_all_room_is_told_alone() {
         let room = Room::new(0);
         let (mut teller, mut watcher) = channel(&room);
-        teller.patience = Duration::ZERO;
+        teller.wait_left = Duration::ZERO;
         assert!(teller.tell(piece(3 * MOST)).await);
         assert!(watcher.next().await.is_some());
         assert!(teller.tell(piece(3 * MOST)).await);

@@ -200,14 +200,9 @@ impl Fields {
             let (quoted, value) = (quoted.get(), value.get());
             let begin = offset(value);
             let value = Text::Read { begin, end: begin + value.len() };
-            let name = match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-                Some(plain) if !plain.contains('\\') => {
-                    Name::Plain { begin: offset(plain), end: offset(plain) + plain.len() }
-                }
-                _ => {
-                    let name: String = serde_json::from_str(quoted).unwrap_or_default();
-                    Name::Other { quoted: quoted.into(), name: name.into() }
-                }
+            let name = match unquoted(quoted) {
+                Cow::Borrowed(plain) => Name::Plain { begin: offset(plain), end: offset(plain) + plain.len() },
+                Cow::Owned(name) => Name::Other { quoted: quoted.into(), name: name.into() },
             };
             match fields.iter_mut().find(|known| known.name.is(source, name.read(source))) {
                 Some(known) => known.value = value,

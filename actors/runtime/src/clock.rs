@@ -11,7 +11,8 @@ use std::{
 use billing::Timestamp;
 use tokio::sync::Notify;
 
-fn system() -> Timestamp {
+/// The system's time, whatever a clock shows. It may run backwards.
+pub(crate) fn system() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
 }
@@ -41,13 +42,16 @@ impl Clock {
 
     /// Moves the time forward.
     pub fn advance_ms(&self, ms: u32) {
-        self.offset_ms.fetch_add(i64::from(ms), Ordering::Relaxed);
-        self.moved.notify_waiters();
+        self.advance(ms.into());
     }
 
     /// Moves the time forward by seconds.
     pub fn advance_seconds(&self, seconds: u32) {
-        self.offset_ms.fetch_add(i64::from(seconds) * 1_000, Ordering::Relaxed);
+        self.advance(i64::from(seconds) * 1_000);
+    }
+
+    fn advance(&self, ms: i64) {
+        self.offset_ms.fetch_add(ms, Ordering::Relaxed);
         self.moved.notify_waiters();
     }
 

@@ -1,6 +1,7 @@
 //! What is known of actors. Of each kind: how many live, what they handled, how long that took, how they died. Of each that
 //! has a name, also how it fares: a verdict with reasons, since when, restarts, and its last sign of life, which is not its
-//! last message. Tests, `/metrics` and the operator's page read the same [`Observed`] and [`Seen`] pictures.
+//! last message. What happened to them is told by the system's time, whatever the ledger's clock shows. Tests, `/metrics`
+//! and the operator's page read the same [`Observed`] and [`Seen`] pictures.
 
 mod roster;
 mod verdict;
@@ -8,7 +9,7 @@ mod vitals;
 
 use std::{
     sync::{Arc, PoisonError, atomic::Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use billing::Timestamp;
@@ -19,17 +20,12 @@ pub use verdict::{BEAT_MS, Judged, Restart, Verdict};
 pub use vitals::Posted;
 pub(crate) use vitals::{Counted, Life};
 
+use crate::clock::system as now;
 use roster::Roster;
 use vitals::Vitals;
 
 /// How often actors give a sign of life.
 pub const BEAT: Duration = Duration::from_millis(BEAT_MS.unsigned_abs());
-
-/// The system's time: what happened to actors is told by it, whatever the ledger's clock shows.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
-}
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

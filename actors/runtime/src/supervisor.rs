@@ -1,6 +1,6 @@
 //! Starts the actors there is one of, and starts them again after a panic: actix's own `Supervisor` restarts what was
 //! stopped, not what panicked. It learns of an end by the actor's [`ExitGuard`]; one that was asked to stop stays stopped.
-//! How long it waits is the pure [`BackOff`]'s to say. Accounts are not its own: the directory makes a new one on the next
+//! How long it waits is the pure [`BackOff`]'s to say. Accounts are not its own: `accounts` makes a new one on the next
 //! message. Nor is the journal, which is a thread.
 
 pub mod back_off;
@@ -66,7 +66,8 @@ impl<A: Actor + OfKind> Life<A> {
     }
 }
 
-/// Starts an actor under supervision. `make` builds each of its lives; the post gives the address of the current one.
+/// Starts an actor under supervision. `make` builds each of its lives; the handle gives the address of the
+/// current one.
 pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
     supervisor: &Addr<Supervisor>,
     arbiter: ArbiterHandle,
@@ -99,7 +100,7 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
         Self { health: health.clone(), name: name.to_owned(), handle: Handle::new(address, health, name), mailbox }
     }
 
-    /// The handle of who will be there.
+    /// The handle of the actor that will be there.
     pub const fn handle(&self) -> &Handle<A> {
         &self.handle
     }
