@@ -8,7 +8,7 @@ run: build
 
 build:
 	@if [ ! -x target/release/farebox ]; then \
-		echo "Building Farebox and its libraries, once: usually six to eight minutes on two idle cores, less on more."; \
+		echo "Building Farebox and its libraries, once: about ten minutes on two idle cores, less on more."; \
 		echo "Cargo counts the parts below; the last two, actors and farebox, take the longest."; \
 	else \
 		echo "Building what has changed: seconds where nothing has, usually one or two minutes after a change."; \
