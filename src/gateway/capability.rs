@@ -39,7 +39,7 @@ pub(super) fn check_open(request: &TextRequest) -> Result<(), Unable> {
 
 #[cfg(test)]
 mod tests {
-    use wire::{inference::Task, openai};
+    use wire::{format::openai, inference::Task};
 
     use super::*;
 

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use futures::stream;
 use tokio::time::{Instant, timeout_at};
 use wire::{
+    format::openai::{Head, Names},
     inference::{Delta, Failure, FinishReason},
-    openai::{Head, Names},
     sse,
 };
 

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use wire::{
     fields::Fields,
+    format::openai::{self, Head, Particulars, Receipt},
     inference::{Delta, Task, TextRequest},
-    openai::{self, Head, Particulars, Receipt},
 };
 
 use super::{

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use uuid::Uuid;
-use wire::{inference::Task, openai};
+use wire::{format::openai, inference::Task};
 
 use super::{
     account::balance_json, auth, auth::Revocations, error::ApiError, error::Shape, respond::refuse, state::Shared,

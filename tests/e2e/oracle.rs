@@ -26,8 +26,8 @@ use farebox::{
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use wire::{
+    format::openai,
     inference::{Event, Task},
-    openai,
 };
 
 use crate::support::{

@@ -3,8 +3,8 @@
 //! from is [`inference`].
 
 pub mod fields;
+pub mod format;
 pub mod inference;
-pub mod openai;
 pub mod sse;
 pub mod tokens;
 pub mod usage;

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use tiktoken::CoreBpe;
 
 use crate::{
+    format::openai::known,
     inference::{Prompt, TextRequest},
-    openai::known,
 };
 
 /// Longer texts are counted in windows of this length, and bounded where they have no words: prose of this length takes half
@@ -103,7 +103,7 @@ mod tests {
     use proptest::{collection, prelude::*, sample::select};
 
     use super::*;
-    use crate::{inference::Task, openai};
+    use crate::{format::openai, inference::Task};
 
     #[test]
     fn texts_are_counted_as_openai_counts_them() {

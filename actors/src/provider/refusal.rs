@@ -97,7 +97,7 @@ pub fn is_spent(error: &ProviderError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::openai::read_refusal;
+    use wire::format::openai::read_refusal;
 
     fn reading(is_own_key: bool) -> Reading {
         Reading { provider: "test", keys: vec!["sk-operator-key".into()], is_own_key }

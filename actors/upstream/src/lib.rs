@@ -23,8 +23,8 @@ use hyper::{
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 use wire::{
+    format::openai::{self as format, Reader},
     inference::{Event, Failure, TextRequest},
-    openai::{self as format, Reader},
     sse::LARGEST_EVENT,
 };
 

@@ -6,7 +6,7 @@ use hyper::{
     HeaderMap, Method, Request,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION},
 };
-use wire::{inference::Task, openai::provider_body};
+use wire::{format::openai::provider_body, inference::Task};
 
 use super::Call;
 

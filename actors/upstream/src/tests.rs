@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use wire::{inference::Task, openai::parse_request};
+use wire::{format::openai::parse_request, inference::Task};
 
 use super::*;
 

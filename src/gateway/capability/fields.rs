@@ -244,7 +244,7 @@ fn best_of(request: &TextRequest) -> Result<(), Unable> {
 mod tests {
     use std::fmt::Write as _;
 
-    use wire::openai;
+    use wire::format::openai;
 
     use super::*;
 

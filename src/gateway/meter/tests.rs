@@ -9,8 +9,8 @@ use billing::{
 };
 use rust_decimal::Decimal;
 use wire::{
+    format::openai,
     inference::{ProviderError, Task, TooLong},
-    openai,
 };
 
 use super::{super::plan::Payer, *};

@@ -9,7 +9,7 @@ use billing::{
     price::{Keep, TokenPrice, Tokens},
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive};
-use wire::{inference::TextRequest, openai::known};
+use wire::{format::openai::known, inference::TextRequest};
 
 use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost};
 use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
     use crate::catalogue::{Catalogue, Model};
     use proptest::prelude::*;
-    use wire::{inference::Task, openai};
+    use wire::{format::openai, inference::Task};
 
     /// A plan, flat.
     #[derive(Debug)]

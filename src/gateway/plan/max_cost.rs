@@ -51,7 +51,7 @@ fn plain(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use wire::{inference::Task, openai};
+    use wire::{format::openai, inference::Task};
 
     use super::*;
 

@@ -61,7 +61,7 @@ pub(super) fn plan(model: &Arc<OpenModel>, request: &TextRequest, weighting: Wei
 #[cfg(test)]
 mod tests {
     use billing::class::SizeClass;
-    use wire::{inference::Task, openai};
+    use wire::{format::openai, inference::Task};
 
     use super::*;
 

@@ -103,7 +103,7 @@ mod tests {
     use super::super::Shape;
     use super::*;
     use serde_json::{Value, json};
-    use wire::openai::read_refusal;
+    use wire::format::openai::read_refusal;
 
     fn answered(status: u16, body: &str) -> ApiError {
         Failure::Provider(Box::new(read_refusal(status, body.as_bytes()))).into()

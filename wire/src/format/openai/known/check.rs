@@ -224,7 +224,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{inference::Task, openai::parse_request};
+    use crate::{format::openai::parse_request, inference::Task};
 
     fn of(task: Task, more: &Value) -> Result<Terms, BadRequest> {
         let mut body = match task {

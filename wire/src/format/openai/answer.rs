@@ -342,7 +342,7 @@ fn top_map(chosen: &TokenLogprob) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{inference::Event, openai::read_answer};
+    use crate::{format::openai::read_answer, inference::Event};
 
     #[test]
     fn an_answer_keeps_all_the_provider_said_and_gains_its_cost() {
