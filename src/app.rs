@@ -45,6 +45,8 @@ use upstream::{
     delivery::{DeliveryClient, Reach},
 };
 
+use wire::format::openai::OpenAi;
+
 use crate::{
     catalogue::{Catalogue, folder},
     config::{self, Settings},
@@ -274,6 +276,7 @@ fn start_openai(
     let openai = &settings.providers.openai;
     let made_of = provider::ProviderSettings {
         name: "openai",
+        format: &OpenAi,
         base_url: openai.base_url.clone().unwrap_or_else(|| OPENAI.to_owned()),
         api_key: openai.api_key.as_ref().map(|key| key.expose().to_owned()),
         timeouts: Timeouts::default(),

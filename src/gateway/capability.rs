@@ -8,7 +8,7 @@ mod messages;
 
 use std::borrow::Cow;
 
-use wire::inference::{Failure, TextRequest};
+use wire::inference::{Failure, Request};
 
 use super::serve::ServeError;
 
@@ -32,24 +32,27 @@ impl From<Unable> for ServeError {
 }
 
 /// Refuses what an open model would ignore.
-pub(super) fn check_open(request: &TextRequest) -> Result<(), Unable> {
+pub(super) fn check_open(request: &Request) -> Result<(), Unable> {
     messages::check(request)?;
-    request.body.names().try_for_each(|name| fields::check(request, name))
+    request.source.body.names().try_for_each(|name| fields::check(request, name))
 }
 
 #[cfg(test)]
 mod tests {
-    use wire::{format::openai, inference::Task};
+    use wire::{
+        format::openai::{read_chat, read_completion},
+        inference::Task,
+    };
 
     use super::*;
 
     fn check(task: Task, fields: &str) -> Result<(), Unable> {
-        let prompt = match task {
-            Task::Chat => r#""messages":[{"role":"user","content":"x"}]"#,
-            Task::Completion => r#""prompt":"x""#,
+        let (prompt, read): (_, fn(&[u8]) -> _) = match task {
+            Task::Completion => (r#""prompt":"x""#, read_completion),
+            _ => (r#""messages":[{"role":"user","content":"x"}]"#, read_chat),
         };
         let body = format!(r#"{{"model":"m",{prompt}{fields}}}"#);
-        check_open(&openai::parse_request(task, body.as_bytes()).unwrap())
+        check_open(&read(body.as_bytes()).unwrap())
     }
 
     #[test]
@@ -83,7 +86,7 @@ mod tests {
             (content(r#"{"type":"file","file":{}}"#), "messages"),
             (content(r#"{"type":"text"}"#), "messages[0].content"),
             (content(r#"{"type":"text","text":5}"#), "messages[0].content"),
-            (content(r#"{"type":"text","text":"x","image":"y"}"#), "messages[0].content"),
+            (content(r#"{"type":"text","text":"x","image":"y"}"#), "messages[0].content[1].image"),
             (r#","messages":[{"role":"user","content":"x","prefix":true}]"#.to_owned(), "messages[0].prefix"),
             (
                 r#","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"x","audio":{"id":"a"}}]"#
@@ -91,7 +94,14 @@ mod tests {
                 "messages[1].audio",
             ),
             (r#","messages":[{"role":"user","content":"x","name":7}]"#.to_owned(), "messages[0].name"),
-            (r#","messages":[{"role":"user","content":"x","tool_calls":[{}]}]"#.to_owned(), "messages[0].tool_calls"),
+            (
+                r#","messages":[{"role":"user","content":"x","tool_calls":[{}]}]"#.to_owned(),
+                "messages[0].tool_calls[0]",
+            ),
+            (
+                r#","messages":[{"role":"user","content":"x","tool_calls":[{"function":{"name":"f"}}]}]"#.to_owned(),
+                "messages[0].tool_calls",
+            ),
             (
                 r#","messages":[{"role":"assistant","content":"x","tool_calls":{}}]"#.to_owned(),
                 "messages[0].tool_calls",

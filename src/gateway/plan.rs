@@ -17,7 +17,7 @@ use billing::{
 };
 pub(super) use closed::{Limit, STANDARD_TIER, UsageTerms};
 pub(super) use open::{SLICE_SECONDS, SecondsTerms};
-use wire::inference::TextRequest;
+use wire::inference::Request;
 
 use super::{Rules, serve::ServeError};
 use crate::catalogue::Model;
@@ -75,7 +75,7 @@ pub(super) struct Bounds {
 }
 
 /// Plans a request for the model that it names.
-pub(super) fn plan(model: &Model, rules: Rules, request: &TextRequest, payer: Payer) -> Result<Plan, ServeError> {
+pub(super) fn plan(model: &Model, rules: Rules, request: &Request, payer: Payer) -> Result<Plan, ServeError> {
     match model {
         Model::Closed(model) => closed::plan(model, request, payer),
         Model::Open(model) => open::plan(model, request, rules.weighting),

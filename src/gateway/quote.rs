@@ -4,7 +4,7 @@
 use actors::account::Preview;
 use billing::{Nanos, account::Balance, command::Reply, ids::RequestId};
 use uuid::Uuid;
-use wire::inference::TextRequest;
+use wire::inference::Request;
 
 use super::{
     Gateway,
@@ -33,12 +33,7 @@ pub struct Quote {
 }
 
 /// Quotes a request. Who pays the provider itself is charged nothing.
-pub async fn quote(
-    gateway: &Gateway,
-    caller: Caller,
-    request: &TextRequest,
-    payer: Payer,
-) -> Result<Quote, ServeError> {
+pub async fn quote(gateway: &Gateway, caller: Caller, request: &Request, payer: Payer) -> Result<Quote, ServeError> {
     let (model, price_version) = gateway.models.find(&request.model).await?;
     let plan = plan(&model, gateway.rules, request, payer)?;
     let least = plan.least()?;
@@ -49,8 +44,9 @@ pub async fn quote(
             let (prepared, _) = gateway.tokenizer_cache.prepare(&terms.model, request.clone()).await?;
             let input = prepared.prompt.len() as u64;
             let room = u64::from(terms.model.context).saturating_sub(input);
-            let output = request.max_tokens.map_or(room, |tokens| room.min(tokens.into()));
-            Some((input, output.saturating_mul(u64::from(request.answers()))))
+            let generation = prepared.generation;
+            let output = generation.limit.map_or(room, |limit| room.min(limit.tokens.into()));
+            Some((input, output.saturating_mul(generation.answers().into())))
         }
         // What can't run is told so below; its folder may not even be whole.
         Target::Open(_) => None,

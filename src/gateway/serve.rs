@@ -22,7 +22,7 @@ use billing::{
     key::{Scope, Scopes},
 };
 use tokio::sync::Notify;
-use wire::inference::{Delta, Failure, TextRequest, Usage};
+use wire::inference::{Delta, Failure, Request, Usage};
 
 use super::{
     Gateway, Rules, measure,
@@ -52,7 +52,7 @@ pub struct Job {
     /// Who asks.
     pub caller: Caller,
     /// What.
-    pub request: TextRequest,
+    pub request: Request,
     /// The caller's own key at the provider.
     pub provider_key: Option<String>,
     /// How long it may wait in line for a permit or the rate limit.

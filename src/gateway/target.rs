@@ -16,7 +16,7 @@ use futures::{
 };
 use runtime::mailbox::{self, Handle};
 use tokio::sync::mpsc;
-use wire::inference::{Event, Failure, TextRequest};
+use wire::inference::{Event, Failure, Request};
 
 use super::{
     Gateway,
@@ -81,7 +81,7 @@ pub(super) enum Ready<'a> {
     Provider {
         handle: &'a ProviderHandle,
         model: Arc<ClosedModel>,
-        request: TextRequest,
+        request: Request,
         /// The caller's own key there.
         own_key: Option<String>,
     },
@@ -93,14 +93,14 @@ pub(super) enum Ready<'a> {
 pub(super) async fn ready<'a>(
     gateway: &'a Gateway,
     plan: &Plan,
-    mut request: TextRequest,
+    mut request: Request,
     own_key: Option<String>,
 ) -> Result<Ready<'a>, ServeError> {
     match &plan.target {
         Target::Closed(terms) => {
-            if terms.payer == Payer::Credits && request.body.present("service_tier").is_some() {
+            if terms.payer == Payer::Credits && request.source.body.present("service_tier").is_some() {
                 // `auto` would let a setting of our project at the provider choose a dearer one.
-                request.body.set("service_tier", STANDARD_TIER);
+                request.source.body.set("service_tier", STANDARD_TIER);
             }
             let (handle, model) = (provider(gateway, &terms.model)?, Arc::clone(&terms.model));
             Ok(Ready::Provider { handle, model, request, own_key })

@@ -15,8 +15,7 @@ use billing::entry::Ending;
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::{
-    fields::Fields,
-    inference::{Delta, Event, Failure, FinishReason},
+    inference::{Delta, Event, Failure, FinishReason, Raw},
     usage::Report,
 };
 
@@ -52,7 +51,7 @@ pub(super) struct Task {
     /// Whether a piece of it was told.
     has_begun: bool,
     /// What was not known before the first.
-    early: Vec<Fields>,
+    early: Vec<Raw>,
     finish: Option<FinishReason>,
     /// Which rule of Farebox's ended it, as its engine says.
     farebox_stop: Option<String>,
@@ -60,6 +59,7 @@ pub(super) struct Task {
 }
 
 /// What the task woke up for.
+#[expect(clippy::large_enum_variant, reason = "it lives for one turn of the loop")]
 enum Woken {
     Event(Option<Event>),
     ClientLeft,
@@ -202,18 +202,19 @@ impl Task {
     }
 
     /// What is not known here is counted and, in a stream, passed on as it came, behind the first piece.
-    async fn unknown(&mut self, said: Option<Fields>) {
+    async fn unknown(&mut self, said: Raw) {
         let provider = Arc::clone(&self.provider);
         metrics::counter!("farebox_provider_unknown_events_total", "provider" => provider).increment(1);
         match said {
-            Some(said) if self.has_begun => self.pass_on(said).await,
-            Some(said) if self.whole.is_none() && self.early.len() < EARLY => self.early.push(said),
-            Some(_) | None => {}
+            Raw::None | Raw::Before => {}
+            said if self.has_begun => self.pass_on(said).await,
+            said if self.whole.is_none() && self.early.len() < EARLY => self.early.push(said),
+            Raw::Own(..) => {}
         }
     }
 
-    async fn pass_on(&mut self, said: Fields) {
-        self.tell(Update::Delta(Box::new(Delta { raw: Some(said), ..Delta::default() }))).await;
+    async fn pass_on(&mut self, said: Raw) {
+        self.tell(Update::Delta(Box::new(Delta { raw: said, ..Delta::default() }))).await;
     }
 
     /// Notes what a provider reports, as far as it is believed.

@@ -11,7 +11,7 @@ use std::{
 
 use engine::{prepare::Prepared, tokenizer::Tokenizer};
 use tokio::sync::{OnceCell, Semaphore};
-use wire::inference::{Failure, TextRequest};
+use wire::inference::{Failure, Request};
 
 use crate::catalogue::{Import, OpenModel};
 
@@ -57,7 +57,7 @@ impl TokenizerCache {
     pub(super) async fn prepare(
         &self,
         model: &OpenModel,
-        request: TextRequest,
+        request: Request,
     ) -> Result<(Prepared, Arc<Tokenizer>), Failure> {
         let gone = || Failure::Engine("a request could not be made ready".into());
         let waiting = Waiting(&self.waiting);
@@ -66,7 +66,7 @@ impl TokenizerCache {
         }
         let tokenizer = self.tokenizer(model).await?;
         let _turn = self.turns.acquire().await.map_err(|_| gone())?;
-        let work = tokio::task::spawn_blocking(move || tokenizer.prepare(request).map(|asked| (asked, tokenizer)));
+        let work = tokio::task::spawn_blocking(move || tokenizer.prepare(&request).map(|asked| (asked, tokenizer)));
         work.await.map_err(|error| {
             tracing::error!(model = %model.id, %error, "making a request ready panicked");
             gone()

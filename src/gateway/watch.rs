@@ -163,19 +163,15 @@ impl Line {
 /// Joins an update to the last one that waits, where they say no less as one: two costs are the later one, and two texts of
 /// a model of ours are one text. Else it is given back.
 fn joined(last: Option<&mut Update>, update: Update) -> Option<Update> {
-    let is_text = |delta: &Delta| {
-        delta.raw.is_none() && delta.finish.is_none() && delta.farebox_stop.is_none() && delta.logprobs.is_empty()
-    };
     match (last, update) {
         (Some(last @ Update::Cost { .. }), update @ Update::Cost { .. }) => {
             *last = update;
             None
         }
         (Some(Update::Delta(last)), Update::Delta(delta))
-            if last.choice == delta.choice && is_text(last) && is_text(&delta) && last.text.len() < FREE =>
+            if last.choice == delta.choice && last.is_plain() && delta.is_plain() && last.text.len() < FREE =>
         {
             last.text.push_str(&delta.text);
-            last.beside.push_str(&delta.beside);
             None
         }
         (_, update) => Some(update),
@@ -273,7 +269,10 @@ impl Drop for Watcher {
 #[cfg(test)]
 mod tests {
     use billing::Nanos;
-    use wire::fields::Fields;
+    use wire::{
+        fields::Fields,
+        inference::{Format, Raw},
+    };
 
     use super::*;
 
@@ -286,7 +285,7 @@ mod tests {
     /// A piece of a provider's of so many bytes.
     fn piece(bytes: usize) -> Update {
         let raw = Fields::parse(format!("{{\"x\":\"{}\"}}", "x".repeat(bytes)).as_bytes()).unwrap();
-        Update::Delta(Box::new(Delta { raw: Some(raw), ..Delta::default() }))
+        Update::Delta(Box::new(Delta { raw: Raw::Own(Format::OpenAiChat, raw), ..Delta::default() }))
     }
 
     fn text(text: &str) -> Update {

@@ -16,19 +16,33 @@ use actix_ws::{AggregatedMessage, AggregatedMessageStream, CloseCode, CloseReaso
 use billing::{Timestamp, ids::RequestId};
 use futures::StreamExt;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{json, value::RawValue};
 use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
 use uuid::Uuid;
-use wire::{format::openai, inference::Task};
+use wire::{
+    fields::{BadRequest, Fields},
+    format::{
+        ClientFormat,
+        live::{LiveWriter, error_frame},
+        openai::Chat,
+    },
+    inference::Request,
+};
 
 use super::{
-    account::balance_json, auth, auth::Revocations, error::ApiError, error::Shape, respond::refuse, state::Shared,
+    account::balance_json,
+    auth,
+    auth::Revocations,
+    error::ApiError,
+    respond::refuse,
+    state::Shared,
+    surface::{Answer, written_error},
 };
-use crate::gateway::serve::{self, Caller, Done, Job, Update};
+use crate::gateway::serve::{self, Caller, Job, Started};
 use actors::account::{Live, Subscribe};
 use incoming::Frames;
 use outgoing::{Outgoing, outgoing};
@@ -44,15 +58,40 @@ const REBUILT: Duration = Duration::from_millis(100);
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A frame of the client's.
-#[derive(Deserialize)]
-#[serde(tag = "type", deny_unknown_fields)]
 enum Frame {
-    #[serde(rename = "chat.create")]
-    Create { id: String, body: Map<String, Value> },
-    #[serde(rename = "chat.cancel")]
+    /// `chat.create`
+    Create { id: String, body: Box<RawValue> },
+    /// `chat.cancel`
     Cancel { id: String },
-    #[serde(rename = "ping")]
-    Ping {},
+    /// `ping`
+    Ping,
+}
+
+/// A frame as it is written. A chat's body stays the text that it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    r#type: String,
+    id: Option<String>,
+    body: Option<Box<RawValue>>,
+}
+
+impl Frame {
+    fn read(text: &str) -> Result<Self, String> {
+        let Written { r#type, id, body } = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        match (&*r#type, id, body) {
+            ("chat.create", Some(id), Some(body)) => Ok(Self::Create { id, body }),
+            ("chat.create", ..) => Err("chat.create must have an id and a body".into()),
+            ("chat.cancel", Some(id), None) => Ok(Self::Cancel { id }),
+            ("chat.cancel", ..) => Err("chat.cancel must have an id alone".into()),
+            ("ping", None, None) => Ok(Self::Ping),
+            ("ping", ..) => Err("ping must have nothing beside its type".into()),
+            (other, ..) => {
+                let shown: String = other.chars().take(100).collect();
+                Err(format!("{shown} is no type of frame: chat.create, chat.cancel and ping are"))
+            }
+        }
+    }
 }
 
 /// Who opened a socket, and by which key.
@@ -64,7 +103,7 @@ struct By {
 }
 
 /// A chat that runs.
-struct Chat {
+struct Running {
     task: JoinHandle<()>,
     cancel: Arc<Notify>,
 }
@@ -119,7 +158,7 @@ struct Socket {
     by: By,
     outgoing: Outgoing,
     frames: Frames,
-    chats: HashMap<String, Chat>,
+    chats: HashMap<String, Running>,
     /// Told when a chat has ended.
     ended: Rc<Notify>,
     _place: Place,
@@ -208,7 +247,7 @@ impl Socket {
                     Some(Live::Balance(balance)) => {
                         let mut frame = balance_json(&balance);
                         frame["type"] = "balance".into();
-                        self.outgoing.send(&frame);
+                        self.outgoing.send(frame.to_string());
                     }
                     None => {
                         // The account's actor was rebuilt: its new life is watched in a moment.
@@ -245,7 +284,7 @@ impl Socket {
             Some(Ok(AggregatedMessage::Text(text))) => self.handle(&text),
             Some(Ok(AggregatedMessage::Ping(bytes))) => self.outgoing.pong(bytes),
             Some(Ok(AggregatedMessage::Binary(_))) => {
-                self.outgoing.send(&failure(None, &ApiError::invalid("frame", "must be text")));
+                self.outgoing.send(failure(None, &ApiError::invalid("frame", "must be text")));
             }
             Some(Ok(AggregatedMessage::Pong(_))) => {}
             Some(Ok(AggregatedMessage::Close(reason))) => {
@@ -262,13 +301,13 @@ impl Socket {
 
     fn handle(&mut self, text: &str) {
         self.chats.retain(|_, chat| !chat.task.is_finished());
-        match serde_json::from_str(text) {
-            Err(error) => self.outgoing.send(&failure(None, &ApiError::invalid("frame", error))),
-            Ok(Frame::Ping {}) => self.outgoing.send(&json!({"type": "pong"})),
+        match Frame::read(text) {
+            Err(error) => self.outgoing.send(failure(None, &ApiError::invalid("frame", error))),
+            Ok(Frame::Ping) => self.outgoing.send(json!({"type": "pong"}).to_string()),
             Ok(Frame::Cancel { id }) => match self.chats.get(&id) {
                 // It ends with a `chat.done` that says what it cost.
                 Some(chat) => chat.cancel.notify_one(),
-                None => self.outgoing.send(&failure(Some(&id), &ApiError::invalid("id", "names no running chat"))),
+                None => self.outgoing.send(failure(Some(&id), &ApiError::invalid("id", "names no running chat"))),
             },
             Ok(Frame::Create { id, body }) => {
                 let refused = if id.is_empty() || id.len() > 128 {
@@ -281,14 +320,14 @@ impl Socket {
                     None
                 };
                 match refused {
-                    Some(why) => self.outgoing.send(&failure(Some(&id), &ApiError::invalid("id", why))),
+                    Some(why) => self.outgoing.send(failure(Some(&id), &ApiError::invalid("id", why))),
                     None => self.create(id, body),
                 }
             }
         }
     }
 
-    fn create(&mut self, id: String, body: Map<String, Value>) {
+    fn create(&mut self, id: String, body: Box<RawValue>) {
         let cancel = Arc::new(Notify::new());
         let (state, by, outgoing) = (self.state.clone(), self.by.clone(), self.outgoing.clone());
         let chat = chat(state, by, id.clone(), body, outgoing, Arc::clone(&cancel));
@@ -297,7 +336,7 @@ impl Socket {
             let _ended = ended;
             chat.await;
         });
-        self.chats.insert(id, Chat { task, cancel });
+        self.chats.insert(id, Running { task, cancel });
     }
 }
 
@@ -318,80 +357,44 @@ async fn next_of(balances: &mut Option<mpsc::Receiver<Live>>) -> Option<Live> {
     }
 }
 
-fn failure(id: Option<&str>, error: &ApiError) -> Value {
-    let mut frame = error.body(Shape::Native, "");
-    if let Value::Object(map) = &mut frame {
-        map.shift_remove("request_id");
-        map.insert("type".into(), "error".into());
-        if let Some(id) = id {
-            map.insert("id".into(), id.into());
-        }
-    }
-    frame
+fn failure(id: Option<&str>, error: &ApiError) -> String {
+    error_frame(id, &written_error::<LiveWriter>(error, ""))
+}
+
+/// A chat's request from its frame's body: on a socket every answer is a stream.
+fn read(body: &RawValue) -> Result<Request, BadRequest> {
+    let mut fields = Fields::parse(body.get().as_bytes())?;
+    fields.set("stream", &true);
+    Chat::read(fields.to_json().as_bytes())
 }
 
 /// One chat, from its start to its last frame.
-async fn chat(
-    state: Shared,
-    by: By,
-    id: String,
-    mut body: Map<String, Value>,
-    outgoing: Outgoing,
-    cancel: Arc<Notify>,
-) {
-    body.insert("stream".into(), true.into());
-    let refused = |error: ApiError| outgoing.send(&failure(Some(&id), &error));
-    let parsed = match openai::parse_request(Task::Chat, Value::Object(body).to_string().as_bytes()) {
-        Ok(parsed) => parsed,
-        Err(bad) => return refused(bad.into()),
-    };
-    // The socket may have been opened long ago.
-    if let Err(error) = auth::still(&state, &by.key).await {
-        return refused(error);
-    }
-    if !state.is_ready() {
-        return refused(ApiError::not_ready("stopping"));
-    }
-    let caller = by.caller;
-    let request_id = RequestId(Uuid::now_v7());
-    let max_wait = Duration::ZERO;
-    let job = Job { request_id, caller, request: parsed, provider_key: None, max_wait };
-    let mut started = match serve::start(&state.gateway, job).await {
+async fn chat(state: Shared, by: By, id: String, body: Box<RawValue>, outgoing: Outgoing, cancel: Arc<Notify>) {
+    let started = start(&state, &by, &body).await;
+    let (request_id, started) = match started {
         Ok(started) => started,
-        Err(error) => return refused(error.into()),
+        Err(error) => return outgoing.send(failure(Some(&id), &error)),
     };
-    let mut finish = None;
+    let mut answer = Answer::new(LiveWriter::new(id), started.updates, request_id.to_string());
     loop {
-        let update = tokio::select! {
-            update = started.updates.next() => update,
-            () = cancel.notified() => {
-                started.cancel.notify_one();
-                continue;
-            }
-        };
-        let Some(update) = update else { return };
-        match update {
-            Update::Begun(_) => {}
-            Update::Delta(delta) => {
-                finish = delta.finish.clone().or(finish);
-                outgoing.send(&json!({"type": "chat.delta", "id": id, "choice": delta.choice, "delta": delta.text}));
-            }
-            Update::Cost { cost, billed_seconds } => {
-                outgoing.send(&json!({"type": "chat.cost", "id": id, "cost": cost, "billed_seconds": billed_seconds}));
-            }
-            Update::Done(done) => {
-                let Done { usage, reported, record, stop, .. } = *done;
-                let reported = reported.and_then(|own| serde_json::from_str::<Value>(&own).ok());
-                let counted = || json!({"prompt_tokens": usage.input, "completion_tokens": usage.output});
-                // Closed models have no seconds: their one cost comes with the end.
-                outgoing.send(&json!({
-                    "type": "chat.done", "id": id, "request_id": request_id.to_string(),
-                    "usage": reported.unwrap_or_else(counted),
-                    "cost": record.charged, "billed_seconds": record.billed_seconds,
-                    "finish_reason": finish.as_ref().map(openai::finish_word), "stop": stop,
-                }));
-            }
-            Update::Failed(error) => refused((*error).into()),
+        tokio::select! {
+            frame = answer.next() => match frame {
+                Some(frame) => outgoing.send(frame),
+                None => return,
+            },
+            () = cancel.notified() => started.cancel.notify_one(),
         }
     }
+}
+
+async fn start(state: &Shared, by: &By, body: &RawValue) -> Result<(RequestId, Started), ApiError> {
+    let request = read(body)?;
+    // The socket may have been opened long ago.
+    auth::still(state, &by.key).await?;
+    if !state.is_ready() {
+        return Err(ApiError::not_ready("stopping"));
+    }
+    let request_id = RequestId(Uuid::now_v7());
+    let job = Job { request_id, caller: by.caller, request, provider_key: None, max_wait: Duration::ZERO };
+    Ok((request_id, serve::start(&state.gateway, job).await?))
 }

@@ -11,6 +11,18 @@ type Module = (&'static str, &'static [&'static str], &'static [&'static str]);
 /// A folder of modules, and what each of them may use.
 const TABLES: &[(&str, &[Module])] = &[
     (
+        "wire/src/",
+        &[
+            ("fields", &[], &[]),
+            ("sse", &[], &[]),
+            ("usage", &[], &[]),
+            // The neutral words know no format.
+            ("inference", &["fields", "usage"], &[]),
+            ("format", &["fields", "inference", "sse", "usage"], &[]),
+            ("tokens", &["format", "inference"], &[]),
+        ],
+    ),
+    (
         "actors/src/",
         &[
             ("running", &[], &["billing"]),
@@ -47,7 +59,7 @@ const TABLES: &[(&str, &[Module])] = &[
             (
                 "app",
                 &["catalogue", "config", "gateway", "http", "secret_file", "telemetry"],
-                &["actors", "billing", "cards", "ledger", "runtime", "upstream"],
+                &["actors", "billing", "cards", "ledger", "runtime", "upstream", "wire"],
             ),
             (
                 "cli",

@@ -27,7 +27,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use wire::{
     format::openai,
-    inference::{Event, Task},
+    inference::{Event, Format},
 };
 
 use crate::support::{
@@ -175,7 +175,7 @@ fn case(numbers: &mut Numbers, models: &[ClosedModel]) -> Case {
 
 /// What is charged for it before the fee, where all of it is reported and believed.
 fn ours(case: &Case) -> Option<Decimal> {
-    let events = openai::read_answer(Task::Chat, case.answer.to_string().as_bytes());
+    let events = openai::read_answer(Format::OpenAiChat, case.answer.to_string().as_bytes());
     let can = Capacity { input: case.model.context.into(), output: case.model.max_output.into() };
     let mut known = Known::default();
     for event in events {

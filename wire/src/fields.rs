@@ -30,29 +30,31 @@ impl BadRequest {
     }
 }
 
-/// JSON, either where it stands in the text that was read, or written since.
-#[derive(Debug, Clone)]
-enum Text {
-    Read { begin: usize, end: usize },
-    Written(String),
+/// Where a part of a text begins and ends, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    begin: usize,
+    end: usize,
 }
 
-impl Text {
-    fn of<'a>(&'a self, source: &'a str) -> &'a str {
-        match self {
-            Self::Read { begin, end } => source.get(*begin..*end).unwrap_or_default(),
-            Self::Written(text) => text,
-        }
+impl Span {
+    fn of(self, source: &str) -> &str {
+        source.get(self.begin..self.end).unwrap_or_default()
     }
+}
+
+/// What became of a field since it was read.
+#[derive(Debug, Clone)]
+enum Now {
+    AsRead,
+    Written(String),
+    Removed,
 }
 
 /// A field's name. Looked up often, so one without escapes is found where it stands.
 #[derive(Debug, Clone)]
 enum Name {
-    Plain {
-        begin: usize,
-        end: usize,
-    },
+    Plain(Span),
     Other {
         quoted: Box<str>,
         name: Box<str>,
@@ -64,17 +66,27 @@ enum Name {
 impl Name {
     fn read<'a>(&'a self, source: &'a str) -> &'a str {
         match self {
-            Self::Plain { begin, end } => source.get(*begin..*end).unwrap_or_default(),
+            Self::Plain(span) => span.of(source),
             Self::Other { name, .. } => name,
             Self::Set(name) => name,
         }
     }
 
+    /// Writes it in its quotes.
+    fn put(&self, source: &str, json: &mut String) {
+        match self {
+            Self::Other { quoted, .. } => json.push_str(quoted),
+            Self::Plain(_) | Self::Set(_) => {
+                json.push('"');
+                json.push_str(self.read(source));
+                json.push('"');
+            }
+        }
+    }
+
     fn is(&self, source: &str, wanted: &str) -> bool {
         match self {
-            Self::Plain { begin, end } => {
-                end - begin == wanted.len() && source.as_bytes().get(*begin..*end) == Some(wanted.as_bytes())
-            }
+            Self::Plain(span) => span.of(source) == wanted,
             Self::Other { name, .. } => **name == *wanted,
             Self::Set(name) => *name == wanted,
         }
@@ -84,16 +96,36 @@ impl Name {
 #[derive(Debug, Clone)]
 struct Field {
     name: Name,
-    value: Text,
+    /// Where its name's first quote stands, and its value. Of a field that was added, nothing.
+    begin: usize,
+    value: Span,
+    now: Now,
 }
 
-/// The fields of a JSON object, in their order. Where a name comes twice the last value counts, in its first place, and is
-/// the only one that is written again: nobody downstream can read another one than was read here. One copy of the text is
-/// kept, and where each field stands in it.
+impl Field {
+    /// Its value's text; none where it was removed.
+    fn value<'a>(&'a self, source: &'a str) -> Option<&'a str> {
+        match &self.now {
+            Now::AsRead => Some(self.value.of(source)),
+            Now::Written(text) => Some(text),
+            Now::Removed => None,
+        }
+    }
+
+    const fn is_added(&self) -> bool {
+        matches!(self.name, Name::Set(_))
+    }
+}
+
+/// The fields of a JSON object, in their order. What is written again is the text that was read, byte for byte, but for the
+/// fields that were set or removed since. Where a name comes twice the last value counts, in its first place, and is the only
+/// one that is written again: nobody downstream can read another one than was read here.
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
     source: Box<str>,
-    fields: Vec<Field>,
+    list: Vec<Field>,
+    /// Whether a name comes twice: what is written then is made anew.
+    has_twins: bool,
 }
 
 impl PartialEq for Fields {
@@ -128,6 +160,21 @@ impl<'a> Pairs<'a> {
     fn is(&self, quoted: &str, name: &str) -> bool {
         let plain = quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes());
         plain || (self.has_escapes && unquoted(quoted) == name)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Each name with its value's text, in their order; of a name that comes twice the last value, where the name is first.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        self.pairs.iter().enumerate().filter_map(|(place, (quoted, value))| {
+            let (name, all) = (unquoted(quoted.get()), &self.pairs);
+            let is_again = all[..place].iter().any(|(before, _)| self.is(before.get(), &name));
+            let last = all[place + 1..].iter().rev().find(|(after, _)| self.is(after.get(), &name));
+            (!is_again).then(|| (name, last.map_or(*value, |(_, value)| *value).get()))
+        })
     }
 
     /// Writes the fields but one into a map, each name once.
@@ -196,27 +243,34 @@ impl Fields {
         })?;
         let offset = |part: &str| part.as_ptr().addr() - source.as_ptr().addr();
         let mut fields: Vec<Field> = Vec::with_capacity(pairs.len() + 2);
+        let mut has_twins = false;
         for (quoted, value) in pairs {
             let (quoted, value) = (quoted.get(), value.get());
             let begin = offset(value);
-            let value = Text::Read { begin, end: begin + value.len() };
+            let value = Span { begin, end: begin + value.len() };
             let name = match unquoted(quoted) {
-                Cow::Borrowed(plain) => Name::Plain { begin: offset(plain), end: offset(plain) + plain.len() },
+                Cow::Borrowed(plain) => Name::Plain(Span { begin: offset(plain), end: offset(plain) + plain.len() }),
                 Cow::Owned(name) => Name::Other { quoted: quoted.into(), name: name.into() },
             };
             match fields.iter_mut().find(|known| known.name.is(source, name.read(source))) {
-                Some(known) => known.value = value,
-                None => fields.push(Field { name, value }),
+                Some(known) => {
+                    known.value = value;
+                    has_twins = true;
+                }
+                None => fields.push(Field { name, begin: offset(quoted), value, now: Now::AsRead }),
             }
         }
-        Ok(Self { source: source.into(), fields })
+        Ok(Self { source: source.into(), list: fields, has_twins })
     }
 
     /// As JSON.
     pub fn to_json(&self) -> String {
         let mut json = String::with_capacity(self.length() + 2);
         self.put(&mut json, &[]);
-        json.push('}');
+        match self.source.get(self.tail()..) {
+            Some(tail) if !self.has_twins && !tail.is_empty() => json.push_str(tail),
+            Some(_) | None => json.push('}'),
+        }
         json
     }
 
@@ -224,13 +278,13 @@ impl Fields {
     /// names of those, which are left out here.
     pub(crate) fn to_json_with(&self, names: &[&str], more: &impl Serialize, room: usize) -> Vec<u8> {
         let mut json = String::with_capacity(self.length() + room);
-        self.put(&mut json, names);
+        let has_some = self.put(&mut json, names);
         let mut json = json.into_bytes();
         let end = json.len();
         if serde_json::to_writer(&mut json, more).is_err() {
             json.truncate(end);
             json.push(b'}');
-        } else if end > 1 {
+        } else if has_some {
             // The bracket that opens `more` makes room for the comma before it.
             json[end] = b',';
         } else {
@@ -241,54 +295,79 @@ impl Fields {
 
     /// Roughly how many bytes of memory it takes.
     pub fn weight(&self) -> usize {
-        let written = |field: &Field| match &field.value {
-            Text::Read { .. } => 0,
-            Text::Written(text) => text.capacity(),
+        let written = |field: &Field| match &field.now {
+            Now::AsRead | Now::Removed => 0,
+            Now::Written(text) => text.capacity(),
         };
-        let fields = self.fields.capacity() * size_of::<Field>();
-        self.source.len() + fields + self.fields.iter().map(written).sum::<usize>()
+        let fields = self.list.capacity() * size_of::<Field>();
+        self.source.len() + fields + self.list.iter().map(written).sum::<usize>()
     }
 
     /// As many bytes as it has as JSON, or some more.
     fn length(&self) -> usize {
-        let length = |field: &Field| field.name.read(&self.source).len() + field.value.of(&self.source).len() + 4;
-        self.fields.iter().map(length).sum()
+        let written = |field: &Field| match &field.now {
+            Now::AsRead | Now::Removed => 0,
+            Now::Written(text) => field.name.read(&self.source).len() + text.len() + 4,
+        };
+        self.source.len() + self.list.iter().map(written).sum::<usize>()
     }
 
-    /// Writes all but the closing bracket, and but the fields of some names.
-    fn put(&self, json: &mut String, but: &[&str]) {
-        json.push('{');
-        for field in &self.fields {
-            let name = field.name.read(&self.source);
-            if but.contains(&name) {
-                continue;
+    /// Where the first field of the text begins.
+    fn head(&self) -> usize {
+        let first = self.list.iter().find(|field| !field.is_added()).map(|field| field.begin);
+        first.unwrap_or_else(|| self.source.find('{').map_or(0, |bracket| bracket + 1))
+    }
+
+    /// Where the last field of the text ends.
+    fn tail(&self) -> usize {
+        let last = self.list.iter().rfind(|field| !field.is_added()).map(|field| field.value.end);
+        last.unwrap_or_else(|| self.head())
+    }
+
+    /// Writes all but the closing bracket, and but the fields of some names. Whether a field was written.
+    fn put(&self, json: &mut String, but: &[&str]) -> bool {
+        let source = &*self.source;
+        let is_anew = self.has_twins || source.is_empty();
+        json.push_str(if is_anew { "{" } else { source.get(..self.head()).unwrap_or("{") });
+        let mut has_some = false;
+        // Where the field before ends in the text.
+        let mut end = 0;
+        for field in &self.list {
+            let name = field.name.read(source);
+            if let Some(value) = field.value(source).filter(|_| !but.contains(&name)) {
+                let blanks = Span { begin: end, end: field.begin }.of(source);
+                match (has_some, is_anew || field.is_added()) {
+                    (true, true) => json.push(','),
+                    // The comma and what stands around it.
+                    (true, false) => json.push_str(blanks),
+                    (false, _) => {}
+                }
+                if is_anew || field.is_added() {
+                    field.name.put(source, json);
+                    json.push(':');
+                } else {
+                    json.push_str(Span { begin: field.begin, end: field.value.begin }.of(source));
+                }
+                json.push_str(value);
+                has_some = true;
             }
-            if json.len() > 1 {
-                json.push(',');
-            }
-            if let Name::Other { quoted, .. } = &field.name {
-                json.push_str(quoted);
-            } else {
-                json.push('"');
-                json.push_str(name);
-                json.push('"');
-            }
-            json.push(':');
-            json.push_str(field.value.of(&self.source));
+            end = field.value.end;
         }
+        has_some
     }
 
     fn position(&self, name: &str) -> Option<usize> {
-        self.fields.iter().position(|field| field.name.is(&self.source, name))
+        let is_there = |field: &Field| !matches!(field.now, Now::Removed) && field.name.is(&self.source, name);
+        self.list.iter().position(is_there)
     }
 
     /// Sets a field. What can't be written as JSON (a map with keys that are no text) is written as null.
     pub fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
-        let value = Text::Written(serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
+        let now = Now::Written(serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
         if let Some(place) = self.position(name) {
-            self.fields[place].value = value;
+            self.list[place].now = now;
         } else {
-            self.fields.push(Field { name: Name::Set(name), value });
+            self.list.push(Field { name: Name::Set(name), begin: 0, value: Span::default(), now });
         }
     }
 
@@ -296,14 +375,18 @@ impl Fields {
     pub fn remove(&mut self, name: &str) -> bool {
         let place = self.position(name);
         place.is_some_and(|place| {
-            self.fields.remove(place);
+            if self.list[place].is_added() {
+                self.list.remove(place);
+            } else {
+                self.list[place].now = Now::Removed;
+            }
             true
         })
     }
 
     /// A field's text, as it came.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.position(name).map(|place| self.fields[place].value.of(&self.source))
+        self.position(name).and_then(|place| self.list[place].value(&self.source))
     }
 
     /// A field's text, where it is there and not null.
@@ -313,7 +396,8 @@ impl Fields {
 
     /// The names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.fields.iter().map(|field| field.name.read(&self.source))
+        let there = self.list.iter().filter(|field| !matches!(field.now, Now::Removed));
+        there.map(|field| field.name.read(&self.source))
     }
 
     /// A field that may be absent or null, and else is an object.
@@ -373,6 +457,33 @@ mod tests {
         assert_eq!(fields.to_string(), r#"{"a":"new","é":"\u00e9","c":null}"#);
     }
 
+    #[test]
+    fn blanks_and_line_ends_stay_where_they_stood() {
+        let text = "\n{ \"a\" : 1 ,\n  \"b\":2,\t\"c\": 3 }\r\n";
+        let with = |change: fn(&mut Fields)| {
+            let mut fields = Fields::parse(text.as_bytes()).unwrap();
+            change(&mut fields);
+            fields.to_json()
+        };
+        assert_eq!(with(|_| ()), text);
+        let of = |body: &str| format!("\n{{ {body} }}\r\n");
+        assert_eq!(with(|fields| fields.set("b", &7)), of("\"a\" : 1 ,\n  \"b\":7,\t\"c\": 3"));
+        assert_eq!(with(|fields| assert!(fields.remove("a"))), of("\"b\":2,\t\"c\": 3"));
+        assert_eq!(with(|fields| assert!(fields.remove("b"))), of("\"a\" : 1,\t\"c\": 3"));
+        assert_eq!(with(|fields| assert!(fields.remove("c"))), of("\"a\" : 1 ,\n  \"b\":2"));
+        let moved = with(|fields| {
+            fields.remove("a");
+            fields.set("a", &5);
+            fields.set("d", &4);
+        });
+        assert_eq!(moved, "\n{ \"b\":2,\t\"c\": 3,\"a\":5,\"d\":4 }\r\n");
+        let mut empty = Fields::parse(b" { } ").unwrap();
+        assert_eq!(empty.to_json(), " { } ");
+        empty.set("a", &1);
+        assert_eq!(empty.to_json(), " {\"a\":1 } ");
+        assert_eq!(Fields::default().to_json(), "{}");
+    }
+
     /// Writes what [`Pairs`] hold but for one name.
     struct But<'a>(Pairs<'a>, &'a str);
 
@@ -412,7 +523,7 @@ mod tests {
             let more = serde_json::json!({"b": 2, "c": 3});
             String::from_utf8(Fields::parse(text.as_bytes()).unwrap().to_json_with(&["b", "c"], &more, 0)).unwrap()
         };
-        assert_eq!(join(r#"{"a":1,"b":{},"d": 4}"#), r#"{"a":1,"d":4,"b":2,"c":3}"#);
+        assert_eq!(join(r#"{"a":1,"b":{},"d": 4}"#), r#"{"a":1,"d": 4,"b":2,"c":3}"#);
         assert_eq!(join(r#"{"b":1}"#), r#"{"b":2,"c":3}"#);
         assert_eq!(join("{}"), r#"{"b":2,"c":3}"#);
     }

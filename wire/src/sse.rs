@@ -129,6 +129,11 @@ pub fn comment(text: &str) -> String {
 
 /// One event with that data, which must have no line breaks (JSON has none).
 pub fn encode(data: &str) -> String {
+    if data.contains(['\n', '\r']) {
+        // Each line has its own name, or the decoder would end the data with the first.
+        let lines = data.split(['\n', '\r']).filter(|line| !line.is_empty());
+        return lines.map(|line| format!("data: {line}\n")).chain(["\n".to_owned()]).collect();
+    }
     format!("data: {data}\n\n")
 }
 

@@ -3,12 +3,11 @@
 
 mod image;
 
-use serde_json::{Map, Value};
 use tiktoken::CoreBpe;
 
 use crate::{
     format::openai::known,
-    inference::{Prompt, TextRequest},
+    inference::{Content, Message, Part, Reasoning, Request, ToolCall, ToolResult, Work},
 };
 
 /// Longer texts are counted in windows of this length, and bounded where they have no words: prose of this length takes half
@@ -17,6 +16,8 @@ const LARGEST_COUNTED: usize = 256 * 1_024;
 /// Tokens around each message and before the answer ("How to count tokens with tiktoken", OpenAI cookbook).
 const PER_MESSAGE: u64 = 3;
 const PER_ANSWER: u64 = 3;
+/// Tokens around a call of a tool, at most.
+const PER_CALL: u64 = 8;
 
 #[expect(clippy::expect_used, reason = "the vocabularies are part of the program")]
 fn encoding(model: &str) -> &'static CoreBpe {
@@ -60,42 +61,59 @@ fn first_word_end(text: &str, begin: usize) -> usize {
     spaces.find(|place| ends_word(text, *place)).unwrap_or(text.len())
 }
 
-/// Prompt tokens of a request. Images are counted at their largest; parts of other kinds and definitions of tools by their
-/// JSON. What has no text is not counted: [`known::terms`] tells of it.
-pub fn count_prompt(request: &TextRequest, model: &str) -> u64 {
-    let prompt = match &request.prompt {
-        Prompt::Text(text) => count_text(model, text),
-        Prompt::Messages(messages) => {
-            let each = messages.iter().map(|message| {
-                let rest = if message.rest.is_empty() { 0 } else { count_json(model, &message.rest) };
-                let content = match &message.content {
-                    Value::Null => 0,
-                    Value::String(text) => count_text(model, text),
-                    Value::Array(parts) => parts.iter().map(|part| count_part(model, part)).sum(),
-                    other => count_text(model, &other.to_string()),
-                };
-                PER_MESSAGE + 1 + content + rest
-            });
-            each.sum::<u64>() + PER_ANSWER
+/// Prompt tokens of a request. Images are counted at their largest; parts of other kinds, what has no place in the neutral
+/// words, and definitions of tools by their JSON. What has no text is not counted: [`known::terms`] tells of it. Work that
+/// is not text has none here.
+pub fn count_prompt(request: &Request, model: &str) -> u64 {
+    let prompt = match &request.work {
+        Work::Text(text) => count_text(model, &text.prompt),
+        Work::Conversation(conversation) => {
+            let messages: u64 = conversation.messages.iter().map(|message| count_message(model, message)).sum();
+            let unread = request.unread.iter().filter(|unread| unread.at.starts_with("messages"));
+            messages + PER_ANSWER + unread.map(|unread| count_text(model, &unread.json)).sum::<u64>()
         }
+        Work::Embedding(_)
+        | Work::Rerank(_)
+        | Work::Image(_)
+        | Work::Speech(_)
+        | Work::Transcription(_)
+        | Work::Decision(_)
+        | Work::Native(_) => return 0,
     };
-    let json = |field| request.body.present(field).map_or(0, |json| count_text(model, json));
+    let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
     prompt + known::counted_beside().map(json).sum::<u64>()
 }
 
-/// Tokens of a message's part, with one for what may stand between two.
-fn count_part(model: &str, part: &Value) -> u64 {
-    let tokens = match (part["type"].as_str(), &part["text"]) {
-        (Some("text"), Value::String(text)) => count_text(model, text),
-        (Some("image_url"), _) => image::most_tokens(model, part),
-        (Some("file" | "input_audio"), _) => 0,
-        _ => count_text(model, &part.to_string()),
-    };
-    tokens + 1
+fn count_message(model: &str, message: &Message) -> u64 {
+    PER_MESSAGE + 1 + count_some(model, message.name.as_ref()) + count_parts(model, &message.parts)
 }
 
-fn count_json(model: &str, map: &Map<String, Value>) -> u64 {
-    map.values().map(|value| count_text(model, &value.to_string())).sum()
+/// Tokens of a message's parts, with one for what may stand between two.
+fn count_parts(model: &str, parts: &[Part]) -> u64 {
+    let between = if parts.len() > 1 { parts.len() as u64 } else { 0 };
+    between + parts.iter().map(|part| count_part(model, &part.content)).sum::<u64>()
+}
+
+fn count_part(model: &str, content: &Content) -> u64 {
+    match content {
+        Content::Text(text) | Content::Refusal(text) => count_text(model, text),
+        Content::Image(image) => image::most_tokens(model, image),
+        Content::Reasoning(Reasoning { text, signature }) => {
+            count_text(model, text) + count_some(model, signature.as_ref())
+        }
+        Content::ToolCall(ToolCall { id, name, arguments, kind: _ }) => {
+            PER_CALL + count_some(model, id.as_ref()) + count_text(model, name) + count_text(model, arguments)
+        }
+        Content::ToolResult(ToolResult { call_id, name, parts, is_error: _ }) => {
+            count_some(model, call_id.as_ref()) + count_some(model, name.as_ref()) + count_parts(model, parts)
+        }
+        // What has no text, and what is counted where it is told that it was not read.
+        Content::Audio(_) | Content::File(_) | Content::Unknown { .. } => 0,
+    }
+}
+
+fn count_some(model: &str, text: Option<&String>) -> u64 {
+    text.map_or(0, |text| count_text(model, text))
 }
 
 #[cfg(test)]
@@ -103,7 +121,7 @@ mod tests {
     use proptest::{collection, prelude::*, sample::select};
 
     use super::*;
-    use crate::{format::openai, inference::Task};
+    use crate::format::openai::read_chat;
 
     #[test]
     fn texts_are_counted_as_openai_counts_them() {
@@ -157,7 +175,7 @@ mod tests {
     }
 
     fn prompt(fields: &str) -> u64 {
-        let request = openai::parse_request(Task::Chat, format!(r#"{{"model":"gpt-4o",{fields}}}"#).as_bytes());
+        let request = read_chat(format!(r#"{{"model":"gpt-4o",{fields}}}"#).as_bytes());
         count_prompt(&request.unwrap(), "gpt-4o")
     }
 

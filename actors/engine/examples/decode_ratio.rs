@@ -16,7 +16,7 @@ use ort::memory::Allocator;
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor};
 use tokio::sync::mpsc;
-use wire::inference::{Event, Prompt, Sampling, Task, TextRequest};
+use wire::inference::{Event, Generation, OutputLimit, Sampling};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -78,28 +78,19 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
 
 /// Tokens a second after the first one, as a client sees them.
 fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
-    let request = TextRequest {
-        task: Task::Completion,
-        model: "measured".to_owned(),
-        prompt: Prompt::Text(PROMPT.to_owned()),
+    let tokens = u32::try_from(TOKENS)?;
+    let generation = Generation {
         // No end of its own, so that both loops make as many tokens.
         sampling: Sampling {
             temperature: Some(0.0),
             logit_bias: vec![(0, -100.0), (2, -100.0)],
             ..Sampling::default()
         },
-        max_tokens: Some(u32::try_from(TOKENS)?),
-        n: 1,
-        logprobs: None,
-        echo: false,
-        stream: true,
-        include_usage: true,
-        max_cost: None,
-        auto_scale: None,
-        body: wire::fields::Fields::default(),
+        limit: Some(OutputLimit { tokens, largest: tokens, field: "max_tokens" }),
+        ..Generation::default()
     };
     let (events, mut receiver) = mpsc::channel(64);
-    let asked = Prepared { request, prompt: prompt.to_vec() };
+    let asked = Prepared { generation, echo: None, prompt: prompt.to_vec() };
     worker.submit(Job { asked, events, stop: StopSignal::new() }).map_err(|refused| format!("{refused:?}"))?;
     let mut first = None;
     let mut written = 0;

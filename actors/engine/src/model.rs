@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rand::random;
-use wire::inference::{Delta, Failure, FinishReason, Prompt, TextRequest, TokenLogprob, Usage};
+use wire::inference::{Delta, Failure, FinishReason, TokenLogprob, Usage};
 
 use super::decoder::{Decoder, NetworkError};
 use super::detokenizer::{Assembler, Piece};
@@ -49,8 +49,7 @@ pub struct Model {
 
 /// What stands for a whole request while it is answered.
 struct Plan<'a> {
-    request: &'a TextRequest,
-    prompt: &'a [u32],
+    asked: &'a Prepared,
     /// Tokens a choice may have.
     limit: usize,
     seed: u64,
@@ -86,10 +85,10 @@ impl Model {
     }
 
     fn plan<'a>(&self, asked: &'a Prepared) -> Plan<'a> {
-        let Prepared { request, prompt } = asked;
-        let room = self.tokenizer.context().saturating_sub(prompt.len());
-        let limit = request.max_tokens.map_or(room, |tokens| usize::try_from(tokens).unwrap_or(room).min(room));
-        Plan { request, prompt, limit, seed: request.sampling.seed.unwrap_or_else(random) }
+        let room = self.tokenizer.context().saturating_sub(asked.prompt.len());
+        let limit = asked.generation.limit.map(|limit| usize::try_from(limit.tokens).unwrap_or(room).min(room));
+        let seed = asked.generation.sampling.seed.unwrap_or_else(random);
+        Plan { asked, limit: limit.unwrap_or(room), seed }
     }
 
     /// Reads the prompt into an empty cache.
@@ -149,10 +148,10 @@ impl Model {
         usage: &mut Usage,
         mut logits: Vec<f32>,
     ) -> Result<Option<Halt>, Failure> {
-        let sampling = &plan.request.sampling;
+        let sampling = &plan.asked.generation.sampling;
         let mut sampler = Sampler::new(self.tokenizer.settings(sampling), plan.seed, choice);
         let mut assembler =
-            Assembler::new(&sampling.stop).after(echoed(plan.request).map_or(0, |text| text.chars().count()));
+            Assembler::new(&sampling.stop).after(plan.asked.echo.as_ref().map_or(0, |text| text.chars().count()));
         for written in 1..=plan.limit {
             let scores = if logits.is_empty() { self.decoder.logits() } else { &logits };
             let token = sampler.next(scores);
@@ -162,7 +161,7 @@ impl Model {
                 finish(sink, choice, &mut assembler, FinishReason::Stop, None);
                 return Ok(None);
             }
-            let logprob = plan.request.logprobs.map(|count| self.logprob(scores, token, count));
+            let logprob = plan.asked.generation.logprobs.map(|count| self.logprob(scores, token, count));
             let piece = assembler.push(self.tokenizer.bytes(token), logprob);
             if piece.stopped {
                 let finish = Some(FinishReason::Stop);
@@ -220,26 +219,26 @@ impl Answer for Model {
 
     fn answer(&mut self, asked: &Prepared, sink: &mut Sink) -> Result<Usage, Failure> {
         let plan = self.plan(asked);
-        let request = plan.request;
+        let generation = &asked.generation;
         let mut usage = Usage::default();
-        let choices = 0..request.n.max(1);
+        let choices = 0..generation.n.max(1);
         // The prompt's own log probabilities are told where it is repeated.
-        let listed = request.logprobs.filter(|_| echoed(request).is_some());
+        let listed = generation.logprobs.filter(|_| asked.echo.is_some());
         if plan.limit == 0 && listed.is_none() {
             for choice in choices {
-                echo(request, sink, choice, &[]);
+                echo(asked, sink, choice, &[]);
                 finish(sink, choice, &mut Assembler::default(), FinishReason::Length, None);
             }
             return Ok(usage);
         }
         let (mut halted, listed) = match listed {
-            Some(count) => self.read_listed(plan.prompt, count, sink, &mut usage)?,
-            None => (self.read_prompt(plan.prompt, sink, &mut usage)?, Vec::new()),
+            Some(count) => self.read_listed(&asked.prompt, count, sink, &mut usage)?,
+            None => (self.read_prompt(&asked.prompt, sink, &mut usage)?, Vec::new()),
         };
-        let after_prompt = if request.n > 1 { self.decoder.logits().to_vec() } else { Vec::new() };
+        let after_prompt = if generation.n > 1 { self.decoder.logits().to_vec() } else { Vec::new() };
         for choice in choices {
-            if choice > 0 && plan.limit > 0 && halted.is_none() && !self.decoder.rewind(plan.prompt.len()) {
-                halted = self.read_prompt(plan.prompt, sink, &mut usage)?;
+            if choice > 0 && plan.limit > 0 && halted.is_none() && !self.decoder.rewind(asked.prompt.len()) {
+                halted = self.read_prompt(&asked.prompt, sink, &mut usage)?;
             }
             match halted {
                 None => {}
@@ -249,7 +248,7 @@ impl Answer for Model {
                     continue;
                 }
             }
-            echo(request, sink, choice, &listed);
+            echo(asked, sink, choice, &listed);
             if plan.limit == 0 {
                 finish(sink, choice, &mut Assembler::default(), FinishReason::Length, None);
             } else {
@@ -260,18 +259,10 @@ impl Answer for Model {
     }
 }
 
-/// The prompt, where it is to be repeated.
-fn echoed(request: &TextRequest) -> Option<&str> {
-    match &request.prompt {
-        Prompt::Text(text) if request.echo => Some(text),
-        Prompt::Text(_) | Prompt::Messages(_) => None,
-    }
-}
-
 /// Repeats the prompt where that is asked for.
-fn echo(request: &TextRequest, sink: &mut Sink, choice: u32, listed: &[TokenLogprob]) {
-    if let Some(text) = echoed(request) {
-        let (text, logprobs) = (text.to_owned(), listed.to_vec());
+fn echo(asked: &Prepared, sink: &mut Sink, choice: u32, listed: &[TokenLogprob]) {
+    if let Some(text) = &asked.echo {
+        let (text, logprobs) = (text.clone(), listed.to_vec());
         sink.delta(Delta { choice, text, logprobs, ..Delta::default() });
     }
 }

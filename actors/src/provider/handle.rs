@@ -16,7 +16,10 @@ use runtime::{
     mailbox,
 };
 use upstream::{self, Call, Endpoint, Timeouts};
-use wire::inference::{Event, Failure, TextRequest};
+use wire::{
+    format::ProviderFormat,
+    inference::{Event, Failure, Request},
+};
 
 use super::{Ended, OPEN_FOR, ProviderActor, breaker, refusal::Reading};
 use crate::admission::Admission;
@@ -25,16 +28,26 @@ use crate::admission::Admission;
 pub const MOST_CALLS: usize = 4_096;
 
 /// What a provider is made of.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ProviderSettings {
     /// Its name.
     pub name: &'static str,
+    /// The format it speaks.
+    pub format: &'static dyn ProviderFormat,
     /// Where it is.
     pub base_url: String,
     /// Our key, if we have one.
     pub api_key: Option<String>,
     /// How long it may take.
     pub timeouts: Timeouts,
+}
+
+impl std::fmt::Debug for ProviderSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Nothing of the key.
+        let mut shown = f.debug_struct("ProviderSettings");
+        shown.field("name", &self.name).field("base_url", &self.base_url).finish_non_exhaustive()
+    }
 }
 
 /// What the actor lets through.
@@ -69,7 +82,7 @@ pub struct ProviderHandle(Arc<Inner>);
 impl ProviderHandle {
     /// A handle that lets all calls through.
     pub fn new(settings: ProviderSettings) -> Self {
-        let endpoint = Endpoint::new(&settings.base_url);
+        let endpoint = Endpoint::new(&settings.base_url, settings.format);
         let opened = endpoint.clone().zip(settings.api_key.as_deref()).and_then(|(end, key)| end.with_key(key));
         Self(Arc::new(Inner {
             settings,
@@ -166,7 +179,7 @@ impl ProviderHandle {
     pub fn call(
         &self,
         _: &Admission,
-        request: TextRequest,
+        request: Request,
         upstream: Arc<str>,
         limit: Option<u32>,
         own_key: Option<String>,

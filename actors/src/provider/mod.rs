@@ -132,6 +132,7 @@ mod tests {
 
     fn line_with(key: Option<&str>) -> ProviderHandle {
         ProviderHandle::new(ProviderSettings {
+            format: &wire::format::openai::OpenAi,
             name: "test",
             base_url: "http://127.0.0.1:9".into(),
             api_key: key.map(str::to_owned),

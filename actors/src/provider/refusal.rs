@@ -3,7 +3,7 @@
 
 use wire::{
     fields::Fields,
-    inference::{Event, Failure, ProviderError, Unserved},
+    inference::{Event, Failure, ProviderError, Raw, Unserved},
 };
 
 use super::secrets::hide;
@@ -36,7 +36,9 @@ impl Reading {
     pub(super) fn told(&self, event: Event) -> Event {
         match event {
             Event::Failed(failure) => Event::Failed(self.failure(failure)),
-            Event::Unknown(Some(said)) => Event::Unknown(self.shown(said)),
+            Event::Unknown(Raw::Own(format, said)) => {
+                Event::Unknown(self.shown(said).map_or(Raw::None, |said| Raw::Own(format, said)))
+            }
             other => other,
         }
     }
@@ -136,11 +138,13 @@ mod tests {
 
     #[test]
     fn no_secret_is_passed_on_in_what_is_not_known() {
-        let unknown = |text: &str| match reading(false).told(Event::Unknown(Fields::parse(text.as_bytes()).ok())) {
-            Event::Unknown(said) => said.map(|said| said.to_json()),
+        let format = wire::inference::Format::OpenAiChat;
+        let raw = |text: &str| Raw::Own(format, Fields::parse(text.as_bytes()).unwrap());
+        let unknown = |text: &str| match reading(false).told(Event::Unknown(raw(text))) {
+            Event::Unknown(said) => said.of(format).map(Fields::to_json),
             other => panic!("{other:?}"),
         };
-        assert_eq!(unknown(r#"{"org":"org-x","n": 1}"#).as_deref(), Some(r#"{"org":"[hidden]","n":1}"#));
+        assert_eq!(unknown(r#"{"org":"org-x","n": 1}"#).as_deref(), Some(r#"{"org":"[hidden]","n": 1}"#));
         assert_eq!(unknown(r#"{"new":"thing"}"#).as_deref(), Some(r#"{"new":"thing"}"#));
     }
 }

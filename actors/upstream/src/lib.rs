@@ -4,8 +4,8 @@
 mod client;
 mod connect;
 pub mod delivery;
-mod openai;
 mod own;
+mod request;
 mod retry;
 
 use std::{
@@ -23,8 +23,8 @@ use hyper::{
 use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::Url;
 use wire::{
-    format::openai::{self as format, Reader},
-    inference::{Event, Failure, TextRequest},
+    format::{AnswerReader, ProviderFormat},
+    inference::{Event, Failure, Request},
     sse::LARGEST_EVENT,
 };
 
@@ -34,14 +34,15 @@ pub use own::call_json;
 /// Where a provider is, and what opens it. Made once: addresses are not read again at every call.
 #[derive(Clone)]
 pub struct Endpoint {
+    format: &'static dyn ProviderFormat,
     routes: Arc<Routes>,
     /// `Bearer` and the key.
     authorization: Option<HeaderValue>,
 }
 
 struct Routes {
-    chat: Uri,
-    completions: Uri,
+    /// The format's paths, each with the address it is at.
+    addresses: Vec<(&'static str, Uri)>,
     /// The name they are asked under, where only HTTP/1.1 is spoken: HTTP/2, which TLS may agree on, says it otherwise.
     host: Option<HeaderValue>,
     /// What opens the proxy that forwards what is asked of them, if one does.
@@ -49,23 +50,25 @@ struct Routes {
 }
 
 impl Endpoint {
-    /// The endpoint at an address up to and with the version: `https://api.openai.com/v1`. None where it is no address.
-    pub fn new(base_url: &str) -> Option<Self> {
-        Self::reached(base_url, connect::proxies())
+    /// The endpoint at an address up to and with the version (`https://api.openai.com/v1`), where this format is spoken.
+    /// None where it is no address.
+    pub fn new(base_url: &str, format: &'static dyn ProviderFormat) -> Option<Self> {
+        Self::reached(base_url, format, connect::proxies())
     }
 
-    fn reached(base_url: &str, proxies: &Matcher) -> Option<Self> {
+    fn reached(base_url: &str, format: &'static dyn ProviderFormat, proxies: &Matcher) -> Option<Self> {
         let base = base_url.trim_end_matches('/');
-        let chat = address(&format!("{base}/chat/completions"))?;
-        let completions = address(&format!("{base}/completions"))?;
+        let addresses = format.paths().iter().map(|path| Some((*path, address(&format!("{base}{path}"))?)));
+        let addresses: Vec<(&'static str, Uri)> = addresses.collect::<Option<_>>()?;
+        let (_, first) = addresses.first()?;
         let (mut host, mut proxy_authorization) = (None, None);
-        if chat.scheme() == Some(&Scheme::HTTP) {
-            host = chat.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        if first.scheme() == Some(&Scheme::HTTP) {
+            host = first.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
             // A tunnel is opened once, when it is made.
-            proxy_authorization = proxies.intercept(&chat).and_then(|proxy| proxy.basic_auth().cloned());
+            proxy_authorization = proxies.intercept(first).and_then(|proxy| proxy.basic_auth().cloned());
         }
-        let routes = Routes { chat, completions, host, proxy_authorization };
-        Some(Self { routes: Arc::new(routes), authorization: None })
+        let routes = Routes { addresses, host, proxy_authorization };
+        Some(Self { format, routes: Arc::new(routes), authorization: None })
     }
 
     /// Opened with this key. None where it can't be a header.
@@ -79,7 +82,7 @@ impl Endpoint {
 
 impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint").field("chat", &self.routes.chat).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("addresses", &self.routes.addresses).finish_non_exhaustive()
     }
 }
 
@@ -113,13 +116,13 @@ const LARGEST_ANSWER: usize = LARGEST_EVENT;
 /// An error's body, at most.
 const LARGEST_ERROR: usize = 64 << 10;
 
-/// One call to a provider that speaks OpenAI's format.
+/// One call to a provider, in its endpoint's format.
 #[derive(Debug)]
 pub struct Call {
     /// Where.
     pub endpoint: Endpoint,
     /// What.
-    pub request: TextRequest,
+    pub request: Request,
     /// The model as the provider calls it.
     pub upstream: Arc<str>,
     /// The output limit to send, where it is not the client's.
@@ -135,7 +138,7 @@ enum Stage {
 
 struct Streaming {
     body: Incoming,
-    reader: Reader,
+    reader: Box<dyn AnswerReader>,
     events: std::vec::IntoIter<Event>,
 }
 
@@ -154,9 +157,9 @@ pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Eve
 
 /// The body of a call's answer, which began well.
 async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
-    let response = match client::send(openai::request(call), timeouts.first_byte).await {
+    let response = match client::send(request::of(call)?, timeouts.first_byte).await {
         // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
-        Err(SendError::Unbegun(_)) => client::send(openai::request(call), timeouts.first_byte).await?,
+        Err(SendError::Unbegun(_)) => client::send(request::of(call)?, timeouts.first_byte).await?,
         sent => sent?,
     };
     let (head, body) = response.into_parts();
@@ -169,7 +172,7 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
         };
     }
     let body = client::collect(body, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
-    let mut refusal = format::read_refusal(head.status.as_u16(), &body);
+    let mut refusal = call.endpoint.format.read_refusal(head.status.as_u16(), &body);
     refusal.retry_after = retry::seconds(&head.headers, &body, SystemTime::now());
     Err(Failure::Provider(Box::new(refusal)))
 }
@@ -185,7 +188,7 @@ async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
         let body = answer(&call, timeouts).await?;
         let body = client::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
-        Ok(format::read_answer(call.request.task, &body))
+        Ok(call.endpoint.format.read_whole(&call.request, &body))
     };
     read.await.unwrap_or_else(|failure| vec![Event::Failed(failure)])
 }
@@ -194,7 +197,7 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
     Ok(match stage {
         Stage::Begin(call) => {
             let body = answer(&call, timeouts).await?;
-            let (reader, events) = (Reader::new(call.request.task), Vec::new().into_iter());
+            let (reader, events) = (call.endpoint.format.reader(&call.request), Vec::new().into_iter());
             Some((Event::Started, Stage::Stream(Box::new(Streaming { body, reader, events }))))
         }
         Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await {

@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use wire::{format::openai::parse_request, inference::Task};
+use wire::format::openai::{OpenAi, read_chat};
 
 use super::*;
 
@@ -38,19 +38,19 @@ async fn answer(connection: &mut TcpStream) {
 
 fn at(endpoint: Endpoint) -> Call {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
-    let request = parse_request(Task::Chat, body).unwrap();
+    let request = read_chat(body).unwrap();
     Call { endpoint: endpoint.with_key("sk").unwrap(), request, upstream: "m".into(), limit: None }
 }
 
 async fn call(address: &str) -> Vec<Event> {
-    let endpoint = Endpoint::new(&format!("http://{address}/v1")).unwrap();
+    let endpoint = Endpoint::new(&format!("http://{address}/v1"), &OpenAi).unwrap();
     events(at(endpoint), Timeouts::default()).collect().await
 }
 
 /// A call to a provider that takes one connection, reads one call, says this and waits: what was read, what came of it.
 async fn call_to(said: &'static [&'static str], timeouts: Timeouts) -> (String, Vec<Event>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint::new(&format!("http://{}/v1/", listener.local_addr().unwrap())).unwrap();
+    let endpoint = Endpoint::new(&format!("http://{}/v1/", listener.local_addr().unwrap()), &OpenAi).unwrap();
     let provider = tokio::spawn(async move {
         let (mut connection, _) = listener.accept().await.unwrap();
         let asked = read_to(&mut connection, "}").await.unwrap();
@@ -167,7 +167,7 @@ async fn a_provider_that_says_nothing_or_no_more_is_given_up() {
 #[tokio::test]
 async fn an_answer_that_is_too_large_is_not_kept() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = Endpoint::new(&format!("http://{}/v1", listener.local_addr().unwrap())).unwrap();
+    let endpoint = Endpoint::new(&format!("http://{}/v1", listener.local_addr().unwrap()), &OpenAi).unwrap();
     tokio::spawn(async move {
         let (mut connection, _) = listener.accept().await.unwrap();
         assert!(read(&mut connection).await);
@@ -175,7 +175,7 @@ async fn an_answer_that_is_too_large_is_not_kept() {
         while connection.write_all(&[b'x'; 1_000]).await.is_ok() {}
     });
     let soon = Duration::from_secs(5);
-    let Ok(response) = client::send(openai::request(&at(endpoint)), soon).await else { panic!("no answer") };
+    let Ok(response) = client::send(request::of(&at(endpoint)).unwrap(), soon).await else { panic!("no answer") };
     let refused = client::collect(response.into_body(), 1_000_000, soon).await;
     assert!(matches!(&refused, Err(Failure::TooLarge(1_000_000))), "{refused:?}");
 }
@@ -193,7 +193,7 @@ async fn call_by_proxy(base_url: &str, answers: &'static str) -> (String, Vec<Ev
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://ada:secret@{}", listener.local_addr().unwrap());
     let proxies = Arc::new(Matcher::builder().all(proxy).build());
-    let endpoint = Endpoint::reached(base_url, &proxies).unwrap();
+    let endpoint = Endpoint::reached(base_url, &OpenAi, &proxies).unwrap();
     client::ask_proxies(proxies);
     let provider = tokio::spawn(async move {
         let (mut connection, _) = listener.accept().await.unwrap();
@@ -240,7 +240,7 @@ async fn no_proxy_is_asked_for_an_address_that_is_excepted() {
         answer(&mut connection).await;
         asked
     });
-    let endpoint = Endpoint::reached(&base_url, &proxies).unwrap();
+    let endpoint = Endpoint::reached(&base_url, &OpenAi, &proxies).unwrap();
     let events: Vec<_> = events(at(endpoint), Timeouts::default()).collect().await;
     assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
     assert!(!provider.await.unwrap().contains("proxy-authorization"));
@@ -248,7 +248,7 @@ async fn no_proxy_is_asked_for_an_address_that_is_excepted() {
 
 #[test]
 fn an_address_is_made_right_and_holds_no_secret() {
-    let chat = |base: &str| Endpoint::new(base).map(|endpoint| endpoint.routes.chat.to_string());
+    let chat = |base: &str| Endpoint::new(base, &OpenAi).map(|endpoint| endpoint.routes.addresses[0].1.to_string());
     let made = "https://api.example/v1/chat/completions";
     for base in ["https://api.example/v1", "HTTPS://API.example:443/v1//", "https://ada:secret@api.example/v1"] {
         assert_eq!(chat(base).as_deref(), Some(made), "{base}");

@@ -2,7 +2,7 @@
 //! with values that ask for nothing. Any other is refused, with the nearest name that is known.
 
 use serde_json::Value;
-use wire::inference::{Task, TextRequest};
+use wire::inference::{Request, Task};
 
 use super::Unable;
 use crate::catalogue::nearest::nearest;
@@ -26,7 +26,7 @@ pub(super) enum Takes {
     Only(&'static [&'static str]),
     /// Looked at; in words, what is taken.
     Checked(
-        fn(&TextRequest) -> Result<(), Unable>,
+        fn(&Request) -> Result<(), Unable>,
         #[cfg_attr(not(test), expect(dead_code, reason = "the documentation's words, which a test compares"))]
         &'static str,
     ),
@@ -137,15 +137,15 @@ impl Field {
 }
 
 /// Refuses a field of a request where it would be ignored.
-pub(super) fn check(request: &TextRequest, name: &str) -> Result<(), Unable> {
-    let Some(value) = request.body.present(name) else { return Ok(()) };
-    let known = FIELDS.iter().find(|field| field.name == name && field.is_of(request.task));
+pub(super) fn check(request: &Request, name: &str) -> Result<(), Unable> {
+    let Some(value) = request.source.body.present(name) else { return Ok(()) };
+    let known = FIELDS.iter().find(|field| field.name == name && field.is_of(request.task()));
     match known.map(|field| field.takes) {
         Some(Used | Harmless) => Ok(()),
         Some(Checked(check, _)) => check(request),
         Some(Only(values)) if values.iter().any(|taken| same(taken, value)) => Ok(()),
         Some(Only(values)) => Err(Unable::new(name.to_owned(), only(values))),
-        None => Err(unknown(request.task, name)),
+        None => Err(unknown(request.task(), name)),
     }
 }
 
@@ -180,21 +180,21 @@ fn same(taken: &str, value: &str) -> bool {
     }
 }
 
-fn value(request: &TextRequest, name: &'static str) -> Result<Option<Value>, Unable> {
-    let value = request.body.present(name).map(serde_json::from_str);
+fn value(request: &Request, name: &'static str) -> Result<Option<Value>, Unable> {
+    let value = request.source.body.present(name).map(serde_json::from_str);
     value.transpose().map_err(|error: serde_json::Error| Unable::new(name, error.to_string()))
 }
 
 /// Tools, unless none may be called.
-fn tools(request: &TextRequest) -> Result<(), Unable> {
+fn tools(request: &Request) -> Result<(), Unable> {
     callable(request, "tools", "tool_choice")
 }
 
-fn functions(request: &TextRequest) -> Result<(), Unable> {
+fn functions(request: &Request) -> Result<(), Unable> {
     callable(request, "functions", "function_call")
 }
 
-fn callable(request: &TextRequest, list: &'static str, choice: &'static str) -> Result<(), Unable> {
+fn callable(request: &Request, list: &'static str, choice: &'static str) -> Result<(), Unable> {
     let none = value(request, choice)?.is_some_and(|choice| choice == "none");
     match value(request, list)? {
         Some(Value::Array(tools)) if tools.is_empty() || none => Ok(()),
@@ -207,7 +207,7 @@ fn callable(request: &TextRequest, list: &'static str, choice: &'static str) -> 
     }
 }
 
-fn response_format(request: &TextRequest) -> Result<(), Unable> {
+fn response_format(request: &Request) -> Result<(), Unable> {
     match value(request, "response_format")? {
         Some(Value::Object(format)) if format.get("type").is_some_and(|kind| kind == "text") => {
             let other = format.keys().find(|name| *name != "type");
@@ -220,7 +220,7 @@ fn response_format(request: &TextRequest) -> Result<(), Unable> {
     }
 }
 
-fn stream_options(request: &TextRequest) -> Result<(), Unable> {
+fn stream_options(request: &Request) -> Result<(), Unable> {
     let Some(Value::Object(options)) = value(request, "stream_options")? else { return Ok(()) };
     let ignored = |(name, value): &(&String, &Value)| {
         !(value.is_null()
@@ -233,8 +233,8 @@ fn stream_options(request: &TextRequest) -> Result<(), Unable> {
     })
 }
 
-fn best_of(request: &TextRequest) -> Result<(), Unable> {
-    if request.answers() > request.n {
+fn best_of(request: &Request) -> Result<(), Unable> {
+    if request.generation().is_some_and(|generation| generation.answers() > generation.n) {
         return Err(Unable::new("best_of", "open models return every answer they write: best_of must be n"));
     }
     Ok(())
@@ -244,7 +244,7 @@ fn best_of(request: &TextRequest) -> Result<(), Unable> {
 mod tests {
     use std::fmt::Write as _;
 
-    use wire::format::openai;
+    use wire::format::openai::{read_chat, read_completion};
 
     use super::*;
 
@@ -282,7 +282,8 @@ mod tests {
         let prompt =
             if task == Task::Chat { r#""messages":[{"role":"user","content":"x"}]"# } else { r#""prompt":"x""# };
         let body = format!(r#"{{"model":"m",{prompt},"{name}":{value}}}"#);
-        check(&openai::parse_request(task, body.as_bytes()).unwrap(), name)
+        let read = if task == Task::Chat { read_chat } else { read_completion };
+        check(&read(body.as_bytes()).unwrap(), name)
     }
 
     #[test]

@@ -1,88 +1,76 @@
 //! What a conversation with an open model may have in it: texts, and what names or describes them. Anything that the model
 //! would not read is refused by its place.
 
-use serde_json::{Map, Value};
-use wire::inference::{Message, Prompt, TextRequest};
+use wire::inference::{Content, Part, Request, Role, Unread, Work};
 
 use super::Unable;
 
-/// Members of a message that its template may read, and that change nothing where it does not: who speaks, what is answered,
-/// earlier thoughts, marks of caches, what was cited.
-const DESCRIBING: [&str; 14] = [
-    "id",
-    "parsed",
-    "provider_specific_fields",
-    "thinking_blocks",
-    "extra_content",
-    "reasoning_signature",
-    "name",
-    "tool_call_id",
-    "refusal",
-    "annotations",
-    "reasoning_content",
-    "reasoning",
-    "reasoning_details",
-    "cache_control",
+/// Members that have no place in the neutral words and change nothing: who said what is answered, earlier thoughts in other
+/// forms, what was cited. By their patterns.
+const DESCRIBING: [&str; 10] = [
+    "messages[].id",
+    "messages[].parsed",
+    "messages[].provider_specific_fields",
+    "messages[].thinking_blocks",
+    "messages[].extra_content",
+    "messages[].reasoning_signature",
+    "messages[].annotations",
+    "messages[].reasoning",
+    "messages[].reasoning_details",
+    "messages[].content[].annotations",
 ];
-/// Members of a part that change nothing.
-const BESIDE_TEXT: [&str; 3] = ["type", "cache_control", "annotations"];
+/// What is unread of a call beside its function.
+const OF_A_CALL: &str = "messages[].tool_calls[].";
+/// An answer that is to be continued, which is refused where it is asked for.
+const CONTINUED: [&str; 2] = ["messages[].prefix", "messages[].partial"];
 
 /// Refuses what the model would not read.
-pub(super) fn check(request: &TextRequest) -> Result<(), Unable> {
-    let Prompt::Messages(messages) = &request.prompt else { return Ok(()) };
-    messages.iter().enumerate().try_for_each(|(place, message)| {
-        let Message { role, content, rest } = message;
-        members(place, role, rest)?;
-        content.as_array().map_or(Ok(()), |parts| parts.iter().try_for_each(|read| part(place, read)))
-    })
+pub(super) fn check(request: &Request) -> Result<(), Unable> {
+    let Work::Conversation(conversation) = &request.work else { return Ok(()) };
+    for (place, message) in conversation.messages.iter().enumerate() {
+        message.parts.iter().try_for_each(|part| check_part(place, message.role, part))?;
+    }
+    request.unread.iter().filter(|unread| unread.at.starts_with("messages")).try_for_each(check_unread)
 }
 
 fn short(text: &str) -> String {
     text.chars().take(100).collect()
 }
 
-fn members(place: usize, role: &str, rest: &Map<String, Value>) -> Result<(), Unable> {
-    for (name, value) in rest {
-        let bad = |message: &str| Err(Unable::new(format!("messages[{place}].{}", short(name)), message));
-        match (name.as_str(), value) {
-            // An answer that is to be continued is refused; whether calls of tools are read depends on the model's template,
-            // which is asked later.
-            (_, Value::Null)
-            | ("prefix" | "partial", Value::Bool(false))
-            | ("name" | "tool_call_id" | "refusal", Value::String(_)) => {}
-            ("name" | "tool_call_id" | "refusal", _) => return bad("must be a string"),
-            ("tool_calls", Value::Array(calls)) if calls.is_empty() => {}
-            ("tool_calls", Value::Array(calls)) if role == "assistant" && calls.iter().all(is_call) => {}
-            ("tool_calls", Value::Array(_)) if role == "assistant" => return bad("every call must have a function"),
-            ("tool_calls", Value::Array(_)) => return bad("only an assistant calls tools"),
-            ("tool_calls", _) => return bad("must be an array"),
-            ("function_call", Value::Object(_)) if role == "assistant" => {}
-            (known, _) if DESCRIBING.contains(&known) => {}
-            _ => return bad("is not read by open models, so it is refused"),
+fn check_part(place: usize, role: Role, part: &Part) -> Result<(), Unable> {
+    let unable = |kind: &str| {
+        if kind == "text" || kind == "refusal" {
+            let message = format!("a part of type {kind} must have a {kind} that is a string");
+            return Err(Unable::new(format!("messages[{place}].content"), message));
         }
-    }
-    Ok(())
-}
-
-fn is_call(call: &Value) -> bool {
-    call["function"]["name"].is_string()
-}
-
-fn part(place: usize, part: &Value) -> Result<(), Unable> {
-    let kind = part["type"].as_str().unwrap_or_default();
-    let bad = |message: String| Err(Unable::new(format!("messages[{place}].content"), message));
-    if kind != "text" && kind != "refusal" {
         let message =
             format!("messages[{place}].content has a part of type {}; open models read text only", short(kind));
-        return Err(Unable::new("messages", message));
+        Err(Unable::new("messages", message))
+    };
+    match &part.content {
+        Content::Text(_) | Content::Refusal(_) | Content::Reasoning(_) => Ok(()),
+        Content::ToolResult(result) => result.parts.iter().try_for_each(|part| check_part(place, role, part)),
+        // Whether calls of tools are read depends on the model's template, which is asked later.
+        Content::ToolCall(_) if role == Role::Assistant => Ok(()),
+        Content::ToolCall(_) => {
+            Err(Unable::new(format!("messages[{place}].tool_calls"), "only an assistant calls tools"))
+        }
+        Content::Image(_) => unable("image_url"),
+        Content::Audio(_) => unable("input_audio"),
+        Content::File(_) => unable("file"),
+        Content::Unknown { kind } => unable(kind),
     }
-    if !part[kind].is_string() {
-        return bad(format!("a part of type {kind} must have a {kind} that is a string"));
+}
+
+fn check_unread(unread: &Unread) -> Result<(), Unable> {
+    let pattern = unread.pattern();
+    let is_harmless = match &*unread.json {
+        "null" => true,
+        "false" if CONTINUED.contains(&&*pattern) => true,
+        _ => DESCRIBING.contains(&&*pattern) || pattern.starts_with(OF_A_CALL),
+    };
+    if is_harmless {
+        return Ok(());
     }
-    let other = part
-        .as_object()
-        .into_iter()
-        .flatten()
-        .find(|(name, value)| *name != kind && !value.is_null() && !BESIDE_TEXT.contains(&name.as_str()));
-    other.map_or(Ok(()), |(name, _)| bad(format!("a part of type {kind} has {}, which is not read", short(name))))
+    Err(Unable::new(short(&unread.at), "is not read by open models, so it is refused"))
 }

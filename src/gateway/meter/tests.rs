@@ -9,7 +9,7 @@ use billing::{
 };
 use rust_decimal::Decimal;
 use wire::{
-    format::openai,
+    format::openai::read_chat,
     inference::{ProviderError, Task, TooLong},
 };
 
@@ -134,7 +134,7 @@ fn open_model() -> Model {
 fn meter(model: &Model, max_cost: Option<&str>, payer: Payer, began: Instant) -> Meter {
     let max_cost = max_cost.map(|most| format!(r#","max_cost":"{most}""#)).unwrap_or_default();
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hello world"}}]{max_cost}}}"#);
-    let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+    let request = read_chat(body.as_bytes()).unwrap();
     let rules = Rules { overdraft_none: false, weighting: Weighting::default(), drain_seconds: 0, unread_bytes: 0 };
     Meter::new(plan(model, rules, &request, payer).unwrap().target, began)
 }

@@ -41,8 +41,7 @@ impl UsageMeter {
     }
 
     pub(super) fn delta(&mut self, delta: &Delta, held: Nanos, now: Instant) -> Step {
-        self.text.push_str(&delta.text);
-        self.text.push_str(&delta.beside);
+        delta.written().for_each(|text| self.text.push_str(text));
         // What is charged if the task dies, and, reported each second, if the process does. Cheap, so roughly: four bytes a
         // token.
         let used = self.used(|text| text.len() as u64 / 4);

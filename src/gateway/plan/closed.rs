@@ -9,7 +9,7 @@ use billing::{
     price::{Keep, TokenPrice, Tokens},
 };
 use rust_decimal::{Decimal, prelude::ToPrimitive};
-use wire::{format::openai::known, inference::TextRequest};
+use wire::{format::openai::known, inference::Request};
 
 use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost};
 use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
@@ -54,8 +54,8 @@ pub(in crate::gateway) struct Limit {
 }
 
 /// Plans a request to a closed model.
-pub(super) fn plan(model: &Arc<ClosedModel>, request: &TextRequest, payer: Payer) -> Result<Plan, ServeError> {
-    if model.task != request.task {
+pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) -> Result<Plan, ServeError> {
+    if model.task != request.task() {
         return Err(invalid("model", format!("{} does not do that; try its other route", model.id)));
     }
     let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
@@ -72,8 +72,10 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &TextRequest, payer: Payer
     let counted = wire::tokens::count_prompt(request, &model.id).min(context);
     let input = if terms.is_uncountable { context } else { counted };
     let keep = if terms.keeps_long { Keep::Long } else { Keep::Usual };
-    let limit = output_limit(request).unwrap_or(u64::MAX).min(model.max_output.into());
-    let choices = u64::from(request.answers());
+    let generation = request.generation();
+    let largest = generation.and_then(|generation| generation.limit).map(|limit| u64::from(limit.largest));
+    let limit = largest.unwrap_or(u64::MAX).min(model.max_output.into());
+    let choices = generation.map_or(1, |generation| u64::from(generation.answers()));
     let prompt = price.most_input(input, keep).total();
     let affordable = max_cost(request)?.map(|most| affordable_output(&price, (input, keep), choices, most));
     let (limit, clamp) = match affordable {
@@ -136,16 +138,9 @@ impl UsageTerms {
     }
 }
 
-/// The client's limit of output tokens, per choice. Of two the larger: who knows which one its provider follows.
-fn output_limit(request: &TextRequest) -> Option<u64> {
-    let read = |name| request.body.read::<u64>(name, "a whole number").ok().flatten();
-    let written = ["max_tokens", "max_completion_tokens"].into_iter().filter_map(read);
-    written.chain(request.max_tokens.map(u64::from)).max()
-}
-
 /// Refuses a service tier whose price is not in the book, which has standard prices: `priority` costs more, `flex` less.
-fn check_tier(request: &TextRequest) -> Result<(), ServeError> {
-    let tier = request.body.read::<String>("service_tier", "a string");
+fn check_tier(request: &Request) -> Result<(), ServeError> {
+    let tier = request.source.body.read::<String>("service_tier", "a string");
     match tier.map_err(|error| invalid("service_tier", error.message))? {
         None => Ok(()),
         Some(tier) if tier == "auto" || tier == STANDARD_TIER => Ok(()),
@@ -173,7 +168,10 @@ mod tests {
     use super::*;
     use crate::catalogue::{Catalogue, Model};
     use proptest::prelude::*;
-    use wire::{format::openai, inference::Task};
+    use wire::{
+        format::openai::{read_chat, read_completion},
+        inference::Task,
+    };
 
     /// A plan, flat.
     #[derive(Debug)]
@@ -195,7 +193,7 @@ mod tests {
     }
 
     /// A plan for credits, or the field that the request is refused for.
-    fn closed(request: &TextRequest, model: &Arc<ClosedModel>) -> Result<Quote, String> {
+    fn closed(request: &Request, model: &Arc<ClosedModel>) -> Result<Quote, String> {
         let Plan { target, hold, output, .. } = plan(model, request, Payer::Credits).map_err(field)?;
         let (Target::Closed(terms), Some(output)) = (target, output) else { panic!("planned for a pool") };
         let UsageTerms { input, counted, keep, limit, clamp, .. } = terms;
@@ -205,7 +203,7 @@ mod tests {
     fn quote(fields: &str) -> Result<Quote, String> {
         let body =
             format!(r#"{{"model":"gpt-4o-mini","messages":[{{"role":"user","content":"hello world"}}]{fields}}}"#);
-        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let request = read_chat(body.as_bytes()).unwrap();
         let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(&request.model) else { panic!() };
         closed(&request, &model)
     }
@@ -248,7 +246,7 @@ mod tests {
         let model = completing();
         let of = |fields: &str| {
             let body = format!(r#"{{"model":"gpt-4o-mini","prompt":"hello world","max_tokens":100{fields}}}"#);
-            let request = openai::parse_request(Task::Completion, body.as_bytes()).unwrap();
+            let request = read_completion(body.as_bytes()).unwrap();
             closed(&request, &model).unwrap()
         };
         assert_eq!(of(r#","n":2,"best_of":20"#).output.limit, 2_000);
@@ -259,7 +257,7 @@ mod tests {
         let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find(model) else { panic!() };
         let content = r#""messages":[{"role":"user","content":"hello world"}]"#;
         let body = format!(r#"{{"model":"{}",{content}{fields}}}"#, model.id);
-        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let request = read_chat(body.as_bytes()).unwrap();
         let quote = closed(&request, &model)?;
         Ok((quote, model.context.into()))
     }
@@ -347,7 +345,7 @@ mod tests {
     fn only_tiers_at_standard_prices_are_taken() {
         let tier = |tier: &str| {
             let body = format!(r#"{{"model":"m","prompt":"x","service_tier":{tier}}}"#);
-            check_tier(&openai::parse_request(Task::Completion, body.as_bytes()).unwrap())
+            check_tier(&read_completion(body.as_bytes()).unwrap())
         };
         for taken in ["null", "\"auto\"", "\"default\""] {
             assert!(tier(taken).is_ok(), "{taken}");
@@ -379,7 +377,7 @@ mod tests {
     fn nothing_is_held_and_nothing_bounds_what_the_caller_pays_its_provider() {
         let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find("gpt-4o-mini") else { panic!() };
         let body = br#"{"model":"gpt-4o-mini","prompt":"hello world","service_tier":"priority"}"#;
-        let request = openai::parse_request(Task::Completion, body).unwrap();
+        let request = read_completion(body).unwrap();
         assert_eq!(closed(&request, &model).unwrap_err(), "model", "it does chats");
         let model = completing();
         assert_eq!(closed(&request, &model).unwrap_err(), "service_tier");

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use billing::Nanos;
-use wire::inference::TextRequest;
+use wire::inference::Request;
 
 use super::invalid;
 use crate::gateway::serve::ServeError;
 
 /// The caller's own limit on the cost, if there is one.
-pub(super) fn max_cost(request: &TextRequest) -> Result<Option<Nanos>, ServeError> {
+pub(super) fn max_cost(request: &Request) -> Result<Option<Nanos>, ServeError> {
     let Some(text) = &request.max_cost else { return Ok(None) };
     match plain(text).parse::<Nanos>() {
         Ok(amount) if amount.is_positive() => Ok(Some(amount)),
@@ -51,7 +51,7 @@ fn plain(text: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use wire::{format::openai, inference::Task};
+    use wire::format::openai::read_completion;
 
     use super::*;
 
@@ -59,7 +59,7 @@ mod tests {
     fn max_cost_is_taken_with_an_exponent_and_exactly() {
         let most = |text: &str| {
             let request = format!(r#"{{"model":"m","prompt":"x","max_cost":{text}}}"#);
-            let request = openai::parse_request(Task::Completion, request.as_bytes());
+            let request = read_completion(request.as_bytes());
             max_cost(&request.map_err(|error| error.field)?).map_err(|error| match error {
                 ServeError::Invalid { field, .. } => field.into_owned(),
                 other => other.to_string(),

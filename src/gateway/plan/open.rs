@@ -7,7 +7,7 @@ use billing::{
     class::Weighting,
     hold::{HoldRequest, Work},
 };
-use wire::inference::TextRequest;
+use wire::inference::Request;
 
 use super::{Plan, Target, invalid, max_cost::max_cost};
 use crate::{
@@ -39,7 +39,7 @@ impl SecondsTerms {
     }
 }
 
-pub(super) fn plan(model: &Arc<OpenModel>, request: &TextRequest, weighting: Weighting) -> Result<Plan, ServeError> {
+pub(super) fn plan(model: &Arc<OpenModel>, request: &Request, weighting: Weighting) -> Result<Plan, ServeError> {
     capability::check_open(request)?;
     let rate = model.class.per_second();
     let allowed = match max_cost(request)? {
@@ -61,7 +61,7 @@ pub(super) fn plan(model: &Arc<OpenModel>, request: &TextRequest, weighting: Wei
 #[cfg(test)]
 mod tests {
     use billing::class::SizeClass;
-    use wire::{format::openai, inference::Task};
+    use wire::format::openai::read_chat;
 
     use super::*;
 
@@ -70,7 +70,7 @@ mod tests {
         let (class, import) = (SizeClass::B7, (0, 0));
         let model = OpenModel { id, folder: "m".into(), class, parameters: 1, context: 8, import };
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
-        let request = openai::parse_request(Task::Chat, body.as_bytes()).unwrap();
+        let request = read_chat(body.as_bytes()).unwrap();
         let plan = plan(&Arc::new(model), &request, Weighting::default())?;
         let Target::Open(terms) = plan.target else { panic!("planned for a provider") };
         Ok((terms, plan.hold))

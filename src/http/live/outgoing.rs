@@ -5,7 +5,6 @@ use std::{cell::RefCell, rc::Rc, sync::Arc};
 
 use actix_ws::Session;
 use bytes::Bytes;
-use serde_json::Value;
 use tokio::sync::{Notify, mpsc};
 
 use crate::gateway::room::{Room, Share};
@@ -81,8 +80,8 @@ pub(super) fn outgoing(limit: usize, room: &Arc<Room>) -> (Outgoing, Queue) {
 
 impl Outgoing {
     /// Sends a frame.
-    pub(super) fn send(&self, frame: &Value) {
-        self.queue(Frame::Text(frame.to_string()));
+    pub(super) fn send(&self, frame: String) {
+        self.queue(Frame::Text(frame));
     }
 
     /// Asks the client whether it is there, which also keeps proxies from closing a socket that is silent.
@@ -142,7 +141,7 @@ mod tests {
             let (outgoing, queue) = outgoing(200_000, &room);
             let mut sent = 0;
             while outgoing.waiting.borrow().bytes <= 200_000 && sent < 100 {
-                outgoing.send(&frame);
+                outgoing.send(frame.to_string());
                 sent += 1;
             }
             (outgoing, queue)

@@ -1,11 +1,30 @@
 //! The neutral words of inference: what is asked of a model and what comes back, whatever API format a client or a
-//! provider speaks. Engines and transports produce [`Event`]s; the request task consumes them. Nothing here knows money,
-//! HTTP or a format's spelling.
+//! provider speaks. Engines and provider formats produce [`Event`]s; the request's task reads them. Nothing here knows
+//! money, HTTP or a format's spelling.
 
+mod audio;
+mod conversation;
+mod decision;
+mod embedding;
 mod event;
 mod failure;
+mod generation;
+mod image;
+mod native;
 mod request;
+mod rerank;
 
-pub use event::{Delta, Event, FinishReason, TokenLogprob, Usage};
+pub use audio::{Speech, Timestamps, Transcription};
+pub use conversation::{
+    Audio, CacheMark, CacheTtl, Content, Conversation, File, Image, Media, Message, OutputFormat, Part, Reasoning,
+    ReasoningWanted, Role, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,
+};
+pub use decision::{AnswerKind, Decision, Question};
+pub use embedding::{Embedding, EmbeddingInput, VectorEncoding};
+pub use event::{CallDelta, Delta, Event, FinishReason, Raw, TokenLogprob, Usage};
 pub use failure::{Failure, ProviderError, TooLong, Unserved};
-pub use request::{Message, Prompt, Sampling, Task, TextRequest};
+pub use generation::{Generation, OutputLimit, Sampling, TextPrompt};
+pub use image::ImageGeneration;
+pub use native::NativeTask;
+pub use request::{Format, Request, Source, Task, Unread, Work};
+pub use rerank::Rerank;

@@ -1,113 +1,162 @@
-//! A request for text, neutral of format.
+//! A request, neutral of format: which model, the work that is asked of it, and on what terms. The body it was read from
+//! stays with it: a provider of the same format is sent its bytes.
 
-use serde_json::{Map, Value};
-
+use super::{
+    Conversation, Decision, Embedding, Generation, ImageGeneration, NativeTask, Rerank, Speech, TextPrompt,
+    Transcription,
+};
 use crate::fields::Fields;
 
-/// What kind of work a request is.
+/// What kind of work a model does, and a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Task {
-    /// A conversation, rendered with the model's chat template.
+    /// Answers a conversation.
     Chat,
-    /// A raw prompt to continue.
+    /// Continues a raw text.
     Completion,
+    /// Turns texts into vectors.
+    Embedding,
+    /// Orders documents by how well they answer a query.
+    Rerank,
+    /// Makes images.
+    Image,
+    /// Speaks a text.
+    Speech,
+    /// Writes down what is spoken.
+    Transcription,
+    /// Answers questions about a text with a probability, a choice or a score.
+    Decision,
+    /// A task of the native API, with an input of its own.
+    Native,
 }
 
-/// What the model is asked to continue.
+/// The work that is asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Prompt {
-    /// Messages of a conversation, oldest first.
-    Messages(Vec<Message>),
-    /// A raw text.
-    Text(String),
+pub enum Work {
+    /// To answer a conversation.
+    Conversation(Box<Conversation>),
+    /// To continue a raw text.
+    Text(Box<TextPrompt>),
+    /// To turn texts into vectors.
+    Embedding(Embedding),
+    /// To order documents.
+    Rerank(Rerank),
+    /// To make images.
+    Image(ImageGeneration),
+    /// To speak a text.
+    Speech(Speech),
+    /// To write down what is spoken.
+    Transcription(Transcription),
+    /// To answer questions about a text.
+    Decision(Decision),
+    /// A task of the native API.
+    Native(NativeTask),
 }
 
-/// One message of a conversation. `content` keeps the JSON it came with (a string or an array of parts), so that a
-/// provider sees exactly what its client wrote; [`Message::text`] is what a text model reads.
+/// A format in which clients or providers write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// OpenAI's chat completions.
+    OpenAiChat,
+    /// OpenAI's legacy completions.
+    OpenAiCompletions,
+}
+
+/// A request's body as its client wrote it, without Farebox's own fields.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Message {
-    /// `system`, `developer`, `user`, `assistant` or `tool`.
-    pub role: String,
-    /// A string, an array of parts, or null.
-    pub content: Value,
-    /// Everything else the message carried (`name`, `tool_calls`, `tool_call_id`, ...).
-    pub rest: Map<String, Value>,
+pub struct Source {
+    /// The format it is in.
+    pub format: Format,
+    /// The body.
+    pub body: Fields,
 }
 
-impl Message {
-    /// The message's text: the string itself, or the text parts joined. What an assistant refused with is what it said.
-    pub fn text(&self) -> String {
-        let said = |part: &Value| {
-            let said = part.get("text").and_then(Value::as_str).or_else(|| part.get("refusal").and_then(Value::as_str));
-            said.map(str::to_owned)
+/// A member of a body's parts for which the neutral words have no place. It reaches a provider of the same format alone;
+/// everyone else refuses it by its name, unless it is known to change nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// Where it stands: `messages[0].content[1].image_url.file_id`.
+    pub at: String,
+    /// What it says, as JSON.
+    pub json: String,
+}
+
+impl Unread {
+    /// Its place without the numbers of entries: `messages[].content[].image_url.file_id`.
+    pub fn pattern(&self) -> String {
+        let mut is_within = false;
+        let keep = |c: &char| {
+            is_within = match c {
+                '[' => true,
+                ']' => false,
+                _ => is_within,
+            };
+            !is_within || *c == '['
         };
-        match &self.content {
-            Value::String(text) => text.clone(),
-            Value::Array(parts) => parts.iter().filter_map(said).collect(),
-            _ => self.rest.get("refusal").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        }
+        self.at.chars().filter(keep).collect()
     }
 }
 
-/// How tokens are chosen. `None` means the model's own default (its `generation_config.json`, or the provider's).
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Sampling {
-    /// 0 to 2; 0 is greedy.
-    pub temperature: Option<f32>,
-    /// 0 to 1, nucleus sampling.
-    pub top_p: Option<f32>,
-    /// Keep only the k most likely tokens; 0 keeps all.
-    pub top_k: Option<u32>,
-    /// Same seed, same request, same model: same tokens.
-    pub seed: Option<u64>,
-    /// -2 to 2.
-    pub frequency_penalty: Option<f32>,
-    /// -2 to 2.
-    pub presence_penalty: Option<f32>,
-    /// Additive bias by token id, -100 to 100.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// Texts that end the answer; they are not part of it. At most 4.
-    pub stop: Vec<String>,
-}
-
-/// A request for text, neutral of format.
+/// A request.
 #[derive(Debug, Clone, PartialEq)]
-pub struct TextRequest {
-    /// Chat or completion.
-    pub task: Task,
+pub struct Request {
     /// The model as the client named it.
     pub model: String,
-    /// What to continue.
-    pub prompt: Prompt,
-    /// How tokens are chosen.
-    pub sampling: Sampling,
-    /// The caller's output limit in tokens, per choice (`max_tokens`, `max_completion_tokens`).
-    pub max_tokens: Option<u32>,
-    /// How many choices are wanted, at least 1.
-    pub n: u32,
-    /// `Some(k)`: log probabilities of the chosen tokens, with the k likeliest alternatives (0 to 20).
-    pub logprobs: Option<u32>,
-    /// Completions only: repeat the prompt before the answer.
-    pub echo: bool,
+    /// What is asked of it.
+    pub work: Work,
     /// Whether the client wants a stream.
     pub stream: bool,
-    /// Whether the client asked for a usage chunk (`stream_options.include_usage`).
-    pub include_usage: bool,
     /// `max_cost`, dollars, as written.
     pub max_cost: Option<String>,
     /// `autoScale`.
     pub auto_scale: Option<bool>,
-    /// The whole body as it came, without Farebox's own fields: what a provider of the same format is sent.
-    pub body: Fields,
+    /// What of the body is not in these words.
+    pub unread: Vec<Unread>,
+    /// The body itself.
+    pub source: Source,
 }
 
-impl TextRequest {
-    /// How many answers are generated, and paid for: with `best_of`, which completions have, more than are returned.
-    pub fn answers(&self) -> u32 {
-        let best_of = match self.task {
-            Task::Chat => None,
-            Task::Completion => self.body.read("best_of", "a whole number").ok().flatten(),
-        };
-        best_of.unwrap_or(1).max(self.n)
+impl Request {
+    /// The kind of its work.
+    pub const fn task(&self) -> Task {
+        match &self.work {
+            Work::Conversation(_) => Task::Chat,
+            Work::Text(_) => Task::Completion,
+            Work::Embedding(_) => Task::Embedding,
+            Work::Rerank(_) => Task::Rerank,
+            Work::Image(_) => Task::Image,
+            Work::Speech(_) => Task::Speech,
+            Work::Transcription(_) => Task::Transcription,
+            Work::Decision(_) => Task::Decision,
+            Work::Native(_) => Task::Native,
+        }
+    }
+
+    /// How text is generated, where text is what is asked for.
+    pub fn generation(&self) -> Option<&Generation> {
+        match &self.work {
+            Work::Conversation(conversation) => Some(&conversation.generation),
+            Work::Text(text) => Some(&text.generation),
+            Work::Embedding(_)
+            | Work::Rerank(_)
+            | Work::Image(_)
+            | Work::Speech(_)
+            | Work::Transcription(_)
+            | Work::Decision(_)
+            | Work::Native(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_has_no_numbers_of_entries_and_keeps_those_of_names() {
+        let pattern = |at: &str| Unread { at: at.to_owned(), json: "1".to_owned() }.pattern();
+        assert_eq!(pattern("messages[10].content[2].type"), "messages[].content[].type");
+        assert_eq!(pattern("tools[0].web_search_20260318"), "tools[].web_search_20260318");
+        assert_eq!(pattern("field2"), "field2");
     }
 }

@@ -2,7 +2,7 @@
 //! and vision", section "Calculating costs", OpenAI API documentation. There an image is a base and as many tiles of 512
 //! pixels as it has after it was scaled (2,048 x 768 at most: 8), or patches of 32 pixels, 1,536 at most, times a factor.
 
-use serde_json::Value;
+use crate::inference::Image;
 
 /// Tiles of an image, at most.
 const TILES: u64 = 8;
@@ -45,9 +45,9 @@ fn family(model: &str) -> Family {
     FAMILIES.iter().find(|(begin, _)| model.starts_with(begin)).map_or(DEAREST, |(_, family)| *family)
 }
 
-/// The most tokens that an `image_url` part of a message can be.
-pub(super) fn most_tokens(model: &str, part: &Value) -> u64 {
-    let is_low = part.pointer("/image_url/detail").is_some_and(|detail| detail == "low");
+/// The most tokens that an image can be.
+pub(super) fn most_tokens(model: &str, image: &Image) -> u64 {
+    let is_low = image.detail.as_deref() == Some("low");
     match family(model) {
         Family::Tiles { base, .. } if is_low => base,
         Family::Tiles { base, each } => base + TILES * each,
@@ -57,14 +57,12 @@ pub(super) fn most_tokens(model: &str, part: &Value) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::inference::Media;
 
     #[test]
     fn an_image_is_bounded_by_its_models_family() {
-        let part =
-            |detail: &str| json!({"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": detail}});
+        let part = |detail: &str| Image { media: Media::Url("https://x/y.png".into()), detail: Some(detail.into()) };
         for (model, high, low) in [
             ("gpt-4o", 1_445, 85),
             ("gpt-4o-2024-11-20", 1_445, 85),

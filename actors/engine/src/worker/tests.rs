@@ -2,8 +2,7 @@ use std::sync::mpsc as sync;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use wire::fields::Fields;
-use wire::inference::{Delta, Prompt, Sampling, Task, TextRequest};
+use wire::inference::Delta;
 
 use super::*;
 
@@ -18,7 +17,7 @@ impl Answer for Puppet {
     }
 
     fn answer(&mut self, asked: &Prepared, sink: &mut Sink) -> Result<Usage, Failure> {
-        let Prompt::Text(text) = &asked.request.prompt else { return Err(Failure::Engine("not text".to_owned())) };
+        let text = asked.echo.clone().unwrap_or_default();
         let mut usage = Usage::default();
         match text.as_str() {
             "panic" => panic!("as told"),
@@ -39,23 +38,9 @@ impl Answer for Puppet {
     }
 }
 
+/// What the puppet is told stands where a prompt's text does.
 fn request(text: &str) -> Prepared {
-    let request = TextRequest {
-        task: Task::Completion,
-        model: "puppet".to_owned(),
-        prompt: Prompt::Text(text.to_owned()),
-        sampling: Sampling::default(),
-        max_tokens: None,
-        n: 1,
-        logprobs: None,
-        echo: false,
-        stream: true,
-        include_usage: false,
-        max_cost: None,
-        auto_scale: None,
-        body: Fields::default(),
-    };
-    Prepared { request, prompt: vec![0] }
+    Prepared { echo: Some(text.to_owned()), prompt: vec![0], ..Prepared::default() }
 }
 
 fn job(text: &str) -> (Job, mpsc::Receiver<Event>) {

@@ -21,10 +21,10 @@ use engine::onnx::Precision;
 use engine::runtime::Runtime;
 use engine::tokenizer::{Special, Tokenizer};
 use engine::worker::{EngineHandle, Job, Stop, StopSignal};
-use serde_json::{Map, json};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use wire::fields::Fields;
-use wire::inference::{Delta, Event, Failure, FinishReason, Message, Prompt, Sampling, Task, TextRequest, Usage};
+use wire::format::openai::{read_chat, read_completion};
+use wire::inference::{Delta, Event, Failure, FinishReason, Request, Usage};
 
 fn cached(file: &str) -> PathBuf {
     static FETCHED: OnceLock<PathBuf> = OnceLock::new();
@@ -90,34 +90,35 @@ fn worker() -> &'static (EngineHandle, Arc<Tokenizer>) {
     })
 }
 
-fn request(prompt: Prompt) -> TextRequest {
-    TextRequest {
-        task: Task::Chat,
-        model: "smollm2".to_owned(),
-        prompt,
-        sampling: Sampling { temperature: Some(0.0), ..Sampling::default() },
-        max_tokens: Some(48),
-        n: 1,
-        logprobs: None,
-        echo: false,
-        stream: true,
-        include_usage: true,
-        max_cost: None,
-        auto_scale: None,
-        body: Fields::default(),
-    }
+/// A request as a client would write it: greedy and short, but for these fields.
+fn asked(fields: &Value) -> Request {
+    let mut body = json!({"model": "smollm2", "temperature": 0, "max_tokens": 48, "stream": true});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let read = if body.get("prompt").is_some() { read_completion } else { read_chat };
+    read(body.to_string().as_bytes()).unwrap()
 }
 
-fn chat(text: &str) -> TextRequest {
-    let message = Message { role: "user".to_owned(), content: json!(text), rest: Map::new() };
-    request(Prompt::Messages(vec![message]))
+fn chat_with(text: &str, fields: &Value) -> Request {
+    let mut all = json!({"messages": [{"role": "user", "content": text}]});
+    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    asked(&all)
 }
 
-fn raw(text: &str) -> TextRequest {
-    TextRequest { task: Task::Completion, ..request(Prompt::Text(text.to_owned())) }
+fn chat(text: &str) -> Request {
+    chat_with(text, &json!({}))
 }
 
-fn start(request: TextRequest, capacity: usize) -> (mpsc::Receiver<Event>, Arc<StopSignal>) {
+fn raw_with(text: &str, fields: &Value) -> Request {
+    let mut all = json!({"prompt": text});
+    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    asked(&all)
+}
+
+fn raw(text: &str) -> Request {
+    raw_with(text, &json!({}))
+}
+
+fn start(request: &Request, capacity: usize) -> (mpsc::Receiver<Event>, Arc<StopSignal>) {
     let (events, receiver) = mpsc::channel(capacity);
     let stop = StopSignal::new();
     let (worker, tokenizer) = worker();
@@ -130,8 +131,9 @@ fn all(mut events: mpsc::Receiver<Event>) -> Vec<Event> {
     std::iter::from_fn(|| events.blocking_recv()).collect()
 }
 
-fn run(request: TextRequest) -> Vec<Event> {
-    all(start(request, 4096).0)
+#[expect(clippy::needless_pass_by_value, reason = "it is made where it is run")]
+fn run(request: Request) -> Vec<Event> {
+    all(start(&request, 4096).0)
 }
 
 fn deltas(events: &[Event], choice: u32) -> Vec<&Delta> {
@@ -240,7 +242,7 @@ fn what_users_write_is_no_special_token() {
         .map(|token| (u32::try_from(token["id"].as_u64().unwrap()).unwrap(), token["content"].as_str().unwrap()))
         .collect();
     assert!(special.iter().any(|(_, name)| *name == "<|im_start|>"), "{special:?}");
-    let controls = |request: &TextRequest| {
+    let controls = |request: &Request| {
         let tokens = tokenizer.prompt(request).unwrap();
         tokens.into_iter().filter(|token| special.iter().any(|(id, _)| id == token)).collect::<Vec<_>>()
     };
@@ -291,10 +293,10 @@ fn three_colours_are_streamed_greedily() {
 
 #[test]
 fn max_tokens_ends_with_length_and_is_exact() {
-    let events = run(TextRequest { max_tokens: Some(5), ..raw("Once upon a time") });
+    let events = run(raw_with("Once upon a time", &json!({"max_tokens": 5})));
     assert_eq!(finish(&events, 0), (Some(FinishReason::Length), None));
     assert_eq!(usage(&events).output, 5);
-    let events = run(TextRequest { max_tokens: Some(0), echo: true, ..raw("Once upon a time") });
+    let events = run(raw_with("Once upon a time", &json!({"max_tokens": 0, "echo": true})));
     assert_eq!(text(&events, 0), "Once upon a time");
     assert!(!events.contains(&Event::Started), "nothing was computed");
     assert_eq!(events.last(), Some(&Event::Finished { compute_ms: 0 }));
@@ -302,7 +304,7 @@ fn max_tokens_ends_with_length_and_is_exact() {
 
 #[test]
 fn the_models_own_end_finishes_with_stop() {
-    let events = run(TextRequest { max_tokens: Some(200), ..chat("Say only the word yes.") });
+    let events = run(chat_with("Say only the word yes.", &json!({"max_tokens": 200})));
     assert_eq!(finish(&events, 0), (Some(FinishReason::Stop), None));
     assert!(!text(&events, 0).contains("<|im_end|>"));
 }
@@ -312,9 +314,7 @@ fn a_stop_text_is_held_back_wherever_it_is_cut() {
     let whole = text(&run(raw("The alphabet: A, B, C, D, E,")), 0);
     let characters: Vec<char> = whole.chars().collect();
     let stop: String = characters[12..17].iter().collect();
-    let mut stopped = raw("The alphabet: A, B, C, D, E,");
-    stopped.sampling.stop = vec!["never said".to_owned(), stop.clone()];
-    let events = run(stopped);
+    let events = run(raw_with("The alphabet: A, B, C, D, E,", &json!({"stop": ["never said", stop]})));
     assert_eq!(text(&events, 0), whole[..whole.find(&stop).unwrap()]);
     assert_eq!(finish(&events, 0).0, Some(FinishReason::Stop));
 }
@@ -322,9 +322,8 @@ fn a_stop_text_is_held_back_wherever_it_is_cut() {
 #[test]
 fn the_same_seed_writes_the_same_and_choices_differ() {
     let warm = |seed| {
-        let mut request = TextRequest { n: 2, max_tokens: Some(24), ..raw("My favourite animal is") };
-        request.sampling = Sampling { temperature: Some(1.2), seed: Some(seed), ..Sampling::default() };
-        let events = run(request);
+        let fields = json!({"n": 2, "max_tokens": 24, "temperature": 1.2, "seed": seed});
+        let events = run(raw_with("My favourite animal is", &fields));
         [text(&events, 0), text(&events, 1)]
     };
     let first = warm(11);
@@ -335,8 +334,8 @@ fn the_same_seed_writes_the_same_and_choices_differ() {
 
 #[test]
 fn a_choice_on_the_kept_prompt_is_the_choice_alone() {
-    let events = run(TextRequest { n: 3, max_tokens: Some(20), ..raw("Once upon a time there was") });
-    let alone = run(TextRequest { max_tokens: Some(20), ..raw("Once upon a time there was") });
+    let events = run(raw_with("Once upon a time there was", &json!({"n": 3, "max_tokens": 20})));
+    let alone = run(raw_with("Once upon a time there was", &json!({"max_tokens": 20})));
     for choice in 0..3 {
         assert_eq!(text(&events, choice), text(&alone, 0));
     }
@@ -345,7 +344,7 @@ fn a_choice_on_the_kept_prompt_is_the_choice_alone() {
 
 #[test]
 fn log_probabilities_cover_the_text() {
-    let events = run(TextRequest { logprobs: Some(3), max_tokens: Some(10), ..chat("Name three colors.") });
+    let events = run(chat_with("Name three colors.", &json!({"logprobs": true, "top_logprobs": 3, "max_tokens": 10})));
     let logprobs: Vec<_> = deltas(&events, 0).into_iter().flat_map(|delta| delta.logprobs.clone()).collect();
     assert_eq!(logprobs.len(), 10);
     let bytes: Vec<u8> = logprobs.iter().flat_map(|logprob| logprob.bytes.clone()).collect();
@@ -359,7 +358,7 @@ fn log_probabilities_cover_the_text() {
 #[test]
 fn cancelling_ends_within_one_token_and_still_reports() {
     // A channel of one: the engine is never more than one event ahead of what is read here.
-    let (mut events, stop) = start(TextRequest { max_tokens: Some(4000), ..raw("A very long story:") }, 1);
+    let (mut events, stop) = start(&raw_with("A very long story:", &json!({"max_tokens": 4000})), 1);
     let mut seen = 0;
     while seen < 5 {
         seen += u64::from(matches!(events.blocking_recv().unwrap(), Event::Delta(_)));
@@ -375,7 +374,7 @@ fn cancelling_ends_within_one_token_and_still_reports() {
 #[test]
 fn cancelling_while_the_prompt_is_read_ends_between_chunks() {
     let long = PROSE.repeat(6);
-    let (mut events, stop) = start(raw(&long), 64);
+    let (mut events, stop) = start(&raw(&long), 64);
     assert_eq!(events.blocking_recv(), Some(Event::Started));
     stop.set(Stop::Cancelled);
     let usage = usage(&all(events));
@@ -385,7 +384,7 @@ fn cancelling_while_the_prompt_is_read_ends_between_chunks() {
 #[test]
 fn credits_and_cost_end_with_length_and_say_so() {
     for (stop, reason) in [(Stop::Credits, "credits"), (Stop::KeyLimit, "key_limit"), (Stop::MaxCost, "max_cost")] {
-        let (mut events, signal) = start(TextRequest { max_tokens: Some(4000), ..raw("A very long story:") }, 1);
+        let (mut events, signal) = start(&raw_with("A very long story:", &json!({"max_tokens": 4000})), 1);
         while !matches!(events.blocking_recv().unwrap(), Event::Delta(_)) {}
         signal.set(stop);
         let events = all(events);
@@ -396,9 +395,8 @@ fn credits_and_cost_end_with_length_and_say_so() {
 
 #[test]
 fn seconds_are_reported_as_they_start() {
-    let mut endless = TextRequest { max_tokens: Some(260), ..raw("Count: 1, 2, 3, 4,") };
-    endless.sampling.logit_bias = vec![(0, -100.0), (2, -100.0)];
-    let events = run(endless);
+    let endless = json!({"max_tokens": 260, "logit_bias": {"0": -100, "2": -100}});
+    let events = run(raw_with("Count: 1, 2, 3, 4,", &endless));
     let second = |event: &Event| if let Event::Second(second) = event { Some(*second) } else { None };
     let seconds: Vec<u32> = events.iter().filter_map(second).collect();
     let Some(Event::Finished { compute_ms }) = events.last() else { panic!("{events:?}") };
@@ -410,7 +408,7 @@ fn seconds_are_reported_as_they_start() {
 #[test]
 fn a_prompt_too_long_is_refused_with_numbers() {
     let (tokenizer, long) = (&worker().1, PROSE.repeat(40));
-    let failure = |request: TextRequest| tokenizer.prepare(request).unwrap_err();
+    let failure = |request: Request| tokenizer.prepare(&request).unwrap_err();
     for (request, field) in [(raw(&long), "prompt"), (chat(&long), "messages")] {
         let Failure::ContextLength(too_long) = failure(request) else { panic!("not refused for its length") };
         assert_eq!((too_long.field, too_long.context, too_long.at_least), (field, 8192, false));
@@ -418,21 +416,21 @@ fn a_prompt_too_long_is_refused_with_numbers() {
     }
     // What is many times the context is not counted.
     let huge = "lighthouse ".repeat(1 << 20);
+    let requests = [raw(&huge), chat(&huge)];
     let began = std::time::Instant::now();
-    for request in [raw(&huge), chat(&huge)] {
+    for request in requests {
         let Failure::ContextLength(too_long) = failure(request) else { panic!("not refused for its length") };
         assert!(too_long.at_least && too_long.prompt > 8192, "{too_long:?}");
     }
     assert!(began.elapsed() < std::time::Duration::from_secs(2), "{:?}", began.elapsed());
     // An answer that does not fit behind its prompt.
-    let tight = TextRequest { max_tokens: Some(8192), ..raw("Once upon a time") };
+    let tight = raw_with("Once upon a time", &json!({"max_tokens": 8192}));
     let Failure::ContextLength(too_long) = failure(tight) else { panic!("not refused for its answer's length") };
     assert_eq!((too_long.field, too_long.prompt, too_long.answer), ("max_tokens", 4, Some(8192)));
-    assert!(tokenizer.prepare(TextRequest { max_tokens: Some(8188), ..raw("Once upon a time") }).is_ok());
-    let empty = failure(request(Prompt::Text(String::new())));
+    assert!(tokenizer.prepare(&raw_with("Once upon a time", &json!({"max_tokens": 8188}))).is_ok());
+    let empty = failure(raw(""));
     assert!(matches!(empty, Failure::Invalid { field, .. } if field == "prompt"));
-    let mut biased = raw("x");
-    biased.sampling.logit_bias = vec![(49_151, 1.0), (49_152, 1.0)];
+    let biased = raw_with("x", &json!({"logit_bias": {"49151": 1, "49152": 1}}));
     assert!(
         matches!(failure(biased), Failure::Invalid { field, message } if field == "logit_bias" && message.contains("49152"))
     );

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use engine::template::{Template, Tokens};
-use serde_json::{Map, Value, json};
-use wire::inference::Message;
+use serde_json::{Value, json};
+use wire::inference::{Conversation, Work};
 
 const JINJA: &str = "jinja2==3.1.6";
 
@@ -37,32 +37,28 @@ fn expected(templates: &[String], context: &Value) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn conversation() -> (Vec<Message>, Value, Value) {
+/// A conversation as a client writes it and we read it, and what a template of Hugging Face's reads.
+fn conversation() -> (Conversation, Value) {
     let tools = json!([{"type": "function", "function": {"name": "weather", "description": "What's <the> \"weather\" & more?\n",
         "parameters": {"type": "object", "required": ["place"], "properties": {"place": {"type": "string"}, "unit": {"enum": ["C", "F"], "default": null}},
         "numbers": [1, 2.0, -0.5, 1e16, 1e-7, 12_345_678_901_234_567_890_u64, true, false], "empty": {}, "none": []}}}]);
-    let mut called = Map::new();
-    called.insert(
-        "tool_calls".into(),
-        json!([{"id": "1", "function": {"name": "weather", "arguments": {"place": "Zürich 🦀", "z": 1, "a": [1]}}}]),
-    );
-    let text = |role: &str, content: &str, rest| Message { role: role.into(), content: json!(content), rest };
-    let messages = vec![
-        text("system", "  Be brief. ", Map::new()),
-        text("user", "<think>a</think>Hi, Ärger\nline\ttwo", Map::new()),
-        text("assistant", "", called),
-        text("tool", "{\"t\": 3}", Map::new()),
-        text("user", "Thanks", Map::new()),
-    ];
-    let plain = messages.iter().map(|message| {
-        let mut plain = message.rest.clone();
-        plain.insert("role".into(), message.role.clone().into());
-        plain.insert("content".into(), message.content.clone());
-        Value::Object(plain)
-    });
-    let context = json!({"messages": plain.collect::<Vec<_>>(), "tools": tools, "documents": null, "add_generation_prompt": true,
+    let arguments = json!({"place": "Zürich 🦀", "z": 1, "a": [1]});
+    let call = |arguments: Value| json!([{"id": "1", "type": "function", "function": {"name": "weather", "arguments": arguments}}]);
+    let messages = |arguments: Value| {
+        json!([
+            {"role": "system", "content": "  Be brief. "},
+            {"role": "user", "content": "<think>a</think>Hi, Ärger\nline\ttwo"},
+            {"role": "assistant", "content": "", "tool_calls": call(arguments)},
+            {"role": "tool", "content": "{\"t\": 3}", "tool_call_id": "1"},
+            {"role": "user", "content": "Thanks"},
+        ])
+    };
+    let context = json!({"messages": messages(arguments.clone()), "tools": tools, "documents": null, "add_generation_prompt": true,
         "bos_token": "<s>", "eos_token": "</s>"});
-    (messages, tools, context)
+    // Clients send arguments as text.
+    let asked = super::asked(&json!({"messages": messages(arguments.to_string().into()), "tools": tools}));
+    let Work::Conversation(conversation) = asked.work else { panic!("not a conversation") };
+    (*conversation, context)
 }
 
 fn templates() -> Vec<String> {
@@ -149,13 +145,13 @@ fn templates() -> Vec<String> {
 
 #[test]
 fn templates_write_what_hugging_faces_do() {
-    let ((messages, tools, context), templates) = (conversation(), templates());
+    let ((conversation, context), templates) = (conversation(), templates());
     let expected = expected(&templates, &context);
     let mut apart = Vec::new();
     for (template, expected) in templates.iter().zip(&expected) {
         let named = vec![("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())];
         let compiled = Template::new(template, Tokens { named, special: Vec::new() });
-        let found = compiled.and_then(|compiled| compiled.render(&messages, Some(&tools)));
+        let found = compiled.and_then(|compiled| compiled.render(&conversation.messages, &conversation.tools));
         match expected.as_str() {
             Some(text) if found.as_deref() == Ok(text) => {}
             _ => apart.push(format!("{template}\n  expected {expected}\n  found    {found:?}")),
@@ -168,8 +164,8 @@ fn templates_write_what_hugging_faces_do() {
 fn what_a_template_raises_is_told_in_its_own_words() {
     let template =
         "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}x";
-    let (messages, _, context) = conversation();
+    let (conversation, context) = conversation();
     let expected = expected(&[template.to_owned()], &context);
-    let found = Template::new(template, Tokens::default()).unwrap().render(&messages, None).unwrap_err();
+    let found = Template::new(template, Tokens::default()).unwrap().render(&conversation.messages, &[]).unwrap_err();
     assert_eq!(expected, [json!({"error": found})]);
 }

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 use engine::import;
 use engine::model::Model;
 use engine::tokenizer::{Special, Tokenizer};
-use serde_json::{Map, json};
-use wire::inference::{Message, Prompt, TextRequest};
+use serde_json::json;
 
 use super::tiny::{END, HIDDEN, Tiny, Value, tokens};
 
@@ -227,13 +226,10 @@ fn a_template_is_tried_before_it_is_taken() {
 
 #[test]
 fn what_a_template_does_not_write_is_refused_by_its_place() {
-    let mut call = Map::new();
-    call.insert("tool_calls".into(), json!([{"function": {"name": "f", "arguments": "{\"a\": [1]}"}}]));
-    let messages = vec![
-        Message { role: "user".into(), content: json!("x"), rest: Map::new() },
-        Message { role: "assistant".into(), content: json!(null), rest: call },
-    ];
-    let asked = TextRequest { max_tokens: Some(1), ..super::request(Prompt::Messages(messages)) };
+    let call = json!([{"function": {"name": "f", "arguments": "{\"a\": [1]}"}}]);
+    let messages =
+        json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": null, "tool_calls": call}]);
+    let asked = super::asked(&json!({"messages": messages, "max_tokens": 1}));
     let error = tokenizer(&Tiny::new()).prompt(&asked).unwrap_err().to_string();
     assert!(error.contains("messages[1].tool_calls"), "{error}");
     let reads = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.function.arguments.a[0] }}{% endfor %}{% endfor %}";

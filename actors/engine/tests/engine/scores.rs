@@ -4,14 +4,15 @@
 use engine::import;
 use engine::model::Model;
 use engine::worker::{EngineHandle, Job, StopSignal};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use wire::inference::{Event, Failure, Sampling, Task, TextRequest, TokenLogprob};
+use wire::inference::{Event, Failure, Request, TokenLogprob};
 
 use super::tiny::Tiny;
-use super::{all, deltas, finish, raw, text, usage};
+use super::{all, deltas, finish, raw_with, text, usage};
 
 /// What a file's model answers to some requests, one after the other.
-fn answers(tiny: &Tiny, requests: &[TextRequest]) -> Vec<Vec<Event>> {
+fn answers(tiny: &Tiny, requests: &[Request]) -> Vec<Vec<Event>> {
     let root = tempfile::tempdir().unwrap();
     let (file, out) = (root.path().join("model.gguf"), root.path().join("out"));
     std::fs::write(&file, tiny.bytes()).unwrap();
@@ -19,9 +20,9 @@ fn answers(tiny: &Tiny, requests: &[TextRequest]) -> Vec<Vec<Event>> {
     let model = Model::load(&super::runtime(), "tiny", &out, 1).unwrap();
     let tokenizer = model.tokenizer();
     let worker = EngineHandle::spawn(model, 4, |_| {}).unwrap();
-    let run = |request: &TextRequest| {
+    let run = |request: &Request| {
         let (events, receiver) = mpsc::channel(4096);
-        let asked = tokenizer.prepare(request.clone()).unwrap();
+        let asked = tokenizer.prepare(request).unwrap();
         worker.submit(Job { asked, events, stop: StopSignal::new() }).unwrap();
         all(receiver)
     };
@@ -36,18 +37,13 @@ fn logprobs(events: &[Event], choice: u32) -> Vec<TokenLogprob> {
 fn a_repeated_prompt_has_its_own_log_probabilities() {
     let prompt = "Once, é";
     let tiny = Tiny::new();
-    let sampling = Sampling { temperature: Some(0.0), logit_bias: vec![(256, -100.0)], ..Sampling::default() };
-    let asked = TextRequest {
-        task: Task::Completion,
-        logprobs: Some(2),
-        echo: true,
-        max_tokens: Some(3),
-        n: 2,
-        sampling,
-        ..raw(prompt)
+    let with = |fields: Value| {
+        let mut all = json!({"logit_bias": {"256": -100}, "logprobs": 2, "echo": true, "max_tokens": 3, "n": 2});
+        all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        raw_with(prompt, &all)
     };
-    let alone = TextRequest { max_tokens: Some(0), n: 1, ..asked.clone() };
-    let plain = TextRequest { echo: false, n: 1, ..asked.clone() };
+    let asked = with(json!({}));
+    let (alone, plain) = (with(json!({"max_tokens": 0, "n": 1})), with(json!({"echo": false, "n": 1})));
     let found = answers(&tiny, &[asked, alone, plain]);
     let expected = tiny.expected(&prompt.bytes().map(u32::from).collect::<Vec<_>>(), 1.0);
     for (events, choice, written) in [(&found[0], 0, 3), (&found[0], 1, 3), (&found[1], 0, 0)] {
@@ -78,8 +74,8 @@ fn a_repeated_prompt_has_its_own_log_probabilities() {
 fn scores_that_are_no_numbers_fail_their_request_and_the_engine_lives_on() {
     // Finite weights whose products are not.
     let broken = Tiny::new().change("output.weight", |weights| weights[65 * 32..66 * 32].fill(3e38));
-    let short = |prompt: &str| TextRequest { max_tokens: Some(2), ..raw(prompt) };
-    let listed = TextRequest { echo: true, logprobs: Some(1), ..short("ab") };
+    let short = |prompt: &str| raw_with(prompt, &json!({"max_tokens": 2}));
+    let listed = raw_with("ab", &json!({"max_tokens": 2, "echo": true, "logprobs": 1}));
     for events in answers(&broken, &[short("xA"), listed, short("b")]) {
         assert!(matches!(events.last(), Some(Event::Failed(Failure::NotFinite))), "{events:?}");
         assert!(deltas(&events, 0).is_empty());

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     fields::Pairs,
-    inference::{Delta, FinishReason, Task, TokenLogprob, Usage},
+    format::{Particulars, Receipt},
+    inference::{CallDelta, Delta, FinishReason, Format, TokenLogprob, Usage},
 };
 
 /// A reason as this format spells it.
@@ -28,45 +29,8 @@ pub struct Head {
     pub created: i64,
     /// The model as the client named it.
     pub model: String,
-    /// Chat or completion.
-    pub task: Task,
-}
-
-/// What a request cost, for its client.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Receipt {
-    /// Dollars.
-    pub cost: String,
-    /// The `farebox` object.
-    pub farebox: Particulars,
-    /// The provider's own usage object, where it sent one that is believed: the client gets it whole, with the cost.
-    pub usage: Option<Box<str>>,
-}
-
-/// The `farebox` object of an answer. Amounts are dollars.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Particulars {
-    /// The request.
-    pub request_id: String,
-    /// Who ran it.
-    pub provider: String,
-    /// Exact cost before the fee.
-    pub base_cost: String,
-    /// Exact fee.
-    pub fee: String,
-    /// Whether tokens were counted here.
-    pub estimated: bool,
-    /// What is left.
-    pub balance: String,
-    /// Open models: milliseconds of compute.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub compute_ms: Option<u64>,
-    /// Open models: seconds billed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub billed_seconds: Option<u64>,
-    /// Which rule of Farebox's ended it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stop: Option<String>,
+    /// Chat completions or legacy completions.
+    pub format: Format,
 }
 
 /// An answer, or a chunk of one, as this format has it.
@@ -151,10 +115,10 @@ struct ReasoningTokens {
 
 impl Head {
     fn object(&self, streamed: bool) -> &'static str {
-        match (self.task, streamed) {
-            (Task::Chat, true) => "chat.completion.chunk",
-            (Task::Chat, false) => "chat.completion",
-            (Task::Completion, _) => "text_completion",
+        match (self.format, streamed) {
+            (Format::OpenAiChat, true) => "chat.completion.chunk",
+            (Format::OpenAiChat, false) => "chat.completion",
+            (Format::OpenAiCompletions, _) => "text_completion",
         }
     }
 
@@ -171,14 +135,11 @@ impl Head {
         }
     }
 
-    /// A piece of the answer as a chunk; a provider's own as it came. `first` says that the choice begins with it.
+    /// A piece of the answer as a chunk. `first` says that the choice begins with it.
     pub fn chunk(&self, delta: &Delta, first: bool) -> String {
-        if let Some(raw) = &delta.raw {
-            return raw.to_json();
-        }
         let finish = delta.finish.as_ref().map(finish_word);
-        let choice = match self.task {
-            Task::Chat => {
+        let choice = match self.format {
+            Format::OpenAiChat => {
                 let mut fields = Map::new();
                 if first {
                     fields.insert("role".into(), "assistant".into());
@@ -186,9 +147,17 @@ impl Head {
                 if first || !delta.text.is_empty() {
                     fields.insert("content".into(), delta.text.clone().into());
                 }
+                for (name, text) in [("reasoning_content", &delta.reasoning), ("refusal", &delta.refusal)] {
+                    if !text.is_empty() {
+                        fields.insert(name.into(), text.clone().into());
+                    }
+                }
+                if !delta.calls.is_empty() {
+                    fields.insert("tool_calls".into(), delta.calls.iter().map(call_chunk).collect());
+                }
                 json!({"index": delta.choice, "delta": fields, "logprobs": chat_logprobs(&delta.logprobs), "finish_reason": finish})
             }
-            Task::Completion => {
+            Format::OpenAiCompletions => {
                 let logprobs = completion_logprobs(&delta.logprobs);
                 json!({"index": delta.choice, "text": delta.text, "logprobs": logprobs, "finish_reason": finish})
             }
@@ -205,16 +174,16 @@ impl Head {
     /// The last chunk for a client that did not ask, and so may read `choices[0]` of every chunk: usage and cost, with a
     /// choice that says nothing.
     pub fn closing_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
-        let choice = match self.task {
-            Task::Chat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}),
-            Task::Completion => json!({"index": 0, "text": "", "logprobs": null, "finish_reason": null}),
+        let choice = match self.format {
+            Format::OpenAiChat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}),
+            Format::OpenAiCompletions => json!({"index": 0, "text": "", "logprobs": null, "finish_reason": null}),
         };
         text(&self.envelope(true, &[choice]).ended(usage, receipt))
     }
 
     /// A whole answer from its deltas, as JSON; a provider's own as it came, with the cost added.
     pub fn answer(&self, deltas: &[Delta], usage: &Usage, receipt: &Receipt) -> Vec<u8> {
-        if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.as_ref()) {
+        if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(self.format)) {
             let gain = Gain { usage: priced(usage, receipt), farebox: &receipt.farebox };
             return raw.to_json_with(&["usage", "farebox"], &gain, ROOM);
         }
@@ -228,17 +197,58 @@ impl Head {
             let text: String = own().map(|delta| delta.text.as_str()).collect();
             let logprobs: Vec<_> = own().flat_map(|delta| delta.logprobs.iter().cloned()).collect();
             let finish = own().find_map(|delta| delta.finish.as_ref()).map(finish_word);
-            match self.task {
-                Task::Chat => {
-                    json!({"index": index, "message": {"role": "assistant", "content": text, "refusal": null},
+            match self.format {
+                Format::OpenAiChat => {
+                    json!({"index": index, "message": message(text, own()),
                     "logprobs": chat_logprobs(&logprobs), "finish_reason": finish})
                 }
-                Task::Completion => json!({"index": index, "text": text,
+                Format::OpenAiCompletions => json!({"index": index, "text": text,
                     "logprobs": completion_logprobs(&logprobs), "finish_reason": finish}),
             }
         };
         (0..=most).map(choice).collect()
     }
+}
+
+/// A whole message of a choice's text and its pieces.
+fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
+    let (mut reasoning, mut refusal, mut calls) = (String::new(), String::new(), Vec::<CallDelta>::new());
+    for delta in deltas {
+        reasoning.push_str(&delta.reasoning);
+        refusal.push_str(&delta.refusal);
+        for piece in &delta.calls {
+            match calls.iter_mut().find(|call| call.index == piece.index) {
+                Some(call) => call.arguments.push_str(&piece.arguments),
+                None => calls.push(piece.clone()),
+            }
+        }
+    }
+    let is_silent = text.is_empty() && !(calls.is_empty() && refusal.is_empty());
+    let content = if is_silent { Value::Null } else { text.into() };
+    let refusal = if refusal.is_empty() { Value::Null } else { refusal.into() };
+    let mut message = json!({"role": "assistant", "content": content, "refusal": refusal});
+    if !reasoning.is_empty() {
+        message["reasoning_content"] = reasoning.into();
+    }
+    if !calls.is_empty() {
+        let whole = |call: &CallDelta| json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
+        message["tool_calls"] = calls.iter().map(whole).collect();
+    }
+    message
+}
+
+/// A piece of a call: what it is called stands in its first piece alone.
+fn call_chunk(call: &CallDelta) -> Value {
+    let mut chunk = json!({"index": call.index});
+    if let Some(id) = &call.id {
+        chunk["id"] = id.as_str().into();
+        chunk["type"] = "function".into();
+    }
+    chunk["function"] = match &call.name {
+        Some(name) => json!({"name": name, "arguments": call.arguments}),
+        None => json!({"arguments": call.arguments}),
+    };
+    chunk
 }
 
 impl<'a> Envelope<'a> {
@@ -349,10 +359,10 @@ mod tests {
         let body =
             br#"{"id":"chatcmpl-1","x":1,"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],
             "usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}"#;
-        let events = read_answer(Task::Chat, body);
+        let events = read_answer(Format::OpenAiChat, body);
         let [Event::Delta(delta), Event::Reported(report), _] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!((report.input, report.cached_input, report.output), (Some(5), 3, Some(2)));
-        let head = Head { id: "i".into(), created: 0, model: "m".into(), task: Task::Chat };
+        let head = Head { id: "i".into(), created: 0, model: "m".into(), format: Format::OpenAiChat };
         let mut receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: report.own.clone() };
         let counted = Usage { input: 4, output: 3, ..Usage::default() };
         let answer = |receipt: &Receipt| -> Value {
@@ -412,9 +422,11 @@ mod tests {
     fn the_last_chunk_has_a_choice_unless_usage_was_asked_for() {
         let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: None };
         let usage = Usage::default();
-        let of = |task| Head { id: "i".into(), created: 0, model: "m".into(), task };
+        let of = |format| Head { id: "i".into(), created: 0, model: "m".into(), format };
         let read = |chunk: String| serde_json::from_str::<Value>(&chunk).unwrap();
-        for (task, said) in [(Task::Chat, json!({"delta": {}})), (Task::Completion, json!({"text": ""}))] {
+        for (task, said) in
+            [(Format::OpenAiChat, json!({"delta": {}})), (Format::OpenAiCompletions, json!({"text": ""}))]
+        {
             let closing = read(of(task).closing_chunk(&usage, &receipt));
             let mut choice = json!({"index": 0, "logprobs": null, "finish_reason": null});
             choice.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());

@@ -9,7 +9,7 @@ mod check;
 
 use std::fmt::Write as _;
 
-use crate::inference::Task;
+use crate::inference::Format;
 pub use check::{Terms, terms};
 
 /// What a field does to what a request costs.
@@ -129,10 +129,12 @@ const PARTS: [(&str, Does, &str); 6] = [
 ];
 
 /// A field of a route by its name.
-fn find(task: Task, name: &str) -> Option<&'static Field> {
-    let is_here = |field: &&Field| match (field.on, task) {
-        (On::Both, _) | (On::Chat, Task::Chat) | (On::Completions, Task::Completion) => field.name == name,
-        (On::Chat, Task::Completion) | (On::Completions, Task::Chat) => false,
+fn find(format: Format, name: &str) -> Option<&'static Field> {
+    let is_here = |field: &&Field| match (field.on, format) {
+        (On::Both, _) | (On::Chat, Format::OpenAiChat) | (On::Completions, Format::OpenAiCompletions) => {
+            field.name == name
+        }
+        (On::Chat, Format::OpenAiCompletions) | (On::Completions, Format::OpenAiChat) => false,
     };
     FIELDS.iter().find(is_here)
 }
@@ -189,8 +191,8 @@ mod tests {
         for (place, field) in FIELDS.iter().enumerate() {
             assert!(!FIELDS[..place].iter().any(|other| other.name == field.name), "{}", field.name);
         }
-        assert!(find(Task::Completion, "messages").is_none() && find(Task::Chat, "suffix").is_none());
-        assert_eq!(find(Task::Chat, "n").map(|field| field.does), Some(Does::Output));
+        assert!(find(Format::OpenAiCompletions, "messages").is_none() && find(Format::OpenAiChat, "suffix").is_none());
+        assert_eq!(find(Format::OpenAiChat, "n").map(|field| field.does), Some(Does::Output));
     }
 
     #[test]

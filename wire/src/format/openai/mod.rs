@@ -1,16 +1,22 @@
 //! What OpenAI's chat completions and legacy completions have in common ("API reference", OpenAI): request fields, usage,
 //! errors, the body a provider is sent, and the chunks and answers a client reads. Chat's and completions' own shapes
-//! differ only where [`Task`](crate::inference::Task) is matched.
+//! differ only where [`Format`](crate::inference::Format) is matched.
 
 mod answer;
+mod formats;
 pub mod known;
+mod messages;
 mod names;
 mod provider;
 mod request;
+mod tools;
 mod usage;
+mod writer;
 mod written;
 
-pub use answer::{Head, Particulars, Receipt, finish_word};
-pub use names::Names;
-pub use provider::{Reader, read_answer, read_refusal};
-pub use request::{parse_request, provider_body};
+pub use answer::{Head, finish_word};
+pub use formats::{Chat, Completions, OpenAi};
+use names::Names;
+pub use provider::{Reader, provider_body, read_answer, read_refusal};
+pub use request::{read_chat, read_completion};
+pub use writer::Writer;

@@ -14,7 +14,7 @@ const BESIDE: [&str; 2] = ["service_tier", "system_fingerprint"];
 
 /// The names of one answer, as JSON.
 #[derive(Debug)]
-pub struct Names {
+pub(super) struct Names {
     ours: [Option<Box<RawValue>>; SAME.len()],
     same: [Option<Box<RawValue>>; SAME.len()],
     beside: [Option<Box<RawValue>>; BESIDE.len()],
@@ -22,13 +22,13 @@ pub struct Names {
 
 impl Names {
     /// Of an answer that nobody has named yet.
-    pub fn new(head: &Head) -> Self {
+    pub(super) fn new(head: &Head) -> Self {
         let ours = [json(&head.id), json(&head.created), json(&head.model)];
         Self { ours, same: [None, None, None], beside: [None, None] }
     }
 
     /// Gives a provider's chunk the names of those before it, where it says none or others.
-    pub fn unite(&mut self, chunk: &mut Fields) {
+    pub(super) fn unite(&mut self, chunk: &mut Fields) {
         for ((name, ours), same) in SAME.into_iter().zip(&self.ours).zip(&mut self.same) {
             let said = chunk.present(name).filter(|text| *text != "\"\"" && *text != "0");
             match same {
@@ -53,7 +53,7 @@ impl Names {
     }
 
     /// A chunk of ours with the names of the provider's, if there were any before it.
-    pub fn give(&self, chunk: String) -> String {
+    pub(super) fn give(&self, chunk: String) -> String {
         let is_ours = self.same.iter().chain(&self.beside).all(Option::is_none);
         let parsed = if is_ours { None } else { Fields::parse(chunk.as_bytes()).ok() };
         let Some(mut fields) = parsed else { return chunk };
@@ -80,10 +80,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::inference::Task;
+    use crate::inference::Format;
 
     fn names() -> Names {
-        Names::new(&Head { id: "ours".into(), created: 1, model: "m".into(), task: Task::Chat })
+        Names::new(&Head { id: "ours".into(), created: 1, model: "m".into(), format: Format::OpenAiChat })
     }
 
     fn united(names: &mut Names, chunk: &Value) -> Value {

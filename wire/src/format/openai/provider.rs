@@ -1,6 +1,7 @@
 //! What a provider says, told apart: one classifier for a whole answer and for each event of a stream. [`read_answer`] and
 //! [`Reader`] make events of a body with it, whichever of the two forms the body has and whichever was asked for.
 
+mod body;
 mod fault;
 mod gather;
 mod reader;
@@ -11,9 +12,10 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     fields::Fields,
-    inference::{Delta, FinishReason, ProviderError},
+    inference::{CallDelta, Delta, FinishReason, Format, ProviderError, Raw},
     usage::Report,
 };
+pub use body::provider_body;
 pub use fault::read_refusal;
 pub use reader::{Reader, read_answer};
 
@@ -58,6 +60,8 @@ struct Written<'a> {
 
 #[derive(Deserialize)]
 struct ToolCall {
+    index: Option<u32>,
+    id: Option<String>,
     function: Option<Called>,
     custom: Option<Called>,
 }
@@ -69,18 +73,28 @@ struct Called {
     input: Option<String>,
 }
 
+impl Called {
+    fn delta(self, index: u32, id: Option<String>) -> CallDelta {
+        CallDelta { index, id, name: self.name, arguments: self.arguments.or(self.input).unwrap_or_default() }
+    }
+}
+
 fn read<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T> {
     serde_json::from_str(value?.get()).ok()
 }
 
 impl Choice<'_> {
-    /// Its text, and what else the model wrote beside it.
-    fn written(&self) -> (String, String) {
+    /// What the answer gains by it, in neutral words.
+    fn delta(&self) -> Delta {
         let message = self.message.or(self.delta);
         let message: Option<Written<'_>> = message.and_then(|message| serde_json::from_str(message.get()).ok());
-        let content = message.as_ref().and_then(|message| read(message.content));
-        let text = content.or_else(|| read(self.text)).unwrap_or_default();
-        (text, message.map(|message| message.beside()).unwrap_or_default())
+        let mut delta = message.map(|message| message.delta()).unwrap_or_default();
+        if let Some(text) = read::<String>(self.text).filter(|_| delta.text.is_empty()) {
+            delta.text = text;
+        }
+        delta.choice = self.index();
+        delta.finish = self.finish();
+        delta
     }
 
     fn index(&self) -> u32 {
@@ -104,15 +118,31 @@ impl Choice<'_> {
 }
 
 impl Written<'_> {
-    /// Thoughts, content in parts, calls of tools with their arguments, and refusals.
-    fn beside(&self) -> String {
-        let thoughts = written::thoughts([self.reasoning_content, self.reasoning, self.reasoning_details]);
-        let parts = self.content.filter(|content| content.get().starts_with(['[', '{'])).map(written::words);
-        let calls: Option<Vec<ToolCall>> = read(self.tool_calls);
-        let calls = calls.into_iter().flatten().flat_map(|call| [call.function, call.custom]);
-        let called = calls.chain([read(self.function_call)]).flatten();
-        let texts = called.flat_map(|called: Called| [called.name, called.arguments, called.input]);
-        [Some(thoughts), parts].into_iter().chain(texts).chain([read(self.refusal)]).flatten().collect()
+    /// Texts and thoughts, which may be content in parts, calls of tools and refusals.
+    fn delta(&self) -> Delta {
+        let mut delta = Delta {
+            reasoning: written::thoughts([self.reasoning_content, self.reasoning, self.reasoning_details]),
+            refusal: read(self.refusal).unwrap_or_default(),
+            calls: self.calls(),
+            ..Delta::default()
+        };
+        match self.content {
+            Some(content) if content.get().starts_with(['[', '{']) => {
+                written::put_parts(content, &mut delta.text, &mut delta.reasoning);
+            }
+            content => delta.text = read(content).unwrap_or_default(),
+        }
+        delta
+    }
+
+    fn calls(&self) -> Vec<CallDelta> {
+        let listed: Vec<ToolCall> = read(self.tool_calls).unwrap_or_default();
+        let listed = listed.into_iter().zip(0_u32..).filter_map(|(call, place)| {
+            let ToolCall { index, id, function, custom } = call;
+            Some(function.or(custom)?.delta(index.unwrap_or(place), id))
+        });
+        let alone = read::<Called>(self.function_call).map(|called| called.delta(0, None));
+        listed.chain(alone).collect()
     }
 }
 
@@ -129,8 +159,8 @@ fn parse_finish(word: &str) -> FinishReason {
 /// What something of a provider's is.
 #[derive(Debug, Clone, PartialEq)]
 enum Said {
-    /// A piece of an answer, or all of it, without its usage.
-    Answer(Delta, Form),
+    /// A piece of an answer, or all of it, without its usage: what each choice gains. The first has it as it came.
+    Answer(Vec<Delta>, Form),
     /// Usage alone.
     Usage,
     /// Nothing, said so that the connection lives.
@@ -173,8 +203,8 @@ const HEARTBEATS: [&str; 5] = ["ping", "keepalive", "keep-alive", "keep_alive", 
 const ENVELOPE: [&str; 8] =
     ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
 
-/// Tells apart a whole body, or an event of a stream by its name and data.
-fn hear(name: &str, data: &str) -> Heard {
+/// Tells apart a whole body in a format, or an event of a stream by its name and data.
+fn hear(format: Format, name: &str, data: &str) -> Heard {
     let data = data.trim_start_matches('\u{feff}').trim();
     if name == "error" {
         return match Fields::parse(data.as_bytes()) {
@@ -191,9 +221,9 @@ fn hear(name: &str, data: &str) -> Heard {
     match Fields::parse(data.as_bytes()) {
         Ok(mut fields) => {
             let usage = take_usage(&mut fields);
-            Heard { said: tell(fields, usage.is_some(), data), usage }
+            Heard { said: tell(format, fields, usage.is_some(), data), usage }
         }
-        Err(_) => other_than_object(data).into(),
+        Err(_) => other_than_object(format, data).into(),
     }
 }
 
@@ -214,7 +244,7 @@ fn error_of(text: &str) -> Said {
 }
 
 /// What an object is.
-fn tell(mut fields: Fields, reports: bool, text: &str) -> Said {
+fn tell(format: Format, mut fields: Fields, reports: bool, text: &str) -> Said {
     if is_refusing(&fields, "error") || is_refusing(&fields, "x_groq") || calls_itself(&fields, "error") {
         return error_of(text);
     }
@@ -225,11 +255,10 @@ fn tell(mut fields: Fields, reports: bool, text: &str) -> Said {
                 return Said::Error(error);
             }
             let is_whole = choices.iter().any(|choice| choice.message.is_some() && choice.delta.is_none());
-            let mut delta = delta_of(&choices);
+            let deltas = choices.iter().map(Choice::delta).collect();
             // One that says nothing is read as an error by some clients.
             fields.remove("error");
-            delta.raw = Some(fields);
-            Said::Answer(delta, if is_whole { Form::Whole } else { Form::Piece })
+            Said::Answer(written_as(format, deltas, fields), if is_whole { Form::Whole } else { Form::Piece })
         }
         Some(_) if reports => Said::Usage,
         Some(_) if fields.names().all(|name| ENVELOPE.contains(&name)) => Said::Heartbeat,
@@ -273,10 +302,10 @@ fn speaks(fields: &Fields) -> bool {
     !is_denied && (error.is_some() || (has_words && !is_other))
 }
 
-fn other_than_object(text: &str) -> Said {
+fn other_than_object(format: Format, text: &str) -> Said {
     match serde_json::from_str(text) {
         Ok(Value::Array(list)) if list.first().is_some_and(Value::is_object) => {
-            match hear("", &list[0].to_string()).said {
+            match hear(format, "", &list[0].to_string()).said {
                 Said::Error(error) => Said::Error(error),
                 _ => Said::Unknown(None),
             }
@@ -287,18 +316,21 @@ fn other_than_object(text: &str) -> Said {
     }
 }
 
-/// What choices say, as a piece of an answer.
-fn delta_of(choices: &[Choice<'_>]) -> Delta {
-    let (choice, finish) = choices.first().map_or((0, None), |first| (first.index(), first.finish()));
-    let (text, beside) = choices.iter().map(Choice::written).unzip();
-    Delta { choice, text, beside, finish, ..Delta::default() }
+/// Pieces as their provider wrote them: all stand in one event or answer, which the first has.
+fn written_as(format: Format, mut deltas: Vec<Delta>, fields: Fields) -> Vec<Delta> {
+    deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before);
+    match deltas.first_mut() {
+        Some(first) => first.raw = Raw::Own(format, fields),
+        None => deltas.push(Delta { raw: Raw::Own(format, fields), ..Delta::default() }),
+    }
+    deltas
 }
 
-/// An answer that was put together here, as a piece.
-fn delta_with(fields: Fields) -> Delta {
+/// An answer that was put together here, as pieces.
+fn deltas_of(format: Format, fields: Fields) -> Vec<Delta> {
     let choices = fields.present("choices").and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices).ok());
-    let delta = delta_of(&choices.unwrap_or_default());
-    Delta { raw: Some(fields), ..delta }
+    let deltas = choices.iter().flatten().map(Choice::delta).collect();
+    written_as(format, deltas, fields)
 }
 
 #[cfg(test)]
@@ -306,10 +338,12 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const CHAT: Format = Format::OpenAiChat;
+
     #[test]
     fn calls_and_refusals_are_output_beside_the_text() {
-        let of = |choices: &str| match hear("", &format!(r#"{{"choices":{choices}}}"#)).said {
-            Said::Answer(delta, _) => delta.beside,
+        let of = |choices: &str| match hear(CHAT, "", &format!(r#"{{"choices":{choices}}}"#)).said {
+            Said::Answer(deltas, _) => deltas.iter().flat_map(|delta| delta.written().skip(1)).collect(),
             _ => String::new(),
         };
         let calls = r#"[{"id":"a","type":"function","function":{"name":"sky","arguments":"{\"at\":1}"}},
@@ -318,7 +352,9 @@ mod tests {
         assert_eq!(of(r#"[{"message":{"content":"yes","reasoning":"hm","reasoning_content":"hm"}}]"#), "hm");
         assert_eq!(of(r#"[{"delta":{"reasoning_content":"so"}}]"#), "so");
         let parts = r#"[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"yes"}]"#;
-        assert_eq!(of(&format!(r#"[{{"message":{{"content":{parts}}}}}]"#)), "hmyes");
+        let said = hear(CHAT, "", &format!(r#"{{"choices":[{{"message":{{"content":{parts}}}}}]}}"#)).said;
+        let Said::Answer(deltas, Form::Whole) = said else { panic!("{said:?}") };
+        assert_eq!((&*deltas[0].text, &*deltas[0].reasoning), ("yes", "hm"));
         let chunk = r#"[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]"#;
         assert_eq!(of(chunk), r#"{"a"#);
         assert_eq!(of(r#"[{"delta":{"function_call":{"name":"f","arguments":"{}"}}}]"#), "f{}");
@@ -334,8 +370,18 @@ mod tests {
     }
 
     #[test]
+    fn what_several_choices_gain_is_told_apart_and_written_once() {
+        let chunk = r#"{"choices":[{"index":1,"delta":{"content":"b"}},{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
+        let Said::Answer(deltas, Form::Piece) = hear(CHAT, "", chunk).said else { panic!() };
+        let told: Vec<_> = deltas.iter().map(|delta| (delta.choice, &*delta.text, delta.finish.clone())).collect();
+        assert_eq!(told, [(1, "b", None), (0, "a", Some(FinishReason::Stop))]);
+        assert_eq!(deltas[0].raw.of(CHAT).map(Fields::to_json).as_deref(), Some(chunk));
+        assert_eq!(deltas[1].raw, Raw::Before);
+    }
+
+    #[test]
     fn everything_said_is_told_apart() {
-        let of = |name: &str, data: &str| match hear(name, data) {
+        let of = |name: &str, data: &str| match hear(CHAT, name, data) {
             Heard { said: Said::Answer(_, Form::Whole), .. } => "whole",
             Heard { said: Said::Answer(_, Form::Piece), .. } => "piece",
             Heard { said: Said::Usage, usage: Some(_) } => "usage",
@@ -396,8 +442,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics(body in ".{0,200}") {
-            let _ = hear("", &body);
-            let _ = hear("error", &format!("{{{body}}}"));
+            let _ = hear(CHAT, "", &body);
+            let _ = hear(CHAT, "error", &format!("{{{body}}}"));
         }
     }
 }

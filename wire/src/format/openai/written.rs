@@ -24,6 +24,18 @@ fn gather(value: &Value, words: &mut String) {
     }
 }
 
+/// Puts the words of content in parts where they belong: thoughts with what was thought, all others with the text.
+pub(super) fn put_parts(content: &RawValue, text: &mut String, thoughts: &mut String) {
+    match serde_json::from_str(content.get()) {
+        Ok(Value::Array(parts)) => parts.iter().for_each(|part| {
+            let is_thought = matches!(part["type"].as_str(), Some("thinking" | "reasoning"));
+            gather(part, if is_thought { &mut *thoughts } else { &mut *text });
+        }),
+        Ok(other) => gather(&other, text),
+        Err(_) => {}
+    }
+}
+
 /// A model's thoughts, which some servers tell under several names at once: the longest of them.
 pub(super) fn thoughts(names: [Option<&RawValue>; 3]) -> String {
     names.into_iter().flatten().map(words).max_by_key(String::len).unwrap_or_default()

@@ -1,11 +1,9 @@
 //! Refuses by name what a request asks for that has no price, and finds what its price depends on.
 
-use serde_json::{Map, Value};
-
-use super::{Does, PARTS, find};
+use super::{Does, find};
 use crate::{
     fields::{BadRequest, Fields},
-    inference::{Message, Prompt, TextRequest},
+    inference::{CacheMark, CacheTtl, Content, Conversation, Part, Request, Unread, Work},
 };
 
 /// What a request's price depends on, beside its counts.
@@ -17,12 +15,11 @@ pub struct Terms {
     pub keeps_long: bool,
 }
 
-/// Fields of a message beside its role and content. All are counted with the prompt but `audio`, which is refused.
-const OF_MESSAGE: [&str; 18] = [
+/// Members of a message beside those that are read here. All are counted with the prompt.
+const OF_MESSAGE: [&str; 15] = [
     "name",
     "id",
     "parsed",
-    "tool_calls",
     "tool_call_id",
     "function_call",
     "refusal",
@@ -35,23 +32,34 @@ const OF_MESSAGE: [&str; 18] = [
     "prefix",
     "partial",
     "extra_content",
-    "provider_specific_fields",
-    "cache_control",
 ];
-/// Marks that any part or tool may have.
-const MARKS: [&str; 2] = ["prompt_cache_breakpoint", "cache_control"];
-/// How long a cache may be asked to be kept: the usual times and the longer ones.
-const USUAL: [&str; 2] = ["30m", "5m"];
-const LONG: [&str; 2] = ["12h", "1h"];
+/// The same of other places, by their patterns; what begins with the last is of a call.
+const ELSEWHERE: [&str; 12] = [
+    "messages[].provider_specific_fields",
+    "messages[].content[].annotations",
+    "messages[].content[].id",
+    "messages[].content[].index",
+    "messages[].content[].closed",
+    "messages[].content[].image_url.format",
+    "tools[].function",
+    "tools[].custom",
+    "functions[]",
+    "tool_choice",
+    "function_call",
+    "response_format",
+];
+const OF_CALLS: &str = "messages[].tool_calls";
+/// What is said of other times.
+const TIMES: &str = "a cache may be kept for 30m or 12h";
 /// How much of a name that is not known is said again.
 const LONGEST_NAME: usize = 100;
 
 /// What a request's price depends on; an error names what can't be priced.
-pub fn terms(request: &TextRequest) -> Result<Terms, BadRequest> {
-    let body = &request.body;
+pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
+    let body = &request.source.body;
     let mut terms = Terms::default();
     for name in body.names().filter(|name| body.present(name).is_some()) {
-        match find(request.task, name).map(|field| (field.does, field.note)) {
+        match find(request.source.format, name).map(|field| (field.does, field.note)) {
             None => return Err(unknown(name)),
             Some((Does::Refused, note)) => return Err(unpriced(name, note)),
             Some((Does::Nothing | Does::Prompt | Does::Output | Does::Price, _)) => {}
@@ -63,17 +71,18 @@ pub fn terms(request: &TextRequest) -> Result<Terms, BadRequest> {
     }
     if let Some(options) = body.object("stream_options", "an object")? {
         let known = ["include_usage", "include_obfuscation", "continuous_usage_stats"];
-        known_only(options.names(), &known, "stream_options")?;
+        known_only(&options, &known, "stream_options")?;
     }
     if let Some(options) = body.object("prompt_cache_options", "an object")? {
-        known_only(options.names(), &["mode", "ttl"], "prompt_cache_options")?;
-        terms.keeps_long |= kept(options.string("ttl")?.as_deref(), "prompt_cache_options.ttl")?;
-    }
-    tools(body, &mut terms)?;
-    if let Prompt::Messages(messages) = &request.prompt {
-        for (place, message) in messages.iter().enumerate() {
-            of_message(message, &format!("messages[{place}]"), &mut terms)?;
+        known_only(&options, &["mode", "ttl"], "prompt_cache_options")?;
+        if let Some(ttl) = options.string("ttl")? {
+            let ttl = CacheTtl::parse(&ttl).ok_or_else(|| unpriced("prompt_cache_options.ttl", TIMES))?;
+            terms.keeps_long |= ttl.is_long();
         }
+    }
+    request.unread.iter().try_for_each(check_unread)?;
+    if let Work::Conversation(conversation) = &request.work {
+        of_conversation(conversation, &mut terms)?;
     }
     Ok(terms)
 }
@@ -88,157 +97,98 @@ fn unpriced(field: impl Into<String>, note: &str) -> BadRequest {
     BadRequest::new(field, format!("has no price here{why}; with your own provider-key it passes"))
 }
 
-fn known_only<'a>(names: impl IntoIterator<Item = &'a str>, known: &[&str], at: &str) -> Result<(), BadRequest> {
-    match names.into_iter().find(|name| !known.contains(name)) {
+fn known_only(object: &Fields, known: &[&str], at: &str) -> Result<(), BadRequest> {
+    match object.names().find(|name| !known.contains(name)) {
         Some(name) => Err(unknown(&format!("{at}.{name}"))),
         None => Ok(()),
     }
 }
 
-/// Members of an object that are not null.
-fn present(object: &Map<String, Value>) -> impl Iterator<Item = &str> {
-    object.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
-}
-
-/// Whether a time is one of the longer ones.
-fn kept(time: Option<&str>, at: &str) -> Result<bool, BadRequest> {
-    match time {
-        None => Ok(false),
-        Some(time) if USUAL.contains(&time) => Ok(false),
-        Some(time) if LONG.contains(&time) => Ok(true),
-        Some(_) => Err(unpriced(at, "a cache may be kept for 30m or 12h")),
+/// Refuses a member that has no place in the neutral words, unless it is known to cost nothing beside its tokens.
+fn check_unread(unread: &Unread) -> Result<(), BadRequest> {
+    let Unread { at, json } = unread;
+    let at = &**at;
+    let pattern = unread.pattern();
+    let of_message = pattern.strip_prefix("messages[].");
+    match &*pattern {
+        // Even as null: it may stand there twice, and be read otherwise elsewhere.
+        pattern if pattern.ends_with(".file.file_id") => {
+            Err(BadRequest::new(at, "files kept at the provider are not yours to read; send file_data"))
+        }
+        pattern if pattern.ends_with(".file.file_data") => Err(BadRequest::new(at, "must be a string")),
+        _ if json == "null" => Ok(()),
+        pattern if pattern.starts_with(OF_CALLS) || ELSEWHERE.contains(&pattern) => Ok(()),
+        _ if of_message.is_some_and(|name| OF_MESSAGE.contains(&name)) => Ok(()),
+        pattern if pattern.rsplit('.').next() == Some("ttl") => Err(unpriced(at, TIMES)),
+        pattern if pattern.ends_with(".image_url.url") => {
+            Err(unpriced(at, "an image is at an https address, or in a data: address of an image"))
+        }
+        "messages[].audio" => Err(unpriced(at, "what was spoken can't be counted here")),
+        "messages[].content[].type" => Err(unpriced(at, "text, image_url and file have")),
+        "tools[].type" => Err(unpriced(at, "function and custom have")),
+        "tools" | "functions" => Err(BadRequest::new(at, "must be an array")),
+        _ => Err(unknown(at)),
     }
 }
 
-/// Marks on a part or a tool of what the provider is to keep.
-fn marks(object: &Map<String, Value>, at: &str, terms: &mut Terms) -> Result<(), BadRequest> {
-    for mark in MARKS {
-        let time = match object.get(mark) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Object(mark)) => mark.get("ttl").filter(|time| !time.is_null()),
-            Some(_) => return Err(BadRequest::new(format!("{at}.{mark}"), "must be an object")),
-        };
-        let at = format!("{at}.{mark}.ttl");
-        let time =
-            time.map(|time| time.as_str().ok_or_else(|| BadRequest::new(&*at, "must be a string"))).transpose()?;
-        terms.keeps_long |= kept(time, &at)?;
+fn of_conversation(conversation: &Conversation, terms: &mut Terms) -> Result<(), BadRequest> {
+    let keeps_long = |mark: Option<CacheMark>| mark.and_then(|mark| mark.ttl).is_some_and(CacheTtl::is_long);
+    terms.keeps_long |= conversation.tools.iter().any(|tool| keeps_long(tool.cache));
+    for (place, message) in conversation.messages.iter().enumerate() {
+        terms.keeps_long |= keeps_long(message.cache);
+        // A tool's result is a message of its own in this format, and its parts are the message's.
+        let parts = message.parts.iter().flat_map(|part| match &part.content {
+            Content::ToolResult(result) => &result.parts[..],
+            _ => std::slice::from_ref(part),
+        });
+        for (at, Part { content, cache }) in parts.enumerate() {
+            terms.keeps_long |= keeps_long(*cache);
+            match content {
+                Content::Audio(_) => {
+                    let field = format!("messages[{place}].content[{at}].type");
+                    return Err(unpriced(field, "text, image_url and file have"));
+                }
+                Content::File(_) => terms.is_uncountable = true,
+                Content::Text(_)
+                | Content::Refusal(_)
+                | Content::Image(_)
+                | Content::Reasoning(_)
+                | Content::ToolCall(_)
+                | Content::ToolResult(_)
+                | Content::Unknown { .. } => {}
+            }
+        }
     }
     Ok(())
-}
-
-/// Tools that the client runs itself are read with the prompt. Others the provider runs, and takes a fee for.
-fn tools(body: &Fields, terms: &mut Terms) -> Result<(), BadRequest> {
-    let list: Vec<Value> = body.read("tools", "an array")?.unwrap_or_default();
-    for (place, tool) in list.iter().enumerate() {
-        let at = format!("tools[{place}]");
-        let Value::Object(tool) = tool else { return Err(BadRequest::new(at, "must be an object")) };
-        match tool.get("type").and_then(Value::as_str) {
-            Some("function" | "custom") => {}
-            _ => return Err(unpriced(format!("{at}.type"), "function and custom have")),
-        }
-        known_only(present(tool), &["type", "function", "custom", "strict", MARKS[0], MARKS[1]], &at)?;
-        marks(tool, &at, terms)?;
-    }
-    Ok(())
-}
-
-fn of_message(message: &Message, at: &str, terms: &mut Terms) -> Result<(), BadRequest> {
-    for name in present(&message.rest) {
-        match name {
-            "audio" => return Err(unpriced(format!("{at}.audio"), "what was spoken can't be counted here")),
-            name if OF_MESSAGE.contains(&name) => {}
-            name => return Err(unknown(&format!("{at}.{name}"))),
-        }
-    }
-    marks(&message.rest, at, terms)?;
-    for (place, part) in message.content.as_array().into_iter().flatten().enumerate() {
-        of_part(part, &format!("{at}.content[{place}]"), terms)?;
-    }
-    Ok(())
-}
-
-fn of_part(part: &Value, at: &str, terms: &mut Terms) -> Result<(), BadRequest> {
-    let Value::Object(part) = part else { return Err(BadRequest::new(at, "must be an object")) };
-    let kind = part.get("type").and_then(Value::as_str).unwrap_or_default();
-    let known = PARTS.iter().find(|(name, does, _)| *name == kind && *does != Does::Refused);
-    if known.is_none() {
-        return Err(unpriced(format!("{at}.type"), "text, image_url and file have"));
-    }
-    let own: &[&str] = match kind {
-        "text" => &["type", "text", "annotations", "id", "index", MARKS[0], MARKS[1]],
-        "thinking" => &["type", "thinking", "text", "signature", "closed", MARKS[0], MARKS[1]],
-        kind => &["type", kind, MARKS[0], MARKS[1]],
-    };
-    known_only(present(part), own, at)?;
-    marks(part, at, terms)?;
-    match kind {
-        "image_url" => image(&part[kind], &format!("{at}.image_url")),
-        "file" => {
-            terms.is_uncountable = true;
-            file(&part[kind], &format!("{at}.file"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// An image, in itself or by its address. What else may stand in an address is a file of another kind, or one of the
-/// gateway's own at the provider.
-fn image(image: &Value, at: &str) -> Result<(), BadRequest> {
-    let address = match image {
-        Value::String(address) => address,
-        Value::Object(image) => {
-            known_only(present(image), &["url", "detail", "format"], at)?;
-            image
-                .get("url")
-                .and_then(Value::as_str)
-                .ok_or_else(|| BadRequest::new(format!("{at}.url"), "must be a string"))?
-        }
-        _ => return Err(BadRequest::new(at, "must be an object")),
-    };
-    let begins = |with: &str| address.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
-    if ["https://", "http://", "data:image/"].into_iter().any(begins) {
-        return Ok(());
-    }
-    Err(unpriced(format!("{at}.url"), "an image is at an https address, or in a data: address of an image"))
-}
-
-/// A file in the request itself. One that is named by its id is the gateway's own, uploaded by whomever.
-fn file(file: &Value, at: &str) -> Result<(), BadRequest> {
-    let Value::Object(file) = file else { return Err(BadRequest::new(at, "must be an object")) };
-    // Even as null: it may stand there twice, and be read otherwise elsewhere.
-    if file.contains_key("file_id") {
-        return Err(BadRequest::new(
-            format!("{at}.file_id"),
-            "files kept at the provider are not yours to read; send file_data",
-        ));
-    }
-    known_only(present(file), &["file_data", "filename"], at)?;
-    match file.get("file_data") {
-        Some(Value::String(_)) => Ok(()),
-        _ => Err(BadRequest::new(format!("{at}.file_data"), "must be a string")),
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::{format::openai::parse_request, inference::Task};
+    use crate::{
+        format::openai::{read_chat, read_completion},
+        inference::Format,
+    };
 
-    fn of(task: Task, more: &Value) -> Result<Terms, BadRequest> {
-        let mut body = match task {
-            Task::Chat => json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}),
-            Task::Completion => json!({"model": "m", "prompt": "x"}),
+    fn of(format: Format, more: &Value) -> Result<Terms, BadRequest> {
+        let mut body = match format {
+            Format::OpenAiChat => json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}),
+            Format::OpenAiCompletions => json!({"model": "m", "prompt": "x"}),
         };
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        terms(&parse_request(task, body.to_string().as_bytes()).unwrap())
+        let read = match format {
+            Format::OpenAiChat => read_chat,
+            Format::OpenAiCompletions => read_completion,
+        };
+        terms(&read(body.to_string().as_bytes()).unwrap())
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "it is made where it is asked about")]
     fn part(part: Value) -> Result<Terms, BadRequest> {
         let tool = json!({"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "x"}, part]});
-        of(Task::Chat, &json!({"messages": [{"role": "user", "content": "x"}, tool]}))
+        of(Format::OpenAiChat, &json!({"messages": [{"role": "user", "content": "x"}, tool]}))
     }
 
     #[test]
@@ -261,10 +211,10 @@ mod tests {
             (json!({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}), "messages[0].audio"),
             (json!({"messages": [{"role": "user", "content": "x", "file_ids": ["f"]}]}), "messages[0].file_ids"),
         ] {
-            assert_eq!(of(Task::Chat, &more).unwrap_err().field, field, "{more}");
+            assert_eq!(of(Format::OpenAiChat, &more).unwrap_err().field, field, "{more}");
         }
         for name in ["tools", "messages", "max_completion_tokens", "new"] {
-            assert_eq!(of(Task::Completion, &json!({name: 5})).unwrap_err().field, name);
+            assert_eq!(of(Format::OpenAiCompletions, &json!({name: 5})).unwrap_err().field, name);
         }
     }
 
@@ -318,12 +268,12 @@ mod tests {
             "logit_bias": {"1": 2}, "store": true, "metadata": {"a": "b"}, "modalities": ["text"], "audio": null,
             "web_search_options": null, "max_tokens": 5, "max_completion_tokens": 6, "service_tier": "auto", "user": "u",
             "stream": true, "stream_options": {"include_usage": true, "include_obfuscation": false}});
-        assert_eq!(of(Task::Chat, &all), Ok(Terms::default()));
+        assert_eq!(of(Format::OpenAiChat, &all), Ok(Terms::default()));
         let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
         let said = json!({"role": "assistant", "content": null, "tool_calls": [call], "refusal": null, "audio": null,
             "reasoning_content": "hm", "annotations": []});
-        assert_eq!(of(Task::Chat, &json!({"messages": [said]})), Ok(Terms::default()));
+        assert_eq!(of(Format::OpenAiChat, &json!({"messages": [said]})), Ok(Terms::default()));
         let completion = json!({"suffix": "y", "echo": true, "best_of": 3, "logprobs": 2, "stop": ["x"], "seed": 1});
-        assert_eq!(of(Task::Completion, &completion), Ok(Terms::default()));
+        assert_eq!(of(Format::OpenAiCompletions, &completion), Ok(Terms::default()));
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     fields::Fields,
-    inference::{Delta, Failure, Task},
+    inference::{Delta, Failure, Format},
 };
 
 /// Choices of one answer, and indexed parts of one list of them, at most.
@@ -15,7 +15,7 @@ const SAID_AGAIN: [&str; 6] = ["id", "type", "role", "format", "index", "finish_
 
 /// Puts an answer together.
 pub(super) struct Gather {
-    task: Task,
+    format: Format,
     /// Of the answer as a whole; what came last counts, but for what names it.
     envelope: Map<String, Value>,
     /// By their index.
@@ -24,13 +24,14 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) fn new(task: Task) -> Self {
-        Self { task, envelope: Map::new(), choices: Vec::new(), is_too_large: false }
+    pub(super) fn new(format: Format) -> Self {
+        Self { format, envelope: Map::new(), choices: Vec::new(), is_too_large: false }
     }
 
     /// Adds what one event said.
-    pub(super) fn add(&mut self, delta: Delta) {
-        let Some(Ok(Value::Object(event))) = delta.raw.map(|raw| serde_json::from_str(&raw.to_json())) else { return };
+    pub(super) fn add(&mut self, delta: &Delta) {
+        let event = delta.raw.of(self.format).map(|raw| serde_json::from_str(&raw.to_json()));
+        let Some(Ok(Value::Object(event))) = event else { return };
         for (name, value) in event {
             match (name.as_str(), value) {
                 ("choices", Value::Array(choices)) => choices.into_iter().enumerate().for_each(|(at, choice)| {
@@ -75,9 +76,9 @@ impl Gather {
         choices.sort_by_key(|(index, _)| *index);
         let choices: Vec<_> = choices.into_iter().map(|(index, said)| self.whole_choice(index, said)).collect();
         let mut answer = std::mem::take(&mut self.envelope);
-        let object = match self.task {
-            Task::Chat => "chat.completion",
-            Task::Completion => "text_completion",
+        let object = match self.format {
+            Format::OpenAiChat => "chat.completion",
+            Format::OpenAiCompletions => "text_completion",
         };
         answer.insert("object".into(), object.into());
         answer.insert("choices".into(), choices.into());
@@ -88,8 +89,8 @@ impl Gather {
     fn whole_choice(&self, index: u64, mut said: Map<String, Value>) -> Value {
         let mut choice = Map::new();
         choice.insert("index".into(), index.into());
-        match self.task {
-            Task::Chat => {
+        match self.format {
+            Format::OpenAiChat => {
                 let mut message = json!({"role": "assistant", "content": null, "refusal": null});
                 if let (Some(message), Some(Value::Object(told))) =
                     (message.as_object_mut(), said.shift_remove("message"))
@@ -103,7 +104,7 @@ impl Gather {
                 }
                 choice.insert("message".into(), message);
             }
-            Task::Completion => {
+            Format::OpenAiCompletions => {
                 choice.insert("text".into(), said.shift_remove("text").unwrap_or_else(|| "".into()));
             }
         }

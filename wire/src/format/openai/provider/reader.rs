@@ -6,9 +6,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{Form, Heard, Said, delta_with, fault, gather::Gather, hear, spread};
+use super::{Form, Heard, Said, deltas_of, fault, gather::Gather, hear, spread};
 use crate::{
-    inference::{Delta, Event, Failure, ProviderError, Task},
+    format::AnswerReader,
+    inference::{Delta, Event, Failure, Format, ProviderError, Raw},
     sse::{Decoder, SseEvent},
 };
 
@@ -36,38 +37,38 @@ fn shape_of(bytes: &[u8], is_all: bool) -> Option<Shape> {
     (is_all || !may_be).then_some(Shape::Whole)
 }
 
-/// Reads the body of an answer that was asked for whole.
-pub fn read_answer(task: Task, body: &[u8]) -> Vec<Event> {
+/// Reads the body of an answer in a format that was asked for whole.
+pub fn read_answer(format: Format, body: &[u8]) -> Vec<Event> {
     let mut events = Vec::with_capacity(3);
     if let Some(Shape::Stream) = shape_of(body, true) {
-        let (mut stream, mut said) = (Stream::new(None), Vec::new());
+        let (mut stream, mut said) = (Stream::new(format, Asked::Whole), Vec::new());
         stream.feed(body, &mut said);
         stream.end(&mut said);
-        gather_stream(task, said, &mut events);
+        gather_stream(format, said, &mut events);
         return events;
     }
-    match read_whole(body, &mut events) {
+    match read_whole(format, body, &mut events) {
         // A piece alone is not what a client reads that asked for no stream.
-        Ok((delta, Form::Piece, report)) if task == Task::Chat => {
-            let said = std::iter::once(Event::Delta(delta)).chain(report).chain([FINISHED]);
-            gather_stream(task, said.collect(), &mut events);
+        Ok((deltas, Form::Piece, report)) if format == Format::OpenAiChat => {
+            let said = deltas.into_iter().map(Event::Delta).chain(report).chain([FINISHED]);
+            gather_stream(format, said.collect(), &mut events);
         }
-        Ok((delta, _, report)) => events.extend(std::iter::once(Event::Delta(delta)).chain(report).chain([FINISHED])),
+        Ok((deltas, _, report)) => events.extend(deltas.into_iter().map(Event::Delta).chain(report).chain([FINISHED])),
         Err(failure) => events.push(Event::Failed(failure)),
     }
     events
 }
 
 /// The events of a stream as those of a whole answer.
-fn gather_stream(task: Task, said: Vec<Event>, events: &mut Vec<Event>) {
-    let mut gather = Gather::new(task);
+fn gather_stream(format: Format, said: Vec<Event>, events: &mut Vec<Event>) {
+    let mut gather = Gather::new(format);
     let mut reports = Vec::new();
     for event in said {
         match event {
-            Event::Delta(delta) => gather.add(delta),
+            Event::Delta(delta) => gather.add(&delta),
             Event::Finished { .. } => match gather.take() {
                 Ok(fields) => {
-                    events.push(Event::Delta(delta_with(fields)));
+                    events.extend(deltas_of(format, fields).into_iter().map(Event::Delta));
                     events.append(&mut reports);
                     events.push(FINISHED);
                 }
@@ -79,7 +80,7 @@ fn gather_stream(task: Task, said: Vec<Event>, events: &mut Vec<Event>) {
             // Of all that is gathered, and so behind it.
             Event::Reported(report) => reports.push(Event::Reported(report)),
             // There is no place for it in a whole answer.
-            Event::Unknown(_) => events.push(Event::Unknown(None)),
+            Event::Unknown(_) => events.push(Event::Unknown(Raw::None)),
             other => {
                 events.append(&mut reports);
                 events.push(other);
@@ -89,14 +90,18 @@ fn gather_stream(task: Task, said: Vec<Event>, events: &mut Vec<Event>) {
 }
 
 /// A whole body that is an answer, and what it reports as used. What another body reports is among the events.
-fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form, Option<Event>), Failure> {
+fn read_whole(
+    format: Format,
+    body: &[u8],
+    events: &mut Vec<Event>,
+) -> Result<(Vec<Delta>, Form, Option<Event>), Failure> {
     // Much quicker than to look for what is none.
     let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-    let mut heard = hear("", &text);
+    let mut heard = hear(format, "", &text);
     if heard.said == Said::Broken {
         // An error may be written before what else comes, such as the end of a stream.
         let first = serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>().next();
-        let first = first.and_then(Result::ok).map(|first| hear("", first.get()));
+        let first = first.and_then(Result::ok).map(|first| hear(format, "", first.get()));
         heard = first.filter(|first| matches!(first.said, Said::Error(_))).unwrap_or(heard);
     }
     let Heard { said, usage } = heard;
@@ -107,7 +112,7 @@ fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form, Opti
         Failure::Provider(Box::new(fault::in_words(format!("the provider's answer has no choices{said}"))))
     };
     let said = match said {
-        Said::Answer(delta, form) => return Ok((delta, form, report)),
+        Said::Answer(deltas, form) => return Ok((deltas, form, report)),
         other => other,
     };
     events.extend(report);
@@ -122,7 +127,7 @@ fn read_whole(body: &[u8], events: &mut Vec<Event>) -> Result<(Delta, Form, Opti
 
 /// Reads the body of an answer that was asked for as a stream, piece by piece.
 pub struct Reader {
-    task: Task,
+    format: Format,
     body: Body,
     over: bool,
 }
@@ -135,18 +140,18 @@ enum Body {
 }
 
 impl Reader {
-    /// For an answer to this.
-    pub fn new(task: Task) -> Self {
-        Self { task, body: Body::Begun(Vec::new()), over: false }
+    /// For an answer in this format.
+    pub fn new(format: Format) -> Self {
+        Self { format, body: Body::Begun(Vec::new()), over: false }
     }
+}
 
-    /// Whether its last event has been read.
-    pub fn is_over(&self) -> bool {
+impl AnswerReader for Reader {
+    fn is_over(&self) -> bool {
         self.over
     }
 
-    /// Takes bytes, and appends the events they complete.
-    pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
+    fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
         if self.over {
             return;
         }
@@ -160,7 +165,7 @@ impl Reader {
                 let Some(shape) = shape_of(begun, false) else { return };
                 let begun = std::mem::take(begun);
                 self.body = match shape {
-                    Shape::Stream => Body::Stream(Box::new(Stream::new(Some(self.task)))),
+                    Shape::Stream => Body::Stream(Box::new(Stream::new(self.format, Asked::Stream))),
                     Shape::Whole => Body::Whole(Vec::new()),
                 };
                 self.feed(&begun, events);
@@ -178,8 +183,7 @@ impl Reader {
         }
     }
 
-    /// The body ends here: appends the last events.
-    pub fn end(&mut self, events: &mut Vec<Event>) {
+    fn end(&mut self, events: &mut Vec<Event>) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
@@ -188,9 +192,9 @@ impl Reader {
             Body::Begun(body) if body.trim_ascii().is_empty() => {
                 events.push(Event::Failed(Failure::Transport("the provider answered nothing".into())));
             }
-            Body::Begun(body) | Body::Whole(body) => match read_whole(body, events) {
-                Ok((delta, form, report)) => {
-                    put_pieces(self.task, delta, form, events);
+            Body::Begun(body) | Body::Whole(body) => match read_whole(self.format, body, events) {
+                Ok((deltas, form, report)) => {
+                    put_pieces(self.format, deltas, form, events);
                     events.extend(report);
                     events.push(FINISHED);
                 }
@@ -199,8 +203,7 @@ impl Reader {
         }
     }
 
-    /// The connection broke off here: what it brought last is read, and it failed.
-    pub fn cut(&mut self, failure: Failure, events: &mut Vec<Event>) {
+    fn cut(&mut self, failure: Failure, events: &mut Vec<Event>) {
         if std::mem::replace(&mut self.over, true) {
             return;
         }
@@ -214,18 +217,27 @@ impl Reader {
 }
 
 /// The events of a piece of an answer, for a client that asked for a stream.
-fn put_pieces(task: Task, delta: Delta, form: Form, events: &mut Vec<Event>) {
-    match (form, task) {
-        (Form::Whole, Task::Chat) => events.extend(spread::pieces(delta).into_iter().map(Event::Delta)),
+fn put_pieces(format: Format, deltas: Vec<Delta>, form: Form, events: &mut Vec<Event>) {
+    match (form, format) {
+        (Form::Whole, Format::OpenAiChat) => events.extend(spread::pieces(deltas).into_iter().map(Event::Delta)),
         // A completion's pieces look as the whole of it.
-        (Form::Piece, _) | (Form::Whole, Task::Completion) => events.push(Event::Delta(delta)),
+        (Form::Piece, _) | (Form::Whole, Format::OpenAiCompletions) => {
+            events.extend(deltas.into_iter().map(Event::Delta));
+        }
     }
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Stream,
+    Whole,
 }
 
 /// A stream's events.
 struct Stream {
-    /// What was asked for as a stream; none where it was asked for whole.
-    asked: Option<Task>,
+    format: Format,
+    asked: Asked,
     decoder: Decoder,
     has_answered: bool,
     over: bool,
@@ -243,8 +255,9 @@ enum Place {
 }
 
 impl Stream {
-    fn new(asked: Option<Task>) -> Self {
-        Self { asked, decoder: Decoder::default(), has_answered: false, over: false, unknown: None, cut: None }
+    fn new(format: Format, asked: Asked) -> Self {
+        let decoder = Decoder::default();
+        Self { format, asked, decoder, has_answered: false, over: false, unknown: None, cut: None }
     }
 
     fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
@@ -280,33 +293,33 @@ impl Stream {
         })
     }
 
-    fn answer(&mut self, delta: Delta, form: Form, events: &mut Vec<Event>) {
+    fn answer(&mut self, deltas: Vec<Delta>, form: Form, events: &mut Vec<Event>) {
         self.has_answered = true;
         self.unknown = None;
         match self.asked {
-            Some(task) => put_pieces(task, delta, form, events),
-            None => events.push(Event::Delta(delta)),
+            Asked::Stream => put_pieces(self.format, deltas, form, events),
+            Asked::Whole => events.extend(deltas.into_iter().map(Event::Delta)),
         }
     }
 
     /// What was written into a stream as it is, without `data:`. Only what is known to be an error or an answer ends it.
     fn stray(&mut self, text: &str, events: &mut Vec<Event>) {
-        let heard = hear("", text);
+        let heard = hear(self.format, "", text);
         match heard.said {
             Said::Error(error) if text.trim_start().starts_with(['{', '[']) => {
                 events.extend(heard.usage.map(Event::Reported));
                 self.fail(Failure::Provider(Box::new(error)), events);
             }
             // A whole answer behind comments that kept its connection alive.
-            Said::Answer(delta, Form::Whole) => {
-                self.answer(delta, Form::Whole, events);
+            Said::Answer(deltas, Form::Whole) => {
+                self.answer(deltas, Form::Whole, events);
                 events.extend(heard.usage.map(Event::Reported));
                 self.over = true;
                 events.push(FINISHED);
             }
             _ => {
                 self.unknown = Some(fault::text_words(text));
-                events.push(Event::Unknown(None));
+                events.push(Event::Unknown(Raw::None));
             }
         }
     }
@@ -318,15 +331,15 @@ impl Stream {
         if event.is_stray {
             return self.stray(&event.data, events);
         }
-        let Heard { said, usage } = hear(&event.name, &event.data);
+        let Heard { said, usage } = hear(self.format, &event.name, &event.data);
         // What a piece reports is of all up to it, itself included.
         let mut report = usage.map(Event::Reported);
         if !matches!(said, Said::Answer(..)) {
             events.extend(report.take());
         }
         match said {
-            Said::Answer(delta, form) => {
-                self.answer(delta, form, events);
+            Said::Answer(deltas, form) => {
+                self.answer(deltas, form, events);
                 events.extend(report);
             }
             Said::Broken if place == Place::Within => {
@@ -350,7 +363,8 @@ impl Stream {
             Said::End => self.fail(Failure::Provider(Box::new(self.unanswered())), events),
             Said::Unknown(fields) => {
                 self.unknown = Some(fault::text_words(&event.data));
-                events.push(Event::Unknown(fields));
+                let raw = fields.map_or(Raw::None, |fields| Raw::Own(self.format, fields));
+                events.push(Event::Unknown(raw));
             }
         }
     }

@@ -3,13 +3,17 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{fields::Fields, inference::Delta};
+use crate::{
+    fields::Fields,
+    inference::{Delta, Format},
+};
 
 /// The pieces of a whole chat answer.
-pub(super) fn pieces(whole: Delta) -> Vec<Delta> {
-    let parsed = whole.raw.as_ref().map(|raw| serde_json::from_str::<Map<String, Value>>(&raw.to_json()));
-    let Some(Ok(mut answer)) = parsed else { return vec![whole] };
-    let Some(Value::Array(choices)) = answer.shift_remove("choices") else { return vec![whole] };
+pub(super) fn pieces(whole: Vec<Delta>) -> Vec<Delta> {
+    let raw = whole.iter().find_map(|delta| delta.raw.of(Format::OpenAiChat));
+    let parsed = raw.map(|raw| serde_json::from_str::<Map<String, Value>>(&raw.to_json()));
+    let Some(Ok(mut answer)) = parsed else { return whole };
+    let Some(Value::Array(choices)) = answer.shift_remove("choices") else { return whole };
     answer.insert("object".into(), "chat.completion.chunk".into());
     let mut pieces = Vec::with_capacity(2 * choices.len());
     for (at, choice) in choices.into_iter().enumerate() {
@@ -23,7 +27,7 @@ pub(super) fn pieces(whole: Delta) -> Vec<Delta> {
         let end = json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": finish});
         pieces.extend([piece(&answer, &Value::Object(choice)), piece(&answer, &end)].into_iter().flatten());
     }
-    if pieces.is_empty() { vec![whole] } else { pieces }
+    if pieces.is_empty() { whole } else { pieces }
 }
 
 /// A message as a delta: its calls of tools are told apart by an index.
@@ -42,5 +46,5 @@ fn piece(answer: &Map<String, Value>, choice: &Value) -> Option<Delta> {
     let mut piece = answer.clone();
     piece.insert("choices".into(), json!([choice]));
     let fields = Fields::parse(Value::Object(piece).to_string().as_bytes()).ok()?;
-    Some(super::delta_with(fields))
+    super::deltas_of(Format::OpenAiChat, fields).into_iter().next()
 }

@@ -28,7 +28,7 @@ fn whole_stream() -> String {
 
 /// All events of a body that comes in these pieces.
 fn read(pieces: &[&[u8]]) -> Vec<Event> {
-    let (mut reader, mut events) = (Reader::new(Task::Chat), Vec::new());
+    let (mut reader, mut events) = (Reader::new(Format::OpenAiChat), Vec::new());
     for piece in pieces {
         reader.feed(piece, &mut events);
     }
@@ -58,8 +58,10 @@ fn text(events: &[Event]) -> String {
 
 /// The JSON of every delta.
 fn raws(events: &[Event]) -> Vec<Value> {
-    let raws =
-        events.iter().filter_map(|event| if let Event::Delta(delta) = event { delta.raw.as_ref() } else { None });
+    let raws = events.iter().filter_map(|event| match event {
+        Event::Delta(Delta { raw: Raw::Own(_, fields), .. }) => Some(fields),
+        _ => None,
+    });
     raws.map(|raw| serde_json::from_str(&raw.to_json()).unwrap()).collect()
 }
 
@@ -85,11 +87,11 @@ fn a_whole_answer_cut_at_any_byte_failed() {
     let body =
         br#" {"id":"c","choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
     for cut in 0..body.len() {
-        for events in [read(&[&body[..cut]]), read_answer(Task::Chat, &body[..cut])] {
+        for events in [read(&[&body[..cut]]), read_answer(Format::OpenAiChat, &body[..cut])] {
             assert!(failure(&events).is_some() && !has_usage(&events), "cut at {cut}: {events:?}");
         }
     }
-    assert!(failure(&read_answer(Task::Chat, body)).is_none());
+    assert!(failure(&read_answer(Format::OpenAiChat, body)).is_none());
 }
 
 #[test]
@@ -119,7 +121,7 @@ fn errors_end_a_stream_in_their_words_whatever_their_shape() {
         let ended = format!("{alone}data: [DONE]\n\n");
         assert_eq!(failure(&read(&[ended.as_bytes()])).as_deref(), Some(words), "{ended}");
         assert_eq!(failure(&read(&[alone.as_bytes()])).as_deref(), Some(words), "{alone}");
-        assert_eq!(failure(&read_answer(Task::Chat, alone.as_bytes())).as_deref(), Some(words), "{alone}");
+        assert_eq!(failure(&read_answer(Format::OpenAiChat, alone.as_bytes())).as_deref(), Some(words), "{alone}");
     }
 }
 
@@ -128,7 +130,7 @@ fn what_is_not_known_is_passed_on_and_is_no_answer() {
     let stream = stream_of(&[r#"{"type":"new"}"#, "[1]", &piece("Hi"), "{}", "[DONE]"]);
     let events = read(&[stream.as_bytes()]);
     let unknown: Vec<_> = events.iter().filter(|event| matches!(event, Event::Unknown(_))).collect();
-    assert!(matches!(unknown[..], [Event::Unknown(Some(_)), Event::Unknown(None)]), "{events:?}");
+    assert!(matches!(unknown[..], [Event::Unknown(Raw::Own(..)), Event::Unknown(Raw::None)]), "{events:?}");
     assert_eq!(failure(&events), None);
     for stream in [stream_of(&[r#"{"type":"new"}"#, "[DONE]"]), stream_of(&[r#"{"type":"new"}"#])] {
         let words = failure(&read(&[stream.as_bytes()])).unwrap();
@@ -140,7 +142,7 @@ fn what_is_not_known_is_passed_on_and_is_no_answer() {
     for body in
         ["{}", "[]", "null", r#"{"choices":[]}"#, r#"{"choices":{}}"#, "", " ", r#"{"usage":{"prompt_tokens":1}}"#]
     {
-        assert!(failure(&read_answer(Task::Chat, body.as_bytes())).is_some(), "{body}");
+        assert!(failure(&read_answer(Format::OpenAiChat, body.as_bytes())).is_some(), "{body}");
         assert!(failure(&read(&[body.as_bytes()])).is_some(), "{body}");
     }
 }
@@ -160,7 +162,7 @@ fn a_whole_answer_is_told_in_pieces_to_whoever_asked_for_a_stream() {
         stream_of(&[&body.to_string(), "[DONE]"]),
     ];
     for body in bodies {
-        let whole = read_answer(Task::Chat, body.as_bytes());
+        let whole = read_answer(Format::OpenAiChat, body.as_bytes());
         assert_eq!((failure(&whole), &raws(&whole)[0]["object"]), (None, &json!("chat.completion")), "{body}");
         let events = read(&body.as_bytes().chunks(3).collect::<Vec<_>>());
         assert_eq!((failure(&events), has_usage(&events), &*text(&events)), (None, true, "Hi"));
@@ -207,7 +209,7 @@ fn a_stream_is_put_together_for_whoever_asked_for_a_whole_answer() {
         USAGE,
         "[DONE]",
     ]);
-    let events = read_answer(Task::Chat, stream.as_bytes());
+    let events = read_answer(Format::OpenAiChat, stream.as_bytes());
     assert_eq!((failure(&events), has_usage(&events), &*text(&events)), (None, true, "Hello"));
     let function = |name: &str, arguments: &str| json!({"name": name, "arguments": arguments});
     assert_eq!(
@@ -222,18 +224,16 @@ fn a_stream_is_put_together_for_whoever_asked_for_a_whole_answer() {
                 "logprobs": null, "finish_reason": "tool_calls"}]})
         ]
     );
-    let [Event::Delta(delta)] =
-        &events.iter().filter(|event| matches!(event, Event::Delta(_))).cloned().collect::<Vec<_>>()[..]
-    else {
-        panic!()
-    };
-    assert_eq!(delta.beside, r#"sky{"at":1}sea{}"#, "counted as written");
+    let deltas: Vec<_> =
+        events.iter().filter_map(|event| if let Event::Delta(delta) = event { Some(delta) } else { None }).collect();
+    let [_, called] = deltas[..] else { panic!("{deltas:?}") };
+    assert_eq!(called.written().collect::<String>(), r#"sky{"at":1}sea{}"#, "counted as written");
 
     let completion = |text: &str, tokens: Value, finish: Value| {
         json!({"id": "c", "object": "text_completion", "choices": [{"index": 0, "text": text, "logprobs": {"tokens": tokens}, "finish_reason": finish}]}).to_string()
     };
     let pieces = [completion("a", json!(["a"]), Value::Null), completion("b", json!(["b"]), "stop".into())];
-    let events = read_answer(Task::Completion, stream_of(&[&pieces[0], &pieces[1], "[DONE]"]).as_bytes());
+    let events = read_answer(Format::OpenAiCompletions, stream_of(&[&pieces[0], &pieces[1], "[DONE]"]).as_bytes());
     let choice = &raws(&events)[0]["choices"][0];
     assert_eq!(
         (&choice["text"], &choice["logprobs"]["tokens"], &choice["finish_reason"]),
@@ -243,16 +243,16 @@ fn a_stream_is_put_together_for_whoever_asked_for_a_whole_answer() {
     let parts: Vec<String> =
         (0..=1_024).map(|index| chunk(json!([{"index": index, "delta": {"content": "x"}}]))).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).chain(["[DONE]"]).collect();
-    assert!(failure(&read_answer(Task::Chat, stream_of(&parts).as_bytes())).unwrap().contains("1024 parts"));
+    assert!(failure(&read_answer(Format::OpenAiChat, stream_of(&parts).as_bytes())).unwrap().contains("1024 parts"));
 }
 
 #[test]
 fn a_connection_that_breaks_keeps_its_reason() {
-    let (mut reader, mut events) = (Reader::new(Task::Chat), Vec::new());
+    let (mut reader, mut events) = (Reader::new(Format::OpenAiChat), Vec::new());
     reader.feed(stream_of(&[&piece("Hi"), USAGE]).as_bytes(), &mut events);
     reader.cut(Failure::Timeout("idle"), &mut events);
     assert_eq!((failure(&events).as_deref(), has_usage(&events)), (Some("timeout: idle"), true));
-    let (mut reader, mut events) = (Reader::new(Task::Chat), Vec::new());
+    let (mut reader, mut events) = (Reader::new(Format::OpenAiChat), Vec::new());
     reader.feed((stream_of(&[&piece("Hi")]) + "data: [DONE]").as_bytes(), &mut events);
     reader.cut(Failure::Transport("reset".into()), &mut events);
     assert_eq!(failure(&events), None, "its last word had come");
@@ -263,7 +263,7 @@ proptest! {
     fn no_body_panics_and_each_has_one_end(body in "(data: |event: |error|\\{\"choices\":\\[|\\[DONE\\]|\n|\\}|.){0,60}", cut in 0_usize..200) {
         let bytes = body.as_bytes();
         let (begin, end) = bytes.split_at(cut.min(bytes.len()));
-        for events in [read(&[begin, end]), read_answer(Task::Chat, bytes), read_answer(Task::Completion, bytes)] {
+        for events in [read(&[begin, end]), read_answer(Format::OpenAiChat, bytes), read_answer(Format::OpenAiCompletions, bytes)] {
             let ends = events.iter().filter(|event| matches!(event, Event::Finished { .. } | Event::Failed(_)));
             prop_assert_eq!(ends.count(), 1);
         }

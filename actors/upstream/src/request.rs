@@ -1,4 +1,4 @@
-//! `OpenAI`'s HTTP: addresses and headers ("API reference", `OpenAI`).
+//! A call as an HTTP request: its endpoint's address and headers, and the body that its format writes.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -6,7 +6,7 @@ use hyper::{
     HeaderMap, Method, Request,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION},
 };
-use wire::{format::openai::provider_body, inference::Task};
+use wire::{format::ProviderCall, inference::Failure};
 
 use super::Call;
 
@@ -14,8 +14,11 @@ use super::Call;
 const HEADERS: usize = 7;
 
 /// The request of a call.
-pub(super) fn request(call: &Call) -> Request<Full<Bytes>> {
+pub(super) fn of(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
     let endpoint = &call.endpoint;
+    let ProviderCall { path, body } = endpoint.format.call(&call.request, &call.upstream, call.limit)?;
+    let address = endpoint.routes.addresses.iter().find(|(known, _)| *known == path);
+    let (_, address) = address.ok_or_else(|| Failure::Transport(format!("{path} is not among the format's paths")))?;
     let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     // Without it a server may choose any.
@@ -32,12 +35,9 @@ pub(super) fn request(call: &Call) -> Request<Full<Bytes>> {
             headers.insert(name, value.clone());
         }
     }
-    let mut request = Request::new(Full::from(provider_body(&call.request, &call.upstream, call.limit)));
+    let mut request = Request::new(Full::from(body));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = match call.request.task {
-        Task::Chat => routes.chat.clone(),
-        Task::Completion => routes.completions.clone(),
-    };
+    *request.uri_mut() = address.clone();
     *request.headers_mut() = headers;
-    request
+    Ok(request)
 }

@@ -1,0 +1,144 @@
+//! Inference: a handler reads the body in its route's format, has the gateway start the request, and hands what comes to the
+//! surface: a whole answer, or a stream whose last chunk carries usage and cost.
+
+mod models;
+mod quote;
+
+use std::time::Duration;
+
+use actix_web::{HttpRequest, HttpResponse, http::header::HeaderName};
+use billing::key::Scope;
+use bytes::Bytes;
+use uuid::Uuid;
+use wire::{
+    format::{
+        ClientFormat,
+        openai::{Chat, Completions},
+    },
+    inference::Request,
+};
+
+use super::{
+    arrival::Arrival,
+    auth,
+    error::ApiError,
+    respond::refuse,
+    state::Shared,
+    surface::{
+        Answer, Whole,
+        head::{AnswerHead, put_cost},
+        stream,
+    },
+};
+use crate::gateway::serve::{self, Job, ServeError, Started};
+pub use models::{model, models};
+pub use quote::quote;
+
+/// A body, or why it did not come whole.
+type Body = Result<Bytes, actix_web::Error>;
+
+/// The longest a request may wait in line, in seconds.
+const LONGEST_WAIT: u64 = 60;
+
+/// Names of headers that a request may have.
+static PROVIDER_KEY: HeaderName = HeaderName::from_static("provider-key");
+static X_MAX_COST: HeaderName = HeaderName::from_static("x-max-cost");
+static PREFER: HeaderName = HeaderName::from_static("prefer");
+
+impl From<ServeError> for ApiError {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::NoModel { name, nearest } => Self::model_not_found(&name, &nearest),
+            ServeError::Unpriced(name) => Self::unpriced(&name),
+            ServeError::Invalid { field, message } => Self::invalid(&field, message),
+            ServeError::OutOfScope(scope) => Self::out_of_scope(scope),
+            ServeError::Refused(refusal) => refusal.into(),
+            ServeError::InLine { refusal, place } => Self::from(refusal).waited(place),
+            ServeError::Account(error) => error.into(),
+            ServeError::Failed(failure) => failure.into(),
+            ServeError::Unsettled(error) => {
+                tracing::error!(%error, "a request ran and could not be settled");
+                Self::not_ready("The answer could not be settled just now; its hold will be.")
+            }
+        }
+    }
+}
+
+/// `POST /v1/chat/completions`.
+pub async fn chat(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Chat>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `POST /v1/completions`.
+pub async fn completions(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Completions>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
+    let arrival = Arrival::of(request);
+    let caller = auth::scoped(state, request, Scope::Inference).await?;
+    if !state.is_ready() {
+        return Err(ApiError::not_ready("stopping"));
+    }
+    let parsed = read::<F>(request, &whole(state, body)?)?;
+    let created = state.gateway.clock().now().0 / 1_000;
+    let writer = F::writer(&parsed, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
+    let (is_streamed, provider_key, max_wait) = (parsed.stream, own_key(request)?, max_wait(request)?);
+    let authorised = arrival.at.elapsed();
+    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key, max_wait };
+    let Started { balance, updates, admission, rate_remaining, place, cancel: _ } =
+        serve::start(&state.gateway, job).await?;
+    let head = AnswerHead { arrival, authorised, admission, rate_remaining, place };
+    let answer = Answer::new(writer, updates, head.arrival.id.to_string());
+    if is_streamed {
+        let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
+        let left = balance.available.to_string();
+        return stream::answer(answer, head.arrival.at, heartbeat, |response, stages| head.put(response, left, stages))
+            .await;
+    }
+    let Whole { body, receipt, done } = answer.whole().await?;
+    let mut response = HttpResponse::Ok();
+    head.put(&mut response, receipt.farebox.balance, Some(done.stages));
+    put_cost(&mut response, &receipt.cost, receipt.farebox.billed_seconds);
+    Ok(response.content_type("application/json").body(body))
+}
+
+/// A body, where it came whole.
+pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
+    body.map_err(|error| match error.as_response_error().status_code().as_u16() {
+        413 => ApiError::too_large(state.settings.limits.body_bytes),
+        _ => ApiError::invalid("body", error),
+    })
+}
+
+/// A request from its body and the headers that belong to it.
+fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, ApiError> {
+    let mut parsed = F::read(body)?;
+    if let Some(value) = header(request, &X_MAX_COST)? {
+        parsed.max_cost = Some(value);
+    }
+    Ok(parsed)
+}
+
+/// The caller's own key at the provider, where it sent one.
+fn own_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
+    header(request, &PROVIDER_KEY)
+}
+
+fn header(request: &HttpRequest, name: &'static HeaderName) -> Result<Option<String>, ApiError> {
+    let value = request.headers().get(name).map(|value| value.to_str().map(str::to_owned));
+    value.transpose().map_err(|_| ApiError::invalid(name.as_str(), "must be text"))
+}
+
+/// How long a client lets its request wait in line: `Prefer: wait=SECONDS` (RFC 7240, section 4.3).
+fn max_wait(request: &HttpRequest) -> Result<Duration, ApiError> {
+    let Some(prefer) = header(request, &PREFER)? else { return Ok(Duration::ZERO) };
+    let wait = prefer.split([',', ';']).filter_map(|preference| preference.trim().split_once('=')).find_map(
+        |(name, value)| name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').to_owned()),
+    );
+    // Other preferences may be ignored.
+    let Some(wait) = wait else { return Ok(Duration::ZERO) };
+    let seconds = wait.parse().ok().filter(|seconds| *seconds <= LONGEST_WAIT);
+    let message = format!("wait must be a whole number of seconds from 0 to {LONGEST_WAIT}");
+    seconds.map(Duration::from_secs).ok_or_else(|| ApiError::invalid("prefer", message))
+}

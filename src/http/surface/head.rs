@@ -1,0 +1,86 @@
+//! The head of an answer: headers that say what it costs, what is left, and where the time went.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponseBuilder, http::header::HeaderName};
+use billing::account::FREE_RATE;
+
+use crate::{gateway::stages::Stages, http::arrival::Arrival};
+
+/// Names of headers of every answer, read once.
+static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+static X_BALANCE: HeaderName = HeaderName::from_static("x-farebox-balance");
+static X_COST: HeaderName = HeaderName::from_static("x-farebox-cost");
+static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// What the headers of an answer say of its way here.
+pub struct AnswerHead {
+    /// When and as what it came.
+    pub arrival: Arrival,
+    /// How long the key and the body took.
+    pub authorised: Duration,
+    /// How long admission took.
+    pub admission: Duration,
+    /// Requests left in this second, where there is a limit.
+    pub rate_remaining: Option<i64>,
+    /// Its place in the line when it joined it, if it had to wait.
+    pub place: Option<usize>,
+}
+
+impl AnswerHead {
+    /// Writes the headers: `balance` is what is left, `stages` where the time went as far as that is known.
+    pub fn put(&self, response: &mut HttpResponseBuilder, balance: String, stages: Option<Stages>) {
+        let request_id = self.arrival.id.to_string();
+        let mut timing = String::with_capacity(96);
+        put_duration(&mut timing, "auth", self.authorised);
+        put_duration(&mut timing, ", admission", self.admission);
+        match stages {
+            Some(Stages::Closed { upstream }) => put_duration(&mut timing, ", upstream", upstream),
+            Some(Stages::Open { load, queue, compute }) => {
+                put_duration(&mut timing, ", queue", queue);
+                put_duration(&mut timing, ", load", load);
+                put_duration(&mut timing, ", compute", compute);
+            }
+            None => {}
+        }
+        response
+            .insert_header((X_REQUEST_ID.clone(), request_id))
+            .insert_header((X_BALANCE.clone(), balance))
+            .insert_header((SERVER_TIMING.clone(), timing));
+        if let Some(place) = self.place {
+            response.insert_header(("x-farebox-queue-place", place.to_string()));
+        }
+        if let Some(remaining) = self.rate_remaining {
+            response
+                .insert_header(("x-ratelimit-limit-requests", FREE_RATE.to_string()))
+                .insert_header(("x-ratelimit-remaining-requests", remaining.to_string()))
+                .insert_header(("x-ratelimit-reset-requests", "1s"));
+        }
+    }
+}
+
+/// A stage of `server-timing`, in milliseconds with two decimals.
+fn put_duration(timing: &mut String, stage: &str, duration: Duration) {
+    let hundredths = u64::try_from(duration.as_micros() / 10).unwrap_or(u64::MAX);
+    timing.push_str(stage);
+    timing.push_str(";dur=");
+    put_number(timing, hundredths / 100);
+    timing.push('.');
+    put_number(timing, hundredths / 10 % 10);
+    put_number(timing, hundredths % 10);
+}
+
+fn put_number(text: &mut String, number: u64) {
+    if number >= 10 {
+        put_number(text, number / 10);
+    }
+    text.push(char::from(b'0' + (number % 10) as u8));
+}
+
+/// Writes what a whole answer cost; `billed_seconds` where seconds are billed.
+pub fn put_cost(response: &mut HttpResponseBuilder, cost: &str, billed_seconds: Option<u64>) {
+    response.insert_header((X_COST.clone(), cost));
+    if let Some(seconds) = billed_seconds {
+        response.insert_header(("x-farebox-billed-seconds", seconds.to_string()));
+    }
+}

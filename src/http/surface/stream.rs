@@ -1,0 +1,63 @@
+//! An answer as server-sent events. The head waits for the first piece, so that what fails before any output is an HTTP
+//! error; but for no longer than a heartbeat, since proxies cut what is silent: then the head goes out, and what fails
+//! after it is an event, in the form that SDKs read. A silence midway is filled with signs of life.
+
+use std::time::Duration;
+
+use actix_web::{HttpResponse, HttpResponseBuilder, http::header::CACHE_CONTROL};
+use bytes::Bytes;
+use futures::stream;
+use tokio::time::{Instant, timeout_at};
+use wire::format::AnswerWriter;
+
+use super::Answer;
+use crate::{gateway::stages::Stages, http::error::ApiError};
+
+/// A stream on its way.
+struct Stream<W> {
+    answer: Answer<W>,
+    /// How long it may be silent.
+    heartbeat: Duration,
+    /// When the silence has lasted too long.
+    quiet_until: Instant,
+}
+
+/// The answer, once its first piece is there or it has been silent for a heartbeat since `arrived`. `put_head` writes the
+/// headers that say how it went until then.
+pub async fn answer<W: AnswerWriter>(
+    mut answer: Answer<W>,
+    arrived: std::time::Instant,
+    heartbeat: Duration,
+    put_head: impl FnOnce(&mut HttpResponseBuilder, Option<Stages>),
+) -> Result<HttpResponse, ApiError> {
+    let begun = timeout_at(Instant::from_std(arrived) + heartbeat, answer.begun()).await;
+    // Without a first piece the silence has lasted long enough.
+    let quiet_until = if begun.is_ok() { Instant::now() + heartbeat } else { Instant::now() };
+    let stages = begun.ok().transpose()?.flatten();
+    let mut response = HttpResponse::Ok();
+    put_head(&mut response, stages);
+    response.insert_header((CACHE_CONTROL, "no-store")).content_type("text/event-stream");
+    let stream = Stream { answer, heartbeat, quiet_until };
+    let texts = stream::unfold(stream, |mut stream| async move {
+        let bytes = stream.next().await?;
+        Some((Ok::<_, actix_web::Error>(bytes), stream))
+    });
+    Ok(response.streaming(texts))
+}
+
+impl<W: AnswerWriter> Stream<W> {
+    /// The next bytes; none after the last word.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let text = match timeout_at(self.quiet_until, self.answer.next()).await {
+                Ok(text) => Some(text?),
+                Err(_) => self.answer.silence(),
+            };
+            self.quiet_until = Instant::now() + self.heartbeat;
+            // Empty bytes would end the body.
+            if let Some(text) = text.filter(|text| !text.is_empty()) {
+                return Some(Bytes::from(text));
+            }
+        }
+    }
+}

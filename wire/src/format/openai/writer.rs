@@ -1,0 +1,107 @@
+//! Answers of chat completions and legacy completions as their client reads them: events of a stream, or one whole answer.
+//! A writer knows what it wrote before, so that each choice begins once, ends, and all of it has one name.
+
+use serde_json::Value;
+
+use super::{Head, Names, request::usage_wanted};
+use crate::{
+    format::{AnswerWriter, End, ErrorShape},
+    inference::{Delta, Format, Raw, Request},
+    sse,
+};
+
+/// Writes one answer.
+pub struct Writer {
+    head: Head,
+    names: Names,
+    /// Whether the client expects a chunk of usage without choices.
+    usage_asked: bool,
+    /// Choices whose first chunk was written.
+    begun: Vec<u32>,
+    /// Choices whose reason to end was written.
+    finished: Vec<u32>,
+}
+
+impl Writer {
+    /// Of the answer to a request with this id (32 hexadecimal digits), made at so many seconds since 1970.
+    pub fn new(request: &Request, id: &str, created: i64) -> Self {
+        let format = request.source.format;
+        let kind = match format {
+            Format::OpenAiChat => "chatcmpl-",
+            Format::OpenAiCompletions => "cmpl-",
+        };
+        let head = Head { id: [kind, id].concat(), created, model: request.model.clone(), format };
+        let usage_asked = request.stream && usage_wanted(&request.source.body).unwrap_or(false);
+        Self { names: Names::new(&head), head, usage_asked, begun: Vec::new(), finished: Vec::new() }
+    }
+}
+
+impl AnswerWriter for Writer {
+    const ERRORS: ErrorShape = ErrorShape::Object;
+
+    fn delta(&mut self, delta: Delta) -> Option<String> {
+        if delta.finish.is_some() {
+            self.finished.push(delta.choice);
+        }
+        let first = !self.begun.contains(&delta.choice);
+        if first {
+            self.begun.push(delta.choice);
+        }
+        match delta.raw {
+            // It was written with the delta before it.
+            Raw::Before => None,
+            Raw::Own(format, mut fields) if format == self.head.format => {
+                self.names.unite(&mut fields);
+                Some(sse::encode(&fields.to_json()))
+            }
+            Raw::Own(..) | Raw::None => Some(sse::encode(&self.head.chunk(&delta, first))),
+        }
+    }
+
+    /// The cost so far, as a comment: the cost itself comes in the usage chunk.
+    fn cost(&mut self, cost: &str, _billed_seconds: u64) -> Option<String> {
+        Some(sse::comment(&format!("cost {cost}")))
+    }
+
+    fn silence(&self) -> Option<String> {
+        Some(sse::comment("waiting"))
+    }
+
+    fn end(&mut self, end: &End) -> String {
+        let mut text = String::new();
+        if end.is_cut {
+            // Each choice says that it is not whole.
+            for choice in self.begun.iter().filter(|choice| !self.finished.contains(choice)) {
+                text.push_str(&sse::encode(&self.names.give(self.head.chunk(&Delta::cut(*choice), false))));
+            }
+        }
+        let last = if self.usage_asked {
+            self.head.usage_chunk(&end.usage, &end.receipt)
+        } else {
+            self.head.closing_chunk(&end.usage, &end.receipt)
+        };
+        text.push_str(&sse::encode(&self.names.give(last)));
+        text.push_str(&sse::encode(sse::LAST_WORD));
+        text
+    }
+
+    fn failed(&mut self, error: &Value) -> String {
+        sse::encode(&error.to_string())
+    }
+
+    fn whole(&mut self, mut deltas: Vec<Delta>, end: &End) -> Vec<u8> {
+        if end.is_cut {
+            say_cut(&mut deltas);
+        }
+        self.head.answer(&deltas, &end.usage, &end.receipt)
+    }
+}
+
+/// An answer that was cut says for each of its choices that it is not whole.
+fn say_cut(deltas: &mut Vec<Delta>) {
+    let mut open: Vec<u32> = deltas.iter().filter(|delta| !delta.raw.is_some()).map(|delta| delta.choice).collect();
+    open.sort_unstable();
+    open.dedup();
+    open.retain(|choice| !deltas.iter().any(|delta| delta.choice == *choice && delta.finish.is_some()));
+    deltas.extend(open.into_iter().map(Delta::cut));
+}
