@@ -10,7 +10,7 @@ mod validate;
 use std::env;
 use std::path::PathBuf;
 
-pub use keys::{KEYS, Kind};
+pub use keys::known_keys;
 pub use layers::Overrides;
 pub use settings::{
     Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, MetricsAt, Overdraft, Payments,

@@ -1,9 +1,20 @@
 //! Every key a setting may have, and the kind of its value: what variables and flags, which are only text, are read as,
-//! and what a misspelt key is compared with. A test keeps this list and [`super::Settings`] equal.
+//! and what a misspelt key is compared with. Both are taken from [`Settings`] itself, so that a setting is added there and
+//! nowhere else.
+
+use std::sync::LazyLock;
+
+use figment::{
+    Figment, Profile, Provider as _,
+    providers::Serialized,
+    value::{Dict, Value},
+};
+
+use super::Settings;
 
 /// What the text of a variable is read as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub(super) enum Kind {
     /// As it is.
     Text,
     /// A whole number.
@@ -14,54 +25,42 @@ pub enum Kind {
     List,
 }
 
+/// The known keys and their kinds.
+pub(super) static KEYS: LazyLock<Vec<(String, Kind)>> = LazyLock::new(|| {
+    let data = Serialized::defaults(Settings::default()).data();
+    let defaults = data.ok().and_then(|mut data| data.remove(&Profile::Default)).unwrap_or_default();
+    let mut keys = Vec::new();
+    add(&mut keys, "", &defaults);
+    keys
+});
+
 /// The known keys, dotted as in the file's tables.
-pub const KEYS: &[(&str, Kind)] = &[
-    ("listen", Kind::Text),
-    ("data_dir", Kind::Text),
-    ("admin_token", Kind::Text),
-    ("clock", Kind::Text),
-    ("faults", Kind::Switch),
-    ("database.url", Kind::Text),
-    ("redis.url", Kind::Text),
-    ("limits.body_bytes", Kind::Number),
-    ("limits.overdraft", Kind::Text),
-    ("limits.concurrency", Kind::Text),
-    ("limits.pool_queue", Kind::Number),
-    ("limits.live_buffer_bytes", Kind::Number),
-    ("limits.unread_bytes", Kind::Number),
-    ("limits.bodies_bytes", Kind::Number),
-    ("limits.body_seconds", Kind::Number),
-    ("limits.drains", Kind::Number),
-    ("limits.drain_seconds", Kind::Number),
-    ("limits.stop_seconds", Kind::Number),
-    ("providers.openai.api_key", Kind::Text),
-    ("providers.openai.base_url", Kind::Text),
-    ("providers.anthropic.api_key", Kind::Text),
-    ("providers.anthropic.base_url", Kind::Text),
-    ("providers.google.api_key", Kind::Text),
-    ("providers.google.base_url", Kind::Text),
-    ("providers.mistral.api_key", Kind::Text),
-    ("providers.mistral.base_url", Kind::Text),
-    ("providers.cohere.api_key", Kind::Text),
-    ("providers.cohere.base_url", Kind::Text),
-    ("payments.processor", Kind::Text),
-    ("payments.stripe.secret_key", Kind::Text),
-    ("payments.stripe.webhook_secret", Kind::Text),
-    ("payments.stripe.base_url", Kind::Text),
-    ("webhooks.allow_private", Kind::Switch),
-    ("webhooks.timeout_seconds", Kind::Number),
-    ("runtime.onnxruntime", Kind::Text),
-    ("runtime.device", Kind::Text),
-    ("runtime.threads", Kind::Number),
-    ("runtime.models_dir", Kind::Text),
-    ("log.level", Kind::Text),
-    ("log.format", Kind::Text),
-    ("http.workers", Kind::Number),
-    ("http.error_form", Kind::Text),
-    ("http.cors_origins", Kind::List),
-    ("http.heartbeat_seconds", Kind::Number),
-    ("http.metrics", Kind::Text),
-];
+pub fn known_keys() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|(key, _)| &**key)
+}
+
+fn add(keys: &mut Vec<(String, Kind)>, prefix: &str, values: &Dict) {
+    for (name, value) in values {
+        let key = format!("{prefix}{name}");
+        match value {
+            Value::Dict(_, inner) => add(keys, &format!("{key}."), inner),
+            Value::Bool(..) => keys.push((key, Kind::Switch)),
+            Value::Num(..) => keys.push((key, Kind::Number)),
+            Value::Array(..) => keys.push((key, Kind::List)),
+            Value::String(..) | Value::Char(..) => keys.push((key, Kind::Text)),
+            // Without a default its kind is seen by trying.
+            Value::Empty(..) => {
+                let kind = if takes_a_number(&key) { Kind::Number } else { Kind::Text };
+                keys.push((key, kind));
+            }
+        }
+    }
+}
+
+fn takes_a_number(key: &str) -> bool {
+    let tried = Figment::from(Serialized::defaults(Settings::default())).merge(Serialized::default(key, 1_u64));
+    tried.extract::<Settings>().is_ok()
+}
 
 /// Variables that begin like settings and are not: read elsewhere, or put there by others.
 const OTHER_VARIABLES: &[&str] = &["FAREBOX_CONFIG", "FAREBOX_CACHE", "FAREBOX_URL", "FAREBOX_API_KEY", "FAREBOX_PORT"];
@@ -70,7 +69,7 @@ const OTHER_VARIABLES: &[&str] = &["FAREBOX_CONFIG", "FAREBOX_CACHE", "FAREBOX_U
 const OTHER_PREFIXES: &[&str] = &["FAREBOX_TEST_", "FAREBOX_SERVICE_", "FAREBOX_PORT_"];
 
 pub(super) fn kind_of(key: &str) -> Option<Kind> {
-    KEYS.iter().find(|(known, _)| *known == key).map(|(_, kind)| *kind)
+    KEYS.iter().find(|(known, _)| known == key).map(|(_, kind)| *kind)
 }
 
 pub(super) fn is_other_variable(name: &str) -> bool {
@@ -83,8 +82,8 @@ pub(super) fn nearest(key: &str) -> Option<String> {
     let scored = KEYS.iter().map(|(known, _)| {
         // A right name in the wrong table is as near as one letter off.
         let distance = if last(known) == last(key) { 1 } else { strsim::levenshtein(known, key) };
-        (distance, *known)
+        (distance, known)
     });
     let (distance, known) = scored.min()?;
-    (distance <= 1 + key.len() / 4).then(|| known.to_owned())
+    (distance <= 1 + key.len() / 4).then(|| known.clone())
 }

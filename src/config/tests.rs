@@ -1,12 +1,6 @@
 //! Precedence, refusals and secrets, through the same door as the gateway.
 
-use std::collections::BTreeSet;
-
-use figment::providers::Serialized;
-use figment::value::{Dict, Value};
-use figment::{Profile, Provider as _};
-
-use super::*;
+use super::{keys::Kind, *};
 
 fn load(file: &str, variables: &[(&str, &str)], set: &[&str]) -> Result<Settings, ConfigError> {
     let path = env::temp_dir().join(format!("farebox-{}.toml", uuid::Uuid::new_v4()));
@@ -26,22 +20,22 @@ fn refusal(file: &str, variables: &[(&str, &str)], set: &[&str]) -> String {
     load(file, variables, set).unwrap_err().to_string()
 }
 
-fn flat(values: &Dict, prefix: &str, found: &mut BTreeSet<String>) {
-    for (name, value) in values {
-        match value {
-            Value::Dict(_, inner) => flat(inner, &format!("{prefix}{name}."), found),
-            _ => drop(found.insert(format!("{prefix}{name}"))),
-        }
-    }
-}
-
 #[test]
-fn the_list_of_keys_is_the_settings_own() {
-    let data = Serialized::defaults(Settings::default()).data().unwrap();
-    let mut ours = BTreeSet::new();
-    flat(&data[&Profile::Default], "", &mut ours);
-    let listed: BTreeSet<String> = KEYS.iter().map(|(key, _)| (*key).to_owned()).collect();
-    assert_eq!(ours, listed);
+fn a_keys_kind_is_that_of_its_setting() {
+    let kind = |key: &str| keys::kind_of(key).unwrap();
+    for (key, expected) in [
+        ("listen", Kind::Text),
+        ("admin_token", Kind::Text),
+        ("redis.url", Kind::Text),
+        ("providers.openai.api_key", Kind::Text),
+        ("faults", Kind::Switch),
+        ("limits.drains", Kind::Number),
+        ("runtime.threads", Kind::Number),
+        ("http.cors_origins", Kind::List),
+    ] {
+        assert_eq!(kind(key), expected, "{key}");
+    }
+    assert!(keys::kind_of("limits").is_none() && keys::kind_of("limits.nothing").is_none());
 }
 
 #[test]
