@@ -11,8 +11,6 @@ use billing::{
     time::DAY_MS,
 };
 
-use crate::account::AskId;
-
 /// What is known of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -207,7 +205,7 @@ pub(crate) enum Stage {
     Asks,
     /// To be told to the account.
     Knows(Outcome),
-    Tells(AskId, Outcome),
+    Tells(Outcome),
 }
 
 /// A payment on its way to its end.

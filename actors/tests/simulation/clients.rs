@@ -1,11 +1,17 @@
 //! Clients and operators: requests with their guards, purchases, settings, reversals asked for. What they are told they
 //! believe: it must be so for good.
 
+use std::time::Duration;
+
+use actors::{
+    account::{Enter, machine::Input},
+    running::Amounts,
+};
 use billing::{
     Nanos, Timestamp,
     automatic::{AutoSettings, Switch},
     class::{SizeClass, Weighting},
-    command::{Admit, Command, Fund, Refusal, Reply},
+    command::{Admit, Command, Fund, Refusal},
     entry::{Ending, UsageRecord},
     grant::Source,
     hold::{HoldRequest, Work},
@@ -20,10 +26,9 @@ use billing::{
 use rust_decimal::Decimal;
 
 use crate::{
-    account::{AskId, Mail},
     check::{Checked, DURABLE, HOLD_FIRST, ensure},
     mutants::Mutant,
-    tasks::Got,
+    tasks::{Answered, Got},
     world::{Who, World},
 };
 
@@ -54,6 +59,8 @@ pub(crate) struct Request {
     tokens: Tokens,
     seconds: u64,
     started_at: Timestamp,
+    /// The most it may come to by its key's limits, as it was told.
+    claimed: Option<Nanos>,
     /// What is settled, once it ends.
     record: Option<UsageRecord>,
 }
@@ -136,6 +143,7 @@ impl World {
             Work::Closed
         };
         let key = self.random.percent(40).then(|| self.key_of(account));
+        self.used_keys.extend(key);
         let (minimum, expected) = (self.random.below(200_000_000), self.random.below(700_000_000));
         let worst = expected.max(minimum) + self.random.below(2_000_000_000);
         let hold =
@@ -153,6 +161,7 @@ impl World {
             tokens,
             seconds: 0,
             started_at,
+            claimed: None,
             record: None,
         };
         self.say(|| format!("request {id} of {account} enters at owner {owner}: {work:?}"));
@@ -171,35 +180,43 @@ impl World {
             output: None,
             auto_scale,
         };
-        self.ask(owner, account, Who::Entering(id), |id| Mail::Enter { id, admit });
+        let max_wait = if self.random.percent(50) { Duration::ZERO } else { self.some_wait() };
+        self.ask(owner, account, Who::Entering(id), |way| Input::Enter(Enter { admit, max_wait }, way));
         true
     }
 
+    /// How long a client lets its request wait in line.
+    fn some_wait(&mut self) -> Duration {
+        Duration::from_millis(self.random.between(1, 60_000).unsigned_abs())
+    }
+
     /// What comes of entering.
-    pub(crate) fn entered(&mut self, ask: AskId, id: RequestId, got: Result<Got, ()>) {
+    pub(crate) fn entered(&mut self, id: RequestId, got: Got) {
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let Ok(Got::Answer(answer)) = got else {
-            // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
-            let request = self.requests.remove(&id);
-            self.forget_running(id);
-            self.left.extend(request.map(|request| (ask, request)));
-            return;
-        };
-        if let Ok(Reply::Admitted { .. }) = answer.result {
-            request.stage = Stage::Admitted;
-            self.stats.admitted += 1;
-        } else {
-            self.requests.remove(&id);
-            self.forget_running(id);
+        match got {
+            Ok(Answered::Entered(entered)) => match entered.placed {
+                Some(placed) => {
+                    (request.stage, request.claimed) = (Stage::Admitted, placed.amounts.claimed);
+                    self.stats.admitted += 1;
+                    self.stats.waited += u64::from(entered.place.is_some());
+                }
+                None => self.forget(id),
+            },
+            // Late or lost: if a hold was placed after all, its guard gives it back.
+            Ok(_) | Err(_) => self.drop_guard(id),
         }
     }
 
-    /// A guard that nobody waited for is dropped.
-    pub(crate) fn admitted_late(&mut self, request: &Request) {
-        let now = self.now_of(request.owner);
-        let record = request.record(Ending::Failed, Cost::default(), now);
-        self.post(request.owner, request.account, Command::Settle(record));
-        self.forget_running(request.id);
+    /// A running request is told what it holds.
+    pub(crate) fn holds(&mut self, owner: u64, id: RequestId, amounts: Amounts) {
+        if let Some(request) = self.requests.get_mut(&id).filter(|it| it.owner == owner) {
+            request.claimed = amounts.claimed;
+        }
+    }
+
+    fn forget(&mut self, id: RequestId) {
+        self.requests.remove(&id);
+        self.forget_running(id);
     }
 
     fn forget_running(&mut self, id: RequestId) {
@@ -256,12 +273,11 @@ impl World {
     /// Its engine is stopped, or the limit that was sent upstream ends it, where it comes to what its key's limits let it come
     /// to: as far as that is durable.
     fn stop_at_limit(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
-        let claimed = self.disk.rows(request.account).holds.get(&id).and_then(|hold| hold.claimed);
         if self.mutant == Some(Mutant::LimitAtAdmissionOnly) {
             return;
         }
-        if let Some(claimed) = claimed
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        if let Some(claimed) = request.claimed
             && request.stop_within(claimed)
         {
             self.stats.key_stops += 1;
@@ -288,10 +304,10 @@ impl World {
         let record = request.record.clone().expect("it ended");
         let (owner, account) = (request.owner, request.account);
         self.say(|| format!("request {id} is settled for {}, try {tries}", record.charged));
-        self.ask(owner, account, Who::Settling(id), |id| Mail::Ask { id, command: Command::Settle(record) });
+        self.ask(owner, account, Who::Settling(id), |way| Input::Decide(Command::Settle(record), way));
     }
 
-    /// Its task panicked: what was metered is charged.
+    /// Its task panicked, or nobody waits for its account: what was metered is charged.
     fn drop_guard(&mut self, id: RequestId) {
         self.stop_at_limit(id);
         let Some(request) = self.requests.remove(&id) else { return };
@@ -303,16 +319,16 @@ impl World {
     }
 
     /// What comes of settling.
-    pub(crate) fn settled(&mut self, id: RequestId, got: Result<Got, ()>) -> Checked {
+    pub(crate) fn settled(&mut self, id: RequestId, got: Got) -> Checked {
         let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
         let (Stage::Settling(tries), account) = (request.stage, request.account) else { return Ok(()) };
         let charged = request.record.as_ref().map_or(Nanos::ZERO, |record| record.charged);
         match got {
-            Err(()) if tries + 1 < ATTEMPTS => {
+            Err(_) if tries + 1 < ATTEMPTS => {
                 request.stage = Stage::Retrying(tries + 1);
                 return Ok(());
             }
-            Ok(Got::Answer(answer)) => {
+            Ok(Answered::Command(answer)) => {
                 let recorded = self.disk.rows(account).charged(id);
                 let is_settled = match answer.result {
                     Ok(_) => true,
@@ -329,10 +345,9 @@ impl World {
                     self.stats.settled += 1;
                 }
             }
-            Err(()) | Ok(Got::Bought(..)) => {}
+            Err(_) | Ok(_) => {}
         }
-        self.requests.remove(&id);
-        self.forget_running(id);
+        self.forget(id);
         Ok(())
     }
 
@@ -397,7 +412,7 @@ impl World {
         };
         let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.now_of(owner));
         self.say(|| format!("{account} buys {purpose:?} of {amount} at owner {owner}: {id}"));
-        self.ask(owner, account, Who::Buying(account), |id| Mail::Buy { id, payment });
+        self.ask(owner, account, Who::Buying(account), |way| Input::Buy(payment, way));
     }
 
     /// What a buyer is told.
@@ -443,18 +458,10 @@ impl World {
         if self.owner(owner).is_none_or(|it| it.epoch != epoch) {
             return;
         }
-        if self.disk.rows(account).keys.contains_key(&key_id) || self.is_key_used(account, key_id) {
+        if self.disk.rows(account).keys.contains_key(&key_id) || self.used_keys.contains(&key_id) {
             return;
         }
         self.disk.limit(account, key_id, limits.clone());
         self.operate(owner, account, Command::LimitKey { key_id, limits: Some(limits), spent: [Nanos::ZERO; 4] });
-    }
-
-    fn is_key_used(&self, account: AccountId, key: KeyId) -> bool {
-        let rows = self.disk.rows(account);
-        self.requests.values().any(|it| it.key == Some(key))
-            || self.left.values().any(|it| it.key == Some(key))
-            || rows.holds.values().any(|it| it.key_id == Some(key))
-            || rows.usage.iter().any(|it| it.key_id == Some(key))
     }
 }

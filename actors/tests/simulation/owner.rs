@@ -2,10 +2,7 @@
 //! that run in it and the payments it pursues. What the journal's thread and the actors' threads do by turns is here a
 //! choice of the world's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::mpsc::Sender,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use actors::journal::protocol::{Incarnation, Pending, Protocol, Step};
 use billing::{
@@ -15,9 +12,8 @@ use billing::{
 };
 
 use crate::{
-    account::{Actor, Departure, Mail},
+    account::{Actor, Mail},
     cards::Pursuit,
-    check::{Checked, OUTBOX, ensure},
     disk::{Disk, NotWritten},
     mutants::Mutant,
     random::Random,
@@ -254,14 +250,3 @@ impl Luck<'_> {
         (self.random.percent(50), false)
     }
 }
-
-/// What leaves an account must stand on what is durable.
-pub(crate) fn departs(departure: &Departure, disk: &Disk) -> Checked {
-    let rows = disk.rows(departure.account);
-    ensure(rows.header.seq >= departure.seq, OUTBOX, || {
-        format!("{departure:?} left while the journal was at {}", rows.header.seq)
-    })
-}
-
-/// Where departures go.
-pub(crate) type Door = Sender<Departure>;

@@ -87,7 +87,8 @@ impl World {
             is_busy |= self.late_order_arrives();
             is_busy |= self.webhook_arrives();
             is_busy |= !is_busy && self.refunds_are_taken_up();
-            is_busy |= !is_busy && self.someone_gives_up_waiting()?;
+            is_busy |= self.an_alarm_rings()?;
+            is_busy |= !is_busy && self.time_passes();
             self.checked()?;
             if !is_busy {
                 return Ok(());

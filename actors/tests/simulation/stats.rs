@@ -32,11 +32,12 @@ pub(crate) struct Stats {
     pub(crate) acts: u64,
     pub(crate) acts_again: u64,
     pub(crate) key_stops: u64,
+    pub(crate) waited: u64,
 }
 
 impl Stats {
     /// By name.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 22] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 23] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -60,6 +61,7 @@ impl Stats {
             ("keyed acts", self.acts),
             ("keyed acts asked again", self.acts_again),
             ("requests at their key's limit", self.key_stops),
+            ("requests let in from the line", self.waited),
         ]
     }
 
@@ -86,6 +88,7 @@ impl Stats {
         self.acts += other.acts;
         self.acts_again += other.acts_again;
         self.key_stops += other.key_stops;
+        self.waited += other.waited;
     }
 }
 

@@ -1,6 +1,10 @@
 //! Money on its way: payments pursued, webhooks heard, reversals taken, as the product's payment actor does it; and who is
 //! told what when an account answers or does not.
 
+use actors::account::{
+    AccountError, Bought, Entered,
+    machine::{self, Input},
+};
 use billing::{
     Nanos, Timestamp,
     command::{Answer, Command, Refusal, Reverse},
@@ -12,12 +16,11 @@ use billing::{
 };
 
 use crate::{
-    account::{AskId, Departure, Leaves, Mail},
+    account::{AskId, Departure},
     cards::{About, Delivery, Order, Outcome, Pursuit, Stage},
     check::{Checked, OUTBOX, ensure},
     mutants::Mutant,
-    owner,
-    world::{Who, World},
+    world::{Asked, Who, World},
 };
 
 /// For how long the processor is trusted to know a charge again: a day, less what a last call may take.
@@ -28,10 +31,14 @@ const ON_ITS_WAY_MS: i64 = 4 * 60_000;
 const TRIES: u32 = 5;
 
 /// An answer, as its asker gets it.
-pub(crate) enum Got {
-    Answer(Box<Answer>),
-    Bought(Box<Payment>),
+pub(crate) enum Answered {
+    Entered(Box<Entered>),
+    Command(Box<Answer>),
+    Bought(Box<Bought>),
 }
+
+/// What comes of a question.
+pub(crate) type Got = Result<Answered, AccountError>;
 
 /// A webhook that is being heard, or a reversal.
 #[derive(Debug, Clone)]
@@ -65,19 +72,18 @@ enum Job {
 }
 
 impl World {
-    /// Something left an account.
+    /// Something left an account: it must stand on what is durable.
     pub(crate) fn departed(&mut self, departure: Departure) -> Checked {
-        owner::departs(&departure, &self.disk)?;
-        let Departure { owner, life, account, what, .. } = departure;
-        let answered = |world: &mut Self, id: AskId| {
-            let actor = world.owner(owner).and_then(|owner| owner.actors.get_mut(&account));
-            if let Some(actor) = actor.filter(|actor| actor.life == life) {
-                actor.asked.remove(&id);
-            }
-        };
+        let Departure { owner, account, seq, what } = departure;
+        let durable = self.disk.rows(account).header.seq;
+        let name = what.name();
+        ensure(durable >= seq, OUTBOX, || {
+            format!("{name} of {account} at {seq} left while the journal was at {durable}")
+        })?;
         match what {
-            Leaves::Live => {}
-            Leaves::Charge(payment) => {
+            machine::Departure::Balance(..) | machine::Departure::Picture(..) => {}
+            machine::Departure::Holds(id, amounts) => self.holds(owner, id, amounts),
+            machine::Departure::Charge(payment) => {
                 let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
                 ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
                 let pursuit = Pursuit { account, payment: *payment, stage: Stage::Asks, tries: 0 };
@@ -85,34 +91,28 @@ impl World {
                     owner.pursuits.entry(pursuit.payment.id).or_insert(pursuit);
                 }
             }
-            Leaves::Answer(id, answer) => {
-                answered(self, id);
-                if let Some(request) = self.left.remove(&id) {
-                    if answer.result.is_ok() {
-                        self.admitted_late(&request);
-                    }
-                } else {
-                    self.resolve(id, Ok(Got::Answer(answer)))?;
-                }
+            machine::Departure::Entered(way, entered) => {
+                self.resolve(way.id, entered.map(|it| Answered::Entered(Box::new(it))))?;
             }
-            Leaves::Bought(id, payment) => {
-                answered(self, id);
-                self.resolve(id, Ok(Got::Bought(payment)))?;
+            machine::Departure::Answer(way, answer) => {
+                self.resolve(way.id, answer.map(|it| Answered::Command(Box::new(it))))?;
+            }
+            machine::Departure::Bought(way, bought) => {
+                self.resolve(way.id, (*bought).map(|it| Answered::Bought(Box::new(it))))?;
             }
         }
         Ok(())
     }
 
     /// An asker gets an answer, or learns that none will come.
-    pub(crate) fn resolve(&mut self, id: AskId, got: Result<Got, ()>) -> Checked {
-        let Some((owner, _, who)) = self.asks.remove(&id) else { return Ok(()) };
+    pub(crate) fn resolve(&mut self, id: AskId, got: Got) -> Checked {
+        let Some(Asked { owner, who, .. }) = self.asks.remove(&id) else { return Ok(()) };
         match who {
-            Who::Nobody => {}
-            Who::Entering(request) => self.entered(id, request, got),
+            Who::Entering(request) => self.entered(request, got),
             Who::Settling(request) => self.settled(request, got)?,
             Who::Buying(account) => {
-                if let Ok(Got::Bought(payment)) = got {
-                    self.bought(account, &payment);
+                if let Ok(Answered::Bought(bought)) = got {
+                    self.bought(account, &bought.payment);
                 }
             }
             Who::Pursuing(payment) => self.pursued(owner, payment, got),
@@ -142,8 +142,8 @@ impl World {
             Stage::Asks => self.ask_processor(&pursuit, now),
             Stage::Knows(outcome) => {
                 let command = self.ended(id, outcome, None);
-                let ask = self.ask(owner, pursuit.account, Who::Pursuing(id), |id| Mail::Ask { id, command });
-                Stage::Tells(ask, outcome)
+                self.ask(owner, pursuit.account, Who::Pursuing(id), |way| Input::Decide(command, way));
+                Stage::Tells(outcome)
             }
             stage @ Stage::Tells(..) => stage,
         };
@@ -206,11 +206,11 @@ impl World {
         noticed(notice, command)
     }
 
-    fn pursued(&mut self, owner: u64, id: PaymentId, got: Result<Got, ()>) {
+    fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
         let Some(pursuit) = self.owner(owner).and_then(|it| it.pursuits.get_mut(&id)) else { return };
-        let Stage::Tells(_, outcome) = pursuit.stage else { return };
+        let Stage::Tells(outcome) = pursuit.stage else { return };
         let account = pursuit.account;
-        let Ok(Got::Answer(answer)) = got else {
+        let Ok(Answered::Command(answer)) = got else {
             pursuit.stage = Stage::Knows(outcome);
             return;
         };
@@ -404,7 +404,7 @@ impl World {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.is_asking = true;
         }
-        self.ask(task.owner, task.account, Who::Task(id), |id| Mail::Ask { id, command });
+        self.ask(task.owner, task.account, Who::Task(id), |way| Input::Decide(command, way));
         true
     }
 
@@ -470,12 +470,12 @@ impl World {
         matches!(task.job, Job::Apply(_) | Job::AskRefund(_)) || turn.is_none_or(|turn| turn == id)
     }
 
-    fn task_answered(&mut self, id: u64, got: Result<Got, ()>) {
+    fn task_answered(&mut self, id: u64, got: Got) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.is_asking = false;
         task.tries += 1;
         let (account, payment, tries) = (task.account, task.payment, task.tries);
-        let Ok(Got::Answer(answer)) = got else {
+        let Ok(Answered::Command(answer)) = got else {
             self.end_task(id, Heard::No);
             return;
         };
