@@ -313,7 +313,7 @@ impl Actor {
 
     /// Mutants that do more than they were asked to.
     fn overdo(&mut self, shell: &mut Shell<'_>) -> Checked {
-        if shell.is(Mutant::ReloadOnRefund) && self.seen.witness.has_taken {
+        if shell.is(Mutant::ReloadOnRefund) && self.seen.witness.at_hand.has_taken {
             let settings = self.machine.account().and_then(Account::automatic).map(|it| it.settings.clone());
             if let Some(settings) = settings {
                 self.seen.is_taking_back = true;
@@ -322,7 +322,7 @@ impl Actor {
             }
         }
         if shell.is(Mutant::PermitNotReleased)
-            && let Some((id, work)) = self.seen.witness.ended.pop()
+            && let Some((id, work)) = self.seen.witness.at_hand.ended.pop()
         {
             // A permit that nobody gives back: a hold that is only in memory.
             let now = shell.now;

@@ -2,7 +2,10 @@
 //! that run in it and the payments it pursues. What the journal's thread and the actors' threads do by turns is here a
 //! choice of the world's.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    time::Duration,
+};
 
 use actors::journal::protocol::{Incarnation, Pending, Protocol, Step};
 use billing::{
@@ -11,9 +14,11 @@ use billing::{
     ids::{AccountId, PaymentId, RequestId},
 };
 
+use runtime::supervisor::back_off::BackOff;
+
 use crate::{
     account::{Actor, Mail},
-    cards::Pursuit,
+    cards::Chase,
     disk::{Disk, NotWritten},
     mutants::Mutant,
     random::Random,
@@ -31,6 +36,15 @@ pub(crate) enum ForJournal {
     Append(Box<Pending<Life>>),
     Open(Life),
     Ended(Life),
+}
+
+/// The payment actor, as its supervisor has it. Times are those that really pass.
+#[derive(Default)]
+struct Payments {
+    back_off: BackOff,
+    born: Timestamp,
+    /// When it is started again, after it died.
+    starts_at: Option<Timestamp>,
 }
 
 /// A batch on its way to the disk and back.
@@ -56,13 +70,15 @@ pub(crate) struct Owner {
     pub(crate) actors: BTreeMap<AccountId, Actor>,
     incarnations: Incarnation,
     pub(crate) running: BTreeSet<RequestId>,
-    pub(crate) pursuits: BTreeMap<PaymentId, Pursuit>,
+    /// What the payment actor's life carries.
+    pub(crate) pursuits: BTreeMap<PaymentId, Chase>,
+    payments: Payments,
     /// Who reverses payments now: one at a time.
     pub(crate) turn: Option<u64>,
 }
 
 impl Owner {
-    pub(crate) fn new(id: u64, epoch: i64, time: Timestamp) -> Self {
+    pub(crate) fn new(id: u64, epoch: i64, time: Timestamp, elapsed: Timestamp) -> Self {
         Self {
             id,
             epoch,
@@ -77,6 +93,7 @@ impl Owner {
             incarnations: 0,
             running: BTreeSet::new(),
             pursuits: BTreeMap::new(),
+            payments: Payments { starts_at: Some(elapsed), ..Payments::default() },
             turn: None,
         }
     }
@@ -85,6 +102,31 @@ impl Owner {
     pub(crate) fn now(&mut self, system: Timestamp) -> Timestamp {
         self.latest = self.latest.max(system);
         self.latest
+    }
+
+    /// Whether its payment actor lives.
+    pub(crate) const fn has_payments(&self) -> bool {
+        self.payments.starts_at.is_none()
+    }
+
+    /// When its payment actor is started, where it does not live.
+    pub(crate) const fn payments_start(&self) -> Option<Timestamp> {
+        self.payments.starts_at
+    }
+
+    /// Its payment actor panics; how long its supervisor waits before the next life.
+    pub(crate) fn payments_die(&mut self, elapsed: Timestamp) -> Duration {
+        self.pursuits.clear();
+        self.turn = None;
+        let lived = elapsed.ms_since(self.payments.born).unsigned_abs();
+        let wait = self.payments.back_off.ended(Duration::from_millis(lived));
+        self.payments.starts_at = Some(elapsed.plus_ms(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+        wait
+    }
+
+    /// Its payment actor lives from now on.
+    pub(crate) const fn payments_begin(&mut self, elapsed: Timestamp) {
+        (self.payments.born, self.payments.starts_at) = (elapsed, None);
     }
 
     /// The actor of an account, spawned where there is none.

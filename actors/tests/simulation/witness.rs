@@ -31,6 +31,17 @@ struct Placed {
     is_alone: bool,
 }
 
+/// What is noted of the message at hand.
+#[derive(Default)]
+pub(crate) struct AtHand {
+    /// Whether it is an operator's void.
+    is_void: bool,
+    /// Whether it has taken credits back.
+    pub(crate) has_taken: bool,
+    /// Open requests that ended with it.
+    pub(crate) ended: Vec<(RequestId, Work)>,
+}
+
 /// What is noted of one life.
 #[derive(Default)]
 pub(crate) struct Witness {
@@ -39,9 +50,9 @@ pub(crate) struct Witness {
     /// What answers stand on: where the journal was when their questions had been handled.
     answers: BTreeMap<AskId, u64>,
     placed: BTreeMap<RequestId, Placed>,
-    /// Where payments were begun, and where they changed last.
+    /// Where payments were begun, and where they ended.
     begun: BTreeMap<PaymentId, u64>,
-    payments: BTreeMap<PaymentId, u64>,
+    paid: BTreeMap<PaymentId, u64>,
     /// What the balances that are told stand on, in order.
     balances: VecDeque<u64>,
     pub(crate) is_watched: bool,
@@ -51,12 +62,7 @@ pub(crate) struct Witness {
     voids: BTreeMap<AskId, Result<(), String>>,
     /// Whether it may buy by itself.
     may_buy: bool,
-    /// Whether the message at hand is an operator's void.
-    is_void: bool,
-    /// Whether credits were taken back since it began to be handled.
-    pub(crate) has_taken: bool,
-    /// Open requests that ended since then.
-    pub(crate) ended: Vec<(RequestId, Work)>,
+    pub(crate) at_hand: AtHand,
     works: BTreeMap<RequestId, Work>,
 }
 
@@ -80,8 +86,7 @@ impl Witness {
 
     /// A message begins to be handled: an operator's void, or another.
     pub(crate) fn begins(&mut self, is_void: bool) {
-        (self.is_void, self.has_taken) = (is_void, false);
-        self.ended.clear();
+        self.at_hand = AtHand { is_void, ..AtHand::default() };
     }
 
     /// A transition was sent to the journal.
@@ -101,12 +106,13 @@ impl Witness {
         }
         if let Some(id) = transition.ended {
             self.permits.remove(&id);
-            self.ended.extend(self.works.remove(&id).map(|work| (id, work)));
+            self.at_hand.ended.extend(self.works.remove(&id).map(|work| (id, work)));
         }
         for payment in &transition.payments {
-            self.begun.entry(payment.id).or_insert(self.seq);
+            let is_begun = payment.status == PaymentStatus::Pending;
+            let noted = if is_begun { &mut self.begun } else { &mut self.paid };
+            noted.entry(payment.id).or_insert(self.seq);
         }
-        self.payments.extend(transition.payments.iter().map(|payment| (payment.id, self.seq)));
         self.takes_back(transition, is_taking_back)
     }
 
@@ -119,8 +125,9 @@ impl Witness {
         let has_begun = transition.payments.iter().any(begins);
         let is_new = |row: &Reversal| row.state.stands() && row.changed_at.is_none();
         let is_void = |line: &Line| line.kind == LineKind::GrantVoided && line.voided.is_positive();
-        let has_taken = transition.reversals.iter().any(is_new) || self.is_void && transition.lines.iter().any(is_void);
-        self.has_taken |= has_taken;
+        let has_taken =
+            transition.reversals.iter().any(is_new) || self.at_hand.is_void && transition.lines.iter().any(is_void);
+        self.at_hand.has_taken |= has_taken;
         ensure(!has_taken || !self.may_buy, RELOAD, || format!("not paused: {transition:?}"))?;
         let may_begin = !has_begun || self.may_buy && !is_taking_back;
         ensure(may_begin, RELOAD, || format!("credits were taken back: {transition:?}"))
@@ -183,8 +190,9 @@ impl Witness {
             machine::Departure::Picture(way, _) => self.answers.remove(&way.id).unwrap_or(self.seq),
             machine::Departure::Bought(way, bought) => {
                 let asked = self.answers.remove(&way.id).unwrap_or(self.seq);
-                let payment = bought.as_ref().as_ref().ok().and_then(|it| self.payments.get(&it.payment.id));
-                payment.copied().unwrap_or(asked)
+                let ended = bought.as_ref().as_ref().ok().map(|it| &it.payment);
+                let ended = ended.filter(|payment| payment.status != PaymentStatus::Pending);
+                ended.and_then(|payment| self.paid.get(&payment.id)).copied().unwrap_or(asked)
             }
             machine::Departure::Charge(payment) => self.begun.get(&payment.id).copied().unwrap_or_default(),
             machine::Departure::Holds(id, _) => self.placed.get(id).map_or(0, |placed| placed.seq),

@@ -3,7 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actors::account::{AccountError, machine::Input};
+use actors::{
+    account::{AccountError, machine::Input},
+    payment::pursuit::SAME_KEY_MS,
+};
 use billing::{
     Nanos, Timestamp,
     account::Header,
@@ -19,15 +22,16 @@ use uuid::Uuid;
 use crate::{
     account::{Actor, AskId, Departure, Mail, Shell, Waits, Way, Ways, moment, way},
     acts::Act,
-    cards::{Processor, Pursuit, Stage},
+    cards::{Chase, Processor},
     check::{self, Checked, DURABLE, ensure},
+    clients,
     clients::Request,
     disk::Disk,
     mutants::Mutant,
     owner::{ForJournal, Luck, Owner},
     random::Random,
     stats::Stats,
-    tasks::{SAME_KEY_MS, Task},
+    tasks::Task,
 };
 
 /// A question that is not answered yet.
@@ -234,7 +238,7 @@ impl World {
             600..640 => self.an_account_loads(),
             640..740 => self.request_goes_on(),
             740..790 => Ok(self.request()),
-            790..840 => Ok(self.pursuit_goes_on()),
+            790..840 => Ok(self.cards_actor_starts() || self.pursuit_goes_on()),
             840..870 => Ok(self.task_goes_on()),
             870..895 => Ok(self.webhook_arrives()),
             895..930 => Ok(self.someone_acts()),
@@ -256,8 +260,9 @@ impl World {
             6..9 => Ok(self.an_account_ends()),
             9..12 => self.someone_waits_no_longer(),
             12..15 => self.an_alarm_rings(),
-            15 => Ok(self.cards_actor_is_rebuilt()),
+            15 => Ok(self.cards_actor_panics()),
             16 => Ok(self.refunds_are_taken_up()),
+            17 => Ok(self.cards_owner_acts()),
             _ => Ok(self.late_order_arrives()),
         }
     }
@@ -366,12 +371,22 @@ impl World {
         true
     }
 
-    /// At rest: time passes until the next alarm.
+    /// At rest: time passes until something that waits for it can go on.
     pub(crate) fn time_passes(&mut self) -> bool {
-        let alarms = self.owners.iter().flat_map(|owner| owner.actors.values().filter_map(Actor::next_alarm));
-        let Some(next) = alarms.min() else { return false };
-        let by = next.saturating_sub(moment(self.time, self.elapsed).elapsed);
-        let by = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        let now = moment(self.time, self.elapsed).elapsed;
+        let owners = self.owners.iter();
+        let alarms = owners.clone().flat_map(|owner| owner.actors.values().filter_map(Actor::next_alarm));
+        let alarms = alarms.map(|at| i64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(i64::MAX));
+        let starts = owners.clone().filter_map(Owner::payments_start).map(|at| at.ms_since(self.elapsed));
+        let waits = owners.flat_map(|owner| owner.pursuits.values().filter_map(Chase::waits_until));
+        let tasks = self.tasks.values().filter_map(|task| task.waits_until);
+        let waits = waits.chain(tasks.filter(|at| *at > self.time)).map(|at| at.ms_since(self.time));
+        let settling = self.requests.values().filter_map(|request| match request.stage {
+            clients::Stage::Waiting(until) => Some(until.ms_since(self.elapsed)),
+            _ => None,
+        });
+        let Some(by) = alarms.chain(starts).chain(waits).chain(settling).min() else { return false };
+        let by = by.max(0);
         (self.time, self.elapsed) = (self.time.plus_ms(by), self.elapsed.plus_ms(by));
         true
     }
@@ -448,7 +463,7 @@ impl World {
         }
         self.born += 1;
         let (id, epoch, time) = (self.born, self.disk.take_over(), self.time);
-        self.owners.push(Owner::new(id, epoch, time));
+        self.owners.push(Owner::new(id, epoch, time, self.elapsed));
         self.stats.takeovers += 1;
         self.say(|| format!("owner {id} takes over with epoch {epoch}"));
     }
@@ -472,12 +487,7 @@ impl World {
         self.requests.retain(|_, request| request.owner != id);
         self.asks.retain(|_, asked| asked.owner != id);
         self.acts.values_mut().for_each(|act| act.is_left_by(id));
-        let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == id).map(|(id, _)| *id).collect();
-        for task in lost {
-            // Its sender was not answered, and tells it again.
-            let task = self.tasks.remove(&task);
-            self.cards.deliveries.extend(task.and_then(|task| task.delivery));
-        }
+        self.tasks_are_lost(id);
     }
 
     /// An actor dies of a panic.
@@ -513,22 +523,46 @@ impl World {
         Ok(true)
     }
 
-    /// The actor of payments panics: a new one takes up what is pending.
-    fn cards_actor_is_rebuilt(&mut self) -> bool {
-        let Some(id) = self.any_owner() else { return false };
-        let pending: Vec<Pursuit> = self
-            .disk
-            .accounts
-            .iter()
-            .flat_map(|(account, rows)| rows.payments.values().map(move |payment| (*account, payment)))
+    /// The actor of payments panics, and all that it carried with it.
+    fn cards_actor_panics(&mut self) -> bool {
+        let (Some(id), elapsed) = (self.any_owner(), self.elapsed) else { return false };
+        let Some(owner) = self.owner(id).filter(|owner| owner.has_payments()) else { return false };
+        let wait = owner.payments_die(elapsed);
+        self.stats.restarts += 1;
+        self.say(|| format!("owner {id}: the payment actor panics, and is started again in {wait:?}"));
+        self.asks.retain(|_, asked| asked.owner != id || !matches!(asked.who, Who::Pursuing(_) | Who::Task(_)));
+        self.tasks_are_lost(id);
+        true
+    }
+
+    /// The actor of payments begins a life: it takes up what is pending.
+    pub(crate) fn cards_actor_starts(&mut self) -> bool {
+        let elapsed = self.elapsed;
+        let is_due = |it: &&Owner| !it.is_paused && it.payments_start().is_some_and(|at| at <= elapsed);
+        let due: Vec<u64> = self.owners.iter().filter(is_due).map(|owner| owner.id).collect();
+        let Some(id) = self.random.pick(&due) else { return false };
+        let now = self.now_of(id);
+        let rows = self.disk.accounts.iter();
+        let payments = rows.flat_map(|(account, rows)| rows.payments.values().map(move |payment| (*account, payment)));
+        let pending: Vec<Chase> = payments
             .filter(|(_, payment)| payment.status == PaymentStatus::Pending)
-            .map(|(account, payment)| Pursuit { account, payment: payment.clone(), stage: Stage::Asks, tries: 0 })
+            .map(|(account, payment)| Chase::new(account, payment.clone(), now))
             .collect();
-        self.asks.retain(|_, asked| asked.owner != id || !matches!(asked.who, Who::Pursuing(_)));
         if let Some(owner) = self.owner(id) {
+            owner.payments_begin(elapsed);
             owner.pursuits = pending.into_iter().map(|it| (it.payment.id, it)).collect();
         }
+        self.take_up_refunds(id);
         true
+    }
+
+    /// What a payment actor did besides pursuing payments: whoever told it something was not answered, and tells it again.
+    fn tasks_are_lost(&mut self, owner: u64) {
+        let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(id, _)| *id).collect();
+        for task in lost {
+            let task = self.tasks.remove(&task);
+            self.cards.deliveries.extend(task.and_then(|task| task.delivery));
+        }
     }
 
     /// What follows at once: departures arrive, actors that failed end. Then the invariants.
