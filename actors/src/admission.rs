@@ -3,21 +3,24 @@
 //! task panicked, or was cancelled), it settles the request itself with what was metered last; dropped before the answer is
 //! there, with nothing. Two guards of one request can't be: only [`enter`] makes one.
 
-use std::{sync::Arc, time::Duration};
+pub mod bill;
 
+use std::time::Duration;
+
+use bill::{Bill, LetIn, Settling, Tried};
 use billing::{
-    Nanos, Timestamp,
+    Nanos,
     account::Balance,
     command::{Admit, Answer, Command, Refusal, Reply},
     entry::{Ending, UsageRecord},
-    ids::{AccountId, KeyId, RequestId},
+    ids::{AccountId, RequestId},
     meter,
     price::{Cost, Tokens},
 };
 use tokio::sync::watch;
 
 use crate::{
-    account::{AccountError, Enter, Entered, Placed},
+    account::{AccountError, Enter},
     accounts::Accounts,
     running::Amounts,
 };
@@ -65,8 +68,6 @@ pub enum SettleError {
     Refused(Refusal),
 }
 
-/// How often settling is tried before it is left to recovery.
-const ATTEMPTS: u32 = 5;
 /// How long each try waits for a ledger that is away.
 const AWAY: Duration = Duration::from_mins(1);
 
@@ -108,55 +109,19 @@ pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> 
     // question, and a request that waits in line is not let in any more.
     let mut admission = Admission::asking(accounts, account_id, &enter.admit);
     let answer = accounts.enter(account_id, enter).await;
-    let Entered { placed, answer, place, .. } = match answer {
-        Ok(entered) => entered,
-        // Late, or lost with its account: whether something is held is not known.
-        Err(error @ AccountError::Unavailable(_)) => return Err(error.into()),
-        Err(error @ (AccountError::NoAccount | AccountError::Overloaded)) => {
-            admission.stage = Stage::Over;
-            return Err(error.into());
-        }
-    };
-    match (answer.result, placed) {
-        (Ok(Reply::Admitted { rate_remaining, .. }), Some(placed)) => {
-            admission.placed(placed);
-            Ok(Admitted { admission, balance: answer.balance, rate_remaining, place })
-        }
-        (Err(refusal), _) => {
-            admission.stage = Stage::Over;
-            Err(NotAdmitted::Refused { refusal, place })
-        }
-        // No account answers so: what it holds, if anything, is given back.
-        (Ok(_), _) => Err(AccountError::Unavailable("the answer to another question".into()).into()),
-    }
-}
-
-/// How far a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Its account is asked: something may be held for it.
-    Asking,
-    /// Its hold is durable.
-    Running,
-    /// Nothing is held for it, or its end was told.
-    Over,
+    let LetIn { placed, balance, rate_remaining, place } = admission.bill.answered(answer)?;
+    accounts.running().holds(admission.request_id(), placed.amounts);
+    Ok(Admitted { admission, balance, rate_remaining, place })
 }
 
 /// The guard.
 #[derive(Debug)]
 pub struct Admission {
     account_id: AccountId,
-    request_id: RequestId,
-    key_id: Option<KeyId>,
-    model: Arc<str>,
-    provider: Arc<str>,
-    price_version: i64,
-    admitted_at: Timestamp,
+    bill: Bill,
     /// What its account says that it holds.
     amounts: watch::Receiver<Amounts>,
     accounts: Accounts,
-    metered: Metered,
-    stage: Stage,
 }
 
 impl Admission {
@@ -164,28 +129,15 @@ impl Admission {
     fn asking(accounts: &Accounts, account_id: AccountId, admit: &Admit) -> Self {
         Self {
             account_id,
-            request_id: admit.request_id,
-            key_id: admit.key_id,
-            model: Arc::clone(&admit.model),
-            provider: Arc::clone(&admit.provider),
-            price_version: admit.price_version,
-            admitted_at: accounts.clock().now(),
+            bill: Bill::asking(admit, accounts.clock().now()),
             amounts: accounts.running().insert(admit.request_id),
             accounts: accounts.clone(),
-            metered: Metered::NOTHING,
-            stage: Stage::Asking,
         }
-    }
-
-    /// It was let in with this hold.
-    fn placed(&mut self, Placed { amounts, placed_at, deadline: _ }: Placed) {
-        self.accounts.running().holds(self.request_id, amounts);
-        (self.admitted_at, self.stage) = (placed_at, Stage::Running);
     }
 
     /// The request.
     pub const fn request_id(&self) -> RequestId {
-        self.request_id
+        self.bill.request_id()
     }
 
     /// The account.
@@ -205,83 +157,56 @@ impl Admission {
 
     /// Notes what was used so far: what is charged if this guard is dropped.
     pub const fn meter(&mut self, metered: Metered) {
-        self.metered = metered;
+        self.bill.meter(metered);
     }
 
     /// What was noted last.
     pub const fn metered(&self) -> &Metered {
-        &self.metered
+        self.bill.metered()
     }
 
     /// Reports the cost so far, and has a slice more set aside. One way: what comes of it
     /// is told to this guard, and shows in [`Admission::held`].
     pub fn accrue(&self, accrued: Nanos, slice: Nanos) {
-        self.accounts.post(self.account_id, Command::Accrue { request_id: self.request_id, accrued, slice });
-    }
-
-    fn record(&self, ending: Ending, now: Timestamp) -> UsageRecord {
-        let Metered { tokens, estimated, compute_ms, billed_seconds, cost } = self.metered;
-        // A cost beyond what the ledger holds is a provider's nonsense; the hold is the most that is believed.
-        let held = self.held();
-        let cost = if cost.charged().is_ok() { cost } else { cost.at_most(held) };
-        UsageRecord {
-            request_id: self.request_id,
-            key_id: self.key_id,
-            model: self.model.clone(),
-            provider: self.provider.clone(),
-            ending,
-            tokens,
-            estimated,
-            compute_ms,
-            billed_seconds,
-            cost,
-            charged: cost.charged().unwrap_or(held),
-            price_version: self.price_version,
-            started_at: self.admitted_at,
-            ended_at: now,
-        }
+        self.accounts.post(self.account_id, Command::Accrue { request_id: self.request_id(), accrued, slice });
     }
 
     /// Ends the request and charges what was metered. The answer comes when that is durable.
     pub async fn settle(mut self, ending: Ending) -> Result<(UsageRecord, Answer), SettleError> {
-        let record = self.record(ending, self.accounts.clock().now());
-        self.stage = Stage::Over;
-        let mut last = AccountError::Overloaded;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
-                tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
+        let held = self.held();
+        let record = self.bill.ended(ending, held, self.accounts.clock().now());
+        let (mut settling, mut last) = (Settling::default(), AccountError::Overloaded);
+        while let Some(wait) = settling.next_wait() {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
                 // What is known to fail is not tried.
                 self.accounts.ledger().standing().sound_within(AWAY).await;
             }
-            match self.accounts.decide(self.account_id, Command::Settle(record.clone())).await {
-                Ok(mut answer) => match answer.result {
-                    Ok(_) => return Ok((record, answer)),
-                    // An earlier try was committed before its actor died.
-                    Err(Refusal::NoHold(_))
-                        if attempt > 0 && self.accounts.is_recorded(self.account_id, &record).await =>
-                    {
-                        answer.result = Ok(Reply::Settled { charged: record.charged, debt: Nanos::ZERO });
-                        return Ok((record, answer));
-                    }
-                    Err(refusal) => return Err(SettleError::Refused(refusal)),
-                },
-                Err(error) => last = error,
+            let answer = self.accounts.decide(self.account_id, Command::Settle(record.clone())).await;
+            match (settling.tried(&answer), answer) {
+                (Tried::Settled, Ok(answer)) => return Ok((record, answer)),
+                (Tried::IfRecorded(_), Ok(answer)) if self.accounts.is_recorded(self.account_id, &record).await => {
+                    let result = Ok(Reply::Settled { charged: record.charged, debt: Nanos::ZERO });
+                    return Ok((record, Answer { result, ..answer }));
+                }
+                (Tried::IfRecorded(refusal) | Tried::Refused(refusal), _) => return Err(SettleError::Refused(refusal)),
+                (Tried::Again(error), _) | (Tried::Settled, Err(error)) => last = error,
             }
         }
-        tracing::error!(request.id = %self.request_id, error = %last, "could not settle; left to recovery");
+        tracing::error!(request.id = %self.request_id(), error = %last, "could not settle; left to recovery");
         Err(SettleError::Unavailable(last))
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if self.stage != Stage::Over {
-            let record = self.record(Ending::Failed, self.accounts.clock().now());
-            if self.stage == Stage::Running {
-                tracing::warn!(request.id = %self.request_id, cost_nanos = record.charged.get(), "request abandoned");
+        let (is_running, held) = (self.bill.is_running(), self.held());
+        if let Some(record) = self.bill.abandoned(held, self.accounts.clock().now()) {
+            if is_running {
+                tracing::warn!(request.id = %self.request_id(), cost_nanos = record.charged.get(), "request abandoned");
             }
             self.accounts.post(self.account_id, Command::Settle(record));
         }
-        self.accounts.running().remove(self.request_id);
+        self.accounts.running().remove(self.request_id());
     }
 }

@@ -1,13 +1,16 @@
-//! Card charges: takes a pending payment whose row is durable and carries it to its end ([`pursue`]), listens to what the
-//! processor tells ([`notice`]), gives money back ([`refund`]), and has the account settle it all. Knows no rule of money. A
-//! payment or a refund is carried by one pursuit at a time, on a future of its own: the mailbox never waits for a processor. A new life takes up what an earlier
+//! Card charges: takes a pending payment whose row is durable and carries it to its end ([`pursue`], which does what the pure
+//! [`pursuit`] decides), listens to what the processor tells ([`notice`]), gives money back ([`refund`]), and has the account
+//! settle it all; what these decide is in the pure [`reversing`]. Knows no rule of money. A payment or a refund is carried by
+//! one pursuit at a time, on a future of its own: the mailbox never waits for a processor. A new life takes up what an earlier
 //! one left pending.
 
 mod notice;
 mod pursue;
+pub mod pursuit;
 pub mod reconcile;
 mod refund;
 mod reversal;
+pub mod reversing;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -120,13 +123,13 @@ impl PaymentActor {
     fn take_up_refunds(&self, ctx: &mut Context<Self>) {
         let of = self.accounts.clone();
         let load = async move {
-            let mut back_off = pursue::BackOff::new();
+            let mut back_off = pursuit::BackOff::default();
             loop {
                 match of.ledger().unanswered_refunds().await {
                     Ok(unanswered) => return unanswered,
                     Err(error) => tracing::error!(%error, "unanswered refunds could not be read"),
                 }
-                back_off.wait(&of).await;
+                pursue::wait(&mut back_off, &of).await;
             }
         };
         ctx.spawn(load.into_actor(self).map(|unanswered, actor, ctx| {

@@ -9,6 +9,7 @@ use ledger::LedgerError;
 use super::{
     pursue::{self, NotApplied},
     reversal::{self, Because},
+    reversing::{self, Delivered},
 };
 use crate::{account::AccountError, accounts::Accounts};
 
@@ -67,22 +68,24 @@ pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<
     }
     let (ledger, processor) = (accounts.ledger(), accounts.processor());
     let before = ledger.webhook_signed_at(processor.name(), &notice.id).await?;
-    if before.is_some_and(|signed_at| notice.signed_at <= signed_at) {
-        return Err(EventNotApplied::Replayed(notice.id.clone()));
-    }
+    let delivered = reversing::delivered(before, notice.signed_at);
     let mut payments = Vec::new();
-    if before.is_none() {
-        let mut findings = processor.fetch(subject).await?.into_iter().peekable();
-        while let Some(finding) = findings.next() {
-            // Noted with the last of what it changes: a crash before that has it told again, and heard again.
-            let noted = findings.peek().is_none().then_some(notice);
-            payments.extend(take(accounts, finding, noted).await?);
+    match delivered {
+        Delivered::Replayed => return Err(EventNotApplied::Replayed(notice.id.clone())),
+        Delivered::Again => {}
+        Delivered::First => {
+            let mut findings = processor.fetch(subject).await?.into_iter().peekable();
+            while let Some(finding) = findings.next() {
+                // Noted with the last of what it changes: a crash before that has it told again, and heard again.
+                let noted = findings.peek().is_none().then_some(notice);
+                payments.extend(take(accounts, finding, noted).await?);
+            }
         }
     }
-    if before.is_some() || !payments.is_empty() {
+    if delivered == Delivered::Again || !payments.is_empty() {
         ledger.note_webhook(notice, accounts.clock().now()).await?;
     }
-    Ok(Applied { payments, repeated: before.is_some() })
+    Ok(Applied { payments, repeated: delivered == Delivered::Again })
 }
 
 /// Hears a notice of a processor within this process.

@@ -1,87 +1,63 @@
-//! One payment carried to its end. While it may be asked again under the same key, an unanswered charge is repeated with
-//! back-off; after that it is only looked up, never charged again blindly. A charge that waits for its owner is given up
-//! after an hour. What came of it is told to the account until it is durable.
+//! One payment carried to its end: does what the pure [`Pursuit`] says next, with the card processor, the account and the
+//! clock, and reports to it. Which card is charged is read from the ledger first.
 
 use billing::{
-    Timestamp,
-    command::{Command, Refusal},
+    command::Refusal,
     entry::Notice,
     ids::AccountId,
     payment::{DEFAULT_METHOD, Payment, Purpose},
-    time::DAY_MS,
 };
-use cards::{CardError, Order, Outcome, RefundOrder, Refunded};
+use cards::{CardError, Order, Outcome, Refunded};
 use futures::future::join;
 use ledger::{Ledger, LedgerError};
 
-use super::{Open, notice};
+use super::{
+    Open, notice,
+    pursuit::{self, BackOff, Chargeable, Heard, Pursuit, Step, Telling, Told},
+};
 use crate::{
     account::{AccountError, Waits, new_grant_id},
     accounts::Accounts,
 };
 
-/// For how long the processor knows a charge again by its key: a day, less what a last call may take.
-pub(super) const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
-/// How long a card's owner has.
-const OWNER_MS: i64 = 60 * 60_000;
-/// The first wait after no answer, and the longest; each is twice the one before.
-const FIRST_WAIT_MS: i64 = 250;
-const LONGEST_WAIT_MS: i64 = 5 * 60_000;
-/// How often a charge that waits for its owner is looked at, where no notice comes.
-const LOOK_MS: i64 = 30_000;
-
-/// What an unanswered payment's code is once a look-up found that it was never charged.
-const NEVER_CHARGED: &str = "never_charged";
-
-/// Waits that grow.
-pub(super) struct BackOff(i64);
-
-impl BackOff {
-    pub(super) const fn new() -> Self {
-        Self(FIRST_WAIT_MS)
-    }
-
-    pub(super) async fn wait(&mut self, accounts: &Accounts) {
-        let clock = accounts.clock();
-        clock.until(clock.now().plus_ms(self.0)).await;
-        self.0 = (self.0 * 2).min(LONGEST_WAIT_MS);
-    }
+/// Waits as a back-off says.
+pub(super) async fn wait(back_off: &mut BackOff, accounts: &Accounts) {
+    let clock = accounts.clock();
+    clock.until(back_off.next(clock.now())).await;
 }
 
 /// Carries a payment to its end.
 pub(super) async fn pursue(accounts: Accounts, account_id: AccountId, payment: Payment, open: Open) {
     let chosen = order(&accounts, account_id, &payment).await;
-    let mut back_off = BackOff::new();
+    let (clock, processor, order) = (accounts.clock(), accounts.processor(), &chosen.order);
+    let mut pursuit = Pursuit::new(&payment, chosen.chargeable);
+    let mut step = pursuit.next(clock.now());
     loop {
-        let outcome = match ask(&accounts, &chosen, payment.created_at).await {
-            // Nobody is there who could.
-            Outcome::NeedsAuthentication(action) if payment.purpose.is_automatic() => {
-                give_up(&accounts, &action.reference).await
-            }
-            Outcome::NeedsAuthentication(action) => {
-                let reference = action.reference.clone();
+        step = match step {
+            Step::Charge => pursuit.answered(processor.charge(order).await, clock.now()),
+            Step::Find => pursuit.found(processor.find(order).await, clock.now()),
+            Step::Look(reference) => pursuit.answered(processor.look(&reference).await, clock.now()),
+            Step::Cancel(reference) => pursuit.answered(processor.cancel(&reference).await, clock.now()),
+            Step::TellOwner(action) => {
                 open.set_action(action.clone());
                 // Once or twice in a payment's life.
                 accounts.tell(account_id, Waits { payment_id: payment.id, action });
-                wait_for_owner(&accounts, &payment, &reference, &open).await
+                pursuit.next(clock.now())
             }
-            outcome => outcome,
-        };
-        if let Outcome::Unknown { why } = &outcome {
-            tracing::warn!(payment.id = %payment.id, why, "a payment's outcome is not known yet");
-        } else if settle(&accounts, account_id, &payment, &chosen.order, &outcome).await {
-            return;
+            Step::Tell(outcome) => settle(&accounts, (account_id, &payment), order, &mut pursuit, outcome).await,
+            Step::Wait { until, is_nudged, why } => {
+                if let Some(why) = why {
+                    tracing::warn!(payment.id = %payment.id, why, "a payment's outcome is not known yet");
+                }
+                tokio::select! {
+                    () = clock.until(until) => {}
+                    () = open.nudged.notified(), if is_nudged => {}
+                }
+                pursuit.next(clock.now())
+            }
+            Step::End => return,
         }
-        back_off.wait(&accounts).await;
     }
-}
-
-/// Whether a card may still be charged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chargeable {
-    Yes,
-    /// Not any more, or there never was one: what was charged before is looked up.
-    No(&'static str),
 }
 
 /// What the processor is asked.
@@ -92,13 +68,13 @@ pub(super) struct Chosen {
 }
 
 async fn order(accounts: &Accounts, account_id: AccountId, payment: &Payment) -> Chosen {
-    let mut back_off = BackOff::new();
+    let mut back_off = BackOff::default();
     loop {
         match order_once(accounts, account_id, payment).await {
             Ok(chosen) => return chosen,
             Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment's card could not be read"),
         }
-        back_off.wait(accounts).await;
+        wait(&mut back_off, accounts).await;
     }
 }
 
@@ -154,59 +130,17 @@ async fn choose(accounts: &Accounts, account_id: AccountId, payment: &Payment) -
     accounts.ledger().chosen_card(payment.id).await
 }
 
-/// Charges, or looks up where it is too late for that.
-async fn ask(accounts: &Accounts, chosen: &Chosen, created_at: Timestamp) -> Outcome {
-    let processor = accounts.processor();
-    let is_known_again = accounts.clock().now() < created_at.plus_ms(SAME_KEY_MS);
-    let never = match chosen.chargeable {
-        Chargeable::Yes if is_known_again => return processor.charge(&chosen.order).await,
-        Chargeable::Yes => NEVER_CHARGED,
-        Chargeable::No(why) => why,
-    };
-    match processor.find(&chosen.order).await {
-        Ok(Some(outcome)) => outcome,
-        Ok(None) => Outcome::Declined { code: never.to_owned() },
-        Err(error) => Outcome::Unknown { why: error.to_string() },
-    }
-}
-
-/// Looks now and then, and when nudged; gives up when the owner's time is over.
-async fn wait_for_owner(accounts: &Accounts, payment: &Payment, reference: &str, open: &Open) -> Outcome {
-    let (clock, processor) = (accounts.clock(), accounts.processor());
-    let until = payment.created_at.plus_ms(OWNER_MS);
-    while clock.now() < until {
-        let next = clock.now().plus_ms(LOOK_MS).min(until);
-        tokio::select! {
-            () = clock.until(next) => {}
-            () = open.nudged.notified() => {}
-        }
-        if clock.now() < until {
-            match processor.look(reference).await {
-                Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. } => {}
-                ended => return ended,
-            }
-        }
-    }
-    give_up(accounts, reference).await
-}
-
-async fn give_up(accounts: &Accounts, reference: &str) -> Outcome {
-    match accounts.processor().cancel(reference).await {
-        Outcome::NeedsAuthentication(_) => Outcome::Unknown { why: "it was not canceled".to_owned() },
-        ended => ended,
-    }
-}
-
-/// Tells the account until it is durable; whether the payment ended. A processor within this process sends its notices
-/// now: the first before the answer, the others beside it.
+/// Tells the account until it is durable, or the pursuit wants something else: that. A processor within this process sends its
+/// notices now: the first before the answer, the others beside it.
 async fn settle(
     accounts: &Accounts,
-    account_id: AccountId,
-    payment: &Payment,
+    (account_id, payment): (AccountId, &Payment),
     order: &Order,
-    outcome: &Outcome,
-) -> bool {
-    let mut notices = accounts.processor().notices(order, accounts.clock().now()).into_iter();
+    pursuit: &mut Pursuit,
+    mut outcome: Outcome,
+) -> Step {
+    let clock = accounts.clock();
+    let mut notices = accounts.processor().notices(order, clock.now()).into_iter();
     if let Some(first) = notices.next() {
         notice::apply_own(accounts, &first).await;
     }
@@ -215,18 +149,31 @@ async fn settle(
             notice::apply_own(accounts, &notice).await;
         }
     };
-    let mut back_off = BackOff::new();
     let tell = async {
         loop {
-            match apply(accounts, account_id, payment, outcome, None).await {
-                Ok(applied) => return applied == Applied::Ended,
-                Err(NotApplied::Account(AccountError::NoAccount)) => return true,
-                Err(error) => tracing::warn!(payment.id = %payment.id, %error, "a payment could not be settled yet"),
+            let told = tell(accounts, account_id, payment, &outcome).await;
+            match (pursuit.told(told, clock.now()), told) {
+                (Step::Wait { until, .. }, Told::NotYet) => clock.until(until).await,
+                (step, _) => return step,
             }
-            back_off.wait(accounts).await;
+            match pursuit.next(clock.now()) {
+                Step::Tell(again) => outcome = again,
+                step => return step,
+            }
         }
     };
     join(tell, beside).await.0
+}
+
+async fn tell(accounts: &Accounts, account_id: AccountId, payment: &Payment, outcome: &Outcome) -> Told {
+    match apply(accounts, account_id, payment, outcome, None).await {
+        Ok(Applied::Ended) | Err(NotApplied::Account(AccountError::NoAccount)) => Told::Ended,
+        Ok(Applied::Open) => Told::Open,
+        Err(error) => {
+            tracing::warn!(payment.id = %payment.id, %error, "a payment could not be settled yet");
+            Told::NotYet
+        }
+    }
 }
 
 /// Where a payment stands after an outcome was told to its account.
@@ -253,14 +200,6 @@ pub(super) enum NotApplied {
     NotPaidYet,
 }
 
-/// A command, with the notice it comes from.
-pub(super) fn noticed(notice: Option<Notice>, command: Command) -> Command {
-    match notice {
-        Some(notice) => Command::Notified { notice, command: Box::new(command) },
-        None => command,
-    }
-}
-
 /// Tells an account what came of its payment. An end that was told before, by an answer or a notice, changes nothing.
 pub(super) async fn apply(
     accounts: &Accounts,
@@ -270,53 +209,35 @@ pub(super) async fn apply(
     notice: Option<&Notice>,
 ) -> Result<Applied, NotApplied> {
     let payment_id = payment.id;
-    let command = match outcome {
-        Outcome::Succeeded { amount, reference } if *amount != payment.amount => {
-            // Credits are only ever made for what was paid: someone must look.
-            tracing::error!(payment.id = %payment_id, %reference, paid_nanos = amount.get(), "paid another amount");
+    let command = match pursuit::telling(payment, outcome, new_grant_id(), notice.cloned()) {
+        Telling::Command(command) => command,
+        Telling::Nothing => return Ok(Applied::Open),
+        Telling::AnotherAmount { reference, paid } => {
+            // Someone must look.
+            tracing::error!(payment.id = %payment_id, %reference, paid_nanos = paid.get(), "paid another amount");
             return Ok(Applied::Open);
         }
-        Outcome::Succeeded { reference, .. } => {
-            let (grant_id, reference) = (new_grant_id(), Some(reference.clone()));
-            Command::PaymentSucceeded { payment_id, grant_id, reference }
-        }
-        Outcome::Declined { code } => Command::PaymentDeclined { payment_id, decline_code: code.clone() },
-        Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. } => return Ok(Applied::Open),
     };
-    match accounts.decide(account_id, noticed(notice.cloned(), command)).await?.result {
-        Ok(_) => {
+    let late = match pursuit::heard(payment, outcome, accounts.decide(account_id, command).await?) {
+        Heard::Ended => {
             let status = if matches!(outcome, Outcome::Succeeded { .. }) { "succeeded" } else { "declined" };
             metrics::counter!("farebox_payments_total", "status" => status, "purpose" => payment.purpose.name())
                 .increment(1);
             return Ok(Applied::Ended);
         }
-        Err(Refusal::NoPayment(_)) => {}
-        Err(refusal) => return Err(NotApplied::Refused(refusal)),
-    }
-    // It ended before. Money that came for a payment that was told declined goes back.
-    let Outcome::Succeeded { reference, amount } = outcome else { return Ok(Applied::Ended) };
+        Heard::EndedBefore => return Ok(Applied::Ended),
+        Heard::Refused(refusal) => return Err(NotApplied::Refused(refusal)),
+        Heard::PaidAfterItEnded(late) => late,
+    };
     let stored = accounts.ledger().payment(account_id, payment_id).await?;
-    if stored.is_some_and(|stored| stored.decline_code.is_some()) {
+    if stored.as_ref().is_some_and(pursuit::goes_back) {
+        let reference = &late.reference;
         tracing::warn!(payment.id = %payment_id, %reference, "paid after it was declined: refunding");
-        let (key, reference, amount) = (format!("late-{payment_id}"), reference.clone(), *amount);
-        match accounts.processor().refund(&RefundOrder { key, id: None, reference, amount }).await {
+        match accounts.processor().refund(&late).await {
             Refunded::Made { .. } => {}
             Refunded::Refused { code, message } => return Err(CardError::Refused { code, message }.into()),
             Refunded::Unknown { why } => return Err(CardError::Unavailable(why).into()),
         }
     }
     Ok(Applied::Ended)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_five_minutes() {
-        let waits: Vec<_> =
-            std::iter::successors(Some(FIRST_WAIT_MS), |wait| Some((wait * 2).min(LONGEST_WAIT_MS))).take(13).collect();
-        assert_eq!(waits[..3], [250, 500, 1_000]);
-        assert_eq!(waits[12], LONGEST_WAIT_MS);
-    }
 }

@@ -9,25 +9,24 @@ use billing::{
     Nanos,
     entry::Proof,
     ids::{AccountId, PaymentId, ReversalId},
-    payment::{Payment, PaymentStatus},
-    reversal::{Kind, Listing, News, Reversal, State},
+    payment::Payment,
+    reversal::{Listing, Reversal},
 };
 use cards::{CardError, Outcome, RefundOrder, Refunded, Subject, What};
-use ledger::reversals::{StoredPayment, Unanswered};
+use ledger::reversals::Unanswered;
 use tokio::sync::oneshot;
 
 use super::{
     notice,
-    pursue::{self, BackOff, NotApplied, SAME_KEY_MS},
+    pursue::{self, NotApplied},
+    pursuit::BackOff,
     reversal::{self, Because},
+    reversing::{self, Asking, Beginning},
 };
 use crate::{account::AccountError, accounts::Accounts};
 
 /// How long who asked for a refund waits for the processor; after that it goes on by itself.
-pub(super) const PATIENCE: Duration = Duration::from_secs(8);
-
-/// What an unanswered refund's code is once a look-up found that it was never made.
-const NEVER_REFUNDED: &str = "never_refunded";
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(8);
 
 /// Give money of a payment back to its card, and take its credits; answered when the processor has answered and that is
 /// durable, or after a while.
@@ -99,19 +98,10 @@ pub(super) async fn begin(accounts: &Accounts, refund: &Refund) -> Result<Unansw
     let (account_id, payment_id, id) = (*account_id, *payment_id, *id);
     let _turn = reversal::turn().await;
     let stored = reversal::read(accounts, account_id, payment_id).await?.ok_or(NotRefunded::NoPayment)?;
-    let StoredPayment { payment, reversals, .. } = &stored;
-    if let Some(known) = reversals.iter().find(|row| row.id == id) {
-        return Ok(Unanswered { account_id, payment_id, reversal: known.clone() });
-    }
-    if payment.status != PaymentStatus::Succeeded {
-        return Err(NotRefunded::NotPaid(payment.status.name()));
-    }
-    let left = payment.amount - payment.reversed;
-    let amount = wanted.unwrap_or(left);
-    if !amount.is_positive() || amount > left {
-        return Err(NotRefunded::MoreThanLeft(left));
-    }
-    let pending = News { id: Some(id), kind: Kind::Refund, reference: None, amount, state: State::Pending };
+    let pending = match reversing::begin(&stored.payment, &stored.reversals, id, *wanted)? {
+        Beginning::Known(reversal) => return Ok(Unanswered { account_id, payment_id, reversal }),
+        Beginning::New(pending) => pending,
+    };
     let because = Because::Request(proof.clone());
     reversal::tell(accounts, account_id, stored, (vec![pending], Listing::Some), because).await?;
     let row = row(accounts, payment_id, id).await?;
@@ -125,13 +115,13 @@ async fn row(accounts: &Accounts, payment: PaymentId, id: ReversalId) -> Result<
 /// Carries a refund to the processor's answer. Who asked is told of it, or, after a while, that it is on its way.
 pub(super) async fn carry(accounts: Accounts, refund: Unanswered, asker: Option<Asker>) {
     let Unanswered { account_id, payment_id, reversal } = &refund;
-    let (told, patience) = (to_its_end(&accounts, &refund), tokio::time::sleep(PATIENCE));
-    tokio::pin!(told, patience);
+    let (told, too_long) = (to_its_end(&accounts, &refund), tokio::time::sleep(MAX_WAIT));
+    tokio::pin!(told, too_long);
     let mut asker = asker;
     let ended = loop {
         tokio::select! {
             ended = &mut told => break ended,
-            () = &mut patience, if asker.is_some() => {
+            () = &mut too_long, if asker.is_some() => {
                 let given = given(&accounts, *account_id, *payment_id, reversal.id).await;
                 if let Some(asker) = asker.take() {
                     drop(asker.send(given));
@@ -165,33 +155,29 @@ async fn to_its_end(accounts: &Accounts, refund: &Unanswered) -> Result<(), NotR
         return Ok(());
     }
     let Unanswered { account_id, payment_id, reversal } = refund;
-    let mut back_off = BackOff::new();
+    let mut back_off = BackOff::default();
     loop {
-        match ask(accounts, refund).await {
-            Refunded::Unknown { why } => {
-                tracing::warn!(payment.id = %payment_id, refund.id = %reversal.id, why, "a refund's outcome is not known yet");
-            }
-            Refunded::Made { reference, state } => {
-                let told = settle(accounts, refund, Some(reference), state).await;
-                if told && state.stands() {
+        let answer = ask(accounts, refund).await;
+        if settle(accounts, refund, &answer).await {
+            match answer {
+                Refunded::Made { state, .. } if state.stands() => {
                     tracing::info!(payment.id = %payment_id, amount_nanos = reversal.amount.get(), "refunded");
                     apply_own(accounts, refund).await;
                     return Ok(());
                 }
-                if told {
+                Refunded::Made { .. } => {
                     let message = "the card's bank did not take the refund".to_owned();
                     return Err(CardError::Refused { code: "refund_failed".to_owned(), message }.into());
                 }
-            }
-            Refunded::Refused { code, message } => {
-                if settle(accounts, refund, None, State::Failed).await {
+                Refunded::Refused { code, message } => {
                     // Whatever stood in its way was not heard of yet.
                     catch_up(accounts, *account_id, *payment_id).await;
                     return Err(CardError::Refused { code, message }.into());
                 }
+                Refunded::Unknown { .. } => {}
             }
         }
-        back_off.wait(accounts).await;
+        pursue::wait(&mut back_off, accounts).await;
     }
 }
 
@@ -202,13 +188,12 @@ async fn ask(accounts: &Accounts, refund: &Unanswered) -> Refunded {
         Err(why) => return Refunded::Unknown { why },
     };
     let processor = accounts.processor();
-    if accounts.clock().now() < refund.reversal.created_at.plus_ms(SAME_KEY_MS) {
-        return processor.refund(&order).await;
-    }
-    match processor.find_refund(&order).await {
-        Ok(Some(found)) => found,
-        Ok(None) => Refunded::Refused { code: NEVER_REFUNDED.to_owned(), message: "it was never made".to_owned() },
-        Err(error) => Refunded::Unknown { why: error.to_string() },
+    match reversing::asking(&refund.reversal, accounts.clock().now()) {
+        Asking::Refund => processor.refund(&order).await,
+        Asking::Find => match processor.find_refund(&order).await {
+            Ok(found) => reversing::found(found),
+            Err(error) => Refunded::Unknown { why: error.to_string() },
+        },
     }
 }
 
@@ -233,10 +218,13 @@ async fn reference(accounts: &Accounts, account: AccountId, payment: &Payment) -
     }
 }
 
-/// Tells the account; whether that is durable.
-async fn settle(accounts: &Accounts, refund: &Unanswered, reference: Option<String>, state: State) -> bool {
+/// Tells the account of an answer; whether there was one, and that is durable.
+async fn settle(accounts: &Accounts, refund: &Unanswered, answer: &Refunded) -> bool {
     let Unanswered { account_id, payment_id, reversal: row } = refund;
-    let news = News { id: Some(row.id), kind: Kind::Refund, reference, amount: row.amount, state };
+    if let Refunded::Unknown { why } = answer {
+        tracing::warn!(payment.id = %payment_id, refund.id = %row.id, why, "a refund's outcome is not known yet");
+    }
+    let Some(news) = reversing::news(row, answer) else { return false };
     match reversal::heard(accounts, *account_id, *payment_id, (vec![news], Listing::Some), Because::Answer).await {
         Ok(()) => true,
         Err(error) => {

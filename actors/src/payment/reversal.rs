@@ -2,23 +2,24 @@
 //! Reversals are told one after the other: each stands on the payment, its rows and its grant as the one before left them.
 
 use billing::{
-    command::{Command, Refusal, Reverse},
+    command::{Command, Reverse},
     entry::{Notice, Proof},
     ids::{AccountId, PaymentId},
-    payment::{DEFAULT_METHOD, Payment, PaymentStatus},
+    payment::{DEFAULT_METHOD, Payment},
     reversal::{Listing, News},
 };
 use ledger::{LedgerError, reversals::StoredPayment};
 use tokio::sync::{Mutex, MutexGuard};
 
-use super::pursue::{self, NotApplied};
+use super::{
+    pursue::NotApplied,
+    pursuit,
+    reversing::{self, Hearing, Readings},
+};
 use crate::accounts::Accounts;
 
 /// Whose turn it is. Reversals are few, and no turn waits for a processor.
 static TURN: Mutex<()> = Mutex::const_new(());
-
-/// Times what changed meanwhile is read again.
-const TRIES: usize = 5;
 
 /// Why an account is told: kept with what it changes.
 #[derive(Debug, Clone)]
@@ -35,7 +36,7 @@ impl Because {
     fn wrap(self, command: Command) -> Command {
         match self {
             Self::Answer => command,
-            Self::Notice(notice) => pursue::noticed(notice, command),
+            Self::Notice(notice) => pursuit::noticed(notice, command),
             Self::Request(proof) => Command::Proven { proof, command: Box::new(command) },
         }
     }
@@ -67,11 +68,10 @@ pub(super) async fn heard(
 ) -> Result<(), NotApplied> {
     let _turn = turn().await;
     let Some(stored) = read(accounts, account, payment).await? else { return Ok(()) };
-    match stored.payment.status {
-        PaymentStatus::Succeeded => tell(accounts, account, stored, news, because).await,
-        PaymentStatus::Declined => Ok(()),
-        // To be told again once it is.
-        PaymentStatus::Pending => Err(NotApplied::NotPaidYet),
+    match reversing::hearing(stored.payment.status) {
+        Hearing::Now => tell(accounts, account, stored, news, because).await,
+        Hearing::Never => Ok(()),
+        Hearing::Later => Err(NotApplied::NotPaidYet),
     }
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn tell(
 ) -> Result<(), NotApplied> {
     let card = card_of(accounts, &stored.payment).await?;
     let mut stored = Some(stored);
-    let mut tries = 1..=TRIES;
+    let mut readings = Readings::default();
     loop {
         let Some(StoredPayment { payment, grant, reversals, paid_until }) = stored.take() else { return Ok(()) };
         let id = payment.id;
@@ -94,10 +94,7 @@ pub(super) async fn tell(
         let command = because.clone().wrap(Command::Reverse(Box::new(reverse)));
         match accounts.decide(account, command).await?.result {
             Ok(_) => return Ok(()),
-            // It was read before what changed it was written.
-            Err(Refusal::GrantMoved(_) | Refusal::CycleMoved(_)) if tries.next().is_some() => {
-                stored = read(accounts, account, id).await?;
-            }
+            Err(refusal) if readings.again(&refusal) => stored = read(accounts, account, id).await?,
             Err(refusal) => return Err(NotApplied::Refused(refusal)),
         }
     }

@@ -1,112 +1,167 @@
-//! An account's actor: the real `decide` and the real outbox, within a shell that does what the product's does. Mail is
-//! handled in order; everything that leaves goes through the outbox.
+//! An account's actor as the simulation has it: a mailbox around the product's own machine. It gives the machine its
+//! messages and the time, keeps what it sends to the journal and what leaves it, and has a witness look on. What mutants
+//! break, they break here: in what the machine is given, and in what it gave.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
-use actors::{account::outbox::Outbox, journal::protocol::Pending};
+use actors::{
+    account::machine::{self, Askers, Input, Machine, Moment, Output, Outputs, Stop},
+    journal::protocol::Pending,
+};
 use billing::{
     Nanos, Timestamp,
     account::Account,
-    command::{Admit, Answer, Command, Fund, Refusal, Reply, Scale},
-    decide::{Decision, decide},
-    entry::UsageRecord,
+    command::{Admit, Command, Fund},
+    entry::{Transition, UsageRecord},
     grant::Source,
-    hold::{Hold, HoldRequest, Work},
+    hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, PaymentId, RequestId},
-    payment::{Payment, PaymentStatus},
-    reversal::Reversal,
+    payment::PaymentStatus,
 };
 use uuid::Uuid;
 
 use crate::{
-    check::{Checked, PERMITS, RELOAD, VOID, ensure},
-    clients::Request,
+    check::{Checked, Violation},
     mutants::Mutant,
-    owner::{Door, ForJournal, Life},
+    owner::{ForJournal, Life},
+    witness::{Witness, voided},
 };
+
+/// Seconds within which an account that is left alone ends.
+const LONG: u32 = 600;
 
 /// A question someone waits for.
 pub(crate) type AskId = u64;
 
+/// The way back of an answer: the machine's end of it.
+pub(crate) struct Way {
+    pub(crate) id: AskId,
+    asker: Weak<()>,
+    _here: Rc<()>,
+}
+
+/// The asker's end.
+pub(crate) struct Waits {
+    _here: Rc<()>,
+    machine: Weak<()>,
+}
+
+impl Waits {
+    /// Whether an answer may still come.
+    pub(crate) fn has_hope(&self) -> bool {
+        self.machine.strong_count() > 0
+    }
+}
+
+/// Both ends.
+pub(crate) fn way(id: AskId) -> (Way, Waits) {
+    let (here, there) = (Rc::new(()), Rc::new(()));
+    let (asker, machine) = (Rc::downgrade(&there), Rc::downgrade(&here));
+    (Way { id, asker, _here: here }, Waits { _here: there, machine })
+}
+
+/// Those who ask a machine.
+pub(crate) enum Ways {}
+
+impl Askers for Ways {
+    type Reply<T> = Way;
+    type Watcher = Weak<()>;
+    /// Which question it is.
+    type Counted = AskId;
+
+    fn is_waited_for<T>(reply: &Way) -> bool {
+        reply.asker.strong_count() > 0
+    }
+
+    fn is_watching(watcher: &Weak<()>) -> bool {
+        watcher.strong_count() > 0
+    }
+}
+
 /// What waits in an actor's mailbox.
-#[derive(Debug)]
 pub(crate) enum Mail {
-    Ask { id: AskId, command: Command },
-    Enter { id: AskId, admit: Admit },
-    Buy { id: AskId, payment: Payment },
+    Input(Input<Ways>),
     Committed(Result<u64, String>),
 }
 
+impl Mail {
+    pub(crate) fn brief(&self) -> String {
+        match self {
+            Self::Input(Input::Enter(enter, way)) => format!("{}: admit {}", way.id, enter.admit.request_id),
+            Self::Input(Input::Decide(Command::Settle(usage), way)) => {
+                format!("{}: settle {} for {}", way.id, usage.request_id, usage.charged)
+            }
+            Self::Input(Input::Decide(command, way)) => format!("{}: {command:?}", way.id),
+            Self::Input(Input::Buy(payment, way)) => format!("{}: buy {payment:?}", way.id),
+            Self::Input(Input::Open(_, way)) => format!("{}: open", way.id),
+            Self::Input(Input::Look(way)) => format!("{}: look", way.id),
+            Self::Input(Input::Preview(admit, way)) => format!("{}: preview {}", way.id, admit.request_id),
+            Self::Input(Input::Watch(_)) => "watch".to_owned(),
+            Self::Input(Input::Waits(waits)) => format!("{waits:?}"),
+            Self::Committed(result) => format!("{result:?}"),
+        }
+    }
+}
+
 /// What has left an account.
-#[derive(Debug)]
 pub(crate) struct Departure {
     pub(crate) owner: u64,
-    pub(crate) life: Life,
     pub(crate) account: AccountId,
     /// What it stands on.
     pub(crate) seq: u64,
-    pub(crate) what: Leaves,
-}
-
-#[derive(Debug)]
-pub(crate) enum Leaves {
-    Answer(AskId, Box<Answer>),
-    Bought(AskId, Box<Payment>),
-    Charge(Box<Payment>),
-    /// A live balance.
-    Live,
+    pub(crate) what: machine::Departure<Ways>,
 }
 
 /// What an actor works with.
 pub(crate) struct Shell<'a> {
     pub(crate) owner: u64,
-    pub(crate) now: Timestamp,
+    pub(crate) now: Moment,
     pub(crate) journal: &'a mut VecDeque<ForJournal>,
     pub(crate) running: &'a BTreeSet<RequestId>,
-    /// Requests whose clients wait no longer.
-    pub(crate) left: &'a BTreeMap<AskId, Request>,
-    pub(crate) door: &'a Door,
+    pub(crate) departures: &'a mut Vec<Departure>,
     pub(crate) mutant: Option<Mutant>,
 }
 
-/// What a request waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum For {
-    Credits,
-    Permits,
+impl<'a> Shell<'a> {
+    fn is(&self, mutant: Mutant) -> bool {
+        self.mutant == Some(mutant)
+    }
+
+    /// Whether a request runs here; a mutant takes every one for running.
+    fn runs(&self) -> impl Fn(RequestId) -> bool + use<'a> {
+        let (running, is_blind) = (self.running, self.is(Mutant::HoldsForgotten));
+        move |id| is_blind || running.contains(&id)
+    }
 }
 
 pub(crate) struct Actor {
     pub(crate) life: Life,
     /// The journal has decided all of earlier lives.
     pub(crate) is_opened: bool,
-    pub(crate) account: Option<Box<Account>>,
+    pub(crate) machine: Machine<Ways>,
     pub(crate) mailbox: VecDeque<Mail>,
-    outbox: Outbox,
-    /// Asked, not answered.
-    pub(crate) asked: BTreeSet<AskId>,
-    buyers: BTreeMap<PaymentId, AskId>,
-    line: VecDeque<(AskId, Admit, For)>,
-    /// Units of running open requests, as their answers said.
-    permits: BTreeMap<RequestId, u32>,
+    /// When its line is to be called, in time that really passed.
+    alarms: Vec<Duration>,
+    /// Who watches it.
+    viewer: Option<Rc<()>>,
+    seen: Seen,
+}
+
+/// What is noted while the machine does something.
+#[derive(Default)]
+struct Seen {
+    witness: Witness,
     /// What a mutant has given back to grants that had expired.
     leaked: BTreeMap<GrantId, Nanos>,
-    /// Must be rebuilt.
-    pub(crate) has_failed: bool,
-    /// It handles a command that takes credits back.
+    stopped: Option<Stop>,
+    /// The last ticket.
+    sent: u64,
+    /// It handles what a mutant buys after credits were taken back.
     is_taking_back: bool,
-}
-
-const fn is_open(work: Work) -> bool {
-    matches!(work, Work::Open { .. })
-}
-
-const fn waits(refusal: &Refusal) -> Option<For> {
-    match refusal {
-        Refusal::InsufficientCredits { reload_due: true, .. } => Some(For::Credits),
-        Refusal::ConcurrencyLimit { scale: Scale::Buying, .. } => Some(For::Permits),
-        _ => None,
-    }
 }
 
 impl Actor {
@@ -114,313 +169,267 @@ impl Actor {
         Self {
             life,
             is_opened: false,
-            account: None,
+            machine: Machine::new(life.account),
             mailbox: VecDeque::new(),
-            outbox: Outbox::default(),
-            asked: BTreeSet::new(),
-            buyers: BTreeMap::new(),
-            line: VecDeque::new(),
-            permits: BTreeMap::new(),
-            leaked: BTreeMap::new(),
-            has_failed: false,
-            is_taking_back: false,
+            alarms: Vec::new(),
+            viewer: None,
+            seen: Seen::default(),
         }
-    }
-
-    pub(crate) fn post(&mut self, mail: Mail) {
-        if let Mail::Ask { id, .. } | Mail::Enter { id, .. } | Mail::Buy { id, .. } = &mail {
-            self.asked.insert(*id);
-        }
-        self.mailbox.push_back(mail);
     }
 
     /// Nothing is pending: what is in memory must be on the disk.
     pub(crate) fn is_settled(&self) -> bool {
-        self.outbox.is_settled() && !self.has_failed
+        self.machine.is_settled() && self.seen.stopped.is_none()
     }
 
-    pub(crate) fn is_waited_for(&self) -> bool {
-        !self.line.is_empty()
+    /// Whether its life is over.
+    pub(crate) const fn has_stopped(&self) -> bool {
+        self.seen.stopped.is_some()
     }
 
-    /// Whether it may end for want of work.
-    pub(crate) fn is_idle(&self) -> bool {
-        let runs = self.account.as_ref().is_none_or(|account| account.holds().next().is_some());
-        !runs && self.is_settled() && self.mailbox.is_empty() && self.asked.is_empty()
+    /// When its line is next to be called.
+    pub(crate) fn next_alarm(&self) -> Option<Duration> {
+        self.alarms.iter().min().copied()
     }
 
-    fn leave(&mut self, what: Leaves, shell: &Shell<'_>) {
-        let seq = self.account.as_ref().map_or(0, |account| account.header.seq);
-        let Life { account, .. } = self.life;
-        let departure = Departure { owner: shell.owner, life: self.life, account, seq, what };
-        let door = shell.door.clone();
-        let is_early = shell.mutant == Some(Mutant::ChargeBeforeDurable) && matches!(departure.what, Leaves::Charge(_));
-        let go = move || door.send(departure).expect("the world listens");
-        if is_early { go() } else { self.outbox.leave(go) }
-    }
-
-    /// Its rows are here: abandoned holds are settled, unanswered payments taken up.
-    pub(crate) fn loaded(&mut self, account: Account, shell: &mut Shell<'_>) -> Checked {
-        let mut holds: Vec<Hold> = account.holds().cloned().collect();
-        holds.sort_by_key(|hold| hold.request_id);
-        let mut payments: Vec<Payment> = account.pending_payments().cloned().collect();
-        payments.sort_by_key(|payment| payment.id);
-        for hold in &holds {
-            if let Work::Open { units, .. } = hold.work {
-                self.permits.insert(hold.request_id, units.0);
-            }
+    /// Gives the machine something, and has the witness look on.
+    fn drive(
+        &mut self,
+        shell: &mut Shell<'_>,
+        is_void: bool,
+        does: impl FnOnce(&mut Machine<Ways>, &mut Hands<'_, '_>),
+    ) -> Checked {
+        self.seen.witness.begins(is_void);
+        let (now, is_early) = (shell.now, shell.is(Mutant::AcknowledgeBeforeDurable));
+        let mut hands = Hands { life: self.life, alarms: &mut self.alarms, seen: &mut self.seen, shell, broken: None };
+        does(&mut self.machine, &mut hands);
+        if is_early {
+            let sent = hands.seen.sent;
+            self.machine.committed(Ok(sent), &mut hands);
         }
-        self.account = Some(Box::new(account));
-        if shell.mutant != Some(Mutant::HoldsForgotten) {
-            for hold in holds.iter().filter(|hold| !shell.running.contains(&hold.request_id)) {
-                self.settle_abandoned(hold, shell)?;
-            }
+        if let Some(violation) = hands.broken {
+            return Err(violation);
         }
-        for payment in payments {
-            self.leave(Leaves::Charge(Box::new(payment)), shell);
+        if let Some(account) = self.machine.account() {
+            self.seen.witness.handled(account, now.ledger)?;
         }
         Ok(())
+    }
+
+    fn give(&mut self, shell: &mut Shell<'_>, does: impl FnOnce(&mut Machine<Ways>, &mut Hands<'_, '_>)) -> Checked {
+        self.drive(shell, false, does)
+    }
+
+    /// Its rows are here, or could not be read.
+    pub(crate) fn loaded(&mut self, loaded: Result<Account, String>, shell: &mut Shell<'_>) -> Checked {
+        if let Ok(account) = &loaded {
+            self.seen.witness.loaded(account);
+        }
+        let (now, runs) = (shell.now, shell.runs());
+        self.give(shell, |machine, hands| machine.loaded(loaded.map(Some), runs, now, hands))
+    }
+
+    pub(crate) fn tick(&mut self, shell: &mut Shell<'_>) -> Checked {
+        let (now, runs) = (shell.now, shell.runs());
+        self.give(shell, |machine, hands| machine.tick(runs, now, hands))
+    }
+
+    /// An alarm rings: those in line are tried again.
+    pub(crate) fn call_line(&mut self, shell: &mut Shell<'_>) -> Checked {
+        let now = shell.now;
+        self.alarms.retain(|at| *at > now.elapsed);
+        self.give(shell, |machine, hands| machine.call_line(now, hands))
     }
 
     pub(crate) fn handle(&mut self, mail: Mail, shell: &mut Shell<'_>) -> Checked {
         match mail {
-            Mail::Committed(Ok(ticket)) => self.outbox.opened(ticket),
-            Mail::Committed(Err(_)) => self.has_failed = true,
-            Mail::Ask { id, command } => self.command(id, command, shell)?,
-            Mail::Enter { id, admit } => self.enter(id, admit, shell)?,
-            Mail::Buy { id, payment } => self.buy(id, payment, shell)?,
+            Mail::Committed(result) => self.give(shell, |machine, hands| machine.committed(result, hands)),
+            Mail::Input(input) => {
+                let void = whole_void(&input);
+                let input = self.mistake(input, shell)?;
+                self.input(input, shell)?;
+                if let (Some((ask, grant)), Some(account)) = (void, self.machine.account()) {
+                    self.seen.witness.voided(ask, grant, account);
+                }
+                self.overdo(shell)
+            }
+        }
+    }
+
+    fn input(&mut self, input: Input<Ways>, shell: &mut Shell<'_>) -> Checked {
+        let (now, ask, is_void) = (shell.now, asked(&input), is_void(&input));
+        self.drive(shell, is_void, |machine, hands| machine.handle(input, ask, now, hands))
+    }
+
+    /// Someone watches from now on.
+    pub(crate) fn is_watched(&mut self, shell: &mut Shell<'_>) -> Checked {
+        let viewer = Rc::new(());
+        let watcher = Rc::downgrade(&viewer);
+        (self.viewer, self.seen.witness.is_watched) = (Some(viewer), true);
+        self.seen.witness.watched();
+        self.input(Input::Watch(watcher), shell)
+    }
+
+    /// Nobody comes for a while: who watched has left, and seconds pass until it ends or has something to do.
+    pub(crate) fn is_left_alone(&mut self, shell: &mut Shell<'_>) -> Checked {
+        (self.viewer, self.seen.witness.is_watched) = (None, false);
+        for _ in 0..LONG {
+            if self.has_stopped() {
+                break;
+            }
+            self.tick(shell)?;
         }
         Ok(())
     }
 
-    fn decide(&mut self, command: Command, shell: &mut Shell<'_>) -> Checked<Answer> {
-        let account = self.account.as_mut().expect("only a loaded account decides");
-        let subject = match &command {
-            Command::Admit(admit) => Some((admit.request_id, admit.work)),
-            Command::Settle(usage) => account.hold(usage.request_id).map(|hold| (hold.request_id, hold.work)),
-            _ => None,
+    /// Asks what nobody waits for.
+    fn ask_unheard(&mut self, command: Command, shell: &mut Shell<'_>) -> Checked {
+        self.input(Input::Decide(command, way(0).0), shell)
+    }
+
+    /// Mutants that hear something else, or do first what would be refused.
+    fn mistake(&mut self, input: Input<Ways>, shell: &mut Shell<'_>) -> Checked<Input<Ways>> {
+        let (Some(mutant), Some(account)) = (shell.mutant, self.machine.account()) else { return Ok(input) };
+        let Input::Decide(command, way) = input else { return Ok(input) };
+        let (command, first) = match (mutant, command) {
+            (Mutant::VoidMissesHeld, command) => (void_available(account, command), None),
+            (Mutant::NoCaptureUniqueness, Command::Settle(usage)) => {
+                let is_over = account.hold(usage.request_id).is_none();
+                let again = is_over.then(|| Command::Admit(readmission(&usage)));
+                (Command::Settle(usage), again)
+            }
+            (Mutant::NoPaymentDeduplication, command) => {
+                let again = succeeded(&command).filter(|(payment, _)| account.pending_payment(*payment).is_none());
+                let again = again.map(|(payment, grant)| Command::Fund(second_grant(payment, grant)));
+                (command, again)
+            }
+            (_, command) => (command, None),
         };
-        let (voided, voids) = (voided(&command), matches!(command, Command::VoidGrant { .. }));
-        let command =
-            if shell.mutant == Some(Mutant::VoidMissesHeld) { void_available(account, command) } else { command };
-        let Decision { transition, answer } = decide(account, command, shell.now);
-        if let (Some(id), Ok(_)) = (voided, &answer.result)
-            && let Some(grant) = account.grants().iter().find(|grant| grant.id == id)
+        if let Some(first) = first {
+            self.ask_unheard(first, shell)?;
+        }
+        Ok(Input::Decide(command, way))
+    }
+
+    /// Mutants that do more than they were asked to.
+    fn overdo(&mut self, shell: &mut Shell<'_>) -> Checked {
+        if shell.is(Mutant::ReloadOnRefund) && self.seen.witness.at_hand.has_taken {
+            let settings = self.machine.account().and_then(Account::automatic).map(|it| it.settings.clone());
+            if let Some(settings) = settings {
+                self.seen.is_taking_back = true;
+                self.ask_unheard(Command::SetAutomatic(settings.into()), shell)?;
+                self.seen.is_taking_back = false;
+            }
+        }
+        if shell.is(Mutant::PermitNotReleased)
+            && let Some((id, work)) = self.seen.witness.at_hand.ended.pop()
         {
-            let is_void = grant.available == Nanos::ZERO && grant.recall == grant.held;
-            ensure(is_void, VOID, || format!("{grant:?} was voided"))?;
-        }
-        let begins = |it: &Payment| it.status == PaymentStatus::Pending && it.purpose.is_automatic();
-        let has_begun = transition.as_ref().is_some_and(|it| it.payments.iter().any(begins));
-        let has_taken = transition.as_ref().is_some_and(|it| {
-            let is_new = |row: &Reversal| row.state.stands() && row.changed_at.is_none();
-            it.reversals.iter().any(is_new) || voids && answer.result.is_ok()
-        });
-        let is_paused = account.automatic().is_none_or(|it| it.state.paused_at.is_some());
-        ensure(is_paused || !has_taken, RELOAD, || format!("not paused: {transition:?}"))?;
-        let may_begin = !has_begun || !is_paused && !self.is_taking_back;
-        ensure(may_begin, RELOAD, || format!("credits were taken back: {transition:?}"))?;
-        if let Some((id, work)) = subject {
-            match (&answer.result, work) {
-                (Ok(Reply::Admitted { units_allowed, .. }), Work::Open { units, .. }) => {
-                    self.permits.insert(id, units.0);
-                    let used = self.permits.values().sum::<u32>();
-                    let may = used <= units_allowed.0 || self.permits.len() == 1;
-                    ensure(may, PERMITS, || format!("{used} units run, {units_allowed} are allowed"))?;
-                }
-                (Ok(Reply::Settled { .. }), Work::Open { .. }) => {
-                    self.permits.remove(&id);
-                    if shell.mutant == Some(Mutant::PermitNotReleased) {
-                        keep_permit(account, work, shell.now);
-                    }
-                }
-                _ => {}
-            }
-        }
-        let (used, running) = (account.balance(shell.now).units_used.0, self.permits.values().sum::<u32>());
-        ensure(used == running, PERMITS, || format!("{used} units are in use, {running} run"))?;
-        if let Some(mut transition) = transition {
-            if let Some(mutant) = shell.mutant {
-                mutant.distort(&mut transition, &mut self.leaked);
-            }
-            let payments = transition.payments.clone();
-            let ticket = self.outbox.next_ticket();
-            let Life { incarnation, .. } = self.life;
-            let entry = Pending { transition, ticket, incarnation, sender: self.life };
-            shell.journal.push_back(ForJournal::Append(Box::new(entry)));
-            if shell.mutant == Some(Mutant::AcknowledgeBeforeDurable) {
-                self.outbox.opened(ticket);
-            }
-            self.leave(Leaves::Live, shell);
-            for payment in payments {
-                self.follow(payment, shell);
-            }
-        }
-        Ok(answer)
-    }
-
-    /// A payment that was begun is charged; one that ended is told to who waits for it.
-    fn follow(&mut self, payment: Payment, shell: &Shell<'_>) {
-        if payment.status == PaymentStatus::Pending {
-            self.leave(Leaves::Charge(Box::new(payment)), shell);
-        } else if let Some(buyer) = self.buyers.remove(&payment.id) {
-            self.leave(Leaves::Bought(buyer, Box::new(payment)), shell);
-        }
-    }
-
-    fn settle_abandoned(&mut self, hold: &Hold, shell: &mut Shell<'_>) -> Checked {
-        let record = UsageRecord::abandoned(hold, shell.now);
-        self.decide(Command::Settle(record), shell).map(drop)
-    }
-
-    fn enter(&mut self, id: AskId, admit: Admit, shell: &mut Shell<'_>) -> Checked {
-        if is_open(admit.work) && self.line.iter().any(|(.., what)| *what == For::Permits) {
-            let account = self.account.as_ref().expect("only a loaded account is entered");
-            let balance = account.balance(shell.now);
-            let refusal = Refusal::ConcurrencyLimit {
-                allowed: balance.tier.units,
-                used: balance.units_used,
-                needed: if let Work::Open { units, .. } = admit.work { units } else { balance.units_used },
-                next: None,
-                scale: Scale::Off,
-            };
-            self.leave(Leaves::Answer(id, Box::new(Answer { result: Err(refusal), balance })), shell);
-            return Ok(());
-        }
-        let answer = self.decide(Command::Admit(admit.clone()), shell)?;
-        match answer.result.as_ref().err().and_then(waits) {
-            Some(what) => self.line.push_back((id, admit, what)),
-            None => self.leave(Leaves::Answer(id, Box::new(answer)), shell),
+            // A permit that nobody gives back: a hold that is only in memory.
+            let now = shell.now;
+            let mut nowhere = Nowhere;
+            let ghost = Input::Decide(Command::Admit(ghost(id, work)), way(0).0);
+            self.machine.handle(ghost, None, now, &mut nowhere);
+            return self.give(shell, |_, _| {});
         }
         Ok(())
-    }
-
-    /// Tries those that wait, in order; who is behind one refused for the same thing waits on.
-    fn call_line(&mut self, shell: &mut Shell<'_>) -> Checked {
-        let mut blocked = Vec::new();
-        for (id, admit, what) in std::mem::take(&mut self.line) {
-            if shell.left.contains_key(&id) {
-                self.asked.remove(&id);
-                continue;
-            }
-            if blocked.contains(&what) {
-                self.line.push_back((id, admit, what));
-                continue;
-            }
-            let answer = self.decide(Command::Admit(admit.clone()), shell)?;
-            match answer.result.as_ref().err().and_then(waits) {
-                Some(what) => {
-                    blocked.push(what);
-                    self.line.push_back((id, admit, what));
-                }
-                None => self.leave(Leaves::Answer(id, Box::new(answer)), shell),
-            }
-        }
-        Ok(())
-    }
-
-    /// The first in line has waited long enough.
-    pub(crate) fn give_up_waiting(&mut self, shell: &mut Shell<'_>) -> Checked {
-        if let Some((id, admit, _)) = self.line.pop_front() {
-            let answer = self.decide(Command::Admit(admit), shell)?;
-            self.leave(Leaves::Answer(id, Box::new(answer)), shell);
-        }
-        Ok(())
-    }
-
-    fn command(&mut self, id: AskId, command: Command, shell: &mut Shell<'_>) -> Checked {
-        let may_let_in = !matches!(command, Command::Accrue { .. });
-        let mut answer = self.decide(command.clone(), shell)?;
-        if shell.mutant == Some(Mutant::ReloadOnRefund) && takes_back(&command) && answer.result.is_ok() {
-            self.resume(shell)?;
-        }
-        if let (Some(mutant), Err(refusal)) = (shell.mutant, &answer.result) {
-            answer = self.disobey(mutant, command, refusal.clone(), answer, shell)?;
-        }
-        if may_let_in {
-            self.call_line(shell)?;
-        }
-        self.leave(Leaves::Answer(id, Box::new(answer)), shell);
-        Ok(())
-    }
-
-    /// A mutant that goes on buying after credits were taken back.
-    fn resume(&mut self, shell: &mut Shell<'_>) -> Checked {
-        let settings = self.account.as_ref().and_then(|account| account.automatic()).map(|it| it.settings.clone());
-        if let Some(settings) = settings {
-            self.is_taking_back = true;
-            self.decide(Command::SetAutomatic(settings.into()), shell)?;
-            self.is_taking_back = false;
-        }
-        Ok(())
-    }
-
-    /// Mutants that do what was refused.
-    fn disobey(
-        &mut self,
-        mutant: Mutant,
-        command: Command,
-        refusal: Refusal,
-        answer: Answer,
-        shell: &mut Shell<'_>,
-    ) -> Checked<Answer> {
-        let command = match command {
-            Command::Notified { command, .. } => *command,
-            command => command,
-        };
-        match (mutant, command, refusal) {
-            (Mutant::NoCaptureUniqueness, Command::Settle(usage), Refusal::NoHold(_)) => {
-                self.decide(Command::Admit(readmission(&usage)), shell)?;
-                self.decide(Command::Settle(usage), shell)
-            }
-            (
-                Mutant::NoPaymentDeduplication,
-                Command::PaymentSucceeded { payment_id, grant_id, .. },
-                Refusal::NoPayment(_),
-            ) => self.decide(Command::Fund(second_grant(payment_id, grant_id)), shell),
-            _ => Ok(answer),
-        }
-    }
-
-    fn buy(&mut self, id: AskId, payment: Payment, shell: &mut Shell<'_>) -> Checked {
-        self.buyers.insert(payment.id, id);
-        let answer = self.decide(Command::BeginPayment(payment.clone()), shell)?;
-        if answer.result.is_err() && self.buyers.remove(&payment.id).is_some() {
-            self.leave(Leaves::Bought(id, Box::new(payment)), shell);
-        }
-        Ok(())
-    }
-
-    pub(crate) fn tick(&mut self, shell: &mut Shell<'_>) -> Checked {
-        let Some(account) = &self.account else { return Ok(()) };
-        if account.next_wake().is_none_or(|at| at > shell.now) {
-            return Ok(());
-        }
-        let is_late = |hold: &&Hold| hold.deadline <= shell.now && !shell.running.contains(&hold.request_id);
-        let mut late: Vec<Hold> = account.holds().filter(is_late).cloned().collect();
-        late.sort_by_key(|hold| hold.request_id);
-        if shell.mutant != Some(Mutant::HoldsForgotten) {
-            for hold in &late {
-                self.settle_abandoned(hold, shell)?;
-            }
-        }
-        self.decide(Command::Sweep, shell).map(drop)
     }
 }
 
-/// The grant that a command voids whole.
-fn voided(command: &Command) -> Option<GrantId> {
-    match command {
-        Command::VoidGrant { grant_id, amount: None } => Some(*grant_id),
+/// Takes what a machine puts out.
+struct Hands<'a, 'b> {
+    life: Life,
+    alarms: &'a mut Vec<Duration>,
+    seen: &'a mut Seen,
+    shell: &'a mut Shell<'b>,
+    broken: Option<Violation>,
+}
+
+impl Outputs<Ways> for Hands<'_, '_> {
+    fn put(&mut self, output: Output<Ways>) {
+        let taken = match output {
+            Output::Append { transition, ticket } => self.append(transition, ticket),
+            Output::Depart(departure) => self.depart(departure),
+            Output::CallLine { after } => {
+                self.alarms.push(self.shell.now.elapsed + after);
+                Ok(())
+            }
+            Output::Abandoned { .. } => Ok(()),
+            Output::Stop(stop) => {
+                self.seen.stopped = Some(stop);
+                Ok(())
+            }
+        };
+        if let Err(violation) = taken {
+            self.broken.get_or_insert(violation);
+        }
+    }
+
+    fn handled(&mut self, ask: AskId) {
+        self.seen.witness.answered(ask);
+    }
+}
+
+impl Hands<'_, '_> {
+    fn append(&mut self, mut transition: Box<Transition>, ticket: u64) -> Checked {
+        self.seen.witness.sent(&transition, self.seen.is_taking_back)?;
+        self.seen.sent = ticket;
+        if let Some(mutant) = self.shell.mutant {
+            mutant.distort(&mut transition, &mut self.seen.leaked);
+        }
+        let begun = transition.payments.iter().filter(|payment| payment.status == PaymentStatus::Pending);
+        let early: Vec<_> = begun.filter(|_| self.shell.is(Mutant::ChargeBeforeDurable)).cloned().collect();
+        let Life { incarnation, .. } = self.life;
+        let entry = Pending { transition, ticket, incarnation, sender: self.life };
+        self.shell.journal.push_back(ForJournal::Append(Box::new(entry)));
+        early.into_iter().try_for_each(|payment| self.depart(machine::Departure::Charge(Box::new(payment))))
+    }
+
+    fn depart(&mut self, what: machine::Departure<Ways>) -> Checked {
+        let seq = self.seen.witness.departs(&what)?;
+        let Life { account, .. } = self.life;
+        self.shell.departures.push(Departure { owner: self.shell.owner, account, seq, what });
+        Ok(())
+    }
+}
+
+/// Where a mutant's outputs are lost.
+struct Nowhere;
+
+impl Outputs<Ways> for Nowhere {
+    fn put(&mut self, _: Output<Ways>) {}
+
+    fn handled(&mut self, _: AskId) {}
+}
+
+fn asked(input: &Input<Ways>) -> Option<AskId> {
+    match input {
+        Input::Enter(_, way)
+        | Input::Decide(_, way)
+        | Input::Buy(_, way)
+        | Input::Open(_, way)
+        | Input::Look(way)
+        | Input::Preview(_, way) => Some(way.id),
+        Input::Watch(_) | Input::Waits(_) => None,
+    }
+}
+
+fn is_void(input: &Input<Ways>) -> bool {
+    matches!(input, Input::Decide(Command::VoidGrant { .. }, _))
+}
+
+fn whole_void(input: &Input<Ways>) -> Option<(AskId, GrantId)> {
+    match input {
+        Input::Decide(command, way) => voided(command).map(|grant| (way.id, grant)),
         _ => None,
     }
 }
 
-fn takes_back(command: &Command) -> bool {
+/// The payment that a command ends well, and its grant.
+fn succeeded(command: &Command) -> Option<(PaymentId, GrantId)> {
     match command {
-        Command::Notified { command, .. } => takes_back(command),
-        Command::Reverse(_) | Command::VoidGrant { .. } => true,
-        _ => false,
+        Command::Notified { command, .. } => succeeded(command),
+        Command::PaymentSucceeded { payment_id, grant_id, .. } => Some((*payment_id, *grant_id)),
+        _ => None,
     }
 }
 
@@ -434,12 +443,9 @@ fn void_available(account: &Account, command: Command) -> Command {
     }
 }
 
-/// A permit that nobody gives back: a hold that is only in memory.
-fn keep_permit(account: &mut Account, work: Work, now: Timestamp) {
-    let seq = account.header.seq;
-    let id = RequestId(Uuid::from_u128(u128::MAX - u128::from(seq)));
-    let ghost = Admit {
-        request_id: id,
+fn ghost(ended: RequestId, work: Work) -> Admit {
+    Admit {
+        request_id: RequestId(Uuid::from_u128(u128::MAX - ended.0.as_u128())),
         key_id: None,
         model: "ghost".into(),
         provider: "farebox".into(),
@@ -448,9 +454,7 @@ fn keep_permit(account: &mut Account, work: Work, now: Timestamp) {
         hold: HoldRequest::FREE,
         output: None,
         auto_scale: None,
-    };
-    decide(account, Command::Admit(ghost), now);
-    account.header.seq = seq;
+    }
 }
 
 fn readmission(usage: &UsageRecord) -> Admit {
@@ -477,4 +481,9 @@ fn second_grant(payment: PaymentId, grant_id: GrantId) -> Fund {
         expires_at: None,
         subscribed_until: None,
     }
+}
+
+/// Time that really passed, as a machine has it.
+pub(crate) fn moment(ledger: Timestamp, elapsed: Timestamp) -> Moment {
+    Moment { ledger, elapsed: Duration::from_millis(elapsed.0.unsigned_abs()) }
 }

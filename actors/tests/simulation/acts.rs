@@ -2,6 +2,7 @@
 //! is there then. One that was not answered may have been carried out: before it is carried out again its account is asked
 //! to have written all that came before, and its proof is looked for.
 
+use actors::account::machine::Input;
 use billing::{
     Nanos,
     command::{Command, Fund},
@@ -11,9 +12,8 @@ use billing::{
 };
 
 use crate::{
-    account::Mail,
     mutants::Mutant,
-    tasks::Got,
+    tasks::{Answered, Got},
     world::{Who, World},
 };
 
@@ -87,7 +87,7 @@ impl World {
         };
         let proof = Proof { request_id: id, act: "grant", subject: String::new(), amount: Some(amount), reason: None };
         let command = Command::Proven { proof, command: Box::new(Command::Fund(fund)) };
-        self.ask(owner, account, Who::Acting(id), |id| Mail::Ask { id, command });
+        self.ask(owner, account, Who::Acting(id), |way| Input::Decide(command, way));
     }
 
     /// One that was not answered is asked again.
@@ -108,7 +108,7 @@ impl World {
             self.end_act(id, Stage::ProcessorEvent);
         } else {
             self.end_act(id, Stage::Looking(owner));
-            self.ask(owner, account, Who::Acting(id), |id| Mail::Ask { id, command: Command::Sweep });
+            self.ask(owner, account, Who::Acting(id), |way| Input::Decide(Command::Sweep, way));
         }
         true
     }
@@ -120,11 +120,11 @@ impl World {
     }
 
     /// What comes of it.
-    pub(crate) fn acted(&mut self, id: RequestId, got: Result<Got, ()>) {
+    pub(crate) fn acted(&mut self, id: RequestId, got: Got) {
         let Some(Act { account, stage, .. }) = self.acts.get(&id).cloned() else { return };
         let is_proved = self.disk.rows(account).proofs.contains(&id);
         let next = match (stage, got) {
-            (Stage::Asked(_), Ok(Got::Answer(answer))) if answer.result.is_ok() => {
+            (Stage::Asked(_), Ok(Answered::Command(answer))) if answer.result.is_ok() => {
                 if self.mutant == Some(Mutant::ProofInALaterCommit)
                     && let Some(rows) = self.disk.accounts.get_mut(&account)
                 {
@@ -132,7 +132,7 @@ impl World {
                 }
                 Stage::ProcessorEvent
             }
-            (Stage::Asked(_), Ok(Got::Answer(_))) => Stage::Refused,
+            (Stage::Asked(_), Ok(Answered::Command(_))) => Stage::Refused,
             (Stage::Looking(_), Ok(_)) if is_proved => Stage::ProcessorEvent,
             (Stage::Looking(_), Ok(_)) => Stage::Undone,
             (Stage::Asked(_) | Stage::Looking(_), _) => Stage::Unknown,

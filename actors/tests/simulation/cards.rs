@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use actors::payment::pursuit::{Chargeable, Pursuit, Step};
 use billing::{
     Nanos, Timestamp,
     ids::{AccountId, PaymentId, ReversalId},
@@ -10,14 +11,15 @@ use billing::{
     reversal::{Kind, News, State},
     time::DAY_MS,
 };
+use cards::{NextAction, Outcome, RefundOrder, Refunded};
 
-use crate::account::AskId;
-
-/// What is known of a charge.
+/// What comes of a new charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Succeeded,
-    Declined(&'static str),
+pub(crate) enum Would {
+    Succeed,
+    Decline,
+    /// Its owner must act first.
+    Ask,
 }
 
 /// What the processor is asked to do.
@@ -30,6 +32,7 @@ pub(crate) struct Order {
 }
 
 pub(crate) struct Charge {
+    name: String,
     key: String,
     at: Timestamp,
     outcome: Outcome,
@@ -47,6 +50,12 @@ struct Returned {
     kind: Kind,
     amount: Nanos,
     state: State,
+}
+
+impl Returned {
+    fn answer(&self) -> Refunded {
+        Refunded::Made { reference: self.name.clone(), state: self.state }
+    }
 }
 
 /// What an event is about.
@@ -75,7 +84,19 @@ pub(crate) struct Processor {
 
 impl Charge {
     pub(crate) fn is_paid(&self) -> bool {
-        self.outcome == Outcome::Succeeded
+        matches!(self.outcome, Outcome::Succeeded { .. })
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.outcome, Outcome::NeedsAuthentication(_))
+    }
+
+    fn succeeds(&mut self) {
+        self.outcome = Outcome::Succeeded { reference: self.name.clone(), amount: self.amount };
+    }
+
+    fn fails(&mut self, code: &str) {
+        self.outcome = Outcome::Declined { code: code.to_owned() };
     }
 
     /// How much of it is back with its card, never more than was paid.
@@ -97,27 +118,76 @@ impl Processor {
     }
 
     /// Charges once for a key it knows; `would` is what comes of a new charge.
-    pub(crate) fn charge(&mut self, order: &Order, now: Timestamp, would: Outcome) -> Outcome {
+    pub(crate) fn charge(&mut self, order: &Order, now: Timestamp, would: Would) -> Outcome {
         let charges = self.charges.entry(order.payment).or_default();
         let known = charges.iter().find(|charge| charge.key == order.key && now < charge.at.plus_ms(DAY_MS));
         if let Some(charge) = known {
-            return charge.outcome;
+            return charge.outcome.clone();
         }
+        self.events += 1;
+        let name = format!("ch_{}", self.events);
+        let outcome = match would {
+            Would::Succeed => Outcome::Succeeded { reference: name.clone(), amount: order.amount },
+            Would::Decline => Outcome::Declined { code: "card_declined".to_owned() },
+            Would::Ask => {
+                Outcome::NeedsAuthentication(NextAction { reference: name.clone(), client_secret: "secret".to_owned() })
+            }
+        };
         charges.push(Charge {
+            name,
             key: order.key.clone(),
             at: now,
-            outcome: would,
+            outcome: outcome.clone(),
             amount: order.amount,
             reversals: Vec::new(),
         });
         self.tell(order.payment, About::Charge);
-        would
+        outcome
+    }
+
+    fn named(&mut self, name: &str) -> Option<(PaymentId, &mut Charge)> {
+        let mut all = self.charges.iter_mut().flat_map(|(id, charges)| charges.iter_mut().map(|charge| (*id, charge)));
+        all.find(|(_, charge)| charge.name == name)
+    }
+
+    /// Where a charge stands.
+    pub(crate) fn look(&mut self, name: &str) -> Outcome {
+        let unknown = || Outcome::Unknown { why: "there is no such charge".to_owned() };
+        self.named(name).map_or_else(unknown, |(_, charge)| charge.outcome.clone())
+    }
+
+    /// Gives up a charge that waits for its owner, unless it was paid before.
+    pub(crate) fn cancel(&mut self, name: &str) -> Outcome {
+        if let Some((payment, charge)) = self.named(name).filter(|(_, charge)| charge.is_open()) {
+            charge.fails("canceled");
+            self.tell(payment, About::Charge);
+        }
+        self.look(name)
+    }
+
+    /// Payments that wait for a card's owner.
+    pub(crate) fn waiting(&self) -> Vec<PaymentId> {
+        let waits = |charges: &Vec<Charge>| charges.iter().any(Charge::is_open);
+        self.charges.iter().filter(|(_, charges)| waits(charges)).map(|(id, _)| *id).collect()
+    }
+
+    /// A card's owner acts, where one is waited for.
+    pub(crate) fn owner_acts(&mut self, payment: PaymentId, is_good: bool) -> bool {
+        let charges = self.charges.get_mut(&payment).into_iter().flatten();
+        let Some(charge) = charges.into_iter().find(|charge| charge.is_open()) else { return false };
+        if is_good {
+            charge.succeeds();
+        } else {
+            charge.fails("authentication_failed");
+        }
+        self.tell(payment, About::Charge);
+        true
     }
 
     /// What became of a payment, if it was ever charged.
     pub(crate) fn find(&self, payment: PaymentId) -> Option<Outcome> {
         let charges = self.charges.get(&payment)?;
-        charges.iter().find(|charge| charge.is_paid()).or_else(|| charges.last()).map(|charge| charge.outcome)
+        charges.iter().find(|charge| charge.is_paid()).or_else(|| charges.last()).map(|charge| charge.outcome.clone())
     }
 
     fn paid(&mut self, payment: PaymentId) -> Option<&mut Charge> {
@@ -139,34 +209,30 @@ impl Processor {
             .collect()
     }
 
-    /// Gives back: its name and state, now or before under the same key; none where it refuses.
-    pub(crate) fn refund(
-        &mut self,
-        payment: PaymentId,
-        amount: Nanos,
-        key: &str,
-        id: Option<ReversalId>,
-    ) -> Option<(String, State)> {
+    /// Gives back, once for a key.
+    pub(crate) fn refund(&mut self, order: &RefundOrder) -> Refunded {
         self.events += 1;
         let name = format!("re_{}", self.events);
-        let charge = self.paid(payment)?;
-        if let Some(known) = charge.reversals.iter().find(|it| it.key == key) {
-            return Some((known.name.clone(), known.state));
+        let refused = |code: &str| Refunded::Refused { code: code.to_owned(), message: code.to_owned() };
+        let Some((payment, charge)) = self.named(&order.reference) else { return refused("no_such_charge") };
+        if let Some(known) = charge.reversals.iter().find(|it| it.key == order.key) {
+            return known.answer();
         }
-        if charge.refunded() + amount > charge.amount {
-            return None;
+        if !charge.is_paid() || charge.refunded() + order.amount > charge.amount {
+            return refused("too_much");
         }
-        let state = State::Succeeded;
-        charge.reversals.push(Returned {
-            name: name.clone(),
-            key: key.to_owned(),
-            id,
-            kind: Kind::Refund,
-            amount,
-            state,
-        });
+        let (key, id, amount) = (order.key.clone(), order.id, order.amount);
+        let made = Returned { name, key, id, kind: Kind::Refund, amount, state: State::Succeeded };
+        let answer = made.answer();
+        charge.reversals.push(made);
         self.tell(payment, About::Return);
-        Some((name, state))
+        answer
+    }
+
+    /// What became of a refund, if it was ever made.
+    pub(crate) fn find_refund(&mut self, order: &RefundOrder) -> Option<Refunded> {
+        let (_, charge) = self.named(&order.reference)?;
+        charge.reversals.iter().find(|it| it.key == order.key).map(Returned::answer)
     }
 
     /// Its owner's bank takes some of it back.
@@ -200,21 +266,48 @@ impl Processor {
     }
 }
 
-/// Where a pursuit stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
-    /// To be asked, or asked again.
-    Asks,
-    /// To be told to the account.
-    Knows(Outcome),
-    Tells(AskId, Outcome),
-}
-
-/// A payment on its way to its end.
+/// A payment on its way to its end: the product's pursuit, and what it wants done next.
 #[derive(Debug, Clone)]
-pub(crate) struct Pursuit {
+pub(crate) struct Chase {
     pub(crate) account: AccountId,
     pub(crate) payment: Payment,
-    pub(crate) stage: Stage,
+    pub(crate) pursuit: Pursuit,
+    pub(crate) step: Step,
+    /// Whether its account is being told.
+    pub(crate) is_telling: bool,
     pub(crate) tries: u32,
+}
+
+impl Chase {
+    pub(crate) fn new(account: AccountId, payment: Payment, now: Timestamp) -> Self {
+        let mut pursuit = Pursuit::new(&payment, Chargeable::Yes);
+        let step = pursuit.next(now);
+        Self { account, payment, pursuit, step, is_telling: false, tries: 0 }
+    }
+
+    /// Whether something of it can be done now.
+    pub(crate) fn is_able(&self, now: Timestamp) -> bool {
+        !self.is_telling && self.waits_until().is_none_or(|until| now >= until)
+    }
+
+    pub(crate) const fn waits_until(&self) -> Option<Timestamp> {
+        match &self.step {
+            Step::Wait { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// The product asks as soon as it has decided to: what was decided long ago here is decided as it would be now.
+    pub(crate) fn is_about_to_ask(&mut self, now: Timestamp) {
+        if matches!(self.step, Step::Charge | Step::Find) {
+            self.step = self.pursuit.next(now);
+        }
+    }
+
+    /// A notice about the payment came.
+    pub(crate) fn is_nudged(&mut self, now: Timestamp) {
+        if let Step::Wait { is_nudged: true, .. } = self.step {
+            self.step = self.pursuit.next(now);
+        }
+    }
 }

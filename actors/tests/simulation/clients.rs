@@ -1,11 +1,21 @@
 //! Clients and operators: requests with their guards, purchases, settings, reversals asked for. What they are told they
 //! believe: it must be so for good.
 
+use std::time::Duration;
+
+use actors::{
+    account::{AccountError, Enter, machine::Input},
+    admission::{
+        Metered,
+        bill::{Bill, LetIn, Settling, Tried},
+    },
+    running::Amounts,
+};
 use billing::{
     Nanos, Timestamp,
     automatic::{AutoSettings, Switch},
     class::{SizeClass, Weighting},
-    command::{Admit, Command, Fund, Refusal, Reply},
+    command::{Admit, Command, Fund},
     entry::{Ending, UsageRecord},
     grant::Source,
     hold::{HoldRequest, Work},
@@ -20,15 +30,11 @@ use billing::{
 use rust_decimal::Decimal;
 
 use crate::{
-    account::{AskId, Mail},
     check::{Checked, DURABLE, HOLD_FIRST, ensure},
     mutants::Mutant,
-    tasks::Got,
+    tasks::{Answered, Got},
     world::{Who, World},
 };
-
-/// How often settling is tried before it is left to recovery.
-const ATTEMPTS: u32 = 5;
 
 /// Where a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +43,10 @@ pub(crate) enum Stage {
     Admitted,
     /// Sent upstream.
     Running,
-    Settling(u32),
-    /// Its settling failed so often.
-    Retrying(u32),
+    /// Its account is told what it cost.
+    Settling,
+    /// It is told again then.
+    Waiting(Timestamp),
 }
 
 /// A request and its guard.
@@ -49,13 +56,15 @@ pub(crate) struct Request {
     pub(crate) account: AccountId,
     pub(crate) owner: u64,
     pub(crate) stage: Stage,
-    key: Option<KeyId>,
     work: Work,
     tokens: Tokens,
     seconds: u64,
-    started_at: Timestamp,
-    /// What is settled, once it ends.
+    /// What its account says that it holds.
+    amounts: Amounts,
+    bill: Bill,
+    /// What is settled, once it ends, and how far that is.
     record: Option<UsageRecord>,
+    settling: Settling,
 }
 
 fn price() -> TokenPrice {
@@ -99,23 +108,10 @@ impl Request {
         true
     }
 
-    fn record(&self, ending: Ending, cost: Cost, now: Timestamp) -> UsageRecord {
-        UsageRecord {
-            request_id: self.id,
-            key_id: self.key,
-            model: "m".into(),
-            provider: if self.work == Work::Closed { "openai" } else { "farebox" }.into(),
-            ending,
-            tokens: self.tokens,
-            estimated: false,
-            compute_ms: self.seconds * 1_000,
-            billed_seconds: self.seconds,
-            cost,
-            charged: cost.charged().unwrap_or_default(),
-            price_version: 1,
-            started_at: self.started_at,
-            ended_at: now,
-        }
+    /// Notes what it has used.
+    fn meter(&mut self, cost: Cost) {
+        let (tokens, billed_seconds) = (self.tokens, self.seconds);
+        self.bill.meter(Metered { tokens, estimated: false, compute_ms: billed_seconds * 1_000, billed_seconds, cost });
     }
 }
 
@@ -136,6 +132,7 @@ impl World {
             Work::Closed
         };
         let key = self.random.percent(40).then(|| self.key_of(account));
+        self.used_keys.extend(key);
         let (minimum, expected) = (self.random.below(200_000_000), self.random.below(700_000_000));
         let worst = expected.max(minimum) + self.random.below(2_000_000_000);
         let hold =
@@ -143,23 +140,6 @@ impl World {
         let auto_scale = self.random.percent(30).then_some(Switch::On);
         let started_at = self.now_of(owner);
         let tokens = Tokens::plain(self.random.below(30_000).unsigned_abs(), 0);
-        let request = Request {
-            id,
-            account,
-            owner,
-            stage: Stage::Entering,
-            key,
-            work,
-            tokens,
-            seconds: 0,
-            started_at,
-            record: None,
-        };
-        self.say(|| format!("request {id} of {account} enters at owner {owner}: {work:?}"));
-        self.requests.insert(id, request);
-        if let Some(owner) = self.owner(owner) {
-            owner.running.insert(id);
-        }
         let admit = Admit {
             request_id: id,
             key_id: key,
@@ -171,35 +151,62 @@ impl World {
             output: None,
             auto_scale,
         };
-        self.ask(owner, account, Who::Entering(id), |id| Mail::Enter { id, admit });
+        let request = Request {
+            id,
+            account,
+            owner,
+            stage: Stage::Entering,
+            work,
+            tokens,
+            seconds: 0,
+            amounts: Amounts::NOTHING,
+            bill: Bill::asking(&admit, started_at),
+            record: None,
+            settling: Settling::default(),
+        };
+        self.say(|| format!("request {id} of {account} enters at owner {owner}: {work:?}"));
+        self.requests.insert(id, request);
+        if let Some(owner) = self.owner(owner) {
+            owner.running.insert(id);
+        }
+        let max_wait = if self.random.percent(50) { Duration::ZERO } else { self.some_wait() };
+        self.ask(owner, account, Who::Entering(id), |way| Input::Enter(Enter { admit, max_wait }, way));
         true
     }
 
+    /// How long a client lets its request wait in line.
+    fn some_wait(&mut self) -> Duration {
+        Duration::from_millis(self.random.between(1, 60_000).unsigned_abs())
+    }
+
     /// What comes of entering.
-    pub(crate) fn entered(&mut self, ask: AskId, id: RequestId, got: Result<Got, ()>) {
+    pub(crate) fn entered(&mut self, id: RequestId, got: Got) {
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let Ok(Got::Answer(answer)) = got else {
-            // Late or lost: if a hold was placed after all, its guard, dropped unread, gives it back.
-            let request = self.requests.remove(&id);
-            self.forget_running(id);
-            self.left.extend(request.map(|request| (ask, request)));
-            return;
+        let entered = match got {
+            Ok(Answered::Entered(entered)) => Ok(*entered),
+            Ok(_) => Err(AccountError::Unavailable("the answer to another question".to_owned())),
+            Err(error) => Err(error),
         };
-        if let Ok(Reply::Admitted { .. }) = answer.result {
-            request.stage = Stage::Admitted;
-            self.stats.admitted += 1;
-        } else {
-            self.requests.remove(&id);
-            self.forget_running(id);
+        match request.bill.answered(entered) {
+            Ok(LetIn { placed, place, .. }) => {
+                (request.stage, request.amounts) = (Stage::Admitted, placed.amounts);
+                self.stats.admitted += 1;
+                self.stats.waited += u64::from(place.is_some());
+            }
+            Err(_) => self.drop_guard(id),
         }
     }
 
-    /// A guard that nobody waited for is dropped.
-    pub(crate) fn admitted_late(&mut self, request: &Request) {
-        let now = self.now_of(request.owner);
-        let record = request.record(Ending::Failed, Cost::default(), now);
-        self.post(request.owner, request.account, Command::Settle(record));
-        self.forget_running(request.id);
+    /// A running request is told what it holds.
+    pub(crate) fn holds(&mut self, owner: u64, id: RequestId, amounts: Amounts) {
+        if let Some(request) = self.requests.get_mut(&id).filter(|it| it.owner == owner) {
+            request.amounts = amounts;
+        }
+    }
+
+    fn forget(&mut self, id: RequestId) {
+        self.requests.remove(&id);
+        self.forget_running(id);
     }
 
     fn forget_running(&mut self, id: RequestId) {
@@ -210,8 +217,14 @@ impl World {
 
     /// A request goes on: it is sent upstream, uses something, ends.
     pub(crate) fn request_goes_on(&mut self) -> Checked<bool> {
-        let works =
-            |it: &&Request| !matches!(it.stage, Stage::Entering | Stage::Settling(_)) && self.is_awake(it.owner);
+        let works = |it: &&Request| {
+            let is_able = match it.stage {
+                Stage::Entering | Stage::Settling => false,
+                Stage::Waiting(until) => self.elapsed >= until,
+                Stage::Admitted | Stage::Running => true,
+            };
+            is_able && self.is_awake(it.owner)
+        };
         let able: Vec<RequestId> = self.requests.values().filter(works).map(|it| it.id).collect();
         let Some(id) = self.random.pick(&able) else { return Ok(false) };
         let chance = if self.is_resting { 60 } else { self.random.below(100) };
@@ -221,8 +234,8 @@ impl World {
             Stage::Running if chance < 85 => self.end(id, Ending::Completed),
             Stage::Running if chance < 92 => self.drop_guard(id),
             Stage::Admitted | Stage::Running => self.end(id, Ending::Failed),
-            Stage::Retrying(tries) => self.settle(id, tries),
-            Stage::Entering | Stage::Settling(_) => {}
+            Stage::Waiting(_) => self.settle(id),
+            Stage::Entering | Stage::Settling => {}
         }
         Ok(true)
     }
@@ -248,7 +261,9 @@ impl World {
         }
         self.stop_at_limit(id);
         let request = self.requests.get_mut(&id).expect("it goes on");
-        let accrued = request.cost().charged().unwrap_or_default();
+        let cost = request.cost();
+        request.meter(cost);
+        let accrued = cost.charged().unwrap_or_default();
         let (owner, account) = (request.owner, request.account);
         self.post(owner, account, Command::Accrue { request_id: id, accrued, slice });
     }
@@ -256,12 +271,11 @@ impl World {
     /// Its engine is stopped, or the limit that was sent upstream ends it, where it comes to what its key's limits let it come
     /// to: as far as that is durable.
     fn stop_at_limit(&mut self, id: RequestId) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
-        let claimed = self.disk.rows(request.account).holds.get(&id).and_then(|hold| hold.claimed);
         if self.mutant == Some(Mutant::LimitAtAdmissionOnly) {
             return;
         }
-        if let Some(claimed) = claimed
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        if let Some(claimed) = request.amounts.claimed
             && request.stop_within(claimed)
         {
             self.stats.key_stops += 1;
@@ -278,61 +292,73 @@ impl World {
         self.stop_at_limit(id);
         let request = self.requests.get_mut(&id).expect("it goes on");
         let cost = if ending == Ending::Completed { request.cost() } else { Cost::default() };
-        request.record = Some(request.record(ending, cost, now));
-        self.settle(id, 0);
+        request.meter(cost);
+        request.record = Some(request.bill.ended(ending, request.amounts.held, now));
+        self.try_to_settle(id);
     }
 
-    fn settle(&mut self, id: RequestId, tries: u32) {
+    /// Its account is told what it cost, at once or after a while; not any more where that was tried often enough.
+    fn try_to_settle(&mut self, id: RequestId) {
+        let elapsed = self.elapsed;
         let request = self.requests.get_mut(&id).expect("it goes on");
-        request.stage = Stage::Settling(tries);
+        match request.settling.next_wait() {
+            None => self.forget(id),
+            Some(Duration::ZERO) => self.settle(id),
+            Some(wait) => {
+                request.stage = Stage::Waiting(elapsed.plus_ms(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+            }
+        }
+    }
+
+    fn settle(&mut self, id: RequestId) {
+        let request = self.requests.get_mut(&id).expect("it goes on");
+        request.stage = Stage::Settling;
         let record = request.record.clone().expect("it ended");
         let (owner, account) = (request.owner, request.account);
-        self.say(|| format!("request {id} is settled for {}, try {tries}", record.charged));
-        self.ask(owner, account, Who::Settling(id), |id| Mail::Ask { id, command: Command::Settle(record) });
+        self.say(|| format!("request {id} is settled for {}", record.charged));
+        self.ask(owner, account, Who::Settling(id), |way| Input::Decide(Command::Settle(record), way));
     }
 
-    /// Its task panicked: what was metered is charged.
+    /// Its task panicked, or nobody waits for its account any more: what was metered is charged.
     fn drop_guard(&mut self, id: RequestId) {
-        self.stop_at_limit(id);
-        let Some(request) = self.requests.remove(&id) else { return };
-        let now = self.now_of(request.owner);
-        let record = request.record(Ending::Failed, request.cost(), now);
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let owner = request.owner;
+        let now = self.now_of(owner);
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let (account, record) = (request.account, request.bill.abandoned(request.amounts.held, now));
         self.say(|| format!("the guard of {id} is dropped"));
-        self.post(request.owner, request.account, Command::Settle(record));
-        self.forget_running(id);
+        if let Some(record) = record {
+            self.post(owner, account, Command::Settle(record));
+        }
+        self.forget(id);
     }
 
     /// What comes of settling.
-    pub(crate) fn settled(&mut self, id: RequestId, got: Result<Got, ()>) -> Checked {
-        let Some(request) = self.requests.get_mut(&id) else { return Ok(()) };
-        let (Stage::Settling(tries), account) = (request.stage, request.account) else { return Ok(()) };
+    pub(crate) fn settled(&mut self, id: RequestId, got: Got) -> Checked {
+        let Some(request) = self.requests.get(&id).filter(|it| it.stage == Stage::Settling) else { return Ok(()) };
+        let (account, settling) = (request.account, request.settling);
         let charged = request.record.as_ref().map_or(Nanos::ZERO, |record| record.charged);
-        match got {
-            Err(()) if tries + 1 < ATTEMPTS => {
-                request.stage = Stage::Retrying(tries + 1);
+        let answer = got.and_then(|answered| match answered {
+            Answered::Command(answer) => Ok(*answer),
+            _ => Err(AccountError::Unavailable("the answer to another question".to_owned())),
+        });
+        let recorded = self.disk.rows(account).charged(id);
+        let is_settled = match settling.tried(&answer) {
+            Tried::Again(_) => {
+                self.try_to_settle(id);
                 return Ok(());
             }
-            Ok(Got::Answer(answer)) => {
-                let recorded = self.disk.rows(account).charged(id);
-                let is_settled = match answer.result {
-                    Ok(_) => true,
-                    // An earlier try was committed before its actor died.
-                    Err(Refusal::NoHold(_)) => tries > 0 && recorded == Some(charged),
-                    Err(_) => false,
-                };
-                if is_settled {
-                    self.say(|| format!("the client of {id} is told that it cost {charged}"));
-                    ensure(recorded == Some(charged), DURABLE, || {
-                        format!("{id} cost {charged}, on disk {recorded:?}")
-                    })?;
-                    self.told.entry(account).or_default().push((id, charged));
-                    self.stats.settled += 1;
-                }
-            }
-            Err(()) | Ok(Got::Bought(..)) => {}
+            Tried::Settled => true,
+            Tried::IfRecorded(_) => recorded == Some(charged),
+            Tried::Refused(_) => false,
+        };
+        if is_settled {
+            self.say(|| format!("the client of {id} is told that it cost {charged}"));
+            ensure(recorded == Some(charged), DURABLE, || format!("{id} cost {charged}, on disk {recorded:?}"))?;
+            self.told.entry(account).or_default().push((id, charged));
+            self.stats.settled += 1;
         }
-        self.requests.remove(&id);
-        self.forget_running(id);
+        self.forget(id);
         Ok(())
     }
 
@@ -397,7 +423,7 @@ impl World {
         };
         let payment = Payment::new(id, purpose, amount, "card".to_owned(), self.now_of(owner));
         self.say(|| format!("{account} buys {purpose:?} of {amount} at owner {owner}: {id}"));
-        self.ask(owner, account, Who::Buying(account), |id| Mail::Buy { id, payment });
+        self.ask(owner, account, Who::Buying(account), |way| Input::Buy(payment, way));
     }
 
     /// What a buyer is told.
@@ -443,18 +469,10 @@ impl World {
         if self.owner(owner).is_none_or(|it| it.epoch != epoch) {
             return;
         }
-        if self.disk.rows(account).keys.contains_key(&key_id) || self.is_key_used(account, key_id) {
+        if self.disk.rows(account).keys.contains_key(&key_id) || self.used_keys.contains(&key_id) {
             return;
         }
         self.disk.limit(account, key_id, limits.clone());
         self.operate(owner, account, Command::LimitKey { key_id, limits: Some(limits), spent: [Nanos::ZERO; 4] });
-    }
-
-    fn is_key_used(&self, account: AccountId, key: KeyId) -> bool {
-        let rows = self.disk.rows(account);
-        self.requests.values().any(|it| it.key == Some(key))
-            || self.left.values().any(|it| it.key == Some(key))
-            || rows.holds.values().any(|it| it.key_id == Some(key))
-            || rows.usage.iter().any(|it| it.key_id == Some(key))
     }
 }

@@ -18,6 +18,7 @@ mod random;
 mod rest;
 mod stats;
 mod tasks;
+mod witness;
 mod world;
 
 use std::{

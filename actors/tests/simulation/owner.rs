@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::mpsc::Sender,
+    time::Duration,
 };
 
 use actors::journal::protocol::{Incarnation, Pending, Protocol, Step};
@@ -14,10 +14,11 @@ use billing::{
     ids::{AccountId, PaymentId, RequestId},
 };
 
+use runtime::supervisor::back_off::BackOff;
+
 use crate::{
-    account::{Actor, Departure, Mail},
-    cards::Pursuit,
-    check::{Checked, OUTBOX, ensure},
+    account::{Actor, Mail},
+    cards::Chase,
     disk::{Disk, NotWritten},
     mutants::Mutant,
     random::Random,
@@ -35,6 +36,15 @@ pub(crate) enum ForJournal {
     Append(Box<Pending<Life>>),
     Open(Life),
     Ended(Life),
+}
+
+/// The payment actor, as its supervisor has it. Times are those that really pass.
+#[derive(Default)]
+struct Payments {
+    back_off: BackOff,
+    born: Timestamp,
+    /// When it is started again, after it died.
+    starts_at: Option<Timestamp>,
 }
 
 /// A batch on its way to the disk and back.
@@ -60,13 +70,15 @@ pub(crate) struct Owner {
     pub(crate) actors: BTreeMap<AccountId, Actor>,
     incarnations: Incarnation,
     pub(crate) running: BTreeSet<RequestId>,
-    pub(crate) pursuits: BTreeMap<PaymentId, Pursuit>,
+    /// What the payment actor's life carries.
+    pub(crate) pursuits: BTreeMap<PaymentId, Chase>,
+    payments: Payments,
     /// Who reverses payments now: one at a time.
     pub(crate) turn: Option<u64>,
 }
 
 impl Owner {
-    pub(crate) fn new(id: u64, epoch: i64, time: Timestamp) -> Self {
+    pub(crate) fn new(id: u64, epoch: i64, time: Timestamp, elapsed: Timestamp) -> Self {
         Self {
             id,
             epoch,
@@ -81,6 +93,7 @@ impl Owner {
             incarnations: 0,
             running: BTreeSet::new(),
             pursuits: BTreeMap::new(),
+            payments: Payments { starts_at: Some(elapsed), ..Payments::default() },
             turn: None,
         }
     }
@@ -89,6 +102,31 @@ impl Owner {
     pub(crate) fn now(&mut self, system: Timestamp) -> Timestamp {
         self.latest = self.latest.max(system);
         self.latest
+    }
+
+    /// Whether its payment actor lives.
+    pub(crate) const fn has_payments(&self) -> bool {
+        self.payments.starts_at.is_none()
+    }
+
+    /// When its payment actor is started, where it does not live.
+    pub(crate) const fn payments_start(&self) -> Option<Timestamp> {
+        self.payments.starts_at
+    }
+
+    /// Its payment actor panics; how long its supervisor waits before the next life.
+    pub(crate) fn payments_die(&mut self, elapsed: Timestamp) -> Duration {
+        self.pursuits.clear();
+        self.turn = None;
+        let lived = elapsed.ms_since(self.payments.born).unsigned_abs();
+        let wait = self.payments.back_off.ended(Duration::from_millis(lived));
+        self.payments.starts_at = Some(elapsed.plus_ms(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)));
+        wait
+    }
+
+    /// Its payment actor lives from now on.
+    pub(crate) const fn payments_begin(&mut self, elapsed: Timestamp) {
+        (self.payments.born, self.payments.starts_at) = (elapsed, None);
     }
 
     /// The actor of an account, spawned where there is none.
@@ -254,14 +292,3 @@ impl Luck<'_> {
         (self.random.percent(50), false)
     }
 }
-
-/// What leaves an account must stand on what is durable.
-pub(crate) fn departs(departure: &Departure, disk: &Disk) -> Checked {
-    let rows = disk.rows(departure.account);
-    ensure(rows.header.seq >= departure.seq, OUTBOX, || {
-        format!("{departure:?} left while the journal was at {}", rows.header.seq)
-    })
-}
-
-/// Where departures go.
-pub(crate) type Door = Sender<Departure>;

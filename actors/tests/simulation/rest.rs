@@ -81,13 +81,17 @@ impl World {
             is_busy |= self.an_account_loads()?;
             self.checked()?;
             is_busy |= self.request_goes_on()?;
+            is_busy |= self.cards_actor_starts();
             is_busy |= self.pursuit_goes_on();
             is_busy |= self.task_goes_on();
             is_busy |= self.act_goes_on();
             is_busy |= self.late_order_arrives();
             is_busy |= self.webhook_arrives();
             is_busy |= !is_busy && self.refunds_are_taken_up();
-            is_busy |= !is_busy && self.someone_gives_up_waiting()?;
+            is_busy |= self.an_alarm_rings()?;
+            // An owner's hour is long where a clock was set back by weeks.
+            is_busy |= !is_busy && self.has_wild_clock && self.cards_owner_acts();
+            is_busy |= !is_busy && self.time_passes();
             self.checked()?;
             if !is_busy {
                 return Ok(());

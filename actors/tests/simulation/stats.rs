@@ -32,11 +32,15 @@ pub(crate) struct Stats {
     pub(crate) acts: u64,
     pub(crate) acts_again: u64,
     pub(crate) key_stops: u64,
+    pub(crate) waited: u64,
+    pub(crate) restarts: u64,
+    pub(crate) owners_asked: u64,
+    pub(crate) looked_up: u64,
 }
 
 impl Stats {
     /// By name.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 22] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 26] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -60,6 +64,10 @@ impl Stats {
             ("keyed acts", self.acts),
             ("keyed acts asked again", self.acts_again),
             ("requests at their key's limit", self.key_stops),
+            ("requests let in from the line", self.waited),
+            ("payment actors that died", self.restarts),
+            ("charges that waited for their owner", self.owners_asked),
+            ("charges that were only looked up", self.looked_up),
         ]
     }
 
@@ -86,6 +94,10 @@ impl Stats {
         self.acts += other.acts;
         self.acts_again += other.acts_again;
         self.key_stops += other.key_stops;
+        self.waited += other.waited;
+        self.restarts += other.restarts;
+        self.owners_asked += other.owners_asked;
+        self.looked_up += other.looked_up;
     }
 }
 

@@ -1,37 +1,46 @@
 //! Money on its way: payments pursued, webhooks heard, reversals taken, as the product's payment actor does it; and who is
 //! told what when an account answers or does not.
 
+use actors::{
+    account::{
+        AccountError, Bought, Entered, Waits,
+        machine::{self, Input},
+    },
+    payment::{
+        pursuit::{self, BackOff, Heard, Pursuit, Step, Telling, Told},
+        reversing::{self, Asking, Beginning, Delivered, Hearing, Readings},
+    },
+};
 use billing::{
     Nanos, Timestamp,
-    command::{Answer, Command, Refusal, Reverse},
+    command::{Answer, Command, Reverse},
     entry::Notice,
     ids::{AccountId, GrantId, PaymentId, ReversalId},
     payment::{Payment, PaymentStatus},
-    reversal::{Kind, Listing, News, Reversal, State},
-    time::DAY_MS,
+    reversal::{Listing, News, Reversal},
 };
+use cards::{CardError, Outcome, RefundOrder, Refunded};
 
 use crate::{
-    account::{AskId, Departure, Leaves, Mail},
-    cards::{About, Delivery, Order, Outcome, Pursuit, Stage},
+    account::{AskId, Departure},
+    cards::{About, Chase, Delivery, Order, Would},
     check::{Checked, OUTBOX, ensure},
     mutants::Mutant,
-    owner,
-    world::{Who, World},
+    world::{Asked, Who, World},
 };
 
-/// For how long the processor is trusted to know a charge again: a day, less what a last call may take.
-pub(crate) const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
 /// How long an order may be on its way.
 const ON_ITS_WAY_MS: i64 = 4 * 60_000;
-/// Times a grant that changed meanwhile is read again.
-const TRIES: u32 = 5;
 
 /// An answer, as its asker gets it.
-pub(crate) enum Got {
-    Answer(Box<Answer>),
-    Bought(Box<Payment>),
+pub(crate) enum Answered {
+    Entered(Box<Entered>),
+    Command(Box<Answer>),
+    Bought(Box<Bought>),
 }
+
+/// What comes of a question.
+pub(crate) type Got = Result<Answered, AccountError>;
 
 /// A webhook that is being heard, or a reversal.
 #[derive(Debug, Clone)]
@@ -45,7 +54,11 @@ pub(crate) struct Task {
     /// Told again, should it come to nothing.
     pub(crate) delivery: Option<Delivery>,
     signed_at: Timestamp,
-    tries: u32,
+    /// The refund that is asked for, and how long is waited before it is asked for again.
+    refund: Option<Box<Reversal>>,
+    back_off: BackOff,
+    pub(crate) waits_until: Option<Timestamp>,
+    readings: Readings,
     /// Whether its account is being asked.
     is_asking: bool,
     /// Whether all that its account was asked before is written.
@@ -65,54 +78,48 @@ enum Job {
 }
 
 impl World {
-    /// Something left an account.
+    /// Something left an account: it must stand on what is durable.
     pub(crate) fn departed(&mut self, departure: Departure) -> Checked {
-        owner::departs(&departure, &self.disk)?;
-        let Departure { owner, life, account, what, .. } = departure;
-        let answered = |world: &mut Self, id: AskId| {
-            let actor = world.owner(owner).and_then(|owner| owner.actors.get_mut(&account));
-            if let Some(actor) = actor.filter(|actor| actor.life == life) {
-                actor.asked.remove(&id);
-            }
-        };
+        let Departure { owner, account, seq, what } = departure;
+        let durable = self.disk.rows(account).header.seq;
+        let name = what.name();
+        ensure(durable >= seq, OUTBOX, || {
+            format!("{name} of {account} at {seq} left while the journal was at {durable}")
+        })?;
         match what {
-            Leaves::Live => {}
-            Leaves::Charge(payment) => {
+            machine::Departure::Balance(..) | machine::Departure::Picture(..) => {}
+            machine::Departure::Holds(id, amounts) => self.holds(owner, id, amounts),
+            machine::Departure::Charge(payment) => {
                 let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
                 ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
-                let pursuit = Pursuit { account, payment: *payment, stage: Stage::Asks, tries: 0 };
-                if let Some(owner) = self.owner(owner) {
-                    owner.pursuits.entry(pursuit.payment.id).or_insert(pursuit);
+                let now = self.now_of(owner);
+                // One that is dead takes up what is pending when it is started again.
+                if let Some(owner) = self.owner(owner).filter(|owner| owner.has_payments()) {
+                    owner.pursuits.entry(payment.id).or_insert_with(|| Chase::new(account, *payment, now));
                 }
             }
-            Leaves::Answer(id, answer) => {
-                answered(self, id);
-                if let Some(request) = self.left.remove(&id) {
-                    if answer.result.is_ok() {
-                        self.admitted_late(&request);
-                    }
-                } else {
-                    self.resolve(id, Ok(Got::Answer(answer)))?;
-                }
+            machine::Departure::Entered(way, entered) => {
+                self.resolve(way.id, entered.map(|it| Answered::Entered(Box::new(it))))?;
             }
-            Leaves::Bought(id, payment) => {
-                answered(self, id);
-                self.resolve(id, Ok(Got::Bought(payment)))?;
+            machine::Departure::Answer(way, answer) => {
+                self.resolve(way.id, answer.map(|it| Answered::Command(Box::new(it))))?;
+            }
+            machine::Departure::Bought(way, bought) => {
+                self.resolve(way.id, (*bought).map(|it| Answered::Bought(Box::new(it))))?;
             }
         }
         Ok(())
     }
 
     /// An asker gets an answer, or learns that none will come.
-    pub(crate) fn resolve(&mut self, id: AskId, got: Result<Got, ()>) -> Checked {
-        let Some((owner, _, who)) = self.asks.remove(&id) else { return Ok(()) };
+    pub(crate) fn resolve(&mut self, id: AskId, got: Got) -> Checked {
+        let Some(Asked { owner, who, .. }) = self.asks.remove(&id) else { return Ok(()) };
         match who {
-            Who::Nobody => {}
-            Who::Entering(request) => self.entered(id, request, got),
+            Who::Entering(request) => self.entered(request, got),
             Who::Settling(request) => self.settled(request, got)?,
             Who::Buying(account) => {
-                if let Ok(Got::Bought(payment)) = got {
-                    self.bought(account, &payment);
+                if let Ok(Answered::Bought(bought)) = got {
+                    self.bought(account, &bought.payment);
                 }
             }
             Who::Pursuing(payment) => self.pursued(owner, payment, got),
@@ -124,45 +131,82 @@ impl World {
 
     /// A payment's pursuit goes on.
     pub(crate) fn pursuit_goes_on(&mut self) -> bool {
-        let waits = |it: &Pursuit| !matches!(it.stage, Stage::Tells(..));
-        let able: Vec<(u64, PaymentId)> = self
-            .owners
-            .iter()
-            .filter(|owner| !owner.is_paused)
-            .flat_map(|owner| owner.pursuits.iter().map(move |(id, it)| (owner.id, *id, it)))
-            .filter(|(.., it)| waits(it))
-            .map(|(owner, id, _)| (owner, id))
+        let time = self.time;
+        let awake = self.owners.iter_mut().filter(|owner| !owner.is_paused);
+        let able: Vec<(u64, PaymentId)> = awake
+            .flat_map(|owner| {
+                let (now, owner) = (owner.now(time), &*owner);
+                owner.pursuits.iter().filter(move |(_, it)| it.is_able(now)).map(|(id, _)| (owner.id, *id))
+            })
             .collect();
         let Some((owner, id)) = self.random.pick(&able) else { return false };
         let now = self.now_of(owner);
-        let Some(pursuit) = self.owner(owner).and_then(|it| it.pursuits.get_mut(&id)) else { return false };
-        pursuit.tries += 1;
-        let pursuit = pursuit.clone();
-        let stage = match pursuit.stage {
-            Stage::Asks => self.ask_processor(&pursuit, now),
-            Stage::Knows(outcome) => {
-                let command = self.ended(id, outcome, None);
-                let ask = self.ask(owner, pursuit.account, Who::Pursuing(id), |id| Mail::Ask { id, command });
-                Stage::Tells(ask, outcome)
-            }
-            stage @ Stage::Tells(..) => stage,
-        };
-        if let Some(pursuit) = self.owner(owner).and_then(|it| it.pursuits.get_mut(&id)) {
-            pursuit.stage = stage;
-        }
+        let Some(chase) = self.chase(owner, id) else { return false };
+        chase.tries += 1;
+        chase.is_about_to_ask(now);
+        let chase = chase.clone();
+        self.take_step(owner, &chase);
         true
     }
 
-    /// Charges, or looks up where it is too late for that. The order or its answer may be late or lost.
-    fn ask_processor(&mut self, pursuit: &Pursuit, now: Timestamp) -> Stage {
-        let Pursuit { payment, tries, .. } = pursuit;
-        let id = payment.id;
+    fn chase(&mut self, owner: u64, id: PaymentId) -> Option<&mut Chase> {
+        self.owner(owner)?.pursuits.get_mut(&id)
+    }
+
+    /// Does what a pursuit wants done next. What the processor is asked, or its answer, may be late or lost.
+    fn take_step(&mut self, owner: u64, chase: &Chase) {
+        let (id, account, now) = (chase.payment.id, chase.account, self.now_of(owner));
         let is_lost = !self.is_resting && self.random.percent(25);
-        if now >= payment.created_at.plus_ms(SAME_KEY_MS) {
-            let found = self.cards.find(id).unwrap_or(Outcome::Declined("never_charged"));
-            self.say(|| format!("payment {id} is looked up: {found:?}"));
-            return if is_lost { Stage::Asks } else { Stage::Knows(found) };
+        let answer = match &chase.step {
+            Step::Charge => self.ask_processor(chase, is_lost),
+            Step::Find => {
+                self.stats.looked_up += 1;
+                let found =
+                    if is_lost { Err(CardError::Unavailable("lost".to_owned())) } else { Ok(self.cards.find(id)) };
+                self.say(|| format!("payment {id} is looked up: {found:?}"));
+                self.goes_on(owner, id, |pursuit| pursuit.found(found, now));
+                return;
+            }
+            Step::Look(name) => self.cards.look(name),
+            Step::Cancel(name) => self.cards.cancel(name),
+            Step::TellOwner(action) => {
+                self.stats.owners_asked += 1;
+                let waits = Waits { payment_id: id, action: action.clone() };
+                self.mail(owner, account, Input::Waits(waits));
+                self.goes_on(owner, id, |pursuit| pursuit.next(now));
+                return;
+            }
+            Step::Tell(outcome) => {
+                self.tell_account(owner, chase, outcome);
+                return;
+            }
+            Step::Wait { .. } => {
+                self.goes_on(owner, id, |pursuit| pursuit.next(now));
+                return;
+            }
+            Step::End => {
+                if let Some(owner) = self.owner(owner) {
+                    owner.pursuits.remove(&id);
+                }
+                return;
+            }
+        };
+        self.say(|| {
+            format!("payment {id}: {:?}: {answer:?}{}", chase.step, if is_lost { ", not answered" } else { "" })
+        });
+        let answer = if is_lost { Outcome::Unknown { why: "lost".to_owned() } } else { answer };
+        self.goes_on(owner, id, |pursuit| pursuit.answered(answer, now));
+    }
+
+    fn goes_on(&mut self, owner: u64, id: PaymentId, reports: impl FnOnce(&mut Pursuit) -> Step) {
+        if let Some(chase) = self.chase(owner, id) {
+            (chase.step, chase.is_telling) = (reports(&mut chase.pursuit), false);
         }
+    }
+
+    fn ask_processor(&mut self, chase: &Chase, is_lost: bool) -> Outcome {
+        let Chase { payment, tries, .. } = chase;
+        let id = payment.id;
         let key = match self.mutant {
             Some(Mutant::NewKeyPerTry) => format!("{id} {tries}"),
             _ => id.to_string(),
@@ -171,15 +215,33 @@ impl World {
         if is_lost && self.random.percent(50) {
             self.say(|| format!("the order of payment {id} is late"));
             self.cards.late.push(order);
-            return Stage::Asks;
+            return Outcome::Unknown { why: "late".to_owned() };
         }
-        let outcome = self.charge(&order);
-        self.say(|| format!("payment {id} is charged: {outcome:?}{}", if is_lost { ", not answered" } else { "" }));
-        if is_lost { Stage::Asks } else { Stage::Knows(outcome) }
+        self.charge(&order)
+    }
+
+    fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &Outcome) {
+        let (id, now) = (chase.payment.id, self.now_of(owner));
+        let grant_id = GrantId(self.new_id());
+        match pursuit::telling(&chase.payment, outcome, grant_id, None) {
+            Telling::Command(command) => {
+                self.ask(owner, chase.account, Who::Pursuing(id), |way| Input::Decide(command, way));
+                if let Some(chase) = self.chase(owner, id) {
+                    chase.is_telling = true;
+                }
+            }
+            Telling::Nothing | Telling::AnotherAmount { .. } => {
+                self.goes_on(owner, id, |pursuit| pursuit.told(Told::Open, now));
+            }
+        }
     }
 
     fn charge(&mut self, order: &Order) -> Outcome {
-        let would = if self.random.percent(70) { Outcome::Succeeded } else { Outcome::Declined("card_declined") };
+        let would = match self.random.below(100) {
+            0..65 => Would::Succeed,
+            65..90 => Would::Decline,
+            _ => Would::Ask,
+        };
         let at = if self.has_wild_clock { Timestamp(0) } else { self.elapsed };
         self.cards.charge(order, at, would)
     }
@@ -194,53 +256,42 @@ impl World {
         true
     }
 
-    fn ended(&mut self, payment_id: PaymentId, outcome: Outcome, notice: Option<Notice>) -> Command {
-        let command = match outcome {
-            Outcome::Succeeded => Command::PaymentSucceeded {
-                payment_id,
-                grant_id: GrantId(self.new_id()),
-                reference: Some("charge".to_owned()),
-            },
-            Outcome::Declined(code) => Command::PaymentDeclined { payment_id, decline_code: code.to_owned() },
+    fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
+        let now = self.now_of(owner);
+        let Some(chase) = self.chase(owner, id) else { return };
+        let Step::Tell(outcome) = chase.step.clone() else { return };
+        let (account, payment) = (chase.account, chase.payment.clone());
+        let told = match got {
+            Ok(Answered::Command(answer)) => self.is_told(account, &payment, &outcome, *answer),
+            Err(AccountError::NoAccount) => Told::Ended,
+            Ok(_) | Err(_) => Told::NotYet,
         };
-        noticed(notice, command)
+        self.goes_on(owner, id, |pursuit| pursuit.told(told, now));
     }
 
-    fn pursued(&mut self, owner: u64, id: PaymentId, got: Result<Got, ()>) {
-        let Some(pursuit) = self.owner(owner).and_then(|it| it.pursuits.get_mut(&id)) else { return };
-        let Stage::Tells(_, outcome) = pursuit.stage else { return };
-        let account = pursuit.account;
-        let Ok(Got::Answer(answer)) = got else {
-            pursuit.stage = Stage::Knows(outcome);
-            return;
-        };
-        match answer.result {
-            Ok(_) => {}
-            Err(Refusal::NoPayment(_)) => self.refund_if_declined(account, id, outcome),
-            Err(_) => {
-                pursuit.stage = Stage::Asks;
-                return;
+    /// What an account's answer to an outcome comes to. Money that came for a payment that was told declined goes back.
+    fn is_told(&mut self, account: AccountId, payment: &Payment, outcome: &Outcome, answer: Answer) -> Told {
+        match pursuit::heard(payment, outcome, answer) {
+            Heard::Ended | Heard::EndedBefore => Told::Ended,
+            Heard::Refused(_) => Told::NotYet,
+            Heard::PaidAfterItEnded(late) => {
+                let stored = self.disk.rows(account).payments.get(&payment.id);
+                if !stored.is_some_and(pursuit::goes_back) {
+                    return Told::Ended;
+                }
+                self.stats.refunded_late += 1;
+                match self.cards.refund(&late) {
+                    Refunded::Made { .. } => Told::Ended,
+                    Refunded::Refused { .. } | Refunded::Unknown { .. } => Told::NotYet,
+                }
             }
-        }
-        if let Some(owner) = self.owner(owner) {
-            owner.pursuits.remove(&id);
-        }
-    }
-
-    /// Money that came for a payment that was told declined goes back.
-    fn refund_if_declined(&mut self, account: AccountId, id: PaymentId, outcome: Outcome) {
-        let stored = self.disk.rows(account).payments.get(&id);
-        let Some(stored) = stored.filter(|it| it.status == PaymentStatus::Declined) else { return };
-        if outcome == Outcome::Succeeded {
-            let amount = stored.amount;
-            self.stats.refunded_late += 1;
-            self.cards.refund(id, amount, &format!("late-{id}"), None);
         }
     }
 
     /// An event is told to some owner; another delivery of it may follow.
     pub(crate) fn webhook_arrives(&mut self) -> bool {
-        let Some(owner) = self.any_owner() else { return false };
+        let hearing: Vec<u64> = self.hearing();
+        let Some(owner) = self.random.pick(&hearing) else { return false };
         if self.cards.deliveries.is_empty() {
             return false;
         }
@@ -252,12 +303,14 @@ impl World {
             self.cards.deliveries.push(delivery.clone());
             self.stats.repeated_webhooks += 1;
         }
-        if let Some(before) = self.disk.webhooks.get(&delivery.event) {
-            // The same delivery is refused, a later one only noted.
-            if *before < signed_at {
+        let before = self.disk.webhooks.get(&delivery.event).copied();
+        match reversing::delivered(before, signed_at) {
+            Delivered::First => {}
+            Delivered::Again => {
                 self.disk.note(&delivery.event, signed_at);
+                return true;
             }
-            return true;
+            Delivered::Replayed => return true,
         }
         let payment = delivery.payment;
         // What stands now is fetched: order is not trusted.
@@ -279,6 +332,20 @@ impl World {
         true
     }
 
+    /// Owners whose payment actors live.
+    fn hearing(&self) -> Vec<u64> {
+        let able = self.owners.iter().filter(|owner| !owner.is_paused && owner.has_payments());
+        able.map(|owner| owner.id).collect()
+    }
+
+    /// A card's owner does what a charge waits for, or does it wrong.
+    pub(crate) fn cards_owner_acts(&mut self) -> bool {
+        let waiting = self.cards.waiting();
+        let Some(payment) = self.random.pick(&waiting) else { return false };
+        let is_good = self.random.percent(70);
+        self.cards.owner_acts(payment, is_good)
+    }
+
     fn owner_of_payment(&self, id: PaymentId) -> Option<AccountId> {
         self.disk.accounts.iter().find(|(_, rows)| rows.payments.contains_key(&id)).map(|(account, _)| *account)
     }
@@ -294,7 +361,10 @@ impl World {
             then: None,
             delivery: None,
             signed_at: self.elapsed,
-            tries: 0,
+            refund: None,
+            back_off: BackOff::default(),
+            waits_until: None,
+            readings: Readings::default(),
             is_asking: false,
             has_caught_up: false,
         };
@@ -304,6 +374,9 @@ impl World {
 
     /// An operator gives some of a payment back.
     pub(crate) fn refund(&mut self, owner: u64, account: AccountId) -> bool {
+        if !self.hearing().contains(&owner) {
+            return false;
+        }
         let is_left = |it: &&Payment| it.status == PaymentStatus::Succeeded && it.reversed < it.amount;
         let payments: Vec<PaymentId> =
             self.disk.rows(account).payments.values().filter(is_left).map(|it| it.id).collect();
@@ -340,9 +413,15 @@ impl World {
         true
     }
 
-    /// A new life of the payment actor, or of its process, takes up refunds that were not answered.
+    /// A life of the payment actor takes up refunds that were not answered: at its start, or a while after one could not be
+    /// written down.
     pub(crate) fn refunds_are_taken_up(&mut self) -> bool {
-        let Some(owner) = self.any_owner() else { return false };
+        let hearing = self.hearing();
+        let Some(owner) = self.random.pick(&hearing) else { return false };
+        self.take_up_refunds(owner)
+    }
+
+    pub(crate) fn take_up_refunds(&mut self, owner: u64) -> bool {
         let unanswered: Vec<(AccountId, Reversal)> = self
             .disk
             .accounts
@@ -372,6 +451,7 @@ impl World {
             .tasks
             .iter()
             .filter(|(id, it)| !it.is_asking && self.is_awake(it.owner) && self.has_turn(**id, it))
+            .filter(|(_, it)| it.waits_until.is_none_or(|until| self.time >= until))
             .map(|(id, _)| *id)
             .collect();
         let Some(id) = self.random.pick(&able) else { return false };
@@ -384,9 +464,20 @@ impl World {
             signed_at: task.signed_at,
         });
         let command = match &task.job {
-            Job::Apply(outcome) => self.ended(task.payment, *outcome, notice),
+            Job::Apply(outcome) => {
+                let grant_id = GrantId(self.new_id());
+                let Some(payment) = self.disk.rows(task.account).payments.get(&task.payment) else { return false };
+                match pursuit::telling(payment, outcome, grant_id, notice) {
+                    Telling::Command(command) => command,
+                    // Its pursuit waits for the owner.
+                    Telling::Nothing | Telling::AnotherAmount { .. } => {
+                        self.is_applied(id);
+                        return true;
+                    }
+                }
+            }
             Job::AskRefund(row) => {
-                self.ask_for_refund(id, row);
+                self.ask_for_refund(id, &task, row);
                 return true;
             }
             Job::Begin(..) | Job::Tell(..) => {
@@ -395,7 +486,7 @@ impl World {
                 }
                 if task.has_caught_up {
                     let Some(command) = self.reversal(id, &task) else { return true };
-                    noticed(notice, command)
+                    pursuit::noticed(notice, command)
                 } else {
                     Command::Sweep
                 }
@@ -404,26 +495,33 @@ impl World {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.is_asking = true;
         }
-        self.ask(task.owner, task.account, Who::Task(id), |id| Mail::Ask { id, command });
+        self.ask(task.owner, task.account, Who::Task(id), |way| Input::Decide(command, way));
         true
     }
 
-    /// The processor is asked for a refund under its id. The order or its answer may be lost.
-    fn ask_for_refund(&mut self, id: u64, row: &Reversal) {
+    /// The processor is asked for a refund under its id, or looks it up. The order or its answer may be lost.
+    fn ask_for_refund(&mut self, id: u64, task: &Task, row: &Reversal) {
+        let now = self.now_of(task.owner);
+        let payment = self.disk.rows(task.account).payments.get(&row.payment_id);
+        let Some(reference) = payment.and_then(|payment| payment.reference.clone()) else { return };
+        let order = RefundOrder { key: row.id.to_string(), id: Some(row.id), reference, amount: row.amount };
         let is_lost = !self.is_resting && self.random.percent(25);
-        if is_lost && self.random.percent(50) {
-            return;
-        }
-        let answer = self.cards.refund(row.payment_id, row.amount, &row.id.to_string(), Some(row.id));
+        let answer = match reversing::asking(row, now) {
+            _ if is_lost && self.random.percent(50) => Refunded::Unknown { why: "the order is lost".to_owned() },
+            Asking::Refund => self.cards.refund(&order),
+            Asking::Find => reversing::found(self.cards.find_refund(&order)),
+        };
         self.say(|| format!("{row} is asked for: {answer:?}{}", if is_lost { ", not answered" } else { "" }));
-        if is_lost {
-            return;
-        }
-        let (reference, state) = answer.map_or((None, State::Failed), |(name, state)| (Some(name), state));
-        let news = News { id: Some(row.id), kind: Kind::Refund, reference, amount: row.amount, state };
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.job = Job::Tell(vec![news], Listing::Some);
-            self.stats.refunded += 1;
+        let answer = if is_lost { Refunded::Unknown { why: "lost".to_owned() } } else { answer };
+        let news = reversing::news(row, &answer);
+        self.stats.refunded += u64::from(news.is_some());
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        match news {
+            Some(news) => {
+                (task.job, task.refund) = (Job::Tell(vec![news], Listing::Some), Some(Box::new(row.clone())));
+                (task.has_caught_up, task.readings) = (false, Readings::default());
+            }
+            None => task.waits_until = Some(task.back_off.next(now)),
         }
     }
 
@@ -431,29 +529,40 @@ impl World {
     fn reversal(&mut self, id: u64, task: &Task) -> Option<Command> {
         let rows = self.disk.rows(task.account);
         let payment = rows.payments.get(&task.payment).cloned()?;
-        if payment.status != PaymentStatus::Succeeded {
-            let is_declined = payment.status == PaymentStatus::Declined;
-            // Declined, it brought no credits to take; pending, it is told again once it is paid.
-            self.end_task(id, if is_declined { Heard::Yes } else { Heard::No });
-            return None;
-        }
+        let known = rows.known(payment.id);
         let (news, listing) = match &task.job {
-            Job::Tell(news, listing) => (news.clone(), *listing),
-            Job::Begin(refund, percent) => {
-                let left = payment.amount - payment.reversed;
-                let amount = Nanos::new((left.get() / 100 * percent).max(1));
-                if amount > left {
-                    self.end_task(id, Heard::No);
+            Job::Tell(news, listing) => {
+                let heard = match reversing::hearing(payment.status) {
+                    Hearing::Now => None,
+                    Hearing::Never => Some(Noted::Yes),
+                    Hearing::Later => Some(Noted::No),
+                };
+                if let Some(heard) = heard {
+                    self.end_task(id, heard);
                     return None;
                 }
-                let state = State::Pending;
-                let news = News { id: Some(*refund), kind: Kind::Refund, reference: None, amount, state };
-                (vec![news], Listing::Some)
+                (news.clone(), *listing)
+            }
+            Job::Begin(refund, percent) => {
+                let left = payment.amount - payment.reversed;
+                let wanted = Nanos::new((left.get() / 100 * percent).max(1));
+                match reversing::begin(&payment, &known, *refund, Some(wanted)) {
+                    Ok(Beginning::New(news)) => (vec![news], Listing::Some),
+                    Ok(Beginning::Known(row)) => {
+                        self.is_begun(id, row);
+                        return None;
+                    }
+                    Err(_) => {
+                        self.end_task(id, Noted::No);
+                        return None;
+                    }
+                }
             }
             Job::Apply(_) | Job::AskRefund(_) => return None,
         };
+        let rows = self.disk.rows(task.account);
         let grant = rows.grant_of(&payment.grant_key()).cloned().map(Box::new);
-        let (known, paid_until) = (rows.known(payment.id), rows.paid_until(Some(payment.id)));
+        let paid_until = rows.paid_until(Some(payment.id));
         Some(Command::Reverse(Box::new(Reverse {
             payment,
             grant,
@@ -470,53 +579,59 @@ impl World {
         matches!(task.job, Job::Apply(_) | Job::AskRefund(_)) || turn.is_none_or(|turn| turn == id)
     }
 
-    fn task_answered(&mut self, id: u64, got: Result<Got, ()>) {
+    fn task_answered(&mut self, id: u64, got: Got) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.is_asking = false;
-        task.tries += 1;
-        let (account, payment, tries) = (task.account, task.payment, task.tries);
-        let Ok(Got::Answer(answer)) = got else {
-            self.end_task(id, Heard::No);
+        let Ok(Answered::Command(answer)) = got else {
+            self.end_task(id, Noted::No);
             return;
         };
-        let is_read = task.has_caught_up;
-        match (&task.job, &answer.result) {
-            (Job::Apply(outcome), result @ (Ok(_) | Err(Refusal::NoPayment(_)))) => {
-                let (outcome, is_over) = (*outcome, result.is_err());
-                let then = task.then.take();
-                let is_last = then.is_none();
-                if let Some(then) = then {
-                    (task.job, task.tries) = (then, 0);
-                }
-                if is_over {
-                    self.refund_if_declined(account, payment, outcome);
-                }
-                if is_last {
-                    self.end_task(id, Heard::Yes);
-                }
+        if let Job::Apply(outcome) = &task.job {
+            let (account, payment, outcome) = (task.account, task.payment, outcome.clone());
+            let Some(payment) = self.disk.rows(account).payments.get(&payment).cloned() else { return };
+            match self.is_told(account, &payment, &outcome, *answer) {
+                Told::Ended | Told::Open => self.is_applied(id),
+                Told::NotYet => self.end_task(id, Noted::No),
             }
-            // Now it can be read.
-            (Job::Begin(..) | Job::Tell(..), _) if !is_read => task.has_caught_up = true,
-            // It is written down: the processor is asked for it.
-            (Job::Begin(refund, _), Ok(_)) => {
-                let refund = *refund;
-                match self.disk.rows(account).reversals.get(&(payment, refund)).cloned() {
-                    Some(row) => {
-                        task.job = Job::AskRefund(Box::new(row));
-                        self.give_turn(id);
-                    }
-                    None => self.end_task(id, Heard::No),
-                }
-            }
-            (_, Ok(_)) => self.end_task(id, Heard::Yes),
-            // Read again, once what changed it is written.
-            (Job::Begin(..) | Job::Tell(..), Err(Refusal::GrantMoved(_) | Refusal::CycleMoved(_)))
-                if tries <= TRIES =>
-            {
-                task.has_caught_up = false;
-            }
-            (_, Err(_)) => self.end_task(id, Heard::No),
+            return;
         }
+        if !task.has_caught_up {
+            // Now it can be read.
+            task.has_caught_up = true;
+            return;
+        }
+        match answer.result {
+            Ok(_) => match &task.job {
+                // It is written down: the processor is asked for it.
+                Job::Begin(refund, _) => {
+                    let row = self.disk.rows(task.account).reversals.get(&(task.payment, *refund)).cloned();
+                    match row {
+                        Some(row) => self.is_begun(id, row),
+                        None => self.end_task(id, Noted::No),
+                    }
+                }
+                Job::Apply(_) | Job::AskRefund(_) | Job::Tell(..) => self.end_task(id, Noted::Yes),
+            },
+            // Read again, once what changed it is written.
+            Err(refusal) if task.readings.again(&refusal) => task.has_caught_up = false,
+            Err(_) => self.end_task(id, Noted::No),
+        }
+    }
+
+    /// What came of a charge is told: what else there is to tell comes next.
+    fn is_applied(&mut self, id: u64) {
+        match self.tasks.get_mut(&id).map(|task| (task.then.take(), task)) {
+            Some((Some(then), task)) => task.job = then,
+            Some((None, _)) => self.end_task(id, Noted::Yes),
+            None => {}
+        }
+    }
+
+    fn is_begun(&mut self, id: u64, row: Reversal) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.job = Job::AskRefund(Box::new(row));
+        }
+        self.give_turn(id);
     }
 
     fn give_turn(&mut self, id: u64) {
@@ -525,30 +640,33 @@ impl World {
         }
     }
 
-    fn end_task(&mut self, id: u64, heard: Heard) {
-        let Some(task) = self.tasks.remove(&id) else { return };
-        if let Some(owner) = self.owner(task.owner).filter(|owner| owner.turn == Some(id)) {
-            owner.turn = None;
+    fn end_task(&mut self, id: u64, heard: Noted) {
+        self.give_turn(id);
+        let Some(mut task) = self.tasks.remove(&id) else { return };
+        let now = self.now_of(task.owner);
+        if let (Noted::No, Some(row)) = (heard, task.refund.take()) {
+            // Its answer could not be told: it is asked for again after a while.
+            task.job = Job::AskRefund(row);
+            task.waits_until = Some(task.back_off.next(now));
+            self.tasks.insert(id, task);
+            return;
         }
-        if let Some(delivery) = task.delivery {
-            match heard {
-                Heard::Yes => self.disk.note(&delivery.event, task.signed_at),
-                Heard::No => self.cards.deliveries.push(delivery),
+        let Some(delivery) = task.delivery else { return };
+        match heard {
+            Noted::Yes => {
+                self.disk.note(&delivery.event, task.signed_at);
+                if let Some(chase) = self.chase(task.owner, task.payment) {
+                    chase.is_nudged(now);
+                }
             }
+            Noted::No => self.cards.deliveries.push(delivery),
         }
     }
 }
 
 /// Whether a webhook came to something.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Heard {
+enum Noted {
     Yes,
     No,
-}
-
-fn noticed(notice: Option<Notice>, command: Command) -> Command {
-    match notice {
-        Some(notice) => Command::Notified { notice, command: Box::new(command) },
-        None => command,
-    }
 }

@@ -1,11 +1,12 @@
 //! The world: its clock, its owners, its clients, the disk and the card processor, and chance, which picks what happens
 //! next. After every step the invariants are checked wherever something changed.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::mpsc::{self, Receiver},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
+use actors::{
+    account::{AccountError, machine::Input},
+    payment::pursuit::SAME_KEY_MS,
+};
 use billing::{
     Nanos, Timestamp,
     account::Header,
@@ -19,23 +20,30 @@ use billing::{
 use uuid::Uuid;
 
 use crate::{
-    account::{Actor, AskId, Departure, Mail, Shell},
+    account::{Actor, AskId, Departure, Mail, Shell, Waits, Way, Ways, moment, way},
     acts::Act,
-    cards::{Processor, Pursuit, Stage},
+    cards::{Chase, Processor},
     check::{self, Checked, DURABLE, ensure},
+    clients,
     clients::Request,
     disk::Disk,
     mutants::Mutant,
-    owner::{Door, ForJournal, Luck, Owner},
+    owner::{ForJournal, Luck, Owner},
     random::Random,
     stats::Stats,
-    tasks::{SAME_KEY_MS, Task},
+    tasks::Task,
 };
+
+/// A question that is not answered yet.
+pub(crate) struct Asked {
+    pub(crate) owner: u64,
+    pub(crate) who: Who,
+    waits: Waits,
+}
 
 /// Who asked an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
-    Nobody,
     Entering(RequestId),
     Settling(RequestId),
     Buying(AccountId),
@@ -69,21 +77,20 @@ pub(crate) struct World {
     batches: u64,
     pub(crate) serial: u128,
     next_ask: AskId,
-    pub(crate) asks: BTreeMap<AskId, (u64, AccountId, Who)>,
-    /// Requests whose clients did not wait for the answer.
-    pub(crate) left: BTreeMap<AskId, Request>,
+    pub(crate) asks: BTreeMap<AskId, Asked>,
     pub(crate) requests: BTreeMap<RequestId, Request>,
     pub(crate) dispatched: BTreeMap<RequestId, AccountId>,
     /// What clients were told that their requests cost, and which purchases succeeded.
     pub(crate) told: BTreeMap<AccountId, Vec<(RequestId, Nanos)>>,
     pub(crate) told_paid: Vec<(AccountId, PaymentId)>,
+    /// Keys that requests came with.
+    pub(crate) used_keys: BTreeSet<KeyId>,
     pub(crate) gifts: Vec<(AccountId, billing::command::Fund)>,
     pub(crate) cards: Processor,
     pub(crate) tasks: BTreeMap<u64, Task>,
     /// What keyed requests ask for, those that have ended included.
     pub(crate) acts: BTreeMap<RequestId, Act>,
-    door: Door,
-    departures: Receiver<Departure>,
+    departures: Vec<Departure>,
     /// Actors that did something in this step.
     touched: BTreeSet<(u64, AccountId)>,
     pub(crate) stats: Stats,
@@ -99,7 +106,6 @@ const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
 impl World {
     pub(crate) fn new(seed: u64, mutant: Option<Mutant>, log: Log) -> Self {
         let mut random = Random::new(seed);
-        let (door, departures) = mpsc::channel();
         let mut disk = Disk::new(mutant);
         for number in 1..=random.between(1, 3) {
             let id = AccountId(Uuid::from_u128(u128::from(number.unsigned_abs())));
@@ -130,17 +136,16 @@ impl World {
             serial: 0,
             next_ask: 0,
             asks: BTreeMap::new(),
-            left: BTreeMap::new(),
             requests: BTreeMap::new(),
             dispatched: BTreeMap::new(),
             told: BTreeMap::new(),
             told_paid: Vec::new(),
+            used_keys: BTreeSet::new(),
             gifts: Vec::new(),
             cards: Processor::default(),
             tasks: BTreeMap::new(),
             acts: BTreeMap::new(),
-            door,
-            departures,
+            departures: Vec::new(),
             touched: BTreeSet::new(),
             stats: Stats::default(),
             log,
@@ -193,19 +198,24 @@ impl World {
     }
 
     /// Asks an account at an owner.
-    pub(crate) fn ask(&mut self, owner: u64, account: AccountId, who: Who, mail: impl FnOnce(AskId) -> Mail) -> AskId {
+    pub(crate) fn ask(&mut self, owner: u64, account: AccountId, who: Who, input: impl FnOnce(Way) -> Input<Ways>) {
         self.next_ask += 1;
-        let id = self.next_ask;
-        self.asks.insert(id, (owner, account, who));
-        if let Some(owner) = self.owner(owner) {
-            owner.actor(account).post(mail(id));
-        }
-        id
+        let (way, waits) = way(self.next_ask);
+        self.asks.insert(self.next_ask, Asked { owner, who, waits });
+        self.mail(owner, account, input(way));
     }
 
     /// Asks what nobody waits for.
     pub(crate) fn post(&mut self, owner: u64, account: AccountId, command: Command) {
-        self.ask(owner, account, Who::Nobody, |id| Mail::Ask { id, command });
+        self.next_ask += 1;
+        let (way, _) = way(self.next_ask);
+        self.mail(owner, account, Input::Decide(command, way));
+    }
+
+    pub(crate) fn mail(&mut self, owner: u64, account: AccountId, input: Input<Ways>) {
+        if let Some(owner) = self.owner(owner) {
+            owner.actor(account).mailbox.push_back(Mail::Input(input));
+        }
     }
 
     /// One event, and everything that follows from it at once; then the checks.
@@ -228,7 +238,7 @@ impl World {
             600..640 => self.an_account_loads(),
             640..740 => self.request_goes_on(),
             740..790 => Ok(self.request()),
-            790..840 => Ok(self.pursuit_goes_on()),
+            790..840 => Ok(self.cards_actor_starts() || self.pursuit_goes_on()),
             840..870 => Ok(self.task_goes_on()),
             870..895 => Ok(self.webhook_arrives()),
             895..930 => Ok(self.someone_acts()),
@@ -247,23 +257,14 @@ impl World {
                 Ok(true)
             }
             5 => Ok(self.an_owner_crashes()),
-            6..9 => self.an_account_ends(),
+            6..9 => Ok(self.an_account_ends()),
             9..12 => self.someone_waits_no_longer(),
-            12..15 => self.someone_gives_up_waiting(),
-            15 => Ok(self.cards_actor_is_rebuilt()),
+            12..15 => self.an_alarm_rings(),
+            15 => Ok(self.cards_actor_panics()),
             16 => Ok(self.refunds_are_taken_up()),
+            17 => Ok(self.cards_owner_acts()),
             _ => Ok(self.late_order_arrives()),
         }
-    }
-
-    fn shell<'a>(
-        owner: &'a mut Owner,
-        left: &'a BTreeMap<AskId, Request>,
-        (door, mutant, time): (&'a Door, Option<Mutant>, Timestamp),
-    ) -> (&'a mut BTreeMap<AccountId, Actor>, Shell<'a>) {
-        let (now, id) = (owner.now(time), owner.id);
-        let Owner { actors, mailbox, running, .. } = owner;
-        (actors, Shell { owner: id, now, journal: mailbox, running, left, door, mutant })
     }
 
     /// Has an actor do something, at the time of its owner.
@@ -273,11 +274,12 @@ impl World {
         does: impl FnOnce(&mut Actor, &mut Shell<'_>) -> Checked,
     ) -> Checked<bool> {
         self.touched.insert((owner, account));
-        let with = (&self.door, self.mutant, self.time);
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
-        let (actors, mut shell) = Self::shell(owner, &self.left, with);
+        let now = moment(owner.now(self.time), self.elapsed);
+        let Owner { id, actors, mailbox, running, .. } = owner;
         let Some(actor) = actors.get_mut(&account) else { return Ok(false) };
-        does(actor, &mut shell)?;
+        let (departures, mutant) = (&mut self.departures, self.mutant);
+        does(actor, &mut Shell { owner: *id, now, journal: mailbox, running, departures, mutant })?;
         Ok(true)
     }
 
@@ -291,38 +293,43 @@ impl World {
     }
 
     pub(crate) fn mail_is_handled(&mut self) -> Checked<bool> {
-        let able = self.actors_that(|actor| actor.account.is_some() && !actor.mailbox.is_empty());
+        let able = self.actors_that(|actor| !actor.mailbox.is_empty());
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
         let mail = self.owner(owner).and_then(|owner| owner.actors.get_mut(&account)?.mailbox.pop_front());
         let Some(mail) = mail else { return Ok(false) };
-        self.say(|| format!("owner {owner}: account {} handles {}", account.0.as_u128(), brief(&mail)));
+        self.say(|| format!("owner {owner}: account {} handles {}", account.0.as_u128(), mail.brief()));
         self.act((owner, account), |actor, shell| actor.handle(mail, shell))
     }
 
     pub(crate) fn an_account_loads(&mut self) -> Checked<bool> {
-        let able = self.actors_that(|actor| actor.is_opened && actor.account.is_none());
+        let able = self.actors_that(|actor| actor.is_opened && actor.machine.account().is_none());
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
         let now = self.now_of(owner);
         if !self.is_resting && self.random.percent(5) {
             self.say(|| format!("owner {owner}: account {} could not be loaded", account.0.as_u128()));
-            self.end_actor(owner, account)?;
-            return Ok(true);
+            return self.act((owner, account), |actor, shell| actor.loaded(Err("away".to_owned()), shell));
         }
         let loaded = self.disk.load(account, now);
         self.say(|| format!("owner {owner}: account {} is loaded at {}", account.0.as_u128(), loaded.header.seq));
-        self.act((owner, account), |actor, shell| actor.loaded(loaded, shell))
+        self.act((owner, account), |actor, shell| actor.loaded(Ok(loaded), shell))
     }
 
     fn an_account_ticks(&mut self) -> Checked<bool> {
-        let able = self.actors_that(|actor| actor.account.is_some());
+        let able = self.actors_that(|actor| actor.machine.account().is_some());
         let Some(which) = self.random.pick(&able) else { return Ok(false) };
-        self.act(which, Actor::tick)
+        match self.random.below(10) {
+            0 => self.act(which, Actor::is_watched),
+            1 => self.act(which, Actor::is_left_alone),
+            _ => self.act(which, Actor::tick),
+        }
     }
 
-    pub(crate) fn someone_gives_up_waiting(&mut self) -> Checked<bool> {
-        let able = self.actors_that(Actor::is_waited_for);
+    /// Time is up for someone who waits in line, or the line may be tried again.
+    pub(crate) fn an_alarm_rings(&mut self) -> Checked<bool> {
+        let now = moment(self.time, self.elapsed).elapsed;
+        let able = self.actors_that(|actor| actor.next_alarm().is_some_and(|at| at <= now));
         let Some(which) = self.random.pick(&able) else { return Ok(false) };
-        self.act(which, Actor::give_up_waiting)
+        self.act(which, Actor::call_line)
     }
 
     /// The journal's mailbox, its thread, or its batch on the way to the disk and back.
@@ -361,6 +368,26 @@ impl World {
         self.stats.lost += u64::from(said.contains("not known"));
         self.stats.refused += u64::from(said.contains("refused"));
         self.say(|| format!("owner {id}: a {said}"));
+        true
+    }
+
+    /// At rest: time passes until something that waits for it can go on.
+    pub(crate) fn time_passes(&mut self) -> bool {
+        let now = moment(self.time, self.elapsed).elapsed;
+        let owners = self.owners.iter();
+        let alarms = owners.clone().flat_map(|owner| owner.actors.values().filter_map(Actor::next_alarm));
+        let alarms = alarms.map(|at| i64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(i64::MAX));
+        let starts = owners.clone().filter_map(Owner::payments_start).map(|at| at.ms_since(self.elapsed));
+        let waits = owners.flat_map(|owner| owner.pursuits.values().filter_map(Chase::waits_until));
+        let tasks = self.tasks.values().filter_map(|task| task.waits_until);
+        let waits = waits.chain(tasks.filter(|at| *at > self.time)).map(|at| at.ms_since(self.time));
+        let settling = self.requests.values().filter_map(|request| match request.stage {
+            clients::Stage::Waiting(until) => Some(until.ms_since(self.elapsed)),
+            _ => None,
+        });
+        let Some(by) = alarms.chain(starts).chain(waits).chain(settling).min() else { return false };
+        let by = by.max(0);
+        (self.time, self.elapsed) = (self.time.plus_ms(by), self.elapsed.plus_ms(by));
         true
     }
 
@@ -436,7 +463,7 @@ impl World {
         }
         self.born += 1;
         let (id, epoch, time) = (self.born, self.disk.take_over(), self.time);
-        self.owners.push(Owner::new(id, epoch, time));
+        self.owners.push(Owner::new(id, epoch, time, self.elapsed));
         self.stats.takeovers += 1;
         self.say(|| format!("owner {id} takes over with epoch {epoch}"));
     }
@@ -458,82 +485,99 @@ impl World {
         self.stats.crashes += 1;
         self.owners.retain(|owner| owner.id != id);
         self.requests.retain(|_, request| request.owner != id);
-        self.left.retain(|_, request| request.owner != id);
-        self.asks.retain(|_, (owner, ..)| *owner != id);
+        self.asks.retain(|_, asked| asked.owner != id);
         self.acts.values_mut().for_each(|act| act.is_left_by(id));
-        let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == id).map(|(id, _)| *id).collect();
+        self.tasks_are_lost(id);
+    }
+
+    /// An actor dies of a panic.
+    fn an_account_ends(&mut self) -> bool {
+        let able = self.actors_that(|_| true);
+        let Some((owner, account)) = self.random.pick(&able) else { return false };
+        self.say(|| format!("owner {owner}: account {} ends", account.0.as_u128()));
+        self.end_actor(owner, account);
+        true
+    }
+
+    /// Whoever asked an actor that ended learns that it is gone.
+    fn end_actor(&mut self, owner: u64, account: AccountId) {
+        let Some(owner) = self.owner(owner) else { return };
+        let Some(actor) = owner.actors.remove(&account) else { return };
+        owner.mailbox.push_back(ForJournal::Ended(actor.life));
+    }
+
+    fn someone_waits_no_longer(&mut self) -> Checked<bool> {
+        let asks: Vec<AskId> = self.asks.keys().copied().collect();
+        let Some(id) = self.random.pick(&asks) else { return Ok(false) };
+        let who = self.asks.get(&id).map(|asked| asked.who);
+        self.say(|| format!("ask {id} is waited for no longer: {who:?}"));
+        self.resolve(id, Err(AccountError::Unavailable("no answer in time".to_owned())))?;
+        Ok(true)
+    }
+
+    /// Whoever can't be answered any more learns it.
+    fn nobody_answers(&mut self) -> Checked<bool> {
+        let lost = self.asks.iter().find(|(_, asked)| !asked.waits.has_hope()).map(|(id, _)| *id);
+        let Some(id) = lost else { return Ok(false) };
+        self.resolve(id, Err(AccountError::Unavailable("the account is being rebuilt".to_owned())))?;
+        Ok(true)
+    }
+
+    /// The actor of payments panics, and all that it carried with it.
+    fn cards_actor_panics(&mut self) -> bool {
+        let (Some(id), elapsed) = (self.any_owner(), self.elapsed) else { return false };
+        let Some(owner) = self.owner(id).filter(|owner| owner.has_payments()) else { return false };
+        let wait = owner.payments_die(elapsed);
+        self.stats.restarts += 1;
+        self.say(|| format!("owner {id}: the payment actor panics, and is started again in {wait:?}"));
+        self.asks.retain(|_, asked| asked.owner != id || !matches!(asked.who, Who::Pursuing(_) | Who::Task(_)));
+        self.tasks_are_lost(id);
+        true
+    }
+
+    /// The actor of payments begins a life: it takes up what is pending.
+    pub(crate) fn cards_actor_starts(&mut self) -> bool {
+        let elapsed = self.elapsed;
+        let is_due = |it: &&Owner| !it.is_paused && it.payments_start().is_some_and(|at| at <= elapsed);
+        let due: Vec<u64> = self.owners.iter().filter(is_due).map(|owner| owner.id).collect();
+        let Some(id) = self.random.pick(&due) else { return false };
+        let now = self.now_of(id);
+        let rows = self.disk.accounts.iter();
+        let payments = rows.flat_map(|(account, rows)| rows.payments.values().map(move |payment| (*account, payment)));
+        let pending: Vec<Chase> = payments
+            .filter(|(_, payment)| payment.status == PaymentStatus::Pending)
+            .map(|(account, payment)| Chase::new(account, payment.clone(), now))
+            .collect();
+        if let Some(owner) = self.owner(id) {
+            owner.payments_begin(elapsed);
+            owner.pursuits = pending.into_iter().map(|it| (it.payment.id, it)).collect();
+        }
+        self.take_up_refunds(id);
+        true
+    }
+
+    /// What a payment actor did besides pursuing payments: whoever told it something was not answered, and tells it again.
+    fn tasks_are_lost(&mut self, owner: u64) {
+        let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(id, _)| *id).collect();
         for task in lost {
-            // Its sender was not answered, and tells it again.
             let task = self.tasks.remove(&task);
             self.cards.deliveries.extend(task.and_then(|task| task.delivery));
         }
     }
 
-    /// An actor dies of a panic, or ends because it has nothing to do.
-    fn an_account_ends(&mut self) -> Checked<bool> {
-        let panics = self.random.percent(50);
-        let able = self.actors_that(|actor| panics || actor.is_idle());
-        let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
-        self.say(|| format!("owner {owner}: account {} ends", account.0.as_u128()));
-        self.end_actor(owner, account)?;
-        Ok(true)
-    }
-
-    /// Who asked an actor that ended learns that it is gone.
-    fn end_actor(&mut self, owner: u64, account: AccountId) -> Checked {
-        let Some(owner) = self.owner(owner) else { return Ok(()) };
-        let Some(actor) = owner.actors.remove(&account) else { return Ok(()) };
-        owner.mailbox.push_back(ForJournal::Ended(actor.life));
-        for id in actor.asked {
-            if self.left.remove(&id).is_none() {
-                self.resolve(id, Err(()))?;
-                // It entered, and its actor is gone: nobody will answer.
-                self.left.remove(&id);
-            }
-        }
-        Ok(())
-    }
-
-    fn someone_waits_no_longer(&mut self) -> Checked<bool> {
-        let asks: Vec<AskId> =
-            self.asks.iter().filter(|(_, (.., who))| *who != Who::Nobody).map(|(id, _)| *id).collect();
-        let Some(id) = self.random.pick(&asks) else { return Ok(false) };
-        let who = self.asks.get(&id).map(|(.., who)| *who);
-        self.say(|| format!("ask {id} is waited for no longer: {who:?}"));
-        self.resolve(id, Err(()))?;
-        Ok(true)
-    }
-
-    /// The actor of payments panics: a new one takes up what is pending.
-    fn cards_actor_is_rebuilt(&mut self) -> bool {
-        let Some(id) = self.any_owner() else { return false };
-        let pending: Vec<Pursuit> = self
-            .disk
-            .accounts
-            .iter()
-            .flat_map(|(account, rows)| rows.payments.values().map(move |payment| (*account, payment)))
-            .filter(|(_, payment)| payment.status == PaymentStatus::Pending)
-            .map(|(account, payment)| Pursuit { account, payment: payment.clone(), stage: Stage::Asks, tries: 0 })
-            .collect();
-        self.asks.retain(|_, (owner, _, who)| *owner != id || !matches!(who, Who::Pursuing(_)));
-        if let Some(owner) = self.owner(id) {
-            owner.pursuits = pending.into_iter().map(|it| (it.payment.id, it)).collect();
-        }
-        true
-    }
-
     /// What follows at once: departures arrive, actors that failed end. Then the invariants.
     pub(crate) fn checked(&mut self) -> Checked {
-        while let Ok(departure) = self.departures.try_recv() {
+        for departure in std::mem::take(&mut self.departures) {
             self.departed(departure)?;
         }
-        let failed = self.owners.iter().flat_map(|owner| {
-            owner.actors.iter().filter(|(_, actor)| actor.has_failed).map(|(account, _)| (owner.id, *account))
+        let stopped = self.owners.iter().flat_map(|owner| {
+            owner.actors.iter().filter(|(_, actor)| actor.has_stopped()).map(|(account, _)| (owner.id, *account))
         });
-        for (owner, account) in failed.collect::<Vec<_>>() {
-            self.say(|| format!("owner {owner}: account {} is to be rebuilt", account.0.as_u128()));
-            self.end_actor(owner, account)?;
+        for (owner, account) in stopped.collect::<Vec<_>>() {
+            self.say(|| format!("owner {owner}: account {} has ended", account.0.as_u128()));
+            self.end_actor(owner, account);
         }
+        while self.nobody_answers()? {}
         for id in std::mem::take(&mut self.disk.dirty) {
             let rows = self.disk.rows(id);
             check::rows(id, rows)?;
@@ -553,21 +597,11 @@ impl World {
             let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner && it.epoch == epoch) else { continue };
             let now = owner.now(time);
             let actor = owner.actors.get(&account).filter(|actor| actor.is_settled());
-            if let Some(account) = actor.and_then(|actor| actor.account.as_ref()) {
+            if let Some(account) = actor.and_then(|actor| actor.machine.account()) {
                 account.assert_sound();
                 check::memory(account, &self.disk, now)?;
             }
         }
         Ok(())
-    }
-}
-
-fn brief(mail: &Mail) -> String {
-    match mail {
-        Mail::Ask { id, command: Command::Settle(usage) } => {
-            format!("{id}: settle {} for {}", usage.request_id, usage.charged)
-        }
-        Mail::Enter { id, admit } => format!("{id}: admit {}", admit.request_id),
-        Mail::Ask { .. } | Mail::Buy { .. } | Mail::Committed(_) => format!("{mail:?}"),
     }
 }

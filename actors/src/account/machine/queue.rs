@@ -1,19 +1,16 @@
 //! The line of requests that wait to be admitted: for credits or permits that are being bought, or, where their client
 //! asked for it, for a permit or the rate limit. First come, first served: who needs a permit is not overtaken by who needs
-//! one too. The line knows no rule; it says who may be tried again, and the actor tries.
+//! one too. The line knows no rule and no clock; it says who may be tried again, and the machine tries. Its times are those
+//! of [`Moment::elapsed`](super::port::Moment).
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use billing::{
     command::{Admit, Refusal, Scale},
     hold::Work,
 };
-use tokio::sync::oneshot;
 
-use super::{AccountError, Entered};
+use super::{super::Entered, port::Askers};
 
 /// Requests of one account that wait, at most.
 pub const LINE: usize = 256;
@@ -32,27 +29,27 @@ pub(super) enum For {
 }
 
 /// A request at the door.
-pub(super) struct Visitor {
+pub(super) struct Visitor<A: Askers> {
     pub(super) admit: Admit,
-    pub(super) reply: oneshot::Sender<Result<Entered, AccountError>>,
-    pub(super) came_at: Instant,
+    pub(super) reply: A::Reply<Entered>,
+    pub(super) came_at: Duration,
     /// How long its client lets it wait.
     pub(super) max_wait: Duration,
     /// Its place in the line when it joined it.
     pub(super) place: Option<usize>,
 }
 
-impl Visitor {
+impl<A: Askers> Visitor<A> {
     /// What a refused request may wait for, and until when.
-    pub(super) fn waits(&self, refusal: &Refusal) -> Option<(For, Instant)> {
-        let patient = |what| (!self.max_wait.is_zero()).then_some((what, self.came_at + self.max_wait));
+    pub(super) fn waits(&self, refusal: &Refusal) -> Option<(For, Duration)> {
+        let asked_for = |what| (!self.max_wait.is_zero()).then_some((what, self.came_at + self.max_wait));
         let purchase = self.came_at + PURCHASE.max(self.max_wait);
         match refusal {
             Refusal::InsufficientCredits { reload_due: true, .. } => Some((For::Credits, purchase)),
             Refusal::ConcurrencyLimit { scale: Scale::Buying, .. } => Some((For::Permits, purchase)),
-            Refusal::ConcurrencyLimit { .. } => patient(For::Permits),
+            Refusal::ConcurrencyLimit { .. } => asked_for(For::Permits),
             Refusal::RateLimit { retry_after_ms, .. } => {
-                patient(For::Rate(Duration::from_millis(retry_after_ms.unsigned_abs())))
+                asked_for(For::Rate(Duration::from_millis(retry_after_ms.unsigned_abs())))
             }
             _ => None,
         }
@@ -64,17 +61,22 @@ impl Visitor {
     }
 }
 
-struct Waiting {
-    visitor: Visitor,
+struct Waiting<A: Askers> {
+    visitor: Visitor<A>,
     what: For,
-    until: Instant,
+    until: Duration,
 }
 
 /// The line.
-#[derive(Default)]
-pub(super) struct Queue(VecDeque<Waiting>);
+pub(super) struct Queue<A: Askers>(VecDeque<Waiting<A>>);
 
-impl Queue {
+impl<A: Askers> Default for Queue<A> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<A: Askers> Queue<A> {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.0.len()
@@ -90,7 +92,7 @@ impl Queue {
     }
 
     /// Joins at the end; given back where the line is full.
-    pub(super) fn join(&mut self, mut visitor: Visitor, what: For, until: Instant) -> Result<(), Visitor> {
+    pub(super) fn join(&mut self, mut visitor: Visitor<A>, what: For, until: Duration) -> Result<(), Visitor<A>> {
         if self.0.len() >= LINE {
             return Err(visitor);
         }
@@ -100,30 +102,30 @@ impl Queue {
     }
 
     /// Takes everyone out, in order, to be tried again.
-    pub(super) fn call(&mut self) -> Trial {
+    pub(super) fn call(&mut self) -> Trial<A> {
         Trial { left: std::mem::take(&mut self.0), blocked: Vec::new() }
     }
 }
 
 /// The line while its visitors are tried.
-pub(super) struct Trial {
-    left: VecDeque<Waiting>,
+pub(super) struct Trial<A: Askers> {
+    left: VecDeque<Waiting<A>>,
     blocked: Vec<For>,
 }
 
 /// The next of a trial.
-pub(super) enum Next {
+pub(super) enum Next<A: Askers> {
     /// To be tried; refused again, it waits on.
-    Try(Visitor),
+    Try(Visitor<A>),
     /// Its time is up: refused as it would be now.
-    Late(Visitor),
+    Late(Visitor<A>),
 }
 
-impl Trial {
+impl<A: Askers> Trial<A> {
     /// The next one to be tried. Those behind one that was refused for the same thing keep their places untried.
-    pub(super) fn next(&mut self, line: &mut Queue, now: Instant) -> Option<Next> {
+    pub(super) fn next(&mut self, line: &mut Queue<A>, now: Duration) -> Option<Next<A>> {
         while let Some(waiting) = self.left.pop_front() {
-            if waiting.visitor.reply.is_closed() {
+            if !A::is_waited_for(&waiting.visitor.reply) {
                 // Its client has left.
             } else if now >= waiting.until {
                 return Some(Next::Late(waiting.visitor));
@@ -137,7 +139,7 @@ impl Trial {
     }
 
     /// Puts one back that was refused again.
-    pub(super) fn keep(&mut self, line: &mut Queue, visitor: Visitor, what: For, until: Instant) {
+    pub(super) fn keep(&mut self, line: &mut Queue<A>, visitor: Visitor<A>, what: For, until: Duration) {
         self.blocked.push(what);
         line.0.push_back(Waiting { visitor, what, until });
     }

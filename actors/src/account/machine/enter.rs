@@ -1,114 +1,118 @@
-//! Who comes in: a request is decided at once, or waits in line for what may let it in. Part of [`AccountActor`]; the line
-//! itself is in [`super::queue`].
+//! Who comes in: a request is decided at once, or waits in line for what may let it in. Part of [`Machine`]; the line itself
+//! is in [`super::queue`].
 
-use std::time::Instant;
+use std::time::Duration;
 
-use actix::AsyncContext;
 use billing::{
     class::Units,
     command::{Admit, Answer, Command, Refusal, Reply, Scale},
     hold::{Hold, Work},
 };
-use tokio::sync::oneshot;
 
 use super::{
-    AccountActor, AccountError, Enter, Entered, Placed,
-    actor::State,
+    super::{Enter, Entered, Placed},
+    Machine, State,
+    port::{Askers, Departure, Moment, Output, Outputs},
     queue::{For, Next, Visitor},
 };
 use crate::running::Amounts;
 
-impl AccountActor {
+impl<A: Askers> Machine<A> {
     pub(super) fn enter(
         &mut self,
         Enter { admit, max_wait }: Enter,
-        reply: oneshot::Sender<Result<Entered, AccountError>>,
-        ctx: &mut actix::Context<Self>,
+        reply: A::Reply<Entered>,
+        now: Moment,
+        out: &mut impl Outputs<A>,
     ) {
         self.is_used = true;
-        let visitor = Visitor { admit, reply, came_at: Instant::now(), max_wait, place: None };
+        let visitor = Visitor { admit, reply, came_at: now.elapsed, max_wait, place: None };
         // Nobody overtakes who waits for a permit.
         if visitor.is_open() && self.line.has_permits_wanted() {
-            let (until, refusal) = (visitor.came_at + max_wait, self.in_line(&visitor.admit));
+            let (until, refusal) = (visitor.came_at + max_wait, self.in_line(&visitor.admit, now));
             if max_wait.is_zero() {
-                self.admit(visitor, Err(refusal));
+                self.refuse(visitor, refusal, now, out);
             } else {
-                self.join(visitor, For::Permits, until, refusal, ctx);
+                self.join(visitor, (For::Permits, until), refusal, now, out);
             }
             return;
         }
-        match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
-            Err(error) => drop(visitor.reply.send(Err(error))),
-            Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
-                Some((what, until)) => {
-                    if let Err(refusal) = answer.result {
-                        self.join(visitor, what, until, refusal, ctx);
-                    }
-                }
-                None => self.admit_with(visitor, answer),
+        match self.decide(Command::Admit(visitor.admit.clone()), now, out) {
+            Err(error) => out.put(Output::Depart(Departure::Entered(visitor.reply, Err(error)))),
+            Ok(Answer { result: Err(refusal), balance }) => match visitor.waits(&refusal) {
+                Some(what) => self.join(visitor, what, refusal, now, out),
+                None => self.answer(visitor, Answer { result: Err(refusal), balance }, out),
             },
+            Ok(answer) => self.answer(visitor, answer, out),
         }
     }
 
     /// The refusal of one that would have to join the line.
-    fn in_line(&self, admit: &Admit) -> Refusal {
+    fn in_line(&self, admit: &Admit, now: Moment) -> Refusal {
         let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
-        let tier = account.tier(self.context.around.clock.now());
+        let tier = account.tier(now.ledger);
         let needed = if let Work::Open { units, .. } = admit.work { units } else { Units::default() };
-        let used = account.balance(self.context.around.clock.now()).units_used;
+        let used = account.balance(now.ledger).units_used;
         Refusal::ConcurrencyLimit { allowed: tier.units, used, needed, next: None, scale: Scale::Off }
     }
 
-    fn join(&mut self, visitor: Visitor, what: For, until: Instant, refusal: Refusal, ctx: &mut actix::Context<Self>) {
+    fn join(
+        &mut self,
+        visitor: Visitor<A>,
+        (what, until): (For, Duration),
+        refusal: Refusal,
+        now: Moment,
+        out: &mut impl Outputs<A>,
+    ) {
         match self.line.join(visitor, what, until) {
             Ok(()) => {
-                let mut wake = until.saturating_duration_since(Instant::now());
+                let mut wake = until.saturating_sub(now.elapsed);
                 if let For::Rate(free_in) = what {
-                    ctx.run_later(free_in, Self::call_line);
+                    out.put(Output::CallLine { after: free_in });
                     wake = wake.max(free_in);
                 }
-                ctx.run_later(wake, Self::call_line);
+                out.put(Output::CallLine { after: wake });
             }
-            Err(visitor) => self.admit(visitor, Err(refusal)),
+            Err(visitor) => self.refuse(visitor, refusal, now, out),
         }
     }
 
     /// Tries those that wait, in order.
-    pub(super) fn call_line(&mut self, ctx: &mut actix::Context<Self>) {
+    pub fn call_line(&mut self, now: Moment, out: &mut impl Outputs<A>) {
         if self.line.is_empty() {
             return;
         }
         let mut trial = self.line.call();
-        while let Some(next) = trial.next(&mut self.line, Instant::now()) {
+        while let Some(next) = trial.next(&mut self.line, now.elapsed) {
             let (visitor, may_wait) = match next {
                 Next::Try(visitor) => (visitor, true),
                 Next::Late(visitor) => (visitor, false),
             };
-            match self.decide(Command::Admit(visitor.admit.clone()), ctx) {
-                Err(error) => drop(visitor.reply.send(Err(error))),
+            match self.decide(Command::Admit(visitor.admit.clone()), now, out) {
+                Err(error) => out.put(Output::Depart(Departure::Entered(visitor.reply, Err(error)))),
                 Ok(answer) => match answer.result.as_ref().err().and_then(|refusal| visitor.waits(refusal)) {
                     Some((what, until)) if may_wait => {
                         if let For::Rate(free_in) = what {
-                            ctx.run_later(free_in, Self::call_line);
+                            out.put(Output::CallLine { after: free_in });
                         }
                         trial.keep(&mut self.line, visitor, what, until);
                     }
-                    _ => self.admit_with(visitor, answer),
+                    Some(_) | None => self.answer(visitor, answer, out),
                 },
             }
         }
     }
 
     /// Answers one that was refused without a decision.
-    fn admit(&mut self, visitor: Visitor, result: Result<Reply, Refusal>) {
+    fn refuse(&mut self, visitor: Visitor<A>, refusal: Refusal, now: Moment, out: &mut impl Outputs<A>) {
         let State::Ready(account) = &self.state else { return };
-        let balance = account.balance(self.context.around.clock.now());
-        self.admit_with(visitor, Answer { result, balance });
+        let balance = account.balance(now.ledger);
+        self.answer(visitor, Answer { result: Err(refusal), balance }, out);
     }
 
     /// Answers one. The guard is made by whoever reads the answer: one that leaves before gives the hold back by a message
     /// that comes after the question.
-    fn admit_with(&mut self, visitor: Visitor, answer: Answer) {
+    fn answer(&mut self, visitor: Visitor<A>, answer: Answer, out: &mut impl Outputs<A>) {
         let Visitor { admit, reply, place, .. } = visitor;
         let placed = match &answer.result {
             Ok(Reply::Admitted { held, claimed, .. }) => {
@@ -120,7 +124,7 @@ impl AccountActor {
             self.holds.insert(admit.request_id);
         }
         let entered = Entered { request_id: admit.request_id, placed, answer, place };
-        self.outbox.leave(move || drop(reply.send(Ok(entered))));
+        self.leave(Departure::Entered(reply, Ok(entered)), out);
     }
 
     /// The hold of a request that was admitted.

@@ -1,0 +1,153 @@
+//! What an account is asked and told, other than to let a request in: commands, purchases, pictures, watchers. Part of
+//! [`Machine`].
+
+use billing::{
+    Timestamp,
+    command::{Admit, Answer, Command, Reply},
+    decide::{self, Decision, decide},
+    key::KeyWindow,
+    payment::Payment,
+};
+
+use super::{
+    super::{AccountError, Bought, KeyUse, Open, Picture, Waits},
+    IDLE_TICKS, Machine, State, WATCHERS, holds_that,
+    port::{Askers, Departure, Moment, Output, Outputs},
+};
+use crate::running::Amounts;
+
+impl<A: Askers> Machine<A> {
+    pub(super) fn command(
+        &mut self,
+        command: Command,
+        reply: A::Reply<Answer>,
+        now: Moment,
+        out: &mut impl Outputs<A>,
+    ) {
+        let subject = match &command {
+            Command::Accrue { request_id, .. } => Some((*request_id, false)),
+            Command::Settle(usage) => Some((usage.request_id, true)),
+            _ => None,
+        };
+        let is_sweep = matches!(command, Command::Sweep);
+        self.is_used |= !is_sweep;
+        if is_sweep && !self.is_used {
+            // Woken for this alone: nobody will miss it.
+            self.idle_ticks = IDLE_TICKS;
+        }
+        // Whatever frees a permit or brings credits.
+        let may_let_in = !matches!(command, Command::Accrue { .. });
+        let answer = match self.decide(command, now, out) {
+            Ok(answer) => answer,
+            Err(error) => {
+                out.put(Output::Depart(Departure::Answer(reply, Err(error))));
+                return;
+            }
+        };
+        match (&answer.result, subject) {
+            (Ok(Reply::Accrued { held, claimed }), Some((id, _))) => {
+                let amounts = Amounts { held: *held, claimed: *claimed };
+                self.leave(Departure::Holds(id, amounts), out);
+            }
+            (Ok(_), Some((id, true))) => drop(self.holds.remove(&id)),
+            _ => {}
+        }
+        if may_let_in {
+            self.call_line(now, out);
+        }
+        self.leave(Departure::Answer(reply, Ok(answer)), out);
+    }
+
+    pub(super) fn buy(&mut self, payment: Payment, reply: A::Reply<Bought>, now: Moment, out: &mut impl Outputs<A>) {
+        let id = payment.id;
+        // Before the decision, which may end it.
+        self.purchases.insert(id, reply);
+        let refused = match self.decide(Command::BeginPayment(payment.clone()), now, out) {
+            Ok(answer) if answer.result.is_ok() => return,
+            Ok(answer) => Ok(Bought { payment, answer, action: None }),
+            Err(error) => Err(error),
+        };
+        if let Some(reply) = self.purchases.remove(&id) {
+            self.leave(Departure::Bought(reply, Box::new(refused)), out);
+        }
+    }
+
+    pub(super) fn open(
+        &mut self,
+        Open { email, plan }: Open,
+        reply: A::Reply<Answer>,
+        now: Moment,
+        out: &mut impl Outputs<A>,
+    ) {
+        self.is_used = true;
+        let answer = if matches!(self.state, State::Missing) {
+            let (account, decision) = decide::open(self.id, email, plan, now.ledger);
+            self.state = State::Ready(Box::new(account));
+            Ok(self.hand_on(decision, out))
+        } else {
+            self.decide(Command::Sweep, now, out)
+        };
+        self.leave(Departure::Answer(reply, answer), out);
+    }
+
+    pub(super) fn look(&mut self, reply: A::Reply<Picture>, now: Moment, out: &mut impl Outputs<A>) {
+        self.is_used = true;
+        // Time may have brought something: what is shown is what a request would find.
+        let picture = self.decide(Command::Sweep, now, out).and_then(|_| self.picture(now.ledger));
+        self.leave(Departure::Picture(reply, Box::new(picture)), out);
+    }
+
+    fn picture(&self, now: Timestamp) -> Result<Picture, AccountError> {
+        let State::Ready(account) = &self.state else { return Err(AccountError::NoAccount) };
+        Ok(Picture {
+            balance: account.balance(now),
+            holds: holds_that(account, |_| true),
+            payg: account.is_payg(now),
+            header: account.header.clone(),
+            subscription: account.subscription().cloned(),
+            automatic: account.automatic().cloned(),
+            fall: account.tier_fall(now),
+            waiting: self.line.len(),
+            keys: account
+                .keys()
+                .map(|(id, key)| KeyUse { id, amounts: KeyWindow::ALL.map(|window| key.used(window, now)) })
+                .collect(),
+        })
+    }
+
+    /// Decides on a copy, which is thrown away.
+    pub(super) fn preview(&mut self, admit: Admit, reply: A::Reply<Answer>, now: Moment, out: &mut impl Outputs<A>) {
+        let answer = match &self.state {
+            State::Ready(account) => {
+                let Decision { answer, .. } = decide(&mut account.clone(), Command::Admit(admit), now.ledger);
+                Ok(Answer { balance: account.balance(now.ledger), ..answer })
+            }
+            State::Loading(_) | State::Missing => Err(AccountError::NoAccount),
+        };
+        self.leave(Departure::Answer(reply, answer), out);
+    }
+
+    pub(super) fn watch(&mut self, watcher: A::Watcher, now: Moment, out: &mut impl Outputs<A>) {
+        self.watchers.retain(A::is_watching);
+        if let (Some(account), true) = (self.account(), self.watchers.len() < WATCHERS) {
+            let balance = account.balance(now.ledger);
+            self.watchers.push(watcher);
+            self.announce(&balance, out);
+        }
+    }
+
+    pub(super) fn owner_must_act(
+        &mut self,
+        Waits { payment_id, action }: Waits,
+        now: Moment,
+        out: &mut impl Outputs<A>,
+    ) {
+        let State::Ready(account) = &self.state else { return };
+        let Some(payment) = account.pending_payment(payment_id).cloned() else { return };
+        let answer = Answer { result: Ok(Reply::Done), balance: account.balance(now.ledger) };
+        if let Some(buyer) = self.purchases.remove(&payment_id) {
+            let bought = Bought { payment, answer, action: Some(action) };
+            self.leave(Departure::Bought(buyer, Box::new(Ok(bought))), out);
+        }
+    }
+}

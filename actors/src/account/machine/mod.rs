@@ -1,0 +1,289 @@
+//! All that one life of an account decides, pure: who waits until it is loaded, who comes in and who waits in line, what is
+//! sent to the journal, what waits in the outbox, when it has nothing left to do. Its inputs are methods that are given the
+//! time; its outputs go to whoever drives it, the actor or the simulation, in the order in which they came about. It knows
+//! no clock, no channel, no journal and no actor.
+//!
+//! Its invariants: nothing departs before all that it depends on was reported durable; whoever asked is answered once, or
+//! the way back is dropped; nothing is asked of it after it said [`Stop`].
+
+mod ask;
+mod enter;
+mod outbox;
+mod port;
+mod queue;
+
+pub use port::{Askers, Departure, Input, Moment, Output, Outputs, Stop};
+pub use queue::{LINE, PURCHASE};
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use billing::{
+    account::{Account, Balance},
+    command::{Answer, Command},
+    decide::{Decision, decide},
+    entry::UsageRecord,
+    hold::Hold,
+    ids::{AccountId, PaymentId, RequestId},
+    payment::{Payment, PaymentStatus},
+};
+
+use super::{AccountError, Bought};
+use crate::running::Amounts;
+use outbox::Outbox;
+use queue::Queue;
+
+/// Messages that wait while an account loads or its outbox is shut, at most.
+const WAITING: usize = 16_384;
+/// Ticks, a second each, without a message after which an account gives back the room of busier times.
+const QUIET_TICKS: u32 = 5;
+/// Ticks without a message after which an account with nothing running ends.
+const IDLE_TICKS: u32 = 300;
+/// Live watchers of one account, at most.
+const WATCHERS: usize = 256;
+
+type Parked<A> = (Input<A>, Option<<A as Askers>::Counted>);
+
+enum State<A: Askers> {
+    Loading(VecDeque<Parked<A>>),
+    Missing,
+    Ready(Box<Account>),
+}
+
+/// One life of an account.
+pub struct Machine<A: Askers> {
+    id: AccountId,
+    state: State<A>,
+    outbox: Outbox<Departure<A>>,
+    /// The requests it set something aside for.
+    holds: BTreeSet<RequestId>,
+    purchases: BTreeMap<PaymentId, A::Reply<Bought>>,
+    watchers: Vec<A::Watcher>,
+    line: Queue<A>,
+    /// Whether anyone but the sweeper came.
+    is_used: bool,
+    idle_ticks: u32,
+}
+
+impl<A: Askers> std::fmt::Debug for Machine<A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<A: Askers> Machine<A> {
+    /// A new life, which waits for [`Machine::loaded`].
+    pub fn new(id: AccountId) -> Self {
+        Self {
+            id,
+            state: State::Loading(VecDeque::new()),
+            outbox: Outbox::default(),
+            holds: BTreeSet::new(),
+            purchases: BTreeMap::new(),
+            watchers: Vec::new(),
+            line: Queue::default(),
+            is_used: false,
+            idle_ticks: 0,
+        }
+    }
+
+    /// The account, once it is loaded.
+    pub fn account(&self) -> Option<&Account> {
+        match &self.state {
+            State::Ready(account) => Some(account),
+            State::Loading(_) | State::Missing => None,
+        }
+    }
+
+    /// Whether all that it sent to the journal is durable.
+    pub const fn is_settled(&self) -> bool {
+        self.outbox.is_settled()
+    }
+
+    /// Whether nobody is waited for or waits, whatever there is to do.
+    fn is_unwatched(&self) -> bool {
+        self.holds.is_empty() && self.purchases.is_empty() && self.watchers.is_empty() && self.line.is_empty()
+    }
+
+    /// A message. It is handled once the account is loaded; at once where it is.
+    pub fn handle(&mut self, input: Input<A>, counted: Option<A::Counted>, now: Moment, out: &mut impl Outputs<A>) {
+        if input.is_question() {
+            self.idle_ticks = 0;
+        }
+        match &mut self.state {
+            // Dropping what does not fit drops its reply: the asker learns that the account is not there now.
+            State::Loading(parked) if parked.len() >= WAITING => {}
+            State::Loading(parked) => parked.push_back((input, counted)),
+            State::Missing | State::Ready(_) => self.run(input, counted, now, out),
+        }
+    }
+
+    fn run(&mut self, input: Input<A>, counted: Option<A::Counted>, now: Moment, out: &mut impl Outputs<A>) {
+        match input {
+            Input::Enter(enter, reply) => self.enter(enter, reply, now, out),
+            Input::Decide(command, reply) => self.command(command, reply, now, out),
+            Input::Buy(payment, reply) => self.buy(payment, reply, now, out),
+            Input::Open(open, reply) => self.open(open, reply, now, out),
+            Input::Look(reply) => self.look(reply, now, out),
+            Input::Preview(admit, reply) => self.preview(admit, reply, now, out),
+            Input::Watch(watcher) => self.watch(watcher, now, out),
+            Input::Waits(waits) => self.owner_must_act(waits, now, out),
+        }
+        if let Some(counted) = counted {
+            out.handled(counted);
+        }
+    }
+
+    /// Its rows were read; none where there is no such account. `runs` says which requests run in this process: whose does
+    /// not is abandoned.
+    pub fn loaded(
+        &mut self,
+        loaded: Result<Option<Account>, String>,
+        runs: impl Fn(RequestId) -> bool,
+        now: Moment,
+        out: &mut impl Outputs<A>,
+    ) {
+        let State::Loading(parked) = std::mem::replace(&mut self.state, State::Missing) else { return };
+        match loaded {
+            Ok(Some(account)) => {
+                self.state = State::Ready(Box::new(account));
+                self.recover(runs, now, out);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                out.put(Output::Stop(Stop::NotLoaded(error)));
+                return;
+            }
+        }
+        for (input, counted) in parked {
+            self.run(input, counted, now, out);
+        }
+        if matches!(self.state, State::Missing) {
+            out.put(Output::Stop(Stop::Done));
+        }
+    }
+
+    /// Everything up to a ticket is durable, or something that was sent is not known to be.
+    pub fn committed(&mut self, result: Result<u64, String>, out: &mut impl Outputs<A>) {
+        match result {
+            Ok(ticket) => {
+                self.outbox.open(ticket);
+                while let Some(departure) = self.outbox.next() {
+                    out.put(Output::Depart(departure));
+                }
+            }
+            Err(error) => out.put(Output::Stop(Stop::NotCommitted(error))),
+        }
+    }
+
+    /// A second has passed: does what is due, and ends where nothing is left to do.
+    pub fn tick(&mut self, runs: impl Fn(RequestId) -> bool, now: Moment, out: &mut impl Outputs<A>) {
+        self.idle_ticks += 1;
+        let State::Ready(account) = &self.state else { return };
+        if account.next_wake().is_some_and(|at| at <= now.ledger) {
+            for hold in holds_that(account, |hold| hold.deadline <= now.ledger && !runs(hold.request_id)) {
+                self.settle_abandoned(&hold, now, out);
+            }
+            // What it answers is nobody's.
+            let _ = self.decide(Command::Sweep, now, out);
+        }
+        self.watchers.retain(A::is_watching);
+        if self.idle_ticks == QUIET_TICKS {
+            self.outbox.shrink();
+            self.watchers.shrink_to_fit();
+        }
+        if self.idle_ticks >= IDLE_TICKS && self.is_unwatched() && self.outbox.is_settled() {
+            out.put(Output::Stop(Stop::Done));
+        }
+    }
+
+    /// Ends the holds whose requests run nowhere, and takes up payments nobody answered.
+    fn recover(&mut self, runs: impl Fn(RequestId) -> bool, now: Moment, out: &mut impl Outputs<A>) {
+        let State::Ready(account) = &self.state else { return };
+        let mut payments: Vec<_> = account.pending_payments().cloned().collect();
+        payments.sort_by_key(|payment| payment.id);
+        let (alive, abandoned): (Vec<_>, Vec<_>) =
+            holds_that(account, |_| true).into_iter().partition(|hold| runs(hold.request_id));
+        for hold in alive {
+            // What an earlier life did not come to tell its request, this one does.
+            let amounts = Amounts { held: hold.total(), claimed: hold.claimed };
+            self.leave(Departure::Holds(hold.request_id, amounts), out);
+            self.holds.insert(hold.request_id);
+        }
+        for hold in abandoned {
+            self.settle_abandoned(&hold, now, out);
+        }
+        for payment in payments {
+            self.charge(payment, out);
+        }
+    }
+
+    /// By the table of the design's chapter 2.5: the last durable checkpoint, else a write-off.
+    fn settle_abandoned(&mut self, hold: &Hold, now: Moment, out: &mut impl Outputs<A>) {
+        let record = UsageRecord::abandoned(hold, now.ledger);
+        let settled = self.decide(Command::Settle(record), now, out).map(drop);
+        out.put(Output::Abandoned { request_id: hold.request_id, accrued: hold.accrued, settled });
+    }
+
+    /// Decides a command and sends what it changed to the journal. The answer must leave through the outbox.
+    fn decide(&mut self, command: Command, now: Moment, out: &mut impl Outputs<A>) -> Result<Answer, AccountError> {
+        let State::Ready(account) = &mut self.state else { return Err(AccountError::NoAccount) };
+        if self.outbox.len() >= WAITING {
+            return Err(AccountError::Overloaded);
+        }
+        let decision = decide(account, command, now.ledger);
+        Ok(self.hand_on(decision, out))
+    }
+
+    /// Sends what was decided to the journal, and has what follows from it leave afterwards.
+    fn hand_on(&mut self, Decision { transition, answer }: Decision, out: &mut impl Outputs<A>) -> Answer {
+        if let Some(transition) = transition {
+            let payments = transition.payments.clone();
+            out.put(Output::Append { transition, ticket: self.outbox.next_ticket() });
+            self.announce(&answer.balance, out);
+            for payment in payments {
+                self.follow(payment, &answer, out);
+            }
+        }
+        answer
+    }
+
+    /// Lets something out once all that was sent so far is durable.
+    fn leave(&mut self, departure: Departure<A>, out: &mut impl Outputs<A>) {
+        if let Some(departure) = self.outbox.keep(departure) {
+            out.put(Output::Depart(departure));
+        }
+    }
+
+    /// A payment that was begun is charged; one that ended is told to who waits for it.
+    fn follow(&mut self, payment: Payment, answer: &Answer, out: &mut impl Outputs<A>) {
+        match payment.status {
+            PaymentStatus::Pending => self.charge(payment, out),
+            PaymentStatus::Succeeded | PaymentStatus::Declined => {
+                if let Some(buyer) = self.purchases.remove(&payment.id) {
+                    let bought = Bought { payment, answer: answer.clone(), action: None };
+                    self.leave(Departure::Bought(buyer, Box::new(Ok(bought))), out);
+                }
+            }
+        }
+    }
+
+    /// Has a card charged once everything sent so far is durable.
+    fn charge(&mut self, payment: Payment, out: &mut impl Outputs<A>) {
+        self.leave(Departure::Charge(Box::new(payment)), out);
+    }
+
+    /// Tells watchers of a balance once it is durable.
+    fn announce(&mut self, balance: &Balance, out: &mut impl Outputs<A>) {
+        self.watchers.retain(A::is_watching);
+        if !self.watchers.is_empty() {
+            self.leave(Departure::Balance(self.watchers.clone(), balance.clone()), out);
+        }
+    }
+}
+
+/// The account's holds that are wanted, oldest first.
+fn holds_that(account: &Account, is_wanted: impl Fn(&Hold) -> bool) -> Vec<Hold> {
+    let mut holds: Vec<_> = account.holds().filter(|hold| is_wanted(hold)).cloned().collect();
+    holds.sort_by_key(|hold| hold.request_id);
+    holds
+}

@@ -1,0 +1,210 @@
+//! What an account is seen to do, noted from outside by what its machine sends to the journal and lets out: what each
+//! departure stands on, which permits are taken, what was bought and taken back. It trusts nothing that the machine says of
+//! itself; what it sees is held against what the machine does.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use actors::account::machine;
+use billing::{
+    Nanos, Timestamp,
+    account::Account,
+    command::{Command, Reply},
+    entry::{Line, LineKind, Transition},
+    hold::{Hold, Work},
+    ids::{GrantId, PaymentId, RequestId},
+    payment::{Payment, PaymentStatus},
+    reversal::Reversal,
+};
+
+use crate::{
+    account::{AskId, Ways},
+    check::{Checked, PERMITS, RELOAD, VOID, ensure},
+};
+
+/// A request as it was let in.
+struct Placed {
+    seq: u64,
+    /// Whether it takes a permit, and then the units in use with it.
+    is_open: bool,
+    used: u32,
+    /// Whether no other open request runs.
+    is_alone: bool,
+}
+
+/// What is noted of the message at hand.
+#[derive(Default)]
+pub(crate) struct AtHand {
+    /// Whether it is an operator's void.
+    is_void: bool,
+    /// Whether it has taken credits back.
+    pub(crate) has_taken: bool,
+    /// Open requests that ended with it.
+    pub(crate) ended: Vec<(RequestId, Work)>,
+}
+
+/// What is noted of one life.
+#[derive(Default)]
+pub(crate) struct Witness {
+    /// The last that was sent to the journal, or was loaded.
+    seq: u64,
+    /// What answers stand on: where the journal was when their questions had been handled.
+    answers: BTreeMap<AskId, u64>,
+    placed: BTreeMap<RequestId, Placed>,
+    /// Where payments were begun, and where they ended.
+    begun: BTreeMap<PaymentId, u64>,
+    paid: BTreeMap<PaymentId, u64>,
+    /// What the balances that are told stand on, in order.
+    balances: VecDeque<u64>,
+    pub(crate) is_watched: bool,
+    /// Units of running open requests.
+    permits: BTreeMap<RequestId, u32>,
+    /// Whole voids, and whether they left nothing, for when they are answered.
+    voids: BTreeMap<AskId, Result<(), String>>,
+    /// Whether it may buy by itself.
+    may_buy: bool,
+    pub(crate) at_hand: AtHand,
+    works: BTreeMap<RequestId, Work>,
+}
+
+impl Witness {
+    /// The account was loaded.
+    pub(crate) fn loaded(&mut self, account: &Account) {
+        self.seq = account.header.seq;
+        for hold in account.holds() {
+            self.takes(hold);
+        }
+        self.may_buy = account.automatic().is_some_and(|it| it.state.paused_at.is_none());
+        self.begun.extend(account.pending_payments().map(|payment| (payment.id, self.seq)));
+    }
+
+    fn takes(&mut self, hold: &Hold) {
+        if let Work::Open { units, .. } = hold.work {
+            self.permits.insert(hold.request_id, units.0);
+            self.works.insert(hold.request_id, hold.work);
+        }
+    }
+
+    /// A message begins to be handled: an operator's void, or another.
+    pub(crate) fn begins(&mut self, is_void: bool) {
+        self.at_hand = AtHand { is_void, ..AtHand::default() };
+    }
+
+    /// A transition was sent to the journal.
+    pub(crate) fn sent(&mut self, transition: &Transition, is_taking_back: bool) -> Checked {
+        self.seq = transition.seq;
+        if self.is_watched {
+            self.balances.push_back(self.seq);
+        }
+        if let Some(hold) = &transition.hold {
+            let is_new = transition.lines.iter().any(|line| line.kind == LineKind::HoldPlaced);
+            if is_new {
+                self.takes(hold);
+                let (is_open, is_alone) = (matches!(hold.work, Work::Open { .. }), self.permits.len() == 1);
+                let placed = Placed { seq: self.seq, is_open, used: self.units(), is_alone };
+                self.placed.insert(hold.request_id, placed);
+            }
+        }
+        if let Some(id) = transition.ended {
+            self.permits.remove(&id);
+            self.at_hand.ended.extend(self.works.remove(&id).map(|work| (id, work)));
+        }
+        for payment in &transition.payments {
+            let is_begun = payment.status == PaymentStatus::Pending;
+            let noted = if is_begun { &mut self.begun } else { &mut self.paid };
+            noted.entry(payment.id).or_insert(self.seq);
+        }
+        self.takes_back(transition, is_taking_back)
+    }
+
+    /// Credits that were taken back are not bought again.
+    fn takes_back(&mut self, transition: &Transition, is_taking_back: bool) -> Checked {
+        if let Some(automatic) = &transition.automatic {
+            self.may_buy = automatic.state.paused_at.is_none();
+        }
+        let begins = |it: &Payment| it.status == PaymentStatus::Pending && it.purpose.is_automatic();
+        let has_begun = transition.payments.iter().any(begins);
+        let is_new = |row: &Reversal| row.state.stands() && row.changed_at.is_none();
+        let is_void = |line: &Line| line.kind == LineKind::GrantVoided && line.voided.is_positive();
+        let has_taken =
+            transition.reversals.iter().any(is_new) || self.at_hand.is_void && transition.lines.iter().any(is_void);
+        self.at_hand.has_taken |= has_taken;
+        ensure(!has_taken || !self.may_buy, RELOAD, || format!("not paused: {transition:?}"))?;
+        let may_begin = !has_begun || self.may_buy && !is_taking_back;
+        ensure(may_begin, RELOAD, || format!("credits were taken back: {transition:?}"))
+    }
+
+    fn units(&self) -> u32 {
+        self.permits.values().sum()
+    }
+
+    /// A question was handled: its answer stands on what was sent until now.
+    pub(crate) fn answered(&mut self, ask: AskId) {
+        self.answers.insert(ask, self.seq);
+    }
+
+    /// A message was handled.
+    pub(crate) fn handled(&mut self, account: &Account, now: Timestamp) -> Checked {
+        let (used, running) = (account.balance(now).units_used.0, self.units());
+        ensure(used == running, PERMITS, || format!("{used} units are in use, {running} run"))
+    }
+
+    /// A whole void was decided.
+    pub(crate) fn voided(&mut self, ask: AskId, id: GrantId, account: &Account) {
+        let grant = account.grants().iter().find(|grant| grant.id == id);
+        let left = grant.filter(|grant| grant.available != Nanos::ZERO || grant.recall != grant.held);
+        self.voids.insert(ask, left.map_or(Ok(()), |grant| Err(format!("{grant:?} was voided"))));
+    }
+
+    /// Who begins to watch is told the balance of now.
+    pub(crate) fn watched(&mut self) {
+        self.balances.push_back(self.seq);
+    }
+
+    /// Something departs: what it stands on.
+    pub(crate) fn departs(&mut self, departure: &machine::Departure<Ways>) -> Checked<u64> {
+        Ok(match departure {
+            machine::Departure::Entered(way, entered) => {
+                let answer = self.answers.remove(&way.id).unwrap_or(self.seq);
+                let Ok(entered) = entered else { return Ok(0) };
+                let Ok(Reply::Admitted { units_allowed, .. }) = entered.answer.result else { return Ok(answer) };
+                let Some(placed) = self.placed.get(&entered.request_id) else {
+                    let what = || format!("{} was let in, and nothing was sent to the journal", entered.request_id);
+                    ensure(false, PERMITS, what)?;
+                    return Ok(answer);
+                };
+                let Placed { seq, is_open, used, is_alone } = *placed;
+                ensure(!is_open || used <= units_allowed.0 || is_alone, PERMITS, || {
+                    format!("{used} units run, {units_allowed} are allowed")
+                })?;
+                seq
+            }
+            machine::Departure::Answer(way, answer) => {
+                if let (Some(void), Ok(true)) =
+                    (self.voids.remove(&way.id), answer.as_ref().map(|it| it.result.is_ok()))
+                {
+                    ensure(void.is_ok(), VOID, || void.clone().err().unwrap_or_default())?;
+                }
+                let seq = self.answers.remove(&way.id).unwrap_or(self.seq);
+                if answer.is_ok() { seq } else { 0 }
+            }
+            machine::Departure::Picture(way, _) => self.answers.remove(&way.id).unwrap_or(self.seq),
+            machine::Departure::Bought(way, bought) => {
+                let asked = self.answers.remove(&way.id).unwrap_or(self.seq);
+                let ended = bought.as_ref().as_ref().ok().map(|it| &it.payment);
+                let ended = ended.filter(|payment| payment.status != PaymentStatus::Pending);
+                ended.and_then(|payment| self.paid.get(&payment.id)).copied().unwrap_or(asked)
+            }
+            machine::Departure::Charge(payment) => self.begun.get(&payment.id).copied().unwrap_or_default(),
+            machine::Departure::Holds(id, _) => self.placed.get(id).map_or(0, |placed| placed.seq),
+            machine::Departure::Balance(..) => self.balances.pop_front().unwrap_or(self.seq),
+        })
+    }
+}
+
+/// The grant that a command voids whole.
+pub(crate) fn voided(command: &Command) -> Option<GrantId> {
+    match command {
+        Command::VoidGrant { grant_id, amount: None } => Some(*grant_id),
+        _ => None,
+    }
+}
