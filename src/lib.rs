@@ -8,6 +8,7 @@ pub mod email;
 pub mod fetch;
 pub mod gateway;
 pub mod http;
+pub mod idempotency;
 pub mod secret_file;
 pub mod telemetry;
 pub mod words;

@@ -2,7 +2,6 @@
 //! metered and settled by its own task; the connection that asked only watches.
 
 mod capability;
-pub mod idempotency;
 mod measure;
 pub mod meter;
 mod models;

@@ -14,7 +14,7 @@ use billing::{
 use ledger::idempotency::Trace;
 
 use super::{arrival::Arrival, error::ApiError, state::Shared};
-use crate::gateway::idempotency::{Asked, Life};
+use crate::idempotency::{Asked, Life};
 
 /// What is done, for its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use actix_web::{HttpMessage, HttpRequest};
 use billing::ids::RequestId;
 use uuid::Uuid;
 
-use crate::gateway::idempotency::Life;
+use crate::idempotency::Life;
 
 /// A request's id and when it came.
 #[derive(Debug, Clone, Copy)]

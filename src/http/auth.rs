@@ -26,7 +26,7 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use super::{accounts, error::ApiError, state::Shared};
-use crate::gateway::{idempotency::Holder, serve::Caller};
+use crate::{gateway::serve::Caller, idempotency::Holder};
 
 /// Keys remembered, at most, about; beyond it those are forgotten that were used least.
 const MOST: usize = 100_000;

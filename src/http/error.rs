@@ -24,7 +24,7 @@ use runtime::mailbox::AskError;
 use serde_json::{Map, Value, json};
 use wire::fields::BadRequest;
 
-use crate::gateway::idempotency::store::{Lost, Refused};
+use crate::idempotency::store::{Lost, Refused};
 
 /// How a route spells its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -41,7 +41,7 @@ use super::{
     respond::answer,
     state::Shared,
 };
-use crate::gateway::idempotency::Life;
+use crate::idempotency::Life;
 
 /// A payment as clients read it.
 pub fn payment_json(payment: &Payment) -> Value {

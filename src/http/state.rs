@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use super::{auth::Keys, guesses::Guesses, live::sockets::Sockets};
 use crate::{
     config::Settings,
-    gateway::{Gateway, idempotency::store::Store, room::Room},
+    gateway::{Gateway, room::Room},
+    idempotency::store::Store,
     telemetry::Metrics,
 };
 

@@ -38,10 +38,12 @@ const TABLES: &[(&str, &[Module])] = &[
             ("fetch", &["config"], &[]),
             ("telemetry", &["config"], &[]),
             ("catalogue", &[], &["billing", "wire"]),
+            // A repeated request: of what was asked it knows the id alone.
+            ("idempotency", &[], &["actors", "billing", "ledger"]),
             ("gateway", &["catalogue"], &["actors", "billing", "engine", "ledger", "runtime", "wire"]),
             (
                 "http",
-                &["catalogue", "config", "email", "gateway", "telemetry", "words"],
+                &["catalogue", "config", "email", "gateway", "idempotency", "telemetry", "words"],
                 &["actors", "billing", "cards", "ledger", "runtime", "wire"],
             ),
             (
