@@ -10,5 +10,6 @@ pub mod gateway;
 pub mod http;
 pub mod idempotency;
 pub mod secret_file;
+pub mod service;
 pub mod telemetry;
 pub mod words;

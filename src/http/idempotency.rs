@@ -53,7 +53,7 @@ where
     resource(path, handler, Repeat::Anew)
 }
 
-/// The same for an act: what the request does is known again by its id ([`super::acts`]), so that a retry after a crash is
+/// The same for an act: what the request does is known again by its id ([`crate::service::acts`]), so that a retry after a crash is
 /// answered from it.
 pub fn act<F, Args>(path: &str, handler: F) -> Resource
 where

@@ -25,9 +25,7 @@ use tokio::{
 use uuid::Uuid;
 use wire::{inference::Task, openai};
 
-use super::{
-    account::balance_json, auth, auth::Revocations, error::ApiError, error::Shape, respond::refuse, state::Shared,
-};
+use super::{auth, auth::Revocations, error::ApiError, error::Shape, respond::refuse, state::Shared, views::money};
 use crate::gateway::serve::{self, Caller, Done, Job, Update};
 use actors::account::{Live, Subscribe};
 use incoming::Frames;
@@ -206,7 +204,7 @@ impl Socket {
                 }
                 balance = next_of(&mut balances) => match balance {
                     Some(Live::Balance(balance)) => {
-                        let mut frame = balance_json(&balance);
+                        let mut frame = json!(money::Balance::from(&balance));
                         frame["type"] = "balance".into();
                         self.outgoing.send(&frame);
                     }
