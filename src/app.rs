@@ -52,6 +52,7 @@ use crate::{
     config::{self, Settings},
     gateway::{Gateway, Models, Rules},
     http::{self, state::State},
+    service::Service,
     telemetry::Metrics,
 };
 
@@ -135,8 +136,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         async move { gateway.warm().await }
     });
     let admin_token = admin_token(settings)?;
-    let state =
-        web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, journal, payments, webhooks));
+    let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
+    let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout);
+    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service));
     let shared = state.clone();
     let origins = settings.http.cors_origins.clone();
     let app = move || {

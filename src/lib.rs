@@ -8,6 +8,8 @@ pub mod email;
 pub mod fetch;
 pub mod gateway;
 pub mod http;
+pub mod idempotency;
 pub mod secret_file;
+pub mod service;
 pub mod telemetry;
 pub mod words;

@@ -2,6 +2,8 @@
 //! so that what commands print stays clean. Metrics are recorded where what they tell of happens; what each says in words is
 //! here, as is what is known of the process itself.
 
+pub mod actors;
+
 use std::io;
 use std::sync::Arc;
 use std::thread;

@@ -142,7 +142,7 @@ impl Running {
 
     /// Waits until all that accounts decided is written.
     async fn written_until(&self, deadline: Instant) {
-        while !self.state.journal.is_idle() && Instant::now() < deadline {
+        while !self.state.service.is_written() && Instant::now() < deadline {
             sleep(LOOK_EVERY).await;
         }
     }

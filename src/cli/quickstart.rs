@@ -19,9 +19,8 @@ use uuid::Uuid;
 use crate::{
     app, config,
     config::Settings,
-    fetch,
-    http::{admin, auth::NewKey, keys, state::Shared},
-    secret_file,
+    fetch, secret_file,
+    service::{accounts, keys},
 };
 
 use super::serve;
@@ -101,22 +100,20 @@ async fn keep(settings: &Settings, running: &app::Running) -> Result<Kept> {
     let path = settings.data_dir.join("quickstart.json");
     let url = format!("http://{}", running.address);
     let earlier: Option<Kept> = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let state: &Shared = &running.state;
-    let failed = |error: crate::http::error::ApiError| anyhow::anyhow!("{}", error.message());
-    let ledger = state.gateway.accounts.ledger();
-    let account = if let Some(account) = ledger.account_by_email(EMAIL).await? {
-        account.id
+    let service = &running.state.service;
+    let account = if let Some(account) = accounts::by_address(service, EMAIL).await? {
+        account
     } else {
         let id = AccountId(Uuid::now_v7());
-        admin::open_account(state, id, EMAIL, Plan::Payg).await.map_err(failed)?;
+        accounts::open(service, id, EMAIL, Plan::Payg).await?;
         id
     };
     let AccountId(account_id) = account;
     let api_key = match earlier {
         Some(earlier) if earlier.account_id == account_id.to_string() => earlier.api_key,
         _ => {
-            let wanted = NewKey { name: "quickstart".into(), ..NewKey::default() };
-            keys::open_key(state, KeyId(Uuid::now_v7()), account, wanted).await.map_err(failed)?
+            let wanted = keys::NewKey { name: "quickstart".into(), ..keys::NewKey::default() };
+            keys::open(service, KeyId(Uuid::now_v7()), account, wanted, None).await?
         }
     };
     let kept = Kept {

@@ -11,7 +11,7 @@ use super::call::Server;
 use crate::{
     app,
     config::{Processor, Settings},
-    http::payments::since,
+    service::payments::since,
 };
 
 /// What to compare, and how to print.

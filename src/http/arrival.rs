@@ -6,7 +6,12 @@ use actix_web::{HttpMessage, HttpRequest};
 use billing::ids::RequestId;
 use uuid::Uuid;
 
-use crate::gateway::idempotency::Life;
+use crate::{
+    idempotency::{Asked, Life},
+    service::acts::Origin,
+};
+
+use super::state::Shared;
 
 /// A request's id and when it came.
 #[derive(Debug, Clone, Copy)]
@@ -30,9 +35,22 @@ impl Arrival {
         arrival
     }
 
+    /// The request that asks for an act.
+    pub fn origin(request: &HttpRequest) -> Origin {
+        let Self { id, life, .. } = Self::of(request);
+        Origin { id, life }
+    }
+
     /// A later life of a request: it goes on under the id of the first.
     pub(super) fn resumed(request: &HttpRequest, id: RequestId, life: Life) {
         let at = Self::of(request).at;
         request.extensions_mut().insert(Self { id, life, at });
     }
+}
+
+/// The secret part of what a request makes and shows once. Under an `Idempotency-Key` it is the same in each of its lives;
+/// none where there is no key.
+pub fn secret(state: &Shared, request: &HttpRequest) -> Option<String> {
+    let asked = request.extensions().get::<Asked>().cloned()?;
+    Some(state.idempotency.secret(&asked, Arrival::of(request).id))
 }

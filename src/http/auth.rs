@@ -16,17 +16,23 @@ use actix_web::{
 };
 use billing::{
     Timestamp,
-    ids::{AccountId, KeyId},
-    key::{KeyLimits, Scope, Scopes},
+    ids::KeyId,
+    key::{Scope, Scopes},
 };
-use ledger::keys::StoredKey;
 use quick_cache::unsync::Cache;
 use serde::Deserialize;
 use tokio::sync::broadcast;
 use uuid::Uuid;
 
-use super::{accounts, error::ApiError, state::Shared};
-use crate::gateway::{idempotency::Holder, serve::Caller};
+use super::{error::ApiError, state::Shared};
+use crate::{
+    gateway::serve::Caller,
+    idempotency::Holder,
+    service::{
+        accounts,
+        keys::{self, Opener},
+    },
+};
 
 /// Keys remembered, at most, about; beyond it those are forgotten that were used least.
 const MOST: usize = 100_000;
@@ -146,51 +152,6 @@ impl Keys {
     }
 }
 
-/// What a key is made with.
-#[derive(Debug, Clone, Default)]
-pub struct NewKey {
-    /// What its owner calls it.
-    pub name: String,
-    /// What it may spend, and on what.
-    pub limits: KeyLimits,
-    /// What it may do; none: as its limits have it.
-    pub scopes: Option<Scopes>,
-    /// From when on it is refused.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// A key's text.
-pub fn key_text(public: &str, secret: &str) -> String {
-    format!("fb_{public}_{secret}")
-}
-
-/// What is stored of a key's text.
-pub fn key_hash(text: &str) -> String {
-    blake3::hash(text.as_bytes()).to_hex().to_string()
-}
-
-/// A new key: its text, shown once, and what is stored of it. Its secret part is random where none is given.
-pub fn new_key(
-    id: KeyId,
-    account_id: AccountId,
-    wanted: NewKey,
-    secret: Option<&str>,
-    now: Timestamp,
-) -> (String, StoredKey) {
-    let random = |length: usize| -> String {
-        let bits = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        blake3::hash(bits.as_bytes()).to_hex().chars().take(length).collect()
-    };
-    let public = random(12);
-    let text = key_text(&public, secret.unwrap_or(&random(40)));
-    let hash = key_hash(&text);
-    let NewKey { name, limits, scopes, expires_at } = wanted;
-    let scopes = scopes.unwrap_or_else(|| Scopes::usual(&limits));
-    let (created_at, revoked_at) = (now, None);
-    let stored = StoredKey { id, account_id, name, public, hash, limits, scopes, created_at, expires_at, revoked_at };
-    (text, stored)
-}
-
 /// A header beside `Authorization` that clients of other APIs send their key in.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -257,7 +218,7 @@ pub async fn operated(state: &Shared, request: &HttpRequest) -> Result<Option<Ca
     let path = web::Path::<Under>::extract(request).await;
     let Under { account } = path.map_err(|error| ApiError::invalid("account", error))?.into_inner();
     // By none of its keys.
-    let (account_id, key_id) = (accounts::named(state, &account).await?, KeyId(Uuid::nil()));
+    let (account_id, key_id) = (accounts::named(&state.service, &account).await?, KeyId(Uuid::nil()));
     Ok(Some(Caller { account_id, key_id, scopes: Scopes::ALL }))
 }
 
@@ -302,17 +263,6 @@ pub struct Sight {
 pub async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiError> {
     let caller = caller(state, request).await?;
     Ok(Sight { caller, only: (!caller.scopes.has(Scope::Read)).then_some(caller.key_id) })
-}
-
-/// Who opens a key, and what it can hand on.
-#[derive(Debug, Clone, Copy)]
-pub struct Opener {
-    /// Whose the new key is.
-    pub account_id: AccountId,
-    /// The most the new key may do.
-    pub scopes: Scopes,
-    /// The latest the new key may be good until.
-    pub expires_at: Option<Timestamp>,
 }
 
 /// The caller of a route that opens a key: one that has limits has no such scope, as the new one could have none.
@@ -386,14 +336,9 @@ async fn holds(state: &Shared, Shown { public, hash }: Shown) -> Result<Known, A
 async fn look_up(state: &Shared, public: Public) -> Result<Option<Known>, ApiError> {
     let forgotten = state.keys.forgotten();
     let text = std::str::from_utf8(&public).map_err(|_| wrong())?;
-    let stored = state.gateway.accounts.ledger().key(text).await?;
-    let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
-    let known = Known {
-        hash: blake3::Hash::from_hex(&stored.hash).map_err(|error| ApiError::internal(&error))?,
-        caller: Caller { account_id: stored.account_id, key_id: stored.id, scopes: stored.scopes },
-        expires_at: stored.expires_at,
-        is_limited: !stored.limits.is_unlimited(),
-    };
+    let Some(found) = keys::look_up(&state.service, text).await? else { return Ok(None) };
+    let keys::Known { hash, id, account_id, scopes, expires_at, is_limited } = found;
+    let known = Known { hash, caller: Caller { account_id, key_id: id, scopes }, expires_at, is_limited };
     state.keys.insert(public, known, forgotten);
     Ok(Some(known))
 }
@@ -417,6 +362,7 @@ pub fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
 mod tests {
     use super::*;
     use actix_web::test::TestRequest;
+    use billing::ids::AccountId;
 
     #[test]
     fn a_key_is_remembered_for_a_while_unless_one_was_forgotten_meanwhile() {

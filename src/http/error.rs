@@ -9,22 +9,18 @@ use actix_web::{
     HttpResponse,
     http::{StatusCode, header::WWW_AUTHENTICATE},
 };
-use actors::{
-    account::AccountError,
-    delivery::NotTested,
-    payment::{EventNotApplied, NotRefunded},
-};
+use actors::account::AccountError;
 use billing::{
     command::{Refusal, Scale},
     key::{KeyRefusal, Scope},
 };
-use cards::CardError;
-use ledger::LedgerError;
-use runtime::mailbox::AskError;
 use serde_json::{Map, Value, json};
 use wire::fields::BadRequest;
 
-use crate::gateway::idempotency::store::{Lost, Refused};
+use crate::{
+    idempotency::store::{Lost, Refused},
+    service::ServiceError,
+};
 
 /// How a route spells its errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -374,15 +370,29 @@ fn key_limit(refused: KeyRefusal) -> ApiError {
     }
 }
 
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Invalid { field, message } => Self::invalid(&field, message),
+            ServiceError::OutOfScope(scope) => Self::out_of_scope(scope),
+            ServiceError::NotFound(what) => Self::not_found(what),
+            ServiceError::Conflict(message) => Self::conflict(message),
+            ServiceError::Refused(refusal) => refusal.into(),
+            ServiceError::Declined { code, payment } => Self::payment_declined(&code, &payment.to_string()),
+            ServiceError::CardRefused { ref code, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "card_refused", error.to_string())
+                    .with("processor_code", code.as_str())
+            }
+            ServiceError::Overloaded(message) => Self::overloaded(message),
+            ServiceError::NotReady(message) => Self::not_ready(message),
+            ServiceError::Internal(message) => Self::internal(&message),
+        }
+    }
+}
+
 impl From<AccountError> for ApiError {
     fn from(error: AccountError) -> Self {
-        match error {
-            AccountError::NoAccount => Self::not_found("the account"),
-            AccountError::Unavailable(_) => {
-                Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
-            }
-            AccountError::Overloaded => Self::overloaded("Too many requests of this account are waiting."),
-        }
+        ServiceError::from(error).into()
     }
 }
 
@@ -415,88 +425,8 @@ impl From<Refused> for ApiError {
                 }
             }
             Refused::Overloaded => Self::overloaded("Too many requests with an Idempotency-Key run or wait."),
-            Refused::Ledger(error) => error.into(),
+            Refused::Ledger(error) => ServiceError::from(error).into(),
             Refused::Account(error) => error.into(),
-        }
-    }
-}
-
-impl From<LedgerError> for ApiError {
-    fn from(error: LedgerError) -> Self {
-        match error {
-            LedgerError::Taken(what) => Self::conflict(format!("{what} is taken already")),
-            LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Refused(_) => {
-                tracing::error!(%error, "ledger");
-                Self::not_ready("The ledger can't be reached just now.")
-            }
-            // Logged where it was found, once.
-            LedgerError::Away(why)
-            | LedgerError::Owned(why)
-            | LedgerError::Unusable(why)
-            | LedgerError::NoLedger(why) => Self::not_ready(format!("The ledger can't be used just now: {why}.")),
-            LedgerError::Fenced => Self::not_ready("Another process has taken this ledger over."),
-            LedgerError::Corrupt(_) => Self::internal(&error),
-        }
-    }
-}
-
-impl From<CardError> for ApiError {
-    fn from(error: CardError) -> Self {
-        match &error {
-            CardError::Unavailable(_) => {
-                tracing::warn!(%error, "card processor");
-                Self::not_ready("The card processor can't be reached just now.")
-            }
-            CardError::Refused { code, .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "card_refused", error.to_string())
-                    .with("processor_code", code.as_str())
-            }
-        }
-    }
-}
-
-impl From<EventNotApplied> for ApiError {
-    fn from(error: EventNotApplied) -> Self {
-        match &error {
-            EventNotApplied::Replayed(_) => Self::conflict(error.to_string()),
-            EventNotApplied::Unfounded(_) => Self::invalid("body", &error),
-            EventNotApplied::NotNow(_) | EventNotApplied::Overloaded => {
-                tracing::warn!(%error, "a notice was not heard");
-                Self::not_ready("This can't be taken just now; tell it again.")
-            }
-        }
-    }
-}
-
-impl From<NotRefunded> for ApiError {
-    fn from(error: NotRefunded) -> Self {
-        match error {
-            NotRefunded::NoPayment => Self::not_found("this payment"),
-            NotRefunded::NotPaid(_) | NotRefunded::TooMany => Self::conflict(error.to_string()),
-            NotRefunded::MoreThanLeft(_) => Self::invalid("amount", &error),
-            NotRefunded::Card(error) => error.into(),
-            NotRefunded::NotNow(_) => {
-                tracing::error!(%error, "refund");
-                Self::not_ready("The refund could not be completed just now; asking again gives nothing back twice.")
-            }
-        }
-    }
-}
-
-impl From<NotTested> for ApiError {
-    fn from(error: NotTested) -> Self {
-        match error {
-            NotTested::Busy => Self::overloaded("A test of this account, or too many of others', are under way."),
-            NotTested::Ledger(error) => error.into(),
-        }
-    }
-}
-
-impl From<AskError> for ApiError {
-    fn from(error: AskError) -> Self {
-        match error {
-            AskError::Full => Self::overloaded("Too much is waiting."),
-            AskError::Gone | AskError::Late => Self::not_ready("No answer came in time; try again."),
         }
     }
 }

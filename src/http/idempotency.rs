@@ -1,6 +1,6 @@
 //! `Idempotency-Key` on every POST: [`post`] is how the table of routes makes one. A request without the header goes to its
 //! handler as if this were not here. One with it runs in a task of its own, which records the answer while it is sent and
-//! goes on when the client leaves. The rules are in [`crate::gateway::idempotency`].
+//! goes on when the client leaves. The rules are in [`crate::idempotency`].
 
 use std::{
     pin::Pin,
@@ -24,13 +24,12 @@ use tokio::sync::{mpsc, oneshot};
 use wire::sse;
 
 use super::{arrival::Arrival, auth, error::ApiError, inference, respond::refuse, routes::wrong_method, state::Shared};
-use crate::gateway::{
+use crate::{
+    gateway::{room::Share, watch::FREE},
     idempotency::{
         Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole, is_kept_header,
         store::{Begun, First, Outcome},
     },
-    room::Share,
-    watch::FREE,
 };
 
 /// The header.
@@ -54,7 +53,7 @@ where
     resource(path, handler, Repeat::Anew)
 }
 
-/// The same for an act: what the request does is known again by its id ([`super::acts`]), so that a retry after a crash is
+/// The same for an act: what the request does is known again by its id ([`crate::service::acts`]), so that a retry after a crash is
 /// answered from it.
 pub fn act<F, Args>(path: &str, handler: F) -> Resource
 where

@@ -34,13 +34,13 @@ use wire::{
 };
 
 use super::{
-    account::balance_json,
     auth,
     auth::Revocations,
     error::ApiError,
     respond::refuse,
     state::Shared,
     surface::{Answer, written_error},
+    views::money,
 };
 use crate::gateway::serve::{self, Caller, Job, Started};
 use actors::account::{Live, Subscribe};
@@ -245,7 +245,7 @@ impl Socket {
                 }
                 balance = next_of(&mut balances) => match balance {
                     Some(Live::Balance(balance)) => {
-                        let mut frame = balance_json(&balance);
+                        let mut frame = json!(money::Balance::from(&balance));
                         frame["type"] = "balance".into();
                         self.outgoing.send(frame.to_string());
                     }

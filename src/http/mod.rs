@@ -1,36 +1,26 @@
-//! HTTP: translates between clients and the gateway. [`routes`] is the one table of routes; handlers are short.
+//! HTTP: translates between clients and what the gateway and the services do. [`routes`] is the one table of routes; handlers are
+//! short, and lie in folders as their paths do. What they answer is in [`views`].
 
 pub mod account;
-pub mod accounts;
-pub mod acts;
 pub mod admin;
 pub mod arrival;
 pub mod auth;
-pub mod automatic;
 pub mod body;
-pub mod cards;
 pub mod connection;
 pub mod cors;
 pub mod edge;
 pub mod error;
-pub mod export;
 pub mod guesses;
-pub mod history;
-pub mod hooks;
 pub mod idempotency;
 pub mod inference;
-pub mod keys;
 mod landing;
 pub mod live;
 pub mod operations;
-pub mod payments;
-pub mod plan;
 pub mod query;
-pub mod receipt;
 pub mod respond;
 pub mod routes;
-mod scrape;
 pub mod state;
+mod stripe;
 pub mod surface;
-pub mod usage;
-pub mod webhooks;
+pub mod values;
+pub mod views;

@@ -3,36 +3,31 @@
 use std::net::TcpListener;
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
-use ledger::LedgerError;
-use serde_json::json;
 
 use super::{
     edge,
     error::ApiError,
     respond::{answer, refuse},
-    scrape,
     state::Shared,
+    views::operations::Status,
 };
-use crate::config::MetricsAt;
+use crate::{config::MetricsAt, service::operations, telemetry};
 
 /// `GET /healthz`: the process lives.
 pub async fn healthz(request: HttpRequest) -> HttpResponse {
-    answer(&request, Ok(json!({"status": "ok"})))
+    answer(&request, Ok(Status { status: "ok" }))
 }
 
 /// `GET /readyz`: new work is taken, and what it changes can be committed to what a restart will find.
 pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
-    if !state.is_ready() {
-        return refuse(&request, &ApiError::not_ready("stopping"));
-    }
-    match state.gateway.accounts.ledger().ready().await {
-        Ok(()) => answer(&request, Ok(json!({"status": "ready"}))),
-        // A full disk is said to be one.
-        Err(LedgerError::Writer(why)) => {
-            refuse(&request, &ApiError::not_ready(format!("Nothing can be committed: {why}.")))
+    let work = async {
+        if !state.is_ready() {
+            return Err(ApiError::not_ready("stopping"));
         }
-        Err(error) => refuse(&request, &error.into()),
-    }
+        operations::ready(&state.service).await?;
+        Ok(Status { status: "ready" })
+    };
+    answer(&request, work.await)
 }
 
 /// `GET /metrics`, where requests are served: for the clients that the settings name.
@@ -62,6 +57,6 @@ pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Ser
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(state: Shared) -> HttpResponse {
     metrics::gauge!("farebox_requests_running").set(state.gateway.accounts.running().count() as f64);
-    let text = state.metrics.render() + &scrape::actors(state.gateway.accounts.health());
+    let text = state.metrics.render() + &telemetry::actors::text(state.gateway.accounts.health());
     HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
 }

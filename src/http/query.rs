@@ -1,18 +1,17 @@
-//! Query strings of the lists: each parameter is known, given once and what it must be, or the answer names it. Also how
-//! lists are answered: `data`, and `next_cursor` where they go on.
+//! Query strings of the lists: each parameter is known, given once and what it must be, or the answer names it.
 
 use actix_web::{HttpRequest, web};
 use billing::{Timestamp, key::Scope, time::DAY_MS};
-use ledger::{query::LARGEST_PAGE, usage::Only};
-use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{auth::Sight, error::ApiError};
+use super::{auth::Sight, error::ApiError, values::text_fault};
+use crate::service::{
+    page::{LARGEST as LARGEST_PAGE, Page},
+    usage::Only,
+};
 
 /// A page's size where none is asked for.
 const USUAL_PAGE: u64 = 50;
-/// The longest value, in bytes.
-const LONGEST: usize = 4_096;
 
 /// A query string's parameters.
 #[derive(Debug)]
@@ -55,8 +54,12 @@ impl Query {
         limit.ok_or_else(|| ApiError::invalid("limit", format!("must be a whole number from 1 to {LARGEST_PAGE}")))
     }
 
-    /// `cursor`, where it is an id.
-    pub fn cursor_id(&self) -> Result<Option<Uuid>, ApiError> {
+    /// `limit` and `cursor`, where that is an id.
+    pub fn page(&self) -> Result<Page, ApiError> {
+        Ok(Page { before: self.cursor_id()?, limit: self.limit()? })
+    }
+
+    fn cursor_id(&self) -> Result<Option<Uuid>, ApiError> {
         let id = |text| Uuid::parse_str(text).map_err(|_| bad_cursor());
         self.get("cursor").map(id).transpose()
     }
@@ -92,30 +95,6 @@ impl Query {
     }
 }
 
-/// What is wrong with a text that is looked for in the database.
-pub fn text_fault(text: &str) -> Option<&'static str> {
-    if text.is_empty() {
-        return Some("must not be empty");
-    }
-    if text.len() > LONGEST {
-        return Some("is too long");
-    }
-    text.chars().any(char::is_control).then_some("must not have control characters")
-}
-
-/// An instant in a body: a date, an RFC 3339 time, or milliseconds since 1970.
-pub fn instant_of(name: &str, value: &Value) -> Result<Timestamp, ApiError> {
-    match value {
-        Value::String(text) => text.parse().map_err(|error| ApiError::invalid(name, error)),
-        Value::Number(number) => {
-            let at = number.as_i64().map(Timestamp).filter(|at| (Timestamp(0)..=Timestamp::LAST).contains(at));
-            let rule = "must be whole milliseconds since 1970, in the year 9999 or before";
-            at.ok_or_else(|| ApiError::invalid(name, rule))
-        }
-        _ => Err(ApiError::invalid(name, "must be a date, an RFC 3339 time, or milliseconds since 1970")),
-    }
-}
-
 fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
     // The + of an offset is a space in a query, unless it was escaped.
     let offset = text.len().checked_sub(6).filter(|at| *at > 10 && text.as_bytes().get(*at) == Some(&b' '));
@@ -129,21 +108,6 @@ fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
 /// A cursor that no page of this list gave.
 pub fn bad_cursor() -> ApiError {
     ApiError::invalid("cursor", "must be the next_cursor of this list's last page")
-}
-
-/// A page of a list.
-pub fn list(data: Vec<Value>, next_cursor: Option<String>) -> Value {
-    let mut body = json!({"object": "list"});
-    body["data"] = data.into();
-    body["next_cursor"] = next_cursor.into();
-    body
-}
-
-/// A page of a list whose cursor is its last row's `id`.
-pub fn list_by_id(data: Vec<Value>, limit: u64) -> Value {
-    let full = data.len() as u64 == limit;
-    let next = data.last().filter(|_| full).and_then(|last| last["id"].as_str().map(str::to_owned));
-    list(data, next)
 }
 
 #[cfg(test)]
@@ -185,26 +149,6 @@ mod tests {
         }
         assert!(query("cursor=1").cursor_id().is_err());
         assert_eq!(query("model=a%2Fb+c").get("model"), Some("a/b c"));
-    }
-
-    #[test]
-    fn an_instant_in_a_body_is_text_or_milliseconds_and_can_be_written() {
-        assert_eq!(instant_of("at", &json!("2026-11-24")).unwrap(), Timestamp(1_795_478_400_000));
-        assert_eq!(instant_of("at", &json!(1_795_478_400_000_i64)).unwrap(), Timestamp(1_795_478_400_000));
-        assert_eq!(instant_of("at", &json!(Timestamp::LAST.0)).unwrap(), Timestamp::LAST);
-        for wrong in [
-            json!(Timestamp::LAST.0 + 1),
-            json!(i64::MAX),
-            json!(u64::MAX),
-            json!(-1),
-            json!(1.5),
-            json!("10000-01-01"),
-            json!("9999-12-31T23:59:59-23:59"),
-            json!(true),
-            json!([]),
-        ] {
-            assert!(instant_of("at", &wrong).unwrap_err().message().starts_with("at"), "{wrong}");
-        }
     }
 
     #[test]

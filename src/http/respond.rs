@@ -1,6 +1,8 @@
 //! Bodies in and out: JSON that is read with errors which name the field, and answers that carry their request's id.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use bytes::Bytes;
+use serde::Serialize;
 
 use super::{
     arrival::Arrival,
@@ -8,6 +10,9 @@ use super::{
     state::Shared,
 };
 use crate::words;
+
+/// A request's body, as far as it came.
+pub type Body = Result<Bytes, actix_web::Error>;
 
 /// An error as this request's answer.
 pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
@@ -20,11 +25,24 @@ pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
 }
 
 /// A JSON answer or an error, with the request's id.
-pub fn answer(request: &HttpRequest, result: Result<serde_json::Value, ApiError>) -> HttpResponse {
+pub fn answer<T: Serialize>(request: &HttpRequest, result: Result<T, ApiError>) -> HttpResponse {
+    answer_with(request, result.map(|body| (StatusCode::OK, body)))
+}
+
+/// The same, where the answer has a status of its own: what goes on by itself is accepted.
+pub fn answer_with<T: Serialize>(request: &HttpRequest, result: Result<(StatusCode, T), ApiError>) -> HttpResponse {
     match result {
-        Ok(body) => HttpResponse::Ok().insert_header(("x-request-id", Arrival::of(request).id.to_string())).json(body),
+        Ok((status, body)) => {
+            let request_id = Arrival::of(request).id.to_string();
+            HttpResponse::build(status).insert_header(("x-request-id", request_id)).json(body)
+        }
         Err(error) => refuse(request, &error),
     }
+}
+
+/// A JSON body that came whole, with an error that names the field.
+pub fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Result<T, ApiError> {
+    parse_body(&body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?)
 }
 
 /// A JSON body, with an error that names the field.

@@ -10,16 +10,18 @@ use actix_web::{
 };
 
 use super::{
-    account, accounts, admin, automatic, cards,
+    account::{
+        automatic, balance, history, keys, payment_methods, payments, receipt, subscription, usage, usage_csv, webhooks,
+    },
+    admin,
     error::ApiError,
-    export, history, hooks,
     idempotency::{act, post},
-    inference, keys,
+    inference,
     landing::landing,
-    live, operations, payments, plan, receipt,
+    live, operations,
     respond::refuse,
     state::Shared,
-    usage, webhooks,
+    stripe,
 };
 
 /// All routes, limits and fallbacks.
@@ -38,19 +40,19 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(post("/v1/quote", inference::quote))
         .service(get("/v1/models", inference::models))
         .service(get("/v1/models/{id:.+}", inference::model))
-        .service(get("/v1/balance", account::balance))
-        .service(get("/v1/grants", account::grants))
+        .service(get("/v1/balance", balance::balance))
+        .service(get("/v1/grants", balance::grants))
         .service(get("/v1/holds", history::holds))
         .service(get("/v1/usage", usage::usage))
-        .service(get("/v1/usage.csv", export::usage_csv))
+        .service(get("/v1/usage.csv", usage_csv::usage_csv))
         .service(get("/v1/requests", history::requests))
         .service(get("/v1/requests/{id}", history::request))
-        .service(get("/v1/account", plan::account))
-        .service(get("/v1/events", plan::events))
+        .service(get("/v1/account", balance::account))
+        .service(get("/v1/events", history::events))
         .service(
-            act("/v1/subscription", plan::subscribe)
-                .route(web::get().to(plan::subscription))
-                .route(web::delete().to(plan::cancel)),
+            act("/v1/subscription", subscription::subscribe)
+                .route(web::get().to(subscription::subscription))
+                .route(web::delete().to(subscription::cancel)),
         )
         .service(get("/v1/auto-reload", automatic::reload).route(web::put().to(automatic::set_reload)))
         .service(get("/v1/auto-scale", automatic::scale).route(web::put().to(automatic::set_scale)))
@@ -61,11 +63,11 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .configure(configure_webhooks)
         .service(get("/v1/live", live::live))
         .configure(configure_accounts)
-        .service(get("/admin/v1/actions", accounts::actions))
-        .service(get("/admin/v1/actors", admin::actors))
-        .service(post("/admin/v1/audit", admin::audit))
-        .service(post("/admin/v1/clock", admin::clock))
-        .service(post("/admin/v1/faults", admin::fault))
+        .service(get("/admin/v1/actions", admin::accounts::actions))
+        .service(get("/admin/v1/actors", admin::operations::actors))
+        .service(post("/admin/v1/audit", admin::operations::audit))
+        .service(post("/admin/v1/clock", admin::operations::clock))
+        .service(post("/admin/v1/faults", admin::operations::fault))
         .service(get("/healthz", operations::healthz))
         .service(get("/readyz", operations::readyz))
         .service(get("/metrics", operations::metrics))
@@ -74,23 +76,23 @@ fn configure_others(app: &mut web::ServiceConfig) {
 
 /// Accounts, to the operator. What is under `{account}` and read is what its owner reads elsewhere.
 fn configure_accounts(app: &mut web::ServiceConfig) {
-    app.service(act("/admin/v1/accounts", admin::create_account).route(web::get().to(accounts::list)))
-        .service(get("/admin/v1/accounts/{account}", accounts::account))
-        .service(act("/admin/v1/accounts/{account}/keys", keys::operator_create).route(web::get().to(keys::list)))
+    app.service(act("/admin/v1/accounts", admin::accounts::create).route(web::get().to(admin::accounts::list)))
+        .service(get("/admin/v1/accounts/{account}", admin::accounts::account))
+        .service(act("/admin/v1/accounts/{account}/keys", admin::keys::create).route(web::get().to(keys::list)))
         .service(
             web::resource("/admin/v1/accounts/{account}/keys/{key}")
-                .route(web::delete().to(keys::operator_delete))
+                .route(web::delete().to(admin::keys::delete))
                 .default_service(wrong_method()),
         )
-        .service(act("/admin/v1/accounts/{account}/grants", admin::grant).route(web::get().to(account::grants)))
-        .service(act("/admin/v1/accounts/{account}/grants/{grant}/void", admin::void))
-        .service(get("/admin/v1/accounts/{account}/balance", account::balance))
+        .service(act("/admin/v1/accounts/{account}/grants", admin::grants::give).route(web::get().to(balance::grants)))
+        .service(act("/admin/v1/accounts/{account}/grants/{grant}/void", admin::grants::void))
+        .service(get("/admin/v1/accounts/{account}/balance", balance::balance))
         .service(get("/admin/v1/accounts/{account}/payments", payments::list))
         .service(get("/admin/v1/accounts/{account}/requests", history::requests))
         .service(get("/admin/v1/accounts/{account}/holds", history::holds))
         .service(get("/admin/v1/accounts/{account}/usage", usage::usage))
-        .service(get("/admin/v1/accounts/{account}/events", plan::events))
-        .service(get("/admin/v1/accounts/{account}/actions", accounts::actions));
+        .service(get("/admin/v1/accounts/{account}/events", history::events))
+        .service(get("/admin/v1/accounts/{account}/actions", admin::accounts::actions));
 }
 
 /// Has a request run in a task of its own, which outlives its connection.
@@ -125,32 +127,32 @@ fn configure_payments(app: &mut web::ServiceConfig) {
         .service(get("/v1/payments/{id}", payments::payment))
         .service(get("/v1/payments/{id}/receipt", receipt::receipt))
         .service(act("/v1/payments/{id}/authenticate", payments::authenticate))
-        .service(act("/v1/payment-methods", cards::save).route(web::get().to(cards::list)))
+        .service(act("/v1/payment-methods", payment_methods::save).route(web::get().to(payment_methods::list)))
         .service(
             web::resource("/v1/payment-methods/{id}")
-                .route(web::delete().to(cards::remove))
+                .route(web::delete().to(payment_methods::remove))
                 .default_service(wrong_method()),
         )
         .service(
             web::resource("/v1/payment-methods/{id}/default")
-                .route(web::put().to(cards::set_default))
+                .route(web::put().to(payment_methods::set_default))
                 .default_service(wrong_method()),
         )
-        .service(act("/admin/v1/payments/{id}/refund", payments::refund))
-        .service(post("/admin/v1/reconcile", payments::reconcile))
-        .service(post("/webhooks/stripe", webhooks::stripe));
+        .service(act("/admin/v1/payments/{id}/refund", admin::payments::refund))
+        .service(post("/admin/v1/reconcile", admin::payments::reconcile))
+        .service(post("/webhooks/stripe", stripe::webhook));
 }
 
 /// Webhooks of owners.
 fn configure_webhooks(app: &mut web::ServiceConfig) {
-    app.service(act("/v1/webhooks", hooks::create).route(web::get().to(hooks::list)))
+    app.service(act("/v1/webhooks", webhooks::create).route(web::get().to(webhooks::list)))
         .service(
-            get("/v1/webhooks/{id}", hooks::endpoint)
-                .route(web::put().to(hooks::turn))
-                .route(web::delete().to(hooks::delete)),
+            get("/v1/webhooks/{id}", webhooks::endpoint)
+                .route(web::put().to(webhooks::turn))
+                .route(web::delete().to(webhooks::delete)),
         )
-        .service(post("/v1/webhooks/{id}/test", hooks::test))
-        .service(get("/v1/webhooks/{id}/deliveries", hooks::deliveries));
+        .service(post("/v1/webhooks/{id}/test", webhooks::test))
+        .service(get("/v1/webhooks/{id}/deliveries", webhooks::deliveries));
 }
 
 /// A path that takes GET. Other methods are added with `route`.

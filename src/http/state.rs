@@ -6,14 +6,14 @@ use std::sync::{
 };
 
 use actix_web::web;
-use actors::{delivery::Webhooks, journal::Journal, payment::PaymentActor};
-use runtime::mailbox::Handle;
 use tokio::sync::watch;
 
 use super::{auth::Keys, guesses::Guesses, live::sockets::Sockets};
 use crate::{
     config::Settings,
-    gateway::{Gateway, idempotency::store::Store, room::Room},
+    gateway::{Gateway, room::Room},
+    idempotency::store::Store,
+    service::Service,
     telemetry::Metrics,
 };
 
@@ -32,12 +32,8 @@ pub struct State {
     pub idempotency: Store,
     /// For `/metrics`.
     pub metrics: Metrics,
-    /// For faults that tests ask for.
-    pub journal: Arc<Journal>,
-    /// Charges cards.
-    pub payments: Handle<PaymentActor>,
-    /// Who calls owners' webhooks.
-    pub webhooks: Webhooks,
+    /// All that people do beside inference.
+    pub service: Service,
     /// Request bodies on their way.
     pub bodies: Arc<Room>,
     /// Those of requests that show no key.
@@ -60,9 +56,7 @@ impl State {
         settings: Settings,
         admin_token: &str,
         metrics: Metrics,
-        journal: Arc<Journal>,
-        payments: Handle<PaymentActor>,
-        webhooks: Webhooks,
+        service: Service,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let (stopping, _) = watch::channel(false);
@@ -74,9 +68,7 @@ impl State {
             keys: Keys::default(),
             idempotency,
             metrics,
-            journal,
-            payments,
-            webhooks,
+            service,
             bodies,
             strangers: Room::new(STRANGERS),
             guesses: Guesses::default(),

@@ -48,22 +48,27 @@ const TABLES: &[(&str, &[Module])] = &[
             ("words", &[], &[]),
             ("config", &["words"], &["billing"]),
             ("fetch", &["config"], &[]),
-            ("telemetry", &["config"], &[]),
+            ("telemetry", &["config"], &["runtime"]),
             ("catalogue", &[], &["billing", "wire"]),
-            ("gateway", &["catalogue"], &["actors", "billing", "engine", "ledger", "runtime", "wire"]),
+            // A repeated request: of what was asked it knows the id alone.
+            ("idempotency", &[], &["actors", "billing", "ledger"]),
+            // What people do beside inference: it and the gateway do not know each other.
+            ("service", &["email", "idempotency"], &["actors", "billing", "cards", "ledger", "runtime"]),
+            ("gateway", &["catalogue"], &["actors", "billing", "engine", "runtime", "wire"]),
+            // None of the nested crates: what it answers comes from the gateway and the services.
             (
                 "http",
-                &["catalogue", "config", "email", "gateway", "telemetry", "words"],
-                &["actors", "billing", "cards", "ledger", "runtime", "wire"],
+                &["catalogue", "config", "gateway", "idempotency", "service", "telemetry", "words"],
+                &["actors", "billing", "wire"],
             ),
             (
                 "app",
-                &["catalogue", "config", "gateway", "http", "secret_file", "telemetry"],
+                &["catalogue", "config", "gateway", "http", "secret_file", "service", "telemetry"],
                 &["actors", "billing", "cards", "ledger", "runtime", "upstream", "wire"],
             ),
             (
                 "cli",
-                &["app", "catalogue", "config", "fetch", "http", "secret_file", "telemetry"],
+                &["app", "catalogue", "config", "fetch", "secret_file", "service", "telemetry"],
                 &["actors", "billing", "engine", "ledger", "runtime", "upstream"],
             ),
         ],

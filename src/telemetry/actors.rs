@@ -62,7 +62,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// All of it, in Prometheus' text format.
-pub(super) fn actors(health: &Health) -> String {
+pub fn text(health: &Health) -> String {
     let mut text = String::new();
     let (observed, seen) = (health.observe(), health.seen());
     // Writing to a text never fails.
@@ -98,7 +98,7 @@ mod tests {
     fn each_named_actor_is_told_with_its_verdict_and_labels_are_escaped() {
         let health = Health::default();
         health.trouble(Kind::Engine, "a\"b\\c\nd", Some((Verdict::Down, "it could not be loaded".into())));
-        let text = actors(&health);
+        let text = text(&health);
         let line = r#"farebox_actor_verdict{kind="engine",name="a\"b\\c\nd"} 2"#;
         assert!(text.lines().any(|found| found == line), "{text}");
         assert!(text.contains("farebox_actor_messages_total{kind=\"account\"} 0\n"), "{text}");

@@ -2,19 +2,34 @@
 //! under that id. Either is in the transaction of the effect, so that a retry after a crash finds the one with the other:
 //! then it is answered from it, and nothing is done again.
 
-use actix_web::{HttpMessage, HttpRequest};
 use actors::account::{AccountError, Look, Picture};
 use billing::{
     Nanos,
     account::Balance,
     command::{Answer, Command},
     entry::Proof,
-    ids::AccountId,
+    ids::{AccountId, RequestId},
 };
 use ledger::idempotency::Trace;
 
-use super::{arrival::Arrival, error::ApiError, state::Shared};
-use crate::gateway::idempotency::{Asked, Life};
+use super::{Service, ServiceError};
+use crate::idempotency::Life;
+
+/// The request that asks for an act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Its id: whatever it makes has it too.
+    pub id: RequestId,
+    /// Which of its lives this is.
+    pub life: Life,
+}
+
+impl Origin {
+    /// Whether an earlier life of it has done what it asks for.
+    pub fn is_done(self) -> bool {
+        self.life == Life::Done
+    }
+}
 
 /// What is done, for its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,51 +46,38 @@ pub struct Act {
 
 impl Act {
     /// The proof that this request did it.
-    pub fn proof(self, request: &HttpRequest) -> Proof {
+    pub(super) fn proof(self, origin: Origin) -> Proof {
         let Self { name: act, subject, amount, reason } = self;
-        Proof { request_id: Arrival::of(request).id, act, subject, amount, reason }
+        Proof { request_id: origin.id, act, subject, amount, reason }
     }
-}
-
-/// Whether an earlier life of this request has done what it asks for.
-pub fn is_done(request: &HttpRequest) -> bool {
-    Arrival::of(request).life == Life::Done
 }
 
 /// Has an account carry out a request, and waits until that is durable; what the account has then. Where it does not answer
 /// in time, or refuses what an earlier life may just have had it do, it is asked what became of the request: what was said
 /// to have failed must not appear later.
-pub async fn carry_out(
-    state: &Shared,
-    request: &HttpRequest,
+pub(super) async fn carry_out(
+    service: &Service,
+    origin: Origin,
     account: AccountId,
     act: Act,
     command: Command,
-) -> Result<Balance, ApiError> {
-    let accounts = &state.gateway.accounts;
+) -> Result<Balance, ServiceError> {
+    let accounts = &service.accounts;
     let look = async || accounts.ask(account, Look).await.map(|picture: Picture| picture.balance);
-    if is_done(request) {
+    if origin.is_done() {
         return Ok(look().await?);
     }
-    let proven = Command::Proven { proof: act.proof(request), command: Box::new(command) };
-    let arrival = Arrival::of(request);
-    let failed: ApiError = match accounts.decide(account, proven).await {
+    let proven = Command::Proven { proof: act.proof(origin), command: Box::new(command) };
+    let failed: ServiceError = match accounts.decide(account, proven).await {
         Ok(Answer { result: Ok(_), balance }) => return Ok(balance),
-        Ok(Answer { result: Err(refusal), .. }) if arrival.life == Life::Again => refusal.into(),
+        Ok(Answer { result: Err(refusal), .. }) if origin.life == Life::Again => refusal.into(),
         Ok(Answer { result: Err(refusal), .. }) => return Err(refusal.into()),
         Err(error @ AccountError::Unavailable(_)) => error.into(),
         Err(error) => return Err(error.into()),
     };
     let balance = look().await?;
-    match accounts.ledger().trace(account, arrival.id).await? {
+    match service.ledger().trace(account, origin.id).await? {
         Trace::Done { .. } => Ok(balance),
         Trace::Nothing | Trace::Undone | Trace::Pending => Err(failed),
     }
-}
-
-/// The secret part of what a request makes and shows once. Under an `Idempotency-Key` it is the same in each of its lives;
-/// none where there is no key.
-pub fn secret(state: &Shared, request: &HttpRequest) -> Option<String> {
-    let asked = request.extensions().get::<Asked>().cloned()?;
-    Some(state.idempotency.secret(&asked, Arrival::of(request).id))
 }

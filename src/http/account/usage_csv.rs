@@ -1,58 +1,34 @@
 //! `GET /v1/usage.csv`: an account's ended requests with their exact costs, oldest first, for people who keep books. It is
-//! read from the ledger a page at a time, as fast as its reader takes it, so that it needs little memory however long it
-//! is. Once it has begun, a fault can only cut it short: its connection then ends without the transfer's proper end.
+//! written as fast as its reader takes it. Once it has begun, a fault can only cut it short: its connection then ends without
+//! the transfer's proper end.
 
-use std::{borrow::Cow, collections::HashMap, sync::Arc};
+use std::borrow::Cow;
 
 use actix_web::{HttpRequest, HttpResponse, http::header};
-use billing::{Timestamp, ids::AccountId};
+use billing::Timestamp;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
-use ledger::{
-    Ledger, LedgerError,
-    history::{EXPORT_PAGE, Position},
-    query::RequestRow,
-    usage::Only,
-};
-use uuid::Uuid;
 
-use super::{arrival::Arrival, auth, error::ApiError, query::Query, respond::refuse, state::Shared};
+use crate::{
+    http::{arrival::Arrival, auth, error::ApiError, query::Query, respond::refuse, state::Shared},
+    service::{
+        ServiceError,
+        export::Export,
+        history::{Ended, Range, Used},
+    },
+};
 
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
                        cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version\r\n";
 
-/// An export under way.
-struct Export {
-    ledger: Arc<Ledger>,
-    account: AccountId,
-    to: Timestamp,
-    only: Only,
-    keys: HashMap<Uuid, String>,
-    /// Where the last page ended; none after the last one.
-    after: Option<Position>,
+/// The lines of the next page; none where it has ended.
+async fn lines(export: &mut Export) -> Result<Option<String>, ServiceError> {
+    let Some(rows) = export.next().await? else { return Ok(None) };
+    Ok(Some(rows.iter().map(|row| line(row, export.name_of(row.key_id))).collect()))
 }
 
-impl Export {
-    /// The lines of the next page; none where it has ended. Of one model or key they may be empty.
-    async fn next(&mut self) -> Result<Option<String>, LedgerError> {
-        let Some(after) = self.after else { return Ok(None) };
-        let rows = self.ledger.export(self.account, after, self.to).await?;
-        self.after = rows.last().filter(|_| rows.len() == EXPORT_PAGE).map(Position::of);
-        let mut lines = String::new();
-        for row in rows.iter().filter(|row| wanted(&self.only, row)) {
-            lines.push_str(&line(row, &self.keys));
-        }
-        Ok(Some(lines))
-    }
-}
-
-fn wanted(only: &Only, row: &RequestRow) -> bool {
-    only.model.as_ref().is_none_or(|model| *model == row.model)
-        && only.key.is_none_or(|key| key == row.key_id.unwrap_or_default())
-}
-
-fn line(row: &RequestRow, keys: &HashMap<Uuid, String>) -> String {
-    let key_name = row.key_id.and_then(|id| keys.get(&id)).map_or("", String::as_str);
+fn line(row: &Ended, key_name: &str) -> String {
+    let used: &Used = &row.used;
     let fields = [
         row.id.to_string(),
         row.started_at.to_string(),
@@ -62,13 +38,13 @@ fn line(row: &RequestRow, keys: &HashMap<Uuid, String>) -> String {
         field(&row.model).into_owned(),
         field(&row.provider).into_owned(),
         row.ending.clone(),
-        row.input_tokens.to_string(),
-        row.cached_input_tokens.to_string(),
-        row.cache_write_tokens.to_string(),
-        row.output_tokens.to_string(),
-        row.estimated.to_string(),
-        row.compute_ms.to_string(),
-        row.billed_seconds.to_string(),
+        used.input_tokens.to_string(),
+        used.cached_input_tokens.to_string(),
+        used.cache_write_tokens.to_string(),
+        used.output_tokens.to_string(),
+        used.estimated.to_string(),
+        used.compute_ms.to_string(),
+        used.billed_seconds.to_string(),
         row.base_cost.clone(),
         row.fee.clone(),
         row.cost.to_string(),
@@ -94,17 +70,11 @@ fn field(text: &str) -> Cow<'_, str> {
 
 async fn begin(state: &Shared, request: &HttpRequest) -> Result<(String, Export), ApiError> {
     let sight = auth::sight(state, request).await?;
-    let account = sight.caller.account_id;
     let query = Query::of(request, &["from", "to", "model", "key_id"])?;
-    let now = state.gateway.clock().now();
-    let (from, to) = query.range(now)?;
-    let ledger = Arc::clone(state.gateway.accounts.ledger());
-    let keys = ledger.keys(account).await?.into_iter().map(|key| (key.id.0, key.name)).collect();
-    let after = Some(Position::before(from.unwrap_or(Timestamp(0))));
-    // What ends from now on is not in it, or it might never end.
-    let to = to.min(now);
-    let mut export = Export { ledger, account, to, only: query.only(&sight)?, keys, after };
-    let first = export.next().await?.unwrap_or_default();
+    let (from, to) = query.range(state.service.now())?;
+    let (account, from, only) = (sight.caller.account_id, from.unwrap_or(Timestamp(0)), query.only(&sight)?);
+    let mut export = Export::begin(&state.service, Range { account, from, to, only }).await?;
+    let first = lines(&mut export).await?.unwrap_or_default();
     Ok((format!("{COLUMNS}{first}"), export))
 }
 
@@ -115,10 +85,10 @@ pub async fn usage_csv(state: Shared, request: HttpRequest) -> HttpResponse {
         Err(error) => return refuse(&request, &error),
     };
     let others = stream::try_unfold(export, |mut export| async move {
-        let next = export.next().await.inspect_err(|error| tracing::error!(%error, "export cut short"))?;
+        let next = lines(&mut export).await.inspect_err(|error| tracing::error!(%error, "export cut short"))?;
         Ok(next.map(|lines| (Bytes::from(lines), export)))
     });
-    let body = stream::once(async { Ok::<_, LedgerError>(Bytes::from(first)) }).chain(others);
+    let body = stream::once(async { Ok::<_, ServiceError>(Bytes::from(first)) }).chain(others);
     HttpResponse::Ok()
         .content_type("text/csv; charset=utf-8; header=present")
         .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"usage.csv\""))
@@ -130,6 +100,8 @@ pub async fn usage_csv(state: Shared, request: HttpRequest) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use billing::{Nanos, ids::RequestId};
+    use uuid::Uuid;
 
     #[test]
     fn a_field_is_quoted_where_it_must_be_and_never_a_formula() {
@@ -152,42 +124,31 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_asked_for_is_wanted() {
+    fn a_line_has_a_field_for_each_column() {
         let at = Timestamp(1_795_521_600_000);
-        let row = RequestRow {
-            id: Uuid::from_u128(1),
+        let row = Ended {
+            id: RequestId(Uuid::from_u128(1)),
             key_id: None,
             model: "m".into(),
             provider: "=p".into(),
             ending: "completed".into(),
-            input_tokens: 1,
-            cached_input_tokens: 0,
-            cache_write_tokens: 0,
-            output_tokens: 2,
-            estimated: false,
-            compute_ms: 0,
-            billed_seconds: 0,
+            used: Used {
+                input_tokens: 1,
+                cached_input_tokens: 0,
+                cache_write_tokens: 0,
+                output_tokens: 2,
+                estimated: false,
+                compute_ms: 0,
+                billed_seconds: 0,
+            },
             base_cost: "0.0000012345".into(),
             fee: "0.00000002469".into(),
-            cost: billing::Nanos::new(1_259),
+            cost: Nanos::new(1_259),
             price_version: 1,
             started_at: at,
             ended_at: at,
         };
-        let only = |model: Option<&str>, key: Option<u128>| Only {
-            model: model.map(Into::into),
-            key: key.map(Uuid::from_u128),
-        };
-        for (only, is) in [
-            (only(None, None), true),
-            (only(Some("m"), None), true),
-            (only(Some("n"), None), false),
-            (only(None, Some(0)), true),
-            (only(None, Some(7)), false),
-        ] {
-            assert_eq!(wanted(&only, &row), is, "{only:?}");
-        }
-        let line = line(&row, &HashMap::new());
+        let line = line(&row, "");
         assert_eq!(line.matches(',').count(), COLUMNS.matches(',').count());
         assert!(
             line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1\r\n"),

@@ -1,32 +1,27 @@
-//! `GET /v1/usage`: what an account used, summed over hours and days of UTC and grouped as asked. Sums are kept by the
-//! hour, so a range is widened to whole hours; the answer says which range it is of. A cursor names the last group of its
-//! page, and how that list was grouped.
+//! `GET /v1/usage`: what an account used, summed over hours and days of UTC and grouped as asked. A range is widened to whole
+//! hours; the answer says which range it is of. A cursor names the last group of its page, and how that list was grouped.
 
 use actix_web::{HttpRequest, HttpResponse};
-use billing::{
-    Timestamp,
-    time::{DAY_MS, HOUR_MS},
-};
-use ledger::{
-    rollup::Span,
-    usage::{By, Group, Grouping, More, Sums, Wanted},
-};
-use serde_json::{Map, Value, json};
+use billing::Timestamp;
+use serde_json::json;
 use uuid::Uuid;
 
-use super::{
-    auth,
-    error::ApiError,
-    history::is_instant,
-    query::{Query, bad_cursor, list, text_fault},
-    respond::answer,
-    state::Shared,
+use crate::{
+    http::{
+        auth,
+        error::ApiError,
+        query::{Query, bad_cursor},
+        respond::answer,
+        state::Shared,
+        values::{is_instant, text_fault},
+        views::usage::Usage,
+    },
+    service::{
+        history::Range,
+        page::Page,
+        usage::{self, By, Group, Grouping, Span},
+    },
 };
-
-/// A range where none is asked for.
-const USUAL_DAYS: i64 = 30;
-/// The longest range: a leap year.
-const MOST_DAYS: i64 = 366;
 
 const GROUPS: [(&str, Named); 5] = [
     ("day", Named::Span(Span::Day)),
@@ -77,8 +72,8 @@ fn names(grouping: &Grouping) -> Vec<&'static str> {
 /// How a cursor is written: JSON in hexadecimal.
 type Written = (String, Option<i64>, Option<String>, Option<String>, Option<Uuid>);
 
-fn write_cursor(grouping: &Grouping, last: &Group) -> String {
-    let Group { starts_at, model, provider, key } = last.clone();
+fn write_cursor(grouping: &Grouping, last: Group) -> String {
+    let Group { starts_at, model, provider, key } = last;
     let written: Written = (names(grouping).join(","), starts_at.map(|at| at.0), model, provider, key);
     let json = json!(written).to_string();
     json.bytes().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|half| char::from_digit(half.into(), 16)).collect()
@@ -99,78 +94,20 @@ fn read_cursor(grouping: &Grouping, text: &str) -> Option<Group> {
     fits.then(|| Group { starts_at: starts_at.map(Timestamp), model, provider, key })
 }
 
-fn sums_json(sums: &Sums) -> Map<String, Value> {
-    let Sums { requests, failed, input_tokens, cached_input_tokens, output_tokens, .. } = *sums;
-    let Sums { cache_write_tokens, compute_ms, billed_seconds, cost, .. } = *sums;
-    let mut json = Map::new();
-    for (name, count) in [
-        ("requests", requests),
-        ("failed", failed),
-        ("input_tokens", input_tokens),
-        ("cached_input_tokens", cached_input_tokens),
-        ("cache_write_tokens", cache_write_tokens),
-        ("output_tokens", output_tokens),
-        ("compute_ms", compute_ms),
-        ("billed_seconds", billed_seconds),
-    ] {
-        json.insert(name.into(), count.into());
-    }
-    json.insert("cost".into(), cost.to_string().into());
-    json
-}
-
-fn row_json(grouping: &Grouping, (group, sums): &(Group, Sums)) -> Value {
-    let mut json = Map::new();
-    match (grouping.span, group.starts_at.map(|at| at.to_string())) {
-        (Some(Span::Day), Some(at)) => drop(json.insert("day".into(), at.chars().take(10).collect::<String>().into())),
-        (Some(Span::Hour), Some(at)) => drop(json.insert("hour".into(), at.into())),
-        (None, _) | (_, None) => {}
-    }
-    for by in &grouping.by {
-        match by {
-            By::Model => json.insert("model".into(), group.model.clone().into()),
-            By::Provider => json.insert("provider".into(), group.provider.clone().into()),
-            By::Key => json.insert("key_id".into(), json!(group.key.filter(|key| !key.is_nil()))),
-        };
-    }
-    json.extend(sums_json(sums));
-    Value::Object(json)
-}
-
-/// The range a query asks for, in whole hours.
-fn hours(query: &Query, now: Timestamp) -> Result<(Timestamp, Timestamp), ApiError> {
-    let (from, to) = query.range(now.plus_ms(1))?;
-    let from = from.unwrap_or_else(|| to.ceil(HOUR_MS).plus_ms(-USUAL_DAYS * DAY_MS));
-    if to.ms_since(from) > MOST_DAYS * DAY_MS {
-        return Err(ApiError::invalid("from", format!("must be at most {MOST_DAYS} days before to, which is {to}")));
-    }
-    Ok((from.floor(HOUR_MS), to.ceil(HOUR_MS)))
-}
-
 /// `GET /v1/usage`: sums of each group, the newest hour or day first; on the first page also of the whole range.
 pub async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let sight = auth::sight(&state, &request).await?;
         let query = Query::of(&request, &["from", "to", "group_by", "model", "key_id", "limit", "cursor"])?;
         let grouping = grouping(query.get("group_by").unwrap_or("day"))?;
-        let last = query.get("cursor").map(|text| read_cursor(&grouping, text).ok_or_else(bad_cursor)).transpose()?;
-        let (from, to) = hours(&query, state.gateway.clock().now())?;
-        let wanted = Wanted { account: sight.caller.account_id, from, to, only: query.only(&sight)? };
-        let ledger = state.gateway.accounts.ledger();
-        let (rows, more) = ledger.usage(&wanted, &grouping, last.as_ref(), query.limit()?).await?;
-        let next = match more {
-            More::Yes => rows.last().map(|(group, _)| write_cursor(&grouping, group)),
-            More::No => None,
-        };
-        let mut body = list(rows.iter().map(|row| row_json(&grouping, row)).collect(), next);
-        body["from"] = from.to_string().into();
-        body["to"] = to.to_string().into();
-        body["group_by"] = names(&grouping).into();
-        body["currency"] = "USD".into();
-        if last.is_none() {
-            body["total"] = sums_json(&ledger.usage_total(&wanted).await?).into();
-        }
-        Ok(body)
+        let before = query.get("cursor").map(|text| read_cursor(&grouping, text).ok_or_else(bad_cursor)).transpose()?;
+        let (from, to) = query.range(state.service.now().plus_ms(1))?;
+        let (from, to) = usage::hours(from, to)?;
+        let range = Range { account: sight.caller.account_id, from, to, only: query.only(&sight)? };
+        let page = Page { before, limit: query.limit()? };
+        let found = usage::usage(&state.service, range, &grouping, page).await?;
+        let cursor = |last| write_cursor(&grouping, last);
+        Ok(Usage::of(found, (from, to), &grouping, names(&grouping), cursor))
     };
     answer(&request, work.await)
 }
@@ -199,13 +136,13 @@ mod tests {
             provider: None,
             key: Some(Uuid::nil()),
         };
-        let cursor = write_cursor(&by_model, &last);
+        let cursor = write_cursor(&by_model, last.clone());
         assert_eq!(read_cursor(&by_model, &cursor), Some(last.clone()));
         assert_eq!(read_cursor(&by_day, &cursor), None);
         for wrong in ["", "5", "zz", "5b5d", &cursor[1..], &cursor[..10], "\u{ff11}\u{ff11}"] {
             assert_eq!(read_cursor(&by_model, wrong), None, "{wrong}");
         }
-        let nul = write_cursor(&by_model, &Group { model: Some("\0".into()), ..last });
+        let nul = write_cursor(&by_model, Group { model: Some("\0".into()), ..last });
         assert_eq!(read_cursor(&by_model, &nul), None);
     }
 }

@@ -1,0 +1,157 @@
+//! `/v1/keys`: made and revoked by their account's owner, and by operators under `/admin`. Its text is shown once, when it is
+//! made.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use billing::{
+    Nanos,
+    ids::{AccountId, KeyId},
+    key::{KeyLimits, KeyWindow, Scope, Scopes},
+};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        arrival::{self, Arrival},
+        auth::{self, Sight},
+        error::ApiError,
+        respond::{Body, answer, read},
+        state::Shared,
+        values::{amount, id, text_fault},
+        views::{
+            List,
+            keys::{Key, NewKey, RevokedKey},
+            scalar::Amount,
+        },
+    },
+    service::keys::{self, Opener},
+};
+
+/// A key that is wanted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WantedKey)]
+pub struct Wanted {
+    #[serde(default = "unnamed")]
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// What it may spend.
+    #[serde(default)]
+    limits: Limits,
+    /// The models it may use; all, where none is named.
+    #[serde(default)]
+    #[schema(max_items = 100)]
+    models: Vec<String>,
+    /// What it may do: `inference`, `read`, `billing`, `keys`; as its limits have it, where nothing is said.
+    scopes: Option<Vec<String>>,
+    /// From when on it is refused.
+    expires_at: Option<String>,
+}
+
+/// Dollars in each window; no limit where none is named.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WantedLimits)]
+pub struct Limits {
+    #[schema(value_type = Option<Amount>)]
+    day: Option<Value>,
+    #[schema(value_type = Option<Amount>)]
+    week: Option<Value>,
+    #[schema(value_type = Option<Amount>)]
+    month: Option<Value>,
+    #[schema(value_type = Option<Amount>)]
+    total: Option<Value>,
+}
+
+fn unnamed() -> String {
+    "default".to_owned()
+}
+
+fn limit(window: KeyWindow, value: Option<&Value>) -> Result<Option<Nanos>, ApiError> {
+    let Some(value) = value else { return Ok(None) };
+    let field = format!("limits.{}", window.name());
+    Ok(Some(keys::check_limit(&field, amount(&field, value)?)?))
+}
+
+impl TryFrom<Wanted> for keys::NewKey {
+    type Error = ApiError;
+
+    fn try_from(wanted: Wanted) -> Result<Self, ApiError> {
+        let Wanted { name, limits, models, scopes, expires_at } = wanted;
+        if let Some(fault) = models.iter().find_map(|model| text_fault(model)) {
+            return Err(ApiError::invalid("models", format!("a name {fault}")));
+        }
+        let expires_at =
+            expires_at.map(|text| text.parse().map_err(|error| ApiError::invalid("expires_at", error))).transpose()?;
+        let amounts = [
+            limit(KeyWindow::Day, limits.day.as_ref())?,
+            limit(KeyWindow::Week, limits.week.as_ref())?,
+            limit(KeyWindow::Month, limits.month.as_ref())?,
+            limit(KeyWindow::Total, limits.total.as_ref())?,
+        ];
+        let scopes = scopes.as_deref().map(chosen).transpose()?;
+        Ok(Self { name, limits: KeyLimits { amounts, models }, scopes, expires_at })
+    }
+}
+
+/// The scopes that are named.
+fn chosen(names: &[String]) -> Result<Scopes, ApiError> {
+    let mut scopes = Scopes::default();
+    for (place, name) in names.iter().enumerate() {
+        let scope = Scope::from_name(name).ok_or_else(|| {
+            let known = Scope::ALL.map(Scope::name).join(", ");
+            ApiError::invalid(&format!("scopes[{place}]"), format!("is no scope; there are {known}"))
+        })?;
+        scopes = scopes.with(scope);
+    }
+    Ok(scopes)
+}
+
+/// `GET /v1/keys`: a key that may not read all sees itself.
+pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let Sight { caller, only } = auth::sight(&state, &request).await?;
+        Ok(List::<Key>::of(keys::list(&state.service, caller.account_id, only).await?))
+    };
+    answer(&request, work.await)
+}
+
+/// `POST /v1/keys`.
+pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        let opener = auth::opener(&state, &request).await?;
+        make(&state, &request, &opener, body).await
+    };
+    answer(&request, work.await)
+}
+
+/// Makes a key for whoever was checked.
+pub(in crate::http) async fn make(
+    state: &Shared,
+    request: &HttpRequest,
+    opener: &Opener,
+    body: Body,
+) -> Result<NewKey, ApiError> {
+    let wanted: keys::NewKey = read::<Wanted>(state, body)?.try_into()?;
+    let (name, secret) = (wanted.name.clone(), arrival::secret(state, request));
+    let (id, key) = keys::create(&state.service, Arrival::origin(request), opener, wanted, secret.as_deref()).await?;
+    Ok(NewKey { id: id.0, name, key })
+}
+
+/// `DELETE /v1/keys/{key}`.
+pub async fn delete(state: Shared, request: HttpRequest, key: web::Path<String>) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Keys).await?;
+        revoke(&state, caller.account_id, &key).await
+    };
+    answer(&request, work.await)
+}
+
+/// Revokes a key for whoever was checked; nobody is let in with it from now on.
+pub(in crate::http) async fn revoke(state: &Shared, account: AccountId, key: &str) -> Result<RevokedKey, ApiError> {
+    let id = id("key", key, "must be a key's id")?;
+    let public = keys::revoke(&state.service, account, KeyId(id)).await?;
+    state.keys.forget(&public);
+    Ok(RevokedKey { id, revoked: true })
+}

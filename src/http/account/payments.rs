@@ -1,0 +1,115 @@
+//! `/v1/credits/purchase` and `/v1/payments`: bought, listed, looked at. A purchase is answered when its payment has ended and
+//! that is durable; where that takes longer, or the card's owner must act first, it is answered 202 and goes on by itself.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use billing::{ids::PaymentId, key::Scope};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        arrival::Arrival,
+        auth,
+        error::ApiError,
+        query::Query,
+        respond::{Body, answer, answer_with, read},
+        state::Shared,
+        values::{amount, id},
+        views::{
+            self, Page,
+            payments::{Payment, WholePayment},
+            scalar::Amount,
+        },
+    },
+    service::{
+        payments::{self, Verdict},
+        purchases,
+    },
+};
+
+/// Credits to be bought.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WantedPurchase)]
+pub struct Purchase {
+    #[schema(value_type = Amount)]
+    amount: Value,
+    /// A saved card's id, or the processor's name for it; the default card, where none is named.
+    payment_method: Option<String>,
+}
+
+/// The status of what is done, or goes on by itself.
+pub(in crate::http) const fn status_of(is_pending: bool) -> StatusCode {
+    if is_pending { StatusCode::ACCEPTED } else { StatusCode::OK }
+}
+
+/// A payment's id in a path.
+pub(in crate::http) fn payment_id(text: &str) -> Result<PaymentId, ApiError> {
+    id("id", text, "must be a payment's id").map(PaymentId)
+}
+
+/// `POST /v1/credits/purchase`: charges a card and adds the credits.
+pub async fn purchase(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
+        let Purchase { amount: wanted, payment_method } = read(&state, body)?;
+        let (wanted, origin) = (amount("amount", &wanted)?, Arrival::origin(&request));
+        let card = payment_method.as_deref();
+        let bought = purchases::credits(&state.service, origin, caller.account_id, wanted, card).await?;
+        Ok((status_of(bought.is_pending()), views::payments::Purchase::from(bought)))
+    };
+    answer_with(&request, work.await)
+}
+
+/// `GET /v1/payments`: whatever came of them, newest first.
+pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
+        let page = Query::of(&request, &["limit", "cursor"])?.page()?;
+        Ok(Page::<Payment>::from(payments::list(&state.service, caller.account_id, page).await?))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /v1/payments/{id}`: with its refunds and disputes, and what its card's owner must do, while it waits for that.
+pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
+        Ok(WholePayment::from(payments::whole(&state.service, caller.account_id, payment_id(&id)?).await?))
+    };
+    answer(&request, work.await)
+}
+
+/// What a test card's owner says.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Authenticate {
+    verdict: OwnersVerdict,
+}
+
+/// Yes or no.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OwnersVerdict {
+    /// Charge it.
+    Approve,
+    /// Do not.
+    Refuse,
+}
+
+/// `POST /v1/payments/{id}/authenticate`: says yes or no in the place of a test card's owner, as a bank's page would.
+pub async fn authenticate(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
+        let Authenticate { verdict } = read(&state, body)?;
+        let verdict = match verdict {
+            OwnersVerdict::Approve => Verdict::Approve,
+            OwnersVerdict::Refuse => Verdict::Refuse,
+        };
+        let (id, origin) = (payment_id(&id)?, Arrival::origin(&request));
+        let payment = payments::authenticate(&state.service, origin, caller.account_id, id, verdict).await?;
+        Ok(Payment::from(payment))
+    };
+    answer(&request, work.await)
+}

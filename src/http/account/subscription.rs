@@ -1,0 +1,66 @@
+//! `/v1/subscription`: the pay-as-you-go plan, subscribed to, looked at, cancelled.
+
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
+use billing::key::Scope;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::payments::status_of;
+use crate::{
+    http::{
+        arrival::Arrival,
+        auth,
+        respond::{Body, answer, answer_with, read},
+        state::Shared,
+        views::{account::Standing, payments::Purchase},
+    },
+    service::subscription::{self, Outcome},
+};
+
+/// A subscription that is wanted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Subscribe {
+    /// A saved card's id, or the processor's name for it; the default card, where none is named.
+    payment_method: Option<String>,
+}
+
+/// What came of subscribing.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Subscribed {
+    Stands(Standing),
+    Pending(Purchase),
+}
+
+/// `POST /v1/subscription`: pays the first cycle, or lets a cancelled one go on. 202 where the payment goes on by itself.
+pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
+        let Subscribe { payment_method } = read(&state, body)?;
+        let (origin, card) = (Arrival::origin(&request), payment_method.as_deref());
+        Ok(match subscription::subscribe(&state.service, origin, caller.account_id, card).await? {
+            Outcome::Stands(standing) => (StatusCode::OK, Subscribed::Stands(Standing::from(&*standing))),
+            Outcome::Pending(bought) => (status_of(true), Subscribed::Pending(Purchase::from(*bought))),
+        })
+    };
+    answer_with(&request, work.await)
+}
+
+/// `DELETE /v1/subscription`: what is paid stays; nothing more is.
+pub async fn cancel(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Billing).await?;
+        Ok(Standing::from(&subscription::cancel(&state.service, caller.account_id).await?))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /v1/subscription`.
+pub async fn subscription(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let caller = auth::scoped(&state, &request, Scope::Read).await?;
+        Ok(Standing::from(&subscription::standing(&state.service, caller.account_id).await?))
+    };
+    answer(&request, work.await)
+}

@@ -1,0 +1,85 @@
+//! `/admin/v1/accounts` and `/admin/v1/actions`: accounts made, listed and searched, one of them whole, and what operators did.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use billing::plan::Plan;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::{
+    http::{
+        arrival::Arrival,
+        auth,
+        error::ApiError,
+        query::Query,
+        respond::{Body, answer, read},
+        state::Shared,
+        views::{
+            Page,
+            admin::{Action, FoundAccount, NewAccount, OperatedAccount},
+        },
+    },
+    service::accounts,
+};
+
+/// An account that is wanted.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = WantedAccount)]
+pub struct Wanted {
+    email: String,
+    /// `free` or `payg`; free, where none is named.
+    #[serde(default)]
+    #[schema(value_type = String)]
+    plan: Plan,
+}
+
+/// `POST /admin/v1/accounts`.
+pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let Wanted { email, plan } = read(&state, body)?;
+        let email = accounts::address(&email)?;
+        let id = accounts::create(&state.service, Arrival::origin(&request), &email, plan).await?;
+        Ok(NewAccount { id: id.0, email, plan: plan.name() })
+    };
+    answer(&request, work.await)
+}
+
+fn plan(name: &str) -> Result<Plan, ApiError> {
+    Plan::from_name(name).ok_or_else(|| ApiError::invalid("plan", "must be one of free, payg"))
+}
+
+/// `GET /admin/v1/accounts`, newest first: `search` is in their addresses, `plan` is theirs.
+pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let query = Query::of(&request, &["search", "plan", "limit", "cursor"])?;
+        let plan = query.get("plan").map(plan).transpose()?;
+        let found = accounts::search(&state.service, query.get("search"), plan, query.page()?).await?;
+        Ok(Page::<FoundAccount>::from(found))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /admin/v1/accounts/{account}`: what its owner sees of it, with its keys and how much runs.
+pub async fn account(state: Shared, request: HttpRequest, account: web::Path<String>) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let id = accounts::named(&state.service, &account).await?;
+        Ok(OperatedAccount::from(accounts::operated(&state.service, id).await?))
+    };
+    answer(&request, work.await)
+}
+
+/// `GET /admin/v1/actions`, and under an account those to it: what operators did, newest first.
+pub async fn actions(state: Shared, request: HttpRequest) -> HttpResponse {
+    let work = async {
+        let account = auth::operated(&state, &request).await?.map(|caller| caller.account_id);
+        if account.is_none() {
+            auth::operator(&state, &request)?;
+        }
+        let page = Query::of(&request, &["limit", "cursor"])?.page()?;
+        Ok(Page::<Action>::from(accounts::actions(&state.service, account, page).await?))
+    };
+    answer(&request, work.await)
+}

@@ -1,0 +1,35 @@
+//! `/admin/v1/accounts/{account}/keys`: keys that an operator makes and revokes.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use billing::key::Scopes;
+
+use crate::{
+    http::{
+        account::keys::{make, revoke},
+        auth,
+        respond::{Body, answer},
+        state::Shared,
+    },
+    service::{accounts, keys::Opener},
+};
+
+/// `POST /admin/v1/accounts/{account}/keys`.
+pub async fn create(state: Shared, request: HttpRequest, account: web::Path<String>, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let account_id = accounts::named(&state.service, &account).await?;
+        let opener = Opener { account_id, scopes: Scopes::ALL, expires_at: None };
+        make(&state, &request, &opener, body).await
+    };
+    answer(&request, work.await)
+}
+
+/// `DELETE /admin/v1/accounts/{account}/keys/{key}`.
+pub async fn delete(state: Shared, request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        let (account, key) = path.into_inner();
+        revoke(&state, accounts::named(&state.service, &account).await?, &key).await
+    };
+    answer(&request, work.await)
+}

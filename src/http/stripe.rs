@@ -1,0 +1,29 @@
+//! `/webhooks/stripe`: what the card processor tells. A delivery is answered with success only when everything it changes is
+//! durable; one that is forged, stale or replayed is refused and changes nothing. What matters nothing here is acknowledged.
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::{
+    error::ApiError,
+    respond::{Body, answer},
+    state::Shared,
+    views::payments::Heard,
+};
+use crate::service::payments;
+
+/// The header with a delivery's signature and its time.
+pub(super) const SIGNATURE: &str = "stripe-signature";
+
+/// `POST /webhooks/stripe`.
+pub(super) async fn webhook(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        if !payments::is_stripe(&state.service) {
+            return Err(ApiError::not_found("this path"));
+        }
+        let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
+        let header = request.headers().get(SIGNATURE).ok_or_else(|| ApiError::invalid(SIGNATURE, "is missing"))?;
+        let header = header.to_str().map_err(|_| ApiError::invalid(SIGNATURE, "is not text"))?;
+        Ok(Heard::from(payments::told_by_stripe(&state.service, SIGNATURE, header, &body).await?))
+    };
+    answer(&request, work.await)
+}

@@ -1,0 +1,152 @@
+//! What an account's money did: open holds, ended requests, and what the account was told.
+
+use billing::hold::{self, Work};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Dollars, Time};
+use crate::service::history;
+
+/// What a running request has set aside.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Hold {
+    request_id: Uuid,
+    #[schema(required)]
+    key_id: Option<Uuid>,
+    model: String,
+    provider: String,
+    /// Of an open model: its class.
+    #[schema(required)]
+    class: Option<&'static str>,
+    /// Of an open model: the permits it takes.
+    #[schema(required)]
+    units: Option<String>,
+    amount: Dollars,
+    /// What it costs so far.
+    accrued: Dollars,
+    worst_case: Dollars,
+    placed_at: Time,
+    deadline: Time,
+}
+
+impl From<hold::Hold> for Hold {
+    fn from(hold: hold::Hold) -> Self {
+        let (class, units) = match hold.work {
+            Work::Open { class, units } => (Some(class.name()), Some(units.to_string())),
+            Work::Closed => (None, None),
+        };
+        Self {
+            request_id: hold.request_id.0,
+            key_id: hold.key_id.map(|id| id.0),
+            model: hold.model.to_string(),
+            provider: hold.provider.to_string(),
+            class,
+            units,
+            amount: hold.total().into(),
+            accrued: hold.accrued.into(),
+            worst_case: hold.worst_case.into(),
+            placed_at: hold.placed_at.into(),
+            deadline: hold.deadline.into(),
+        }
+    }
+}
+
+/// Open holds, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Holds {
+    object: &'static str,
+    /// The first 1,000 of them.
+    data: Vec<Hold>,
+    /// How many there are.
+    open: usize,
+    /// Whether more are open than are listed.
+    truncated: bool,
+}
+
+impl From<history::Holds> for Holds {
+    fn from(holds: history::Holds) -> Self {
+        let history::Holds { shown, open } = holds;
+        let truncated = shown.len() < open;
+        Self { object: "list", data: shown.into_iter().map(Hold::from).collect(), open, truncated }
+    }
+}
+
+/// An ended request.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EndedRequest {
+    id: Uuid,
+    /// The key it came with.
+    #[schema(required)]
+    key_id: Option<Uuid>,
+    model: String,
+    /// The provider, or `farebox`.
+    provider: String,
+    /// How it ended.
+    ending: String,
+    input_tokens: i64,
+    /// The cached part of them.
+    cached_input_tokens: i64,
+    /// The part of them written to the provider's cache.
+    cache_write_tokens: i64,
+    output_tokens: i64,
+    /// Whether tokens were counted here.
+    estimated: bool,
+    compute_ms: i64,
+    billed_seconds: i64,
+    /// Exact cost before the fee, in dollars.
+    base_cost: String,
+    /// Exact fee, in dollars.
+    fee: String,
+    /// What was charged.
+    cost: Dollars,
+    price_version: i64,
+    started_at: Time,
+    ended_at: Time,
+}
+
+impl From<history::Ended> for EndedRequest {
+    fn from(ended: history::Ended) -> Self {
+        let history::Used { input_tokens, cached_input_tokens, cache_write_tokens, .. } = ended.used;
+        let history::Used { output_tokens, estimated, compute_ms, billed_seconds, .. } = ended.used;
+        Self {
+            id: ended.id.0,
+            key_id: ended.key_id.map(|id| id.0),
+            model: ended.model,
+            provider: ended.provider,
+            ending: ended.ending,
+            input_tokens,
+            cached_input_tokens,
+            cache_write_tokens,
+            output_tokens,
+            estimated,
+            compute_ms,
+            billed_seconds,
+            base_cost: ended.base_cost,
+            fee: ended.fee,
+            cost: ended.cost.into(),
+            price_version: ended.price_version,
+            started_at: ended.started_at.into(),
+            ended_at: ended.ended_at.into(),
+        }
+    }
+}
+
+/// Something the account was told.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Event {
+    id: Uuid,
+    /// What happened: `low_balance`.
+    kind: String,
+    at: Time,
+    /// The numbers in it.
+    data: Value,
+}
+
+impl From<history::Event> for Event {
+    fn from(event: history::Event) -> Self {
+        let history::Event { id, kind, at, data } = event;
+        Self { id, kind, at: at.into(), data }
+    }
+}

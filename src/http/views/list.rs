@@ -1,0 +1,54 @@
+//! Lists: whole ones, and pages that say where the next one begins.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::service::page::Listed;
+
+/// What a list is called.
+const LIST: &str = "list";
+
+/// A whole list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct List<T> {
+    object: &'static str,
+    data: Vec<T>,
+}
+
+impl<T> List<T> {
+    /// Of these.
+    pub fn of<R>(rows: impl IntoIterator<Item = R>) -> Self
+    where
+        T: From<R>,
+    {
+        Self { object: LIST, data: rows.into_iter().map(T::from).collect() }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Page<T> {
+    object: &'static str,
+    data: Vec<T>,
+    /// For `cursor`, to read on; none after the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// A page whose cursor is written so.
+    pub fn of<R, C>(listed: Listed<R, C>, cursor: impl FnOnce(C) -> String) -> Self
+    where
+        T: From<R>,
+    {
+        let Listed { rows, next } = listed;
+        Self { object: LIST, data: rows.into_iter().map(T::from).collect(), next_cursor: next.map(cursor) }
+    }
+}
+
+/// A page whose cursor is its last row's id.
+impl<T: From<R>, R> From<Listed<R>> for Page<T> {
+    fn from(listed: Listed<R>) -> Self {
+        Self::of(listed, |id| id.to_string())
+    }
+}

@@ -1,0 +1,123 @@
+//! Balances, tiers and grants.
+
+use billing::{account, class::SizeClass, grant, tier};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::{Dollars, Time};
+
+/// What an account has.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Balance {
+    /// What can be spent now.
+    available: Dollars,
+    /// What running requests have set aside.
+    held: Dollars,
+    /// What is owed, and paid from the next credits.
+    debt: Dollars,
+    currency: &'static str,
+    tier: BalanceTier,
+    /// What expires next, and when.
+    #[schema(required)]
+    next_expiry: Option<Expiry>,
+}
+
+/// The tier in force, and what it lets run.
+#[derive(Debug, Serialize, ToSchema)]
+struct BalanceTier {
+    /// Dollars bought in the last 28 days.
+    purchased: Dollars,
+    /// From so many on it is this tier.
+    from: Dollars,
+    /// The largest class of open models that may run.
+    largest_class: &'static str,
+    /// Permits: how much may run at once.
+    units: String,
+    /// How much does.
+    units_used: String,
+    /// The classes that may run.
+    unlocked: Vec<&'static str>,
+}
+
+/// Credits that expire.
+#[derive(Debug, Serialize, ToSchema)]
+struct Expiry {
+    at: Time,
+    amount: Dollars,
+}
+
+impl From<&account::Balance> for Balance {
+    fn from(balance: &account::Balance) -> Self {
+        Self {
+            available: balance.available.into(),
+            held: balance.held.into(),
+            debt: balance.debt.into(),
+            currency: "USD",
+            tier: BalanceTier {
+                purchased: balance.purchased.into(),
+                from: balance.tier.purchased.into(),
+                largest_class: balance.tier.largest.name(),
+                units: balance.tier.units.to_string(),
+                units_used: balance.units_used.to_string(),
+                unlocked: balance.tier.unlocked().map(SizeClass::name).collect(),
+            },
+            next_expiry: balance.next_expiry.map(|(at, amount)| Expiry { at: at.into(), amount: amount.into() }),
+        }
+    }
+}
+
+/// A tier: what it takes, and what it lets run.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Tier {
+    /// Dollars bought in 28 days from which on it is this tier.
+    from: Dollars,
+    largest_class: &'static str,
+    units: String,
+    unlocked: Vec<&'static str>,
+}
+
+impl From<tier::Tier> for Tier {
+    fn from(tier: tier::Tier) -> Self {
+        Self {
+            from: tier.purchased.into(),
+            largest_class: tier.largest.name(),
+            units: tier.units.to_string(),
+            unlocked: tier.unlocked().map(SizeClass::name).collect(),
+        }
+    }
+}
+
+/// A grant of credits.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Grant {
+    id: Uuid,
+    /// Where they come from.
+    source: &'static str,
+    created_at: Time,
+    expires_at: Time,
+    /// How many they were.
+    amount: Dollars,
+    available: Dollars,
+    held: Dollars,
+    spent: Dollars,
+    expired: Dollars,
+    voided: Dollars,
+}
+
+impl From<grant::Grant> for Grant {
+    fn from(grant: grant::Grant) -> Self {
+        Self {
+            id: grant.id.0,
+            source: grant.source.name(),
+            created_at: grant.created_at.into(),
+            expires_at: grant.expires_at.into(),
+            amount: grant.funded.into(),
+            available: grant.available.into(),
+            held: grant.held.into(),
+            spent: grant.spent.into(),
+            expired: grant.expired.into(),
+            voided: grant.voided.into(),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Single values: dollars, and instants. Each has one spelling wherever it stands.
+
+use std::fmt;
+
+use billing::{Nanos, Timestamp};
+use serde::Serialize;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{
+        RefOr,
+        schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type},
+    },
+};
+
+/// Dollars, exact, in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Dollars(Nanos);
+
+impl From<Nanos> for Dollars {
+    fn from(amount: Nanos) -> Self {
+        Self(amount)
+    }
+}
+
+impl fmt::Display for Dollars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl PartialSchema for Dollars {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .pattern(Some("^-?[0-9]+\\.[0-9]{2,9}$"))
+            .description(Some("Dollars, exact, with two to nine decimals."))
+            .examples(["10.00"])
+            .into()
+    }
+}
+
+impl ToSchema for Dollars {}
+
+/// An instant, written as RFC 3339 has it, in UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(Timestamp);
+
+impl From<Timestamp> for Time {
+    fn from(at: Timestamp) -> Self {
+        Self(at)
+    }
+}
+
+impl Time {
+    /// Where there is one.
+    pub fn of(at: Option<Timestamp>) -> Option<Self> {
+        at.map(Self)
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl PartialSchema for Time {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+            .description(Some("An instant in UTC (RFC 3339)."))
+            .examples(["2026-11-24T09:30:00.000Z"])
+            .into()
+    }
+}
+
+impl ToSchema for Time {}
+
+/// A value that may be null where its field is there.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Nullable<T>(pub Option<T>);
+
+/// An amount of dollars in a request: a text or a number.
+#[derive(Debug)]
+pub struct Amount;
+
+impl PartialSchema for Amount {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).examples(["10.00"]);
+        OneOfBuilder::new()
+            .item(text)
+            .item(ObjectBuilder::new().schema_type(Type::Number))
+            .description(Some("Dollars, as a text (exact) or a number, with at most nine decimals."))
+            .into()
+    }
+}
+
+impl ToSchema for Amount {}
+
+/// An instant in a request.
+#[derive(Debug)]
+pub struct Instant;
+
+impl PartialSchema for Instant {
+    fn schema() -> RefOr<Schema> {
+        let text = ObjectBuilder::new().schema_type(Type::String).examples(["2027-01-01"]);
+        OneOfBuilder::new()
+            .item(text)
+            .item(ObjectBuilder::new().schema_type(Type::Integer))
+            .description(Some("A date, an RFC 3339 time, or milliseconds since 1970."))
+            .into()
+    }
+}
+
+impl ToSchema for Instant {}

@@ -1,0 +1,143 @@
+//! Webhooks of an account's owner, and deliveries to them.
+
+use billing::event::EventKind;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Time;
+use crate::service::webhooks;
+
+/// A webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Webhook {
+    id: Uuid,
+    url: String,
+    description: String,
+    /// The kinds of events that are sent; none: all.
+    #[schema(required)]
+    events: Option<Vec<&'static str>>,
+    enabled: bool,
+    #[schema(required)]
+    disabled_at: Option<Time>,
+    /// `failing`, `gone` or `owner`.
+    #[schema(required)]
+    disabled_because: Option<String>,
+    /// Its first failure since its last success.
+    #[schema(required)]
+    failing_since: Option<Time>,
+    created_at: Time,
+}
+
+impl From<webhooks::Endpoint> for Webhook {
+    fn from(endpoint: webhooks::Endpoint) -> Self {
+        let webhooks::Endpoint { id, url, description, kinds, disabled, failing_since, created_at } = endpoint;
+        let (disabled_at, disabled_because) = disabled.unzip();
+        Self {
+            id,
+            url,
+            description,
+            events: kinds.map(|kinds| kinds.iter().map(|kind| EventKind::name(*kind)).collect()),
+            enabled: disabled_at.is_none(),
+            disabled_at: Time::of(disabled_at),
+            disabled_because,
+            failing_since: Time::of(failing_since),
+            created_at: created_at.into(),
+        }
+    }
+}
+
+/// A webhook that was made.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct NewWebhook {
+    #[serde(flatten)]
+    webhook: Webhook,
+    /// What its deliveries are signed with, shown only now.
+    secret: String,
+}
+
+impl From<(webhooks::Endpoint, String)> for NewWebhook {
+    fn from((endpoint, secret): (webhooks::Endpoint, String)) -> Self {
+        Self { webhook: endpoint.into(), secret }
+    }
+}
+
+/// A webhook that was deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeletedWebhook {
+    /// Its id.
+    pub id: Uuid,
+    /// That it is.
+    pub deleted: bool,
+}
+
+/// What a webhook answered.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WebhookAnswer {
+    status: i64,
+    /// Its beginning.
+    #[schema(required)]
+    body: Option<String>,
+}
+
+/// What came of a call that tries a webhook.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct WebhookTest {
+    /// The event it was called with.
+    id: Uuid,
+    delivered: bool,
+    at: Time,
+    /// Why it failed, where the status does not say it.
+    #[schema(required)]
+    error: Option<String>,
+    #[schema(required)]
+    answer: Option<WebhookAnswer>,
+}
+
+impl From<webhooks::Tested> for WebhookTest {
+    fn from(tested: webhooks::Tested) -> Self {
+        let webhooks::Tested { event_id, delivered, at, error, answer } = tested;
+        let answer = answer.map(|(status, body)| WebhookAnswer { status: status.into(), body: Some(body) });
+        Self { id: event_id, delivered, at: at.into(), error, answer }
+    }
+}
+
+/// A delivery of an event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Delivery {
+    /// The event.
+    id: Uuid,
+    /// What happened.
+    r#type: String,
+    created_at: Time,
+    /// `waiting`, `delivered` or `failed`.
+    status: String,
+    attempts: i64,
+    #[schema(required)]
+    next_attempt_at: Option<Time>,
+    #[schema(required)]
+    last_attempt_at: Option<Time>,
+    #[schema(required)]
+    ended_at: Option<Time>,
+    #[schema(required)]
+    answer: Option<WebhookAnswer>,
+    #[schema(required)]
+    error: Option<String>,
+}
+
+impl From<webhooks::Delivery> for Delivery {
+    fn from(delivery: webhooks::Delivery) -> Self {
+        Self {
+            id: delivery.event_id,
+            r#type: delivery.kind,
+            created_at: delivery.at.into(),
+            status: delivery.status,
+            attempts: delivery.attempts,
+            next_attempt_at: Time::of(delivery.due_at),
+            last_attempt_at: Time::of(delivery.attempted_at),
+            ended_at: Time::of(delivery.ended_at),
+            answer: delivery.answer.map(|(status, body)| WebhookAnswer { status, body }),
+            error: delivery.error,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Accounts: made, found by operators, and looked at whole by their owners and operators; and what operators did. Addresses are
+//! spelled canonically here, so that one person's is one account.
+
+use actors::account::{AccountError, Look, Open, Picture};
+use billing::{
+    Nanos, Timestamp,
+    ids::{AccountId, RequestId},
+    plan::Plan,
+    tier::{TIERS, Tier},
+    time::FOUR_WEEKS_MS,
+};
+use ledger::accounts::{AccountRow, ActionRow, Search};
+use uuid::Uuid;
+
+use super::{
+    Service, ServiceError,
+    acts::Origin,
+    keys::{self, Key},
+    page::{Listed, Page},
+    subscription::Subscribed,
+};
+use crate::email;
+
+/// Of what operators did to an account, so much is shown with it.
+const LAST_ACTIONS: u64 = 5;
+
+/// An address in its one spelling.
+pub fn address(text: &str) -> Result<String, ServiceError> {
+    email::canonical(text).map_err(|fault| ServiceError::invalid("email", fault))
+}
+
+/// Makes an account with its plan's first credits. The address is spelled canonically.
+pub async fn open(service: &Service, id: AccountId, email: &str, plan: Plan) -> Result<(), ServiceError> {
+    let accounts = &service.accounts;
+    let is_taken = async || {
+        let found = accounts.ledger().account_by_email(email).await?;
+        Ok::<_, ServiceError>(found.is_some_and(|found| found.id != id))
+    };
+    let taken = || ServiceError::conflict("that email address is taken already");
+    if is_taken().await? {
+        return Err(taken());
+    }
+    match accounts.ask(id, Open { email: email.to_owned(), plan }).await {
+        Ok(answer) => answer.result.map(drop).map_err(ServiceError::from),
+        // Not written, or not known to be.
+        Err(error @ AccountError::Unavailable(_)) => match accounts.ledger().account(id).await? {
+            Some(_) => Ok(()),
+            None if is_taken().await? => Err(taken()),
+            None => Err(error.into()),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes an account for a request. Its id is the request's: its row, plan and first credits are one transaction, which is
+/// the proof.
+pub async fn create(service: &Service, origin: Origin, email: &str, plan: Plan) -> Result<AccountId, ServiceError> {
+    let id = AccountId(origin.id.0);
+    if !origin.is_done() {
+        open(service, id, email, plan).await?;
+    }
+    Ok(id)
+}
+
+/// The account of this address, in its one spelling.
+pub async fn by_address(service: &Service, email: &str) -> Result<Option<AccountId>, ServiceError> {
+    Ok(service.ledger().account_by_email(email).await?.map(|found| found.id))
+}
+
+/// An account by its id or its owner's address, which must be there.
+pub async fn named(service: &Service, text: &str) -> Result<AccountId, ServiceError> {
+    let ledger = service.ledger();
+    let found = if text.contains('@') {
+        let address = email::canonical(text).map_err(|fault| ServiceError::invalid("account", fault))?;
+        ledger.account_by_email(&address).await?
+    } else {
+        let rule = "must be an account's id, or its owner's address";
+        let id = Uuid::parse_str(text).map_err(|_| ServiceError::invalid("account", rule))?;
+        ledger.account(AccountId(id)).await?
+    };
+    found.map(|found| found.id).ok_or(ServiceError::NotFound("the account"))
+}
+
+/// An account in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its id.
+    pub id: AccountId,
+    /// Its owner's address.
+    pub email: String,
+    /// Its plan: `free`.
+    pub plan: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What it could spend when it was written last.
+    pub available: Nanos,
+    /// What it owes.
+    pub debt: Nanos,
+    /// Whether an older account has its address, written otherwise.
+    pub twin: bool,
+}
+
+impl From<AccountRow> for Found {
+    fn from(row: AccountRow) -> Self {
+        let AccountRow { id, email, plan, created_at, available, debt, twin } = row;
+        Self { id: AccountId(id), email, plan, created_at, available, debt, twin }
+    }
+}
+
+/// Accounts, newest first: with this text in their addresses, on this plan.
+pub async fn search(
+    service: &Service,
+    text: Option<&str>,
+    plan: Option<Plan>,
+    page: Page,
+) -> Result<Listed<Found>, ServiceError> {
+    let search = Search { text: text.map(|text| text.trim().to_lowercase()), plan };
+    let rows = service.ledger().accounts(&search, page.before, page.limit, service.now()).await?;
+    Ok(page.list(rows, |row| row.id).map(Found::from))
+}
+
+/// What an operator did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Action {
+    /// The request that asked for it.
+    pub id: RequestId,
+    /// When.
+    pub at: Timestamp,
+    /// To whose account.
+    pub account_id: Option<AccountId>,
+    /// What: `void_grant`.
+    pub action: String,
+    /// To what.
+    pub subject: String,
+    /// How much, if it was an amount.
+    pub amount: Option<Nanos>,
+    /// Why.
+    pub reason: String,
+}
+
+impl From<ActionRow> for Action {
+    fn from(row: ActionRow) -> Self {
+        let ActionRow { id, at, account_id, action, subject, amount, reason } = row;
+        Self { id: RequestId(id), at, account_id: account_id.map(AccountId), action, subject, amount, reason }
+    }
+}
+
+/// What operators did, to one account or to all; newest first.
+pub async fn actions(
+    service: &Service,
+    account: Option<AccountId>,
+    page: Page,
+) -> Result<Listed<Action>, ServiceError> {
+    let rows = service.ledger().actions(account, page.before, page.limit).await?;
+    Ok(page.list(rows, |row| row.id).map(Action::from))
+}
+
+/// A tier above the one in force, and what is missing to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextTier {
+    /// The tier.
+    pub tier: Tier,
+    /// Dollars to buy.
+    pub buy: Nanos,
+}
+
+/// An account as its owner reads it.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// Its id.
+    pub id: AccountId,
+    /// Its owner's address.
+    pub email: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// As it is now.
+    pub picture: Picture,
+    /// Its subscription, if it ever had one.
+    pub subscription: Option<Subscribed>,
+    /// On the free plan: how many credits come, and when next.
+    pub free_credits: Option<(Nanos, Timestamp)>,
+    /// The tiers above its own.
+    pub next_tiers: Vec<NextTier>,
+    /// Of which instant it is.
+    pub now: Timestamp,
+}
+
+/// An account as its owner reads it, and the operator.
+pub async fn whole(service: &Service, account: AccountId) -> Result<Whole, ServiceError> {
+    let picture: Picture = service.accounts.ask(account, Look).await?;
+    let stored = service.ledger().account(account).await?;
+    let stored = stored.ok_or(ServiceError::NotFound("the account"))?;
+    let now = service.now();
+    let cycles = now.ms_since(stored.created_at) / FOUR_WEEKS_MS + 1;
+    let refreshed_at = stored.created_at.plus_ms(cycles * FOUR_WEEKS_MS);
+    let is_free = picture.header.plan == Plan::Free;
+    let balance = &picture.balance;
+    let above = TIERS.into_iter().filter(|tier| tier.purchased > balance.tier.purchased);
+    Ok(Whole {
+        id: stored.id,
+        email: stored.email,
+        created_at: stored.created_at,
+        subscription: Subscribed::of(&picture),
+        free_credits: is_free.then(|| (Plan::Free.credits(), refreshed_at)),
+        next_tiers: above.map(|tier| NextTier { tier, buy: tier.purchased - balance.purchased }).collect(),
+        picture,
+        now,
+    })
+}
+
+/// An account as an operator reads it.
+#[derive(Debug, Clone)]
+pub struct Operated {
+    /// What its owner reads.
+    pub whole: Whole,
+    /// Its keys, newest first.
+    pub keys: Vec<Key>,
+    /// Whether an older account has its address, written otherwise.
+    pub twin: bool,
+    /// What operators did to it last.
+    pub last_actions: Vec<Action>,
+}
+
+/// An account with its keys and how much runs.
+pub async fn operated(service: &Service, account: AccountId) -> Result<Operated, ServiceError> {
+    let whole = whole(service, account).await?;
+    let ledger = service.ledger();
+    let keys = keys::of(service, account, &whole.picture).await?;
+    let twin = ledger.twins().await?.iter().any(|(twin, _)| *twin == account);
+    let last_actions = ledger.actions(Some(account), None, LAST_ACTIONS).await?;
+    Ok(Operated { whole, keys, twin, last_actions: last_actions.into_iter().map(Action::from).collect() })
+}

@@ -1,0 +1,85 @@
+//! Credits: what an account has, the grants they lie in, and those that an operator gives and takes back.
+
+use actors::account::{Look, Picture};
+use billing::{
+    Nanos, Timestamp,
+    account::Balance,
+    command::{Command, Fund},
+    grant::{Grant, Source},
+    ids::{AccountId, GrantId},
+};
+
+use super::{
+    Service, ServiceError,
+    acts::{Act, Origin, carry_out},
+    page::{Listed, Page},
+};
+
+/// An account as it is now: its money, what runs, what it buys by itself.
+pub async fn look(service: &Service, account: AccountId) -> Result<Picture, ServiceError> {
+    Ok(service.accounts.ask(account, Look).await?)
+}
+
+/// An account's grants, newest first.
+pub async fn grants(service: &Service, account: AccountId, page: Page) -> Result<Listed<Grant>, ServiceError> {
+    let rows = service.ledger().grants(account, page.before, page.limit).await?;
+    Ok(page.list(rows, |grant| grant.id.0))
+}
+
+/// Credits that nobody pays for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewGrant {
+    /// Of which kind.
+    pub source: Source,
+    /// How many.
+    pub amount: Nanos,
+    /// Until when; none: as its kind has it.
+    pub expires_at: Option<Timestamp>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Gives credits. The grant has its request's id.
+pub async fn give(
+    service: &Service,
+    origin: Origin,
+    account: AccountId,
+    wanted: NewGrant,
+) -> Result<(GrantId, Balance), ServiceError> {
+    let NewGrant { source, amount, expires_at, reason } = wanted;
+    let grant_id = GrantId(origin.id.0);
+    let fund = Fund {
+        grant_id,
+        source,
+        source_key: format!("operator {grant_id}"),
+        amount,
+        paid: Nanos::ZERO,
+        expires_at,
+        subscribed_until: None,
+    };
+    let reason = Some(reason.unwrap_or_else(|| "none given".to_owned()));
+    let act = Act { name: "grant", subject: grant_id.to_string(), amount: Some(amount), reason };
+    let balance = carry_out(service, origin, account, act, Command::Fund(fund)).await?;
+    Ok((grant_id, balance))
+}
+
+/// Whether an operator may give credits of this kind: nobody pays for them.
+pub const fn is_given(source: Source) -> bool {
+    match source {
+        Source::Promo | Source::Goodwill | Source::Plan | Source::Free => true,
+        Source::Purchase | Source::AutoReload | Source::AutoScale => false,
+    }
+}
+
+/// Takes back what is left of a grant, or a part of it; what the account has then.
+pub async fn take_back(
+    service: &Service,
+    origin: Origin,
+    account: AccountId,
+    grant_id: GrantId,
+    part: Option<Nanos>,
+    reason: String,
+) -> Result<Balance, ServiceError> {
+    let act = Act { name: "void_grant", subject: grant_id.to_string(), amount: part, reason: Some(reason) };
+    carry_out(service, origin, account, act, Command::VoidGrant { grant_id, amount: part }).await
+}

@@ -1,0 +1,180 @@
+//! Why something was not done, by what its caller can do about it: send another value, ask with another key, remove what is in
+//! the way, add credits, name another card, come back. What the ledger, the actors and the card processor say becomes one of
+//! these here, and what is not the caller's fault is logged here, once.
+
+use actors::{
+    account::AccountError,
+    delivery::NotTested,
+    payment::{EventNotApplied, NotRefunded, reconcile::NotReconciled},
+};
+use billing::{command::Refusal, ids::PaymentId, key::Scope};
+use cards::CardError;
+use ledger::LedgerError;
+use runtime::mailbox::AskError;
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A value is not what it must be: send another one.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// Which.
+        field: String,
+        /// What it must be.
+        message: String,
+    },
+    /// The key may not: ask with one that has this scope.
+    #[error("this takes the scope \"{}\"", .0.name())]
+    OutOfScope(Scope),
+    /// There is no such thing: ask for another.
+    #[error("{0} was not found")]
+    NotFound(&'static str),
+    /// Something is there already, or in the way.
+    #[error("{0}")]
+    Conflict(String),
+    /// The rules of money refuse it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The card was declined: pay with another.
+    #[error("the card was declined: {code}")]
+    Declined {
+        /// The processor's word for why.
+        code: String,
+        /// The payment.
+        payment: PaymentId,
+    },
+    /// The card processor refused.
+    #[error("the card processor refused: {message}")]
+    CardRefused {
+        /// Its word for why.
+        code: String,
+        /// The same for people.
+        message: String,
+    },
+    /// Too much at once: ask again soon.
+    #[error("{0}")]
+    Overloaded(String),
+    /// Not now: ask again.
+    #[error("{0}")]
+    NotReady(String),
+    /// A fault here; it was not logged yet.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ServiceError {
+    /// A value that is not what it must be.
+    pub fn invalid(field: impl Into<String>, message: impl std::fmt::Display) -> Self {
+        Self::Invalid { field: field.into(), message: message.to_string() }
+    }
+
+    /// Something that is there already, or in the way.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::Conflict(message.into())
+    }
+
+    fn not_ready(message: impl Into<String>) -> Self {
+        Self::NotReady(message.into())
+    }
+}
+
+impl From<AccountError> for ServiceError {
+    fn from(error: AccountError) -> Self {
+        match error {
+            AccountError::NoAccount => Self::NotFound("the account"),
+            AccountError::Unavailable(_) => {
+                Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
+            }
+            AccountError::Overloaded => Self::Overloaded("Too many requests of this account are waiting.".into()),
+        }
+    }
+}
+
+impl From<LedgerError> for ServiceError {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Taken(what) => Self::Conflict(format!("{what} is taken already")),
+            LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Refused(_) => {
+                tracing::error!(%error, "ledger");
+                Self::not_ready("The ledger can't be reached just now.")
+            }
+            // Logged where it was found, once.
+            LedgerError::Away(why)
+            | LedgerError::Owned(why)
+            | LedgerError::Unusable(why)
+            | LedgerError::NoLedger(why) => Self::not_ready(format!("The ledger can't be used just now: {why}.")),
+            LedgerError::Fenced => Self::not_ready("Another process has taken this ledger over."),
+            LedgerError::Corrupt(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<CardError> for ServiceError {
+    fn from(error: CardError) -> Self {
+        match error {
+            CardError::Unavailable(_) => {
+                tracing::warn!(%error, "card processor");
+                Self::not_ready("The card processor can't be reached just now.")
+            }
+            CardError::Refused { code, message } => Self::CardRefused { code, message },
+        }
+    }
+}
+
+impl From<EventNotApplied> for ServiceError {
+    fn from(error: EventNotApplied) -> Self {
+        match &error {
+            EventNotApplied::Replayed(_) => Self::Conflict(error.to_string()),
+            EventNotApplied::Unfounded(_) => Self::invalid("body", &error),
+            EventNotApplied::NotNow(_) | EventNotApplied::Overloaded => {
+                tracing::warn!(%error, "a notice was not heard");
+                Self::not_ready("This can't be taken just now; tell it again.")
+            }
+        }
+    }
+}
+
+impl From<NotRefunded> for ServiceError {
+    fn from(error: NotRefunded) -> Self {
+        match error {
+            NotRefunded::NoPayment => Self::NotFound("this payment"),
+            NotRefunded::NotPaid(_) | NotRefunded::TooMany => Self::Conflict(error.to_string()),
+            NotRefunded::MoreThanLeft(_) => Self::invalid("amount", &error),
+            NotRefunded::Card(error) => error.into(),
+            NotRefunded::NotNow(_) => {
+                tracing::error!(%error, "refund");
+                Self::not_ready("The refund could not be completed just now; asking again gives nothing back twice.")
+            }
+        }
+    }
+}
+
+impl From<NotReconciled> for ServiceError {
+    fn from(error: NotReconciled) -> Self {
+        match error {
+            NotReconciled::Ledger(error) => error.into(),
+            NotReconciled::Card(error) => error.into(),
+            NotReconciled::TooMany => Self::invalid("days", error),
+        }
+    }
+}
+
+impl From<NotTested> for ServiceError {
+    fn from(error: NotTested) -> Self {
+        match error {
+            NotTested::Busy => {
+                Self::Overloaded("A test of this account, or too many of others', are under way.".into())
+            }
+            NotTested::Ledger(error) => error.into(),
+        }
+    }
+}
+
+impl From<AskError> for ServiceError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Full => Self::Overloaded("Too much is waiting.".into()),
+            AskError::Gone | AskError::Late => Self::not_ready("No answer came in time; try again."),
+        }
+    }
+}

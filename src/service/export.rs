@@ -1,0 +1,57 @@
+//! An account's ended requests, oldest first, for people who keep books: read from the ledger a page at a time, as fast as its
+//! reader takes it, so that it needs little memory however long it is.
+
+use std::{collections::HashMap, sync::Arc};
+
+use billing::{
+    Timestamp,
+    ids::{AccountId, KeyId},
+};
+use ledger::{
+    Ledger,
+    history::{EXPORT_PAGE, Position},
+};
+
+use super::{
+    Service, ServiceError,
+    history::{Ended, Range},
+    usage::Only,
+};
+
+/// An export under way.
+pub struct Export {
+    ledger: Arc<Ledger>,
+    account: AccountId,
+    to: Timestamp,
+    only: Only,
+    /// What the account's keys are called.
+    names: HashMap<KeyId, String>,
+    /// Where the last page ended; none after the last one.
+    after: Option<Position>,
+}
+
+impl Export {
+    /// Begins one.
+    pub async fn begin(service: &Service, range: Range) -> Result<Self, ServiceError> {
+        let Range { account, from, to, only } = range;
+        let ledger = Arc::clone(service.ledger());
+        let names = ledger.keys(account).await?.into_iter().map(|key| (key.id, key.name)).collect();
+        // What ends from now on is not in it, or it might never end.
+        let to = to.min(service.now());
+        Ok(Self { ledger, account, to, only, names, after: Some(Position::before(from)) })
+    }
+
+    /// The next page; none where it has ended. Of one model or key it may be empty.
+    pub async fn next(&mut self) -> Result<Option<Vec<Ended>>, ServiceError> {
+        let Some(after) = self.after else { return Ok(None) };
+        let rows = self.ledger.export(self.account, after, self.to).await?;
+        self.after = rows.last().filter(|_| rows.len() == EXPORT_PAGE).map(Position::of);
+        let wanted = rows.into_iter().map(Ended::from).filter(|row| self.only.has(row));
+        Ok(Some(wanted.collect()))
+    }
+
+    /// What a key is called; nothing where it is not known any more.
+    pub fn name_of(&self, key: Option<KeyId>) -> &str {
+        key.and_then(|key| self.names.get(&key)).map_or("", String::as_str)
+    }
+}

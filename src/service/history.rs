@@ -1,0 +1,189 @@
+//! What an account's money did, and what the account was told of it: open holds, ended requests, events.
+
+use actors::account::{Look, Picture};
+use billing::{
+    Nanos, Timestamp,
+    event::EventKind,
+    hold::Hold,
+    ids::{AccountId, KeyId, RequestId},
+};
+use ledger::{events::EventRow, history, query::RequestRow, usage::Wanted};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{
+    Service, ServiceError,
+    page::{Listed, Page},
+    usage::Only,
+};
+
+/// Holds that are listed, at most.
+const MOST_HOLDS: usize = 1_000;
+
+/// What running requests have set aside.
+#[derive(Debug, Clone)]
+pub struct Holds {
+    /// The oldest of them.
+    pub shown: Vec<Hold>,
+    /// How many there are.
+    pub open: usize,
+}
+
+/// An account's open holds, or those of one key; oldest first.
+pub async fn holds(service: &Service, account: AccountId, only: Option<KeyId>) -> Result<Holds, ServiceError> {
+    let Picture { holds: mut shown, .. } = service.accounts.ask(account, Look).await?;
+    shown.retain(|hold| only.is_none_or(|only| hold.key_id == Some(only)));
+    let open = shown.len();
+    shown.truncate(MOST_HOLDS);
+    Ok(Holds { shown, open })
+}
+
+/// An ended request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// Its id.
+    pub id: RequestId,
+    /// The key it came with.
+    pub key_id: Option<KeyId>,
+    /// The model.
+    pub model: String,
+    /// The provider, or `farebox`.
+    pub provider: String,
+    /// How it ended.
+    pub ending: String,
+    /// What it used.
+    pub used: Used,
+    /// Exact cost before the fee, in dollars.
+    pub base_cost: String,
+    /// Exact fee, in dollars.
+    pub fee: String,
+    /// What was charged.
+    pub cost: Nanos,
+    /// The price version.
+    pub price_version: i64,
+    /// When it was admitted.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// What a request used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Used {
+    /// Prompt tokens.
+    pub input_tokens: i64,
+    /// The cached part of them.
+    pub cached_input_tokens: i64,
+    /// The part of them written to the provider's cache.
+    pub cache_write_tokens: i64,
+    /// Output tokens.
+    pub output_tokens: i64,
+    /// Whether tokens were counted here.
+    pub estimated: bool,
+    /// Milliseconds of compute.
+    pub compute_ms: i64,
+    /// Seconds billed.
+    pub billed_seconds: i64,
+}
+
+impl From<RequestRow> for Ended {
+    fn from(row: RequestRow) -> Self {
+        let used = Used {
+            input_tokens: row.input_tokens,
+            cached_input_tokens: row.cached_input_tokens,
+            cache_write_tokens: row.cache_write_tokens,
+            output_tokens: row.output_tokens,
+            estimated: row.estimated,
+            compute_ms: row.compute_ms,
+            billed_seconds: row.billed_seconds,
+        };
+        let RequestRow { id, key_id, model, provider, ending, base_cost, fee, cost, .. } = row;
+        let RequestRow { price_version, started_at, ended_at, .. } = row;
+        let (id, key_id) = (RequestId(id), key_id.map(KeyId));
+        Self { id, key_id, model, provider, ending, used, base_cost, fee, cost, price_version, started_at, ended_at }
+    }
+}
+
+/// Where a page of ended requests begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// When its request ended.
+    pub ended_at: Timestamp,
+    /// Its request.
+    pub id: Uuid,
+}
+
+/// Of which requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// Whose.
+    pub account: AccountId,
+    /// That ended then or later.
+    pub from: Timestamp,
+    /// That ended before then.
+    pub to: Timestamp,
+    /// Of one model or key alone.
+    pub only: Only,
+}
+
+impl From<Range> for Wanted {
+    fn from(range: Range) -> Self {
+        let Range { account, from, to, only } = range;
+        Self { account, from, to, only: only.into() }
+    }
+}
+
+/// Ended requests, those that ended last first.
+pub async fn requests(
+    service: &Service,
+    range: Range,
+    page: Page<Position>,
+) -> Result<Listed<Ended, Position>, ServiceError> {
+    let before = page.before.map(|Position { ended_at, id }| history::Position { ended_at, id });
+    let found = service.ledger().requests(&range.into(), before, page.limit).await?;
+    let next = found.next.map(|history::Position { ended_at, id }| Position { ended_at, id });
+    Ok(Listed { rows: found.rows.into_iter().map(Ended::from).collect(), next })
+}
+
+/// One ended request of an account, or of one of its keys.
+pub async fn request(
+    service: &Service,
+    account: AccountId,
+    only: Option<KeyId>,
+    id: RequestId,
+) -> Result<Ended, ServiceError> {
+    let row = service.ledger().request(account, id).await?;
+    let row = row.filter(|row| only.is_none_or(|only| row.key_id == Some(only.0)));
+    row.map(Ended::from).ok_or(ServiceError::NotFound("this request"))
+}
+
+/// Something the account was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Its id.
+    pub id: Uuid,
+    /// What happened: `low_balance`.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// The numbers in it, as they were written.
+    pub data: Value,
+}
+
+impl From<EventRow> for Event {
+    fn from(row: EventRow) -> Self {
+        let EventRow { id, kind, at, data } = row;
+        Self { id, kind, at, data }
+    }
+}
+
+/// What the account was told, or of one kind; newest first.
+pub async fn events(
+    service: &Service,
+    account: AccountId,
+    kind: Option<EventKind>,
+    page: Page,
+) -> Result<Listed<Event>, ServiceError> {
+    let rows = service.ledger().events(account, kind, page.before, page.limit).await?;
+    Ok(page.list(rows, |row| row.id).map(Event::from))
+}

@@ -1,0 +1,280 @@
+//! API keys: opened, listed and revoked by their account's owner and by operators. A key's text is told once, when it is
+//! opened; the ledger knows its hash alone. A key may be limited: dollars per day, week, month or in all, models, until when,
+//! and what it may do. No key opens one that may do more than itself.
+
+use actors::account::{KeyUse, Look, Picture};
+use billing::{
+    Nanos, Timestamp,
+    command::Command,
+    ids::{AccountId, KeyId},
+    key::{KeyLimits, Scope, Scopes},
+};
+use ledger::keys::{MOST_KEYS, StoredKey};
+use uuid::Uuid;
+
+use super::{Service, ServiceError, acts::Origin};
+
+/// Models a key may be limited to, at most.
+const MOST_MODELS: usize = 100;
+/// The most a limit can be: $1 million.
+const LARGEST: Nanos = Nanos::dollars(1_000_000);
+/// Characters of a name, at most.
+const LONGEST_NAME: usize = 100;
+
+/// What a key is made with.
+#[derive(Debug, Clone, Default)]
+pub struct NewKey {
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may spend, and on what.
+    pub limits: KeyLimits,
+    /// What it may do; none: as its limits have it.
+    pub scopes: Option<Scopes>,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl NewKey {
+    fn check(&self, now: Timestamp) -> Result<(), ServiceError> {
+        let Self { name, limits, scopes, expires_at } = self;
+        if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
+            let rule = "must have 1 to 100 characters, none of them a control character";
+            return Err(ServiceError::invalid("name", rule));
+        }
+        if limits.models.len() > MOST_MODELS {
+            return Err(ServiceError::invalid("models", format!("must have at most {MOST_MODELS} models")));
+        }
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(ServiceError::invalid("expires_at", "must be in the future"));
+        }
+        if *scopes == Some(Scopes::default()) {
+            let rule = "must name at least one; leave it out for the usual ones";
+            return Err(ServiceError::invalid("scopes", rule));
+        }
+        if scopes.is_some_and(|scopes| scopes.has(Scope::Keys)) && !limits.is_unlimited() {
+            let rule = "a key with limits can't open keys: those could have none";
+            return Err(ServiceError::invalid("scopes", rule));
+        }
+        Ok(())
+    }
+
+    /// The same, made by a key that may not do everything itself.
+    fn within(mut self, opener: &Opener) -> Result<Self, ServiceError> {
+        let usual = Scopes::usual(&self.limits).within(opener.scopes);
+        let scopes = *self.scopes.get_or_insert(usual);
+        if let Some(beyond) = scopes.iter().find(|scope| !opener.scopes.has(*scope)) {
+            return Err(ServiceError::OutOfScope(beyond));
+        }
+        if let Some(until) = opener.expires_at
+            && *self.expires_at.get_or_insert(until) > until
+        {
+            let rule = format!("must be at latest when this key expires, {until}");
+            return Err(ServiceError::invalid("expires_at", rule));
+        }
+        Ok(self)
+    }
+}
+
+/// Checks a limit in dollars.
+pub fn check_limit(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
+    if amount <= Nanos::ZERO || amount > LARGEST {
+        return Err(ServiceError::invalid(field, "must be above $0 and at most $1,000,000"));
+    }
+    Ok(amount)
+}
+
+/// Who opens a key, and what it can hand on.
+#[derive(Debug, Clone, Copy)]
+pub struct Opener {
+    /// Whose the new key is.
+    pub account_id: AccountId,
+    /// The most the new key may do.
+    pub scopes: Scopes,
+    /// The latest the new key may be good until.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A key's text.
+fn key_text(public: &str, secret: &str) -> String {
+    format!("fb_{public}_{secret}")
+}
+
+/// What is stored of a key's text.
+fn key_hash(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// A new key: its text, shown once, and what is stored of it. Its secret part is random where none is given.
+fn new_key(
+    id: KeyId,
+    account_id: AccountId,
+    wanted: NewKey,
+    secret: Option<&str>,
+    now: Timestamp,
+) -> (String, StoredKey) {
+    let random = |length: usize| -> String {
+        let bits = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        blake3::hash(bits.as_bytes()).to_hex().chars().take(length).collect()
+    };
+    let public = random(12);
+    let text = key_text(&public, secret.unwrap_or(&random(40)));
+    let hash = key_hash(&text);
+    let NewKey { name, limits, scopes, expires_at } = wanted;
+    let scopes = scopes.unwrap_or_else(|| Scopes::usual(&limits));
+    let (created_at, revoked_at) = (now, None);
+    let stored = StoredKey { id, account_id, name, public, hash, limits, scopes, created_at, expires_at, revoked_at };
+    (text, stored)
+}
+
+/// Opens a key for a request; its text is told only now, and in other lives of the same request: `secret` is the part of it
+/// that is the same in each of them.
+pub async fn create(
+    service: &Service,
+    origin: Origin,
+    opener: &Opener,
+    wanted: NewKey,
+    secret: Option<&str>,
+) -> Result<(KeyId, String), ServiceError> {
+    let id = KeyId(origin.id.0);
+    if origin.is_done() {
+        return Ok((id, opened(service, id, opener.account_id, secret).await?));
+    }
+    wanted.check(service.now())?;
+    let wanted = wanted.within(opener)?;
+    Ok((id, open(service, id, opener.account_id, wanted, secret).await?))
+}
+
+/// Makes a key in one statement, which counts the account's others, and tells its text once the account knows its limits:
+/// before that nobody can use it. Without a secret of its request nobody can ask for the text again, and a key that was not
+/// told is revoked.
+pub async fn open(
+    service: &Service,
+    id: KeyId,
+    account: AccountId,
+    wanted: NewKey,
+    secret: Option<&str>,
+) -> Result<String, ServiceError> {
+    let ledger = service.ledger();
+    ledger.account(account).await?.ok_or(ServiceError::NotFound("the account"))?;
+    let now = service.now();
+    let (text, stored) = new_key(id, account, wanted, secret, now);
+    if !ledger.create_key(&stored).await? {
+        let message = format!("This account has {MOST_KEYS} working keys; revoke one first.");
+        return Err(ServiceError::Conflict(message));
+    }
+    let limited = limit_key(service, &stored).await;
+    if limited.is_err() && secret.is_none() {
+        ledger.revoke_key(account, id, now).await?;
+    }
+    limited.map(|()| text)
+}
+
+/// The text of a key that an earlier life of its request made.
+async fn opened(
+    service: &Service,
+    id: KeyId,
+    account: AccountId,
+    secret: Option<&str>,
+) -> Result<String, ServiceError> {
+    let stored = service.ledger().key_of(account, id).await?;
+    let stored = stored.ok_or(ServiceError::NotFound("the key"))?;
+    let text = secret.map(|secret| key_text(&stored.public, secret));
+    // Not with another operator's token.
+    let text = text.filter(|text| key_hash(text) == stored.hash);
+    let text = text.ok_or_else(|| ServiceError::conflict("The key was made, and can't be shown again; revoke it."))?;
+    limit_key(service, &stored).await?;
+    Ok(text)
+}
+
+/// Has the account know what a key that nobody has used may spend.
+async fn limit_key(service: &Service, key: &StoredKey) -> Result<(), ServiceError> {
+    if key.limits.is_unlimited() || key.revoked_at.is_some() {
+        return Ok(());
+    }
+    let limits = Some(key.limits.clone());
+    let limited = Command::LimitKey { key_id: key.id, limits, spent: [Nanos::ZERO; 4] };
+    service.accounts.decide(key.account_id, limited).await?;
+    Ok(())
+}
+
+/// A key as its account's owner reads it.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Its id.
+    pub id: KeyId,
+    /// What its owner calls it.
+    pub name: String,
+    /// Its public part.
+    pub public: String,
+    /// What it may spend, and on what.
+    pub limits: KeyLimits,
+    /// What it has used of its limits. What a key without limits has spent is in the usage.
+    pub used: Option<[Nanos; 4]>,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// Since when it is refused.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl Key {
+    fn of(stored: StoredKey, used: &[KeyUse]) -> Self {
+        let StoredKey { id, name, public, limits, scopes, created_at, expires_at, revoked_at, .. } = stored;
+        let used = used.iter().find(|used| used.id == id).map(|used| used.amounts);
+        Self { id, name, public, limits, used, scopes, created_at, expires_at, revoked_at }
+    }
+}
+
+/// The keys of an account of which this is the picture, newest first.
+pub(super) async fn of(service: &Service, account: AccountId, picture: &Picture) -> Result<Vec<Key>, ServiceError> {
+    let keys = service.ledger().keys(account).await?;
+    Ok(keys.into_iter().map(|key| Key::of(key, &picture.keys)).collect())
+}
+
+/// An account's keys, newest first; or only this one.
+pub async fn list(service: &Service, account: AccountId, only: Option<KeyId>) -> Result<Vec<Key>, ServiceError> {
+    let picture = service.accounts.ask(account, Look).await?;
+    let mut keys = of(service, account, &picture).await?;
+    keys.retain(|key| only.is_none_or(|only| key.id == only));
+    Ok(keys)
+}
+
+/// Revokes a key; its public part, by which others may know it.
+pub async fn revoke(service: &Service, account: AccountId, key: KeyId) -> Result<String, ServiceError> {
+    let public = service.ledger().revoke_key(account, key, service.now()).await?;
+    public.ok_or(ServiceError::NotFound("a working key with that id"))
+}
+
+/// What is known of a key that was shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// The hash of its text.
+    pub hash: blake3::Hash,
+    /// Its id.
+    pub id: KeyId,
+    /// Whose it is.
+    pub account_id: AccountId,
+    /// What it may do.
+    pub scopes: Scopes,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// Whether it may spend less than its account.
+    pub is_limited: bool,
+}
+
+/// The key with this public part, unless it was revoked.
+pub async fn look_up(service: &Service, public: &str) -> Result<Option<Known>, ServiceError> {
+    let stored = service.ledger().key(public).await?;
+    let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };
+    Ok(Some(Known {
+        hash: blake3::Hash::from_hex(&stored.hash).map_err(|error| ServiceError::Internal(error.to_string()))?,
+        id: stored.id,
+        account_id: stored.account_id,
+        scopes: stored.scopes,
+        expires_at: stored.expires_at,
+        is_limited: !stored.limits.is_unlimited(),
+    }))
+}

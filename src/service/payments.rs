@@ -1,0 +1,251 @@
+//! Payments that were begun: listed, looked at whole, receipted, given back by an operator, held against the card processor's
+//! books; and what the processor and a card's owner tell of them.
+
+use actors::{
+    accounts::DEADLINE,
+    payment::{
+        ActionOf, Applied, ApplyEvent, Given, NotRefunded, Refund,
+        reconcile::{Reconciled, reconcile as compare},
+    },
+};
+use billing::{
+    Nanos, Timestamp,
+    card::Card,
+    grant::Grant,
+    ids::{AccountId, PaymentId, ReversalId},
+    payment::{DEFAULT_METHOD, Payment, PaymentStatus},
+    reversal::{Reversal, State},
+    time::DAY_MS,
+};
+use cards::{CardError, Processor, sandbox, to_cents, webhook};
+
+use super::{
+    Service, ServiceError,
+    acts::{Act, Origin},
+    page::{Listed, Page},
+};
+use crate::idempotency::Life;
+
+const MISSING: ServiceError = ServiceError::NotFound("this payment");
+
+/// What a card's owner must do before a payment goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextAction {
+    /// What the owner's browser proves itself with.
+    pub client_secret: String,
+}
+
+impl From<cards::NextAction> for NextAction {
+    fn from(action: cards::NextAction) -> Self {
+        Self { client_secret: action.client_secret }
+    }
+}
+
+/// What is known of the card a payment was charged to: nothing, where it was never charged.
+async fn card_of(service: &Service, account: AccountId, payment: &Payment) -> Result<Option<Card>, ServiceError> {
+    let accounts = &service.accounts;
+    let (ledger, processor) = (accounts.ledger(), accounts.processor());
+    let chosen = match payment.method.as_str() {
+        DEFAULT_METHOD => ledger.chosen_card(payment.id).await?,
+        named => Some(named.to_owned()),
+    };
+    let Some(reference) = chosen else { return Ok(None) };
+    let saved = ledger.method_by_reference(account, processor.name(), &reference).await?.map(|saved| saved.card);
+    Ok(match processor {
+        Processor::Sandbox(_) => saved.or_else(|| sandbox::find_card(account, &reference)),
+        Processor::Stripe(_) => saved,
+    })
+}
+
+async fn find(service: &Service, account: AccountId, id: PaymentId) -> Result<Payment, ServiceError> {
+    service.ledger().payment(account, id).await?.ok_or(MISSING)
+}
+
+/// An account's payments, whatever came of them, newest first.
+pub async fn list(service: &Service, account: AccountId, page: Page) -> Result<Listed<Payment>, ServiceError> {
+    let payments = service.ledger().payments(account, page.before, page.limit).await?;
+    Ok(page.list(payments, |payment| payment.id.0))
+}
+
+/// A payment with all that is known of it.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// The payment.
+    pub payment: Payment,
+    /// The card it was charged to, where that is known.
+    pub card: Option<Card>,
+    /// Its refunds and disputes.
+    pub reversals: Vec<Reversal>,
+    /// What its card's owner must do, while it waits for that.
+    pub action: Option<NextAction>,
+}
+
+/// A payment with its refunds and disputes, and what its card's owner must do, while it waits for that.
+pub async fn whole(service: &Service, account: AccountId, id: PaymentId) -> Result<Whole, ServiceError> {
+    let payment = find(service, account, id).await?;
+    let card = card_of(service, account, &payment).await?;
+    let reversals = service.ledger().reversals(payment.id).await?;
+    let action = if payment.status == PaymentStatus::Pending {
+        // Who can't be asked now knows of nothing.
+        service.payments.ask(ActionOf(payment.id), DEADLINE).await.unwrap_or_default()
+    } else {
+        None
+    };
+    Ok(Whole { payment, card, reversals, action: action.map(NextAction::from) })
+}
+
+/// A payment that was paid, and what it bought.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// The payment.
+    pub payment: Payment,
+    /// Whose.
+    pub account_id: AccountId,
+    /// Its owner's address.
+    pub email: String,
+    /// The card it was charged to, where that is known.
+    pub card: Option<Card>,
+    /// The credits it bought.
+    pub grant: Grant,
+}
+
+/// The receipt of a payment, where there is one.
+pub async fn receipt(service: &Service, account: AccountId, id: PaymentId) -> Result<Receipt, ServiceError> {
+    let payment = find(service, account, id).await?;
+    let unpaid = || ServiceError::Conflict(format!("There is no receipt: the payment is {}.", payment.status.name()));
+    if payment.status != PaymentStatus::Succeeded {
+        return Err(unpaid());
+    }
+    let ledger = service.ledger();
+    let grant = ledger.grant_of(account, &payment.grant_key()).await?.ok_or_else(unpaid)?;
+    let owner = ledger.account(account).await?.ok_or(ServiceError::NotFound("the account"))?;
+    let card = card_of(service, account, &payment).await?;
+    Ok(Receipt { payment, account_id: account, email: owner.email, card, grant })
+}
+
+/// What a card's owner says to their bank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Yes, charge it.
+    Approve,
+    /// No.
+    Refuse,
+}
+
+impl Verdict {
+    /// How a payment ends for it.
+    const fn ends(self) -> PaymentStatus {
+        match self {
+            Self::Approve => PaymentStatus::Succeeded,
+            Self::Refuse => PaymentStatus::Declined,
+        }
+    }
+}
+
+impl From<Verdict> for sandbox::Verdict {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Approve => Self::Approve,
+            Verdict::Refuse => Self::Refuse,
+        }
+    }
+}
+
+/// Says yes or no in the place of a test card's owner, as a bank's page would.
+pub async fn authenticate(
+    service: &Service,
+    origin: Origin,
+    account: AccountId,
+    id: PaymentId,
+    verdict: Verdict,
+) -> Result<Payment, ServiceError> {
+    let payment = find(service, account, id).await?;
+    // That it ended so is the proof of an earlier life of this request.
+    if origin.life != Life::First && payment.status == verdict.ends() {
+        return Ok(payment);
+    }
+    let Processor::Sandbox(sandbox) = service.accounts.processor() else {
+        return Err(ServiceError::conflict("This is between the card's owner and the bank, by the client_secret."));
+    };
+    let told = sandbox.authenticate(payment.id, verdict.into(), service.now());
+    let told = told.ok_or_else(|| ServiceError::conflict("This payment does not wait for its card's owner."))?;
+    service.payments.ask(ApplyEvent(told), DEADLINE).await??;
+    find(service, account, id).await
+}
+
+/// A payment and a refund of it.
+#[derive(Debug, Clone)]
+pub struct Refunded {
+    /// Whose.
+    pub account_id: AccountId,
+    /// The payment.
+    pub payment: Payment,
+    /// The refund.
+    pub refund: Reversal,
+}
+
+/// Gives money back to its card, and takes the credits it bought. The refund has its request's id: asked for in another
+/// life, it is the same refund. Where the processor has not answered yet it is asked on, and the credits are taken already.
+pub async fn refund(
+    service: &Service,
+    origin: Origin,
+    id: PaymentId,
+    amount: Option<Nanos>,
+    reason: String,
+) -> Result<Refunded, ServiceError> {
+    let (account_id, payment) = service.ledger().payment_of_anyone(id).await?.ok_or(MISSING)?;
+    let (subject, reason) = (payment.id.to_string(), Some(reason));
+    let proof = Act { name: "refund_payment", subject, amount, reason }.proof(origin);
+    let order = Refund { account_id, payment_id: payment.id, id: ReversalId(origin.id.0), amount, proof };
+    let Given { payment, refund } = service.payments.ask(order, DEADLINE).await??;
+    if refund.state == State::Failed && origin.is_done() {
+        // Another life of this request asked for it, and was refused.
+        let message = "the refund was not made".to_owned();
+        return Err(NotRefunded::from(CardError::Refused { code: "refund_failed".to_owned(), message }).into());
+    }
+    Ok(Refunded { account_id, payment, refund })
+}
+
+/// An amount that a card network can move.
+pub fn check_cents(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
+    match to_cents(amount) {
+        Some(cents) if cents > 0 => Ok(amount),
+        _ => Err(ServiceError::invalid(field, "must be whole cents, at least one")),
+    }
+}
+
+/// The instant from which payments of so many days count; none: of all time.
+pub fn since(now: Timestamp, days: Option<u32>) -> Timestamp {
+    days.map_or(Timestamp(0), |days| now.plus_ms(-i64::from(days) * DAY_MS))
+}
+
+/// What differs between our payments, refunds and disputes of so many days and the processor's.
+pub async fn reconcile(service: &Service, days: Option<u32>) -> Result<Reconciled, ServiceError> {
+    let since = since(service.now(), days);
+    Ok(compare(service.ledger(), service.accounts.processor(), since).await?)
+}
+
+/// Applies what Stripe tells, where it is the processor and signed it: with what stands in `field`, over the whole body. Answered when
+/// everything it changes is durable; what is forged, stale or replayed is refused and changes nothing.
+pub async fn told_by_stripe(
+    service: &Service,
+    field: &str,
+    signature: &str,
+    body: &[u8],
+) -> Result<Applied, ServiceError> {
+    let Processor::Stripe(stripe) = service.accounts.processor() else {
+        return Err(ServiceError::NotFound("this path"));
+    };
+    let signed_at = webhook::verify(stripe.webhook_secret(), signature, body, service.now())
+        .map_err(|error| ServiceError::invalid(field, error))?;
+    let told = webhook::parse(body, signed_at).map_err(|error| ServiceError::invalid("body", error))?;
+    Ok(service.payments.ask(ApplyEvent(told), DEADLINE).await??)
+}
+
+/// Whether Stripe charges cards here.
+pub fn is_stripe(service: &Service) -> bool {
+    match service.accounts.processor() {
+        Processor::Stripe(_) => true,
+        Processor::Sandbox(_) => false,
+    }
+}

@@ -1,0 +1,80 @@
+//! Buying: a payment is begun, and waited for a while. It is answered when it has ended and that is durable; where that takes
+//! longer, or the card's owner must act first, it goes on by itself.
+
+use actors::account::{AccountError, Bought, Buy, Look, Picture};
+use billing::{
+    Nanos,
+    account::Balance,
+    ids::{AccountId, PaymentId},
+    payment::{Payment, PaymentStatus, Purpose},
+};
+
+use super::{Service, ServiceError, acts::Origin, cards, payments::NextAction};
+
+/// What came of buying something, as far as it came.
+#[derive(Debug, Clone)]
+pub struct Purchase {
+    /// Its payment.
+    pub payment: Payment,
+    /// What the account has.
+    pub balance: Balance,
+    /// What the card's owner must do.
+    pub action: Option<NextAction>,
+}
+
+impl Purchase {
+    /// Whether it goes on by itself.
+    pub fn is_pending(&self) -> bool {
+        self.payment.status == PaymentStatus::Pending
+    }
+
+    /// A declined card is an error.
+    fn of(payment: Payment, balance: Balance, action: Option<NextAction>) -> Result<Self, ServiceError> {
+        if let Some(code) = payment.decline_code {
+            return Err(ServiceError::Declined { code, payment: payment.id });
+        }
+        Ok(Self { payment, balance, action })
+    }
+}
+
+/// Buys credits with a card. The payment has its request's id: a retry after a crash asks the ledger by it.
+pub async fn credits(
+    service: &Service,
+    origin: Origin,
+    account: AccountId,
+    amount: Nanos,
+    card: Option<&str>,
+) -> Result<Purchase, ServiceError> {
+    let id = PaymentId(origin.id.0);
+    if origin.is_done() {
+        return bought_before(service, account, id).await;
+    }
+    let method = cards::charged_card(service, account, card).await?;
+    buy(service, account, Payment::new(id, Purpose::Purchase, amount, method, service.now())).await
+}
+
+/// Begins a payment and waits for its end, a while.
+pub(super) async fn buy(service: &Service, account: AccountId, payment: Payment) -> Result<Purchase, ServiceError> {
+    let (accounts, id) = (&service.accounts, payment.id);
+    match accounts.ask(account, Buy(payment)).await {
+        Ok(Bought { payment, answer, action }) => {
+            answer.result?;
+            Purchase::of(payment, answer.balance, action.map(NextAction::from))
+        }
+        // No answer came in time, or the account was rebuilt meanwhile: where the payment was begun, it goes on.
+        Err(error @ AccountError::Unavailable(_)) => {
+            let begun = accounts.ledger().payment(account, id).await?;
+            let Some(payment) = begun else { return Err(error.into()) };
+            let picture: Picture = accounts.ask(account, Look).await?;
+            Purchase::of(payment, picture.balance, None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What came of a payment that an earlier life of its request began.
+async fn bought_before(service: &Service, account: AccountId, id: PaymentId) -> Result<Purchase, ServiceError> {
+    let payment = service.ledger().payment(account, id).await?.ok_or(ServiceError::NotFound("this payment"))?;
+    let picture: Picture = service.accounts.ask(account, Look).await?;
+    Purchase::of(payment, picture.balance, None)
+}

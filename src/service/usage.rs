@@ -1,0 +1,246 @@
+//! What an account used, summed over hours and days of UTC and grouped as asked. Sums are kept by the hour, so a range is
+//! widened to whole hours.
+
+use billing::{
+    Nanos, Timestamp,
+    time::{DAY_MS, HOUR_MS},
+};
+use ledger::{
+    rollup,
+    usage::{self as stored, More, Wanted},
+};
+use uuid::Uuid;
+
+use super::{
+    Service, ServiceError,
+    history::{Ended, Range},
+    page::{Listed, Page},
+};
+
+/// A range where none is asked for.
+const USUAL_DAYS: i64 = 30;
+/// The longest range: a leap year.
+const MOST_DAYS: i64 = 366;
+
+/// Only of one model, or one key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Only {
+    /// This model.
+    pub model: Option<String>,
+    /// This key; the nil id for requests without one.
+    pub key: Option<Uuid>,
+}
+
+impl Only {
+    /// Whether a request is one of these.
+    pub(super) fn has(&self, ended: &Ended) -> bool {
+        self.model.as_ref().is_none_or(|model| *model == ended.model)
+            && self.key.is_none_or(|key| key == ended.key_id.map(|id| id.0).unwrap_or_default())
+    }
+}
+
+impl From<Only> for stored::Only {
+    fn from(only: Only) -> Self {
+        let Only { model, key } = only;
+        Self { model, key }
+    }
+}
+
+/// A span of time that is summed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// A UTC hour.
+    Hour,
+    /// A UTC day.
+    Day,
+}
+
+/// By what usage is grouped, besides time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum By {
+    /// The model.
+    Model,
+    /// Who ran it.
+    Provider,
+    /// The key.
+    Key,
+}
+
+/// How usage is grouped.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grouping {
+    /// By time, if so.
+    pub span: Option<Span>,
+    /// And by these, each once, in order.
+    pub by: Vec<By>,
+}
+
+impl From<&Grouping> for stored::Grouping {
+    fn from(grouping: &Grouping) -> Self {
+        let span = grouping.span.map(|span| match span {
+            Span::Hour => rollup::Span::Hour,
+            Span::Day => rollup::Span::Day,
+        });
+        let by = grouping.by.iter().map(|by| match by {
+            By::Model => stored::By::Model,
+            By::Provider => stored::By::Provider,
+            By::Key => stored::By::Key,
+        });
+        Self { span, by: by.collect() }
+    }
+}
+
+/// A group, and where a page ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Group {
+    /// The start of its hour or day.
+    pub starts_at: Option<Timestamp>,
+    /// Its model.
+    pub model: Option<String>,
+    /// Its provider.
+    pub provider: Option<String>,
+    /// Its key; the nil id for requests without one.
+    pub key: Option<Uuid>,
+}
+
+impl From<stored::Group> for Group {
+    fn from(group: stored::Group) -> Self {
+        let stored::Group { starts_at, model, provider, key } = group;
+        Self { starts_at, model, provider, key }
+    }
+}
+
+impl From<Group> for stored::Group {
+    fn from(group: Group) -> Self {
+        let Group { starts_at, model, provider, key } = group;
+        Self { starts_at, model, provider, key }
+    }
+}
+
+/// What was used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Requests that ended.
+    pub requests: i64,
+    /// Those among them that failed, here or at their provider.
+    pub failed: i64,
+    /// Prompt tokens.
+    pub input_tokens: i64,
+    /// The cached part of them.
+    pub cached_input_tokens: i64,
+    /// The part of them written to a provider's cache.
+    pub cache_write_tokens: i64,
+    /// Output tokens.
+    pub output_tokens: i64,
+    /// Milliseconds of compute.
+    pub compute_ms: i64,
+    /// Seconds billed.
+    pub billed_seconds: i64,
+    /// What was charged.
+    pub cost: Nanos,
+}
+
+impl From<stored::Sums> for Sums {
+    fn from(sums: stored::Sums) -> Self {
+        Self {
+            requests: sums.requests,
+            failed: sums.failed,
+            input_tokens: sums.input_tokens,
+            cached_input_tokens: sums.cached_input_tokens,
+            cache_write_tokens: sums.cache_write_tokens,
+            output_tokens: sums.output_tokens,
+            compute_ms: sums.compute_ms,
+            billed_seconds: sums.billed_seconds,
+            cost: sums.cost,
+        }
+    }
+}
+
+/// A range of time in whole hours; without a beginning, of the usual length.
+pub fn hours(from: Option<Timestamp>, to: Timestamp) -> Result<(Timestamp, Timestamp), ServiceError> {
+    let from = from.unwrap_or_else(|| to.ceil(HOUR_MS).plus_ms(-USUAL_DAYS * DAY_MS));
+    if to.ms_since(from) > MOST_DAYS * DAY_MS {
+        let rule = format!("must be at most {MOST_DAYS} days before to, which is {to}");
+        return Err(ServiceError::invalid("from", rule));
+    }
+    Ok((from.floor(HOUR_MS), to.ceil(HOUR_MS)))
+}
+
+/// Sums of groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The groups, the newest hour or day first; a page ends behind one of them.
+    pub groups: Listed<(Group, Sums), Group>,
+    /// Of the whole range, on its first page.
+    pub total: Option<Sums>,
+}
+
+/// Sums of each group, the newest hour or day first; on the first page also of the whole range.
+pub async fn usage(
+    service: &Service,
+    range: Range,
+    grouping: &Grouping,
+    page: Page<Group>,
+) -> Result<Usage, ServiceError> {
+    let (wanted, ledger) = (Wanted::from(range), service.ledger());
+    let last = page.before.map(stored::Group::from);
+    let (rows, more) = ledger.usage(&wanted, &grouping.into(), last.as_ref(), page.limit).await?;
+    let rows: Vec<(Group, Sums)> = rows.into_iter().map(|(group, sums)| (group.into(), sums.into())).collect();
+    let next = match more {
+        More::Yes => rows.last().map(|(group, _)| group.clone()),
+        More::No => None,
+    };
+    let total = match last {
+        Some(_) => None,
+        None => Some(ledger.usage_total(&wanted).await?.into()),
+    };
+    Ok(Usage { groups: Listed { rows, next }, total })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::history::Used;
+    use billing::ids::RequestId;
+
+    #[test]
+    fn only_what_is_asked_for_is_wanted() {
+        let at = Timestamp(1_795_521_600_000);
+        let used = Used {
+            input_tokens: 1,
+            cached_input_tokens: 0,
+            cache_write_tokens: 0,
+            output_tokens: 2,
+            estimated: false,
+            compute_ms: 0,
+            billed_seconds: 0,
+        };
+        let ended = Ended {
+            id: RequestId(Uuid::from_u128(1)),
+            key_id: None,
+            model: "m".into(),
+            provider: "p".into(),
+            ending: "completed".into(),
+            used,
+            base_cost: "0".into(),
+            fee: "0".into(),
+            cost: Nanos::ZERO,
+            price_version: 1,
+            started_at: at,
+            ended_at: at,
+        };
+        let only = |model: Option<&str>, key: Option<u128>| Only {
+            model: model.map(Into::into),
+            key: key.map(Uuid::from_u128),
+        };
+        for (only, is) in [
+            (only(None, None), true),
+            (only(Some("m"), None), true),
+            (only(Some("n"), None), false),
+            (only(None, Some(0)), true),
+            (only(None, Some(7)), false),
+        ] {
+            assert_eq!(only.has(&ended), is, "{only:?}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Webhooks of an account's owner: endpoints that its events are sent to, signed, and what became of each delivery. A secret is
+//! told once, when its endpoint is made.
+
+use std::time::Duration;
+
+use actors::delivery::{Test, sign};
+use billing::{Timestamp, event::EventKind, ids::AccountId};
+use ledger::hooks::{Attempt, Delivery as Stored, Endpoint as StoredEndpoint, Fate, MOST_ENDPOINTS};
+use uuid::Uuid;
+
+use super::{
+    Service, ServiceError,
+    acts::Origin,
+    page::{Listed, Page},
+};
+
+/// The longest description, in characters.
+const LONGEST_DESCRIPTION: usize = 200;
+/// What a test may take beyond its call.
+const TEST_MARGIN: Duration = Duration::from_secs(10);
+
+const MISSING: ServiceError = ServiceError::NotFound("a webhook with that id");
+
+/// An endpoint that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEndpoint {
+    /// Its address.
+    pub url: String,
+    /// Which events; none: all.
+    pub kinds: Option<Vec<EventKind>>,
+    /// What its owner calls it.
+    pub description: String,
+    /// Whether it is called.
+    pub enabled: bool,
+}
+
+/// An endpoint as its owner reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its id.
+    pub id: Uuid,
+    /// Its address.
+    pub url: String,
+    /// What its owner calls it.
+    pub description: String,
+    /// Which events; none: all.
+    pub kinds: Option<Vec<EventKind>>,
+    /// Since when it is off, and why: `failing`, `gone` or `owner`.
+    pub disabled: Option<(Timestamp, String)>,
+    /// Its first failure since its last success.
+    pub failing_since: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+impl From<StoredEndpoint> for Endpoint {
+    fn from(stored: StoredEndpoint) -> Self {
+        let StoredEndpoint { id, url, description, kinds, disabled, failing_since, created_at, .. } = stored;
+        Self { id, url, description, kinds, disabled, failing_since, created_at }
+    }
+}
+
+async fn new_endpoint(
+    service: &Service,
+    origin: Origin,
+    account_id: AccountId,
+    wanted: NewEndpoint,
+) -> Result<StoredEndpoint, ServiceError> {
+    let NewEndpoint { url, kinds, description, enabled } = wanted;
+    if kinds.as_ref().is_some_and(Vec::is_empty) {
+        return Err(ServiceError::invalid("events", "must name at least one kind; leave it out for all"));
+    }
+    if description.chars().count() > LONGEST_DESCRIPTION || description.chars().any(char::is_control) {
+        let rule = format!("must have at most {LONGEST_DESCRIPTION} characters, none of them a control character");
+        return Err(ServiceError::invalid("description", rule));
+    }
+    let url = service.webhooks.deliveries.check(&url).await.map_err(|bad| ServiceError::invalid("url", bad))?;
+    let created_at = service.now();
+    Ok(StoredEndpoint {
+        id: origin.id.0,
+        account_id,
+        url,
+        description,
+        secret: sign::new_secret(),
+        kinds,
+        created_at,
+        failing_since: None,
+        disabled: (!enabled).then(|| (created_at, "owner".to_owned())),
+    })
+}
+
+/// Makes an endpoint for a request, whose id it has; also what its deliveries are signed with.
+pub async fn create(
+    service: &Service,
+    origin: Origin,
+    account: AccountId,
+    wanted: NewEndpoint,
+) -> Result<(Endpoint, String), ServiceError> {
+    let ledger = service.ledger();
+    let stored = if origin.is_done() {
+        ledger.endpoint(account, origin.id.0).await?.ok_or(MISSING)?
+    } else {
+        let stored = new_endpoint(service, origin, account, wanted).await?;
+        if !ledger.create_endpoint(&stored).await? {
+            let message = format!("This account has {MOST_ENDPOINTS} webhooks, which is the most; delete one first.");
+            return Err(ServiceError::Conflict(message));
+        }
+        stored
+    };
+    let secret = stored.secret.clone();
+    Ok((stored.into(), secret))
+}
+
+/// An account's endpoints, oldest first.
+pub async fn list(service: &Service, account: AccountId) -> Result<Vec<Endpoint>, ServiceError> {
+    Ok(service.ledger().endpoints(account).await?.into_iter().map(Endpoint::from).collect())
+}
+
+async fn find(service: &Service, account: AccountId, id: Uuid) -> Result<StoredEndpoint, ServiceError> {
+    service.ledger().endpoint(account, id).await?.ok_or(MISSING)
+}
+
+/// One of an account's endpoints.
+pub async fn endpoint(service: &Service, account: AccountId, id: Uuid) -> Result<Endpoint, ServiceError> {
+    Ok(find(service, account, id).await?.into())
+}
+
+/// Turns an endpoint on or off. What waits for one that is turned off is not sent any more.
+pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool) -> Result<Endpoint, ServiceError> {
+    find(service, account, id).await?;
+    if enabled {
+        service.ledger().enable_endpoint(account, id).await?;
+    } else {
+        service.ledger().disable_endpoint(account, id, service.now()).await?;
+    }
+    endpoint(service, account, id).await
+}
+
+/// Deletes an endpoint with its deliveries.
+pub async fn delete(service: &Service, account: AccountId, id: Uuid) -> Result<(), ServiceError> {
+    if service.ledger().delete_endpoint(account, id).await? { Ok(()) } else { Err(MISSING) }
+}
+
+/// What came of a call that tries an endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// The event it was called with.
+    pub event_id: Uuid,
+    /// Whether it took the event.
+    pub delivered: bool,
+    /// When the call ended.
+    pub at: Timestamp,
+    /// Why it failed, where the status does not say it.
+    pub error: Option<String>,
+    /// The answer's status and beginning.
+    pub answer: Option<(u16, String)>,
+}
+
+/// Calls an endpoint now, once, and says what came of it.
+pub async fn test(service: &Service, origin: Origin, account: AccountId, id: Uuid) -> Result<Tested, ServiceError> {
+    let (endpoint, event_id) = (find(service, account, id).await?, origin.id.0);
+    let deadline = service.webhook_timeout + TEST_MARGIN;
+    let tested = service.webhooks.actor.ask(Test { endpoint, event_id }, deadline).await?;
+    let Attempt { at, answer, error, fate, .. } = tested?;
+    Ok(Tested { event_id, delivered: fate == Fate::Delivered, at, error, answer })
+}
+
+/// A delivery, as its owner reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Its event.
+    pub event_id: Uuid,
+    /// What happened.
+    pub kind: String,
+    /// When.
+    pub at: Timestamp,
+    /// `waiting`, `delivered` or `failed`.
+    pub status: String,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it is tried next.
+    pub due_at: Option<Timestamp>,
+    /// When it was tried last.
+    pub attempted_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// The last answer's status, and its beginning.
+    pub answer: Option<(i64, Option<String>)>,
+    /// Why the last attempt failed, where the status does not say it.
+    pub error: Option<String>,
+}
+
+impl From<Stored> for Delivery {
+    fn from(stored: Stored) -> Self {
+        let Stored { event_id, kind, at, status, attempts, due_at, attempted_at, ended_at, .. } = stored;
+        let Stored { answer_status, answer_body, error, .. } = stored;
+        let answer = answer_status.map(|status| (status, answer_body));
+        Self { event_id, kind, at, status, attempts, due_at, attempted_at, ended_at, answer, error }
+    }
+}
+
+/// Deliveries to an endpoint, newest event first.
+pub async fn deliveries(
+    service: &Service,
+    account: AccountId,
+    id: Uuid,
+    page: Page,
+) -> Result<Listed<Delivery>, ServiceError> {
+    let endpoint = find(service, account, id).await?;
+    let found = service.ledger().deliveries(endpoint.id, page.before, page.limit).await?;
+    Ok(page.list(found, |delivery| delivery.event_id).map(Delivery::from))
+}
