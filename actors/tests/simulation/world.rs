@@ -3,10 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actors::{
-    account::{AccountError, machine::Input},
-    payment::pursuit::SAME_KEY_MS,
-};
+use actors::account::{AccountError, machine::Input};
 use billing::{
     Nanos, Timestamp,
     account::Header,
@@ -15,20 +12,19 @@ use billing::{
     key::KeyLimits,
     payment::PaymentStatus,
     plan::Plan,
-    time::{DAY_MS, HOUR_MS},
 };
 use uuid::Uuid;
 
 use crate::{
     account::{Actor, AskId, Departure, Mail, Shell, Waits, Way, Ways, moment, way},
     acts::Act,
-    cards::{Chase, Processor},
+    cards::Processor,
     check::{self, Checked, DURABLE, ensure},
-    clients,
     clients::Request,
     disk::Disk,
     mutants::Mutant,
     owner::{ForJournal, Luck, Owner},
+    pursuits::Chase,
     random::Random,
     stats::Stats,
     tasks::Task,
@@ -368,61 +364,6 @@ impl World {
         self.stats.lost += u64::from(said.contains("not known"));
         self.stats.refused += u64::from(said.contains("refused"));
         self.say(|| format!("owner {id}: a {said}"));
-        true
-    }
-
-    /// At rest: time passes until something that waits for it can go on.
-    pub(crate) fn time_passes(&mut self) -> bool {
-        let now = moment(self.time, self.elapsed).elapsed;
-        let owners = self.owners.iter();
-        let alarms = owners.clone().flat_map(|owner| owner.actors.values().filter_map(Actor::next_alarm));
-        let alarms = alarms.map(|at| i64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(i64::MAX));
-        let starts = owners.clone().filter_map(Owner::payments_start).map(|at| at.ms_since(self.elapsed));
-        let waits = owners.flat_map(|owner| owner.pursuits.values().filter_map(Chase::waits_until));
-        let tasks = self.tasks.values().filter_map(|task| task.waits_until);
-        let waits = waits.chain(tasks.filter(|at| *at > self.time)).map(|at| at.ms_since(self.time));
-        let settling = self.requests.values().filter_map(|request| match request.stage {
-            clients::Stage::Waiting(until) => Some(until.ms_since(self.elapsed)),
-            _ => None,
-        });
-        let Some(by) = alarms.chain(starts).chain(waits).chain(settling).min() else { return false };
-        let by = by.max(0);
-        (self.time, self.elapsed) = (self.time.plus_ms(by), self.elapsed.plus_ms(by));
-        true
-    }
-
-    fn clocks_go_on(&mut self) -> bool {
-        let step = match self.random.below(100) {
-            0..50 => self.random.between(1, 5_000),
-            50..75 => self.random.between(1, 40) * 60_000,
-            75..85 => self.random.between(1, 30) * HOUR_MS,
-            85..91 => self.random.between(1, 9) * DAY_MS,
-            91..94 => self.random.between(20, 40) * DAY_MS,
-            94..97 => self.until_a_key_is_nearly_forgotten(),
-            _ => return self.clocks_are_set(),
-        };
-        self.time = self.time.plus_ms(step);
-        self.elapsed = self.elapsed.plus_ms(step);
-        self.say(|| format!("{} s pass", step / 1_000));
-        true
-    }
-
-    /// How long until the processor is hardly trusted any more to know some pending charge again; else a minute.
-    fn until_a_key_is_nearly_forgotten(&mut self) -> i64 {
-        let payments = self.disk.accounts.values().flat_map(|rows| rows.payments.values());
-        let pending: Vec<Timestamp> =
-            payments.filter(|it| it.status == PaymentStatus::Pending).map(|it| it.created_at).collect();
-        let begun = self.random.pick(&pending).unwrap_or(self.time);
-        begun.plus_ms(SAME_KEY_MS - 60_000).ms_since(self.time).max(60_000)
-    }
-
-    pub(crate) fn clocks_are_set(&mut self) -> bool {
-        let most = if self.has_wild_clock { 40 * DAY_MS } else { 120_000 };
-        let skew = -self.random.below(most);
-        self.time = self.time.plus_ms(skew - self.skew_ms);
-        let by = (skew - self.skew_ms) / 1_000;
-        self.say(|| format!("clocks are set by {by} s"));
-        self.skew_ms = skew;
         true
     }
 
