@@ -30,9 +30,9 @@ use billing::{
 use rust_decimal::Decimal;
 
 use crate::{
+    answers::{Answered, Got},
     check::{Checked, DURABLE, HOLD_FIRST, ensure},
     mutants::Mutant,
-    tasks::{Answered, Got},
     world::{Who, World},
 };
 

@@ -9,11 +9,13 @@
 
 mod account;
 mod acts;
+mod answers;
 mod cards;
 mod check;
 mod clients;
 mod clocks;
 mod disk;
+mod lives;
 mod mutants;
 mod owner;
 mod pursuits;

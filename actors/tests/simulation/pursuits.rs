@@ -14,9 +14,9 @@ use billing::{
 use cards::{CardError, Outcome, Refunded};
 
 use crate::{
+    answers::{Answered, Got},
     cards::{Order, Would},
     mutants::Mutant,
-    tasks::{Answered, Got},
     world::{Who, World},
 };
 

@@ -1,11 +1,7 @@
-//! Webhooks that are heard and money that goes back, as the product's payment actor does it and by what it decides; and who
-//! is told what when an account answers or does not.
+//! Webhooks that are heard and money that goes back, as the product's payment actor does it and by what it decides.
 
 use actors::{
-    account::{
-        AccountError, Bought, Entered,
-        machine::{self, Input},
-    },
+    account::machine::Input,
     payment::{
         pursuit::{self, BackOff, Telling, Told},
         reversing::{self, Asking, Beginning, Delivered, Hearing, Readings},
@@ -13,7 +9,7 @@ use actors::{
 };
 use billing::{
     Nanos, Timestamp,
-    command::{Answer, Command, Reverse},
+    command::{Command, Reverse},
     entry::Notice,
     ids::{AccountId, GrantId, PaymentId, ReversalId},
     payment::{Payment, PaymentStatus},
@@ -22,23 +18,11 @@ use billing::{
 use cards::{Outcome, RefundOrder, Refunded};
 
 use crate::{
-    account::{AskId, Departure},
+    answers::{Answered, Got},
     cards::{About, Delivery},
-    check::{Checked, OUTBOX, ensure},
     mutants::Mutant,
-    pursuits::Chase,
-    world::{Asked, Who, World},
+    world::{Who, World},
 };
-
-/// An answer, as its asker gets it.
-pub(crate) enum Answered {
-    Entered(Box<Entered>),
-    Command(Box<Answer>),
-    Bought(Box<Bought>),
-}
-
-/// What comes of a question.
-pub(crate) type Got = Result<Answered, AccountError>;
 
 /// A webhook that is being heard, or a reversal.
 #[derive(Debug, Clone)]
@@ -76,57 +60,6 @@ enum Job {
 }
 
 impl World {
-    /// Something left an account: it must stand on what is durable.
-    pub(crate) fn departed(&mut self, departure: Departure) -> Checked {
-        let Departure { owner, account, seq, what } = departure;
-        let durable = self.disk.rows(account).header.seq;
-        let name = what.name();
-        ensure(durable >= seq, OUTBOX, || {
-            format!("{name} of {account} at {seq} left while the journal was at {durable}")
-        })?;
-        match what {
-            machine::Departure::Balance(..) | machine::Departure::Picture(..) => {}
-            machine::Departure::Holds(id, amounts) => self.holds(owner, id, amounts),
-            machine::Departure::Charge(payment) => {
-                let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
-                ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
-                let now = self.now_of(owner);
-                // One that is dead takes up what is pending when it is started again.
-                if let Some(owner) = self.owner(owner).filter(|owner| owner.has_payments()) {
-                    owner.pursuits.entry(payment.id).or_insert_with(|| Chase::new(account, *payment, now));
-                }
-            }
-            machine::Departure::Entered(way, entered) => {
-                self.resolve(way.id, entered.map(|it| Answered::Entered(Box::new(it))))?;
-            }
-            machine::Departure::Answer(way, answer) => {
-                self.resolve(way.id, answer.map(|it| Answered::Command(Box::new(it))))?;
-            }
-            machine::Departure::Bought(way, bought) => {
-                self.resolve(way.id, (*bought).map(|it| Answered::Bought(Box::new(it))))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// An asker gets an answer, or learns that none will come.
-    pub(crate) fn resolve(&mut self, id: AskId, got: Got) -> Checked {
-        let Some(Asked { owner, who, .. }) = self.asks.remove(&id) else { return Ok(()) };
-        match who {
-            Who::Entering(request) => self.entered(request, got),
-            Who::Settling(request) => self.settled(request, got)?,
-            Who::Buying(account) => {
-                if let Ok(Answered::Bought(bought)) = got {
-                    self.bought(account, &bought.payment);
-                }
-            }
-            Who::Pursuing(payment) => self.pursued(owner, payment, got),
-            Who::Task(task) => self.task_answered(task, got),
-            Who::Acting(act) => self.acted(act, got),
-        }
-        Ok(())
-    }
-
     /// An event is told to some owner; another delivery of it may follow.
     pub(crate) fn webhook_arrives(&mut self) -> bool {
         let hearing: Vec<u64> = self.hearing();
@@ -410,7 +343,8 @@ impl World {
         matches!(task.job, Job::Apply(_) | Job::AskRefund(_)) || turn.is_none_or(|turn| turn == id)
     }
 
-    fn task_answered(&mut self, id: u64, got: Got) {
+    /// What comes of what an account was asked.
+    pub(crate) fn task_answered(&mut self, id: u64, got: Got) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.is_asking = false;
         let Ok(Answered::Command(answer)) = got else {
