@@ -12,8 +12,8 @@ use billing::{
 };
 
 use crate::{
+    answers::{Answered, Got},
     mutants::Mutant,
-    tasks::{Answered, Got},
     world::{Who, World},
 };
 

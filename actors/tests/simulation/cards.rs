@@ -1,13 +1,11 @@
 //! The card processor: charges by idempotency key, which it forgets after a day; answers late, twice or never; gives money
-//! back; tells of all that by webhooks, which repeat and come in any order. And a payment's pursuit, as its owner has it.
+//! back; tells of all that by webhooks, which repeat and come in any order.
 
 use std::collections::BTreeMap;
 
-use actors::payment::pursuit::{Chargeable, Pursuit, Step};
 use billing::{
     Nanos, Timestamp,
-    ids::{AccountId, PaymentId, ReversalId},
-    payment::Payment,
+    ids::{PaymentId, ReversalId},
     reversal::{Kind, News, State},
     time::DAY_MS,
 };
@@ -263,51 +261,5 @@ impl Processor {
         let state = moved.state;
         self.tell(payment, About::Return);
         Some(state)
-    }
-}
-
-/// A payment on its way to its end: the product's pursuit, and what it wants done next.
-#[derive(Debug, Clone)]
-pub(crate) struct Chase {
-    pub(crate) account: AccountId,
-    pub(crate) payment: Payment,
-    pub(crate) pursuit: Pursuit,
-    pub(crate) step: Step,
-    /// Whether its account is being told.
-    pub(crate) is_telling: bool,
-    pub(crate) tries: u32,
-}
-
-impl Chase {
-    pub(crate) fn new(account: AccountId, payment: Payment, now: Timestamp) -> Self {
-        let mut pursuit = Pursuit::new(&payment, Chargeable::Yes);
-        let step = pursuit.next(now);
-        Self { account, payment, pursuit, step, is_telling: false, tries: 0 }
-    }
-
-    /// Whether something of it can be done now.
-    pub(crate) fn is_able(&self, now: Timestamp) -> bool {
-        !self.is_telling && self.waits_until().is_none_or(|until| now >= until)
-    }
-
-    pub(crate) const fn waits_until(&self) -> Option<Timestamp> {
-        match &self.step {
-            Step::Wait { until, .. } => Some(*until),
-            _ => None,
-        }
-    }
-
-    /// The product asks as soon as it has decided to: what was decided long ago here is decided as it would be now.
-    pub(crate) fn is_about_to_ask(&mut self, now: Timestamp) {
-        if matches!(self.step, Step::Charge | Step::Find) {
-            self.step = self.pursuit.next(now);
-        }
-    }
-
-    /// A notice about the payment came.
-    pub(crate) fn is_nudged(&mut self, now: Timestamp) {
-        if let Step::Wait { is_nudged: true, .. } = self.step {
-            self.step = self.pursuit.next(now);
-        }
     }
 }

@@ -30,9 +30,9 @@ use billing::{
 use rust_decimal::Decimal;
 
 use crate::{
+    answers::{Answered, Got},
     check::{Checked, DURABLE, HOLD_FIRST, ensure},
     mutants::Mutant,
-    tasks::{Answered, Got},
     world::{Who, World},
 };
 
@@ -131,7 +131,7 @@ impl World {
         } else {
             Work::Closed
         };
-        let key = self.random.percent(40).then(|| self.key_of(account));
+        let key = self.random.percent(60).then(|| self.key_of(account));
         self.used_keys.extend(key);
         let (minimum, expected) = (self.random.below(200_000_000), self.random.below(700_000_000));
         let worst = expected.max(minimum) + self.random.below(2_000_000_000);

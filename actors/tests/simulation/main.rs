@@ -1,6 +1,7 @@
-//! The simulation: the real rules (`decide`), the real outbox and the real journal protocol, with owners that crash, sleep
-//! and are taken over, a disk whose commits fail or are not known to be there, cards that answer late, twice or never,
-//! webhooks that repeat and come in any order, and clocks that are set. All from one seed: no thread, no clock, no I/O.
+//! The simulation: the product's own machines (the account's with `decide` in it, the journal's protocol, a request's bill, a
+//! payment's pursuit, the supervisor's back-off), with owners that crash, sleep and are taken over, a disk whose commits fail
+//! or are not known to be there, cards that answer late, twice or never, webhooks that repeat and come in any order, and
+//! clocks that are set. All from one seed: no thread, no clock, no I/O.
 //!
 //! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints what happens in it.
 
@@ -8,12 +9,16 @@
 
 mod account;
 mod acts;
+mod answers;
 mod cards;
 mod check;
 mod clients;
+mod clocks;
 mod disk;
+mod lives;
 mod mutants;
 mod owner;
+mod pursuits;
 mod random;
 mod rest;
 mod stats;

@@ -1,5 +1,6 @@
-//! Deliberate faults, each of which the simulation must notice by the invariant it breaks. They are built into the shells
-//! around the rules (owner, disk, cards), or distort what `decide` says before it is written.
+//! Deliberate faults, each of which the simulation must notice by the invariant it breaks. The product's machines have no place
+//! for them: they are in what a machine is given (messages that are changed or come twice), in what it gave (distorted before
+//! it is written, let out too early), or in the world around it (owner, disk, cards).
 
 use std::collections::BTreeMap;
 
@@ -34,6 +35,8 @@ pub(crate) enum Mutant {
     ChargeBeforeDurable,
     /// Every try of a charge has a key of its own.
     NewKeyPerTry,
+    /// A charge whose key the processor may have forgotten is asked for again, not looked up.
+    ChargeBlindly,
     /// Nobody looks after holds that a dead process left.
     HoldsForgotten,
     /// What a keyed request did is noted when its sender is told, in a commit of its own.
@@ -49,7 +52,7 @@ pub(crate) enum Mutant {
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -60,6 +63,7 @@ impl Mutant {
         Self::UnknownIsDurable,
         Self::ChargeBeforeDurable,
         Self::NewKeyPerTry,
+        Self::ChargeBlindly,
         Self::HoldsForgotten,
         Self::ProofInALaterCommit,
         Self::LimitAtAdmissionOnly,
@@ -84,7 +88,7 @@ impl Mutant {
             Self::PermitNotReleased => (check::PERMITS, &[]),
             Self::CapNotReserved => (check::MONTH, &[]),
             Self::ChargeBeforeDurable => (check::OUTBOX, &[]),
-            Self::NewKeyPerTry | Self::ReversalCountedTwice => (check::CARDS, &[]),
+            Self::NewKeyPerTry | Self::ChargeBlindly | Self::ReversalCountedTwice => (check::CARDS, &[]),
             Self::HoldsForgotten => (check::ENDED, &[]),
             Self::ProofInALaterCommit => (check::ACTS, &[]),
             Self::LimitAtAdmissionOnly => (check::KEYS, &[]),

@@ -18,9 +18,9 @@ use runtime::supervisor::back_off::BackOff;
 
 use crate::{
     account::{Actor, Mail},
-    cards::Chase,
     disk::{Disk, NotWritten},
     mutants::Mutant,
+    pursuits::Chase,
     random::Random,
 };
 

@@ -1,46 +1,28 @@
-//! Money on its way: payments pursued, webhooks heard, reversals taken, as the product's payment actor does it; and who is
-//! told what when an account answers or does not.
+//! Webhooks that are heard and money that goes back, as the product's payment actor does it and by what it decides.
 
 use actors::{
-    account::{
-        AccountError, Bought, Entered, Waits,
-        machine::{self, Input},
-    },
+    account::machine::Input,
     payment::{
-        pursuit::{self, BackOff, Heard, Pursuit, Step, Telling, Told},
+        pursuit::{self, BackOff, Telling, Told},
         reversing::{self, Asking, Beginning, Delivered, Hearing, Readings},
     },
 };
 use billing::{
     Nanos, Timestamp,
-    command::{Answer, Command, Reverse},
+    command::{Command, Reverse},
     entry::Notice,
     ids::{AccountId, GrantId, PaymentId, ReversalId},
     payment::{Payment, PaymentStatus},
     reversal::{Listing, News, Reversal},
 };
-use cards::{CardError, Outcome, RefundOrder, Refunded};
+use cards::{Outcome, RefundOrder, Refunded};
 
 use crate::{
-    account::{AskId, Departure},
-    cards::{About, Chase, Delivery, Order, Would},
-    check::{Checked, OUTBOX, ensure},
+    answers::{Answered, Got},
+    cards::{About, Delivery},
     mutants::Mutant,
-    world::{Asked, Who, World},
+    world::{Who, World},
 };
-
-/// How long an order may be on its way.
-const ON_ITS_WAY_MS: i64 = 4 * 60_000;
-
-/// An answer, as its asker gets it.
-pub(crate) enum Answered {
-    Entered(Box<Entered>),
-    Command(Box<Answer>),
-    Bought(Box<Bought>),
-}
-
-/// What comes of a question.
-pub(crate) type Got = Result<Answered, AccountError>;
 
 /// A webhook that is being heard, or a reversal.
 #[derive(Debug, Clone)]
@@ -78,216 +60,6 @@ enum Job {
 }
 
 impl World {
-    /// Something left an account: it must stand on what is durable.
-    pub(crate) fn departed(&mut self, departure: Departure) -> Checked {
-        let Departure { owner, account, seq, what } = departure;
-        let durable = self.disk.rows(account).header.seq;
-        let name = what.name();
-        ensure(durable >= seq, OUTBOX, || {
-            format!("{name} of {account} at {seq} left while the journal was at {durable}")
-        })?;
-        match what {
-            machine::Departure::Balance(..) | machine::Departure::Picture(..) => {}
-            machine::Departure::Holds(id, amounts) => self.holds(owner, id, amounts),
-            machine::Departure::Charge(payment) => {
-                let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
-                ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
-                let now = self.now_of(owner);
-                // One that is dead takes up what is pending when it is started again.
-                if let Some(owner) = self.owner(owner).filter(|owner| owner.has_payments()) {
-                    owner.pursuits.entry(payment.id).or_insert_with(|| Chase::new(account, *payment, now));
-                }
-            }
-            machine::Departure::Entered(way, entered) => {
-                self.resolve(way.id, entered.map(|it| Answered::Entered(Box::new(it))))?;
-            }
-            machine::Departure::Answer(way, answer) => {
-                self.resolve(way.id, answer.map(|it| Answered::Command(Box::new(it))))?;
-            }
-            machine::Departure::Bought(way, bought) => {
-                self.resolve(way.id, (*bought).map(|it| Answered::Bought(Box::new(it))))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// An asker gets an answer, or learns that none will come.
-    pub(crate) fn resolve(&mut self, id: AskId, got: Got) -> Checked {
-        let Some(Asked { owner, who, .. }) = self.asks.remove(&id) else { return Ok(()) };
-        match who {
-            Who::Entering(request) => self.entered(request, got),
-            Who::Settling(request) => self.settled(request, got)?,
-            Who::Buying(account) => {
-                if let Ok(Answered::Bought(bought)) = got {
-                    self.bought(account, &bought.payment);
-                }
-            }
-            Who::Pursuing(payment) => self.pursued(owner, payment, got),
-            Who::Task(task) => self.task_answered(task, got),
-            Who::Acting(act) => self.acted(act, got),
-        }
-        Ok(())
-    }
-
-    /// A payment's pursuit goes on.
-    pub(crate) fn pursuit_goes_on(&mut self) -> bool {
-        let time = self.time;
-        let awake = self.owners.iter_mut().filter(|owner| !owner.is_paused);
-        let able: Vec<(u64, PaymentId)> = awake
-            .flat_map(|owner| {
-                let (now, owner) = (owner.now(time), &*owner);
-                owner.pursuits.iter().filter(move |(_, it)| it.is_able(now)).map(|(id, _)| (owner.id, *id))
-            })
-            .collect();
-        let Some((owner, id)) = self.random.pick(&able) else { return false };
-        let now = self.now_of(owner);
-        let Some(chase) = self.chase(owner, id) else { return false };
-        chase.tries += 1;
-        chase.is_about_to_ask(now);
-        let chase = chase.clone();
-        self.take_step(owner, &chase);
-        true
-    }
-
-    fn chase(&mut self, owner: u64, id: PaymentId) -> Option<&mut Chase> {
-        self.owner(owner)?.pursuits.get_mut(&id)
-    }
-
-    /// Does what a pursuit wants done next. What the processor is asked, or its answer, may be late or lost.
-    fn take_step(&mut self, owner: u64, chase: &Chase) {
-        let (id, account, now) = (chase.payment.id, chase.account, self.now_of(owner));
-        let is_lost = !self.is_resting && self.random.percent(25);
-        let answer = match &chase.step {
-            Step::Charge => self.ask_processor(chase, is_lost),
-            Step::Find => {
-                self.stats.looked_up += 1;
-                let found =
-                    if is_lost { Err(CardError::Unavailable("lost".to_owned())) } else { Ok(self.cards.find(id)) };
-                self.say(|| format!("payment {id} is looked up: {found:?}"));
-                self.goes_on(owner, id, |pursuit| pursuit.found(found, now));
-                return;
-            }
-            Step::Look(name) => self.cards.look(name),
-            Step::Cancel(name) => self.cards.cancel(name),
-            Step::TellOwner(action) => {
-                self.stats.owners_asked += 1;
-                let waits = Waits { payment_id: id, action: action.clone() };
-                self.mail(owner, account, Input::Waits(waits));
-                self.goes_on(owner, id, |pursuit| pursuit.next(now));
-                return;
-            }
-            Step::Tell(outcome) => {
-                self.tell_account(owner, chase, outcome);
-                return;
-            }
-            Step::Wait { .. } => {
-                self.goes_on(owner, id, |pursuit| pursuit.next(now));
-                return;
-            }
-            Step::End => {
-                if let Some(owner) = self.owner(owner) {
-                    owner.pursuits.remove(&id);
-                }
-                return;
-            }
-        };
-        self.say(|| {
-            format!("payment {id}: {:?}: {answer:?}{}", chase.step, if is_lost { ", not answered" } else { "" })
-        });
-        let answer = if is_lost { Outcome::Unknown { why: "lost".to_owned() } } else { answer };
-        self.goes_on(owner, id, |pursuit| pursuit.answered(answer, now));
-    }
-
-    fn goes_on(&mut self, owner: u64, id: PaymentId, reports: impl FnOnce(&mut Pursuit) -> Step) {
-        if let Some(chase) = self.chase(owner, id) {
-            (chase.step, chase.is_telling) = (reports(&mut chase.pursuit), false);
-        }
-    }
-
-    fn ask_processor(&mut self, chase: &Chase, is_lost: bool) -> Outcome {
-        let Chase { payment, tries, .. } = chase;
-        let id = payment.id;
-        let key = match self.mutant {
-            Some(Mutant::NewKeyPerTry) => format!("{id} {tries}"),
-            _ => id.to_string(),
-        };
-        let order = Order { payment: id, amount: payment.amount, key, sent_at: self.elapsed };
-        if is_lost && self.random.percent(50) {
-            self.say(|| format!("the order of payment {id} is late"));
-            self.cards.late.push(order);
-            return Outcome::Unknown { why: "late".to_owned() };
-        }
-        self.charge(&order)
-    }
-
-    fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &Outcome) {
-        let (id, now) = (chase.payment.id, self.now_of(owner));
-        let grant_id = GrantId(self.new_id());
-        match pursuit::telling(&chase.payment, outcome, grant_id, None) {
-            Telling::Command(command) => {
-                self.ask(owner, chase.account, Who::Pursuing(id), |way| Input::Decide(command, way));
-                if let Some(chase) = self.chase(owner, id) {
-                    chase.is_telling = true;
-                }
-            }
-            Telling::Nothing | Telling::AnotherAmount { .. } => {
-                self.goes_on(owner, id, |pursuit| pursuit.told(Told::Open, now));
-            }
-        }
-    }
-
-    fn charge(&mut self, order: &Order) -> Outcome {
-        let would = match self.random.below(100) {
-            0..65 => Would::Succeed,
-            65..90 => Would::Decline,
-            _ => Would::Ask,
-        };
-        let at = if self.has_wild_clock { Timestamp(0) } else { self.elapsed };
-        self.cards.charge(order, at, would)
-    }
-
-    /// An order that nobody waits for arrives, unless it took too long.
-    pub(crate) fn late_order_arrives(&mut self) -> bool {
-        let Some(order) = self.cards.late.pop() else { return false };
-        if self.elapsed < order.sent_at.plus_ms(ON_ITS_WAY_MS) {
-            let outcome = self.charge(&order);
-            self.say(|| format!("the late order of payment {} arrives: {outcome:?}", order.payment));
-        }
-        true
-    }
-
-    fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
-        let now = self.now_of(owner);
-        let Some(chase) = self.chase(owner, id) else { return };
-        let Step::Tell(outcome) = chase.step.clone() else { return };
-        let (account, payment) = (chase.account, chase.payment.clone());
-        let told = match got {
-            Ok(Answered::Command(answer)) => self.is_told(account, &payment, &outcome, *answer),
-            Err(AccountError::NoAccount) => Told::Ended,
-            Ok(_) | Err(_) => Told::NotYet,
-        };
-        self.goes_on(owner, id, |pursuit| pursuit.told(told, now));
-    }
-
-    /// What an account's answer to an outcome comes to. Money that came for a payment that was told declined goes back.
-    fn is_told(&mut self, account: AccountId, payment: &Payment, outcome: &Outcome, answer: Answer) -> Told {
-        match pursuit::heard(payment, outcome, answer) {
-            Heard::Ended | Heard::EndedBefore => Told::Ended,
-            Heard::Refused(_) => Told::NotYet,
-            Heard::PaidAfterItEnded(late) => {
-                let stored = self.disk.rows(account).payments.get(&payment.id);
-                if !stored.is_some_and(pursuit::goes_back) {
-                    return Told::Ended;
-                }
-                self.stats.refunded_late += 1;
-                match self.cards.refund(&late) {
-                    Refunded::Made { .. } => Told::Ended,
-                    Refunded::Refused { .. } | Refunded::Unknown { .. } => Told::NotYet,
-                }
-            }
-        }
-    }
-
     /// An event is told to some owner; another delivery of it may follow.
     pub(crate) fn webhook_arrives(&mut self) -> bool {
         let hearing: Vec<u64> = self.hearing();
@@ -336,14 +108,6 @@ impl World {
     fn hearing(&self) -> Vec<u64> {
         let able = self.owners.iter().filter(|owner| !owner.is_paused && owner.has_payments());
         able.map(|owner| owner.id).collect()
-    }
-
-    /// A card's owner does what a charge waits for, or does it wrong.
-    pub(crate) fn cards_owner_acts(&mut self) -> bool {
-        let waiting = self.cards.waiting();
-        let Some(payment) = self.random.pick(&waiting) else { return false };
-        let is_good = self.random.percent(70);
-        self.cards.owner_acts(payment, is_good)
     }
 
     fn owner_of_payment(&self, id: PaymentId) -> Option<AccountId> {
@@ -579,7 +343,8 @@ impl World {
         matches!(task.job, Job::Apply(_) | Job::AskRefund(_)) || turn.is_none_or(|turn| turn == id)
     }
 
-    fn task_answered(&mut self, id: u64, got: Got) {
+    /// What comes of what an account was asked.
+    pub(crate) fn task_answered(&mut self, id: u64, got: Got) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.is_asking = false;
         let Ok(Answered::Command(answer)) = got else {

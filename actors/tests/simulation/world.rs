@@ -3,28 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use actors::{
-    account::{AccountError, machine::Input},
-    payment::pursuit::SAME_KEY_MS,
-};
+use actors::account::{AccountError, machine::Input};
 use billing::{
     Nanos, Timestamp,
     account::Header,
     command::Command,
     ids::{AccountId, KeyId, PaymentId, RequestId},
     key::KeyLimits,
-    payment::PaymentStatus,
     plan::Plan,
-    time::{DAY_MS, HOUR_MS},
 };
 use uuid::Uuid;
 
 use crate::{
     account::{Actor, AskId, Departure, Mail, Shell, Waits, Way, Ways, moment, way},
     acts::Act,
-    cards::{Chase, Processor},
+    cards::Processor,
     check::{self, Checked, DURABLE, ensure},
-    clients,
     clients::Request,
     disk::Disk,
     mutants::Mutant,
@@ -73,7 +67,7 @@ pub(crate) struct World {
     pub(crate) is_resting: bool,
     pub(crate) disk: Disk,
     pub(crate) owners: Vec<Owner>,
-    born: u64,
+    pub(crate) born: u64,
     batches: u64,
     pub(crate) serial: u128,
     next_ask: AskId,
@@ -371,61 +365,6 @@ impl World {
         true
     }
 
-    /// At rest: time passes until something that waits for it can go on.
-    pub(crate) fn time_passes(&mut self) -> bool {
-        let now = moment(self.time, self.elapsed).elapsed;
-        let owners = self.owners.iter();
-        let alarms = owners.clone().flat_map(|owner| owner.actors.values().filter_map(Actor::next_alarm));
-        let alarms = alarms.map(|at| i64::try_from(at.saturating_sub(now).as_millis()).unwrap_or(i64::MAX));
-        let starts = owners.clone().filter_map(Owner::payments_start).map(|at| at.ms_since(self.elapsed));
-        let waits = owners.flat_map(|owner| owner.pursuits.values().filter_map(Chase::waits_until));
-        let tasks = self.tasks.values().filter_map(|task| task.waits_until);
-        let waits = waits.chain(tasks.filter(|at| *at > self.time)).map(|at| at.ms_since(self.time));
-        let settling = self.requests.values().filter_map(|request| match request.stage {
-            clients::Stage::Waiting(until) => Some(until.ms_since(self.elapsed)),
-            _ => None,
-        });
-        let Some(by) = alarms.chain(starts).chain(waits).chain(settling).min() else { return false };
-        let by = by.max(0);
-        (self.time, self.elapsed) = (self.time.plus_ms(by), self.elapsed.plus_ms(by));
-        true
-    }
-
-    fn clocks_go_on(&mut self) -> bool {
-        let step = match self.random.below(100) {
-            0..50 => self.random.between(1, 5_000),
-            50..75 => self.random.between(1, 40) * 60_000,
-            75..85 => self.random.between(1, 30) * HOUR_MS,
-            85..91 => self.random.between(1, 9) * DAY_MS,
-            91..94 => self.random.between(20, 40) * DAY_MS,
-            94..97 => self.until_a_key_is_nearly_forgotten(),
-            _ => return self.clocks_are_set(),
-        };
-        self.time = self.time.plus_ms(step);
-        self.elapsed = self.elapsed.plus_ms(step);
-        self.say(|| format!("{} s pass", step / 1_000));
-        true
-    }
-
-    /// How long until the processor is hardly trusted any more to know some pending charge again; else a minute.
-    fn until_a_key_is_nearly_forgotten(&mut self) -> i64 {
-        let payments = self.disk.accounts.values().flat_map(|rows| rows.payments.values());
-        let pending: Vec<Timestamp> =
-            payments.filter(|it| it.status == PaymentStatus::Pending).map(|it| it.created_at).collect();
-        let begun = self.random.pick(&pending).unwrap_or(self.time);
-        begun.plus_ms(SAME_KEY_MS - 60_000).ms_since(self.time).max(60_000)
-    }
-
-    pub(crate) fn clocks_are_set(&mut self) -> bool {
-        let most = if self.has_wild_clock { 40 * DAY_MS } else { 120_000 };
-        let skew = -self.random.below(most);
-        self.time = self.time.plus_ms(skew - self.skew_ms);
-        let by = (skew - self.skew_ms) / 1_000;
-        self.say(|| format!("clocks are set by {by} s"));
-        self.skew_ms = skew;
-        true
-    }
-
     fn a_sweeper_looks(&mut self) -> bool {
         let Some(id) = self.any_owner() else { return false };
         let now = self.now_of(id);
@@ -440,54 +379,6 @@ impl World {
             self.post(id, account, Command::Sweep);
         }
         true
-    }
-
-    /// An owner sleeps, or wakes up: the older ones sleep more.
-    fn an_owner_sleeps(&mut self) -> bool {
-        let ids: Vec<u64> = self.owners.iter().map(|owner| owner.id).collect();
-        let asleep: Vec<u64> = self.owners.iter().filter(|owner| owner.is_paused).map(|owner| owner.id).collect();
-        let wakes = !asleep.is_empty() && self.random.percent(60);
-        let Some(id) = self.random.pick(if wakes { &asleep } else { &ids }) else { return false };
-        let Some(owner) = self.owner(id) else { return false };
-        owner.is_paused = !owner.is_paused;
-        let is_paused = owner.is_paused;
-        self.say(|| format!("owner {id} {}", if is_paused { "sleeps" } else { "goes on" }));
-        true
-    }
-
-    /// A new owner; the one before may sleep through it.
-    pub(crate) fn take_over(&mut self) {
-        let is_paused = self.random.percent(50);
-        if let Some(last) = self.owners.last_mut() {
-            last.is_paused |= is_paused;
-        }
-        self.born += 1;
-        let (id, epoch, time) = (self.born, self.disk.take_over(), self.time);
-        self.owners.push(Owner::new(id, epoch, time, self.elapsed));
-        self.stats.takeovers += 1;
-        self.say(|| format!("owner {id} takes over with epoch {epoch}"));
-    }
-
-    fn an_owner_crashes(&mut self) -> bool {
-        let fenced: Vec<u64> = self.owners.iter().filter(|it| it.is_fenced).map(|it| it.id).collect();
-        let all: Vec<u64> = self.owners.iter().map(|it| it.id).collect();
-        let Some(id) = self.random.pick(if fenced.is_empty() { &all } else { &fenced }) else { return false };
-        self.end_owner(id);
-        if self.owners.iter().all(|owner| owner.epoch != self.disk.epoch) {
-            self.take_over();
-        }
-        true
-    }
-
-    /// A process dies, and everything in it: its requests, its pursuits, who asked it.
-    pub(crate) fn end_owner(&mut self, id: u64) {
-        self.say(|| format!("owner {id} dies"));
-        self.stats.crashes += 1;
-        self.owners.retain(|owner| owner.id != id);
-        self.requests.retain(|_, request| request.owner != id);
-        self.asks.retain(|_, asked| asked.owner != id);
-        self.acts.values_mut().for_each(|act| act.is_left_by(id));
-        self.tasks_are_lost(id);
     }
 
     /// An actor dies of a panic.
@@ -521,48 +412,6 @@ impl World {
         let Some(id) = lost else { return Ok(false) };
         self.resolve(id, Err(AccountError::Unavailable("the account is being rebuilt".to_owned())))?;
         Ok(true)
-    }
-
-    /// The actor of payments panics, and all that it carried with it.
-    fn cards_actor_panics(&mut self) -> bool {
-        let (Some(id), elapsed) = (self.any_owner(), self.elapsed) else { return false };
-        let Some(owner) = self.owner(id).filter(|owner| owner.has_payments()) else { return false };
-        let wait = owner.payments_die(elapsed);
-        self.stats.restarts += 1;
-        self.say(|| format!("owner {id}: the payment actor panics, and is started again in {wait:?}"));
-        self.asks.retain(|_, asked| asked.owner != id || !matches!(asked.who, Who::Pursuing(_) | Who::Task(_)));
-        self.tasks_are_lost(id);
-        true
-    }
-
-    /// The actor of payments begins a life: it takes up what is pending.
-    pub(crate) fn cards_actor_starts(&mut self) -> bool {
-        let elapsed = self.elapsed;
-        let is_due = |it: &&Owner| !it.is_paused && it.payments_start().is_some_and(|at| at <= elapsed);
-        let due: Vec<u64> = self.owners.iter().filter(is_due).map(|owner| owner.id).collect();
-        let Some(id) = self.random.pick(&due) else { return false };
-        let now = self.now_of(id);
-        let rows = self.disk.accounts.iter();
-        let payments = rows.flat_map(|(account, rows)| rows.payments.values().map(move |payment| (*account, payment)));
-        let pending: Vec<Chase> = payments
-            .filter(|(_, payment)| payment.status == PaymentStatus::Pending)
-            .map(|(account, payment)| Chase::new(account, payment.clone(), now))
-            .collect();
-        if let Some(owner) = self.owner(id) {
-            owner.payments_begin(elapsed);
-            owner.pursuits = pending.into_iter().map(|it| (it.payment.id, it)).collect();
-        }
-        self.take_up_refunds(id);
-        true
-    }
-
-    /// What a payment actor did besides pursuing payments: whoever told it something was not answered, and tells it again.
-    fn tasks_are_lost(&mut self, owner: u64) {
-        let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(id, _)| *id).collect();
-        for task in lost {
-            let task = self.tasks.remove(&task);
-            self.cards.deliveries.extend(task.and_then(|task| task.delivery));
-        }
     }
 
     /// What follows at once: departures arrive, actors that failed end. Then the invariants.

@@ -11,6 +11,8 @@ mod enter;
 mod outbox;
 mod port;
 mod queue;
+#[cfg(test)]
+mod tests;
 
 pub use port::{Askers, Departure, Input, Moment, Output, Outputs, Stop};
 pub use queue::{LINE, PURCHASE};

@@ -1,0 +1,203 @@
+//! What a machine does at its limits, and in which order: each asker is a number, and outputs are noted.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use billing::{
+    Nanos, Timestamp,
+    account::{Account, Header, Stored},
+    class::{SizeClass, Units},
+    command::{Admit, Command},
+    hold::{HoldRequest, Work},
+    ids::{AccountId, RequestId},
+    learned::Learned,
+    plan::Plan,
+};
+use uuid::Uuid;
+
+use super::{super::Enter, *};
+
+enum Numbers {}
+
+impl Askers for Numbers {
+    type Reply<T> = u32;
+    type Watcher = u32;
+    type Counted = u32;
+
+    fn is_waited_for<T>(reply: &u32) -> bool {
+        // Odd ones have left.
+        reply.is_multiple_of(2)
+    }
+
+    fn is_watching(_: &u32) -> bool {
+        true
+    }
+}
+
+/// What was put out.
+#[derive(Default)]
+struct Noted {
+    sent: u64,
+    let_in: Vec<u32>,
+    refused: Vec<u32>,
+    answered: Vec<u32>,
+    told: usize,
+    alarms: Vec<Duration>,
+    handled: Vec<u32>,
+    stopped: Option<Stop>,
+}
+
+impl Outputs<Numbers> for Noted {
+    fn put(&mut self, output: Output<Numbers>) {
+        match output {
+            Output::Append { ticket, .. } => self.sent = ticket,
+            Output::Depart(Departure::Entered(who, Ok(entered))) if entered.placed.is_some() => self.let_in.push(who),
+            Output::Depart(Departure::Entered(who, _)) => self.refused.push(who),
+            Output::Depart(Departure::Answer(who, _)) => self.answered.push(who),
+            Output::Depart(Departure::Balance(watchers, _)) => self.told += watchers.len(),
+            Output::Depart(_) | Output::Abandoned { .. } => {}
+            Output::CallLine { after } => self.alarms.push(after),
+            Output::Stop(stop) => self.stopped = Some(stop),
+        }
+    }
+
+    fn handled(&mut self, counted: u32) {
+        self.handled.push(counted);
+    }
+}
+
+const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
+const WAIT: Duration = Duration::from_secs(5);
+
+fn at(seconds: u64) -> Moment {
+    Moment { ledger: BEGIN, elapsed: Duration::from_secs(seconds) }
+}
+
+fn machine() -> Machine<Numbers> {
+    Machine::new(AccountId(Uuid::nil()))
+}
+
+fn loaded() -> (Machine<Numbers>, Noted) {
+    let (mut machine, mut noted) = (machine(), Noted::default());
+    machine.loaded(Ok(Some(account())), |_| true, at(0), &mut noted);
+    (machine, noted)
+}
+
+fn account() -> Account {
+    let stored = Stored {
+        header: Header::new(Plan::Free, BEGIN),
+        grants: Vec::new(),
+        holds: Vec::new(),
+        payments: Vec::new(),
+        subscription: None,
+        automatic: None,
+        keys: BTreeMap::new(),
+        learned: Learned::default(),
+    };
+    Account::load(AccountId(Uuid::nil()), stored)
+}
+
+/// A request of an open model, of which a free account runs one at a time.
+fn enter(who: u32, max_wait: Duration) -> Input<Numbers> {
+    let admit = Admit {
+        request_id: RequestId(Uuid::from_u128(who.into())),
+        key_id: None,
+        model: "m".into(),
+        provider: "farebox".into(),
+        price_version: 1,
+        work: Work::Open { class: SizeClass::B7, units: Units(2) },
+        hold: HoldRequest { minimum: Nanos::ZERO, expected: Nanos::ZERO, worst_case: Nanos::ZERO },
+        output: None,
+        auto_scale: None,
+    };
+    Input::Enter(Enter { admit, max_wait }, who)
+}
+
+#[test]
+fn what_comes_before_the_account_is_loaded_is_handled_then_in_order_and_is_bounded() {
+    let (mut machine, mut noted) = (machine(), Noted::default());
+    let most = u32::try_from(WAITING).unwrap();
+    for who in 0..most + 7 {
+        machine.handle(Input::Decide(Command::Sweep, who), Some(who), at(0), &mut noted);
+    }
+    assert!(noted.handled.is_empty());
+    machine.loaded(Ok(Some(account())), |_| true, at(1), &mut noted);
+    assert!(noted.handled.iter().copied().eq(0..most), "{} handled", noted.handled.len());
+}
+
+#[test]
+fn an_account_that_is_not_there_answers_what_waited_and_ends() {
+    let (mut machine, mut noted) = (machine(), Noted::default());
+    machine.handle(Input::Decide(Command::Sweep, 2), None, at(0), &mut noted);
+    machine.loaded(Ok(None), |_| true, at(0), &mut noted);
+    assert_eq!((noted.answered, noted.stopped), (vec![2], Some(Stop::Done)));
+}
+
+#[test]
+fn nothing_departs_before_its_commit_and_a_failed_one_ends_the_life() {
+    let (mut machine, mut noted) = loaded();
+    machine.handle(Input::Watch(1), None, at(0), &mut noted);
+    assert_eq!(noted.told, 1);
+    machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);
+    assert!((noted.sent, noted.told, noted.let_in.len()) == (1, 1, 0) && !machine.is_settled());
+    machine.committed(Ok(1), &mut noted);
+    assert_eq!((noted.told, &noted.let_in[..]), (2, &[2][..]));
+    machine.committed(Err("no".to_owned()), &mut noted);
+    assert_eq!(noted.stopped, Some(Stop::NotCommitted("no".to_owned())));
+}
+
+#[test]
+fn the_line_is_bounded_and_those_whose_time_is_up_are_refused() {
+    let (mut machine, mut noted) = loaded();
+    machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);
+    let last = 2 * u32::try_from(LINE).unwrap() + 2;
+    for who in (4..=last).step_by(2) {
+        machine.handle(enter(who, WAIT), None, at(0), &mut noted);
+    }
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert!(noted.refused.is_empty() && noted.alarms.iter().all(|after| *after == WAIT));
+    // One that does not wait is not let in before those who do, nor does one fit any more.
+    machine.handle(enter(last + 2, Duration::ZERO), None, at(0), &mut noted);
+    machine.handle(enter(last + 4, WAIT), None, at(0), &mut noted);
+    assert_eq!(noted.refused, [last + 2, last + 4]);
+    machine.call_line(at(4), &mut noted);
+    assert_eq!(noted.refused.len(), 2, "nobody's time is up");
+    machine.call_line(at(5), &mut noted);
+    assert_eq!(noted.refused.len(), LINE + 2);
+    assert_eq!(noted.refused.iter().collect::<BTreeSet<_>>().len(), LINE + 2, "each is told once");
+}
+
+#[test]
+fn who_has_left_is_not_let_in() {
+    let (mut machine, mut noted) = loaded();
+    machine.handle(enter(2, Duration::ZERO), None, at(0), &mut noted);
+    for who in [3, 5, 6] {
+        machine.handle(enter(who, WAIT), None, at(0), &mut noted);
+    }
+    let account = machine.account().unwrap();
+    let record = UsageRecord::abandoned(account.hold(RequestId(Uuid::from_u128(2))).unwrap(), BEGIN);
+    machine.handle(Input::Decide(Command::Settle(record), 8), None, at(1), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    assert_eq!((&noted.let_in[..], &noted.answered[..]), (&[2, 6][..], &[8][..]));
+}
+
+#[test]
+fn an_account_with_nothing_to_do_ends_after_a_while_and_not_before() {
+    let (mut machine, mut noted) = loaded();
+    machine.handle(Input::Decide(Command::Sweep, 2), None, at(0), &mut noted);
+    machine.handle(enter(4, Duration::ZERO), None, at(0), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    for _ in 0..2 * IDLE_TICKS {
+        machine.tick(|_| true, at(0), &mut noted);
+    }
+    assert_eq!(noted.stopped, None, "a request runs");
+    let account = machine.account().unwrap();
+    let record = UsageRecord::abandoned(account.hold(RequestId(Uuid::from_u128(4))).unwrap(), BEGIN);
+    machine.handle(Input::Decide(Command::Settle(record), 6), None, at(1), &mut noted);
+    machine.committed(Ok(noted.sent), &mut noted);
+    for _ in 0..IDLE_TICKS - 1 {
+        machine.tick(|_| true, at(0), &mut noted);
+    }
+    assert_eq!(noted.stopped, None);
+    machine.tick(|_| true, at(0), &mut noted);
+    assert_eq!(noted.stopped, Some(Stop::Done));
+}

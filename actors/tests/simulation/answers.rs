@@ -1,0 +1,74 @@
+//! What leaves accounts, and who is told what: each departure must stand on what is durable.
+
+use actors::account::{AccountError, Bought, Entered, machine};
+use billing::command::Answer;
+
+use crate::{
+    account::{AskId, Departure},
+    check::{Checked, OUTBOX, ensure},
+    pursuits::Chase,
+    world::{Asked, Who, World},
+};
+
+/// An answer, as its asker gets it.
+pub(crate) enum Answered {
+    Entered(Box<Entered>),
+    Command(Box<Answer>),
+    Bought(Box<Bought>),
+}
+
+/// What comes of a question.
+pub(crate) type Got = Result<Answered, AccountError>;
+
+impl World {
+    /// Something left an account: it must stand on what is durable.
+    pub(crate) fn departed(&mut self, departure: Departure) -> Checked {
+        let Departure { owner, account, seq, what } = departure;
+        let durable = self.disk.rows(account).header.seq;
+        let name = what.name();
+        ensure(durable >= seq, OUTBOX, || {
+            format!("{name} of {account} at {seq} left while the journal was at {durable}")
+        })?;
+        match what {
+            machine::Departure::Balance(..) | machine::Departure::Picture(..) => {}
+            machine::Departure::Holds(id, amounts) => self.holds(owner, id, amounts),
+            machine::Departure::Charge(payment) => {
+                let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
+                ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
+                let now = self.now_of(owner);
+                // One that is dead takes up what is pending when it is started again.
+                if let Some(owner) = self.owner(owner).filter(|owner| owner.has_payments()) {
+                    owner.pursuits.entry(payment.id).or_insert_with(|| Chase::new(account, *payment, now));
+                }
+            }
+            machine::Departure::Entered(way, entered) => {
+                self.resolve(way.id, entered.map(|it| Answered::Entered(Box::new(it))))?;
+            }
+            machine::Departure::Answer(way, answer) => {
+                self.resolve(way.id, answer.map(|it| Answered::Command(Box::new(it))))?;
+            }
+            machine::Departure::Bought(way, bought) => {
+                self.resolve(way.id, (*bought).map(|it| Answered::Bought(Box::new(it))))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An asker gets an answer, or learns that none will come.
+    pub(crate) fn resolve(&mut self, id: AskId, got: Got) -> Checked {
+        let Some(Asked { owner, who, .. }) = self.asks.remove(&id) else { return Ok(()) };
+        match who {
+            Who::Entering(request) => self.entered(request, got),
+            Who::Settling(request) => self.settled(request, got)?,
+            Who::Buying(account) => {
+                if let Ok(Answered::Bought(bought)) = got {
+                    self.bought(account, &bought.payment);
+                }
+            }
+            Who::Pursuing(payment) => self.pursued(owner, payment, got),
+            Who::Task(task) => self.task_answered(task, got),
+            Who::Acting(act) => self.acted(act, got),
+        }
+        Ok(())
+    }
+}

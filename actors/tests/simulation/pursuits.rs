@@ -1,0 +1,246 @@
+//! Payments on their way: the product's own pursuits, and what they want done, done with a processor and a network that lose
+//! things. A pursuit lives with its owner's payment actor.
+
+use actors::{
+    account::{AccountError, Waits, machine::Input},
+    payment::pursuit::{self, Chargeable, Heard, Pursuit, SAME_KEY_MS, Step, Telling, Told},
+};
+use billing::{
+    Timestamp,
+    command::Answer,
+    ids::{AccountId, GrantId, PaymentId},
+    payment::Payment,
+};
+use cards::{CardError, Outcome, Refunded};
+
+use crate::{
+    answers::{Answered, Got},
+    cards::{Order, Would},
+    mutants::Mutant,
+    world::{Who, World},
+};
+
+/// How long an order may be on its way.
+const ON_ITS_WAY_MS: i64 = 4 * 60_000;
+
+/// A payment on its way to its end: the product's pursuit, and what it wants done next.
+#[derive(Debug, Clone)]
+pub(crate) struct Chase {
+    pub(crate) account: AccountId,
+    pub(crate) payment: Payment,
+    pub(crate) pursuit: Pursuit,
+    pub(crate) step: Step,
+    /// Whether its account is being told.
+    pub(crate) is_telling: bool,
+    pub(crate) tries: u32,
+}
+
+impl Chase {
+    pub(crate) fn new(account: AccountId, payment: Payment, now: Timestamp) -> Self {
+        let mut pursuit = Pursuit::new(&payment, Chargeable::Yes);
+        let step = pursuit.next(now);
+        Self { account, payment, pursuit, step, is_telling: false, tries: 0 }
+    }
+
+    /// Whether something of it can be done now.
+    pub(crate) fn is_able(&self, now: Timestamp) -> bool {
+        !self.is_telling && self.waits_until().is_none_or(|until| now >= until)
+    }
+
+    pub(crate) const fn waits_until(&self) -> Option<Timestamp> {
+        match &self.step {
+            Step::Wait { until, .. } => Some(*until),
+            _ => None,
+        }
+    }
+
+    /// The product asks as soon as it has decided to: what was decided long ago here is decided as it would be now.
+    fn is_about_to_ask(&mut self, now: Timestamp, mutant: Option<Mutant>) {
+        if matches!(self.step, Step::Charge | Step::Find) {
+            self.step = self.pursuit.next(now);
+        }
+        if mutant == Some(Mutant::ChargeBlindly) && self.step == Step::Find {
+            self.step = Step::Charge;
+        }
+    }
+
+    /// A notice about the payment came.
+    pub(crate) fn is_nudged(&mut self, now: Timestamp) {
+        if let Step::Wait { is_nudged: true, .. } = self.step {
+            self.step = self.pursuit.next(now);
+        }
+    }
+}
+
+impl World {
+    /// A payment's pursuit goes on.
+    pub(crate) fn pursuit_goes_on(&mut self) -> bool {
+        let (time, mutant) = (self.time, self.mutant);
+        let awake = self.owners.iter_mut().filter(|owner| !owner.is_paused);
+        let able: Vec<(u64, PaymentId)> = awake
+            .flat_map(|owner| {
+                let (now, owner) = (owner.now(time), &*owner);
+                owner.pursuits.iter().filter(move |(_, it)| it.is_able(now)).map(|(id, _)| (owner.id, *id))
+            })
+            .collect();
+        let Some((owner, id)) = self.random.pick(&able) else { return false };
+        let now = self.now_of(owner);
+        let Some(chase) = self.chase(owner, id) else { return false };
+        chase.tries += 1;
+        chase.is_about_to_ask(now, mutant);
+        let chase = chase.clone();
+        self.take_step(owner, &chase);
+        true
+    }
+
+    pub(crate) fn chase(&mut self, owner: u64, id: PaymentId) -> Option<&mut Chase> {
+        self.owner(owner)?.pursuits.get_mut(&id)
+    }
+
+    /// Does what a pursuit wants done next. What the processor is asked, or its answer, may be late or lost.
+    fn take_step(&mut self, owner: u64, chase: &Chase) {
+        let (id, account, now) = (chase.payment.id, chase.account, self.now_of(owner));
+        // Where the processor is about to forget, much is lost.
+        let left = chase.payment.created_at.plus_ms(SAME_KEY_MS).ms_since(now);
+        let chance = if (0..60_000).contains(&left) { 80 } else { 25 };
+        let is_lost = !self.is_resting && self.random.percent(chance);
+        let answer = match &chase.step {
+            Step::Charge => self.ask_processor(chase, is_lost),
+            Step::Find => {
+                self.stats.looked_up += 1;
+                let found =
+                    if is_lost { Err(CardError::Unavailable("lost".to_owned())) } else { Ok(self.cards.find(id)) };
+                self.say(|| format!("payment {id} is looked up: {found:?}"));
+                self.goes_on(owner, id, |pursuit| pursuit.found(found, now));
+                return;
+            }
+            Step::Look(name) => self.cards.look(name),
+            Step::Cancel(name) => self.cards.cancel(name),
+            Step::TellOwner(action) => {
+                self.stats.owners_asked += 1;
+                let waits = Waits { payment_id: id, action: action.clone() };
+                self.mail(owner, account, Input::Waits(waits));
+                self.goes_on(owner, id, |pursuit| pursuit.next(now));
+                return;
+            }
+            Step::Tell(outcome) => {
+                self.tell_account(owner, chase, outcome);
+                return;
+            }
+            Step::Wait { .. } => {
+                self.goes_on(owner, id, |pursuit| pursuit.next(now));
+                return;
+            }
+            Step::End => {
+                if let Some(owner) = self.owner(owner) {
+                    owner.pursuits.remove(&id);
+                }
+                return;
+            }
+        };
+        self.say(|| {
+            format!("payment {id}: {:?}: {answer:?}{}", chase.step, if is_lost { ", not answered" } else { "" })
+        });
+        let answer = if is_lost { Outcome::Unknown { why: "lost".to_owned() } } else { answer };
+        self.goes_on(owner, id, |pursuit| pursuit.answered(answer, now));
+    }
+
+    fn goes_on(&mut self, owner: u64, id: PaymentId, reports: impl FnOnce(&mut Pursuit) -> Step) {
+        if let Some(chase) = self.chase(owner, id) {
+            (chase.step, chase.is_telling) = (reports(&mut chase.pursuit), false);
+        }
+    }
+
+    fn ask_processor(&mut self, chase: &Chase, is_lost: bool) -> Outcome {
+        let Chase { payment, tries, .. } = chase;
+        let id = payment.id;
+        let key = match self.mutant {
+            Some(Mutant::NewKeyPerTry) => format!("{id} {tries}"),
+            _ => id.to_string(),
+        };
+        let order = Order { payment: id, amount: payment.amount, key, sent_at: self.elapsed };
+        if is_lost && self.random.percent(50) {
+            self.say(|| format!("the order of payment {id} is late"));
+            self.cards.late.push(order);
+            return Outcome::Unknown { why: "late".to_owned() };
+        }
+        self.charge(&order)
+    }
+
+    fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &Outcome) {
+        let (id, now) = (chase.payment.id, self.now_of(owner));
+        let grant_id = GrantId(self.new_id());
+        match pursuit::telling(&chase.payment, outcome, grant_id, None) {
+            Telling::Command(command) => {
+                self.ask(owner, chase.account, Who::Pursuing(id), |way| Input::Decide(command, way));
+                if let Some(chase) = self.chase(owner, id) {
+                    chase.is_telling = true;
+                }
+            }
+            Telling::Nothing | Telling::AnotherAmount { .. } => {
+                self.goes_on(owner, id, |pursuit| pursuit.told(Told::Open, now));
+            }
+        }
+    }
+
+    fn charge(&mut self, order: &Order) -> Outcome {
+        let would = match self.random.below(100) {
+            0..65 => Would::Succeed,
+            65..90 => Would::Decline,
+            _ => Would::Ask,
+        };
+        let at = if self.has_wild_clock { Timestamp(0) } else { self.elapsed };
+        self.cards.charge(order, at, would)
+    }
+
+    /// An order that nobody waits for arrives, unless it took too long.
+    pub(crate) fn late_order_arrives(&mut self) -> bool {
+        let Some(order) = self.cards.late.pop() else { return false };
+        if self.elapsed < order.sent_at.plus_ms(ON_ITS_WAY_MS) {
+            let outcome = self.charge(&order);
+            self.say(|| format!("the late order of payment {} arrives: {outcome:?}", order.payment));
+        }
+        true
+    }
+
+    /// What comes of telling an account.
+    pub(crate) fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
+        let now = self.now_of(owner);
+        let Some(chase) = self.chase(owner, id) else { return };
+        let Step::Tell(outcome) = chase.step.clone() else { return };
+        let (account, payment) = (chase.account, chase.payment.clone());
+        let told = match got {
+            Ok(Answered::Command(answer)) => self.is_told(account, &payment, &outcome, *answer),
+            Err(AccountError::NoAccount) => Told::Ended,
+            Ok(_) | Err(_) => Told::NotYet,
+        };
+        self.goes_on(owner, id, |pursuit| pursuit.told(told, now));
+    }
+
+    /// What an account's answer to an outcome comes to. Money that came for a payment that was told declined goes back.
+    pub(crate) fn is_told(&mut self, account: AccountId, payment: &Payment, outcome: &Outcome, answer: Answer) -> Told {
+        match pursuit::heard(payment, outcome, answer) {
+            Heard::Ended | Heard::EndedBefore => Told::Ended,
+            Heard::Refused(_) => Told::NotYet,
+            Heard::PaidAfterItEnded(late) => {
+                let stored = self.disk.rows(account).payments.get(&payment.id);
+                if !stored.is_some_and(pursuit::goes_back) {
+                    return Told::Ended;
+                }
+                self.stats.refunded_late += 1;
+                match self.cards.refund(&late) {
+                    Refunded::Made { .. } => Told::Ended,
+                    Refunded::Refused { .. } | Refunded::Unknown { .. } => Told::NotYet,
+                }
+            }
+        }
+    }
+
+    /// A card's owner does what a charge waits for, or does it wrong.
+    pub(crate) fn cards_owner_acts(&mut self) -> bool {
+        let waiting = self.cards.waiting();
+        let Some(payment) = self.random.pick(&waiting) else { return false };
+        let is_good = self.random.percent(70);
+        self.cards.owner_acts(payment, is_good)
+    }
+}
