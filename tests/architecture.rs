@@ -72,6 +72,13 @@ const LONG_FILES: &[(&str, &str)] = &[];
 /// What is not finished, or not run, is not merged.
 const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 
+/// What services do not know: who asks how, and how answers are spelled.
+const NOT_OF_SERVICES: &[&str] = &["actix_web", "serde", "serde_json", "utoipa"];
+
+/// The folders of handlers that translate alone, and the lines that such a handler may have.
+const HANDLERS: &[&str] = &["src/http/account/", "src/http/admin/", "src/http/operations.rs", "src/http/stripe.rs"];
+const LONGEST_HANDLER: usize = 25;
+
 /// A clock in the rules of money.
 const CLOCKS: &[&str] = &["SystemTime", "Instant", "now_v7", "new_v4", "Local::now", "Utc::now"];
 
@@ -290,6 +297,44 @@ fn no_file_grows_past_the_limit() {
 }
 
 #[test]
+fn handlers_only_translate() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|source| HANDLERS.iter().any(|place| source.path.starts_with(place))) {
+        let found = long_handlers(&product_text(&source.text));
+        findings.extend(found.into_iter().map(|name| (source.path.clone(), name)));
+    }
+    assert_none("a handler decides something: move that to a service", &findings);
+}
+
+/// The handlers with too many lines.
+fn long_handlers(text: &str) -> Vec<String> {
+    let (mut found, mut begun) = (Vec::new(), None);
+    for (at, line) in text.lines().enumerate() {
+        if line.starts_with("pub") && line.contains("async fn ") {
+            begun = Some((at, line.split("async fn ").nth(1).unwrap_or_default()));
+        }
+        if line == "}"
+            && let Some((from, name)) = begun.take()
+            && at - from >= LONGEST_HANDLER
+        {
+            found.push(name.split('(').next().unwrap_or_default().to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn services_know_no_http_and_no_json() {
+    let mut findings = Vec::new();
+    for source in sources().into_iter().filter(|source| source.path.starts_with("src/service/")) {
+        let text = product_text(&source.text);
+        let named = NOT_OF_SERVICES.iter().filter(|name| uses(&text, name));
+        findings.extend(named.map(|name| (source.path.clone(), format!("uses {name}"))));
+    }
+    assert_none("a service is called with what was read, and answers what is written elsewhere", &findings);
+}
+
+#[test]
 fn nothing_is_unfinished_or_skipped() {
     let mut findings = Vec::new();
     for source in sources().iter().filter(|source| is_rust(&source.path) && source.path != SELF) {
@@ -390,6 +435,13 @@ mod each_rule_can_fail {
         assert!(!uses("use sea_orm_migration::prelude::*;", "sea_orm"));
         assert!(!uses(&product_text("/// Like [`ort::Session`].\nfn f() {}"), "ort"));
         assert!(!uses(&product_text("fn f() {}\n#[cfg(test)]\nmod tests { use std::env::temp_dir; }"), "std::env"));
+    }
+
+    #[test]
+    fn a_long_handler_is_found() {
+        let of = |lines: usize| format!("pub async fn list(state: Shared) {{\n{}}}\n", "    x;\n".repeat(lines));
+        assert_eq!(long_handlers(&of(LONGEST_HANDLER)), ["list"]);
+        assert!(long_handlers(&of(LONGEST_HANDLER - 2)).is_empty());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `message`, `code`, `request_id`, then what helps the reader act. Headers tell clients that act by themselves whether and
 //! when to ask again.
 
+pub mod code;
 pub mod form;
 mod provider;
 
@@ -16,6 +17,8 @@ use billing::{
 };
 use serde_json::{Map, Value, json};
 use wire::fields::BadRequest;
+
+use code::Code;
 
 use crate::{
     idempotency::store::{Lost, Refused},
@@ -42,7 +45,7 @@ const USUAL_WAIT_S: u64 = 2;
 #[derive(Debug, Clone)]
 pub struct ApiError {
     status: StatusCode,
-    code: &'static str,
+    code: Code,
     message: String,
     param: Option<String>,
     /// What a provider that refused calls it; SDKs read it in its place.
@@ -54,7 +57,8 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+        debug_assert!(code.statuses().contains(&status.as_u16()), "{status} {}", code.name());
         let (message, extra) = (message.into(), Map::new());
         Self { status, code, message, param: None, provider_code: None, retry_after: None, is_lasting: false, extra }
     }
@@ -101,19 +105,19 @@ impl ApiError {
 
     /// A field that is not what it must be.
     pub fn invalid(field: &str, message: impl std::fmt::Display) -> Self {
-        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid_request", format!("{field}: {message}"));
+        let mut error = Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, format!("{field}: {message}"));
         error.param = Some(field.to_owned());
         error.with("field", field)
     }
 
     /// No key, or one that is not ours.
     pub fn unauthorized(message: &str) -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+        Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message)
     }
 
     /// Not allowed to this caller.
     pub fn forbidden(message: &str) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+        Self::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
     }
 
     /// A key without the scope that this takes.
@@ -124,7 +128,7 @@ impl ApiError {
 
     /// No such thing.
     pub fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("{what} was not found"))
+        Self::new(StatusCode::NOT_FOUND, Code::NotFound, format!("{what} was not found"))
     }
 
     /// No such model.
@@ -132,7 +136,7 @@ impl ApiError {
         let hint = if nearest.is_empty() { String::new() } else { format!(" Did you mean {}?", nearest.join(" or ")) };
         let name: String = name.chars().take(100).collect();
         let mut error =
-            Self::new(StatusCode::NOT_FOUND, "model_not_found", format!("There is no model \"{name}\".{hint}"));
+            Self::new(StatusCode::NOT_FOUND, Code::ModelNotFound, format!("There is no model \"{name}\".{hint}"));
         error.param = Some("model".into());
         error.with("nearest", nearest.to_vec())
     }
@@ -141,63 +145,63 @@ impl ApiError {
     pub fn unpriced(name: &str) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
-            "unpriced_model",
+            Code::UnpricedModel,
             format!("\"{name}\" has no price here, so it can't be run"),
         )
     }
 
     /// Something that is there already, or in the way.
     pub fn conflict(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, "conflict", message)
+        Self::new(StatusCode::CONFLICT, Code::Conflict, message)
     }
 
     /// A body beyond the limit.
     pub fn too_large(limit: usize) -> Self {
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", format!("body: larger than {limit} bytes"))
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, format!("body: larger than {limit} bytes"))
     }
 
     /// A method a path does not have.
     pub fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path does not take that method")
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "this path does not take that method")
     }
 
     /// A declined card.
     pub fn payment_declined(decline_code: &str, payment_id: &str) -> Self {
         let message = format!("The card was declined: {decline_code}");
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "payment_declined", message)
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::PaymentDeclined, message)
             .with("decline_code", decline_code)
             .with("payment_id", payment_id)
     }
 
     /// What did not come in time; names the stage.
     pub fn too_slow(message: &str, stage: &str) -> Self {
-        Self::new(StatusCode::REQUEST_TIMEOUT, "timeout", message).with("stage", stage)
+        Self::new(StatusCode::REQUEST_TIMEOUT, Code::Timeout, message).with("stage", stage)
     }
 
     /// Too often; to be tried again after so many seconds.
     pub fn slow_down(message: &str, seconds: u64) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit", message).after(seconds)
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimit, message).after(seconds)
     }
 
-    /// More of something than an account may have at once.
-    pub fn too_many(code: &'static str, message: String, allowed: usize) -> Self {
-        Self::new(StatusCode::TOO_MANY_REQUESTS, code, message).with("allowed", allowed).after(1)
+    /// More live sockets than an account may have at once.
+    pub fn too_many_sockets(message: String, allowed: usize) -> Self {
+        Self::new(StatusCode::TOO_MANY_REQUESTS, Code::SocketLimit, message).with("allowed", allowed).after(1)
     }
 
     /// Not now.
     pub fn overloaded(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message).after(1)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Overloaded, message).after(1)
     }
 
     /// Not yet, or not any more.
     pub fn not_ready(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", message).after(1)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotReady, message).after(1)
     }
 
     /// Our fault. What went wrong is in the log, under the request's id.
     pub fn internal(logged: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %logged, "internal error");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here; it has been logged.")
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "Something went wrong here; it has been logged.")
     }
 
     /// The HTTP status.
@@ -207,7 +211,7 @@ impl ApiError {
 
     /// The code.
     pub const fn code(&self) -> &'static str {
-        self.code
+        self.code.name()
     }
 
     /// The message.
@@ -228,7 +232,7 @@ impl ApiError {
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("error".into(), error);
         body.insert("message".into(), self.message.clone().into());
-        body.insert("code".into(), self.code.into());
+        body.insert("code".into(), self.code.name().into());
         body.insert("request_id".into(), request_id.into());
         body.extend(self.extra.clone());
         if let Some(seconds) = self.wait() {
@@ -248,7 +252,7 @@ impl ApiError {
             529 => "overloaded_error",
             _ => "api_error",
         };
-        let code = self.provider_code.as_deref().unwrap_or(self.code);
+        let code = self.provider_code.as_deref().unwrap_or(self.code.name());
         json!({"message": self.message, "type": kind, "code": code, "param": self.param})
     }
 
@@ -281,7 +285,7 @@ impl From<Refusal> for ApiError {
         match refusal {
             Refusal::InsufficientCredits { available, held, debt, needed, reload_due } => {
                 let message = "Insufficient credits. Please add credits to continue.";
-                Self::new(StatusCode::PAYMENT_REQUIRED, "insufficient_credits", message)
+                Self::new(StatusCode::PAYMENT_REQUIRED, Code::InsufficientCredits, message)
                     .with("available", available.to_string())
                     .with("held", held.to_string())
                     .with("debt", debt.to_string())
@@ -294,7 +298,7 @@ impl From<Refusal> for ApiError {
                     class.name(),
                     largest.name()
                 );
-                Self::new(StatusCode::FORBIDDEN, "model_locked", message)
+                Self::new(StatusCode::FORBIDDEN, Code::ModelLocked, message)
                     .with("class", class.name())
                     .with("largest", largest.name())
                     .with("unlock", unlock.to_string())
@@ -305,7 +309,7 @@ impl From<Refusal> for ApiError {
                 let message = format!("{used} of {allowed} concurrency units are in use, {needed} needed.{hint}");
                 let next =
                     next.map(|(dollars, units)| json!({"dollars": dollars.to_string(), "units": units.to_string()}));
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "concurrency_limit", message)
+                Self::new(StatusCode::TOO_MANY_REQUESTS, Code::ConcurrencyLimit, message)
                     .with("allowed", allowed.to_string())
                     .with("used", used.to_string())
                     .with("needed", needed.to_string())
@@ -315,7 +319,7 @@ impl From<Refusal> for ApiError {
             }
             Refusal::RateLimit { limit, retry_after_ms } => {
                 let message = format!("{limit} requests a second is the limit; try again in {retry_after_ms} ms.");
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limit", message)
+                Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimit, message)
                     .with("limit", limit)
                     .with("reset_ms", retry_after_ms)
                     .after(u64::try_from(retry_after_ms).unwrap_or(1_000).div_ceil(1_000))
@@ -323,7 +327,7 @@ impl From<Refusal> for ApiError {
             Refusal::KeyLimit(refused) => key_limit(refused),
             Refusal::BadAmount { field, message } => Self::invalid(field, message),
             Refusal::NotSubscribed | Refusal::NoGrant(_) => {
-                Self::new(StatusCode::NOT_FOUND, "not_found", refusal.to_string())
+                Self::new(StatusCode::NOT_FOUND, Code::NotFound, refusal.to_string())
             }
             Refusal::AlreadyAdmitted(_)
             | Refusal::NoHold(_)
@@ -351,7 +355,7 @@ fn scale_json(scale: Scale) -> Value {
 }
 
 fn key_limit(refused: KeyRefusal) -> ApiError {
-    let error = |message| ApiError::new(StatusCode::FORBIDDEN, "key_limit", message);
+    let error = |message| ApiError::new(StatusCode::FORBIDDEN, Code::KeyLimit, message);
     match refused {
         KeyRefusal::Model { allowed } => {
             error("This key may not use that model.".to_owned()).with("limit", "models").with("allowed", allowed)
@@ -380,7 +384,7 @@ impl From<ServiceError> for ApiError {
             ServiceError::Refused(refusal) => refusal.into(),
             ServiceError::Declined { code, payment } => Self::payment_declined(&code, &payment.to_string()),
             ServiceError::CardRefused { ref code, .. } => {
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "card_refused", error.to_string())
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::CardRefused, error.to_string())
                     .with("processor_code", code.as_str())
             }
             ServiceError::Overloaded(message) => Self::overloaded(message),
@@ -401,11 +405,11 @@ impl From<Refused> for ApiError {
         match refused {
             Refused::Reused => {
                 let message = "This Idempotency-Key was used for another request in the last 24 hours. Use a new key.";
-                Self::new(StatusCode::CONFLICT, "idempotency_key_reused", message)
+                Self::new(StatusCode::CONFLICT, Code::IdempotencyKeyReused, message)
             }
             Refused::InProgress => {
                 let message = "The first request with this Idempotency-Key has not ended yet. Try again soon.";
-                Self::new(StatusCode::CONFLICT, "idempotency_in_progress", message).after(2)
+                Self::new(StatusCode::CONFLICT, Code::IdempotencyInProgress, message).after(2)
             }
             Refused::Lost { request_id, why, made } => {
                 let why = match why {
@@ -417,7 +421,7 @@ impl From<Refused> for ApiError {
                     "The first request with this Idempotency-Key was carried out, and its answer is lost: {why}. It is not \
                      run or charged again; to run it anew, use a new key."
                 );
-                let error = Self::new(StatusCode::CONFLICT, "answer_lost", message)
+                let error = Self::new(StatusCode::CONFLICT, Code::AnswerLost, message)
                     .with("original_request_id", request_id.to_string());
                 match made {
                     Some((what, amount)) => error.with("made", what).with("amount", amount.to_string()),

@@ -119,7 +119,7 @@ pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> Ht
         }
         let place = state.sockets.open(caller.account_id).ok_or_else(|| {
             let message = format!("This account has {} live sockets open, which is the most.", sockets::MOST);
-            ApiError::too_many("socket_limit", message, sockets::MOST)
+            ApiError::too_many_sockets(message, sockets::MOST)
         })?;
         Ok((By { caller, key: auth::key(&request)?.into(), expires_at }, place))
     };

@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod inference;
 mod landing;
 pub mod live;
+mod openapi;
 pub mod operations;
 pub mod query;
 pub mod respond;

@@ -18,7 +18,7 @@ use super::{
     idempotency::{act, post},
     inference,
     landing::landing,
-    live, operations,
+    live, openapi, operations,
     respond::refuse,
     state::Shared,
     stripe,
@@ -71,6 +71,8 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/healthz", operations::healthz))
         .service(get("/readyz", operations::readyz))
         .service(get("/metrics", operations::metrics))
+        .service(get("/openapi.json", openapi::openapi))
+        .service(get("/docs", openapi::docs))
         .default_service(web::to(not_found));
 }
 

@@ -8,7 +8,6 @@ use billing::{
     ids::{AccountId, KeyId, RequestId},
 };
 use ledger::{events::EventRow, history, query::RequestRow, usage::Wanted};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
@@ -158,7 +157,7 @@ pub async fn request(
 }
 
 /// Something the account was told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// Its id.
     pub id: Uuid,
@@ -166,14 +165,14 @@ pub struct Event {
     pub kind: String,
     /// When.
     pub at: Timestamp,
-    /// The numbers in it, as they were written.
-    pub data: Value,
+    /// The numbers in it, as they are kept.
+    pub data: String,
 }
 
 impl From<EventRow> for Event {
     fn from(row: EventRow) -> Self {
         let EventRow { id, kind, at, data } = row;
-        Self { id, kind, at, data }
+        Self { id, kind, at, data: data.to_string() }
     }
 }
 

@@ -72,6 +72,8 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/healthz", Nothing),
     ("GET", "/readyz", Nothing),
     ("GET", "/metrics", Nothing),
+    ("GET", "/openapi.json", Nothing),
+    ("GET", "/docs", Nothing),
 ];
 
 /// The methods and paths of the table of routes, as it is written.
@@ -234,4 +236,21 @@ async fn no_key_opens_one_that_may_do_more_than_itself() {
     let made = listed["data"].as_array().unwrap().iter().find(|key| key["id"] == usual["id"]).unwrap().clone();
     assert_eq!(made["scopes"], json!(["inference", "keys"]));
     assert!(made["expires_at"].as_str().unwrap().starts_with("2099-01-01"), "{made}");
+}
+
+#[tokio::test]
+async fn the_document_says_of_each_route_what_it_takes() {
+    let server = Server::start(Options::default()).await;
+    let document = server.get("/openapi.json").await.ok();
+    for (method, path, takes) in ROUTES {
+        let operation = &document["paths"][path.replace("{id:.+}", "{id}")][method.to_lowercase()];
+        let said = operation["security"][0]["key"].clone();
+        let expected = match takes {
+            Nothing | Signature => Value::Null,
+            Key => json!([]),
+            Scope(scope) => json!([scope]),
+        };
+        assert!(operation.is_object(), "{method} {path}");
+        assert_eq!(said, expected, "{method} {path}");
+    }
 }

@@ -14,6 +14,7 @@ mod idempotency;
 mod imported;
 mod key_limits;
 mod open;
+mod openapi;
 mod operator;
 mod oracle;
 mod overspend;

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actors::provider::is_spent;
 use wire::inference::{Failure, ProviderError, Unserved};
 
-use super::ApiError;
+use super::{ApiError, code::Code};
 
 /// How long a client is asked to wait where the provider does not say: by a limit, an overload, and a failure.
 const LIMITED_S: u64 = 5;
@@ -16,7 +16,7 @@ const FAILED_S: u64 = 2;
 const LASTING_S: u64 = 60;
 
 fn bad_gateway(message: &str) -> ApiError {
-    ApiError::new(StatusCode::BAD_GATEWAY, "provider_error", message).after(FAILED_S)
+    ApiError::new(StatusCode::BAD_GATEWAY, Code::ProviderError, message).after(FAILED_S)
 }
 
 impl From<Failure> for ApiError {
@@ -24,13 +24,13 @@ impl From<Failure> for ApiError {
         match &failure {
             Failure::Invalid { field, message } => Self::invalid(field, message),
             Failure::ContextLength(too_long) => {
-                let mut error = Self::new(StatusCode::BAD_REQUEST, "context_length_exceeded", too_long.to_string());
+                let mut error = Self::new(StatusCode::BAD_REQUEST, Code::ContextLengthExceeded, too_long.to_string());
                 error.param = Some(too_long.field.to_owned());
                 error.with("prompt_tokens", too_long.prompt).with("context_length", too_long.context)
             }
             Failure::NotFinite => {
                 let message = "The model is broken: its scores are not finite numbers. Nothing was charged.";
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "model_error", message)
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::ModelError, message)
             }
             Failure::Provider(error) => refused(error),
             Failure::Unserved(unserved) => {
@@ -55,7 +55,7 @@ impl From<Failure> for ApiError {
 
 fn timeout(stage: &str) -> ApiError {
     let message = format!("No answer in time (stage: {stage}).");
-    ApiError::new(StatusCode::GATEWAY_TIMEOUT, "timeout", message).after(FAILED_S).with("stage", stage)
+    ApiError::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, message).after(FAILED_S).with("stage", stage)
 }
 
 /// What a provider refused, which may be told.
@@ -64,19 +64,19 @@ fn refused(error: &ProviderError) -> ApiError {
     let words = &error.message;
     let kept = |code, message: String| ApiError::new(status, code, message);
     let limited = |wait: u64| {
-        let mut told = kept("provider_error", format!("The provider answered {}: {words}", error.status));
+        let mut told = kept(Code::ProviderError, format!("The provider answered {}: {words}", error.status));
         told.retry_after = Some(error.retry_after.unwrap_or(wait));
         told
     };
     let mut told = match error.status {
-        400 | 409 | 422 | 451 => kept("invalid_request", format!("The provider refused: {words}")),
-        413 => kept("payload_too_large", format!("The provider refused: {words}")),
+        400 | 409 | 422 | 451 => kept(Code::InvalidRequest, format!("The provider refused: {words}")),
+        413 => kept(Code::PayloadTooLarge, format!("The provider refused: {words}")),
         // One without an error of the provider's is of an address that is not its own.
         404 if error.code.is_some() || error.kind.is_some() || error.param.is_some() => {
-            kept("model_not_found", format!("The provider refused: {words}"))
+            kept(Code::ModelNotFound, format!("The provider refused: {words}"))
         }
         // Said to the caller's own key.
-        401..=403 => kept("provider_error", format!("The provider refused: {words}")),
+        401..=403 => kept(Code::ProviderError, format!("The provider refused: {words}")),
         429 if is_spent(error) => limited(LASTING_S).not_again(),
         429 => limited(LIMITED_S),
         503 | 529 => limited(OVERLOADED_S),

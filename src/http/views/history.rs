@@ -147,6 +147,8 @@ pub struct Event {
 impl From<history::Event> for Event {
     fn from(event: history::Event) -> Self {
         let history::Event { id, kind, at, data } = event;
+        // Kept as JSON: what is not has nothing to say.
+        let data = serde_json::from_str(&data).unwrap_or_default();
         Self { id, kind, at: at.into(), data }
     }
 }

@@ -89,6 +89,11 @@ impl ToSchema for Time {}
 #[serde(transparent)]
 pub struct Nullable<T>(pub Option<T>);
 
+/// An object that is not described further.
+pub fn any_object() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(Type::Object).into()
+}
+
 /// An amount of dollars in a request: a text or a number.
 #[derive(Debug)]
 pub struct Amount;

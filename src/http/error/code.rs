@@ -1,0 +1,128 @@
+//! Every code an error may have, with the statuses it comes with and what it says: one table, which errors are made from and the
+//! OpenAPI document is made of.
+
+/// What an error is, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each says itself what it is, in the table below")]
+pub enum Code {
+    InvalidRequest,
+    ContextLengthExceeded,
+    UnpricedModel,
+    Unauthorized,
+    InsufficientCredits,
+    Forbidden,
+    ModelLocked,
+    KeyLimit,
+    NotFound,
+    ModelNotFound,
+    MethodNotAllowed,
+    Conflict,
+    IdempotencyKeyReused,
+    IdempotencyInProgress,
+    AnswerLost,
+    PayloadTooLarge,
+    PaymentDeclined,
+    CardRefused,
+    RateLimit,
+    ConcurrencyLimit,
+    SocketLimit,
+    Internal,
+    ModelError,
+    ProviderError,
+    Overloaded,
+    NotReady,
+    Timeout,
+}
+
+/// A code, the statuses it may come with, and what it says.
+type Entry = (&'static str, &'static [u16], &'static str);
+
+impl Code {
+    /// All of them.
+    pub const ALL: [Self; 27] = [
+        Self::InvalidRequest,
+        Self::ContextLengthExceeded,
+        Self::UnpricedModel,
+        Self::Unauthorized,
+        Self::InsufficientCredits,
+        Self::Forbidden,
+        Self::ModelLocked,
+        Self::KeyLimit,
+        Self::NotFound,
+        Self::ModelNotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::IdempotencyKeyReused,
+        Self::IdempotencyInProgress,
+        Self::AnswerLost,
+        Self::PayloadTooLarge,
+        Self::PaymentDeclined,
+        Self::CardRefused,
+        Self::RateLimit,
+        Self::ConcurrencyLimit,
+        Self::SocketLimit,
+        Self::Internal,
+        Self::ModelError,
+        Self::ProviderError,
+        Self::Overloaded,
+        Self::NotReady,
+        Self::Timeout,
+    ];
+
+    const fn entry(self) -> Entry {
+        match self {
+            Self::InvalidRequest => ("invalid_request", &[400, 409, 422, 451], "which field is wrong, and why"),
+            Self::ContextLengthExceeded => {
+                ("context_length_exceeded", &[400], "the prompt is longer than the model's context")
+            }
+            Self::UnpricedModel => ("unpriced_model", &[400], "the model has no price here"),
+            Self::Unauthorized => ("unauthorized", &[401], "no key, or one that is not known"),
+            Self::InsufficientCredits => ("insufficient_credits", &[402], "what is available, held, owed and needed"),
+            Self::Forbidden => ("forbidden", &[403], "not allowed to this caller; `scope` names what the key lacks"),
+            Self::ModelLocked => ("model_locked", &[403], "the model's class, and the dollars that unlock it"),
+            Self::KeyLimit => ("key_limit", &[403], "which limit of the key, and when it resets"),
+            Self::NotFound => ("not_found", &[404], "there is no such thing"),
+            Self::ModelNotFound => ("model_not_found", &[404], "there is no such model; `nearest` names some"),
+            Self::MethodNotAllowed => ("method_not_allowed", &[405], "the path does not take that method"),
+            Self::Conflict => ("conflict", &[409], "something is there already, or in the way"),
+            Self::IdempotencyKeyReused => {
+                ("idempotency_key_reused", &[409], "the Idempotency-Key was used for another request")
+            }
+            Self::IdempotencyInProgress => {
+                ("idempotency_in_progress", &[409], "the first request with this Idempotency-Key has not ended")
+            }
+            Self::AnswerLost => ("answer_lost", &[409], "the first request was carried out, and its answer is lost"),
+            Self::PayloadTooLarge => ("payload_too_large", &[413], "the body is larger than the limit"),
+            Self::PaymentDeclined => ("payment_declined", &[422], "the card was declined, and why"),
+            Self::CardRefused => ("card_refused", &[422], "the card processor refused"),
+            Self::RateLimit => ("rate_limit", &[429], "too often; `retry-after` says when to come back"),
+            Self::ConcurrencyLimit => ("concurrency_limit", &[429], "permits allowed, used and needed"),
+            Self::SocketLimit => ("socket_limit", &[429], "as many live sockets are open as may be"),
+            Self::Internal => ("internal", &[500], "a fault here, which was logged"),
+            Self::ModelError => ("model_error", &[500], "the model is broken"),
+            Self::ProviderError => (
+                "provider_error",
+                &[401, 402, 403, 429, 502, 503, 529],
+                "what the provider said; of 401 to 403, to the caller's own key",
+            ),
+            Self::Overloaded => ("overloaded", &[503], "too much at once; come back soon"),
+            Self::NotReady => ("not_ready", &[503], "not now: stopping, or the ledger is away"),
+            Self::Timeout => ("timeout", &[408, 504], "no answer, or no body, in time; `stage` says of what"),
+        }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        self.entry().0
+    }
+
+    /// The statuses it comes with.
+    pub const fn statuses(self) -> &'static [u16] {
+        self.entry().1
+    }
+
+    /// What it says.
+    pub const fn says(self) -> &'static str {
+        self.entry().2
+    }
+}

@@ -1,0 +1,64 @@
+//! Errors in the document: one schema for all of them, and for each status of a route the codes that it may come with.
+
+use utoipa::openapi::{
+    Header, Ref, RefOr, Response, ResponseBuilder,
+    content::ContentBuilder,
+    header::HeaderBuilder,
+    schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
+};
+
+use crate::http::error::code::Code;
+
+/// What the schema is called.
+pub(super) const NAME: &str = "Error";
+
+/// A header that holds a text.
+pub(super) fn header(says: &str) -> Header {
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    HeaderBuilder::new().schema(Some(text)).description(Some(says)).build()
+}
+
+/// The body of an error.
+pub(super) fn schema() -> RefOr<Schema> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let codes = Code::ALL.map(Code::name);
+    let says: Vec<String> = Code::ALL.map(|code| format!("`{}`: {}", code.name(), code.says())).to_vec();
+    let object = ObjectBuilder::new()
+        .property("message", text())
+        .property("type", text())
+        .required("message")
+        .description(Some("On OpenAI's paths: what its SDKs read."));
+    let error = OneOfBuilder::new().item(text().description(Some("The status's phrase."))).item(object);
+    ObjectBuilder::new()
+        .property("status", ObjectBuilder::new().schema_type(Type::Integer))
+        .property("error", error)
+        .property("message", text().description(Some("For people.")))
+        .property("code", text().enum_values(Some(codes)).description(Some(says.join("; "))))
+        .property("request_id", text())
+        .property("retry_after", ObjectBuilder::new().schema_type(Type::Integer))
+        .required("status")
+        .required("error")
+        .required("message")
+        .required("code")
+        .required("request_id")
+        .description(Some("An error. Further fields help its reader to act."))
+        .into()
+}
+
+/// The errors of a status.
+pub(super) fn response(status: u16, codes: &[Code]) -> Response {
+    let says: Vec<String> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.says())).collect();
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(NAME))).build();
+    let mut response = ResponseBuilder::new()
+        .description(says.join("; "))
+        .header("x-request-id", header("The request's id."))
+        .header("x-should-retry", header("`false` where asking again is in vain."))
+        .content("application/json", content);
+    if status == 401 {
+        response = response.header("www-authenticate", header("`Bearer`."));
+    }
+    if status == 429 || status >= 500 || status == 409 {
+        response = response.header("retry-after", header("In how many seconds to ask again."));
+    }
+    response.build()
+}

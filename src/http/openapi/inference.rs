@@ -1,0 +1,163 @@
+//! Inference in the document: the fields of its bodies, from the page that lists them, and what is known of its answers.
+
+use utoipa::ToSchema;
+use utoipa::openapi::{
+    Ref, RefOr,
+    schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Schema, Type},
+};
+
+use crate::http::views::Dollars;
+
+/// The fields of bodies, as they are listed for people.
+const FIELDS: &str = include_str!("../../../docs/request-fields.md");
+
+/// Headers that a request may have.
+pub(super) const REQUEST: &[(&str, &str)] = &[
+    ("x-max-cost", "Dollars: a request that may cost more is refused."),
+    ("provider-key", "A key of your own at the model's provider: then nothing is charged."),
+    ("prefer", "`wait=SECONDS`, 0 to 60: how long it may wait in line."),
+];
+
+/// Headers that an answer has.
+pub(super) const ANSWER: &[(&str, &str)] = &[
+    ("x-farebox-cost", "What was charged, in dollars. A stream has it in its last chunk."),
+    ("x-farebox-balance", "What can be spent."),
+    ("x-farebox-billed-seconds", "Of open models: the seconds that were billed."),
+    ("x-farebox-queue-place", "The place it had in line."),
+    ("x-ratelimit-limit-requests", "On the free plan: requests a second."),
+    ("x-ratelimit-remaining-requests", "How many are left."),
+    ("x-ratelimit-reset-requests", "Until there are more."),
+    ("server-timing", "How long each stage took."),
+];
+
+fn of_type(kind: Type) -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(kind)
+}
+
+/// A field that is sent as it is.
+fn anything() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
+}
+
+fn open(object: ObjectBuilder) -> ObjectBuilder {
+    object.additional_properties(Some(AdditionalProperties::FreeForm(true)))
+}
+
+/// The rows of the table of fields: name, routes, cost, note.
+fn fields() -> impl Iterator<Item = [&'static str; 4]> {
+    let rows = FIELDS.split("\n\n").find(|part| part.starts_with("| field |")).unwrap_or_default().lines().skip(2);
+    rows.filter_map(|row| {
+        let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('|').trim());
+        let name = cells.next()?.trim_matches('`');
+        Some([name, cells.next()?, cells.next()?, cells.next().unwrap_or_default()])
+    })
+}
+
+/// The body of a route: `chat`, `completions`, or of both.
+fn body(route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
+    let mut object = of_type(Type::Object);
+    let is_there = |routes: &str| route.is_none_or(|route| routes == "both" || routes == route);
+    for [name, _, cost, note] in fields().filter(|[_, routes, ..]| is_there(routes)) {
+        let field = match name {
+            "model" => of_type(Type::String),
+            _ => anything(),
+        };
+        let says = [cost, note].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+        object = object.property(name, field.description(Some(format!("Cost: {says}."))));
+    }
+    for name in needed {
+        object = object.required(*name);
+    }
+    open(object).into()
+}
+
+pub(super) fn chat_body() -> RefOr<Schema> {
+    body(Some("chat"), &["model", "messages"])
+}
+
+pub(super) fn completion_body() -> RefOr<Schema> {
+    body(Some("completions"), &["model", "prompt"])
+}
+
+pub(super) fn quote_body() -> RefOr<Schema> {
+    body(None, &["model"])
+}
+
+/// An answer of `OpenAI`'s form, with what it cost.
+pub(super) fn answer() -> RefOr<Schema> {
+    let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
+    let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
+        .property("object", of_type(Type::String))
+        .property("created", of_type(Type::Integer))
+        .property("model", of_type(Type::String))
+        .property("choices", ArrayBuilder::new().items(open(of_type(Type::Object))))
+        .property("usage", open(usage))
+        .property("farebox", open(of_type(Type::Object)));
+    open(object.required("choices")).into()
+}
+
+/// The events of a stream.
+pub(super) fn stream() -> RefOr<Schema> {
+    let says = "Server-sent events: chunks, the last with usage and cost, then `[DONE]`.";
+    of_type(Type::String).description(Some(says)).into()
+}
+
+pub(super) fn quote() -> RefOr<Schema> {
+    let cost = of_type(Type::Object)
+        .property("least", Dollars::schema_of())
+        .property("expected", anything())
+        .property("most", Dollars::schema_of());
+    let object = of_type(Type::Object)
+        .property("object", of_type(Type::String))
+        .property("model", of_type(Type::String))
+        .property("currency", of_type(Type::String))
+        .property("cost", open(cost))
+        .property("admitted", of_type(Type::Boolean).description(Some("Whether it would be let in now.")))
+        .property("hold", anything().description(Some("What would be set aside.")))
+        .property("refusal", anything().description(Some("Why it would not be let in.")))
+        .property("available", Dollars::schema_of());
+    open(object.required("model").required("cost").required("admitted")).into()
+}
+
+pub(super) fn model() -> RefOr<Schema> {
+    let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
+        .property("object", of_type(Type::String))
+        .property("owned_by", of_type(Type::String))
+        .property("task", of_type(Type::String))
+        .property("locked", of_type(Type::Boolean).description(Some("Whether this account's tier does not have it.")))
+        .property("available", of_type(Type::Boolean).description(Some("Whether it can be run now.")))
+        .property("why", anything().description(Some("Why it can't.")));
+    open(object.required("id").required("locked").required("available")).into()
+}
+
+pub(super) fn models() -> RefOr<Schema> {
+    let object = of_type(Type::Object)
+        .property("object", of_type(Type::String))
+        .property("data", ArrayBuilder::new().items(model()));
+    object.required("data").into()
+}
+
+impl Dollars {
+    fn schema_of() -> RefOr<Schema> {
+        Ref::from_schema_name(Self::name()).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_read_from_their_page() {
+        let names: Vec<_> = fields().map(|[name, ..]| name).collect();
+        assert!(names.len() > 40 && names.contains(&"max_tokens") && !names.contains(&"part"), "{names:?}");
+        let chat = serde_json::to_value(chat_body()).unwrap();
+        assert!(chat["properties"]["tools"].is_object() && chat["properties"]["prompt"].is_null(), "{chat}");
+        assert_eq!(
+            chat["properties"]["prompt_cache_options"]["description"].as_str().unwrap().matches("ttl").count(),
+            1
+        );
+    }
+}

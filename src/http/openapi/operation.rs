@@ -1,0 +1,362 @@
+//! What a route takes and answers, said once and in few words. What all routes of a kind share (who may ask, the ids in a path, a
+//! body's errors, an `Idempotency-Key`) follows from that here.
+
+use std::collections::BTreeMap;
+
+use billing::{event::EventKind, key::Scope};
+use utoipa::{
+    ToSchema,
+    openapi::{
+        HttpMethod, PathItem, Ref, RefOr, Required,
+        content::{Content, ContentBuilder},
+        path::{OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
+        request_body::RequestBodyBuilder,
+        response::ResponseBuilder,
+        schema::{ObjectBuilder, Schema, Type},
+        security::SecurityRequirement,
+    },
+};
+
+use super::errors;
+use crate::{
+    http::{
+        error::code::Code,
+        views::{List, Page},
+    },
+    service::page,
+};
+
+/// Who a route lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Anyone.
+    Nothing,
+    /// What the card processor signs.
+    Signature,
+    /// Any key.
+    Key,
+    /// A key with this scope.
+    Scope(Scope),
+    /// The operator's token.
+    Operator,
+}
+
+/// Named schemas.
+type Schemas = Vec<(String, RefOr<Schema>)>;
+
+/// A header of requests or answers, and what it says.
+type Headers = &'static [(&'static str, &'static str)];
+
+/// A route.
+pub(super) struct Operation {
+    method: HttpMethod,
+    path: &'static str,
+    says: &'static str,
+    takes: Takes,
+    query: &'static [&'static str],
+    body: Option<RefOr<Schema>>,
+    answers: Vec<(u16, &'static str, Option<RefOr<Schema>>)>,
+    errors: Vec<(u16, Code)>,
+    request_headers: Vec<(&'static str, &'static str)>,
+    answer_headers: Headers,
+    schemas: Schemas,
+}
+
+fn operation(method: HttpMethod, path: &'static str, takes: Takes, says: &'static str) -> Operation {
+    Operation {
+        method,
+        path,
+        says,
+        takes,
+        query: &[],
+        body: None,
+        answers: Vec::new(),
+        errors: vec![(500, Code::Internal), (503, Code::NotReady), (503, Code::Overloaded)],
+        request_headers: Vec::new(),
+        answer_headers: &[],
+        schemas: Vec::new(),
+    }
+}
+
+pub(super) fn get(path: &'static str, takes: Takes, says: &'static str) -> Operation {
+    operation(HttpMethod::Get, path, takes, says)
+}
+
+pub(super) fn put(path: &'static str, takes: Takes, says: &'static str) -> Operation {
+    operation(HttpMethod::Put, path, takes, says)
+}
+
+pub(super) fn delete(path: &'static str, takes: Takes, says: &'static str) -> Operation {
+    operation(HttpMethod::Delete, path, takes, says)
+}
+
+/// A POST, which may carry an `Idempotency-Key`.
+pub(super) fn post(path: &'static str, takes: Takes, says: &'static str) -> Operation {
+    let mut post = operation(HttpMethod::Post, path, takes, says);
+    post.request_headers.push((
+        "idempotency-key",
+        "1 to 255 printable characters. Under one key a request is carried out once, and answered so for 24 hours.",
+    ));
+    post.errors(&[Code::InvalidRequest, Code::IdempotencyKeyReused, Code::IdempotencyInProgress, Code::AnswerLost])
+}
+
+const REPLAYED: (&str, &str) = ("idempotency-replayed", "`true` where this was answered before.");
+
+impl Operation {
+    /// It has these parameters in its query.
+    pub(super) fn query(mut self, names: &'static [&'static str]) -> Self {
+        self.query = names;
+        self.errors(&[Code::InvalidRequest])
+    }
+
+    /// It is paged, and has these parameters beside.
+    pub(super) fn paged(self) -> Self {
+        self.query(&["limit", "cursor"])
+    }
+
+    /// Its body is one of these.
+    pub(super) fn body<T: ToSchema>(mut self) -> Self {
+        self.name::<T>();
+        self.body_of(Ref::from_schema_name(name_of::<T>()).into())
+    }
+
+    /// Its body is so.
+    pub(super) fn body_of(mut self, schema: RefOr<Schema>) -> Self {
+        self.body = Some(schema);
+        self.errors(&[Code::InvalidRequest, Code::PayloadTooLarge, Code::Timeout])
+    }
+
+    fn name<T: ToSchema>(&mut self) {
+        T::schemas(&mut self.schemas);
+        self.schemas.push((name_of::<T>(), T::schema()));
+    }
+
+    /// It is answered with one of these.
+    pub(super) fn answers<T: ToSchema>(self) -> Self {
+        self.answers_with::<T>(200)
+    }
+
+    /// It is answered with a page of these.
+    pub(super) fn pages<T: ToSchema>(mut self) -> Self {
+        self.name::<T>();
+        self.answers::<Page<T>>()
+    }
+
+    /// It is answered with all of these.
+    pub(super) fn lists<T: ToSchema>(mut self) -> Self {
+        self.name::<T>();
+        self.answers::<List<T>>()
+    }
+
+    /// It is answered with one of these and this status.
+    pub(super) fn answers_with<T: ToSchema>(mut self, status: u16) -> Self {
+        self.name::<T>();
+        self.answers_of(status, "application/json", Some(Ref::from_schema_name(name_of::<T>()).into()))
+    }
+
+    /// It is answered so.
+    pub(super) fn answers_of(mut self, status: u16, kind: &'static str, schema: Option<RefOr<Schema>>) -> Self {
+        self.answers.push((status, kind, schema));
+        self
+    }
+
+    /// It is answered with a text of this kind.
+    pub(super) fn text(self, kind: &'static str) -> Self {
+        self.answers_of(200, kind, Some(ObjectBuilder::new().schema_type(Type::String).into()))
+    }
+
+    /// It may be refused so, beside what follows from what it takes. Of more than one status the first is meant.
+    pub(super) fn errors(mut self, codes: &[Code]) -> Self {
+        self.errors.extend(codes.iter().filter_map(|code| Some((*code.statuses().first()?, *code))));
+        self
+    }
+
+    /// It may be refused so, with any of the code's statuses.
+    pub(super) fn errors_of_any_status(mut self, codes: &[Code]) -> Self {
+        self.errors.extend(codes.iter().flat_map(|code| code.statuses().iter().map(|status| (*status, *code))));
+        self
+    }
+
+    /// Headers that its requests may have, and its answers have.
+    pub(super) fn headers(mut self, request: Headers, answer: Headers) -> Self {
+        self.request_headers.extend(request);
+        self.answer_headers = answer;
+        self
+    }
+
+    /// The names in its path.
+    fn path_names(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    }
+
+    /// What follows from what it takes.
+    fn implied(&self) -> Vec<Code> {
+        let mut codes = match self.takes {
+            Takes::Nothing => vec![],
+            Takes::Signature => vec![Code::InvalidRequest],
+            Takes::Key | Takes::Scope(_) => vec![Code::Unauthorized, Code::Forbidden],
+            Takes::Operator => vec![Code::Unauthorized, Code::RateLimit],
+        };
+        if self.path_names().next().is_some() {
+            codes.extend([Code::InvalidRequest, Code::NotFound]);
+        }
+        codes
+    }
+
+    /// Its path, what is there, and the schemas that are named.
+    pub(super) fn build(mut self) -> (&'static str, PathItem, Schemas) {
+        let implied = self.implied();
+        self = self.errors(&implied);
+        let id = format!("{}_{}", method_name(&self.method), self.path.replace(['/', '.', '-'], "_"));
+        let id: String = id.chars().filter(|c| !"{}".contains(*c)).collect();
+        let mut built = OperationBuilder::new()
+            .tag(super::table::tag_of(self.path))
+            .summary(Some(self.says))
+            .operation_id(Some(id.replace("__", "_").trim_end_matches('_')));
+        for parameter in self.parameters() {
+            built = built.parameter(parameter);
+        }
+        if let Some(schema) = self.body.take() {
+            let required = if needs_fields(&schema, &self.schemas) { Required::True } else { Required::False };
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            let body = RequestBodyBuilder::new().content("application/json", content).required(Some(required));
+            built = built.request_body(Some(body.build()));
+        }
+        for (status, response) in self.responses() {
+            built = built.response(status.to_string(), response);
+        }
+        for security in self.securities() {
+            built = built.security(security);
+        }
+        let Self { method, path, schemas, .. } = self;
+        (path, PathItem::new(method, built), schemas)
+    }
+
+    fn securities(&self) -> Vec<SecurityRequirement> {
+        // What a key may do is named in its requirement, as OpenAPI 3.1 has it for roles.
+        let by = |name, scope: Option<Scope>| SecurityRequirement::new(name, scope.map(Scope::name));
+        match self.takes {
+            Takes::Nothing | Takes::Signature => vec![],
+            Takes::Key => vec![by("key", None), by("x-api-key", None)],
+            Takes::Scope(scope) => vec![by("key", Some(scope)), by("x-api-key", Some(scope))],
+            Takes::Operator => vec![by("operator", None)],
+        }
+    }
+
+    fn parameters(&self) -> Vec<Parameter> {
+        let path = self.path_names().map(|name| {
+            let says = if name == "account" { "An account's id, or its owner's address." } else { "An id." };
+            parameter(ParameterIn::Path, name, says, text().into())
+        });
+        let query = self.query.iter().map(|name| {
+            let (says, schema) = query_parameter(name);
+            parameter(ParameterIn::Query, name, says, schema)
+        });
+        let headers = self.request_headers.iter();
+        let headers = headers.map(|(name, says)| parameter(ParameterIn::Header, name, says, text().into()));
+        path.chain(query).chain(headers).collect()
+    }
+
+    fn responses(&self) -> BTreeMap<u16, utoipa::openapi::Response> {
+        let mut errors = BTreeMap::<u16, Vec<Code>>::new();
+        for (status, code) in &self.errors {
+            let codes = errors.entry(*status).or_default();
+            if !codes.contains(code) {
+                codes.push(*code);
+            }
+        }
+        let mut responses: BTreeMap<_, _> =
+            errors.iter().map(|(status, codes)| (*status, errors::response(*status, codes))).collect();
+        let mut answers = BTreeMap::<u16, ResponseBuilder>::new();
+        for (status, kind, schema) in &self.answers {
+            let says = match status {
+                101 => "The socket is open.",
+                202 => "It goes on by itself.",
+                _ => "It was done.",
+            };
+            let mut answer = answers.remove(status).unwrap_or_default().description(says);
+            answer = answer.header("x-request-id", errors::header("The request's id."));
+            let replayed = self.method == HttpMethod::Post;
+            for (name, says) in self.answer_headers.iter().chain(replayed.then_some(&REPLAYED)) {
+                answer = answer.header(*name, errors::header(says));
+            }
+            if let Some(schema) = schema {
+                let content: Content = ContentBuilder::new().schema(Some(schema.clone())).build();
+                answer = answer.content(*kind, content);
+            }
+            answers.insert(*status, answer);
+        }
+        responses.extend(answers.into_iter().map(|(status, answer)| (status, answer.build())));
+        responses
+    }
+}
+
+/// What a type is called. A page of grants is `Page_Grant`: all pages would be one otherwise.
+fn name_of<T: ToSchema>() -> String {
+    let whole = std::any::type_name::<T>();
+    if !whole.contains('<') {
+        return T::name().into_owned();
+    }
+    let parts = whole.split(['<', '>']).filter(|part| !part.is_empty());
+    parts.filter_map(|part| part.rsplit("::").next()).collect::<Vec<_>>().join("_")
+}
+
+const fn method_name(method: &HttpMethod) -> &'static str {
+    match method {
+        HttpMethod::Get => "get",
+        HttpMethod::Post => "post",
+        HttpMethod::Put => "put",
+        HttpMethod::Delete => "delete",
+        HttpMethod::Options => "options",
+        HttpMethod::Head => "head",
+        HttpMethod::Patch => "patch",
+        HttpMethod::Trace => "trace",
+    }
+}
+
+/// Whether a body of this schema can't be empty.
+fn needs_fields(schema: &RefOr<Schema>, named: &Schemas) -> bool {
+    let schema = match schema {
+        RefOr::T(schema) => Some(schema),
+        RefOr::Ref(reference) => named.iter().find_map(|(name, schema)| match schema {
+            RefOr::T(schema) if reference.ref_location.ends_with(&format!("/{name}")) => Some(schema),
+            _ => None,
+        }),
+    };
+    match schema {
+        Some(Schema::Object(object)) => !object.required.is_empty(),
+        _ => true,
+    }
+}
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+fn parameter(place: ParameterIn, name: &str, says: &str, schema: Schema) -> Parameter {
+    let required = if place == ParameterIn::Path { Required::True } else { Required::False };
+    let built = ParameterBuilder::new().name(name).parameter_in(place).required(required);
+    built.description(Some(says)).schema(Some(schema)).build()
+}
+
+/// What a parameter of a query says, by its name: it is the same wherever it stands.
+fn query_parameter(name: &str) -> (&'static str, Schema) {
+    match name {
+        "limit" => {
+            #[expect(clippy::cast_precision_loss, reason = "a small number")]
+            let most = page::LARGEST as f64;
+            let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1.0)).maximum(Some(most));
+            ("How many a page holds.", number.into())
+        }
+        "cursor" => ("The `next_cursor` of this list's last page.", text().into()),
+        "from" => ("From this instant on: a date, or an RFC 3339 time.", text().into()),
+        "to" => ("Up to this instant; a date is that whole day.", text().into()),
+        "model" => ("Of this model alone.", text().into()),
+        "key_id" => ("Of this key alone; `none` of requests without one.", text().into()),
+        "group_by" => ("Some of `day`, `hour`, `model`, `provider`, `key`, separated by commas.", text().into()),
+        "kind" => ("Of this kind alone.", text().enum_values(Some(EventKind::ALL.map(EventKind::name))).into()),
+        "search" => ("What is in an account's address.", text().into()),
+        "plan" => ("Of this plan alone.", text().enum_values(Some(["free", "payg"])).into()),
+        _ => ("", text().into()),
+    }
+}

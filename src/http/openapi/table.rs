@@ -1,0 +1,300 @@
+//! Each route in few words: who may ask, what it takes, what it answers. In the order in which it is read.
+
+use billing::key::Scope;
+
+use super::{
+    inference,
+    operation::{Operation, Takes, delete, get, post, put},
+};
+use crate::http::{
+    account::{automatic, keys, payment_methods, payments, subscription, webhooks},
+    admin,
+    error::code::Code,
+    views::{
+        self,
+        account::{Account, AutoReload, AutoScale, Standing},
+        admin::{Action, FoundAccount, GivenGrant, NewAccount, OperatedAccount, VoidedGrant},
+        cards::{RemovedCard, Saved, SavedCard, SavedCards},
+        history::{EndedRequest, Event, Holds},
+        keys::{Key, NewKey, RevokedKey},
+        money::{Balance, Grant},
+        operations::{Actors, Audit, Clock, Done, Status},
+        payments::{Heard, Payment, Purchase, Reconciled, Refunded, WholePayment},
+        receipt::Receipt,
+        usage::Usage,
+        webhooks::{DeletedWebhook, Delivery, NewWebhook, Webhook, WebhookTest},
+    },
+};
+
+const READ: Takes = Takes::Scope(Scope::Read);
+const BILLING: Takes = Takes::Scope(Scope::Billing);
+const KEYS: Takes = Takes::Scope(Scope::Keys);
+const INFERENCE: Takes = Takes::Scope(Scope::Inference);
+const OPERATOR: Takes = Takes::Operator;
+
+/// By what routes are grouped, and what a group is of.
+pub(super) const TAGS: [(&str, &str); 7] = [
+    ("Inference", "Running models."),
+    ("Account", "What an account has, and what its money did."),
+    ("Keys", "API keys."),
+    ("Billing", "Buying credits: payments, cards, the plan, automatic purchases."),
+    ("Webhooks", "Events, sent to an owner's own endpoints."),
+    ("Operator", "Whoever runs this gateway."),
+    ("Operations", "For whatever watches the process, and for readers of this page."),
+];
+
+/// The group of a path.
+pub(super) fn tag_of(path: &str) -> &'static str {
+    let is_of = |starts: &[&str]| starts.iter().any(|start| path.starts_with(start));
+    if is_of(&["/admin/"]) {
+        "Operator"
+    } else if is_of(&["/v1/chat", "/v1/completions", "/v1/quote", "/v1/models", "/v1/live"]) {
+        "Inference"
+    } else if is_of(&["/v1/keys"]) {
+        "Keys"
+    } else if is_of(&["/v1/webhooks", "/webhooks"]) {
+        "Webhooks"
+    } else if is_of(&["/v1/credits", "/v1/payment", "/v1/subscription", "/v1/auto-"]) {
+        "Billing"
+    } else if is_of(&["/v1/"]) {
+        "Account"
+    } else {
+        "Operations"
+    }
+}
+
+/// All routes.
+pub(super) fn all() -> Vec<Operation> {
+    let parts = [models(), account(), api_keys(), billing(), endpoints(), accounts(), operator(), operations()];
+    parts.into_iter().flatten().collect()
+}
+
+fn models() -> Vec<Operation> {
+    let (json, events) = ("application/json", "text/event-stream");
+    let run = |operation: Operation| {
+        operation
+            .answers_of(200, json, Some(inference::answer()))
+            .answers_of(200, events, Some(inference::stream()))
+            .headers(inference::REQUEST, inference::ANSWER)
+            .errors(&[
+                Code::ContextLengthExceeded,
+                Code::UnpricedModel,
+                Code::InsufficientCredits,
+                Code::ModelLocked,
+                Code::KeyLimit,
+                Code::NotFound,
+                Code::ModelNotFound,
+                Code::Conflict,
+                Code::RateLimit,
+                Code::ConcurrencyLimit,
+                Code::ModelError,
+            ])
+            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+    };
+    vec![
+        run(post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
+            .body_of(inference::chat_body())),
+        run(post("/v1/completions", INFERENCE, "A text that goes on").body_of(inference::completion_body())),
+        post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
+            .body_of(inference::quote_body())
+            .headers(inference::REQUEST, &[])
+            .errors(&[Code::ContextLengthExceeded, Code::UnpricedModel, Code::ModelNotFound, Code::KeyLimit])
+            .errors_of_any_status(&[Code::InvalidRequest])
+            .answers_of(200, json, Some(inference::quote())),
+        get("/v1/models", Takes::Key, "All models").answers_of(200, json, Some(inference::models())),
+        get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers_of(
+            200,
+            json,
+            Some(inference::model()),
+        ),
+        get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
+            .errors(&[Code::InvalidRequest, Code::SocketLimit])
+            .answers_of(101, json, None),
+    ]
+}
+
+fn account() -> Vec<Operation> {
+    vec![
+        get("/v1/account", READ, "The account: plan, tier, balance, what it buys by itself").answers::<Account>(),
+        get("/v1/balance", Takes::Key, "What can be spent").answers::<Balance>(),
+        get("/v1/grants", READ, "Grants of credits").paged().pages::<Grant>(),
+        get("/v1/holds", Takes::Key, "What running requests have set aside")
+            .errors(&[Code::InvalidRequest])
+            .answers::<Holds>(),
+        get("/v1/usage", Takes::Key, "What was used, summed")
+            .query(&["from", "to", "group_by", "model", "key_id", "limit", "cursor"])
+            .answers::<Usage>(),
+        get("/v1/usage.csv", Takes::Key, "Ended requests, for people who keep books")
+            .query(&["from", "to", "model", "key_id"])
+            .text("text/csv"),
+        get("/v1/requests", Takes::Key, "Ended requests")
+            .query(&["from", "to", "model", "key_id", "limit", "cursor"])
+            .pages::<EndedRequest>(),
+        get("/v1/requests/{id}", Takes::Key, "An ended request").answers::<EndedRequest>(),
+        get("/v1/events", READ, "What the account was told").query(&["kind", "limit", "cursor"]).pages::<Event>(),
+    ]
+}
+
+fn api_keys() -> Vec<Operation> {
+    vec![
+        get("/v1/keys", Takes::Key, "API keys").lists::<Key>(),
+        post("/v1/keys", KEYS, "Make a key; its text is shown once")
+            .body::<keys::Wanted>()
+            .errors(&[Code::Conflict, Code::NotFound])
+            .answers::<NewKey>(),
+        delete("/v1/keys/{key}", KEYS, "Revoke a key").answers::<RevokedKey>(),
+    ]
+}
+
+fn billing() -> Vec<Operation> {
+    let charged = [Code::PaymentDeclined, Code::CardRefused, Code::Conflict, Code::NotFound];
+    vec![
+        post("/v1/credits/purchase", BILLING, "Buy credits")
+            .body::<payments::Purchase>()
+            .errors(&charged)
+            .answers::<Purchase>()
+            .answers_with::<Purchase>(202),
+        get("/v1/payments", READ, "Payments").paged().pages::<Payment>(),
+        get("/v1/payments/{id}", READ, "A payment, with its refunds and disputes").answers::<WholePayment>(),
+        get("/v1/payments/{id}/receipt", READ, "A receipt, as JSON or as a page")
+            .errors(&[Code::Conflict])
+            .answers::<Receipt>()
+            .text("text/html"),
+        post("/v1/payments/{id}/authenticate", BILLING, "With test cards: answer as the card's owner")
+            .body::<payments::Authenticate>()
+            .errors(&charged)
+            .answers::<Payment>(),
+        get("/v1/payment-methods", READ, "Saved cards").answers::<SavedCards>(),
+        post("/v1/payment-methods", BILLING, "Save a card")
+            .body::<payment_methods::Save>()
+            .errors(&charged)
+            .answers::<Saved>(),
+        delete("/v1/payment-methods/{id}", BILLING, "Remove a saved card").answers::<RemovedCard>(),
+        put("/v1/payment-methods/{id}/default", BILLING, "Make a saved card the default").answers::<SavedCard>(),
+        get("/v1/subscription", READ, "The subscription").answers::<Standing>(),
+        post("/v1/subscription", BILLING, "Subscribe, or let a cancelled subscription go on")
+            .body::<subscription::Subscribe>()
+            .errors(&charged)
+            .answers::<Standing>()
+            .answers_with::<Purchase>(202),
+        delete("/v1/subscription", BILLING, "Cancel the subscription")
+            .errors(&[Code::Conflict, Code::NotFound])
+            .answers::<Standing>(),
+        get("/v1/auto-reload", READ, "Auto-reload").answers::<AutoReload>(),
+        put("/v1/auto-reload", BILLING, "Change auto-reload")
+            .body::<automatic::SetReload>()
+            .errors(&[Code::Conflict])
+            .answers::<AutoReload>(),
+        get("/v1/auto-scale", READ, "AutoScale").answers::<AutoScale>(),
+        put("/v1/auto-scale", BILLING, "Change autoScale")
+            .body::<automatic::SetScale>()
+            .errors(&[Code::Conflict])
+            .answers::<AutoScale>(),
+    ]
+}
+
+fn endpoints() -> Vec<Operation> {
+    vec![
+        get("/v1/webhooks", BILLING, "Webhooks").errors(&[Code::InvalidRequest]).lists::<Webhook>(),
+        post("/v1/webhooks", BILLING, "Make a webhook; its secret is shown once")
+            .body::<webhooks::Wanted>()
+            .errors(&[Code::Conflict, Code::NotFound])
+            .answers::<NewWebhook>(),
+        get("/v1/webhooks/{id}", BILLING, "A webhook").answers::<Webhook>(),
+        put("/v1/webhooks/{id}", BILLING, "Turn a webhook on or off").body::<webhooks::Turn>().answers::<Webhook>(),
+        delete("/v1/webhooks/{id}", BILLING, "Delete a webhook").answers::<DeletedWebhook>(),
+        post("/v1/webhooks/{id}/test", BILLING, "Call a webhook once").answers::<WebhookTest>(),
+        get("/v1/webhooks/{id}/deliveries", BILLING, "Deliveries to a webhook").paged().pages::<Delivery>(),
+        post("/webhooks/stripe", Takes::Signature, "What the card processor tells")
+            .headers(&[("stripe-signature", "The body's signature.")], &[])
+            .body_of(utoipa::openapi::schema::ObjectBuilder::new().into())
+            .errors(&[Code::Unauthorized, Code::NotFound, Code::Conflict])
+            .answers::<Heard>(),
+    ]
+}
+
+fn accounts() -> Vec<Operation> {
+    vec![
+        get("/admin/v1/accounts", OPERATOR, "Accounts")
+            .query(&["search", "plan", "limit", "cursor"])
+            .pages::<FoundAccount>(),
+        post("/admin/v1/accounts", OPERATOR, "Make an account")
+            .body::<admin::accounts::Wanted>()
+            .errors(&[Code::Conflict])
+            .answers::<NewAccount>(),
+        get("/admin/v1/accounts/{account}", OPERATOR, "An account whole").answers::<OperatedAccount>(),
+        get("/admin/v1/accounts/{account}/keys", OPERATOR, "An account's keys").lists::<Key>(),
+        post("/admin/v1/accounts/{account}/keys", OPERATOR, "Make a key for an account")
+            .body::<keys::Wanted>()
+            .errors(&[Code::Conflict, Code::Forbidden])
+            .answers::<NewKey>(),
+        delete("/admin/v1/accounts/{account}/keys/{key}", OPERATOR, "Revoke an account's key").answers::<RevokedKey>(),
+        get("/admin/v1/accounts/{account}/grants", OPERATOR, "An account's grants").paged().pages::<Grant>(),
+        post("/admin/v1/accounts/{account}/grants", OPERATOR, "Give credits")
+            .body::<admin::grants::Wanted>()
+            .errors(&[Code::Conflict])
+            .answers::<GivenGrant>(),
+        post("/admin/v1/accounts/{account}/grants/{grant}/void", OPERATOR, "Take credits back")
+            .body::<admin::grants::Void>()
+            .errors(&[Code::Conflict])
+            .answers::<VoidedGrant>(),
+        get("/admin/v1/accounts/{account}/balance", OPERATOR, "What an account can spend").answers::<Balance>(),
+        get("/admin/v1/accounts/{account}/payments", OPERATOR, "An account's payments").paged().pages::<Payment>(),
+        get("/admin/v1/accounts/{account}/requests", OPERATOR, "An account's ended requests")
+            .query(&["from", "to", "model", "key_id", "limit", "cursor"])
+            .pages::<EndedRequest>(),
+        get("/admin/v1/accounts/{account}/holds", OPERATOR, "An account's open holds").answers::<Holds>(),
+        get("/admin/v1/accounts/{account}/usage", OPERATOR, "What an account used, summed")
+            .query(&["from", "to", "group_by", "model", "key_id", "limit", "cursor"])
+            .answers::<Usage>(),
+        get("/admin/v1/accounts/{account}/events", OPERATOR, "What an account was told")
+            .query(&["kind", "limit", "cursor"])
+            .pages::<Event>(),
+        get("/admin/v1/accounts/{account}/actions", OPERATOR, "What operators did to an account")
+            .paged()
+            .pages::<Action>(),
+    ]
+}
+
+fn operator() -> Vec<Operation> {
+    vec![
+        get("/admin/v1/actions", OPERATOR, "What operators did").paged().pages::<Action>(),
+        post("/admin/v1/payments/{id}/refund", OPERATOR, "Give a payment back")
+            .body::<admin::payments::GiveBack>()
+            .errors(&[Code::Conflict, Code::CardRefused])
+            .answers::<Refunded>()
+            .answers_with::<Refunded>(202),
+        post("/admin/v1/reconcile", OPERATOR, "Hold payments against the card processor's books")
+            .body::<admin::payments::Compare>()
+            .errors(&[Code::CardRefused])
+            .answers::<Reconciled>(),
+        get("/admin/v1/actors", OPERATOR, "How the actors fare").answers::<Actors>(),
+        post("/admin/v1/audit", OPERATOR, "Rebuild every balance from the ledger").answers::<Audit>(),
+        post("/admin/v1/clock", OPERATOR, "Move the test clock")
+            .body::<admin::operations::Advance>()
+            .errors(&[Code::Forbidden])
+            .answers::<Clock>(),
+        post("/admin/v1/faults", OPERATOR, "Make an actor panic, for tests")
+            .body::<admin::operations::Fault>()
+            .errors(&[Code::Forbidden, Code::NotFound])
+            .answers::<Done>(),
+    ]
+}
+
+fn operations() -> Vec<Operation> {
+    let nobody = Takes::Nothing;
+    vec![
+        get("/", nobody, "A page for people who open the address").text("text/html"),
+        get("/healthz", nobody, "The process lives").answers::<Status>(),
+        get("/readyz", nobody, "New work is taken, and can be committed").answers::<Status>(),
+        get("/metrics", nobody, "What was recorded, as Prometheus reads it")
+            .errors(&[Code::Unauthorized, Code::RateLimit, Code::NotFound])
+            .text("text/plain"),
+        get("/openapi.json", nobody, "This document").answers_of(
+            200,
+            "application/json",
+            Some(views::scalar::any_object()),
+        ),
+        get("/docs", nobody, "This document, for people").text("text/html"),
+    ]
+}
