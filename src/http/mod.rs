@@ -10,6 +10,7 @@ pub mod connection;
 pub mod cors;
 pub mod edge;
 pub mod error;
+pub mod formats;
 pub mod guesses;
 pub mod idempotency;
 pub mod inference;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     arrival::Arrival,
     error::{self, ApiError},
+    formats::errors_of,
     state::Shared,
 };
 use crate::words;
@@ -21,7 +22,8 @@ pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
     let status = error.status().as_u16().to_string();
     metrics::counter!("farebox_refusals_total", "route" => route, "status" => status).increment(1);
     let form = request.app_data::<Shared>().map(|state| state.settings.http.error_form).unwrap_or_default();
-    error.response(error::form::shape_of(request, form), &Arrival::of(request).id.to_string())
+    let shape = error::form::shape_of(errors_of(request), request.headers(), form);
+    error.response(shape, &Arrival::of(request).id.to_string())
 }
 
 /// A JSON answer or an error, with the request's id.

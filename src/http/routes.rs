@@ -1,14 +1,6 @@
 //! The one table of routes. A POST is made by [`post`] or [`act`], which give it `Idempotency-Key`; a test sees to that. What is
 //! asked for runs detached though its client leaves; inference alone ends with its client, by its own rules.
 
-use actix_web::{
-    Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
-    body::MessageBody,
-    dev::{Service, ServiceRequest, ServiceResponse},
-    error::ErrorInternalServerError,
-    web,
-};
-
 use super::{
     account::{
         automatic, balance, history, keys, payment_methods, payments, receipt, subscription, usage, usage_csv, webhooks,
@@ -22,6 +14,13 @@ use super::{
     respond::refuse,
     state::Shared,
     stripe,
+};
+use actix_web::{
+    Error, FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder,
+    body::MessageBody,
+    dev::{Service, ServiceRequest, ServiceResponse},
+    error::ErrorInternalServerError,
+    web,
 };
 
 /// All routes, limits and fallbacks.

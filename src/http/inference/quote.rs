@@ -2,7 +2,6 @@
 
 use actix_web::{HttpRequest, HttpResponse};
 use billing::key::Scope;
-use serde_json::json;
 use wire::{
     fields::Fields,
     format::openai::{Chat, Completions},
@@ -17,6 +16,7 @@ use crate::{
         error::{ApiError, Shape},
         respond::answer,
         state::Shared,
+        views::models::Quote,
     },
 };
 
@@ -30,20 +30,11 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         let parsed = if is_completion { read::<Completions>(&request, &body) } else { read::<Chat>(&request, &body) }?;
         let payer = Payer::of(own_key(&request)?.as_ref());
         let quoted = quote::quote(&state.gateway, caller, &parsed, payer).await?;
-        let (held, refusal) = match quoted.admission {
-            Ok(held) => (Some(held), None),
-            Err(refusal) => {
-                let error = ApiError::from(refusal);
-                (None, Some(error.body(Shape::Native, &Arrival::of(&request).id.to_string())))
-            }
-        };
-        Ok(json!({
-            "object": "quote", "model": quoted.model, "currency": "USD",
-            "prompt_tokens": quoted.tokens.map(|(input, _)| input),
-            "max_output_tokens": quoted.tokens.map(|(_, output)| output),
-            "cost": {"least": quoted.least, "expected": quoted.expected, "most": quoted.most},
-            "admitted": held.is_some(), "hold": held, "refusal": refusal, "available": quoted.balance.available,
-        }))
+        let refusal =
+            quoted.admission.as_ref().err().map(|refusal| {
+                ApiError::from(refusal.clone()).body(Shape::Native, &Arrival::of(&request).id.to_string())
+            });
+        Ok(Quote::of(&quoted, refusal))
     };
     answer(&request, work.await)
 }

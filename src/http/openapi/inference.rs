@@ -103,42 +103,6 @@ pub(super) fn stream() -> RefOr<Schema> {
     of_type(Type::String).description(Some(says)).into()
 }
 
-pub(super) fn quote() -> RefOr<Schema> {
-    let cost = of_type(Type::Object)
-        .property("least", Dollars::schema_of())
-        .property("expected", anything())
-        .property("most", Dollars::schema_of());
-    let object = of_type(Type::Object)
-        .property("object", of_type(Type::String))
-        .property("model", of_type(Type::String))
-        .property("currency", of_type(Type::String))
-        .property("cost", open(cost))
-        .property("admitted", of_type(Type::Boolean).description(Some("Whether it would be let in now.")))
-        .property("hold", anything().description(Some("What would be set aside.")))
-        .property("refusal", anything().description(Some("Why it would not be let in.")))
-        .property("available", Dollars::schema_of());
-    open(object.required("model").required("cost").required("admitted")).into()
-}
-
-pub(super) fn model() -> RefOr<Schema> {
-    let object = of_type(Type::Object)
-        .property("id", of_type(Type::String))
-        .property("object", of_type(Type::String))
-        .property("owned_by", of_type(Type::String))
-        .property("task", of_type(Type::String))
-        .property("locked", of_type(Type::Boolean).description(Some("Whether this account's tier does not have it.")))
-        .property("available", of_type(Type::Boolean).description(Some("Whether it can be run now.")))
-        .property("why", anything().description(Some("Why it can't.")));
-    open(object.required("id").required("locked").required("available")).into()
-}
-
-pub(super) fn models() -> RefOr<Schema> {
-    let object = of_type(Type::Object)
-        .property("object", of_type(Type::String))
-        .property("data", ArrayBuilder::new().items(model()));
-    object.required("data").into()
-}
-
 impl Dollars {
     fn schema_of() -> RefOr<Schema> {
         Ref::from_schema_name(Self::name()).into()

@@ -17,6 +17,7 @@ use crate::http::{
         cards::{RemovedCard, Saved, SavedCard, SavedCards},
         history::{EndedRequest, Event, Holds},
         keys::{Key, NewKey, RevokedKey},
+        models::{Model, Quote},
         money::{Balance, Grant},
         operations::{Actors, Audit, Clock, Done, Status},
         payments::{Heard, Payment, Purchase, Reconciled, Refunded, WholePayment},
@@ -100,13 +101,9 @@ fn models() -> Vec<Operation> {
             .headers(inference::REQUEST, &[])
             .errors(&[Code::ContextLengthExceeded, Code::UnpricedModel, Code::ModelNotFound, Code::KeyLimit])
             .errors_of_any_status(&[Code::InvalidRequest])
-            .answers_of(200, json, Some(inference::quote())),
-        get("/v1/models", Takes::Key, "All models").answers_of(200, json, Some(inference::models())),
-        get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers_of(
-            200,
-            json,
-            Some(inference::model()),
-        ),
+            .answers::<Quote>(),
+        get("/v1/models", Takes::Key, "All models").lists::<Model>(),
+        get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers::<Model>(),
         get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
             .errors(&[Code::InvalidRequest, Code::SocketLimit])
             .answers_of(101, json, None),

@@ -7,6 +7,7 @@ pub mod cards;
 pub mod history;
 pub mod keys;
 pub mod list;
+pub mod models;
 pub mod money;
 pub mod operations;
 pub mod payments;

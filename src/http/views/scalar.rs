@@ -8,7 +8,7 @@ use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
         RefOr,
-        schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, Type},
+        schema::{KnownFormat, ObjectBuilder, OneOfBuilder, Schema, SchemaFormat, SchemaType, Type},
     },
 };
 
@@ -92,6 +92,11 @@ pub struct Nullable<T>(pub Option<T>);
 /// An object that is not described further.
 pub fn any_object() -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::Object).into()
+}
+
+/// The same, or null.
+pub fn any_object_or_null() -> RefOr<Schema> {
+    ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null])).into()
 }
 
 /// An amount of dollars in a request: a text or a number.

@@ -1,0 +1,69 @@
+//! Which API format a route belongs to, where clients of one use it: its errors then have the format's shape. All other
+//! routes are Farebox's own.
+
+use actix_web::HttpRequest;
+use wire::format::{
+    AnswerWriter, ClientFormat, ErrorShape,
+    openai::{Chat, Completions},
+};
+
+/// Routes of a format, by their patterns.
+const FORMATS: [(&str, ErrorShape); 4] = [
+    ("/v1/chat/completions", errors::<Chat>()),
+    ("/v1/completions", errors::<Completions>()),
+    ("/v1/models", errors::<Chat>()),
+    ("/v1/models/{id:.+}", errors::<Chat>()),
+];
+
+const fn errors<F: ClientFormat>() -> ErrorShape {
+    <F::Writer as AnswerWriter>::ERRORS
+}
+
+/// The shape of a request's errors: that of its route's format. SDKs also call what is not here, and read why not.
+pub fn errors_of(request: &HttpRequest) -> ErrorShape {
+    match request.match_pattern() {
+        Some(pattern) => {
+            let format = FORMATS.iter().find(|(route, _)| *route == pattern);
+            format.map_or(ErrorShape::Phrase, |(_, shape)| *shape)
+        }
+        None if request.path().starts_with("/v1/") => ErrorShape::Object,
+        None => ErrorShape::Phrase,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{App, HttpResponse, http::header, test, web};
+
+    use super::*;
+
+    #[test]
+    fn every_one_is_a_route() {
+        for (route, _) in FORMATS {
+            assert!(include_str!("routes.rs").contains(&format!("\"{route}\"")), "{route}");
+        }
+    }
+
+    #[actix_rt::test]
+    async fn a_request_has_the_shape_of_its_route_and_strangers_that_of_sdks() {
+        async fn shape(request: HttpRequest) -> HttpResponse {
+            let name = format!("{:?}", errors_of(&request));
+            HttpResponse::Ok().insert_header((header::SERVER, name)).finish()
+        }
+        let mut app = App::new().default_service(web::to(shape));
+        for route in ["/v1/models/{id:.+}", "/v1/chat/completions", "/v1/balance"] {
+            app = app.route(route, web::to(shape));
+        }
+        let app = test::init_service(app).await;
+        for (path, expected) in [
+            ("/v1/models/gpt-4o", "Object"),
+            ("/v1/chat/completions", "Object"),
+            ("/v1/balance", "Phrase"),
+            ("/v1/audio/speech", "Object"),
+            ("/elsewhere", "Phrase"),
+        ] {
+            let response = test::call_service(&app, test::TestRequest::with_uri(path).to_request()).await;
+            assert_eq!(response.headers().get(header::SERVER).unwrap(), expected, "{path}");
+        }
+    }
+}
