@@ -8,11 +8,12 @@ use std::{sync::Arc, time::Duration};
 use billing::{
     Nanos, Timestamp,
     account::Balance,
+    class::SizeClass,
     command::{Admit, Answer, Command, Refusal, Reply},
     entry::{Ending, UsageRecord},
     ids::{AccountId, KeyId, RequestId},
-    meter,
-    price::{Cost, Tokens},
+    price::{Cost, Price, seconds},
+    quantity::Quantities,
 };
 use tokio::sync::watch;
 
@@ -25,9 +26,9 @@ use crate::{
 /// What a request used, whoever measured it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metered {
-    /// Tokens.
-    pub tokens: Tokens,
-    /// Whether they were counted here.
+    /// How much of what.
+    pub quantities: Quantities,
+    /// Whether some of it was counted here.
     pub estimated: bool,
     /// Milliseconds of compute.
     pub compute_ms: u64,
@@ -39,18 +40,13 @@ pub struct Metered {
 
 impl Metered {
     /// Nothing used.
-    pub const NOTHING: Self = Self {
-        tokens: Tokens::NONE,
-        estimated: false,
-        compute_ms: 0,
-        billed_seconds: 0,
-        cost: Cost { base: rust_decimal::Decimal::ZERO, fee: rust_decimal::Decimal::ZERO },
-    };
+    pub const NOTHING: Self =
+        Self { quantities: Quantities::NONE, estimated: false, compute_ms: 0, billed_seconds: 0, cost: Cost::ZERO };
 
-    /// So many started seconds of an open model's class.
-    pub fn open(class: billing::class::SizeClass, seconds: u64, compute_ms: u64, tokens: Tokens) -> Self {
-        let cost = meter::open_cost(class, seconds);
-        Self { tokens, estimated: false, compute_ms, billed_seconds: seconds, cost }
+    /// So many started seconds of an open model's class, in which it read and wrote so much.
+    pub fn open(class: SizeClass, billed_seconds: u64, compute_ms: u64, tokens: &Quantities) -> Self {
+        let quantities = seconds(billed_seconds).and(tokens);
+        Self { quantities, estimated: false, compute_ms, billed_seconds, cost: class.cost(billed_seconds) }
     }
 }
 
@@ -155,6 +151,8 @@ pub struct Admission {
     /// What its account says that it holds.
     amounts: watch::Receiver<Amounts>,
     accounts: Accounts,
+    /// The price that was frozen when it was planned; none where it costs nothing here.
+    price: Option<Arc<Price>>,
     metered: Metered,
     stage: Stage,
 }
@@ -172,6 +170,7 @@ impl Admission {
             admitted_at: accounts.clock().now(),
             amounts: accounts.running().insert(admit.request_id),
             accounts: accounts.clone(),
+            price: None,
             metered: Metered::NOTHING,
             stage: Stage::Asking,
         }
@@ -203,6 +202,11 @@ impl Admission {
         self.amounts.borrow().claimed
     }
 
+    /// Takes the price that was frozen when it was planned: what its record's quantities are charged at.
+    pub fn price_at(&mut self, price: Option<Arc<Price>>) {
+        self.price = price;
+    }
+
     /// Notes what was used so far: what is charged if this guard is dropped.
     pub const fn meter(&mut self, metered: Metered) {
         self.metered = metered;
@@ -220,7 +224,8 @@ impl Admission {
     }
 
     fn record(&self, ending: Ending, now: Timestamp) -> UsageRecord {
-        let Metered { tokens, estimated, compute_ms, billed_seconds, cost } = self.metered;
+        const FREE: &Price = &Price::nothing();
+        let Metered { ref quantities, estimated, compute_ms, billed_seconds, cost } = self.metered;
         // A cost beyond what the ledger holds is a provider's nonsense; the hold is the most that is believed.
         let held = self.held();
         let cost = if cost.charged().is_ok() { cost } else { cost.at_most(held) };
@@ -230,7 +235,7 @@ impl Admission {
             model: self.model.clone(),
             provider: self.provider.clone(),
             ending,
-            tokens,
+            parts: self.price.as_deref().unwrap_or(FREE).parts(quantities, cost.base),
             estimated,
             compute_ms,
             billed_seconds,

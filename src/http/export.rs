@@ -11,7 +11,7 @@ use futures::{StreamExt, stream};
 use ledger::{
     Ledger, LedgerError,
     history::{EXPORT_PAGE, Position},
-    query::RequestRow,
+    query::{QuantityRow, RequestRow},
     usage::Only,
 };
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{arrival::Arrival, auth, error::ApiError, query::Query, respond::refuse, state::Shared};
 
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
-                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version\r\n";
+                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version,quantities\r\n";
 
 /// An export under way.
 struct Export {
@@ -74,8 +74,19 @@ fn line(row: &RequestRow, keys: &HashMap<Uuid, String>) -> String {
         row.cost.to_string(),
         "USD".to_owned(),
         row.price_version.to_string(),
+        field(&quantities(row)).into_owned(),
     ];
     fields.join(",") + "\r\n"
+}
+
+/// What was used, as one field: `tokens.input=12@0.00000015:0.0000018 tokens.output=...`, each with its amount, what one
+/// costs and what it came to before the fee.
+fn quantities(row: &RequestRow) -> String {
+    let one = |QuantityRow { quantity, amount, rate, cost }: &QuantityRow| match (rate, cost) {
+        (Some(rate), Some(cost)) => format!("{quantity}={amount}@{rate}:{cost}"),
+        (Some(_) | None, None) | (None, Some(_)) => format!("{quantity}={amount}"),
+    };
+    row.quantities.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
 /// A text as a field of RFC 4180. A spreadsheet takes a field that begins like a formula for one, in quotes or not: such
@@ -129,6 +140,8 @@ pub async fn usage_csv(state: Shared, request: HttpRequest) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    use billing::quantity::Key;
+
     use super::*;
 
     #[test]
@@ -164,12 +177,23 @@ mod tests {
             cached_input_tokens: 0,
             cache_write_tokens: 0,
             output_tokens: 2,
+            reasoning_tokens: 0,
             estimated: false,
             compute_ms: 0,
             billed_seconds: 0,
             base_cost: "0.0000012345".into(),
             fee: "0.00000002469".into(),
             cost: billing::Nanos::new(1_259),
+            unitemised_cost: None,
+            quantities: vec![
+                QuantityRow {
+                    quantity: Key::INPUT,
+                    amount: 1,
+                    rate: "0.00000015".parse().ok(),
+                    cost: Some("0.00000015".into()),
+                },
+                QuantityRow { quantity: Key::OUTPUT, amount: 2, rate: None, cost: None },
+            ],
             price_version: 1,
             started_at: at,
             ended_at: at,
@@ -190,7 +214,7 @@ mod tests {
         let line = line(&row, &HashMap::new());
         assert_eq!(line.matches(',').count(), COLUMNS.matches(',').count());
         assert!(
-            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1\r\n"),
+            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1,tokens.input=1@0.00000015:0.00000015 tokens.output=2\r\n"),
             "{line}"
         );
     }

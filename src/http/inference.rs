@@ -318,7 +318,7 @@ fn priced_json(model: &Model, largest: SizeClass) -> Value {
         Model::Closed(model) => json!({
             "id": model.id, "object": "model", "created": 0, "owned_by": model.provider,
             "task": if model.task == Task::Chat { "chat" } else { "completion" },
-            "context_length": model.context, "max_output": model.max_output, "price": model.price, "locked": false,
+            "context_length": model.context, "max_output": model.max_output, "price": model.price.as_deref(), "locked": false,
         }),
         Model::Open(model) => json!({
             "id": model.id, "object": "model", "created": 0, "owned_by": "farebox", "task": "chat",

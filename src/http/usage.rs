@@ -100,7 +100,7 @@ fn read_cursor(grouping: &Grouping, text: &str) -> Option<Group> {
 }
 
 fn sums_json(sums: &Sums) -> Map<String, Value> {
-    let Sums { requests, failed, input_tokens, cached_input_tokens, output_tokens, .. } = *sums;
+    let Sums { requests, failed, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, .. } = *sums;
     let Sums { cache_write_tokens, compute_ms, billed_seconds, cost, .. } = *sums;
     let mut json = Map::new();
     for (name, count) in [
@@ -110,11 +110,14 @@ fn sums_json(sums: &Sums) -> Map<String, Value> {
         ("cached_input_tokens", cached_input_tokens),
         ("cache_write_tokens", cache_write_tokens),
         ("output_tokens", output_tokens),
+        ("reasoning_tokens", reasoning_tokens),
         ("compute_ms", compute_ms),
         ("billed_seconds", billed_seconds),
     ] {
         json.insert(name.into(), count.into());
     }
+    let quantities: Map<_, _> = sums.quantities().map(|(key, amount)| (key.to_string(), amount.into())).collect();
+    json.insert("quantities".into(), quantities.into());
     json.insert("cost".into(), cost.to_string().into());
     json
 }

@@ -11,9 +11,9 @@ use billing::{
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
     key::KeyLimits,
-    meter,
     payment::{Payment, PaymentStatus, Purpose},
-    price::{Cost, TokenPrice, Tokens},
+    price::{Cost, Price, seconds},
+    quantity::{Key, Quantities},
     subscription::FEE,
     time::DAY_MS,
 };
@@ -51,29 +51,22 @@ pub(crate) struct Request {
     pub(crate) stage: Stage,
     key: Option<KeyId>,
     work: Work,
-    tokens: Tokens,
+    tokens: Quantities,
     seconds: u64,
     started_at: Timestamp,
     /// What is settled, once it ends.
     record: Option<UsageRecord>,
 }
 
-fn price() -> TokenPrice {
-    TokenPrice {
-        input: Decimal::new(31, 1),
-        cached_input: None,
-        cache_write: None,
-        cache_write_long: None,
-        output: Decimal::new(1_507, 2),
-        band: None,
-    }
+fn price() -> Price {
+    Price::per_million(Decimal::new(31, 1), Decimal::new(1_507, 2)).expect("a price")
 }
 
 impl Request {
     fn cost(&self) -> Cost {
         match self.work {
-            Work::Open { class, .. } => meter::open_cost(class, self.seconds),
-            Work::Closed => price().cost(self.tokens),
+            Work::Open { class, .. } => class.cost(self.seconds),
+            Work::Closed => price().cost(&self.tokens).expect("text has a price"),
         }
     }
 
@@ -85,14 +78,16 @@ impl Request {
         }
         match self.work {
             Work::Open { class, .. } => {
-                self.seconds = (claimed.get() / class.per_second().get().max(1)).unsigned_abs();
+                self.seconds = class.seconds_paid_by(claimed);
             }
             Work::Closed => {
-                while is_beyond(self) && self.tokens.output > 0 {
-                    self.tokens.output -= self.tokens.output.div_ceil(16);
+                let [input, mut output] = [Key::INPUT, Key::OUTPUT].map(|key| self.tokens.amount(key));
+                while is_beyond(self) && output > 0 {
+                    output -= output.div_ceil(16);
+                    self.tokens = Quantities::plain(input, output);
                 }
                 if is_beyond(self) {
-                    self.tokens.input = 0;
+                    self.tokens = Quantities::NONE;
                 }
             }
         }
@@ -106,7 +101,10 @@ impl Request {
             model: "m".into(),
             provider: if self.work == Work::Closed { "openai" } else { "farebox" }.into(),
             ending,
-            tokens: self.tokens,
+            parts: match self.work {
+                Work::Open { class, .. } => class.price().parts(&seconds(self.seconds).and(&self.tokens), cost.base),
+                Work::Closed => price().parts(&self.tokens, cost.base),
+            },
             estimated: false,
             compute_ms: self.seconds * 1_000,
             billed_seconds: self.seconds,
@@ -142,7 +140,7 @@ impl World {
             HoldRequest { minimum: Nanos::new(minimum), expected: Nanos::new(expected), worst_case: Nanos::new(worst) };
         let auto_scale = self.random.percent(30).then_some(Switch::On);
         let started_at = self.now_of(owner);
-        let tokens = Tokens::plain(self.random.below(30_000).unsigned_abs(), 0);
+        let tokens = Quantities::plain(self.random.below(30_000).unsigned_abs(), 0);
         let request = Request {
             id,
             account,
@@ -244,7 +242,7 @@ impl World {
         let request = self.requests.get_mut(&id).expect("it goes on");
         match request.work {
             Work::Open { .. } => request.seconds += seconds,
-            Work::Closed => request.tokens.output += tokens,
+            Work::Closed => request.tokens.add(Key::OUTPUT, tokens),
         }
         self.stop_at_limit(id);
         let request = self.requests.get_mut(&id).expect("it goes on");
