@@ -205,7 +205,13 @@ fn multiplied(text: &str) -> Vec<&str> {
     let multiplies = |line: &&str| {
         let is_called =
             ["checked_mul(", "checked_div(", ".mul(", ".div(", ".product"].iter().any(|verb| line.contains(verb));
-        is_called || line.contains(" * ") || line.contains(" *= ") || line.contains(" /= ")
+        // Two numbers that are written out are neither a price.
+        let is_digit = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_digit());
+        let is_product = line.match_indices(" * ").any(|(at, sign)| {
+            let (before, after) = (line[..at].chars().next_back(), line[at + sign.len()..].chars().next());
+            !(is_digit(before) && is_digit(after))
+        });
+        is_called || is_product || line.contains(" *= ") || line.contains(" /= ")
     };
     if uses(text, "rust_decimal") { text.lines().filter(multiplies).map(str::trim).collect() } else { Vec::new() }
 }
@@ -447,6 +453,7 @@ mod each_rule_can_fail {
         assert_eq!(multiplied(text), ["let cost = price.input * tokens;"]);
         assert_eq!(multiplied("use rust_decimal::Decimal;\n  rate.checked_mul(tokens)").len(), 1);
         assert!(multiplied("let bytes = 4 * tokens;").is_empty(), "it knows no dollars");
+        assert!(multiplied("use rust_decimal::Decimal;\nconst MS: i64 = 30 * 60_000;").is_empty());
         assert!(shows_a_rate("pub struct Rate(pub Decimal);"));
         assert!(shows_a_rate("pub struct Rate(Decimal);\nimpl Rate { pub fn get(self) -> Decimal { self.0 } }"));
         assert!(shows_a_rate("impl Mul<u64> for Rate {\n    type Output = Decimal;"));
