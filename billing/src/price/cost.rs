@@ -43,15 +43,26 @@ impl Cost {
     /// This cost, or exactly `limit` where it is larger: for estimates, which never exceed their hold.
     #[must_use]
     pub fn at_most(self, limit: Nanos) -> Self {
-        if self.total() <= limit.to_decimal() { self } else { Self::from_total(limit) }
+        let limit = limit.to_decimal();
+        if self.total() <= limit {
+            return self;
+        }
+        // The fee is cut off at twelve decimals, which must not make the rest of it more than it was.
+        let base = base_of(limit).min(self.base);
+        Self { base, fee: limit - base }
     }
 
     /// A cost of exactly so much with the fee in it.
     pub fn from_total(total: Nanos) -> Self {
         let total = total.to_decimal();
-        let base = (total / (Decimal::ONE + FEE)).round_dp(12);
+        let base = base_of(total);
         Self { base, fee: total - base }
     }
+}
+
+/// What of a total is not its fee.
+fn base_of(total: Decimal) -> Decimal {
+    (total / (Decimal::ONE + FEE)).round_dp(12)
 }
 
 #[cfg(test)]
@@ -64,5 +75,10 @@ mod tests {
         let hold = Nanos::new(1_000_000_007);
         assert_eq!(cost.at_most(hold).charged(), Ok(hold));
         assert_eq!(cost.at_most(Nanos::dollars(4)), cost);
+        // 1 / 1.02 is rounded up at its twelfth decimal: to more than what was a little dearer than the limit.
+        let over = Cost::with_fee(Decimal::new(9_803_921_568_628, 13));
+        assert!(over.total() > Decimal::ONE, "{over:?}");
+        let least = over.at_most(Nanos::dollars(1));
+        assert!(least.base <= over.base && least.total() == Decimal::ONE, "{least:?}");
     }
 }
