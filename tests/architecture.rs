@@ -57,10 +57,27 @@ const FENCES: &[(&str, &[&str])] = &[
     ("rustls_platform_verifier", &["actors/upstream/"]),
     ("tower_service", &["actors/upstream/"]),
     ("redis", &["actors/src/cluster/"]),
+    // Exact dollars: prices and what they come to, what is kept of them, and nothing that multiplies them (`PRICES`).
+    (
+        "rust_decimal",
+        &[
+            "billing/src/price.rs",
+            "billing/src/price/",
+            "billing/src/nanos.rs",
+            "billing/src/hold.rs",
+            "actors/ledger/src/audit.rs",
+            "actors/ledger/src/query.rs",
+            "src/gateway/plan/closed.rs",
+        ],
+    ),
     ("figment", &["src/config.rs", "src/config/"]),
     // Settings; and the one variable that ONNX Runtime itself reads.
     ("std::env", &["src/config.rs", "src/config/", "actors/engine/src/telemetry.rs"]),
 ];
+
+/// Where a price may be multiplied: a rate shows its number to nobody else, and exact dollars are multiplied nowhere but here
+/// and where they become whole nano-dollars.
+const PRICES: &[&str] = &["billing/src/price.rs", "billing/src/price/", "billing/src/nanos.rs"];
 
 /// Where the bare verbs of actix are wrapped, and may be written.
 const MAILBOX: &str = "actors/runtime/src/mailbox.rs";
@@ -188,6 +205,29 @@ fn bare_verbs(text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+/// Lines that multiply or divide, in a text that knows exact dollars.
+fn multiplied(text: &str) -> Vec<&str> {
+    let multiplies = |line: &&str| {
+        let is_called =
+            ["checked_mul(", "checked_div(", ".mul(", ".div(", ".product"].iter().any(|verb| line.contains(verb));
+        // Two numbers that are written out are neither a price.
+        let is_digit = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_digit());
+        let is_product = line.match_indices(" * ").any(|(at, sign)| {
+            let (before, after) = (line[..at].chars().next_back(), line[at + sign.len()..].chars().next());
+            !(is_digit(before) && is_digit(after))
+        });
+        is_called || is_product || line.contains(" *= ") || line.contains(" /= ")
+    };
+    if uses(text, "rust_decimal") { text.lines().filter(multiplies).map(str::trim).collect() } else { Vec::new() }
+}
+
+/// Whether a text of `billing::price` lets a rate's number out, or is multiplied with by others.
+fn shows_a_rate(text: &str) -> bool {
+    let is_open = text.contains("pub struct Rate(pub") || text.contains("for Rate {\n    type Output");
+    let numbers = text.split("pub fn ").skip(1).filter_map(|rest| rest.split_once('{')).map(|(head, _)| head);
+    is_open || (text.contains("pub struct Rate(") && numbers.into_iter().any(|head| head.contains("Decimal")))
 }
 
 /// Machine paths that begin a path (`/work/x`), not ones inside another (`/v1/work/x`).
@@ -354,6 +394,21 @@ fn actors_are_reached_by_ask_and_tell() {
 }
 
 #[test]
+fn only_prices_multiply_prices() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|source| is_product(&source.path)) {
+        let (text, is_home) = (product_text(&source.text), PRICES.iter().any(|home| source.path.starts_with(home)));
+        if !is_home {
+            findings.extend(multiplied(&text).into_iter().map(|line| (source.path.clone(), line.to_owned())));
+        }
+        if shows_a_rate(&text) {
+            findings.push((source.path.clone(), "shows the number of a rate".to_owned()));
+        }
+    }
+    assert_none("ask `billing::price` what it comes to", &findings);
+}
+
+#[test]
 fn billing_reads_no_clock() {
     let mut findings = Vec::new();
     for source in sources().iter().filter(|source| source.path.starts_with("billing/src/")) {
@@ -442,6 +497,21 @@ mod each_rule_can_fail {
         let of = |lines: usize| format!("pub async fn list(state: Shared) {{\n{}}}\n", "    x;\n".repeat(lines));
         assert_eq!(long_handlers(&of(LONGEST_HANDLER)), ["list"]);
         assert!(long_handlers(&of(LONGEST_HANDLER - 2)).is_empty());
+    }
+
+    #[test]
+    fn a_price_that_is_multiplied_elsewhere_is_found() {
+        let text = "use rust_decimal::Decimal;\nlet cost = price.input * tokens;\nlet left = whole / 2;";
+        assert_eq!(multiplied(text), ["let cost = price.input * tokens;"]);
+        assert_eq!(multiplied("use rust_decimal::Decimal;\n  rate.checked_mul(tokens)").len(), 1);
+        assert!(multiplied("let bytes = 4 * tokens;").is_empty(), "it knows no dollars");
+        assert!(multiplied("use rust_decimal::Decimal;\nconst MS: i64 = 30 * 60_000;").is_empty());
+        assert!(shows_a_rate("pub struct Rate(pub Decimal);"));
+        assert!(shows_a_rate("pub struct Rate(Decimal);\nimpl Rate { pub fn get(self) -> Decimal { self.0 } }"));
+        assert!(shows_a_rate("impl Mul<u64> for Rate {\n    type Output = Decimal;"));
+        assert!(!shows_a_rate(
+            "pub struct Rate(Decimal);\nimpl Rate { pub(super) fn get(self) -> Decimal { self.0 } }"
+        ));
     }
 
     #[test]

@@ -5,17 +5,18 @@
 
 pub mod bill;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bill::{Bill, LetIn, Settling, Tried};
 use billing::{
     Nanos,
     account::Balance,
+    class::SizeClass,
     command::{Admit, Answer, Command, Refusal, Reply},
     entry::{Ending, UsageRecord},
     ids::{AccountId, RequestId},
-    meter,
-    price::{Cost, Tokens},
+    price::{Cost, Price, seconds},
+    quantity::Quantities,
 };
 use tokio::sync::watch;
 
@@ -28,9 +29,9 @@ use crate::{
 /// What a request used, whoever measured it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metered {
-    /// Tokens.
-    pub tokens: Tokens,
-    /// Whether they were counted here.
+    /// How much of what.
+    pub quantities: Quantities,
+    /// Whether some of it was counted here.
     pub estimated: bool,
     /// Milliseconds of compute.
     pub compute_ms: u64,
@@ -42,18 +43,13 @@ pub struct Metered {
 
 impl Metered {
     /// Nothing used.
-    pub const NOTHING: Self = Self {
-        tokens: Tokens::NONE,
-        estimated: false,
-        compute_ms: 0,
-        billed_seconds: 0,
-        cost: Cost { base: rust_decimal::Decimal::ZERO, fee: rust_decimal::Decimal::ZERO },
-    };
+    pub const NOTHING: Self =
+        Self { quantities: Quantities::NONE, estimated: false, compute_ms: 0, billed_seconds: 0, cost: Cost::ZERO };
 
-    /// So many started seconds of an open model's class.
-    pub fn open(class: billing::class::SizeClass, seconds: u64, compute_ms: u64, tokens: Tokens) -> Self {
-        let cost = meter::open_cost(class, seconds);
-        Self { tokens, estimated: false, compute_ms, billed_seconds: seconds, cost }
+    /// So many started seconds of an open model's class, in which it read and wrote so much.
+    pub fn open(class: SizeClass, billed_seconds: u64, compute_ms: u64, tokens: &Quantities) -> Self {
+        let quantities = seconds(billed_seconds).and(tokens);
+        Self { quantities, estimated: false, compute_ms, billed_seconds, cost: class.cost(billed_seconds) }
     }
 }
 
@@ -153,6 +149,11 @@ impl Admission {
     /// The most the request may come to by its key's limits, as far as they reach now; none where they are none.
     pub fn claimed(&self) -> Option<Nanos> {
         self.amounts.borrow().claimed
+    }
+
+    /// Takes the price that was frozen when it was planned: what its record's quantities are charged at.
+    pub fn price_at(&mut self, price: Option<Arc<Price>>) {
+        self.bill.price_at(price);
     }
 
     /// Notes what was used so far: what is charged if this guard is dropped.

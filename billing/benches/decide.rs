@@ -14,10 +14,12 @@ use billing::{
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, RequestId},
     plan::Plan,
-    price::{Cost, Tokens},
+    price::{Cost, Price},
+    quantity::Quantities,
     time::FOUR_WEEKS_MS,
 };
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use rust_decimal::Decimal;
 use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
@@ -65,7 +67,7 @@ fn settle(cost: Nanos) -> Command {
         model: "gpt-4o-mini".into(),
         provider: "openai".into(),
         ending: Ending::Completed,
-        tokens: Tokens::plain(12, 9),
+        parts: Price::nothing().parts(&Quantities::plain(12, 9), Decimal::ZERO),
         estimated: false,
         compute_ms: 0,
         billed_seconds: 0,

@@ -1,8 +1,7 @@
-//! Size classes of open models: what a second of inference costs and what weight its permit has (design, chapter 2.4).
+//! Size classes of open models: how much memory they need, which a second of inference is
+//! priced by (`price`), and what weight their permits have (design, chapter 2.4).
 
 use serde::{Deserialize, Serialize};
-
-use crate::nanos::Nanos;
 
 /// Permits are counted in half units, so that the weight 1.5 is whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +69,7 @@ impl SizeClass {
     }
 
     /// Video memory in GB.
-    pub const fn vram_gb(self) -> i64 {
+    pub const fn vram_gb(self) -> u32 {
         match self {
             Self::B7 => 16,
             Self::B15 => 24,
@@ -78,11 +77,6 @@ impl SizeClass {
             Self::B70 => 48,
             Self::B120 => 80,
         }
-    }
-
-    /// Price of a started second: $0.0000045 per GB-second.
-    pub const fn per_second(self) -> Nanos {
-        Nanos::new(self.vram_gb() * 4_500)
     }
 
     /// Permit weight.
@@ -118,9 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prices_are_the_contracts() {
-        let prices = SizeClass::ALL.map(|class| class.per_second().to_string());
-        assert_eq!(prices, ["0.000072", "0.000108", "0.000144", "0.000216", "0.00036"]);
+    fn weights_are_the_contracts() {
         assert_eq!(
             SizeClass::ALL.map(|class| class.weight(Weighting::Weighted).to_string()),
             ["1", "1.5", "2", "3", "5"]

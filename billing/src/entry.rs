@@ -3,8 +3,6 @@
 
 use std::sync::Arc;
 
-use rust_decimal::Decimal;
-
 use crate::{
     account::{Automatic, Header},
     event::Event,
@@ -13,7 +11,7 @@ use crate::{
     ids::{AccountId, GrantId, KeyId, RequestId},
     nanos::Nanos,
     payment::Payment,
-    price::{Cost, Tokens},
+    price::{Cost, Parts, seconds},
     reversal::Reversal,
     subscription::Subscription,
     time::Timestamp,
@@ -157,9 +155,9 @@ pub struct UsageRecord {
     pub provider: Arc<str>,
     /// How it ended.
     pub ending: Ending,
-    /// Tokens read and written.
-    pub tokens: Tokens,
-    /// Whether the tokens were counted here rather than reported.
+    /// What was used, each with the rate it was charged at.
+    pub parts: Parts,
+    /// Whether some of it was counted here rather than reported.
     pub estimated: bool,
     /// Open models: milliseconds of compute.
     pub compute_ms: u64,
@@ -181,25 +179,24 @@ impl UsageRecord {
     /// Of a request whose process is gone, by the table of the design's chapter 2.5: charged by its last durable
     /// checkpoint, else a write-off.
     pub fn abandoned(hold: &Hold, now: Timestamp) -> Self {
-        let seconds = match hold.work {
-            Work::Open { class, .. } => hold.accrued.get() / class.per_second().get().max(1),
-            Work::Closed => 0,
+        let (billed, parts, cost) = match hold.work {
+            Work::Open { class, .. } => {
+                let (billed, base) = (class.seconds_paid_by(hold.accrued), hold.accrued.to_decimal());
+                (billed, class.price().parts(&seconds(billed), base), Cost::without_fee(base))
+            }
+            Work::Closed => (0, Parts::default(), Cost::from_total(hold.accrued)),
         };
-        let seconds = u64::try_from(seconds).unwrap_or(0);
         Self {
             request_id: hold.request_id,
             key_id: hold.key_id,
             model: hold.model.clone(),
             provider: hold.provider.clone(),
             ending: if hold.accrued.is_positive() { Ending::Recovered } else { Ending::WrittenOff },
-            tokens: Tokens::default(),
+            parts,
             estimated: true,
-            compute_ms: seconds * 1_000,
-            billed_seconds: seconds,
-            cost: match hold.work {
-                Work::Open { .. } => Cost { base: hold.accrued.to_decimal(), fee: Decimal::ZERO },
-                Work::Closed => Cost::from_total(hold.accrued),
-            },
+            compute_ms: billed * 1_000,
+            billed_seconds: billed,
+            cost,
             charged: hold.accrued,
             price_version: hold.price_version,
             started_at: hold.placed_at,

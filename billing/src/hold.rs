@@ -8,6 +8,7 @@ use crate::{
     class::{SizeClass, Units},
     ids::{GrantId, KeyId, RequestId},
     nanos::Nanos,
+    price::{self, Rate},
     time::Timestamp,
 };
 
@@ -90,7 +91,7 @@ pub struct OutputPrice {
     /// The prompt's cost in dollars, fee included.
     pub input: Decimal,
     /// An output token's, fee included.
-    pub token: Decimal,
+    pub token: Rate,
     /// Output tokens, at most.
     pub limit: u64,
 }
@@ -98,8 +99,7 @@ pub struct OutputPrice {
 impl OutputPrice {
     /// The cost of an answer of so many tokens, rounded up; none where it is beyond what the ledger holds.
     pub fn cost(&self, tokens: u64) -> Option<Nanos> {
-        let output = self.token.checked_mul(Decimal::from(tokens.min(self.limit)))?;
-        Nanos::ceil(self.input.checked_add(output)?).ok()
+        price::total(self.input, self.token, tokens.min(self.limit))
     }
 }
 

@@ -21,6 +21,7 @@ pub mod nanos;
 pub mod payment;
 pub mod plan;
 pub mod price;
+pub mod quantity;
 pub mod reversal;
 pub mod subscription;
 pub mod tier;

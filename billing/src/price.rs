@@ -1,52 +1,71 @@
-//! What a closed provider's usage costs: its price per token, and Farebox's fee of 2 % as a line of its own. Exact in
-//! `Decimal` until the total, which is rounded once (design, chapter 2.1).
+//! What quantities cost. A [`Price`] is a list of keys with a rate each, and the one place where a rate is multiplied: with
+//! what was used, with the most that a request permits (its hold), with what is shown on a receipt. Exact in `Decimal` until
+//! the total. Knows no request, no provider and no account.
+//!
+//! Where a key has no rate of its own, another's stands for it ([`Price::rate`]):
+//! - a write to the cache for twelve hours is one for an hour, that is a usual one, and that, like a read, is not cached;
+//! - what is in a context band is as outside it, where the band says nothing of it or of what stands for it;
+//! - reasoning, sound, pictures and moving pictures are text: they are told apart only where they are priced apart;
+//! - a resolution is any.
+//!
+//! A service tier, a kind and a direction are stood in for by nothing: what has no rate is refused by name before it runs
+//! ([`Unpriced`]). If a provider reports it all the same, it is told, and costs what it would in the usual tier, or else the
+//! dearest rate of its kind ([`Price::charge`]).
+
+mod cost;
+mod open;
+mod parts;
+mod rate;
+#[cfg(test)]
+mod tests;
+mod written;
 
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::nanos::{AmountError, Nanos};
+pub use cost::{Cost, FEE};
+pub use open::seconds;
+pub use parts::{NoParts, Part, Parts};
+pub use rate::Rate;
+pub use written::BadPrice;
 
-/// Farebox's fee on a provider's price: 2 %.
-pub const FEE: Decimal = Decimal::from_parts(2, 0, 0, false, 2);
+use crate::{
+    nanos::Nanos,
+    quantity::{Band, Cache, Direction, Key, Kind, Modality, Quantities, Resolution, ServiceTier},
+};
 
-/// Prices are of a million tokens. To multiply with this is exact, and less work than to divide.
-const MILLIONTH: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
-
-/// The largest price that is taken for one: $1 million per million tokens.
-const LARGEST_PRICE: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
-
-/// Tokens a closed call read and wrote.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tokens {
-    /// Prompt tokens, all of them: the next three are parts of it that do not overlap.
-    pub input: u64,
-    /// The part of `input` read from the provider's cache.
-    pub cached_input: u64,
-    /// The part of `input` written to the provider's cache, for as long as it usually keeps it.
-    pub cache_write: u64,
-    /// The part of `input` written to the provider's cache, to be kept for longer.
-    pub cache_write_long: u64,
-    /// Output tokens, reasoning included.
-    pub output: u64,
+/// A price: rates of keys.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "written::Written")]
+pub struct Price {
+    /// In order, each key once. Few: they are searched one by one.
+    rates: Vec<(Key, Rate)>,
+    /// Its context bands, the highest first.
+    bands: Vec<Band>,
+    terms: Terms,
 }
 
-impl Tokens {
-    /// Nothing.
-    pub const NONE: Self = Self { input: 0, cached_input: 0, cache_write: 0, cache_write_long: 0, output: 0 };
+/// Whose price it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Terms {
+    /// A provider's: the fee comes on top, and everything must have a rate.
+    Provider,
+    /// Ours: no fee, and what has no rate is in the price of what has one.
+    Inclusive,
+}
 
-    /// Prompt tokens of which none met a cache, and output tokens.
-    pub const fn plain(input: u64, output: u64) -> Self {
-        Self { input, output, ..Self::NONE }
-    }
+/// What was used, or may be, has no rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} has no price")]
+pub struct Unpriced(pub Key);
 
-    /// The same with parts of the input that fit into it: what a part has beyond what those before it left is taken off.
-    #[must_use]
-    pub fn fitted(self) -> Self {
-        let cached_input = self.cached_input.min(self.input);
-        let cache_write_long = self.cache_write_long.min(self.input - cached_input);
-        let cache_write = self.cache_write.min(self.input - cached_input - cache_write_long);
-        Self { cached_input, cache_write, cache_write_long, ..self }
-    }
+/// What something costs that was used already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Charge {
+    /// It.
+    pub cost: Cost,
+    /// What had no rate in it, if anything: it was charged as something else.
+    pub unpriced: Option<Key>,
 }
 
 /// How long a provider is asked to keep what it writes to its cache: the dearest that a request permits.
@@ -59,289 +78,254 @@ pub enum Keep {
     Long,
 }
 
-/// One model's price, in dollars per million tokens, as providers publish them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenPrice {
-    /// Per million prompt tokens.
-    pub input: Decimal,
-    /// Per million prompt tokens read from the cache; `input` where the provider has no discount.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cached_input: Option<Decimal>,
-    /// Per million prompt tokens written to the cache; `input` where the provider bills no writes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write: Option<Decimal>,
-    /// Per million prompt tokens written to the cache to be kept for longer; `cache_write` where that costs no more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write_long: Option<Decimal>,
-    /// Per million output tokens.
-    pub output: Decimal,
-    /// The prices of a request with a long prompt, where there are others: all of the request is charged at them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub band: Option<Box<Band>>,
-}
-
-/// A context band: the prices of requests with more than so many prompt tokens, those of the cache included.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Band {
-    /// The most prompt tokens that are charged without the band.
-    pub above: u64,
-    /// As in [`TokenPrice`].
-    pub input: Decimal,
-    /// As in [`TokenPrice`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cached_input: Option<Decimal>,
-    /// As in [`TokenPrice`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write: Option<Decimal>,
-    /// As in [`TokenPrice`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cache_write_long: Option<Decimal>,
-    /// As in [`TokenPrice`].
-    pub output: Decimal,
-}
-
-/// The prices of one band, all of them known.
-#[derive(Debug, Clone, Copy)]
-struct Rates {
-    input: Decimal,
-    cached_input: Decimal,
-    cache_write: Decimal,
-    cache_write_long: Decimal,
-    output: Decimal,
-}
-
-impl Rates {
-    fn new(
-        input: Decimal,
-        cached_input: Option<Decimal>,
-        [cache_write, cache_write_long]: [Option<Decimal>; 2],
-        output: Decimal,
-    ) -> Self {
-        let cache_write = cache_write.unwrap_or(input);
-        let cache_write_long = cache_write_long.unwrap_or(cache_write);
-        Self { input, cached_input: cached_input.unwrap_or(input), cache_write, cache_write_long, output }
-    }
-}
-
-/// An exact cost in dollars.
+/// What a request asks of its provider that a report of its usage may not tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cost {
-    /// What the provider takes, or the open model's compute.
-    pub base: Decimal,
-    /// Farebox's fee.
-    pub fee: Decimal,
+pub struct Asked {
+    /// How long it may keep its cache.
+    pub keep: Keep,
+    /// The tier that is to serve it.
+    pub tier: ServiceTier,
 }
 
-impl Cost {
-    /// The whole.
-    pub fn total(&self) -> Decimal {
-        self.base + self.fee
-    }
-
-    /// The whole, rounded once.
-    pub fn charged(&self) -> Result<Nanos, AmountError> {
-        Nanos::round(self.total())
-    }
-
-    /// A provider's price with the fee on top.
-    pub fn with_fee(base: Decimal) -> Self {
-        Self { base, fee: base * FEE }
-    }
-
-    /// This cost, or exactly `limit` where it is larger: for estimates, which never exceed their hold.
-    #[must_use]
-    pub fn at_most(self, limit: Nanos) -> Self {
-        if self.total() <= limit.to_decimal() { self } else { Self::from_total(limit) }
-    }
-
-    /// A cost of exactly so much with the fee in it.
-    pub fn from_total(total: Nanos) -> Self {
-        let total = total.to_decimal();
-        let base = (total / (Decimal::ONE + FEE)).round_dp(12);
-        Self { base, fee: total - base }
-    }
+/// What a request permits its provider to do. Each of it may have a rate of its own, and the dearest is held for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permitted {
+    /// How long the cache may be kept.
+    pub keep: Keep,
+    /// The tiers that may serve it.
+    pub tiers: &'static [ServiceTier],
+    /// What may be in its input, beside text.
+    pub input: &'static [Modality],
+    /// What may be in its output, beside text.
+    pub output: &'static [Modality],
+    /// What tools may use, with their bounds.
+    pub uses: Quantities,
 }
 
-impl TokenPrice {
-    /// Whether every number is one a price can be: not negative, at most $1 million per million tokens.
-    pub fn is_sound(&self) -> bool {
-        let sound = |rates: Rates| {
-            let Rates { input, cached_input, cache_write, cache_write_long, output } = rates;
-            let all = [input, cached_input, cache_write, cache_write_long, output];
-            all.into_iter().all(|price| price >= Decimal::ZERO && price <= LARGEST_PRICE)
+impl Permitted {
+    /// Text and pictures in, text out, at the usual tier.
+    pub const TEXT: Self = Self {
+        keep: Keep::Usual,
+        tiers: &[ServiceTier::Standard],
+        input: &[Modality::Image],
+        output: &[Modality::Reasoning],
+        uses: Quantities::NONE,
+    };
+
+    /// Whether a key's tokens may come of it.
+    fn permits(&self, key: Key) -> bool {
+        let beside = match key.direction {
+            Direction::Input => self.input,
+            Direction::Output => self.output,
+            Direction::Neither => return false,
         };
-        sound(self.rates(0)) && sound(self.rates(u64::MAX))
-    }
-
-    /// The prices of a request with so many prompt tokens.
-    fn rates(&self, prompt: u64) -> Rates {
-        match &self.band {
-            Some(band) if prompt > band.above => {
-                let writes = [band.cache_write, band.cache_write_long];
-                Rates::new(band.input, band.cached_input, writes, band.output)
-            }
-            _ => Rates::new(self.input, self.cached_input, [self.cache_write, self.cache_write_long], self.output),
-        }
-    }
-
-    /// What so many tokens cost, fee included. Parts of the input beyond it are taken off.
-    pub fn cost(&self, tokens: Tokens) -> Cost {
-        let tokens = tokens.fitted();
-        let rates = self.rates(tokens.input);
-        let uncached = tokens.input - tokens.cached_input - tokens.cache_write - tokens.cache_write_long;
-        let parts = [
-            (uncached, rates.input),
-            (tokens.cached_input, rates.cached_input),
-            (tokens.cache_write, rates.cache_write),
-            (tokens.cache_write_long, rates.cache_write_long),
-            (tokens.output, rates.output),
-        ];
-        let sum: Decimal = parts.into_iter().filter(|(count, _)| *count > 0).map(priced).sum();
-        Cost::with_fee(sum * MILLIONTH)
-    }
-
-    /// The most that so many prompt tokens can cost, whatever part of them meets the cache, fee included.
-    pub fn most_input(&self, prompt: u64, keep: Keep) -> Cost {
-        let rates = self.rates(prompt);
-        let long = match keep {
-            Keep::Usual => rates.cache_write,
-            Keep::Long => rates.cache_write_long,
+        let is_kept = match key.cache {
+            Cache::Uncached | Cache::Read | Cache::Write => true,
+            Cache::Write1h | Cache::Write12h => self.keep == Keep::Long,
         };
-        let dearest = rates.input.max(rates.cached_input).max(rates.cache_write).max(long);
-        Cost::with_fee(priced((prompt, dearest)) * MILLIONTH)
-    }
-
-    /// What so many output tokens cost after a prompt of so many, fee included.
-    pub fn output_after(&self, prompt: u64, output: u64) -> Cost {
-        Cost::with_fee(priced((output, self.rates(prompt).output)) * MILLIONTH)
+        is_kept && self.tiers.contains(&key.tier) && (key.modality == Modality::Text || beside.contains(&key.modality))
     }
 }
 
-fn priced((count, price): (u64, Decimal)) -> Decimal {
-    Decimal::from(count) * price
+/// What stands for a state of the cache, itself first.
+const fn caches(cache: Cache) -> &'static [Cache] {
+    match cache {
+        Cache::Uncached => &[Cache::Uncached],
+        Cache::Read => &[Cache::Read, Cache::Uncached],
+        Cache::Write => &[Cache::Write, Cache::Uncached],
+        Cache::Write1h => &[Cache::Write1h, Cache::Write, Cache::Uncached],
+        Cache::Write12h => &[Cache::Write12h, Cache::Write1h, Cache::Write, Cache::Uncached],
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::str::FromStr;
+/// What stands for a modality, itself first.
+const fn modalities(modality: Modality) -> &'static [Modality] {
+    match modality {
+        Modality::Text => &[Modality::Text],
+        Modality::Reasoning => &[Modality::Reasoning, Modality::Text],
+        Modality::Audio => &[Modality::Audio, Modality::Text],
+        Modality::Image => &[Modality::Image, Modality::Text],
+        Modality::Video => &[Modality::Video, Modality::Text],
+    }
+}
 
-    fn decimal(text: &str) -> Decimal {
-        Decimal::from_str(text).unwrap()
+impl Price {
+    /// A price of these rates; none where there is nothing in it, a key is there twice, or is none.
+    fn new(mut rates: Vec<(Key, Rate)>, terms: Terms) -> Option<Self> {
+        rates.sort_unstable_by_key(|(key, _)| *key);
+        let is_once = rates.windows(2).all(|pair| pair[0].0 != pair[1].0);
+        let is_sound = !rates.is_empty() && is_once && rates.iter().all(|(key, _)| key.is_sound());
+        let mut bands: Vec<_> = rates.iter().map(|(key, _)| key.band).filter(|band| *band != Band(0)).collect();
+        bands.sort_unstable_by(|a, b| b.cmp(a));
+        bands.dedup();
+        is_sound.then_some(Self { rates, bands, terms })
     }
 
-    fn gpt_4o_mini() -> TokenPrice {
-        TokenPrice {
-            input: decimal("0.15"),
-            cached_input: Some(decimal("0.075")),
-            cache_write: None,
-            cache_write_long: None,
-            output: decimal("0.60"),
-            band: None,
+    /// The price of what runs here: one rate, and all else is in it.
+    fn of_compute(key: Key, rate: Rate) -> Self {
+        Self { rates: vec![(key, rate)], bands: Vec::new(), terms: Terms::Inclusive }
+    }
+
+    /// Of what is paid elsewhere: everything costs nothing here.
+    pub const fn nothing() -> Self {
+        Self { rates: Vec::new(), bands: Vec::new(), terms: Terms::Inclusive }
+    }
+
+    /// A provider's price of a million tokens of text read and of a million written.
+    pub fn per_million(input: Decimal, output: Decimal) -> Result<Self, BadPrice> {
+        written::Written::plain(input, output).try_into()
+    }
+
+    /// Its rates, in the order of their keys.
+    pub fn rates(&self) -> impl Iterator<Item = (Key, Rate)> {
+        self.rates.iter().copied()
+    }
+
+    /// Its context bands, the highest first.
+    pub fn bands(&self) -> &[Band] {
+        &self.bands
+    }
+
+    /// Whether tokens of a tier have rates.
+    pub fn has_tier(&self, tier: ServiceTier) -> bool {
+        [Key::INPUT, Key::OUTPUT].into_iter().all(|key| self.exact(key.in_tier(tier)).is_some())
+    }
+
+    fn exact(&self, key: Key) -> Option<Rate> {
+        self.rates.iter().find(|(known, _)| *known == key).map(|(_, rate)| *rate)
+    }
+
+    /// The rate of a key: its own, or that of what stands for it. Of those that do, the one that is nearest: first another
+    /// state of the cache, then no band, then text, then any resolution.
+    pub fn rate(&self, key: Key) -> Option<Rate> {
+        let own = self.exact(key);
+        if own.is_some() {
+            return own;
         }
+        let resolutions = [key.resolution, Resolution::Any];
+        let lower = self.bands.iter().copied().filter(|band| *band < key.band && key.band != Band(0));
+        let bands = [key.band].into_iter().chain(lower).chain([Band(0)]);
+        let stand_ins = resolutions.into_iter().flat_map(|resolution| {
+            let bands = bands.clone();
+            modalities(key.modality).iter().flat_map(move |&modality| {
+                bands.clone().flat_map(move |band| {
+                    caches(key.cache).iter().map(move |&cache| Key { modality, cache, band, resolution, ..key })
+                })
+            })
+        });
+        stand_ins.into_iter().find_map(|key| self.exact(key))
     }
 
-    /// A model whose provider bills writes to its cache, and long prompts at other prices.
-    fn gpt_6_sol() -> TokenPrice {
-        let band = Band {
-            above: 272_000,
-            input: decimal("4"),
-            cached_input: Some(decimal("0.4")),
-            cache_write: Some(decimal("5")),
-            cache_write_long: Some(decimal("10")),
-            output: decimal("15"),
-        };
-        TokenPrice {
-            input: decimal("2"),
-            cached_input: Some(decimal("0.2")),
-            cache_write: Some(decimal("2.5")),
-            cache_write_long: Some(decimal("5")),
-            output: decimal("10"),
-            band: Some(Box::new(band)),
-        }
-    }
-
-    #[test]
-    fn a_write_to_the_cache_costs_what_its_provider_takes() {
-        let tokens =
-            Tokens { input: 12_000, cached_input: 8_000, cache_write: 3_000, cache_write_long: 0, output: 900 };
-        assert_eq!(gpt_6_sol().cost(tokens).base, decimal("0.0201"));
-        let kept = Tokens { cache_write: 1_000, cache_write_long: 2_000, ..tokens };
-        assert_eq!(gpt_6_sol().cost(kept).base, decimal("0.0251"));
-        // Where no writes are billed they are input.
-        assert_eq!(
-            gpt_4o_mini().cost(Tokens { input: 1_000, cache_write: 600, ..Tokens::NONE }),
-            gpt_4o_mini().cost(Tokens::plain(1_000, 0))
-        );
-    }
-
-    #[test]
-    fn a_long_prompt_moves_its_whole_request_into_the_band() {
-        let (price, input) = (gpt_6_sol(), 272_000);
-        assert_eq!(price.cost(Tokens::plain(input, 10)).base, decimal("0.5441"));
-        let long = Tokens { input: input + 1, cached_input: input, ..Tokens::plain(0, 10) };
-        // One at $4, the others at $0.40, and ten at $15 a million.
-        assert_eq!(price.cost(long).base, decimal("0.108954"));
-        assert_eq!(price.output_after(input + 1, 10).base, decimal("0.00015"));
-    }
-
-    #[test]
-    fn no_use_of_the_cache_costs_more_than_the_most() {
-        for price in [gpt_4o_mini(), gpt_6_sol()] {
-            for (input, keep) in [(100, Keep::Usual), (300_000, Keep::Usual), (100, Keep::Long), (300_000, Keep::Long)]
-            {
-                let most = price.most_input(input, keep).total();
-                for part in [0, input / 3, input] {
-                    let long = if keep == Keep::Long { part } else { 0 };
-                    let mixed = Tokens {
-                        input,
-                        cached_input: input - part,
-                        cache_write: part - long,
-                        cache_write_long: long,
-                        output: 0,
-                    };
-                    assert!(price.cost(mixed).total() <= most, "{mixed:?}");
-                }
+    /// The rate that something is charged at that was used already, and it itself where it has none: then that of the usual
+    /// tier, or the dearest of its kind that went the same way, or of its kind.
+    fn charged_at(&self, key: Key) -> (Option<Rate>, Option<Key>) {
+        match (self.rate(key), self.terms) {
+            (Some(rate), _) => (Some(rate), None),
+            (None, Terms::Inclusive) => (None, None),
+            (None, Terms::Provider) => {
+                let dearest = |is_like: &dyn Fn(Key) -> bool| {
+                    self.rates.iter().filter(|(known, _)| is_like(*known)).map(|(_, rate)| *rate).max()
+                };
+                let same_way = || dearest(&|known| (known.kind, known.direction) == (key.kind, key.direction));
+                let usual = self.rate(key.in_tier(ServiceTier::Standard));
+                (usual.or_else(same_way).or_else(|| dearest(&|known| known.kind == key.kind)), Some(key))
             }
         }
     }
 
-    #[test]
-    fn usage_is_priced_exactly_with_the_fee_on_top() {
-        let cost = gpt_4o_mini().cost(Tokens { cached_input: 400, ..Tokens::plain(1_000, 50) });
-        assert_eq!(cost.base, decimal("0.00015"));
-        assert_eq!(cost.fee, decimal("0.000003"));
-        assert_eq!(cost.charged(), Ok(Nanos::new(153_000)));
+    /// The context band of a request that read so much.
+    fn band(&self, input: u64) -> Band {
+        self.bands.iter().copied().find(|band| input > u64::from(band.0)).unwrap_or_default()
     }
 
-    #[test]
-    fn one_token_is_not_rounded_before_the_total() {
-        let cost = gpt_4o_mini().cost(Tokens { cached_input: 1, ..Tokens::plain(1, 0) });
-        assert_eq!(cost.total(), decimal("0.0000000765"));
-        assert_eq!(cost.charged(), Ok(Nanos::new(76)));
+    /// What was used, its tokens in the context band that all of them together put their request into.
+    fn placed<'a>(&self, used: &'a Quantities) -> impl Iterator<Item = (Key, u64)> + use<'a> {
+        let band =
+            if self.bands.is_empty() { Band(0) } else { self.band(used.sum(|key| key.is_tokens(Direction::Input))) };
+        used.iter().map(move |(key, amount)| {
+            let key = if key.kind == Kind::Tokens && band != Band(0) { key.in_band(band) } else { key };
+            (key, amount)
+        })
     }
 
-    #[test]
-    fn more_cached_than_read_is_not_cheaper_than_all_cached() {
-        let price = gpt_4o_mini();
-        let all = price.cost(Tokens { cached_input: 10, ..Tokens::plain(10, 0) });
-        assert_eq!(price.cost(Tokens { cached_input: 99, ..Tokens::plain(10, 0) }), all);
+    /// What quantities cost; refused where one has no rate.
+    pub fn cost(&self, used: &Quantities) -> Result<Cost, Unpriced> {
+        match self.charge(used) {
+            Charge { cost, unpriced: None } => Ok(cost),
+            Charge { unpriced: Some(key), .. } => Err(Unpriced(key)),
+        }
     }
 
-    #[test]
-    fn an_estimate_never_exceeds_its_hold() {
-        let cost = Cost::with_fee(decimal("3.1234567"));
-        let hold = Nanos::new(1_000_000_007);
-        assert_eq!(cost.at_most(hold).charged(), Ok(hold));
-        assert_eq!(cost.at_most(Nanos::dollars(4)), cost);
+    /// What quantities cost that were used already. One without a rate costs what it would in the usual tier, or the dearest
+    /// of its kind; where there is no rate of its kind, nothing says what it costs. It is told in any case.
+    pub fn charge(&self, used: &Quantities) -> Charge {
+        let (mut base, mut unpriced) = (Decimal::ZERO, None);
+        for (key, amount) in self.placed(used) {
+            let (rate, without) = self.charged_at(key);
+            unpriced = unpriced.or(without);
+            if let Some(rate) = rate {
+                base += rate.times(amount);
+            }
+        }
+        Charge { cost: self.with_terms(base), unpriced }
     }
 
-    #[test]
-    fn absurd_prices_are_not_sound() {
-        assert!(gpt_4o_mini().is_sound());
-        assert!(!TokenPrice { output: decimal("-1"), ..gpt_4o_mini() }.is_sound());
-        assert!(!TokenPrice { input: Decimal::MAX, ..gpt_4o_mini() }.is_sound());
+    /// What of quantities has no rate, if anything.
+    pub fn unpriced(&self, used: &Quantities) -> Option<Key> {
+        self.placed(used).find_map(|(key, _)| self.charged_at(key).1)
     }
+
+    /// What was used, each with the rate it is charged at, and of it so much as was charged before the fee.
+    pub fn parts(&self, used: &Quantities, base: Decimal) -> Parts {
+        let part = |(key, amount)| Part { key, amount, rate: self.charged_at(key).0 };
+        Parts::new(self.placed(used).map(part).collect(), base)
+    }
+
+    fn with_terms(&self, base: Decimal) -> Cost {
+        match self.terms {
+            Terms::Provider => Cost::with_fee(base),
+            Terms::Inclusive => Cost::without_fee(base),
+        }
+    }
+
+    /// The dearest rate of tokens that went one way, of all that a request may be charged at: whatever of it meets the cache,
+    /// whichever tier serves it, in any band that a prompt of at most so many tokens may be in.
+    fn dearest(&self, direction: Direction, prompt: u64, permitted: &Permitted) -> Result<Rate, Unpriced> {
+        let first = Key::of(Kind::Tokens, direction);
+        let unpriced = permitted.tiers.iter().map(|tier| first.in_tier(*tier)).find(|key| self.rate(*key).is_none());
+        let may_be = |key: Key| {
+            key.is_tokens(direction) && permitted.permits(key) && (key.band == Band(0) || prompt > key.band.0.into())
+        };
+        let dearest = self.rates.iter().filter(|(key, _)| may_be(*key)).map(|(_, rate)| *rate).max();
+        match (dearest, unpriced) {
+            (Some(rate), None) => Ok(rate),
+            (_, unpriced) => Err(Unpriced(unpriced.unwrap_or(first))),
+        }
+    }
+
+    /// The most that so many prompt tokens and all that tools may use can cost.
+    pub fn most_input(&self, prompt: u64, permitted: &Permitted) -> Result<Cost, Unpriced> {
+        let tokens = self.dearest(Direction::Input, prompt, permitted)?.times(prompt);
+        let uses = if permitted.uses.is_empty() { Decimal::ZERO } else { self.cost(&permitted.uses)?.base };
+        Ok(self.with_terms(tokens + uses))
+    }
+
+    /// The most that an output token can cost after a prompt of at most so many, the fee in it.
+    pub fn most_output(&self, prompt: u64, permitted: &Permitted) -> Result<Rate, Unpriced> {
+        let rate = self.dearest(Direction::Output, prompt, permitted)?;
+        Ok(match self.terms {
+            Terms::Provider => rate.with_fee(),
+            Terms::Inclusive => rate,
+        })
+    }
+}
+
+/// How many of something at this rate so much pays, after what is paid first.
+pub fn affordable(most: Nanos, first: Decimal, rate: Rate) -> u64 {
+    rate.paid_by(most.to_decimal() - first)
+}
+
+/// What so much costs, after what is paid first, rounded up; none where it is beyond what the ledger holds.
+pub fn total(first: Decimal, rate: Rate, amount: u64) -> Option<Nanos> {
+    Nanos::ceil(first.checked_add(rate.times(amount))?).ok()
 }

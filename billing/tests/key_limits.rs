@@ -18,7 +18,7 @@ use billing::{
     ids::{AccountId, GrantId, KeyId, RequestId},
     key::{KeyLimits, KeyState, KeyWindow},
     plan::Plan,
-    price::{Cost, Tokens},
+    price::{Cost, Parts},
     time::DAY_MS,
 };
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ fn record(hold: &Hold, charged: Nanos, now: Timestamp) -> UsageRecord {
         model: "m".into(),
         provider: "openai".into(),
         ending: Ending::Completed,
-        tokens: Tokens::default(),
+        parts: Parts::default(),
         estimated: false,
         compute_ms: 0,
         billed_seconds: 0,

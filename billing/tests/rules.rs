@@ -14,7 +14,8 @@ use billing::{
     ids::{AccountId, GrantId, PaymentId, RequestId},
     payment::{Payment, Purpose},
     plan::Plan,
-    price::{Cost, Tokens},
+    price::{Cost, Price},
+    quantity::Quantities,
     reversal::{Kind, Listing, News, State},
     time::FOUR_WEEKS_MS,
 };
@@ -92,7 +93,7 @@ impl Story {
             model: "m".into(),
             provider: "openai".into(),
             ending: Ending::Completed,
-            tokens: Tokens::plain(1, output),
+            parts: Price::nothing().parts(&Quantities::plain(1, output), Decimal::ZERO),
             estimated: false,
             compute_ms: 0,
             billed_seconds: 0,
@@ -131,7 +132,7 @@ fn a_hold_expects_what_answers_were_long_once_that_is_known() {
     let mut story = Story::new();
     story.promo(1, 1);
     // A token costs a thousandth of a dollar: a quarter of a dollar would pay 250 of them.
-    let output = OutputPrice { input: Decimal::ZERO, token: Decimal::new(1, 3), limit: 900 };
+    let output = OutputPrice { input: Decimal::ZERO, token: "0.001".parse().unwrap(), limit: 900 };
     let milli = |count: i64| Nanos::new(count * 1_000_000);
     let hold = HoldRequest { minimum: milli(256), expected: milli(256), worst_case: milli(900) };
     for number in 0..20 {

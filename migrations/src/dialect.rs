@@ -43,3 +43,17 @@ pub(crate) async fn append_only(manager: &SchemaManager<'_>, table: &str) -> Res
     }
     Ok(())
 }
+
+/// Undoes [`append_only`], for a migration that changes what is there.
+pub(crate) async fn changeable(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
+    let statements = match manager.get_database_backend() {
+        DbBackend::Postgres => {
+            [format!("DROP TRIGGER {table}_append_only ON {table}"), format!("DROP FUNCTION {table}_is_append_only()")]
+        }
+        _ => [format!("DROP TRIGGER {table}_no_UPDATE"), format!("DROP TRIGGER {table}_no_DELETE")],
+    };
+    for statement in statements {
+        manager.get_connection().execute_unprepared(&statement).await?;
+    }
+    Ok(())
+}

@@ -14,6 +14,7 @@ mod m0007_proofs;
 mod m0008_reversals;
 mod m0009_cache_writes;
 mod m0010_addresses;
+mod m0011_quantities;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0008_reversals::Migration),
             Box::new(m0009_cache_writes::Migration),
             Box::new(m0010_addresses::Migration),
+            Box::new(m0011_quantities::Migration),
         ]
     }
 }

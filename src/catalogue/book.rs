@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use billing::price::TokenPrice;
+use billing::price::Price;
 use serde::Deserialize;
 use wire::inference::Task;
 
@@ -17,9 +17,6 @@ pub enum BookError {
     /// Not the format.
     #[error("price book: {0}")]
     Format(#[from] toml::de::Error),
-    /// A number that can't be a price.
-    #[error("price book: {0} has an absurd price")]
-    Absurd(String),
 }
 
 #[derive(Deserialize)]
@@ -37,7 +34,7 @@ struct Entry {
     max_output: u32,
     #[serde(default)]
     task: TaskName,
-    price: Option<TokenPrice>,
+    price: Option<Price>,
 }
 
 #[derive(Deserialize, Default)]
@@ -55,9 +52,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<ClosedModel>, BookError> {
     model
         .into_iter()
         .map(|Entry { id, context, max_output, task, price }| {
-            if price.as_ref().is_some_and(|price| !price.is_sound()) {
-                return Err(BookError::Absurd(id));
-            }
+            let price = price.map(Arc::new);
             let task = match task {
                 TaskName::Chat => Task::Chat,
                 TaskName::Completion => Task::Completion,
@@ -75,7 +70,7 @@ mod tests {
     fn a_misspelt_or_absurd_price_is_refused() {
         let book =
             |price: &str| format!("provider = \"p\"\n[[model]]\nid = \"m\"\ncontext = 1\nmax_output = 1\n{price}");
-        assert!(matches!(parse(&book("price = { input = \"1\", output = \"-2\" }")), Err(BookError::Absurd(_))));
+        assert!(parse(&book("price = { input = \"1\", output = \"-2\" }")).is_err());
         assert!(matches!(parse(&book("prise = { input = \"1\", output = \"2\" }")), Err(BookError::Format(_))));
         assert_eq!(parse(&book("")).unwrap()[0].price, None);
     }

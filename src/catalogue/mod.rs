@@ -8,7 +8,7 @@ mod snapshot;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use billing::{class::SizeClass, price::TokenPrice};
+use billing::{class::SizeClass, price::Price};
 use wire::inference::Task;
 
 pub use book::BookError;
@@ -21,7 +21,7 @@ pub struct ClosedModel {
     /// Whose it is.
     pub provider: Arc<str>,
     /// Its price; without one it is refused, never free.
-    pub price: Option<TokenPrice>,
+    pub price: Option<Arc<Price>>,
     /// Tokens it reads and writes, at most.
     pub context: u32,
     /// Tokens it writes, at most.

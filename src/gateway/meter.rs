@@ -11,7 +11,11 @@ mod usage;
 use std::time::Instant;
 
 use actors::admission::Metered;
-use billing::{Nanos, price::Tokens};
+use billing::{
+    Nanos,
+    price::Parts,
+    quantity::{Direction, Key},
+};
 use engine::worker::Stop;
 use wire::{
     inference::{Delta, Failure, Usage},
@@ -24,7 +28,6 @@ use usage::UsageMeter;
 
 /// The meter of one request.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "its task is boxed whole, and closed requests are the hot ones")]
 pub(super) enum Meter {
     /// A closed model's.
     Usage(UsageMeter),
@@ -130,13 +133,23 @@ impl Meter {
         metered
     }
 
-    /// What its client is told that it read and wrote, where so many tokens were charged.
-    pub(super) fn told(&self, charged: Tokens) -> Usage {
+    /// What was charged at the rate of something else, for want of its own.
+    pub(super) fn unpriced(&self, metered: &Metered) -> Option<Key> {
         match self {
-            Self::Usage(_) => {
-                let Tokens { input, cached_input, output, .. } = charged;
-                Usage { input, cached_input, output, reasoning: 0 }
-            }
+            Self::Usage(meter) => meter.unpriced(&metered.quantities),
+            Self::Seconds(_) => None,
+        }
+    }
+
+    /// What its client is told that it read and wrote, where that was charged.
+    pub(super) fn told(&self, charged: &Parts) -> Usage {
+        match self {
+            Self::Usage(_) => Usage {
+                input: charged.tokens(Direction::Input),
+                cached_input: charged.cache_read(),
+                output: charged.tokens(Direction::Output),
+                reasoning: charged.reasoning(),
+            },
             Self::Seconds(meter) => meter.usage(),
         }
     }

@@ -14,8 +14,9 @@ use billing::{
     command::Admit,
     hold::{HoldRequest, OutputPrice, Work},
     ids::{KeyId, RequestId},
+    price::Price,
 };
-pub(super) use closed::{Limit, STANDARD_TIER, UsageTerms};
+pub(super) use closed::{Limit, UsageTerms};
 pub(super) use open::{SLICE_SECONDS, SecondsTerms};
 use wire::inference::Request;
 
@@ -103,6 +104,14 @@ impl Plan {
         }
     }
 
+    /// The price that it is charged at, frozen; none where it costs nothing here.
+    pub(super) fn price(&self) -> Option<Arc<Price>> {
+        match &self.target {
+            Target::Closed(terms) => terms.charged_price(),
+            Target::Open(terms) => Some(terms.model.class.price()),
+        }
+    }
+
     /// What the account is asked.
     pub(super) fn admit(
         &self,
@@ -136,7 +145,7 @@ impl Plan {
     pub(super) fn least(&self) -> Result<Nanos, ServeError> {
         match &self.target {
             Target::Closed(terms) => terms.least(),
-            Target::Open(terms) => Ok(terms.rate()),
+            Target::Open(terms) => Ok(terms.cost(1)),
         }
     }
 

@@ -207,7 +207,8 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let admitted = admission::enter(&gateway.accounts, caller.account_id, Enter { admit, max_wait }).await?;
     let took = asked_at.elapsed();
     measure::admission(provider, took);
-    let Admitted { admission, balance, rate_remaining, place } = admitted;
+    let Admitted { mut admission, balance, rate_remaining, place } = admitted;
+    admission.price_at(plan.price());
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();

@@ -20,7 +20,7 @@ use wire::inference::{Event, Failure, Request};
 
 use super::{
     Gateway,
-    plan::{Limit, Payer, Plan, STANDARD_TIER, Target},
+    plan::{Limit, Payer, Plan, Target},
     serve::ServeError,
     task::Runner,
 };
@@ -100,7 +100,7 @@ pub(super) async fn ready<'a>(
         Target::Closed(terms) => {
             if terms.payer == Payer::Credits && request.source.body.present("service_tier").is_some() {
                 // `auto` would let a setting of our project at the provider choose a dearer one.
-                request.source.body.set("service_tier", STANDARD_TIER);
+                request.source.body.set("service_tier", terms.tier_name());
             }
             let (handle, model) = (provider(gateway, &terms.model)?, Arc::clone(&terms.model));
             Ok(Ready::Provider { handle, model, request, own_key })

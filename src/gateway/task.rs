@@ -131,7 +131,7 @@ impl Task {
                 Woken::Event(Some(Event::Delta(delta))) => self.delta(delta).await,
                 Woken::Event(Some(Event::Second(second))) => {
                     let step = self.meter.second(second.into(), self.bounds(), Instant::now());
-                    self.take(step).await;
+                    self.take(step.as_ref()).await;
                 }
                 Woken::Event(Some(Event::Unknown(said))) => self.unknown(said).await,
                 Woken::Event(Some(Event::Reported(report))) => self.reported(*report),
@@ -166,8 +166,8 @@ impl Task {
     }
 
     /// Notes what is charged if this task dies, and tells the cost so far where it is time to.
-    async fn take(&mut self, step: Option<Step>) {
-        let Some(Step { metered, accrual }) = step else { return };
+    async fn take(&mut self, step: Option<&Step>) {
+        let Some(&Step { metered, accrual }) = step else { return };
         self.admission.meter(metered);
         let Some(accrual) = accrual else { return };
         self.admission.accrue(accrual.cost, accrual.slice);
@@ -184,7 +184,7 @@ impl Task {
             self.farebox_stop.clone_from(&delta.farebox_stop);
         }
         let step = self.meter.delta(&delta, self.admission.held(), Instant::now());
-        self.take(step).await;
+        self.take(step.as_ref()).await;
         if let Some(pieces) = &mut self.whole {
             pieces.push(delta);
         } else if std::mem::replace(&mut self.has_begun, true) {
@@ -257,7 +257,11 @@ impl Task {
         let now = Instant::now();
         let stages = self.stages(now);
         measure::ended(Arc::clone(&self.provider), stages, self.course.elapsed(now));
-        self.admission.meter(self.meter.charged(failure.as_ref(), self.bounds()));
+        let charged = self.meter.charged(failure.as_ref(), self.bounds());
+        if let Some(key) = self.meter.unpriced(&charged) {
+            tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
+        }
+        self.admission.meter(charged);
         let left = self.is_cancelled || self.updates.as_ref().is_none_or(Teller::is_closed);
         let ending = match (&failure, left) {
             (Some(_), _) => Ending::Failed,
@@ -270,7 +274,7 @@ impl Task {
             (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
             (Ok((record, answer)), None) => Update::Done(Box::new(Done {
                 whole: self.whole.take().unwrap_or_default(),
-                usage: self.meter.told(record.tokens),
+                usage: self.meter.told(&record.parts),
                 reported: self.meter.take_own(),
                 record,
                 balance: answer.balance,

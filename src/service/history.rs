@@ -6,8 +6,15 @@ use billing::{
     event::EventKind,
     hold::Hold,
     ids::{AccountId, KeyId, RequestId},
+    price::Rate,
+    quantity::Key,
 };
-use ledger::{events::EventRow, history, query::RequestRow, usage::Wanted};
+use ledger::{
+    events::EventRow,
+    history,
+    query::{QuantityRow, RequestRow},
+    usage::Wanted,
+};
 use uuid::Uuid;
 
 use super::{
@@ -58,12 +65,37 @@ pub struct Ended {
     pub fee: String,
     /// What was charged.
     pub cost: Nanos,
+    /// What of the exact cost before the fee no quantity accounts for, in dollars: of a request that was settled without its
+    /// process, or recorded before quantities had rates.
+    pub unitemised_cost: Option<String>,
+    /// What it used, in parts that do not overlap.
+    pub quantities: Vec<Quantity>,
     /// The price version.
     pub price_version: i64,
     /// When it was admitted.
     pub started_at: Timestamp,
     /// When it ended.
     pub ended_at: Timestamp,
+}
+
+/// A part of what a request used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quantity {
+    /// Of what.
+    pub key: Key,
+    /// How much.
+    pub amount: u64,
+    /// Dollars for one; none where it has no price of its own.
+    pub rate: Option<Rate>,
+    /// What of the cost before the fee is for it, in dollars.
+    pub cost: Option<String>,
+}
+
+impl From<QuantityRow> for Quantity {
+    fn from(row: QuantityRow) -> Self {
+        let QuantityRow { quantity: key, amount, rate, cost } = row;
+        Self { key, amount, rate, cost }
+    }
 }
 
 /// What a request used.
@@ -77,6 +109,8 @@ pub struct Used {
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
+    /// The part of them that was reasoning.
+    pub reasoning_tokens: i64,
     /// Whether tokens were counted here.
     pub estimated: bool,
     /// Milliseconds of compute.
@@ -92,14 +126,27 @@ impl From<RequestRow> for Ended {
             cached_input_tokens: row.cached_input_tokens,
             cache_write_tokens: row.cache_write_tokens,
             output_tokens: row.output_tokens,
+            reasoning_tokens: row.reasoning_tokens,
             estimated: row.estimated,
             compute_ms: row.compute_ms,
             billed_seconds: row.billed_seconds,
         };
-        let RequestRow { id, key_id, model, provider, ending, base_cost, fee, cost, .. } = row;
-        let RequestRow { price_version, started_at, ended_at, .. } = row;
-        let (id, key_id) = (RequestId(id), key_id.map(KeyId));
-        Self { id, key_id, model, provider, ending, used, base_cost, fee, cost, price_version, started_at, ended_at }
+        Self {
+            id: RequestId(row.id),
+            key_id: row.key_id.map(KeyId),
+            model: row.model,
+            provider: row.provider,
+            ending: row.ending,
+            used,
+            base_cost: row.base_cost,
+            fee: row.fee,
+            cost: row.cost,
+            unitemised_cost: row.unitemised_cost,
+            quantities: row.quantities.into_iter().map(Quantity::from).collect(),
+            price_version: row.price_version,
+            started_at: row.started_at,
+            ended_at: row.ended_at,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use billing::{
     Nanos, Timestamp,
+    quantity::Key,
     time::{DAY_MS, HOUR_MS},
 };
 use ledger::{
@@ -118,7 +119,7 @@ impl From<Group> for stored::Group {
 }
 
 /// What was used.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Requests that ended.
     pub requests: i64,
@@ -132,10 +133,14 @@ pub struct Sums {
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
+    /// The part of them that was reasoning.
+    pub reasoning_tokens: i64,
     /// Milliseconds of compute.
     pub compute_ms: i64,
     /// Seconds billed.
     pub billed_seconds: i64,
+    /// The same by their keys, in parts that do not overlap.
+    pub quantities: Vec<(Key, i64)>,
     /// What was charged.
     pub cost: Nanos,
 }
@@ -149,8 +154,10 @@ impl From<stored::Sums> for Sums {
             cached_input_tokens: sums.cached_input_tokens,
             cache_write_tokens: sums.cache_write_tokens,
             output_tokens: sums.output_tokens,
+            reasoning_tokens: sums.reasoning_tokens,
             compute_ms: sums.compute_ms,
             billed_seconds: sums.billed_seconds,
+            quantities: sums.quantities().collect(),
             cost: sums.cost,
         }
     }
@@ -211,6 +218,7 @@ mod tests {
             cached_input_tokens: 0,
             cache_write_tokens: 0,
             output_tokens: 2,
+            reasoning_tokens: 0,
             estimated: false,
             compute_ms: 0,
             billed_seconds: 0,
@@ -225,6 +233,8 @@ mod tests {
             base_cost: "0".into(),
             fee: "0".into(),
             cost: Nanos::ZERO,
+            unitemised_cost: None,
+            quantities: Vec::new(),
             price_version: 1,
             started_at: at,
             ended_at: at,

@@ -344,6 +344,27 @@ const CASES: &[Case] = &[
         "charged expected none, found {0}",
     ),
     case(
+        15,
+        "request's exact cost is not what its quantities come to",
+        CHARGED,
+        "UPDATE usage_record SET quantities = REPLACE(quantities, '@0.00000015', '@0.00000016') WHERE request_id = {id}",
+        "base cost expected ",
+    ),
+    case(
+        16,
+        "request's quantities are not what its counts say",
+        "SELECT request_id, input_tokens FROM usage_record WHERE charged > 0",
+        "UPDATE usage_record SET input_tokens = input_tokens + 1 WHERE request_id = {id}",
+        "input tokens expected {#+}, found {#0}",
+    ),
+    case(
+        16,
+        "request's quantities are not what its counts say",
+        CHARGED,
+        "UPDATE usage_record SET quantities = 'tokens' WHERE request_id = {id}",
+        "\"tokens\" is no list of quantities",
+    ),
+    case(
         18,
         "key used more than its limits let it",
         "SELECT k.id, (SELECT SUM(charged) FROM usage_record u WHERE u.key_id = k.id) + (SELECT \

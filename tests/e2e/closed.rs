@@ -80,6 +80,9 @@ async fn an_answer_is_charged_its_usage_and_two_percent() {
     assert_eq!(record["cost"], COST);
     assert_eq!(record["base_cost"], "0.00000465");
     assert_eq!(record["fee"], "0.000000093");
+    let read = json!({"quantity": "tokens.input", "amount": 7, "rate": "0.00000015", "cost": "0.00000105"});
+    let written = json!({"quantity": "tokens.output", "amount": 6, "rate": "0.0000006", "cost": "0.0000036"});
+    assert_eq!(record["quantities"], json!([read, written]));
     stage.server.admin().assert_audit().await;
 }
 

@@ -16,9 +16,10 @@ use std::{
     io::{BufWriter, Write as _},
     process::{Command, Stdio},
     str::FromStr as _,
+    sync::Arc,
 };
 
-use billing::price::{Keep, TokenPrice};
+use billing::price::{Asked, Price};
 use farebox::{
     catalogue::{Catalogue, ClosedModel, Model},
     gateway::meter::report::{Capacity, Known},
@@ -66,7 +67,7 @@ impl Numbers {
 /// An answer, and who reads it there.
 struct Case {
     model: ClosedModel,
-    price: TokenPrice,
+    price: Arc<Price>,
     reader: [&'static str; 2],
     answer: Value,
 }
@@ -183,8 +184,8 @@ fn ours(case: &Case) -> Option<Decimal> {
             known.hear(*report, 0, can);
         }
     }
-    let used = known.used(0, 0, Keep::Usual, can, || 0);
-    (!used.estimated).then(|| case.price.cost(used.tokens).base.normalize())
+    let used = known.used(0, 0, Asked::default(), can, || 0);
+    (!used.estimated).then(|| case.price.charge(&used.quantities).cost.base.normalize())
 }
 
 /// Why we differ from the other reader, and what it would have to read to agree.

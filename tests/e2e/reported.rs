@@ -95,6 +95,16 @@ async fn what_is_written_to_a_cache_is_charged_recorded_and_exported() {
     let more = json!({"model": "gpt-6-sol", "messages": [{"role": "user", "content": [part]}]});
     let answer = stage.chat(Behaviour::Usage(CACHED_AND_WRITTEN), more).await;
     assert_eq!(stage.record(&answer).await["base_cost"], "0.0276");
+    let parts = stage.record(&answer).await["quantities"].clone();
+    let parts: Vec<_> =
+        parts.as_array().unwrap().iter().map(|part| (part["quantity"].clone(), part["cost"].clone())).collect();
+    let expected = [
+        ("tokens.input", "0.002"),
+        ("tokens.input.cache_read", "0.0016"),
+        ("tokens.input.cache_write_12h", "0.015"),
+        ("tokens.output", "0.009"),
+    ];
+    assert_eq!(parts, expected.map(|(quantity, cost)| (json!(quantity), json!(cost))));
     // Where no writes are billed, they are input.
     let answer = stage.chat(Behaviour::Usage(CACHED_AND_WRITTEN), json!({})).await;
     assert_eq!(stage.record(&answer).await["base_cost"], "0.00174");
@@ -102,7 +112,12 @@ async fn what_is_written_to_a_cache_is_charged_recorded_and_exported() {
     let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
     let column = rows[0].iter().position(|name| *name == "cache_write_tokens").unwrap();
     assert_eq!(rows[1..].iter().map(|row| row[column]).collect::<Vec<_>>(), ["3000"; 3]);
-    assert_eq!(stage.customer.api.get("/v1/usage").await.ok()["total"]["cache_write_tokens"], 9_000);
+    let total = stage.customer.api.get("/v1/usage").await.ok()["total"].clone();
+    assert_eq!(
+        (&total["cache_write_tokens"], &total["quantities"]["tokens.input.cache_write"]),
+        (&json!(9_000), &json!(9_000))
+    );
+    assert_eq!(total["quantities"]["tokens.input"], 3_000);
     stage.server.admin().assert_audit().await;
 }
 

@@ -57,6 +57,16 @@ async fn taken_over(book: Book) {
             assert_eq!(balance[part], said[name]["balance"][part], "{name}: {part}");
         }
         let requests = api.get("/v1/requests?limit=100").await.ok();
+        // What was counted is there as quantities; at which rates it was charged was not kept.
+        for request in requests["data"].as_array().unwrap() {
+            let listed = |of: &str| -> u64 {
+                let all = request["quantities"].as_array().unwrap().iter();
+                let like = all.filter(|part| part["quantity"].as_str().unwrap().starts_with(of));
+                like.map(|part| part["amount"].as_u64().unwrap()).sum()
+            };
+            let counted = ["input_tokens", "output_tokens"].map(|count| request[count].as_u64().unwrap());
+            assert_eq!(["tokens.input", "tokens.output"].map(listed), counted, "{request}");
+        }
         // A limited key sees its own alone now.
         let count = if name == "limited" { json!(4) } else { said[name]["requests"].clone() };
         assert_eq!(requests["data"].as_array().unwrap().len(), count, "{name}");

@@ -169,12 +169,17 @@ async fn exported(stage: &Stage, requests: &[Value], whole: Nanos) {
     let lines: Vec<&str> = answer.body.split_terminator("\r\n").collect();
     assert!(lines[0].starts_with("request_id,started_at,ended_at,key_id,key_name,model,"), "{}", lines[0]);
     assert_eq!(lines.len(), 13);
-    let fields = |line: &&str| -> Vec<String> { line.rsplitn(16, ',').map(str::to_owned).collect() };
-    let charged: Nanos = lines[1..].iter().map(|line| fields(line)[2].parse::<Nanos>().unwrap()).sum();
+    let fields = |line: &&str| -> Vec<String> { line.rsplitn(17, ',').map(str::to_owned).collect() };
+    let charged: Nanos = lines[1..].iter().map(|line| fields(line)[3].parse::<Nanos>().unwrap()).sum();
     assert_eq!(charged, whole);
     for (line, request) in lines[1..].iter().zip(requests.iter().rev()) {
         assert!(line.starts_with(request["id"].as_str().unwrap()), "oldest first: {line}");
         assert!(line.contains(request["base_cost"].as_str().unwrap()), "exact: {line}");
+        for part in request["quantities"].as_array().unwrap() {
+            let [key, rate, cost] = ["quantity", "rate", "cost"].map(|name| part[name].as_str());
+            let priced = rate.zip(cost).map(|(rate, cost)| format!("@{rate}:{cost}")).unwrap_or_default();
+            assert!(line.contains(&format!("{}={}{priced}", key.unwrap(), part["amount"])), "{line}");
+        }
     }
     let named = r#","'=1+1, ""second""",gpt-4o"#;
     assert_eq!(lines.iter().filter(|line| line.contains(named)).count(), 6, "{}", answer.body);

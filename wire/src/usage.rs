@@ -14,12 +14,62 @@ pub struct Report {
     pub cache_write: u64,
     /// The part of `cache_write` that is kept for longer than usual, where the provider tells them apart.
     pub cache_write_long: Option<u64>,
+    /// How long that is.
+    pub longer: Longer,
+    /// The part of `input` that is sound; whether it met the cache is not told.
+    pub audio_input: u64,
+    /// The part of `input` that is pictures; whether they met the cache is not told.
+    pub image_input: u64,
     /// Output tokens, reasoning included.
     pub output: Option<u64>,
     /// The part of `output` spent on reasoning.
     pub reasoning: u64,
+    /// The part of `output` that is sound, which no reasoning is.
+    pub audio_output: u64,
+    /// Searches of the web that the provider ran.
+    pub web_searches: u64,
+    /// Pages of the web that it fetched.
+    pub web_fetches: u64,
+    /// The service tier that served it, where that is said in words that are known.
+    pub tier: Option<Tier>,
     /// The provider's own object, as JSON and as it came, where it can be handed on.
     pub own: Option<Box<str>>,
+}
+
+/// How long a cache is kept that is kept for longer than usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Longer {
+    /// As OpenAI does.
+    #[default]
+    TwelveHours,
+    /// As Anthropic does.
+    Hour,
+}
+
+/// A provider's service tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// The usual one.
+    Standard,
+    /// With others, within a day.
+    Batch,
+    /// When there is room.
+    Flex,
+    /// Before others.
+    Priority,
+}
+
+impl Tier {
+    /// By a provider's word for it; `auto` and what is not known say nothing.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "default" | "standard" | "on_demand" => Some(Self::Standard),
+            "batch" => Some(Self::Batch),
+            "flex" => Some(Self::Flex),
+            "priority" | "fast" => Some(Self::Priority),
+            _ => None,
+        }
+    }
 }
 
 impl Report {
@@ -30,7 +80,11 @@ impl Report {
         self.cached_input = self.cached_input.min(input);
         self.cache_write = self.cache_write.min(input - self.cached_input);
         self.cache_write_long = self.cache_write_long.map(|long| long.min(self.cache_write));
-        self.reasoning = self.reasoning.min(self.output.unwrap_or(0));
+        self.audio_input = self.audio_input.min(input);
+        self.image_input = self.image_input.min(input - self.audio_input);
+        let output = self.output.unwrap_or(0);
+        self.reasoning = self.reasoning.min(output);
+        self.audio_output = self.audio_output.min(output - self.reasoning);
         self
     }
 
@@ -48,8 +102,15 @@ impl Report {
             cached_input: self.cached_input.max(later.cached_input),
             cache_write: self.cache_write.max(later.cache_write),
             cache_write_long: self.cache_write_long.max(later.cache_write_long),
+            longer: if later.cache_write_long.is_some() { later.longer } else { self.longer },
+            audio_input: self.audio_input.max(later.audio_input),
+            image_input: self.image_input.max(later.image_input),
             output: self.output.max(later.output),
             reasoning: self.reasoning.max(later.reasoning),
+            audio_output: self.audio_output.max(later.audio_output),
+            web_searches: self.web_searches.max(later.web_searches),
+            web_fetches: self.web_fetches.max(later.web_fetches),
+            tier: later.tier.or(self.tier),
             own,
         };
         joined.fitted()
@@ -57,12 +118,23 @@ impl Report {
 
     /// Whether no number of another report is larger.
     fn covers(&self, other: &Self) -> bool {
-        self.input >= other.input
-            && self.cached_input >= other.cached_input
-            && self.cache_write >= other.cache_write
-            && self.cache_write_long >= other.cache_write_long
-            && self.output >= other.output
-            && self.reasoning >= other.reasoning
+        self.numbers().into_iter().zip(other.numbers()).all(|(own, other)| own >= other)
+    }
+
+    /// All it says in numbers.
+    const fn numbers(&self) -> [Option<u64>; 10] {
+        [
+            self.input,
+            Some(self.cached_input),
+            Some(self.cache_write),
+            self.cache_write_long,
+            Some(self.audio_input),
+            Some(self.image_input),
+            self.output,
+            Some(self.reasoning),
+            Some(self.audio_output),
+            Some(self.web_searches.saturating_add(self.web_fetches)),
+        ]
     }
 }
 
@@ -131,6 +203,15 @@ mod tests {
         let fitted = odd.fitted();
         assert_eq!((fitted.cached_input, fitted.cache_write, fitted.cache_write_long), (40, 60, Some(60)));
         assert_eq!(fitted.reasoning, 5);
+        let odd = Report {
+            audio_input: 70,
+            image_input: 50,
+            audio_output: 9,
+            reasoning: 2,
+            ..report(Some(100), 0, Some(5), "")
+        };
+        let fitted = odd.fitted();
+        assert_eq!((fitted.audio_input, fitted.image_input, fitted.audio_output), (70, 30, 3));
         assert_eq!(report(None, 40, None, "").fitted().cached_input, 0);
     }
 }

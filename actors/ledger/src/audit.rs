@@ -3,14 +3,21 @@
 
 use std::str::FromStr;
 
-use billing::{Nanos, price::Cost};
+use billing::{
+    Nanos,
+    price::{Cost, Parts},
+    quantity::{Direction, Kind},
+};
 use rust_decimal::Decimal;
-use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel};
+use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel, QueryResult};
 use serde::Serialize;
 use uuid::Uuid;
 
 use self::checks::{CHECKS, Pair, Says};
-use super::{Ledger, LedgerError, load, rollup};
+use super::{
+    Ledger, LedgerError, load,
+    rollup::{self, count},
+};
 
 pub(super) mod checks;
 mod keys;
@@ -45,17 +52,25 @@ pub struct Audit {
 /// Violations of one kind that are listed.
 pub const MOST: usize = 100;
 
+/// Violations that are listed before records are looked at for no more of them.
+const LISTED: usize = 10_000;
+
 /// Invariant 4 in words.
 const HELD: &str = "grant's held credits are not what open holds were allocated";
 /// Invariant 15 in words.
 const EXACT: &str = "request's charge is not its exact cost, rounded once";
+
+/// The same, of what the exact cost is made of.
+const COMES_TO: &str = "request's exact cost is not what its quantities come to";
+/// Invariant 16 in words.
+const QUANTITIES: &str = "request's quantities are not what its counts say";
 
 /// Invariant 18 in words.
 const KEYS: &str = "key used more than its limits let it";
 
 /// What is checked, in the words that begin each violation.
 pub fn checks() -> impl Iterator<Item = &'static str> {
-    let own = [HELD, EXACT, KEYS].into_iter().chain(payments::CHECKS);
+    let own = [HELD, EXACT, COMES_TO, QUANTITIES, KEYS].into_iter().chain(payments::CHECKS);
     CHECKS.iter().map(|check| check.what).chain(own).chain(rollup::CHECKS.map(|check| check.what))
 }
 
@@ -129,10 +144,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Invariant 15: what was charged is the exact cost, rounded once.
+    /// Invariants 15 and 16: what was charged is the exact cost, rounded once; that is what the quantities come to, which are
+    /// what is counted.
     async fn check_costs(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         const PAGE: usize = 10_000;
-        let sql = "SELECT account_id, request_id, base_cost, fee, charged FROM usage_record \
+        let sql = "SELECT account_id, request_id, base_cost, fee, charged, quantities, ending, input_tokens, \
+                   cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, billed_seconds FROM usage_record \
                    WHERE (account_id, request_id) > (?, ?) ORDER BY account_id, request_id LIMIT 10000";
         let (mut account, mut after) = (Uuid::nil(), Uuid::nil());
         loop {
@@ -145,9 +162,10 @@ impl Ledger {
                     (Ok(base), Ok(fee)) => Cost { base, fee }.charged().ok(),
                     _ => None,
                 };
-                if audit.violations.len() < MOST * CHECKS.len() {
+                if audit.violations.len() < LISTED {
                     let pair = ("charged", Says::Dollars);
                     audit.violations.extend(differs(15, EXACT, after, pair, exact, charged));
+                    audit.violations.extend(check_parts(after, &base, row)?);
                 }
             }
             if rows.len() < PAGE {
@@ -155,4 +173,41 @@ impl Ledger {
             }
         }
     }
+}
+
+/// What is wrong with the quantities of a record, whose exact cost before the fee is `base`: its row's columns from the sixth
+/// on. Of what was recorded before quantities had rates, what they came to is not known; a request that was settled without
+/// its process may have cost more than was counted.
+fn check_parts(id: Uuid, base: &str, row: &QueryResult) -> Result<Vec<Violation>, LedgerError> {
+    let (text, ending): (String, String) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);
+    let Ok(parts) = text.parse::<Parts>() else {
+        let what = format!("{QUANTITIES}: {id}: {text:?} is no list of quantities");
+        return Ok(vec![Violation { invariant: 16, what }]);
+    };
+    let counts = [
+        ("input tokens", parts.tokens(Direction::Input)),
+        ("cached input tokens", parts.cache_read()),
+        ("cache write tokens", parts.cache_write()),
+        ("output tokens", parts.tokens(Direction::Output)),
+        ("reasoning tokens", parts.reasoning()),
+        ("billed seconds", parts.sum(|key| key.kind == Kind::ComputeSeconds)),
+    ];
+    let mut wrong = Vec::new();
+    for (place, (name, listed)) in counts.into_iter().enumerate() {
+        let counted: i64 = row.try_get_by_index(7 + place)?;
+        let difference = checks::difference((name, Says::Count), Some(counted), i64::try_from(count(listed)).ok());
+        wrong.extend(difference.map(|difference| format!("{QUANTITIES}: {id}: {difference}")).map(|what| (16, what)));
+    }
+    let full = parts.full();
+    let is_so = match Decimal::from_str(base) {
+        Ok(_) if parts.iter().all(|part| part.rate.is_none()) => true,
+        Ok(base) if parts.is_limited() => base < full,
+        Ok(base) if ending == "recovered" => base >= full,
+        Ok(base) => base == full,
+        Err(_) => false,
+    };
+    if !is_so {
+        wrong.push((15, format!("{COMES_TO}: {id}: base cost expected {}, found {base}", full.normalize())));
+    }
+    Ok(wrong.into_iter().map(|(invariant, what)| Violation { invariant, what }).collect())
 }

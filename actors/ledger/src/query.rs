@@ -1,12 +1,17 @@
 //! What people look up: grants, a request, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
 //! first; requests are listed by [`super::history`].
 
+use std::str::FromStr as _;
+
 use billing::{
     Nanos, Timestamp,
     grant::Grant,
     ids::{AccountId, PaymentId, RequestId},
     payment::Payment,
+    price::{NoParts, Parts, Rate},
+    quantity::Key,
 };
+use rust_decimal::Decimal;
 use sea_orm::QueryResult;
 use serde::Serialize;
 use uuid::Uuid;
@@ -37,6 +42,8 @@ pub struct RequestRow {
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
+    /// The part of them that was reasoning.
+    pub reasoning_tokens: i64,
     /// Whether tokens were counted here.
     pub estimated: bool,
     /// Milliseconds of compute.
@@ -49,6 +56,12 @@ pub struct RequestRow {
     pub fee: String,
     /// What was charged.
     pub cost: Nanos,
+    /// What of the exact cost before the fee no quantity accounts for: of a request that was settled without its process,
+    /// or recorded before quantities had rates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unitemised_cost: Option<String>,
+    /// What was used, in parts that do not overlap, each with what one costs and what it came to before the fee.
+    pub quantities: Vec<QuantityRow>,
     /// The price version.
     pub price_version: i64,
     /// When it was admitted.
@@ -59,6 +72,33 @@ pub struct RequestRow {
     pub ended_at: Timestamp,
 }
 
+/// A quantity of a request, as people read it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QuantityRow {
+    /// Its key, in words.
+    pub quantity: Key,
+    /// How much.
+    pub amount: u64,
+    /// Dollars for one; none where it has no price of its own.
+    pub rate: Option<Rate>,
+    /// What of the cost before the fee is for it, in dollars; together they are not more than that.
+    pub cost: Option<String>,
+}
+
+impl QuantityRow {
+    /// Those of a record, and what of its cost before the fee is for none of them.
+    fn of(parts: &Parts, base: Decimal) -> (Vec<Self>, Option<String>) {
+        let (costs, rest) = parts.costs(base);
+        let rows = parts.iter().zip(costs).map(|(part, cost)| Self {
+            quantity: part.key,
+            amount: part.amount,
+            rate: part.rate,
+            cost: part.rate.map(|_| cost.to_string()),
+        });
+        (rows.collect(), (!rest.is_zero()).then(|| rest.to_string()))
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 pub(super) fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
@@ -66,7 +106,7 @@ pub(super) fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> R
 
 /// The columns [`request`] reads.
 pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, input_tokens, cached_input_tokens, \
-                       cache_write_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at";
+                       cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at, quantities";
 
 impl Ledger {
     /// One ended request of an account.
@@ -132,6 +172,10 @@ pub(super) fn page(limit: u64) -> i64 {
 /// A request from its row.
 pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
     let estimated: i64 = row.try_get("", "estimated")?;
+    let (base_cost, written): (String, String) = (row.try_get("", "base_cost")?, row.try_get("", "quantities")?);
+    let parts: Parts = written.parse().map_err(|error: NoParts| LedgerError::Corrupt(error.to_string()))?;
+    let base = Decimal::from_str(&base_cost).map_err(|error| LedgerError::Corrupt(error.to_string()))?;
+    let (quantities, unitemised_cost) = QuantityRow::of(&parts, base);
     Ok(RequestRow {
         id: row.try_get("", "request_id")?,
         key_id: row.try_get("", "key_id")?,
@@ -142,12 +186,15 @@ pub(super) fn request(row: &QueryResult) -> Result<RequestRow, LedgerError> {
         cached_input_tokens: row.try_get("", "cached_input_tokens")?,
         cache_write_tokens: row.try_get("", "cache_write_tokens")?,
         output_tokens: row.try_get("", "output_tokens")?,
+        reasoning_tokens: row.try_get("", "reasoning_tokens")?,
         estimated: estimated != 0,
         compute_ms: row.try_get("", "compute_ms")?,
         billed_seconds: row.try_get("", "billed_seconds")?,
-        base_cost: row.try_get("", "base_cost")?,
+        base_cost,
         fee: row.try_get("", "fee")?,
         cost: Nanos::new(row.try_get("", "charged")?),
+        unitemised_cost,
+        quantities,
         price_version: row.try_get("", "price_version")?,
         started_at: Timestamp(row.try_get("", "started_at")?),
         ended_at: Timestamp(row.try_get("", "ended_at")?),

@@ -8,7 +8,7 @@ use billing::{
     Nanos, Timestamp,
     entry::{Ending, Transition, UsageRecord},
     ids::AccountId,
-    price::Tokens,
+    quantity::Direction,
     time::HOUR_MS,
 };
 use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
@@ -59,11 +59,6 @@ pub(super) fn count(counted: u64) -> u64 {
     counted.min(LARGEST_COUNT)
 }
 
-/// Tokens written to a provider's cache, for whatever time.
-pub(super) fn written(tokens: Tokens) -> u64 {
-    tokens.cache_write.saturating_add(tokens.cache_write_long)
-}
-
 /// What one row sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place<'a> {
@@ -84,6 +79,7 @@ struct Sums {
     cached_input: u64,
     cache_write: u64,
     output: u64,
+    reasoning: u64,
     compute_ms: u64,
     billed_seconds: u64,
     charged: Nanos,
@@ -97,10 +93,11 @@ impl Sums {
         };
         self.requests += 1;
         self.failed += failed;
-        self.input += count(usage.tokens.input);
-        self.cached_input += count(usage.tokens.cached_input);
-        self.cache_write += count(written(usage.tokens));
-        self.output += count(usage.tokens.output);
+        self.input += count(usage.parts.tokens(Direction::Input));
+        self.cached_input += count(usage.parts.cache_read());
+        self.cache_write += count(usage.parts.cache_write());
+        self.output += count(usage.parts.tokens(Direction::Output));
+        self.reasoning += count(usage.parts.reasoning());
         self.compute_ms += count(usage.compute_ms);
         self.billed_seconds += count(usage.billed_seconds);
         self.charged += usage.charged;
@@ -129,20 +126,21 @@ fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> BTr
 pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write = Write::insert(
         "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
-                 input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, compute_ms, billed_seconds, charged) VALUES",
+                 input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged) VALUES",
         "ON CONFLICT (account_id, span, starts_at, model, provider, key_id) DO UPDATE SET \
                 requests = usage_rollup.requests + excluded.requests, failed = usage_rollup.failed + excluded.failed, \
                 input_tokens = usage_rollup.input_tokens + excluded.input_tokens, \
                 cached_input_tokens = usage_rollup.cached_input_tokens + excluded.cached_input_tokens, \
                 cache_write_tokens = usage_rollup.cache_write_tokens + excluded.cache_write_tokens, \
                 output_tokens = usage_rollup.output_tokens + excluded.output_tokens, \
+                reasoning_tokens = usage_rollup.reasoning_tokens + excluded.reasoning_tokens, \
                 compute_ms = usage_rollup.compute_ms + excluded.compute_ms, \
                 billed_seconds = usage_rollup.billed_seconds + excluded.billed_seconds, \
                 charged = usage_rollup.charged + excluded.charged",
     );
     let records = transitions.iter().filter_map(|transition| Some((transition.account_id, transition.usage.as_ref()?)));
     let merged = merge(records);
-    let mut rows = Rows::new(&WRITE, 15, merged.len());
+    let mut rows = Rows::new(&WRITE, 16, merged.len());
     for (place, sums) in merged {
         rows.push([
             place.account.0.into(),
@@ -157,6 +155,7 @@ pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
             sums.cached_input.into(),
             sums.cache_write.into(),
             sums.output.into(),
+            sums.reasoning.into(),
             sums.compute_ms.into(),
             sums.billed_seconds.into(),
             sums.charged.get().into(),
@@ -178,31 +177,32 @@ pub(super) const CHECKS: [Check; 2] = [
     Check {
         what: "usage summed by the hour differs from its records",
         rows: "SELECT 1 AS ours, account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 1 \
+               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 1 \
                UNION ALL SELECT 0, account_id, ended_at - ended_at % 3600000, model, provider, COALESCE(key_id, ?), 1, \
                CASE WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE 1 END, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_record",
+               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_record",
         with_nil: true,
     },
     Check {
         what: "usage summed by the day differs from its hours",
         rows: "SELECT 1 AS ours, account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 24 \
+               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 24 \
                UNION ALL SELECT 0, account_id, starts_at - starts_at % 86400000, model, provider, key_id, requests, failed, \
-               input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, compute_ms, billed_seconds, charged FROM usage_rollup \
+               input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_rollup \
                WHERE span = 1",
         with_nil: false,
     },
 ];
 
 /// What is summed.
-const SUMMED: [Pair; 9] = [
+const SUMMED: [Pair; 10] = [
     ("requests", Says::Count),
     ("failed", Says::Count),
     ("input_tokens", Says::Count),
     ("cached_input_tokens", Says::Count),
     ("cache_write_tokens", Says::Count),
     ("output_tokens", Says::Count),
+    ("reasoning_tokens", Says::Count),
     ("compute_ms", Says::Count),
     ("billed_seconds", Says::Count),
     ("charged", Says::Dollars),
@@ -266,7 +266,13 @@ mod tests {
             model: model.into(),
             provider: "openai".into(),
             ending,
-            tokens: Tokens { input: 7, cached_input: 2, cache_write: 1, cache_write_long: 3, output: u64::MAX },
+            parts: format!(
+                "tokens.input=1 tokens.input.cache_read=2 tokens.input.cache_write=1 \
+                 tokens.input.cache_write_1h=3 tokens.output={} tokens.output.reasoning=4",
+                u64::MAX
+            )
+            .parse()
+            .unwrap(),
             estimated: false,
             compute_ms: 10,
             billed_seconds: 1,
@@ -300,7 +306,7 @@ mod tests {
         assert_eq!((hour.requests, hour.failed, hour.input, hour.charged), (2, 1, 14, Nanos::new(10)));
         let day = sums(Span::Day, DAY_MS, 1);
         assert_eq!((day.requests, day.failed, day.cached_input, day.compute_ms), (3, 1, 6, 30));
-        assert_eq!(day.cache_write, 12, "of both times");
+        assert_eq!((day.cache_write, day.reasoning), (12, 12), "of both times");
         assert_eq!((day.output, day.billed_seconds), (3 * LARGEST_COUNT, 3), "nonsense is bounded");
         assert_eq!(sums(Span::Hour, DAY_MS, 0).failed, 1, "no key is the nil key");
     }

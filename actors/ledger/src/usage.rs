@@ -2,7 +2,7 @@
 //! come from the sums by day, the hours at the range's ends from those by the hour. A page looks only at the days or hours
 //! it shows; groups without a time look at each day of the range, so a range is limited.
 
-use billing::{Nanos, Timestamp, ids::AccountId, time::DAY_MS};
+use billing::{Nanos, Timestamp, ids::AccountId, quantity::Key, time::DAY_MS};
 use sea_orm::{QueryResult, Value};
 use uuid::Uuid;
 
@@ -98,6 +98,8 @@ pub struct Sums {
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
+    /// The part of them that was reasoning.
+    pub reasoning_tokens: i64,
     /// Milliseconds of compute.
     pub compute_ms: i64,
     /// Seconds billed.
@@ -106,17 +108,35 @@ pub struct Sums {
     pub cost: Nanos,
 }
 
-const SUMMED: [&str; 9] = [
+const SUMMED: [&str; 10] = [
     "requests",
     "failed",
     "input_tokens",
     "cached_input_tokens",
     "cache_write_tokens",
     "output_tokens",
+    "reasoning_tokens",
     "compute_ms",
     "billed_seconds",
     "charged",
 ];
+
+impl Sums {
+    /// The same as quantities that do not overlap, of all modalities, service tiers and context bands together; writes to a
+    /// cache of all times.
+    pub fn quantities(&self) -> impl Iterator<Item = (Key, i64)> + use<> {
+        let cached = self.cached_input_tokens.saturating_add(self.cache_write_tokens);
+        let all = [
+            (Key::INPUT, self.input_tokens.saturating_sub(cached)),
+            (Key::CACHE_READ, self.cached_input_tokens),
+            (Key::CACHE_WRITE, self.cache_write_tokens),
+            (Key::OUTPUT, self.output_tokens.saturating_sub(self.reasoning_tokens)),
+            (Key::REASONING, self.reasoning_tokens),
+            (Key::COMPUTE_SECONDS, self.billed_seconds),
+        ];
+        all.into_iter().filter(|(_, amount)| *amount > 0)
+    }
+}
 
 /// Of a page's days or hours, those at its ends may turn out to be empty: where the page before ended, and where the
 /// range begins and ends within a day.
@@ -306,6 +326,7 @@ fn read_sums(row: &QueryResult) -> Result<Sums, LedgerError> {
         cached_input_tokens: row.try_get("", "cached_input_tokens")?,
         cache_write_tokens: row.try_get("", "cache_write_tokens")?,
         output_tokens: row.try_get("", "output_tokens")?,
+        reasoning_tokens: row.try_get("", "reasoning_tokens")?,
         compute_ms: row.try_get("", "compute_ms")?,
         billed_seconds: row.try_get("", "billed_seconds")?,
         cost: Nanos::new(row.try_get("", "charged")?),

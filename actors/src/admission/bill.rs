@@ -9,6 +9,7 @@ use billing::{
     command::{Admit, Answer, Refusal, Reply},
     entry::{Ending, UsageRecord},
     ids::{KeyId, RequestId},
+    price::Price,
 };
 
 use super::{Metered, NotAdmitted};
@@ -51,6 +52,8 @@ pub struct Bill {
     model: Arc<str>,
     provider: Arc<str>,
     price_version: i64,
+    /// The price that was frozen when it was planned; none where it costs nothing here.
+    price: Option<Arc<Price>>,
     admitted_at: Timestamp,
     metered: Metered,
     stage: Stage,
@@ -65,6 +68,7 @@ impl Bill {
             model: Arc::clone(&admit.model),
             provider: Arc::clone(&admit.provider),
             price_version: admit.price_version,
+            price: None,
             admitted_at: now,
             metered: Metered::NOTHING,
             stage: Stage::Asking,
@@ -101,6 +105,11 @@ impl Bill {
         }
     }
 
+    /// Takes the price that was frozen when it was planned: what its record's quantities are charged at.
+    pub fn price_at(&mut self, price: Option<Arc<Price>>) {
+        self.price = price;
+    }
+
     /// Notes what was used so far: what is charged if the request is abandoned.
     pub const fn meter(&mut self, metered: Metered) {
         self.metered = metered;
@@ -131,7 +140,8 @@ impl Bill {
     }
 
     fn record(&self, ending: Ending, held: Nanos, now: Timestamp) -> UsageRecord {
-        let Metered { tokens, estimated, compute_ms, billed_seconds, cost } = self.metered;
+        const FREE: &Price = &Price::nothing();
+        let Metered { ref quantities, estimated, compute_ms, billed_seconds, cost } = self.metered;
         // A cost beyond what the ledger holds is a provider's nonsense; the hold is the most that is believed.
         let cost = if cost.charged().is_ok() { cost } else { cost.at_most(held) };
         UsageRecord {
@@ -140,7 +150,7 @@ impl Bill {
             model: self.model.clone(),
             provider: self.provider.clone(),
             ending,
-            tokens,
+            parts: self.price.as_deref().unwrap_or(FREE).parts(quantities, cost.base),
             estimated,
             compute_ms,
             billed_seconds,

@@ -21,9 +21,9 @@ use billing::{
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
     key::KeyLimits,
-    meter,
     payment::{Payment, PaymentStatus, Purpose},
-    price::{Cost, TokenPrice, Tokens},
+    price::{Cost, Price, seconds},
+    quantity::{Key, Quantities},
     subscription::FEE,
     time::DAY_MS,
 };
@@ -57,7 +57,7 @@ pub(crate) struct Request {
     pub(crate) owner: u64,
     pub(crate) stage: Stage,
     work: Work,
-    tokens: Tokens,
+    tokens: Quantities,
     seconds: u64,
     /// What its account says that it holds.
     amounts: Amounts,
@@ -67,22 +67,15 @@ pub(crate) struct Request {
     settling: Settling,
 }
 
-fn price() -> TokenPrice {
-    TokenPrice {
-        input: Decimal::new(31, 1),
-        cached_input: None,
-        cache_write: None,
-        cache_write_long: None,
-        output: Decimal::new(1_507, 2),
-        band: None,
-    }
+fn price() -> Price {
+    Price::per_million(Decimal::new(31, 1), Decimal::new(1_507, 2)).expect("a price")
 }
 
 impl Request {
     fn cost(&self) -> Cost {
         match self.work {
-            Work::Open { class, .. } => meter::open_cost(class, self.seconds),
-            Work::Closed => price().cost(self.tokens),
+            Work::Open { class, .. } => class.cost(self.seconds),
+            Work::Closed => price().cost(&self.tokens).expect("text has a price"),
         }
     }
 
@@ -94,14 +87,16 @@ impl Request {
         }
         match self.work {
             Work::Open { class, .. } => {
-                self.seconds = (claimed.get() / class.per_second().get().max(1)).unsigned_abs();
+                self.seconds = class.seconds_paid_by(claimed);
             }
             Work::Closed => {
-                while is_beyond(self) && self.tokens.output > 0 {
-                    self.tokens.output -= self.tokens.output.div_ceil(16);
+                let [input, mut output] = [Key::INPUT, Key::OUTPUT].map(|key| self.tokens.amount(key));
+                while is_beyond(self) && output > 0 {
+                    output -= output.div_ceil(16);
+                    self.tokens = Quantities::plain(input, output);
                 }
                 if is_beyond(self) {
-                    self.tokens.input = 0;
+                    self.tokens = Quantities::NONE;
                 }
             }
         }
@@ -111,7 +106,12 @@ impl Request {
     /// Notes what it has used.
     fn meter(&mut self, cost: Cost) {
         let (tokens, billed_seconds) = (self.tokens, self.seconds);
-        self.bill.meter(Metered { tokens, estimated: false, compute_ms: billed_seconds * 1_000, billed_seconds, cost });
+        let quantities = match self.work {
+            Work::Open { .. } => seconds(billed_seconds).and(&tokens),
+            Work::Closed => tokens,
+        };
+        let compute_ms = billed_seconds * 1_000;
+        self.bill.meter(Metered { quantities, estimated: false, compute_ms, billed_seconds, cost });
     }
 }
 
@@ -139,7 +139,7 @@ impl World {
             HoldRequest { minimum: Nanos::new(minimum), expected: Nanos::new(expected), worst_case: Nanos::new(worst) };
         let auto_scale = self.random.percent(30).then_some(Switch::On);
         let started_at = self.now_of(owner);
-        let tokens = Tokens::plain(self.random.below(30_000).unsigned_abs(), 0);
+        let tokens = Quantities::plain(self.random.below(30_000).unsigned_abs(), 0);
         let admit = Admit {
             request_id: id,
             key_id: key,
@@ -257,7 +257,7 @@ impl World {
         let request = self.requests.get_mut(&id).expect("it goes on");
         match request.work {
             Work::Open { .. } => request.seconds += seconds,
-            Work::Closed => request.tokens.output += tokens,
+            Work::Closed => request.tokens.add(Key::OUTPUT, tokens),
         }
         self.stop_at_limit(id);
         let request = self.requests.get_mut(&id).expect("it goes on");

@@ -9,6 +9,7 @@ use crate::{
     hold::{DEADLINE_MS, Work},
     ids::{GrantId, RequestId},
     nanos::Nanos,
+    quantity::Direction,
 };
 
 /// Notes the cost so far, and grows the hold so that a slice more is covered, as far as credits and the key's limits reach.
@@ -105,8 +106,9 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
         draft.record(line);
     }
     draft.account.header.charged += usage.charged;
-    if hold.work == Work::Closed && usage.ending == Ending::Completed && !usage.estimated && usage.tokens.output > 0 {
-        draft.account.learned.observe(&usage.model, usage.tokens.output);
+    let output = usage.parts.tokens(Direction::Output);
+    if hold.work == Work::Closed && usage.ending == Ending::Completed && !usage.estimated && output > 0 {
+        draft.account.learned.observe(&usage.model, output);
     }
     spend_key(draft, &usage, claim);
     let charged = usage.charged;

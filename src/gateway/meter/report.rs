@@ -1,8 +1,11 @@
 //! What a closed request used: what its provider reported, as far as it is believed, and what is counted where that is
 //! silent (design, chapter 2.10). Pure.
 
-use billing::price::{Keep, Tokens};
-use wire::usage::Report;
+use billing::{
+    price::{Asked, Keep},
+    quantity::{Cache, Direction, Key, Kind, Modality, Quantities, ServiceTier},
+};
+use wire::usage::{Longer, Report, Tier};
 
 /// The most a model can read and write for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +30,9 @@ pub struct Known {
 /// What a request used, in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Used {
-    /// Tokens.
-    pub tokens: Tokens,
-    /// Whether some of them were counted here.
+    /// How much of what.
+    pub quantities: Quantities,
+    /// Whether some of it was counted here.
     pub estimated: bool,
 }
 
@@ -65,16 +68,16 @@ impl Known {
     }
 
     /// Only what was reported: what is absent is nothing.
-    pub fn reported(&self, keep: Keep) -> Used {
+    pub fn reported(&self, asked: Asked) -> Used {
         let report = self.report.as_ref();
         let input = report.and_then(|report| report.input).unwrap_or(0);
         let output = report.and_then(|report| report.output).unwrap_or(0);
-        Used { tokens: tokens(report, input, output, keep), estimated: false }
+        Used { quantities: quantities(report, input, output, asked), estimated: false }
     }
 
     /// What was used for a prompt that was counted as so many tokens and a text of this length; `count` counts the text,
     /// and is asked where no report has it. At most what the model can do.
-    pub fn used(&self, prompt: u64, text: usize, keep: Keep, can: Capacity, count: impl FnOnce() -> u64) -> Used {
+    pub fn used(&self, prompt: u64, text: usize, asked: Asked, can: Capacity, count: impl FnOnce() -> u64) -> Used {
         let report = self.report.as_ref();
         let input = report.and_then(|report| report.input);
         let output = report.and_then(|report| report.output);
@@ -83,8 +86,8 @@ impl Known {
             Some(output) if !is_behind => output,
             output => count().min(can.output).max(output.unwrap_or(0)),
         };
-        let tokens = tokens(report, input.unwrap_or(prompt.min(can.input)), written, keep);
-        Used { tokens, estimated: input.is_none() || output != Some(written) }
+        let quantities = quantities(report, input.unwrap_or(prompt.min(can.input)), written, asked);
+        Used { quantities, estimated: input.is_none() || output != Some(written) }
     }
 
     /// The provider's own object, where it is of all of a text of this length.
@@ -93,16 +96,65 @@ impl Known {
     }
 }
 
-/// Disjoint parts. Writes to a cache that are not told apart count as the dearest that was asked for.
-fn tokens(report: Option<&Report>, input: u64, output: u64, keep: Keep) -> Tokens {
-    let Some(report) = report.filter(|report| report.input.is_some()) else { return Tokens::plain(input, output) };
-    let long = report.cache_write_long.unwrap_or(match keep {
+/// The service tier that served it: as reported, else the dearest that was asked for.
+fn served(report: Option<&Report>, asked: ServiceTier) -> ServiceTier {
+    match report.and_then(|report| report.tier) {
+        Some(Tier::Standard) => ServiceTier::Standard,
+        Some(Tier::Batch) => ServiceTier::Batch,
+        Some(Tier::Flex) => ServiceTier::Flex,
+        Some(Tier::Priority) => ServiceTier::Priority,
+        None => asked,
+    }
+}
+
+/// Disjoint parts of so much input and output. Writes to a cache that are not told apart count as the dearest that was asked
+/// for. Sound and pictures, of which it is not told whether they met the cache, are taken out of what did not, as far as that
+/// reaches.
+fn quantities(report: Option<&Report>, input: u64, output: u64, asked: Asked) -> Quantities {
+    let tier = served(report, asked.tier);
+    let Some(report) = report else {
+        return [(Key::INPUT.in_tier(tier), input), (Key::OUTPUT.in_tier(tier), output)].into_iter().collect();
+    };
+    let is_told = report.input.is_some();
+    let part = |part: u64, of: &mut u64| {
+        let part = if is_told { part.min(*of) } else { 0 };
+        *of -= part;
+        part
+    };
+    let mut text = input;
+    let read = part(report.cached_input, &mut text);
+    let write = part(report.cache_write, &mut text);
+    let long = report.cache_write_long.unwrap_or(match asked.keep {
         Keep::Usual => 0,
-        Keep::Long => report.cache_write,
+        Keep::Long => write,
     });
-    let long = long.min(report.cache_write);
-    let cached_input = report.cached_input;
-    Tokens { input, cached_input, cache_write: report.cache_write - long, cache_write_long: long, output }.fitted()
+    let long = long.min(write);
+    let kept = match report.longer {
+        Longer::TwelveHours => Cache::Write12h,
+        Longer::Hour => Cache::Write1h,
+    };
+    let audio = part(report.audio_input, &mut text);
+    let image = part(report.image_input, &mut text);
+    let mut written = output;
+    let reasoning = report.reasoning.min(written);
+    written -= reasoning;
+    let spoken = report.audio_output.min(written);
+    written -= spoken;
+    let tokens = [
+        (Key::INPUT, text),
+        (Key::CACHE_READ, read),
+        (Key::CACHE_WRITE, write - long),
+        (Key::INPUT.cached(kept), long),
+        (Key::INPUT.in_modality(Modality::Audio), audio),
+        (Key::INPUT.in_modality(Modality::Image), image),
+        (Key::OUTPUT, written),
+        (Key::REASONING, reasoning),
+        (Key::OUTPUT.in_modality(Modality::Audio), spoken),
+    ];
+    let mut all: Quantities = tokens.into_iter().map(|(key, amount)| (key.in_tier(tier), amount)).collect();
+    all.add(Key::of(Kind::WebSearches, Direction::Neither), report.web_searches);
+    all.add(Key::of(Kind::WebFetches, Direction::Neither), report.web_fetches);
+    all
 }
 
 #[cfg(test)]
@@ -125,8 +177,8 @@ mod tests {
 
     /// Input, output and whether they were estimated, after a text of ten that counts as five.
     fn used(known: &Known) -> (u64, u64, bool) {
-        let Used { tokens, estimated } = known.used(40, 10, Keep::Usual, CAN, || 5);
-        (tokens.input, tokens.output, estimated)
+        let Used { quantities, estimated } = known.used(40, 10, Asked::default(), CAN, || 5);
+        (quantities.amount(Key::INPUT), quantities.amount(Key::OUTPUT), estimated)
     }
 
     #[test]
@@ -135,7 +187,8 @@ mod tests {
         assert_eq!(used(&known([(report(Some(7), Some(6)), 10)])), (7, 6, false));
         assert_eq!(used(&known([(report(Some(7), None), 10)])), (7, 5, true));
         assert_eq!(used(&known([(report(None, Some(6)), 10)])), (40, 6, true));
-        assert_eq!(known([]).used(5_000, 10, Keep::Usual, CAN, || 5_000).tokens, Tokens::plain(1_000, 100));
+        let most = known([]).used(5_000, 10, Asked::default(), CAN, || 5_000).quantities;
+        assert_eq!(most, Quantities::plain(1_000, 100));
     }
 
     #[test]
@@ -164,12 +217,42 @@ mod tests {
     fn writes_that_are_not_told_apart_are_the_dearest_that_was_asked_for() {
         let of = |long: Option<u64>, keep| {
             let report = Report { cache_write: 30, cache_write_long: long, ..report(Some(100), Some(1)) };
-            let tokens = known([(report, 0)]).reported(keep).tokens;
-            (tokens.cache_write, tokens.cache_write_long)
+            let used = known([(report, 0)]).reported(Asked { keep, ..Asked::default() }).quantities;
+            (used.amount(Key::CACHE_WRITE), used.amount(Key::INPUT.cached(Cache::Write12h)))
         };
         assert_eq!(of(None, Keep::Usual), (30, 0));
         assert_eq!(of(None, Keep::Long), (0, 30));
         assert_eq!(of(Some(10), Keep::Long), (20, 10));
         assert_eq!(of(Some(10), Keep::Usual), (20, 10));
+    }
+
+    #[test]
+    fn what_is_reported_becomes_parts_that_do_not_overlap() {
+        let report = Report {
+            cached_input: 40,
+            cache_write: 20,
+            cache_write_long: Some(15),
+            longer: Longer::Hour,
+            audio_input: 30,
+            image_input: 50,
+            reasoning: 5,
+            audio_output: 2,
+            web_searches: 3,
+            ..report(Some(100), Some(10))
+        };
+        let of = |report: Report, tier| known([(report, 0)]).reported(Asked { tier, ..Asked::default() }).quantities;
+        let said = |used: &Quantities| {
+            used.iter().map(|(key, amount)| format!("{key}={amount}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            said(&of(report.clone(), ServiceTier::Standard)),
+            "tokens.input.cache_read=40 tokens.input.cache_write=5 tokens.input.cache_write_1h=15 tokens.input.audio=30 \
+             tokens.input.image=10 tokens.output=3 tokens.output.reasoning=5 tokens.output.audio=2 web_searches=3"
+        );
+        // By the tier that served it; where that is not told, by the one that was asked for.
+        let plain = Report { reasoning: 0, ..super::tests::report(Some(7), Some(6)) };
+        assert_eq!(said(&of(plain.clone(), ServiceTier::Priority)), "tokens.input.priority=7 tokens.output.priority=6");
+        let told = Report { tier: Some(Tier::Standard), ..plain };
+        assert_eq!(said(&of(told, ServiceTier::Priority)), "tokens.input=7 tokens.output=6");
     }
 }

@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use actors::admission::Metered;
-use billing::{Nanos, meter, price::Tokens};
+use billing::{
+    Nanos, meter,
+    quantity::{Key, Quantities},
+};
 use engine::worker::Stop;
 use wire::inference::{Failure, Usage};
 
@@ -43,18 +46,18 @@ impl SecondsMeter {
     /// A second of compute has begun: it is metered, accrued, and looked at whether another may follow.
     pub(super) fn second(&mut self, second: u64, bounds: Bounds, now: Instant) -> Step {
         self.seconds = self.seconds.max(second);
-        let metered = Metered::open(self.terms.model.class, self.seconds, self.seconds * 1_000, self.tokens());
-        let rate = self.terms.rate();
-        let cost = rate.checked_times(i64::try_from(self.seconds).unwrap_or(i64::MAX)).unwrap_or(Nanos::new(i64::MAX));
+        let metered = Metered::open(self.terms.model.class, self.seconds, self.seconds * 1_000, &self.tokens());
+        let cost_of = |seconds| self.terms.cost(seconds);
+        let (cost, next) = (cost_of(self.seconds), cost_of(self.seconds.saturating_add(1)));
         let end = now + LAST_SECOND;
         if self.terms.allowed.is_some_and(|allowed| self.seconds >= allowed) {
             self.stop_at = Some((end, Stop::MaxCost));
-        } else if bounds.claimed.is_some_and(|claimed| cost + rate > claimed) {
+        } else if bounds.claimed.is_some_and(|claimed| next > claimed) {
             self.stop_at = Some((end, Stop::KeyLimit));
-        } else if bounds.overdraft_none && cost + rate > bounds.held {
+        } else if bounds.overdraft_none && next > bounds.held {
             self.stop_at = Some((end, Stop::Credits));
         }
-        let slice = if self.stop_at.is_some() { Nanos::ZERO } else { rate.times(SLICE_SECONDS) };
+        let slice = if self.stop_at.is_some() { Nanos::ZERO } else { cost_of(SLICE_SECONDS) };
         Step { metered, accrual: Some(Accrual { cost, slice }) }
     }
 
@@ -78,9 +81,17 @@ impl SecondsMeter {
         self.usage
     }
 
-    fn tokens(&self) -> Tokens {
-        let Usage { input, cached_input, output, .. } = self.usage;
-        Tokens { cached_input, ..Tokens::plain(input, output) }
+    /// What it read and wrote, which is in the price of its seconds.
+    fn tokens(&self) -> Quantities {
+        let Usage { input, cached_input, output, reasoning } = self.usage;
+        let (read, thought) = (cached_input.min(input), reasoning.min(output));
+        let parts = [
+            (Key::INPUT, input - read),
+            (Key::CACHE_READ, read),
+            (Key::OUTPUT, output - thought),
+            (Key::REASONING, thought),
+        ];
+        parts.into_iter().collect()
     }
 
     /// What is charged: nothing where compute never began, the engine failed before any output, or what it wrote was made of
@@ -92,10 +103,9 @@ impl SecondsMeter {
         }
         let counted = if self.compute_ms > 0 { meter::billed_seconds(self.compute_ms) } else { self.seconds };
         // A second beyond what the caller or the hold allows began only because a token was long: it is not billed.
-        let pays = claimed.map(|claimed| claimed.get() / self.terms.rate().get().max(1));
-        let pays = pays.and_then(|seconds| u64::try_from(seconds).ok()).unwrap_or(u64::MAX);
+        let pays = claimed.map_or(u64::MAX, |claimed| self.terms.model.class.seconds_paid_by(claimed));
         let seconds = counted.min(self.terms.allowed.unwrap_or(u64::MAX)).min(pays);
         let compute_ms = if self.compute_ms > 0 { self.compute_ms } else { self.seconds * 1_000 };
-        Metered::open(self.terms.model.class, seconds, compute_ms, self.tokens())
+        Metered::open(self.terms.model.class, seconds, compute_ms, &self.tokens())
     }
 }

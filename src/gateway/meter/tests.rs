@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use billing::{
     class::{SizeClass, Weighting},
-    price::TokenPrice,
+    price::{Parts, Price},
 };
 use rust_decimal::Decimal;
 use wire::{
@@ -113,14 +113,7 @@ impl Case {
 }
 
 fn closed_model() -> Model {
-    let price = TokenPrice {
-        input: Decimal::ONE,
-        cached_input: None,
-        cache_write: None,
-        cache_write_long: None,
-        output: Decimal::TEN,
-        band: None,
-    };
+    let price = Arc::new(Price::per_million(Decimal::ONE, Decimal::TEN).unwrap());
     let (id, provider) = ("gpt-4o-mini".into(), "openai".into());
     let (price, task) = (Some(price), Task::Chat);
     Model::Closed(Arc::new(ClosedModel { id, provider, price, context: CONTEXT, max_output: MOST, task }))
@@ -302,10 +295,13 @@ fn what_is_told_is_what_was_charged_or_what_the_engine_counted() {
     let usage = Usage { input: 5, cached_input: 2, output: 3, reasoning: 1 };
     let mut open = meter(&open_model(), None, Payer::Credits, Instant::now());
     open.counted(usage);
-    assert_eq!((open.told(Tokens::NONE), open.take_own()), (usage, None));
+    assert_eq!((open.told(&Parts::default()), open.take_own()), (usage, None));
     let mut closed = meter(&closed_model(), None, Payer::Credits, Instant::now());
     let own = Some("{}".into());
     assert!(closed.reported(Report { input: Some(7), output: Some(6), own, ..Report::default() }));
     assert!(!closed.reported(Report { input: Some(7), output: Some(1 << 60), ..Report::default() }));
-    assert_eq!(closed.told(Tokens::plain(7, 6)), Usage { input: 7, output: 6, ..Usage::default() });
+    assert_eq!(
+        closed.told(&"tokens.input=7 tokens.output=6".parse().unwrap()),
+        Usage { input: 7, output: 6, ..Usage::default() }
+    );
 }

@@ -4,7 +4,10 @@
 use std::time::{Duration, Instant};
 
 use actors::admission::Metered;
-use billing::{Nanos, price::Tokens};
+use billing::{
+    Nanos,
+    quantity::{Key, Quantities},
+};
 use wire::{
     inference::{Delta, Failure},
     usage::Report,
@@ -61,10 +64,10 @@ impl UsageMeter {
     pub(super) fn charged(&self, failure: Option<&Failure>, held: Nanos) -> Metered {
         let used = match failure {
             None => self.used(|text| wire::tokens::count_text(&self.terms.model.id, text)),
-            Some(_) if self.known.is_reported() => self.known.reported(self.terms.keep),
+            Some(_) if self.known.is_reported() => self.known.reported(self.terms.asked),
             // It was made whole, and is paid for: at most by the hold.
             Some(Failure::TooLarge(_)) => {
-                Used { tokens: Tokens::plain(self.terms.input, self.can.output), estimated: true }
+                Used { quantities: Quantities::plain(self.terms.input, self.can.output), estimated: true }
             }
             Some(_) => return Metered::NOTHING,
         };
@@ -77,15 +80,23 @@ impl UsageMeter {
 
     /// What it used, the text counted by `count` where no report has it.
     fn used(&self, count: impl FnOnce(&str) -> u64) -> Used {
-        self.known.used(self.terms.input, self.text.len(), self.terms.keep, self.can, || count(&self.text))
+        self.known.used(self.terms.input, self.text.len(), self.terms.asked, self.can, || count(&self.text))
     }
 
-    fn metered(&self, Used { tokens, estimated }: Used, held: Nanos) -> Metered {
+    fn metered(&self, Used { quantities, estimated }: Used, held: Nanos) -> Metered {
         let cost = match self.terms.payer {
-            Payer::Credits => self.terms.price.cost(tokens),
-            Payer::OwnKey => return Metered { tokens, estimated, ..Metered::NOTHING },
+            Payer::Credits => self.terms.price.charge(&quantities).cost,
+            Payer::OwnKey => return Metered { quantities, estimated, ..Metered::NOTHING },
         };
         let cost = if estimated { cost.at_most(held) } else { cost };
-        Metered { tokens, estimated, cost, ..Metered::NOTHING }
+        Metered { quantities, estimated, cost, ..Metered::NOTHING }
+    }
+
+    /// What was charged at the rate of something else, for want of its own.
+    pub(super) fn unpriced(&self, quantities: &Quantities) -> Option<Key> {
+        match self.terms.payer {
+            Payer::Credits => self.terms.price.unpriced(quantities),
+            Payer::OwnKey => None,
+        }
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use billing::{
     Nanos,
     hold::{HoldRequest, OutputPrice, Work},
-    price::{Keep, TokenPrice, Tokens},
+    price::{Asked, Keep, Permitted, Price, Rate, Unpriced, affordable},
+    quantity::{Quantities, ServiceTier},
 };
-use rust_decimal::{Decimal, prelude::ToPrimitive};
+use rust_decimal::Decimal;
 use wire::{format::openai::known, inference::Request};
 
 use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost};
@@ -18,8 +19,10 @@ use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
 /// credits for.
 const USUAL_OUTPUT: u64 = 256;
 
-/// The service tier that is paid for at the price book's prices.
-pub(in crate::gateway) const STANDARD_TIER: &str = "default";
+/// The provider's name of the usual service tier.
+const STANDARD_TIER: &str = "default";
+/// Those that may be asked for by their names, where they have prices.
+const OTHER_TIERS: [ServiceTier; 2] = [ServiceTier::Flex, ServiceTier::Priority];
 
 /// On what terms a provider runs a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,15 +30,17 @@ pub(in crate::gateway) struct UsageTerms {
     /// The model.
     pub(in crate::gateway) model: Arc<ClosedModel>,
     /// Its price, frozen.
-    pub(in crate::gateway) price: TokenPrice,
+    pub(in crate::gateway) price: Arc<Price>,
     /// Who pays the provider.
     pub(in crate::gateway) payer: Payer,
     /// Prompt tokens, at least as many as there are: counted, or the model's context where they can't be.
     pub(in crate::gateway) input: u64,
     /// The part of `input` that was counted.
     counted: u64,
-    /// How long the provider may be asked to keep its cache.
-    pub(in crate::gateway) keep: Keep,
+    /// How long the provider may be asked to keep its cache, and which tier serves it.
+    pub(in crate::gateway) asked: Asked,
+    /// The most that the prompt can cost, and an output token, the fee in both.
+    dearest: (Decimal, Rate),
     /// Output tokens that the client's limit or the model allows, per choice.
     limit: u64,
     /// How many answers are generated.
@@ -59,25 +64,26 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         return Err(invalid("model", format!("{} does not do that; try its other route", model.id)));
     }
     let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
-    let terms = match payer {
+    let (terms, tier) = match payer {
         Payer::Credits => {
-            check_tier(request)?;
+            let tier = tier(request, &price)?;
             let terms = known::terms(request);
-            terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?
+            (terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?, tier)
         }
-        Payer::OwnKey => known::Terms::default(),
+        Payer::OwnKey => (known::Terms::default(), ServiceTier::Standard),
     };
     let context = u64::from(model.context);
     // No prompt is more than its model reads.
     let counted = wire::tokens::count_prompt(request, &model.id).min(context);
     let input = if terms.is_uncountable { context } else { counted };
-    let keep = if terms.keeps_long { Keep::Long } else { Keep::Usual };
+    let asked = Asked { keep: if terms.keeps_long { Keep::Long } else { Keep::Usual }, tier };
     let generation = request.generation();
     let largest = generation.and_then(|generation| generation.limit).map(|limit| u64::from(limit.largest));
     let limit = largest.unwrap_or(u64::MAX).min(model.max_output.into());
     let choices = generation.map_or(1, |generation| u64::from(generation.answers()));
-    let prompt = price.most_input(input, keep).total();
-    let affordable = max_cost(request)?.map(|most| affordable_output(&price, (input, keep), choices, most));
+    let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
+    let (prompt, token) = dearest(&price, input, asked).map_err(unpriced)?;
+    let affordable = max_cost(request)?.map(|most| affordable(most, prompt, token) / choices.max(1));
     let (limit, clamp) = match affordable {
         Some(0) => {
             let alone = Nanos::ceil(prompt).map_err(|_| too_much())?;
@@ -86,11 +92,7 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         Some(most) if most < limit => (most, u32::try_from(most).ok()),
         _ => (limit, None),
     };
-    let output = OutputPrice {
-        input: prompt,
-        token: price.output_after(input, 1).total(),
-        limit: limit.saturating_mul(choices),
-    };
+    let output = OutputPrice { input: prompt, token, limit: limit.saturating_mul(choices) };
     let cost = |tokens: u64| output.cost(tokens.saturating_mul(choices)).ok_or_else(too_much);
     let minimum = cost(limit.min(USUAL_OUTPUT))?;
     let priced = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
@@ -99,7 +101,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         Payer::OwnKey => HoldRequest::FREE,
     };
     let model = Arc::clone(model);
-    let terms = UsageTerms { model, price, payer, input, counted, keep, limit, choices, clamp };
+    let dearest = (prompt, token);
+    let terms = UsageTerms { model, price, payer, input, counted, asked, dearest, limit, choices, clamp };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
 }
 
@@ -114,8 +117,25 @@ impl UsageTerms {
         match self.payer {
             Payer::OwnKey => Ok(Nanos::ZERO),
             Payer::Credits => {
-                Nanos::ceil(self.price.cost(Tokens::plain(self.counted, 0)).total()).map_err(|_| too_much())
+                let counted = self.price.charge(&Quantities::plain(self.counted, 0));
+                Nanos::ceil(counted.cost.total()).map_err(|_| too_much())
             }
+        }
+    }
+
+    /// The price that it is charged at; none with the caller's own key.
+    pub(super) fn charged_price(&self) -> Option<Arc<Price>> {
+        match self.payer {
+            Payer::OwnKey => None,
+            Payer::Credits => Some(Arc::clone(&self.price)),
+        }
+    }
+
+    /// The service tier as it is sent: never one that somebody's settings at the provider choose.
+    pub(in crate::gateway) fn tier_name(&self) -> &'static str {
+        match self.asked.tier {
+            ServiceTier::Standard => STANDARD_TIER,
+            tier => tier.name(),
         }
     }
 
@@ -129,7 +149,8 @@ impl UsageTerms {
         let held = Some(bounds.held).filter(|_| bounds.overdraft_none);
         for (most, why) in [(held, "credits"), (bounds.claimed, "key_limit")] {
             let Some(most) = most else { continue };
-            let pays = affordable_output(&self.price, (self.input, self.keep), self.choices, most);
+            let (prompt, token) = self.dearest;
+            let pays = affordable(most, prompt, token) / self.choices.max(1);
             if pays < limit.map_or(self.limit, |limit| limit.tokens.into()) {
                 limit = u32::try_from(pays.max(1)).ok().map(|tokens| Limit { tokens, why });
             }
@@ -138,35 +159,41 @@ impl UsageTerms {
     }
 }
 
-/// Refuses a service tier whose price is not in the book, which has standard prices: `priority` costs more, `flex` less.
-fn check_tier(request: &Request) -> Result<(), ServeError> {
-    let tier = request.source.body.read::<String>("service_tier", "a string");
-    match tier.map_err(|error| invalid("service_tier", error.message))? {
-        None => Ok(()),
-        Some(tier) if tier == "auto" || tier == STANDARD_TIER => Ok(()),
-        Some(_) => Err(invalid("service_tier", "must be auto or default: other tiers have no price here")),
-    }
+/// The service tier by its name: only one for which the model has prices. `priority` costs more than others, `flex` less.
+fn tier(request: &Request, price: &Price) -> Result<ServiceTier, ServeError> {
+    let asked = request.source.body.read::<String>("service_tier", "a string");
+    let asked = asked.map_err(|error| invalid("service_tier", error.message))?;
+    let asked = match asked.as_deref() {
+        None | Some("auto" | STANDARD_TIER) => return Ok(ServiceTier::Standard),
+        Some(other) => OTHER_TIERS.into_iter().find(|tier| tier.name() == other),
+    };
+    asked
+        .filter(|tier| price.has_tier(*tier))
+        .ok_or_else(|| invalid("service_tier", "must be auto or default: other tiers have no price here"))
+}
+
+/// The most that a prompt of at most so many tokens costs, and an output token after it, the fee in both.
+fn dearest(price: &Price, input: u64, asked: Asked) -> Result<(Decimal, Rate), Unpriced> {
+    // A provider may serve what asks for more at its usual tier.
+    let tiers: &[ServiceTier] = match asked.tier {
+        ServiceTier::Standard => &[ServiceTier::Standard],
+        ServiceTier::Batch => &[ServiceTier::Batch, ServiceTier::Standard],
+        ServiceTier::Flex => &[ServiceTier::Flex, ServiceTier::Standard],
+        ServiceTier::Priority => &[ServiceTier::Priority, ServiceTier::Standard],
+    };
+    let permitted = Permitted { keep: asked.keep, tiers, ..Permitted::TEXT };
+    Ok((price.most_input(input, &permitted)?.total(), price.most_output(input, &permitted)?))
 }
 
 fn too_much() -> ServeError {
     invalid("messages", "would cost more than the ledger holds")
 }
 
-/// How many output tokens per choice so much money pays, after the prompt.
-fn affordable_output(price: &TokenPrice, (input, keep): (u64, Keep), choices: u64, most: Nanos) -> u64 {
-    let prompt = price.most_input(input, keep).total();
-    let token = price.output_after(input, choices.max(1)).total();
-    let left = most.to_decimal() - prompt;
-    if left <= Decimal::ZERO {
-        return 0;
-    }
-    left.checked_div(token).map_or(u64::MAX, |tokens| tokens.floor().to_u64().unwrap_or(u64::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalogue::{Catalogue, Model};
+    use billing::quantity::{Cache, Key};
     use proptest::prelude::*;
     use wire::{
         format::openai::{read_chat, read_completion},
@@ -196,8 +223,8 @@ mod tests {
     fn closed(request: &Request, model: &Arc<ClosedModel>) -> Result<Quote, String> {
         let Plan { target, hold, output, .. } = plan(model, request, Payer::Credits).map_err(field)?;
         let (Target::Closed(terms), Some(output)) = (target, output) else { panic!("planned for a pool") };
-        let UsageTerms { input, counted, keep, limit, clamp, .. } = terms;
-        Ok(Quote { input, counted, keep, limit, clamp, hold, output, terms })
+        let UsageTerms { input, counted, asked, limit, clamp, .. } = terms;
+        Ok(Quote { input, counted, keep: asked.keep, limit, clamp, hold, output, terms })
     }
 
     fn quote(fields: &str) -> Result<Quote, String> {
@@ -335,24 +362,43 @@ mod tests {
             let cache_write = part(input - long, parts[3]);
             let cached_input = part(input - long - cache_write, parts[4]);
             let output = part(quote.output.limit, parts[2]);
-            let tokens = Tokens { input, cached_input, cache_write, cache_write_long: long, output };
-            let charged = model.price.as_ref().unwrap().cost(tokens).charged().unwrap();
+            let reasoning = part(output, parts[3]);
+            let tokens: Quantities = [
+                (Key::INPUT, input - long - cache_write - cached_input),
+                (Key::CACHE_READ, cached_input),
+                (Key::CACHE_WRITE, cache_write),
+                (Key::INPUT.cached(Cache::Write12h), long),
+                (Key::OUTPUT, output - reasoning),
+                (Key::REASONING, reasoning),
+            ]
+            .into_iter()
+            .collect();
+            let charged = model.price.as_ref().unwrap().cost(&tokens).unwrap().charged().unwrap();
             prop_assert!(charged <= quote.hold.worst_case, "{charged} for {tokens:?} of {quote:?}");
         }
     }
 
     #[test]
-    fn only_tiers_at_standard_prices_are_taken() {
-        let tier = |tier: &str| {
-            let body = format!(r#"{{"model":"m","prompt":"x","service_tier":{tier}}}"#);
-            check_tier(&read_completion(body.as_bytes()).unwrap())
+    fn only_tiers_that_have_prices_are_taken_and_the_dearest_is_held_for() {
+        let plain = Price::per_million(Decimal::ONE, Decimal::TEN).unwrap();
+        let written = "input = '1'\noutput = '10'\n[per_million]\n'tokens.input.priority' = '2'\n\
+                       'tokens.output.priority' = '20'\n'tokens.input.flex' = '0.5'\n'tokens.output.flex' = '5'";
+        let priced: Price = toml::from_str(written).unwrap();
+        let of = |asked: &str, price: &Price| {
+            let body = format!(r#"{{"model":"m","prompt":"x","service_tier":{asked}}}"#);
+            tier(&read_completion(body.as_bytes()).unwrap(), price).map_err(field)
         };
         for taken in ["null", "\"auto\"", "\"default\""] {
-            assert!(tier(taken).is_ok(), "{taken}");
+            assert_eq!(of(taken, &plain), Ok(ServiceTier::Standard), "{taken}");
         }
-        for refused in ["\"priority\"", "\"flex\"", "\"scale\"", "\"\"", "1"] {
-            assert_eq!(field(tier(refused).unwrap_err()), "service_tier", "{refused}");
+        for refused in ["\"priority\"", "\"flex\"", "\"batch\"", "\"scale\"", "\"\"", "1"] {
+            assert_eq!(of(refused, &plain).unwrap_err(), "service_tier", "{refused}");
         }
+        assert_eq!(of("\"flex\"", &priced), Ok(ServiceTier::Flex));
+        assert_eq!(of("\"batch\"", &priced).unwrap_err(), "service_tier", "batches are not made here");
+        let prompt = |tier| dearest(&priced, 1_000, Asked { keep: Keep::Usual, tier }).unwrap().0;
+        assert_eq!(prompt(ServiceTier::Priority), prompt(ServiceTier::Standard) * Decimal::TWO);
+        assert_eq!(prompt(ServiceTier::Flex), prompt(ServiceTier::Standard), "it may be served at the usual one");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Seconds beyond the running one that are kept held.
-pub(in crate::gateway) const SLICE_SECONDS: i64 = 5;
+pub(in crate::gateway) const SLICE_SECONDS: u64 = 5;
 
 /// On what terms a pool runs a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,31 +28,29 @@ pub(in crate::gateway) struct SecondsTerms {
 }
 
 impl SecondsTerms {
-    /// What a second costs.
-    pub(in crate::gateway) fn rate(&self) -> Nanos {
-        self.model.class.per_second()
+    /// What so many seconds cost, as far as the ledger holds it.
+    pub(in crate::gateway) fn cost(&self, seconds: u64) -> Nanos {
+        self.model.class.cost_nanos(seconds)
     }
 
     /// What the allowed seconds cost.
     pub(super) fn most(&self) -> Option<Nanos> {
-        self.rate().checked_times(i64::try_from(self.allowed?).ok()?)
+        self.model.class.cost(self.allowed?).charged().ok()
     }
 }
 
 pub(super) fn plan(model: &Arc<OpenModel>, request: &Request, weighting: Weighting) -> Result<Plan, ServeError> {
     capability::check_open(request)?;
-    let rate = model.class.per_second();
-    let allowed = match max_cost(request)? {
-        Some(most) if most < rate => {
-            return Err(invalid("max_cost", format!("one second of class {} costs ${rate}", model.class.name())));
-        }
-        most => most.map(|most| u64::try_from(most.get() / rate.get()).unwrap_or(u64::MAX)),
-    };
-    let seconds = allowed.and_then(|seconds| i64::try_from(seconds).ok()).unwrap_or(SLICE_SECONDS);
-    let slice = rate.times(seconds.min(SLICE_SECONDS));
+    let class = model.class;
+    let allowed = max_cost(request)?.map(|most| class.seconds_paid_by(most));
+    if allowed == Some(0) {
+        let message = format!("one second of class {} costs ${}", class.name(), class.per_second());
+        return Err(invalid("max_cost", message));
+    }
+    let slice = class.cost_nanos(allowed.unwrap_or(SLICE_SECONDS).min(SLICE_SECONDS));
     Ok(Plan {
-        work: Work::Open { class: model.class, units: model.class.weight(weighting) },
-        hold: HoldRequest { minimum: rate, expected: slice, worst_case: slice },
+        work: Work::Open { class, units: class.weight(weighting) },
+        hold: HoldRequest { minimum: class.cost_nanos(1), expected: slice, worst_case: slice },
         output: None,
         target: Target::Open(SecondsTerms { model: Arc::clone(model), allowed }),
     })

@@ -14,12 +14,12 @@ use crate::{
     service::{
         ServiceError,
         export::Export,
-        history::{Ended, Range, Used},
+        history::{Ended, Quantity, Range, Used},
     },
 };
 
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
-                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version\r\n";
+                       cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version,quantities\r\n";
 
 /// The lines of the next page; none where it has ended.
 async fn lines(export: &mut Export) -> Result<Option<String>, ServiceError> {
@@ -50,8 +50,19 @@ fn line(row: &Ended, key_name: &str) -> String {
         row.cost.to_string(),
         "USD".to_owned(),
         row.price_version.to_string(),
+        field(&quantities(row)).into_owned(),
     ];
     fields.join(",") + "\r\n"
+}
+
+/// What was used, as one field: `tokens.input=12@0.00000015:0.0000018 tokens.output=...`, each with its amount, what one
+/// costs and what it came to before the fee.
+fn quantities(row: &Ended) -> String {
+    let one = |Quantity { key, amount, rate, cost }: &Quantity| match (rate, cost) {
+        (Some(rate), Some(cost)) => format!("{key}={amount}@{rate}:{cost}"),
+        (Some(_) | None, None) | (None, Some(_)) => format!("{key}={amount}"),
+    };
+    row.quantities.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
 /// A text as a field of RFC 4180. A spreadsheet takes a field that begins like a formula for one, in quotes or not: such
@@ -99,6 +110,8 @@ pub async fn usage_csv(state: Shared, request: HttpRequest) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
+    use billing::quantity::Key;
+
     use super::*;
     use billing::{Nanos, ids::RequestId};
     use uuid::Uuid;
@@ -137,6 +150,7 @@ mod tests {
                 cached_input_tokens: 0,
                 cache_write_tokens: 0,
                 output_tokens: 2,
+                reasoning_tokens: 0,
                 estimated: false,
                 compute_ms: 0,
                 billed_seconds: 0,
@@ -144,6 +158,16 @@ mod tests {
             base_cost: "0.0000012345".into(),
             fee: "0.00000002469".into(),
             cost: Nanos::new(1_259),
+            unitemised_cost: None,
+            quantities: vec![
+                Quantity {
+                    key: Key::INPUT,
+                    amount: 1,
+                    rate: "0.00000015".parse().ok(),
+                    cost: Some("0.00000015".into()),
+                },
+                Quantity { key: Key::OUTPUT, amount: 2, rate: None, cost: None },
+            ],
             price_version: 1,
             started_at: at,
             ended_at: at,
@@ -151,7 +175,7 @@ mod tests {
         let line = line(&row, "");
         assert_eq!(line.matches(',').count(), COLUMNS.matches(',').count());
         assert!(
-            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1\r\n"),
+            line.contains(",'=p,completed,1,0,0,2,false,0,0,0.0000012345,0.00000002469,0.000001259,USD,1,tokens.input=1@0.00000015:0.00000015 tokens.output=2\r\n"),
             "{line}"
         );
     }

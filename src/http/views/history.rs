@@ -73,6 +73,29 @@ impl From<history::Holds> for Holds {
     }
 }
 
+/// A part of what a request used.
+#[derive(Debug, Serialize, ToSchema)]
+struct Quantity {
+    /// Of what: `tokens.input.cache_read`.
+    #[serde(rename = "quantity")]
+    key: String,
+    /// How much.
+    amount: u64,
+    /// Dollars for one; null where it has no price of its own.
+    #[schema(required)]
+    rate: Option<String>,
+    /// What of the cost before the fee is for it, in dollars.
+    #[schema(required)]
+    cost: Option<String>,
+}
+
+impl From<history::Quantity> for Quantity {
+    fn from(part: history::Quantity) -> Self {
+        let history::Quantity { key, amount, rate, cost } = part;
+        Self { key: key.to_string(), amount, rate: rate.map(|rate| rate.to_string()), cost }
+    }
+}
+
 /// An ended request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndedRequest {
@@ -91,6 +114,8 @@ pub struct EndedRequest {
     /// The part of them written to the provider's cache.
     cache_write_tokens: i64,
     output_tokens: i64,
+    /// The part of them that was reasoning.
+    reasoning_tokens: i64,
     /// Whether tokens were counted here.
     estimated: bool,
     compute_ms: i64,
@@ -101,6 +126,12 @@ pub struct EndedRequest {
     fee: String,
     /// What was charged.
     cost: Dollars,
+    /// What of the exact cost before the fee no quantity accounts for, where there is such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    unitemised_cost: Option<String>,
+    /// What was used, in parts that do not overlap.
+    quantities: Vec<Quantity>,
     price_version: i64,
     started_at: Time,
     ended_at: Time,
@@ -109,7 +140,7 @@ pub struct EndedRequest {
 impl From<history::Ended> for EndedRequest {
     fn from(ended: history::Ended) -> Self {
         let history::Used { input_tokens, cached_input_tokens, cache_write_tokens, .. } = ended.used;
-        let history::Used { output_tokens, estimated, compute_ms, billed_seconds, .. } = ended.used;
+        let history::Used { output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, .. } = ended.used;
         Self {
             id: ended.id.0,
             key_id: ended.key_id.map(|id| id.0),
@@ -120,12 +151,15 @@ impl From<history::Ended> for EndedRequest {
             cached_input_tokens,
             cache_write_tokens,
             output_tokens,
+            reasoning_tokens,
             estimated,
             compute_ms,
             billed_seconds,
             base_cost: ended.base_cost,
             fee: ended.fee,
             cost: ended.cost.into(),
+            unitemised_cost: ended.unitemised_cost,
+            quantities: ended.quantities.into_iter().map(Quantity::from).collect(),
             price_version: ended.price_version,
             started_at: ended.started_at.into(),
             ended_at: ended.ended_at.into(),

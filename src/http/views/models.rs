@@ -34,9 +34,9 @@ pub struct Model {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = any_object_or_null)]
     price: Option<Value>,
-    /// Open models: what a started second costs.
+    /// Open models: dollars for a started second.
     #[serde(skip_serializing_if = "Option::is_none")]
-    price_per_second: Option<Dollars>,
+    price_per_second: Option<String>,
     /// Whether this account's tier does not have it.
     locked: bool,
     /// Whether it can be run now.
@@ -61,7 +61,7 @@ impl Model {
                 parameters: None,
                 context_length: model.context,
                 max_output: Some(model.max_output),
-                price: Some(serde_json::to_value(&model.price).unwrap_or_default()),
+                price: Some(serde_json::to_value(model.price.as_deref()).unwrap_or_default()),
                 price_per_second: None,
                 locked: false,
                 available,
@@ -78,7 +78,7 @@ impl Model {
                 context_length: model.context,
                 max_output: None,
                 price: None,
-                price_per_second: Some(model.class.per_second().into()),
+                price_per_second: Some(model.class.per_second().to_string()),
                 locked: model.class > largest,
                 available,
                 why,

@@ -1,5 +1,7 @@
 //! Sums of what an account used.
 
+use std::collections::BTreeMap;
+
 use billing::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -65,8 +67,12 @@ struct Sums {
     /// The part of them written to a provider's cache.
     cache_write_tokens: i64,
     output_tokens: i64,
+    /// The part of them that was reasoning.
+    reasoning_tokens: i64,
     compute_ms: i64,
     billed_seconds: i64,
+    /// The same by their keys, in parts that do not overlap.
+    quantities: BTreeMap<String, i64>,
     /// What was charged.
     cost: Dollars,
 }
@@ -80,8 +86,10 @@ impl From<usage::Sums> for Sums {
             cached_input_tokens: sums.cached_input_tokens,
             cache_write_tokens: sums.cache_write_tokens,
             output_tokens: sums.output_tokens,
+            reasoning_tokens: sums.reasoning_tokens,
             compute_ms: sums.compute_ms,
             billed_seconds: sums.billed_seconds,
+            quantities: sums.quantities.iter().map(|(key, amount)| (key.to_string(), *amount)).collect(),
             cost: sums.cost.into(),
         }
     }

@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use billing::{
     Nanos,
     entry::{Line, Proof, Transition, UsageRecord},
+    quantity::Direction,
 };
 use uuid::Uuid;
 
 use super::{Batch, Stamp};
 use crate::{
-    rollup::{count, written},
+    rollup::count,
     rows::{Rows, Write},
 };
 
@@ -50,14 +51,14 @@ pub(super) fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_>
 pub(super) fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write = Write::insert(
         "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
-         cached_input_tokens, cache_write_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
-         price_version, started_at, ended_at) VALUES",
+         cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
+         price_version, started_at, ended_at, quantities) VALUES",
         "",
     );
-    let mut rows = Rows::new(&WRITE, 19, transitions.len());
+    let mut rows = Rows::new(&WRITE, 21, transitions.len());
     for transition in transitions {
         let Some(usage) = &transition.usage else { continue };
-        let UsageRecord { tokens, cost, .. } = usage;
+        let UsageRecord { parts, cost, .. } = usage;
         rows.push([
             transition.account_id.0.into(),
             usage.request_id.0.into(),
@@ -65,10 +66,11 @@ pub(super) fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
             (&*usage.model).into(),
             (&*usage.provider).into(),
             usage.ending.name().into(),
-            count(tokens.input).into(),
-            count(tokens.cached_input).into(),
-            count(written(*tokens)).into(),
-            count(tokens.output).into(),
+            count(parts.tokens(Direction::Input)).into(),
+            count(parts.cache_read()).into(),
+            count(parts.cache_write()).into(),
+            count(parts.tokens(Direction::Output)).into(),
+            count(parts.reasoning()).into(),
             i64::from(usage.estimated).into(),
             count(usage.compute_ms).into(),
             count(usage.billed_seconds).into(),
@@ -78,6 +80,7 @@ pub(super) fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
             usage.price_version.into(),
             usage.started_at.0.into(),
             usage.ended_at.0.into(),
+            parts.to_string().into(),
         ]);
     }
     rows

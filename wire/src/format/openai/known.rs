@@ -66,7 +66,12 @@ const FIELDS: [Field; 57] = {
         field("max_completion_tokens", Chat, Output, ""),
         field("n", Both, Output, "every answer is paid for"),
         field("best_of", Completions, Output, "every answer is paid for"),
-        field("service_tier", Both, Price, "`auto` and `default`, both at the standard tier"),
+        field(
+            "service_tier",
+            Both,
+            Price,
+            "`auto` and `default`, both at the standard tier; `flex` and `priority` where the model has prices for them",
+        ),
         field("prompt_cache_options", Chat, Price, "`ttl`: `30m` or `12h`"),
         field("audio", Chat, Refused, ""),
         field("modalities", Chat, Price, "`text` alone"),

@@ -9,7 +9,7 @@ use serde_json::{Number, Value};
 
 use crate::{
     fields::{Fields, Pairs},
-    usage::Report,
+    usage::{Longer, Report, Tier},
 };
 
 /// Longer usage objects are not handed on: they are not what a usage object is.
@@ -31,6 +31,11 @@ const KEPT_WITHIN: [&str; 2] = ["cache_write_tokens_details", "cache_creation_to
 const KEPT: [&str; 2] = ["cache_creation", "cache_write_tokens_details"];
 const USUAL: [&str; 2] = ["ttl_30m_tokens", "ephemeral_5m_input_tokens"];
 const LONG: [&str; 2] = ["ttl_12h_tokens", "ephemeral_1h_input_tokens"];
+/// Where Anthropic tells them apart.
+const ANTHROPICS: &str = "ephemeral_1h_input_tokens";
+/// Sound and pictures within the details.
+const AUDIO: &str = "audio_tokens";
+const IMAGE: &str = "image_tokens";
 /// What reasoning is called within the output's details, and beside them.
 const THOUGHT_WITHIN: [&str; 2] = ["reasoning_tokens", "thinking_tokens"];
 const THOUGHT: [&str; 1] = ["reasoning_tokens"];
@@ -51,7 +56,9 @@ pub(super) fn report(answer: &Fields) -> Option<Report> {
         read(&usage?.to_string())
     });
     let top = answer.present("usage").and_then(read);
-    within.chain(of_choices).chain(top).reduce(Report::gain)
+    let report = within.chain(of_choices).chain(top).reduce(Report::gain)?;
+    let tier = answer.present("service_tier").and_then(|text| serde_json::from_str::<String>(text).ok());
+    Some(Report { tier: tier.and_then(|word| Tier::from_word(&word)).or(report.tier), ..report })
 }
 
 /// Reads one usage object.
@@ -65,6 +72,8 @@ fn read(text: &str) -> Option<Report> {
         thought: counts.largest(&counts.output_details, &THOUGHT_WITHIN, &THOUGHT).unwrap_or(0),
     };
     let (input, output) = named.resolved(counts.first(&["total_tokens"]), cache.counts);
+    let tools = within(&counts.object, &["server_tool_use"]);
+    let part = |details: &[Pairs<'_>], name: &str| counts.largest(details, &[name], &[]).unwrap_or(0);
     let is_nothing = input.unwrap_or(0) == 0 && output.unwrap_or(0) == 0;
     let own = (text.len() <= LARGEST_OBJECT).then(|| text.into());
     let report = Report {
@@ -72,8 +81,15 @@ fn read(text: &str) -> Option<Report> {
         cached_input: cache.read,
         cache_write: cache.written,
         cache_write_long: cache.long,
+        longer: cache.longer,
+        audio_input: part(&counts.prompt_details, AUDIO),
+        image_input: part(&counts.prompt_details, IMAGE),
         output,
         reasoning: named.thought,
+        audio_output: part(&counts.output_details, AUDIO),
+        web_searches: part(&tools, "web_search_requests"),
+        web_fetches: part(&tools, "web_fetch_requests"),
+        tier: counts.object.get("service_tier").and_then(|text| Tier::from_word(text.trim_matches('"'))),
         own,
     };
     (!is_nothing).then(|| report.fitted())
@@ -103,6 +119,7 @@ struct Cache {
     written: u64,
     /// How much of `written` is kept for longer, where the object says.
     long: Option<u64>,
+    longer: Longer,
     counts: Counting,
 }
 
@@ -136,6 +153,7 @@ impl<'a> Counts<'a> {
         let of =
             |names: &[&str]| kept.iter().flat_map(|kept| names.iter().filter_map(|name| count(kept.get(name)?))).max();
         let (usual, long) = (of(&USUAL), of(&LONG));
+        let is_anthropics = written.is_some() || kept.iter().any(|kept| kept.get(ANTHROPICS).is_some());
         let by_time = usual.unwrap_or(0).saturating_add(long.unwrap_or(0));
         let counts = match (read.is_some() || written.is_some(), self.first(&["prompt_tokens"])) {
             (false, _) => Counting::Within,
@@ -147,6 +165,7 @@ impl<'a> Counts<'a> {
             read: self.largest(details, &READ_WITHIN, &READ).max(read).unwrap_or(0),
             written: self.largest(details, &WRITTEN_WITHIN, &WRITTEN).max(written).unwrap_or(by_time),
             long: usual.or(long).map(|_| long.unwrap_or(0)),
+            longer: if is_anthropics { Longer::Hour } else { Longer::TwelveHours },
             counts,
         }
     }
@@ -285,7 +304,8 @@ mod tests {
         let anthropic = json!({"input_tokens": 500, "cache_read_input_tokens": 20_000, "cache_creation_input_tokens": 3_000,
             "cache_creation": {"ephemeral_5m_input_tokens": 1_000, "ephemeral_1h_input_tokens": 2_000}, "output_tokens": 800});
         assert_eq!(counts(anthropic.clone()), (Some(23_500), 20_000, 3_000, Some(800)));
-        assert_eq!(of(&json!({"usage": anthropic})).unwrap().cache_write_long, Some(2_000));
+        let kept = of(&json!({"usage": anthropic})).unwrap();
+        assert_eq!((kept.cache_write_long, kept.longer), (Some(2_000), Longer::Hour));
         let names = |total: u64| {
             counts(json!({"prompt_tokens": 500, "completion_tokens": 50, "total_tokens": total,
                 "cache_read_input_tokens": 400, "cache_creation_input_tokens": 0}))
@@ -298,6 +318,24 @@ mod tests {
         let responses =
             json!({"input_tokens": 500, "output_tokens": 50, "input_tokens_details": {"cached_tokens": 400}});
         assert_eq!(counts(responses), (Some(500), 400, 0, Some(50)));
+    }
+
+    #[test]
+    fn what_is_told_apart_is_read() {
+        let report = of(&json!({"service_tier": "flex", "usage": {
+            "prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": 10, "audio_tokens": 20, "image_tokens": 30,
+            "cache_write_tokens": 5, "cache_write_tokens_details": {"ttl_30m_tokens": 2, "ttl_12h_tokens": 3}},
+            "completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 7, "audio_tokens": 8},
+            "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1}}}));
+        let report = report.unwrap();
+        assert_eq!((report.audio_input, report.image_input, report.reasoning, report.audio_output), (20, 30, 7, 8));
+        assert_eq!((report.cache_write_long, report.longer), (Some(3), Longer::TwelveHours));
+        assert_eq!((report.web_searches, report.web_fetches, report.tier), (2, 1, Some(Tier::Flex)));
+        for (word, tier) in
+            [("default", Some(Tier::Standard)), ("fast", Some(Tier::Priority)), ("auto", None), ("x", None)]
+        {
+            assert_eq!(Tier::from_word(word), tier, "{word}");
+        }
     }
 
     #[test]

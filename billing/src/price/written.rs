@@ -1,0 +1,165 @@
+//! How a price is written in a price file. The short form names what a million tokens of text cost (`input`, `cached_input`,
+//! `cache_write`, `cache_write_long`, `output`), with those of one context band beside them; the general form is a list of
+//! keys with rates: `per_million` of anything, and `each`. A price may have both forms, each key once. It is shown as the
+//! short form, as far as it has that, with all of its keys and what one of each costs beside it.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{Price, Rate, Terms};
+use crate::quantity::{Band, Cache, Key};
+
+/// To multiply with this is exact, and less work than to divide.
+const MILLIONTH: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
+
+/// The largest price of a million that is taken for one: $1 million.
+const LARGEST: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
+
+/// What a price is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadPrice {
+    /// A number that can't be a price.
+    #[error("an absurd price of {0}")]
+    Absurd(Key),
+    /// One of `input` and `output`, and `per_million` without the other.
+    #[error("input and output go together, and one of them or a list of rates must be there")]
+    Half,
+    /// The same thing twice.
+    #[error("the same quantity twice")]
+    Twice,
+}
+
+/// A price as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Written {
+    input: Option<Decimal>,
+    cached_input: Option<Decimal>,
+    cache_write: Option<Decimal>,
+    cache_write_long: Option<Decimal>,
+    output: Option<Decimal>,
+    band: Option<WrittenBand>,
+    #[serde(default)]
+    per_million: BTreeMap<Key, Decimal>,
+    #[serde(default)]
+    each: BTreeMap<Key, Decimal>,
+}
+
+/// The prices of a request with more than so many prompt tokens, all of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBand {
+    above: u64,
+    input: Decimal,
+    cached_input: Option<Decimal>,
+    cache_write: Option<Decimal>,
+    cache_write_long: Option<Decimal>,
+    output: Decimal,
+}
+
+impl Written {
+    pub(super) const fn plain(input: Decimal, output: Decimal) -> Self {
+        Self {
+            input: Some(input),
+            cached_input: None,
+            cache_write: None,
+            cache_write_long: None,
+            output: Some(output),
+            band: None,
+            per_million: BTreeMap::new(),
+            each: BTreeMap::new(),
+        }
+    }
+
+    /// What the short form says, in keys. A write that is kept for longer is one for an hour: that stands for one of twelve.
+    fn short(&self) -> Result<Vec<(Key, Decimal)>, BadPrice> {
+        let caches = [Cache::Uncached, Cache::Read, Cache::Write, Cache::Write1h];
+        let list = |band: Band, input: [Option<Decimal>; 4], output: Option<Decimal>| {
+            let input = caches.into_iter().zip(input).map(|(cache, price)| (Key::INPUT.cached(cache), price));
+            let all = input.chain([(Key::OUTPUT, output)]);
+            all.filter_map(move |(key, price)| Some((key.in_band(band), price?))).collect::<Vec<_>>()
+        };
+        let input = [self.input, self.cached_input, self.cache_write, self.cache_write_long];
+        let is_whole = self.input.is_some() && self.output.is_some();
+        let is_empty = input.iter().all(Option::is_none) && self.output.is_none() && self.band.is_none();
+        match (is_whole, is_empty) {
+            (true, _) => {}
+            (false, true) if !(self.per_million.is_empty() && self.each.is_empty()) => return Ok(Vec::new()),
+            (false, _) => return Err(BadPrice::Half),
+        }
+        let mut all = list(Band(0), input, self.output);
+        if let Some(band) = &self.band {
+            // No model reads as much as the largest band that a key can name.
+            let above = Band(u32::try_from(band.above).unwrap_or(u32::MAX).max(1));
+            let input = [Some(band.input), band.cached_input, band.cache_write, band.cache_write_long];
+            all.extend(list(above, input, Some(band.output)));
+        }
+        Ok(all)
+    }
+}
+
+impl TryFrom<Written> for Price {
+    type Error = BadPrice;
+
+    fn try_from(written: Written) -> Result<Self, BadPrice> {
+        let per_million = |(key, price): (Key, Decimal)| {
+            let is_price = (Decimal::ZERO..=LARGEST).contains(&price);
+            let rate = Some(price).filter(|_| is_price).and_then(|price| Rate::new(price * MILLIONTH));
+            Ok((key, rate.ok_or(BadPrice::Absurd(key))?))
+        };
+        let each = |(key, price): (Key, Decimal)| Ok((key, Rate::new(price).ok_or(BadPrice::Absurd(key))?));
+        let short = written.short()?.into_iter().map(per_million);
+        let listed = written.per_million.into_iter().map(per_million);
+        let rates = short.chain(listed).chain(written.each.into_iter().map(each));
+        Self::new(rates.collect::<Result<_, BadPrice>>()?, Terms::Provider).ok_or(BadPrice::Twice)
+    }
+}
+
+/// A price as it is shown.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    short: ShownShort,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    band: Option<ShownBand>,
+    /// Dollars for one of each.
+    rates: BTreeMap<Key, Rate>,
+}
+
+/// Dollars for a million tokens of text.
+#[derive(Serialize)]
+struct ShownShort {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cached_input: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_write_long: Option<Decimal>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<Decimal>,
+}
+
+#[derive(Serialize)]
+struct ShownBand {
+    above: u32,
+    #[serde(flatten)]
+    short: ShownShort,
+}
+
+impl Serialize for Price {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let short = |band: Band| {
+            let of = |key: Key| self.exact(key.in_band(band)).map(Rate::of_a_million);
+            let [input, cached_input, cache_write] = [Key::INPUT, Key::CACHE_READ, Key::CACHE_WRITE].map(of);
+            let long = [Cache::Write1h, Cache::Write12h].into_iter().find_map(|kept| of(Key::INPUT.cached(kept)));
+            ShownShort { input, cached_input, cache_write, cache_write_long: long, output: of(Key::OUTPUT) }
+        };
+        let band = self.bands.last().map(|band| ShownBand { above: band.0, short: short(*band) });
+        let rates = self.rates().collect();
+        Shown { short: short(Band(0)), band, rates }.serialize(serializer)
+    }
+}
