@@ -33,7 +33,7 @@ pub struct Pending<W> {
 /// The driver's next step.
 #[derive(Debug)]
 pub enum Step<R> {
-    /// Write these as one unit, then report with [`Protocol::written`].
+    /// Write all of these or none, then report with [`Protocol::written`].
     Write(Vec<Transition>),
     /// Nothing to write: inform these that everything sent before is decided.
     Open(Vec<R>),
