@@ -1,5 +1,6 @@
-//! The composition root: builds and starts everything, and hands addresses out. The address is taken before the ledger: a
-//! start that fails changes nothing for a process that serves already. How it all ends is in [`stopping`].
+//! The composition root: builds and starts everything, and distributes the addresses. The network address is taken
+//! before the ledger, so that a failed start changes nothing for a process that already serves. How everything stops is
+//! in [`stopping`].
 
 pub mod stopping;
 
@@ -56,13 +57,13 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Everything, running.
+/// The running process.
 pub struct Running {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     /// The operator's token.
     pub admin_token: String,
-    /// What handlers share.
+    /// The state shared by handlers.
     pub state: web::Data<State>,
     listener: TcpListener,
     server: ServerHandle,
@@ -70,13 +71,13 @@ pub struct Running {
     serving: actix_web::rt::task::JoinHandle<std::io::Result<()>>,
 }
 
-/// Connections that wait to be taken, at most.
+/// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
 
 /// `OpenAI`'s address, unless the settings name another.
 const OPENAI: &str = "https://api.openai.com/v1";
 
-/// Starts everything, with a ledger that is claimed so. Must run within an actix system.
+/// Starts everything, and claims the ledger by `claim`. Must run within an actix system.
 pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Result<Running> {
     for key in settings.without_effect() {
         tracing::warn!(key, "this setting has no effect yet");
@@ -142,7 +143,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let shared = state.clone();
     let origins = settings.http.cors_origins.clone();
     let app = move || {
-        // What is wrapped last is met first: refusals at the edge are told to pages too.
+        // The last wrapper comes first: pages from other origins can read refusals at the edge too.
         let app = App::new().wrap(from_fn(http::edge::edge)).wrap(http::cors::cors(&origins));
         app.configure(|app| http::routes::configure(app, &shared))
     };
@@ -152,9 +153,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         .keep_alive(http::connection::IDLE)
         .client_request_timeout(http::connection::HEAD)
         .client_disconnect_timeout(http::connection::GOODBYE)
-        // A client that closed has left: nobody pays for an answer that nobody reads.
+        // A client that closed its side has left, and pays for no further answer.
         .h1_allow_half_closed(false)
-        // When it is over is decided where it is stopped.
+        // The stopping code decides when shutdown is over.
         .shutdown_timeout(settings.limits.stop_seconds.max(1));
     if let Some(workers) = settings.http.workers {
         server = server.workers(workers.get());
@@ -173,7 +174,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     Ok(Running { address, admin_token, state, listener, server: handle, stop_after, serving })
 }
 
-/// Takes an address, and does not listen there yet: a client that comes while the rest starts is refused, not kept waiting.
+/// Binds an address without listening yet: a client that comes during the start is refused, not kept waiting.
 fn take_address(address: SocketAddr) -> Result<TcpSocket> {
     let take = || {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -188,17 +189,17 @@ fn cannot_listen(address: SocketAddr) -> String {
     format!("can't listen on {address}; nothing was changed")
 }
 
-/// The actors that keep the money: all that accounts need, and nothing in front of them.
+/// The actors that keep the money: everything that accounts need, and nothing in front of them.
 pub struct Money {
-    /// The only writer.
+    /// The only writer of the ledger.
     pub journal: Arc<Journal>,
-    /// Where accounts are found.
+    /// The accounts and their actors.
     pub accounts: Accounts,
-    /// Who charges cards.
+    /// The actor that charges cards.
     pub payments: Handle<PaymentActor>,
 }
 
-/// Starts them. Accounts live on the arbiters, of which there is at least one; the journal and payments on the first. The
+/// Starts the money actors. Accounts live on the arbiters, of which there is at least one; payments on the first. The
 /// journal writes on a thread of its own.
 pub fn start_money(
     chief: &actix::Addr<Supervisor>,
@@ -211,7 +212,7 @@ pub fn start_money(
     let main = arbiters[0].clone();
     let journal = Journal::start(Arc::clone(&ledger), clock.clone(), health.clone());
     let journal = Arc::new(journal.context("no thread for the journal")?);
-    // Accounts have cards charged, and are told what came of it: each is made with the way to the other.
+    // Accounts need the payment actor and it needs them, so its place is made first.
     let vacancy = Vacancy::new(&health, "payment");
     let charges = Arc::new(vacancy.handle().clone());
     let accounts = Accounts::new(arbiters, ledger, Arc::clone(&journal) as _, charges, processor, clock, health);
@@ -220,7 +221,7 @@ pub fn start_money(
     Ok(Money { journal, accounts, payments })
 }
 
-/// Who charges cards. The settings were checked: with Stripe come its keys.
+/// The card processor of the settings. The settings were checked: Stripe has its keys.
 pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
     let keys = &settings.payments.stripe;
     match (settings.payments.processor, &keys.secret_key, &keys.webhook_secret) {
@@ -243,7 +244,7 @@ async fn open_ledger(settings: &Settings, claim: Claim) -> Result<Ledger> {
     opened.with_context(|| format!("can't open the ledger at {}", settings.database.url))
 }
 
-/// Closed models are served without it, so it is no reason not to start, or not to be ready.
+/// Closed models need no ONNX Runtime, so a missing library prevents neither the start nor readiness.
 fn warn_without_runtime(library: &std::path::Path) {
     if !library.is_file() {
         tracing::warn!(
@@ -254,7 +255,7 @@ fn warn_without_runtime(library: &std::path::Path) {
     }
 }
 
-/// Accounts that an older one shares its address with: an operator is to know them.
+/// Logs accounts that share their e-mail address with an older account: an operator should know them.
 async fn tell_of_twins(ledger: &Ledger) -> Result<()> {
     for (id, email) in ledger.twins().await? {
         tracing::warn!(account.id = %id, email, "an older account has this address, written otherwise");
@@ -290,7 +291,7 @@ fn start_openai(
     line
 }
 
-/// Who calls owners' webhooks: on a thread of its own, so that no request waits for their handshakes.
+/// Starts the actor that calls owners' webhooks, on a thread of its own, so that no request waits for TLS handshakes.
 fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, accounts: &Accounts) -> Result<Webhooks> {
     let reach = if settings.webhooks.allow_private { Reach::Anywhere } else { Reach::Public };
     let longest = Duration::from_secs(settings.webhooks.timeout_seconds);
@@ -301,17 +302,17 @@ fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, accounts
     Ok(Webhooks { deliveries, actor })
 }
 
-/// ONNX Runtime's library.
+/// The path of ONNX Runtime's library.
 fn library(settings: &Settings) -> PathBuf {
     settings.runtime.onnxruntime.clone().unwrap_or_else(|| runtime_library(settings))
 }
 
-/// Where ONNX Runtime's library is, unless the settings name another.
+/// The default path of ONNX Runtime's library.
 pub fn runtime_library(settings: &Settings) -> PathBuf {
     settings.data_dir.join("runtime").join("libonnxruntime.so")
 }
 
-/// A pool for each size class.
+/// Starts a pool for each size class.
 fn start_pools(
     settings: &Settings,
     chief: &actix::Addr<Supervisor>,
@@ -335,7 +336,7 @@ fn actor_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
-/// The one in the settings, or the one of the data folder, made at first start.
+/// The token in the settings, or the data folder's, which is made at first start.
 fn admin_token(settings: &Settings) -> Result<String> {
     if let Some(token) = &settings.admin_token {
         return Ok(token.expose().to_owned());

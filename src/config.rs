@@ -1,6 +1,6 @@
-//! Settings: built-in defaults, then `config/farebox.toml`, then `FAREBOX_...` variables, then flags, each over the one
-//! before. This module alone reads the environment; the rest of the gateway is handed a [`Settings`]. A key nobody
-//! knows is refused with its nearest neighbour, and a value out of range with its key: no setting is ignored in silence.
+//! Settings: built-in defaults, then `config/farebox.toml`, then `FAREBOX_...` variables, then flags; each overrides
+//! the one before. Only this module reads the environment; the rest of the gateway gets a [`Settings`]. An unknown key
+//! is refused with its nearest neighbour, and a value out of range with its key: no setting is silently ignored.
 
 mod keys;
 mod layers;
@@ -17,36 +17,36 @@ pub use settings::{
     Processor, Provider, Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
-/// Where the settings file is, unless `--config` or `FAREBOX_CONFIG` says otherwise.
+/// The path of the settings file, unless `--config` or `FAREBOX_CONFIG` gives another.
 pub const DEFAULT_FILE: &str = "config/farebox.toml";
 
-/// Why there are no settings. Each says where the fault is and how to mend it.
+/// Why settings can't be loaded. Each error names the place of the fault and the remedy.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ConfigError {
-    /// The settings file that was asked for is not there, or is not TOML.
+    /// The requested settings file is missing, or is not TOML.
     #[error("the settings file {path} cannot be used: {reason}")]
     File {
         /// The file.
         path: String,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// A key that no setting has.
+    /// A key that is no setting.
     #[error("unknown setting `{key}` in {source_name}{}", nearest.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     Unknown {
-        /// As it was written.
+        /// The key as written.
         key: String,
         /// The file, the environment or the flags.
         source_name: String,
-        /// The known key most like it.
+        /// The known key most like the unknown one.
         nearest: Option<String>,
     },
-    /// A value of the wrong type, or out of its range.
+    /// A value with a wrong type or out of range.
     #[error("setting `{key}`: {reason}")]
     Invalid {
         /// The key.
         key: String,
-        /// What it must be.
+        /// What the value must be.
         reason: String,
     },
     /// Neither `FAREBOX_CACHE` nor a home folder names the cache.
@@ -69,20 +69,20 @@ impl Settings {
         Self::load_from(overrides, &variables)
     }
 
-    /// The same, from an environment that is passed in.
+    /// The same, with the environment passed in.
     pub fn load_from(overrides: &Overrides, variables: &[(String, String)]) -> Result<Self, ConfigError> {
         let settings = layers::extract(overrides, variables)?;
         validate::check(&settings)?;
         Ok(settings)
     }
 
-    /// What was set and changes nothing in this version, by its key.
+    /// The keys of settings that are set and have no effect in this version.
     pub fn without_effect(&self) -> Vec<String> {
         validate::without_effect(self)
     }
 }
 
-/// Where downloads are kept: `FAREBOX_CACHE`, or `farebox` in the user's cache folder.
+/// The folder of downloads: `FAREBOX_CACHE`, or `farebox` in the user's cache folder.
 pub fn cache_folder() -> Result<PathBuf, ConfigError> {
     let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     named("FAREBOX_CACHE")
@@ -91,7 +91,7 @@ pub fn cache_folder() -> Result<PathBuf, ConfigError> {
         .ok_or(ConfigError::NoCache)
 }
 
-/// What this was built for: the operating system and the processor.
+/// The platform of this build: the operating system and the processor.
 pub fn machine() -> (&'static str, &'static str) {
     (env::consts::OS, env::consts::ARCH)
 }

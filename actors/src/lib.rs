@@ -1,5 +1,8 @@
 //! The actors: everything that holds state while the process runs.
 
+// Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 pub mod account;
 pub mod accounts;
 pub mod admission;

@@ -1,6 +1,7 @@
-//! The requests that run in this process: whether one does, how each is told to end early, and where its task hears what is
-//! set aside for it. It belongs to the process that runs the requests, not to their accounts: an account, in whichever of its
-//! lives, says here what a request holds, and shares nothing with the request's task. Knows no account and no rule.
+//! The requests that run in this process: whether a request does, how it is asked to end early, and where its task
+//! reads the amounts held for it. It belongs to the process that runs the requests, not to their accounts. An account,
+//! in any of its lives, publishes a request's hold here, and shares nothing with the request's task. No account and no
+//! rule is known here.
 
 use std::{
     collections::HashMap,
@@ -10,30 +11,30 @@ use std::{
 use billing::{Nanos, ids::RequestId};
 use tokio::sync::{Notify, watch};
 
-/// What is set aside for a running request, as it last became durable.
+/// The amounts held for a running request, as they last became durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amounts {
-    /// All that is set aside.
+    /// The whole hold.
     pub held: Nanos,
-    /// The most the request may come to by its key's limits, as far as they reach; none where they are none.
+    /// The most that the request may cost by its key's limits, as far as they are known; `None` without limits.
     pub claimed: Option<Nanos>,
 }
 
 impl Amounts {
-    /// Nothing is set aside yet.
+    /// No hold yet.
     pub const NOTHING: Self = Self { held: Nanos::ZERO, claimed: None };
 }
 
-/// Requests that run in this process, from before they are admitted until their guard is gone.
+/// Requests that run in this process, from before their admission until their guard is dropped.
 #[derive(Debug, Clone, Default)]
 pub struct Running(Arc<Mutex<HashMap<RequestId, Request>>>);
 
-/// What is known of a running request.
+/// The state of a running request.
 #[derive(Debug)]
 struct Request {
-    /// How it is told to end early, where it can be.
+    /// Asks the request to end early, where that is possible.
     end: Option<Weak<Notify>>,
-    /// How its guard is told what it holds.
+    /// Publishes the request's hold to its guard.
     amounts: watch::Sender<Amounts>,
 }
 
@@ -42,33 +43,33 @@ impl Running {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a request that is about to be admitted; its guard hears there what it holds.
+    /// Notes a request that is about to be admitted. Its guard reads the hold from the returned channel.
     pub(crate) fn insert(&self, id: RequestId) -> watch::Receiver<Amounts> {
         let (amounts, heard) = watch::channel(Amounts::NOTHING);
         self.lock().insert(id, Request { end: None, amounts });
         heard
     }
 
-    /// Tells a request what it holds now. One that ended meanwhile no longer listens.
+    /// Publishes a request's hold. A request that ended meanwhile is ignored.
     pub(crate) fn holds(&self, id: RequestId, amounts: Amounts) {
         if let Some(request) = self.lock().get(&id) {
             request.amounts.send_replace(amounts);
         }
     }
 
-    /// Forgets a request that is over.
+    /// Removes a request that is over.
     pub(crate) fn remove(&self, id: RequestId) {
         self.lock().remove(&id);
     }
 
-    /// Notes that a request which runs ends when this is notified.
+    /// Notes that a running request ends when `cancel` is notified.
     pub fn ends_with(&self, id: RequestId, cancel: &Arc<Notify>) {
         if let Some(request) = self.lock().get_mut(&id) {
             request.end = Some(Arc::downgrade(cancel));
         }
     }
 
-    /// Tells all that can be told to end; how many those are.
+    /// Asks all requests that can to end. Returns their number.
     pub fn end_all(&self) -> usize {
         let ends: Vec<_> = self.lock().values().filter_map(|request| request.end.as_ref()?.upgrade()).collect();
         for end in &ends {
@@ -77,12 +78,12 @@ impl Running {
         ends.len()
     }
 
-    /// Whether it runs here.
+    /// Whether a request runs here.
     pub fn contains(&self, id: RequestId) -> bool {
         self.lock().contains_key(&id)
     }
 
-    /// How many run here.
+    /// The number of requests that run here.
     pub fn count(&self) -> usize {
         self.lock().len()
     }

@@ -1,5 +1,5 @@
-//! What must happen though nobody asks: credits that expire, holds and payments left behind by a process that died. It
-//! only wakes the accounts concerned; they decide. It is also the one timer of all accounts that live.
+//! Work that is due without a request: credits that expire, and holds and payments left by a process that died. The
+//! sweeper only wakes the accounts concerned; they decide. It is also the only timer of all live accounts.
 
 use std::{
     collections::HashSet,
@@ -15,13 +15,13 @@ use runtime::health::{Kind, OfKind, Verdict};
 
 use crate::accounts::Accounts;
 
-/// How often it looks.
+/// How often the sweeper looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Accounts asked for at once, at most.
+/// The most accounts read at once.
 const MOST: u64 = 1_000;
-/// Accounts woken at once: enough that their commits share batches, few enough that they never crowd out requests.
+/// Accounts woken at once: enough to share batches, few enough to leave room for requests.
 const AT_ONCE: usize = 64;
-/// Idempotency keys deleted in one transaction, and transactions a look, at most: each is short, and a day's keys fit.
+/// Idempotency keys deleted in one transaction, and transactions a look: each is short, and a day's keys fit.
 const KEYS: u32 = 200;
 const KEY_BATCHES: u32 = 20;
 
@@ -105,7 +105,7 @@ async fn wake(accounts: &Accounts, asleep: Vec<AccountId>) {
     stream::iter(asleep).for_each_concurrent(AT_ONCE, sweep).await;
 }
 
-/// Frees idempotency keys that were kept for their day.
+/// Deletes idempotency keys that are a day old.
 async fn forget_keys(ledger: &Ledger, now: Timestamp) -> Result<(), LedgerError> {
     for _ in 0..KEY_BATCHES {
         if ledger.change_key(KeyChange::Sweep { now, limit: KEYS }).await? < u64::from(KEYS) {

@@ -1,6 +1,7 @@
-//! How the process ends: by a signal, in order and within one deadline, or because another process owns the ledger now. Not
-//! ready first, and saying so for a moment; then nobody new; then what runs ends, or is ended shortly before the deadline;
-//! then the last commits, and the database whole. A second signal ends all at once: what is acknowledged is durable anyway.
+//! How the process ends: by a signal, in order and within one deadline, or because another process owns the ledger now.
+//! First it reports not ready for a moment; then it accepts no connection; then running requests end, or are ended
+//! shortly before the deadline; then come the last commits, and the database closes. A second signal ends everything at
+//! once: acknowledged changes are durable already.
 
 use std::{
     net::{Shutdown, TcpListener, TcpStream},
@@ -16,20 +17,20 @@ use tokio::{
 
 use super::Running;
 
-/// How long what runs has to end once another process has taken the ledger over, and its answers to be written.
+/// How long requests may take to end, and their answers to be sent, once another process has taken the ledger over.
 const TAKEN_OVER: Duration = Duration::from_secs(2);
-/// How long `/readyz` says that this process stops before it is not to be reached any more, at most.
+/// The longest that `/readyz` reports the stop before the listener closes.
 const NOTICE: Duration = Duration::from_secs(1);
-/// How long before the deadline what still runs is ended, so that it can be settled and told, at most.
+/// The longest time before the deadline in which running requests are ended, settled and answered.
 const PARTING: Duration = Duration::from_secs(3);
-/// How long the last commits and the database have, at most.
+/// The longest time for the last commits and the database.
 const CLOSING: Duration = Duration::from_secs(1);
-/// How often it is looked whether all has ended.
+/// The interval of checks whether everything has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// The exit status of a process that was told twice.
+/// The exit status after a second signal.
 const AT_ONCE: i32 = 1;
 
-/// The signals that end the process. Heard from when this is made.
+/// The signals that end the process, received from when this is made.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -37,12 +38,12 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Begins to hear them: from then on they end nothing by themselves.
+    /// Begins to receive the signals: from then on they end nothing by themselves.
     pub fn hear() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    /// The next one's name.
+    /// The next signal's name.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
@@ -51,21 +52,21 @@ impl Signals {
     }
 }
 
-/// When each part of the way to the end is over.
+/// The times at which the stages of the stop end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Course {
-    /// Until then it is told that this process stops.
+    /// Until then `/readyz` reports the stop.
     notice: Duration,
-    /// Until then what runs may end by itself.
+    /// Until then running requests may end by themselves.
     patience: Duration,
-    /// Until then it may end as it is told to.
+    /// Until then ended requests may settle and answer.
     parting: Duration,
-    /// Until then the rest is done.
+    /// Until then everything else must be done.
     deadline: Duration,
 }
 
 impl Course {
-    /// Within so long in all.
+    /// The stages of a stop that takes at most `all`.
     fn within(all: Duration) -> Self {
         let parting = all.saturating_sub(CLOSING.min(all / 8));
         let patience = parting.saturating_sub(PARTING.min(all / 4));
@@ -74,7 +75,7 @@ impl Course {
 }
 
 impl Running {
-    /// Serves until a signal (or the server's own end), then stops in order; the process's exit status.
+    /// Serves until a signal (or the server's own end), then stops in order. Returns the exit status.
     pub async fn until_stopped(mut self, mut signals: Signals) -> Result<i32> {
         let standing = self.state.gateway.accounts.ledger().standing().clone();
         let taken_over = tokio::select! {
@@ -85,8 +86,8 @@ impl Running {
             }
             () = standing.fenced() => true,
         };
-        // Taken over, nothing can be settled here any more: what runs is told so, if that is quick, and the new owner
-        // settles it by its checkpoints.
+        // After a takeover nothing can be settled here any more: clients are informed, if that is quick, and the new
+        // owner settles requests by their checkpoints.
         let all = if taken_over { TAKEN_OVER } else { self.stop_after };
         let stopped = tokio::select! {
             () = self.stop(Course::within(all)) => 0,
@@ -108,7 +109,7 @@ impl Running {
         self.state.stop_being_ready();
         sleep_until(began + course.notice).await;
         self.server.pause().await;
-        // Paused, the server takes no connection; a client that made one would wait for nothing.
+        // A paused server would accept no connection, and its clients would wait for nothing.
         sleep(LOOK_EVERY).await;
         hang_up(&self.listener);
         self.idle_until(began + course.patience).await;
@@ -118,7 +119,7 @@ impl Running {
         }
         self.idle_until(began + course.parting).await;
         self.written_until(began + course.parting).await;
-        // Connections without a request are closed at once; what does not end is cut with the process.
+        // Connections without a request close at once; the others are cut with the process.
         let _ = timeout_at(began + course.parting, self.server.stop(true)).await;
         self.written_until(began + course.parting).await;
         let ledger = self.state.gateway.accounts.ledger();
@@ -129,8 +130,8 @@ impl Running {
         }
     }
 
-    /// Waits until nothing runs here. Answers of requests with keys are still being kept when those have ended, and what runs
-    /// detached may have lost its client.
+    /// Waits until no request runs. After the last one, answers to requests with idempotency keys are still being
+    /// written, and detached requests may have lost their client.
     async fn idle_until(&self, deadline: Instant) {
         let state = &self.state;
         while state.gateway.accounts.running().count() + state.idempotency.running() + state.detached() > 0
@@ -140,7 +141,7 @@ impl Running {
         }
     }
 
-    /// Waits until all that accounts decided is written.
+    /// Waits until all decisions of accounts are written.
     async fn written_until(&self, deadline: Instant) {
         while !self.state.service.is_written() && Instant::now() < deadline {
             sleep(LOOK_EVERY).await;
@@ -148,9 +149,9 @@ impl Running {
     }
 }
 
-/// Ends a listener that others still hold: connections are refused from now on, as where nobody listens.
+/// Closes a listener that other owners still hold: connections are refused from now on.
 fn hang_up(listener: &TcpListener) {
-    // A socket is a socket: what `shutdown` does to one that listens has no name in the library.
+    // The library has no `shutdown` for listeners; the system call is the same for all sockets.
     let ended = listener.try_clone().map(|listener| TcpStream::from(OwnedFd::from(listener)));
     if let Err(error) = ended.and_then(|socket| socket.shutdown(Shutdown::Both)) {
         tracing::debug!(%error, "the listener could not be closed early");

@@ -1,4 +1,4 @@
-//! The price book's files: read strictly, so that a misspelt field is an error and not a free model.
+//! The price book's files, read strictly: a misspelt field is an error, and not a free model.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use wire::inference::Task;
 
 use super::ClosedModel;
 
-/// The files that come with the program.
+/// The files built into the program.
 pub(super) const BUILT_IN: [&str; 1] = [include_str!("../../config/prices/openai.toml")];
 
 /// A price book that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
-    /// Not the format.
+    /// The file does not have the format.
     #[error("price book: {0}")]
     Format(#[from] toml::de::Error),
 }

@@ -1,5 +1,5 @@
-//! The models folder: one folder a model in Hugging Face's layout, with a `farebox.json` that names it and counts its
-//! parameters (which decide its size class).
+//! The models folder: one folder a model in Hugging Face's layout, with a `farebox.json` that has the model's name and
+//! number of parameters (which decides its size class).
 
 use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, time::UNIX_EPOCH};
 
@@ -8,22 +8,22 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenModel;
 
-/// What `farebox.json` says.
+/// The content of `farebox.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
     /// The model's name.
     pub id: String,
-    /// How many parameters it has.
+    /// The number of parameters.
     pub parameters: u64,
-    /// Tokens it reads and writes, at most.
+    /// The most tokens that the model reads and writes.
     pub context: u32,
-    /// Its class, where it is not what the parameters say.
+    /// The size class, where it differs from the parameters' class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<SizeClass>,
 }
 
-/// The file's name.
+/// The card's file name.
 const CARD: &str = "farebox.json";
 
 /// Writes a model's card into its folder.
@@ -31,8 +31,8 @@ pub fn write_card(folder: &Path, card: &Card) -> io::Result<()> {
     fs::write(folder.join(CARD), serde_json::to_vec_pretty(card)?)
 }
 
-/// The models in a folder, by name, but for drafts of imports, which are hidden. One that can't be read is logged and left
-/// out; no folder is no models.
+/// The models in a folder, by name. Hidden folders, which are drafts of imports, are skipped. A model that can't be
+/// read is logged and left out. A missing folder has no models.
 pub fn open_models(folder: &Path) -> Vec<OpenModel> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let shown = entries.flatten().filter(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."));

@@ -1,5 +1,5 @@
-//! Models and prices in memory: one immutable snapshot, read by every request. Closed models come from the price book in
-//! `config/prices/` (built in), open models from the models folder. Knows no account.
+//! Models and prices in memory: one immutable snapshot, read by every request. Closed models come from the price book
+//! in `config/prices/` (built in), open models from the models folder. No account is known here.
 
 mod book;
 pub mod folder;
@@ -16,56 +16,56 @@ pub use book::BookError;
 /// A model that a closed provider runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ClosedModel {
-    /// Its name here and there.
+    /// The model's name, here and at the provider.
     pub id: Arc<str>,
-    /// Whose it is.
+    /// The provider's name.
     pub provider: Arc<str>,
     /// Its price; without one it is refused, never free.
     pub price: Option<Arc<Price>>,
     /// Tokens it reads and writes, at most.
     pub context: u32,
-    /// Tokens it writes, at most.
+    /// The most tokens that the model writes.
     pub max_output: u32,
-    /// What it does.
+    /// The model's kind of work.
     pub task: Task,
 }
 
 /// A model that runs here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenModel {
-    /// Its name.
+    /// The model's name.
     pub id: Arc<str>,
-    /// Its folder, in Hugging Face's layout.
+    /// The model's folder, in Hugging Face's layout.
     pub folder: PathBuf,
-    /// What it is billed as.
+    /// The size class that sets the model's price.
     pub class: SizeClass,
-    /// How many parameters it has.
+    /// The number of parameters.
     pub parameters: u64,
-    /// Tokens it reads and writes, at most.
+    /// The most tokens that the model reads and writes.
     pub context: u32,
-    /// Which import of its name it is: another one is another model.
+    /// The import of the name: another import is another model.
     pub import: Import,
 }
 
-/// One import of a name: the inode of its card, and when that was written, in nanoseconds since 1970.
+/// One import of a name: the inode of its card, and the card's write time in nanoseconds since 1970.
 pub type Import = (u64, u128);
 
 /// A model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Model {
-    /// Runs here.
+    /// A model that runs here.
     Open(Arc<OpenModel>),
-    /// Runs at a provider.
+    /// A model that runs at a provider.
     Closed(Arc<ClosedModel>),
 }
 
-/// The snapshot.
+/// The snapshot of models and prices.
 #[derive(Debug, Clone, Default)]
 pub struct Catalogue {
     models: BTreeMap<Arc<str>, Model>,
-    /// The price book as text: what its version is the version of.
+    /// The price book as text, to which the version belongs.
     pub prices: String,
-    /// Its version in the ledger.
+    /// The price book's version in the ledger.
     pub price_version: i64,
 }
 
@@ -89,12 +89,12 @@ impl Catalogue {
         self
     }
 
-    /// The same with other models that run here.
+    /// The same catalogue with other open models.
     #[must_use]
     pub fn replacing_open(&self, models: impl IntoIterator<Item = OpenModel>) -> Self {
         let mut other = self.clone();
         other.models.retain(|_, model| matches!(model, Model::Closed(_)));
-        // One that had a provider's model's name stood in its place.
+        // An earlier open model may have replaced a provider's model of the same name.
         let built_in = Self::built_in().map(|book| book.models).unwrap_or_default();
         for (id, model) in built_in {
             other.models.entry(id).or_insert(model);
@@ -102,8 +102,8 @@ impl Catalogue {
         other.with_open(models)
     }
 
-    /// A model by its name, with or without its provider's before a slash, or by the name of one of its snapshots; else the
-    /// nearest names.
+    /// A model by its name, with or without its provider's name and a slash, or by the name of one of its snapshots.
+    /// The error is the nearest names.
     pub fn find(&self, name: &str) -> Result<Model, Vec<String>> {
         if let Some(model) = self.models.get(name) {
             return Ok(model.clone());
@@ -115,7 +115,8 @@ impl Catalogue {
         }
     }
 
-    /// A closed model by its name, or a snapshot of one: under its own name, with the price of the other.
+    /// A closed model by its name or by a snapshot's. A snapshot keeps its own name, and has the price of the undated
+    /// name.
     fn closed(&self, id: &str) -> Option<Arc<ClosedModel>> {
         if let Some(Model::Closed(model)) = self.models.get(id) {
             return Some(Arc::clone(model));
@@ -149,7 +150,7 @@ mod tests {
             assert_eq!(&*snapshot.id, "gpt-4o-mini-2024-07-18");
             assert_eq!(*snapshot, ClosedModel { id: snapshot.id.clone(), ..ClosedModel::clone(&mini) });
         }
-        // The first state of this one costs twice as much as those after it.
+        // The first snapshot costs twice as much as later ones.
         let (first, now) = (closed("gpt-4o-2024-05-13").unwrap(), closed("gpt-4o").unwrap());
         assert!(first.price != now.price && closed("gpt-4o-2024-08-06").unwrap().price == now.price);
         for name in ["gpt-9-2024-07-18", "anthropic/gpt-4o-mini-2024-07-18", "gpt-4o-mini-2024-07-18-2024-07-18"] {

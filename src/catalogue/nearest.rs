@@ -1,11 +1,11 @@
-//! The names nearest to one that is not there, by edit distance.
+//! The names nearest to an unknown name, by edit distance.
 
 /// Longer names are not compared.
 const LONGEST: usize = 64;
-/// Names told, at most.
+/// The most names suggested.
 const MOST: usize = 3;
 
-/// The nearest names, best first, leaving out those that differ in more than half.
+/// The nearest names, best first, without names of which more than half differs.
 pub(crate) fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
     if name.len() > LONGEST {
         return Vec::new();

@@ -1,7 +1,7 @@
-//! Snapshots: providers give each dated state of a model a name of its own (`gpt-4o-mini-2024-07-18`), at the price of the
-//! name without its date. One that costs something else has its own place in the price book, which is looked at first.
+//! Snapshots: providers name each dated state of a model (`gpt-4o-mini-2024-07-18`), at the price of the undated name.
+//! A snapshot with another price has its own entry in the price book, which is searched first.
 
-/// Years a snapshot may be of: there was none before, and names that clients make up are to be few.
+/// The years that a snapshot may have. There was none before; the range limits the names that clients can invent.
 const YEARS: std::ops::RangeInclusive<u32> = 2022..=2049;
 
 /// The name without its date, where it ends in one.

@@ -1,5 +1,5 @@
-//! `farebox account|key|credits|actors`: the operator's routes of the running server, from the command line. An account is
-//! named by its id or its address.
+//! `farebox account|key|credits|actors`: the operator's routes of the running server, from the command line. An account
+//! is given by its id or its e-mail address.
 
 use anyhow::Result;
 use serde_json::json;
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::config::Settings;
 
-/// Rows shown where no number is asked for.
+/// The number of rows shown by default.
 const USUAL: usize = 50;
 
 /// Of an account, a list.
@@ -249,7 +249,7 @@ const ACTORS: &[(&str, &str)] = &[
     ("WHY", "reasons"),
 ];
 
-/// A list of an account's, printed.
+/// Prints a list that belongs to an account.
 fn list(server: &Server, of: &Of, what: &str, columns: &[(&str, &str)], form: Form) -> Result<()> {
     let path = format!("accounts/{}/{what}", encoded(&of.account));
     print_list(&server.list(&path, &[], of.limit)?, columns, form)
@@ -329,7 +329,7 @@ pub(super) fn credits(settings: &Settings, CreditsArgs { json, command }: &Credi
     Ok(0)
 }
 
-/// Runs `farebox actors`: exit status 1 where one is down.
+/// Runs `farebox actors`. The exit status is 1 where an actor is down.
 pub(super) fn actors(settings: &Settings, args: &ActorsArgs) -> Result<i32> {
     let seen = Server::of(settings)?.call("GET", "actors", None)?;
     let actors = seen["actors"].as_array().map_or(&[][..], Vec::as_slice);

@@ -1,5 +1,5 @@
-//! `farebox audit` and `farebox migrate`: straight on the database. The audit only reads, beside a running server too; a
-//! schema is not changed under one.
+//! `farebox audit` and `farebox migrate`, which open the database directly. The audit only reads, so a server may run
+//! beside it. A schema is not changed while a server runs.
 
 use anyhow::{Context, Result};
 use ledger::{Ledger, LedgerError};
@@ -43,7 +43,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     Ok(i32::from(!audit.ok))
 }
 
-/// Brings the schema up to date, where nobody serves the ledger.
+/// Brings the schema up to date, where no process serves the ledger.
 pub(super) fn migrate(settings: &Settings) -> Result<i32> {
     let migrated = actix::System::new().block_on(Ledger::migrate(settings.database.url.as_str()));
     migrated.with_context(|| format!("can't bring {} up to date", settings.database.url)).map(|()| 0)

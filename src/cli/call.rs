@@ -1,15 +1,15 @@
-//! How the operator's commands speak to the running server: one call, or the pages of a list. What it refuses is told in its
-//! own words, once.
+//! How the operator's commands call the running server: one call, or the pages of a list. An error of the server is
+//! printed in its own words, once.
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::config::Settings;
 
-/// Rows a page holds, at most: what the server's do.
+/// The most rows of a page: the server's own limit.
 const PAGE: usize = 200;
 
-/// The way to the server.
+/// The connection to the server.
 pub(super) struct Server {
     system: actix::SystemRunner,
     url: String,
@@ -18,7 +18,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// By the settings: its address, and the operator's token or the file that has it.
+    /// The server in the settings: its address, and the operator's token or the file that holds it.
     pub(super) fn of(settings: &Settings) -> Result<Self> {
         let token = match &settings.admin_token {
             Some(token) => token.expose().to_owned(),
@@ -34,7 +34,7 @@ impl Server {
         Ok(Self { system, url, token: token.trim().to_owned(), listen: settings.listen.to_string() })
     }
 
-    /// Calls a route; its answer, where it is a success.
+    /// Calls a route. Returns the answer of a success; any other answer is an error.
     pub(super) fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let url = format!("{}{path}", self.url);
         let called = self
@@ -52,7 +52,7 @@ impl Server {
         Ok(answer)
     }
 
-    /// Up to `most` rows of a list, page by page; `query` has other parameters.
+    /// Up to `most` rows of a list, page by page. `query` has further parameters.
     pub(super) fn list(&self, path: &str, query: &[(&str, String)], most: usize) -> Result<Vec<Value>> {
         let (mut rows, mut cursor) = (Vec::new(), None::<String>);
         while rows.len() < most {

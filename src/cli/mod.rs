@@ -1,5 +1,5 @@
-//! The command line: one file per command. Commands that change money speak to the running process over its admin routes:
-//! a ledger has one writer.
+//! The command line: one file per command. Commands that change money call the running process at its admin routes,
+//! because a ledger has one writer.
 
 mod admin;
 mod audit;
@@ -49,7 +49,7 @@ enum Command {
     Actors(admin::ActorsArgs),
 }
 
-/// Runs the command; its exit status.
+/// Runs the command, and returns its exit status.
 pub fn run() -> Result<i32> {
     let Cli { overrides, command } = Cli::parse();
     let settings = Settings::load(&overrides)?;

@@ -38,7 +38,7 @@ pub(super) struct Args {
     command: ModelsCommand,
 }
 
-/// Runs it.
+/// Runs `farebox models ...`.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     match &args.command {
@@ -80,7 +80,7 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     Ok(0)
 }
 
-/// Imports a file as a model of that name.
+/// Imports a file as a model with this name.
 pub(super) fn import_gguf(file: &Path, id: &str, models: &Path) -> Result<Card> {
     if id.is_empty()
         || id.len() > 128
@@ -95,7 +95,8 @@ pub(super) fn import_gguf(file: &Path, id: &str, models: &Path) -> Result<Card> 
         let context = u32::try_from(imported.context).unwrap_or(u32::MAX);
         Card { id: id.to_owned(), parameters: imported.parameters, context, class: None }
     };
-    // With its card from the start: a folder without one is no model, and in the way of the next import.
+    // The card is written before the folder appears: a folder without a card is no model, and would block the next
+    // import.
     let finish = |draft: &Path, imported: &ImportedModel| folder::write_card(draft, &card_of(imported));
     let imported = import::import_with(file, &folder, Precision::Packed, finish)
         .with_context(|| format!("can't import {}", file.display()))?;

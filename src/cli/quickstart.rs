@@ -1,5 +1,5 @@
-//! `farebox quickstart`: from nothing to a streamed answer. Fetches ONNX Runtime and a small chat model once, makes a demo
-//! account with its plan's credits and a key, serves, and prints how to talk to it. A second start keeps everything.
+//! `farebox quickstart`: from nothing to a streamed answer. It fetches ONNX Runtime and a small chat model once, makes
+//! a demo account with its plan's credits and a key, serves, and prints example calls. A second start keeps everything.
 
 use std::{
     fs::{self, File},
@@ -25,12 +25,12 @@ use crate::{
 
 use super::serve;
 
-/// What the demo model is called.
+/// The demo model's name.
 const MODEL: &str = "smollm2-135m-instruct";
-/// Whose the demo account is.
+/// The demo account's e-mail address.
 const EMAIL: &str = "demo@farebox.local";
 
-/// `data/quickstart.json`: for people and scripts that come back.
+/// The content of `data/quickstart.json`, for later runs and for scripts.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Kept {
     url: String,
@@ -40,7 +40,7 @@ struct Kept {
     model: String,
 }
 
-/// Runs it.
+/// Runs `farebox quickstart`.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn run(settings: &Settings, args: &serve::Args) -> Result<i32> {
     prepare(settings)?;
@@ -52,7 +52,7 @@ pub(super) fn run(settings: &Settings, args: &serve::Args) -> Result<i32> {
     })
 }
 
-/// Fetches and imports what is not there yet, to where `farebox serve` finds it too.
+/// Fetches and imports missing parts, to the places that `farebox serve` uses too.
 fn prepare(settings: &Settings) -> Result<()> {
     let cache = config::cache_folder()?;
     if settings.runtime.onnxruntime.is_none() {
@@ -67,9 +67,10 @@ fn prepare(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Gives a file a second name, or copies it where that can't be. A process that has the file of that name open keeps it.
+/// Gives a file a second name, or copies it where links are not possible. A process that has the target's old file open
+/// keeps it.
 fn place(file: &Path, target: &Path) -> io::Result<()> {
-    // A second name of a symbolic link would be one too.
+    // A second name of a symbolic link would be a symbolic link.
     let file = &fs::canonicalize(file)?;
     if is_same(file, target)? {
         return Ok(());
@@ -81,13 +82,13 @@ fn place(file: &Path, target: &Path) -> io::Result<()> {
         .or_else(|_| io::copy(&mut File::open(file)?, &mut File::create_new(&draft)?).map(drop))
         .and_then(|()| fs::rename(&draft, target));
     if placed.is_err() {
-        // Nothing is there to remove where not even that could be made.
+        // There may be no draft to remove.
         let _ = fs::remove_file(&draft);
     }
     placed
 }
 
-/// Whether two names are of one file, or of two with the same content.
+/// Whether two names are the same file, or files with the same content.
 fn is_same(file: &Path, other: &Path) -> io::Result<bool> {
     let (Ok(one), Ok(two)) = (fs::metadata(file), fs::metadata(other)) else { return Ok(false) };
     if (one.dev(), one.ino()) == (two.dev(), two.ino()) {

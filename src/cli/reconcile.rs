@@ -1,5 +1,6 @@
-//! `farebox reconcile`: our payments, refunds and disputes held against the card processor's. With Stripe it reads the
-//! ledger and asks Stripe itself, beside a running server too; the built-in processor lives in the server, which is asked.
+//! `farebox reconcile`: compares our payments, refunds and disputes with the card processor's. With Stripe the command
+//! reads the ledger and calls Stripe itself, and a server may run beside it. The sandbox lives in the server, so the
+//! server is called.
 
 use actors::payment::reconcile::{Reconciled, reconcile};
 use anyhow::{Context, Result};
@@ -25,7 +26,7 @@ pub(super) struct Args {
     json: bool,
 }
 
-/// Compares, and prints what differs.
+/// Compares, and prints the differences.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     let found = match settings.payments.processor {

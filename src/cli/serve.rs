@@ -17,7 +17,7 @@ pub(super) struct Args {
     take_over: bool,
 }
 
-/// Serves until told to stop.
+/// Serves until the process is asked to stop.
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     serve(settings, args, async |running: &Running| {
         println!("listening on http://{}", running.address);
@@ -25,8 +25,8 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     })
 }
 
-/// Serves, having told of it, until told to stop. Does not come back once it served: what still runs (a model that loads, a
-/// body that comes) is not waited for.
+/// Serves until the process is asked to stop; `tell` prints the start. It does not return after serving: work that
+/// still runs (a model that loads, a body that arrives) is not awaited.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn serve(settings: &Settings, args: &Args, tell: impl AsyncFnOnce(&Running) -> Result<()>) -> Result<i32> {
     telemetry::init_logs(&settings.log)?;

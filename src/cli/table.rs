@@ -1,32 +1,32 @@
-//! Answers of the server for people: rows in columns, and one thing as its fields, a line each.
+//! Prints the server's answers for people: rows in columns, and a single object as one line for each field.
 
 use std::io::IsTerminal as _;
 
 use anyhow::Result;
 use serde_json::Value;
 
-/// How an answer is printed.
+/// The form of a printed answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// As it came.
+    /// The JSON as it came.
     Json,
-    /// For people.
+    /// Text for people.
     Text,
 }
 
 impl Form {
-    /// Of a list: for people, unless JSON is asked for.
+    /// The form of a list: text, unless JSON is requested.
     pub(super) const fn of_list(json: bool) -> Self {
         if json { Self::Json } else { Self::Text }
     }
 
-    /// Of one thing: for people at a terminal, JSON for programs.
+    /// The form of a single object: text at a terminal, JSON for programs.
     pub(super) fn of_one(json: bool) -> Self {
         if json || !std::io::stdout().is_terminal() { Self::Json } else { Self::Text }
     }
 }
 
-/// Prints one thing.
+/// Prints a single object.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn print_one(answer: &Value, form: Form) -> Result<()> {
     match form {
@@ -36,7 +36,7 @@ pub(super) fn print_one(answer: &Value, form: Form) -> Result<()> {
     Ok(())
 }
 
-/// Prints a list: a column for each heading, with what stands at its path (`balance.available`) in each row.
+/// Prints a list: a column for each heading, with the value at its path (`balance.available`) in each row.
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn print_list(rows: &[Value], columns: &[(&str, &str)], form: Form) -> Result<()> {
     match form {
@@ -60,7 +60,7 @@ fn cell(value: &Value) -> String {
         }
         other => other.to_string(),
     };
-    // What a tenant wrote does not get at the terminal.
+    // A tenant's text must not control the terminal.
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -79,7 +79,7 @@ fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
     text
 }
 
-/// A line for each field; a part of its own, and a list of things, by the dotted names of their fields.
+/// One line for each field. Nested objects and lists of objects get dotted names.
 fn fields(answer: &Value) -> String {
     let mut lines = Vec::new();
     flatten("", answer, &mut lines);

@@ -1,6 +1,6 @@
-//! Every key a setting may have, and the kind of its value: what variables and flags, which are only text, are read as,
-//! and what a misspelt key is compared with. Both are taken from [`Settings`] itself, so that a setting is added there and
-//! nowhere else.
+//! Every key of the settings, and the kind of its value. The kind decides how variables and flags, which are only text,
+//! are read; misspelt keys are compared with the known ones. Both are derived from [`Settings`], so that a setting is
+//! added there and nowhere else.
 
 use std::sync::LazyLock;
 
@@ -12,16 +12,16 @@ use figment::{
 
 use super::Settings;
 
-/// What the text of a variable is read as.
+/// How the text of a variable is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// As it is.
+    /// The text itself.
     Text,
     /// A whole number.
     Number,
     /// `true` or `false`.
     Switch,
-    /// Texts with commas between them.
+    /// Texts separated by commas.
     List,
 }
 
@@ -48,7 +48,7 @@ fn add(keys: &mut Vec<(String, Kind)>, prefix: &str, values: &Dict) {
             Value::Num(..) => keys.push((key, Kind::Number)),
             Value::Array(..) => keys.push((key, Kind::List)),
             Value::String(..) | Value::Char(..) => keys.push((key, Kind::Text)),
-            // Without a default its kind is seen by trying.
+            // Without a default, the kind is found by trying values.
             Value::Empty(..) => {
                 let kind = if takes_a_number(&key) { Kind::Number } else { Kind::Text };
                 keys.push((key, kind));
@@ -62,10 +62,10 @@ fn takes_a_number(key: &str) -> bool {
     tried.extract::<Settings>().is_ok()
 }
 
-/// Variables that begin like settings and are not: read elsewhere, or put there by others.
+/// Variables with the settings' prefix that are no settings: they are read elsewhere, or set by other programs.
 const OTHER_VARIABLES: &[&str] = &["FAREBOX_CONFIG", "FAREBOX_CACHE", "FAREBOX_URL", "FAREBOX_API_KEY", "FAREBOX_PORT"];
 
-/// The tests' own, and what Kubernetes sets for a service called `farebox`.
+/// The prefixes of the tests' variables, and of Kubernetes' for a service called `farebox`.
 const OTHER_PREFIXES: &[&str] = &["FAREBOX_TEST_", "FAREBOX_SERVICE_", "FAREBOX_PORT_"];
 
 pub(super) fn kind_of(key: &str) -> Option<Kind> {
@@ -76,11 +76,11 @@ pub(super) fn is_other_variable(name: &str) -> bool {
     OTHER_VARIABLES.contains(&name) || OTHER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// The known key most like `key`, unless none is much like it.
+/// The known key most like `key`, unless none is similar.
 pub(super) fn nearest(key: &str) -> Option<String> {
     let last = |dotted: &str| dotted.rsplit('.').next().unwrap_or_default().to_owned();
     let scored = KEYS.iter().map(|(known, _)| {
-        // A right name in the wrong table is as near as one letter off.
+        // A right name in the wrong table counts as one wrong letter.
         let distance = if last(known) == last(key) { 1 } else { strsim::levenshtein(known, key) };
         (distance, known)
     });

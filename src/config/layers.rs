@@ -1,6 +1,6 @@
-//! The four layers of settings and how they become one: each is turned into a nested dictionary, checked for unknown
-//! keys, and merged by figment. Text from variables and flags is read by the kind of its key, so a token of digits
-//! stays a token.
+//! The four layers of settings and their merge. Each layer becomes a nested dictionary, is checked for unknown keys,
+//! and is merged by figment. Text from variables and flags is read by the kind of its key, so a token of digits stays
+//! text.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ fn unknown(key: &str, nearest: Option<String>, source_name: String) -> ConfigErr
     ConfigError::Unknown { key: key.to_owned(), source_name, nearest }
 }
 
-/// The keys of a nested dictionary, each by its whole name; an empty table by its own.
+/// The full names of the keys in a nested dictionary. An empty table counts as a key.
 fn dotted(values: &Dict) -> Vec<String> {
     let mut found = Vec::new();
     for (name, value) in values {
@@ -118,7 +118,7 @@ fn dotted(values: &Dict) -> Vec<String> {
     found
 }
 
-/// `FAREBOX_LIMITS__DRAINS` is `limits.drains`. An empty variable says nothing, as compose files leave them.
+/// `FAREBOX_LIMITS__DRAINS` is `limits.drains`. An empty variable is ignored, because compose files leave some empty.
 fn variables_layer(variables: &[(String, String)]) -> Result<Layer, ConfigError> {
     let mut values = Dict::new();
     for (name, value) in variables.iter().filter(|(name, value)| name.starts_with(PREFIX) && !value.is_empty()) {

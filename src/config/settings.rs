@@ -1,5 +1,5 @@
-//! The settings themselves, as the rest of the gateway reads them, and their defaults. What is secret does not show in
-//! `Debug`, and a database's password does not either.
+//! The settings, as the rest of the gateway reads them, and their defaults. `Debug` shows neither secrets nor a
+//! database's password.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,17 +9,17 @@ use std::path::PathBuf;
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Everything that can be set.
+/// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where HTTP is served; port 0 takes a free one.
+    /// The address of the HTTP server; port 0 takes a free port.
     pub listen: SocketAddr,
-    /// What Farebox keeps beside the database: quickstart's file, spooled captures, downloaded models.
+    /// The folder of files outside the database: quickstart's file, spooled captures, downloaded models.
     pub data_dir: PathBuf,
-    /// The operator's token; made at first start when none is set.
+    /// The operator's token; made at first start where none is set.
     pub admin_token: Option<Secret>,
-    /// The clock the rules of money are told.
+    /// The clock that the rules of money use.
     pub clock: Clock,
     /// Lets tests ask for failures. Never on in production.
     pub faults: bool,
@@ -27,7 +27,7 @@ pub struct Settings {
     pub database: Database,
     /// Fan-out between nodes.
     pub redis: Redis,
-    /// The limit of everything.
+    /// The limits.
     pub limits: Limits,
     /// Closed providers.
     pub providers: Providers,
@@ -64,15 +64,16 @@ impl Default for Settings {
     }
 }
 
-/// Which clock money lives by.
+/// The clock that the rules of money use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Clock {
-    /// The system's.
+    /// The system's clock.
     System,
-    /// One that starts at the system's time, or at another, and is moved forward by `/admin/v1/clock`; sandbox payments only.
+    /// A clock that starts at the system's time or at another, and is moved forward by `/admin/v1/clock`. With sandbox
+    /// payments only.
     Test {
-        /// Where it starts.
+        /// The time at the start.
         from: Option<Timestamp>,
     },
 }
@@ -109,15 +110,15 @@ pub struct Database {
     pub url: ServerUrl,
 }
 
-/// What several nodes share that may be lost.
+/// State that several nodes share and may lose.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redis {
-    /// `redis://HOST:PORT`; none: one node, or slower ones.
+    /// `redis://HOST:PORT`; without it there is one node, or slower ones.
     pub url: Option<ServerUrl>,
 }
 
-/// The limit of everything.
+/// The limits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -125,23 +126,23 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Whether a running request may cost more than its hold.
     pub overdraft: Overdraft,
-    /// What a size class weighs in permits.
+    /// How many permits a request takes, by size class.
     pub concurrency: Concurrency,
-    /// Requests one size class may have waiting.
+    /// The most waiting requests of one size class.
     pub pool_queue: usize,
-    /// What a slow reader of a live socket is given.
+    /// The buffer of a slow reader of a live socket.
     pub live_buffer_bytes: usize,
     /// Bytes of answers that wait for slow readers, of all streams and live sockets together.
     pub unread_bytes: usize,
-    /// Bytes of request bodies that have not come whole, of all together.
+    /// Bytes of incomplete request bodies, of all requests together.
     pub bodies_bytes: usize,
-    /// The longest a request's body may take to come.
+    /// The longest that a request's body may take to arrive.
     pub body_seconds: u64,
-    /// Abandoned streams read to their end for their usage, per provider.
+    /// Abandoned streams that are read to their end for their usage, per provider.
     pub drains: usize,
-    /// The longest such a stream is read.
+    /// The longest that such a stream is read.
     pub drain_seconds: u64,
-    /// How long stopping takes in all, at most.
+    /// The longest that stopping may take in all.
     pub stop_seconds: u64,
 }
 
@@ -167,19 +168,19 @@ impl Default for Limits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Overdraft {
-    /// It completes, and what credits do not pay becomes debt.
+    /// The request completes, and cost beyond the credits becomes debt.
     Inflight,
-    /// It stops at what its hold pays.
+    /// The request stops at its hold.
     None,
 }
 
-/// What a size class weighs in permits.
+/// How many permits a request takes, by size class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Concurrency {
-    /// Its weight of the table of classes.
+    /// The class's weight in the table of classes.
     Weighted,
-    /// One.
+    /// One permit for every class.
     Flat,
 }
 
@@ -199,9 +200,9 @@ pub struct Providers {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provider {
-    /// Without one, its models are served only with the caller's own key.
+    /// The provider's API key. Without it, the provider's models are served only with the caller's own key.
     pub api_key: Option<Secret>,
-    /// Where it is; the provider's own address by default.
+    /// The address; the provider's own by default.
     pub base_url: Option<String>,
 }
 
@@ -209,9 +210,9 @@ pub struct Provider {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Payments {
-    /// Who charges them.
+    /// The processor that charges cards.
     pub processor: Processor,
-    /// Stripe's side.
+    /// Stripe's settings.
     pub stripe: Stripe,
 }
 
@@ -221,11 +222,11 @@ impl Default for Payments {
     }
 }
 
-/// Who charges cards.
+/// A card processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Processor {
-    /// Built in, with test cards.
+    /// The built-in processor, with test cards.
     Sandbox,
     /// Stripe.
     Stripe,
@@ -237,9 +238,9 @@ pub enum Processor {
 pub struct Stripe {
     /// The API key.
     pub secret_key: Option<Secret>,
-    /// Signs its webhooks.
+    /// The secret that signs Stripe's webhooks.
     pub webhook_secret: Option<Secret>,
-    /// Where it is; its own address by default.
+    /// The address; Stripe's own by default.
     pub base_url: Option<String>,
 }
 
@@ -247,9 +248,9 @@ pub struct Stripe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Webhooks {
-    /// Whether they may be at private addresses, and speak plain HTTP.
+    /// Whether webhooks may have private addresses and plain HTTP.
     pub allow_private: bool,
-    /// The longest one call takes.
+    /// The longest that one call may take.
     pub timeout_seconds: u64,
 }
 
@@ -265,11 +266,11 @@ impl Default for Webhooks {
 pub struct Runtime {
     /// The shared library; found in `data_dir/runtime` by default.
     pub onnxruntime: Option<PathBuf>,
-    /// What it runs on.
+    /// The device that models run on.
     pub device: Device,
-    /// Threads of one engine; one a core by default.
+    /// The threads of one engine; one for each core by default.
     pub threads: Option<NonZeroUsize>,
-    /// Where models are.
+    /// The folder of the models.
     pub models_dir: PathBuf,
 }
 
@@ -279,15 +280,15 @@ impl Default for Runtime {
     }
 }
 
-/// What models run on.
+/// The device that models run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Device {
-    /// CUDA if there, else the CPU.
+    /// CUDA where it is available, else the CPU.
     Auto,
     /// The CPU.
     Cpu,
-    /// CUDA, or no start.
+    /// CUDA; without it the start fails.
     Cuda,
 }
 
@@ -297,7 +298,7 @@ pub enum Device {
 pub struct Log {
     /// A level, or `tracing` directives: `info,actors=debug`.
     pub level: String,
-    /// For people or for machines.
+    /// The format of log lines.
     pub format: LogFormat,
 }
 
@@ -307,13 +308,13 @@ impl Default for Log {
     }
 }
 
-/// How a log line looks.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
-    /// One object a line.
+    /// One JSON object a line.
     Json,
 }
 
@@ -321,15 +322,15 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Http {
-    /// Its threads; one a core by default.
+    /// The threads of the server; one for each core by default.
     pub workers: Option<NonZeroUsize>,
-    /// What a 402 has as its `error`.
+    /// The form of `error` in a 402.
     pub error_form: ErrorForm,
-    /// Whose pages may call it from a browser: `https://app.example.com`, or `*`.
+    /// The origins whose pages may call the server from a browser: `https://app.example.com`, or `*`.
     pub cors_origins: Vec<String>,
-    /// The longest a stream of events or a live socket is silent.
+    /// The longest silence of an event stream or a live socket.
     pub heartbeat_seconds: u64,
-    /// Who may read `/metrics`.
+    /// The readers of `/metrics`.
     pub metrics: MetricsAt,
 }
 
@@ -345,15 +346,15 @@ impl Default for Http {
     }
 }
 
-/// Who may read `/metrics`.
+/// The readers of `/metrics`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum MetricsAt {
     /// Clients with the operator's token.
     Token,
-    /// Everyone.
+    /// Every client.
     Open,
-    /// Every client of this address, which serves nothing else; nobody where requests are served.
+    /// Every client of this separate address, which serves nothing else; the main address does not serve `/metrics`.
     Address(SocketAddr),
 }
 
@@ -382,11 +383,11 @@ impl From<MetricsAt> for String {
     }
 }
 
-/// What a 402 has as its `error` where others have an object.
+/// The form of `error` in a 402, where other errors have an object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorForm {
-    /// An object for clients that show that they read one, else the text `Payment Required`.
+    /// An object for clients that are known to read one, else the text `Payment Required`.
     #[default]
     Auto,
     /// The text.
@@ -395,13 +396,13 @@ pub enum ErrorForm {
     Object,
 }
 
-/// Text that is never shown: not by `Debug`, not when settings are written out.
+/// A text that is never shown: neither by `Debug` nor in written settings.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for the code that needs it.
+    /// The text itself, for the code that needs the secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -425,13 +426,13 @@ impl Serialize for Secret {
     }
 }
 
-/// A server's address, whose password `Debug` hides.
+/// A server's address. `Debug` hides its password.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServerUrl(String);
 
 impl ServerUrl {
-    /// The whole address, password and all.
+    /// The whole address, with its password.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Precedence, refusals and secrets, through the same door as the gateway.
+//! Precedence, refusals and secrets, through the same functions as the gateway.
 
 use super::{keys::Kind, *};
 

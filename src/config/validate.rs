@@ -1,4 +1,5 @@
-//! What types cannot say: the range of each number, the scheme of each address, and which settings need one another.
+//! Checks that types can't express: the range of each number, the scheme of each address, and settings that need each
+//! other.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +11,7 @@ const KIB: u64 = 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
 const QUEUE: RangeInclusive<u64> = 1..=1_000_000;
 
-/// The first setting that cannot be used, by its key.
+/// The first setting with an invalid value, by its key.
 pub(super) fn check(settings: &Settings) -> Result<(), ConfigError> {
     ranges(settings)?;
     addresses(settings)?;
@@ -83,7 +84,7 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     origins(&settings.http.cors_origins)
 }
 
-/// Browsers send an origin as scheme, host and port, and compare it by its letters.
+/// Browsers send an origin as scheme, host and port, and compare it as text.
 fn origins(origins: &[String]) -> Result<(), ConfigError> {
     let is_origin = |text: &str| {
         let rest = text.split_once("://").filter(|(scheme, _)| !scheme.is_empty()).map(|(_, rest)| rest);
@@ -102,7 +103,7 @@ fn origins(origins: &[String]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The value is not repeated: an address may hold a password.
+/// The value is not in the error: an address may hold a password.
 fn begins(key: &str, url: &str, schemes: &[&str]) -> Result<(), ConfigError> {
     let complete = schemes.iter().any(|scheme| url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
     if complete {
@@ -120,7 +121,7 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
     ];
     found.extend(providers(settings).map(|(name, provider)| (format!("providers.{name}.api_key"), &provider.api_key)));
     for (key, secret) in found {
-        // What cannot stand in an HTTP header could never be sent or matched.
+        // Other characters can't stand in an HTTP header, so the secret could never be sent or matched.
         let fits =
             |secret: &Secret| !secret.expose().is_empty() && secret.expose().bytes().all(|b| b.is_ascii_graphic());
         if secret.as_ref().is_some_and(|secret| !fits(secret)) {
@@ -130,7 +131,7 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What is accepted and nobody reads yet: of closed providers only `OpenAI` is called, and there is one node.
+/// Settings that are accepted and not used yet: only `OpenAI` is called of the closed providers, and there is one node.
 pub(super) fn without_effect(settings: &Settings) -> Vec<String> {
     let is_set = |provider: &Provider| *provider != Provider::default();
     let unread = providers(settings).into_iter().filter(|(name, provider)| *name != "openai" && is_set(provider));

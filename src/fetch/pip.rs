@@ -1,5 +1,5 @@
-//! Running Python's `pip` and `zipfile` as child processes, and reading from what they print why they failed. Knows
-//! nothing of the cache beyond the folder it is given; a child never outlives the call that started it.
+//! Runs Python's `pip` and `zipfile` as child processes, and finds in their output why they failed. Of the cache it
+//! knows only the folder that is passed in. A child never outlives the call that started it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 
 use super::{FetchError, Item, cache_error, create_folder};
 
-/// How often a running child is looked at, and how often its progress is told.
+/// The interval of checks on a running child, and of progress messages.
 const LOOK: Duration = Duration::from_millis(50);
 const TELL: Duration = Duration::from_secs(1);
 
-/// The end of pip's words that is worth repeating.
+/// The last lines of pip's output that an error repeats.
 const SAID_LINES: usize = 8;
 
-/// Takes one file out of a package: the package, the file in it, where to.
+/// Extracts one file of a package; arguments: the package, the file in it, the target.
 const EXTRACT: &str = "import shutil, sys, zipfile
 with zipfile.ZipFile(sys.argv[1]) as package, package.open(sys.argv[2]) as source, open(sys.argv[3], 'wb') as target:
     shutil.copyfileobj(source, target, 1 << 20)";
 
-/// What pip prints when its index cannot be reached, whatever it says last.
+/// Texts in pip's output when its index can't be reached.
 const NO_NETWORK: &[&str] = &[
     "NewConnectionError",
     "Failed to establish a new connection",
@@ -59,7 +59,7 @@ impl Python {
         command
     }
 
-    /// Downloads the item's package to `folder/package`; pip works in `folder/working`, whose size is its progress.
+    /// Downloads the item's package to `folder/package`. pip works in `folder/working`, whose size is the progress.
     pub(super) fn download(&self, folder: &Path, item: &Item, progress: &dyn Fn(u64)) -> Result<(), FetchError> {
         let working = folder.join("working");
         let package = folder.join("package");
@@ -88,7 +88,7 @@ impl Python {
         Err(why(item, &said))
     }
 
-    /// Takes one file out of a package, and sees it to the disk.
+    /// Extracts one file of a package, and syncs it to the disk.
     pub(super) fn extract(&self, package: &Path, member: &str, target: &Path) -> io::Result<()> {
         let output = self.command().args(["-c", EXTRACT]).arg(package).arg(member).arg(target).output()?;
         if !output.status.success() {
@@ -99,7 +99,7 @@ impl Python {
     }
 }
 
-/// A child that does not outlive its guard.
+/// A child process that does not outlive its guard.
 struct Running(Child);
 
 impl Drop for Running {
@@ -146,7 +146,7 @@ fn why(item: &Item, said: &str) -> FetchError {
     FetchError::Pip { what, instead, said: last.join("\n") }
 }
 
-/// The bytes of a folder, which others may be changing meanwhile.
+/// The size of a folder in bytes; other processes may change it meanwhile.
 fn size_of(folder: &Path) -> u64 {
     let entries: Vec<PathBuf> = match fs::read_dir(folder) {
         Ok(entries) => entries.filter_map(Result::ok).map(|entry| entry.path()).collect(),

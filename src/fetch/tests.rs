@@ -1,4 +1,4 @@
-//! Fetching with a stand-in for `python3`: a shell script that counts its downloads and fails as it is told.
+//! Fetching with a stand-in for `python3`: a shell script that counts its downloads and fails on request.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use super::*;
 
 const CONTENT: &str = "the library";
 
-/// A folder of its own for each test, removed afterwards.
+/// A separate folder for each test, removed afterwards.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -23,7 +23,7 @@ impl Folder {
         self.0.join("cache")
     }
 
-    /// A `python3` that runs `download` for pip (with $DIR the folder it was given), and extracts by copying.
+    /// A `python3` that runs `download` for pip (with its folder in $DIR), and extracts by copying.
     fn python(&self, download: &str) -> Python {
         let script = self.0.join("python3");
         let count = self.0.join("count");
@@ -161,7 +161,7 @@ fn each_failure_says_what_to_do_instead() {
     let error = fetch(folder.python("echo 'ERROR: disk on fire'; exit 2"), &folder.cache()).unwrap_err();
     assert!(matches!(&error, FetchError::Pip { said, .. } if said == "ERROR: disk on fire"), "{error}");
     assert!(DEMO_MODEL.instead.contains("farebox models import"));
-    // And after all that, the next run succeeds.
+    // After all these failures the next run succeeds.
     fetch(folder.python(&good()), &folder.cache()).unwrap();
 }
 

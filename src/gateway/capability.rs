@@ -1,7 +1,7 @@
-//! What a request to an open model may ask for: [`fields`] is the one list of what is known, from which the refusals, the
-//! table in `docs/open-models.md` and the tests are made; [`messages`] is the same within conversations. A field that would
-//! change an answer and is not honoured is refused by its name before anything is held, rather than answered and billed as
-//! if it had not been asked.
+//! What a request to an open model may ask for. [`fields`] is the one list of known fields, from which the refusals,
+//! the table in `docs/open-models.md` and the tests are made; [`messages`] does the same within conversations. A field
+//! that would change an answer and is not honoured is refused by its name before anything is held. Otherwise the answer
+//! would be billed as if the field were absent.
 
 mod fields;
 mod messages;
@@ -12,7 +12,7 @@ use wire::inference::{Failure, Request};
 
 use super::serve::ServeError;
 
-/// What is not honoured: the field, and why.
+/// A field that is not honoured, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Unable {
     pub(super) field: Cow<'static, str>,
@@ -31,7 +31,7 @@ impl From<Unable> for ServeError {
     }
 }
 
-/// Refuses what an open model would ignore.
+/// Refuses fields that an open model would ignore.
 pub(super) fn check_open(request: &Request) -> Result<(), Unable> {
     messages::check(request)?;
     request.source.body.names().try_for_each(|name| fields::check(request, name))

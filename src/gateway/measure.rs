@@ -1,4 +1,4 @@
-//! How long the stages of a request take, for `/metrics`. Labels are providers' names alone: there are few.
+//! How long the stages of a request take, for `/metrics`. The only labels are providers' names, of which there are few.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use metrics::{SharedString, histogram};
 
 use super::stages::Stages;
 
-/// Waiting for the account's yes, in line or for credits too.
+/// The time until the account admits a request, including waits in line or for credits.
 pub(super) fn admission(provider: impl Into<SharedString>, took: Duration) {
     histogram!("farebox_admission_seconds", "provider" => provider.into()).record(took);
 }
@@ -16,7 +16,7 @@ pub(super) fn first_piece(provider: impl Into<SharedString>, took: Duration) {
     histogram!("farebox_ttft_seconds", "provider" => provider.into()).record(took);
 }
 
-/// A request that has ended: its stages, and all of it from its admission on.
+/// An ended request: its stages, and the whole time since its admission.
 pub(super) fn ended(provider: impl Into<SharedString>, stages: Stages, whole: Duration) {
     match stages {
         Stages::Closed { upstream } => histogram!("farebox_upstream_seconds").record(upstream),

@@ -1,5 +1,5 @@
-//! The life of a request: read [`serve`] first. A request is planned, admitted by its account, run by a provider or a pool,
-//! metered and settled by its own task; the connection that asked only watches.
+//! The life of a request: read [`serve`] first. A request is planned, admitted by its account, run by a provider or a
+//! pool, metered and settled by its own task. The client's connection only watches.
 
 mod capability;
 mod measure;
@@ -34,38 +34,38 @@ use runtime::{
 };
 use tokenizer_cache::TokenizerCache;
 
-/// What requests need, shared by all.
+/// The shared state of all requests.
 pub struct Gateway {
     /// Accounts.
     pub accounts: Accounts,
     /// Models and prices.
     pub models: Models,
-    /// What makes requests to open models ready.
+    /// The tokenizers that prepare requests to open models.
     tokenizer_cache: TokenizerCache,
     /// Providers by name.
     pub providers: HashMap<String, provider::ProviderHandle>,
     /// Pools by size class.
     pub pools: HashMap<SizeClass, Handle<PoolActor>>,
-    /// ONNX Runtime's library, which open models run on.
+    /// The path of ONNX Runtime's library, which runs open models.
     pub runtime: PathBuf,
-    /// What may be overspent and how permits are weighed.
+    /// The rules of overdraft and permits.
     pub rules: Rules,
-    /// Streams whose client left and whose usage is still waited for.
+    /// Permits to read a stream for its usage after its client left.
     pub drains: Arc<Semaphore>,
-    /// Where answers wait that their readers are slow to read.
+    /// The memory for answers that wait for slow readers.
     pub unread: Arc<Room>,
 }
 
 /// Settings of the rules of money.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// `none`: a running request never costs more than its hold.
+    /// Whether a running request never costs more than its hold (`none`).
     pub overdraft_none: bool,
     /// How permits are weighed.
     pub weighting: Weighting,
     /// How long a stream is drained after its client left, in seconds.
     pub drain_seconds: u64,
-    /// Bytes of answers that wait for slow readers, of all.
+    /// Bytes of answers that wait for slow readers, of all requests together.
     pub unread_bytes: usize,
 }
 
@@ -84,14 +84,14 @@ impl Gateway {
         Self { accounts, models, tokenizer_cache, providers, pools, runtime, rules, drains, unread }
     }
 
-    /// Has everything that runs end now, charged as far as it came; how many requests those are. Streams are not read to
-    /// their end for their usage any more: the process stops.
+    /// Ends all running requests, each charged as far as it came, and returns their number. Streams are no longer read
+    /// to their end for their usage: the process stops.
     pub fn end_all(&self) -> usize {
         self.drains.close();
         self.accounts.running().end_all()
     }
 
-    /// Makes ready what the first requests to open models would wait for.
+    /// Loads what the first requests to open models would wait for.
     pub async fn warm(&self) {
         let known = self.models.known();
         let open = known.models().filter_map(|model| match model {
@@ -101,16 +101,16 @@ impl Gateway {
         self.tokenizer_cache.warm(open).await;
     }
 
-    /// Test-only: has a provider's actor die of a panic; whether there is one.
+    /// Test-only: makes a provider's actor panic. Returns whether there is one.
     pub fn panic_provider(&self, name: &str) -> bool {
         let actor = self.providers.get(name).and_then(provider::ProviderHandle::actor);
-        // One message a call of the operator's.
+        // Bounded: one message for each call of the operator.
         actor.map(|actor| mailbox::tell(&actor, provider::Panic)).is_some()
     }
 
-    /// Test-only: has a pool's actor die of a panic; whether there is one.
+    /// Test-only: makes a pool's actor panic. Returns whether there is one.
     pub fn panic_pool(&self, class: SizeClass) -> bool {
-        // One message a call of the operator's.
+        // Bounded: one message for each call of the operator.
         self.pools.get(&class).map(|pool| mailbox::tell(&pool.address(), pool::Panic)).is_some()
     }
 

@@ -1,5 +1,5 @@
-//! The models of now: those of the price book, and those in the models folder, which is looked at again whenever it has
-//! changed. An imported model is served from the next request that names it, or asks what there is; nothing is restarted.
+//! The current models: those of the price book, and those in the models folder, which is read again whenever it has
+//! changed. An imported model is served from the next request that names it or lists the models; nothing is restarted.
 
 use std::{
     path::PathBuf,
@@ -12,36 +12,36 @@ use tokio::sync::Mutex;
 use super::serve::ServeError;
 use crate::catalogue::{Catalogue, Model, folder};
 
-/// A folder that changed later than this before it was read may have changed again within the same tick of its clock.
+/// A folder changed less than this before it was read may change again within the same tick of its clock.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Models and prices.
 pub struct Models {
     now: RwLock<Arc<Catalogue>>,
     folder: PathBuf,
-    /// When the folder had last changed when it was last read; none where that can't be relied on.
+    /// The folder's change time when it was last read; `None` where that time is not reliable.
     read: Mutex<Option<Look>>,
 }
 
 /// A look at the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Look {
-    /// When it had last changed; none where there is no folder.
+    /// The folder's change time; `None` where there is no folder.
     changed: Option<SystemTime>,
 }
 
 impl Models {
-    /// Those of a catalogue, and of a folder of imported ones.
+    /// The models of a catalogue, and of a folder of imported models.
     pub fn new(catalogue: Catalogue, folder: PathBuf) -> Self {
         Self { now: RwLock::new(Arc::new(catalogue)), folder, read: Mutex::default() }
     }
 
-    /// What was known when the folder was last looked at.
+    /// The models known since the last look at the folder.
     pub fn known(&self) -> Arc<Catalogue> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What is there now.
+    /// The models after a look at the folder.
     pub async fn fresh(&self) -> Arc<Catalogue> {
         let mut read = self.read.lock().await;
         let (folder, before) = (self.folder.clone(), *read);
@@ -68,7 +68,7 @@ impl Models {
         }
     }
 
-    /// A model by its name, and the version of its price. What a provider runs needs no look at the folder.
+    /// A model by its name, and the version of its price. A provider's model needs no look at the folder.
     pub async fn find(&self, name: &str) -> Result<(Model, i64), ServeError> {
         let known = self.known();
         if let Ok(model @ Model::Closed(_)) = known.find(name) {

@@ -1,5 +1,5 @@
-//! What a request would cost and whether it would be admitted, without running it: its plan is the one that a run follows,
-//! and the account decides by the same rules, on a copy of itself.
+//! The cost of a request and the decision on its admission, without running it. The plan is the same as for a run, and
+//! the account decides by the same rules, on a copy of itself.
 
 use actors::account::Preview;
 use billing::{Nanos, account::Balance, command::Reply, ids::RequestId};
@@ -13,26 +13,26 @@ use super::{
     target,
 };
 
-/// What would come of a request.
+/// The quote of a request.
 #[derive(Debug, Clone)]
 pub struct Quote {
-    /// The model as it is called here.
+    /// The model's name in the catalogue.
     pub model: String,
-    /// Prompt tokens and the most that would be written.
+    /// The prompt's tokens and the most output tokens.
     pub tokens: Option<(u64, u64)>,
-    /// The least it costs.
+    /// The least cost.
     pub least: Nanos,
-    /// What such requests usually cost.
+    /// The usual cost of such requests.
     pub expected: Nanos,
-    /// The most it can cost; unknown for an open model without `max_cost`, which runs until it is done.
+    /// The most that the request can cost; `None` for an open model without `max_cost`, which runs until it is done.
     pub most: Option<Nanos>,
-    /// What would be set aside, or why it would be refused.
+    /// The amount that would be held, or why the request would be refused.
     pub admission: Result<Nanos, ServeError>,
-    /// The account now.
+    /// The account's current balance.
     pub balance: Balance,
 }
 
-/// Quotes a request. Who pays the provider itself is charged nothing.
+/// Quotes a request. A caller who pays the provider directly is charged nothing.
 pub async fn quote(gateway: &Gateway, caller: Caller, request: &Request, payer: Payer) -> Result<Quote, ServeError> {
     let (model, price_version) = gateway.models.find(&request.model).await?;
     let plan = plan(&model, gateway.rules, request, payer)?;
@@ -48,7 +48,7 @@ pub async fn quote(gateway: &Gateway, caller: Caller, request: &Request, payer: 
             let output = generation.limit.map_or(room, |limit| room.min(limit.tokens.into()));
             Some((input, output.saturating_mul(generation.answers().into())))
         }
-        // What can't run is told so below; its folder may not even be whole.
+        // A model that can't run is reported below; its folder may be incomplete.
         Target::Open(_) => None,
     };
     let admit = plan.admit(RequestId(Uuid::now_v7()), caller.key_id, price_version, None);

@@ -1,12 +1,12 @@
-//! Room in memory that many share: so many bytes, taken and given back. Who finds none left waits or is refused; nothing
-//! here waits.
+//! A shared memory budget in bytes, taken and given back. A user that finds no room waits or is refused; nothing here
+//! waits.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
 };
 
-/// Room for so many bytes.
+/// A budget of bytes.
 #[derive(Debug)]
 pub struct Room {
     limit: usize,
@@ -14,29 +14,29 @@ pub struct Room {
 }
 
 impl Room {
-    /// Room for so many.
+    /// A budget of `limit` bytes.
     pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self { limit, taken: AtomicUsize::new(0) })
     }
 
-    /// How many are taken.
+    /// The bytes taken.
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// A share of none yet.
+    /// An empty share.
     pub fn share(self: &Arc<Self>) -> Share {
         Share { room: Arc::clone(self), bytes: 0 }
     }
 
-    /// A share of so many; none where there are not so many left.
+    /// A share of `bytes`; `None` where too few are left.
     pub fn take(self: &Arc<Self>, bytes: usize) -> Option<Share> {
         let mut share = self.share();
         share.grow(bytes).then_some(share)
     }
 }
 
-/// A part of it, given back when it is dropped.
+/// A part of the budget, given back when it is dropped.
 #[derive(Debug)]
 pub struct Share {
     room: Arc<Room>,
@@ -44,7 +44,7 @@ pub struct Share {
 }
 
 impl Share {
-    /// Takes so many more. Whether there were so many left; else nothing is taken.
+    /// Takes further bytes. Returns whether there were enough; otherwise takes nothing.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let room = &self.room;
         let more = |taken: usize| taken.checked_add(bytes).filter(|taken| *taken <= room.limit);
@@ -53,14 +53,14 @@ impl Share {
         grown
     }
 
-    /// Gives so many back, or all where it has fewer.
+    /// Gives bytes back, or all where the share has fewer.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.room.taken.fetch_sub(bytes, Ordering::Relaxed);
         self.bytes -= bytes;
     }
 
-    /// How many it has.
+    /// The bytes of the share.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }

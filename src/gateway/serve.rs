@@ -1,6 +1,6 @@
-//! A request's way: its model is found, its plan is made and its account admits it; then its [`Task`] owns its money until
-//! it is settled. The connection watches a bounded channel of [`Update`]s; if it goes away, the task still settles by the
-//! table of the design's chapter 2.5.
+//! The way of a request: its model is found, its plan is made, and its account admits it. Then its [`Task`] owns its
+//! money until it is settled. The connection watches a bounded channel of [`Update`]s. If the connection closes, the
+//! task still settles, by the table of the design's chapter 2.5.
 
 use std::{
     borrow::Cow,
@@ -33,29 +33,29 @@ use super::{
     watch::{self, Watcher},
 };
 
-/// Who asks.
+/// The caller of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// The account that pays.
     pub account_id: AccountId,
     /// The key.
     pub key_id: KeyId,
-    /// What it may do.
+    /// The key's scopes.
     pub scopes: Scopes,
 }
 
 /// A request to serve.
 #[derive(Debug)]
 pub struct Job {
-    /// Its id.
+    /// The request's id.
     pub request_id: RequestId,
-    /// Who asks.
+    /// The caller.
     pub caller: Caller,
-    /// What.
+    /// The request.
     pub request: Request,
     /// The caller's own key at the provider.
     pub provider_key: Option<String>,
-    /// How long it may wait in line for a permit or the rate limit.
+    /// The longest wait in line for a permit or the rate limit.
     pub max_wait: Duration,
 }
 
@@ -65,44 +65,44 @@ pub enum ServeError {
     /// There is no such model.
     #[error("no such model")]
     NoModel {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// What it may have meant.
+        /// The names that were probably meant.
         nearest: Vec<String>,
     },
     /// The model has no price.
     #[error("{0} has no price")]
     Unpriced(String),
-    /// The model can't do that, or a field can't be.
+    /// The model or a field can't be served as requested.
     #[error("{field}: {message}")]
     Invalid {
-        /// Which field.
+        /// The field.
         field: Cow<'static, str>,
-        /// Why.
+        /// The reason.
         message: String,
     },
-    /// It asks for what its key may not do.
+    /// The request needs a scope that its key lacks.
     #[error("the key has no scope {}", .0.name())]
     OutOfScope(Scope),
     /// The account refused.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// It waited in line, in vain.
+    /// The request waited in line, in vain.
     #[error("waited in line at place {place}: {refusal}")]
     InLine {
-        /// Why it was refused in the end.
+        /// The final refusal.
         #[source]
         refusal: Refusal,
-        /// Its place when it joined the line.
+        /// The request's place when it joined the line.
         place: usize,
     },
     /// The account could not be asked.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// What ran it failed.
+    /// The provider or the engine failed.
     #[error(transparent)]
     Failed(#[from] Failure),
-    /// It ran, and could not be settled.
+    /// The request ran, and could not be settled.
     #[error(transparent)]
     Unsettled(#[from] SettleError),
 }
@@ -117,7 +117,7 @@ impl From<NotAdmitted> for ServeError {
     }
 }
 
-/// A request that runs.
+/// A running request.
 #[derive(Debug)]
 pub struct Started {
     /// The balance with the hold placed.
@@ -126,63 +126,63 @@ pub struct Started {
     pub rate_remaining: Option<i64>,
     /// How long admission took, waiting included.
     pub admission: Duration,
-    /// Its place in the line when it joined it, if it had to wait.
+    /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
-    /// What comes.
+    /// The updates of the request.
     pub updates: Watcher,
-    /// Notified, ends the request as a client that left does, but its end is still told.
+    /// Notifying it ends the request as if its client had left, but the end is still sent.
     pub cancel: Arc<Notify>,
 }
 
-/// What a watcher is told. Small, as channels of it are made for every request.
+/// An update for the watcher of a request. Small, because a channel of updates is made for every request.
 #[derive(Debug)]
 pub enum Update {
-    /// The first piece of a streamed answer is there.
+    /// The first piece of a streamed answer has come.
     Begun(Box<Stages>),
     /// A piece of a streamed answer.
     Delta(Box<Delta>),
-    /// Each second: what it costs so far.
+    /// Each second: the cost so far.
     Cost {
-        /// Dollars.
+        /// The cost.
         cost: Nanos,
         /// Open models: started seconds.
         billed_seconds: u64,
     },
-    /// It ended, and its charge is durable. The last update.
+    /// The request ended, and its charge is durable. The last update.
     Done(Box<Done>),
-    /// It failed; what it cost, if anything, is durable. The last update.
+    /// The request failed; its cost, if any, is durable. The last update.
     Failed(Box<ServeError>),
 }
 
 /// The end of a request.
 #[derive(Debug, Clone)]
 pub struct Done {
-    /// The answer of a closed model that was not streamed, whole: it is told once, not piece by piece.
+    /// The answer of a closed model that was not streamed. It is sent once, not piece by piece.
     pub whole: Vec<Delta>,
-    /// What it read and wrote.
+    /// The tokens read and written.
     pub usage: Usage,
-    /// The provider's own usage object, where it sent one that is believed.
+    /// The provider's own usage object, where it sent a believed one.
     pub reported: Option<Box<str>>,
-    /// Its record.
+    /// The usage record.
     pub record: UsageRecord,
-    /// The balance after it.
+    /// The balance afterwards.
     pub balance: Balance,
-    /// Which rule of Farebox's ended it, if one did.
+    /// The rule of Farebox that ended the request, if one did.
     pub stop: Option<String>,
-    /// Where its time went.
+    /// The time that each stage took.
     pub stages: Stages,
 }
 
-/// Why an answer ended early that its client cancelled, or that was running when the process stopped.
+/// The reason of an answer that its client cancelled, or that was running when the process stopped.
 pub const CANCELLED: &str = "cancelled";
 
 impl Done {
-    /// Whether it ended before the model was done with it, and not by a limit.
+    /// Whether the request ended before the model was done, and not because of a limit.
     pub fn is_cut(&self) -> bool {
         self.stop.as_deref() == Some(CANCELLED)
     }
 
-    /// Whether it ran here, billed by the second.
+    /// Whether the request ran here, billed by the second.
     pub const fn is_open(&self) -> bool {
         matches!(self.stages, Stages::Open { .. })
     }
@@ -190,7 +190,7 @@ impl Done {
 
 /// Admits a request and starts its task. Returns when the hold is durable, or the request is refused.
 pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError> {
-    // That its account buys permits is set by its owner; to have them bought though it is not takes who may buy.
+    // An account's owner decides whether it buys permits. Overriding that takes the right to buy.
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
@@ -215,14 +215,14 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let limit = plan.limit_within(bounds(&admission, gateway.rules));
     let (events, runner) = ready.run(&admission, limit);
     let task = Task::new(gateway, admission, plan, runner, (updates, Arc::clone(&cancel)), began);
-    // In a task of its own, not in its connection's: each time a connection's task is woken, actix looks for the head of a
-    // next request in what it has not read, which costs more than the step that it was woken for.
+    // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
+    // the head of a next request, which costs more than the step itself.
     actix_rt::spawn(Box::new(task).run(events));
     gateway.accounts.running().ends_with(request_id, &cancel);
     Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }
 
-/// How the cost of an admitted request is bounded now.
+/// The bounds on an admitted request's cost now.
 pub(super) fn bounds(admission: &Admission, rules: Rules) -> Bounds {
     Bounds { held: admission.held(), claimed: admission.claimed(), overdraft_none: rules.overdraft_none }
 }

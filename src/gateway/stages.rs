@@ -1,27 +1,27 @@
-//! Where the time of a request went once it was admitted: the later stages of its `server-timing`.
+//! The time of a request after its admission, by stage: the later stages of its `server-timing`.
 
 use std::time::{Duration, Instant};
 
-/// The stages. Those of a stream are told with its first piece, and go up to it.
+/// The stages. Those of a stream are sent with its first piece, and end there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stages {
     /// A closed model.
     Closed {
-        /// The provider's time, and the way to it.
+        /// The provider's time, network included.
         upstream: Duration,
     },
-    /// An open one.
+    /// An open model.
     Open {
-        /// Until its model was loaded, where it was not.
+        /// The wait for the model's load, where it was not loaded.
         load: Duration,
-        /// Behind others.
+        /// The wait behind other requests.
         queue: Duration,
-        /// Since its first engine step.
+        /// The time since the first engine step.
         compute: Duration,
     },
 }
 
-/// The course of an open request, as its pool and engine tell of it.
+/// The course of an open request, from the events of its pool and engine.
 #[derive(Debug)]
 pub(super) struct Course {
     began: Instant,
@@ -34,22 +34,22 @@ impl Course {
         Self { began, loaded_at: None, started_at: None }
     }
 
-    /// The model it waited for is loaded.
+    /// Notes that the model is loaded.
     pub(super) const fn loaded(&mut self, now: Instant) {
         self.loaded_at = Some(now);
     }
 
-    /// Its first engine step began.
+    /// Notes the first engine step.
     pub(super) const fn started(&mut self, now: Instant) {
         self.started_at = Some(now);
     }
 
-    /// All of it until now.
+    /// The whole time until now.
     pub(super) fn elapsed(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.began)
     }
 
-    /// Its stages until now.
+    /// The stages until now.
     pub(super) fn stages(&self, now: Instant) -> Stages {
         let queued_at = self.loaded_at.unwrap_or(self.began);
         let started_at = self.started_at.unwrap_or(now);

@@ -1,6 +1,6 @@
-//! A plan's target, as it stands here: whether it can run at all, making a request ready for it, and having an admitted
-//! request run. Whether it can run is known before anyone is asked to pay: the catalogue says it, a quote refuses by it, and
-//! so does a request, in the same words. What passes (a provider that fails, a full queue) is not this.
+//! A plan's target: whether it can run at all, the preparation of a request for it, and the run of an admitted request.
+//! Whether a target can run is known before a hold is placed: the catalogue shows it, and quotes and requests are
+//! refused by it, in the same words. Passing trouble (a failing provider, a full queue) is not checked here.
 
 use std::sync::Arc;
 
@@ -26,10 +26,10 @@ use super::{
 };
 use crate::catalogue::{ClosedModel, Model, OpenModel};
 
-/// Events of an engine that wait for the request's task, at most.
+/// The most events of an engine that wait for the request's task.
 const EVENTS: usize = 256;
 
-/// Whether a model can run, else why not.
+/// Checks that a model can run; the error is the reason.
 pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), ServeError> {
     match model {
         Model::Closed(model) => {
@@ -55,7 +55,7 @@ pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), Serve
     Ok(())
 }
 
-/// Why a model that runs for credits does not, in words for the catalogue; none where it does.
+/// Why a model does not run for credits, in words for the catalogue; `None` where it does.
 pub fn why_not(gateway: &Gateway, model: &Model) -> Option<String> {
     check(gateway, model, Payer::Credits).err().map(|error| match error {
         ServeError::Invalid { field, message } => format!("{field} {message}"),
@@ -77,19 +77,19 @@ fn pool<'a>(gateway: &'a Gateway, model: &OpenModel) -> Result<&'a Handle<PoolAc
 
 /// A request that is ready to run once it is admitted.
 pub(super) enum Ready<'a> {
-    /// To be sent to a provider.
+    /// For a provider.
     Provider {
         handle: &'a ProviderHandle,
         model: Arc<ClosedModel>,
         request: Request,
-        /// The caller's own key there.
+        /// The caller's own key at the provider.
         own_key: Option<String>,
     },
-    /// To be offered to a pool.
+    /// For a pool.
     Pool { pool: &'a Handle<PoolActor>, model: Arc<OpenModel>, prepared: Prepared, tokenizer: Arc<Tokenizer> },
 }
 
-/// Makes a request ready for its target: what can't run is refused here, before anything is held.
+/// Prepares a request for its target. A request that can't run is refused here, before anything is held.
 pub(super) async fn ready<'a>(
     gateway: &'a Gateway,
     plan: &Plan,
@@ -114,8 +114,8 @@ pub(super) async fn ready<'a>(
 }
 
 impl Ready<'_> {
-    /// Has an admitted request run. It runs while its events are read, the last of which says how it ended, and is cut where
-    /// they are dropped; where it can't even begin, that is its one event. `limit` is what a provider is sent.
+    /// Runs an admitted request. The run continues while its events are read, and is cut where they are dropped. The
+    /// last event tells how the run ended; where it can't begin, that is the only event. `limit` is sent to a provider.
     pub(super) fn run(self, admission: &Admission, limit: Option<Limit>) -> (BoxStream<'static, Event>, Runner) {
         match self {
             Ready::Provider { handle, model, request, own_key } => {

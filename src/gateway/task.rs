@@ -1,6 +1,7 @@
-//! The task of an admitted request, which owns its money: it follows what runs, has its [`Meter`] say what that costs, tells
-//! whoever watches, and settles once, however the request ends. It ends early where its client leaves or cancels, and where
-//! no more is paid for. What a provider and an engine do otherwise is their [`Runner`]'s; it knows no price.
+//! The task of an admitted request, which owns its money. It reads the run's events, has its [`Meter`] compute the
+//! cost, sends updates to the watcher, and settles once, however the request ends. It ends early where its client
+//! leaves or cancels, and where the money is used up. Differences between providers and engines are in their
+//! [`Runner`]. No price is known here.
 
 mod runner;
 
@@ -29,7 +30,7 @@ use super::{
 };
 pub(super) use runner::Runner;
 
-/// What is not known that waits for the first piece of an answer, at most: what comes alone is no answer.
+/// The most unknown events that wait for the first piece of an answer: unknown events alone are no answer.
 const EARLY: usize = 16;
 
 /// The task.
@@ -38,27 +39,27 @@ pub(super) struct Task {
     admission: Admission,
     meter: Meter,
     runner: Runner,
-    /// The provider's name; `farebox` of an engine's.
+    /// The provider's name; `farebox` for an engine.
     provider: Arc<str>,
     cancel: Arc<Notify>,
     is_cancelled: bool,
-    /// None once the client has left.
+    /// `None` once the client has left.
     updates: Option<Teller>,
-    /// Held while the rest of a stream is read for its usage though nobody watches, until then at most.
+    /// Held, until that time at most, while the rest of an unwatched stream is read for its usage.
     drain: Option<(OwnedSemaphorePermit, Instant)>,
-    /// The answer's pieces, where it is told whole.
+    /// The answer's pieces, where it is sent whole.
     whole: Option<Vec<Delta>>,
-    /// Whether a piece of it was told.
+    /// Whether a piece of the answer was sent.
     has_begun: bool,
-    /// What was not known before the first.
+    /// Unknown events before the first piece.
     early: Vec<Raw>,
     finish: Option<FinishReason>,
-    /// Which rule of Farebox's ended it, as its engine says.
+    /// The rule of Farebox that ended the request, as its engine reports.
     farebox_stop: Option<String>,
     course: Course,
 }
 
-/// What the task woke up for.
+/// The event that woke the task.
 #[expect(clippy::large_enum_variant, reason = "it lives for one turn of the loop")]
 enum Woken {
     Event(Option<Event>),
@@ -96,14 +97,14 @@ impl Task {
         }
     }
 
-    /// Follows what runs to its end, and settles.
+    /// Follows the run to its end, and settles.
     pub(super) async fn run(mut self: Box<Self>, events: BoxStream<'static, Event>) {
         let failure = self.follow(events).await;
         self.end(failure).await;
     }
 
-    /// Follows what runs to its end, or until it is not worth it any more; it is cut when this returns. Why it failed, if it
-    /// did.
+    /// Follows the run to its end, or until it is not worth following. The run is cut when this returns. Returns the
+    /// failure, if there was one.
     async fn follow(&mut self, mut events: BoxStream<'static, Event>) -> Option<Failure> {
         let cancel = Arc::clone(&self.cancel);
         let mut left = pin!(OptionFuture::from(self.updates.as_ref().map(Teller::closed)));
@@ -149,8 +150,8 @@ impl Task {
         None
     }
 
-    /// Whether what runs is followed further. A provider's stream that nobody watches is for as long as its usage may come,
-    /// where not too many are already. A whole answer was asked for: it is made, and is paid for, whoever waits.
+    /// Whether to follow the run further. A provider's stream without a watcher is followed while its usage may come,
+    /// unless too many are already. A whole answer is always followed: the provider makes it, and it is paid for.
     fn is_worth_following(&mut self) -> bool {
         let is_watched = self.updates.is_some() && !self.is_cancelled;
         if is_watched || self.whole.is_some() || self.runner.is_engine() || self.drain.is_some() {
@@ -193,7 +194,7 @@ impl Task {
             let now = Instant::now();
             measure::first_piece(Arc::clone(&self.provider), self.course.elapsed(now));
             self.tell(Update::Begun(Box::new(self.stages(now)))).await;
-            // The first piece names the answer: what came before it may have no name, or none that counts.
+            // The first piece names the answer: events before it have no name, or a wrong one.
             self.tell(Update::Delta(Box::new(delta))).await;
             for said in std::mem::take(&mut self.early) {
                 self.pass_on(said).await;
@@ -201,7 +202,7 @@ impl Task {
         }
     }
 
-    /// What is not known here is counted and, in a stream, passed on as it came, behind the first piece.
+    /// Counts an unknown event, and in a stream passes it on unchanged, after the first piece.
     async fn unknown(&mut self, said: Raw) {
         let provider = Arc::clone(&self.provider);
         metrics::counter!("farebox_provider_unknown_events_total", "provider" => provider).increment(1);
@@ -217,7 +218,7 @@ impl Task {
         self.tell(Update::Delta(Box::new(Delta { raw: said, ..Delta::default() }))).await;
     }
 
-    /// Notes what a provider reports, as far as it is believed.
+    /// Notes a provider's report, as far as it is believed.
     fn reported(&mut self, report: Report) {
         let (input, output) = (report.input, report.output);
         if !self.meter.reported(report) {
@@ -225,10 +226,10 @@ impl Task {
         }
     }
 
-    /// Tells whoever watches. A reader that does not read has left.
+    /// Sends an update to the watcher. A reader that does not read counts as gone.
     async fn tell(&mut self, update: Update) {
         if self.is_cancelled && !self.runner.is_engine() {
-            // What is still read of a provider's stream is read for its usage: only the end is told.
+            // The rest of a provider's stream is read only for its usage: only the end is sent.
             return;
         }
         if let Some(teller) = &mut self.updates
@@ -247,7 +248,7 @@ impl Task {
         self.runner.stages(&self.course, now)
     }
 
-    /// Which rule of Farebox's ended it, if one did.
+    /// The rule of Farebox that ended the request, if one did.
     fn stop(&mut self) -> Option<String> {
         let stop = self.farebox_stop.take();
         stop.or_else(|| self.runner.ended_by(self.finish.as_ref(), self.is_cancelled).map(str::to_owned))
@@ -290,7 +291,7 @@ impl Task {
     }
 }
 
-/// Comes at that moment; never without one.
+/// Completes at that time; never without one.
 async fn due(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,

@@ -1,5 +1,5 @@
-//! The tokenizers of open models, loaded without their networks: they make requests ready (templates, tokens, what fits)
-//! before anything is held or queued, on threads of their own. Those used last are kept.
+//! The tokenizers of open models, loaded without their networks. They prepare requests (templates, tokens, length
+//! checks) before anything is held or queued, on threads of their own. The most recently used ones are kept.
 
 use std::{
     collections::HashMap,
@@ -15,9 +15,9 @@ use wire::inference::{Failure, Request};
 
 use crate::catalogue::{Import, OpenModel};
 
-/// Tokenizers that are kept, at most. One takes tens of megabytes.
+/// The most tokenizers kept. Each takes tens of megabytes.
 const MOST: usize = 16;
-/// Requests that are made ready or wait for it, at most.
+/// The most requests that are prepared or wait for it.
 const MOST_WAITING: usize = 1_024;
 
 type Cell = Arc<OnceCell<Arc<Tokenizer>>>;
@@ -31,7 +31,7 @@ struct Kept {
 /// The tokenizers.
 pub(super) struct TokenizerCache {
     kept: Mutex<(u64, HashMap<Arc<str>, Kept>)>,
-    /// One for each core: making ready is work, not waiting.
+    /// One permit for each core: preparing a request is work, not waiting.
     turns: Semaphore,
     waiting: AtomicUsize,
 }
@@ -43,7 +43,7 @@ impl Default for TokenizerCache {
     }
 }
 
-/// A request that is made ready or waits for it.
+/// A request that is being prepared or waits for it.
 struct Waiting<'a>(&'a AtomicUsize);
 
 impl Drop for Waiting<'_> {
@@ -53,7 +53,7 @@ impl Drop for Waiting<'_> {
 }
 
 impl TokenizerCache {
-    /// Makes a request ready for its model, or says what is wrong with it; and the tokenizer that it was made ready in.
+    /// Prepares a request for its model. Returns the tokenizer that it was prepared with, too.
     pub(super) async fn prepare(
         &self,
         model: &OpenModel,
@@ -73,15 +73,15 @@ impl TokenizerCache {
         })?
     }
 
-    /// Loads the tokenizers of models before anyone asks for them, one after the other, as many as are kept.
+    /// Loads the tokenizers of models before the first requests, one after the other, up to the number kept.
     pub(super) async fn warm(&self, models: impl Iterator<Item = Arc<OpenModel>>) {
         for model in models.take(MOST) {
-            // What can't be loaded was logged, and is tried again for whoever asks.
+            // A failed load was logged, and is tried again at the next request.
             let _ = self.tokenizer(&model).await;
         }
     }
 
-    /// A model's tokenizer, loaded once however many ask for it.
+    /// A model's tokenizer, loaded once for all simultaneous requests.
     async fn tokenizer(&self, model: &OpenModel) -> Result<Arc<Tokenizer>, Failure> {
         let cell = self.cell(model);
         let load = || async {

@@ -1,10 +1,10 @@
-//! Watching a request: what its task tells, in order. The task of a streamed answer runs by itself; that of an answer told
-//! whole runs while its watcher waits, which spares a task, and goes on by itself when the watcher leaves: the money of a
-//! request never depends on who watches.
+//! Watching a request: the updates of its task, in order. The task of a streamed answer runs by itself. The task of a
+//! whole answer runs while its watcher waits, which saves a spawned task, and continues by itself when the watcher
+//! leaves: the money of a request never depends on its watcher.
 //!
-//! What waits for a slow reader is bounded in bytes, a stream and in all: each stream may always have [`FREE`] waiting, and
-//! beyond it as much as there is room for, up to [`MOST`]. Then whoever writes waits too, so that no more is read of a
-//! provider; and for no longer than [`MAX_WAIT`] in all.
+//! The bytes that wait for a slow reader are bounded, for each stream and in total. Each stream may always have
+//! [`FREE`] waiting, and beyond that as much as there is room for, up to [`MOST`]. Then the writer waits too, so that
+//! no more is read of a provider; in total no longer than [`MAX_WAIT`].
 
 use std::{
     cell::{Cell, RefCell},
@@ -27,14 +27,14 @@ use super::{
 
 /// Bytes of an answer that may always wait for its reader.
 pub const FREE: usize = 16 << 10;
-/// Bytes of an answer that wait for its reader, at most, but for a single piece that is larger.
+/// The most bytes of an answer that wait for its reader; a single larger piece may exceed it.
 const MOST: usize = 1 << 20;
-/// How long one request waits for its reader in all: an engine that waits serves nobody else.
+/// How long one request waits for its reader in total: a waiting engine serves no other request.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 /// More bytes than a failure takes.
 const FAILURE: usize = 1 << 10;
 
-/// Where a request's task tells what it has. What waits beyond [`FREE`] takes its share of this room.
+/// The channel of a request's updates. Bytes beyond [`FREE`] take a share of the room.
 pub(super) fn channel(room: &Arc<Room>) -> (Teller, Watcher) {
     let line = Rc::new(Line {
         waiting: RefCell::default(),
@@ -49,7 +49,7 @@ pub(super) fn channel(room: &Arc<Room>) -> (Teller, Watcher) {
     (Teller { line: Rc::clone(&line), wait_left: MAX_WAIT }, Watcher { line })
 }
 
-/// Roughly how many bytes of memory an update takes.
+/// Roughly an update's size in memory, in bytes.
 fn weigh(update: &Update) -> usize {
     let beside = match update {
         Update::Begun(_) => size_of::<Stages>(),
@@ -61,29 +61,29 @@ fn weigh(update: &Update) -> usize {
     size_of::<Update>() + beside
 }
 
-/// What is between a task and its watcher. Both are on one thread.
+/// The state between a task and its watcher. Both are on one thread.
 struct Line {
     waiting: RefCell<VecDeque<Update>>,
-    /// Bytes that wait.
+    /// The bytes that wait.
     weight: Cell<usize>,
-    /// Those beyond [`FREE`].
+    /// The share of the room for bytes beyond [`FREE`].
     share: RefCell<Share>,
     is_watched: Cell<bool>,
     is_told: Cell<bool>,
-    /// When something was read last.
+    /// When the reader last read.
     read_at: Cell<Instant>,
-    /// Who waits for an update.
+    /// The reader that waits for an update.
     reader: Cell<Option<Waker>>,
-    /// Told when something was read, and when nobody watches any more.
+    /// Notified when the reader read something, and when it left.
     moved: Notify,
 }
 
 impl Line {
-    /// Queues an update where there is room, or gives it back.
+    /// Queues an update. Returns the update where there is no room.
     fn push(&self, update: Update) -> Result<(), Update> {
         let mut waiting = self.waiting.borrow_mut();
         let Some(update) = joined(waiting.back_mut(), update) else {
-            // What was joined to a piece that waits weighs little more than its text.
+            // A joined piece weighs little more than its text.
             self.weigh_anew(&waiting);
             return Ok(());
         };
@@ -135,7 +135,7 @@ impl Line {
         }
     }
 
-    /// Nobody watches any more.
+    /// Notes that the watcher has left.
     fn leave(&self) {
         self.is_watched.set(false);
         self.moved.notify_waiters();
@@ -160,8 +160,8 @@ impl Line {
     }
 }
 
-/// Joins an update to the last one that waits, where they say no less as one: two costs are the later one, and two texts of
-/// a model of ours are one text. Else it is given back.
+/// Joins an update to the last waiting one, where nothing is lost: of two costs the later counts, and two texts of an
+/// open model become one. Otherwise returns the update.
 fn joined(last: Option<&mut Update>, update: Update) -> Option<Update> {
     match (last, update) {
         (Some(last @ Update::Cost { .. }), update @ Update::Cost { .. }) => {
@@ -178,15 +178,15 @@ fn joined(last: Option<&mut Update>, update: Update) -> Option<Update> {
     }
 }
 
-/// The task's end of it.
+/// The task's end of the channel.
 pub(super) struct Teller {
     line: Rc<Line>,
-    /// What is left of it.
+    /// The remaining time to wait for the reader.
     wait_left: Duration,
 }
 
 impl Teller {
-    /// Tells something. Whether anyone is there for it: a reader that was waited for too long is not.
+    /// Sends an update. Returns whether a reader is there; a reader that took too long counts as gone.
     pub(super) async fn tell(&mut self, mut update: Update) -> bool {
         loop {
             let moved = self.line.moved.notified();
@@ -207,7 +207,7 @@ impl Teller {
         }
     }
 
-    /// The reader was waited for too long. One that read nothing in all that time is not kept anything for.
+    /// The reader took too long. For a reader that read nothing in all that time nothing is kept.
     fn give_up(&self) {
         if self.line.read_at.get().elapsed() >= MAX_WAIT {
             self.line.forget();
@@ -215,12 +215,12 @@ impl Teller {
         self.line.leave();
     }
 
-    /// Whether nobody watches any more.
+    /// Whether the watcher has left.
     pub(super) fn is_closed(&self) -> bool {
         !self.line.is_watched.get()
     }
 
-    /// Comes when nobody watches any more. It borrows nothing, so that it can be waited for while something is told.
+    /// Completes when the watcher has left. It borrows nothing, so that the task can wait for it while it sends.
     pub(super) fn closed(&self) -> impl Future<Output = ()> + use<> {
         let line = Rc::clone(&self.line);
         async move { line.unwatched().await }
@@ -240,7 +240,7 @@ impl std::fmt::Debug for Teller {
     }
 }
 
-/// Whoever watches a request.
+/// The watcher of a request.
 pub struct Watcher {
     line: Rc<Line>,
 }
@@ -252,7 +252,7 @@ impl std::fmt::Debug for Watcher {
 }
 
 impl Watcher {
-    /// What comes next; none after the last. Dropped while it waits, nothing is lost.
+    /// The next update; `None` after the last. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Update> {
         poll_fn(|cx| self.line.poll(cx)).await
     }
@@ -260,7 +260,7 @@ impl Watcher {
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        // The task is told that nobody watches any more.
+        // Informs the task that the watcher has left.
         self.line.forget();
         self.line.leave();
     }
@@ -282,7 +282,7 @@ mod tests {
         Room::new(1 << 30)
     }
 
-    /// A piece of a provider's of so many bytes.
+    /// A provider's piece of this many bytes.
     fn piece(bytes: usize) -> Update {
         let raw = Fields::parse(format!("{{\"x\":\"{}\"}}", "x".repeat(bytes)).as_bytes()).unwrap();
         Update::Delta(Box::new(Delta { raw: Raw::Own(Format::OpenAiChat, raw), ..Delta::default() }))

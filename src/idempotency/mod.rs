@@ -1,36 +1,39 @@
 //! A request that is sent twice under one `Idempotency-Key` runs once, and both get one answer. The model is Stripe's
-//! "Idempotent requests" and the IETF draft "The Idempotency-Key HTTP Header Field"; where they differ (the draft's 422
-//! for a key that is used again), ours is 409, as the design has it.
+//! "Idempotent requests" and the IETF draft "The Idempotency-Key HTTP Header Field". Where they differ (the draft's 422
+//! for a key that is used again), ours is 409, as in the design.
 //!
 //! - **A key** belongs to its account, or to the operator on `/admin` routes, and to one method and path: the same key on
-//!   another route is another key. All API keys of an account share it but those with limits, which have their own: they
-//!   read no answer that they could not have asked for. 1 to 255 printable ASCII characters; the draft's form, in double
-//!   quotes, is the text between them. It lives 24 h of ledger time from its first use.
-//! - **The same request** is method, path, query, body, and the headers that change its meaning ([`MEANINGFUL`]). Another
-//!   one under a used key is refused (`idempotency_key_reused`). Only hashes of key and request are stored.
-//! - **A duplicate** of a request that runs waits for it, up to [`single_flight::LONGEST_WAIT`], and gets its answer whatever it
-//!   is; later: `idempotency_in_progress`, 409. A stream is replayed whole once it has ended.
-//! - **Kept** are definitive answers ([`is_definitive`]): 2xx, and refusals of what was sent. Not kept are answers that
-//!   depend on the moment (401, 402, 403, 409, 429, 5xx, a broken stream), unless the ledger says that they cost something:
-//!   then they are what was paid for, and running again would charge again. (A 503 that cost something says only that it
-//!   could not be settled in time; its retry is told `answer_lost`.)
-//! - **Sealed**: an answer is stored encrypted, under a key made of the idempotency key, which is not stored, and of the
-//!   operator's token, which is not in the database ([`seal`]). So a new API key's secret, shown once, and what models
-//!   wrote do not lie there in clear. With another token, an answer is lost, as below.
-//! - **A process that died** leaves a row that says `started` with the request's id, and all that a request does has that
-//!   id: what it makes (hold, payment, account, key, grant, card, webhook), or its proof, which is written in the transaction
-//!   of its effect. So a retry asks the ledger. Nothing done: it runs *as the same request*, under the same id, so that the
-//!   ledger refuses a second effect and a card processor knows it again. Came to nothing (written off, declined): it runs
-//!   anew. Not ended yet: 409 `idempotency_in_progress`. Done: what asks for an act ([`Repeat::Resumed`]) is answered again
-//!   from what it did, and does nothing; inference gets 409 `answer_lost` with the request's id and its cost, and is never
-//!   charged again. Routes that make nothing (audit, clock, quotes) run again.
-//! - **Durable first**: the row is durable before the request runs, the answer before it is sent: for a stream, before
-//!   `[DONE]`. Between a capture's commit and its answer's there is a moment in which a crash makes it `answer_lost`.
-//! - **Bounds**: an answer above [`LARGEST_ANSWER`] is sent but not kept (a retry gets `answer_lost`); so is one beyond
-//!   [`BUFFERED`] bytes of all. [`single_flight::MOST`] requests with keys run at once, then 503. Past
-//!   [`quota::AN_HOUR`] kept answers an hour, an account's answers are kept only if the ledger says that they did something.
-//! - **A client that leaves** is not seen by its request: it runs to its end and is charged, so that a retry gets the whole
-//!   answer. That is what a key asks for; without one, a client that leaves stops its request.
+//!   another route is another key. All API keys of an account share its idempotency keys, except API keys with limits,
+//!   which have their own: they read no answer that they could not have asked for. A key has 1 to 255 printable ASCII
+//!   characters; in the draft's form, in double quotes, the key is the text between the quotes. It lives 24 h of ledger
+//!   time from its first use.
+//! - **The same request** has the same method, path, query, body, and headers that change its meaning ([`MEANINGFUL`]).
+//!   Another request under a used key is refused (`idempotency_key_reused`). Only hashes of key and request are stored.
+//! - **A duplicate** of a running request waits for its answer, up to [`single_flight::LONGEST_WAIT`]; after that it gets
+//!   409, `idempotency_in_progress`. A stream is replayed whole once it has ended.
+//! - **Kept** are definitive answers ([`is_definitive`]): 2xx, and refusals of the request's content. Answers that depend
+//!   on the moment (401, 402, 403, 409, 429, 5xx, a broken stream) are not kept, unless the ledger shows that they cost
+//!   something: the client paid for them, and another run would charge again. (A 503 that cost something only means that
+//!   it could not be settled in time; its retry gets `answer_lost`.)
+//! - **Sealed**: an answer is stored encrypted. The key is made of the idempotency key, which is not stored, and of the
+//!   operator's token, which is not in the database ([`seal`]). So neither a new API key's secret, shown once, nor a
+//!   model's text is stored in clear. After a change of the token an answer is lost, as below.
+//! - **A process that died** leaves a row in the state `started` with the request's id. Everything that a request makes
+//!   has that id (hold, payment, account, key, grant, card, webhook), or has the request's proof, which is written in the
+//!   transaction of its effect. So a retry asks the ledger. Nothing was done: the retry runs *as the same request*, under
+//!   the same id, so that the ledger refuses a second effect and a card processor recognizes it. The request came to
+//!   nothing (written off, declined): the retry runs anew. It has not ended: 409 `idempotency_in_progress`. It was done:
+//!   an act ([`Repeat::Resumed`]) is answered again from what it did, and does nothing; inference gets 409 `answer_lost`
+//!   with the request's id and its cost, and is never charged again. Routes that make nothing (audit, clock, quotes) run
+//!   again.
+//! - **Durable first**: the row is durable before the request runs, and the answer before it is sent; a stream's answer
+//!   before `[DONE]`. A crash between the commit of a capture and the commit of its answer makes it `answer_lost`.
+//! - **Bounds**: an answer above [`LARGEST_ANSWER`] is sent but not kept (a retry gets `answer_lost`), and so is an answer
+//!   beyond [`BUFFERED`] bytes of all answers. [`single_flight::MOST`] requests with keys run at once, then 503. Beyond
+//!   [`quota::AN_HOUR`] kept answers an hour, an account's answers are kept only if the ledger shows that they did
+//!   something.
+//! - **A client that leaves** does not stop its request: the request runs to its end and is charged, so that a retry gets
+//!   the whole answer. A key asks for exactly that; without a key, a client that leaves stops its request.
 
 pub mod quota;
 pub mod seal;
@@ -49,26 +52,26 @@ use uuid::Uuid;
 pub const LIFE_MS: i64 = billing::time::DAY_MS;
 /// The longest key.
 pub const LONGEST_KEY: usize = 255;
-/// The largest answer that is kept.
+/// The largest answer that is kept, in bytes.
 pub const LARGEST_ANSWER: usize = 4 << 20;
-/// Bytes of answers being recorded, of all requests.
+/// The most bytes of answers being recorded, of all requests together.
 pub const BUFFERED: usize = 256 << 20;
-/// Headers that change what a request means.
+/// Headers that change the meaning of a request.
 pub const MEANINGFUL: [&str; 3] = ["x-max-cost", "provider-key", "accept"];
 
 /// An `Idempotency-Key`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key(String);
 
-/// Not what a key may be.
+/// The text is no valid key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to {LONGEST_KEY} printable ASCII characters, as they are or in double quotes")]
 pub struct BadKey;
 
 impl Key {
-    /// The value of a header.
+    /// Reads the value of a header.
     pub fn parse(value: &[u8]) -> Result<Self, BadKey> {
-        // Twice the longest, for quoted ones that escape.
+        // Twice the longest key, because quoted keys may have escapes.
         if value.len() > 2 * LONGEST_KEY + 2 || !value.iter().all(|byte| (0x20..=0x7e).contains(byte)) {
             return Err(BadKey);
         }
@@ -94,19 +97,19 @@ fn unquote(rest: &str) -> Result<String, BadKey> {
     }
 }
 
-/// Whose an idempotency key is.
+/// The holder of an idempotency key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holder {
-    /// Of the admin routes.
+    /// The operator, on the admin routes.
     Operator,
-    /// All of an account's API keys without limits.
+    /// All API keys of an account that have no limits.
     Account(AccountId),
-    /// One that has limits.
+    /// A single API key that has limits.
     LimitedKey(AccountId, KeyId),
 }
 
 impl Holder {
-    /// Under which its rows are kept.
+    /// The scope under which the holder's rows are kept.
     const fn scope(self) -> Uuid {
         match self {
             Self::Operator => Uuid::nil(),
@@ -115,56 +118,58 @@ impl Holder {
     }
 }
 
-/// How a request whose process died goes on when it is sent again.
+/// How a repeated request continues after its first process died.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
-    /// It runs if it came to nothing; what was paid for is not run again, and its answer is lost.
+    /// The request runs if the first came to nothing. A request that was paid for does not run again, and its answer is
+    /// lost.
     Anew,
-    /// It is an act that is known again by its id: answered from what it did, or carried out as the same request.
+    /// The request is an act that is recognized by its id: it is answered from what it did, or carried out as the same
+    /// request.
     Resumed,
 }
 
-/// Which of its lives a request is in.
+/// The life of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Life {
-    /// The first one.
+    /// The first life.
     First,
-    /// An earlier one left nothing behind under its id.
+    /// An earlier life left nothing behind under the request's id.
     Again,
-    /// An earlier one carried it out: it is only to be answered.
+    /// An earlier life carried the request out: it only needs an answer.
     Done,
 }
 
-/// What a request says.
+/// The content of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// Its method.
     pub method: &'a str,
     /// Its path.
     pub path: &'a str,
-    /// What follows `?`.
+    /// The query, after `?`.
     pub query: &'a str,
-    /// The values of [`MEANINGFUL`], where there are any.
+    /// The values of [`MEANINGFUL`], where they are present.
     pub headers: [Option<&'a [u8]>; MEANINGFUL.len()],
     /// Its body.
     pub body: &'a [u8],
 }
 
-/// A request under a key, as it is looked up and compared.
+/// A request with a key, as it is looked up and compared.
 #[derive(Clone)]
 pub struct Asked {
-    /// Where it is kept.
+    /// The place of its row.
     pub slot: Slot,
-    /// The hash of all it says.
+    /// The hash of the request's content.
     pub fingerprint: [u8; 32],
-    /// What its answer is sealed with: known while it is asked for, never stored.
+    /// The secret that seals the answer. It is made of the request's key, and never stored.
     secret: [u8; 32],
-    /// How it goes on after its process died.
+    /// How the request continues after its process died.
     pub repeat: Repeat,
 }
 
 impl Asked {
-    /// A holder's request.
+    /// The request of a holder.
     pub fn new(holder: Holder, key: &Key, repeat: Repeat, call: Call<'_>) -> Self {
         let scope = holder.scope();
         let limited = match holder {
@@ -182,7 +187,7 @@ impl Asked {
         }
         write(&mut fingerprint, call.query.as_bytes());
         for header in call.headers {
-            // An empty header is not an absent one.
+            // An empty header differs from an absent one.
             fingerprint.update(&[u8::from(header.is_some())]);
             write(&mut fingerprint, header.unwrap_or_default());
         }
@@ -197,47 +202,47 @@ impl Asked {
     }
 }
 
-/// With its length, so that no two lists of parts are the same bytes.
+/// Writes a part with its length, so that different lists of parts never give the same bytes.
 fn write(hasher: &mut blake3::Hasher, part: &[u8]) {
     hasher.update(&(part.len() as u64).to_le_bytes());
     hasher.update(part);
 }
 
-/// Whether an answer was given whole.
+/// Whether an answer was sent whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whole {
-    /// A body of known size, or a stream with its last word.
+    /// A body of known size, or a stream with its end marker.
     Yes,
     /// A stream that broke off, by an error or by its size.
     No,
 }
 
-/// Whether the same request would be answered so at any time of the next day: it succeeded, or what it says is wrong.
-/// Everything else depends on credits, limits, rights or luck, which change.
+/// Whether the same request would get the same answer at any time of the next day: it succeeded, or is malformed. All
+/// other answers depend on credits, limits, rights or luck, which change.
 pub const fn is_definitive(status: u16, whole: Whole) -> bool {
     matches!((status, whole), (200..=299 | 400 | 404 | 405 | 410 | 413 | 415 | 422, Whole::Yes))
 }
 
-/// Whether a header of an answer is kept with it: ours are; those of the connection and of the moment are not.
+/// Whether a header of an answer is kept: our own are; those of the connection and of the moment are not.
 pub fn is_kept_header(name: &str) -> bool {
     let known =
         ["content-type", "cache-control", "location", "retry-after", "server-timing", "x-request-id", "x-should-retry"];
     known.contains(&name) || name.starts_with("x-farebox-") || name.starts_with("x-ratelimit-")
 }
 
-/// An answer, as it was given.
+/// An answer, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its kept headers, in order.
+    /// The kept headers, in order.
     pub headers: Vec<(String, String)>,
-    /// Its bytes.
+    /// The body.
     pub body: Bytes,
 }
 
 impl Answer {
-    /// A line of JSON, then the body.
+    /// The answer as bytes: a line of JSON, then the body.
     fn encode(&self) -> Vec<u8> {
         let mut bytes = serde_json::json!([self.status, self.headers]).to_string().into_bytes();
         bytes.push(b'\n');
@@ -253,16 +258,16 @@ impl Answer {
     }
 }
 
-/// Collects an answer's bytes, up to what is kept.
+/// Collects an answer's bytes, up to the largest kept size.
 pub struct Recording {
-    /// None once there were too many.
+    /// `None` once there were too many bytes.
     body: Option<BytesMut>,
     room: Arc<Semaphore>,
     taken: Option<OwnedSemaphorePermit>,
 }
 
 impl Recording {
-    /// A recording that takes its room from what all may take: a permit a byte.
+    /// A recording that takes its memory from a shared budget: one permit a byte.
     pub fn new(room: Arc<Semaphore>) -> Self {
         Self { body: Some(BytesMut::new()), room, taken: None }
     }
@@ -284,7 +289,7 @@ impl Recording {
         }
     }
 
-    /// Whether there was more than is kept.
+    /// Whether there were more bytes than are kept.
     pub const fn is_over(&self) -> bool {
         self.body.is_none()
     }

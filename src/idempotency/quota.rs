@@ -1,5 +1,6 @@
-//! How many answers an account has had kept in this hour. Past the quota only those that did something are kept, so that
-//! answers which cost nothing (quotes, refusals) can't fill the disk; a retry of one of them runs again, which is as good.
+//! The number of kept answers of an account in the current hour. Beyond the quota only answers that did something are
+//! kept, so that answers without cost (quotes, refusals) can't fill the disk. A retry of such an answer runs again,
+//! which is as good.
 
 use std::{
     collections::HashMap,
@@ -9,7 +10,7 @@ use std::{
 use billing::Timestamp;
 use uuid::Uuid;
 
-/// Answers an account has kept in an hour, whatever they did.
+/// The most answers of an account kept in an hour, whether they did something or not.
 pub const AN_HOUR: u32 = 5_000;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -17,13 +18,13 @@ const HOUR_MS: i64 = 3_600_000;
 /// Whether an answer is within its account's quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
-    /// It is: kept whatever it did.
+    /// Within the quota: the answer is kept in any case.
     Within,
-    /// It is not: kept if it did something.
+    /// Beyond the quota: the answer is kept if it did something.
     Beyond,
 }
 
-/// The counts of one hour. Those of earlier ones are forgotten.
+/// The counts of one hour. Earlier hours are forgotten.
 #[derive(Debug, Default)]
 pub struct Quota(Mutex<(i64, HashMap<Uuid, u32>)>);
 

@@ -1,6 +1,7 @@
-//! How a kept answer is encrypted: ChaCha20-Poly1305 under a key made by BLAKE3 of the idempotency key (with its scope,
-//! method and path), the operator's token and the request's id. Each such key seals one answer, so the nonce may be fixed.
-//! The database has none of its parts but the request's id: its thief reads no answer, however simple a client's keys are.
+//! The encryption of kept answers: ChaCha20-Poly1305 under a key that BLAKE3 makes of the idempotency key (with its
+//! scope, method and path), the operator's token and the request's id. Each such key seals one answer, so the nonce may
+//! be fixed. Of these parts the database has only the request's id: a thief of the database reads no answer, however
+//! simple a client's keys are.
 
 use billing::ids::RequestId;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
@@ -14,7 +15,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// From the hash of the operator's token.
+    /// A sealer from the hash of the operator's token.
     pub fn new(token: &blake3::Hash) -> Self {
         Self { pepper: blake3::derive_key("farebox idempotency pepper", token.as_bytes()) }
     }
@@ -25,15 +26,15 @@ impl Sealer {
         UnboundKey::new(&CHACHA20_POLY1305, hasher.finalize().as_bytes()).ok().map(LessSafeKey::new)
     }
 
-    /// Forty characters of a secret that a retry of the same request makes again, and nobody without its key and the
-    /// operator's token: what is shown once is the same when it is shown again.
+    /// Forty characters of a secret. A retry of the same request makes the same secret; nobody can without the
+    /// request's key and the operator's token. A secret that is shown once can therefore be shown again.
     pub(super) fn secret(&self, asked: &Asked, request_id: RequestId) -> String {
         let mut hasher = blake3::Hasher::new_keyed(&self.pepper);
         hasher.update(b"shown once").update(&asked.secret).update(request_id.0.as_bytes());
         hasher.finalize().to_hex().chars().take(40).collect()
     }
 
-    /// An answer, sealed. None if the cipher refuses, which it does only for answers far beyond what is kept.
+    /// Seals an answer. `None` if the cipher refuses, which happens only far beyond the largest kept answer.
     pub(super) fn seal(&self, asked: &Asked, request_id: RequestId, answer: &Answer) -> Option<Vec<u8>> {
         let mut bytes = answer.encode();
         let key = self.key(asked, request_id)?;
@@ -41,7 +42,7 @@ impl Sealer {
         Some(bytes)
     }
 
-    /// The answer, if it was sealed for this request with this token.
+    /// Opens an answer, if it was sealed for this request with this token.
     pub(super) fn open(&self, asked: &Asked, request_id: RequestId, mut bytes: Vec<u8>) -> Option<Answer> {
         let key = self.key(asked, request_id)?;
         let length = key.open_in_place(nonce(), Aad::from(asked.fingerprint), &mut bytes).ok()?.len();
@@ -50,7 +51,7 @@ impl Sealer {
     }
 }
 
-/// The only one of each key.
+/// The only nonce of each key.
 fn nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; 12])
 }

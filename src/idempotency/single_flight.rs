@@ -1,5 +1,6 @@
-//! Requests with idempotency keys that run in this process, so that a duplicate waits for the first instead of asking the
-//! database again and again. A leader ends by landing with an answer, or by being dropped: then who waits looks again.
+//! Requests with idempotency keys that run in this process, so that a duplicate waits for the first request and does
+//! not ask the database again and again. A leader ends by publishing an answer, or by being dropped: then its followers
+//! look again.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -12,20 +13,20 @@ use tokio::sync::watch;
 
 use super::{Answer, Asked};
 
-/// Requests with keys that run at once, at most.
+/// The most simultaneous requests with keys.
 pub const MOST: usize = 4_096;
-/// Duplicates of one request that wait, at most.
+/// The most waiting duplicates of one request.
 pub const MOST_WAITING: usize = 1_024;
-/// How long a duplicate waits for the first.
+/// How long a duplicate waits for the first request.
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
-/// What those who wait are told: nothing yet, or the answer.
+/// The channel to the followers: nothing yet, or the answer.
 type Published = watch::Receiver<Option<Arc<Answer>>>;
 
 struct Running {
     fingerprint: [u8; 32],
     published: Published,
-    /// Cloned by each that waits.
+    /// Cloned by each follower.
     waiting: Arc<()>,
 }
 
@@ -35,24 +36,24 @@ pub struct SingleFlight(Arc<Mutex<HashMap<Slot, Running>>>);
 
 /// Whether a request is the first under its key now.
 pub enum Joined {
-    /// It is.
+    /// The request is the first.
     Leader(Leader),
     /// The same request runs.
     Follower(Wait),
     /// Another request runs under this key.
     Reused,
-    /// Too many run or wait.
+    /// Too many requests run or wait.
     Full,
 }
 
-/// What came of waiting.
+/// The result of a wait.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Waited {
-    /// The first one's answer.
+    /// The answer of the first request.
     Answer(Arc<Answer>),
-    /// It ended without one that could be shared.
+    /// The first request ended without an answer that can be shared.
     LookAgain,
-    /// It still runs.
+    /// The first request still runs.
     TooLong,
 }
 
@@ -61,12 +62,12 @@ impl SingleFlight {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many run.
+    /// The number of running requests.
     pub fn count(&self) -> usize {
         self.lock().len()
     }
 
-    /// Takes a key, or finds who has it.
+    /// Takes a key, or finds the request that has it.
     pub fn join(&self, asked: &Asked) -> Joined {
         let mut running = self.lock();
         let count = running.len();
@@ -91,7 +92,7 @@ impl SingleFlight {
     }
 }
 
-/// The place of the first one, given up when it is dropped.
+/// The first request under a key. Dropping it gives the key up.
 pub struct Leader {
     single_flight: SingleFlight,
     slot: Slot,
@@ -99,7 +100,7 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Gives everyone who waits this answer.
+    /// Gives the answer to all followers.
     pub fn publish(self, answer: Arc<Answer>) {
         self.sender.send_replace(Some(answer));
     }
@@ -111,14 +112,14 @@ impl Drop for Leader {
     }
 }
 
-/// The place of one that waits.
+/// A follower of the first request.
 pub struct Wait {
     published: Published,
     _waiting: Arc<()>,
 }
 
 impl Wait {
-    /// Waits for the first, at most so long.
+    /// Waits for the first request, at most for `at_most`.
     pub async fn until_published(mut self, at_most: Duration) -> Waited {
         match tokio::time::timeout(at_most, self.published.wait_for(Option::is_some)).await {
             Err(_) => Waited::TooLong,

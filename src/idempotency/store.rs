@@ -1,5 +1,5 @@
-//! What becomes of a request with a key: it runs as the first, it is answered as an earlier one was, or it is refused. Asks
-//! the requests that run in this process, then the ledger's row, then what the ledger knows of the request that died.
+//! The fate of a request with a key: it runs as the first, gets an earlier one's answer, or is refused. The store asks
+//! the requests that run in this process, then the ledger's row, then the ledger's trace of the request that died.
 
 use std::{
     sync::Arc,
@@ -29,47 +29,47 @@ use super::{
     single_flight::{Joined, LONGEST_WAIT, Leader, SingleFlight, Waited},
 };
 
-/// How often an answer is tried to be written before it is sent without.
+/// Attempts to write an answer before it is sent without.
 const ATTEMPTS: u32 = 4;
-/// From here on it is not the request that was wrong.
+/// From this status on the fault is not the request's.
 const SERVER_ERROR: u16 = 500;
-/// The status of what could not be done, or not be settled, just now.
+/// The status of a request that could not be done, or not be settled, for now.
 const UNAVAILABLE: u16 = 503;
 
-/// Why an answer is not there though its request was carried out.
+/// Why the answer of a completed request is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lost {
-    /// The process died before it was kept.
+    /// The process died before the answer was kept.
     Interrupted,
-    /// It was larger than what is kept.
+    /// The answer was larger than the largest kept answer.
     TooLarge,
-    /// It was sealed with another operator's token.
+    /// The answer was sealed with another operator's token.
     Unreadable,
 }
 
-/// Why a request with a key is not run.
+/// Why a request with a key does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
-    /// Another request came under this key.
+    /// Another request came under this key before.
     #[error("the key was used for another request")]
     Reused,
-    /// The first one has not ended.
+    /// The first request has not ended.
     #[error("the first request runs")]
     InProgress,
-    /// The first one was carried out, and its answer is gone.
+    /// The first request was carried out, and its answer is lost.
     #[error("the first request's answer is lost")]
     Lost {
-        /// The first one.
+        /// The id of the first request.
         request_id: RequestId,
-        /// Why.
+        /// The reason.
         why: Lost,
-        /// What it made, and what that cost or is worth.
+        /// The object that the request made, and its cost or worth.
         made: Option<(&'static str, Nanos)>,
     },
-    /// Too many run or wait.
+    /// Too many requests run or wait.
     #[error("too many requests with keys")]
     Overloaded,
-    /// The ledger can't be asked: nothing was run.
+    /// The ledger can't be read: nothing was run.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     /// The account can't be asked: nothing was run.
@@ -77,15 +77,16 @@ pub enum Refused {
     Account(#[from] AccountError),
 }
 
-/// How a request with a key goes on.
+/// How a request with a key continues.
 pub enum Begun {
-    /// It runs, and must be [`Store::finish`]ed.
+    /// The request runs, and must be [`Store::finish`]ed.
     First(First),
-    /// It is answered so.
+    /// The request gets this answer.
     Replay(Arc<Answer>),
 }
 
-/// The request that runs under its key. Dropped unfinished, its row stays, and a retry asks the ledger what it did.
+/// The request that runs under its key. If it is dropped unfinished, its row stays, and a retry asks the ledger what it
+/// did.
 pub struct First {
     leader: Leader,
     asked: Asked,
@@ -94,38 +95,38 @@ pub struct First {
 }
 
 impl First {
-    /// The request's id: the one it had in its earlier life, where it had one.
+    /// The request's id: the id of its earlier life, where it had one.
     pub const fn request_id(&self) -> RequestId {
         self.request_id
     }
 
-    /// Which of its lives this is.
+    /// The request's life.
     pub const fn life(&self) -> Life {
         self.life
     }
 }
 
-/// What a request was answered.
+/// The result of a request.
 pub struct Outcome {
-    /// Its status.
+    /// The status.
     pub status: u16,
-    /// Its kept headers.
+    /// The kept headers.
     pub headers: Vec<(String, String)>,
-    /// Its bytes, unless they are too many.
+    /// The body, unless it is too large.
     pub body: Option<Bytes>,
-    /// Whether they are all.
+    /// Whether the body is whole.
     pub whole: Whole,
 }
 
-/// What becomes of a row.
+/// The fate of a row.
 enum Fate {
     Keep,
     Forget,
-    /// What it did has not ended, or can't be known now.
+    /// The request's act has not ended, or its state is unknown now.
     Leave,
 }
 
-/// Keys and their answers.
+/// The store of keys and their answers.
 pub struct Store {
     accounts: Accounts,
     single_flight: SingleFlight,
@@ -135,7 +136,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A book whose answers are sealed with the hash of the operator's token.
+    /// A store whose answers are sealed with the hash of the operator's token.
     pub fn new(accounts: Accounts, token: &blake3::Hash) -> Self {
         let room = Arc::new(Semaphore::new(BUFFERED));
         Self {
@@ -147,12 +148,12 @@ impl Store {
         }
     }
 
-    /// The secret part of what a request makes: the same in each of its lives.
+    /// The secret part of what a request makes: the same in each of the request's lives.
     pub fn secret(&self, asked: &Asked, request_id: RequestId) -> String {
         self.sealer.secret(asked, request_id)
     }
 
-    /// How many requests with keys run.
+    /// The number of running requests with keys.
     pub fn running(&self) -> usize {
         self.single_flight.count()
     }
@@ -162,7 +163,7 @@ impl Store {
         Recording::new(Arc::clone(&self.room))
     }
 
-    /// Takes the key for this request, or finds how it was answered.
+    /// Takes the key for this request, or finds the earlier answer.
     pub async fn begin(&self, asked: Asked, request_id: RequestId) -> Result<Begun, Refused> {
         let deadline = Instant::now() + LONGEST_WAIT;
         loop {
@@ -183,14 +184,14 @@ impl Store {
         }
     }
 
-    /// Whether it is the first of its day.
+    /// Decides whether the request is the first of its day.
     async fn look(&self, first: First) -> Result<Begun, Refused> {
         if self.start(&first, RequestId(Uuid::nil())).await? {
             return Ok(Begun::First(first));
         }
         let now = self.accounts.clock().now();
         let row = self.accounts.ledger().stored_key(first.asked.slot, now).await?;
-        // It ended between the two questions.
+        // The first request ended between the two reads.
         let Some(StoredKey { fingerprint, request_id, stage }) = row else { return Err(Refused::InProgress) };
         if fingerprint != first.asked.fingerprint {
             return Err(Refused::Reused);
@@ -209,7 +210,7 @@ impl Store {
         }
     }
 
-    /// Writes the row, if the slot is free or that of `earlier`.
+    /// Writes the row, if the slot is free or belongs to `earlier`.
     async fn start(&self, first: &First, earlier: RequestId) -> Result<bool, LedgerError> {
         let now = self.accounts.clock().now();
         let change = KeyChange::Start {
@@ -223,8 +224,8 @@ impl Store {
         Ok(self.accounts.ledger().change_key(change).await? == 1)
     }
 
-    /// The earlier request did not live to keep an answer: it goes on in this one, unless it was paid for. Another one runs
-    /// in its place only where it came to nothing.
+    /// Takes over from an earlier request that died before its answer was kept. The earlier request continues in this
+    /// one, unless it was paid for. This request runs under its own id only where the earlier one came to nothing.
     async fn take_over(&self, first: First, earlier: RequestId) -> Result<Begun, Refused> {
         if self.accounts.running().contains(earlier) {
             return Err(Refused::InProgress);
@@ -240,11 +241,12 @@ impl Store {
     }
 
     /// What a request did. Where it seems to have done nothing, or not to have ended, its account is asked first: that
-    /// settles the holds of an earlier process, and its answer leaves only when all it did before is durable, or is not.
+    /// settles the holds of an earlier process, and the account answers only when all earlier changes are durable or
+    /// have failed.
     async fn trace(&self, first: &First, request_id: RequestId) -> Result<Trace, Refused> {
         let account = AccountId(first.asked.slot.scope);
         let trace = self.accounts.ledger().trace(account, request_id).await?;
-        // The operator's scope is nobody's account.
+        // The operator's scope is no account.
         if matches!(trace, Trace::Done { .. }) || account.0.is_nil() {
             return Ok(trace);
         }
@@ -260,7 +262,7 @@ impl Store {
         Ok(Refused::Lost { request_id, why, made })
     }
 
-    /// Keeps an answer or frees its key, then tells those who wait. When this returns, the answer may be sent.
+    /// Keeps an answer or frees its key, then informs the followers. After this returns, the answer may be sent.
     pub async fn finish(&self, first: First, outcome: Outcome) {
         let Outcome { status, headers, body, whole } = outcome;
         let fate = self.fate(&first, status, whole).await;
@@ -281,7 +283,8 @@ impl Store {
         if let Some(change) = change {
             self.write(change, request_id).await;
         }
-        // A stream that broke off and is kept is what a retry gets too; one that is not is what these asked for.
+        // A broken stream that is kept is also a retry's answer. One that is not kept still goes to the followers,
+        // which asked for it.
         match answer {
             Some(answer) => leader.publish(answer),
             None => drop(leader),
@@ -293,23 +296,24 @@ impl Store {
         let is_definitive = is_definitive(status, whole);
         let is_success = matches!(status, 200..=299);
         if first.life == Life::Done && !is_success {
-            // It was carried out: that it could not be answered is not its answer.
+            // The request was carried out: an error of this life is not its answer.
             return Fate::Leave;
         }
         if is_definitive && self.quota.take(scope, self.accounts.clock().now()) == Share::Within {
             return Fate::Keep;
         }
-        // What was refused did nothing. What failed may have done something that is not durable yet.
+        // A refused request did nothing. A failed one may have done something that is not durable yet.
         let trace = if status < SERVER_ERROR {
             self.accounts.ledger().trace(AccountId(scope), first.request_id).await.map_err(Refused::from)
         } else {
             self.trace(first, first.request_id).await
         };
         match trace {
-            // An act that failed here may still be on its way: asked again, it is the same request.
+            // An act that failed here may still be on its way: repeated, it is the same request.
             Ok(Trace::Nothing) if status >= SERVER_ERROR && first.asked.repeat == Repeat::Resumed => Fate::Leave,
             Ok(Trace::Nothing | Trace::Undone) => Fate::Forget,
-            // "Try again later" is no answer to what was charged after all: a retry is told that the answer is lost.
+            // "Try again later" is no answer to a request that was charged after all: a retry learns that the answer is
+            // lost.
             Ok(Trace::Done { .. }) if status == UNAVAILABLE => Fate::Leave,
             // Nor is a refusal the answer to an act that was carried out.
             Ok(Trace::Done { .. }) if first.asked.repeat == Repeat::Resumed && !is_success => Fate::Leave,
@@ -318,8 +322,8 @@ impl Store {
         }
     }
 
-    /// Writes what must be durable before the answer is sent. If it can't be, the row still says `started`: a retry gets no
-    /// answer, and is not charged.
+    /// Writes the change that must be durable before the answer is sent. If that fails, the row still says `started`: a
+    /// retry gets no answer, and is not charged.
     async fn write(&self, change: KeyChange, request_id: RequestId) {
         for attempt in 0..ATTEMPTS {
             match self.accounts.ledger().change_key(change.clone()).await {

@@ -1,15 +1,15 @@
-//! What `/metrics` tells of actors, beside what was recorded as it happened: of each kind what it handled, and of each actor
-//! that has a name how it fares. Written here, as these are counters with fractions, and as an actor that
-//! is gone has no line any more.
+//! The metrics of actors in `/metrics`, besides the recorded ones: the work of each kind, and the state of each named
+//! actor. They are written here, because some are counters with fractions, and because an actor that is gone must have
+//! no line.
 
 use std::fmt::Write as _;
 
 use runtime::health::{Health, Observed, Seen};
 
-/// A family of samples: its name, what Prometheus is to take it for, and what it says.
+/// A family of samples: its name, its Prometheus type, its description, and its value.
 type Family<T> = (&'static str, &'static str, &'static str, fn(&T) -> String);
 
-/// Of each kind of actor.
+/// The families of each kind of actor.
 const KINDS: [Family<Observed>; 6] = [
     ("actors_live", "gauge", "Actors of the kind that live.", |seen| seen.live.to_string()),
     ("farebox_actor_mailbox_messages", "gauge", "Messages that wait.", |seen| seen.mailbox_depth.to_string()),
@@ -26,7 +26,7 @@ const KINDS: [Family<Observed>; 6] = [
     ),
 ];
 
-/// Of each actor that has a name.
+/// The families of each named actor.
 const NAMES: [Family<Seen>; 4] = [
     ("farebox_actor_verdict", "gauge", "How the actor fares: 0 ok, 1 degraded, 2 down.", |seen| {
         (seen.verdict as u8).to_string()
@@ -61,11 +61,11 @@ fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
-/// All of it, in Prometheus' text format.
+/// All samples, in Prometheus' text format.
 pub fn text(health: &Health) -> String {
     let mut text = String::new();
     let (observed, seen) = (health.observe(), health.seen());
-    // Writing to a text never fails.
+    // Writing to a text can't fail.
     for (name, kind, help, value) in KINDS {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for seen in &observed {

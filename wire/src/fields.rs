@@ -1,5 +1,5 @@
-//! A JSON object read field by field: what is needed is parsed, with errors that name the field, and everything else stays
-//! the text it came as, so that a provider reads exactly what its client wrote and a client what its provider wrote.
+//! A JSON object read field by field. Needed fields are parsed, with errors that name the field. Everything else keeps
+//! its text, so that a provider reads exactly what its client wrote, and a client exactly what its provider wrote.
 
 use std::{borrow::Cow, fmt};
 
@@ -10,16 +10,16 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// Fields of one object, at most: they are searched one by one.
+/// The most fields of one object: they are searched linearly.
 const MOST_FIELDS: usize = 1_024;
 
-/// A field that is not what it must be.
+/// A field with a wrong value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct BadRequest {
-    /// Which; `body` where the body as a whole is meant.
+    /// The field's name; `body` for the body as a whole.
     pub field: String,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     pub message: String,
 }
 
@@ -30,7 +30,7 @@ impl BadRequest {
     }
 }
 
-/// Where a part of a text begins and ends, in bytes.
+/// The place of a part in a text, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
     begin: usize,
@@ -43,7 +43,7 @@ impl Span {
     }
 }
 
-/// What became of a field since it was read.
+/// What happened to a field since it was read.
 #[derive(Debug, Clone)]
 enum Now {
     AsRead,
@@ -51,7 +51,7 @@ enum Now {
     Removed,
 }
 
-/// A field's name. Looked up often, so one without escapes is found where it stands.
+/// A field's name. Names are looked up often, so a name without escapes stays in the source.
 #[derive(Debug, Clone)]
 enum Name {
     Plain(Span),
@@ -59,7 +59,7 @@ enum Name {
         quoted: Box<str>,
         name: Box<str>,
     },
-    /// One of those that are set here, which need no escapes.
+    /// A name set by this crate's code; it needs no escapes.
     Set(&'static str),
 }
 
@@ -72,7 +72,7 @@ impl Name {
         }
     }
 
-    /// Writes it in its quotes.
+    /// Writes the name in its quotes.
     fn put(&self, source: &str, json: &mut String) {
         match self {
             Self::Other { quoted, .. } => json.push_str(quoted),
@@ -96,14 +96,14 @@ impl Name {
 #[derive(Debug, Clone)]
 struct Field {
     name: Name,
-    /// Where its name's first quote stands, and its value. Of a field that was added, nothing.
+    /// Where the name's first quote and the value stand. Empty for an added field.
     begin: usize,
     value: Span,
     now: Now,
 }
 
 impl Field {
-    /// Its value's text; none where it was removed.
+    /// The value's text; `None` where the field was removed.
     fn value<'a>(&'a self, source: &'a str) -> Option<&'a str> {
         match &self.now {
             Now::AsRead => Some(self.value.of(source)),
@@ -117,14 +117,14 @@ impl Field {
     }
 }
 
-/// The fields of a JSON object, in their order. What is written again is the text that was read, byte for byte, but for the
-/// fields that were set or removed since. Where a name comes twice the last value counts, in its first place, and is the only
-/// one that is written again: nobody downstream can read another one than was read here.
+/// The fields of a JSON object, in their order. Written again, the object is the text that was read, byte for byte,
+/// except for fields set or removed since. Where a name comes twice, the last value counts, in the first place, and
+/// only that value is written again: no reader downstream can see another value than this gateway did.
 #[derive(Debug, Clone, Default)]
 pub struct Fields {
     source: Box<str>,
     list: Vec<Field>,
-    /// Whether a name comes twice: what is written then is made anew.
+    /// Whether a name comes twice: then the object is written anew.
     has_twins: bool,
 }
 
@@ -134,16 +134,16 @@ impl PartialEq for Fields {
     }
 }
 
-/// An object's names, in their quotes, and values as they stand in a text.
+/// An object's names, in their quotes, and its values, all as slices of a text.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs<'a> {
     pairs: Vec<(&'a RawValue, &'a RawValue)>,
-    /// Whether a name has escapes: few do, and all others are found where they stand.
+    /// Whether a name has escapes. Few names do; all others are compared in place.
     has_escapes: bool,
 }
 
 impl<'a> Pairs<'a> {
-    /// Of a text that is an object; none where it is not.
+    /// The pairs of a text; `None` where the text is no object.
     pub(crate) fn of(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -162,12 +162,12 @@ impl<'a> Pairs<'a> {
         plain || (self.has_escapes && unquoted(quoted) == name)
     }
 
-    /// How many there are.
+    /// The number of pairs.
     pub(crate) fn len(&self) -> usize {
         self.pairs.len()
     }
 
-    /// Each name with its value's text, in their order; of a name that comes twice the last value, where the name is first.
+    /// Each name with its value's text, in their order. Of a name that comes twice: the last value, at the first place.
     pub(crate) fn each(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
         self.pairs.iter().enumerate().filter_map(|(place, (quoted, value))| {
             let (name, all) = (unquoted(quoted.get()), &self.pairs);
@@ -177,7 +177,7 @@ impl<'a> Pairs<'a> {
         })
     }
 
-    /// Writes the fields but one into a map, each name once.
+    /// Writes the fields except one into a map, each name once.
     pub(crate) fn write_but<M: SerializeMap>(&self, but: &str, map: &mut M) -> Result<(), M::Error> {
         for (place, (quoted, _)) in self.pairs.iter().enumerate() {
             let name = unquoted(quoted.get());
@@ -233,7 +233,12 @@ impl fmt::Display for Fields {
 }
 
 impl Fields {
-    /// A body that must be a JSON object.
+    /// Reads a body that must be a JSON object.
+    ///
+    /// # Errors
+    ///
+    /// The body is not UTF-8, not JSON, not an object, or has too many fields. The error is for the client: its field
+    /// is `body`.
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let source =
             std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
@@ -263,7 +268,7 @@ impl Fields {
         Ok(Self { source: source.into(), list: fields, has_twins })
     }
 
-    /// As JSON.
+    /// The object as JSON.
     pub fn to_json(&self) -> String {
         let mut json = String::with_capacity(self.length() + 2);
         self.put(&mut json, &[]);
@@ -274,8 +279,8 @@ impl Fields {
         json
     }
 
-    /// As JSON, with the fields of `more` behind them, which has some and is not much longer than `room`; `names` are the
-    /// names of those, which are left out here.
+    /// The object as JSON, followed by the fields of `more`. Fields named in `names` are left out. `more` has at least
+    /// one field, and is not much longer than `room`.
     pub(crate) fn to_json_with(&self, names: &[&str], more: &impl Serialize, room: usize) -> Vec<u8> {
         let mut json = String::with_capacity(self.length() + room);
         let has_some = self.put(&mut json, names);
@@ -285,7 +290,7 @@ impl Fields {
             json.truncate(end);
             json.push(b'}');
         } else if has_some {
-            // The bracket that opens `more` makes room for the comma before it.
+            // The comma replaces the bracket that opens `more`.
             json[end] = b',';
         } else {
             json.remove(end);
@@ -293,7 +298,7 @@ impl Fields {
         json
     }
 
-    /// Roughly how many bytes of memory it takes.
+    /// Roughly the object's size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let written = |field: &Field| match &field.now {
             Now::AsRead | Now::Removed => 0,
@@ -303,7 +308,7 @@ impl Fields {
         self.source.len() + fields + self.list.iter().map(written).sum::<usize>()
     }
 
-    /// As many bytes as it has as JSON, or some more.
+    /// The object's length as JSON in bytes, or a little more.
     fn length(&self) -> usize {
         let written = |field: &Field| match &field.now {
             Now::AsRead | Now::Removed => 0,
@@ -324,13 +329,13 @@ impl Fields {
         last.unwrap_or_else(|| self.head())
     }
 
-    /// Writes all but the closing bracket, and but the fields of some names. Whether a field was written.
+    /// Writes everything except the closing bracket and the fields named in `but`. Returns whether a field was written.
     fn put(&self, json: &mut String, but: &[&str]) -> bool {
         let source = &*self.source;
         let is_anew = self.has_twins || source.is_empty();
         json.push_str(if is_anew { "{" } else { source.get(..self.head()).unwrap_or("{") });
         let mut has_some = false;
-        // Where the field before ends in the text.
+        // Where the field before ends in the source.
         let mut end = 0;
         for field in &self.list {
             let name = field.name.read(source);
@@ -338,7 +343,7 @@ impl Fields {
                 let blanks = Span { begin: end, end: field.begin }.of(source);
                 match (has_some, is_anew || field.is_added()) {
                     (true, true) => json.push(','),
-                    // The comma and what stands around it.
+                    // The comma with the white space around it.
                     (true, false) => json.push_str(blanks),
                     (false, _) => {}
                 }
@@ -361,7 +366,7 @@ impl Fields {
         self.list.iter().position(is_there)
     }
 
-    /// Sets a field. What can't be written as JSON (a map with keys that are no text) is written as null.
+    /// Sets a field. A value that can't be written as JSON (a map with keys that are no text) is written as null.
     pub fn set(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) {
         let now = Now::Written(serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned()));
         if let Some(place) = self.position(name) {
@@ -371,7 +376,7 @@ impl Fields {
         }
     }
 
-    /// Takes a field out. Whether it was there.
+    /// Removes a field. Returns whether the field was there.
     pub fn remove(&mut self, name: &str) -> bool {
         let place = self.position(name);
         place.is_some_and(|place| {
@@ -384,29 +389,37 @@ impl Fields {
         })
     }
 
-    /// A field's text, as it came.
+    /// A field's text, as it was read or set.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.position(name).and_then(|place| self.list[place].value(&self.source))
     }
 
-    /// A field's text, where it is there and not null.
+    /// A field's text, where the field is present and not null.
     pub fn present(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| *value != "null")
     }
 
-    /// The names.
+    /// The names of the fields.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let there = self.list.iter().filter(|field| !matches!(field.now, Now::Removed));
         there.map(|field| field.name.read(&self.source))
     }
 
-    /// A field that may be absent or null, and else is an object.
+    /// A field that is an object, absent or null. `must` describes the object for the error.
+    ///
+    /// # Errors
+    ///
+    /// The field has another value than an object. The error is for the client, and names the field.
     pub fn object(&self, name: &str, must: &str) -> Result<Option<Self>, BadRequest> {
         let value = self.present(name).map(|value| Self::parse(value.as_bytes()));
         value.transpose().map_err(|_| BadRequest::new(name, format!("must be {must}")))
     }
 
-    /// A field that may be absent or null; `must` says what it must be.
+    /// A field that is absent, null, or parses as `T`. `must` describes `T` for the error.
+    ///
+    /// # Errors
+    ///
+    /// The field does not parse as `T`. The error is for the client, and names the field.
     pub fn read<T: DeserializeOwned>(&self, name: &str, must: &str) -> Result<Option<T>, BadRequest> {
         let value = self.present(name).map(|value| serde_json::from_str(value));
         value.transpose().map_err(|_| BadRequest::new(name, format!("must be {must}")))
@@ -484,7 +497,7 @@ mod tests {
         assert_eq!(Fields::default().to_json(), "{}");
     }
 
-    /// Writes what [`Pairs`] hold but for one name.
+    /// Serializes [`Pairs`] without one name.
     struct But<'a>(Pairs<'a>, &'a str);
 
     impl Serialize for But<'_> {

@@ -1,32 +1,32 @@
-//! Server-sent events (WHATWG HTML, "Server-sent events"): a decoder fed whatever pieces the network makes, and the few
-//! bytes an encoder needs. It forgives what real servers do: a last event without its empty line, text that is not UTF-8,
-//! and lines that belong to no event, which are kept aside.
+//! Server-sent events (WHATWG HTML, "Server-sent events"): a decoder of pieces of any size, and a small encoder. The
+//! decoder tolerates what real servers send: a last event without its empty line, text that is not UTF-8, and lines
+//! that belong to no event, which become stray events.
 
-/// An event's data, at most: as much as a whole answer, which may be one event (an image is). Beyond it the stream is
-/// refused.
+/// The most bytes of an event's data: as much as a whole answer, because one event may hold a whole answer (such as an
+/// image). A larger event fails the stream.
 pub const LARGEST_EVENT: usize = 32 << 20;
-/// Bytes of lines that belong to no event that are kept, at most.
+/// The most bytes kept of lines that belong to no event.
 const LARGEST_STRAY: usize = 1 << 20;
 
-/// What lines of an event begin with.
+/// How a line of an event begins.
 const FIELDS: [&[u8]; 4] = [b"data", b"event", b"id", b"retry"];
 
 /// An event larger than [`LARGEST_EVENT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SseError {
-    /// Too large.
+    /// The event is too large.
     #[error("an event is larger than {} MiB", LARGEST_EVENT >> 20)]
     TooLarge,
 }
 
-/// One event. What is not UTF-8 in it is replaced, as browsers do.
+/// One event. Bytes that are not UTF-8 are replaced, as browsers do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SseEvent {
-    /// Its name; empty where it has none.
+    /// The event's name; empty where it has none.
     pub name: String,
-    /// Its data, lines joined by line feeds.
+    /// The event's data, lines joined by line feeds.
     pub data: String,
-    /// Whether it is none: lines that belong to no event, such as an error that was written as it is.
+    /// Whether these are lines that belong to no event, such as an error written without `data:`.
     pub is_stray: bool,
 }
 
@@ -44,6 +44,10 @@ pub struct Decoder {
 
 impl Decoder {
     /// Takes bytes, and appends every event they complete.
+    ///
+    /// # Errors
+    ///
+    /// An event is larger than [`LARGEST_EVENT`]. The stream can't be read further.
     pub fn feed(&mut self, bytes: &[u8], events: &mut Vec<SseEvent>) -> Result<(), SseError> {
         let mut left = bytes;
         while let Some(&first) = left.first() {
@@ -64,7 +68,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Appends what stands there at the end of the stream without its empty line. It may be cut.
+    /// Appends the last event, even without its empty line. The event may be cut.
     pub fn end(&mut self, events: &mut Vec<SseEvent>) {
         if FIELDS.iter().any(|field| field.starts_with(&self.line)) {
             self.line.clear();
@@ -75,7 +79,7 @@ impl Decoder {
         self.end_line(events);
     }
 
-    /// Ends a line; an empty one ends an event.
+    /// Ends a line; an empty line ends an event.
     fn end_line(&mut self, events: &mut Vec<SseEvent>) {
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::replace(&mut self.started, true) && line.starts_with(b"\xEF\xBB\xBF") {
@@ -105,7 +109,7 @@ impl Decoder {
                 self.data.extend_from_slice(value);
             }
             b"event" => self.name = value.to_vec(),
-            // A comment, and what no format here uses.
+            // A comment, or a field that no format here uses.
             b"" | b"id" | b"retry" => {}
             _ if self.stray.len() + line.len() < LARGEST_STRAY => {
                 self.stray.extend_from_slice(&line);
@@ -116,31 +120,31 @@ impl Decoder {
     }
 }
 
-/// Bytes as text; what is not UTF-8 is replaced.
+/// Bytes as text; invalid UTF-8 is replaced.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
-/// A comment, which says nothing: it keeps proxies from closing a stream that is silent. One line, and no empty one behind
-/// it: some decoders take every empty line for the end of an event.
+/// A comment: a keep-alive, so that proxies do not close a silent stream. One line without an empty line after it,
+/// because some decoders end an event at every empty line.
 pub fn comment(text: &str) -> String {
     format!(": {text}\n")
 }
 
-/// One event with that data, which must have no line breaks (JSON has none).
+/// One event with this data, which must have no line breaks (JSON has none).
 pub fn encode(data: &str) -> String {
     if data.contains(['\n', '\r']) {
-        // Each line has its own name, or the decoder would end the data with the first.
+        // Each line gets its own field name, or the decoder would end the data at the first line.
         let lines = data.split(['\n', '\r']).filter(|line| !line.is_empty());
         return lines.map(|line| format!("data: {line}\n")).chain(["\n".to_owned()]).collect();
     }
     format!("data: {data}\n\n")
 }
 
-/// The last word of a stream, in the formats that have one.
+/// The end marker of a stream, in the formats that have one.
 pub const LAST_WORD: &str = "[DONE]";
 
-/// Whether these bytes end with the event that is a stream's last word.
+/// Whether these bytes end with the end marker's event.
 pub fn is_last(bytes: &[u8]) -> bool {
     bytes.ends_with(encode(LAST_WORD).as_bytes())
 }

@@ -1,5 +1,6 @@
-//! Counting tokens of closed models: OpenAI's own encodings by `tiktoken`, built on first use. Exact for text of words; where
-//! a very long text has none, an upper bound (a token is at least one byte), which only makes a hold larger.
+//! Counts tokens of closed models with OpenAI's own encodings by `tiktoken`, built on first use. Counts are exact for
+//! texts of words. A very long text without words gets an upper bound (a token is at least one byte), which only makes
+//! a hold larger.
 
 mod image;
 
@@ -10,13 +11,13 @@ use crate::{
     inference::{Content, Message, Part, Reasoning, Request, ToolCall, ToolResult, Work},
 };
 
-/// Longer texts are counted in windows of this length, and bounded where they have no words: prose of this length takes half
-/// a millisecond, what has no words (a megabyte of random letters takes a third of a second) about 80.
+/// Longer texts are counted in windows of this length, and bounded where they have no words. A window of prose takes
+/// half a millisecond; one without words about 80 (a megabyte of random letters takes a third of a second).
 const LARGEST_COUNTED: usize = 256 * 1_024;
 /// Tokens around each message and before the answer ("How to count tokens with tiktoken", OpenAI cookbook).
 const PER_MESSAGE: u64 = 3;
 const PER_ANSWER: u64 = 3;
-/// Tokens around a call of a tool, at most.
+/// The most tokens around a tool call.
 const PER_CALL: u64 = 8;
 
 #[expect(clippy::expect_used, reason = "the vocabularies are part of the program")]
@@ -25,7 +26,7 @@ fn encoding(model: &str) -> &'static CoreBpe {
     tiktoken::get_encoding(if is_older { "cl100k_base" } else { "o200k_base" }).expect("built-in vocabulary")
 }
 
-/// Tokens of a text for a model, at least as many as there are.
+/// Tokens of a text for a model: at least the true number.
 pub fn count_text(model: &str, text: &str) -> u64 {
     if text.is_empty() {
         return 0;
@@ -33,8 +34,8 @@ pub fn count_text(model: &str, text: &str) -> u64 {
     count_in_windows(encoding(model), text, LARGEST_COUNTED)
 }
 
-/// Counts a text window by window, each cut before a space that follows a word, where both encodings always begin a new
-/// piece: the sum is exact. What has no such space for a whole window is taken at its bytes.
+/// Counts a text window by window. Each window ends before a space that follows a word, where both encodings always
+/// begin a new token: the sum is exact. A window without such a space counts as its bytes.
 fn count_in_windows(encoding: &CoreBpe, text: &str, window: usize) -> u64 {
     let (mut rest, mut tokens) = (text, 0);
     while rest.len() > window {
@@ -55,15 +56,15 @@ fn ends_word(text: &str, place: usize) -> bool {
     text[..place].chars().next_back().is_some_and(|last| !last.is_whitespace())
 }
 
-/// Where the first word from a place on ends, before a space.
+/// The end of the first word from a place on, before a space.
 fn first_word_end(text: &str, begin: usize) -> usize {
     let mut spaces = text[begin..].match_indices(' ').map(|(place, _)| begin + place);
     spaces.find(|place| ends_word(text, *place)).unwrap_or(text.len())
 }
 
-/// Prompt tokens of a request. Images are counted at their largest; parts of other kinds, what has no place in the neutral
-/// words, and definitions of tools by their JSON. What has no text is not counted: [`known::terms`] tells of it. Work that
-/// is not text has none here.
+/// Prompt tokens of a request. Images count at their largest. Parts of other kinds, unread members and tool definitions
+/// count as their JSON. Content without text is not counted: [`known::terms`] reports it. Work other than text has no
+/// prompt tokens here.
 pub fn count_prompt(request: &Request, model: &str) -> u64 {
     let prompt = match &request.work {
         Work::Text(text) => count_text(model, &text.prompt),
@@ -88,7 +89,7 @@ fn count_message(model: &str, message: &Message) -> u64 {
     PER_MESSAGE + 1 + count_some(model, message.name.as_ref()) + count_parts(model, &message.parts)
 }
 
-/// Tokens of a message's parts, with one for what may stand between two.
+/// Tokens of a message's parts, with one token for a separator between two parts.
 fn count_parts(model: &str, parts: &[Part]) -> u64 {
     let between = if parts.len() > 1 { parts.len() as u64 } else { 0 };
     between + parts.iter().map(|part| count_part(model, &part.content)).sum::<u64>()
@@ -107,7 +108,7 @@ fn count_part(model: &str, content: &Content) -> u64 {
         Content::ToolResult(ToolResult { call_id, name, parts, is_error: _ }) => {
             count_some(model, call_id.as_ref()) + count_some(model, name.as_ref()) + count_parts(model, parts)
         }
-        // What has no text, and what is counted where it is told that it was not read.
+        // Content without text, and content that is counted among the unread members.
         Content::Audio(_) | Content::File(_) | Content::Unknown { .. } => 0,
     }
 }
@@ -130,7 +131,7 @@ mod tests {
         assert_eq!(count_text("gpt-4o", ""), 0);
     }
 
-    /// Texts of what splits words: cases, contractions, numbers, marks that combine, spaces of all kinds.
+    /// Texts with everything that splits words: cases, contractions, numbers, combining marks, spaces of all kinds.
     fn text() -> impl Strategy<Value = String> {
         let words = [
             "hello",

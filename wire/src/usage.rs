@@ -1,9 +1,9 @@
-//! What a provider reports as used, whatever its format: quantities of which some may be absent, and its own object. What
-//! is said more than once is joined. Knows no price and no model.
+//! A provider's report of usage, independent of format: quantities, some of which may be absent, and the provider's own
+//! object. Repeated reports are joined. No price and no model is known here.
 
 use serde_json::{Map, Value};
 
-/// A provider's report. What it does not say is absent, never zero.
+/// A provider's report. A quantity that the provider does not report is absent, never zero.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Prompt tokens, all of them.
@@ -12,7 +12,7 @@ pub struct Report {
     pub cached_input: u64,
     /// The part of `input` written to the provider's cache.
     pub cache_write: u64,
-    /// The part of `cache_write` that is kept for longer than usual, where the provider tells them apart.
+    /// The part of `cache_write` that is kept for longer than usual, where the provider reports it.
     pub cache_write_long: Option<u64>,
     /// How long that is.
     pub longer: Longer,
@@ -73,7 +73,7 @@ impl Tier {
 }
 
 impl Report {
-    /// The same with parts that fit into what they are parts of: what is beyond it is taken off.
+    /// The report with each part limited to its whole.
     #[must_use]
     pub fn fitted(mut self) -> Self {
         let input = self.input.unwrap_or(0);
@@ -88,8 +88,8 @@ impl Report {
         self
     }
 
-    /// Joined with a later report of the same request: of each number the larger one, so that none that was known is
-    /// lost. The object is that of the later report where it has all that the other says, and else made of both.
+    /// Joins a later report of the same request. Of each number the larger one counts, so that no known number is lost.
+    /// The object is the later report's where it has all the other has, else both objects merged.
     #[must_use]
     pub fn gain(self, later: Self) -> Self {
         let own = match (later.covers(&self), self.covers(&later)) {
@@ -116,7 +116,7 @@ impl Report {
         joined.fitted()
     }
 
-    /// Whether no number of another report is larger.
+    /// Whether no number of the other report is larger.
     fn covers(&self, other: &Self) -> bool {
         self.numbers().into_iter().zip(other.numbers()).all(|(own, other)| own >= other)
     }
@@ -145,7 +145,7 @@ fn joined(known: &str, later: &str) -> Option<Box<str>> {
     serde_json::to_string(&known).ok().map(String::into_boxed_str)
 }
 
-/// Adds a later object's members: nothing, and numbers that are smaller, replace none.
+/// Adds a later object's members. Null and smaller numbers replace nothing.
 fn join(known: &mut Map<String, Value>, later: Map<String, Value>) {
     for (name, value) in later {
         match (known.get_mut(&name), value) {

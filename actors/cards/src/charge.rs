@@ -1,5 +1,5 @@
-//! What a processor is asked to do with a card, and what is known after it: charges, refunds, cards that are saved. Amounts
-//! cross to processors as whole cents.
+//! The calls to a card processor (charges, refunds, saved cards) and their results. Amounts cross to processors as
+//! whole cents.
 
 use billing::{
     Nanos,
@@ -10,122 +10,122 @@ use billing::{
 /// Nano-dollars in a cent.
 const NANOS_PER_CENT: i64 = 10_000_000;
 
-/// An amount in whole cents; none where it is not one.
+/// The amount in whole cents; `None` where the amount is not a whole number of cents.
 pub const fn to_cents(amount: Nanos) -> Option<i64> {
     if amount.get() % NANOS_PER_CENT == 0 { Some(amount.get() / NANOS_PER_CENT) } else { None }
 }
 
-/// An amount of cents; none where the ledger can't hold it.
+/// The amount of so many cents; `None` where the ledger can't hold it.
 pub fn from_cents(cents: i64) -> Option<Nanos> {
     Nanos::new(NANOS_PER_CENT).checked_times(cents)
 }
 
-/// A charge to carry out. Carried out twice, it charges once: its payment's id is the processor's idempotency key.
+/// A charge to carry out. The payment's id is the processor's idempotency key, so that a repeated order charges once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// Which payment.
+    /// The payment that the charge is for.
     pub payment_id: PaymentId,
-    /// Whose.
+    /// The account that pays.
     pub account_id: AccountId,
-    /// How much.
+    /// The amount to charge.
     pub amount: Nanos,
-    /// The processor's name for the payer, where it needs one.
+    /// The processor's id of the payer, where it needs one.
     pub customer: Option<String>,
-    /// The processor's name for the card.
+    /// The processor's id of the card.
     pub method: String,
 }
 
-/// What its owner must do before a card can be charged.
+/// The step that the card's owner must take before the card can be charged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextAction {
-    /// The processor's name for the charge.
+    /// The processor's id of the charge.
     pub reference: String,
-    /// What the owner's browser proves itself with.
+    /// The secret with which the owner's browser takes the step.
     pub client_secret: String,
 }
 
-/// What is known of a charge.
+/// The state of a charge, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// Paid.
     Succeeded {
-        /// The processor's name for the charge.
+        /// The processor's id of the charge.
         reference: String,
-        /// What was paid.
+        /// The amount that was paid.
         amount: Nanos,
     },
-    /// Declined, and can't succeed any more.
+    /// Declined for good: the charge can't succeed any more.
     Declined {
-        /// The network's word for why.
+        /// The card network's code for the reason.
         code: String,
     },
-    /// Waits for the card's owner.
+    /// The charge waits for the card's owner.
     NeedsAuthentication(NextAction),
-    /// The processor did not answer, or not yet: it may have been charged.
+    /// The processor did not answer, or has no result yet. The card may have been charged.
     Unknown {
-        /// Why it is not known.
+        /// Why the state is not known.
         why: String,
     },
 }
 
-/// Why a processor did not do what it was asked, other than charge.
+/// Why a call other than a charge failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CardError {
-    /// No answer: it may have been done. Asking again does no harm.
+    /// No answer: the processor may have acted. Repeating the call does no harm.
     #[error("the card processor can't be reached: {0}")]
     Unavailable(String),
-    /// It refused.
+    /// The processor refused the call.
     #[error("the card processor refused: {message}")]
     Refused {
-        /// Its word for why.
+        /// The processor's code for the reason.
         code: String,
-        /// The same for people.
+        /// The reason in words.
         message: String,
     },
 }
 
-/// What was begun to save a card; its owner's browser finishes it.
+/// A setup that saves a card, begun at the processor. The browser of the card's owner finishes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
-    /// The processor's name for it.
+    /// The processor's id of the setup.
     pub reference: String,
-    /// What the browser proves itself with.
+    /// The secret with which the browser finishes the setup.
     pub client_secret: String,
 }
 
-/// Money to give back to a card. Asked for twice, it is given back once.
+/// Money to give back to a card. A repeated order gives it back once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefundOrder {
-    /// What makes a repeated call the same refund.
+    /// The idempotency key: repeated calls with the same key are one refund.
     pub key: String,
-    /// The refund's id here, for which it is known again at the processor.
+    /// The refund's id in the ledger, by which it is found again at the processor.
     pub id: Option<ReversalId>,
-    /// The processor's name for the charge.
+    /// The processor's id of the charge.
     pub reference: String,
-    /// How much.
+    /// The amount to give back.
     pub amount: Nanos,
 }
 
-/// What is known of a refund.
+/// The state of a refund, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refunded {
-    /// The processor has it.
+    /// The processor has accepted the refund.
     Made {
-        /// Its name for it.
+        /// The processor's id of the refund.
         reference: String,
-        /// Where it stands.
+        /// The refund's state.
         state: State,
     },
-    /// The processor refused it: nothing was given back.
+    /// The processor refused the refund: nothing was given back.
     Refused {
-        /// Its word for why.
+        /// The processor's code for the reason.
         code: String,
-        /// The same for people.
+        /// The reason in words.
         message: String,
     },
-    /// No answer: it may have been made.
+    /// No answer: the refund may have been made.
     Unknown {
-        /// Why it is not known.
+        /// Why the state is not known.
         why: String,
     },
 }

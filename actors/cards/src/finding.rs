@@ -1,4 +1,4 @@
-//! What processors tell of themselves, and what stands when they are asked: the events of their webhooks, and their lists.
+//! Events and lists of card processors: what their webhooks report, and what a look-up finds.
 
 use billing::{
     Nanos, Timestamp,
@@ -9,66 +9,67 @@ use billing::{
 
 use crate::charge::Outcome;
 
-/// An event told by a processor: only that something happened to something. What, is fetched: order is not trusted.
+/// An event of a processor: only that an object changed. The object's state is fetched, because events may come out of
+/// order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessorEvent {
-    /// The event.
+    /// The event itself.
     pub notice: Notice,
-    /// What it is about.
+    /// The object that the event is about.
     pub subject: Subject,
 }
 
-/// What a notice is about, by the processor's names.
+/// The object that an event is about, by the processor's id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// A charge went on or ended.
+    /// A charge that went on or ended.
     Charge(String),
-    /// Money of a charge was given back.
+    /// A charge of which money was given back.
     Refund(String),
-    /// A charge is disputed, or no longer.
+    /// A dispute that was opened, changed or closed.
     Dispute(String),
-    /// Nothing that matters here.
+    /// An object that does not matter here.
     Other,
 }
 
-/// What stands after a notice, fetched from the processor.
+/// The state of a payment after an event, fetched from the processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Of which payment.
+    /// The payment.
     pub payment_id: PaymentId,
-    /// What.
+    /// What was found of the payment.
     pub what: What,
 }
 
-/// See [`Finding`].
+/// What was found of a payment: see [`Finding`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    /// Where the charge stands.
+    /// The state of the charge.
     Charge(Outcome),
-    /// Refunds and disputes of the charge, and whether these are all. An inquiry is none: it takes no money.
+    /// Refunds and disputes of the charge, and whether the list is complete. An inquiry is left out: it takes no money.
     Reversals(Vec<News>, Listing),
 }
 
-/// What a processor lists of one charge.
+/// One charge in a processor's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedCharge {
-    /// Of which payment.
+    /// The payment that the charge was made for.
     pub payment_id: PaymentId,
-    /// Its name for it.
+    /// The processor's id of the charge.
     pub reference: String,
-    /// What was paid; none where it was not.
+    /// The amount paid; `None` where the charge was not paid.
     pub paid: Option<Nanos>,
-    /// Whether it can still be paid.
+    /// Whether the charge can still be paid.
     pub is_open: bool,
 }
 
-/// All that a processor lists, for the books to be compared with it.
+/// A processor's whole list, to compare the ledger with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Statement {
-    /// Charges made for payments of ours.
+    /// Charges made for payments of this gateway.
     pub charges: Vec<ListedCharge>,
-    /// Refunds and disputes, each with the processor's name for its charge.
+    /// Refunds and disputes, each with the processor's id of its charge.
     pub reversals: Vec<(String, News)>,
-    /// Payments begun before this are not known to it any more.
+    /// The processor has forgotten payments begun before this time.
     pub remembers_since: Option<Timestamp>,
 }

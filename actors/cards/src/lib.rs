@@ -1,6 +1,9 @@
-//! Card processors: what charges a card, saves one, gives money back, and tells of what happened meanwhile. Each call is
-//! one exchange and says what is known after it; retrying and settling are the payment actor's. Amounts cross here as
-//! whole cents, and nothing here knows a rule of money.
+//! Card processors: they charge cards, save cards, give money back, and report events. Each call is one exchange and
+//! returns what is known after it. Retrying and settling belong to the payment actor. Amounts cross here as whole
+//! cents, and no rule of money is known here.
+
+// Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 mod charge;
 mod finding;

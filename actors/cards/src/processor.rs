@@ -1,4 +1,4 @@
-//! The processor that the settings name, asked the same whichever it is.
+//! The processor that the settings name, behind one interface.
 
 use billing::{Timestamp, card::Card, ids::AccountId};
 
@@ -9,17 +9,17 @@ use crate::{
     stripe::Stripe,
 };
 
-/// Who charges cards.
+/// A card processor.
 #[derive(Debug, Clone)]
 pub enum Processor {
-    /// Built in, with test cards.
+    /// The built-in processor with test cards.
     Sandbox(Sandbox),
     /// Stripe.
     Stripe(Stripe),
 }
 
 impl Processor {
-    /// Its name in the ledger.
+    /// The processor's name in the ledger.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Sandbox(_) => "sandbox",
@@ -27,7 +27,7 @@ impl Processor {
         }
     }
 
-    /// Charges a card, once however often it is asked.
+    /// Charges a card. Repeated orders charge once.
     pub async fn charge(&self, order: &Order) -> Outcome {
         match self {
             Self::Sandbox(sandbox) => sandbox.charge(order),
@@ -35,7 +35,12 @@ impl Processor {
         }
     }
 
-    /// Looks a charge up by its payment, without charging; none where the processor never heard of it.
+    /// Looks a charge up by its payment, without charging; `None` where the processor does not know the payment.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the processor did not answer, or where its answer was not understood: look the charge up
+    /// again later. `Refused` where the processor rejects the search.
     pub async fn find(&self, order: &Order) -> Result<Option<Outcome>, CardError> {
         match self {
             Self::Sandbox(sandbox) => Ok(sandbox.find(order)),
@@ -43,7 +48,7 @@ impl Processor {
         }
     }
 
-    /// Where a charge that waits for its owner stands now.
+    /// Fetches the state of a charge that waits for its owner.
     pub async fn look(&self, reference: &str) -> Outcome {
         match self {
             Self::Sandbox(sandbox) => sandbox.look(reference),
@@ -51,7 +56,7 @@ impl Processor {
         }
     }
 
-    /// Gives up a charge that waits for its owner. It may have succeeded meanwhile.
+    /// Cancels a charge that waits for its owner. The charge may have succeeded meanwhile.
     pub async fn cancel(&self, reference: &str) -> Outcome {
         match self {
             Self::Sandbox(sandbox) => sandbox.cancel(reference),
@@ -59,7 +64,7 @@ impl Processor {
         }
     }
 
-    /// Gives money of a charge back to its card, once however often it is asked.
+    /// Gives money of a charge back to its card. Repeated orders give it back once.
     pub async fn refund(&self, order: &RefundOrder) -> Refunded {
         match self {
             Self::Sandbox(sandbox) => sandbox.refund(order),
@@ -67,7 +72,13 @@ impl Processor {
         }
     }
 
-    /// Looks a refund up by its id here, without making it; none where the processor never heard of it.
+    /// Looks a refund up by its id in the ledger, without making it; `None` where the processor does not know the
+    /// refund.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the processor did not answer: look the refund up again later. `Refused` where the order
+    /// names no charge of the processor, or where the processor rejects the call.
     pub async fn find_refund(&self, order: &RefundOrder) -> Result<Option<Refunded>, CardError> {
         match self {
             Self::Sandbox(sandbox) => Ok(sandbox.find_refund(order)),
@@ -75,7 +86,12 @@ impl Processor {
         }
     }
 
-    /// All that it lists of payments begun at or after an instant.
+    /// Lists all payments begun at or after a time, with their refunds and disputes.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the processor did not answer, lists more pages than are read, or lists an object that is not
+    /// understood: ask again later, or for a shorter time. `Refused` where the processor rejects the call.
     pub async fn statement(&self, since: Timestamp) -> Result<Statement, CardError> {
         match self {
             Self::Sandbox(sandbox) => Ok(sandbox.statement()),
@@ -83,7 +99,12 @@ impl Processor {
         }
     }
 
-    /// What stands after a notice.
+    /// Fetches the state of the object that an event is about.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the processor did not answer, or where an object is not understood: fetch again later.
+    /// `Refused` where the processor does not know the object.
     pub async fn fetch(&self, subject: &Subject) -> Result<Vec<Finding>, CardError> {
         match self {
             Self::Sandbox(sandbox) => Ok(sandbox.fetch(subject)),
@@ -91,7 +112,7 @@ impl Processor {
         }
     }
 
-    /// The notices a processor within this process sends of a charge; one outside sends webhooks.
+    /// The events of a charge, where the processor is part of this process. Other processors send webhooks.
     pub fn notices(&self, order: &Order, now: Timestamp) -> Vec<ProcessorEvent> {
         match self {
             Self::Sandbox(sandbox) => sandbox.notices(order, now),
@@ -99,7 +120,7 @@ impl Processor {
         }
     }
 
-    /// The notices a processor within this process sends of a refund that was just made.
+    /// The events of a new refund, where the processor is part of this process.
     pub fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<ProcessorEvent> {
         match self {
             Self::Sandbox(sandbox) => sandbox.refund_notices(order, now),
@@ -107,7 +128,7 @@ impl Processor {
         }
     }
 
-    /// The card a purchase is charged to where none is named or saved: only with test cards is there one.
+    /// The card for a purchase where no card is named or saved. Only the sandbox has one.
     pub fn card_of_last_resort(&self) -> Option<String> {
         match self {
             Self::Sandbox(_) => Some(sandbox::LAST_RESORT.to_owned()),
@@ -115,7 +136,12 @@ impl Processor {
         }
     }
 
-    /// Makes an account known to the processor; its name for it.
+    /// Makes an account known to the processor, and returns the processor's id of the customer.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the processor did not answer: a repeated call creates no second customer. `Refused` where
+    /// the processor rejects the account's data.
     pub async fn create_customer(&self, account: AccountId, email: &str) -> Result<String, CardError> {
         match self {
             Self::Sandbox(_) => Ok(sandbox::customer(account)),
@@ -123,7 +149,11 @@ impl Processor {
         }
     }
 
-    /// Forgets a saved card.
+    /// Removes a saved card from the processor. A card that is already gone counts as removed.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the processor did not answer: forget the card again later.
     pub async fn forget(&self, card: &Card) -> Result<(), CardError> {
         match self {
             Self::Sandbox(_) => Ok(()),

@@ -1,6 +1,6 @@
-//! The built-in processor with test cards: no money moves. Cards are named as Stripe names its test payment methods
-//! (Stripe documentation, "Test card numbers"), and a few of our own do what a network does on a bad day. What a card does
-//! depends on its name, and for those few on what was asked before in this process: never on chance.
+//! The built-in processor with test cards: no money moves. Cards have the names of Stripe's test payment methods
+//! (Stripe documentation, "Test card numbers"). A few cards of our own simulate lost answers and other failures. A
+//! card's behaviour depends on its name, and for those few also on earlier calls in this process: never on chance.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ use crate::{
     finding::{Finding, ListedCharge, ProcessorEvent, Statement, Subject, What},
 };
 
-/// What a test card does when it is charged.
+/// The behaviour of a test card when it is charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Does {
     /// Pays.
@@ -36,11 +36,11 @@ enum Does {
     LoseEveryAnswer,
     /// Is never charged, and no answer comes.
     NeverArrive,
-    /// Pays, and its notice comes twice, before and beside the answer.
+    /// Pays, and its event comes twice: before the answer and beside it.
     NotifyTwice,
     /// Pays, and its owner disputes it.
     Dispute,
-    /// Pays, and its bank takes no refund: one that was made fails later.
+    /// Pays, and its bank takes no refund: a refund is made, and fails later.
     FailRefunds,
 }
 
@@ -74,13 +74,14 @@ const CARDS: &[TestCard] = &[
     card("pm_card_duplicatesWebhook", "visa", "0804", Does::NotifyTwice),
 ];
 
-/// The card that is charged where none is named or saved.
+/// The card that is charged where no card is named or saved.
 pub(super) const LAST_RESORT: &str = "pm_card_visa";
 
-/// Charges remembered, at most; beyond it all are forgotten. Only the cards that depend on what was asked before need it.
+/// The most charges remembered; at the limit all are forgotten. Only the cards that depend on earlier calls need the
+/// memory.
 const MOST: usize = 10_000;
 
-/// Before and after the payment's id in what the sandbox calls things.
+/// What stands before and after the payment's id in the sandbox's ids.
 const CHARGE: &str = "pi_sandbox_";
 const DISPUTE: &str = "dp_sandbox_";
 const REFUND: &str = "re_sandbox_";
@@ -89,17 +90,17 @@ fn does(method: &str) -> Option<Does> {
     CARDS.iter().find(|card| card.name == method).map(|card| card.does)
 }
 
-/// The cards there are.
+/// The names of all test cards.
 pub fn cards() -> impl Iterator<Item = &'static str> {
     CARDS.iter().map(|card| card.name)
 }
 
-/// Who an account is here.
+/// The sandbox's id of an account as a customer.
 pub fn customer(account: AccountId) -> String {
     format!("cus_sandbox_{}", account.0.simple())
 }
 
-/// A test card as one that can be saved.
+/// A test card in the form in which cards are saved.
 pub fn find_card(account: AccountId, name: &str) -> Option<Card> {
     let found = CARDS.iter().find(|card| card.name == name)?;
     Some(Card {
@@ -112,12 +113,12 @@ pub fn find_card(account: AccountId, name: &str) -> Option<Card> {
     })
 }
 
-/// What a card's owner says to its bank.
+/// The answer of a card's owner to the bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes, charge it.
+    /// Charge the card.
     Approve,
-    /// No.
+    /// Do not charge the card.
     Refuse,
 }
 
@@ -140,7 +141,7 @@ struct Charged {
 struct Book {
     charges: HashMap<PaymentId, Charged>,
     refunds: HashMap<PaymentId, Vec<News>>,
-    /// Since when it remembers: it is only in memory.
+    /// When the memory began: it does not outlive the process.
     since: Timestamp,
 }
 
@@ -155,7 +156,7 @@ impl Default for Sandbox {
 }
 
 impl Sandbox {
-    /// One that begins to remember now.
+    /// A processor whose memory begins now.
     pub fn new(now: Timestamp) -> Self {
         Self(Arc::new(Mutex::new(Book { charges: HashMap::new(), refunds: HashMap::new(), since: now })))
     }
@@ -164,7 +165,7 @@ impl Sandbox {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a charge; whether it was there already, and its stage.
+    /// Remembers a charge. Returns whether the charge was known already, and its stage.
     fn remember(&self, order: &Order, stage: Stage) -> (bool, Stage) {
         let mut book = self.book();
         if let Some(charged) = book.charges.get(&order.payment_id) {
@@ -204,7 +205,7 @@ impl Sandbox {
 
     /// Looks a charge up.
     pub(super) fn find(&self, order: &Order) -> Option<Outcome> {
-        // It was charged, whatever this process remembers.
+        // The card was charged, whether this process remembers the charge or not.
         if does(&order.method) == Some(Does::LoseEveryAnswer) {
             return Some(paid(order.payment_id, order.amount));
         }
@@ -212,14 +213,14 @@ impl Sandbox {
         Some(outcome(order.payment_id, order.amount, stage))
     }
 
-    /// Where a charge stands.
+    /// Fetches a charge's state.
     pub(super) fn look(&self, reference: &str) -> Outcome {
         let known = payment_of(CHARGE, reference)
             .and_then(|id| self.book().charges.get(&id).map(|charged| outcome(id, charged.amount, charged.stage)));
         known.unwrap_or_else(|| Outcome::Unknown { why: "the sandbox remembers no such charge".into() })
     }
 
-    /// Gives a waiting charge up.
+    /// Cancels a waiting charge.
     pub(super) fn cancel(&self, reference: &str) -> Outcome {
         if let Some(id) = payment_of(CHARGE, reference)
             && let Some(charged) = self.book().charges.get_mut(&id)
@@ -230,7 +231,7 @@ impl Sandbox {
         self.look(reference)
     }
 
-    /// Says yes or no in the place of a card's owner; the notice of it, where the charge was waiting.
+    /// Approves or refuses a charge in the place of the card's owner. Returns the event, where the charge was waiting.
     pub fn authenticate(&self, id: PaymentId, verdict: Verdict, now: Timestamp) -> Option<ProcessorEvent> {
         let mut book = self.book();
         let charged = book.charges.get_mut(&id).filter(|charged| charged.stage == Stage::Waiting)?;
@@ -245,7 +246,7 @@ impl Sandbox {
         Some(notice(id, kind, Subject::Charge(reference(CHARGE, id)), now))
     }
 
-    /// Gives money back. A charge of another life of the process is believed to be there: no money moves.
+    /// Gives money back. A charge from before the process's last start is assumed to exist: no money moves.
     pub(super) fn refund(&self, order: &RefundOrder) -> Refunded {
         let refused = |code: &str, message: &str| Refunded::Refused { code: code.into(), message: message.into() };
         let Some(payment) = payment_of(CHARGE, &order.reference) else {
@@ -276,7 +277,7 @@ impl Sandbox {
         Some(Refunded::Made { reference: name, state: made.state })
     }
 
-    /// The notices of a refund that was just made: of a bank that does not take it, that it failed.
+    /// The events of a new refund: where the bank takes none, that the refund failed.
     pub(super) fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<ProcessorEvent> {
         let Some(payment) = payment_of(CHARGE, &order.reference) else { return Vec::new() };
         let name = refund_name(order);
@@ -294,7 +295,7 @@ impl Sandbox {
         vec![told]
     }
 
-    /// All that it remembers.
+    /// Lists all charges and refunds in memory.
     pub(super) fn statement(&self) -> Statement {
         let book = self.book();
         let charges = book.charges.iter().map(|(id, charged)| ListedCharge {
@@ -315,7 +316,7 @@ impl Sandbox {
         }
     }
 
-    /// The notices of a charge that was just made.
+    /// The events of a new charge.
     #[expect(clippy::unused_self, reason = "a processor's method")]
     pub(super) fn notices(&self, order: &Order, now: Timestamp) -> Vec<ProcessorEvent> {
         let id = order.payment_id;
@@ -330,7 +331,7 @@ impl Sandbox {
         }
     }
 
-    /// What stands after a notice.
+    /// Fetches the state of the object that an event is about.
     pub(super) fn fetch(&self, subject: &Subject) -> Vec<Finding> {
         let found = match subject {
             Subject::Charge(reference) => {

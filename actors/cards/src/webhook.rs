@@ -1,6 +1,6 @@
-//! Stripe's webhooks: whether a delivery is Stripe's own and fresh, and what it is about ("Receive events in your webhook
-//! endpoint", Stripe documentation). Signed is `<seconds>.<raw body>`; a secret being rolled makes several signatures.
-//! Nothing else of the body is believed: what stands is fetched.
+//! Stripe's webhooks: whether a delivery is signed by Stripe and fresh, and which object it is about ("Receive events
+//! in your webhook endpoint", Stripe documentation). The signed text is `<seconds>.<raw body>`; while a secret is
+//! rolled there are several signatures. Nothing else of the body is trusted: the object's state is fetched.
 
 use billing::{Timestamp, entry::Notice};
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,26 +10,32 @@ use sha2::Sha256;
 
 use crate::finding::{ProcessorEvent, Subject};
 
-/// How old, or how far ahead, a signature may be.
+/// The largest difference between a signature's time and now.
 pub const TOLERANCE_MS: i64 = 5 * 60 * 1_000;
-/// Signatures looked at in one header, at most.
+/// The most signatures checked in one header.
 const MOST_SIGNATURES: usize = 16;
 
-/// Why a delivery is not listened to.
+/// Why a delivery is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotOurs {
     /// No time or no signature could be read.
     #[error("must have the form t=<seconds>,v1=<64 hexadecimal digits>")]
     Malformed,
-    /// Signed with another secret, or another body was.
+    /// The secret or the body differs from the signed one.
     #[error("no signature is of this body by this endpoint's secret")]
     Forged,
-    /// Too old, or from the future.
+    /// The signature is too old, or from the future.
     #[error("was signed more than five minutes from now: it is stale")]
     Stale,
 }
 
-/// Checks a delivery; when it was signed.
+/// Checks a delivery's signature, and returns when the delivery was signed.
+///
+/// # Errors
+///
+/// `Malformed` where the header has no time or no signature, `Forged` where no signature matches the body and the
+/// secret, `Stale` where the time is more than [`TOLERANCE_MS`] from now. Reject the delivery in all three cases:
+/// Stripe sends real events again.
 pub fn verify(secret: &str, header: &str, body: &[u8], now: Timestamp) -> Result<Timestamp, NotOurs> {
     let mut seconds = None;
     let mut signatures = Vec::new();
@@ -40,7 +46,7 @@ pub fn verify(secret: &str, header: &str, body: &[u8], now: Timestamp) -> Result
             }
             Some(("t", _)) => return Err(NotOurs::Malformed),
             Some(("v1", value)) => signatures.push(digest(value).ok_or(NotOurs::Malformed)?),
-            // Other schemes are not Stripe's live one.
+            // Other schemes are not used for live events.
             Some(_) | None => {}
         }
     }
@@ -50,12 +56,12 @@ pub fn verify(secret: &str, header: &str, body: &[u8], now: Timestamp) -> Result
     if signatures.is_empty() {
         return Err(NotOurs::Malformed);
     }
-    // A key of any length is taken, so this can't fail; were it to, nothing is believed.
+    // HMAC takes a key of any length, so this can't fail. If it did, the delivery would be rejected.
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| NotOurs::Forged)?;
     mac.update(seconds.as_bytes());
     mac.update(b".");
     mac.update(body);
-    // Comparing takes the same time wherever two signatures differ.
+    // The comparison takes the same time wherever two signatures differ.
     if !signatures.iter().any(|signature| mac.clone().verify_slice(signature).is_ok()) {
         return Err(NotOurs::Forged);
     }
@@ -92,11 +98,16 @@ struct Event {
 
 #[derive(Deserialize)]
 struct Data {
-    /// Of any kind: events that do not matter here are parsed too.
+    /// Any JSON: events that do not matter here are parsed too.
     object: Value,
 }
 
-/// What a verified delivery is about.
+/// The object that a verified delivery is about.
+///
+/// # Errors
+///
+/// Names the first part of the body that can't be read: the JSON, the event's id, or the object's id. Reject the
+/// delivery.
 pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<ProcessorEvent, String> {
     let event: Event = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if !is_reference(&event.id) {
@@ -126,7 +137,7 @@ pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<ProcessorEvent, String
     Ok(ProcessorEvent { notice, subject: subject.unwrap_or(Subject::Other) })
 }
 
-/// Whether a text can be one of Stripe's ids, and so may stand in an address.
+/// Whether a text has the form of a Stripe id, and so may stand in an address.
 pub(super) fn is_reference(text: &str) -> bool {
     (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
@@ -138,7 +149,7 @@ mod tests {
     const SECRET: &str = "whsec_test_secret";
     const BODY: &[u8] = br#"{"id":"evt_1","object":"event"}"#;
     const AT: Timestamp = Timestamp(1_700_000_000_000);
-    /// By another implementation of HMAC-SHA-256.
+    /// Computed by another implementation of HMAC-SHA-256.
     const V1: &str = "0c8670ed117751cc551a20e35839447075c42800ea3cf3e8a2fbda99cd1e6edd";
 
     #[test]

@@ -1,5 +1,5 @@
-//! Measures what the engine's own work costs: tokens a second through a worker (queue, sampling, text, events) beside a bare
-//! loop of ONNX Runtime calls on the same model with as many threads, taken in turns.
+//! Measures the cost of the engine's own work: tokens a second through a worker (queue, sampling, text, events),
+//! compared with a bare loop of ONNX Runtime calls on the same model with as many threads, in alternating rounds.
 //!
 //!     cargo run --release -p engine --example decode_ratio -- <libonnxruntime.so> <file.gguf> [threads] [rounds]
 
@@ -67,7 +67,7 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
         ratios.push(ours / theirs);
         speeds.push((ours, theirs));
     }
-    // On a busy machine the fastest rounds say most: nothing makes a loop faster than it is.
+    // On a busy machine the fastest rounds are the most reliable: nothing makes a loop faster than it is.
     let fastest = |of: fn(&(f64, f64)) -> f64| speeds.iter().map(of).fold(0.0, f64::max);
     let (ours, theirs) = (fastest(|pair| pair.0), fastest(|pair| pair.1));
     ratios.sort_by(f64::total_cmp);
@@ -80,7 +80,7 @@ fn measure(library: &Path, folder: &Path, threads: usize, rounds: usize) -> Outc
 fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
     let tokens = u32::try_from(TOKENS)?;
     let generation = Generation {
-        // No end of its own, so that both loops make as many tokens.
+        // No stop of its own, so that both loops make the same number of tokens.
         sampling: Sampling {
             temperature: Some(0.0),
             logit_bias: vec![(0, -100.0), (2, -100.0)],
@@ -106,7 +106,7 @@ fn through_worker(worker: &EngineHandle, prompt: &[u32]) -> Outcome<f64> {
     Ok(f64::from(u32::try_from(written)? - 1) / elapsed)
 }
 
-/// The same with nothing but ONNX Runtime: what came out goes in, greedily.
+/// The same with ONNX Runtime alone: each output is the next input, chosen greedily.
 fn through_session(session: &mut Session, prompt: &[u32]) -> Outcome<f64> {
     let names: Vec<String> = session.inputs().iter().map(|input| input.name().to_owned()).collect();
     let mut past: Vec<(String, DynValue)> = Vec::new();

@@ -1,6 +1,7 @@
-//! A loaded ONNX model and the cache of the sequence it is reading. Models that Farebox wrote (or that carry its note) keep
-//! keys and values in one preallocated buffer that is both past and present, so that a token costs no copy and going back
-//! costs nothing; any other export in Hugging Face's form has its present moved to its past. It knows tokens, not texts.
+//! A loaded ONNX model, and the cache of the sequence that it reads. Models written by Farebox (or marked with its
+//! note) keep keys and values in one preallocated buffer that is both past and present: a token costs no copy, and
+//! rewinding is free. Any other export in Hugging Face's form has its present moved to its past. This file knows
+//! tokens, not texts.
 
 use std::path::Path;
 
@@ -12,19 +13,19 @@ use ort::value::{DynValue, Tensor, TensorElementType, ValueType};
 use super::onnx::SHARED_CACHE_NOTE;
 use super::runtime::Runtime;
 
-/// Positions a buffer begins with; it doubles from there.
+/// The first size of a buffer in positions; the size doubles from there.
 const SMALLEST_BUFFER: usize = 256;
 
 /// Why a model can't be loaded or run.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// ONNX Runtime says so.
+    /// ONNX Runtime reports an error.
     #[error("ONNX Runtime: {0}")]
     Runtime(String),
-    /// The model has inputs or outputs that are not those of a language model with a cache.
+    /// The model's inputs or outputs are not those of a language model with a cache.
     #[error("not a language model with a cache: {0}")]
     Form(String),
-    /// It gave scores that are no numbers, or infinite ones.
+    /// The model computed scores that are not numbers, or are infinite.
     #[error("scores that are not finite numbers")]
     NotFinite,
 }
@@ -43,11 +44,11 @@ pub struct Decoder {
     layers: usize,
     heads: usize,
     head_size: usize,
-    /// Positions the cache holds.
+    /// The positions held in the cache.
     length: usize,
     /// Whether the model takes `position_ids`.
     positions: bool,
-    /// Whether it can leave out the scores of all positions but the last.
+    /// Whether the model can leave out the scores of all positions except the last.
     last_only: bool,
     logits: Vec<f32>,
 }
@@ -56,12 +57,17 @@ pub struct Decoder {
 enum Cache {
     /// Past and present are one buffer of this many positions.
     Shared { binding: Box<IoBinding>, buffers: Vec<Tensor<f32>>, capacity: usize, input: Tensor<i64>, single: bool },
-    /// What came out goes in: name of the input, value.
+    /// The last outputs are the next inputs: name of the input, value.
     Moved(Vec<(String, DynValue)>),
 }
 
 impl Decoder {
     /// Loads a model file.
+    ///
+    /// # Errors
+    ///
+    /// ONNX Runtime can't load the file ([`Runtime`](NetworkError::Runtime)), or the model is not a language model with
+    /// a cache ([`Form`](NetworkError::Form)). The file must be imported or exported again.
     pub fn load(runtime: &Runtime, file: &Path, threads: usize) -> Result<Self, NetworkError> {
         let builder = Session::builder(runtime.environment())?;
         let mut builder: SessionBuilder = builder.with_intra_threads(threads.max(1))?.with_inter_threads(1)?;
@@ -124,7 +130,8 @@ impl Decoder {
         positions * self.layers * self.heads * self.head_size * 2 * size_of::<f32>()
     }
 
-    /// Goes back to the first `length` positions; `false` where the cache can't and is emptied instead.
+    /// Rewinds the cache to the first `length` positions. Returns `false` where the cache can't rewind and was emptied
+    /// instead.
     pub fn rewind(&mut self, length: usize) -> bool {
         let length = length.min(self.length);
         match &mut self.cache {
@@ -138,7 +145,12 @@ impl Decoder {
         self.length == length
     }
 
-    /// Reads tokens; [`Self::logits`] then holds the last one's scores. After an error the cache is empty.
+    /// Reads tokens. [`Self::logits`] then holds the scores after the last token. After an error the cache is empty.
+    ///
+    /// # Errors
+    ///
+    /// The step failed in ONNX Runtime, or computed scores that are not finite numbers. The sequence must be read again
+    /// from its beginning.
     pub fn read(&mut self, tokens: &[u32]) -> Result<(), NetworkError> {
         if tokens.is_empty() {
             return Ok(());
@@ -150,7 +162,11 @@ impl Decoder {
         self.concluded(tokens.len(), outcome)
     }
 
-    /// Reads tokens as [`Self::read`] does, and gives the scores after each of them, row by row.
+    /// Reads tokens as [`Self::read`] does, and returns the scores after each of them, row by row.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::read`].
     pub fn read_rows(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, NetworkError> {
         let mut rows = Vec::with_capacity(tokens.len());
         if tokens.is_empty() {
@@ -164,7 +180,7 @@ impl Decoder {
         self.concluded(tokens.len(), outcome).map(|()| rows)
     }
 
-    /// What a step comes to: scores that are numbers, or an error and nothing that is kept of it.
+    /// Ends a step: accepts finite scores, or empties the cache and returns the error.
     fn concluded(&mut self, tokens: usize, outcome: Result<(), NetworkError>) -> Result<(), NetworkError> {
         let outcome = outcome.and_then(|()| finite(&self.logits));
         match outcome {
@@ -174,7 +190,11 @@ impl Decoder {
         outcome
     }
 
-    /// Scores after each of `tokens`, read from an empty cache: row by row. What accuracy is measured with.
+    /// The scores after each of `tokens`, read from an empty cache, row by row. Used to measure accuracy.
+    ///
+    /// # Errors
+    ///
+    /// The step failed in ONNX Runtime. The cache is empty afterwards, with or without an error.
     pub fn all_logits(&mut self, tokens: &[u32]) -> Result<Vec<Vec<f32>>, NetworkError> {
         self.forget();
         let mut rows = Vec::new();
@@ -187,12 +207,12 @@ impl Decoder {
         self.length = 0;
         match &mut self.cache {
             Cache::Moved(values) => values.clear(),
-            // A new buffer at the next step: what is no number stays one wherever it is multiplied.
+            // A new buffer at the next step: a NaN in the old one would stay a NaN in every product.
             Cache::Shared { capacity, .. } => *capacity = 0,
         }
     }
 
-    /// Reads into the shared buffer; `rows` asks for the scores of all positions.
+    /// Reads into the shared buffer. `rows` collects the scores of all positions.
     fn read_shared(&mut self, tokens: &[u32], rows: Option<&mut Vec<Vec<f32>>>) -> Result<(), NetworkError> {
         let total = self.length + tokens.len();
         self.reserve(total)?;
@@ -210,7 +230,7 @@ impl Decoder {
             binding.bind_input("num_logits_to_keep", &Tensor::from_array(([1_usize], vec![0_i64]))?)?;
         }
         if !*single || tokens.len() > 1 || rows.is_some() {
-            // A bound output keeps its first shape until it is bound again.
+            // A bound output keeps its first shape until the next binding.
             let place = MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::CPUOutput)?;
             binding.bind_output_to_device("logits", &place)?;
         }
@@ -232,7 +252,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Makes the buffers hold `positions`, keeping what they hold.
+    /// Makes the buffers hold `positions`, and keeps their content.
     fn reserve(&mut self, positions: usize) -> Result<(), NetworkError> {
         let Cache::Shared { binding, buffers, capacity, .. } = &mut self.cache else { return Ok(()) };
         if positions <= *capacity {
@@ -264,7 +284,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Reads with the cache moved; `rows` asks for the scores of all positions.
+    /// Reads with the moved cache. `rows` collects the scores of all positions.
     fn read_moved(&mut self, tokens: &[u32], rows: Option<&mut Vec<Vec<f32>>>) -> Result<(), NetworkError> {
         let mut empty = Vec::new();
         let values = match &mut self.cache {
@@ -319,7 +339,7 @@ fn numbers(from: usize, to: usize) -> impl Iterator<Item = i64> {
     (from..to).map(|at| i64::try_from(at).unwrap_or(i64::MAX))
 }
 
-/// Refuses scores that are no numbers.
+/// Refuses scores that are not finite numbers.
 fn finite(scores: &[f32]) -> Result<(), NetworkError> {
     if scores.iter().all(|score| score.is_finite()) { Ok(()) } else { Err(NetworkError::NotFinite) }
 }

@@ -1,18 +1,18 @@
-//! From tokens to text as a stream: whole UTF-8 characters only, and never a stop text or the beginning of one that may
-//! still come true. It knows bytes, not models; tokens come as their bytes.
+//! From a stream of tokens to text: only whole UTF-8 characters, and never a stop text or a beginning that may still
+//! become one. It knows bytes, not models: tokens come as their bytes.
 
 use std::collections::VecDeque;
 
 use wire::inference::TokenLogprob;
 
-/// What may be sent now.
+/// The text that may be sent now.
 #[derive(Debug, Default, PartialEq)]
 pub struct Piece {
     /// Text.
     pub text: String,
-    /// Log probabilities of the tokens that began in it.
+    /// Log probabilities of the tokens that begin in the text.
     pub logprobs: Vec<TokenLogprob>,
-    /// Whether a stop text came.
+    /// Whether a stop text was reached.
     pub stopped: bool,
 }
 
@@ -20,25 +20,25 @@ pub struct Piece {
 #[derive(Debug, Default)]
 pub struct Assembler {
     stops: Vec<String>,
-    /// Bytes of a character that is not whole yet.
+    /// Bytes of an incomplete character.
     partial: Vec<u8>,
     /// Text that may be the beginning of a stop text.
     held: String,
     /// Bytes sent so far.
     sent: usize,
-    /// Characters before the next that is sent, the prompt's among them where it is repeated.
+    /// Characters before the next one sent, including those of a repeated prompt.
     characters: usize,
-    /// Log probabilities not sent yet, each with where its token begins.
+    /// Log probabilities not sent yet, each with the place where its token begins.
     logprobs: VecDeque<(usize, TokenLogprob)>,
 }
 
 impl Assembler {
-    /// For these stop texts; empty ones are ignored.
+    /// An assembler with these stop texts; empty ones are ignored.
     pub fn new(stops: &[String]) -> Self {
         Self { stops: stops.iter().filter(|stop| !stop.is_empty()).cloned().collect(), ..Self::default() }
     }
 
-    /// With so many characters before its own: a prompt that is repeated.
+    /// Counts `characters` before the text's own: those of a repeated prompt.
     #[must_use]
     pub fn after(self, characters: usize) -> Self {
         Self { characters, ..self }
@@ -66,7 +66,7 @@ impl Assembler {
         self.send(safe)
     }
 
-    /// Gives all that is left; what is no whole character becomes a replacement character.
+    /// Returns the rest of the text; an incomplete character becomes a replacement character.
     pub fn finish(&mut self) -> Piece {
         if !self.partial.is_empty() {
             let rest = std::mem::take(&mut self.partial);
@@ -89,7 +89,7 @@ impl Assembler {
         Piece { text, logprobs, stopped: false }
     }
 
-    /// Where the first stop text begins; it can't lie wholly in the first `before` bytes.
+    /// Where the first stop text begins. It can't lie wholly in the first `before` bytes.
     fn first_stop(&self, before: usize) -> Option<usize> {
         let found = |stop: &String| {
             let mut from = before.saturating_sub(stop.len());
@@ -101,13 +101,13 @@ impl Assembler {
         self.stops.iter().filter_map(found).min()
     }
 
-    /// How many bytes at the end are the beginning of a stop text.
+    /// The length of the longest ending, in bytes, that is the beginning of a stop text.
     fn longest_beginning(&self) -> usize {
         let beginning = |stop: &String| {
             let longest = (stop.len() - 1).min(self.held.len());
             (1..=longest).rev().find(|&length| self.held.as_bytes().ends_with(&stop.as_bytes()[..length])).unwrap_or(0)
         };
-        // A stop's bytes may be cut inside a character only where the held text ends inside one, which it never does.
+        // A stop text can be cut inside a character only where the held text ends inside one, which never happens.
         self.stops.iter().map(beginning).max().unwrap_or(0)
     }
 }

@@ -1,6 +1,6 @@
-//! A loaded model: its tokenizer, its decoder, and how it answers a request: prompt read in chunks, tokens chosen, text
-//! assembled, choices one after the other on the same prompt cache. It observes its sink before every engine step, so it
-//! stops within one token or one chunk.
+//! A loaded model: its tokenizer, its decoder, and its loop over a request. The prompt is read in chunks, tokens are
+//! chosen, text is assembled, and choices follow each other on the same prompt cache. The loop checks its sink before
+//! every engine step, so it stops within one token or one chunk.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,21 +20,21 @@ use super::worker::Answer;
 
 /// Prompt tokens read in one engine step.
 pub const PREFILL_CHUNK: usize = 128;
-/// Scores kept of one step whose every position is looked at, at most.
+/// The most scores kept of a step in which every position's scores are needed.
 const MOST_SCORES: usize = 4 << 20;
 
 /// Why a model can't be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// A file of its folder.
+    /// A file of the model's folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
-    /// Its decoder.
+    /// The model's decoder.
     #[error("{path}: {source}")]
     Decoder {
         /// The model's file.
         path: PathBuf,
-        /// What is wrong.
+        /// The reason.
         source: NetworkError,
     },
 }
@@ -47,21 +47,29 @@ pub struct Model {
     decoder: Decoder,
 }
 
-/// What stands for a whole request while it is answered.
+/// What stays the same while a request is answered.
 struct Plan<'a> {
     asked: &'a Prepared,
-    /// Tokens a choice may have.
+    /// The most tokens of a choice.
     limit: usize,
     seed: u64,
 }
 
 impl Model {
-    /// Loads a folder under a name of the caller's, to run on `threads` threads.
+    /// Loads a folder, to run on `threads` threads. The caller chooses the model's name.
+    ///
+    /// # Errors
+    ///
+    /// The folder's tokenizer or configuration can't be read, or its model can't be loaded. The error names the file.
     pub fn load(runtime: &Runtime, name: &str, folder: &Path, threads: usize) -> Result<Self, LoadError> {
         Self::speaking(Arc::new(Tokenizer::load(folder)?), runtime, name, folder, threads)
     }
 
     /// Loads a folder whose tokenizer is loaded already.
+    ///
+    /// # Errors
+    ///
+    /// The folder's model can't be loaded. The error names the file.
     pub fn speaking(
         tokenizer: Arc<Tokenizer>,
         runtime: &Runtime,
@@ -74,12 +82,12 @@ impl Model {
         Ok(Self { name: name.to_owned(), tokenizer, decoder })
     }
 
-    /// Its tokenizer, for any thread to ask what a request would take.
+    /// The model's tokenizer, which any thread may use to size a request.
     pub fn tokenizer(&self) -> Arc<Tokenizer> {
         Arc::clone(&self.tokenizer)
     }
 
-    /// Its decoder, for measurements.
+    /// The model's decoder, for measurements.
     pub fn decoder(&mut self) -> &mut Decoder {
         &mut self.decoder
     }
@@ -106,7 +114,8 @@ impl Model {
         Ok(None)
     }
 
-    /// Reads the prompt into an empty cache, and gives its tokens' log probabilities, with the `count` likeliest ones.
+    /// Reads the prompt into an empty cache, and returns its tokens' log probabilities, with the `count` likeliest
+    /// tokens.
     fn read_listed(
         &mut self,
         prompt: &[u32],
@@ -139,7 +148,7 @@ impl Model {
         Ok((None, listed))
     }
 
-    /// Writes one choice from where the prompt ends, to its last delta; says why the whole answer has to end where it does.
+    /// Writes one choice after the prompt, up to its last delta. Returns why the whole answer must end, where it must.
     fn write_choice(
         &mut self,
         plan: &Plan<'_>,
@@ -199,7 +208,7 @@ impl Model {
         TokenLogprob { token: text, bytes, logprob: Some(found.chosen), offset: 0, top: top.collect() }
     }
 
-    /// What a failed step means for the request.
+    /// The failure of a request whose step failed.
     fn broken(&self, error: &NetworkError) -> Failure {
         match error {
             NetworkError::NotFinite => {
@@ -222,7 +231,7 @@ impl Answer for Model {
         let generation = &asked.generation;
         let mut usage = Usage::default();
         let choices = 0..generation.n.max(1);
-        // The prompt's own log probabilities are told where it is repeated.
+        // The prompt's own log probabilities are sent where the prompt is repeated.
         let listed = generation.logprobs.filter(|_| asked.echo.is_some());
         if plan.limit == 0 && listed.is_none() {
             for choice in choices {
@@ -259,7 +268,7 @@ impl Answer for Model {
     }
 }
 
-/// Repeats the prompt where that is asked for.
+/// Repeats the prompt, where the request asks for it.
 fn echo(asked: &Prepared, sink: &mut Sink, choice: u32, listed: &[TokenLogprob]) {
     if let Some(text) = &asked.echo {
         let (text, logprobs) = (text.clone(), listed.to_vec());
@@ -273,7 +282,7 @@ fn send(sink: &mut Sink, choice: u32, piece: Piece) {
     }
 }
 
-/// Sends a choice's last delta with the text that was still held.
+/// Sends a choice's last delta with the text that was still held back.
 fn finish(sink: &mut Sink, choice: u32, assembler: &mut Assembler, reason: FinishReason, farebox_stop: Option<&str>) {
     let Piece { text, logprobs, stopped: _ } = assembler.finish();
     let farebox_stop = farebox_stop.map(str::to_owned);

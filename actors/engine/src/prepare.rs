@@ -1,23 +1,27 @@
-//! A request made ready for its model, on any thread and before anything is held or queued: its conversation written with
-//! the model's template, its text as tokens, and all of it known to fit. An engine takes nothing else.
+//! Prepares a request for its model, on any thread and before anything is held or queued: the conversation rendered
+//! with the model's template, its text as tokens, and a proof that all of it fits. An engine takes nothing else.
 
 use wire::inference::{Content, Conversation, Failure, Generation, Request, TooLong, Work};
 
 use super::tokenizer::{Special, Tokenizer};
 
-/// What is asked of a model, and its prompt as the model reads it.
+/// A prepared request: its settings, and the prompt as tokens.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Prepared {
     /// How tokens are chosen, and how many.
     pub generation: Generation,
-    /// The prompt's text, where it is repeated before the answer.
+    /// The prompt's text, where it is to be repeated before the answer.
     pub echo: Option<String>,
     /// The prompt's tokens: at least one, and fewer than the model's context where an answer is wanted.
     pub prompt: Vec<u32>,
 }
 
 impl Tokenizer {
-    /// Makes a request ready, or says which field is why it can't be.
+    /// Prepares a request.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::prompt`].
     pub fn prepare(&self, request: &Request) -> Result<Prepared, Failure> {
         let prompt = self.prompt(request)?;
         let echo = match &request.work {
@@ -27,7 +31,13 @@ impl Tokenizer {
         Ok(Prepared { generation: request.generation().cloned().unwrap_or_default(), echo, prompt })
     }
 
-    /// A request's prompt as tokens, refused where they and the answer that is asked for are more than the context.
+    /// A request's prompt as tokens.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextLength`](Failure::ContextLength) where the prompt, or prompt and requested answer together, exceed the
+    /// model's context. [`Invalid`](Failure::Invalid) where the model can't run the request; it names the field. The
+    /// client must change the request.
     pub fn prompt(&self, request: &Request) -> Result<Vec<u32>, Failure> {
         let not_text = || Failure::Invalid { field: "model".to_owned(), message: "writes text alone".to_owned() };
         let generation = request.generation().ok_or_else(not_text)?;
@@ -63,7 +73,11 @@ impl Tokenizer {
         Ok(tokens)
     }
 
-    /// How many tokens a request's prompt has.
+    /// The number of tokens in a request's prompt.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::prompt`].
     pub fn count_prompt_tokens(&self, request: &Request) -> Result<usize, Failure> {
         self.prompt(request).map(|tokens| tokens.len())
     }
@@ -82,21 +96,21 @@ impl Tokenizer {
             let field = format!("messages[{place}].tool_calls");
             return Err(Failure::Invalid { field, message: message.to_owned() });
         }
-        // Templates may leave parts of a conversation out, but none leaves out what is many times the context.
+        // A template may leave parts of a conversation out, but no template shrinks many times the context to fit.
         let bytes = messages.iter().flat_map(|message| &message.parts).map(|part| text_bytes(&part.content)).sum();
         self.check_bytes(field, bytes)?;
         let text = template.render(messages, tools).map_err(invalid)?;
         self.fitting(field, &text, Special::InText)
     }
 
-    /// A text as tokens, where it is not so long that it can't fit.
+    /// A text as tokens, unless its length alone shows that it can't fit.
     fn fitting(&self, field: &'static str, text: &str, special: Special) -> Result<Vec<u32>, Failure> {
         self.check_bytes(field, text.len())?;
         let invalid = |message: String| Failure::Invalid { field: field.to_owned(), message };
         self.encode(text, special).map_err(invalid)
     }
 
-    /// Refuses a text that is longer than the context's tokens could be, before it costs any time.
+    /// Refuses a text whose length alone shows that it can't fit, before it costs any time.
     fn check_bytes(&self, field: &'static str, bytes: usize) -> Result<(), Failure> {
         let least = bytes.div_ceil(self.longest_token());
         if least <= self.context() {

@@ -1,6 +1,5 @@
-//! ONNX Runtime's library, loaded once a process from a path. It gives an error where the library is missing or wrong, or
-//! would send telemetry; later calls with any path give the environment that is already there, since ONNX Runtime allows
-//! one.
+//! ONNX Runtime's library, loaded once per process from a path. Loading fails where the library is missing or wrong, or
+//! would send telemetry. Later loads with any path return the existing environment, since ONNX Runtime allows only one.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -13,9 +12,9 @@ use super::telemetry;
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("ONNX Runtime at {path}: {reason}")]
 pub struct RuntimeError {
-    /// The library.
+    /// The library's path.
     pub path: PathBuf,
-    /// What is wrong.
+    /// The reason.
     pub reason: String,
 }
 
@@ -33,7 +32,12 @@ impl Runtime {
         &self.environment
     }
 
-    /// Loads the library, or gives what is loaded already.
+    /// Loads the library, or returns the environment that is loaded already.
+    ///
+    /// # Errors
+    ///
+    /// There is no file at the path, the library can't be loaded, or it would send telemetry. The error names the path
+    /// and the reason; a later call may try again.
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
         let failed = |reason: String| RuntimeError { path: library.to_owned(), reason };
         let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

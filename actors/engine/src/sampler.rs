@@ -1,17 +1,18 @@
-//! Chooses the next token from a model's scores: bias and penalties, then temperature, `top_k`, `top_p` and a seeded draw.
-//! The same scores, settings and seed give the same token. Log probabilities are the model's own, before any of these.
+//! Chooses the next token from a model's scores: bias and penalties, then temperature, `top_k`, `top_p` and a seeded
+//! draw. The same scores, settings and seed give the same token. Log probabilities are the model's own, before all of
+//! these.
 
 use std::collections::HashMap;
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-/// Below this temperature the likeliest token is taken.
+/// Below this temperature the likeliest token is chosen.
 const COLDEST: f32 = 1e-4;
-/// How many of the likeliest tokens are looked at first for `top_p`; most answers need no more.
+/// How many of the likeliest tokens are tried first for `top_p`; most answers need no more.
 const FIRST_LOOK: usize = 256;
 
-/// How tokens are chosen; every default is already filled in.
+/// How tokens are chosen, with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {
     /// 0 is greedy.
@@ -20,9 +21,9 @@ pub struct Settings {
     pub top_p: f32,
     /// 0 keeps all.
     pub top_k: usize,
-    /// Taken off a token's score for each time it was written.
+    /// Subtracted from a token's score for each time that it was written.
     pub frequency_penalty: f32,
-    /// Taken off a token's score once it was written.
+    /// Subtracted from a token's score once it was written.
     pub presence_penalty: f32,
     /// Added to a token's score.
     pub logit_bias: Vec<(u32, f32)>,
@@ -60,14 +61,14 @@ pub struct Likelihood {
 }
 
 impl Sampler {
-    /// A sampler for choice number `choice` of a request.
+    /// A sampler for the choice with this index in a request.
     pub fn new(settings: Settings, seed: u64, choice: u32) -> Self {
-        // Choices of one request differ, and choice 0 of a seed is the same whatever `n` is.
+        // Choices of one request differ, and choice 0 of a seed is the same for every `n`.
         let seed = seed ^ u64::from(choice).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self { settings, random: StdRng::seed_from_u64(seed), counts: HashMap::new(), scores: Vec::new() }
     }
 
-    /// Chooses a token and remembers it.
+    /// Chooses a token, and remembers it for the penalties.
     pub fn next(&mut self, logits: &[f32]) -> u32 {
         let settings = &self.settings;
         let penalized = settings.frequency_penalty != 0.0 || settings.presence_penalty != 0.0;
@@ -127,7 +128,7 @@ fn choose(settings: &Settings, random: &mut StdRng, scores: &[f32]) -> u32 {
     }
 }
 
-/// Where the running sum reaches `target`.
+/// The index where the running sum reaches `target`.
 fn pick(weights: impl Iterator<Item = f32>, target: f32) -> Option<usize> {
     let mut sum = 0.0;
     for (at, weight) in weights.enumerate() {
@@ -143,7 +144,7 @@ fn index(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
-/// The highest score's token, the first of equals.
+/// The token with the highest score, the first of equals.
 fn best(scores: &[f32]) -> u32 {
     let mut best = (0, f32::NEG_INFINITY);
     for (at, &score) in scores.iter().enumerate() {

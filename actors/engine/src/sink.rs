@@ -1,6 +1,6 @@
-//! Where an answer goes while it is made: its events, its compute clock and its stop signal in one place. The clock runs
-//! from the first engine step and stands still while a slow reader is waited for; every started second is reported as soon
-//! as it is seen. It knows no model.
+//! The output of an answer while it is made: its events, its compute clock and its stop signal in one place. The clock
+//! runs from the first engine step, and pauses while a slow reader blocks. Every started second is reported as soon as
+//! it is seen. No model is known here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -10,37 +10,37 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 use wire::inference::{Delta, Event};
 
-/// Whether a running request shall end, and why. The later ones win over the earlier.
+/// Whether a running request must end, and why. A later variant outranks an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stop {
-    /// It may run.
+    /// The request may run.
     Run = 0,
-    /// The account has no more credits for it.
+    /// The account has no more credits for the request.
     Credits = 1,
-    /// Its key's limits let it come to no more.
+    /// The limits of the request's key are reached.
     KeyLimit = 2,
-    /// It costs as much as its caller allows.
+    /// The request has reached its caller's `max_cost`.
     MaxCost = 3,
-    /// Nobody waits for it.
+    /// The request has no reader any more.
     Cancelled = 4,
 }
 
-/// Tells a running request to stop, from any thread.
+/// Asks a running request to stop, from any thread.
 #[derive(Debug, Default)]
 pub struct StopSignal(AtomicU8);
 
 impl StopSignal {
-    /// A signal that says [`Stop::Run`].
+    /// A signal at [`Stop::Run`].
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Asks to stop; a weaker reason never replaces a stronger one.
+    /// Asks to stop. A weaker reason never replaces a stronger one.
     pub fn set(&self, stop: Stop) {
         self.0.fetch_max(stop as u8, Ordering::Release);
     }
 
-    /// What it says.
+    /// The current reason.
     pub fn get(&self) -> Stop {
         match self.0.load(Ordering::Acquire) {
             0 => Stop::Run,
@@ -55,18 +55,18 @@ impl StopSignal {
 /// Why an answer has to end now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Halt {
-    /// Say no more: nobody listens.
+    /// End without output: there is no reader.
     Silent,
-    /// End it with this `farebox_stop`.
+    /// End the answer with this `farebox_stop`.
     Said(&'static str),
 }
 
-/// One answer's way out.
+/// The output of one answer.
 #[derive(Debug)]
 pub struct Sink {
     events: Sender<Event>,
     stop: Arc<StopSignal>,
-    /// The worker shuts down.
+    /// Set when the worker shuts down.
     closing: Arc<AtomicBool>,
     tokens: Arc<AtomicU64>,
     begun: Option<Instant>,
@@ -74,18 +74,21 @@ pub struct Sink {
     waited: Duration,
     seconds: u32,
     gone: bool,
-    /// The worker ended before the answer did.
+    /// Whether the worker ended before the answer did.
     cut: bool,
 }
 
 impl Sink {
-    /// For one job.
+    /// The sink of one job.
     pub fn new(events: Sender<Event>, stop: Arc<StopSignal>, closing: Arc<AtomicBool>, tokens: Arc<AtomicU64>) -> Self {
         Self { events, stop, closing, tokens, begun: None, waited: Duration::ZERO, seconds: 0, gone: false, cut: false }
     }
 
-    /// To be called before every engine step: starts the clock at the first one, reports started seconds, and says whether
-    /// to go on.
+    /// Must be called before every engine step: starts the clock at the first step, and reports started seconds.
+    ///
+    /// # Errors
+    ///
+    /// The answer must end now, for the reason in [`Halt`]. The caller takes no further step.
     pub fn step(&mut self) -> Result<(), Halt> {
         self.cut |= self.closing.load(Ordering::Acquire);
         if self.gone || self.cut || self.events.is_closed() {
@@ -106,17 +109,17 @@ impl Sink {
         if self.gone { Err(Halt::Silent) } else { Ok(()) }
     }
 
-    /// A token was made.
+    /// Counts a token.
     pub fn token(&self) {
         self.tokens.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A piece of the answer. A reader that is gone is not reported here; the next step reports it.
+    /// Sends a piece of the answer. A missing reader is not reported here, but by the next step.
     pub fn delta(&mut self, delta: Delta) {
         self.send(Event::Delta(delta));
     }
 
-    /// Any other event.
+    /// Sends any other event.
     pub(super) fn send(&mut self, event: Event) {
         if self.gone {
             return;
@@ -132,7 +135,7 @@ impl Sink {
         }
     }
 
-    /// Whether the answer is not whole because its worker ends.
+    /// Whether the answer is incomplete because its worker ended.
     pub(super) const fn was_cut(&self) -> bool {
         self.cut
     }
@@ -143,12 +146,12 @@ impl Sink {
         u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Stops the clock: reports the last started seconds and gives the milliseconds they cover.
+    /// Stops the clock: reports the last started seconds, and returns the milliseconds that they cover.
     pub(super) fn close(&mut self) -> u64 {
         if self.begun.is_some() { self.report() } else { 0 }
     }
 
-    /// Reports every second up to now; the n-th is due as soon as rounding the milliseconds up to seconds gives n.
+    /// Reports every second up to now. Second n is due as soon as the milliseconds, rounded up to seconds, give n.
     fn report(&mut self) -> u64 {
         let compute_ms = self.compute_ms();
         let due = u32::try_from(compute_ms.div_ceil(1000)).unwrap_or(u32::MAX).max(1);

@@ -1,6 +1,6 @@
-//! What a model's folder says about its texts: tokenizer, chat template, context, which tokens end an answer, and how it
-//! samples by default. It turns requests into tokens and tokens into bytes; it never runs the model, so any thread may ask
-//! it what a request would take.
+//! The text side of a model's folder: tokenizer, chat template, context, the tokens that end an answer, and the default
+//! sampling. It turns requests into tokens and tokens into bytes. It never runs the model, so any thread may size a
+//! request with it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,9 +15,9 @@ use super::template::{self, Template};
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {reason}")]
 pub struct FolderError {
-    /// The file.
+    /// The file's path.
     pub path: PathBuf,
-    /// What is wrong with it.
+    /// The reason.
     pub reason: String,
 }
 
@@ -26,21 +26,26 @@ pub struct FolderError {
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     template: Option<Template>,
-    /// What each token writes; nothing for special ones.
+    /// The bytes that each token writes; empty for special tokens.
     bytes: Vec<Box<[u8]>>,
     names: HashMap<u32, String>,
     ends: Vec<u32>,
     context: usize,
-    /// Bytes of a text that become one token, at most.
+    /// The most bytes of a text that become one token.
     longest: usize,
     defaults: Settings,
 }
 
-/// How many times fewer bytes a text may have once it is normalized: joined accents and syllables are shorter.
+/// How many times shorter a normalized text may be, in bytes: joined accents and syllables are shorter.
 const SHORTENED: usize = 4;
 
 impl Tokenizer {
     /// Reads a folder.
+    ///
+    /// # Errors
+    ///
+    /// A file is missing or malformed, or describes a tokenizer or template that is not supported. The error names the
+    /// file.
     pub fn load(folder: &Path) -> Result<Self, FolderError> {
         let path = folder.join("tokenizer.json");
         let failed = |reason: String| FolderError { path: path.clone(), reason };
@@ -68,7 +73,7 @@ impl Tokenizer {
         Ok(Self { inner: tokenizer, template, bytes, names, ends, context, longest, defaults: defaults(&generation) })
     }
 
-    /// How many positions the model takes.
+    /// The number of positions that the model takes.
     pub fn context(&self) -> usize {
         self.context
     }
@@ -83,22 +88,26 @@ impl Tokenizer {
         self.template.as_ref()
     }
 
-    /// Proves that what was imported can be used: its template, where there is one, writes conversations.
+    /// Proves that the imported template, where there is one, renders conversations.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Template::prove`].
     pub fn prove(&self) -> Result<(), String> {
         self.template.as_ref().map_or(Ok(()), Template::prove)
     }
 
-    /// How many tokens there are.
+    /// The number of tokens.
     pub fn vocabulary(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether there is such a token.
+    /// Whether the vocabulary has this token.
     pub fn has_token(&self, token: u32) -> bool {
         (token as usize) < self.bytes.len()
     }
 
-    /// Bytes of a text that become one token, at most.
+    /// The most bytes of a text that become one token.
     pub fn longest_token(&self) -> usize {
         self.longest
     }
@@ -108,18 +117,18 @@ impl Tokenizer {
         self.ends.contains(&token)
     }
 
-    /// What a token writes; nothing for special ones.
+    /// The bytes that a token writes; empty for special tokens.
     pub fn bytes(&self, token: u32) -> &[u8] {
         self.bytes.get(token as usize).map_or(&[], |bytes| bytes)
     }
 
-    /// A token for people: its text, or a special one's name.
+    /// A token in readable form: its text, or a special token's name.
     pub fn name(&self, token: u32) -> String {
         let name = self.names.get(&token).cloned();
         name.unwrap_or_else(|| String::from_utf8_lossy(self.bytes(token)).into_owned())
     }
 
-    /// A request's settings with the model's defaults filled in.
+    /// A request's sampling with the model's defaults filled in.
     pub fn settings(&self, sampling: &Sampling) -> Settings {
         let defaults = &self.defaults;
         Settings {
@@ -133,6 +142,10 @@ impl Tokenizer {
     }
 
     /// A text as tokens.
+    ///
+    /// # Errors
+    ///
+    /// The tokenizer refuses the text. The error is in the words of its library.
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<u32>, String> {
         let added = match special {
             Special::Added => true,
@@ -143,16 +156,16 @@ impl Tokenizer {
     }
 }
 
-/// Where a text's beginning token comes from.
+/// The source of a text's beginning token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Special {
     /// The tokenizer adds it.
     Added,
-    /// The text (a rendered template) has it.
+    /// The text (a rendered template) contains it.
     InText,
 }
 
-/// What of a tokenizer's file is looked at here beside the tokenizer itself; the rest, its vocabulary, is passed over.
+/// The parts of `tokenizer.json` that are read here besides the tokenizer. The rest, its vocabulary, is skipped.
 #[derive(serde::Deserialize)]
 struct Described {
     #[serde(default)]
@@ -194,7 +207,7 @@ impl Spelling {
     }
 }
 
-/// The byte a character of GPT-2's alphabet stands for: printable Latin-1 for itself, the other bytes from U+0100 on.
+/// The byte for a character of GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes begin at U+0100.
 fn character_bytes(character: char) -> Vec<u8> {
     let code = u32::from(character);
     let own = |code: u32| matches!(code, 33..=126 | 161..=172 | 174..=255);
@@ -208,7 +221,7 @@ fn character_bytes(character: char) -> Vec<u8> {
     byte.map_or_else(|| character.to_string().into_bytes(), |byte| vec![byte])
 }
 
-/// What every token writes, and special tokens' names.
+/// The bytes of every token, and the names of special tokens.
 fn token_bytes(tokenizer: &tokenizers::Tokenizer, spelling: Spelling) -> (Vec<Box<[u8]>>, HashMap<u32, String>) {
     let vocabulary = tokenizer.get_vocab(true);
     let size = vocabulary.values().max().map_or(0, |&last| last as usize + 1).min(1 << 22);
@@ -239,7 +252,7 @@ fn read_json(folder: &Path, name: &str) -> Result<Option<Value>, FolderError> {
     }
 }
 
-/// `eos_token_id`: a number or several.
+/// `eos_token_id`: one number or several.
 fn ends(value: &Value) -> Option<Vec<u32>> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     match value {
@@ -248,7 +261,7 @@ fn ends(value: &Value) -> Option<Vec<u32>> {
     }
 }
 
-/// `chat_template.jinja`, or the template in `tokenizer_config.json` (a text, or several of which one is `default`).
+/// `chat_template.jinja`, or the template in `tokenizer_config.json` (a text, or several with one named `default`).
 fn read_template(
     folder: &Path,
     tokens: &Value,
@@ -278,8 +291,9 @@ fn read_template(
     source.map(compile).transpose().map_err(|reason| FolderError { path, reason: format!("chat template: {reason}") })
 }
 
-/// The tokens whose names users may not write as such: special ones, those that end an answer, and those that the template
-/// marks turns with, which some conversions do not call special. Tags (`<think>`) stay: templates look for them in answers.
+/// The tokens whose names users' texts must not contain: special tokens, tokens that end an answer, and the template's
+/// turn markers, which some conversions do not mark as special. Tags (`<think>`) stay: templates look for them in
+/// answers.
 fn guarded(tokenizer: &tokenizers::Tokenizer, ends: &[u32], template: &str) -> Vec<String> {
     let is_tag = |name: &str| {
         let inner = name.strip_prefix('<').and_then(|name| name.strip_suffix('>'));
@@ -291,7 +305,7 @@ fn guarded(tokenizer: &tokenizers::Tokenizer, ends: &[u32], template: &str) -> V
     names.map(|(_, token)| token.content).collect()
 }
 
-/// The sampling of `generation_config.json`; greedy where it says not to sample.
+/// The sampling of `generation_config.json`; greedy where the file turns sampling off.
 fn defaults(generation: &Value) -> Settings {
     #[expect(clippy::cast_possible_truncation, reason = "settings of modest size")]
     let float = |name: &str| generation[name].as_f64().map(|number| number as f32);

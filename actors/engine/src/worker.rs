@@ -1,6 +1,6 @@
-//! One thread for one loaded model: takes jobs from a bounded queue, one at a time, and answers them. A job that panics
-//! fails alone, but ends the thread: a model that panicked is not trusted again. On its way out the thread gives back the
-//! jobs it never began. Its maker is told how it ended.
+//! One thread for one loaded model: it takes jobs from a bounded queue, one at a time, and answers them. A job that
+//! panics fails alone, but ends the thread: a model that panicked is not trusted again. At its end the thread gives
+//! back the jobs that it never began, and reports its exit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,27 +13,31 @@ use wire::inference::{Event, Failure, Usage};
 use super::prepare::Prepared;
 pub use super::sink::{Halt, Sink, Stop, StopSignal};
 
-/// What answers requests on a worker's thread: a model, or a test's stand-in.
+/// Answers requests on a worker's thread: a model, or a test's stand-in.
 pub trait Answer: Send + 'static {
-    /// What it is called.
+    /// The model's name.
     fn name(&self) -> &str;
 
-    /// Answers one request, asking the sink before every engine step; says what it read and wrote.
+    /// Answers one request, and checks the sink before every engine step. Returns the tokens read and written.
+    ///
+    /// # Errors
+    ///
+    /// The model's step failed, or the request can't be run. The worker sends the failure as the job's last event.
     fn answer(&mut self, asked: &Prepared, sink: &mut Sink) -> Result<Usage, Failure>;
 }
 
 /// One request for a worker.
 #[derive(Debug)]
 pub struct Job {
-    /// What is asked.
+    /// The prepared request.
     pub asked: Prepared,
-    /// Where its events go; closing it cancels the job.
+    /// The channel of the job's events; closing it cancels the job.
     pub events: Sender<Event>,
-    /// Tells it to stop.
+    /// The signal that stops the job.
     pub stop: Arc<StopSignal>,
 }
 
-/// A job that was not taken, and why.
+/// A job that was not queued, and why.
 #[derive(Debug)]
 pub enum Refused {
     /// The queue is full.
@@ -54,9 +58,9 @@ pub enum ExitReason {
 /// A worker's end.
 #[derive(Debug)]
 pub struct Exit {
-    /// Why.
+    /// The reason.
     pub reason: ExitReason,
-    /// Jobs it had not begun, in order.
+    /// The jobs that were never begun, in order.
     pub jobs: Vec<Job>,
 }
 
@@ -65,19 +69,19 @@ pub struct Exit {
 pub struct Observed {
     /// The model's name.
     pub model: String,
-    /// Jobs waiting.
+    /// The number of waiting jobs.
     pub queued: usize,
     /// Whether a job is running.
     pub running: bool,
-    /// Tokens written since it began.
+    /// Tokens written since the worker began.
     pub tokens: u64,
-    /// Jobs ended since it began, however they ended.
+    /// Jobs that ended since the worker began, in any way.
     pub jobs: u64,
-    /// Whether it takes jobs.
+    /// Whether the worker takes jobs.
     pub alive: bool,
 }
 
-/// A running worker. Dropping it cancels what runs and ends the thread; it doesn't wait for that.
+/// A running worker. Dropping the handle cancels the running job and ends the thread, without waiting for it.
 #[derive(Debug)]
 pub struct EngineHandle {
     shared: Arc<Shared>,
@@ -101,8 +105,12 @@ impl Shared {
 }
 
 impl EngineHandle {
-    /// Starts a thread. `capacity` jobs may wait besides the running one; `on_exit` is called once, on the thread, as the
-    /// last thing it does.
+    /// Starts a thread. `capacity` jobs may wait besides the running one. The thread calls `on_exit` once, as its last
+    /// act.
+    ///
+    /// # Errors
+    ///
+    /// The system can't start a thread. `on_exit` is not called then.
     pub fn spawn<A: Answer>(
         answerer: A,
         capacity: usize,
@@ -124,7 +132,11 @@ impl EngineHandle {
         Ok(Self { shared })
     }
 
-    /// Queues a job, or gives it back at once.
+    /// Queues a job, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns the job where the queue is full or the worker has ended. The caller must end the job's events itself.
     pub fn submit(&self, job: Job) -> Result<(), Refused> {
         let queue = self.shared.queue();
         let Some(sender) = &*queue else { return Err(Refused::Ended(Box::new(job))) };
@@ -138,7 +150,7 @@ impl EngineHandle {
         Err(refused)
     }
 
-    /// What it is doing.
+    /// The worker's current picture.
     pub fn observe(&self) -> Observed {
         Observed {
             model: self.shared.model.clone(),
@@ -175,7 +187,7 @@ fn work<A: Answer>(mut answerer: A, jobs: &Receiver<Job>, shared: &Shared) -> Ex
             break;
         }
     }
-    // The model's memory is free before anyone is told.
+    // The model's memory is free before the exit is reported.
     let dropped = catch_unwind(AssertUnwindSafe(move || drop(answerer)));
     if dropped.is_err() {
         tracing::error!(model = %shared.model, "dropping a model panicked");
@@ -183,7 +195,8 @@ fn work<A: Answer>(mut answerer: A, jobs: &Receiver<Job>, shared: &Shared) -> Ex
     exit(reason, None, jobs, shared)
 }
 
-/// Closes the queue and collects what was never begun. No job can slip in: the sender is taken under its lock first.
+/// Closes the queue, and collects the jobs that were never begun. No job can slip in: the sender is taken under its
+/// lock first.
 fn exit(reason: ExitReason, first: Option<Job>, jobs: &Receiver<Job>, shared: &Shared) -> Exit {
     shared.queue().take();
     let jobs: Vec<Job> = first.into_iter().chain(std::iter::from_fn(|| jobs.try_recv().ok())).collect();
@@ -191,7 +204,7 @@ fn exit(reason: ExitReason, first: Option<Job>, jobs: &Receiver<Job>, shared: &S
     Exit { reason, jobs }
 }
 
-/// Runs one job to its last event; an error is a panic's message.
+/// Runs one job to its last event. The error is a panic's message.
 fn run<A: Answer>(answerer: &mut A, job: Job, shared: &Shared) -> Result<(), String> {
     let mut sink = Sink::new(job.events, job.stop, Arc::clone(&shared.closing), Arc::clone(&shared.tokens));
     let outcome = catch_unwind(AssertUnwindSafe(|| answerer.answer(&job.asked, &mut sink)));

@@ -11,7 +11,7 @@ use std::{
 use billing::Timestamp;
 use tokio::sync::Notify;
 
-/// The system's time, whatever a clock shows. It may run backwards.
+/// The system's time, independent of any [`Clock`]. It may run backwards.
 pub(crate) fn system() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
@@ -22,19 +22,19 @@ pub(crate) fn system() -> Timestamp {
 pub struct Clock {
     offset_ms: Arc<AtomicI64>,
     latest_ms: Arc<AtomicI64>,
-    /// Notified when it was moved forward.
+    /// Notified when the clock is moved forward.
     moved: Arc<Notify>,
 }
 
 impl Clock {
-    /// One that shows this time now, and goes on from there.
+    /// A clock that shows `at` now, and goes on from there.
     pub fn from(at: Timestamp) -> Self {
         let clock = Self::default();
         clock.offset_ms.store(at.0.saturating_sub(system().0), Ordering::Relaxed);
         clock
     }
 
-    /// The time now, never earlier than what was told before.
+    /// The time now, never earlier than the result of a call before.
     pub fn now(&self) -> Timestamp {
         let ms = system().0.saturating_add(self.offset_ms.load(Ordering::Relaxed));
         Timestamp(self.latest_ms.fetch_max(ms, Ordering::Relaxed).max(ms))
@@ -55,12 +55,12 @@ impl Clock {
         self.moved.notify_waiters();
     }
 
-    /// Waits until this clock shows that time: also one that is moved there.
+    /// Waits until this clock shows that time, also because it is moved there.
     pub async fn until(&self, at: Timestamp) {
         loop {
             let moved = self.moved.notified();
             tokio::pin!(moved);
-            // From here on a move is noticed, also one before the wait begins.
+            // From here on every move is noticed, also a move before the wait begins.
             moved.as_mut().enable();
             let left = u64::try_from(at.ms_since(self.now())).unwrap_or(0);
             if left == 0 {

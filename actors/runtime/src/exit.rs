@@ -1,8 +1,8 @@
-//! How the end of an actor is noticed: each actor has an [`ExitGuard`], whose drop tells the supervisor and the health.
+//! How the end of an actor is noticed: each actor has an [`ExitGuard`]. Its drop informs the supervisor and the health.
 
 use crate::health::{ExitReason, Health, Kind, Life, Name};
 
-/// A field of every actor: its drop tells how the actor ended, also while a panic unwinds.
+/// A field of every actor. Its drop reports how the actor ended, also while a panic unwinds.
 pub struct ExitGuard {
     health: Health,
     kind: Kind,
@@ -19,24 +19,24 @@ impl std::fmt::Debug for ExitGuard {
 }
 
 impl ExitGuard {
-    /// For a new actor; `on_exit` runs when it is gone, on its thread, and must not panic.
+    /// A guard for a new actor. `on_exit` runs on the actor's thread when the actor is gone, and must not panic.
     pub fn new(health: &Health, kind: Kind, name: Name, on_exit: impl FnOnce(ExitReason) + Send + 'static) -> Self {
         let life = health.born(kind, &name);
         let on_exit: Option<Box<dyn FnOnce(ExitReason) + Send>> = Some(Box::new(on_exit));
         Self { health: health.clone(), kind, name, life, reason: ExitReason::Stopped, on_exit }
     }
 
-    /// Where it is noted.
+    /// The health where the end is noted.
     pub const fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Says beforehand that the end to come is a panic, which was caught.
+    /// Marks the coming end as a panic: the actor caught one.
     pub const fn panicked(&mut self) {
         self.reason = ExitReason::Panicked;
     }
 
-    /// Says beforehand that the end to come is a failure.
+    /// Marks the coming end as a failure.
     pub const fn failed(&mut self) {
         self.reason = ExitReason::Failed;
     }

@@ -1,7 +1,7 @@
-//! What is known of actors. Of each kind: how many live, what they handled, how long that took, how they died. Of each that
-//! has a name, also how it fares: a verdict with reasons, since when, restarts, and its last sign of life, which is not its
-//! last message. What happened to them is told by the system's time, whatever the ledger's clock shows. Tests, `/metrics`
-//! and the operator's page read the same [`Observed`] and [`Seen`] pictures.
+//! What is known of actors. For each kind: how many live, what they handled, how long that took, how they ended. For
+//! each named actor also a verdict with reasons, its restarts, and its last sign of life, which is not its last
+//! message. All times are the system's, not the ledger's clock. Tests, `/metrics` and the operator's page read the same
+//! [`Observed`] and [`Seen`] pictures.
 
 mod roster;
 mod verdict;
@@ -38,7 +38,7 @@ fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok
 pub enum Kind {
     /// One per active account.
     Account,
-    /// The only writer.
+    /// The only writer of the ledger.
     Journal,
     /// One per size class.
     Pool,
@@ -70,7 +70,7 @@ impl Kind {
         Self::Supervisor,
     ];
 
-    /// Its name.
+    /// The kind's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -90,16 +90,16 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExitReason {
-    /// It was asked to, or had nothing left to do. Never restarted.
+    /// The actor was asked to stop, or had nothing left to do. It is never restarted.
     Stopped,
-    /// It panicked.
+    /// The actor panicked.
     Panicked,
-    /// What it stands on failed (a commit, a load); rebuilt from durable state.
+    /// A commit or a load below the actor failed. The actor is rebuilt from durable state.
     Failed,
 }
 
 impl ExitReason {
-    /// What happened to it, after `it`.
+    /// The exit in words, to follow `it`.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
@@ -109,26 +109,26 @@ impl ExitReason {
     }
 }
 
-/// An actor of a kind.
+/// A type of actor with a kind.
 pub trait OfKind {
-    /// Which.
+    /// The kind.
     const KIND: Kind;
 }
 
-/// A kind's picture.
+/// The picture of a kind.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Observed {
-    /// Which.
+    /// The kind.
     pub kind: Kind,
-    /// How many live.
+    /// How many actors live.
     pub live: i64,
     /// Messages posted and not yet handled.
     pub mailbox_depth: usize,
     /// Messages handled.
     pub handled: u64,
-    /// Microseconds that messages waited, together.
+    /// Microseconds that messages waited, in total.
     pub waited_us: u64,
-    /// Microseconds that they took, together.
+    /// Microseconds that handling took, in total.
     pub busy_us: u64,
     /// Mean microseconds a message waited.
     pub mean_wait_us: u64,
@@ -136,16 +136,16 @@ pub struct Observed {
     pub mean_busy_us: u64,
     /// Restarts after a panic.
     pub panics: u64,
-    /// Restarts after a failure below.
+    /// Restarts after a failure of a commit or a load.
     pub failures: u64,
-    /// Who ended last without being asked to, and how.
+    /// The name of the last actor that ended without being asked to, and how it ended.
     pub last_exit: Option<(String, ExitReason)>,
-    /// Milliseconds since one of them last handled something.
+    /// Milliseconds since an actor of the kind last handled a message.
     pub last_message_ms: Option<u128>,
 }
 
 impl Observed {
-    /// With what another saw.
+    /// Adds the counts of another picture.
     fn and(mut self, other: &Self) -> Self {
         self.live += other.live;
         self.mailbox_depth += other.mailbox_depth;
@@ -165,25 +165,26 @@ impl Observed {
     }
 }
 
-/// The picture of one that has a name, or of all accounts.
+/// The picture of one named actor, or of all accounts.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Seen {
-    /// Its name: a pool's class, an engine's model, a provider, or its kind where there is one.
+    /// The actor's name: a pool's class, an engine's model, a provider, or the kind where there is only one actor of
+    /// it.
     pub name: String,
-    /// How it fares.
+    /// How the actor fares.
     pub verdict: Verdict,
-    /// Since when.
+    /// Since when the verdict holds.
     #[serde(serialize_with = "rfc_3339")]
     pub since: Timestamp,
-    /// Why, in words; nothing where all is well.
+    /// The reasons in words; empty where all is well.
     pub reasons: Vec<String>,
     /// Restarts in all.
     pub restarts: u64,
-    /// The last of them, oldest first.
+    /// The latest restarts, oldest first.
     pub last_restarts: Vec<Restart>,
-    /// Milliseconds since its last sign of life; none where it gives none.
+    /// Milliseconds since the last sign of life; `None` where the actor gives none.
     pub heartbeat_ms: Option<i64>,
-    /// What it handled.
+    /// What the actor handled.
     #[serde(flatten)]
     pub observed: Observed,
 }
@@ -218,12 +219,12 @@ impl Health {
         &self.0.kinds[kind as usize]
     }
 
-    /// The vitals that one of this name begins with: its kind's, where it is the only one.
+    /// The vitals with which a named actor begins: its kind's, where it is the only actor of the kind.
     fn fresh(&self, kind: Kind, name: &str) -> Arc<Vitals> {
         if name == kind.name() { Arc::clone(self.of(kind)) } else { Arc::new(Vitals::new(self.0.began)) }
     }
 
-    /// A life of an actor begins.
+    /// Notes that a life of an actor began.
     pub(crate) fn born(&self, kind: Kind, name: &Name) -> Life {
         let life = match name {
             Name::Id(_) => Life { vitals: Arc::clone(self.of(kind)), place: None },
@@ -237,7 +238,7 @@ impl Health {
         life
     }
 
-    /// It has ended.
+    /// Notes that a life ended.
     pub(crate) fn died(&self, kind: Kind, name: &Name, Life { vitals, place }: &Life, reason: ExitReason) {
         vitals.live.fetch_sub(1, Ordering::Relaxed);
         match reason {
@@ -257,43 +258,43 @@ impl Health {
         }
     }
 
-    /// Where messages to the actor of this name are counted.
+    /// The counter of messages to a named actor.
     pub(crate) fn ledger_of(&self, kind: Kind, name: &str) -> Counted {
         let vitals = self.0.roster.vitals((kind, name), || self.fresh(kind, name));
         Counted(vitals.unwrap_or_else(|| Arc::clone(self.of(kind))))
     }
 
-    /// Counts a message that is posted now to the one of its kind, or to one of many without a name.
+    /// Counts a message that is posted now to the only actor of a kind, or to one of many unnamed actors.
     pub fn posted(&self, kind: Kind) -> Posted {
         Counted(Arc::clone(self.of(kind))).posted()
     }
 
-    /// Says how many wait in a queue that is no mailbox.
+    /// Sets the length of a queue that is no mailbox.
     pub fn queued(&self, kind: Kind, count: usize) {
         self.of(kind).queued.store(count, Ordering::Relaxed);
     }
 
-    /// Notes what an actor did of itself from `began` to now: nothing had waited for it.
+    /// Notes work that an actor did unasked, from `began` to now: no message had waited.
     pub fn acted(&self, kind: Kind, began: Instant) {
         self.handled(kind, 1, began, began);
     }
 
-    /// Notes that many messages, of which the oldest waited since `posted_at`, were handled together from `began` to now.
+    /// Notes that `count` messages were handled together from `began` to now. The oldest waited since `posted_at`.
     pub fn handled(&self, kind: Kind, count: usize, posted_at: Instant, began: Instant) {
         self.of(kind).handled(count, posted_at, began);
     }
 
-    /// A sign of life of the actor of this name.
+    /// Notes a sign of life of a named actor.
     pub fn beats(&self, kind: Kind, name: &str) {
         self.0.roster.beats((kind, name), now());
     }
 
-    /// What is wrong with the actor of this name, and how bad that is; none where nothing is any more.
+    /// Sets the trouble of a named actor and how bad it is; `None` clears it.
     pub fn trouble(&self, kind: Kind, name: &str, trouble: Option<(Verdict, String)>) {
         self.0.roster.trouble((kind, name), || self.fresh(kind, name), trouble, now());
     }
 
-    /// All actors that have a name, in the order in which they came, and all accounts together.
+    /// All named actors in the order in which they came, and all accounts together.
     pub fn seen(&self) -> Vec<Seen> {
         let now = now();
         let accounts = Seen {
@@ -329,7 +330,7 @@ impl Health {
         Kind::ALL.into_iter().map(|kind| self.observe_kind(kind)).collect()
     }
 
-    /// One kind's picture: of all of that kind together.
+    /// The picture of all actors of one kind together.
     pub fn observe_kind(&self, kind: Kind) -> Observed {
         let own = self.of(kind);
         let members = self.0.roster.members();
@@ -338,12 +339,12 @@ impl Health {
     }
 }
 
-/// Who an actor is, in words only once it is asked for: there may be an actor for each of very many accounts.
+/// An actor's name. Text is made only when it is read, because there may be an actor for each of very many accounts.
 #[derive(Debug, Clone)]
 pub enum Name {
-    /// The one of its kind, or of its class.
+    /// The only actor of a kind or of a class.
     Text(String),
-    /// One of many.
+    /// One of many actors.
     Id(Uuid),
 }
 

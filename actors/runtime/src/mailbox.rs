@@ -1,6 +1,6 @@
-//! How actors are spoken to: [`ask`] and [`tell`], never actix's bare verbs. `Addr::send` is silently skipped when its
-//! caller is dropped while the message waits, and `do_send` ignores the mailbox's capacity (both found by running them).
-//! An [`Ask`] carries its own reply channel, and counts among what waits.
+//! How messages reach actors: [`ask`] and [`tell`], never actix's bare verbs. `Addr::send` is silently skipped when its
+//! caller is dropped while the message waits, and `do_send` ignores the mailbox's capacity (both found by running
+//! them). An [`Ask`] carries its own reply channel, and counts as waiting until it is handled.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -12,14 +12,14 @@ use tokio::sync::oneshot;
 
 use crate::health::{Counted, Health, OfKind, Posted};
 
-/// A question with the way back.
+/// A question with its reply channel.
 #[derive(Debug)]
 pub struct Ask<Q, R> {
-    /// What is asked.
+    /// The question.
     pub question: Q,
-    /// Where the answer goes; dropped without one, the asker learns that the actor is gone.
+    /// The channel of the answer. Dropped unused, it tells the asker that the actor is gone.
     pub reply: oneshot::Sender<R>,
-    /// Counts it.
+    /// Counts the question as waiting.
     pub posted: Posted,
 }
 
@@ -27,21 +27,26 @@ impl<Q: 'static, R: 'static> Message for Ask<Q, R> {
     type Result = ();
 }
 
-/// Why there is no answer.
+/// Why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AskError {
-    /// The mailbox is full: it was not posted.
+    /// The mailbox is full: the question was not posted.
     #[error("mailbox full")]
     Full,
-    /// The actor died or was never there. It may have acted before it died.
+    /// The actor died or was never there. The actor may have acted before it died.
     #[error("actor gone")]
     Gone,
-    /// No answer in time. It may still act.
+    /// No answer in time. The actor may still act.
     #[error("no answer in time")]
     Late,
 }
 
 /// Asks an actor, and waits at most `deadline`. Once posted, the question is handled even if the asker goes away.
+///
+/// # Errors
+///
+/// [`Full`](AskError::Full) where the question was not posted: the caller may ask again. [`Gone`](AskError::Gone) or
+/// [`Late`](AskError::Late) where the question may have been handled: the caller must look before it repeats an act.
 pub async fn ask<A, Q, R>(address: &Addr<A>, health: &Health, question: Q, deadline: Duration) -> Result<R, AskError>
 where
     A: Actor + Handler<Ask<Q, R>> + OfKind,
@@ -52,7 +57,7 @@ where
     ask_counted(address, health.posted(A::KIND), question, deadline).await
 }
 
-/// The same, counted already.
+/// Asks with a question that is counted already.
 async fn ask_counted<A, Q, R>(address: &Addr<A>, posted: Posted, question: Q, deadline: Duration) -> Result<R, AskError>
 where
     A: Actor + Handler<Ask<Q, R>>,
@@ -75,8 +80,8 @@ where
     }
 }
 
-/// Posts a message whatever the mailbox's capacity, and does not wait. Only where the number of such messages is bounded
-/// by something else: the caller says by what. Whether the actor is there is not known.
+/// Posts a message whatever the mailbox's capacity, and does not wait. Only for messages whose number is bounded
+/// elsewhere: the caller says where. The caller does not learn whether the actor is alive.
 pub fn tell<A, M>(address: &Addr<A>, message: M)
 where
     A: Actor<Context = Context<A>> + Handler<M>,
@@ -86,7 +91,7 @@ where
     address.do_send(message);
 }
 
-/// The same to an actor of which only what it is told is known.
+/// Posts to an actor of which only the message's type is known, as [`tell`] does.
 pub fn tell_recipient<M>(recipient: &Recipient<M>, message: M)
 where
     M: Message + Send + 'static,
@@ -95,7 +100,7 @@ where
     recipient.do_send(message);
 }
 
-/// Posts a message where there is room, and does not wait. Whether it was posted.
+/// Posts a message where the mailbox has room, and does not wait. Returns whether the message was posted.
 pub fn offer<A, M>(address: &Addr<A>, message: M) -> bool
 where
     A: Actor<Context = Context<A>> + Handler<M>,
@@ -119,17 +124,17 @@ impl<A: Actor> Clone for Handle<A> {
 }
 
 impl<A: Actor + OfKind> Handle<A> {
-    /// A handle of this name, to this actor.
+    /// A handle of this name, pointing to this actor.
     pub fn new(address: Addr<A>, health: &Health, name: &str) -> Self {
         Self { holder: Arc::new(RwLock::new(address)), counted: health.ledger_of(A::KIND, name) }
     }
 
-    /// The actor of now.
+    /// The address of the current actor.
     pub fn address(&self) -> Addr<A> {
         self.holder.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Points it to a new actor.
+    /// Points the handle to a new actor.
     pub fn replace(&self, address: Addr<A>) {
         *self.holder.write().unwrap_or_else(PoisonError::into_inner) = address;
     }
@@ -139,7 +144,11 @@ impl<A: Actor + OfKind> Handle<A> {
         self.counted.posted()
     }
 
-    /// Asks the actor of now, as [`ask`] does.
+    /// Asks the current actor, as [`ask`] does.
+    ///
+    /// # Errors
+    ///
+    /// As for [`ask`].
     pub async fn ask<Q, R>(&self, question: Q, deadline: Duration) -> Result<R, AskError>
     where
         A: Handler<Ask<Q, R>>,
@@ -160,7 +169,7 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(10);
 
-    /// Answers when it is let.
+    /// Answers when a test lets it.
     struct Clerk(mpsc::Receiver<Work>);
 
     enum Work {
@@ -218,7 +227,7 @@ mod tests {
         }
         answers.sort_by_key(Result::is_err);
         assert_eq!(answers, [Ok(()), Err(AskError::Gone), Err(AskError::Gone), Err(AskError::Gone)]);
-        // Its mailbox went with it, each message after its answer.
+        // The mailbox is gone with its actor, and each waiting message after its answer.
         let until = Instant::now() + DEADLINE;
         while seen() != (0, 1) {
             assert!(Instant::now() < until, "{:?}", seen());

@@ -1,7 +1,7 @@
-//! Starts the actors there is one of, and starts them again after a panic: actix's own `Supervisor` restarts what was
-//! stopped, not what panicked. It learns of an end by the actor's [`ExitGuard`]; one that was asked to stop stays stopped.
-//! How long it waits is the pure [`BackOff`]'s to say. Accounts are not its own: `accounts` makes a new one on the next
-//! message. Nor is the journal, which is a thread.
+//! Starts the actors of which there is one, and restarts them after a panic: actix's own `Supervisor` restarts actors
+//! that were stopped, not actors that panicked. An actor's [`ExitGuard`] reports its end; an actor that was asked to
+//! stop stays stopped. The pure [`BackOff`] decides how long to wait. Not supervised here: accounts, which `accounts`
+//! makes anew on the next message, and the journal, which is a thread.
 
 pub mod back_off;
 
@@ -23,7 +23,7 @@ use crate::{
     mailbox::{self, Handle},
 };
 
-/// An actor ended and should be there. One a life.
+/// Asks for a new life of an actor. One a life.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Restart {
@@ -56,7 +56,7 @@ struct Life<A: Actor> {
 }
 
 impl<A: Actor + OfKind> Life<A> {
-    /// Notes that a life ended; how long to wait before the next.
+    /// Notes that a life ended, and returns how long to wait before the next.
     fn ended(&self, began: Instant, reason: ExitReason) -> Duration {
         let mut back_off = self.back_off.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = back_off.ended(began.elapsed());
@@ -66,8 +66,8 @@ impl<A: Actor + OfKind> Life<A> {
     }
 }
 
-/// Starts an actor under supervision. `make` builds each of its lives; the handle gives the address of the
-/// current one.
+/// Starts an actor under supervision. `make` builds each of its lives. The handle gives the address of the current
+/// life.
 pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
     supervisor: &Addr<Supervisor>,
     arbiter: ArbiterHandle,
@@ -78,7 +78,7 @@ pub fn supervise<A: Actor<Context = Context<A>> + OfKind + Send>(
     Vacancy::new(health, name).fill(supervisor, arbiter, make)
 }
 
-/// The place of an actor that is not started yet: its handle is there already, and what is told to it waits for the first
+/// The place of an actor that is not started yet. Its handle exists already, and messages to it wait for the first
 /// life. For actors that need each other: one is made with the other's handle.
 pub struct Vacancy<A: Actor> {
     health: Health,
@@ -100,7 +100,7 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
         Self { health: health.clone(), name: name.to_owned(), handle: Handle::new(address, health, name), mailbox }
     }
 
-    /// The handle of the actor that will be there.
+    /// The handle of the actor to come.
     pub const fn handle(&self) -> &Handle<A> {
         &self.handle
     }
@@ -127,7 +127,7 @@ impl<A: Actor<Context = Context<A>> + OfKind + Send> Vacancy<A> {
     }
 }
 
-/// How many messages a mailbox takes until its actor says otherwise, as actix has it.
+/// The capacity of a mailbox until its actor sets another: actix's default.
 const MAILBOX: usize = 16;
 
 fn open_mailbox<A: Actor>() -> (Addr<A>, AddressReceiver<A>) {
@@ -156,7 +156,7 @@ fn begin<A: Actor<Context = Context<A>> + OfKind + Send>(life: &Arc<Life<A>>, ma
         let mut ctx = Context::with_receiver(mailbox);
         let beating = Arc::clone(&own);
         beating.health.beats(A::KIND, &beating.name);
-        // Through the actor's own context: one that is stuck gives no sign of life.
+        // Through the actor's own context: a stuck actor gives no sign of life.
         ctx.run_interval(BEAT, move |_: &mut A, _| beating.health.beats(A::KIND, &beating.name));
         ctx.run((own.make)(exit));
     });
@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    /// Dies as it starts, for as long as it is to.
+    /// Panics as it starts, for a number of lives.
     struct Unlucky {
         is_dying: bool,
         _exit: ExitGuard,
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// Says how often it was told.
+    /// Returns how many messages it handled.
     struct Counter {
         told: Arc<AtomicUsize>,
         _exit: ExitGuard,

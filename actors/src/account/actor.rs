@@ -1,6 +1,6 @@
-//! The actor itself, a shell around one life's [`Machine`]: it loads the account, turns messages into inputs with the time
-//! of now, and carries the outputs out (the journal, replies, timers, the actor's end). It decides nothing. Handlers are
-//! synchronous; the only future is the load at the start of its life.
+//! The actor itself, a shell around one life's [`Machine`]. It loads the account, turns messages into inputs with the
+//! current time, and carries the outputs out (the journal, replies, timers, the actor's end). It decides nothing.
+//! Handlers are synchronous; the only future is the load at the start of a life.
 
 use std::time::{Duration, Instant};
 
@@ -26,10 +26,10 @@ use crate::{
     journal::{Committed, protocol::Pending},
 };
 
-/// Messages that wait in a mailbox, at most.
+/// The most messages in a mailbox.
 const MAILBOX: usize = 1_024;
 
-/// Those who ask an actor: each waits at the other end of a channel.
+/// The askers of an actor: each waits at the other end of a channel.
 enum Channels {}
 
 impl Askers for Channels {
@@ -52,13 +52,13 @@ pub struct AccountActor {
     shell: Shell,
 }
 
-/// What carries outputs out, the actor's own context apart.
+/// Everything that carries outputs out, except the actor's own context.
 struct Shell {
     id: AccountId,
     context: AccountContext,
-    /// What its journal lines carry as their sender.
+    /// The sender in the actor's journal entries.
     own: Option<WeakRecipient<Committed>>,
-    /// Since when this life lasts.
+    /// When this life began.
     born: Instant,
     exit: ExitGuard,
 }
@@ -76,7 +76,7 @@ impl AccountActor {
         Self { machine: Machine::new(id), shell: Shell { id, context, own: None, born: Instant::now(), exit } }
     }
 
-    /// Gives the machine an input, and carries out what comes of it.
+    /// Gives the machine an input, and carries out its outputs.
     fn drive(
         &mut self,
         ctx: &mut actix::Context<Self>,
@@ -96,11 +96,11 @@ impl AccountActor {
     }
 }
 
-/// Carries out what a machine wants done while one input is handled.
+/// Carries out a machine's outputs while one input is handled.
 struct Hands<'a> {
     shell: &'a mut Shell,
     ctx: &'a mut actix::Context<AccountActor>,
-    /// When the message at hand began to be handled.
+    /// When the handling of the current message began.
     began: Instant,
 }
 
@@ -113,7 +113,7 @@ impl Outputs<Channels> for Hands<'_> {
                 let sender = self.shell.own.get_or_insert_with(|| ctx.address().downgrade().recipient()).clone();
                 let incarnation = self.shell.context.incarnation;
                 let entry = Pending { transition, ticket, incarnation, sender };
-                // Bounded by the outbox, which is full before more than that many are on their way.
+                // Bounded by the outbox, which is full before more entries are on their way.
                 if let Err(error) = self.shell.context.around.journal.append(entry) {
                     self.ctx.notify(Committed { result: Err(error.to_string()) });
                 }
@@ -145,7 +145,7 @@ impl Outputs<Channels> for Hands<'_> {
 
     fn handled(&mut self, posted: Posted) {
         posted.handled(self.began);
-        // The next of those that waited for the account to be loaded begins now.
+        // The next message that waited for the load begins now.
         self.began = Instant::now();
     }
 }
@@ -159,7 +159,7 @@ impl Hands<'_> {
 }
 
 impl Shell {
-    /// Sends what leaves to where it goes. Who does not wait any more is not told.
+    /// Sends a departure to its destination. An asker that no longer waits gets nothing.
     fn let_out(&self, departure: Departure<Channels>) {
         let around = &self.context.around;
         match departure {
@@ -172,7 +172,7 @@ impl Shell {
             Departure::Holds(request_id, amounts) => around.running.holds(request_id, amounts),
             Departure::Balance(watchers, balance) => {
                 for watcher in &watchers {
-                    // One that does not keep up is dropped, and learns it by its channel's end.
+                    // A slow watcher is dropped, and learns it by its channel's end.
                     let _ = watcher.try_send(Live::Balance(balance.clone()));
                 }
             }
@@ -222,7 +222,7 @@ impl Handler<Committed> for AccountActor {
     }
 }
 
-/// A question becomes an input.
+/// Turns a question into an input.
 macro_rules! answers {
     ($question:ty => $answer:ty, |$asked:pat_param, $reply:ident| $input:expr) => {
         impl Handler<Ask<$question, Result<$answer, AccountError>>> for AccountActor {
@@ -267,7 +267,7 @@ impl Handler<Panic> for AccountActor {
     }
 }
 
-/// A new grant's id.
+/// An id for a new grant.
 pub(crate) fn new_grant_id() -> GrantId {
     GrantId(Uuid::now_v7())
 }

@@ -1,4 +1,4 @@
-//! What an account is asked and told, and what it answers: plain values, which may come from another process.
+//! The messages to an account and their answers: plain values, which may come from another process.
 
 use std::time::Duration;
 
@@ -18,91 +18,90 @@ use tokio::sync::mpsc;
 
 use crate::running::Amounts;
 
-/// Why an account can't answer; nothing was changed, or what was is being rebuilt.
+/// Why an account can't answer. Nothing was changed, or the change is being read again from the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
     /// There is no such account.
     #[error("no such account")]
     NoAccount,
-    /// The ledger could not be read or written; worth another try.
+    /// The ledger could not be read or written; another attempt may succeed.
     #[error("ledger unavailable: {0}")]
     Unavailable(String),
-    /// Too much is waiting.
+    /// Too many messages are waiting.
     #[error("account overloaded")]
     Overloaded,
 }
 
-/// Let a request run: the question that [`Entered`] answers.
+/// Let a request run. [`Entered`] is the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Enter {
-    /// What it asks for.
+    /// The request's admission.
     pub admit: billing::command::Admit,
-    /// How long it may wait in line for a permit or the rate limit; none: it is refused at once.
+    /// The longest wait in line for a permit or the rate limit; zero for none.
     pub max_wait: Duration,
 }
 
-/// A second has passed: look whether something is due, or nothing is left to do.
+/// A second has passed: do what is due, or end.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Tick;
 
-/// What an account says to a request that asks to run. A plain value: it may come from another process, and whoever reads it
-/// makes the guard.
+/// The answer to [`Enter`]. A plain value, because it may come from another process; its reader makes the guard.
 #[derive(Debug, Clone)]
 pub struct Entered {
-    /// Which request.
+    /// The request.
     pub request_id: RequestId,
-    /// Its hold, which is durable; none where it was refused.
+    /// The request's durable hold; `None` where it was refused.
     pub placed: Option<Placed>,
     /// Whether it was admitted, and the account's balance with the hold placed.
     pub answer: Answer,
-    /// Its place in the line when it joined it, if it had to wait.
+    /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
 }
 
 /// A hold as it was placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placed {
-    /// What was set aside, and what the limits of the request's key claim.
+    /// The amount held, and the amount claimed by the limits of the request's key.
     pub amounts: Amounts,
-    /// When.
+    /// When the hold was placed.
     pub placed_at: Timestamp,
-    /// When it is abandoned unless renewed.
+    /// When the hold counts as abandoned unless renewed.
     pub deadline: Timestamp,
 }
 
-/// Begin a purchase; answered when the card network has answered, and that is durable.
+/// Begin a purchase. Answered when the card network's answer is durable.
 #[derive(Debug, Clone)]
 pub struct Buy(pub Payment);
 
-/// What came of a purchase.
+/// The result of a purchase.
 #[derive(Debug, Clone)]
 pub struct Bought {
     /// The payment, as it ended.
     pub payment: Payment,
-    /// The answer of its last step.
+    /// The answer to its last step.
     pub answer: Answer,
-    /// What the card's owner must do before it can end: then it is still pending.
+    /// The step that the card's owner must take first: the payment is still pending.
     pub action: Option<NextAction>,
 }
 
-/// A card's owner must act before a payment can end: its buyer is told so, and waits no longer.
+/// The card's owner must take a step before a payment can end. The buyer is informed, and waits no longer.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Waits {
-    /// Which payment.
+    /// The payment.
     pub payment_id: PaymentId,
-    /// What must be done.
+    /// The step.
     pub action: NextAction,
 }
 
-/// Open an account that is not there: answered when it is durable with its plan's first credits. One that is there already
-/// under this id was opened by the same request.
+/// Open an account that does not exist. Answered when the account is durable with its plan's first credits. An existing
+/// account with this id was opened by the same request.
 #[derive(Debug, Clone)]
 pub struct Open {
-    /// Its owner's address.
+    /// The owner's e-mail address.
     pub email: String,
-    /// Its plan.
+    /// The account's plan.
     pub plan: Plan,
 }
 
@@ -110,39 +109,39 @@ pub struct Open {
 #[derive(Debug, Clone, Copy)]
 pub struct Look;
 
-/// Ask what would come of a request: decided on a copy, so that nothing is placed.
+/// Ask for the decision on a request. It is made on a copy, so that nothing is placed.
 #[derive(Debug, Clone)]
 pub struct Preview(pub billing::command::Admit);
 
-/// The picture.
+/// A picture of the account.
 #[derive(Debug, Clone)]
 pub struct Picture {
-    /// Its money.
+    /// The account's money.
     pub balance: Balance,
-    /// Its open holds, oldest first.
+    /// The open holds, oldest first.
     pub holds: Vec<Hold>,
     /// Whether it is pay-as-you-go now.
     pub payg: bool,
-    /// Its row.
+    /// The account's row.
     pub header: Header,
-    /// Its subscription, if it ever had one.
+    /// The subscription, if the account ever had one.
     pub subscription: Option<Subscription>,
-    /// What it buys by itself, if it ever set that.
+    /// The automatic purchases, if they were ever set.
     pub automatic: Option<Automatic>,
-    /// When its tier will fall.
+    /// When the tier will fall.
     pub fall: Option<TierFall>,
-    /// Requests that wait in line.
+    /// The number of requests in line.
     pub waiting: usize,
-    /// What its limited keys have used.
+    /// The use of keys with limits.
     pub keys: Vec<KeyUse>,
 }
 
-/// What a limited key has used.
+/// The use of a key with limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyUse {
-    /// Which.
+    /// The key.
     pub id: KeyId,
-    /// Spent in each window of now, with what it holds.
+    /// The amount spent in each current window, including holds.
     pub amounts: [Nanos; 4],
 }
 
@@ -153,12 +152,12 @@ pub enum Live {
     Balance(Balance),
 }
 
-/// Watch an account. A watcher that lags is dropped, and learns it by its channel's end.
+/// Watch an account. A slow watcher is dropped, and learns it by its channel's end.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Subscribe(pub mpsc::Sender<Live>);
 
-/// Test-only: dies of a panic.
+/// Test-only: makes the actor panic.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Panic;

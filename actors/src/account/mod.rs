@@ -1,7 +1,7 @@
-//! One account's actor: it alone changes the account's money. What it decides is in [`machine`], which is pure: it decides in
-//! memory ([`billing::decide`]), says what is to be written to the journal, and keeps every reply, effect and live update in
-//! its outbox until the journal sequence it depends on is durable. The actor drives it; it does no I/O itself, and when a
-//! commit fails it ends and is rebuilt from the ledger.
+//! One account's actor: only it changes the account's money. Its decisions are in [`machine`], which is pure: it
+//! decides in memory ([`billing::decide`]), names the entries for the journal, and keeps every reply, effect and live
+//! update in its outbox until the journal sequence that it depends on is durable. The actor drives the machine. It does
+//! no I/O itself; when a commit fails, it ends and is rebuilt from the ledger.
 
 mod actor;
 pub mod machine;

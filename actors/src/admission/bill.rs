@@ -1,5 +1,5 @@
-//! The bill of one request, pure: how far the request is, what was metered of it, what its account is told when it ends, and
-//! how often that is tried. The guard carries it, and so does the simulation. It knows no account, no clock and no channel.
+//! The bill of one request, pure: its stage, its metered use, the final message to its account, and how often that
+//! message is tried. The guard and the simulation carry it. It knows no account, no clock and no channel.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,36 +15,36 @@ use billing::{
 use super::{Metered, NotAdmitted};
 use crate::account::{AccountError, Entered, Placed};
 
-/// How often settling is tried before it is left to recovery.
+/// Attempts at settling before the request is left to recovery.
 const ATTEMPTS: u32 = 5;
-/// What the wait before a try grows from: twice this before the second, and twice the last one before each other.
+/// The base of the waits: twice this before the second attempt, doubled for each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// How far a request is.
+/// The stage of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Its account is asked: something may be held for it.
+    /// The account was asked: a hold may be placed.
     Asking,
     /// Its hold is durable.
     Running,
-    /// Nothing is held for it, or its end was told.
+    /// Nothing is held, or the end was reported.
     Over,
 }
 
 /// A request that was let in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LetIn {
-    /// Its hold.
+    /// The request's hold.
     pub placed: Placed,
     /// The account's balance with the hold placed.
     pub balance: Balance,
     /// Requests left in this second, for accounts with that limit.
     pub rate_remaining: Option<i64>,
-    /// Its place in the line when it joined it, if it had to wait.
+    /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
 }
 
-/// The bill.
+/// The bill of a request.
 #[derive(Debug, Clone)]
 pub struct Bill {
     request_id: RequestId,
@@ -60,7 +60,7 @@ pub struct Bill {
 }
 
 impl Bill {
-    /// Of a request whose account is about to be asked.
+    /// The bill of a request whose account is about to be asked.
     pub fn asking(admit: &Admit, now: Timestamp) -> Self {
         Self {
             request_id: admit.request_id,
@@ -75,16 +75,20 @@ impl Bill {
         }
     }
 
-    /// The request.
+    /// The request's id.
     pub const fn request_id(&self) -> RequestId {
         self.request_id
     }
 
-    /// What the account said, or that it said nothing: then something may be held all the same.
+    /// Takes the account's answer. Without an answer something may be held all the same.
+    ///
+    /// # Errors
+    ///
+    /// Why the request may not run. Where the account did not answer, the bill still gives back what may be held.
     pub fn answered(&mut self, answer: Result<Entered, AccountError>) -> Result<LetIn, NotAdmitted> {
         let Entered { placed, answer, place, .. } = match answer {
             Ok(entered) => entered,
-            // Late, or lost with its account: whether something is held is not known.
+            // The answer is late, or lost with its account: a hold may be placed.
             Err(error @ AccountError::Unavailable(_)) => return Err(error.into()),
             Err(error @ (AccountError::NoAccount | AccountError::Overloaded)) => {
                 self.stage = Stage::Over;
@@ -100,7 +104,7 @@ impl Bill {
                 self.stage = Stage::Over;
                 Err(NotAdmitted::Refused { refusal, place })
             }
-            // No account answers so: what it holds, if anything, is given back.
+            // No account answers like this. A hold that may be placed is given back.
             (Ok(_), _) => Err(AccountError::Unavailable("the answer to another question".into()).into()),
         }
     }
@@ -115,23 +119,23 @@ impl Bill {
         self.metered = metered;
     }
 
-    /// What was noted last.
+    /// The use noted last.
     pub const fn metered(&self) -> &Metered {
         &self.metered
     }
 
-    /// Whether its hold is durable and its end was not told.
+    /// Whether the hold is durable and the end was not reported.
     pub fn is_running(&self) -> bool {
         self.stage == Stage::Running
     }
 
-    /// The request ends: what its account is told. With `held` set aside.
+    /// Ends the request with `held` set aside. Returns the record for its account.
     pub fn ended(&mut self, ending: Ending, held: Nanos, now: Timestamp) -> UsageRecord {
         self.stage = Stage::Over;
         self.record(ending, held, now)
     }
 
-    /// Nobody carries the request on: what its account is told, if there is anything to tell.
+    /// Ends a request whose task is gone. Returns the record for its account, if one is due.
     pub fn abandoned(&mut self, held: Nanos, now: Timestamp) -> Option<UsageRecord> {
         match self.stage {
             Stage::Over => None,
@@ -163,28 +167,28 @@ impl Bill {
     }
 }
 
-/// A bill that is told to its account until that is durable, or often enough.
+/// The attempts to report a bill to its account until the charge is durable.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Settling {
     tries: u32,
 }
 
-/// What came of a try.
+/// The result of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tried {
-    /// It is charged.
+    /// The request is charged.
     Settled,
-    /// Nothing is held any more: an earlier try may have been committed before its actor died. It is charged if exactly its
-    /// record is in the ledger, else the refusal stands.
+    /// Nothing is held any more: an earlier attempt may have been committed before its actor died. The request is
+    /// charged if exactly its record is in the ledger, else the refusal stands.
     IfRecorded(Refusal),
-    /// The rules refused: the hold was ended by someone else.
+    /// The rules refused: the hold was ended elsewhere.
     Refused(Refusal),
     /// No answer.
     Again(AccountError),
 }
 
 impl Settling {
-    /// Begins a try: how long it waits first. None after the last.
+    /// Begins an attempt, and returns how long to wait first; `None` after the last attempt.
     pub fn next_wait(&mut self) -> Option<Duration> {
         let wait = match self.tries {
             0 => Duration::ZERO,
@@ -195,7 +199,7 @@ impl Settling {
         Some(wait)
     }
 
-    /// What an answer to the try means.
+    /// The meaning of an answer to the attempt.
     pub fn tried(self, answer: &Result<Answer, AccountError>) -> Tried {
         match answer {
             Err(error) => Tried::Again(error.clone()),

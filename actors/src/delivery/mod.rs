@@ -1,7 +1,8 @@
-//! Deliveries to webhooks: finds those that are due ([`ledger::hooks`]), makes each call on a future of its own
-//! ([`upstream::delivery`]), and writes what came of it ([`schedule`]). An endpoint is called once at a time, oldest
-//! event first; a failed delivery waits for its turn without holding later ones up. A call whose outcome was not written
-//! is made again: receivers know it by its id. It keeps nothing that matters, so a new life needs nothing of the old one.
+//! Deliveries to webhooks: finds due deliveries ([`ledger::hooks`]), makes each call on a future of its own
+//! ([`upstream::delivery`]), and writes the result ([`schedule`]). An endpoint gets one call at a time, oldest event
+//! first; a failed delivery waits for its next attempt without delaying later ones. A call whose result was not written
+//! is made again: receivers recognize it by its id. The actor keeps no state that matters, so a new life needs nothing
+//! from the old one.
 
 mod schedule;
 pub mod sign;
@@ -30,47 +31,47 @@ use uuid::Uuid;
 
 use crate::accounts::Accounts;
 
-/// How often it looks.
+/// How often the actor looks for due deliveries.
 const EVERY: Duration = Duration::from_secs(1);
-/// Calls at once, at most, and of one account: one with slow endpoints leaves room for others.
+/// The most simultaneous calls, and the most of one account: slow endpoints of one account leave room for others.
 const MOST: usize = 32;
 const MOST_OF_ACCOUNT: usize = 2;
-/// Deliveries read in a look: enough to find some of accounts that may still be called.
+/// Deliveries read at a look: enough to find some of accounts that may still be called.
 const PAGE: usize = 11 * MOST;
-/// Tests at once, at most; of one account, one.
+/// The most simultaneous tests; one for each account.
 pub const MOST_TESTS: usize = 16;
-/// How long deliveries that ended are kept, and how often old ones are looked for.
+/// How long ended deliveries are kept, and how often old ones are deleted.
 const KEPT_MS: i64 = 30 * DAY_MS;
 const PRUNE_EVERY_MS: i64 = 60 * 60 * 1_000;
-/// Deliveries deleted in one statement, and statements a time, at most.
+/// The most deliveries deleted in one statement, and the most statements at a time.
 const PRUNED: u32 = 500;
 const PRUNE_BATCHES: u32 = 20;
 
-/// What the rest of the process needs of webhooks.
+/// The interface to webhooks for the rest of the process.
 #[derive(Debug, Clone)]
 pub struct Webhooks {
-    /// Looks at addresses before they are kept.
+    /// Checks addresses before they are saved.
     pub deliveries: DeliveryClient,
     /// Makes the calls.
     pub actor: Handle<DeliveryActor>,
 }
 
-/// Call this endpoint now with an event of no consequence.
+/// Call this endpoint now with a test event.
 #[derive(Debug, Clone)]
 pub struct Test {
-    /// Which.
+    /// The endpoint.
     pub endpoint: Endpoint,
     /// The event's id.
     pub event_id: Uuid,
 }
 
-/// Why there was no test.
+/// Why no test was made.
 #[derive(Debug, thiserror::Error)]
 pub enum NotTested {
-    /// One of this account's, or too many of others', are under way.
+    /// A test of this account, or too many of other accounts, are under way.
     #[error("a test is under way")]
     Busy,
-    /// It could not be kept.
+    /// The test could not be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -80,15 +81,15 @@ pub enum NotTested {
 pub struct DeliveryActor {
     accounts: Accounts,
     deliveries: DeliveryClient,
-    /// Endpoints that are being called, and whose they are.
+    /// The endpoints being called, and their accounts.
     calling: HashMap<Uuid, AccountId>,
     testing: HashSet<AccountId>,
-    /// Outcomes are written one at a time: however many calls end at once, requests keep their connections.
+    /// Results are written one at a time: however many calls end at once, requests keep their connections.
     writing: Arc<Mutex<()>>,
     looking: bool,
-    /// Something ended while it looked.
+    /// Set when a call ended during a look.
     look_again: bool,
-    /// Endpoints whose call ended since the look began: what it read of them is old.
+    /// Endpoints whose call ended since the look began: what the look read of them is old.
     ended: HashSet<Uuid>,
     pruned_at: Option<Timestamp>,
     _exit: ExitGuard,
@@ -150,7 +151,7 @@ impl DeliveryActor {
         }));
     }
 
-    /// Forgets old deliveries, now and then.
+    /// Deletes old deliveries from time to time.
     fn prune(&mut self, ctx: &mut Context<Self>) {
         let now = self.accounts.clock().now();
         if self.pruned_at.is_some_and(|at| now.ms_since(at) < PRUNE_EVERY_MS) {
@@ -174,7 +175,7 @@ impl DeliveryActor {
     }
 }
 
-/// The call of an event. Its body is the same at each attempt; its time and signature are the attempt's.
+/// The call of an event. The body is the same at each attempt; time and signature are the attempt's.
 fn delivery(
     event: (Uuid, &str, Timestamp),
     account: AccountId,
@@ -208,7 +209,7 @@ async fn deliver(accounts: Accounts, deliveries: DeliveryClient, writing: Arc<Mu
         accounts.ledger().note_attempt(&attempt).await
     };
     if let Err(error) = written {
-        // It is still due: made again, but not at once.
+        // The delivery is still due, and is made again, but not at once.
         tracing::warn!(%error, account.id = %account_id, "a delivery's outcome could not be written");
         tokio::time::sleep(EVERY).await;
     }
@@ -273,7 +274,7 @@ impl Handler<Ask<Test, Result<Attempt, NotTested>>> for DeliveryActor {
         let work = test(self.accounts.clone(), self.deliveries.clone(), endpoint, event_id);
         ctx.spawn(work.into_actor(self).map(move |tested, actor, _| {
             actor.testing.remove(&account);
-            // Whoever asked may have left.
+            // The asker may have left.
             drop(reply.send(tested));
         }));
     }
@@ -295,7 +296,7 @@ async fn test(
     Ok(attempt)
 }
 
-/// Test-only: dies of a panic.
+/// Test-only: makes the actor panic.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Panic;

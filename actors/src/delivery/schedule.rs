@@ -1,4 +1,5 @@
-//! When a webhook is called again, when a delivery is given up, when an endpoint is: pure rules, told the time.
+//! When a webhook is called again, when a delivery is given up, and when an endpoint is: pure rules; the time is passed
+//! in.
 
 use billing::{
     Timestamp,
@@ -8,16 +9,16 @@ use ledger::hooks::Fate;
 use upstream::delivery::DeliveryOutcome;
 
 const MINUTE_MS: i64 = 60_000;
-/// The waits after each failed attempt; after the last a delivery is given up.
+/// The waits after each failed attempt. After the last one a delivery is given up.
 const BACK_OFF_MS: [i64; 8] =
     [10_000, MINUTE_MS, 5 * MINUTE_MS, 30 * MINUTE_MS, 2 * HOUR_MS, 6 * HOUR_MS, 12 * HOUR_MS, 24 * HOUR_MS];
-/// How long an endpoint may fail without one success.
+/// How long an endpoint may fail without a success.
 const LONGEST_FAILING_MS: i64 = 5 * DAY_MS;
-/// An endpoint that answers so will never be there again.
+/// An endpoint with this status is gone for good.
 const GONE: u16 = 410;
 
-/// What an attempt means. `attempts` counts it; `failing_since` is when the endpoint's first failure since its last success
-/// was.
+/// The consequence of an attempt. `attempts` includes it; `failing_since` is the time of the endpoint's first failure
+/// since its last success.
 pub(super) fn fate(outcome: &DeliveryOutcome, attempts: u32, failing_since: Option<Timestamp>, now: Timestamp) -> Fate {
     if outcome.is_success() {
         return Fate::Delivered;

@@ -1,11 +1,11 @@
-//! Signatures of the Standard Webhooks specification: HMAC-SHA-256 of `<id>.<seconds>.<body>`, under the bytes that a secret
-//! `whsec_<base64>` stands for, written as `v1,<base64>`. Secrets are made here too.
+//! Signatures of the Standard Webhooks specification: HMAC-SHA-256 of `<id>.<seconds>.<body>`, keyed with the bytes of
+//! a secret `whsec_<base64>`, written as `v1,<base64>`. Secrets are made here too.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-/// How secrets begin.
+/// The prefix of secrets.
 const PREFIX: &str = "whsec_";
 
 /// A new secret: 32 random bytes.
@@ -13,7 +13,7 @@ pub fn new_secret() -> String {
     format!("{PREFIX}{}", STANDARD.encode(rand::random::<[u8; 32]>()))
 }
 
-/// The value of `webhook-signature`; none where the secret is no secret.
+/// The value of `webhook-signature`; `None` where the secret is malformed.
 pub fn sign(secret: &str, id: &str, seconds: i64, body: &str) -> Option<String> {
     let key = STANDARD.decode(secret.strip_prefix(PREFIX)?).ok()?;
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).ok()?;

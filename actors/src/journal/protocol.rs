@@ -1,50 +1,50 @@
-//! The journal's protocol, pure: what waits to be written, which lives of an account are still listened to, what is one
-//! batch, and who is told what when it is written or not. No clock, no thread and no I/O: whoever drives it (the shell
-//! beside it, or a simulation with a disk of its own) takes a batch, writes it, and reports.
+//! The journal's protocol, pure: the entries that wait, the lives of accounts that are still accepted, the content of a
+//! batch, and the reports after it. No clock, no thread and no I/O: the driver (the writer's thread, or a simulation
+//! with its own disk) takes a batch, writes it, and reports.
 //!
-//! Its invariants: one batch at a time; a transition is told durable only after its batch was reported written; after a
-//! failure nothing that its account had sent since is ever in a batch; an open is answered once nothing of an earlier
-//! life is being written or will be. It knows no account longer than that lives or has something waiting, and nothing it is
-//! asked walks the queue.
+//! Its invariants: one batch at a time; a transition is reported durable only after its batch was reported written;
+//! after a failure no batch has an entry that its account had sent since; an open is answered once nothing of an
+//! earlier life is being written or will be. An account is forgotten when it has no life and no waiting entry. No
+//! operation walks the queue.
 
 use std::collections::{HashMap, VecDeque};
 
 use billing::{entry::Transition, ids::AccountId};
 
-/// Transitions in one batch, at most.
+/// The most transitions in one batch.
 pub const LARGEST_BATCH: usize = 1_024;
 
-/// Which life of an account's actor something came from; rises with every rebuild.
+/// The number of a life of an account's actor. It rises with every rebuild.
 pub type Incarnation = u64;
 
-/// A transition to write, and who waits for it.
+/// A transition to write, and its sender.
 #[derive(Debug)]
 pub struct Pending<W> {
-    /// What to write.
+    /// The transition.
     pub transition: Box<Transition>,
-    /// Its place in its sender's outbox.
+    /// The transition's place in its sender's outbox.
     pub ticket: u64,
     /// The sender's life.
     pub incarnation: Incarnation,
-    /// The sender.
+    /// The channel to the sender.
     pub sender: W,
 }
 
-/// What is to be done next.
+/// The driver's next step.
 #[derive(Debug)]
 pub enum Step<R> {
-    /// Write these whole or not at all, then report with [`Protocol::written`].
+    /// Write all of these or none, then report with [`Protocol::written`].
     Write(Vec<Transition>),
-    /// Nothing is to be written, but these are to be told that all sent before is decided.
+    /// Nothing to write: inform these that everything sent before is decided.
     Open(Vec<R>),
 }
 
-/// What is to be told once a batch was reported.
+/// The messages due after a batch was reported.
 #[derive(Debug)]
 pub struct Report<W, R> {
     /// Each sender once: its last durable ticket, or why it must be rebuilt.
     pub senders: Vec<(W, Result<u64, String>)>,
-    /// Those whose opens are done.
+    /// The accounts whose opens are done.
     pub opened: Vec<R>,
 }
 
@@ -53,7 +53,7 @@ enum Waiting<W, R> {
     Open(R),
 }
 
-/// The last of an account in the batch that is being written.
+/// The last entry of an account in the batch that is being written.
 struct Last<W> {
     ticket: u64,
     incarnation: Incarnation,
@@ -69,18 +69,18 @@ struct Writing<W, R> {
 pub struct Protocol<W, R> {
     queue: VecDeque<Waiting<W, R>>,
     writing: Option<Writing<W, R>>,
-    /// Accounts that live, or have something waiting.
+    /// Accounts with a life or a waiting entry.
     known: HashMap<AccountId, Known>,
 }
 
-/// What is known of an account.
+/// The state of an account.
 #[derive(Default)]
 struct Known {
-    /// The oldest life that is still listened to.
+    /// The oldest life that is still accepted.
     oldest: Incarnation,
-    /// Lives that have opened or sent something and have not ended: one, and the one before it while that ends.
+    /// Lives that have opened or sent something and have not ended: one, and its predecessor while that ends.
     lives: Vec<Incarnation>,
-    /// Its entries in the queue, those of lives that are not listened to any more among them.
+    /// The account's entries in the queue, including those of lives that are no longer accepted.
     waiting: usize,
 }
 
@@ -103,7 +103,11 @@ impl<W, R> Default for Protocol<W, R> {
 }
 
 impl<W, R> Protocol<W, R> {
-    /// Takes an entry, or gives its sender back where it is from an earlier life.
+    /// Takes an entry.
+    ///
+    /// # Errors
+    ///
+    /// Returns the sender of an entry from an earlier life: that life must end.
     pub fn push(&mut self, entry: Pending<W>) -> Result<(), W> {
         let known = self.known.entry(entry.transition.account_id).or_default();
         known.lives(entry.incarnation);
@@ -115,8 +119,8 @@ impl<W, R> Protocol<W, R> {
         Ok(())
     }
 
-    /// A new life of an account: nothing of an earlier one is taken any more, and `ready` is told once what was taken
-    /// before is decided. From then on the account's rows are its state.
+    /// Begins a new life of an account. Nothing of an earlier life is taken any more. `ready` is informed once
+    /// everything taken before is decided; from then on the account's rows are its state.
     pub fn open(&mut self, account_id: AccountId, incarnation: Incarnation, ready: R) {
         let known = self.known.entry(account_id).or_default();
         known.lives(incarnation);
@@ -124,7 +128,7 @@ impl<W, R> Protocol<W, R> {
         self.queue.push_back(Waiting::Open(ready));
     }
 
-    /// A life has ended: it sends nothing more.
+    /// Ends a life, which sends nothing more.
     pub fn ended(&mut self, account_id: AccountId, incarnation: Incarnation) {
         if let Some(known) = self.known.get_mut(&account_id) {
             known.lives.retain(|life| *life != incarnation);
@@ -134,22 +138,22 @@ impl<W, R> Protocol<W, R> {
         }
     }
 
-    /// How many accounts it knows.
+    /// The number of known accounts.
     pub fn known(&self) -> usize {
         self.known.len()
     }
 
-    /// How many wait, the batch at hand apart.
+    /// The number of waiting entries, without the batch that is being written.
     pub fn waiting(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether nothing waits and no batch is at hand.
+    /// Whether nothing waits and no batch is being written.
     pub fn is_idle(&self) -> bool {
         self.waiting() == 0 && self.writing.is_none()
     }
 
-    /// The next step; none while a batch is being written, or where nothing waits.
+    /// The next step; `None` while a batch is being written, or where nothing waits.
     pub fn next_step(&mut self) -> Option<Step<R>> {
         if self.writing.is_some() {
             return None;
@@ -158,11 +162,11 @@ impl<W, R> Protocol<W, R> {
         let (mut senders, mut opens) = (HashMap::new(), Vec::new());
         while batch.len() < LARGEST_BATCH {
             match self.queue.pop_front() {
-                // What waited before an open is in this batch or an earlier one.
+                // Entries that waited before an open are in this batch or an earlier one.
                 Some(Waiting::Open(ready)) => opens.push(ready),
                 Some(Waiting::Pending(entry)) => {
                     let Pending { transition, ticket, incarnation, sender } = entry;
-                    // What an earlier life sent was decided on a state that is no more.
+                    // An entry of an earlier life was decided on a state that no longer exists.
                     if !self.take(transition.account_id, incarnation) {
                         continue;
                     }
@@ -179,8 +183,12 @@ impl<W, R> Protocol<W, R> {
         Some(Step::Write(batch))
     }
 
-    /// The batch of the last step is durable, but for the accounts that `failed` names with why: theirs is not, or is not
-    /// known to be.
+    /// Reports the batch of the last step as durable, except for the accounts in `failed`, with the reason: their
+    /// entries are not durable, or not known to be.
+    ///
+    /// # Panics
+    ///
+    /// No batch is being written.
     pub fn written(&mut self, mut failed: HashMap<AccountId, String>) -> Report<W, R> {
         let Some(Writing { senders, opens }) = self.writing.take() else {
             panic!("a batch was reported that nobody took");
@@ -190,7 +198,7 @@ impl<W, R> Protocol<W, R> {
             let result = match failed.remove(&account_id) {
                 None => Ok(ticket),
                 Some(error) => {
-                    // One that is not known has ended, and nothing of it waits.
+                    // An unknown account has ended, and has no waiting entry.
                     if let Some(known) = self.known.get_mut(&account_id) {
                         known.oldest = known.oldest.max(incarnation + 1);
                     }
@@ -202,8 +210,8 @@ impl<W, R> Protocol<W, R> {
         Report { senders: told, opened: opens }
     }
 
-    /// Whoever wrote the batch at hand died of it: nothing of it is known to be durable. Nobody is told where there was
-    /// none.
+    /// Reports that the driver died while it wrote the batch: no entry of it is known to be durable. Without a batch
+    /// the report is empty.
     pub fn interrupted(&mut self, error: &str) -> Report<W, R> {
         let Some(Writing { senders, .. }) = &self.writing else {
             return Report { senders: Vec::new(), opened: Vec::new() };
@@ -212,7 +220,7 @@ impl<W, R> Protocol<W, R> {
         self.written(failed)
     }
 
-    /// Counts an entry that was taken from the queue; whether its life is still listened to.
+    /// Counts an entry that was taken from the queue. Returns whether its life is still accepted.
     fn take(&mut self, account_id: AccountId, incarnation: Incarnation) -> bool {
         let Some(known) = self.known.get_mut(&account_id) else {
             panic!("an entry waited that nobody had sent");
@@ -313,7 +321,7 @@ mod tests {
         assert!(journal.next_step().is_none());
         assert!(journal.written(HashMap::new()).opened.is_empty(), "the open came after that batch");
         assert!(matches!(journal.next_step(), Some(Step::Open(opened)) if opened == ["ready"]));
-        // An open in the midst of others' entries is answered with the batch that holds those before it.
+        // An open amid others' entries is answered with the batch of the entries before it.
         journal.push(entry(2, 1, 5)).unwrap();
         journal.open(AccountId(Uuid::from_u128(1)), 3, "again");
         assert_eq!(batch(&mut journal), [5]);
@@ -352,7 +360,7 @@ mod tests {
         assert!(journal.next_step().is_none());
         assert_eq!((journal.known(), journal.waiting()), (0, 0));
 
-        // Its end is told before the failure of its last batch is known.
+        // The life's end is reported before the failure of its last batch.
         journal.push(entry(1, 8, 1)).unwrap();
         assert_eq!(batch(&mut journal), [1]);
         journal.ended(id, 8);
@@ -379,7 +387,7 @@ mod tests {
 
     #[test]
     fn an_account_opens_as_quickly_behind_a_long_queue() {
-        // Counted, not timed: an open that walked the queue would drop what is stale in it at once.
+        // Counted, not timed: an open that walked the queue would drop stale entries at once.
         let mut journal = Journal::default();
         for ticket in 0..10 {
             journal.push(entry(1, 1, ticket)).unwrap();

@@ -1,7 +1,7 @@
-//! The journal's thread: it alone writes. It takes whatever waits as one batch, writes it, tells the accounts, and takes
-//! the next, so that batches follow each other without anyone being scheduled between them. A panic ends one of its lives,
-//! not the thread: the queue is kept, and the accounts of the batch at hand are rebuilt. It knows no rule of money, and of
-//! the order of things only what the protocol says.
+//! The journal's thread, the only one that writes. It takes everything that waits as one batch, writes it, reports to
+//! the accounts, and takes the next batch, without another task scheduled in between. A panic ends one of its lives,
+//! not the thread: the queue is kept, and the accounts of the current batch are rebuilt. It knows no rule of money; the
+//! protocol alone decides the order.
 
 use std::{
     collections::HashMap,
@@ -36,17 +36,17 @@ type Opened = oneshot::Sender<()>;
 #[derive(Default)]
 struct Queue {
     protocol: Protocol<WeakRecipient<Committed>, Opened>,
-    /// Since when the oldest of what waits does.
+    /// Since when the oldest entry waits.
     since: Option<Instant>,
 }
 
 struct Shared {
     health: Health,
     queue: Mutex<Queue>,
-    /// Something waits, or nobody can append any more.
+    /// Notified when an entry waits, or when no further entry can come.
     wake: Notify,
     closed: AtomicBool,
-    /// Test-only: it is to die of a panic.
+    /// Test-only: makes the thread panic.
     dies: AtomicBool,
 }
 
@@ -56,7 +56,7 @@ impl Shared {
     }
 }
 
-/// The way to the journal's thread, which ends with this.
+/// The handle of the journal's thread. The thread ends when the handle is dropped.
 pub struct Journal(Arc<Shared>);
 
 impl std::fmt::Debug for Journal {
@@ -73,7 +73,11 @@ impl Drop for Journal {
 }
 
 impl Journal {
-    /// Starts the thread that writes to this ledger, and notes with it how its commits go.
+    /// Starts the thread that writes to this ledger. The thread also reports to the ledger how its commits go.
+    ///
+    /// # Errors
+    ///
+    /// The system can't start the thread or its runtime.
     pub fn start(ledger: Arc<Ledger>, clock: Clock, health: Health) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             health,
@@ -82,7 +86,8 @@ impl Journal {
             closed: AtomicBool::new(false),
             dies: AtomicBool::new(false),
         });
-        // Of its own, as writing to SQLite blocks; PostgreSQL's connections are served by it while it waits.
+        // A runtime of its own, because writing to SQLite blocks. While the thread waits, the runtime serves
+        // PostgreSQL's connections.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let writer = Writer { shared: Arc::clone(&shared), ledger, clock };
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
@@ -94,7 +99,7 @@ impl Journal {
         self.0.queue().protocol.is_idle()
     }
 
-    /// Test-only: it dies of a panic.
+    /// Test-only: makes the thread panic.
     pub fn panic(&self) {
         self.0.dies.store(true, Ordering::Release);
         self.0.wake.notify_one();
@@ -135,13 +140,13 @@ impl Writer {
             if AssertUnwindSafe(self.live(exit)).catch_unwind().await.is_ok() {
                 return;
             }
-            // Whether the batch at hand was committed is not known: its accounts' rows tell.
+            // Whether the current batch was committed is unknown: the accounts' rows show it.
             let told = self.shared.queue().protocol.interrupted("the journal died");
             tell(told);
         }
     }
 
-    /// One life; it ends when nobody can append any more.
+    /// One life. It ends when no further entry can come.
     async fn live(&self, _exit: ExitGuard) {
         loop {
             self.shared.health.beats(Kind::Journal, Kind::Journal.name());
@@ -160,7 +165,7 @@ impl Writer {
                     metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
                     let told = self.shared.queue().protocol.written(failed);
                     tell(told);
-                    // Nobody waits for what is left to do.
+                    // Nobody waits for the rest of the work.
                     self.note(batch.len(), since.unwrap_or(began), began);
                 }
                 Some(Step::Open(opened)) => answer(opened),
@@ -171,7 +176,7 @@ impl Writer {
         }
     }
 
-    /// Says how the last batch went.
+    /// Reports to the health how the last batch went.
     fn fares(&self, failed: &HashMap<AccountId, String>) {
         let trouble = failed.values().next().map(|why| {
             let why = format!("the last batch was not written for {} accounts: {why}", failed.len());
@@ -180,22 +185,23 @@ impl Writer {
         self.shared.health.trouble(Kind::Journal, Kind::Journal.name(), trouble);
     }
 
-    /// Notes a batch whose accounts were told, of which the oldest waited since then.
+    /// Counts a batch whose oldest entry waited since `since`.
     fn note(&self, count: usize, since: Instant, began: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a batch has at most 1,024")]
         metrics::histogram!("farebox_journal_batch_transitions").record(count as f64);
         self.shared.health.handled(Kind::Journal, count, since, began);
     }
 
-    /// Commits a batch; the accounts whose transitions are not (or not known to be) durable, with why.
+    /// Commits a batch. Returns the accounts whose transitions are not durable (or not known to be), each with the
+    /// reason.
     async fn commit(&self, batch: &[Transition]) -> HashMap<AccountId, String> {
         let Err(error) = self.commit_lasting(batch).await else { return HashMap::new() };
         tracing::error!(%error, transitions = batch.len(), "commit failed");
         if !matches!(error, LedgerError::Refused(_)) {
             return batch.iter().map(|transition| (transition.account_id, error.to_string())).collect();
         }
-        // A row the database refused must not fail its neighbours: the batch is known not to be there, so each account's
-        // part is committed by itself.
+        // A row that the database refused must not fail other accounts. The batch is known to be rolled back, so each
+        // account's part is committed by itself.
         let mut by_account: HashMap<AccountId, Vec<Transition>> = HashMap::new();
         for transition in batch {
             by_account.entry(transition.account_id).or_default().push(transition.clone());
@@ -209,8 +215,8 @@ impl Writer {
         failed
     }
 
-    /// The same transitions until their outcome is known: while the ledger is known to be away they wait for it. What is known
-    /// not to be there then is written again; nobody was told of it.
+    /// Commits until the outcome is known: while the ledger is known to be away, the transitions wait for it.
+    /// Transitions known to be missing then are written again; they were reported to nobody.
     async fn commit_lasting(&self, transitions: &[Transition]) -> Result<(), LedgerError> {
         loop {
             let result = self.commit_once(transitions).await;
@@ -230,11 +236,11 @@ impl Writer {
         }
     }
 
-    /// One transaction. Where its outcome is unknown, the batch's row tells, once the ledger is there.
+    /// Commits one transaction. Where its outcome is unknown, the batch's row shows it once the ledger is back.
     async fn commit_once(&self, transitions: &[Transition]) -> Result<(), LedgerError> {
         let id = Uuid::now_v7();
         let append = AssertUnwindSafe(self.ledger.append(id, transitions, self.clock.now()));
-        // A panic drops its transaction, which rolls it back; the next batch finds a sound connection.
+        // A panic drops its transaction, which rolls back; the next batch finds a sound connection.
         let result =
             append.catch_unwind().await.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into())));
         let Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Away(_))) = result else {
@@ -252,7 +258,7 @@ impl Writer {
 
 fn tell(Report { senders, opened }: Report<WeakRecipient<Committed>, Opened>) {
     for (sender, result) in senders {
-        // At most one a batch for an account that waits for it, if it still lives.
+        // At most one message a batch for an account that waits for it, if it still lives.
         if let Some(account) = sender.upgrade() {
             mailbox::tell_recipient(&account, Committed { result });
         }

@@ -1,8 +1,8 @@
-//! Card charges: takes a pending payment whose row is durable and carries it to its end ([`pursue`], which does what the pure
-//! [`pursuit`] decides), listens to what the processor tells ([`notice`]), gives money back ([`refund`]), and has the account
-//! settle it all; what these decide is in the pure [`reversing`]. Knows no rule of money. A payment or a refund is carried by
-//! one pursuit at a time, on a future of its own: the mailbox never waits for a processor. A new life takes up what an earlier
-//! one left pending.
+//! Card charges: takes a pending payment whose row is durable and carries it to its end ([`pursue`], which carries out
+//! the decisions of the pure [`pursuit`]), applies the processor's events ([`notice`]), and gives money back
+//! ([`refund`]). The account settles all results; the decisions on reversals are in the pure [`reversing`]. No rule of
+//! money is known here. Each payment or refund has one pursuit at a time, on a future of its own: the mailbox never
+//! waits for a processor. A new life resumes the payments that an earlier one left pending.
 
 mod notice;
 mod pursue;
@@ -37,39 +37,39 @@ pub use refund::{Given, NotRefunded, Refund};
 
 use crate::{accounts::Accounts, context::Charges};
 
-/// Notices worked on at once, at most.
+/// The most events handled at once.
 pub const MOST_NOTICES: usize = 256;
-/// Refunds on their way at once, at most, but for those that an earlier life left.
+/// The most refunds on their way at once, besides those that an earlier life left.
 pub const MOST_REFUNDS: usize = 256;
 
-/// How long after a refund could not be written it is looked for: its commit may have been late.
+/// How long after a failed write a refund is looked for: its commit may have been late.
 const LATE: Duration = Duration::from_secs(30);
 
-/// Charge this, and tell its account. Bounded by the accounts' pending payments.
+/// Charge this payment, and report to its account. Bounded by the accounts' pending payments.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Charge {
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// What.
+    /// The payment.
     pub payment: Payment,
-    /// Counts it.
+    /// Counts the message.
     pub posted: Posted,
 }
 
-/// Apply what the processor tells; answered when what it changes is durable.
+/// Apply an event of the processor. Answered when all its changes are durable.
 #[derive(Debug, Clone)]
 pub struct ApplyEvent(pub ProcessorEvent);
 
-/// Ask what a payment's owner must do.
+/// Ask for the step that a payment's owner must take.
 #[derive(Debug, Clone, Copy)]
 pub struct ActionOf(pub PaymentId);
 
-/// A payment that is carried to its end, as its pursuit and the actor share it.
+/// A payment on its way to its end, shared by its pursuit and the actor.
 #[derive(Debug, Clone, Default)]
 struct Open {
     action: Arc<Mutex<Option<NextAction>>>,
-    /// Notified when it may have ended.
+    /// Notified when the payment may have ended.
     nudged: Arc<Notify>,
 }
 
@@ -88,9 +88,9 @@ impl Open {
 pub struct PaymentActor {
     accounts: Accounts,
     open: HashMap<PaymentId, Open>,
-    /// Refunds that are carried to the processor's answer.
+    /// Refunds on their way to the processor's answer.
     refunds: HashSet<ReversalId>,
-    /// Refunds that are being written down.
+    /// Refunds being written.
     beginning: usize,
     hearing: usize,
     _exit: ExitGuard,
@@ -102,7 +102,7 @@ impl PaymentActor {
         Self { accounts, open: HashMap::new(), refunds: HashSet::new(), beginning: 0, hearing: 0, _exit: exit }
     }
 
-    /// Takes up what an earlier life left.
+    /// Resumes what an earlier life left.
     fn take_up(&self, ctx: &mut Context<Self>) {
         self.take_up_refunds(ctx);
         let accounts = self.accounts.clone();
@@ -114,12 +114,13 @@ impl PaymentActor {
                     ctx.notify(Charge { account_id, payment, posted: health.posted(Self::KIND) });
                 }
             }
-            // Their accounts take them up when they are next loaded.
+            // Their accounts resume them when they are next loaded.
             Err(error) => tracing::error!(%error, "pending payments could not be taken up"),
         }));
     }
 
-    /// Takes up refunds that an earlier life left without an answer: nobody else does, so it is tried until it is done.
+    /// Resumes refunds that an earlier life left without an answer. Only this actor does, so it retries until it
+    /// succeeds.
     fn take_up_refunds(&self, ctx: &mut Context<Self>) {
         let of = self.accounts.clone();
         let load = async move {
@@ -198,7 +199,7 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
         let began = Instant::now();
         let Ask { question: ApplyEvent(told), reply, posted } = ask;
         if self.hearing >= MOST_NOTICES {
-            // Told again later.
+            // The processor sends the event again later.
             drop(reply.send(Err(EventNotApplied::Overloaded)));
             return;
         }
@@ -245,7 +246,7 @@ impl Handler<Ask<Refund, Result<Given, NotRefunded>>> for PaymentActor {
                 Ok(refund) => actor.carry(refund, Some(reply), ctx),
                 Err(error) => {
                     if matches!(error, NotRefunded::NotNow(_)) {
-                        // Its commit may land after all: then nobody carries it yet.
+                        // The commit may still arrive, and then no task carries the refund yet.
                         ctx.run_later(LATE, |actor, ctx| actor.take_up_refunds(ctx));
                     }
                     drop(reply.send(Err(error)));
@@ -266,7 +267,7 @@ impl Handler<Ask<ActionOf, Option<NextAction>>> for PaymentActor {
     }
 }
 
-/// Test-only: dies of a panic.
+/// Test-only: makes the actor panic.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Panic;

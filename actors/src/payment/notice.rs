@@ -1,6 +1,6 @@
-//! What the processor tells by itself. A notice only says what to fetch; what is fetched is told to the account like an
-//! answer, and is as harmless when it is told twice. The event is noted in the same commit as what it changes, or by itself
-//! where that was changed before.
+//! Events that the processor sends by itself. An event only names what to fetch. The fetched state is reported to the
+//! account like an answer, and is as harmless when repeated. The event is recorded in the same commit as its changes,
+//! or by itself where there are none.
 
 use billing::{entry::Notice, ids::PaymentId};
 use cards::{CardError, Finding, Outcome, ProcessorEvent, Subject, What};
@@ -13,28 +13,28 @@ use super::{
 };
 use crate::{account::AccountError, accounts::Accounts};
 
-/// What came of a notice.
+/// The result of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
-    /// The payments it was about: none where it does not matter here.
+    /// The payments that the event was about; empty where it does not matter here.
     pub payments: Vec<PaymentId>,
-    /// Whether it was heard before.
+    /// Whether the event was applied before.
     pub repeated: bool,
 }
 
-/// Why a notice was not heard.
+/// Why an event was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EventNotApplied {
-    /// This very delivery was heard before: its sender signs each anew.
+    /// This very delivery was applied before: its sender signs each delivery anew.
     #[error("this delivery of event {0} was received before")]
     Replayed(String),
-    /// The processor knows nothing of what the notice is about.
+    /// The processor does not know the object that the event is about.
     #[error("{0}")]
     Unfounded(String),
-    /// It can't be heard now; worth telling again.
+    /// The event can't be applied now; the sender should repeat it.
     #[error("{0}")]
     NotNow(String),
-    /// Too many at once; worth telling again.
+    /// Too many events at once; the sender should repeat it.
     #[error("too many notices at once")]
     Overloaded,
 }
@@ -60,7 +60,7 @@ impl From<NotApplied> for EventNotApplied {
     }
 }
 
-/// Hears a notice: everything it changes is durable afterwards.
+/// Applies an event: all its changes are durable afterwards.
 pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<Applied, EventNotApplied> {
     let ProcessorEvent { notice, subject } = told;
     if *subject == Subject::Other {
@@ -76,7 +76,8 @@ pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<
         Delivered::First => {
             let mut findings = processor.fetch(subject).await?.into_iter().peekable();
             while let Some(finding) = findings.next() {
-                // Noted with the last of what it changes: a crash before that has it told again, and heard again.
+                // The event is recorded with the last of its changes. After a crash before that, it is sent and applied
+                // again.
                 let noted = findings.peek().is_none().then_some(notice);
                 payments.extend(take(accounts, finding, noted).await?);
             }
@@ -88,7 +89,7 @@ pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<
     Ok(Applied { payments, repeated: delivered == Delivered::Again })
 }
 
-/// Hears a notice of a processor within this process.
+/// Applies an event of a processor within this process.
 pub(super) async fn apply_own(accounts: &Accounts, told: &ProcessorEvent) {
     match apply(accounts, told).await {
         Ok(_) => {}
@@ -97,7 +98,7 @@ pub(super) async fn apply_own(accounts: &Accounts, told: &ProcessorEvent) {
     }
 }
 
-/// Tells the account what was found; the payment, where it is one of ours.
+/// Reports a finding to the account. Returns the payment, where it is one of ours.
 async fn take(
     accounts: &Accounts,
     finding: Finding,
@@ -110,7 +111,7 @@ async fn take(
     };
     let taken = match what {
         What::Charge(Outcome::Unknown { why }) => return Err(EventNotApplied::NotNow(why)),
-        // Its pursuit waits for the owner.
+        // The payment's pursuit waits for the owner.
         What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
         What::Charge(outcome) => pursue::apply(accounts, account_id, &payment, &outcome, notice).await.map(drop),
         What::Reversals(news, listing) => {

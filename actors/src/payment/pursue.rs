@@ -1,5 +1,5 @@
-//! One payment carried to its end: does what the pure [`Pursuit`] says next, with the card processor, the account and the
-//! clock, and reports to it. Which card is charged is read from the ledger first.
+//! Carries one payment to its end: does the steps of the pure [`Pursuit`] with the card processor, the account and the
+//! clock, and reports their results to it. The card to charge is read from the ledger first.
 
 use billing::{
     command::Refusal,
@@ -20,7 +20,7 @@ use crate::{
     accounts::Accounts,
 };
 
-/// Waits as a back-off says.
+/// Waits for the time of a back-off.
 pub(super) async fn wait(back_off: &mut BackOff, accounts: &Accounts) {
     let clock = accounts.clock();
     clock.until(back_off.next(clock.now())).await;
@@ -40,7 +40,7 @@ pub(super) async fn pursue(accounts: Accounts, account_id: AccountId, payment: P
             Step::Cancel(reference) => pursuit.answered(processor.cancel(&reference).await, clock.now()),
             Step::TellOwner(action) => {
                 open.set_action(action.clone());
-                // Once or twice in a payment's life.
+                // Bounded: once or twice in a payment's life.
                 accounts.tell(account_id, Waits { payment_id: payment.id, action });
                 pursuit.next(clock.now())
             }
@@ -60,7 +60,7 @@ pub(super) async fn pursue(accounts: Accounts, account_id: AccountId, payment: P
     }
 }
 
-/// What the processor is asked.
+/// The order for the processor, and its context.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub(super) order: Order,
@@ -78,8 +78,8 @@ async fn order(accounts: &Accounts, account_id: AccountId, payment: &Payment) ->
     }
 }
 
-/// The card a payment is charged to, and who pays: a payment that names no card is charged to the default one of the time
-/// it was first charged.
+/// The card that a payment is charged to, and its payer. A payment that names no card is charged to the default card of
+/// the time when it was first charged.
 pub(super) async fn order_once(
     accounts: &Accounts,
     account_id: AccountId,
@@ -115,7 +115,7 @@ pub(super) async fn order_once(
     Ok(Chosen { order: Order { payment_id, account_id, amount, customer, method }, chargeable })
 }
 
-/// Whether nobody asked for this very payment: an automatic purchase, or the renewal of a plan.
+/// Whether a payment was begun without a request: an automatic purchase, or a plan's renewal.
 async fn is_automatic(ledger: &Ledger, account: AccountId, payment: &Payment) -> Result<bool, LedgerError> {
     match payment.purpose {
         Purpose::AutoReload | Purpose::AutoScale => Ok(true),
@@ -130,8 +130,8 @@ async fn choose(accounts: &Accounts, account_id: AccountId, payment: &Payment) -
     accounts.ledger().chosen_card(payment.id).await
 }
 
-/// Tells the account until it is durable, or the pursuit wants something else: that. A processor within this process sends its
-/// notices now: the first before the answer, the others beside it.
+/// Reports to the account until the report is durable, or until the pursuit decides on another step, which is returned.
+/// A processor within this process sends its events now: the first before the answer, the others beside it.
 async fn settle(
     accounts: &Accounts,
     (account_id, payment): (AccountId, &Payment),
@@ -176,16 +176,16 @@ async fn tell(accounts: &Accounts, account_id: AccountId, payment: &Payment, out
     }
 }
 
-/// Where a payment stands after an outcome was told to its account.
+/// The state of a payment after an outcome was reported to its account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// It ended, now or before, and that is durable.
+    /// The payment ended, now or before, and that is durable.
     Ended,
-    /// It did not.
+    /// The payment did not end.
     Open,
 }
 
-/// Why an outcome could not be told.
+/// Why an outcome could not be reported.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotApplied {
     #[error(transparent)]
@@ -200,7 +200,8 @@ pub(super) enum NotApplied {
     NotPaidYet,
 }
 
-/// Tells an account what came of its payment. An end that was told before, by an answer or a notice, changes nothing.
+/// Reports an outcome to the payment's account. An end that was reported before, by an answer or an event, changes
+/// nothing.
 pub(super) async fn apply(
     accounts: &Accounts,
     account_id: AccountId,
@@ -213,7 +214,7 @@ pub(super) async fn apply(
         Telling::Command(command) => command,
         Telling::Nothing => return Ok(Applied::Open),
         Telling::AnotherAmount { reference, paid } => {
-            // Someone must look.
+            // An operator must look.
             tracing::error!(payment.id = %payment_id, %reference, paid_nanos = paid.get(), "paid another amount");
             return Ok(Applied::Open);
         }

@@ -1,8 +1,8 @@
-//! How one payment is carried to its end, pure: what is to be done next, after each answer of the card processor and of the
-//! account. While the processor knows the charge again by its key, an unanswered one is repeated with back-off; after that it
-//! is only looked up, never charged again blindly. A charge that waits for its owner is given up after an hour. It knows no
-//! clock, no processor and no account: whoever drives it (the payment actor, or a simulation with cards of its own) does what
-//! it says and reports.
+//! How one payment is carried to its end, pure: the next step after each answer of the card processor and of the
+//! account. While the processor recognizes a charge by its key, an unanswered charge is repeated with back-off. After
+//! that it is only looked up, never charged again blindly. A charge that waits for its owner is cancelled after an
+//! hour. This file knows no clock, no processor and no account: the driver (the payment actor, or a simulation with its
+//! own cards) does each step and reports the result.
 
 use billing::{
     Nanos, Timestamp,
@@ -14,20 +14,20 @@ use billing::{
 };
 use cards::{CardError, NextAction, Outcome, RefundOrder};
 
-/// For how long the processor knows a charge again by its key: a day, less what a last call may take.
+/// How long the processor recognizes a charge by its key: a day, less the time of a last call.
 pub const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
 /// How long a card's owner has.
 const OWNER_MS: i64 = 60 * 60_000;
-/// The first wait after no answer, and the longest; each is twice the one before.
+/// The first wait after a missing answer, and the longest; each wait doubles.
 const FIRST_WAIT_MS: i64 = 250;
 const LONGEST_WAIT_MS: i64 = 5 * 60_000;
-/// How often a charge that waits for its owner is looked at, where no notice comes.
+/// How often a charge that waits for its owner is fetched, where no event comes.
 const LOOK_MS: i64 = 30_000;
 
-/// What an unanswered payment's code is once a look-up found that it was never charged.
+/// The code of an unanswered payment once a look-up found that it was never charged.
 const NEVER_CHARGED: &str = "never_charged";
 
-/// Waits that grow.
+/// Growing waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BackOff(i64);
 
@@ -38,7 +38,7 @@ impl Default for BackOff {
 }
 
 impl BackOff {
-    /// Until when the next wait lasts that begins now.
+    /// When a wait that begins now ends.
     pub fn next(&mut self, now: Timestamp) -> Timestamp {
         let until = now.plus_ms(self.0);
         self.0 = (self.0 * 2).min(LONGEST_WAIT_MS);
@@ -46,7 +46,7 @@ impl BackOff {
     }
 }
 
-/// Whether the processor still knows by its key what was first asked of it then.
+/// Whether the processor still recognizes by its key a charge first made at `begun`.
 pub fn is_known_again(begun: Timestamp, now: Timestamp) -> bool {
     now < begun.plus_ms(SAME_KEY_MS)
 }
@@ -54,70 +54,70 @@ pub fn is_known_again(begun: Timestamp, now: Timestamp) -> bool {
 /// Whether a card may still be charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Chargeable {
-    /// It may.
+    /// The card may be charged.
     Yes,
-    /// Not any more, or there never was one: what was charged before is looked up.
+    /// The card may not be charged any more, or there never was one: an earlier charge is looked up.
     No(&'static str),
 }
 
-/// What is to be done next for a payment.
+/// The next step for a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Charge the card, under the payment's id; then [`Pursuit::answered`].
     Charge,
     /// Look the charge up by the payment's id; then [`Pursuit::found`].
     Find,
-    /// Look at the charge of this name; then [`Pursuit::answered`].
+    /// Fetch the charge with this id; then [`Pursuit::answered`].
     Look(String),
-    /// Give up the charge of this name; then [`Pursuit::answered`].
+    /// Cancel the charge with this id; then [`Pursuit::answered`].
     Cancel(String),
-    /// Tell the account what the card's owner must do; then [`Pursuit::next`].
+    /// Report the owner's step to the account; then [`Pursuit::next`].
     TellOwner(NextAction),
-    /// Tell the account what came of it; then [`Pursuit::told`].
+    /// Report the outcome to the account; then [`Pursuit::told`].
     Tell(Outcome),
-    /// Wait until then; then [`Pursuit::next`].
+    /// Wait until a time; then [`Pursuit::next`].
     Wait {
-        /// Until when.
+        /// The time.
         until: Timestamp,
-        /// Whether a notice about the payment ends the wait.
+        /// Whether an event about the payment ends the wait.
         is_nudged: bool,
-        /// What is not known yet, where that is why: worth a line in the log.
+        /// The reason, where something is still unknown: to be logged.
         why: Option<String>,
     },
-    /// Nothing any more.
+    /// Nothing more to do.
     End,
 }
 
-/// What came of telling an account.
+/// The result of a report to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Told {
     /// The payment ended, now or before, and that is durable; or its account is gone.
     Ended,
     /// The payment did not end.
     Open,
-    /// It could not be told yet.
+    /// The report failed for now.
     NotYet,
 }
 
-/// How far a payment is.
+/// The stage of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Stage {
-    /// The processor is to be asked, or is asked.
+    /// The processor is being asked.
     Asks,
-    /// The charge of this name waits for its owner.
+    /// The charge with this id waits for its owner.
     Waits(String),
-    /// So long was waited for the owner of this charge.
+    /// The owner's time for the charge with this id is over.
     Waited(String),
-    /// The charge of this name is looked at.
+    /// The charge with this id is being fetched.
     Looks(String),
-    /// A charge is given up.
+    /// A charge is being cancelled.
     Cancels,
-    /// The account is told, with waits of its own.
+    /// The outcome is being reported to the account, with waits of its own.
     Tells(Outcome, BackOff),
     Ended,
 }
 
-/// A payment on its way.
+/// A payment on its way to its end.
 #[derive(Debug, Clone)]
 pub struct Pursuit {
     created_at: Timestamp,
@@ -128,7 +128,7 @@ pub struct Pursuit {
 }
 
 impl Pursuit {
-    /// Of a pending payment.
+    /// The pursuit of a pending payment.
     pub fn new(payment: &Payment, chargeable: Chargeable) -> Self {
         Self {
             created_at: payment.created_at,
@@ -139,7 +139,7 @@ impl Pursuit {
         }
     }
 
-    /// What is to be done now: at first, and after a wait.
+    /// The next step, at first and after a wait.
     pub fn next(&mut self, now: Timestamp) -> Step {
         let until = self.created_at.plus_ms(OWNER_MS);
         match self.stage.clone() {
@@ -161,7 +161,7 @@ impl Pursuit {
         }
     }
 
-    /// What the processor answered when it was asked, looked at, or told to cancel.
+    /// Takes the processor's answer to a charge, a fetch or a cancellation.
     pub fn answered(&mut self, outcome: Outcome, now: Timestamp) -> Step {
         match (self.stage.clone(), outcome) {
             (Stage::Looks(reference), Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. }) => {
@@ -171,7 +171,7 @@ impl Pursuit {
             (Stage::Cancels, Outcome::NeedsAuthentication(_)) => {
                 self.again(Some("it was not canceled".to_owned()), now)
             }
-            // Nobody is there who could.
+            // An automatic payment has no owner present.
             (_, Outcome::NeedsAuthentication(action)) if self.is_automatic => self.cancel(action.reference),
             (_, Outcome::NeedsAuthentication(action)) => {
                 self.stage = Stage::Waits(action.reference.clone());
@@ -185,7 +185,7 @@ impl Pursuit {
         }
     }
 
-    /// What the processor found when the charge was looked up: one it never heard of is never made.
+    /// Takes the result of a look-up: a charge that the processor does not know is never made.
     pub fn found(&mut self, found: Result<Option<Outcome>, CardError>, now: Timestamp) -> Step {
         let never = match self.chargeable {
             Chargeable::Yes => NEVER_CHARGED,
@@ -199,7 +199,7 @@ impl Pursuit {
         self.answered(outcome, now)
     }
 
-    /// What came of telling the account.
+    /// Takes the result of a report to the account.
     pub fn told(&mut self, told: Told, now: Timestamp) -> Step {
         match (&mut self.stage, told) {
             (_, Told::Ended) => {
@@ -218,30 +218,30 @@ impl Pursuit {
         Step::Cancel(reference)
     }
 
-    /// The processor is asked again, after a wait.
+    /// Asks the processor again, after a wait.
     fn again(&mut self, why: Option<String>, now: Timestamp) -> Step {
         self.stage = Stage::Asks;
         Step::Wait { until: self.back_off.next(now), is_nudged: false, why }
     }
 }
 
-/// What an account is to be told of an outcome.
+/// The report of an outcome to an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Telling {
-    /// This.
+    /// This command.
     Command(Command),
-    /// Nothing: it is not known yet what came of it.
+    /// None: the outcome is still unknown.
     Nothing,
-    /// Nothing: another amount was paid, and credits are only ever made for what was paid.
+    /// None: another amount was paid, and credits are only made for the right amount.
     AnotherAmount {
-        /// The processor's name for the charge.
+        /// The processor's id of the charge.
         reference: String,
-        /// What was paid.
+        /// The amount paid.
         paid: Nanos,
     },
 }
 
-/// What an account is told of its payment's outcome, and of the notice that it comes from.
+/// The report of a payment's outcome, and of the event that it comes from.
 pub fn telling(payment: &Payment, outcome: &Outcome, grant_id: GrantId, notice: Option<Notice>) -> Telling {
     let payment_id = payment.id;
     let command = match outcome {
@@ -257,7 +257,7 @@ pub fn telling(payment: &Payment, outcome: &Outcome, grant_id: GrantId, notice: 
     Telling::Command(noticed(notice, command))
 }
 
-/// A command, with the notice it comes from.
+/// A command, with the event that it comes from.
 pub fn noticed(notice: Option<Notice>, command: Command) -> Command {
     match notice {
         Some(notice) => Command::Notified { notice, command: Box::new(command) },
@@ -265,20 +265,22 @@ pub fn noticed(notice: Option<Notice>, command: Command) -> Command {
     }
 }
 
-/// What an account's answer to an outcome means.
+/// The meaning of an account's answer to an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// The payment ended with it.
+    /// The payment ended with this outcome.
     Ended,
-    /// It had ended before, as it was told then.
+    /// The payment had ended before, with the same outcome.
     EndedBefore,
-    /// It had ended before, and was paid: this goes back if it had been declined, as [`goes_back`] says of its row.
+    /// The payment had ended before, and was paid now. The money goes back if the payment was declined, as
+    /// [`goes_back`] decides by its row.
     PaidAfterItEnded(RefundOrder),
-    /// It refused.
+    /// The account refused the outcome.
     Refused(Refusal),
 }
 
-/// What an account's answer to an outcome means. An end that was told before, by an answer or a notice, changes nothing.
+/// The meaning of an account's answer to an outcome. An end that was reported before, by an answer or an event, changes
+/// nothing.
 pub fn heard(payment: &Payment, outcome: &Outcome, answer: Answer) -> Heard {
     match (answer.result, outcome) {
         (Ok(_), _) => Heard::Ended,

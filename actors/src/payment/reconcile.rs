@@ -1,5 +1,6 @@
-//! Our payments, refunds and disputes held against what the processor lists, both ways. Ours are read before the
-//! processor's list and again after it: only what differs both times is told, so that money on its way is no difference.
+//! Compares our payments, refunds and disputes with the processor's list, in both directions. Ours are read before the
+//! processor's list and again after it. Only a difference present both times is reported, so that money on its way is
+//! no difference.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,44 +15,44 @@ use ledger::{Ledger, LedgerError};
 use serde::Serialize;
 use uuid::Uuid;
 
-/// Payments compared in one run, at most.
+/// The most payments compared in one run.
 pub const MOST_COMPARED: usize = 1_000_000;
-/// Differences that are listed.
+/// The most differences listed.
 pub const MOST_LISTED: usize = 1_000;
 /// Payments read at once.
 const PAGE: u64 = 1_000;
 
-/// What differs.
+/// A difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Difference {
-    /// Of which payment.
+    /// The payment.
     pub payment_id: Uuid,
-    /// The processor's name for the charge, the refund or the dispute, where it has one.
+    /// The processor's id of the charge, the refund or the dispute, where it has one.
     pub reference: Option<String>,
-    /// What it is.
+    /// The kind of difference.
     pub what: &'static str,
-    /// What stands here.
+    /// The state in the ledger.
     pub here: String,
-    /// What stands at the processor.
+    /// The state at the processor.
     pub there: String,
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Reconciled {
-    /// Whether nothing differs.
+    /// Whether there is no difference.
     pub ok: bool,
-    /// Payments of ours that were compared.
+    /// The number of our payments that were compared.
     pub payments: usize,
-    /// Payments of ours that the processor does not remember: the built-in one forgets with its process.
+    /// The number of our payments that the processor has forgotten: the sandbox forgets with its process.
     pub forgotten: usize,
-    /// Charges that the processor lists for payments of ours.
+    /// The number of charges that the processor lists for our payments.
     pub charges: usize,
-    /// Refunds and disputes that it lists of them.
+    /// The number of refunds and disputes that the processor lists for them.
     pub reversals: usize,
-    /// How many things differ.
+    /// The number of differences.
     pub found: usize,
-    /// What differs, at most [`MOST_LISTED`].
+    /// The differences, at most [`MOST_LISTED`].
     pub differences: Vec<Difference>,
 }
 
@@ -61,15 +62,15 @@ pub enum NotReconciled {
     /// The ledger could not be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The processor could not be asked.
+    /// The processor did not answer, or refused.
     #[error(transparent)]
     Card(#[from] CardError),
-    /// More than is compared at once.
+    /// There are more payments than are compared at once.
     #[error("more than {MOST_COMPARED} payments: compare fewer days")]
     TooMany,
 }
 
-/// What the processor lists of one payment.
+/// The processor's entries for one payment.
 #[derive(Default)]
 struct There<'a> {
     charges: Vec<&'a ListedCharge>,
@@ -86,7 +87,12 @@ impl There<'_> {
     }
 }
 
-/// Compares payments begun at or after an instant.
+/// Compares the payments begun at or after a time.
+///
+/// # Errors
+///
+/// The ledger or the processor could not be read: compare again later. [`TooMany`](NotReconciled::TooMany) where there
+/// are more than [`MOST_COMPARED`] payments: compare a shorter time.
 pub async fn reconcile(ledger: &Ledger, processor: &Processor, since: Timestamp) -> Result<Reconciled, NotReconciled> {
     let mut ours: BTreeMap<PaymentId, Payment> = BTreeMap::new();
     loop {
@@ -134,7 +140,7 @@ pub async fn reconcile(ledger: &Ledger, processor: &Processor, since: Timestamp)
             continue;
         }
         match ledger.payment_of_anyone(*id).await? {
-            // Begun before what is compared, and charged after.
+            // The payment was begun before the compared time, and charged within it.
             Some((_, payment)) => {
                 let rows = ledger.reversals(*id).await?;
                 report.add(compare(&payment, &rows, listed, forgotten(&payment)).into_iter());
@@ -157,7 +163,7 @@ impl Reconciled {
     }
 }
 
-/// Orders what is listed by payment: refunds and disputes are known by their charge's name.
+/// Groups the processor's entries by payment. Refunds and disputes belong to a payment by their charge's id.
 fn by_payment<'a>(ours: &BTreeMap<PaymentId, Payment>, statement: &'a Statement) -> BTreeMap<PaymentId, There<'a>> {
     let mut there: BTreeMap<PaymentId, There<'a>> = BTreeMap::new();
     let mut names: HashMap<&str, PaymentId> = HashMap::new();
@@ -169,7 +175,7 @@ fn by_payment<'a>(ours: &BTreeMap<PaymentId, Payment>, statement: &'a Statement)
         there.entry(charge.payment_id).or_default().charges.push(charge);
     }
     for (charge, news) in &statement.reversals {
-        // Of a charge that is not of ours: others may use the same processor.
+        // The charge is not ours: others may use the same processor.
         if let Some(id) = names.get(charge.as_str()) {
             there.entry(*id).or_default().reversals.push(news);
         }
@@ -183,7 +189,8 @@ fn difference(id: PaymentId, there: &There<'_>, what: &'static str, here: String
     Difference { payment_id: id.0, reference, what, here, there: format!("{paid} paid") }
 }
 
-/// What differs of one payment. A processor that has forgotten lists what it still knows: what it does not list is not told.
+/// The differences of one payment. Where the processor has forgotten the payment, entries missing from its list are no
+/// differences.
 fn compare(payment: &Payment, rows: &[Reversal], there: &There<'_>, is_forgetful: bool) -> Vec<Difference> {
     let mut found = Vec::new();
     let paid = there.paid();
@@ -200,7 +207,7 @@ fn compare(payment: &Payment, rows: &[Reversal], there: &There<'_>, is_forgetful
             }
             found.extend(compare_reversals(payment, rows, there, is_forgetful));
         }
-        // Money that came all the same went back.
+        // Money that arrived after a decline went back.
         PaymentStatus::Declined if paid > there.standing() => {
             found.push(of("payment that was declined", "nothing paid".to_owned()));
         }
@@ -235,7 +242,7 @@ fn compare_reversals(payment: &Payment, rows: &[Reversal], there: &There<'_>, is
             Some(row) => {
                 found.push(of(kind, reference, say(row.amount, row.state), say(news.amount, news.state)));
             }
-            // It never took anything.
+            // The reversal never took money.
             None if !news.state.stands() => {}
             None => found.push(of(kind, reference, none(), say(news.amount, news.state))),
         }

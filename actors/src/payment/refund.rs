@@ -1,7 +1,7 @@
-//! Money that an operator gives back. The refund is a row, and its credits are taken, before the processor is asked: its
-//! key there is the row's id, so that whoever asks again (after no answer, after a crash) asks for the same refund. While
-//! the processor knows a key, an unanswered refund is asked for again with back-off; after that it is only looked up. One
-//! that is refused, or was never made, gives its credits back.
+//! Money that an operator gives back. The refund is a row, and its credits are taken, before the processor is asked.
+//! The row's id is the key at the processor, so that every repeated call (after a missing answer, after a crash) is the
+//! same refund. While the processor recognizes a key, an unanswered refund is requested again with back-off; after that
+//! it is only looked up. A refund that is refused, or was never made, gives its credits back.
 
 use std::time::Duration;
 
@@ -25,31 +25,31 @@ use super::{
 };
 use crate::{account::AccountError, accounts::Accounts};
 
-/// How long who asked for a refund waits for the processor; after that it goes on by itself.
+/// How long the asker of a refund waits for the processor. After that the refund continues by itself.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(8);
 
-/// Give money of a payment back to its card, and take its credits; answered when the processor has answered and that is
-/// durable, or after a while.
+/// Give money of a payment back to its card, and take its credits. Answered when the processor's answer is durable, or
+/// after a while.
 #[derive(Debug, Clone)]
 pub struct Refund {
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// Which payment.
+    /// The payment.
     pub payment_id: PaymentId,
-    /// The refund's id: asked for twice under one, it is one refund.
+    /// The refund's id: repeated requests with one id are one refund.
     pub id: ReversalId,
-    /// How much; none: all that was not given back before.
+    /// The amount; `None` for everything not yet given back.
     pub amount: Option<Nanos>,
-    /// Which request asks for it: written with the refund's row.
+    /// The proof of the request, written with the refund's row.
     pub proof: Proof,
 }
 
-/// A payment and a refund of it, as they stand.
+/// A payment and its refund, as they stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// The payment.
     pub payment: Payment,
-    /// The refund: pending where the processor has not answered yet.
+    /// The refund; pending where the processor has not answered yet.
     pub refund: Reversal,
 }
 
@@ -59,19 +59,19 @@ pub enum NotRefunded {
     /// There is no such payment.
     #[error("there is no such payment")]
     NoPayment,
-    /// It was not paid.
+    /// The payment was not paid.
     #[error("the payment is {0}, so nothing of it can be given back")]
     NotPaid(&'static str),
-    /// More than was not given back yet.
+    /// The amount is more than is left to give back.
     #[error("${0} of the payment are left to give back")]
     MoreThanLeft(Nanos),
-    /// It has as many refunds as there can be.
+    /// The payment has the most refunds that it can have.
     #[error("the payment has as many refunds as there can be; give back the rest at once")]
     TooMany,
-    /// The processor did not do it.
+    /// The processor refused or did not answer.
     #[error(transparent)]
     Card(#[from] CardError),
-    /// It could not be done or written now.
+    /// The refund could not be made or written now.
     #[error("{0}")]
     NotNow(String),
 }
@@ -89,10 +89,10 @@ impl From<NotApplied> for NotRefunded {
     }
 }
 
-/// Who asked for a refund, and what is told.
+/// The channel to the asker of a refund.
 pub(super) type Asker = oneshot::Sender<Result<Given, NotRefunded>>;
 
-/// Writes a refund down and takes its credits. One that is there already under its id is taken up.
+/// Writes a refund and takes its credits. A refund that exists under its id is resumed.
 pub(super) async fn begin(accounts: &Accounts, refund: &Refund) -> Result<Unanswered, NotRefunded> {
     let Refund { account_id, payment_id, id, amount: wanted, proof } = refund;
     let (account_id, payment_id, id) = (*account_id, *payment_id, *id);
@@ -112,7 +112,8 @@ async fn row(accounts: &Accounts, payment: PaymentId, id: ReversalId) -> Result<
     Ok(accounts.ledger().reversals(payment).await?.into_iter().find(|row| row.id == id))
 }
 
-/// Carries a refund to the processor's answer. Who asked is told of it, or, after a while, that it is on its way.
+/// Carries a refund to the processor's answer. The asker gets the result, or, after a while, the news that the refund
+/// is on its way.
 pub(super) async fn carry(accounts: Accounts, refund: Unanswered, asker: Option<Asker>) {
     let Unanswered { account_id, payment_id, reversal } = &refund;
     let (told, too_long) = (to_its_end(&accounts, &refund), tokio::time::sleep(MAX_WAIT));
@@ -149,7 +150,7 @@ async fn given(
     Ok(Given { payment, refund: refund.ok_or(NotRefunded::NoPayment)? })
 }
 
-/// Asks until the processor has answered and that is durable.
+/// Repeats the request until the processor's answer is durable.
 async fn to_its_end(accounts: &Accounts, refund: &Unanswered) -> Result<(), NotRefunded> {
     if !refund.reversal.is_unanswered() {
         return Ok(());
@@ -170,7 +171,7 @@ async fn to_its_end(accounts: &Accounts, refund: &Unanswered) -> Result<(), NotR
                     return Err(CardError::Refused { code: "refund_failed".to_owned(), message }.into());
                 }
                 Refunded::Refused { code, message } => {
-                    // Whatever stood in its way was not heard of yet.
+                    // A change at the processor may be unknown here, and stands in the way.
                     catch_up(accounts, *account_id, *payment_id).await;
                     return Err(CardError::Refused { code, message }.into());
                 }
@@ -181,7 +182,7 @@ async fn to_its_end(accounts: &Accounts, refund: &Unanswered) -> Result<(), NotR
     }
 }
 
-/// Asks for a refund, or looks it up where it is too late for that.
+/// Requests a refund, or looks it up where it is too late for a request.
 async fn ask(accounts: &Accounts, refund: &Unanswered) -> Refunded {
     let order = match order(accounts, refund).await {
         Ok(order) => order,
@@ -197,7 +198,7 @@ async fn ask(accounts: &Accounts, refund: &Unanswered) -> Refunded {
     }
 }
 
-/// What the processor is asked: nothing but the refund's row decides it.
+/// The order for the processor, made from the refund's row alone.
 async fn order(accounts: &Accounts, refund: &Unanswered) -> Result<RefundOrder, String> {
     let Unanswered { account_id, payment_id, reversal } = refund;
     let read = accounts.ledger().payment(*account_id, *payment_id).await.map_err(|error| error.to_string())?;
@@ -206,7 +207,7 @@ async fn order(accounts: &Accounts, refund: &Unanswered) -> Result<RefundOrder, 
     Ok(RefundOrder { key: reversal.id.to_string(), id: Some(reversal.id), reference, amount: reversal.amount })
 }
 
-/// The processor's name for a charge: looked up for a payment that was made before it was kept.
+/// The processor's id of a charge. It is looked up for payments from before it was stored.
 async fn reference(accounts: &Accounts, account: AccountId, payment: &Payment) -> Result<String, String> {
     if let Some(reference) = &payment.reference {
         return Ok(reference.clone());
@@ -218,7 +219,7 @@ async fn reference(accounts: &Accounts, account: AccountId, payment: &Payment) -
     }
 }
 
-/// Tells the account of an answer; whether there was one, and that is durable.
+/// Reports an answer to the account. Returns whether there was an answer and it is durable.
 async fn settle(accounts: &Accounts, refund: &Unanswered, answer: &Refunded) -> bool {
     let Unanswered { account_id, payment_id, reversal: row } = refund;
     if let Refunded::Unknown { why } = answer {
@@ -234,7 +235,7 @@ async fn settle(accounts: &Accounts, refund: &Unanswered, answer: &Refunded) -> 
     }
 }
 
-/// A processor within this process sends its notices now.
+/// A processor within this process sends its events now.
 async fn apply_own(accounts: &Accounts, refund: &Unanswered) {
     if let Ok(order) = order(accounts, refund).await {
         for told in accounts.processor().refund_notices(&order, accounts.clock().now()) {
@@ -243,7 +244,7 @@ async fn apply_own(accounts: &Accounts, refund: &Unanswered) {
     }
 }
 
-/// Hears what the processor knows of a payment.
+/// Applies everything that the processor knows of a payment.
 async fn catch_up(accounts: &Accounts, account: AccountId, payment: PaymentId) {
     let read = accounts.ledger().payment(account, payment).await.ok().flatten();
     let Some(reference) = read.and_then(|payment| payment.reference) else { return };

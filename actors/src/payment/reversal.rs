@@ -1,5 +1,6 @@
-//! What stands of a payment's refunds and disputes, told to its account: by an operator's refund here, or by the processor.
-//! Reversals are told one after the other: each stands on the payment, its rows and its grant as the one before left them.
+//! Reports a payment's refunds and disputes to its account, after an operator's refund or an event of the processor.
+//! Reversals are reported one after the other: each depends on the payment, its rows and its grant as the one before
+//! left them.
 
 use billing::{
     command::{Command, Reverse},
@@ -18,17 +19,17 @@ use super::{
 };
 use crate::accounts::Accounts;
 
-/// Whose turn it is. Reversals are few, and no turn waits for a processor.
+/// The lock that orders reversals. They are few, and no holder waits for a processor.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-/// Why an account is told: kept with what it changes.
+/// The cause of a report, written with its changes.
 #[derive(Debug, Clone)]
 pub(super) enum Because {
-    /// The processor answered.
+    /// The processor's answer.
     Answer,
-    /// It told so by itself; the last of what an event brings is noted with it.
+    /// The processor's event. The event is recorded with the last of its changes.
     Notice(Option<Notice>),
-    /// A request asks for it.
+    /// A request.
     Request(Proof),
 }
 
@@ -42,13 +43,13 @@ impl Because {
     }
 }
 
-/// Waits for its turn.
+/// Waits for the lock.
 pub(super) async fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
 
-/// Reads a payment once all that the account was asked before is written: a reversal that nobody waits for any more, because
-/// its commit took too long, would else be read as not taken. The turn is the caller's.
+/// Reads a payment once all earlier commands to its account are written. A reversal whose asker stopped waiting,
+/// because its commit took too long, would otherwise be missed. The caller holds the lock.
 pub(super) async fn read(
     accounts: &Accounts,
     account: AccountId,
@@ -58,7 +59,8 @@ pub(super) async fn read(
     Ok(accounts.ledger().payment_with_reversals(account, payment).await?)
 }
 
-/// Hears what stands of a payment. What is told of one that was declined here changes nothing: it brought no credits.
+/// Reports the reversals of a payment. Reversals of a payment that was declined here change nothing: it brought no
+/// credits.
 pub(super) async fn heard(
     accounts: &Accounts,
     account: AccountId,
@@ -75,7 +77,7 @@ pub(super) async fn heard(
     }
 }
 
-/// Tells the account. The turn is the caller's.
+/// Reports to the account. The caller holds the lock.
 pub(super) async fn tell(
     accounts: &Accounts,
     account: AccountId,
@@ -100,7 +102,7 @@ pub(super) async fn tell(
     }
 }
 
-/// The card a payment was charged to.
+/// The card that a payment was charged to.
 async fn card_of(accounts: &Accounts, payment: &Payment) -> Result<Option<String>, LedgerError> {
     match payment.method.as_str() {
         DEFAULT_METHOD => accounts.ledger().chosen_card(payment.id).await,

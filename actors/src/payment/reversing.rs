@@ -1,6 +1,6 @@
-//! What is decided about money that goes back, pure: how much of a payment can be refunded, how an unanswered refund is asked
-//! for, whether an account is told of reversals now, and which webhooks are heard. It knows no ledger, no processor, no account
-//! and no clock; the payment actor and the simulation carry out what it says.
+//! Decisions on money that goes back, pure: how much of a payment can be refunded, how an unanswered refund is
+//! requested, whether an account is informed of reversals now, and which webhooks are applied. No ledger, no processor,
+//! no account and no clock is known here; the payment actor and the simulation carry the decisions out.
 
 use billing::{
     Nanos, Timestamp,
@@ -13,22 +13,27 @@ use cards::Refunded;
 
 use super::{NotRefunded, pursuit};
 
-/// Times what changed meanwhile is read again.
+/// Attempts after a change in between.
 const TRIES: u32 = 5;
 
-/// What an unanswered refund's code is once a look-up found that it was never made.
+/// The code of an unanswered refund once a look-up found that it was never made.
 const NEVER_REFUNDED: &str = "never_refunded";
 
-/// What a refund that is to be written down is to its payment.
+/// Whether a refund is new to its payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Beginning {
-    /// It is there already, under its id.
+    /// The refund exists under its id.
     Known(Reversal),
-    /// It is new: this is told to the account.
+    /// The refund is new: report this to the account.
     New(News),
 }
 
-/// Looks whether a refund of a payment can be written down. Without an amount it is of all that is left.
+/// Checks whether a refund of a payment can be written. Without an amount it is for everything that is left.
+///
+/// # Errors
+///
+/// [`NotPaid`](NotRefunded::NotPaid) where the payment did not succeed. [`MoreThanLeft`](NotRefunded::MoreThanLeft)
+/// where the amount is not positive or more than is left.
 pub fn begin(
     payment: &Payment,
     known: &[Reversal],
@@ -49,21 +54,21 @@ pub fn begin(
     Ok(Beginning::New(News { id: Some(id), kind: Kind::Refund, reference: None, amount, state: State::Pending }))
 }
 
-/// How an unanswered refund is asked for.
+/// How an unanswered refund is requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asking {
-    /// The processor is asked for it, under its id.
+    /// Request the refund at the processor, under its id.
     Refund,
-    /// It is too late for that: it is looked up, and what is found is [`found`].
+    /// Too late for a request: look the refund up, and give the result to [`found`].
     Find,
 }
 
-/// How an unanswered refund is asked for now.
+/// How an unanswered refund is requested now.
 pub fn asking(refund: &Reversal, now: Timestamp) -> Asking {
     if pursuit::is_known_again(refund.created_at, now) { Asking::Refund } else { Asking::Find }
 }
 
-/// What is known of a refund that was looked up: one the processor never heard of is never made.
+/// The result of a look-up. A refund that the processor does not know is never made.
 pub fn found(found: Option<Refunded>) -> Refunded {
     found.unwrap_or_else(|| Refunded::Refused {
         code: NEVER_REFUNDED.to_owned(),
@@ -71,7 +76,7 @@ pub fn found(found: Option<Refunded>) -> Refunded {
     })
 }
 
-/// What an account is told of a refund's answer; none where there is none yet.
+/// The report of a refund's answer to its account; `None` where there is no answer yet.
 pub fn news(refund: &Reversal, answer: &Refunded) -> Option<News> {
     let (reference, state) = match answer {
         Refunded::Made { reference, state } => (Some(reference.clone()), *state),
@@ -81,18 +86,18 @@ pub fn news(refund: &Reversal, answer: &Refunded) -> Option<News> {
     Some(News { id: Some(refund.id), kind: Kind::Refund, reference, amount: refund.amount, state })
 }
 
-/// Whether an account is told of a payment's reversals.
+/// Whether an account is informed of a payment's reversals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hearing {
-    /// It is.
+    /// The account is informed now.
     Now,
     /// They change nothing: the payment brought no credits.
     Never,
-    /// They are to be told again once it is paid.
+    /// The event must come again once the payment is paid.
     Later,
 }
 
-/// Whether an account is told of the reversals of a payment of this status.
+/// Whether an account is informed of the reversals of a payment with this status.
 pub const fn hearing(status: PaymentStatus) -> Hearing {
     match status {
         PaymentStatus::Succeeded => Hearing::Now,
@@ -101,30 +106,30 @@ pub const fn hearing(status: PaymentStatus) -> Hearing {
     }
 }
 
-/// Tries to tell an account of reversals, each on what was read before it.
+/// The attempts to report reversals to an account, each after a fresh read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readings(u32);
 
 impl Readings {
-    /// Whether it is told again, on what is read then: its payment was read before what changed it was written.
+    /// Whether to report again after a fresh read: the payment may have been read before a change was written.
     pub const fn again(&mut self, refusal: &Refusal) -> bool {
         self.0 += 1;
         matches!(refusal, Refusal::GrantMoved(_) | Refusal::CycleMoved(_)) && self.0 <= TRIES
     }
 }
 
-/// What a webhook is, by when the last delivery of its event was signed.
+/// Whether a webhook is new, by when the last delivery of its event was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivered {
-    /// Its event was not heard before.
+    /// The event was not applied before.
     First,
-    /// Its event was heard before: it is only noted.
+    /// The event was applied before: this delivery is only recorded.
     Again,
-    /// This very delivery was heard before: its sender signs each anew.
+    /// This very delivery was applied before: its sender signs each delivery anew.
     Replayed,
 }
 
-/// What a webhook that was signed then is.
+/// Whether a webhook signed at this time is new.
 pub fn delivered(before: Option<Timestamp>, signed_at: Timestamp) -> Delivered {
     match before {
         None => Delivered::First,

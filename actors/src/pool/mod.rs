@@ -1,6 +1,6 @@
-//! The pool of one size class: which of its models are loaded, and one engine thread for each. It loads a model on the
-//! first request for it, outside the actor, while requests wait in a bounded queue; an engine that panicked is replaced on
-//! the next request. Running a request takes proof of an admission; its events go straight to its task.
+//! The pool of one size class: its loaded models, with one engine thread for each. It loads a model on the first
+//! request for it, outside the actor, while requests wait in a bounded queue. An engine that panicked is replaced on
+//! the next request. Running a request takes an admission as proof; events go straight to the request's task.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -24,19 +24,19 @@ use wire::inference::{Event, Failure};
 
 use crate::admission::Admission;
 
-/// Messages that wait, at most.
+/// The most messages in the mailbox.
 const MAILBOX: usize = 1_024;
 
-/// A model to run: its name, its folder, and which import of the name it is.
+/// A model to run: its name, its folder, and its import.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
-    /// Its name.
+    /// The model's name.
     pub id: String,
-    /// Where it is.
+    /// The model's folder.
     pub folder: PathBuf,
-    /// The inode of its card and when that was written. One imported anew under the name is loaded anew.
+    /// The import: inode and write time of the model's card. A name imported anew is loaded anew.
     pub import: (u64, u128),
-    /// What made the request ready; a model that is loaded for it speaks it too.
+    /// The tokenizer that prepared the request. A model loaded for the request uses it too.
     pub tokenizer: Arc<Tokenizer>,
 }
 
@@ -50,7 +50,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run of an admitted request: without an [`Admission`] there is none.
+    /// A run of an admitted request. It requires an [`Admission`].
     pub fn new(
         _: &Admission,
         model: ModelFolder,
@@ -63,19 +63,19 @@ impl Run {
     }
 }
 
-/// Test-only: dies of a panic.
+/// Test-only: makes the actor panic.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Panic;
 
-/// What a pool is made of.
+/// The settings of a pool.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// ONNX Runtime's library.
     pub library: PathBuf,
     /// Threads of one engine.
     pub threads: usize,
-    /// Requests that wait for one model, at most.
+    /// The most requests that wait for one model.
     pub queue: usize,
 }
 
@@ -93,7 +93,7 @@ struct Slot {
 pub struct PoolActor {
     settings: Settings,
     models: HashMap<String, Slot>,
-    /// Engines of models that were imported anew, until what they run has ended.
+    /// Engines of models that were imported anew, kept until their work has ended.
     retired: Vec<EngineHandle>,
     exit: ExitGuard,
 }
@@ -122,7 +122,7 @@ impl PoolActor {
             let began = Instant::now();
             let runtime = Runtime::load(&settings.library).map_err(|error| {
                 tracing::error!(%error, "open models can't run");
-                // Where the library should be is nobody's business but the operator's.
+                // Where the library should be concerns the operator only.
                 let what = if settings.library.is_file() { "can't be loaded" } else { "is not installed" };
                 Failure::Unavailable(format!("Open models can't run here just now: ONNX Runtime {what}."))
             })?;
@@ -188,7 +188,7 @@ fn submit(engine: &EngineHandle, job: Job) {
     }
 }
 
-/// The task may be gone already; then nobody needs to know.
+/// The task may be gone already; then nobody needs the failure.
 fn fail(job: &Job, why: &str) {
     drop(job.events.try_send(Event::Failed(Failure::Engine(why.to_owned()))));
 }

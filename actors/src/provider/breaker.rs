@@ -1,9 +1,9 @@
-//! A circuit breaker (Nygard, "Release It!"): after so many failures in a row a provider is left alone for a while, then
-//! tried with one call.
+//! A circuit breaker (Nygard, "Release It!"): after a number of failures in a row a provider is not called for a while,
+//! then one call is tried.
 
 use wire::inference::Failure;
 
-/// Failures in a row that open it.
+/// The failures in a row that open the breaker.
 const OPENS_AFTER: u32 = 20;
 
 /// The breaker of one provider.
@@ -12,12 +12,12 @@ pub(super) struct Breaker {
     failures: u32,
 }
 
-/// Whether a failure is the provider's: its overload, its error, or no answer at all.
+/// Whether a failure is the provider's: its overload, its error, or a missing answer.
 pub(super) const fn counts(failure: &Failure) -> bool {
     match failure {
         Failure::Provider(error) => error.status >= 500,
         Failure::Transport(_) | Failure::Timeout(_) => true,
-        // What is wrong between it and us alone says nothing to those who have their own key.
+        // A fault between the provider and this gateway's key does not concern callers with their own key.
         Failure::Unserved(_)
         | Failure::Invalid { .. }
         | Failure::ContextLength(_)
@@ -36,17 +36,17 @@ impl Breaker {
         self.failures = if failed { self.failures.saturating_add(1) } else { 0 };
     }
 
-    /// Whether some failed since one went well.
+    /// Whether calls failed since the last success.
     pub(super) const fn is_troubled(&self) -> bool {
         self.failures > 0
     }
 
-    /// Failures in a row.
+    /// The number of failures in a row.
     pub(super) const fn failures(&self) -> u32 {
         self.failures
     }
 
-    /// Whether the provider is to be left alone.
+    /// Whether the provider is not to be called.
     pub(super) const fn is_open(&self) -> bool {
         self.failures >= OPENS_AFTER
     }

@@ -1,5 +1,6 @@
-//! How requests reach a provider: what its actor published last, read without asking it, and the calls that run. A call
-//! is driven by the task of its own request and reports to the actor only what may change what it publishes.
+//! How requests reach a provider: the state that its actor published last, read without asking the actor, and the
+//! running calls. A call is driven by the task of its own request. The actor hears only of results that may change what
+//! it publishes.
 
 use std::sync::{
     Arc, PoisonError, RwLock,
@@ -24,58 +25,58 @@ use wire::{
 use super::{Ended, OPEN_FOR, ProviderActor, breaker, refusal::Reading};
 use crate::admission::Admission;
 
-/// Calls of one provider that run at once, at most.
+/// The most simultaneous calls of one provider.
 pub const MOST_CALLS: usize = 4_096;
 
-/// What a provider is made of.
+/// The settings of a provider.
 #[derive(Clone)]
 pub struct ProviderSettings {
-    /// Its name.
+    /// The provider's name.
     pub name: &'static str,
-    /// The format it speaks.
+    /// The provider's format.
     pub format: &'static dyn ProviderFormat,
-    /// Where it is.
+    /// The provider's address.
     pub base_url: String,
-    /// Our key, if we have one.
+    /// Our key, if there is one.
     pub api_key: Option<String>,
-    /// How long it may take.
+    /// The provider's time limits.
     pub timeouts: Timeouts,
 }
 
 impl std::fmt::Debug for ProviderSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Nothing of the key.
+        // The key is not shown.
         let mut shown = f.debug_struct("ProviderSettings");
         shown.field("name", &self.name).field("base_url", &self.base_url).finish_non_exhaustive()
     }
 }
 
-/// What the actor lets through.
+/// The calls that the actor lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Circuit {
     /// All calls.
     Closed,
-    /// One, to see whether the provider has recovered.
+    /// One call, to see whether the provider has recovered.
     HalfOpen,
-    /// None.
+    /// No call.
     Open,
 }
 
 #[derive(Debug)]
 struct Inner {
     settings: ProviderSettings,
-    /// None where the settings name no address.
+    /// `None` where the settings have no valid address.
     endpoint: Option<Endpoint>,
-    /// With our key, if we have one that can be sent.
+    /// The endpoint with our key, if there is one that can be sent.
     opened: Option<Endpoint>,
     circuit: RwLock<Circuit>,
-    /// Whether the actor wants to hear of calls that went well too: some before them failed.
+    /// Whether the actor wants reports of successful calls too: earlier ones failed.
     troubled: AtomicBool,
     running: AtomicUsize,
     actor: RwLock<Option<(Addr<ProviderActor>, Health)>>,
 }
 
-/// The way to one provider, shared by clones.
+/// The handle of one provider, shared by clones.
 #[derive(Debug, Clone)]
 pub struct ProviderHandle(Arc<Inner>);
 
@@ -95,7 +96,7 @@ impl ProviderHandle {
         }))
     }
 
-    /// The actor of now, once it has started.
+    /// The current actor, once it has started.
     pub fn actor(&self) -> Option<Addr<ProviderActor>> {
         self.attended().map(|(actor, _)| actor)
     }
@@ -109,12 +110,12 @@ impl ProviderHandle {
         self.0.settings.name
     }
 
-    /// Whether calls go through without a key of the caller's.
+    /// Whether calls without a caller's own key are possible.
     pub fn has_key(&self) -> bool {
         self.0.settings.api_key.is_some()
     }
 
-    /// Calls that run.
+    /// The number of running calls.
     pub fn running(&self) -> usize {
         self.0.running.load(Ordering::Relaxed)
     }
@@ -142,7 +143,7 @@ impl ProviderHandle {
 
     pub(super) fn begin(&self, own_key: Option<String>) -> Result<(Running, Endpoint), Failure> {
         let name = self.0.settings.name;
-        // A caller's own bad key says nothing about the provider.
+        // A caller's own bad key shows nothing about the provider.
         let counts = own_key.is_none();
         let invalid = |message: String| Failure::Invalid { field: "provider-key".into(), message };
         let nowhere = || Failure::Transport(format!("the address set for {name} is none"));
@@ -174,8 +175,8 @@ impl ProviderHandle {
         Reading { provider: settings.name, keys, is_own_key: own_key.is_some() }
     }
 
-    /// A call of an admitted request: without an [`Admission`] there is none. It runs while its events are read, and its
-    /// last event is `Finished` or `Failed`; dropped before, it is cut.
+    /// Calls the provider for an admitted request. It requires an [`Admission`]. The call runs while its events are
+    /// read, and the last event is `Finished` or `Failed`. Dropping the stream cuts the call.
     pub fn call(
         &self,
         _: &Admission,
@@ -223,7 +224,7 @@ impl Running {
             && (failed || inner.troubled.load(Ordering::Relaxed))
             && let Some((actor, health)) = self.handle.attended()
         {
-            // One a call: bounded by the calls that run.
+            // One message a call: bounded by the running calls.
             mailbox::tell(&actor, Ended { failed, posted: health.posted(ProviderActor::KIND) });
         }
     }

@@ -1,5 +1,6 @@
-//! One provider's actor: it hears how calls end, keeps the circuit breaker, and publishes on its [`ProviderHandle`] what may be
-//! called. Requests call through the handle and never wait for the actor; if it dies, calls go on as last published.
+//! One provider's actor: it gets the results of calls, keeps the circuit breaker, and publishes on its
+//! [`ProviderHandle`] which calls may be made. Requests call through the handle and never wait for the actor. If the
+//! actor dies, calls go on as last published.
 
 mod breaker;
 mod handle;
@@ -17,11 +18,11 @@ pub use refusal::is_spent;
 use runtime::exit::ExitGuard;
 use runtime::health::{Health, Kind, OfKind, Posted, Verdict};
 
-/// Messages that wait, at most: one a running call, which [`MOST_CALLS`] bounds.
+/// The most messages in the mailbox: one a running call, which [`MOST_CALLS`] bounds.
 const MAILBOX: usize = MOST_CALLS;
-/// Failures in a row that are more than chance.
+/// More failures in a row than by chance.
 const TROUBLING: u32 = 3;
-/// How long a provider that keeps failing is left alone.
+/// How long a failing provider is not called.
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
 /// A call ended.
@@ -32,7 +33,7 @@ struct Ended {
     posted: Posted,
 }
 
-/// Test-only: dies of a panic.
+/// Test-only: makes the actor panic.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Panic;
@@ -42,19 +43,19 @@ pub struct Panic;
 pub struct ProviderActor {
     handle: ProviderHandle,
     breaker: Breaker,
-    /// When the circuit is half opened, while it is open.
+    /// The timer that half opens the circuit, while it is open.
     trial: Option<SpawnHandle>,
     health: Health,
     _exit: ExitGuard,
 }
 
 impl ProviderActor {
-    /// A new life: all calls go through again.
+    /// A new life, in which all calls go through again.
     pub fn new(handle: ProviderHandle, health: Health, exit: ExitGuard) -> Self {
         Self { handle, breaker: Breaker::default(), trial: None, health, _exit: exit }
     }
 
-    /// What is wrong with the provider, if something is.
+    /// The provider's trouble, if there is any.
     fn trouble(&self) -> Option<(Verdict, String)> {
         let failures = self.breaker.failures();
         if self.breaker.is_open() {
@@ -71,8 +72,8 @@ impl ProviderActor {
         None
     }
 
-    /// Publishes what the breaker says. While it is open, one call is let through at every end of
-    /// its time, until it is known to have gone well.
+    /// Publishes the breaker's state. While the breaker is open, one call is let through at the end of each period,
+    /// until a call has succeeded.
     fn publish(&mut self, ctx: &mut Context<Self>) {
         self.health.trouble(Kind::Provider, self.handle.name(), self.trouble());
         if !self.breaker.is_open() {

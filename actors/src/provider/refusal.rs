@@ -1,5 +1,5 @@
-//! Whose refusal a provider's is: what it says to this gateway's own key is the operator's business, and what it says of a
-//! request, or to the key that a caller sent, the caller's. Nobody reads a secret in it.
+//! Whose concern a provider's refusal is. A refusal of this gateway's own key concerns the operator; a refusal of a
+//! request, or of a caller's own key, concerns the caller. No reader sees a secret in it.
 
 use wire::{
     fields::Fields,
@@ -8,7 +8,7 @@ use wire::{
 
 use super::secrets::hide;
 
-/// Words of codes and types that say that an account has nothing left.
+/// Words in codes and types of an account without credit.
 const SPENT: [&str; 7] = [
     "insufficient_quota",
     "insufficient_balance",
@@ -18,10 +18,10 @@ const SPENT: [&str; 7] = [
     "payment_required",
     "spend_limit",
 ];
-/// What is said of it in words alone.
+/// Messages of the same without a code.
 const SPENT_WORDS: [&str; 3] = ["credit balance is too low", "insufficient balance", "insufficient credits"];
 
-/// Who a call is made for, as its refusals are read.
+/// How the refusals of a call are read, depending on its key.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) provider: &'static str,
@@ -32,7 +32,7 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// An event as it may be told.
+    /// An event as clients may read it.
     pub(super) fn told(&self, event: Event) -> Event {
         match event {
             Event::Failed(failure) => Event::Failed(self.failure(failure)),
@@ -71,7 +71,7 @@ impl Reading {
         Failure::Unserved(unserved)
     }
 
-    /// What is passed on, without secrets; nothing where it can't be without.
+    /// A provider's text without secrets; `None` where they can't be removed.
     fn shown(&self, said: Fields) -> Option<Fields> {
         let text = said.to_json();
         let shown = self.hide(&text);
@@ -84,7 +84,7 @@ impl Reading {
     }
 }
 
-/// Whether a provider refuses because nothing is left of a quota that waiting does not refill, or of credit.
+/// Whether a provider refuses because the account has no credit, or no quota that would refill by waiting.
 pub fn is_spent(error: &ProviderError) -> bool {
     let names = [error.code.as_deref(), error.kind.as_deref()];
     let named = names

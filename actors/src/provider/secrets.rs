@@ -1,11 +1,11 @@
-//! What of a provider's words nobody else is to read: keys, whole or as a provider repeats them (`sk-...abcd`), and the
-//! names of organisations and projects. Cut out of everything that reaches tenants or logs. Pure.
+//! Secrets in a provider's texts: keys, whole or abbreviated (`sk-...abcd`), and the names of organisations and
+//! projects. They are removed from every text that reaches tenants or logs. Pure.
 
 use std::borrow::Cow;
 
-/// What stands in a secret's place.
+/// The replacement of a secret.
 pub(super) const HIDDEN: &str = "[hidden]";
-/// How secrets and ids of providers begin, and how many characters more they have at least.
+/// The prefixes of secrets and ids, and the least number of characters after each.
 const PREFIXES: [(&str, usize); 12] = [
     ("sk-", 3),
     ("sk_", 3),
@@ -20,15 +20,16 @@ const PREFIXES: [(&str, usize); 12] = [
     ("proj_", 1),
     ("proj-", 1),
 ];
-/// Words that begin so and are none.
+/// Words that have a prefix and are no secrets.
 const WORDS: [&str; 3] = ["org-wide", "org-level", "org-owned"];
-/// A key so long is looked for inside of words; a shorter one might be one.
+/// Keys of this length or more are found inside words; a shorter key may be an ordinary word.
 const LONG_KEY: usize = 8;
-/// The end of a key is told by so many characters or more, where the key is long enough to be recognised by them.
+/// The least characters of a key's end that count as an abbreviation, where the key is long enough to be recognized by
+/// them.
 const SHORTEST_END: usize = 4;
 const RANDOM_KEY: usize = 20;
 
-/// Cuts out what is secret; `keys` are the keys in use.
+/// Removes the secrets of a text. `keys` are the keys in use.
 pub(super) fn hide<'a>(text: &'a str, keys: &[&str]) -> Cow<'a, str> {
     let mut text = Cow::Borrowed(text);
     for key in keys.iter().filter(|key| key.len() >= LONG_KEY) {
@@ -62,7 +63,7 @@ pub(super) fn hide<'a>(text: &'a str, keys: &[&str]) -> Cow<'a, str> {
     if shown == *text { text } else { shown.into() }
 }
 
-/// The text without the start of a key that it ends in: words that are too long are cut, also within a key.
+/// The text without a key's beginning at its end: texts that are too long are cut, even within a key.
 fn without_cut_key(text: &str, key: &str) -> Option<String> {
     let bare = text.trim_end_matches(['.', '\u{2026}']);
     let mut starts = (SHORTEST_END..key.len()).rev().filter_map(|length| key.get(..length));
@@ -72,14 +73,14 @@ fn without_cut_key(text: &str, key: &str) -> Option<String> {
 
 fn is_secret(word: &str, keys: &[&str]) -> bool {
     let has_prefix = PREFIXES.iter().any(|(prefix, least)| {
-        // Also behind a dot or a star.
+        // Also after dots or stars.
         let word = word.trim_start_matches(['.', '*']);
         word.strip_prefix(prefix).is_some_and(|rest| rest.len() >= *least) && !WORDS.contains(&word)
     });
     has_prefix || keys.iter().any(|key| tells(word, key))
 }
 
-/// Whether a word is a key, or what a provider shows of it: a start and an end, with stars or dots between.
+/// Whether a word is a key, or a provider's abbreviation of it: a beginning and an end, with stars or dots between.
 fn tells(word: &str, key: &str) -> bool {
     if word == key {
         return true;

@@ -1,5 +1,6 @@
-//! The HTTP client of a thread: a request goes out, its answer's head and then its body come back, each wait with its
-//! limit. It follows no redirect and repeats nothing: it says only whether repeating is safe. It knows no format.
+//! The HTTP client of a thread: it sends a request, and returns the answer's head and then its body. Each wait has a
+//! limit. The client follows no redirect and repeats nothing: it reports only whether repeating is safe. It knows no
+//! format.
 
 use std::{
     cell::OnceCell,
@@ -31,23 +32,23 @@ use wire::inference::Failure;
 
 use super::connect::{self, Connector};
 
-/// A kept connection that its provider closed as a request was sent shows it within a round trip. What ends later may have
-/// been worked on, and is not to be paid twice.
+/// The longest a connection that the provider closed while a request was sent takes to fail: about a round trip. After
+/// a later failure the provider may have worked on the request, and must not be paid twice.
 const CROSSED: Duration = Duration::from_secs(1);
-/// How long a connection is kept that nothing uses.
+/// How long an unused connection is kept.
 const KEPT: Duration = Duration::from_mins(1);
-/// Bytes of an answer that are read before they are wanted, at most: a client that does not read its answer is not to
-/// fill this process's memory.
+/// The most bytes of an answer read ahead of the reader: a client that does not read its answer must not fill this
+/// process's memory.
 const READ_AHEAD: usize = 64 << 10;
-/// The same where a connection carries many answers, and of all those: so much that some which nobody reads do not stop the
-/// others.
+/// The same limit for one stream of an HTTP/2 connection, and for the whole connection. The connection's is so large
+/// that a few unread answers do not stop the others.
 const READ_AHEAD_STREAM: u32 = 128 << 10;
 const READ_AHEAD_STREAMS: u32 = 64 << 20;
 
 type Http = Client<Connector, Full<Bytes>>;
 
 thread_local! {
-    /// Each thread that calls has a pool of its own: a connection is served by the thread that opened it.
+    /// Each calling thread has a connection pool of its own: a connection is served by the thread that opened it.
     static CLIENT: OnceCell<Http> = const { OnceCell::new() };
 }
 
@@ -63,7 +64,7 @@ fn new_client(proxies: Arc<Matcher>) -> Result<Http, rustls::Error> {
         .build(connector))
 }
 
-/// This thread asks these proxies from now on, and not the environment's.
+/// From now on this thread uses these proxies, and not the environment's.
 #[cfg(test)]
 pub(super) fn ask_proxies(proxies: Arc<Matcher>) {
     CLIENT.with(|kept| assert!(kept.set(new_client(proxies).unwrap()).is_ok(), "the thread has a client already"));
@@ -79,9 +80,9 @@ fn start(request: Request<Full<Bytes>>) -> Result<ResponseFuture, rustls::Error>
     })
 }
 
-/// Why there is no response.
+/// Why a request has no response.
 pub(super) enum SendError {
-    /// The provider did not begin with the request: its connection was closed, or it refused to take one more on it.
+    /// The provider did not begin with the request: the connection was closed, or refused a further request.
     Unbegun(Failure),
     Other(Failure),
 }
@@ -103,12 +104,12 @@ pub(super) async fn send(request: Request<Full<Bytes>>, first_byte: Duration) ->
     }
 }
 
-/// The next piece of a body; none at its end.
+/// The next piece of a body; `None` at its end.
 pub(super) async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<Bytes>, Failure> {
     while !body.is_end_stream() {
         match within(idle, body.frame()).await {
             Some(Some(Ok(frame))) => {
-                // Headers after the body say nothing to us.
+                // Trailers after the body carry nothing that is read here.
                 if let Ok(bytes) = frame.into_data() {
                     return Ok(Some(bytes));
                 }
@@ -121,7 +122,7 @@ pub(super) async fn next(body: &mut Incoming, idle: Duration) -> Result<Option<B
     Ok(None)
 }
 
-/// A whole body, which may be so long.
+/// A whole body of at most `most` bytes.
 pub(super) async fn collect(mut body: Incoming, most: usize, idle: Duration) -> Result<Bytes, Failure> {
     let Some(first) = next(&mut body, idle).await? else { return Ok(Bytes::new()) };
     let Some(mut piece) = next(&mut body, idle).await? else { return Ok(first) };
@@ -138,7 +139,7 @@ pub(super) async fn collect(mut body: Incoming, most: usize, idle: Duration) -> 
     }
 }
 
-/// What comes of something, none after so long. What is there at once costs no timer.
+/// The result of a future; `None` after the limit. A result that is ready at once costs no timer.
 async fn within<T>(limit: Duration, something: impl Future<Output = T>) -> Option<T> {
     let mut something = pin!(something);
     let mut end = pin!(None);
@@ -182,7 +183,7 @@ fn is_closed(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
 }
 
-/// HTTP/2 says itself what it did not begin with.
+/// Whether an HTTP/2 error says that the request was not begun.
 fn is_refused(error: &(dyn Error + 'static)) -> bool {
     error.downcast_ref::<h2::Error>().is_some_and(|error| {
         let left = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
@@ -191,7 +192,7 @@ fn is_refused(error: &(dyn Error + 'static)) -> bool {
     })
 }
 
-/// The error's cause, which has no address in it: an address may carry what should not be shown.
+/// The error's cause without the address, which may carry secrets.
 fn transport(stage: &str, error: &(dyn Error + 'static)) -> Failure {
     let cause = sources(error).last().unwrap_or(error);
     Failure::Transport(format!("{stage}: {cause}"))

@@ -1,5 +1,5 @@
-//! How a connection to a provider is opened: straight, or by the proxy that the environment names for its address; in
-//! clear, or with TLS, where the other side may choose HTTP/2; within a time. It knows no request.
+//! How a connection to a provider is opened: directly or through the proxy that the environment names for its address,
+//! in clear or with TLS (where the provider may choose HTTP/2), and within a time limit. This file knows no request.
 
 use std::{
     io,
@@ -27,43 +27,44 @@ use rustls_platform_verifier::ConfigVerifierExt;
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
 
-/// How long a connection may take to be there, its proxy and TLS among it.
+/// The longest that opening a connection may take, its proxy and TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
-/// A quiet connection is asked so often whether its other side is there, and is given up after so many silences.
+/// The interval of keep-alive probes on a quiet connection, and how many may go unanswered before the connection is
+/// dropped.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 3;
-/// How long what was sent may go without being received.
+/// How long sent bytes may go unacknowledged.
 #[cfg(target_os = "linux")]
 const UNRECEIVED: Duration = Duration::from_secs(30);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
-/// The proxies that the environment names, by the variables that curl reads too. They are read once.
+/// The proxies that the environment names, in the variables that curl reads too. They are read once.
 pub(super) fn proxies() -> &'static Arc<Matcher> {
     static PROXIES: LazyLock<Arc<Matcher>> = LazyLock::new(|| Arc::new(Matcher::from_system()));
     &PROXIES
 }
 
-/// Certificates are checked as this machine does, and what was agreed with a provider is remembered for all threads.
+/// The TLS settings: certificates are checked as this machine does, and sessions are kept for all threads.
 fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
     static TLS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if let Some(made) = TLS.get() {
         return Ok(made.clone());
     }
-    // Another provider may have been installed before; either will do.
+    // Another crypto provider may be installed already; either serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = ClientConfig::with_platform_verifier()?;
     config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
     Ok(TLS.get_or_init(|| Arc::new(config)).clone())
 }
 
-/// Opens connections. Clones share it.
+/// Opens connections. Clones share its settings.
 #[derive(Clone)]
 pub(super) struct Connector(Arc<HttpsConnector<Route>>);
 
 impl Connector {
-    /// One that asks these proxies.
+    /// A connector that uses these proxies.
     pub(super) fn new(proxies: Arc<Matcher>) -> Result<Self, rustls::Error> {
         let mut straight = HttpConnector::new();
         straight.enforce_http(false);
@@ -102,7 +103,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// What TLS is spoken through, where it is.
+/// The stream under TLS, where there is TLS.
 #[derive(Clone)]
 struct Route {
     straight: HttpConnector,
@@ -140,13 +141,13 @@ impl Service<Uri> for Route {
 /// A connection to a provider, or to a proxy.
 pub(super) struct Way {
     io: MaybeHttpsStream<TokioIo<TcpStream>>,
-    /// Whether it ends at a proxy, which is told the whole address with every request.
+    /// Whether the connection ends at a proxy, which gets the whole address with every request.
     forwards: bool,
 }
 
 impl Connection for Way {
     fn connected(&self) -> Connected {
-        // Not what the socket says of itself too: it would be handed out with every answer.
+        // The socket's own details are left out: they would travel with every answer.
         Connected::new().proxy(self.forwards)
     }
 }

@@ -1,7 +1,7 @@
-//! Calls to webhooks, whose addresses accounts' owners choose: none of them may reach into this network. A name is resolved
-//! here, and every address it has is looked at before one is connected to, so that it can't be another a moment later. No
-//! redirect is followed, no proxy asked, no connection kept, and little of an answer read. It knows no rule of when to
-//! call.
+//! Calls to webhooks. Accounts' owners choose the addresses, so no call may reach into this network. A name is resolved
+//! here, and every resolved address is checked before the connection, so that the address can't change in between. The
+//! client follows no redirect, uses no proxy, keeps no connection, and reads little of an answer. It knows no rule of
+//! when to call.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -19,13 +19,13 @@ use tokio::{net::lookup_host, time::timeout};
 
 /// The longest address, in bytes.
 pub const LONGEST_URL: usize = 2_048;
-/// How much of an answer is read, in bytes, and how much of that is kept, in characters.
+/// The most bytes read of an answer, and the most characters kept of them.
 const LARGEST_ANSWER: usize = 4 << 10;
 const KEPT_ANSWER: usize = 1_000;
-/// How long a connection may take to be there, and a name to be resolved.
+/// The longest that opening a connection may take, and resolving a name.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// Where webhooks may be.
+/// Which addresses webhooks may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// At public addresses, by https.
@@ -34,56 +34,56 @@ pub enum Reach {
     Anywhere,
 }
 
-/// Why an address is not called.
+/// Why an address is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadUrl {
-    /// No address.
+    /// The text is no address.
     #[error("must be an address such as https://example.com/webhooks: {0}")]
     Malformed(String),
-    /// Too long.
+    /// The address is too long.
     #[error("must have at most {LONGEST_URL} bytes")]
     TooLong,
-    /// Not https.
+    /// The scheme is not https.
     #[error("must begin with https://")]
     NotHttps,
-    /// What is in it would be lost or shown.
+    /// The address has a part that would be lost or shown: a user, a password or a fragment.
     #[error("must not have a user, a password or a fragment")]
     TooMuch,
-    /// It is, or may be, in this network.
+    /// The address is, or may be, in this network.
     #[error("{0} is not a public address")]
     NotPublic(IpAddr),
 }
 
-/// A call, ready to be made.
+/// A call to make.
 #[derive(Debug, Clone)]
 pub struct Delivery {
-    /// Where to.
+    /// The address.
     pub url: String,
-    /// Its headers of the Standard Webhooks specification: id, seconds, signature.
+    /// The headers of the Standard Webhooks specification: id, seconds, signature.
     pub headers: [(&'static str, String); 3],
-    /// JSON.
+    /// The body: JSON.
     pub body: String,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeliveryOutcome {
-    /// The answer's status, if one came.
+    /// The answer's status, if an answer came.
     pub status: Option<u16>,
     /// The beginning of the answer, as text.
     pub answer: String,
-    /// Why none came, or why it does not count.
+    /// Why no answer came, or why the answer does not count.
     pub error: Option<String>,
 }
 
 impl DeliveryOutcome {
-    /// Whether it was taken.
+    /// Whether the receiver accepted the delivery.
     pub fn is_success(&self) -> bool {
         self.error.is_none() && self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 
-/// Makes calls. Clones share it.
+/// Calls webhooks. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct DeliveryClient {
     client: Client,
@@ -91,9 +91,14 @@ pub struct DeliveryClient {
 }
 
 impl DeliveryClient {
-    /// A client whose calls take at most so long.
+    /// A client whose calls take at most `longest`.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the HTTP client can't be built, for example because the machine's certificates can't be read.
+    /// Nothing was sent.
     pub fn new(reach: Reach, longest: Duration) -> Result<Self, String> {
-        // Another provider may have been installed before; either will do.
+        // Another crypto provider may be installed already; either serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .connect_timeout(CONNECT)
@@ -109,7 +114,13 @@ impl DeliveryClient {
         Ok(Self { client, reach })
     }
 
-    /// An address as it will be called, if it may be. A name that can't be resolved just now is taken: its calls will say so.
+    /// The address as it will be called. A name that can't be resolved just now is accepted: its calls will report the
+    /// failure.
+    ///
+    /// # Errors
+    ///
+    /// Why the address may not be called: it is malformed, too long, not https, has parts that would be lost or shown,
+    /// or leads into this network. The owner must give another.
     pub async fn check(&self, text: &str) -> Result<String, BadUrl> {
         let url = parse(text, self.reach)?;
         if let Some(name) = url.domain()
@@ -124,7 +135,8 @@ impl DeliveryClient {
     /// Makes a call.
     pub async fn post(&self, delivery: Delivery) -> DeliveryOutcome {
         let Delivery { url, headers, body } = delivery;
-        // Looked at again: an address in numbers is never resolved, and the setting may be another than when it was kept.
+        // Checked again: a literal IP address is never resolved, and the setting may have changed since the address was
+        // saved.
         let url = match parse(&url, self.reach) {
             Ok(url) => url,
             Err(bad) => {
@@ -145,7 +157,7 @@ impl DeliveryClient {
         while answer.len() < LARGEST_ANSWER {
             match response.chunk().await {
                 Ok(Some(bytes)) => answer.extend_from_slice(bytes.get(..LARGEST_ANSWER).unwrap_or(&bytes)),
-                // Its status was there: what was taken was taken, also if the answer breaks off.
+                // The status was there already: an accepted delivery stays accepted, even if the body breaks off.
                 Err(broken) if !status.is_success() => {
                     error = error.or_else(|| Some(why(&broken)));
                     break;
@@ -157,7 +169,7 @@ impl DeliveryClient {
     }
 }
 
-/// The beginning of an answer as text that any database takes.
+/// The beginning of an answer as text that every database stores.
 fn readable(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer);
     text.chars().take(KEPT_ANSWER).map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
@@ -182,7 +194,7 @@ fn parse(text: &str, reach: Reach) -> Result<Url, BadUrl> {
     if url.port() == Some(0) {
         return Err(BadUrl::Malformed("there is no port 0".into()));
     }
-    // However its numbers were written, they were made four by the parser.
+    // The parser has normalized every spelling of an IPv4 address to four numbers.
     let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
     match literal.filter(|address| reach == Reach::Public && !is_public(*address)) {
         Some(address) => Err(BadUrl::NotPublic(address)),
@@ -190,7 +202,7 @@ fn parse(text: &str, reach: Reach) -> Result<Url, BadUrl> {
     }
 }
 
-/// An address among these that may not be reached: one is enough for all to be refused.
+/// The first forbidden address: a single one is enough to refuse all.
 fn refused(found: &[SocketAddr], reach: Reach) -> Option<IpAddr> {
     match reach {
         Reach::Anywhere => None,
@@ -198,7 +210,7 @@ fn refused(found: &[SocketAddr], reach: Reach) -> Option<IpAddr> {
     }
 }
 
-/// Whether an address is one of the internet's, by IANA's registries of special-purpose addresses.
+/// Whether an address belongs to the public internet, by IANA's registries of special-purpose addresses.
 pub fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_public_v4(address),
@@ -208,9 +220,9 @@ pub fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    // This network, private, loopback; link-local, where clouds keep their metadata.
+    // "This network", private and loopback addresses; link-local, where clouds serve their metadata.
     let is_inside = matches!((a, b), (0 | 10 | 127, _) | (172, 16..=31) | (192, 168) | (169, 254));
-    // Carriers' own; protocols, relays, benchmarks, examples.
+    // Shared address space of carriers; protocol assignments, relays, benchmarks, documentation.
     let is_special = matches!((a, b), (100, 64..=127) | (198, 18 | 19))
         || matches!((a, b, c), (192, 0, 0 | 2) | (192, 88, 99) | (198, 51, 100) | (203, 0, 113));
     // From 224 on: multicast, reserved, broadcast.
@@ -226,18 +238,18 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         is_public_v4(Ipv4Addr::new(a, b, c, d))
     };
     match address.segments() {
-        // Those that carry an address of the other kind: translated, and 6to4.
+        // Addresses that embed an IPv4 address: NAT64 and 6to4.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => inner(high, low),
-        // Protocols and tunnels, examples.
+        // Protocol assignments and tunnels, documentation.
         [0x2001, 0..=0x01ff | 0x0db8, ..] | [0x3fff, 0..=0x0fff, ..] => false,
-        // Only this part is given out.
+        // Only this block is allocated to the public internet.
         [first, ..] => first & 0xe000 == 0x2000,
     }
 }
 
 struct Resolver(Reach);
 
-/// A name whose addresses may not be reached.
+/// The error of a name with a forbidden address.
 #[derive(Debug, thiserror::Error)]
 #[error("its name leads to {0}, which is not a public address")]
 struct Forbidden(IpAddr);
@@ -255,7 +267,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// Why there is no answer, without the address it was asked of.
+/// Why there is no answer, without the address.
 fn why(error: &reqwest::Error) -> String {
     let sources = || std::iter::successors(std::error::Error::source(error), |error| error.source());
     if let Some(forbidden) = sources().find_map(|source| source.downcast_ref::<Forbidden>()) {

@@ -1,5 +1,8 @@
 //! Calls to closed providers: one request out, events to the request's task. The only place that speaks HTTP to
-//! providers. It knows no money and no breaker: a provider's line hands it an [`Endpoint`] and lets it run.
+//! providers. It knows no money and no circuit breaker: the provider's handle passes an [`Endpoint`].
+
+// Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 mod client;
 mod connect;
@@ -31,27 +34,27 @@ use wire::{
 use client::SendError;
 pub use own::call_json;
 
-/// Where a provider is, and what opens it. Made once: addresses are not read again at every call.
+/// A provider's address and key. Made once, so that addresses are not parsed at every call.
 #[derive(Clone)]
 pub struct Endpoint {
     format: &'static dyn ProviderFormat,
     routes: Arc<Routes>,
-    /// `Bearer` and the key.
+    /// The header `Bearer` with the key.
     authorization: Option<HeaderValue>,
 }
 
 struct Routes {
-    /// The format's paths, each with the address it is at.
+    /// The format's paths, each with its whole address.
     addresses: Vec<(&'static str, Uri)>,
-    /// The name they are asked under, where only HTTP/1.1 is spoken: HTTP/2, which TLS may agree on, says it otherwise.
+    /// The `Host` header, where only HTTP/1.1 is spoken. HTTP/2, which TLS may negotiate, has a pseudo-header instead.
     host: Option<HeaderValue>,
-    /// What opens the proxy that forwards what is asked of them, if one does.
+    /// The credentials of the proxy that forwards the requests, if there is one.
     proxy_authorization: Option<HeaderValue>,
 }
 
 impl Endpoint {
-    /// The endpoint at an address up to and with the version (`https://api.openai.com/v1`), where this format is spoken.
-    /// None where it is no address.
+    /// The endpoint at an address up to and with the version (`https://api.openai.com/v1`), where this format is
+    /// spoken. `None` where the text is no address.
     pub fn new(base_url: &str, format: &'static dyn ProviderFormat) -> Option<Self> {
         Self::reached(base_url, format, connect::proxies())
     }
@@ -64,14 +67,14 @@ impl Endpoint {
         let (mut host, mut proxy_authorization) = (None, None);
         if first.scheme() == Some(&Scheme::HTTP) {
             host = first.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-            // A tunnel is opened once, when it is made.
+            // A proxy that tunnels gets its credentials once, when the tunnel is opened.
             proxy_authorization = proxies.intercept(first).and_then(|proxy| proxy.basic_auth().cloned());
         }
         let routes = Routes { addresses, host, proxy_authorization };
         Some(Self { format, routes: Arc::new(routes), authorization: None })
     }
 
-    /// Opened with this key. None where it can't be a header.
+    /// The endpoint with this key. `None` where the key can't stand in a header.
     pub fn with_key(mut self, key: &str) -> Option<Self> {
         let mut value = HeaderValue::from_str(&format!("Bearer {key}")).ok()?;
         value.set_sensitive(true);
@@ -86,7 +89,7 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
-/// An address of a provider, read as a browser reads one. A user and a password in it are left out: a key opens it.
+/// A provider's address, parsed as a browser parses one. A user and a password in it are dropped: the key authorizes.
 fn address(text: &str) -> Option<Uri> {
     let mut url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     url.set_username("").ok()?;
@@ -97,39 +100,39 @@ fn address(text: &str) -> Option<Uri> {
 /// How long a provider may take.
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// To its first byte.
+    /// The longest wait for the first byte.
     pub first_byte: Duration,
-    /// Between two bytes.
+    /// The longest wait between two bytes.
     pub idle: Duration,
 }
 
-/// As long as the providers' own SDKs wait: a long answer that is told whole, or a model that thinks before it speaks,
-/// says nothing for minutes, and a call that is given up is paid for all the same.
+/// As long as the providers' own SDKs wait. A provider may send nothing for minutes, while it makes a long answer that
+/// comes whole or while its model reasons; and an aborted call must be paid all the same.
 impl Default for Timeouts {
     fn default() -> Self {
         Self { first_byte: Duration::from_mins(10), idle: Duration::from_mins(10) }
     }
 }
 
-/// A whole answer, at most: an event of a stream may be as large.
+/// The largest whole answer: as large as one event of a stream may be.
 const LARGEST_ANSWER: usize = LARGEST_EVENT;
-/// An error's body, at most.
+/// The largest body of an error.
 const LARGEST_ERROR: usize = 64 << 10;
 
 /// One call to a provider, in its endpoint's format.
 #[derive(Debug)]
 pub struct Call {
-    /// Where.
+    /// The provider's address and key.
     pub endpoint: Endpoint,
-    /// What.
+    /// The request.
     pub request: Request,
-    /// The model as the provider calls it.
+    /// The model's name at the provider.
     pub upstream: Arc<str>,
-    /// The output limit to send, where it is not the client's.
+    /// The output limit to send, where it differs from the client's.
     pub limit: Option<u32>,
 }
 
-/// Where a streamed call stands.
+/// The stage of a streamed call.
 enum Stage {
     Begin(Box<Call>),
     Stream(Box<Streaming>),
@@ -142,7 +145,7 @@ struct Streaming {
     events: std::vec::IntoIter<Event>,
 }
 
-/// Carries a call out while it is read. The last event is `Finished` or `Failed`; dropped before, the call is cut.
+/// Makes a call while its events are read. The last event is `Finished` or `Failed`. Dropping the stream cuts the call.
 pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Event> + Send + 'static {
     if !call.request.stream {
         return Either::Left(stream::once(whole(call, timeouts)).flat_map(stream::iter));
@@ -155,10 +158,10 @@ pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Eve
     }))
 }
 
-/// The body of a call's answer, which began well.
+/// The body of a call's successful answer.
 async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
     let response = match client::send(request::of(call)?, timeouts.first_byte).await {
-        // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
+        // The provider closed a kept connection as the request was sent: the request is sent once more.
         Err(SendError::Unbegun(_)) => client::send(request::of(call)?, timeouts.first_byte).await?,
         sent => sent?,
     };
@@ -177,7 +180,7 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
     Err(Failure::Provider(Box::new(refusal)))
 }
 
-/// How a body is encoded, where it is: none is asked for.
+/// The encoding of a body that is encoded although the request asked for none.
 fn unread_encoding(headers: &HeaderMap) -> Option<String> {
     let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("unknown").trim();
     (!encoding.is_empty() && !encoding.eq_ignore_ascii_case("identity")).then(|| encoding.chars().take(40).collect())
@@ -210,7 +213,7 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
 }
 
 impl Streaming {
-    /// The next event; none after the last.
+    /// The next event; `None` after the last.
     async fn next(&mut self, idle: Duration) -> Option<Event> {
         loop {
             if let Some(event) = self.events.next() {

@@ -1,17 +1,22 @@
-//! Calls to Farebox itself, by the command line.
+//! Calls of the command line to Farebox itself.
 
 use reqwest::{Client, Method, redirect::Policy};
 
-/// One JSON call: its status and answer.
+/// Makes one JSON call, and returns its status and answer.
+///
+/// # Errors
+///
+/// The reason in words where the method or the address is malformed, the gateway did not answer, or the answer is not
+/// JSON. An error status is no error here: its answer is returned.
 pub async fn call_json(
     method: &str,
     url: &str,
     token: &str,
     body: Option<&serde_json::Value>,
 ) -> Result<(u16, serde_json::Value), String> {
-    // Another provider may have been installed before; either will do.
+    // Another crypto provider may be installed already; either serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // What is near is never asked for through a proxy: it would read the operator's token.
+    // No proxy: it would read the operator's token.
     let client = Client::builder()
         .no_proxy()
         .connect_timeout(std::time::Duration::from_secs(10))

@@ -1,4 +1,4 @@
-//! A call as an HTTP request: its endpoint's address and headers, and the body that its format writes.
+//! A call as an HTTP request: its endpoint's address and headers, and the body written by its format.
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -10,10 +10,10 @@ use wire::{format::ProviderCall, inference::Failure};
 
 use super::Call;
 
-/// The most headers of a request: ours, and those that its connection needs.
+/// The most headers of a request: ours, and those that the connection needs.
 const HEADERS: usize = 7;
 
-/// The request of a call.
+/// The HTTP request of a call.
 pub(super) fn of(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
     let endpoint = &call.endpoint;
     let ProviderCall { path, body } = endpoint.format.call(&call.request, &call.upstream, call.limit)?;
@@ -21,7 +21,7 @@ pub(super) fn of(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
     let (_, address) = address.ok_or_else(|| Failure::Transport(format!("{path} is not among the format's paths")))?;
     let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
-    // Without it a server may choose any.
+    // Without this header a server may choose any encoding.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let routes = &endpoint.routes;

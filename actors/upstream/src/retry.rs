@@ -1,12 +1,12 @@
-//! In how many seconds a provider that refuses wants to be asked again, wherever it says so: in headers of several names and
-//! forms, or in its error. Pure.
+//! After how many seconds a refusing provider wants the next attempt, from its headers (of several names and forms) or
+//! from its error. Pure.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::HeaderMap;
 use serde_json::Value;
 
-/// Limits whose end is told by a header: what is left of one, and when it is whole again.
+/// Headers of rate limits: how much of a limit is left, and when it is full again.
 const RESETS: [(&str, &str); 10] = [
     ("x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
     ("x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
@@ -19,15 +19,15 @@ const RESETS: [(&str, &str); 10] = [
     ("anthropic-ratelimit-input-tokens-remaining", "anthropic-ratelimit-input-tokens-reset"),
     ("anthropic-ratelimit-output-tokens-remaining", "anthropic-ratelimit-output-tokens-reset"),
 ];
-/// A number of seconds beyond which it is meant as a time since 1970: in seconds, and beyond the second in milliseconds.
+/// Larger numbers are times since 1970: in seconds, and beyond the second bound in milliseconds.
 const INSTANT_S: f64 = 1e9;
 const INSTANT_MS: f64 = 1e11;
 
-/// The seconds to wait, rounded up; none where nothing is said. Not bounded.
+/// The seconds to wait, rounded up; `None` where the provider names no time. Not bounded.
 pub(super) fn seconds(headers: &HeaderMap, body: &[u8], now: SystemTime) -> Option<u64> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     let ms = text("retry-after-ms").and_then(number).map(|ms| ms / 1_000.0);
-    // A date is relative to what the provider takes for now.
+    // A date is relative to the provider's own clock.
     let its_now = text("date").and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(now);
     let wait = ms
         .or_else(|| text("retry-after").and_then(|value| span(value, its_now)))
@@ -50,7 +50,7 @@ fn whole(seconds: f64) -> Option<u64> {
 }
 
 fn number(text: &str) -> Option<f64> {
-    // Not what Rust reads too: inf, nan.
+    // Rust's parser takes more, such as `inf` and `nan`.
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+'));
     if is_number { text.parse().ok() } else { None }
 }
@@ -92,7 +92,7 @@ fn units(text: &str) -> Option<f64> {
     (!text.is_empty()).then_some(total)
 }
 
-/// An instant as Anthropic writes it, `2026-11-28T07:00:05Z`, since 1970.
+/// A time as Anthropic writes it, `2026-11-28T07:00:05Z`, since 1970.
 fn rfc3339(text: &str) -> Option<Duration> {
     let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't'])?;
     let mut date = date.splitn(3, '-').map(str::parse::<i64>);
@@ -110,7 +110,7 @@ fn rfc3339(text: &str) -> Option<Duration> {
     Some(Duration::from_secs(u64::try_from(days).ok()? * 86_400) + of_day)
 }
 
-/// Google's `retryDelay`, and what others say in words: `Please try again in 1.5s.`
+/// Google's `retryDelay`, or the sentence that others write: `Please try again in 1.5s.`
 fn in_body(body: &[u8]) -> Option<f64> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let body = body.as_array().and_then(|list| list.first()).unwrap_or(&body);
@@ -122,7 +122,7 @@ fn in_body(body: &[u8]) -> Option<f64> {
         let (amount, unit) = rest.split_once(' ').unwrap_or((rest, ""));
         let amount = amount.trim_end_matches(['.', ',']);
         match number(amount) {
-            // The unit is a word of its own.
+            // The unit is a separate word.
             Some(_) => units(&format!("{amount}{}", unit.split([' ', '.', ',']).next()?)),
             None => units(amount),
         }

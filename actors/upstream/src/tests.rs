@@ -1,4 +1,4 @@
-//! What a connection may do to a call, and which way it goes.
+//! How a connection's failures and its route affect a call.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::*;
 
 const BODY: &str = r#"{"choices":[{"index":0,"message":{"content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
 
-/// Reads up to and with the end of one request, however it is cut. None where the connection ends before.
+/// Reads up to and with the end of one request, in pieces of any size. `None` where the connection ends before.
 async fn read_to(connection: &mut TcpStream, end: &str) -> Option<String> {
     let mut seen = Vec::new();
     while !seen.ends_with(end.as_bytes()) {
@@ -47,7 +47,8 @@ async fn call(address: &str) -> Vec<Event> {
     events(at(endpoint), Timeouts::default()).collect().await
 }
 
-/// A call to a provider that takes one connection, reads one call, says this and waits: what was read, what came of it.
+/// Calls a provider that accepts one connection, reads one request, sends `said` and waits. Returns the request and the
+/// events.
 async fn call_to(said: &'static [&'static str], timeouts: Timeouts) -> (String, Vec<Event>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = Endpoint::new(&format!("http://{}/v1/", listener.local_addr().unwrap()), &OpenAi).unwrap();
@@ -78,7 +79,7 @@ async fn a_kept_connection_that_was_closed_is_asked_once_more_and_never_twice() 
         let (mut second, _) = listener.accept().await.unwrap();
         assert!(read(&mut second).await);
         answer(&mut second).await;
-        // From here on nothing is answered: the connection in use, the one for the second try, and no third.
+        // From here on nothing is answered: neither the connection in use, nor the second attempt's. There is no third.
         assert!(read(&mut second).await);
         drop(second);
         let (mut third, _) = listener.accept().await.unwrap();
@@ -188,7 +189,7 @@ async fn where_nobody_listens_the_reason_is_told_without_the_address() {
     assert!(why.starts_with("connecting: Connection refused"), "{why}");
 }
 
-/// What the only call to this endpoint says to its proxy, and what comes of it.
+/// Calls this endpoint once through its proxy. Returns what the proxy received, and the events.
 async fn call_by_proxy(base_url: &str, answers: &'static str) -> (String, Vec<Event>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://ada:secret@{}", listener.local_addr().unwrap());

@@ -1,5 +1,5 @@
-//! The fields of a request to an open model: which are honoured, which say nothing about an answer, and which are taken only
-//! with values that ask for nothing. Any other is refused, with the nearest name that is known.
+//! The fields of a request to an open model: honoured fields, fields that do not affect an answer, and fields accepted
+//! only with values that request nothing. Any other field is refused, with the nearest known name.
 
 use serde_json::Value;
 use wire::inference::{Request, Task};
@@ -7,7 +7,7 @@ use wire::inference::{Request, Task};
 use super::Unable;
 use crate::catalogue::nearest::nearest;
 
-/// Which requests have a field.
+/// The requests that have a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Of {
     Both,
@@ -15,16 +15,16 @@ pub(super) enum Of {
     Completion,
 }
 
-/// What becomes of a field. Null is as if it were not there, for all.
+/// The treatment of a field. Null counts as absent, for all fields.
 #[derive(Clone, Copy)]
 pub(super) enum Takes {
-    /// It is honoured; what is wrong with it was said when the request was read.
+    /// Honoured. Wrong values were refused when the request was read.
     Used,
-    /// Whatever it says changes no answer.
+    /// No value changes an answer.
     Harmless,
-    /// Taken with these values, which ask for nothing; with others it is refused.
+    /// Accepted with these values, which request nothing; refused with others.
     Only(&'static [&'static str]),
-    /// Looked at; in words, what is taken.
+    /// Checked by a function; the text names the accepted values.
     Checked(
         fn(&Request) -> Result<(), Unable>,
         #[cfg_attr(not(test), expect(dead_code, reason = "the documentation's words, which a test compares"))]
@@ -46,7 +46,7 @@ const fn field(name: &'static str, of: Of, takes: Takes) -> Field {
     Field { name, of, takes }
 }
 
-/// All that are known.
+/// All known fields.
 pub(super) const FIELDS: &[Field] = &[
     field("model", Both, Used),
     field("messages", Chat, Checked(|_| Ok(()), "texts; see below")),
@@ -76,7 +76,7 @@ pub(super) const FIELDS: &[Field] = &[
     field("safety_identifier", Both, Harmless),
     field("prompt_cache_key", Both, Harmless),
     field("prompt_cache_retention", Both, Harmless),
-    // No tool is called, so none beside another.
+    // No tool is called, so there are no parallel calls.
     field("parallel_tool_calls", Both, Harmless),
     field("service_tier", Both, Only(&["\"auto\"", "\"default\"", "\"standard\""])),
     field("tools", Both, Checked(tools, "`[]`, or any with `tool_choice: \"none\"`")),
@@ -136,7 +136,7 @@ impl Field {
     }
 }
 
-/// Refuses a field of a request where it would be ignored.
+/// Refuses a field of a request that would be ignored.
 pub(super) fn check(request: &Request, name: &str) -> Result<(), Unable> {
     let Some(value) = request.source.body.present(name) else { return Ok(()) };
     let known = FIELDS.iter().find(|field| field.name == name && field.is_of(request.task()));
@@ -149,7 +149,7 @@ pub(super) fn check(request: &Request, name: &str) -> Result<(), Unable> {
     }
 }
 
-/// A field that is not known, and what it may have meant.
+/// The error of an unknown field, with the name that was probably meant.
 fn unknown(task: Task, name: &str) -> Unable {
     let shown: String = name.chars().take(100).collect();
     if FIELDS.iter().any(|field| field.name == name) {
@@ -170,7 +170,7 @@ fn only(values: &[&str]) -> String {
     format!("is not honoured by open models: it may be left out or {}", values.join(" or "))
 }
 
-/// Whether two texts are the same JSON; numbers are compared as such.
+/// Whether two texts are the same JSON. Numbers are compared by value.
 fn same(taken: &str, value: &str) -> bool {
     let read = |text: &str| serde_json::from_str::<Value>(text).ok();
     match (read(taken), read(value)) {
@@ -185,7 +185,7 @@ fn value(request: &Request, name: &'static str) -> Result<Option<Value>, Unable>
     value.transpose().map_err(|error: serde_json::Error| Unable::new(name, error.to_string()))
 }
 
-/// Tools, unless none may be called.
+/// Refuses tools, unless none may be called.
 fn tools(request: &Request) -> Result<(), Unable> {
     callable(request, "tools", "tool_choice")
 }
@@ -248,7 +248,7 @@ mod tests {
 
     use super::*;
 
-    /// The table as the documentation has it.
+    /// The table in the documentation.
     fn table() -> String {
         let mut text = "| field | of | open models |\n|---|---|---|\n".to_owned();
         for Field { name, of, takes } in FIELDS {

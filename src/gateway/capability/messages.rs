@@ -1,12 +1,12 @@
-//! What a conversation with an open model may have in it: texts, and what names or describes them. Anything that the model
-//! would not read is refused by its place.
+//! The content of a conversation that an open model accepts: texts, and members that name or describe them. Any content
+//! that the model would not read is refused by its place.
 
 use wire::inference::{Content, Part, Request, Role, Unread, Work};
 
 use super::Unable;
 
-/// Members that have no place in the neutral words and change nothing: who said what is answered, earlier thoughts in other
-/// forms, what was cited. By their patterns.
+/// Members that have no place in the neutral words and change nothing: ids, earlier reasoning in other forms,
+/// citations. By pattern.
 const DESCRIBING: [&str; 10] = [
     "messages[].id",
     "messages[].parsed",
@@ -19,12 +19,12 @@ const DESCRIBING: [&str; 10] = [
     "messages[].reasoning_details",
     "messages[].content[].annotations",
 ];
-/// What is unread of a call beside its function.
+/// Unread members of a call, besides its function.
 const OF_A_CALL: &str = "messages[].tool_calls[].";
-/// An answer that is to be continued, which is refused where it is asked for.
+/// Marks of an answer to be continued; refused where the mark is set.
 const CONTINUED: [&str; 2] = ["messages[].prefix", "messages[].partial"];
 
-/// Refuses what the model would not read.
+/// Refuses content that the model would not read.
 pub(super) fn check(request: &Request) -> Result<(), Unable> {
     let Work::Conversation(conversation) = &request.work else { return Ok(()) };
     for (place, message) in conversation.messages.iter().enumerate() {
@@ -50,7 +50,7 @@ fn check_part(place: usize, role: Role, part: &Part) -> Result<(), Unable> {
     match &part.content {
         Content::Text(_) | Content::Refusal(_) | Content::Reasoning(_) => Ok(()),
         Content::ToolResult(result) => result.parts.iter().try_for_each(|part| check_part(place, role, part)),
-        // Whether calls of tools are read depends on the model's template, which is asked later.
+        // The model's template decides whether tool calls are read; it is checked later.
         Content::ToolCall(_) if role == Role::Assistant => Ok(()),
         Content::ToolCall(_) => {
             Err(Unable::new(format!("messages[{place}].tool_calls"), "only an assistant calls tools"))

@@ -1,5 +1,5 @@
-//! What runs a request, as far as that makes a difference to its task: a provider's call is read to its end or dropped, an
-//! engine is told to stop and says itself what it used.
+//! The runner of a request, as far as its task must know it: a provider's call is read to its end or dropped; an engine
+//! is asked to stop, and reports its own usage.
 
 use std::{sync::Arc, time::Instant};
 
@@ -11,19 +11,19 @@ use crate::gateway::{
     stages::{Course, Stages},
 };
 
-/// What runs it.
+/// The runner of a request.
 #[derive(Debug)]
 pub(in crate::gateway) enum Runner {
     /// A provider.
     Provider {
-        /// Why the output limit that it was sent is lower than the client's, if it is.
+        /// Why the output limit sent to the provider is lower than the client's, if it is.
         clamped: Option<&'static str>,
-        /// Whether its answer is streamed, or told whole.
+        /// Whether the answer is streamed, or sent whole.
         is_streamed: bool,
     },
     /// An engine here.
     Engine {
-        /// Tells it to stop.
+        /// Asks the engine to stop.
         stop: Arc<StopSignal>,
     },
 }
@@ -33,17 +33,18 @@ impl Runner {
         matches!(self, Self::Engine { .. })
     }
 
-    /// Whether the answer's pieces are kept until it is whole. An engine's are told as they come, streamed or not.
+    /// Whether the answer's pieces are kept until it is whole. An engine's pieces are sent as they come, streamed or
+    /// not.
     pub(super) const fn keeps_whole(&self) -> bool {
         matches!(self, Self::Provider { is_streamed: false, .. })
     }
 
-    /// Nobody waits for it any more. An engine ends within a token and says what it used.
+    /// Cancels the run. An engine ends within a token, and reports its usage.
     pub(super) fn cancel(&self) {
         self.stop(Stop::Cancelled);
     }
 
-    /// It must end now. A provider was sent its limit.
+    /// Ends the run. A provider already has its limit.
     pub(super) fn stop(&self, stop: Stop) {
         match self {
             Self::Provider { .. } => {}
@@ -51,7 +52,7 @@ impl Runner {
         }
     }
 
-    /// What it means that it ended without a last event.
+    /// The failure of a run that ended without a last event.
     pub(super) fn gone(&self) -> Failure {
         match self {
             Self::Provider { .. } => Failure::Transport("the call was cut short".into()),
@@ -59,7 +60,7 @@ impl Runner {
         }
     }
 
-    /// Where the time went.
+    /// The time of each stage.
     pub(super) fn stages(&self, course: &Course, now: Instant) -> Stages {
         match self {
             Self::Provider { .. } => Stages::Closed { upstream: course.elapsed(now) },
@@ -67,7 +68,7 @@ impl Runner {
         }
     }
 
-    /// Which rule ended an answer that ended like this, where no engine has said it.
+    /// The rule that ended an answer, where no engine has reported one.
     pub(super) fn ended_by(&self, finish: Option<&FinishReason>, is_cancelled: bool) -> Option<&'static str> {
         match self {
             Self::Provider { clamped, .. } => {

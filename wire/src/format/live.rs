@@ -1,5 +1,5 @@
-//! Answers as frames of the live socket (design, chapter 6): JSON texts that name their chat. What is asked on the socket is
-//! written as a chat completion's body is.
+//! Answers as frames of the live socket (design, chapter 6): JSON texts that name their chat. Requests on the socket
+//! have the body of a chat completion.
 
 use serde_json::{Value, json};
 
@@ -14,13 +14,13 @@ pub struct LiveWriter {
 }
 
 impl LiveWriter {
-    /// Of the chat that its client calls so.
+    /// A writer for the chat with this id, which its client chose.
     pub const fn new(id: String) -> Self {
         Self { id, finish: None }
     }
 }
 
-/// The frame of an error, of a chat where it is one's.
+/// The frame of an error. `id` is the chat's, where the error belongs to a chat.
 pub fn error_frame(id: Option<&str>, error: &Value) -> String {
     let mut frame = error.clone();
     if let Value::Object(map) = &mut frame {
@@ -46,7 +46,7 @@ impl AnswerWriter for LiveWriter {
         Some(frame.to_string())
     }
 
-    /// The socket has pings of its own.
+    /// None: the socket has pings of its own.
     fn silence(&self) -> Option<String> {
         None
     }
@@ -55,7 +55,7 @@ impl AnswerWriter for LiveWriter {
         let End { usage, receipt, is_cut: _ } = end;
         let reported = receipt.usage.as_ref().and_then(|own| serde_json::from_str::<Value>(own).ok());
         let counted = || json!({"prompt_tokens": usage.input, "completion_tokens": usage.output});
-        // Closed models have no seconds: their one cost comes with the end.
+        // Closed models have no seconds: their only cost comes at the end.
         let frame = json!({
             "type": "chat.done", "id": self.id, "request_id": receipt.farebox.request_id,
             "usage": reported.unwrap_or_else(counted),
@@ -69,7 +69,7 @@ impl AnswerWriter for LiveWriter {
         error_frame(Some(&self.id), error)
     }
 
-    /// On a socket all answers are streams: one that came whole is told in its pieces and its end.
+    /// On a socket all answers are streams: a whole answer is sent as its pieces and its end.
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
         let mut frames: Vec<String> = deltas.into_iter().filter_map(|delta| self.delta(delta)).collect();
         frames.push(self.end(end));

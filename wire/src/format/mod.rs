@@ -1,9 +1,9 @@
 //! API formats, one folder each: what clients and providers write, read to the neutral words of
 //! [`inference`](crate::inference) and written from them.
 //!
-//! A [`ClientFormat`] reads a client's request and writes its answer. A [`ProviderFormat`] writes a request for a provider
-//! and reads its answer. Where both sides speak the same format, bytes pass that nobody here needs to change: a request's
-//! [`Source`](crate::inference::Source) and a piece's [`Raw`](crate::inference::Raw) carry them.
+//! A [`ClientFormat`] reads a client's request and writes its answer. A [`ProviderFormat`] writes a request for a
+//! provider and reads its answer. Where both sides speak the same format, bytes that need no change pass unchanged: a
+//! request's [`Source`](crate::inference::Source) and a piece's [`Raw`](crate::inference::Raw) carry them.
 
 pub mod live;
 pub mod openai;
@@ -19,21 +19,21 @@ pub use receipt::{Particulars, Receipt};
 
 /// A format in which clients ask.
 pub trait ClientFormat: 'static {
-    /// What writes its answers.
+    /// The writer of answers in this format.
     type Writer: AnswerWriter;
 
     /// Reads a request's body.
     ///
     /// # Errors
     ///
-    /// The field that is not what it must be.
+    /// The first field with a wrong value, in words for the client.
     fn read(body: &[u8]) -> Result<Request, BadRequest>;
 
-    /// What writes the answer to a request with this id (32 hexadecimal digits), made at so many seconds since 1970.
+    /// A writer for the answer to a request. `id` has 32 hexadecimal digits; `created` is in seconds since 1970.
     fn writer(request: &Request, id: &str, created: i64) -> Self::Writer;
 }
 
-/// How a format's clients read errors.
+/// The shape in which a format's clients read errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorShape {
     /// `error` is the status's phrase.
@@ -42,56 +42,56 @@ pub enum ErrorShape {
     Object,
 }
 
-/// Writes one answer, and knows what of it was written. Each text is what goes to the client as it is: events of a stream,
+/// Writes one answer, and remembers what it wrote. Each returned text goes to the client as it is: events of a stream,
 /// or a frame of a socket.
 pub trait AnswerWriter: 'static {
-    /// How its client reads errors.
+    /// The shape in which the client reads errors.
     const ERRORS: ErrorShape;
 
-    /// A piece of a streamed answer.
+    /// Writes a piece of a streamed answer.
     fn delta(&mut self, delta: Delta) -> Option<String>;
 
-    /// What it costs so far: dollars, and seconds where seconds are billed.
+    /// Writes the cost so far: dollars, and seconds where seconds are billed.
     fn cost(&mut self, cost: &str, billed_seconds: u64) -> Option<String>;
 
-    /// A sign of life while nothing else is written; none where the transport has its own.
+    /// Writes a keep-alive, sent while nothing else is; `None` where the transport has its own.
     fn silence(&self) -> Option<String>;
 
-    /// The last words of a streamed answer.
+    /// Writes the end of a streamed answer.
     fn end(&mut self, end: &End) -> String;
 
-    /// The last words of a streamed answer that failed, from its error in the shape of [`ERRORS`](Self::ERRORS).
+    /// Writes the end of a streamed answer that failed. The error has the shape of [`ERRORS`](Self::ERRORS).
     fn failed(&mut self, error: &Value) -> String;
 
-    /// An answer that was not asked for as a stream.
+    /// Writes an answer that is not a stream.
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8>;
 }
 
 /// How an answer ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct End {
-    /// What was read and written.
+    /// The tokens read and written.
     pub usage: Usage,
-    /// What it cost.
+    /// The cost of the answer.
     pub receipt: Receipt,
-    /// Whether it ended before the model was done with it, and not by a limit.
+    /// Whether the answer ended before the model was done, and not because of a limit.
     pub is_cut: bool,
 }
 
 /// A format in which providers are asked.
 pub trait ProviderFormat: Send + Sync {
-    /// Below a provider's address, the paths that calls go to.
+    /// The paths of calls, below a provider's address.
     fn paths(&self) -> &'static [&'static str];
 
-    /// The call of a request: `upstream` is the model as the provider calls it, `limit` the output limit to send where it
-    /// is not the client's.
+    /// The call that carries a request. `upstream` is the model's name at the provider. `limit` is the output limit to
+    /// send, where it differs from the client's.
     ///
     /// # Errors
     ///
-    /// What of the request this format can't say.
+    /// A part of the request that this format can't express.
     fn call(&self, request: &Request, upstream: &str, limit: Option<u32>) -> Result<ProviderCall, Failure>;
 
-    /// What reads the answer to a request, as it comes.
+    /// A reader for the answer to a request.
     fn reader(&self, request: &Request) -> Box<dyn AnswerReader>;
 
     /// Reads an answer that came whole. The last event is `Finished` or `Failed`.
@@ -110,17 +110,17 @@ pub struct ProviderCall {
     pub body: Vec<u8>,
 }
 
-/// Reads a provider's answer as it comes, however it is cut. The last event is `Finished` or `Failed`.
+/// Reads a provider's answer as it comes, in pieces of any size. The last event is `Finished` or `Failed`.
 pub trait AnswerReader: Send {
     /// Takes bytes, and appends the events they complete.
     fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>);
 
-    /// The body ends here: appends the last events.
+    /// Ends the body, and appends the last events.
     fn end(&mut self, events: &mut Vec<Event>);
 
-    /// The connection broke off here: what it brought last is read, and it failed.
+    /// Ends the body where the connection broke off: complete events are read, then the failure is appended.
     fn cut(&mut self, failure: Failure, events: &mut Vec<Event>);
 
-    /// Whether its last event has been read.
+    /// Whether the last event was appended.
     fn is_over(&self) -> bool;
 }

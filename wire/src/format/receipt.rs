@@ -1,32 +1,32 @@
-//! What a request cost, as its client is told in every format.
+//! The cost of a request, as clients of every format read it.
 
 use serde::Serialize;
 
-/// What a request cost, for its client.
+/// The cost of a request, for its client.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Receipt {
-    /// Dollars.
+    /// The cost in dollars.
     pub cost: String,
     /// The `farebox` object.
     pub farebox: Particulars,
-    /// The provider's own usage object, where it sent one that is believed: the client gets it whole, with the cost.
+    /// The provider's own usage object, where it sent a believed one: the client gets the whole object, with the cost.
     pub usage: Option<Box<str>>,
 }
 
 /// The `farebox` object of an answer. Amounts are dollars.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Particulars {
-    /// The request.
+    /// The request's id.
     pub request_id: String,
-    /// Who ran it.
+    /// The provider that ran the request.
     pub provider: String,
-    /// Exact cost before the fee.
+    /// The exact cost before the fee, in dollars.
     pub base_cost: String,
-    /// Exact fee.
+    /// The exact fee, in dollars.
     pub fee: String,
-    /// Whether tokens were counted here.
+    /// Whether the tokens were counted by this gateway.
     pub estimated: bool,
-    /// What is left.
+    /// The account's balance afterwards, in dollars.
     pub balance: String,
     /// Open models: milliseconds of compute.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,7 +34,7 @@ pub struct Particulars {
     /// Open models: seconds billed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub billed_seconds: Option<u64>,
-    /// Which rule of Farebox's ended it.
+    /// The rule of Farebox that ended the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<String>,
 }

@@ -7,36 +7,36 @@ use super::Media;
 pub struct Speech {
     /// The text.
     pub input: String,
-    /// Who speaks.
+    /// The voice.
     pub voice: String,
-    /// How it is to be spoken, in words.
+    /// Instructions on how to speak, in words.
     pub instructions: Option<String>,
     /// The encoding: `mp3`, `opus`, `wav`, ...
     pub format: Option<String>,
-    /// 0.25 to 4; 1 is as fast as people speak.
+    /// The speed, 0.25 to 4; 1 is a person's usual speed.
     pub speed: Option<f32>,
 }
 
-/// Speech to be written down.
+/// Speech to be transcribed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transcription {
-    /// What is spoken.
+    /// The recording.
     pub audio: Media,
-    /// Its file's name, by which some providers know its encoding.
+    /// The file's name, by which some providers recognize the encoding.
     pub file_name: Option<String>,
-    /// The language it is spoken in (ISO 639-1), where the client knows it.
+    /// The language of the speech (ISO 639-1), where the client knows it.
     pub language: Option<String>,
-    /// Whether the text is to be English, whatever is spoken.
+    /// Whether the text is translated to English.
     pub translate: bool,
-    /// Words that may come, to guide the model.
+    /// A text with likely words, to guide the model.
     pub prompt: Option<String>,
     /// 0 to 1; 0 is greedy.
     pub temperature: Option<f32>,
-    /// How closely places in time are told.
+    /// How finely the text is timed.
     pub timestamps: Timestamps,
 }
 
-/// How closely a transcription tells when something was said.
+/// How finely a transcription is timed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Timestamps {
     /// Not at all.

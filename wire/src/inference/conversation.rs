@@ -1,33 +1,33 @@
-//! A conversation: messages made of parts, tools that the model may call, and the form of the answer. What one provider
-//! calls a block and another an item is a [`Part`] here.
+//! A conversation: messages made of parts, tools that the model may call, and the form of the answer. A provider's
+//! block or item is a [`Part`] here.
 
 use super::Generation;
 
 /// A conversation to be answered.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Conversation {
-    /// Oldest first.
+    /// The messages, oldest first.
     pub messages: Vec<Message>,
-    /// What the model may call.
+    /// The tools that the model may call.
     pub tools: Vec<Tool>,
-    /// Whether it must call one; none where the client says nothing of it.
+    /// Whether the model must call a tool; `None` where the client leaves it open.
     pub tool_choice: Option<ToolChoice>,
-    /// Whether it may call several at once.
+    /// Whether the model may call several tools at once.
     pub parallel_tool_calls: Option<bool>,
     /// The form of the answer.
     pub output: OutputFormat,
-    /// How much it is to reason.
+    /// How much the model is to reason.
     pub reasoning: ReasoningWanted,
     /// How tokens are chosen, and how many.
     pub generation: Generation,
 }
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The operator of the conversation.
     System,
-    /// The same, as newer models call it.
+    /// The operator, as newer models name the role.
     Developer,
     /// The user.
     User,
@@ -53,13 +53,13 @@ impl Role {
 /// One message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// Who says it.
+    /// The author.
     pub role: Role,
-    /// The speaker's name, where there are several of a role.
+    /// The author's name, where several share a role.
     pub name: Option<String>,
-    /// What is said, in order.
+    /// The content, in order.
     pub parts: Vec<Part>,
-    /// Asks the provider to keep what it read up to and with this message.
+    /// Asks the provider to cache everything up to and with this message.
     pub cache: Option<CacheMark>,
 }
 
@@ -69,7 +69,7 @@ impl Message {
         Self { role, name: None, parts: vec![Part::text(text)], cache: None }
     }
 
-    /// All that a text model reads of it: its texts joined. What an assistant refused with is what it said.
+    /// The message's texts joined, as a text model reads them. An assistant's refusal counts as its text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         self.parts.iter().for_each(|part| part.content.put_text(&mut text));
@@ -80,14 +80,14 @@ impl Message {
 /// A part of a message.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Part {
-    /// What it is.
+    /// The content.
     pub content: Content,
-    /// Asks the provider to keep what it read up to and with this part.
+    /// Asks the provider to cache everything up to and with this part.
     pub cache: Option<CacheMark>,
 }
 
 impl Part {
-    /// A text.
+    /// A part with a text.
     pub fn text(text: impl Into<String>) -> Self {
         Content::Text(text.into()).into()
     }
@@ -99,12 +99,12 @@ impl From<Content> for Part {
     }
 }
 
-/// What a part is.
+/// The content of a part.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
     /// Text.
     Text(String),
-    /// What the model said instead of an answer.
+    /// The model's refusal in place of an answer.
     Refusal(String),
     /// An image.
     Image(Image),
@@ -112,15 +112,15 @@ pub enum Content {
     Audio(Audio),
     /// A document or another file.
     File(File),
-    /// What the model thought before it spoke, to be given back to it.
+    /// The model's earlier reasoning, given back to it.
     Reasoning(Reasoning),
     /// A call of a tool.
     ToolCall(ToolCall),
     /// What a tool returned.
     ToolResult(ToolResult),
-    /// A part of a kind that has no place here. It stands among what is [unread](super::Unread) too.
+    /// A part of a kind that has no place here. It is listed in [`Unread`](super::Unread) too.
     Unknown {
-        /// Its kind, as its format calls it.
+        /// The kind, as the format names it.
         kind: String,
     },
 }
@@ -140,14 +140,14 @@ impl Content {
     }
 }
 
-/// Where bytes are.
+/// The place of some bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Media {
-    /// At an address; a `data:` address has them in itself (RFC 2397).
+    /// At an address; a `data:` address holds the bytes itself (RFC 2397).
     Url(String),
-    /// In the request, in base64, of this media type where it is known.
+    /// In the request, in base64.
     Data {
-        /// The media type (RFC 6838): `application/pdf`.
+        /// The media type (RFC 6838), where it is known: `application/pdf`.
         media_type: Option<String>,
         /// The bytes, in base64.
         base64: String,
@@ -161,7 +161,7 @@ pub enum Media {
 pub struct Image {
     /// The image.
     pub media: Media,
-    /// How closely the model looks at it: `low`, `high`, `auto`, ...
+    /// How closely the model examines the image: `low`, `high`, `auto`, ...
     pub detail: Option<String>,
 }
 
@@ -177,35 +177,35 @@ pub struct Audio {
 /// A file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// The file; none where its client sent something that is not one.
+    /// The file; `None` where the client sent something that is not a file.
     pub media: Option<Media>,
-    /// Its name.
+    /// The file's name.
     pub name: Option<String>,
 }
 
-/// What a model thought.
+/// A model's reasoning.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reasoning {
-    /// Its words, or a summary of them.
+    /// The reasoning's text, or a summary of it.
     pub text: String,
-    /// What proves to its provider that the thoughts are the model's own and whole.
+    /// The provider's proof that the reasoning is the model's own and complete.
     pub signature: Option<String>,
 }
 
 /// A model's call of a tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolCall {
-    /// The call's id, by which its result names it.
+    /// The call's id, to which its result refers.
     pub id: Option<String>,
     /// The tool.
     pub name: String,
     /// A function's arguments as JSON, or a custom tool's input as text.
     pub arguments: String,
-    /// Which of the two.
+    /// Whether the tool is a function or a custom tool.
     pub kind: ToolKind,
 }
 
-/// What a tool takes.
+/// The kind of a tool's input.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ToolKind {
     /// Arguments by a schema.
@@ -218,11 +218,11 @@ pub enum ToolKind {
 /// What a tool returned.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ToolResult {
-    /// The call that it answers.
+    /// The id of the call that was answered.
     pub call_id: Option<String>,
     /// The tool's name, where its format has it.
     pub name: Option<String>,
-    /// What it says.
+    /// The result's content.
     pub parts: Vec<Part>,
     /// Whether the tool failed.
     pub is_error: bool,
@@ -233,28 +233,28 @@ pub struct ToolResult {
 pub struct Tool {
     /// Its name.
     pub name: String,
-    /// What it does, in words for the model.
+    /// The tool's purpose, in words for the model.
     pub description: Option<String>,
     /// A function's parameters: a JSON schema, as written. A custom tool's grammar, where it has one.
     pub parameters: Option<String>,
     /// Whether arguments must fit the schema.
     pub strict: Option<bool>,
-    /// What it takes.
+    /// The kind of input.
     pub kind: ToolKind,
-    /// Asks the provider to keep what it read up to and with this tool.
+    /// Asks the provider to cache everything up to and with this tool.
     pub cache: Option<CacheMark>,
 }
 
 /// Whether a model calls tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// It calls none.
+    /// The model calls no tool.
     None,
-    /// As it likes.
+    /// The model decides.
     Auto,
-    /// It calls at least one.
+    /// The model calls at least one tool.
     Required,
-    /// It calls this one.
+    /// The model calls this tool.
     Named(String),
 }
 
@@ -270,32 +270,32 @@ pub enum OutputFormat {
     JsonSchema {
         /// The schema's name.
         name: Option<String>,
-        /// What it is for.
+        /// The schema's purpose.
         description: Option<String>,
         /// The JSON schema, as written.
         schema: String,
-        /// Whether the answer must fit it.
+        /// Whether the answer must fit the schema.
         strict: Option<bool>,
     },
 }
 
-/// How much a model is to reason; what is absent is the model's own default.
+/// How much a model is to reason; an absent value is the model's own default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReasoningWanted {
-    /// `none`, `minimal`, `low`, `medium`, `high`, ...: providers have different ones.
+    /// `none`, `minimal`, `low`, `medium`, `high`, ...: providers differ in the values.
     pub effort: Option<String>,
     /// Tokens of reasoning, at most.
     pub max_tokens: Option<u32>,
 }
 
-/// Asks a provider to keep what it read up to a place in its cache.
+/// Asks a provider to cache its input up to a place.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheMark {
-    /// For how long; none: as long as the provider does unasked.
+    /// For how long; `None` for the provider's default.
     pub ttl: Option<CacheTtl>,
 }
 
-/// How long a provider keeps what it is asked to keep.
+/// How long a provider keeps a cached prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheTtl {
     /// Anthropic's usual time.
@@ -309,7 +309,7 @@ pub enum CacheTtl {
 }
 
 impl CacheTtl {
-    /// A time as providers spell it.
+    /// Reads a time as providers write it.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "5m" => Some(Self::Minutes5),
@@ -320,7 +320,7 @@ impl CacheTtl {
         }
     }
 
-    /// Whether it is longer than its provider's usual time, and dearer.
+    /// Whether the time is longer than its provider's usual time, and costs more.
     pub const fn is_long(self) -> bool {
         match self {
             Self::Minutes5 | Self::Minutes30 => false,

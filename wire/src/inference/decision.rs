@@ -3,29 +3,29 @@
 /// Questions about a text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// What is asked about.
+    /// The text that the questions are about.
     pub input: String,
-    /// The questions, each answered by itself.
+    /// The questions, each answered on its own.
     pub questions: Vec<Question>,
 }
 
 /// One question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {
-    /// The question's name, by which its answer is found.
+    /// The question's name, by which its answer is identified.
     pub name: String,
     /// The question in words.
     pub text: String,
-    /// What answers it.
+    /// The kind of answer.
     pub answer: AnswerKind,
 }
 
-/// What answers a question.
+/// The kind of a question's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AnswerKind {
-    /// How likely it is true, 0 to 1.
+    /// The probability that a statement is true, 0 to 1.
     Predicate,
-    /// Which of these it is.
+    /// One of these options.
     Choice(Vec<String>),
     /// A number within a range.
     Score {

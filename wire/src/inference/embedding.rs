@@ -3,24 +3,24 @@
 /// Texts, or images, to be turned into vectors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Embedding {
-    /// What is turned into vectors, each into one.
+    /// The inputs, each of which becomes one vector.
     pub inputs: Vec<EmbeddingInput>,
-    /// How long a vector is to be, where the model can shorten it.
+    /// The length of the vectors, where the model can shorten them.
     pub dimensions: Option<u32>,
     /// How the numbers are written.
     pub encoding: VectorEncoding,
-    /// What the vectors are for, as some models tell apart: `search_document`, `search_query`, `classification`, ...
+    /// The purpose of the vectors, as some models distinguish: `search_document`, `search_query`, `classification`, ...
     pub purpose: Option<String>,
 }
 
-/// What is turned into one vector.
+/// An input that becomes one vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EmbeddingInput {
     /// A text.
     Text(String),
     /// A text as the model's own tokens.
     Tokens(Vec<u32>),
-    /// An image, or what else has bytes.
+    /// An image, or other media.
     Media(super::Media),
 }
 

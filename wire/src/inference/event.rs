@@ -1,5 +1,5 @@
-//! What comes of a request while it runs: pieces of the answer, what was used, and its one end. Engines and provider formats
-//! make these; the request's task reads them. Nothing here knows a price.
+//! The events of a running request: pieces of the answer, usage, and exactly one end. Engines and provider formats make
+//! them; the request's task reads them. No price is known here.
 
 use super::{Failure, Format};
 use crate::{fields::Fields, usage::Report};
@@ -7,7 +7,7 @@ use crate::{fields::Fields, usage::Report};
 /// Tokens a request read and wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Prompt tokens, cached ones included.
+    /// Prompt tokens, including cached ones.
     pub input: u64,
     /// The part of `input` that was read from a provider's cache.
     pub cached_input: u64,
@@ -28,75 +28,75 @@ pub enum FinishReason {
     ToolCalls,
     /// A provider's filter ended it.
     ContentFilter,
-    /// A word of the provider's own.
+    /// The provider's own word for the reason.
     Other(String),
 }
 
 /// One token's log probability.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TokenLogprob {
-    /// The token's text, lossy where it is a part of a character; a special one's name.
+    /// The token's text, lossy where the token is a part of a character; a special token's name.
     pub token: String,
-    /// The token's bytes; none of a special one, which writes nothing.
+    /// The token's bytes; empty for a special token, which writes nothing.
     pub bytes: Vec<u8>,
-    /// Natural logarithm of its probability; none of a prompt's first token, which nothing comes before.
+    /// Natural logarithm of the token's probability; `None` for a prompt's first token, which has no predecessor.
     pub logprob: Option<f32>,
-    /// Where it begins in its choice's text, in characters.
+    /// Where the token begins in its choice's text, in characters.
     pub offset: usize,
     /// The likeliest alternatives, best first, each with its text, bytes and logarithm.
     pub top: Vec<(String, Vec<u8>, f32)>,
 }
 
-/// A piece of an answer: what one choice gains by it.
+/// A piece of an answer: an addition to one choice.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Delta {
-    /// Which choice it belongs to, from 0.
+    /// The choice's index, from 0.
     pub choice: u32,
     /// Text, whole UTF-8 characters only.
     pub text: String,
-    /// What the model thinks before it speaks.
+    /// The model's reasoning before its answer.
     pub reasoning: String,
-    /// What it says instead of an answer.
+    /// The model's refusal in place of an answer.
     pub refusal: String,
-    /// Pieces of calls of tools.
+    /// Pieces of tool calls.
     pub calls: Vec<CallDelta>,
-    /// Log probabilities of the tokens in `text`, where they were asked for.
+    /// Log probabilities of the tokens in `text`, where they were requested.
     pub logprobs: Vec<TokenLogprob>,
     /// Set on a choice's last delta.
     pub finish: Option<FinishReason>,
-    /// Set on a choice's last delta where a rule of Farebox's ended it: `credits`, `max_cost`.
+    /// Set on a choice's last delta where a rule of Farebox ended it: `credits`, `max_cost`.
     pub farebox_stop: Option<String>,
-    /// As its provider wrote it.
+    /// The provider's original.
     pub raw: Raw,
 }
 
-/// A piece of a call of a tool.
+/// A piece of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallDelta {
-    /// Which of the choice's calls it belongs to, from 0.
+    /// The call's index in its choice, from 0.
     pub index: u32,
     /// The call's id, in its first piece.
     pub id: Option<String>,
     /// The tool's name, in its first piece.
     pub name: Option<String>,
-    /// What its arguments gain.
+    /// The addition to the arguments.
     pub arguments: String,
 }
 
-/// A piece of an answer as its provider wrote it, so that a client of the same format loses nothing.
+/// The provider's original of a piece, so that a client of the same format loses nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum Raw {
     /// No provider wrote it.
     #[default]
     None,
-    /// This: an event of a stream, or a whole answer.
+    /// The original: an event of a stream, or a whole answer.
     Own(Format, Fields),
-    /// It stands in what the delta before it has: a provider may write of several choices at once.
+    /// The original is in the delta before this one: a provider may write for several choices at once.
     Before,
 }
 
 impl Raw {
-    /// What its provider wrote in this format.
+    /// The provider's original, where it has this format.
     pub fn of(&self, format: Format) -> Option<&Fields> {
         match self {
             Self::Own(own, fields) if *own == format => Some(fields),
@@ -104,32 +104,32 @@ impl Raw {
         }
     }
 
-    /// Whether a provider wrote it.
+    /// Whether a provider wrote the piece.
     pub const fn is_some(&self) -> bool {
         !matches!(self, Self::None)
     }
 }
 
 impl Delta {
-    /// What an answer gains that was cut: its choice says that it is not whole.
+    /// The delta that marks a choice of a cut answer as not whole.
     pub fn cut(choice: u32) -> Self {
         Self { choice, finish: Some(FinishReason::Length), ..Self::default() }
     }
 
-    /// All that the model wrote in it, in the order in which it is counted.
+    /// All texts that the model wrote, in the order in which they are counted.
     pub fn written(&self) -> impl Iterator<Item = &str> {
         let calls = self.calls.iter().flat_map(|call| [call.name.as_deref().unwrap_or_default(), &call.arguments]);
         [&*self.text, &*self.reasoning].into_iter().chain(calls).chain([&*self.refusal])
     }
 
-    /// Whether it is a text of a model of ours and nothing else.
+    /// Whether the delta holds only text, from a model that runs here.
     pub fn is_plain(&self) -> bool {
         let Self { choice: _, text: _, reasoning, refusal, calls, logprobs, finish, farebox_stop, raw } = self;
         let is_silent = reasoning.is_empty() && refusal.is_empty() && calls.is_empty() && logprobs.is_empty();
         is_silent && finish.is_none() && farebox_stop.is_none() && !raw.is_some()
     }
 
-    /// Roughly how many bytes of memory it takes.
+    /// Roughly the delta's size in memory, in bytes.
     pub fn weight(&self) -> usize {
         let tops = |logprob: &TokenLogprob| {
             let top = logprob.top.iter().map(|(text, bytes, _)| text.capacity() + bytes.capacity());
@@ -147,10 +147,10 @@ impl Delta {
     }
 }
 
-/// What happens while a request runs, sent straight to its task.
+/// An event of a running request, sent straight to its task.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Open only: the model it waited for is loaded.
+    /// Open only: the model that the request waited for is loaded.
     Loaded,
     /// Open: the first engine step began (compute starts). Closed: the provider answered 2xx.
     Started,
@@ -158,18 +158,17 @@ pub enum Event {
     Second(u32),
     /// A piece of the answer.
     Delta(Delta),
-    /// The provider said what is not known here, at the place where it stood in a stream: what it said, where it can be
-    /// passed on.
+    /// The provider sent something unknown at this place of a stream: the original, where it can be passed on.
     Unknown(Raw),
-    /// Open only: what it read and wrote. Once, at the end.
+    /// Open only: the tokens read and written. Once, at the end.
     Usage(Usage),
-    /// Closed only: what the provider reports as used, as often as it does.
+    /// Closed only: usage that the provider reports, each time that it does.
     Reported(Box<Report>),
-    /// It ended well. The last event.
+    /// The answer ended well. The last event.
     Finished {
         /// Open: milliseconds of compute, from the first step to the last token.
         compute_ms: u64,
     },
-    /// It failed. The last event.
+    /// The request failed. The last event.
     Failed(Failure),
 }

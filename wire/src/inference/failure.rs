@@ -1,32 +1,32 @@
-//! Why a request failed below the gateway: what a provider, a connection or an engine did.
+//! Why a request failed below the gateway: at a provider, on a connection or in an engine.
 
 use std::fmt;
 
-/// What a provider says when it refuses. Its words are bounded.
+/// A provider's refusal. Its texts are bounded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 #[error("provider answered {status}: {message}")]
 pub struct ProviderError {
-    /// Its HTTP status, or the one that its error names; 200 where the error stands in an answer that had begun well and
-    /// names none.
+    /// The HTTP status, or the status that the error names; 200 where the error stands in a successful answer and names
+    /// none.
     pub status: u16,
-    /// Its message, in words.
+    /// The provider's message.
     pub message: String,
-    /// Its own code, such as `context_length_exceeded`.
+    /// The provider's code, such as `context_length_exceeded`.
     pub code: Option<String>,
-    /// Its own type, such as `rate_limit_error`.
+    /// The provider's type of the error, such as `rate_limit_error`.
     pub kind: Option<String>,
-    /// The field of the request that it complains of.
+    /// The request's field that the error is about.
     pub param: Option<String>,
-    /// In how many seconds it wants to be asked again.
+    /// After how many seconds the provider accepts another attempt.
     pub retry_after: Option<u64>,
 }
 
-/// What of this gateway a provider refused.
+/// Why a provider does not serve this gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unserved {
-    /// Its key, or what the key may do.
+    /// The gateway's key, or the key's permissions.
     Credentials,
-    /// Its account: nothing is left of its quota or of its credit there.
+    /// The gateway's account at the provider: its quota or credit is used up.
     Quota,
 }
 
@@ -42,15 +42,15 @@ impl fmt::Display for Unserved {
 /// How a request is too long for a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TooLong {
-    /// The field that is: `messages`, `prompt`, or the one that asks for an answer's length.
+    /// The field that is too long: `messages`, `prompt`, or the output limit's.
     pub field: &'static str,
     /// Tokens of the prompt.
     pub prompt: u64,
-    /// Whether they are more than that: a text that can't fit is not counted to its end.
+    /// Whether the prompt has more tokens than `prompt`: a text that can't fit is not counted to its end.
     pub at_least: bool,
-    /// Tokens of the answer that were asked for, where they are what is too much.
+    /// Tokens requested for the answer, where they are the excess.
     pub answer: Option<u64>,
-    /// Tokens that the model reads and writes, at most.
+    /// The most tokens that the model reads and writes.
     pub context: u64,
 }
 
@@ -79,7 +79,7 @@ pub enum Failure {
         /// What is wrong with it.
         message: String,
     },
-    /// The prompt, or the prompt and the answer that is asked for, are longer than the model's context.
+    /// The prompt, or prompt and requested answer together, are longer than the model's context.
     #[error("{0}")]
     ContextLength(TooLong),
     /// The model's scores are no numbers: its weights or their arithmetic are broken. The account pays nothing.
@@ -88,13 +88,13 @@ pub enum Failure {
     /// The provider refused, or reported an error in an answer that had begun.
     #[error("{0}")]
     Provider(Box<ProviderError>),
-    /// The provider does not serve this gateway: what it said is the operator's to read, and nobody else's.
+    /// The provider does not serve this gateway. The provider's message is for the operator only.
     #[error("the provider refused this gateway's {0}")]
     Unserved(Unserved),
-    /// The connection failed, was cut, or spoke something that is not the format.
+    /// The connection failed, was cut, or sent bytes that are not the format.
     #[error("upstream: {0}")]
     Transport(String),
-    /// The answer came, longer than what is read of one: so many bytes. It was made, and costs what it costs.
+    /// The answer is longer than this limit in bytes. The provider made it, and it is charged.
     #[error("upstream: the provider's answer is larger than {0} bytes")]
     TooLarge(usize),
     /// A time limit passed; names the stage (`connect`, `first byte`, `idle`).
@@ -103,15 +103,15 @@ pub enum Failure {
     /// The engine failed.
     #[error("engine: {0}")]
     Engine(String),
-    /// The provider keeps failing, and is not called for a moment.
+    /// The provider keeps failing, and is not called for a while.
     #[error("{provider} keeps failing, and is not called for {seconds} s")]
     LeftAlone {
-        /// Its name.
+        /// The provider's name.
         provider: String,
-        /// The seconds until it is tried again.
+        /// The seconds until the next attempt.
         seconds: u64,
     },
-    /// What would run it is not there just now, for a reason that may be told.
+    /// The engine or provider is not available, for a reason that clients may read.
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// No room: a queue is full.

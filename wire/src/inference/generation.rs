@@ -1,11 +1,11 @@
-//! How text is generated: how tokens are chosen, how many of them, and how many answers.
+//! How text is generated: how tokens are chosen, how many tokens, and how many answers.
 
 /// A raw text to be continued.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TextPrompt {
     /// The text.
     pub prompt: String,
-    /// What stands behind the gap that is to be filled.
+    /// The text after the gap to be filled.
     pub suffix: Option<String>,
     /// Whether the prompt is repeated before the answer.
     pub echo: bool,
@@ -20,15 +20,15 @@ pub struct Generation {
     pub sampling: Sampling,
     /// The caller's output limit.
     pub limit: Option<OutputLimit>,
-    /// How many choices are wanted, at least 1.
+    /// The number of choices, at least 1.
     pub n: u32,
-    /// Of how many answers the `n` best are chosen, where more are made than are returned.
+    /// The number of answers generated, where only the `n` best of them are returned.
     pub best_of: Option<u32>,
     /// `Some(k)`: log probabilities of the chosen tokens, with the k likeliest alternatives (0 to 20).
     pub logprobs: Option<u32>,
 }
 
-/// Text as a model gives it unasked: one answer.
+/// The defaults of a text request: one answer.
 impl Default for Generation {
     fn default() -> Self {
         Self { sampling: Sampling::default(), limit: None, n: 1, best_of: None, logprobs: None }
@@ -36,7 +36,7 @@ impl Default for Generation {
 }
 
 impl Generation {
-    /// How many answers are generated, and paid for.
+    /// The number of answers that are generated, and charged.
     pub fn answers(&self) -> u32 {
         self.best_of.unwrap_or(1).max(self.n)
     }
@@ -47,9 +47,9 @@ impl Generation {
 pub struct OutputLimit {
     /// The tokens.
     pub tokens: u32,
-    /// The larger of two limits, where the client wrote two and providers differ in which they follow.
+    /// The larger of two limits, where the client wrote two and providers differ in which counts.
     pub largest: u32,
-    /// What the client's format calls it, for errors.
+    /// The limit's name in the client's format, for errors.
     pub field: &'static str,
 }
 

@@ -1,21 +1,21 @@
-//! Image generation, and changes to images.
+//! Image generation and image editing.
 
 use super::Media;
 
 /// Images to be made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageGeneration {
-    /// What is to be seen.
+    /// The description of the image.
     pub prompt: String,
-    /// What is changed; none where an image is made anew.
+    /// The images to edit; empty where an image is made anew.
     pub images: Vec<Media>,
-    /// Where the first of them may be changed.
+    /// The area of the first image that may change.
     pub mask: Option<Media>,
-    /// How many are wanted; the model's default where none is said.
+    /// The number of images; `None` for the model's default.
     pub n: Option<u32>,
-    /// Width and height in pixels: `1024x1024`, or `auto`. It is a part of the price.
+    /// Width and height in pixels: `1024x1024`, or `auto`. A part of the price.
     pub size: Option<String>,
-    /// `low`, `medium`, `high`, `auto`. It is a part of the price.
+    /// `low`, `medium`, `high`, `auto`. A part of the price.
     pub quality: Option<String>,
     /// The encoding of the answer: `png`, `jpeg`, `webp`.
     pub format: Option<String>,

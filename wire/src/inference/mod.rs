@@ -1,6 +1,6 @@
-//! The neutral words of inference: what is asked of a model and what comes back, whatever API format a client or a
-//! provider speaks. Engines and provider formats produce [`Event`]s; the request's task reads them. Nothing here knows
-//! money, HTTP or a format's spelling.
+//! The neutral words of inference: requests to a model and their answers, independent of a client's or a provider's API
+//! format. Engines and provider formats produce [`Event`]s; the request's task reads them. Money, HTTP and any format's
+//! spelling are unknown here.
 
 mod audio;
 mod conversation;

@@ -1,5 +1,5 @@
-//! A request, neutral of format: which model, the work that is asked of it, and on what terms. The body it was read from
-//! stays with it: a provider of the same format is sent its bytes.
+//! A request, neutral of format: the model, the work, and its terms. The body as the client wrote it stays with the
+//! request: a provider of the same format gets its bytes.
 
 use super::{
     Conversation, Decision, Embedding, Generation, ImageGeneration, NativeTask, Rerank, Speech, TextPrompt,
@@ -7,53 +7,53 @@ use super::{
 };
 use crate::fields::Fields;
 
-/// What kind of work a model does, and a request asks for.
+/// A kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Task {
-    /// Answers a conversation.
+    /// Answering a conversation.
     Chat,
-    /// Continues a raw text.
+    /// Continuing a raw text.
     Completion,
-    /// Turns texts into vectors.
+    /// Turning texts into vectors.
     Embedding,
-    /// Orders documents by how well they answer a query.
+    /// Ordering documents by how well they answer a query.
     Rerank,
-    /// Makes images.
+    /// Making images.
     Image,
-    /// Speaks a text.
+    /// Speaking a text.
     Speech,
-    /// Writes down what is spoken.
+    /// Transcribing speech.
     Transcription,
-    /// Answers questions about a text with a probability, a choice or a score.
+    /// Answering questions about a text with a probability, a choice or a score.
     Decision,
-    /// A task of the native API, with an input of its own.
+    /// A task of the native API, with its own input.
     Native,
 }
 
-/// The work that is asked for.
+/// The requested work.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Work {
-    /// To answer a conversation.
+    /// Answering a conversation.
     Conversation(Box<Conversation>),
-    /// To continue a raw text.
+    /// Continuing a raw text.
     Text(Box<TextPrompt>),
-    /// To turn texts into vectors.
+    /// Turning texts into vectors.
     Embedding(Embedding),
-    /// To order documents.
+    /// Ordering documents.
     Rerank(Rerank),
-    /// To make images.
+    /// Making images.
     Image(ImageGeneration),
-    /// To speak a text.
+    /// Speaking a text.
     Speech(Speech),
-    /// To write down what is spoken.
+    /// Transcribing speech.
     Transcription(Transcription),
-    /// To answer questions about a text.
+    /// Answering questions about a text.
     Decision(Decision),
     /// A task of the native API.
     Native(NativeTask),
 }
 
-/// A format in which clients or providers write.
+/// A format of clients or providers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// OpenAI's chat completions.
@@ -65,24 +65,24 @@ pub enum Format {
 /// A request's body as its client wrote it, without Farebox's own fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
-    /// The format it is in.
+    /// The format of the body.
     pub format: Format,
     /// The body.
     pub body: Fields,
 }
 
-/// A member of a body's parts for which the neutral words have no place. It reaches a provider of the same format alone;
-/// everyone else refuses it by its name, unless it is known to change nothing.
+/// A member of a body's parts that has no place in the neutral words. Only a provider of the same format gets it.
+/// Everywhere else the request is refused with the member's name, unless the member is known to change nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
-    /// Where it stands: `messages[0].content[1].image_url.file_id`.
+    /// The member's place: `messages[0].content[1].image_url.file_id`.
     pub at: String,
-    /// What it says, as JSON.
+    /// The member's value, as JSON.
     pub json: String,
 }
 
 impl Unread {
-    /// Its place without the numbers of entries: `messages[].content[].image_url.file_id`.
+    /// The place without the indexes: `messages[].content[].image_url.file_id`.
     pub fn pattern(&self) -> String {
         let mut is_within = false;
         let keep = |c: &char| {
@@ -102,7 +102,7 @@ impl Unread {
 pub struct Request {
     /// The model as the client named it.
     pub model: String,
-    /// What is asked of it.
+    /// The requested work.
     pub work: Work,
     /// Whether the client wants a stream.
     pub stream: bool,
@@ -110,14 +110,14 @@ pub struct Request {
     pub max_cost: Option<String>,
     /// `autoScale`.
     pub auto_scale: Option<bool>,
-    /// What of the body is not in these words.
+    /// Members of the body that the neutral words do not hold.
     pub unread: Vec<Unread>,
-    /// The body itself.
+    /// The body as the client wrote it.
     pub source: Source,
 }
 
 impl Request {
-    /// The kind of its work.
+    /// The kind of the work.
     pub const fn task(&self) -> Task {
         match &self.work {
             Work::Conversation(_) => Task::Chat,
@@ -132,7 +132,7 @@ impl Request {
         }
     }
 
-    /// How text is generated, where text is what is asked for.
+    /// How text is generated, where the work is text.
     pub fn generation(&self) -> Option<&Generation> {
         match &self.work {
             Work::Conversation(conversation) => Some(&conversation.generation),

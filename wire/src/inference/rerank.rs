@@ -7,10 +7,10 @@ pub struct Rerank {
     pub query: String,
     /// The documents.
     pub documents: Vec<String>,
-    /// How many of the best are wanted; all where none is said.
+    /// The number of best documents to return; `None` for all.
     pub top_n: Option<u32>,
-    /// Tokens read of each document, at most.
+    /// The most tokens read of each document.
     pub max_tokens_per_document: Option<u32>,
-    /// Whether the documents are repeated in the answer.
+    /// Whether the answer repeats the documents.
     pub return_documents: bool,
 }

@@ -1,22 +1,23 @@
-//! The most prompt tokens an image can be, by the model's family: images are not decoded here, nor fetched. Source: "Images
-//! and vision", section "Calculating costs", OpenAI API documentation. There an image is a base and as many tiles of 512
-//! pixels as it has after it was scaled (2,048 x 768 at most: 8), or patches of 32 pixels, 1,536 at most, times a factor.
+//! The most prompt tokens of an image, by the model's family. Images are neither decoded nor fetched here. Source:
+//! "Images and vision", section "Calculating costs", OpenAI API documentation. An image counts there as a base and a
+//! number of 512-pixel tiles after scaling (2,048 x 768 at most: 8), or as 32-pixel patches, 1,536 at most, times a
+//! factor.
 
 use crate::inference::Image;
 
-/// Tiles of an image, at most.
+/// The most tiles of an image.
 const TILES: u64 = 8;
 
 /// How a family counts an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {
-    /// A base, which is all at low detail, and so much for each tile.
+    /// A base, which is the whole count at low detail, and a number for each tile.
     Tiles { base: u64, each: u64 },
-    /// So many tokens at most: 1,536 patches times the factor, rounded up.
+    /// The most tokens: 1,536 patches times the factor, rounded up.
     Patches(u64),
 }
 
-/// Families by the beginning of their models' names; the first that fits counts.
+/// Families by the beginning of their models' names; the first match counts.
 const FAMILIES: [(&str, Family); 15] = [
     ("gpt-4o-mini", DEAREST),
     ("gpt-4o", Family::Tiles { base: 85, each: 170 }),
@@ -35,7 +36,7 @@ const FAMILIES: [(&str, Family); 15] = [
     ("gpt-5-20", Family::Tiles { base: 70, each: 140 }),
 ];
 
-/// What a model of no known family is taken for.
+/// The family assumed for an unknown model.
 const DEAREST: Family = Family::Tiles { base: 2_833, each: 5_667 };
 
 fn family(model: &str) -> Family {
@@ -45,7 +46,7 @@ fn family(model: &str) -> Family {
     FAMILIES.iter().find(|(begin, _)| model.starts_with(begin)).map_or(DEAREST, |(_, family)| *family)
 }
 
-/// The most tokens that an image can be.
+/// The most tokens of an image.
 pub(super) fn most_tokens(model: &str, image: &Image) -> u64 {
     let is_low = image.detail.as_deref() == Some("low");
     match family(model) {

@@ -1,5 +1,5 @@
-//! Stripe's objects, as far as they matter here, and what they mean ("API reference", Stripe documentation). Pure: no
-//! exchange happens in this file.
+//! Stripe's objects, as far as they matter here, and their meaning ("API reference", Stripe documentation). Pure: this
+//! file makes no calls.
 
 use std::collections::HashMap;
 
@@ -31,7 +31,7 @@ pub(super) struct Intent {
     pub(super) last_payment_error: Option<ErrorObject>,
 }
 
-/// What is wrong, in an answer or in an intent.
+/// The error in an answer or in an intent.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct ErrorObject {
     #[serde(rename = "type", default)]
@@ -43,13 +43,13 @@ pub(super) struct ErrorObject {
     pub(super) payment_intent: Option<Box<Intent>>,
 }
 
-/// The body of an answer that is not a success.
+/// The body of an error answer.
 #[derive(Debug, Deserialize)]
 pub(super) struct ErrorBody {
     pub(super) error: ErrorObject,
 }
 
-/// A list, or a page of what was searched.
+/// A list, or a page of search results.
 #[derive(Debug, Deserialize)]
 pub(super) struct List<T> {
     pub(super) data: Vec<T>,
@@ -57,7 +57,7 @@ pub(super) struct List<T> {
     pub(super) has_more: bool,
 }
 
-/// Something of which only the name matters.
+/// An object of which only the id is read.
 #[derive(Debug, Deserialize)]
 pub(super) struct Named {
     pub(super) id: String,
@@ -85,11 +85,11 @@ pub(super) struct Dispute {
     pub(super) payment_intent: Option<String>,
 }
 
-/// Something whose status or amount is not one that is known: what it did to whose money can't be said.
+/// An object with an unknown status or amount: how it changed a charge's money can't be decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NotUnderstood(pub(super) String);
 
-/// Dollars of a refund or a dispute; what is not said to be otherwise is dollars, as the charge was.
+/// Dollars of a refund or a dispute. An amount without a currency is in dollars, as the charge was.
 fn dollars(id: &str, cents: i64, currency: Option<&str>) -> Result<Nanos, NotUnderstood> {
     let is_dollars = currency.is_none_or(|currency| currency == "usd");
     let amount = from_cents(cents).filter(|amount| is_dollars && *amount >= Nanos::ZERO);
@@ -97,13 +97,13 @@ fn dollars(id: &str, cents: i64, currency: Option<&str>) -> Result<Nanos, NotUnd
 }
 
 impl Refund {
-    /// Its id here, where it was asked for here.
+    /// The refund's id in the ledger, where the refund was ordered here.
     fn own_id(&self) -> Option<ReversalId> {
         let id = self.metadata.as_ref()?.get("refund_id")?;
         Uuid::parse_str(id).ok().map(ReversalId)
     }
 
-    /// Where it stands.
+    /// The refund's state.
     pub(super) fn state(&self) -> Result<State, NotUnderstood> {
         match self.status.as_deref() {
             Some("pending" | "requires_action") => Ok(State::Pending),
@@ -113,7 +113,7 @@ impl Refund {
         }
     }
 
-    /// What it says of its charge's money.
+    /// What the refund reports of its charge's money.
     pub(super) fn news(&self) -> Result<News, NotUnderstood> {
         Ok(News {
             id: self.own_id(),
@@ -124,20 +124,21 @@ impl Refund {
         })
     }
 
-    /// Whether it is the one asked for here under that id.
+    /// Whether the refund was ordered here under this id.
     pub(super) fn is_own(&self, id: Option<ReversalId>) -> bool {
         id.is_some() && self.own_id() == id
     }
 }
 
 impl Dispute {
-    /// What it says of its charge's money; none where it took none: an inquiry, or one that was prevented.
+    /// What the dispute reports of its charge's money; `None` where the dispute took no money (an inquiry, or a
+    /// prevented dispute).
     pub(super) fn news(&self) -> Result<Option<News>, NotUnderstood> {
         let state = match self.status.as_str() {
             "warning_needs_response" | "warning_under_review" | "warning_closed" | "prevented" => return Ok(None),
             "needs_response" | "under_review" => State::Open,
             "lost" => State::Lost,
-            // Closed because the charge was refunded meanwhile: the refund is what stands.
+            // Closed because the charge was refunded meanwhile: the refund counts.
             "won" | "charge_refunded" => State::Won,
             status => return Err(NotUnderstood(format!("{} is {status}", self.id))),
         };
@@ -153,12 +154,12 @@ pub(super) struct SetupIntent {
     pub(super) status: String,
     pub(super) client_secret: Option<String>,
     pub(super) customer: Option<String>,
-    /// Expanded where it was asked for so.
+    /// The whole object where the call asked for its expansion.
     #[serde(default)]
     pub(super) payment_method: Option<Expandable>,
 }
 
-/// A reference, or the object itself.
+/// An id, or the object itself.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 pub(super) enum Expandable {
@@ -173,7 +174,7 @@ pub(super) struct Method {
     pub(super) card: Option<MethodCard>,
 }
 
-/// Its card.
+/// The card of a `PaymentMethod`.
 #[derive(Debug, Deserialize)]
 pub(super) struct MethodCard {
     pub(super) brand: String,
@@ -183,29 +184,30 @@ pub(super) struct MethodCard {
 }
 
 impl ErrorObject {
-    /// The most exact word for why.
+    /// The most exact code for the reason.
     pub(super) fn reason(&self) -> String {
         let exact = self.decline_code.as_deref().filter(|code| *code != "generic_decline");
         exact.or(self.code.as_deref()).unwrap_or("card_declined").to_owned()
     }
 }
 
-/// What an intent's status says of its charge.
+/// The state of a charge by its intent's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// It ended, waits for its owner, or is not known.
+    /// The charge ended, waits for its owner, or has an unknown status.
     Is(Outcome),
-    /// It failed for this reason, and could still be tried again: it must be canceled before it is told declined.
+    /// The charge failed for this reason, and could still be tried again. The intent must be canceled before the charge
+    /// is reported as declined.
     Failed(String),
 }
 
 impl Intent {
-    /// The payment it was made for, where it was made here.
+    /// The payment that the intent was made for, where it was made here.
     pub(super) fn payment_id(&self) -> Option<PaymentId> {
         Uuid::parse_str(self.metadata.get("payment_id")?).ok().map(PaymentId)
     }
 
-    /// What it lists of a charge for a payment of ours.
+    /// The intent as a listed charge, where it was made for a payment of this gateway.
     pub(super) fn listed(&self) -> Option<ListedCharge> {
         let paid = match self.standing() {
             Standing::Is(Outcome::Succeeded { amount, .. }) => Some(amount),
@@ -215,7 +217,7 @@ impl Intent {
         Some(ListedCharge { payment_id: self.payment_id()?, reference: self.id.clone(), paid, is_open })
     }
 
-    /// Where it stands.
+    /// The charge's state.
     pub(super) fn standing(&self) -> Standing {
         let reason = self.last_payment_error.as_ref().map(ErrorObject::reason);
         let waits = || {
@@ -249,7 +251,7 @@ pub(super) const fn unknown(why: String) -> Outcome {
 }
 
 impl Method {
-    /// A card that can be saved; none where it is none.
+    /// The method as a card that can be saved; `None` where it is no card.
     pub(super) fn into_card(self, customer: String) -> Option<Card> {
         let MethodCard { brand, last4, exp_month, exp_year } = self.card?;
         let plain = |text: &str| text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');

@@ -1,6 +1,6 @@
-//! Stripe, called with reqwest: the few endpoints that are needed, form-encoded, of one pinned version. A POST carries an
-//! idempotency key, so that asking again after a lost answer does nothing twice. A charge is told declined only when its
-//! intent is canceled: nothing declined can be paid later.
+//! Stripe, called with reqwest: only the endpoints that are needed, form-encoded, at one pinned API version. Each POST
+//! carries an idempotency key, so that repeating a call after a lost answer has no second effect. A charge is reported
+//! as declined only when its intent is canceled: a declined charge can't be paid later.
 
 mod format;
 
@@ -25,26 +25,26 @@ use format::{
     unknown,
 };
 
-/// Where Stripe is.
+/// Stripe's address.
 pub const ADDRESS: &str = "https://api.stripe.com";
-/// The version of its API these objects are of.
+/// The API version of the objects in this module.
 const VERSION: &str = "2024-06-20";
-/// How long a connection may take, and a whole call.
+/// The longest that a connection may take, and a whole call.
 const CONNECT: Duration = Duration::from_secs(10);
 const CALL: Duration = Duration::from_secs(40);
-/// How many Stripe lists at once, at most, and how many pages are read of one list.
+/// The most objects on one page of a list, and the most pages read of one list.
 const PAGE: &str = "100";
 const MOST_PAGES: usize = 10_000;
-/// An answer, at most.
+/// The largest answer, in bytes.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-/// What opens Stripe.
+/// Stripe's address and secrets.
 pub struct Settings {
-    /// Up to and without the version: `https://api.stripe.com`.
+    /// The address up to and without the version: `https://api.stripe.com`.
     pub base_url: String,
     /// The API key.
     pub secret_key: String,
-    /// What webhooks are signed with.
+    /// The secret that signs webhooks.
     pub webhook_secret: String,
 }
 
@@ -63,12 +63,12 @@ impl fmt::Debug for Stripe {
     }
 }
 
-/// Why there is no object.
+/// Why a call returned no object.
 #[derive(Debug)]
 enum Fault {
-    /// It may have been done: no answer, or one that says so.
+    /// Stripe may have acted: no answer came, or the answer leaves it open.
     Unknown(String),
-    /// It was refused, and was not done.
+    /// Stripe refused the call, and did not act.
     Refused { kind: String, error: Box<ErrorObject> },
 }
 
@@ -84,9 +84,14 @@ impl From<Fault> for CardError {
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
 impl Stripe {
-    /// Stripe, opened with these.
+    /// A client of Stripe with these settings.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where the HTTP client can't be built, for example because the machine's certificates can't be
+    /// read. Nothing was sent.
     pub fn new(settings: Settings) -> Result<Self, CardError> {
-        // Another provider may have been installed before; either will do.
+        // Another crypto provider may be installed already; either serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .connect_timeout(CONNECT)
@@ -97,7 +102,7 @@ impl Stripe {
         Ok(Self(Arc::new(Inner { settings, client })))
     }
 
-    /// What webhooks are signed with.
+    /// The secret that signs webhooks.
     pub fn webhook_secret(&self) -> &str {
         &self.0.settings.webhook_secret
     }
@@ -120,7 +125,7 @@ impl Stripe {
         self.get(&format!("payment_intents/{id}")).await
     }
 
-    /// Charges a saved card without its owner.
+    /// Charges a saved card without its owner's presence.
     pub(super) async fn charge(&self, order: &Order) -> Outcome {
         let Some(cents) = to_cents(order.amount) else {
             return Outcome::Declined { code: "amount_not_in_cents".into() };
@@ -142,12 +147,12 @@ impl Stripe {
             ("metadata[account_id]", &account),
         ];
         match self.post::<Intent>("payment_intents", &fields, &payment).await {
-            // A repeated call is answered as the first was, whatever happened since: what stands is fetched.
+            // A repeated call gets the first call's answer, whatever happened since: the intent's state is fetched.
             Ok(intent) => self.look(&intent.id).await,
             Err(Fault::Unknown(why)) => unknown(why),
             Err(Fault::Refused { kind, error }) => match &error.payment_intent {
                 Some(intent) => self.look(&intent.id).await,
-                // The key was used with other parameters: what came of that is looked up.
+                // The key was used with other parameters: the result of the earlier call is looked up.
                 None if kind == "idempotency_error" => match self.find(order.payment_id).await {
                     Ok(Some(outcome)) => outcome,
                     Ok(None) => unknown(error.message.clone()),
@@ -161,7 +166,7 @@ impl Stripe {
         }
     }
 
-    /// Where a charge stands; one that failed is canceled first, so that it stays so.
+    /// Fetches a charge's state. A failed charge is canceled first, so that it stays failed.
     pub(super) async fn look(&self, reference: &str) -> Outcome {
         if !is_reference(reference) {
             return unknown("that is no PaymentIntent's id".into());
@@ -182,7 +187,7 @@ impl Stripe {
         }
     }
 
-    /// Gives a charge up, unless it has succeeded.
+    /// Cancels a charge, unless it has succeeded.
     pub(super) async fn cancel(&self, reference: &str) -> Outcome {
         let key = format!("cancel-{reference}");
         let fields = [("cancellation_reason", "abandoned")];
@@ -192,7 +197,7 @@ impl Stripe {
                 Standing::Failed(reason) => unknown(format!("{reference} was not canceled ({reason})")),
             },
             Err(Fault::Unknown(why)) => unknown(why),
-            // It can't be canceled, so it ended already.
+            // The intent can't be canceled, so it has ended already.
             Err(Fault::Refused { .. }) => match self.intent(reference).await.map(|intent| intent.standing()) {
                 Ok(Standing::Is(outcome)) => outcome,
                 Ok(Standing::Failed(reason)) => unknown(format!("{reference} can't be canceled ({reason})")),
@@ -201,12 +206,12 @@ impl Stripe {
         }
     }
 
-    /// Looks a charge up by its payment. Stripe's search lags by up to a minute, far less than what passed until then.
+    /// Looks a charge up by its payment. Stripe's search lags by up to a minute; look-ups come much later than that.
     pub(super) async fn find(&self, payment: PaymentId) -> Result<Option<Outcome>, CardError> {
         let query = format!("metadata[\"payment_id\"]:\"{payment}\"");
         let request = self.request(Method::GET, "payment_intents/search");
         let found: List<Intent> = receive(with_query(request, &[("query", &query), ("limit", "10")])?).await?;
-        // Every call carried the same key, so there is one; were there more, a paid one counts.
+        // Every call carried the same key, so there is one intent. Were there more, a paid one counts.
         let mine = || found.data.iter().filter(|intent| intent.payment_id() == Some(payment));
         let chosen = mine().find(|intent| intent.status == "succeeded").or_else(|| mine().next());
         match chosen {
@@ -227,7 +232,7 @@ impl Stripe {
         match self.post::<Refund>("refunds", &fields, &format!("refund-{}", order.key)).await {
             Ok(refund) => made(&refund),
             Err(Fault::Unknown(why)) => Refunded::Unknown { why },
-            // The key was used with other parameters: what came of that is looked up.
+            // The key was used with other parameters: the result of the earlier call is looked up.
             Err(Fault::Refused { kind, error }) if kind == "idempotency_error" => match self.find_refund(order).await {
                 Ok(Some(found)) => found,
                 Ok(None) => Refunded::Unknown { why: error.message },
@@ -237,7 +242,7 @@ impl Stripe {
         }
     }
 
-    /// Looks a refund up among those of its charge.
+    /// Looks a refund up among the refunds of its charge.
     pub(super) async fn find_refund(&self, order: &RefundOrder) -> Result<Option<Refunded>, CardError> {
         if !is_reference(&order.reference) {
             return Err(refused("resource_missing", "that is no PaymentIntent's id"));
@@ -246,7 +251,7 @@ impl Stripe {
         Ok(refunds.iter().find(|refund| refund.is_own(order.id)).map(made))
     }
 
-    /// All of a list, page by page.
+    /// All entries of a list, page by page.
     async fn list<T: DeserializeOwned + Listed>(&self, path: &str, fields: Fields<'_>) -> Result<Vec<T>, CardError> {
         let mut all: Vec<T> = Vec::new();
         for _ in 0..MOST_PAGES {
@@ -265,7 +270,8 @@ impl Stripe {
         Err(CardError::Unavailable(format!("Stripe lists more than {MOST_PAGES} pages of {path}")))
     }
 
-    /// What stands after a notice: the charge first, as a notice of what came after it may be heard first.
+    /// Fetches the state of the object that an event is about. The charge comes first, because the event of a refund or
+    /// a dispute may arrive before the charge's own.
     pub(super) async fn fetch(&self, subject: &Subject) -> Result<Vec<Finding>, CardError> {
         let (reference, dispute) = match subject {
             Subject::Other => return Ok(Vec::new()),
@@ -288,7 +294,7 @@ impl Stripe {
         Ok(found.into_iter().map(|what| Finding { payment_id, what }).collect())
     }
 
-    /// All refunds and disputes of a charge, with one that was fetched by itself.
+    /// All refunds and disputes of a charge, and a dispute that was fetched by itself.
     async fn reversals(&self, intent: &str, dispute: Option<&Dispute>) -> Result<Vec<News>, CardError> {
         let of_it = [("payment_intent", intent)];
         let is_of_it = |of: Option<&str>| of.is_none_or(|of| of == intent);
@@ -304,7 +310,7 @@ impl Stripe {
         Ok(news)
     }
 
-    /// All charges, refunds and disputes since an instant, as far as they are of payments of ours.
+    /// All charges, refunds and disputes since a time, as far as they belong to payments of this gateway.
     pub(super) async fn statement(&self, since: Timestamp) -> Result<Statement, CardError> {
         let since = (since.0.max(0) / 1_000).to_string();
         let made_since = [("created[gte]", since.as_str())];
@@ -325,7 +331,7 @@ impl Stripe {
         Ok(Statement { charges: intents.iter().filter_map(Intent::listed).collect(), reversals, remembers_since: None })
     }
 
-    /// Makes an account known.
+    /// Makes an account known to Stripe.
     pub(super) async fn create_customer(&self, account: AccountId, email: &str) -> Result<String, CardError> {
         let id = account.to_string();
         let fields = [("email", email), ("metadata[account_id]", id.as_str())];
@@ -333,7 +339,12 @@ impl Stripe {
         Ok(customer.id)
     }
 
-    /// Begins to save a card of a customer; the browser of its owner sends the number to Stripe, never here.
+    /// Begins to save a card of a customer. The owner's browser sends the card number to Stripe, never to this gateway.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` where Stripe did not answer: repeat the call with the same key. `Refused` where Stripe does not
+    /// know the customer, or returns no client secret.
     pub async fn begin_setup(&self, customer: &str, account: AccountId, key: &str) -> Result<Setup, CardError> {
         let id = account.to_string();
         let fields = [
@@ -347,7 +358,12 @@ impl Stripe {
         Ok(Setup { reference: setup.id, client_secret })
     }
 
-    /// The card of a finished setup.
+    /// Fetches the card of a finished setup.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where the setup is not this customer's, is not finished, or holds no card; the code tells the cases
+    /// apart. `Unavailable` where Stripe did not answer: ask again.
     pub async fn finish_setup(&self, reference: &str, customer: &str) -> Result<Card, CardError> {
         let missing = || refused("resource_missing", "there is no such setup of yours");
         if !is_reference(reference) {
@@ -365,11 +381,11 @@ impl Stripe {
         }
     }
 
-    /// Takes a card from its customer.
+    /// Detaches a card from its customer.
     pub(super) async fn detach(&self, reference: &str) -> Result<(), CardError> {
         let path = format!("payment_methods/{reference}/detach");
         match self.post::<Named>(&path, &[], &format!("detach-{reference}")).await {
-            // It is not there any more: done.
+            // A refusal means that the card is gone already.
             Ok(_) | Err(Fault::Refused { .. }) => Ok(()),
             Err(fault) => Err(fault.into()),
         }
@@ -389,12 +405,12 @@ fn made(refund: &Refund) -> Refunded {
 
 impl From<NotUnderstood> for CardError {
     fn from(NotUnderstood(why): NotUnderstood) -> Self {
-        // Worth another look once it is understood: until then nothing is believed of it.
+        // Until the object is understood, nothing is concluded from it: the caller looks again later.
         Self::Unavailable(why)
     }
 }
 
-/// What is listed page by page: each page begins after the last of the one before.
+/// An entry of a paged list: each page begins after the last entry of the page before.
 trait Listed {
     fn id(&self) -> &str;
 }
@@ -442,7 +458,7 @@ async fn receive<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Faul
     let message = error.as_ref().map_or("without a word of why", |error| error.message.as_str());
     let unknown = Fault::Unknown(format!("Stripe answered {status}: {message}"));
     match (status, error) {
-        // A wrong or revoked key says nothing of the same call made earlier; the others say so themselves.
+        // A wrong or revoked key leaves open whether an earlier call acted. The other statuses leave the same open.
         (
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS,
             _,
@@ -454,7 +470,7 @@ async fn receive<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Faul
     }
 }
 
-/// The error without its address.
+/// The error without the address.
 fn lost(error: &reqwest::Error) -> Fault {
     let what = if error.is_timeout() {
         "no answer in time"

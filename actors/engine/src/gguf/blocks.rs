@@ -1,5 +1,5 @@
-//! GGUF's tensor types: their block sizes, and what a block's bytes are as floats, written after the format's own
-//! definition and deliberately not sharing code with [`super::quant`], so that the two check each other.
+//! GGUF's tensor types: their block sizes, and the conversion of a block's bytes to floats. Written after the format's
+//! definition and deliberately without code from [`super::quant`], so that the two check each other.
 
 /// How a tensor's elements are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,12 +29,12 @@ impl Kind {
     pub const ALL: [Self; 9] =
         [Self::F32, Self::F16, Self::BF16, Self::Q4_0, Self::Q4_1, Self::Q8_0, Self::Q4K, Self::Q5K, Self::Q6K];
 
-    /// The kind of GGUF's number for it.
+    /// The kind with this GGUF number.
     pub fn from_number(number: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.number() == number)
     }
 
-    /// GGUF's number for it.
+    /// The kind's GGUF number.
     pub fn number(self) -> u32 {
         match self {
             Self::F32 => 0,
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// Elements a block.
+    /// The number of elements in a block.
     pub fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::BF16 => 1,
@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// Bytes a block.
+    /// The number of bytes in a block.
     pub fn block_bytes(self) -> usize {
         match self {
             Self::F32 => 4,

@@ -1,6 +1,7 @@
-//! A GGUF file opened: its metadata, its tensor directory, and the bytes of one tensor at a time. The directory is checked
-//! whole when the file is opened: keys and names unique, sizes whole blocks, every tensor inside the file, aligned, and
-//! over no other one. It remembers which tensors were read, so that an importer can tell what it left out.
+//! An opened GGUF file: its metadata, its tensor directory, and the bytes of one tensor at a time. The whole directory
+//! is checked when the file is opened: keys and names are unique, sizes are whole blocks, and every tensor is inside
+//! the file, aligned, and overlaps no other. It remembers which tensors were read, so that an importer can find the
+//! tensors that it left out.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -11,40 +12,40 @@ use super::GgufError;
 use super::blocks::{Kind, dequantize};
 use super::value::{Cursor, Value};
 
-/// Metadata keys, at most; models have fewer than a hundred.
+/// The most metadata keys; models have fewer than a hundred.
 const MOST_KEYS: u64 = 4_096;
-/// Tensors, at most; the largest models have a few thousand.
+/// The most tensors; the largest models have a few thousand.
 const MOST_TENSORS: u64 = 65_536;
-/// Bytes of a name, at most.
+/// The most bytes of a name.
 const LONGEST_NAME: usize = 512;
 
 /// One tensor of the directory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
-    /// Its name.
+    /// The tensor's name.
     pub name: String,
-    /// Elements a row (the innermost dimension first, as GGUF has it).
+    /// The sizes, innermost dimension (elements of a row) first, as in GGUF.
     pub dimensions: Vec<u64>,
-    /// How its elements are stored.
+    /// The storage of the elements.
     pub kind: Kind,
-    /// Where its bytes begin in the file.
+    /// Where the tensor's bytes begin in the file.
     offset: u64,
-    /// How many bytes it has.
+    /// The number of bytes.
     bytes: u64,
 }
 
 impl Tensor {
-    /// How many elements it has.
+    /// The number of elements.
     pub fn elements(&self) -> u64 {
         self.dimensions.iter().product()
     }
 
-    /// Elements a row.
+    /// The number of elements in a row.
     pub fn columns(&self) -> usize {
         self.dimensions.first().map_or(0, |&width| usize::try_from(width).unwrap_or(usize::MAX))
     }
 
-    /// How many rows it has.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.dimensions.get(1..).map_or(0, |rest| usize::try_from(rest.iter().product::<u64>()).unwrap_or(usize::MAX))
     }
@@ -56,12 +57,16 @@ pub struct Gguf<R = BufReader<File>> {
     source: R,
     metadata: HashMap<String, Value>,
     tensors: HashMap<String, Tensor>,
-    /// Names of tensors whose bytes were taken.
+    /// Names of tensors whose bytes were read.
     taken: HashSet<String>,
 }
 
 impl Gguf {
     /// Opens a file.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be opened, or [`Self::read`] refuses it.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
         Self::read(BufReader::new(File::open(path)?))
     }
@@ -69,6 +74,11 @@ impl Gguf {
 
 impl<R: Read + Seek> Gguf<R> {
     /// Reads metadata and directory from any seekable source.
+    ///
+    /// # Errors
+    ///
+    /// The source can't be read, is not a GGUF file of version 2 or 3, is one part of several, or contradicts the
+    /// format. The error names the first problem found.
     pub fn read(mut source: R) -> Result<Self, GgufError> {
         let length = source.seek(SeekFrom::End(0))?;
         source.seek(SeekFrom::Start(0))?;
@@ -88,7 +98,8 @@ impl<R: Read + Seek> Gguf<R> {
             let most = format!("at most {MOST_KEYS} keys and {MOST_TENSORS} tensors are read");
             return Err(GgufError::Malformed(format!("{value_count} keys and {tensor_count} tensors; {most}")));
         }
-        // A value takes at least 13 bytes, a directory entry at least 24: neither count can ask for more than the file.
+        // A value takes at least 13 bytes and a directory entry at least 24, so a count larger than the file is refused
+        // here.
         let value_count = cursor.check("the metadata", value_count, 13)?;
         let mut metadata = HashMap::new();
         for _ in 0..value_count {
@@ -112,7 +123,7 @@ impl<R: Read + Seek> Gguf<R> {
         self.metadata.get(key)
     }
 
-    /// A text.
+    /// A metadata value that is a text.
     pub fn text(&self, key: &str) -> Option<&str> {
         match self.value(key)? {
             Value::Text(text) => Some(text),
@@ -120,7 +131,7 @@ impl<R: Read + Seek> Gguf<R> {
         }
     }
 
-    /// An array of texts; an empty array of anything is one.
+    /// A metadata value that is an array of texts. An empty array of any type counts.
     pub fn texts(&self, key: &str) -> Option<&[String]> {
         match self.value(key)? {
             Value::Texts(texts) => Some(texts),
@@ -129,7 +140,7 @@ impl<R: Read + Seek> Gguf<R> {
         }
     }
 
-    /// A whole number that is not negative.
+    /// A metadata value that is a whole number and not negative.
     pub fn number(&self, key: &str) -> Option<u64> {
         match self.value(key)? {
             Value::Unsigned(number) => Some(*number),
@@ -138,7 +149,7 @@ impl<R: Read + Seek> Gguf<R> {
         }
     }
 
-    /// A number of any kind, as a float.
+    /// A metadata value that is a number of any type, as a float.
     #[expect(clippy::cast_precision_loss, reason = "hyperparameters are small")]
     pub fn float(&self, key: &str) -> Option<f64> {
         match self.value(key)? {
@@ -149,7 +160,7 @@ impl<R: Read + Seek> Gguf<R> {
         }
     }
 
-    /// A flag.
+    /// A metadata value that is a flag.
     pub fn flag(&self, key: &str) -> Option<bool> {
         match self.value(key)? {
             Value::Bool(flag) => Some(*flag),
@@ -162,7 +173,7 @@ impl<R: Read + Seek> Gguf<R> {
         self.metadata.keys().map(String::as_str)
     }
 
-    /// The first, by name, of the tensors whose bytes nobody asked for.
+    /// The first tensor, by name, whose bytes were not read.
     pub fn left_out(&self) -> Option<&str> {
         self.tensors.keys().map(String::as_str).filter(|name| !self.taken.contains(*name)).min()
     }
@@ -177,12 +188,16 @@ impl<R: Read + Seek> Gguf<R> {
         self.tensors.values()
     }
 
-    /// How many parameters the model has: the elements of its weights (`rope_freqs` is a table, not a weight).
+    /// The number of parameters: the elements of the weights (`rope_freqs` is a table, not a weight).
     pub fn parameters(&self) -> u64 {
         self.tensors().filter(|tensor| !tensor.name.starts_with("rope_")).map(Tensor::elements).sum()
     }
 
     /// The bytes of a tensor, as stored.
+    ///
+    /// # Errors
+    ///
+    /// There is no such tensor ([`Missing`](GgufError::Missing)), or the file can't be read.
     pub fn bytes(&mut self, name: &str) -> Result<Vec<u8>, GgufError> {
         let tensor = self.tensors.get(name).ok_or_else(|| GgufError::Missing(name.to_owned()))?;
         let size = usize::try_from(tensor.bytes).map_err(|_| GgufError::Malformed(format!("{name} is too large")))?;
@@ -194,6 +209,10 @@ impl<R: Read + Seek> Gguf<R> {
     }
 
     /// The elements of a tensor as floats, all of them finite.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::bytes`], or an element is not a finite number ([`NotFinite`](GgufError::NotFinite)).
     pub fn floats(&mut self, name: &str) -> Result<Vec<f32>, GgufError> {
         let bytes = self.bytes(name)?;
         let kind = self.tensors.get(name).ok_or_else(|| GgufError::Missing(name.to_owned()))?.kind;
@@ -206,7 +225,7 @@ impl<R: Read + Seek> Gguf<R> {
     }
 }
 
-/// A name that is one.
+/// Checks that a text is a valid name.
 fn name(name: String) -> Result<String, GgufError> {
     if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
         let shown: String = name.chars().take(64).collect();
@@ -215,7 +234,7 @@ fn name(name: String) -> Result<String, GgufError> {
     Ok(name)
 }
 
-/// Refuses one of several files: `split.no` counts from 0.
+/// Refuses a file that is one part of several: `split.no` counts from 0.
 fn whole(metadata: &HashMap<String, Value>) -> Result<(), GgufError> {
     let number = |key: &str| match metadata.get(key) {
         Some(Value::Unsigned(number)) => *number,
@@ -226,7 +245,7 @@ fn whole(metadata: &HashMap<String, Value>) -> Result<(), GgufError> {
     if count > 1 { Err(GgufError::Part { part: number("split.no").saturating_add(1), count }) } else { Ok(()) }
 }
 
-/// What offsets of tensors are multiples of.
+/// The alignment of tensors' offsets.
 fn alignment(metadata: &HashMap<String, Value>) -> Result<u64, GgufError> {
     match metadata.get("general.alignment") {
         None => Ok(32),
@@ -235,7 +254,7 @@ fn alignment(metadata: &HashMap<String, Value>) -> Result<u64, GgufError> {
     }
 }
 
-/// The tensors by name, each with its place in the file, which it shares with no other.
+/// The tensors by name, each with its place in the file, which overlaps no other.
 fn placed(
     mut entries: Vec<Tensor>,
     start: u64,
@@ -352,19 +371,19 @@ mod tests {
         assert_eq!(file.floats("weight").unwrap(), [1.0, 2.0, 3.0, 4.0]);
     }
 
-    /// The message of a file changed at a place.
+    /// The error message for a file changed at a place.
     fn refused(change: impl FnOnce(&mut Vec<u8>)) -> String {
         let mut bytes = sample();
         change(&mut bytes);
         Gguf::read(Bytes::new(bytes)).unwrap_err().to_string()
     }
 
-    /// Where a text stands in the sample.
+    /// The place of a text in the sample.
     fn place(text: &str) -> usize {
         sample().windows(text.len()).position(|window| window == text.as_bytes()).unwrap()
     }
 
-    /// A file of these tensors, F32 rows of eight elements at an offset, with room for four of them.
+    /// A file of these tensors: F32 rows of eight elements at an offset, with room for four rows.
     fn tensors(list: &[(&str, u64)]) -> Result<Gguf<Bytes<Vec<u8>>>, GgufError> {
         let mut out = b"GGUF".to_vec();
         out.extend(3_u32.to_le_bytes());
@@ -409,7 +428,7 @@ mod tests {
     #[test]
     fn keys_and_tensors_are_there_once_and_apart() {
         let message = refused(|bytes| {
-            // The array's key becomes a second one of six letters: `tokens` is there twice then.
+            // The array's key becomes a second key of six letters, so that `tokens` comes twice.
             let at = place("general.architecture");
             bytes.splice(at - 8..at + 20, [6, 0, 0, 0, 0, 0, 0, 0].into_iter().chain(*b"tokens"));
         });

@@ -1,8 +1,8 @@
-//! The names of GGUF's tensor types, for words about those that are not read.
+//! The names of GGUF's tensor types, for messages about types that are not read.
 
 use super::Kind;
 
-/// Names by number; those of numbers that were given up are empty.
+/// Names by number; the names of withdrawn numbers are empty.
 const NAMES: [&str; 41] = [
     "F32",
     "F16",
@@ -47,13 +47,13 @@ const NAMES: [&str; 41] = [
     "NVFP4",
 ];
 
-/// What a type is called.
+/// The name of a type.
 pub(super) fn name(number: u32) -> String {
     let known = usize::try_from(number).ok().and_then(|number| NAMES.get(number)).filter(|name| !name.is_empty());
     known.map_or_else(|| format!("of the unknown type {number}"), |name| (*name).to_owned())
 }
 
-/// The types that are read.
+/// The names of the types that are read.
 pub(super) fn read() -> String {
     Kind::ALL.map(|kind| name(kind.number())).join(", ")
 }

@@ -1,17 +1,17 @@
-//! A quantized block taken apart without rounding: its small whole numbers, and for each sub-block a scale and a minimum, so
-//! that an element is `number * scale + minimum` (or `(number - centre) * scale`, without minimum). Where a format's
-//! effective scale is a product (K blocks) it is computed in the order the format's own definition has.
+//! A quantized block taken apart without rounding: its small whole numbers, and a scale and a minimum for each
+//! sub-block. An element is `number * scale + minimum`, or `(number - centre) * scale` without minimum. An effective
+//! scale that is a product (K blocks) is computed in the order of the format's definition.
 
 use super::blocks::{Kind, half, scale_and_minimum};
 
-/// How a kind falls into sub-blocks.
+/// How a kind divides into sub-blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Elements that share a scale.
+    /// The number of elements that share a scale.
     pub(super) block: usize,
-    /// Bits a number is repacked to.
+    /// The bits of a repacked number.
     pub(super) bits: u8,
-    /// What is taken off a number before it is multiplied.
+    /// The value subtracted from a number before the multiplication.
     pub(super) centre: u8,
     /// Whether there are minimums.
     pub(super) minimums: bool,
@@ -83,7 +83,7 @@ pub(super) fn pieces(kind: Kind, bytes: &[u8]) -> Pieces {
     out
 }
 
-/// The low halves of all bytes, then the high ones.
+/// The low halves of all bytes, then the high halves.
 fn nibbles(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend(bytes.iter().map(|byte| byte & 15));
     out.extend(bytes.iter().map(|byte| byte >> 4));

@@ -1,7 +1,7 @@
-//! Repacks quantized tensors into the form of ONNX Runtime's `MatMulNBits` without rounding a weight again. That operator's
-//! fast kernels take symmetric numbers only, so a weight `number * scale + minimum` becomes
-//! `(number - centre) * scale + offset` with `offset = minimum + centre * scale`; the graph adds the offsets as a product of
-//! `x`'s sums over blocks with them. Rows are kept apart, so tensors of one kind may be stacked.
+//! Repacks quantized tensors for ONNX Runtime's `MatMulNBits` without rounding a weight again. That operator's fast
+//! kernels take only symmetric numbers, so a weight `number * scale + minimum` becomes `(number - centre) * scale +
+//! offset` with `offset = minimum + centre * scale`. The graph adds the offsets as a product with the block sums of
+//! `x`. Rows stay separate, so that tensors of one kind can be stacked.
 
 use super::blocks::Kind;
 use super::quant::{layout, pieces};
@@ -9,37 +9,42 @@ use super::quant::{layout, pieces};
 /// A repacked matrix of `rows` outputs by `columns` inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Packed {
-    /// Outputs.
+    /// The number of outputs.
     pub rows: usize,
-    /// Inputs.
+    /// The number of inputs.
     pub columns: usize,
     /// 4 or 8.
     pub bits: u8,
-    /// Elements that share a scale: 16 or 32.
+    /// The number of elements that share a scale: 16 or 32.
     pub block: usize,
-    /// What was taken off each number; the operator's own zero point is half its range, which `numbers` are shifted to.
+    /// The value subtracted from each number. The operator's own zero point is half its range; `numbers` are shifted to
+    /// it.
     pub centre: u8,
-    /// The numbers, row by row; two a byte (low half first) where `bits` is 4.
+    /// The numbers, row by row; two in a byte (low half first) where `bits` is 4.
     pub numbers: Vec<u8>,
-    /// One a block.
+    /// One scale for each block.
     pub scales: Vec<f32>,
-    /// One a block where the kind has minimums, else none.
+    /// One minimum for each block; empty where the kind has no minimums.
     pub minimums: Vec<f32>,
 }
 
 impl Packed {
-    /// What the graph adds for each block: minimum + centre x scale. Empty where the kind has no minimums.
+    /// The offset that the graph adds for each block: minimum + centre x scale. Empty where the kind has no minimums.
     pub fn offsets(&self) -> Vec<f32> {
         let centre = f32::from(self.centre);
         self.minimums.iter().zip(&self.scales).map(|(minimum, scale)| minimum + centre * scale).collect()
     }
 
-    /// The stored number of an element, as the operator reads it.
+    /// The stored number of an element, in the operator's form.
     pub fn number(&self, element: usize) -> u8 {
         if self.bits == 4 { self.numbers[element / 2] >> (element % 2 * 4) & 15 } else { self.numbers[element] }
     }
 
-    /// Puts `other`'s rows under this matrix's. Gives it back where their forms differ.
+    /// Appends `other`'s rows to this matrix.
+    ///
+    /// # Errors
+    ///
+    /// Returns `other` unchanged where the two forms differ: keep the matrices apart.
     pub fn stack(&mut self, other: Self) -> Result<(), Self> {
         let same = (self.columns, self.bits, self.block, self.centre, self.minimums.is_empty())
             == (other.columns, other.bits, other.block, other.centre, other.minimums.is_empty());
@@ -108,7 +113,7 @@ mod tests {
 
     const QUANTIZED: [Kind; 6] = [Kind::Q4_0, Kind::Q4_1, Kind::Q8_0, Kind::Q4K, Kind::Q5K, Kind::Q6K];
 
-    /// Element `at` from the repacked form, in the order of operations of the format.
+    /// Element `at` of the repacked form, computed in the order of the format.
     fn restored(packed: &Packed, at: usize) -> f32 {
         let half = 1_i16 << (packed.bits - 1);
         let centred = i16::from(packed.number(at)) - half;
@@ -122,7 +127,7 @@ mod tests {
     fn blocks(kind: Kind, count: usize, seed: &[u8]) -> Vec<u8> {
         let mut bytes: Vec<u8> = seed.iter().copied().cycle().take(kind.block_bytes() * count).collect();
         for block in bytes.chunks_exact_mut(kind.block_bytes()) {
-            // Finite halves only: no quantizer writes infinities.
+            // Only finite scales: no quantizer writes infinities.
             let halves: &[usize] = match kind {
                 Kind::Q4_1 | Kind::Q4K | Kind::Q5K => &[1, 3],
                 Kind::Q6K => &[209],

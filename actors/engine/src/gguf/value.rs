@@ -1,14 +1,14 @@
-//! Metadata values of a GGUF file, and the bounded cursor that reads them. Arrays hold values of one type; nesting deeper
-//! than one level is refused, since no known key uses it. What is read before the tensors is kept in memory, so its size,
-//! and the number of anything in it, is limited whatever the file's length is.
+//! Metadata values of a GGUF file, and the bounded cursor that reads them. Arrays hold values of one type; nested
+//! arrays are refused, since no known key has one. Everything before the tensors is kept in memory, so its size and its
+//! counts are limited whatever the file's length.
 
 use std::io::Read;
 
 use super::GgufError;
 
-/// Bytes of metadata and directory together, at most. The largest vocabularies with their merges take 20 MB.
+/// The most bytes of metadata and directory together. The largest vocabularies with their merges take 20 MB.
 const MOST_HEADER: u64 = 256 << 20;
-/// Elements of an array, at most. The largest vocabularies have half a million merges.
+/// The most elements of an array. The largest vocabularies have half a million merges.
 const MOST_ELEMENTS: u64 = 1 << 22;
 
 /// A metadata value.
@@ -32,7 +32,7 @@ pub enum Value {
     Floats(Vec<f32>),
 }
 
-/// Reads little-endian values and counts what is left of the file.
+/// Reads little-endian values, and counts the remaining bytes of the file.
 pub(super) struct Cursor<R> {
     source: R,
     left: u64,
@@ -48,7 +48,7 @@ impl<R: Read> Cursor<R> {
         self.position
     }
 
-    /// Refuses `count` items of at least `size` bytes that can't be in what is left.
+    /// Refuses `count` items of at least `size` bytes that don't fit into the remaining bytes.
     pub(super) fn check(&self, what: &'static str, count: u64, size: u64) -> Result<usize, GgufError> {
         let needed = count.saturating_mul(size);
         if needed > self.left {
@@ -124,8 +124,8 @@ impl<R: Read> Cursor<R> {
         if count > MOST_ELEMENTS {
             return Err(GgufError::Malformed(format!("an array of {count} elements; {MOST_ELEMENTS} are the most")));
         }
-        // A text takes at least the eight bytes of its length; the vectors below are no wider than what the file holds
-        // for scalars of eight bytes, and grow as they are read for narrower ones.
+        // A text takes at least the eight bytes of its length. The vectors below are no wider than the file's own
+        // eight-byte scalars, and grow while narrower ones are read.
         let smallest = if matches!(kind, 8 | 10 | 11 | 12) { 8 } else { 1 };
         let count = self.check(what, count, smallest)?;
         if kind == 8 {

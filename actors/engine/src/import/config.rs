@@ -35,7 +35,7 @@ pub(super) fn config<R: Read + Seek>(file: &Gguf<R>, shape: &Shape) -> Value {
     })
 }
 
-/// `generation_config.json`: which tokens end an answer, and how the model samples by default where the file says so.
+/// `generation_config.json`: the tokens that end an answer, and the model's default sampling where the file has it.
 pub(super) fn generation_config<R: Read + Seek>(file: &Gguf<R>, known: &Vocabulary<'_>) -> Result<Value, ImportError> {
     let mut config = Map::new();
     config.insert("bos_token_id".to_owned(), json!(file.number("tokenizer.ggml.bos_token_id")));

@@ -1,5 +1,5 @@
-//! A folder being written, beside its place and under a name of its own, until it is renamed into its place. It is locked
-//! while its process lives, so that what a killed one left is known for that and removed by the next import beside it.
+//! A folder being written, beside its target and under a temporary name, until it is renamed. The folder is locked
+//! while its process lives: the next import beside it recognizes and removes the draft of a killed process.
 
 use std::{
     fs::{self, File},
@@ -9,15 +9,15 @@ use std::{
 
 use super::ImportError;
 
-/// The folder; what was not published is removed again.
+/// The draft folder. It is removed unless it was published.
 pub(super) struct Draft {
     path: PathBuf,
-    /// Held by this process; none where the file system has no locks.
+    /// The lock held by this process; `None` where the file system has no locks.
     _lock: Option<File>,
 }
 
 impl Draft {
-    /// A new one for a folder, whose parent is made where it is missing.
+    /// A new draft for a target folder, whose parent is created where it is missing.
     pub(super) fn new(target: &Path) -> Result<Self, ImportError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep(target.parent().unwrap_or(Path::new("")));
@@ -27,14 +27,14 @@ impl Draft {
             let path = target.with_file_name(format!(".{name}.{}-{count}.part", std::process::id()));
             fs::create_dir_all(&path).map_err(|source| ImportError::Write { path: path.clone(), source })?;
             let lock = File::open(&path).ok().filter(|folder| folder.lock().is_ok());
-            // Another import may have swept it away before it was locked.
+            // Another import may have removed the folder before it was locked.
             if path.is_dir() {
                 return Ok(Self { path, _lock: lock });
             }
         }
     }
 
-    /// Where it is.
+    /// The draft's path.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -45,7 +45,7 @@ impl Draft {
         fs::write(&path, bytes).map_err(|source| ImportError::Write { path, source })
     }
 
-    /// Puts it in its place, where nothing may be.
+    /// Renames the draft to its target, which must not exist.
     pub(super) fn publish(self, target: &Path) -> Result<(), ImportError> {
         match fs::rename(&self.path, target) {
             Ok(()) => Ok(()),
@@ -57,18 +57,18 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // After publishing there is nothing here any more.
+        // After publishing the folder is gone already.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Removes the drafts in a folder that nobody writes any more. What can't be removed hurts nobody.
+/// Removes the drafts in a folder that no process writes any more. A draft that can't be removed does no harm.
 fn sweep(folder: &Path) {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let is_draft = entry.file_name().to_str().is_some_and(is_draft) && entry.path().is_dir();
         let locked = is_draft.then(|| File::open(entry.path()).ok().filter(|draft| draft.try_lock().is_ok()));
-        // Locked until it is gone.
+        // The lock is held until the folder is gone.
         if let Some(_lock) = locked.flatten() {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -1,27 +1,27 @@
-//! The metadata keys of a llama file: those that are read, those that say nothing about an answer, and those that are taken
-//! with the one value that changes nothing. Any other key is refused by its name, as is any other value: what a file says
-//! about its model is computed with or not taken.
+//! The metadata keys of a llama file: keys that are read, keys that do not affect an answer, and keys accepted only
+//! with the one value that changes nothing. Any other key or value is refused by name: what a file says about its model
+//! is either computed with or refused.
 
 use std::io::{Read, Seek};
 
 use super::ImportError;
 use crate::gguf::{Gguf, Value};
 
-/// What becomes of a key.
+/// The treatment of a key.
 enum Use {
-    /// It is read, here or where the model's shape and tokenizer are.
+    /// The key is read, here or with the model's shape and tokenizer.
     Read,
-    /// It describes the file or its making.
+    /// The key describes the file or its making.
     Says,
-    /// It is taken with this number, flag (0 or 1) or empty list only, which changes nothing.
+    /// The key is accepted only with this number, flag (0 or 1) or empty list, which changes nothing.
     Only(f64),
-    /// It is taken with one of these texts only.
+    /// The key is accepted only with one of these texts.
     OneOf(&'static [&'static str]),
 }
 
 use Use::{OneOf, Only, Read as IsRead, Says};
 
-/// Keys by name; a name that ends with a dot stands for all that begin with it. The first that fits counts.
+/// Keys by name. A name that ends with a dot covers all keys that begin with it. The first match counts.
 const KEYS: &[(&str, Use)] = &[
     ("general.architecture", IsRead),
     ("general.alignment", IsRead),
@@ -39,7 +39,7 @@ const KEYS: &[(&str, Use)] = &[
     ("general.sampling.mirostat", Only(0.0)),
     ("general.sampling.mirostat_tau", Says),
     ("general.sampling.mirostat_eta", Says),
-    // A default that we would not sample by.
+    // A sampling default that is not read.
     ("general.sampling.", OneOf(&[])),
     ("general.", Says),
     ("quantize.", Says),
@@ -76,13 +76,13 @@ const KEYS: &[(&str, Use)] = &[
     ("llama.rope.scale_linear", IsRead),
     ("llama.rope.scaling.type", IsRead),
     ("llama.rope.scaling.factor", IsRead),
-    // Which context was stretched, and whether the model was trained on; the graph computes the same either way.
+    // The context before the stretching, and whether the model was trained on it; the graph is the same either way.
     ("llama.rope.scaling.original_context_length", Says),
     ("llama.rope.scaling.finetuned", Says),
     ("llama.rope.scaling.attn_factor", Only(1.0)),
     ("llama.rope.scaling.yarn_log_multiplier", Only(0.0)),
     ("tokenizer.chat_template", IsRead),
-    // Other templates than the one that a conversation is written with.
+    // Templates other than the one for conversations.
     ("tokenizer.chat_template.", Says),
     ("tokenizer.chat_templates", Says),
     ("tokenizer.huggingface.json", Says),
@@ -91,7 +91,7 @@ const KEYS: &[(&str, Use)] = &[
     ("tokenizer.ggml.tokens", IsRead),
     ("tokenizer.ggml.token_type", IsRead),
     ("tokenizer.ggml.merges", IsRead),
-    // Byte-level BPE goes by its merges' order.
+    // Byte-level BPE uses the order of the merges.
     ("tokenizer.ggml.scores", Says),
     ("tokenizer.ggml.token_type_count", Only(0.0)),
     ("tokenizer.ggml.bos_token_id", IsRead),
@@ -121,7 +121,7 @@ const KEYS: &[(&str, Use)] = &[
     ("tokenizer.ggml.added_tokens", Only(0.0)),
 ];
 
-/// Refuses a file with a key that is not known here, or with a value that would change an answer and is not read.
+/// Refuses a file with an unknown key, or with an unread value that would change an answer.
 pub(super) fn check<R: Read + Seek>(file: &Gguf<R>) -> Result<(), ImportError> {
     let mut keys: Vec<&str> = file.keys().collect();
     keys.sort_unstable();
@@ -158,7 +158,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-/// A value in a message.
+/// A value as shown in a message.
 fn shown(value: &Value) -> String {
     match value {
         Value::Unsigned(number) => number.to_string(),

@@ -1,7 +1,8 @@
-//! Turns one GGUF file into a Hugging Face-style folder: ONNX model with its data, configuration, tokenizer and chat
-//! template, all from the file. The folder appears whole or not at all: it is a [`draft`] until it is renamed. A weight is
-//! never rounded again. An import is a proof: every key of the file is known, every tensor is computed with, every weight is
-//! a finite number, the tokenizer loads, and the template writes a conversation; anything else is refused by name.
+//! Turns one GGUF file into a Hugging Face-style folder: the ONNX model with its data, configuration, tokenizer and
+//! chat template, all from the file. The folder appears whole or not at all: it is a [`draft`] until it is renamed. No
+//! weight is rounded again. An import is a proof: every key of the file is known, every tensor is computed with, every
+//! weight is a finite number, the tokenizer loads, and the template renders a conversation. Anything else is refused by
+//! name.
 
 mod config;
 mod draft;
@@ -21,81 +22,98 @@ use crate::tokenizer::Tokenizer;
 
 /// The model's file in a folder.
 pub const MODEL_FILE: &str = "model.onnx";
-/// Its weights' file.
+/// The file of the model's weights.
 pub const DATA_FILE: &str = "model.onnx_data";
 
 /// Why a file can't be imported.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// The file is not one we read.
+    /// The file is not a GGUF file that is read.
     #[error("{0}")]
     Gguf(#[from] GgufError),
-    /// Its model can't be expressed.
+    /// The model can't be expressed as a graph.
     #[error("{0}")]
     Export(#[from] ExportError),
-    /// A key of its metadata says what would be left out.
+    /// A key of the metadata would be left out.
     #[error("not supported: {key} {why}")]
     Key {
         /// The key.
         key: String,
-        /// What is wrong with it.
+        /// Why the key is refused.
         why: String,
     },
-    /// Its chat template can't be used.
+    /// The chat template can't be used.
     #[error("chat template: {0}")]
     Template(String),
-    /// What was made of it can't be loaded.
+    /// The imported folder can't be loaded.
     #[error("what was imported does not load: {0}")]
     Proof(String),
-    /// Its tokenizer can't be expressed.
+    /// The tokenizer can't be expressed.
     #[error("tokenizer not supported: {0}")]
     Tokenizer(String),
     /// The folder could not be written.
     #[error("writing {path}: {source}")]
     Write {
-        /// Where.
+        /// The path that could not be written.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// There is something in the folder's place.
+    /// The target folder exists already.
     #[error("{0} is already there")]
     Exists(PathBuf),
 }
 
-/// What was imported.
+/// An imported model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportedModel {
     /// The folder.
     pub folder: PathBuf,
-    /// The file's own name for the model.
+    /// The model's name in the file.
     pub name: Option<String>,
-    /// Its architecture.
+    /// The model's architecture.
     pub architecture: String,
-    /// How many parameters it has.
+    /// The number of parameters.
     pub parameters: u64,
-    /// How many positions it takes.
+    /// The number of positions.
     pub context: usize,
-    /// Bytes of the folder's model and weights.
+    /// The size of the folder's model and weights in bytes.
     pub bytes: u64,
 }
 
-/// How many parameters the model in a GGUF file has, from its directory alone.
+/// The number of parameters of the model in a GGUF file, from the file's directory alone.
+///
+/// # Errors
+///
+/// The file can't be opened, or is not a GGUF file that is read.
 pub fn parameters(gguf: &Path) -> Result<u64, ImportError> {
     Ok(Gguf::open(gguf)?.parameters())
 }
 
-/// Imports a file. `out_dir` must not exist; its parent is made where it is missing.
+/// Imports a file. `out_dir` must not exist; its parent is created where it is missing.
+///
+/// # Errors
+///
+/// As for [`import_with`].
 pub fn import(gguf: &Path, out_dir: &Path) -> Result<ImportedModel, ImportError> {
     import_as(gguf, out_dir, Precision::Packed)
 }
 
 /// Imports a file at a chosen precision; [`Precision::Full`] is what accuracy is measured against.
+///
+/// # Errors
+///
+/// As for [`import_with`].
 pub fn import_as(gguf: &Path, out_dir: &Path, precision: Precision) -> Result<ImportedModel, ImportError> {
     import_with(gguf, out_dir, precision, |_, _| Ok(()))
 }
 
-/// Imports a file, and has `finish` write what else belongs into the folder before it appears.
+/// Imports a file. `finish` adds further files to the folder before it appears.
+///
+/// # Errors
+///
+/// The file can't be read or has anything that this importer does not know (the error names it), `out_dir` exists, or
+/// the folder can't be written, by `finish` included. Nothing is left at `out_dir`.
 pub fn import_with(
     gguf: &Path,
     out_dir: &Path,
@@ -103,7 +121,7 @@ pub fn import_with(
     finish: impl FnOnce(&Path, &ImportedModel) -> io::Result<()>,
 ) -> Result<ImportedModel, ImportError> {
     let mut file = Gguf::open(gguf)?;
-    // What may be refused comes before what takes long.
+    // Quick checks that may refuse the file come before slow work.
     let shape = Shape::read(&mut file)?;
     keys::check(&file)?;
     shape.check_tensors(&file)?;
@@ -130,7 +148,7 @@ pub fn import_with(
             draft.write(name, text.as_bytes())?;
         }
     }
-    // As it will be loaded to serve: the tokenizer is read, the template compiled and tried.
+    // Loaded as it will be to serve: the tokenizer is read, the template compiled and tried.
     let tokenizer = Tokenizer::load(draft.path()).map_err(|error| ImportError::Proof(error.reason))?;
     tokenizer.prove().map_err(ImportError::Template)?;
     let data = draft.path().join(DATA_FILE);

@@ -1,5 +1,5 @@
-//! `tokenizer.json` for the `tokenizers` crate from a GGUF file's vocabulary. Byte-level BPE ("gpt2") with the
-//! pre-tokenizers listed in [`pre_tokenizer`]; any other model or pre-tokenizer is refused by name, because a wrong split
+//! `tokenizer.json` for the `tokenizers` crate, from a GGUF file's vocabulary. Byte-level BPE ("gpt2") with the
+//! pre-tokenizers in [`pre_tokenizer`]. Any other model or pre-tokenizer is refused by name, because a wrong split
 //! gives wrong tokens without any error.
 
 use std::io::{Read, Seek};
@@ -67,8 +67,8 @@ pub(super) fn tokenizer<R: Read + Seek>(file: &Gguf<R>, known: &Vocabulary<'_>) 
     }))
 }
 
-/// A merge's two parts; a part may itself begin with a space in no byte-level vocabulary, so the first space after the first
-/// character parts them.
+/// A merge's two parts. In a byte-level vocabulary no part begins with a space, so the first space after the first
+/// character separates them.
 fn split_merge(merge: &str) -> Option<(&str, &str)> {
     let after_first = merge.chars().next()?.len_utf8();
     let at = merge.get(after_first..)?.find(' ')? + after_first;
@@ -101,7 +101,7 @@ fn pre_tokenizer(name: &str) -> Result<(Value, Value, bool), ImportError> {
     })
 }
 
-/// The tokens that are matched whole.
+/// The tokens that are matched as a whole.
 fn added_tokens(known: &Vocabulary<'_>) -> Vec<Value> {
     let all = known.tokens.iter().zip(&known.kinds).enumerate();
     all.filter(|(_, (_, kind))| **kind != Kind::Plain)
@@ -119,7 +119,7 @@ fn added_tokens(known: &Vocabulary<'_>) -> Vec<Value> {
         .collect()
 }
 
-/// Puts the beginning token before a raw prompt, and the ending one behind it, where the model has it so.
+/// Puts the beginning token before a raw prompt, and the ending token after it, where the model has them.
 fn post_processor(known: &Vocabulary<'_>) -> Value {
     let token = |id: Option<usize>| id.and_then(|id| known.tokens.get(id).map(|token| (id, token)));
     let (before, behind) = (token(known.before), token(known.behind));

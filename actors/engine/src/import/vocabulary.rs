@@ -1,6 +1,6 @@
-//! A file's vocabulary, checked: its tokens, which of them are special, which end an answer, and which a raw prompt begins
-//! and ends with. Ends are found by the metadata's ids and by the names that models give such tokens, whatever type the
-//! conversion wrote for them: many call them ordinary.
+//! A file's checked vocabulary: its tokens, which of them are special, which end an answer, and which a raw prompt
+//! begins and ends with. Ending tokens are found by the metadata's ids and by the usual names of such tokens. Their
+//! type in the file is ignored, because many conversions mark them as ordinary.
 
 use std::collections::HashSet;
 use std::io::{Read, Seek};
@@ -33,29 +33,29 @@ const END_NAMES: [&str; 16] = [
 /// Pre-tokenizers whose models begin a raw prompt with their beginning token unless the file says otherwise.
 const BEGINNING: [&str; 3] = ["llama-bpe", "llama3", "llama-v3"];
 
-/// How the file calls a token.
+/// The type of a token in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Text, made by merging.
     Plain,
-    /// Matched whole; it is no text.
+    /// Matched as a whole; not text.
     Special,
-    /// Matched whole; it is text.
+    /// Matched as a whole; text.
     Whole,
 }
 
 /// The vocabulary.
 #[derive(Debug)]
 pub(super) struct Vocabulary<'a> {
-    /// By id.
+    /// The tokens, by id.
     pub(super) tokens: &'a [String],
-    /// By id.
+    /// The types, by id.
     pub(super) kinds: Vec<Kind>,
     /// Ids that end an answer, in order.
     pub(super) ends: Vec<usize>,
-    /// What is put before a raw prompt.
+    /// The token before a raw prompt.
     pub(super) before: Option<usize>,
-    /// What is put behind it.
+    /// The token after a raw prompt.
     pub(super) behind: Option<usize>,
 }
 
@@ -64,7 +64,7 @@ fn refused(message: String) -> ImportError {
 }
 
 impl<'a> Vocabulary<'a> {
-    /// Reads and checks it against an embedding of so many rows.
+    /// Reads the vocabulary, and checks it against an embedding with this number of rows.
     pub(super) fn read<R: Read + Seek>(file: &'a Gguf<R>, rows: usize) -> Result<Self, ImportError> {
         let key = "tokenizer.ggml.tokens";
         let tokens = file.texts(key).ok_or_else(|| refused(format!("{key} is missing")))?;
@@ -105,7 +105,7 @@ impl<'a> Vocabulary<'a> {
     }
 }
 
-/// A token's id, where the file names it; it must be one.
+/// A token's id, where the file names it. It must be in the vocabulary.
 fn id<R: Read + Seek>(file: &Gguf<R>, key: &str, tokens: usize) -> Result<Option<usize>, ImportError> {
     if file.value(key).is_none() {
         return Ok(None);
@@ -125,7 +125,7 @@ fn flag<R: Read + Seek>(file: &Gguf<R>, key: &str) -> Result<Option<bool>, Impor
     }
 }
 
-/// What the file calls each token; all are text where it does not say.
+/// The type of each token; all are text where the file has no types.
 fn kinds<R: Read + Seek>(file: &Gguf<R>, tokens: &[String]) -> Result<Vec<Kind>, ImportError> {
     let key = "tokenizer.ggml.token_type";
     let types = match file.value(key) {

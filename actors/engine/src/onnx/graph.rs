@@ -1,5 +1,6 @@
-//! Builds an ONNX model node by node, streaming its weights to a data file beside it. It knows ONNX's and ONNX Runtime's
-//! operators by name and no model architecture. Every value has one name; `node` returns the name of what it makes.
+//! Builds an ONNX model node by node, and streams its weights to a data file beside it. It knows the operators of ONNX
+//! and ONNX Runtime by name, and no model architecture. Every value has one name; `node` returns the name of its
+//! output.
 
 use std::io::Write;
 
@@ -12,7 +13,7 @@ use super::proto::{
 
 /// ONNX Runtime's own operators.
 pub(super) const MICROSOFT: &str = "com.microsoft";
-/// Weights begin at multiples of this, so that a mapped file serves them in place.
+/// Weights begin at multiples of this number, so that a mapped file serves them in place.
 const ALIGNMENT: usize = 4096;
 
 /// An attribute's value.
@@ -22,14 +23,14 @@ pub(super) enum Setting {
     Float(f32),
 }
 
-/// A size of an input or output: fixed, or named where it varies.
+/// A size of an input or output: fixed, or a name where the size varies.
 #[derive(Clone, Copy)]
 pub(super) enum Axis {
     Fixed(usize),
     Named(&'static str),
 }
 
-/// Where bytes of the data file are.
+/// The place of some bytes in the data file.
 #[derive(Clone, Copy)]
 pub(super) struct Region {
     offset: u64,
@@ -52,7 +53,7 @@ impl<W: Write> Builder<W> {
         Self { weights, written: 0, data_file: data_file.to_owned(), graph, metadata: Vec::new() }
     }
 
-    /// A note that readers of the model see.
+    /// Adds a note for readers of the model.
     pub(super) fn note(&mut self, key: &str, value: &str) {
         self.metadata.push(Entry { key: key.to_owned(), value: value.to_owned() });
     }
@@ -128,7 +129,7 @@ impl<W: Write> Builder<W> {
         Ok(Region { offset, length: bytes.len() as u64 })
     }
 
-    /// Bytes of the data file as a constant of `u8`; one region may have several.
+    /// Bytes of the data file as a constant of `u8`. One region may serve several constants.
     pub(super) fn bytes(&mut self, name: &str, dims: &[usize], region: Region) -> String {
         debug_assert_eq!(dims.iter().product::<usize>() as u64, region.length, "{name}");
         self.view(name, UINT8, dims, region)
@@ -161,7 +162,7 @@ impl<W: Write> Builder<W> {
         self.graph.output.push(info(name, element, axes));
     }
 
-    /// Ends the data file and gives the model's own bytes.
+    /// Ends the data file, and returns the model's own bytes.
     pub(super) fn finish(mut self) -> std::io::Result<Vec<u8>> {
         self.weights.flush()?;
         let opset = |domain: &str, version| Opset { domain: domain.to_owned(), version };

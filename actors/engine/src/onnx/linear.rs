@@ -1,6 +1,6 @@
-//! One linear layer of a GGUF file as nodes: exactly repacked `MatMulNBits` where its tensor is quantized, a plain `MatMul`
-//! where it is not or where full precision is asked for. Layers that read the same input are stacked into one where their
-//! forms agree, which saves an operator's overhead each.
+//! One linear layer of a GGUF file as nodes: an exactly repacked `MatMulNBits` for a quantized tensor, a plain `MatMul`
+//! otherwise or for full precision. Layers with the same input are stacked where their forms agree, which saves an
+//! operator's overhead for each.
 
 use std::io::{Read, Seek, Write};
 
@@ -13,7 +13,7 @@ use crate::gguf::{Gguf, GgufError, Packed, dequantize, repack};
 pub enum Precision {
     /// Quantized as in the file, activations in 8 bits: fast.
     Packed,
-    /// All in 32-bit floats: the measure for the other.
+    /// All in 32-bit floats: the reference for accuracy.
     Full,
 }
 
@@ -58,7 +58,7 @@ impl Linear {
         if read.is_finite() { Ok(read) } else { Err(GgufError::NotFinite(name.to_owned()).into()) }
     }
 
-    /// Whether every weight is a finite number: of packed ones the scales and minimums decide.
+    /// Whether every weight is a finite number. Of packed weights the scales and minimums decide.
     fn is_finite(&self) -> bool {
         let finite = |numbers: &[f32]| numbers.iter().all(|number| number.is_finite());
         match self {
@@ -74,7 +74,7 @@ impl Linear {
         }
     }
 
-    /// Reorders rows: row `i` becomes what was row `order[i]`.
+    /// Reorders rows: row `i` becomes the earlier row `order[i]`.
     #[must_use]
     pub(super) fn reordered(self, order: &[usize]) -> Self {
         match self {
@@ -86,7 +86,7 @@ impl Linear {
         }
     }
 
-    /// Stacks the layers of a group one below the other; gives them back unchanged where their forms differ.
+    /// Stacks the layers of a group; returns them unchanged where their forms differ.
     pub(super) fn stack(group: Vec<Self>) -> Result<Self, Vec<Self>> {
         let form = |layer: &Self| match layer {
             Self::Packed(packed) => {
@@ -115,7 +115,7 @@ impl Linear {
     }
 }
 
-/// The sums of an input over blocks, made once for all layers that read it.
+/// The block sums of an input, computed once for all its layers.
 pub(super) struct Input {
     name: String,
     sums: Vec<(usize, String)>,
@@ -147,7 +147,7 @@ impl Input {
     }
 }
 
-/// Writes a layer's weights and adds its nodes; gives its output's name.
+/// Writes a layer's weights and adds its nodes. Returns the output's name.
 pub(super) fn apply<W: Write>(
     builder: &mut Builder<W>,
     name: &str,
@@ -170,7 +170,7 @@ pub(super) fn apply<W: Write>(
     }
 }
 
-/// The nodes of a packed layer whose numbers and scales are written.
+/// The nodes of a packed layer whose numbers and scales are in the data file already.
 pub(super) fn packed_nodes<W: Write>(
     builder: &mut Builder<W>,
     name: &str,

@@ -1,6 +1,6 @@
-//! The llama architecture as an ONNX graph of ONNX Runtime's fused operators, with the inputs and outputs of Hugging Face's
-//! exports. GGUF stores query and key rows for interleaved rotation; they are put back in halves' order here. One extra
-//! input, `num_logits_to_keep`, has a default (0: all positions) and may be left out.
+//! The llama architecture as an ONNX graph of ONNX Runtime's fused operators, with the inputs and outputs of Hugging
+//! Face's exports. GGUF stores query and key rows for interleaved rotation; here they are reordered into halves. One
+//! extra input, `num_logits_to_keep`, has a default (0: all positions) and may be left out.
 
 use std::io::{Read, Seek, Write};
 
@@ -9,10 +9,16 @@ use super::linear::{Input, Linear, Precision, apply, packed_nodes};
 use super::shape::{ExportError, Shape, left_out};
 use crate::gguf::Gguf;
 
-/// The note that says that past and present may be one buffer.
+/// The note that allows past and present to be one buffer.
 pub const SHARED_CACHE_NOTE: (&str, &str) = ("farebox.cache", "shared");
 
-/// Writes the model: its weights to `weights` (which the model calls `data_file`), and gives the model's own bytes.
+/// Writes the model: its weights to `weights` (which the model refers to as `data_file`). Returns the model's own
+/// bytes.
+///
+/// # Errors
+///
+/// The file has a tensor that the graph does not compute with, a tensor is missing or not finite, or the file or
+/// `weights` fails. What was written to `weights` is useless then.
 pub fn export<R: Read + Seek, W: Write>(
     file: &mut Gguf<R>,
     shape: &Shape,
@@ -30,17 +36,17 @@ pub fn export<R: Read + Seek, W: Write>(
         stream = export.layer(layer, &stream)?;
     }
     export.logits(&stream, &head)?;
-    // The list above says what is read; this, that it was.
+    // The check above knows which tensors should be read; this one, which were.
     if let Some(name) = export.file.left_out() {
         return Err(left_out(name));
     }
     Ok(export.builder.finish()?)
 }
 
-/// What embedding and head share where they are tied.
+/// The weights shared by a tied embedding and head.
 struct Head {
     linear: Linear,
-    /// Numbers and scales, once written.
+    /// The numbers and scales, once they are written.
     written: Option<(super::graph::Region, String)>,
 }
 
@@ -76,7 +82,7 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         }
     }
 
-    /// The embedding's matrix; its numbers are written here where the embedding can be gathered in packed form.
+    /// The embedding's matrix. Its numbers are written here where the embedding can be gathered in packed form.
     fn head_weights(&mut self) -> Result<Head, ExportError> {
         let (rows, columns) = (self.shape.vocabulary, self.shape.hidden);
         let linear = Linear::read(self.file, "token_embd.weight", rows, columns, self.precision)?;
@@ -111,7 +117,7 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         Ok(self.builder.node("", "Gather", "embed", &[&table, "input_ids"], &[]))
     }
 
-    /// What the attention operator wants to know of lengths and angles.
+    /// The attention operator's inputs for lengths and angles.
     fn positions(&mut self) -> Result<(), ExportError> {
         let int32 = [("to", Setting::Int(Element::Int32.number().into()))];
         let builder = &mut self.builder;
@@ -175,7 +181,7 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         Ok(self.builder.node("", "Add", &prefix, &[&stream, &down], &[]))
     }
 
-    /// Layers of one input as one product that is split, or each alone where their forms differ.
+    /// The layers of one input: one split product, or each alone where their forms differ.
     fn group(
         &mut self,
         name: &str,
@@ -208,7 +214,7 @@ impl<R: Read + Seek, W: Write> Export<'_, R, W> {
         let value = self.linear(&format!("blk.{layer}.attn_v.weight"), kv_width, shape.hidden)?;
         let query = query.reordered(&halves_order(shape.heads, shape.head_size));
         let key = key.reordered(&halves_order(shape.kv_heads, shape.head_size));
-        // The operator takes the three as one product; else each alone.
+        // The operator takes query, key and value as one product where possible.
         let projected = match Linear::stack(vec![query, key, value]) {
             Ok(whole) => {
                 [apply(&mut self.builder, &format!("{prefix}.qkv"), input, &whole)?, String::new(), String::new()]

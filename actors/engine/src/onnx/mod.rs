@@ -1,5 +1,5 @@
-//! Writes language models as ONNX files: messages, a graph builder, and the llama architecture on top of it. It reads GGUF
-//! tensors and writes files; it never runs a model.
+//! Writes language models as ONNX files: the messages, a graph builder, and the llama architecture on top. It reads
+//! GGUF tensors and writes files; it never runs a model.
 
 mod graph;
 mod linear;

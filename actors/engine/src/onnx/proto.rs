@@ -1,5 +1,5 @@
-//! The few messages of ONNX's protocol buffers that a written model needs, declared by hand with their field numbers from
-//! `onnx.proto`. Only what Farebox writes is here; nothing reads a model with these.
+//! The few messages of ONNX's protocol buffers that a written model needs, declared by hand with the field numbers of
+//! `onnx.proto`. They are only written, never read.
 
 use prost::{Message, Oneof};
 

@@ -1,5 +1,5 @@
-//! The hyperparameters of a llama model, read from a GGUF file's metadata and checked against each other and against what
-//! the graph can express. What can't be expressed is refused by name, never approximated.
+//! The hyperparameters of a llama model, read from a GGUF file's metadata, and checked against each other and against
+//! what the graph can express. Anything else is refused by name, never approximated.
 
 use std::collections::HashSet;
 use std::io::{Read, Seek};
@@ -9,10 +9,10 @@ use crate::gguf::{Gguf, GgufError, Value};
 /// Why a model can't be exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
-    /// The file is wrong or lacks something.
+    /// The file is wrong or incomplete.
     #[error(transparent)]
     Gguf(#[from] GgufError),
-    /// Something the graph has no form for.
+    /// The graph can't express a part of the model.
     #[error("not supported: {0}")]
     Unsupported(String),
     /// The model could not be written.
@@ -23,36 +23,41 @@ pub enum ExportError {
 /// A llama model's sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
-    /// Layers.
+    /// The number of layers.
     pub layers: usize,
     /// Width of the residual stream.
     pub hidden: usize,
     /// Width of the gated MLP.
     pub inner: usize,
-    /// Query heads.
+    /// The number of query heads.
     pub heads: usize,
-    /// Key and value heads.
+    /// The number of key and value heads.
     pub kv_heads: usize,
     /// Width of a head.
     pub head_size: usize,
     /// Positions the model was trained for.
     pub context: usize,
-    /// Tokens.
+    /// The number of tokens.
     pub vocabulary: usize,
     /// Epsilon of the norms.
     pub epsilon: f32,
     /// Base of the rotary frequencies.
     pub theta: f64,
-    /// What positions are divided by (linear scaling); 1 without.
+    /// The divisor of positions (linear scaling); 1 without scaling.
     pub position_divisor: f64,
-    /// What each rotary frequency is divided by (`rope_freqs.weight`); empty without.
+    /// The divisor of each rotary frequency (`rope_freqs.weight`); empty without divisors.
     pub frequency_divisors: Vec<f32>,
     /// Whether the head is the embedding.
     pub tied: bool,
 }
 
 impl Shape {
-    /// Reads and checks it.
+    /// Reads the hyperparameters of a file, and checks them.
+    ///
+    /// # Errors
+    ///
+    /// A needed key or tensor is missing or has another type, or the graph can't express a value. The error names it:
+    /// the model can't be imported.
     pub fn read<R: Read + Seek>(file: &mut Gguf<R>) -> Result<Self, ExportError> {
         let architecture = file.text("general.architecture").ok_or_else(|| missing("general.architecture"))?;
         if architecture != "llama" {
@@ -84,7 +89,7 @@ impl Shape {
         if layers == 0 || layers > 1024 || context == 0 || context > 1 << 21 {
             return Err(ExportError::Unsupported(format!("{layers} layers, context {context}")));
         }
-        // What is made from numbers of the metadata alone stays of a size that any file may ask for.
+        // Tables built from metadata alone stay of a size that any file may ask for.
         let width = heads.saturating_mul(head_size).max(hidden);
         if width > 1 << 20 || context.saturating_mul(head_size) > 1 << 28 {
             return Err(ExportError::Unsupported(format!("{heads} heads of {head_size}, context {context}")));
@@ -111,7 +116,7 @@ impl Shape {
         })
     }
 
-    /// The names of all tensors that the graph computes with. `rope_freqs.weight` is in its tables.
+    /// The names of all tensors in the graph. `rope_freqs.weight` is computed into its tables.
     pub fn tensors(&self) -> Vec<String> {
         let layer = |at: usize| {
             let parts = [
@@ -135,6 +140,10 @@ impl Shape {
     }
 
     /// Refuses a file with a tensor that the graph would leave out: its model computes something else.
+    ///
+    /// # Errors
+    ///
+    /// Names the first tensor, in alphabetical order, that the graph has no place for.
     pub fn check_tensors<R: Read + Seek>(&self, file: &Gguf<R>) -> Result<(), ExportError> {
         let known: HashSet<String> = self.tensors().into_iter().collect();
         let unknown = file.tensors().map(|tensor| tensor.name.as_str()).filter(|name| !known.contains(*name)).min();
@@ -163,7 +172,7 @@ impl Shape {
 /// Divisors of the rotary frequencies.
 const ROPE_FREQUENCIES: &str = "rope_freqs.weight";
 
-/// That a tensor has no place in the graph.
+/// The error of a tensor that has no place in the graph.
 pub(super) fn left_out(name: &str) -> ExportError {
     ExportError::Unsupported(format!("tensor {name}, which the llama graph does not compute with"))
 }
@@ -172,7 +181,7 @@ fn missing(key: &str) -> ExportError {
     ExportError::Gguf(GgufError::Missing(key.to_owned()))
 }
 
-/// A whole number, or one for each layer where all are the same.
+/// A whole number, or a list with one number for each layer, all the same.
 fn number<R: Read + Seek>(file: &Gguf<R>, key: &str) -> Result<Option<usize>, ExportError> {
     let Some(value) = file.value(key) else { return Ok(None) };
     if let Value::Integers(each) = value {
@@ -208,7 +217,7 @@ fn positive<R: Read + Seek>(file: &Gguf<R>, key: &str) -> Result<Option<f64>, Ex
     if number == Some(0.0) { Err(ExportError::Unsupported(format!("{key} is 0"))) } else { Ok(number) }
 }
 
-/// The factor that scores are multiplied by, where a file names it: only one over the root of a head's size is computed.
+/// Checks the factor of attention scores, where a file names it: only one over the root of the head size is computed.
 fn attention_scale<R: Read + Seek>(file: &Gguf<R>, head_size: usize) -> Result<(), ExportError> {
     #[expect(clippy::cast_precision_loss, reason = "a small number")]
     let usual = 1.0 / (head_size as f64).sqrt();
@@ -220,8 +229,8 @@ fn attention_scale<R: Read + Seek>(file: &Gguf<R>, head_size: usize) -> Result<(
     }
 }
 
-/// What positions are divided by. Files name it `rope.scaling.factor`, older ones `rope.scale_linear`; without a type the
-/// scaling is linear, and a factor of 0 stands for none.
+/// The divisor of positions. Files name it `rope.scaling.factor`, older files `rope.scale_linear`. Without a type the
+/// scaling is linear, and a factor of 0 means none.
 fn position_divisor<R: Read + Seek>(file: &Gguf<R>) -> Result<f64, ExportError> {
     const FACTOR: &str = "llama.rope.scaling.factor";
     const OLD: &str = "llama.rope.scale_linear";

@@ -1,10 +1,10 @@
-//! Messages and tools as templates read them: dictionaries in the shape that Hugging Face documents ("Chat templates",
-//! transformers), with each message's content as one text, which is what templates of text models read.
+//! Messages and tools in the form for templates: dictionaries in the shape that Hugging Face documents ("Chat
+//! templates", transformers). Each message's content is one text, as templates of text models expect.
 
 use serde_json::{Map, Value, json};
 use wire::inference::{Content, Message, Part, Role, Tool, ToolCall, ToolKind, ToolResult};
 
-/// A message. Where a template knows no developers they are the system.
+/// A message. Where a template knows no developers, a developer is the system.
 pub(super) fn message(message: &Message, knows_developers: bool) -> Value {
     let role = match message.role {
         Role::Developer if !knows_developers => Role::System,
@@ -28,7 +28,7 @@ pub(super) fn message(message: &Message, knows_developers: bool) -> Value {
                 put("name", name);
                 put("tool_call_id", call_id);
             }
-            // Its texts stand in the content, and what is no text does not come here.
+            // Texts are in the content already; other content does not reach this point.
             Content::Text(_)
             | Content::Refusal(_)
             | Content::Image(_)
@@ -43,7 +43,7 @@ pub(super) fn message(message: &Message, knows_developers: bool) -> Value {
     Value::Object(plain)
 }
 
-/// A call, its arguments as templates read them: a map, where clients send the text of one.
+/// A tool call. Its arguments become a map; clients send them as text.
 fn call(call: &ToolCall) -> Value {
     let ToolCall { id, name, arguments, kind } = call;
     let mut plain = Map::new();
@@ -60,7 +60,7 @@ fn call(call: &ToolCall) -> Value {
     Value::Object(plain)
 }
 
-/// A tool, its parameters as the schema that they are.
+/// A tool, with its parameters as a schema.
 pub(super) fn tool(tool: &Tool) -> Value {
     let (kind, parameters) = match tool.kind {
         ToolKind::Function => ("function", "parameters"),

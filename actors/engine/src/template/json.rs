@@ -1,24 +1,24 @@
-//! `tojson` as Hugging Face has it: Python's `json.dumps`, with nothing escaped for HTML.
+//! `tojson` as Hugging Face defines it: Python's `json.dumps`, without HTML escapes.
 
 use std::fmt::Write as _;
 
 use minijinja::value::{Kwargs, Rest, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind};
 
-/// Lists and maps within each other, at most.
+/// The deepest nesting of lists and maps.
 const DEEPEST: usize = 128;
 
-/// How it is written.
+/// The style of the output.
 struct Style {
     ascii: bool,
     sorted: bool,
-    /// What a level is indented by; none: all in one line.
+    /// The indent of a level; `None` for one line.
     indent: Option<String>,
     between: String,
     after_key: String,
 }
 
-/// The filter; its options may come by place or by name.
+/// The filter. Its options may come by position or by name.
 #[expect(clippy::needless_pass_by_value, reason = "the signature minijinja takes")]
 pub(super) fn tojson(value: Value, given: Rest<Value>) -> Result<String, Error> {
     type Given = (Option<Value>, Option<Value>, Option<Value>, Option<Value>, Kwargs);
@@ -133,7 +133,7 @@ impl Style {
     }
 }
 
-/// A key as Python writes one.
+/// A key in Python's form.
 fn key(value: &Value) -> String {
     match value.kind() {
         ValueKind::Bool => (if value.is_true() { "true" } else { "false" }).to_owned(),
@@ -143,7 +143,7 @@ fn key(value: &Value) -> String {
     }
 }
 
-/// A number as Python writes one: the exponent with its sign and two digits.
+/// A number in Python's form: the exponent with its sign and two digits.
 fn number(value: &Value) -> String {
     if value.is_integer() {
         return value.to_string();

@@ -1,10 +1,10 @@
-//! Python's methods of strings and lists, where the library's own set lacks them or answers otherwise: places are counted in
-//! characters, and an empty text is neither upper nor lower case.
+//! Python's methods of strings and lists, where the library lacks them or differs: positions count characters, and an
+//! empty text is neither upper nor lower case.
 
 use minijinja::value::{Kwargs, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 
-/// What a template's method call comes to.
+/// The result of a template's method call.
 pub(super) fn call(state: &State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let own = match (value.as_str(), value.kind()) {
         (Some(text), _) => string(text, method, args)?,
@@ -90,7 +90,7 @@ fn string(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Err
             let left = match method {
                 "ljust" => 0,
                 "rjust" => count,
-                // Python puts the odd one to the left where the width is odd.
+                // Python puts the extra character to the left where the width is odd.
                 _ => count / 2 + (count & width & 1),
             };
             let at = fill.char_indices().nth(left).map_or(fill.len(), |(at, _)| at);
@@ -119,10 +119,10 @@ fn all(text: &str, is: impl Fn(char) -> bool) -> Value {
     Value::from(!text.is_empty() && text.chars().all(is))
 }
 
-/// The widest that a text may be filled up to.
+/// The largest width of a padded text.
 const WIDEST: usize = 10_000;
 
-/// What fills a text up to a width.
+/// The padding up to a width.
 fn fill(text: &str, width: usize, with: char) -> Result<String, Error> {
     if width > WIDEST {
         return Err(Error::new(ErrorKind::InvalidOperation, format!("a width of {width} characters")));
@@ -165,7 +165,7 @@ fn words(text: &str, most: usize, from_end: bool) -> Vec<&str> {
     found
 }
 
-/// Lines as Python parts them.
+/// Lines as Python splits them.
 fn lines(text: &str, keep: bool) -> Vec<&str> {
     let is_end = |c: char| {
         matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')

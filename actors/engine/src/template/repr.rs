@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, Output, State, escape_formatter};
 
-/// Levels that are printed, at most.
+/// The deepest level that is printed.
 const DEEPEST: usize = 32;
 
-/// What `{{ value }}` writes.
+/// Writes `{{ value }}`.
 pub(super) fn format(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     match value.kind() {
         ValueKind::Seq | ValueKind::Map => Ok(out.write_str(&text(value))?),
@@ -46,7 +46,7 @@ fn repr(value: &Value, deepest: usize) -> String {
     }
 }
 
-/// In single quotes, unless double ones save escaping.
+/// A text in single quotes, unless double quotes save escapes.
 fn quoted(text: &str) -> String {
     let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
     let mut out = String::with_capacity(text.len() + 2);

@@ -1,16 +1,16 @@
-//! A template's text, read as tokens for two ends: what Jinja's Python home has and our library has not is written in words
-//! that it knows (`{% generation %}` blocks, and `%` after a text), and the filters and tests that a template names are
-//! listed, so that one that is missing is known before a conversation needs it.
+//! Reads a template's text as tokens, for two purposes. Constructs of Jinja in Python that our library lacks (`{%
+//! generation %}` blocks, and `%` after a text) are rewritten in constructs that it knows. And the filters and tests in
+//! a template are listed, so that a missing one is found before a conversation needs it.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-/// The function that `%` after a text becomes.
+/// The function that replaces `%` after a text.
 pub(super) const PERCENT: &str = "__percent__";
-/// `%` signs of one expression that are rewritten, at most.
+/// The most `%` signs rewritten in one expression.
 const MOST_SIGNS: usize = 64;
 
-/// A template that can be compiled, and what it names.
+/// A template that can be compiled, and the filters and tests in it.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Source {
     pub(super) text: String,
@@ -18,7 +18,7 @@ pub(super) struct Source {
     pub(super) tests: BTreeSet<String>,
 }
 
-/// A token of an expression: where it stands.
+/// A token of an expression: its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Token {
     kind: Kind,
@@ -36,7 +36,7 @@ enum Kind {
     Sign,
 }
 
-/// Reads a template. One that never ends an expression is left to the compiler's words.
+/// Reads a template. A template with an unclosed expression is left for the compiler to report.
 pub(super) fn read(template: &str) -> Source {
     let mut source = Source::default();
     let mut rest = template;
@@ -64,7 +64,7 @@ pub(super) fn read(template: &str) -> Source {
             }
             (b'#', _) => source.text.push_str(tag),
             _ if is_raw => source.text.push_str(tag),
-            // Marks the assistant's words for training; it has a scope of its own.
+            // A `generation` block marks the assistant's words for training, and has a scope of its own.
             (_, Some("generation")) => source.text.push_str(&tag.replace("generation", "with")),
             (_, Some("endgeneration")) => source.text.push_str(&tag.replace("endgeneration", "endwith")),
             _ => {
@@ -81,13 +81,13 @@ pub(super) fn read(template: &str) -> Source {
     source
 }
 
-/// The one word of a block tag, if it has no more.
+/// The word of a block tag that has only one.
 fn only_word(tag: &str) -> Option<&str> {
     let inner = tag.strip_prefix("{%")?.strip_suffix("%}")?;
     Some(inner.trim_matches(['-', '+']).trim())
 }
 
-/// Where a tag ends: behind `end` outside of texts and brackets.
+/// The end of a tag: after `end`, outside of texts and brackets.
 fn expression_end(tag: &str, end: &str) -> Option<usize> {
     let mut depth = 0_usize;
     let mut at = 2;
@@ -106,7 +106,7 @@ fn expression_end(tag: &str, end: &str) -> Option<usize> {
     None
 }
 
-/// The token at a place; white space is a sign of its own.
+/// The token at a place. White space is a token of its own.
 fn token(text: &str, begin: usize) -> Option<Token> {
     let first = text[begin..].chars().next()?;
     let run = |is: fn(char) -> bool| {
@@ -174,7 +174,7 @@ fn names(text: &str, source: &mut Source) {
     }
 }
 
-/// An expression whose texts are formatted by a function instead of `%`.
+/// An expression in which a function replaces `%` on texts.
 fn percents(expression: &str) -> String {
     let mut text = expression.to_owned();
     for _ in 0..MOST_SIGNS {
@@ -184,8 +184,8 @@ fn percents(expression: &str) -> String {
     text
 }
 
-/// The first `%` whose left side is a text, or whose right side is a list in parentheses: where the operation stands, and
-/// the call that it becomes.
+/// The first `%` whose left side is a text, or whose right side is a list in parentheses: the place of the operation,
+/// and the call that replaces it.
 fn first_percent(text: &str) -> Option<(Range<usize>, String)> {
     let all = tokens(text);
     let word = |at: usize| &text[all[at].begin..all[at].end];
@@ -204,7 +204,7 @@ fn first_percent(text: &str) -> Option<(Range<usize>, String)> {
     })
 }
 
-/// What is between parentheses, where that is a list: it has a comma of its own.
+/// The content of parentheses that hold a list: one with a comma of its own.
 fn listed(operand: &str) -> Option<&str> {
     let inner = operand.strip_prefix('(')?.strip_suffix(')')?;
     let mut depth = 0_i32;
@@ -254,7 +254,7 @@ fn left_of(text: &str, all: &[Token], before: usize) -> Option<usize> {
     }
 }
 
-/// The last token of the operand that begins behind a place.
+/// The last token of the operand that begins after a place.
 fn right_of(text: &str, all: &[Token], behind: usize) -> Option<usize> {
     let word = |at: usize| all.get(at).map_or("", |token| &text[token.begin..token.end]);
     let close = |from: usize| {

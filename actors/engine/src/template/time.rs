@@ -1,5 +1,5 @@
-//! `strftime_now`: the time (UTC) in Python's format. A directive that is not known is an error, so that a template which
-//! needs it is not imported.
+//! `strftime_now`: the time (UTC) in Python's format. An unknown directive is an error, so that a template which needs
+//! it is not imported.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ const MONTHS: [&str; 12] = [
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
-/// The function of templates.
+/// The function for templates.
 #[expect(clippy::needless_pass_by_value, reason = "the signature minijinja takes")]
 pub(super) fn now(format: String) -> Result<String, Error> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn now(format: String) -> Result<String, Error> {
         .map_err(|directive| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {directive} is not known")))
 }
 
-/// A moment (seconds since 1970) in a format; an error is a directive that is not known.
+/// A time (seconds since 1970) in a format. The error is the unknown directive.
 fn strftime(format: &str, seconds: u64, micros: u32) -> Result<String, String> {
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
@@ -48,7 +48,7 @@ fn strftime(format: &str, seconds: u64, micros: u32) -> Result<String, String> {
             continue;
         }
         let mut directive = rest.next();
-        // As on Linux: without the padding.
+        // As on Linux: without padding.
         let bare = directive == Some('-');
         if bare {
             directive = rest.next();
@@ -84,7 +84,7 @@ fn strftime(format: &str, seconds: u64, micros: u32) -> Result<String, String> {
             'T' | 'X' => format!("{hour:02}:{minute:02}:{second:02}"),
             'R' => format!("{hour:02}:{minute:02}"),
             'D' | 'x' => format!("{month:02}/{day:02}/{:02}", year % 100),
-            // A time without a zone has none to name.
+            // A time without a zone has no zone name.
             'z' | 'Z' => String::new(),
             's' => seconds.to_string(),
             '%' => "%".to_owned(),

@@ -6,7 +6,7 @@ use wire::inference::Delta;
 
 use super::*;
 
-/// Answers by what the prompt says.
+/// Answers as the prompt instructs.
 struct Puppet {
     gate: sync::Receiver<()>,
 }
@@ -38,7 +38,7 @@ impl Answer for Puppet {
     }
 }
 
-/// What the puppet is told stands where a prompt's text does.
+/// The instruction to the puppet stands in place of a prompt's text.
 fn request(text: &str) -> Prepared {
     Prepared { echo: Some(text.to_owned()), prompt: vec![0], ..Prepared::default() }
 }

@@ -1,5 +1,5 @@
-//! Every tensor type through ONNX Runtime: a small llama model of random blocks, written as GGUF here, exported packed and in
-//! full precision. What is left between the two is the rounding of activations to 8 bits.
+//! Every tensor type through ONNX Runtime: a small llama model of random blocks, written as GGUF here, exported packed
+//! and in full precision. The remaining difference between the two is the rounding of activations to 8 bits.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +13,7 @@ const HIDDEN: usize = 256;
 const INNER: usize = 512;
 const VOCABULARY: usize = 64;
 
-/// A small file of numbers that look random and are the same each time.
+/// Pseudo-random numbers, the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -22,8 +22,8 @@ impl Numbers {
         self.0.to_le_bytes()[6]
     }
 
-    /// Random blocks whose weights are of the size trained ones have, about a tenth: where they are larger, random attention
-    /// becomes so sharp that rounded activations now and then choose another position (one of 48 did, with `Q5K` twice as
+    /// Random blocks with weights of the size of trained ones, about a tenth. With larger weights random attention
+    /// becomes so sharp that rounded activations sometimes choose another position (one of 48 did, with `Q5K` twice as
     /// large: worst 0.989, mean 0.9997).
     fn blocks(&mut self, kind: Kind, elements: usize) -> Vec<u8> {
         let count = elements / kind.block_elements();
@@ -57,7 +57,7 @@ fn text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
-/// A model whose matrices are of `kind` (values of `other`), as a GGUF file.
+/// A GGUF file of a model whose matrices have the type `kind`, and whose values have `other`.
 fn file(kind: Kind, other: Kind, tied: bool) -> Vec<u8> {
     let mut numbers = Numbers(u64::from(kind.number()) + 1);
     let mut tensors: BTreeMap<&str, (Kind, Vec<usize>, Vec<u8>)> = BTreeMap::new();

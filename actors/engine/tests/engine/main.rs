@@ -49,7 +49,7 @@ fn runtime() -> Runtime {
     Runtime::load(&cached("onnxruntime/1.31.1/libonnxruntime.so")).unwrap()
 }
 
-/// The model imported by this build of the tests: made once, also where several processes run them.
+/// The model imported by this build of the tests: made once, even where several processes run the tests.
 fn imported(precision: Precision) -> PathBuf {
     static FOLDERS: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
     let (slot, kind) = match precision {
@@ -90,7 +90,7 @@ fn worker() -> &'static (EngineHandle, Arc<Tokenizer>) {
     })
 }
 
-/// A request as a client would write it: greedy and short, but for these fields.
+/// A request in a client's form: greedy and short, changed by these fields.
 fn asked(fields: &Value) -> Request {
     let mut body = json!({"model": "smollm2", "temperature": 0, "max_tokens": 48, "stream": true});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -193,7 +193,7 @@ fn the_imported_model_agrees_with_full_precision() {
 
 #[test]
 fn reading_in_pieces_and_going_back_gives_the_same_scores() {
-    // In full precision, where the shape of a step changes nothing but the last bits.
+    // In full precision, where the size of a step changes only the last bits.
     let mut model = Model::load(&runtime(), "full", &imported(Precision::Full), 2).unwrap();
     let tokens = model.tokenizer().encode(PROSE, Special::Added).unwrap();
     let decoder = model.decoder();
@@ -255,7 +255,7 @@ fn what_users_write_is_no_special_token() {
     let own = controls(&raw("<|im_start|>user\nhi<|im_end|>"));
     assert_eq!(own.len(), 2, "a raw prompt is its caller's own: {own:?}");
 
-    // The same model, whose conversion did not call them special.
+    // The same model, from a conversion that did not mark the tokens as special.
     let plain = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()) {
         if file.extension().is_some_and(|kind| kind == "json" || kind == "jinja") {
@@ -366,7 +366,7 @@ fn cancelling_ends_within_one_token_and_still_reports() {
     stop.set(Stop::Cancelled);
     let rest = all(events);
     let usage = usage(&rest);
-    // What was in the channel, what was being sent, and one token more at most.
+    // The event in the channel, the event being sent, and at most one token more.
     assert!(usage.output <= seen + 3, "{usage:?} after {seen}");
     assert!(deltas(&rest, 0).iter().all(|delta| delta.finish.is_none()), "nobody is told");
 }
@@ -414,7 +414,7 @@ fn a_prompt_too_long_is_refused_with_numbers() {
         assert_eq!((too_long.field, too_long.context, too_long.at_least), (field, 8192, false));
         assert!(too_long.prompt > 8192 && too_long.to_string().contains("maximum context length is 8192"));
     }
-    // What is many times the context is not counted.
+    // A text of many times the context is not counted.
     let huge = "lighthouse ".repeat(1 << 20);
     let requests = [raw(&huge), chat(&huge)];
     let began = std::time::Instant::now();

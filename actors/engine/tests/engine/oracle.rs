@@ -1,5 +1,5 @@
-//! Templates beside an oracle: Python's Jinja with Hugging Face's settings (`oracle.py`), installed once below the build
-//! folder. What it writes, our templates write.
+//! Compares templates with an oracle: Python's Jinja with Hugging Face's settings (`oracle.py`), installed once below
+//! the build folder. Our templates must write the oracle's texts.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ fn jinja() -> PathBuf {
     folder
 }
 
-/// What the oracle writes for each template.
+/// The oracle's text for each template.
 fn expected(templates: &[String], context: &Value) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/engine/oracle.py");
     let mut python = Command::new("python3");
@@ -37,7 +37,7 @@ fn expected(templates: &[String], context: &Value) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// A conversation as a client writes it and we read it, and what a template of Hugging Face's reads.
+/// A conversation as we read it from a client, and in the form for Hugging Face's templates.
 fn conversation() -> (Conversation, Value) {
     let tools = json!([{"type": "function", "function": {"name": "weather", "description": "What's <the> \"weather\" & more?\n",
         "parameters": {"type": "object", "required": ["place"], "properties": {"place": {"type": "string"}, "unit": {"enum": ["C", "F"], "default": null}},
@@ -63,7 +63,7 @@ fn conversation() -> (Conversation, Value) {
 
 fn templates() -> Vec<String> {
     let whole = [
-        // A conversation with roles, tools and thoughts, in the ways templates are written.
+        // A conversation with roles, tools and reasoning, in the usual forms of templates.
         "{{- bos_token }}\n{%- if tools %}\n  {{- '<|system|>\\n' }}\n  {%- for tool in tools %}\n    {{- tool | tojson }}\n  {%- endfor %}\n{%- endif %}\n{% for message in messages %}\n  {% if message['role'] == 'system' and loop.first %}\n[{{ message.content | trim }}]\n  {% elif message.role == 'assistant' %}\n{%- if message.tool_calls is defined and message.tool_calls %}{% for call in message.tool_calls %}{{ call.function.name }}({{ call.function.arguments | tojson(indent=2) }}){% if not loop.last %},{% endif %}{% endfor %}{% endif %}{{ eos_token }}\n  {% else %}\n<{{ message.role }}>{{ message.content }}</{{ message.role }}>\n  {% endif %}\n{% endfor %}\n{% if add_generation_prompt %}<|assistant|>\n{% endif %}\n",
         "{% set ns = namespace(found=false, last=-1) %}{% for m in messages %}{% if m.role == 'user' %}{% set ns.found = true %}{% set ns.last = loop.index0 %}{% endif %}{% endfor %}{{ ns.found }} {{ ns.last }} {{ (messages | length) - 1 - ns.last }}",
         "{% for m in messages[1:] %}{% if loop.index0 > 2 %}{% break %}{% endif %}{% if m.role == 'tool' %}{% continue %}{% endif %}{{ loop.index }}{{ m.role }}{{ loop.previtem.role if loop.previtem is defined else '-' }};{% endfor %}",

@@ -1,5 +1,5 @@
-//! An import is a proof: what a file says is computed with or refused by its name. Each file here is a small model with one
-//! thing changed.
+//! An import is a proof: everything in a file is computed with or refused by its name. Each file here is a small model
+//! with one change.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::tiny::{END, HIDDEN, Tiny, Value, tokens};
 
-/// Imports a file's bytes; the folder is the caller's to remove.
+/// Imports a file's bytes. The caller removes the folder.
 fn import_bytes(bytes: &[u8]) -> (tempfile::TempDir, Result<PathBuf, String>) {
     let root = tempfile::tempdir().unwrap();
     let (file, out) = (root.path().join("model.gguf"), root.path().join("out"));
@@ -31,7 +31,7 @@ fn tokenizer(tiny: &Tiny) -> Tokenizer {
     Tokenizer::load(&imported.unwrap()).unwrap()
 }
 
-/// How far the imported model is from the definition, in nats, at the worst of its log probabilities.
+/// The largest difference, in nats, between the imported model's log probabilities and the definition's.
 fn distance(tiny: &Tiny, divisor: f64) -> f64 {
     let (_root, imported) = import_bytes(&tiny.bytes());
     let ids: Vec<u32> = (0..60).map(|at| at * 7 % 256).collect();

@@ -1,5 +1,5 @@
-//! Log probabilities and scores of the small model: a prompt's own, an answer's, and what becomes of scores that are no
-//! numbers.
+//! Log probabilities and scores of the small model: a prompt's own, an answer's, and the failure on scores that are not
+//! finite numbers.
 
 use engine::import;
 use engine::model::Model;
@@ -11,7 +11,7 @@ use wire::inference::{Event, Failure, Request, TokenLogprob};
 use super::tiny::Tiny;
 use super::{all, deltas, finish, raw_with, text, usage};
 
-/// What a file's model answers to some requests, one after the other.
+/// The answers of a file's model to some requests, one after the other.
 fn answers(tiny: &Tiny, requests: &[Request]) -> Vec<Vec<Event>> {
     let root = tempfile::tempdir().unwrap();
     let (file, out) = (root.path().join("model.gguf"), root.path().join("out"));

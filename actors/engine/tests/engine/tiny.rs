@@ -1,6 +1,6 @@
-//! A small llama model as a GGUF file, written here: one layer, width 32, two heads of 16 over one key head, 256 tokens of
-//! one byte and three special ones. Everything in it can be changed, so that files can be wrong in any way. The same
-//! arithmetic in 64 bits says what the model's scores must be.
+//! A small llama model as a GGUF file, written here: one layer, width 32, two heads of 16 over one key head, 256 tokens
+//! of one byte and three special ones. Every part can be changed, so that a file can be wrong in any way. The same
+//! arithmetic in 64 bits gives the expected scores.
 
 /// A metadata value.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub(crate) fn tokens() -> Vec<String> {
     spelled.chain(special).collect()
 }
 
-/// Numbers that look normally distributed and are the same each time.
+/// Pseudo-random numbers with a normal distribution, the same in each run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -107,7 +107,7 @@ impl Tiny {
         Self { keys: keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(), tensors }
     }
 
-    /// With a key, in place of the one of that name.
+    /// Sets a key, and replaces the key of that name.
     pub(crate) fn key(mut self, key: &str, value: Value) -> Self {
         self.keys.retain(|(name, _)| name != key);
         self.keys.push((key.to_owned(), value));
@@ -127,13 +127,13 @@ impl Tiny {
         self
     }
 
-    /// With one more tensor.
+    /// Adds a tensor.
     pub(crate) fn tensor(mut self, name: &str, dimensions: &[u64], values: Vec<f32>) -> Self {
         self.tensors.push((name.to_owned(), dimensions.to_vec(), values));
         self
     }
 
-    /// With a tensor's numbers changed.
+    /// Changes a tensor's numbers.
     pub(crate) fn change(mut self, name: &str, change: impl FnOnce(&mut Vec<f32>)) -> Self {
         let tensor = self.tensors.iter_mut().find(|(other, ..)| other == name).unwrap();
         change(&mut tensor.2);
@@ -203,7 +203,7 @@ impl Tiny {
         out
     }
 
-    /// The log probabilities after each of some tokens, by the definition, with positions divided.
+    /// The log probabilities after each token, by the definition, with positions divided.
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     pub(crate) fn expected(&self, ids: &[u32], divisor: f64) -> Vec<Vec<f64>> {
         let times = |name: &str, x: &[f64]| -> Vec<f64> {

@@ -1,5 +1,5 @@
-//! Actors by name, but for accounts, of which there are too many: since when each lives, how its last lives ended, its last
-//! sign of life, and what it says is wrong. Bounded in names and in restarts.
+//! Actors by name: since when each lives, how its last lives ended, its last sign of life, and its trouble. Accounts
+//! are not listed: there are too many. Names and restarts are bounded.
 
 use std::{
     collections::VecDeque,
@@ -13,19 +13,19 @@ use super::{
     verdict::{Facts, Restart, Trouble, Verdict},
 };
 
-/// Names, at most; what comes after them is counted with its kind only.
+/// The most names. Later actors are counted with their kind only.
 const MOST_NAMES: usize = 1_000;
-/// Restarts that are remembered of each.
+/// The most restarts remembered of each actor.
 const MOST_RESTARTS: usize = 20;
 
-/// One of the roster.
+/// One named actor.
 pub(super) struct Member {
     pub(super) kind: Kind,
     pub(super) name: String,
     pub(super) vitals: Arc<Vitals>,
     /// Restarts in all.
     pub(super) restarts: u64,
-    /// Which life it is: an earlier one that ends late changes nothing.
+    /// The number of the current life: the late end of an earlier life changes nothing.
     life: u64,
     alive_since: Option<Timestamp>,
     ended: Option<(Timestamp, ExitReason)>,
@@ -57,7 +57,7 @@ impl Roster {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with a member, which is added where it is new; not where there are too many.
+    /// Does something with a member, and adds the member where it is new. Does nothing where the roster is full.
     fn with<T>(
         &self,
         (kind, name): (Kind, &str),
@@ -92,7 +92,7 @@ impl Roster {
         self.with(whose, new, |member| Arc::clone(&member.vitals))
     }
 
-    /// A new life begins; its number.
+    /// Notes a new life, and returns its number.
     pub(super) fn born(&self, whose: (Kind, &str), new: impl FnOnce() -> Arc<Vitals>, now: Timestamp) -> Option<u64> {
         self.with(whose, new, |member| {
             member.life += 1;
@@ -108,7 +108,7 @@ impl Roster {
         })
     }
 
-    /// A life ends. One that was asked to is not missed.
+    /// Notes the end of a life. An actor that was asked to stop is not missed.
     pub(super) fn died(&self, (kind, name): (Kind, &str), life: u64, reason: ExitReason, now: Timestamp) {
         let mut members = self.members();
         let whose = |member: &Member| member.kind == kind && member.name == name && member.life == life;
@@ -122,7 +122,7 @@ impl Roster {
         }
     }
 
-    /// A sign of life of one that is there.
+    /// Notes a sign of life of a listed actor.
     pub(super) fn beats(&self, (kind, name): (Kind, &str), now: Timestamp) {
         let mut members = self.members();
         if let Some(member) = members.iter_mut().find(|member| member.kind == kind && member.name == name) {
@@ -130,7 +130,7 @@ impl Roster {
         }
     }
 
-    /// What is wrong now: none where nothing is any more.
+    /// Sets a member's trouble; `None` clears it.
     pub(super) fn trouble(
         &self,
         whose: (Kind, &str),

@@ -1,5 +1,5 @@
-//! How an actor fares, in one word and with reasons: a pure rule over what is known of it. It knows no clock: the time now,
-//! and of everything when it happened, is passed in.
+//! How an actor fares, in one word and with reasons: a pure rule over the facts known of it. It reads no clock: all
+//! times are passed in.
 
 use billing::Timestamp;
 use serde::Serialize;
@@ -10,16 +10,16 @@ use super::ExitReason;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It works.
+    /// The actor works.
     Ok,
-    /// It works, with trouble that someone should look at.
+    /// The actor works, with trouble that an operator should look at.
     Degraded,
-    /// It does not work.
+    /// The actor does not work.
     Down,
 }
 
 impl Verdict {
-    /// Its name.
+    /// The verdict's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -33,57 +33,57 @@ impl Verdict {
 pub const BEAT_MS: i64 = 1_000;
 /// A sign of life is late after this long, in milliseconds.
 pub(super) const LATE_MS: i64 = 10_000;
-/// After this long without one an actor is stuck, in milliseconds.
+/// An actor without a sign of life for this long is stuck, in milliseconds.
 pub(super) const STUCK_MS: i64 = 30_000;
-/// How long a restart is trouble, in milliseconds.
+/// How long a restart counts as trouble, in milliseconds.
 pub(super) const LATELY_MS: i64 = 10 * 60_000;
 
-/// A restart: when the new life began, and how the one before ended.
+/// A restart of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Restart {
     /// When the new life began.
     #[serde(serialize_with = "super::rfc_3339")]
     pub at: Timestamp,
-    /// How the one before ended.
+    /// How the life before ended.
     pub reason: ExitReason,
 }
 
 /// The trouble that an actor, or its supervisor, reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// How bad it is.
+    /// How bad the trouble is.
     pub verdict: Verdict,
-    /// In words.
+    /// The trouble in words.
     pub why: String,
-    /// Since when.
+    /// Since when there is trouble.
     pub since: Timestamp,
 }
 
 /// What is known of an actor.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// Since when its life of now runs; none: it has none.
+    /// Since when the current life runs; `None` where the actor is not alive.
     pub alive_since: Option<Timestamp>,
-    /// How its last life ended, where no other began since.
+    /// How the last life ended, where no other began since.
     pub ended: Option<(Timestamp, ExitReason)>,
-    /// Its last sign of life; none: it gives none.
+    /// The last sign of life; `None` where the actor gives none.
     pub beat_at: Option<Timestamp>,
-    /// What is wrong.
+    /// The reported trouble.
     pub trouble: Option<Trouble>,
-    /// Since when nothing is, where something was.
+    /// Since when there is no trouble, where there was some.
     pub well_since: Option<Timestamp>,
-    /// Its last restarts, oldest first.
+    /// The latest restarts, oldest first.
     pub restarts: Vec<Restart>,
 }
 
-/// What comes of it.
+/// The result of the rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
-    /// The worst of what was found.
+    /// The worst verdict found.
     pub verdict: Verdict,
-    /// Since when it is so.
+    /// Since when the verdict holds.
     pub since: Timestamp,
-    /// All that was found, the worst first; nothing where all is well.
+    /// All reasons found, the worst first; empty where all is well.
     pub reasons: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ pub(super) fn judge(facts: &Facts, now: Timestamp) -> Judged {
             format!("restarted {times} times in {minutes} minutes, the last time because it {}", last.reason.words());
         found.push((Verdict::Degraded, first.at, words));
     }
-    // The worst first, and of those the oldest.
+    // The worst first; of equal verdicts the oldest.
     found.sort_by_key(|(verdict, since, _)| (std::cmp::Reverse(*verdict), *since));
     let reasons = found.iter().map(|(.., why)| why.clone()).collect();
     match found.first() {

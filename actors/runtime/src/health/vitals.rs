@@ -1,4 +1,4 @@
-//! What is counted of actors: how many live, what they handled and how long that took, how they ended.
+//! The counts of actors: how many live, what they handled, how long that took, how they ended.
 
 use std::{
     sync::{
@@ -10,14 +10,14 @@ use std::{
 
 use super::{ExitReason, Kind, Observed};
 
-/// What is counted of a kind, or of one that has a name.
+/// The counts of a kind, or of a named actor.
 #[derive(Debug)]
 pub(crate) struct Vitals {
     pub(super) began: Instant,
     pub(super) live: AtomicI64,
-    /// Messages on their way.
+    /// Messages posted and not yet handled.
     pub(super) waiting: AtomicUsize,
-    /// Of a queue that is no mailbox.
+    /// The length of a queue that is no mailbox.
     pub(super) queued: AtomicUsize,
     pub(super) handled: AtomicU64,
     pub(super) waited_us: AtomicU64,
@@ -79,11 +79,11 @@ impl Vitals {
 /// One life of an actor.
 pub(crate) struct Life {
     pub(super) vitals: Arc<Vitals>,
-    /// Its place among the lives of its name; none for one of many.
+    /// The life's number among the lives of its name; `None` for an unnamed actor.
     pub(super) place: Option<u64>,
 }
 
-/// Where messages to one actor are counted, whichever of its lives they reach.
+/// The counter of messages to one actor, across all its lives.
 #[derive(Debug, Clone)]
 pub(crate) struct Counted(pub(super) Arc<Vitals>);
 
@@ -95,7 +95,7 @@ impl Counted {
     }
 }
 
-/// A message on its way: it counts among those that wait until it was handled, or is dropped with the mailbox it was in.
+/// A posted message. It counts as waiting until it is handled, or dropped with the mailbox it was in.
 pub struct Posted {
     vitals: Arc<Vitals>,
     at: Instant,
@@ -113,7 +113,7 @@ impl Posted {
         self.at
     }
 
-    /// Notes that it was handled until now, having begun at `began`.
+    /// Notes that the message was handled from `began` to now.
     pub fn handled(self, began: Instant) {
         self.vitals.handled(1, self.at, began);
     }

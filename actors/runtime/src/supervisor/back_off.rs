@@ -1,5 +1,5 @@
-//! When an actor that ended is started again: soon after a single mishap, ever later while it dies young, soon again once a
-//! life lasted. Pure: it is told how long a life was, and knows no clock.
+//! When an actor that ended is started again: soon after a single end, ever later while its lives are short, soon again
+//! after a long life. Pure: the length of each life is passed in.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use std::time::Duration;
 pub const FIRST: Duration = Duration::from_millis(50);
 /// The longest wait.
 pub const LONGEST: Duration = Duration::from_secs(30);
-/// A life that lasted so long was a good one.
+/// A life of this length or longer is a good one.
 pub const GOOD_LIFE: Duration = Duration::from_mins(1);
 
-/// What is remembered of an actor's lives.
+/// The memory of an actor's lives.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BackOff {
     short_lives: u32,
 }
 
 impl BackOff {
-    /// A life ended after so long: how long to wait before the next.
+    /// Notes that a life of this length ended, and returns how long to wait before the next.
     pub fn ended(&mut self, lived: Duration) -> Duration {
         if lived >= GOOD_LIFE {
             self.short_lives = 0;
@@ -44,7 +44,7 @@ mod tests {
         assert_eq!(waits[..3], [FIRST, FIRST * 2, FIRST * 4]);
         assert!(waits.windows(2).all(|pair| pair[0] <= pair[1]), "{waits:?}");
         assert_eq!(waits[39], LONGEST);
-        // In its first minute it is tried a dozen times, where it was 1,200.
+        // A dozen attempts in the first minute; with the shortest wait alone there would be 1,200.
         let mut passed = Duration::ZERO;
         let tries = waits
             .iter()

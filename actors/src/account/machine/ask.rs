@@ -1,5 +1,4 @@
-//! What an account is asked and told, other than to let a request in: commands, purchases, pictures, watchers. Part of
-//! [`Machine`].
+//! The questions to an account other than `Enter`: commands, purchases, pictures, watchers. Part of [`Machine`].
 
 use billing::{
     Timestamp,
@@ -32,10 +31,10 @@ impl<A: Askers> Machine<A> {
         let is_sweep = matches!(command, Command::Sweep);
         self.is_used |= !is_sweep;
         if is_sweep && !self.is_used {
-            // Woken for this alone: nobody will miss it.
+            // The account was woken only for this sweep, and may end at the next tick.
             self.idle_ticks = IDLE_TICKS;
         }
-        // Whatever frees a permit or brings credits.
+        // Any command but `Accrue` may free a permit or bring credits.
         let may_let_in = !matches!(command, Command::Accrue { .. });
         let answer = match self.decide(command, now, out) {
             Ok(answer) => answer,
@@ -60,7 +59,7 @@ impl<A: Askers> Machine<A> {
 
     pub(super) fn buy(&mut self, payment: Payment, reply: A::Reply<Bought>, now: Moment, out: &mut impl Outputs<A>) {
         let id = payment.id;
-        // Before the decision, which may end it.
+        // Kept before the decision, which may end the purchase.
         self.purchases.insert(id, reply);
         let refused = match self.decide(Command::BeginPayment(payment.clone()), now, out) {
             Ok(answer) if answer.result.is_ok() => return,
@@ -92,7 +91,7 @@ impl<A: Askers> Machine<A> {
 
     pub(super) fn look(&mut self, reply: A::Reply<Picture>, now: Moment, out: &mut impl Outputs<A>) {
         self.is_used = true;
-        // Time may have brought something: what is shown is what a request would find.
+        // The picture must show what a request would find now, so due changes are made first.
         let picture = self.decide(Command::Sweep, now, out).and_then(|_| self.picture(now.ledger));
         self.leave(Departure::Picture(reply, Box::new(picture)), out);
     }
@@ -115,7 +114,7 @@ impl<A: Askers> Machine<A> {
         })
     }
 
-    /// Decides on a copy, which is thrown away.
+    /// Decides on a copy of the account, and discards the copy.
     pub(super) fn preview(&mut self, admit: Admit, reply: A::Reply<Answer>, now: Moment, out: &mut impl Outputs<A>) {
         let answer = match &self.state {
             State::Ready(account) => {

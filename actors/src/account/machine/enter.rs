@@ -1,5 +1,5 @@
-//! Who comes in: a request is decided at once, or waits in line for what may let it in. Part of [`Machine`]; the line itself
-//! is in [`super::queue`].
+//! Admission: a request is decided at once, or waits in line for credits, permits or the rate limit. Part of
+//! [`Machine`]; the line itself is in [`super::queue`].
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl<A: Askers> Machine<A> {
     ) {
         self.is_used = true;
         let visitor = Visitor { admit, reply, came_at: now.elapsed, max_wait, place: None };
-        // Nobody overtakes who waits for a permit.
+        // No request overtakes one that waits for a permit.
         if visitor.is_open() && self.line.has_permits_wanted() {
             let (until, refusal) = (visitor.came_at + max_wait, self.in_line(&visitor.admit, now));
             if max_wait.is_zero() {
@@ -47,7 +47,7 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// The refusal of one that would have to join the line.
+    /// The refusal of a request that would have to join the line.
     fn in_line(&self, admit: &Admit, now: Moment) -> Refusal {
         let State::Ready(account) = &self.state else { return Refusal::NoHold(admit.request_id) };
         let tier = account.tier(now.ledger);
@@ -77,7 +77,7 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Tries those that wait, in order.
+    /// Tries the waiting requests, in order.
     pub fn call_line(&mut self, now: Moment, out: &mut impl Outputs<A>) {
         if self.line.is_empty() {
             return;
@@ -103,15 +103,15 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Answers one that was refused without a decision.
+    /// Answers a request that was refused without a decision.
     fn refuse(&mut self, visitor: Visitor<A>, refusal: Refusal, now: Moment, out: &mut impl Outputs<A>) {
         let State::Ready(account) = &self.state else { return };
         let balance = account.balance(now.ledger);
         self.answer(visitor, Answer { result: Err(refusal), balance }, out);
     }
 
-    /// Answers one. The guard is made by whoever reads the answer: one that leaves before gives the hold back by a message
-    /// that comes after the question.
+    /// Answers a request. The reader of the answer makes the guard. A reader that leaves earlier gives the hold back by
+    /// a message, which comes after the question.
     fn answer(&mut self, visitor: Visitor<A>, answer: Answer, out: &mut impl Outputs<A>) {
         let Visitor { admit, reply, place, .. } = visitor;
         let placed = match &answer.result {
@@ -127,7 +127,7 @@ impl<A: Askers> Machine<A> {
         self.leave(Departure::Entered(reply, Ok(entered)), out);
     }
 
-    /// The hold of a request that was admitted.
+    /// The hold of an admitted request.
     fn placed(&self, admit: &Admit, amounts: Amounts) -> Option<Placed> {
         let State::Ready(account) = &self.state else { return None };
         let Hold { placed_at, deadline, .. } = account.hold(admit.request_id)?;

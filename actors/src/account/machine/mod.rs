@@ -1,10 +1,10 @@
-//! All that one life of an account decides, pure: who waits until it is loaded, who comes in and who waits in line, what is
-//! sent to the journal, what waits in the outbox, when it has nothing left to do. Its inputs are methods that are given the
-//! time; its outputs go to whoever drives it, the actor or the simulation, in the order in which they came about. It knows
-//! no clock, no channel, no journal and no actor.
+//! All decisions of one life of an account, pure: which messages wait for the load, which requests are admitted or wait
+//! in line, what goes to the journal, what waits in the outbox, and when the life ends. Its inputs are methods that
+//! take the time. Its outputs go in order to its driver: the actor or the simulation. It knows no clock, no channel, no
+//! journal and no actor.
 //!
-//! Its invariants: nothing departs before all that it depends on was reported durable; whoever asked is answered once, or
-//! the way back is dropped; nothing is asked of it after it said [`Stop`].
+//! Its invariants: nothing departs before everything that it depends on was reported durable; each question is answered
+//! once, or its reply is dropped; the machine gets no further input after [`Stop`].
 
 mod ask;
 mod enter;
@@ -34,13 +34,13 @@ use crate::running::Amounts;
 use outbox::Outbox;
 use queue::Queue;
 
-/// Messages that wait while an account loads or its outbox is shut, at most.
+/// The most messages that wait while an account loads or its outbox is closed.
 const WAITING: usize = 16_384;
-/// Ticks, a second each, without a message after which an account gives back the room of busier times.
+/// Ticks (one a second) without a message after which an account frees memory of busier times.
 const QUIET_TICKS: u32 = 5;
-/// Ticks without a message after which an account with nothing running ends.
+/// Ticks without a message after which an account without running requests ends.
 const IDLE_TICKS: u32 = 300;
-/// Live watchers of one account, at most.
+/// The most live watchers of one account.
 const WATCHERS: usize = 256;
 
 type Parked<A> = (Input<A>, Option<<A as Askers>::Counted>);
@@ -56,12 +56,12 @@ pub struct Machine<A: Askers> {
     id: AccountId,
     state: State<A>,
     outbox: Outbox<Departure<A>>,
-    /// The requests it set something aside for.
+    /// The requests with an open hold.
     holds: BTreeSet<RequestId>,
     purchases: BTreeMap<PaymentId, A::Reply<Bought>>,
     watchers: Vec<A::Watcher>,
     line: Queue<A>,
-    /// Whether anyone but the sweeper came.
+    /// Whether a message came from anyone other than the sweeper.
     is_used: bool,
     idle_ticks: u32,
 }
@@ -96,23 +96,23 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Whether all that it sent to the journal is durable.
+    /// Whether everything sent to the journal is durable.
     pub const fn is_settled(&self) -> bool {
         self.outbox.is_settled()
     }
 
-    /// Whether nobody is waited for or waits, whatever there is to do.
+    /// Whether nobody waits for this account, and it waits for nobody.
     fn is_unwatched(&self) -> bool {
         self.holds.is_empty() && self.purchases.is_empty() && self.watchers.is_empty() && self.line.is_empty()
     }
 
-    /// A message. It is handled once the account is loaded; at once where it is.
+    /// Handles a message, or keeps it until the account is loaded.
     pub fn handle(&mut self, input: Input<A>, counted: Option<A::Counted>, now: Moment, out: &mut impl Outputs<A>) {
         if input.is_question() {
             self.idle_ticks = 0;
         }
         match &mut self.state {
-            // Dropping what does not fit drops its reply: the asker learns that the account is not there now.
+            // A dropped message drops its reply: the asker learns that the account is unavailable.
             State::Loading(parked) if parked.len() >= WAITING => {}
             State::Loading(parked) => parked.push_back((input, counted)),
             State::Missing | State::Ready(_) => self.run(input, counted, now, out),
@@ -135,8 +135,8 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Its rows were read; none where there is no such account. `runs` says which requests run in this process: whose does
-    /// not is abandoned.
+    /// Continues after the load; `None` where there is no such account. `runs` tells which requests run in this
+    /// process: the holds of all others are settled as abandoned.
     pub fn loaded(
         &mut self,
         loaded: Result<Option<Account>, String>,
@@ -164,7 +164,7 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Everything up to a ticket is durable, or something that was sent is not known to be.
+    /// Everything up to a ticket is durable, or something that was sent is not known to be durable.
     pub fn committed(&mut self, result: Result<u64, String>, out: &mut impl Outputs<A>) {
         match result {
             Ok(ticket) => {
@@ -177,7 +177,7 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// A second has passed: does what is due, and ends where nothing is left to do.
+    /// Does what is due after a second, and ends the life where nothing is left to do.
     pub fn tick(&mut self, runs: impl Fn(RequestId) -> bool, now: Moment, out: &mut impl Outputs<A>) {
         self.idle_ticks += 1;
         let State::Ready(account) = &self.state else { return };
@@ -185,7 +185,7 @@ impl<A: Askers> Machine<A> {
             for hold in holds_that(account, |hold| hold.deadline <= now.ledger && !runs(hold.request_id)) {
                 self.settle_abandoned(&hold, now, out);
             }
-            // What it answers is nobody's.
+            // Nobody waits for the answer.
             let _ = self.decide(Command::Sweep, now, out);
         }
         self.watchers.retain(A::is_watching);
@@ -198,7 +198,7 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// Ends the holds whose requests run nowhere, and takes up payments nobody answered.
+    /// Settles the holds of requests that run nowhere, and resumes unanswered payments.
     fn recover(&mut self, runs: impl Fn(RequestId) -> bool, now: Moment, out: &mut impl Outputs<A>) {
         let State::Ready(account) = &self.state else { return };
         let mut payments: Vec<_> = account.pending_payments().cloned().collect();
@@ -206,7 +206,7 @@ impl<A: Askers> Machine<A> {
         let (alive, abandoned): (Vec<_>, Vec<_>) =
             holds_that(account, |_| true).into_iter().partition(|hold| runs(hold.request_id));
         for hold in alive {
-            // What an earlier life did not come to tell its request, this one does.
+            // An earlier life may have ended before it informed the request; this life does.
             let amounts = Amounts { held: hold.total(), claimed: hold.claimed };
             self.leave(Departure::Holds(hold.request_id, amounts), out);
             self.holds.insert(hold.request_id);
@@ -219,14 +219,14 @@ impl<A: Askers> Machine<A> {
         }
     }
 
-    /// By the table of the design's chapter 2.5: the last durable checkpoint, else a write-off.
+    /// Settles by the table of the design's chapter 2.5: the last durable checkpoint, else a write-off.
     fn settle_abandoned(&mut self, hold: &Hold, now: Moment, out: &mut impl Outputs<A>) {
         let record = UsageRecord::abandoned(hold, now.ledger);
         let settled = self.decide(Command::Settle(record), now, out).map(drop);
         out.put(Output::Abandoned { request_id: hold.request_id, accrued: hold.accrued, settled });
     }
 
-    /// Decides a command and sends what it changed to the journal. The answer must leave through the outbox.
+    /// Decides a command, and sends the transition to the journal. The answer must leave through the outbox.
     fn decide(&mut self, command: Command, now: Moment, out: &mut impl Outputs<A>) -> Result<Answer, AccountError> {
         let State::Ready(account) = &mut self.state else { return Err(AccountError::NoAccount) };
         if self.outbox.len() >= WAITING {
@@ -236,7 +236,7 @@ impl<A: Askers> Machine<A> {
         Ok(self.hand_on(decision, out))
     }
 
-    /// Sends what was decided to the journal, and has what follows from it leave afterwards.
+    /// Sends a decision to the journal, and queues its consequences in the outbox.
     fn hand_on(&mut self, Decision { transition, answer }: Decision, out: &mut impl Outputs<A>) -> Answer {
         if let Some(transition) = transition {
             let payments = transition.payments.clone();
@@ -249,14 +249,14 @@ impl<A: Askers> Machine<A> {
         answer
     }
 
-    /// Lets something out once all that was sent so far is durable.
+    /// Releases a departure once everything sent so far is durable.
     fn leave(&mut self, departure: Departure<A>, out: &mut impl Outputs<A>) {
         if let Some(departure) = self.outbox.keep(departure) {
             out.put(Output::Depart(departure));
         }
     }
 
-    /// A payment that was begun is charged; one that ended is told to who waits for it.
+    /// Charges a payment that was begun; reports a payment that ended to its buyer.
     fn follow(&mut self, payment: Payment, answer: &Answer, out: &mut impl Outputs<A>) {
         match payment.status {
             PaymentStatus::Pending => self.charge(payment, out),
@@ -274,7 +274,7 @@ impl<A: Askers> Machine<A> {
         self.leave(Departure::Charge(Box::new(payment)), out);
     }
 
-    /// Tells watchers of a balance once it is durable.
+    /// Informs watchers of a balance once it is durable.
     fn announce(&mut self, balance: &Balance, out: &mut impl Outputs<A>) {
         self.watchers.retain(A::is_watching);
         if !self.watchers.is_empty() {
@@ -283,7 +283,7 @@ impl<A: Askers> Machine<A> {
     }
 }
 
-/// The account's holds that are wanted, oldest first.
+/// The account's holds that match, oldest first.
 fn holds_that(account: &Account, is_wanted: impl Fn(&Hold) -> bool) -> Vec<Hold> {
     let mut holds: Vec<_> = account.holds().filter(|hold| is_wanted(hold)).cloned().collect();
     holds.sort_by_key(|hold| hold.request_id);

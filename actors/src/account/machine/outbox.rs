@@ -1,12 +1,13 @@
-//! The outbox rule: nothing leaves an account before the journal sequence it depends on is durable. What would leave waits
-//! under the ticket of the last thing sent to the journal before it. It knows neither what leaves nor where to.
+//! The outbox rule: nothing leaves an account before the journal sequence that it depends on is durable. A departure
+//! waits under the ticket of the last entry sent to the journal before it. This file knows neither the departures nor
+//! their destinations.
 
 use std::collections::VecDeque;
 
-/// Room that is not kept while nothing waits.
+/// The capacity kept while nothing waits.
 const QUIET: usize = 4;
 
-/// What waits to leave.
+/// The departures that wait.
 pub(super) struct Outbox<T> {
     sent: u64,
     durable: u64,
@@ -20,13 +21,13 @@ impl<T> Default for Outbox<T> {
 }
 
 impl<T> Outbox<T> {
-    /// A ticket for something sent to the journal.
+    /// The ticket of a new journal entry.
     pub(super) const fn next_ticket(&mut self) -> u64 {
         self.sent += 1;
         self.sent
     }
 
-    /// Keeps something until all that was sent so far is durable; given back where it is, to leave now.
+    /// Keeps a departure until everything sent so far is durable. Returns the departure where it may leave now.
     pub(super) fn keep(&mut self, departure: T) -> Option<T> {
         if self.durable == self.sent {
             return Some(departure);
@@ -35,33 +36,33 @@ impl<T> Outbox<T> {
         None
     }
 
-    /// Opens up to a ticket: [`Outbox::next`] gives what may leave now.
+    /// Opens the outbox up to a ticket: [`Outbox::next`] returns the departures that may leave.
     pub(super) fn open(&mut self, ticket: u64) {
         assert!(ticket <= self.sent, "the journal committed what was never sent");
         self.durable = self.durable.max(ticket);
     }
 
-    /// The next that may leave.
+    /// The next departure that may leave.
     pub(super) fn next(&mut self) -> Option<T> {
         let departure = self.waiting.pop_front_if(|(needed, _)| *needed <= self.durable);
-        // Of many accounts few are busy, and those keep their room.
+        // Of many accounts few are busy, and only those keep their capacity.
         if departure.is_none() && self.waiting.is_empty() && self.waiting.capacity() <= QUIET {
             self.waiting = VecDeque::new();
         }
         departure.map(|(_, departure)| departure)
     }
 
-    /// Whether everything sent is durable.
+    /// Whether everything sent to the journal is durable.
     pub(super) const fn is_settled(&self) -> bool {
         self.durable == self.sent
     }
 
-    /// Gives back the room of busier times.
+    /// Frees memory of busier times.
     pub(super) fn shrink(&mut self) {
         self.waiting.shrink_to_fit();
     }
 
-    /// How many wait.
+    /// The number of waiting departures.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

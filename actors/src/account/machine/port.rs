@@ -1,5 +1,5 @@
-//! What goes into an account's machine and what comes out, as plain data, and what its driver lends it: the ways back to who
-//! asks, and a place for outputs. The actor and the simulation are drivers.
+//! The inputs and outputs of an account's machine, as plain data, and its driver's types: reply channels, watchers,
+//! counters. The actor and the simulation are drivers.
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use billing::{
 use super::super::{AccountError, Bought, Enter, Entered, Open, Picture, Waits};
 use crate::running::Amounts;
 
-/// Who asks an account and who watches it, as its driver knows them.
+/// The askers and watchers of an account, as the driver represents them.
 pub trait Askers {
-    /// The way back of one answer. Dropped without one, its asker learns that the account is not there now.
+    /// The channel of one answer. Dropped unused, it tells the asker that the account is unavailable.
     type Reply<T>;
-    /// Someone who is told balances.
+    /// A watcher of balances.
     type Watcher: Clone;
-    /// What counts a message from when it was posted until it was handled.
+    /// Counts a message from its posting to its handling.
     type Counted;
 
-    /// Whether someone still waits for an answer.
+    /// Whether an asker still waits for the answer.
     fn is_waited_for<T>(reply: &Self::Reply<T>) -> bool;
-    /// Whether someone still watches.
+    /// Whether a watcher still watches.
     fn is_watching(watcher: &Self::Watcher) -> bool;
 }
 
-/// What the clocks show.
+/// The time on the driver's clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    /// The ledger's time: the rules of money go by it.
+    /// The ledger's time, which the rules of money use.
     pub ledger: Timestamp,
-    /// Time that really passed since the driver began, which nobody sets: those who wait in line go by it.
+    /// Real time since the driver began, which nothing can set. The waiting line uses it.
     pub elapsed: Duration,
 }
 
-/// What an account is asked or told. It waits until the account is loaded.
+/// A message to an account. It waits until the account is loaded.
 pub enum Input<A: Askers> {
     /// Let a request run.
     Enter(Enter, A::Reply<Entered>),
@@ -51,16 +51,16 @@ pub enum Input<A: Askers> {
     Open(Open, A::Reply<Answer>),
     /// Show the account.
     Look(A::Reply<Picture>),
-    /// Say what would come of a request.
+    /// Decide a request without running it.
     Preview(Admit, A::Reply<Answer>),
-    /// Tell balances from now on.
+    /// Send balances from now on.
     Watch(A::Watcher),
-    /// A card's owner must act.
+    /// The card's owner must take a step.
     Waits(Waits),
 }
 
 impl<A: Askers> Input<A> {
-    /// Whether someone waits for an answer: such an account is not idle.
+    /// Whether an asker waits for the answer: then the account is not idle.
     pub(super) const fn is_question(&self) -> bool {
         match self {
             Self::Enter(..) | Self::Decide(..) | Self::Buy(..) | Self::Open(..) | Self::Look(_) | Self::Preview(..) => {
@@ -71,26 +71,26 @@ impl<A: Askers> Input<A> {
     }
 }
 
-/// What leaves an account once all that it depends on is durable.
+/// A message that leaves an account once everything that it depends on is durable.
 pub enum Departure<A: Askers> {
-    /// Whether a request may run.
+    /// Whether a request is admitted.
     Entered(A::Reply<Entered>, Result<Entered, AccountError>),
-    /// What came of a command.
+    /// The result of a command.
     Answer(A::Reply<Answer>, Result<Answer, AccountError>),
-    /// What came of a purchase.
+    /// The result of a purchase.
     Bought(A::Reply<Bought>, Box<Result<Bought, AccountError>>),
     /// A picture of the account.
     Picture(A::Reply<Picture>, Box<Result<Picture, AccountError>>),
     /// Have a card charged.
     Charge(Box<Payment>),
-    /// Tell a running request what it holds.
+    /// Inform a running request of its hold.
     Holds(RequestId, Amounts),
-    /// Tell those who watched when it came about a balance. One that does not keep up is to be dropped.
+    /// Inform the watchers of this moment of a balance. A slow watcher is to be dropped.
     Balance(Vec<A::Watcher>, Balance),
 }
 
 impl<A: Askers> Departure<A> {
-    /// What it is.
+    /// The departure's name.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Entered(..) => "entered",
@@ -104,51 +104,51 @@ impl<A: Askers> Departure<A> {
     }
 }
 
-/// What a machine wants done.
+/// An action for the driver.
 pub enum Output<A: Askers> {
-    /// Have the journal write this, and report with [`super::Machine::committed`] once it is durable or will not be.
+    /// Append this to the journal, and report with [`super::Machine::committed`] once it is durable or has failed.
     Append {
-        /// What.
+        /// The transition.
         transition: Box<Transition>,
-        /// What it is reported by.
+        /// The ticket of the report.
         ticket: u64,
     },
-    /// Let this out now.
+    /// Release this departure now.
     Depart(Departure<A>),
-    /// Call [`super::Machine::call_line`] after so long.
+    /// Call [`super::Machine::call_line`] after this time.
     CallLine {
-        /// How long.
+        /// The time.
         after: Duration,
     },
-    /// The hold of a request that runs nowhere was settled, or could not be: worth a line in the log.
+    /// The hold of a request that runs nowhere was settled, or could not be: to be logged.
     Abandoned {
-        /// Which request.
+        /// The request.
         request_id: RequestId,
-        /// What it cost, by its last checkpoint.
+        /// The request's cost at its last checkpoint.
         accrued: Nanos,
-        /// Whether it could be decided.
+        /// Whether the settlement was decided.
         settled: Result<(), AccountError>,
     },
-    /// End this life: nothing is asked of the machine any more.
+    /// End this life: the machine takes no further input.
     Stop(Stop),
 }
 
-/// Why a life of an account is to end.
+/// Why a life of an account ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// Nothing is left to do, or there is no such account.
     Done,
-    /// Its rows could not be read.
+    /// The account's rows could not be read.
     NotLoaded(String),
-    /// What it had sent to the journal is not durable, or not known to be: its rows are its state.
+    /// An entry sent to the journal is not durable, or not known to be: the account's rows are its state.
     NotCommitted(String),
 }
 
-/// Where a machine's outputs go, in order.
+/// Takes a machine's outputs, in order.
 pub trait Outputs<A: Askers> {
-    /// Takes one.
+    /// Takes an output.
     fn put(&mut self, output: Output<A>);
 
-    /// A message was handled.
+    /// Notes that a message was handled.
     fn handled(&mut self, counted: A::Counted);
 }

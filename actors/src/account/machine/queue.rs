@@ -1,7 +1,7 @@
 //! The line of requests that wait to be admitted: for credits or permits that are being bought, or, where their client
-//! asked for it, for a permit or the rate limit. First come, first served: who needs a permit is not overtaken by who needs
-//! one too. The line knows no rule and no clock; it says who may be tried again, and the machine tries. Its times are those
-//! of [`Moment::elapsed`](super::port::Moment).
+//! allows it, for a permit or the rate limit. First come, first served: no request that needs a permit overtakes
+//! another that does. The line knows no rule and no clock; it tells which requests may be tried again, and the machine
+//! tries them. Its times are those of [`Moment::elapsed`](super::port::Moment).
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -12,35 +12,35 @@ use billing::{
 
 use super::{super::Entered, port::Askers};
 
-/// Requests of one account that wait, at most.
+/// The most waiting requests of one account.
 pub const LINE: usize = 256;
-/// How long a purchase in flight is waited for (design, chapter 2.8).
+/// How long a request waits for a purchase in flight (design, chapter 2.8).
 pub const PURCHASE: Duration = Duration::from_secs(10);
 
-/// What a request waits for.
+/// The resource that a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum For {
     /// Credits.
     Credits,
     /// Permits.
     Permits,
-    /// The rate limit, which has room again after so long.
+    /// The rate limit, which has room again after this time.
     Rate(Duration),
 }
 
-/// A request at the door.
+/// A request that is not admitted yet.
 pub(super) struct Visitor<A: Askers> {
     pub(super) admit: Admit,
     pub(super) reply: A::Reply<Entered>,
     pub(super) came_at: Duration,
-    /// How long its client lets it wait.
+    /// The longest wait that the client allows.
     pub(super) max_wait: Duration,
-    /// Its place in the line when it joined it.
+    /// The request's place in the line when it joined.
     pub(super) place: Option<usize>,
 }
 
 impl<A: Askers> Visitor<A> {
-    /// What a refused request may wait for, and until when.
+    /// The resource that a refused request may wait for, and until when.
     pub(super) fn waits(&self, refusal: &Refusal) -> Option<(For, Duration)> {
         let asked_for = |what| (!self.max_wait.is_zero()).then_some((what, self.came_at + self.max_wait));
         let purchase = self.came_at + PURCHASE.max(self.max_wait);
@@ -55,7 +55,7 @@ impl<A: Askers> Visitor<A> {
         }
     }
 
-    /// Whether it would take a permit.
+    /// Whether the request takes a permit.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.admit.work, Work::Open { .. })
     }
@@ -77,7 +77,7 @@ impl<A: Askers> Default for Queue<A> {
 }
 
 impl<A: Askers> Queue<A> {
-    /// How many wait.
+    /// The number of waiting requests.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -86,12 +86,12 @@ impl<A: Askers> Queue<A> {
         self.0.is_empty()
     }
 
-    /// Whether someone waits for a permit.
+    /// Whether a request waits for a permit.
     pub(super) fn has_permits_wanted(&self) -> bool {
         self.0.iter().any(|waiting| waiting.what == For::Permits)
     }
 
-    /// Joins at the end; given back where the line is full.
+    /// Adds a request at the end. Returns the request where the line is full.
     pub(super) fn join(&mut self, mut visitor: Visitor<A>, what: For, until: Duration) -> Result<(), Visitor<A>> {
         if self.0.len() >= LINE {
             return Err(visitor);
@@ -101,32 +101,32 @@ impl<A: Askers> Queue<A> {
         Ok(())
     }
 
-    /// Takes everyone out, in order, to be tried again.
+    /// Takes all requests out, in order, to be tried again.
     pub(super) fn call(&mut self) -> Trial<A> {
         Trial { left: std::mem::take(&mut self.0), blocked: Vec::new() }
     }
 }
 
-/// The line while its visitors are tried.
+/// The line while its requests are tried.
 pub(super) struct Trial<A: Askers> {
     left: VecDeque<Waiting<A>>,
     blocked: Vec<For>,
 }
 
-/// The next of a trial.
+/// The next request of a trial.
 pub(super) enum Next<A: Askers> {
-    /// To be tried; refused again, it waits on.
+    /// To be tried. Refused again, the request keeps waiting.
     Try(Visitor<A>),
-    /// Its time is up: refused as it would be now.
+    /// The wait is over: the request gets the refusal of now.
     Late(Visitor<A>),
 }
 
 impl<A: Askers> Trial<A> {
-    /// The next one to be tried. Those behind one that was refused for the same thing keep their places untried.
+    /// The next request to try. Requests behind one that was refused for the same resource keep their places untried.
     pub(super) fn next(&mut self, line: &mut Queue<A>, now: Duration) -> Option<Next<A>> {
         while let Some(waiting) = self.left.pop_front() {
             if !A::is_waited_for(&waiting.visitor.reply) {
-                // Its client has left.
+                // The client has left.
             } else if now >= waiting.until {
                 return Some(Next::Late(waiting.visitor));
             } else if self.is_blocked(waiting.what) {
@@ -138,7 +138,7 @@ impl<A: Askers> Trial<A> {
         None
     }
 
-    /// Puts one back that was refused again.
+    /// Puts a request back that was refused again.
     pub(super) fn keep(&mut self, line: &mut Queue<A>, visitor: Visitor<A>, what: For, until: Duration) {
         self.blocked.push(what);
         line.0.push_back(Waiting { visitor, what, until });

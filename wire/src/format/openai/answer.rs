@@ -1,4 +1,4 @@
-//! Answers, written for a client: whole or in chunks, with what they cost.
+//! Answers written for a client: whole or in chunks, with their cost.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
@@ -20,12 +20,12 @@ pub fn finish_word(finish: &FinishReason) -> &str {
     }
 }
 
-/// What names an answer: the same in every chunk of it.
+/// The names of an answer, the same in every chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// `chatcmpl-...` or `cmpl-...`.
     pub id: String,
-    /// Seconds since 1970.
+    /// When the answer was made, in seconds since 1970.
     pub created: i64,
     /// The model as the client named it.
     pub model: String,
@@ -33,7 +33,7 @@ pub struct Head {
     pub format: Format,
 }
 
-/// An answer, or a chunk of one, as this format has it.
+/// An answer, or a chunk of one, in this format.
 #[derive(Serialize)]
 struct Envelope<'a> {
     id: &'a str,
@@ -47,17 +47,17 @@ struct Envelope<'a> {
     farebox: Option<Note<'a>>,
 }
 
-/// What is said beyond the format.
+/// What Farebox adds to the format.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Note<'a> {
-    /// In a chunk: which rule of Farebox's ended it.
+    /// In a chunk: the rule of Farebox that ended the answer.
     Stop { stop: &'a str },
     /// At the end.
     Whole(&'a Particulars),
 }
 
-/// What an answer that a provider wrote gains.
+/// The fields added to an answer that a provider wrote.
 #[derive(Serialize)]
 struct Gain<'a> {
     usage: UsageObject<'a>,
@@ -71,13 +71,13 @@ const ROOM: usize = 768;
 #[derive(Serialize)]
 #[serde(untagged)]
 enum UsageObject<'a> {
-    /// The provider's.
+    /// The provider's own object.
     Own(OwnUsage<'a>),
-    /// Ours.
+    /// An object counted by this gateway.
     Counted(PricedUsage<'a>),
 }
 
-/// A provider's usage object with what it costs here, which is not what the provider may say that it costs there.
+/// A provider's usage object with the cost charged here, which replaces any cost that the provider reports.
 struct OwnUsage<'a> {
     fields: Pairs<'a>,
     cost: &'a str,
@@ -92,7 +92,7 @@ impl Serialize for OwnUsage<'_> {
     }
 }
 
-/// The usage object of an answer that was counted here.
+/// The usage object of an answer whose tokens were counted here.
 #[derive(Serialize)]
 struct PricedUsage<'a> {
     prompt_tokens: u64,
@@ -135,7 +135,7 @@ impl Head {
         }
     }
 
-    /// A piece of the answer as a chunk. `first` says that the choice begins with it.
+    /// A piece of the answer as a chunk. `first` marks the first chunk of a choice.
     pub fn chunk(&self, delta: &Delta, first: bool) -> String {
         let finish = delta.finish.as_ref().map(finish_word);
         let choice = match self.format {
@@ -171,8 +171,8 @@ impl Head {
         text(&self.envelope(true, &[]).ended(usage, receipt))
     }
 
-    /// The last chunk for a client that did not ask, and so may read `choices[0]` of every chunk: usage and cost, with a
-    /// choice that says nothing.
+    /// The last chunk for a client that did not ask for usage, and so may read `choices[0]` of every chunk: usage and
+    /// cost, with an empty choice.
     pub fn closing_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
         let choice = match self.format {
             Format::OpenAiChat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}),
@@ -181,7 +181,7 @@ impl Head {
         text(&self.envelope(true, &[choice]).ended(usage, receipt))
     }
 
-    /// A whole answer from its deltas, as JSON; a provider's own as it came, with the cost added.
+    /// A whole answer from its deltas, as JSON. A provider's own answer keeps its bytes, with the cost added.
     pub fn answer(&self, deltas: &[Delta], usage: &Usage, receipt: &Receipt) -> Vec<u8> {
         if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(self.format)) {
             let gain = Gain { usage: priced(usage, receipt), farebox: &receipt.farebox };
@@ -210,7 +210,7 @@ impl Head {
     }
 }
 
-/// A whole message of a choice's text and its pieces.
+/// The message of a choice, from its text and its deltas.
 fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
     let (mut reasoning, mut refusal, mut calls) = (String::new(), String::new(), Vec::<CallDelta>::new());
     for delta in deltas {
@@ -237,7 +237,7 @@ fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
     message
 }
 
-/// A piece of a call: what it is called stands in its first piece alone.
+/// A piece of a tool call. Only the first piece has the tool's name.
 fn call_chunk(call: &CallDelta) -> Value {
     let mut chunk = json!({"index": call.index});
     if let Some(id) = &call.id {
@@ -271,14 +271,15 @@ fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> UsageObject<'a> {
     })
 }
 
-/// An answer or a chunk as JSON. All there is in one can be written.
+/// An answer or a chunk as JSON. Every envelope can be written.
 fn text(envelope: &Envelope<'_>) -> String {
     let mut json = Vec::with_capacity(ROOM);
     let written = serde_json::to_writer(&mut json, envelope);
     written.ok().and_then(|()| String::from_utf8(json).ok()).unwrap_or_default()
 }
 
-/// A token as text. Where its bytes are no whole characters they are spelled, so that two such tokens stay two.
+/// A token as text. A token whose bytes are no whole characters is spelled in bytes, so that two such tokens stay
+/// different.
 fn spelled(token: &str, bytes: &[u8], mark: &str) -> String {
     if bytes.is_empty() {
         return token.to_owned();
@@ -312,7 +313,7 @@ fn chat_logprobs(logprobs: &[TokenLogprob]) -> Value {
     json!({"content": content.collect::<Vec<_>>(), "refusal": null})
 }
 
-/// What marks a spelled token of a completion.
+/// The prefix of a spelled token of a completion.
 const BYTES: &str = "bytes:";
 
 fn completion_logprobs(logprobs: &[TokenLogprob]) -> Value {
@@ -327,7 +328,7 @@ fn completion_logprobs(logprobs: &[TokenLogprob]) -> Value {
     })
 }
 
-/// The likeliest tokens of a place, and the chosen one whether it is among them or not.
+/// The likeliest tokens of a place, and the chosen token even where it is not among them.
 fn top_map(chosen: &TokenLogprob) -> Value {
     let Some(logprob) = chosen.logprob else { return Value::Null };
     let own = (&chosen.token, &chosen.bytes, logprob);
@@ -340,7 +341,7 @@ fn top_map(chosen: &TokenLogprob) -> Value {
         }
         seen.push((token, bytes));
         let mut key = spelled(token, bytes, BYTES);
-        // A special token and a text may be called the same.
+        // A special token and a text token may have the same name.
         while map.contains_key(&key) {
             key.insert_str(0, BYTES);
         }

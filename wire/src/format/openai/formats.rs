@@ -42,7 +42,7 @@ impl ClientFormat for Completions {
     }
 }
 
-/// A provider that speaks both.
+/// A provider that speaks both formats.
 #[derive(Debug)]
 pub struct OpenAi;
 

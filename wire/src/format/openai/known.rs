@@ -1,9 +1,9 @@
-//! The request fields of chat completions and legacy completions that are known here, and what each does to what a request
-//! costs where the gateway's key pays. One table: the refusal of what has no price, the page for people
-//! (`docs/request-fields.md`) and the tests are made from it.
+//! The known request fields of chat completions and legacy completions, and the effect of each on a request's cost
+//! where the gateway's key pays. One table: refusals of unpriced fields, the page for people (`docs/request-fields.md`)
+//! and the tests are made from it.
 //!
-//! The safe reading: a field that is not in the table may cost anything, so it is refused by its name. With the caller's own
-//! key at the provider nothing here is asked, and all of it passes.
+//! The safe reading: a field that is not in the table may cost anything, so it is refused by its name. With the
+//! caller's own key at the provider this table is not consulted, and all fields pass.
 
 mod check;
 
@@ -12,22 +12,22 @@ use std::fmt::Write as _;
 use crate::inference::Format;
 pub use check::{Terms, terms};
 
-/// What a field does to what a request costs.
+/// The effect of a field on a request's cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Does {
-    /// Nothing.
+    /// No effect.
     Nothing,
-    /// It is read with the prompt, and counted with it.
+    /// The field is read with the prompt, and counted with it.
     Prompt,
-    /// It bounds or multiplies what is written.
+    /// The field bounds or multiplies the output.
     Output,
-    /// It chooses among prices; only values whose price is known are taken.
+    /// The field chooses among prices; only values with a known price are accepted.
     Price,
-    /// It costs what has no price here, or no bound: it is refused.
+    /// The field's cost has no price here, or no bound: the field is refused.
     Refused,
 }
 
-/// Which routes have a field.
+/// The routes that have a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum On {
     Chat,
@@ -35,13 +35,13 @@ enum On {
     Both,
 }
 
-/// A field that is known.
+/// A known field.
 #[derive(Debug, Clone, Copy)]
 struct Field {
     name: &'static str,
     on: On,
     does: Does,
-    /// What there is to say of it.
+    /// A remark for people.
     note: &'static str,
 }
 
@@ -49,7 +49,7 @@ const fn field(name: &'static str, on: On, does: Does, note: &'static str) -> Fi
     Field { name, on, does, note }
 }
 
-/// All of them. Those without a note are OpenAI's, or those of servers that speak its format.
+/// All known fields. Those without a note belong to OpenAI, or to servers that speak its format.
 const FIELDS: [Field; 57] = {
     use Does::{Nothing, Output, Price, Prompt, Refused};
     use On::{Both, Chat, Completions};
@@ -119,7 +119,7 @@ const FIELDS: [Field; 57] = {
     ]
 };
 
-/// What a part of a message does, by its type.
+/// The effect of a message's part, by its type.
 const PARTS: [(&str, Does, &str); 6] = [
     ("text", Does::Prompt, ""),
     ("refusal", Does::Prompt, ""),
@@ -144,7 +144,7 @@ fn find(format: Format, name: &str) -> Option<&'static Field> {
     FIELDS.iter().find(is_here)
 }
 
-/// Names of the fields that are counted with a prompt beside its messages.
+/// Names of the fields that are counted with a prompt, besides its messages.
 pub fn counted_beside() -> impl Iterator<Item = &'static str> {
     let is_beside = |field: &&Field| field.does == Does::Prompt && !["messages", "prompt"].contains(&field.name);
     FIELDS.iter().filter(is_beside).map(|field| field.name)

@@ -1,5 +1,5 @@
-//! Messages of a chat completion, read to parts. What is malformed where its meaning is plain is refused by its name; what
-//! has no place in the neutral words is told as unread.
+//! Messages of a chat completion, read to parts. A malformed member with a plain meaning is refused by its name. A
+//! member that has no place in the neutral words is noted as unread.
 
 use std::borrow::Cow;
 
@@ -23,23 +23,23 @@ const ROLES: [(&str, Role); 6] = [
     ("tool", Role::Tool),
     ("function", Role::Tool),
 ];
-/// Messages in one request, at most.
+/// The most messages in one request.
 const MOST_MESSAGES: usize = 10_000;
-/// Members of one message or part, at most: they are searched one by one.
+/// The most members of one message or part: they are searched linearly.
 const MOST_MEMBERS: usize = 64;
-/// Characters of an odd address that are told.
+/// The most characters shown of an odd address.
 const LONGEST_SHOWN: usize = 100;
-/// Kinds of parts that have a place in the neutral words, each named as the member that makes it one.
+/// Kinds of parts that have a place in the neutral words, each named like the member that holds its content.
 const KINDS: [&str; 6] = ["text", "refusal", "thinking", "image_url", "input_audio", "file"];
-/// Marks of what a provider is to keep in its cache.
+/// Members that ask a provider to keep a prefix in its cache.
 const MARKS: [&str; 2] = ["prompt_cache_breakpoint", "cache_control"];
 
-/// What has no place in the neutral words, gathered as it is met.
+/// Notes a member that has no place in the neutral words.
 pub(super) fn note(unread: &mut Vec<Unread>, at: String, json: &str) {
     unread.push(Unread { at, json: json.to_owned() });
 }
 
-/// A JSON text as something; none where it is not that.
+/// A JSON text parsed as `T`; `None` where it is no `T`.
 pub(super) fn read_as<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Option<T> {
     serde_json::from_str(json).ok()
 }
@@ -61,7 +61,7 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
 type Member<'a> = (Cow<'a, str>, &'a str);
 type Members<'a> = Vec<Member<'a>>;
 
-/// An object's members, of which there may be so many; none where it is no object.
+/// An object's members, limited in number; `None` where the text is no object.
 fn members<'a>(json: &'a str, at: &str) -> Result<Option<Members<'a>>, BadRequest> {
     let Some(pairs) = Pairs::of(json) else { return Ok(None) };
     if pairs.len() > MOST_MEMBERS {
@@ -70,7 +70,7 @@ fn members<'a>(json: &'a str, at: &str) -> Result<Option<Members<'a>>, BadReques
     Ok(Some(pairs.each().collect()))
 }
 
-/// A member's value where it is there and not null.
+/// A member's value where the member is present and not null.
 fn member<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
     members.iter().find(|(known, value)| known == name && *value != "null").map(|(_, value)| *value)
 }
@@ -128,7 +128,8 @@ fn read_content(
 ) -> Result<Vec<Part>, BadRequest> {
     let bad = |must: &str| BadRequest::new(at, must);
     let Some(content) = member(members, "content") else {
-        // As an assistant's message is that calls tools, refuses or speaks, and a function's that returned nothing.
+        // An assistant's message may have no content where it calls tools, refuses or speaks. So may a function's that
+        // returned nothing.
         let may_be_silent = role == "assistant" || role == "function";
         return if may_be_silent { Ok(Vec::new()) } else { Err(bad("must be a string or an array of parts")) };
     };
@@ -148,7 +149,7 @@ fn read_content(
     each.collect()
 }
 
-/// A part by its members. What makes it one stands in the member that is called as its kind is.
+/// A part by its members. The part's content stands in the member named like its kind.
 fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unread>) -> Part {
     let at_kind = format!("{at}.{kind}");
     let value = member(members, kind);
@@ -172,7 +173,7 @@ fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unre
     match (&content, own) {
         (Some(_), _) => {}
         (None, ["type"]) => note(unread, format!("{at}.type"), &serde_json::Value::String(kind.to_owned()).to_string()),
-        // Of a known kind, and without what makes it one.
+        // The kind is known, but the member with the content is missing.
         (None, _) => note(unread, at_kind, value.unwrap_or("null")),
     }
     let mut part = Part::from(content.unwrap_or_else(|| Content::Unknown { kind: kind.to_owned() }));
@@ -186,15 +187,15 @@ fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unre
     part
 }
 
-/// Notes the members of an object that are none of these.
+/// Notes the members of an object that are not in `own`.
 fn note_others(members: &[Member<'_>], own: &[&str], at: &str, unread: &mut Vec<Unread>) {
     for (name, value) in members.iter().filter(|(name, value)| *value != "null" && !own.contains(&&**name)) {
         note(unread, format!("{at}.{name}"), value);
     }
 }
 
-/// An image by its address, which some clients write in place of the object that has it. What else may stand in an address,
-/// a file of another kind or one that is kept at the provider, is no image.
+/// An image by its address. Some clients write the address in place of the object that holds it. An address of another
+/// kind of file, or of a file kept at the provider, is no image.
 fn read_image(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Image> {
     let plain = read_as::<String>(json);
     let members = members(json, at).ok()?;
@@ -209,7 +210,7 @@ fn read_image(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Image> {
     Some(Image { media: Media::Url(address), detail: of("detail") })
 }
 
-/// Sound in base64, alone or with its encoding.
+/// Audio in base64, alone or with its encoding.
 fn read_audio(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Audio> {
     let data = |base64| Media::Data { media_type: None, base64 };
     if let Some(base64) = read_as::<String>(json) {
@@ -221,14 +222,14 @@ fn read_audio(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Audio> {
     Some(Audio { media: data(base64), format: member(&members, "format").and_then(read_as) })
 }
 
-/// A file in the request, or kept at the provider. What is not one is told with none.
+/// A file in the request, or kept at the provider. A member that is neither becomes a file without media.
 fn read_file(json: &str, at: &str, unread: &mut Vec<Unread>) -> File {
     let Ok(Some(members)) = members(json, at) else {
         note(unread, at.to_owned(), json);
         return File { media: None, name: None };
     };
     let text = |name: &str| member(&members, name).and_then(read_as::<String>);
-    // An id is told even where it is null: the object may be read otherwise elsewhere.
+    // An id is noted even where it is null: another reader may read the object differently.
     if let Some((_, id)) = members.iter().find(|(name, _)| name == "file_id") {
         note(unread, format!("{at}.file_id"), id);
     }
@@ -242,7 +243,7 @@ fn read_file(json: &str, at: &str, unread: &mut Vec<Unread>) -> File {
     File { media: data.or_else(|| text("file_id").map(Media::Id)), name: text("filename") }
 }
 
-/// Asks a provider to keep what it read. What is not such a mark is unread.
+/// A mark that asks a provider to keep a prefix in its cache. Any other value is unread.
 pub(super) fn read_mark(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<CacheMark> {
     let Ok(Some(members)) = members(json, at) else {
         note(unread, at.to_owned(), json);
@@ -283,7 +284,7 @@ fn read_call(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<ToolCall>
     Some(call)
 }
 
-/// A function's call. Some clients write the arguments' object where the text of it belongs.
+/// A function's call. Some clients write the arguments as an object, and not as its text.
 fn read_function(json: &str, id: Option<String>) -> Option<ToolCall> {
     let members = members(json, "").ok()??;
     let name = member(&members, "name").and_then(read_as)?;

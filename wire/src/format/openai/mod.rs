@@ -1,6 +1,6 @@
-//! What OpenAI's chat completions and legacy completions have in common ("API reference", OpenAI): request fields, usage,
-//! errors, the body a provider is sent, and the chunks and answers a client reads. Chat's and completions' own shapes
-//! differ only where [`Format`](crate::inference::Format) is matched.
+//! What OpenAI's chat completions and legacy completions share ("API reference", OpenAI): request fields, usage,
+//! errors, the body for a provider, and the chunks and answers for a client. Chat and completions differ only where
+//! [`Format`](crate::inference::Format) is matched.
 
 mod answer;
 mod formats;

@@ -1,15 +1,15 @@
-//! What names an answer in every chunk of a stream: its id, when it was made, its model, and what served it. Clients that
-//! put a stream together take a chunk of another id for another answer, so all chunks of one say the same: what the
-//! provider's first chunk said, or where it said nothing, what we call the answer.
+//! The names of an answer in every chunk of a stream: its id, creation time, model, and server. Clients that assemble a
+//! stream treat a chunk with another id as another answer, so all chunks get the same names: those of the provider's
+//! first chunk, or ours where the provider gave none.
 
 use serde_json::value::RawValue;
 
 use super::Head;
 use crate::fields::Fields;
 
-/// What every chunk has, and the same.
+/// Names that every chunk has.
 const SAME: [&str; 3] = ["id", "created", "model"];
-/// What chunks may have: the last one says it as those before did.
+/// Names that a chunk may have: the last chunk repeats those before it.
 const BESIDE: [&str; 2] = ["service_tier", "system_fingerprint"];
 
 /// The names of one answer, as JSON.
@@ -21,13 +21,13 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// Of an answer that nobody has named yet.
+    /// The names of an answer whose provider has sent none yet.
     pub(super) fn new(head: &Head) -> Self {
         let ours = [json(&head.id), json(&head.created), json(&head.model)];
         Self { ours, same: [None, None, None], beside: [None, None] }
     }
 
-    /// Gives a provider's chunk the names of those before it, where it says none or others.
+    /// Gives a provider's chunk the names of the chunks before it, where it has none or others.
     pub(super) fn unite(&mut self, chunk: &mut Fields) {
         for ((name, ours), same) in SAME.into_iter().zip(&self.ours).zip(&mut self.same) {
             let said = chunk.present(name).filter(|text| *text != "\"\"" && *text != "0");
@@ -52,7 +52,7 @@ impl Names {
         }
     }
 
-    /// A chunk of ours with the names of the provider's, if there were any before it.
+    /// A chunk of ours with the provider's names, if the provider sent any before it.
     pub(super) fn give(&self, chunk: String) -> String {
         let is_ours = self.same.iter().chain(&self.beside).all(Option::is_none);
         let parsed = if is_ours { None } else { Fields::parse(chunk.as_bytes()).ok() };

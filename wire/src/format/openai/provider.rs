@@ -1,5 +1,5 @@
-//! What a provider says, told apart: one classifier for a whole answer and for each event of a stream. [`read_answer`] and
-//! [`Reader`] make events of a body with it, whichever of the two forms the body has and whichever was asked for.
+//! Classifies what a provider sends: one classifier for a whole answer and for each event of a stream. [`read_answer`]
+//! and [`Reader`] use it to make events of a body, in either form, whichever form the request asked for.
 
 mod body;
 mod fault;
@@ -21,8 +21,8 @@ pub use reader::{Reader, read_answer};
 
 use super::{usage, written};
 
-/// A provider's choice, as far as it is read: a whole one has a message, a chunk's a delta, a completion's a text. What is
-/// of another type than is read here is passed on all the same.
+/// A provider's choice, as far as it is read: a whole choice has a message, a chunk's has a delta, a completion's has a
+/// text. A member of an unexpected type is passed on unread.
 #[derive(Deserialize)]
 struct Choice<'a> {
     #[serde(borrow, default)]
@@ -84,7 +84,7 @@ fn read<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T> {
 }
 
 impl Choice<'_> {
-    /// What the answer gains by it, in neutral words.
+    /// The choice in neutral words.
     fn delta(&self) -> Delta {
         let message = self.message.or(self.delta);
         let message: Option<Written<'_>> = message.and_then(|message| serde_json::from_str(message.get()).ok());
@@ -101,7 +101,7 @@ impl Choice<'_> {
         self.index.and_then(|index| index.get().parse().ok()).unwrap_or(0)
     }
 
-    /// Why the provider gave this choice up, where it did.
+    /// Why the provider aborted this choice, where it did.
     fn error(&self) -> Option<ProviderError> {
         let error = self.error.map(|error| format!(r#"{{"error":{}}}"#, error.get()));
         let error = error.and_then(|error| serde_json::from_str::<Value>(&error).ok());
@@ -118,7 +118,7 @@ impl Choice<'_> {
 }
 
 impl Written<'_> {
-    /// Texts and thoughts, which may be content in parts, calls of tools and refusals.
+    /// Text and reasoning (which may be content in parts), tool calls and refusals.
     fn delta(&self) -> Delta {
         let mut delta = Delta {
             reasoning: written::thoughts([self.reasoning_content, self.reasoning, self.reasoning_details]),
@@ -156,26 +156,27 @@ fn parse_finish(word: &str) -> FinishReason {
     }
 }
 
-/// What something of a provider's is.
+/// The class of a provider's body or event.
 #[derive(Debug, Clone, PartialEq)]
 enum Said {
-    /// A piece of an answer, or all of it, without its usage: what each choice gains. The first has it as it came.
+    /// A piece of an answer, or a whole one, without its usage: a delta for each choice. The first delta carries the
+    /// original.
     Answer(Vec<Delta>, Form),
-    /// Usage alone.
+    /// Only usage.
     Usage,
-    /// Nothing, said so that the connection lives.
+    /// A keep-alive.
     Heartbeat,
     /// An error.
     Error(ProviderError),
-    /// The last word of a stream.
+    /// The end marker of a stream.
     End,
-    /// It begins as JSON and is none: a part of it is missing.
+    /// A text that begins as JSON and is not complete.
     Broken,
-    /// What is not known here, where it is an object.
+    /// An unknown text; as fields where it is an object.
     Unknown(Option<Fields>),
 }
 
-/// Which form a piece of an answer has.
+/// The form of a piece of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// Choices with messages.
@@ -184,7 +185,7 @@ enum Form {
     Piece,
 }
 
-/// Something of a provider's, told apart, and the usage it reports beside.
+/// A classified body or event, with the usage that it reports.
 #[derive(Debug, Clone, PartialEq)]
 struct Heard {
     said: Said,
@@ -197,13 +198,13 @@ impl From<Said> for Heard {
     }
 }
 
-/// What servers call what they say so that a connection lives.
+/// Names that servers give to keep-alives.
 const HEARTBEATS: [&str; 5] = ["ping", "keepalive", "keep-alive", "keep_alive", "heartbeat"];
-/// Fields of an event without choices that say nothing.
+/// Fields that carry no answer, in an event without choices.
 const ENVELOPE: [&str; 8] =
     ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
 
-/// Tells apart a whole body in a format, or an event of a stream by its name and data.
+/// Classifies a whole body, or an event of a stream by its name and data.
 fn hear(format: Format, name: &str, data: &str) -> Heard {
     let data = data.trim_start_matches('\u{feff}').trim();
     if name == "error" {
@@ -227,14 +228,14 @@ fn hear(format: Format, name: &str, data: &str) -> Heard {
     }
 }
 
-/// Takes what is reported as used out of an answer, a chunk or an error.
+/// Takes the reported usage out of an answer, a chunk or an error.
 fn take_usage(fields: &mut Fields) -> Option<Box<Report>> {
     let usage = usage::report(fields);
     fields.remove("usage");
     usage.map(Box::new)
 }
 
-/// An error, of the text that it came as.
+/// An error, from its text.
 fn error_of(text: &str) -> Said {
     Said::Error(match serde_json::from_str(text) {
         Ok(value) => fault::in_answer(&value, text),
@@ -243,7 +244,7 @@ fn error_of(text: &str) -> Said {
     })
 }
 
-/// What an object is.
+/// Classifies an object.
 fn tell(format: Format, mut fields: Fields, reports: bool, text: &str) -> Said {
     if is_refusing(&fields, "error") || is_refusing(&fields, "x_groq") || calls_itself(&fields, "error") {
         return error_of(text);
@@ -256,7 +257,7 @@ fn tell(format: Format, mut fields: Fields, reports: bool, text: &str) -> Said {
             }
             let is_whole = choices.iter().any(|choice| choice.message.is_some() && choice.delta.is_none());
             let deltas = choices.iter().map(Choice::delta).collect();
-            // One that says nothing is read as an error by some clients.
+            // Some clients read an empty `error` as an error.
             fields.remove("error");
             Said::Answer(written_as(format, deltas, fields), if is_whole { Form::Whole } else { Form::Piece })
         }
@@ -271,7 +272,7 @@ fn tell(format: Format, mut fields: Fields, reports: bool, text: &str) -> Said {
     }
 }
 
-/// Whether a field is an error, or has one, that says something.
+/// Whether a field is an error, or holds one.
 fn is_refusing(fields: &Fields, name: &str) -> bool {
     let value = fields.present(name).and_then(|value| serde_json::from_str::<Value>(value).ok());
     value.is_some_and(|value| match name {
@@ -280,13 +281,13 @@ fn is_refusing(fields: &Fields, name: &str) -> bool {
     })
 }
 
-/// Whether this word stands as what the object is.
+/// Whether `object` or `type` has this value.
 fn calls_itself(fields: &Fields, word: &str) -> bool {
     let is = |name| fields.get(name).and_then(|quoted| quoted.strip_prefix('"')?.strip_suffix('"')) == Some(word);
     is("object") || is("type")
 }
 
-/// Whether an object without choices can only be an error: it has an `error`, even one that says nothing, or words and no
+/// Whether an object without choices can only be an error: it has an `error`, even an empty one, or a message and no
 /// other name for itself.
 fn speaks(fields: &Fields) -> bool {
     let value = |name: &str| fields.present(name).and_then(|value| serde_json::from_str::<Value>(value).ok());
@@ -316,7 +317,7 @@ fn other_than_object(format: Format, text: &str) -> Said {
     }
 }
 
-/// Pieces as their provider wrote them: all stand in one event or answer, which the first has.
+/// Deltas with their provider's original. All stand in one event or answer, which the first delta carries.
 fn written_as(format: Format, mut deltas: Vec<Delta>, fields: Fields) -> Vec<Delta> {
     deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before);
     match deltas.first_mut() {
@@ -326,7 +327,7 @@ fn written_as(format: Format, mut deltas: Vec<Delta>, fields: Fields) -> Vec<Del
     deltas
 }
 
-/// An answer that was put together here, as pieces.
+/// The deltas of an answer that was assembled here.
 fn deltas_of(format: Format, fields: Fields) -> Vec<Delta> {
     let choices = fields.present("choices").and_then(|choices| serde_json::from_str::<Vec<Choice<'_>>>(choices).ok());
     let deltas = choices.iter().flatten().map(Choice::delta).collect();

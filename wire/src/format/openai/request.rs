@@ -1,5 +1,5 @@
-//! Requests of chat completions and legacy completions, read: fields of Farebox's own are taken out of the body, and what
-//! the neutral words have no place for is told beside them.
+//! Reads requests of chat completions and legacy completions. Farebox's own fields are taken out of the body. Members
+//! that have no place in the neutral words are listed as unread.
 
 use serde_json::Value;
 
@@ -12,11 +12,19 @@ use crate::{
 };
 
 /// Reads a chat completion's request.
+///
+/// # Errors
+///
+/// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_chat(body: &[u8]) -> Result<Request, BadRequest> {
     read(Format::OpenAiChat, body)
 }
 
 /// Reads a legacy completion's request.
+///
+/// # Errors
+///
+/// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_completion(body: &[u8]) -> Result<Request, BadRequest> {
     read(Format::OpenAiCompletions, body)
 }
@@ -83,7 +91,7 @@ fn text_prompt(body: &Fields) -> Result<TextPrompt, BadRequest> {
     if best_of.is_some_and(|best_of| best_of < generation.n) {
         return Err(BadRequest::new("best_of", "must be at least n"));
     }
-    // What is no text is the provider's to refuse.
+    // The provider refuses a suffix that is no text.
     let suffix = body.string("suffix").ok().flatten();
     Ok(TextPrompt { prompt, suffix, echo, generation: Generation { best_of, ..generation } })
 }
@@ -102,7 +110,7 @@ fn generation(body: &Fields, echo: bool, logprobs: Option<u32>) -> Result<Genera
     })
 }
 
-/// A prompt that is repeated is an answer of its own: its log probabilities are asked for with a limit of none.
+/// The output limit. A repeated prompt alone is an answer: clients ask for its log probabilities with a limit of 0.
 fn limit(body: &Fields, echo: bool) -> Result<Option<OutputLimit>, BadRequest> {
     let older = small(body.whole("max_tokens", u64::from(!echo), u64::from(u32::MAX))?);
     let newer = small(body.whole("max_completion_tokens", 1, u64::from(u32::MAX))?);
@@ -132,7 +140,7 @@ fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
     })
 }
 
-/// 0 and -1 both say "all tokens".
+/// 0 and -1 both mean "all tokens".
 fn top_k(body: &Fields) -> Result<Option<u32>, BadRequest> {
     match body.present("top_k") {
         Some("-1") => Ok(Some(0)),
@@ -168,7 +176,7 @@ fn logprobs_of_chat(body: &Fields) -> Result<Option<u32>, BadRequest> {
     }
 }
 
-/// How much a model is to reason, where the body says it as OpenAI does.
+/// How much a model is to reason, where the body has OpenAI's field.
 pub(super) fn reasoning(body: &Fields) -> ReasoningWanted {
     ReasoningWanted { effort: body.string("reasoning_effort").ok().flatten(), max_tokens: None }
 }

@@ -1,5 +1,5 @@
-//! What a chat completion's request says beside its messages: tools, whether they are called, the form of the answer. What
-//! is not of a known shape is told as unread.
+//! The fields of a chat completion's request besides its messages: tools, the tool choice, the form of the answer. A
+//! value of an unknown shape is noted as unread.
 
 use std::borrow::Cow;
 
@@ -63,7 +63,7 @@ fn text(object: &Pairs<'_>, name: &str) -> Option<String> {
     object.get(name).and_then(read_as)
 }
 
-/// A tool that the client runs. Of another, which a provider runs, its type is unread.
+/// A tool that the client runs. Of a tool that a provider runs, the type is unread.
 fn read_tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
     let Some(pairs) = Pairs::of(json) else {
         note(unread, at.to_owned(), json);

@@ -1,9 +1,9 @@
-//! Usage in the shapes that servers of this format report it: under OpenAI's names and others' (`DeepSeek`'s, Moonshot's,
-//! Anthropic's), at the top of an answer or within it. A number that is missing or odd is absent, alone. Knows no model and
-//! no price: whether a report is believed is decided elsewhere.
+//! Usage in the shapes in which servers of this format report it: under OpenAI's names and others' (`DeepSeek`'s,
+//! Moonshot's, Anthropic's), at the top of an answer or nested. A missing or odd number is absent; the others stay.
+//! This file knows no model and no price: whether a report is believed is decided elsewhere.
 //!
-//! A cache's tokens are a part of the prompt, and reasoning a part of the output. Some servers count them beside: so they
-//! are read where the total is exactly the sum that has them, or where their names are of a format that counts so.
+//! Cached tokens are a part of the prompt, and reasoning a part of the output. Some servers count them separately: they
+//! are read so where the total is exactly the sum with them, or where their names belong to a format that counts so.
 
 use serde_json::{Number, Value};
 
@@ -12,21 +12,21 @@ use crate::{
     usage::{Longer, Report, Tier},
 };
 
-/// Longer usage objects are not handed on: they are not what a usage object is.
+/// Longer usage objects are not passed on: no real one is as long.
 const LARGEST_OBJECT: usize = 64 * 1_024;
-/// The largest float that is a whole number and no other: 2^53.
+/// The largest float that stands for exactly one whole number: 2^53.
 const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// Where a prompt's details are, and an output's.
+/// The names of a prompt's details, and of an output's.
 const PROMPT_DETAILS: [&str; 2] = ["prompt_tokens_details", "input_tokens_details"];
 const OUTPUT_DETAILS: [&str; 2] = ["completion_tokens_details", "output_tokens_details"];
-/// What the tokens read from a cache are called within the prompt's details, and beside them.
+/// The names of tokens read from a cache: within the prompt's details, and outside.
 const READ_WITHIN: [&str; 3] = ["cached_tokens", "cache_read_tokens", "cache_read_input_tokens"];
 const READ: [&str; 3] = ["prompt_cache_hit_tokens", "cached_tokens", "cached_prompt_text_tokens"];
-/// The same for those written to it.
+/// The same for tokens written to a cache.
 const WRITTEN_WITHIN: [&str; 2] = ["cache_write_tokens", "cache_creation_tokens"];
 const WRITTEN: [&str; 1] = ["cache_write_tokens"];
-/// Where writes are told apart by how long they are kept, and what those of both times are called there.
+/// The details of writes by how long they are kept, and the names of both times there.
 const KEPT_WITHIN: [&str; 2] = ["cache_write_tokens_details", "cache_creation_token_details"];
 const KEPT: [&str; 2] = ["cache_creation", "cache_write_tokens_details"];
 const USUAL: [&str; 2] = ["ttl_30m_tokens", "ephemeral_5m_input_tokens"];
@@ -40,8 +40,8 @@ const IMAGE: &str = "image_tokens";
 const THOUGHT_WITHIN: [&str; 2] = ["reasoning_tokens", "thinking_tokens"];
 const THOUGHT: [&str; 1] = ["reasoning_tokens"];
 
-/// What an answer, or a chunk of one, reports as used, wherever it says so; none where all it says is zero or odd. What it
-/// says at its top counts before what it says of the same within.
+/// The usage that an answer or a chunk reports, anywhere in it; `None` where all numbers are zero or odd. Numbers at
+/// the top count before nested ones.
 pub(super) fn report(answer: &Fields) -> Option<Report> {
     let within = ["x_groq", "message", "response"].into_iter().filter_map(|name| {
         let object = answer.present(name).filter(|object| object.contains("\"usage\""))?;
@@ -95,29 +95,29 @@ fn read(text: &str) -> Option<Report> {
     (!is_nothing).then(|| report.fitted())
 }
 
-/// A usage object, asked for its counts.
+/// A usage object, read for its counts.
 struct Counts<'a> {
     object: Pairs<'a>,
     prompt_details: Vec<Pairs<'a>>,
     output_details: Vec<Pairs<'a>>,
 }
 
-/// How an object counts its cache's tokens where its total does not tell.
+/// How an object counts cached tokens, where its total does not decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Counting {
     /// Within the prompt, as OpenAI does.
     Within,
-    /// Within, unless they are more than the prompt has.
+    /// Within the prompt, unless they are more than the prompt.
     WithinIfFits,
-    /// Beside it, as Anthropic does.
+    /// Besides the prompt, as Anthropic does.
     Beside,
 }
 
-/// What an object says of its cache.
+/// An object's numbers on its cache.
 struct Cache {
     read: u64,
     written: u64,
-    /// How much of `written` is kept for longer, where the object says.
+    /// The part of `written` that is kept for longer, where the object has it.
     long: Option<u64>,
     longer: Longer,
     counts: Counting,
@@ -134,13 +134,13 @@ impl<'a> Counts<'a> {
         names.iter().find_map(|name| count(self.object.get(name)?))
     }
 
-    /// The largest of what the same thing is called, within details and beside them.
+    /// The largest value among a number's names, within details and outside.
     fn largest(&self, details: &[Pairs<'_>], within: &[&str], beside: &[&str]) -> Option<u64> {
         let within = details.iter().flat_map(|detail| within.iter().filter_map(|name| count(detail.get(name)?)));
         within.chain(beside.iter().filter_map(|name| count(self.object.get(name)?))).max()
     }
 
-    /// The prompt, or its two parts where only those are named.
+    /// The prompt, or the sum of its two parts where only those are named.
     fn prompt(&self, cache: &Cache) -> Option<u64> {
         let missed = || Some(cache.read.saturating_add(self.first(&["prompt_cache_miss_tokens"])?));
         self.first(&["prompt_tokens", "input_tokens"]).or_else(missed)
@@ -171,12 +171,12 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// The objects of some names.
+/// The nested objects with these names.
 fn within<'a>(object: &Pairs<'a>, names: &[&str]) -> Vec<Pairs<'a>> {
     names.iter().filter_map(|name| Pairs::of(object.get(name)?)).collect()
 }
 
-/// A count: a whole number that is not negative, whichever way it is written (`100.0` is 100). What else there is, is none.
+/// A count: a whole number that is not negative, in any spelling (`100.0` is 100). `None` for anything else.
 fn count(text: &str) -> Option<u64> {
     let whole = || {
         let float = serde_json::from_str::<Number>(text).ok()?.as_f64()?;
@@ -195,8 +195,8 @@ struct Named {
 }
 
 impl Named {
-    /// All of the prompt, and all of the output. A total decides what stands beside where it is exactly a sum of what is
-    /// named; where it is not, it says nothing.
+    /// All of the prompt, and all of the output. Where the total is exactly a sum of the named numbers, it decides
+    /// which are counted separately; otherwise it is ignored.
     fn resolved(&self, total: Option<u64>, counts: Counting) -> (Option<u64>, Option<u64>) {
         let does_not_fit = self.prompt.is_some_and(|prompt| self.cache > prompt);
         let may_stand_beside = counts != Counting::Within || does_not_fit;
@@ -294,7 +294,7 @@ mod tests {
         let both = json!({"prompt_tokens_details": {"cached_tokens": 20, "cache_write_tokens": 30}});
         assert_eq!(with(both), (Some(100), 20, 30, Some(9)));
         assert_eq!(with(json!({"cache_creation_input_tokens": 30})), (Some(100), 0, 30, Some(9)));
-        // DeepSeek's parts are the prompt.
+        // DeepSeek's two parts together are the prompt.
         let parts = json!({"prompt_cache_hit_tokens": 60, "prompt_cache_miss_tokens": 40, "completion_tokens": 9});
         assert_eq!(counts(parts), (Some(100), 60, 0, Some(9)));
     }
@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(of(&json!({"usage": padded})).unwrap().own, None);
     }
 
-    /// Counts and what is none, as servers write them.
+    /// Counts and other values, as servers write them.
     fn number() -> impl Strategy<Value = Value> {
         prop_oneof![
             6 => (0_u64..300).prop_map(Value::from),

@@ -1,5 +1,5 @@
-//! Answers of chat completions and legacy completions as their client reads them: events of a stream, or one whole answer.
-//! A writer knows what it wrote before, so that each choice begins once, ends, and all of it has one name.
+//! Answers of chat completions and legacy completions for their client: events of a stream, or one whole answer. A
+//! writer remembers what it wrote, so that each choice begins once and ends, under one name for the whole answer.
 
 use serde_json::Value;
 
@@ -14,16 +14,16 @@ use crate::{
 pub struct Writer {
     head: Head,
     names: Names,
-    /// Whether the client expects a chunk of usage without choices.
+    /// Whether the client expects a usage chunk without choices.
     usage_asked: bool,
     /// Choices whose first chunk was written.
     begun: Vec<u32>,
-    /// Choices whose reason to end was written.
+    /// Choices whose finish reason was written.
     finished: Vec<u32>,
 }
 
 impl Writer {
-    /// Of the answer to a request with this id (32 hexadecimal digits), made at so many seconds since 1970.
+    /// A writer for the answer to a request. `id` has 32 hexadecimal digits; `created` is in seconds since 1970.
     pub fn new(request: &Request, id: &str, created: i64) -> Self {
         let format = request.source.format;
         let kind = match format {
@@ -48,7 +48,7 @@ impl AnswerWriter for Writer {
             self.begun.push(delta.choice);
         }
         match delta.raw {
-            // It was written with the delta before it.
+            // The original was written with the delta before.
             Raw::Before => None,
             Raw::Own(format, mut fields) if format == self.head.format => {
                 self.names.unite(&mut fields);
@@ -58,7 +58,7 @@ impl AnswerWriter for Writer {
         }
     }
 
-    /// The cost so far, as a comment: the cost itself comes in the usage chunk.
+    /// The cost so far, as a comment: the final cost comes in the usage chunk.
     fn cost(&mut self, cost: &str, _billed_seconds: u64) -> Option<String> {
         Some(sse::comment(&format!("cost {cost}")))
     }
@@ -70,7 +70,7 @@ impl AnswerWriter for Writer {
     fn end(&mut self, end: &End) -> String {
         let mut text = String::new();
         if end.is_cut {
-            // Each choice says that it is not whole.
+            // Each open choice is marked as not whole.
             for choice in self.begun.iter().filter(|choice| !self.finished.contains(choice)) {
                 text.push_str(&sse::encode(&self.names.give(self.head.chunk(&Delta::cut(*choice), false))));
             }
@@ -97,7 +97,7 @@ impl AnswerWriter for Writer {
     }
 }
 
-/// An answer that was cut says for each of its choices that it is not whole.
+/// Marks each choice of a cut answer as not whole.
 fn say_cut(deltas: &mut Vec<Delta>) {
     let mut open: Vec<u32> = deltas.iter().filter(|delta| !delta.raw.is_some()).map(|delta| delta.choice).collect();
     open.sort_unstable();

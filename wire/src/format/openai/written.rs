@@ -1,12 +1,12 @@
-//! What a model wrote where it is not one text: thoughts under the names that servers have for them, and content in parts.
-//! It is output like any other, and is counted where no usage is reported.
+//! What a model wrote where it is not one text: reasoning under several servers' names, and content in parts. It is
+//! output like any other text, and is counted where no usage is reported.
 
 use serde_json::{Value, value::RawValue};
 
-/// Fields of a part in which a model's words stand, or parts that have them.
+/// Fields of a part that hold a model's words, or further parts.
 const WORDS: [&str; 7] = ["text", "thinking", "reasoning", "refusal", "content", "summary", "transcript"];
 
-/// All words of a text, a part, or parts within each other, in their order. What is no text has none.
+/// All words of a text, a part, or nested parts, in order. A value without text has none.
 pub(super) fn words(value: &RawValue) -> String {
     let mut words = String::new();
     if let Ok(value) = serde_json::from_str::<Value>(value.get()) {
@@ -24,7 +24,7 @@ fn gather(value: &Value, words: &mut String) {
     }
 }
 
-/// Puts the words of content in parts where they belong: thoughts with what was thought, all others with the text.
+/// Sorts the words of content in parts: reasoning to the reasoning, all others to the text.
 pub(super) fn put_parts(content: &RawValue, text: &mut String, thoughts: &mut String) {
     match serde_json::from_str(content.get()) {
         Ok(Value::Array(parts)) => parts.iter().for_each(|part| {
@@ -36,7 +36,7 @@ pub(super) fn put_parts(content: &RawValue, text: &mut String, thoughts: &mut St
     }
 }
 
-/// A model's thoughts, which some servers tell under several names at once: the longest of them.
+/// A model's reasoning. Some servers send it under several names at once: the longest counts.
 pub(super) fn thoughts(names: [Option<&RawValue>; 3]) -> String {
     names.into_iter().flatten().map(words).max_by_key(String::len).unwrap_or_default()
 }

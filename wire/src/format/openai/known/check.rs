@@ -1,4 +1,4 @@
-//! Refuses by name what a request asks for that has no price, and finds what its price depends on.
+//! Refuses unpriced parts of a request by name, and finds the terms that its price depends on.
 
 use super::{Does, find};
 use crate::{
@@ -6,16 +6,16 @@ use crate::{
     inference::{CacheMark, CacheTtl, Content, Conversation, Part, Request, Unread, Work},
 };
 
-/// What a request's price depends on, beside its counts.
+/// The terms that a request's price depends on, besides its counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Terms {
-    /// A part of the prompt can't be counted here: it may be all that the model reads.
+    /// A part of the prompt can't be counted here: the prompt may fill the model's whole context.
     pub is_uncountable: bool,
-    /// The provider is asked to keep what it writes to its cache for longer than usual.
+    /// The provider is asked to keep its cache for longer than usual.
     pub keeps_long: bool,
 }
 
-/// Members of a message beside those that are read here. All are counted with the prompt.
+/// Members of a message besides those that are read here. All are counted with the prompt.
 const OF_MESSAGE: [&str; 15] = [
     "name",
     "id",
@@ -33,7 +33,7 @@ const OF_MESSAGE: [&str; 15] = [
     "partial",
     "extra_content",
 ];
-/// The same of other places, by their patterns; what begins with the last is of a call.
+/// The same for other places, by pattern. The next constant begins the patterns of tool calls.
 const ELSEWHERE: [&str; 12] = [
     "messages[].provider_specific_fields",
     "messages[].content[].annotations",
@@ -49,12 +49,17 @@ const ELSEWHERE: [&str; 12] = [
     "response_format",
 ];
 const OF_CALLS: &str = "messages[].tool_calls";
-/// What is said of other times.
+/// The note on unknown cache times.
 const TIMES: &str = "a cache may be kept for 30m or 12h";
-/// How much of a name that is not known is said again.
+/// The most characters of an unknown name that an error repeats.
 const LONGEST_NAME: usize = 100;
 
-/// What a request's price depends on; an error names what can't be priced.
+/// The terms that a request's price depends on.
+///
+/// # Errors
+///
+/// The first part of the request without a known price: a field, a value, or a member of a message. The error is for
+/// the client; with the client's own provider key the part would pass.
 pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
     let body = &request.source.body;
     let mut terms = Terms::default();
@@ -104,14 +109,14 @@ fn known_only(object: &Fields, known: &[&str], at: &str) -> Result<(), BadReques
     }
 }
 
-/// Refuses a member that has no place in the neutral words, unless it is known to cost nothing beside its tokens.
+/// Refuses a member that has no place in the neutral words, unless the member is known to cost nothing but its tokens.
 fn check_unread(unread: &Unread) -> Result<(), BadRequest> {
     let Unread { at, json } = unread;
     let at = &**at;
     let pattern = unread.pattern();
     let of_message = pattern.strip_prefix("messages[].");
     match &*pattern {
-        // Even as null: it may stand there twice, and be read otherwise elsewhere.
+        // Refused even as null: the member may come twice, and another reader may take the other value.
         pattern if pattern.ends_with(".file.file_id") => {
             Err(BadRequest::new(at, "files kept at the provider are not yours to read; send file_data"))
         }
@@ -136,7 +141,7 @@ fn of_conversation(conversation: &Conversation, terms: &mut Terms) -> Result<(),
     terms.keeps_long |= conversation.tools.iter().any(|tool| keeps_long(tool.cache));
     for (place, message) in conversation.messages.iter().enumerate() {
         terms.keeps_long |= keeps_long(message.cache);
-        // A tool's result is a message of its own in this format, and its parts are the message's.
+        // In this format a tool's result is a message, and the result's parts are the message's.
         let parts = message.parts.iter().flat_map(|part| match &part.content {
             Content::ToolResult(result) => &result.parts[..],
             _ => std::slice::from_ref(part),

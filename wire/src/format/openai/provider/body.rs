@@ -1,4 +1,4 @@
-//! The body that a provider of this format is sent: its client's, byte for byte, but for what must differ.
+//! The body for a provider of this format: the client's, byte for byte, except for the fields that must differ.
 
 use std::borrow::Cow;
 
@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::inference::{Format, Request};
 
-/// The body a provider is sent: the client's, with the provider's name of the model, usage always asked for, and the output
-/// limit lowered where `limit` says so.
+/// The body for a provider: the client's, with the provider's name of the model, usage always requested, and the output
+/// limit lowered where `limit` is given.
 pub fn provider_body(request: &Request, upstream: &str, limit: Option<u32>) -> Vec<u8> {
     let mut body = Cow::Borrowed(&request.source.body);
     if upstream != request.model {
@@ -27,8 +27,8 @@ pub fn provider_body(request: &Request, upstream: &str, limit: Option<u32>) -> V
     body.to_json().into_bytes()
 }
 
-/// Where a limit is written: where the client has its own, in both where it has both, else by the format. Reasoning models
-/// take no `max_tokens`.
+/// The fields in which a limit is written: the client's own fields where it has any, else the format's. Reasoning
+/// models take no `max_tokens`.
 fn limit_fields(request: &Request) -> &'static [&'static str] {
     let is_there = |field| request.source.body.present(field).is_some();
     match (request.source.format, is_there("max_completion_tokens"), is_there("max_tokens")) {
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(sent["stream_options"], json!({"include_obfuscation": false, "include_usage": true}));
     }
 
-    /// Members of an object as someone may write them, each with blanks around it: its name in quotes and its value.
+    /// Members of an object with white space around them: the name in quotes, and the value.
     fn members() -> impl Strategy<Value = Vec<(String, String)>> {
         let blank = || select(vec!["", "", " ", "\n  ", "\t", "\r\n"]);
         let value = prop_oneof![
@@ -104,7 +104,7 @@ mod tests {
         collection::vec(member, 0..8)
     }
 
-    /// The members of an object's text as they stand, by an eye of its own: cut at the commas between them.
+    /// The members of an object's text, cut at the commas by a second implementation.
     fn cut(text: &str) -> Vec<String> {
         let inner = text.trim().strip_prefix('{').unwrap().strip_suffix('}').unwrap();
         let (mut parts, mut depth, mut is_text, mut is_escaped) = (vec![String::new()], 0, false, false);

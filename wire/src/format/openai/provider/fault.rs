@@ -1,23 +1,23 @@
-//! What a provider's error says, in whatever shape it comes: its words, its code, and the status that it stands for.
+//! A provider's error in any shape: its message, its code, and the status that it stands for.
 
 use serde_json::Value;
 
 use crate::{inference::ProviderError, sse::Decoder};
 
-/// Bytes of a text that is no JSON that are told as the words of an error.
+/// The most bytes of a text without JSON that become an error's message.
 const TEXT_WORDS: usize = 200;
-/// Bytes of such a text that are looked at.
+/// The most bytes of such a text that are read.
 const TEXT_SEEN: usize = 16 << 10;
-/// Bytes of an error's words that are kept, at most, and of its code, type and param.
+/// The most bytes kept of an error's message, and of its code, type and param.
 const MOST_WORDS: usize = 2_000;
 const MOST_CODE: usize = 100;
-/// Entries of a list of errors that are told.
+/// The most entries shown of a list of errors.
 const MOST_ENTRIES: usize = 8;
-/// How deep words are looked for in an error.
+/// How deep an error is searched for a message.
 const DEEPEST: usize = 4;
 
-/// Words that errors have as `code`, `type` or `status` when they name no number, and what they stand for. A part of the
-/// word is enough, and the first that fits counts.
+/// Words in `code`, `type` or `status` of errors that name no number, and the status of each. A part of a word is
+/// enough; the first match counts.
 const STATUS_WORDS: &[(&str, u16)] = &[
     ("insufficient_quota", 429),
     ("rate_limit", 429),
@@ -54,7 +54,7 @@ const STATUS_WORDS: &[(&str, u16)] = &[
     ("internal", 500),
 ];
 
-/// Whether the value of an `error` field says that there is one.
+/// Whether the value of an `error` field is an error.
 pub(super) fn is_telling(error: &Value) -> bool {
     match error {
         Value::Null | Value::Bool(false) => false,
@@ -66,18 +66,18 @@ pub(super) fn is_telling(error: &Value) -> bool {
     }
 }
 
-/// The error of an answer that had begun well.
+/// The error in an answer with a success status.
 pub(super) fn in_answer(body: &Value, text: &str) -> ProviderError {
     let error = of(body, text);
     ProviderError { status: named_status(body).unwrap_or(200), ..error }
 }
 
-/// The error of an answer that had begun well, in words of ours.
+/// An error in an answer with a success status, in our words.
 pub(super) fn in_words(message: impl Into<String>) -> ProviderError {
     ProviderError { status: 200, message: message.into(), ..ProviderError::default() }
 }
 
-/// A provider's error answer: its HTTP status and its body.
+/// Reads a provider's error answer: its HTTP status and its body.
 pub fn read_refusal(status: u16, body: &[u8]) -> ProviderError {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -91,7 +91,7 @@ pub fn read_refusal(status: u16, body: &[u8]) -> ProviderError {
     ProviderError { status, message, ..error }
 }
 
-/// The data of the first event, where a refusal is written as a stream.
+/// The data of the first event, where an error is written as a stream.
 fn first_event(text: &str) -> Option<String> {
     let is_stream = ["data:", "event:", ":"].iter().any(|start| text.starts_with(start));
     if !is_stream {
@@ -104,7 +104,7 @@ fn first_event(text: &str) -> Option<String> {
 }
 
 fn of(body: &Value, text: &str) -> ProviderError {
-    // Google writes an array of one.
+    // Google writes an array of one entry.
     let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
     let said = |name: &str| {
         let value = body.pointer(&format!("/error/{name}")).or_else(|| body.get(name))?;
@@ -120,8 +120,8 @@ fn of(body: &Value, text: &str) -> ProviderError {
     ProviderError { status: 0, message, code: said("code"), kind, param: said("param"), retry_after: None }
 }
 
-/// The words of an error: of `error.message`, `error`, `message` and `detail` the first that says something, then of what
-/// some call it instead.
+/// The message of an error: the first that is not empty of `error.message`, `error`, `message` and `detail`, then of
+/// other servers' names.
 fn words(body: &Value) -> Option<String> {
     if let Value::String(text) = body {
         return said(text);
@@ -142,7 +142,7 @@ fn said(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| cut(&text, MOST_WORDS))
 }
 
-/// A text, whatever it is written as: itself, entries of a list, or what an object calls its message.
+/// The text of a value: the text itself, the entries of a list, or the message of an object.
 fn text_of(value: &Value, depth: usize) -> Option<String> {
     if depth > DEEPEST {
         return None;
@@ -161,7 +161,7 @@ fn text_of(value: &Value, depth: usize) -> Option<String> {
             let message = names.into_iter().find_map(|name| text_of(fields.get(name)?, depth + 1));
             let message = message.or_else(|| is_telling(value).then(|| value.to_string()))?;
             Some(match fields.get("loc").and_then(Value::as_array) {
-                // FastAPI's: where in the request it is.
+                // FastAPI names the place in the request.
                 Some(place) => format!("{}: {message}", place.iter().map(step).collect::<Vec<_>>().join(".")),
                 None => message,
             })
@@ -173,14 +173,14 @@ fn step(step: &Value) -> String {
     step.as_str().map_or_else(|| step.to_string(), str::to_owned)
 }
 
-/// The first words of a text that is not JSON; of a page what a reader would see.
+/// The first words of a text that is not JSON; of an HTML page only its visible text.
 pub(super) fn text_words(text: &str) -> String {
     let text = start(text.trim_start(), TEXT_SEEN);
     let seen = if text.starts_with('<') { without_tags(text) } else { text.to_owned() };
     cut(&plain(&seen), TEXT_WORDS)
 }
 
-/// A page's text, roughly: tags, scripts and styles are left out.
+/// The text of an HTML page, roughly: without tags, scripts and styles.
 fn without_tags(page: &str) -> String {
     let (mut seen, mut left) = (String::new(), page);
     while let Some((before, rest)) = left.split_once('<') {
@@ -199,7 +199,7 @@ fn without_tags(page: &str) -> String {
     seen + left
 }
 
-/// One line, without characters that steer a terminal.
+/// One line without control characters.
 fn plain(text: &str) -> String {
     let clean: String = text.chars().take(2 * MOST_WORDS).map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -209,13 +209,13 @@ fn cut(text: &str, most: usize) -> String {
     start(text, most).to_owned()
 }
 
-/// A text's start, of whole characters.
+/// The beginning of a text, in whole characters.
 fn start(text: &str, most: usize) -> &str {
     let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     &text[..end]
 }
 
-/// The HTTP status that an error names: as a number, or by a word that is known.
+/// The HTTP status that an error names, as a number or by a known word.
 fn named_status(body: &Value) -> Option<u16> {
     let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
     let error = body.get("error").unwrap_or(body);

@@ -1,5 +1,5 @@
-//! A stream put together to the whole answer that its client asked for: texts are joined, lists grown, calls of tools told
-//! apart by their index, and what is known of the answer as a whole is kept.
+//! Assembles a stream to the whole answer that its client asked for: texts are joined, lists grown, tool calls told
+//! apart by their index, and the fields of the answer as a whole kept.
 
 use serde_json::{Map, Value, json};
 
@@ -8,17 +8,17 @@ use crate::{
     inference::{Delta, Failure, Format},
 };
 
-/// Choices of one answer, and indexed parts of one list of them, at most.
+/// The most choices of one answer, and the most indexed parts of one list.
 const MOST_PARTS: usize = 1_024;
-/// What is said again rather than gone on with.
+/// Fields that each piece repeats, and does not continue.
 const SAID_AGAIN: [&str; 6] = ["id", "type", "role", "format", "index", "finish_reason"];
 
-/// Puts an answer together.
+/// Assembles an answer.
 pub(super) struct Gather {
     format: Format,
-    /// Of the answer as a whole; what came last counts, but for what names it.
+    /// Fields of the answer as a whole. The last value counts, except for the answer's names.
     envelope: Map<String, Value>,
-    /// By their index.
+    /// The choices with their indexes.
     choices: Vec<(u64, Map<String, Value>)>,
     is_too_large: bool,
 }
@@ -28,7 +28,7 @@ impl Gather {
         Self { format, envelope: Map::new(), choices: Vec::new(), is_too_large: false }
     }
 
-    /// Adds what one event said.
+    /// Adds the delta of one event.
     pub(super) fn add(&mut self, delta: &Delta) {
         let event = delta.raw.of(self.format).map(|raw| serde_json::from_str(&raw.to_json()));
         let Some(Ok(Value::Object(event))) = event else { return };
@@ -117,13 +117,13 @@ impl Gather {
     }
 }
 
-/// Adds a field to what is there of it. Whether there was room.
+/// Adds a value to a field. Returns whether there was room.
 fn merge(into: &mut Map<String, Value>, name: String, value: Value) -> bool {
     if value.is_null() {
         return true;
     }
     let Some(there) = into.get_mut(&name) else {
-        // Also the first of a list may have the same part twice.
+        // The first piece of a list may also have the same part twice.
         return match value {
             Value::Array(list) => {
                 let mut there = Vec::with_capacity(list.len());
@@ -139,7 +139,7 @@ fn merge(into: &mut Map<String, Value>, name: String, value: Value) -> bool {
     };
     match (there, value) {
         (Value::String(there), Value::String(more)) => {
-            // Some servers say a tool's name with every piece of its call.
+            // Some servers repeat a tool's name with every piece of its call.
             let is_same = name == "name" && *there == more;
             if SAID_AGAIN.contains(&name.as_str()) {
                 if !more.is_empty() {
@@ -154,7 +154,7 @@ fn merge(into: &mut Map<String, Value>, name: String, value: Value) -> bool {
             more.into_iter().fold(true, |fits, (name, value)| merge(there, name, value) && fits)
         }
         (Value::Array(there), Value::Array(more)) => grow(there, more),
-        // Content may go on in the other of its two forms.
+        // Content may continue in the other of its two forms.
         (Value::Array(there), Value::String(more)) if name == "content" => grow(there, vec![part(&more)]),
         (there @ Value::String(_), Value::Array(more)) if name == "content" => {
             let mut parts = Vec::with_capacity(more.len() + 1);
@@ -178,7 +178,7 @@ fn part(text: &str) -> Value {
     json!({"type": "text", "text": text})
 }
 
-/// Adds entries to a list; those with an index go on where that one is. Whether there was room.
+/// Adds entries to a list. An indexed entry continues the entry with its index. Returns whether there was room.
 fn grow(list: &mut Vec<Value>, more: Vec<Value>) -> bool {
     let index_of = |entry: &Value| entry.get("index").and_then(Value::as_u64);
     let mut indexed = list.iter().filter(|entry| index_of(entry).is_some()).count();

@@ -1,6 +1,6 @@
-//! A provider's 2xx body, read to events, whether it comes as a stream or whole and whichever of the two was asked for: the
-//! body is told by how it begins, as what its head calls it is often wrong. The last event is `Finished` or `Failed`. A
-//! stream ends well with its last word alone, and only where it answered.
+//! A provider's 2xx body, read to events. The body may be a stream or whole, whichever the request asked for: its first
+//! bytes decide, because content types are often wrong. The last event is `Finished` or `Failed`. A stream ends well
+//! only with its end marker, and only after an answer.
 
 use std::borrow::Cow;
 
@@ -13,20 +13,20 @@ use crate::{
     sse::{Decoder, SseEvent},
 };
 
-/// A whole answer, at most, in bytes.
+/// The most bytes of a whole answer.
 const LARGEST_ANSWER: usize = 32 << 20;
 /// How a line of a stream may begin.
 const STREAM_STARTS: [&[u8]; 5] = [b"data", b"event", b"id:", b"retry:", b":"];
 /// The last event of an answer that ended well.
 const FINISHED: Event = Event::Finished { compute_ms: 0 };
 
-/// What a body turns out to be.
+/// The form of a body.
 enum Shape {
     Stream,
     Whole,
 }
 
-/// Tells a body by its first bytes; none until enough are there.
+/// The form of a body by its first bytes; `None` until there are enough of them.
 fn shape_of(bytes: &[u8], is_all: bool) -> Option<Shape> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
     let is_start = |start: &[u8]| bytes.starts_with(start);
@@ -37,7 +37,7 @@ fn shape_of(bytes: &[u8], is_all: bool) -> Option<Shape> {
     (is_all || !may_be).then_some(Shape::Whole)
 }
 
-/// Reads the body of an answer in a format that was asked for whole.
+/// Reads the body of an answer that was requested whole.
 pub fn read_answer(format: Format, body: &[u8]) -> Vec<Event> {
     let mut events = Vec::with_capacity(3);
     if let Some(Shape::Stream) = shape_of(body, true) {
@@ -48,7 +48,7 @@ pub fn read_answer(format: Format, body: &[u8]) -> Vec<Event> {
         return events;
     }
     match read_whole(format, body, &mut events) {
-        // A piece alone is not what a client reads that asked for no stream.
+        // A lone piece is no answer for a client that asked for no stream.
         Ok((deltas, Form::Piece, report)) if format == Format::OpenAiChat => {
             let said = deltas.into_iter().map(Event::Delta).chain(report).chain([FINISHED]);
             gather_stream(format, said.collect(), &mut events);
@@ -59,7 +59,7 @@ pub fn read_answer(format: Format, body: &[u8]) -> Vec<Event> {
     events
 }
 
-/// The events of a stream as those of a whole answer.
+/// Turns the events of a stream to those of a whole answer.
 fn gather_stream(format: Format, said: Vec<Event>, events: &mut Vec<Event>) {
     let mut gather = Gather::new(format);
     let mut reports = Vec::new();
@@ -77,9 +77,9 @@ fn gather_stream(format: Format, said: Vec<Event>, events: &mut Vec<Event>) {
                     events.push(Event::Failed(failure));
                 }
             },
-            // Of all that is gathered, and so behind it.
+            // A report covers all that is gathered, so it follows.
             Event::Reported(report) => reports.push(Event::Reported(report)),
-            // There is no place for it in a whole answer.
+            // A whole answer has no place for unknown events.
             Event::Unknown(_) => events.push(Event::Unknown(Raw::None)),
             other => {
                 events.append(&mut reports);
@@ -89,17 +89,18 @@ fn gather_stream(format: Format, said: Vec<Event>, events: &mut Vec<Event>) {
     }
 }
 
-/// A whole body that is an answer, and what it reports as used. What another body reports is among the events.
+/// Reads a whole body: its answer and its report of usage. A body without an answer becomes events, its report
+/// included.
 fn read_whole(
     format: Format,
     body: &[u8],
     events: &mut Vec<Event>,
 ) -> Result<(Vec<Delta>, Form, Option<Event>), Failure> {
-    // Much quicker than to look for what is none.
+    // Much quicker than a lossy conversion.
     let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
     let mut heard = hear(format, "", &text);
     if heard.said == Said::Broken {
-        // An error may be written before what else comes, such as the end of a stream.
+        // An error may be followed by other text, such as the end of a stream.
         let first = serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>().next();
         let first = first.and_then(Result::ok).map(|first| hear(format, "", first.get()));
         heard = first.filter(|first| matches!(first.said, Said::Error(_))).unwrap_or(heard);
@@ -125,7 +126,7 @@ fn read_whole(
     }
 }
 
-/// Reads the body of an answer that was asked for as a stream, piece by piece.
+/// Reads the body of an answer that was requested as a stream, piece by piece.
 pub struct Reader {
     format: Format,
     body: Body,
@@ -133,14 +134,14 @@ pub struct Reader {
 }
 
 enum Body {
-    /// The first bytes, which may be of either.
+    /// The first bytes, of a form not known yet.
     Begun(Vec<u8>),
     Whole(Vec<u8>),
     Stream(Box<Stream>),
 }
 
 impl Reader {
-    /// For an answer in this format.
+    /// A reader of answers in this format.
     pub fn new(format: Format) -> Self {
         Self { format, body: Body::Begun(Vec::new()), over: false }
     }
@@ -159,7 +160,7 @@ impl AnswerReader for Reader {
             Body::Begun(begun) => {
                 begun.extend_from_slice(bytes);
                 if begun.trim_ascii().is_empty() {
-                    // Empty lines keep a connection alive, for as long as it takes.
+                    // Empty lines keep a connection alive, for any length of time.
                     begun.clear();
                 }
                 let Some(shape) = shape_of(begun, false) else { return };
@@ -216,18 +217,18 @@ impl AnswerReader for Reader {
     }
 }
 
-/// The events of a piece of an answer, for a client that asked for a stream.
+/// Appends the events of a piece of an answer, for a client that asked for a stream.
 fn put_pieces(format: Format, deltas: Vec<Delta>, form: Form, events: &mut Vec<Event>) {
     match (form, format) {
         (Form::Whole, Format::OpenAiChat) => events.extend(spread::pieces(deltas).into_iter().map(Event::Delta)),
-        // A completion's pieces look as the whole of it.
+        // A completion's piece and a whole completion look alike.
         (Form::Piece, _) | (Form::Whole, Format::OpenAiCompletions) => {
             events.extend(deltas.into_iter().map(Event::Delta));
         }
     }
 }
 
-/// What was asked for.
+/// The form that the request asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Stream,
@@ -241,13 +242,13 @@ struct Stream {
     decoder: Decoder,
     has_answered: bool,
     over: bool,
-    /// The words of what was not known, where it came last.
+    /// The text of the last event, where it was unknown.
     unknown: Option<String>,
     /// Why the connection broke off, where it did.
     cut: Option<Failure>,
 }
 
-/// Whether what stands there may be cut.
+/// Whether the text may be cut.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Within,
@@ -285,7 +286,7 @@ impl Stream {
         self.fail(failure, events);
     }
 
-    /// What is said where the last thing that came was no answer.
+    /// The error where no answer came.
     fn unanswered(&self) -> ProviderError {
         fault::in_words(match &self.unknown {
             Some(words) => format!("the provider's stream has no answer, but: {words}"),
@@ -302,7 +303,7 @@ impl Stream {
         }
     }
 
-    /// What was written into a stream as it is, without `data:`. Only what is known to be an error or an answer ends it.
+    /// Reads text in a stream without `data:`. Only a known error or answer ends the stream.
     fn stray(&mut self, text: &str, events: &mut Vec<Event>) {
         let heard = hear(self.format, "", text);
         match heard.said {
@@ -310,7 +311,7 @@ impl Stream {
                 events.extend(heard.usage.map(Event::Reported));
                 self.fail(Failure::Provider(Box::new(error)), events);
             }
-            // A whole answer behind comments that kept its connection alive.
+            // A whole answer after comments that kept its connection alive.
             Said::Answer(deltas, Form::Whole) => {
                 self.answer(deltas, Form::Whole, events);
                 events.extend(heard.usage.map(Event::Reported));
@@ -332,7 +333,7 @@ impl Stream {
             return self.stray(&event.data, events);
         }
         let Heard { said, usage } = hear(self.format, &event.name, &event.data);
-        // What a piece reports is of all up to it, itself included.
+        // A report covers all pieces up to and with its own.
         let mut report = usage.map(Event::Reported);
         if !matches!(said, Said::Answer(..)) {
             events.extend(report.take());
@@ -346,11 +347,11 @@ impl Stream {
                 let why = "a chunk of the provider's is not of a known shape";
                 self.fail(Failure::Transport(why.into()), events);
             }
-            // What is broken at the end was cut.
+            // Broken text at the end was cut.
             Said::Usage | Said::Heartbeat | Said::Broken => {}
             Said::Error(error) if place == Place::Within => self.fail(Failure::Provider(Box::new(error)), events),
             Said::Error(error) => {
-                // It may be half of something else: whether it ended well is not known, and it did not.
+                // The event may be a part of a larger one. Whether the stream ended well is unknown, so it failed.
                 let is_whole = serde_json::from_str::<&RawValue>(event.data.trim()).is_ok();
                 if is_whole || event.name == "error" {
                     self.fail(Failure::Provider(Box::new(error)), events);

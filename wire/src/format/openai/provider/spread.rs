@@ -1,5 +1,5 @@
-//! A whole answer told in the pieces of a stream, for a client that asked for one: each choice's message as one delta, then
-//! its end. What names the answer, and what is not known here, is in every piece.
+//! A whole answer as the pieces of a stream, for a client that asked for a stream: each choice's message as one delta,
+//! then its end. The answer's names and unknown fields are in every piece.
 
 use serde_json::{Map, Value, json};
 
@@ -30,7 +30,7 @@ pub(super) fn pieces(whole: Vec<Delta>) -> Vec<Delta> {
     if pieces.is_empty() { whole } else { pieces }
 }
 
-/// A message as a delta: its calls of tools are told apart by an index.
+/// A message as a delta: tool calls get an index.
 fn told(mut message: Value) -> Value {
     if let Some(calls) = message.get_mut("tool_calls").and_then(Value::as_array_mut) {
         for (at, call) in calls.iter_mut().enumerate() {

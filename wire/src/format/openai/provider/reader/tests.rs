@@ -1,4 +1,4 @@
-//! Bodies as providers write them, cut everywhere.
+//! Bodies as providers write them, cut at every byte.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn stream_of(events: &[&str]) -> String {
     events.iter().map(|data| encode(data)).collect()
 }
 
-/// A stream with all that one has, its usage before its end.
+/// A stream with every kind of event, its usage before its end.
 fn whole_stream() -> String {
     let end = r#"{"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
     let words = [piece("Hé"), piece("llo")];
