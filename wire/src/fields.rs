@@ -243,6 +243,10 @@ impl Fields {
         let source =
             std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
         let Pairs { pairs, .. } = serde_json::from_str(source).map_err(|error| match error.classify() {
+            // An object is refused as such for its size alone.
+            serde_json::error::Category::Data if source.trim_start().starts_with('{') => {
+                BadRequest::new("body", format!("must have at most {MOST_FIELDS} fields"))
+            }
             serde_json::error::Category::Data => BadRequest::new("body", "must be a JSON object"),
             _ => BadRequest::new("body", format!("is not JSON: {error}")),
         })?;
@@ -558,6 +562,7 @@ mod tests {
             assert_eq!(Fields::parse(body.as_bytes()).unwrap_err().field, "body", "{body}");
         }
         let many: Vec<_> = (0..=MOST_FIELDS).map(|n| format!("\"{n}\":0")).collect();
-        assert!(Fields::parse(format!("{{{}}}", many.join(",")).as_bytes()).is_err());
+        let error = Fields::parse(format!("{{{}}}", many.join(",")).as_bytes()).unwrap_err();
+        assert!(error.message.contains("at most 1024 fields"), "{error}");
     }
 }
