@@ -2,6 +2,8 @@
 //! metered and settled by its own task; the connection that asked only watches.
 
 mod capability;
+#[cfg(feature = "faults")]
+mod faults;
 mod measure;
 pub mod meter;
 mod models;
@@ -21,17 +23,10 @@ use billing::class::{SizeClass, Weighting};
 use tokio::sync::Semaphore;
 
 use crate::catalogue::Model;
-use actors::{
-    accounts::Accounts,
-    pool::{self, PoolActor},
-    provider,
-};
+use actors::{accounts::Accounts, pool::PoolActor, provider};
 pub use models::Models;
 use room::Room;
-use runtime::{
-    clock::Clock,
-    mailbox::{self, Handle},
-};
+use runtime::{clock::Clock, mailbox::Handle};
 use tokenizer_cache::TokenizerCache;
 
 /// What requests need, shared by all.
@@ -99,19 +94,6 @@ impl Gateway {
             Model::Closed(_) => None,
         });
         self.tokenizer_cache.warm(open).await;
-    }
-
-    /// Test-only: has a provider's actor die of a panic; whether there is one.
-    pub fn panic_provider(&self, name: &str) -> bool {
-        let actor = self.providers.get(name).and_then(provider::ProviderHandle::actor);
-        // One message a call of the operator's.
-        actor.map(|actor| mailbox::tell(&actor, provider::Panic)).is_some()
-    }
-
-    /// Test-only: has a pool's actor die of a panic; whether there is one.
-    pub fn panic_pool(&self, class: SizeClass) -> bool {
-        // One message a call of the operator's.
-        self.pools.get(&class).map(|pool| mailbox::tell(&pool.address(), pool::Panic)).is_some()
     }
 
     /// The clock.

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Bought, Buy, Enter, Entered, Live, Look, Open, Panic, Picture, Preview, Subscribe, Tick, Waits,
+    AccountError, Bought, Buy, Enter, Entered, Live, Look, Open, Picture, Preview, Subscribe, Tick, Waits,
     machine::{Askers, Departure, Input, Machine, Moment, Output, Outputs, Stop},
 };
 use crate::{
@@ -256,14 +256,6 @@ impl Handler<Waits> for AccountActor {
 
     fn handle(&mut self, waits: Waits, ctx: &mut Self::Context) {
         self.tell(Input::Waits(waits), ctx);
-    }
-}
-
-impl Handler<Panic> for AccountActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
     }
 }
 

@@ -157,8 +157,3 @@ pub enum Live {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Subscribe(pub mpsc::Sender<Live>);
-
-/// Test-only: dies of a panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;

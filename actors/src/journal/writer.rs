@@ -46,7 +46,8 @@ struct Shared {
     /// Something waits, or nobody can append any more.
     wake: Notify,
     closed: AtomicBool,
-    /// Test-only: it is to die of a panic.
+    /// It is to die of a panic, as a test asks.
+    #[cfg(feature = "faults")]
     dies: AtomicBool,
 }
 
@@ -80,6 +81,7 @@ impl Journal {
             queue: Mutex::default(),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
+            #[cfg(feature = "faults")]
             dies: AtomicBool::new(false),
         });
         // Of its own, as writing to SQLite blocks; PostgreSQL's connections are served by it while it waits.
@@ -94,7 +96,8 @@ impl Journal {
         self.0.queue().protocol.is_idle()
     }
 
-    /// Test-only: it dies of a panic.
+    /// Has it die of a panic.
+    #[cfg(feature = "faults")]
     pub fn panic(&self) {
         self.0.dies.store(true, Ordering::Release);
         self.0.wake.notify_one();
@@ -151,6 +154,7 @@ impl Writer {
                 self.shared.health.queued(Kind::Journal, queue.protocol.waiting());
                 (step, queue.since.take())
             };
+            #[cfg(feature = "faults")]
             assert!(!self.shared.dies.swap(false, Ordering::AcqRel), "asked to die");
             match step {
                 Some(Step::Write(batch)) => {

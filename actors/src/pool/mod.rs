@@ -63,11 +63,6 @@ impl Run {
     }
 }
 
-/// Test-only: dies of a panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
 /// What a pool is made of.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -223,13 +218,5 @@ impl Handler<Run> for PoolActor {
             Some(State::Ready(_)) | None => self.load(model, job, ctx),
         }
         posted.handled(began);
-    }
-}
-
-impl Handler<Panic> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
     }
 }

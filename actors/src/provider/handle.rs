@@ -96,6 +96,7 @@ impl ProviderHandle {
     }
 
     /// The actor of now, once it has started.
+    #[cfg(feature = "faults")]
     pub fn actor(&self) -> Option<Addr<ProviderActor>> {
         self.attended().map(|(actor, _)| actor)
     }

@@ -32,11 +32,6 @@ struct Ended {
     posted: Posted,
 }
 
-/// Test-only: dies of a panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
 /// The actor.
 #[derive(Debug)]
 pub struct ProviderActor {
@@ -109,14 +104,6 @@ impl Handler<Ended> for ProviderActor {
         self.breaker.note(ended.failed);
         self.publish(ctx);
         ended.posted.handled(began);
-    }
-}
-
-impl Handler<Panic> for ProviderActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
     }
 }
 
