@@ -84,6 +84,11 @@ const NOT_OF_SERVICES: &[&str] = &["actix_web", "serde", "serde_json", "utoipa"]
 const HANDLERS: &[&str] = &["src/http/account/", "src/http/admin/", "src/http/operations.rs", "src/http/stripe.rs"];
 const LONGEST_HANDLER: usize = 25;
 
+/// Where faults are: what a release does not have, and what names it.
+const FAULTY: &[&str] = &["src/", "actors/src/"];
+const FAULT_WORDS: &[&str] = &["faults", "Panic"];
+const IF_FAULTS: &str = "#[cfg(feature = \"faults\")]";
+
 /// A clock in the rules of money.
 const CLOCKS: &[&str] = &["SystemTime", "Instant", "now_v7", "new_v4", "Local::now", "Utc::now"];
 
@@ -359,6 +364,42 @@ fn actors_are_reached_by_ask_and_tell() {
 }
 
 #[test]
+fn no_release_has_faults() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|source| is_product(&source.path)) {
+        // Its declaration is behind the feature, or is found.
+        let is_faulty = FAULTY.iter().any(|place| source.path.starts_with(place));
+        if is_faulty && !source.path.ends_with("/faults.rs") {
+            findings.extend(faults(&product_text(&source.text)).into_iter().map(|line| (source.path.clone(), line)));
+        }
+    }
+    let manifest: toml::Table = fs::read_to_string(manifest_of("")).unwrap().parse().unwrap();
+    if manifest["features"].get("default").is_some() {
+        findings.push(("Cargo.toml".to_owned(), "has features that nobody asked for".to_owned()));
+    }
+    assert_none(&format!("write it in a module `faults`, or behind {IF_FAULTS}"), &findings);
+}
+
+/// The lines that name a fault and are in every build. What stands behind the feature ends with its statement, its field, or
+/// the brace that closes it at its own indentation.
+fn faults(text: &str) -> Vec<String> {
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let (mut found, mut behind) = (Vec::new(), None);
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        if let Some(at) = behind {
+            let ends = indentation(line) == at && line.ends_with([';', ',', '}']) && !line.trim().starts_with("#[");
+            behind = behind.filter(|_| !ends);
+        } else if line.trim() == IF_FAULTS {
+            behind = Some(indentation(line));
+        } else {
+            let mut named = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            found.extend(named.any(|word| FAULT_WORDS.contains(&word)).then(|| line.trim().to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
 fn billing_reads_no_clock() {
     let mut findings = Vec::new();
     for source in sources().iter().filter(|source| source.path.starts_with("billing/src/")) {
@@ -448,6 +489,28 @@ mod each_rule_can_fail {
         let of = |lines: usize| format!("pub async fn list(state: Shared) {{\n{}}}\n", "    x;\n".repeat(lines));
         assert_eq!(long_handlers(&of(LONGEST_HANDLER)), ["list"]);
         assert!(long_handlers(&of(LONGEST_HANDLER - 2)).is_empty());
+    }
+
+    #[test]
+    fn a_fault_of_every_build_is_found() {
+        for bad in [
+            "pub mod faults;",
+            "use crate::{faults::Panic, pool};",
+            "    .service(post(\"/admin/v1/faults\", fault))",
+            "#[cfg(test)]\npub mod faults;",
+            "#[cfg(not(feature = \"faults\"))]",
+        ] {
+            assert_eq!(faults(bad).len(), 1, "{bad}");
+            // What is behind the feature ends, and does not hide what follows.
+            for first in
+                ["mod faults;", "fn f(\n    a: u8,\n) {\n    Panic;\n}", "#[derive(Debug)]\nstruct S {\n    a: A,\n}"]
+            {
+                assert_eq!(faults(&format!("{IF_FAULTS}\n{first}\n\n{bad}")).len(), 1, "{first} {bad}");
+            }
+        }
+        let within = format!("struct Settings {{\n    {IF_FAULTS}\n    faults: bool,\n    other: bool,\n}}");
+        assert!(faults(&within).is_empty());
+        assert!(faults("panic!(\"it is a fault\"); ExitReason::Panicked").is_empty());
     }
 
     #[test]
