@@ -43,6 +43,8 @@ fmt:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+# As it is released: without what only tests have.
+	cargo clippy --workspace -- -D warnings
 
 # A test whose server (PostgreSQL, Redis) is not here fails: what is green was run. FAREBOX_TEST_REQUIRE_SERVERS=0 leaves
 # such tests out, and says so.
