@@ -33,7 +33,7 @@ dev: export FAREBOX_WEBHOOKS__ALLOW_PRIVATE ?= true
 dev: export FAREBOX_LOG__LEVEL ?= info,ort=warn,farebox=debug,actors=debug
 dev:
 	@echo "Building the debug build: minutes the first time, then seconds."
-	cargo build --bin farebox
+	cargo build --bin farebox --features faults
 	@echo "The operator's token is $$FAREBOX_ADMIN_TOKEN. CONTRIBUTING.md says what to try."
 	target/debug/farebox serve
 
@@ -43,6 +43,8 @@ fmt:
 lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
+# As it is released: without what only tests have.
+	cargo clippy --workspace -- -D warnings
 
 # A test whose server (PostgreSQL, Redis) is not here fails: what is green was run. FAREBOX_TEST_REQUIRE_SERVERS=0 leaves
 # such tests out, and says so.

@@ -27,7 +27,12 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/upstream", "upstream", &["wire"]),
     ("actors/cards", "cards", &["billing"]),
     ("actors", "actors", &["billing", "wire", "runtime", "ledger", "engine", "upstream", "cards"]),
-    ("", "farebox", &["billing", "wire", "migrations", "runtime", "ledger", "engine", "upstream", "cards", "actors"]),
+    // It tests itself with faults.
+    (
+        "",
+        "farebox",
+        &["farebox", "billing", "wire", "migrations", "runtime", "ledger", "engine", "upstream", "cards", "actors"],
+    ),
 ];
 
 /// The pure crates may use these and nothing else: no I/O, no clock, no async.
@@ -95,6 +100,11 @@ const NOT_OF_SERVICES: &[&str] = &["actix_web", "serde", "serde_json", "utoipa"]
 /// The folders of handlers that translate alone, and the lines that such a handler may have.
 const HANDLERS: &[&str] = &["src/http/account/", "src/http/admin/", "src/http/operations.rs", "src/http/stripe.rs"];
 const LONGEST_HANDLER: usize = 25;
+
+/// Where faults are: what a release does not have, and what names it.
+const FAULTY: &[&str] = &["src/", "actors/src/"];
+const FAULT_WORDS: &[&str] = &["faults", "Panic"];
+const IF_FAULTS: &str = "#[cfg(feature = \"faults\")]";
 
 /// A clock in the rules of money.
 const CLOCKS: &[&str] = &["SystemTime", "Instant", "now_v7", "new_v4", "Local::now", "Utc::now"];
@@ -409,6 +419,42 @@ fn only_prices_multiply_prices() {
 }
 
 #[test]
+fn no_release_has_faults() {
+    let mut findings = Vec::new();
+    for source in sources().iter().filter(|source| is_product(&source.path)) {
+        // Its declaration is behind the feature, or is found.
+        let is_faulty = FAULTY.iter().any(|place| source.path.starts_with(place));
+        if is_faulty && !source.path.ends_with("/faults.rs") {
+            findings.extend(faults(&product_text(&source.text)).into_iter().map(|line| (source.path.clone(), line)));
+        }
+    }
+    let manifest: toml::Table = fs::read_to_string(manifest_of("")).unwrap().parse().unwrap();
+    if manifest["features"].get("default").is_some() {
+        findings.push(("Cargo.toml".to_owned(), "has features that nobody asked for".to_owned()));
+    }
+    assert_none(&format!("write it in a module `faults`, or behind {IF_FAULTS}"), &findings);
+}
+
+/// The lines that name a fault and are in every build. What stands behind the feature ends with its statement, its field, or
+/// the brace that closes it at its own indentation.
+fn faults(text: &str) -> Vec<String> {
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let (mut found, mut behind) = (Vec::new(), None);
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        if let Some(at) = behind {
+            let ends = indentation(line) == at && line.ends_with([';', ',', '}']) && !line.trim().starts_with("#[");
+            behind = behind.filter(|_| !ends);
+        } else if line.trim() == IF_FAULTS {
+            behind = Some(indentation(line));
+        } else {
+            let mut named = line.split(|c: char| !c.is_alphanumeric() && c != '_');
+            found.extend(named.any(|word| FAULT_WORDS.contains(&word)).then(|| line.trim().to_owned()));
+        }
+    }
+    found
+}
+
+#[test]
 fn billing_reads_no_clock() {
     let mut findings = Vec::new();
     for source in sources().iter().filter(|source| source.path.starts_with("billing/src/")) {
@@ -432,7 +478,8 @@ fn the_settings_file_is_the_built_in_defaults() {
     let path = root().join(config::DEFAULT_FILE);
     let overrides = Overrides { config: Some(path.clone()), ..Overrides::default() };
     assert_eq!(Settings::load_from(&overrides, &[]).unwrap(), Settings::default());
-    let known: BTreeSet<String> = config::known_keys().map(str::to_owned).collect();
+    // Of developers' builds alone, and no user's to read of.
+    let known: BTreeSet<String> = config::known_keys().filter(|key| *key != "faults").map(str::to_owned).collect();
     assert_eq!(keys_shown(&fs::read_to_string(path).unwrap()), known);
 }
 
@@ -512,6 +559,28 @@ mod each_rule_can_fail {
         assert!(!shows_a_rate(
             "pub struct Rate(Decimal);\nimpl Rate { pub(super) fn get(self) -> Decimal { self.0 } }"
         ));
+    }
+
+    #[test]
+    fn a_fault_of_every_build_is_found() {
+        for bad in [
+            "pub mod faults;",
+            "use crate::{faults::Panic, pool};",
+            "    .service(post(\"/admin/v1/faults\", fault))",
+            "#[cfg(test)]\npub mod faults;",
+            "#[cfg(not(feature = \"faults\"))]",
+        ] {
+            assert_eq!(faults(bad).len(), 1, "{bad}");
+            // What is behind the feature ends, and does not hide what follows.
+            for first in
+                ["mod faults;", "fn f(\n    a: u8,\n) {\n    Panic;\n}", "#[derive(Debug)]\nstruct S {\n    a: A,\n}"]
+            {
+                assert_eq!(faults(&format!("{IF_FAULTS}\n{first}\n\n{bad}")).len(), 1, "{first} {bad}");
+            }
+        }
+        let within = format!("struct Settings {{\n    {IF_FAULTS}\n    faults: bool,\n    other: bool,\n}}");
+        assert!(faults(&within).is_empty());
+        assert!(faults("panic!(\"it is a fault\"); ExitReason::Panicked").is_empty());
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub mod accounts;
 pub mod admission;
 pub mod context;
 pub mod delivery;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod journal;
 pub mod payment;
 pub mod pool;

@@ -21,7 +21,8 @@ pub struct Settings {
     pub admin_token: Option<Secret>,
     /// The clock that the rules of money use.
     pub clock: Clock,
-    /// Lets tests ask for failures. Never on in production.
+    /// Lets an operator have actors die of a panic.
+    #[cfg(feature = "faults")]
     pub faults: bool,
     /// The ledger's database.
     pub database: Database,
@@ -50,6 +51,7 @@ impl Default for Settings {
             data_dir: PathBuf::from("data"),
             admin_token: None,
             clock: Clock::System,
+            #[cfg(feature = "faults")]
             faults: false,
             database: Database { url: ServerUrl("sqlite://data/farebox.db".to_owned()) },
             redis: Redis::default(),

@@ -2,6 +2,8 @@
 //! pool, metered and settled by its own task. The client's connection only watches.
 
 mod capability;
+#[cfg(feature = "faults")]
+mod faults;
 mod measure;
 pub mod meter;
 mod models;
@@ -21,17 +23,10 @@ use billing::class::{SizeClass, Weighting};
 use tokio::sync::Semaphore;
 
 use crate::catalogue::Model;
-use actors::{
-    accounts::Accounts,
-    pool::{self, PoolActor},
-    provider,
-};
+use actors::{accounts::Accounts, pool::PoolActor, provider};
 pub use models::Models;
 use room::Room;
-use runtime::{
-    clock::Clock,
-    mailbox::{self, Handle},
-};
+use runtime::{clock::Clock, mailbox::Handle};
 use tokenizer_cache::TokenizerCache;
 
 /// The shared state of all requests.
@@ -99,19 +94,6 @@ impl Gateway {
             Model::Closed(_) => None,
         });
         self.tokenizer_cache.warm(open).await;
-    }
-
-    /// Test-only: makes a provider's actor panic. Returns whether there is one.
-    pub fn panic_provider(&self, name: &str) -> bool {
-        let actor = self.providers.get(name).and_then(provider::ProviderHandle::actor);
-        // Bounded: one message for each call of the operator.
-        actor.map(|actor| mailbox::tell(&actor, provider::Panic)).is_some()
-    }
-
-    /// Test-only: makes a pool's actor panic. Returns whether there is one.
-    pub fn panic_pool(&self, class: SizeClass) -> bool {
-        // Bounded: one message for each call of the operator.
-        self.pools.get(&class).map(|pool| mailbox::tell(&pool.address(), pool::Panic)).is_some()
     }
 
     /// The clock.

@@ -66,13 +66,14 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/admin/v1/actors", admin::operations::actors))
         .service(post("/admin/v1/audit", admin::operations::audit))
         .service(post("/admin/v1/clock", admin::operations::clock))
-        .service(post("/admin/v1/faults", admin::operations::fault))
         .service(get("/healthz", operations::healthz))
         .service(get("/readyz", operations::readyz))
         .service(get("/metrics", operations::metrics))
         .service(get("/openapi.json", openapi::openapi))
         .service(get("/docs", openapi::docs))
         .default_service(web::to(not_found));
+    #[cfg(feature = "faults")]
+    app.service(post("/admin/v1/faults", admin::faults::fault));
 }
 
 /// Accounts, to the operator. What is under `{account}` and read is what its owner reads elsewhere.

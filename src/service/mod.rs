@@ -10,6 +10,8 @@ pub mod cards;
 pub mod credits;
 mod error;
 pub mod export;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod history;
 pub mod keys;
 pub mod operations;

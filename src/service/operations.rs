@@ -1,9 +1,8 @@
-//! What operators do to the process: look at its actors, audit its books, move its test clock, make an actor panic.
+//! What operators do to the process: look at its actors, audit its books, move its test clock.
 
-use actors::{account, delivery, payment};
-use billing::{Timestamp, ids::AccountId, time::DAY_MS};
+use billing::{Timestamp, time::DAY_MS};
 use ledger::{LedgerError, audit};
-use runtime::{health, mailbox};
+use runtime::health;
 
 use super::{Service, ServiceError};
 
@@ -167,27 +166,4 @@ pub fn advance_clock(service: &Service, seconds: u32) -> Result<Timestamp, Servi
     }
     clock.advance_seconds(seconds);
     Ok(clock.now())
-}
-
-/// An actor of money that is to panic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// An account's.
-    Account(AccountId),
-    /// The journal's writer.
-    Journal,
-    /// Who charges cards.
-    Payment,
-    /// Who calls owners' webhooks.
-    Webhook,
-}
-
-/// Makes an actor panic. One message a call of the operator's.
-pub fn panic(service: &Service, fault: Fault) {
-    match fault {
-        Fault::Account(id) => service.accounts.tell(id, account::Panic),
-        Fault::Journal => service.journal.panic(),
-        Fault::Payment => mailbox::tell(&service.payments.address(), payment::Panic),
-        Fault::Webhook => mailbox::tell(&service.webhooks.actor.address(), delivery::Panic),
-    }
 }

@@ -38,6 +38,7 @@ const TABLES: &[(&str, &[Module])] = &[
             ("payment", &["account", "accounts", "context"], &["billing", "cards", "ledger", "runtime"]),
             ("delivery", &["accounts"], &["billing", "ledger", "runtime", "upstream"]),
             ("sweeper", &["accounts"], &["billing", "ledger", "runtime"]),
+            ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),
         ],
     ),
     (

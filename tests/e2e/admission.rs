@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use actors::{
-    account::{Enter, Look, Panic},
+    account::{Enter, Look},
     accounts::Accounts,
     admission::{self, Admission, Admitted, NotAdmitted},
+    faults::Panic,
 };
 use billing::{
     Nanos,

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::{
-    AccountError, Bought, Buy, Enter, Entered, Live, Look, Open, Panic, Picture, Preview, Subscribe, Tick, Waits,
+    AccountError, Bought, Buy, Enter, Entered, Live, Look, Open, Picture, Preview, Subscribe, Tick, Waits,
     machine::{Askers, Departure, Input, Machine, Moment, Output, Outputs, Stop},
 };
 use crate::{
@@ -259,15 +259,7 @@ impl Handler<Waits> for AccountActor {
     }
 }
 
-impl Handler<Panic> for AccountActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
-    }
-}
-
-/// An id for a new grant.
+/// A new grant's id.
 pub(crate) fn new_grant_id() -> GrantId {
     GrantId(Uuid::now_v7())
 }

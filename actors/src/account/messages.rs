@@ -156,8 +156,3 @@ pub enum Live {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Subscribe(pub mpsc::Sender<Live>);
-
-/// Test-only: makes the actor panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;

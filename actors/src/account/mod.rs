@@ -12,6 +12,5 @@ pub(crate) use actor::new_grant_id;
 pub use machine::{LINE, PURCHASE};
 pub(crate) use messages::Tick;
 pub use messages::{
-    AccountError, Bought, Buy, Enter, Entered, KeyUse, Live, Look, Open, Panic, Picture, Placed, Preview, Subscribe,
-    Waits,
+    AccountError, Bought, Buy, Enter, Entered, KeyUse, Live, Look, Open, Picture, Placed, Preview, Subscribe, Waits,
 };

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use billing::{Timestamp, ids::AccountId, time::DAY_MS};
 use ledger::{
     LedgerError,
@@ -294,17 +294,4 @@ async fn test(
     let attempt = attempt((id, event_id, account_id), outcome, fate, clock.now());
     accounts.ledger().note_test(&attempt).await?;
     Ok(attempt)
-}
-
-/// Test-only: makes the actor panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
-impl Handler<Panic> for DeliveryActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
-    }
 }

@@ -46,7 +46,8 @@ struct Shared {
     /// Notified when an entry waits, or when no further entry can come.
     wake: Notify,
     closed: AtomicBool,
-    /// Test-only: makes the thread panic.
+    /// It is to die of a panic, as a test asks.
+    #[cfg(feature = "faults")]
     dies: AtomicBool,
 }
 
@@ -84,6 +85,7 @@ impl Journal {
             queue: Mutex::default(),
             wake: Notify::new(),
             closed: AtomicBool::new(false),
+            #[cfg(feature = "faults")]
             dies: AtomicBool::new(false),
         });
         // A runtime of its own, because writing to SQLite blocks. While the thread waits, the runtime serves
@@ -99,7 +101,8 @@ impl Journal {
         self.0.queue().protocol.is_idle()
     }
 
-    /// Test-only: makes the thread panic.
+    /// Has it die of a panic.
+    #[cfg(feature = "faults")]
     pub fn panic(&self) {
         self.0.dies.store(true, Ordering::Release);
         self.0.wake.notify_one();
@@ -156,6 +159,7 @@ impl Writer {
                 self.shared.health.queued(Kind::Journal, queue.protocol.waiting());
                 (step, queue.since.take())
             };
+            #[cfg(feature = "faults")]
             assert!(!self.shared.dies.swap(false, Ordering::AcqRel), "asked to die");
             match step {
                 Some(Step::Write(batch)) => {

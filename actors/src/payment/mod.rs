@@ -266,16 +266,3 @@ impl Handler<Ask<ActionOf, Option<NextAction>>> for PaymentActor {
         posted.handled(began);
     }
 }
-
-/// Test-only: makes the actor panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
-impl Handler<Panic> for PaymentActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
-    }
-}

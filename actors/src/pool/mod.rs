@@ -63,12 +63,7 @@ impl Run {
     }
 }
 
-/// Test-only: makes the actor panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
-/// The settings of a pool.
+/// What a pool is made of.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// ONNX Runtime's library.
@@ -223,13 +218,5 @@ impl Handler<Run> for PoolActor {
             Some(State::Ready(_)) | None => self.load(model, job, ctx),
         }
         posted.handled(began);
-    }
-}
-
-impl Handler<Panic> for PoolActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
     }
 }

@@ -96,7 +96,8 @@ impl ProviderHandle {
         }))
     }
 
-    /// The current actor, once it has started.
+    /// The actor of now, once it has started.
+    #[cfg(feature = "faults")]
     pub fn actor(&self) -> Option<Addr<ProviderActor>> {
         self.attended().map(|(actor, _)| actor)
     }

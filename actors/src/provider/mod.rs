@@ -33,11 +33,6 @@ struct Ended {
     posted: Posted,
 }
 
-/// Test-only: makes the actor panic.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Panic;
-
 /// The actor.
 #[derive(Debug)]
 pub struct ProviderActor {
@@ -110,14 +105,6 @@ impl Handler<Ended> for ProviderActor {
         self.breaker.note(ended.failed);
         self.publish(ctx);
         ended.posted.handled(began);
-    }
-}
-
-impl Handler<Panic> for ProviderActor {
-    type Result = ();
-
-    fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("asked to panic");
     }
 }
 

@@ -3,6 +3,8 @@
 //! reads elsewhere: [`super::account`].
 
 pub mod accounts;
+#[cfg(feature = "faults")]
+pub mod faults;
 pub mod grants;
 pub mod keys;
 pub mod operations;

@@ -1,10 +1,8 @@
-//! `/admin/v1/actors`, `audit`, `clock`, `faults`: how the process fares, and what tests have it do.
+//! `/admin/v1/actors`, `audit`, `clock`: how the process fares, and where its test clock stands.
 
 use actix_web::{HttpRequest, HttpResponse};
-use billing::{class::SizeClass, ids::AccountId};
 use serde::Deserialize;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use crate::{
     config,
@@ -13,7 +11,7 @@ use crate::{
         error::ApiError,
         respond::{Body, answer, read},
         state::Shared,
-        views::operations::{Actors, Audit, Clock, Done},
+        views::operations::{Actors, Audit, Clock},
     },
     service::operations,
 };
@@ -53,52 +51,6 @@ pub async fn clock(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         }
         let Advance { advance_seconds } = read(&state, body)?;
         Ok(Clock { now: operations::advance_clock(&state.service, advance_seconds)?.into() })
-    };
-    answer(&request, work.await)
-}
-
-/// Which actor panics.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Fault {
-    /// An account's.
-    Account(Uuid),
-    /// A provider's.
-    Provider(String),
-    /// The journal's writer.
-    Journal {},
-    /// Who charges cards.
-    Payment {},
-    /// Who calls owners' webhooks.
-    Webhook {},
-    /// A size class's pool.
-    Pool(ClassName),
-}
-
-/// A size class, by its name.
-#[derive(Deserialize, ToSchema)]
-#[serde(transparent)]
-#[schema(value_type = String)]
-pub struct ClassName(SizeClass);
-
-/// `POST /admin/v1/faults`: makes an actor panic, where `FAREBOX_FAULTS` allows it.
-pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    let work = async {
-        auth::operator(&state, &request)?;
-        if !state.settings.faults {
-            return Err(ApiError::forbidden("Faults are off."));
-        }
-        let money = |fault| operations::panic(&state.service, fault);
-        let found = |found, what| if found { Ok(()) } else { Err(ApiError::not_found(what)) };
-        match read(&state, body)? {
-            Fault::Account(id) => money(operations::Fault::Account(AccountId(id))),
-            Fault::Provider(name) => found(state.gateway.panic_provider(&name), "the provider")?,
-            Fault::Pool(ClassName(class)) => found(state.gateway.panic_pool(class), "the pool")?,
-            Fault::Journal {} => money(operations::Fault::Journal),
-            Fault::Payment {} => money(operations::Fault::Payment),
-            Fault::Webhook {} => money(operations::Fault::Webhook),
-        }
-        Ok(Done { done: true })
     };
     answer(&request, work.await)
 }

@@ -19,7 +19,7 @@ use crate::http::{
         keys::{Key, NewKey, RevokedKey},
         models::{Model, Quote},
         money::{Balance, Grant},
-        operations::{Actors, Audit, Clock, Done, Status},
+        operations::{Actors, Audit, Clock, Status},
         payments::{Heard, Payment, Purchase, Reconciled, Refunded, WholePayment},
         receipt::Receipt,
         usage::Usage,
@@ -66,7 +66,18 @@ pub(super) fn tag_of(path: &str) -> &'static str {
 
 /// All routes.
 pub(super) fn all() -> Vec<Operation> {
-    let parts = [models(), account(), api_keys(), billing(), endpoints(), accounts(), operator(), operations()];
+    let parts = [
+        models(),
+        account(),
+        api_keys(),
+        billing(),
+        endpoints(),
+        accounts(),
+        operator(),
+        #[cfg(feature = "faults")]
+        faults(),
+        operations(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -271,10 +282,16 @@ fn operator() -> Vec<Operation> {
             .body::<admin::operations::Advance>()
             .errors(&[Code::Forbidden])
             .answers::<Clock>(),
+    ]
+}
+
+#[cfg(feature = "faults")]
+fn faults() -> Vec<Operation> {
+    vec![
         post("/admin/v1/faults", OPERATOR, "Make an actor panic, for tests")
-            .body::<admin::operations::Fault>()
+            .body::<admin::faults::Fault>()
             .errors(&[Code::Forbidden, Code::NotFound])
-            .answers::<Done>(),
+            .answers::<views::operations::Done>(),
     ]
 }
 

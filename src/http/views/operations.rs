@@ -14,6 +14,7 @@ pub struct Status {
 }
 
 /// That it was done.
+#[cfg(feature = "faults")]
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Done {
     /// That it was.

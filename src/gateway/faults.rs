@@ -1,0 +1,20 @@
+//! Faults of what runs models, as tests and developers ask for them: one message a call of the operator's.
+
+use actors::{faults::Panic, provider::ProviderHandle};
+use billing::class::SizeClass;
+use runtime::mailbox;
+
+use super::Gateway;
+
+impl Gateway {
+    /// Has a provider's actor die of a panic; whether there is one.
+    pub fn panic_provider(&self, name: &str) -> bool {
+        let actor = self.providers.get(name).and_then(ProviderHandle::actor);
+        actor.map(|actor| mailbox::tell(&actor, Panic)).is_some()
+    }
+
+    /// Has a pool's actor die of a panic; whether there is one.
+    pub fn panic_pool(&self, class: SizeClass) -> bool {
+        self.pools.get(&class).map(|pool| mailbox::tell(&pool.address(), Panic)).is_some()
+    }
+}

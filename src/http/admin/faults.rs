@@ -1,0 +1,64 @@
+//! `/admin/v1/faults`: what tests and developers have actors do. Only builds with the feature `faults` have it.
+
+use actix_web::{HttpRequest, HttpResponse};
+use billing::{class::SizeClass, ids::AccountId};
+use serde::Deserialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::{
+    http::{
+        auth,
+        error::ApiError,
+        respond::{Body, answer, read},
+        state::Shared,
+        views::operations::Done,
+    },
+    service::faults,
+};
+
+/// Which actor dies of a panic.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Fault {
+    /// An account's.
+    Account(Uuid),
+    /// A provider's.
+    Provider(String),
+    /// The journal's writer.
+    Journal {},
+    /// Who charges cards.
+    Payment {},
+    /// Who calls owners' webhooks.
+    Webhook {},
+    /// A size class's pool.
+    Pool(ClassName),
+}
+
+/// A size class, by its name.
+#[derive(Deserialize, ToSchema)]
+#[serde(transparent)]
+#[schema(value_type = String)]
+pub struct ClassName(SizeClass);
+
+/// `POST /admin/v1/faults`: has an actor die of a panic, where `FAREBOX_FAULTS` allows it.
+pub async fn fault(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    let work = async {
+        auth::operator(&state, &request)?;
+        if !state.settings.faults {
+            return Err(ApiError::forbidden("Faults are off."));
+        }
+        let money = |fault| faults::panic(&state.service, fault);
+        let found = |found, what| if found { Ok(()) } else { Err(ApiError::not_found(what)) };
+        match read(&state, body)? {
+            Fault::Account(id) => money(faults::Fault::Account(AccountId(id))),
+            Fault::Provider(name) => found(state.gateway.panic_provider(&name), "the provider")?,
+            Fault::Pool(ClassName(class)) => found(state.gateway.panic_pool(class), "the pool")?,
+            Fault::Journal {} => money(faults::Fault::Journal),
+            Fault::Payment {} => money(faults::Fault::Payment),
+            Fault::Webhook {} => money(faults::Fault::Webhook),
+        }
+        Ok(Done { done: true })
+    };
+    answer(&request, work.await)
+}
