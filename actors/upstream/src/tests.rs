@@ -1,5 +1,8 @@
 //! What a connection may do to a call, and which way it goes.
 
+mod delivery;
+mod own;
+
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -256,4 +259,26 @@ fn an_address_is_made_right_and_holds_no_secret() {
     for base in ["", "api.example/v1", "ftp://api.example/v1"] {
         assert_eq!(chat(base), None, "{base}");
     }
+}
+
+/// The lines of a request's head, sorted, without the host, which names a port that is another each time; and its body.
+fn parts(request: &str) -> (String, Vec<&str>, &str) {
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let (line, headers) = head.split_once("\r\n").unwrap();
+    let mut headers: Vec<_> = headers.lines().filter(|line| !line.starts_with("host: 127.0.0.1:")).collect();
+    headers.sort_unstable();
+    (line.to_owned(), headers, body)
+}
+
+/// Takes one connection, reads one request, says this and closes: the address, and what will have been read.
+async fn closing(said: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let served = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let asked = read_to(&mut connection, "}").await.unwrap();
+        connection.write_all(said.as_bytes()).await.unwrap();
+        asked
+    });
+    (address, served)
 }

@@ -465,3 +465,6 @@ fn lost(error: &reqwest::Error) -> Fault {
     };
     Fault::Unknown(what.to_owned())
 }
+
+#[cfg(test)]
+mod tests;
