@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::HeaderMap;
+use http::HeaderMap;
 use serde_json::Value;
 
 /// Limits whose end is told by a header: what is left of one, and when it is whole again.

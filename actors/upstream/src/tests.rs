@@ -178,8 +178,8 @@ async fn an_answer_that_is_too_large_is_not_kept() {
         while connection.write_all(&[b'x'; 1_000]).await.is_ok() {}
     });
     let soon = Duration::from_secs(5);
-    let Ok(response) = client::send(request::of(&at(endpoint)).unwrap(), soon).await else { panic!("no answer") };
-    let refused = client::collect(response.into_body(), 1_000_000, soon).await;
+    let Ok(response) = exchange::send(request::of(&at(endpoint)).unwrap(), soon).await else { panic!("no answer") };
+    let refused = exchange::collect(response.into_body(), 1_000_000, soon).await;
     assert!(matches!(&refused, Err(Failure::TooLarge(1_000_000))), "{refused:?}");
 }
 
@@ -197,7 +197,7 @@ async fn call_by_proxy(base_url: &str, answers: &'static str) -> (String, Vec<Ev
     let proxy = format!("http://ada:secret@{}", listener.local_addr().unwrap());
     let proxies = Arc::new(Matcher::builder().all(proxy).build());
     let endpoint = Endpoint::reached(base_url, &OpenAi, &proxies).unwrap();
-    client::ask_proxies(proxies);
+    exchange::ask_proxies(proxies);
     let provider = tokio::spawn(async move {
         let (mut connection, _) = listener.accept().await.unwrap();
         let asked = read_to(&mut connection, if answers.is_empty() { "}" } else { "\r\n\r\n" }).await.unwrap();
@@ -234,7 +234,7 @@ async fn a_proxy_makes_a_tunnel_for_what_is_asked_with_tls_and_never_sees_the_ke
 #[tokio::test]
 async fn no_proxy_is_asked_for_an_address_that_is_excepted() {
     let proxies = Arc::new(Matcher::builder().all("http://ada:secret@127.0.0.1:1").no("127.0.0.1").build());
-    client::ask_proxies(proxies.clone());
+    exchange::ask_proxies(proxies.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     let provider = tokio::spawn(async move {
