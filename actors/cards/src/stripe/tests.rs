@@ -4,11 +4,12 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use uuid::Uuid;
 
-use super::*;
+use super::{exchange::LARGEST_ANSWER, *};
 
 /// Reads one request; none where the connection ends before.
 fn read(connection: &mut TcpStream) -> Option<String> {
