@@ -24,8 +24,9 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
     ("actors/runtime", "runtime", &["billing"]),
     ("actors/ledger", "ledger", &["billing", "migrations"]),
     ("actors/engine", "engine", &["wire"]),
-    ("actors/upstream", "upstream", &["wire"]),
-    ("actors/cards", "cards", &["billing"]),
+    ("actors/client", "client", &[]),
+    ("actors/upstream", "upstream", &["wire", "client"]),
+    ("actors/cards", "cards", &["billing", "client"]),
     ("actors", "actors", &["billing", "wire", "runtime", "ledger", "engine", "upstream", "cards"]),
     // It tests itself with faults.
     (
@@ -52,15 +53,16 @@ const FENCES: &[(&str, &[&str])] = &[
     ("actix_ws", &["src/http/", "src/http.rs"]),
     ("ort", &["actors/engine/"]),
     ("tokenizers", &["actors/engine/"]),
-    ("reqwest", &["actors/upstream/", "actors/cards/"]),
-    // The HTTP client that calls to providers are made with: leaner than reqwest, which stands on it.
-    ("hyper", &["actors/upstream/"]),
-    ("hyper_util", &["actors/upstream/"]),
-    ("hyper_rustls", &["actors/upstream/"]),
-    ("http_body_util", &["actors/upstream/"]),
-    ("h2", &["actors/upstream/"]),
-    ("rustls_platform_verifier", &["actors/upstream/"]),
-    ("tower_service", &["actors/upstream/"]),
+    // What tests and benchmarks call with, and nothing that ships.
+    ("reqwest", &[]),
+    // The one HTTP client stands on these, and all others call with it.
+    ("hyper", &["actors/client/"]),
+    ("hyper_util", &["actors/client/"]),
+    ("hyper_rustls", &["actors/client/"]),
+    ("http_body_util", &["actors/client/"]),
+    ("h2", &["actors/client/"]),
+    ("rustls_platform_verifier", &["actors/client/"]),
+    ("tower_service", &["actors/client/"]),
     ("redis", &["actors/src/cluster/"]),
     // Exact dollars: prices and what they come to, what is kept of them, and nothing that multiplies them (`PRICES`).
     (

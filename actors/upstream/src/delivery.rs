@@ -5,17 +5,16 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use reqwest::{
-    Client, Url,
-    dns::{Addrs, Name, Resolve, Resolving},
-    header::CONTENT_TYPE,
-    redirect::Policy,
+use client::{Body, CallError, Client, Incoming, Options};
+use http::{
+    Request, Response,
+    header::{ACCEPT, CONTENT_TYPE, USER_AGENT},
 };
 use tokio::{net::lookup_host, time::timeout};
+use url::Url;
 
 /// The longest address, in bytes.
 pub const LONGEST_URL: usize = 2_048;
@@ -88,30 +87,23 @@ impl DeliveryOutcome {
 pub struct DeliveryClient {
     client: Client,
     reach: Reach,
+    longest: Duration,
 }
 
 impl DeliveryClient {
-    /// A client whose calls take at most `longest`.
+    /// A client whose calls take at most so long.
     ///
     /// # Errors
     ///
-    /// The reason why the HTTP client can't be built, for example because the machine's certificates can't be read.
-    /// Nothing was sent.
+    /// Where there can be no client, in words.
     pub fn new(reach: Reach, longest: Duration) -> Result<Self, String> {
-        // Another crypto provider may be installed already; either serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(longest)
-            .redirect(Policy::none())
-            .no_proxy()
-            .referer(false)
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("Farebox/", env!("CARGO_PKG_VERSION")))
-            .dns_resolver(Arc::new(Resolver(reach)))
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self { client, reach })
+        let admits = match reach {
+            Reach::Public => is_public,
+            Reach::Anywhere => |_| true,
+        };
+        let options = Options { connect: CONNECT, proxies: client::no_proxies(), admits, kept: 0 };
+        let client = Client::new(options).map_err(|error| error.to_string())?;
+        Ok(Self { client, reach, longest })
     }
 
     /// The address as it will be called. A name that can't be resolved just now is accepted: its calls will report the
@@ -134,32 +126,34 @@ impl DeliveryClient {
 
     /// Makes a call.
     pub async fn post(&self, delivery: Delivery) -> DeliveryOutcome {
-        let Delivery { url, headers, body } = delivery;
-        // Checked again: a literal IP address is never resolved, and the setting may have changed since the address was
-        // saved.
-        let url = match parse(&url, self.reach) {
-            Ok(url) => url,
-            Err(bad) => {
-                return DeliveryOutcome { error: Some(format!("the address {bad}")), ..DeliveryOutcome::default() };
-            }
+        let began = Instant::now();
+        // Looked at again: an address in numbers is never resolved, and the setting may be another than when it was kept.
+        let request = match parse(&delivery.url, self.reach) {
+            Ok(url) => request(&url, delivery).map_err(|error| error.to_string()),
+            Err(bad) => Err(format!("the address {bad}")),
         };
-        let mut request = self.client.post(url).header(CONTENT_TYPE, "application/json").body(body);
-        for (name, value) in headers {
-            request = request.header(name, value);
+        let answered = match request {
+            Ok(request) => self.client.send(request, self.longest).await.map_err(why),
+            Err(error) => Err(error),
+        };
+        match answered {
+            Ok(response) => self.read(response, began).await,
+            Err(error) => DeliveryOutcome { error: Some(error), ..DeliveryOutcome::default() },
         }
-        let mut response = match request.send().await {
-            Ok(response) => response,
-            Err(error) => return DeliveryOutcome { error: Some(why(&error)), ..DeliveryOutcome::default() },
-        };
-        let status = response.status();
+    }
+
+    /// The beginning of an answer, of a call that began then.
+    async fn read(&self, response: Response<Incoming>, began: Instant) -> DeliveryOutcome {
+        let (head, mut body) = response.into_parts();
+        let status = head.status;
         let mut answer = Vec::new();
         let mut error = status.is_redirection().then(|| "redirects are not followed".to_owned());
         while answer.len() < LARGEST_ANSWER {
-            match response.chunk().await {
+            match client::next(&mut body, self.longest.saturating_sub(began.elapsed())).await {
                 Ok(Some(bytes)) => answer.extend_from_slice(bytes.get(..LARGEST_ANSWER).unwrap_or(&bytes)),
                 // The status was there already: an accepted delivery stays accepted, even if the body breaks off.
                 Err(broken) if !status.is_success() => {
-                    error = error.or_else(|| Some(why(&broken)));
+                    error = error.or_else(|| Some(why(broken)));
                     break;
                 }
                 Ok(None) | Err(_) => break,
@@ -169,7 +163,15 @@ impl DeliveryClient {
     }
 }
 
-/// The beginning of an answer as text that every database stores.
+fn request(url: &Url, delivery: Delivery) -> http::Result<Request<Body>> {
+    let agent = concat!("Farebox/", env!("CARGO_PKG_VERSION"));
+    let request = Request::post(url.as_str()).header(ACCEPT, "*/*").header(USER_AGENT, agent);
+    let headers = delivery.headers.into_iter();
+    let request = headers.fold(request, |request, (name, value)| request.header(name, value));
+    request.header(CONTENT_TYPE, "application/json").body(Body::from(delivery.body))
+}
+
+/// The beginning of an answer as text that any database takes.
 fn readable(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(answer);
     text.chars().take(KEPT_ANSWER).map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect()
@@ -247,37 +249,18 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     }
 }
 
-struct Resolver(Reach);
-
-/// The error of a name with a forbidden address.
-#[derive(Debug, thiserror::Error)]
-#[error("its name leads to {0}, which is not a public address")]
-struct Forbidden(IpAddr);
-
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
-        Box::pin(async move {
-            let found: Vec<SocketAddr> = lookup_host((name.as_str(), 0)).await?.collect();
-            match refused(&found, reach) {
-                Some(address) => Err(Forbidden(address).into()),
-                None => Ok(Box::new(found.into_iter()) as Addrs),
-            }
-        })
+/// Why there is no answer, without the address it was asked of.
+fn why(error: CallError) -> String {
+    match error {
+        CallError::Forbidden(address) => format!("its name leads to {address}, which is not a public address"),
+        CallError::ConnectTimeout => "no connection in time".to_owned(),
+        CallError::Timeout | CallError::Unreceived(_) => "no answer in time".to_owned(),
+        CallError::Connect(cause) => format!("connecting failed: {cause}"),
+        CallError::Unbegun(cause) | CallError::Closed(cause) | CallError::Broken(cause) => {
+            format!("the connection broke: {cause}")
+        }
+        CallError::TooLarge(_) => error.to_string(),
     }
-}
-
-/// Why there is no answer, without the address.
-fn why(error: &reqwest::Error) -> String {
-    let sources = || std::iter::successors(std::error::Error::source(error), |error| error.source());
-    if let Some(forbidden) = sources().find_map(|source| source.downcast_ref::<Forbidden>()) {
-        return forbidden.to_string();
-    }
-    if error.is_timeout() {
-        return if error.is_connect() { "no connection in time" } else { "no answer in time" }.to_owned();
-    }
-    let stage = if error.is_connect() { "connecting failed" } else { "the connection broke" };
-    sources().last().map_or_else(|| stage.to_owned(), |deepest| format!("{stage}: {deepest}"))
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@
 // Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
-mod client;
-mod connect;
 pub mod delivery;
+mod exchange;
 mod own;
 mod request;
 mod retry;
@@ -16,22 +15,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use client::{Incoming, Matcher};
 use futures::{StreamExt, future::Either, stream};
-use hyper::{
+use http::{
     HeaderMap, Uri,
-    body::Incoming,
     header::{CONTENT_ENCODING, HeaderValue},
-    http::uri::Scheme,
+    uri::Scheme,
 };
-use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::Url;
 use wire::{
     format::{AnswerReader, ProviderFormat},
     inference::{Event, Failure, Request},
     sse::LARGEST_EVENT,
 };
 
-use client::SendError;
+use exchange::SendError;
 pub use own::call_json;
 
 /// A provider's address and key. Made once, so that addresses are not parsed at every call.
@@ -56,29 +53,24 @@ impl Endpoint {
     /// The endpoint at an address up to and with the version (`https://api.openai.com/v1`), where this format is
     /// spoken. `None` where the text is no address.
     pub fn new(base_url: &str, format: &'static dyn ProviderFormat) -> Option<Self> {
-        Self::reached(base_url, format, connect::proxies())
+        Self::reached(base_url, format, client::proxies())
     }
 
     fn reached(base_url: &str, format: &'static dyn ProviderFormat, proxies: &Matcher) -> Option<Self> {
         let base = base_url.trim_end_matches('/');
-        let addresses = format.paths().iter().map(|path| Some((*path, address(&format!("{base}{path}"))?)));
+        let addresses = format.paths().iter().map(|path| Some((*path, client::address(&format!("{base}{path}"))?)));
         let addresses: Vec<(&'static str, Uri)> = addresses.collect::<Option<_>>()?;
         let (_, first) = addresses.first()?;
-        let (mut host, mut proxy_authorization) = (None, None);
-        if first.scheme() == Some(&Scheme::HTTP) {
-            host = first.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-            // A proxy that tunnels gets its credentials once, when the tunnel is opened.
-            proxy_authorization = proxies.intercept(first).and_then(|proxy| proxy.basic_auth().cloned());
-        }
+        let clear = Some(first).filter(|first| first.scheme() == Some(&Scheme::HTTP));
+        let host = clear.and_then(Uri::authority).and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        let proxy_authorization = client::proxy_authorization(proxies, first);
         let routes = Routes { addresses, host, proxy_authorization };
         Some(Self { format, routes: Arc::new(routes), authorization: None })
     }
 
     /// The endpoint with this key. `None` where the key can't stand in a header.
     pub fn with_key(mut self, key: &str) -> Option<Self> {
-        let mut value = HeaderValue::from_str(&format!("Bearer {key}")).ok()?;
-        value.set_sensitive(true);
-        self.authorization = Some(value);
+        self.authorization = Some(client::bearer(key)?);
         Some(self)
     }
 }
@@ -87,14 +79,6 @@ impl std::fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Endpoint").field("addresses", &self.routes.addresses).finish_non_exhaustive()
     }
-}
-
-/// A provider's address, parsed as a browser parses one. A user and a password in it are dropped: the key authorizes.
-fn address(text: &str) -> Option<Uri> {
-    let mut url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
-    url.set_username("").ok()?;
-    url.set_password(None).ok()?;
-    Uri::try_from(url.as_str()).ok()
 }
 
 /// How long a provider may take.
@@ -160,9 +144,9 @@ pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Eve
 
 /// The body of a call's successful answer.
 async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
-    let response = match client::send(request::of(call)?, timeouts.first_byte).await {
-        // The provider closed a kept connection as the request was sent: the request is sent once more.
-        Err(SendError::Unbegun(_)) => client::send(request::of(call)?, timeouts.first_byte).await?,
+    let response = match exchange::send(request::of(call)?, timeouts.first_byte).await {
+        // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
+        Err(SendError::Unbegun(_)) => exchange::send(request::of(call)?, timeouts.first_byte).await?,
         sent => sent?,
     };
     let (head, body) = response.into_parts();
@@ -174,7 +158,7 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
             ))),
         };
     }
-    let body = client::collect(body, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
+    let body = exchange::collect(body, LARGEST_ERROR, timeouts.idle).await.unwrap_or_default();
     let mut refusal = call.endpoint.format.read_refusal(head.status.as_u16(), &body);
     refusal.retry_after = retry::seconds(&head.headers, &body, SystemTime::now());
     Err(Failure::Provider(Box::new(refusal)))
@@ -190,7 +174,7 @@ fn unread_encoding(headers: &HeaderMap) -> Option<String> {
 async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
         let body = answer(&call, timeouts).await?;
-        let body = client::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
+        let body = exchange::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
         Ok(call.endpoint.format.read_whole(&call.request, &body))
     };
     read.await.unwrap_or_else(|failure| vec![Event::Failed(failure)])
@@ -223,7 +207,7 @@ impl Streaming {
                 return None;
             }
             let mut events = Vec::new();
-            match client::next(&mut self.body, idle).await {
+            match exchange::next(&mut self.body, idle).await {
                 Ok(Some(bytes)) => self.reader.feed(&bytes, &mut events),
                 Ok(None) => self.reader.end(&mut events),
                 Err(failure) => self.reader.cut(failure, &mut events),

@@ -1,34 +1,39 @@
 //! Calls of the command line to Farebox itself.
 
-use reqwest::{Client, Method, redirect::Policy};
+use std::time::Duration;
 
-/// Makes one JSON call, and returns its status and answer.
+use client::{Body, Client, Options};
+use http::{
+    Request,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
+use serde_json::Value;
+
+/// Far longer than anything asked may take: a model's import is waited for.
+const CALL: Duration = Duration::from_hours(24 * 7);
+/// An answer, at most: far more than a page of any list.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+/// One JSON call: its status and answer.
 ///
 /// # Errors
 ///
-/// The reason in words where the method or the address is malformed, the gateway did not answer, or the answer is not
-/// JSON. An error status is no error here: its answer is returned.
-pub async fn call_json(
-    method: &str,
-    url: &str,
-    token: &str,
-    body: Option<&serde_json::Value>,
-) -> Result<(u16, serde_json::Value), String> {
-    // Another crypto provider may be installed already; either serves.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    // No proxy: it would read the operator's token.
-    let client = Client::builder()
-        .no_proxy()
-        .connect_timeout(std::time::Duration::from_secs(10))
-        .redirect(Policy::none())
-        .build()
-        .map_err(|error| error.to_string())?;
-    let method = Method::from_bytes(method.as_bytes()).map_err(|error| error.to_string())?;
-    let mut request = client.request(method, url).bearer_auth(token);
-    if let Some(body) = body {
-        request = request.json(body);
+/// Why there is no answer, in words.
+pub async fn call_json(method: &str, url: &str, token: &str, body: Option<&Value>) -> Result<(u16, Value), String> {
+    // What is near is never asked for through a proxy: it would read the operator's token.
+    let options = Options { proxies: client::no_proxies(), ..Options::default() };
+    let client = Client::new(options).map_err(|error| error.to_string())?;
+    let address = client::address(url).ok_or_else(|| format!("{url} is no address"))?;
+    let authorization = client::bearer(token).ok_or("the token can't be sent")?;
+    let mut request = Request::builder().method(method).uri(address).header(ACCEPT, "*/*");
+    if body.is_some() {
+        request = request.header(CONTENT_TYPE, "application/json");
     }
-    let response = request.send().await.map_err(|error| error.to_string())?;
-    let status = response.status().as_u16();
-    Ok((status, response.json().await.map_err(|error| error.to_string())?))
+    let body = Body::from(body.map(Value::to_string).unwrap_or_default());
+    let request = request.header(AUTHORIZATION, authorization).body(body).map_err(|error| error.to_string())?;
+    let unsent = |_| format!("error sending request for url ({url})");
+    let (head, body) = client.send(request, CALL).await.map_err(unsent)?.into_parts();
+    let unread = || format!("error decoding response body for url ({url})");
+    let body = client::collect(body, LARGEST_ANSWER, CALL).await.map_err(|_| unread())?;
+    Ok((head.status.as_u16(), serde_json::from_slice(&body).map_err(|_| unread())?))
 }

@@ -1,8 +1,7 @@
 //! A call as an HTTP request: its endpoint's address and headers, and the body written by its format.
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{
+use client::Body;
+use http::{
     HeaderMap, Method, Request,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, PROXY_AUTHORIZATION},
 };
@@ -13,8 +12,8 @@ use super::Call;
 /// The most headers of a request: ours, and those that the connection needs.
 const HEADERS: usize = 7;
 
-/// The HTTP request of a call.
-pub(super) fn of(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
+/// The request of a call.
+pub(super) fn of(call: &Call) -> Result<Request<Body>, Failure> {
     let endpoint = &call.endpoint;
     let ProviderCall { path, body } = endpoint.format.call(&call.request, &call.upstream, call.limit)?;
     let address = endpoint.routes.addresses.iter().find(|(known, _)| *known == path);
@@ -35,7 +34,7 @@ pub(super) fn of(call: &Call) -> Result<Request<Full<Bytes>>, Failure> {
             headers.insert(name, value.clone());
         }
     }
-    let mut request = Request::new(Full::from(body));
+    let mut request = Request::new(Body::from(body));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = address.clone();
     *request.headers_mut() = headers;

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use hyper::HeaderMap;
+use http::HeaderMap;
 use serde_json::Value;
 
 /// Headers of rate limits: how much of a limit is left, and when it is full again.

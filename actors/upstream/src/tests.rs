@@ -1,5 +1,8 @@
 //! How a connection's failures and its route affect a call.
 
+mod delivery;
+mod own;
+
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -176,8 +179,8 @@ async fn an_answer_that_is_too_large_is_not_kept() {
         while connection.write_all(&[b'x'; 1_000]).await.is_ok() {}
     });
     let soon = Duration::from_secs(5);
-    let Ok(response) = client::send(request::of(&at(endpoint)).unwrap(), soon).await else { panic!("no answer") };
-    let refused = client::collect(response.into_body(), 1_000_000, soon).await;
+    let Ok(response) = exchange::send(request::of(&at(endpoint)).unwrap(), soon).await else { panic!("no answer") };
+    let refused = exchange::collect(response.into_body(), 1_000_000, soon).await;
     assert!(matches!(&refused, Err(Failure::TooLarge(1_000_000))), "{refused:?}");
 }
 
@@ -195,7 +198,7 @@ async fn call_by_proxy(base_url: &str, answers: &'static str) -> (String, Vec<Ev
     let proxy = format!("http://ada:secret@{}", listener.local_addr().unwrap());
     let proxies = Arc::new(Matcher::builder().all(proxy).build());
     let endpoint = Endpoint::reached(base_url, &OpenAi, &proxies).unwrap();
-    client::ask_proxies(proxies);
+    exchange::ask_proxies(proxies);
     let provider = tokio::spawn(async move {
         let (mut connection, _) = listener.accept().await.unwrap();
         let asked = read_to(&mut connection, if answers.is_empty() { "}" } else { "\r\n\r\n" }).await.unwrap();
@@ -232,7 +235,7 @@ async fn a_proxy_makes_a_tunnel_for_what_is_asked_with_tls_and_never_sees_the_ke
 #[tokio::test]
 async fn no_proxy_is_asked_for_an_address_that_is_excepted() {
     let proxies = Arc::new(Matcher::builder().all("http://ada:secret@127.0.0.1:1").no("127.0.0.1").build());
-    client::ask_proxies(proxies.clone());
+    exchange::ask_proxies(proxies.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     let provider = tokio::spawn(async move {
@@ -257,4 +260,26 @@ fn an_address_is_made_right_and_holds_no_secret() {
     for base in ["", "api.example/v1", "ftp://api.example/v1"] {
         assert_eq!(chat(base), None, "{base}");
     }
+}
+
+/// The lines of a request's head, sorted, without the host, which names a port that is another each time; and its body.
+fn parts(request: &str) -> (String, Vec<&str>, &str) {
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let (line, headers) = head.split_once("\r\n").unwrap();
+    let mut headers: Vec<_> = headers.lines().filter(|line| !line.starts_with("host: 127.0.0.1:")).collect();
+    headers.sort_unstable();
+    (line.to_owned(), headers, body)
+}
+
+/// Takes one connection, reads one request, says this and closes: the address, and what will have been read.
+async fn closing(said: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let served = tokio::spawn(async move {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let asked = read_to(&mut connection, "}").await.unwrap();
+        connection.write_all(said.as_bytes()).await.unwrap();
+        asked
+    });
+    (address, served)
 }

@@ -1,10 +1,11 @@
-//! Stripe, called with reqwest: only the endpoints that are needed, form-encoded, at one pinned API version. Each POST
-//! carries an idempotency key, so that repeating a call after a lost answer has no second effect. A charge is reported
-//! as declined only when its intent is canceled: a declined charge can't be paid later.
+//! Stripe: the few endpoints that are needed, form-encoded, of one pinned version. A POST carries an idempotency key, so
+//! that asking again after a lost answer does nothing twice. A charge is told declined only when its
+//! intent is canceled: nothing declined can be paid later.
 
+mod exchange;
 mod format;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use billing::{
     Timestamp,
@@ -12,7 +13,6 @@ use billing::{
     ids::{AccountId, PaymentId},
     reversal::{Listing, News},
 };
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -20,23 +20,14 @@ use crate::{
     finding::{Finding, Statement, Subject, What},
     webhook::is_reference,
 };
-use format::{
-    Dispute, ErrorBody, ErrorObject, Expandable, Intent, List, Named, NotUnderstood, Refund, SetupIntent, Standing,
-    unknown,
-};
+use exchange::{Api, Fault, Fields};
+use format::{Dispute, Expandable, Intent, List, Named, NotUnderstood, Refund, SetupIntent, Standing, unknown};
 
 /// Stripe's address.
 pub const ADDRESS: &str = "https://api.stripe.com";
-/// The API version of the objects in this module.
-const VERSION: &str = "2024-06-20";
-/// The longest that a connection may take, and a whole call.
-const CONNECT: Duration = Duration::from_secs(10);
-const CALL: Duration = Duration::from_secs(40);
-/// The most objects on one page of a list, and the most pages read of one list.
+/// How many Stripe lists at once, at most, and how many pages are read of one list.
 const PAGE: &str = "100";
 const MOST_PAGES: usize = 10_000;
-/// The largest answer, in bytes.
-const LARGEST_ANSWER: usize = 1 << 20;
 
 /// Stripe's address and secrets.
 pub struct Settings {
@@ -49,8 +40,9 @@ pub struct Settings {
 }
 
 struct Inner {
-    settings: Settings,
-    client: Client,
+    api: Api,
+    base_url: String,
+    webhook_secret: String,
 }
 
 /// The processor, shared by clones.
@@ -59,66 +51,33 @@ pub struct Stripe(Arc<Inner>);
 
 impl fmt::Debug for Stripe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stripe").field("base_url", &self.0.settings.base_url).finish_non_exhaustive()
+        f.debug_struct("Stripe").field("base_url", &self.0.base_url).finish_non_exhaustive()
     }
 }
-
-/// Why a call returned no object.
-#[derive(Debug)]
-enum Fault {
-    /// Stripe may have acted: no answer came, or the answer leaves it open.
-    Unknown(String),
-    /// Stripe refused the call, and did not act.
-    Refused { kind: String, error: Box<ErrorObject> },
-}
-
-impl From<Fault> for CardError {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Unknown(why) => Self::Unavailable(why),
-            Fault::Refused { error, .. } => Self::Refused { code: error.reason(), message: error.message },
-        }
-    }
-}
-
-type Fields<'a> = &'a [(&'a str, &'a str)];
 
 impl Stripe {
-    /// A client of Stripe with these settings.
+    /// Stripe, opened with these.
     ///
     /// # Errors
     ///
-    /// `Unavailable` where the HTTP client can't be built, for example because the machine's certificates can't be
-    /// read. Nothing was sent.
+    /// Where nothing can be called at all.
     pub fn new(settings: Settings) -> Result<Self, CardError> {
-        // Another crypto provider may be installed already; either serves.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(CALL)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| CardError::Unavailable(error.to_string()))?;
-        Ok(Self(Arc::new(Inner { settings, client })))
+        let Settings { base_url, secret_key, webhook_secret } = settings;
+        let api = Api::new(&base_url, secret_key)?;
+        Ok(Self(Arc::new(Inner { api, base_url, webhook_secret })))
     }
 
     /// The secret that signs webhooks.
     pub fn webhook_secret(&self) -> &str {
-        &self.0.settings.webhook_secret
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}/v1/{path}", self.0.settings.base_url.trim_end_matches('/'));
-        let request = self.0.client.request(method, url);
-        request.bearer_auth(&self.0.settings.secret_key).header("stripe-version", VERSION)
+        &self.0.webhook_secret
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Fault> {
-        receive(self.request(Method::GET, path)).await
+        self.0.api.get(path, &[]).await
     }
 
     async fn post<T: DeserializeOwned>(&self, path: &str, fields: Fields<'_>, key: &str) -> Result<T, Fault> {
-        receive(self.request(Method::POST, path).header("idempotency-key", key).form(fields)).await
+        self.0.api.post(path, fields, key).await
     }
 
     async fn intent(&self, id: &str) -> Result<Intent, Fault> {
@@ -209,9 +168,9 @@ impl Stripe {
     /// Looks a charge up by its payment. Stripe's search lags by up to a minute; look-ups come much later than that.
     pub(super) async fn find(&self, payment: PaymentId) -> Result<Option<Outcome>, CardError> {
         let query = format!("metadata[\"payment_id\"]:\"{payment}\"");
-        let request = self.request(Method::GET, "payment_intents/search");
-        let found: List<Intent> = receive(with_query(request, &[("query", &query), ("limit", "10")])?).await?;
-        // Every call carried the same key, so there is one intent. Were there more, a paid one counts.
+        let fields = [("query", query.as_str()), ("limit", "10")];
+        let found: List<Intent> = self.0.api.get("payment_intents/search", &fields).await?;
+        // Every call carried the same key, so there is one; were there more, a paid one counts.
         let mine = || found.data.iter().filter(|intent| intent.payment_id() == Some(payment));
         let chosen = mine().find(|intent| intent.status == "succeeded").or_else(|| mine().next());
         match chosen {
@@ -259,8 +218,7 @@ impl Stripe {
             fields.push(("limit", PAGE));
             let last = all.last().map(|last| last.id().to_owned());
             fields.extend(last.as_deref().map(|last| ("starting_after", last)));
-            let request = with_query(self.request(Method::GET, path), &fields)?;
-            let page: List<T> = receive(request).await?;
+            let page: List<T> = self.0.api.get(path, &fields).await?;
             let is_last = !page.has_more || page.data.is_empty();
             all.extend(page.data);
             if is_last {
@@ -433,51 +391,5 @@ impl Listed for Dispute {
     }
 }
 
-fn with_query(request: RequestBuilder, fields: Fields<'_>) -> Result<RequestBuilder, CardError> {
-    let (client, request) = request.build_split();
-    let mut request = request.map_err(|error| CardError::Unavailable(error.to_string()))?;
-    request.url_mut().query_pairs_mut().extend_pairs(fields);
-    Ok(RequestBuilder::from_parts(client, request))
-}
-
-/// Sends a request and reads its answer.
-async fn receive<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Fault> {
-    let mut response = request.send().await.map_err(|error| lost(&error))?;
-    let status = response.status();
-    let mut body = Vec::new();
-    while let Some(bytes) = response.chunk().await.map_err(|error| lost(&error))? {
-        if body.len() + bytes.len() > LARGEST_ANSWER {
-            return Err(Fault::Unknown(format!("the answer is larger than {LARGEST_ANSWER} bytes")));
-        }
-        body.extend_from_slice(&bytes);
-    }
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| Fault::Unknown(format!("not understood: {error}")));
-    }
-    let error = serde_json::from_slice::<ErrorBody>(&body).ok().map(|body| body.error);
-    let message = error.as_ref().map_or("without a word of why", |error| error.message.as_str());
-    let unknown = Fault::Unknown(format!("Stripe answered {status}: {message}"));
-    match (status, error) {
-        // A wrong or revoked key leaves open whether an earlier call acted. The other statuses leave the same open.
-        (
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS,
-            _,
-        ) => Err(unknown),
-        (status, Some(error)) if status.is_client_error() => {
-            Err(Fault::Refused { kind: error.kind.clone(), error: Box::new(error) })
-        }
-        _ => Err(unknown),
-    }
-}
-
-/// The error without the address.
-fn lost(error: &reqwest::Error) -> Fault {
-    let what = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "connecting failed"
-    } else {
-        "the connection broke"
-    };
-    Fault::Unknown(what.to_owned())
-}
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,16 @@
-//! How a connection to a provider is opened: directly or through the proxy that the environment names for its address,
-//! in clear or with TLS (where the provider may choose HTTP/2), and within a time limit. This file knows no request.
+//! How a connection is opened: straight, or by the proxy that is named for its address; in clear, or with TLS, where the
+//! other side may choose HTTP/2; within a time. It knows no request.
 
 use std::{
     io,
     pin::Pin,
-    sync::{Arc, LazyLock, OnceLock},
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
     time::Duration,
 };
 
-use hyper::{
-    Uri,
-    http::uri::Scheme,
-    rt::{Read, ReadBufCursor, Write},
-};
+use http::{Uri, uri::Scheme};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
     client::{
@@ -27,26 +24,19 @@ use rustls_platform_verifier::ConfigVerifierExt;
 use tokio::{net::TcpStream, time::timeout};
 use tower_service::Service;
 
-/// The longest that opening a connection may take, its proxy and TLS included.
-const CONNECT: Duration = Duration::from_secs(10);
-/// The interval of keep-alive probes on a quiet connection, and how many may go unanswered before the connection is
-/// dropped.
+use crate::{Options, names::Resolver};
+
+/// A quiet connection is asked so often whether its other side is there, and is given up after so many silences.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_TRIES: u32 = 3;
 /// How long sent bytes may go unacknowledged.
 #[cfg(target_os = "linux")]
 const UNRECEIVED: Duration = Duration::from_secs(30);
 
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Opening<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
 
-/// The proxies that the environment names, in the variables that curl reads too. They are read once.
-pub(super) fn proxies() -> &'static Arc<Matcher> {
-    static PROXIES: LazyLock<Arc<Matcher>> = LazyLock::new(|| Arc::new(Matcher::from_system()));
-    &PROXIES
-}
-
-/// The TLS settings: certificates are checked as this machine does, and sessions are kept for all threads.
+/// Certificates are checked as this machine does, and what was agreed with a server is remembered for all threads.
 fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
     static TLS: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     if let Some(made) = TLS.get() {
@@ -59,17 +49,23 @@ fn tls() -> Result<Arc<ClientConfig>, rustls::Error> {
     Ok(TLS.get_or_init(|| Arc::new(config)).clone())
 }
 
-/// Opens connections. Clones share its settings.
+type Straight = HttpConnector<Resolver>;
+
+/// Opens connections. Clones share it.
 #[derive(Clone)]
-pub(super) struct Connector(Arc<HttpsConnector<Route>>);
+pub(crate) struct Connector {
+    routes: Arc<HttpsConnector<Route>>,
+    limit: Duration,
+}
 
 impl Connector {
-    /// A connector that uses these proxies.
-    pub(super) fn new(proxies: Arc<Matcher>) -> Result<Self, rustls::Error> {
-        let mut straight = HttpConnector::new();
+    /// One that connects so.
+    pub(crate) fn new(options: Options) -> Result<Self, rustls::Error> {
+        let Options { connect: limit, proxies, admits, .. } = options;
+        let mut straight = HttpConnector::new_with_resolver(Resolver(admits));
         straight.enforce_http(false);
         straight.set_nodelay(true);
-        straight.set_connect_timeout(Some(CONNECT));
+        straight.set_connect_timeout(Some(limit));
         straight.set_keepalive(Some(KEEPALIVE));
         straight.set_keepalive_interval(Some(KEEPALIVE));
         straight.set_keepalive_retries(Some(KEEPALIVE_TRIES));
@@ -79,7 +75,8 @@ impl Connector {
         let mut to_proxy = ClientConfig::clone(&tls);
         to_proxy.alpn_protocols.clear();
         let proxy = HttpsConnector::from((straight.clone(), to_proxy));
-        Ok(Self(Arc::new(HttpsConnector::from((Route { straight, proxies, proxy }, tls)))))
+        let routes = Arc::new(HttpsConnector::from((Route { straight, proxies, proxy }, tls)));
+        Ok(Self { routes, limit })
     }
 }
 
@@ -93,9 +90,9 @@ impl Service<Uri> for Connector {
     }
 
     fn call(&mut self, to: Uri) -> Self::Future {
-        let opening = HttpsConnector::clone(&self.0).call(to);
+        let (opening, limit) = (HttpsConnector::clone(&self.routes).call(to), self.limit);
         Box::pin(async move {
-            match timeout(CONNECT, opening).await {
+            match timeout(limit, opening).await {
                 Ok(opened) => opened,
                 Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut).into()),
             }
@@ -106,9 +103,9 @@ impl Service<Uri> for Connector {
 /// The stream under TLS, where there is TLS.
 #[derive(Clone)]
 struct Route {
-    straight: HttpConnector,
+    straight: Straight,
     proxies: Arc<Matcher>,
-    proxy: HttpsConnector<HttpConnector>,
+    proxy: HttpsConnector<Straight>,
 }
 
 impl Service<Uri> for Route {
@@ -138,8 +135,8 @@ impl Service<Uri> for Route {
     }
 }
 
-/// A connection to a provider, or to a proxy.
-pub(super) struct Way {
+/// A connection to a server, or to a proxy.
+pub(crate) struct Way {
     io: MaybeHttpsStream<TokioIo<TcpStream>>,
     /// Whether the connection ends at a proxy, which gets the whole address with every request.
     forwards: bool,
