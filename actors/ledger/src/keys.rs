@@ -11,7 +11,7 @@ use billing::{
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, directory::taken, rollup::Span};
+use super::{Ledger, LedgerError, lookup::taken, rollup::Span};
 
 /// Keys of one account that work, at most.
 pub const MOST_KEYS: i64 = 1_000;

@@ -1,5 +1,5 @@
 //! The ledger's tables: the only place with SQL. The journal appends through [`append`]; everyone reads through
-//! [`load`], [`query`] and [`audit`]; accounts and keys are made in [`directory`]. Two pools: one connection that writes
+//! [`load`], [`query`] and [`audit`]; accounts and keys are made in [`lookup`]. Two pools: one connection that writes
 //! (SQLite has one writer, and the journal is the only one), and a few that read. How it is opened, by one process at a
 //! time, and closed again is in [`open`].
 
@@ -8,15 +8,14 @@ pub mod append;
 pub mod audit;
 pub mod cards;
 mod checkpoint;
-pub mod directory;
 mod error;
 pub mod events;
 mod frames;
 pub mod history;
-pub mod hooks;
 pub mod idempotency;
 pub mod keys;
 pub mod load;
+pub mod lookup;
 mod open;
 mod owner;
 pub mod payments;
@@ -30,6 +29,7 @@ mod sql;
 pub mod standing;
 pub mod usage;
 mod watch;
+pub mod webhooks;
 mod writer;
 
 use std::sync::Arc;
