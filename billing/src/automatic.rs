@@ -9,8 +9,8 @@ use crate::{
     time::{HOUR_MS, Month, Timestamp},
 };
 
-/// The waits before the next attempt after a declined automatic purchase, in milliseconds. After the last one,
-/// automatic purchases are turned off.
+/// The waits before the next attempt after a declined automatic purchase, in milliseconds. A decline after the last
+/// wait turns automatic purchases off.
 pub const RETRIES_MS: [i64; 3] = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
 
 /// The largest monthly maximum or amount: $1 million.

@@ -128,7 +128,8 @@ impl Grant {
         now >= self.expires_at
     }
 
-    /// Whether the grant still matters: credits are left or held, or the purchase counts for the tier.
+    /// Whether the grant still matters: it has not expired, credits are left or held, or its purchase counts for the
+    /// tier.
     pub fn is_live(&self, now: Timestamp) -> bool {
         let counts = self.paid.is_positive() && now < self.created_at.plus_ms(FOUR_WEEKS_MS);
         !self.is_expired(now) || self.available.is_positive() || self.held.is_positive() || counts

@@ -9,8 +9,8 @@ use crate::{
 /// The fee of a cycle.
 pub const FEE: Nanos = Nanos::dollars(3);
 
-/// The waits before the next attempt after a declined renewal, in milliseconds. After the last one, the subscription
-/// ends.
+/// The waits before the next attempt after a declined renewal, in milliseconds. A decline after the last wait ends the
+/// subscription.
 pub const RETRIES_MS: [i64; 3] = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
 
 /// The status of a subscription.

@@ -51,8 +51,9 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Refused`] and [`LedgerError::Fenced`]: nothing was written. [`LedgerError::Database`],
-    /// [`LedgerError::Writer`] and [`LedgerError::Away`] leave the outcome unknown: ask [`Ledger::was_committed`].
+    /// [`LedgerError::Refused`]: nothing was written. [`LedgerError::Database`], [`LedgerError::Writer`] and
+    /// [`LedgerError::Away`] leave the outcome unknown: ask [`Ledger::was_committed`]. [`LedgerError::Fenced`]: this
+    /// process must stop, and the new owner knows what was written.
     pub async fn append(&self, batch_id: Uuid, transitions: &[Transition], now: Timestamp) -> Result<(), LedgerError> {
         let stamp = Stamp { batch_id, epoch: self.epoch, at: now };
         if let Some(writer) = &self.writer {

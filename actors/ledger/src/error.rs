@@ -18,7 +18,7 @@ pub enum LedgerError {
     /// A row breaks a rule of the database. Nothing of its batch was written.
     #[error("refused: {0}")]
     Refused(String),
-    /// A newer owner has taken over. Nothing was written, and this process will never write again.
+    /// A newer owner has taken over: this process will never write again, and the new owner knows what was written.
     #[error("another process has taken this ledger over")]
     Fenced,
     /// A row has an impossible value: the database was changed behind the ledger's back.

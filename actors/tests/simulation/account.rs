@@ -34,7 +34,7 @@ use crate::{
 /// Seconds after which an idle account ends.
 const LONG: u32 = 600;
 
-/// A question with a waiting caller.
+/// The id of a question with a waiting caller.
 pub(crate) type AskId = u64;
 
 /// The reply channel of a question, at the machine's end.

@@ -83,7 +83,7 @@ impl Lock {
     }
 }
 
-/// Whether this process holds the lock at this path. Finds the owner of a database that was moved.
+/// Whether the process `by` holds the lock at this path. Finds the owner of a database that was moved.
 pub(crate) fn is_held(path: &Path, by: u32) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let is_held = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
