@@ -1,4 +1,4 @@
-//! What a decision costs on an account with twenty live grants: `cargo bench -p billing`.
+//! The time of a decision on an account with twenty live grants: `cargo bench -p billing`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const GRANTS: u128 = 20;
-/// A dollar each.
+/// One dollar for each grant.
 const AMOUNT: Nanos = Nanos::new(1_000_000_000);
 
 fn account() -> Account {
@@ -45,7 +45,7 @@ fn account() -> Account {
     account
 }
 
-/// A request that costs up to so much.
+/// A request with this worst case.
 fn admit(most: Nanos) -> Command {
     Command::Admit(Admit {
         request_id: RequestId(Uuid::from_u128(7)),
@@ -79,7 +79,7 @@ fn settle(cost: Nanos) -> Command {
     })
 }
 
-/// Times one command; the copy of the account it changes is made and dropped outside.
+/// Measures one command. The account is copied and dropped outside the measurement.
 fn measure(criterion: &mut Criterion, name: &str, account: &Account, command: &Command) {
     let mut copy = account.clone();
     let answer = decide(&mut copy, command.clone(), NOW).answer;

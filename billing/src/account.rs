@@ -1,5 +1,5 @@
-//! An account's state: its grants in draw order, its open holds, its debt and its permits. Changed only by
-//! [`crate::decide`]; loaded from the ledger's rows by [`Account::load`].
+//! An account's state: its grants in draw order, its open holds, its debt and its permits. Only [`crate::decide`]
+//! changes it; [`Account::load`] loads it from the ledger's rows.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,32 +19,33 @@ use crate::{
     time::{DAY_MS, FOUR_WEEKS_MS, Timestamp},
 };
 
-/// How long before a tier falls its owner is told.
+/// How long before a tier falls the owner is notified, in milliseconds.
 pub const TIER_NOTICE_MS: i64 = 3 * DAY_MS;
 
-/// The row of an account: what is not in its grants and holds.
+/// The row of an account: its state without grants and holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    /// What it signed up for.
+    /// The account's plan.
     pub plan: Plan,
-    /// When it was made.
+    /// When the account was opened.
     pub created_at: Timestamp,
-    /// Until when a paid subscription runs.
+    /// The end of the paid subscription.
     pub subscribed_until: Option<Timestamp>,
-    /// What running requests cost beyond the credits; the next grant pays it first.
+    /// The cost of requests beyond the credits. The next grant repays it first.
     pub debt: Nanos,
-    /// All that was ever charged.
+    /// The sum of all charges, ever.
     pub charged: Nanos,
-    /// The last sequence number of its journal.
+    /// The last sequence number of the account's journal.
     pub seq: u64,
-    /// The time of its last change: ledger time never runs backwards.
+    /// The time of the last change. Ledger time never runs backwards.
     pub clock: Timestamp,
-    /// When something of it is due by itself, holds apart: credits that expire, a renewal, a notice.
+    /// When the account has work due without a command (expiring credits, a renewal, a notice), abandoned holds
+    /// excepted.
     pub wake_at: Option<Timestamp>,
 }
 
 impl Header {
-    /// A new account's.
+    /// The header of a new account.
     pub const fn new(plan: Plan, created_at: Timestamp) -> Self {
         Self {
             plan,
@@ -59,7 +60,8 @@ impl Header {
     }
 }
 
-/// The free plan's limit on closed models: 10 requests a second, 10 at once. Counted in thousandths of a request.
+/// A token bucket for the free plan's limit on closed models: 10 requests a second, 10 at once. It counts thousandths
+/// of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bucket {
     milli: i64,
@@ -72,7 +74,7 @@ pub const FREE_RATE: i64 = 10;
 impl Bucket {
     const FULL: Self = Self { milli: FREE_RATE * 1_000, refilled_at: Timestamp(0) };
 
-    /// Takes one request, or says in how many milliseconds there will be one. A refusal takes nothing.
+    /// Takes one request, or returns the wait for the next one in milliseconds. A refusal takes nothing.
     pub(crate) fn take(&mut self, now: Timestamp) -> Result<(), i64> {
         let gained = now.ms_since(self.refilled_at).saturating_mul(FREE_RATE);
         self.milli = self.milli.saturating_add(gained).min(FREE_RATE * 1_000);
@@ -90,35 +92,35 @@ impl Bucket {
     }
 }
 
-/// The most an account may have, what its pending payments will bring included, and the most it may have bought in 28 days.
-/// The ledger's numbers end at $9.2 billion; what is left to them is for what the rules add by themselves.
+/// The most credits of an account, pending payments included, and the most purchased in 28 days. The ledger's range
+/// ends at $9.2 billion; the rest of it is left for amounts that the rules add.
 pub const MOST: Nanos = Nanos::dollars(9_000_000_000);
 
-/// What an account has, as it is shown.
+/// An account's balance as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Balance {
-    /// Free to be held.
+    /// Credits that can be held.
     pub available: Nanos,
-    /// Set aside for running requests.
+    /// Credits held by running requests.
     pub held: Nanos,
-    /// Owed.
+    /// The account's debt.
     pub debt: Nanos,
-    /// When the next credits expire, and how much.
+    /// The next expiry, and the amount that expires.
     pub next_expiry: Option<(Timestamp, Nanos)>,
     /// Dollars purchased in the last 28 days.
     pub purchased: Nanos,
-    /// The tier they reach.
+    /// The tier in force.
     pub tier: Tier,
     /// Permits in use.
     pub units_used: Units,
 }
 
-/// How an account buys by itself, and what that has come to.
+/// An account's automatic purchases.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Automatic {
-    /// What its owner set.
+    /// The owner's settings.
     pub settings: AutoSettings,
-    /// How it fares.
+    /// The state of the purchases.
     pub state: AutoState,
     /// This month's spending.
     pub window: SpendWindow,
@@ -127,7 +129,7 @@ pub struct Automatic {
 /// An account as it is stored.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Its row.
+    /// The account's row.
     pub header: Header,
     /// Live grants, in any order.
     pub grants: Vec<Grant>,
@@ -135,18 +137,18 @@ pub struct Stored {
     pub holds: Vec<Hold>,
     /// Payments that have not ended.
     pub payments: Vec<Payment>,
-    /// Its subscription, if it ever had one.
+    /// The subscription, if there ever was one.
     pub subscription: Option<Subscription>,
-    /// Its automatic purchases, if it ever set or made one.
+    /// The automatic purchases, if they were ever set or made.
     pub automatic: Option<Automatic>,
-    /// Its limited keys.
+    /// The keys with limits.
     pub keys: BTreeMap<KeyId, KeyState>,
-    /// How long answers were.
+    /// The usual lengths of answers.
     pub learned: Learned,
 }
 
 impl Stored {
-    /// A row and nothing else.
+    /// A row without grants, holds or anything else.
     pub fn new(header: Header) -> Self {
         Self {
             header,
@@ -161,27 +163,27 @@ impl Stored {
     }
 }
 
-/// When a tier will fall, and to which.
+/// The time at which a tier will fall, and the next tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierFall {
-    /// When.
+    /// The time.
     pub at: Timestamp,
-    /// To which.
+    /// The tier after the fall.
     pub to: Tier,
 }
 
 /// An account's whole state.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Its id.
+    /// The account's id.
     pub id: AccountId,
-    /// Its row.
+    /// The account's row.
     pub header: Header,
     /// Live grants, in draw order.
     pub(crate) grants: Vec<Grant>,
     /// Open holds.
     pub(crate) holds: HashMap<RequestId, Hold>,
-    /// Payments the card network has not answered.
+    /// Payments without an answer of the processor.
     pub(crate) payments: BTreeMap<PaymentId, Payment>,
     pub(crate) subscription: Option<Box<Subscription>>,
     pub(crate) automatic: Option<Box<Automatic>>,
@@ -191,16 +193,21 @@ pub struct Account {
     pub(crate) bucket: Bucket,
     pub(crate) available: Nanos,
     pub(crate) units_used: Units,
-    /// Until when the free plan's dollar of this cycle lasts.
+    /// The end of the cycle whose free dollar was granted.
     pub(crate) free_until: Timestamp,
-    /// The fall of the tier that was told of last.
+    /// The last fall of the tier that the owner was notified of.
     pub(crate) fall_told: Option<Timestamp>,
-    /// Nothing is due before this, holds apart.
+    /// Nothing is due before this time, abandoned holds excepted.
     pub(crate) due_at: Timestamp,
 }
 
 impl Account {
-    /// An account from its rows.
+    /// Loads an account from its rows.
+    ///
+    /// # Panics
+    ///
+    /// If the rows break an invariant: a grant does not add up, the held credits are not those of the open holds, or a
+    /// hold occurs twice. The account must not run, and an operator must examine it.
     pub fn load(id: AccountId, stored: Stored) -> Self {
         let Stored { header, mut grants, holds, payments, subscription, automatic, keys, learned } = stored;
         grants.sort_by_key(Grant::draw_order);
@@ -261,7 +268,7 @@ impl Account {
         self.grants.iter().position(|grant| grant.id == id)
     }
 
-    /// An open hold.
+    /// Finds an open hold.
     pub fn hold(&self, request_id: RequestId) -> Option<&Hold> {
         self.holds.get(&request_id)
     }
@@ -276,17 +283,17 @@ impl Account {
         &self.grants
     }
 
-    /// Payments not answered yet.
+    /// Payments without an answer.
     pub fn pending_payments(&self) -> impl Iterator<Item = &Payment> {
         self.payments.values()
     }
 
-    /// A payment not answered yet.
+    /// Finds a payment without an answer.
     pub fn pending_payment(&self, id: PaymentId) -> Option<&Payment> {
         self.payments.get(&id)
     }
 
-    /// The free plan's bucket.
+    /// The rate limit's bucket.
     pub const fn bucket(&self) -> &Bucket {
         &self.bucket
     }
@@ -297,7 +304,7 @@ impl Account {
         self.grants.iter().filter(in_window).map(|grant| grant.paid).sum()
     }
 
-    /// Whether an account may have so much more, for which so much is paid.
+    /// Whether the account has room for more credits of this amount and price.
     pub(crate) fn has_room(&self, amount: Nanos, paid: Nanos, now: Timestamp) -> bool {
         let sum =
             |amounts: &mut dyn Iterator<Item = Nanos>| amounts.map(|amount| i128::from(amount.get())).sum::<i128>();
@@ -309,7 +316,7 @@ impl Account {
             && i128::from(bought.get()) + pending + i128::from(paid.get()) <= most
     }
 
-    /// Whether a paid subscription runs: paid, or its renewal is being paid.
+    /// Whether a paid subscription runs: it is paid, or its renewal is in flight.
     pub fn is_subscribed(&self, now: Timestamp) -> bool {
         let Some(until) = self.header.subscribed_until else { return false };
         now < until || (self.subscription_status() == Some(Status::Active) && self.is_paying(Purpose::Subscription))
@@ -319,22 +326,22 @@ impl Account {
         self.subscription.as_ref().map(|subscription| subscription.status)
     }
 
-    /// Whether a payment of this kind is in flight.
+    /// Whether a payment for this purpose is in flight.
     pub fn is_paying(&self, purpose: Purpose) -> bool {
         self.payments.values().any(|payment| payment.purpose == purpose)
     }
 
-    /// Whether a purchase that nobody clicked for is in flight.
+    /// Whether an automatic purchase is in flight.
     pub fn is_buying_automatically(&self) -> bool {
         self.payments.values().any(|payment| payment.purpose.is_automatic())
     }
 
-    /// Its subscription, if it ever had one.
+    /// The subscription, if there ever was one.
     pub fn subscription(&self) -> Option<&Subscription> {
         self.subscription.as_deref()
     }
 
-    /// Its automatic purchases, if it ever set or made one.
+    /// The automatic purchases, if they were ever set or made.
     pub fn automatic(&self) -> Option<&Automatic> {
         self.automatic.as_deref()
     }
@@ -344,12 +351,12 @@ impl Account {
         self.keys.iter().map(|(id, key)| (*id, key))
     }
 
-    /// A limited key.
+    /// Finds a key with limits.
     pub fn key(&self, id: KeyId) -> Option<&KeyState> {
         self.keys.get(&id)
     }
 
-    /// Pay-as-you-go: subscribed, or anything purchased in the last 28 days.
+    /// Whether the account is pay-as-you-go: subscribed, or with a purchase in the last 28 days.
     pub fn is_payg(&self, now: Timestamp) -> bool {
         self.is_subscribed(now) || self.purchased(now).is_positive()
     }
@@ -360,7 +367,7 @@ impl Account {
         Tier::reached_by(if self.is_subscribed(now) { purchased.max(Nanos::dollars(3)) } else { purchased })
     }
 
-    /// What it has now. Credits past their expiry are not counted, even before they are swept.
+    /// The balance now. Expired credits do not count, even before they are swept.
     pub fn balance(&self, now: Timestamp) -> Balance {
         let usable = || self.grants.iter().filter(|grant| !grant.is_expired(now) && grant.available.is_positive());
         let next_at = usable().map(|grant| grant.expires_at).min();
@@ -376,7 +383,7 @@ impl Account {
         }
     }
 
-    /// When the tier falls unless more is bought, and to which. A subscription that renews is taken to be renewed.
+    /// When the tier falls without further purchases, and to which tier. A subscription that renews counts as renewed.
     pub fn tier_fall(&self, now: Timestamp) -> Option<TierFall> {
         let tier = self.tier(now);
         let paid = || self.grants.iter().filter(|grant| grant.paid.is_positive());
@@ -395,7 +402,7 @@ impl Account {
         })
     }
 
-    /// When something is due by itself, holds apart: what [`Header::wake_at`] and the sweeper go by.
+    /// When work is due without a command, abandoned holds excepted. [`Header::wake_at`] and the sweeper use this time.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
         let lasting =
             |grant: &&Grant| grant.available.is_positive() || (grant.held.is_positive() && !grant.is_expired(now));
@@ -415,18 +422,18 @@ impl Account {
         [grants, free, renewal, retry, fall].into_iter().flatten().min()
     }
 
-    /// When something here changes by itself, abandoned holds included.
+    /// When the account changes without a command, abandoned holds included.
     pub fn next_wake(&self) -> Option<Timestamp> {
         let deadline = self.holds.values().map(|hold| hold.deadline).min();
         self.header.wake_at.into_iter().chain(deadline).min()
     }
 
-    /// How much more a key's limits let a running request come to; none where they let it come to anything.
+    /// The most by which a key's limits let a running request grow; `None` without limits.
     pub(crate) fn room_of(&self, key: Option<KeyId>, now: Timestamp) -> Option<Nanos> {
         self.keys.get(&key?)?.left(now)
     }
 
-    /// Limits a key from now on, or no longer.
+    /// Sets or removes a key's limits.
     pub(crate) fn limit_key(&mut self, id: KeyId, limits: Option<KeyLimits>, spent: [Nanos; 4], now: Timestamp) {
         let Some(limits) = limits.filter(|limits| !limits.is_unlimited()) else {
             self.keys.remove(&id);
@@ -441,7 +448,11 @@ impl Account {
         self.keys.insert(id, key);
     }
 
-    /// Invariants 1, 4 and the caches. Panics where one does not hold.
+    /// Checks invariants 1 and 4, and the cached sums.
+    ///
+    /// # Panics
+    ///
+    /// If one of them does not hold. The account stops, and an operator must examine it.
     pub fn assert_sound(&self) {
         self.grants.iter().for_each(Grant::assert_sound);
         let held: Nanos = self.grants.iter().map(|grant| grant.held).sum();
@@ -464,7 +475,7 @@ impl Account {
     }
 }
 
-/// Whether this is the free plan's dollar of a cycle, not one that an operator gave under the same name.
+/// Whether this is the free plan's dollar of a cycle, rather than a grant that an operator made with that source.
 pub(crate) fn is_free_cycle(grant: &Grant) -> bool {
     grant.source == Source::Free && grant.source_key.starts_with("cycle ")
 }

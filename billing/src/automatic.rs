@@ -1,5 +1,5 @@
-//! Purchases nobody clicks for: auto-reload when credits run low, autoScale when permits do, and the calendar month they
-//! may spend in (design, chapter 2.8).
+//! Automatic purchases: auto-reload when credits run low, autoScale when permits run out, and the monthly maximum of
+//! both (design, chapter 2.8).
 
 use serde::{Deserialize, Serialize};
 
@@ -9,33 +9,34 @@ use crate::{
     time::{HOUR_MS, Month, Timestamp},
 };
 
-/// How long after a declined automatic purchase the next one is tried, in milliseconds; after the last, none is.
+/// The waits before the next attempt after a declined automatic purchase, in milliseconds. A decline after the last
+/// wait turns automatic purchases off.
 pub const RETRIES_MS: [i64; 3] = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
 
-/// The most a monthly maximum or an amount can be: $1 million.
+/// The largest monthly maximum or amount: $1 million.
 const LARGEST: Nanos = Nanos::dollars(1_000_000);
 
-/// An account's settings for buying by itself.
+/// An account's settings for automatic purchases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoSettings {
     /// Whether credits are bought when they run low.
     pub reload: Switch,
-    /// They are bought when less than this is available.
+    /// Credits are bought when less than this amount is available.
     pub threshold: Nanos,
-    /// How much is bought.
+    /// The amount of one purchase.
     pub amount: Nanos,
     /// The most auto-reload may spend in a month.
     pub monthly_max: Nanos,
-    /// Whether permits are bought for requests that do not say.
+    /// Whether permits are bought for requests that do not specify it.
     pub scale: Switch,
     /// The most all automatic purchases together may spend in a month.
     pub monthly_spend: Nanos,
-    /// Which card, as the processor names it; none: the account's default.
+    /// The card, by the processor's id. `None`: the account's default card.
     pub method: Option<String>,
 }
 
-/// A change of those settings: what it does not name stays as it is. The account applies it to what stands then, so that
-/// two changes at once never undo each other.
+/// A change of the settings. Missing fields stay unchanged. The account applies the change to its current settings, so
+/// that two concurrent changes never undo each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AutoChange {
     /// Whether credits are bought when they run low.
@@ -46,25 +47,25 @@ pub struct AutoChange {
     pub amount: Option<Nanos>,
     /// See [`AutoSettings::monthly_max`].
     pub monthly_max: Option<Nanos>,
-    /// Whether permits are bought for requests that do not say.
+    /// Whether permits are bought for requests that do not specify it.
     pub scale: Option<Switch>,
     /// See [`AutoSettings::monthly_spend`].
     pub monthly_spend: Option<Nanos>,
-    /// Which card.
+    /// The card.
     pub method: Option<MethodChange>,
 }
 
 /// A change of the card that automatic purchases are charged to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MethodChange {
-    /// This one from now on.
+    /// This card from now on.
     To(String),
-    /// This one, unless one was chosen before.
+    /// This card, unless one is set already.
     AtFirst(String),
 }
 
 impl AutoChange {
-    /// The settings after it.
+    /// The settings after the change.
     pub fn apply(self, before: &AutoSettings) -> AutoSettings {
         let Self { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = self;
         AutoSettings {
@@ -83,7 +84,7 @@ impl AutoChange {
 }
 
 impl From<AutoSettings> for AutoChange {
-    /// A change of everything.
+    /// A change of every field.
     fn from(settings: AutoSettings) -> Self {
         let AutoSettings { reload, threshold, amount, monthly_max, scale, monthly_spend, method } = settings;
         Self {
@@ -110,19 +111,19 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// Whether it is on.
+    /// Whether the switch is on.
     pub const fn is_on(self) -> bool {
         matches!(self, Self::On)
     }
 
-    /// From what a client writes.
+    /// Converts a client's boolean.
     pub const fn from_bool(on: bool) -> Self {
         if on { Self::On } else { Self::Off }
     }
 }
 
 impl Default for AutoSettings {
-    /// The contract's numbers, all off.
+    /// The default amounts of the contract, with everything off.
     fn default() -> Self {
         Self {
             reload: Switch::Off,
@@ -137,7 +138,11 @@ impl Default for AutoSettings {
 }
 
 impl AutoSettings {
-    /// The field that can't be, and why.
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// The first field with an invalid value, and the reason. The caller shows both to the user.
     pub fn check(&self) -> Result<(), (&'static str, &'static str)> {
         let cents = |amount: Nanos| amount.get() % 10_000_000 == 0;
         if self.threshold < Nanos::ZERO || self.threshold > LARGEST {
@@ -162,11 +167,11 @@ impl AutoSettings {
     }
 }
 
-/// What automatic purchases have spent in one calendar month, or are about to. What is reserved is settled or given back
-/// when its payment ends.
+/// The spending of automatic purchases in one calendar month. A reservation is settled or returned when its payment
+/// ends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SpendWindow {
-    /// Which month.
+    /// The month.
     pub month: Month,
     /// Auto-reloads in flight.
     pub reload_reserved: Nanos,
@@ -176,18 +181,18 @@ pub struct SpendWindow {
     pub scale_reserved: Nanos,
     /// `AutoScale` purchases paid.
     pub scale_settled: Nanos,
-    /// The maximum of auto-reload when it reserved last.
+    /// The highest maximum of auto-reload at its reservations of this month.
     pub reload_max: Nanos,
-    /// The maximum of all when one reserved last.
+    /// The highest maximum of all automatic purchases at their reservations of this month.
     pub spend_max: Nanos,
 }
 
 impl SpendWindow {
-    /// This window, or an empty one where the month is over.
+    /// This window, or an empty one if its month is over.
     #[must_use]
     pub fn at(self, now: Timestamp) -> Self {
         let month = now.month();
-        // Ledger time never runs backwards, so a month before this one can't be asked for.
+        // Ledger time never runs backwards, so `now` is never in an earlier month.
         if self.month >= month { self } else { Self { month, ..Self::default() } }
     }
 
@@ -201,7 +206,7 @@ impl SpendWindow {
         self.reloads() + self.scale_reserved + self.scale_settled
     }
 
-    /// Whether so much more may be spent for this.
+    /// Whether another purchase of this amount fits into the month.
     pub fn has_room(&self, purpose: Purpose, amount: Nanos, settings: &AutoSettings) -> bool {
         let within = self.all() + amount <= settings.monthly_spend;
         match purpose {
@@ -223,7 +228,7 @@ impl SpendWindow {
         self.spend_max = self.spend_max.max(settings.monthly_spend);
     }
 
-    /// A reservation's payment was paid.
+    /// Settles the reservation of a payment that was paid.
     pub(crate) fn settle(&mut self, purpose: Purpose, amount: Nanos) {
         self.give_back(purpose, amount);
         match purpose {
@@ -233,7 +238,7 @@ impl SpendWindow {
         }
     }
 
-    /// A reservation's payment was declined.
+    /// Returns the reservation of a payment that was declined.
     pub(crate) fn give_back(&mut self, purpose: Purpose, amount: Nanos) {
         match purpose {
             Purpose::AutoReload => self.reload_reserved -= amount,
@@ -243,18 +248,19 @@ impl SpendWindow {
     }
 }
 
-/// How automatic purchases fare: declines, and when the next is tried.
+/// The state of automatic purchases: declines, and the time of the next attempt.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AutoState {
-    /// Automatic purchases ever begun: makes their ids differ.
+    /// The number of automatic purchases ever begun. It makes their ids unique.
     pub begun: u64,
     /// Declines in a row.
     pub failures: u32,
-    /// No attempt before this.
+    /// No attempt before this time.
     pub retry_at: Option<Timestamp>,
-    /// The month in which auto-reload found too little room, as was told.
+    /// The last month whose maximum left no room for a reload, which the owner was notified of.
     pub full_month: Option<Month>,
-    /// Since when nothing is bought because credits were taken back: until the owner sets automatic purchases again.
+    /// Since when automatic purchases are paused because credits were taken back. They resume when the owner sets them
+    /// again.
     pub paused_at: Option<Timestamp>,
 }
 

@@ -1,18 +1,18 @@
-//! Saved cards, as people and processors know them. No number of a card is kept anywhere.
+//! Saved cards. Card numbers are never stored.
 
-/// What a person knows a card by, and what its processor does.
+/// A saved card, with the fields that people recognise and the processor's ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Card {
-    /// The processor's name for its owner.
+    /// The processor's id of the card's owner.
     pub customer: String,
-    /// The processor's name for it.
+    /// The processor's id of the card.
     pub reference: String,
-    /// Such as `visa`.
+    /// The card's brand, such as `visa`.
     pub brand: String,
-    /// The end of its number.
+    /// The last four digits of the card's number.
     pub last4: String,
-    /// The last month it is good, from 1.
+    /// The month of expiry, from 1.
     pub exp_month: i64,
-    /// The year of that month.
+    /// The year of expiry.
     pub exp_year: i64,
 }

@@ -1,5 +1,5 @@
-//! Size classes of open models: how much memory they need, which a second of inference is
-//! priced by (`price`), and what weight their permits have (design, chapter 2.4).
+//! Size classes of open models: the memory they need, the class by which a second of inference is priced (`price`), and
+//! the weight of their permits (design, chapter 2.4).
 
 use serde::{Deserialize, Serialize};
 
@@ -40,11 +40,11 @@ pub enum SizeClass {
     B120,
 }
 
-/// Whether classes weigh what their table says or 1 each (`limits.concurrency`).
+/// Whether permits weigh by the class table or 1 each (`limits.concurrency`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Weighting {
-    /// As the table says.
+    /// By the table.
     #[default]
     Weighted,
     /// Every class weighs 1.
@@ -55,7 +55,7 @@ impl SizeClass {
     /// All classes, smallest first.
     pub const ALL: [Self; 5] = [Self::B7, Self::B15, Self::B35, Self::B70, Self::B120];
 
-    /// The class of a model with so many parameters; none above 125 billion.
+    /// The class of a model by its number of parameters; `None` above 125 billion.
     pub const fn of_parameters(parameters: u64) -> Option<Self> {
         const BILLION: u64 = 1_000_000_000;
         match parameters {
@@ -68,7 +68,7 @@ impl SizeClass {
         }
     }
 
-    /// Video memory in GB.
+    /// The video memory of the class in GB.
     pub const fn vram_gb(self) -> u32 {
         match self {
             Self::B7 => 16,
@@ -79,7 +79,7 @@ impl SizeClass {
         }
     }
 
-    /// Permit weight.
+    /// The weight of a permit.
     pub const fn weight(self, weighting: Weighting) -> Units {
         match (weighting, self) {
             (Weighting::Flat, _) | (Weighting::Weighted, Self::B7) => Units(2),
@@ -90,7 +90,7 @@ impl SizeClass {
         }
     }
 
-    /// Its name: `7B`.
+    /// The class's name: `7B`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::B7 => "7B",
@@ -101,7 +101,7 @@ impl SizeClass {
         }
     }
 
-    /// The class of that name.
+    /// Finds a class by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|class| class.name() == name)
     }

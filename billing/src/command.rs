@@ -1,4 +1,4 @@
-//! What an account can be asked, and what it answers or refuses.
+//! The commands of an account, its replies and its refusals.
 
 use std::sync::Arc;
 
@@ -17,26 +17,26 @@ use crate::{
     time::Timestamp,
 };
 
-/// A request that wants to run.
+/// A request to be admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admit {
-    /// Its id.
+    /// The request's id.
     pub request_id: RequestId,
-    /// Its key.
+    /// The API key.
     pub key_id: Option<KeyId>,
     /// The model's name.
     pub model: Arc<str>,
-    /// Who would run it: a provider, or `farebox`.
+    /// The provider, or `farebox` for an open model.
     pub provider: Arc<str>,
-    /// The price version, frozen here.
+    /// The price version, frozen at admission.
     pub price_version: i64,
-    /// What would run.
+    /// The kind of work.
     pub work: Work,
-    /// What it asks to have set aside.
+    /// The hold that the request needs.
     pub hold: HoldRequest,
-    /// Closed requests: what is expected once the account knows how long its answers are.
+    /// Closed requests: the cost by output tokens, for accounts that have learned the usual length of answers.
     pub output: Option<OutputPrice>,
-    /// Whether permits may be bought for it; none: as the account is set.
+    /// Whether permits may be bought for the request. `None`: by the account's settings.
     pub auto_scale: Option<Switch>,
 }
 
@@ -45,192 +45,192 @@ pub struct Admit {
 pub struct Fund {
     /// The new grant's id.
     pub grant_id: GrantId,
-    /// Where they come from.
+    /// The source of the credits.
     pub source: Source,
-    /// What makes the grant unique.
+    /// The unique key of the grant.
     pub source_key: String,
-    /// How much.
+    /// The amount.
     pub amount: Nanos,
-    /// Money paid for it.
+    /// The money paid for the credits.
     pub paid: Nanos,
-    /// When they expire, if not after 28 days.
+    /// The expiry; by default after 28 days.
     pub expires_at: Option<Timestamp>,
-    /// Starts a paid cycle that runs until then.
+    /// The end of a paid cycle that begins now.
     pub subscribed_until: Option<Timestamp>,
 }
 
-/// News of a payment's refunds and disputes. Those of one payment must come one after the other, each with the payment, its
-/// rows and its grant as they are stored.
+/// News of a payment's refunds and disputes. News of one payment must be applied one after another, each with the
+/// stored payment, rows and grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reverse {
     /// The payment.
     pub payment: Payment,
-    /// Its grant: the one in memory goes before it.
+    /// The stored grant of the payment. A grant in memory takes precedence.
     pub grant: Option<Box<Grant>>,
-    /// Its refunds and disputes.
+    /// The payment's refunds and disputes as stored.
     pub known: Vec<Reversal>,
-    /// What is told of them.
+    /// News of those.
     pub news: Vec<News>,
-    /// Whether that is all the processor knows.
+    /// Whether the news are complete.
     pub listing: Listing,
-    /// The card it was charged to, as the processor names it.
+    /// The card that was charged, by the processor's id.
     pub card: Option<String>,
-    /// Of a plan's fee: until when the plan is paid otherwise.
+    /// Of a plan's fee: the time until which other fees pay the plan.
     pub paid_until: Option<Timestamp>,
 }
 
-/// What an account is asked.
+/// A command to an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Let a request run.
+    /// Admit a request.
     Admit(Admit),
-    /// A running request has cost so much so far; keep it and a slice more set aside.
+    /// Report the cost so far of a running request, and hold that cost and one slice more.
     Accrue {
-        /// Which.
+        /// The request.
         request_id: RequestId,
         /// Cost so far.
         accrued: Nanos,
-        /// How much more to have set aside beyond that.
+        /// The amount to hold beyond the cost so far.
         slice: Nanos,
     },
-    /// A request ended.
+    /// Charge a request that ended.
     Settle(UsageRecord),
     /// Add credits.
     Fund(Fund),
-    /// Begin to charge a card: a purchase, or the plan's first cycle.
+    /// Begin a payment: a purchase, or the plan's first cycle.
     BeginPayment(Payment),
-    /// The card network said yes: make the grant.
+    /// The card was charged: make the grant.
     PaymentSucceeded {
-        /// Which.
+        /// The payment.
         payment_id: PaymentId,
         /// The new grant's id.
         grant_id: GrantId,
-        /// The card network's name for it.
+        /// The processor's id of the charge.
         reference: Option<String>,
     },
-    /// The card network said no.
+    /// The card was declined.
     PaymentDeclined {
-        /// Which.
+        /// The payment.
         payment_id: PaymentId,
-        /// Its word for why.
+        /// The processor's code for the reason.
         decline_code: String,
     },
-    /// Money of a payment was given back, taken back, or came again.
+    /// Apply refunds and disputes of a payment.
     Reverse(Box<Reverse>),
-    /// Take credits back.
+    /// Take credits back from a grant.
     VoidGrant {
-        /// Of which grant.
+        /// The grant.
         grant_id: GrantId,
-        /// How much of what is left, what running requests hold included; none: all of it.
+        /// The amount, at most the available and held credits. `None`: all of them.
         amount: Option<Nanos>,
     },
-    /// Buy by itself, no longer, or on other terms.
+    /// Change the settings of automatic purchases.
     SetAutomatic(AutoChange),
-    /// Let the subscription end when its paid time is over.
+    /// Cancel the subscription at the end of its paid time.
     CancelSubscription,
-    /// Let a cancelled subscription go on.
+    /// Undo the cancellation of a subscription.
     ResumeSubscription,
-    /// A key's limits are these now, as its row says. Nothing is written.
+    /// Replace a key's limits by those of its row. Nothing is written.
     LimitKey {
-        /// Which.
+        /// The key.
         key_id: KeyId,
-        /// Its limits; none: it has none any more.
+        /// The new limits; `None` removes them.
         limits: Option<KeyLimits>,
-        /// What it has spent in each window of now: counted only for a key that had no limit before.
+        /// The amount spent in each current window. Used only for a key that had no limits before.
         spent: [Nanos; 4],
     },
-    /// A command that comes from what a card processor told.
+    /// A command caused by an event of a card processor.
     Notified {
-        /// What it told.
+        /// The event.
         notice: Notice,
-        /// What follows from it.
+        /// The command that follows from the event.
         command: Box<Self>,
     },
-    /// A command that a request asks for, with what proves that it was carried out.
+    /// A command with a proof that the request was carried out.
     Proven {
-        /// The proof: written with whatever the command changes, and where it changes nothing, by itself.
+        /// The proof. It is written with the command's changes, or alone where nothing changes.
         proof: Proof,
-        /// What was asked for.
+        /// The command.
         command: Box<Self>,
     },
-    /// Only let time pass.
+    /// Apply everything that is due.
     Sweep,
 }
 
-/// What an account answers.
+/// The reply of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The request may run, once this is durable.
+    /// The request may run once the admission is durable.
     Admitted {
-        /// What was set aside.
+        /// The amount held.
         held: Nanos,
-        /// Requests left in this second, for accounts with that limit.
+        /// Requests left in this second, for accounts with a rate limit.
         rate_remaining: Option<i64>,
-        /// Permits allowed.
+        /// The permits of the tier.
         units_allowed: Units,
-        /// The most it may come to by its key's limits; none where they are none.
+        /// The most that the request may cost under its key's limits; `None` without limits.
         claimed: Option<Nanos>,
     },
-    /// What is set aside now, and whether it covers what was asked.
+    /// The amount held now. It may be less than was asked.
     Accrued {
-        /// All that is set aside for the request.
+        /// The whole amount held for the request.
         held: Nanos,
-        /// The most it may come to by its key's limits; none where they are none.
+        /// The most that the request may cost under its key's limits; `None` without limits.
         claimed: Option<Nanos>,
     },
     /// The request was charged.
     Settled {
-        /// How much.
+        /// The amount charged.
         charged: Nanos,
         /// The part that became debt.
         debt: Nanos,
     },
-    /// Credits were added, or the request had nothing to answer.
+    /// The command was carried out, and has no other reply.
     Done,
 }
 
-/// What became of buying permits for a request.
+/// The outcome of buying permits for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Nobody wants that.
+    /// Neither the request nor the account asks for a purchase.
     Off,
-    /// They are being bought: worth waiting for.
+    /// A purchase is in flight: the request may wait.
     Buying,
-    /// It would cost so much, and this month has less room.
+    /// The purchase would cost this amount, and the month has less room.
     OverMaximum(Nanos),
-    /// The card was declined; not before this.
+    /// The card was declined; the next attempt is at this time.
     NotBefore(Timestamp),
     /// There is no higher tier.
     Top,
-    /// Credits were taken back: nothing is bought until the owner sets it again.
+    /// Automatic purchases are paused because credits were taken back, until the owner sets them again.
     Paused,
 }
 
-/// Why an account refuses. Data with numbers, for the reader who must act on it.
+/// Why an account refuses a command, with the numbers that the reader needs to act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Less available than the request needs, or a debt.
+    /// Fewer credits are available than the request needs, or the account has a debt.
     #[error("insufficient credits: {available} available, {needed} needed")]
     InsufficientCredits {
-        /// Free to be held.
+        /// Credits that can be held.
         available: Nanos,
-        /// Set aside for running requests.
+        /// Credits held by running requests.
         held: Nanos,
-        /// Owed.
+        /// The account's debt.
         debt: Nanos,
         /// The least the request needs.
         needed: Nanos,
-        /// Whether credits are being bought right now: worth waiting for.
+        /// Whether a purchase of credits is in flight: the request may wait.
         reload_due: bool,
     },
-    /// The tier does not reach that class.
+    /// The tier does not unlock the class.
     #[error("models of class {} are locked", class.name())]
     ModelLocked {
-        /// The model's.
+        /// The model's class.
         class: SizeClass,
         /// The largest unlocked one.
         largest: SizeClass,
-        /// How much more must be bought.
+        /// The amount to buy to unlock the class.
         unlock: Nanos,
     },
     /// No permit is free.
@@ -238,74 +238,74 @@ pub enum Refusal {
     ConcurrencyLimit {
         /// Permits of the tier.
         allowed: Units,
-        /// In use.
+        /// Permits in use.
         used: Units,
         /// The request's weight.
         needed: Units,
         /// Dollars to the next tier with more units, and its units.
         next: Option<(Nanos, Units)>,
-        /// What became of buying them.
+        /// The outcome of buying permits.
         scale: Scale,
     },
-    /// The free plan's rate for closed models.
+    /// The rate limit of the free plan for closed models.
     #[error("{limit} requests a second; wait {retry_after_ms} ms")]
     RateLimit {
         /// Requests a second.
         limit: i64,
-        /// When there will be one.
+        /// The wait until the next request, in milliseconds.
         retry_after_ms: i64,
     },
-    /// The key's own limit.
+    /// A limit of the key.
     #[error("the key's limit refuses it")]
     KeyLimit(KeyRefusal),
-    /// There is a subscription already.
+    /// The account has a subscription already.
     #[error("there is a subscription already")]
     AlreadySubscribed,
-    /// There is no subscription that could be changed so.
+    /// The account has no subscription that can be changed this way.
     #[error("there is no such subscription")]
     NotSubscribed,
-    /// A payment of that kind is in flight, or too many are.
+    /// A payment of this kind is in flight, or too many payments are.
     #[error("a payment of that kind is in flight: wait for its end")]
     PaymentInFlight,
-    /// There is no such grant with credits left.
+    /// The account has no such grant with credits left.
     #[error("grant {0} has nothing left")]
     NoGrant(GrantId),
-    /// Another fee was paid meanwhile: to be read and tried again.
+    /// Another fee was paid meanwhile: read the ledger again, and repeat.
     #[error("the cycle that payment {0} paid changed meanwhile")]
     CycleMoved(PaymentId),
-    /// The grant changed meanwhile: to be read and tried again.
+    /// The grant changed meanwhile: read the ledger again, and repeat.
     #[error("grant {0} changed meanwhile")]
     GrantMoved(GrantId),
-    /// A request with that id runs already.
+    /// A request with this id runs already.
     #[error("request {0} was admitted already")]
     AlreadyAdmitted(RequestId),
-    /// No request with that id runs.
+    /// No request with this id runs.
     #[error("request {0} has no open hold")]
     NoHold(RequestId),
-    /// More refunds and disputes of one payment than are kept.
+    /// The payment has more refunds and disputes than can be kept.
     #[error("payment {0} has as many refunds and disputes as there can be")]
     TooManyReversals(PaymentId),
-    /// No payment with that id waits.
+    /// No payment with this id is in the state that the command needs.
     #[error("payment {0} is not pending")]
     NoPayment(PaymentId),
-    /// A grant from that payment or cycle is there already.
+    /// A grant of this payment or cycle exists already.
     #[error("a grant from {0} was made already")]
     AlreadyFunded(String),
-    /// An amount that can't be.
+    /// An invalid value.
     #[error("{field}: {message}")]
     BadAmount {
-        /// Which.
+        /// The field.
         field: &'static str,
-        /// Why.
+        /// The reason.
         message: &'static str,
     },
 }
 
-/// An answer with the balance it was given at.
+/// An answer, with the balance after the command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// What it answers or refuses.
+    /// The reply or the refusal.
     pub result: Result<Reply, Refusal>,
-    /// What the account has after it.
+    /// The balance after the command.
     pub balance: Balance,
 }

@@ -1,5 +1,6 @@
-//! What a decision leaves behind: a [`Transition`], the unit the journal writes. Its lines are the facts (journal rows);
-//! the rows beside them are the state after it, so that an account is loaded without replaying its history.
+//! The result of a decision: a [`Transition`], the unit that the journal writes. Its lines are the facts (journal
+//! rows). Its other rows are the state after the decision, so that an account is loaded without a replay of its
+//! history.
 
 use std::sync::Arc;
 
@@ -17,26 +18,26 @@ use crate::{
     time::Timestamp,
 };
 
-/// What a line says happened.
+/// The kind of a journal line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LineKind {
     /// Credits were added.
     GrantFunded,
-    /// Credits ran out of time.
+    /// Credits expired.
     GrantExpired,
-    /// Credits were taken back, or, where it takes less than nothing, given again.
+    /// Credits were taken back. A negative amount: credits were given back.
     GrantVoided,
     /// Credits were set aside for a request.
     HoldPlaced,
-    /// More was set aside.
+    /// A hold grew.
     HoldGrown,
-    /// A request was charged; what it did not use of the same grant was given back with it.
+    /// A request was charged. The unused part of the same grant was released with it.
     HoldCaptured,
-    /// A hold was given back of which nothing was charged.
+    /// A hold was released without a charge.
     HoldReleased,
-    /// A request cost more than there was.
+    /// A request cost more than the available credits.
     DebtIncurred,
-    /// New credits paid a debt.
+    /// New credits repaid a debt.
     DebtRepaid,
 }
 
@@ -54,7 +55,7 @@ impl LineKind {
         Self::DebtRepaid,
     ];
 
-    /// Its name in the journal.
+    /// The kind's name in the journal.
     pub const fn name(self) -> &'static str {
         match self {
             Self::GrantFunded => "grant_funded",
@@ -70,34 +71,34 @@ impl LineKind {
     }
 }
 
-/// One fact: how much moved between a grant's buckets. `available + held + spent + expired + voided = funded` in every
-/// line, as in every grant.
+/// One fact: the amounts moved between a grant's buckets. `available + held + spent + expired + voided = funded` in
+/// every line, as in every grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// What happened.
     pub kind: LineKind,
-    /// To which grant, if to one.
+    /// The grant, if the line concerns one.
     pub grant_id: Option<GrantId>,
-    /// For which request, if for one.
+    /// The request, if the line concerns one.
     pub request_id: Option<RequestId>,
-    /// Change of what was funded.
+    /// Change of the funded amount.
     pub funded: Nanos,
-    /// Change of what is available.
+    /// Change of the available credits.
     pub available: Nanos,
-    /// Change of what is held.
+    /// Change of the held credits.
     pub held: Nanos,
-    /// Change of what was spent.
+    /// Change of the spent credits.
     pub spent: Nanos,
-    /// Change of what expired.
+    /// Change of the expired credits.
     pub expired: Nanos,
-    /// Change of what was voided.
+    /// Change of the voided credits.
     pub voided: Nanos,
     /// Change of the account's debt.
     pub debt: Nanos,
 }
 
 impl Line {
-    /// A line that moves nothing yet.
+    /// A line of zeros.
     pub const fn new(kind: LineKind) -> Self {
         Self {
             kind,
@@ -114,23 +115,23 @@ impl Line {
     }
 }
 
-/// How a request ended, for its record.
+/// How a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// It came to its end.
+    /// The answer was complete.
     Completed,
-    /// Its client left.
+    /// The client disconnected.
     ClientLeft,
     /// The provider or the engine failed.
     Failed,
-    /// The process running it died; charged by its last durable checkpoint.
+    /// The process that ran the request died. It was charged by its last durable checkpoint.
     Recovered,
-    /// The process running it died before any checkpoint: nothing could be charged.
+    /// The process that ran the request died before any checkpoint, so nothing was charged.
     WrittenOff,
 }
 
 impl Ending {
-    /// Its name in a record.
+    /// The ending's name in a record.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Completed => "completed",
@@ -142,42 +143,42 @@ impl Ending {
     }
 }
 
-/// What is kept of an ended request.
+/// The record of a request that ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRecord {
     /// The request.
     pub request_id: RequestId,
-    /// Its key.
+    /// The API key.
     pub key_id: Option<KeyId>,
-    /// The model as it is called here.
+    /// The model's name in this gateway.
     pub model: Arc<str>,
     /// The provider, or `farebox` for an open model.
     pub provider: Arc<str>,
     /// How it ended.
     pub ending: Ending,
-    /// What was used, each with the rate it was charged at.
+    /// The quantities used, each with the rate it was charged at.
     pub parts: Parts,
-    /// Whether some of it was counted here rather than reported.
+    /// Whether a quantity was counted here instead of reported by the provider.
     pub estimated: bool,
     /// Open models: milliseconds of compute.
     pub compute_ms: u64,
     /// Open models: seconds billed.
     pub billed_seconds: u64,
-    /// Exact cost, with the fee apart.
+    /// The exact cost, with the fee apart.
     pub cost: Cost,
-    /// What was charged: the exact cost, rounded once.
+    /// The amount charged: the exact cost, rounded once.
     pub charged: Nanos,
     /// The price version frozen at admission.
     pub price_version: i64,
-    /// When it was admitted.
+    /// When the request was admitted.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the request ended.
     pub ended_at: Timestamp,
 }
 
 impl UsageRecord {
-    /// Of a request whose process is gone, by the table of the design's chapter 2.5: charged by its last durable
-    /// checkpoint, else a write-off.
+    /// The record of a request whose process died, by the table of the design's chapter 2.5. Charged by the last
+    /// durable checkpoint, or else written off.
     pub fn abandoned(hold: &Hold, now: Timestamp) -> Self {
         let (billed, parts, cost) = match hold.work {
             Work::Open { class, .. } => {
@@ -205,85 +206,86 @@ impl UsageRecord {
     }
 }
 
-/// An event of a card processor that a command comes from: kept in the same commit as what it changes.
+/// An event of a card processor that caused a command. It is kept in the same commit as the changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Whose event.
+    /// The processor.
     pub processor: &'static str,
-    /// Its id there: told twice, it is the same.
+    /// The processor's id of the event. Repeated deliveries have the same id.
     pub id: String,
-    /// Its type there.
+    /// The processor's type of the event.
     pub kind: String,
-    /// When this delivery of it was signed.
+    /// When this delivery was signed.
     pub signed_at: Timestamp,
 }
 
-/// What a request did, kept in the same commit as its effect: by it a retry knows that it was carried out. A request has at
-/// most one: the ledger refuses a second, and with it whatever would be done twice.
+/// Proof that a request was carried out, kept in the same commit as its effect. By it a retry finds out that the effect
+/// exists. A request has at most one proof: the ledger refuses a second one, and with it the repeated effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proof {
     /// The request.
     pub request_id: RequestId,
-    /// What it did: `void_grant`.
+    /// The action: `void_grant`.
     pub act: &'static str,
-    /// To what.
+    /// The object of the action.
     pub subject: String,
-    /// How much, if it was an amount.
+    /// The amount, if the action has one.
     pub amount: Option<Nanos>,
-    /// Why, where an operator did it: then it is an entry of the operators' log.
+    /// The operator's reason. With a reason, the proof is also an entry of the operators' log.
     pub reason: Option<String>,
 }
 
-/// What a new account's row says beside its header.
+/// The fields of a new account's row that are not in its header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
-    /// Its owner's address.
+    /// The email address of the owner.
     pub email: String,
 }
 
-/// All that one decision changed, committed whole or not at all.
+/// All changes of one decision, committed whole or not at all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// Its place in the account's journal: dense, from 1. Where there are no lines, the place of the last one.
+    /// The sequence number in the account's journal: dense, from 1. A transition without lines has the number of the
+    /// last line's transition.
     pub seq: u64,
-    /// When.
+    /// The time of the decision.
     pub at: Timestamp,
     /// The facts.
     pub lines: Vec<Line>,
-    /// The account's row after it.
+    /// The account's row after the decision.
     pub header: Header,
-    /// Every grant it touched, as it is after it.
+    /// Every changed grant, after the decision.
     pub grants: Vec<Grant>,
-    /// A hold placed or changed, as it is after it.
+    /// A hold placed or changed, after the decision.
     pub hold: Option<Hold>,
     /// A hold that ended.
     pub ended: Option<RequestId>,
-    /// The record of the request that ended.
+    /// The usage record of that request.
     pub usage: Option<UsageRecord>,
-    /// Payments it began or changed, as they are after it.
+    /// Payments begun or changed, after the decision.
     pub payments: Vec<Payment>,
-    /// Refunds and disputes of payments that are new or changed, as they are after it.
+    /// Refunds and disputes that are new or changed, after the decision.
     pub reversals: Vec<Reversal>,
-    /// The subscription, where it changed.
+    /// The subscription, if it changed.
     pub subscription: Option<Subscription>,
-    /// Automatic purchases, where they changed.
+    /// The automatic purchases, if they changed.
     pub automatic: Option<Automatic>,
-    /// What the owner is told.
+    /// Events for the owner.
     pub events: Vec<Event>,
-    /// What a processor told, where that is why.
+    /// The processor's event that caused the decision.
     pub notice: Option<Notice>,
-    /// What a key was charged beyond what its limits paid for, ever, where that grew.
+    /// The total charged beyond a key's limits, if it grew.
     pub beyond: Option<(KeyId, Nanos)>,
-    /// Which request did it, where that must be known afterwards.
+    /// The proof that a request was carried out, if it needs one.
     pub proof: Option<Proof>,
-    /// The account is new with this.
+    /// Set if the account is new.
     pub opened: Option<Opened>,
 }
 
 impl Transition {
-    /// One that changes nothing but the account's place in its journal.
+    /// A transition without changes.
     pub const fn unchanged(account_id: AccountId, seq: u64, at: Timestamp, header: Header) -> Self {
         Self {
             account_id,

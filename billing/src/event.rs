@@ -1,13 +1,13 @@
-//! What an account's owner is told without asking: credits that run low or out of time, automatic purchases that fail, a
-//! tier about to fall, a key near its limit. Events are written with the decision they come from, each once: an account
-//! has at most one of a kind and subject.
+//! Events for an account's owner: credits that run low or expire, automatic purchases that fail, a tier about to fall,
+//! a key near its limit. An event is written in the same commit as the decision that caused it. An account has at most
+//! one event of the same kind and subject.
 
 use crate::{nanos::Nanos, time::Timestamp};
 
-/// What happened, or is about to.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EventKind {
-    /// Less is available than the account wants to be told of.
+    /// The available credits have fallen below the threshold.
     LowBalance,
     /// Credits expire in 7, 3 or 1 days.
     CreditsExpiring,
@@ -15,9 +15,9 @@ pub enum EventKind {
     ReloadFailed,
     /// Automatic purchases are off after too many declines.
     ReloadDisabled,
-    /// There is less room in this month than one full reload.
+    /// This month has less room than one full reload.
     ReloadCapped,
-    /// The tier will fall unless more is bought.
+    /// The tier will fall without further purchases.
     TierFalling,
     /// A key has used 80 % of one of its limits.
     KeyLimitNear,
@@ -29,11 +29,11 @@ pub enum EventKind {
     SubscriptionEnded,
     /// A payment was refunded or charged back.
     PaymentReversed,
-    /// A refund failed or a dispute was won: what it took is back.
+    /// A refund failed or a dispute was won: the credits taken are back.
     PaymentRestored,
-    /// Nothing is bought automatically, because credits were taken back, until the owner sets it again.
+    /// Automatic purchases are paused because credits were taken back, until the owner sets them again.
     ReloadPaused,
-    /// A webhook is off: it failed too long, or is gone.
+    /// A webhook was turned off: it failed for too long, or no longer exists.
     WebhookDisabled,
 }
 
@@ -56,7 +56,7 @@ impl EventKind {
         Self::WebhookDisabled,
     ];
 
-    /// Its name: `low_balance`.
+    /// The kind's name: `low_balance`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::LowBalance => "low_balance",
@@ -76,42 +76,42 @@ impl EventKind {
         }
     }
 
-    /// The kind of a name.
+    /// Finds a kind by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// One event. Its data are texts by name: amounts in dollars, instants in RFC 3339.
+/// One event. Its data are named texts: amounts in dollars, times in RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// What.
+    /// The kind.
     pub kind: EventKind,
-    /// What it is about: with the kind, what makes it one event.
+    /// The object of the event. Kind and subject identify the event.
     pub subject: String,
-    /// The numbers in it.
+    /// The event's data.
     pub data: Vec<(&'static str, String)>,
 }
 
 impl Event {
-    /// An event about something.
+    /// An event without data.
     pub fn new(kind: EventKind, subject: impl Into<String>) -> Self {
         Self { kind, subject: subject.into(), data: Vec::new() }
     }
 
-    /// With an amount.
+    /// Adds an amount.
     #[must_use]
     pub fn amount(self, name: &'static str, amount: Nanos) -> Self {
         self.text(name, amount.to_string())
     }
 
-    /// With an instant.
+    /// Adds a time.
     #[must_use]
     pub fn at(self, name: &'static str, at: Timestamp) -> Self {
         self.text(name, at.to_string())
     }
 
-    /// With a text.
+    /// Adds a text.
     #[must_use]
     pub fn text(mut self, name: &'static str, text: impl Into<String>) -> Self {
         self.data.push((name, text.into()));

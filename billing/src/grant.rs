@@ -1,5 +1,5 @@
 //! Grants: credits from one source, with an amount and an expiry. Invariant 1 (funded = available + held + spent +
-//! expired + voided, each not negative) is checked by [`Grant::assert_sound`] after every change.
+//! expired + voided, and none is negative) is checked by [`Grant::assert_sound`] after every change.
 
 use std::sync::Arc;
 
@@ -11,26 +11,26 @@ use crate::{
     time::{DAY_MS, FOUR_WEEKS_MS, Timestamp},
 };
 
-/// How many days before they expire an owner is told of credits.
+/// The days before expiry on which the owner is notified.
 pub const NOTICE_DAYS: [i64; 3] = [7, 3, 1];
 
-/// Where credits came from.
+/// The source of credits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
-    /// Bought by hand.
+    /// A purchase by hand.
     Purchase,
-    /// Bought by auto-reload.
+    /// An auto-reload.
     AutoReload,
-    /// Bought to run more at once.
+    /// A purchase of permits (autoScale).
     AutoScale,
-    /// A plan's cycle.
+    /// A cycle of a plan.
     Plan,
     /// The free plan's dollar.
     Free,
     /// A promotion.
     Promo,
-    /// An operator's kindness.
+    /// A gift of an operator.
     Goodwill,
 }
 
@@ -39,7 +39,7 @@ impl Source {
     pub const ALL: [Self; 7] =
         [Self::Purchase, Self::AutoReload, Self::AutoScale, Self::Plan, Self::Free, Self::Promo, Self::Goodwill];
 
-    /// Paid credits are drawn after granted ones of the same expiry.
+    /// Whether the credits were paid for. Paid credits are drawn after granted ones of the same expiry.
     pub const fn is_paid(self) -> bool {
         match self {
             Self::Purchase | Self::AutoReload | Self::AutoScale => true,
@@ -47,7 +47,7 @@ impl Source {
         }
     }
 
-    /// Its name: `auto_reload`.
+    /// The source's name: `auto_reload`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Purchase => "purchase",
@@ -60,27 +60,28 @@ impl Source {
         }
     }
 
-    /// The source of that name.
+    /// Finds a source by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|source| source.name() == name)
     }
 }
 
-/// What refunds and disputes of a grant's payment took of it, by what it was then. Together it is what stands of them.
+/// The credits that refunds and disputes of the payment took from the grant, by the bucket they were in. The total
+/// equals the reversals in force.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Taken {
-    /// Was left: voided.
+    /// Taken from available credits: voided.
     pub unused: Nanos,
-    /// Was gone already: expired, or voided by an operator.
+    /// Already lost: expired, or voided by an operator.
     pub gone: Nanos,
-    /// Is held by running requests: recalled as they end.
+    /// Held by running requests: taken when those end.
     pub held: Nanos,
-    /// Was spent: owed again.
+    /// Already spent: became debt.
     pub spent: Nanos,
 }
 
 impl Taken {
-    /// All of it.
+    /// The sum of all four.
     pub fn total(&self) -> Nanos {
         self.unused + self.gone + self.held + self.spent
     }
@@ -89,58 +90,59 @@ impl Taken {
 /// Credits from one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// Its id.
+    /// The grant's id.
     pub id: GrantId,
-    /// Where it came from.
+    /// The source of the credits.
     pub source: Source,
-    /// What makes it unique: the payment's id, or the cycle's start. Two grants never share one.
+    /// The unique key of the grant among those of its source: the payment's id, or the start of the cycle.
     pub source_key: Arc<str>,
-    /// Money paid for it, less reversals: what counts for tiers.
+    /// The money paid for the grant, less reversals. It counts for tiers.
     pub paid: Nanos,
-    /// When it was made.
+    /// When the grant was made.
     pub created_at: Timestamp,
-    /// From when on it can't be drawn.
+    /// The expiry: from this time on the grant can't be drawn.
     pub expires_at: Timestamp,
-    /// Its amount.
+    /// The amount of the grant.
     pub funded: Nanos,
-    /// Free to be held.
+    /// Credits that can be held.
     pub available: Nanos,
-    /// Set aside for running requests.
+    /// Credits held by running requests.
     pub held: Nanos,
-    /// Charged.
+    /// Credits charged.
     pub spent: Nanos,
-    /// Lost to time.
+    /// Credits that expired.
     pub expired: Nanos,
-    /// Taken back.
+    /// Credits that were taken back.
     pub voided: Nanos,
-    /// What was taken back while it was held: taken when its hold ends.
+    /// Held credits that were taken back. They are voided when their hold ends.
     pub recall: Nanos,
-    /// What refunds and disputes of its payment took.
+    /// Credits taken by refunds and disputes of the payment.
     pub taken: Taken,
-    /// How many of [`NOTICE_DAYS`] have passed.
+    /// The number of [`NOTICE_DAYS`] that have passed.
     pub notices: u8,
 }
 
 impl Grant {
-    /// Whether it can't be drawn any more.
+    /// Whether the grant has expired.
     pub fn is_expired(&self, now: Timestamp) -> bool {
         now >= self.expires_at
     }
 
-    /// Whether it still matters to its account's rules: something is left or held, or it counts for the tier.
+    /// Whether the grant still matters: it has not expired, credits are left or held, or its purchase counts for the
+    /// tier.
     pub fn is_live(&self, now: Timestamp) -> bool {
         let counts = self.paid.is_positive() && now < self.created_at.plus_ms(FOUR_WEEKS_MS);
         !self.is_expired(now) || self.available.is_positive() || self.held.is_positive() || counts
     }
 
-    /// When its owner is to be told that it expires, if that is still to come. The free plan's dollar is replaced: nothing
-    /// to tell.
+    /// The time of the next notice of expiry, if there is one. The free plan's dollar has none, because the next cycle
+    /// replaces it.
     pub fn next_notice(&self) -> Option<Timestamp> {
         let days = NOTICE_DAYS.get(usize::from(self.notices)).filter(|_| self.source != Source::Free)?;
         Some(self.expires_at.plus_ms(-days * DAY_MS))
     }
 
-    /// Lets the notices pass that are due; how many days the last of them speaks of.
+    /// Advances past the notices that are due, and returns the number of days of the last one.
     pub(crate) fn pass_notices(&mut self, now: Timestamp) -> Option<i64> {
         let mut passed = None;
         while self.next_notice().is_some_and(|at| at <= now) {
@@ -150,17 +152,21 @@ impl Grant {
         passed
     }
 
-    /// Where it stands in the draw order: soonest expiry, granted before paid, oldest, id.
+    /// The key of the draw order: soonest expiry, granted before paid, oldest, id.
     pub fn draw_order(&self) -> (Timestamp, bool, Timestamp, GrantId) {
         (self.expires_at, self.source.is_paid(), self.created_at, self.id)
     }
 
-    /// What of it was lost otherwise than by refunds and disputes, or will be when requests end.
+    /// Credits lost for other reasons than refunds and disputes, or that will be when requests end.
     pub(crate) fn gone(&self) -> Nanos {
         self.expired + (self.voided - self.taken.unused - self.taken.spent) + (self.recall - self.taken.held)
     }
 
-    /// Invariant 1. Panics where it does not hold: the account stops and is looked at.
+    /// Checks invariant 1.
+    ///
+    /// # Panics
+    ///
+    /// If the invariant does not hold. The account stops, and an operator must examine it.
     pub fn assert_sound(&self) {
         let buckets = [self.available, self.held, self.spent, self.expired, self.voided];
         assert!(

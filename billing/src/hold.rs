@@ -1,4 +1,4 @@
-//! Holds: credits set aside for one running request, and how large one is made (design, chapter 2.7).
+//! Holds: credits set aside for one running request, and the size of a hold (design, chapter 2.7).
 
 use std::sync::Arc;
 
@@ -12,65 +12,67 @@ use crate::{
     time::Timestamp,
 };
 
-/// How long an abandoned hold lives: 30 minutes, renewed while its request runs.
+/// The lifetime of a hold: 30 minutes, renewed while its request runs.
 pub const DEADLINE_MS: i64 = 30 * 60_000;
 
-/// How old the durable cost of a running request may get, in milliseconds, before it is written again.
+/// The greatest age of a running request's durable cost, in milliseconds. An older cost is written again.
 pub const CHECKPOINT_MS: i64 = 5_000;
 
-/// What a hold is for.
+/// The work that a hold pays for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
-    /// An open model of a class, with the permit it holds.
+    /// A request to an open model, with its permit.
     Open {
-        /// Its class.
+        /// The model's class.
         class: SizeClass,
-        /// Its permit's weight.
+        /// The permit's weight.
         units: Units,
     },
-    /// A closed provider's model.
+    /// A request to a provider's closed model.
     Closed,
 }
 
 /// Credits set aside for one running request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// The request it is for.
+    /// The request.
     pub request_id: RequestId,
-    /// The key the request came with.
+    /// The API key of the request.
     pub key_id: Option<KeyId>,
-    /// What runs.
+    /// The work.
     pub work: Work,
     /// The model's name.
     pub model: Arc<str>,
-    /// Who runs it: a provider, or `farebox`.
+    /// The provider, or `farebox` for an open model.
     pub provider: Arc<str>,
     /// The price version, frozen at admission.
     pub price_version: i64,
-    /// Which grants it took how much of, in draw order.
+    /// The amount held from each grant, in draw order.
     pub allocations: Vec<(GrantId, Nanos)>,
-    /// Cost so far, as last reported: what is charged if the process dies.
+    /// The cost so far, as last reported. It is charged if the process dies.
     pub accrued: Nanos,
     /// The largest cost the request can reach.
     pub worst_case: Nanos,
-    /// The most it may come to by its key's limits; none where its key had none.
+    /// The most that the request may cost under its key's limits; `None` without limits.
     pub claimed: Option<Nanos>,
-    /// When it was placed.
+    /// When the hold was placed.
     pub placed_at: Timestamp,
-    /// When it is abandoned unless renewed.
+    /// When the hold counts as abandoned unless it is renewed.
     pub deadline: Timestamp,
 }
 
 impl Hold {
-    /// Whether the cost so far should be made durable: it is 5 s old, or has moved by a tenth of the hold.
+    /// Whether the cost so far should be made durable: the last checkpoint is 5 s old, or the cost has grown by a tenth
+    /// of the hold.
     pub fn wants_checkpoint(&self, accrued: Nanos, now: Timestamp) -> bool {
         let written_at = self.deadline.plus_ms(-DEADLINE_MS);
         let moved = accrued - self.accrued;
         moved.is_positive() && (now.ms_since(written_at) >= CHECKPOINT_MS || moved.times(10) >= self.total())
     }
 
-    /// The most it may come to, as far as that is known: what counts against its key's limits while it runs. A request that
-    /// its key did not limit may come to its worst case; an open model's, billed by the second, to what was set aside.
+    /// The most that the request may cost, as far as it is known. This amount counts against the key's limits while the
+    /// request runs. Without a limit at admission, a closed request claims its worst case, and an open one, billed by
+    /// the second, the amount held.
     pub fn claim(&self) -> Nanos {
         let unlimited = match self.work {
             Work::Closed => self.worst_case,
@@ -79,47 +81,47 @@ impl Hold {
         self.claimed.unwrap_or(unlimited).max(self.total()).max(self.accrued)
     }
 
-    /// All that is set aside.
+    /// The whole amount held.
     pub fn total(&self) -> Nanos {
         self.allocations.iter().map(|(_, amount)| *amount).sum()
     }
 }
 
-/// What the expected cost of a closed request depends on, for an account that has learned how long answers are.
+/// The inputs of a closed request's expected cost, for accounts that have learned the usual length of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputPrice {
     /// The prompt's cost in dollars, fee included.
     pub input: Decimal,
-    /// An output token's, fee included.
+    /// The cost of an output token, fee included.
     pub token: Rate,
-    /// Output tokens, at most.
+    /// The most output tokens.
     pub limit: u64,
 }
 
 impl OutputPrice {
-    /// The cost of an answer of so many tokens, rounded up; none where it is beyond what the ledger holds.
+    /// The cost of an answer with this many tokens, rounded up; `None` if the ledger can't hold the amount.
     pub fn cost(&self, tokens: u64) -> Option<Nanos> {
         price::total(self.input, self.token, tokens.min(self.limit))
     }
 }
 
-/// How much a request asks to have set aside.
+/// The hold that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HoldRequest {
-    /// Less available than this refuses the request.
+    /// The request is refused if less than this is available.
     pub minimum: Nanos,
-    /// What such requests usually cost.
+    /// The usual cost of similar requests.
     pub expected: Nanos,
-    /// The most it can cost.
+    /// The highest possible cost.
     pub worst_case: Nanos,
 }
 
 impl HoldRequest {
-    /// A request that costs nothing here: the caller's own key.
+    /// A request that costs nothing here, because it runs with the caller's own provider key.
     pub const FREE: Self = Self { minimum: Nanos::ZERO, expected: Nanos::ZERO, worst_case: Nanos::ZERO };
 
-    /// min(worst case, max(a quarter of what is available, expected)), at most what is available; `None` where even the
-    /// minimum is not there.
+    /// min(worst case, max(a quarter of the available credits, expected cost)), at most the available credits. `None`
+    /// if they are below the minimum.
     pub fn size(&self, available: Nanos) -> Option<Nanos> {
         if available < self.minimum || (self.minimum.is_positive() && !available.is_positive()) {
             return None;

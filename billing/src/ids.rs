@@ -36,10 +36,10 @@ id! {
 }
 
 impl ReversalId {
-    /// Of one that was heard of first from its processor: the same for the same payment,
-    /// kind and name, whenever it is heard.
+    /// The id of a reversal that the processor reported first. The same payment, kind and processor's id always give
+    /// the same id.
     pub(crate) fn of(payment: PaymentId, kind: &str, reference: &str) -> Self {
-        // Fowler, Noll and Vo's hash (FNV-1a, 64 bits).
+        // The hash of Fowler, Noll and Vo (FNV-1a, 64 bits).
         let name = kind.bytes().chain([0]).chain(reference.bytes());
         let hash =
             name.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
@@ -51,8 +51,8 @@ impl ReversalId {
     }
 }
 
-/// An id for something that the rules make by themselves: a UUID v7 (RFC 9562) of this instant whose random bits come from
-/// the account and a number that it uses once. The same decision made again gives the same id.
+/// An id for an object that the rules create: a UUID v7 (RFC 9562) with this timestamp. Its random bits come from the
+/// account and a number that the account uses once. A repeated decision gives the same id.
 pub(crate) fn derived(account: AccountId, at: Timestamp, number: u64) -> Uuid {
     let bytes = account.0.as_u64_pair();
     let low = mixed(bytes.1 ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -62,7 +62,7 @@ pub(crate) fn derived(account: AccountId, at: Timestamp, number: u64) -> Uuid {
     Uuid::from_u128(bits)
 }
 
-/// Steele, Lea and Flood's `SplitMix64` finalizer ("Fast Splittable Pseudorandom Number Generators"): one to one.
+/// Steele, Lea and Flood's `SplitMix64` finalizer ("Fast Splittable Pseudorandom Number Generators"): a bijection.
 const fn mixed(number: u64) -> u64 {
     let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

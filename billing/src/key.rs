@@ -1,5 +1,6 @@
-//! What one API key may spend: dollars per UTC day, ISO week, calendar month, or ever, and on which models. Counted with
-//! the account's own decisions, what runs included, so that parallel requests can't pass a limit together.
+//! Limits of one API key: dollars per UTC day, ISO week, calendar month or in total, and a list of models. Running
+//! requests count too, and the account's own decisions do the counting, so that parallel requests can't exceed a limit
+//! together.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +9,13 @@ use crate::{
     time::{DAY_MS, Timestamp},
 };
 
-/// A span of time a limit is for.
+/// The time span of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyWindow {
     /// A UTC day.
     Day,
-    /// A week from Monday.
+    /// A week, beginning on Monday.
     Week,
     /// A calendar month.
     Month,
@@ -26,7 +27,7 @@ impl KeyWindow {
     /// Every window, shortest first.
     pub const ALL: [Self; 4] = [Self::Day, Self::Week, Self::Month, Self::Total];
 
-    /// Its name.
+    /// The window's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Day => "day",
@@ -36,7 +37,7 @@ impl KeyWindow {
         }
     }
 
-    /// Where the window of this instant begins.
+    /// The start of the window that contains a timestamp.
     pub const fn start(self, at: Timestamp) -> Timestamp {
         match self {
             Self::Day => at.day_start(),
@@ -46,7 +47,7 @@ impl KeyWindow {
         }
     }
 
-    /// Where the next one begins, if there is a next one.
+    /// The start of the next window; `None` for all time.
     pub const fn end(self, at: Timestamp) -> Option<Timestamp> {
         match self {
             Self::Day => Some(at.day_start().plus_ms(DAY_MS)),
@@ -57,17 +58,17 @@ impl KeyWindow {
     }
 }
 
-/// What a key is limited to. Nothing set: nothing limited.
+/// A key's limits. By default nothing is limited.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyLimits {
-    /// Dollars per window, in [`KeyWindow::ALL`]'s order.
+    /// Dollars for each window, in the order of [`KeyWindow::ALL`].
     pub amounts: [Option<Nanos>; 4],
-    /// The only models it may use; empty: all.
+    /// The models that the key may use. Empty: all models.
     pub models: Vec<String>,
 }
 
 impl KeyLimits {
-    /// Whether anything is limited.
+    /// Whether nothing is limited.
     pub fn is_unlimited(&self) -> bool {
         self.models.is_empty() && self.amounts.iter().all(Option::is_none)
     }
@@ -78,14 +79,14 @@ impl KeyLimits {
     }
 }
 
-/// Something a key may do for its account, beyond seeing what it used itself.
+/// A permission of a key, beyond reading the key's own usage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// Run models.
     Inference,
-    /// See all of the account: other keys' requests, payments, cards, events, settings.
+    /// Read everything of the account: other keys' requests, payments, cards, events, settings.
     Read,
-    /// Buy, and change how: cards, the plan, automatic purchases, webhooks.
+    /// Buy credits, and change cards, the plan, automatic purchases and webhooks.
     Billing,
     /// Open and revoke keys.
     Keys,
@@ -95,7 +96,7 @@ impl Scope {
     /// Every scope.
     pub const ALL: [Self; 4] = [Self::Inference, Self::Read, Self::Billing, Self::Keys];
 
-    /// Its name.
+    /// The scope's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Inference => "inference",
@@ -105,54 +106,58 @@ impl Scope {
         }
     }
 
-    /// The scope of a name.
+    /// Finds a scope by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.name() == name)
     }
 }
 
-/// Some scopes.
+/// A set of scopes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
 
 impl Scopes {
-    /// All of them.
+    /// All scopes.
     pub const ALL: Self = Self(0b1111);
 
-    /// What a key may do that was given no scopes: with limits, only run models, as it could do away with them by anything
-    /// else; without, everything.
+    /// The scopes of a key created without any: all of them, or inference alone if the key has limits. With more scopes
+    /// a limited key could remove its own limits.
     pub fn usual(limits: &KeyLimits) -> Self {
         if limits.is_unlimited() { Self::ALL } else { Self::default().with(Scope::Inference) }
     }
 
-    /// These and one more.
+    /// This set with one scope added.
     #[must_use]
     pub const fn with(self, scope: Scope) -> Self {
         Self(self.0 | 1 << scope as u8)
     }
 
-    /// Whether it is among them.
+    /// Whether the set contains a scope.
     pub const fn has(self, scope: Scope) -> bool {
         self.0 & 1 << scope as u8 != 0
     }
 
-    /// Those that are also among others.
+    /// The intersection of two sets.
     #[must_use]
     pub const fn within(self, others: Self) -> Self {
         Self(self.0 & others.0)
     }
 
-    /// Each of them.
+    /// Each scope of the set.
     pub fn iter(self) -> impl Iterator<Item = Scope> {
         Scope::ALL.into_iter().filter(move |scope| self.has(*scope))
     }
 
-    /// Their names, with spaces between.
+    /// The scopes' names, separated by spaces.
     pub fn names(self) -> String {
         self.iter().map(Scope::name).collect::<Vec<_>>().join(" ")
     }
 
-    /// Of names with spaces between; the first that is none.
+    /// Reads scopes from names separated by spaces.
+    ///
+    /// # Errors
+    ///
+    /// The first word that names no scope. The caller can show it to the user.
     pub fn from_names(text: &str) -> Result<Self, &str> {
         text.split_whitespace()
             .try_fold(Self::default(), |scopes, name| Ok(scopes.with(Scope::from_name(name).ok_or(name)?)))
@@ -162,70 +167,70 @@ impl Scopes {
 /// The limit that refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyRefusal {
-    /// The key is for other models.
+    /// The key may not use this model.
     Model {
-        /// The ones it may use.
+        /// The models that the key may use.
         allowed: Vec<String>,
     },
-    /// A window's dollars are used up.
+    /// The dollars of a window are used up.
     Amount {
-        /// Which window.
+        /// The window.
         window: KeyWindow,
-        /// Its limit.
+        /// The limit.
         limit: Nanos,
-        /// Spent in it, and held by running requests.
+        /// Dollars spent in the window, and held by running requests.
         used: Nanos,
-        /// When the next window begins.
+        /// When the next window begins; `None` for all time.
         resets_at: Option<Timestamp>,
     },
 }
 
-/// The part of a limit after whose use its owner is told, in percent.
+/// The owner is notified once this percentage of a limit is used.
 const NEAR_PERCENT: i128 = 80;
 
-/// A limited key, and what it has used.
+/// A limited key and its usage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyState {
     limits: KeyLimits,
     starts: [Timestamp; 4],
     spent: [Nanos; 4],
-    /// What running requests may come to.
+    /// The sum of the claims of running requests.
     held: Nanos,
-    /// What was charged beyond what its limits paid for, ever: a provider's count that was larger than ours.
+    /// All charges beyond the claims of their requests, ever: a provider counted more than was expected.
     beyond: Nanos,
     told: [Option<Timestamp>; 4],
 }
 
 impl KeyState {
-    /// A key that had spent so much in each window of this instant.
+    /// A key with the given spending in each window of `now`.
     pub fn new(limits: KeyLimits, spent: [Nanos; 4], now: Timestamp) -> Self {
         let starts = KeyWindow::ALL.map(|window| window.start(now));
         Self { limits, starts, spent, held: Nanos::ZERO, beyond: Nanos::ZERO, told: [None; 4] }
     }
 
-    /// The same, of which so much was charged beyond its limits before.
+    /// This key with an amount charged beyond its limits before.
     #[must_use]
     pub const fn with_beyond(mut self, beyond: Nanos) -> Self {
         self.beyond = beyond;
         self
     }
 
-    /// What running requests may come to.
+    /// The sum of the claims of running requests.
     pub const fn held(&self) -> Nanos {
         self.held
     }
 
-    /// What was charged beyond what its limits paid for, ever.
+    /// All charges beyond the key's limits, ever.
     pub const fn beyond(&self) -> Nanos {
         self.beyond
     }
 
-    /// Its limits.
+    /// The key's limits.
     pub const fn limits(&self) -> &KeyLimits {
         &self.limits
     }
 
-    /// The same key with other limits.
+    /// Replaces the limits.
     pub(crate) fn limit(&mut self, limits: KeyLimits) {
         self.limits = limits;
     }
@@ -240,14 +245,15 @@ impl KeyState {
         }
     }
 
-    /// What it has spent in a window, and what its running requests may come to.
+    /// The amount spent in a window, including the claims of running requests.
     pub fn used(&self, window: KeyWindow, now: Timestamp) -> Nanos {
         let place = window as usize;
         let spent = if window.start(now) > self.starts[place] { Nanos::ZERO } else { self.spent[place] };
         spent + self.held
     }
 
-    /// How much more it may hold; none: as much as there is. Refused where that is less than `minimum`.
+    /// The most that another request may hold; `None` where dollars are not limited. Refused where the room is less
+    /// than `minimum`.
     pub(crate) fn room(&self, model: &str, minimum: Nanos, now: Timestamp) -> Result<Option<Nanos>, KeyRefusal> {
         if !self.limits.models.is_empty() && !self.limits.models.iter().any(|allowed| allowed == model) {
             return Err(KeyRefusal::Model { allowed: self.limits.models.clone() });
@@ -263,7 +269,7 @@ impl KeyState {
         Ok(room)
     }
 
-    /// What is left of each limit.
+    /// The rest of each limit.
     fn lefts(&self, now: Timestamp) -> impl Iterator<Item = (KeyWindow, Nanos, Nanos)> {
         KeyWindow::ALL.into_iter().filter_map(move |window| {
             let (limit, used) = (self.limits.of(window)?, self.used(window, now));
@@ -271,7 +277,7 @@ impl KeyState {
         })
     }
 
-    /// How much more its running requests may come to; none where its dollars are not limited.
+    /// The most by which the claims of running requests may grow; `None` where dollars are not limited.
     pub(crate) fn left(&self, now: Timestamp) -> Option<Nanos> {
         self.lefts(now).map(|(_, _, left)| left).min()
     }
@@ -285,8 +291,7 @@ impl KeyState {
         self.held -= amount;
     }
 
-    /// Counts a charge in the windows of the instant it is recorded with, and what of it was beyond what its request might
-    /// come to.
+    /// Counts a charge in the windows of its timestamp, and the part above the request's claim as beyond the limits.
     pub(crate) fn spend(&mut self, charged: Nanos, claim: Nanos, at: Timestamp) {
         self.roll(at);
         if charged > claim {
@@ -299,7 +304,7 @@ impl KeyState {
         }
     }
 
-    /// Windows that have just passed 80 % of their limit: each is named once.
+    /// Windows that have just passed 80 % of their limit. Each is returned once.
     pub(crate) fn newly_near(&mut self) -> Vec<(KeyWindow, Nanos, Nanos, Timestamp)> {
         let mut near = Vec::new();
         for (place, window) in KeyWindow::ALL.into_iter().enumerate() {

@@ -1,14 +1,15 @@
-//! How long a model's answers usually are for an account: the 95th percentile of its last outputs, which a hold expects
-//! instead of the model's maximum (design, chapter 2.7). An estimate: it decides what is set aside, never what is charged.
+//! The usual length of a model's answers for one account: the 95th percentile of its last outputs. Holds expect this
+//! length instead of the model's maximum (design, chapter 2.7). It is an estimate: it decides the size of a hold, never
+//! a charge.
 
-/// Outputs remembered of one model.
+/// Outputs remembered of each model.
 pub const REMEMBERED: usize = 64;
-/// Outputs from which on the percentile is believed.
+/// The number of outputs from which the percentile is used.
 const KNOWN: usize = 20;
-/// Models remembered of one account.
+/// Models remembered of each account.
 const MODELS: usize = 32;
 
-/// The outputs of an account's models: few, and searched one by one.
+/// The outputs of an account's models. The list is short, so it is searched linearly.
 #[derive(Debug, Clone, Default)]
 pub struct Learned(Vec<(String, Outputs)>);
 
@@ -19,7 +20,7 @@ struct Outputs {
 }
 
 impl Learned {
-    /// Notes an answer of so many tokens.
+    /// Records the length of an answer.
     pub fn observe(&mut self, model: &str, tokens: u64) {
         let tokens = u32::try_from(tokens).unwrap_or(u32::MAX);
         if let Some((_, outputs)) = self.0.iter_mut().find(|(name, _)| name == model) {
@@ -31,7 +32,7 @@ impl Learned {
         }
     }
 
-    /// The 95th percentile of a model's outputs, once enough are known.
+    /// The 95th percentile of a model's outputs; `None` until enough outputs are known.
     pub fn p95(&self, model: &str) -> Option<u64> {
         let (_, outputs) = self.0.iter().find(|(name, _)| name == model)?;
         if outputs.tokens.len() < KNOWN {

@@ -1,7 +1,10 @@
 //! The rules of money: credits, grants, holds, tiers and charges as a pure state machine. No I/O, no clock, no async:
-//! time and ids come in with each command. The account actor runs [`decide::decide`]; property tests run the same one.
+//! time and ids come in with each command. The account actor runs [`decide::decide`]; property tests run the same code.
 //!
-//! Invariants (design, chapter 2.9) are asserted in release builds: an account stops rather than lies.
+//! Invariants (design, chapter 2.9) are asserted in release builds: an account with a wrong state stops.
+
+// Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod account;
 pub mod automatic;

@@ -1,6 +1,7 @@
-//! Compute time to seconds that are billed: started ones, at least one once compute began (design, chapter 2.5).
+//! Converts compute time to billed seconds: each started second counts, and at least one once compute began (design,
+//! chapter 2.5).
 
-/// Seconds billed for so many milliseconds of compute that did start.
+/// The seconds billed for milliseconds of compute that has started.
 pub const fn billed_seconds(compute_ms: u64) -> u64 {
     let seconds = compute_ms.div_ceil(1_000);
     if seconds == 0 { 1 } else { seconds }

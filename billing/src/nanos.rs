@@ -1,5 +1,5 @@
-//! Amounts of money in the ledger: whole nano-dollars (1e-9 dollars) in an `i64`. Never a float; arithmetic that would
-//! overflow panics, which stops the one account that met it.
+//! Amounts of money in the ledger: whole nano-dollars (1e-9 dollars) in an `i64`. Never a float. Arithmetic that
+//! overflows panics, and the panic stops only the account concerned.
 
 use std::{
     fmt,
@@ -18,7 +18,7 @@ pub const NANOS_PER_DOLLAR: i64 = 1_000_000_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Nanos(i64);
 
-/// A text that is not an amount.
+/// Why a text is not an amount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
     /// Not a plain decimal number.
@@ -27,13 +27,13 @@ pub enum AmountError {
     /// More than nine decimals.
     #[error("finer than a nano-dollar (nine decimals)")]
     TooFine,
-    /// Outside what the ledger holds.
+    /// Outside the ledger's range.
     #[error("larger than the ledger holds ($9.2 billion)")]
     TooLarge,
 }
 
 impl Nanos {
-    /// Nothing.
+    /// No money.
     pub const ZERO: Self = Self(0);
 
     /// An amount of nano-dollars.
@@ -42,6 +42,11 @@ impl Nanos {
     }
 
     /// Whole dollars.
+    ///
+    /// # Panics
+    ///
+    /// If the ledger can't hold so many dollars (above $9.2 billion). For amounts that are known when the code is
+    /// compiled.
     pub const fn dollars(dollars: i64) -> Self {
         match dollars.checked_mul(NANOS_PER_DOLLAR) {
             Some(nanos) => Self(nanos),
@@ -54,17 +59,22 @@ impl Nanos {
         self.0
     }
 
-    /// Whether it is more than nothing.
+    /// Whether the amount is above zero.
     pub const fn is_positive(self) -> bool {
         self.0 > 0
     }
 
-    /// Exact dollars.
+    /// The exact amount in dollars.
     pub fn to_decimal(self) -> Decimal {
         Decimal::from_i128_with_scale(i128::from(self.0), 9)
     }
 
-    /// The one rounding of a request's cost: half to even, to nano-dollars.
+    /// Rounds dollars half to even, to nano-dollars. A request's cost is rounded here, once.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](AmountError::TooLarge) if the ledger can't hold the amount. The caller refuses it, or stops at the
+    /// largest amount.
     pub fn round(dollars: Decimal) -> Result<Self, AmountError> {
         let nanos = dollars.checked_mul(Decimal::from(NANOS_PER_DOLLAR)).ok_or(AmountError::TooLarge)?;
         nanos
@@ -74,13 +84,21 @@ impl Nanos {
             .ok_or(AmountError::TooLarge)
     }
 
-    /// Like [`Nanos::round`] but never below the exact amount: for holds, which may be a nano too large.
+    /// Rounds dollars up to nano-dollars. For holds, which may be a nano-dollar too large, but never too small.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](AmountError::TooLarge), as for [`Nanos::round`].
     pub fn ceil(dollars: Decimal) -> Result<Self, AmountError> {
         let nanos = dollars.checked_mul(Decimal::from(NANOS_PER_DOLLAR)).ok_or(AmountError::TooLarge)?;
         nanos.ceil().to_i64().map(Self).ok_or(AmountError::TooLarge)
     }
 
     /// `count` times this amount.
+    ///
+    /// # Panics
+    ///
+    /// If the product overflows. Use [`Nanos::checked_times`] for numbers from outside.
     #[must_use]
     pub fn times(self, count: i64) -> Self {
         match self.0.checked_mul(count) {
@@ -89,12 +107,12 @@ impl Nanos {
         }
     }
 
-    /// `count` times this amount, where the ledger can hold it.
+    /// `count` times this amount; `None` where the product overflows.
     pub fn checked_times(self, count: i64) -> Option<Self> {
         self.0.checked_mul(count).map(Self)
     }
 
-    /// A quarter of it, rounded down.
+    /// A quarter of the amount, rounded down.
     #[must_use]
     pub const fn quarter(self) -> Self {
         Self(self.0 / 4)
@@ -148,7 +166,8 @@ impl Sum for Nanos {
 
 impl fmt::Display for Nanos {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Backwards into as many bytes as the longest amount has: amounts are written several times a request.
+        // The digits are written backwards into a buffer as long as the longest amount: each request writes several
+        // amounts.
         let mut text = [0_u8; 21];
         let (mut begin, mut end, mut left) = (text.len(), text.len(), self.0.unsigned_abs());
         for decimals in 0.. {
@@ -200,7 +219,7 @@ impl Serialize for Nanos {
     }
 }
 
-/// From a decimal string, or from a JSON number as it was written.
+/// Reads a decimal string, or a JSON number as it was written.
 impl<'de> Deserialize<'de> for Nanos {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor;
@@ -219,7 +238,7 @@ impl<'de> Deserialize<'de> for Nanos {
                 dollars.to_string().parse().map_err(E::custom)
             }
             fn visit_f64<E: de::Error>(self, dollars: f64) -> Result<Nanos, E> {
-                // The shortest text that reads back as the same number is what was written, up to 15 digits.
+                // Up to 15 digits, the shortest text that reads back as the same number is the text that was written.
                 dollars.to_string().parse().map_err(E::custom)
             }
         }

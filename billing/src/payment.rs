@@ -1,14 +1,14 @@
-//! Payments: charges to a card, and what became of them. A payment's row is durable before the card network is asked; its
-//! id is the network's idempotency key, so that asking twice charges once (design, chapter 2.8).
+//! Payments: charges to a card, and their outcome. A payment's row is durable before the processor is called. Its id is
+//! the idempotency key, so that repeated calls charge once (design, chapter 2.8).
 
 use serde::{Deserialize, Serialize};
 
 use crate::{grant::Source, ids::PaymentId, nanos::Nanos, time::Timestamp};
 
-/// The method of a payment that charges whatever card is the account's default when it is charged.
+/// The method of a payment that charges the account's default card of that moment.
 pub const DEFAULT_METHOD: &str = "default";
 
-/// What a payment is for.
+/// The purpose of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -16,7 +16,7 @@ pub enum Purpose {
     Purchase,
     /// Credits bought because they ran low.
     AutoReload,
-    /// Credits bought to run more at once.
+    /// Credits bought to unlock more permits.
     AutoScale,
     /// A cycle of the pay-as-you-go plan.
     Subscription,
@@ -26,7 +26,8 @@ impl Purpose {
     /// Every purpose.
     pub const ALL: [Self; 4] = [Self::Purchase, Self::AutoReload, Self::AutoScale, Self::Subscription];
 
-    /// Whether nobody asked for this very payment: it counts against the account's monthly maximum.
+    /// Whether the rules began the payment by themselves. Automatic payments count against the account's monthly
+    /// maximum.
     pub const fn is_automatic(self) -> bool {
         match self {
             Self::AutoReload | Self::AutoScale => true,
@@ -34,7 +35,7 @@ impl Purpose {
         }
     }
 
-    /// What its grant's source is.
+    /// The source of the payment's grant.
     pub const fn source(self) -> Source {
         match self {
             Self::Purchase => Source::Purchase,
@@ -44,7 +45,7 @@ impl Purpose {
         }
     }
 
-    /// Its name: `auto_reload`.
+    /// The purpose's name: `auto_reload`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Purchase => "purchase",
@@ -54,18 +55,18 @@ impl Purpose {
         }
     }
 
-    /// The purpose of that name.
+    /// Finds a purpose by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|purpose| purpose.name() == name)
     }
 }
 
-/// Where a payment stands.
+/// The status of a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PaymentStatus {
-    /// The card network has not answered yet, or wants its holder to confirm.
+    /// The processor has not answered yet, or the card's owner must confirm.
     Pending,
-    /// Paid, and its grant made.
+    /// Paid, and the grant was made.
     Succeeded,
     /// Declined.
     Declined,
@@ -75,7 +76,7 @@ impl PaymentStatus {
     /// Every status.
     pub const ALL: [Self; 3] = [Self::Pending, Self::Succeeded, Self::Declined];
 
-    /// Its name.
+    /// The status's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -84,7 +85,7 @@ impl PaymentStatus {
         }
     }
 
-    /// The status of that name.
+    /// Finds a status by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|status| status.name() == name)
     }
@@ -93,43 +94,43 @@ impl PaymentStatus {
 /// A charge to a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
-    /// Its id, the card network's idempotency key.
+    /// The payment's id, also the processor's idempotency key.
     pub id: PaymentId,
-    /// What it is for.
+    /// The purpose.
     pub purpose: Purpose,
-    /// What is paid.
+    /// The amount to pay.
     pub amount: Nanos,
-    /// The part of it that was given back or taken back (refunds, chargebacks).
+    /// The part of the amount that is reversed by refunds and disputes.
     pub reversed: Nanos,
-    /// Where it stands.
+    /// The current status.
     pub status: PaymentStatus,
-    /// Which card, as the processor names it, or [`DEFAULT_METHOD`].
+    /// The card, by the processor's id, or [`DEFAULT_METHOD`].
     pub method: String,
-    /// The card network's name for it, once there is one.
+    /// The processor's id of the charge, once there is one.
     pub reference: Option<String>,
-    /// Why it was declined.
+    /// The processor's code for a decline.
     pub decline_code: Option<String>,
-    /// When it was begun.
+    /// When the payment began.
     pub created_at: Timestamp,
-    /// When it was paid or declined.
+    /// When the payment was paid or declined.
     pub ended_at: Option<Timestamp>,
-    /// Of a fee that was paid: until when it pays the plan.
+    /// For a fee that was paid: the end of the cycle.
     pub cycle_end: Option<Timestamp>,
-    /// Of an automatic purchase: the monthly maxima that it was reserved within.
+    /// For an automatic purchase: the monthly maxima at its reservation.
     pub maxima: Option<Maxima>,
 }
 
-/// The most that may be spent in a month, as it was set when a purchase was reserved.
+/// The monthly maxima in force when a purchase was reserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Maxima {
-    /// By auto-reload.
+    /// Of auto-reload.
     pub reload: Nanos,
-    /// By all automatic purchases together.
+    /// Of all automatic purchases together.
     pub spend: Nanos,
 }
 
 impl Payment {
-    /// A payment that is about to be asked for.
+    /// A pending payment, before the processor is called.
     pub const fn new(id: PaymentId, purpose: Purpose, amount: Nanos, method: String, now: Timestamp) -> Self {
         Self {
             id,
@@ -147,7 +148,7 @@ impl Payment {
         }
     }
 
-    /// What its grant is unique by.
+    /// The unique key of the payment's grant.
     pub fn grant_key(&self) -> String {
         self.id.to_string()
     }

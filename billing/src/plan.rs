@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::nanos::Nanos;
 
-/// What an account signed up for.
+/// The plan of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Plan {
@@ -16,7 +16,7 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Credits a cycle brings.
+    /// The credits of one cycle.
     pub const fn credits(self) -> Nanos {
         match self {
             Self::Free => Nanos::dollars(1),
@@ -24,7 +24,7 @@ impl Plan {
         }
     }
 
-    /// Its name.
+    /// The plan's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Free => "free",
@@ -32,7 +32,7 @@ impl Plan {
         }
     }
 
-    /// The plan of that name.
+    /// Finds a plan by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Free, Self::Payg].into_iter().find(|plan| plan.name() == name)
     }

@@ -1,16 +1,17 @@
-//! What quantities cost. A [`Price`] is a list of keys with a rate each, and the one place where a rate is multiplied: with
-//! what was used, with the most that a request permits (its hold), with what is shown on a receipt. Exact in `Decimal` until
-//! the total. Knows no request, no provider and no account.
+//! The cost of quantities. A [`Price`] is a list of keys with a rate each. Rates are multiplied only here: with the
+//! quantities used, with the most that a request permits (its hold), and with the quantities on a receipt. Costs are
+//! exact in `Decimal` until the total. No request, provider or account is known here.
 //!
-//! Where a key has no rate of its own, another's stands for it ([`Price::rate`]):
-//! - a write to the cache for twelve hours is one for an hour, that is a usual one, and that, like a read, is not cached;
-//! - what is in a context band is as outside it, where the band says nothing of it or of what stands for it;
-//! - reasoning, sound, pictures and moving pictures are text: they are told apart only where they are priced apart;
-//! - a resolution is any.
+//! A key without a rate of its own uses another key's rate ([`Price::rate`]):
+//! - a cache write for twelve hours counts as one for an hour, that as a usual write; a usual write counts as uncached,
+//!   as does a read;
+//! - a context band uses the rates outside it, where the band has no rate for the key or its substitutes;
+//! - reasoning, audio, images and video count as text: they differ only where their prices differ;
+//! - a resolution counts as any resolution.
 //!
-//! A service tier, a kind and a direction are stood in for by nothing: what has no rate is refused by name before it runs
-//! ([`Unpriced`]). If a provider reports it all the same, it is told, and costs what it would in the usual tier, or else the
-//! dearest rate of its kind ([`Price::charge`]).
+//! A service tier, a kind and a direction have no substitute: a quantity without a rate is refused by name before it
+//! runs ([`Unpriced`]). If a provider reports such a quantity anyway, it is reported as unpriced. It is charged at the
+//! rate of the usual tier, or else at the dearest rate of its kind ([`Price::charge`]).
 
 mod cost;
 mod open;
@@ -34,76 +35,76 @@ use crate::{
     quantity::{Band, Cache, Direction, Key, Kind, Modality, Quantities, Resolution, ServiceTier},
 };
 
-/// A price: rates of keys.
+/// A price: a list of rates by key.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "written::Written")]
 pub struct Price {
-    /// In order, each key once. Few: they are searched one by one.
+    /// In order, each key once. The list is short, so it is searched linearly.
     rates: Vec<(Key, Rate)>,
-    /// Its context bands, the highest first.
+    /// The context bands, the highest first.
     bands: Vec<Band>,
     terms: Terms,
 }
 
-/// Whose price it is.
+/// The terms of a price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Terms {
-    /// A provider's: the fee comes on top, and everything must have a rate.
+    /// A provider's price: the fee is added, and every quantity must have a rate.
     Provider,
-    /// Ours: no fee, and what has no rate is in the price of what has one.
+    /// Our own price: no fee, and quantities without a rate are included.
     Inclusive,
 }
 
-/// What was used, or may be, has no rate.
+/// A quantity that was used or permitted has no rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0} has no price")]
 pub struct Unpriced(pub Key);
 
-/// What something costs that was used already.
+/// The cost of quantities that were already used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Charge {
-    /// It.
+    /// The cost.
     pub cost: Cost,
-    /// What had no rate in it, if anything: it was charged as something else.
+    /// The first quantity without a rate, if any. It was charged as another one.
     pub unpriced: Option<Key>,
 }
 
-/// How long a provider is asked to keep what it writes to its cache: the dearest that a request permits.
+/// How long a provider may keep its cache. The hold covers the dearest time that the request permits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// As long as it does unasked.
+    /// As long as the provider does by default.
     #[default]
     Usual,
     /// Longer.
     Long,
 }
 
-/// What a request asks of its provider that a report of its usage may not tell.
+/// Facts of a request that the provider's usage report may leave out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Asked {
-    /// How long it may keep its cache.
+    /// How long the cache may be kept.
     pub keep: Keep,
-    /// The tier that is to serve it.
+    /// The service tier that the request asks for.
     pub tier: ServiceTier,
 }
 
-/// What a request permits its provider to do. Each of it may have a rate of its own, and the dearest is held for.
+/// What a request permits its provider to do. Each choice may have its own rate, and the hold covers the dearest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permitted {
     /// How long the cache may be kept.
     pub keep: Keep,
-    /// The tiers that may serve it.
+    /// The service tiers that may serve the request.
     pub tiers: &'static [ServiceTier],
-    /// What may be in its input, beside text.
+    /// The modalities of the input, beside text.
     pub input: &'static [Modality],
-    /// What may be in its output, beside text.
+    /// The modalities of the output, beside text.
     pub output: &'static [Modality],
-    /// What tools may use, with their bounds.
+    /// The most that tools may use.
     pub uses: Quantities,
 }
 
 impl Permitted {
-    /// Text and pictures in, text out, at the usual tier.
+    /// Text and images in, text out, at the usual tier.
     pub const TEXT: Self = Self {
         keep: Keep::Usual,
         tiers: &[ServiceTier::Standard],
@@ -112,7 +113,7 @@ impl Permitted {
         uses: Quantities::NONE,
     };
 
-    /// Whether a key's tokens may come of it.
+    /// Whether the request may be charged for this key.
     fn permits(&self, key: Key) -> bool {
         let beside = match key.direction {
             Direction::Input => self.input,
@@ -127,7 +128,7 @@ impl Permitted {
     }
 }
 
-/// What stands for a state of the cache, itself first.
+/// The substitutes of a cache state, beginning with itself.
 const fn caches(cache: Cache) -> &'static [Cache] {
     match cache {
         Cache::Uncached => &[Cache::Uncached],
@@ -138,7 +139,7 @@ const fn caches(cache: Cache) -> &'static [Cache] {
     }
 }
 
-/// What stands for a modality, itself first.
+/// The substitutes of a modality, beginning with itself.
 const fn modalities(modality: Modality) -> &'static [Modality] {
     match modality {
         Modality::Text => &[Modality::Text],
@@ -150,7 +151,7 @@ const fn modalities(modality: Modality) -> &'static [Modality] {
 }
 
 impl Price {
-    /// A price of these rates; none where there is nothing in it, a key is there twice, or is none.
+    /// A price of these rates; `None` where there are none, a key occurs twice, or a key is not sound.
     fn new(mut rates: Vec<(Key, Rate)>, terms: Terms) -> Option<Self> {
         rates.sort_unstable_by_key(|(key, _)| *key);
         let is_once = rates.windows(2).all(|pair| pair[0].0 != pair[1].0);
@@ -161,32 +162,36 @@ impl Price {
         is_sound.then_some(Self { rates, bands, terms })
     }
 
-    /// The price of what runs here: one rate, and all else is in it.
+    /// The price of our own compute: one rate, which includes all other quantities.
     fn of_compute(key: Key, rate: Rate) -> Self {
         Self { rates: vec![(key, rate)], bands: Vec::new(), terms: Terms::Inclusive }
     }
 
-    /// Of what is paid elsewhere: everything costs nothing here.
+    /// The price of work that is paid elsewhere: zero.
     pub const fn nothing() -> Self {
         Self { rates: Vec::new(), bands: Vec::new(), terms: Terms::Inclusive }
     }
 
-    /// A provider's price of a million tokens of text read and of a million written.
+    /// A provider's price for a million input tokens and a million output tokens of text.
+    ///
+    /// # Errors
+    ///
+    /// [`Absurd`](BadPrice::Absurd) if one of the prices is negative or above $1 million.
     pub fn per_million(input: Decimal, output: Decimal) -> Result<Self, BadPrice> {
         written::Written::plain(input, output).try_into()
     }
 
-    /// Its rates, in the order of their keys.
+    /// The rates, in the order of their keys.
     pub fn rates(&self) -> impl Iterator<Item = (Key, Rate)> {
         self.rates.iter().copied()
     }
 
-    /// Its context bands, the highest first.
+    /// The context bands, the highest first.
     pub fn bands(&self) -> &[Band] {
         &self.bands
     }
 
-    /// Whether tokens of a tier have rates.
+    /// Whether a service tier has rates for text tokens.
     pub fn has_tier(&self, tier: ServiceTier) -> bool {
         [Key::INPUT, Key::OUTPUT].into_iter().all(|key| self.exact(key.in_tier(tier)).is_some())
     }
@@ -195,8 +200,8 @@ impl Price {
         self.rates.iter().find(|(known, _)| *known == key).map(|(_, rate)| *rate)
     }
 
-    /// The rate of a key: its own, or that of what stands for it. Of those that do, the one that is nearest: first another
-    /// state of the cache, then no band, then text, then any resolution.
+    /// The rate of a key, or of its nearest substitute: first another cache state, then a lower band, then text, then
+    /// any resolution.
     pub fn rate(&self, key: Key) -> Option<Rate> {
         let own = self.exact(key);
         if own.is_some() {
@@ -216,8 +221,8 @@ impl Price {
         stand_ins.into_iter().find_map(|key| self.exact(key))
     }
 
-    /// The rate that something is charged at that was used already, and it itself where it has none: then that of the usual
-    /// tier, or the dearest of its kind that went the same way, or of its kind.
+    /// The rate for a quantity that was already used, and the key itself if it has no rate. In that case the rate is
+    /// the usual tier's, or else the dearest of the same kind and direction, or else the dearest of the kind.
     fn charged_at(&self, key: Key) -> (Option<Rate>, Option<Key>) {
         match (self.rate(key), self.terms) {
             (Some(rate), _) => (Some(rate), None),
@@ -233,12 +238,12 @@ impl Price {
         }
     }
 
-    /// The context band of a request that read so much.
+    /// The context band of a request with this many input tokens.
     fn band(&self, input: u64) -> Band {
         self.bands.iter().copied().find(|band| input > u64::from(band.0)).unwrap_or_default()
     }
 
-    /// What was used, its tokens in the context band that all of them together put their request into.
+    /// The quantities, with tokens moved to the context band that the request's whole input puts it in.
     fn placed<'a>(&self, used: &'a Quantities) -> impl Iterator<Item = (Key, u64)> + use<'a> {
         let band =
             if self.bands.is_empty() { Band(0) } else { self.band(used.sum(|key| key.is_tokens(Direction::Input))) };
@@ -248,7 +253,11 @@ impl Price {
         })
     }
 
-    /// What quantities cost; refused where one has no rate.
+    /// The cost of quantities.
+    ///
+    /// # Errors
+    ///
+    /// [`Unpriced`] names a quantity without a rate. The request must be refused, or the price completed.
     pub fn cost(&self, used: &Quantities) -> Result<Cost, Unpriced> {
         match self.charge(used) {
             Charge { cost, unpriced: None } => Ok(cost),
@@ -256,8 +265,9 @@ impl Price {
         }
     }
 
-    /// What quantities cost that were used already. One without a rate costs what it would in the usual tier, or the dearest
-    /// of its kind; where there is no rate of its kind, nothing says what it costs. It is told in any case.
+    /// The cost of quantities that were already used. A quantity without a rate costs what it would in the usual tier,
+    /// or else the dearest rate of its kind. Without any rate of its kind it costs nothing. In all three cases it is
+    /// returned as unpriced.
     pub fn charge(&self, used: &Quantities) -> Charge {
         let (mut base, mut unpriced) = (Decimal::ZERO, None);
         for (key, amount) in self.placed(used) {
@@ -270,12 +280,13 @@ impl Price {
         Charge { cost: self.with_terms(base), unpriced }
     }
 
-    /// What of quantities has no rate, if anything.
+    /// The first quantity without a rate, if any.
     pub fn unpriced(&self, used: &Quantities) -> Option<Key> {
         self.placed(used).find_map(|(key, _)| self.charged_at(key).1)
     }
 
-    /// What was used, each with the rate it is charged at, and of it so much as was charged before the fee.
+    /// The quantities with the rates they are charged at, and whether `base`, the charge before the fee, is less than
+    /// their sum.
     pub fn parts(&self, used: &Quantities, base: Decimal) -> Parts {
         let part = |(key, amount)| Part { key, amount, rate: self.charged_at(key).0 };
         Parts::new(self.placed(used).map(part).collect(), base)
@@ -288,8 +299,8 @@ impl Price {
         }
     }
 
-    /// The dearest rate of tokens that went one way, of all that a request may be charged at: whatever of it meets the cache,
-    /// whichever tier serves it, in any band that a prompt of at most so many tokens may be in.
+    /// The dearest token rate of a direction that the request may be charged at: in any cache state and tier that it
+    /// permits, and in any band that a prompt of at most `prompt` tokens can reach.
     fn dearest(&self, direction: Direction, prompt: u64, permitted: &Permitted) -> Result<Rate, Unpriced> {
         let first = Key::of(Kind::Tokens, direction);
         let unpriced = permitted.tiers.iter().map(|tier| first.in_tier(*tier)).find(|key| self.rate(*key).is_none());
@@ -303,14 +314,23 @@ impl Price {
         }
     }
 
-    /// The most that so many prompt tokens and all that tools may use can cost.
+    /// The highest cost of `prompt` input tokens and of everything that tools may use.
+    ///
+    /// # Errors
+    ///
+    /// [`Unpriced`] names a permitted quantity without a rate. The request must be refused before it runs.
     pub fn most_input(&self, prompt: u64, permitted: &Permitted) -> Result<Cost, Unpriced> {
         let tokens = self.dearest(Direction::Input, prompt, permitted)?.times(prompt);
         let uses = if permitted.uses.is_empty() { Decimal::ZERO } else { self.cost(&permitted.uses)?.base };
         Ok(self.with_terms(tokens + uses))
     }
 
-    /// The most that an output token can cost after a prompt of at most so many, the fee in it.
+    /// The highest cost of an output token after at most `prompt` input tokens, fee included.
+    ///
+    /// # Errors
+    ///
+    /// [`Unpriced`] names a permitted service tier, or the output, without a rate. The request must be refused before
+    /// it runs.
     pub fn most_output(&self, prompt: u64, permitted: &Permitted) -> Result<Rate, Unpriced> {
         let rate = self.dearest(Direction::Output, prompt, permitted)?;
         Ok(match self.terms {
@@ -320,12 +340,12 @@ impl Price {
     }
 }
 
-/// How many of something at this rate so much pays, after what is paid first.
+/// The number of units at this rate that `most` pays for, after `first` is paid.
 pub fn affordable(most: Nanos, first: Decimal, rate: Rate) -> u64 {
     rate.paid_by(most.to_decimal() - first)
 }
 
-/// What so much costs, after what is paid first, rounded up; none where it is beyond what the ledger holds.
+/// The cost of `amount` units after `first`, rounded up; `None` if the ledger can't hold the sum.
 pub fn total(first: Decimal, rate: Rate, amount: u64) -> Option<Nanos> {
     Nanos::ceil(first.checked_add(rate.times(amount))?).ok()
 }

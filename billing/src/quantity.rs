@@ -1,20 +1,20 @@
-//! Quantities: what was used of what, whoever measured it. A small list in the order of its keys, each of which is there
-//! once and with more than nothing: so they are disjoint, and what is said twice is summed. Held in place, without an
-//! allocation: a meter makes one for each piece of an answer. Knows no price.
+//! Quantities: the amounts that a request used, by key. A small list in the order of its keys. Each key occurs once,
+//! with an amount above zero; amounts of the same key are summed. The list is held in place without an allocation,
+//! because a meter makes one for each event of an answer. No price is known here.
 
 mod key;
 
 pub use key::{Band, Cache, Direction, Key, Kind, Modality, NoKey, Resolution, ServiceTier};
 
-/// Quantities of one request, at most: what the richest of the known formats can report.
+/// The most quantities of one request: enough for the richest known format.
 pub const MOST: usize = 12;
 
-/// What was used.
+/// The quantities of one request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Quantities {
-    /// Its keys, in order; what is behind the last one is [`Key::INPUT`].
+    /// The keys in order. Unused places are [`Key::INPUT`].
     keys: [Key; MOST],
-    /// How much of each; what is behind the last one is nothing.
+    /// The amount of each key. Unused places are 0.
     amounts: [u64; MOST],
     length: usize,
 }
@@ -32,16 +32,16 @@ impl std::fmt::Debug for Quantities {
 }
 
 impl Quantities {
-    /// Nothing.
+    /// No quantities.
     pub const NONE: Self = Self { keys: [Key::INPUT; MOST], amounts: [0; MOST], length: 0 };
 
-    /// Tokens of text that met no cache, and tokens of text that were written.
+    /// Uncached input tokens and output tokens of text.
     pub fn plain(input: u64, output: u64) -> Self {
         [(Key::INPUT, input), (Key::OUTPUT, output)].into_iter().collect()
     }
 
-    /// Adds so much of something. Sums stop at the largest number there is. What there is no room for, which no format can
-    /// report, is added to what is counted as it is and went the same way, so that it is not lost.
+    /// Adds an amount of a key. Sums saturate. Where the list is full, which no known format causes, the amount is
+    /// added to a key of the same kind and direction, so that it is not lost.
     pub fn add(&mut self, key: Key, amount: u64) {
         if amount == 0 {
             return;
@@ -62,29 +62,29 @@ impl Quantities {
         self.length += 1;
     }
 
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         other.iter().for_each(|(key, amount)| self.add(key, amount));
         self
     }
 
-    /// Each with how much there is of it, in order.
+    /// Each key with its amount, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Key, u64)> {
         self.keys.iter().copied().zip(self.amounts).take(self.length)
     }
 
-    /// How much there is of one.
+    /// The amount of one key.
     pub fn amount(&self, key: Key) -> u64 {
         self.sum(|known| known == key)
     }
 
-    /// How much there is of all that are like this.
+    /// The sum of all amounts whose keys match.
     pub fn sum(&self, is_like: impl Fn(Key) -> bool) -> u64 {
         self.iter().filter(|(key, _)| is_like(*key)).fold(0, |sum, (_, amount)| sum.saturating_add(amount))
     }
 
-    /// Whether there is nothing.
+    /// Whether there are no quantities.
     pub const fn is_empty(&self) -> bool {
         self.length == 0
     }
@@ -104,7 +104,7 @@ pub(crate) mod tests {
 
     use super::{key::tests::key, *};
 
-    /// Quantities, few enough that three of them have room together.
+    /// Random quantities, few enough that the sum of three fits.
     fn quantities() -> impl Strategy<Value = Quantities> {
         proptest::collection::vec((key(), prop_oneof![0_u64..1_000, any::<u64>()]), 0..MOST / 3)
             .prop_map(|all| all.into_iter().collect())

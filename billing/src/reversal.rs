@@ -1,6 +1,6 @@
-//! Money of a payment that comes back: each refund and each dispute is a row with a state of its own. The credits taken are
-//! a function of the rows that stand, in both directions. What is told of a row only ever moves it forward, so that rows
-//! come out the same however often and in whatever order their news come.
+//! Reversals of a payment: each refund and each dispute is a row with its own state. The credits taken are a function
+//! of the rows in force, in both directions. News only move a row's state forward, so that repeated or reordered news
+//! give the same rows.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ use crate::{
     time::Timestamp,
 };
 
-/// Refunds and disputes of one payment, at most.
+/// The most refunds and disputes of one payment.
 pub const MOST: usize = 2_000;
 
-/// What took the money back.
+/// The kind of a reversal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
-    /// Given back: by an operator here, or at the processor.
+    /// A refund, made by an operator of the gateway or at the processor.
     Refund,
-    /// Taken back by the card's bank.
+    /// A dispute: the card's bank took the money back.
     Dispute,
-    /// All that was reversed before there were rows; gives way to the processor's own list.
+    /// The sum of all reversals from before each had its own row. The processor's complete list replaces it.
     Earlier,
 }
 
@@ -28,7 +28,7 @@ impl Kind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Refund, Self::Dispute, Self::Earlier];
 
-    /// Its name.
+    /// The kind's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Refund => "refund",
@@ -37,28 +37,28 @@ impl Kind {
         }
     }
 
-    /// The kind of that name.
+    /// Finds a kind by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
-/// Where a refund or a dispute stands.
+/// The state of a refund or a dispute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// A refund that the processor has not made, or that its bank has not taken.
+    /// A refund that the processor has not made yet, or that the bank has not accepted yet.
     Pending,
     /// A refund that was made.
     Succeeded,
-    /// A refund that was refused, canceled, or came back: nothing was given back.
+    /// A refund that was refused, cancelled or returned: no money was given back.
     Failed,
-    /// A dispute that took the money and is not decided.
+    /// A dispute that took the money and is not decided yet.
     Open,
-    /// A dispute whose money is gone.
+    /// A dispute that was lost: the money is gone.
     Lost,
-    /// A dispute whose money came again.
+    /// A dispute that was won: the money came back.
     Won,
-    /// Told of by another row.
+    /// A row that was replaced by another row.
     Replaced,
 }
 
@@ -67,7 +67,7 @@ impl State {
     pub const ALL: [Self; 7] =
         [Self::Pending, Self::Succeeded, Self::Failed, Self::Open, Self::Lost, Self::Won, Self::Replaced];
 
-    /// Its name.
+    /// The state's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -80,12 +80,12 @@ impl State {
         }
     }
 
-    /// The state of that name.
+    /// Finds a state by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.name() == name)
     }
 
-    /// Whether the money is back with the card, or on its way there.
+    /// Whether the reversal is in force: the money is with the card's owner, or on its way there.
     pub const fn stands(self) -> bool {
         match self {
             Self::Pending | Self::Succeeded | Self::Open | Self::Lost => true,
@@ -93,8 +93,8 @@ impl State {
         }
     }
 
-    /// News of a row move it to a higher rank, or nowhere: a refund that was made can still fail, a dispute that was lost
-    /// can still be won, and never the other way round.
+    /// News move a row only to a higher rank. A refund that was made can still fail, and a lost dispute can still be
+    /// won; the reverse never happens.
     const fn rank(self) -> u8 {
         match self {
             Self::Pending | Self::Open => 0,
@@ -108,99 +108,105 @@ impl State {
 /// A refund or a dispute of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reversal {
-    /// Its id here: of a refund that is asked for here, the request's that asked, and the processor's idempotency key.
+    /// The id in the ledger. For a refund requested here it is the id of that request, and the processor's idempotency
+    /// key.
     pub id: ReversalId,
-    /// Of which payment.
+    /// The payment.
     pub payment_id: PaymentId,
-    /// What took the money back.
+    /// A refund or a dispute.
     pub kind: Kind,
-    /// The processor's name for it, once it has one.
+    /// The processor's id of the reversal, once there is one.
     pub reference: Option<String>,
-    /// The card it went back to, as the processor names it.
+    /// The processor's id of the card that received the money.
     pub card: Option<String>,
-    /// How much.
+    /// The amount.
     pub amount: Nanos,
-    /// Where it stands.
+    /// The current state.
     pub state: State,
-    /// When it was first heard of here.
+    /// When the ledger first learned of it.
     pub created_at: Timestamp,
-    /// When its state changed last, after that.
+    /// When the state changed last, if it ever did.
     pub changed_at: Option<Timestamp>,
-    /// For how long the credits it took could still have been used, in milliseconds: so long they can be used again
-    /// should they come back.
+    /// The remaining life of the credits taken, in milliseconds. Credits that come back can be used for this long.
     pub left_ms: i64,
 }
 
 impl Reversal {
-    /// Whether it was asked for here and the processor has not answered: to be asked again under its id.
+    /// Whether this is a refund requested here without an answer of the processor. It must be sent again under its id.
     pub fn is_unanswered(&self) -> bool {
         self.kind == Kind::Refund && self.state == State::Pending && self.reference.is_none()
     }
 }
 
-/// What is known of a refund or a dispute now.
+/// News of a refund or a dispute: its state as it is known now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct News {
-    /// Its id here, where the processor knows it.
+    /// The id in the ledger, where the processor knows it.
     pub id: Option<ReversalId>,
-    /// What took the money back.
+    /// A refund or a dispute.
     pub kind: Kind,
-    /// The processor's name for it.
+    /// The processor's id of the reversal.
     pub reference: Option<String>,
-    /// How much.
+    /// The amount.
     pub amount: Nanos,
-    /// Where it stands.
+    /// The state.
     pub state: State,
 }
 
-/// Whether news are all that the processor knows of a payment.
+/// Whether news cover all of a payment's reversals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Listing {
-    /// Of some refunds or disputes.
+    /// Some of the refunds and disputes.
     Some,
-    /// Of all of them.
+    /// All of them.
     All,
 }
 
-/// How much of a payment is back with its card: what stands, never more than was paid.
+/// The amount of a payment that is reversed: the sum of the rows in force, at most the amount paid.
 pub fn reversed<'a>(rows: impl IntoIterator<Item = &'a Reversal>, amount: Nanos) -> Nanos {
     let standing = rows.into_iter().filter(|row| row.state.stands());
-    // Each row is at least zero, so that stopping at the amount is stopping for good.
+    // Each row is at least zero, so the sum can stop at the amount.
     standing
         .fold(Nanos::ZERO, |sum, row| if sum >= amount { amount } else { (sum + row.amount.min(amount)).min(amount) })
 }
 
-/// The credits that go with so much of a payment: none with nothing, all with all of it.
+/// The credits that correspond to the reversed share of a payment: none of them for nothing, all for the whole payment.
 pub fn credits(funded: Nanos, reversed: Nanos, amount: Nanos) -> Nanos {
     let share = i128::from(funded.get()) * i128::from(reversed.get()) / i128::from(amount.get().max(1));
     Nanos::new(i64::try_from(share).unwrap_or(i64::MAX)).min(funded)
 }
 
-/// Refunds of before there were rows were rounded down one by one: so much less may have been taken for all of a payment's.
+/// Refunds from before reversals had rows were rounded down one by one. The credits taken for one payment may be lower
+/// by up to this amount.
 pub const ROUNDED: Nanos = Nanos::new(1_000);
 
-/// Whether a cycle's fee no longer pays for it: all of it is back, or a dispute of it stands. What came back before there
-/// were rows ended no cycle.
+/// Whether a fee no longer pays for its cycle: all of it is reversed, or a dispute is in force. Reversals from before
+/// there were rows ended no cycle.
 pub fn ends_cycle(rows: &[Reversal], amount: Nanos) -> bool {
     let disputed = rows.iter().any(|row| row.kind == Kind::Dispute && row.state.stands());
     let is_earlier = rows.iter().any(|row| row.kind == Kind::Earlier && row.state.stands());
     disputed || (!is_earlier && reversed(rows, amount) == amount)
 }
 
-/// More refunds and disputes than are kept.
+/// More refunds and disputes than can be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooMany;
 
-/// A payment's rows after news, and which of them changed.
+/// A payment's rows after news, with the places of the changed ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merged {
-    /// All of them.
+    /// All rows.
     pub rows: Vec<Reversal>,
-    /// Places of those that are new or changed.
+    /// Indices of the rows that are new or changed.
     pub changed: Vec<usize>,
 }
 
-/// Takes news into a payment's rows. A row is known again by its id, else by the processor's name for it.
+/// Merges news into a payment's rows. A row is found by its id, or else by the processor's id.
+///
+/// # Errors
+///
+/// [`TooMany`] if the payment would have more than [`MOST`] rows. Nothing is merged, and repeating the call does not
+/// help.
 pub fn merge(
     payment_id: PaymentId,
     known: &[Reversal],
@@ -252,7 +258,7 @@ impl Merged {
         if let (Some(ours), Some(theirs)) = (by_id, by_reference)
             && ours != theirs
         {
-            // It was heard of before the answer came that gave it its name.
+            // The processor reported the refund before its answer gave our row the processor's id.
             self.move_to(theirs, State::Replaced, now);
         }
         let Some(index) = by_id.or(by_reference) else {

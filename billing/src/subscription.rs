@@ -1,5 +1,5 @@
-//! The pay-as-you-go plan's cycles: sign-up, renewal, cancelling, and a renewal that is declined (design, chapter 2.2).
-//! Until when it is paid stands in the account's header; this says what happens then.
+//! The cycles of the pay-as-you-go plan: sign-up, renewal, cancellation, and declined renewals (design, chapter 2.2).
+//! The end of the paid time is in the account's header; this file decides what follows from it.
 
 use crate::{
     nanos::Nanos,
@@ -9,22 +9,23 @@ use crate::{
 /// The fee of a cycle.
 pub const FEE: Nanos = Nanos::dollars(3);
 
-/// How long after a declined renewal the next one is tried, in milliseconds; after the last, the subscription ends.
+/// The waits before the next attempt after a declined renewal, in milliseconds. A decline after the last wait ends the
+/// subscription.
 pub const RETRIES_MS: [i64; 3] = [HOUR_MS, 6 * HOUR_MS, 24 * HOUR_MS];
 
-/// Where a subscription stands.
+/// The status of a subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
     /// Paid.
     Active,
-    /// Its renewal was declined and will be tried again; the account is not subscribed meanwhile.
+    /// The renewal was declined and will be tried again. Meanwhile the account is not subscribed.
     PastDue,
-    /// Over.
+    /// Ended.
     Ended,
 }
 
 impl Status {
-    /// Its name.
+    /// The status's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Active => "active",
@@ -33,7 +34,7 @@ impl Status {
         }
     }
 
-    /// The status of that name.
+    /// Finds a status by its name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Active, Self::PastDue, Self::Ended].into_iter().find(|status| status.name() == name)
     }
@@ -42,26 +43,26 @@ impl Status {
 /// What happens when the paid time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AtEnd {
-    /// The next cycle is paid.
+    /// The next cycle is paid for.
     Renew,
-    /// It ends: it was cancelled.
+    /// The subscription ends: it was cancelled.
     Cancel,
 }
 
 /// An account's subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscription {
-    /// Where it stands.
+    /// The current status.
     pub status: Status,
     /// What happens when the paid time is over.
     pub at_end: AtEnd,
-    /// Which card pays, or the account's default.
+    /// The card that is charged, or the account's default.
     pub method: String,
-    /// When it was first paid.
+    /// When the subscription began.
     pub started_at: Timestamp,
     /// Declined renewals in a row.
     pub failures: u32,
-    /// When the next is tried, after one was declined.
+    /// When the next attempt is made after a decline.
     pub retry_at: Option<Timestamp>,
 }
 
@@ -71,7 +72,7 @@ impl Subscription {
         Self { status: Status::Active, at_end: AtEnd::Renew, method, started_at: now, failures: 0, retry_at: None }
     }
 
-    /// When something has to be done about it, if anything.
+    /// When the subscription needs a renewal or its end, if ever.
     pub fn due_at(&self, paid_until: Option<Timestamp>) -> Option<Timestamp> {
         match self.status {
             Status::Active => paid_until,
@@ -81,8 +82,8 @@ impl Subscription {
     }
 }
 
-/// Until when a renewal that was paid now pays. Cycles stand on each other without drift, unless the last one ended too
-/// long ago for that: nobody pays for a time that is over.
+/// The end of the cycle that a renewal paid now pays for. Cycles follow each other without drift. A cycle that would
+/// already be over begins now instead: nobody pays for the past.
 pub fn paid_until(before: Option<Timestamp>, status: Status, now: Timestamp) -> Timestamp {
     let seamless = before.map(|until| until.plus_ms(FOUR_WEEKS_MS)).filter(|next| *next > now);
     match (status, seamless) {

@@ -1,4 +1,4 @@
-//! The unlock table: what dollars purchased in the last 28 days allow (design, chapter 2.3).
+//! The unlock table: the models and permits that the dollars purchased in the last 28 days allow (design, chapter 2.3).
 
 use crate::{
     class::{SizeClass, Units},
@@ -8,9 +8,9 @@ use crate::{
 /// A row of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tier {
-    /// Dollars purchased from which it holds.
+    /// The least amount purchased for this tier.
     pub purchased: Nanos,
-    /// The largest open model's class.
+    /// The largest class of open models.
     pub largest: SizeClass,
     /// Permits, in 7B-equivalent units.
     pub units: Units,
@@ -33,7 +33,7 @@ pub const TIERS: [Tier; 8] = [
 ];
 
 impl Tier {
-    /// The tier that so much purchased reaches.
+    /// The tier reached by an amount purchased.
     pub fn reached_by(purchased: Nanos) -> Self {
         TIERS.into_iter().rev().find(|tier| tier.purchased <= purchased).unwrap_or(TIERS[0])
     }
@@ -43,12 +43,12 @@ impl Tier {
         TIERS.into_iter().find(|tier| tier.largest >= class).unwrap_or(TIERS[TIERS.len() - 1])
     }
 
-    /// The classes it unlocks, smallest first.
+    /// The classes that the tier unlocks, smallest first.
     pub fn unlocked(self) -> impl Iterator<Item = SizeClass> {
         SizeClass::ALL.into_iter().filter(move |class| *class <= self.largest)
     }
 
-    /// The next tier with more units, if there is one.
+    /// The next tier with more units; `None` at the top.
     pub fn next_with_more_units(self) -> Option<Self> {
         TIERS.into_iter().find(|tier| tier.purchased > self.purchased && tier.units > self.units)
     }

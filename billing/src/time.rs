@@ -1,5 +1,5 @@
-//! Ledger time: milliseconds of UTC since 1970, passed in with every command and never read here. Written and read as
-//! RFC 3339; the calendar arithmetic both ways is Howard Hinnant's ("chrono-Compatible Low-Level Date Algorithms").
+//! Ledger time: milliseconds of UTC since 1970. It is passed in with every command; no clock is read here. Its text
+//! form is RFC 3339. The calendar arithmetic is Howard Hinnant's ("chrono-Compatible Low-Level Date Algorithms").
 
 use std::str::FromStr;
 
@@ -18,36 +18,36 @@ pub const FOUR_WEEKS_MS: i64 = 28 * DAY_MS;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The last instant that RFC 3339 can write, which has four digits for the year: none later is taken in.
+    /// The last timestamp that RFC 3339 can write, with four digits for the year. Later ones are refused.
     pub const LAST: Self = Self(days_from_civil(10_000, 1, 1) * DAY_MS - 1);
-    /// The first one.
+    /// The first timestamp that RFC 3339 can write.
     const FIRST: Self = Self(days_from_civil(0, 1, 1) * DAY_MS);
 
-    /// This instant plus so many milliseconds, staying within range.
+    /// This timestamp plus `ms` milliseconds, clamped to the range of `i64`.
     #[must_use]
     pub const fn plus_ms(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
     }
 
-    /// Milliseconds from `earlier` to this instant, 0 where it is not earlier.
+    /// Milliseconds from `earlier` to this timestamp; 0 where `earlier` is not earlier.
     pub const fn ms_since(self, earlier: Self) -> i64 {
         let ms = self.0.saturating_sub(earlier.0);
         if ms < 0 { 0 } else { ms }
     }
 
-    /// The start of the span this instant is in: of its UTC hour or day, for [`HOUR_MS`] or [`DAY_MS`].
+    /// The start of the UTC hour ([`HOUR_MS`]) or day ([`DAY_MS`]) of this timestamp.
     #[must_use]
     pub const fn floor(self, span_ms: i64) -> Self {
         Self(self.0.saturating_sub(self.0.rem_euclid(span_ms)))
     }
 
-    /// This instant where a span starts, else the start of the next span.
+    /// This timestamp if a span starts at it, or else the start of the next span.
     #[must_use]
     pub const fn ceil(self, span_ms: i64) -> Self {
         self.plus_ms(span_ms - 1).floor(span_ms)
     }
 
-    /// The first instant of a UTC day, from `2026-11-24`.
+    /// Midnight UTC of a day such as `2026-11-24`.
     pub fn from_date(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         if bytes.len() != 10 || bytes.get(4) != Some(&b'-') || bytes.get(7) != Some(&b'-') {
@@ -62,20 +62,20 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// The start of its UTC day.
+    /// The start of this timestamp's UTC day.
     #[must_use]
     pub const fn day_start(self) -> Self {
         self.floor(DAY_MS)
     }
 
-    /// The start of its ISO 8601 week: Monday, 00:00 UTC.
+    /// The start of this timestamp's ISO 8601 week: Monday, 00:00 UTC.
     #[must_use]
     pub const fn week_start(self) -> Self {
         // 1970-01-01 was a Thursday.
         Self(((self.0.div_euclid(DAY_MS) + 3).div_euclid(7) * 7 - 3) * DAY_MS)
     }
 
-    /// Its UTC calendar month.
+    /// This timestamp's UTC calendar month.
     pub const fn month(self) -> Month {
         let (year, month, _) = civil(self.0.div_euclid(DAY_MS));
         Month(year * 12 + month - 1)
@@ -87,19 +87,19 @@ impl Timestamp {
 pub struct Month(pub i64);
 
 impl Month {
-    /// Its first instant.
+    /// The first timestamp of the month.
     pub const fn start(self) -> Timestamp {
         Timestamp(days_from_civil(self.0.div_euclid(12), self.0.rem_euclid(12) + 1, 1) * DAY_MS)
     }
 
-    /// The month after it.
+    /// The next month.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// As it is written: `2026-11`.
+/// The month as text: `2026-11`.
 impl std::fmt::Display for Month {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:04}-{:02}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
@@ -132,7 +132,7 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The number that so many digits from a place are.
+/// Reads a number of `digits` digits at a position of the text.
 fn number(text: &str, at: usize, digits: usize) -> Option<i64> {
     let part = text.get(at..at + digits)?;
     part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse().ok()).flatten()
@@ -147,7 +147,7 @@ const fn days_of(year: i64, month: i64) -> i64 {
     }
 }
 
-/// A text that is no instant.
+/// The text is not a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be a date (2026-11-24) or an RFC 3339 time (2026-11-24T09:30:00Z), in the year 9999 or before")]
 pub struct TimeError;
@@ -155,7 +155,7 @@ pub struct TimeError;
 impl FromStr for Timestamp {
     type Err = TimeError;
 
-    /// A date (its first instant in UTC) or a time of RFC 3339. What is finer than a millisecond is cut off.
+    /// Reads a date (as its first instant in UTC) or a time of RFC 3339. Digits beyond milliseconds are cut off.
     fn from_str(text: &str) -> Result<Self, TimeError> {
         instant(text).filter(|at| (Self::FIRST..=Self::LAST).contains(at)).ok_or(TimeError)
     }

@@ -1,5 +1,5 @@
-//! Where numbers end: an account that has all the ledger can hold refuses more, and says so, before anything overflows; and
-//! no credits last longer than a year of four digits.
+//! The ends of the ledger's range. An account that holds the most it can refuses more with a reason, before anything
+//! overflows. No credits last beyond the last year with four digits.
 
 use billing::{
     Nanos, Timestamp,
@@ -17,7 +17,7 @@ use uuid::Uuid;
 const NOW: Timestamp = Timestamp(1_795_512_896_789);
 const MILLION: Nanos = Nanos::dollars(1_000_000);
 
-/// An account that has so much, bought or given.
+/// An account with these credits, bought or given.
 fn with(available: Nanos, paid: Nanos) -> Account {
     let header = Header { subscribed_until: Some(NOW.plus_ms(FOUR_WEEKS_MS)), ..Header::new(Plan::Payg, NOW) };
     let grant = Grant {
@@ -83,7 +83,7 @@ fn an_account_takes_all_it_can_hold_and_refuses_one_dollar_more() {
     assert_eq!(say(&mut account, paid), Ok(Reply::Done));
     assert_eq!(account.balance(NOW).available, MOST);
     assert!(is_about(&fund(&mut account, 6, None), "amount"));
-    // Time goes on: credits expire, and there is room again.
+    // Credits expire, and there is room again.
     let later = NOW.plus_ms(FOUR_WEEKS_MS);
     decide(&mut account, Command::Sweep, later);
     account.assert_sound();

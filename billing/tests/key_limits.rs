@@ -1,6 +1,6 @@
-//! A key's use never exceeds its limits, running requests included: whatever enters, runs, grows, ends or is rebuilt, and
-//! however windows roll meanwhile. A request comes to no more than its key's account lets it; only what nobody could know
-//! beforehand is charged beyond, and is counted as such.
+//! A key's usage never exceeds its limits, running requests included: through any admission, growth, end or rebuild of
+//! requests, and any change of windows. A request costs no more than its key allows. Only costs that were unknown in
+//! advance are charged beyond, and they are counted.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "how a test fails")]
 
@@ -29,7 +29,7 @@ const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
 
 #[derive(Debug, Clone)]
 enum Step {
-    /// Another key's request takes credits too.
+    /// A request of another key, which uses the same credits.
     Admit {
         open: bool,
         limited: bool,
@@ -41,7 +41,7 @@ enum Step {
         percent: i64,
         slice: i64,
     },
-    /// Of what it may come to; beyond it, as a provider may report.
+    /// A share of the claim; more than the claim where a provider reports more.
     Settle {
         which: usize,
         percent: i64,
@@ -86,7 +86,7 @@ struct Story {
     account: Account,
     rows: BTreeMap<GrantId, Grant>,
     now: Timestamp,
-    /// The key's charges, as its records have them, and what of them was beyond.
+    /// The key's charges by its records, and the part beyond its limits.
     spent: Vec<(Timestamp, Nanos)>,
     beyond: Nanos,
     limits: KeyLimits,
@@ -152,7 +152,7 @@ impl Story {
             }
             Step::Accrue { which, percent, slice } => {
                 let Some(hold) = pick(which) else { return };
-                // The task of a limited request stops before it comes to more than it may.
+                // The task of a limited request stops before it exceeds its claim.
                 let most = hold.claimed.unwrap_or(Nanos::new(2_000_000_000));
                 let accrued = Nanos::new(most.get() * percent / 100);
                 let slice = Nanos::new(slice);
@@ -218,7 +218,7 @@ proptest! {
     }
 }
 
-/// An open request of a limited key, and the story it is in.
+/// An open request of a limited key, and its story.
 fn running(limit: i64, slice: i64) -> (Story, RequestId) {
     let mut story = Story::begin(
         KeyLimits { amounts: [None, None, None, Some(Nanos::new(limit))], ..KeyLimits::default() },

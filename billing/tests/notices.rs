@@ -1,4 +1,4 @@
-//! What a card processor told is kept with what it changed, in one transition; where it changed nothing, it is not there.
+//! A card processor's event is written in the same transition as its effect. Without an effect it is not written.
 
 use billing::{
     Nanos, Timestamp,

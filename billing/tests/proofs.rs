@@ -1,4 +1,4 @@
-//! What a request asks an account for leaves its proof in the same transition, whatever it changes; a refusal leaves none.
+//! A request's proof is in the same transition as its effect, or alone if nothing changes. A refusal leaves no proof.
 
 use billing::{
     Nanos, Timestamp,

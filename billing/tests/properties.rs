@@ -1,5 +1,5 @@
-//! Money under random histories: whatever commands come in whatever order at whatever times, the invariants hold after
-//! every one, and replaying the journal's lines gives the state.
+//! Money under random histories: after every command, in any order and at any time, the invariants hold, and replaying
+//! the journal's lines gives the state.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "unwrap is how a test fails")]
 
@@ -73,7 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Everything the journal's lines say, added up.
+/// The sum of the journal's lines.
 #[derive(Default)]
 struct Replay {
     grants: BTreeMap<GrantId, [Nanos; 6]>,
@@ -142,7 +142,7 @@ impl Replay {
         }
         for event in &transition.events {
             let is_new = self.events.insert((event.kind, event.subject.clone()));
-            // A fall that moves away and back, or a limit that does, is told again; its row is there already.
+            // A tier's fall or a limit that changes back is notified again, under the same subject.
             let may_return =
                 matches!(event.kind, EventKind::TierFalling | EventKind::KeyLimitNear | EventKind::ReloadCapped);
             assert!(is_new || may_return, "told twice: {event:?}");
@@ -159,7 +159,8 @@ impl Replay {
         }
     }
 
-    /// Invariants 11 and 12: what was paid for is what payments brought, and automatic ones stay within their month.
+    /// Invariants 11 and 12: the purchased amount is the sum of the payments, and automatic ones stay within their
+    /// month.
     fn compare_payments(&self, account: &Account) {
         for grant in self.rows.values().filter(|grant| PAID.contains(&grant.source)) {
             let Some(payment) = self.payments.values().find(|payment| *payment.grant_key() == *grant.source_key) else {
@@ -201,7 +202,7 @@ impl Replay {
         self.reversals.values().filter(|row| row.payment_id == id).cloned().collect()
     }
 
-    /// Until when fees pay the plan, but for one payment's.
+    /// The end of the plan's paid time by its fees, one payment excepted.
     fn paid_until(&self, but: Option<PaymentId>) -> Option<Timestamp> {
         let pays = |it: &&Payment| {
             it.status == PaymentStatus::Succeeded
@@ -234,7 +235,7 @@ impl Replay {
 
 const PAID: [Source; 4] = [Source::Purchase, Source::AutoReload, Source::AutoScale, Source::Plan];
 
-/// The one key with limits; every other request comes with it.
+/// The only key with limits. Every other request uses it.
 const KEY: KeyId = KeyId(Uuid::from_u128(5));
 
 fn key_of(request_id: RequestId) -> Option<KeyId> {
@@ -371,7 +372,7 @@ fn limits(day: Option<i64>, total: Option<i64>) -> KeyLimits {
 }
 
 impl Replay {
-    /// What the key's usage records come to, in each window of now.
+    /// The sum of the key's usage records in each current window.
     fn key_spent(&self, now: Timestamp) -> [Nanos; 4] {
         KeyWindow::ALL.map(|window| {
             let from = window.start(now).0.div_euclid(DAY_MS);
@@ -400,7 +401,7 @@ fn run(steps: Vec<(Step, i64)>) {
         assert!(account.grants().iter().all(|grant| !grant.is_expired(at) || grant.available == Nanos::ZERO));
         match (&asked, &decision.answer.result) {
             (Command::Admit(admit), Ok(Reply::Admitted { held, .. })) => {
-                // A cycle that began with this command may have paid a debt first.
+                // A cycle that began with this command may have repaid a debt first.
                 assert!(account.header.debt == Nanos::ZERO || admit.hold.worst_case == Nanos::ZERO);
                 assert!(*held >= admit.hold.minimum && *held <= admit.hold.worst_case.max(admit.hold.minimum));
             }
@@ -419,7 +420,7 @@ fn run(steps: Vec<(Step, i64)>) {
         );
         let free = account.grants().iter().filter(|grant| is_live_cycle(grant, at)).count();
         assert!(free <= 1, "the free plan's dollar stacks");
-        // What is loaded from the rows is what memory holds: a rebuilt actor goes on as the old one would.
+        // Loading the rows gives the state in memory: a rebuilt actor continues like the old one.
         let rows = replay.rows.values().filter(|grant| grant.is_live(at)).cloned().collect();
         let keys = account.key(KEY).map(|key| {
             let held = KeyState::new(key.limits().clone(), replay.key_spent(at), at);
@@ -439,7 +440,7 @@ fn run(steps: Vec<(Step, i64)>) {
         );
         assert_eq!(loaded.balance(at), account.balance(at));
         loaded.assert_sound();
-        // Nothing is due that was not done: a rebuilt account finds at most something to tell again.
+        // All due work was done: a rebuilt account has at most a notice to repeat.
         let again = decide(&mut loaded, Command::Sweep, at);
         let undone = again.transition.filter(|again| !again.lines.is_empty() || !again.payments.is_empty());
         assert_eq!(undone, None, "after {asked:?}");

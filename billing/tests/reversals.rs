@@ -1,6 +1,6 @@
-//! Money that comes back: what refunds and disputes take, what comes back of it when one fails or is won, and what follows
-//! for debts, cycles and automatic purchases. Whatever comes how often and in whatever order, the credits taken are a
-//! function of what stands.
+//! Reversals: the credits that refunds and disputes take, those that come back when one fails or is won, and the
+//! effects on debts, cycles and automatic purchases. The credits taken are a function of the reversals in force,
+//! however often and in whatever order news come.
 
 #![expect(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp(1_795_512_896_789);
 
-/// An account, and its rows as a ledger keeps them.
+/// An account, and its rows as in a ledger.
 struct Story {
     account: Account,
     now: Timestamp,
@@ -94,7 +94,7 @@ impl Story {
         self.buy_for(Purpose::Purchase, Nanos::dollars(dollars))
     }
 
-    /// Spends so much.
+    /// Spends an amount.
     fn spend(&mut self, dollars: i64) {
         let id = self.hold(dollars);
         self.settle(id, Nanos::dollars(dollars));
@@ -183,7 +183,7 @@ impl Story {
         self.grants.values().find(|grant| *grant.source_key == *key).unwrap()
     }
 
-    /// What was taken is a function of the rows that stand.
+    /// Checks that the credits taken are a function of the rows in force.
     fn check(&self, id: PaymentId) {
         let payment = &self.payments[&id];
         let reversed = reversal::reversed(self.rows.values().filter(|row| row.payment_id == id), payment.amount);
@@ -456,7 +456,8 @@ fn a_void_reloads_nothing_and_pauses() {
     assert_eq!((pending(&story).len(), story.told(EventKind::ReloadPaused)), (0, 1));
     story.pass_days(1);
     assert_eq!(pending(&story).len(), 0);
-    // What is turned off, or set without being turned on, has nothing bought; nor has what is turned on beside it.
+    // Purchases that are turned off, or set without being turned on, stay paused. Turning on another one does not
+    // resume them.
     for change in [
         AutoChange { scale: Some(Switch::Off), ..AutoChange::default() },
         AutoChange { threshold: Some(Nanos::dollars(9)), ..AutoChange::default() },
@@ -507,7 +508,7 @@ fn a_fee_that_is_charged_back_ends_its_cycle_and_a_dispute_won_gives_the_rest_of
     assert!(!story.account.is_subscribed(story.now));
     assert_eq!(story.account.tier(story.now).purchased, Nanos::ZERO);
     assert_eq!(story.account.subscription().unwrap().status, Status::Ended);
-    // The free plan's dollar pays one of the two that are owed.
+    // The free plan's dollar repays one of the two owed.
     assert_eq!(story.money(), (0, 1));
     story.pass_days(10);
     story.dispute(fee, "dp_1", 3, State::Won);
@@ -550,7 +551,7 @@ fn a_part_of_a_fee_takes_its_part_of_the_credits_and_leaves_the_cycle() {
     assert!(!story.account.is_subscribed(story.now));
 }
 
-/// News in the order in which they come to be.
+/// Random news, in order of time.
 fn life() -> impl Strategy<Value = Vec<News>> {
     let states = |kind: Kind| match kind {
         Kind::Refund => [State::Pending, State::Succeeded, State::Failed],
@@ -564,7 +565,7 @@ fn life() -> impl Strategy<Value = Vec<News>> {
         states(kind)[..steps].iter().map(|state| news(*state)).collect::<Vec<_>>()
     });
     proptest::collection::vec(one, 1..5).prop_map(|lives| {
-        // Of one row, one amount.
+        // One amount for each row.
         let mut amounts = BTreeMap::new();
         let mut news: Vec<News> = lives.into_iter().flatten().collect();
         for told in &mut news {
@@ -633,7 +634,7 @@ proptest! {
         if let Some(request) = request {
             story.settle(request, Nanos::dollars(held));
         }
-        // At the end all fail or are won: nothing stays taken, and nothing is owed.
+        // In the end all fail or are won: no credits stay taken, and no debt remains.
         let rows: Vec<Reversal> = story.rows.values().cloned().collect();
         for row in rows {
             let state = if row.kind == Kind::Refund { State::Failed } else { State::Won };

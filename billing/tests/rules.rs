@@ -1,5 +1,5 @@
-//! Rules that a random history meets too seldom to be read from it, each told once: what a hold learns, what a chargeback
-//! does to credits that are held, how a debt is paid, what a voided grant keeps.
+//! Rules that random histories reach too rarely, each tested on its own: the expected cost that a hold learns, a
+//! chargeback of held credits, the repayment of a debt, the rest of a voided grant.
 
 #![expect(clippy::unwrap_used, reason = "unwrap is how a test fails")]
 
@@ -27,7 +27,7 @@ const NOW: Timestamp = Timestamp(1_795_512_896_789);
 struct Story(Account);
 
 impl Story {
-    /// An account on the other plan than the free one: no dollar comes by itself, and no rate limits it.
+    /// An account on the pay-as-you-go plan: no automatic dollar and no rate limit.
     fn new() -> Self {
         let id = AccountId(Uuid::from_u128(1));
         let header = Header { subscribed_until: Some(NOW.plus_ms(FOUR_WEEKS_MS)), ..Header::new(Plan::Payg, NOW) };
@@ -53,7 +53,7 @@ impl Story {
         self.say(Command::Fund(fund)).unwrap();
     }
 
-    /// A purchase that was paid; its payment as it is stored then.
+    /// A purchase that was paid. Returns the payment as it is stored.
     fn purchase(&mut self, number: u128, dollars: i64) -> Payment {
         let id = PaymentId(Uuid::from_u128(number));
         let payment = Payment::new(id, Purpose::Purchase, Nanos::dollars(dollars), "card".into(), NOW);
@@ -106,7 +106,7 @@ impl Story {
         self.say(Command::Settle(usage)).unwrap();
     }
 
-    /// A dispute of a payment of which nothing else is known.
+    /// A dispute of a payment without other reversals.
     fn dispute(&mut self, payment: &Payment, amount: Nanos) {
         let news = News { id: None, kind: Kind::Dispute, reference: Some("dp".into()), amount, state: State::Open };
         self.say(Command::Reverse(Box::new(Reverse {
@@ -131,7 +131,7 @@ impl Story {
 fn a_hold_expects_what_answers_were_long_once_that_is_known() {
     let mut story = Story::new();
     story.promo(1, 1);
-    // A token costs a thousandth of a dollar: a quarter of a dollar would pay 250 of them.
+    // A token costs a thousandth of a dollar, so a quarter of a dollar would pay for 250 tokens.
     let output = OutputPrice { input: Decimal::ZERO, token: "0.001".parse().unwrap(), limit: 900 };
     let milli = |count: i64| Nanos::new(count * 1_000_000);
     let hold = HoldRequest { minimum: milli(256), expected: milli(256), worst_case: milli(900) };
@@ -141,7 +141,7 @@ fn a_hold_expects_what_answers_were_long_once_that_is_known() {
     }
     assert_eq!(story.admit(50, hold, Some(output)), Ok(milli(600)));
     story.settle(50, Nanos::ZERO, 600);
-    // Not more than the request can write.
+    // At most the request's own output limit.
     let short = OutputPrice { limit: 300, ..output };
     let hold = HoldRequest { worst_case: milli(300), ..hold };
     assert_eq!(story.admit(51, hold, Some(short)), Ok(milli(300)));
@@ -156,7 +156,7 @@ fn a_chargeback_takes_what_is_left_and_what_was_spent_and_what_is_held_when_that
     story.hold(2, Nanos::dollars(3));
     assert_eq!(story.money(), (Nanos::dollars(5), Nanos::dollars(3), Nanos::ZERO));
     story.dispute(&payment, payment.amount);
-    // Five were left, two were spent; three are lent to a request that runs.
+    // Five were available and two spent. Three are held by a running request.
     assert_eq!(story.money(), (Nanos::ZERO, Nanos::dollars(3), Nanos::dollars(2)));
     assert_eq!(story.0.balance(NOW).purchased, Nanos::ZERO, "the tier falls with the payment");
     assert!(matches!(
@@ -164,7 +164,7 @@ fn a_chargeback_takes_what_is_left_and_what_was_spent_and_what_is_held_when_that
         Err(Refusal::InsufficientCredits { debt, .. }) if debt == Nanos::dollars(2)
     ));
     story.settle(2, Nanos::dollars(1), 1);
-    // One of the three was used and is owed, two went back to where they came from.
+    // One of the three was used and became debt. Two went back to the operator.
     assert_eq!(story.money(), (Nanos::ZERO, Nanos::ZERO, Nanos::dollars(3)));
     story.promo(11, 5);
     assert_eq!(story.money(), (Nanos::dollars(2), Nanos::ZERO, Nanos::ZERO), "the next grant pays the debt first");

@@ -1,10 +1,10 @@
-//! SQL that serves both databases: statements are written once, with `{uuid}` for the type of a UUID, `{nil}` for the nil
-//! UUID, `{bytes}` for the type of bytes, and `{without_rowid}` where SQLite should store a table in its key's order. Each
-//! runs on its own.
+//! SQL for both databases. Statements are written once, with `{uuid}` for the type of a UUID, `{nil}` for the nil UUID,
+//! `{bytes}` for the type of bytes, and `{without_rowid}` where SQLite should store a table in the order of its key.
+//! Each statement runs on its own.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
-/// Runs statements in order, spelled for the database at hand.
+/// Runs statements in order, in the dialect of the current database.
 pub(crate) async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
     let spelled = match manager.get_database_backend() {
         DbBackend::Postgres => ["UUID", "UUID '00000000-0000-0000-0000-000000000000'", "BYTEA", ""],
@@ -18,7 +18,7 @@ pub(crate) async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Res
     Ok(())
 }
 
-/// Makes a table refuse UPDATE and DELETE (and TRUNCATE, where there is one).
+/// Makes a table refuse UPDATE and DELETE (and TRUNCATE, in PostgreSQL).
 pub(crate) async fn append_only(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
     let connection = manager.get_connection();
     if manager.get_database_backend() == DbBackend::Postgres {
@@ -44,7 +44,7 @@ pub(crate) async fn append_only(manager: &SchemaManager<'_>, table: &str) -> Res
     Ok(())
 }
 
-/// Undoes [`append_only`], for a migration that changes what is there.
+/// Undoes [`append_only`], for a migration that changes existing rows.
 pub(crate) async fn changeable(manager: &SchemaManager<'_>, table: &str) -> Result<(), DbErr> {
     let statements = match manager.get_database_backend() {
         DbBackend::Postgres => {

@@ -1,5 +1,5 @@
-//! The ledger's schema: one numbered file per change, the same for SQLite and PostgreSQL. What differs between the two
-//! (the type of a UUID, how a trigger is spelled) is decided in [`dialect`].
+//! The ledger's schema: one numbered file per change, the same for SQLite and PostgreSQL. Their differences (the type
+//! of a UUID, the syntax of a trigger) are in [`dialect`].
 
 use sea_orm_migration::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The ledger: accounts, keys, grants, the journal, holds, usage, payments, prices, batches and the owner's lease.
-//! Amounts are nano-dollars, instants milliseconds of UTC, exact costs decimal text. Checks on the busiest tables are
-//! chains of OR: SQLite builds a table in memory for an IN of more than two, at every statement.
+//! Amounts are nano-dollars, times milliseconds of UTC, exact costs decimal text. Checks on the busiest tables are
+//! chains of OR, because SQLite builds a table in memory for an IN of more than two values, in every statement.
 
 use sea_orm_migration::prelude::*;
 
@@ -80,10 +80,10 @@ const TABLES: &[&str] = &[
         PRIMARY KEY (account_id, seq, line),
         CHECK (d_available + d_held + d_spent + d_expired + d_voided = d_funded)
     ) {without_rowid}",
-    // A hold may grow many times; everything else happens to a request once.
+    // A hold may grow many times; all other lines of a request occur once.
     "CREATE UNIQUE INDEX journal_once ON journal (request_id, kind, line)
         WHERE request_id IS NOT NULL AND kind <> 'hold_grown'",
-    // Of running requests only: what became of a hold is in the journal, and a small table stays quick.
+    // Only holds of running requests: their history is in the journal, and a small table stays fast.
     "CREATE TABLE hold (
         account_id {uuid} NOT NULL REFERENCES account (id),
         request_id {uuid} NOT NULL,

@@ -1,5 +1,5 @@
-//! Plans and purchases that go on by themselves: subscriptions, auto-reload and autoScale with their monthly windows,
-//! limits of keys, reversals of payments, events, operators' reasons; and when each account is due again.
+//! Plans and automatic purchases: subscriptions, auto-reload and autoScale with their monthly windows, limits of keys,
+//! reversals of payments, events, operators' reasons, and the time at which an account has work due.
 
 use sea_orm_migration::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::dialect;
 pub(crate) struct Migration;
 
 const STATEMENTS: &[&str] = &[
-    // Zero: due at once, so that accounts of before are looked at.
+    // Zero means due at once, so that existing accounts are processed.
     "ALTER TABLE account ADD COLUMN wake_at BIGINT DEFAULT 0",
     "CREATE INDEX account_wake ON account (wake_at) WHERE wake_at IS NOT NULL",
     "DROP INDEX credit_grant_due",
@@ -25,7 +25,7 @@ const STATEMENTS: &[&str] = &[
     "ALTER TABLE api_key ADD COLUMN limit_week BIGINT CHECK (limit_week >= 0)",
     "ALTER TABLE api_key ADD COLUMN limit_month BIGINT CHECK (limit_month >= 0)",
     "ALTER TABLE api_key ADD COLUMN limit_total BIGINT CHECK (limit_total >= 0)",
-    // JSON list of names; none: all models.
+    // A JSON list of names; NULL: all models.
     "ALTER TABLE api_key ADD COLUMN models TEXT",
     "ALTER TABLE api_key ADD COLUMN expires_at BIGINT",
     "CREATE TABLE subscription (
@@ -51,7 +51,7 @@ const STATEMENTS: &[&str] = &[
         retry_at BIGINT,
         full_month BIGINT
     )",
-    // A month is counted from January of the year 0. Invariant 12 is the table's own.
+    // Months are counted from January of the year 0. The table itself checks invariant 12.
     "CREATE TABLE spend_window (
         account_id {uuid} NOT NULL REFERENCES account (id),
         month BIGINT NOT NULL,
@@ -75,7 +75,7 @@ const STATEMENTS: &[&str] = &[
         PRIMARY KEY (account_id, id),
         UNIQUE (account_id, kind, subject)
     )",
-    // What operators did to whose money, and why.
+    // Operators' actions on accounts, with their reasons.
     "CREATE TABLE audit_log (
         id {uuid} PRIMARY KEY,
         at BIGINT NOT NULL,

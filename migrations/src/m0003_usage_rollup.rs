@@ -1,6 +1,6 @@
-//! Usage, summed as it happens: for each account, hour or day, model, provider and key. Written with the records it sums,
-//! in the same transaction; what was recorded before is summed here. Requests without a key are under the nil id, which
-//! no key has. Also the order in which requests ended, by which they are listed and exported.
+//! Sums of usage for each account, hour or day, model, provider and key. They are written with the records they sum, in
+//! the same transaction; this migration sums the earlier records. Requests without a key are under the nil id, which no
+//! key has. Also adds the order of requests by their end, for lists and exports.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -10,7 +10,7 @@ use crate::dialect;
 #[derive(Debug, DeriveMigrationName)]
 pub(crate) struct Migration;
 
-/// A span is 1 or 24 hours. A year by days is then a few hundred rows for each model and key, not thousands.
+/// A span is 1 or 24 hours. With daily sums a year has some hundred rows for each model and key, not thousands.
 const TABLE: &str = "CREATE TABLE usage_rollup (
         account_id {uuid} NOT NULL REFERENCES account (id),
         span BIGINT NOT NULL CHECK (span = 1 OR span = 24),
@@ -30,8 +30,8 @@ const TABLE: &str = "CREATE TABLE usage_rollup (
         CHECK (failed <= requests)
     )";
 
-/// PostgreSQL keeps rows in the order they came: hours and days apart, or a year's days would lie strewn among its hours.
-/// The room beside a row is for its next version: then its indexes stay as they are.
+/// PostgreSQL keeps rows in the order of their insertion. Hours and days are stored apart, or a year's days would be
+/// scattered among its hours. Free space beside a row is for its next version, so that the indexes need no change.
 const APART: &[&str] = &[
     "CREATE TABLE usage_rollup_hour PARTITION OF usage_rollup FOR VALUES IN (1) WITH (fillfactor = 70)",
     "CREATE TABLE usage_rollup_day PARTITION OF usage_rollup FOR VALUES IN (24) WITH (fillfactor = 70)",
@@ -44,7 +44,7 @@ const OTHERS: &[&str] = &[
             SUM(CASE WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE 1 END), SUM(input_tokens),
             SUM(cached_input_tokens), SUM(output_tokens), SUM(compute_ms), SUM(billed_seconds), SUM(charged)
         FROM usage_record CROSS JOIN (SELECT 1 AS span UNION ALL SELECT 24) AS spans GROUP BY 1, 2, 3, 4, 5, 6",
-    // Rows change only in their sums, so these cost something once an hour, not once a request.
+    // Rows change only in their sums, so these indexes cost something once an hour, not once a request.
     "CREATE INDEX usage_rollup_model ON usage_rollup (account_id, span, model, starts_at)",
     "CREATE INDEX usage_rollup_key ON usage_rollup (account_id, span, key_id, starts_at)",
     "CREATE INDEX usage_record_ended ON usage_record (account_id, ended_at, request_id)",

@@ -1,5 +1,5 @@
-//! Cards and what processors tell: customers, saved payment methods, and the webhook events whose effects are in the
-//! ledger. No card number ever comes here: only the processor's references, and what a person knows a card by.
+//! Cards and processors: customers, saved payment methods, and the webhook events whose effects are in the ledger. Card
+//! numbers are never stored: only the processor's references, and the fields that people recognise.
 
 use sea_orm_migration::prelude::*;
 
@@ -10,7 +10,7 @@ use crate::dialect;
 pub(crate) struct Migration;
 
 const TABLES: &[&str] = &[
-    // Who an account is to a processor. Its row is also what changes of the account's methods wait for.
+    // The processor's id of an account. Changes of the account's methods lock this row.
     "CREATE TABLE payment_customer (
         account_id {uuid} NOT NULL REFERENCES account (id),
         processor TEXT NOT NULL,
@@ -38,7 +38,7 @@ const TABLES: &[&str] = &[
     "CREATE UNIQUE INDEX payment_method_once ON payment_method (account_id, processor, reference)
         WHERE removed_at IS NULL",
     "CREATE INDEX payment_method_account ON payment_method (account_id, id)",
-    // Which card a payment that names none is charged to, since it was first charged.
+    // The card of a payment that names none, chosen before its first charge.
     "CREATE TABLE payment_card (
         payment_id {uuid} PRIMARY KEY REFERENCES payment (id),
         reference TEXT NOT NULL

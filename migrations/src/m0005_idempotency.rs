@@ -1,5 +1,5 @@
-//! Answers kept for a day under the `Idempotency-Key` they were asked with. A row is written before its request runs and
-//! gets the answer, sealed, when there is one. The scope is the account, or the nil id for the operator.
+//! Answers kept for a day under the `Idempotency-Key` of their request. A row is written before its request runs, and
+//! gets the sealed answer at the end. The scope is the account, or the nil id for the operator.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,6 +1,6 @@
-//! Webhooks of accounts' owners, and what is on its way to them. A delivery is made by a trigger of the events' table, so
-//! it is there when its event is and only then: one for each endpoint that was on and wanted that kind. Deliveries name
-//! their endpoint without a foreign key: an endpoint that is deleted meanwhile must never make a batch of money fail.
+//! Webhooks of accounts' owners, and their deliveries. A trigger on the table of events creates the deliveries, so that
+//! they exist exactly if their event does: one for each enabled endpoint that wants the kind. Deliveries refer to their
+//! endpoint without a foreign key: an endpoint deleted meanwhile must never make a batch of money fail.
 
 use sea_orm_migration::{prelude::*, sea_orm::DbBackend};
 
@@ -11,7 +11,7 @@ use crate::dialect;
 pub(crate) struct Migration;
 
 const TABLES: &[&str] = &[
-    // The secret signs, so it is kept as it is. Kinds are names between spaces; none: all of them.
+    // The secret signs deliveries, so it is stored in plain text. Kinds are names between spaces; NULL: all kinds.
     "CREATE TABLE webhook_endpoint (
         id {uuid} PRIMARY KEY,
         account_id {uuid} NOT NULL REFERENCES account (id),
@@ -28,7 +28,7 @@ const TABLES: &[&str] = &[
         CHECK ((enabled = 0) = (disabled_because IS NOT NULL))
     )",
     "CREATE INDEX webhook_endpoint_account ON webhook_endpoint (account_id, id)",
-    // Due: when it is tried next. Ended: since when it is not tried any more.
+    // `due_at`: the time of the next attempt. `ended_at`: the time since which there are no more attempts.
     "CREATE TABLE webhook_delivery (
         endpoint_id {uuid} NOT NULL,
         event_id {uuid} NOT NULL,
@@ -52,7 +52,7 @@ const TABLES: &[&str] = &[
     "CREATE INDEX webhook_delivery_ended ON webhook_delivery (ended_at) WHERE ended_at IS NOT NULL",
 ];
 
-/// What the trigger does with each new event; `{wants}` is whether an endpoint wants its kind.
+/// The trigger's statement for each new event. `{wants}` is the condition that an endpoint wants its kind.
 const DELIVER: &str = "INSERT INTO webhook_delivery \
     (endpoint_id, event_id, account_id, kind, at, data, status, attempts, due_at) \
     SELECT e.id, NEW.id, NEW.account_id, NEW.kind, NEW.at, NEW.data, 'waiting', 0, NEW.at FROM webhook_endpoint e \

@@ -1,7 +1,7 @@
-//! What requests prove that they did, and what keys may do. A proof is written in the transaction of its effect; where the
-//! effect has a row of the request's own id (a grant, a payment, a key), that row is the proof, and what an operator did is
-//! proved by its entry in the operators' log. A key's scopes are names between spaces; none: as its limits have it. What a
-//! running request may come to by its key's limits is kept with its hold.
+//! Proofs of requests, and scopes of keys. A proof is written in the transaction of its effect. If the effect has a row
+//! with the request's id (a grant, a payment, a key), that row is the proof; an operator's action is proved by its
+//! entry in the operators' log. A key's scopes are names between spaces; NULL: by its limits. The claim of a running
+//! request under its key's limits is kept with its hold.
 
 use sea_orm_migration::prelude::*;
 
@@ -21,9 +21,9 @@ const STATEMENTS: &[&str] = &[
         amount BIGINT
     ) {without_rowid}",
     "ALTER TABLE api_key ADD COLUMN scopes TEXT",
-    // What was charged though its limits did not pay for it.
+    // Charges beyond the key's limits.
     "ALTER TABLE api_key ADD COLUMN beyond BIGINT NOT NULL DEFAULT 0 CHECK (beyond >= 0)",
-    // What they were charged before was bound at admission only, and may be beyond any of their limits.
+    // Earlier charges were limited at admission only, and may exceed any of the limits.
     "UPDATE api_key SET beyond = COALESCE((SELECT CAST(SUM(r.charged) AS BIGINT) FROM usage_rollup r
             WHERE r.account_id = api_key.account_id AND r.span = 24 AND r.key_id = api_key.id), 0)
         WHERE limit_day IS NOT NULL OR limit_week IS NOT NULL OR limit_month IS NOT NULL OR limit_total IS NOT NULL",

@@ -1,6 +1,7 @@
-//! Money that comes back: a row for each refund and each dispute of a payment, what they took of its grant, since when a
-//! card is not charged automatically any more, and what an audit compares: until when a fee pays, within which maxima an
-//! automatic purchase was reserved. What was reversed before is kept as one row a payment.
+//! Reversals: a row for each refund and each dispute of a payment, the credits that they took from its grant, the time
+//! since which a card is not charged automatically, and values that an audit compares: the end of the cycle that a fee
+//! pays for, and the maxima within which an automatic purchase was reserved. Earlier reversals are kept as one row for
+//! each payment.
 
 use sea_orm_migration::prelude::*;
 
@@ -11,7 +12,7 @@ use crate::dialect;
 pub(crate) struct Migration;
 
 const STATEMENTS: &[&str] = &[
-    // An id is the request's that asked for it, or made of the processor's name: one payment never has it twice.
+    // An id is that of the request for the refund, or derived from the processor's id: unique within a payment.
     "CREATE TABLE payment_reversal (
         payment_id {uuid} NOT NULL REFERENCES payment (id),
         id {uuid} NOT NULL,
@@ -30,7 +31,7 @@ const STATEMENTS: &[&str] = &[
     "CREATE INDEX payment_reversal_card ON payment_reversal (account_id, card) WHERE kind = 'dispute'",
     "CREATE INDEX payment_reversal_unanswered ON payment_reversal (created_at)
         WHERE kind = 'refund' AND state = 'pending' AND reference IS NULL",
-    // When its owner last saved or chose a card: one that was disputed after that is not charged automatically.
+    // When the owner last saved or chose a card. A card disputed after that is not charged automatically.
     "CREATE TABLE card_choice (
         account_id {uuid} NOT NULL REFERENCES account (id),
         reference TEXT NOT NULL,
@@ -48,7 +49,8 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO payment_reversal (payment_id, id, account_id, kind, amount, state, created_at, left_ms)
         SELECT id, id, account_id, 'earlier', reversed, 'succeeded', COALESCE(ended_at, created_at), 0
         FROM payment WHERE reversed > 0",
-    // A plan's fee of $3 brings $5; all else brings what was paid. First all as gone, then what can be seen of it.
+    // A plan's fee of $3 brings $5; other payments bring the amount paid. All credits taken are first recorded as gone,
+    // and then split as far as the grant's buckets show.
     "UPDATE credit_grant SET taken_gone = (SELECT CASE p.purpose WHEN 'subscription' THEN p.reversed * 5 / 3 ELSE p.reversed END
         FROM payment p WHERE p.account_id = credit_grant.account_id AND p.grant_key = credit_grant.source_key)
         WHERE EXISTS (SELECT 1 FROM payment p WHERE p.account_id = credit_grant.account_id
@@ -57,10 +59,10 @@ const STATEMENTS: &[&str] = &[
     "UPDATE credit_grant SET taken_gone = taken_gone - taken_held WHERE taken_gone > 0",
     "UPDATE credit_grant SET taken_unused = CASE WHEN voided < taken_gone THEN voided ELSE taken_gone END WHERE taken_gone > 0",
     "UPDATE credit_grant SET taken_gone = taken_gone - taken_unused WHERE taken_gone > 0",
-    // Each refund was rounded down by itself: together they took less than a nano-dollar a refund fewer.
+    // Each refund was rounded down on its own: together they took up to a nano-dollar less per refund.
     "UPDATE credit_grant SET taken_gone = expired + (voided - taken_unused) + (recall - taken_held)
         WHERE taken_gone > expired + (voided - taken_unused) + (recall - taken_held)",
-    // The last fee pays until the plan's end; those before it paid four weeks each.
+    // The last fee pays until the plan's end; each earlier one paid for four weeks.
     "UPDATE payment SET cycle_end = COALESCE(ended_at, created_at) + 2419200000
         WHERE purpose = 'subscription' AND status = 'succeeded'",
     "UPDATE payment SET cycle_end = (SELECT a.subscribed_until FROM account a WHERE a.id = payment.account_id)

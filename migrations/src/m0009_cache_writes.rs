@@ -1,5 +1,5 @@
-//! Tokens that a request wrote to its provider's cache, beside those that it read from it: kept with its record, and
-//! summed with the others. Of requests before none are known.
+//! Tokens that a request wrote to its provider's cache, beside those that it read from it: a column of the record, and
+//! of the sums. The counts of earlier requests are unknown.
 
 use sea_orm_migration::prelude::*;
 

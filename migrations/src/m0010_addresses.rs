@@ -1,6 +1,6 @@
-//! One account for each address, however it is written: what was taken in before is spelled as it would be today (without
-//! spaces around it, in NFKC, in small letters). Accounts of before whose addresses are one so stay as they are, but for
-//! the first: they keep working, are marked as twins, and are told to the operator.
+//! One account for each email address, in any spelling. Existing addresses are rewritten in today's form (trimmed,
+//! NFKC, lower case). Of existing accounts with the same address only one gets that form: the others keep working, are
+//! marked as twins, and are reported to the operator.
 
 use sea_orm_migration::{
     prelude::*,
@@ -31,12 +31,12 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Spells every address anew, oldest accounts first, some at a time.
+/// Rewrites every address, oldest accounts first, in pages.
 async fn respell(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     let (connection, backend) = (manager.get_connection(), manager.get_database_backend());
     let statement =
         |sql: &str, values: Vec<Value>| Statement::from_sql_and_values(backend, spelled(backend, sql), values);
-    // Older accounts have smaller ids, which begin with their time.
+    // Older accounts have smaller ids, because ids begin with the time.
     let mut after = match backend {
         DbBackend::Postgres => "00000000-0000-0000-0000-000000000000".to_owned(),
         _ => String::new(),
@@ -65,7 +65,7 @@ async fn respell(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     }
 }
 
-/// A statement as the database has it: `{text}` is an id as text, `{1}` one from it, `{2}` the second value.
+/// A statement in the database's dialect: `{text}` is an id as text, `{1}` an id from text, `{2}` the second value.
 fn spelled(backend: DbBackend, sql: &str) -> String {
     let [text, first, second] = match backend {
         DbBackend::Postgres => ["CAST(account.id AS TEXT)", "CAST($1 AS UUID)", "$2"],

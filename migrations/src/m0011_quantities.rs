@@ -1,6 +1,6 @@
-//! What a request used, as a list of quantities in its record, each with the rate that it was charged at; and reasoning in a
-//! column of its own, so that it is summed. What was recorded before keeps its counts, as the quantities that they are of; at
-//! which rates they were charged was not kept. Records refuse changes, but for this one.
+//! The quantities of a request in its record, each with the rate it was charged at, and reasoning in a column of its
+//! own, so that it can be summed. Earlier records keep their counts as quantities without rates, because their rates
+//! were not kept. Records refuse all other changes.
 
 use sea_orm_migration::prelude::*;
 
@@ -16,7 +16,7 @@ const COLUMNS: &[&str] = &[
     "ALTER TABLE usage_rollup ADD COLUMN reasoning_tokens BIGINT NOT NULL DEFAULT 0 CHECK (reasoning_tokens >= 0)",
 ];
 
-/// In the order in which they are written: the cache's parts are inside the input.
+/// In the order of the keys. The cache's counts are parts of the input.
 const FILL: &str = "UPDATE usage_record SET quantities = TRIM(
         CASE WHEN input_tokens > cached_input_tokens + cache_write_tokens
             THEN 'tokens.input=' || (input_tokens - cached_input_tokens - cache_write_tokens) || ' ' ELSE '' END ||

@@ -1,6 +1,7 @@
-//! What a running request costs: a provider's model by its usage, a model of ours by its started seconds. The request's task
-//! tells its [`Meter`] what happens, and learns what is charged if it died now, what its account is told, and in the end what
-//! is charged (design, chapter 2.5). Pure: no I/O, no clock; time and what the account has set aside are passed in.
+//! The cost of a running request: a provider's model by its usage, our own model by its started seconds. The request's
+//! task reports events to its [`Meter`], and learns the charge if the task died now, the accrual to report to the
+//! account, and in the end the final charge (design, chapter 2.5). Pure: no I/O, no clock; time and the amount held are
+//! passed in.
 
 pub mod report;
 mod seconds;
@@ -29,32 +30,32 @@ use usage::UsageMeter;
 /// The meter of one request.
 #[derive(Debug)]
 pub(super) enum Meter {
-    /// A closed model's.
+    /// The meter of a closed model.
     Usage(UsageMeter),
-    /// An open one's.
+    /// The meter of an open model.
     Seconds(SecondsMeter),
 }
 
-/// What something that happened means for the money.
+/// The effect of an event on the money.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Step {
-    /// What is charged if the task dies now.
+    /// The charge if the task dies now.
     pub(super) metered: Metered,
-    /// What the account and whoever watches are told, where it is time to.
+    /// The accrual for the account and for watchers, if one is due.
     pub(super) accrual: Option<Accrual>,
 }
 
-/// The cost so far, for the account.
+/// The cost so far, to be reported to the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Accrual {
-    /// What it costs so far.
+    /// The cost so far.
     pub(super) cost: Nanos,
-    /// How much more than that shall be held.
+    /// The amount to hold beyond the cost so far.
     pub(super) slice: Nanos,
 }
 
 impl Meter {
-    /// The meter of a request that runs by this plan since `began`.
+    /// The meter of a request to this target that runs since `began`.
     pub(super) fn new(target: Target, began: Instant) -> Self {
         match target {
             Target::Closed(terms) => Self::Usage(UsageMeter::new(terms, began)),
@@ -62,7 +63,7 @@ impl Meter {
         }
     }
 
-    /// A piece of the answer came.
+    /// Meters a delta of the answer.
     pub(super) fn delta(&mut self, delta: &Delta, held: Nanos, now: Instant) -> Option<Step> {
         match self {
             Self::Usage(meter) => Some(meter.delta(delta, held, now)),
@@ -73,7 +74,7 @@ impl Meter {
         }
     }
 
-    /// So many seconds of compute were started.
+    /// Meters the start of this second of compute.
     pub(super) fn second(&mut self, second: u64, bounds: Bounds, now: Instant) -> Option<Step> {
         match self {
             Self::Usage(_) => None,
@@ -81,7 +82,7 @@ impl Meter {
         }
     }
 
-    /// A provider reported usage. Whether all of it is believed.
+    /// Takes a provider's report of usage. Returns whether all of it is plausible.
     pub(super) fn reported(&mut self, report: Report) -> bool {
         match self {
             Self::Usage(meter) => meter.reported(report),
@@ -89,7 +90,7 @@ impl Meter {
         }
     }
 
-    /// An engine said what it read and wrote.
+    /// Takes an engine's counts of tokens.
     pub(super) fn counted(&mut self, usage: Usage) {
         match self {
             Self::Usage(_) => {}
@@ -97,7 +98,7 @@ impl Meter {
         }
     }
 
-    /// It ended well, after so much compute.
+    /// Takes the compute time of an engine that ended well.
     pub(super) fn finished(&mut self, compute_ms: u64) {
         match self {
             Self::Usage(_) => {}
@@ -105,7 +106,7 @@ impl Meter {
         }
     }
 
-    /// When what runs must be stopped, if it must: [`Meter::due`] is asked then.
+    /// When the engine must be stopped, if ever. [`Meter::due`] is called at that time.
     pub(super) fn due_at(&self) -> Option<Instant> {
         match self {
             Self::Usage(_) => None,
@@ -113,7 +114,7 @@ impl Meter {
         }
     }
 
-    /// What runs must be stopped now, and why.
+    /// Why the engine must be stopped now.
     pub(super) fn due(&mut self) -> Option<Stop> {
         match self {
             Self::Usage(_) => None,
@@ -121,7 +122,7 @@ impl Meter {
         }
     }
 
-    /// What is charged in the end, by how it ended. Where debt may not arise, at most the hold.
+    /// The final charge, by how the request ended. Where debt may not arise, at most the hold.
     pub(super) fn charged(&self, failure: Option<&Failure>, bounds: Bounds) -> Metered {
         let mut metered = match self {
             Self::Usage(meter) => meter.charged(failure, bounds.held),
@@ -133,7 +134,7 @@ impl Meter {
         metered
     }
 
-    /// What was charged at the rate of something else, for want of its own.
+    /// The first quantity charged at the rate of another one, because it has none.
     pub(super) fn unpriced(&self, metered: &Metered) -> Option<Key> {
         match self {
             Self::Usage(meter) => meter.unpriced(&metered.quantities),
@@ -141,7 +142,7 @@ impl Meter {
         }
     }
 
-    /// What its client is told that it read and wrote, where that was charged.
+    /// The usage reported to the client: the quantities charged, or an engine's counts.
     pub(super) fn told(&self, charged: &Parts) -> Usage {
         match self {
             Self::Usage(_) => Usage {
@@ -154,7 +155,7 @@ impl Meter {
         }
     }
 
-    /// The provider's own usage object, where it sent one that is believed and is of all of the answer. Taken once.
+    /// The provider's own usage object, if it is plausible and covers the whole answer. Taken once.
     pub(super) fn take_own(&mut self) -> Option<Box<str>> {
         match self {
             Self::Usage(meter) => meter.take_own(),

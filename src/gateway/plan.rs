@@ -1,6 +1,6 @@
-//! What is decided of a request before it runs: who runs it, at which frozen price, what is asked to be held, how far it may
-//! go. [`plan`] is the one place that decides it: serving and quoting both follow its [`Plan`], so that a quote can't drift
-//! from the run. Pure: no I/O, no clock; what an account has, and what is running here, it does not know.
+//! Planning a request before it runs: its target, its frozen price, its hold, and its limits. [`plan`] is the only
+//! place for these decisions. Serving and quoting both follow its [`Plan`], so that a quote can't differ from the run.
+//! Pure: no I/O, no clock; it does not know the account's balance or the load.
 
 mod closed;
 mod max_cost;
@@ -23,55 +23,56 @@ use wire::inference::Request;
 use super::{Rules, serve::ServeError};
 use crate::catalogue::Model;
 
-/// The provider of what runs here.
+/// The provider's name for our own models.
 const OURS: &str = "farebox";
 
 /// Who pays the provider of a closed model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Payer {
-    /// The operator, whom the caller pays in credits.
+    /// The operator, who is paid by the caller in credits.
     Credits,
-    /// The caller, whose own key the provider is called with: nothing is charged here.
+    /// The caller, whose own key is used: nothing is charged here.
     OwnKey,
 }
 
 impl Payer {
-    /// By whether a caller sent a key of its own.
+    /// The payer, by whether the caller sent a key of its own.
     pub const fn of<T>(provider_key: Option<&T>) -> Self {
         if provider_key.is_some() { Self::OwnKey } else { Self::Credits }
     }
 }
 
-/// What is decided of a request.
+/// The plan of a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Plan {
-    /// Who runs it, and on what terms.
+    /// The target of the request, with its terms.
     pub(super) target: Target,
-    /// What its hold is for, with the permit that it takes.
+    /// The work of the hold, with its permit.
     pub(super) work: Work,
-    /// What is asked to be held.
+    /// The amounts to hold.
     pub(super) hold: HoldRequest,
-    /// What the account makes of the hold that knows how long its answers are; none where seconds are billed.
+    /// The inputs of the expected cost, for accounts that know their usual length of answers; `None` where seconds are
+    /// billed.
     pub(super) output: Option<OutputPrice>,
 }
 
-/// Who runs a request, and on what terms.
+/// The target of a request, with its terms.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Target {
-    /// A provider, for its usage.
+    /// A provider, which bills usage.
     Closed(UsageTerms),
-    /// A pool, for its started seconds.
+    /// A pool, which bills started seconds.
     Open(SecondsTerms),
 }
 
-/// What an admitted request may cost, as its account and its key bound it.
+/// The bounds on the cost of an admitted request, set by its account and its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// What is held for it.
+    /// The amount held.
     pub(super) held: Nanos,
-    /// The most that it may come to by its key's limits; none where they are none.
+    /// The most that the request may cost under its key's limits; `None` without limits.
     pub(super) claimed: Option<Nanos>,
-    /// Whether it may cost no more than its hold.
+    /// Whether the cost may not exceed the hold.
     pub(super) overdraft_none: bool,
 }
 
@@ -88,7 +89,7 @@ fn invalid(field: &'static str, message: impl Into<String>) -> ServeError {
 }
 
 impl Plan {
-    /// The model as it is called here.
+    /// The model's name in this gateway.
     pub(super) fn model(&self) -> &Arc<str> {
         match &self.target {
             Target::Closed(terms) => &terms.model.id,
@@ -96,7 +97,7 @@ impl Plan {
         }
     }
 
-    /// The provider's name; `farebox` of what runs here.
+    /// The provider's name; `farebox` for our own models.
     pub(super) fn provider(&self) -> Arc<str> {
         match &self.target {
             Target::Closed(terms) => Arc::clone(&terms.model.provider),
@@ -104,7 +105,7 @@ impl Plan {
         }
     }
 
-    /// The price that it is charged at, frozen; none where it costs nothing here.
+    /// The frozen price; `None` if the request costs nothing here.
     pub(super) fn price(&self) -> Option<Arc<Price>> {
         match &self.target {
             Target::Closed(terms) => terms.charged_price(),
@@ -112,7 +113,7 @@ impl Plan {
         }
     }
 
-    /// What the account is asked.
+    /// The admission to ask of the account.
     pub(super) fn admit(
         &self,
         request_id: RequestId,
@@ -133,7 +134,7 @@ impl Plan {
         }
     }
 
-    /// The output limit that a provider is sent, where the client's own is too high; seconds end by themselves.
+    /// The output limit to send to a provider, if the client's own is too high. Open models need none.
     pub(super) fn limit_within(&self, bounds: Bounds) -> Option<Limit> {
         match &self.target {
             Target::Closed(terms) => terms.limit_within(bounds),
@@ -141,7 +142,7 @@ impl Plan {
         }
     }
 
-    /// The least that it is expected to cost.
+    /// The lowest expected cost.
     pub(super) fn least(&self) -> Result<Nanos, ServeError> {
         match &self.target {
             Target::Closed(terms) => terms.least(),
@@ -149,7 +150,7 @@ impl Plan {
         }
     }
 
-    /// The most that it can cost; unknown of an open model without `max_cost`, which runs until it is done.
+    /// The highest cost; unknown for an open model without `max_cost`, which runs until it ends.
     pub(super) fn most(&self) -> Option<Nanos> {
         match &self.target {
             Target::Closed(_) => Some(self.hold.worst_case),

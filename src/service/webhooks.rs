@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use actors::delivery::{Test, sign};
 use billing::{Timestamp, event::EventKind, ids::AccountId};
-use ledger::hooks::{Attempt, Delivery as Stored, Endpoint as StoredEndpoint, Fate, MOST_ENDPOINTS};
+use ledger::webhooks::{Attempt, Delivery as Stored, Endpoint as StoredEndpoint, Fate, MOST_ENDPOINTS};
 use uuid::Uuid;
 
 use super::{

@@ -1,4 +1,4 @@
-//! Accounts and operators' actions, as an operator looks for them: listed by pages, newest first.
+//! Lists of accounts and of operators' actions, a page at a time, newest first.
 
 use billing::{Nanos, Timestamp, ids::AccountId, plan::Plan};
 use sea_orm::QueryResult;
@@ -7,57 +7,62 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page, sql::Sql};
 
-/// Which accounts are looked for.
+/// The accounts to list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Search {
-    /// With this in their address, in small letters.
+    /// Text in the email address, in lower case.
     pub text: Option<String>,
-    /// On this plan.
+    /// The plan.
     pub plan: Option<Plan>,
 }
 
 /// An account in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct AccountRow {
-    /// Its id.
+    /// The account's id.
     pub id: Uuid,
-    /// Its owner's address.
+    /// The owner's email address.
     pub email: String,
-    /// Its plan: `free`.
+    /// The plan: `free`.
     pub plan: String,
-    /// When it was made.
+    /// When the account was opened.
     #[serde(serialize_with = "super::query::rfc_3339")]
     pub created_at: Timestamp,
-    /// What it could spend when it was written last.
+    /// The available credits at the last write.
     pub available: Nanos,
-    /// What it owes.
+    /// The account's debt.
     pub debt: Nanos,
-    /// Whether an older account has its address, written otherwise: both were made before that was refused.
+    /// Whether another account has the same address in its normalized form. Both were opened before that was refused.
     pub twin: bool,
 }
 
-/// What an operator did.
+/// An operator's action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ActionRow {
-    /// The request that asked for it.
+    /// The id of the operator's request.
     pub id: Uuid,
-    /// When.
+    /// The time of the action.
     #[serde(serialize_with = "super::query::rfc_3339")]
     pub at: Timestamp,
-    /// To whose account.
+    /// The account concerned.
     pub account_id: Option<Uuid>,
-    /// What: `void_grant`.
+    /// The action: `void_grant`.
     pub action: String,
-    /// To what.
+    /// The object of the action.
     pub subject: String,
-    /// How much, if it was an amount.
+    /// The amount, if the action has one.
     pub amount: Option<Nanos>,
-    /// Why.
+    /// The operator's reason.
     pub reason: String,
 }
 
 impl Ledger {
-    /// Accounts, newest first, older than `before`; what is available is counted at `now`.
+    /// Accounts, newest first, older than `before`. Credits expired at `now` do not count as available.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn accounts(
         &self,
         search: &Search,
@@ -84,13 +89,21 @@ impl Ledger {
         self.rows_of(sql).await?.iter().map(account).collect()
     }
 
-    /// Accounts whose address an older one has, written otherwise.
+    /// Accounts whose address in its normalized form is another account's.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn twins(&self) -> Result<Vec<(AccountId, String)>, LedgerError> {
         let rows = self.rows("SELECT id, email FROM account WHERE twin = 1 ORDER BY id", []).await?;
         rows.iter().map(|row| Ok((AccountId(row.try_get("", "id")?), row.try_get("", "email")?))).collect()
     }
 
-    /// What operators did to one account or to any, newest first, older than `before`.
+    /// Operators' actions on one account or on all, newest first, older than `before`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn actions(
         &self,
         account: Option<AccountId>,
@@ -108,7 +121,7 @@ impl Ledger {
     }
 }
 
-/// A pattern for texts that have this one in them.
+/// A `LIKE` pattern for texts that contain this one.
 fn containing(text: &str) -> String {
     let mut pattern = String::from("%");
     for c in text.chars() {

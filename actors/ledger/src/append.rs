@@ -1,6 +1,6 @@
-//! One batch, one transaction: the transitions of many accounts are written whole or not at all. What is absolute (the
-//! state of a grant, a hold, an account) is written once per batch, in its last form; what is a fact is written always.
-//! This says what rows a batch is; PostgreSQL gets them here, SQLite by its [`super::writer`].
+//! One batch, one transaction: the transitions of many accounts are written whole or not at all. States (of a grant, a
+//! hold, an account) are written once per batch, in their last form; facts are all written. This file makes the rows of
+//! a batch. PostgreSQL is written here, SQLite by its `writer`.
 
 pub(super) mod account;
 mod purchase;
@@ -29,11 +29,11 @@ use super::{
     rows::{Rows, Write},
 };
 
-/// What several transitions come to, merged.
+/// Several transitions, merged.
 struct Batch<'a> {
     headers: BTreeMap<AccountId, &'a Header>,
     grants: BTreeMap<GrantId, (AccountId, &'a Grant)>,
-    /// Those of which refunds and disputes took or gave back something.
+    /// Grants that refunds and disputes took credits from or gave credits back to.
     taken: BTreeMap<GrantId, &'a Grant>,
     holds: BTreeMap<RequestId, (AccountId, &'a Hold)>,
     ended: Vec<(AccountId, RequestId)>,
@@ -42,13 +42,18 @@ struct Batch<'a> {
     subscriptions: BTreeMap<AccountId, &'a Subscription>,
     automatics: BTreeMap<AccountId, &'a Automatic>,
     windows: BTreeMap<(AccountId, Month), &'a SpendWindow>,
-    /// What keys were charged beyond their limits.
+    /// The amounts charged beyond keys' limits.
     beyond: BTreeMap<KeyId, Nanos>,
 }
 
 impl Ledger {
-    /// Commits transitions as one batch. [`LedgerError::Database`], [`LedgerError::Writer`] and [`LedgerError::Away`] leave
-    /// the outcome unknown: [`Ledger::was_committed`] tells. With SQLite it blocks: only the journal's own thread calls it.
+    /// Commits transitions as one batch. With SQLite it blocks, so that only the journal's own thread calls it.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Refused`]: nothing was written. [`LedgerError::Database`], [`LedgerError::Writer`] and
+    /// [`LedgerError::Away`] leave the outcome unknown: ask [`Ledger::was_committed`]. [`LedgerError::Fenced`]: this
+    /// process must stop, and the new owner knows what was written.
     pub async fn append(&self, batch_id: Uuid, transitions: &[Transition], now: Timestamp) -> Result<(), LedgerError> {
         let stamp = Stamp { batch_id, epoch: self.epoch, at: now };
         if let Some(writer) = &self.writer {
@@ -63,7 +68,7 @@ impl Ledger {
 
     async fn append_to_postgres(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
         let tx = self.write.begin().await?;
-        // The lease's row stays locked until the commit, so a takeover waits for it.
+        // The lease's row stays locked until the commit, so a takeover waits for the commit.
         let row = tx.query_one_raw(self.statement(&format!("{EPOCH} FOR SHARE"), [])).await?;
         let epoch: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
         if epoch != Some(self.epoch) {
@@ -79,19 +84,24 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether a batch was committed. One that was not never will be: its place is taken, with a row that no line of the
-    /// journal has, so that a commit still on its way (its connection was lost once it was sent) fails when it arrives.
+    /// Whether a batch was committed. A batch that was not will never be: its id is taken by a row without journal
+    /// lines, so that a late commit (sent before its connection was lost) fails when it arrives.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer: the outcome stays unknown, and must be asked for again. After
+    /// [`LedgerError::Fenced`] a new owner reads the outcome instead.
     pub async fn was_committed(&self, batch_id: Uuid, now: Timestamp) -> Result<bool, LedgerError> {
         self.write.look()?;
-        // In PostgreSQL this waits for a transaction that has written the row and not ended.
+        // PostgreSQL waits here for a transaction that has written the row and has not ended.
         let sql = "INSERT INTO batch (id, epoch, at, transitions) VALUES (?, ?, ?, 1) ON CONFLICT (id) DO NOTHING";
         let statement = self.statement(sql, [batch_id.into(), self.epoch.into(), now.0.into()]);
         Ok(self.write.execute_raw(statement).await?.rows_affected() == 0)
     }
 }
 
-/// A row that PostgreSQL refuses, by a constraint (SQLSTATE class 23) or a trigger of ours (P0001), and not a connection
-/// that failed: the batch is known not to be there.
+/// Recognises a row that PostgreSQL refuses by a constraint (SQLSTATE class 23) or by a trigger of ours (P0001). In
+/// that case the batch is known not to be written, unlike after a failed connection.
 fn refused(error: DbErr) -> LedgerError {
     let code = match &error {
         DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => {
@@ -105,10 +115,10 @@ fn refused(error: DbErr) -> LedgerError {
     }
 }
 
-/// The owner's epoch: a batch is written only while this process is the owner.
+/// Reads the owner's epoch: a batch is written only while this process is the owner.
 pub(super) const EPOCH: &str = "SELECT epoch FROM shard_lease WHERE shard = 0";
 
-/// What every row of a batch carries.
+/// The fields shared by all rows of a batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stamp {
     pub(super) batch_id: Uuid,
@@ -116,8 +126,8 @@ pub(super) struct Stamp {
     pub(super) at: Timestamp,
 }
 
-/// The rows of a batch, table by table, in the order in which references and checks expect them. Each table's are made
-/// when it is its turn, so that a large batch is never there twice.
+/// The rows of a batch, table by table, in the order that references and checks need. Each table's rows are made in its
+/// turn, so that a large batch is never in memory twice.
 pub(super) fn rows(transitions: &[Transition], stamp: Stamp) -> impl Iterator<Item = Rows<'_>> {
     let batch = merge(transitions);
     (0..).map_while(move |table| {

@@ -1,5 +1,5 @@
-//! The auditor: replays the journal against the tables and checks the invariants of the design's chapter 2.9 that can be
-//! seen in the database. Reads one snapshot, so it may run beside a working process.
+//! The auditor: replays the journal, compares it with the tables, and checks the invariants of the design's chapter 2.9
+//! that the database can show. It reads one snapshot, so it may run beside a working process.
 
 use std::str::FromStr;
 
@@ -28,31 +28,31 @@ mod payments;
 pub struct Violation {
     /// The invariant's number in the design.
     pub invariant: u8,
-    /// What is wrong, and where.
+    /// The violation in words, with the id concerned.
     pub what: String,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Audit {
-    /// Whether everything holds.
+    /// Whether all checks passed.
     pub ok: bool,
-    /// What does not, at most [`MOST`] of each kind.
+    /// The violations, at most [`MOST`] of each kind.
     pub violations: Vec<Violation>,
-    /// Accounts looked at.
+    /// The number of accounts.
     pub accounts: i64,
-    /// Journal lines replayed.
+    /// The number of journal lines replayed.
     pub lines: i64,
-    /// Requests recorded.
+    /// The number of usage records.
     pub requests: i64,
-    /// Requests running now.
+    /// The number of running requests.
     pub open_holds: i64,
 }
 
-/// Violations of one kind that are listed.
+/// The most violations listed of one kind.
 pub const MOST: usize = 100;
 
-/// Violations that are listed before records are looked at for no more of them.
+/// After this many violations records are not checked for more.
 const LISTED: usize = 10_000;
 
 /// Invariant 4 in words.
@@ -60,7 +60,7 @@ const HELD: &str = "grant's held credits are not what open holds were allocated"
 /// Invariant 15 in words.
 const EXACT: &str = "request's charge is not its exact cost, rounded once";
 
-/// The same, of what the exact cost is made of.
+/// Invariant 15 for the quantities of an exact cost.
 const COMES_TO: &str = "request's exact cost is not what its quantities come to";
 /// Invariant 16 in words.
 const QUANTITIES: &str = "request's quantities are not what its counts say";
@@ -68,7 +68,7 @@ const QUANTITIES: &str = "request's quantities are not what its counts say";
 /// Invariant 18 in words.
 const KEYS: &str = "key used more than its limits let it";
 
-/// What is checked, in the words that begin each violation.
+/// All checks, in the words that begin their violations.
 pub fn checks() -> impl Iterator<Item = &'static str> {
     let own = [HELD, EXACT, COMES_TO, QUANTITIES, KEYS].into_iter().chain(payments::CHECKS);
     CHECKS.iter().map(|check| check.what).chain(own).chain(rollup::CHECKS.map(|check| check.what))
@@ -87,7 +87,12 @@ fn differs(
 }
 
 impl Ledger {
-    /// Checks everything. An error means it could not be checked, not that it is wrong.
+    /// Runs all checks.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now, or a row can't be parsed. The audit has no result then, good or bad: run it
+    /// again.
     pub async fn audit(&self) -> Result<Audit, LedgerError> {
         let tx = if self.backend == DbBackend::Postgres {
             let level = Some(IsolationLevel::RepeatableRead);
@@ -124,7 +129,7 @@ impl Ledger {
         row.map_or(Ok(0), |row| Ok(row.try_get_by_index(0)?))
     }
 
-    /// Invariant 4: what grants hold is what open holds were allocated.
+    /// Invariant 4: the held credits of grants equal the allocations of open holds.
     async fn check_holds(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         let mut held = std::collections::BTreeMap::<Uuid, Nanos>::new();
         for row in tx.query_all_raw(self.statement("SELECT allocations FROM hold", [])).await? {
@@ -144,8 +149,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Invariants 15 and 16: what was charged is the exact cost, rounded once; that is what the quantities come to, which are
-    /// what is counted.
+    /// Invariants 15 and 16: the charge is the exact cost, rounded once; the exact cost is the sum of the quantities;
+    /// and the quantities match the counts.
     async fn check_costs(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         const PAGE: usize = 10_000;
         let sql = "SELECT account_id, request_id, base_cost, fee, charged, quantities, ending, input_tokens, \
@@ -175,9 +180,9 @@ impl Ledger {
     }
 }
 
-/// What is wrong with the quantities of a record, whose exact cost before the fee is `base`: its row's columns from the sixth
-/// on. Of what was recorded before quantities had rates, what they came to is not known; a request that was settled without
-/// its process may have cost more than was counted.
+/// Checks the quantities of a record against its exact cost before the fee, `base`, and its counts, the row's columns
+/// from the sixth on. For quantities recorded before they had rates the cost is unknown. A request settled without its
+/// process may have cost more than was counted.
 fn check_parts(id: Uuid, base: &str, row: &QueryResult) -> Result<Vec<Violation>, LedgerError> {
     let (text, ending): (String, String) = (row.try_get_by_index(5)?, row.try_get_by_index(6)?);
     let Ok(parts) = text.parse::<Parts>() else {

@@ -1,5 +1,6 @@
-//! Saved cards, the processors' names for accounts, and the webhook events that were heard. Only references and what a
-//! person knows a card by are kept. At most one card of an account is its default: the database refuses a second.
+//! Saved cards, the processors' ids of accounts, and the processors' events that were received. Of cards only
+//! references and the fields that people recognise are kept. An account has at most one default card: the database
+//! refuses a second.
 
 use billing::{
     Timestamp,
@@ -15,34 +16,34 @@ use super::{
     append::record::{NOTED, NOTICE},
 };
 
-/// Saved cards of one account, at most.
+/// The most saved cards of one account.
 pub const MOST_METHODS: usize = 10;
 
 /// A saved card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentMethod {
-    /// Its id here.
+    /// The card's id in the ledger.
     pub id: Uuid,
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// Which processor knows it.
+    /// The processor that knows the card.
     pub processor: String,
     /// The card.
     pub card: Card,
-    /// Whether purchases that name no card are charged to it.
+    /// Whether the card is charged for purchases that name none.
     pub is_default: bool,
     /// When it was saved.
     pub created_at: Timestamp,
-    /// Since when it is not used any more.
+    /// When the card was removed.
     pub removed_at: Option<Timestamp>,
 }
 
-/// What a card is saved as.
+/// How to save a card.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaveAs {
-    /// The default one, in the place of any other.
+    /// As the default, in place of any other.
     Default,
-    /// One more: the default one only where there is none.
+    /// As another card; it becomes the default only if there is none.
     OneMore,
 }
 
@@ -50,14 +51,22 @@ const METHOD: &str = "id, account_id, processor, customer, reference, brand, las
                       created_at, removed_at";
 
 impl Ledger {
-    /// A processor's name for an account.
+    /// The processor's id of an account.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn customer(&self, account: AccountId, processor: &str) -> Result<Option<String>, LedgerError> {
         let sql = "SELECT reference FROM payment_customer WHERE account_id = ? AND processor = ?";
         let row = self.row(sql, [account.0.into(), processor.into()]).await?;
         row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()
     }
 
-    /// Keeps a processor's name for an account, unless it has one already; the name it has then.
+    /// Stores the processor's id of an account unless there is one, and returns the stored id.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn keep_customer(
         &self,
         account: AccountId,
@@ -74,7 +83,11 @@ impl Ledger {
         Ok(row.try_get_by_index(0)?)
     }
 
-    /// Saves a card under this id, or tells of it again where it was saved before. None where the account has too many.
+    /// Saves a card under this id, or returns the card that was saved before. `None` if the account has too many cards.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn save_method(
         &self,
         id: Uuid,
@@ -147,8 +160,8 @@ impl Ledger {
         Ok(moved.rows_affected() == 1)
     }
 
-    /// A transaction that begins by writing the customer's row: changes of an account's methods wait for one another, and
-    /// SQLite's lock is taken before anything is read.
+    /// Begins a transaction by writing the customer's row. Changes of an account's cards therefore wait for one
+    /// another, and SQLite's lock is taken before the first read.
     async fn begin_on_methods(&self, account: AccountId, processor: &str) -> Result<DatabaseTransaction, LedgerError> {
         let tx = self.write.begin().await?;
         let sql = "UPDATE payment_customer SET touched = touched + 1 WHERE account_id = ? AND processor = ?";
@@ -156,7 +169,11 @@ impl Ledger {
         Ok(tx)
     }
 
-    /// An account's saved cards with a processor, newest first.
+    /// An account's saved cards at a processor, newest first.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn methods(&self, account: AccountId, processor: &str) -> Result<Vec<PaymentMethod>, LedgerError> {
         let sql = format!(
             "SELECT {METHOD} FROM payment_method WHERE account_id = ? AND processor = ? AND removed_at IS NULL \
@@ -165,13 +182,21 @@ impl Ledger {
         self.rows(&sql, [account.0.into(), processor.into()]).await?.iter().map(method).collect()
     }
 
-    /// One of them, also one that was removed.
+    /// Finds a card of an account, also a removed one.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn method(&self, account: AccountId, id: Uuid) -> Result<Option<PaymentMethod>, LedgerError> {
         let sql = format!("SELECT {METHOD} FROM payment_method WHERE account_id = ? AND id = ?");
         self.row(&sql, [account.0.into(), id.into()]).await?.as_ref().map(method).transpose()
     }
 
-    /// The card that purchases which name none are charged to.
+    /// The card for purchases that name none.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn default_method(
         &self,
         account: AccountId,
@@ -182,7 +207,11 @@ impl Ledger {
         self.row(&sql, [account.0.into(), processor.into()]).await?.as_ref().map(method).transpose()
     }
 
-    /// A card by the processor's name for it, also one that was removed: what a payment was charged to.
+    /// Finds a card by the processor's id, also a removed one, which an earlier payment may have charged.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn method_by_reference(
         &self,
         account: AccountId,
@@ -197,7 +226,11 @@ impl Ledger {
         self.row(&sql, values).await?.as_ref().map(method).transpose()
     }
 
-    /// Makes a saved card the default one; whether there is such a card.
+    /// Makes a saved card the default. Returns `false` if there is no such card.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn set_default_method(&self, account: AccountId, id: Uuid) -> Result<bool, LedgerError> {
         let Some(found) = self.method(account, id).await?.filter(|found| found.removed_at.is_none()) else {
             return Ok(false);
@@ -212,7 +245,12 @@ impl Ledger {
         Ok(moved)
     }
 
-    /// Removes a saved card; the card, where there was one. No other becomes the default by itself.
+    /// Removes a saved card and returns it; `None` if there was none. No other card becomes the default.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The card may or may not be removed; repeating the call is safe, and returns
+    /// `None` if it was removed.
     pub async fn remove_method(
         &self,
         account: AccountId,
@@ -228,13 +266,21 @@ impl Ledger {
         row.as_ref().map(method).transpose()
     }
 
-    /// The card that a payment which names none is charged to, once it was chosen.
+    /// The card chosen for a payment that names none, once there is one.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn chosen_card(&self, payment: PaymentId) -> Result<Option<String>, LedgerError> {
         let row = self.row("SELECT reference FROM payment_card WHERE payment_id = ?", [payment.0.into()]).await?;
         row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()
     }
 
-    /// Chooses it, before it is first charged: a payment asked again is asked of the same card.
+    /// Chooses the card of a payment before its first charge, so that repeated attempts charge the same card.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn choose_card(&self, payment: PaymentId, reference: &str) -> Result<(), LedgerError> {
         let sql = "INSERT INTO payment_card (payment_id, reference) VALUES (?, ?) ON CONFLICT (payment_id) DO NOTHING";
         self.write.execute_raw(self.statement(sql, [payment.0.into(), reference.into()])).await?;
@@ -242,13 +288,22 @@ impl Ledger {
     }
 
     /// When the newest accepted delivery of an event was signed.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn webhook_signed_at(&self, processor: &str, id: &str) -> Result<Option<Timestamp>, LedgerError> {
         let sql = "SELECT signed_at FROM webhook_event WHERE processor = ? AND id = ?";
         let row = self.row(sql, [processor.into(), id.into()]).await?;
         row.map(|row| Ok(Timestamp(row.try_get_by_index(0)?))).transpose()
     }
 
-    /// Notes an event that changed nothing, or that was delivered again. One that changes something is noted with it.
+    /// Records an event that changed nothing, or that was delivered again. An event with an effect is recorded in the
+    /// same commit as the effect.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn note_webhook(&self, notice: &Notice, now: Timestamp) -> Result<(), LedgerError> {
         let sql = format!("{NOTICE} (?, ?, ?, ?, ?) {NOTED}");
         let values = [

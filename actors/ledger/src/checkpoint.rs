@@ -1,6 +1,6 @@
-//! SQLite's log, brought into the database by a thread beside the writer's: most of it while batches are written, the
-//! rest between two of them. SQLite's own way is that the batch which fills the log does all of it, and keeps everyone
-//! waiting for tens of milliseconds.
+//! Checkpoints of SQLite's log by a thread of their own: most of the log while batches are written, the rest between
+//! two batches. SQLite's own checkpoint runs within the batch that fills the log, and delays all callers by tens of
+//! milliseconds.
 
 use std::{
     cell::Cell,
@@ -17,10 +17,10 @@ use tokio::sync::Mutex as FairMutex;
 
 use super::{LedgerError, watch::Watch, writer::BUSY};
 
-/// Pages of the log after which they are brought into the database: what many batches write again and again is written
-/// there once, and synced once. 64 MiB; SQLite's own default is 4.
+/// Pages in the log before a checkpoint. Pages that many batches write are copied and synced once. 64 MiB; SQLite's own
+/// default is 4.
 const DUE: i32 = 16_000;
-/// Pages more after which it is tried again, where a long reading kept it from being finished.
+/// Further pages before the next attempt, if a long read kept a checkpoint from finishing.
 const AGAIN: i32 = 1_000;
 
 thread_local! {
@@ -28,16 +28,16 @@ thread_local! {
     static PAGES: Cell<i32> = const { Cell::new(0) };
 }
 
-/// Takes it over from SQLite for a connection.
+/// Replaces SQLite's own checkpoints for a connection.
 pub(super) fn take_over(connection: &Connection) {
-    // In place of SQLite's own, which is such a hook too.
+    // SQLite's own checkpoint is such a hook too, and is replaced.
     connection.wal_hook(Some(|_, pages| {
         PAGES.set(pages);
         Ok(())
     }));
 }
 
-/// Has the log brought in when it is due.
+/// Requests checkpoints when they are due.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     ask: mpsc::SyncSender<()>,
@@ -45,7 +45,7 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Starts the thread. The code that commits with `writer`'s connection calls `look` afterwards.
+    /// Starts the thread. Code that commits with `writer`'s connection must call `look` afterwards.
     pub(super) fn start(
         file: &Path,
         writer: Arc<FairMutex<Connection>>,
@@ -57,7 +57,7 @@ impl Checkpoints {
         let (ask, asked) = mpsc::sync_channel(1);
         let run = move || {
             while asked.recv().is_ok() {
-                // What is damaged is not written to.
+                // A damaged database is not written to.
                 let sound = watch.check().map_err(LedgerError::Away);
                 if let Err(error) = sound.and_then(|()| Ok(bring_in(&beside, &writer, &watch)?)) {
                     tracing::warn!(%error, "SQLite's log could not be brought into the database; it grows");
@@ -71,27 +71,27 @@ impl Checkpoints {
         Ok(Self { ask, due: AtomicI32::new(DUE) })
     }
 
-    /// Looks, after a commit of this thread, whether it is time.
+    /// Requests a checkpoint after a commit of this thread, if one is due.
     pub(super) fn look(&self) {
         let pages = PAGES.get();
         if pages < DUE {
             self.due.store(DUE, Ordering::Relaxed);
         } else if pages >= self.due.load(Ordering::Relaxed) {
             self.due.store(pages.saturating_add(AGAIN), Ordering::Relaxed);
-            // Where it is asked already, or at it, that will do.
+            // A request that is already waiting is enough.
             let _ = self.ask.try_send(());
         }
     }
 }
 
-/// Once nothing is left of it that is not in the database, the next commit begins the log anew.
+/// Checkpoints the log. Once all of it is in the database, the next commit starts the log from its beginning.
 fn bring_in(beside: &Connection, writer: &FairMutex<Connection>, watch: &Watch) -> rusqlite::Result<()> {
     pass(beside, watch)?;
     let _turn = writer.blocking_lock();
     pass(beside, watch)
 }
 
-/// Brings all of it in, and empties the log. An error where somebody still reads what is in it.
+/// Checkpoints the whole log and empties it. An error if a reader still uses the log.
 pub(super) fn truncate(connection: &Connection) -> Result<(), LedgerError> {
     let is_busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if is_busy {
@@ -100,7 +100,7 @@ pub(super) fn truncate(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// Brings in what no reader still needs to be where it is, and waits for nobody.
+/// Checkpoints the pages that no reader needs, without waiting for anyone.
 fn pass(beside: &Connection, watch: &Watch) -> rusqlite::Result<()> {
     let _writing = watch.writing();
     beside.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
@@ -133,7 +133,7 @@ mod tests {
             Self { folder, writer, checkpoints }
         }
 
-        /// Commits of about 100 pages, so many.
+        /// Makes a number of commits of about 100 pages.
         fn commit(&self, count: usize) {
             for _ in 0..count {
                 let connection = self.writer.blocking_lock();
@@ -147,13 +147,13 @@ mod tests {
             std::fs::metadata(self.folder.path().join("t.db-wal")).unwrap().len() / 4_120
         }
 
-        /// Pages of the log that are in use.
+        /// The pages of the log in use.
         fn used(&self) -> i32 {
             self.commit(1);
             PAGES.get()
         }
 
-        /// Commits until the log begins anew.
+        /// Commits until the log starts from its beginning.
         fn begins_anew(&self) -> bool {
             let until = Instant::now() + Duration::from_secs(20);
             while Instant::now() < until {
@@ -171,13 +171,13 @@ mod tests {
         let load = Load::start();
         let mut fell = 0;
         let mut last = 0;
-        // Ten times what makes it due.
+        // Ten times the pages that make a checkpoint due.
         for _ in 0..1_600 {
             load.commit(1);
             let pages = PAGES.get();
             fell += usize::from(pages < last);
             last = pages;
-            // As a batch waits for its disk.
+            // The time in which a batch would wait for its disk.
             std::thread::sleep(Duration::from_micros(300));
         }
         assert!(fell >= 2, "it began anew {fell} times");
@@ -198,7 +198,7 @@ mod tests {
         assert!(load.used() > DUE, "what is read was overwritten");
         assert_eq!(read(), 1);
         reader.execute_batch("COMMIT").unwrap();
-        // It is tried again each thousand pages.
+        // The checkpoint is tried again every thousand pages.
         assert!(load.begins_anew());
     }
 }

@@ -1,38 +1,42 @@
-//! Why the ledger could not do something, by what the caller can do about it.
+//! Errors of the ledger, by what the caller can do.
 
 use sea_orm::DbErr;
 
-/// Why the ledger could not do something.
+/// Why a call to the ledger failed.
+///
+/// Reads change nothing and may be repeated. After a write, [`Database`](Self::Database), [`Writer`](Self::Writer) and
+/// [`Away`](Self::Away) leave its outcome unknown. [`Fenced`](Self::Fenced) is final: this process must stop.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
-    /// The database could not be reached, or refused.
+    /// The database could not be reached, or refused the statement.
     #[error("database: {0}")]
     Database(#[from] DbErr),
-    /// SQLite's writer failed: what it was writing is there or not, as [`Ledger::was_committed`](crate::Ledger::was_committed) tells.
+    /// SQLite's writer failed. A batch may or may not be written:
+    /// [`Ledger::was_committed`](crate::Ledger::was_committed) tells.
     #[error("writing: {0}")]
     Writer(String),
-    /// The database holds a rule that a row would break; nothing of its batch was written.
+    /// A row breaks a rule of the database. Nothing of its batch was written.
     #[error("refused: {0}")]
     Refused(String),
-    /// A newer owner has taken over: nothing was written, and nothing ever will be by this process.
+    /// A newer owner has taken over: this process will never write again, and the new owner knows what was written.
     #[error("another process has taken this ledger over")]
     Fenced,
-    /// A row that can't be: someone wrote to the database behind the ledger's back.
+    /// A row has an impossible value: the database was changed behind the ledger's back.
     #[error("corrupt row: {0}")]
     Corrupt(String),
-    /// Something that must be unique is there already.
+    /// A value that must be unique exists already.
     #[error("{0} is taken already")]
     Taken(&'static str),
-    /// The database is not there, or not what it was: nothing is begun until it is.
+    /// The database is missing, or is not the one that was opened. Nothing is begun until it is back.
     #[error("{0}")]
     Away(String),
-    /// A living process owns it.
+    /// A living process owns the ledger.
     #[error("{0}")]
     Owned(String),
-    /// It can't be opened as it is, and what there is must be looked at first.
+    /// The ledger can't be opened in its current state. An operator must examine it first.
     #[error("{0}")]
     Unusable(String),
-    /// There is no ledger to be read.
+    /// There is no ledger to read.
     #[error("{0}")]
     NoLedger(String),
 }

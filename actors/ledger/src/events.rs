@@ -1,4 +1,4 @@
-//! What accounts were told: read by pages, newest first.
+//! Reads of accounts' events, a page at a time, newest first.
 
 use billing::{Timestamp, event::EventKind, ids::AccountId};
 use sea_orm::QueryResult;
@@ -8,22 +8,27 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page, sql::Sql};
 
-/// An event, as people read it.
+/// An event, as it is shown.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EventRow {
-    /// Its id.
+    /// The event's id.
     pub id: Uuid,
-    /// What happened: `low_balance`.
+    /// The kind: `low_balance`.
     pub kind: String,
-    /// When.
+    /// The time of the event.
     #[serde(serialize_with = "super::query::rfc_3339")]
     pub at: Timestamp,
-    /// The numbers in it.
+    /// The event's data.
     pub data: Value,
 }
 
 impl Ledger {
-    /// An account's events, of one kind or all, newest first, older than `before`.
+    /// An account's events of one kind or of all, newest first, older than `before`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn events(
         &self,
         account: AccountId,

@@ -1,10 +1,10 @@
-//! SQLite writes each frame of its write-ahead log in two writes: forty for a usual batch, which took as long as waiting
-//! for the disk. Here they are gathered, and written in one piece when the log is synced. A shim of the platform's own VFS
-//! ("The SQLite OS Interface or VFS", its section on shims), for the writer's connection alone; no file but the log is
-//! touched.
+//! SQLite writes each frame of its write-ahead log in two writes: forty for a usual batch, which took as long as the
+//! sync of the disk. This shim of the platform's VFS ("The SQLite OS Interface or VFS", its section on shims) buffers
+//! them, and writes them in one piece when the log is synced. Only the writer's connection uses it, and only for the
+//! log.
 //!
-//! What is gathered is nobody's to see before it is written: with `synchronous = FULL` a commit syncs the log before it
-//! publishes the commit's frames, and this connection's own reads write what is gathered first.
+//! No other connection needs the buffered frames before they are written: with `synchronous = FULL` a commit syncs the
+//! log before it publishes its frames, and this connection's own reads flush the buffer first.
 #![expect(unsafe_code, reason = "SQLite's interface for files is made of pointers to functions")]
 
 use std::{
@@ -25,10 +25,11 @@ use super::LedgerError;
 
 /// The shim's name.
 const NAME: &CStr = c"farebox-frames";
-/// Bytes gathered before they are written in any case. The platform's VFS writes at most 128 KiB at once.
+/// The size of the buffer in bytes. A full buffer is written at once. The platform's VFS writes at most 128 KiB at a
+/// time.
 const ROOM: usize = 120 * 1024;
 
-/// Opens a connection whose log is written in pieces. It must sync it at every commit: `synchronous = FULL`.
+/// Opens a connection with a buffered log. The connection must sync the log at every commit: `synchronous = FULL`.
 pub(super) fn open(file: &Path) -> Result<Connection, LedgerError> {
     static REGISTERED: OnceLock<c_int> = OnceLock::new();
     match *REGISTERED.get_or_init(register) {
@@ -37,17 +38,17 @@ pub(super) fn open(file: &Path) -> Result<Connection, LedgerError> {
     }
 }
 
-/// The platform's VFS with another way to open files.
+/// The platform's VFS with its own function to open files.
 #[repr(C)]
 struct Shim {
-    /// First, so that SQLite's pointer to it is one to the shim.
+    /// The first field, so that SQLite's pointer to the VFS is a pointer to the shim.
     vfs: sqlite3_vfs,
     platform: *mut sqlite3_vfs,
 }
 
 fn register() -> c_int {
-    // SAFETY: finding initializes SQLite; what is found lives as long as the process, and so does the shim, which is
-    // leaked. All but the way to open is the platform's, with its data.
+    // SAFETY: finding a VFS initializes SQLite. The VFS found lives as long as the process, as does the shim, which is
+    // leaked. All functions but the one to open files are the platform's, with its data.
     unsafe {
         let platform = ffi::sqlite3_vfs_find(std::ptr::null());
         if platform.is_null() {
@@ -62,19 +63,19 @@ fn register() -> c_int {
     }
 }
 
-/// A log that is open. SQLite knows a file by its methods, and so do they.
+/// An open log. SQLite identifies a file by its methods, as do these functions.
 #[repr(C)]
 struct Log {
-    /// First, so that the file's pointer to its methods is one to the log.
+    /// The first field, so that the file's pointer to its methods is a pointer to the log.
     methods: sqlite3_io_methods,
     platform: *const sqlite3_io_methods,
-    /// What is to be written, all of it in a row, and where it begins.
+    /// Consecutive bytes to be written, and their offset.
     gathered: Vec<u8>,
     begins_at: i64,
 }
 
 /// # Safety
-/// As SQLite calls it: the shim's own VFS, and a file of the size it asks for.
+/// Called by SQLite, with the shim's own VFS and a file of the size that the VFS asks for.
 unsafe extern "C" fn open_file(
     vfs: *mut sqlite3_vfs,
     name: ffi::sqlite3_filename,
@@ -82,8 +83,8 @@ unsafe extern "C" fn open_file(
     flags: c_int,
     opened: *mut c_int,
 ) -> c_int {
-    // SAFETY: the VFS is the one that was registered. What the platform opened has its methods, of which each is called
-    // with a file that it made.
+    // SAFETY: the VFS is the one that was registered. A file opened by the platform has the platform's methods, which
+    // are called only with such files.
     unsafe {
         let platform = (*vfs.cast::<Shim>()).platform;
         let Some(open) = (*platform).xOpen else { return ffi::SQLITE_CANTOPEN };
@@ -106,10 +107,11 @@ unsafe extern "C" fn open_file(
     }
 }
 
-/// Whether a commit ends with its sync. Where a write may harm what is beside it, SQLite pads the log behind the sync.
+/// Whether a commit ends with its sync. Where a write may damage neighbouring bytes, SQLite pads the log after the
+/// sync.
 ///
 /// # Safety
-/// A file that is open.
+/// The file is open.
 unsafe fn is_safe_to_overwrite(file: *mut sqlite3_file) -> bool {
     // SAFETY: the file's own method.
     unsafe {
@@ -120,13 +122,13 @@ unsafe fn is_safe_to_overwrite(file: *mut sqlite3_file) -> bool {
 }
 
 /// # Safety
-/// A file whose methods are a log's; nobody else uses it meanwhile, as SQLite promises for a connection's files.
+/// The file's methods are a log's, and the file is not used concurrently, as SQLite promises for a connection's files.
 unsafe fn log<'a>(file: *mut sqlite3_file) -> &'a mut Log {
-    // SAFETY: the methods are the log's first field, and the pointer was made from one to all of it.
+    // SAFETY: the methods are the log's first field, and the pointer was made from a pointer to the whole log.
     unsafe { &mut *(*file).pMethods.cast_mut().cast::<Log>() }
 }
 
-/// Writes what is gathered. What can't be written is nobody's: its commit fails.
+/// Writes the buffer. If the write fails the bytes are dropped, and their commit fails.
 ///
 /// # Safety
 /// As for [`log`].
@@ -143,10 +145,10 @@ unsafe fn flush(file: *mut sqlite3_file) -> c_int {
     }
 }
 
-/// Writes past what is gathered.
+/// Writes bytes without the buffer.
 ///
 /// # Safety
-/// As for [`log`], and as many bytes as it says.
+/// As for [`log`], and `bytes` has `length` bytes.
 unsafe fn pass(file: *mut sqlite3_file, bytes: *const c_void, length: usize, at: i64) -> c_int {
     let Ok(length) = c_int::try_from(length) else { return SQLITE_IOERR_WRITE };
     // SAFETY: as the caller promises.
@@ -154,7 +156,7 @@ unsafe fn pass(file: *mut sqlite3_file, bytes: *const c_void, length: usize, at:
 }
 
 /// # Safety
-/// As SQLite calls it: a file of this shim's, and as many bytes as it says.
+/// Called by SQLite, with a file of this shim and `length` bytes.
 unsafe extern "C" fn write(file: *mut sqlite3_file, bytes: *const c_void, length: c_int, at: i64) -> c_int {
     let Ok(length) = usize::try_from(length) else { return SQLITE_IOERR_WRITE };
     // SAFETY: as SQLite promises.
@@ -181,7 +183,7 @@ unsafe extern "C" fn write(file: *mut sqlite3_file, bytes: *const c_void, length
 }
 
 /// # Safety
-/// As SQLite calls it: a file of this shim's, and room for as many bytes as it says.
+/// Called by SQLite, with a file of this shim and room for `length` bytes.
 unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, length: c_int, at: i64) -> c_int {
     // SAFETY: as SQLite promises.
     unsafe {
@@ -195,7 +197,7 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, length: c_
 }
 
 /// # Safety
-/// As SQLite calls it: a file of this shim's.
+/// Called by SQLite, with a file of this shim.
 unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: i64) -> c_int {
     // SAFETY: as SQLite promises.
     unsafe {
@@ -207,7 +209,7 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: i64) -> c_int {
 }
 
 /// # Safety
-/// As SQLite calls it: a file of this shim's.
+/// Called by SQLite, with a file of this shim.
 unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     // SAFETY: as SQLite promises.
     unsafe {
@@ -219,7 +221,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
 }
 
 /// # Safety
-/// As SQLite calls it: a file of this shim's, and where its size is wanted.
+/// Called by SQLite, with a file of this shim and a place for the size.
 unsafe extern "C" fn file_size(file: *mut sqlite3_file, size: *mut i64) -> c_int {
     // SAFETY: as SQLite promises.
     unsafe {
@@ -231,9 +233,10 @@ unsafe extern "C" fn file_size(file: *mut sqlite3_file, size: *mut i64) -> c_int
 }
 
 /// # Safety
-/// As SQLite calls it: a file of this shim's, which it does not use again.
+/// Called by SQLite, with a file of this shim that is not used again.
 unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
-    // SAFETY: as SQLite promises; the log was made by `open_file`, and ends here, where the file is the platform's again.
+    // SAFETY: as SQLite promises. The log was made by `open_file` and is freed here, where the file gets the platform's
+    // methods back.
     unsafe {
         let code = flush(file);
         let log = Box::from_raw((*file).pMethods.cast_mut().cast::<Log>());
@@ -257,7 +260,7 @@ mod tests {
     enum Step {
         Put(i64, usize),
         Delete(i64),
-        /// What follows, undone by SQLite's savepoint or kept.
+        /// Puts within a savepoint, which is kept or rolled back.
         Inner(Vec<(i64, usize)>, bool),
     }
 
@@ -265,7 +268,7 @@ mod tests {
     struct Transaction {
         steps: Vec<Step>,
         is_committed: bool,
-        /// Afterwards the log is brought in, by this connection or another.
+        /// A checkpoint afterwards, by this connection or another.
         checkpoint: Option<(bool, &'static str)>,
     }
 
@@ -285,7 +288,7 @@ mod tests {
             .prop_map(|(steps, is_committed, checkpoint)| Transaction { steps, is_committed, checkpoint })
     }
 
-    /// A connection as the writer's, with a cache so small that transactions spill into the log before they end.
+    /// A connection like the writer's, with a cache so small that transactions spill into the log before they end.
     fn small(file: &Path) -> Connection {
         let connection = open(file).unwrap();
         let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).unwrap();
@@ -303,7 +306,7 @@ mod tests {
     }
 
     fn set(connection: &Connection, known: &mut Table, key: i64, size: usize) {
-        // Bytes that differ by what was there, so that an old page is not taken for the new one.
+        // The new bytes differ from the old ones, so that an old page is not mistaken for the new one.
         let was = known.get(&key).and_then(|bytes| bytes.first()).copied().unwrap_or(0);
         let bytes = vec![was.wrapping_add(1); size + 1];
         connection.execute("REPLACE INTO t VALUES (?, ?)", (key, &bytes)).unwrap();
@@ -334,13 +337,13 @@ mod tests {
                 }
             }
         }
-        // Its own reads know what is only gathered.
+        // The connection's own reads see the buffered frames.
         assert_eq!(table(connection), after);
         connection.execute_batch(if transaction.is_committed { "COMMIT" } else { "ROLLBACK" }).unwrap();
         if transaction.is_committed { after } else { known.clone() }
     }
 
-    /// What another process would find, had this one just been killed.
+    /// The table that another process would find if this one were killed now.
     fn found_later(folder: &Path) -> Table {
         let copy = folder.join("copy");
         fs::create_dir_all(&copy).unwrap();
@@ -384,7 +387,7 @@ mod tests {
         let before = length();
         writer.execute_batch("BEGIN IMMEDIATE").unwrap();
         let mut known = Table::new();
-        // Twenty pages, of which the cache has room for four.
+        // Twenty pages, with a cache of four.
         (0..20).for_each(|key| set(&writer, &mut known, key, 3_500));
         assert_eq!(length(), before);
         writer.execute_batch("COMMIT").unwrap();

@@ -1,8 +1,9 @@
-//! Ended requests in the order they ended: newest first for people, a page at a time; oldest first for an export. A record
-//! appears when its request ends, at the front, so that pages do not shift while one reads on.
+//! Ended requests in the order of their end: newest first for pages, oldest first for an export. New records appear at
+//! the front, so that pages do not shift while a reader goes on.
 //!
-//! Of one model or key, a page looks only where it was used, and only at so many records: such a page may hold less than
-//! was asked for, even nothing, and still say where to go on.
+//! With a filter by model or key, a page searches only the hours in which the model or key was used, and only a limited
+//! number of records. Such a page may be shorter than requested, even empty, and still name the position of the next
+//! one.
 
 use billing::{Timestamp, ids::AccountId, time::HOUR_MS};
 use uuid::Uuid;
@@ -15,22 +16,22 @@ use super::{
     usage::{Only, Wanted},
 };
 
-/// Where in the order of ending something is.
+/// A position in the order of ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// When it ended.
+    /// When the request ended.
     pub ended_at: Timestamp,
-    /// Its request.
+    /// The request's id.
     pub id: Uuid,
 }
 
 impl Position {
-    /// Before everything that ended at this instant or later.
+    /// The position before all requests that ended at this time or later.
     pub const fn before(ended_at: Timestamp) -> Self {
         Self { ended_at, id: Uuid::nil() }
     }
 
-    /// Of a request.
+    /// The position of a request.
     pub const fn of(row: &RequestRow) -> Self {
         Self { ended_at: row.ended_at, id: row.id }
     }
@@ -39,29 +40,29 @@ impl Position {
 /// A page of requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestPage {
-    /// They.
+    /// The requests.
     pub rows: Vec<RequestRow>,
-    /// Where the next page begins, if there is one.
+    /// The position of the next page, if there is one.
     pub next: Option<Position>,
 }
 
 /// The most requests in one page of an export.
 pub const EXPORT_PAGE: usize = 1_000;
-/// Records that a page of one model or key looks at in one go.
+/// Records that a filtered page searches at a time.
 const LOOKED_AT: i64 = 500;
-/// How often it does, each time from the end of an hour in which there is something to be found.
+/// The most searches of a filtered page. Each begins at the end of an hour in which there is something to find.
 const LOOKS: usize = 6;
 
-/// What is looked for.
+/// A search.
 pub(super) struct Search<'a> {
     pub(super) account: AccountId,
-    /// Nothing that ended before this.
+    /// The earliest end.
     pub(super) from: Timestamp,
     pub(super) only: &'a Only,
 }
 
 impl Search<'_> {
-    /// The newest so many records before a position, of whatever model and key.
+    /// The newest records before a position, at most `most`, without the filter.
     fn newest(&self, columns: &str, before: Position, most: i64) -> Sql {
         let text = format!(
             "SELECT {columns} FROM usage_record WHERE account_id = ? AND ended_at >= ? AND (ended_at, request_id) < (?, ?) \
@@ -72,7 +73,7 @@ impl Search<'_> {
     }
 }
 
-/// The newest requests before a position, at most `most`; with a number, out of that many records.
+/// The newest requests before a position, at most `most`. With `out_of`, only that many records are searched.
 pub(super) fn newest(search: &Search<'_>, before: Position, most: i64, out_of: Option<i64>) -> Sql {
     let Some(out_of) = out_of else { return search.newest(REQUEST, before, most) };
     let mut sql = Sql::new(&format!("SELECT {REQUEST} FROM ("), []);
@@ -88,14 +89,14 @@ pub(super) fn newest(search: &Search<'_>, before: Position, most: i64, out_of: O
     sql
 }
 
-/// The last of the records that a search of one model or key looked at in one go; none where there were fewer.
+/// The last record of one search of a filtered page; none where there were fewer records.
 pub(super) fn last_looked_at(search: &Search<'_>, before: Position) -> Sql {
     let mut sql = search.newest("ended_at, request_id", before, 1);
     sql.add(" OFFSET ?", [(LOOKED_AT - 1).into()]);
     sql
 }
 
-/// What ended after a position and before `to`, oldest first.
+/// Requests that ended after a position and before `to`, oldest first.
 pub(super) fn oldest(account: AccountId, after: Position, to: Timestamp) -> Sql {
     let text = format!(
         "SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND (ended_at, request_id) > (?, ?) AND ended_at < ? \
@@ -105,8 +106,13 @@ pub(super) fn oldest(account: AccountId, after: Position, to: Timestamp) -> Sql 
 }
 
 impl Ledger {
-    /// An account's ended requests, newest first, from `wanted.from` on and before `wanted.to`; `before` is where the last
-    /// page ended.
+    /// An account's ended requests, newest first, from `wanted.from` and before `wanted.to`. `before` is the end of the
+    /// last page.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn requests(
         &self,
         wanted: &Wanted,
@@ -124,7 +130,7 @@ impl Ledger {
         }
         let (mut found, mut position) = (Vec::new(), before);
         for _ in 0..LOOKS {
-            // The hour that the position is in is looked into as well.
+            // The hour of the position is searched as well.
             let until = Wanted { to: position.ended_at.plus_ms(1), ..wanted.clone() };
             let used = self.spans_used(&until, Span::Hour, 1).await?;
             let Some(hour) = used.first() else { return Ok(filled(found, limit, None)) };
@@ -140,7 +146,7 @@ impl Ledger {
         Ok(filled(found, limit, Some(position)))
     }
 
-    /// The newest requests before a position, at most `most`; with a number, out of that many records.
+    /// The newest requests before a position, at most `most`. With `out_of`, only that many records are searched.
     async fn newest(
         &self,
         search: &Search<'_>,
@@ -152,7 +158,13 @@ impl Ledger {
         self.rows_of(newest(search, before, most, out_of)).await?.iter().map(request).collect()
     }
 
-    /// The next page of an export: what ended after a position, oldest first, up to [`EXPORT_PAGE`], before `to`.
+    /// The next page of an export: requests that ended after a position and before `to`, oldest first, up to
+    /// [`EXPORT_PAGE`].
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn export(
         &self,
         account: AccountId,
@@ -163,7 +175,7 @@ impl Ledger {
     }
 }
 
-/// A page of the rows that were found; it goes on after its last one, or where the search stopped.
+/// A page of the rows found. The next page begins after its last row, or where the search stopped.
 fn filled(mut rows: Vec<RequestRow>, limit: usize, stopped: Option<Position>) -> RequestPage {
     let next = if rows.len() > limit { rows.get(limit - 1).map(Position::of) } else { stopped };
     rows.truncate(limit);

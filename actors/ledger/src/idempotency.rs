@@ -1,6 +1,6 @@
-//! Rows of idempotency keys, and what the ledger knows of a request by its id. Keys are hashes and answers are sealed
-//! before they come here. A row belongs to the request whose id it carries: a request that lost its row to a later one
-//! changes nothing. Writes share transactions with each other and never wait inside the journal's batch.
+//! Rows of idempotency keys, and traces of requests by their ids. Keys are hashed and answers sealed before they come
+//! here. A row belongs to the request whose id it has: a request that lost its row to a later one changes nothing.
+//! Writes share transactions with each other, and never wait within the journal's batch.
 
 use billing::{
     Nanos, Timestamp,
@@ -11,61 +11,61 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, rows::Cell};
 
-/// Whose key, and its hash: what names a row.
+/// The place of a row: an account, and the hash of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot {
     /// The account; the nil id for the operator.
     pub scope: Uuid,
-    /// The hash of whose it is, method, path and key.
+    /// The hash of account, method, path and key.
     pub key: [u8; 32],
 }
 
-/// A change of one row, or the end of many.
+/// A change of one row, or the deletion of many.
 #[derive(Debug, Clone)]
 pub enum KeyChange {
-    /// A request takes the slot, if it is free, has expired, or is still that of `earlier`.
+    /// A request takes the slot, if the slot is free, has expired, or belongs to `earlier`.
     Start {
         /// The slot.
         slot: Slot,
-        /// The hash of all that was asked.
+        /// The hash of the whole request.
         fingerprint: [u8; 32],
         /// The request.
         request_id: RequestId,
-        /// A request whose row is taken over; the nil id for none.
+        /// The request whose row may be taken over; the nil id for none.
         earlier: RequestId,
-        /// Now.
+        /// The current time.
         now: Timestamp,
-        /// When the slot is free again.
+        /// When the slot becomes free.
         expires_at: Timestamp,
     },
-    /// The request's answer.
+    /// The request was answered.
     Keep {
         /// The slot.
         slot: Slot,
         /// The request.
         request_id: RequestId,
-        /// Its sealed answer.
+        /// The sealed answer.
         answer: Vec<u8>,
     },
-    /// The request was answered, with more than is kept.
+    /// The request was answered, and its answer is too large to keep.
     TooLarge {
         /// The slot.
         slot: Slot,
         /// The request.
         request_id: RequestId,
     },
-    /// The request did nothing: the slot is free again.
+    /// The request had no effect: the slot becomes free.
     Forget {
         /// The slot.
         slot: Slot,
         /// The request.
         request_id: RequestId,
     },
-    /// Deletes rows that have expired.
+    /// Delete expired rows.
     Sweep {
-        /// Now.
+        /// The current time.
         now: Timestamp,
-        /// How many, at most.
+        /// The most rows to delete.
         limit: u32,
     },
 }
@@ -83,7 +83,7 @@ const SWEEP: &str = "DELETE FROM idempotency_key WHERE (scope, key) IN \
                      (SELECT scope, key FROM idempotency_key WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
 
 impl KeyChange {
-    /// The statement of this change, and its values.
+    /// The change as a statement with its values.
     pub(super) fn statement(&self) -> (&'static str, Vec<Cell<'_>>) {
         let named = |slot: &Slot, request_id: RequestId| -> [Cell<'static>; 3] {
             [slot.scope.into(), Cell::Bytes(slot.key.to_vec().into()), request_id.0.into()]
@@ -113,48 +113,48 @@ impl KeyChange {
     }
 }
 
-/// How far a row has come.
+/// The stage of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stage {
-    /// Its request runs, or died with its process.
+    /// The request runs, or died with its process.
     Started,
-    /// It has a sealed answer.
+    /// The sealed answer is kept.
     Kept(Vec<u8>),
-    /// It was answered with more than is kept.
+    /// The answer was too large to keep.
     TooLarge,
 }
 
-/// A row.
+/// A stored row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredKey {
-    /// The hash of all that was asked.
+    /// The hash of the whole request.
     pub fingerprint: Vec<u8>,
     /// The request that owns the row.
     pub request_id: RequestId,
-    /// How far it has come.
+    /// The stage of the row.
     pub stage: Stage,
 }
 
-/// What the ledger knows of what a request did.
+/// The trace of a request in the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trace {
-    /// Nothing: it left no row.
+    /// No trace.
     Nothing,
-    /// Something that came to nothing: written off, failed before it cost anything, declined.
+    /// A trace without a lasting effect: written off, failed before any cost, declined.
     Undone,
-    /// Something that has not ended: an open hold, a payment without an answer.
+    /// An effect that has not ended: an open hold, or a pending payment.
     Pending,
-    /// Something that lasts.
+    /// A lasting effect.
     Done {
-        /// What: `request`, `payment`, `account`, `api_key`, `grant`, `webhook`, `payment_method`, an operator's `action`, or
-        /// another `act`.
+        /// The kind of the effect: `request`, `payment`, `account`, `api_key`, `grant`, `webhook`, `payment_method`, an
+        /// operator's `action`, or another `act`.
         what: &'static str,
-        /// What it cost or is worth.
+        /// The cost or the value of the effect.
         amount: Nanos,
     },
 }
 
-/// Each thing a request can make has the request's id.
+/// Every object that a request can create has the request's id.
 const TRACE: &str = "SELECT 'hold' AS what, CAST(0 AS BIGINT) AS amount FROM hold WHERE account_id = ? AND request_id = ? \
      UNION ALL SELECT CASE WHEN charged = 0 AND ending IN ('failed', 'recovered', 'written_off') THEN 'nothing' \
      ELSE 'request' END, charged FROM usage_record WHERE account_id = ? AND request_id = ? \
@@ -169,18 +169,28 @@ const TRACE: &str = "SELECT 'hold' AS what, CAST(0 AS BIGINT) AS amount FROM hol
      UNION ALL SELECT 'act', COALESCE(amount, 0) FROM request_proof WHERE id = ?";
 
 impl Ledger {
-    /// Makes a change; whether there was a row to change.
+    /// Applies a change, and returns the number of rows changed.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made: read the row with
+    /// [`Ledger::stored_key`] before repeating it.
     pub async fn change_key(&self, change: KeyChange) -> Result<u64, LedgerError> {
         if let Some(writer) = &self.writer {
             return writer.change_key(change).await;
         }
         let (sql, values) = change.statement();
         let statement = self.statement(sql, values.into_iter().map(Into::into));
-        // The other pool's one connection is the journal's, which must not wait for this.
+        // The other pool's only connection belongs to the journal, which must not wait for this.
         Ok(self.read.execute_raw(statement).await?.rows_affected())
     }
 
     /// The row of a slot, unless it has expired.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn stored_key(&self, slot: Slot, now: Timestamp) -> Result<Option<StoredKey>, LedgerError> {
         let sql = "SELECT fingerprint, request_id, state, answer FROM idempotency_key \
                    WHERE scope = ? AND key = ? AND expires_at > ?";
@@ -188,7 +198,12 @@ impl Ledger {
         self.row(sql, values).await?.as_ref().map(stored).transpose()
     }
 
-    /// What a request did, by its id.
+    /// The trace of a request, by its id.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn trace(&self, account: AccountId, request: RequestId) -> Result<Trace, LedgerError> {
         let (account, id) = (account.0, request.0);
         let values = [account, id, account, id, id, id, id, id, id, id, id, id].map(Into::into);

@@ -1,5 +1,5 @@
-//! API keys: made, looked up, revoked, with what each may spend. A key is `fb_<12 public>_<40 secret>`; only its hash is
-//! stored. What a limited key has spent is read from the sums of its account's usage.
+//! API keys: created, found, revoked, with their limits. A key is `fb_<12 public>_<40 secret>`; only its hash is
+//! stored. The spending of a limited key is read from the sums of its account's usage.
 
 use std::collections::BTreeMap;
 
@@ -11,33 +11,33 @@ use billing::{
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, directory::taken, rollup::Span};
+use super::{Ledger, LedgerError, lookup::taken, rollup::Span};
 
-/// Keys of one account that work, at most.
+/// The most unrevoked keys of one account.
 pub const MOST_KEYS: i64 = 1_000;
 
-/// A key as it is stored: enough to know its bearer.
+/// A stored key, with enough to recognise its bearer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredKey {
-    /// Its id.
+    /// The key's id.
     pub id: KeyId,
-    /// Whose it is.
+    /// The account.
     pub account_id: AccountId,
-    /// What its owner calls it.
+    /// The owner's name for the key.
     pub name: String,
-    /// Its public part.
+    /// The public part.
     pub public: String,
     /// BLAKE3 of the whole key, in hexadecimal.
     pub hash: String,
-    /// What it may spend, and on what.
+    /// The limits of the key.
     pub limits: KeyLimits,
-    /// What it may do.
+    /// The scopes of the key.
     pub scopes: Scopes,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: Timestamp,
-    /// From when on it is refused.
+    /// When the key expires.
     pub expires_at: Option<Timestamp>,
-    /// Since when it is refused.
+    /// When the key was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -45,8 +45,13 @@ const KEY: &str = "id, account_id, name, public, hash, limit_day, limit_week, li
                    created_at, expires_at, revoked_at";
 
 impl Ledger {
-    /// Stores a key; false where its account has as many that work as it may have. One at a time writes, and counts in the
-    /// same statement: two at once can't both be the last.
+    /// Stores a key. Returns `false` if its account has the most keys already. Writes are serial, and the count is part
+    /// of the statement, so that two concurrent calls can't exceed the limit.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Taken`] if the key exists already. Any other error if the database can't be written now: look the
+    /// key up before repeating the call.
     pub async fn create_key(&self, key: &StoredKey) -> Result<bool, LedgerError> {
         let sql = format!(
             "INSERT INTO api_key ({KEY}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? \
@@ -79,25 +84,45 @@ impl Ledger {
         }
     }
 
-    /// A key by its public part.
+    /// Finds a key by its public part.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn key(&self, public: &str) -> Result<Option<StoredKey>, LedgerError> {
         let sql = format!("SELECT {KEY} FROM api_key WHERE public = ?");
         self.row(&sql, [public.into()]).await?.as_ref().map(key).transpose()
     }
 
     /// An account's keys, newest first.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn keys(&self, account: AccountId) -> Result<Vec<StoredKey>, LedgerError> {
         let sql = format!("SELECT {KEY} FROM api_key WHERE account_id = ? ORDER BY id DESC");
         self.rows(&sql, [account.0.into()]).await?.iter().map(key).collect()
     }
 
-    /// A key of an account.
+    /// Finds a key of an account.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn key_of(&self, account: AccountId, id: KeyId) -> Result<Option<StoredKey>, LedgerError> {
         let sql = format!("SELECT {KEY} FROM api_key WHERE account_id = ? AND id = ?");
         self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(key).transpose()
     }
 
-    /// Revokes a key of an account; its public part, where there was one to revoke.
+    /// Revokes a key of an account, and returns its public part; `None` if there was no key to revoke.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The key may or may not be revoked; repeating the call is safe, and returns
+    /// `None` if it was revoked.
     pub async fn revoke_key(
         &self,
         account: AccountId,
@@ -111,7 +136,7 @@ impl Ledger {
         row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()
     }
 
-    /// An account's limited keys, with what they have spent: those that work, and those whose requests still run.
+    /// An account's limited keys with their spending: the unrevoked ones, and those with running requests.
     pub(super) async fn limited_keys(
         &self,
         account: AccountId,
@@ -132,9 +157,13 @@ impl Ledger {
         Ok(states)
     }
 
-    /// What a key has spent in each window of now.
+    /// The amount spent with a key in each window of `now`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn spent_by_key(&self, account: AccountId, id: KeyId, now: Timestamp) -> Result<[Nanos; 4], LedgerError> {
-        // Every window begins with a day.
+        // Every window begins at the start of a day.
         let sql = "SELECT CAST(COALESCE(SUM(charged), 0) AS BIGINT) FROM usage_rollup WHERE account_id = ? AND span = ? \
                    AND key_id = ? AND starts_at >= ?";
         let mut spent = [Nanos::ZERO; 4];

@@ -1,22 +1,23 @@
-//! The ledger's tables: the only place with SQL. The journal appends through [`append`]; everyone reads through
-//! [`load`], [`query`] and [`audit`]; accounts and keys are made in [`directory`]. Two pools: one connection that writes
-//! (SQLite has one writer, and the journal is the only one), and a few that read. How it is opened, by one process at a
-//! time, and closed again is in [`open`].
+//! The ledger's tables: the only place with SQL. The journal writes through [`append`]; reads go through [`load`],
+//! [`query`] and [`audit`]. There are two pools: one connection that writes (SQLite has one writer, and the journal is
+//! the only one), and a few that read. [`Ledger::open`] opens the ledger for one process at a time.
+
+// Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod accounts;
 pub mod append;
 pub mod audit;
 pub mod cards;
 mod checkpoint;
-pub mod directory;
 mod error;
 pub mod events;
 mod frames;
 pub mod history;
-pub mod hooks;
 pub mod idempotency;
 pub mod keys;
 pub mod load;
+pub mod lookup;
 mod open;
 mod owner;
 pub mod payments;
@@ -30,6 +31,7 @@ mod sql;
 pub mod standing;
 pub mod usage;
 mod watch;
+pub mod webhooks;
 mod writer;
 
 use std::sync::Arc;
@@ -54,15 +56,15 @@ use self::{
 pub struct Ledger {
     write: Pool,
     read: Pool,
-    /// Who appends, in SQLite.
+    /// The writer of SQLite.
     writer: Option<Writer>,
     backend: DbBackend,
-    /// Rises with every owner; every commit carries it and is refused once a newer owner is there.
+    /// Incremented by every owner. Every commit carries it, and is refused once there is a newer owner.
     epoch: i64,
     standing: Standing,
-    /// Over SQLite's files, while it is open to be written.
+    /// The watch over SQLite's files, while the ledger is open for writing.
     watched: Watched,
-    /// Keeps it this process's; none where it is only read.
+    /// Keeps the ledger owned by this process; `None` if it is only read.
     keeper: Option<Arc<Keeper>>,
 }
 
@@ -72,12 +74,12 @@ impl Ledger {
         self.epoch
     }
 
-    /// Whether it can be used now, and why not.
+    /// Whether the ledger can be used now, or the reason why not.
     pub const fn standing(&self) -> &Standing {
         &self.standing
     }
 
-    /// A statement written with `?`, spelled for the database at hand.
+    /// A statement written with `?`, in the placeholders of the current database.
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         Statement::from_sql_and_values(self.backend, rows::placeholders(self.backend, sql), values)
     }
@@ -116,13 +118,13 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A transition that changes nothing.
+    /// A transition without changes.
     fn transition(account: u128, seq: u64) -> Transition {
         let now = Timestamp(0);
         Transition::unchanged(AccountId(Uuid::from_u128(account)), seq, now, Header::new(Plan::Free, now))
     }
 
-    /// A new ledger in SQLite, in a folder that is gone with it.
+    /// A new SQLite ledger, in a folder that is deleted with it.
     pub(crate) async fn new_ledger() -> (Ledger, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/ledger.db", folder.path().display());

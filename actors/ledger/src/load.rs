@@ -1,5 +1,5 @@
-//! An account from its rows: header, live grants, open holds, pending payments, its plan and what it buys by itself. What
-//! it costs does not grow with the account's history.
+//! Loads an account from its rows: header, live grants, open holds, pending payments, its plan and its automatic
+//! purchases. The cost does not grow with the account's history.
 
 use billing::{
     Nanos, Timestamp,
@@ -24,7 +24,7 @@ use super::{Ledger, LedgerError};
 pub(super) const PAYMENT: &str = "id, purpose, amount, reversed, status, method, reference, decline_code, created_at, ended_at, cycle_end, reload_max, \
      spend_max";
 
-/// An account's row, and what else there is of it.
+/// An account's row, with flags for its other rows.
 const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM hold WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_holds, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM payment WHERE account_id = a.id AND status = 'pending') THEN 1 ELSE 0 END) AS BIGINT) \
@@ -37,8 +37,18 @@ const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged,
     FROM account a WHERE a.id = ?";
 
 impl Ledger {
-    /// An account's state; none where there is no such account. What its row says is not there is not asked for: most
+    /// Loads an account's state; `None` if there is no such account. Rows that the flags exclude are not read: most
     /// accounts are a row and a few grants.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
+    ///
+    /// # Panics
+    ///
+    /// If the rows break an invariant: see [`Account::load`]. The account must not run, and an operator must examine
+    /// it.
     pub async fn load_account(&self, id: AccountId, now: Timestamp) -> Result<Option<Account>, LedgerError> {
         let Some(row) = self.row(ACCOUNT, [id.0.into()]).await? else { return Ok(None) };
         let header = header(&row)?;
@@ -47,7 +57,7 @@ impl Ledger {
             "SELECT {GRANT} FROM credit_grant WHERE account_id = ? AND \
              (expires_at > ? OR available > 0 OR held > 0 OR (paid > 0 AND created_at > ?))"
         );
-        // The ledger's own time may be ahead of this process's.
+        // Ledger time may be ahead of this process's clock.
         let now = now.max(header.clock);
         let window = now.plus_ms(-FOUR_WEEKS_MS).0;
         let grants = self.rows(&sql, [id.0.into(), now.0.into(), window.into()]).await?;
@@ -93,13 +103,13 @@ impl Ledger {
         Ok(Some(automatic(&row, spent.as_ref())?))
     }
 
-    /// From the account's last closed answers.
+    /// Learns from the account's last closed answers.
     async fn learned(&self, id: AccountId) -> Result<Learned, LedgerError> {
         let sql = "SELECT model, provider, ending, estimated, output_tokens FROM usage_record WHERE account_id = ? \
                    ORDER BY request_id DESC LIMIT ?";
         let last = i64::try_from(2 * REMEMBERED).unwrap_or(i64::MAX);
         let mut learned = Learned::default();
-        // Oldest first, as they were noted.
+        // Oldest first, in the order of the requests.
         for row in self.rows(sql, [id.0.into(), last.into()]).await?.iter().rev() {
             let (model, provider, ending): (String, String, String) =
                 (row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?);
@@ -111,7 +121,11 @@ impl Ledger {
         Ok(learned)
     }
 
-    /// Accounts with something to do by themselves: open holds of an earlier process, or payments nobody answered.
+    /// Accounts with unfinished work: open holds of an earlier process, or pending payments.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn unfinished_accounts(&self) -> Result<Vec<AccountId>, LedgerError> {
         let sql = "SELECT account_id FROM hold \
                    UNION SELECT account_id FROM payment WHERE status = 'pending'";
@@ -119,7 +133,11 @@ impl Ledger {
         rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
     }
 
-    /// Accounts of which something is due, the longest due first, at most `limit`.
+    /// Accounts with due work, the longest due first, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn due_accounts(&self, now: Timestamp, limit: u64) -> Result<Vec<AccountId>, LedgerError> {
         let sql = "SELECT id FROM account WHERE wake_at <= ? ORDER BY wake_at LIMIT ?";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -264,7 +282,7 @@ fn hold(row: &QueryResult) -> Result<Hold, LedgerError> {
     })
 }
 
-/// The reverse of what a hold's row is written with: `grant=nanos` pairs, separated by spaces.
+/// Parses the allocations of a hold's row: `grant=nanos` pairs, separated by spaces.
 pub(super) fn parse_allocations(text: &str) -> Result<Vec<(GrantId, Nanos)>, LedgerError> {
     let corrupt = || LedgerError::Corrupt(format!("allocations {text}"));
     let pair = |part: &str| {

@@ -1,5 +1,6 @@
-//! How a ledger is opened and closed: by one process at a time, which keeps it until it stops; with the schema up to date; and
-//! with SQLite's log brought into the database at both ends, so that the file alone is the ledger while nobody serves.
+//! Opening and closing a ledger. One process at a time owns it until the process stops. Opening brings the schema up to
+//! date. SQLite's log is checkpointed at both ends, so that the database file alone is the ledger while no process
+//! serves it.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,54 +34,55 @@ use super::{
     writer::{BUSY, Writer},
 };
 
-/// Connections that read.
+/// The number of connections for reads.
 const READERS: u32 = 4;
-/// PostgreSQL plans what is read for the values at hand: one plan for all would have to fit a minute and a year of an account
-/// with ten records and of one with millions, and it takes whole tables.
+/// PostgreSQL plans each read for its values. One generic plan would have to fit a minute and a year, and accounts with
+/// ten records and with millions; it scans whole tables.
 const CUSTOM_PLANS: &[(&str, &str)] = &[("plan_cache_mode", "force_custom_plan")];
-/// How long a query waits for a connection before it is an error.
+/// How long a query waits for a connection before it fails.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often SQLite's files and its lock are looked at while nothing is committed.
+/// How often SQLite's files and its lock are checked between commits.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A commit that is not older tells how the database is.
+/// A commit younger than this shows that the database works.
 const FRESH: Duration = Duration::from_secs(1);
-/// How long the database has to show that it can commit.
+/// How long the database may take to show that it can commit.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
-/// How a ledger is to be opened.
+/// Options for opening a ledger.
 #[derive(Debug, Clone)]
 pub struct Opening {
-    /// Whether a living owner is put out.
+    /// Whether to take the ledger from a living owner.
     pub claim: Claim,
-    /// Files that only a served ledger leaves: where one is and the database is gone, no new one is begun.
+    /// Files that exist only beside a ledger that was served. If one exists and the database is gone, no new ledger is
+    /// begun.
     pub kept: Vec<PathBuf>,
 }
 
 impl Default for Opening {
-    /// As one that nobody owns, wherever that is.
+    /// A ledger without an owner, in any place.
     fn default() -> Self {
         Self { claim: Claim::IfFree, kept: Vec::new() }
     }
 }
 
-/// What a connection may do to a file: PostgreSQL's roles say so themselves.
+/// What a connection may do to a SQLite file. With PostgreSQL the role decides.
 #[derive(Debug, Clone)]
 enum Access {
-    /// Make it, and write.
+    /// Create and write the file.
     Write(PathBuf),
-    /// Only read.
+    /// Only read the file.
     Read,
 }
 
-/// Keeps a ledger its process's.
+/// Keeps a ledger owned by this process.
 #[derive(Debug)]
 pub(super) struct Keeper {
     owner: Owner,
-    /// One asks at a time whether it can commit.
+    /// One caller at a time probes whether the ledger can commit.
     probing: Mutex<()>,
-    /// Ends the thread that looks after SQLite's files.
+    /// Ends the thread that checks SQLite's files.
     _looking: Option<mpsc::Sender<()>>,
-    /// The task that keeps PostgreSQL's session.
+    /// The task that keeps PostgreSQL's session open.
     session: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -93,8 +95,14 @@ impl Drop for Keeper {
 }
 
 impl Ledger {
-    /// Connects, brings the schema up to date, and owns the ledger from then on. Nothing is changed, and no owner notices,
-    /// where that is refused. Must run within tokio.
+    /// Connects, brings the schema up to date, and owns the ledger from then on. A refusal changes nothing, and no
+    /// owner notices it. Must run within tokio.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Owned`] if a living process owns the ledger: stop it, or open with [`Claim::TakeOver`].
+    /// [`LedgerError::Unusable`] if the address or the files can't be used: an operator must examine them. Any other
+    /// error if the database does not answer, or the schema can't be changed: try again later.
     pub async fn open(url: &str, opening: &Opening) -> Result<Self, LedgerError> {
         if url.starts_with("sqlite:") {
             Self::open_sqlite(url, opening).await
@@ -120,12 +128,12 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Looks once more whether it is free and what it should be, now that it can be read, and brings its schema up to date.
+    /// Checks again that the ledger is free and usable, now that it can be read, and brings its schema up to date.
     async fn prepare(&self, file: &Path, lock: &Lock, opening: &Opening) -> Result<(), LedgerError> {
         if self.has_tables().await? {
             let lease = "SELECT owner FROM shard_lease WHERE shard = 0";
             let owner: Option<String> = self.row(lease, []).await?.map(|row| row.try_get_by_index(0)).transpose()?;
-            // A database that was moved, or has two names, may have its owner's lock elsewhere.
+            // The owner's lock may be at another path if the database was moved or has two names.
             let elsewhere = owner.as_deref().and_then(Owner::parse);
             if let Some(owner) = elsewhere
                 && opening.claim == Claim::IfFree
@@ -150,7 +158,11 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Brings the schema up to date, and nothing more. Not beside a living owner, which would notice.
+    /// Brings the schema up to date, and nothing else. Refused beside a living owner, which would notice the change.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::open`], without the possibility to take over: stop a living owner first.
     pub async fn migrate(url: &str) -> Result<(), LedgerError> {
         if url.starts_with("sqlite:") {
             let opening = Opening::default();
@@ -166,8 +178,13 @@ impl Ledger {
         Ok(Migrator::up(ledger.write.connections(), None).await?)
     }
 
-    /// Connects to a ledger that is there, only to read it, beside an owner too (`farebox audit`): one that is not there is
-    /// an error, and is not made.
+    /// Connects to an existing ledger for reading only, also beside an owner (`farebox audit`). A missing ledger is an
+    /// error, and is not created.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::NoLedger`] if there is no ledger at this address. [`LedgerError::Unusable`] if the address is
+    /// invalid. Any other error if the database does not answer: try again later.
     pub async fn for_reading(url: &str) -> Result<Self, LedgerError> {
         if url.starts_with("sqlite:") {
             let options =
@@ -217,8 +234,12 @@ impl Ledger {
         Ok(row.try_get_by_index(0)?)
     }
 
-    /// Whether something could be committed now, and would be there after a restart. Where the last commit was long ago, one
-    /// is made to see.
+    /// Checks whether the ledger can commit now, durably. If the last commit is too old to tell, a probe is committed.
+    ///
+    /// # Errors
+    ///
+    /// The reason why nothing can be committed now. After [`LedgerError::Fenced`] the process must stop; in all other
+    /// cases ask again later.
     pub async fn ready(&self) -> Result<(), LedgerError> {
         let Some(keeper) = &self.keeper else { return Ok(()) };
         self.write.look()?;
@@ -234,7 +255,7 @@ impl Ledger {
         tokio::time::timeout(PROBE_WITHIN, probe).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// A commit that changes nothing but the lease's note of when its owner was seen.
+    /// Commits a probe that changes only the time at which the lease's owner was seen.
     async fn probe(&self, keeper: &Keeper) -> Result<(), LedgerError> {
         let text = keeper.owner.seen_now().text();
         let sql = "UPDATE shard_lease SET owner = ? WHERE shard = 0 AND epoch = ?";
@@ -253,20 +274,25 @@ impl Ledger {
         .inspect_err(|error| self.standing.not_committed(error))
     }
 
-    /// Closes it, once nobody writes any more: with SQLite the file alone is then the ledger. Not where it is not this
-    /// process's any more, or not what it was.
+    /// Closes the ledger, once all writes have ended. With SQLite the database file alone is the ledger afterwards. A
+    /// ledger that is no longer this process's, or whose files have changed, is left as it is.
+    ///
+    /// # Errors
+    ///
+    /// The ledger was taken over, its files are not the ones that were opened, or SQLite's log could not be emptied.
+    /// All commits are durable anyway: the next start reads the log.
     pub async fn close(&self) -> Result<(), LedgerError> {
         self.write.look()?;
         if let Some(writer) = &self.writer {
             writer.close().await?;
         }
-        // Its connections end with the process; nothing waits for them.
+        // The connections end with the process, so closing them is not awaited for long.
         drop(tokio::time::timeout(PROBE_WITHIN, futures::future::join(self.read.close(), self.write.close())).await);
         Ok(())
     }
 }
 
-/// Where a SQLite ledger is, and its lock: before anything is opened there.
+/// Finds the file of a SQLite ledger and takes its lock, before the database is opened.
 fn claim_file(url: &str, opening: &Opening) -> Result<(PathBuf, Lock), LedgerError> {
     let file = place::file_of(url)?;
     place::check_before(&file, &opening.kept)?;
@@ -274,7 +300,7 @@ fn claim_file(url: &str, opening: &Opening) -> Result<(PathBuf, Lock), LedgerErr
     Ok((file, lock))
 }
 
-/// Brings all of the log into the database. What is left of it is read at the next start, as ever.
+/// Checkpoints the whole log into the database. Any rest is read at the next start.
 fn bring_in(file: &Path) {
     let bring = || {
         let connection = Connection::open(file)?;
@@ -286,7 +312,7 @@ fn bring_in(file: &Path) {
     }
 }
 
-/// Looks after the files while the ledger is open: until the sender is dropped.
+/// Starts the thread that checks the files while the ledger is open, until the sender is dropped.
 fn look_after(
     file: &Path,
     lock: Lock,
@@ -321,7 +347,7 @@ fn options(url: &str, access: &Access, connections: u32, postgres: &'static [(&s
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite.foreign_keys(true).busy_timeout(BUSY);
         match &access {
-            // Its log is brought in by the writer's thread alone, which says so to the watch.
+            // Only the writer's threads checkpoint the log, because they notify the watch.
             Access::Write(file) => sqlite
                 .filename(file)
                 .create_if_missing(true)

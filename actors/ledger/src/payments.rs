@@ -1,5 +1,5 @@
-//! Payments as they are looked up: listed, found by id in any account, and the pending ones that someone must
-//! carry to their end. They are written by the journal only, with what they change.
+//! Reads of payments: lists, payments by id in any account, and pending ones, which the payment actor must bring to an
+//! end. Only the journal writes payments, with their effects.
 
 use billing::{
     ids::{AccountId, PaymentId},
@@ -11,6 +11,11 @@ use super::{Ledger, LedgerError, load, load::PAYMENT, query};
 
 impl Ledger {
     /// An account's payments, newest first, older than `before`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn payments(
         &self,
         account: AccountId,
@@ -22,13 +27,23 @@ impl Ledger {
         self.rows(&sql, values).await?.iter().map(load::payment).collect()
     }
 
-    /// A payment and whose it is.
+    /// Finds a payment and its account.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn payment_of_anyone(&self, id: PaymentId) -> Result<Option<(AccountId, Payment)>, LedgerError> {
         let row = self.row(&format!("SELECT account_id, {PAYMENT} FROM payment WHERE id = ?"), [id.0.into()]).await?;
         row.as_ref().map(|row| Ok((AccountId(row.try_get("", "account_id")?), load::payment(row)?))).transpose()
     }
 
-    /// Every payment that no processor has answered, oldest first.
+    /// All pending payments, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn pending_payments(&self) -> Result<Vec<(AccountId, Payment)>, LedgerError> {
         let rows = self
             .rows(&format!("SELECT account_id, {PAYMENT} FROM payment WHERE status = 'pending' ORDER BY id"), [])

@@ -1,5 +1,6 @@
-//! Where a SQLite ledger is, whatever its address spells: one path for a file, however many links and dots lead to it. And
-//! what is found there before anything is opened: a place that was used and has no database is not taken for a new one.
+//! The place of a SQLite ledger: one path for a file, however its address spells it, and whatever links lead to it.
+//! Also checks the place before the database is opened: a place that was used and has no database is not treated as
+//! new.
 
 use std::{
     fs, io,
@@ -10,10 +11,10 @@ use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 use super::{LedgerError, owner::lock::Lock};
 
-/// Links that are followed, at most.
+/// The most links that are followed.
 const LINKS: usize = 16;
 
-/// The path of a database's file; its folder is made where it is not there.
+/// The path of a database's file. Its folder is created if it is missing.
 pub(super) fn file_of(url: &str) -> Result<PathBuf, LedgerError> {
     let unusable = |why: String| LedgerError::Unusable(why);
     if url.contains(":memory:") || url.contains("mode=memory") {
@@ -29,7 +30,7 @@ pub(super) fn file_of(url: &str) -> Result<PathBuf, LedgerError> {
     made.map_err(|error| unusable(format!("can't use {}: {error}", file.display())))
 }
 
-/// The file at the end of all links; also one that is not there yet.
+/// The file at the end of all links, even if it does not exist yet.
 fn resolved(file: &Path) -> io::Result<PathBuf> {
     let mut file = file.to_owned();
     for _ in 0..LINKS {
@@ -44,20 +45,20 @@ fn resolved(file: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links"))
 }
 
-/// A file beside the database, by what its name has more.
+/// The path of a file beside the database, with this suffix.
 pub(super) fn beside(database: &Path, more: &str) -> PathBuf {
     let mut name = database.file_name().unwrap_or_default().to_owned();
     name.push(more);
     database.with_file_name(name)
 }
 
-/// What a file is, in bytes; none where there is none.
+/// The size of a file in bytes; `None` if it does not exist.
 fn size(file: &Path) -> Option<u64> {
     fs::metadata(file).ok().map(|found| found.len())
 }
 
-/// Refuses a place where a ledger was and whose database is gone: before SQLite makes a new one, and deletes what a log
-/// without a database still holds. `kept` are other files that only a served ledger leaves.
+/// Refuses a place that had a ledger and whose database is gone. Otherwise SQLite would create a new one, and delete
+/// the log that remained. `kept` are other files that exist only beside a ledger that was served.
 pub(super) fn check_before(database: &Path, kept: &[PathBuf]) -> Result<(), LedgerError> {
     if size(database).is_some_and(|bytes| bytes > 0) {
         return Ok(());
@@ -65,7 +66,7 @@ pub(super) fn check_before(database: &Path, kept: &[PathBuf]) -> Result<(), Ledg
     refuse_used(database, kept)
 }
 
-/// The same, of a database that was opened and has no tables.
+/// [`check_before`] for a database that was opened and has no tables.
 pub(super) fn check_empty(database: &Path, kept: &[PathBuf]) -> Result<(), LedgerError> {
     refuse_used(database, kept)
 }
@@ -108,7 +109,7 @@ mod tests {
         let base = folder.path().display().to_string();
         let plain = file_of(&format!("sqlite://{base}/data/farebox.db")).unwrap();
         assert_eq!(plain, real, "its folder was made");
-        // Before the file is there, and after.
+        // Before the file exists, and after.
         symlink("data", folder.path().join("linked")).unwrap();
         symlink("data/farebox.db", folder.path().join("other.db")).unwrap();
         for there in [false, true] {

@@ -1,5 +1,5 @@
-//! Connections to the ledger's database that are not waited for in vain: while the ledger is known to be away nothing is
-//! begun, and callers that wait for an answer when that becomes known are told at once.
+//! Connections to the ledger's database that never wait in vain: while the ledger is away nothing is begun, and callers
+//! that are waiting are told at once.
 
 use std::sync::{Arc, OnceLock};
 
@@ -26,7 +26,7 @@ impl Pool {
         Self { connections, standing, watched }
     }
 
-    /// Looks at what is written to, where that is files.
+    /// Checks the standing, and the files that are written to.
     pub(super) fn look(&self) -> Result<(), LedgerError> {
         self.standing.check()?;
         self.watched.get().map_or(Ok(()), |watch| watch.check()).map_err(|why| {
@@ -36,8 +36,8 @@ impl Pool {
         })
     }
 
-    /// Waits for the database, as long as it is there. Whether something that was begun was done is not known where it
-    /// went away meanwhile. What was done to files that a next start will not open is not told as done.
+    /// Runs work on the database, and stops waiting if the database goes away. The outcome of work that has begun is
+    /// unknown then. Work on files that the next start will not open counts as failed.
     async fn unless_away<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, LedgerError> {
         self.look()?;
         let done = tokio::select! {
@@ -61,7 +61,7 @@ impl Pool {
         self.unless_away(self.connections.query_all_raw(statement)).await
     }
 
-    /// A transaction. What is done in it is waited for as long as it takes.
+    /// Begins a transaction. Statements within it are awaited without a limit.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, LedgerError> {
         self.unless_away(self.connections.begin()).await
     }
@@ -79,7 +79,7 @@ impl Pool {
         &self.connections
     }
 
-    /// Closes them, when nobody uses them any more.
+    /// Closes the connections, once they are unused.
     pub(super) async fn close(&self) -> Result<(), LedgerError> {
         Ok(self.connections.close_by_ref().await?)
     }

@@ -1,5 +1,5 @@
-//! What people look up: grants, a request, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
-//! first; requests are listed by [`super::history`].
+//! Single reads: grants, a request, payments, price versions. Lists are paged by id (UUID v7, so by time), newest
+//! first. [`super::history`] lists requests.
 
 use std::str::FromStr as _;
 
@@ -18,15 +18,15 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, load};
 
-/// The most one page holds.
+/// The most rows of one page.
 pub const LARGEST_PAGE: u64 = 200;
 
-/// An ended request, as people read it.
+/// An ended request, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RequestRow {
-    /// Its id.
+    /// The request's id.
     pub id: Uuid,
-    /// The key it came with.
+    /// The API key of the request.
     pub key_id: Option<Uuid>,
     /// The model.
     pub model: String,
@@ -36,15 +36,15 @@ pub struct RequestRow {
     pub ending: String,
     /// Prompt tokens.
     pub input_tokens: i64,
-    /// The cached part of them.
+    /// The input tokens read from a cache.
     pub cached_input_tokens: i64,
-    /// The part of them written to the provider's cache.
+    /// The input tokens written to the provider's cache.
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
-    /// The part of them that was reasoning.
+    /// The output tokens that were reasoning.
     pub reasoning_tokens: i64,
-    /// Whether tokens were counted here.
+    /// Whether tokens were counted here instead of reported.
     pub estimated: bool,
     /// Milliseconds of compute.
     pub compute_ms: i64,
@@ -54,39 +54,39 @@ pub struct RequestRow {
     pub base_cost: String,
     /// Exact fee, in dollars.
     pub fee: String,
-    /// What was charged.
+    /// The amount charged.
     pub cost: Nanos,
-    /// What of the exact cost before the fee no quantity accounts for: of a request that was settled without its process,
-    /// or recorded before quantities had rates.
+    /// The part of the exact cost before the fee that belongs to no quantity: the request was settled without its
+    /// process, or recorded before quantities had rates.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unitemised_cost: Option<String>,
-    /// What was used, in parts that do not overlap, each with what one costs and what it came to before the fee.
+    /// The quantities used, without overlap, each with its rate and its cost before the fee.
     pub quantities: Vec<QuantityRow>,
     /// The price version.
     pub price_version: i64,
-    /// When it was admitted.
+    /// When the request was admitted.
     #[serde(serialize_with = "rfc_3339")]
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the request ended.
     #[serde(serialize_with = "rfc_3339")]
     pub ended_at: Timestamp,
 }
 
-/// A quantity of a request, as people read it.
+/// A quantity of a request, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct QuantityRow {
-    /// Its key, in words.
+    /// The key of the quantity.
     pub quantity: Key,
-    /// How much.
+    /// The amount.
     pub amount: u64,
-    /// Dollars for one; none where it has no price of its own.
+    /// Dollars for one unit; `None` where the quantity has no rate of its own.
     pub rate: Option<Rate>,
-    /// What of the cost before the fee is for it, in dollars; together they are not more than that.
+    /// The quantity's share of the cost before the fee, in dollars. All shares together do not exceed that cost.
     pub cost: Option<String>,
 }
 
 impl QuantityRow {
-    /// Those of a record, and what of its cost before the fee is for none of them.
+    /// The quantities of a record, and the rest of its cost before the fee.
     fn of(parts: &Parts, base: Decimal) -> (Vec<Self>, Option<String>) {
         let (costs, rest) = parts.costs(base);
         let rows = parts.iter().zip(costs).map(|(part, cost)| Self {
@@ -109,13 +109,22 @@ pub(super) const REQUEST: &str = "request_id, key_id, model, provider, ending, i
                        cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, price_version, started_at, ended_at, quantities";
 
 impl Ledger {
-    /// One ended request of an account.
+    /// Finds an ended request of an account.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn request(&self, account: AccountId, id: RequestId) -> Result<Option<RequestRow>, LedgerError> {
         let sql = format!("SELECT {REQUEST} FROM usage_record WHERE account_id = ? AND request_id = ?");
         self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(request).transpose()
     }
 
-    /// What an ended request was charged.
+    /// The amount charged for an ended request; `None` if it has not ended.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn charged(&self, account: AccountId, id: RequestId) -> Result<Option<Nanos>, LedgerError> {
         let sql = "SELECT charged FROM usage_record WHERE account_id = ? AND request_id = ?";
         let row = self.row(sql, [account.0.into(), id.0.into()]).await?;
@@ -123,6 +132,11 @@ impl Ledger {
     }
 
     /// An account's grants, newest first, older than `before`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn grants(
         &self,
         account: AccountId,
@@ -137,19 +151,34 @@ impl Ledger {
         self.rows(&sql, values).await?.iter().map(load::grant).collect()
     }
 
-    /// A payment, whatever came of it.
+    /// Finds a payment of an account, in any status.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn payment(&self, account: AccountId, id: PaymentId) -> Result<Option<Payment>, LedgerError> {
         let sql = format!("SELECT {} FROM payment WHERE account_id = ? AND id = ?", load::PAYMENT);
         self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(load::payment).transpose()
     }
 
-    /// The grant that a payment or a cycle made.
+    /// Finds the grant of a payment or a cycle.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn grant_of(&self, account: AccountId, source_key: &str) -> Result<Option<Grant>, LedgerError> {
         let sql = format!("SELECT {} FROM credit_grant WHERE account_id = ? AND source_key = ?", load::GRANT);
         self.row(&sql, [account.0.into(), source_key.into()]).await?.as_ref().map(load::grant).transpose()
     }
 
-    /// The version of a price book: the one it has, or a new one.
+    /// The version of a price book: its existing version, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be used now, or another process stored a version at the same time. Repeating the call is
+    /// safe: a book has one version.
     pub async fn price_version(&self, hash: &str, prices: &str, now: Timestamp) -> Result<i64, LedgerError> {
         let find = || self.row("SELECT version FROM price_version WHERE hash = ?", [hash.into()]);
         if let Some(row) = find().await? {
@@ -164,7 +193,7 @@ impl Ledger {
     }
 }
 
-/// A page's size, as the database takes it.
+/// A page's size, within its bounds.
 pub(super) fn page(limit: u64) -> i64 {
     i64::try_from(limit.clamp(1, LARGEST_PAGE)).unwrap_or(1)
 }

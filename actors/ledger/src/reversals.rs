@@ -1,6 +1,5 @@
-//! Refunds and disputes as they are read: those of a payment with all that decides what they take, those that a processor
-//! has not answered, and which cards they ended the automatic use of. They are written by the journal only, with what
-//! they change.
+//! Reads of refunds and disputes: those of a payment with everything that decides their effect, unanswered ones, and
+//! cards that are no longer charged automatically. Only the journal writes them, with their effects.
 
 use std::collections::BTreeMap;
 
@@ -22,32 +21,32 @@ use super::{
 /// The columns [`reversal`] reads.
 const REVERSAL: &str = "payment_id, id, kind, reference, card, amount, state, created_at, changed_at, left_ms";
 
-/// Which fees still pay for their cycles: none of a dispute stands, and not all of it is back, but for what came back
-/// before there were rows.
+/// The condition for fees that still pay for their cycles: no dispute is in force, and the fee is not fully reversed,
+/// except by reversals from before there were rows.
 pub(super) const FEE_PAYS: &str = "p.purpose = 'subscription' AND p.status = 'succeeded' AND (p.reversed < p.amount \
     OR EXISTS (SELECT 1 FROM payment_reversal e WHERE e.payment_id = p.id AND e.kind = 'earlier' \
     AND e.state = 'succeeded')) AND NOT EXISTS (SELECT 1 FROM payment_reversal r WHERE r.payment_id = p.id AND r.kind = 'dispute' \
     AND r.state IN ('open', 'lost'))";
 
-/// A payment with what was reversed of it, as it is stored.
+/// A payment with its reversals, as stored.
 #[derive(Debug, Clone)]
 pub struct StoredPayment {
     /// The payment.
     pub payment: Payment,
-    /// Its grant, once it has one.
+    /// The payment's grant, once there is one.
     pub grant: Option<Grant>,
-    /// Its refunds and disputes.
+    /// The payment's refunds and disputes.
     pub reversals: Vec<Reversal>,
-    /// Until when the plan is paid by other fees than this.
+    /// The time until which other fees pay the plan.
     pub paid_until: Option<Timestamp>,
 }
 
-/// A refund that was asked for here and not answered.
+/// A refund requested here, without an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unanswered {
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// Of which payment.
+    /// The payment.
     pub payment_id: PaymentId,
     /// The refund.
     pub reversal: Reversal,
@@ -55,12 +54,22 @@ pub struct Unanswered {
 
 impl Ledger {
     /// A payment's refunds and disputes, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn reversals(&self, payment: PaymentId) -> Result<Vec<Reversal>, LedgerError> {
         let sql = format!("SELECT {REVERSAL} FROM payment_reversal WHERE payment_id = ? ORDER BY created_at, id");
         self.rows(&sql, [payment.0.into()]).await?.iter().map(reversal).collect()
     }
 
-    /// A payment with all that decides what its refunds and disputes take.
+    /// Finds a payment with everything that decides the effect of its refunds and disputes.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn payment_with_reversals(
         &self,
         account: AccountId,
@@ -72,7 +81,8 @@ impl Ledger {
         Ok(Some(StoredPayment { payment, grant, reversals, paid_until }))
     }
 
-    /// Until when an account's plan is paid but for one fee: by other fees, or by an operator who stands for a cycle.
+    /// The time until which an account's plan is paid without one fee: by other fees, or by a cycle that an operator
+    /// granted.
     async fn paid_until_otherwise(&self, account: AccountId, but: PaymentId) -> Result<Option<Timestamp>, LedgerError> {
         let sql = format!(
             "SELECT MAX(paid_until) FROM (SELECT p.cycle_end AS paid_until FROM payment p WHERE p.account_id = ? \
@@ -84,7 +94,12 @@ impl Ledger {
         Ok(until.map(Timestamp))
     }
 
-    /// Refunds that were asked for here and that no processor has answered, oldest first.
+    /// Refunds requested here without an answer of the processor, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn unanswered_refunds(&self) -> Result<Vec<Unanswered>, LedgerError> {
         let sql = format!(
             "SELECT account_id, {REVERSAL} FROM payment_reversal WHERE kind = 'refund' AND state = 'pending' \
@@ -99,7 +114,11 @@ impl Ledger {
         rows.iter().map(unanswered).collect()
     }
 
-    /// Whether a card was disputed since its owner last saved or chose it: it is not charged automatically then.
+    /// Whether a card was disputed since its owner last saved or chose it. Such a card is not charged automatically.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn is_disputed(&self, account: AccountId, card: &str) -> Result<bool, LedgerError> {
         let sql = "SELECT 1 FROM payment_reversal r WHERE r.account_id = ? AND r.card = ? AND r.kind = 'dispute' \
                    AND r.state <> 'replaced' AND r.created_at >= COALESCE((SELECT c.at FROM card_choice c \
@@ -107,13 +126,21 @@ impl Ledger {
         Ok(self.row(sql, [account.0.into(), card.into()]).await?.is_some())
     }
 
-    /// Whether an account's plan runs, so that a fee that is paid now renews it.
+    /// Whether an account's plan runs, so that a fee paid now renews it.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn is_renewal(&self, account: AccountId) -> Result<bool, LedgerError> {
         let sql = "SELECT 1 FROM subscription WHERE account_id = ? AND status IN ('active', 'past_due')";
         Ok(self.row(sql, [account.0.into()]).await?.is_some())
     }
 
-    /// Notes that its owner saved or chose a card now: it may be charged automatically again.
+    /// Records that the owner saved or chose a card now, so that it may be charged automatically again.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn choose_again(&self, account: AccountId, card: &str, now: Timestamp) -> Result<(), LedgerError> {
         let sql = "INSERT INTO card_choice (account_id, reference, at) VALUES (?, ?, ?) \
                    ON CONFLICT (account_id, reference) DO UPDATE SET at = excluded.at";
@@ -141,9 +168,14 @@ pub(super) fn reversal(row: &QueryResult) -> Result<Reversal, LedgerError> {
     })
 }
 
-/// Every payment that the processor may know, and its refunds and disputes: what reconciling compares.
+/// Reads for the reconciliation with the processor.
 impl Ledger {
-    /// Refunds and disputes of payments begun at or after an instant, by payment.
+    /// Refunds and disputes of payments begun at or after a time, by payment.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn reversals_since(&self, since: Timestamp) -> Result<BTreeMap<PaymentId, Vec<Reversal>>, LedgerError> {
         let columns = REVERSAL.split(", ").map(|column| format!("r.{column}")).collect::<Vec<_>>().join(", ");
         let sql = format!(
@@ -157,7 +189,12 @@ impl Ledger {
         Ok(found)
     }
 
-    /// Payments begun at or after an instant, by id, after one, at most so many.
+    /// A page of payments begun at or after a time, by id, after `after`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn payments_page(
         &self,
         since: Timestamp,
@@ -184,8 +221,8 @@ mod tests {
     use super::*;
     use crate::Opening;
 
-    /// What a ledger of before there were rows of refunds has: a purchase of $10 of which $4 went back (one was left, three
-    /// were spent and are owed), and a plan whose first fee of $3 went back after its cycle.
+    /// A ledger from before reversals had rows: a purchase of $10 of which $4 were reversed (one was left, three were
+    /// spent and became debt), and a plan whose first fee of $3 was reversed after its cycle.
     const EARLIER: &[&str] = &[
         "INSERT INTO account (id, email, plan, created_at, clock, subscribed_until, debt, charged, seq) \
          VALUES (X'{1}', 'a@b', 'payg', 0, 10, 4838400005, 3000000000, 9000000000, 5)",

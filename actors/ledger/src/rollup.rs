@@ -1,6 +1,6 @@
-//! Usage summed by the hour and by the day: what a batch adds to its sums, and the auditor's check that they are what the
-//! records say. The records of a batch are merged first, so that a batch writes one row for each account, span, model,
-//! provider and key, however many requests it settles. A request counts when it ended.
+//! Sums of usage by hour and by day: the rows that a batch adds to them, and the auditor's comparison with the records.
+//! The records of a batch are merged first, so that a batch writes one row for each account, span, model, provider and
+//! key, however many requests it settles. A request counts at the time of its end.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ use super::{
     rows::{Rows, Write},
 };
 
-/// What usage is summed over.
+/// The span of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Span {
     /// A UTC hour.
@@ -33,10 +33,10 @@ pub enum Span {
 }
 
 impl Span {
-    /// Both.
+    /// Both spans.
     pub const ALL: [Self; 2] = [Self::Hour, Self::Day];
 
-    /// How many hours, as it is stored.
+    /// The span in hours, as it is stored.
     pub const fn hours(self) -> i64 {
         match self {
             Self::Hour => 1,
@@ -44,22 +44,21 @@ impl Span {
         }
     }
 
-    /// How many milliseconds.
+    /// The span in milliseconds.
     pub const fn ms(self) -> i64 {
         self.hours() * HOUR_MS
     }
 }
 
-/// The largest count that a record keeps: far beyond any request, so that only a provider's nonsense meets it, and far
-/// below where a sum of them would be too large.
+/// The largest count of a record. Only a provider's nonsense exceeds it, and sums of it stay far below overflow.
 const LARGEST_COUNT: u64 = u32::MAX as u64;
 
-/// A count as records and sums keep it.
+/// Limits a count for records and sums.
 pub(super) fn count(counted: u64) -> u64 {
     counted.min(LARGEST_COUNT)
 }
 
-/// What one row sums.
+/// The key of one sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place<'a> {
     account: AccountId,
@@ -67,7 +66,7 @@ struct Place<'a> {
     starts_at: Timestamp,
     model: &'a str,
     provider: &'a str,
-    /// The nil id where there is no key.
+    /// The nil id if there is no key.
     key: Uuid,
 }
 
@@ -122,7 +121,7 @@ fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> BTr
     merged
 }
 
-/// What a batch adds.
+/// The rows of a batch.
 pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write = Write::insert(
         "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
@@ -164,15 +163,15 @@ pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// A check of sums beside what they sum: its rows are both, told apart by `ours`.
+/// A comparison of sums with their parts. Its query returns both, distinguished by `ours`.
 pub(super) struct Check {
     pub(super) what: &'static str,
     rows: &'static str,
-    /// Records may have no key.
+    /// Whether records without a key are among the parts.
     with_nil: bool,
 }
 
-/// Hours beside their records, and days beside their hours.
+/// Hours compared with records, and days with hours.
 pub(super) const CHECKS: [Check; 2] = [
     Check {
         what: "usage summed by the hour differs from its records",
@@ -194,7 +193,7 @@ pub(super) const CHECKS: [Check; 2] = [
     },
 ];
 
-/// What is summed.
+/// The summed columns.
 const SUMMED: [Pair; 10] = [
     ("requests", Says::Count),
     ("failed", Says::Count),
@@ -208,7 +207,7 @@ const SUMMED: [Pair; 10] = [
     ("charged", Says::Dollars),
 ];
 
-/// The query of a check: its rows are sums that differ.
+/// The query of a check. Its rows are sums that differ from their parts.
 fn differing(check: &Check) -> String {
     let column =
         |(name, _): Pair, ours: u8| format!("CAST(SUM(CASE WHEN ours = {ours} THEN {name} ELSE 0 END) AS BIGINT)");
@@ -224,7 +223,7 @@ fn differing(check: &Check) -> String {
 }
 
 impl Ledger {
-    /// Where the sums differ from what they sum, at most [`MOST`] of each kind.
+    /// Sums that differ from their parts, at most [`MOST`] of each kind.
     pub(super) async fn check_rollups(&self, tx: &DatabaseTransaction) -> Result<Vec<Violation>, LedgerError> {
         let mut violations = Vec::new();
         for check in &CHECKS {

@@ -1,5 +1,6 @@
-//! Rows to write, spelled once for both databases. SQLite's writer lives in this process, so its statements carry a few
-//! rows, of a few sizes that are prepared once; for PostgreSQL a statement is a round trip, so it carries up to [`LARGEST`].
+//! Rows to write, in one form for both databases. SQLite's writer lives in this process, so its statements carry a few
+//! rows, in a few sizes that are prepared once. For PostgreSQL a statement is a round trip, so it carries up to
+//! [`LARGEST`] rows.
 
 use std::{borrow::Cow, sync::OnceLock};
 
@@ -10,16 +11,18 @@ use rusqlite::{
 use sea_orm::{DbBackend, Value};
 use uuid::Uuid;
 
-/// Rows in one statement, at most: with the widest table's 18 columns far below PostgreSQL's limit of 65,535 bound values.
+/// The most rows of one statement. With the widest table's 18 columns it stays far below PostgreSQL's limit of 65,535
+/// bound values.
 const LARGEST: usize = 64;
 
-/// Rows in one statement in SQLite, at most; less than that, a power of two.
+/// The most rows of one statement in SQLite. Smaller statements have a power of two.
 const LARGEST_STEP: usize = 16;
 
-/// Prepared statements a connection keeps: in PostgreSQL seventeen tables of up to [`LARGEST`] rows, and the few others.
+/// The number of prepared statements of a connection: in PostgreSQL seventeen tables of up to [`LARGEST`] rows, and a
+/// few others.
 pub(super) const STATEMENTS: usize = 1_152;
 
-/// `?` as the database spells it.
+/// Replaces `?` by the database's placeholders.
 pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {
     if backend != DbBackend::Postgres {
         return sql.to_owned();
@@ -35,7 +38,7 @@ pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {
     spelled
 }
 
-/// One value of a row. An absent one still has a type: PostgreSQL asks for it.
+/// One value of a row. A NULL has a type too, which PostgreSQL needs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell<'a> {
     Int(Option<i64>),
@@ -57,7 +60,7 @@ impl From<Option<i64>> for Cell<'_> {
 }
 
 impl From<u64> for Cell<'_> {
-    /// Counts fit `i64`; one that does not (a provider's nonsense) is written as the largest there is.
+    /// A count that exceeds `i64` (a provider's nonsense) is written as the largest number.
     fn from(count: u64) -> Self {
         Self::Int(Some(i64::try_from(count).unwrap_or(i64::MAX)))
     }
@@ -125,7 +128,7 @@ impl From<Cell<'_>> for Value {
 /// How a table's rows are written.
 #[derive(Debug)]
 pub(super) struct Write {
-    /// What stands before and after rows in one statement for many.
+    /// The text before and after the rows in a statement for many.
     before: &'static str,
     after: &'static str,
     sqlite: InSqlite,
@@ -133,7 +136,7 @@ pub(super) struct Write {
 
 #[derive(Debug)]
 enum InSqlite {
-    /// Statements of 1, 2, 4, ... rows, spelled when they are first needed.
+    /// Statements for 1, 2, 4, ... rows, made on first use.
     Inserts([OnceLock<String>; LARGEST_STEP.ilog2() as usize + 1]),
     /// Statements for one row.
     Each(&'static [&'static str]),
@@ -145,7 +148,7 @@ impl Write {
         Self { before, after, sqlite: InSqlite::Inserts([const { OnceLock::new() }; _]) }
     }
 
-    /// UPDATEs or a DELETE: spelled for one row in SQLite; for many, what stands before and after them, in PostgreSQL.
+    /// UPDATEs or a DELETE: in SQLite written for one row; in PostgreSQL for many, with the text before and after them.
     pub(super) const fn change(each: &'static [&'static str], before: &'static str, after: &'static str) -> Self {
         Self { before, after, sqlite: InSqlite::Each(each) }
     }
@@ -159,7 +162,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// Room for about so many rows.
+    /// A list with room for about this many rows.
     pub(super) fn new(write: &'static Write, columns: usize, rows: usize) -> Self {
         Self { write, columns, cells: Vec::with_capacity(rows * columns) }
     }
@@ -170,7 +173,7 @@ impl<'a> Rows<'a> {
         self.cells.extend(row);
     }
 
-    /// SQLite's statements, each with its values.
+    /// The statements for SQLite, each with its values.
     pub(super) fn steps(&self) -> impl Iterator<Item = (&'static str, &[Cell<'a>])> {
         let Write { before, after, sqlite } = self.write;
         let (inserts, each): (&[_], &[_]) = match sqlite {
@@ -182,7 +185,7 @@ impl<'a> Rows<'a> {
             let size = (left.len() / self.columns).min(LARGEST_STEP).checked_ilog2()?;
             let sql = inserts.get(size as usize)?;
             let sql = sql.get_or_init(|| {
-                // What fails ends its batch: that a statement could be undone by itself is not worth its savepoint.
+                // A failing statement ends its batch, so the savepoint that could undo it alone is left out.
                 let before = before.replacen("INSERT INTO", "INSERT OR FAIL INTO", 1);
                 format!("{before} {} {after}", many_marks(self.columns, 1 << size))
             });
@@ -193,7 +196,7 @@ impl<'a> Rows<'a> {
         many.chain(each.iter().flat_map(|sql| self.cells.chunks_exact(self.columns).map(|row| (*sql, row))))
     }
 
-    /// PostgreSQL's statements, each with its values.
+    /// The statements for PostgreSQL, each with its values.
     pub(super) fn statements(self) -> impl Iterator<Item = (String, Vec<Value>)> {
         let Self { write: Write { before, after, .. }, columns, cells } = self;
         let mut cells = cells.into_iter();

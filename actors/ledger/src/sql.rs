@@ -1,10 +1,10 @@
-//! Statements put together from parts, each part with the values of its marks.
+//! Statements composed of parts, each with the values of its placeholders.
 
 use sea_orm::Value;
 
 use super::usage::Only;
 
-/// SQL and its values, in the order of its `?`.
+/// SQL with its values, in the order of its `?`.
 #[derive(Debug)]
 pub(super) struct Sql {
     pub(super) text: String,
@@ -12,23 +12,23 @@ pub(super) struct Sql {
 }
 
 impl Sql {
-    /// A first part.
+    /// The first part.
     pub(super) fn new(text: &str, values: impl IntoIterator<Item = Value>) -> Self {
         Self { text: text.to_owned(), values: values.into_iter().collect() }
     }
 
-    /// Another part.
+    /// Adds a part.
     pub(super) fn add(&mut self, text: &str, values: impl IntoIterator<Item = Value>) {
         self.text.push_str(text);
         self.values.extend(values);
     }
 
-    /// A whole other statement as a part.
+    /// Adds a whole statement as a part.
     pub(super) fn append(&mut self, other: Self) {
         self.add(&other.text, other.values);
     }
 
-    /// `AND` only of a model, or of a key as sums spell it: the nil id is none.
+    /// Adds conditions on a model or a key, in the form of the sums: the nil id means no key.
     pub(super) fn only(&mut self, only: &Only) {
         if let Some(model) = &only.model {
             self.add(" AND model = ?", [model.as_str().into()]);
@@ -57,7 +57,7 @@ mod tests {
         usage::{By, Group, Grouping, Wanted},
     };
 
-    /// How SQLite goes about a statement, a step a line.
+    /// SQLite's query plan, one step a line.
     async fn plan(ledger: &Ledger, sql: Sql) -> String {
         let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {}", sql.text), sql.values).await.unwrap();
         let steps = rows.iter().map(|row| row.try_get::<String>("", "detail").unwrap());

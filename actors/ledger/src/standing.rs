@@ -1,6 +1,7 @@
-//! Whether the ledger can be used now, and why not: one place that all callers ask before they begin, and that wakes callers who wait
-//! for an answer which will not come. It is told by the thread that looks after the database (a session with PostgreSQL, a watch
-//! over SQLite's files) and by the journal, whose last commit is the best sign there is. It knows no database.
+//! Whether the ledger can be used now, or the reason why not. Callers check it before they begin, and callers that wait
+//! for an answer are woken when none will come. It is set by the thread that watches the database (a session with
+//! PostgreSQL, a watch over SQLite's files) and by the journal, whose last commit is the best sign. No database is
+//! known here.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -12,15 +13,15 @@ use tokio::sync::watch;
 
 use super::LedgerError;
 
-/// How soon a fault is known that somebody met.
+/// How soon the watching thread finds a fault that a caller has met.
 const LOOKED_AT_WITHIN: Duration = Duration::from_millis(1_200);
 
 /// Why a ledger can't be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// Its database is not there, or not what it was. It may come back.
+    /// The database is missing, or is not the one that was opened. It may come back.
     Away(String),
-    /// Another process owns it now. That is for ever.
+    /// Another process owns the ledger now. This is final.
     Fenced,
 }
 
@@ -33,24 +34,24 @@ impl From<Fault> for LedgerError {
     }
 }
 
-/// How the last commit went.
+/// The outcome of the last commits.
 #[derive(Debug)]
 struct Commits {
-    /// When one was durable last.
+    /// When a commit was last durable.
     good_at: Instant,
-    /// Why the last one was not.
+    /// Why the last commit failed.
     failure: Option<String>,
 }
 
 #[derive(Debug)]
 struct Inner {
-    /// Whether there is no fault: read by every request.
+    /// Whether there is no fault. Every request reads it.
     is_sound: AtomicBool,
     fault: watch::Sender<Option<Fault>>,
     commits: Mutex<Commits>,
 }
 
-/// Shared by clones.
+/// A handle; clones share the standing.
 #[derive(Debug, Clone)]
 pub struct Standing(Arc<Inner>);
 
@@ -62,7 +63,12 @@ impl Default for Standing {
 }
 
 impl Standing {
-    /// An error while the ledger can't be used.
+    /// Checks whether the ledger can be used.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Away`] while the database is away: try again later. [`LedgerError::Fenced`] once another process
+    /// owns the ledger: this process must stop.
     pub fn check(&self) -> Result<(), LedgerError> {
         if self.0.is_sound.load(Ordering::Acquire) {
             return Ok(());
@@ -70,12 +76,12 @@ impl Standing {
         self.fault().map_or(Ok(()), |fault| Err(fault.into()))
     }
 
-    /// What is wrong, if anything is.
+    /// The current fault.
     pub fn fault(&self) -> Option<Fault> {
         self.0.fault.borrow().clone()
     }
 
-    /// Notes what is wrong now, or that nothing is. A ledger that was taken by another stays so.
+    /// Sets or clears the fault. A ledger taken by another process stays fenced.
     pub(super) fn set(&self, fault: Option<Fault>) {
         self.0.fault.send_if_modified(|known| {
             if *known == fault || *known == Some(Fault::Fenced) {
@@ -92,24 +98,24 @@ impl Standing {
         });
     }
 
-    /// Comes when the ledger can't be used; at once where it can't.
+    /// Waits for a fault; returns at once if there is one.
     pub async fn broken(&self) -> Fault {
         let mut faults = self.0.fault.subscribe();
-        // The sender is this value's own, so it can't be gone.
+        // This value owns the sender, so the channel can't be closed.
         match faults.wait_for(Option::is_some).await.map(|fault| fault.clone()) {
             Ok(Some(fault)) => fault,
             _ => std::future::pending().await,
         }
     }
 
-    /// Comes when another process owns the ledger.
+    /// Waits until another process owns the ledger.
     pub async fn fenced(&self) {
         let mut faults = self.0.fault.subscribe();
         let _ = faults.wait_for(|fault| *fault == Some(Fault::Fenced)).await;
     }
 
-    /// Waits until the ledger can be used again; false where it never will. Asked by callers that met a fault which is perhaps not
-    /// known here yet: at least until that thread has looked again.
+    /// Waits until the ledger can be used again. Returns `false` if it never will. The caller may have met a fault that
+    /// is not known here yet, so this waits at least until the watching thread has checked again.
     pub async fn back(&self) -> bool {
         tokio::time::sleep(LOOKED_AT_WITHIN).await;
         let mut faults = self.0.fault.subscribe();
@@ -117,33 +123,37 @@ impl Standing {
         known.is_ok_and(|fault| fault.is_none())
     }
 
-    /// Waits until the ledger can be used, at most so long. Whether it can.
+    /// Waits until the ledger can be used, for a limited time. Returns whether it can.
     pub async fn sound_within(&self, longest: Duration) -> bool {
         let mut faults = self.0.fault.subscribe();
         matches!(tokio::time::timeout(longest, faults.wait_for(Option::is_none)).await, Ok(Ok(_)))
     }
 
-    /// Notes that something was made durable.
+    /// Records a durable commit.
     pub fn committed(&self) {
         let mut commits = self.commits();
         *commits = Commits { good_at: Instant::now(), failure: None };
     }
 
-    /// Notes that something could not be made durable.
+    /// Records a failed commit.
     pub fn not_committed(&self, error: &LedgerError) {
         match error {
             LedgerError::Fenced => self.set(Some(Fault::Fenced)),
-            // The thread that looks after the database says when it is back.
+            // The watching thread notices when the database is back.
             LedgerError::Away(why) => self.set(Some(Fault::Away(why.clone()))),
             _ => {}
         }
-        // A row that was refused says nothing of the disk.
+        // A refused row tells nothing about the disk.
         if !matches!(error, LedgerError::Refused(_)) {
             self.commits().failure = Some(error.to_string());
         }
     }
 
-    /// Why the last commit failed, if it did; else how long ago it was.
+    /// The age of the last durable commit.
+    ///
+    /// # Errors
+    ///
+    /// The reason of the last failure, if no commit has succeeded since. The next successful commit clears it.
     pub fn last_commit(&self) -> Result<Duration, String> {
         let commits = self.commits();
         commits.failure.clone().map_or_else(|| Ok(commits.good_at.elapsed()), Err)

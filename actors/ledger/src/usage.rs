@@ -1,6 +1,6 @@
-//! What people ask of their usage: sums over a range of whole hours, grouped, a page at a time, newest first. Whole days
-//! come from the sums by day, the hours at the range's ends from those by the hour. A page looks only at the days or hours
-//! it shows; groups without a time look at each day of the range, so a range is limited.
+//! Sums of usage over a range of whole hours, grouped, a page at a time, newest first. Whole days come from the daily
+//! sums, and the hours at the range's ends from the hourly ones. A page reads only its own days or hours. Groups
+//! without a time read each day of the range, so the length of a range is limited.
 
 use billing::{Nanos, Timestamp, ids::AccountId, quantity::Key, time::DAY_MS};
 use sea_orm::{QueryResult, Value};
@@ -8,34 +8,34 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::LARGEST_PAGE, rollup::Span, sql::Sql};
 
-/// Which usage.
+/// The usage to sum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// Whose.
+    /// The account.
     pub account: AccountId,
-    /// From this hour on.
+    /// The first hour.
     pub from: Timestamp,
-    /// Up to this hour, which is not in it.
+    /// The end of the range, which is not included.
     pub to: Timestamp,
-    /// Only of this model and key.
+    /// The filter by model and key.
     pub only: Only,
 }
 
-/// Only of one model, or one key.
+/// A filter by model and key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Only {
-    /// This model.
+    /// The model.
     pub model: Option<String>,
-    /// This key; the nil id for requests without one.
+    /// The key; the nil id for requests without one.
     pub key: Option<Uuid>,
 }
 
-/// By what usage is grouped, besides time.
+/// A column to group by, besides time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
     /// The model.
     Model,
-    /// Who ran it.
+    /// The provider.
     Provider,
     /// The key.
     Key,
@@ -54,22 +54,22 @@ impl By {
 /// How usage is grouped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
-    /// By time, if so.
+    /// The span of time, if grouped by time.
     pub span: Option<Span>,
-    /// And by these, each once, in order.
+    /// The columns, each once, in order.
     pub by: Vec<By>,
 }
 
-/// A group, and where a page ended.
+/// A group; also the position where a page ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
-    /// The start of its hour or day.
+    /// The start of the hour or day.
     pub starts_at: Option<Timestamp>,
-    /// Its model.
+    /// The model.
     pub model: Option<String>,
-    /// Its provider.
+    /// The provider.
     pub provider: Option<String>,
-    /// Its key; the nil id for requests without one.
+    /// The key; the nil id for requests without one.
     pub key: Option<Uuid>,
 }
 
@@ -83,28 +83,28 @@ impl Group {
     }
 }
 
-/// What was used.
+/// The sums of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Requests that ended.
     pub requests: i64,
-    /// Those among them that failed, here or at their provider.
+    /// Requests that failed, here or at their provider.
     pub failed: i64,
     /// Prompt tokens.
     pub input_tokens: i64,
-    /// The cached part of them.
+    /// Input tokens read from a cache.
     pub cached_input_tokens: i64,
-    /// The part of them written to a provider's cache.
+    /// Input tokens written to a provider's cache.
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
-    /// The part of them that was reasoning.
+    /// Output tokens that were reasoning.
     pub reasoning_tokens: i64,
     /// Milliseconds of compute.
     pub compute_ms: i64,
     /// Seconds billed.
     pub billed_seconds: i64,
-    /// What was charged.
+    /// The amount charged.
     pub cost: Nanos,
 }
 
@@ -122,8 +122,8 @@ const SUMMED: [&str; 10] = [
 ];
 
 impl Sums {
-    /// The same as quantities that do not overlap, of all modalities, service tiers and context bands together; writes to a
-    /// cache of all times.
+    /// The sums as quantities without overlap. All modalities, service tiers and context bands are summed, as are cache
+    /// writes for any time.
     pub fn quantities(&self) -> impl Iterator<Item = (Key, i64)> + use<> {
         let cached = self.cached_input_tokens.saturating_add(self.cache_write_tokens);
         let all = [
@@ -138,14 +138,14 @@ impl Sums {
     }
 }
 
-/// Of a page's days or hours, those at its ends may turn out to be empty: where the page before ended, and where the
-/// range begins and ends within a day.
+/// Days or hours at a page's ends may turn out to be empty: at the end of the previous page, and where the range begins
+/// and ends within a day.
 const MAYBE_EMPTY: u64 = 3;
-/// Hours or days with which a page of several rows each is tried first.
+/// The number of hours or days first tried for a page with several rows each.
 const FEW_SPANS: u64 = 8;
 
 impl Wanted {
-    /// Where the sums of the range are: of which span, from when to when.
+    /// The parts of the range by the sums to read: span, begin and end.
     fn parts(&self, span: Option<Span>) -> Vec<(Span, Timestamp, Timestamp)> {
         let (first_day, last_day) = (self.from.ceil(DAY_MS), self.to.floor(DAY_MS));
         let parts = if span == Some(Span::Hour) || first_day >= last_day {
@@ -156,7 +156,7 @@ impl Wanted {
         parts.into_iter().filter(|(_, from, to)| from < to).collect()
     }
 
-    /// `FROM` the sums of the range.
+    /// The `FROM` clause of the range's sums.
     fn source(&self, span: Option<Span>) -> Sql {
         let starts_at = match span {
             Some(Span::Day) => "starts_at - starts_at % 86400000",
@@ -190,7 +190,7 @@ impl Wanted {
         sql
     }
 
-    /// The newest hours or days that touch the range and in which something was used, at most so many.
+    /// The newest hours or days of the range with any usage, at most `most`.
     pub(super) fn spans_used(&self, span: Span, most: u64) -> Sql {
         let text = "SELECT DISTINCT starts_at FROM usage_rollup WHERE account_id = ? AND span = ? AND starts_at >= ? AND starts_at < ?";
         let from = self.from.floor(span.ms());
@@ -201,12 +201,12 @@ impl Wanted {
     }
 }
 
-/// `SUM`s of what is summed, as whole numbers in both databases.
+/// `SUM`s of all columns, as integers in both databases.
 fn sums() -> String {
     SUMMED.map(|column| format!("CAST(COALESCE(SUM({column}), 0) AS BIGINT) AS {column}")).join(", ")
 }
 
-/// What stands after a page's last group.
+/// The condition for groups after a page's last group.
 fn after(grouping: &Grouping, last: &Group) -> Sql {
     let mut sql = Sql::new("", []);
     let columns = grouping.by.iter().map(|by| by.column()).collect::<Vec<_>>().join(", ");
@@ -224,7 +224,11 @@ fn after(grouping: &Grouping, last: &Group) -> Sql {
 }
 
 impl Ledger {
-    /// A page of groups after `last`, and whether there are more. There must be something to group by.
+    /// A page of groups after `last`, and whether there are more. The grouping must not be empty.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn usage(
         &self,
         wanted: &Wanted,
@@ -242,8 +246,8 @@ impl Ledger {
         Ok((shown.map(|row| Ok((group(row, grouping)?, read_sums(row)?))).collect::<Result<_, LedgerError>>()?, more))
     }
 
-    /// A page by time, and one more, out of the newest hours or days that fill it. Each of those that are used has at least
-    /// a row, so that there is a most that may be needed; where each has many rows, far fewer are.
+    /// A page by time, and one more row, from the newest hours or days that fill it. Each used hour or day has at least
+    /// one row, which bounds their number. Where each has many rows, far fewer are needed.
     async fn newest_groups(
         &self,
         wanted: &Wanted,
@@ -270,14 +274,18 @@ impl Ledger {
         }
     }
 
-    /// Everything in the range, summed.
+    /// The sums of the whole range.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn usage_total(&self, wanted: &Wanted) -> Result<Sums, LedgerError> {
         let mut sql = Sql::new(&format!("SELECT {}", sums()), []);
         sql.append(wanted.source(None));
         self.row_of(sql).await?.as_ref().map_or(Ok(Sums::default()), read_sums)
     }
 
-    /// The newest hours or days in which something was used, newest first.
+    /// The hours or days with any usage, newest first.
     pub(super) async fn spans_used(
         &self,
         wanted: &Wanted,
@@ -292,13 +300,13 @@ impl Ledger {
 /// Whether a list goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum More {
-    /// It does.
+    /// There are more.
     Yes,
-    /// It ends here.
+    /// This is the end.
     No,
 }
 
-/// One more than a page: whether it is there tells whether the list goes on.
+/// One more than a page: the extra row shows whether there are more.
 fn page_and_one(limit: u64) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }

@@ -1,7 +1,7 @@
-//! A watch over SQLite's files: whether what is committed goes to the files that a next start will open. SQLite itself does
-//! not look: with its database deleted, replaced, cut short or written over, it goes on with what it has open, and all of it
-//! is lost with the process. Looked at after every commit, before it is told, by what the file system says; read only where
-//! something changed that was not written here.
+//! A watch over SQLite's files: whether commits go to the files that the next start will open. SQLite does not check
+//! this: if its database is deleted, replaced, truncated or overwritten, it continues with the open file, and
+//! everything is lost with the process. The file system's metadata is checked after every commit, before the commit
+//! counts as durable. The content is read only after a change that this process did not make.
 
 use std::{
     fs::{self, File, Metadata},
@@ -19,35 +19,35 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::place::beside;
 
-/// What a database begins with ("Database File Format", chapter 1.3).
+/// The first bytes of a database ("Database File Format", chapter 1.3).
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// What a log begins with, but for its last bit ("Database File Format", chapter 4.1).
+/// The first bytes of a log, except for the last bit ("Database File Format", chapter 4.1).
 const LOG_MAGIC: u32 = 0x377f_0682;
-/// How long a database that somebody else wrote to is read, at most.
+/// The longest time to read a database that another program wrote to.
 const READ_FOR: Duration = Duration::from_secs(2);
-/// SQLite's steps between two looks at the time.
+/// SQLite's steps between two checks of the time.
 const STEPS: std::ffi::c_int = 10_000;
 
-/// Which file it is.
+/// The identity of a file.
 type Inode = (u64, u64);
 
 fn inode(found: &Metadata) -> Inode {
     (found.dev(), found.ino())
 }
 
-/// When a file's content or its place changed last.
+/// The last change of a file's content or place.
 type Changed = (i64, i64);
 
 fn changed(found: &Metadata) -> Changed {
     (found.ctime(), found.ctime_nsec())
 }
 
-/// A file's name. Its folder is left out: readers of the ledger's health need not know it.
+/// A file's name. Its folder is left out, because readers of the ledger's health need not know it.
 fn name(path: &Path) -> std::borrow::Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// What is known of the files.
+/// The known state of the files.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     changed: Changed,
@@ -55,22 +55,23 @@ struct Known {
     log_bytes: u64,
 }
 
-/// The watch.
+/// The watch over a database and its log.
 #[derive(Debug)]
 pub(super) struct Watch {
     path: PathBuf,
     log: PathBuf,
     file: Inode,
     log_file: Inode,
-    /// Never closed: closing any of its files would end the locks that SQLite has on a database (`fcntl`, POSIX).
+    /// Never closed: closing any handle of the file would release the locks that SQLite holds on a database (`fcntl`,
+    /// POSIX).
     opened: ManuallyDrop<File>,
     log_opened: File,
     known: Mutex<Known>,
-    /// How many here write to the database's file just now.
+    /// The number of guards under which this process writes to the database's file.
     writing: AtomicUsize,
 }
 
-/// While it lives, the database's file is written to from here.
+/// A guard: while it lives, this process writes to the database's file.
 pub(super) struct Writing<'a>(&'a Watch);
 
 impl Drop for Writing<'_> {
@@ -85,7 +86,7 @@ impl Drop for Writing<'_> {
 }
 
 impl Watch {
-    /// Of a database whose log is open.
+    /// Begins to watch a database whose log is open.
     pub(super) fn begin(path: &Path) -> std::io::Result<Self> {
         let log = beside(path, "-wal");
         let opened = ManuallyDrop::new(File::open(path)?);
@@ -104,13 +105,13 @@ impl Watch {
         })
     }
 
-    /// Notes that the database's file is written to, until what this gives is dropped.
+    /// Marks that this process writes to the database's file, until the guard is dropped.
     pub(super) fn writing(&self) -> Writing<'_> {
         self.writing.fetch_add(1, Ordering::AcqRel);
         Writing(self)
     }
 
-    /// What is wrong with the files, if anything is.
+    /// Checks the files, and returns what is wrong with them.
     pub(super) fn check(&self) -> Result<(), String> {
         let mut known = self.known();
         let found = Self::same(&self.path, self.file)?;
@@ -118,7 +119,7 @@ impl Watch {
         if found.len() < known.bytes {
             return Err(format!("{} was cut from {} to {} bytes", name(&self.path), known.bytes, found.len()));
         }
-        // Who writes here just now notes at the end what it left.
+        // A guard records the new state when its write ends.
         let is_strange = changed(&found) != known.changed && self.writing.load(Ordering::Acquire) == 0;
         if log_found.len() >= 4 {
             self.log_begins()?;
@@ -150,8 +151,8 @@ impl Watch {
         }
     }
 
-    /// Reads the database as a next start would: its head past SQLite's memory, and all of it by a new connection, as far
-    /// as that takes a moment.
+    /// Reads the database as the next start would: the head without SQLite's memory, and the rest by a new connection,
+    /// within a short time.
     fn read(&self) -> Result<(), String> {
         let broken = |why: &dyn std::fmt::Display| format!("{} is damaged: {why}", name(&self.path));
         let mut head = [0; 16];
@@ -187,7 +188,7 @@ mod tests {
     }
 
     impl Stage {
-        /// A database of some hundred pages, of which all are in its file, and more in its log.
+        /// A database with some hundred pages in its file, and more in its log.
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("t.db");

@@ -1,7 +1,7 @@
-//! SQLite's writer: one connection, used where the journal's thread stands. Through the pool every statement would be a
-//! message to another thread and back, which took longer than the writing. Idempotency keys are written here too, in turn
-//! with batches, so that their transactions never make a batch wait for SQLite's lock, and those that wait together are
-//! one transaction.
+//! SQLite's writer: one connection, used on the journal's own thread. Through the pool every statement would be a
+//! message to another thread and back, which took longer than the write itself. Idempotency keys are written here too,
+//! in turn with batches, so that their transactions never make a batch wait for SQLite's lock. Keys that wait at the
+//! same time share a transaction.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -23,14 +23,14 @@ use super::{
     watch::Watch,
 };
 
-/// How long it waits for another connection's transaction: those are short, and only of operators.
+/// How long to wait for another connection's transaction. Only operators' short transactions use other connections.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
-/// Pages it keeps, as SQLite wants it: KiB, below zero. With the default of 2 MiB pages are read again and again; with
-/// much more, each commit looks through more of them.
+/// The page cache as SQLite's setting: a negative number of KiB. With the default of 2 MiB pages are read repeatedly;
+/// with a much larger cache, each commit looks through more pages.
 const CACHE: i64 = -4_096;
-/// Prepared statements it keeps.
+/// The number of prepared statements kept.
 const STATEMENTS: usize = 96;
-/// Changes of keys in one transaction, at most.
+/// The most changes of keys in one transaction.
 const KEYS: usize = 256;
 
 struct KeyJob {
@@ -38,7 +38,7 @@ struct KeyJob {
     reply: oneshot::Sender<Result<u64, LedgerError>>,
 }
 
-/// The connection. Waiting callers get it in turn: neither batches nor keys starve.
+/// The connection. Waiting callers get it in turn, so that neither batches nor keys starve.
 #[derive(Clone)]
 pub(super) struct Writer {
     connection: Arc<FairMutex<Connection>>,
@@ -54,16 +54,16 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
-    /// Opens the connection to a database that is watched.
+    /// Opens the connection to a watched database.
     pub(super) fn open(file: &Path, watch: Arc<Watch>) -> Result<Self, LedgerError> {
         let connection = frames::open(file)?;
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // All that a batch's rows refer to is their accounts, which are never deleted. `append` looks at each of them once,
-        // SQLite would do so for every row.
+        // A batch's rows refer only to their accounts, which are never deleted. `append` checks each account once;
+        // SQLite would check it for every row.
         connection.pragma_update(None, "foreign_keys", false)?;
         connection.pragma_update(None, "cache_size", CACHE)?;
-        // What is rolled back was never in the log, not even gathered for it.
+        // Pages of a transaction never spill, so that a rollback leaves nothing in the log or its buffer.
         connection.pragma_update(None, "cache_spill", false)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
         checkpoint::take_over(&connection);
@@ -74,12 +74,12 @@ impl Writer {
 
     /// Writes a batch. Blocks while it writes.
     pub(super) async fn append(&self, stamp: Stamp, transitions: &[Transition]) -> Result<(), LedgerError> {
-        // A batch that panicked dropped its transaction, which rolled it back.
+        // A batch that panicked dropped its transaction, which rolled back.
         let mut connection = self.connection.lock().await;
         self.lasting(|| append(&mut connection, stamp, transitions))
     }
 
-    /// One statement, as a transaction; how many rows it changed.
+    /// Runs one statement as a transaction, and returns the number of rows changed.
     pub(super) async fn execute(
         &self,
         sql: &'static str,
@@ -98,7 +98,7 @@ impl Writer {
         execute.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Commits only to the files that a next start will open: what was committed to others is not told as done.
+    /// Commits only to the files that the next start will open. A commit to other files counts as failed.
     fn lasting<T>(&self, commit: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
         let done = commit()?;
         self.watch.check().map_err(LedgerError::Away)?;
@@ -106,7 +106,7 @@ impl Writer {
         Ok(done)
     }
 
-    /// Brings all of the log into the database, after the last commit.
+    /// Checkpoints the whole log into the database, after the last commit.
     pub(super) async fn close(&self) -> Result<(), LedgerError> {
         let (connection, watch) = (Arc::clone(&self.connection), Arc::clone(&self.watch));
         let close = tokio::task::spawn_blocking(move || {
@@ -117,12 +117,12 @@ impl Writer {
         close.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Changes a key; how many rows that were.
+    /// Changes a key, and returns the number of rows changed.
     pub(super) async fn change_key(&self, change: KeyChange) -> Result<u64, LedgerError> {
         let (reply, done) = oneshot::channel();
         self.waiting().push(KeyJob { change, reply });
         let writer = self.clone();
-        // One for each key: at least as many as there are transactions to be made.
+        // One task for each key, so that there are at least as many tasks as transactions.
         tokio::task::spawn_blocking(move || writer.write_keys());
         done.await.map_err(|_| gone())?
     }
@@ -131,7 +131,7 @@ impl Writer {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes what waits once it is its turn: most often also what came meanwhile.
+    /// Writes the waiting keys in its turn, often with those that came meanwhile.
     fn write_keys(&self) {
         let mut connection = self.connection.blocking_lock();
         let keys: Vec<KeyJob> = {
@@ -150,7 +150,7 @@ fn gone() -> LedgerError {
     LedgerError::Writer("the writer's thread is gone".into())
 }
 
-/// A panic drops its transaction, which rolls it back.
+/// Catches a panic, which drops the transaction and so rolls it back.
 fn caught<T>(work: impl FnOnce() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
     catch_unwind(AssertUnwindSafe(work))
         .unwrap_or_else(|_| Err(LedgerError::Corrupt("a transaction made its writer panic".into())))
@@ -160,7 +160,7 @@ fn answer_keys(done: Result<Vec<u64>, LedgerError>, keys: Vec<KeyJob>) {
     match done {
         Ok(counts) => {
             for (key, count) in keys.into_iter().zip(counts) {
-                // The caller may have left.
+                // The caller may be gone.
                 let _ = key.reply.send(Ok(count));
             }
         }
@@ -173,15 +173,15 @@ fn answer_keys(done: Result<Vec<u64>, LedgerError>, keys: Vec<KeyJob>) {
     }
 }
 
-/// A transaction that is rolled back unless it is committed. Its ends are prepared once: `rusqlite`'s own reads their
-/// texts again for every batch.
+/// A transaction that rolls back unless it is committed. Its ends are prepared once, while `rusqlite`'s own parses
+/// their SQL for every batch.
 struct Transaction<'a> {
     connection: &'a Connection,
     is_committed: bool,
 }
 
 impl<'a> Transaction<'a> {
-    /// Takes SQLite's lock for writing. Exclusive, so that there is one at a time.
+    /// Takes SQLite's write lock. The exclusive borrow allows one transaction at a time.
     fn begin(connection: &'a mut Connection) -> Result<Self, LedgerError> {
         let connection = &*connection;
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -202,7 +202,7 @@ impl<'a> Transaction<'a> {
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
         if !self.is_committed && !self.connection.is_autocommit() {
-            // If it can't be rolled back, the next one can't begin, and says so.
+            // If the rollback fails, the next transaction can't begin and returns an error.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
     }

@@ -17,7 +17,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use billing::{Timestamp, ids::AccountId, time::DAY_MS};
 use ledger::{
     LedgerError,
-    hooks::{Attempt, Due, Endpoint, Fate, TEST},
+    webhooks::{Attempt, Due, Endpoint, Fate, TEST},
 };
 use runtime::{
     exit::ExitGuard,

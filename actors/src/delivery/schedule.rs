@@ -5,7 +5,7 @@ use billing::{
     Timestamp,
     time::{DAY_MS, HOUR_MS},
 };
-use ledger::hooks::Fate;
+use ledger::webhooks::Fate;
 use upstream::delivery::DeliveryOutcome;
 
 const MINUTE_MS: i64 = 60_000;

@@ -1,6 +1,6 @@
-//! An account's actor as the simulation has it: a mailbox around the product's own machine. It gives the machine its
-//! messages and the time, keeps what it sends to the journal and what leaves it, and has a witness look on. What mutants
-//! break, they break here: in what the machine is given, and in what it gave.
+//! An account's actor in the simulation: a mailbox around the product's own machine. It gives the machine its messages
+//! and the time, keeps its output to the journal and its departures, and lets a witness observe. Mutants act here, on
+//! the machine's input and output.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -31,20 +31,20 @@ use crate::{
     witness::{Witness, voided},
 };
 
-/// Seconds within which an account that is left alone ends.
+/// Seconds after which an idle account ends.
 const LONG: u32 = 600;
 
-/// A question someone waits for.
+/// The id of a question with a waiting caller.
 pub(crate) type AskId = u64;
 
-/// The way back of an answer: the machine's end of it.
+/// The reply channel of a question, at the machine's end.
 pub(crate) struct Way {
     pub(crate) id: AskId,
     asker: Weak<()>,
     _here: Rc<()>,
 }
 
-/// The asker's end.
+/// The caller's end of a reply channel.
 pub(crate) struct Waits {
     _here: Rc<()>,
     machine: Weak<()>,
@@ -57,20 +57,20 @@ impl Waits {
     }
 }
 
-/// Both ends.
+/// Both ends of a reply channel.
 pub(crate) fn way(id: AskId) -> (Way, Waits) {
     let (here, there) = (Rc::new(()), Rc::new(()));
     let (asker, machine) = (Rc::downgrade(&there), Rc::downgrade(&here));
     (Way { id, asker, _here: here }, Waits { _here: there, machine })
 }
 
-/// Those who ask a machine.
+/// The channels of a machine's callers.
 pub(crate) enum Ways {}
 
 impl Askers for Ways {
     type Reply<T> = Way;
     type Watcher = Weak<()>;
-    /// Which question it is.
+    /// The id of the question.
     type Counted = AskId;
 
     fn is_waited_for<T>(reply: &Way) -> bool {
@@ -82,7 +82,7 @@ impl Askers for Ways {
     }
 }
 
-/// What waits in an actor's mailbox.
+/// A message in an actor's mailbox.
 pub(crate) enum Mail {
     Input(Input<Ways>),
     Committed(Result<u64, String>),
@@ -107,16 +107,16 @@ impl Mail {
     }
 }
 
-/// What has left an account.
+/// A departure from an account.
 pub(crate) struct Departure {
     pub(crate) owner: u64,
     pub(crate) account: AccountId,
-    /// What it stands on.
+    /// The sequence number that the departure depends on.
     pub(crate) seq: u64,
     pub(crate) what: machine::Departure<Ways>,
 }
 
-/// What an actor works with.
+/// The surroundings of an actor.
 pub(crate) struct Shell<'a> {
     pub(crate) owner: u64,
     pub(crate) now: Moment,
@@ -131,7 +131,7 @@ impl<'a> Shell<'a> {
         self.mutant == Some(mutant)
     }
 
-    /// Whether a request runs here; a mutant takes every one for running.
+    /// Whether a request runs here. A mutant claims that every request does.
     fn runs(&self) -> impl Fn(RequestId) -> bool + use<'a> {
         let (running, is_blind) = (self.running, self.is(Mutant::HoldsForgotten));
         move |id| is_blind || running.contains(&id)
@@ -140,27 +140,27 @@ impl<'a> Shell<'a> {
 
 pub(crate) struct Actor {
     pub(crate) life: Life,
-    /// The journal has decided all of earlier lives.
+    /// Whether the journal has decided everything of earlier lives.
     pub(crate) is_opened: bool,
     pub(crate) machine: Machine<Ways>,
     pub(crate) mailbox: VecDeque<Mail>,
-    /// When its line is to be called, in time that really passed.
+    /// When to try the queue again, in time that has really passed.
     alarms: Vec<Duration>,
-    /// Who watches it.
+    /// The watcher of the account.
     viewer: Option<Rc<()>>,
     seen: Seen,
 }
 
-/// What is noted while the machine does something.
+/// The record of a machine's actions.
 #[derive(Default)]
 struct Seen {
     witness: Witness,
-    /// What a mutant has given back to grants that had expired.
+    /// The credits that a mutant has released to expired grants.
     leaked: BTreeMap<GrantId, Nanos>,
     stopped: Option<Stop>,
     /// The last ticket.
     sent: u64,
-    /// It handles what a mutant buys after credits were taken back.
+    /// Whether the actor handles a mutant's purchase after credits were taken back.
     is_taking_back: bool,
 }
 
@@ -177,22 +177,22 @@ impl Actor {
         }
     }
 
-    /// Nothing is pending: what is in memory must be on the disk.
+    /// Whether nothing is pending, so that memory must equal the disk.
     pub(crate) fn is_settled(&self) -> bool {
         self.machine.is_settled() && self.seen.stopped.is_none()
     }
 
-    /// Whether its life is over.
+    /// Whether this life has ended.
     pub(crate) const fn has_stopped(&self) -> bool {
         self.seen.stopped.is_some()
     }
 
-    /// When its line is next to be called.
+    /// When the queue is next tried again.
     pub(crate) fn next_alarm(&self) -> Option<Duration> {
         self.alarms.iter().min().copied()
     }
 
-    /// Gives the machine something, and has the witness look on.
+    /// Runs an action of the machine under the witness.
     fn drive(
         &mut self,
         shell: &mut Shell<'_>,
@@ -220,7 +220,7 @@ impl Actor {
         self.drive(shell, false, does)
     }
 
-    /// Its rows are here, or could not be read.
+    /// Takes the account's rows, or the failure to read them.
     pub(crate) fn loaded(&mut self, loaded: Result<Account, String>, shell: &mut Shell<'_>) -> Checked {
         if let Ok(account) = &loaded {
             self.seen.witness.loaded(account);
@@ -234,7 +234,7 @@ impl Actor {
         self.give(shell, |machine, hands| machine.tick(runs, now, hands))
     }
 
-    /// An alarm rings: those in line are tried again.
+    /// Tries the queue again at an alarm.
     pub(crate) fn call_line(&mut self, shell: &mut Shell<'_>) -> Checked {
         let now = shell.now;
         self.alarms.retain(|at| *at > now.elapsed);
@@ -261,7 +261,7 @@ impl Actor {
         self.drive(shell, is_void, |machine, hands| machine.handle(input, ask, now, hands))
     }
 
-    /// Someone watches from now on.
+    /// Adds a watcher.
     pub(crate) fn is_watched(&mut self, shell: &mut Shell<'_>) -> Checked {
         let viewer = Rc::new(());
         let watcher = Rc::downgrade(&viewer);
@@ -270,7 +270,7 @@ impl Actor {
         self.input(Input::Watch(watcher), shell)
     }
 
-    /// Nobody comes for a while: who watched has left, and seconds pass until it ends or has something to do.
+    /// Leaves the account alone: its watcher is gone, and seconds pass until it ends or has work.
     pub(crate) fn is_left_alone(&mut self, shell: &mut Shell<'_>) -> Checked {
         (self.viewer, self.seen.witness.is_watched) = (None, false);
         for _ in 0..LONG {
@@ -282,12 +282,12 @@ impl Actor {
         Ok(())
     }
 
-    /// Asks what nobody waits for.
+    /// Sends a command without waiting for its answer.
     fn ask_unheard(&mut self, command: Command, shell: &mut Shell<'_>) -> Checked {
         self.input(Input::Decide(command, way(0).0), shell)
     }
 
-    /// Mutants that hear something else, or do first what would be refused.
+    /// Applies mutants that change the input, or first run a command that would be refused.
     fn mistake(&mut self, input: Input<Ways>, shell: &mut Shell<'_>) -> Checked<Input<Ways>> {
         let (Some(mutant), Some(account)) = (shell.mutant, self.machine.account()) else { return Ok(input) };
         let Input::Decide(command, way) = input else { return Ok(input) };
@@ -311,7 +311,7 @@ impl Actor {
         Ok(Input::Decide(command, way))
     }
 
-    /// Mutants that do more than they were asked to.
+    /// Applies mutants that do more than they were asked to.
     fn overdo(&mut self, shell: &mut Shell<'_>) -> Checked {
         if shell.is(Mutant::ReloadOnRefund) && self.seen.witness.at_hand.has_taken {
             let settings = self.machine.account().and_then(Account::automatic).map(|it| it.settings.clone());
@@ -324,7 +324,7 @@ impl Actor {
         if shell.is(Mutant::PermitNotReleased)
             && let Some((id, work)) = self.seen.witness.at_hand.ended.pop()
         {
-            // A permit that nobody gives back: a hold that is only in memory.
+            // A permit that is never released: a hold in memory only.
             let now = shell.now;
             let mut nowhere = Nowhere;
             let ghost = Input::Decide(Command::Admit(ghost(id, work)), way(0).0);
@@ -335,7 +335,7 @@ impl Actor {
     }
 }
 
-/// Takes what a machine puts out.
+/// Receives a machine's output.
 struct Hands<'a, 'b> {
     life: Life,
     alarms: &'a mut Vec<Duration>,
@@ -392,7 +392,7 @@ impl Hands<'_, '_> {
     }
 }
 
-/// Where a mutant's outputs are lost.
+/// Discards the output of a mutant.
 struct Nowhere;
 
 impl Outputs<Ways> for Nowhere {
@@ -424,7 +424,7 @@ fn whole_void(input: &Input<Ways>) -> Option<(AskId, GrantId)> {
     }
 }
 
-/// The payment that a command ends well, and its grant.
+/// The payment that a command completes, and its grant.
 fn succeeded(command: &Command) -> Option<(PaymentId, GrantId)> {
     match command {
         Command::Notified { command, .. } => succeeded(command),
@@ -433,7 +433,7 @@ fn succeeded(command: &Command) -> Option<(PaymentId, GrantId)> {
     }
 }
 
-/// What an operator's void was: of what is available alone.
+/// An operator's void as it once was: of the available credits only.
 fn void_available(account: &Account, command: Command) -> Command {
     let Some(grant_id) = voided(&command) else { return command };
     let available = account.grants().iter().find(|grant| grant.id == grant_id).map(|grant| grant.available);
@@ -483,7 +483,7 @@ fn second_grant(payment: PaymentId, grant_id: GrantId) -> Fund {
     }
 }
 
-/// Time that really passed, as a machine has it.
+/// A machine's time, with the time that has really passed.
 pub(crate) fn moment(ledger: Timestamp, elapsed: Timestamp) -> Moment {
     Moment { ledger, elapsed: Duration::from_millis(elapsed.0.unsigned_abs()) }
 }

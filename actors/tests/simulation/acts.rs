@@ -1,6 +1,6 @@
-//! Requests under an idempotency key that do something with money: each is asked until it is answered, of whichever process
-//! is there then. One that was not answered may have been carried out: before it is carried out again its account is asked
-//! to have written all that came before, and its proof is looked for.
+//! Acts: requests under an idempotency key that change money. Each is repeated until it is answered, at any process
+//! that is alive then. An act without an answer may have been carried out: before it is repeated, its account is asked
+//! to write everything pending, and its proof is looked for.
 
 use actors::account::machine::Input;
 use billing::{
@@ -17,24 +17,24 @@ use crate::{
     world::{Who, World},
 };
 
-/// How far an act has come.
+/// The stage of an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Asked of this owner.
+    /// Sent to this owner.
     Asked(u64),
-    /// Not answered: to be asked again.
+    /// Not answered: to be looked for.
     Unknown,
-    /// An owner was asked to catch up.
+    /// This owner was asked to write everything pending.
     Looking(u64),
-    /// It was caught up with, and is not proved.
+    /// Everything pending was written, and there is no proof.
     Undone,
-    /// Its sender knows that it was carried out.
+    /// The caller knows that the act was carried out.
     ProcessorEvent,
-    /// It was refused.
+    /// Refused.
     Refused,
 }
 
-/// One act: its amount is no other's.
+/// One act. Its amount is unique.
 #[derive(Debug, Clone)]
 pub(crate) struct Act {
     pub(crate) account: AccountId,
@@ -51,7 +51,7 @@ impl Act {
         matches!(self.stage, Stage::ProcessorEvent | Stage::Refused)
     }
 
-    /// A process died: who it was asked of does not answer.
+    /// A process died: the acts that it was asked for get no answer.
     pub(crate) fn is_left_by(&mut self, owner: u64) {
         if matches!(self.stage, Stage::Asked(of) | Stage::Looking(of) if of == owner) {
             self.stage = Stage::Unknown;
@@ -60,7 +60,7 @@ impl Act {
 }
 
 impl World {
-    /// Someone asks for an act.
+    /// A client sends an act.
     pub(crate) fn act_once(&mut self, owner: u64, account: AccountId) {
         let id = RequestId(self.new_id());
         let amount = Nanos::new(1_000 + i64::try_from(self.acts.len()).unwrap_or(0));
@@ -70,7 +70,7 @@ impl World {
         self.carry_out(owner, id);
     }
 
-    /// Each try would make a grant of its own.
+    /// Carries an act out. Each attempt would make a grant of its own.
     fn carry_out(&mut self, owner: u64, id: RequestId) {
         let grant_id = GrantId(self.new_id());
         let Some(act) = self.acts.get_mut(&id) else { return };
@@ -90,7 +90,7 @@ impl World {
         self.ask(owner, account, Who::Acting(id), |way| Input::Decide(command, way));
     }
 
-    /// One that was not answered is asked again.
+    /// Repeats or looks for an act without an answer.
     pub(crate) fn act_goes_on(&mut self) -> bool {
         let able: Vec<RequestId> = self
             .acts
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// What comes of it.
+    /// Takes the outcome of an act.
     pub(crate) fn acted(&mut self, id: RequestId, got: Got) {
         let Some(Act { account, stage, .. }) = self.acts.get(&id).cloned() else { return };
         let is_proved = self.disk.rows(account).proofs.contains(&id);

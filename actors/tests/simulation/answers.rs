@@ -1,4 +1,4 @@
-//! What leaves accounts, and who is told what: each departure must stand on what is durable.
+//! Departures from accounts, and their receivers. Each departure must depend only on durable entries.
 
 use actors::account::{AccountError, Bought, Entered, machine};
 use billing::command::Answer;
@@ -10,18 +10,18 @@ use crate::{
     world::{Asked, Who, World},
 };
 
-/// An answer, as its asker gets it.
+/// An answer as its caller receives it.
 pub(crate) enum Answered {
     Entered(Box<Entered>),
     Command(Box<Answer>),
     Bought(Box<Bought>),
 }
 
-/// What comes of a question.
+/// The outcome of a question.
 pub(crate) type Got = Result<Answered, AccountError>;
 
 impl World {
-    /// Something left an account: it must stand on what is durable.
+    /// Checks that a departure from an account depends only on durable entries.
     pub(crate) fn departed(&mut self, departure: Departure) -> Checked {
         let Departure { owner, account, seq, what } = departure;
         let durable = self.disk.rows(account).header.seq;
@@ -36,7 +36,7 @@ impl World {
                 let is_there = self.disk.rows(account).payments.contains_key(&payment.id);
                 ensure(is_there, OUTBOX, || format!("{payment:?} is to be charged and is not on disk"))?;
                 let now = self.now_of(owner);
-                // One that is dead takes up what is pending when it is started again.
+                // A dead payment actor takes up the pending payments when it is started again.
                 if let Some(owner) = self.owner(owner).filter(|owner| owner.has_payments()) {
                     owner.pursuits.entry(payment.id).or_insert_with(|| Chase::new(account, *payment, now));
                 }
@@ -54,7 +54,7 @@ impl World {
         Ok(())
     }
 
-    /// An asker gets an answer, or learns that none will come.
+    /// Gives a caller its answer, or tells it that none will come.
     pub(crate) fn resolve(&mut self, id: AskId, got: Got) -> Checked {
         let Some(Asked { owner, who, .. }) = self.asks.remove(&id) else { return Ok(()) };
         match who {

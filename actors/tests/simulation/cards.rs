@@ -1,5 +1,5 @@
-//! The card processor: charges by idempotency key, which it forgets after a day; answers late, twice or never; gives money
-//! back; tells of all that by webhooks, which repeat and come in any order.
+//! The card processor: it charges by idempotency key, and forgets keys after a day; it answers late, twice or never; it
+//! makes refunds; and it reports all of this by webhooks, which repeat and come in any order.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use billing::{
 };
 use cards::{NextAction, Outcome, RefundOrder, Refunded};
 
-/// What comes of a new charge.
+/// The outcome of a new charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Would {
     Succeed,
     Decline,
-    /// Its owner must act first.
+    /// The card's owner must act first.
     Ask,
 }
 
-/// What the processor is asked to do.
+/// An order to the processor.
 #[derive(Debug, Clone)]
 pub(crate) struct Order {
     pub(crate) payment: PaymentId,
@@ -42,7 +42,7 @@ pub(crate) struct Charge {
 /// A refund or a dispute of a charge.
 struct Returned {
     name: String,
-    /// What makes a repeated refund the same.
+    /// The idempotency key of the refund.
     key: String,
     id: Option<ReversalId>,
     kind: Kind,
@@ -56,14 +56,14 @@ impl Returned {
     }
 }
 
-/// What an event is about.
+/// The object of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
     Charge,
     Return,
 }
 
-/// An event that is to be told until it is heard.
+/// An event to be delivered until it is accepted.
 #[derive(Debug, Clone)]
 pub(crate) struct Delivery {
     pub(crate) event: String,
@@ -74,7 +74,7 @@ pub(crate) struct Delivery {
 #[derive(Default)]
 pub(crate) struct Processor {
     pub(crate) charges: BTreeMap<PaymentId, Vec<Charge>>,
-    /// Orders that are still on their way, though nobody waits for them.
+    /// Orders still on their way, although nobody waits for them.
     pub(crate) late: Vec<Order>,
     pub(crate) deliveries: Vec<Delivery>,
     events: u64,
@@ -97,7 +97,7 @@ impl Charge {
         self.outcome = Outcome::Declined { code: code.to_owned() };
     }
 
-    /// How much of it is back with its card, never more than was paid.
+    /// The amount reversed, at most the amount paid.
     pub(crate) fn returned(&self) -> Nanos {
         let standing = self.reversals.iter().filter(|it| it.state.stands()).map(|it| it.amount);
         standing.sum::<Nanos>().min(self.amount)
@@ -115,7 +115,7 @@ impl Processor {
         self.deliveries.push(Delivery { event: format!("evt_{}", self.events), payment, about });
     }
 
-    /// Charges once for a key it knows; `would` is what comes of a new charge.
+    /// Charges once for each key. `would` is the outcome of a new charge.
     pub(crate) fn charge(&mut self, order: &Order, now: Timestamp, would: Would) -> Outcome {
         let charges = self.charges.entry(order.payment).or_default();
         let known = charges.iter().find(|charge| charge.key == order.key && now < charge.at.plus_ms(DAY_MS));
@@ -148,13 +148,13 @@ impl Processor {
         all.find(|(_, charge)| charge.name == name)
     }
 
-    /// Where a charge stands.
+    /// The state of a charge.
     pub(crate) fn look(&mut self, name: &str) -> Outcome {
         let unknown = || Outcome::Unknown { why: "there is no such charge".to_owned() };
         self.named(name).map_or_else(unknown, |(_, charge)| charge.outcome.clone())
     }
 
-    /// Gives up a charge that waits for its owner, unless it was paid before.
+    /// Cancels a charge that waits for its owner, unless it was paid before.
     pub(crate) fn cancel(&mut self, name: &str) -> Outcome {
         if let Some((payment, charge)) = self.named(name).filter(|(_, charge)| charge.is_open()) {
             charge.fails("canceled");
@@ -169,7 +169,7 @@ impl Processor {
         self.charges.iter().filter(|(_, charges)| waits(charges)).map(|(id, _)| *id).collect()
     }
 
-    /// A card's owner acts, where one is waited for.
+    /// A card's owner acts, if a charge waits for it.
     pub(crate) fn owner_acts(&mut self, payment: PaymentId, is_good: bool) -> bool {
         let charges = self.charges.get_mut(&payment).into_iter().flatten();
         let Some(charge) = charges.into_iter().find(|charge| charge.is_open()) else { return false };
@@ -182,7 +182,7 @@ impl Processor {
         true
     }
 
-    /// What became of a payment, if it was ever charged.
+    /// The outcome of a payment's charge; `None` if there was no charge.
     pub(crate) fn find(&self, payment: PaymentId) -> Option<Outcome> {
         let charges = self.charges.get(&payment)?;
         charges.iter().find(|charge| charge.is_paid()).or_else(|| charges.last()).map(|charge| charge.outcome.clone())
@@ -192,7 +192,7 @@ impl Processor {
         self.charges.get_mut(&payment)?.iter_mut().find(|charge| charge.is_paid())
     }
 
-    /// Refunds and disputes of a payment, as they stand.
+    /// The current refunds and disputes of a payment.
     pub(crate) fn news(&self, payment: PaymentId) -> Vec<News> {
         let charges = self.charges.get(&payment).into_iter().flatten().filter(|charge| charge.is_paid());
         charges
@@ -207,7 +207,7 @@ impl Processor {
             .collect()
     }
 
-    /// Gives back, once for a key.
+    /// Makes a refund, once for each key.
     pub(crate) fn refund(&mut self, order: &RefundOrder) -> Refunded {
         self.events += 1;
         let name = format!("re_{}", self.events);
@@ -227,13 +227,13 @@ impl Processor {
         answer
     }
 
-    /// What became of a refund, if it was ever made.
+    /// The outcome of a refund; `None` if it was never made.
     pub(crate) fn find_refund(&mut self, order: &RefundOrder) -> Option<Refunded> {
         let (_, charge) = self.named(&order.reference)?;
         charge.reversals.iter().find(|it| it.key == order.key).map(Returned::answer)
     }
 
-    /// Its owner's bank takes some of it back.
+    /// A bank disputes part of a payment.
     pub(crate) fn dispute(&mut self, payment: PaymentId, percent: i64) -> bool {
         self.events += 1;
         let name = format!("dp_{}", self.events);
@@ -245,7 +245,7 @@ impl Processor {
         true
     }
 
-    /// Something of a payment moves on: a refund fails, a dispute is lost or won; what.
+    /// Advances a reversal of a payment: a refund fails, a dispute is lost or won. Returns the new state.
     pub(crate) fn move_on(&mut self, payment: PaymentId, which: usize, is_good: bool) -> Option<State> {
         let charge = self.paid(payment)?;
         let open: Vec<usize> = (0..charge.reversals.len())

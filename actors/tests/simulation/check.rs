@@ -1,6 +1,6 @@
-//! The invariants of the design's chapter 2.9, by their numbers, and two of the world outside: nothing leaves before it is
-//! durable, and cards were charged what payments say. The disk's are checked for every account that was written, the
-//! memory's for every account in which nothing is pending.
+//! The invariants of the design's chapter 2.9, by their numbers, and two about the outside: nothing leaves an account
+//! before it is durable, and cards were charged as the payments say. The disk is checked for every account that was
+//! written, the memory for every account with nothing pending.
 
 use std::collections::BTreeMap;
 
@@ -54,12 +54,12 @@ pub(crate) struct Violation {
 
 pub(crate) type Checked<T = ()> = Result<T, Violation>;
 
-/// Fails with what `what` says unless something holds.
+/// Fails with the text of `what` unless a condition holds.
 pub(crate) fn ensure(holds: bool, rule: Rule, what: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { rule, what: what() }) }
 }
 
-/// What can be seen in one account's rows.
+/// Checks the rows of one account.
 pub(crate) fn rows(id: AccountId, rows: &Rows) -> Checked {
     journal(rows)?;
     requests(rows)?;
@@ -79,7 +79,7 @@ fn journal(rows: &Rows) -> Checked {
     ensure(rows.header.seq == seq, DENSE, || format!("the account is at {}, its journal at {seq}", rows.header.seq))
 }
 
-/// What the journal says of one request.
+/// The journal's lines of one request.
 #[derive(Default)]
 struct ProcessorEvent {
     placed: Option<u64>,
@@ -229,7 +229,7 @@ fn months(rows: &Rows) -> Checked {
     Ok(())
 }
 
-/// An account in memory in which nothing is pending is what would be loaded.
+/// Checks that an account in memory with nothing pending equals the one that would be loaded.
 pub(crate) fn memory(account: &Account, disk: &Disk, now: Timestamp) -> Checked {
     let rows = disk.rows(account.id);
     let at = now.max(rows.header.clock);
@@ -273,7 +273,7 @@ pub(crate) fn memory(account: &Account, disk: &Disk, now: Timestamp) -> Checked 
     Ok(())
 }
 
-/// What a keyed request did: it added an amount that no other adds. Once at most, and once if its sender was told so.
+/// Checks a keyed request by its unique amount: added at most once, and exactly once if its caller was told so.
 pub(crate) fn act(rows: &Rows, amount: Nanos, is_told: bool) -> Checked {
     let done = rows.grants.values().filter(|grant| grant.funded == amount).count();
     ensure(done <= 1 && (done == 1 || !is_told), ACTS, || format!("the act of {amount} was done {done} times"))

@@ -1,5 +1,5 @@
-//! Clients and operators: requests with their guards, purchases, settings, reversals asked for. What they are told they
-//! believe: it must be so for good.
+//! Clients and operators: requests with their guards, purchases, settings, requested reversals. The answers that they
+//! get must stay true.
 
 use std::time::Duration;
 
@@ -36,16 +36,16 @@ use crate::{
     world::{Who, World},
 };
 
-/// Where a request stands.
+/// The stage of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     Entering,
     Admitted,
-    /// Sent upstream.
+    /// Sent to the provider or the engine.
     Running,
-    /// Its account is told what it cost.
+    /// Its account has been asked to settle.
     Settling,
-    /// It is told again then.
+    /// It asks to settle again at this time.
     Waiting(Timestamp),
 }
 
@@ -59,10 +59,10 @@ pub(crate) struct Request {
     work: Work,
     tokens: Quantities,
     seconds: u64,
-    /// What its account says that it holds.
+    /// The amounts that the account holds for the request.
     amounts: Amounts,
     bill: Bill,
-    /// What is settled, once it ends, and how far that is.
+    /// The record to settle, once the request ends, and the progress of settling.
     record: Option<UsageRecord>,
     settling: Settling,
 }
@@ -79,7 +79,7 @@ impl Request {
         }
     }
 
-    /// Goes back to where it costs no more than this; whether it had to.
+    /// Reduces the usage until the cost is within the claim. Returns whether that was needed.
     fn stop_within(&mut self, claimed: Nanos) -> bool {
         let is_beyond = |it: &Self| it.cost().charged().is_ok_and(|cost| cost > claimed);
         if !is_beyond(self) {
@@ -103,7 +103,7 @@ impl Request {
         true
     }
 
-    /// Notes what it has used.
+    /// Records the usage.
     fn meter(&mut self, cost: Cost) {
         let (tokens, billed_seconds) = (self.tokens, self.seconds);
         let quantities = match self.work {
@@ -174,12 +174,12 @@ impl World {
         true
     }
 
-    /// How long a client lets its request wait in line.
+    /// How long a client lets its request wait in the queue.
     fn some_wait(&mut self) -> Duration {
         Duration::from_millis(self.random.between(1, 60_000).unsigned_abs())
     }
 
-    /// What comes of entering.
+    /// Takes the outcome of an admission.
     pub(crate) fn entered(&mut self, id: RequestId, got: Got) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let entered = match got {
@@ -197,7 +197,7 @@ impl World {
         }
     }
 
-    /// A running request is told what it holds.
+    /// A running request learns the amounts held for it.
     pub(crate) fn holds(&mut self, owner: u64, id: RequestId, amounts: Amounts) {
         if let Some(request) = self.requests.get_mut(&id).filter(|it| it.owner == owner) {
             request.amounts = amounts;
@@ -215,7 +215,7 @@ impl World {
         }
     }
 
-    /// A request goes on: it is sent upstream, uses something, ends.
+    /// Advances a request: it is sent, uses something, or ends.
     pub(crate) fn request_goes_on(&mut self) -> Checked<bool> {
         let works = |it: &&Request| {
             let is_able = match it.stage {
@@ -268,8 +268,8 @@ impl World {
         self.post(owner, account, Command::Accrue { request_id: id, accrued, slice });
     }
 
-    /// Its engine is stopped, or the limit that was sent upstream ends it, where it comes to what its key's limits let it come
-    /// to: as far as that is durable.
+    /// Stops a request at its key's limits, as far as they are durable: the engine is stopped, or the output limit that
+    /// was sent ends it.
     fn stop_at_limit(&mut self, id: RequestId) {
         if self.mutant == Some(Mutant::LimitAtAdmissionOnly) {
             return;
@@ -297,7 +297,7 @@ impl World {
         self.try_to_settle(id);
     }
 
-    /// Its account is told what it cost, at once or after a while; not any more where that was tried often enough.
+    /// Asks the account to settle, at once or after a wait; gives up after too many attempts.
     fn try_to_settle(&mut self, id: RequestId) {
         let elapsed = self.elapsed;
         let request = self.requests.get_mut(&id).expect("it goes on");
@@ -319,7 +319,7 @@ impl World {
         self.ask(owner, account, Who::Settling(id), |way| Input::Decide(Command::Settle(record), way));
     }
 
-    /// Its task panicked, or nobody waits for its account any more: what was metered is charged.
+    /// Drops the guard because the task panicked or gave up: the metered cost is charged.
     fn drop_guard(&mut self, id: RequestId) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let owner = request.owner;
@@ -333,7 +333,7 @@ impl World {
         self.forget(id);
     }
 
-    /// What comes of settling.
+    /// Takes the outcome of a settlement.
     pub(crate) fn settled(&mut self, id: RequestId, got: Got) -> Checked {
         let Some(request) = self.requests.get(&id).filter(|it| it.stage == Stage::Settling) else { return Ok(()) };
         let (account, settling) = (request.account, request.settling);
@@ -366,7 +366,7 @@ impl World {
         KeyId(uuid::Uuid::from_u128(account.0.as_u128() * 10 + 1 + u128::from(self.random.percent(30))))
     }
 
-    /// Someone does something with money.
+    /// A client or an operator does something with money.
     pub(crate) fn someone_acts(&mut self) -> bool {
         let Some(owner) = self.any_owner() else { return false };
         let account = self.any_account();
@@ -426,7 +426,7 @@ impl World {
         self.ask(owner, account, Who::Buying(account), |way| Input::Buy(payment, way));
     }
 
-    /// What a buyer is told.
+    /// Takes a buyer's answer.
     pub(crate) fn bought(&mut self, account: AccountId, payment: &Payment) {
         if payment.status == PaymentStatus::Succeeded {
             self.told_paid.push((account, payment.id));
@@ -450,7 +450,7 @@ impl World {
         self.operate(owner, account, Command::Fund(fund));
     }
 
-    /// An operator who was not answered asks again, with the same key.
+    /// An operator without an answer repeats the request, with the same key.
     fn give_again(&mut self, owner: u64) {
         if let Some((account, fund)) = self.random.pick(&self.gifts) {
             let expires_at = Some(self.now_of(owner).plus_ms(DAY_MS));
@@ -464,7 +464,7 @@ impl World {
         let most = |random: &mut crate::random::Random| Some(Nanos::dollars(random.below(9)));
         let limits =
             KeyLimits { amounts: [most(&mut self.random), None, None, most(&mut self.random)], models: Vec::new() };
-        // A key's limits are made with it, before it is ever used, by who owns the ledger.
+        // The owner of the ledger creates a key with its limits, before the key is ever used.
         let epoch = self.disk.epoch;
         if self.owner(owner).is_none_or(|it| it.epoch != epoch) {
             return;

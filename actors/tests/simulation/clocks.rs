@@ -1,4 +1,4 @@
-//! Time: what passes, what clocks show, and what waits for it.
+//! Time: the time that passes, the clocks, and everything that waits for them.
 
 use actors::payment::pursuit::SAME_KEY_MS;
 use billing::{
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl World {
-    /// At rest: time passes until something that waits for it can go on.
+    /// At rest: lets time pass until something that waits can continue.
     pub(crate) fn time_passes(&mut self) -> bool {
         let now = moment(self.time, self.elapsed).elapsed;
         let owners = self.owners.iter();
@@ -36,9 +36,9 @@ impl World {
         true
     }
 
-    /// Time passes, or clocks are set.
+    /// Lets time pass, or sets clocks.
     pub(crate) fn clocks_go_on(&mut self) -> bool {
-        // What is late is worth a closer look: it arrives within minutes or never.
+        // Late orders get more attention: they arrive within minutes or never.
         let is_close = !self.cards.late.is_empty() && self.random.percent(80);
         let step = match self.random.below(100) {
             _ if is_close => self.random.between(1, 20_000),
@@ -56,7 +56,7 @@ impl World {
         true
     }
 
-    /// How long until the processor is hardly trusted any more to know some pending charge again; else a minute.
+    /// The time until the processor may forget the key of a pending charge; a minute if there is none.
     fn until_a_key_is_nearly_forgotten(&mut self) -> i64 {
         let payments = self.disk.accounts.values().flat_map(|rows| rows.payments.values());
         let pending: Vec<Timestamp> =

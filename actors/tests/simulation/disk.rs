@@ -1,6 +1,6 @@
-//! The disk: the ledger's tables as its migrations hold them and its `append` writes them. A batch is written whole or not
-//! at all, by the owner whose epoch is the lease's; what the tables' keys and checks refuse is refused here. It knows no
-//! rule of money.
+//! The disk: the ledger's tables as its migrations define them and its `append` writes them. A batch is written whole
+//! or not at all, by the owner with the lease's epoch. Rows that the tables' keys and checks refuse are refused here.
+//! It knows no rule of money.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,7 +40,7 @@ pub(crate) struct Rows {
     /// The journal's unique indexes: (seq, line) and (request, kind, line).
     places: BTreeSet<(u64, usize)>,
     once: BTreeSet<(RequestId, &'static str, usize)>,
-    /// One record a request, but for a mutant.
+    /// One record for each request, except with a mutant.
     pub(crate) usage: Vec<UsageRecord>,
     pub(crate) payments: BTreeMap<PaymentId, Payment>,
     pub(crate) reversals: BTreeMap<(PaymentId, ReversalId), Reversal>,
@@ -49,16 +49,16 @@ pub(crate) struct Rows {
     pub(crate) windows: BTreeMap<Month, SpendWindow>,
     events: BTreeSet<(&'static str, String)>,
     pub(crate) keys: BTreeMap<KeyId, KeyLimits>,
-    /// What keys were charged beyond their limits.
+    /// The amounts charged beyond keys' limits.
     pub(crate) beyond: BTreeMap<KeyId, Nanos>,
-    /// Requests that are proved to be carried out.
+    /// Requests with a proof.
     pub(crate) proofs: BTreeSet<RequestId>,
 }
 
 /// Why a batch was not written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotWritten {
-    /// A newer owner is there.
+    /// There is a newer owner.
     Fenced,
     /// A key or a check refuses a row.
     Refused(String),
@@ -70,7 +70,7 @@ pub(crate) struct Disk {
     batches: BTreeSet<u64>,
     /// When the last delivery of each event was signed.
     pub(crate) webhooks: BTreeMap<String, Timestamp>,
-    /// Accounts written since they were checked.
+    /// Accounts written since the last check.
     pub(crate) dirty: BTreeSet<AccountId>,
     mutant: Option<Mutant>,
 }
@@ -103,7 +103,7 @@ impl Rows {
         }
     }
 
-    /// What a request was charged.
+    /// The amount charged for a request.
     pub(crate) fn charged(&self, request: RequestId) -> Option<Nanos> {
         self.usage.iter().find(|usage| usage.request_id == request).map(|usage| usage.charged)
     }
@@ -112,7 +112,7 @@ impl Rows {
         self.journal.iter().any(|row| row.line.request_id == Some(request) && row.line.kind == LineKind::HoldPlaced)
     }
 
-    /// A grant by what makes it unique.
+    /// Finds a grant by its unique key.
     pub(crate) fn grant_of(&self, source_key: &str) -> Option<&Grant> {
         self.grants.values().find(|grant| *grant.source_key == *source_key)
     }
@@ -124,7 +124,7 @@ impl Rows {
         of_it.map(|(_, row)| row.clone()).collect()
     }
 
-    /// Until when fees pay the plan, but for one payment's.
+    /// The end of the plan's paid time by its fees, one payment excepted.
     pub(crate) fn paid_until(&self, but: Option<PaymentId>) -> Option<Timestamp> {
         let pays = |it: &&Payment| {
             it.status == PaymentStatus::Succeeded && Some(it.id) != but && !ends_cycle(&self.known(it.id), it.amount)
@@ -132,7 +132,7 @@ impl Rows {
         self.payments.values().filter(pays).filter_map(|it| it.cycle_end).max()
     }
 
-    /// Refunds that were asked for here and not answered.
+    /// Refunds requested here without an answer.
     pub(crate) fn unanswered(&self) -> impl Iterator<Item = &Reversal> {
         self.reversals.values().filter(|row| row.is_unanswered())
     }
@@ -143,7 +143,7 @@ impl Rows {
         Some(Automatic { settings, state, window })
     }
 
-    /// What a key's records come to in each window of now; each window begins with a day.
+    /// The sum of a key's records in each current window. Each window begins at the start of a day.
     pub(crate) fn spent_by_key(&self, key: KeyId, now: Timestamp) -> [Nanos; 4] {
         KeyWindow::ALL.map(|window| {
             let counts =
@@ -152,7 +152,7 @@ impl Rows {
         })
     }
 
-    /// The rows of one transition. They are in the order of the batch's; what is written last is what stays.
+    /// Writes the rows of one transition. Transitions come in the batch's order, and the last write of a row stays.
     fn write(&mut self, transition: &Transition, epoch: i64, mutant: Option<Mutant>) -> Written {
         unless(transition.header.debt < Nanos::ZERO || transition.header.charged < Nanos::ZERO, "account: amounts")?;
         self.header = transition.header.clone();
@@ -253,7 +253,7 @@ impl Rows {
                 row.ended_at = payment.ended_at;
                 row.cycle_end = payment.cycle_end;
             }
-            // Its grant's key is its id, so that one unique key is the other.
+            // The grant's key is the payment's id, so one unique key implies the other.
             None => drop(self.payments.insert(payment.id, payment.clone())),
         }
         Ok(())
@@ -291,14 +291,14 @@ impl Disk {
         self.accounts.insert(id, Rows::new(header));
     }
 
-    /// A key has these limits.
+    /// Sets a key's limits.
     pub(crate) fn limit(&mut self, id: AccountId, key: KeyId, limits: KeyLimits) {
         if let Some(rows) = self.accounts.get_mut(&id) {
             rows.keys.insert(key, limits);
         }
     }
 
-    /// A new owner's epoch.
+    /// Gives a new owner its epoch.
     pub(crate) const fn take_over(&mut self) -> i64 {
         self.epoch += 1;
         self.epoch
@@ -312,7 +312,7 @@ impl Disk {
         self.batches.contains(&batch)
     }
 
-    /// One transaction.
+    /// Commits one transaction.
     pub(crate) fn commit(&mut self, batch: u64, epoch: i64, transitions: &[Transition]) -> Written {
         if epoch != self.epoch && self.mutant != Some(Mutant::NoFence) {
             return Err(NotWritten::Fenced);
@@ -332,13 +332,13 @@ impl Disk {
         Ok(())
     }
 
-    /// Notes an event, or a later delivery of it.
+    /// Records an event, or a later delivery of it.
     pub(crate) fn note(&mut self, event: &str, signed_at: Timestamp) {
         let noted = self.webhooks.entry(event.to_owned()).or_insert(signed_at);
         *noted = signed_at.max(*noted);
     }
 
-    /// An account from its rows, as the ledger loads it.
+    /// Loads an account from its rows, as the ledger does.
     pub(crate) fn load(&self, id: AccountId, now: Timestamp) -> Account {
         let rows = self.rows(id);
         let window = now.max(rows.header.clock).plus_ms(-FOUR_WEEKS_MS);
@@ -370,13 +370,13 @@ impl Disk {
         Account::load(id, stored)
     }
 
-    /// Accounts of which something is due.
+    /// Accounts with due work.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<AccountId> {
         let is_due = |rows: &Rows| rows.header.wake_at.is_some_and(|at| at <= now);
         self.accounts.iter().filter(|(_, rows)| is_due(rows)).map(|(id, _)| *id).collect()
     }
 
-    /// Accounts with open holds or unanswered payments.
+    /// Accounts with open holds or pending payments.
     pub(crate) fn unfinished(&self) -> Vec<AccountId> {
         let is_unfinished = |rows: &Rows| {
             !rows.holds.is_empty() || rows.payments.values().any(|it| it.status == PaymentStatus::Pending)

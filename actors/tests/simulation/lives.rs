@@ -1,4 +1,4 @@
-//! Processes and their payment actors: they sleep, are taken over, die, and are started again.
+//! The lives of processes and their payment actors: they sleep, are taken over, die, and start again.
 
 use billing::payment::PaymentStatus;
 
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl World {
-    /// An owner sleeps, or wakes up: the older ones sleep more.
+    /// An owner sleeps or wakes up. Older owners sleep more.
     pub(crate) fn an_owner_sleeps(&mut self) -> bool {
         let ids: Vec<u64> = self.owners.iter().map(|owner| owner.id).collect();
         let asleep: Vec<u64> = self.owners.iter().filter(|owner| owner.is_paused).map(|owner| owner.id).collect();
@@ -22,7 +22,7 @@ impl World {
         true
     }
 
-    /// A new owner; the one before may sleep through it.
+    /// Starts a new owner. The previous one may sleep through it.
     pub(crate) fn take_over(&mut self) {
         let is_paused = self.random.percent(50);
         if let Some(last) = self.owners.last_mut() {
@@ -46,7 +46,7 @@ impl World {
         true
     }
 
-    /// A process dies, and everything in it: its requests, its pursuits, who asked it.
+    /// Ends a process with everything in it: its requests, its pursuits, and its callers.
     pub(crate) fn end_owner(&mut self, id: u64) {
         self.say(|| format!("owner {id} dies"));
         self.stats.crashes += 1;
@@ -57,7 +57,7 @@ impl World {
         self.tasks_are_lost(id);
     }
 
-    /// The actor of payments panics, and all that it carried with it.
+    /// The payment actor panics, and loses everything that it carried.
     pub(crate) fn cards_actor_panics(&mut self) -> bool {
         let (Some(id), elapsed) = (self.any_owner(), self.elapsed) else { return false };
         let Some(owner) = self.owner(id).filter(|owner| owner.has_payments()) else { return false };
@@ -69,7 +69,7 @@ impl World {
         true
     }
 
-    /// The actor of payments begins a life: it takes up what is pending.
+    /// The payment actor begins a life, and takes up pending payments.
     pub(crate) fn cards_actor_starts(&mut self) -> bool {
         let elapsed = self.elapsed;
         let is_due = |it: &&Owner| !it.is_paused && it.payments_start().is_some_and(|at| at <= elapsed);
@@ -90,7 +90,7 @@ impl World {
         true
     }
 
-    /// What a payment actor did besides pursuing payments: whoever told it something was not answered, and tells it again.
+    /// Drops a payment actor's tasks. The processor gets no answer to its events, and sends them again.
     fn tasks_are_lost(&mut self, owner: u64) {
         let lost: Vec<u64> = self.tasks.iter().filter(|(_, task)| task.owner == owner).map(|(id, _)| *id).collect();
         for task in lost {

@@ -1,9 +1,9 @@
-//! The simulation: the product's own machines (the account's with `decide` in it, the journal's protocol, a request's bill, a
-//! payment's pursuit, the supervisor's back-off), with owners that crash, sleep and are taken over, a disk whose commits fail
-//! or are not known to be there, cards that answer late, twice or never, webhooks that repeat and come in any order, and
-//! clocks that are set. All from one seed: no thread, no clock, no I/O.
+//! The simulation: the product's own machines (the account's with `decide` in it, the journal's protocol, a request's
+//! bill, a payment's pursuit, the supervisor's back-off), with owners that crash, sleep and are taken over, a disk
+//! whose commits fail or have unknown outcomes, cards that answer late, twice or never, webhooks that repeat and come
+//! in any order, and clocks that are set. Everything follows from one seed: no thread, no clock, no I/O.
 //!
-//! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints what happens in it.
+//! `FAREBOX_TEST_SEEDS=100000` runs more seeds; `FAREBOX_TEST_SEED=17` runs that one and prints its events.
 
 #![expect(clippy::expect_used, clippy::panic, reason = "how a test fails")]
 
@@ -36,20 +36,20 @@ use mutants::Mutant;
 use stats::Stats;
 use world::{Log, World};
 
-/// Seeds where nothing else is asked for.
+/// The default number of seeds.
 const SEEDS: u64 = 2_000;
-/// Events of one seed, before it comes to rest.
+/// Events of one seed before it comes to rest.
 const STEPS: u32 = 1_000;
-/// Seeds within which a mutant must be caught.
+/// The number of seeds within which a mutant must be caught.
 const CAUGHT_WITHIN: u64 = 500;
-/// Events that are shown of a seed that fails.
+/// Events shown of a failing seed.
 const SHOWN: usize = 40;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
-/// Runs one seed. An assertion of the rules is a violation, too.
+/// Runs one seed. A failed assertion of the rules counts as a violation.
 fn run(world: &mut World) -> Checked {
     catch_unwind(AssertUnwindSafe(|| world.run(STEPS))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
@@ -63,7 +63,7 @@ fn run_seed(seed: u64, mutant: Option<Mutant>) -> Result<Stats, Violation> {
     run(&mut world).map(|()| world.stats)
 }
 
-/// The same seed again, for its story.
+/// Runs the same seed again, and returns its events.
 fn story(seed: u64, mutant: Option<Mutant>, shown: usize) -> String {
     let mut world = World::new(seed, mutant, Log::Events);
     let end = match run(&mut world) {
@@ -74,7 +74,7 @@ fn story(seed: u64, mutant: Option<Mutant>, shown: usize) -> String {
     format!("{}\n{end}", world.events[first..].join("\n"))
 }
 
-/// Runs seeds on as many threads as there are processors; what happened in all of them, or the first that failed.
+/// Runs seeds on one thread for each processor. Returns the counts of all of them, or the first failing seed.
 fn run_seeds(seeds: std::ops::Range<u64>) -> Result<Stats, u64> {
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
     let run_some = |first: u64| {
@@ -122,7 +122,8 @@ fn the_invariants_hold_in_every_seed() {
     }
 }
 
-/// Runs seeds until a mutant is caught by the invariant it must be caught by: in which, and how many others failed before.
+/// Runs seeds until a mutant is caught by its invariant. Returns that seed, and the number of seeds that failed
+/// otherwise before.
 fn catch(mutant: Mutant) -> (u64, u64) {
     let (reason, others) = mutant.breaks();
     let mut failed = 0;

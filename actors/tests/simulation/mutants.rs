@@ -1,6 +1,6 @@
-//! Deliberate faults, each of which the simulation must notice by the invariant it breaks. The product's machines have no place
-//! for them: they are in what a machine is given (messages that are changed or come twice), in what it gave (distorted before
-//! it is written, let out too early), or in the world around it (owner, disk, cards).
+//! Deliberate faults. The simulation must notice each by the invariant it breaks. The product's machines have no place
+//! for them: they are in the machines' input (changed or repeated messages), in their output (distorted before it is
+//! written, or released too early), or in the world around them (owner, disk, cards).
 
 use std::collections::BTreeMap;
 
@@ -15,39 +15,39 @@ use crate::check::{self, Rule};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// The outbox opens when something is sent, not when it is written.
+    /// The outbox opens when an entry is sent, not when it is durable.
     AcknowledgeBeforeDurable,
-    /// The disk writes whatever owner asks.
+    /// The disk accepts writes of any owner.
     NoFence,
-    /// The disk lets a request be charged twice, and an owner charges again what is settled again.
+    /// The disk lets a request be charged twice, and an owner charges again for a repeated settlement.
     NoCaptureUniqueness,
-    /// What a hold gives back to an expired grant becomes available.
+    /// Credits released to an expired grant become available.
     ReleaseIntoExpired,
-    /// A success that is told again makes another grant.
+    /// A repeated success makes another grant.
     NoPaymentDeduplication,
-    /// A request that ended keeps its permit.
+    /// A request keeps its permit after its end.
     PermitNotReleased,
-    /// The month does not count purchases in flight.
+    /// The month does not count pending purchases.
     CapNotReserved,
-    /// A commit whose outcome nobody knows is taken to be there.
+    /// A commit with an unknown outcome is treated as durable.
     UnknownIsDurable,
-    /// A card is charged before its payment is written.
+    /// A card is charged before its payment is durable.
     ChargeBeforeDurable,
-    /// Every try of a charge has a key of its own.
+    /// Each attempt of a charge has its own key.
     NewKeyPerTry,
-    /// A charge whose key the processor may have forgotten is asked for again, not looked up.
+    /// A charge whose key the processor may have forgotten is repeated instead of looked up.
     ChargeBlindly,
-    /// Nobody looks after holds that a dead process left.
+    /// Holds of a dead process are never settled.
     HoldsForgotten,
-    /// What a keyed request did is noted when its sender is told, in a commit of its own.
+    /// A request's proof is written when its caller is told, in a commit of its own.
     ProofInALaterCommit,
-    /// A key's limits are asked when a request enters, and not while it runs.
+    /// A key's limits are checked at admission, but not while the request runs.
     LimitAtAdmissionOnly,
-    /// A refund or a dispute that is told again is taken for another.
+    /// Repeated news of a refund or a dispute count as another one.
     ReversalCountedTwice,
-    /// Credits that were taken back are bought again.
+    /// Credits taken back are bought again.
     ReloadOnRefund,
-    /// An operator's void leaves what requests hold.
+    /// An operator's void leaves the credits held by requests.
     VoidMissesHeld,
 }
 
@@ -72,13 +72,13 @@ impl Mutant {
         Self::VoidMissesHeld,
     ];
 
-    /// The invariant it must be caught by, and others that may break first.
+    /// The invariant that must catch the mutant, and others that may fail first.
     pub(crate) const fn breaks(self) -> (Rule, &'static [Rule]) {
         match self {
             Self::AcknowledgeBeforeDurable | Self::UnknownIsDurable => {
                 (check::OUTBOX, &[check::HOLD_FIRST, check::DURABLE, check::MEMORY])
             }
-            // Two owners who both write.
+            // Two owners that both write.
             Self::NoFence => (check::DENSE, &[check::MEMORY, check::REPLAY]),
             Self::NoCaptureUniqueness => (check::ONCE, &[]),
             Self::ReleaseIntoExpired => (check::EXPIRED, &[]),
@@ -95,7 +95,7 @@ impl Mutant {
         }
     }
 
-    /// Changes what is about to be written; what it gave back to expired grants before stays with them.
+    /// Changes a transition before it is written. `leaked` remembers the credits released to expired grants so far.
     pub(crate) fn distort(self, transition: &mut Transition, leaked: &mut BTreeMap<GrantId, Nanos>) {
         match self {
             Self::ReleaseIntoExpired => release_into_expired(transition, leaked),

@@ -1,6 +1,6 @@
-//! An owner process: its epoch, its journal (the real protocol) and the batch it writes, its accounts' actors, the requests
-//! that run in it and the payments it pursues. What the journal's thread and the actors' threads do by turns is here a
-//! choice of the world's.
+//! An owner process: its epoch, its journal (the real protocol) with the batch being written, its accounts' actors, the
+//! requests that run in it, and the payments it pursues. The interleaving of the journal's thread and the actors'
+//! threads is the world's choice.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -31,19 +31,19 @@ pub(crate) struct Life {
     pub(crate) incarnation: Incarnation,
 }
 
-/// What waits in the journal's mailbox.
+/// A message in the journal's mailbox.
 pub(crate) enum ForJournal {
     Append(Box<Pending<Life>>),
     Open(Life),
     Ended(Life),
 }
 
-/// The payment actor, as its supervisor has it. Times are those that really pass.
+/// The payment actor and its supervisor. Times are those that have really passed.
 #[derive(Default)]
 struct Payments {
     back_off: BackOff,
     born: Timestamp,
-    /// When it is started again, after it died.
+    /// When the payment actor is started again after its death.
     starts_at: Option<Timestamp>,
 }
 
@@ -57,11 +57,11 @@ enum Writing {
 pub(crate) struct Owner {
     pub(crate) id: u64,
     pub(crate) epoch: i64,
-    /// Does nothing, but what it sent may still arrive.
+    /// The owner does nothing, but messages that it sent may still arrive.
     pub(crate) is_paused: bool,
-    /// Knows that a newer owner is there.
+    /// The owner knows of a newer owner.
     pub(crate) is_fenced: bool,
-    /// Whether its sweeper has looked once.
+    /// Whether the sweeper has run once.
     pub(crate) has_swept: bool,
     latest: Timestamp,
     protocol: Protocol<Life, Life>,
@@ -70,10 +70,10 @@ pub(crate) struct Owner {
     pub(crate) actors: BTreeMap<AccountId, Actor>,
     incarnations: Incarnation,
     pub(crate) running: BTreeSet<RequestId>,
-    /// What the payment actor's life carries.
+    /// The pursuits of the payment actor's current life.
     pub(crate) pursuits: BTreeMap<PaymentId, Chase>,
     payments: Payments,
-    /// Who reverses payments now: one at a time.
+    /// The task that may change reversals now: one at a time.
     pub(crate) turn: Option<u64>,
 }
 
@@ -98,23 +98,23 @@ impl Owner {
         }
     }
 
-    /// Its clock never runs backwards, whatever the system's does.
+    /// The owner's clock, which never runs backwards, whatever the system's clock does.
     pub(crate) fn now(&mut self, system: Timestamp) -> Timestamp {
         self.latest = self.latest.max(system);
         self.latest
     }
 
-    /// Whether its payment actor lives.
+    /// Whether the payment actor is alive.
     pub(crate) const fn has_payments(&self) -> bool {
         self.payments.starts_at.is_none()
     }
 
-    /// When its payment actor is started, where it does not live.
+    /// When the payment actor is started, if it is not alive.
     pub(crate) const fn payments_start(&self) -> Option<Timestamp> {
         self.payments.starts_at
     }
 
-    /// Its payment actor panics; how long its supervisor waits before the next life.
+    /// The payment actor panics. Returns its supervisor's wait before the next life.
     pub(crate) fn payments_die(&mut self, elapsed: Timestamp) -> Duration {
         self.pursuits.clear();
         self.turn = None;
@@ -124,12 +124,12 @@ impl Owner {
         wait
     }
 
-    /// Its payment actor lives from now on.
+    /// The payment actor begins a life.
     pub(crate) const fn payments_begin(&mut self, elapsed: Timestamp) {
         (self.payments.born, self.payments.starts_at) = (elapsed, None);
     }
 
-    /// The actor of an account, spawned where there is none.
+    /// The actor of an account, started if there is none.
     pub(crate) fn actor(&mut self, account: AccountId) -> &mut Actor {
         if !self.actors.contains_key(&account) {
             self.incarnations += 1;
@@ -155,7 +155,7 @@ impl Owner {
         true
     }
 
-    /// The journal's thread takes its next step; what of it, if there was one.
+    /// The journal's thread takes its next step, if there is one, and returns its description.
     pub(crate) fn journal_steps(&mut self) -> Option<String> {
         match self.protocol.next_step()? {
             Step::Write(batch) => {
@@ -175,7 +175,7 @@ impl Owner {
         matches!(self.writing, Some(Writing::Sent(_)))
     }
 
-    /// The batch on its way arrives: written, refused, lost, or nobody knows.
+    /// The batch on its way arrives: written, refused, lost, or with an unknown outcome.
     pub(crate) fn batch_arrives(&mut self, disk: &mut Disk, luck: &mut Luck<'_>) -> Option<String> {
         let Some(Writing::Sent(batch)) = self.writing.take_if(|it| matches!(it, Writing::Sent(_))) else { return None };
         let all = |why: &str| batch.iter().map(|it| (it.account_id, why.to_owned())).collect::<HashMap<_, _>>();
@@ -204,12 +204,12 @@ impl Owner {
         Some(format!("batch of {} {said}", batch.len()))
     }
 
-    /// One transaction. Where its outcome is unknown, the batch's row tells, if it can be read.
+    /// Commits one transaction. If the outcome is unknown, the batch's row decides, if it can be read.
     fn commit_once(&self, disk: &mut Disk, batch: &[Transition], luck: &mut Luck<'_>) -> Result<(), NotWritten> {
         let id = luck.next_batch();
         let (is_there, is_told) = luck.of_a_commit();
         if luck.random.percent(luck.trouble / 4) {
-            // A check of the table's, met by one account's rows.
+            // A check of the table, broken by one account's rows.
             return Err(NotWritten::Refused("a check".to_owned()));
         }
         if is_there {
@@ -225,13 +225,13 @@ impl Owner {
         Err(NotWritten::Refused(LOST.to_owned()))
     }
 
-    /// The batch's end is reported to the protocol, and told to who sent it.
+    /// Reports the batch's outcome to the protocol, and to the senders.
     pub(crate) fn batch_is_reported(&mut self) -> bool {
         let Some(Writing::Done(failed)) = self.writing.take_if(|it| matches!(it, Writing::Done(_))) else {
             return false;
         };
         let mut told = self.protocol.written(failed);
-        // The protocol's order is a hash map's.
+        // The protocol's order comes from a hash map, so it is made deterministic here.
         told.senders.sort_by_key(|(life, _)| *life);
         for (life, result) in told.senders {
             self.tell(life, result);
@@ -240,18 +240,18 @@ impl Owner {
         true
     }
 
-    /// How many accounts its journal remembers.
+    /// The number of accounts that the journal remembers.
     pub(crate) fn remembers(&self) -> usize {
         self.protocol.known()
     }
 
-    /// Nothing is waiting for the disk.
+    /// Whether nothing waits for the disk.
     pub(crate) const fn is_quiet(&self) -> bool {
         self.writing.is_none()
     }
 
     fn tell(&mut self, life: Life, result: Result<u64, String>) {
-        // An actor that ended meanwhile no longer listens.
+        // An actor that ended meanwhile gets no report.
         if let Some(actor) = self.actors.get_mut(&life.account).filter(|actor| actor.life == life) {
             actor.mailbox.push_back(Mail::Committed(result));
         }
@@ -269,11 +269,11 @@ impl Owner {
 /// Why a batch is not known to be written.
 const LOST: &str = "outcome unknown";
 
-/// What chance does to writes.
+/// Random faults of writes.
 pub(crate) struct Luck<'a> {
     pub(crate) random: &'a mut Random,
     pub(crate) batches: &'a mut u64,
-    /// How many commits in a hundred go wrong.
+    /// The percentage of commits that fail.
     pub(crate) trouble: i64,
     pub(crate) mutant: Option<Mutant>,
 }
@@ -284,7 +284,7 @@ impl Luck<'_> {
         *self.batches
     }
 
-    /// Whether it is written, and whether its owner is told.
+    /// Whether the commit is written, and whether its owner is told.
     fn of_a_commit(&mut self) -> (bool, bool) {
         if !self.random.percent(self.trouble) {
             return (true, true);

@@ -1,5 +1,5 @@
-//! Payments on their way: the product's own pursuits, and what they want done, done with a processor and a network that lose
-//! things. A pursuit lives with its owner's payment actor.
+//! Pursuits of payments: the product's own pursuits, and their steps, carried out with a processor and a network that
+//! lose messages. A pursuit lives with its owner's payment actor.
 
 use actors::{
     account::{AccountError, Waits, machine::Input},
@@ -20,17 +20,17 @@ use crate::{
     world::{Who, World},
 };
 
-/// How long an order may be on its way.
+/// The longest time that an order is on its way.
 const ON_ITS_WAY_MS: i64 = 4 * 60_000;
 
-/// A payment on its way to its end: the product's pursuit, and what it wants done next.
+/// A payment pursued to its end: the product's pursuit, and its next step.
 #[derive(Debug, Clone)]
 pub(crate) struct Chase {
     pub(crate) account: AccountId,
     pub(crate) payment: Payment,
     pub(crate) pursuit: Pursuit,
     pub(crate) step: Step,
-    /// Whether its account is being told.
+    /// Whether the account has been told.
     pub(crate) is_telling: bool,
     pub(crate) tries: u32,
 }
@@ -42,7 +42,7 @@ impl Chase {
         Self { account, payment, pursuit, step, is_telling: false, tries: 0 }
     }
 
-    /// Whether something of it can be done now.
+    /// Whether the pursuit can advance now.
     pub(crate) fn is_able(&self, now: Timestamp) -> bool {
         !self.is_telling && self.waits_until().is_none_or(|until| now >= until)
     }
@@ -54,7 +54,7 @@ impl Chase {
         }
     }
 
-    /// The product asks as soon as it has decided to: what was decided long ago here is decided as it would be now.
+    /// The product acts right after its decision. A step decided long ago is decided again as of now.
     fn is_about_to_ask(&mut self, now: Timestamp, mutant: Option<Mutant>) {
         if matches!(self.step, Step::Charge | Step::Find) {
             self.step = self.pursuit.next(now);
@@ -64,7 +64,7 @@ impl Chase {
         }
     }
 
-    /// A notice about the payment came.
+    /// Takes an event about the payment.
     pub(crate) fn is_nudged(&mut self, now: Timestamp) {
         if let Step::Wait { is_nudged: true, .. } = self.step {
             self.step = self.pursuit.next(now);
@@ -73,7 +73,7 @@ impl Chase {
 }
 
 impl World {
-    /// A payment's pursuit goes on.
+    /// Advances a payment's pursuit.
     pub(crate) fn pursuit_goes_on(&mut self) -> bool {
         let (time, mutant) = (self.time, self.mutant);
         let awake = self.owners.iter_mut().filter(|owner| !owner.is_paused);
@@ -97,10 +97,10 @@ impl World {
         self.owner(owner)?.pursuits.get_mut(&id)
     }
 
-    /// Does what a pursuit wants done next. What the processor is asked, or its answer, may be late or lost.
+    /// Carries out a pursuit's next step. The order or its answer may be late or lost.
     fn take_step(&mut self, owner: u64, chase: &Chase) {
         let (id, account, now) = (chase.payment.id, chase.account, self.now_of(owner));
-        // Where the processor is about to forget, much is lost.
+        // Much is lost when the processor is about to forget the key.
         let left = chase.payment.created_at.plus_ms(SAME_KEY_MS).ms_since(now);
         let chance = if (0..60_000).contains(&left) { 80 } else { 25 };
         let is_lost = !self.is_resting && self.random.percent(chance);
@@ -203,7 +203,7 @@ impl World {
         true
     }
 
-    /// What comes of telling an account.
+    /// Takes the account's answer to an outcome.
     pub(crate) fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
         let now = self.now_of(owner);
         let Some(chase) = self.chase(owner, id) else { return };
@@ -217,7 +217,7 @@ impl World {
         self.goes_on(owner, id, |pursuit| pursuit.told(told, now));
     }
 
-    /// What an account's answer to an outcome comes to. Money that came for a payment that was told declined goes back.
+    /// What follows from an account's answer to an outcome. Money that came for a payment already declined is refunded.
     pub(crate) fn is_told(&mut self, account: AccountId, payment: &Payment, outcome: &Outcome, answer: Answer) -> Told {
         match pursuit::heard(payment, outcome, answer) {
             Heard::Ended | Heard::EndedBefore => Told::Ended,
@@ -236,7 +236,7 @@ impl World {
         }
     }
 
-    /// A card's owner does what a charge waits for, or does it wrong.
+    /// A card's owner confirms a charge, correctly or not.
     pub(crate) fn cards_owner_acts(&mut self) -> bool {
         let waiting = self.cards.waiting();
         let Some(payment) = self.random.pick(&waiting) else { return false };

@@ -1,4 +1,4 @@
-//! Chance that can be had again: Steele, Lea and Flood's `SplitMix64` ("Fast Splittable Pseudorandom Number Generators").
+//! Repeatable random numbers: Steele, Lea and Flood's `SplitMix64` ("Fast Splittable Pseudorandom Number Generators").
 //! The same seed gives the same history.
 
 pub(crate) struct Random(u64);
@@ -15,7 +15,7 @@ impl Random {
         number ^ number >> 31
     }
 
-    /// From 0 up to, not including, `end`.
+    /// From 0 up to `end`, which is excluded.
     pub(crate) fn below(&mut self, end: i64) -> i64 {
         assert!(end > 0, "nothing to choose from");
         i64::try_from(self.next() % end.unsigned_abs()).unwrap_or(0)

@@ -1,4 +1,5 @@
-//! The end of a seed: troubles stop, everything comes to rest, and what the outside was told is held against the disk.
+//! The end of a seed: faults stop, everything comes to rest, and the answers given to clients are compared with the
+//! disk.
 
 use billing::{
     Nanos,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 impl World {
-    /// No more trouble: one owner, a network and a disk that work, until nothing is left to do.
+    /// Runs without faults, with one owner and a working network and disk, until nothing is left to do.
     pub(crate) fn rest(&mut self) -> Checked {
         self.say(|| "troubles end".to_owned());
         self.is_resting = true;
@@ -64,7 +65,7 @@ impl World {
             && self.cards.deliveries.is_empty()
     }
 
-    /// Does whatever can be done now.
+    /// Does everything that can be done now.
     fn quieten(&mut self) -> Checked {
         for _ in 0..5_000 {
             let mut is_busy = false;
@@ -89,7 +90,7 @@ impl World {
             is_busy |= self.webhook_arrives();
             is_busy |= !is_busy && self.refunds_are_taken_up();
             is_busy |= self.an_alarm_rings()?;
-            // An owner's hour is long where a clock was set back by weeks.
+            // An owner's hour is long if a clock was set back by weeks.
             is_busy |= !is_busy && self.has_wild_clock && self.cards_owner_acts();
             is_busy |= !is_busy && self.time_passes();
             self.checked()?;
@@ -100,7 +101,7 @@ impl World {
         ensure(false, ENDED, || "it never comes to rest".to_owned())
     }
 
-    /// What must be so once everything has come to rest.
+    /// Checks the state at rest.
     fn came_to_rest(&mut self) -> Checked {
         for (id, rows) in &self.disk.accounts {
             check::rows(*id, rows)?;
@@ -130,7 +131,8 @@ impl World {
         ensure(unknown.is_none(), CARDS, || format!("{unknown:?} was charged and is not on disk"))
     }
 
-    /// A card was charged once for a payment that succeeded, less what went back; for others nothing stayed charged.
+    /// Checks a payment's card: charged once if the payment succeeded, less reversals; otherwise nothing stayed
+    /// charged.
     fn cards_agree(&self, payment: &Payment) -> Checked {
         let charges = self.cards.charges.get(&payment.id);
         let paid: Vec<(Nanos, Nanos)> = charges

@@ -1,4 +1,4 @@
-//! How often what has happened, so that a simulation that never gets anywhere does not pass.
+//! Counts of what has happened, so that a simulation that never gets anywhere does not pass.
 
 use billing::{
     entry::{Ending, LineKind},
@@ -39,7 +39,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// By name.
+    /// The counts with their names.
     pub(crate) const fn named(&self) -> [(&'static str, u64); 26] {
         [
             ("steps", self.steps),
@@ -101,7 +101,7 @@ impl Stats {
     }
 }
 
-/// What an account's rows tell of what has happened to it.
+/// Counts what has happened to an account, by its rows.
 pub(crate) fn count(stats: &mut Stats, rows: &Rows) {
     let number = |count: usize| count as u64;
     stats.recovered +=

@@ -1,4 +1,4 @@
-//! Webhooks that are heard and money that goes back, as the product's payment actor does it and by what it decides.
+//! Webhooks and reversals, handled like the product's payment actor, with its decisions.
 
 use actors::{
     account::machine::Input,
@@ -24,43 +24,43 @@ use crate::{
     world::{Who, World},
 };
 
-/// A webhook that is being heard, or a reversal.
+/// A webhook being handled, or a reversal.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     pub(crate) owner: u64,
     account: AccountId,
     payment: PaymentId,
     job: Job,
-    /// What is done after that.
+    /// The job after the current one.
     then: Option<Job>,
-    /// Told again, should it come to nothing.
+    /// The event, to be delivered again if the task fails.
     pub(crate) delivery: Option<Delivery>,
     signed_at: Timestamp,
-    /// The refund that is asked for, and how long is waited before it is asked for again.
+    /// The refund to request, and the wait before it is requested again.
     refund: Option<Box<Reversal>>,
     back_off: BackOff,
     pub(crate) waits_until: Option<Timestamp>,
     readings: Readings,
-    /// Whether its account is being asked.
+    /// Whether the account has been asked.
     is_asking: bool,
-    /// Whether all that its account was asked before is written.
+    /// Whether everything that the account was asked before is durable.
     has_caught_up: bool,
 }
 
 #[derive(Debug, Clone)]
 enum Job {
-    /// What came of a charge.
+    /// Report the outcome of a charge to the account.
     Apply(Outcome),
-    /// An operator's refund is written down: of so many hundredths of what is left.
+    /// Write down an operator's refund, of a percentage of the remaining amount.
     Begin(ReversalId, i64),
-    /// The processor is asked for it, until it answers.
+    /// Request the refund from the processor until it answers.
     AskRefund(Box<Reversal>),
-    /// What stands of refunds and disputes, and whether it is all.
+    /// Report refunds and disputes to the account, and whether the list is complete.
     Tell(Vec<News>, Listing),
 }
 
 impl World {
-    /// An event is told to some owner; another delivery of it may follow.
+    /// Delivers an event to an owner. Another delivery of it may follow.
     pub(crate) fn webhook_arrives(&mut self) -> bool {
         let hearing: Vec<u64> = self.hearing();
         let Some(owner) = self.random.pick(&hearing) else { return false };
@@ -85,13 +85,13 @@ impl World {
             Delivered::Replayed => return true,
         }
         let payment = delivery.payment;
-        // What stands now is fetched: order is not trusted.
+        // The current state is fetched, because events may come out of order.
         let Some(outcome) = self.cards.find(payment) else { return true };
         let is_again = self.mutant == Some(Mutant::ReversalCountedTwice);
         let then = (delivery.about == About::Return).then(|| {
             let mut news = self.cards.news(payment);
             for told in news.iter_mut().filter(|_| is_again) {
-                // Another name each time it is told.
+                // A different reference with each delivery.
                 told.reference = told.reference.as_ref().map(|name| format!("{name} of {}", delivery.event));
             }
             Job::Tell(news, Listing::All)
@@ -104,7 +104,7 @@ impl World {
         true
     }
 
-    /// Owners whose payment actors live.
+    /// Owners with a living payment actor.
     fn hearing(&self) -> Vec<u64> {
         let able = self.owners.iter().filter(|owner| !owner.is_paused && owner.has_payments());
         able.map(|owner| owner.id).collect()
@@ -136,7 +136,7 @@ impl World {
         id
     }
 
-    /// An operator gives some of a payment back.
+    /// An operator refunds part of a payment.
     pub(crate) fn refund(&mut self, owner: u64, account: AccountId) -> bool {
         if !self.hearing().contains(&owner) {
             return false;
@@ -152,7 +152,7 @@ impl World {
         true
     }
 
-    /// A payment's bank takes some of it back.
+    /// A bank disputes part of a payment.
     pub(crate) fn dispute(&mut self, account: AccountId) -> bool {
         let payments: Vec<PaymentId> = self.disk.rows(account).payments.keys().copied().collect();
         let Some(payment) = self.random.pick(&payments) else { return false };
@@ -177,8 +177,7 @@ impl World {
         true
     }
 
-    /// A life of the payment actor takes up refunds that were not answered: at its start, or a while after one could not be
-    /// written down.
+    /// The payment actor takes up unanswered refunds: at its start, or a while after one could not be written.
     pub(crate) fn refunds_are_taken_up(&mut self) -> bool {
         let hearing = self.hearing();
         let Some(owner) = self.random.pick(&hearing) else { return false };
@@ -209,7 +208,7 @@ impl World {
         })
     }
 
-    /// A webhook or a reversal goes on: its account is asked, when it is its turn.
+    /// Advances a webhook or a reversal: asks its account, in its turn.
     pub(crate) fn task_goes_on(&mut self) -> bool {
         let able: Vec<u64> = self
             .tasks
@@ -220,7 +219,7 @@ impl World {
             .collect();
         let Some(id) = self.random.pick(&able) else { return false };
         let Some(task) = self.tasks.get(&id).cloned() else { return false };
-        // Noted with the last of what it changes.
+        // The event is written with the last of its effects.
         let notice = task.delivery.as_ref().filter(|_| task.then.is_none()).map(|delivery| Notice {
             processor: "cards",
             id: delivery.event.clone(),
@@ -233,7 +232,7 @@ impl World {
                 let Some(payment) = self.disk.rows(task.account).payments.get(&task.payment) else { return false };
                 match pursuit::telling(payment, outcome, grant_id, notice) {
                     Telling::Command(command) => command,
-                    // Its pursuit waits for the owner.
+                    // The pursuit waits for the card's owner.
                     Telling::Nothing | Telling::AnotherAmount { .. } => {
                         self.is_applied(id);
                         return true;
@@ -263,7 +262,7 @@ impl World {
         true
     }
 
-    /// The processor is asked for a refund under its id, or looks it up. The order or its answer may be lost.
+    /// Requests a refund from the processor under its id, or looks it up. The order or its answer may be lost.
     fn ask_for_refund(&mut self, id: u64, task: &Task, row: &Reversal) {
         let now = self.now_of(task.owner);
         let payment = self.disk.rows(task.account).payments.get(&row.payment_id);
@@ -289,7 +288,7 @@ impl World {
         }
     }
 
-    /// What an account is told of its payment's refunds and disputes, as its rows stand when the turn has come.
+    /// The command for a payment's refunds and disputes, by the rows at the time of the task's turn.
     fn reversal(&mut self, id: u64, task: &Task) -> Option<Command> {
         let rows = self.disk.rows(task.account);
         let payment = rows.payments.get(&task.payment).cloned()?;
@@ -343,7 +342,7 @@ impl World {
         matches!(task.job, Job::Apply(_) | Job::AskRefund(_)) || turn.is_none_or(|turn| turn == id)
     }
 
-    /// What comes of what an account was asked.
+    /// Takes an account's answer.
     pub(crate) fn task_answered(&mut self, id: u64, got: Got) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.is_asking = false;
@@ -361,13 +360,13 @@ impl World {
             return;
         }
         if !task.has_caught_up {
-            // Now it can be read.
+            // Now the rows can be read.
             task.has_caught_up = true;
             return;
         }
         match answer.result {
             Ok(_) => match &task.job {
-                // It is written down: the processor is asked for it.
+                // The refund is durable, so it is requested from the processor.
                 Job::Begin(refund, _) => {
                     let row = self.disk.rows(task.account).reversals.get(&(task.payment, *refund)).cloned();
                     match row {
@@ -377,13 +376,13 @@ impl World {
                 }
                 Job::Apply(_) | Job::AskRefund(_) | Job::Tell(..) => self.end_task(id, Noted::Yes),
             },
-            // Read again, once what changed it is written.
+            // Read again, once the concurrent change is durable.
             Err(refusal) if task.readings.again(&refusal) => task.has_caught_up = false,
             Err(_) => self.end_task(id, Noted::No),
         }
     }
 
-    /// What came of a charge is told: what else there is to tell comes next.
+    /// The outcome of a charge was reported: continue with the next job.
     fn is_applied(&mut self, id: u64) {
         match self.tasks.get_mut(&id).map(|task| (task.then.take(), task)) {
             Some((Some(then), task)) => task.job = then,
@@ -410,7 +409,7 @@ impl World {
         let Some(mut task) = self.tasks.remove(&id) else { return };
         let now = self.now_of(task.owner);
         if let (Noted::No, Some(row)) = (heard, task.refund.take()) {
-            // Its answer could not be told: it is asked for again after a while.
+            // The processor's answer could not be reported: request the refund again after a wait.
             task.job = Job::AskRefund(row);
             task.waits_until = Some(task.back_off.next(now));
             self.tasks.insert(id, task);
@@ -429,7 +428,7 @@ impl World {
     }
 }
 
-/// Whether a webhook came to something.
+/// Whether a webhook had its effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Noted {
     Yes,

@@ -1,6 +1,6 @@
-//! What an account is seen to do, noted from outside by what its machine sends to the journal and lets out: what each
-//! departure stands on, which permits are taken, what was bought and taken back. It trusts nothing that the machine says of
-//! itself; what it sees is held against what the machine does.
+//! The witness of an account: what its machine sends to the journal and releases, recorded from outside. It records the
+//! journal sequence that each departure depends on, the permits taken, and the credits bought and taken back. It trusts
+//! nothing that the machine reports of itself, and compares its record with the machine's behaviour.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,53 +21,53 @@ use crate::{
     check::{Checked, PERMITS, RELOAD, VOID, ensure},
 };
 
-/// A request as it was let in.
+/// A request at its admission.
 struct Placed {
     seq: u64,
-    /// Whether it takes a permit, and then the units in use with it.
+    /// Whether the request takes a permit, and the units in use with it.
     is_open: bool,
     used: u32,
     /// Whether no other open request runs.
     is_alone: bool,
 }
 
-/// What is noted of the message at hand.
+/// The record of the current message.
 #[derive(Default)]
 pub(crate) struct AtHand {
-    /// Whether it is an operator's void.
+    /// Whether the message is an operator's void.
     is_void: bool,
-    /// Whether it has taken credits back.
+    /// Whether the message took credits back.
     pub(crate) has_taken: bool,
-    /// Open requests that ended with it.
+    /// Requests to open models that ended with the message.
     pub(crate) ended: Vec<(RequestId, Work)>,
 }
 
-/// What is noted of one life.
+/// The record of one life of an account.
 #[derive(Default)]
 pub(crate) struct Witness {
-    /// The last that was sent to the journal, or was loaded.
+    /// The last sequence number sent to the journal or loaded.
     seq: u64,
-    /// What answers stand on: where the journal was when their questions had been handled.
+    /// The sequence number that each answer depends on: the journal's when the question had been handled.
     answers: BTreeMap<AskId, u64>,
     placed: BTreeMap<RequestId, Placed>,
-    /// Where payments were begun, and where they ended.
+    /// The sequence numbers at which payments began and ended.
     begun: BTreeMap<PaymentId, u64>,
     paid: BTreeMap<PaymentId, u64>,
-    /// What the balances that are told stand on, in order.
+    /// The sequence numbers that the balance updates depend on, in order.
     balances: VecDeque<u64>,
     pub(crate) is_watched: bool,
-    /// Units of running open requests.
+    /// The units of running requests to open models.
     permits: BTreeMap<RequestId, u32>,
-    /// Whole voids, and whether they left nothing, for when they are answered.
+    /// Voids of whole grants, and whether they left nothing, to be checked when they are answered.
     voids: BTreeMap<AskId, Result<(), String>>,
-    /// Whether it may buy by itself.
+    /// Whether the account may buy automatically.
     may_buy: bool,
     pub(crate) at_hand: AtHand,
     works: BTreeMap<RequestId, Work>,
 }
 
 impl Witness {
-    /// The account was loaded.
+    /// Records that the account was loaded.
     pub(crate) fn loaded(&mut self, account: &Account) {
         self.seq = account.header.seq;
         for hold in account.holds() {
@@ -84,12 +84,12 @@ impl Witness {
         }
     }
 
-    /// A message begins to be handled: an operator's void, or another.
+    /// Records the begin of a message: an operator's void, or another.
     pub(crate) fn begins(&mut self, is_void: bool) {
         self.at_hand = AtHand { is_void, ..AtHand::default() };
     }
 
-    /// A transition was sent to the journal.
+    /// Records a transition that was sent to the journal.
     pub(crate) fn sent(&mut self, transition: &Transition, is_taking_back: bool) -> Checked {
         self.seq = transition.seq;
         if self.is_watched {
@@ -116,7 +116,7 @@ impl Witness {
         self.takes_back(transition, is_taking_back)
     }
 
-    /// Credits that were taken back are not bought again.
+    /// Checks that credits taken back are not bought again.
     fn takes_back(&mut self, transition: &Transition, is_taking_back: bool) -> Checked {
         if let Some(automatic) = &transition.automatic {
             self.may_buy = automatic.state.paused_at.is_none();
@@ -137,30 +137,30 @@ impl Witness {
         self.permits.values().sum()
     }
 
-    /// A question was handled: its answer stands on what was sent until now.
+    /// Records that a question was handled: its answer depends on everything sent until now.
     pub(crate) fn answered(&mut self, ask: AskId) {
         self.answers.insert(ask, self.seq);
     }
 
-    /// A message was handled.
+    /// Records the end of a message.
     pub(crate) fn handled(&mut self, account: &Account, now: Timestamp) -> Checked {
         let (used, running) = (account.balance(now).units_used.0, self.units());
         ensure(used == running, PERMITS, || format!("{used} units are in use, {running} run"))
     }
 
-    /// A whole void was decided.
+    /// Records a decided void of a whole grant.
     pub(crate) fn voided(&mut self, ask: AskId, id: GrantId, account: &Account) {
         let grant = account.grants().iter().find(|grant| grant.id == id);
         let left = grant.filter(|grant| grant.available != Nanos::ZERO || grant.recall != grant.held);
         self.voids.insert(ask, left.map_or(Ok(()), |grant| Err(format!("{grant:?} was voided"))));
     }
 
-    /// Who begins to watch is told the balance of now.
+    /// Records a new watcher, who gets the current balance.
     pub(crate) fn watched(&mut self) {
         self.balances.push_back(self.seq);
     }
 
-    /// Something departs: what it stands on.
+    /// Records a departure, and returns the sequence number it depends on.
     pub(crate) fn departs(&mut self, departure: &machine::Departure<Ways>) -> Checked<u64> {
         Ok(match departure {
             machine::Departure::Entered(way, entered) => {

@@ -1,5 +1,5 @@
-//! The world: its clock, its owners, its clients, the disk and the card processor, and chance, which picks what happens
-//! next. After every step the invariants are checked wherever something changed.
+//! The world: its clock, its owners, its clients, the disk, the card processor, and a random source that picks the next
+//! event. After every step the invariants of everything that changed are checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,14 +28,14 @@ use crate::{
     tasks::Task,
 };
 
-/// A question that is not answered yet.
+/// A question without an answer yet.
 pub(crate) struct Asked {
     pub(crate) owner: u64,
     pub(crate) who: Who,
     waits: Waits,
 }
 
-/// Who asked an account.
+/// The caller of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     Entering(RequestId),
@@ -46,7 +46,7 @@ pub(crate) enum Who {
     Acting(RequestId),
 }
 
-/// What is kept of what happens.
+/// How to log events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Log {
     Nothing,
@@ -56,12 +56,13 @@ pub(crate) enum Log {
 pub(crate) struct World {
     pub(crate) random: Random,
     pub(crate) mutant: Option<Mutant>,
-    /// What the systems' clocks show.
+    /// The time that the systems' clocks show.
     pub(crate) time: Timestamp,
-    /// Time that really passed.
+    /// The time that has really passed.
     pub(crate) elapsed: Timestamp,
     pub(crate) skew_ms: i64,
-    /// Whether clocks are set back by days; else by minutes, and the processor forgets keys after a day.
+    /// Whether clocks are set back by days. Otherwise they are set back by minutes, and the processor forgets keys
+    /// after a day.
     pub(crate) has_wild_clock: bool,
     trouble: i64,
     pub(crate) is_resting: bool,
@@ -74,25 +75,25 @@ pub(crate) struct World {
     pub(crate) asks: BTreeMap<AskId, Asked>,
     pub(crate) requests: BTreeMap<RequestId, Request>,
     pub(crate) dispatched: BTreeMap<RequestId, AccountId>,
-    /// What clients were told that their requests cost, and which purchases succeeded.
+    /// The costs that clients were told for their requests, and the purchases that succeeded.
     pub(crate) told: BTreeMap<AccountId, Vec<(RequestId, Nanos)>>,
     pub(crate) told_paid: Vec<(AccountId, PaymentId)>,
-    /// Keys that requests came with.
+    /// The keys of requests so far.
     pub(crate) used_keys: BTreeSet<KeyId>,
     pub(crate) gifts: Vec<(AccountId, billing::command::Fund)>,
     pub(crate) cards: Processor,
     pub(crate) tasks: BTreeMap<u64, Task>,
-    /// What keyed requests ask for, those that have ended included.
+    /// All acts of keyed requests, including those that have ended.
     pub(crate) acts: BTreeMap<RequestId, Act>,
     departures: Vec<Departure>,
-    /// Actors that did something in this step.
+    /// Actors that acted in this step.
     touched: BTreeSet<(u64, AccountId)>,
     pub(crate) stats: Stats,
     log: Log,
     pub(crate) events: Vec<String>,
 }
 
-/// Processes at once: one that owns the ledger, and some that think so.
+/// The most processes at once: one owns the ledger, and the others believe that they do.
 const MOST_OWNERS: usize = 3;
 /// 2026-11-24.
 const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
@@ -105,7 +106,7 @@ impl World {
             let id = AccountId(Uuid::from_u128(u128::from(number.unsigned_abs())));
             disk.create(id, Header::new(Plan::Free, BEGIN));
             if random.percent(40) {
-                // Its usual key has had limits from the start.
+                // The usual key has limits from the start.
                 let most =
                     [10_000_000, 3_000_000_000].map(|least| Some(Nanos::new(least + random.below(2_000_000_000))));
                 let limits = KeyLimits { amounts: [most[0], None, None, most[1]], models: Vec::new() };
@@ -149,7 +150,7 @@ impl World {
         world
     }
 
-    /// Runs so many steps, then lets everything come to rest.
+    /// Runs a number of steps, then lets everything come to rest.
     pub(crate) fn run(&mut self, steps: u32) -> Checked {
         for _ in 0..steps {
             self.step()?;
@@ -191,7 +192,7 @@ impl World {
         self.owner(id).map_or(time, |owner| owner.now(time))
     }
 
-    /// Asks an account at an owner.
+    /// Sends an account at an owner a question.
     pub(crate) fn ask(&mut self, owner: u64, account: AccountId, who: Who, input: impl FnOnce(Way) -> Input<Ways>) {
         self.next_ask += 1;
         let (way, waits) = way(self.next_ask);
@@ -199,7 +200,7 @@ impl World {
         self.mail(owner, account, input(way));
     }
 
-    /// Asks what nobody waits for.
+    /// Sends a command without waiting for its answer.
     pub(crate) fn post(&mut self, owner: u64, account: AccountId, command: Command) {
         self.next_ask += 1;
         let (way, _) = way(self.next_ask);
@@ -212,7 +213,7 @@ impl World {
         }
     }
 
-    /// One event, and everything that follows from it at once; then the checks.
+    /// Runs one event with its immediate consequences, and the checks.
     fn step(&mut self) -> Checked {
         self.stats.steps += 1;
         for _ in 0..8 {
@@ -223,7 +224,7 @@ impl World {
         self.checked()
     }
 
-    /// Picks what happens; whether it could.
+    /// Picks and runs an event. Returns whether it was possible.
     fn happens(&mut self) -> Checked<bool> {
         match self.random.below(1_000) {
             0..292 => self.mail_is_handled(),
@@ -261,7 +262,7 @@ impl World {
         }
     }
 
-    /// Has an actor do something, at the time of its owner.
+    /// Runs an actor's action at the time of its owner.
     pub(crate) fn act(
         &mut self,
         (owner, account): (u64, AccountId),
@@ -318,7 +319,7 @@ impl World {
         }
     }
 
-    /// Time is up for someone who waits in line, or the line may be tried again.
+    /// Fires an alarm: a queued request has timed out, or the queue may be tried again.
     pub(crate) fn an_alarm_rings(&mut self) -> Checked<bool> {
         let now = moment(self.time, self.elapsed).elapsed;
         let able = self.actors_that(|actor| actor.next_alarm().is_some_and(|at| at <= now));
@@ -326,10 +327,10 @@ impl World {
         self.act(which, Actor::call_line)
     }
 
-    /// The journal's mailbox, its thread, or its batch on the way to the disk and back.
+    /// Advances the journal's mailbox, its thread, or its batch on the way to the disk and back.
     fn journal_goes_on(&mut self) -> bool {
         let sending = self.owners.iter().filter(|owner| owner.is_sending());
-        // What was sent arrives, whether its owner sleeps or not.
+        // A batch that was sent arrives even if its owner sleeps.
         let sending: Vec<u64> = sending.map(|owner| owner.id).collect();
         if self.random.percent(30)
             && let Some(id) = self.random.pick(&sending)
@@ -390,7 +391,7 @@ impl World {
         true
     }
 
-    /// Whoever asked an actor that ended learns that it is gone.
+    /// Ends an actor, and tells its callers that it is gone.
     fn end_actor(&mut self, owner: u64, account: AccountId) {
         let Some(owner) = self.owner(owner) else { return };
         let Some(actor) = owner.actors.remove(&account) else { return };
@@ -406,7 +407,7 @@ impl World {
         Ok(true)
     }
 
-    /// Whoever can't be answered any more learns it.
+    /// Tells callers that can't be answered any more.
     fn nobody_answers(&mut self) -> Checked<bool> {
         let lost = self.asks.iter().find(|(_, asked)| !asked.waits.has_hope()).map(|(id, _)| *id);
         let Some(id) = lost else { return Ok(false) };
@@ -414,7 +415,7 @@ impl World {
         Ok(true)
     }
 
-    /// What follows at once: departures arrive, actors that failed end. Then the invariants.
+    /// Runs the immediate consequences (departures arrive, failed actors end), then checks the invariants.
     pub(crate) fn checked(&mut self) -> Checked {
         for departure in std::mem::take(&mut self.departures) {
             self.departed(departure)?;

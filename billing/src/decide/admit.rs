@@ -1,4 +1,4 @@
-//! Admission: all limits are looked at first, then taken together or not at all, so that a refusal burns nothing.
+//! Admission: all limits are checked first, and then taken together or not at all, so that a refusal uses up nothing.
 
 use super::{automatic, draft::Draft};
 use crate::{
@@ -45,8 +45,8 @@ fn check_class(draft: &Draft<'_>, class: crate::class::SizeClass, tier: Tier) ->
     Err(Refusal::ModelLocked { class, largest: tier.largest, unlock })
 }
 
-/// Any unlocked class may run at least one request: with nothing else running, weight does not matter. Looked at last, as
-/// it is the one limit that may be bought away.
+/// Checks the permits. A request of any unlocked class may run alone, whatever its weight. Checked last, because this
+/// is the only limit that a purchase can lift.
 fn check_permits(draft: &mut Draft<'_>, admit: &Admit, needed: Units, tier: Tier) -> Result<(), Refusal> {
     let used = draft.account.units_used;
     if used.0 == 0 || used.0 + needed.0 <= tier.units.0 {
@@ -83,8 +83,9 @@ fn size_hold(draft: &Draft<'_>, admit: &Admit) -> Result<Nanos, Refusal> {
     }
 }
 
-/// Places a hold; the most it may come to by its key's limits. That is its worst case as far as the key has room, so that
-/// requests which run together can't pass a limit together, whatever each of them is found to cost.
+/// Places a hold, and returns the most that the request may cost under its key's limits. This claim is the request's
+/// worst case as far as the key has room. Parallel requests therefore can't exceed a limit together, whatever each of
+/// them costs in the end.
 fn place(draft: &mut Draft<'_>, admit: Admit, amount: Nanos) -> Option<Nanos> {
     let room = draft.account.room_of(admit.key_id, draft.now);
     let claimed = room.map(|room| admit.hold.worst_case.min(room).max(amount));

@@ -1,6 +1,6 @@
-//! Purchases that nobody clicks for: begun in the same commit as what made them due, one at a time, within the month's
-//! maximum; after a decline tried again later, then no more; none once credits were taken back, until the owner sets them
-//! again (design, chapter 2.8).
+//! Automatic purchases. A purchase begins in the same commit as its cause, one at a time, within the monthly maximum. A
+//! declined one is tried again later, a limited number of times. After credits were taken back there are none until the
+//! owner sets them again (design, chapter 2.8).
 
 use super::draft::Draft;
 use crate::{
@@ -13,11 +13,11 @@ use crate::{
     tier::Tier,
 };
 
-/// The low-water mark of accounts that do not reload.
+/// The threshold of low balance for accounts without auto-reload.
 const LOW_BALANCE: Nanos = Nanos::new(250_000_000);
-/// The least a card is charged.
+/// The smallest charge to a card.
 const SMALLEST: Nanos = Nanos::dollars(1);
-/// A cent.
+/// One cent.
 const CENT: i64 = 10_000_000;
 
 pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Refusal> {
@@ -25,8 +25,8 @@ pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Re
     let (reload, scale) = (change.reload, change.scale);
     let settings = change.apply(&before);
     settings.check().map_err(|(field, message)| Refusal::BadAmount { field, message })?;
-    // After credits were taken back purchases go on only when their owner turns them on: a reload is never bought by turning on
-    // something else.
+    // After credits were taken back, purchases resume only when their owner turns them on. Turning on something else
+    // never causes a reload.
     let resumes = reload == Some(Switch::On) || (scale == Some(Switch::On) && !settings.reload.is_on());
     let automatic = draft.automatic();
     automatic.settings = settings;
@@ -35,7 +35,7 @@ pub(super) fn set(draft: &mut Draft<'_>, change: AutoChange) -> Result<Reply, Re
     Ok(Reply::Done)
 }
 
-/// After every command: buys what ran low, or says that it did.
+/// Runs after every command: begins a reload if credits are low, or notifies the owner.
 pub(super) fn after(draft: &mut Draft<'_>, available_before: Nanos) {
     let available = draft.account.available;
     let reload = draft.account.automatic.as_deref().filter(|automatic| automatic.settings.reload.is_on());
@@ -61,8 +61,8 @@ fn tell_low(draft: &mut Draft<'_>, threshold: Nanos) {
     draft.tell(event.amount("available", available).amount("threshold", threshold));
 }
 
-/// Credits were taken back: nothing is bought until the owner sets automatic purchases again. Only spending and expiry may
-/// have credits bought, and a purchase that is taken back must never be made again by itself.
+/// Pauses automatic purchases because credits were taken back, until the owner sets them again. Only spending and
+/// expiry may cause a purchase: a purchase that was taken back must not be repeated automatically.
 pub(super) fn pause(draft: &mut Draft<'_>, reason: &str) {
     let now = draft.now;
     let automatic = draft.automatic();
@@ -77,7 +77,7 @@ pub(super) fn pause(draft: &mut Draft<'_>, reason: &str) {
     }
 }
 
-/// Whether a reload was begun.
+/// Begins a reload if one is due and possible. Returns whether it did.
 fn begin_reload(draft: &mut Draft<'_>) -> bool {
     let now = draft.now;
     let Some(Automatic { settings, state, window }) = draft.account.automatic.as_deref() else { return false };
@@ -117,7 +117,7 @@ fn buy(draft: &mut Draft<'_>, purpose: Purpose, amount: Nanos) {
     draft.begin_payment((purpose, number), amount, method, Some(maxima));
 }
 
-/// A request found no permit: buys the gap to the next tier with more of them, where that is wanted and may be.
+/// Buys the gap to the next tier with more units for a request that found no permit, if that is wanted and allowed.
 pub(super) fn scale(draft: &mut Draft<'_>, wanted: Option<Switch>, tier: Tier) -> Scale {
     let now = draft.now;
     let settings = draft.account.automatic().map(|automatic| automatic.settings.scale).unwrap_or_default();
@@ -145,12 +145,12 @@ pub(super) fn scale(draft: &mut Draft<'_>, wanted: Option<Switch>, tier: Tier) -
     Scale::Buying
 }
 
-/// Whether a reservation of this payment is in the window of now: one of an earlier month has gone with it.
+/// Whether the payment's reservation is in the current window. Reservations of earlier months are gone.
 fn is_reserved(payment: &Payment, window: &SpendWindow) -> bool {
     payment.purpose.is_automatic() && payment.created_at.month() == window.month
 }
 
-/// A payment was paid.
+/// Settles the reservation of a payment that was paid.
 pub(super) fn succeeded(draft: &mut Draft<'_>, payment: &Payment) {
     if !payment.purpose.is_automatic() {
         return;
@@ -163,7 +163,7 @@ pub(super) fn succeeded(draft: &mut Draft<'_>, payment: &Payment) {
     automatic.state.retry_at = None;
 }
 
-/// A payment was declined.
+/// Returns the reservation of a payment that was declined, and sets the next attempt.
 pub(super) fn declined(draft: &mut Draft<'_>, payment: &Payment, decline_code: &str) {
     if !payment.purpose.is_automatic() {
         return;

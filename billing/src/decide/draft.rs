@@ -1,5 +1,5 @@
-//! A decision in the making: every change of a grant goes through here and leaves its line, so that lines and state
-//! can't part.
+//! A decision in progress. Every change of a grant goes through here and writes its line, so that lines and state
+//! always agree.
 
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ pub(super) struct Draft<'a> {
     pub(super) now: Timestamp,
     lines: Vec<Line>,
     touched: Vec<GrantId>,
-    /// Grants that no longer matter to the account, already taken from its memory.
+    /// Grants that no longer matter to the account, already removed from its memory.
     retired: Vec<Grant>,
     pub(super) hold: Option<Hold>,
     pub(super) ended: Option<RequestId>,
@@ -33,13 +33,13 @@ pub(super) struct Draft<'a> {
     is_subscription_changed: bool,
     is_automatic_changed: bool,
     events: Vec<Event>,
-    /// What the command comes from: written only with what it changes.
+    /// The event that caused the command. It is written only if something changes.
     pub(super) notice: Option<Notice>,
-    /// What a key was charged beyond its limits, ever, where that grew.
+    /// The total charged beyond a key's limits, if it grew.
     pub(super) beyond: Option<(KeyId, Nanos)>,
-    /// Which request it carries out: written whatever it changes.
+    /// The proof that a request was carried out. It is written even if nothing changes.
     pub(super) proof: Option<Proof>,
-    /// Whether something may now be due at another time.
+    /// Whether the time of the next due work may have changed.
     reschedule: bool,
 }
 
@@ -66,24 +66,24 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Something may now be due at another time than before.
+    /// Marks that the time of the next due work may have changed.
     pub(super) const fn reschedule(&mut self) {
         self.reschedule = true;
     }
 
-    /// Has a grant written though no line changed it.
+    /// Writes a grant even if no line changes it.
     pub(super) fn touch(&mut self, id: GrantId) {
         if !self.touched.contains(&id) {
             self.touched.push(id);
         }
     }
 
-    /// Tells the owner.
+    /// Adds an event for the owner.
     pub(super) fn tell(&mut self, event: Event) {
         self.events.push(event);
     }
 
-    /// The subscription, to be changed; none where there never was one.
+    /// The subscription, marked as changed; `None` if there never was one.
     pub(super) fn subscription(&mut self) -> Option<&mut Subscription> {
         let subscription = self.account.subscription.as_deref_mut()?;
         self.is_subscription_changed = true;
@@ -91,21 +91,21 @@ impl<'a> Draft<'a> {
         Some(subscription)
     }
 
-    /// Begins a subscription in place of any before it.
+    /// Replaces any earlier subscription.
     pub(super) fn begin_subscription(&mut self, subscription: Subscription) {
         self.account.subscription = Some(Box::new(subscription));
         self.is_subscription_changed = true;
         self.reschedule = true;
     }
 
-    /// The automatic purchases, to be changed.
+    /// The automatic purchases, marked as changed.
     pub(super) fn automatic(&mut self) -> &mut Automatic {
         self.is_automatic_changed = true;
         self.reschedule = true;
         self.account.automatic.get_or_insert_default()
     }
 
-    /// Begins a payment of the rules' own: at one instant, an account begins none of the same purpose and number.
+    /// Begins a payment by the rules. At one time, an account begins at most one with the same purpose and number.
     pub(super) fn begin_payment(
         &mut self,
         (purpose, number): (Purpose, u64),
@@ -118,7 +118,7 @@ impl<'a> Draft<'a> {
         self.insert_payment(Payment { maxima, ..Payment::new(id, purpose, amount, method, self.now) });
     }
 
-    /// Keeps a payment that has not ended.
+    /// Adds a payment that has not ended.
     pub(super) fn insert_payment(&mut self, payment: Payment) {
         self.reschedule = true;
         self.account.payments.insert(payment.id, payment.clone());
@@ -136,17 +136,17 @@ impl<'a> Draft<'a> {
         self.reversals.push(reversal);
     }
 
-    /// An id for a grant that the rules make, from a number used once.
+    /// An id for a grant made by the rules, from a number used once.
     pub(super) fn new_grant_id(&self, at: Timestamp, number: u64) -> GrantId {
         GrantId(derived(self.account.id, at, number))
     }
 
-    /// An id that no other of this decision has.
+    /// A subject for an event that is unique to this decision.
     pub(super) fn event_subject(&self) -> String {
         Uuid::from_u64_pair(self.account.header.seq, self.now.0.unsigned_abs()).simple().to_string()
     }
 
-    /// Applies a line to its grant and the account, and keeps it.
+    /// Applies a line to its grant and the account, and adds it to the transition.
     pub(super) fn record(&mut self, line: Line) {
         let index = line.grant_id.map(|id| {
             let index = self.account.grant_index(id);
@@ -155,7 +155,7 @@ impl<'a> Draft<'a> {
         self.record_at(index, line);
     }
 
-    /// The same, where the grant's place is known.
+    /// [`Self::record`] with a known index of the grant.
     fn record_at(&mut self, index: Option<usize>, line: Line) {
         if let Some(index) = index {
             let grant = &mut self.account.grants[index];
@@ -175,7 +175,8 @@ impl<'a> Draft<'a> {
         self.lines.push(line);
     }
 
-    /// Takes up to `wanted` from what is available, in draw order, telling `line_of` each grant and amount.
+    /// Draws up to `wanted` from the available credits, in draw order. `line_of` makes the line of each grant and
+    /// amount.
     pub(super) fn draw(&mut self, wanted: Nanos, line_of: impl Fn(GrantId, Nanos) -> Line) -> Vec<(GrantId, Nanos)> {
         let mut missing = wanted;
         let mut taken = Vec::new();
@@ -194,7 +195,7 @@ impl<'a> Draft<'a> {
         taken
     }
 
-    /// Puts a grant whose expiry changed where it is in the draw order now; its place.
+    /// Moves a grant whose expiry changed to its place in the draw order, and returns the new index.
     pub(super) fn place_again(&mut self, index: usize) -> usize {
         let grant = self.account.grants.remove(index);
         let place = self.account.grants.partition_point(|other| other.draw_order() < grant.draw_order());
@@ -202,7 +203,7 @@ impl<'a> Draft<'a> {
         place
     }
 
-    /// Removes from memory the grants that no rule will look at again; their last state is still written.
+    /// Removes grants that no rule needs any more from memory. Their last state is still written.
     pub(super) fn retire_dead_grants(&mut self) {
         let now = self.now;
         if self.account.grants.iter().all(|grant| grant.is_live(now)) {
@@ -213,7 +214,7 @@ impl<'a> Draft<'a> {
         self.retired = dead;
     }
 
-    /// A line of the current kind for a grant.
+    /// A line for a grant.
     pub(super) const fn line(kind: LineKind, grant_id: GrantId, request_id: Option<RequestId>) -> Line {
         let mut line = Line::new(kind);
         line.grant_id = Some(grant_id);
@@ -257,7 +258,7 @@ impl<'a> Draft<'a> {
             proof,
             ..
         } = self;
-        // What leaves no line (a payment, an event) takes no place in the journal: its sequence stays dense.
+        // A transition without lines (a payment, an event) takes no sequence number, so that the journal stays dense.
         account.header.seq += u64::from(!lines.is_empty());
         account.header.clock = now;
         let is_touched = |grant: &&Grant| touched.contains(&grant.id);

@@ -1,5 +1,5 @@
-//! What time does by itself, before every command: credits expire, the free plan's dollar is replaced, a cycle of the plan
-//! is over, and the owner is told of what is about to happen.
+//! Effects of time, applied before every command: credits expire, the free plan's dollar is replaced, a cycle of the
+//! plan ends, and the owner is notified in advance.
 
 use super::{
     draft::Draft,
@@ -16,7 +16,7 @@ use crate::{
     time::FOUR_WEEKS_MS,
 };
 
-/// Lets time pass up to now.
+/// Applies everything that is due by now.
 pub(super) fn pass_time(draft: &mut Draft<'_>) {
     if draft.now < draft.account.due_at {
         return;
@@ -29,7 +29,8 @@ pub(super) fn pass_time(draft: &mut Draft<'_>) {
     notify_of_tier(draft);
 }
 
-/// The free plan's dollar: one a cycle counted from sign-up, lasting to the cycle's end, so that it never stacks.
+/// Grants the free plan's dollar: one for each cycle since sign-up. It lasts until the cycle's end, so that two never
+/// add up.
 pub(super) fn refresh_free(draft: &mut Draft<'_>) {
     let (now, header) = (draft.now, &draft.account.header);
     if header.plan != Plan::Free || now < draft.account.free_until {

@@ -1,13 +1,12 @@
-//! What time does by itself: credits past their expiry are lost. What a running request holds of them stays usable for
-//! that request.
+//! Expiry of credits. Credits held by a running request stay usable for that request.
 
 use super::draft::Draft;
 use crate::{entry::LineKind, nanos::Nanos};
 
-/// Expires what is available of grants past their time. Runs before every command.
+/// Expires the available credits of grants past their time. Runs before every command.
 pub(super) fn sweep(draft: &mut Draft<'_>) {
     let now = draft.now;
-    // Grants stand in draw order, which begins with the expiry: the expired ones are in front.
+    // The draw order begins with the expiry, so expired grants are in front.
     let due: Vec<_> = draft
         .account
         .grants

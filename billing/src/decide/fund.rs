@@ -1,4 +1,4 @@
-//! Credits in: a grant is made, and a debt is paid from it first, in the same commit.
+//! Funding: a grant is made, and repays a debt first, in the same commit.
 
 use super::draft::Draft;
 use crate::{
@@ -13,16 +13,16 @@ use crate::{
     time::{FOUR_WEEKS_MS, Timestamp},
 };
 
-/// The most one grant can be: $1 million.
+/// The largest grant: $1 million.
 pub(super) const LARGEST_GRANT: Nanos = Nanos::dollars(1_000_000);
 
-/// What an account that has all it may have is told.
+/// The refusal of an account that has reached the most it can hold.
 pub(super) const FULL: Refusal = Refusal::BadAmount {
     field: "amount",
     message: "would bring the account above $9,000,000,000, the most it can hold",
 };
 
-/// Credits that someone adds, where there is room for them.
+/// Adds credits if the account has room for them.
 pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
     if fund.expires_at.is_some_and(|at| at > Timestamp::LAST) {
         return Err(Refusal::BadAmount { field: "expires_at", message: "must be in the year 9999 or before" });
@@ -33,7 +33,7 @@ pub(super) fn fund(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> 
     add(draft, fund)
 }
 
-/// Credits of a payment, for which there was room when it began.
+/// Adds credits without checking the room, which a payment has reserved since it began.
 pub(super) fn add(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
     if !fund.amount.is_positive() || fund.amount > LARGEST_GRANT {
         return Err(Refusal::BadAmount { field: "amount", message: "must be above $0 and at most $1,000,000" });
@@ -55,7 +55,7 @@ pub(super) fn add(draft: &mut Draft<'_>, fund: Fund) -> Result<Reply, Refusal> {
     Ok(Reply::Done)
 }
 
-/// Credits that a cycle brings.
+/// The credits of a cycle.
 pub(super) struct Cycle {
     pub(super) grant_id: GrantId,
     pub(super) source: Source,
@@ -64,7 +64,7 @@ pub(super) struct Cycle {
     pub(super) expires_at: Timestamp,
 }
 
-/// Makes the grant of a cycle, which the rules know to be new.
+/// Makes the grant of a cycle. The rules know that it does not exist yet.
 pub(super) fn insert(draft: &mut Draft<'_>, cycle: &Cycle) {
     let source = (cycle.source, format!("cycle {}", cycle.begin.0));
     let grant = new_grant(draft, cycle.grant_id, source, Nanos::ZERO, cycle.expires_at);
@@ -95,7 +95,7 @@ fn new_grant(
         taken: Taken::default(),
         notices: 0,
     };
-    // Credits that were short-lived from the start: their owner knows.
+    // Credits with a short life from the start need no notice of it.
     grant.pass_notices(draft.now);
     grant
 }

@@ -1,6 +1,7 @@
-//! The state machine: [`decide`] takes an account's state, a command and the time, changes the state, and says what the
-//! journal must write. Deterministic: same state, command and time, same result. A refusal changes nothing but what time
-//! itself changed (credits that expired, a cycle that began) and what follows from it (credits bought because they run low).
+//! The state machine: [`decide`] takes an account's state, a command and the time, changes the state, and returns the
+//! transition for the journal. It is deterministic: the same state, command and time give the same result. A refusal
+//! changes nothing except the effects of time (expired credits, a new cycle) and what follows from them (a reload
+//! because credits are low).
 
 mod admit;
 mod automatic;
@@ -25,16 +26,21 @@ use crate::{
 use draft::Draft;
 pub use open::open;
 
-/// What came of a command: what to write (nothing, where nothing changed), and what to say once it is written.
+/// The result of a command: the transition to write, and the answer to give once it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// For the journal. Large, and handed on many times.
+    /// For the journal; `None` if nothing changed. Boxed because it is large and often moved.
     pub transition: Option<Box<Transition>>,
-    /// For the caller, after the journal.
+    /// For the caller, after the journal has written the transition.
     pub answer: Answer,
 }
 
-/// Decides a command. The caller must not let the answer out before the transition is durable.
+/// Decides a command. The caller must not release the answer before the transition is durable.
+///
+/// # Panics
+///
+/// If an invariant of the account breaks, or an amount leaves the ledger's range. The account must not be used any
+/// more: it stops, and is loaded again from the ledger.
 pub fn decide(account: &mut Account, command: Command, now: Timestamp) -> Decision {
     let now = now.max(account.header.clock);
     let available_before = account.available;

@@ -1,5 +1,5 @@
-//! A new account: its row, its plan and its plan's first credits are one transition, so that none is ever there without
-//! the others.
+//! Opening an account: its row, its plan and the plan's first credits are one transition, so that none of them exists
+//! without the others.
 
 use super::{Decision, decide};
 use crate::{
@@ -13,8 +13,12 @@ use crate::{
     time::{FOUR_WEEKS_MS, Timestamp},
 };
 
-/// Opens an account. The free plan's first dollar comes by itself; for the other the operator stands for the first cycle.
-/// The same account opened twice has the same grant.
+/// Opens an account. The rules grant the free plan's first dollar; the operator vouches for the first cycle of the
+/// other plan. Opening the same account twice gives the same grant.
+///
+/// # Panics
+///
+/// If the rules refuse the plan's first credits, which would be a defect of the rules.
 pub fn open(id: AccountId, email: String, plan: Plan, now: Timestamp) -> (Account, Decision) {
     let mut account = Account::load(id, Stored::new(Header::new(plan, now)));
     let cycle_end = Some(now.plus_ms(FOUR_WEEKS_MS));

@@ -1,5 +1,5 @@
-//! A card's payments: begun, then succeeded or declined. What a success brings is in the same commit as the success:
-//! credits, tier, permits, the plan's next cycle.
+//! Payments: begun, then succeeded or declined. The effects of a success (credits, tier, permits, the plan's next
+//! cycle) are in the same commit as the success.
 
 use super::{
     automatic,
@@ -15,7 +15,7 @@ use crate::{
     subscription::{FEE, Status},
 };
 
-/// Payments of one account that wait for their end (an answer, or the card's owner), at most.
+/// The most pending payments of one account, waiting for an answer or for the card's owner.
 const MOST_PENDING: usize = 10;
 
 pub(super) fn begin(draft: &mut Draft<'_>, payment: Payment) -> Result<Reply, Refusal> {

@@ -1,6 +1,5 @@
-//! Money of a payment that was given back, taken back, or came again. What refunds and disputes stand is compared with what
-//! stood before, and the difference is taken from the payment's grant or given back to it; the tier and the plan's cycle
-//! follow.
+//! Reversals of a payment. The reversals in force are compared with those before, and the difference is taken from the
+//! payment's grant or given back to it. The tier and the plan's cycle follow.
 
 use super::{automatic, draft::Draft, subscription, taken};
 use crate::{
@@ -61,7 +60,7 @@ pub(super) fn reverse(draft: &mut Draft<'_>, reverse: Reverse) -> Result<Reply, 
     Ok(Reply::Done)
 }
 
-/// What stands of a payment.
+/// The reversals of a payment that are in force.
 #[derive(Clone, Copy)]
 struct Standing {
     reversed: Nanos,
@@ -86,8 +85,8 @@ fn tell(draft: &mut Draft<'_>, row: &Reversal, stood: bool) {
     draft.tell(event.text("state", row.state.name()).amount("amount", row.amount));
 }
 
-/// The payment's grant, brought into memory where it no longer was. What was taken of it must be what stood: else the rows
-/// were read before an earlier reversal was written.
+/// Finds the payment's grant, and loads it into memory if it was no longer there. The credits taken from it must match
+/// the reversals in force. Otherwise the rows were read before an earlier reversal was written.
 fn find(
     draft: &mut Draft<'_>,
     payment: &Payment,
@@ -105,7 +104,7 @@ fn find(
     }
     let grant = stored.filter(|grant| *grant.source_key == *key).ok_or(Refusal::NoPayment(payment.id))?;
     if grant.is_live(draft.now) || !is_read(&grant) {
-        // It was in memory when it was read, and has changed since.
+        // The grant was in memory when it was read, and has changed since.
         return Err(Refusal::GrantMoved(grant.id));
     }
     let id = grant.id;
@@ -114,7 +113,7 @@ fn find(
     Ok(id)
 }
 
-/// Has a grant be what the part of its payment that is not reversed bought.
+/// Adjusts a grant to the part of its payment that is not reversed.
 fn move_credits(draft: &mut Draft<'_>, index: usize, payment: &Payment, reversed: Nanos, lasts_ms: i64) {
     let grant = &mut draft.account.grants[index];
     grant.paid = payment.amount - reversed;
@@ -128,7 +127,8 @@ fn move_credits(draft: &mut Draft<'_>, index: usize, payment: &Payment, reversed
     }
 }
 
-/// The end of a plan's paid time must be what its fees say: else they were read before the last of them was written.
+/// Checks that the end of the plan's paid time matches its fees. Otherwise the fees were read before the last of them
+/// was written.
 fn check_cycle(
     draft: &Draft<'_>,
     payment: &Payment,
@@ -143,8 +143,8 @@ fn check_cycle(
     Ok(())
 }
 
-/// A fee no longer pays for its cycle, or does so again. Where it paid for the time that runs, the plan ends with it; where
-/// it does so again, the plan runs for the rest of that time, and is renewed only if its owner says so.
+/// Ends or restores the cycle of a fee. If the fee paid for the current time, the plan ends. If it pays again, the plan
+/// runs for the rest of that time, and renews only if its owner resumes it.
 fn move_cycle(draft: &mut Draft<'_>, payment: &Payment, after: Standing, paid_until: Option<Timestamp>) {
     if payment.purpose != Purpose::Subscription {
         return;

@@ -1,5 +1,5 @@
-//! A running request's cost: accrued while it runs, captured once when it ends. Settling never fails for want of credits:
-//! what neither the hold nor the rest covers becomes debt.
+//! The cost of a running request: accrued while it runs, captured once when it ends. Settling never fails for lack of
+//! credits: the part that neither the hold nor the available credits cover becomes debt.
 
 use super::draft::Draft;
 use crate::{
@@ -12,8 +12,8 @@ use crate::{
     quantity::Direction,
 };
 
-/// Notes the cost so far, and grows the hold so that a slice more is covered, as far as credits and the key's limits reach.
-/// Nothing is written while the hold covers it and what is durable is fresh enough.
+/// Records the cost so far, and grows the hold to cover another slice, as far as credits and the key's limits allow.
+/// Nothing is written while the hold suffices and the durable cost is recent enough.
 pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice: Nanos) -> Result<Reply, Refusal> {
     let hold = draft.account.holds.get(&id).ok_or(Refusal::NoHold(id))?;
     let (held, claim) = (hold.total(), hold.claim());
@@ -21,7 +21,7 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
         return Ok(Reply::Accrued { held, claimed: hold.claimed });
     }
     let room = draft.account.room_of(hold.key_id, draft.now);
-    // What the key lets it come to, what is set aside now included; a claim once given stays.
+    // The most that the key allows, including the amount held now. A claim never shrinks.
     let claimed = room.map(|room| claim.max((accrued + slice).min(claim + room)));
     let wanted = claimed.map_or(accrued + slice, |claimed| (accrued + slice).min(claimed));
     let missing = (wanted - held).max(Nanos::ZERO);
@@ -59,8 +59,8 @@ pub(super) fn accrue(draft: &mut Draft<'_>, id: RequestId, accrued: Nanos, slice
     Ok(Reply::Accrued { held: held + gained, claimed })
 }
 
-/// Ends a hold: the charge is taken from it, then from what is available, then becomes debt; the rest is given back, or
-/// expires where its grant has.
+/// Ends a hold. The charge is taken from the hold, then from the available credits, and the rest becomes debt. The
+/// unused part of the hold is released, or expires with its grant.
 pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply, Refusal> {
     let id = usage.request_id;
     if usage.charged < Nanos::ZERO {
@@ -95,7 +95,8 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
         draft.record(line);
     }
     if !captured && usage.charged.is_positive() {
-        // Every charge leaves a capture, even one that became debt whole: it is what makes a second one impossible.
+        // Every charge writes a capture, even if the whole charge became debt. The capture makes a second one
+        // impossible.
         let mut line = Line::new(LineKind::HoldCaptured);
         line.request_id = Some(id);
         draft.record(line);
@@ -117,7 +118,7 @@ pub(super) fn settle(draft: &mut Draft<'_>, usage: UsageRecord) -> Result<Reply,
     Ok(Reply::Settled { charged, debt: owed })
 }
 
-/// Counts a charge against its key's limits, and says where one is nearly used up.
+/// Counts a charge against its key's limits, and notifies the owner of a limit that is nearly used up.
 fn spend_key(draft: &mut Draft<'_>, usage: &UsageRecord, claim: Nanos) {
     let Some(id) = usage.key_id else { return };
     let Some(key) = draft.account.keys.get_mut(&id) else { return };
@@ -133,12 +134,12 @@ fn spend_key(draft: &mut Draft<'_>, usage: &UsageRecord, claim: Nanos) {
     }
 }
 
-/// What of a grant's part was taken back while it was held.
+/// The recalled part of a hold's share of one grant.
 #[derive(Clone, Copy)]
 struct Recall {
-    /// Of what is given back.
+    /// From the released credits.
     released: Nanos,
-    /// Of what is captured.
+    /// From the captured credits.
     captured: Nanos,
 }
 
@@ -150,7 +151,7 @@ fn take_recall(draft: &mut Draft<'_>, id: GrantId, part: Nanos, taken: Nanos) ->
     grant.recall -= recall.released;
     recall.captured = grant.recall.min(taken);
     grant.recall -= recall.captured;
-    // What refunds and disputes took goes before what an operator voided: what is left is the same.
+    // Credits taken by refunds and disputes come before those voided by an operator. The result is the same.
     let unused = grant.taken.held.min(recall.released);
     let spent = (grant.taken.held - unused).min(recall.captured);
     grant.taken.held -= unused + spent;
@@ -159,8 +160,9 @@ fn take_recall(draft: &mut Draft<'_>, id: GrantId, part: Nanos, taken: Nanos) ->
     recall
 }
 
-/// Ends what is held of one grant, in one line: some is taken, the rest goes back to it, to its expiry, or to the operator who recalled
-/// it. What was taken of what is recalled is owed. Whether there was anything.
+/// Ends the share of one grant in one line: the captured credits are spent, and the rest becomes available, expires
+/// with the grant, or is voided if it was recalled. Captured credits that were recalled become debt. Returns whether
+/// there was a share.
 fn end_part(
     draft: &mut Draft<'_>,
     id: RequestId,

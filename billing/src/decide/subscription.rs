@@ -1,5 +1,5 @@
-//! The pay-as-you-go plan as commands and time change it: renewed at the end of its paid time, tried again after a
-//! decline, ended when it was cancelled or when no try is left.
+//! The pay-as-you-go plan under commands and time: renewed at the end of its paid time, tried again after a decline,
+//! ended when cancelled or when no attempt is left.
 
 use super::{draft::Draft, due};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     time::Timestamp,
 };
 
-/// Does what is due: begins the renewal, or ends what was cancelled.
+/// Begins a due renewal, or ends a cancelled subscription.
 pub(super) fn renew(draft: &mut Draft<'_>) {
     let Some(subscription) = draft.account.subscription() else { return };
     let due = subscription.due_at(draft.account.header.subscribed_until);
@@ -21,20 +21,20 @@ pub(super) fn renew(draft: &mut Draft<'_>) {
     match subscription.at_end {
         AtEnd::Renew => {
             let method = subscription.method.clone();
-            // Between two renewals lies a cycle, or the wait after a decline.
+            // Between two renewals lies a cycle, or the wait after a decline, so the number may repeat.
             draft.begin_payment((Purpose::Subscription, 0), FEE, method, None);
         }
         AtEnd::Cancel => end(draft, "cancelled"),
     }
 }
 
-/// Until when the account is paid if a payment succeeds now.
+/// The end of the paid time if a payment succeeds now.
 pub(super) fn next_end(draft: &Draft<'_>) -> Timestamp {
     let status = draft.account.subscription().map_or(Status::Ended, |subscription| subscription.status);
     paid_until(draft.account.header.subscribed_until, status, draft.now)
 }
 
-/// A cycle is paid.
+/// Records a paid cycle.
 pub(super) fn paid(draft: &mut Draft<'_>, payment: &Payment, until: Timestamp) {
     let is_renewal = draft.account.subscription().is_some_and(|subscription| subscription.status != Status::Ended);
     if is_renewal {
@@ -52,7 +52,8 @@ pub(super) fn paid(draft: &mut Draft<'_>, payment: &Payment, until: Timestamp) {
     draft.account.header.subscribed_until = Some(until);
 }
 
-/// A cycle's payment was declined: a sign-up leaves nothing behind, a renewal is tried again a few times.
+/// Records a declined payment of a cycle. A declined sign-up changes nothing; a renewal is tried again a limited number
+/// of times.
 pub(super) fn declined(draft: &mut Draft<'_>, payment: &Payment, decline_code: &str) {
     let now = draft.now;
     if draft.account.subscription().is_none_or(|subscription| subscription.status == Status::Ended) {

@@ -1,7 +1,7 @@
-//! What refunds and disputes take of a grant, and what comes back of it. Taken is what is left, then what was gone already
-//! (expired, or voided by an operator: nobody owes that), then what running requests hold, then what was spent, which is
-//! owed again. It comes back the other way round: a debt is undone first, and what can be used again can be used for as
-//! long as it could when it was taken.
+//! Credits that refunds and disputes take from a grant, and credits that come back. Taken first are the available
+//! credits, then those already lost (expired, or voided by an operator: no debt arises from them), then those held by
+//! running requests, and last the spent ones, which become debt. They come back in reverse order: debt is undone first.
+//! Credits that become usable again keep the remaining life that they had when they were taken.
 
 use super::draft::Draft;
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
     time::FOUR_WEEKS_MS,
 };
 
-/// Pays a debt from whatever is available. A debt and credits beside it only meet where credits come back: a hold that is
-/// released, a reversal that leaves other grants.
+/// Repays debt from the available credits. Debt and available credits meet only where credits come back: a hold is
+/// released, or a reversal leaves other grants untouched.
 pub(super) fn repay_debt(draft: &mut Draft<'_>) {
     let debt = draft.account.header.debt;
     if !debt.is_positive() || !draft.account.available.is_positive() {
@@ -34,7 +34,7 @@ pub(super) fn voided(id: GrantId, amount: Nanos) -> Line {
     line
 }
 
-/// Spent credits whose money was taken back: owed again. Less than nothing: not owed any more.
+/// A line that turns spent credits into debt because their money was taken back. A negative amount reduces the debt.
 fn owed_again(kind: LineKind, id: GrantId, amount: Nanos) -> Line {
     let mut line = Draft::line(kind, id, None);
     line.spent = -amount;
@@ -43,14 +43,14 @@ fn owed_again(kind: LineKind, id: GrantId, amount: Nanos) -> Line {
     line
 }
 
-/// As much of what is missing as there is.
+/// Takes as much of the missing amount as there is.
 fn part(missing: &mut Nanos, there: Nanos) -> Nanos {
     let part = there.min(*missing);
     *missing -= part;
     part
 }
 
-/// Takes so much more of a grant.
+/// Takes another amount from a grant.
 pub(super) fn take(draft: &mut Draft<'_>, index: usize, amount: Nanos) {
     let mut missing = amount;
     let grant = &mut draft.account.grants[index];
@@ -66,7 +66,7 @@ pub(super) fn take(draft: &mut Draft<'_>, index: usize, amount: Nanos) {
     grant.taken.unused += unused;
     grant.taken.spent += spent;
     draft.touch(id);
-    // One line: the grant is sound after all of it.
+    // One line for everything: in between, the grant would not be sound.
     let mut line = voided(id, unused);
     line.spent = -spent;
     line.voided += spent;
@@ -77,8 +77,8 @@ pub(super) fn take(draft: &mut Draft<'_>, index: usize, amount: Nanos) {
     }
 }
 
-/// For how long what is taken of a grant now can be used should it come back, in milliseconds: what is left of its life. Of
-/// a grant that is over only what was spent can come back, if it was paid for otherwise meanwhile: for a life of its own.
+/// The remaining life of credits taken from a grant now, in milliseconds. From an expired grant only spent credits can
+/// come back usable, if they were paid for by other credits meanwhile. Those get a full life.
 pub(super) fn left_ms(draft: &Draft<'_>, index: usize) -> i64 {
     let grant = &draft.account.grants[index];
     if grant.is_expired(draft.now) && grant.spent.is_positive() {
@@ -87,7 +87,7 @@ pub(super) fn left_ms(draft: &Draft<'_>, index: usize) -> i64 {
     grant.expires_at.ms_since(draft.now)
 }
 
-/// Gives so much of what was taken back to its grant.
+/// Gives an amount of the credits taken back to its grant.
 pub(super) fn give_back(draft: &mut Draft<'_>, index: usize, amount: Nanos, left_ms: i64) {
     let (now, debt) = (draft.now, draft.account.header.debt);
     let mut missing = amount;
@@ -95,7 +95,7 @@ pub(super) fn give_back(draft: &mut Draft<'_>, index: usize, amount: Nanos, left
     let id = grant.id;
     let owed = part(&mut missing, grant.taken.spent.min(debt));
     grant.taken.spent -= owed;
-    // What was owed was paid with other credits: these stand for them.
+    // The debt was repaid with other credits: these take their place.
     let repaid = part(&mut missing, grant.taken.spent);
     grant.taken.spent -= repaid;
     let held = part(&mut missing, grant.taken.held);
@@ -110,7 +110,7 @@ pub(super) fn give_back(draft: &mut Draft<'_>, index: usize, amount: Nanos, left
     let lasts_until = now.plus_ms(left_ms);
     if usable.is_positive() && lasts_until > grant.expires_at {
         grant.expires_at = lasts_until;
-        // Its owner is told again of what is still to come.
+        // The owner is notified again before the new expiry.
         grant.notices = 0;
         grant.pass_notices(now);
     }

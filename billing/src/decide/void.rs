@@ -1,5 +1,5 @@
-//! Credits that an operator takes back: of what is left first, then of what running requests hold, which is recalled as
-//! they end.
+//! Credits that an operator takes back: first the available ones, then those held by running requests, which are
+//! recalled when the requests end.
 
 use super::{automatic, draft::Draft, taken};
 use crate::{

@@ -1,4 +1,4 @@
-//! An exact cost, with Farebox's fee apart: `Decimal` until the total, which is rounded once (design, chapter 2.1).
+//! Exact costs in `Decimal`, with Farebox's fee apart. The total is rounded once (design, chapter 2.1).
 
 use rust_decimal::Decimal;
 
@@ -10,22 +10,27 @@ pub const FEE: Decimal = Decimal::from_parts(2, 0, 0, false, 2);
 /// An exact cost in dollars.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// What the provider takes, or the open model's compute.
+    /// The provider's price, or our own compute.
     pub base: Decimal,
     /// Farebox's fee.
     pub fee: Decimal,
 }
 
 impl Cost {
-    /// Nothing.
+    /// No cost.
     pub const ZERO: Self = Self { base: Decimal::ZERO, fee: Decimal::ZERO };
 
-    /// The whole.
+    /// The sum of base and fee.
     pub fn total(&self) -> Decimal {
         self.base + self.fee
     }
 
-    /// The whole, rounded once.
+    /// The total, rounded once.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`](AmountError::TooLarge) if the ledger can't hold the total. The caller charges at most its limit
+    /// instead.
     pub fn charged(&self) -> Result<Nanos, AmountError> {
         Nanos::round(self.total())
     }
@@ -35,24 +40,24 @@ impl Cost {
         Self { base, fee: base * FEE }
     }
 
-    /// What carries no fee: compute of ours.
+    /// A cost without a fee: our own compute.
     pub const fn without_fee(base: Decimal) -> Self {
         Self { base, fee: Decimal::ZERO }
     }
 
-    /// This cost, or exactly `limit` where it is larger: for estimates, which never exceed their hold.
+    /// This cost, or exactly `limit` if the cost is larger. For estimates, which never exceed their hold.
     #[must_use]
     pub fn at_most(self, limit: Nanos) -> Self {
         let limit = limit.to_decimal();
         if self.total() <= limit {
             return self;
         }
-        // The fee is cut off at twelve decimals, which must not make the rest of it more than it was.
+        // The division rounds to twelve decimals, so the base could become larger than before. The smaller one is kept.
         let base = base_of(limit).min(self.base);
         Self { base, fee: limit - base }
     }
 
-    /// A cost of exactly so much with the fee in it.
+    /// Splits a total, fee included, into base and fee.
     pub fn from_total(total: Nanos) -> Self {
         let total = total.to_decimal();
         let base = base_of(total);
@@ -60,7 +65,7 @@ impl Cost {
     }
 }
 
-/// What of a total is not its fee.
+/// The base of a total.
 fn base_of(total: Decimal) -> Decimal {
     (total / (Decimal::ONE + FEE)).round_dp(12)
 }
@@ -75,7 +80,7 @@ mod tests {
         let hold = Nanos::new(1_000_000_007);
         assert_eq!(cost.at_most(hold).charged(), Ok(hold));
         assert_eq!(cost.at_most(Nanos::dollars(4)), cost);
-        // 1 / 1.02 is rounded up at its twelfth decimal: to more than what was a little dearer than the limit.
+        // 1 / 1.02 is rounded up at its twelfth decimal, to more than the base of a total just above the limit.
         let over = Cost::with_fee(Decimal::new(9_803_921_568_628, 13));
         assert!(over.total() > Decimal::ONE, "{over:?}");
         let least = over.at_most(Nanos::dollars(1));

@@ -1,5 +1,5 @@
-//! What a second of compute costs: the rate of each size class (design, chapter 2.4), which carries no fee. The class is the
-//! price's and not the quantity's: a second is a second.
+//! The price of open models: a rate for a second of compute in each size class (design, chapter 2.4), without a fee.
+//! The class belongs to the price, and not to the quantity.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,16 +10,16 @@ use crate::{
     quantity::{Key, Quantities},
 };
 
-/// Ten-millionths of a dollar for a gigabyte of video memory and a second.
+/// Ten-millionths of a dollar for a gigabyte of video memory in a second.
 const PER_GB_SECOND: u32 = 45;
 
 impl SizeClass {
-    /// What a started second costs: $0.0000045 for each gigabyte.
+    /// The rate of a started second: $0.0000045 for each gigabyte.
     pub const fn per_second(self) -> Rate {
         Rate::ten_millionths(self.vram_gb() * PER_GB_SECOND)
     }
 
-    /// The price of its models: seconds have a rate, and what else is counted is in it.
+    /// The price of the class's models: seconds have a rate, which includes all other quantities.
     pub fn price(self) -> Arc<Price> {
         static PRICES: LazyLock<[Arc<Price>; SizeClass::ALL.len()]> = LazyLock::new(|| {
             SizeClass::ALL.map(|class| Arc::new(Price::of_compute(Key::COMPUTE_SECONDS, class.per_second())))
@@ -27,23 +27,23 @@ impl SizeClass {
         Arc::clone(&PRICES[self as usize])
     }
 
-    /// What so many started seconds cost.
+    /// The cost of started seconds.
     pub fn cost(self, seconds: u64) -> Cost {
         Cost::without_fee(self.per_second().times(seconds))
     }
 
-    /// The same, as far as the ledger holds it.
+    /// The cost of started seconds in nano-dollars, clamped to the ledger's range.
     pub fn cost_nanos(self, seconds: u64) -> Nanos {
         self.cost(seconds).charged().unwrap_or(Nanos::new(i64::MAX))
     }
 
-    /// How many whole seconds so much pays.
+    /// The number of whole seconds that an amount pays for.
     pub fn seconds_paid_by(self, amount: Nanos) -> u64 {
         self.per_second().paid_by(amount.to_decimal())
     }
 }
 
-/// Seconds, as what was used.
+/// A quantity of seconds.
 pub fn seconds(seconds: u64) -> Quantities {
     [(Key::COMPUTE_SECONDS, seconds)].into_iter().collect()
 }

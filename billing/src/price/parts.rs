@@ -1,6 +1,6 @@
-//! The parts of a charge, as they are kept with its record and shown on receipts: what was used, each with the rate it was
-//! charged at. Written as one text, `tokens.input=12@0.00000015 tokens.output=9@0.0000006`; what is in the price of something
-//! else, or was recorded before rates were, has none. `limited` at its end says that less was charged than they come to.
+//! The parts of a charge, for its record and for receipts: each quantity with the rate it was charged at. Their text
+//! form is `tokens.input=12@0.00000015 tokens.output=9@0.0000006`. Quantities without a rate are included in another
+//! price, or were recorded before rates were kept. `limited` at the end marks a charge below the sum of its parts.
 
 use std::{fmt, str::FromStr};
 
@@ -9,66 +9,66 @@ use rust_decimal::Decimal;
 use super::Rate;
 use crate::quantity::{Cache, Direction, Key, Kind, Modality};
 
-/// One of them.
+/// One part of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
-    /// What was used.
+    /// The quantity's key.
     pub key: Key,
-    /// How much of it.
+    /// The amount of the quantity.
     pub amount: u64,
-    /// What one costs.
+    /// The rate of one unit.
     pub rate: Option<Rate>,
 }
 
-/// All of them, in the order of their keys.
+/// All parts, in the order of their keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {
     parts: Vec<Part>,
-    /// Whether less was charged than they come to.
+    /// Whether less was charged than the sum of the parts.
     limited: bool,
 }
 
-/// A text that is no list of parts.
+/// The text is not a list of parts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no list of quantities")]
 pub struct NoParts(pub String);
 
-/// At the end of those of which less was charged.
+/// The mark of a charge below the sum of its parts.
 const LIMITED: &str = "limited";
 
 impl Part {
-    /// What it comes to.
+    /// The exact cost of the part.
     fn full(&self) -> Decimal {
         self.rate.map_or(Decimal::ZERO, |rate| rate.times(self.amount))
     }
 }
 
 impl Parts {
-    /// Parts of which so much was charged, before the fee.
+    /// Parts of a charge, marked as limited if `base`, the charge before the fee, is below their sum.
     pub(super) fn new(parts: Vec<Part>, base: Decimal) -> Self {
         let mut parts = Self { parts, limited: false };
         parts.limited = parts.full() > base;
         parts
     }
 
-    /// They, in order.
+    /// Each part, in order.
     pub fn iter(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter()
     }
 
-    /// Whether less was charged than they come to: an estimate ends at its hold, and so does everything where no debt may
-    /// arise.
+    /// Whether less was charged than the sum of the parts. An estimate ends at its hold, as does every charge that may
+    /// not cause a debt.
     pub const fn is_limited(&self) -> bool {
         self.limited
     }
 
-    /// What they come to, exactly, before the fee.
+    /// The exact sum of the parts, before the fee.
     pub fn full(&self) -> Decimal {
         self.parts.iter().map(Part::full).sum()
     }
 
-    /// What of a charge is for each, and what is for none of them: parts that are not negative and are together all of it,
-    /// whatever it was. Each takes what it comes to, as far as the charge reaches.
+    /// Splits a charge among its parts, and returns the rest that belongs to none. No share is negative, and together
+    /// they are the whole charge. Each part takes its full cost as far as the charge reaches.
     pub fn costs(&self, base: Decimal) -> (Vec<Decimal>, Decimal) {
         let mut left = base.max(Decimal::ZERO);
         let costs = self.parts.iter().map(|part| {
@@ -79,27 +79,27 @@ impl Parts {
         (costs.collect(), left.normalize())
     }
 
-    /// How much there is of all that are like this.
+    /// The sum of all amounts whose keys match.
     pub fn sum(&self, is_like: impl Fn(Key) -> bool) -> u64 {
         self.parts.iter().filter(|part| is_like(part.key)).fold(0, |sum, part| sum.saturating_add(part.amount))
     }
 
-    /// Tokens that were read, or written, in all.
+    /// All tokens of a direction.
     pub fn tokens(&self, direction: Direction) -> u64 {
         self.sum(|key| key.is_tokens(direction))
     }
 
-    /// Tokens that were read from the cache.
+    /// Tokens read from the cache.
     pub fn cache_read(&self) -> u64 {
         self.sum(|key| key.kind == Kind::Tokens && key.cache == Cache::Read)
     }
 
-    /// Tokens that were written to the cache, for whatever time.
+    /// Tokens written to the cache, for any time.
     pub fn cache_write(&self) -> u64 {
         self.sum(|key| key.kind == Kind::Tokens && matches!(key.cache, Cache::Write | Cache::Write1h | Cache::Write12h))
     }
 
-    /// Tokens that a model wrote to itself.
+    /// Reasoning tokens.
     pub fn reasoning(&self) -> u64 {
         self.sum(|key| key.modality == Modality::Reasoning)
     }

@@ -1,5 +1,5 @@
-//! A rate: what one of something costs. Its number is seen by nobody outside `billing::price`: what it comes to for an amount
-//! is asked of it there, so that a price is multiplied in one place.
+//! A rate: the price of one unit. Its number is private to `billing::price`, where amounts are multiplied with it, so
+//! that prices are multiplied in one place.
 
 use std::{fmt, str::FromStr};
 
@@ -8,35 +8,35 @@ use serde::{Serialize, Serializer};
 
 use super::FEE;
 
-/// Dollars for one.
+/// Dollars for one unit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rate(Decimal);
 
-/// The largest rate that is taken for one: $1,000 for one of anything.
+/// The largest valid rate: $1,000 for one unit.
 const LARGEST: Decimal = Decimal::from_parts(1_000, 0, 0, false, 0);
 
 impl Rate {
-    /// So many dollars for one, where that is what a rate can be: not negative, at most $1,000.
+    /// A rate in dollars; `None` if it is negative or above $1,000.
     pub(super) fn new(dollars: Decimal) -> Option<Self> {
         (Decimal::ZERO..=LARGEST).contains(&dollars).then(|| Self(dollars.normalize()))
     }
 
-    /// So many ten-millionths of a dollar.
+    /// A rate in ten-millionths of a dollar.
     pub(super) const fn ten_millionths(count: u32) -> Self {
         Self(Decimal::from_parts(count, 0, 0, false, 7))
     }
 
-    /// What a million cost, as price lists say it.
+    /// The price of a million units, as in price lists.
     pub(super) fn of_a_million(self) -> Decimal {
         (self.0 * Decimal::from(1_000_000)).normalize()
     }
 
-    /// What so many cost, exactly.
+    /// The exact cost of an amount.
     pub(super) fn times(self, amount: u64) -> Decimal {
         Decimal::from(amount) * self.0
     }
 
-    /// How many of it so much pays; any number where it costs nothing.
+    /// The number of units that an amount of dollars pays for; the largest number if the rate is zero.
     pub(super) fn paid_by(self, dollars: Decimal) -> u64 {
         use rust_decimal::prelude::ToPrimitive as _;
         if dollars <= Decimal::ZERO {
@@ -45,7 +45,7 @@ impl Rate {
         dollars.checked_div(self.0).map_or(u64::MAX, |count| count.floor().to_u64().unwrap_or(u64::MAX))
     }
 
-    /// The same with the fee in it.
+    /// The rate with the fee included.
     pub(super) fn with_fee(self) -> Self {
         Self(self.0 * (Decimal::ONE + FEE))
     }

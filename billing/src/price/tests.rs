@@ -1,4 +1,4 @@
-//! Prices against the formula that they were before they were lists of rates, and what must be so of any price.
+//! Compares prices with the formula from before they were lists of rates, and tests properties of all prices.
 
 use proptest::{prelude::*, sample::select};
 
@@ -9,10 +9,10 @@ fn decimal(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
-/// Prices of a million tokens: uncached, read from the cache, written to it, written for longer, output.
+/// Prices of a million tokens: uncached, cache read, cache write, longer cache write, output.
 type Short = (Decimal, Option<Decimal>, Option<Decimal>, Option<Decimal>, Decimal);
 
-/// A price in the short form, and the same as text.
+/// A price in the short form, also read from text.
 fn short(base: &Short, band: Option<(u64, &Short)>) -> Price {
     let fields = |(input, read, write, long, output): &Short| {
         let named = [("cached_input", read), ("cache_write", write), ("cache_write_long", long)];
@@ -28,7 +28,8 @@ fn written(json: &str) -> Result<Price, String> {
     serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
-/// What the short form cost before: parts that are beyond the input are taken off, a band moves all of a request.
+/// The former cost of the short form: cache parts beyond the input are dropped, and a band applies to the whole
+/// request.
 fn before(base: &Short, band: Option<(u64, &Short)>, [input, read, write, long, output]: [u64; 5]) -> Cost {
     let read = read.min(input);
     let long = long.min(input - read);
@@ -70,7 +71,7 @@ fn tokens() -> impl Strategy<Value = [u64; 5]> {
     proptest::array::uniform5(prop_oneof![Just(0_u64), 0_u64..1_000, 0_u64..2_000_000])
 }
 
-/// Prices with all that one can have, at rates of their own; a band costs no less.
+/// Random prices with all kinds of keys at different rates. A band is never cheaper.
 fn price() -> impl Strategy<Value = Price> {
     let keys: Vec<Key> = [
         "tokens.input.cache_read",
@@ -104,7 +105,7 @@ fn price() -> impl Strategy<Value = Price> {
     })
 }
 
-/// Quantities that such a price may meet.
+/// Random quantities for such prices.
 fn used() -> impl Strategy<Value = Quantities> {
     let keys = [
         "tokens.input",
@@ -127,7 +128,7 @@ proptest! {
         base in five(), above in proptest::option::of((0_u64..1_500_000, five())), tokens in tokens(),
         kept in select(vec![Cache::Write1h, Cache::Write12h]),
     ) {
-        // A band above nothing was every prompt's, and is that of more than one token.
+        // A band above zero once applied to every prompt. It now applies to prompts of more than one token.
         let band = above.as_ref().map(|(above, band)| ((*above).max(1), band));
         let price = short(&base, band);
         prop_assert_eq!(price.cost(&quantities(tokens, kept)), Ok(before(&base, band, tokens)));
@@ -139,7 +140,7 @@ proptest! {
         let parts = price.parts(&used, cost.base);
         prop_assert!(parts.full() == cost.base && !parts.is_limited());
         prop_assert_eq!(parts.to_string().parse::<Parts>(), Ok(parts.clone()));
-        // Less than that, and more: whatever was charged is partitioned, and no part is negative.
+        // A lower and a higher charge: every charge is partitioned, and no part is negative.
         for base in [cost.base, (cost.base - Decimal::new(taken_off, 9)).max(Decimal::ZERO), cost.base + Decimal::ONE] {
             let parts = price.parts(&used, base);
             let (costs, rest) = parts.costs(base);
@@ -243,7 +244,7 @@ fn a_long_prompt_moves_its_whole_request_into_the_band() {
     let (price, text) = (gpt_6_sol(), Permitted::TEXT);
     let cost = |used: &[(&str, u64)]| price.cost(&all(used)).unwrap().base;
     assert_eq!(cost(&[("tokens.input", 272_000), ("tokens.output", 10)]), decimal("0.5441"));
-    // One at $4, the others at $0.40, and ten at $15 a million.
+    // One token at $4, the others at $0.40, and ten at $15 a million.
     let long = [("tokens.input", 1), ("tokens.input.cache_read", 272_000), ("tokens.output", 10)];
     assert_eq!(cost(&long), decimal("0.108954"));
     assert_eq!(price.most_output(272_001, &text).unwrap().times(10), decimal("0.000153"));

@@ -1,7 +1,7 @@
-//! How a price is written in a price file. The short form names what a million tokens of text cost (`input`, `cached_input`,
-//! `cache_write`, `cache_write_long`, `output`), with those of one context band beside them; the general form is a list of
-//! keys with rates: `per_million` of anything, and `each`. A price may have both forms, each key once. It is shown as the
-//! short form, as far as it has that, with all of its keys and what one of each costs beside it.
+//! The text form of a price in price files. The short form names the prices of a million text tokens (`input`,
+//! `cached_input`, `cache_write`, `cache_write_long`, `output`), and those of one context band. The general form lists
+//! rates by key: `per_million`, and `each`. A price may use both forms, with each key once. Prices are shown in the
+//! short form, as far as they have one, with the rate of every key beside it.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::{Price, Rate, Terms};
 use crate::quantity::{Band, Cache, Key};
 
-/// To multiply with this is exact, and less work than to divide.
+/// Multiplying with this is exact, and faster than a division.
 const MILLIONTH: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
 
-/// The largest price of a million that is taken for one: $1 million.
+/// The largest valid price of a million units: $1 million.
 const LARGEST: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
 
-/// What a price is not.
+/// Why a price is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadPrice {
     /// A number that can't be a price.
     #[error("an absurd price of {0}")]
     Absurd(Key),
-    /// One of `input` and `output`, and `per_million` without the other.
+    /// Only one of `input` and `output`, or no rate at all.
     #[error("input and output go together, and one of them or a list of rates must be there")]
     Half,
-    /// The same thing twice.
+    /// The same key twice.
     #[error("the same quantity twice")]
     Twice,
 }
 
-/// A price as it is written.
+/// The fields of a price file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Written {
@@ -47,7 +47,7 @@ pub(super) struct Written {
     each: BTreeMap<Key, Decimal>,
 }
 
-/// The prices of a request with more than so many prompt tokens, all of it.
+/// The prices of the whole of a request with more than `above` input tokens.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenBand {
@@ -73,7 +73,8 @@ impl Written {
         }
     }
 
-    /// What the short form says, in keys. A write that is kept for longer is one for an hour: that stands for one of twelve.
+    /// The rates of the short form by key. The longer cache write is the one for an hour, which is also the substitute
+    /// of one for twelve hours.
     fn short(&self) -> Result<Vec<(Key, Decimal)>, BadPrice> {
         let caches = [Cache::Uncached, Cache::Read, Cache::Write, Cache::Write1h];
         let list = |band: Band, input: [Option<Decimal>; 4], output: Option<Decimal>| {
@@ -91,7 +92,7 @@ impl Written {
         }
         let mut all = list(Band(0), input, self.output);
         if let Some(band) = &self.band {
-            // No model reads as much as the largest band that a key can name.
+            // No model reads as much as the largest band of a key.
             let above = Band(u32::try_from(band.above).unwrap_or(u32::MAX).max(1));
             let input = [Some(band.input), band.cached_input, band.cache_write, band.cache_write_long];
             all.extend(list(above, input, Some(band.output)));
@@ -117,14 +118,14 @@ impl TryFrom<Written> for Price {
     }
 }
 
-/// A price as it is shown.
+/// The fields of a price as it is shown.
 #[derive(Serialize)]
 struct Shown {
     #[serde(flatten)]
     short: ShownShort,
     #[serde(skip_serializing_if = "Option::is_none")]
     band: Option<ShownBand>,
-    /// Dollars for one of each.
+    /// Dollars for one unit of each key.
     rates: BTreeMap<Key, Rate>,
 }
 

@@ -1,148 +1,148 @@
-//! What an amount is of: the one key of everything that is metered, held, priced, charged and shown. A key is a few words
-//! with points between them, of which the usual ones are left out: `tokens.input`, `tokens.input.cache_read`,
-//! `tokens.output.reasoning`, `tokens.input.audio.flex.above_272000`, `compute_seconds`. That spelling is the only one: it is
-//! stored, shown, and written in price files. Knows no amount and no price.
+//! The key of a quantity, shared by metering, holds, prices, charges and receipts. A key is written as a few words with
+//! dots between them, without the default ones: `tokens.input`, `tokens.input.cache_read`, `tokens.output.reasoning`,
+//! `tokens.input.audio.flex.above_272000`, `compute_seconds`. Each key has exactly one spelling, which is stored,
+//! shown, and written in price files. No amount and no price is known here.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// What is counted.
+/// The unit that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Tokens of a model's text, or of what it takes for text.
+    /// Tokens of a model's text, or of other content that the model counts as tokens.
     Tokens,
-    /// Characters, where a provider bills speech by them.
+    /// Characters, where a provider bills speech by character.
     Characters,
-    /// Images, where they are billed whole.
+    /// Images, where a provider bills each.
     Images,
-    /// Milliseconds of sound or video.
+    /// Milliseconds of audio or video.
     Milliseconds,
     /// Pages of documents.
     Pages,
-    /// Started seconds of compute of a model that runs here.
+    /// Started seconds of compute of a model that runs in this gateway.
     ComputeSeconds,
     /// Requests, where a provider bills each.
     Requests,
     /// Searches of the web by a tool that runs at the provider.
     WebSearches,
-    /// Pages of the web fetched by such a tool.
+    /// Web pages fetched by a tool that runs at the provider.
     WebFetches,
-    /// Searches of files by such a tool.
+    /// File searches by a tool that runs at the provider.
     FileSearches,
-    /// Sessions in which such a tool runs code.
+    /// Code sessions of a tool that runs at the provider.
     Containers,
     /// A provider's own units of search and ranking.
     SearchUnits,
 }
 
-/// Which way it went. What is neither read nor written by a model has none.
+/// The direction of a quantity. Quantities that a model neither reads nor writes have none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Direction {
-    /// Neither.
+    /// No direction.
     #[default]
     Neither,
-    /// The model read it.
+    /// Read by the model.
     Input,
-    /// The model wrote it.
+    /// Written by the model.
     Output,
 }
 
-/// What it was a part of.
+/// The modality of a quantity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Modality {
-    /// Text, and all that is not told apart.
+    /// Text, and everything that is not distinguished.
     #[default]
     Text,
-    /// What a model wrote to itself.
+    /// A model's reasoning.
     Reasoning,
     /// Sound.
     Audio,
-    /// Pictures.
+    /// Images.
     Image,
-    /// Moving pictures.
+    /// Video.
     Video,
 }
 
-/// What its provider's cache did with it.
+/// The effect of the provider's cache on a quantity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cache {
-    /// Nothing.
+    /// The cache was not used.
     #[default]
     Uncached,
-    /// It was read from it.
+    /// Read from the cache.
     Read,
-    /// It was written to it, to be kept for as long as the provider does unasked.
+    /// Written to the cache for the provider's default time.
     Write,
-    /// It was written to it, to be kept for an hour.
+    /// Written to the cache for an hour.
     Write1h,
-    /// It was written to it, to be kept for twelve hours.
+    /// Written to the cache for twelve hours.
     Write12h,
 }
 
-/// The service tier that served it.
+/// The service tier of a quantity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServiceTier {
-    /// The usual one.
+    /// The usual tier.
     #[default]
     Standard,
-    /// With others, within a day.
+    /// In a batch, within a day.
     Batch,
-    /// When there is room.
+    /// When the provider has room.
     Flex,
-    /// Before others.
+    /// Before other requests.
     Priority,
 }
 
-/// The context band of its request: more input tokens than this; zero is none.
+/// The context band of a request: it has more input tokens than this number. Zero means no band.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Band(pub u32);
 
-/// How fine a picture is, or how large.
+/// The resolution of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resolution {
-    /// Not told apart.
+    /// Not distinguished.
     #[default]
     Any,
     /// The coarsest.
     Low,
-    /// Between.
+    /// A medium resolution.
     Medium,
     /// The finest.
     High,
     /// About a thousand pixels wide.
     Wide1k,
-    /// About two thousand.
+    /// About two thousand pixels wide.
     Wide2k,
-    /// About four thousand.
+    /// About four thousand pixels wide.
     Wide4k,
 }
 
-/// What an amount is of.
+/// The key of a quantity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
-    /// What is counted.
+    /// The unit that is counted.
     pub kind: Kind,
-    /// Which way it went.
+    /// The direction.
     pub direction: Direction,
-    /// What it was a part of.
+    /// The modality.
     pub modality: Modality,
-    /// What its provider's cache did with it.
+    /// The effect of the provider's cache.
     pub cache: Cache,
-    /// The service tier that served it.
+    /// The service tier.
     pub tier: ServiceTier,
-    /// The context band of its request.
+    /// The context band of the request.
     pub band: Band,
-    /// How fine it is.
+    /// The resolution.
     pub resolution: Resolution,
 }
 
-/// A text that is no key.
+/// The text is not a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no quantity, such as \"tokens.input.cache_read\"")]
 pub struct NoKey(pub String);
 
-/// The words of a part of a key, its usual value first, which has none.
+/// The words of one component of a key. The default value comes first and has no word.
 trait Words: Copy + PartialEq + 'static {
     const WORDS: &'static [(Self, &'static str)];
 
@@ -214,11 +214,11 @@ impl Words for Resolution {
     ];
 }
 
-/// Before a band's number.
+/// The prefix of a band's number.
 const ABOVE: &str = "above_";
 
 impl Kind {
-    /// Whether a model reads or writes it.
+    /// Whether models read or write this unit.
     const fn has_direction(self) -> bool {
         match self {
             Self::Tokens | Self::Characters | Self::Images | Self::Milliseconds | Self::Pages => true,
@@ -234,30 +234,30 @@ impl Kind {
 }
 
 impl ServiceTier {
-    /// All of them.
+    /// All tiers.
     pub const ALL: [Self; 4] = [Self::Standard, Self::Batch, Self::Flex, Self::Priority];
 
-    /// The word of it in a key; none of the usual one.
+    /// The tier's word in a key; empty for the usual tier.
     pub fn name(self) -> &'static str {
         self.word()
     }
 }
 
 impl Key {
-    /// Uncached tokens of text that a model read.
+    /// Uncached input tokens of text.
     pub const INPUT: Self = Self::of(Kind::Tokens, Direction::Input);
-    /// Those that were read from the cache.
+    /// Input tokens read from the cache.
     pub const CACHE_READ: Self = Self::INPUT.cached(Cache::Read);
-    /// Those that were written to it.
+    /// Input tokens written to the cache.
     pub const CACHE_WRITE: Self = Self::INPUT.cached(Cache::Write);
-    /// Tokens of text that a model wrote.
+    /// Output tokens of text.
     pub const OUTPUT: Self = Self::of(Kind::Tokens, Direction::Output);
-    /// Those that it wrote to itself.
+    /// Reasoning tokens.
     pub const REASONING: Self = Self::OUTPUT.in_modality(Modality::Reasoning);
     /// Started seconds of compute.
     pub const COMPUTE_SECONDS: Self = Self::of(Kind::ComputeSeconds, Direction::Neither);
 
-    /// A kind, which way it went, and else what is usual.
+    /// A key of a unit and a direction, with the defaults for everything else.
     pub const fn of(kind: Kind, direction: Direction) -> Self {
         Self {
             kind,
@@ -270,37 +270,37 @@ impl Key {
         }
     }
 
-    /// The same of another state of the cache.
+    /// This key with another cache state.
     #[must_use]
     pub const fn cached(self, cache: Cache) -> Self {
         Self { cache, ..self }
     }
 
-    /// The same as a part of something else.
+    /// This key with another modality.
     #[must_use]
     pub const fn in_modality(self, modality: Modality) -> Self {
         Self { modality, ..self }
     }
 
-    /// The same in another tier.
+    /// This key with another service tier.
     #[must_use]
     pub const fn in_tier(self, tier: ServiceTier) -> Self {
         Self { tier, ..self }
     }
 
-    /// The same in another context band.
+    /// This key with another context band.
     #[must_use]
     pub const fn in_band(self, band: Band) -> Self {
         Self { band, ..self }
     }
 
-    /// Whether it is tokens, whatever else.
+    /// Whether the key counts tokens of this direction.
     pub fn is_tokens(self, direction: Direction) -> bool {
         self.kind == Kind::Tokens && self.direction == direction
     }
 
-    /// Whether there can be such a thing: what goes a way has one, only what was read can have met a cache, only a model's
-    /// output is reasoning, and only tokens are counted in a context.
+    /// Whether such a quantity can exist: a direction where the unit has one, cache states only for input tokens,
+    /// reasoning only for output tokens, and context bands only for tokens.
     pub fn is_sound(self) -> bool {
         let is_input = self.direction == Direction::Input;
         self.kind.has_direction() == (self.direction != Direction::Neither)
@@ -328,7 +328,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// A band's word: digits as they are written, and not zero.
+/// Reads a band's word: plain digits without leading zeros.
 fn band(word: &str) -> Option<Band> {
     let digits = word.strip_prefix(ABOVE)?;
     let is_plain = !digits.starts_with('0') && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -339,7 +339,7 @@ impl FromStr for Key {
     type Err = NoKey;
 
     fn from_str(text: &str) -> Result<Self, NoKey> {
-        /// The next word, where it is one of these; what is usual else.
+        /// Takes the next word if this component knows it, and the default otherwise.
         fn next<'a, T: Default>(
             words: &mut std::iter::Peekable<impl Iterator<Item = &'a str>>,
             of: impl Fn(&str) -> Option<T>,
@@ -387,7 +387,7 @@ pub(crate) mod tests {
         select(T::WORDS.iter().map(|(value, _)| *value).collect::<Vec<_>>())
     }
 
-    /// Every key that there can be.
+    /// All possible keys.
     pub(crate) fn key() -> impl Strategy<Value = Key> {
         let band = prop_oneof![3 => Just(0), 1 => Just(272_000), 1 => any::<u32>()].prop_map(Band);
         let parts = (one(), one(), one(), one(), one(), band, one());

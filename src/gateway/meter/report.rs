@@ -1,5 +1,5 @@
-//! What a closed request used: what its provider reported, as far as it is believed, and what is counted where that is
-//! silent (design, chapter 2.10). Pure.
+//! The usage of a closed request: the provider's report as far as it is plausible, and our own counts for the rest
+//! (design, chapter 2.10). Pure.
 
 use billing::{
     price::{Asked, Keep},
@@ -7,36 +7,36 @@ use billing::{
 };
 use wire::usage::{Longer, Report, Tier};
 
-/// The most a model can read and write for one request.
+/// The most tokens that a model can use for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
-    /// Prompt tokens: its context.
+    /// Input tokens: the model's context.
     pub input: u64,
-    /// Output tokens, of all answers together.
+    /// Output tokens of all choices together.
     pub output: u64,
 }
 
-/// A report of more than so many times what the model can do is nonsense.
+/// A report above this multiple of the capacity is nonsense.
 const NONSENSE: u64 = 2;
 
-/// What is known of a request's usage so far.
+/// The reported usage of a request so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Known {
     report: Option<Report>,
-    /// How long the text was when the last report came: more of it is not in the report.
+    /// The length of the text at the last report. Later text is not covered by it.
     told_at: usize,
 }
 
-/// What a request used, in the end.
+/// The final usage of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Used {
-    /// How much of what.
+    /// The quantities used.
     pub quantities: Quantities,
-    /// Whether some of it was counted here.
+    /// Whether any of them was counted here.
     pub estimated: bool,
 }
 
-/// A report without those of its numbers that are nonsense; none where nothing is left of it.
+/// Removes implausible numbers from a report; `None` if no number is left.
 pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
     let is_sound = |number: &u64, most: u64| *number <= most.saturating_mul(NONSENSE);
     let (input, output) = (report.input, report.output);
@@ -49,7 +49,7 @@ pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
 }
 
 impl Known {
-    /// Takes a report that came when the answer's text was so long. Whether all of it is believed.
+    /// Takes a report that came when the answer's text had this length. Returns whether all of it is plausible.
     pub fn hear(&mut self, report: Report, text: usize, can: Capacity) -> bool {
         let numbers = (report.input, report.output);
         let Some(report) = believed(report, can) else { return false };
@@ -62,12 +62,12 @@ impl Known {
         is_whole
     }
 
-    /// Whether anything was reported.
+    /// Whether any usage was reported.
     pub const fn is_reported(&self) -> bool {
         self.report.is_some()
     }
 
-    /// Only what was reported: what is absent is nothing.
+    /// Only the reported usage: missing numbers count as zero.
     pub fn reported(&self, asked: Asked) -> Used {
         let report = self.report.as_ref();
         let input = report.and_then(|report| report.input).unwrap_or(0);
@@ -75,8 +75,8 @@ impl Known {
         Used { quantities: quantities(report, input, output, asked), estimated: false }
     }
 
-    /// What was used for a prompt that was counted as so many tokens and a text of this length; `count` counts the text,
-    /// and is asked where no report has it. At most what the model can do.
+    /// The usage for a prompt with this count of tokens and a text of this length. `count` counts the text, and is
+    /// called where no report covers it. The usage is at most the capacity.
     pub fn used(&self, prompt: u64, text: usize, asked: Asked, can: Capacity, count: impl FnOnce() -> u64) -> Used {
         let report = self.report.as_ref();
         let input = report.and_then(|report| report.input);
@@ -90,13 +90,13 @@ impl Known {
         Used { quantities, estimated: input.is_none() || output != Some(written) }
     }
 
-    /// The provider's own object, where it is of all of a text of this length.
+    /// The provider's own usage object, if it covers the whole text of this length.
     pub fn own(self, text: usize) -> Option<Box<str>> {
         self.report.filter(|_| text <= self.told_at)?.own
     }
 }
 
-/// The service tier that served it: as reported, else the dearest that was asked for.
+/// The service tier used: as reported, or else the one requested.
 fn served(report: Option<&Report>, asked: ServiceTier) -> ServiceTier {
     match report.and_then(|report| report.tier) {
         Some(Tier::Standard) => ServiceTier::Standard,
@@ -107,9 +107,8 @@ fn served(report: Option<&Report>, asked: ServiceTier) -> ServiceTier {
     }
 }
 
-/// Disjoint parts of so much input and output. Writes to a cache that are not told apart count as the dearest that was asked
-/// for. Sound and pictures, of which it is not told whether they met the cache, are taken out of what did not, as far as that
-/// reaches.
+/// Splits input and output into disjoint quantities. Cache writes of unknown duration count as the longest that was
+/// requested. Audio and images of unknown cache state are taken from the uncached input, as far as that reaches.
 fn quantities(report: Option<&Report>, input: u64, output: u64, asked: Asked) -> Quantities {
     let tier = served(report, asked.tier);
     let Some(report) = report else {
@@ -175,7 +174,7 @@ mod tests {
         known
     }
 
-    /// Input, output and whether they were estimated, after a text of ten that counts as five.
+    /// Input, output and whether they were estimated, after a text of length ten that counts as five tokens.
     fn used(known: &Known) -> (u64, u64, bool) {
         let Used { quantities, estimated } = known.used(40, 10, Asked::default(), CAN, || 5);
         (quantities.amount(Key::INPUT), quantities.amount(Key::OUTPUT), estimated)
@@ -249,7 +248,7 @@ mod tests {
             "tokens.input.cache_read=40 tokens.input.cache_write=5 tokens.input.cache_write_1h=15 tokens.input.audio=30 \
              tokens.input.image=10 tokens.output=3 tokens.output.reasoning=5 tokens.output.audio=2 web_searches=3"
         );
-        // By the tier that served it; where that is not told, by the one that was asked for.
+        // At the reported tier, or else at the requested one.
         let plain = Report { reasoning: 0, ..super::tests::report(Some(7), Some(6)) };
         assert_eq!(said(&of(plain.clone(), ServiceTier::Priority)), "tokens.input.priority=7 tokens.output.priority=6");
         let told = Report { tier: Some(Tier::Standard), ..plain };

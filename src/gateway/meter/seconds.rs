@@ -1,5 +1,5 @@
-//! The meter of an open model: each started second of compute at the rate of its class, for as long as `max_cost`, the key's
-//! limits and, where debt may not arise, the credits pay for another.
+//! The meter of an open model: each started second of compute at the rate of its class, as long as `max_cost`, the
+//! key's limits and, where debt may not arise, the credits pay for another.
 
 use std::time::{Duration, Instant};
 
@@ -14,23 +14,22 @@ use wire::inference::{Failure, Usage};
 use super::{Accrual, Step};
 use crate::gateway::plan::{Bounds, SLICE_SECONDS, SecondsTerms};
 
-/// How far into a second that may not be followed by another its engine is stopped: the next token must not begin in the
-/// next second.
+/// When to stop an engine within the last second that is paid for: the next token must not begin in another second.
 pub(super) const LAST_SECOND: Duration = Duration::from_millis(900);
 
-/// The meter.
+/// The meter of one request to an open model.
 #[derive(Debug)]
 pub(in crate::gateway) struct SecondsMeter {
     terms: SecondsTerms,
-    /// Seconds that were started.
+    /// The seconds started.
     seconds: u64,
-    /// Compute, once it ended well.
+    /// The compute time, once the engine ended well.
     compute_ms: u64,
-    /// Whether a piece of the answer came.
+    /// Whether any output came.
     has_output: bool,
-    /// What the engine read and wrote, once it says it.
+    /// The tokens read and written, once the engine reports them.
     usage: Usage,
-    /// When the engine must be stopped, and why.
+    /// When and why the engine must be stopped.
     stop_at: Option<(Instant, Stop)>,
 }
 
@@ -43,7 +42,7 @@ impl SecondsMeter {
         self.has_output = true;
     }
 
-    /// A second of compute has begun: it is metered, accrued, and looked at whether another may follow.
+    /// Meters and accrues a second that has begun, and decides whether another may follow.
     pub(super) fn second(&mut self, second: u64, bounds: Bounds, now: Instant) -> Step {
         self.seconds = self.seconds.max(second);
         let metered = Metered::open(self.terms.model.class, self.seconds, self.seconds * 1_000, &self.tokens());
@@ -81,7 +80,7 @@ impl SecondsMeter {
         self.usage
     }
 
-    /// What it read and wrote, which is in the price of its seconds.
+    /// The tokens read and written. Their price is included in the seconds.
     fn tokens(&self) -> Quantities {
         let Usage { input, cached_input, output, reasoning } = self.usage;
         let (read, thought) = (cached_input.min(input), reasoning.min(output));
@@ -94,15 +93,15 @@ impl SecondsMeter {
         parts.into_iter().collect()
     }
 
-    /// What is charged: nothing where compute never began, the engine failed before any output, or what it wrote was made of
-    /// scores that are no numbers; never more than the key's limits pay for.
+    /// The charge: nothing if compute never began, the engine failed before any output, or the scores were not finite
+    /// numbers; at most the amount that the key's limits pay for.
     pub(super) fn charged(&self, failure: Option<&Failure>, claimed: Option<Nanos>) -> Metered {
         let is_broken = matches!(failure, Some(Failure::NotFinite));
         if self.seconds == 0 || is_broken || (failure.is_some() && !self.has_output) {
             return Metered::NOTHING;
         }
         let counted = if self.compute_ms > 0 { meter::billed_seconds(self.compute_ms) } else { self.seconds };
-        // A second beyond what the caller or the hold allows began only because a token was long: it is not billed.
+        // A second beyond the caller's or the key's limit began only because a token took long. It is not billed.
         let pays = claimed.map_or(u64::MAX, |claimed| self.terms.model.class.seconds_paid_by(claimed));
         let seconds = counted.min(self.terms.allowed.unwrap_or(u64::MAX)).min(pays);
         let compute_ms = if self.compute_ms > 0 { self.compute_ms } else { self.seconds * 1_000 };

@@ -1,5 +1,5 @@
-//! Who pays for what (design, chapter 2.5): one table, a line for each way in which a request ends, with what a closed and an
-//! open model's request is charged for. Both meters are told what their task would tell them, and nothing else runs.
+//! Who pays for what (design, chapter 2.5): one table with a line for each way in which a request ends, and the charge
+//! for a closed and an open model. The meters get the calls that a task would make, and nothing else runs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,41 +19,41 @@ use crate::{
     gateway::{Rules, plan::plan},
 };
 
-/// What a token read, a token written and a second cost here, in nanodollars. A token written costs $10 a million, one read
-/// $1, both with the fee; a second is of the smallest class.
+/// The price of a token read, a token written and a second, in nano-dollars. A million tokens written cost $10 and a
+/// million read $1, fee included; the second is one of the smallest class.
 const READ: i64 = 1_020;
 const WRITTEN: i64 = 10_200;
 const SECOND: i64 = 72_000;
-/// Tokens of the prompt as they are counted, and of the text.
+/// Tokens of the prompt by our count, and of the text.
 const PROMPT: i64 = 9;
 const TEXT: i64 = 4;
-/// Tokens that the provider reports as read and written.
+/// The cost of the tokens that the provider reports.
 const REPORTED: i64 = 7 * READ + 6 * WRITTEN;
-/// What is counted where it reports nothing.
+/// The cost of the counted tokens, if the provider reports nothing.
 const COUNTED: i64 = PROMPT * READ + TEXT * WRITTEN;
-/// The most the model reads and writes.
+/// The most tokens that the model reads and writes.
 const CONTEXT: u32 = 1_000;
 const MOST: u32 = 100;
-/// What is held where nothing else is said: more than any of this costs.
+/// The hold if a case names none: more than any case costs.
 const HELD: i64 = 100_000_000;
 
-/// What happens to a request.
+/// An event of a request.
 #[derive(Debug, Clone, Copy)]
 enum Happens {
-    /// A piece of the answer comes: `TEXT` tokens in all.
+    /// A delta of the answer, with `TEXT` tokens in all.
     Text,
-    /// The provider reports so many tokens read and written.
+    /// The provider reports these tokens read and written.
     Reports(Option<u64>, Option<u64>),
-    /// So many seconds of compute have started.
+    /// This second of compute has started.
     Second(u64),
-    /// The engine ended well, after so many milliseconds of compute.
+    /// The engine ended well, after these milliseconds of compute.
     Finished(u64),
 }
 use Happens::{Finished, Reports, Second, Text};
 
 const REPORT: Happens = Reports(Some(7), Some(6));
 
-/// How the request of one kind ends in one line of the table.
+/// One case of the table, for a closed or an open model.
 struct Case {
     happens: &'static [Happens],
     failure: Option<Failure>,
@@ -66,7 +66,7 @@ struct Case {
     estimated: bool,
 }
 
-/// These things happen and nothing fails, and so much is charged.
+/// A case with these events, without a failure, and with this charge.
 fn after(happens: &'static [Happens], charged: i64) -> Case {
     Case {
         happens,
@@ -94,7 +94,7 @@ impl Case {
         Self { held, ..self }
     }
 
-    /// The same where debt may not arise.
+    /// This case without overdraft: debt may not arise.
     fn overdraft_none(self) -> Self {
         Self { overdraft_none: true, ..self }
     }
@@ -136,7 +136,8 @@ fn piece() -> Delta {
     Delta { text: "one two three four".into(), ..Delta::default() }
 }
 
-/// Tells a meter what happens, a tenth of a second apart. What is charged in the end, and if the task had died instead.
+/// Runs a meter through a case's events, a tenth of a second apart. Returns the charge, and the charge if the task had
+/// died instead.
 fn run(model: &Model, case: &Case) -> (Metered, Metered) {
     let mut now = Instant::now();
     let mut meter = meter(model, case.max_cost, case.payer, now);
@@ -182,7 +183,7 @@ fn too_long() -> Failure {
     Failure::ContextLength(TooLong { field: "messages", prompt, at_least: false, answer: None, context })
 }
 
-/// The table: how it ends, and what is charged for a closed and for an open model, where it can end so.
+/// The table: each ending, with the charge for a closed and for an open model, if it can end this way.
 #[rustfmt::skip]
 fn table() -> Vec<(&'static str, Option<Case>, Option<Case>)> {
     vec![
@@ -246,7 +247,7 @@ fn who_pays_for_what_is_as_the_table_says() {
 fn a_task_that_dies_charges_no_more_than_was_metered_and_what_is_held() {
     let noted = |model: &Model, case: &Case| run(model, case).1.cost.charged().unwrap().get();
     let (closed, open) = (closed_model(), open_model());
-    // 18 bytes are four tokens, roughly.
+    // 18 bytes are about four tokens.
     assert_eq!(noted(&closed, &after(&[Text], 0)), PROMPT * READ + 4 * WRITTEN);
     assert_eq!(noted(&closed, &after(&[Text], 0).held(5_000)), 5_000);
     assert_eq!(noted(&closed, &after(&[Text], 0).own_key()), 0);

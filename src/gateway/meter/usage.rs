@@ -1,5 +1,5 @@
-//! The meter of a closed model: what its provider reports as used at the frozen price, what is counted of the text where the
-//! provider is silent, nothing with the caller's own key.
+//! The meter of a closed model: the usage that its provider reports, at the frozen price. Where the provider reports
+//! nothing, the text is counted. With the caller's own key nothing is charged.
 
 use std::time::{Duration, Instant};
 
@@ -22,17 +22,17 @@ use crate::gateway::plan::{Payer, UsageTerms};
 /// How often a running stream's cost is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// The meter.
+/// The meter of one request to a closed model.
 #[derive(Debug)]
 pub(in crate::gateway) struct UsageMeter {
     terms: UsageTerms,
-    /// The most the model can do for the request.
+    /// The most tokens that the model can use for the request.
     can: Capacity,
-    /// What the provider reported.
+    /// The usage reported by the provider.
     known: Known,
-    /// What it wrote.
+    /// The text written so far.
     text: String,
-    /// When the cost so far was reported last.
+    /// When the cost so far was last reported.
     reported_at: Instant,
 }
 
@@ -45,7 +45,7 @@ impl UsageMeter {
 
     pub(super) fn delta(&mut self, delta: &Delta, held: Nanos, now: Instant) -> Step {
         delta.written().for_each(|text| self.text.push_str(text));
-        // What is charged if the task dies, and, reported each second, if the process does. Cheap, so roughly: four bytes a
+        // The charge if the task dies, and, reported each second, if the process does. A cheap estimate: four bytes a
         // token.
         let used = self.used(|text| text.len() as u64 / 4);
         let metered = self.metered(Used { estimated: true, ..used }, held);
@@ -65,7 +65,7 @@ impl UsageMeter {
         let used = match failure {
             None => self.used(|text| wire::tokens::count_text(&self.terms.model.id, text)),
             Some(_) if self.known.is_reported() => self.known.reported(self.terms.asked),
-            // It was made whole, and is paid for: at most by the hold.
+            // The provider made the whole answer, so it is charged, at most the hold.
             Some(Failure::TooLarge(_)) => {
                 Used { quantities: Quantities::plain(self.terms.input, self.can.output), estimated: true }
             }
@@ -78,7 +78,7 @@ impl UsageMeter {
         std::mem::take(&mut self.known).own(self.text.len())
     }
 
-    /// What it used, the text counted by `count` where no report has it.
+    /// The usage so far. `count` counts the text where no report covers it.
     fn used(&self, count: impl FnOnce(&str) -> u64) -> Used {
         self.known.used(self.terms.input, self.text.len(), self.terms.asked, self.can, || count(&self.text))
     }
@@ -92,7 +92,7 @@ impl UsageMeter {
         Metered { quantities, estimated, cost, ..Metered::NOTHING }
     }
 
-    /// What was charged at the rate of something else, for want of its own.
+    /// The first quantity charged at the rate of another one, because it has none.
     pub(super) fn unpriced(&self, quantities: &Quantities) -> Option<Key> {
         match self.terms.payer {
             Payer::Credits => self.terms.price.unpriced(quantities),

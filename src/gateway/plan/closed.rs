@@ -1,5 +1,5 @@
-//! The plan of a request to a closed model: what it may cost at its frozen price before it runs (design, chapter 2.7), and
-//! the output limit that keeps it within what it may cost.
+//! The plan of a request to a closed model: its highest and expected cost at the frozen price (design, chapter 2.7),
+//! and the output limit that keeps it within the amount it may cost.
 
 use std::sync::Arc;
 
@@ -15,41 +15,41 @@ use wire::{format::openai::known, inference::Request};
 use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost};
 use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
 
-/// Output tokens expected until something is known of an account's requests, and the most a tiny request must have
-/// credits for.
+/// Output tokens expected before an account's usual length is known, and the most that a tiny request needs credits
+/// for.
 const USUAL_OUTPUT: u64 = 256;
 
 /// The provider's name of the usual service tier.
 const STANDARD_TIER: &str = "default";
-/// Those that may be asked for by their names, where they have prices.
+/// Tiers that may be requested by name, if the model has prices for them.
 const OTHER_TIERS: [ServiceTier; 2] = [ServiceTier::Flex, ServiceTier::Priority];
 
-/// On what terms a provider runs a request.
+/// The terms on which a provider runs a request.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::gateway) struct UsageTerms {
     /// The model.
     pub(in crate::gateway) model: Arc<ClosedModel>,
-    /// Its price, frozen.
+    /// The frozen price.
     pub(in crate::gateway) price: Arc<Price>,
     /// Who pays the provider.
     pub(in crate::gateway) payer: Payer,
-    /// Prompt tokens, at least as many as there are: counted, or the model's context where they can't be.
+    /// An upper bound of the input tokens: counted, or the model's context if they can't be counted.
     pub(in crate::gateway) input: u64,
     /// The part of `input` that was counted.
     counted: u64,
-    /// How long the provider may be asked to keep its cache, and which tier serves it.
+    /// How long the provider may keep its cache, and the requested tier.
     pub(in crate::gateway) asked: Asked,
-    /// The most that the prompt can cost, and an output token, the fee in both.
+    /// The highest cost of the prompt, and of an output token, both with the fee.
     dearest: (Decimal, Rate),
-    /// Output tokens that the client's limit or the model allows, per choice.
+    /// The output tokens that the client's limit or the model allows, per choice.
     limit: u64,
-    /// How many answers are generated.
+    /// The number of choices.
     pub(in crate::gateway) choices: u64,
-    /// The output limit to send where `max_cost` is lower than the client's own.
+    /// The output limit to send, if `max_cost` pays for less than the client's limit.
     clamp: Option<u32>,
 }
 
-/// The output limit that a provider is sent, where it is not the client's own, and what made it lower.
+/// An output limit below the client's own, and its reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::gateway) struct Limit {
     /// Output tokens, per choice.
@@ -73,7 +73,7 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         Payer::OwnKey => (known::Terms::default(), ServiceTier::Standard),
     };
     let context = u64::from(model.context);
-    // No prompt is more than its model reads.
+    // A prompt never exceeds the model's context.
     let counted = wire::tokens::count_prompt(request, &model.id).min(context);
     let input = if terms.is_uncountable { context } else { counted };
     let asked = Asked { keep: if terms.keeps_long { Keep::Long } else { Keep::Usual }, tier };
@@ -107,12 +107,12 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
 }
 
 impl UsageTerms {
-    /// Output tokens of all answers together, at most.
+    /// The most output tokens of all choices together.
     pub(in crate::gateway) const fn most_output(&self) -> u64 {
         self.limit.saturating_mul(self.choices)
     }
 
-    /// What was counted of the prompt without any use of the cache, rounded up; nothing with the caller's own key.
+    /// The cost of the counted prompt without any cache, rounded up; zero with the caller's own key.
     pub(super) fn least(&self) -> Result<Nanos, ServeError> {
         match self.payer {
             Payer::OwnKey => Ok(Nanos::ZERO),
@@ -123,7 +123,7 @@ impl UsageTerms {
         }
     }
 
-    /// The price that it is charged at; none with the caller's own key.
+    /// The price of the request; `None` with the caller's own key.
     pub(super) fn charged_price(&self) -> Option<Arc<Price>> {
         match self.payer {
             Payer::OwnKey => None,
@@ -131,7 +131,7 @@ impl UsageTerms {
         }
     }
 
-    /// The service tier as it is sent: never one that somebody's settings at the provider choose.
+    /// The service tier to send. It is always named, so that settings at the provider never choose it.
     pub(in crate::gateway) fn tier_name(&self) -> &'static str {
         match self.asked.tier {
             ServiceTier::Standard => STANDARD_TIER,
@@ -139,8 +139,8 @@ impl UsageTerms {
         }
     }
 
-    /// The limit to send: what `max_cost` pays, or less where the hold, of which no more may be spent where debt may not
-    /// arise, or the key's limits, which hold whatever may, pay less.
+    /// The output limit to send: the one that `max_cost` pays for, or a lower one. The hold lowers it where debt may
+    /// not arise, and the key's limits lower it in any case.
     pub(super) fn limit_within(&self, bounds: Bounds) -> Option<Limit> {
         let mut limit = self.clamp.map(|tokens| Limit { tokens, why: "max_cost" });
         if self.payer == Payer::OwnKey {
@@ -159,7 +159,8 @@ impl UsageTerms {
     }
 }
 
-/// The service tier by its name: only one for which the model has prices. `priority` costs more than others, `flex` less.
+/// The requested service tier, by its name: only one that the model has prices for. `priority` costs more than others,
+/// `flex` less.
 fn tier(request: &Request, price: &Price) -> Result<ServiceTier, ServeError> {
     let asked = request.source.body.read::<String>("service_tier", "a string");
     let asked = asked.map_err(|error| invalid("service_tier", error.message))?;
@@ -172,9 +173,9 @@ fn tier(request: &Request, price: &Price) -> Result<ServiceTier, ServeError> {
         .ok_or_else(|| invalid("service_tier", "must be auto or default: other tiers have no price here"))
 }
 
-/// The most that a prompt of at most so many tokens costs, and an output token after it, the fee in both.
+/// The highest cost of a prompt of at most `input` tokens, and of an output token after it, both with the fee.
 fn dearest(price: &Price, input: u64, asked: Asked) -> Result<(Decimal, Rate), Unpriced> {
-    // A provider may serve what asks for more at its usual tier.
+    // A provider may serve a request for another tier at its usual one.
     let tiers: &[ServiceTier] = match asked.tier {
         ServiceTier::Standard => &[ServiceTier::Standard],
         ServiceTier::Batch => &[ServiceTier::Batch, ServiceTier::Standard],
@@ -200,7 +201,7 @@ mod tests {
         inference::Task,
     };
 
-    /// A plan, flat.
+    /// The fields of a plan that the tests compare.
     #[derive(Debug)]
     struct Quote {
         input: u64,
@@ -213,13 +214,13 @@ mod tests {
         terms: UsageTerms,
     }
 
-    /// The field that a request is refused for.
+    /// The field named by a refusal.
     fn field(error: ServeError) -> String {
         let ServeError::Invalid { field, .. } = error else { panic!("{error}") };
         field.into_owned()
     }
 
-    /// A plan for credits, or the field that the request is refused for.
+    /// Plans a request paid in credits. Returns the plan, or the refused field.
     fn closed(request: &Request, model: &Arc<ClosedModel>) -> Result<Quote, String> {
         let Plan { target, hold, output, .. } = plan(model, request, Payer::Credits).map_err(field)?;
         let (Target::Closed(terms), Some(output)) = (target, output) else { panic!("planned for a pool") };
@@ -262,7 +263,7 @@ mod tests {
         assert_eq!(super::tests::quote(r#","max_cost":1e300"#).unwrap_err(), "max_cost");
     }
 
-    /// A model that continues texts.
+    /// A model for text completions.
     fn completing() -> Arc<ClosedModel> {
         let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find("gpt-4o-mini") else { panic!() };
         Arc::new(ClosedModel { task: Task::Completion, ..ClosedModel::clone(&model) })
@@ -323,7 +324,7 @@ mod tests {
         assert_eq!(limit(r#","max_tokens":4000000000"#), 16_384);
     }
 
-    /// Fields of which a request may have any, with what they do to what is written or read.
+    /// Random fields of a request, each with its effect on input or output.
     fn known_fields() -> impl Strategy<Value = String> {
         let fields = [
             r#""n":3"#,
@@ -408,7 +409,7 @@ mod tests {
             let limit = quote(fields).unwrap().terms.limit_within(bounds);
             limit.map(|Limit { tokens, why }| (tokens, why))
         };
-        // The prompt's 9 tokens come to 1,377, each of the answer to 612.
+        // The prompt's 9 tokens cost 1,377 nano-dollars, each output token 612.
         let (clamped, usual) = (r#","max_cost":"0.00001""#, r#","max_tokens":100"#);
         assert_eq!(within(usual, 0, None, false), None, "debt may arise");
         assert_eq!(within(clamped, 0, None, false), Some((14, "max_cost")));

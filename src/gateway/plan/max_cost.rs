@@ -1,4 +1,4 @@
-//! `max_cost`: the most that a caller lets one request cost, read exactly from how it was written.
+//! `max_cost`: the caller's limit on the cost of one request, read exactly as it was written.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use wire::inference::Request;
 use super::invalid;
 use crate::gateway::serve::ServeError;
 
-/// The caller's own limit on the cost, if there is one.
+/// The caller's limit on the cost, if there is one.
 pub(super) fn max_cost(request: &Request) -> Result<Option<Nanos>, ServeError> {
     let Some(text) = &request.max_cost else { return Ok(None) };
     match plain(text).parse::<Nanos>() {
@@ -18,13 +18,13 @@ pub(super) fn max_cost(request: &Request) -> Result<Option<Nanos>, ServeError> {
     }
 }
 
-/// The longest number whose point is moved: no amount is longer.
+/// The longest number to rewrite: no amount is longer.
 const LONGEST_NUMBER: usize = 64;
-/// The longest shift of the point that is written out; what is beyond it is no amount that anyone means.
+/// The longest shift of the decimal point to write out. Larger shifts are not meant as amounts.
 const LONGEST_SHIFT: u32 = 30;
 
-/// A decimal number without its exponent (`5e-05`, as Python writes 0.00005, is `0.00005`): digits are moved and none is
-/// lost. What is not such a number stays as it is.
+/// A decimal number without its exponent (Python writes 0.00005 as `5e-05`; this returns `0.00005`). Digits are moved
+/// and none is lost. Any other text stays unchanged.
 fn plain(text: &str) -> Cow<'_, str> {
     let moved = || {
         if text.len() > LONGEST_NUMBER {

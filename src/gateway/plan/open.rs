@@ -1,4 +1,5 @@
-//! The plan of a request to an open model: whether the model can do what is asked, and how many seconds its caller pays.
+//! The plan of a request to an open model: whether the model can serve the request, and the seconds that the caller
+//! pays for.
 
 use std::sync::Arc;
 
@@ -15,25 +16,25 @@ use crate::{
     gateway::{capability, serve::ServeError},
 };
 
-/// Seconds beyond the running one that are kept held.
+/// Seconds held beyond the running one.
 pub(in crate::gateway) const SLICE_SECONDS: u64 = 5;
 
-/// On what terms a pool runs a request.
+/// The terms on which a pool runs a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::gateway) struct SecondsTerms {
-    /// The model, whose class has the rate.
+    /// The model. Its class has the rate.
     pub(in crate::gateway) model: Arc<OpenModel>,
-    /// Seconds that the caller's `max_cost` pays; none where there is none.
+    /// The seconds that the caller's `max_cost` pays for; `None` without one.
     pub(in crate::gateway) allowed: Option<u64>,
 }
 
 impl SecondsTerms {
-    /// What so many seconds cost, as far as the ledger holds it.
+    /// The cost of seconds, clamped to the ledger's range.
     pub(in crate::gateway) fn cost(&self, seconds: u64) -> Nanos {
         self.model.class.cost_nanos(seconds)
     }
 
-    /// What the allowed seconds cost.
+    /// The cost of the allowed seconds.
     pub(super) fn most(&self) -> Option<Nanos> {
         self.model.class.cost(self.allowed?).charged().ok()
     }

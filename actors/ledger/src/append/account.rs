@@ -1,4 +1,4 @@
-//! Rows of what an account has: itself, its grants, and its holds as they are after the batch.
+//! Rows of an account's state: the account, its grants, and its holds after the batch.
 
 use std::fmt::Write as _;
 
@@ -13,7 +13,7 @@ use billing::{
 use super::Batch;
 use crate::rows::{Rows, Write};
 
-/// New accounts: what else there is of them follows.
+/// Rows of new accounts. Their other rows follow.
 pub(super) fn opened_rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write = Write::insert("INSERT INTO account (id, email, plan, created_at, clock) VALUES", "");
     let mut rows = Rows::new(&WRITE, 5, 0);
@@ -31,13 +31,13 @@ pub(super) fn opened_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// How SQLite changes an account. Each batch does so for every account that its other rows are of.
+/// How SQLite changes an account. Each batch changes every account that its other rows belong to.
 pub(crate) const ACCOUNT: &str =
     "UPDATE account SET plan = ?1, subscribed_until = ?2, debt = ?3, charged = ?4, seq = ?5, clock = ?6 WHERE id = ?8";
 
 pub(super) fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     static WRITE: Write = Write::change(
-        // SQLite writes an index's entry again whenever its column is named, even where it stays what it was.
+        // SQLite rewrites an index's entry whenever its column is named, even if the value stays the same.
         &[ACCOUNT, "UPDATE account SET wake_at = ?7 WHERE id = ?8 AND wake_at IS NOT ?7"],
         "UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
                  charged = v.charged, seq = v.seq, clock = v.clock, wake_at = v.wake_at FROM (VALUES",
@@ -90,7 +90,7 @@ pub(super) fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     rows
 }
 
-/// What refunds and disputes change of a grant, apart from the rest: few grants ever have any.
+/// The changes of grants by refunds and disputes, apart from the rest: few grants ever have any.
 pub(super) fn taken_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     static WRITE: Write = Write::change(
         &["UPDATE credit_grant SET expires_at = ?1, taken_unused = ?2, taken_gone = ?3, taken_held = ?4, \
@@ -152,7 +152,7 @@ fn allocations_text(hold: &Hold) -> String {
     let mut text = String::with_capacity(48 * hold.allocations.len());
     for (grant, amount) in &hold.allocations {
         let between = if text.is_empty() { "" } else { " " };
-        // A String takes whatever is written to it.
+        // Writing to a String never fails.
         let _ = write!(text, "{between}{}={}", grant.0.simple(), amount.get());
     }
     text

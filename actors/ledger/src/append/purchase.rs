@@ -1,4 +1,4 @@
-//! Rows of what an account buys and gets back: payments, their reversals, its plan, and what it buys by itself.
+//! Rows of an account's purchases: payments, their reversals, its plan, and its automatic purchases.
 
 use billing::{account::Automatic, subscription::AtEnd};
 

@@ -1,4 +1,4 @@
-//! Rows of what happened: journal lines, usage, events, and what proves that something was done. Written once, never changed.
+//! Rows of facts: journal lines, usage, events, and proofs. They are written once and never changed.
 
 use std::collections::HashSet;
 
@@ -86,7 +86,7 @@ pub(super) fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// An event told again is there already.
+/// An event that is repeated exists already.
 pub(super) fn event_rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write = Write::insert(
         "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES",
@@ -110,15 +110,15 @@ pub(super) fn event_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// An event is noted with what it changed. One that is there already is one whose effect is, too: a command that comes from
-/// it again changes nothing, and is not here.
+/// A processor's event is written with its effect. If it exists already, its effect does too: a repeated command
+/// changes nothing, and makes no row here.
 pub(super) fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write = Write::insert(NOTICE, NOTED);
     let mut rows = Rows::new(&WRITE, 5, 0);
     let mut noted = HashSet::new();
     for transition in transitions {
         let Some(notice) = &transition.notice else { continue };
-        // PostgreSQL refuses a statement that would write a row twice.
+        // PostgreSQL refuses a statement that writes a row twice.
         if !noted.insert((notice.processor, notice.id.as_str())) {
             continue;
         }
@@ -133,7 +133,7 @@ pub(super) fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// What keys were charged beyond their limits, ever.
+/// The amounts charged beyond keys' limits, ever.
 pub(super) fn beyond_rows<'a>(batch: &Batch<'_>) -> Rows<'a> {
     static WRITE: Write = Write::change(
         &["UPDATE api_key SET beyond = ?1 WHERE id = ?2"],
@@ -147,7 +147,7 @@ pub(super) fn beyond_rows<'a>(batch: &Batch<'_>) -> Rows<'a> {
     rows
 }
 
-/// What operators did, and why.
+/// Operators' actions with their reasons.
 pub(super) fn action_rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write =
         Write::insert("INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES", "");
@@ -169,7 +169,7 @@ pub(super) fn action_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// What other requests did that has no row of its own.
+/// Proofs of other requests without a row of their own.
 pub(super) fn proof_rows(transitions: &[Transition]) -> Rows<'_> {
     static WRITE: Write =
         Write::insert("INSERT INTO request_proof (id, at, account_id, act, subject, amount) VALUES", "");
@@ -188,7 +188,7 @@ pub(super) fn proof_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// How an event is noted, around its values.
+/// The statement for a processor's event, around its values.
 pub(crate) const NOTICE: &str = "INSERT INTO webhook_event (processor, id, kind, signed_at, at) VALUES";
 pub(crate) const NOTED: &str = "ON CONFLICT (processor, id) DO UPDATE SET signed_at = excluded.signed_at \
                                 WHERE webhook_event.signed_at < excluded.signed_at";

@@ -1,6 +1,6 @@
-//! The auditor's queries, and how they say what is wrong: each row that a query answers is a violation, of the thing its first
-//! column names, with what was expected and what was found in pairs of columns after it. A sum is cast, because PostgreSQL
-//! sums whole numbers to another type.
+//! The auditor's queries, and the words of their violations. Each row of a query is a violation of the object in its
+//! first column, followed by pairs of expected and found values. Sums are cast, because PostgreSQL sums integers to
+//! another type.
 
 use billing::Nanos;
 use sea_orm::QueryResult;
@@ -8,25 +8,25 @@ use uuid::Uuid;
 
 use crate::LedgerError;
 
-/// How a pair of columns is said.
+/// How a pair of columns is compared and worded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Says {
-    /// Dollars that should be equal.
+    /// Dollars that must be equal.
     Dollars,
-    /// Dollars that should not be more.
+    /// Dollars that must not be higher than expected.
     DollarsAtMost,
-    /// Numbers that should be equal.
+    /// Numbers that must be equal.
     Count,
-    /// A number that should not be less.
+    /// A number that must not be lower than expected.
     CountAtLeast,
 }
 
 use Says::{Count, CountAtLeast, Dollars, DollarsAtMost};
 
-/// A pair of columns: its name, and how it is said.
+/// A pair of columns: its name, and its comparison.
 pub(crate) type Pair = (&'static str, Says);
 
-/// A check: the invariant, what a row means, its pairs, and a query whose rows are violations.
+/// A check: the invariant, the meaning of a row, its pairs, and a query whose rows are violations.
 pub(super) struct Check {
     pub(super) invariant: u8,
     pub(super) what: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct Check {
     pub(super) sql: &'static str,
 }
 
-/// What differs in one pair; nothing where it does not.
+/// The difference of one pair in words; `None` if there is none.
 pub(crate) fn difference(pair: Pair, expected: Option<i64>, found: Option<i64>) -> Option<String> {
     if expected == found {
         return None;
@@ -67,7 +67,7 @@ impl Check {
     }
 }
 
-/// All of them.
+/// All checks made by a query alone.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         invariant: 1,

@@ -1,5 +1,5 @@
-//! Invariant 18: what a limited key spent in each window, with what its running requests may come to, is within its limits,
-//! but for what was charged beyond them and counted as such.
+//! Invariant 18: the spending of a limited key in each window, with the claims of its running requests, is within its
+//! limits, except for charges that were counted as beyond them.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,18 @@ use uuid::Uuid;
 use super::{Audit, KEYS, differs};
 use crate::{Ledger, LedgerError, audit::checks::Says, load::parse_allocations};
 
-/// Which keys are limited in dollars.
+/// The condition for keys with limits in dollars.
 const LIMITED: &str =
     "(k.limit_day IS NOT NULL OR k.limit_week IS NOT NULL OR k.limit_month IS NOT NULL OR k.limit_total IS NOT NULL)";
 
 /// A limited key.
 struct Key {
     limits: KeyLimits,
-    /// What was charged beyond its limits, ever.
+    /// All charges beyond the limits.
     beyond: Nanos,
-    /// The time of its account's last change: what runs counts in the windows of then.
+    /// The time of the account's last change. Running requests count in the windows of that time.
     clock: Timestamp,
-    /// What it used, by window and its beginning.
+    /// The amount used, by window and start of the window.
     used: BTreeMap<(KeyWindow, Timestamp), Nanos>,
 }
 
@@ -37,7 +37,7 @@ impl Key {
 }
 
 impl Ledger {
-    /// Looks at every limited key.
+    /// Checks every limited key.
     pub(super) async fn check_keys(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         let mut keys = BTreeMap::new();
         let sql = format!(
@@ -92,7 +92,7 @@ fn key(row: &QueryResult) -> Result<Key, LedgerError> {
     })
 }
 
-/// What a running request may come to, as [`billing::hold::Hold::claim`] has it.
+/// The claim of a running request, as [`billing::hold::Hold::claim`] computes it.
 fn claim(row: &QueryResult) -> Result<Nanos, LedgerError> {
     let (class, claimed): (Option<String>, Option<i64>) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
     let (worst_case, accrued): (i64, i64) = (row.try_get_by_index(3)?, row.try_get_by_index(4)?);

@@ -1,5 +1,5 @@
-//! What is compared with payments and can't be said in SQL alone: the credits that refunds and disputes took are a share of
-//! what was funded (a product beyond 64 bits), and automatic spending is counted by calendar months.
+//! Checks of payments that SQL alone can't make. The credits taken by refunds and disputes are a share of the funded
+//! amount (a product beyond 64 bits), and automatic spending is counted by calendar month.
 
 use std::collections::BTreeMap;
 
@@ -17,19 +17,19 @@ use crate::{Ledger, LedgerError};
 
 /// Invariant 17 in words.
 const TAKEN: &str = "credits taken of a payment's grant are not what its refunds and disputes say";
-/// Invariant 12 in words: of a month, what is reserved and settled, and the maxima it was reserved within.
+/// Invariant 12 in words: the reserved and settled amounts of a month, and the maxima at reservation.
 const RELOADS: &str = "account's auto-reloads of a month are not its payments'";
 const SCALES: &str = "account's autoScale purchases of a month are not its payments'";
 const RELOAD_MAXIMUM: &str = "month's maximum of auto-reload is not what it was reserved within";
 const SPEND_MAXIMUM: &str = "month's maximum of automatic spending is not what it was reserved within";
 
-/// What is checked here.
+/// All checks of this file.
 pub(super) const CHECKS: [&str; 5] = [TAKEN, RELOADS, SCALES, RELOAD_MAXIMUM, SPEND_MAXIMUM];
 
 /// Rows read at once.
 const PAGE: usize = 10_000;
 
-/// What payments say of one purpose in one month.
+/// The sums of one purpose in one month, by its payments.
 #[derive(Debug, Clone, Copy, Default)]
 struct Spent {
     pending: Nanos,
@@ -37,18 +37,18 @@ struct Spent {
     declined: Nanos,
 }
 
-/// What payments say of one month.
+/// The sums of one month, by its payments.
 #[derive(Debug, Clone, Copy, Default)]
 struct InMonth {
     reloads: Spent,
     scales: Spent,
-    /// The largest maxima, where every payment kept its own.
+    /// The highest maxima, if every payment has its own.
     reload_max: Option<Nanos>,
     spend_max: Option<Nanos>,
     is_unknown: bool,
 }
 
-/// A window, as it is stored.
+/// A stored window.
 #[derive(Debug, Clone, Copy, Default)]
 struct Window {
     reloads: (Nanos, Nanos),
@@ -69,7 +69,7 @@ impl Audit {
 }
 
 impl Ledger {
-    /// Invariant 17: the credits taken of a payment's grant are a function of its reversals that stand.
+    /// Invariant 17: the credits taken from a payment's grant are a function of its reversals in force.
     pub(super) async fn check_taken(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         let sql = "SELECT g.id, g.funded, g.taken_unused + g.taken_gone + g.taken_held + g.taken_spent AS taken, \
                    COALESCE(p.reversed, 0), COALESCE(p.amount, 1), CASE WHEN EXISTS (SELECT 1 FROM payment_reversal e WHERE \
@@ -96,8 +96,8 @@ impl Ledger {
         }
     }
 
-    /// Invariant 12: what a month's window says was reserved and settled is what its payments are. Of months that are over,
-    /// what was reserved when they ended stays so, whatever became of it.
+    /// Invariant 12: a month's reserved and settled amounts equal those of its payments. In past months, amounts still
+    /// reserved at the month's end stay reserved, whatever became of their payments.
     pub(super) async fn check_months(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
         let paid = self.automatic_by_month(tx).await?;
         let windows = self.windows(tx).await?;

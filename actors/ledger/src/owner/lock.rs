@@ -1,6 +1,6 @@
-//! The lock beside SQLite's file: `farebox.db.lock`, held by the operating system for as long as its process lives, with the
-//! process's number written in it. The file itself stays when its owner has ended: deleting it would race a process that waits for
-//! it. Its second line says that there was a ledger, so that one that is gone is missed.
+//! The lock file beside SQLite's database: `farebox.db.lock`, held by the operating system for as long as its process
+//! lives, with the process id in it. The file stays after its owner has ended: deleting it would race with a process
+//! that waits for it. Its second line records that there was a ledger, so that a missing one is noticed.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -13,12 +13,12 @@ use std::{
 use super::{Claim, in_use};
 use crate::LedgerError;
 
-/// What the second line begins with.
+/// The beginning of the second line.
 const SERVED: &str = "ledger served";
-/// The most that is read of such a file.
+/// The most bytes read of a lock file.
 const LONGEST: u64 = 4_096;
 
-/// A lock that is held, or that is waited for after a take-over. Given back when it is dropped.
+/// A lock that is held, or awaited after a takeover. Released on drop.
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
@@ -26,20 +26,20 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Where the lock of a database file is.
+    /// The path of a database's lock file.
     pub(crate) fn path_of(database: &Path) -> PathBuf {
         let mut name = database.file_name().unwrap_or_default().to_owned();
         name.push(".lock");
         database.with_file_name(name)
     }
 
-    /// Whether a ledger was ever served here, as its lock says.
+    /// Whether a ledger was ever served here, by its lock file.
     pub(crate) fn was_served(database: &Path) -> bool {
         read(&Self::path_of(database)).is_some_and(|text| text.contains(SERVED))
     }
 
-    /// Takes it. Where a living process has it, that is an error that names the process, unless the ledger is to be taken
-    /// over: then the owner finds another's number in the file, and the lock is waited for.
+    /// Takes the lock. If a living process holds it, that is an error with the process id, unless the ledger is to be
+    /// taken over. In that case the owner finds another process id in the file, and a thread waits for the lock.
     pub(crate) fn take(database: &Path, claim: Claim) -> Result<Self, LedgerError> {
         let path = Self::path_of(database);
         let file = Arc::new(open(&path).map_err(|error| cannot(&path, &error))?);
@@ -54,17 +54,17 @@ impl Lock {
         Ok(lock)
     }
 
-    /// Where it is.
+    /// The path of the lock file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Notes that there is a ledger now.
+    /// Records that there is a ledger now.
     pub(crate) fn served(&self) -> Result<(), LedgerError> {
         self.sign(SERVED).map_err(|error| cannot(&self.path, &error))
     }
 
-    /// Makes a file that was deleted by hand again, so that a second process still finds it held.
+    /// Restores a lock file that was deleted by hand, so that a second process still finds it held.
     pub(crate) fn mend(&self) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if file.metadata().ok().map(|ours| (ours.dev(), ours.ino())) == inode(&self.path) {
@@ -83,7 +83,7 @@ impl Lock {
     }
 }
 
-/// Whether a process holds the lock at this path, and which: to find the owner of a database that was moved.
+/// Whether the process `by` holds the lock at this path. Finds the owner of a database that was moved.
 pub(crate) fn is_held(path: &Path, by: u32) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let is_held = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
@@ -102,11 +102,11 @@ fn cannot(path: &Path, error: &io::Error) -> LedgerError {
     LedgerError::Unusable(format!("can't lock {}: {error}", path.display()))
 }
 
-/// This process's number, and more. What was known before of a ledger is kept.
+/// Writes this process's id and `more`. A record of a served ledger is kept.
 fn sign(mut file: &File, more: &str) -> io::Result<()> {
     let mut before = String::new();
     file.rewind()?;
-    // What is not text was not written here.
+    // Content that is not text was not written by us.
     let _ = file.take(LONGEST).read_to_string(&mut before);
     let served = if more.is_empty() && before.contains(SERVED) { SERVED } else { more };
     file.rewind()?;
@@ -133,14 +133,14 @@ fn holder(path: &Path) -> String {
     known.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
-/// Takes the lock when its holder has ended, so that a third process finds it held.
+/// Waits for the lock in a thread, so that a third process finds it held once its holder has ended.
 fn wait_for(file: Arc<File>) {
     let wait = move || {
         if file.lock().is_ok() {
             let _ = sign(&file, SERVED);
         }
     };
-    // Without a thread there is no lock: the epoch alone tells.
+    // Without a thread the lock is not taken: the epoch alone protects the ledger.
     drop(std::thread::Builder::new().name("ledger-lock".into()).spawn(wait));
 }
 

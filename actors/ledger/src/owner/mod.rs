@@ -1,6 +1,6 @@
-//! Who may write a ledger: one process at a time. Beside SQLite's file stands a lock of the operating system, which ends
-//! with its process; with PostgreSQL a lock of a session that is kept open. Both only keep a second process from starting
-//! beside a first: the lease's epoch, which every commit carries, is what makes an owner that was taken over harmless.
+//! Ownership of a ledger: one process at a time may write. With SQLite the operating system holds a lock file, which is
+//! released with the process; with PostgreSQL a session that stays open holds a lock. Both only prevent a second
+//! process from starting. The lease's epoch, which every commit carries, is what stops an owner that was taken over.
 
 pub(super) mod lock;
 pub(super) mod session;
@@ -9,27 +9,27 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-/// How a ledger is asked for.
+/// How to claim a ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// Only where no living process owns it.
+    /// Only if no living process owns it.
     IfFree,
-    /// Also from a living owner, which is fenced.
+    /// Even from a living owner, which is fenced.
     TakeOver,
 }
 
-/// An owner, as the lease names it.
+/// An owner, as written in the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Owner {
-    /// Its process.
+    /// The process id.
     pub(super) pid: u32,
-    /// Its machine, where that has a name.
+    /// The name of the machine, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<String>,
-    /// Its lock file, with SQLite.
+    /// The lock file, with SQLite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) lock: Option<std::path::PathBuf>,
-    /// When it was seen last, in milliseconds of UTC; only to look at.
+    /// When the owner was last seen, in milliseconds of UTC. For information only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) seen_at: Option<u64>,
 }
@@ -46,18 +46,18 @@ impl Owner {
         }
     }
 
-    /// The same, seen now.
+    /// This owner, seen now.
     pub(super) fn seen_now(&self) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self { seen_at: u64::try_from(since.as_millis()).ok(), ..self.clone() }
     }
 
-    /// As it stands in the lease.
+    /// The text in the lease.
     pub(super) fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|_| format!("process {}", self.pid))
     }
 
-    /// Read from a lease; none where an earlier version wrote it.
+    /// Reads an owner from a lease; `None` if an earlier version wrote it.
     pub(super) fn parse(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }

@@ -1,7 +1,7 @@
-//! A session with PostgreSQL that is kept open while its process owns the ledger. It holds a lock that ends with it, by which
-//! a second process knows that the first lives; a process that was killed loses it at once, a machine that is gone after some
-//! seconds. Each second it asks for the lease: so it is also the probe that knows when PostgreSQL is away, when it is back,
-//! and when another process has taken the ledger over.
+//! A PostgreSQL session that stays open while its process owns the ledger. It holds a lock, by which a second process
+//! knows that the first lives. A killed process loses the lock at once, a dead machine after some seconds. Each second
+//! the session reads the lease: so it also detects that PostgreSQL is away, is back, or that another process has taken
+//! the ledger over.
 
 use std::time::Duration;
 
@@ -14,32 +14,32 @@ use crate::{
     standing::{Fault, Standing},
 };
 
-/// What names the lock, with the schema.
+/// The id of the lock, together with the schema.
 const LOCK: i32 = 0x4661_7265;
-/// Which of `pg_locks`, called `lock`, is an owner's.
+/// The condition for an owner's lock in `pg_locks`, called `lock`.
 const HAS_LOCK: &str = "lock.locktype = 'advisory' AND lock.granted AND lock.classid = $1::int8::oid AND lock.database = \
     (SELECT oid FROM pg_database WHERE datname = current_database()) AND lock.objid::int8 = \
     hashtext(coalesce(current_schema()::text, ''))::int8 & 4294967295";
-/// How often the lease is asked for.
+/// How often the lease is read.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long an answer may take before PostgreSQL is away.
+/// How long an answer may take before PostgreSQL counts as away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
-/// Sessions that are tried before PostgreSQL is away, though it takes each.
+/// Sessions tried before PostgreSQL counts as away although it accepts them.
 const TRIES: usize = 3;
-/// How long a wait for the lock takes to be in its line.
+/// How long a wait for the lock takes to join the queue.
 const IN_LINE: Duration = Duration::from_millis(50);
-/// How long sessions have to come back once PostgreSQL was started: one that has not by then has no owner.
+/// How long owners have to reconnect after PostgreSQL was started. An owner that has not by then is gone.
 const COME_BACK: Duration = Duration::from_secs(4);
-/// How the server finds that the machine of a session is gone: after five seconds, and three tries of two.
+/// How the server detects the dead machine of a session: after five seconds, and three attempts of two seconds.
 const KEEPALIVE: [(&str, &str); 3] =
     [("tcp_keepalives_idle", "5"), ("tcp_keepalives_interval", "2"), ("tcp_keepalives_count", "3")];
 
-/// The session of an owner, or of one that will be.
+/// The session of an owner, or of a future one.
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: PgConnection,
     options: PgConnectOptions,
-    /// Whether it has the lock. Not yet, after a take-over of a living owner.
+    /// Whether the session has the lock. Not yet after a takeover of a living owner.
     has_lock: bool,
 }
 
@@ -48,7 +48,7 @@ fn away(error: &sqlx::Error) -> LedgerError {
 }
 
 impl Session {
-    /// Opens it and takes the lock. Where a living process has it, that is an error that names the process, unless the
+    /// Opens the session and takes the lock. If a living process holds it, that is an error with its name, unless the
     /// ledger is to be taken over.
     pub(crate) async fn open(url: &str, claim: Claim) -> Result<Self, LedgerError> {
         let unusable = |error: sqlx::Error| LedgerError::Unusable(error.to_string());
@@ -65,7 +65,7 @@ impl Session {
         Ok(session)
     }
 
-    /// Where PostgreSQL was started just now, an owner that lives may not have come back yet.
+    /// Waits if PostgreSQL was started just now: a living owner may not have reconnected yet.
     async fn wait_for_others(&mut self) -> Result<(), LedgerError> {
         let sql = "SELECT to_regclass('shard_lease') IS NOT NULL, \
                    EXTRACT(EPOCH FROM clock_timestamp() - pg_postmaster_start_time())::float8";
@@ -85,7 +85,7 @@ impl Session {
         tokio::time::timeout(ANSWERS_WITHIN, ask).await.map_err(|_| late())?
     }
 
-    /// Who has the lock, as its session is called.
+    /// The holder of the lock, by its session's name.
     async fn holder(&mut self) -> String {
         let sql =
             format!("SELECT application_name FROM pg_stat_activity JOIN pg_locks lock USING (pid) WHERE {HAS_LOCK}");
@@ -97,18 +97,18 @@ impl Session {
         name.strip_prefix("farebox, ").map_or_else(|| "another process".to_owned(), str::to_owned)
     }
 
-    /// The lease's epoch, in time.
+    /// Reads the lease's epoch, within the time limit.
     async fn epoch(&mut self) -> Result<Option<i64>, sqlx::Error> {
         let ask = sqlx::query_scalar(EPOCH).fetch_optional(&mut self.connection);
         tokio::time::timeout(ANSWERS_WITHIN, ask).await.map_err(|_| late())?
     }
 
-    /// Takes the lock of the owner that was taken over: waits in its line while that session is ended, so that no third
-    /// process finds it free in between.
+    /// Takes the lock of the owner that was taken over: joins the queue before that session is ended, so that no third
+    /// process finds the lock free in between.
     async fn take_over(&mut self) -> Result<(), LedgerError> {
         let mut other = connect(&self.options).await?;
         let end = async {
-            // The wait below is in line by then, or comes first.
+            // By then the wait below has joined the queue, or is first.
             tokio::time::sleep(IN_LINE).await;
             let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_locks lock WHERE {HAS_LOCK}");
             sqlx::query(sqlx::AssertSqlSafe(sql)).bind(i64::from(LOCK)).execute(&mut other).await
@@ -122,9 +122,9 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps the session, and says how the ledger stands with the owner of this epoch, for ever.
+    /// Keeps the session, and sets the standing of the ledger for the owner of this epoch, forever.
     pub(crate) async fn keep(mut self, epoch: i64, standing: Standing) {
-        // The epoch is this process's by now: the older owner can write nothing any more.
+        // The epoch is this process's by now: the older owner can't write any more.
         if !self.has_lock
             && let Err(error) = self.take_over().await
         {
@@ -138,7 +138,7 @@ impl Session {
                 if is_late(error) {
                     standing.set(Some(away_now()));
                 }
-                // A session alone may have been ended: whether PostgreSQL is there is known by another.
+                // The session alone may have been ended: a new one tells whether PostgreSQL is there.
                 let Ok(connection) = connect(&self.options).await else { break };
                 self = Self { connection, has_lock: false, ..self };
                 found = self.epoch().await;

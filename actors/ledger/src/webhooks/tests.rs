@@ -1,4 +1,4 @@
-//! Deliveries in the database: what the trigger makes of events, and what changes of one leave.
+//! Deliveries in the database: created by the trigger, and left by changes of their endpoint.
 
 use billing::plan::Plan;
 
@@ -57,7 +57,7 @@ async fn an_event_told_again_is_not_delivered_again() {
         stage.tell(EventKind::TierFalling, "once").await;
     }
     assert_eq!((stage.count(all).await, stage.count(low).await), (2, 1));
-    // One of each endpoint is due, its oldest first.
+    // One delivery of each endpoint is due, the oldest.
     let due = stage.ledger.due_deliveries(NOW, 10).await.unwrap();
     assert_eq!(due.iter().map(|due| due.kind.as_str()).collect::<Vec<_>>(), ["low_balance", "low_balance"]);
     assert!(stage.ledger.due_deliveries(NOW.plus_ms(-1), 10).await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! Accounts: made and looked up.
+//! Single accounts, without their money: found by id or by email address.
 
 use billing::{Timestamp, ids::AccountId, plan::Plan};
 use sea_orm::{QueryResult, SqlErr};
@@ -8,18 +8,24 @@ use super::{Ledger, LedgerError};
 /// An account's row, without money.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredAccount {
-    /// Its id.
+    /// The account's id.
     pub id: AccountId,
-    /// Its owner's address.
+    /// The owner's email address.
     pub email: String,
-    /// Its plan.
+    /// The plan.
     pub plan: Plan,
-    /// When it was made.
+    /// When the account was opened.
     pub created_at: Timestamp,
 }
 
 impl Ledger {
-    /// Makes an account without credits, for tests and benches: people's are opened by their actors, with their credits.
+    /// Creates an account without credits, for tests and benches. The service opens accounts through their actors, with
+    /// their credits.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Taken`] if the email address has an account. Any other error if the database can't be written
+    /// now: look the account up before repeating the call.
     pub async fn create_account(
         &self,
         id: AccountId,
@@ -35,13 +41,23 @@ impl Ledger {
         }
     }
 
-    /// An account by its id.
+    /// Finds an account by its id.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn account(&self, id: AccountId) -> Result<Option<StoredAccount>, LedgerError> {
         let row = self.row("SELECT id, email, plan, created_at FROM account WHERE id = ?", [id.0.into()]).await?;
         row.as_ref().map(account).transpose()
     }
 
-    /// An account by its owner's address.
+    /// Finds an account by its owner's email address.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn account_by_email(&self, email: &str) -> Result<Option<StoredAccount>, LedgerError> {
         let row = self.row("SELECT id, email, plan, created_at FROM account WHERE email = ?", [email.into()]).await?;
         row.as_ref().map(account).transpose()

@@ -1,6 +1,6 @@
-//! Webhooks and their deliveries. A delivery is made by the database with its event; this finds those that are due, and
-//! writes what came of them. What is written here never waits for the journal's connection, nor it for this. An endpoint
-//! that is given up is turned off, and its account told, in one transaction.
+//! Webhooks and their deliveries. The database creates a delivery with its event; this file finds due deliveries, and
+//! writes their outcome. These writes never wait for the journal's connection, nor the journal for them. A failed
+//! endpoint is turned off and its account notified in one transaction.
 
 use billing::{
     Timestamp,
@@ -12,52 +12,52 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page};
 
-/// Endpoints of one account, at most.
+/// The most endpoints of one account.
 pub const MOST_ENDPOINTS: i64 = 10;
-/// The kind of a delivery that its owner asked for; no event has it.
+/// The kind of a test delivery. No event has it.
 pub const TEST: &str = "test";
 
-/// Where an account's events are sent.
+/// A webhook endpoint of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its id.
+    /// The endpoint's id.
     pub id: Uuid,
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// Its address.
+    /// The endpoint's URL.
     pub url: String,
-    /// What its owner calls it.
+    /// The owner's description.
     pub description: String,
-    /// What its deliveries are signed with.
+    /// The secret that signs deliveries.
     pub secret: String,
-    /// Which events; none: all.
+    /// The kinds of events to deliver; `None`: all.
     pub kinds: Option<Vec<EventKind>>,
-    /// When it was made.
+    /// When the endpoint was created.
     pub created_at: Timestamp,
-    /// Its first failure since its last success.
+    /// The first failure since the last success.
     pub failing_since: Option<Timestamp>,
-    /// Since when it is off, and why: `failing`, `gone` or `owner`.
+    /// When the endpoint was turned off, and why: `failing`, `gone` or `owner`.
     pub disabled: Option<(Timestamp, String)>,
 }
 
-/// A delivery that is to be tried.
+/// A delivery that is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// Where to.
+    /// The endpoint.
     pub endpoint_id: Uuid,
-    /// Of what.
+    /// The event.
     pub event_id: Uuid,
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// What happened.
+    /// The kind of the event.
     pub kind: String,
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// The numbers in it, as JSON.
+    /// The event's data as JSON.
     pub data: String,
-    /// How often it was tried.
+    /// The number of attempts so far.
     pub attempts: u32,
-    /// The endpoint's address.
+    /// The endpoint's URL.
     pub url: String,
     /// The endpoint's secret.
     pub secret: String,
@@ -65,69 +65,69 @@ pub struct Due {
     pub failing_since: Option<Timestamp>,
 }
 
-/// What an attempt means for its delivery.
+/// What follows from an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
-    /// It is done.
+    /// The delivery has succeeded.
     Delivered,
-    /// It is tried again then.
+    /// The delivery is tried again at this time.
     Again(Timestamp),
-    /// It is tried no more.
+    /// The delivery is given up.
     GivenUp,
-    /// Nor is anything else of its endpoint, for this reason.
+    /// The endpoint is turned off for this reason, with all its deliveries.
     Disable(&'static str),
 }
 
-/// An attempt, and what came of it.
+/// An attempt and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
-    /// Where to.
+    /// The endpoint.
     pub endpoint_id: Uuid,
-    /// Of what.
+    /// The event.
     pub event_id: Uuid,
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// When it ended.
+    /// When the attempt ended.
     pub at: Timestamp,
-    /// The answer's status and beginning.
+    /// The answer's status and the beginning of its body.
     pub answer: Option<(u16, String)>,
-    /// Why it failed, where the status does not say it.
+    /// The reason of a failure, where the status does not tell it.
     pub error: Option<String>,
-    /// What it means.
+    /// What follows from the attempt.
     pub fate: Fate,
 }
 
-/// A delivery, as its owner reads it.
+/// A delivery, as it is shown to the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its event.
+    /// The event.
     pub event_id: Uuid,
-    /// What happened.
+    /// The kind of the event.
     pub kind: String,
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
     /// `waiting`, `delivered` or `failed`.
     pub status: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i64,
-    /// When it is tried next.
+    /// When the next attempt is due.
     pub due_at: Option<Timestamp>,
-    /// When it was tried last.
+    /// When the last attempt was made.
     pub attempted_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the delivery ended.
     pub ended_at: Option<Timestamp>,
     /// The last answer's status.
     pub answer_status: Option<i64>,
-    /// The last answer's beginning.
+    /// The beginning of the last answer's body.
     pub answer_body: Option<String>,
-    /// Why the last attempt failed, where the status does not say it.
+    /// The reason of the last failure, where the status does not tell it.
     pub error: Option<String>,
 }
 
 const ENDPOINT: &str = "id, account_id, url, description, secret, kinds, created_at, failing_since, disabled_at, \
                         disabled_because";
-/// The oldest delivery of each endpoint that is due. An endpoint is sent one at a time, so more are not needed. What is due
-/// is read first, by its index: SQLite would walk the whole table in the order of the window.
+/// The oldest due delivery of each endpoint. An endpoint gets one delivery at a time, so more are not needed. Due
+/// deliveries are read first, by their index: SQLite would otherwise scan the whole table in the order of the window.
 const DUE: &str = "WITH due AS MATERIALIZED (SELECT endpoint_id, event_id, account_id, kind, at, data, attempts, due_at \
      FROM webhook_delivery WHERE due_at <= ?), \
      next AS (SELECT due.*, ROW_NUMBER() OVER (PARTITION BY endpoint_id ORDER BY event_id) AS place FROM due) \
@@ -141,9 +141,14 @@ const END_ALL: &str = "UPDATE webhook_delivery SET status = 'failed', due_at = N
      error = 'the webhook was turned off' WHERE endpoint_id = ? AND status = 'waiting'";
 
 impl Ledger {
-    /// Makes an endpoint; false where the account has too many.
+    /// Creates an endpoint. Returns `false` if the account has too many.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now, or has an endpoint with this id. Look the endpoint up before repeating the
+    /// call.
     pub async fn create_endpoint(&self, endpoint: &Endpoint) -> Result<bool, LedgerError> {
-        // On the one connection that writes: two at once can't both be the last.
+        // On the single connection that writes, so that two concurrent calls can't exceed the limit.
         let sql = "INSERT INTO webhook_endpoint (id, account_id, url, description, secret, kinds, enabled, created_at, \
                    disabled_at, disabled_because) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? \
                    WHERE (SELECT COUNT(*) FROM webhook_endpoint WHERE account_id = ?) < ?";
@@ -166,18 +171,32 @@ impl Ledger {
     }
 
     /// An account's endpoints, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn endpoints(&self, account: AccountId) -> Result<Vec<Endpoint>, LedgerError> {
         let sql = format!("SELECT {ENDPOINT} FROM webhook_endpoint WHERE account_id = ? ORDER BY id");
         self.rows(&sql, [account.0.into()]).await?.iter().map(endpoint).collect()
     }
 
-    /// One of them.
+    /// Finds an endpoint of an account.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
     pub async fn endpoint(&self, account: AccountId, id: Uuid) -> Result<Option<Endpoint>, LedgerError> {
         let sql = format!("SELECT {ENDPOINT} FROM webhook_endpoint WHERE account_id = ? AND id = ?");
         self.row(&sql, [account.0.into(), id.into()]).await?.as_ref().map(endpoint).transpose()
     }
 
-    /// Turns one on, with nothing held against it; false where it is not there or is on.
+    /// Turns an endpoint on and clears its failures. Returns `false` if there is none, or if it is on.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn enable_endpoint(&self, account: AccountId, id: Uuid) -> Result<bool, LedgerError> {
         let sql = "UPDATE webhook_endpoint SET enabled = 1, failing_since = NULL, disabled_at = NULL, \
                    disabled_because = NULL WHERE account_id = ? AND id = ? AND enabled = 0";
@@ -185,7 +204,11 @@ impl Ledger {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Turns one off as its owner wants; false where it is not there or is off.
+    /// Turns an endpoint off for its owner. Returns `false` if there is none, or if it is off.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn disable_endpoint(&self, account: AccountId, id: Uuid, now: Timestamp) -> Result<bool, LedgerError> {
         let tx = self.read.begin().await?;
         let done = self.turn_off(&tx, (account, id), "owner", now).await?;
@@ -210,7 +233,11 @@ impl Ledger {
         Ok(true)
     }
 
-    /// Deletes one and its deliveries; false where it is not there.
+    /// Deletes an endpoint and its deliveries. Returns `false` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn delete_endpoint(&self, account: AccountId, id: Uuid) -> Result<bool, LedgerError> {
         let tx = self.read.begin().await?;
         let sql = "DELETE FROM webhook_endpoint WHERE account_id = ? AND id = ?";
@@ -223,17 +250,26 @@ impl Ledger {
         Ok(done)
     }
 
-    /// The next delivery of each endpoint that has one due, the longest due first.
+    /// The next due delivery of each endpoint, the longest due first.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn due_deliveries(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, LedgerError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.rows(DUE, [now.0.into(), limit.into()]).await?.iter().map(due).collect()
     }
 
-    /// Writes what came of an attempt, unless its delivery has ended meanwhile.
+    /// Writes the outcome of an attempt, unless its delivery has ended meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The outcome may or may not be stored; if it is not, the delivery stays due
+    /// and is tried again.
     pub async fn note_attempt(&self, attempt: &Attempt) -> Result<(), LedgerError> {
         let Attempt { endpoint_id, event_id, account_id, at, fate, .. } = attempt;
         let tx = self.read.begin().await?;
-        // The endpoint's row comes first, as where it is turned off: so the two never wait for each other.
+        // The endpoint's row is locked first, as when an endpoint is turned off, so that the two can't deadlock.
         let (sql, values): (_, Vec<Value>) = match fate {
             Fate::Delivered => {
                 ("UPDATE webhook_endpoint SET failing_since = NULL WHERE id = ?", vec![(*endpoint_id).into()])
@@ -284,7 +320,12 @@ impl Ledger {
         Ok(())
     }
 
-    /// Keeps a test that was made: it has ended, whatever came of it.
+    /// Stores a test delivery, which ended with this attempt.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now, or the test is stored already. The test may be missing from the list of
+    /// deliveries; nothing else depends on it.
     pub async fn note_test(&self, attempt: &Attempt) -> Result<(), LedgerError> {
         let sql = "INSERT INTO webhook_delivery (status, due_at, ended_at, attempted_at, answer_status, answer_body, \
                    error, endpoint_id, event_id, account_id, kind, at, data, attempts) \
@@ -298,6 +339,10 @@ impl Ledger {
     }
 
     /// An endpoint's deliveries, newest event first, older than `before`.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
     pub async fn deliveries(
         &self,
         endpoint: Uuid,
@@ -311,7 +356,12 @@ impl Ledger {
         self.rows(sql, values).await?.iter().map(delivery).collect()
     }
 
-    /// Deletes deliveries that ended before then, and those whose endpoint is gone; how many, at most `limit` of each.
+    /// Deletes deliveries that ended before a time, and those of deleted endpoints, at most `limit` of each. Returns
+    /// the number deleted.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn forget_deliveries(&self, before: Timestamp, limit: u32) -> Result<u64, LedgerError> {
         let ended = "DELETE FROM webhook_delivery WHERE (endpoint_id, event_id) IN \
                      (SELECT endpoint_id, event_id FROM webhook_delivery WHERE ended_at < ? LIMIT ?)";
@@ -327,7 +377,7 @@ impl Ledger {
     }
 }
 
-/// The values that say how an attempt left its delivery, and which it is.
+/// The values of an attempt's outcome, and the key of its delivery.
 fn attempted(attempt: &Attempt) -> [Value; 9] {
     let (status, due_at) = match attempt.fate {
         Fate::Delivered => ("delivered", None),
@@ -348,7 +398,7 @@ fn attempted(attempt: &Attempt) -> [Value; 9] {
     ]
 }
 
-/// Names between spaces, as the trigger looks for them.
+/// The kinds' names between spaces, in the form that the trigger searches.
 fn kinds_text(kinds: Option<&[EventKind]>) -> Option<String> {
     let names = kinds?.iter().map(|kind| kind.name()).collect::<Vec<_>>();
     Some(format!(" {} ", names.join(" ")))
