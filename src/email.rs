@@ -16,6 +16,10 @@ const LONGEST_LABEL: usize = 63;
 const SEPARATORS: &str = "()<>[],;:\\\"";
 
 /// The one spelling of an address, or what is wrong with it.
+///
+/// # Errors
+///
+/// The text is not an e-mail address. The error says the rule that it breaks, in words that follow a field's name.
 pub fn canonical(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     if text.is_empty() {

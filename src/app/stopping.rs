@@ -39,6 +39,10 @@ pub struct Signals {
 
 impl Signals {
     /// Begins to receive the signals: from then on they end nothing by themselves.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses to register a handler, for example because the process has no more file descriptors.
     pub fn hear() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -76,6 +80,10 @@ impl Course {
 
 impl Running {
     /// Serves until a signal (or the server's own end), then stops in order. Returns the exit status.
+    ///
+    /// # Errors
+    ///
+    /// The server's task panicked or ended with an error, or another process has taken the ledger over.
     pub async fn until_stopped(mut self, mut signals: Signals) -> Result<i32> {
         let standing = self.state.gateway.accounts.ledger().standing().clone();
         let taken_over = tokio::select! {

@@ -50,6 +50,10 @@ enum Command {
 }
 
 /// Runs the command, and returns its exit status.
+///
+/// # Errors
+///
+/// The settings are invalid, or the command failed. The caller prints the error and exits with a status other than 0.
 pub fn run() -> Result<i32> {
     let Cli { overrides, command } = Cli::parse();
     let settings = Settings::load(&overrides)?;

@@ -210,6 +210,11 @@ struct Under {
 
 /// The account that an operator's path names; such a path takes the operator's token: `/admin/v1/accounts/{account}/grants`.
 /// None on other paths.
+///
+/// # Errors
+///
+/// The path names an account, and the operator's token is missing or wrong, the name is invalid, or there is no such
+/// account.
 pub async fn operated(state: &Shared, request: &HttpRequest) -> Result<Option<Caller>, ApiError> {
     if request.match_info().get("account").is_none() {
         return Ok(None);
@@ -223,6 +228,11 @@ pub async fn operated(state: &Shared, request: &HttpRequest) -> Result<Option<Ca
 }
 
 /// The caller of a route that any key may use: what it answers is in the answers to inference too.
+///
+/// # Errors
+///
+/// The request has no valid key: it is missing, unknown, revoked or expired. On an operator's path, as for
+/// [`operated`].
 pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
     if let Some(caller) = operated(state, request).await? {
         return Ok(caller);
@@ -231,12 +241,20 @@ pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, Api
 }
 
 /// The caller of a route that outlives its check, and until when its key is good.
+///
+/// # Errors
+///
+/// The request has no valid key: it is missing, unknown, revoked or expired.
 pub async fn caller_until(state: &Shared, request: &HttpRequest) -> Result<(Caller, Option<Timestamp>), ApiError> {
     let known = bearer(state, request).await?;
     Ok((known.caller, known.expires_at))
 }
 
 /// The caller of a route that takes a scope. The operator reads what owners read.
+///
+/// # Errors
+///
+/// As for [`caller`], or the key lacks the scope.
 pub async fn scoped(state: &Shared, request: &HttpRequest, scope: Scope) -> Result<Caller, ApiError> {
     if scope == Scope::Read
         && let Some(caller) = operated(state, request).await?
@@ -260,12 +278,20 @@ pub struct Sight {
 }
 
 /// The caller of a route that shows use: its own, unless it may read all.
+///
+/// # Errors
+///
+/// As for [`caller`].
 pub async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiError> {
     let caller = caller(state, request).await?;
     Ok(Sight { caller, only: (!caller.scopes.has(Scope::Read)).then_some(caller.key_id) })
 }
 
 /// The caller of a route that opens a key: one that has limits has no such scope, as the new one could have none.
+///
+/// # Errors
+///
+/// The request has no valid key, or the key lacks the scope `keys`.
 pub async fn opener(state: &Shared, request: &HttpRequest) -> Result<Opener, ApiError> {
     let known = bearer(state, request).await?;
     let Caller { account_id, scopes, .. } = permitted(&known, Scope::Keys)?;
@@ -287,11 +313,19 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
 }
 
 /// The key of a request that outlives its check: to be checked again by [`still`].
+///
+/// # Errors
+///
+/// The request has no key, or two that differ.
 pub fn key(request: &HttpRequest) -> Result<String, ApiError> {
     credential(request).map(str::to_owned)
 }
 
 /// Whether a key is still good, and may run models.
+///
+/// # Errors
+///
+/// The key is unknown, revoked or expired, lacks the scope `inference`, or the ledger can't be read just now.
 pub async fn still(state: &Shared, key: &str) -> Result<(), ApiError> {
     permitted(&holds(state, Shown::read(key)?).await?, Scope::Inference).map(drop)
 }
@@ -344,6 +378,10 @@ async fn look_up(state: &Shared, public: Public) -> Result<Option<Known>, ApiErr
 }
 
 /// Whose a caller's idempotency keys are.
+///
+/// # Errors
+///
+/// The request has no valid key.
 pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
     let known = bearer(state, request).await?;
     let Caller { account_id, key_id, .. } = known.caller;
@@ -351,6 +389,10 @@ pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, Api
 }
 
 /// Lets only the operator through.
+///
+/// # Errors
+///
+/// The request has no operator's token, or a wrong one.
 pub fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
     let missing = "No operator's token was sent. Send it as \"Authorization: Bearer ...\".";
     let token = authorization(request)?.ok_or_else(|| ApiError::unauthorized(missing))?;

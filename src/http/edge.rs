@@ -47,6 +47,10 @@ fn shows(path: &str) -> Shows {
 }
 
 /// The way of every request.
+///
+/// # Errors
+///
+/// The inner service failed. A refusal here is an answer, not an error.
 pub async fn edge(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,

@@ -44,6 +44,10 @@ pub async fn metrics(state: Shared, request: HttpRequest) -> HttpResponse {
 }
 
 /// Serves `GET /metrics` alone, to every client that reaches that address.
+///
+/// # Errors
+///
+/// The server can't listen on the socket.
 pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Server> {
     let state = state.clone();
     let app = move || {

@@ -19,6 +19,10 @@ pub struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Of a request, which may have these.
+    ///
+    /// # Errors
+    ///
+    /// A parameter is unknown, given twice or empty, or the query can't be decoded. The error names the parameter.
     pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
         Self::parse(request.query_string(), known)
     }
@@ -48,6 +52,10 @@ impl Query {
     }
 
     /// `limit`: how many a page holds.
+    ///
+    /// # Errors
+    ///
+    /// `limit` is not a whole number, or is out of range.
     pub fn limit(&self) -> Result<u64, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(USUAL_PAGE) };
         let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
@@ -55,6 +63,10 @@ impl Query {
     }
 
     /// `limit` and `cursor`, where that is an id.
+    ///
+    /// # Errors
+    ///
+    /// `limit` is invalid, or `cursor` is not an id.
     pub fn page(&self) -> Result<Page, ApiError> {
         Ok(Page { before: self.cursor_id()?, limit: self.limit()? })
     }
@@ -65,6 +77,10 @@ impl Query {
     }
 
     /// `model` and `key_id`, which may be `none`. A caller that sees one key's use alone gets that key's.
+    ///
+    /// # Errors
+    ///
+    /// `key_id` is neither an id nor `none`, or is another key than the only one whose use the caller may see.
     pub fn only(&self, sight: &Sight) -> Result<Only, ApiError> {
         let key = |text: &str| match text {
             "none" => Ok(Uuid::nil()),
@@ -79,6 +95,10 @@ impl Query {
     }
 
     /// `from`, and `to` with what it is where it is not given. A date as `to` is that whole day.
+    ///
+    /// # Errors
+    ///
+    /// A time is invalid, or `from` is not before `to`.
     pub fn range(&self, now: Timestamp) -> Result<(Option<Timestamp>, Timestamp), ApiError> {
         let from = self.get("from").map(|text| instant("from", text)).transpose()?;
         let to = match self.get("to") {

@@ -43,11 +43,19 @@ pub fn answer_with<T: Serialize>(request: &HttpRequest, result: Result<(StatusCo
 }
 
 /// A JSON body that came whole, with an error that names the field.
+///
+/// # Errors
+///
+/// The body is too large or did not arrive, or as for [`parse_body`].
 pub fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Result<T, ApiError> {
     parse_body(&body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?)
 }
 
 /// A JSON body, with an error that names the field.
+///
+/// # Errors
+///
+/// The body is not JSON of the type, or more follows it. The error names the field.
 pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let text = if body.is_empty() { b"{}" } else { body };
     let mut reader = serde_json::Deserializer::from_slice(text);

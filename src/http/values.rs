@@ -21,6 +21,10 @@ pub fn text_fault(text: &str) -> Option<&'static str> {
 }
 
 /// An operator's reason for an action: for the audit log's readers.
+///
+/// # Errors
+///
+/// The text is empty, too long or has control characters.
 pub fn reason(reason: String) -> Result<String, ApiError> {
     match text_fault(&reason) {
         Some(fault) => Err(ApiError::invalid("reason", fault)),
@@ -29,11 +33,19 @@ pub fn reason(reason: String) -> Result<String, ApiError> {
 }
 
 /// An id in a path or a query.
+///
+/// # Errors
+///
+/// The text is not a UUID. The error states `rule`.
 pub fn id(field: &str, text: &str, rule: &'static str) -> Result<Uuid, ApiError> {
     Uuid::parse_str(text).map_err(|_| ApiError::invalid(field, rule))
 }
 
 /// An amount of dollars as a string or a number.
+///
+/// # Errors
+///
+/// The value is neither a string nor a number, or not an amount of whole nanodollars.
 pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -44,11 +56,19 @@ pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
 }
 
 /// An amount, where there is one.
+///
+/// # Errors
+///
+/// As for [`amount`].
 pub fn amount_given(field: &str, value: Option<&Value>) -> Result<Option<Nanos>, ApiError> {
     value.map(|value| amount(field, value)).transpose()
 }
 
 /// An instant in a body: a date, an RFC 3339 time, or milliseconds since 1970.
+///
+/// # Errors
+///
+/// The value is not a time, or is outside the years 1970 to 9999.
 pub fn instant(name: &str, value: &Value) -> Result<Timestamp, ApiError> {
     match value {
         Value::String(text) => text.parse().map_err(|error| ApiError::invalid(name, error)),

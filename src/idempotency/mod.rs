@@ -70,6 +70,10 @@ pub struct BadKey;
 
 impl Key {
     /// Reads the value of a header.
+    ///
+    /// # Errors
+    ///
+    /// The value is empty, too long, not printable ASCII, or a broken quoted string.
     pub fn parse(value: &[u8]) -> Result<Self, BadKey> {
         // Twice the longest key, because quoted keys may have escapes.
         if value.len() > 2 * LONGEST_KEY + 2 || !value.iter().all(|byte| (0x20..=0x7e).contains(byte)) {

@@ -164,6 +164,11 @@ impl Store {
     }
 
     /// Takes the key for this request, or finds the earlier answer.
+    ///
+    /// # Errors
+    ///
+    /// The key was used for another request, the first request still runs after the longest wait or its answer is
+    /// lost, too many requests with keys run, or the ledger can't be asked. The request must not run then.
     pub async fn begin(&self, asked: Asked, request_id: RequestId) -> Result<Begun, Refused> {
         let deadline = Instant::now() + LONGEST_WAIT;
         loop {

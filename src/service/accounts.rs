@@ -25,11 +25,20 @@ use crate::email;
 const LAST_ACTIONS: u64 = 5;
 
 /// An address in its one spelling.
+///
+/// # Errors
+///
+/// The text is not an e-mail address ([`Invalid`](ServiceError::Invalid)).
 pub fn address(text: &str) -> Result<String, ServiceError> {
     email::canonical(text).map_err(|fault| ServiceError::invalid("email", fault))
 }
 
 /// Makes an account with its plan's first credits. The address is spelled canonically.
+///
+/// # Errors
+///
+/// The address belongs to another account ([`Conflict`](ServiceError::Conflict)), or the ledger can't be reached
+/// ([`NotReady`](ServiceError::NotReady)). After the latter, a repetition with the same id is safe.
 pub async fn open(service: &Service, id: AccountId, email: &str, plan: Plan) -> Result<(), ServiceError> {
     let accounts = &service.accounts;
     let is_taken = async || {
@@ -54,6 +63,10 @@ pub async fn open(service: &Service, id: AccountId, email: &str, plan: Plan) -> 
 
 /// Makes an account for a request. Its id is the request's: its row, plan and first credits are one transaction, which is
 /// the proof.
+///
+/// # Errors
+///
+/// As for [`open`].
 pub async fn create(service: &Service, origin: Origin, email: &str, plan: Plan) -> Result<AccountId, ServiceError> {
     let id = AccountId(origin.id.0);
     if !origin.is_done() {
@@ -63,11 +76,20 @@ pub async fn create(service: &Service, origin: Origin, email: &str, plan: Plan) 
 }
 
 /// The account of this address, in its one spelling.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn by_address(service: &Service, email: &str) -> Result<Option<AccountId>, ServiceError> {
     Ok(service.ledger().account_by_email(email).await?.map(|found| found.id))
 }
 
 /// An account by its id or its owner's address, which must be there.
+///
+/// # Errors
+///
+/// The text is neither an id nor an address ([`Invalid`](ServiceError::Invalid)), there is no such account
+/// ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn named(service: &Service, text: &str) -> Result<AccountId, ServiceError> {
     let ledger = service.ledger();
     let found = if text.contains('@') {
@@ -108,6 +130,10 @@ impl From<AccountRow> for Found {
 }
 
 /// Accounts, newest first: with this text in their addresses, on this plan.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn search(
     service: &Service,
     text: Option<&str>,
@@ -146,6 +172,10 @@ impl From<ActionRow> for Action {
 }
 
 /// What operators did, to one account or to all; newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn actions(
     service: &Service,
     account: Option<AccountId>,
@@ -186,6 +216,12 @@ pub struct Whole {
 }
 
 /// An account as its owner reads it, and the operator.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn whole(service: &Service, account: AccountId) -> Result<Whole, ServiceError> {
     let picture: Picture = service.accounts.ask(account, Look).await?;
     let stored = service.ledger().account(account).await?;
@@ -222,6 +258,10 @@ pub struct Operated {
 }
 
 /// An account with its keys and how much runs.
+///
+/// # Errors
+///
+/// As for [`whole`].
 pub async fn operated(service: &Service, account: AccountId) -> Result<Operated, ServiceError> {
     let whole = whole(service, account).await?;
     let ledger = service.ledger();

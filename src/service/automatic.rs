@@ -26,6 +26,12 @@ pub struct Set {
 }
 
 /// What an account buys by itself.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn look(service: &Service, account: AccountId) -> Result<Set, ServiceError> {
     let automatic = service.accounts.ask(account, Look).await?.automatic;
     Ok(Set { automatic, now: service.now() })
@@ -93,6 +99,12 @@ async fn check_card(
 }
 
 /// Changes auto-reload: what is not named stays as it is.
+///
+/// # Errors
+///
+/// The card is unknown, missing or disputed ([`Invalid`](ServiceError::Invalid)), the account refuses the amounts
+/// ([`Refused`](ServiceError::Refused)), or the account can't be asked just now. Nothing was changed, except that a
+/// named card may already be allowed again.
 pub async fn set_reload(service: &Service, account: AccountId, wanted: Reload) -> Result<Set, ServiceError> {
     let change = AutoChange {
         reload: wanted.enabled.map(Switch::from_bool),
@@ -107,6 +119,11 @@ pub async fn set_reload(service: &Service, account: AccountId, wanted: Reload) -
 }
 
 /// Changes autoScale: what is not named stays as it is.
+///
+/// # Errors
+///
+/// The account refuses the settings ([`Refused`](ServiceError::Refused)), or can't be asked just now
+/// ([`NotReady`](ServiceError::NotReady)).
 pub async fn set_scale(
     service: &Service,
     account: AccountId,

@@ -130,6 +130,12 @@ pub enum Saved {
 }
 
 /// Saves a test card, or begins (without `setup_intent`) or finishes to save one with Stripe.
+///
+/// # Errors
+///
+/// The card or setup is invalid ([`Invalid`](ServiceError::Invalid)), as many cards are saved as are allowed
+/// ([`Conflict`](ServiceError::Conflict)), or the processor or the ledger can't be reached
+/// ([`NotReady`](ServiceError::NotReady)).
 pub async fn save(service: &Service, origin: Origin, account: AccountId, save: &Save) -> Result<Saved, ServiceError> {
     if origin.is_done() {
         let saved = service.ledger().method(account, origin.id.0).await?;
@@ -196,6 +202,10 @@ async fn keep(
 }
 
 /// Saved cards, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn list(service: &Service, account: AccountId) -> Result<Vec<SavedCard>, ServiceError> {
     let methods = service.ledger().methods(account, service.accounts.processor().name()).await?;
     Ok(methods.into_iter().map(SavedCard::from).collect())
@@ -204,6 +214,10 @@ pub async fn list(service: &Service, account: AccountId) -> Result<Vec<SavedCard
 const MISSING: ServiceError = ServiceError::NotFound("a saved card with that id");
 
 /// Makes a saved card the default one.
+///
+/// # Errors
+///
+/// There is no saved card with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn set_default(service: &Service, account: AccountId, id: Uuid) -> Result<SavedCard, ServiceError> {
     let ledger = service.ledger();
     if !ledger.set_default_method(account, id).await? {
@@ -215,6 +229,11 @@ pub async fn set_default(service: &Service, account: AccountId, id: Uuid) -> Res
 }
 
 /// Removes a saved card: no purchase is charged to it any more, and no other card takes its place by itself.
+///
+/// # Errors
+///
+/// There is no saved card with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
+/// A processor that can't be reached is only logged: the card is not charged any more.
 pub async fn remove(service: &Service, account: AccountId, id: Uuid) -> Result<(), ServiceError> {
     let removed = service.ledger().remove_method(account, id, service.now()).await?;
     let removed = removed.ok_or(MISSING)?;

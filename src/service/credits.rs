@@ -16,11 +16,21 @@ use super::{
 };
 
 /// An account as it is now: its money, what runs, what it buys by itself.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn look(service: &Service, account: AccountId) -> Result<Picture, ServiceError> {
     Ok(service.accounts.ask(account, Look).await?)
 }
 
 /// An account's grants, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn grants(service: &Service, account: AccountId, page: Page) -> Result<Listed<Grant>, ServiceError> {
     let rows = service.ledger().grants(account, page.before, page.limit).await?;
     Ok(page.list(rows, |grant| grant.id.0))
@@ -40,6 +50,12 @@ pub struct NewGrant {
 }
 
 /// Gives credits. The grant has its request's id.
+///
+/// # Errors
+///
+/// The account refuses the amount or the expiry ([`Refused`](ServiceError::Refused)), there is no such account
+/// ([`NotFound`](ServiceError::NotFound)), or it can't be asked just now ([`NotReady`](ServiceError::NotReady)). A
+/// repetition with the same origin gives the credits once.
 pub async fn give(
     service: &Service,
     origin: Origin,
@@ -72,6 +88,11 @@ pub const fn is_given(source: Source) -> bool {
 }
 
 /// Takes back what is left of a grant, or a part of it; what the account has then.
+///
+/// # Errors
+///
+/// There is no such grant, or less is left of it ([`Refused`](ServiceError::Refused)), or the account can't be asked
+/// just now ([`NotReady`](ServiceError::NotReady)). A repetition with the same origin takes the credits once.
 pub async fn take_back(
     service: &Service,
     origin: Origin,

@@ -32,6 +32,10 @@ pub struct Export {
 
 impl Export {
     /// Begins one.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
     pub async fn begin(service: &Service, range: Range) -> Result<Self, ServiceError> {
         let Range { account, from, to, only } = range;
         let ledger = Arc::clone(service.ledger());
@@ -42,6 +46,10 @@ impl Export {
     }
 
     /// The next page; none where it has ended. Of one model or key it may be empty.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be read just now. A repetition reads the same page.
     pub async fn next(&mut self) -> Result<Option<Vec<Ended>>, ServiceError> {
         let Some(after) = self.after else { return Ok(None) };
         let rows = self.ledger.export(self.account, after, self.to).await?;

@@ -36,6 +36,12 @@ pub struct Holds {
 }
 
 /// An account's open holds, or those of one key; oldest first.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn holds(service: &Service, account: AccountId, only: Option<KeyId>) -> Result<Holds, ServiceError> {
     let Picture { holds: mut shown, .. } = service.accounts.ask(account, Look).await?;
     shown.retain(|hold| only.is_none_or(|only| hold.key_id == Some(only)));
@@ -180,6 +186,10 @@ impl From<Range> for Wanted {
 }
 
 /// Ended requests, those that ended last first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn requests(
     service: &Service,
     range: Range,
@@ -192,6 +202,11 @@ pub async fn requests(
 }
 
 /// One ended request of an account, or of one of its keys.
+///
+/// # Errors
+///
+/// The account, or the key, has no such ended request ([`NotFound`](ServiceError::NotFound)), or the ledger can't be
+/// read.
 pub async fn request(
     service: &Service,
     account: AccountId,
@@ -224,6 +239,10 @@ impl From<EventRow> for Event {
 }
 
 /// What the account was told, or of one kind; newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn events(
     service: &Service,
     account: AccountId,

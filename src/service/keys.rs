@@ -76,6 +76,10 @@ impl NewKey {
 }
 
 /// Checks a limit in dollars.
+///
+/// # Errors
+///
+/// The amount is not above $0, or is more than $1,000,000 ([`Invalid`](ServiceError::Invalid)).
 pub fn check_limit(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
     if amount <= Nanos::ZERO || amount > LARGEST {
         return Err(ServiceError::invalid(field, "must be above $0 and at most $1,000,000"));
@@ -128,6 +132,12 @@ fn new_key(
 
 /// Opens a key for a request; its text is told only now, and in other lives of the same request: `secret` is the part of it
 /// that is the same in each of them.
+///
+/// # Errors
+///
+/// A wanted value is invalid ([`Invalid`](ServiceError::Invalid)), the opener lacks a wanted scope
+/// ([`OutOfScope`](ServiceError::OutOfScope)), or as for [`open`]. An earlier key of the same origin that can't be
+/// shown again is a [`Conflict`](ServiceError::Conflict).
 pub async fn create(
     service: &Service,
     origin: Origin,
@@ -147,6 +157,12 @@ pub async fn create(
 /// Makes a key in one statement, which counts the account's others, and tells its text once the account knows its limits:
 /// before that nobody can use it. Without a secret of its request nobody can ask for the text again, and a key that was not
 /// told is revoked.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), it has as many working keys as are allowed
+/// ([`Conflict`](ServiceError::Conflict)), or the ledger or the account can't be reached. In the last case a key
+/// without a request's secret is revoked again.
 pub async fn open(
     service: &Service,
     id: KeyId,
@@ -235,6 +251,12 @@ pub(super) async fn of(service: &Service, account: AccountId, picture: &Picture)
 }
 
 /// An account's keys, newest first; or only this one.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn list(service: &Service, account: AccountId, only: Option<KeyId>) -> Result<Vec<Key>, ServiceError> {
     let picture = service.accounts.ask(account, Look).await?;
     let mut keys = of(service, account, &picture).await?;
@@ -243,6 +265,11 @@ pub async fn list(service: &Service, account: AccountId, only: Option<KeyId>) ->
 }
 
 /// Revokes a key; its public part, by which others may know it.
+///
+/// # Errors
+///
+/// The account has no working key with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written
+/// just now.
 pub async fn revoke(service: &Service, account: AccountId, key: KeyId) -> Result<String, ServiceError> {
     let public = service.ledger().revoke_key(account, key, service.now()).await?;
     public.ok_or(ServiceError::NotFound("a working key with that id"))
@@ -266,6 +293,10 @@ pub struct Known {
 }
 
 /// The key with this public part, unless it was revoked.
+///
+/// # Errors
+///
+/// The ledger can't be read just now, or its hash of the key is damaged ([`Internal`](ServiceError::Internal)).
 pub async fn look_up(service: &Service, public: &str) -> Result<Option<Known>, ServiceError> {
     let stored = service.ledger().key(public).await?;
     let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };

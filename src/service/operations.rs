@@ -8,6 +8,11 @@ use runtime::{health, mailbox};
 use super::{Service, ServiceError};
 
 /// Whether what changes can be committed to what a restart will find.
+///
+/// # Errors
+///
+/// The ledger can't be written, or belongs to another process now ([`NotReady`](ServiceError::NotReady)). The error's
+/// text is for operators.
 pub async fn ready(service: &Service) -> Result<(), ServiceError> {
     match service.ledger().ready().await {
         // A full disk is said to be one.
@@ -52,6 +57,10 @@ impl From<audit::Audit> for Audit {
 }
 
 /// Rebuilds every balance from the ledger.
+///
+/// # Errors
+///
+/// The ledger can't be read. A violation is no error: it is in the audit.
 pub async fn audit(service: &Service) -> Result<Audit, ServiceError> {
     Ok(service.ledger().audit().await?.into())
 }
@@ -159,6 +168,10 @@ pub fn actors(service: &Service) -> Actors {
 const LAST_CLOCK: Timestamp = Timestamp(Timestamp::LAST.0 - 366 * DAY_MS);
 
 /// Moves the test clock forward; the time it shows then.
+///
+/// # Errors
+///
+/// The clock would pass the latest time that can be written ([`Invalid`](ServiceError::Invalid)).
 pub fn advance_clock(service: &Service, seconds: u32) -> Result<Timestamp, ServiceError> {
     let clock = service.accounts.clock();
     if clock.now().plus_ms(i64::from(seconds) * 1_000) > LAST_CLOCK {

@@ -62,6 +62,10 @@ async fn find(service: &Service, account: AccountId, id: PaymentId) -> Result<Pa
 }
 
 /// An account's payments, whatever came of them, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn list(service: &Service, account: AccountId, page: Page) -> Result<Listed<Payment>, ServiceError> {
     let payments = service.ledger().payments(account, page.before, page.limit).await?;
     Ok(page.list(payments, |payment| payment.id.0))
@@ -81,6 +85,10 @@ pub struct Whole {
 }
 
 /// A payment with its refunds and disputes, and what its card's owner must do, while it waits for that.
+///
+/// # Errors
+///
+/// The account has no such payment ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn whole(service: &Service, account: AccountId, id: PaymentId) -> Result<Whole, ServiceError> {
     let payment = find(service, account, id).await?;
     let card = card_of(service, account, &payment).await?;
@@ -110,6 +118,11 @@ pub struct Receipt {
 }
 
 /// The receipt of a payment, where there is one.
+///
+/// # Errors
+///
+/// The account has no such payment ([`NotFound`](ServiceError::NotFound)), it was not paid
+/// ([`Conflict`](ServiceError::Conflict)), or the ledger can't be read.
 pub async fn receipt(service: &Service, account: AccountId, id: PaymentId) -> Result<Receipt, ServiceError> {
     let payment = find(service, account, id).await?;
     let unpaid = || ServiceError::Conflict(format!("There is no receipt: the payment is {}.", payment.status.name()));
@@ -152,6 +165,12 @@ impl From<Verdict> for sandbox::Verdict {
 }
 
 /// Says yes or no in the place of a test card's owner, as a bank's page would.
+///
+/// # Errors
+///
+/// The account has no such payment ([`NotFound`](ServiceError::NotFound)), it does not wait for its card's owner, or
+/// the processor is Stripe (both [`Conflict`](ServiceError::Conflict)), or the payment actor can't apply the verdict
+/// just now.
 pub async fn authenticate(
     service: &Service,
     origin: Origin,
@@ -186,6 +205,13 @@ pub struct Refunded {
 
 /// Gives money back to its card, and takes the credits it bought. The refund has its request's id: asked for in another
 /// life, it is the same refund. Where the processor has not answered yet it is asked on, and the credits are taken already.
+///
+/// # Errors
+///
+/// There is no such payment ([`NotFound`](ServiceError::NotFound)), it was not paid
+/// ([`Conflict`](ServiceError::Conflict)), less than the amount is left ([`Invalid`](ServiceError::Invalid)), the
+/// processor refused, or the refund's end is unknown ([`NotReady`](ServiceError::NotReady)). A repetition with the same
+/// origin refunds once.
 pub async fn refund(
     service: &Service,
     origin: Origin,
@@ -207,6 +233,10 @@ pub async fn refund(
 }
 
 /// An amount that a card network can move.
+///
+/// # Errors
+///
+/// The amount is not whole cents, or is less than one ([`Invalid`](ServiceError::Invalid)).
 pub fn check_cents(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
     match to_cents(amount) {
         Some(cents) if cents > 0 => Ok(amount),
@@ -220,6 +250,11 @@ pub fn since(now: Timestamp, days: Option<u32>) -> Timestamp {
 }
 
 /// What differs between our payments, refunds and disputes of so many days and the processor's.
+///
+/// # Errors
+///
+/// There are too many payments to compare ([`Invalid`](ServiceError::Invalid)), or the ledger or the processor can't be
+/// read.
 pub async fn reconcile(service: &Service, days: Option<u32>) -> Result<Reconciled, ServiceError> {
     let since = since(service.now(), days);
     Ok(compare(service.ledger(), service.accounts.processor(), since).await?)
@@ -227,6 +262,13 @@ pub async fn reconcile(service: &Service, days: Option<u32>) -> Result<Reconcile
 
 /// Applies what Stripe tells, where it is the processor and signed it: with what stands in `field`, over the whole body. Answered when
 /// everything it changes is durable; what is forged, stale or replayed is refused and changes nothing.
+///
+/// # Errors
+///
+/// Stripe is not the processor ([`NotFound`](ServiceError::NotFound)), the signature or the body is wrong
+/// ([`Invalid`](ServiceError::Invalid)), the event was applied before ([`Conflict`](ServiceError::Conflict)), or it
+/// can't be applied just now ([`NotReady`](ServiceError::NotReady)). Stripe repeats an
+/// event that is answered with an error.
 pub async fn told_by_stripe(
     service: &Service,
     field: &str,

@@ -38,6 +38,12 @@ impl Purchase {
 }
 
 /// Buys credits with a card. The payment has its request's id: a retry after a crash asks the ledger by it.
+///
+/// # Errors
+///
+/// The card is unknown or missing ([`Invalid`](ServiceError::Invalid)), the card was declined
+/// ([`Declined`](ServiceError::Declined)), the account refuses the purchase ([`Refused`](ServiceError::Refused)), or
+/// can't be asked just now. A repetition with the same origin charges once.
 pub async fn credits(
     service: &Service,
     origin: Origin,

@@ -68,6 +68,12 @@ pub struct Standing {
 }
 
 /// How an account's subscription stands.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn standing(service: &Service, account: AccountId) -> Result<Standing, ServiceError> {
     let picture = service.accounts.ask(account, Look).await?;
     let subscription = Subscribed::of(&picture);
@@ -84,6 +90,12 @@ pub enum Outcome {
 }
 
 /// Pays the first cycle, or lets a cancelled one go on.
+///
+/// # Errors
+///
+/// The card is unknown or missing ([`Invalid`](ServiceError::Invalid)), the card was declined
+/// ([`Declined`](ServiceError::Declined)), the account refuses ([`Refused`](ServiceError::Refused)), for example
+/// because it is subscribed, or it can't be asked just now. A repetition with the same origin charges once.
 pub async fn subscribe(
     service: &Service,
     origin: Origin,
@@ -122,6 +134,10 @@ async fn pay(
 }
 
 /// Cancels: what is paid stays; nothing more is.
+///
+/// # Errors
+///
+/// There is no subscription to cancel ([`Refused`](ServiceError::Refused)), or the account can't be asked just now.
 pub async fn cancel(service: &Service, account: AccountId) -> Result<Standing, ServiceError> {
     service.accounts.decide(account, Command::CancelSubscription).await?.result?;
     standing(service, account).await

@@ -164,6 +164,10 @@ impl From<stored::Sums> for Sums {
 }
 
 /// A range of time in whole hours; without a beginning, of the usual length.
+///
+/// # Errors
+///
+/// The range is longer than a leap year ([`Invalid`](ServiceError::Invalid)).
 pub fn hours(from: Option<Timestamp>, to: Timestamp) -> Result<(Timestamp, Timestamp), ServiceError> {
     let from = from.unwrap_or_else(|| to.ceil(HOUR_MS).plus_ms(-USUAL_DAYS * DAY_MS));
     if to.ms_since(from) > MOST_DAYS * DAY_MS {
@@ -183,6 +187,10 @@ pub struct Usage {
 }
 
 /// Sums of each group, the newest hour or day first; on the first page also of the whole range.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn usage(
     service: &Service,
     range: Range,

@@ -90,6 +90,11 @@ async fn new_endpoint(
 }
 
 /// Makes an endpoint for a request, whose id it has; also what its deliveries are signed with.
+///
+/// # Errors
+///
+/// The URL, the events or the description are invalid ([`Invalid`](ServiceError::Invalid)), the account has as many
+/// webhooks as are allowed ([`Conflict`](ServiceError::Conflict)), or the ledger can't be written just now.
 pub async fn create(
     service: &Service,
     origin: Origin,
@@ -112,6 +117,10 @@ pub async fn create(
 }
 
 /// An account's endpoints, oldest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn list(service: &Service, account: AccountId) -> Result<Vec<Endpoint>, ServiceError> {
     Ok(service.ledger().endpoints(account).await?.into_iter().map(Endpoint::from).collect())
 }
@@ -121,11 +130,19 @@ async fn find(service: &Service, account: AccountId, id: Uuid) -> Result<StoredE
 }
 
 /// One of an account's endpoints.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn endpoint(service: &Service, account: AccountId, id: Uuid) -> Result<Endpoint, ServiceError> {
     Ok(find(service, account, id).await?.into())
 }
 
 /// Turns an endpoint on or off. What waits for one that is turned off is not sent any more.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool) -> Result<Endpoint, ServiceError> {
     find(service, account, id).await?;
     if enabled {
@@ -137,6 +154,10 @@ pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool
 }
 
 /// Deletes an endpoint with its deliveries.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn delete(service: &Service, account: AccountId, id: Uuid) -> Result<(), ServiceError> {
     if service.ledger().delete_endpoint(account, id).await? { Ok(()) } else { Err(MISSING) }
 }
@@ -157,6 +178,12 @@ pub struct Tested {
 }
 
 /// Calls an endpoint now, once, and says what came of it.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), too many tests run
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be written. A failed call is no error: it is in
+/// [`Tested`].
 pub async fn test(service: &Service, origin: Origin, account: AccountId, id: Uuid) -> Result<Tested, ServiceError> {
     let (endpoint, event_id) = (find(service, account, id).await?, origin.id.0);
     let deadline = service.webhook_timeout + TEST_MARGIN;
@@ -200,6 +227,10 @@ impl From<Stored> for Delivery {
 }
 
 /// Deliveries to an endpoint, newest event first.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn deliveries(
     service: &Service,
     account: AccountId,

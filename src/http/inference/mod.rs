@@ -104,6 +104,10 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
 }
 
 /// A body, where it came whole.
+///
+/// # Errors
+///
+/// The body is larger than the limit, or did not arrive completely.
 pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|error| match error.as_response_error().status_code().as_u16() {
         413 => ApiError::too_large(state.settings.limits.body_bytes),

@@ -70,6 +70,10 @@ impl<W: AnswerWriter> Answer<W> {
 
     /// Waits until there is something to write, which fails where the request does before that. Where its time went until
     /// then, once that is known. Dropped while it waits, nothing is lost but that time.
+    ///
+    /// # Errors
+    ///
+    /// The request failed before there was anything to write.
     pub async fn begun(&mut self) -> Result<Option<Stages>, ApiError> {
         let mut stages = None;
         while self.ahead.is_none() {
@@ -88,6 +92,10 @@ impl<W: AnswerWriter> Answer<W> {
     }
 
     /// All of it as one body.
+    ///
+    /// # Errors
+    ///
+    /// The request failed, or its task ended without an answer.
     pub async fn whole(mut self) -> Result<Whole, ApiError> {
         let mut deltas: Vec<Delta> = Vec::new();
         loop {

@@ -24,6 +24,10 @@ struct Stream<W> {
 
 /// The answer, once its first piece is there or it has been silent for a heartbeat since `arrived`. `put_head` writes the
 /// headers that say how it went until then.
+///
+/// # Errors
+///
+/// The request failed before its first piece and within the heartbeat. A later failure is an event of the stream.
 pub async fn answer<W: AnswerWriter>(
     mut answer: Answer<W>,
     arrived: std::time::Instant,
