@@ -17,8 +17,8 @@ use billing::{
 use uuid::Uuid;
 
 use crate::{
-    charge::{NextAction, Order, Outcome, RefundOrder, Refunded},
-    finding::{Finding, ListedCharge, ProcessorEvent, Statement, Subject, What},
+    charge::{ChargeOutcome, NextAction, Order, RefundOrder, Refunded},
+    finding::{Finding, ListedCharge, ProcessorEvent, ProcessorRecord, Statement, Subject},
 };
 
 /// The behaviour of a test card when it is charged.
@@ -182,8 +182,8 @@ impl Sandbox {
     }
 
     /// Charges a card.
-    pub(super) fn charge(&self, order: &Order) -> Outcome {
-        let lost = || Outcome::Unknown { why: "the answer was lost".into() };
+    pub(super) fn charge(&self, order: &Order) -> ChargeOutcome {
+        let lost = || ChargeOutcome::Unknown { why: "the answer was lost".into() };
         match does(&order.method) {
             Some(Does::Decline(code)) => declined(code),
             Some(Does::Authenticate) => {
@@ -204,7 +204,7 @@ impl Sandbox {
     }
 
     /// Looks a charge up.
-    pub(super) fn find(&self, order: &Order) -> Option<Outcome> {
+    pub(super) fn find(&self, order: &Order) -> Option<ChargeOutcome> {
         // The card was charged, whether this process remembers the charge or not.
         if does(&order.method) == Some(Does::LoseEveryAnswer) {
             return Some(paid(order.payment_id, order.amount));
@@ -214,14 +214,14 @@ impl Sandbox {
     }
 
     /// Fetches a charge's state.
-    pub(super) fn look(&self, reference: &str) -> Outcome {
+    pub(super) fn look(&self, reference: &str) -> ChargeOutcome {
         let known = payment_of(CHARGE, reference)
             .and_then(|id| self.book().charges.get(&id).map(|charged| outcome(id, charged.amount, charged.stage)));
-        known.unwrap_or_else(|| Outcome::Unknown { why: "the sandbox remembers no such charge".into() })
+        known.unwrap_or_else(|| ChargeOutcome::Unknown { why: "the sandbox remembers no such charge".into() })
     }
 
     /// Cancels a waiting charge.
-    pub(super) fn cancel(&self, reference: &str) -> Outcome {
+    pub(super) fn cancel(&self, reference: &str) -> ChargeOutcome {
         if let Some(id) = payment_of(CHARGE, reference)
             && let Some(charged) = self.book().charges.get_mut(&id)
             && charged.stage == Stage::Waiting
@@ -335,19 +335,19 @@ impl Sandbox {
     pub(super) fn fetch(&self, subject: &Subject) -> Vec<Finding> {
         let found = match subject {
             Subject::Charge(reference) => {
-                payment_of(CHARGE, reference).map(|id| (id, What::Charge(self.look(reference))))
+                payment_of(CHARGE, reference).map(|id| (id, ProcessorRecord::Charge(self.look(reference))))
             }
             Subject::Dispute(reference) => payment_of(DISPUTE, reference).and_then(|id| {
                 let amount = self.book().charges.get(&id)?.amount;
-                Some((id, What::Reversals(vec![dispute(id, amount)], Listing::Some)))
+                Some((id, ProcessorRecord::Reversals(vec![dispute(id, amount)], Listing::Some)))
             }),
             Subject::Refund(reference) => payment_of(CHARGE, reference).and_then(|id| {
                 let made = self.book().refunds.get(&id)?.clone();
-                Some((id, What::Reversals(made, Listing::Some)))
+                Some((id, ProcessorRecord::Reversals(made, Listing::Some)))
             }),
             Subject::Other => None,
         };
-        found.map(|(payment_id, what)| Finding { payment_id, what }).into_iter().collect()
+        found.map(|(payment_id, record)| Finding { payment_id, record }).into_iter().collect()
     }
 }
 
@@ -376,20 +376,20 @@ fn notice(id: PaymentId, kind: &str, subject: Subject, now: Timestamp) -> Proces
     ProcessorEvent { notice: Notice { processor: "sandbox", id: event, kind: kind.into(), signed_at: now }, subject }
 }
 
-fn paid(id: PaymentId, amount: Nanos) -> Outcome {
-    Outcome::Succeeded { reference: reference(CHARGE, id), amount }
+fn paid(id: PaymentId, amount: Nanos) -> ChargeOutcome {
+    ChargeOutcome::Succeeded { reference: reference(CHARGE, id), amount }
 }
 
-fn declined(code: &str) -> Outcome {
-    Outcome::Declined { code: code.to_owned() }
+fn declined(code: &str) -> ChargeOutcome {
+    ChargeOutcome::Declined { code: code.to_owned() }
 }
 
-fn outcome(id: PaymentId, amount: Nanos, stage: Stage) -> Outcome {
+fn outcome(id: PaymentId, amount: Nanos, stage: Stage) -> ChargeOutcome {
     match stage {
         Stage::Waiting => {
             let reference = reference(CHARGE, id);
             let client_secret = format!("{reference}_secret_sandbox");
-            Outcome::NeedsAuthentication(NextAction { reference, client_secret })
+            ChargeOutcome::NeedsAuthentication(NextAction { reference, client_secret })
         }
         Stage::Paid => paid(id, amount),
         Stage::Refused => declined("authentication_failed"),
@@ -423,11 +423,11 @@ mod tests {
     fn a_charge_whose_answer_was_lost_is_the_same_charge_when_asked_again() {
         let sandbox = Sandbox::default();
         let lost = order("pm_card_timesOutThenSucceeds");
-        assert!(matches!(sandbox.charge(&lost), Outcome::Unknown { .. }));
+        assert!(matches!(sandbox.charge(&lost), ChargeOutcome::Unknown { .. }));
         assert_eq!(sandbox.charge(&lost), paid(lost.payment_id, lost.amount));
         assert_eq!(sandbox.find(&order("pm_card_chargeNeverArrives")), None);
         let silent = order("pm_card_answerNeverComes");
-        assert!(matches!(sandbox.charge(&silent), Outcome::Unknown { .. }));
+        assert!(matches!(sandbox.charge(&silent), ChargeOutcome::Unknown { .. }));
         assert_eq!(sandbox.find(&silent), Some(paid(silent.payment_id, silent.amount)));
     }
 
@@ -439,16 +439,16 @@ mod tests {
             [(Verdict::Approve, None), (Verdict::Refuse, Some(declined("authentication_failed")))]
         {
             let order = order("pm_card_authenticationRequired");
-            let Outcome::NeedsAuthentication(action) = sandbox.charge(&order) else { panic!("does not wait") };
+            let ChargeOutcome::NeedsAuthentication(action) = sandbox.charge(&order) else { panic!("does not wait") };
             let notice = sandbox.authenticate(order.payment_id, verdict, now).unwrap();
             assert_eq!(sandbox.authenticate(order.payment_id, Verdict::Approve, now), None);
             let expected = expected.unwrap_or_else(|| paid(order.payment_id, order.amount));
-            let finding = Finding { payment_id: order.payment_id, what: What::Charge(expected.clone()) };
+            let finding = Finding { payment_id: order.payment_id, record: ProcessorRecord::Charge(expected.clone()) };
             assert_eq!(sandbox.fetch(&notice.subject), [finding]);
             assert_eq!(sandbox.cancel(&action.reference), expected, "what ended is not canceled");
         }
         let given_up = order("pm_card_authenticationRequired");
-        let Outcome::NeedsAuthentication(action) = sandbox.charge(&given_up) else { panic!("does not wait") };
+        let ChargeOutcome::NeedsAuthentication(action) = sandbox.charge(&given_up) else { panic!("does not wait") };
         assert_eq!(sandbox.cancel(&action.reference), declined("authentication_required"));
         assert_eq!(sandbox.authenticate(given_up.payment_id, Verdict::Approve, now), None);
     }

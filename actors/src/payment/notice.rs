@@ -3,7 +3,7 @@
 //! or by itself where there are none.
 
 use billing::{entry::Notice, ids::PaymentId};
-use cards::{CardError, Finding, Outcome, ProcessorEvent, Subject, What};
+use cards::{CardError, ChargeOutcome, Finding, ProcessorEvent, ProcessorRecord, Subject};
 use ledger::LedgerError;
 
 use super::{
@@ -104,17 +104,19 @@ async fn take(
     finding: Finding,
     notice: Option<&Notice>,
 ) -> Result<Option<PaymentId>, EventNotApplied> {
-    let Finding { payment_id, what } = finding;
+    let Finding { payment_id, record } = finding;
     let Some((account_id, payment)) = accounts.ledger().payment_of_anyone(payment_id).await? else {
         tracing::warn!(payment.id = %payment_id, "a notice of a payment that is not ours");
         return Ok(None);
     };
-    let taken = match what {
-        What::Charge(Outcome::Unknown { why }) => return Err(EventNotApplied::NotNow(why)),
+    let taken = match record {
+        ProcessorRecord::Charge(ChargeOutcome::Unknown { why }) => return Err(EventNotApplied::NotNow(why)),
         // The payment's pursuit waits for the owner.
-        What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
-        What::Charge(outcome) => pursue::apply(accounts, account_id, &payment, &outcome, notice).await.map(drop),
-        What::Reversals(news, listing) => {
+        ProcessorRecord::Charge(ChargeOutcome::NeedsAuthentication(_)) => Ok(()),
+        ProcessorRecord::Charge(outcome) => {
+            pursue::apply(accounts, account_id, &payment, &outcome, notice).await.map(drop)
+        }
+        ProcessorRecord::Reversals(news, listing) => {
             let because = Because::Notice(notice.cloned());
             reversal::heard(accounts, account_id, payment_id, (news, listing), because).await
         }

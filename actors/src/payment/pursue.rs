@@ -7,7 +7,7 @@ use billing::{
     ids::AccountId,
     payment::{DEFAULT_METHOD, Payment, Purpose},
 };
-use cards::{CardError, Order, Outcome, Refunded};
+use cards::{CardError, ChargeOutcome, Order, Refunded};
 use futures::future::join;
 use ledger::{Ledger, LedgerError};
 
@@ -137,7 +137,7 @@ async fn settle(
     (account_id, payment): (AccountId, &Payment),
     order: &Order,
     pursuit: &mut Pursuit,
-    mut outcome: Outcome,
+    mut outcome: ChargeOutcome,
 ) -> Step {
     let clock = accounts.clock();
     let mut notices = accounts.processor().notices(order, clock.now()).into_iter();
@@ -165,7 +165,7 @@ async fn settle(
     join(tell, beside).await.0
 }
 
-async fn tell(accounts: &Accounts, account_id: AccountId, payment: &Payment, outcome: &Outcome) -> Told {
+async fn tell(accounts: &Accounts, account_id: AccountId, payment: &Payment, outcome: &ChargeOutcome) -> Told {
     match apply(accounts, account_id, payment, outcome, None).await {
         Ok(Applied::Ended) | Err(NotApplied::Account(AccountError::NoAccount)) => Told::Ended,
         Ok(Applied::Open) => Told::Open,
@@ -206,7 +206,7 @@ pub(super) async fn apply(
     accounts: &Accounts,
     account_id: AccountId,
     payment: &Payment,
-    outcome: &Outcome,
+    outcome: &ChargeOutcome,
     notice: Option<&Notice>,
 ) -> Result<Applied, NotApplied> {
     let payment_id = payment.id;
@@ -221,7 +221,7 @@ pub(super) async fn apply(
     };
     let late = match pursuit::heard(payment, outcome, accounts.decide(account_id, command).await?) {
         Heard::Ended => {
-            let status = if matches!(outcome, Outcome::Succeeded { .. }) { "succeeded" } else { "declined" };
+            let status = if matches!(outcome, ChargeOutcome::Succeeded { .. }) { "succeeded" } else { "declined" };
             metrics::counter!("farebox_payments_total", "status" => status, "purpose" => payment.purpose.name())
                 .increment(1);
             return Ok(Applied::Ended);

@@ -12,7 +12,7 @@ use billing::{
     payment::Payment,
     reversal::{Listing, Reversal},
 };
-use cards::{CardError, Outcome, RefundOrder, Refunded, Subject, What};
+use cards::{CardError, ChargeOutcome, ProcessorRecord, RefundOrder, Refunded, Subject};
 use ledger::reversals::Unanswered;
 use tokio::sync::oneshot;
 
@@ -214,7 +214,7 @@ async fn reference(accounts: &Accounts, account: AccountId, payment: &Payment) -
     }
     let order = pursue::order_once(accounts, account, payment).await.map_err(|error| error.to_string())?.order;
     match accounts.processor().find(&order).await.map_err(|error| error.to_string())? {
-        Some(Outcome::Succeeded { reference, .. }) => Ok(reference),
+        Some(ChargeOutcome::Succeeded { reference, .. }) => Ok(reference),
         _ => Err("the processor does not find the charge".to_owned()),
     }
 }
@@ -250,7 +250,7 @@ async fn catch_up(accounts: &Accounts, account: AccountId, payment: PaymentId) {
     let Some(reference) = read.and_then(|payment| payment.reference) else { return };
     let found = accounts.processor().fetch(&Subject::Refund(reference)).await;
     for finding in found.into_iter().flatten().filter(|finding| finding.payment_id == payment) {
-        let What::Reversals(news, listing) = finding.what else { continue };
+        let ProcessorRecord::Reversals(news, listing) = finding.record else { continue };
         if let Err(error) = reversal::heard(accounts, account, payment, (news, listing), Because::Answer).await {
             tracing::warn!(payment.id = %payment, %error, "a payment's refunds could not be heard");
         }

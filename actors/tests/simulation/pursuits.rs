@@ -11,7 +11,7 @@ use billing::{
     ids::{AccountId, GrantId, PaymentId},
     payment::Payment,
 };
-use cards::{CardError, Outcome, Refunded};
+use cards::{CardError, ChargeOutcome, Refunded};
 
 use crate::{
     answers::{Answered, Got},
@@ -141,7 +141,7 @@ impl World {
         self.say(|| {
             format!("payment {id}: {:?}: {answer:?}{}", chase.step, if is_lost { ", not answered" } else { "" })
         });
-        let answer = if is_lost { Outcome::Unknown { why: "lost".to_owned() } } else { answer };
+        let answer = if is_lost { ChargeOutcome::Unknown { why: "lost".to_owned() } } else { answer };
         self.goes_on(owner, id, |pursuit| pursuit.answered(answer, now));
     }
 
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    fn ask_processor(&mut self, chase: &Chase, is_lost: bool) -> Outcome {
+    fn ask_processor(&mut self, chase: &Chase, is_lost: bool) -> ChargeOutcome {
         let Chase { payment, tries, .. } = chase;
         let id = payment.id;
         let key = match self.mutant {
@@ -162,12 +162,12 @@ impl World {
         if is_lost && self.random.percent(50) {
             self.say(|| format!("the order of payment {id} is late"));
             self.cards.late.push(order);
-            return Outcome::Unknown { why: "late".to_owned() };
+            return ChargeOutcome::Unknown { why: "late".to_owned() };
         }
         self.charge(&order)
     }
 
-    fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &Outcome) {
+    fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &ChargeOutcome) {
         let (id, now) = (chase.payment.id, self.now_of(owner));
         let grant_id = GrantId(self.new_id());
         match pursuit::telling(&chase.payment, outcome, grant_id, None) {
@@ -183,7 +183,7 @@ impl World {
         }
     }
 
-    fn charge(&mut self, order: &Order) -> Outcome {
+    fn charge(&mut self, order: &Order) -> ChargeOutcome {
         let would = match self.random.below(100) {
             0..65 => Would::Succeed,
             65..90 => Would::Decline,
@@ -218,7 +218,13 @@ impl World {
     }
 
     /// What an account's answer to an outcome comes to. Money that came for a payment that was told declined goes back.
-    pub(crate) fn is_told(&mut self, account: AccountId, payment: &Payment, outcome: &Outcome, answer: Answer) -> Told {
+    pub(crate) fn is_told(
+        &mut self,
+        account: AccountId,
+        payment: &Payment,
+        outcome: &ChargeOutcome,
+        answer: Answer,
+    ) -> Told {
         match pursuit::heard(payment, outcome, answer) {
             Heard::Ended | Heard::EndedBefore => Told::Ended,
             Heard::Refused(_) => Told::NotYet,

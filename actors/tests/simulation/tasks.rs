@@ -15,7 +15,7 @@ use billing::{
     payment::{Payment, PaymentStatus},
     reversal::{Listing, News, Reversal},
 };
-use cards::{Outcome, RefundOrder, Refunded};
+use cards::{ChargeOutcome, RefundOrder, Refunded};
 
 use crate::{
     answers::{Answered, Got},
@@ -50,7 +50,7 @@ pub(crate) struct Task {
 #[derive(Debug, Clone)]
 enum Job {
     /// What came of a charge.
-    Apply(Outcome),
+    Apply(ChargeOutcome),
     /// An operator's refund is written down: of so many hundredths of what is left.
     Begin(ReversalId, i64),
     /// The processor is asked for it, until it answers.
