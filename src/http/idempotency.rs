@@ -27,8 +27,8 @@ use super::{arrival::Arrival, auth, error::ApiError, inference, respond::refuse,
 use crate::{
     gateway::{room::Share, watch::FREE},
     idempotency::{
-        Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole, is_kept_header,
-        store::{Begun, First, Outcome},
+        Asked, Call, Holder, KeptAnswer, Key, MEANINGFUL, Recording, Repeat, Whole, is_kept_header,
+        store::{Begun, FinishedRequest, First},
     },
 };
 
@@ -147,7 +147,7 @@ fn key(request: &HttpRequest) -> Result<Key, ApiError> {
 
 /// The answer that was given before. Until it is sent it takes its share of the room of answers that wait for their
 /// readers: it can be asked for again when there is some.
-fn replay(state: &Shared, answer: &Answer) -> Result<HttpResponse, ApiError> {
+fn replay(state: &Shared, answer: &KeptAnswer) -> Result<HttpResponse, ApiError> {
     let beyond = answer.body.len().saturating_sub(FREE);
     let share = state.gateway.unread.take(beyond);
     let share = share.ok_or_else(|| ApiError::overloaded("Too many answers wait for their readers; ask again."))?;
@@ -196,8 +196,8 @@ async fn run<F, Args>(
     match body.try_into_bytes() {
         Ok(body) => {
             recording.push(&body);
-            let outcome = Outcome { status, headers, body: recording.end(), whole: Whole::Yes };
-            state.idempotency.finish(first, outcome).await;
+            let finished = FinishedRequest { status, headers, body: recording.end(), whole: Whole::Yes };
+            state.idempotency.finish(first, finished).await;
             // A client that left gets it when it asks again.
             let _ = head.send(response.set_body(BoxBody::new(body)));
         }
@@ -210,8 +210,8 @@ async fn run<F, Args>(
             let mut carrier = Carrier { body, recording, client: Some(sender), until: None };
             let end = carrier.carry(if is_sse { Format::Events } else { Format::Bytes }).await;
             let Carrier { recording, client, .. } = carrier;
-            let outcome = Outcome { status, headers, body: recording.end(), whole: end.whole };
-            state.idempotency.finish(first, outcome).await;
+            let finished = FinishedRequest { status, headers, body: recording.end(), whole: end.whole };
+            state.idempotency.finish(first, finished).await;
             if let (Some(client), Some(last)) = (client, end.last) {
                 let _ = client.send(Ok(last)).await;
             }
