@@ -244,7 +244,7 @@ pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
     match (settings.payments.processor, &keys.secret_key, &keys.webhook_secret) {
         (config::Processor::Sandbox, ..) => Ok(Processor::Sandbox(Sandbox::new(now))),
         (config::Processor::Stripe, Some(secret_key), Some(webhook_secret)) => {
-            let opened = Stripe::new(stripe::Settings {
+            let opened = Stripe::new(stripe::StripeSettings {
                 base_url: keys.base_url.clone().unwrap_or_else(|| stripe::ADDRESS.to_owned()),
                 secret_key: secret_key.expose().to_owned(),
                 webhook_secret: webhook_secret.expose().to_owned(),
@@ -339,7 +339,7 @@ fn start_pools(
     let library = library(settings);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
-    let made_of = pool::Settings { library, threads, queue: settings.limits.pool_queue };
+    let made_of = pool::EngineSettings { library, threads, queue: settings.limits.pool_queue };
     let start = |class: SizeClass| {
         let made_of = made_of.clone();
         let make = move |obituary| PoolActor::new(made_of.clone(), obituary);

@@ -253,7 +253,7 @@ async fn money_that_comes_for_a_payment_told_declined_goes_back() {
 #[tokio::test]
 async fn a_charge_is_found_by_its_payment() {
     let stripe = FakeStripe::start();
-    let settings = ::cards::stripe::Settings {
+    let settings = ::cards::stripe::StripeSettings {
         base_url: stripe.url().to_owned(),
         secret_key: SECRET_KEY.to_owned(),
         webhook_secret: WEBHOOK_SECRET.to_owned(),

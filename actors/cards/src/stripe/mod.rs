@@ -39,7 +39,7 @@ const MOST_PAGES: usize = 10_000;
 const LARGEST_ANSWER: usize = 1 << 20;
 
 /// Stripe's address and secrets.
-pub struct Settings {
+pub struct StripeSettings {
     /// The address up to and without the version: `https://api.stripe.com`.
     pub base_url: String,
     /// The API key.
@@ -49,7 +49,7 @@ pub struct Settings {
 }
 
 struct Inner {
-    settings: Settings,
+    settings: StripeSettings,
     client: Client,
 }
 
@@ -90,7 +90,7 @@ impl Stripe {
     ///
     /// `Unavailable` where the HTTP client can't be built, for example because the machine's certificates can't be
     /// read. Nothing was sent.
-    pub fn new(settings: Settings) -> Result<Self, CardError> {
+    pub fn new(settings: StripeSettings) -> Result<Self, CardError> {
         // Another crypto provider may be installed already; either serves.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
