@@ -62,7 +62,7 @@ struct Course {
     /// Until then `/readyz` reports the stop.
     notice: Duration,
     /// Until then running requests may end by themselves.
-    patience: Duration,
+    max_wait: Duration,
     /// Until then ended requests may settle and answer.
     parting: Duration,
     /// Until then everything else must be done.
@@ -73,8 +73,8 @@ impl Course {
     /// The stages of a stop that takes at most `all`.
     fn within(all: Duration) -> Self {
         let parting = all.saturating_sub(CLOSING.min(all / 8));
-        let patience = parting.saturating_sub(PARTING.min(all / 4));
-        Self { notice: NOTICE.min(all / 4), patience, parting, deadline: all }
+        let max_wait = parting.saturating_sub(PARTING.min(all / 4));
+        Self { notice: NOTICE.min(all / 4), max_wait, parting, deadline: all }
     }
 }
 
@@ -120,7 +120,7 @@ impl Running {
         // A paused server would accept no connection, and its clients would wait for nothing.
         sleep(LOOK_EVERY).await;
         hang_up(&self.listener);
-        self.idle_until(began + course.patience).await;
+        self.idle_until(began + course.max_wait).await;
         let cut = self.state.gateway.end_all();
         if cut > 0 {
             tracing::warn!(requests = cut, "still running near the deadline: ended, and charged as far as they came");
@@ -174,11 +174,11 @@ mod tests {
     fn the_parts_of_the_way_never_pass_the_deadline() {
         for ms in [0, 1, 100, 2_000, 30_000, 3_600_000] {
             let all = Duration::from_millis(ms);
-            let Course { notice, patience, parting, deadline } = Course::within(all);
-            assert!(notice <= patience && patience <= parting && parting <= deadline && deadline == all, "{all:?}");
+            let Course { notice, max_wait, parting, deadline } = Course::within(all);
+            assert!(notice <= max_wait && max_wait <= parting && parting <= deadline && deadline == all, "{all:?}");
         }
         let course = Course::within(Duration::from_secs(30));
-        assert_eq!((course.notice.as_secs(), course.patience.as_secs(), course.parting.as_secs()), (1, 26, 29));
+        assert_eq!((course.notice.as_secs(), course.max_wait.as_secs(), course.parting.as_secs()), (1, 26, 29));
     }
 
     #[test]
