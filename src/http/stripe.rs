@@ -7,7 +7,7 @@ use super::{
     error::ApiError,
     respond::{Body, answer},
     state::Shared,
-    views::payments::Heard,
+    views::payments::EventApplied,
 };
 use crate::service::payments;
 
@@ -23,7 +23,7 @@ pub(super) async fn webhook(state: Shared, request: HttpRequest, body: Body) -> 
         let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
         let header = request.headers().get(SIGNATURE).ok_or_else(|| ApiError::invalid(SIGNATURE, "is missing"))?;
         let header = header.to_str().map_err(|_| ApiError::invalid(SIGNATURE, "is not text"))?;
-        Ok(Heard::from(payments::told_by_stripe(&state.service, SIGNATURE, header, &body).await?))
+        Ok(EventApplied::from(payments::apply_stripe_event(&state.service, SIGNATURE, header, &body).await?))
     };
     answer(&request, work.await)
 }

@@ -186,9 +186,9 @@ pub async fn authenticate(
     let Processor::Sandbox(sandbox) = service.accounts.processor() else {
         return Err(ServiceError::conflict("This is between the card's owner and the bank, by the client_secret."));
     };
-    let told = sandbox.authenticate(payment.id, verdict.into(), service.now());
-    let told = told.ok_or_else(|| ServiceError::conflict("This payment does not wait for its card's owner."))?;
-    service.payments.ask(ApplyEvent(told), DEADLINE).await??;
+    let event = sandbox.authenticate(payment.id, verdict.into(), service.now());
+    let event = event.ok_or_else(|| ServiceError::conflict("This payment does not wait for its card's owner."))?;
+    service.payments.ask(ApplyEvent(event), DEADLINE).await??;
     find(service, account, id).await
 }
 
@@ -269,7 +269,7 @@ pub async fn reconcile(service: &Service, days: Option<u32>) -> Result<Reconcile
 /// ([`Invalid`](ServiceError::Invalid)), the event was applied before ([`Conflict`](ServiceError::Conflict)), or it
 /// can't be applied just now ([`NotReady`](ServiceError::NotReady)). Stripe repeats an
 /// event that is answered with an error.
-pub async fn told_by_stripe(
+pub async fn apply_stripe_event(
     service: &Service,
     field: &str,
     signature: &str,
@@ -280,8 +280,8 @@ pub async fn told_by_stripe(
     };
     let signed_at = webhook::verify(stripe.webhook_secret(), signature, body, service.now())
         .map_err(|error| ServiceError::invalid(field, error))?;
-    let told = webhook::parse(body, signed_at).map_err(|error| ServiceError::invalid("body", error))?;
-    Ok(service.payments.ask(ApplyEvent(told), DEADLINE).await??)
+    let event = webhook::parse(body, signed_at).map_err(|error| ServiceError::invalid("body", error))?;
+    Ok(service.payments.ask(ApplyEvent(event), DEADLINE).await??)
 }
 
 /// Whether Stripe charges cards here.

@@ -61,8 +61,8 @@ impl From<NotApplied> for EventNotApplied {
 }
 
 /// Applies an event: all its changes are durable afterwards.
-pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<Applied, EventNotApplied> {
-    let ProcessorEvent { notice, subject } = told;
+pub(super) async fn apply(accounts: &Accounts, event: &ProcessorEvent) -> Result<Applied, EventNotApplied> {
+    let ProcessorEvent { notice, subject } = event;
     if *subject == Subject::Other {
         return Ok(Applied { payments: Vec::new(), repeated: false });
     }
@@ -90,11 +90,11 @@ pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<
 }
 
 /// Applies an event of a processor within this process.
-pub(super) async fn apply_own(accounts: &Accounts, told: &ProcessorEvent) {
-    match apply(accounts, told).await {
+pub(super) async fn apply_own(accounts: &Accounts, event: &ProcessorEvent) {
+    match apply(accounts, event).await {
         Ok(_) => {}
         Err(EventNotApplied::Replayed(event)) => tracing::debug!(event, "a notice came twice"),
-        Err(error) => tracing::warn!(%error, event = told.notice.id, "a notice was not heard"),
+        Err(error) => tracing::warn!(%error, event = event.notice.id, "a notice was not heard"),
     }
 }
 
@@ -118,7 +118,7 @@ async fn take(
         }
         ProcessorRecord::Reversals(news, listing) => {
             let because = Because::Notice(notice.cloned());
-            reversal::heard(accounts, account_id, payment_id, (news, listing), because).await
+            reversal::apply(accounts, account_id, payment_id, (news, listing), because).await
         }
     };
     match taken {

@@ -73,7 +73,7 @@ pub enum Step {
     Cancel(String),
     /// Report the owner's step to the account; then [`Pursuit::next`].
     TellOwner(NextAction),
-    /// Report the outcome to the account; then [`Pursuit::told`].
+    /// Report the outcome to the account; then [`Pursuit::reported`].
     Tell(ChargeOutcome),
     /// Wait until a time; then [`Pursuit::next`].
     Wait {
@@ -90,7 +90,7 @@ pub enum Step {
 
 /// The result of a report to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum ReportResult {
     /// The payment ended, now or before, and that is durable; or its account is gone.
     Ended,
     /// The payment did not end.
@@ -200,16 +200,16 @@ impl Pursuit {
     }
 
     /// Takes the result of a report to the account.
-    pub fn told(&mut self, told: Told, now: Timestamp) -> Step {
-        match (&mut self.stage, told) {
-            (_, Told::Ended) => {
+    pub fn reported(&mut self, result: ReportResult, now: Timestamp) -> Step {
+        match (&mut self.stage, result) {
+            (_, ReportResult::Ended) => {
                 self.stage = Stage::Ended;
                 Step::End
             }
-            (Stage::Tells(_, back_off), Told::NotYet) => {
+            (Stage::Tells(_, back_off), ReportResult::NotYet) => {
                 Step::Wait { until: back_off.next(now), is_nudged: false, why: None }
             }
-            (_, Told::Open | Told::NotYet) => self.again(None, now),
+            (_, ReportResult::Open | ReportResult::NotYet) => self.again(None, now),
         }
     }
 
@@ -267,7 +267,7 @@ pub fn noticed(notice: Option<Notice>, command: Command) -> Command {
 
 /// The meaning of an account's answer to an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum AnswerMeaning {
     /// The payment ended with this outcome.
     Ended,
     /// The payment had ended before, with the same outcome.
@@ -281,15 +281,15 @@ pub enum Heard {
 
 /// The meaning of an account's answer to an outcome. An end that was reported before, by an answer or an event, changes
 /// nothing.
-pub fn heard(payment: &Payment, outcome: &ChargeOutcome, answer: Answer) -> Heard {
+pub fn meaning_of(payment: &Payment, outcome: &ChargeOutcome, answer: Answer) -> AnswerMeaning {
     match (answer.result, outcome) {
-        (Ok(_), _) => Heard::Ended,
+        (Ok(_), _) => AnswerMeaning::Ended,
         (Err(Refusal::NoPayment(_)), ChargeOutcome::Succeeded { reference, amount }) => {
             let (key, reference, amount) = (format!("late-{}", payment.id), reference.clone(), *amount);
-            Heard::PaidAfterItEnded(RefundOrder { key, id: None, reference, amount })
+            AnswerMeaning::PaidAfterItEnded(RefundOrder { key, id: None, reference, amount })
         }
-        (Err(Refusal::NoPayment(_)), _) => Heard::EndedBefore,
-        (Err(refusal), _) => Heard::Refused(refusal),
+        (Err(Refusal::NoPayment(_)), _) => AnswerMeaning::EndedBefore,
+        (Err(refusal), _) => AnswerMeaning::Refused(refusal),
     }
 }
 
@@ -349,9 +349,9 @@ mod tests {
         assert_eq!(pursuit.next(late), Step::Find);
         let never = ChargeOutcome::Declined { code: NEVER_CHARGED.to_owned() };
         assert_eq!(pursuit.found(Ok(None), late), Step::Tell(never.clone()));
-        assert_eq!(until(&pursuit.told(Told::NotYet, late)), late.plus_ms(FIRST_WAIT_MS));
+        assert_eq!(until(&pursuit.reported(ReportResult::NotYet, late)), late.plus_ms(FIRST_WAIT_MS));
         assert_eq!(pursuit.next(late), Step::Tell(never));
-        assert_eq!(pursuit.told(Told::Ended, late), Step::End);
+        assert_eq!(pursuit.reported(ReportResult::Ended, late), Step::End);
     }
 
     #[test]

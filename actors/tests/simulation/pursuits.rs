@@ -3,7 +3,7 @@
 
 use actors::{
     account::{AccountError, Waits, machine::Input},
-    payment::pursuit::{self, Chargeable, Heard, Pursuit, SAME_KEY_MS, Step, Telling, Told},
+    payment::pursuit::{self, AnswerMeaning, Chargeable, Pursuit, ReportResult, SAME_KEY_MS, Step, Telling},
 };
 use billing::{
     Timestamp,
@@ -178,7 +178,7 @@ impl World {
                 }
             }
             Telling::Nothing | Telling::AnotherAmount { .. } => {
-                self.goes_on(owner, id, |pursuit| pursuit.told(Told::Open, now));
+                self.goes_on(owner, id, |pursuit| pursuit.reported(ReportResult::Open, now));
             }
         }
     }
@@ -211,10 +211,10 @@ impl World {
         let (account, payment) = (chase.account, chase.payment.clone());
         let told = match got {
             Ok(Answered::Command(answer)) => self.is_told(account, &payment, &outcome, *answer),
-            Err(AccountError::NoAccount) => Told::Ended,
-            Ok(_) | Err(_) => Told::NotYet,
+            Err(AccountError::NoAccount) => ReportResult::Ended,
+            Ok(_) | Err(_) => ReportResult::NotYet,
         };
-        self.goes_on(owner, id, |pursuit| pursuit.told(told, now));
+        self.goes_on(owner, id, |pursuit| pursuit.reported(told, now));
     }
 
     /// What an account's answer to an outcome comes to. Money that came for a payment that was told declined goes back.
@@ -224,19 +224,19 @@ impl World {
         payment: &Payment,
         outcome: &ChargeOutcome,
         answer: Answer,
-    ) -> Told {
-        match pursuit::heard(payment, outcome, answer) {
-            Heard::Ended | Heard::EndedBefore => Told::Ended,
-            Heard::Refused(_) => Told::NotYet,
-            Heard::PaidAfterItEnded(late) => {
+    ) -> ReportResult {
+        match pursuit::meaning_of(payment, outcome, answer) {
+            AnswerMeaning::Ended | AnswerMeaning::EndedBefore => ReportResult::Ended,
+            AnswerMeaning::Refused(_) => ReportResult::NotYet,
+            AnswerMeaning::PaidAfterItEnded(late) => {
                 let stored = self.disk.rows(account).payments.get(&payment.id);
                 if !stored.is_some_and(pursuit::goes_back) {
-                    return Told::Ended;
+                    return ReportResult::Ended;
                 }
                 self.stats.refunded_late += 1;
                 match self.cards.refund(&late) {
-                    Refunded::Made { .. } => Told::Ended,
-                    Refunded::Refused { .. } | Refunded::Unknown { .. } => Told::NotYet,
+                    Refunded::Made { .. } => ReportResult::Ended,
+                    Refunded::Refused { .. } | Refunded::Unknown { .. } => ReportResult::NotYet,
                 }
             }
         }

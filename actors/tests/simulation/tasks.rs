@@ -3,7 +3,7 @@
 use actors::{
     account::machine::Input,
     payment::{
-        pursuit::{self, BackOff, Telling, Told},
+        pursuit::{self, BackOff, ReportResult, Telling},
         reversing::{self, Asking, Beginning, Delivered, Hearing, Readings},
     },
 };
@@ -355,8 +355,8 @@ impl World {
             let (account, payment, outcome) = (task.account, task.payment, outcome.clone());
             let Some(payment) = self.disk.rows(account).payments.get(&payment).cloned() else { return };
             match self.is_told(account, &payment, &outcome, *answer) {
-                Told::Ended | Told::Open => self.is_applied(id),
-                Told::NotYet => self.end_task(id, Noted::No),
+                ReportResult::Ended | ReportResult::Open => self.is_applied(id),
+                ReportResult::NotYet => self.end_task(id, Noted::No),
             }
             return;
         }

@@ -20,7 +20,7 @@ use crate::http::{
         models::{Model, Quote},
         money::{Balance, Grant},
         operations::{Actors, Audit, Clock, Done, Status},
-        payments::{Heard, Payment, Purchase, Reconciled, Refunded, WholePayment},
+        payments::{EventApplied, Payment, Purchase, Reconciled, Refunded, WholePayment},
         receipt::Receipt,
         usage::Usage,
         webhooks::{DeletedWebhook, Delivery, NewWebhook, Webhook, WebhookTest},
@@ -206,7 +206,7 @@ fn endpoints() -> Vec<Operation> {
             .headers(&[("stripe-signature", "The body's signature.")], &[])
             .body_of(utoipa::openapi::schema::ObjectBuilder::new().into())
             .errors(&[Code::Unauthorized, Code::NotFound, Code::Conflict])
-            .answers::<Heard>(),
+            .answers::<EventApplied>(),
     ]
 }
 

@@ -228,7 +228,7 @@ impl From<reconcile::Reconciled> for Reconciled {
 
 /// What became of a processor's event.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Heard {
+pub struct EventApplied {
     received: bool,
     /// Whether it matters nothing here.
     ignored: bool,
@@ -236,7 +236,7 @@ pub struct Heard {
     repeated: bool,
 }
 
-impl From<Applied> for Heard {
+impl From<Applied> for EventApplied {
     fn from(applied: Applied) -> Self {
         let Applied { payments, repeated } = applied;
         Self { received: true, ignored: payments.is_empty() && !repeated, repeated }
