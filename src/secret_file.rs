@@ -1,8 +1,8 @@
-//! Files only their owner may read.
+//! Files that only their owner may read.
 
 use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
 
-/// Writes a file that only its owner may read, whole.
+/// Writes a whole file. A new file may be read by its owner alone.
 ///
 /// # Errors
 ///

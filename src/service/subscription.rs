@@ -1,4 +1,4 @@
-//! The pay-as-you-go plan: subscribed to, cancelled, resumed, looked at.
+//! The subscription to the pay-as-you-go plan: subscribing, cancelling, resuming, and its state.
 
 use actors::account::{Look, Picture};
 use billing::{
@@ -18,29 +18,29 @@ use super::{
     purchases::{self, Purchase},
 };
 
-/// A subscription as its owner reads it.
+/// A subscription, as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribed {
-    /// How it stands.
+    /// The status.
     pub status: Status,
-    /// What a cycle costs.
+    /// The fee of a cycle.
     pub fee: Nanos,
-    /// The credits that come with each.
+    /// The credits that come with each cycle.
     pub credits: Nanos,
-    /// The card that is charged.
+    /// The card to charge.
     pub payment_method: String,
-    /// When it was begun.
+    /// When the subscription began.
     pub started_at: Timestamp,
-    /// Until when it is paid.
+    /// The end of the paid cycle.
     pub paid_until: Option<Timestamp>,
-    /// Whether another cycle is paid when this one ends.
+    /// Whether the subscription renews at the end of the cycle.
     pub renews: bool,
-    /// When a declined card is tried again.
+    /// When a declined card is charged again.
     pub retry_at: Option<Timestamp>,
 }
 
 impl Subscribed {
-    /// The subscription of an account, if it ever had one.
+    /// An account's subscription, if there ever was one.
     pub(super) fn of(picture: &Picture) -> Option<Self> {
         let Subscription { status, at_end, method, started_at, retry_at, .. } = picture.subscription.clone()?;
         Some(Self {
@@ -56,18 +56,18 @@ impl Subscribed {
     }
 }
 
-/// An account's plan, and what it has.
+/// An account's plan and balance.
 #[derive(Debug, Clone)]
 pub struct Standing {
     /// The plan.
     pub plan: Plan,
     /// The subscription, if there ever was one.
     pub subscription: Option<Subscribed>,
-    /// What the account has.
+    /// The account's balance.
     pub balance: Balance,
 }
 
-/// How an account's subscription stands.
+/// An account's plan, subscription and balance.
 ///
 /// # Errors
 ///
@@ -80,16 +80,16 @@ pub async fn standing(service: &Service, account: AccountId) -> Result<Standing,
     Ok(Standing { plan: picture.header.plan, subscription, balance: picture.balance })
 }
 
-/// What came of subscribing.
+/// The result of subscribing.
 #[derive(Debug, Clone)]
 pub enum Outcome {
-    /// It is subscribed.
+    /// The account is subscribed.
     Stands(Box<Standing>),
-    /// The first payment goes on by itself.
+    /// The first payment is pending, and goes on by itself.
     Pending(Box<Purchase>),
 }
 
-/// Pays the first cycle, or lets a cancelled one go on.
+/// Pays the first cycle, or resumes a cancelled subscription.
 ///
 /// # Errors
 ///
@@ -133,7 +133,7 @@ async fn pay(
     purchases::buy(service, account, Payment::new(id, Purpose::Subscription, FEE, method, service.now())).await
 }
 
-/// Cancels: what is paid stays; nothing more is.
+/// Cancels the subscription at the end of its paid cycle.
 ///
 /// # Errors
 ///
