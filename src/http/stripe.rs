@@ -1,5 +1,6 @@
-//! `/webhooks/stripe`: what the card processor tells. A delivery is answered with success only when everything it changes is
-//! durable; one that is forged, stale or replayed is refused and changes nothing. What matters nothing here is acknowledged.
+//! `/webhooks/stripe`: events of the card processor. A delivery is answered with success only when all its changes are
+//! durable. A forged, stale or replayed one is refused and changes nothing. An event without effect here is
+//! acknowledged.
 
 use actix_web::{HttpRequest, HttpResponse};
 

@@ -1,4 +1,4 @@
-//! Values that stand in the bodies and paths of more than one route, read with errors that name their field.
+//! Values in the bodies and paths of several routes, read with errors that name their field.
 
 use billing::{Nanos, Timestamp};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::error::ApiError;
 /// The longest text, in bytes.
 const LONGEST: usize = 4_096;
 
-/// What is wrong with a text that is looked for in the database.
+/// The fault of a text that is used to search the database.
 pub fn text_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("must not be empty");
@@ -20,7 +20,7 @@ pub fn text_fault(text: &str) -> Option<&'static str> {
     text.chars().any(char::is_control).then_some("must not have control characters")
 }
 
-/// An operator's reason for an action: for the audit log's readers.
+/// An operator's reason for an action, for readers of the audit log.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
     text.parse().map_err(|error| ApiError::invalid(field, error))
 }
 
-/// An amount, where there is one.
+/// An optional amount.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ pub fn amount_given(field: &str, value: Option<&Value>) -> Result<Option<Nanos>,
     value.map(|value| amount(field, value)).transpose()
 }
 
-/// An instant in a body: a date, an RFC 3339 time, or milliseconds since 1970.
+/// A time in a body: a date, an RFC 3339 time, or milliseconds since 1970.
 ///
 /// # Errors
 ///
@@ -81,7 +81,7 @@ pub fn instant(name: &str, value: &Value) -> Result<Timestamp, ApiError> {
     }
 }
 
-/// Whether a time is one that can be written.
+/// Whether a time can be written with a year of four digits.
 pub fn is_instant(at: Timestamp) -> bool {
     (Timestamp(0)..=Timestamp::LAST).contains(&at)
 }

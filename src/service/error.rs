@@ -127,7 +127,7 @@ impl From<EventNotApplied> for ServiceError {
             EventNotApplied::Replayed(_) => Self::Conflict(error.to_string()),
             EventNotApplied::Unfounded(_) => Self::invalid("body", &error),
             EventNotApplied::NotNow(_) | EventNotApplied::Overloaded => {
-                tracing::warn!(%error, "a notice was not heard");
+                tracing::warn!(%error, "an event of the card processor was not applied");
                 Self::not_ready("This can't be taken just now; tell it again.")
             }
         }

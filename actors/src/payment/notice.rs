@@ -94,7 +94,7 @@ pub(super) async fn apply_own(accounts: &Accounts, event: &ProcessorEvent) {
     match apply(accounts, event).await {
         Ok(_) => {}
         Err(EventNotApplied::Replayed(event)) => tracing::debug!(event, "a notice came twice"),
-        Err(error) => tracing::warn!(%error, event = event.notice.id, "a notice was not heard"),
+        Err(error) => tracing::warn!(%error, event = event.notice.id, "an event of the card processor was not applied"),
     }
 }
 

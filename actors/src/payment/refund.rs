@@ -252,7 +252,7 @@ async fn catch_up(accounts: &Accounts, account: AccountId, payment: PaymentId) {
     for finding in found.into_iter().flatten().filter(|finding| finding.payment_id == payment) {
         let ProcessorRecord::Reversals(news, listing) = finding.record else { continue };
         if let Err(error) = reversal::apply(accounts, account, payment, (news, listing), Because::Answer).await {
-            tracing::warn!(payment.id = %payment, %error, "a payment's refunds could not be heard");
+            tracing::warn!(payment.id = %payment, %error, "a payment's refunds could not be applied");
         }
     }
 }

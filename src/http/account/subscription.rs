@@ -1,4 +1,4 @@
-//! `/v1/subscription`: the pay-as-you-go plan, subscribed to, looked at, cancelled.
+//! `/v1/subscription`: subscribing to the pay-as-you-go plan, showing and cancelling the subscription.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use billing::key::Scope;
@@ -17,15 +17,15 @@ use crate::{
     service::subscription::{self, Outcome},
 };
 
-/// A subscription that is wanted.
+/// A subscription to begin or resume.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
-    /// A saved card's id, or the processor's name for it; the default card, where none is named.
+    /// A saved card's id, or the processor's id of the card; the default card by default.
     payment_method: Option<String>,
 }
 
-/// What came of subscribing.
+/// The result of subscribing.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Subscribed {
@@ -33,7 +33,8 @@ enum Subscribed {
     Pending(Purchase),
 }
 
-/// `POST /v1/subscription`: pays the first cycle, or lets a cancelled one go on. 202 where the payment goes on by itself.
+/// `POST /v1/subscription`: pays the first cycle, or resumes a cancelled subscription. 202 where the payment is
+/// pending.
 pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
@@ -47,7 +48,7 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
     answer_with(&request, work.await)
 }
 
-/// `DELETE /v1/subscription`: what is paid stays; nothing more is.
+/// `DELETE /v1/subscription`: cancels at the end of the paid cycle.
 pub async fn cancel(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;

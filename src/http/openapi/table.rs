@@ -1,4 +1,4 @@
-//! Each route in few words: who may ask, what it takes, what it answers. In the order in which it is read.
+//! The description of each route: authentication, input, answer. In the order of the document.
 
 use billing::key::Scope;
 
@@ -33,7 +33,7 @@ const KEYS: Takes = Takes::Scope(Scope::Keys);
 const INFERENCE: Takes = Takes::Scope(Scope::Inference);
 const OPERATOR: Takes = Takes::Operator;
 
-/// By what routes are grouped, and what a group is of.
+/// The groups of routes, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 7] = [
     ("Inference", "Running models."),
     ("Account", "What an account has, and what its money did."),
