@@ -82,7 +82,7 @@ pub async fn standing(service: &Service, account: AccountId) -> Result<Standing,
 
 /// The result of subscribing.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+pub enum SubscribeOutcome {
     /// The account is subscribed.
     Stands(Box<Standing>),
     /// The first payment is pending, and goes on by itself.
@@ -101,7 +101,7 @@ pub async fn subscribe(
     origin: Origin,
     account: AccountId,
     card: Option<&str>,
-) -> Result<Outcome, ServiceError> {
+) -> Result<SubscribeOutcome, ServiceError> {
     if !origin.is_done() {
         let picture = service.accounts.ask(account, Look).await?;
         let is_cancelled = |it: &Subscription| it.status == Status::Active && it.at_end == AtEnd::Cancel;
@@ -111,11 +111,11 @@ pub async fn subscribe(
         } else {
             let bought = pay(service, origin, account, card).await?;
             if bought.is_pending() {
-                return Ok(Outcome::Pending(Box::new(bought)));
+                return Ok(SubscribeOutcome::Pending(Box::new(bought)));
             }
         }
     }
-    Ok(Outcome::Stands(Box::new(standing(service, account).await?)))
+    Ok(SubscribeOutcome::Stands(Box::new(standing(service, account).await?)))
 }
 
 /// Pays the first cycle.

@@ -14,7 +14,7 @@ use crate::{
         state::Shared,
         views::{account::Standing, payments::Purchase},
     },
-    service::subscription::{self, Outcome},
+    service::subscription::{self, SubscribeOutcome},
 };
 
 /// A subscription to begin or resume.
@@ -41,8 +41,8 @@ pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpR
         let Subscribe { payment_method } = read(&state, body)?;
         let (origin, card) = (Arrival::origin(&request), payment_method.as_deref());
         Ok(match subscription::subscribe(&state.service, origin, caller.account_id, card).await? {
-            Outcome::Stands(standing) => (StatusCode::OK, Subscribed::Stands(Standing::from(&*standing))),
-            Outcome::Pending(bought) => (status_of(true), Subscribed::Pending(Purchase::from(*bought))),
+            SubscribeOutcome::Stands(standing) => (StatusCode::OK, Subscribed::Stands(Standing::from(&*standing))),
+            SubscribeOutcome::Pending(bought) => (status_of(true), Subscribed::Pending(Purchase::from(*bought))),
         })
     };
     answer_with(&request, work.await)
