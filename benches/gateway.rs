@@ -1,7 +1,7 @@
-//! What billing costs: closed, non-streamed chat through Farebox (durable hold, call, durable capture, on SQLite) beside a
-//! bare actix-web and reqwest proxy, at 64 connections, one after the other in short turns, all on this machine; what it
-//! adds to the time to the first token; and the memory of accounts. Run with `cargo bench --bench gateway`; it starts
-//! itself as the upstream and as the bare proxy.
+//! The cost of billing: closed, non-streamed chat through Farebox (durable hold, call, durable capture, on SQLite)
+//! beside a bare actix-web and reqwest proxy, at 64 connections, in short turns on this machine; the time added to the
+//! first token; and the memory of accounts. Run with `cargo bench --bench gateway`, which starts itself as the upstream
+//! and as the bare proxy.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
@@ -19,15 +19,15 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::{Value, json};
 
 const CONNECTIONS: usize = 64;
-/// Short and many: a machine that is shared changes its speed by the second.
+/// Short and many turns, because a shared machine changes its speed by the second.
 const ROUNDS: usize = 21;
 const ROUND: Duration = Duration::from_millis(1_500);
-/// Streams timed to their first token, each way.
+/// The number of streams timed to their first token, each way.
 const STREAMS: usize = 500;
-/// Accounts whose memory is measured, after as many that fill the database's caches.
+/// The number of accounts whose memory is measured, after as many that fill the database's caches.
 const ACCOUNTS: usize = 5_000;
 
-/// Killed when the benchmark ends, however it ends.
+/// A child process, killed when the benchmark ends in any way.
 struct Process(Child);
 
 impl Drop for Process {

@@ -1,5 +1,5 @@
-//! The ledger by itself, on SQLite: how long an account with a long journal takes to open, and how long 100,000 accounts
-//! whose credits have run out take to be swept. Run with `cargo bench --bench ledger`.
+//! The ledger alone, on SQLite: how long an account with a long journal takes to open, and how long a sweep of 100,000
+//! accounts with expired credits takes. Run with `cargo bench --bench ledger`.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
@@ -33,11 +33,11 @@ use runtime::{
 };
 use uuid::Uuid;
 
-/// Requests of the account that is opened: two lines of its journal each.
+/// The number of requests of the opened account: two journal lines each.
 const REQUESTS: usize = 5_000;
-/// How often it is opened.
+/// How often the account is opened.
 const OPENINGS: usize = 200;
-/// Grants that are due, one an account.
+/// The number of expired grants, one for each account.
 const DUE: u128 = 100_000;
 
 fn accounts(ledger: &Arc<Ledger>, clock: &Clock, health: &Health) -> Accounts {
@@ -75,7 +75,7 @@ async fn opening(ledger: &Ledger, accounts: &Accounts, clock: &Clock) {
         amount: Nanos::dollars(10),
         paid: Nanos::ZERO,
         expires_at: None,
-        // Without one, ten requests a second is the limit.
+        // Without a subscription, the limit is ten requests a second.
         subscribed_until: Some(clock.now().plus_ms(DAY_MS)),
     };
     accounts.decide(id, Command::Fund(fund)).await.unwrap().result.unwrap();
@@ -95,7 +95,7 @@ async fn opening(ledger: &Ledger, accounts: &Accounts, clock: &Clock) {
     );
 }
 
-/// Accounts whose one grant expires at `at`, as their own decisions would have left them.
+/// Accounts whose one grant expires at `at`, in the state that their own decisions would have left.
 fn fill(file: &Path, at: Timestamp) {
     let mut connection = rusqlite::Connection::open(file).unwrap();
     let (made, batch) = (at.0 - 1_000_000, Uuid::now_v7());

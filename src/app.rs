@@ -78,6 +78,11 @@ const BACKLOG: u32 = 1_024;
 const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Starts everything, and claims the ledger by `claim`. Must run within an actix system.
+///
+/// # Errors
+///
+/// The address or the metrics address is taken, the ledger can't be opened or belongs to another process, or a part
+/// can't be started. The error's text names the part, and the process should end with it.
 pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Result<Running> {
     for key in settings.without_effect() {
         tracing::warn!(key, "this setting has no effect yet");
@@ -201,6 +206,14 @@ pub struct Money {
 
 /// Starts the money actors. Accounts live on the arbiters, of which there is at least one; payments on the first. The
 /// journal writes on a thread of its own.
+///
+/// # Errors
+///
+/// The journal's thread can't be started.
+///
+/// # Panics
+///
+/// There is no arbiter.
 pub fn start_money(
     chief: &actix::Addr<Supervisor>,
     arbiters: Vec<actix::ArbiterHandle>,
@@ -222,12 +235,16 @@ pub fn start_money(
 }
 
 /// The card processor of the settings. The settings were checked: Stripe has its keys.
+///
+/// # Errors
+///
+/// Stripe is chosen and lacks a key, or its HTTP client can't be made.
 pub fn processor(settings: &Settings, now: Timestamp) -> Result<Processor> {
     let keys = &settings.payments.stripe;
     match (settings.payments.processor, &keys.secret_key, &keys.webhook_secret) {
         (config::Processor::Sandbox, ..) => Ok(Processor::Sandbox(Sandbox::new(now))),
         (config::Processor::Stripe, Some(secret_key), Some(webhook_secret)) => {
-            let opened = Stripe::new(stripe::Settings {
+            let opened = Stripe::new(stripe::StripeSettings {
                 base_url: keys.base_url.clone().unwrap_or_else(|| stripe::ADDRESS.to_owned()),
                 secret_key: secret_key.expose().to_owned(),
                 webhook_secret: webhook_secret.expose().to_owned(),
@@ -322,7 +339,7 @@ fn start_pools(
     let library = library(settings);
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     let threads = settings.runtime.threads.map_or(cores, std::num::NonZeroUsize::get);
-    let made_of = pool::Settings { library, threads, queue: settings.limits.pool_queue };
+    let made_of = pool::EngineSettings { library, threads, queue: settings.limits.pool_queue };
     let start = |class: SizeClass| {
         let made_of = made_of.clone();
         let make = move |obituary| PoolActor::new(made_of.clone(), obituary);

@@ -62,6 +62,10 @@ impl ConfigError {
 
 impl Settings {
     /// Reads the file, this process's environment and the flags, and checks the result.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read, or a setting is unknown or invalid. The error names the setting and where it comes from.
     pub fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
         let variables: Vec<(String, String)> = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -70,6 +74,10 @@ impl Settings {
     }
 
     /// The same, with the environment passed in.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::load`].
     pub fn load_from(overrides: &Overrides, variables: &[(String, String)]) -> Result<Self, ConfigError> {
         let settings = layers::extract(overrides, variables)?;
         validate::check(&settings)?;
@@ -83,6 +91,10 @@ impl Settings {
 }
 
 /// The folder of downloads: `FAREBOX_CACHE`, or `farebox` in the user's cache folder.
+///
+/// # Errors
+///
+/// None of `FAREBOX_CACHE`, `XDG_CACHE_HOME` and `HOME` is set ([`NoCache`](ConfigError::NoCache)).
 pub fn cache_folder() -> Result<PathBuf, ConfigError> {
     let named = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     named("FAREBOX_CACHE")

@@ -1,7 +1,7 @@
-//! One spelling for an e-mail address, so that nobody has two accounts by writing it otherwise. Spaces around it go, what
-//! Unicode calls the same character in another form becomes one (NFKC), and letters become small: by the standard the part
-//! before the @ is its host's to tell apart (RFC 5321, section 2.4), but no host that people use does. The database holds
-//! what is left unique.
+//! The canonical spelling of an email address, so that nobody gets two accounts by spelling it in two ways. Spaces
+//! around the address are removed, equivalent Unicode characters become one form (NFKC), and letters become lower case.
+//! By the standard, upper and lower case before the @ may differ (RFC 5321, section 2.4), but no mail host in use does
+//! that. The database holds canonical addresses unique.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -12,10 +12,14 @@ const LONGEST_USER: usize = 64;
 /// The longest part of a host's name.
 const LONGEST_LABEL: usize = 63;
 
-/// Marks that end an address in a header or a list.
+/// Characters that end an address in a header or a list.
 const SEPARATORS: &str = "()<>[],;:\\\"";
 
-/// The one spelling of an address, or what is wrong with it.
+/// The canonical spelling of an address.
+///
+/// # Errors
+///
+/// The text is not an e-mail address. The error says the rule that it breaks, in words that follow a field's name.
 pub fn canonical(text: &str) -> Result<String, &'static str> {
     let text = text.trim();
     if text.is_empty() {
@@ -51,12 +55,12 @@ pub fn canonical(text: &str) -> Result<String, &'static str> {
     Ok(small)
 }
 
-/// Marks that letters of some scripts are written with.
+/// Whether a character is a combining mark, with which some scripts write letters.
 fn is_mark(c: char) -> bool {
     unicode_normalization::char::is_combining_mark(c)
 }
 
-/// Controls, spaces, and what is shown as nothing or turns the writing around.
+/// Whether a character is a control or a space, is invisible, or turns the direction of writing.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || c.is_whitespace()
@@ -73,7 +77,7 @@ mod tests {
         for text in ["ada@example.com", "ADA@example.com", " Ada@Example.COM\t", "\u{ff41}da@example.com"] {
             assert_eq!(canonical(text).as_deref(), Ok("ada@example.com"), "{text:?}");
         }
-        // Composed and not; a ligature and its letters.
+        // Composed and decomposed characters; a ligature and its letters.
         assert_eq!(canonical("R\u{e9}mi@example.com"), canonical("re\u{301}mi@example.com"));
         assert_eq!(canonical("\u{fb01}n@example.com").as_deref(), Ok("fin@example.com"));
         for plain in ["a+b@x.y", "o'neil_1@mail.example", "demo@farebox.local", "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.cn"]

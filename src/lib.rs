@@ -1,5 +1,8 @@
 //! The gateway: configuration, telemetry, HTTP, the life of requests, and the composition of everything else.
 
+// Readers of this package learn from its rustdoc when a function fails.
+#![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
+
 pub mod app;
 pub mod catalogue;
 pub mod cli;

@@ -86,6 +86,10 @@ pub enum TelemetryError {
 }
 
 /// Sends this process's logs to standard error.
+///
+/// # Errors
+///
+/// The filter of levels is invalid, or another logger is installed.
 pub fn init_logs(log: &Log) -> Result<(), TelemetryError> {
     use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -108,6 +112,10 @@ pub struct Metrics {
 
 impl Metrics {
     /// Makes this process's recorder, and the thread that maintains it.
+    ///
+    /// # Errors
+    ///
+    /// Another recorder is installed, or the thread can't be started.
     pub fn install() -> Result<Self, TelemetryError> {
         let handle = builder()?.install_recorder()?;
         let process = metrics_process::Collector::default();

@@ -1,6 +1,6 @@
-//! What a reader of JSON or settings found wrong, in words for whoever wrote it: serde speaks to programmers.
+//! Messages about wrong JSON or settings, in words for the people who wrote them: serde's messages are for programmers.
 
-/// A message of serde's about a field that is named beside it.
+/// The text of a serde message about a field that is named beside it.
 pub fn plain(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
     let listed = |text: &str| text.replace('`', "").trim_start_matches("one of ").replace(" or ", ", ");
@@ -23,7 +23,7 @@ pub fn plain(message: &str) -> String {
     }
 }
 
-/// What was found and what was expected, in a message that begins so: serde's, or figment's of the same.
+/// The value found and the value expected, from a message that begins like serde's or figment's.
 fn after<'a>(message: &'a str, start: &str) -> Option<(&'a str, &'a str)> {
     let (found, expected) = message.strip_prefix(start)?.split_once(", expected ")?;
     let found = found.trim_start_matches([':', ' ']);

@@ -39,6 +39,10 @@ pub struct Signals {
 
 impl Signals {
     /// Begins to receive the signals: from then on they end nothing by themselves.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses to register a handler, for example because the process has no more file descriptors.
     pub fn hear() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -58,7 +62,7 @@ struct Course {
     /// Until then `/readyz` reports the stop.
     notice: Duration,
     /// Until then running requests may end by themselves.
-    patience: Duration,
+    max_wait: Duration,
     /// Until then ended requests may settle and answer.
     parting: Duration,
     /// Until then everything else must be done.
@@ -69,13 +73,17 @@ impl Course {
     /// The stages of a stop that takes at most `all`.
     fn within(all: Duration) -> Self {
         let parting = all.saturating_sub(CLOSING.min(all / 8));
-        let patience = parting.saturating_sub(PARTING.min(all / 4));
-        Self { notice: NOTICE.min(all / 4), patience, parting, deadline: all }
+        let max_wait = parting.saturating_sub(PARTING.min(all / 4));
+        Self { notice: NOTICE.min(all / 4), max_wait, parting, deadline: all }
     }
 }
 
 impl Running {
     /// Serves until a signal (or the server's own end), then stops in order. Returns the exit status.
+    ///
+    /// # Errors
+    ///
+    /// The server's task panicked or ended with an error, or another process has taken the ledger over.
     pub async fn until_stopped(mut self, mut signals: Signals) -> Result<i32> {
         let standing = self.state.gateway.accounts.ledger().standing().clone();
         let taken_over = tokio::select! {
@@ -112,7 +120,7 @@ impl Running {
         // A paused server would accept no connection, and its clients would wait for nothing.
         sleep(LOOK_EVERY).await;
         hang_up(&self.listener);
-        self.idle_until(began + course.patience).await;
+        self.idle_until(began + course.max_wait).await;
         let cut = self.state.gateway.end_all();
         if cut > 0 {
             tracing::warn!(requests = cut, "still running near the deadline: ended, and charged as far as they came");
@@ -166,11 +174,11 @@ mod tests {
     fn the_parts_of_the_way_never_pass_the_deadline() {
         for ms in [0, 1, 100, 2_000, 30_000, 3_600_000] {
             let all = Duration::from_millis(ms);
-            let Course { notice, patience, parting, deadline } = Course::within(all);
-            assert!(notice <= patience && patience <= parting && parting <= deadline && deadline == all, "{all:?}");
+            let Course { notice, max_wait, parting, deadline } = Course::within(all);
+            assert!(notice <= max_wait && max_wait <= parting && parting <= deadline && deadline == all, "{all:?}");
         }
         let course = Course::within(Duration::from_secs(30));
-        assert_eq!((course.notice.as_secs(), course.patience.as_secs(), course.parting.as_secs()), (1, 26, 29));
+        assert_eq!((course.notice.as_secs(), course.max_wait.as_secs(), course.parting.as_secs()), (1, 26, 29));
     }
 
     #[test]

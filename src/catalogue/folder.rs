@@ -27,6 +27,10 @@ pub struct Card {
 const CARD: &str = "farebox.json";
 
 /// Writes a model's card into its folder.
+///
+/// # Errors
+///
+/// The file can't be written.
 pub fn write_card(folder: &Path, card: &Card) -> io::Result<()> {
     fs::write(folder.join(CARD), serde_json::to_vec_pretty(card)?)
 }

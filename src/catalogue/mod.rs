@@ -71,6 +71,10 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// The built-in price book's models.
+    ///
+    /// # Errors
+    ///
+    /// The built-in price book contradicts itself. A test reads it, so a released build doesn't fail here.
     pub fn built_in() -> Result<Self, BookError> {
         let prices = book::BUILT_IN.join("\n");
         let mut models = BTreeMap::new();
@@ -104,6 +108,10 @@ impl Catalogue {
 
     /// A model by its name, with or without its provider's name and a slash, or by the name of one of its snapshots.
     /// The error is the nearest names.
+    ///
+    /// # Errors
+    ///
+    /// There is no such model. The error has the nearest names, for a message to the caller.
     pub fn find(&self, name: &str) -> Result<Model, Vec<String>> {
         if let Some(model) = self.models.get(name) {
             return Ok(model.clone());

@@ -13,65 +13,65 @@ use crate::config::Settings;
 /// The number of rows shown by default.
 const USUAL: usize = 50;
 
-/// Of an account, a list.
+/// The arguments of a list that belongs to an account.
 #[derive(Debug, clap::Args)]
 struct Of {
-    /// Its id, or its owner's address.
+    /// The account's id, or its owner's email address.
     account: String,
-    /// Rows, at most.
+    /// The most rows to show.
     #[arg(long, default_value_t = USUAL)]
     limit: usize,
 }
 
-/// Accounts.
+/// The commands of `farebox account`.
 #[derive(Debug, clap::Subcommand)]
 enum AccountCommand {
-    /// Make an account with its plan's first credits.
+    /// Create an account, with its plan's first credits.
     Create {
-        /// Its owner's address.
+        /// Email address of the account's owner.
         email: String,
-        /// Its plan.
+        /// The account's plan.
         #[arg(long, default_value = "free", value_parser = ["free", "payg"])]
         plan: String,
     },
     /// List accounts, newest first.
     List {
-        /// Only those with this in their address.
+        /// Only accounts whose email address has this text.
         #[arg(long)]
         search: Option<String>,
-        /// Only those on this plan.
+        /// Only accounts on this plan.
         #[arg(long, value_parser = ["free", "payg"])]
         plan: Option<String>,
-        /// Rows, at most.
+        /// The most rows to show.
         #[arg(long, default_value_t = USUAL)]
         limit: usize,
     },
-    /// Show an account: plan, balance, tier, what it buys by itself, keys.
+    /// Show an account: plan, balance, tier, automatic purchases, keys.
     Show {
-        /// Its id, or its owner's address.
+        /// The account's id, or its owner's email address.
         account: String,
     },
-    /// List what an account bought.
+    /// List an account's payments.
     Payments(Of),
-    /// List an account's ended requests.
+    /// List an account's completed and failed requests.
     Requests(Of),
-    /// List what running requests have set aside.
+    /// List the holds of an account's running requests.
     Holds {
-        /// The account's id, or its owner's address.
+        /// The account's id, or its owner's email address.
         account: String,
     },
-    /// Show what an account used, by day.
+    /// Show an account's usage by day.
     Usage(Of),
-    /// List what an account was told.
+    /// List an account's events, such as low balance.
     Events(Of),
-    /// List what operators did to an account, and why.
+    /// List operators' actions on an account, with their reasons.
     Actions(Of),
 }
 
 /// `farebox account ...`.
 #[derive(Debug, clap::Args)]
 pub(super) struct AccountArgs {
-    /// Print JSON.
+    /// Print JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -80,24 +80,24 @@ pub(super) struct AccountArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum KeyCommand {
-    /// Make a key; it is shown only now.
+    /// Create an API key. The key is shown only once.
     Create {
-        /// Whose: an account's id, or its owner's address.
+        /// The account's id, or its owner's email address.
         account: String,
-        /// What to call it.
+        /// Name of the key.
         #[arg(long, default_value = "default")]
         name: String,
     },
-    /// List an account's keys.
+    /// List an account's API keys.
     List {
-        /// Whose: an account's id, or its owner's address.
+        /// The account's id, or its owner's email address.
         account: String,
     },
-    /// Revoke a key.
+    /// Revoke an API key.
     Revoke {
-        /// Whose: an account's id, or its owner's address.
+        /// The account's id, or its owner's email address.
         account: String,
-        /// Its id.
+        /// The key's id.
         key: String,
     },
 }
@@ -105,7 +105,7 @@ enum KeyCommand {
 /// `farebox key ...`.
 #[derive(Debug, clap::Args)]
 pub(super) struct KeyArgs {
-    /// Print JSON.
+    /// Print JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -114,45 +114,45 @@ pub(super) struct KeyArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum CreditsCommand {
-    /// Add credits that nobody paid for.
+    /// Grant credits to an account, without a payment.
     Grant {
-        /// Whose: an account's id, or its owner's address.
+        /// The account's id, or its owner's email address.
         account: String,
-        /// Dollars.
+        /// Amount in dollars.
         amount: String,
-        /// What they are.
+        /// Kind of the credits.
         #[arg(long, default_value = "goodwill", value_parser = ["promo", "goodwill", "plan", "free"])]
         source: String,
-        /// Until when: a date or an RFC 3339 time; 28 days where none is given.
+        /// When the credits expire: a date or an RFC 3339 time [default: in 28 days].
         #[arg(long)]
         expires_at: Option<String>,
-        /// Why.
+        /// Reason, for the audit log.
         #[arg(long)]
         reason: Option<String>,
     },
     /// List an account's grants.
     List(Of),
-    /// Take back what is left of a grant, or a part of it.
+    /// Void a grant: take back its remaining credits, or part of them.
     Void {
-        /// Whose: an account's id, or its owner's address.
+        /// The account's id, or its owner's email address.
         account: String,
         /// The grant's id.
         grant: String,
-        /// Dollars; all that is left where none are given.
+        /// Amount in dollars [default: all remaining credits].
         #[arg(long)]
         amount: Option<String>,
-        /// Why.
+        /// Reason, for the audit log.
         #[arg(long)]
         reason: String,
     },
-    /// Give a payment's money back to its card, and take the credits it bought.
+    /// Refund a payment to its card, and take back the credits it bought.
     Refund {
         /// The payment's id.
         payment: String,
-        /// Dollars; all that was not given back before where none are given.
+        /// Amount in dollars [default: all that was not refunded yet].
         #[arg(long)]
         amount: Option<String>,
-        /// Why.
+        /// Reason, for the audit log.
         #[arg(long)]
         reason: String,
     },
@@ -161,7 +161,7 @@ enum CreditsCommand {
 /// `farebox credits ...`.
 #[derive(Debug, clap::Args)]
 pub(super) struct CreditsArgs {
-    /// Print JSON.
+    /// Print JSON instead of a table.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -171,7 +171,7 @@ pub(super) struct CreditsArgs {
 /// `farebox actors`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ActorsArgs {
-    /// Print JSON.
+    /// Print JSON instead of a table.
     #[arg(long)]
     json: bool,
 }

@@ -6,10 +6,10 @@ use ledger::{Ledger, LedgerError};
 
 use crate::config::Settings;
 
-/// How to print.
+/// The arguments of `farebox audit`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Print JSON.
+    /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
 }

@@ -27,29 +27,33 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fetch what is needed, make a demo account, serve, and print how to talk to it.
+    /// Fetch ONNX Runtime and a demo model, create a demo account, serve, and print example calls.
     Quickstart(serve::Args),
-    /// Serve until told to stop.
+    /// Run the server until it is stopped.
     Serve(serve::Args),
-    /// Open models: import a GGUF file, list what is there.
+    /// Import and list open models.
     Models(models::Args),
-    /// Bring the database's schema up to date.
+    /// Migrate the database to the current schema.
     Migrate,
-    /// Check the ledger's invariants; exit status 1 if one fails.
+    /// Check the ledger's invariants; exit status 1 if one is violated.
     Audit(audit::Args),
-    /// Compare payments, refunds and disputes with the card processor's; exit status 1 if something differs.
+    /// Compare payments, refunds and disputes with the card processor's; exit status 1 on a difference.
     Reconcile(reconcile::Args),
-    /// Make, find and look at accounts, on the running server.
+    /// Create, list and show accounts on the running server.
     Account(admin::AccountArgs),
-    /// Make, list and revoke API keys, on the running server.
+    /// Create, list and revoke API keys on the running server.
     Key(admin::KeyArgs),
-    /// Add credits, list them, take them back, on the running server.
+    /// Grant, list, void and refund credits on the running server.
     Credits(admin::CreditsArgs),
-    /// How the running server's actors fare; exit status 1 if one is down.
+    /// Show the health of the running server's actors; exit status 1 if one is down.
     Actors(admin::ActorsArgs),
 }
 
 /// Runs the command, and returns its exit status.
+///
+/// # Errors
+///
+/// The settings are invalid, or the command failed. The caller prints the error and exits with a status other than 0.
 pub fn run() -> Result<i32> {
     let Cli { overrides, command } = Cli::parse();
     let settings = Settings::load(&overrides)?;

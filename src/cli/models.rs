@@ -15,17 +15,17 @@ use crate::{
 
 #[derive(Debug, clap::Subcommand)]
 enum ModelsCommand {
-    /// Turn a GGUF file into a model folder that pools run.
+    /// Import a GGUF file as a model that Farebox can run.
     Import {
-        /// The file.
+        /// The GGUF file.
         file: PathBuf,
-        /// What to call the model; the file's name where none is given.
+        /// Name of the model [default: the file's name].
         #[arg(long)]
         name: Option<String>,
     },
-    /// List the models there are.
+    /// List the imported models.
     List {
-        /// Print JSON.
+        /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
     },

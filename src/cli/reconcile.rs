@@ -15,13 +15,13 @@ use crate::{
     service::payments::since,
 };
 
-/// What to compare, and how to print.
+/// The arguments of `farebox reconcile`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Compare payments begun in so many days; all of them unless said.
+    /// Compare payments begun in the last DAYS days [default: all payments].
     #[arg(long)]
     days: Option<u32>,
-    /// Print JSON.
+    /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
 }

@@ -9,10 +9,10 @@ use crate::{
     telemetry,
 };
 
-/// How to serve.
+/// The arguments of `farebox serve` and `farebox quickstart`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Take the ledger from a process that serves it and lives; that one stops.
+    /// Take the ledger over from another running process, which then stops.
     #[arg(long)]
     take_over: bool,
 }

@@ -24,16 +24,16 @@ pub struct Overrides {
     /// Address and port to listen on
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Database: a `sqlite:` file or a `postgres:` server
+    /// Database URL: a sqlite: file or a postgres: server
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
-    /// Folder for what Farebox keeps
+    /// Folder for Farebox's data
     #[arg(long, global = true, value_name = "FOLDER")]
     pub data_dir: Option<String>,
-    /// What to log: error, warn, info, debug or trace
+    /// Log level: error, warn, info, debug or trace
     #[arg(long, global = true, value_name = "LEVEL")]
     pub log_level: Option<String>,
-    /// How to log
+    /// Log format
     #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"])]
     pub log_format: Option<String>,
     /// Any other setting, such as limits.drains=8; may be repeated

@@ -69,6 +69,11 @@ impl Models {
     }
 
     /// A model by its name, and the version of its price. A provider's model needs no look at the folder.
+    ///
+    /// # Errors
+    ///
+    /// No such model is known, also after another look at the folder ([`NoModel`](ServeError::NoModel)). The error has
+    /// the nearest names.
     pub async fn find(&self, name: &str) -> Result<(Model, i64), ServeError> {
         let known = self.known();
         if let Ok(model @ Model::Closed(_)) = known.find(name) {

@@ -33,6 +33,11 @@ pub struct Quote {
 }
 
 /// Quotes a request. A caller who pays the provider directly is charged nothing.
+///
+/// # Errors
+///
+/// The model is unknown, the request is invalid for it, or the account can't be asked. A refusal to admit the request
+/// is no error: it is in [`Quote::admission`].
 pub async fn quote(gateway: &Gateway, caller: Caller, request: &Request, payer: Payer) -> Result<Quote, ServeError> {
     let (model, price_version) = gateway.models.find(&request.model).await?;
     let plan = plan(&model, gateway.rules, request, payer)?;

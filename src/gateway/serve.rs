@@ -189,6 +189,10 @@ impl Done {
 }
 
 /// Admits a request and starts its task. Returns when the hold is durable, or the request is refused.
+///
+/// # Errors
+///
+/// The request can't run or is invalid, or the account refuses to admit it. Nothing was charged.
 pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeError> {
     // An account's owner decides whether it buys permits. Overriding that takes the right to buy.
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {

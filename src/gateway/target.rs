@@ -30,6 +30,11 @@ use crate::catalogue::{ClosedModel, Model, OpenModel};
 const EVENTS: usize = 256;
 
 /// Checks that a model can run; the error is the reason.
+///
+/// # Errors
+///
+/// The model has no price or provider here, the payer's key is missing or not allowed, no pool serves the model's
+/// class, or ONNX Runtime is missing.
 pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), ServeError> {
     match model {
         Model::Closed(model) => {

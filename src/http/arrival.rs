@@ -1,4 +1,4 @@
-//! A request as it came: its id, which of its lives it is, and when.
+//! The arrival of a request: its id, its attempt (life) and its time.
 
 use std::time::Instant;
 
@@ -13,19 +13,19 @@ use crate::{
 
 use super::state::Shared;
 
-/// A request's id and when it came.
+/// A request's id, and when it arrived.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrival {
-    /// Its id: also its hold's, its record's, and that of whatever it makes.
+    /// The request's id, which its hold, its record and the objects it creates have too.
     pub id: RequestId,
-    /// Which of its lives this is: one under an `Idempotency-Key` may have others.
+    /// Which attempt of the request this is. A request under an `Idempotency-Key` may have several.
     pub life: Life,
-    /// When its head was read.
+    /// When the request's head was read.
     pub at: Instant,
 }
 
 impl Arrival {
-    /// Of this request: made on first use.
+    /// The arrival of this request, made on first use.
     pub fn of(request: &HttpRequest) -> Self {
         if let Some(arrival) = request.extensions().get::<Self>() {
             return *arrival;
@@ -41,15 +41,15 @@ impl Arrival {
         Origin { id, life }
     }
 
-    /// A later life of a request: it goes on under the id of the first.
+    /// Marks a later attempt of a request, which goes on under the id of the first.
     pub(super) fn resumed(request: &HttpRequest, id: RequestId, life: Life) {
         let at = Self::of(request).at;
         request.extensions_mut().insert(Self { id, life, at });
     }
 }
 
-/// The secret part of what a request makes and shows once. Under an `Idempotency-Key` it is the same in each of its lives;
-/// none where there is no key.
+/// The secret part of an object that a request creates and shows once. Under an `Idempotency-Key` it is the same in
+/// each attempt; `None` without a key.
 pub fn secret(state: &Shared, request: &HttpRequest) -> Option<String> {
     let asked = request.extensions().get::<Asked>().cloned()?;
     Some(state.idempotency.secret(&asked, Arrival::of(request).id))

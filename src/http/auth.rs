@@ -1,5 +1,5 @@
-//! Who asks: API keys and the operator's token. Keys look like `fb_<12 public>_<40 secret>`; the ledger knows only their
-//! BLAKE3 hash (a key has 200 random bits: a slow hash would add nothing).
+//! Authentication: API keys and the operator's token. Keys look like `fb_<12 public>_<40 secret>`. The ledger stores
+//! only their BLAKE3 hash: a key has 200 random bits, so a slow hash would add nothing.
 
 use std::{
     sync::{PoisonError, RwLock},
@@ -34,21 +34,21 @@ use crate::{
     },
 };
 
-/// Keys remembered, at most, about; beyond it those are forgotten that were used least.
+/// The most cached keys, roughly; beyond it the least used are evicted.
 const MOST: usize = 100_000;
-/// How long a key is remembered before the ledger is asked again: what was changed past this process is noticed then.
+/// How long a key is cached. Changes made to the ledger by other processes are noticed after this time.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// A key's public part.
 type Public = [u8; 12];
 
-/// No key is longer, in bytes.
+/// The longest key, in bytes.
 const LONGEST_KEY: usize = 128;
 
-/// Revoked keys of which running sockets have not been told yet, at most. A socket that is told too late looks the key up.
+/// The most revocations that wait for open sockets. A socket that misses some looks its key up again.
 const UNTOLD: usize = 256;
 
-/// Keys seen lately, by their public part.
+/// The cache of keys, by their public part.
 #[derive(Debug)]
 pub struct Keys {
     seen: RwLock<Seen>,
@@ -61,12 +61,12 @@ impl Default for Keys {
     }
 }
 
-/// Tells of keys that are revoked.
+/// Receives the revocations of keys.
 #[derive(Debug)]
 pub struct Revocations(broadcast::Receiver<Public>);
 
 impl Revocations {
-    /// Comes when that key is revoked.
+    /// Resolves when this key is revoked.
     pub async fn of(&mut self, state: &Shared, key: &str) {
         let own = key.get(3..15).and_then(|public| Public::try_from(public.as_bytes()).ok());
         loop {
@@ -88,7 +88,8 @@ impl Revocations {
 #[derive(Debug)]
 struct Seen {
     keys: Cache<Public, (Known, Instant)>,
-    /// How many were forgotten: what was read of the ledger before one more is not kept.
+    /// The number of evictions because of revocations. A key that was read from the ledger before another eviction is
+    /// not cached.
     forgotten: u64,
 }
 
@@ -98,18 +99,18 @@ impl Default for Seen {
     }
 }
 
-/// A key that was seen.
+/// A cached key.
 #[derive(Debug, Clone, Copy)]
 struct Known {
     hash: blake3::Hash,
     caller: Caller,
     expires_at: Option<Timestamp>,
-    /// Whether it may spend less than its account.
+    /// Whether the key has limits of its own.
     is_limited: bool,
 }
 
 impl Known {
-    /// Whether it may do less than its account.
+    /// Whether the key has fewer rights than its account.
     fn is_less(&self) -> bool {
         self.is_limited || self.caller.scopes != Scopes::ALL
     }
@@ -125,7 +126,7 @@ impl Keys {
         self.seen.read().unwrap_or_else(PoisonError::into_inner).forgotten
     }
 
-    /// Keeps what the ledger said of a key, unless one was forgotten since the ledger was asked: it may be this one.
+    /// Caches a key, unless any key was revoked since the ledger was read: it may be this one.
     fn insert(&self, public: Public, known: Known, forgotten: u64) {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         if seen.forgotten != forgotten {
@@ -134,28 +135,28 @@ impl Keys {
         seen.keys.insert(public, (known, Instant::now()));
     }
 
-    /// Forgets a key that was revoked.
+    /// Evicts a revoked key.
     pub fn forget(&self, public: &str) {
         if let Ok(public) = Public::try_from(public.as_bytes()) {
             let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
             seen.forgotten += 1;
             seen.keys.remove(&public);
             drop(seen);
-            // Nobody may be there to hear it.
+            // There may be no receiver.
             let _ = self.revoked.send(public);
         }
     }
 
-    /// Tells of keys that are revoked from now on.
+    /// The revocations from now on.
     pub fn revocations(&self) -> Revocations {
         Revocations(self.revoked.subscribe())
     }
 }
 
-/// A header beside `Authorization` that clients of other APIs send their key in.
+/// Another header in which clients of other APIs send their key.
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
-/// `Bearer <key>`, `Key <key>`, or the bare key; none where the header says nothing.
+/// `Bearer <key>`, `Key <key>`, or the bare key; `None` where the header is missing or empty.
 fn authorization(request: &HttpRequest) -> Result<Option<&str>, ApiError> {
     let Some(text) = only(request, &AUTHORIZATION)? else { return Ok(None) };
     let scheme = |name: &str| text.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
@@ -166,7 +167,7 @@ fn authorization(request: &HttpRequest) -> Result<Option<&str>, ApiError> {
     Ok(Some(bare).filter(|bare| !bare.is_empty()))
 }
 
-/// A header's value. One that comes twice must say the same.
+/// A header's value. A repeated header must have the same value.
 fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a str>, ApiError> {
     let mut values = request.headers().get_all(name);
     let Some(first) = values.next() else { return Ok(None) };
@@ -181,8 +182,8 @@ fn missing() -> ApiError {
     ApiError::unauthorized("No API key was sent. Send one as \"Authorization: Bearer fb_...\".")
 }
 
-/// A user's key, in either header. Clients put a placeholder into the one they were not told of, so the one that is a key
-/// of ours counts. Two of ours that differ are refused: whichever was taken, it might not be the one that was meant.
+/// A user's key, from either header. Clients put a placeholder into the header that they were not configured for, so a
+/// key of ours wins. Two different keys of ours are refused, because either might be the wrong one.
 fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
     let is_ours = |key: &str| key.starts_with("fb_");
     match (authorization(request)?, only(request, &X_API_KEY)?) {
@@ -197,19 +198,24 @@ fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
     }
 }
 
-/// Whether a request shows what is compared with the operator's token.
+/// Whether a request has a credential to compare with the operator's token.
 pub fn shows_something(request: &HttpRequest) -> bool {
     matches!(authorization(request), Ok(Some(_)))
 }
 
-/// What is under an account of the operator's paths.
+/// The path parameter of the operator's paths under an account.
 #[derive(Deserialize)]
 struct Under {
     account: String,
 }
 
-/// The account that an operator's path names; such a path takes the operator's token: `/admin/v1/accounts/{account}/grants`.
-/// None on other paths.
+/// The account in an operator's path, such as `/admin/v1/accounts/{account}/grants`; `None` on other paths. An
+/// operator's path requires the operator's token.
+///
+/// # Errors
+///
+/// The path names an account, and the operator's token is missing or wrong, the name is invalid, or there is no such
+/// account.
 pub async fn operated(state: &Shared, request: &HttpRequest) -> Result<Option<Caller>, ApiError> {
     if request.match_info().get("account").is_none() {
         return Ok(None);
@@ -217,12 +223,17 @@ pub async fn operated(state: &Shared, request: &HttpRequest) -> Result<Option<Ca
     operator(state, request)?;
     let path = web::Path::<Under>::extract(request).await;
     let Under { account } = path.map_err(|error| ApiError::invalid("account", error))?.into_inner();
-    // By none of its keys.
+    // The operator uses none of the account's keys.
     let (account_id, key_id) = (accounts::named(&state.service, &account).await?, KeyId(Uuid::nil()));
     Ok(Some(Caller { account_id, key_id, scopes: Scopes::ALL }))
 }
 
-/// The caller of a route that any key may use: what it answers is in the answers to inference too.
+/// The caller of a route that accepts any key, because answers to inference have the same data.
+///
+/// # Errors
+///
+/// The request has no valid key: it is missing, unknown, revoked or expired. On an operator's path, as for
+/// [`operated`].
 pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, ApiError> {
     if let Some(caller) = operated(state, request).await? {
         return Ok(caller);
@@ -230,13 +241,21 @@ pub async fn caller(state: &Shared, request: &HttpRequest) -> Result<Caller, Api
     Ok(bearer(state, request).await?.caller)
 }
 
-/// The caller of a route that outlives its check, and until when its key is good.
+/// The caller of a connection that outlives this check, and the key's expiry.
+///
+/// # Errors
+///
+/// The request has no valid key: it is missing, unknown, revoked or expired.
 pub async fn caller_until(state: &Shared, request: &HttpRequest) -> Result<(Caller, Option<Timestamp>), ApiError> {
     let known = bearer(state, request).await?;
     Ok((known.caller, known.expires_at))
 }
 
-/// The caller of a route that takes a scope. The operator reads what owners read.
+/// The caller of a route that requires a scope. The operator may read what owners read.
+///
+/// # Errors
+///
+/// As for [`caller`], or the key lacks the scope.
 pub async fn scoped(state: &Shared, request: &HttpRequest, scope: Scope) -> Result<Caller, ApiError> {
     if scope == Scope::Read
         && let Some(caller) = operated(state, request).await?
@@ -250,29 +269,38 @@ fn permitted(known: &Known, scope: Scope) -> Result<Caller, ApiError> {
     if known.caller.scopes.has(scope) { Ok(known.caller) } else { Err(ApiError::out_of_scope(scope)) }
 }
 
-/// What a caller sees of its account's use.
+/// The usage that a caller may see.
 #[derive(Debug, Clone, Copy)]
 pub struct Sight {
-    /// Who looks.
+    /// The caller.
     pub caller: Caller,
-    /// The only key whose use it sees; none: all of them.
+    /// The only key whose usage is visible; `None`: all keys.
     pub only: Option<KeyId>,
 }
 
-/// The caller of a route that shows use: its own, unless it may read all.
+/// The caller of a route that shows usage: the key's own, unless the key may read everything.
+///
+/// # Errors
+///
+/// As for [`caller`].
 pub async fn sight(state: &Shared, request: &HttpRequest) -> Result<Sight, ApiError> {
     let caller = caller(state, request).await?;
     Ok(Sight { caller, only: (!caller.scopes.has(Scope::Read)).then_some(caller.key_id) })
 }
 
-/// The caller of a route that opens a key: one that has limits has no such scope, as the new one could have none.
+/// The caller of a route that creates a key. A key with limits never has this scope, because its new key would have no
+/// limits.
+///
+/// # Errors
+///
+/// The request has no valid key, or the key lacks the scope `keys`.
 pub async fn opener(state: &Shared, request: &HttpRequest) -> Result<Opener, ApiError> {
     let known = bearer(state, request).await?;
     let Caller { account_id, scopes, .. } = permitted(&known, Scope::Keys)?;
     Ok(Opener { account_id, scopes, expires_at: known.expires_at })
 }
 
-/// The key of a request, read and hashed once; whether it is good is asked each time.
+/// The key of a request. The key is parsed and hashed once; its validity is checked each time.
 async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError> {
     let read = request.extensions().get::<Shown>().copied();
     let shown = match read {
@@ -286,12 +314,20 @@ async fn bearer(state: &Shared, request: &HttpRequest) -> Result<Known, ApiError
     Ok(known)
 }
 
-/// The key of a request that outlives its check: to be checked again by [`still`].
+/// The key of a connection that outlives this check, to be checked again by [`still`].
+///
+/// # Errors
+///
+/// The request has no key, or two that differ.
 pub fn key(request: &HttpRequest) -> Result<String, ApiError> {
     credential(request).map(str::to_owned)
 }
 
-/// Whether a key is still good, and may run models.
+/// Checks that a key is still valid and may run models.
+///
+/// # Errors
+///
+/// The key is unknown, revoked or expired, lacks the scope `inference`, or the ledger can't be read just now.
 pub async fn still(state: &Shared, key: &str) -> Result<(), ApiError> {
     permitted(&holds(state, Shown::read(key)?).await?, Scope::Inference).map(drop)
 }
@@ -300,7 +336,7 @@ fn wrong() -> ApiError {
     ApiError::unauthorized("This API key is not known, or was revoked.")
 }
 
-/// What a request shows as its key: its public part, and the hash of all of it.
+/// The shown key: its public part, and the hash of the whole.
 #[derive(Debug, Clone, Copy)]
 struct Shown {
     public: Public,
@@ -323,7 +359,7 @@ async fn holds(state: &Shared, Shown { public, hash }: Shown) -> Result<Known, A
         Some(known) => known,
         None => look_up(state, public).await?.ok_or_else(wrong)?,
     };
-    // Comparing hashes of this type takes the same time whatever they are.
+    // This type compares hashes in constant time.
     if known.hash != hash {
         return Err(wrong());
     }
@@ -343,14 +379,22 @@ async fn look_up(state: &Shared, public: Public) -> Result<Option<Known>, ApiErr
     Ok(Some(known))
 }
 
-/// Whose a caller's idempotency keys are.
+/// The holder of the caller's idempotency keys.
+///
+/// # Errors
+///
+/// The request has no valid key.
 pub async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
     let known = bearer(state, request).await?;
     let Caller { account_id, key_id, .. } = known.caller;
     Ok(if known.is_less() { Holder::LimitedKey(account_id, key_id) } else { Holder::Account(account_id) })
 }
 
-/// Lets only the operator through.
+/// Checks the operator's token.
+///
+/// # Errors
+///
+/// The request has no operator's token, or a wrong one.
 pub fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
     let missing = "No operator's token was sent. Send it as \"Authorization: Bearer ...\".";
     let token = authorization(request)?.ok_or_else(|| ApiError::unauthorized(missing))?;

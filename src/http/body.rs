@@ -1,6 +1,6 @@
-//! A request's body on its way in. Each is bounded in bytes and in time, and all together in bytes; when the process stops,
-//! what has not come is not waited for. It knows no handler: it stands before the one that reads the body, and what went
-//! wrong is told to the handler's answer.
+//! Reading of request bodies. Each body is bounded in bytes and time, and all bodies together in bytes. When the
+//! process stops, missing parts are not awaited. A body stands before the handler that reads it, and its fault replaces
+//! the handler's answer.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,31 +23,31 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::{error::ApiError, state::Shared};
 use crate::gateway::room::Share;
 
-/// How long a body may take before its size counts.
+/// The time for any body, whatever its size.
 const GRACE: Duration = Duration::from_secs(10);
-/// Bytes for which a body is given a second more.
+/// The number of bytes for which a body gets another second.
 const BYTES_A_SECOND: usize = 16 << 10;
 
-/// What a body may be.
+/// The bounds of a body.
 pub(super) struct Bounds {
-    /// Its bytes.
+    /// The most bytes.
     pub(super) bytes: usize,
-    /// How long it may take, however large it is.
+    /// The longest time, for any size.
     pub(super) longest: Duration,
-    /// Its share of the room that all have.
+    /// The body's share of the room of all bodies.
     pub(super) share: Share,
 }
 
-/// Why a body is not read to its end.
+/// Why a body was not read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It has more bytes than this.
+    /// The body has more bytes than this.
     TooLarge(usize),
-    /// All bodies on their way have too many bytes.
+    /// All bodies that are being read have too many bytes.
     NoRoom,
-    /// It is too slow.
+    /// The body arrives too slowly.
     TooSlow,
-    /// The process stops.
+    /// The process is stopping.
     Stopping,
 }
 
@@ -62,28 +62,28 @@ impl From<Fault> for ApiError {
     }
 }
 
-/// Whether a request says that it has a body.
+/// Whether a request announces a body.
 pub(super) fn is_announced(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
-/// How many bytes it says that it has.
+/// The announced number of bytes.
 pub(super) fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Until when more must come of what began then and of which so many bytes have come.
+/// The time by which more must arrive of a body that began then and has so many bytes.
 pub(super) fn deadline(began: Instant, received: usize, longest: Duration) -> Instant {
     let earned = u64::try_from(received / BYTES_A_SECOND).unwrap_or(u64::MAX);
     began + GRACE.saturating_add(Duration::from_secs(earned)).min(longest)
 }
 
-/// What has become of a body: known to the edge, while the handler reads.
+/// The state of a body, known to the edge while the handler reads.
 #[derive(Clone)]
 pub(super) struct Incoming {
     payload: Rc<RefCell<Payload>>,
     fault: Rc<Cell<Option<Fault>>>,
-    /// Whether it was read to its end.
+    /// Whether the body was read to its end.
     is_whole: Rc<Cell<bool>>,
 }
 
@@ -93,26 +93,26 @@ impl Incoming {
         Self { payload: Rc::new(RefCell::new(payload)), fault: Rc::default(), is_whole: Rc::default() }
     }
 
-    /// What a handler reads: the same bytes, within bounds.
+    /// The payload for the handler: the same bytes, within bounds.
     pub(super) fn within(&self, bounds: Bounds, state: Shared) -> Payload {
         let began = Instant::now();
         let reader = Reader { incoming: self.clone(), bounds, state, began, received: 0, end: None };
         Payload::Stream { payload: Box::pin(reader) }
     }
 
-    /// Why it was not read to its end, if something was wrong with it.
+    /// Why the body was not read to its end, if there was a fault.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.fault.get()
     }
 
-    /// An answer's body. Where the request's was not read to its end, the connection is closed behind it: what is left of
-    /// the request's body must not be dropped before, or it would be read on.
+    /// An answer's body. Where the request's body was not read to its end, the connection is closed after the answer.
+    /// The rest of the request's body must not be dropped before, or it would be read.
     pub(super) fn before(self, answer: BoxBody) -> BoxBody {
         if self.is_whole.get() { answer } else { BoxBody::new(Closing { answer, _unread: self }) }
     }
 }
 
-/// What ends a body that does not end by itself.
+/// The events that end a body early.
 struct End {
     too_slow: Pin<Box<Sleep>>,
     stopping: Pin<Box<dyn Future<Output = ()>>>,
@@ -124,7 +124,7 @@ struct Reader {
     state: Shared,
     began: Instant,
     received: usize,
-    /// Made when it is waited for: most bodies come with their heads.
+    /// Made at the first wait: most bodies arrive with their heads.
     end: Option<End>,
 }
 
@@ -134,7 +134,7 @@ impl Reader {
         Poll::Ready(Some(Err(PayloadError::Overflow)))
     }
 
-    /// Why the rest is not waited for any more, once it is not.
+    /// The reason why the rest is not awaited any more, if there is one.
     fn ended(&mut self, cx: &mut Context<'_>) -> Option<Fault> {
         let deadline = deadline(self.began, self.received, self.bounds.longest);
         let state = &self.state;
@@ -184,7 +184,7 @@ impl Stream for Reader {
     }
 }
 
-/// An answer before whose end the request's body is kept.
+/// An answer that keeps the request's body until the answer's end.
 struct Closing {
     answer: BoxBody,
     _unread: Incoming,

@@ -1,5 +1,5 @@
-//! Pages of other origins, which a browser lets call this gateway only where it says so: those of `http.cors_origins`.
-//! Keys travel in a header, so no page needs the browser's own credentials, and none gets to use them.
+//! CORS: browsers let pages of other origins call this gateway only where `http.cors_origins` names them. Keys travel
+//! in a header, so pages don't need the browser's credentials, and don't get them.
 
 use actix_cors::Cors;
 use actix_web::{
@@ -7,7 +7,7 @@ use actix_web::{
     middleware::Condition,
 };
 
-/// What a page may read of an answer, beside what browsers show anyway.
+/// The headers that a page may read beside those that browsers always show.
 const EXPOSED: [&str; 12] = [
     "idempotency-replayed",
     "server-timing",
@@ -22,15 +22,15 @@ const EXPOSED: [&str; 12] = [
     "x-should-retry",
     "www-authenticate",
 ];
-/// How long a browser may remember what it was told, in seconds.
+/// How long a browser may cache a preflight answer, in seconds.
 const REMEMBERED: usize = 600;
 
-/// Lets pages of these origins call; `*` is any. Nothing is said of it where there are none.
+/// Allows calls from pages of these origins; `*` allows all. Without origins there are no CORS headers.
 pub fn cors(origins: &[String]) -> Condition<Cors> {
     let methods = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE];
     let mut cors = Cors::default()
         .allowed_methods(methods)
-        // SDKs send many of their own.
+        // SDKs send many headers of their own.
         .allow_any_header()
         .expose_headers(EXPOSED)
         .expose_headers([RETRY_AFTER])

@@ -1,7 +1,7 @@
-//! What all requests have in common before their routes and behind them, so that no route can forget it. Before: HEAD is
-//! asked as GET; a request with a body shows its key first, on its head, and its body comes within bounds; the operator's
-//! token is not guessed at will. Behind: HTTP/1.0 gets no chunks, a stream of events is not held back by proxies, and a
-//! connection whose request was not read to its end is closed.
+//! Rules for all requests, before and after routing, so that no route can miss them. Before: HEAD becomes GET; a
+//! request with a body is authenticated by its head, and its body is read within bounds; guesses of the operator's
+//! token are limited. After: HTTP/1.0 gets no chunks, proxies don't buffer event streams, and a connection whose
+//! request was not read to its end is closed.
 
 use actix_web::{
     Error, HttpMessage, HttpRequest,
@@ -24,9 +24,9 @@ use super::{
     state::Shared,
 };
 
-/// Tells nginx, and proxies that heed it too, to hand on what comes as it comes.
+/// Asks nginx, and other proxies that know this header, not to buffer the answer.
 const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// The largest body of a request that shows no key: a processor's event, whose signature is over its body.
+/// The largest body of a request without a key: a processor's event, whose signature covers the body.
 const STRANGERS_BODY: usize = 256 << 10;
 
 /// The credential that a request must show on its head.
@@ -34,7 +34,7 @@ const STRANGERS_BODY: usize = 256 << 10;
 enum Shows {
     Key,
     Token,
-    /// Its body shows it.
+    /// None: the body is signed.
     Nothing,
 }
 
@@ -46,12 +46,16 @@ fn shows(path: &str) -> Shows {
     }
 }
 
-/// The way of every request.
+/// The middleware around every request.
+///
+/// # Errors
+///
+/// The inner service failed. A refusal here is an answer, not an error.
 pub async fn edge(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    // Its answer is written without its body, whichever handler makes it.
+    // The answer is written without its body, whichever handler makes it.
     let is_head = request.method() == Method::HEAD;
     if is_head {
         request.head_mut().method = Method::GET;
@@ -68,7 +72,7 @@ pub async fn edge(
         }
     };
     if let Some(incoming) = incoming {
-        // Whatever its handler made of a body that did not come.
+        // This replaces the handler's answer to an incomplete body.
         if let Some(fault) = incoming.fault() {
             let refusal = refuse(response.request(), &fault.into());
             response = response.into_response(refusal);
@@ -76,23 +80,23 @@ pub async fn edge(
         response = response.map_body(|_, answer| incoming.before(answer));
     }
     if is_head && matches!(response.response().body().size(), BodySize::Stream) {
-        // Nobody reads it, so it is not made.
+        // The body is not read, so it is not made.
         response = response.map_body(|_, _| BoxBody::new(body::None::new()));
     }
     finish(&mut response);
     Ok(response)
 }
 
-/// Whether a request may come in; its handler then reads its body within bounds.
+/// Checks whether a request may go on to its handler, which then reads the body within bounds.
 async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&Incoming>) -> Result<(), ApiError> {
-    // As the routes read it: `%61dmin` is `admin`.
+    // The path as the routes decode it: `%61dmin` is `admin`.
     let path = request.match_info().as_str().to_owned();
     let shows = shows(&path);
     if shows == Shows::Token {
         operator(state, request.request()).await?;
     }
     let Some(incoming) = incoming else { return Ok(()) };
-    // A path that is none is answered without its body.
+    // An unknown path is answered without reading the body.
     if request.resource_map().match_pattern(&path).is_none() {
         return Ok(());
     }
@@ -112,10 +116,10 @@ async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&I
     Ok(())
 }
 
-/// Lets only the operator through, and nobody guess.
+/// Checks the operator's token, and limits guesses.
 pub(super) async fn operator(state: &Shared, request: &HttpRequest) -> Result<(), ApiError> {
     let shown = auth::operator(state, request);
-    // Who shows nothing guesses nothing.
+    // A request without a credential is no guess.
     if !auth::shows_something(request) {
         return shown;
     }

@@ -1,6 +1,6 @@
-//! Errors as clients see them: the only place that knows status codes (design, chapter 5). Bodies carry `status`, `error`,
-//! `message`, `code`, `request_id`, then what helps the reader act. Headers tell clients that act by themselves whether and
-//! when to ask again.
+//! Errors, as clients see them: the only module that knows status codes (design, chapter 5). Bodies have `status`,
+//! `error`, `message`, `code` and `request_id`, then fields that help the reader act. Headers tell clients that retry
+//! by themselves whether and when to retry.
 
 pub mod code;
 pub mod form;
@@ -25,33 +25,33 @@ use crate::{
     service::ServiceError,
 };
 
-/// How a route spells its errors.
+/// The form of a route's errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// `error` is the status's phrase.
     Native,
-    /// `error` is the object that OpenAI's SDKs read, but for 402, which is the same everywhere.
+    /// `error` is the object that OpenAI's SDKs read, except for 402, which has one form everywhere.
     OpenAi,
-    /// `error` is that object, always.
+    /// `error` is always that object.
     Object,
 }
 
-/// The longest that a client is asked to wait: SDKs give up at longer ones.
+/// The longest wait before a retry: SDKs give up at longer ones.
 const LONGEST_WAIT_S: u64 = 120;
-/// How long it is asked to wait where nothing else is known.
+/// The wait before a retry where nothing else is known.
 const USUAL_WAIT_S: u64 = 2;
 
-/// An error to be answered.
+/// An error to answer with.
 #[derive(Debug, Clone)]
 pub struct ApiError {
     status: StatusCode,
     code: Code,
     message: String,
     param: Option<String>,
-    /// What a provider that refused calls it; SDKs read it in its place.
+    /// The code of a provider that refused, which SDKs read in place of ours.
     provider_code: Option<String>,
     retry_after: Option<u64>,
-    /// Whether asking again is in vain, though its status says otherwise.
+    /// Whether a retry is useless, although the status allows one.
     is_lasting: bool,
     extra: Map<String, Value>,
 }
@@ -73,65 +73,65 @@ impl ApiError {
         self
     }
 
-    /// In vain, before someone does something about it.
+    /// Marks an error that lasts until somebody acts.
     const fn not_again(mut self) -> Self {
         self.is_lasting = true;
         self
     }
 
-    /// In how many seconds to ask again, where that may help.
+    /// The seconds to wait before a retry, where a retry may help.
     fn wait(&self) -> Option<u64> {
         let usual =
             (self.status == StatusCode::TOO_MANY_REQUESTS || self.status.is_server_error()).then_some(USUAL_WAIT_S);
         self.retry_after.or(usual).map(|seconds| seconds.clamp(1, LONGEST_WAIT_S))
     }
 
-    /// What clients that ask again by themselves are told; none where they know it by the status.
+    /// The value of `x-should-retry`; `None` where the status says enough.
     fn may_retry(&self) -> Option<bool> {
         let in_vain = match self.status.as_u16() {
             401..=403 => true,
-            // Some of these end by themselves, and say when.
+            // Some conflicts end by themselves, and say when.
             409 => self.retry_after.is_none(),
             _ => self.is_lasting,
         };
         in_vain.then_some(false)
     }
 
-    /// After a wait in line.
+    /// Adds the place in the line where the request waited.
     #[must_use]
     pub fn waited(self, place: usize) -> Self {
         self.with("place", place)
     }
 
-    /// A field that is not what it must be.
+    /// An invalid field.
     pub fn invalid(field: &str, message: impl std::fmt::Display) -> Self {
         let mut error = Self::new(StatusCode::BAD_REQUEST, Code::InvalidRequest, format!("{field}: {message}"));
         error.param = Some(field.to_owned());
         error.with("field", field)
     }
 
-    /// No key, or one that is not ours.
+    /// A missing or unknown key.
     pub fn unauthorized(message: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, Code::Unauthorized, message)
     }
 
-    /// Not allowed to this caller.
+    /// The caller is not allowed to do this.
     pub fn forbidden(message: &str) -> Self {
         Self::new(StatusCode::FORBIDDEN, Code::Forbidden, message)
     }
 
-    /// A key without the scope that this takes.
+    /// The key lacks this scope.
     pub fn out_of_scope(scope: Scope) -> Self {
         let message = format!("This key may not do this: it takes the scope \"{}\".", scope.name());
         Self::forbidden(&message).with("scope", scope.name())
     }
 
-    /// No such thing.
+    /// There is no such object.
     pub fn not_found(what: &str) -> Self {
         Self::new(StatusCode::NOT_FOUND, Code::NotFound, format!("{what} was not found"))
     }
 
-    /// No such model.
+    /// There is no such model.
     pub fn model_not_found(name: &str, nearest: &[String]) -> Self {
         let hint = if nearest.is_empty() { String::new() } else { format!(" Did you mean {}?", nearest.join(" or ")) };
         let name: String = name.chars().take(100).collect();
@@ -141,7 +141,7 @@ impl ApiError {
         error.with("nearest", nearest.to_vec())
     }
 
-    /// A model that has no price.
+    /// The model has no price.
     pub fn unpriced(name: &str) -> Self {
         Self::new(
             StatusCode::BAD_REQUEST,
@@ -150,22 +150,22 @@ impl ApiError {
         )
     }
 
-    /// Something that is there already, or in the way.
+    /// A conflict with an existing object or state.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, Code::Conflict, message)
     }
 
-    /// A body beyond the limit.
+    /// The body is larger than the limit.
     pub fn too_large(limit: usize) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::PayloadTooLarge, format!("body: larger than {limit} bytes"))
     }
 
-    /// A method a path does not have.
+    /// The path does not have the method.
     pub fn method_not_allowed() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "this path does not take that method")
     }
 
-    /// A declined card.
+    /// The card was declined.
     pub fn payment_declined(decline_code: &str, payment_id: &str) -> Self {
         let message = format!("The card was declined: {decline_code}");
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, Code::PaymentDeclined, message)
@@ -173,32 +173,32 @@ impl ApiError {
             .with("payment_id", payment_id)
     }
 
-    /// What did not come in time; names the stage.
+    /// A timeout, with the stage that took too long.
     pub fn too_slow(message: &str, stage: &str) -> Self {
         Self::new(StatusCode::REQUEST_TIMEOUT, Code::Timeout, message).with("stage", stage)
     }
 
-    /// Too often; to be tried again after so many seconds.
+    /// Too many requests; to be retried after so many seconds.
     pub fn slow_down(message: &str, seconds: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::RateLimit, message).after(seconds)
     }
 
-    /// More live sockets than an account may have at once.
+    /// The account has too many live sockets.
     pub fn too_many_sockets(message: String, allowed: usize) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, Code::SocketLimit, message).with("allowed", allowed).after(1)
     }
 
-    /// Not now.
+    /// Too much load just now.
     pub fn overloaded(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::Overloaded, message).after(1)
     }
 
-    /// Not yet, or not any more.
+    /// The server is not ready, or is stopping.
     pub fn not_ready(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, Code::NotReady, message).after(1)
     }
 
-    /// Our fault. What went wrong is in the log, under the request's id.
+    /// A fault of this server. Its cause is in the log, under the request's id.
     pub fn internal(logged: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %logged, "internal error");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal, "Something went wrong here; it has been logged.")
@@ -241,7 +241,7 @@ impl ApiError {
         Value::Object(body)
     }
 
-    /// The object of "Error codes", `OpenAI` API documentation.
+    /// The `error` object of "Error codes", `OpenAI` API documentation.
     pub fn openai_object(&self) -> Value {
         let kind = match self.status.as_u16() {
             401 => "authentication_error",
@@ -264,7 +264,7 @@ impl ApiError {
             response.insert_header(("retry-after", seconds.to_string()));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            // RFC 9110, 11.6.1: each 401 names the scheme that is taken.
+            // RFC 9110, 11.6.1: each 401 names the accepted scheme.
             response.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         if let Some(may_retry) = self.may_retry() {
@@ -342,7 +342,7 @@ impl From<Refusal> for ApiError {
     }
 }
 
-/// What became of buying permits, where that was wanted.
+/// The result of buying permits, where the request wanted that.
 fn scale_json(scale: Scale) -> Value {
     match scale {
         Scale::Off => Value::Null,

@@ -1,5 +1,5 @@
-//! Which API format a route belongs to, where clients of one use it: its errors then have the format's shape. All other
-//! routes are Farebox's own.
+//! The API format of each route that has one: the route's errors have the format's shape. All other routes have
+//! Farebox's own.
 
 use actix_web::HttpRequest;
 use wire::format::{
@@ -19,7 +19,7 @@ const fn errors<F: ClientFormat>() -> ErrorShape {
     <F::Writer as AnswerWriter>::ERRORS
 }
 
-/// The shape of a request's errors: that of its route's format. SDKs also call what is not here, and read why not.
+/// The shape of a request's errors: that of the route's format. SDKs also call unknown paths, and read the error.
 pub fn errors_of(request: &HttpRequest) -> ErrorShape {
     match request.match_pattern() {
         Some(pattern) => {

@@ -1,6 +1,6 @@
-//! Guesses of the operator's token: each address may be wrong a few times, and all together some more; beyond that a guess
-//! is looked at only after a while, and only so many at once. The right token is waited for a moment and let in, also from
-//! an address that others guess from, unless as many guesses as may wait are waiting. Bounded in memory.
+//! Limits on guesses of the operator's token. Each address may make a few wrong guesses, and all addresses together
+//! some more. Further guesses are checked after a delay, and only so many at once. The right token is accepted after
+//! that delay, even from an address that others guess from, unless the most guesses are waiting. Memory is bounded.
 
 use std::{
     collections::HashMap,
@@ -9,33 +9,33 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Wrong guesses that an address may make at once.
+/// The wrong guesses that an address may make at once.
 const EACH: u32 = 10;
-/// How long until it may make one more.
+/// The time until an address may make one more.
 const EACH_AGAIN: Duration = Duration::from_secs(3);
-/// Wrong guesses that all may make at once.
+/// The wrong guesses that all addresses may make at once.
 const ALL: u32 = 200;
-/// How long until they may make one more.
+/// The time until all addresses may make one more.
 const ALL_AGAIN: Duration = Duration::from_millis(200);
-/// How long a guess beyond those waits until it is looked at.
+/// The delay of further guesses.
 const WAIT: Duration = Duration::from_secs(1);
-/// Guesses of one address that wait, at most; one more is not looked at.
+/// The most guesses of one address that wait; further ones are not checked.
 const EACH_WAITING: u32 = 32;
-/// Guesses of all that wait, at most.
+/// The most guesses of all addresses that wait.
 const ALL_WAITING: u32 = 1_024;
-/// Addresses that are remembered, at most; those beyond them are one.
+/// The most addresses that are counted; those beyond them count as one.
 const ADDRESSES: usize = 4_096;
-/// How often a burst of guesses is told in the log.
+/// The shortest time between log lines about bursts of guesses.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
 
-/// What is to be said of a guess.
+/// The result of a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the token.
+    /// The guess is the token.
     Right,
-    /// It is not.
+    /// The guess is wrong.
     Wrong,
-    /// It is one too many, and not the token or not looked at.
+    /// The guess is one too many, and was wrong or was not checked.
     TooMany,
 }
 
@@ -43,7 +43,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct Guesses {
     counts: Mutex<Counts>,
-    /// How long one too many waits.
+    /// The delay of a guess beyond the limit.
     wait: Duration,
 }
 
@@ -65,14 +65,14 @@ impl Default for Counts {
     }
 }
 
-/// Guesses that may still be made at once: a bucket that fills with time.
+/// The guesses that may still be made at once: a bucket that fills with time.
 #[derive(Debug)]
 struct Bucket {
     left: u32,
     filled_at: Instant,
     waiting: u32,
     told_at: Option<Instant>,
-    /// Wrong ones since a burst was told last.
+    /// The wrong guesses since the last log line.
     wrong: u64,
 }
 
@@ -89,7 +89,7 @@ impl Bucket {
     }
 }
 
-/// The address a guess counts for. Who has one of IPv6 has 64 bits of them.
+/// The address that a guess counts for. A client with an IPv6 address has 64 bits of addresses.
 fn counted(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -118,7 +118,7 @@ impl Counts {
     }
 }
 
-/// A guess that waits, until it is dropped.
+/// A waiting guess, until it is dropped.
 struct Waiting<'a> {
     guesses: &'a Guesses,
     address: Option<IpAddr>,
@@ -138,7 +138,7 @@ impl Guesses {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at a guess, now or after a while.
+    /// Checks a guess, now or after the delay.
     pub async fn judge(&self, address: Option<IpAddr>, is_right: impl Fn() -> bool) -> Verdict {
         if self.has_left(address) {
             if is_right() {

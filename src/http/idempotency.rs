@@ -1,6 +1,6 @@
-//! `Idempotency-Key` on every POST: [`post`] is how the table of routes makes one. A request without the header goes to its
-//! handler as if this were not here. One with it runs in a task of its own, which records the answer while it is sent and
-//! goes on when the client leaves. The rules are in [`crate::idempotency`].
+//! `Idempotency-Key` on every POST: the table of routes makes POST routes with [`post`] or [`act`]. A request without
+//! the header goes straight to its handler. A request with it runs in a task of its own, which records the answer while
+//! it is sent, and goes on when the client leaves. The rules are in [`crate::idempotency`].
 
 use std::{
     pin::Pin,
@@ -27,23 +27,23 @@ use super::{arrival::Arrival, auth, error::ApiError, inference, respond::refuse,
 use crate::{
     gateway::{room::Share, watch::FREE},
     idempotency::{
-        Answer, Asked, Call, Holder, Key, MEANINGFUL, Recording, Repeat, Whole, is_kept_header,
-        store::{Begun, First, Outcome},
+        Asked, Call, Holder, KeptAnswer, Key, MEANINGFUL, Recording, Repeat, Whole, is_kept_header,
+        store::{Begun, FinishedRequest, First},
     },
 };
 
 /// The header.
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
-/// On answers that were given before.
+/// The header of replayed answers.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// Pieces of a stream that wait for a slow reader, at most: few, as one may be as large as an answer.
+/// The most pieces of a stream that wait for a slow reader. Few, because a piece may be as large as an answer.
 const PIECES: usize = 2;
 /// How long an answer is recorded after its client has left.
 const LEFT_FOR: Duration = Duration::from_mins(10);
 
 type Body = Result<Bytes, actix_web::Error>;
 
-/// A path that takes POST, with or without an `Idempotency-Key`. Other methods are added with `route`.
+/// A path with POST, with or without an `Idempotency-Key`. Other methods are added with `route`.
 pub fn post<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -53,8 +53,8 @@ where
     resource(path, handler, Repeat::Anew)
 }
 
-/// The same for an act: what the request does is known again by its id ([`crate::service::acts`]), so that a retry after a crash is
-/// answered from it.
+/// A path with POST for an act ([`crate::service::acts`]): the request's id shows whether it was carried out, so that a
+/// retry after a crash is answered from the ledger.
 pub fn act<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -85,7 +85,7 @@ where
         .default_service(wrong_method())
 }
 
-/// Runs a handler, or answers as it was answered before.
+/// Runs a handler, or replays the earlier answer.
 async fn once<F, Args>(
     handler: F,
     repeat: Repeat,
@@ -120,14 +120,14 @@ where
             Arrival::resumed(request, first.request_id(), first.life());
             request.extensions_mut().insert(secret);
             let (head, answer) = oneshot::channel();
-            // It outlives the connection, so that a retry finds what this one was answered.
+            // The task outlives the connection, so that a retry finds the answer.
             actix_web::rt::spawn(run(handler, state.clone(), request.clone(), body, first, head));
             answer.await.map_err(|_| ApiError::internal(&"a request's handler died"))
         }
     }
 }
 
-/// Whose keys these are.
+/// The holder of the request's idempotency keys.
 async fn holder(state: &Shared, request: &HttpRequest) -> Result<Holder, ApiError> {
     if request.path().starts_with("/admin/") {
         auth::operator(state, request)?;
@@ -145,9 +145,9 @@ fn key(request: &HttpRequest) -> Result<Key, ApiError> {
     }
 }
 
-/// The answer that was given before. Until it is sent it takes its share of the room of answers that wait for their
-/// readers: it can be asked for again when there is some.
-fn replay(state: &Shared, answer: &Answer) -> Result<HttpResponse, ApiError> {
+/// The earlier answer. Until it is sent, it takes its share of the room of unread answers. Where there is no room, the
+/// client may ask again.
+fn replay(state: &Shared, answer: &KeptAnswer) -> Result<HttpResponse, ApiError> {
     let beyond = answer.body.len().saturating_sub(FREE);
     let share = state.gateway.unread.take(beyond);
     let share = share.ok_or_else(|| ApiError::overloaded("Too many answers wait for their readers; ask again."))?;
@@ -196,9 +196,9 @@ async fn run<F, Args>(
     match body.try_into_bytes() {
         Ok(body) => {
             recording.push(&body);
-            let outcome = Outcome { status, headers, body: recording.end(), whole: Whole::Yes };
-            state.idempotency.finish(first, outcome).await;
-            // A client that left gets it when it asks again.
+            let finished = FinishedRequest { status, headers, body: recording.end(), whole: Whole::Yes };
+            state.idempotency.finish(first, finished).await;
+            // A client that left gets the answer when it retries.
             let _ = head.send(response.set_body(BoxBody::new(body)));
         }
         Err(body) => {
@@ -210,8 +210,8 @@ async fn run<F, Args>(
             let mut carrier = Carrier { body, recording, client: Some(sender), until: None };
             let end = carrier.carry(if is_sse { Format::Events } else { Format::Bytes }).await;
             let Carrier { recording, client, .. } = carrier;
-            let outcome = Outcome { status, headers, body: recording.end(), whole: end.whole };
-            state.idempotency.finish(first, outcome).await;
+            let finished = FinishedRequest { status, headers, body: recording.end(), whole: end.whole };
+            state.idempotency.finish(first, finished).await;
             if let (Some(client), Some(last)) = (client, end.last) {
                 let _ = client.send(Ok(last)).await;
             }
@@ -224,29 +224,29 @@ fn kept_headers(head: &ResponseHead) -> Vec<(String, String)> {
     ours.filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned()))).collect()
 }
 
-/// What a stream's pieces are.
+/// The format of a stream's pieces.
 #[derive(Clone, Copy)]
 enum Format {
-    /// Server-sent events: whole when they end with the last word of one.
+    /// Server-sent events: the answer is whole when it ends with a stream's last event.
     Events,
-    /// Anything else: whole when it ends.
+    /// Other bytes: the answer is whole when it ends.
     Bytes,
 }
 
 /// How a stream ended.
 struct End {
     whole: Whole,
-    /// The piece with the last word, not sent yet.
+    /// The last piece, which is not sent yet.
     last: Option<Bytes>,
 }
 
-/// Takes a stream from its handler to its client and to the recording.
+/// Carries a stream from its handler to its client and to the recording.
 struct Carrier {
     body: BoxBody,
     recording: Recording,
-    /// None once the client has left.
+    /// `None` once the client has left.
     client: Option<mpsc::Sender<Result<Bytes, actix_web::Error>>>,
-    /// How long it is recorded without a client.
+    /// Until when the stream is recorded without a client.
     until: Option<Instant>,
 }
 
@@ -289,7 +289,7 @@ impl Carrier {
                     self.send(Ok(piece)).await;
                 }
             }
-            // What nobody reads and nobody will is not waited for.
+            // A stream without a reader and without a recording is not awaited.
             if self.client.is_none() && self.recording.is_over() {
                 return broken;
             }

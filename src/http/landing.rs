@@ -1,4 +1,4 @@
-//! `GET /`: a page for people who open the address in a browser. It says what this is, and where its health is.
+//! `GET /`: a page for people who open the address in a browser. It names the server and links to its health.
 
 use actix_web::{HttpRequest, HttpResponse, http::header::ContentType};
 use askama::Template;

@@ -1,9 +1,10 @@
-//! `GET /v1/live`: the live socket (design, chapter 6). A client starts chats and watches tokens, cost each second and its
-//! balance; many chats share one socket. Chats run as any request does, each by its own task; this only watches them. When
-//! the socket goes, every watcher is dropped, and each request is settled by the rules for clients that leave.
+//! `GET /v1/live`: the live socket (design, chapter 6). A client starts chats and watches tokens, the cost each second,
+//! and its balance; many chats share one socket. Each chat runs in a task of its own, as any request does; the socket
+//! only watches it. When the socket closes, all watchers are dropped, and each request is settled by the rules for
+//! clients that leave.
 //!
-//! A socket lives no longer than its key. When the process stops it is closed as soon as none of its chats runs. Whoever
-//! closes a socket says why.
+//! A socket lives no longer than its key. When the process stops, the socket is closed as soon as none of its chats
+//! runs. Every close has a reason.
 
 mod incoming;
 mod outgoing;
@@ -48,16 +49,16 @@ use incoming::Frames;
 use outgoing::{Outgoing, outgoing};
 use sockets::Place;
 
-/// Chats of one socket that run at once, at most.
+/// The most chats of one socket that run at once.
 const CHATS: usize = 256;
-/// Balance updates that wait for one socket, at most; an older one is worth nothing.
+/// The most balance updates that wait for one socket; older ones are outdated.
 const BALANCES: usize = 64;
-/// How long until a balance is watched again whose account's actor is gone.
+/// The time until a balance is watched again after its account's actor ended.
 const REBUILT: Duration = Duration::from_millis(100);
-/// How long a slow reader may take to be told that it is closed.
+/// The longest time for the close message to a slow reader.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// A frame of the client's.
+/// A frame from the client.
 enum Frame {
     /// `chat.create`
     Create { id: String, body: Box<RawValue> },
@@ -67,7 +68,7 @@ enum Frame {
     Ping,
 }
 
-/// A frame as it is written. A chat's body stays the text that it is.
+/// A frame's JSON. A chat's body stays unparsed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -94,7 +95,7 @@ impl Frame {
     }
 }
 
-/// Who opened a socket, and by which key.
+/// The caller and the key of a socket.
 #[derive(Clone)]
 struct By {
     caller: Caller,
@@ -102,15 +103,15 @@ struct By {
     expires_at: Option<Timestamp>,
 }
 
-/// A chat that runs.
+/// A running chat.
 struct Running {
     task: JoinHandle<()>,
     cancel: Arc<Notify>,
 }
 
-/// Opens the socket.
+/// Opens a socket.
 pub async fn live(state: Shared, request: HttpRequest, body: web::Payload) -> HttpResponse {
-    // Watched before the key is checked, so that it can't be revoked unseen in between.
+    // Revocations are watched before the key is checked, so that none is missed in between.
     let revocations = state.keys.revocations();
     let opened = async {
         let (caller, expires_at) = auth::caller_until(&state, &request).await?;
@@ -152,23 +153,23 @@ async fn payload_of(request: &HttpRequest, payload: actix_web::dev::Payload) -> 
     web::Payload::from_request(request, &mut payload).await
 }
 
-/// A socket that is open.
+/// An open socket.
 struct Socket {
     state: Shared,
     by: By,
     outgoing: Outgoing,
     frames: Frames,
     chats: HashMap<String, Running>,
-    /// Told when a chat has ended.
+    /// Notified when a chat has ended.
     ended: Rc<Notify>,
     _place: Place,
 }
 
-/// How a socket is closed.
+/// How to close a socket.
 enum Parting {
-    /// What waits for the reader is of no use any more.
+    /// Waiting frames are dropped.
     AtOnce(Option<CloseReason>),
-    /// The reader is told what waits for it first.
+    /// Waiting frames are sent first.
     AfterAll(CloseReason),
 }
 
@@ -185,7 +186,7 @@ impl Socket {
         writer: JoinHandle<()>,
     ) {
         let parting = self.serve(messages, revocations).await;
-        // Who leaves with chats running is charged for them as far as they came.
+        // A client that leaves with running chats is charged for them so far.
         for (_, chat) in self.chats.drain() {
             chat.task.abort();
         }
@@ -203,11 +204,11 @@ impl Socket {
                 Some(reason)
             }
         };
-        // What does not take its leave in time is cut.
+        // A client that does not close in time is cut off.
         let _ = tokio::time::timeout(GOODBYE, session.close(reason)).await;
     }
 
-    /// Serves a socket until it is to be closed.
+    /// Serves a socket until it must be closed.
     async fn serve(&mut self, mut messages: AggregatedMessageStream, mut revocations: Revocations) -> Parting {
         let (state, by) = (self.state.clone(), self.by.clone());
         let mut stopping = pin!(state.stopping());
@@ -250,7 +251,7 @@ impl Socket {
                         self.outgoing.send(frame.to_string());
                     }
                     None => {
-                        // The account's actor was rebuilt: its new life is watched in a moment.
+                        // The account's actor was rebuilt, and is watched again in a moment.
                         balances = None;
                         again.as_mut().reset(Instant::now() + REBUILT);
                     }
@@ -266,7 +267,7 @@ impl Socket {
 
     fn subscribe(&self) -> mpsc::Receiver<Live> {
         let (watcher, balances) = mpsc::channel(BALANCES);
-        // One a socket.
+        // Each socket sends one such message.
         self.state.gateway.accounts.tell(self.by.caller.account_id, Subscribe(watcher));
         balances
     }
@@ -277,7 +278,7 @@ impl Socket {
         self.chats.is_empty()
     }
 
-    /// A message of the client's, or the end of them; how the socket is closed, if it is.
+    /// Handles a message of the client, or the end of messages. Returns how to close the socket, if it must be closed.
     fn message(&mut self, message: Option<Result<AggregatedMessage, actix_ws::ProtocolError>>) -> Option<Parting> {
         self.frames.is_whole();
         match message {
@@ -305,7 +306,7 @@ impl Socket {
             Err(error) => self.outgoing.send(failure(None, &ApiError::invalid("frame", error))),
             Ok(Frame::Ping) => self.outgoing.send(json!({"type": "pong"}).to_string()),
             Ok(Frame::Cancel { id }) => match self.chats.get(&id) {
-                // It ends with a `chat.done` that says what it cost.
+                // The chat ends with a `chat.done` that has its cost.
                 Some(chat) => chat.cancel.notify_one(),
                 None => self.outgoing.send(failure(Some(&id), &ApiError::invalid("id", "names no running chat"))),
             },
@@ -340,7 +341,7 @@ impl Socket {
     }
 }
 
-/// Tells that a chat has ended, however it did.
+/// Reports the end of a chat, also after a panic.
 struct Ended(Rc<Notify>);
 
 impl Drop for Ended {
@@ -349,7 +350,7 @@ impl Drop for Ended {
     }
 }
 
-/// The next balance, where they are watched.
+/// The next balance, where balances are watched.
 async fn next_of(balances: &mut Option<mpsc::Receiver<Live>>) -> Option<Live> {
     match balances {
         Some(balances) => balances.recv().await,
@@ -361,14 +362,14 @@ fn failure(id: Option<&str>, error: &ApiError) -> String {
     error_frame(id, &written_error::<LiveWriter>(error, ""))
 }
 
-/// A chat's request from its frame's body: on a socket every answer is a stream.
+/// Reads a chat's request from its frame. On a socket every answer is streamed.
 fn read(body: &RawValue) -> Result<Request, BadRequest> {
     let mut fields = Fields::parse(body.get().as_bytes())?;
     fields.set("stream", &true);
     Chat::read(fields.to_json().as_bytes())
 }
 
-/// One chat, from its start to its last frame.
+/// Runs one chat, from its start to its last frame.
 async fn chat(state: Shared, by: By, id: String, body: Box<RawValue>, outgoing: Outgoing, cancel: Arc<Notify>) {
     let started = start(&state, &by, &body).await;
     let (request_id, started) = match started {
@@ -389,7 +390,7 @@ async fn chat(state: Shared, by: By, id: String, body: Box<RawValue>, outgoing: 
 
 async fn start(state: &Shared, by: &By, body: &RawValue) -> Result<(RequestId, Started), ApiError> {
     let request = read(body)?;
-    // The socket may have been opened long ago.
+    // The key is checked again: the socket may have been opened long ago.
     auth::still(state, &by.key).await?;
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));

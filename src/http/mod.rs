@@ -1,5 +1,5 @@
-//! HTTP: translates between clients and what the gateway and the services do. [`routes`] is the one table of routes; handlers are
-//! short, and lie in folders as their paths do. What they answer is in [`views`].
+//! HTTP: translates between clients and the gateway and services. [`routes`] is the one table of routes. Handlers are
+//! short, and lie in folders as their paths do. Their answers are in [`views`].
 
 pub mod account;
 pub mod admin;

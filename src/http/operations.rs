@@ -1,4 +1,4 @@
-//! For whatever watches the process: alive, ready, metrics.
+//! Routes for monitoring: liveness, readiness, metrics.
 
 use std::net::TcpListener;
 
@@ -18,7 +18,7 @@ pub async fn healthz(request: HttpRequest) -> HttpResponse {
     answer(&request, Ok(Status { status: "ok" }))
 }
 
-/// `GET /readyz`: new work is taken, and what it changes can be committed to what a restart will find.
+/// `GET /readyz`: new work is accepted, and its changes can be committed to the ledger that a restart will find.
 pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         if !state.is_ready() {
@@ -30,7 +30,7 @@ pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-/// `GET /metrics`, where requests are served: for the clients that the settings name.
+/// `GET /metrics` on the address of requests, for the clients that the settings allow.
 pub async fn metrics(state: Shared, request: HttpRequest) -> HttpResponse {
     let allowed = match state.settings.http.metrics {
         MetricsAt::Open => Ok(()),
@@ -43,7 +43,11 @@ pub async fn metrics(state: Shared, request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// Serves `GET /metrics` alone, to every client that reaches that address.
+/// Serves `GET /metrics` alone, to all clients that reach the address.
+///
+/// # Errors
+///
+/// The server can't listen on the socket.
 pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Server> {
     let state = state.clone();
     let app = move || {
@@ -53,7 +57,7 @@ pub fn serve_metrics(socket: TcpListener, state: &Shared) -> std::io::Result<Ser
     Ok(HttpServer::new(app).workers(1).disable_signals().listen(socket)?.run())
 }
 
-/// What was recorded, in Prometheus' text format.
+/// All metrics, in Prometheus' text format.
 #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
 async fn exposition(state: Shared) -> HttpResponse {
     metrics::gauge!("farebox_requests_running").set(state.gateway.accounts.running().count() as f64);

@@ -1,4 +1,4 @@
-//! Query strings of the lists: each parameter is known, given once and what it must be, or the answer names it.
+//! Query strings of lists. Each parameter must be known, valid and given once; otherwise the error names it.
 
 use actix_web::{HttpRequest, web};
 use billing::{Timestamp, key::Scope, time::DAY_MS};
@@ -10,7 +10,7 @@ use crate::service::{
     usage::Only,
 };
 
-/// A page's size where none is asked for.
+/// The default page size.
 const USUAL_PAGE: u64 = 50;
 
 /// A query string's parameters.
@@ -18,7 +18,11 @@ const USUAL_PAGE: u64 = 50;
 pub struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Of a request, which may have these.
+    /// The query of a request, with these known parameters.
+    ///
+    /// # Errors
+    ///
+    /// A parameter is unknown, given twice or empty, or the query can't be decoded. The error names the parameter.
     pub fn of(request: &HttpRequest, known: &[&str]) -> Result<Self, ApiError> {
         Self::parse(request.query_string(), known)
     }
@@ -47,14 +51,22 @@ impl Query {
         self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// `limit`: how many a page holds.
+    /// `limit`: the most rows of a page.
+    ///
+    /// # Errors
+    ///
+    /// `limit` is not a whole number, or is out of range.
     pub fn limit(&self) -> Result<u64, ApiError> {
         let Some(text) = self.get("limit") else { return Ok(USUAL_PAGE) };
         let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
         limit.ok_or_else(|| ApiError::invalid("limit", format!("must be a whole number from 1 to {LARGEST_PAGE}")))
     }
 
-    /// `limit` and `cursor`, where that is an id.
+    /// `limit` and `cursor`, for lists whose cursor is an id.
+    ///
+    /// # Errors
+    ///
+    /// `limit` is invalid, or `cursor` is not an id.
     pub fn page(&self) -> Result<Page, ApiError> {
         Ok(Page { before: self.cursor_id()?, limit: self.limit()? })
     }
@@ -64,7 +76,11 @@ impl Query {
         self.get("cursor").map(id).transpose()
     }
 
-    /// `model` and `key_id`, which may be `none`. A caller that sees one key's use alone gets that key's.
+    /// `model` and `key_id`, which may be `none`. A caller that may see one key's usage alone gets that key.
+    ///
+    /// # Errors
+    ///
+    /// `key_id` is neither an id nor `none`, or is another key than the only one whose use the caller may see.
     pub fn only(&self, sight: &Sight) -> Result<Only, ApiError> {
         let key = |text: &str| match text {
             "none" => Ok(Uuid::nil()),
@@ -78,7 +94,11 @@ impl Query {
         Ok(Only { model: self.get("model").map(str::to_owned), key })
     }
 
-    /// `from`, and `to` with what it is where it is not given. A date as `to` is that whole day.
+    /// `from` and `to`; `to` is now by default. A date as `to` includes that whole day.
+    ///
+    /// # Errors
+    ///
+    /// A time is invalid, or `from` is not before `to`.
     pub fn range(&self, now: Timestamp) -> Result<(Option<Timestamp>, Timestamp), ApiError> {
         let from = self.get("from").map(|text| instant("from", text)).transpose()?;
         let to = match self.get("to") {
@@ -96,7 +116,7 @@ impl Query {
 }
 
 fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
-    // The + of an offset is a space in a query, unless it was escaped.
+    // An unescaped + of an offset is a space in a query.
     let offset = text.len().checked_sub(6).filter(|at| *at > 10 && text.as_bytes().get(*at) == Some(&b' '));
     let text = match offset.and_then(|at| text.split_at_checked(at)) {
         Some((time, offset)) => format!("{time}+{}", offset.trim_start()),
@@ -105,7 +125,7 @@ fn instant(name: &str, text: &str) -> Result<Timestamp, ApiError> {
     text.parse().map_err(|error| ApiError::invalid(name, error))
 }
 
-/// A cursor that no page of this list gave.
+/// The error for a cursor that is not of this list.
 pub fn bad_cursor() -> ApiError {
     ApiError::invalid("cursor", "must be the next_cursor of this list's last page")
 }

@@ -1,4 +1,4 @@
-//! Bodies in and out: JSON that is read with errors which name the field, and answers that carry their request's id.
+//! Request bodies and answers: JSON is read with errors that name the field, and answers have their request's id.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use bytes::Bytes;
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::words;
 
-/// A request's body, as far as it came.
+/// A request's body, or why it did not arrive.
 pub type Body = Result<Bytes, actix_web::Error>;
 
-/// An error as this request's answer.
+/// Answers a request with an error.
 pub fn refuse(request: &HttpRequest, error: &ApiError) -> HttpResponse {
-    // By the pattern of the path, of which there are few: what clients write is no label.
+    // The label is the path's pattern, of which there are few. Paths from clients are never labels.
     let route = request.match_pattern().unwrap_or_else(|| "none".to_owned());
     let status = error.status().as_u16().to_string();
     metrics::counter!("farebox_refusals_total", "route" => route, "status" => status).increment(1);
@@ -31,7 +31,7 @@ pub fn answer<T: Serialize>(request: &HttpRequest, result: Result<T, ApiError>) 
     answer_with(request, result.map(|body| (StatusCode::OK, body)))
 }
 
-/// The same, where the answer has a status of its own: what goes on by itself is accepted.
+/// A JSON answer with a status of its own, such as 202 for pending work.
 pub fn answer_with<T: Serialize>(request: &HttpRequest, result: Result<(StatusCode, T), ApiError>) -> HttpResponse {
     match result {
         Ok((status, body)) => {
@@ -42,18 +42,26 @@ pub fn answer_with<T: Serialize>(request: &HttpRequest, result: Result<(StatusCo
     }
 }
 
-/// A JSON body that came whole, with an error that names the field.
+/// Reads a complete JSON body, with errors that name the field.
+///
+/// # Errors
+///
+/// The body is too large or did not arrive, or as for [`parse_body`].
 pub fn read<T: serde::de::DeserializeOwned>(state: &Shared, body: Body) -> Result<T, ApiError> {
     parse_body(&body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?)
 }
 
-/// A JSON body, with an error that names the field.
+/// Reads JSON, with errors that name the field.
+///
+/// # Errors
+///
+/// The body is not JSON of the type, or more follows it. The error names the field.
 pub fn parse_body<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     let text = if body.is_empty() { b"{}" } else { body };
     let mut reader = serde_json::Deserializer::from_slice(text);
     let parsed = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let (path, message) = (error.path().to_string(), error.inner().to_string());
-        // A field that is missing or unknown is named by the message alone; one that is wrong, by its path.
+        // A missing or unknown field is named by the message alone; an invalid one by its path.
         let named = message.split("field `").nth(1).and_then(|rest| rest.split('`').next());
         let field = match (named, path.as_str()) {
             (Some(named), _) => named.to_owned(),

@@ -1,5 +1,5 @@
-//! The one table of routes. A POST is made by [`post`] or [`act`], which give it `Idempotency-Key`; a test sees to that. What is
-//! asked for runs detached though its client leaves; inference alone ends with its client, by its own rules.
+//! The one table of routes. POST routes are made by [`post`] or [`act`], which add `Idempotency-Key`; a test checks
+//! that. Requests run detached and go on when their client leaves, except for inference, which has rules of its own.
 
 use super::{
     account::{
@@ -33,7 +33,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
-/// All but inference.
+/// All routes except inference.
 fn configure_others(app: &mut web::ServiceConfig) {
     app.service(get("/", landing))
         .service(post("/v1/quote", inference::quote))
@@ -76,7 +76,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
     app.service(post("/admin/v1/faults", admin::faults::fault));
 }
 
-/// Accounts, to the operator. What is under `{account}` and read is what its owner reads elsewhere.
+/// Accounts, for the operator. Lists under `{account}` show what the owner sees elsewhere.
 fn configure_accounts(app: &mut web::ServiceConfig) {
     app.service(act("/admin/v1/accounts", admin::accounts::create).route(web::get().to(admin::accounts::list)))
         .service(get("/admin/v1/accounts/{account}", admin::accounts::account))
@@ -97,7 +97,7 @@ fn configure_accounts(app: &mut web::ServiceConfig) {
         .service(get("/admin/v1/accounts/{account}/actions", admin::accounts::actions));
 }
 
-/// Has a request run in a task of its own, which outlives its connection.
+/// Runs a request in a task of its own, which outlives the connection.
 fn detached<S, B>(
     request: ServiceRequest,
     next: &S,
@@ -123,7 +123,7 @@ where
     }
 }
 
-/// Payments, the cards they are charged to, and what processors tell.
+/// Payments, saved cards, and events of the card processor.
 fn configure_payments(app: &mut web::ServiceConfig) {
     app.service(get("/v1/payments", payments::list))
         .service(get("/v1/payments/{id}", payments::payment))
@@ -145,7 +145,7 @@ fn configure_payments(app: &mut web::ServiceConfig) {
         .service(post("/webhooks/stripe", stripe::webhook));
 }
 
-/// Webhooks of owners.
+/// Owners' webhooks.
 fn configure_webhooks(app: &mut web::ServiceConfig) {
     app.service(act("/v1/webhooks", webhooks::create).route(web::get().to(webhooks::list)))
         .service(
@@ -157,7 +157,7 @@ fn configure_webhooks(app: &mut web::ServiceConfig) {
         .service(get("/v1/webhooks/{id}/deliveries", webhooks::deliveries));
 }
 
-/// A path that takes GET. Other methods are added with `route`.
+/// A path with GET. Other methods are added with `route`.
 fn get<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
@@ -181,20 +181,20 @@ async fn not_found(request: HttpRequest) -> HttpResponse {
 
 #[cfg(test)]
 mod tests {
-    /// Where the proof lies that a request did what it asks for.
+    /// Where the proof is that a request was carried out.
     #[derive(Debug, PartialEq, Eq)]
     enum Proof {
-        /// In a row of the request's own id, which is what it made.
+        /// In the row that the request created, under its own id.
         Made(&'static str),
-        /// In a row of the request's own id, beside what it changed, in the transaction of that.
+        /// In a row with the request's id, written in the transaction of its change.
         Beside(&'static str),
-        /// In what it changed: asked for twice, it is as it was asked for.
+        /// In the changed state: a repetition changes nothing more.
         Changed,
-        /// In the event it tells of.
+        /// In the event that the request carries.
         Event,
-        /// It was paid for: its record has its id, and it is never run again.
+        /// In the record with the request's id: a charged request never runs again.
         Record,
-        /// It changes nothing that lasts.
+        /// None: the request changes nothing that lasts.
         Nothing,
     }
 
@@ -232,7 +232,7 @@ mod tests {
         ("POST", "/v1/webhooks/{id}/test", Nothing),
     ];
 
-    /// The routes that change something, as the table has them: method, path, and whether it is an act.
+    /// The routes of the table that change something: method, path, and whether it is an act.
     fn changing() -> Vec<(&'static str, String, bool)> {
         let table = include_str!("routes.rs").split("#[cfg(test)]").next().unwrap_or_default();
         let mut routes = Vec::new();

@@ -1,4 +1,4 @@
-//! What all handlers share, and whether the process still takes new work.
+//! The state that all handlers share, and whether the process still accepts new work.
 
 use std::sync::{
     Arc,
@@ -17,35 +17,35 @@ use crate::{
     telemetry::Metrics,
 };
 
-/// Bytes of bodies on their way of requests that show no key, of all together.
+/// The most bytes of request bodies without a key that are read at once.
 const STRANGERS: usize = 8 << 20;
 
-/// What handlers share.
+/// The state that handlers share.
 pub struct State {
-    /// The life of requests.
+    /// The gateway, which runs inference requests.
     pub gateway: Arc<Gateway>,
     /// The settings.
     pub settings: Settings,
-    /// Keys seen lately.
+    /// The cache of keys.
     pub keys: Keys,
-    /// Requests with idempotency keys.
+    /// The idempotency store.
     pub idempotency: Store,
-    /// For `/metrics`.
+    /// The recorder behind `/metrics`.
     pub metrics: Metrics,
-    /// All that people do beside inference.
+    /// The services: everything beside inference.
     pub service: Service,
-    /// Request bodies on their way.
+    /// The room of request bodies that are being read.
     pub bodies: Arc<Room>,
-    /// Those of requests that show no key.
+    /// The room of request bodies without a key.
     pub strangers: Arc<Room>,
-    /// Wrong operator's tokens.
+    /// The counts of wrong operator's tokens.
     pub guesses: Guesses,
-    /// Live sockets that are open.
+    /// The counts of open live sockets.
     pub sockets: Sockets,
     pub(super) admin_token: blake3::Hash,
     /// Whether the process is stopping.
     stopping: watch::Sender<bool>,
-    /// Requests that run detached, whether their clients are there or not.
+    /// The number of detached requests, with or without a client.
     detached: Arc<AtomicUsize>,
 }
 
@@ -79,23 +79,23 @@ impl State {
         }
     }
 
-    /// Whether new work is taken.
+    /// Whether new work is accepted.
     pub fn is_ready(&self) -> bool {
         !*self.stopping.borrow()
     }
 
-    /// Counts a request that runs detached, until what this gives is dropped.
+    /// Counts a detached request until the returned guard is dropped.
     pub(super) fn count_detached(&self) -> Detached {
         self.detached.fetch_add(1, Ordering::Relaxed);
         Detached(Arc::clone(&self.detached))
     }
 
-    /// How many are.
+    /// The number of detached requests.
     pub fn detached(&self) -> usize {
         self.detached.load(Ordering::Relaxed)
     }
 
-    /// No new work from now on.
+    /// Accepts no new work from now on.
     pub fn stop_being_ready(&self) {
         self.stopping.send_replace(true);
     }
@@ -108,7 +108,7 @@ impl State {
     }
 }
 
-/// A request that runs detached.
+/// The guard of a detached request's count.
 pub(super) struct Detached(Arc<AtomicUsize>);
 
 impl Drop for Detached {

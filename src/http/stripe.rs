@@ -1,5 +1,6 @@
-//! `/webhooks/stripe`: what the card processor tells. A delivery is answered with success only when everything it changes is
-//! durable; one that is forged, stale or replayed is refused and changes nothing. What matters nothing here is acknowledged.
+//! `/webhooks/stripe`: events of the card processor. A delivery is answered with success only when all its changes are
+//! durable. A forged, stale or replayed one is refused and changes nothing. An event without effect here is
+//! acknowledged.
 
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -7,7 +8,7 @@ use super::{
     error::ApiError,
     respond::{Body, answer},
     state::Shared,
-    views::payments::Heard,
+    views::payments::EventApplied,
 };
 use crate::service::payments;
 
@@ -23,7 +24,7 @@ pub(super) async fn webhook(state: Shared, request: HttpRequest, body: Body) -> 
         let body = body.map_err(|_| ApiError::too_large(state.settings.limits.body_bytes))?;
         let header = request.headers().get(SIGNATURE).ok_or_else(|| ApiError::invalid(SIGNATURE, "is missing"))?;
         let header = header.to_str().map_err(|_| ApiError::invalid(SIGNATURE, "is not text"))?;
-        Ok(Heard::from(payments::told_by_stripe(&state.service, SIGNATURE, header, &body).await?))
+        Ok(EventApplied::from(payments::apply_stripe_event(&state.service, SIGNATURE, header, &body).await?))
     };
     answer(&request, work.await)
 }

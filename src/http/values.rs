@@ -1,4 +1,4 @@
-//! Values that stand in the bodies and paths of more than one route, read with errors that name their field.
+//! Values in the bodies and paths of several routes, read with errors that name their field.
 
 use billing::{Nanos, Timestamp};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use super::error::ApiError;
 /// The longest text, in bytes.
 const LONGEST: usize = 4_096;
 
-/// What is wrong with a text that is looked for in the database.
+/// The fault of a text that is used to search the database.
 pub fn text_fault(text: &str) -> Option<&'static str> {
     if text.is_empty() {
         return Some("must not be empty");
@@ -20,7 +20,11 @@ pub fn text_fault(text: &str) -> Option<&'static str> {
     text.chars().any(char::is_control).then_some("must not have control characters")
 }
 
-/// An operator's reason for an action: for the audit log's readers.
+/// An operator's reason for an action, for readers of the audit log.
+///
+/// # Errors
+///
+/// The text is empty, too long or has control characters.
 pub fn reason(reason: String) -> Result<String, ApiError> {
     match text_fault(&reason) {
         Some(fault) => Err(ApiError::invalid("reason", fault)),
@@ -29,11 +33,19 @@ pub fn reason(reason: String) -> Result<String, ApiError> {
 }
 
 /// An id in a path or a query.
+///
+/// # Errors
+///
+/// The text is not a UUID. The error states `rule`.
 pub fn id(field: &str, text: &str, rule: &'static str) -> Result<Uuid, ApiError> {
     Uuid::parse_str(text).map_err(|_| ApiError::invalid(field, rule))
 }
 
 /// An amount of dollars as a string or a number.
+///
+/// # Errors
+///
+/// The value is neither a string nor a number, or not an amount of whole nanodollars.
 pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
     let text = match value {
         Value::String(text) => text.clone(),
@@ -43,12 +55,20 @@ pub fn amount(field: &str, value: &Value) -> Result<Nanos, ApiError> {
     text.parse().map_err(|error| ApiError::invalid(field, error))
 }
 
-/// An amount, where there is one.
+/// An optional amount.
+///
+/// # Errors
+///
+/// As for [`amount`].
 pub fn amount_given(field: &str, value: Option<&Value>) -> Result<Option<Nanos>, ApiError> {
     value.map(|value| amount(field, value)).transpose()
 }
 
-/// An instant in a body: a date, an RFC 3339 time, or milliseconds since 1970.
+/// A time in a body: a date, an RFC 3339 time, or milliseconds since 1970.
+///
+/// # Errors
+///
+/// The value is not a time, or is outside the years 1970 to 9999.
 pub fn instant(name: &str, value: &Value) -> Result<Timestamp, ApiError> {
     match value {
         Value::String(text) => text.parse().map_err(|error| ApiError::invalid(name, error)),
@@ -61,7 +81,7 @@ pub fn instant(name: &str, value: &Value) -> Result<Timestamp, ApiError> {
     }
 }
 
-/// Whether a time is one that can be written.
+/// Whether a time can be written with a year of four digits.
 pub fn is_instant(at: Timestamp) -> bool {
     (Timestamp(0)..=Timestamp::LAST).contains(&at)
 }

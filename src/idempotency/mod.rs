@@ -70,6 +70,10 @@ pub struct BadKey;
 
 impl Key {
     /// Reads the value of a header.
+    ///
+    /// # Errors
+    ///
+    /// The value is empty, too long, not printable ASCII, or a broken quoted string.
     pub fn parse(value: &[u8]) -> Result<Self, BadKey> {
         // Twice the longest key, because quoted keys may have escapes.
         if value.len() > 2 * LONGEST_KEY + 2 || !value.iter().all(|byte| (0x20..=0x7e).contains(byte)) {
@@ -232,7 +236,7 @@ pub fn is_kept_header(name: &str) -> bool {
 
 /// An answer, as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct KeptAnswer {
     /// The status.
     pub status: u16,
     /// The kept headers, in order.
@@ -241,7 +245,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-impl Answer {
+impl KeptAnswer {
     /// The answer as bytes: a line of JSON, then the body.
     fn encode(&self) -> Vec<u8> {
         let mut bytes = serde_json::json!([self.status, self.headers]).to_string().into_bytes();
@@ -379,10 +383,10 @@ mod tests {
     #[test]
     fn an_answer_is_read_as_it_was_written() {
         let headers = vec![("x-request-id".to_owned(), "line\nbreak".to_owned())];
-        let answer = Answer { status: 200, headers, body: Bytes::from_static(b"\n[1]\n\0\xff") };
-        assert_eq!(Answer::decode(answer.encode()), Some(answer));
+        let answer = KeptAnswer { status: 200, headers, body: Bytes::from_static(b"\n[1]\n\0\xff") };
+        assert_eq!(KeptAnswer::decode(answer.encode()), Some(answer));
         for bad in ["", "\n", "[200]\n", "[200, []]", "[70000, []]\n"] {
-            assert_eq!(Answer::decode(bad.into()), None, "{bad:?}");
+            assert_eq!(KeptAnswer::decode(bad.into()), None, "{bad:?}");
         }
     }
 

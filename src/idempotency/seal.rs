@@ -6,7 +6,7 @@
 use billing::ids::RequestId;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 
-use super::{Answer, Asked};
+use super::{Asked, KeptAnswer};
 
 /// The operator's part of every seal.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ impl Sealer {
     }
 
     /// Seals an answer. `None` if the cipher refuses, which happens only far beyond the largest kept answer.
-    pub(super) fn seal(&self, asked: &Asked, request_id: RequestId, answer: &Answer) -> Option<Vec<u8>> {
+    pub(super) fn seal(&self, asked: &Asked, request_id: RequestId, answer: &KeptAnswer) -> Option<Vec<u8>> {
         let mut bytes = answer.encode();
         let key = self.key(asked, request_id)?;
         key.seal_in_place_append_tag(nonce(), Aad::from(asked.fingerprint), &mut bytes).ok()?;
@@ -43,11 +43,11 @@ impl Sealer {
     }
 
     /// Opens an answer, if it was sealed for this request with this token.
-    pub(super) fn open(&self, asked: &Asked, request_id: RequestId, mut bytes: Vec<u8>) -> Option<Answer> {
+    pub(super) fn open(&self, asked: &Asked, request_id: RequestId, mut bytes: Vec<u8>) -> Option<KeptAnswer> {
         let key = self.key(asked, request_id)?;
         let length = key.open_in_place(nonce(), Aad::from(asked.fingerprint), &mut bytes).ok()?.len();
         bytes.truncate(length);
-        Answer::decode(bytes)
+        KeptAnswer::decode(bytes)
     }
 }
 
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn only_who_has_key_request_and_token_reads_an_answer() {
-        let answer = Answer { status: 200, headers: Vec::new(), body: Bytes::from_static(b"fb_public_secret") };
+        let answer = KeptAnswer { status: 200, headers: Vec::new(), body: Bytes::from_static(b"fb_public_secret") };
         let (sealer, id) = (Sealer::new(&blake3::hash(b"token")), RequestId(Uuid::from_u128(7)));
         let sealed = sealer.seal(&asked("key", "body"), id, &answer).unwrap();
         assert!(!sealed.windows(6).any(|window| window == b"secret"));

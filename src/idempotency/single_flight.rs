@@ -11,7 +11,7 @@ use std::{
 use ledger::idempotency::Slot;
 use tokio::sync::watch;
 
-use super::{Answer, Asked};
+use super::{Asked, KeptAnswer};
 
 /// The most simultaneous requests with keys.
 pub const MOST: usize = 4_096;
@@ -21,7 +21,7 @@ pub const MOST_WAITING: usize = 1_024;
 pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// The channel to the followers: nothing yet, or the answer.
-type Published = watch::Receiver<Option<Arc<Answer>>>;
+type Published = watch::Receiver<Option<Arc<KeptAnswer>>>;
 
 struct Running {
     fingerprint: [u8; 32],
@@ -50,7 +50,7 @@ pub enum Joined {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Waited {
     /// The answer of the first request.
-    Answer(Arc<Answer>),
+    Answer(Arc<KeptAnswer>),
     /// The first request ended without an answer that can be shared.
     LookAgain,
     /// The first request still runs.
@@ -96,12 +96,12 @@ impl SingleFlight {
 pub struct Leader {
     single_flight: SingleFlight,
     slot: Slot,
-    sender: watch::Sender<Option<Arc<Answer>>>,
+    sender: watch::Sender<Option<Arc<KeptAnswer>>>,
 }
 
 impl Leader {
     /// Gives the answer to all followers.
-    pub fn publish(self, answer: Arc<Answer>) {
+    pub fn publish(self, answer: Arc<KeptAnswer>) {
         self.sender.send_replace(Some(answer));
     }
 }
@@ -167,7 +167,7 @@ mod tests {
         let other = first(&single_flight, &asked("other", "a"));
         assert_eq!(single_flight.count(), 2);
         assert_eq!(duplicate(&single_flight, &asked("k", "a")).until_published(SHORT).await, Waited::TooLong);
-        let answer = Arc::new(Answer { status: 200, headers: Vec::new(), body: Bytes::from_static(b"x") });
+        let answer = Arc::new(KeptAnswer { status: 200, headers: Vec::new(), body: Bytes::from_static(b"x") });
         leader.publish(Arc::clone(&answer));
         for wait in waits {
             assert_eq!(wait.until_published(LONG).await, Waited::Answer(Arc::clone(&answer)));

@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
-    Answer, Asked, BUFFERED, LIFE_MS, Life, Recording, Repeat, Whole, is_definitive,
+    Asked, BUFFERED, KeptAnswer, LIFE_MS, Life, Recording, Repeat, Whole, is_definitive,
     quota::{Quota, Share},
     seal::Sealer,
     single_flight::{Joined, LONGEST_WAIT, Leader, SingleFlight, Waited},
@@ -82,7 +82,7 @@ pub enum Begun {
     /// The request runs, and must be [`Store::finish`]ed.
     First(First),
     /// The request gets this answer.
-    Replay(Arc<Answer>),
+    Replay(Arc<KeptAnswer>),
 }
 
 /// The request that runs under its key. If it is dropped unfinished, its row stays, and a retry asks the ledger what it
@@ -106,8 +106,8 @@ impl First {
     }
 }
 
-/// The result of a request.
-pub struct Outcome {
+/// The answer of a request that finished, as it was recorded.
+pub struct FinishedRequest {
     /// The status.
     pub status: u16,
     /// The kept headers.
@@ -164,6 +164,11 @@ impl Store {
     }
 
     /// Takes the key for this request, or finds the earlier answer.
+    ///
+    /// # Errors
+    ///
+    /// The key was used for another request, the first request still runs after the longest wait or its answer is
+    /// lost, too many requests with keys run, or the ledger can't be asked. The request must not run then.
     pub async fn begin(&self, asked: Asked, request_id: RequestId) -> Result<Begun, Refused> {
         let deadline = Instant::now() + LONGEST_WAIT;
         loop {
@@ -263,12 +268,12 @@ impl Store {
     }
 
     /// Keeps an answer or frees its key, then informs the followers. After this returns, the answer may be sent.
-    pub async fn finish(&self, first: First, outcome: Outcome) {
-        let Outcome { status, headers, body, whole } = outcome;
+    pub async fn finish(&self, first: First, finished: FinishedRequest) {
+        let FinishedRequest { status, headers, body, whole } = finished;
         let fate = self.fate(&first, status, whole).await;
         let First { leader, asked, request_id, .. } = first;
         let slot = asked.slot;
-        let answer = body.map(|body| Arc::new(Answer { status, headers, body }));
+        let answer = body.map(|body| Arc::new(KeptAnswer { status, headers, body }));
         let change = match (fate, &answer) {
             (Fate::Forget, _) => Some(KeyChange::Forget { slot, request_id }),
             (Fate::Leave, _) => None,

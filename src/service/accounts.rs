@@ -1,5 +1,5 @@
-//! Accounts: made, found by operators, and looked at whole by their owners and operators; and what operators did. Addresses are
-//! spelled canonically here, so that one person's is one account.
+//! Accounts: creating, finding and showing them; and operators' actions on them. Email addresses are stored in their
+//! canonical spelling, so that one address has one account.
 
 use actors::account::{AccountError, Look, Open, Picture};
 use billing::{
@@ -21,15 +21,24 @@ use super::{
 };
 use crate::email;
 
-/// Of what operators did to an account, so much is shown with it.
+/// The number of latest operators' actions shown with an account.
 const LAST_ACTIONS: u64 = 5;
 
-/// An address in its one spelling.
+/// The canonical spelling of an email address.
+///
+/// # Errors
+///
+/// The text is not an e-mail address ([`Invalid`](ServiceError::Invalid)).
 pub fn address(text: &str) -> Result<String, ServiceError> {
     email::canonical(text).map_err(|fault| ServiceError::invalid("email", fault))
 }
 
-/// Makes an account with its plan's first credits. The address is spelled canonically.
+/// Creates an account with its plan's first credits. The address must be in its canonical spelling.
+///
+/// # Errors
+///
+/// The address belongs to another account ([`Conflict`](ServiceError::Conflict)), or the ledger can't be reached
+/// ([`NotReady`](ServiceError::NotReady)). After the latter, a repetition with the same id is safe.
 pub async fn open(service: &Service, id: AccountId, email: &str, plan: Plan) -> Result<(), ServiceError> {
     let accounts = &service.accounts;
     let is_taken = async || {
@@ -42,7 +51,7 @@ pub async fn open(service: &Service, id: AccountId, email: &str, plan: Plan) -> 
     }
     match accounts.ask(id, Open { email: email.to_owned(), plan }).await {
         Ok(answer) => answer.result.map(drop).map_err(ServiceError::from),
-        // Not written, or not known to be.
+        // The account was not written, or its state is unknown.
         Err(error @ AccountError::Unavailable(_)) => match accounts.ledger().account(id).await? {
             Some(_) => Ok(()),
             None if is_taken().await? => Err(taken()),
@@ -52,8 +61,12 @@ pub async fn open(service: &Service, id: AccountId, email: &str, plan: Plan) -> 
     }
 }
 
-/// Makes an account for a request. Its id is the request's: its row, plan and first credits are one transaction, which is
-/// the proof.
+/// Creates an account for a request, under the request's id. The account's row, plan and first credits are one
+/// transaction, so the row proves that the request was carried out.
+///
+/// # Errors
+///
+/// As for [`open`].
 pub async fn create(service: &Service, origin: Origin, email: &str, plan: Plan) -> Result<AccountId, ServiceError> {
     let id = AccountId(origin.id.0);
     if !origin.is_done() {
@@ -62,12 +75,21 @@ pub async fn create(service: &Service, origin: Origin, email: &str, plan: Plan) 
     Ok(id)
 }
 
-/// The account of this address, in its one spelling.
+/// The account with this email address, in its canonical spelling.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn by_address(service: &Service, email: &str) -> Result<Option<AccountId>, ServiceError> {
     Ok(service.ledger().account_by_email(email).await?.map(|found| found.id))
 }
 
-/// An account by its id or its owner's address, which must be there.
+/// The account with this id or email address.
+///
+/// # Errors
+///
+/// The text is neither an id nor an address ([`Invalid`](ServiceError::Invalid)), there is no such account
+/// ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn named(service: &Service, text: &str) -> Result<AccountId, ServiceError> {
     let ledger = service.ledger();
     let found = if text.contains('@') {
@@ -84,19 +106,19 @@ pub async fn named(service: &Service, text: &str) -> Result<AccountId, ServiceEr
 /// An account in a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its id.
+    /// The account's id.
     pub id: AccountId,
-    /// Its owner's address.
+    /// The owner's email address.
     pub email: String,
-    /// Its plan: `free`.
+    /// The plan's name, such as `free`.
     pub plan: String,
-    /// When it was made.
+    /// When the account was created.
     pub created_at: Timestamp,
-    /// What it could spend when it was written last.
+    /// The spendable credits when the account was last written.
     pub available: Nanos,
-    /// What it owes.
+    /// The account's debt.
     pub debt: Nanos,
-    /// Whether an older account has its address, written otherwise.
+    /// Whether an older account has the same address in another spelling.
     pub twin: bool,
 }
 
@@ -107,7 +129,11 @@ impl From<AccountRow> for Found {
     }
 }
 
-/// Accounts, newest first: with this text in their addresses, on this plan.
+/// Accounts, newest first, that have this text in their address and this plan.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn search(
     service: &Service,
     text: Option<&str>,
@@ -119,22 +145,22 @@ pub async fn search(
     Ok(page.list(rows, |row| row.id).map(Found::from))
 }
 
-/// What an operator did.
+/// An action of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Action {
-    /// The request that asked for it.
+    /// The id of the request that carried it out.
     pub id: RequestId,
-    /// When.
+    /// When it was carried out.
     pub at: Timestamp,
-    /// To whose account.
+    /// The account that was changed.
     pub account_id: Option<AccountId>,
-    /// What: `void_grant`.
+    /// The action's name, such as `void_grant`.
     pub action: String,
-    /// To what.
+    /// The object that was changed.
     pub subject: String,
-    /// How much, if it was an amount.
+    /// The amount, if the action has one.
     pub amount: Option<Nanos>,
-    /// Why.
+    /// The operator's reason.
     pub reason: String,
 }
 
@@ -145,7 +171,11 @@ impl From<ActionRow> for Action {
     }
 }
 
-/// What operators did, to one account or to all; newest first.
+/// Operators' actions on one account or on all, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn actions(
     service: &Service,
     account: Option<AccountId>,
@@ -155,37 +185,43 @@ pub async fn actions(
     Ok(page.list(rows, |row| row.id).map(Action::from))
 }
 
-/// A tier above the one in force, and what is missing to it.
+/// A tier above the one in force, and the purchase that reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextTier {
     /// The tier.
     pub tier: Tier,
-    /// Dollars to buy.
+    /// The amount to buy.
     pub buy: Nanos,
 }
 
-/// An account as its owner reads it.
+/// An account, as its owner sees it.
 #[derive(Debug, Clone)]
 pub struct Whole {
-    /// Its id.
+    /// The account's id.
     pub id: AccountId,
-    /// Its owner's address.
+    /// The owner's email address.
     pub email: String,
-    /// When it was made.
+    /// When the account was created.
     pub created_at: Timestamp,
-    /// As it is now.
+    /// The account's current state.
     pub picture: Picture,
-    /// Its subscription, if it ever had one.
+    /// The subscription, if there ever was one.
     pub subscription: Option<Subscribed>,
-    /// On the free plan: how many credits come, and when next.
+    /// On the free plan: the credits of a cycle, and when the next cycle begins.
     pub free_credits: Option<(Nanos, Timestamp)>,
-    /// The tiers above its own.
+    /// The tiers above the account's.
     pub next_tiers: Vec<NextTier>,
-    /// Of which instant it is.
+    /// The time of this answer.
     pub now: Timestamp,
 }
 
-/// An account as its owner reads it, and the operator.
+/// An account, as its owner and the operator see it.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn whole(service: &Service, account: AccountId) -> Result<Whole, ServiceError> {
     let picture: Picture = service.accounts.ask(account, Look).await?;
     let stored = service.ledger().account(account).await?;
@@ -208,20 +244,24 @@ pub async fn whole(service: &Service, account: AccountId) -> Result<Whole, Servi
     })
 }
 
-/// An account as an operator reads it.
+/// An account, as an operator sees it.
 #[derive(Debug, Clone)]
 pub struct Operated {
-    /// What its owner reads.
+    /// The owner's view.
     pub whole: Whole,
-    /// Its keys, newest first.
+    /// The account's keys, newest first.
     pub keys: Vec<Key>,
-    /// Whether an older account has its address, written otherwise.
+    /// Whether an older account has the same address in another spelling.
     pub twin: bool,
-    /// What operators did to it last.
+    /// The latest operators' actions on the account.
     pub last_actions: Vec<Action>,
 }
 
-/// An account with its keys and how much runs.
+/// An account with its keys and the latest operators' actions.
+///
+/// # Errors
+///
+/// As for [`whole`].
 pub async fn operated(service: &Service, account: AccountId) -> Result<Operated, ServiceError> {
     let whole = whole(service, account).await?;
     let ledger = service.ledger();

@@ -1,6 +1,6 @@
-//! Acts: what a request does, once in all its lives. What it makes has its id; what makes nothing of its own leaves a proof
-//! under that id. Either is in the transaction of the effect, so that a retry after a crash finds the one with the other:
-//! then it is answered from it, and nothing is done again.
+//! Acts: changes that a request makes once, however often the request is repeated. An object that a request creates has
+//! the request's id. A request that creates no object leaves a proof under its id. Both are written in the transaction
+//! of the change. A retry after a crash finds them, is answered from them, and changes nothing again.
 
 use actors::account::{AccountError, Look, Picture};
 use billing::{
@@ -18,43 +18,43 @@ use crate::idempotency::Life;
 /// The request that asks for an act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// Its id: whatever it makes has it too.
+    /// The request's id, which the objects it creates have too.
     pub id: RequestId,
-    /// Which of its lives this is.
+    /// Which attempt (life) of the request this is.
     pub life: Life,
 }
 
 impl Origin {
-    /// Whether an earlier life of it has done what it asks for.
+    /// Whether an earlier attempt carried the request out.
     pub fn is_done(self) -> bool {
         self.life == Life::Done
     }
 }
 
-/// What is done, for its proof.
+/// The description of an act, for its proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Act {
-    /// What: `void_grant`.
+    /// The act's name, such as `void_grant`.
     pub name: &'static str,
-    /// To what.
+    /// The object that is changed.
     pub subject: String,
-    /// How much, if it is an amount.
+    /// The amount, if the act has one.
     pub amount: Option<Nanos>,
-    /// Why, where an operator does it.
+    /// The reason, where an operator acts.
     pub reason: Option<String>,
 }
 
 impl Act {
-    /// The proof that this request did it.
+    /// The proof that this request carried the act out.
     pub(super) fn proof(self, origin: Origin) -> Proof {
         let Self { name: act, subject, amount, reason } = self;
         Proof { request_id: origin.id, act, subject, amount, reason }
     }
 }
 
-/// Has an account carry out a request, and waits until that is durable; what the account has then. Where it does not answer
-/// in time, or refuses what an earlier life may just have had it do, it is asked what became of the request: what was said
-/// to have failed must not appear later.
+/// Has an account carry out a command, waits until that is durable, and returns the balance after it. Where the account
+/// does not answer in time, or refuses a command that an earlier attempt may just have had carried out, the ledger is
+/// asked for the proof: a command that was reported as failed must not appear later.
 pub(super) async fn carry_out(
     service: &Service,
     origin: Origin,

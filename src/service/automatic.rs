@@ -1,5 +1,5 @@
-//! Automatic purchases as their owner sets them: auto-reload and autoScale, with what they have spent this month. A setting is
-//! a change, which the account applies to the settings that stand then: two at once never undo each other.
+//! Automatic purchases: the settings of auto-reload and autoScale, and the month's spending. A setting is sent as a
+//! change, which the account applies to its current settings, so that two changes at once don't undo each other.
 
 use actors::account::Look;
 use billing::{
@@ -16,16 +16,22 @@ use super::{
     cards::{check_undisputed, choose_again, followed_card},
 };
 
-/// Automatic purchases, and of which instant that is.
+/// The automatic purchases of an account at a time.
 #[derive(Debug, Clone)]
 pub struct Set {
-    /// The settings and what came of them; none where nothing was ever set.
+    /// The settings and their results; `None` where nothing was ever set.
     pub automatic: Option<Automatic>,
-    /// Of which instant it is: months begin and end.
+    /// The time of this answer, by which months begin and end.
     pub now: Timestamp,
 }
 
-/// What an account buys by itself.
+/// An account's automatic purchases.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn look(service: &Service, account: AccountId) -> Result<Set, ServiceError> {
     let automatic = service.accounts.ask(account, Look).await?.automatic;
     Ok(Set { automatic, now: service.now() })
@@ -36,22 +42,23 @@ async fn set(service: &Service, account: AccountId, change: AutoChange) -> Resul
     look(service, account).await
 }
 
-/// Auto-reload, as far as it is to be changed.
+/// A change of auto-reload; `None` leaves a setting as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reload {
     /// On or off.
     pub enabled: Option<bool>,
-    /// Below what credits are bought.
+    /// The balance below which credits are bought.
     pub threshold: Option<Nanos>,
-    /// How many.
+    /// The amount to buy.
     pub amount: Option<Nanos>,
-    /// The most that is spent in a month.
+    /// The most to spend in a month.
     pub monthly_max: Option<Nanos>,
-    /// The card.
+    /// The card to charge.
     pub payment_method: Option<String>,
 }
 
-/// The card that is named; where credits are to be bought and none is named, the account must have one to charge.
+/// The change of the card: the named card. Where no card is named and auto-reload is turned on, the account must have a
+/// card to charge.
 async fn card(service: &Service, account: AccountId, wanted: &Reload) -> Result<Option<MethodChange>, ServiceError> {
     let named = wanted.payment_method.as_deref();
     if named.is_none() && wanted.enabled != Some(true) {
@@ -62,7 +69,7 @@ async fn card(service: &Service, account: AccountId, wanted: &Reload) -> Result<
         return Ok(None);
     }
     let followed = followed_card(service, account, named).await?;
-    // The default card is followed without being named.
+    // The default card is charged without being named.
     Ok(match named {
         _ if followed == DEFAULT_METHOD => None,
         Some(_) => Some(MethodChange::To(followed)),
@@ -70,7 +77,7 @@ async fn card(service: &Service, account: AccountId, wanted: &Reload) -> Result<
     })
 }
 
-/// A card that is named is chosen, also one that was disputed before; one that is not must not have been disputed since.
+/// Naming a card allows it again after a dispute. A card that is not named must not have been disputed since.
 async fn check_card(
     service: &Service,
     account: AccountId,
@@ -92,7 +99,13 @@ async fn check_card(
     }
 }
 
-/// Changes auto-reload: what is not named stays as it is.
+/// Changes auto-reload. Settings that are not named stay as they are.
+///
+/// # Errors
+///
+/// The card is unknown, missing or disputed ([`Invalid`](ServiceError::Invalid)), the account refuses the amounts
+/// ([`Refused`](ServiceError::Refused)), or the account can't be asked just now. Nothing was changed, except that a
+/// named card may already be allowed again.
 pub async fn set_reload(service: &Service, account: AccountId, wanted: Reload) -> Result<Set, ServiceError> {
     let change = AutoChange {
         reload: wanted.enabled.map(Switch::from_bool),
@@ -106,7 +119,12 @@ pub async fn set_reload(service: &Service, account: AccountId, wanted: Reload) -
     set(service, account, change).await
 }
 
-/// Changes autoScale: what is not named stays as it is.
+/// Changes autoScale. Settings that are not named stay as they are.
+///
+/// # Errors
+///
+/// The account refuses the settings ([`Refused`](ServiceError::Refused)), or can't be asked just now
+/// ([`NotReady`](ServiceError::NotReady)).
 pub async fn set_scale(
     service: &Service,
     account: AccountId,

@@ -1,5 +1,5 @@
-//! Saved cards. No card number ever comes here: with the sandbox a test card is named, with Stripe the browser of the
-//! card's owner sends the number to Stripe, and what comes here is the finished setup.
+//! Saved cards. No card number ever reaches this server. With the sandbox, a test card is named. With Stripe, the
+//! browser of the card's owner sends the number to Stripe, and this server gets the finished setup.
 
 use billing::{Timestamp, card::Card, ids::AccountId, payment::DEFAULT_METHOD};
 use cards::{CardError, Processor, sandbox, stripe::Stripe};
@@ -11,15 +11,15 @@ use super::{Service, ServiceError, acts::Origin};
 /// A saved card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedCard {
-    /// Its id.
+    /// The saved card's id.
     pub id: Uuid,
-    /// Which processor knows it.
+    /// The card processor's name.
     pub processor: String,
     /// The card.
     pub card: Card,
-    /// Whether purchases that name no card are charged to it.
+    /// Whether purchases that name no card are charged to this card.
     pub is_default: bool,
-    /// When it was saved.
+    /// When the card was saved.
     pub created_at: Timestamp,
 }
 
@@ -30,7 +30,7 @@ impl From<PaymentMethod> for SavedCard {
     }
 }
 
-/// The processor's name for the card that a purchase is to be charged to.
+/// The processor's id of the card that a purchase is charged to.
 pub(super) async fn charged_card(
     service: &Service,
     account: AccountId,
@@ -61,8 +61,8 @@ fn test_cards() -> String {
     sandbox::cards().collect::<Vec<_>>().join(", ")
 }
 
-/// The card of payments to come: the one that is named, or whichever is the default when each of them is charged. There
-/// must be one now.
+/// The card of future payments: the named card, or else the default card at the time of each payment. There must be one
+/// now.
 pub(super) async fn followed_card(
     service: &Service,
     account: AccountId,
@@ -72,12 +72,12 @@ pub(super) async fn followed_card(
     if follows { Ok(DEFAULT_METHOD.to_owned()) } else { charged_card(service, account, named).await }
 }
 
-/// The owner chose a card: it may be charged automatically again, also where it was disputed before.
+/// Records that the owner chose a card, which may be charged automatically again, even after a dispute.
 pub(super) async fn choose_again(service: &Service, account: AccountId, card: &str) -> Result<(), ServiceError> {
     Ok(service.ledger().choose_again(account, card, service.now()).await?)
 }
 
-/// Refuses to let credits be bought with a card that was disputed and not chosen since.
+/// Refuses automatic purchases with a card that was disputed and not chosen since.
 pub(super) async fn check_undisputed(service: &Service, account: AccountId, card: &str) -> Result<(), ServiceError> {
     let followed = match card {
         DEFAULT_METHOD => service.accounts.default_method(account).await?.map(|saved| saved.card.reference),
@@ -92,7 +92,7 @@ pub(super) async fn check_undisputed(service: &Service, account: AccountId, card
     Ok(())
 }
 
-/// Who the account is to the processor: made known at its first card.
+/// The processor's id of the account's owner, which is created at the first card.
 async fn customer(service: &Service, account: AccountId) -> Result<String, ServiceError> {
     let accounts = &service.accounts;
     let (ledger, processor) = (accounts.ledger(), accounts.processor());
@@ -104,32 +104,38 @@ async fn customer(service: &Service, account: AccountId) -> Result<String, Servi
     Ok(ledger.keep_customer(account, processor.name(), &made, service.now()).await?)
 }
 
-/// A card to be saved.
+/// A card to save.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Save {
     /// A test card of the sandbox.
     pub card: Option<String>,
-    /// A finished setup of Stripe's.
+    /// The id of a finished setup at Stripe.
     pub setup_intent: Option<String>,
-    /// Whether it becomes the default card; the first one always does.
+    /// Whether the card becomes the default card. The first card always does.
     pub default: bool,
 }
 
-/// What came of saving a card.
+/// The result of saving a card.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Saved {
-    /// It is saved.
+    /// The card is saved.
     Card(SavedCard),
-    /// It was begun: the card's owner goes on at Stripe.
+    /// A setup was begun, which the card's owner finishes at Stripe.
     Begun {
-        /// Stripe's name for the setup.
+        /// Stripe's id of the setup.
         reference: String,
-        /// What the owner's browser proves itself with.
+        /// The secret with which the owner's browser finishes the setup.
         client_secret: String,
     },
 }
 
-/// Saves a test card, or begins (without `setup_intent`) or finishes to save one with Stripe.
+/// Saves a test card of the sandbox. With Stripe, begins a setup, or finishes the one in `setup_intent`.
+///
+/// # Errors
+///
+/// The card or setup is invalid ([`Invalid`](ServiceError::Invalid)), as many cards are saved as are allowed
+/// ([`Conflict`](ServiceError::Conflict)), or the processor or the ledger can't be reached
+/// ([`NotReady`](ServiceError::NotReady)).
 pub async fn save(service: &Service, origin: Origin, account: AccountId, save: &Save) -> Result<Saved, ServiceError> {
     if origin.is_done() {
         let saved = service.ledger().method(account, origin.id.0).await?;
@@ -178,7 +184,7 @@ async fn set_up(
     keep(service, origin, account, &card, save).await
 }
 
-/// Saves a card under its request's id, in one transaction with the default it becomes.
+/// Saves a card under its request's id. If it becomes the default card, that is the same transaction.
 async fn keep(
     service: &Service,
     origin: Origin,
@@ -196,6 +202,10 @@ async fn keep(
 }
 
 /// Saved cards, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn list(service: &Service, account: AccountId) -> Result<Vec<SavedCard>, ServiceError> {
     let methods = service.ledger().methods(account, service.accounts.processor().name()).await?;
     Ok(methods.into_iter().map(SavedCard::from).collect())
@@ -203,7 +213,11 @@ pub async fn list(service: &Service, account: AccountId) -> Result<Vec<SavedCard
 
 const MISSING: ServiceError = ServiceError::NotFound("a saved card with that id");
 
-/// Makes a saved card the default one.
+/// Makes a saved card the default card.
+///
+/// # Errors
+///
+/// There is no saved card with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn set_default(service: &Service, account: AccountId, id: Uuid) -> Result<SavedCard, ServiceError> {
     let ledger = service.ledger();
     if !ledger.set_default_method(account, id).await? {
@@ -214,12 +228,17 @@ pub async fn set_default(service: &Service, account: AccountId, id: Uuid) -> Res
     Ok(chosen.into())
 }
 
-/// Removes a saved card: no purchase is charged to it any more, and no other card takes its place by itself.
+/// Removes a saved card, which is not charged any more. No other card becomes the default card.
+///
+/// # Errors
+///
+/// There is no saved card with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
+/// A processor that can't be reached is only logged: the card is not charged any more.
 pub async fn remove(service: &Service, account: AccountId, id: Uuid) -> Result<(), ServiceError> {
     let removed = service.ledger().remove_method(account, id, service.now()).await?;
     let removed = removed.ok_or(MISSING)?;
     if let Err(error) = service.accounts.processor().forget(&removed.card).await {
-        // It is not charged any more, whether or not the processor still knows it.
+        // The card is not charged any more, even where the processor still knows it.
         tracing::warn!(account.id = %account, %error, "a removed card is still known to the processor");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Credits: what an account has, the grants they lie in, and those that an operator gives and takes back.
+//! Credits: an account's balance, its grants, and the credits that operators give and take back.
 
 use actors::account::{Look, Picture};
 use billing::{
@@ -15,31 +15,47 @@ use super::{
     page::{Listed, Page},
 };
 
-/// An account as it is now: its money, what runs, what it buys by itself.
+/// An account's current state: balance, running requests, automatic purchases.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn look(service: &Service, account: AccountId) -> Result<Picture, ServiceError> {
     Ok(service.accounts.ask(account, Look).await?)
 }
 
 /// An account's grants, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn grants(service: &Service, account: AccountId, page: Page) -> Result<Listed<Grant>, ServiceError> {
     let rows = service.ledger().grants(account, page.before, page.limit).await?;
     Ok(page.list(rows, |grant| grant.id.0))
 }
 
-/// Credits that nobody pays for.
+/// Credits to give without a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewGrant {
-    /// Of which kind.
+    /// The kind of the credits.
     pub source: Source,
-    /// How many.
+    /// The amount.
     pub amount: Nanos,
-    /// Until when; none: as its kind has it.
+    /// When the credits expire; `None`: as for their kind.
     pub expires_at: Option<Timestamp>,
-    /// Why.
+    /// The operator's reason.
     pub reason: Option<String>,
 }
 
-/// Gives credits. The grant has its request's id.
+/// Gives credits. The grant has the request's id.
+///
+/// # Errors
+///
+/// The account refuses the amount or the expiry ([`Refused`](ServiceError::Refused)), there is no such account
+/// ([`NotFound`](ServiceError::NotFound)), or it can't be asked just now ([`NotReady`](ServiceError::NotReady)). A
+/// repetition with the same origin gives the credits once.
 pub async fn give(
     service: &Service,
     origin: Origin,
@@ -63,7 +79,7 @@ pub async fn give(
     Ok((grant_id, balance))
 }
 
-/// Whether an operator may give credits of this kind: nobody pays for them.
+/// Whether an operator may give credits of this kind: only kinds that are not paid for.
 pub const fn is_given(source: Source) -> bool {
     match source {
         Source::Promo | Source::Goodwill | Source::Plan | Source::Free => true,
@@ -71,7 +87,12 @@ pub const fn is_given(source: Source) -> bool {
     }
 }
 
-/// Takes back what is left of a grant, or a part of it; what the account has then.
+/// Takes back the remaining credits of a grant, or part of them. Returns the balance afterwards.
+///
+/// # Errors
+///
+/// There is no such grant, or less is left of it ([`Refused`](ServiceError::Refused)), or the account can't be asked
+/// just now ([`NotReady`](ServiceError::NotReady)). A repetition with the same origin takes the credits once.
 pub async fn take_back(
     service: &Service,
     origin: Origin,

@@ -1,6 +1,6 @@
-//! Why something was not done, by what its caller can do about it: send another value, ask with another key, remove what is in
-//! the way, add credits, name another card, come back. What the ledger, the actors and the card processor say becomes one of
-//! these here, and what is not the caller's fault is logged here, once.
+//! Why a service failed, by what the caller can do: send another value, use another key, remove a conflict, add
+//! credits, use another card, or try again. Errors of the ledger, the actors and the card processor become one of these
+//! here. Errors that are not the caller's fault are logged here, once.
 
 use actors::{
     account::AccountError,
@@ -12,24 +12,24 @@ use cards::CardError;
 use ledger::LedgerError;
 use runtime::mailbox::AskError;
 
-/// Why something was not done.
+/// Why a service failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// A value is not what it must be: send another one.
+    /// A value is invalid: send another one.
     #[error("{field}: {message}")]
     Invalid {
-        /// Which.
+        /// The field.
         field: String,
-        /// What it must be.
+        /// The rule that the value breaks.
         message: String,
     },
-    /// The key may not: ask with one that has this scope.
+    /// The key lacks this scope: use a key that has it.
     #[error("this takes the scope \"{}\"", .0.name())]
     OutOfScope(Scope),
-    /// There is no such thing: ask for another.
+    /// There is no such object.
     #[error("{0} was not found")]
     NotFound(&'static str),
-    /// Something is there already, or in the way.
+    /// The request conflicts with an existing object or state.
     #[error("{0}")]
     Conflict(String),
     /// The rules of money refuse it.
@@ -38,37 +38,37 @@ pub enum ServiceError {
     /// The card was declined: pay with another.
     #[error("the card was declined: {code}")]
     Declined {
-        /// The processor's word for why.
+        /// The processor's code for the reason.
         code: String,
         /// The payment.
         payment: PaymentId,
     },
-    /// The card processor refused.
+    /// The card processor refused the call.
     #[error("the card processor refused: {message}")]
     CardRefused {
-        /// Its word for why.
+        /// The processor's code for the reason.
         code: String,
-        /// The same for people.
+        /// The processor's message for people.
         message: String,
     },
-    /// Too much at once: ask again soon.
+    /// Too many requests at once: try again soon.
     #[error("{0}")]
     Overloaded(String),
-    /// Not now: ask again.
+    /// Not possible just now: try again.
     #[error("{0}")]
     NotReady(String),
-    /// A fault here; it was not logged yet.
+    /// A fault of this server, which was not logged yet.
     #[error("{0}")]
     Internal(String),
 }
 
 impl ServiceError {
-    /// A value that is not what it must be.
+    /// An invalid value.
     pub fn invalid(field: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self::Invalid { field: field.into(), message: message.to_string() }
     }
 
-    /// Something that is there already, or in the way.
+    /// A conflict with an existing object or state.
     pub fn conflict(message: impl Into<String>) -> Self {
         Self::Conflict(message.into())
     }
@@ -98,7 +98,7 @@ impl From<LedgerError> for ServiceError {
                 tracing::error!(%error, "ledger");
                 Self::not_ready("The ledger can't be reached just now.")
             }
-            // Logged where it was found, once.
+            // Logged once, where it was found.
             LedgerError::Away(why)
             | LedgerError::Owned(why)
             | LedgerError::Unusable(why)
@@ -127,7 +127,7 @@ impl From<EventNotApplied> for ServiceError {
             EventNotApplied::Replayed(_) => Self::Conflict(error.to_string()),
             EventNotApplied::Unfounded(_) => Self::invalid("body", &error),
             EventNotApplied::NotNow(_) | EventNotApplied::Overloaded => {
-                tracing::warn!(%error, "a notice was not heard");
+                tracing::warn!(%error, "an event of the card processor was not applied");
                 Self::not_ready("This can't be taken just now; tell it again.")
             }
         }

@@ -1,5 +1,5 @@
-//! An account's ended requests, oldest first, for people who keep books: read from the ledger a page at a time, as fast as its
-//! reader takes it, so that it needs little memory however long it is.
+//! An account's ended requests, oldest first, for bookkeeping. They are read from the ledger a page at a time, as fast
+//! as the reader takes them, so that an export of any length needs little memory.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -18,30 +18,38 @@ use super::{
     usage::Only,
 };
 
-/// An export under way.
+/// An export in progress.
 pub struct Export {
     ledger: Arc<Ledger>,
     account: AccountId,
     to: Timestamp,
     only: Only,
-    /// What the account's keys are called.
+    /// The names of the account's keys.
     names: HashMap<KeyId, String>,
-    /// Where the last page ended; none after the last one.
+    /// Where the last page ended; `None` after the last page.
     after: Option<Position>,
 }
 
 impl Export {
-    /// Begins one.
+    /// Begins an export.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
     pub async fn begin(service: &Service, range: Range) -> Result<Self, ServiceError> {
         let Range { account, from, to, only } = range;
         let ledger = Arc::clone(service.ledger());
         let names = ledger.keys(account).await?.into_iter().map(|key| (key.id, key.name)).collect();
-        // What ends from now on is not in it, or it might never end.
+        // Requests that end from now on are left out, so that the export ends.
         let to = to.min(service.now());
         Ok(Self { ledger, account, to, only, names, after: Some(Position::before(from)) })
     }
 
-    /// The next page; none where it has ended. Of one model or key it may be empty.
+    /// The next page; `None` after the last page. With a filter, a page may be empty.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be read just now. A repetition reads the same page.
     pub async fn next(&mut self) -> Result<Option<Vec<Ended>>, ServiceError> {
         let Some(after) = self.after else { return Ok(None) };
         let rows = self.ledger.export(self.account, after, self.to).await?;
@@ -50,7 +58,7 @@ impl Export {
         Ok(Some(wanted.collect()))
     }
 
-    /// What a key is called; nothing where it is not known any more.
+    /// The name of a key; empty where the key is not known any more.
     pub fn name_of(&self, key: Option<KeyId>) -> &str {
         key.and_then(|key| self.names.get(&key)).map_or("", String::as_str)
     }

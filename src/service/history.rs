@@ -1,4 +1,4 @@
-//! What an account's money did, and what the account was told of it: open holds, ended requests, events.
+//! The history of an account: open holds, ended requests, events.
 
 use actors::account::{Look, Picture};
 use billing::{
@@ -23,19 +23,25 @@ use super::{
     usage::Only,
 };
 
-/// Holds that are listed, at most.
+/// The most holds that are listed.
 const MOST_HOLDS: usize = 1_000;
 
-/// What running requests have set aside.
+/// The holds of running requests.
 #[derive(Debug, Clone)]
 pub struct Holds {
-    /// The oldest of them.
+    /// The oldest holds.
     pub shown: Vec<Hold>,
-    /// How many there are.
+    /// The number of open holds.
     pub open: usize,
 }
 
-/// An account's open holds, or those of one key; oldest first.
+/// The open holds of an account, or of one key, oldest first.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn holds(service: &Service, account: AccountId, only: Option<KeyId>) -> Result<Holds, ServiceError> {
     let Picture { holds: mut shown, .. } = service.accounts.ask(account, Look).await?;
     shown.retain(|hold| only.is_none_or(|only| hold.key_id == Some(only)));
@@ -47,9 +53,9 @@ pub async fn holds(service: &Service, account: AccountId, only: Option<KeyId>) -
 /// An ended request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// Its id.
+    /// The id.
     pub id: RequestId,
-    /// The key it came with.
+    /// The API key of the request.
     pub key_id: Option<KeyId>,
     /// The model.
     pub model: String,
@@ -57,37 +63,37 @@ pub struct Ended {
     pub provider: String,
     /// How it ended.
     pub ending: String,
-    /// What it used.
+    /// The usage.
     pub used: Used,
     /// Exact cost before the fee, in dollars.
     pub base_cost: String,
     /// Exact fee, in dollars.
     pub fee: String,
-    /// What was charged.
+    /// The amount charged.
     pub cost: Nanos,
-    /// What of the exact cost before the fee no quantity accounts for, in dollars: of a request that was settled without its
-    /// process, or recorded before quantities had rates.
+    /// The part of the exact cost before the fee that no quantity accounts for, in dollars. Only requests that were
+    /// settled after their process died, or recorded before quantities had rates, have one.
     pub unitemised_cost: Option<String>,
-    /// What it used, in parts that do not overlap.
+    /// The usage in parts that don't overlap.
     pub quantities: Vec<Quantity>,
     /// The price version.
     pub price_version: i64,
-    /// When it was admitted.
+    /// When the request was admitted.
     pub started_at: Timestamp,
-    /// When it ended.
+    /// When the request ended.
     pub ended_at: Timestamp,
 }
 
-/// A part of what a request used.
+/// A part of a request's usage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quantity {
-    /// Of what.
+    /// The quantity's key.
     pub key: Key,
-    /// How much.
+    /// The amount.
     pub amount: u64,
-    /// Dollars for one; none where it has no price of its own.
+    /// The price of one, in dollars; `None` where the quantity has no price of its own.
     pub rate: Option<Rate>,
-    /// What of the cost before the fee is for it, in dollars.
+    /// The cost of this quantity before the fee, in dollars.
     pub cost: Option<String>,
 }
 
@@ -98,20 +104,20 @@ impl From<QuantityRow> for Quantity {
     }
 }
 
-/// What a request used.
+/// The usage of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Used {
     /// Prompt tokens.
     pub input_tokens: i64,
-    /// The cached part of them.
+    /// The cached part of the prompt tokens.
     pub cached_input_tokens: i64,
-    /// The part of them written to the provider's cache.
+    /// The part of the prompt tokens written to the provider's cache.
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
-    /// The part of them that was reasoning.
+    /// The part of the output tokens that was reasoning.
     pub reasoning_tokens: i64,
-    /// Whether tokens were counted here.
+    /// Whether the tokens were counted here, because the provider did not report them.
     pub estimated: bool,
     /// Milliseconds of compute.
     pub compute_ms: i64,
@@ -150,25 +156,25 @@ impl From<RequestRow> for Ended {
     }
 }
 
-/// Where a page of ended requests begins or ends.
+/// A position in the list of ended requests, where a page begins or ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// When its request ended.
+    /// When the request at this position ended.
     pub ended_at: Timestamp,
-    /// Its request.
+    /// The id of that request.
     pub id: Uuid,
 }
 
-/// Of which requests.
+/// The requests to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
-    /// Whose.
+    /// The account.
     pub account: AccountId,
-    /// That ended then or later.
+    /// The earliest end, inclusive.
     pub from: Timestamp,
-    /// That ended before then.
+    /// The latest end, exclusive.
     pub to: Timestamp,
-    /// Of one model or key alone.
+    /// Limits the list to one model or key.
     pub only: Only,
 }
 
@@ -179,7 +185,11 @@ impl From<Range> for Wanted {
     }
 }
 
-/// Ended requests, those that ended last first.
+/// Ended requests, latest end first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn requests(
     service: &Service,
     range: Range,
@@ -192,6 +202,11 @@ pub async fn requests(
 }
 
 /// One ended request of an account, or of one of its keys.
+///
+/// # Errors
+///
+/// The account, or the key, has no such ended request ([`NotFound`](ServiceError::NotFound)), or the ledger can't be
+/// read.
 pub async fn request(
     service: &Service,
     account: AccountId,
@@ -203,16 +218,16 @@ pub async fn request(
     row.map(Ended::from).ok_or(ServiceError::NotFound("this request"))
 }
 
-/// Something the account was told.
+/// An event of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Its id.
+    /// The id.
     pub id: Uuid,
-    /// What happened: `low_balance`.
+    /// The kind, such as `low_balance`.
     pub kind: String,
-    /// When.
+    /// When it happened.
     pub at: Timestamp,
-    /// The numbers in it, as they are kept.
+    /// The event's data, as stored.
     pub data: String,
 }
 
@@ -223,7 +238,11 @@ impl From<EventRow> for Event {
     }
 }
 
-/// What the account was told, or of one kind; newest first.
+/// An account's events, or those of one kind, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn events(
     service: &Service,
     account: AccountId,

@@ -1,6 +1,6 @@
-//! API keys: opened, listed and revoked by their account's owner and by operators. A key's text is told once, when it is
-//! opened; the ledger knows its hash alone. A key may be limited: dollars per day, week, month or in all, models, until when,
-//! and what it may do. No key opens one that may do more than itself.
+//! API keys, created, listed and revoked by their account's owner and by operators. A key's text is shown once, when it
+//! is created; the ledger stores its hash alone. A key may be limited: dollars per day, week, month or in total,
+//! models, an expiry, and scopes. A key can't create a key with more rights than its own.
 
 use actors::account::{KeyUse, Look, Picture};
 use billing::{
@@ -14,23 +14,23 @@ use uuid::Uuid;
 
 use super::{Service, ServiceError, acts::Origin};
 
-/// Models a key may be limited to, at most.
+/// The most models a key may be limited to.
 const MOST_MODELS: usize = 100;
 /// The most a limit can be: $1 million.
 const LARGEST: Nanos = Nanos::dollars(1_000_000);
-/// Characters of a name, at most.
+/// The most characters of a name.
 const LONGEST_NAME: usize = 100;
 
-/// What a key is made with.
+/// A key to create.
 #[derive(Debug, Clone, Default)]
 pub struct NewKey {
-    /// What its owner calls it.
+    /// The key's name.
     pub name: String,
-    /// What it may spend, and on what.
+    /// The spending limits and the allowed models.
     pub limits: KeyLimits,
-    /// What it may do; none: as its limits have it.
+    /// The scopes; `None`: the usual scopes for the limits.
     pub scopes: Option<Scopes>,
-    /// From when on it is refused.
+    /// When the key expires.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -58,7 +58,7 @@ impl NewKey {
         Ok(())
     }
 
-    /// The same, made by a key that may not do everything itself.
+    /// The key with the rights that the opener can hand on. An explicit wish beyond them is refused.
     fn within(mut self, opener: &Opener) -> Result<Self, ServiceError> {
         let usual = Scopes::usual(&self.limits).within(opener.scopes);
         let scopes = *self.scopes.get_or_insert(usual);
@@ -75,7 +75,11 @@ impl NewKey {
     }
 }
 
-/// Checks a limit in dollars.
+/// Checks a limit in dollars, and returns it.
+///
+/// # Errors
+///
+/// The amount is not above $0, or is more than $1,000,000 ([`Invalid`](ServiceError::Invalid)).
 pub fn check_limit(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
     if amount <= Nanos::ZERO || amount > LARGEST {
         return Err(ServiceError::invalid(field, "must be above $0 and at most $1,000,000"));
@@ -83,14 +87,14 @@ pub fn check_limit(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
     Ok(amount)
 }
 
-/// Who opens a key, and what it can hand on.
+/// The creator of a key, and the rights that it can hand on.
 #[derive(Debug, Clone, Copy)]
 pub struct Opener {
-    /// Whose the new key is.
+    /// The account of the new key.
     pub account_id: AccountId,
-    /// The most the new key may do.
+    /// The scopes that the new key may have.
     pub scopes: Scopes,
-    /// The latest the new key may be good until.
+    /// The latest expiry of the new key.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -99,12 +103,12 @@ fn key_text(public: &str, secret: &str) -> String {
     format!("fb_{public}_{secret}")
 }
 
-/// What is stored of a key's text.
+/// The hash of a key's text, which is stored.
 fn key_hash(text: &str) -> String {
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
-/// A new key: its text, shown once, and what is stored of it. Its secret part is random where none is given.
+/// A new key: the text to show once, and the row to store. The secret part is random unless one is given.
 fn new_key(
     id: KeyId,
     account_id: AccountId,
@@ -126,8 +130,14 @@ fn new_key(
     (text, stored)
 }
 
-/// Opens a key for a request; its text is told only now, and in other lives of the same request: `secret` is the part of it
-/// that is the same in each of them.
+/// Creates a key for a request. The key's text is returned now, and again to later attempts of the same request,
+/// because `secret` is the same in all attempts.
+///
+/// # Errors
+///
+/// A wanted value is invalid ([`Invalid`](ServiceError::Invalid)), the opener lacks a wanted scope
+/// ([`OutOfScope`](ServiceError::OutOfScope)), or as for [`open`]. An earlier key of the same origin that can't be
+/// shown again is a [`Conflict`](ServiceError::Conflict).
 pub async fn create(
     service: &Service,
     origin: Origin,
@@ -144,9 +154,15 @@ pub async fn create(
     Ok((id, open(service, id, opener.account_id, wanted, secret).await?))
 }
 
-/// Makes a key in one statement, which counts the account's others, and tells its text once the account knows its limits:
-/// before that nobody can use it. Without a secret of its request nobody can ask for the text again, and a key that was not
-/// told is revoked.
+/// Creates a key in one statement, which also counts the account's keys. The text is returned after the account knows
+/// the key's limits; before that, nobody can use the key. Without a request's secret the text can't be returned again,
+/// so a key whose text was not returned is revoked.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), it has as many working keys as are allowed
+/// ([`Conflict`](ServiceError::Conflict)), or the ledger or the account can't be reached. In the last case a key
+/// without a request's secret is revoked again.
 pub async fn open(
     service: &Service,
     id: KeyId,
@@ -169,7 +185,7 @@ pub async fn open(
     limited.map(|()| text)
 }
 
-/// The text of a key that an earlier life of its request made.
+/// The text of a key that an earlier attempt of the request created.
 async fn opened(
     service: &Service,
     id: KeyId,
@@ -179,14 +195,14 @@ async fn opened(
     let stored = service.ledger().key_of(account, id).await?;
     let stored = stored.ok_or(ServiceError::NotFound("the key"))?;
     let text = secret.map(|secret| key_text(&stored.public, secret));
-    // Not with another operator's token.
+    // A change of the operator's token changes the secret.
     let text = text.filter(|text| key_hash(text) == stored.hash);
     let text = text.ok_or_else(|| ServiceError::conflict("The key was made, and can't be shown again; revoke it."))?;
     limit_key(service, &stored).await?;
     Ok(text)
 }
 
-/// Has the account know what a key that nobody has used may spend.
+/// Sends the limits of an unused key to the account.
 async fn limit_key(service: &Service, key: &StoredKey) -> Result<(), ServiceError> {
     if key.limits.is_unlimited() || key.revoked_at.is_some() {
         return Ok(());
@@ -197,26 +213,26 @@ async fn limit_key(service: &Service, key: &StoredKey) -> Result<(), ServiceErro
     Ok(())
 }
 
-/// A key as its account's owner reads it.
+/// A key, as its account's owner sees it.
 #[derive(Debug, Clone)]
 pub struct Key {
-    /// Its id.
+    /// The key's id.
     pub id: KeyId,
-    /// What its owner calls it.
+    /// The key's name.
     pub name: String,
-    /// Its public part.
+    /// The public part of the key's text.
     pub public: String,
-    /// What it may spend, and on what.
+    /// The spending limits and the allowed models.
     pub limits: KeyLimits,
-    /// What it has used of its limits. What a key without limits has spent is in the usage.
+    /// The amounts used of each limit. The spending of a key without limits is in the usage.
     pub used: Option<[Nanos; 4]>,
-    /// What it may do.
+    /// The scopes.
     pub scopes: Scopes,
-    /// When it was made.
+    /// When the key was created.
     pub created_at: Timestamp,
-    /// From when on it is refused.
+    /// When the key expires.
     pub expires_at: Option<Timestamp>,
-    /// Since when it is refused.
+    /// When the key was revoked.
     pub revoked_at: Option<Timestamp>,
 }
 
@@ -228,13 +244,19 @@ impl Key {
     }
 }
 
-/// The keys of an account of which this is the picture, newest first.
+/// An account's keys with the amounts used in its picture, newest first.
 pub(super) async fn of(service: &Service, account: AccountId, picture: &Picture) -> Result<Vec<Key>, ServiceError> {
     let keys = service.ledger().keys(account).await?;
     Ok(keys.into_iter().map(|key| Key::of(key, &picture.keys)).collect())
 }
 
-/// An account's keys, newest first; or only this one.
+/// An account's keys, newest first, or one of them.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn list(service: &Service, account: AccountId, only: Option<KeyId>) -> Result<Vec<Key>, ServiceError> {
     let picture = service.accounts.ask(account, Look).await?;
     let mut keys = of(service, account, &picture).await?;
@@ -242,30 +264,39 @@ pub async fn list(service: &Service, account: AccountId, only: Option<KeyId>) ->
     Ok(keys)
 }
 
-/// Revokes a key; its public part, by which others may know it.
+/// Revokes a key. Returns its public part, by which caches know the key.
+///
+/// # Errors
+///
+/// The account has no working key with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written
+/// just now.
 pub async fn revoke(service: &Service, account: AccountId, key: KeyId) -> Result<String, ServiceError> {
     let public = service.ledger().revoke_key(account, key, service.now()).await?;
     public.ok_or(ServiceError::NotFound("a working key with that id"))
 }
 
-/// What is known of a key that was shown.
+/// The stored part of a key, to check a shown key against.
 #[derive(Debug, Clone, Copy)]
 pub struct Known {
-    /// The hash of its text.
+    /// The hash of the key's text.
     pub hash: blake3::Hash,
-    /// Its id.
+    /// The key's id.
     pub id: KeyId,
-    /// Whose it is.
+    /// The key's account.
     pub account_id: AccountId,
-    /// What it may do.
+    /// The scopes.
     pub scopes: Scopes,
-    /// From when on it is refused.
+    /// When the key expires.
     pub expires_at: Option<Timestamp>,
-    /// Whether it may spend less than its account.
+    /// Whether the key has limits of its own.
     pub is_limited: bool,
 }
 
 /// The key with this public part, unless it was revoked.
+///
+/// # Errors
+///
+/// The ledger can't be read just now, or its hash of the key is damaged ([`Internal`](ServiceError::Internal)).
 pub async fn look_up(service: &Service, public: &str) -> Result<Option<Known>, ServiceError> {
     let stored = service.ledger().key(public).await?;
     let Some(stored) = stored.filter(|stored| stored.revoked_at.is_none()) else { return Ok(None) };

@@ -1,7 +1,7 @@
-//! All that people do beside inference: accounts, keys, credits, purchases, cards, subscriptions, webhooks, and what is read
-//! of them. Plain functions over the actors and the ledger, with typed input, a typed answer and one [`ServiceError`]. It knows
-//! no HTTP and no JSON: who asks was checked, and what was written was read, before it is called. Nor does it know of the
-//! gateway, which runs what is paid for.
+//! What people do beside inference: accounts, keys, credits, purchases, cards, subscriptions, webhooks, and reading
+//! them. Plain functions over the actors and the ledger, with typed input, a typed answer and one [`ServiceError`].
+//! There is no HTTP and no JSON here: callers are authenticated and bodies are parsed before a service is called.
+//! Services don't know the gateway either.
 
 pub mod accounts;
 pub mod acts;
@@ -31,20 +31,20 @@ use runtime::mailbox::Handle;
 
 pub use error::ServiceError;
 
-/// What it stands on.
+/// The actors and the settings that services use.
 pub struct Service {
     accounts: Accounts,
     journal: Arc<Journal>,
-    /// Who charges cards.
+    /// The actor that charges cards.
     payments: Handle<PaymentActor>,
-    /// Who calls owners' webhooks.
+    /// The actor that delivers webhooks.
     webhooks: Webhooks,
-    /// How long one of them may take to answer.
+    /// The longest time a webhook may take to answer.
     webhook_timeout: Duration,
 }
 
 impl Service {
-    /// Over these actors.
+    /// The services, over these actors.
     pub const fn new(
         accounts: Accounts,
         journal: Arc<Journal>,
@@ -55,7 +55,7 @@ impl Service {
         Self { accounts, journal, payments, webhooks, webhook_timeout }
     }
 
-    /// Whether all that accounts decided is written.
+    /// Whether all decisions of accounts are written to the ledger.
     pub fn is_written(&self) -> bool {
         self.journal.is_idle()
     }

@@ -6,10 +6,15 @@ use runtime::health;
 
 use super::{Service, ServiceError};
 
-/// Whether what changes can be committed to what a restart will find.
+/// Checks that changes can be committed to the ledger that a restart will find.
+///
+/// # Errors
+///
+/// The ledger can't be written, or belongs to another process now ([`NotReady`](ServiceError::NotReady)). The error's
+/// text is for operators.
 pub async fn ready(service: &Service) -> Result<(), ServiceError> {
     match service.ledger().ready().await {
-        // A full disk is said to be one.
+        // The writer's reason, such as a full disk, is reported.
         Err(LedgerError::Writer(why)) => Err(ServiceError::NotReady(format!("Nothing can be committed: {why}."))),
         ready => Ok(ready?),
     }
@@ -20,24 +25,24 @@ pub async fn ready(service: &Service) -> Result<(), ServiceError> {
 pub struct Violation {
     /// The invariant's number in the design.
     pub invariant: u8,
-    /// What is wrong, and where.
+    /// The violation and its place.
     pub what: String,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Audit {
-    /// Whether everything holds.
+    /// Whether all invariants hold.
     pub ok: bool,
-    /// What does not.
+    /// The violations.
     pub violations: Vec<Violation>,
-    /// Accounts looked at.
+    /// The number of accounts checked.
     pub accounts: i64,
-    /// Journal lines replayed.
+    /// The number of journal lines replayed.
     pub lines: i64,
-    /// Requests recorded.
+    /// The number of recorded requests.
     pub requests: i64,
-    /// Requests running now.
+    /// The number of open holds.
     pub open_holds: i64,
 }
 
@@ -51,36 +56,40 @@ impl From<audit::Audit> for Audit {
 }
 
 /// Rebuilds every balance from the ledger.
+///
+/// # Errors
+///
+/// The ledger can't be read. A violation is no error: it is in the audit.
 pub async fn audit(service: &Service) -> Result<Audit, ServiceError> {
     Ok(service.ledger().audit().await?.into())
 }
 
-/// What an actor, or all of a kind, handled.
+/// The work of an actor, or of all actors of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handled {
-    /// Which kind.
+    /// The kind of actor.
     pub kind: &'static str,
-    /// How many live.
+    /// The number of live actors.
     pub live: i64,
     /// Messages posted and not yet handled.
     pub mailbox_depth: usize,
     /// Messages handled.
     pub handled: u64,
-    /// Microseconds that messages waited, together.
+    /// The total time messages waited, in microseconds.
     pub waited_us: u64,
-    /// Microseconds that they took, together.
+    /// The total time messages took, in microseconds.
     pub busy_us: u64,
-    /// Mean microseconds a message waited.
+    /// The mean time a message waited, in microseconds.
     pub mean_wait_us: u64,
-    /// Mean microseconds a message took.
+    /// The mean time a message took, in microseconds.
     pub mean_busy_us: u64,
     /// Restarts after a panic.
     pub panics: u64,
-    /// Restarts after a failure below.
+    /// Restarts after a failure of a part that the actor uses.
     pub failures: u64,
-    /// Who ended last without being asked to, and how.
+    /// The last actor that ended without being asked to, and the reason.
     pub last_exit: Option<(String, &'static str)>,
-    /// Milliseconds since one of them last handled something.
+    /// Milliseconds since the last message was handled.
     pub last_message_ms: Option<u128>,
 }
 
@@ -103,24 +112,24 @@ impl From<health::Observed> for Handled {
     }
 }
 
-/// An actor that has a name, or all accounts.
+/// An actor with a name, or all accounts as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// Its name: a pool's class, an engine's model, a provider, or its kind where there is one.
+    /// The name: a pool's class, an engine's model, a provider, or the kind where there is one such actor.
     pub name: String,
-    /// How it fares: `ok`, `degraded` or `down`.
+    /// The health: `ok`, `degraded` or `down`.
     pub verdict: &'static str,
-    /// Since when.
+    /// When this health began.
     pub since: Timestamp,
-    /// Why, in words; nothing where all is well.
+    /// The reasons, in words; empty where all is well.
     pub reasons: Vec<String>,
-    /// Restarts in all.
+    /// The number of restarts.
     pub restarts: u64,
-    /// The last of them, oldest first: when the new life began, and how the one before ended.
+    /// The last restarts, oldest first: the time, and how the life before ended.
     pub last_restarts: Vec<(Timestamp, &'static str)>,
-    /// Milliseconds since its last sign of life; none where it gives none.
+    /// Milliseconds since the last heartbeat; `None` for an actor without heartbeats.
     pub heartbeat_ms: Option<i64>,
-    /// What it handled.
+    /// The actor's work.
     pub handled: Handled,
 }
 
@@ -136,15 +145,15 @@ impl From<health::Seen> for Actor {
 /// All actors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actors {
-    /// Those that have names, and all accounts as one.
+    /// The actors with names, and all accounts as one.
     pub actors: Vec<Actor>,
-    /// What each kind handled.
+    /// The work of each kind of actor.
     pub kinds: Vec<Handled>,
-    /// Requests that run.
+    /// The number of running requests.
     pub running_requests: usize,
 }
 
-/// How the actors fare.
+/// The health and work of the actors.
 pub fn actors(service: &Service) -> Actors {
     let (health, running) = (service.accounts.health(), service.accounts.running());
     Actors {
@@ -154,10 +163,14 @@ pub fn actors(service: &Service) -> Actors {
     }
 }
 
-/// The latest a test clock shows: what follows from it in weeks must be written with a year of four digits too.
+/// The latest time of a test clock: times some weeks later must still have a year of four digits.
 const LAST_CLOCK: Timestamp = Timestamp(Timestamp::LAST.0 - 366 * DAY_MS);
 
-/// Moves the test clock forward; the time it shows then.
+/// Moves the test clock forward, and returns its new time.
+///
+/// # Errors
+///
+/// The clock would pass the latest time that can be written ([`Invalid`](ServiceError::Invalid)).
 pub fn advance_clock(service: &Service, seconds: u32) -> Result<Timestamp, ServiceError> {
     let clock = service.accounts.clock();
     if clock.now().plus_ms(i64::from(seconds) * 1_000) > LAST_CLOCK {

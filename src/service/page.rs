@@ -1,31 +1,31 @@
-//! Pages of lists, newest first: where one begins, how many rows it holds, and where the next one begins. How a cursor is
-//! written is its reader's business.
+//! Pages of lists, newest first: where a page begins, the number of its rows, and where the next page begins. The
+//! spelling of cursors is decided by callers.
 
 use uuid::Uuid;
 
-/// The most rows a page can hold.
+/// The most rows of a page.
 pub const LARGEST: u64 = ledger::query::LARGEST_PAGE;
 
-/// A page that is asked for.
+/// A requested page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page<C = Uuid> {
-    /// Rows before this one; none: from the first.
+    /// The page begins after this row; `None`: with the first row.
     pub before: Option<C>,
-    /// How many, at most.
+    /// The most rows.
     pub limit: u64,
 }
 
-/// A page.
+/// A page of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<T, C = Uuid> {
-    /// Its rows.
+    /// The page's rows.
     pub rows: Vec<T>,
-    /// Where the next one begins; none after the last.
+    /// Where the next page begins; `None` after the last page.
     pub next: Option<C>,
 }
 
 impl Page {
-    /// Rows as a page: one that is full may not be the last.
+    /// A page of rows. A full page may not be the last.
     pub(super) fn list<T>(self, rows: Vec<T>, id: impl Fn(&T) -> Uuid) -> Listed<T> {
         let is_full = rows.len() as u64 == self.limit;
         let next = rows.last().filter(|_| is_full).map(id);
@@ -34,7 +34,7 @@ impl Page {
 }
 
 impl<T, C> Listed<T, C> {
-    /// The same page of something else.
+    /// The same page with mapped rows.
     pub fn map<U>(self, each: impl FnMut(T) -> U) -> Listed<U, C> {
         Listed { rows: self.rows.into_iter().map(each).collect(), next: self.next }
     }

@@ -1,5 +1,5 @@
-//! Payments that were begun: listed, looked at whole, receipted, given back by an operator, held against the card processor's
-//! books; and what the processor and a card's owner tell of them.
+//! Payments: lists, details, receipts, refunds by operators, and the comparison with the card processor; and events of
+//! the processor and decisions of a card's owner.
 
 use actors::{
     accounts::DEADLINE,
@@ -28,10 +28,10 @@ use crate::idempotency::Life;
 
 const MISSING: ServiceError = ServiceError::NotFound("this payment");
 
-/// What a card's owner must do before a payment goes on.
+/// The step that a card's owner must take before a payment goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextAction {
-    /// What the owner's browser proves itself with.
+    /// The secret with which the owner's browser takes the step.
     pub client_secret: String,
 }
 
@@ -41,7 +41,7 @@ impl From<cards::NextAction> for NextAction {
     }
 }
 
-/// What is known of the card a payment was charged to: nothing, where it was never charged.
+/// The card that a payment was charged to; `None` where it was never charged.
 async fn card_of(service: &Service, account: AccountId, payment: &Payment) -> Result<Option<Card>, ServiceError> {
     let accounts = &service.accounts;
     let (ledger, processor) = (accounts.ledger(), accounts.processor());
@@ -61,32 +61,40 @@ async fn find(service: &Service, account: AccountId, id: PaymentId) -> Result<Pa
     service.ledger().payment(account, id).await?.ok_or(MISSING)
 }
 
-/// An account's payments, whatever came of them, newest first.
+/// An account's payments of every status, newest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn list(service: &Service, account: AccountId, page: Page) -> Result<Listed<Payment>, ServiceError> {
     let payments = service.ledger().payments(account, page.before, page.limit).await?;
     Ok(page.list(payments, |payment| payment.id.0))
 }
 
-/// A payment with all that is known of it.
+/// A payment with its details.
 #[derive(Debug, Clone)]
 pub struct Whole {
     /// The payment.
     pub payment: Payment,
-    /// The card it was charged to, where that is known.
+    /// The charged card, where it is known.
     pub card: Option<Card>,
-    /// Its refunds and disputes.
+    /// The payment's refunds and disputes.
     pub reversals: Vec<Reversal>,
-    /// What its card's owner must do, while it waits for that.
+    /// The pending step of the card's owner, if there is one.
     pub action: Option<NextAction>,
 }
 
-/// A payment with its refunds and disputes, and what its card's owner must do, while it waits for that.
+/// A payment with its refunds, its disputes, and the pending step of its card's owner.
+///
+/// # Errors
+///
+/// The account has no such payment ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn whole(service: &Service, account: AccountId, id: PaymentId) -> Result<Whole, ServiceError> {
     let payment = find(service, account, id).await?;
     let card = card_of(service, account, &payment).await?;
     let reversals = service.ledger().reversals(payment.id).await?;
     let action = if payment.status == PaymentStatus::Pending {
-        // Who can't be asked now knows of nothing.
+        // An actor that does not answer in time reports no step.
         service.payments.ask(ActionOf(payment.id), DEADLINE).await.unwrap_or_default()
     } else {
         None
@@ -94,22 +102,27 @@ pub async fn whole(service: &Service, account: AccountId, id: PaymentId) -> Resu
     Ok(Whole { payment, card, reversals, action: action.map(NextAction::from) })
 }
 
-/// A payment that was paid, and what it bought.
+/// A paid payment, and the credits that it bought.
 #[derive(Debug, Clone)]
 pub struct Receipt {
     /// The payment.
     pub payment: Payment,
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
-    /// Its owner's address.
+    /// The owner's email address.
     pub email: String,
-    /// The card it was charged to, where that is known.
+    /// The charged card, where it is known.
     pub card: Option<Card>,
-    /// The credits it bought.
+    /// The bought credits.
     pub grant: Grant,
 }
 
-/// The receipt of a payment, where there is one.
+/// The receipt of a paid payment.
+///
+/// # Errors
+///
+/// The account has no such payment ([`NotFound`](ServiceError::NotFound)), it was not paid
+/// ([`Conflict`](ServiceError::Conflict)), or the ledger can't be read.
 pub async fn receipt(service: &Service, account: AccountId, id: PaymentId) -> Result<Receipt, ServiceError> {
     let payment = find(service, account, id).await?;
     let unpaid = || ServiceError::Conflict(format!("There is no receipt: the payment is {}.", payment.status.name()));
@@ -123,17 +136,17 @@ pub async fn receipt(service: &Service, account: AccountId, id: PaymentId) -> Re
     Ok(Receipt { payment, account_id: account, email: owner.email, card, grant })
 }
 
-/// What a card's owner says to their bank.
+/// The decision of a card's owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Yes, charge it.
+    /// The charge is approved.
     Approve,
-    /// No.
+    /// The charge is refused.
     Refuse,
 }
 
 impl Verdict {
-    /// How a payment ends for it.
+    /// The status of a payment after this decision.
     const fn ends(self) -> PaymentStatus {
         match self {
             Self::Approve => PaymentStatus::Succeeded,
@@ -151,7 +164,13 @@ impl From<Verdict> for sandbox::Verdict {
     }
 }
 
-/// Says yes or no in the place of a test card's owner, as a bank's page would.
+/// Approves or refuses a charge in the place of a test card's owner, as a bank's page would.
+///
+/// # Errors
+///
+/// The account has no such payment ([`NotFound`](ServiceError::NotFound)), it does not wait for its card's owner, or
+/// the processor is Stripe (both [`Conflict`](ServiceError::Conflict)), or the payment actor can't apply the verdict
+/// just now.
 pub async fn authenticate(
     service: &Service,
     origin: Origin,
@@ -160,23 +179,23 @@ pub async fn authenticate(
     verdict: Verdict,
 ) -> Result<Payment, ServiceError> {
     let payment = find(service, account, id).await?;
-    // That it ended so is the proof of an earlier life of this request.
+    // This status proves that an earlier attempt of the request was carried out.
     if origin.life != Life::First && payment.status == verdict.ends() {
         return Ok(payment);
     }
     let Processor::Sandbox(sandbox) = service.accounts.processor() else {
         return Err(ServiceError::conflict("This is between the card's owner and the bank, by the client_secret."));
     };
-    let told = sandbox.authenticate(payment.id, verdict.into(), service.now());
-    let told = told.ok_or_else(|| ServiceError::conflict("This payment does not wait for its card's owner."))?;
-    service.payments.ask(ApplyEvent(told), DEADLINE).await??;
+    let event = sandbox.authenticate(payment.id, verdict.into(), service.now());
+    let event = event.ok_or_else(|| ServiceError::conflict("This payment does not wait for its card's owner."))?;
+    service.payments.ask(ApplyEvent(event), DEADLINE).await??;
     find(service, account, id).await
 }
 
-/// A payment and a refund of it.
+/// A payment and one of its refunds.
 #[derive(Debug, Clone)]
 pub struct Refunded {
-    /// Whose.
+    /// The account.
     pub account_id: AccountId,
     /// The payment.
     pub payment: Payment,
@@ -184,8 +203,16 @@ pub struct Refunded {
     pub refund: Reversal,
 }
 
-/// Gives money back to its card, and takes the credits it bought. The refund has its request's id: asked for in another
-/// life, it is the same refund. Where the processor has not answered yet it is asked on, and the credits are taken already.
+/// Refunds a payment to its card, and takes back the credits it bought. The refund has the request's id, so that a
+/// later attempt gets the same refund. Where the processor has not answered yet, it is asked further; the credits are
+/// already taken back.
+///
+/// # Errors
+///
+/// There is no such payment ([`NotFound`](ServiceError::NotFound)), it was not paid
+/// ([`Conflict`](ServiceError::Conflict)), less than the amount is left ([`Invalid`](ServiceError::Invalid)), the
+/// processor refused, or the refund's end is unknown ([`NotReady`](ServiceError::NotReady)). A repetition with the same
+/// origin refunds once.
 pub async fn refund(
     service: &Service,
     origin: Origin,
@@ -199,14 +226,18 @@ pub async fn refund(
     let order = Refund { account_id, payment_id: payment.id, id: ReversalId(origin.id.0), amount, proof };
     let Given { payment, refund } = service.payments.ask(order, DEADLINE).await??;
     if refund.state == State::Failed && origin.is_done() {
-        // Another life of this request asked for it, and was refused.
+        // An earlier attempt of this request asked for the refund, and the processor refused.
         let message = "the refund was not made".to_owned();
         return Err(NotRefunded::from(CardError::Refused { code: "refund_failed".to_owned(), message }).into());
     }
     Ok(Refunded { account_id, payment, refund })
 }
 
-/// An amount that a card network can move.
+/// Checks that an amount is whole cents, which card networks need.
+///
+/// # Errors
+///
+/// The amount is not whole cents, or is less than one ([`Invalid`](ServiceError::Invalid)).
 pub fn check_cents(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
     match to_cents(amount) {
         Some(cents) if cents > 0 => Ok(amount),
@@ -214,20 +245,32 @@ pub fn check_cents(field: &str, amount: Nanos) -> Result<Nanos, ServiceError> {
     }
 }
 
-/// The instant from which payments of so many days count; none: of all time.
+/// The beginning of a period of so many days; of all time without a number of days.
 pub fn since(now: Timestamp, days: Option<u32>) -> Timestamp {
     days.map_or(Timestamp(0), |days| now.plus_ms(-i64::from(days) * DAY_MS))
 }
 
-/// What differs between our payments, refunds and disputes of so many days and the processor's.
+/// The differences between the ledger's payments, refunds and disputes of so many days and the processor's.
+///
+/// # Errors
+///
+/// There are too many payments to compare ([`Invalid`](ServiceError::Invalid)), or the ledger or the processor can't be
+/// read.
 pub async fn reconcile(service: &Service, days: Option<u32>) -> Result<Reconciled, ServiceError> {
     let since = since(service.now(), days);
     Ok(compare(service.ledger(), service.accounts.processor(), since).await?)
 }
 
-/// Applies what Stripe tells, where it is the processor and signed it: with what stands in `field`, over the whole body. Answered when
-/// everything it changes is durable; what is forged, stale or replayed is refused and changes nothing.
-pub async fn told_by_stripe(
+/// Applies an event of Stripe, where Stripe is the processor. `signature` is the header `field`, over the whole body.
+/// The function returns when all changes are durable. A forged, stale or replayed event is refused and changes nothing.
+///
+/// # Errors
+///
+/// Stripe is not the processor ([`NotFound`](ServiceError::NotFound)), the signature or the body is wrong
+/// ([`Invalid`](ServiceError::Invalid)), the event was applied before ([`Conflict`](ServiceError::Conflict)), or it
+/// can't be applied just now ([`NotReady`](ServiceError::NotReady)). Stripe repeats an
+/// event that is answered with an error.
+pub async fn apply_stripe_event(
     service: &Service,
     field: &str,
     signature: &str,
@@ -238,11 +281,11 @@ pub async fn told_by_stripe(
     };
     let signed_at = webhook::verify(stripe.webhook_secret(), signature, body, service.now())
         .map_err(|error| ServiceError::invalid(field, error))?;
-    let told = webhook::parse(body, signed_at).map_err(|error| ServiceError::invalid("body", error))?;
-    Ok(service.payments.ask(ApplyEvent(told), DEADLINE).await??)
+    let event = webhook::parse(body, signed_at).map_err(|error| ServiceError::invalid("body", error))?;
+    Ok(service.payments.ask(ApplyEvent(event), DEADLINE).await??)
 }
 
-/// Whether Stripe charges cards here.
+/// Whether Stripe is the card processor.
 pub fn is_stripe(service: &Service) -> bool {
     match service.accounts.processor() {
         Processor::Stripe(_) => true,

@@ -1,5 +1,5 @@
-//! Buying: a payment is begun, and waited for a while. It is answered when it has ended and that is durable; where that takes
-//! longer, or the card's owner must act first, it goes on by itself.
+//! Purchases: a payment is begun, and its end is awaited for a while. The function returns when the payment has ended
+//! and that is durable. Where that takes longer, or the card's owner must act first, the payment goes on by itself.
 
 use actors::account::{AccountError, Bought, Buy, Look, Picture};
 use billing::{
@@ -11,24 +11,24 @@ use billing::{
 
 use super::{Service, ServiceError, acts::Origin, cards, payments::NextAction};
 
-/// What came of buying something, as far as it came.
+/// The current result of a purchase.
 #[derive(Debug, Clone)]
 pub struct Purchase {
-    /// Its payment.
+    /// The payment.
     pub payment: Payment,
-    /// What the account has.
+    /// The account's balance.
     pub balance: Balance,
-    /// What the card's owner must do.
+    /// The pending step of the card's owner.
     pub action: Option<NextAction>,
 }
 
 impl Purchase {
-    /// Whether it goes on by itself.
+    /// Whether the payment is still pending.
     pub fn is_pending(&self) -> bool {
         self.payment.status == PaymentStatus::Pending
     }
 
-    /// A declined card is an error.
+    /// The result of a payment. A declined card is an error.
     fn of(payment: Payment, balance: Balance, action: Option<NextAction>) -> Result<Self, ServiceError> {
         if let Some(code) = payment.decline_code {
             return Err(ServiceError::Declined { code, payment: payment.id });
@@ -37,7 +37,13 @@ impl Purchase {
     }
 }
 
-/// Buys credits with a card. The payment has its request's id: a retry after a crash asks the ledger by it.
+/// Buys credits with a card. The payment has the request's id, so that a retry after a crash finds it in the ledger.
+///
+/// # Errors
+///
+/// The card is unknown or missing ([`Invalid`](ServiceError::Invalid)), the card was declined
+/// ([`Declined`](ServiceError::Declined)), the account refuses the purchase ([`Refused`](ServiceError::Refused)), or
+/// can't be asked just now. A repetition with the same origin charges once.
 pub async fn credits(
     service: &Service,
     origin: Origin,
@@ -53,7 +59,7 @@ pub async fn credits(
     buy(service, account, Payment::new(id, Purpose::Purchase, amount, method, service.now())).await
 }
 
-/// Begins a payment and waits for its end, a while.
+/// Begins a payment and waits for its end, for a while.
 pub(super) async fn buy(service: &Service, account: AccountId, payment: Payment) -> Result<Purchase, ServiceError> {
     let (accounts, id) = (&service.accounts, payment.id);
     match accounts.ask(account, Buy(payment)).await {
@@ -61,7 +67,7 @@ pub(super) async fn buy(service: &Service, account: AccountId, payment: Payment)
             answer.result?;
             Purchase::of(payment, answer.balance, action.map(NextAction::from))
         }
-        // No answer came in time, or the account was rebuilt meanwhile: where the payment was begun, it goes on.
+        // No answer came in time, or the account was rebuilt. A payment that was begun goes on.
         Err(error @ AccountError::Unavailable(_)) => {
             let begun = accounts.ledger().payment(account, id).await?;
             let Some(payment) = begun else { return Err(error.into()) };
@@ -72,7 +78,7 @@ pub(super) async fn buy(service: &Service, account: AccountId, payment: Payment)
     }
 }
 
-/// What came of a payment that an earlier life of its request began.
+/// The current result of a payment that an earlier attempt of its request began.
 async fn bought_before(service: &Service, account: AccountId, id: PaymentId) -> Result<Purchase, ServiceError> {
     let payment = service.ledger().payment(account, id).await?.ok_or(ServiceError::NotFound("this payment"))?;
     let picture: Picture = service.accounts.ask(account, Look).await?;

@@ -1,4 +1,4 @@
-//! The pay-as-you-go plan: subscribed to, cancelled, resumed, looked at.
+//! The subscription to the pay-as-you-go plan: subscribing, cancelling, resuming, and its state.
 
 use actors::account::{Look, Picture};
 use billing::{
@@ -18,29 +18,29 @@ use super::{
     purchases::{self, Purchase},
 };
 
-/// A subscription as its owner reads it.
+/// A subscription, as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subscribed {
-    /// How it stands.
+    /// The status.
     pub status: Status,
-    /// What a cycle costs.
+    /// The fee of a cycle.
     pub fee: Nanos,
-    /// The credits that come with each.
+    /// The credits that come with each cycle.
     pub credits: Nanos,
-    /// The card that is charged.
+    /// The card to charge.
     pub payment_method: String,
-    /// When it was begun.
+    /// When the subscription began.
     pub started_at: Timestamp,
-    /// Until when it is paid.
+    /// The end of the paid cycle.
     pub paid_until: Option<Timestamp>,
-    /// Whether another cycle is paid when this one ends.
+    /// Whether the subscription renews at the end of the cycle.
     pub renews: bool,
-    /// When a declined card is tried again.
+    /// When a declined card is charged again.
     pub retry_at: Option<Timestamp>,
 }
 
 impl Subscribed {
-    /// The subscription of an account, if it ever had one.
+    /// An account's subscription, if there ever was one.
     pub(super) fn of(picture: &Picture) -> Option<Self> {
         let Subscription { status, at_end, method, started_at, retry_at, .. } = picture.subscription.clone()?;
         Some(Self {
@@ -56,40 +56,52 @@ impl Subscribed {
     }
 }
 
-/// An account's plan, and what it has.
+/// An account's plan and balance.
 #[derive(Debug, Clone)]
 pub struct Standing {
     /// The plan.
     pub plan: Plan,
     /// The subscription, if there ever was one.
     pub subscription: Option<Subscribed>,
-    /// What the account has.
+    /// The account's balance.
     pub balance: Balance,
 }
 
-/// How an account's subscription stands.
+/// An account's plan, subscription and balance.
+///
+/// # Errors
+///
+/// There is no such account ([`NotFound`](ServiceError::NotFound)), its mailbox is full
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be reached ([`NotReady`](ServiceError::NotReady)).
+/// The last two pass; try again.
 pub async fn standing(service: &Service, account: AccountId) -> Result<Standing, ServiceError> {
     let picture = service.accounts.ask(account, Look).await?;
     let subscription = Subscribed::of(&picture);
     Ok(Standing { plan: picture.header.plan, subscription, balance: picture.balance })
 }
 
-/// What came of subscribing.
+/// The result of subscribing.
 #[derive(Debug, Clone)]
-pub enum Outcome {
-    /// It is subscribed.
+pub enum SubscribeOutcome {
+    /// The account is subscribed.
     Stands(Box<Standing>),
-    /// The first payment goes on by itself.
+    /// The first payment is pending, and goes on by itself.
     Pending(Box<Purchase>),
 }
 
-/// Pays the first cycle, or lets a cancelled one go on.
+/// Pays the first cycle, or resumes a cancelled subscription.
+///
+/// # Errors
+///
+/// The card is unknown or missing ([`Invalid`](ServiceError::Invalid)), the card was declined
+/// ([`Declined`](ServiceError::Declined)), the account refuses ([`Refused`](ServiceError::Refused)), for example
+/// because it is subscribed, or it can't be asked just now. A repetition with the same origin charges once.
 pub async fn subscribe(
     service: &Service,
     origin: Origin,
     account: AccountId,
     card: Option<&str>,
-) -> Result<Outcome, ServiceError> {
+) -> Result<SubscribeOutcome, ServiceError> {
     if !origin.is_done() {
         let picture = service.accounts.ask(account, Look).await?;
         let is_cancelled = |it: &Subscription| it.status == Status::Active && it.at_end == AtEnd::Cancel;
@@ -99,11 +111,11 @@ pub async fn subscribe(
         } else {
             let bought = pay(service, origin, account, card).await?;
             if bought.is_pending() {
-                return Ok(Outcome::Pending(Box::new(bought)));
+                return Ok(SubscribeOutcome::Pending(Box::new(bought)));
             }
         }
     }
-    Ok(Outcome::Stands(Box::new(standing(service, account).await?)))
+    Ok(SubscribeOutcome::Stands(Box::new(standing(service, account).await?)))
 }
 
 /// Pays the first cycle.
@@ -121,7 +133,11 @@ async fn pay(
     purchases::buy(service, account, Payment::new(id, Purpose::Subscription, FEE, method, service.now())).await
 }
 
-/// Cancels: what is paid stays; nothing more is.
+/// Cancels the subscription at the end of its paid cycle.
+///
+/// # Errors
+///
+/// There is no subscription to cancel ([`Refused`](ServiceError::Refused)), or the account can't be asked just now.
 pub async fn cancel(service: &Service, account: AccountId) -> Result<Standing, ServiceError> {
     service.accounts.decide(account, Command::CancelSubscription).await?.result?;
     standing(service, account).await

@@ -1,5 +1,5 @@
-//! What an account used, summed over hours and days of UTC and grouped as asked. Sums are kept by the hour, so a range is
-//! widened to whole hours.
+//! An account's usage, summed over UTC hours or days and grouped as requested. Sums are stored by the hour, so a range
+//! is widened to whole hours.
 
 use billing::{
     Nanos, Timestamp,
@@ -18,22 +18,22 @@ use super::{
     page::{Listed, Page},
 };
 
-/// A range where none is asked for.
+/// The length of the default range.
 const USUAL_DAYS: i64 = 30;
 /// The longest range: a leap year.
 const MOST_DAYS: i64 = 366;
 
-/// Only of one model, or one key.
+/// A filter by model, key or both.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Only {
-    /// This model.
+    /// The model.
     pub model: Option<String>,
-    /// This key; the nil id for requests without one.
+    /// The key; the nil id for requests without a key.
     pub key: Option<Uuid>,
 }
 
 impl Only {
-    /// Whether a request is one of these.
+    /// Whether a request passes the filter.
     pub(super) fn has(&self, ended: &Ended) -> bool {
         self.model.as_ref().is_none_or(|model| *model == ended.model)
             && self.key.is_none_or(|key| key == ended.key_id.map(|id| id.0).unwrap_or_default())
@@ -47,7 +47,7 @@ impl From<Only> for stored::Only {
     }
 }
 
-/// A span of time that is summed over.
+/// The span of time of a sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
     /// A UTC hour.
@@ -56,12 +56,12 @@ pub enum Span {
     Day,
 }
 
-/// By what usage is grouped, besides time.
+/// What usage is grouped by, besides time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum By {
     /// The model.
     Model,
-    /// Who ran it.
+    /// The provider.
     Provider,
     /// The key.
     Key,
@@ -70,9 +70,9 @@ pub enum By {
 /// How usage is grouped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grouping {
-    /// By time, if so.
+    /// The span of time, if usage is grouped by time.
     pub span: Option<Span>,
-    /// And by these, each once, in order.
+    /// The other groupings, each once, in order.
     pub by: Vec<By>,
 }
 
@@ -91,16 +91,16 @@ impl From<&Grouping> for stored::Grouping {
     }
 }
 
-/// A group, and where a page ended.
+/// A group, which is also the position where a page ends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
-    /// The start of its hour or day.
+    /// The start of the hour or day.
     pub starts_at: Option<Timestamp>,
-    /// Its model.
+    /// The model.
     pub model: Option<String>,
-    /// Its provider.
+    /// The provider.
     pub provider: Option<String>,
-    /// Its key; the nil id for requests without one.
+    /// The key; the nil id for requests without a key.
     pub key: Option<Uuid>,
 }
 
@@ -118,30 +118,30 @@ impl From<Group> for stored::Group {
     }
 }
 
-/// What was used.
+/// Sums of usage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// Requests that ended.
+    /// The number of ended requests.
     pub requests: i64,
-    /// Those among them that failed, here or at their provider.
+    /// The number of failed requests, here or at their provider.
     pub failed: i64,
     /// Prompt tokens.
     pub input_tokens: i64,
-    /// The cached part of them.
+    /// The cached part of the prompt tokens.
     pub cached_input_tokens: i64,
-    /// The part of them written to a provider's cache.
+    /// The part of the prompt tokens written to a provider's cache.
     pub cache_write_tokens: i64,
     /// Output tokens.
     pub output_tokens: i64,
-    /// The part of them that was reasoning.
+    /// The part of the output tokens that was reasoning.
     pub reasoning_tokens: i64,
     /// Milliseconds of compute.
     pub compute_ms: i64,
     /// Seconds billed.
     pub billed_seconds: i64,
-    /// The same by their keys, in parts that do not overlap.
+    /// The quantities by key, in parts that don't overlap.
     pub quantities: Vec<(Key, i64)>,
-    /// What was charged.
+    /// The amount charged.
     pub cost: Nanos,
 }
 
@@ -163,7 +163,11 @@ impl From<stored::Sums> for Sums {
     }
 }
 
-/// A range of time in whole hours; without a beginning, of the usual length.
+/// A range of time in whole hours. Without a beginning, it has the default length.
+///
+/// # Errors
+///
+/// The range is longer than a leap year ([`Invalid`](ServiceError::Invalid)).
 pub fn hours(from: Option<Timestamp>, to: Timestamp) -> Result<(Timestamp, Timestamp), ServiceError> {
     let from = from.unwrap_or_else(|| to.ceil(HOUR_MS).plus_ms(-USUAL_DAYS * DAY_MS));
     if to.ms_since(from) > MOST_DAYS * DAY_MS {
@@ -173,16 +177,20 @@ pub fn hours(from: Option<Timestamp>, to: Timestamp) -> Result<(Timestamp, Times
     Ok((from.floor(HOUR_MS), to.ceil(HOUR_MS)))
 }
 
-/// Sums of groups.
+/// Sums by group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// The groups, the newest hour or day first; a page ends behind one of them.
+    /// The groups, newest hour or day first.
     pub groups: Listed<(Group, Sums), Group>,
-    /// Of the whole range, on its first page.
+    /// The sums of the whole range, on the first page.
     pub total: Option<Sums>,
 }
 
-/// Sums of each group, the newest hour or day first; on the first page also of the whole range.
+/// The sums of each group, newest hour or day first; on the first page also those of the whole range.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn usage(
     service: &Service,
     range: Range,

@@ -1,5 +1,5 @@
-//! Webhooks of an account's owner: endpoints that its events are sent to, signed, and what became of each delivery. A secret is
-//! told once, when its endpoint is made.
+//! Webhooks of an account's owner: endpoints that signed events are sent to, and the results of deliveries. An
+//! endpoint's secret is shown once, when the endpoint is created.
 
 use std::time::Duration;
 
@@ -16,40 +16,40 @@ use super::{
 
 /// The longest description, in characters.
 const LONGEST_DESCRIPTION: usize = 200;
-/// What a test may take beyond its call.
+/// The time that a test may take beyond its call.
 const TEST_MARGIN: Duration = Duration::from_secs(10);
 
 const MISSING: ServiceError = ServiceError::NotFound("a webhook with that id");
 
-/// An endpoint that is to be made.
+/// An endpoint to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEndpoint {
-    /// Its address.
+    /// The endpoint's URL.
     pub url: String,
-    /// Which events; none: all.
+    /// The kinds of events; `None`: all kinds.
     pub kinds: Option<Vec<EventKind>>,
-    /// What its owner calls it.
+    /// The owner's description.
     pub description: String,
-    /// Whether it is called.
+    /// Whether events are sent.
     pub enabled: bool,
 }
 
-/// An endpoint as its owner reads it.
+/// An endpoint, as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its id.
+    /// The endpoint's id.
     pub id: Uuid,
-    /// Its address.
+    /// The endpoint's URL.
     pub url: String,
-    /// What its owner calls it.
+    /// The owner's description.
     pub description: String,
-    /// Which events; none: all.
+    /// The kinds of events; `None`: all kinds.
     pub kinds: Option<Vec<EventKind>>,
-    /// Since when it is off, and why: `failing`, `gone` or `owner`.
+    /// When and why the endpoint was disabled: `failing`, `gone` or `owner`.
     pub disabled: Option<(Timestamp, String)>,
-    /// Its first failure since its last success.
+    /// The first failure since the last success.
     pub failing_since: Option<Timestamp>,
-    /// When it was made.
+    /// When the endpoint was created.
     pub created_at: Timestamp,
 }
 
@@ -89,7 +89,12 @@ async fn new_endpoint(
     })
 }
 
-/// Makes an endpoint for a request, whose id it has; also what its deliveries are signed with.
+/// Creates an endpoint under the request's id. Returns it with the secret that signs its deliveries.
+///
+/// # Errors
+///
+/// The URL, the events or the description are invalid ([`Invalid`](ServiceError::Invalid)), the account has as many
+/// webhooks as are allowed ([`Conflict`](ServiceError::Conflict)), or the ledger can't be written just now.
 pub async fn create(
     service: &Service,
     origin: Origin,
@@ -112,6 +117,10 @@ pub async fn create(
 }
 
 /// An account's endpoints, oldest first.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
 pub async fn list(service: &Service, account: AccountId) -> Result<Vec<Endpoint>, ServiceError> {
     Ok(service.ledger().endpoints(account).await?.into_iter().map(Endpoint::from).collect())
 }
@@ -121,11 +130,19 @@ async fn find(service: &Service, account: AccountId, id: Uuid) -> Result<StoredE
 }
 
 /// One of an account's endpoints.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn endpoint(service: &Service, account: AccountId, id: Uuid) -> Result<Endpoint, ServiceError> {
     Ok(find(service, account, id).await?.into())
 }
 
-/// Turns an endpoint on or off. What waits for one that is turned off is not sent any more.
+/// Enables or disables an endpoint. Waiting deliveries to a disabled endpoint are not sent any more.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool) -> Result<Endpoint, ServiceError> {
     find(service, account, id).await?;
     if enabled {
@@ -136,27 +153,37 @@ pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool
     endpoint(service, account, id).await
 }
 
-/// Deletes an endpoint with its deliveries.
+/// Deletes an endpoint and its deliveries.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn delete(service: &Service, account: AccountId, id: Uuid) -> Result<(), ServiceError> {
     if service.ledger().delete_endpoint(account, id).await? { Ok(()) } else { Err(MISSING) }
 }
 
-/// What came of a call that tries an endpoint.
+/// The result of a test call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tested {
-    /// The event it was called with.
+    /// The id of the test event.
     pub event_id: Uuid,
-    /// Whether it took the event.
+    /// Whether the endpoint accepted the event.
     pub delivered: bool,
     /// When the call ended.
     pub at: Timestamp,
-    /// Why it failed, where the status does not say it.
+    /// The reason of a failure, where the status does not say it.
     pub error: Option<String>,
     /// The answer's status and beginning.
     pub answer: Option<(u16, String)>,
 }
 
-/// Calls an endpoint now, once, and says what came of it.
+/// Calls an endpoint once, now, and returns the result.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), too many tests run
+/// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be written. A failed call is no error: it is in
+/// [`Tested`].
 pub async fn test(service: &Service, origin: Origin, account: AccountId, id: Uuid) -> Result<Tested, ServiceError> {
     let (endpoint, event_id) = (find(service, account, id).await?, origin.id.0);
     let deadline = service.webhook_timeout + TEST_MARGIN;
@@ -165,28 +192,28 @@ pub async fn test(service: &Service, origin: Origin, account: AccountId, id: Uui
     Ok(Tested { event_id, delivered: fate == Fate::Delivered, at, error, answer })
 }
 
-/// A delivery, as its owner reads it.
+/// A delivery, as the endpoint's owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// Its event.
+    /// The event's id.
     pub event_id: Uuid,
-    /// What happened.
+    /// The kind of event.
     pub kind: String,
-    /// When.
+    /// When the event happened.
     pub at: Timestamp,
     /// `waiting`, `delivered` or `failed`.
     pub status: String,
-    /// How often it was tried.
+    /// The number of attempts.
     pub attempts: i64,
-    /// When it is tried next.
+    /// The time of the next attempt.
     pub due_at: Option<Timestamp>,
-    /// When it was tried last.
+    /// The time of the last attempt.
     pub attempted_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the delivery ended.
     pub ended_at: Option<Timestamp>,
     /// The last answer's status, and its beginning.
     pub answer: Option<(i64, Option<String>)>,
-    /// Why the last attempt failed, where the status does not say it.
+    /// The reason of the last failure, where the status does not say it.
     pub error: Option<String>,
 }
 
@@ -200,6 +227,10 @@ impl From<Stored> for Delivery {
 }
 
 /// Deliveries to an endpoint, newest event first.
+///
+/// # Errors
+///
+/// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be read.
 pub async fn deliveries(
     service: &Service,
     account: AccountId,

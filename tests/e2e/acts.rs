@@ -9,27 +9,27 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::support::{
-    book::Book,
     client::{Answer, Api, Customer, answer},
     server::Server,
+    test_ledger::TestLedger,
 };
 
 struct Stage {
-    book: Book,
+    ledger: TestLedger,
     server: Server,
     customer: Customer,
 }
 
 impl Stage {
     async fn set() -> Self {
-        Self::on(Book::usual()).await
+        Self::on(TestLedger::usual()).await
     }
 
-    async fn on(book: Book) -> Self {
-        let options = book.options().set("FAREBOX_WEBHOOKS__ALLOW_PRIVATE", "true");
+    async fn on(ledger: TestLedger) -> Self {
+        let options = ledger.options().set("FAREBOX_WEBHOOKS__ALLOW_PRIVATE", "true");
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
-        Self { book, server, customer }
+        Self { ledger, server, customer }
     }
 
     fn operator(&self) -> Api {
@@ -44,7 +44,7 @@ impl Stage {
     /// As a process that dies after what each request did was written, and before any answer was kept.
     async fn die_before_answers_are_kept(&mut self) {
         self.server.kill_nine();
-        self.book.run("UPDATE idempotency_key SET state = 'started', answer = NULL");
+        self.ledger.run("UPDATE idempotency_key SET state = 'started', answer = NULL");
         self.restart().await;
     }
 
@@ -133,7 +133,7 @@ async fn a_retry_after_a_crash_is_answered_from_what_was_done_and_does_nothing()
     assert_eq!((given("goodwill"), given("purchase")), (1, 1), "{grants}");
     let subscription = stage.customer.api.get("/v1/subscription").await.ok();
     assert_eq!(subscription["subscription"]["renews"], true, "{subscription}");
-    assert_eq!(stage.book.number("SELECT COUNT(*) FROM audit_log WHERE action = 'void_grant'"), 1);
+    assert_eq!(stage.ledger.number("SELECT COUNT(*) FROM audit_log WHERE action = 'void_grant'"), 1);
     stage.server.admin().assert_audit().await;
 }
 
@@ -170,9 +170,9 @@ async fn void_until_told(stage: &Stage, keys: std::ops::Range<usize>, path: &str
 }
 
 /// What makes commits fail, late or not known to be there.
-async fn trouble(book: &Book) {
-    match book {
-        Book::Sqlite(folder) => {
+async fn trouble(ledger: &TestLedger) {
+    match ledger {
+        TestLedger::Sqlite(folder) => {
             let connection = rusqlite::Connection::open(folder.join("ledger.db")).unwrap();
             connection.busy_timeout(Duration::from_secs(10)).unwrap();
             connection.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -180,23 +180,23 @@ async fn trouble(book: &Book) {
             tokio::time::sleep(Duration::from_millis(6_500)).await;
             connection.execute_batch("COMMIT").unwrap();
         }
-        Book::Postgres(_) => {
+        TestLedger::Postgres(_) => {
             for _ in 0..20 {
                 let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                               WHERE datname = current_database() AND pid <> pg_backend_pid()";
-                book.run(others);
+                ledger.run(others);
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn cents(book: Book) {
-    let mut stage = Stage::on(book).await;
+async fn cents(ledger: TestLedger) {
+    let mut stage = Stage::on(ledger).await;
     let promo = stage.promo().await["id"].as_str().unwrap().to_owned();
     let path = format!("/admin/v1/accounts/{}/grants/{promo}/void", stage.customer.id);
     // While the database is locked, or drops its connections.
-    let (voids, troubles) = (void_until_told(&stage, 0..80, &path), trouble(&stage.book));
+    let (voids, troubles) = (void_until_told(&stage, 0..80, &path), trouble(&stage.ledger));
     tokio::join!(voids, troubles);
     // While the process is killed.
     for round in 0..4 {
@@ -216,19 +216,19 @@ async fn cents(book: Book) {
         void_until_told(&stage, keys, &path).await;
     }
     assert_eq!(stage.promo().await["voided"], "1.60");
-    assert_eq!(stage.book.number("SELECT COUNT(*) FROM audit_log WHERE action = 'void_grant'"), 160);
+    assert_eq!(stage.ledger.number("SELECT COUNT(*) FROM audit_log WHERE action = 'void_grant'"), 160);
     stage.server.admin().assert_audit().await;
 }
 
 #[tokio::test]
 async fn a_hundred_and_sixty_keyed_cents_are_a_dollar_sixty_whatever_commits_do() {
-    cents(Book::usual()).await;
+    cents(TestLedger::usual()).await;
 }
 
 #[tokio::test]
 async fn a_hundred_and_sixty_keyed_cents_are_a_dollar_sixty_on_postgres() {
-    let Some(book) = Book::postgres() else { return };
-    cents(book).await;
+    let Some(ledger) = TestLedger::postgres() else { return };
+    cents(ledger).await;
 }
 
 #[tokio::test]
@@ -249,7 +249,7 @@ async fn an_account_is_there_with_its_credits_or_not_at_all() {
         calls.join_all().await;
         let poor =
             "SELECT COUNT(*) FROM account a WHERE NOT EXISTS (SELECT 1 FROM credit_grant g WHERE g.account_id = a.id)";
-        assert_eq!(stage.book.number(poor), 0, "an account without its plan's credits");
+        assert_eq!(stage.ledger.number(poor), 0, "an account without its plan's credits");
         stage.restart().await;
         for n in numbers {
             let made = post(&stage.operator(), "/admin/v1/accounts", &n.to_string(), &body(n)).await.ok();
@@ -258,7 +258,7 @@ async fn an_account_is_there_with_its_credits_or_not_at_all() {
             assert_eq!((available, &seen["plan"]), (Nanos::dollars(5), &json!("payg")), "{seen}");
         }
     }
-    assert_eq!(stage.book.number("SELECT COUNT(*) FROM account"), 81);
+    assert_eq!(stage.ledger.number("SELECT COUNT(*) FROM account"), 81);
     let taken = post(&stage.operator(), "/admin/v1/accounts", "another key", &body(0)).await;
     assert_eq!((taken.status, &taken.json()["code"]), (409, &json!("conflict")), "{}", taken.body);
     stage.server.admin().assert_audit().await;
@@ -267,18 +267,18 @@ async fn an_account_is_there_with_its_credits_or_not_at_all() {
 #[tokio::test]
 async fn an_account_has_no_more_keys_than_it_may_however_many_are_asked_for_at_once() {
     let stage = Stage::set().await;
-    let account = stage.book.id(&stage.customer.id);
-    let n = match stage.book {
-        Book::Sqlite(_) => {
+    let account = stage.ledger.id(&stage.customer.id);
+    let n = match stage.ledger {
+        TestLedger::Sqlite(_) => {
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 990) INSERT INTO api_key \
              (id, account_id, name, public, hash, created_at) SELECT randomblob(16), {account}, 'k', 'p' || i, 'h', 0 FROM n"
         }
-        Book::Postgres(_) => {
+        TestLedger::Postgres(_) => {
             "INSERT INTO api_key (id, account_id, name, public, hash, created_at) \
              SELECT gen_random_uuid(), {account}, 'k', 'p' || i, 'h', 0 FROM generate_series(1, 990) AS i"
         }
     };
-    stage.book.run(&n.replace("{account}", &account));
+    stage.ledger.run(&n.replace("{account}", &account));
     let calls = (0..20).map(|_| async { stage.customer.api.post("/v1/keys", &json!({})).await.status });
     let statuses = futures::future::join_all(calls).await;
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 9, "{statuses:?}");

@@ -14,11 +14,11 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{
-    book::Book,
     client::answer,
     fake_openai::{Behaviour, FakeOpenAi},
     server::Server,
     temporary,
+    test_ledger::TestLedger,
 };
 
 const APPEND_ONLY: [&str; 4] = ["journal", "usage_record", "price_version", "batch"];
@@ -394,9 +394,9 @@ fn audit(url: &str) -> Output {
 }
 
 /// Traffic, a purchase, a reload, a refund and a request that runs when the process is killed.
-async fn a_life() -> Book {
-    let (fake, book) = (FakeOpenAi::start(), Book::sqlite());
-    let options = book.options().calling(fake.url());
+async fn a_life() -> TestLedger {
+    let (fake, ledger) = (FakeOpenAi::start(), TestLedger::sqlite());
+    let options = ledger.options().calling(fake.url());
     let mut server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     let bought = json!({"amount": "10", "payment_method": "pm_card_visa"});
@@ -418,7 +418,7 @@ async fn a_life() -> Book {
     let request = customer.api.request(Method::POST, "/v1/chat/completions").json(&body);
     assert!(request.send().await.unwrap().chunk().await.unwrap().is_some());
     server.kill_nine();
-    book
+    ledger
 }
 
 fn falsified(clean: &Path, case: &Case) -> (Output, String, String) {
@@ -453,22 +453,22 @@ fn falsified(clean: &Path, case: &Case) -> (Output, String, String) {
 
 #[tokio::test]
 async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
-    let book = a_life().await;
-    let output = audit(&book.url());
+    let ledger = a_life().await;
+    let output = audit(&ledger.url());
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("clean: 1 accounts") && said.contains("3 requests, 1 open holds, 0 violations"), "{said}");
     for table in APPEND_ONLY {
         let column = if table == "usage_record" { "charged" } else { "at" };
         for sql in [format!("UPDATE {table} SET {column} = 1"), format!("DELETE FROM {table}")] {
-            let refused = book.try_run(&sql).unwrap_err();
+            let refused = ledger.try_run(&sql).unwrap_err();
             assert!(refused.contains("is append-only"), "{sql}: {refused}");
         }
     }
 
     // All in one file, to be copied.
-    book.run("PRAGMA wal_checkpoint(TRUNCATE)");
-    let Book::Sqlite(folder) = &book else { panic!("a file") };
+    ledger.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    let TestLedger::Sqlite(folder) = &ledger else { panic!("a file") };
     let clean = folder.join("ledger.db");
     for case in CASES {
         let (output, id, told) = falsified(&clean, case);
@@ -497,19 +497,19 @@ fn an_audit_of_nothing_says_so_and_makes_nothing() {
 
 #[test]
 fn postgres_tables_refuse_to_be_falsified_too() {
-    let Some(book) = Book::postgres() else { return };
+    let Some(ledger) = TestLedger::postgres() else { return };
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_farebox"));
-    assert!(migrate.arg("migrate").env("FAREBOX_DATABASE__URL", book.url()).status().unwrap().success());
+    assert!(migrate.arg("migrate").env("FAREBOX_DATABASE__URL", ledger.url()).status().unwrap().success());
     for table in APPEND_ONLY {
         let column = if table == "usage_record" { "charged" } else { "at" };
         for sql in
             [format!("UPDATE {table} SET {column} = 1"), format!("DELETE FROM {table}"), format!("TRUNCATE {table}")]
         {
-            let refused = book.try_run(&sql).unwrap_err();
+            let refused = ledger.try_run(&sql).unwrap_err();
             assert!(refused.contains("is append-only"), "{sql}: {refused}");
         }
     }
-    let clean = audit(&book.url());
+    let clean = audit(&ledger.url());
     assert!(
         clean.status.success(),
         "{}{}",

@@ -7,11 +7,11 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
-    book::Book,
     client::{Answer, Customer},
     fake_openai::{Behaviour, FakeOpenAi},
     server::{Options, Server},
     socket::Socket,
+    test_ledger::TestLedger,
     with,
 };
 
@@ -469,12 +469,12 @@ async fn a_stream_that_dies_with_the_process_is_charged_its_last_checkpoint() {
 
 #[tokio::test]
 async fn a_process_that_was_taken_over_writes_nothing_more_and_ends() {
-    let (book, fake) = (Book::usual(), FakeOpenAi::start());
-    let mut older = Server::start(book.options().calling(fake.url())).await;
+    let (ledger, fake) = (TestLedger::usual(), FakeOpenAi::start());
+    let mut older = Server::start(ledger.options().calling(fake.url())).await;
     let customer = older.admin().customer("payg", "5").await;
     let body = json!({"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Say hello to me"}]});
     assert_eq!(customer.api.post("/v1/chat/completions", &body).await.status, 200);
-    let newer = Server::start(book.options().calling(fake.url()).with_argument("--take-over")).await;
+    let newer = Server::start(ledger.options().calling(fake.url()).with_argument("--take-over")).await;
     // It may have ended by now.
     match customer.api.request(Method::POST, "/v1/chat/completions").json(&body).send().await {
         Ok(refused) => assert_eq!(refused.status(), 503),

@@ -11,9 +11,9 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    book::Book,
     fake_openai::{Behaviour, FakeOpenAi},
     server::{Options, Server},
+    test_ledger::TestLedger,
 };
 
 #[tokio::test]
@@ -238,8 +238,8 @@ async fn the_command_line_speaks_of_accounts_by_address_and_prints_for_people() 
 
 #[tokio::test]
 async fn every_spelling_of_an_address_is_one_account() {
-    for book in [Some(Book::sqlite()), Book::postgres()].into_iter().flatten() {
-        let server = Server::start(book.options()).await;
+    for ledger in [Some(TestLedger::sqlite()), TestLedger::postgres()].into_iter().flatten() {
+        let server = Server::start(ledger.options()).await;
         let admin = server.admin();
         let make = async |email: &str| admin.0.post("/admin/v1/accounts", &json!({"email": email})).await;
         let made = make("x@example.com").await.ok();
@@ -272,25 +272,25 @@ async fn every_spelling_of_an_address_is_one_account() {
             );
         }
         // The database holds it, whoever writes.
-        let id = book.id(&uuid::Uuid::now_v7().to_string());
+        let id = ledger.id(&uuid::Uuid::now_v7().to_string());
         let twice = format!(
             "INSERT INTO account (id, email, plan, created_at, clock) VALUES ({id}, 'X@Example.com', 'free', 1, 1)"
         );
-        book.try_run(&twice).unwrap_err();
+        ledger.try_run(&twice).unwrap_err();
         drop(server);
 
         // Accounts of before: one spelled anew, and two that are one address, of which the older has it.
         let ids: Vec<String> = (0..3).map(|_| uuid::Uuid::now_v7().to_string()).collect();
-        book.run("DROP INDEX account_address");
-        book.run("ALTER TABLE account DROP COLUMN twin");
-        book.run("DELETE FROM seaql_migrations WHERE version LIKE 'm0010%'");
+        ledger.run("DROP INDEX account_address");
+        ledger.run("ALTER TABLE account DROP COLUMN twin");
+        ledger.run("DELETE FROM seaql_migrations WHERE version LIKE 'm0010%'");
         for (id, email) in ids.iter().zip([" Old@Example.com", "TWIN@example.com", "Twin@example.com"]) {
-            let id = book.id(id);
-            book.run(&format!(
+            let id = ledger.id(id);
+            ledger.run(&format!(
                 "INSERT INTO account (id, email, plan, created_at, clock) VALUES ({id}, '{email}', 'free', 1, 1)"
             ));
         }
-        let server = Server::start(book.options()).await;
+        let server = Server::start(ledger.options()).await;
         let admin = server.admin();
         let shown = async |whose: &str| {
             let account = admin.account(whose).await;
@@ -359,8 +359,8 @@ async fn no_instant_that_comes_in_is_beyond_the_year_9999() {
 
 #[tokio::test]
 async fn credits_beyond_what_an_account_can_hold_are_refused() {
-    let book = Book::usual();
-    let server = Server::start(book.options()).await;
+    let ledger = TestLedger::usual();
+    let server = Server::start(ledger.options()).await;
     let admin = server.admin();
     let customer = admin.customer("payg", "1").await;
     let grants = format!("/admin/v1/accounts/{}/grants", customer.id);
@@ -368,14 +368,14 @@ async fn credits_beyond_what_an_account_can_hold_are_refused() {
     drop(server);
     // As if it had been given a million nine thousand times, but for one and a half.
     let all = 8_998_500_000_000_000_000_i64;
-    let id = book.id(&promo);
-    book.run(&format!("UPDATE credit_grant SET funded = {all}, available = {all} WHERE id = {id}"));
-    book.run(&format!(
+    let id = ledger.id(&promo);
+    ledger.run(&format!("UPDATE credit_grant SET funded = {all}, available = {all} WHERE id = {id}"));
+    ledger.run(&format!(
         "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, d_available, \
          d_held, d_spent, d_expired, d_voided, d_debt) SELECT account_id, seq, 99, at, batch_id, epoch, kind, grant_id, request_id, \
          {all} - d_funded, {all} - d_available, 0, 0, 0, 0, 0 FROM journal WHERE grant_id = {id}"
     ));
-    let server = Server::start(book.options()).await;
+    let server = Server::start(ledger.options()).await;
     let (admin, api) = (server.admin(), server.api(&customer.key));
     let million = json!({"source": "goodwill", "amount": "1000000", "reason": "rich"});
     admin.0.post(&grants, &million).await.ok();

@@ -11,10 +11,10 @@ use std::{
 };
 
 use crate::support::{
-    book::Book,
     postgres::{self, Postgres},
     server::{Database, Options, Server},
     temporary,
+    test_ledger::TestLedger,
 };
 
 /// What is done to a database's file.
@@ -136,19 +136,19 @@ async fn a_database_with_a_second_name_has_the_same_owner() {
 }
 
 /// A dead owner is taken over at once; a living one only by who means it, and that one stops.
-async fn owners_follow_each_other(book: Book) {
-    let mut first = Server::start(book.options()).await;
+async fn owners_follow_each_other(ledger: TestLedger) {
+    let mut first = Server::start(ledger.options()).await;
     let customer = first.admin().customer("payg", "2").await;
     first.kill_nine();
-    let mut second = Server::start(book.options()).await;
+    let mut second = Server::start(ledger.options()).await;
     assert_eq!(second.api(&customer.key).get("/v1/balance").await.ok()["available"], "7.00");
     let other = temporary("third");
     fs::create_dir_all(&other).unwrap();
-    let url = book.url();
+    let url = ledger.url();
     let said = refusal(farebox(&other, &["serve"], &[("FAREBOX_DATABASE__URL", &url)])).await;
     assert!(said.contains(&format!("process {}", second.id())), "{said}");
     assert_unharmed(&second).await;
-    let third = Server::start(book.options().with_argument("--take-over")).await;
+    let third = Server::start(ledger.options().with_argument("--take-over")).await;
     let ended = second.wait_for_end().await;
     assert!(!ended.success() && second.logs().contains("taken this ledger over"), "{ended} {}", second.logs());
     assert_eq!(third.api(&customer.key).get("/v1/balance").await.ok()["available"], "7.00");
@@ -162,22 +162,22 @@ async fn owners_follow_each_other(book: Book) {
 
 #[tokio::test]
 async fn owners_of_a_file_follow_each_other() {
-    owners_follow_each_other(Book::sqlite()).await;
+    owners_follow_each_other(TestLedger::sqlite()).await;
 }
 
 #[tokio::test]
 async fn owners_of_a_postgres_database_follow_each_other() {
-    let Some(book) = Book::postgres() else { return };
-    owners_follow_each_other(book).await;
+    let Some(ledger) = TestLedger::postgres() else { return };
+    owners_follow_each_other(ledger).await;
 }
 
 #[tokio::test]
 async fn a_postgres_owner_whose_session_was_ended_stays_the_owner() {
-    let Some(book) = Book::postgres() else { return };
-    let first = Server::start(book.options()).await;
+    let Some(ledger) = TestLedger::postgres() else { return };
+    let first = Server::start(ledger.options()).await;
     let other = temporary("second");
     fs::create_dir_all(&other).unwrap();
-    let url = book.url();
+    let url = ledger.url();
     let sessions = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND database = \
                     (SELECT oid FROM pg_database WHERE datname = current_database())";
     let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() \

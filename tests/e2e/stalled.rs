@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    book::Book,
     client::{Answer, Api, answer},
     postgres,
     server::Server,
+    test_ledger::TestLedger,
 };
 
 /// Longer than an account is waited for, shorter than twice that.
@@ -22,9 +22,9 @@ async fn post(api: &Api, path: &str, key: &str, body: &Value) -> Answer {
 }
 
 /// The journal's batches hang from now on: each reads this row in its transaction. The rest of the database answers.
-async fn stalled(book: &Book) -> JoinHandle<String> {
+async fn stalled(ledger: &TestLedger) -> JoinHandle<String> {
     let sql = format!("BEGIN; SELECT epoch FROM shard_lease FOR UPDATE; SELECT pg_sleep({STALL}); COMMIT");
-    let url = book.url();
+    let url = ledger.url();
     let stall = tokio::task::spawn_blocking(move || postgres::query(&url, &sql).unwrap());
     tokio::time::sleep(Duration::from_secs(1)).await;
     stall
@@ -32,14 +32,14 @@ async fn stalled(book: &Book) -> JoinHandle<String> {
 
 #[tokio::test]
 async fn a_refund_whose_commit_lands_late_is_made_once() {
-    let Some(book) = Book::postgres() else { return };
-    let server = Server::start(book.options()).await;
+    let Some(ledger) = TestLedger::postgres() else { return };
+    let server = Server::start(ledger.options()).await;
     let admin = server.admin();
     let customer = admin.customer("payg", "5").await;
     let bought = post(&customer.api, "/v1/credits/purchase", "k", &json!({"amount": "10.00"})).await.ok();
     let payment = bought["payment"]["id"].as_str().unwrap();
     let (path, body) = (format!("/admin/v1/payments/{payment}/refund"), json!({"amount": "3", "reason": "late"}));
-    let stall = stalled(&book).await;
+    let stall = stalled(&ledger).await;
     let began = Instant::now();
     let first = post(&admin.0, &path, "a-refund", &body).await;
     stall.await.unwrap();
@@ -62,14 +62,14 @@ async fn a_refund_whose_commit_lands_late_is_made_once() {
 
 #[tokio::test]
 async fn a_commit_that_lands_late_is_not_made_again() {
-    let Some(book) = Book::postgres() else { return };
-    let server = Server::start(book.options()).await;
+    let Some(ledger) = TestLedger::postgres() else { return };
+    let server = Server::start(ledger.options()).await;
     let admin = server.admin();
     let customer = admin.customer("payg", "5").await;
     let (purchase, grant) =
         (json!({"amount": "10.00"}), json!({"source": "goodwill", "amount": "1", "reason": "late"}));
     let grants = format!("/admin/v1/accounts/{}/grants", customer.id);
-    let stall = stalled(&book).await;
+    let stall = stalled(&ledger).await;
     let began = Instant::now();
     let (bought, granted) = tokio::join!(
         post(&customer.api, "/v1/credits/purchase", "a-purchase", &purchase),

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use billing::ids::{AccountId, PaymentId};
-use cards::{self, Order, Outcome, Processor};
+use cards::{self, ChargeOutcome, Order, Processor};
 
 use crate::support::{
     client::{Answer, Customer, answer},
@@ -253,7 +253,7 @@ async fn money_that_comes_for_a_payment_told_declined_goes_back() {
 #[tokio::test]
 async fn a_charge_is_found_by_its_payment() {
     let stripe = FakeStripe::start();
-    let settings = ::cards::stripe::Settings {
+    let settings = ::cards::stripe::StripeSettings {
         base_url: stripe.url().to_owned(),
         secret_key: SECRET_KEY.to_owned(),
         webhook_secret: WEBHOOK_SECRET.to_owned(),
@@ -274,7 +274,7 @@ async fn a_charge_is_found_by_its_payment() {
     };
     let (charged, never) = (order(10), order(20));
     let outcome = processor.charge(&charged).await;
-    let Outcome::Succeeded { amount, .. } = &outcome else { panic!("{outcome:?}") };
+    let ChargeOutcome::Succeeded { amount, .. } = &outcome else { panic!("{outcome:?}") };
     assert_eq!(*amount, charged.amount);
     assert_eq!(processor.find(&charged).await, Ok(Some(outcome.clone())));
     assert_eq!(processor.find(&never).await, Ok(None));
@@ -283,7 +283,7 @@ async fn a_charge_is_found_by_its_payment() {
     assert_eq!(processor.charge(&other).await, outcome);
     assert_eq!(stripe.all("payment_intent").len(), 1);
     let unsaved = Order { customer: None, ..never };
-    assert!(matches!(processor.charge(&unsaved).await, Outcome::Declined { .. }));
+    assert!(matches!(processor.charge(&unsaved).await, ChargeOutcome::Declined { .. }));
 }
 
 #[tokio::test]

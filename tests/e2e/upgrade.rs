@@ -11,10 +11,10 @@ use billing::Nanos;
 use serde_json::{Value, json};
 
 use crate::support::{
-    book::Book,
     client::{Answer, Api},
     fake_openai::FakeOpenAi,
     server::Server,
+    test_ledger::TestLedger,
 };
 
 const DAY: u64 = 86_400;
@@ -24,12 +24,12 @@ fn fixture(file: &str) -> PathBuf {
 }
 
 /// The old ledger, and what the old binary said of it.
-fn old_ledger(book: &Book) -> Value {
-    let kind = match book {
-        Book::Sqlite(_) => "sqlite",
-        Book::Postgres(_) => "postgres",
+fn old_ledger(ledger: &TestLedger) -> Value {
+    let kind = match ledger {
+        TestLedger::Sqlite(_) => "sqlite",
+        TestLedger::Postgres(_) => "postgres",
     };
-    book.run_file(&fixture(&format!("{kind}.sql")));
+    ledger.run_file(&fixture(&format!("{kind}.sql")));
     serde_json::from_str(&fs::read_to_string(fixture(&format!("{kind}.json"))).unwrap()).unwrap()
 }
 
@@ -42,11 +42,11 @@ async fn chat(api: &Api) -> Answer {
     api.post("/v1/chat/completions", &body).await
 }
 
-async fn taken_over(book: Book) {
-    let old = old_ledger(&book);
+async fn taken_over(ledger: TestLedger) {
+    let old = old_ledger(&ledger);
     let (said, clock) = (&old["accounts"], format!("test:{}", old["at"].as_str().unwrap()));
     let provider = FakeOpenAi::start();
-    let options = book.options().calling(provider.url()).set("FAREBOX_CLOCK", &clock);
+    let options = ledger.options().calling(provider.url()).set("FAREBOX_CLOCK", &clock);
     let mut server = Server::start(options).await;
     server.admin().assert_audit().await;
     let key = |name: &str| said[name]["key"].as_str().unwrap().to_owned();
@@ -115,11 +115,11 @@ async fn taken_over(book: Book) {
 
 #[tokio::test]
 async fn a_sqlite_ledger_of_before_reversals_is_taken_over() {
-    taken_over(Book::sqlite()).await;
+    taken_over(TestLedger::sqlite()).await;
 }
 
 #[tokio::test]
 async fn a_postgresql_ledger_of_before_reversals_is_taken_over() {
-    let Some(book) = Book::postgres() else { return };
-    taken_over(book).await;
+    let Some(ledger) = TestLedger::postgres() else { return };
+    taken_over(ledger).await;
 }

@@ -10,26 +10,26 @@ use billing::Nanos;
 use serde_json::{Value, json};
 
 use crate::support::{
-    book::Book,
     client::{Api, Customer},
     fake_openai::{Behaviour, FakeOpenAi},
     server::Server,
+    test_ledger::TestLedger,
 };
 
 struct Stage {
     fake: FakeOpenAi,
     server: Server,
     customer: Customer,
-    book: Book,
+    ledger: TestLedger,
 }
 
 impl Stage {
     async fn set() -> Self {
-        let (fake, book) = (FakeOpenAi::start(), Book::usual());
-        let options = book.options().calling(fake.url());
+        let (fake, ledger) = (FakeOpenAi::start(), TestLedger::usual());
+        let options = ledger.options().calling(fake.url());
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
-        Self { fake, server, customer, book }
+        Self { fake, server, customer, ledger }
     }
 
     /// A second key of the customer: its id, and a client with it.
@@ -192,15 +192,15 @@ async fn a_wrong_sum_is_noticed(stage: &Stage) {
     for (sum, beside) in [("span = 1", "records"), ("span = 24", "hours")] {
         let sql =
             |sign: char| format!("UPDATE usage_rollup SET charged = charged {sign} 1 WHERE {sum} AND model = 'gpt-4o'");
-        stage.book.run(&sql('+'));
+        stage.ledger.run(&sql('+'));
         let audit = stage.server.admin().audit().await;
         assert_eq!(audit["ok"], false, "{audit}");
         let what = audit["violations"].to_string();
         assert!(what.contains(&format!("differs from its {beside}")) && what.contains(&stage.customer.id), "{what}");
-        stage.book.run(&sql('-'));
+        stage.ledger.run(&sql('-'));
         stage.server.admin().assert_audit().await;
     }
-    stage.book.run("DELETE FROM usage_rollup WHERE span = 1 AND model = 'gpt-4o'");
+    stage.ledger.run("DELETE FROM usage_rollup WHERE span = 1 AND model = 'gpt-4o'");
     assert_eq!(stage.server.admin().audit().await["ok"], false, "a sum is missing");
 }
 

@@ -15,9 +15,9 @@ use billing::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    book::Book,
     client::{Api, Customer},
     server::Server,
+    test_ledger::TestLedger,
 };
 
 const USUAL_ROWS: i64 = 200_000;
@@ -32,16 +32,16 @@ struct Stage {
     server: Server,
     customer: Customer,
     keys: Vec<String>,
-    book: Book,
+    ledger: TestLedger,
     rows: i64,
     /// Records are of the year from this hour on, up to the hour that is now.
     start: i64,
 }
 
 impl Stage {
-    async fn set(book: Book) -> Self {
+    async fn set(ledger: TestLedger) -> Self {
         let rows = env::var("FAREBOX_TEST_USAGE_ROWS").map_or(USUAL_ROWS, |rows| rows.parse().unwrap());
-        let server = Server::start(book.options()).await;
+        let server = Server::start(ledger.options()).await;
         let admin = server.admin();
         let customer = admin.customer("payg", "5").await;
         let mut keys = Vec::new();
@@ -56,7 +56,7 @@ impl Stage {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let start = Timestamp(i64::try_from(now).unwrap()).floor(HOUR_MS).0 - YEAR;
-        let mut stage = Self { server, customer, keys, book, rows, start };
+        let mut stage = Self { server, customer, keys, ledger, rows, start };
         stage.fill(&others);
         // The connection of before was closed meanwhile.
         stage.customer.api = stage.server.api(&stage.customer.key);
@@ -65,7 +65,7 @@ impl Stage {
 
     /// Records and their sums, made by the database itself.
     fn fill(&self, others: &[String]) {
-        let Self { customer, keys, book, rows, start, .. } = self;
+        let Self { customer, keys, ledger, rows, start, .. } = self;
         let began = Instant::now();
         let case = |of: &str, values: &mut dyn Iterator<Item = String>| {
             values.enumerate().fold(format!("CASE {of}"), |mut sql, (place, value)| {
@@ -73,52 +73,52 @@ impl Stage {
                 sql
             }) + " END"
         };
-        let other = case(&format!("i / 5 % {OTHERS}"), &mut others.iter().map(|id| book.id(id)));
-        let key = case(&format!("i / 3 % {}", KEYS + 1), &mut keys.iter().map(|id| book.id(id)));
+        let other = case(&format!("i / 5 % {OTHERS}"), &mut others.iter().map(|id| ledger.id(id)));
+        let key = case(&format!("i / 3 % {}", KEYS + 1), &mut keys.iter().map(|id| ledger.id(id)));
         let model = case(&format!("i / 7 % {MODELS}"), &mut (0..MODELS).map(|n| format!("'model-{n}'")));
-        let id = match book {
-            Book::Sqlite(_) => "unhex(printf('%012x7%03x8%015x', at, i % 4096, i))",
-            Book::Postgres(_) => {
+        let id = match ledger {
+            TestLedger::Sqlite(_) => "unhex(printf('%012x7%03x8%015x', at, i % 4096, i))",
+            TestLedger::Postgres(_) => {
                 "CAST(lpad(to_hex(at), 12, '0') || '7' || lpad(to_hex(i % 4096), 3, '0') || '8' || lpad(to_hex(i), 15, '0') AS UUID)"
             }
         };
-        let series = match book {
-            Book::Sqlite(_) => format!(
+        let series = match ledger {
+            TestLedger::Sqlite(_) => format!(
                 "(WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {rows} - 1) SELECT i FROM n)"
             ),
-            Book::Postgres(_) => format!("(SELECT generate_series(0, CAST({rows} AS BIGINT) - 1) AS i)"),
+            TestLedger::Postgres(_) => format!("(SELECT generate_series(0, CAST({rows} AS BIGINT) - 1) AS i)"),
         };
-        book.run(&format!(
+        ledger.run(&format!(
             "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
              cached_input_tokens, output_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
              price_version, started_at, ended_at) SELECT CASE WHEN i % 5 < 4 THEN {} ELSE {other} END, {id}, {key}, \
              CASE WHEN i % {RARE} = 0 THEN 'rare' ELSE {model} END, 'openai', \
              CASE WHEN i % 100 = 0 THEN 'failed' ELSE 'completed' END, i % 1000, 0, i % 100, 0, 0, 0, '0.000001', '0.00000002', \
              1020, 1, at, at FROM (SELECT i, {start} + i * {YEAR} / {rows} AS at FROM {series} s) t",
-            book.id(&customer.id),
+            ledger.id(&customer.id),
         ));
         let filled = began.elapsed();
-        book.run(
+        ledger.run(
             "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, input_tokens, \
              cached_input_tokens, output_tokens, compute_ms, billed_seconds, charged) SELECT account_id, span, \
              ended_at - ended_at % (span * 3600000), model, provider, COALESCE(key_id, nil), COUNT(*), \
              SUM(CASE WHEN ending = 'failed' THEN 1 ELSE 0 END), SUM(input_tokens), 0, SUM(output_tokens), 0, 0, SUM(charged) \
              FROM usage_record CROSS JOIN (SELECT 1 AS span UNION ALL SELECT 24) spans \
              CROSS JOIN (SELECT {nil} AS nil) n GROUP BY 1, 2, 3, 4, 5, 6"
-                .replace("{nil}", &book.id("00000000-0000-0000-0000-000000000000"))
+                .replace("{nil}", &ledger.id("00000000-0000-0000-0000-000000000000"))
                 .as_str(),
         );
-        if let Book::Postgres(_) = book {
+        if let TestLedger::Postgres(_) = ledger {
             // As it does by itself, some time after so many rows were written.
-            book.run("VACUUM ANALYZE");
-            book.run("CHECKPOINT");
+            ledger.run("VACUUM ANALYZE");
+            ledger.run("CHECKPOINT");
         }
-        let sums = book.number("SELECT COUNT(*) FROM usage_rollup");
-        if let Book::Postgres(_) = book {
+        let sums = ledger.number("SELECT COUNT(*) FROM usage_rollup");
+        if let TestLedger::Postgres(_) = ledger {
             // A connection counts what it read when it ends, which may be a moment after its client's end.
             let others = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
                           AND application_name = 'psql' AND pid <> pg_backend_pid()";
-            while book.number(others) > 0 {}
+            while ledger.number(others) > 0 {}
         }
         println!("{rows} records in {filled:.1?}, with their {sums} sums in {:.1?}", began.elapsed());
     }
@@ -149,13 +149,13 @@ impl Stage {
     /// Sequential scans of the large tables; PostgreSQL alone counts them. A year of days may be most of their table.
     fn table_scans(&self) -> i64 {
         let sql = "SELECT COALESCE(SUM(seq_scan), 0) FROM pg_stat_user_tables WHERE relname IN ('usage_record', 'usage_rollup_hour')";
-        if let Book::Postgres(_) = self.book { self.book.number(sql) } else { 0 }
+        if let TestLedger::Postgres(_) = self.ledger { self.ledger.number(sql) } else { 0 }
     }
 
     fn index_scans(&self) -> i64 {
         let sql =
             "SELECT SUM(idx_scan) FROM pg_stat_user_tables WHERE relname IN ('usage_record', 'usage_rollup_hour')";
-        if let Book::Postgres(_) = self.book { self.book.number(sql) } else { i64::MAX }
+        if let TestLedger::Postgres(_) = self.ledger { self.ledger.number(sql) } else { i64::MAX }
     }
 }
 
@@ -255,7 +255,7 @@ impl Stage {
     /// counts within ten seconds (PostgreSQL's source, `PGSTAT_IDLE_INTERVAL`).
     async fn table_scans_settled(&self) -> i64 {
         let mut scans = self.table_scans();
-        if matches!(self.book, Book::Postgres(_)) {
+        if matches!(self.ledger, TestLedger::Postgres(_)) {
             loop {
                 tokio::time::sleep(Duration::from_secs(12)).await;
                 let now = self.table_scans();
@@ -310,11 +310,11 @@ async fn exported(stage: &Stage, requests: usize) {
 
 #[tokio::test]
 async fn pages_over_many_records_on_sqlite() {
-    pages_are_read(Stage::set(Book::sqlite()).await).await;
+    pages_are_read(Stage::set(TestLedger::sqlite()).await).await;
 }
 
 #[tokio::test]
 async fn pages_over_many_records_on_postgres() {
-    let Some(book) = Book::postgres() else { return };
-    pages_are_read(Stage::set(book).await).await;
+    let Some(ledger) = TestLedger::postgres() else { return };
+    pages_are_read(Stage::set(ledger).await).await;
 }

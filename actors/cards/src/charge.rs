@@ -46,7 +46,7 @@ pub struct NextAction {
 
 /// The state of a charge, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ChargeOutcome {
     /// Paid.
     Succeeded {
         /// The processor's id of the charge.

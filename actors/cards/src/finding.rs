@@ -7,7 +7,7 @@ use billing::{
     reversal::{Listing, News},
 };
 
-use crate::charge::Outcome;
+use crate::charge::ChargeOutcome;
 
 /// An event of a processor: only that an object changed. The object's state is fetched, because events may come out of
 /// order.
@@ -37,15 +37,15 @@ pub enum Subject {
 pub struct Finding {
     /// The payment.
     pub payment_id: PaymentId,
-    /// What was found of the payment.
-    pub what: What,
+    /// The processor's record of the payment.
+    pub record: ProcessorRecord,
 }
 
-/// What was found of a payment: see [`Finding`].
+/// A part of a processor's record of a payment: see [`Finding`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum ProcessorRecord {
     /// The state of the charge.
-    Charge(Outcome),
+    Charge(ChargeOutcome),
     /// Refunds and disputes of the charge, and whether the list is complete. An inquiry is left out: it takes no money.
     Reversals(Vec<News>, Listing),
 }

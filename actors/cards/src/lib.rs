@@ -12,6 +12,6 @@ pub mod sandbox;
 pub mod stripe;
 pub mod webhook;
 
-pub use charge::{CardError, NextAction, Order, Outcome, RefundOrder, Refunded, Setup, from_cents, to_cents};
-pub use finding::{Finding, ListedCharge, ProcessorEvent, Statement, Subject, What};
+pub use charge::{CardError, ChargeOutcome, NextAction, Order, RefundOrder, Refunded, Setup, from_cents, to_cents};
+pub use finding::{Finding, ListedCharge, ProcessorEvent, ProcessorRecord, Statement, Subject};
 pub use processor::Processor;

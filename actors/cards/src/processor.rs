@@ -3,7 +3,7 @@
 use billing::{Timestamp, card::Card, ids::AccountId};
 
 use crate::{
-    charge::{CardError, Order, Outcome, RefundOrder, Refunded},
+    charge::{CardError, ChargeOutcome, Order, RefundOrder, Refunded},
     finding::{Finding, ProcessorEvent, Statement, Subject},
     sandbox::{self, Sandbox},
     stripe::Stripe,
@@ -28,7 +28,7 @@ impl Processor {
     }
 
     /// Charges a card. Repeated orders charge once.
-    pub async fn charge(&self, order: &Order) -> Outcome {
+    pub async fn charge(&self, order: &Order) -> ChargeOutcome {
         match self {
             Self::Sandbox(sandbox) => sandbox.charge(order),
             Self::Stripe(stripe) => stripe.charge(order).await,
@@ -41,7 +41,7 @@ impl Processor {
     ///
     /// `Unavailable` where the processor did not answer, or where its answer was not understood: look the charge up
     /// again later. `Refused` where the processor rejects the search.
-    pub async fn find(&self, order: &Order) -> Result<Option<Outcome>, CardError> {
+    pub async fn find(&self, order: &Order) -> Result<Option<ChargeOutcome>, CardError> {
         match self {
             Self::Sandbox(sandbox) => Ok(sandbox.find(order)),
             Self::Stripe(stripe) => stripe.find(order.payment_id).await,
@@ -49,7 +49,7 @@ impl Processor {
     }
 
     /// Fetches the state of a charge that waits for its owner.
-    pub async fn look(&self, reference: &str) -> Outcome {
+    pub async fn look(&self, reference: &str) -> ChargeOutcome {
         match self {
             Self::Sandbox(sandbox) => sandbox.look(reference),
             Self::Stripe(stripe) => stripe.look(reference).await,
@@ -57,7 +57,7 @@ impl Processor {
     }
 
     /// Cancels a charge that waits for its owner. The charge may have succeeded meanwhile.
-    pub async fn cancel(&self, reference: &str) -> Outcome {
+    pub async fn cancel(&self, reference: &str) -> ChargeOutcome {
         match self {
             Self::Sandbox(sandbox) => sandbox.cancel(reference),
             Self::Stripe(stripe) => stripe.cancel(reference).await,

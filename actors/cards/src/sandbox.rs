@@ -17,8 +17,8 @@ use billing::{
 use uuid::Uuid;
 
 use crate::{
-    charge::{NextAction, Order, Outcome, RefundOrder, Refunded},
-    finding::{Finding, ListedCharge, ProcessorEvent, Statement, Subject, What},
+    charge::{ChargeOutcome, NextAction, Order, RefundOrder, Refunded},
+    finding::{Finding, ListedCharge, ProcessorEvent, ProcessorRecord, Statement, Subject},
 };
 
 /// The behaviour of a test card when it is charged.
@@ -138,7 +138,7 @@ struct Charged {
 }
 
 #[derive(Debug)]
-struct Book {
+struct Memory {
     charges: HashMap<PaymentId, Charged>,
     refunds: HashMap<PaymentId, Vec<News>>,
     /// When the memory began: it does not outlive the process.
@@ -147,7 +147,7 @@ struct Book {
 
 /// The processor, shared by clones.
 #[derive(Debug, Clone)]
-pub struct Sandbox(Arc<Mutex<Book>>);
+pub struct Sandbox(Arc<Mutex<Memory>>);
 
 impl Default for Sandbox {
     fn default() -> Self {
@@ -158,32 +158,32 @@ impl Default for Sandbox {
 impl Sandbox {
     /// A processor whose memory begins now.
     pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new(Book { charges: HashMap::new(), refunds: HashMap::new(), since: now })))
+        Self(Arc::new(Mutex::new(Memory { charges: HashMap::new(), refunds: HashMap::new(), since: now })))
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers a charge. Returns whether the charge was known already, and its stage.
     fn remember(&self, order: &Order, stage: Stage) -> (bool, Stage) {
-        let mut book = self.book();
-        if let Some(charged) = book.charges.get(&order.payment_id) {
+        let mut memory = self.memory();
+        if let Some(charged) = memory.charges.get(&order.payment_id) {
             return (true, charged.stage);
         }
-        if book.charges.len() >= MOST {
-            book.charges.clear();
-            book.refunds.clear();
-            book.since = Timestamp(i64::MAX);
+        if memory.charges.len() >= MOST {
+            memory.charges.clear();
+            memory.refunds.clear();
+            memory.since = Timestamp(i64::MAX);
         }
         let does = does(&order.method);
-        book.charges.insert(order.payment_id, Charged { amount: order.amount, stage, does });
+        memory.charges.insert(order.payment_id, Charged { amount: order.amount, stage, does });
         (false, stage)
     }
 
     /// Charges a card.
-    pub(super) fn charge(&self, order: &Order) -> Outcome {
-        let lost = || Outcome::Unknown { why: "the answer was lost".into() };
+    pub(super) fn charge(&self, order: &Order) -> ChargeOutcome {
+        let lost = || ChargeOutcome::Unknown { why: "the answer was lost".into() };
         match does(&order.method) {
             Some(Does::Decline(code)) => declined(code),
             Some(Does::Authenticate) => {
@@ -204,26 +204,26 @@ impl Sandbox {
     }
 
     /// Looks a charge up.
-    pub(super) fn find(&self, order: &Order) -> Option<Outcome> {
+    pub(super) fn find(&self, order: &Order) -> Option<ChargeOutcome> {
         // The card was charged, whether this process remembers the charge or not.
         if does(&order.method) == Some(Does::LoseEveryAnswer) {
             return Some(paid(order.payment_id, order.amount));
         }
-        let stage = self.book().charges.get(&order.payment_id)?.stage;
+        let stage = self.memory().charges.get(&order.payment_id)?.stage;
         Some(outcome(order.payment_id, order.amount, stage))
     }
 
     /// Fetches a charge's state.
-    pub(super) fn look(&self, reference: &str) -> Outcome {
+    pub(super) fn look(&self, reference: &str) -> ChargeOutcome {
         let known = payment_of(CHARGE, reference)
-            .and_then(|id| self.book().charges.get(&id).map(|charged| outcome(id, charged.amount, charged.stage)));
-        known.unwrap_or_else(|| Outcome::Unknown { why: "the sandbox remembers no such charge".into() })
+            .and_then(|id| self.memory().charges.get(&id).map(|charged| outcome(id, charged.amount, charged.stage)));
+        known.unwrap_or_else(|| ChargeOutcome::Unknown { why: "the sandbox remembers no such charge".into() })
     }
 
     /// Cancels a waiting charge.
-    pub(super) fn cancel(&self, reference: &str) -> Outcome {
+    pub(super) fn cancel(&self, reference: &str) -> ChargeOutcome {
         if let Some(id) = payment_of(CHARGE, reference)
-            && let Some(charged) = self.book().charges.get_mut(&id)
+            && let Some(charged) = self.memory().charges.get_mut(&id)
             && charged.stage == Stage::Waiting
         {
             charged.stage = Stage::Canceled;
@@ -233,8 +233,8 @@ impl Sandbox {
 
     /// Approves or refuses a charge in the place of the card's owner. Returns the event, where the charge was waiting.
     pub fn authenticate(&self, id: PaymentId, verdict: Verdict, now: Timestamp) -> Option<ProcessorEvent> {
-        let mut book = self.book();
-        let charged = book.charges.get_mut(&id).filter(|charged| charged.stage == Stage::Waiting)?;
+        let mut memory = self.memory();
+        let charged = memory.charges.get_mut(&id).filter(|charged| charged.stage == Stage::Waiting)?;
         charged.stage = match verdict {
             Verdict::Approve => Stage::Paid,
             Verdict::Refuse => Stage::Refused,
@@ -253,9 +253,9 @@ impl Sandbox {
             return refused("resource_missing", "no such charge");
         };
         let name = refund_name(order);
-        let mut book = self.book();
-        let paid = book.charges.get(&payment).map(|charged| charged.amount);
-        let made = book.refunds.entry(payment).or_default();
+        let mut memory = self.memory();
+        let paid = memory.charges.get(&payment).map(|charged| charged.amount);
+        let made = memory.refunds.entry(payment).or_default();
         if let Some(made) = made.iter().find(|made| made.reference.as_deref() == Some(&name)) {
             return Refunded::Made { reference: name, state: made.state };
         }
@@ -272,8 +272,8 @@ impl Sandbox {
     pub(super) fn find_refund(&self, order: &RefundOrder) -> Option<Refunded> {
         let payment = payment_of(CHARGE, &order.reference)?;
         let name = refund_name(order);
-        let book = self.book();
-        let made = book.refunds.get(&payment)?.iter().find(|made| made.reference.as_deref() == Some(&name))?;
+        let memory = self.memory();
+        let made = memory.refunds.get(&payment)?.iter().find(|made| made.reference.as_deref() == Some(&name))?;
         Some(Refunded::Made { reference: name, state: made.state })
     }
 
@@ -281,15 +281,15 @@ impl Sandbox {
     pub(super) fn refund_notices(&self, order: &RefundOrder, now: Timestamp) -> Vec<ProcessorEvent> {
         let Some(payment) = payment_of(CHARGE, &order.reference) else { return Vec::new() };
         let name = refund_name(order);
-        let mut book = self.book();
-        if book.charges.get(&payment).and_then(|charged| charged.does) != Some(Does::FailRefunds) {
+        let mut memory = self.memory();
+        if memory.charges.get(&payment).and_then(|charged| charged.does) != Some(Does::FailRefunds) {
             return Vec::new();
         }
-        let made = book.refunds.get_mut(&payment).into_iter().flatten();
+        let made = memory.refunds.get_mut(&payment).into_iter().flatten();
         for made in made.filter(|made| made.reference.as_deref() == Some(&name)) {
             made.state = State::Failed;
         }
-        drop(book);
+        drop(memory);
         let mut told = notice(payment, "refund.failed", Subject::Refund(order.reference.clone()), now);
         told.notice.id = format!("evt_sandbox_{name}_failed");
         vec![told]
@@ -297,22 +297,22 @@ impl Sandbox {
 
     /// Lists all charges and refunds in memory.
     pub(super) fn statement(&self) -> Statement {
-        let book = self.book();
-        let charges = book.charges.iter().map(|(id, charged)| ListedCharge {
+        let memory = self.memory();
+        let charges = memory.charges.iter().map(|(id, charged)| ListedCharge {
             payment_id: *id,
             reference: reference(CHARGE, *id),
             paid: (charged.stage == Stage::Paid).then_some(charged.amount),
             is_open: charged.stage == Stage::Waiting,
         });
         let disputed = |charged: &Charged| charged.does == Some(Does::Dispute) && charged.stage == Stage::Paid;
-        let disputes = book.charges.iter().filter(|(_, charged)| disputed(charged));
+        let disputes = memory.charges.iter().filter(|(_, charged)| disputed(charged));
         let disputes = disputes.map(|(id, charged)| (reference(CHARGE, *id), dispute(*id, charged.amount)));
         let of = |id: &PaymentId| reference(CHARGE, *id);
-        let refunds = book.refunds.iter().flat_map(|(id, made)| made.iter().map(move |made| (of(id), made.clone())));
+        let refunds = memory.refunds.iter().flat_map(|(id, made)| made.iter().map(move |made| (of(id), made.clone())));
         Statement {
             charges: charges.collect(),
             reversals: disputes.chain(refunds).collect(),
-            remembers_since: Some(book.since),
+            remembers_since: Some(memory.since),
         }
     }
 
@@ -335,19 +335,19 @@ impl Sandbox {
     pub(super) fn fetch(&self, subject: &Subject) -> Vec<Finding> {
         let found = match subject {
             Subject::Charge(reference) => {
-                payment_of(CHARGE, reference).map(|id| (id, What::Charge(self.look(reference))))
+                payment_of(CHARGE, reference).map(|id| (id, ProcessorRecord::Charge(self.look(reference))))
             }
             Subject::Dispute(reference) => payment_of(DISPUTE, reference).and_then(|id| {
-                let amount = self.book().charges.get(&id)?.amount;
-                Some((id, What::Reversals(vec![dispute(id, amount)], Listing::Some)))
+                let amount = self.memory().charges.get(&id)?.amount;
+                Some((id, ProcessorRecord::Reversals(vec![dispute(id, amount)], Listing::Some)))
             }),
             Subject::Refund(reference) => payment_of(CHARGE, reference).and_then(|id| {
-                let made = self.book().refunds.get(&id)?.clone();
-                Some((id, What::Reversals(made, Listing::Some)))
+                let made = self.memory().refunds.get(&id)?.clone();
+                Some((id, ProcessorRecord::Reversals(made, Listing::Some)))
             }),
             Subject::Other => None,
         };
-        found.map(|(payment_id, what)| Finding { payment_id, what }).into_iter().collect()
+        found.map(|(payment_id, record)| Finding { payment_id, record }).into_iter().collect()
     }
 }
 
@@ -376,20 +376,20 @@ fn notice(id: PaymentId, kind: &str, subject: Subject, now: Timestamp) -> Proces
     ProcessorEvent { notice: Notice { processor: "sandbox", id: event, kind: kind.into(), signed_at: now }, subject }
 }
 
-fn paid(id: PaymentId, amount: Nanos) -> Outcome {
-    Outcome::Succeeded { reference: reference(CHARGE, id), amount }
+fn paid(id: PaymentId, amount: Nanos) -> ChargeOutcome {
+    ChargeOutcome::Succeeded { reference: reference(CHARGE, id), amount }
 }
 
-fn declined(code: &str) -> Outcome {
-    Outcome::Declined { code: code.to_owned() }
+fn declined(code: &str) -> ChargeOutcome {
+    ChargeOutcome::Declined { code: code.to_owned() }
 }
 
-fn outcome(id: PaymentId, amount: Nanos, stage: Stage) -> Outcome {
+fn outcome(id: PaymentId, amount: Nanos, stage: Stage) -> ChargeOutcome {
     match stage {
         Stage::Waiting => {
             let reference = reference(CHARGE, id);
             let client_secret = format!("{reference}_secret_sandbox");
-            Outcome::NeedsAuthentication(NextAction { reference, client_secret })
+            ChargeOutcome::NeedsAuthentication(NextAction { reference, client_secret })
         }
         Stage::Paid => paid(id, amount),
         Stage::Refused => declined("authentication_failed"),
@@ -423,11 +423,11 @@ mod tests {
     fn a_charge_whose_answer_was_lost_is_the_same_charge_when_asked_again() {
         let sandbox = Sandbox::default();
         let lost = order("pm_card_timesOutThenSucceeds");
-        assert!(matches!(sandbox.charge(&lost), Outcome::Unknown { .. }));
+        assert!(matches!(sandbox.charge(&lost), ChargeOutcome::Unknown { .. }));
         assert_eq!(sandbox.charge(&lost), paid(lost.payment_id, lost.amount));
         assert_eq!(sandbox.find(&order("pm_card_chargeNeverArrives")), None);
         let silent = order("pm_card_answerNeverComes");
-        assert!(matches!(sandbox.charge(&silent), Outcome::Unknown { .. }));
+        assert!(matches!(sandbox.charge(&silent), ChargeOutcome::Unknown { .. }));
         assert_eq!(sandbox.find(&silent), Some(paid(silent.payment_id, silent.amount)));
     }
 
@@ -439,16 +439,16 @@ mod tests {
             [(Verdict::Approve, None), (Verdict::Refuse, Some(declined("authentication_failed")))]
         {
             let order = order("pm_card_authenticationRequired");
-            let Outcome::NeedsAuthentication(action) = sandbox.charge(&order) else { panic!("does not wait") };
+            let ChargeOutcome::NeedsAuthentication(action) = sandbox.charge(&order) else { panic!("does not wait") };
             let notice = sandbox.authenticate(order.payment_id, verdict, now).unwrap();
             assert_eq!(sandbox.authenticate(order.payment_id, Verdict::Approve, now), None);
             let expected = expected.unwrap_or_else(|| paid(order.payment_id, order.amount));
-            let finding = Finding { payment_id: order.payment_id, what: What::Charge(expected.clone()) };
+            let finding = Finding { payment_id: order.payment_id, record: ProcessorRecord::Charge(expected.clone()) };
             assert_eq!(sandbox.fetch(&notice.subject), [finding]);
             assert_eq!(sandbox.cancel(&action.reference), expected, "what ended is not canceled");
         }
         let given_up = order("pm_card_authenticationRequired");
-        let Outcome::NeedsAuthentication(action) = sandbox.charge(&given_up) else { panic!("does not wait") };
+        let ChargeOutcome::NeedsAuthentication(action) = sandbox.charge(&given_up) else { panic!("does not wait") };
         assert_eq!(sandbox.cancel(&action.reference), declined("authentication_required"));
         assert_eq!(sandbox.authenticate(given_up.payment_id, Verdict::Approve, now), None);
     }

@@ -14,7 +14,7 @@ const FIRST_LOOK: usize = 256;
 
 /// How tokens are chosen, with every default filled in.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct SamplerSettings {
     /// 0 is greedy.
     pub temperature: f32,
     /// 1 keeps all.
@@ -29,7 +29,7 @@ pub struct Settings {
     pub logit_bias: Vec<(u32, f32)>,
 }
 
-impl Default for Settings {
+impl Default for SamplerSettings {
     fn default() -> Self {
         Self {
             temperature: 1.0,
@@ -45,7 +45,7 @@ impl Default for Settings {
 /// One choice's sampler.
 #[derive(Debug)]
 pub struct Sampler {
-    settings: Settings,
+    settings: SamplerSettings,
     random: StdRng,
     counts: HashMap<u32, u16>,
     scores: Vec<f32>,
@@ -62,7 +62,7 @@ pub struct Likelihood {
 
 impl Sampler {
     /// A sampler for the choice with this index in a request.
-    pub fn new(settings: Settings, seed: u64, choice: u32) -> Self {
+    pub fn new(settings: SamplerSettings, seed: u64, choice: u32) -> Self {
         // Choices of one request differ, and choice 0 of a seed is the same for every `n`.
         let seed = seed ^ u64::from(choice).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self { settings, random: StdRng::seed_from_u64(seed), counts: HashMap::new(), scores: Vec::new() }
@@ -97,7 +97,7 @@ impl Sampler {
     }
 }
 
-fn choose(settings: &Settings, random: &mut StdRng, scores: &[f32]) -> u32 {
+fn choose(settings: &SamplerSettings, random: &mut StdRng, scores: &[f32]) -> u32 {
     let best = best(scores);
     if settings.temperature < COLDEST || settings.top_k == 1 {
         return best;
@@ -189,21 +189,21 @@ mod tests {
 
     const LOGITS: [f32; 5] = [1.0, 3.0, 2.0, -1.0, 0.0];
 
-    fn draws(settings: &Settings, seed: u64, count: usize) -> Vec<u32> {
+    fn draws(settings: &SamplerSettings, seed: u64, count: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(settings.clone(), seed, 0);
         (0..count).map(|_| sampler.next(&LOGITS)).collect()
     }
 
     #[test]
     fn greedy_takes_the_best_and_the_first_of_equals() {
-        let greedy = Settings { temperature: 0.0, ..Settings::default() };
+        let greedy = SamplerSettings { temperature: 0.0, ..SamplerSettings::default() };
         assert_eq!(draws(&greedy, 1, 3), [1, 1, 1]);
         assert_eq!(Sampler::new(greedy, 1, 0).next(&[0.0, 2.0, 2.0]), 1);
     }
 
     #[test]
     fn the_same_seed_draws_the_same_and_choices_differ() {
-        let warm = Settings { temperature: 1.5, top_p: 0.95, ..Settings::default() };
+        let warm = SamplerSettings { temperature: 1.5, top_p: 0.95, ..SamplerSettings::default() };
         assert_eq!(draws(&warm, 7, 50), draws(&warm, 7, 50));
         assert_ne!(draws(&warm, 7, 50), draws(&warm, 8, 50));
         let mut second = Sampler::new(warm.clone(), 7, 1);
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn frequencies_follow_the_distribution() {
-        let draws = draws(&Settings::default(), 3, 20_000);
+        let draws = draws(&SamplerSettings::default(), 3, 20_000);
         let total: f32 = LOGITS.iter().map(|logit| logit.exp()).sum();
         for (token, logit) in LOGITS.iter().enumerate() {
             let seen = draws.iter().filter(|&&drawn| drawn as usize == token).count();
@@ -225,31 +225,35 @@ mod tests {
 
     #[test]
     fn top_k_and_top_p_keep_only_the_likeliest() {
-        let two = Settings { temperature: 5.0, top_k: 2, ..Settings::default() };
+        let two = SamplerSettings { temperature: 5.0, top_k: 2, ..SamplerSettings::default() };
         assert!(draws(&two, 1, 300).iter().all(|token| [1, 2].contains(token)));
-        let nucleus = Settings { temperature: 1.0, top_p: 0.8, ..Settings::default() };
+        let nucleus = SamplerSettings { temperature: 1.0, top_p: 0.8, ..SamplerSettings::default() };
         let drawn = draws(&nucleus, 1, 300);
         assert!(drawn.iter().all(|token| [1, 2].contains(token)), "{drawn:?}");
         assert!(drawn.contains(&2));
-        let narrow = Settings { top_p: 0.0, ..Settings::default() };
+        let narrow = SamplerSettings { top_p: 0.0, ..SamplerSettings::default() };
         assert!(draws(&narrow, 1, 50).iter().all(|&token| token == 1));
     }
 
     #[test]
     fn a_wide_flat_vocabulary_reaches_beyond_the_first_look() {
         let flat = vec![0.0; 4096];
-        let mut sampler = Sampler::new(Settings { top_p: 0.99, ..Settings::default() }, 5, 0);
+        let mut sampler = Sampler::new(SamplerSettings { top_p: 0.99, ..SamplerSettings::default() }, 5, 0);
         let drawn: Vec<u32> = (0..200).map(|_| sampler.next(&flat)).collect();
         assert!(drawn.iter().any(|&token| token > 2048));
     }
 
     #[test]
     fn bias_and_penalties_move_the_choice() {
-        let banned = Settings { temperature: 0.0, logit_bias: vec![(1, -100.0), (99, 5.0)], ..Settings::default() };
+        let banned = SamplerSettings {
+            temperature: 0.0,
+            logit_bias: vec![(1, -100.0), (99, 5.0)],
+            ..SamplerSettings::default()
+        };
         assert_eq!(draws(&banned, 1, 2), [2, 2]);
-        let fresh = Settings { temperature: 0.0, presence_penalty: 1.5, ..Settings::default() };
+        let fresh = SamplerSettings { temperature: 0.0, presence_penalty: 1.5, ..SamplerSettings::default() };
         assert_eq!(draws(&fresh, 1, 3), [1, 2, 1]);
-        let rare = Settings { temperature: 0.0, frequency_penalty: 0.6, ..Settings::default() };
+        let rare = SamplerSettings { temperature: 0.0, frequency_penalty: 0.6, ..SamplerSettings::default() };
         assert_eq!(draws(&rare, 1, 4), [1, 1, 2, 1]);
     }
 
@@ -266,7 +270,8 @@ mod tests {
     #[test]
     fn scores_that_are_not_numbers_choose_something() {
         for temperature in [0.0, 1.0] {
-            let mut sampler = Sampler::new(Settings { temperature, top_p: 0.9, ..Settings::default() }, 1, 0);
+            let mut sampler =
+                Sampler::new(SamplerSettings { temperature, top_p: 0.9, ..SamplerSettings::default() }, 1, 0);
             assert!(sampler.next(&[f32::NAN, f32::NAN]) < 2);
         }
     }

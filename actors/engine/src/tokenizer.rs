@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use wire::inference::Sampling;
 
-use super::sampler::Settings;
+use super::sampler::SamplerSettings;
 use super::template::{self, Template};
 
 /// Why a folder can't be loaded.
@@ -33,7 +33,7 @@ pub struct Tokenizer {
     context: usize,
     /// The most bytes of a text that become one token.
     longest: usize,
-    defaults: Settings,
+    defaults: SamplerSettings,
 }
 
 /// How many times shorter a normalized text may be, in bytes: joined accents and syllables are shorter.
@@ -129,9 +129,9 @@ impl Tokenizer {
     }
 
     /// A request's sampling with the model's defaults filled in.
-    pub fn settings(&self, sampling: &Sampling) -> Settings {
+    pub fn settings(&self, sampling: &Sampling) -> SamplerSettings {
         let defaults = &self.defaults;
-        Settings {
+        SamplerSettings {
             temperature: sampling.temperature.unwrap_or(defaults.temperature),
             top_p: sampling.top_p.unwrap_or(defaults.top_p),
             top_k: sampling.top_k.map_or(defaults.top_k, |top_k| usize::try_from(top_k).unwrap_or(usize::MAX)),
@@ -306,12 +306,12 @@ fn guarded(tokenizer: &tokenizers::Tokenizer, ends: &[u32], template: &str) -> V
 }
 
 /// The sampling of `generation_config.json`; greedy where the file turns sampling off.
-fn defaults(generation: &Value) -> Settings {
+fn defaults(generation: &Value) -> SamplerSettings {
     #[expect(clippy::cast_possible_truncation, reason = "settings of modest size")]
     let float = |name: &str| generation[name].as_f64().map(|number| number as f32);
-    let settings = Settings::default();
+    let settings = SamplerSettings::default();
     let greedy = generation["do_sample"] == Value::Bool(false);
-    Settings {
+    SamplerSettings {
         temperature: if greedy { 0.0 } else { float("temperature").unwrap_or(settings.temperature) },
         top_p: float("top_p").unwrap_or(settings.top_p),
         top_k: generation["top_k"].as_u64().and_then(|top_k| usize::try_from(top_k).ok()).unwrap_or(settings.top_k),

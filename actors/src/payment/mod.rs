@@ -197,7 +197,7 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
 
     fn handle(&mut self, ask: Ask<ApplyEvent, Result<Applied, EventNotApplied>>, ctx: &mut Self::Context) {
         let began = Instant::now();
-        let Ask { question: ApplyEvent(told), reply, posted } = ask;
+        let Ask { question: ApplyEvent(event), reply, posted } = ask;
         if self.hearing >= MOST_NOTICES {
             // The processor sends the event again later.
             drop(reply.send(Err(EventNotApplied::Overloaded)));
@@ -206,22 +206,22 @@ impl Handler<Ask<ApplyEvent, Result<Applied, EventNotApplied>>> for PaymentActor
         let accounts = self.accounts.clone();
         self.hearing += 1;
         posted.handled(began);
-        let work = async move { notice::apply(&accounts, &told).await };
-        ctx.spawn(work.into_actor(self).map(|heard, actor, _| {
+        let work = async move { notice::apply(&accounts, &event).await };
+        ctx.spawn(work.into_actor(self).map(|applied, actor, _| {
             actor.hearing -= 1;
-            let outcome = match &heard {
-                Ok(heard) if heard.repeated => "repeated",
-                Ok(heard) if heard.payments.is_empty() => "ignored",
+            let outcome = match &applied {
+                Ok(applied) if applied.repeated => "repeated",
+                Ok(applied) if applied.payments.is_empty() => "ignored",
                 Ok(_) => "heard",
                 Err(_) => "refused",
             };
             metrics::counter!("farebox_webhooks_total", "outcome" => outcome).increment(1);
-            for id in heard.iter().flat_map(|heard| &heard.payments) {
+            for id in applied.iter().flat_map(|applied| &applied.payments) {
                 if let Some(open) = actor.open.get(id) {
                     open.nudged.notify_one();
                 }
             }
-            drop(reply.send(heard));
+            drop(reply.send(applied));
         }));
     }
 }

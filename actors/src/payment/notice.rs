@@ -3,7 +3,7 @@
 //! or by itself where there are none.
 
 use billing::{entry::Notice, ids::PaymentId};
-use cards::{CardError, Finding, Outcome, ProcessorEvent, Subject, What};
+use cards::{CardError, ChargeOutcome, Finding, ProcessorEvent, ProcessorRecord, Subject};
 use ledger::LedgerError;
 
 use super::{
@@ -61,8 +61,8 @@ impl From<NotApplied> for EventNotApplied {
 }
 
 /// Applies an event: all its changes are durable afterwards.
-pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<Applied, EventNotApplied> {
-    let ProcessorEvent { notice, subject } = told;
+pub(super) async fn apply(accounts: &Accounts, event: &ProcessorEvent) -> Result<Applied, EventNotApplied> {
+    let ProcessorEvent { notice, subject } = event;
     if *subject == Subject::Other {
         return Ok(Applied { payments: Vec::new(), repeated: false });
     }
@@ -90,11 +90,11 @@ pub(super) async fn apply(accounts: &Accounts, told: &ProcessorEvent) -> Result<
 }
 
 /// Applies an event of a processor within this process.
-pub(super) async fn apply_own(accounts: &Accounts, told: &ProcessorEvent) {
-    match apply(accounts, told).await {
+pub(super) async fn apply_own(accounts: &Accounts, event: &ProcessorEvent) {
+    match apply(accounts, event).await {
         Ok(_) => {}
         Err(EventNotApplied::Replayed(event)) => tracing::debug!(event, "a notice came twice"),
-        Err(error) => tracing::warn!(%error, event = told.notice.id, "a notice was not heard"),
+        Err(error) => tracing::warn!(%error, event = event.notice.id, "an event of the card processor was not applied"),
     }
 }
 
@@ -104,19 +104,21 @@ async fn take(
     finding: Finding,
     notice: Option<&Notice>,
 ) -> Result<Option<PaymentId>, EventNotApplied> {
-    let Finding { payment_id, what } = finding;
+    let Finding { payment_id, record } = finding;
     let Some((account_id, payment)) = accounts.ledger().payment_of_anyone(payment_id).await? else {
         tracing::warn!(payment.id = %payment_id, "a notice of a payment that is not ours");
         return Ok(None);
     };
-    let taken = match what {
-        What::Charge(Outcome::Unknown { why }) => return Err(EventNotApplied::NotNow(why)),
+    let taken = match record {
+        ProcessorRecord::Charge(ChargeOutcome::Unknown { why }) => return Err(EventNotApplied::NotNow(why)),
         // The payment's pursuit waits for the owner.
-        What::Charge(Outcome::NeedsAuthentication(_)) => Ok(()),
-        What::Charge(outcome) => pursue::apply(accounts, account_id, &payment, &outcome, notice).await.map(drop),
-        What::Reversals(news, listing) => {
+        ProcessorRecord::Charge(ChargeOutcome::NeedsAuthentication(_)) => Ok(()),
+        ProcessorRecord::Charge(outcome) => {
+            pursue::apply(accounts, account_id, &payment, &outcome, notice).await.map(drop)
+        }
+        ProcessorRecord::Reversals(news, listing) => {
             let because = Because::Notice(notice.cloned());
-            reversal::heard(accounts, account_id, payment_id, (news, listing), because).await
+            reversal::apply(accounts, account_id, payment_id, (news, listing), because).await
         }
     };
     match taken {

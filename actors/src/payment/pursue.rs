@@ -7,13 +7,13 @@ use billing::{
     ids::AccountId,
     payment::{DEFAULT_METHOD, Payment, Purpose},
 };
-use cards::{CardError, Order, Outcome, Refunded};
+use cards::{CardError, ChargeOutcome, Order, Refunded};
 use futures::future::join;
 use ledger::{Ledger, LedgerError};
 
 use super::{
     Open, notice,
-    pursuit::{self, BackOff, Chargeable, Heard, Pursuit, Step, Telling, Told},
+    pursuit::{self, AnswerMeaning, BackOff, Chargeable, Pursuit, ReportResult, Step, Telling},
 };
 use crate::{
     account::{AccountError, Waits, new_grant_id},
@@ -137,7 +137,7 @@ async fn settle(
     (account_id, payment): (AccountId, &Payment),
     order: &Order,
     pursuit: &mut Pursuit,
-    mut outcome: Outcome,
+    mut outcome: ChargeOutcome,
 ) -> Step {
     let clock = accounts.clock();
     let mut notices = accounts.processor().notices(order, clock.now()).into_iter();
@@ -151,9 +151,9 @@ async fn settle(
     };
     let tell = async {
         loop {
-            let told = tell(accounts, account_id, payment, &outcome).await;
-            match (pursuit.told(told, clock.now()), told) {
-                (Step::Wait { until, .. }, Told::NotYet) => clock.until(until).await,
+            let result = tell(accounts, account_id, payment, &outcome).await;
+            match (pursuit.reported(result, clock.now()), result) {
+                (Step::Wait { until, .. }, ReportResult::NotYet) => clock.until(until).await,
                 (step, _) => return step,
             }
             match pursuit.next(clock.now()) {
@@ -165,13 +165,13 @@ async fn settle(
     join(tell, beside).await.0
 }
 
-async fn tell(accounts: &Accounts, account_id: AccountId, payment: &Payment, outcome: &Outcome) -> Told {
+async fn tell(accounts: &Accounts, account_id: AccountId, payment: &Payment, outcome: &ChargeOutcome) -> ReportResult {
     match apply(accounts, account_id, payment, outcome, None).await {
-        Ok(Applied::Ended) | Err(NotApplied::Account(AccountError::NoAccount)) => Told::Ended,
-        Ok(Applied::Open) => Told::Open,
+        Ok(Applied::Ended) | Err(NotApplied::Account(AccountError::NoAccount)) => ReportResult::Ended,
+        Ok(Applied::Open) => ReportResult::Open,
         Err(error) => {
             tracing::warn!(payment.id = %payment.id, %error, "a payment could not be settled yet");
-            Told::NotYet
+            ReportResult::NotYet
         }
     }
 }
@@ -206,7 +206,7 @@ pub(super) async fn apply(
     accounts: &Accounts,
     account_id: AccountId,
     payment: &Payment,
-    outcome: &Outcome,
+    outcome: &ChargeOutcome,
     notice: Option<&Notice>,
 ) -> Result<Applied, NotApplied> {
     let payment_id = payment.id;
@@ -219,16 +219,16 @@ pub(super) async fn apply(
             return Ok(Applied::Open);
         }
     };
-    let late = match pursuit::heard(payment, outcome, accounts.decide(account_id, command).await?) {
-        Heard::Ended => {
-            let status = if matches!(outcome, Outcome::Succeeded { .. }) { "succeeded" } else { "declined" };
+    let late = match pursuit::meaning_of(payment, outcome, accounts.decide(account_id, command).await?) {
+        AnswerMeaning::Ended => {
+            let status = if matches!(outcome, ChargeOutcome::Succeeded { .. }) { "succeeded" } else { "declined" };
             metrics::counter!("farebox_payments_total", "status" => status, "purpose" => payment.purpose.name())
                 .increment(1);
             return Ok(Applied::Ended);
         }
-        Heard::EndedBefore => return Ok(Applied::Ended),
-        Heard::Refused(refusal) => return Err(NotApplied::Refused(refusal)),
-        Heard::PaidAfterItEnded(late) => late,
+        AnswerMeaning::EndedBefore => return Ok(Applied::Ended),
+        AnswerMeaning::Refused(refusal) => return Err(NotApplied::Refused(refusal)),
+        AnswerMeaning::PaidAfterItEnded(late) => late,
     };
     let stored = accounts.ledger().payment(account_id, payment_id).await?;
     if stored.as_ref().is_some_and(pursuit::goes_back) {

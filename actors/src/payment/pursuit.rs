@@ -12,7 +12,7 @@ use billing::{
     payment::Payment,
     time::DAY_MS,
 };
-use cards::{CardError, NextAction, Outcome, RefundOrder};
+use cards::{CardError, ChargeOutcome, NextAction, RefundOrder};
 
 /// How long the processor recognizes a charge by its key: a day, less the time of a last call.
 pub const SAME_KEY_MS: i64 = DAY_MS - 5 * 60_000;
@@ -73,8 +73,8 @@ pub enum Step {
     Cancel(String),
     /// Report the owner's step to the account; then [`Pursuit::next`].
     TellOwner(NextAction),
-    /// Report the outcome to the account; then [`Pursuit::told`].
-    Tell(Outcome),
+    /// Report the outcome to the account; then [`Pursuit::reported`].
+    Tell(ChargeOutcome),
     /// Wait until a time; then [`Pursuit::next`].
     Wait {
         /// The time.
@@ -90,7 +90,7 @@ pub enum Step {
 
 /// The result of a report to an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum ReportResult {
     /// The payment ended, now or before, and that is durable; or its account is gone.
     Ended,
     /// The payment did not end.
@@ -113,7 +113,7 @@ enum Stage {
     /// A charge is being cancelled.
     Cancels,
     /// The outcome is being reported to the account, with waits of its own.
-    Tells(Outcome, BackOff),
+    Tells(ChargeOutcome, BackOff),
     Ended,
 }
 
@@ -162,23 +162,23 @@ impl Pursuit {
     }
 
     /// Takes the processor's answer to a charge, a fetch or a cancellation.
-    pub fn answered(&mut self, outcome: Outcome, now: Timestamp) -> Step {
+    pub fn answered(&mut self, outcome: ChargeOutcome, now: Timestamp) -> Step {
         match (self.stage.clone(), outcome) {
-            (Stage::Looks(reference), Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. }) => {
+            (Stage::Looks(reference), ChargeOutcome::NeedsAuthentication(_) | ChargeOutcome::Unknown { .. }) => {
                 self.stage = Stage::Waits(reference);
                 self.next(now)
             }
-            (Stage::Cancels, Outcome::NeedsAuthentication(_)) => {
+            (Stage::Cancels, ChargeOutcome::NeedsAuthentication(_)) => {
                 self.again(Some("it was not canceled".to_owned()), now)
             }
             // An automatic payment has no owner present.
-            (_, Outcome::NeedsAuthentication(action)) if self.is_automatic => self.cancel(action.reference),
-            (_, Outcome::NeedsAuthentication(action)) => {
+            (_, ChargeOutcome::NeedsAuthentication(action)) if self.is_automatic => self.cancel(action.reference),
+            (_, ChargeOutcome::NeedsAuthentication(action)) => {
                 self.stage = Stage::Waits(action.reference.clone());
                 Step::TellOwner(action)
             }
-            (_, Outcome::Unknown { why }) => self.again(Some(why), now),
-            (_, ended @ (Outcome::Succeeded { .. } | Outcome::Declined { .. })) => {
+            (_, ChargeOutcome::Unknown { why }) => self.again(Some(why), now),
+            (_, ended @ (ChargeOutcome::Succeeded { .. } | ChargeOutcome::Declined { .. })) => {
                 self.stage = Stage::Tells(ended.clone(), BackOff::default());
                 Step::Tell(ended)
             }
@@ -186,30 +186,30 @@ impl Pursuit {
     }
 
     /// Takes the result of a look-up: a charge that the processor does not know is never made.
-    pub fn found(&mut self, found: Result<Option<Outcome>, CardError>, now: Timestamp) -> Step {
+    pub fn found(&mut self, found: Result<Option<ChargeOutcome>, CardError>, now: Timestamp) -> Step {
         let never = match self.chargeable {
             Chargeable::Yes => NEVER_CHARGED,
             Chargeable::No(why) => why,
         };
         let outcome = match found {
             Ok(Some(outcome)) => outcome,
-            Ok(None) => Outcome::Declined { code: never.to_owned() },
-            Err(error) => Outcome::Unknown { why: error.to_string() },
+            Ok(None) => ChargeOutcome::Declined { code: never.to_owned() },
+            Err(error) => ChargeOutcome::Unknown { why: error.to_string() },
         };
         self.answered(outcome, now)
     }
 
     /// Takes the result of a report to the account.
-    pub fn told(&mut self, told: Told, now: Timestamp) -> Step {
-        match (&mut self.stage, told) {
-            (_, Told::Ended) => {
+    pub fn reported(&mut self, result: ReportResult, now: Timestamp) -> Step {
+        match (&mut self.stage, result) {
+            (_, ReportResult::Ended) => {
                 self.stage = Stage::Ended;
                 Step::End
             }
-            (Stage::Tells(_, back_off), Told::NotYet) => {
+            (Stage::Tells(_, back_off), ReportResult::NotYet) => {
                 Step::Wait { until: back_off.next(now), is_nudged: false, why: None }
             }
-            (_, Told::Open | Told::NotYet) => self.again(None, now),
+            (_, ReportResult::Open | ReportResult::NotYet) => self.again(None, now),
         }
     }
 
@@ -242,17 +242,17 @@ pub enum Telling {
 }
 
 /// The report of a payment's outcome, and of the event that it comes from.
-pub fn telling(payment: &Payment, outcome: &Outcome, grant_id: GrantId, notice: Option<Notice>) -> Telling {
+pub fn telling(payment: &Payment, outcome: &ChargeOutcome, grant_id: GrantId, notice: Option<Notice>) -> Telling {
     let payment_id = payment.id;
     let command = match outcome {
-        Outcome::Succeeded { reference, amount } if *amount != payment.amount => {
+        ChargeOutcome::Succeeded { reference, amount } if *amount != payment.amount => {
             return Telling::AnotherAmount { reference: reference.clone(), paid: *amount };
         }
-        Outcome::Succeeded { reference, .. } => {
+        ChargeOutcome::Succeeded { reference, .. } => {
             Command::PaymentSucceeded { payment_id, grant_id, reference: Some(reference.clone()) }
         }
-        Outcome::Declined { code } => Command::PaymentDeclined { payment_id, decline_code: code.clone() },
-        Outcome::NeedsAuthentication(_) | Outcome::Unknown { .. } => return Telling::Nothing,
+        ChargeOutcome::Declined { code } => Command::PaymentDeclined { payment_id, decline_code: code.clone() },
+        ChargeOutcome::NeedsAuthentication(_) | ChargeOutcome::Unknown { .. } => return Telling::Nothing,
     };
     Telling::Command(noticed(notice, command))
 }
@@ -267,7 +267,7 @@ pub fn noticed(notice: Option<Notice>, command: Command) -> Command {
 
 /// The meaning of an account's answer to an outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum AnswerMeaning {
     /// The payment ended with this outcome.
     Ended,
     /// The payment had ended before, with the same outcome.
@@ -281,15 +281,15 @@ pub enum Heard {
 
 /// The meaning of an account's answer to an outcome. An end that was reported before, by an answer or an event, changes
 /// nothing.
-pub fn heard(payment: &Payment, outcome: &Outcome, answer: Answer) -> Heard {
+pub fn meaning_of(payment: &Payment, outcome: &ChargeOutcome, answer: Answer) -> AnswerMeaning {
     match (answer.result, outcome) {
-        (Ok(_), _) => Heard::Ended,
-        (Err(Refusal::NoPayment(_)), Outcome::Succeeded { reference, amount }) => {
+        (Ok(_), _) => AnswerMeaning::Ended,
+        (Err(Refusal::NoPayment(_)), ChargeOutcome::Succeeded { reference, amount }) => {
             let (key, reference, amount) = (format!("late-{}", payment.id), reference.clone(), *amount);
-            Heard::PaidAfterItEnded(RefundOrder { key, id: None, reference, amount })
+            AnswerMeaning::PaidAfterItEnded(RefundOrder { key, id: None, reference, amount })
         }
-        (Err(Refusal::NoPayment(_)), _) => Heard::EndedBefore,
-        (Err(refusal), _) => Heard::Refused(refusal),
+        (Err(Refusal::NoPayment(_)), _) => AnswerMeaning::EndedBefore,
+        (Err(refusal), _) => AnswerMeaning::Refused(refusal),
     }
 }
 
@@ -312,12 +312,15 @@ mod tests {
         Pursuit::new(&payment, Chargeable::Yes)
     }
 
-    fn unknown() -> Outcome {
-        Outcome::Unknown { why: "no answer".to_owned() }
+    fn unknown() -> ChargeOutcome {
+        ChargeOutcome::Unknown { why: "no answer".to_owned() }
     }
 
-    fn needs_owner() -> Outcome {
-        Outcome::NeedsAuthentication(NextAction { reference: "pi_1".to_owned(), client_secret: "secret".to_owned() })
+    fn needs_owner() -> ChargeOutcome {
+        ChargeOutcome::NeedsAuthentication(NextAction {
+            reference: "pi_1".to_owned(),
+            client_secret: "secret".to_owned(),
+        })
     }
 
     fn until(step: &Step) -> Timestamp {
@@ -344,11 +347,11 @@ mod tests {
         let late = NOW.plus_ms(SAME_KEY_MS);
         pursuit.answered(unknown(), late);
         assert_eq!(pursuit.next(late), Step::Find);
-        let never = Outcome::Declined { code: NEVER_CHARGED.to_owned() };
+        let never = ChargeOutcome::Declined { code: NEVER_CHARGED.to_owned() };
         assert_eq!(pursuit.found(Ok(None), late), Step::Tell(never.clone()));
-        assert_eq!(until(&pursuit.told(Told::NotYet, late)), late.plus_ms(FIRST_WAIT_MS));
+        assert_eq!(until(&pursuit.reported(ReportResult::NotYet, late)), late.plus_ms(FIRST_WAIT_MS));
         assert_eq!(pursuit.next(late), Step::Tell(never));
-        assert_eq!(pursuit.told(Told::Ended, late), Step::End);
+        assert_eq!(pursuit.reported(ReportResult::Ended, late), Step::End);
     }
 
     #[test]

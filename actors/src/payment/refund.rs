@@ -12,7 +12,7 @@ use billing::{
     payment::Payment,
     reversal::{Listing, Reversal},
 };
-use cards::{CardError, Outcome, RefundOrder, Refunded, Subject, What};
+use cards::{CardError, ChargeOutcome, ProcessorRecord, RefundOrder, Refunded, Subject};
 use ledger::reversals::Unanswered;
 use tokio::sync::oneshot;
 
@@ -214,7 +214,7 @@ async fn reference(accounts: &Accounts, account: AccountId, payment: &Payment) -
     }
     let order = pursue::order_once(accounts, account, payment).await.map_err(|error| error.to_string())?.order;
     match accounts.processor().find(&order).await.map_err(|error| error.to_string())? {
-        Some(Outcome::Succeeded { reference, .. }) => Ok(reference),
+        Some(ChargeOutcome::Succeeded { reference, .. }) => Ok(reference),
         _ => Err("the processor does not find the charge".to_owned()),
     }
 }
@@ -226,7 +226,7 @@ async fn settle(accounts: &Accounts, refund: &Unanswered, answer: &Refunded) -> 
         tracing::warn!(payment.id = %payment_id, refund.id = %row.id, why, "a refund's outcome is not known yet");
     }
     let Some(news) = reversing::news(row, answer) else { return false };
-    match reversal::heard(accounts, *account_id, *payment_id, (vec![news], Listing::Some), Because::Answer).await {
+    match reversal::apply(accounts, *account_id, *payment_id, (vec![news], Listing::Some), Because::Answer).await {
         Ok(()) => true,
         Err(error) => {
             tracing::warn!(payment.id = %payment_id, refund.id = %row.id, %error, "a refund could not be settled yet");
@@ -238,8 +238,8 @@ async fn settle(accounts: &Accounts, refund: &Unanswered, answer: &Refunded) -> 
 /// A processor within this process sends its events now.
 async fn apply_own(accounts: &Accounts, refund: &Unanswered) {
     if let Ok(order) = order(accounts, refund).await {
-        for told in accounts.processor().refund_notices(&order, accounts.clock().now()) {
-            notice::apply_own(accounts, &told).await;
+        for event in accounts.processor().refund_notices(&order, accounts.clock().now()) {
+            notice::apply_own(accounts, &event).await;
         }
     }
 }
@@ -250,9 +250,9 @@ async fn catch_up(accounts: &Accounts, account: AccountId, payment: PaymentId) {
     let Some(reference) = read.and_then(|payment| payment.reference) else { return };
     let found = accounts.processor().fetch(&Subject::Refund(reference)).await;
     for finding in found.into_iter().flatten().filter(|finding| finding.payment_id == payment) {
-        let What::Reversals(news, listing) = finding.what else { continue };
-        if let Err(error) = reversal::heard(accounts, account, payment, (news, listing), Because::Answer).await {
-            tracing::warn!(payment.id = %payment, %error, "a payment's refunds could not be heard");
+        let ProcessorRecord::Reversals(news, listing) = finding.record else { continue };
+        if let Err(error) = reversal::apply(accounts, account, payment, (news, listing), Because::Answer).await {
+            tracing::warn!(payment.id = %payment, %error, "a payment's refunds could not be applied");
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) async fn read(
 
 /// Reports the reversals of a payment. Reversals of a payment that was declined here change nothing: it brought no
 /// credits.
-pub(super) async fn heard(
+pub(super) async fn apply(
     accounts: &Accounts,
     account: AccountId,
     payment: PaymentId,

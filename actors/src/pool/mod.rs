@@ -65,7 +65,7 @@ impl Run {
 
 /// What a pool is made of.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct EngineSettings {
     /// ONNX Runtime's library.
     pub library: PathBuf,
     /// Threads of one engine.
@@ -86,7 +86,7 @@ struct Slot {
 
 /// The actor.
 pub struct PoolActor {
-    settings: Settings,
+    settings: EngineSettings,
     models: HashMap<String, Slot>,
     /// Engines of models that were imported anew, kept until their work has ended.
     retired: Vec<EngineHandle>,
@@ -95,7 +95,7 @@ pub struct PoolActor {
 
 impl PoolActor {
     /// A new life, with nothing loaded.
-    pub fn new(settings: Settings, exit: ExitGuard) -> Self {
+    pub fn new(settings: EngineSettings, exit: ExitGuard) -> Self {
         Self { settings, models: HashMap::new(), retired: Vec::new(), exit }
     }
 

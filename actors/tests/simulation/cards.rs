@@ -9,7 +9,7 @@ use billing::{
     reversal::{Kind, News, State},
     time::DAY_MS,
 };
-use cards::{NextAction, Outcome, RefundOrder, Refunded};
+use cards::{ChargeOutcome, NextAction, RefundOrder, Refunded};
 
 /// The outcome of a new charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) struct Charge {
     name: String,
     key: String,
     at: Timestamp,
-    outcome: Outcome,
+    outcome: ChargeOutcome,
     pub(crate) amount: Nanos,
     /// Refunds and disputes.
     reversals: Vec<Returned>,
@@ -82,19 +82,19 @@ pub(crate) struct Processor {
 
 impl Charge {
     pub(crate) fn is_paid(&self) -> bool {
-        matches!(self.outcome, Outcome::Succeeded { .. })
+        matches!(self.outcome, ChargeOutcome::Succeeded { .. })
     }
 
     fn is_open(&self) -> bool {
-        matches!(self.outcome, Outcome::NeedsAuthentication(_))
+        matches!(self.outcome, ChargeOutcome::NeedsAuthentication(_))
     }
 
     fn succeeds(&mut self) {
-        self.outcome = Outcome::Succeeded { reference: self.name.clone(), amount: self.amount };
+        self.outcome = ChargeOutcome::Succeeded { reference: self.name.clone(), amount: self.amount };
     }
 
     fn fails(&mut self, code: &str) {
-        self.outcome = Outcome::Declined { code: code.to_owned() };
+        self.outcome = ChargeOutcome::Declined { code: code.to_owned() };
     }
 
     /// The amount reversed, at most the amount paid.
@@ -116,7 +116,7 @@ impl Processor {
     }
 
     /// Charges once for each key. `would` is the outcome of a new charge.
-    pub(crate) fn charge(&mut self, order: &Order, now: Timestamp, would: Would) -> Outcome {
+    pub(crate) fn charge(&mut self, order: &Order, now: Timestamp, would: Would) -> ChargeOutcome {
         let charges = self.charges.entry(order.payment).or_default();
         let known = charges.iter().find(|charge| charge.key == order.key && now < charge.at.plus_ms(DAY_MS));
         if let Some(charge) = known {
@@ -125,11 +125,12 @@ impl Processor {
         self.events += 1;
         let name = format!("ch_{}", self.events);
         let outcome = match would {
-            Would::Succeed => Outcome::Succeeded { reference: name.clone(), amount: order.amount },
-            Would::Decline => Outcome::Declined { code: "card_declined".to_owned() },
-            Would::Ask => {
-                Outcome::NeedsAuthentication(NextAction { reference: name.clone(), client_secret: "secret".to_owned() })
-            }
+            Would::Succeed => ChargeOutcome::Succeeded { reference: name.clone(), amount: order.amount },
+            Would::Decline => ChargeOutcome::Declined { code: "card_declined".to_owned() },
+            Would::Ask => ChargeOutcome::NeedsAuthentication(NextAction {
+                reference: name.clone(),
+                client_secret: "secret".to_owned(),
+            }),
         };
         charges.push(Charge {
             name,
@@ -149,13 +150,13 @@ impl Processor {
     }
 
     /// The state of a charge.
-    pub(crate) fn look(&mut self, name: &str) -> Outcome {
-        let unknown = || Outcome::Unknown { why: "there is no such charge".to_owned() };
+    pub(crate) fn look(&mut self, name: &str) -> ChargeOutcome {
+        let unknown = || ChargeOutcome::Unknown { why: "there is no such charge".to_owned() };
         self.named(name).map_or_else(unknown, |(_, charge)| charge.outcome.clone())
     }
 
     /// Cancels a charge that waits for its owner, unless it was paid before.
-    pub(crate) fn cancel(&mut self, name: &str) -> Outcome {
+    pub(crate) fn cancel(&mut self, name: &str) -> ChargeOutcome {
         if let Some((payment, charge)) = self.named(name).filter(|(_, charge)| charge.is_open()) {
             charge.fails("canceled");
             self.tell(payment, About::Charge);
@@ -183,7 +184,7 @@ impl Processor {
     }
 
     /// The outcome of a payment's charge; `None` if there was no charge.
-    pub(crate) fn find(&self, payment: PaymentId) -> Option<Outcome> {
+    pub(crate) fn find(&self, payment: PaymentId) -> Option<ChargeOutcome> {
         let charges = self.charges.get(&payment)?;
         charges.iter().find(|charge| charge.is_paid()).or_else(|| charges.last()).map(|charge| charge.outcome.clone())
     }

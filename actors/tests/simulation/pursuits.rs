@@ -3,7 +3,7 @@
 
 use actors::{
     account::{AccountError, Waits, machine::Input},
-    payment::pursuit::{self, Chargeable, Heard, Pursuit, SAME_KEY_MS, Step, Telling, Told},
+    payment::pursuit::{self, AnswerMeaning, Chargeable, Pursuit, ReportResult, SAME_KEY_MS, Step, Telling},
 };
 use billing::{
     Timestamp,
@@ -11,7 +11,7 @@ use billing::{
     ids::{AccountId, GrantId, PaymentId},
     payment::Payment,
 };
-use cards::{CardError, Outcome, Refunded};
+use cards::{CardError, ChargeOutcome, Refunded};
 
 use crate::{
     answers::{Answered, Got},
@@ -141,7 +141,7 @@ impl World {
         self.say(|| {
             format!("payment {id}: {:?}: {answer:?}{}", chase.step, if is_lost { ", not answered" } else { "" })
         });
-        let answer = if is_lost { Outcome::Unknown { why: "lost".to_owned() } } else { answer };
+        let answer = if is_lost { ChargeOutcome::Unknown { why: "lost".to_owned() } } else { answer };
         self.goes_on(owner, id, |pursuit| pursuit.answered(answer, now));
     }
 
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    fn ask_processor(&mut self, chase: &Chase, is_lost: bool) -> Outcome {
+    fn ask_processor(&mut self, chase: &Chase, is_lost: bool) -> ChargeOutcome {
         let Chase { payment, tries, .. } = chase;
         let id = payment.id;
         let key = match self.mutant {
@@ -162,12 +162,12 @@ impl World {
         if is_lost && self.random.percent(50) {
             self.say(|| format!("the order of payment {id} is late"));
             self.cards.late.push(order);
-            return Outcome::Unknown { why: "late".to_owned() };
+            return ChargeOutcome::Unknown { why: "late".to_owned() };
         }
         self.charge(&order)
     }
 
-    fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &Outcome) {
+    fn tell_account(&mut self, owner: u64, chase: &Chase, outcome: &ChargeOutcome) {
         let (id, now) = (chase.payment.id, self.now_of(owner));
         let grant_id = GrantId(self.new_id());
         match pursuit::telling(&chase.payment, outcome, grant_id, None) {
@@ -178,12 +178,12 @@ impl World {
                 }
             }
             Telling::Nothing | Telling::AnotherAmount { .. } => {
-                self.goes_on(owner, id, |pursuit| pursuit.told(Told::Open, now));
+                self.goes_on(owner, id, |pursuit| pursuit.reported(ReportResult::Open, now));
             }
         }
     }
 
-    fn charge(&mut self, order: &Order) -> Outcome {
+    fn charge(&mut self, order: &Order) -> ChargeOutcome {
         let would = match self.random.below(100) {
             0..65 => Would::Succeed,
             65..90 => Would::Decline,
@@ -211,26 +211,32 @@ impl World {
         let (account, payment) = (chase.account, chase.payment.clone());
         let told = match got {
             Ok(Answered::Command(answer)) => self.is_told(account, &payment, &outcome, *answer),
-            Err(AccountError::NoAccount) => Told::Ended,
-            Ok(_) | Err(_) => Told::NotYet,
+            Err(AccountError::NoAccount) => ReportResult::Ended,
+            Ok(_) | Err(_) => ReportResult::NotYet,
         };
-        self.goes_on(owner, id, |pursuit| pursuit.told(told, now));
+        self.goes_on(owner, id, |pursuit| pursuit.reported(told, now));
     }
 
     /// What follows from an account's answer to an outcome. Money that came for a payment already declined is refunded.
-    pub(crate) fn is_told(&mut self, account: AccountId, payment: &Payment, outcome: &Outcome, answer: Answer) -> Told {
-        match pursuit::heard(payment, outcome, answer) {
-            Heard::Ended | Heard::EndedBefore => Told::Ended,
-            Heard::Refused(_) => Told::NotYet,
-            Heard::PaidAfterItEnded(late) => {
+    pub(crate) fn is_told(
+        &mut self,
+        account: AccountId,
+        payment: &Payment,
+        outcome: &ChargeOutcome,
+        answer: Answer,
+    ) -> ReportResult {
+        match pursuit::meaning_of(payment, outcome, answer) {
+            AnswerMeaning::Ended | AnswerMeaning::EndedBefore => ReportResult::Ended,
+            AnswerMeaning::Refused(_) => ReportResult::NotYet,
+            AnswerMeaning::PaidAfterItEnded(late) => {
                 let stored = self.disk.rows(account).payments.get(&payment.id);
                 if !stored.is_some_and(pursuit::goes_back) {
-                    return Told::Ended;
+                    return ReportResult::Ended;
                 }
                 self.stats.refunded_late += 1;
                 match self.cards.refund(&late) {
-                    Refunded::Made { .. } => Told::Ended,
-                    Refunded::Refused { .. } | Refunded::Unknown { .. } => Told::NotYet,
+                    Refunded::Made { .. } => ReportResult::Ended,
+                    Refunded::Refused { .. } | Refunded::Unknown { .. } => ReportResult::NotYet,
                 }
             }
         }

@@ -3,7 +3,7 @@
 use actors::{
     account::machine::Input,
     payment::{
-        pursuit::{self, BackOff, Telling, Told},
+        pursuit::{self, BackOff, ReportResult, Telling},
         reversing::{self, Asking, Beginning, Delivered, Hearing, Readings},
     },
 };
@@ -15,7 +15,7 @@ use billing::{
     payment::{Payment, PaymentStatus},
     reversal::{Listing, News, Reversal},
 };
-use cards::{Outcome, RefundOrder, Refunded};
+use cards::{ChargeOutcome, RefundOrder, Refunded};
 
 use crate::{
     answers::{Answered, Got},
@@ -50,7 +50,7 @@ pub(crate) struct Task {
 #[derive(Debug, Clone)]
 enum Job {
     /// Report the outcome of a charge to the account.
-    Apply(Outcome),
+    Apply(ChargeOutcome),
     /// Write down an operator's refund, of a percentage of the remaining amount.
     Begin(ReversalId, i64),
     /// Request the refund from the processor until it answers.
@@ -354,8 +354,8 @@ impl World {
             let (account, payment, outcome) = (task.account, task.payment, outcome.clone());
             let Some(payment) = self.disk.rows(account).payments.get(&payment).cloned() else { return };
             match self.is_told(account, &payment, &outcome, *answer) {
-                Told::Ended | Told::Open => self.is_applied(id),
-                Told::NotYet => self.end_task(id, Noted::No),
+                ReportResult::Ended | ReportResult::Open => self.is_applied(id),
+                ReportResult::NotYet => self.end_task(id, Noted::No),
             }
             return;
         }

@@ -1,4 +1,4 @@
-//! `/v1/auto-reload` and `/v1/auto-scale`: automatic purchases as their owner sets them, with what they have spent this month.
+//! `/v1/auto-reload` and `/v1/auto-scale`: the owner's settings of automatic purchases, and the month's spending.
 
 use actix_web::{HttpRequest, HttpResponse};
 use billing::key::Scope;
@@ -29,7 +29,7 @@ pub async fn reload(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-/// Auto-reload, as far as it is to be changed: what is not named stays as it is.
+/// A change of auto-reload. Settings that are not named stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SetAutoReload)]
@@ -44,7 +44,7 @@ pub struct SetReload {
     payment_method: Option<String>,
 }
 
-/// `PUT /v1/auto-reload`: what is not named stays as it is.
+/// `PUT /v1/auto-reload`. Settings that are not named stay as they are.
 pub async fn set_reload(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
@@ -70,7 +70,7 @@ pub async fn scale(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-/// `autoScale`, as far as it is to be changed: what is not named stays as it is.
+/// A change of `autoScale`. Settings that are not named stay as they are.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SetAutoScale)]
@@ -80,7 +80,7 @@ pub struct SetScale {
     max_monthly_spend: Option<Value>,
 }
 
-/// `PUT /v1/auto-scale`: what is not named stays as it is.
+/// `PUT /v1/auto-scale`. Settings that are not named stay as they are.
 pub async fn set_scale(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;

@@ -1,5 +1,5 @@
-//! `/v1/account`, `/v1/balance`, `/v1/grants`: an account's own view of its plan and its money. What happened to it is in
-//! [`super::history`], what was bought in [`super::payments`].
+//! `/v1/account`, `/v1/balance`, `/v1/grants`: an account's plan and money. Its history is in [`super::history`], its
+//! purchases in [`super::payments`].
 
 use actix_web::{HttpRequest, HttpResponse};
 use billing::key::Scope;

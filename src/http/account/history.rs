@@ -1,5 +1,5 @@
-//! `/v1/holds`, `/v1/requests`, `/v1/events`: what an account's money did, and what the account was told. Newest first and paged,
-//! but for holds, which are bounded.
+//! `/v1/holds`, `/v1/requests`, `/v1/events`: an account's history. Newest first and paged, except for holds, which are
+//! bounded.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{Timestamp, event::EventKind, ids::RequestId, key::Scope};
@@ -24,8 +24,7 @@ use crate::{
     },
 };
 
-/// `GET /v1/holds`: what running requests have set aside, oldest first. `open` says how many there are, of which the first
-/// 1,000 are listed.
+/// `GET /v1/holds`: the holds of running requests, oldest first. `open` is their number; the first 1,000 are listed.
 pub async fn holds(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let Sight { caller, only } = auth::sight(&state, &request).await?;
@@ -35,7 +34,7 @@ pub async fn holds(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-/// The time and the id of a request.
+/// A cursor: the time and the id of a request.
 fn position(text: &str) -> Result<Position, ApiError> {
     let (at, id) = text.split_once('-').ok_or_else(bad_cursor)?;
     let ended_at = at.parse().ok().map(Timestamp).filter(|at| is_instant(*at)).ok_or_else(bad_cursor)?;
@@ -46,13 +45,13 @@ fn cursor(Position { ended_at, id }: Position) -> String {
     format!("{}-{}", ended_at.0, id.simple())
 }
 
-/// `GET /v1/requests`: ended requests, those that ended last first.
+/// `GET /v1/requests`: ended requests, latest end first.
 pub async fn requests(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let sight = auth::sight(&state, &request).await?;
         let query = Query::of(&request, &["from", "to", "model", "key_id", "limit", "cursor"])?;
         let before = query.get("cursor").map(position).transpose()?;
-        // What ends in this millisecond is listed too.
+        // Requests that end in this millisecond are listed too.
         let (from, to) = query.range(state.service.now().plus_ms(1))?;
         let (account, from, only) = (sight.caller.account_id, from.unwrap_or(Timestamp(0)), query.only(&sight)?);
         let page = page::Page { before, limit: query.limit()? };
@@ -80,7 +79,7 @@ pub(super) fn kind(field: &str, name: &str) -> Result<EventKind, ApiError> {
     })
 }
 
-/// `GET /v1/events`: what the account was told, newest first.
+/// `GET /v1/events`: the account's events, newest first.
 pub async fn events(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;

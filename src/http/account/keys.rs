@@ -1,5 +1,5 @@
-//! `/v1/keys`: made and revoked by their account's owner, and by operators under `/admin`. Its text is shown once, when it is
-//! made.
+//! `/v1/keys`: API keys, created and revoked by their account's owner, and by operators under `/admin`. A key's text is
+//! shown once, when it is created.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{
@@ -28,7 +28,7 @@ use crate::{
     service::keys::{self, Opener},
 };
 
-/// A key that is wanted.
+/// An API key to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WantedKey)]
@@ -36,20 +36,20 @@ pub struct Wanted {
     #[serde(default = "unnamed")]
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// What it may spend.
+    /// The spending limits.
     #[serde(default)]
     limits: Limits,
-    /// The models it may use; all, where none is named.
+    /// The models that the key may use; all models by default.
     #[serde(default)]
     #[schema(max_items = 100)]
     models: Vec<String>,
-    /// What it may do: `inference`, `read`, `billing`, `keys`; as its limits have it, where nothing is said.
+    /// The scopes: `inference`, `read`, `billing`, `keys`. By default those that fit the limits.
     scopes: Option<Vec<String>>,
-    /// From when on it is refused.
+    /// When the key expires.
     expires_at: Option<String>,
 }
 
-/// Dollars in each window; no limit where none is named.
+/// Spending limits in dollars by window; no limit by default.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WantedLimits)]
@@ -95,7 +95,7 @@ impl TryFrom<Wanted> for keys::NewKey {
     }
 }
 
-/// The scopes that are named.
+/// The scopes with these names.
 fn chosen(names: &[String]) -> Result<Scopes, ApiError> {
     let mut scopes = Scopes::default();
     for (place, name) in names.iter().enumerate() {
@@ -108,7 +108,7 @@ fn chosen(names: &[String]) -> Result<Scopes, ApiError> {
     Ok(scopes)
 }
 
-/// `GET /v1/keys`: a key that may not read all sees itself.
+/// `GET /v1/keys`. A key without the scope `read` sees only itself.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let Sight { caller, only } = auth::sight(&state, &request).await?;
@@ -126,7 +126,7 @@ pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResp
     answer(&request, work.await)
 }
 
-/// Makes a key for whoever was checked.
+/// Creates a key for a checked opener.
 pub(in crate::http) async fn make(
     state: &Shared,
     request: &HttpRequest,
@@ -148,7 +148,7 @@ pub async fn delete(state: Shared, request: HttpRequest, key: web::Path<String>)
     answer(&request, work.await)
 }
 
-/// Revokes a key for whoever was checked; nobody is let in with it from now on.
+/// Revokes a key for a checked caller. The key is refused from now on.
 pub(in crate::http) async fn revoke(state: &Shared, account: AccountId, key: &str) -> Result<RevokedKey, ApiError> {
     let id = id("key", key, "must be a key's id")?;
     let public = keys::revoke(&state.service, account, KeyId(id)).await?;

@@ -1,5 +1,5 @@
-//! What an account's owner asks for with a key, but for inference. A file is named as its path is; under an operator's path some
-//! of these show the same to operators.
+//! Routes for an account's owner, except inference. Files are named as their paths are. Some routes serve operators
+//! too, under an operator's path.
 
 pub mod automatic;
 pub mod balance;

@@ -1,4 +1,4 @@
-//! `/v1/payment-methods`: saved cards. No card number ever comes here.
+//! `/v1/payment-methods`: saved cards. No card number ever reaches this server.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::key::Scope;
@@ -19,21 +19,22 @@ use crate::{
     service::cards,
 };
 
-/// A card to be saved.
+/// A card to save.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = SaveCard)]
 pub struct Save {
     /// A test card of the sandbox.
     card: Option<String>,
-    /// A finished setup of Stripe's.
+    /// The id of a finished setup at Stripe.
     setup_intent: Option<String>,
-    /// Whether it becomes the default card; the first one always does.
+    /// Whether the card becomes the default card. The first card always does.
     #[serde(default)]
     default: bool,
 }
 
-/// `POST /v1/payment-methods`: saves a test card, or begins (without `setup_intent`) or finishes to save one with Stripe.
+/// `POST /v1/payment-methods`: saves a test card of the sandbox. With Stripe, begins a setup, or finishes the one in
+/// `setup_intent`.
 pub async fn save(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
@@ -67,7 +68,7 @@ pub async fn set_default(state: Shared, request: HttpRequest, id: web::Path<Stri
     answer(&request, work.await)
 }
 
-/// `DELETE /v1/payment-methods/{id}`: no purchase is charged to it any more, and no other card takes its place by itself.
+/// `DELETE /v1/payment-methods/{id}`: the card is not charged any more. No other card becomes the default card.
 pub async fn remove(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;

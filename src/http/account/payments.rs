@@ -1,5 +1,5 @@
-//! `/v1/credits/purchase` and `/v1/payments`: bought, listed, looked at. A purchase is answered when its payment has ended and
-//! that is durable; where that takes longer, or the card's owner must act first, it is answered 202 and goes on by itself.
+//! `/v1/credits/purchase` and `/v1/payments`. A purchase is answered when its payment has ended and that is durable.
+//! Where that takes longer, or the card's owner must act first, it is answered 202 and goes on by itself.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use billing::{ids::PaymentId, key::Scope};
@@ -28,18 +28,18 @@ use crate::{
     },
 };
 
-/// Credits to be bought.
+/// A purchase of credits.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WantedPurchase)]
 pub struct Purchase {
     #[schema(value_type = Amount)]
     amount: Value,
-    /// A saved card's id, or the processor's name for it; the default card, where none is named.
+    /// A saved card's id, or the processor's id of the card; the default card by default.
     payment_method: Option<String>,
 }
 
-/// The status of what is done, or goes on by itself.
+/// The HTTP status of completed or pending work.
 pub(in crate::http) const fn status_of(is_pending: bool) -> StatusCode {
     if is_pending { StatusCode::ACCEPTED } else { StatusCode::OK }
 }
@@ -62,7 +62,7 @@ pub async fn purchase(state: Shared, request: HttpRequest, body: Body) -> HttpRe
     answer_with(&request, work.await)
 }
 
-/// `GET /v1/payments`: whatever came of them, newest first.
+/// `GET /v1/payments`: payments of every status, newest first.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
@@ -72,7 +72,7 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-/// `GET /v1/payments/{id}`: with its refunds and disputes, and what its card's owner must do, while it waits for that.
+/// `GET /v1/payments/{id}`: a payment with its refunds, its disputes, and the pending step of its card's owner.
 pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
@@ -81,24 +81,25 @@ pub async fn payment(state: Shared, request: HttpRequest, id: web::Path<String>)
     answer(&request, work.await)
 }
 
-/// What a test card's owner says.
+/// The decision of a test card's owner.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Authenticate {
     verdict: OwnersVerdict,
 }
 
-/// Yes or no.
+/// The decision.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OwnersVerdict {
-    /// Charge it.
+    /// The charge is approved.
     Approve,
-    /// Do not.
+    /// The charge is refused.
     Refuse,
 }
 
-/// `POST /v1/payments/{id}/authenticate`: says yes or no in the place of a test card's owner, as a bank's page would.
+/// `POST /v1/payments/{id}/authenticate`: approves or refuses a charge in the place of a test card's owner, as a bank's
+/// page would.
 pub async fn authenticate(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;

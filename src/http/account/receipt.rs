@@ -33,7 +33,7 @@ pub async fn receipt(state: Shared, request: HttpRequest, id: web::Path<String>)
     }
 }
 
-/// Whether a page is asked for before JSON. What can't be read asks for nothing.
+/// Whether the client prefers a page to JSON. An unreadable header prefers nothing.
 fn wants_html(request: &HttpRequest) -> bool {
     let Ok(accept) = Accept::parse(request) else { return false };
     let ranked = accept.ranked();

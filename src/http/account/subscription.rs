@@ -1,4 +1,4 @@
-//! `/v1/subscription`: the pay-as-you-go plan, subscribed to, looked at, cancelled.
+//! `/v1/subscription`: subscribing to the pay-as-you-go plan, showing and cancelling the subscription.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 use billing::key::Scope;
@@ -14,18 +14,18 @@ use crate::{
         state::Shared,
         views::{account::Standing, payments::Purchase},
     },
-    service::subscription::{self, Outcome},
+    service::subscription::{self, SubscribeOutcome},
 };
 
-/// A subscription that is wanted.
+/// A subscription to begin or resume.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Subscribe {
-    /// A saved card's id, or the processor's name for it; the default card, where none is named.
+    /// A saved card's id, or the processor's id of the card; the default card by default.
     payment_method: Option<String>,
 }
 
-/// What came of subscribing.
+/// The result of subscribing.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Subscribed {
@@ -33,21 +33,22 @@ enum Subscribed {
     Pending(Purchase),
 }
 
-/// `POST /v1/subscription`: pays the first cycle, or lets a cancelled one go on. 202 where the payment goes on by itself.
+/// `POST /v1/subscription`: pays the first cycle, or resumes a cancelled subscription. 202 where the payment is
+/// pending.
 pub async fn subscribe(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
         let Subscribe { payment_method } = read(&state, body)?;
         let (origin, card) = (Arrival::origin(&request), payment_method.as_deref());
         Ok(match subscription::subscribe(&state.service, origin, caller.account_id, card).await? {
-            Outcome::Stands(standing) => (StatusCode::OK, Subscribed::Stands(Standing::from(&*standing))),
-            Outcome::Pending(bought) => (status_of(true), Subscribed::Pending(Purchase::from(*bought))),
+            SubscribeOutcome::Stands(standing) => (StatusCode::OK, Subscribed::Stands(Standing::from(&*standing))),
+            SubscribeOutcome::Pending(bought) => (status_of(true), Subscribed::Pending(Purchase::from(*bought))),
         })
     };
     answer_with(&request, work.await)
 }
 
-/// `DELETE /v1/subscription`: what is paid stays; nothing more is.
+/// `DELETE /v1/subscription`: cancels at the end of the paid cycle.
 pub async fn cancel(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;

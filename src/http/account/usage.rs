@@ -1,5 +1,5 @@
-//! `GET /v1/usage`: what an account used, summed over hours and days of UTC and grouped as asked. A range is widened to whole
-//! hours; the answer says which range it is of. A cursor names the last group of its page, and how that list was grouped.
+//! `GET /v1/usage`: an account's usage, summed over UTC hours or days and grouped as requested. A range is widened to
+//! whole hours, and the answer says which. A cursor names the last group of its page, and the grouping of its list.
 
 use actix_web::{HttpRequest, HttpResponse};
 use billing::Timestamp;
@@ -37,7 +37,7 @@ enum Named {
     By(By),
 }
 
-/// Names of groups, in any order.
+/// The names of groupings, in any order.
 fn grouping(text: &str) -> Result<Grouping, ApiError> {
     let invalid = |message: String| ApiError::invalid("group_by", message);
     let mut grouping = Grouping::default();
@@ -69,7 +69,7 @@ fn names(grouping: &Grouping) -> Vec<&'static str> {
     GROUPS.iter().filter(|(_, named)| has(*named)).map(|(name, _)| *name).collect()
 }
 
-/// How a cursor is written: JSON in hexadecimal.
+/// The spelling of a cursor: JSON in hexadecimal.
 type Written = (String, Option<i64>, Option<String>, Option<String>, Option<Uuid>);
 
 fn write_cursor(grouping: &Grouping, last: Group) -> String {
@@ -94,7 +94,7 @@ fn read_cursor(grouping: &Grouping, text: &str) -> Option<Group> {
     fits.then(|| Group { starts_at: starts_at.map(Timestamp), model, provider, key })
 }
 
-/// `GET /v1/usage`: sums of each group, the newest hour or day first; on the first page also of the whole range.
+/// `GET /v1/usage`: the sums of each group, newest hour or day first; on the first page also those of the whole range.
 pub async fn usage(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let sight = auth::sight(&state, &request).await?;

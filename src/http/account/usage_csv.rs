@@ -1,6 +1,6 @@
-//! `GET /v1/usage.csv`: an account's ended requests with their exact costs, oldest first, for people who keep books. It is
-//! written as fast as its reader takes it. Once it has begun, a fault can only cut it short: its connection then ends without
-//! the transfer's proper end.
+//! `GET /v1/usage.csv`: an account's ended requests with their exact costs, oldest first, for bookkeeping. It is
+//! written as fast as its reader takes it. A fault after the beginning can only cut it short: the connection then ends
+//! without the transfer's proper end.
 
 use std::borrow::Cow;
 
@@ -21,7 +21,7 @@ use crate::{
 const COLUMNS: &str = "request_id,started_at,ended_at,key_id,key_name,model,provider,ending,input_tokens,cached_input_tokens,\
                        cache_write_tokens,output_tokens,estimated,compute_ms,billed_seconds,base_cost,fee,cost,currency,price_version,quantities\r\n";
 
-/// The lines of the next page; none where it has ended.
+/// The lines of the next page; `None` after the last page.
 async fn lines(export: &mut Export) -> Result<Option<String>, ServiceError> {
     let Some(rows) = export.next().await? else { return Ok(None) };
     Ok(Some(rows.iter().map(|row| line(row, export.name_of(row.key_id))).collect()))
@@ -55,8 +55,8 @@ fn line(row: &Ended, key_name: &str) -> String {
     fields.join(",") + "\r\n"
 }
 
-/// What was used, as one field: `tokens.input=12@0.00000015:0.0000018 tokens.output=...`, each with its amount, what one
-/// costs and what it came to before the fee.
+/// The usage as one field: `tokens.input=12@0.00000015:0.0000018 tokens.output=...`, each with its amount, its price
+/// and its cost before the fee.
 fn quantities(row: &Ended) -> String {
     let one = |Quantity { key, amount, rate, cost }: &Quantity| match (rate, cost) {
         (Some(rate), Some(cost)) => format!("{key}={amount}@{rate}:{cost}"),
@@ -65,8 +65,8 @@ fn quantities(row: &Ended) -> String {
     row.quantities.iter().map(one).collect::<Vec<_>>().join(" ")
 }
 
-/// A text as a field of RFC 4180. A spreadsheet takes a field that begins like a formula for one, in quotes or not: such
-/// a text gets an apostrophe before it, which spreadsheets read as "this is text".
+/// A text as a field of RFC 4180. Spreadsheets read a field that begins like a formula as one, in quotes or not, so
+/// such a text gets an apostrophe, which spreadsheets read as "this is text".
 fn field(text: &str) -> Cow<'_, str> {
     let formula = text.trim_start().starts_with(['=', '+', '-', '@', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}'])
         || text.starts_with(['\t', '\r', '\n']);

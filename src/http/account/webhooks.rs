@@ -1,6 +1,5 @@
-//! `/v1/webhooks`: endpoints that an account's events are sent to, and what became of each delivery. All of it takes the scope
-//! "billing": a key that may change where an account's events go could read them, and so could one that sees an
-//! endpoint's answers.
+//! `/v1/webhooks`: endpoints that an account's events are sent to, and the results of deliveries. All routes require
+//! the scope "billing": a key that may change an endpoint, or see an endpoint's answers, could read all events.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{event::EventKind, key::Scope};
@@ -26,13 +25,13 @@ use crate::{
     service::webhooks::{self, NewEndpoint},
 };
 
-/// A webhook that is wanted.
+/// A webhook to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WantedWebhook)]
 pub struct Wanted {
     url: String,
-    /// The kinds of events that are sent; all, where none is named.
+    /// The kinds of events to send; all kinds by default.
     events: Option<Vec<String>>,
     #[serde(default)]
     #[schema(max_length = 200)]
@@ -67,7 +66,7 @@ fn kinds(names: &[String]) -> Result<Vec<EventKind>, ApiError> {
     Ok(kinds)
 }
 
-/// `POST /v1/webhooks`: the answer holds the secret.
+/// `POST /v1/webhooks`: the answer has the secret.
 pub async fn create(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
@@ -101,7 +100,7 @@ pub async fn endpoint(state: Shared, request: HttpRequest, id: web::Path<String>
     answer(&request, work.await)
 }
 
-/// On or off.
+/// Whether events are sent.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = TurnWebhook)]
@@ -109,7 +108,7 @@ pub struct Turn {
     enabled: bool,
 }
 
-/// `PUT /v1/webhooks/{id}`: turns it on or off. What waits for one that is turned off is not sent any more.
+/// `PUT /v1/webhooks/{id}`: enables or disables it. Waiting deliveries to a disabled webhook are not sent any more.
 pub async fn turn(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
@@ -119,7 +118,7 @@ pub async fn turn(state: Shared, request: HttpRequest, id: web::Path<String>, bo
     answer(&request, work.await)
 }
 
-/// `DELETE /v1/webhooks/{id}`: with its deliveries.
+/// `DELETE /v1/webhooks/{id}`: deletes it and its deliveries.
 pub async fn delete(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;
@@ -130,7 +129,7 @@ pub async fn delete(state: Shared, request: HttpRequest, id: web::Path<String>) 
     answer(&request, work.await)
 }
 
-/// `POST /v1/webhooks/{id}/test`: calls it now, once, and says what came of it.
+/// `POST /v1/webhooks/{id}/test`: calls it once, now, and returns the result.
 pub async fn test(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Billing).await?;

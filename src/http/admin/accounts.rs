@@ -1,4 +1,5 @@
-//! `/admin/v1/accounts` and `/admin/v1/actions`: accounts made, listed and searched, one of them whole, and what operators did.
+//! `/admin/v1/accounts` and `/admin/v1/actions`: creating, listing, searching and showing accounts, and operators'
+//! actions.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::plan::Plan;
@@ -21,13 +22,13 @@ use crate::{
     service::accounts,
 };
 
-/// An account that is wanted.
+/// An account to create.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WantedAccount)]
 pub struct Wanted {
     email: String,
-    /// `free` or `payg`; free, where none is named.
+    /// `free` or `payg`; `free` by default.
     #[serde(default)]
     #[schema(value_type = String)]
     plan: Plan,
@@ -49,7 +50,7 @@ fn plan(name: &str) -> Result<Plan, ApiError> {
     Plan::from_name(name).ok_or_else(|| ApiError::invalid("plan", "must be one of free, payg"))
 }
 
-/// `GET /admin/v1/accounts`, newest first: `search` is in their addresses, `plan` is theirs.
+/// `GET /admin/v1/accounts`, newest first. `search` is a part of the email address, `plan` a plan.
 pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
@@ -61,7 +62,7 @@ pub async fn list(state: Shared, request: HttpRequest) -> HttpResponse {
     answer(&request, work.await)
 }
 
-/// `GET /admin/v1/accounts/{account}`: what its owner sees of it, with its keys and how much runs.
+/// `GET /admin/v1/accounts/{account}`: the owner's view, with the account's keys and the latest operators' actions.
 pub async fn account(state: Shared, request: HttpRequest, account: web::Path<String>) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
@@ -71,7 +72,7 @@ pub async fn account(state: Shared, request: HttpRequest, account: web::Path<Str
     answer(&request, work.await)
 }
 
-/// `GET /admin/v1/actions`, and under an account those to it: what operators did, newest first.
+/// `GET /admin/v1/actions`, and under an account those on it: operators' actions, newest first.
 pub async fn actions(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let account = auth::operated(&state, &request).await?.map(|caller| caller.account_id);

@@ -1,4 +1,4 @@
-//! `/admin/v1/accounts/{account}/grants`: credits that nobody paid for, given and taken back.
+//! `/admin/v1/accounts/{account}/grants`: credits that operators give and take back.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::{grant::Source, ids::GrantId};
@@ -25,7 +25,7 @@ use crate::{
     },
 };
 
-/// Credits that are to be given.
+/// Credits to give, without a payment.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = WantedGrant)]
@@ -35,7 +35,7 @@ pub struct Wanted {
     source: Source,
     #[schema(value_type = Amount)]
     amount: Value,
-    /// Until when they can be used; as their source has it, where nothing is said.
+    /// When the credits expire; by default as for their kind.
     #[schema(value_type = Option<Instant>)]
     expires_at: Option<Value>,
     reason: Option<String>,
@@ -55,7 +55,7 @@ impl TryFrom<Wanted> for NewGrant {
     }
 }
 
-/// `POST /admin/v1/accounts/{account}/grants`: credits that nobody paid for.
+/// `POST /admin/v1/accounts/{account}/grants`: gives credits without a payment.
 pub async fn give(state: Shared, request: HttpRequest, account: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
@@ -69,18 +69,19 @@ pub async fn give(state: Shared, request: HttpRequest, account: web::Path<String
     answer(&request, work.await)
 }
 
-/// Credits that are to be taken back.
+/// Credits to take back.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = VoidGrant)]
 pub struct Void {
-    /// How many; all that are left, where nothing is said.
+    /// The amount; by default all remaining credits.
     #[schema(value_type = Option<Amount>)]
     amount: Option<Value>,
     reason: String,
 }
 
-/// `POST /admin/v1/accounts/{account}/grants/{grant}/void`: takes back what is left of a grant, or a part of it.
+/// `POST /admin/v1/accounts/{account}/grants/{grant}/void`: takes back the remaining credits of a grant, or part of
+/// them.
 pub async fn void(state: Shared, request: HttpRequest, path: web::Path<(String, String)>, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;

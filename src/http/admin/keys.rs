@@ -1,4 +1,4 @@
-//! `/admin/v1/accounts/{account}/keys`: keys that an operator makes and revokes.
+//! `/admin/v1/accounts/{account}/keys`: API keys that an operator creates and revokes.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::key::Scopes;

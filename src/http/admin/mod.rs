@@ -1,6 +1,6 @@
-//! The operator's routes, with the operator's token. A file is named as its path is. What a request makes has the request's id,
-//! by which a retry under the same `Idempotency-Key` finds it after a crash. What is under an account and read is what its owner
-//! reads elsewhere: [`super::account`].
+//! The operator's routes, which require the operator's token. Files are named as their paths are. An object that a
+//! request creates has the request's id, by which a retry under the same `Idempotency-Key` finds it after a crash.
+//! Lists under an account show what its owner sees elsewhere: [`super::account`].
 
 pub mod accounts;
 #[cfg(feature = "faults")]

@@ -1,4 +1,4 @@
-//! `/admin/v1/payments/{id}/refund` and `/admin/v1/reconcile`: money given back, and our books held against the processor's.
+//! `/admin/v1/payments/{id}/refund` and `/admin/v1/reconcile`: refunds, and the comparison with the card processor.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -21,19 +21,19 @@ use crate::{
     service::payments,
 };
 
-/// Money that is to be given back.
+/// A refund to make.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Refund)]
 pub struct GiveBack {
-    /// All that was not given back before, unless it says less.
+    /// The amount; by default all that was not refunded yet.
     #[schema(value_type = Option<Amount>)]
     amount: Option<Value>,
     reason: String,
 }
 
-/// `POST /admin/v1/payments/{id}/refund`: gives money back to its card, and takes the credits it bought. 202 where the
-/// processor has not answered yet: it is asked on, and the credits are taken already.
+/// `POST /admin/v1/payments/{id}/refund`: refunds a payment to its card, and takes back the credits it bought. 202
+/// where the processor has not answered yet: it is asked further, and the credits are already taken back.
 pub async fn refund(state: Shared, request: HttpRequest, id: web::Path<String>, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;
@@ -48,16 +48,16 @@ pub async fn refund(state: Shared, request: HttpRequest, id: web::Path<String>, 
     answer_with(&request, work.await)
 }
 
-/// What is to be compared.
+/// The payments to compare.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Reconcile)]
 pub struct Compare {
-    /// Payments begun in so many days; all, unless it says so.
+    /// Payments begun in the last so many days; by default all payments.
     days: Option<u32>,
 }
 
-/// `POST /admin/v1/reconcile`: what differs between our payments, refunds and disputes and the processor's.
+/// `POST /admin/v1/reconcile`: the differences between the ledger's payments, refunds and disputes and the processor's.
 pub async fn reconcile(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         auth::operator(&state, &request)?;

@@ -1,7 +1,6 @@
-//! Every code an error may have, with the statuses it comes with and what it says: one table, which errors are made from and the
-//! OpenAPI document is made of.
+//! All error codes, with their statuses and meanings: one table, from which errors and the OpenAPI document are made.
 
-/// What an error is, for programs.
+/// The code of an error, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each says itself what it is, in the table below")]
 pub enum Code {
@@ -34,11 +33,11 @@ pub enum Code {
     Timeout,
 }
 
-/// A code, the statuses it may come with, and what it says.
+/// A code, its statuses, and its meaning.
 type Entry = (&'static str, &'static [u16], &'static str);
 
 impl Code {
-    /// All of them.
+    /// All codes.
     pub const ALL: [Self; 27] = [
         Self::InvalidRequest,
         Self::ContextLengthExceeded,
@@ -111,17 +110,17 @@ impl Code {
         }
     }
 
-    /// Its name.
+    /// The code's name.
     pub const fn name(self) -> &'static str {
         self.entry().0
     }
 
-    /// The statuses it comes with.
+    /// The code's statuses.
     pub const fn statuses(self) -> &'static [u16] {
         self.entry().1
     }
 
-    /// What it says.
+    /// The code's meaning.
     pub const fn says(self) -> &'static str {
         self.entry().2
     }

@@ -1,6 +1,6 @@
-//! A provider's refusal as its caller is told it. What is about the request, and what is said to the caller's own key, stays
-//! what it is; what is about the provider's state keeps the status that tells clients to come back; what is between the
-//! provider and this gateway is neither's, and lasts until the operator acts.
+//! A provider's refusal, as its caller sees it. A refusal that is about the request, or about the caller's own key, is
+//! passed on. One that is about the provider's state keeps a status that tells clients to retry. One that is between
+//! the provider and this gateway is neither's fault, and lasts until the operator acts.
 
 use actix_web::http::StatusCode;
 use actors::provider::is_spent;
@@ -8,11 +8,11 @@ use wire::inference::{Failure, ProviderError, Unserved};
 
 use super::{ApiError, code::Code};
 
-/// How long a client is asked to wait where the provider does not say: by a limit, an overload, and a failure.
+/// The wait before a retry where the provider names none: at a limit, an overload, and a failure.
 const LIMITED_S: u64 = 5;
 const OVERLOADED_S: u64 = 5;
 const FAILED_S: u64 = 2;
-/// What only the operator can end is worth asking again after so long, and no sooner.
+/// The wait before a retry where only the operator can end the problem.
 const LASTING_S: u64 = 60;
 
 fn bad_gateway(message: &str) -> ApiError {
@@ -58,7 +58,7 @@ fn timeout(stage: &str) -> ApiError {
     ApiError::new(StatusCode::GATEWAY_TIMEOUT, Code::Timeout, message).after(FAILED_S).with("stage", stage)
 }
 
-/// What a provider refused, which may be told.
+/// The parts of a provider's refusal that may be passed on.
 fn refused(error: &ProviderError) -> ApiError {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let words = &error.message;
@@ -71,11 +71,11 @@ fn refused(error: &ProviderError) -> ApiError {
     let mut told = match error.status {
         400 | 409 | 422 | 451 => kept(Code::InvalidRequest, format!("The provider refused: {words}")),
         413 => kept(Code::PayloadTooLarge, format!("The provider refused: {words}")),
-        // One without an error of the provider's is of an address that is not its own.
+        // A refusal without an error of the provider comes from a wrong address.
         404 if error.code.is_some() || error.kind.is_some() || error.param.is_some() => {
             kept(Code::ModelNotFound, format!("The provider refused: {words}"))
         }
-        // Said to the caller's own key.
+        // The refusal is about the caller's own key.
         401..=403 => kept(Code::ProviderError, format!("The provider refused: {words}")),
         429 if is_spent(error) => limited(LASTING_S).not_again(),
         429 => limited(LIMITED_S),

@@ -1,5 +1,5 @@
-//! Inference: a handler reads the body in its route's format, has the gateway start the request, and hands what comes to the
-//! surface: a whole answer, or a stream whose last chunk carries usage and cost.
+//! Inference: a handler reads the body in its route's format, has the gateway start the request, and passes its updates
+//! to the surface: a whole answer, or a stream whose last chunk has usage and cost.
 
 mod models;
 mod quote;
@@ -34,13 +34,13 @@ use crate::gateway::serve::{self, Job, ServeError, Started};
 pub use models::{model, models};
 pub use quote::quote;
 
-/// A body, or why it did not come whole.
+/// A body, or why it did not arrive completely.
 type Body = Result<Bytes, actix_web::Error>;
 
-/// The longest a request may wait in line, in seconds.
+/// The longest that a request may wait in line, in seconds.
 const LONGEST_WAIT: u64 = 60;
 
-/// Names of headers that a request may have.
+/// The names of headers that a request may have.
 static PROVIDER_KEY: HeaderName = HeaderName::from_static("provider-key");
 static X_MAX_COST: HeaderName = HeaderName::from_static("x-max-cost");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -103,7 +103,11 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     Ok(response.content_type("application/json").body(body))
 }
 
-/// A body, where it came whole.
+/// A complete body.
+///
+/// # Errors
+///
+/// The body is larger than the limit, or did not arrive completely.
 pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|error| match error.as_response_error().status_code().as_u16() {
         413 => ApiError::too_large(state.settings.limits.body_bytes),
@@ -111,7 +115,7 @@ pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
     })
 }
 
-/// A request from its body and the headers that belong to it.
+/// Reads a request from its body and the headers that belong to it.
 fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, ApiError> {
     let mut parsed = F::read(body)?;
     if let Some(value) = header(request, &X_MAX_COST)? {
@@ -120,7 +124,7 @@ fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, 
     Ok(parsed)
 }
 
-/// The caller's own key at the provider, where it sent one.
+/// The caller's own key at the provider, if it sent one.
 fn own_key(request: &HttpRequest) -> Result<Option<String>, ApiError> {
     header(request, &PROVIDER_KEY)
 }
@@ -130,7 +134,7 @@ fn header(request: &HttpRequest, name: &'static HeaderName) -> Result<Option<Str
     value.transpose().map_err(|_| ApiError::invalid(name.as_str(), "must be text"))
 }
 
-/// How long a client lets its request wait in line: `Prefer: wait=SECONDS` (RFC 7240, section 4.3).
+/// The longest that a request may wait in line, by its client: `Prefer: wait=SECONDS` (RFC 7240, section 4.3).
 fn max_wait(request: &HttpRequest) -> Result<Duration, ApiError> {
     let Some(prefer) = header(request, &PREFER)? else { return Ok(Duration::ZERO) };
     let wait = prefer.split([',', ';']).filter_map(|preference| preference.trim().split_once('=')).find_map(

@@ -1,4 +1,4 @@
-//! `POST /v1/quote`: what a request would cost.
+//! `POST /v1/quote`: the cost of a request before it runs.
 
 use actix_web::{HttpRequest, HttpResponse};
 use billing::key::Scope;

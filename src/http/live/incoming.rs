@@ -1,5 +1,5 @@
-//! What comes from the client of a live socket: frames within bounds. A frame that has begun is bounded in time as a
-//! request's body is, and takes its share of the room that all bodies have until it is whole.
+//! Frames from the client of a live socket, within bounds. A frame that has begun is bounded in time as a request body
+//! is, and takes its share of the room of all bodies until it is complete.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,19 +29,19 @@ enum Fault {
 }
 
 struct State {
-    /// What the frame that is not whole yet takes.
+    /// The share of the incomplete frame.
     share: RefCell<Share>,
-    /// When it began.
+    /// When the incomplete frame began.
     began: Cell<Instant>,
     fault: Cell<Option<Fault>>,
 }
 
-/// What is known of the frames of one socket, shared with the task that reads its bytes.
+/// The state of one socket's frames, shared with the task that reads its bytes.
 #[derive(Clone)]
 pub(super) struct Frames(Rc<State>);
 
 impl Frames {
-    /// Of a socket that has sent nothing yet.
+    /// The state of a new socket.
     pub(super) fn new(room: &Arc<Room>) -> Self {
         let share = RefCell::new(room.share());
         Self(Rc::new(State { share, began: Cell::new(Instant::now()), fault: Cell::new(None) }))
@@ -53,14 +53,14 @@ impl Frames {
         Payload::Stream { payload: Box::pin(reader) }
     }
 
-    /// A frame was read whole.
+    /// Notes that a frame was read completely.
     pub(super) fn is_whole(&self) {
         let mut share = self.0.share.borrow_mut();
         let all = share.bytes();
         share.shrink(all);
     }
 
-    /// Why a socket is closed whose frames can't be read; `limit` is that of a frame.
+    /// The reason for closing a socket whose frames can't be read; `limit` is the largest frame.
     pub(super) fn close_reason(&self, error: &ProtocolError, limit: usize) -> Option<CloseReason> {
         let (code, description) = match (self.0.fault.get(), error) {
             (Some(Fault::NoRoom), _) => (CloseCode::Again, "too many frames are on their way; try again".to_owned()),

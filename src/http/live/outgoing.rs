@@ -1,5 +1,5 @@
-//! What goes to the reader of a live socket, in order, counted in bytes: a slow reader is given so many, and all slow
-//! readers together the room they share. Past either the socket is closed, so nothing here waits.
+//! Frames to the reader of a live socket, in order, counted in bytes. A slow reader may have so many bytes waiting, and
+//! all slow readers together share a room. Beyond either the socket is closed, so that nothing here waits.
 
 use std::{cell::RefCell, rc::Rc, sync::Arc};
 
@@ -9,12 +9,12 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::gateway::room::{Room, Share};
 
-/// Bytes that may always wait for a reader.
+/// The bytes that may always wait for a reader.
 const FREE: usize = 64 << 10;
-/// What a frame takes beside its text.
+/// The bytes of a frame beside its text.
 const FRAME: usize = 64;
 
-/// One frame on its way.
+/// A frame that waits.
 enum Frame {
     Text(String),
     Ping,
@@ -34,12 +34,12 @@ impl Frame {
 
 struct Waiting {
     bytes: usize,
-    /// Those beyond [`FREE`].
+    /// The waiting bytes beyond [`FREE`].
     share: Share,
 }
 
 impl Waiting {
-    /// Counts a frame. Whether it may wait.
+    /// Counts a frame, and returns whether it may wait.
     fn add(&mut self, bytes: usize, limit: usize) -> bool {
         self.bytes += bytes;
         let beyond = self.bytes.saturating_sub(FREE).saturating_sub(self.share.bytes());
@@ -53,7 +53,7 @@ impl Waiting {
     }
 }
 
-/// Where frames are sent, shared by clones on one thread.
+/// The sender of frames, shared by clones on one thread.
 #[derive(Clone)]
 pub(super) struct Outgoing {
     frames: mpsc::UnboundedSender<Frame>,
@@ -62,13 +62,13 @@ pub(super) struct Outgoing {
     overflow: Rc<Notify>,
 }
 
-/// The frames that wait, for the task that writes them.
+/// The waiting frames, for the task that writes them.
 pub(super) struct Queue {
     frames: mpsc::UnboundedReceiver<Frame>,
     waiting: Rc<RefCell<Waiting>>,
 }
 
-/// The way to a reader that is given so many bytes.
+/// The sender and receiver of a reader that may have so many bytes waiting.
 pub(super) fn outgoing(limit: usize, room: &Arc<Room>) -> (Outgoing, Queue) {
     let (sender, frames) = mpsc::unbounded_channel();
     let waiting = Rc::new(RefCell::new(Waiting { bytes: 0, share: room.share() }));
@@ -84,33 +84,33 @@ impl Outgoing {
         self.queue(Frame::Text(frame));
     }
 
-    /// Asks the client whether it is there, which also keeps proxies from closing a socket that is silent.
+    /// Sends a ping, which also keeps proxies from closing an idle socket.
     pub(super) fn ping(&self) {
         self.queue(Frame::Ping);
     }
 
-    /// Answers the client's ping.
+    /// Answers a ping.
     pub(super) fn pong(&self, bytes: Bytes) {
         self.queue(Frame::Pong(bytes));
     }
 
     fn queue(&self, frame: Frame) {
         if self.waiting.borrow_mut().add(frame.weight(), self.limit) {
-            // The writer is gone only when the socket is.
+            // The writer only ends with the socket.
             let _ = self.frames.send(frame);
         } else {
             self.overflow.notify_one();
         }
     }
 
-    /// Comes when more waits than may.
+    /// Resolves when more bytes wait than may.
     pub(super) async fn overflowed(&self) {
         self.overflow.notified().await;
     }
 }
 
 impl Queue {
-    /// Writes what comes, until nobody sends any more or the socket is gone.
+    /// Writes frames until all senders or the socket are gone.
     pub(super) async fn write(mut self, mut session: Session) {
         while let Some(frame) = self.frames.recv().await {
             let weight = frame.weight();

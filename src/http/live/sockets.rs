@@ -1,4 +1,4 @@
-//! How many live sockets an account has open.
+//! The count of open live sockets by account.
 
 use std::{
     collections::HashMap,
@@ -7,7 +7,7 @@ use std::{
 
 use billing::ids::AccountId;
 
-/// Live sockets of one account, at most: as many as its actor tells of its balance.
+/// The most live sockets of an account: as many as its actor has watchers.
 pub const MOST: usize = 256;
 
 type Counts = HashMap<AccountId, usize>;
@@ -16,7 +16,7 @@ type Counts = HashMap<AccountId, usize>;
 #[derive(Debug, Clone, Default)]
 pub struct Sockets(Arc<Mutex<Counts>>);
 
-/// The place of one, until it is dropped.
+/// The place of one socket, until it is dropped.
 #[derive(Debug)]
 pub struct Place {
     sockets: Sockets,
@@ -28,7 +28,7 @@ impl Sockets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more; none where the account has as many as it may.
+    /// A place for another socket; `None` where the account has the most.
     pub fn open(&self, account: AccountId) -> Option<Place> {
         let mut counts = self.lock();
         let count = counts.entry(account).or_default();

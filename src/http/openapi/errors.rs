@@ -1,4 +1,4 @@
-//! Errors in the document: one schema for all of them, and for each status of a route the codes that it may come with.
+//! Errors in the document: one schema for all, and for each status of a route its codes.
 
 use utoipa::openapi::{
     Header, Ref, RefOr, Response, ResponseBuilder,
@@ -9,7 +9,7 @@ use utoipa::openapi::{
 
 use crate::http::error::code::Code;
 
-/// What the schema is called.
+/// The name of the schema.
 pub(super) const NAME: &str = "Error";
 
 /// A header that holds a text.

@@ -1,4 +1,4 @@
-//! Inference in the document: the fields of its bodies, from the page that lists them, and what is known of its answers.
+//! Inference in the document: the fields of its bodies, from the page that lists them, and its answers.
 
 use utoipa::ToSchema;
 use utoipa::openapi::{
@@ -8,7 +8,7 @@ use utoipa::openapi::{
 
 use crate::http::views::Dollars;
 
-/// The fields of bodies, as they are listed for people.
+/// The fields of bodies, from the page for people.
 const FIELDS: &str = include_str!("../../../docs/request-fields.md");
 
 /// Headers that a request may have.
@@ -34,7 +34,7 @@ fn of_type(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
 
-/// A field that is sent as it is.
+/// A field that is passed on unchanged.
 fn anything() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
 }
@@ -53,7 +53,7 @@ fn fields() -> impl Iterator<Item = [&'static str; 4]> {
     })
 }
 
-/// The body of a route: `chat`, `completions`, or of both.
+/// The body of a route: `chat`, `completions`, or both.
 fn body(route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
     let mut object = of_type(Type::Object);
     let is_there = |routes: &str| route.is_none_or(|route| routes == "both" || routes == route);
@@ -83,7 +83,7 @@ pub(super) fn quote_body() -> RefOr<Schema> {
     body(None, &["model"])
 }
 
-/// An answer of `OpenAI`'s form, with what it cost.
+/// An answer in `OpenAI`'s form, with its cost.
 pub(super) fn answer() -> RefOr<Schema> {
     let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
     let object = of_type(Type::Object)

@@ -1,6 +1,6 @@
-//! `/openapi.json`: what this API is, for programs, as OpenAPI 3.1 has it; and `/docs`, the same for people. It is made of the
-//! types that handlers read and answer ([`super::views`]), of the one table of errors, and of [`table`], which says of each
-//! route what it takes; a test compares that with the table of routes. Made once, when it is first asked for.
+//! `/openapi.json`: the API's description in OpenAPI 3.1, and `/docs`, the same as a page. It is made from the types
+//! that handlers read and answer with ([`super::views`]), the table of errors, and [`table`], which describes each
+//! route; a test compares it with the table of routes. It is made once, at the first request.
 
 mod errors;
 mod inference;
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{arrival::Arrival, error::ApiError, respond::refuse};
 
-/// What the document says of itself.
+/// The document's description.
 const ABOUT: &str = "Inference for open and closed models, paid from prepaid credits. Amounts are dollars, exact, as texts. \
                      Every answer has an `x-request-id`. Lists are paged by `limit` and `cursor`. A POST may carry an \
                      `Idempotency-Key`: sent again within 24 hours, it is answered as the first time and done once.";
@@ -49,7 +49,7 @@ fn scheme(says: &str) -> SecurityScheme {
     SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(says)).build())
 }
 
-/// Its bytes, made once.
+/// The document's bytes, made once.
 fn bytes() -> Result<Bytes, String> {
     static MADE: OnceLock<Result<Bytes, String>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
@@ -70,9 +70,9 @@ pub(super) async fn openapi(request: HttpRequest) -> HttpResponse {
     }
 }
 
-/// `GET /docs`: one page, which reads the document from here and nothing from elsewhere.
+/// `GET /docs`: one page, which loads the document from this server and nothing from elsewhere.
 pub(super) async fn docs(request: HttpRequest) -> HttpResponse {
-    // What a page may run is named by a number that nobody can know before.
+    // The page's script is allowed by a nonce.
     let nonce = Uuid::new_v4().simple().to_string();
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; base-uri 'none'; \
@@ -104,7 +104,7 @@ mod tests {
         for service in routes.split(".service(").skip(1) {
             let Some((made, rest)) = service.split_once('"') else { continue };
             let path = rest.split('"').next().unwrap_or_default().replace("{id:.+}", "{id}");
-            // Behind the last route stand functions.
+            // After the last route there are functions.
             let rest = rest.split("\n}\n").next().unwrap_or_default();
             let by = made.trim().trim_end_matches('(');
             if by.ends_with("post") || by.ends_with("act") {
@@ -156,7 +156,7 @@ mod tests {
                 told.entry(status.parse().unwrap()).or_default().push_str(text);
             }
         }
-        // A path that is documented takes its methods, so that this one is of none.
+        // A documented path has its methods; this one is not among them.
         for code in Code::ALL.into_iter().filter(|code| *code != Code::MethodNotAllowed) {
             for status in code.statuses() {
                 let text = told.get(status).map_or("", String::as_str);

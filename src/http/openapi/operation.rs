@@ -1,5 +1,5 @@
-//! What a route takes and answers, said once and in few words. What all routes of a kind share (who may ask, the ids in a path, a
-//! body's errors, an `Idempotency-Key`) follows from that here.
+//! The description of a route: what it takes and answers. Whatever all routes of a kind share (authentication, path
+//! ids, body errors, `Idempotency-Key`) is derived here.
 
 use std::collections::BTreeMap;
 
@@ -26,12 +26,12 @@ use crate::{
     service::page,
 };
 
-/// Who a route lets in.
+/// The authentication of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
-    /// Anyone.
+    /// None.
     Nothing,
-    /// What the card processor signs.
+    /// A signature of the card processor.
     Signature,
     /// Any key.
     Key,
@@ -44,7 +44,7 @@ pub(super) enum Takes {
 /// Named schemas.
 type Schemas = Vec<(String, RefOr<Schema>)>;
 
-/// A header of requests or answers, and what it says.
+/// A header of requests or answers, and its description.
 type Headers = &'static [(&'static str, &'static str)];
 
 /// A route.
@@ -103,24 +103,24 @@ pub(super) fn post(path: &'static str, takes: Takes, says: &'static str) -> Oper
 const REPLAYED: (&str, &str) = ("idempotency-replayed", "`true` where this was answered before.");
 
 impl Operation {
-    /// It has these parameters in its query.
+    /// Adds these query parameters.
     pub(super) fn query(mut self, names: &'static [&'static str]) -> Self {
         self.query = names;
         self.errors(&[Code::InvalidRequest])
     }
 
-    /// It is paged, and has these parameters beside.
+    /// Makes the route paged, with these further parameters.
     pub(super) fn paged(self) -> Self {
         self.query(&["limit", "cursor"])
     }
 
-    /// Its body is one of these.
+    /// The body is of this type.
     pub(super) fn body<T: ToSchema>(mut self) -> Self {
         self.name::<T>();
         self.body_of(Ref::from_schema_name(name_of::<T>()).into())
     }
 
-    /// Its body is so.
+    /// The body has this schema.
     pub(super) fn body_of(mut self, schema: RefOr<Schema>) -> Self {
         self.body = Some(schema);
         self.errors(&[Code::InvalidRequest, Code::PayloadTooLarge, Code::Timeout])
@@ -131,65 +131,65 @@ impl Operation {
         self.schemas.push((name_of::<T>(), T::schema()));
     }
 
-    /// It is answered with one of these.
+    /// The answer is of this type.
     pub(super) fn answers<T: ToSchema>(self) -> Self {
         self.answers_with::<T>(200)
     }
 
-    /// It is answered with a page of these.
+    /// The answer is a page of this type.
     pub(super) fn pages<T: ToSchema>(mut self) -> Self {
         self.name::<T>();
         self.answers::<Page<T>>()
     }
 
-    /// It is answered with all of these.
+    /// The answer is a whole list of this type.
     pub(super) fn lists<T: ToSchema>(mut self) -> Self {
         self.name::<T>();
         self.answers::<List<T>>()
     }
 
-    /// It is answered with one of these and this status.
+    /// The answer is of this type, with this status.
     pub(super) fn answers_with<T: ToSchema>(mut self, status: u16) -> Self {
         self.name::<T>();
         self.answers_of(status, "application/json", Some(Ref::from_schema_name(name_of::<T>()).into()))
     }
 
-    /// It is answered so.
+    /// The answer is this one.
     pub(super) fn answers_of(mut self, status: u16, kind: &'static str, schema: Option<RefOr<Schema>>) -> Self {
         self.answers.push((status, kind, schema));
         self
     }
 
-    /// It is answered with a text of this kind.
+    /// The answer is a text of this media type.
     pub(super) fn text(self, kind: &'static str) -> Self {
         self.answers_of(200, kind, Some(ObjectBuilder::new().schema_type(Type::String).into()))
     }
 
-    /// It may be refused so, beside what follows from what it takes. Of more than one status the first is meant.
+    /// Adds an error beside the derived ones, with the first of the code's statuses.
     pub(super) fn errors(mut self, codes: &[Code]) -> Self {
         self.errors.extend(codes.iter().filter_map(|code| Some((*code.statuses().first()?, *code))));
         self
     }
 
-    /// It may be refused so, with any of the code's statuses.
+    /// Adds an error with any of the code's statuses.
     pub(super) fn errors_of_any_status(mut self, codes: &[Code]) -> Self {
         self.errors.extend(codes.iter().flat_map(|code| code.statuses().iter().map(|status| (*status, *code))));
         self
     }
 
-    /// Headers that its requests may have, and its answers have.
+    /// Adds headers of requests and answers.
     pub(super) fn headers(mut self, request: Headers, answer: Headers) -> Self {
         self.request_headers.extend(request);
         self.answer_headers = answer;
         self
     }
 
-    /// The names in its path.
+    /// The names of the path's parameters.
     fn path_names(&self) -> impl Iterator<Item = &'static str> {
         self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
     }
 
-    /// What follows from what it takes.
+    /// The derived parts of the route.
     fn implied(&self) -> Vec<Code> {
         let mut codes = match self.takes {
             Takes::Nothing => vec![],
@@ -203,7 +203,7 @@ impl Operation {
         codes
     }
 
-    /// Its path, what is there, and the schemas that are named.
+    /// The path, its operation, and the named schemas.
     pub(super) fn build(mut self) -> (&'static str, PathItem, Schemas) {
         let implied = self.implied();
         self = self.errors(&implied);
@@ -233,7 +233,7 @@ impl Operation {
     }
 
     fn securities(&self) -> Vec<SecurityRequirement> {
-        // What a key may do is named in its requirement, as OpenAPI 3.1 has it for roles.
+        // OpenAPI 3.1 names roles in the security requirement, so scopes are there.
         let by = |name, scope: Option<Scope>| SecurityRequirement::new(name, scope.map(Scope::name));
         match self.takes {
             Takes::Nothing | Takes::Signature => vec![],
@@ -291,7 +291,7 @@ impl Operation {
     }
 }
 
-/// What a type is called. A page of grants is `Page_Grant`: all pages would be one otherwise.
+/// The name of a type's schema. A page of grants is `Page_Grant`, because all pages would share one name otherwise.
 fn name_of<T: ToSchema>() -> String {
     let whole = std::any::type_name::<T>();
     if !whole.contains('<') {
@@ -314,7 +314,7 @@ const fn method_name(method: &HttpMethod) -> &'static str {
     }
 }
 
-/// Whether a body of this schema can't be empty.
+/// Whether a body of this schema has required fields.
 fn needs_fields(schema: &RefOr<Schema>, named: &Schemas) -> bool {
     let schema = match schema {
         RefOr::T(schema) => Some(schema),
@@ -339,7 +339,7 @@ fn parameter(place: ParameterIn, name: &str, says: &str, schema: Schema) -> Para
     built.description(Some(says)).schema(Some(schema)).build()
 }
 
-/// What a parameter of a query says, by its name: it is the same wherever it stands.
+/// The description of a query parameter by its name, which is the same on all routes.
 fn query_parameter(name: &str) -> (&'static str, Schema) {
     match name {
         "limit" => {

@@ -1,4 +1,4 @@
-//! Each route in few words: who may ask, what it takes, what it answers. In the order in which it is read.
+//! The description of each route: authentication, input, answer. In the order of the document.
 
 use billing::key::Scope;
 
@@ -20,7 +20,7 @@ use crate::http::{
         models::{Model, Quote},
         money::{Balance, Grant},
         operations::{Actors, Audit, Clock, Status},
-        payments::{Heard, Payment, Purchase, Reconciled, Refunded, WholePayment},
+        payments::{EventApplied, Payment, Purchase, Reconciled, Refunded, WholePayment},
         receipt::Receipt,
         usage::Usage,
         webhooks::{DeletedWebhook, Delivery, NewWebhook, Webhook, WebhookTest},
@@ -33,7 +33,7 @@ const KEYS: Takes = Takes::Scope(Scope::Keys);
 const INFERENCE: Takes = Takes::Scope(Scope::Inference);
 const OPERATOR: Takes = Takes::Operator;
 
-/// By what routes are grouped, and what a group is of.
+/// The groups of routes, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 7] = [
     ("Inference", "Running models."),
     ("Account", "What an account has, and what its money did."),
@@ -217,7 +217,7 @@ fn endpoints() -> Vec<Operation> {
             .headers(&[("stripe-signature", "The body's signature.")], &[])
             .body_of(utoipa::openapi::schema::ObjectBuilder::new().into())
             .errors(&[Code::Unauthorized, Code::NotFound, Code::Conflict])
-            .answers::<Heard>(),
+            .answers::<EventApplied>(),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The head of an answer: headers that say what it costs, what is left, and where the time went.
+//! The headers of an answer: cost, balance, and times.
 
 use std::time::Duration;
 
@@ -7,28 +7,28 @@ use billing::account::FREE_RATE;
 
 use crate::{gateway::stages::Stages, http::arrival::Arrival};
 
-/// Names of headers of every answer, read once.
+/// The names of headers of every answer, parsed once.
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_BALANCE: HeaderName = HeaderName::from_static("x-farebox-balance");
 static X_COST: HeaderName = HeaderName::from_static("x-farebox-cost");
 static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
-/// What the headers of an answer say of its way here.
+/// The facts for the headers, from before the answer.
 pub struct AnswerHead {
-    /// When and as what it came.
+    /// The request's arrival.
     pub arrival: Arrival,
-    /// How long the key and the body took.
+    /// The time that authentication and the body took.
     pub authorised: Duration,
-    /// How long admission took.
+    /// The time that admission took.
     pub admission: Duration,
     /// Requests left in this second, where there is a limit.
     pub rate_remaining: Option<i64>,
-    /// Its place in the line when it joined it, if it had to wait.
+    /// The request's place in the line when it began to wait, if it waited.
     pub place: Option<usize>,
 }
 
 impl AnswerHead {
-    /// Writes the headers: `balance` is what is left, `stages` where the time went as far as that is known.
+    /// Writes the headers: `balance` is the balance, `stages` the known times.
     pub fn put(&self, response: &mut HttpResponseBuilder, balance: String, stages: Option<Stages>) {
         let request_id = self.arrival.id.to_string();
         let mut timing = String::with_capacity(96);
@@ -77,7 +77,7 @@ fn put_number(text: &mut String, number: u64) {
     text.push(char::from(b'0' + (number % 10) as u8));
 }
 
-/// Writes what a whole answer cost; `billed_seconds` where seconds are billed.
+/// Writes the cost of a whole answer; `billed_seconds` where seconds are billed.
 pub fn put_cost(response: &mut HttpResponseBuilder, cost: &str, billed_seconds: Option<u64>) {
     response.insert_header((X_COST.clone(), cost));
     if let Some(seconds) = billed_seconds {

@@ -1,6 +1,6 @@
-//! An answer on its way to its client, in whatever format and by whatever transport: [`Answer`] is the one loop over a
-//! request's updates, generic over what writes them. [`whole`](Answer::whole) answers, [streams](stream) and the live socket
-//! read it; none of them knows a format, and the loop knows no transport.
+//! An answer to a client, in any format and over any transport. [`Answer`] is the one loop over a request's updates,
+//! generic over its writer. [`whole`](Answer::whole) answers, [streams](stream) and the live socket read it. They know
+//! no format, and the loop knows no transport.
 
 pub mod head;
 pub mod stream;
@@ -18,38 +18,38 @@ use crate::gateway::{
     watch::Watcher,
 };
 
-/// Why a stream was cut that was not read.
+/// The reason where a stream was cut because it was not read.
 const UNREAD: &str = "the answer was not read in time, and is charged as far as it was made";
 
-/// An answer that is being made.
+/// An answer in progress.
 pub struct Answer<W> {
     writer: W,
     updates: Watcher,
-    /// For errors.
+    /// The request's id, for errors.
     request_id: String,
     /// An update that was read ahead.
     ahead: Option<Update>,
-    /// Whether its last word was written.
+    /// Whether the end was written.
     is_over: bool,
 }
 
-/// An answer that was made whole.
+/// A complete answer.
 pub struct Whole {
     /// The body.
     pub body: Vec<u8>,
-    /// What it cost.
+    /// The cost.
     pub receipt: Receipt,
-    /// How it ended.
+    /// The end of the request.
     pub done: Box<Done>,
 }
 
 impl<W: AnswerWriter> Answer<W> {
-    /// Of a request whose updates are these.
+    /// The answer of a request with these updates.
     pub const fn new(writer: W, updates: Watcher, request_id: String) -> Self {
         Self { writer, updates, request_id, ahead: None, is_over: false }
     }
 
-    /// What is written next; none after the last word. Dropped while it waits, nothing is lost.
+    /// The next text to write; `None` after the end. Dropping the future while it waits loses nothing.
     pub async fn next(&mut self) -> Option<String> {
         while !self.is_over {
             let update = match self.ahead.take() {
@@ -63,13 +63,17 @@ impl<W: AnswerWriter> Answer<W> {
         None
     }
 
-    /// A sign of life, where the format has one.
+    /// A keep-alive, where the format has one.
     pub fn silence(&self) -> Option<String> {
         self.writer.silence()
     }
 
-    /// Waits until there is something to write, which fails where the request does before that. Where its time went until
-    /// then, once that is known. Dropped while it waits, nothing is lost but that time.
+    /// Waits until there is something to write. Returns the times of the request's stages, where they are known.
+    /// Dropping the future while it waits loses nothing but these times.
+    ///
+    /// # Errors
+    ///
+    /// The request failed before there was anything to write.
     pub async fn begun(&mut self) -> Result<Option<Stages>, ApiError> {
         let mut stages = None;
         while self.ahead.is_none() {
@@ -87,7 +91,11 @@ impl<W: AnswerWriter> Answer<W> {
         Ok(stages)
     }
 
-    /// All of it as one body.
+    /// The whole answer as one body.
+    ///
+    /// # Errors
+    ///
+    /// The request failed, or its task ended without an answer.
     pub async fn whole(mut self) -> Result<Whole, ApiError> {
         let mut deltas: Vec<Delta> = Vec::new();
         loop {
@@ -110,7 +118,7 @@ impl<W: AnswerWriter> Answer<W> {
         self.is_over = matches!(update, Update::Done(_) | Update::Failed(_));
         match update {
             Update::Delta(delta) => self.writer.delta(*delta),
-            // Told in the head.
+            // The head reports this.
             Update::Begun(_) => None,
             Update::Cost { cost, billed_seconds } => self.writer.cost(&cost.to_string(), billed_seconds),
             Update::Done(done) => Some(self.writer.end(&end(&done))),
@@ -122,7 +130,7 @@ impl<W: AnswerWriter> Answer<W> {
     }
 }
 
-/// An error as a writer's clients read it in an answer that had begun.
+/// An error inside an answer that has begun, in the shape that clients of the format read.
 pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Value {
     let shape = match W::ERRORS {
         ErrorShape::Phrase => Shape::Native,
@@ -131,7 +139,7 @@ pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Val
     error.body(shape, request_id)
 }
 
-/// What ends without its end is not to look whole.
+/// A stream that ends without its end must not look complete.
 fn unread() -> Update {
     Update::Failed(Box::new(ServeError::Failed(Failure::Overloaded(UNREAD.into()))))
 }

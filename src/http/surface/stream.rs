@@ -1,6 +1,6 @@
-//! An answer as server-sent events. The head waits for the first piece, so that what fails before any output is an HTTP
-//! error; but for no longer than a heartbeat, since proxies cut what is silent: then the head goes out, and what fails
-//! after it is an event, in the form that SDKs read. A silence midway is filled with signs of life.
+//! An answer as server-sent events. The head waits for the first piece, so that a failure before any output is an HTTP
+//! error. It waits for one heartbeat at most, because proxies cut silent connections; after that, a failure is an
+//! event, in the form that SDKs read. Later silence is filled with keep-alives.
 
 use std::time::Duration;
 
@@ -13,17 +13,21 @@ use wire::format::AnswerWriter;
 use super::Answer;
 use crate::{gateway::stages::Stages, http::error::ApiError};
 
-/// A stream on its way.
+/// A stream in progress.
 struct Stream<W> {
     answer: Answer<W>,
-    /// How long it may be silent.
+    /// The longest silence.
     heartbeat: Duration,
     /// When the silence has lasted too long.
     quiet_until: Instant,
 }
 
-/// The answer, once its first piece is there or it has been silent for a heartbeat since `arrived`. `put_head` writes the
-/// headers that say how it went until then.
+/// The answer, once its first piece is there or a heartbeat has passed since `arrived`. `put_head` writes the headers
+/// about the request so far.
+///
+/// # Errors
+///
+/// The request failed before its first piece and within the heartbeat. A later failure is an event of the stream.
 pub async fn answer<W: AnswerWriter>(
     mut answer: Answer<W>,
     arrived: std::time::Instant,
@@ -46,7 +50,7 @@ pub async fn answer<W: AnswerWriter>(
 }
 
 impl<W: AnswerWriter> Stream<W> {
-    /// The next bytes; none after the last word.
+    /// The next bytes; `None` after the end.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             let text = match timeout_at(self.quiet_until, self.answer.next()).await {

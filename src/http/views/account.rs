@@ -1,4 +1,4 @@
-//! An account as its owner reads it: plan, tier, what it buys by itself, its subscription.
+//! An account, as its owner sees it: plan, tier, automatic purchases, subscription.
 
 use billing::account::{Automatic, FREE_RATE};
 use serde::Serialize;
@@ -33,10 +33,10 @@ pub struct Account {
     /// Dollars bought in the last 28 days.
     purchased: Dollars,
     next_tiers: Vec<TierAbove>,
-    /// When the tier falls, and to which.
+    /// When the tier falls, and to which tier.
     #[schema(required)]
     tier_falls: Option<TierFall>,
-    /// On the free plan: how many requests to closed models a second has.
+    /// On the free plan: the limit of requests a second to closed models.
     #[schema(required)]
     closed_rate_limit: Option<RateLimit>,
     concurrency: Concurrency,
@@ -56,7 +56,7 @@ struct FreeCredits {
 struct TierAbove {
     #[serde(flatten)]
     tier: Tier,
-    /// Dollars to buy until then.
+    /// The amount to buy, in dollars.
     buy: Dollars,
 }
 
@@ -73,14 +73,14 @@ struct TierFall {
     to: Tier,
 }
 
-/// A limit of requests.
+/// A rate limit of requests.
 #[derive(Debug, Serialize, ToSchema)]
 struct RateLimit {
     requests_per_second: i64,
     burst: i64,
 }
 
-/// How much runs at once.
+/// The use of permits.
 #[derive(Debug, Serialize, ToSchema)]
 struct Concurrency {
     units: String,
@@ -124,17 +124,17 @@ impl From<&accounts::Whole> for Account {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Subscription {
     status: &'static str,
-    /// What a cycle costs.
+    /// The fee of a cycle.
     fee: Dollars,
-    /// The credits that come with each.
+    /// The credits that come with each cycle.
     credits: Dollars,
     payment_method: String,
     started_at: Time,
     #[schema(required)]
     paid_until: Option<Time>,
-    /// Whether another cycle is paid when this one ends.
+    /// Whether the subscription renews at the end of the cycle.
     renews: bool,
-    /// When a declined card is tried again.
+    /// When a declined card is charged again.
     #[schema(required)]
     retry_at: Option<Time>,
 }
@@ -154,7 +154,7 @@ impl From<&Subscribed> for Subscription {
     }
 }
 
-/// How an account's subscription stands.
+/// An account's plan, subscription and balance.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Standing {
     plan: &'static str,
@@ -170,15 +170,15 @@ impl From<&subscription::Standing> for Standing {
     }
 }
 
-/// Auto-reload: credits that are bought when there are few.
+/// Auto-reload: buys credits when the balance is low.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AutoReload {
     enabled: bool,
-    /// Below what credits are bought.
+    /// The balance below which credits are bought.
     threshold: Dollars,
-    /// How many.
+    /// The amount to buy.
     amount: Dollars,
-    /// The most that is spent in a month.
+    /// The most to spend in a month.
     monthly_max: Dollars,
     #[schema(required)]
     payment_method: Option<String>,
@@ -187,18 +187,18 @@ pub struct AutoReload {
     failures: u32,
     #[schema(required)]
     retry_at: Option<Time>,
-    /// Whether it has spent its month's most.
+    /// Whether the month's maximum is spent.
     capped: bool,
-    /// Since when a dispute has it paused.
+    /// When a dispute paused auto-reload.
     #[schema(required)]
     paused_at: Option<Time>,
 }
 
-/// `autoScale`: credits that are bought for a tier that lets more run at once.
+/// `autoScale`: buys credits for a tier that lets more requests run at once.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AutoScale {
     enabled: bool,
-    /// The most that all automatic purchases spend in a month.
+    /// The most to spend on all automatic purchases in a month.
     max_monthly_spend: Dollars,
     spent_this_month: Dollars,
     #[schema(required)]

@@ -1,4 +1,4 @@
-//! What operators read: accounts they find, one of them whole, what operators did, credits given and taken back.
+//! Operators' views: found accounts, one account with details, operators' actions, credits given and taken back.
 
 use billing::{Nanos, account::Balance as AccountBalance};
 use serde::Serialize;
@@ -8,14 +8,14 @@ use uuid::Uuid;
 use super::{Dollars, Time, account::Account, keys::Key, money::Balance};
 use crate::service::accounts;
 
-/// An account that was made.
+/// A created account.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewAccount {
-    /// Its id.
+    /// The account's id.
     pub id: Uuid,
-    /// Its owner's address, as it is spelled here.
+    /// The owner's email address, in its canonical spelling.
     pub email: String,
-    /// Its plan.
+    /// The account's plan.
     pub plan: &'static str,
 }
 
@@ -28,7 +28,7 @@ pub struct FoundAccount {
     created_at: Time,
     available: Dollars,
     debt: Dollars,
-    /// Whether an older account has its address, written otherwise.
+    /// Whether an older account has the same address in another spelling.
     twin: bool,
 }
 
@@ -40,18 +40,18 @@ impl From<accounts::Found> for FoundAccount {
     }
 }
 
-/// What an operator did.
+/// An action of an operator.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "as clients read them")]
 pub struct Action {
-    /// The request that asked for it.
+    /// The id of the request that carried it out.
     id: Uuid,
     at: Time,
     #[schema(required)]
     account_id: Option<Uuid>,
-    /// What: `void_grant`.
+    /// The action's name, such as `void_grant`.
     action: String,
-    /// To what.
+    /// The object that was changed.
     subject: String,
     #[schema(required)]
     amount: Option<Dollars>,
@@ -66,7 +66,7 @@ impl From<accounts::Action> for Action {
     }
 }
 
-/// An account as an operator reads it.
+/// An account, as an operator sees it.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct OperatedAccount {
     #[serde(flatten)]
@@ -74,7 +74,7 @@ pub struct OperatedAccount {
     payg: bool,
     open_holds: usize,
     keys: Vec<Key>,
-    /// Whether an older account has its address, written otherwise.
+    /// Whether an older account has the same address in another spelling.
     twin: bool,
     last_actions: Vec<Action>,
 }
@@ -93,7 +93,7 @@ impl From<accounts::Operated> for OperatedAccount {
     }
 }
 
-/// Credits that were given.
+/// Given credits.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct GivenGrant {
     id: Uuid,
@@ -103,13 +103,13 @@ pub struct GivenGrant {
 }
 
 impl GivenGrant {
-    /// This grant, and what the account has then.
+    /// The view of this grant, and of the balance after it.
     pub fn of(id: Uuid, source: &'static str, amount: Nanos, balance: &AccountBalance) -> Self {
         Self { id, source, amount: amount.into(), balance: balance.into() }
     }
 }
 
-/// A grant of which something was taken back.
+/// A grant from which credits were taken back.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VoidedGrant {
     id: Uuid,
@@ -118,7 +118,7 @@ pub struct VoidedGrant {
 }
 
 impl VoidedGrant {
-    /// This grant, and what the account has then.
+    /// The view of this grant, and of the balance after it.
     pub fn of(id: Uuid, balance: &AccountBalance) -> Self {
         Self { id, voided: true, balance: balance.into() }
     }

@@ -11,13 +11,13 @@ use crate::service::cards;
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SavedCard {
     id: Uuid,
-    /// Which processor knows it.
+    /// The card processor's name.
     processor: String,
     brand: String,
     last4: String,
     exp_month: i64,
     exp_year: i64,
-    /// Whether purchases that name no card are charged to it.
+    /// Whether purchases that name no card are charged to this card.
     default: bool,
     created_at: Time,
 }
@@ -50,13 +50,13 @@ impl From<Vec<cards::SavedCard>> for SavedCards {
     }
 }
 
-/// What came of saving a card: the card, or a setup that its owner finishes at Stripe.
+/// The result of saving a card: the card, or a setup that the card's owner finishes at Stripe.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub enum Saved {
-    /// It is saved.
+    /// The saved card.
     Card(SavedCard),
-    /// It was begun.
+    /// A begun setup.
     Begun {
         /// Stripe's setup.
         setup_intent: SetupIntent,
@@ -66,9 +66,9 @@ pub enum Saved {
 /// A setup at Stripe.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SetupIntent {
-    /// Stripe's name for it.
+    /// Stripe's id of the setup.
     id: String,
-    /// What the owner's browser proves itself with.
+    /// The secret with which the owner's browser finishes the setup.
     client_secret: String,
 }
 
@@ -83,11 +83,11 @@ impl From<cards::Saved> for Saved {
     }
 }
 
-/// A saved card that was removed.
+/// A removed card.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RemovedCard {
-    /// Its id.
+    /// The card's id.
     pub id: Uuid,
-    /// That it is.
+    /// Always true.
     pub removed: bool,
 }

@@ -1,4 +1,4 @@
-//! What an account's money did: open holds, ended requests, and what the account was told.
+//! The history of an account: open holds, ended requests, events.
 
 use billing::hold::{self, Work};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Dollars, Time};
 use crate::service::history;
 
-/// What a running request has set aside.
+/// The hold of a running request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Hold {
     request_id: Uuid,
@@ -17,14 +17,14 @@ pub struct Hold {
     key_id: Option<Uuid>,
     model: String,
     provider: String,
-    /// Of an open model: its class.
+    /// The size class, for an open model.
     #[schema(required)]
     class: Option<&'static str>,
-    /// Of an open model: the permits it takes.
+    /// The number of permits, for an open model.
     #[schema(required)]
     units: Option<String>,
     amount: Dollars,
-    /// What it costs so far.
+    /// The cost so far.
     accrued: Dollars,
     worst_case: Dollars,
     placed_at: Time,
@@ -57,11 +57,11 @@ impl From<hold::Hold> for Hold {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Holds {
     object: &'static str,
-    /// The first 1,000 of them.
+    /// The first 1,000 open holds.
     data: Vec<Hold>,
-    /// How many there are.
+    /// The number of open holds.
     open: usize,
-    /// Whether more are open than are listed.
+    /// Whether there are more open holds than listed.
     truncated: bool,
 }
 
@@ -73,18 +73,18 @@ impl From<history::Holds> for Holds {
     }
 }
 
-/// A part of what a request used.
+/// A part of a request's usage.
 #[derive(Debug, Serialize, ToSchema)]
 struct Quantity {
-    /// Of what: `tokens.input.cache_read`.
+    /// The quantity, such as `tokens.input.cache_read`.
     #[serde(rename = "quantity")]
     key: String,
-    /// How much.
+    /// The amount.
     amount: u64,
-    /// Dollars for one; null where it has no price of its own.
+    /// The price of one, in dollars; null where the quantity has no price of its own.
     #[schema(required)]
     rate: Option<String>,
-    /// What of the cost before the fee is for it, in dollars.
+    /// The cost of this quantity before the fee, in dollars.
     #[schema(required)]
     cost: Option<String>,
 }
@@ -100,7 +100,7 @@ impl From<history::Quantity> for Quantity {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndedRequest {
     id: Uuid,
-    /// The key it came with.
+    /// The id of the request's API key.
     #[schema(required)]
     key_id: Option<Uuid>,
     model: String,
@@ -109,14 +109,14 @@ pub struct EndedRequest {
     /// How it ended.
     ending: String,
     input_tokens: i64,
-    /// The cached part of them.
+    /// The cached part of the prompt tokens.
     cached_input_tokens: i64,
-    /// The part of them written to the provider's cache.
+    /// The part of the prompt tokens written to the provider's cache.
     cache_write_tokens: i64,
     output_tokens: i64,
-    /// The part of them that was reasoning.
+    /// The part of the output tokens that was reasoning.
     reasoning_tokens: i64,
-    /// Whether tokens were counted here.
+    /// Whether the tokens were counted here, because the provider did not report them.
     estimated: bool,
     compute_ms: i64,
     billed_seconds: i64,
@@ -124,13 +124,13 @@ pub struct EndedRequest {
     base_cost: String,
     /// Exact fee, in dollars.
     fee: String,
-    /// What was charged.
+    /// The amount charged.
     cost: Dollars,
-    /// What of the exact cost before the fee no quantity accounts for, where there is such.
+    /// The part of the exact cost before the fee that no quantity accounts for, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     unitemised_cost: Option<String>,
-    /// What was used, in parts that do not overlap.
+    /// The usage in parts that don't overlap.
     quantities: Vec<Quantity>,
     price_version: i64,
     started_at: Time,
@@ -167,21 +167,21 @@ impl From<history::Ended> for EndedRequest {
     }
 }
 
-/// Something the account was told.
+/// An event of the account.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Event {
     id: Uuid,
-    /// What happened: `low_balance`.
+    /// The kind, such as `low_balance`.
     kind: String,
     at: Time,
-    /// The numbers in it.
+    /// The event's data.
     data: Value,
 }
 
 impl From<history::Event> for Event {
     fn from(event: history::Event) -> Self {
         let history::Event { id, kind, at, data } = event;
-        // Kept as JSON: what is not has nothing to say.
+        // The data is stored as JSON; anything else is left out.
         let data = serde_json::from_str(&data).unwrap_or_default();
         Self { id, kind, at: at.into(), data }
     }

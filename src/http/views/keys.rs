@@ -8,18 +8,18 @@ use uuid::Uuid;
 use super::{Dollars, Time};
 use crate::service::keys;
 
-/// A key. Its text was shown once.
+/// An API key, without its secret text.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Key {
     id: Uuid,
     name: String,
-    /// The part of its text by which it may be known.
+    /// The public part of the key's text.
     public: String,
-    /// What it may spend: `day`, `week`, `month`, `total`, those that are limited.
+    /// The spending limits by window: `day`, `week`, `month`, `total`.
     limits: Limits,
-    /// The models it may use; all, where none is named.
+    /// The models that the key may use; null: all models.
     models: Vec<String>,
-    /// What it may do.
+    /// The key's scopes.
     scopes: Vec<&'static str>,
     created_at: Time,
     #[schema(required)]
@@ -28,7 +28,7 @@ pub struct Key {
     revoked_at: Option<Time>,
 }
 
-/// The windows of a key that are limited.
+/// The limited windows of a key.
 #[derive(Debug, Serialize, ToSchema)]
 struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +45,7 @@ struct Limits {
     total: Option<Limit>,
 }
 
-/// A limit, and what is used of it.
+/// A spending limit, and the used amount.
 #[derive(Debug, Serialize, ToSchema)]
 struct Limit {
     amount: Dollars,
@@ -78,22 +78,22 @@ impl From<keys::Key> for Key {
     }
 }
 
-/// A key that was made.
+/// A created API key.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewKey {
-    /// Its id.
+    /// The key's id.
     pub id: Uuid,
-    /// What its owner calls it.
+    /// The key's name.
     pub name: String,
-    /// Its text, shown only now.
+    /// The key's text, shown only once.
     pub key: String,
 }
 
-/// A key that was revoked.
+/// A revoked API key.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RevokedKey {
-    /// Its id.
+    /// The key's id.
     pub id: Uuid,
-    /// That it is.
+    /// Always true.
     pub revoked: bool,
 }

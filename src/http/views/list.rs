@@ -1,11 +1,11 @@
-//! Lists: whole ones, and pages that say where the next one begins.
+//! Lists: whole lists, and pages that say where the next page begins.
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::service::page::Listed;
 
-/// What a list is called.
+/// The name of a list.
 const LIST: &str = "list";
 
 /// A whole list.
@@ -16,7 +16,7 @@ pub struct List<T> {
 }
 
 impl<T> List<T> {
-    /// Of these.
+    /// A list of these rows.
     pub fn of<R>(rows: impl IntoIterator<Item = R>) -> Self
     where
         T: From<R>,
@@ -30,13 +30,13 @@ impl<T> List<T> {
 pub struct Page<T> {
     object: &'static str,
     data: Vec<T>,
-    /// For `cursor`, to read on; none after the last page.
+    /// The next page's `cursor`; null after the last page.
     #[schema(required)]
     next_cursor: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// A page whose cursor is written so.
+    /// A page with this spelling of its cursor.
     pub fn of<R, C>(listed: Listed<R, C>, cursor: impl FnOnce(C) -> String) -> Self
     where
         T: From<R>,
@@ -46,7 +46,7 @@ impl<T> Page<T> {
     }
 }
 
-/// A page whose cursor is its last row's id.
+/// A page whose cursor is the id of its last row.
 impl<T: From<R>, R> From<Listed<R>> for Page<T> {
     fn from(listed: Listed<R>) -> Self {
         Self::of(listed, |id| id.to_string())

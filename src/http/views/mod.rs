@@ -1,5 +1,5 @@
-//! Answers as clients read them: typed structs, which JSON, the OpenAPI document and pages share. Each is made of what the
-//! services answer; what it says is decided there, how it is spelled is decided here.
+//! Answers to clients: typed structs, which JSON, the OpenAPI document and pages share. Each is made from a service's
+//! answer. Services decide the content; views decide its spelling.
 
 pub mod account;
 pub mod admin;

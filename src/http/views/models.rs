@@ -1,4 +1,4 @@
-//! Models of the catalogue, and quotes of what they would cost.
+//! Models of the catalogue, and quotes.
 
 use billing::class::SizeClass;
 use serde::Serialize;
@@ -9,45 +9,45 @@ use wire::inference::Task;
 use super::{Dollars, scalar::any_object_or_null};
 use crate::{catalogue, gateway::quote};
 
-/// A model: what it does and costs, whether this account may use it, and whether anyone may now.
+/// A model: its capabilities and prices, whether this account may use it, and whether it can run now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Model {
     id: String,
     object: &'static str,
     created: i64,
-    /// The provider; `farebox` of what runs here.
+    /// The provider; `farebox` for models that run here.
     owned_by: String,
     /// `chat`, `completion`, ...
     task: &'static str,
     /// Open models: the size class.
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
-    /// Open models: how many parameters it has.
+    /// Open models: the number of parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<u64>,
-    /// Tokens that it reads and writes, at most.
+    /// The most tokens of prompt and answer together.
     context_length: u32,
-    /// Closed models: tokens that it writes, at most.
+    /// Closed models: the most tokens of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output: Option<u32>,
-    /// Closed models: dollars per million, before the fee; null where it has none and is refused.
+    /// Closed models: dollars per million tokens, before the fee; null where the model has no price and is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = any_object_or_null)]
     price: Option<Value>,
-    /// Open models: dollars for a started second.
+    /// Open models: dollars for each started second.
     #[serde(skip_serializing_if = "Option::is_none")]
     price_per_second: Option<String>,
-    /// Whether this account's tier does not have it.
+    /// Whether the account's tier excludes the model.
     locked: bool,
-    /// Whether it can be run now.
+    /// Whether the model can run now.
     available: bool,
-    /// Why it can't.
+    /// Why the model can't run.
     #[schema(required)]
     why: Option<String>,
 }
 
 impl Model {
-    /// For an account whose tier has classes up to this one; `why` says why it can't be run now.
+    /// The model as an account sees it whose tier has classes up to this one. `why` is the reason why it can't run now.
     pub fn of(model: &catalogue::Model, largest: SizeClass, why: Option<String>) -> Self {
         let available = why.is_none();
         match model {
@@ -87,7 +87,7 @@ impl Model {
     }
 }
 
-/// A task as the catalogue has it.
+/// A task, as the catalogue names it.
 const fn task_name(task: Task) -> &'static str {
     match task {
         Task::Chat => "chat",
@@ -102,43 +102,43 @@ const fn task_name(task: Task) -> &'static str {
     }
 }
 
-/// What a request would cost, and whether it would be let in.
+/// The cost of a request before it runs, and whether it would be admitted.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Quote {
     object: &'static str,
     model: String,
     currency: &'static str,
-    /// Tokens of the prompt; null where they are not known.
+    /// The tokens of the prompt; null where they are not known.
     #[schema(required)]
     prompt_tokens: Option<u64>,
-    /// Tokens of the answer, at most; null where they are not known.
+    /// The most tokens of the answer; null where they are not known.
     #[schema(required)]
     max_output_tokens: Option<u64>,
     cost: QuotedCost,
-    /// Whether it would be let in now.
+    /// Whether the request would be admitted now.
     admitted: bool,
-    /// What would be set aside.
+    /// The amount that would be held.
     #[schema(required)]
     hold: Option<Dollars>,
-    /// Why it would not be let in: the error that it would get.
+    /// Why the request would not be admitted: the error that it would get.
     #[schema(schema_with = any_object_or_null)]
     refusal: Option<Value>,
-    /// What can be spent.
+    /// The spendable credits.
     available: Dollars,
 }
 
-/// What a request would cost.
+/// The cost of a request before it runs.
 #[derive(Debug, Serialize, ToSchema)]
 struct QuotedCost {
     least: Dollars,
     expected: Dollars,
-    /// Null of an open model without `max_cost`, which runs until it is done.
+    /// The most it can cost; null for an open model without `max_cost`, which runs until it is done.
     #[schema(required)]
     most: Option<Dollars>,
 }
 
 impl Quote {
-    /// Of what was quoted; `refusal` is the error, where it would be refused.
+    /// The view of a quote. `refusal` is the error, where the request would be refused.
     pub fn of(quoted: &quote::Quote, refusal: Option<Value>) -> Self {
         let hold = quoted.admission.as_ref().ok();
         Self {

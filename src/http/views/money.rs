@@ -7,36 +7,36 @@ use uuid::Uuid;
 
 use super::{Dollars, Time};
 
-/// What an account has.
+/// An account's balance.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Balance {
-    /// What can be spent now.
+    /// The spendable credits.
     available: Dollars,
-    /// What running requests have set aside.
+    /// The credits held for running requests.
     held: Dollars,
-    /// What is owed, and paid from the next credits.
+    /// The debt, which is paid from the next credits.
     debt: Dollars,
     currency: &'static str,
     tier: BalanceTier,
-    /// What expires next, and when.
+    /// The credits that expire next, and when.
     #[schema(required)]
     next_expiry: Option<Expiry>,
 }
 
-/// The tier in force, and what it lets run.
+/// The tier in force, and its permissions.
 #[derive(Debug, Serialize, ToSchema)]
 struct BalanceTier {
     /// Dollars bought in the last 28 days.
     purchased: Dollars,
-    /// From so many on it is this tier.
+    /// The purchases from which on this tier applies.
     from: Dollars,
     /// The largest class of open models that may run.
     largest_class: &'static str,
-    /// Permits: how much may run at once.
+    /// The number of permits: how much may run at once.
     units: String,
-    /// How much does.
+    /// The permits in use.
     units_used: String,
-    /// The classes that may run.
+    /// The size classes that may run.
     unlocked: Vec<&'static str>,
 }
 
@@ -67,10 +67,10 @@ impl From<&account::Balance> for Balance {
     }
 }
 
-/// A tier: what it takes, and what it lets run.
+/// A tier: its price and its permissions.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Tier {
-    /// Dollars bought in 28 days from which on it is this tier.
+    /// Dollars bought in 28 days from which on this tier applies.
     from: Dollars,
     largest_class: &'static str,
     units: String,
@@ -92,11 +92,11 @@ impl From<tier::Tier> for Tier {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Grant {
     id: Uuid,
-    /// Where they come from.
+    /// The kind of the credits.
     source: &'static str,
     created_at: Time,
     expires_at: Time,
-    /// How many they were.
+    /// The original amount.
     amount: Dollars,
     available: Dollars,
     held: Dollars,

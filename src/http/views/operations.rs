@@ -1,4 +1,4 @@
-//! How the process fares: alive, ready, its actors, its books, its clock.
+//! The state of the process: alive, ready, actors, audit, test clock.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::Time;
 use crate::service::operations;
 
-/// That the process lives, or is ready.
+/// The status of the process.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Status {
     /// `ok` or `ready`.
@@ -17,39 +17,39 @@ pub struct Status {
 #[cfg(feature = "faults")]
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Done {
-    /// That it was.
+    /// Always true.
     pub done: bool,
 }
 
-/// What a test clock shows.
+/// The time of a test clock.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Clock {
-    /// Now.
+    /// The current time.
     pub now: Time,
 }
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Audit {
-    /// Whether everything holds.
+    /// Whether all invariants hold.
     ok: bool,
     violations: Vec<Violation>,
-    /// Accounts looked at.
+    /// The number of accounts checked.
     accounts: i64,
-    /// Journal lines replayed.
+    /// The number of journal lines replayed.
     lines: i64,
-    /// Requests recorded.
+    /// The number of recorded requests.
     requests: i64,
-    /// Requests running now.
+    /// The number of open holds.
     open_holds: i64,
 }
 
-/// Something that does not hold.
+/// A violation of an invariant.
 #[derive(Debug, Serialize, ToSchema)]
 struct Violation {
     /// The invariant's number.
     invariant: u8,
-    /// What is wrong, and where.
+    /// The violation and its place.
     what: String,
 }
 
@@ -66,41 +66,41 @@ impl From<operations::Audit> for Audit {
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "as clients read them")]
 pub struct Actors {
-    /// Those that have names, and all accounts as one.
+    /// The actors with names, and all accounts as one.
     actors: Vec<Actor>,
-    /// What each kind handled.
+    /// The work of each kind of actor.
     kinds: Vec<Handled>,
-    /// Requests that run.
+    /// The number of running requests.
     running_requests: usize,
 }
 
-/// An actor that has a name, or all accounts.
+/// An actor with a name, or all accounts as one.
 #[derive(Debug, Serialize, ToSchema)]
 struct Actor {
     name: String,
     /// `ok`, `degraded` or `down`.
     verdict: &'static str,
     since: Time,
-    /// Why, in words.
+    /// The reasons, in words.
     reasons: Vec<String>,
     restarts: u64,
     last_restarts: Vec<Restart>,
-    /// Milliseconds since its last sign of life; none where it gives none.
+    /// Milliseconds since the last heartbeat; null for an actor without heartbeats.
     #[schema(required)]
     heartbeat_ms: Option<i64>,
     #[serde(flatten)]
     handled: Handled,
 }
 
-/// A life that began after another ended.
+/// A restart.
 #[derive(Debug, Serialize, ToSchema)]
 struct Restart {
     at: Time,
-    /// How the one before ended.
+    /// How the life before ended.
     reason: &'static str,
 }
 
-/// What an actor, or all of a kind, handled.
+/// The work of an actor, or of all actors of a kind.
 #[derive(Debug, Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "as clients read them")]
 struct Handled {
@@ -114,10 +114,10 @@ struct Handled {
     mean_busy_us: u64,
     panics: u64,
     failures: u64,
-    /// Who ended last without being asked to, and how.
+    /// The last actor that ended without being asked to, and the reason.
     #[schema(required, value_type = Option<Vec<String>>)]
     last_exit: Option<(String, &'static str)>,
-    /// Milliseconds since one of them last handled something.
+    /// Milliseconds since the last message was handled.
     #[schema(required, value_type = Option<u64>)]
     last_message_ms: Option<u128>,
 }

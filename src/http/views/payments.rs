@@ -13,26 +13,26 @@ use crate::service::{payments, purchases};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Payment {
     id: Uuid,
-    /// What for.
+    /// The purpose.
     purpose: &'static str,
     amount: Dollars,
-    /// What went back.
+    /// The refunded or disputed amount.
     reversed: Dollars,
     currency: &'static str,
     /// `pending`, `succeeded` or `declined`.
     status: &'static str,
-    /// The card, as the processor names it.
+    /// The processor's id of the card.
     method: String,
-    /// The processor's name for the charge.
+    /// The processor's id of the charge.
     #[schema(required)]
     reference: Option<String>,
-    /// The processor's word for why it was declined.
+    /// The processor's code for the decline.
     #[schema(required)]
     decline_code: Option<String>,
     created_at: Time,
     #[schema(required)]
     ended_at: Option<Time>,
-    /// Where its receipt is.
+    /// The path of the receipt.
     #[schema(required)]
     receipt: Option<String>,
 }
@@ -57,12 +57,12 @@ impl From<payment::Payment> for Payment {
     }
 }
 
-/// What a card's owner must do.
+/// A step that the card's owner must take.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NextAction {
     /// `authenticate`.
     r#type: &'static str,
-    /// What the owner's browser proves itself with.
+    /// The secret with which the owner's browser takes the step.
     client_secret: String,
 }
 
@@ -72,12 +72,12 @@ impl From<payments::NextAction> for NextAction {
     }
 }
 
-/// What came of buying something, as far as it came.
+/// The current result of a purchase.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Purchase {
     payment: Payment,
     balance: Balance,
-    /// While the card's owner must act first.
+    /// The pending step of the card's owner.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     next_action: Option<NextAction>,
@@ -108,7 +108,7 @@ impl From<card::Card> for ChargedCard {
 pub struct Reversal {
     id: Uuid,
     kind: &'static str,
-    /// The processor's name for it.
+    /// The processor's id of the refund or dispute.
     #[schema(required)]
     reference: Option<String>,
     amount: Dollars,
@@ -137,11 +137,11 @@ impl From<reversal::Reversal> for Reversal {
 pub struct WholePayment {
     #[serde(flatten)]
     payment: Payment,
-    /// The card it was charged to, where that is known.
+    /// The charged card, where it is known.
     #[schema(required)]
     card: Option<ChargedCard>,
     reversals: Vec<Reversal>,
-    /// Of a pending one: what its card's owner must do, if anything.
+    /// The pending step of the card's owner, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<NextAction>)]
     next_action: Option<Nullable<NextAction>>,
@@ -160,7 +160,7 @@ impl From<payments::Whole> for WholePayment {
     }
 }
 
-/// A payment and a refund of it.
+/// A payment and one of its refunds.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Refunded {
     account_id: Uuid,
@@ -175,26 +175,26 @@ impl From<payments::Refunded> for Refunded {
     }
 }
 
-/// What differs between the ledger and the card processor.
+/// The differences between the ledger and the card processor.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Reconciled {
-    /// Whether nothing differs.
+    /// Whether there is no difference.
     ok: bool,
-    /// Payments that were compared.
+    /// The number of compared payments.
     payments: usize,
-    /// Those that the processor does not remember.
+    /// The number of payments that the processor does not remember.
     forgotten: usize,
-    /// Charges that the processor lists of them.
+    /// The number of charges in the processor's list.
     charges: usize,
-    /// Refunds and disputes that it lists of them.
+    /// The number of refunds and disputes in the processor's list.
     reversals: usize,
-    /// How many things differ.
+    /// The number of differences.
     found: usize,
-    /// The first of them.
+    /// The first differences.
     differences: Vec<Difference>,
 }
 
-/// One that differs.
+/// A difference.
 #[derive(Debug, Serialize, ToSchema)]
 struct Difference {
     payment_id: Uuid,
@@ -226,17 +226,17 @@ impl From<reconcile::Reconciled> for Reconciled {
     }
 }
 
-/// What became of a processor's event.
+/// The result of applying a processor's event.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Heard {
+pub struct EventApplied {
     received: bool,
-    /// Whether it matters nothing here.
+    /// Whether the event has no effect here.
     ignored: bool,
-    /// Whether it was heard before.
+    /// Whether the event was applied before.
     repeated: bool,
 }
 
-impl From<Applied> for Heard {
+impl From<Applied> for EventApplied {
     fn from(applied: Applied) -> Self {
         let Applied { payments, repeated } = applied;
         Self { received: true, ignored: payments.is_empty() && !repeated, repeated }

@@ -1,5 +1,4 @@
-//! A receipt, as JSON and as a page to print. The page is one file without scripts; what stands in it is escaped by its
-//! template.
+//! A receipt, as JSON and as a page to print. The page is one file without scripts. Its template escapes all values.
 
 use askama::Template;
 use billing::payment::Purpose;
@@ -22,7 +21,7 @@ pub struct Receipt {
     description: &'static str,
     amount: Dollars,
     currency: &'static str,
-    /// What went back to the card; none where nothing did.
+    /// The amount refunded to the card; null where there is none.
     #[schema(required)]
     refunded: Option<Dollars>,
     /// `paid`, `refunded` or `partly refunded`.
@@ -32,7 +31,7 @@ pub struct Receipt {
     credits: ReceiptCredits,
 }
 
-/// The credits that were bought.
+/// The bought credits.
 #[derive(Debug, Serialize, ToSchema)]
 struct ReceiptCredits {
     grant_id: Uuid,
@@ -69,7 +68,7 @@ impl From<payments::Receipt> for Receipt {
     }
 }
 
-/// What was bought.
+/// The words for a purchase on a receipt.
 const fn description(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Purchase => "Farebox credits",

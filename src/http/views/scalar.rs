@@ -1,4 +1,4 @@
-//! Single values: dollars, and instants. Each has one spelling wherever it stands.
+//! Single values: dollars and times. Each has one spelling everywhere.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-/// Dollars, exact, in a text.
+/// An exact amount of dollars, as a string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Dollars(Nanos);
@@ -42,7 +42,7 @@ impl PartialSchema for Dollars {
 
 impl ToSchema for Dollars {}
 
-/// An instant, written as RFC 3339 has it, in UTC.
+/// A time in UTC, as in RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Time(Timestamp);
 
@@ -53,7 +53,7 @@ impl From<Timestamp> for Time {
 }
 
 impl Time {
-    /// Where there is one.
+    /// An optional time.
     pub fn of(at: Option<Timestamp>) -> Option<Self> {
         at.map(Self)
     }
@@ -84,22 +84,22 @@ impl PartialSchema for Time {
 
 impl ToSchema for Time {}
 
-/// A value that may be null where its field is there.
+/// A field that is always there, and may be null.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct Nullable<T>(pub Option<T>);
 
-/// An object that is not described further.
+/// An object without a described shape.
 pub fn any_object() -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(Type::Object).into()
 }
 
-/// The same, or null.
+/// Such an object, or null.
 pub fn any_object_or_null() -> RefOr<Schema> {
     ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::Object, Type::Null])).into()
 }
 
-/// An amount of dollars in a request: a text or a number.
+/// An amount of dollars in a request: a string or a number.
 #[derive(Debug)]
 pub struct Amount;
 
@@ -116,7 +116,7 @@ impl PartialSchema for Amount {
 
 impl ToSchema for Amount {}
 
-/// An instant in a request.
+/// A time in a request.
 #[derive(Debug)]
 pub struct Instant;
 

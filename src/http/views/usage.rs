@@ -1,4 +1,4 @@
-//! Sums of what an account used.
+//! Sums of an account's usage.
 
 use std::collections::BTreeMap;
 
@@ -10,28 +10,28 @@ use uuid::Uuid;
 use super::{Dollars, Time, scalar::Nullable};
 use crate::service::usage::{self, By, Group, Grouping, Span};
 
-/// Sums of a range of time, group by group.
+/// Sums of a range of time, by group.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Usage {
     object: &'static str,
     data: Vec<UsageRow>,
-    /// For `cursor`, to read on; none after the last page.
+    /// The next page's `cursor`; null after the last page.
     #[schema(required)]
     next_cursor: Option<String>,
     /// The first hour.
     from: Time,
     /// The hour after the last one.
     to: Time,
-    /// By what it is grouped.
+    /// What the sums are grouped by.
     group_by: Vec<&'static str>,
     currency: &'static str,
-    /// Of the whole range, on its first page.
+    /// The sums of the whole range, on the first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     total: Option<Sums>,
 }
 
-/// A group and what it used. It has those of the first fields by which it is grouped.
+/// A group and its sums. Only the fields that the sums are grouped by are there.
 #[derive(Debug, Serialize, ToSchema)]
 struct UsageRow {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +46,7 @@ struct UsageRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     provider: Option<String>,
-    /// None of requests that came with no key.
+    /// Null for requests without a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     key_id: Option<Nullable<Uuid>>,
@@ -54,26 +54,26 @@ struct UsageRow {
     sums: Sums,
 }
 
-/// What was used.
+/// Sums of usage.
 #[derive(Debug, Serialize, ToSchema)]
 struct Sums {
-    /// Requests that ended.
+    /// The number of ended requests.
     requests: i64,
-    /// Those among them that failed, here or at their provider.
+    /// The number of failed requests, here or at their provider.
     failed: i64,
     input_tokens: i64,
-    /// The cached part of them.
+    /// The cached part of the prompt tokens.
     cached_input_tokens: i64,
-    /// The part of them written to a provider's cache.
+    /// The part of the prompt tokens written to a provider's cache.
     cache_write_tokens: i64,
     output_tokens: i64,
-    /// The part of them that was reasoning.
+    /// The part of the output tokens that was reasoning.
     reasoning_tokens: i64,
     compute_ms: i64,
     billed_seconds: i64,
-    /// The same by their keys, in parts that do not overlap.
+    /// The quantities by key, in parts that don't overlap.
     quantities: BTreeMap<String, i64>,
-    /// What was charged.
+    /// The amount charged.
     cost: Dollars,
 }
 
@@ -116,7 +116,7 @@ impl UsageRow {
 }
 
 impl Usage {
-    /// Of a range, grouped so, by these names.
+    /// The sums of a range, grouped by these names.
     pub fn of(
         usage: usage::Usage,
         (from, to): (Timestamp, Timestamp),

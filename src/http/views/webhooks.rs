@@ -14,7 +14,7 @@ pub struct Webhook {
     id: Uuid,
     url: String,
     description: String,
-    /// The kinds of events that are sent; none: all.
+    /// The kinds of events that are sent; null: all kinds.
     #[schema(required)]
     events: Option<Vec<&'static str>>,
     enabled: bool,
@@ -23,7 +23,7 @@ pub struct Webhook {
     /// `failing`, `gone` or `owner`.
     #[schema(required)]
     disabled_because: Option<String>,
-    /// Its first failure since its last success.
+    /// The first failure since the last success.
     #[schema(required)]
     failing_since: Option<Time>,
     created_at: Time,
@@ -47,12 +47,12 @@ impl From<webhooks::Endpoint> for Webhook {
     }
 }
 
-/// A webhook that was made.
+/// A created webhook.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NewWebhook {
     #[serde(flatten)]
     webhook: Webhook,
-    /// What its deliveries are signed with, shown only now.
+    /// The secret that signs deliveries, shown only once.
     secret: String,
 }
 
@@ -62,32 +62,32 @@ impl From<(webhooks::Endpoint, String)> for NewWebhook {
     }
 }
 
-/// A webhook that was deleted.
+/// A deleted webhook.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct DeletedWebhook {
-    /// Its id.
+    /// The webhook's id.
     pub id: Uuid,
-    /// That it is.
+    /// Always true.
     pub deleted: bool,
 }
 
-/// What a webhook answered.
+/// A webhook's answer.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WebhookAnswer {
     status: i64,
-    /// Its beginning.
+    /// The beginning of the body.
     #[schema(required)]
     body: Option<String>,
 }
 
-/// What came of a call that tries a webhook.
+/// The result of a test call.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct WebhookTest {
-    /// The event it was called with.
+    /// The id of the test event.
     id: Uuid,
     delivered: bool,
     at: Time,
-    /// Why it failed, where the status does not say it.
+    /// The reason of a failure, where the status does not say it.
     #[schema(required)]
     error: Option<String>,
     #[schema(required)]
@@ -105,9 +105,9 @@ impl From<webhooks::Tested> for WebhookTest {
 /// A delivery of an event.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Delivery {
-    /// The event.
+    /// The event's id.
     id: Uuid,
-    /// What happened.
+    /// The kind of event.
     r#type: String,
     created_at: Time,
     /// `waiting`, `delivered` or `failed`.

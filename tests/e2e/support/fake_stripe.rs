@@ -34,7 +34,7 @@ pub(crate) enum Behaviour {
 }
 
 #[derive(Default)]
-struct Book {
+struct StripeState {
     script: VecDeque<Behaviour>,
     answers: HashMap<String, (String, u16, Value)>,
     calls: Vec<String>,
@@ -48,25 +48,26 @@ type Said = Result<Value, (u16, Value)>;
 
 /// The server, gone with the test's process.
 pub(crate) struct FakeStripe {
-    book: Arc<Mutex<Book>>,
+    state: Arc<Mutex<StripeState>>,
     url: String,
 }
 
 impl FakeStripe {
     pub(crate) fn start() -> Self {
-        let book = Arc::<Mutex<Book>>::default();
+        let state = Arc::<Mutex<StripeState>>::default();
         let (ready, address) = mpsc::channel();
-        let state = web::Data::from(Arc::clone(&book));
+        let served = web::Data::from(Arc::clone(&state));
         std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || App::new().app_data(state.clone()).default_service(web::to(take)));
+                let server =
+                    HttpServer::new(move || App::new().app_data(served.clone()).default_service(web::to(take)));
                 let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
                 ready.send(server.addrs()[0]).unwrap();
                 server.run().await.unwrap();
             });
         });
         let url = format!("http://{}", address.recv().unwrap());
-        Self { book, url }
+        Self { state, url }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -74,18 +75,18 @@ impl FakeStripe {
     }
 
     pub(crate) fn script(&self, behaviour: Behaviour) {
-        self.book.lock().unwrap().script.push_back(behaviour);
+        self.state.lock().unwrap().script.push_back(behaviour);
     }
 
     /// What was called, such as `POST /v1/refunds`.
     pub(crate) fn calls(&self) -> Vec<String> {
-        self.book.lock().unwrap().calls.clone()
+        self.state.lock().unwrap().calls.clone()
     }
 
     /// Everything of a kind, oldest first.
     pub(crate) fn all(&self, object: &str) -> Vec<Value> {
-        let book = self.book.lock().unwrap();
-        let mut found: Vec<Value> = book.objects.values().filter(|o| o["object"] == object).cloned().collect();
+        let state = self.state.lock().unwrap();
+        let mut found: Vec<Value> = state.objects.values().filter(|o| o["object"] == object).cloned().collect();
         found.sort_by_key(|object| object["created"].as_u64());
         found
     }
@@ -93,7 +94,7 @@ impl FakeStripe {
     /// The browser of a card's owner finishes a setup with a card: `visa`, `broke`, `owner` (wants its owner at each
     /// charge).
     pub(crate) fn finish_setup(&self, setup: &str, kind: &str) {
-        let mut book = self.book.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
         let last4 = match kind {
             "visa" => "4242",
             "broke" => "9995",
@@ -101,52 +102,52 @@ impl FakeStripe {
             other => panic!("no card {other}"),
         };
         let card = json!({"brand": "visa", "last4": last4, "exp_month": 8, "exp_year": 2031});
-        let customer = book.objects[setup]["customer"].clone();
+        let customer = state.objects[setup]["customer"].clone();
         let method =
-            book.make("pm", json!({"object": "payment_method", "type": "card", "card": card, "customer": customer}));
-        let setup = book.objects.get_mut(setup).unwrap();
+            state.make("pm", json!({"object": "payment_method", "type": "card", "card": card, "customer": customer}));
+        let setup = state.objects.get_mut(setup).unwrap();
         setup["status"] = "succeeded".into();
         setup["payment_method"] = method["id"].clone();
     }
 
     /// A card's owner says yes to its bank.
     pub(crate) fn authenticate(&self, intent: &str) {
-        let mut book = self.book.lock().unwrap();
-        assert_ne!(book.objects[intent]["status"], "canceled", "nothing canceled can be paid");
-        book.pay(intent);
+        let mut state = self.state.lock().unwrap();
+        assert_ne!(state.objects[intent]["status"], "canceled", "nothing canceled can be paid");
+        state.pay(intent);
     }
 
     /// What Stripe never does: a canceled charge is paid all the same.
     pub(crate) fn pay_what_was_canceled(&self, intent: &str) {
-        self.book.lock().unwrap().pay(intent);
+        self.state.lock().unwrap().pay(intent);
     }
 
     /// Someone refunds in Stripe's dashboard.
     pub(crate) fn refund(&self, intent: &str, cents: i64) {
         let fields = [("payment_intent", intent.to_owned()), ("amount", cents.to_string())];
         let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        self.book.lock().unwrap().refund(&fields).unwrap();
+        self.state.lock().unwrap().refund(&fields).unwrap();
     }
 
     /// A card's owner disputes all of a charge; the dispute's id.
     pub(crate) fn dispute(&self, intent: &str, status: &str) -> String {
-        let amount = self.book.lock().unwrap().objects[intent]["amount"].as_i64().unwrap();
+        let amount = self.state.lock().unwrap().objects[intent]["amount"].as_i64().unwrap();
         self.dispute_part(intent, amount, status)
     }
 
     /// A card's owner disputes some of a charge; the dispute's id.
     pub(crate) fn dispute_part(&self, intent: &str, cents: i64, status: &str) -> String {
-        let mut book = self.book.lock().unwrap();
-        assert_eq!(book.objects[intent]["status"], "succeeded", "only what was paid is disputed");
+        let mut state = self.state.lock().unwrap();
+        assert_eq!(state.objects[intent]["status"], "succeeded", "only what was paid is disputed");
         let dispute = json!({"object": "dispute", "amount": cents, "currency": "usd", "status": status,
             "payment_intent": intent});
-        book.make("dp", dispute)["id"].as_str().unwrap().to_owned()
+        state.make("dp", dispute)["id"].as_str().unwrap().to_owned()
     }
 
     /// A dispute ends, or an inquiry becomes one: as Stripe's do, and no other way.
     pub(crate) fn close_dispute(&self, dispute: &str, status: &str) {
-        let mut book = self.book.lock().unwrap();
-        let dispute = book.objects.get_mut(dispute).unwrap();
+        let mut state = self.state.lock().unwrap();
+        let dispute = state.objects.get_mut(dispute).unwrap();
         let before = dispute["status"].as_str().unwrap().to_owned();
         let may = match before.as_str() {
             "warning_needs_response" | "warning_under_review" => ["warning_closed", "needs_response"].contains(&status),
@@ -160,8 +161,8 @@ impl FakeStripe {
 
     /// A bank does not take a refund that was made.
     pub(crate) fn fail_refund(&self, refund: &str) {
-        let mut book = self.book.lock().unwrap();
-        let refund = book.objects.get_mut(refund).unwrap();
+        let mut state = self.state.lock().unwrap();
+        let refund = state.objects.get_mut(refund).unwrap();
         assert!(["pending", "succeeded"].contains(&refund["status"].as_str().unwrap()), "{refund}");
         refund["status"] = "failed".into();
         refund["failure_reason"] = "expired_or_canceled_card".into();
@@ -169,20 +170,20 @@ impl FakeStripe {
 
     /// Refunds made from now on wait for their bank, or are made at once.
     pub(crate) fn refunds_are(&self, status: &'static str) {
-        self.book.lock().unwrap().refund_status = Some(status);
+        self.state.lock().unwrap().refund_status = Some(status);
     }
 
     /// Changes an object behind everyone's back.
     pub(crate) fn falsify(&self, id: &str, field: &str, value: Value) {
-        self.book.lock().unwrap().objects.get_mut(id).unwrap()[field] = value;
+        self.state.lock().unwrap().objects.get_mut(id).unwrap()[field] = value;
     }
 
     /// An event about an object, as its webhook's body.
     pub(crate) fn event(&self, kind: &str, object: &str) -> String {
-        let mut book = self.book.lock().unwrap();
-        let object = book.objects[object].clone();
+        let mut state = self.state.lock().unwrap();
+        let object = state.objects[object].clone();
         let event = json!({"object": "event", "type": kind, "api_version": VERSION, "data": {"object": object}});
-        book.make("evt", event).to_string()
+        state.make("evt", event).to_string()
     }
 }
 
@@ -214,13 +215,13 @@ fn respond(status: u16, body: &Value) -> HttpResponse {
     HttpResponse::build(StatusCode::from_u16(status).unwrap()).json(body)
 }
 
-async fn take(state: web::Data<Mutex<Book>>, request: HttpRequest, body: String) -> HttpResponse {
+async fn take(state: web::Data<Mutex<StripeState>>, request: HttpRequest, body: String) -> HttpResponse {
     let is_post = request.method() == "POST";
     let path = request.path().to_owned();
     let behaviour = {
-        let mut book = state.lock().unwrap();
-        book.calls.push(format!("{} {path}", request.method()));
-        if is_post { book.script.pop_front() } else { None }
+        let mut state = state.lock().unwrap();
+        state.calls.push(format!("{} {path}", request.method()));
+        if is_post { state.script.pop_front() } else { None }
     };
     if let Some(Behaviour::Status(status)) = behaviour {
         return respond(status, &refuse(status, "api_error", "scripted", "scripted").1);
@@ -246,7 +247,7 @@ async fn take(state: web::Data<Mutex<Book>>, request: HttpRequest, body: String)
     }
 }
 
-impl Book {
+impl StripeState {
     fn make(&mut self, prefix: &str, mut object: Value) -> Value {
         self.made += 1;
         let id = format!("{prefix}_fake{:06}", self.made);

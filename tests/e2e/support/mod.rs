@@ -1,7 +1,6 @@
 //! What stories stand on: the gateway's process, the databases beside it, and clients that speak to it.
 
 pub(crate) mod accounts;
-pub(crate) mod book;
 pub(crate) mod client;
 pub(crate) mod companion;
 pub(crate) mod fake_openai;
@@ -16,6 +15,7 @@ pub(crate) mod receiver;
 pub(crate) mod redis;
 pub(crate) mod server;
 pub(crate) mod socket;
+pub(crate) mod test_ledger;
 /// The small model of the engine's tests.
 #[path = "../../../actors/engine/tests/engine/tiny.rs"]
 pub(crate) mod tiny;

@@ -56,7 +56,7 @@ impl Call {
 }
 
 #[derive(Default)]
-struct Book {
+struct ReceiverState {
     scripts: HashMap<String, VecDeque<Behaviour>>,
     always: HashMap<String, Behaviour>,
     calls: Vec<Call>,
@@ -65,25 +65,26 @@ struct Book {
 
 /// The receiver, gone with the test's process.
 pub(crate) struct Receiver {
-    book: Arc<Mutex<Book>>,
+    state: Arc<Mutex<ReceiverState>>,
     url: String,
 }
 
 impl Receiver {
     pub(crate) fn start() -> Self {
-        let book = Arc::<Mutex<Book>>::default();
+        let state = Arc::<Mutex<ReceiverState>>::default();
         let (ready, address) = mpsc::channel();
-        let state = web::Data::from(Arc::clone(&book));
+        let served = web::Data::from(Arc::clone(&state));
         std::thread::spawn(move || {
             actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || App::new().app_data(state.clone()).default_service(web::to(take)));
+                let server =
+                    HttpServer::new(move || App::new().app_data(served.clone()).default_service(web::to(take)));
                 let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
                 ready.send(server.addrs()[0]).unwrap();
                 server.run().await.unwrap();
             });
         });
         let url = format!("http://{}", address.recv().unwrap());
-        Self { book, url }
+        Self { state, url }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -91,18 +92,18 @@ impl Receiver {
     }
 
     pub(crate) fn script(&self, path: &str, behaviours: impl IntoIterator<Item = Behaviour>) {
-        self.book.lock().unwrap().scripts.entry(path.to_owned()).or_default().extend(behaviours);
+        self.state.lock().unwrap().scripts.entry(path.to_owned()).or_default().extend(behaviours);
     }
 
     pub(crate) fn always(&self, path: &str, behaviour: Behaviour) {
-        self.book.lock().unwrap().always.insert(path.to_owned(), behaviour);
+        self.state.lock().unwrap().always.insert(path.to_owned(), behaviour);
     }
 
     /// What came at a path, oldest first. Fails the test when any call had a wrong form.
     pub(crate) fn calls(&self, path: &str) -> Vec<Call> {
-        let book = self.book.lock().unwrap();
-        assert!(book.faults.is_empty(), "{:?}", book.faults);
-        book.calls.iter().filter(|call| call.path == path).cloned().collect()
+        let state = self.state.lock().unwrap();
+        assert!(state.faults.is_empty(), "{:?}", state.faults);
+        state.calls.iter().filter(|call| call.path == path).cloned().collect()
     }
 }
 
@@ -124,7 +125,7 @@ fn fault(request: &HttpRequest, call: &Call) -> Option<String> {
     (!is_whole || body["id"] != call.id.as_str()).then(|| format!("body {body}"))
 }
 
-async fn take(state: web::Data<Mutex<Book>>, request: HttpRequest, body: String) -> HttpResponse {
+async fn take(state: web::Data<Mutex<ReceiverState>>, request: HttpRequest, body: String) -> HttpResponse {
     let header =
         |name: &str| request.headers().get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
     let call = Call {
@@ -135,11 +136,11 @@ async fn take(state: web::Data<Mutex<Book>>, request: HttpRequest, body: String)
         body,
     };
     let behaviour = {
-        let mut book = state.lock().unwrap();
-        book.faults.extend(fault(&request, &call));
-        let scripted = book.scripts.get_mut(&call.path).and_then(VecDeque::pop_front);
-        let behaviour = scripted.or_else(|| book.always.get(&call.path).cloned()).unwrap_or(Behaviour::Status(204));
-        book.calls.push(call);
+        let mut state = state.lock().unwrap();
+        state.faults.extend(fault(&request, &call));
+        let scripted = state.scripts.get_mut(&call.path).and_then(VecDeque::pop_front);
+        let behaviour = scripted.or_else(|| state.always.get(&call.path).cloned()).unwrap_or(Behaviour::Status(204));
+        state.calls.push(call);
         behaviour
     };
     let status = |status: u16| HttpResponse::build(StatusCode::from_u16(status).unwrap());

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::{
-    charge::{NextAction, Outcome, from_cents},
+    charge::{ChargeOutcome, NextAction, from_cents},
     finding::ListedCharge,
 };
 
@@ -195,7 +195,7 @@ impl ErrorObject {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Standing {
     /// The charge ended, waits for its owner, or has an unknown status.
-    Is(Outcome),
+    Is(ChargeOutcome),
     /// The charge failed for this reason, and could still be tried again. The intent must be canceled before the charge
     /// is reported as declined.
     Failed(String),
@@ -210,7 +210,7 @@ impl Intent {
     /// The intent as a listed charge, where it was made for a payment of this gateway.
     pub(super) fn listed(&self) -> Option<ListedCharge> {
         let paid = match self.standing() {
-            Standing::Is(Outcome::Succeeded { amount, .. }) => Some(amount),
+            Standing::Is(ChargeOutcome::Succeeded { amount, .. }) => Some(amount),
             _ => None,
         };
         let is_open = !matches!(self.status.as_str(), "succeeded" | "canceled");
@@ -222,14 +222,17 @@ impl Intent {
         let reason = self.last_payment_error.as_ref().map(ErrorObject::reason);
         let waits = || {
             let client_secret = self.client_secret.clone()?;
-            Some(Standing::Is(Outcome::NeedsAuthentication(NextAction { reference: self.id.clone(), client_secret })))
+            Some(Standing::Is(ChargeOutcome::NeedsAuthentication(NextAction {
+                reference: self.id.clone(),
+                client_secret,
+            })))
         };
         match self.status.as_str() {
             "succeeded" => {
                 let amount = from_cents(self.amount_received).filter(|_| self.currency == "usd");
                 Standing::Is(amount.map_or_else(
                     || unknown(format!("{} was paid in another currency", self.id)),
-                    |amount| Outcome::Succeeded { reference: self.id.clone(), amount },
+                    |amount| ChargeOutcome::Succeeded { reference: self.id.clone(), amount },
                 ))
             }
             "requires_action" => {
@@ -240,14 +243,14 @@ impl Intent {
                 Some(reason) => Standing::Failed(reason),
                 None => Standing::Failed("card_declined".into()),
             },
-            "canceled" => Standing::Is(Outcome::Declined { code: reason.unwrap_or_else(|| "canceled".into()) }),
+            "canceled" => Standing::Is(ChargeOutcome::Declined { code: reason.unwrap_or_else(|| "canceled".into()) }),
             status => Standing::Is(unknown(format!("{} is {status}", self.id))),
         }
     }
 }
 
-pub(super) const fn unknown(why: String) -> Outcome {
-    Outcome::Unknown { why }
+pub(super) const fn unknown(why: String) -> ChargeOutcome {
+    ChargeOutcome::Unknown { why }
 }
 
 impl Method {
@@ -273,11 +276,11 @@ mod tests {
 
     #[test]
     fn only_a_received_amount_of_dollars_is_paid() {
-        let paid = Outcome::Succeeded { reference: "pi_1".into(), amount: "10.00".parse().unwrap() };
+        let paid = ChargeOutcome::Succeeded { reference: "pi_1".into(), amount: "10.00".parse().unwrap() };
         assert_eq!(standing(&json!({"status": "succeeded", "amount_received": 1_000})), Standing::Is(paid));
         let euros = json!({"status": "succeeded", "amount_received": 1_000, "currency": "eur"});
-        assert!(matches!(standing(&euros), Standing::Is(Outcome::Unknown { .. })));
-        assert!(matches!(standing(&json!({"status": "processing"})), Standing::Is(Outcome::Unknown { .. })));
+        assert!(matches!(standing(&euros), Standing::Is(ChargeOutcome::Unknown { .. })));
+        assert!(matches!(standing(&json!({"status": "processing"})), Standing::Is(ChargeOutcome::Unknown { .. })));
     }
 
     #[test]
@@ -289,14 +292,14 @@ mod tests {
         let plain = json!({"code": "card_declined", "decline_code": "generic_decline"});
         assert_eq!(failed(plain), Standing::Failed("card_declined".into()));
         let action = NextAction { reference: "pi_1".into(), client_secret: "pi_1_secret_2".into() };
-        let waits = Standing::Is(Outcome::NeedsAuthentication(action));
+        let waits = Standing::Is(ChargeOutcome::NeedsAuthentication(action));
         assert_eq!(
             failed(json!({"code": "authentication_required", "decline_code": "authentication_required"})),
             waits
         );
         assert_eq!(standing(&json!({"status": "requires_action"})), waits);
         let canceled = json!({"status": "canceled", "last_payment_error": {"code": "authentication_required"}});
-        let declined = Outcome::Declined { code: "authentication_required".into() };
+        let declined = ChargeOutcome::Declined { code: "authentication_required".into() };
         assert_eq!(standing(&canceled), Standing::Is(declined));
     }
 

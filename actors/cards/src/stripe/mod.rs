@@ -16,8 +16,8 @@ use billing::{
 use serde::de::DeserializeOwned;
 
 use crate::{
-    charge::{CardError, Order, Outcome, RefundOrder, Refunded, Setup, to_cents},
-    finding::{Finding, Statement, Subject, What},
+    charge::{CardError, ChargeOutcome, Order, RefundOrder, Refunded, Setup, to_cents},
+    finding::{Finding, ProcessorRecord, Statement, Subject},
     webhook::is_reference,
 };
 use exchange::{Api, Fault, Fields};
@@ -30,7 +30,7 @@ const PAGE: &str = "100";
 const MOST_PAGES: usize = 10_000;
 
 /// Stripe's address and secrets.
-pub struct Settings {
+pub struct StripeSettings {
     /// The address up to and without the version: `https://api.stripe.com`.
     pub base_url: String,
     /// The API key.
@@ -61,8 +61,8 @@ impl Stripe {
     /// # Errors
     ///
     /// Where nothing can be called at all.
-    pub fn new(settings: Settings) -> Result<Self, CardError> {
-        let Settings { base_url, secret_key, webhook_secret } = settings;
+    pub fn new(settings: StripeSettings) -> Result<Self, CardError> {
+        let StripeSettings { base_url, secret_key, webhook_secret } = settings;
         let api = Api::new(&base_url, secret_key)?;
         Ok(Self(Arc::new(Inner { api, base_url, webhook_secret })))
     }
@@ -85,12 +85,12 @@ impl Stripe {
     }
 
     /// Charges a saved card without its owner's presence.
-    pub(super) async fn charge(&self, order: &Order) -> Outcome {
+    pub(super) async fn charge(&self, order: &Order) -> ChargeOutcome {
         let Some(cents) = to_cents(order.amount) else {
-            return Outcome::Declined { code: "amount_not_in_cents".into() };
+            return ChargeOutcome::Declined { code: "amount_not_in_cents".into() };
         };
         let Some(customer) = &order.customer else {
-            return Outcome::Declined { code: "no_such_card".into() };
+            return ChargeOutcome::Declined { code: "no_such_card".into() };
         };
         let (cents, payment, account) = (cents.to_string(), order.payment_id.to_string(), order.account_id.to_string());
         let fields = [
@@ -119,14 +119,14 @@ impl Stripe {
                 },
                 None => {
                     tracing::error!(payment.id = %order.payment_id, message = error.message, "Stripe refused a charge");
-                    Outcome::Declined { code: error.reason() }
+                    ChargeOutcome::Declined { code: error.reason() }
                 }
             },
         }
     }
 
     /// Fetches a charge's state. A failed charge is canceled first, so that it stays failed.
-    pub(super) async fn look(&self, reference: &str) -> Outcome {
+    pub(super) async fn look(&self, reference: &str) -> ChargeOutcome {
         if !is_reference(reference) {
             return unknown("that is no PaymentIntent's id".into());
         }
@@ -136,18 +136,18 @@ impl Stripe {
         }
     }
 
-    async fn stand(&self, intent: &Intent) -> Outcome {
+    async fn stand(&self, intent: &Intent) -> ChargeOutcome {
         match intent.standing() {
             Standing::Is(outcome) => outcome,
             Standing::Failed(reason) => match self.cancel(&intent.id).await {
-                Outcome::Declined { .. } => Outcome::Declined { code: reason },
+                ChargeOutcome::Declined { .. } => ChargeOutcome::Declined { code: reason },
                 other => other,
             },
         }
     }
 
     /// Cancels a charge, unless it has succeeded.
-    pub(super) async fn cancel(&self, reference: &str) -> Outcome {
+    pub(super) async fn cancel(&self, reference: &str) -> ChargeOutcome {
         let key = format!("cancel-{reference}");
         let fields = [("cancellation_reason", "abandoned")];
         match self.post::<Intent>(&format!("payment_intents/{reference}/cancel"), &fields, &key).await {
@@ -166,7 +166,7 @@ impl Stripe {
     }
 
     /// Looks a charge up by its payment. Stripe's search lags by up to a minute; look-ups come much later than that.
-    pub(super) async fn find(&self, payment: PaymentId) -> Result<Option<Outcome>, CardError> {
+    pub(super) async fn find(&self, payment: PaymentId) -> Result<Option<ChargeOutcome>, CardError> {
         let query = format!("metadata[\"payment_id\"]:\"{payment}\"");
         let fields = [("query", query.as_str()), ("limit", "10")];
         let found: List<Intent> = self.0.api.get("payment_intents/search", &fields).await?;
@@ -245,11 +245,11 @@ impl Stripe {
         }
         let intent = self.intent(&reference).await?;
         let Some(payment_id) = intent.payment_id() else { return Ok(Vec::new()) };
-        let mut found = vec![What::Charge(self.stand(&intent).await)];
+        let mut found = vec![ProcessorRecord::Charge(self.stand(&intent).await)];
         if !matches!(subject, Subject::Charge(_)) {
-            found.push(What::Reversals(self.reversals(&intent.id, dispute.as_ref()).await?, Listing::All));
+            found.push(ProcessorRecord::Reversals(self.reversals(&intent.id, dispute.as_ref()).await?, Listing::All));
         }
-        Ok(found.into_iter().map(|what| Finding { payment_id, what }).collect())
+        Ok(found.into_iter().map(|record| Finding { payment_id, record }).collect())
     }
 
     /// All refunds and disputes of a charge, and a dispute that was fetched by itself.

@@ -158,7 +158,7 @@ fn parse_finish(word: &str) -> FinishReason {
 
 /// The class of a provider's body or event.
 #[derive(Debug, Clone, PartialEq)]
-enum Said {
+enum Meaning {
     /// A piece of an answer, or a whole one, without its usage: a delta for each choice. The first delta carries the
     /// original.
     Answer(Vec<Delta>, Form),
@@ -187,14 +187,14 @@ enum Form {
 
 /// A classified body or event, with the usage that it reports.
 #[derive(Debug, Clone, PartialEq)]
-struct Heard {
-    said: Said,
+struct Classified {
+    meaning: Meaning,
     usage: Option<Box<Report>>,
 }
 
-impl From<Said> for Heard {
-    fn from(said: Said) -> Self {
-        Self { said, usage: None }
+impl From<Meaning> for Classified {
+    fn from(meaning: Meaning) -> Self {
+        Self { meaning, usage: None }
     }
 }
 
@@ -205,26 +205,26 @@ const ENVELOPE: [&str; 8] =
     ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier"];
 
 /// Classifies a whole body, or an event of a stream by its name and data.
-fn hear(format: Format, name: &str, data: &str) -> Heard {
+fn classify(format: Format, name: &str, data: &str) -> Classified {
     let data = data.trim_start_matches('\u{feff}').trim();
     if name == "error" {
         return match Fields::parse(data.as_bytes()) {
-            Ok(mut fields) => Heard { usage: take_usage(&mut fields), said: error_of(data) },
+            Ok(mut fields) => Classified { usage: take_usage(&mut fields), meaning: error_of(data) },
             Err(_) => error_of(data).into(),
         };
     }
     if data.is_empty() || HEARTBEATS.contains(&name) || HEARTBEATS.contains(&data) {
-        return Said::Heartbeat.into();
+        return Meaning::Heartbeat.into();
     }
     if data.trim_start_matches('"').starts_with("[DONE]") {
-        return Said::End.into();
+        return Meaning::End.into();
     }
     match Fields::parse(data.as_bytes()) {
         Ok(mut fields) => {
             let usage = take_usage(&mut fields);
-            Heard { said: tell(format, fields, usage.is_some(), data), usage }
+            Classified { meaning: classify_object(format, fields, usage.is_some(), data), usage }
         }
-        Err(_) => other_than_object(format, data).into(),
+        Err(_) => classify_other(format, data).into(),
     }
 }
 
@@ -236,8 +236,8 @@ fn take_usage(fields: &mut Fields) -> Option<Box<Report>> {
 }
 
 /// An error, from its text.
-fn error_of(text: &str) -> Said {
-    Said::Error(match serde_json::from_str(text) {
+fn error_of(text: &str) -> Meaning {
+    Meaning::Error(match serde_json::from_str(text) {
         Ok(value) => fault::in_answer(&value, text),
         Err(_) if text.is_empty() => fault::in_words("the provider reported an error and no words for it"),
         Err(_) => fault::in_words(fault::text_words(text)),
@@ -245,7 +245,7 @@ fn error_of(text: &str) -> Said {
 }
 
 /// Classifies an object.
-fn tell(format: Format, mut fields: Fields, reports: bool, text: &str) -> Said {
+fn classify_object(format: Format, mut fields: Fields, reports: bool, text: &str) -> Meaning {
     if is_refusing(&fields, "error") || is_refusing(&fields, "x_groq") || calls_itself(&fields, "error") {
         return error_of(text);
     }
@@ -253,22 +253,22 @@ fn tell(format: Format, mut fields: Fields, reports: bool, text: &str) -> Said {
     match choices {
         Some(choices) if !choices.is_empty() => {
             if let Some(error) = choices.iter().find_map(Choice::error) {
-                return Said::Error(error);
+                return Meaning::Error(error);
             }
             let is_whole = choices.iter().any(|choice| choice.message.is_some() && choice.delta.is_none());
             let deltas = choices.iter().map(Choice::delta).collect();
             // Some clients read an empty `error` as an error.
             fields.remove("error");
-            Said::Answer(written_as(format, deltas, fields), if is_whole { Form::Whole } else { Form::Piece })
+            Meaning::Answer(written_as(format, deltas, fields), if is_whole { Form::Whole } else { Form::Piece })
         }
-        Some(_) if reports => Said::Usage,
-        Some(_) if fields.names().all(|name| ENVELOPE.contains(&name)) => Said::Heartbeat,
+        Some(_) if reports => Meaning::Usage,
+        Some(_) if fields.names().all(|name| ENVELOPE.contains(&name)) => Meaning::Heartbeat,
         None if speaks(&fields) => error_of(text),
-        None if reports => Said::Usage,
+        None if reports => Meaning::Usage,
         None if fields.names().next().is_none() || HEARTBEATS.iter().any(|beat| calls_itself(&fields, beat)) => {
-            Said::Heartbeat
+            Meaning::Heartbeat
         }
-        Some(_) | None => Said::Unknown(Some(fields)),
+        Some(_) | None => Meaning::Unknown(Some(fields)),
     }
 }
 
@@ -303,16 +303,16 @@ fn speaks(fields: &Fields) -> bool {
     !is_denied && (error.is_some() || (has_words && !is_other))
 }
 
-fn other_than_object(format: Format, text: &str) -> Said {
+fn classify_other(format: Format, text: &str) -> Meaning {
     match serde_json::from_str(text) {
         Ok(Value::Array(list)) if list.first().is_some_and(Value::is_object) => {
-            match hear(format, "", &list[0].to_string()).said {
-                Said::Error(error) => Said::Error(error),
-                _ => Said::Unknown(None),
+            match classify(format, "", &list[0].to_string()).meaning {
+                Meaning::Error(error) => Meaning::Error(error),
+                _ => Meaning::Unknown(None),
             }
         }
-        Ok(_) => Said::Unknown(None),
-        Err(_) if text.starts_with(['{', '[']) => Said::Broken,
+        Ok(_) => Meaning::Unknown(None),
+        Err(_) if text.starts_with(['{', '[']) => Meaning::Broken,
         Err(_) => error_of(text),
     }
 }
@@ -343,8 +343,8 @@ mod tests {
 
     #[test]
     fn calls_and_refusals_are_output_beside_the_text() {
-        let of = |choices: &str| match hear(CHAT, "", &format!(r#"{{"choices":{choices}}}"#)).said {
-            Said::Answer(deltas, _) => deltas.iter().flat_map(|delta| delta.written().skip(1)).collect(),
+        let of = |choices: &str| match classify(CHAT, "", &format!(r#"{{"choices":{choices}}}"#)).meaning {
+            Meaning::Answer(deltas, _) => deltas.iter().flat_map(|delta| delta.written().skip(1)).collect(),
             _ => String::new(),
         };
         let calls = r#"[{"id":"a","type":"function","function":{"name":"sky","arguments":"{\"at\":1}"}},
@@ -353,8 +353,8 @@ mod tests {
         assert_eq!(of(r#"[{"message":{"content":"yes","reasoning":"hm","reasoning_content":"hm"}}]"#), "hm");
         assert_eq!(of(r#"[{"delta":{"reasoning_content":"so"}}]"#), "so");
         let parts = r#"[{"type":"thinking","thinking":[{"type":"text","text":"hm"}]},{"type":"text","text":"yes"}]"#;
-        let said = hear(CHAT, "", &format!(r#"{{"choices":[{{"message":{{"content":{parts}}}}}]}}"#)).said;
-        let Said::Answer(deltas, Form::Whole) = said else { panic!("{said:?}") };
+        let meaning = classify(CHAT, "", &format!(r#"{{"choices":[{{"message":{{"content":{parts}}}}}]}}"#)).meaning;
+        let Meaning::Answer(deltas, Form::Whole) = meaning else { panic!("{meaning:?}") };
         assert_eq!((&*deltas[0].text, &*deltas[0].reasoning), ("yes", "hm"));
         let chunk = r#"[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}}]"#;
         assert_eq!(of(chunk), r#"{"a"#);
@@ -373,7 +373,7 @@ mod tests {
     #[test]
     fn what_several_choices_gain_is_told_apart_and_written_once() {
         let chunk = r#"{"choices":[{"index":1,"delta":{"content":"b"}},{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}"#;
-        let Said::Answer(deltas, Form::Piece) = hear(CHAT, "", chunk).said else { panic!() };
+        let Meaning::Answer(deltas, Form::Piece) = classify(CHAT, "", chunk).meaning else { panic!() };
         let told: Vec<_> = deltas.iter().map(|delta| (delta.choice, &*delta.text, delta.finish.clone())).collect();
         assert_eq!(told, [(1, "b", None), (0, "a", Some(FinishReason::Stop))]);
         assert_eq!(deltas[0].raw.of(CHAT).map(Fields::to_json).as_deref(), Some(chunk));
@@ -381,17 +381,17 @@ mod tests {
     }
 
     #[test]
-    fn everything_said_is_told_apart() {
-        let of = |name: &str, data: &str| match hear(CHAT, name, data) {
-            Heard { said: Said::Answer(_, Form::Whole), .. } => "whole",
-            Heard { said: Said::Answer(_, Form::Piece), .. } => "piece",
-            Heard { said: Said::Usage, usage: Some(_) } => "usage",
-            Heard { said: Said::Usage, usage: None } => "usage that is none",
-            Heard { said: Said::Heartbeat, .. } => "heartbeat",
-            Heard { said: Said::Error(_), .. } => "error",
-            Heard { said: Said::End, .. } => "end",
-            Heard { said: Said::Broken, .. } => "broken",
-            Heard { said: Said::Unknown(_), .. } => "unknown",
+    fn every_meaning_is_told_apart() {
+        let of = |name: &str, data: &str| match classify(CHAT, name, data) {
+            Classified { meaning: Meaning::Answer(_, Form::Whole), .. } => "whole",
+            Classified { meaning: Meaning::Answer(_, Form::Piece), .. } => "piece",
+            Classified { meaning: Meaning::Usage, usage: Some(_) } => "usage",
+            Classified { meaning: Meaning::Usage, usage: None } => "usage that is none",
+            Classified { meaning: Meaning::Heartbeat, .. } => "heartbeat",
+            Classified { meaning: Meaning::Error(_), .. } => "error",
+            Classified { meaning: Meaning::End, .. } => "end",
+            Classified { meaning: Meaning::Broken, .. } => "broken",
+            Classified { meaning: Meaning::Unknown(_), .. } => "unknown",
         };
         for (data, kind) in [
             (r#"{"choices":[{"message":{"content":"x"}}]}"#, "whole"),
@@ -443,8 +443,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_panics(body in ".{0,200}") {
-            let _ = hear(CHAT, "", &body);
-            let _ = hear(CHAT, "error", &format!("{{{body}}}"));
+            let _ = classify(CHAT, "", &body);
+            let _ = classify(CHAT, "error", &format!("{{{body}}}"));
         }
     }
 }

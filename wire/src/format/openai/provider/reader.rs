@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{Form, Heard, Said, deltas_of, fault, gather::Gather, hear, spread};
+use super::{Classified, Form, Meaning, classify, deltas_of, fault, gather::Gather, spread};
 use crate::{
     format::AnswerReader,
     inference::{Delta, Event, Failure, Format, ProviderError, Raw},
@@ -41,17 +41,17 @@ fn shape_of(bytes: &[u8], is_all: bool) -> Option<Shape> {
 pub fn read_answer(format: Format, body: &[u8]) -> Vec<Event> {
     let mut events = Vec::with_capacity(3);
     if let Some(Shape::Stream) = shape_of(body, true) {
-        let (mut stream, mut said) = (Stream::new(format, Asked::Whole), Vec::new());
-        stream.feed(body, &mut said);
-        stream.end(&mut said);
-        gather_stream(format, said, &mut events);
+        let (mut stream, mut pieces) = (Stream::new(format, Asked::Whole), Vec::new());
+        stream.feed(body, &mut pieces);
+        stream.end(&mut pieces);
+        gather_stream(format, pieces, &mut events);
         return events;
     }
     match read_whole(format, body, &mut events) {
         // A lone piece is no answer for a client that asked for no stream.
         Ok((deltas, Form::Piece, report)) if format == Format::OpenAiChat => {
-            let said = deltas.into_iter().map(Event::Delta).chain(report).chain([FINISHED]);
-            gather_stream(format, said.collect(), &mut events);
+            let pieces = deltas.into_iter().map(Event::Delta).chain(report).chain([FINISHED]);
+            gather_stream(format, pieces.collect(), &mut events);
         }
         Ok((deltas, _, report)) => events.extend(deltas.into_iter().map(Event::Delta).chain(report).chain([FINISHED])),
         Err(failure) => events.push(Event::Failed(failure)),
@@ -60,10 +60,10 @@ pub fn read_answer(format: Format, body: &[u8]) -> Vec<Event> {
 }
 
 /// Turns the events of a stream to those of a whole answer.
-fn gather_stream(format: Format, said: Vec<Event>, events: &mut Vec<Event>) {
+fn gather_stream(format: Format, pieces: Vec<Event>, events: &mut Vec<Event>) {
     let mut gather = Gather::new(format);
     let mut reports = Vec::new();
-    for event in said {
+    for event in pieces {
         match event {
             Event::Delta(delta) => gather.add(&delta),
             Event::Finished { .. } => match gather.take() {
@@ -98,31 +98,33 @@ fn read_whole(
 ) -> Result<(Vec<Delta>, Form, Option<Event>), Failure> {
     // Much quicker than a lossy conversion.
     let text = std::str::from_utf8(body).map_or_else(|_| String::from_utf8_lossy(body), Cow::Borrowed);
-    let mut heard = hear(format, "", &text);
-    if heard.said == Said::Broken {
+    let mut classified = classify(format, "", &text);
+    if classified.meaning == Meaning::Broken {
         // An error may be followed by other text, such as the end of a stream.
         let first = serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>().next();
-        let first = first.and_then(Result::ok).map(|first| hear(format, "", first.get()));
-        heard = first.filter(|first| matches!(first.said, Said::Error(_))).unwrap_or(heard);
+        let first = first.and_then(Result::ok).map(|first| classify(format, "", first.get()));
+        classified = first.filter(|first| matches!(first.meaning, Meaning::Error(_))).unwrap_or(classified);
     }
-    let Heard { said, usage } = heard;
+    let Classified { meaning, usage } = classified;
     let report = usage.map(Event::Reported);
     let unanswered = || {
         let words = fault::text_words(&text);
         let said = if words.is_empty() { String::new() } else { format!(": {words}") };
         Failure::Provider(Box::new(fault::in_words(format!("the provider's answer has no choices{said}"))))
     };
-    let said = match said {
-        Said::Answer(deltas, form) => return Ok((deltas, form, report)),
+    let meaning = match meaning {
+        Meaning::Answer(deltas, form) => return Ok((deltas, form, report)),
         other => other,
     };
     events.extend(report);
-    match said {
-        Said::Error(error) => Err(Failure::Provider(Box::new(error))),
-        Said::Broken => {
+    match meaning {
+        Meaning::Error(error) => Err(Failure::Provider(Box::new(error))),
+        Meaning::Broken => {
             Err(Failure::Transport(format!("the provider's answer is not JSON: {}", fault::text_words(&text))))
         }
-        Said::Answer(..) | Said::Usage | Said::Heartbeat | Said::End | Said::Unknown(_) => Err(unanswered()),
+        Meaning::Answer(..) | Meaning::Usage | Meaning::Heartbeat | Meaning::End | Meaning::Unknown(_) => {
+            Err(unanswered())
+        }
     }
 }
 
@@ -262,9 +264,9 @@ impl Stream {
     }
 
     fn feed(&mut self, bytes: &[u8], events: &mut Vec<Event>) {
-        let mut said = Vec::new();
-        let fed = self.decoder.feed(bytes, &mut said);
-        for event in said {
+        let mut sse_events = Vec::new();
+        let fed = self.decoder.feed(bytes, &mut sse_events);
+        for event in sse_events {
             self.event(&event, Place::Within, events);
         }
         if let Err(error) = fed {
@@ -273,9 +275,9 @@ impl Stream {
     }
 
     fn end(&mut self, events: &mut Vec<Event>) {
-        let mut said = Vec::new();
-        self.decoder.end(&mut said);
-        for event in said {
+        let mut sse_events = Vec::new();
+        self.decoder.end(&mut sse_events);
+        for event in sse_events {
             self.event(&event, Place::AtEnd, events);
         }
         let failure = match (self.cut.take(), &self.unknown) {
@@ -305,16 +307,16 @@ impl Stream {
 
     /// Reads text in a stream without `data:`. Only a known error or answer ends the stream.
     fn stray(&mut self, text: &str, events: &mut Vec<Event>) {
-        let heard = hear(self.format, "", text);
-        match heard.said {
-            Said::Error(error) if text.trim_start().starts_with(['{', '[']) => {
-                events.extend(heard.usage.map(Event::Reported));
+        let classified = classify(self.format, "", text);
+        match classified.meaning {
+            Meaning::Error(error) if text.trim_start().starts_with(['{', '[']) => {
+                events.extend(classified.usage.map(Event::Reported));
                 self.fail(Failure::Provider(Box::new(error)), events);
             }
             // A whole answer after comments that kept its connection alive.
-            Said::Answer(deltas, Form::Whole) => {
+            Meaning::Answer(deltas, Form::Whole) => {
                 self.answer(deltas, Form::Whole, events);
-                events.extend(heard.usage.map(Event::Reported));
+                events.extend(classified.usage.map(Event::Reported));
                 self.over = true;
                 events.push(FINISHED);
             }
@@ -332,37 +334,37 @@ impl Stream {
         if event.is_stray {
             return self.stray(&event.data, events);
         }
-        let Heard { said, usage } = hear(self.format, &event.name, &event.data);
+        let Classified { meaning, usage } = classify(self.format, &event.name, &event.data);
         // A report covers all pieces up to and with its own.
         let mut report = usage.map(Event::Reported);
-        if !matches!(said, Said::Answer(..)) {
+        if !matches!(meaning, Meaning::Answer(..)) {
             events.extend(report.take());
         }
-        match said {
-            Said::Answer(deltas, form) => {
+        match meaning {
+            Meaning::Answer(deltas, form) => {
                 self.answer(deltas, form, events);
                 events.extend(report);
             }
-            Said::Broken if place == Place::Within => {
+            Meaning::Broken if place == Place::Within => {
                 let why = "a chunk of the provider's is not of a known shape";
                 self.fail(Failure::Transport(why.into()), events);
             }
             // Broken text at the end was cut.
-            Said::Usage | Said::Heartbeat | Said::Broken => {}
-            Said::Error(error) if place == Place::Within => self.fail(Failure::Provider(Box::new(error)), events),
-            Said::Error(error) => {
+            Meaning::Usage | Meaning::Heartbeat | Meaning::Broken => {}
+            Meaning::Error(error) if place == Place::Within => self.fail(Failure::Provider(Box::new(error)), events),
+            Meaning::Error(error) => {
                 // The event may be a part of a larger one. Whether the stream ended well is unknown, so it failed.
                 let is_whole = serde_json::from_str::<&RawValue>(event.data.trim()).is_ok();
                 if is_whole || event.name == "error" {
                     self.fail(Failure::Provider(Box::new(error)), events);
                 }
             }
-            Said::End if self.has_answered => {
+            Meaning::End if self.has_answered => {
                 self.over = true;
                 events.push(FINISHED);
             }
-            Said::End => self.fail(Failure::Provider(Box::new(self.unanswered())), events),
-            Said::Unknown(fields) => {
+            Meaning::End => self.fail(Failure::Provider(Box::new(self.unanswered())), events),
+            Meaning::Unknown(fields) => {
                 self.unknown = Some(fault::text_words(&event.data));
                 let raw = fields.map_or(Raw::None, |fields| Raw::Own(self.format, fields));
                 events.push(Event::Unknown(raw));

@@ -13,17 +13,17 @@ use super::{
 };
 
 /// A database that a gateway can be started on.
-pub(crate) enum Book {
+pub(crate) enum TestLedger {
     /// A file in a folder of its own, removed with this.
     Sqlite(PathBuf),
     /// By its address.
     Postgres(String),
 }
 
-impl Book {
+impl TestLedger {
     /// A new SQLite file.
     pub(crate) fn sqlite() -> Self {
-        let folder = temporary("book");
+        let folder = temporary("ledger");
         fs::create_dir_all(&folder).unwrap();
         Self::Sqlite(folder)
     }
@@ -97,7 +97,7 @@ impl Book {
     }
 }
 
-impl Drop for Book {
+impl Drop for TestLedger {
     fn drop(&mut self) {
         if let Self::Sqlite(folder) = self {
             let _ = fs::remove_dir_all(folder);
