@@ -1,0 +1,151 @@
+//! The members of a JSON object as slices of its text, without a copy: for objects that are read once, such as a message or
+//! a chunk. Where a name comes twice the last value counts.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor},
+    ser::SerializeMap,
+};
+use serde_json::value::RawValue;
+
+use super::MOST_FIELDS;
+
+/// An object's names, in their quotes, and its values, all as slices of a text.
+#[derive(Debug, Default)]
+pub(crate) struct Pairs<'a> {
+    pairs: Vec<(&'a RawValue, &'a RawValue)>,
+    /// Whether a name has escapes. Few names do; all others are compared in place.
+    has_escapes: bool,
+}
+
+impl<'a> Pairs<'a> {
+    /// The pairs of a text; `None` where the text is no object.
+    pub(crate) fn of(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// A field's text. Where a name comes twice the last value counts.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        self.value(name).map(RawValue::get)
+    }
+
+    fn value(&self, name: &str) -> Option<&'a RawValue> {
+        self.pairs.iter().rev().find(|(quoted, _)| self.is(quoted.get(), name)).map(|(_, value)| *value)
+    }
+
+    fn is(&self, quoted: &str, name: &str) -> bool {
+        let plain = quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes());
+        plain || (self.has_escapes && unquoted(quoted) == name)
+    }
+
+    /// The names, in their quotes, and the values, as they stand in the text.
+    pub(super) fn quoted(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.pairs.iter().map(|(quoted, value)| (quoted.get(), value.get()))
+    }
+
+    /// The number of pairs.
+    pub(crate) fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Each name with its value's text, in their order. Of a name that comes twice: the last value, at the first place.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        self.pairs.iter().enumerate().filter_map(|(place, (quoted, value))| {
+            let (name, all) = (unquoted(quoted.get()), &self.pairs);
+            let is_again = all[..place].iter().any(|(before, _)| self.is(before.get(), &name));
+            let last = all[place + 1..].iter().rev().find(|(after, _)| self.is(after.get(), &name));
+            (!is_again).then(|| (name, last.map_or(*value, |(_, value)| *value).get()))
+        })
+    }
+
+    /// Writes the fields except one into a map, each name once.
+    pub(crate) fn write_but<M: SerializeMap>(&self, but: &str, map: &mut M) -> Result<(), M::Error> {
+        for (place, (quoted, _)) in self.pairs.iter().enumerate() {
+            let name = unquoted(quoted.get());
+            let is_again = self.pairs[..place].iter().any(|(before, _)| self.is(before.get(), &name));
+            if let Some(value) = self.value(&name).filter(|_| !is_again && name != but) {
+                map.serialize_entry(&*name, value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A name without its quotes.
+pub(super) fn unquoted(quoted: &str) -> Cow<'_, str> {
+    match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+        _ => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Pairs<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
+                let (mut pairs, mut has_escapes) = (Vec::with_capacity(8), false);
+                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+                    if pairs.len() >= MOST_FIELDS {
+                        return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
+                    }
+                    has_escapes |= name.get().contains('\\');
+                    pairs.push((name, value));
+                }
+                Ok(Pairs { pairs, has_escapes })
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Serialize;
+
+    use super::*;
+    use crate::fields::Fields;
+
+    /// Serializes [`Pairs`] without one name.
+    struct But<'a>(Pairs<'a>, &'a str);
+
+    impl Serialize for But<'_> {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(None)?;
+            self.0.write_but(self.1, &mut map)?;
+            map.end()
+        }
+    }
+
+    #[test]
+    fn pairs_are_read_and_written_as_fields_are() {
+        for text in [
+            "{}",
+            r#"{"a":1.50,"b":{"x" : [1e2]},"c":null}"#,
+            r#"{"a":1,"b":2,"a":3,"cost":4,"c":5}"#,
+            r#"{"\u0061":1,"a":2,"b\"":3,"b\"":4,"":5}"#,
+            r#"{"cost":1,"\u0063ost":2}"#,
+        ] {
+            let mut fields = Fields::parse(text.as_bytes()).unwrap();
+            for name in ["a", "b", "b\"", "", "c", "cost", "d"] {
+                assert_eq!(Pairs::of(text).unwrap().get(name), fields.get(name), "{text}: {name}");
+            }
+            let written = serde_json::to_string(&But(Pairs::of(text).unwrap(), "cost")).unwrap();
+            while fields.remove("cost") {}
+            let parsed: serde_json::Value = serde_json::from_str(&fields.to_json()).unwrap();
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), parsed, "{text}");
+            assert_eq!(Fields::parse(written.as_bytes()).unwrap().names().count(), fields.names().count(), "{text}");
+        }
+        assert!(["[]", "7", "{", ""].iter().all(|text| Pairs::of(text).is_none()));
+    }
+}
