@@ -7,7 +7,7 @@ pub mod stream;
 
 use serde_json::Value;
 use wire::{
-    format::{AnswerWriter, End, ErrorShape, Particulars, Receipt},
+    format::{AnswerWriter, End, ErrorShape, Particulars, Receipt, WholeWriter},
     inference::{Delta, Failure},
 };
 
@@ -91,6 +91,23 @@ impl<W: AnswerWriter> Answer<W> {
         Ok(stages)
     }
 
+    fn write(&mut self, update: Update) -> Option<String> {
+        self.is_over = matches!(update, Update::Done(_) | Update::Failed(_));
+        match update {
+            Update::Delta(delta) => self.writer.delta(*delta),
+            // The head reports this.
+            Update::Begun(_) => None,
+            Update::Cost { cost, billed_seconds } => self.writer.cost(&cost.to_string(), billed_seconds),
+            Update::Done(done) => Some(self.writer.end(&end(&done))),
+            Update::Failed(error) => {
+                let error = written_error::<W>(&ApiError::from(*error), &self.request_id);
+                Some(self.writer.failed(&error))
+            }
+        }
+    }
+}
+
+impl<W: WholeWriter> Answer<W> {
     /// The whole answer as one body.
     ///
     /// # Errors
@@ -110,21 +127,6 @@ impl<W: AnswerWriter> Answer<W> {
                 }
                 Some(Update::Failed(error)) => return Err((*error).into()),
                 None => return Err(ApiError::internal(&"a request's task ended without an answer")),
-            }
-        }
-    }
-
-    fn write(&mut self, update: Update) -> Option<String> {
-        self.is_over = matches!(update, Update::Done(_) | Update::Failed(_));
-        match update {
-            Update::Delta(delta) => self.writer.delta(*delta),
-            // The head reports this.
-            Update::Begun(_) => None,
-            Update::Cost { cost, billed_seconds } => self.writer.cost(&cost.to_string(), billed_seconds),
-            Update::Done(done) => Some(self.writer.end(&end(&done))),
-            Update::Failed(error) => {
-                let error = written_error::<W>(&ApiError::from(*error), &self.request_id);
-                Some(self.writer.failed(&error))
             }
         }
     }

@@ -52,24 +52,21 @@ impl<'a> Pairs<'a> {
 
     /// Each name with its value's text, in their order. Of a name that comes twice: the last value, at the first place.
     pub(crate) fn each(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a str)> {
+        self.unique().map(|(name, value)| (name, value.get()))
+    }
+
+    fn unique(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
         self.pairs.iter().enumerate().filter_map(|(place, (quoted, value))| {
             let (name, all) = (unquoted(quoted.get()), &self.pairs);
             let is_again = all[..place].iter().any(|(before, _)| self.is(before.get(), &name));
             let last = all[place + 1..].iter().rev().find(|(after, _)| self.is(after.get(), &name));
-            (!is_again).then(|| (name, last.map_or(*value, |(_, value)| *value).get()))
+            (!is_again).then(|| (name, last.map_or(*value, |(_, value)| *value)))
         })
     }
 
     /// Writes the fields except one into a map, each name once.
     pub(crate) fn write_but<M: SerializeMap>(&self, but: &str, map: &mut M) -> Result<(), M::Error> {
-        for (place, (quoted, _)) in self.pairs.iter().enumerate() {
-            let name = unquoted(quoted.get());
-            let is_again = self.pairs[..place].iter().any(|(before, _)| self.is(before.get(), &name));
-            if let Some(value) = self.value(&name).filter(|_| !is_again && name != but) {
-                map.serialize_entry(&*name, value)?;
-            }
-        }
-        Ok(())
+        self.unique().filter(|(name, _)| name != but).try_for_each(|(name, value)| map.serialize_entry(&*name, value))
     }
 }
 

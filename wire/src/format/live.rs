@@ -68,11 +68,4 @@ impl AnswerWriter for LiveWriter {
     fn failed(&mut self, error: &Value) -> String {
         error_frame(Some(&self.id), error)
     }
-
-    /// On a socket all answers are streams: a whole answer is sent as its pieces and its end.
-    fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
-        let mut frames: Vec<String> = deltas.into_iter().filter_map(|delta| self.delta(delta)).collect();
-        frames.push(self.end(end));
-        frames.join("\n").into_bytes()
-    }
 }

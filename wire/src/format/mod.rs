@@ -20,7 +20,7 @@ pub use receipt::{Particulars, Receipt};
 /// A format in which clients ask.
 pub trait ClientFormat: 'static {
     /// The writer of answers in this format.
-    type Writer: AnswerWriter;
+    type Writer: WholeWriter;
 
     /// Reads a request's body.
     ///
@@ -62,7 +62,10 @@ pub trait AnswerWriter: 'static {
 
     /// Writes the end of a streamed answer that failed. The error has the shape of [`ERRORS`](Self::ERRORS).
     fn failed(&mut self, error: &Value) -> String;
+}
 
+/// Writes an answer that may also be asked for whole.
+pub trait WholeWriter: AnswerWriter {
     /// Writes an answer that is not a stream.
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8>;
 }

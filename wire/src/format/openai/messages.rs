@@ -58,11 +58,11 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
 }
 
 /// A member of an object: its name, and its value's text.
-type Member<'a> = (Cow<'a, str>, &'a str);
-type Members<'a> = Vec<Member<'a>>;
+pub(super) type Member<'a> = (Cow<'a, str>, &'a str);
+pub(super) type Members<'a> = Vec<Member<'a>>;
 
 /// An object's members, limited in number; `None` where the text is no object.
-fn members<'a>(json: &'a str, at: &str) -> Result<Option<Members<'a>>, BadRequest> {
+pub(super) fn members<'a>(json: &'a str, at: &str) -> Result<Option<Members<'a>>, BadRequest> {
     let Some(pairs) = Pairs::of(json) else { return Ok(None) };
     if pairs.len() > MOST_MEMBERS {
         return Err(BadRequest::new(at, format!("must have at most {MOST_MEMBERS} members")));
@@ -71,7 +71,7 @@ fn members<'a>(json: &'a str, at: &str) -> Result<Option<Members<'a>>, BadReques
 }
 
 /// A member's value where the member is present and not null.
-fn member<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
+pub(super) fn member<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
     members.iter().find(|(known, value)| known == name && *value != "null").map(|(_, value)| *value)
 }
 

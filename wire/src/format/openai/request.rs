@@ -41,7 +41,8 @@ fn read(format: Format, body: &[u8]) -> Result<Request, BadRequest> {
     }
     let mut unread = Vec::new();
     let stream = body.boolean("stream")?.unwrap_or(false);
-    if body.object("stream_options", "an object")?.is_some() && !stream {
+    if !stream && body.present("stream_options").is_some() {
+        body.object("stream_options", "an object")?;
         return Err(BadRequest::new("stream_options", "is only for streams"));
     }
     usage_wanted(&body)?;

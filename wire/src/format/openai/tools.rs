@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    messages::{note, read_as, read_mark},
+    messages::{member, members, note, read_as, read_mark},
     request,
 };
 use crate::{
@@ -65,24 +65,24 @@ fn text(object: &Pairs<'_>, name: &str) -> Option<String> {
 
 /// A tool that the client runs. Of a tool that a provider runs, the type is unread.
 fn read_tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
-    let Some(pairs) = Pairs::of(json) else {
+    let Ok(Some(members)) = members(json, at) else {
         note(unread, at.to_owned(), json);
         return None;
     };
-    let kind = text(&pairs, "type").unwrap_or_default();
-    let mut tool = match (&*kind, pairs.get(&kind)) {
+    let kind: String = member(&members, "type").and_then(read_as).unwrap_or_default();
+    let mut tool = match (&*kind, member(&members, &kind)) {
         ("function", Some(function)) => read_function(function),
         ("custom", Some(custom)) => read_custom(custom),
         ("function" | "custom", None) => None,
         _ => {
-            note(unread, format!("{at}.type"), pairs.get("type").filter(|kind| *kind != "null").unwrap_or(json));
+            note(unread, format!("{at}.type"), member(&members, "type").unwrap_or(json));
             None
         }
     };
-    for (name, value) in pairs.each().filter(|(_, value)| *value != "null") {
-        match &*name {
+    for (name, value) in members.iter().filter(|(_, value)| *value != "null") {
+        match &**name {
             "type" => {}
-            "function" | "custom" if tool.is_some() && name == *kind => {}
+            "function" | "custom" if tool.is_some() && *name == kind => {}
             "cache_control" | "prompt_cache_breakpoint" => {
                 let mark = read_mark(value, &format!("{at}.{name}"), unread);
                 if let Some(tool) = &mut tool {
@@ -195,6 +195,8 @@ mod tests {
         ] {
             assert_eq!(of(fields).1, told, "{fields}");
         }
+        let members: Vec<_> = (0..100).map(|place| format!(r#""m{place}":1"#)).collect();
+        assert_eq!(of(&format!(r#""tools":[{{{}}}]"#, members.join(","))).1, ["tools[0]"], "too many to be searched");
         assert_eq!(
             of(r#""functions":[{"name":"f"}],"function_call":{"name":"f"}"#).0.tool_choice,
             Some(ToolChoice::Named("f".into()))

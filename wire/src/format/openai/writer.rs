@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{Head, Names, request::usage_wanted};
 use crate::{
-    format::{AnswerWriter, End, ErrorShape},
+    format::{AnswerWriter, End, ErrorShape, WholeWriter},
     inference::{Delta, Format, Raw, Request},
     sse,
 };
@@ -88,7 +88,9 @@ impl AnswerWriter for Writer {
     fn failed(&mut self, error: &Value) -> String {
         sse::encode(&error.to_string())
     }
+}
 
+impl WholeWriter for Writer {
     fn whole(&mut self, mut deltas: Vec<Delta>, end: &End) -> Vec<u8> {
         if end.is_cut {
             say_cut(&mut deltas);
