@@ -2,7 +2,6 @@
 
 use billing::{Nanos, Timestamp, ids::AccountId, plan::Plan};
 use sea_orm::QueryResult;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page, sql::Sql};
@@ -17,7 +16,7 @@ pub struct Search {
 }
 
 /// An account in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRow {
     /// The account's id.
     pub id: Uuid,
@@ -26,7 +25,6 @@ pub struct AccountRow {
     /// The plan: `free`.
     pub plan: String,
     /// When the account was opened.
-    #[serde(serialize_with = "super::query::rfc_3339")]
     pub created_at: Timestamp,
     /// The available credits at the last write.
     pub available: Nanos,
@@ -37,12 +35,11 @@ pub struct AccountRow {
 }
 
 /// An operator's action.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionRow {
     /// The id of the operator's request.
     pub id: Uuid,
     /// The time of the action.
-    #[serde(serialize_with = "super::query::rfc_3339")]
     pub at: Timestamp,
     /// The account concerned.
     pub account_id: Option<Uuid>,

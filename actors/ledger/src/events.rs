@@ -2,21 +2,19 @@
 
 use billing::{Timestamp, event::EventKind, ids::AccountId};
 use sea_orm::QueryResult;
-use serde::Serialize;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page, sql::Sql};
 
 /// An event, as it is shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
     /// The event's id.
     pub id: Uuid,
     /// The kind: `low_balance`.
     pub kind: String,
     /// The time of the event.
-    #[serde(serialize_with = "super::query::rfc_3339")]
     pub at: Timestamp,
     /// The event's data.
     pub data: Value,

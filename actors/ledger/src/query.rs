@@ -13,7 +13,6 @@ use billing::{
 };
 use rust_decimal::Decimal;
 use sea_orm::QueryResult;
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, load};
@@ -22,7 +21,7 @@ use super::{Ledger, LedgerError, load};
 pub const LARGEST_PAGE: u64 = 200;
 
 /// An ended request, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestRow {
     /// The request's id.
     pub id: Uuid,
@@ -58,22 +57,19 @@ pub struct RequestRow {
     pub cost: Nanos,
     /// The part of the exact cost before the fee that belongs to no quantity: the request was settled without its
     /// process, or recorded before quantities had rates.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub unitemised_cost: Option<String>,
     /// The quantities used, without overlap, each with its rate and its cost before the fee.
     pub quantities: Vec<QuantityRow>,
     /// The price version.
     pub price_version: i64,
     /// When the request was admitted.
-    #[serde(serialize_with = "rfc_3339")]
     pub started_at: Timestamp,
     /// When the request ended.
-    #[serde(serialize_with = "rfc_3339")]
     pub ended_at: Timestamp,
 }
 
 /// A quantity of a request, as it is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuantityRow {
     /// The key of the quantity.
     pub quantity: Key,
@@ -97,11 +93,6 @@ impl QuantityRow {
         });
         (rows.collect(), (!rest.is_zero()).then(|| rest.to_string()))
     }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-pub(super) fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(at)
 }
 
 /// The columns [`request`] reads.
