@@ -15,6 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use client::{Incoming, Matcher};
 use futures::{StreamExt, future::Either, stream};
 use http::{
@@ -100,6 +101,9 @@ impl Default for Timeouts {
 
 /// The largest whole answer: as large as one event of a stream may be.
 const LARGEST_ANSWER: usize = LARGEST_EVENT;
+/// The most bytes of a stream that are made to events at once. Events take several times the memory of their bytes, and
+/// wait here while their reader does not read.
+const READ_AT_ONCE: usize = 4 << 10;
 /// The largest body of an error.
 const LARGEST_ERROR: usize = 64 << 10;
 
@@ -125,6 +129,8 @@ enum Stage {
 
 struct Streaming {
     body: Incoming,
+    /// Bytes that came and are not read yet.
+    unread: Bytes,
     reader: Box<dyn AnswerReader>,
     events: std::vec::IntoIter<Event>,
 }
@@ -185,7 +191,8 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
         Stage::Begin(call) => {
             let body = answer(&call, timeouts).await?;
             let (reader, events) = (call.endpoint.format.reader(&call.request), Vec::new().into_iter());
-            Some((Event::Started, Stage::Stream(Box::new(Streaming { body, reader, events }))))
+            let streaming = Streaming { body, unread: Bytes::new(), reader, events };
+            Some((Event::Started, Stage::Stream(Box::new(streaming))))
         }
         Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await {
             Some(event @ (Event::Finished { .. } | Event::Failed(_))) => Some((event, Stage::Ended)),
@@ -207,10 +214,16 @@ impl Streaming {
                 return None;
             }
             let mut events = Vec::new();
-            match exchange::next(&mut self.body, idle).await {
-                Ok(Some(bytes)) => self.reader.feed(&bytes, &mut events),
-                Ok(None) => self.reader.end(&mut events),
-                Err(failure) => self.reader.cut(failure, &mut events),
+            if self.unread.is_empty() {
+                match exchange::next(&mut self.body, idle).await {
+                    Ok(Some(bytes)) => self.unread = bytes,
+                    Ok(None) => self.reader.end(&mut events),
+                    Err(failure) => self.reader.cut(failure, &mut events),
+                }
+            }
+            let piece = self.unread.split_to(self.unread.len().min(READ_AT_ONCE));
+            if !piece.is_empty() {
+                self.reader.feed(&piece, &mut events);
             }
             self.events = events.into_iter();
         }
