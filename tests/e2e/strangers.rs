@@ -137,9 +137,9 @@ async fn a_body_on_its_way_ends_when_the_gateway_stops() {
 
 #[tokio::test]
 async fn streams_that_nobody_reads_take_little_memory_and_their_provider_waits() {
-    const STREAMS: usize = 300;
-    const SHARED_MIB: usize = 16;
-    const STREAM_KIB: usize = 256;
+    const STREAMS: u32 = 300;
+    const SHARED_MIB: u32 = 16;
+    const STREAM_KIB: u32 = 256;
     let written = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&written);
     let url = plain::provider(move |mut connection| {
@@ -155,7 +155,7 @@ async fn streams_that_nobody_reads_take_little_memory_and_their_provider_waits()
     .await;
     // Beyond what all unread answers may share, each stream has its own buffers: of the socket to its provider, of the
     // pieces read of it, and of its connection.
-    let options = Options::default().set("FAREBOX_LIMITS__UNREAD_BYTES", &(SHARED_MIB * MIB).to_string());
+    let options = Options::default().set("FAREBOX_LIMITS__UNREAD_BYTES", &(SHARED_MIB << 20).to_string());
     let server = Server::start(options.calling(&url)).await;
     let customer = customer(&server).await;
     let body = json!({"model": "gpt-4o-mini", "stream": true, "max_tokens": 16, "messages": [{"role": "user", "content": "x"}]});
@@ -180,12 +180,12 @@ async fn streams_that_nobody_reads_take_little_memory_and_their_provider_waits()
     while still < 10 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let now = written.load(Ordering::Relaxed);
-        still = if now == seen && now > STREAMS * 10_000 { still + 1 } else { 0 };
+        still = if now == seen && now > STREAMS as usize * 10_000 { still + 1 } else { 0 };
         seen = now;
         assert!(began.elapsed() < Duration::from_mins(1), "{} MiB were read of the provider", now / MIB);
     }
     if let (Some(before), Some(now)) = (before, resident_mib(server.id())) {
-        let most = (SHARED_MIB * MIB + STREAMS * STREAM_KIB * 1_024) as f64 / MIB as f64;
+        let most = f64::from(SHARED_MIB) + f64::from(STREAMS * STREAM_KIB) / 1_024.0;
         assert!(now - before < most, "{} MiB more", now - before);
     }
     // A stream that is read is not held up by those.

@@ -17,6 +17,7 @@ pub mod history;
 pub mod idempotency;
 pub mod keys;
 pub mod load;
+pub mod log;
 pub mod lookup;
 mod open;
 mod owner;
