@@ -2,7 +2,7 @@
 //! rows). Its other rows are the state after the decision, so that an account is loaded without a replay of its
 //! history.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     account::{Automatic, Header},
@@ -210,7 +210,7 @@ impl UsageRecord {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The processor.
-    pub processor: &'static str,
+    pub processor: Cow<'static, str>,
     /// The processor's id of the event. Repeated deliveries have the same id.
     pub id: String,
     /// The processor's type of the event.
@@ -226,7 +226,7 @@ pub struct Proof {
     /// The request.
     pub request_id: RequestId,
     /// The action: `void_grant`.
-    pub act: &'static str,
+    pub act: Cow<'static, str>,
     /// The object of the action.
     pub subject: String,
     /// The amount, if the action has one.

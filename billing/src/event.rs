@@ -2,6 +2,8 @@
 //! a key near its limit. An event is written in the same commit as the decision that caused it. An account has at most
 //! one event of the same kind and subject.
 
+use std::borrow::Cow;
+
 use crate::{nanos::Nanos, time::Timestamp};
 
 /// The kind of an event.
@@ -90,7 +92,7 @@ pub struct Event {
     /// The object of the event. Kind and subject identify the event.
     pub subject: String,
     /// The event's data.
-    pub data: Vec<(&'static str, String)>,
+    pub data: Vec<(Cow<'static, str>, String)>,
 }
 
 impl Event {
@@ -114,7 +116,7 @@ impl Event {
     /// Adds a text.
     #[must_use]
     pub fn text(mut self, name: &'static str, text: impl Into<String>) -> Self {
-        self.data.push((name, text.into()));
+        self.data.push((name.into(), text.into()));
         self
     }
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 fn notice() -> Notice {
-    Notice { processor: "stripe", id: "evt_1".into(), kind: "payment_intent.succeeded".into(), signed_at: NOW }
+    Notice { processor: "stripe".into(), id: "evt_1".into(), kind: "payment_intent.succeeded".into(), signed_at: NOW }
 }
 
 #[test]

@@ -19,7 +19,13 @@ fn proven(command: Command) -> Command {
 
 fn proof() -> Proof {
     let reason = Some("mistake".to_owned());
-    Proof { request_id: RequestId(Uuid::from_u128(9)), act: "void_grant", subject: "it".into(), amount: None, reason }
+    Proof {
+        request_id: RequestId(Uuid::from_u128(9)),
+        act: "void_grant".into(),
+        subject: "it".into(),
+        amount: None,
+        reason,
+    }
 }
 
 #[test]

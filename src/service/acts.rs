@@ -48,7 +48,7 @@ impl Act {
     /// The proof that this request carried the act out.
     pub(super) fn proof(self, origin: Origin) -> Proof {
         let Self { name: act, subject, amount, reason } = self;
-        Proof { request_id: origin.id, act, subject, amount, reason }
+        Proof { request_id: origin.id, act: act.into(), subject, amount, reason }
     }
 }
 

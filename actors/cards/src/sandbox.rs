@@ -373,7 +373,10 @@ fn payment_of(kind: &str, reference: &str) -> Option<PaymentId> {
 
 fn notice(id: PaymentId, kind: &str, subject: Subject, now: Timestamp) -> ProcessorEvent {
     let event = format!("evt_sandbox_{}_{kind}", id.0.simple());
-    ProcessorEvent { notice: Notice { processor: "sandbox", id: event, kind: kind.into(), signed_at: now }, subject }
+    ProcessorEvent {
+        notice: Notice { processor: "sandbox".into(), id: event, kind: kind.into(), signed_at: now },
+        subject,
+    }
 }
 
 fn paid(id: PaymentId, amount: Nanos) -> ChargeOutcome {

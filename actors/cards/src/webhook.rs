@@ -133,7 +133,7 @@ pub fn parse(body: &[u8], signed_at: Timestamp) -> Result<ProcessorEvent, String
         _ => None,
     };
     let kind = event.kind.chars().take(100).collect();
-    let notice = Notice { processor: "stripe", id: event.id, kind, signed_at };
+    let notice = Notice { processor: "stripe".into(), id: event.id, kind, signed_at };
     Ok(ProcessorEvent { notice, subject: subject.unwrap_or(Subject::Other) })
 }
 

@@ -307,7 +307,7 @@ impl Ledger {
     pub async fn note_webhook(&self, notice: &Notice, now: Timestamp) -> Result<(), LedgerError> {
         let sql = format!("{NOTICE} (?, ?, ?, ?, ?) {NOTED}");
         let values = [
-            notice.processor.into(),
+            notice.processor.as_ref().into(),
             notice.id.as_str().into(),
             notice.kind.as_str().into(),
             notice.signed_at.0.into(),

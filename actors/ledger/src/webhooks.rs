@@ -305,7 +305,7 @@ impl Ledger {
         now: Timestamp,
     ) -> Result<(), LedgerError> {
         let data: serde_json::Map<_, _> =
-            event.data.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+            event.data.iter().map(|(name, text)| (name.clone().into_owned(), text.as_str().into())).collect();
         let sql = "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES (?, ?, ?, ?, ?, ?) \
                    ON CONFLICT (account_id, kind, subject) DO NOTHING";
         let values = [

@@ -85,7 +85,8 @@ impl World {
             expires_at: None,
             subscribed_until: None,
         };
-        let proof = Proof { request_id: id, act: "grant", subject: String::new(), amount: Some(amount), reason: None };
+        let proof =
+            Proof { request_id: id, act: "grant".into(), subject: String::new(), amount: Some(amount), reason: None };
         let command = Command::Proven { proof, command: Box::new(Command::Fund(fund)) };
         self.ask(owner, account, Who::Acting(id), |way| Input::Decide(command, way));
     }

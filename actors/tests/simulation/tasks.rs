@@ -221,7 +221,7 @@ impl World {
         let Some(task) = self.tasks.get(&id).cloned() else { return false };
         // The event is written with the last of its effects.
         let notice = task.delivery.as_ref().filter(|_| task.then.is_none()).map(|delivery| Notice {
-            processor: "cards",
+            processor: "cards".into(),
             id: delivery.event.clone(),
             kind: format!("{:?}", delivery.about),
             signed_at: task.signed_at,

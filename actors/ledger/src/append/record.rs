@@ -96,7 +96,7 @@ pub(super) fn event_rows(transitions: &[Transition]) -> Rows<'_> {
     for transition in transitions {
         for event in &transition.events {
             let data: serde_json::Map<_, _> =
-                event.data.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+                event.data.iter().map(|(name, text)| (name.clone().into_owned(), text.as_str().into())).collect();
             rows.push([
                 transition.account_id.0.into(),
                 Uuid::now_v7().into(),
@@ -119,11 +119,11 @@ pub(super) fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
     for transition in transitions {
         let Some(notice) = &transition.notice else { continue };
         // PostgreSQL refuses a statement that writes a row twice.
-        if !noted.insert((notice.processor, notice.id.as_str())) {
+        if !noted.insert((notice.processor.as_ref(), notice.id.as_str())) {
             continue;
         }
         rows.push([
-            notice.processor.into(),
+            notice.processor.as_ref().into(),
             notice.id.as_str().into(),
             notice.kind.as_str().into(),
             notice.signed_at.0.into(),
@@ -160,7 +160,7 @@ pub(super) fn action_rows(transitions: &[Transition]) -> Rows<'_> {
             request_id.0.into(),
             transition.at.0.into(),
             transition.account_id.0.into(),
-            (*act).into(),
+            act.as_ref().into(),
             subject.as_str().into(),
             amount.map(Nanos::get).into(),
             reason.as_str().into(),
@@ -180,7 +180,7 @@ pub(super) fn proof_rows(transitions: &[Transition]) -> Rows<'_> {
             request_id.0.into(),
             transition.at.0.into(),
             transition.account_id.0.into(),
-            (*act).into(),
+            act.as_ref().into(),
             subject.as_str().into(),
             amount.map(Nanos::get).into(),
         ]);
