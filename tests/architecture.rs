@@ -73,6 +73,7 @@ const FENCES: &[(&str, &[&str])] = &[
             "billing/src/nanos.rs",
             "billing/src/hold.rs",
             "actors/ledger/src/audit.rs",
+            "actors/ledger/src/log/body/v1/usage.rs",
             "actors/ledger/src/query.rs",
             "src/gateway/plan/closed.rs",
         ],
