@@ -2,6 +2,7 @@
 //! row before it by its hash (design, chapter 4). A row is appended before anything is answered. Tables that people
 //! read are made from the log afterwards.
 
+pub mod body;
 pub mod chain;
 
 use billing::Timestamp;

@@ -1,0 +1,81 @@
+//! The content of the log's rows. The first byte of a body is the version of its form; the rest is a protobuf message.
+//! The messages are types of their own (`v1`): a change of the rules' types never changes what is stored.
+//!
+//! A form never changes once a release has written it: no field is added, no number gets another meaning. A change is a
+//! new form with the next version, and older forms stay readable for ever. The bodies in `tests/fixtures/log_bodies`
+//! check this.
+
+mod v1;
+
+use billing::entry::Transition;
+use uuid::Uuid;
+
+/// The content of a log's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// The beginning of the log, in its first row.
+    Genesis(Genesis),
+    /// A batch of transitions, in the order they were decided.
+    Transitions(Vec<Transition>),
+}
+
+/// The beginning of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Genesis {
+    /// The log's id. The tables made from the log have it too.
+    pub log_id: Uuid,
+    /// What the log begins after.
+    pub began: Began,
+}
+
+/// What a log begins after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Began {
+    /// No ledger before it.
+    New,
+    /// Tables that existed before there was a log.
+    AfterTables,
+}
+
+/// A body can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadBody {
+    /// An older program must not guess what a newer one wrote.
+    #[error("was written by a newer version of this program (form {0})")]
+    Newer(u8),
+    /// The field named is missing or has no valid value.
+    #[error("is malformed: {0}")]
+    Malformed(String),
+}
+
+/// The body of a batch of transitions, in the newest form.
+pub fn encode(transitions: &[Transition]) -> Vec<u8> {
+    let body = v1::encode(transitions);
+    debug_assert!(
+        decode(&body).is_ok_and(|read| matches!(read, Body::Transitions(read) if read == transitions)),
+        "transitions are not read as they were written: {transitions:?}"
+    );
+    body
+}
+
+/// The body of a log's first row, in the newest form.
+pub fn encode_genesis(genesis: &Genesis) -> Vec<u8> {
+    v1::encode_genesis(genesis)
+}
+
+/// Reads a body of any form.
+///
+/// # Errors
+///
+/// The body was written by a newer version, or it is not as any version writes it. Nothing is guessed: the row must not
+/// be applied.
+pub fn decode(body: &[u8]) -> Result<Body, BadBody> {
+    match body.split_first() {
+        Some((&v1::VERSION, message)) => v1::decode(message),
+        Some((&newer, _)) if newer > v1::VERSION => Err(BadBody::Newer(newer)),
+        Some(_) | None => Err(BadBody::Malformed("the form's version".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,381 @@
+//! Transitions for tests. The golden bodies were made of these, so they never change: other cases are new functions.
+
+use billing::{
+    Nanos, Timestamp,
+    account::{Automatic, Header},
+    automatic::{AutoSettings, AutoState, SpendWindow, Switch},
+    class::{SizeClass, Units},
+    entry::{Ending, Line, LineKind, Notice, Opened, Proof, Transition, UsageRecord},
+    event::{Event, EventKind},
+    grant::{Grant, Source, Taken},
+    hold::{Hold, Work},
+    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
+    payment::{Maxima, Payment, PaymentStatus, Purpose},
+    plan::Plan,
+    price::Cost,
+    reversal::{Kind, Reversal, State},
+    subscription::{AtEnd, Status, Subscription},
+    time::Month,
+};
+use rust_decimal::Decimal;
+use uuid::Uuid;
+
+const NOW: Timestamp = Timestamp(1_795_512_896_789);
+const WEEKS: i64 = 28 * 86_400_000;
+
+fn id(number: u128) -> Uuid {
+    Uuid::from_u128(0x0199_c0de_aaaa_7bbb_8ccc_0000_0000_0000 + number)
+}
+
+fn header(seq: u64) -> Header {
+    Header {
+        plan: Plan::Payg,
+        created_at: Timestamp(NOW.0 - 90_000_000_000),
+        subscribed_until: None,
+        debt: Nanos::ZERO,
+        charged: Nanos::new(12_345_678_901),
+        seq,
+        clock: NOW,
+        wake_at: Some(Timestamp(NOW.0 + 400_000_000)),
+    }
+}
+
+/// A purchase's grant of five dollars.
+fn grant(number: u128, available: i64, held: i64) -> Grant {
+    Grant {
+        id: GrantId(id(number)),
+        source: Source::Purchase,
+        source_key: id(100 + number).to_string().into(),
+        paid: Nanos::dollars(5),
+        created_at: Timestamp(NOW.0 - 1_000_000_000),
+        expires_at: Timestamp(NOW.0 - 1_000_000_000 + WEEKS),
+        funded: Nanos::dollars(5),
+        available: Nanos::new(available),
+        held: Nanos::new(held),
+        spent: Nanos::new(5_000_000_000 - available - held),
+        expired: Nanos::ZERO,
+        voided: Nanos::ZERO,
+        recall: Nanos::ZERO,
+        taken: Taken::default(),
+        notices: 0,
+    }
+}
+
+fn line(kind: LineKind, grant: u128, available: i64, held: i64, spent: i64) -> Line {
+    Line {
+        grant_id: Some(GrantId(id(grant))),
+        request_id: Some(RequestId(id(7))),
+        available: Nanos::new(available),
+        held: Nanos::new(held),
+        spent: Nanos::new(spent),
+        ..Line::new(kind)
+    }
+}
+
+fn unchanged(seq: u64) -> Transition {
+    Transition::unchanged(AccountId(id(1)), seq, NOW, header(seq))
+}
+
+/// A closed request is admitted: a hold on two grants.
+pub(in crate::log::body) fn admission() -> Transition {
+    Transition {
+        lines: vec![
+            line(LineKind::HoldPlaced, 11, -1_200_000, 1_200_000, 0),
+            line(LineKind::HoldPlaced, 12, -3_400_000, 3_400_000, 0),
+        ],
+        grants: vec![grant(11, 0, 1_200_000), grant(12, 3_210_000_000, 3_400_000)],
+        hold: Some(Hold {
+            request_id: RequestId(id(7)),
+            key_id: Some(KeyId(id(8))),
+            work: Work::Closed,
+            model: "openai/gpt-5-mini".into(),
+            provider: "openai".into(),
+            price_version: 3,
+            allocations: vec![(GrantId(id(11)), Nanos::new(1_200_000)), (GrantId(id(12)), Nanos::new(3_400_000))],
+            accrued: Nanos::ZERO,
+            worst_case: Nanos::new(4_600_000),
+            claimed: None,
+            placed_at: NOW,
+            deadline: Timestamp(NOW.0 + 1_800_000),
+        }),
+        ..unchanged(41)
+    }
+}
+
+/// The request is charged.
+pub(in crate::log::body) fn settlement() -> Transition {
+    Transition {
+        lines: vec![
+            line(LineKind::HoldCaptured, 11, 0, -1_200_000, 1_200_000),
+            line(LineKind::HoldCaptured, 12, 3_271_060, -3_400_000, 128_940),
+        ],
+        grants: vec![grant(11, 0, 0), grant(12, 3_213_271_060, 0)],
+        ended: Some(RequestId(id(7))),
+        usage: Some(UsageRecord {
+            request_id: RequestId(id(7)),
+            key_id: Some(KeyId(id(8))),
+            model: "openai/gpt-5-mini".into(),
+            provider: "openai".into(),
+            ending: Ending::Completed,
+            parts: "tokens.input=1234@0.00000025 tokens.output=497@0.000002".parse().unwrap(),
+            estimated: false,
+            compute_ms: 0,
+            billed_seconds: 0,
+            cost: Cost::with_fee(Decimal::new(13_025, 7)),
+            charged: Nanos::new(1_328_940),
+            price_version: 3,
+            started_at: Timestamp(NOW.0 - 2_345),
+            ended_at: NOW,
+        }),
+        ..unchanged(42)
+    }
+}
+
+/// An account is opened, with the free plan's dollar.
+pub(in crate::log::body) fn opening() -> Transition {
+    let free = Grant {
+        source: Source::Free,
+        source_key: format!("cycle {}", NOW.0).into(),
+        paid: Nanos::ZERO,
+        created_at: NOW,
+        expires_at: Timestamp(NOW.0 + WEEKS),
+        funded: Nanos::dollars(1),
+        spent: Nanos::ZERO,
+        ..grant(13, 1_000_000_000, 0)
+    };
+    let funded = Line { funded: free.funded, request_id: None, ..line(LineKind::GrantFunded, 13, 1_000_000_000, 0, 0) };
+    Transition {
+        lines: vec![funded],
+        header: Header { charged: Nanos::ZERO, seq: 1, ..Header::new(Plan::Free, NOW) },
+        grants: vec![free],
+        opened: Some(Opened { email: "rita@example.org".into() }),
+        ..unchanged(1)
+    }
+}
+
+/// Every value of every enumeration, and every field of every message but those of a settlement and an opening.
+pub(in crate::log::body) fn everything() -> Vec<Transition> {
+    [
+        credits(),
+        purchases(),
+        renewal(),
+        notes(),
+        usage(Ending::Failed),
+        usage(Ending::Recovered),
+        usage(Ending::WrittenOff),
+    ]
+    .into_iter()
+    .chain(classes())
+    .chain([admission(), settlement(), opening(), usage(Ending::ClientLeft)])
+    .collect()
+}
+
+fn credits() -> Transition {
+    use LineKind::{
+        DebtIncurred, DebtRepaid, GrantExpired, GrantFunded, GrantVoided, HoldCaptured, HoldGrown, HoldPlaced,
+        HoldReleased,
+    };
+    use Source::{AutoReload, AutoScale, Free, Goodwill, Plan, Promo, Purchase};
+    let kinds = [
+        GrantFunded,
+        GrantExpired,
+        GrantVoided,
+        HoldPlaced,
+        HoldGrown,
+        HoldCaptured,
+        HoldReleased,
+        DebtIncurred,
+        DebtRepaid,
+    ];
+    let full = |kind| Line {
+        funded: Nanos::new(1),
+        expired: Nanos::new(-2),
+        voided: Nanos::new(i64::MAX),
+        debt: Nanos::new(i64::MIN),
+        ..line(kind, 14, 3, -4, 5)
+    };
+    let from = |source| Grant {
+        source,
+        source_key: "0199C0DE-AAAA-7BBB-8CCC-000000000000".into(),
+        expired: Nanos::new(1),
+        voided: Nanos::new(2),
+        recall: Nanos::new(3),
+        taken: Taken { unused: Nanos::new(4), gone: Nanos::new(5), held: Nanos::new(6), spent: Nanos::new(7) },
+        notices: 3,
+        ..grant(14, i64::MAX / 2, 9)
+    };
+    Transition {
+        lines: kinds.map(full).to_vec(),
+        header: Header {
+            subscribed_until: Some(Timestamp(i64::MAX)),
+            debt: Nanos::new(77),
+            clock: Timestamp(i64::MIN),
+            wake_at: None,
+            ..header(u64::MAX)
+        },
+        grants: [Purchase, AutoReload, AutoScale, Plan, Free, Promo, Goodwill].map(from).to_vec(),
+        beyond: Some((KeyId(id(8)), Nanos::new(909))),
+        ..unchanged(u64::MAX)
+    }
+}
+
+fn classes() -> impl Iterator<Item = Transition> {
+    let classes = [SizeClass::B7, SizeClass::B15, SizeClass::B35, SizeClass::B70, SizeClass::B120];
+    classes.into_iter().map(|class| {
+        let hold = admission().hold.map(|hold| Hold {
+            key_id: None,
+            work: Work::Open { class, units: Units(3) },
+            accrued: Nanos::new(555),
+            claimed: Some(Nanos::ZERO),
+            ..hold
+        });
+        Transition { hold, ..unchanged(44) }
+    })
+}
+
+fn usage(ending: Ending) -> Transition {
+    let usage = settlement().usage.map(|usage| UsageRecord {
+        key_id: None,
+        ending,
+        parts: "tokens.input.audio.cache_read.flex.above_272000=5@0.1 compute_seconds=8 limited".parse().unwrap(),
+        estimated: true,
+        compute_ms: 7_999,
+        billed_seconds: 8,
+        cost: Cost { base: Decimal::MAX, fee: Decimal::new(-1, 28) },
+        ..usage
+    });
+    Transition { usage, ..unchanged(45) }
+}
+
+fn purchases() -> Transition {
+    Transition {
+        payments: payments(),
+        reversals: reversals(),
+        subscription: Some(Subscription {
+            status: Status::PastDue,
+            at_end: AtEnd::Cancel,
+            method: "pm_1".into(),
+            started_at: NOW,
+            failures: 2,
+            retry_at: Some(Timestamp(NOW.0 + 1)),
+        }),
+        automatic: Some(Automatic {
+            settings: AutoSettings {
+                reload: Switch::On,
+                threshold: Nanos::dollars(3),
+                amount: Nanos::dollars(10),
+                monthly_max: Nanos::dollars(100),
+                scale: Switch::Off,
+                monthly_spend: Nanos::dollars(200),
+                method: Some("pm_2".into()),
+            },
+            state: AutoState {
+                begun: 5,
+                failures: 6,
+                retry_at: Some(Timestamp(7)),
+                full_month: Some(Month(24_310)),
+                paused_at: Some(Timestamp(9)),
+            },
+            window: SpendWindow {
+                month: Month(24_322),
+                reload_reserved: Nanos::new(1),
+                reload_settled: Nanos::new(2),
+                scale_reserved: Nanos::new(3),
+                scale_settled: Nanos::new(4),
+                reload_max: Nanos::new(5),
+                spend_max: Nanos::new(6),
+            },
+        }),
+        ..unchanged(43)
+    }
+}
+
+fn payments() -> Vec<Payment> {
+    let payment = |number, purpose, status| Payment {
+        reversed: Nanos::new(12),
+        status,
+        reference: Some("pi_1".into()),
+        decline_code: Some("card_declined".into()),
+        ended_at: Some(Timestamp(NOW.0 + 1)),
+        cycle_end: Some(Timestamp(NOW.0 + WEEKS)),
+        maxima: Some(Maxima { reload: Nanos::new(13), spend: Nanos::new(14) }),
+        ..Payment::new(PaymentId(id(number)), purpose, Nanos::dollars(10), "pm_1".into(), NOW)
+    };
+    vec![
+        payment(21, Purpose::Purchase, PaymentStatus::Pending),
+        payment(22, Purpose::AutoReload, PaymentStatus::Succeeded),
+        payment(23, Purpose::AutoScale, PaymentStatus::Declined),
+        payment(24, Purpose::Subscription, PaymentStatus::Succeeded),
+    ]
+}
+
+fn reversals() -> Vec<Reversal> {
+    let reversal = |number, kind, state| Reversal {
+        id: ReversalId(id(number)),
+        payment_id: PaymentId(id(21)),
+        kind,
+        reference: Some("re_1".into()),
+        card: Some("card_1".into()),
+        amount: Nanos::new(15),
+        state,
+        created_at: NOW,
+        changed_at: Some(Timestamp(NOW.0 + 2)),
+        left_ms: 16,
+    };
+    vec![
+        reversal(31, Kind::Refund, State::Pending),
+        reversal(32, Kind::Refund, State::Succeeded),
+        reversal(33, Kind::Refund, State::Failed),
+        reversal(34, Kind::Dispute, State::Open),
+        reversal(35, Kind::Dispute, State::Lost),
+        reversal(36, Kind::Dispute, State::Won),
+        reversal(37, Kind::Earlier, State::Replaced),
+    ]
+}
+
+fn notes() -> Transition {
+    use EventKind::{
+        CreditsExpiring, KeyLimitNear, LowBalance, PaymentRestored, PaymentReversed, ReloadCapped, ReloadDisabled,
+        ReloadFailed, ReloadPaused, SubscriptionEnded, SubscriptionFailed, SubscriptionRenewed, TierFalling,
+        WebhookDisabled,
+    };
+    let kinds = [
+        LowBalance,
+        CreditsExpiring,
+        ReloadFailed,
+        ReloadDisabled,
+        ReloadCapped,
+        TierFalling,
+        KeyLimitNear,
+        SubscriptionRenewed,
+        SubscriptionFailed,
+        SubscriptionEnded,
+        PaymentReversed,
+        PaymentRestored,
+        ReloadPaused,
+        WebhookDisabled,
+    ];
+    let subscription = |status, at_end| Subscription { status, at_end, ..Subscription::new("default".into(), NOW) };
+    Transition {
+        events: kinds.map(|kind| Event::new(kind, "it").amount("amount", Nanos::dollars(1)).at("at", NOW)).to_vec(),
+        notice: Some(Notice {
+            processor: "stripe".into(),
+            id: "evt_1".into(),
+            kind: "payment_intent.succeeded".into(),
+            signed_at: Timestamp(NOW.0 - 50),
+        }),
+        proof: Some(Proof {
+            request_id: RequestId(id(9)),
+            act: "void_grant".into(),
+            subject: "it".into(),
+            amount: Some(Nanos::new(-1)),
+            reason: Some("asked for".into()),
+        }),
+        subscription: Some(subscription(Status::Ended, AtEnd::Renew)),
+        ..unchanged(46)
+    }
+}
+
+fn renewal() -> Transition {
+    Transition { subscription: Some(Subscription::new("default".into(), NOW)), ..unchanged(47) }
+}

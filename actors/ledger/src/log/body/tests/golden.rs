@@ -1,0 +1,34 @@
+//! Bodies that were written once. NEVER write these files anew, and never change [`examples`]: logs hold such bytes. A
+//! change of the form is a new version, with files of its own beside these.
+
+use super::{
+    super::{Began, Body, Genesis, decode, encode, encode_genesis},
+    Uuid, examples,
+};
+
+const GENESIS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_genesis.bin");
+const AFTER_TABLES: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_after_tables.bin");
+const REQUEST: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_request.bin");
+const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
+
+fn genesis(began: Began) -> Genesis {
+    Genesis { log_id: Uuid::from_u128(0x0199_c0de_aaaa_7bbb_8ccc_0123_4567_89ab), began }
+}
+
+#[test]
+fn bodies_of_form_1_are_read_for_ever() {
+    assert_eq!(decode(GENESIS), Ok(Body::Genesis(genesis(Began::New))));
+    assert_eq!(decode(AFTER_TABLES), Ok(Body::Genesis(genesis(Began::AfterTables))));
+    let request = vec![examples::opening(), examples::admission(), examples::settlement()];
+    assert_eq!(decode(REQUEST), Ok(Body::Transitions(request)));
+    assert_eq!(decode(EVERYTHING), Ok(Body::Transitions(examples::everything())));
+}
+
+/// For as long as form 1 is the newest.
+#[test]
+fn bodies_are_written_in_form_1() {
+    assert_eq!(encode_genesis(&genesis(Began::New)), GENESIS);
+    assert_eq!(encode_genesis(&genesis(Began::AfterTables)), AFTER_TABLES);
+    assert_eq!(encode(&[examples::opening(), examples::admission(), examples::settlement()]), REQUEST);
+    assert_eq!(encode(&examples::everything()), EVERYTHING);
+}
