@@ -28,7 +28,8 @@ const CONNECTIONS: usize = 64;
 /// Turns of one connection have few requests, and need few turns.
 const LATENCY_TURNS: usize = 5;
 const CROWD: usize = 10_000;
-const APPENDS: usize = 300;
+/// The number of durable writes that are timed after each round of turns.
+const APPENDS: usize = 100;
 const APPENDED: [u8; 512] = [7; 512];
 /// The number of streams timed to their first token, each way.
 const STREAMS: usize = 500;
@@ -126,10 +127,9 @@ impl Bench {
         }
         let count = contenders.len();
         let folder = sqlite.as_ref().unwrap().folder();
-        let mut appends = durable_appends(folder);
+        let mut appends = Vec::new();
         let turns = Turns { count: self.turns.min(LATENCY_TURNS), ..self.turns(1) };
-        let contest = Contest::hold(contenders, turns).await;
-        appends.extend(durable_appends(folder));
+        let contest = Contest::hold_and(contenders, turns, || appends.extend(durable_appends(folder))).await;
         let append = median(appends);
         contest.print();
         println!("  a durable append (write and fdatasync of {} bytes): {append:.3} ms", APPENDED.len());

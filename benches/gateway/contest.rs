@@ -73,6 +73,11 @@ pub(crate) struct Contest {
 impl Contest {
     /// Has each contender take its turns.
     pub(crate) async fn hold(contenders: Vec<Contender>, turns: Turns) -> Self {
+        Self::hold_and(contenders, turns, || {}).await
+    }
+
+    /// Has each contender take its turns, and does something else whenever all have taken one.
+    pub(crate) async fn hold_and(contenders: Vec<Contender>, turns: Turns, mut then: impl FnMut()) -> Self {
         for contender in &contenders {
             load(&contender.targets[0], turns.connections, WARM_UP).await;
         }
@@ -83,6 +88,7 @@ impl Contest {
                 let which = (turn + place) % contenders.len();
                 taken[which].push(take(&contenders[which], turn, turns).await);
             }
+            then();
         }
         Self { contenders, taken, turns }
     }
