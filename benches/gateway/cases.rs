@@ -253,7 +253,7 @@ impl Bench {
 
     fn contender(&self, name: &'static str, farebox: &Farebox, targets: Vec<Target>) -> Contender {
         let mut meters = vec![("farebox", Meter::Process(farebox.process().id()))];
-        if let (Database::Postgres(_), Some(postgres)) = (farebox.database(), self.postgres()) {
+        if let (Database::Postgres(_), Some(Some(postgres))) = (farebox.database(), self.postgres.get()) {
             meters.push(("PostgreSQL", Meter::ProcessAndChildren(postgres.id())));
         }
         Contender { name, targets, meters, crowd: None }
