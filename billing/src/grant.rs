@@ -168,20 +168,27 @@ impl Grant {
     ///
     /// If the invariant does not hold. The account stops, and an operator must examine it.
     pub fn assert_sound(&self) {
+        let fault = self.fault();
+        assert!(fault.is_none(), "grant {} {}: {self:?}", self.id, fault.unwrap_or_default());
+    }
+
+    /// How the grant breaks invariant 1, if it does.
+    pub fn fault(&self) -> Option<&'static str> {
         let buckets = [self.available, self.held, self.spent, self.expired, self.voided];
-        assert!(
-            buckets.iter().all(|bucket| *bucket >= Nanos::ZERO),
-            "a bucket of grant {} is negative: {self:?}",
-            self.id
-        );
-        assert!(buckets.into_iter().sum::<Nanos>() == self.funded, "grant {} does not add up: {self:?}", self.id);
-        let recallable = self.recall >= Nanos::ZERO && self.recall <= self.held;
-        assert!(recallable, "grant {} is to give back what it does not hold: {self:?}", self.id);
+        if buckets.iter().any(|bucket| *bucket < Nanos::ZERO) {
+            return Some("has a negative bucket");
+        }
+        if buckets.into_iter().sum::<Nanos>() != self.funded {
+            return Some("does not add up");
+        }
+        if self.recall < Nanos::ZERO || self.recall > self.held {
+            return Some("is to give back what it does not hold");
+        }
         let Taken { unused, gone, held, spent } = self.taken;
         let is_taken = [unused, gone, held, spent].iter().all(|part| *part >= Nanos::ZERO)
             && held <= self.recall
             && unused + spent <= self.voided
             && gone <= self.gone();
-        assert!(is_taken, "more was taken of grant {} than it had: {self:?}", self.id);
+        (!is_taken).then_some("gave more than it had")
     }
 }

@@ -26,6 +26,7 @@ pub mod plan;
 pub mod price;
 pub mod quantity;
 pub mod reversal;
+pub mod soundness;
 pub mod subscription;
 pub mod tier;
 pub mod time;

@@ -4,6 +4,7 @@
 use sea_orm_migration::prelude::*;
 
 mod dialect;
+mod l0001_log;
 mod m0001_ledger;
 mod m0002_plans;
 mod m0003_usage_rollup;
@@ -15,8 +16,9 @@ mod m0008_reversals;
 mod m0009_cache_writes;
 mod m0010_addresses;
 mod m0011_quantities;
+mod m0012_log;
 
-/// All migrations, in order.
+/// All migrations of the tables, in order.
 #[derive(Debug)]
 pub struct Migrator;
 
@@ -35,6 +37,22 @@ impl MigratorTrait for Migrator {
             Box::new(m0009_cache_writes::Migration),
             Box::new(m0010_addresses::Migration),
             Box::new(m0011_quantities::Migration),
+            Box::new(m0012_log::Migration),
         ]
+    }
+}
+
+/// The migrations of SQLite's log, which is a file of its own. With PostgreSQL the log is among the tables.
+#[derive(Debug)]
+pub struct LogMigrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for LogMigrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(l0001_log::Migration)]
+    }
+
+    fn migration_table_name() -> DynIden {
+        "log_migrations".into_iden()
     }
 }

@@ -94,7 +94,10 @@ impl From<LedgerError> for ServiceError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::Taken(what) => Self::Conflict(format!("{what} is taken already")),
-            LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Refused(_) => {
+            LedgerError::Database(_)
+            | LedgerError::Writer(_)
+            | LedgerError::NotWritten(_)
+            | LedgerError::Refused(_) => {
                 tracing::error!(%error, "ledger");
                 Self::not_ready("The ledger can't be reached just now.")
             }

@@ -386,7 +386,56 @@ const CASES: &[Case] = &[
         "UPDATE usage_rollup SET requests = requests + 1 WHERE span = 24 AND account_id = {id} AND model = 'gpt-4o-mini'",
         "requests expected {#0}, found {#+}",
     ),
+    case(
+        19,
+        "account's row is not what the log says",
+        ACCOUNT,
+        "UPDATE account SET clock = clock + 1 WHERE id = {id}",
+        "expected Header {",
+    ),
+    case(
+        19,
+        "grant's row is not what the log says",
+        PURCHASE,
+        "UPDATE credit_grant SET notices = notices + 1 WHERE id = {id}",
+        "notices: 1",
+    ),
+    case(
+        19,
+        "open holds are not those of the log",
+        OPEN,
+        "DELETE FROM hold WHERE request_id = {id}",
+        "it has not ended, and its hold is not there",
+    ),
+    case(
+        19,
+        "account's rows can't be made from the log",
+        ACCOUNT,
+        "INSERT INTO projection_fault (account_id, shard, seq, at, why) VALUES ({id}, 0, 1, 0, 'a check said no')",
+        "a check said no",
+    ),
 ];
+
+/// How the log is falsified, or the tables' place in it, and what must be said of it: check, file, statement, words.
+const OF_THE_LOG: [(&str, &str, &str, &str); 6] = [
+    ("log is not whole", LOG, "UPDATE log SET at = at + 1 WHERE seq = 2", "row 2 was changed"),
+    ("log is not whole", LOG, "UPDATE log SET body = X'01' WHERE seq = 2", "row 2 was changed"),
+    ("log is not whole", LOG, "UPDATE log SET body = X'FF00' WHERE seq = 2", "row 2 was changed"),
+    ("log is not whole", LOG, "DELETE FROM log WHERE seq = 2", "row 3 follows row 1"),
+    (
+        "log is not whole",
+        LOG,
+        "UPDATE log SET seq = CASE seq WHEN 2 THEN -3 WHEN 3 THEN -2 ELSE seq END; UPDATE log SET seq = -seq WHERE seq < 0",
+        "row 2 was changed",
+    ),
+    (
+        "tables are not at a row of this log",
+        "ledger.db",
+        "UPDATE projection SET seq = seq - 1",
+        "has another one there",
+    ),
+];
+const LOG: &str = "ledger-log.db";
 
 fn audit(url: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
@@ -417,31 +466,44 @@ async fn a_life() -> TestLedger {
     fake.script(Behaviour::Slow(500));
     let request = customer.api.request(Method::POST, "/v1/chat/completions").json(&body);
     assert!(request.send().await.unwrap().chunk().await.unwrap().is_some());
+    // The tables are made a moment later.
+    while ledger.number("SELECT COUNT(*) FROM hold") == 0 {
+        assert!(Instant::now() < deadline, "{}", server.logs());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     server.kill_nine();
     ledger
 }
 
-fn falsified(clean: &Path, case: &Case) -> (Output, String, String) {
+/// A copy of a ledger's two files, and a connection to one of them that may falsify everything.
+fn copy(clean: &Path, file: &str) -> (PathBuf, rusqlite::Connection) {
     let folder = temporary("falsified");
     fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("ledger.db");
-    fs::copy(clean, &file).unwrap();
-    let connection = rusqlite::Connection::open(&file).unwrap();
-    let row = format!("{} LIMIT 1", case.row);
-    let (id, amount): (Vec<u8>, i64) = connection
-        .query_row(&row, [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap_or_else(|error| panic!("{row}: {error}"));
-    let id = uuid::Uuid::from_slice(&id).unwrap();
-    for table in APPEND_ONLY {
+    for name in ["ledger.db", LOG] {
+        fs::copy(clean.join(name), folder.join(name)).unwrap();
+    }
+    let connection = rusqlite::Connection::open(folder.join(file)).unwrap();
+    let append_only: &[&str] = if file == LOG { &["log"] } else { &APPEND_ONLY };
+    for table in append_only {
         for verb in ["UPDATE", "DELETE"] {
             connection.execute_batch(&format!("DROP TRIGGER {table}_no_{verb}")).unwrap();
         }
     }
     connection.execute_batch("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON").unwrap();
+    (folder, connection)
+}
+
+fn falsified(clean: &Path, case: &Case) -> (Output, String, String) {
+    let (folder, connection) = copy(clean, "ledger.db");
+    let row = format!("{} LIMIT 1", case.row);
+    let (id, amount): (Vec<u8>, i64) = connection
+        .query_row(&row, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap_or_else(|error| panic!("{row}: {error}"));
+    let id = uuid::Uuid::from_slice(&id).unwrap();
     let changed = connection.execute(&case.falsify.replace("{id}", &format!("X'{}'", id.simple())), []).unwrap();
     assert!(changed > 0, "{}", case.falsify);
     connection.close().unwrap();
-    let output = audit(&format!("sqlite://{}", file.display()));
+    let output = audit(&format!("sqlite://{}", folder.join("ledger.db").display()));
     fs::remove_dir_all(&folder).unwrap();
     let mut told = case.told.to_owned();
     for (sign, number) in [("0", amount), ("+", amount + 1), ("-", amount - 1)] {
@@ -469,9 +531,25 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
     // All in one file, to be copied.
     ledger.run("PRAGMA wal_checkpoint(TRUNCATE)");
     let TestLedger::Sqlite(folder) = &ledger else { panic!("a file") };
-    let clean = folder.join("ledger.db");
+    let log = rusqlite::Connection::open(folder.join(LOG)).unwrap();
+    for sql in ["UPDATE log SET at = 1", "DELETE FROM log"] {
+        assert!(log.execute_batch(sql).unwrap_err().to_string().contains("is append-only"), "{sql}");
+    }
+    log.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    drop(log);
+    for (check, file, sql, told) in OF_THE_LOG {
+        let (copied, connection) = copy(folder, file);
+        connection.execute_batch(sql).unwrap();
+        connection.close().unwrap();
+        let output = audit(&format!("sqlite://{}", copied.join("ledger.db").display()));
+        let said = String::from_utf8_lossy(&output.stdout);
+        let begins = format!("invariant 19: {check}: ");
+        let found = said.lines().any(|line| line.starts_with(&begins) && line.contains(told));
+        assert!(found && output.status.code() == Some(1), "{sql}: {told} is not in\n{said}");
+        fs::remove_dir_all(&copied).unwrap();
+    }
     for case in CASES {
-        let (output, id, told) = falsified(&clean, case);
+        let (output, id, told) = falsified(folder, case);
         let said = String::from_utf8_lossy(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{}: {said}{}", case.check, String::from_utf8_lossy(&output.stderr));
         let begins = format!("invariant {}: {}: {id}: ", case.invariant, case.check);
@@ -479,7 +557,8 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
         assert!(found, "{begins}...{told} is not in\n{said}");
         assert!(said.contains("NOT clean"), "{said}");
     }
-    let covered: BTreeSet<_> = CASES.iter().map(|case| case.check).collect();
+    let covered = CASES.iter().map(|case| case.check).chain(OF_THE_LOG.iter().map(|(check, ..)| *check));
+    let covered: BTreeSet<_> = covered.collect();
     assert_eq!(covered, ledger::audit::checks().collect(), "every check has its case");
 }
 

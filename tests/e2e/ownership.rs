@@ -211,17 +211,20 @@ async fn an_owner_outlives_a_restart_of_postgres() {
 }
 
 #[tokio::test]
-async fn a_clean_stop_leaves_all_in_the_file_and_a_lost_file_is_missed() {
+async fn a_clean_stop_leaves_all_in_two_files_and_a_lost_file_is_missed() {
     let mut server = Server::start(Options::default().on(Database::Sqlite)).await;
     let customer = server.admin().customer("payg", "2").await;
     let ended = server.stop().await;
     assert_eq!(ended.code(), Some(0), "{}", server.logs());
     let (folder, copy) = (server.folder().to_owned(), temporary("copy"));
-    let log = folder.join("data/farebox.db-wal");
-    assert_eq!(fs::metadata(&log).map_or(0, |found| found.len()), 0, "the log is empty");
-    // The file alone is a whole backup.
     fs::create_dir_all(copy.join("data")).unwrap();
-    fs::copy(folder.join("data/farebox.db"), copy.join("data/farebox.db")).unwrap();
+    for file in ["farebox.db", "farebox-log.db"] {
+        let ahead = folder.join(format!("data/{file}-wal"));
+        assert_eq!(fs::metadata(&ahead).map_or(0, |found| found.len()), 0, "the write-ahead log of {file} is empty");
+        // The two files alone are a whole backup.
+        fs::copy(folder.join("data").join(file), copy.join("data").join(file)).unwrap();
+    }
+    let log = folder.join("data/farebox.db-wal");
     let audit = output(farebox(&copy, &["audit"], &[])).await;
     let said = String::from_utf8_lossy(&audit.stdout).into_owned();
     assert!(audit.status.success() && said.contains("clean: 1 accounts"), "{said}");
@@ -253,8 +256,25 @@ async fn a_clean_stop_leaves_all_in_the_file_and_a_lost_file_is_missed() {
         let _ = fs::remove_file(&log);
     }
     fs::write(&database, kept).unwrap();
+
+    // A log that is gone, that is another ledger's, or that is older than the tables.
+    let of_log = folder.join("data/farebox-log.db");
+    let kept = fs::read(&of_log).unwrap();
+    let older = fs::read(copy.join("data/farebox-log.db")).unwrap();
+    fs::remove_file(&of_log).unwrap();
+    assert!(refusal(farebox(&folder, &["serve"], &[])).await.contains("is missing or empty"));
+    let mut other = Server::start(Options::default().on(Database::Sqlite)).await;
+    other.admin().customer("payg", "2").await;
+    other.stop().await;
+    fs::copy(other.folder().join("data/farebox-log.db"), &of_log).unwrap();
+    assert!(refusal(farebox(&folder, &["serve"], &[])).await.contains("another log"));
+    fs::write(&of_log, kept).unwrap();
     server.restart().await;
     assert_eq!(server.api(&customer.key).get("/v1/balance").await.ok()["available"], "7.00");
+    server.admin().grant(&customer.id, "promo", "1").await;
+    server.stop().await;
+    fs::write(&of_log, older).unwrap();
+    assert!(refusal(farebox(&folder, &["serve"], &[])).await.contains("the log is older than its tables"));
     fs::remove_dir_all(&copy).unwrap();
 }
 
@@ -262,7 +282,7 @@ async fn a_clean_stop_leaves_all_in_the_file_and_a_lost_file_is_missed() {
 async fn a_folder_with_only_a_token_or_a_log_is_a_used_one() {
     let folder = temporary("used");
     fs::create_dir_all(folder.join("data")).unwrap();
-    for sign in ["admin_token", "quickstart.json", "farebox.db-wal"] {
+    for sign in ["admin_token", "quickstart.json", "farebox.db-wal", "farebox-log.db"] {
         let sign = folder.join("data").join(sign);
         fs::write(&sign, "something that was kept").unwrap();
         let said = refusal(farebox(&folder, &["serve"], &[])).await;

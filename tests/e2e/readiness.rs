@@ -36,45 +36,48 @@ async fn readyz_becomes(server: &Server, status: u16) -> Value {
     }
 }
 
-type Harm = fn(&Path);
+type Harm = fn(&Path, &str);
 
+/// Harms to one of the ledger's two files, by the folder and the file's name.
 const HARMS: [(&str, Harm, &str); 7] = [
-    ("deleted", |data| fs::remove_file(data.join("farebox.db")).unwrap(), "deleted or moved"),
-    ("moved with its log", |data| fs::rename(data, data.with_extension("moved")).unwrap(), "deleted or moved"),
+    ("deleted", |data, file| fs::remove_file(data.join(file)).unwrap(), "deleted or moved"),
+    ("moved with its folder", |data, _| fs::rename(data, data.with_extension("moved")).unwrap(), "deleted or moved"),
     (
         "replaced by a copy",
-        |data| {
-            fs::copy(data.join("farebox.db"), data.join("copy.db")).unwrap();
-            fs::rename(data.join("copy.db"), data.join("farebox.db")).unwrap();
+        |data, file| {
+            fs::copy(data.join(file), data.join("copy.db")).unwrap();
+            fs::rename(data.join("copy.db"), data.join(file)).unwrap();
         },
         "replaced",
     ),
-    ("emptied", |data| drop(File::create(data.join("farebox.db")).unwrap()), "was cut"),
-    (
-        "cut",
-        |data| File::options().write(true).open(data.join("farebox.db")).unwrap().set_len(8_192).unwrap(),
-        "was cut",
-    ),
+    ("emptied", |data, file| drop(File::create(data.join(file)).unwrap()), "was cut"),
+    ("cut", |data, file| File::options().write(true).open(data.join(file)).unwrap().set_len(8_192).unwrap(), "was cut"),
     (
         "written over",
-        |data| {
-            let file = File::options().write(true).open(data.join("farebox.db")).unwrap();
+        |data, file| {
+            let file = File::options().write(true).open(data.join(file)).unwrap();
             file.write_all_at(&[0x5a; 16_384], 0).unwrap();
         },
         "written over",
     ),
-    ("without its log", |data| fs::remove_file(data.join("farebox.db-wal")).unwrap(), "deleted or moved"),
+    (
+        "without its write-ahead log",
+        |data, file| fs::remove_file(data.join(format!("{file}-wal"))).unwrap(),
+        "deleted or moved",
+    ),
 ];
 
 #[tokio::test]
 async fn with_its_files_gone_or_spoiled_it_is_not_ready_and_acknowledges_nothing() {
     let fake = FakeOpenAi::start();
-    for (what, harm, said) in HARMS {
+    let harms = ["farebox.db", "farebox-log.db"].into_iter().flat_map(|file| HARMS.map(|harm| (file, harm)));
+    for (file, (what, harm, said)) in harms {
+        let what = format!("{file} {what}");
         let server = Server::start(Options::default().on(Database::Sqlite).calling(fake.url())).await;
         let admin = server.admin();
         let customer = admin.customer("payg", "1").await;
         assert_eq!(customer.api.post(CHAT, &hello()).await.status, 200, "{what}");
-        harm(&server.folder().join("data"));
+        harm(&server.folder().join("data"), file);
         // At once, not after a while: what is acknowledged now would be lost.
         let email = json!({"email": "early@example.com", "plan": "free"});
         assert_eq!(admin.0.post("/admin/v1/accounts", &email).await.status, 503, "{what}");
@@ -113,13 +116,15 @@ async fn a_database_that_came_back_is_served_again_and_nothing_was_lost() {
 
 #[tokio::test]
 async fn a_database_that_can_t_be_written_is_not_ready_though_nobody_asks_anything() {
-    let server = Server::start(Options::default().on(Database::Sqlite)).await;
-    let lock = rusqlite::Connection::open(server.folder().join("data/farebox.db")).unwrap();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let body = readyz_becomes(&server, 503).await;
-    assert!(body["message"].as_str().unwrap().contains("commit"), "{body}");
-    lock.execute_batch("ROLLBACK").unwrap();
-    readyz_becomes(&server, 200).await;
+    for file in ["farebox.db", "farebox-log.db"] {
+        let server = Server::start(Options::default().on(Database::Sqlite)).await;
+        let lock = rusqlite::Connection::open(server.folder().join("data").join(file)).unwrap();
+        lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let body = readyz_becomes(&server, 503).await;
+        assert!(body["message"].as_str().unwrap().contains("commit"), "{file}: {body}");
+        lock.execute_batch("ROLLBACK").unwrap();
+        readyz_becomes(&server, 200).await;
+    }
 }
 
 #[tokio::test]

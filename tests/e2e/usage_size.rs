@@ -54,6 +54,8 @@ impl Stage {
         for _ in 0..OTHERS {
             others.push(admin.create_account("free").await);
         }
+        // A read waits until the tables have all accounts.
+        admin.0.get("/admin/v1/accounts").await.ok();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
         let start = Timestamp(i64::try_from(now).unwrap()).floor(HOUR_MS).0 - YEAR;
         let mut stage = Self { server, customer, keys, ledger, rows, start };

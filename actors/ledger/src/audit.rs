@@ -22,6 +22,7 @@ use super::{
 pub(super) mod checks;
 mod keys;
 mod payments;
+mod replay;
 
 /// One broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,7 +71,7 @@ const KEYS: &str = "key used more than its limits let it";
 
 /// All checks, in the words that begin their violations.
 pub fn checks() -> impl Iterator<Item = &'static str> {
-    let own = [HELD, EXACT, COMES_TO, QUANTITIES, KEYS].into_iter().chain(payments::CHECKS);
+    let own = [HELD, EXACT, COMES_TO, QUANTITIES, KEYS].into_iter().chain(payments::CHECKS).chain(replay::CHECKS);
     CHECKS.iter().map(|check| check.what).chain(own).chain(rollup::CHECKS.map(|check| check.what))
 }
 
@@ -119,6 +120,7 @@ impl Ledger {
         self.check_keys(&tx, &mut audit).await?;
         self.check_taken(&tx, &mut audit).await?;
         self.check_months(&tx, &mut audit).await?;
+        self.check_log(&tx, &mut audit).await?;
         tx.rollback().await?;
         audit.ok = audit.violations.is_empty();
         Ok(audit)

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError,
-    append::record::{NOTED, NOTICE},
+    project::record::{NOTED, NOTICE},
 };
 
 /// The most saved cards of one account.

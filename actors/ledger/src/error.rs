@@ -5,16 +5,19 @@ use sea_orm::DbErr;
 /// Why a call to the ledger failed.
 ///
 /// Reads change nothing and may be repeated. After a write, [`Database`](Self::Database), [`Writer`](Self::Writer) and
-/// [`Away`](Self::Away) leave its outcome unknown. [`Fenced`](Self::Fenced) is final: this process must stop.
+/// [`Away`](Self::Away) [leave its outcome unknown](Self::leaves_unknown). [`Fenced`](Self::Fenced) is final: this process
+/// must stop.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The database could not be reached, or refused the statement.
     #[error("database: {0}")]
     Database(#[from] DbErr),
-    /// SQLite's writer failed. A batch may or may not be written:
-    /// [`Ledger::was_committed`](crate::Ledger::was_committed) tells.
+    /// Writing failed at an unknown point.
     #[error("writing: {0}")]
     Writer(String),
+    /// The database answered that it wrote nothing, because of its state: a full disk, a file that is only readable.
+    #[error("not written: {0}")]
+    NotWritten(String),
     /// A row breaks a rule of the database. Nothing of its batch was written.
     #[error("refused: {0}")]
     Refused(String),
@@ -39,4 +42,11 @@ pub enum LedgerError {
     /// There is no ledger to read.
     #[error("{0}")]
     NoLedger(String),
+}
+
+impl LedgerError {
+    /// Whether a write that ended so may or may not have taken place.
+    pub const fn leaves_unknown(&self) -> bool {
+        matches!(self, Self::Database(_) | Self::Writer(_) | Self::Away(_))
+    }
 }

@@ -1,6 +1,6 @@
 //! Rows of idempotency keys, and traces of requests by their ids. Keys are hashed and answers sealed before they come
 //! here. A row belongs to the request whose id it has: a request that lost its row to a later one changes nothing.
-//! Writes share transactions with each other, and never wait within the journal's batch.
+mod turns;
 
 use billing::{
     Nanos, Timestamp,
@@ -9,6 +9,7 @@ use billing::{
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
+pub(super) use self::turns::Turns;
 use super::{Ledger, LedgerError, rows::Cell};
 
 /// The place of a row: an account, and the hash of a key.
@@ -176,13 +177,7 @@ impl Ledger {
     /// The database can't be written now. The change may or may not have been made: read the row with
     /// [`Ledger::stored_key`] before repeating it.
     pub async fn change_key(&self, change: KeyChange) -> Result<u64, LedgerError> {
-        if let Some(writer) = &self.writer {
-            return writer.change_key(change).await;
-        }
-        let (sql, values) = change.statement();
-        let statement = self.statement(sql, values.into_iter().map(Into::into));
-        // The other pool's only connection belongs to the journal, which must not wait for this.
-        Ok(self.read.execute_raw(statement).await?.rows_affected())
+        self.change_in_turn(change).await
     }
 
     /// The row of a slot, unless it has expired.

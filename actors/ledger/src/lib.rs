@@ -1,18 +1,17 @@
-//! The ledger's tables: the only place with SQL. The journal writes through [`append`]; reads go through [`load`],
-//! [`query`] and [`audit`]. There are two pools: one connection that writes (SQLite has one writer, and the journal is
-//! the only one), and a few that read. [`Ledger::open`] opens the ledger for one process at a time.
+//! The ledger: the only place with SQL. Its [`log`] is the truth, and its tables are made from it by [`project`]. Reads go
+//! through [`load`], [`query`] and [`audit`]. [`Ledger::open`] opens the ledger for one process at a time.
 
 // Callers of this crate learn from its rustdoc when a function fails; crates whose rustdoc lacks that do not warn yet.
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod accounts;
-pub mod append;
 pub mod audit;
 pub mod cards;
+mod catch_up;
 mod checkpoint;
+pub mod claims;
 mod error;
 pub mod events;
-mod frames;
 pub mod history;
 pub mod idempotency;
 pub mod keys;
@@ -24,6 +23,8 @@ mod owner;
 pub mod payments;
 mod place;
 mod pool;
+mod progress;
+pub mod project;
 pub mod query;
 pub mod reversals;
 pub mod rollup;
@@ -33,7 +34,6 @@ pub mod standing;
 pub mod usage;
 mod watch;
 pub mod webhooks;
-mod writer;
 
 use std::sync::Arc;
 
@@ -43,22 +43,37 @@ pub use self::{
     error::LedgerError,
     open::Opening,
     owner::Claim,
+    progress::Progress,
     standing::{Fault, Standing},
 };
 use self::{
+    idempotency::Turns,
+    log::{Head, Row, Shard, read::Reader, store::Log},
     open::Keeper,
     pool::{Pool, Watched},
+    project::Logged,
     sql::Sql,
-    writer::Writer,
 };
 
 /// A connection to the ledger's database.
 #[derive(Debug, Clone)]
 pub struct Ledger {
+    /// The connection that writes tables, for those who do not wait for them: the projector, and rows that are not made
+    /// from the log.
+    tables: Pool,
+    /// The same connection, for those who wait until the tables have what the log has.
     write: Pool,
+    /// The connections that read. They wait in the same way.
     read: Pool,
-    /// The writer of SQLite.
-    writer: Option<Writer>,
+    /// The log; `None` if the ledger is only read.
+    log: Option<Log>,
+    /// The log, to be read; `None` if there is none.
+    logged: Option<Reader>,
+    progress: Progress,
+    /// The changes of idempotency keys that wait.
+    keys: Turns,
+    /// The end of the log when the ledger was opened.
+    head: Head,
     backend: DbBackend,
     /// Incremented by every owner. Every commit carries it, and is refused once there is a newer owner.
     epoch: i64,
@@ -78,6 +93,48 @@ impl Ledger {
     /// Whether the ledger can be used now, or the reason why not.
     pub const fn standing(&self) -> &Standing {
         &self.standing
+    }
+
+    /// The end of the log when the ledger was opened.
+    pub const fn head(&self) -> Head {
+        self.head
+    }
+
+    /// How far the tables are behind the log.
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Appends a row to the log. It is durable when this returns. The same row may be appended again: it is in the log
+    /// once.
+    ///
+    /// # Errors
+    ///
+    /// The row is not in the log, unless the error [leaves that unknown](LedgerError::leaves_unknown): then append the
+    /// same row again. After [`LedgerError::Fenced`] this process must stop.
+    pub async fn append(&self, row: &Row) -> Result<(), LedgerError> {
+        match &self.log {
+            Some(log) => log.append(row).await,
+            None => Err(LedgerError::NotWritten("the ledger is open for reading only".into())),
+        }
+    }
+
+    /// The rows of the log after a number, as they are projected.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read now, or a row's body can't be read.
+    pub async fn logged_after(&self, seq: u64) -> Result<Vec<Logged>, LedgerError> {
+        let Some(log) = &self.logged else { return Ok(Vec::new()) };
+        log.read(Shard::ONLY, seq, 64).await?.iter().map(catch_up::read).collect()
+    }
+
+    /// Brings SQLite's write-ahead log of the log into its file, if that is due. Called where nobody waits, it spares the
+    /// next append the time.
+    pub async fn checkpoint_log(&self) {
+        if let Some(log) = &self.log {
+            log.checkpoint_if_due().await;
+        }
     }
 
     /// A statement written with `?`, in the placeholders of the current database.
@@ -108,67 +165,12 @@ impl Ledger {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use billing::{
-        Nanos, Timestamp,
-        account::Header,
-        entry::{Line, LineKind, Transition},
-        ids::AccountId,
-        plan::Plan,
-    };
-    use uuid::Uuid;
-
     use super::*;
-
-    /// A transition without changes.
-    fn transition(account: u128, seq: u64) -> Transition {
-        let now = Timestamp(0);
-        Transition::unchanged(AccountId(Uuid::from_u128(account)), seq, now, Header::new(Plan::Free, now))
-    }
 
     /// A new SQLite ledger, in a folder that is deleted with it.
     pub(crate) async fn new_ledger() -> (Ledger, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}/ledger.db", folder.path().display());
         (Ledger::open(&url, &Opening::default()).await.unwrap(), folder)
-    }
-
-    async fn with_account() -> (Ledger, tempfile::TempDir) {
-        let (ledger, folder) = new_ledger().await;
-        let account = transition(1, 1).account_id;
-        ledger.create_account(account, "one@example.com", Plan::Free, Timestamp(0)).await.unwrap();
-        (ledger, folder)
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_was_not_committed_when_asked_never_is() {
-        let (ledger, _folder) = with_account().await;
-        let now = Timestamp(1);
-        let batch = [transition(1, 1)];
-        let (there, late) = (Uuid::now_v7(), Uuid::now_v7());
-        ledger.append(there, &batch, now).await.unwrap();
-        assert!(ledger.was_committed(there, now).await.unwrap());
-        assert!(!ledger.was_committed(late, now).await.unwrap());
-        let refused = ledger.append(late, &batch, now).await;
-        assert!(matches!(refused, Err(LedgerError::Refused(_))), "{refused:?}");
-    }
-
-    #[tokio::test]
-    async fn a_batch_that_can_t_be_written_leaves_nothing() {
-        let (ledger, _folder) = with_account().await;
-        let now = Timestamp(1);
-        let line = |funded| Line { grant_id: None, funded: Nanos::new(funded), ..Line::new(LineKind::DebtRepaid) };
-        let with_line = |account, seq, funded| Transition { lines: vec![line(funded)], ..transition(account, seq) };
-        let refused = [
-            ("an account that is not there", [with_line(1, 1, 0), with_line(2, 1, 0)]),
-            ("a row that is there already", [with_line(1, 1, 0), with_line(1, 1, 0)]),
-            ("money that comes from nowhere", [with_line(1, 1, 0), with_line(1, 2, 5)]),
-        ];
-        for (why, batch) in refused {
-            let outcome = ledger.append(Uuid::now_v7(), &batch, now).await;
-            assert!(matches!(outcome, Err(LedgerError::Refused(_))), "{why}: {outcome:?}");
-            let seq = ledger.row("SELECT seq FROM account", []).await.unwrap().unwrap();
-            assert_eq!(seq.try_get_by_index::<i64>(0).unwrap(), 0, "{why}");
-        }
-        ledger.append(Uuid::now_v7(), &[with_line(1, 1, 0)], now).await.unwrap();
     }
 }

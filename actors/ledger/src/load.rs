@@ -18,13 +18,13 @@ use billing::{
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, project::fault};
 
 /// The columns [`payment`] reads.
 pub(super) const PAYMENT: &str = "id, purpose, amount, reversed, status, method, reference, decline_code, created_at, ended_at, cycle_end, reload_max, \
      spend_max";
 
-/// An account's row, with flags for its other rows.
+/// An account's row, with flags for its other rows, and why it is stopped.
 const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM hold WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_holds, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM payment WHERE account_id = a.id AND status = 'pending') THEN 1 ELSE 0 END) AS BIGINT) \
@@ -33,7 +33,8 @@ const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged,
     CAST((CASE WHEN EXISTS (SELECT 1 FROM auto_purchase WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_automatic, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM api_key WHERE account_id = a.id AND (limit_day IS NOT NULL \
         OR limit_week IS NOT NULL OR limit_month IS NOT NULL OR limit_total IS NOT NULL OR models IS NOT NULL)) \
-        THEN 1 ELSE 0 END) AS BIGINT) AS has_limited_keys \
+        THEN 1 ELSE 0 END) AS BIGINT) AS has_limited_keys, \
+    (SELECT why FROM projection_fault WHERE account_id = a.id) AS stopped \
     FROM account a WHERE a.id = ?";
 
 impl Ledger {
@@ -42,15 +43,22 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
-    /// database.
+    /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`], or the account was stopped
+    /// because its rows can't be made: an operator must examine the database.
     ///
     /// # Panics
     ///
     /// If the rows break an invariant: see [`Account::load`]. The account must not run, and an operator must examine
     /// it.
     pub async fn load_account(&self, id: AccountId, now: Timestamp) -> Result<Option<Account>, LedgerError> {
-        let Some(row) = self.row(ACCOUNT, [id.0.into()]).await? else { return Ok(None) };
+        let Some(row) = self.row(ACCOUNT, [id.0.into()]).await? else {
+            // An account that was stopped when it was opened has no row.
+            let stopped = self.row("SELECT why FROM projection_fault WHERE account_id = ?", [id.0.into()]).await?;
+            return stopped.map_or(Ok(None), |row| Err(fault(&row.try_get_by_index::<String>(0)?)));
+        };
+        if let Some(why) = row.try_get::<Option<String>>("", "stopped")? {
+            return Err(fault(&why));
+        }
         let header = header(&row)?;
         let has = |column| Ok::<_, LedgerError>(row.try_get::<i64>("", column)? != 0);
         let sql = format!(
@@ -211,7 +219,8 @@ pub(super) fn amount(row: &QueryResult, column: &str) -> Result<Nanos, LedgerErr
     Ok(Nanos::new(row.try_get("", column)?))
 }
 
-fn header(row: &QueryResult) -> Result<Header, LedgerError> {
+/// An account's header from its row.
+pub(super) fn header(row: &QueryResult) -> Result<Header, LedgerError> {
     let plan: String = row.try_get("", "plan")?;
     let seq: i64 = row.try_get("", "seq")?;
     let until: Option<i64> = row.try_get("", "subscribed_until")?;

@@ -4,6 +4,10 @@
 
 pub mod body;
 pub mod chain;
+mod connection;
+pub(crate) mod read;
+pub(crate) mod store;
+pub mod tail;
 
 use billing::Timestamp;
 

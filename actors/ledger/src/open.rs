@@ -1,6 +1,6 @@
 //! Opening and closing a ledger. One process at a time owns it until the process stops. Opening brings the schema up to
-//! date. SQLite's log is checkpointed at both ends, so that the database file alone is the ledger while no process
-//! serves it.
+//! date and the tables up to the log. SQLite's write-ahead logs are checkpointed at both ends, so that the two database
+//! files alone are the ledger while no process serves it.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,9 +9,8 @@ use std::{
 };
 
 use migrations::Migrator;
-use rusqlite::Connection;
 use sea_orm::{
-    ConnectOptions, Database, DbBackend,
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
     sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use sea_orm_migration::MigratorTrait;
@@ -19,8 +18,12 @@ use tokio::sync::Mutex;
 
 use super::{
     Ledger, LedgerError,
-    append::EPOCH,
-    checkpoint,
+    idempotency::Turns,
+    log::{
+        Head, Shard,
+        read::Reader,
+        store::{Log, Missing},
+    },
     owner::{
         Claim, Owner, in_use,
         lock::{self, Lock},
@@ -28,12 +31,19 @@ use super::{
     },
     place,
     pool::{Pool, Watched},
+    progress::Progress,
+    project::EPOCH,
     rows,
     standing::{Fault, Standing},
     watch::Watch,
-    writer::{BUSY, Writer},
 };
 
+/// How long to wait for another connection's transaction. The projector's and others' are short.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+
+/// SQLite's page cache as its setting: a negative number of KiB. With the default of 2 MiB pages are read repeatedly; with
+/// a much larger cache, each commit looks through more pages.
+const CACHE: &str = "-4096";
 /// The number of connections for reads.
 const READERS: u32 = 4;
 /// PostgreSQL plans each read for its values. One generic plan would have to fit a minute and a year, and accounts with
@@ -115,12 +125,20 @@ impl Ledger {
         let (file, lock) = claim_file(url, opening)?;
         let mut ledger = Self::connect(url, Access::Write(file.clone())).await?;
         ledger.prepare(&file, &lock, opening).await?;
+        let of_log = place::log_of(&file);
+        let missing = match ledger.place(Shard::ONLY).await? {
+            None => Missing::Begin,
+            Some(_) => Missing::Refuse,
+        };
+        let log = Log::open_sqlite(&of_log, missing, ledger.standing.clone()).await?;
         let owner = Owner::here(Some(lock.path()));
-        ledger.epoch = ledger.take_over(&owner).await?;
+        ledger.epoch = ledger.take_over(&owner, log.reader().epoch(Shard::ONLY).await?.unwrap_or_default()).await?;
         lock.served()?;
-        bring_in(&file);
-        let watch = Arc::new(Watch::begin(&file).map_err(|error| LedgerError::Writer(error.to_string()))?);
-        ledger.writer = Some(Writer::open(&file, Arc::clone(&watch))?);
+        ledger.bring_in().await;
+        let watch = watch_of(&file)?;
+        log.take_over(Shard::ONLY, &owner.text(), ledger.epoch).await?;
+        log.watch(watch_of(&of_log)?);
+        ledger.follow_log(log).await?;
         let looking = look_after(&file, lock, Arc::clone(&watch), ledger.epoch, ledger.standing.clone())?;
         let _ = ledger.watched.set(watch);
         let keeper = Keeper { owner, probing: Mutex::default(), _looking: Some(looking), session: None };
@@ -144,15 +162,17 @@ impl Ledger {
         } else {
             place::check_empty(file, &opening.kept)?;
         }
-        Ok(Migrator::up(self.write.connections(), None).await?)
+        Ok(Migrator::up(self.tables.connections(), None).await?)
     }
 
     async fn open_postgres(url: &str, claim: Claim) -> Result<Self, LedgerError> {
         let session = Session::open(url, claim).await?;
         let mut ledger = Self::connect(url, Access::Read).await?;
-        Migrator::up(ledger.write.connections(), None).await?;
+        Migrator::up(ledger.tables.connections(), None).await?;
         let owner = Owner::here(None);
-        ledger.epoch = ledger.take_over(&owner).await?;
+        ledger.epoch = ledger.take_over(&owner, 0).await?;
+        let log = Log::open_postgres(url, ledger.tables.clone(), ledger.standing.clone()).await?;
+        ledger.follow_log(log).await?;
         let session = Some(tokio::spawn(session.keep(ledger.epoch, ledger.standing.clone())));
         ledger.keeper = Some(Arc::new(Keeper { owner, probing: Mutex::default(), _looking: None, session }));
         Ok(ledger)
@@ -170,12 +190,12 @@ impl Ledger {
             let ledger = Self::connect(url, Access::Write(file.clone())).await?;
             ledger.prepare(&file, &lock, &opening).await?;
             lock.served()?;
-            bring_in(&file);
+            ledger.bring_in().await;
             return Ok(());
         }
         let _session = Session::open(url, Claim::IfFree).await?;
         let ledger = Self::connect(url, Access::Read).await?;
-        Ok(Migrator::up(ledger.write.connections(), None).await?)
+        Ok(Migrator::up(ledger.tables.connections(), None).await?)
     }
 
     /// Connects to an existing ledger for reading only, also beside an owner (`farebox audit`). A missing ledger is an
@@ -194,10 +214,21 @@ impl Ledger {
                 return Err(LedgerError::NoLedger(format!("there is no ledger: no file {}", file.display())));
             }
         }
-        let ledger = Self::connect(url, Access::Read).await?;
+        let mut ledger = Self::connect(url, Access::Read).await?;
         if !ledger.has_tables().await? {
             return Err(LedgerError::NoLedger("there is no ledger: the database has none of its tables".into()));
         }
+        ledger.logged = if ledger.backend == DbBackend::Postgres {
+            Some(Reader::new(ledger.tables.clone(), ledger.backend))
+        } else {
+            let file = place::log_of(&place::file_of(url)?);
+            let standing = ledger.standing.clone();
+            match ledger.place(Shard::ONLY).await? {
+                Some(_) => Some(Reader::sqlite(&file, standing, Watched::default()).await?),
+                // The tables are older than any log, and no owner has begun one yet.
+                None => None,
+            }
+        };
         Ok(ledger)
     }
 
@@ -207,9 +238,36 @@ impl Ledger {
         let backend = write.get_database_backend();
         let read = Database::connect(options(url, &access, READERS, CUSTOM_PLANS)).await?;
         let watched = Watched::default();
-        let write = Pool::new(write, standing.clone(), Arc::clone(&watched));
-        let read = Pool::new(read, standing.clone(), Arc::clone(&watched));
-        Ok(Self { write, read, writer: None, backend, epoch: 0, standing, watched, keeper: None })
+        let progress = Progress::default();
+        let tables = Pool::new(write, standing.clone(), Arc::clone(&watched));
+        let write = tables.after(&progress);
+        let read = Pool::new(read, standing.clone(), Arc::clone(&watched)).after(&progress);
+        let head = Head { seq: 0, hash: [0; 32] };
+        Ok(Self {
+            tables,
+            write,
+            read,
+            log: None,
+            logged: None,
+            progress,
+            keys: Turns::default(),
+            head,
+            backend,
+            epoch: 0,
+            standing,
+            watched,
+            keeper: None,
+        })
+    }
+
+    /// Brings the tables up to the log, and owns it from then on.
+    async fn follow_log(&mut self, log: Log) -> Result<(), LedgerError> {
+        self.head = self.catch_up(&log, Shard::ONLY).await?;
+        self.progress.appended(self.head.seq);
+        self.progress.projected(self.head.seq);
+        self.logged = Some(log.reader().clone());
+        self.log = Some(log);
+        Ok(())
     }
 
     async fn has_tables(&self) -> Result<bool, LedgerError> {
@@ -226,10 +284,13 @@ impl Ledger {
         Ok(count > 0)
     }
 
-    async fn take_over(&self, owner: &Owner) -> Result<i64, LedgerError> {
-        let sql = "INSERT INTO shard_lease (shard, owner, epoch) VALUES (0, ?, 1) \
-                   ON CONFLICT (shard) DO UPDATE SET owner = excluded.owner, epoch = shard_lease.epoch + 1 RETURNING epoch";
-        let row = self.write.query_one_raw(self.statement(sql, [owner.text().into()])).await?;
+    /// Makes an epoch of the owner's own, later than all before it and than `others`.
+    async fn take_over(&self, owner: &Owner, others: i64) -> Result<i64, LedgerError> {
+        let sql = "INSERT INTO shard_lease (shard, owner, epoch) VALUES (0, ?, ?) ON CONFLICT (shard) DO UPDATE SET \
+                   owner = excluded.owner, epoch = CASE WHEN shard_lease.epoch < excluded.epoch THEN excluded.epoch \
+                   ELSE shard_lease.epoch + 1 END RETURNING epoch";
+        let values = [owner.text().into(), (others + 1).into()];
+        let row = self.tables.query_one_raw(self.statement(sql, values)).await?;
         let row = row.ok_or_else(|| LedgerError::Corrupt("no lease came back".into()))?;
         Ok(row.try_get_by_index(0)?)
     }
@@ -242,7 +303,7 @@ impl Ledger {
     /// cases ask again later.
     pub async fn ready(&self) -> Result<(), LedgerError> {
         let Some(keeper) = &self.keeper else { return Ok(()) };
-        self.write.look()?;
+        self.tables.look()?;
         let is_fresh = || self.standing.last_commit().is_ok_and(|age| age < FRESH);
         if is_fresh() {
             return Ok(());
@@ -255,23 +316,21 @@ impl Ledger {
         tokio::time::timeout(PROBE_WITHIN, probe).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// Commits a probe that changes only the time at which the lease's owner was seen.
+    /// Commits a probe to the log and to SQLite's tables: it changes only the time at which the lease's owner was seen.
     async fn probe(&self, keeper: &Keeper) -> Result<(), LedgerError> {
-        let text = keeper.owner.seen_now().text();
-        let sql = "UPDATE shard_lease SET owner = ? WHERE shard = 0 AND epoch = ?";
-        let changed = if let Some(writer) = &self.writer {
-            writer.execute(sql, (text, self.epoch)).await
-        } else {
-            let statement = self.statement(sql, [text.into(), self.epoch.into()]);
-            self.write.execute_raw(statement).await.map(|done| done.rows_affected())
+        let Some(log) = &self.log else { return Ok(()) };
+        let owner = keeper.owner.seen_now().text();
+        let probe = async {
+            log.probe(Shard::ONLY, &owner, self.epoch).await?;
+            if self.backend == DbBackend::Postgres {
+                return Ok(());
+            }
+            let sql = "UPDATE shard_lease SET owner = ? WHERE shard = 0 AND epoch = ?";
+            let changed =
+                self.tables.execute_raw(self.statement(sql, [owner.as_str().into(), self.epoch.into()])).await?;
+            if changed.rows_affected() == 0 { Err(LedgerError::Fenced) } else { Ok(()) }
         };
-        match changed {
-            Ok(0) => Err(LedgerError::Fenced),
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
-        .inspect(|()| self.standing.committed())
-        .inspect_err(|error| self.standing.not_committed(error))
+        probe.await.inspect(|()| self.standing.committed()).inspect_err(|error| self.standing.not_committed(error))
     }
 
     /// Closes the ledger, once all writes have ended. With SQLite the database file alone is the ledger afterwards. A
@@ -282,14 +341,21 @@ impl Ledger {
     /// The ledger was taken over, its files are not the ones that were opened, or SQLite's log could not be emptied.
     /// All commits are durable anyway: the next start reads the log.
     pub async fn close(&self) -> Result<(), LedgerError> {
-        self.write.look()?;
-        if let Some(writer) = &self.writer {
-            writer.close().await?;
+        self.tables.look()?;
+        if let Some(log) = &self.log {
+            log.close().await?;
+        }
+        if self.backend == DbBackend::Sqlite {
+            self.checkpoint("TRUNCATE").await?;
         }
         // The connections end with the process, so closing them is not awaited for long.
         drop(tokio::time::timeout(PROBE_WITHIN, futures::future::join(self.read.close(), self.write.close())).await);
         Ok(())
     }
+}
+
+fn watch_of(file: &Path) -> Result<Arc<Watch>, LedgerError> {
+    Watch::begin(file).map(Arc::new).map_err(|error| LedgerError::Writer(error.to_string()))
 }
 
 /// Finds the file of a SQLite ledger and takes its lock, before the database is opened.
@@ -298,18 +364,6 @@ fn claim_file(url: &str, opening: &Opening) -> Result<(PathBuf, Lock), LedgerErr
     place::check_before(&file, &opening.kept)?;
     let lock = Lock::take(&file, opening.claim)?;
     Ok((file, lock))
-}
-
-/// Checkpoints the whole log into the database. Any rest is read at the next start.
-fn bring_in(file: &Path) {
-    let bring = || {
-        let connection = Connection::open(file)?;
-        connection.busy_timeout(BUSY)?;
-        checkpoint::truncate(&connection)
-    };
-    if let Err(error) = bring() {
-        tracing::warn!(%error, "SQLite's log could not be brought into the database yet");
-    }
 }
 
 /// Starts the thread that checks the files while the ledger is open, until the sender is dropped.
@@ -321,16 +375,18 @@ fn look_after(
     standing: Standing,
 ) -> Result<mpsc::Sender<()>, LedgerError> {
     let failed = |error: std::io::Error| LedgerError::Writer(error.to_string());
-    let lease = Connection::open(file)?;
-    lease.busy_timeout(BUSY)?;
+    // A runtime of its own: a file system that hangs must stop this thread alone.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let url = format!("sqlite://{}", file.display());
     let (end, ended) = mpsc::channel::<()>();
+    let mut lease = None;
     let look = move || {
+        runtime.block_on(owner_of(&url, &mut lease));
         while ended.recv_timeout(LOOK_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
             lock.mend();
-            let owner =
-                lease.prepare_cached(EPOCH).and_then(|mut epoch| epoch.query_row([], |row| row.get::<_, i64>(0)));
+            let owner = runtime.block_on(owner_of(&url, &mut lease));
             standing.set(match (watch.check(), owner) {
-                (_, Ok(owner)) if owner != epoch => Some(Fault::Fenced),
+                (_, Some(owner)) if owner != epoch => Some(Fault::Fenced),
                 (Err(why), _) => Some(Fault::Away(why)),
                 (Ok(()), _) => None,
             });
@@ -340,20 +396,36 @@ fn look_after(
     Ok(end)
 }
 
+/// The epoch in the tables' lease, by a connection that is kept; `None` where it can't be read now.
+async fn owner_of(url: &str, kept: &mut Option<DatabaseConnection>) -> Option<i64> {
+    if kept.is_none() {
+        *kept = Database::connect(options(url, &Access::Read, 1, &[])).await.ok();
+    }
+    let row = kept.as_ref()?.query_one_raw(Statement::from_string(DbBackend::Sqlite, EPOCH)).await;
+    row.ok()??.try_get_by_index(0).ok()
+}
+
 fn options(url: &str, access: &Access, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
+    if url.starts_with("sqlite:") {
+        // All connections are opened now and stay open. The last one that closes would delete the write-ahead log; so would
+        // one that is opened when another program has emptied the database.
+        options.min_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+    }
     let access = access.clone();
     options.map_sqlx_sqlite_opts(move |sqlite| {
         let sqlite = sqlite.foreign_keys(true).busy_timeout(BUSY);
         match &access {
-            // Only the writer's threads checkpoint the log, because they notify the watch.
+            // Only the projector's thread checkpoints the write-ahead log, because it notifies the watch.
             Access::Write(file) => sqlite
                 .filename(file)
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
-                .pragma("wal_autocheckpoint", "0"),
+                .pragma("wal_autocheckpoint", "0")
+                .pragma("cache_size", CACHE)
+                .statement_cache_capacity(rows::STATEMENTS_IN_SQLITE),
             Access::Read => sqlite.create_if_missing(false).read_only(true),
         }
     });

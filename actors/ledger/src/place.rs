@@ -52,6 +52,17 @@ pub(super) fn beside(database: &Path, more: &str) -> PathBuf {
     database.with_file_name(name)
 }
 
+/// The path of a database's log: `farebox-log.db` beside `farebox.db`.
+pub(super) fn log_of(database: &Path) -> PathBuf {
+    let mut name = database.file_stem().unwrap_or_default().to_owned();
+    name.push("-log");
+    if let Some(extension) = database.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    database.with_file_name(name)
+}
+
 /// The size of a file in bytes; `None` if it does not exist.
 fn size(file: &Path) -> Option<u64> {
     fs::metadata(file).ok().map(|found| found.len())
@@ -75,10 +86,14 @@ fn refuse_used(database: &Path, kept: &[PathBuf]) -> Result<(), LedgerError> {
     let mut found = Vec::new();
     let log = beside(database, "-wal");
     if let Some(bytes) = size(&log).filter(|bytes| *bytes > 0) {
-        found.push(format!("{} ({bytes} bytes of a database's log)", log.display()));
+        found.push(format!("{} ({bytes} bytes of a database's write-ahead log)", log.display()));
     }
     if Lock::was_served(database) {
         found.push(format!("{} (a ledger was served here)", Lock::path_of(database).display()));
+    }
+    let of_log = log_of(database);
+    if let Some(bytes) = size(&of_log).filter(|bytes| *bytes > 0) {
+        found.push(format!("{} ({bytes} bytes of a ledger's log)", of_log.display()));
     }
     found.extend(kept.iter().filter(|file| file.exists()).map(|file| file.display().to_string()));
     if found.is_empty() {
@@ -90,7 +105,7 @@ fn refuse_used(database: &Path, kept: &[PathBuf]) -> Result<(), LedgerError> {
     };
     Err(LedgerError::Unusable(format!(
         "the database {} {state}, but a ledger was used here; found: {}. Bring the database back, together with its -wal file \
-         if it has one. To begin a new ledger instead, move these files away and start again",
+         and the log beside it. To begin a new ledger instead, move these files away and start again",
         database.display(),
         found.join(", ")
     )))

@@ -1,5 +1,5 @@
-//! Connections to the ledger's database that never wait in vain: while the ledger is away nothing is begun, and callers
-//! that are waiting are told at once.
+//! Connections to the ledger's tables that never wait in vain: while the ledger is away nothing is begun, and callers
+//! that are waiting are told at once. Most callers wait until the tables have what the log had when they asked.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +8,7 @@ use sea_orm::{
     QueryResult, Statement, TransactionTrait,
 };
 
-use super::{LedgerError, standing::Standing, watch::Watch};
+use super::{LedgerError, progress::Progress, standing::Standing, watch::Watch};
 
 /// The watch over a database's files, once there is one.
 pub(super) type Watched = Arc<OnceLock<Arc<Watch>>>;
@@ -19,11 +19,19 @@ pub(super) struct Pool {
     connections: DatabaseConnection,
     standing: Standing,
     watched: Watched,
+    /// The progress that callers wait for; `None` for those who don't.
+    progress: Option<Progress>,
 }
 
 impl Pool {
+    /// A pool whose callers see the tables as they are, even if they are behind the log.
     pub(super) const fn new(connections: DatabaseConnection, standing: Standing, watched: Watched) -> Self {
-        Self { connections, standing, watched }
+        Self { connections, standing, watched, progress: None }
+    }
+
+    /// The same connections, for callers who wait until the tables have what the log has.
+    pub(super) fn after(&self, progress: &Progress) -> Self {
+        Self { progress: Some(progress.clone()), ..self.clone() }
     }
 
     /// Checks the standing, and the files that are written to.
@@ -40,6 +48,9 @@ impl Pool {
     /// unknown then. Work on files that the next start will not open counts as failed.
     async fn unless_away<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, LedgerError> {
         self.look()?;
+        if let Some(progress) = &self.progress {
+            progress.caught_up().await?;
+        }
         let done = tokio::select! {
             biased;
             done = work => done?,

@@ -1,12 +1,12 @@
-//! Sums of usage by hour and by day: the rows that a batch adds to them, and the auditor's comparison with the records.
-//! The records of a batch are merged first, so that a batch writes one row for each account, span, model, provider and
+//! Sums of usage by hour and by day: the rows that a call of the projection adds to them, and the auditor's comparison with the records.
+//! The records of a call are merged first, so that it writes one row for each account, span, model, provider and
 //! key, however many requests it settles. A request counts at the time of its end.
 
 use std::collections::BTreeMap;
 
 use billing::{
     Nanos, Timestamp,
-    entry::{Ending, Transition, UsageRecord},
+    entry::{Ending, UsageRecord},
     ids::AccountId,
     quantity::Direction,
     time::HOUR_MS,
@@ -20,6 +20,7 @@ use super::{
         MOST, Violation,
         checks::{Pair, Says, difference},
     },
+    project::Entry,
     rows::{Rows, Write},
 };
 
@@ -121,9 +122,9 @@ fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> BTr
     merged
 }
 
-/// The rows of a batch.
-pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
-    static WRITE: Write = Write::insert(
+/// The rows of a call.
+pub(super) fn rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
                  input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged) VALUES",
         "ON CONFLICT (account_id, span, starts_at, model, provider, key_id) DO UPDATE SET \
@@ -137,9 +138,10 @@ pub(super) fn rows(transitions: &[Transition]) -> Rows<'_> {
                 billed_seconds = usage_rollup.billed_seconds + excluded.billed_seconds, \
                 charged = usage_rollup.charged + excluded.charged",
     );
-    let records = transitions.iter().filter_map(|transition| Some((transition.account_id, transition.usage.as_ref()?)));
+    let records =
+        entries.iter().filter_map(|Entry { transition, .. }| Some((transition.account_id, transition.usage.as_ref()?)));
     let merged = merge(records);
-    let mut rows = Rows::new(&WRITE, 16, merged.len());
+    let mut rows = Rows::new(WRITE, 16, merged.len());
     for (place, sums) in merged {
         rows.push([
             place.account.0.into(),
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_writes_one_row_for_each_sum() {
+    fn a_call_writes_one_row_for_each_sum() {
         let records = [
             (1, record(Some(1), "a", Ending::Completed, DAY_MS)),
             (1, record(Some(1), "a", Ending::Failed, DAY_MS + HOUR_MS - 1)),

@@ -1,26 +1,24 @@
-//! Rows to write, in one form for both databases. SQLite's writer lives in this process, so its statements carry a few
-//! rows, in a few sizes that are prepared once. For PostgreSQL a statement is a round trip, so it carries up to
-//! [`LARGEST`] rows.
+//! Rows to write, in one form for both databases. A statement is a message to another thread or another process, and an
+//! answer, so it carries many rows.
 
-use std::{borrow::Cow, sync::OnceLock};
+use std::borrow::Cow;
 
-use rusqlite::{
-    ToSql,
-    types::{ToSqlOutput, ValueRef},
-};
-use sea_orm::{DbBackend, Value};
+use sea_orm::{DbBackend, Statement, Value};
 use uuid::Uuid;
 
-/// The most rows of one statement. With the widest table's 18 columns it stays far below PostgreSQL's limit of 65,535
-/// bound values.
+/// The most rows of one statement in PostgreSQL, where it is a round trip. With the widest table's 21 columns it stays
+/// far below the limit of 65,535 bound values.
 const LARGEST: usize = 64;
 
-/// The most rows of one statement in SQLite. Smaller statements have a power of two.
-const LARGEST_STEP: usize = 16;
+/// The most rows of one statement in SQLite, where it is a message to another thread. Larger ones gain nothing.
+const LARGEST_IN_SQLITE: usize = 32;
 
-/// The number of prepared statements of a connection: in PostgreSQL seventeen tables of up to [`LARGEST`] rows, and a
-/// few others.
-pub(super) const STATEMENTS: usize = 1_152;
+/// The number of prepared statements of a connection to PostgreSQL: twenty tables of up to [`LARGEST`] rows, and a few
+/// others.
+pub(super) const STATEMENTS: usize = 1_344;
+
+/// The number of prepared statements of a connection to SQLite: twenty tables of six sizes, and others.
+pub(super) const STATEMENTS_IN_SQLITE: usize = 256;
 
 /// Replaces `?` by the database's placeholders.
 pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {
@@ -102,18 +100,6 @@ impl<'a> From<&'a [u8]> for Cell<'a> {
     }
 }
 
-impl ToSql for Cell<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Int(Some(number)) => ValueRef::Integer(*number),
-            Self::Id(Some(id)) => ValueRef::Blob(id.as_bytes()),
-            Self::Text(Some(text)) => ValueRef::Text(text.as_bytes()),
-            Self::Bytes(bytes) => ValueRef::Blob(bytes),
-            Self::Int(None) | Self::Id(None) | Self::Text(None) => ValueRef::Null,
-        }))
-    }
-}
-
 impl From<Cell<'_>> for Value {
     fn from(cell: Cell<'_>) -> Self {
         match cell {
@@ -125,45 +111,30 @@ impl From<Cell<'_>> for Value {
     }
 }
 
-/// How a table's rows are written.
-#[derive(Debug)]
+/// How a table's rows are written: the text before and after them in a statement for many.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Write {
-    /// The text before and after the rows in a statement for many.
     before: &'static str,
     after: &'static str,
-    sqlite: InSqlite,
-}
-
-#[derive(Debug)]
-enum InSqlite {
-    /// Statements for 1, 2, 4, ... rows, made on first use.
-    Inserts([OnceLock<String>; LARGEST_STEP.ilog2() as usize + 1]),
-    /// Statements for one row.
-    Each(&'static [&'static str]),
 }
 
 impl Write {
     /// `before (?, ...), (?, ...) after`, in both databases.
-    pub(super) const fn insert(before: &'static str, after: &'static str) -> Self {
-        Self { before, after, sqlite: InSqlite::Inserts([const { OnceLock::new() }; _]) }
-    }
-
-    /// UPDATEs or a DELETE: in SQLite written for one row; in PostgreSQL for many, with the text before and after them.
-    pub(super) const fn change(each: &'static [&'static str], before: &'static str, after: &'static str) -> Self {
-        Self { before, after, sqlite: InSqlite::Each(each) }
+    pub(super) const fn new(before: &'static str, after: &'static str) -> Self {
+        Self { before, after }
     }
 }
 
 /// Rows of one table.
 pub(super) struct Rows<'a> {
-    write: &'static Write,
+    write: Write,
     columns: usize,
     cells: Vec<Cell<'a>>,
 }
 
 impl<'a> Rows<'a> {
     /// A list with room for about this many rows.
-    pub(super) fn new(write: &'static Write, columns: usize, rows: usize) -> Self {
+    pub(super) fn new(write: Write, columns: usize, rows: usize) -> Self {
         Self { write, columns, cells: Vec::with_capacity(rows * columns) }
     }
 
@@ -173,42 +144,30 @@ impl<'a> Rows<'a> {
         self.cells.extend(row);
     }
 
-    /// The statements for SQLite, each with its values.
-    pub(super) fn steps(&self) -> impl Iterator<Item = (&'static str, &[Cell<'a>])> {
-        let Write { before, after, sqlite } = self.write;
-        let (inserts, each): (&[_], &[_]) = match sqlite {
-            InSqlite::Inserts(inserts) => (inserts, &[]),
-            InSqlite::Each(each) => (&[], each),
-        };
-        let mut left = self.cells.as_slice();
-        let many = std::iter::from_fn(move || {
-            let size = (left.len() / self.columns).min(LARGEST_STEP).checked_ilog2()?;
-            let sql = inserts.get(size as usize)?;
-            let sql = sql.get_or_init(|| {
-                // A failing statement ends its batch, so the savepoint that could undo it alone is left out.
-                let before = before.replacen("INSERT INTO", "INSERT OR FAIL INTO", 1);
-                format!("{before} {} {after}", many_marks(self.columns, 1 << size))
-            });
-            let (values, rest) = left.split_at(self.columns << size);
-            left = rest;
-            Some((sql.as_str(), values))
-        });
-        many.chain(each.iter().flat_map(|sql| self.cells.chunks_exact(self.columns).map(|row| (*sql, row))))
+    /// The number of rows.
+    pub(super) const fn len(&self) -> usize {
+        self.cells.len() / self.columns
     }
 
-    /// The statements for PostgreSQL, each with its values.
-    pub(super) fn statements(self) -> impl Iterator<Item = (String, Vec<Value>)> {
-        let Self { write: Write { before, after, .. }, columns, cells } = self;
+    /// The statements that write the rows, in order.
+    pub(super) fn statements(self, backend: DbBackend) -> impl Iterator<Item = Statement> {
+        let Self { write: Write { before, after }, columns, cells } = self;
         let mut cells = cells.into_iter();
         std::iter::from_fn(move || {
-            let rows = LARGEST.min(cells.len() / columns);
-            if rows == 0 {
-                return None;
-            }
+            let rows = step(backend, cells.len() / columns)?;
             let sql = format!("{before} {} {after}", many_marks(columns, rows));
-            let values = cells.by_ref().take(rows * columns).map(Value::from).collect();
-            Some((placeholders(DbBackend::Postgres, &sql), values))
+            let values: Vec<Value> = cells.by_ref().take(rows * columns).map(Value::from).collect();
+            Some(Statement::from_sql_and_values(backend, placeholders(backend, &sql), values))
         })
+    }
+}
+
+/// The number of rows in the next statement, of so many that are left. SQLite prepares a statement in little time but
+/// keeps few, so that sizes are powers of two. In PostgreSQL one statement of any size is better than several.
+fn step(backend: DbBackend, left: usize) -> Option<usize> {
+    match backend {
+        DbBackend::Postgres => (left > 0).then_some(left.min(LARGEST)),
+        _ => left.min(LARGEST_IN_SQLITE).checked_ilog2().map(|power| 1 << power),
     }
 }
 
@@ -223,36 +182,24 @@ mod tests {
 
     #[test]
     fn rows_are_split_where_one_statement_is_full() {
-        static WRITE: Write = Write::insert("INSERT INTO t VALUES", "");
-        let mut rows = Rows::new(&WRITE, 2, 0);
-        (0..132_i64).for_each(|n| rows.push([n.into(), n.into()]));
-        let steps: Vec<_> = rows.steps().map(|(sql, values)| (sql, values.len() / 2)).collect();
-        assert_eq!(steps.iter().map(|(_, rows)| *rows).collect::<Vec<_>>(), [[16; 8].as_slice(), &[4]].concat());
-        assert_eq!(steps[8].0, "INSERT OR FAIL INTO t VALUES (?, ?), (?, ?), (?, ?), (?, ?) ");
-        let last = rows.steps().last().map(|(_, values)| values[7].clone());
-        assert_eq!(last, Some(Cell::Int(Some(131))));
-        let statements: Vec<_> = rows.statements().collect();
-        let counts: Vec<_> = statements.iter().map(|(_, values)| values.len() / 2).collect();
-        assert_eq!(counts, [64, 64, 4]);
-        assert_eq!(statements[2].0, "INSERT INTO t VALUES ($1, $2), ($3, $4), ($5, $6), ($7, $8) ");
-    }
-
-    #[test]
-    fn each_row_is_changed_by_each_statement() {
-        static WRITE: Write = Write::change(&["UPDATE a ?1, ?2", "UPDATE b ?2"], "UPDATE (VALUES", ") AS v");
-        let mut rows = Rows::new(&WRITE, 2, 2);
-        (0..2_i64).for_each(|n| rows.push([n.into(), 7_i64.into()]));
-        let steps: Vec<_> = rows.steps().map(|(sql, values)| (sql, values[0].clone())).collect();
-        let (first, second) = (Cell::from(0_i64), Cell::from(1_i64));
-        let changes = [
-            ("UPDATE a ?1, ?2", &first),
-            ("UPDATE a ?1, ?2", &second),
-            ("UPDATE b ?2", &first),
-            ("UPDATE b ?2", &second),
-        ];
-        assert_eq!(steps, changes.map(|(sql, cell)| (sql, cell.clone())));
-        let statements: Vec<_> = rows.statements().map(|(sql, values)| (sql, values.len())).collect();
-        assert_eq!(statements, [("UPDATE (VALUES ($1, $2), ($3, $4) ) AS v".to_owned(), 4)]);
+        const WRITE: Write = Write::new("INSERT INTO t VALUES", "");
+        let statements = |backend, rows: i64| {
+            let mut written = Rows::new(WRITE, 2, 0);
+            (0..rows).for_each(|n| written.push([n.into(), n.into()]));
+            written.statements(backend).collect::<Vec<_>>()
+        };
+        let sizes = |statements: &[Statement]| -> Vec<_> {
+            statements.iter().map(|statement| statement.values.as_ref().unwrap().0.len() / 2).collect()
+        };
+        let most = i64::try_from(2 * LARGEST).unwrap();
+        let sqlite = statements(DbBackend::Sqlite, most + 7);
+        assert_eq!(sizes(&sqlite), [32, 32, 32, 32, 4, 2, 1]);
+        assert_eq!(sqlite[5].sql, "INSERT INTO t VALUES (?, ?), (?, ?) ");
+        let last = &sqlite[6].values.as_ref().unwrap().0;
+        assert_eq!(last[..], [Value::from(most + 6), Value::from(most + 6)]);
+        let postgres = statements(DbBackend::Postgres, most + 3);
+        assert_eq!(sizes(&postgres), [LARGEST, LARGEST, 3]);
+        assert_eq!(postgres[2].sql, "INSERT INTO t VALUES ($1, $2), ($3, $4), ($5, $6) ");
     }
 
     #[test]

@@ -12,10 +12,11 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags};
+use sea_orm::sqlx::{self, ConnectOptions as _, sqlite::SqliteConnectOptions};
 
 use super::place::beside;
 
@@ -26,7 +27,9 @@ const LOG_MAGIC: u32 = 0x377f_0682;
 /// The longest time to read a database that another program wrote to.
 const READ_FOR: Duration = Duration::from_secs(2);
 /// SQLite's steps between two checks of the time.
-const STEPS: std::ffi::c_int = 10_000;
+const STEPS: i32 = 10_000;
+/// SQLite's code of an operation that was interrupted.
+const INTERRUPTED: &str = "9";
 
 /// The identity of a file.
 type Inode = (u64, u64);
@@ -160,30 +163,77 @@ impl Watch {
         if &head != MAGIC {
             return Err(format!("{} was written over", name(&self.path)));
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let fresh = Connection::open_with_flags(&self.path, flags).map_err(|error| broken(&error))?;
-        let until = Instant::now() + READ_FOR;
-        fresh.progress_handler(STEPS, Some(move || Instant::now() > until)).map_err(|error| broken(&error))?;
-        match fresh.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0)) {
+        let path = self.path.clone();
+        // The caller may be within tokio, where no other runtime may wait.
+        let reading = thread::Builder::new().name("ledger-read".into()).spawn(move || quick_check(&path, READ_FOR));
+        let found = reading.map_err(|error| broken(&error))?.join();
+        match found.unwrap_or_else(|_| Err("reading it made a thread panic".into())) {
             Ok(said) if said == "ok" => Ok(()),
-            Ok(said) => Err(broken(&said)),
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => Ok(()),
-            Err(error) => Err(broken(&error)),
+            Ok(why) | Err(why) => Err(broken(&why)),
         }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The last change of the database's file that is known.
+    #[cfg(test)]
+    pub(super) fn known_change(&self) -> Changed {
+        self.known().changed
+    }
+}
+
+/// Reads a whole database by a new connection, and returns `ok`, or the first fault. A database that can't be read in
+/// time counts as sound.
+fn quick_check(path: &Path, within: Duration) -> Result<String, String> {
+    let until = Instant::now() + within;
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(READ_FOR);
+    let check = async {
+        let mut fresh = options.disable_statement_logging().connect().await?;
+        fresh.lock_handle().await?.set_progress_handler(STEPS, move || Instant::now() <= until);
+        sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut fresh).await
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
+    match runtime.block_on(check) {
+        Err(error)
+            if error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() == Some(INTERRUPTED) =>
+        {
+            Ok("ok".into())
+        }
+        done => done.map_err(|error: sqlx::Error| error.to_string()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use sea_orm::sqlx::SqliteConnection;
+
     use super::*;
+
+    /// A connection of a program to a database.
+    struct Program {
+        runtime: tokio::runtime::Runtime,
+        connection: Mutex<SqliteConnection>,
+    }
+
+    impl Program {
+        fn open(file: &Path) -> Self {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
+            let connection = Mutex::new(runtime.block_on(options.connect()).unwrap());
+            Self { runtime, connection }
+        }
+
+        fn run(&self, sql: &'static str) {
+            let mut connection = self.connection.lock().unwrap();
+            self.runtime.block_on(sqlx::query(sql).execute(&mut *connection)).unwrap();
+        }
+    }
 
     struct Stage {
         folder: tempfile::TempDir,
-        writer: Connection,
+        writer: Program,
         watch: Watch,
     }
 
@@ -192,13 +242,14 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("t.db");
-            let writer = Connection::open(&file).unwrap();
-            writer.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).unwrap();
-            writer.execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)").unwrap();
-            let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
-                        INSERT INTO t SELECT i, randomblob(900) FROM n";
-            writer.execute_batch(rows).unwrap();
-            writer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+            let writer = Program::open(&file);
+            writer.run("PRAGMA journal_mode = WAL");
+            writer.run("CREATE TABLE t (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)");
+            writer.run(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) \
+                 INSERT INTO t SELECT i, randomblob(900) FROM n",
+            );
+            writer.run("PRAGMA wal_checkpoint(TRUNCATE)");
             let watch = Watch::begin(&file).unwrap();
             let stage = Self { folder, writer, watch };
             stage.commit();
@@ -206,7 +257,7 @@ mod tests {
         }
 
         fn commit(&self) {
-            self.writer.execute("UPDATE t SET bytes = randomblob(901) WHERE id = 1", []).unwrap();
+            self.writer.run("UPDATE t SET bytes = randomblob(901) WHERE id = 1");
         }
 
         fn path(&self, name: &str) -> PathBuf {
@@ -221,10 +272,10 @@ mod tests {
             stage.commit();
             stage.watch.check().unwrap();
             let writing = stage.watch.writing();
-            stage.writer.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).unwrap();
+            stage.writer.run("PRAGMA wal_checkpoint(PASSIVE)");
             stage.watch.check().unwrap();
             drop(writing);
-            let known = stage.watch.known().changed;
+            let known = stage.watch.known_change();
             assert_eq!(known, changed(&fs::metadata(stage.path("t.db")).unwrap()), "noted, not read");
             stage.watch.check().unwrap();
         }
@@ -233,9 +284,9 @@ mod tests {
     #[test]
     fn another_program_that_writes_through_sqlite_is_no_fault() {
         let stage = Stage::new();
-        let other = Connection::open(stage.path("t.db")).unwrap();
-        other.execute("UPDATE t SET bytes = randomblob(7) WHERE id < 100", []).unwrap();
-        other.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+        let other = Program::open(&stage.path("t.db"));
+        other.run("UPDATE t SET bytes = randomblob(7) WHERE id < 100");
+        other.run("PRAGMA wal_checkpoint(TRUNCATE)");
         stage.watch.check().unwrap();
         drop(other);
         stage.commit();
@@ -295,6 +346,24 @@ mod tests {
             let found = stage.watch.check().expect_err(what);
             assert!(found.contains(said), "{what}: {found}");
         }
+    }
+
+    #[test]
+    fn a_database_that_takes_long_to_read_counts_as_sound() {
+        let stage = Stage::new();
+        stage.writer.run(
+            "WITH RECURSIVE n(i) AS (SELECT 501 UNION ALL SELECT i + 1 FROM n WHERE i < 20000) \
+             INSERT INTO t SELECT i, x'00' FROM n",
+        );
+        assert_eq!(quick_check(&stage.path("t.db"), Duration::ZERO).unwrap(), "ok");
+    }
+
+    #[tokio::test]
+    async fn a_database_is_read_within_a_runtime_too() {
+        let stage = thread::spawn(Stage::new).join().unwrap();
+        drop(File::options().append(true).open(stage.path("t.db")).unwrap().set_len(10_000_000));
+        stage.watch.check().unwrap();
+        thread::spawn(move || drop(stage)).join().unwrap();
     }
 
     #[test]

@@ -38,8 +38,10 @@ fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok
 pub enum Kind {
     /// One per active account.
     Account,
-    /// The only writer of the ledger.
+    /// The only writer of the ledger's log.
     Journal,
+    /// Makes the ledger's tables from its log.
+    Projector,
     /// One per size class.
     Pool,
     /// One per loaded model: a thread.
@@ -58,9 +60,10 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Account,
         Self::Journal,
+        Self::Projector,
         Self::Pool,
         Self::Engine,
         Self::Provider,
@@ -75,6 +78,7 @@ impl Kind {
         match self {
             Self::Account => "account",
             Self::Journal => "journal",
+            Self::Projector => "projector",
             Self::Pool => "pool",
             Self::Engine => "engine",
             Self::Provider => "provider",

@@ -7,6 +7,7 @@
 //! After a failed or unknown commit nothing is retried from memory: every account in the batch is informed, stops, and
 //! is rebuilt from the database. Entries that such an account sent since are refused by their incarnation.
 
+mod projector;
 pub mod protocol;
 mod writer;
 

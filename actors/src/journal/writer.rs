@@ -1,7 +1,7 @@
-//! The journal's thread, the only one that writes. It takes everything that waits as one batch, writes it, reports to
-//! the accounts, and takes the next batch, without another task scheduled in between. A panic ends one of its lives,
-//! not the thread: the queue is kept, and the accounts of the current batch are rebuilt. It knows no rule of money; the
-//! protocol alone decides the order.
+//! The journal's thread, the only one that appends to the log. It takes everything that waits as one batch, appends it as
+//! one row, reports to the accounts, and takes the next batch, without another task scheduled in between. A panic ends one
+//! of its lives, not the thread: the queue is kept, and the accounts of the current batch are rebuilt. It knows no rule of
+//! money; the protocol alone decides the order.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,12 @@ use std::{
 use actix::WeakRecipient;
 use billing::{entry::Transition, ids::AccountId};
 use futures::FutureExt;
-use ledger::{Ledger, LedgerError};
+use ledger::{
+    Ledger, LedgerError,
+    claims::{self, Claims},
+    log::{Head, Row, Shard, tail::Tail},
+    project::Logged,
+};
 use runtime::{
     clock::Clock,
     exit::ExitGuard,
@@ -24,10 +29,10 @@ use runtime::{
     mailbox,
 };
 use tokio::sync::{Notify, oneshot};
-use uuid::Uuid;
 
 use super::{
     Append, Committed, EarlierLife,
+    projector::Projector,
     protocol::{Incarnation, Pending, Protocol, Report, Step},
 };
 
@@ -57,8 +62,11 @@ impl Shared {
     }
 }
 
-/// The handle of the journal's thread. The thread ends when the handle is dropped.
-pub struct Journal(Arc<Shared>);
+/// The handle of the journal's threads. They end when the handle is dropped and everything is in the tables.
+pub struct Journal {
+    shared: Arc<Shared>,
+    projector: Arc<Projector>,
+}
 
 impl std::fmt::Debug for Journal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -68,8 +76,8 @@ impl std::fmt::Debug for Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.0.closed.store(true, Ordering::Release);
-        self.0.wake.notify_one();
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.wake.notify_one();
     }
 }
 
@@ -91,42 +99,45 @@ impl Journal {
         // A runtime of its own, because writing to SQLite blocks. While the thread waits, the runtime serves
         // PostgreSQL's connections.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let writer = Writer { shared: Arc::clone(&shared), ledger, clock };
+        let projector = Arc::new(Projector::start(Arc::clone(&ledger), Shard::ONLY, shared.health.clone())?);
+        let tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
+        let (threads, projecting) = (Arc::clone(&shared), Arc::clone(&projector));
+        let writer = Writer { shared: threads, ledger, clock, projector: projecting, tail, claims: Claims::default() };
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
-        Ok(Self(shared))
+        Ok(Self { shared, projector })
     }
 
-    /// Whether nothing waits to be written, and nothing is being written.
+    /// Whether nothing waits to be written, nothing is being written, and the tables have everything.
     pub fn is_idle(&self) -> bool {
-        self.0.queue().protocol.is_idle()
+        self.shared.queue().protocol.is_idle() && self.projector.is_idle()
     }
 
     /// Has it die of a panic.
     #[cfg(feature = "faults")]
     pub fn panic(&self) {
-        self.0.dies.store(true, Ordering::Release);
-        self.0.wake.notify_one();
+        self.shared.dies.store(true, Ordering::Release);
+        self.shared.wake.notify_one();
     }
 }
 
 impl Append for Journal {
     fn append(&self, entry: Pending<WeakRecipient<Committed>>) -> Result<(), EarlierLife> {
-        let mut queue = self.0.queue();
+        let mut queue = self.shared.queue();
         queue.protocol.push(entry).map_err(|_| EarlierLife)?;
         queue.since.get_or_insert_with(Instant::now);
-        self.0.health.queued(Kind::Journal, queue.protocol.waiting());
+        self.shared.health.queued(Kind::Journal, queue.protocol.waiting());
         drop(queue);
-        self.0.wake.notify_one();
+        self.shared.wake.notify_one();
         Ok(())
     }
 
     fn open(&self, account_id: AccountId, incarnation: Incarnation, ready: oneshot::Sender<()>) {
-        self.0.queue().protocol.open(account_id, incarnation, ready);
-        self.0.wake.notify_one();
+        self.shared.queue().protocol.open(account_id, incarnation, ready);
+        self.shared.wake.notify_one();
     }
 
     fn ended(&self, account_id: AccountId, incarnation: Incarnation) {
-        self.0.queue().protocol.ended(account_id, incarnation);
+        self.shared.queue().protocol.ended(account_id, incarnation);
     }
 }
 
@@ -134,23 +145,27 @@ struct Writer {
     shared: Arc<Shared>,
     ledger: Arc<Ledger>,
     clock: Clock,
+    projector: Arc<Projector>,
+    tail: Tail,
+    claims: Claims,
 }
 
 impl Writer {
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
             let exit = ExitGuard::new(&self.shared.health, Kind::Journal, Name::Text("journal".into()), |_| {});
             if AssertUnwindSafe(self.live(exit)).catch_unwind().await.is_ok() {
                 return;
             }
-            // Whether the current batch was committed is unknown: the accounts' rows show it.
+            // Whether the current batch is in the log is unknown: the accounts' rows show it.
+            self.resume().await;
             let told = self.shared.queue().protocol.interrupted("the journal died");
             tell(told);
         }
     }
 
     /// One life. It ends when no further entry can come.
-    async fn live(&self, _exit: ExitGuard) {
+    async fn live(&mut self, _exit: ExitGuard) {
         loop {
             self.shared.health.beats(Kind::Journal, Kind::Journal.name());
             let (step, since) = {
@@ -163,20 +178,53 @@ impl Writer {
             assert!(!self.shared.dies.swap(false, Ordering::AcqRel), "asked to die");
             match step {
                 Some(Step::Write(batch)) => {
-                    let began = Instant::now();
-                    let failed = self.commit(&batch).await;
+                    let (began, count) = (Instant::now(), batch.len());
+                    let failed = self.commit(batch).await;
                     self.fares(&failed);
                     metrics::histogram!("farebox_journal_commit_seconds").record(began.elapsed().as_secs_f64());
                     let told = self.shared.queue().protocol.written(failed);
                     tell(told);
                     // Nobody waits for the rest of the work.
-                    self.note(batch.len(), since.unwrap_or(began), began);
+                    self.note(count, since.unwrap_or(began), began);
+                    self.ledger.checkpoint_log().await;
+                    self.wait_for_room().await;
                 }
                 Some(Step::Open(opened)) => answer(opened),
                 None if self.shared.closed.load(Ordering::Acquire) => return,
                 // Nothing to do, and alive.
                 None => drop(tokio::time::timeout(BEAT, self.shared.wake.notified()).await),
             }
+        }
+    }
+
+    /// Takes over the rows that are in the log and were not noted before a panic.
+    async fn resume(&mut self) {
+        loop {
+            match self.ledger.logged_after(self.tail.head.seq).await {
+                Ok(rows) if rows.is_empty() => return,
+                Ok(rows) if rows.iter().any(|row| row.epoch != self.tail.epoch) => {
+                    // Another owner appends now.
+                    self.ledger.standing().not_committed(&LedgerError::Fenced);
+                    return;
+                }
+                Ok(rows) => rows.into_iter().for_each(|row| self.appended(row)),
+                Err(error) => {
+                    tracing::error!(%error, "the log can't be read after a panic");
+                    if !self.ledger.standing().back().await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// While the tables are too far behind the log, nothing is appended.
+    async fn wait_for_room(&self) {
+        let mut room = std::pin::pin!(self.projector.room());
+        while tokio::time::timeout(BEAT, &mut room).await.is_err() {
+            let why = "the tables are too far behind the log: new work waits".to_owned();
+            self.shared.health.trouble(Kind::Journal, Kind::Journal.name(), Some((Verdict::Degraded, why)));
+            self.shared.health.beats(Kind::Journal, Kind::Journal.name());
         }
     }
 
@@ -196,68 +244,84 @@ impl Writer {
         self.shared.health.handled(Kind::Journal, count, since, began);
     }
 
-    /// Commits a batch. Returns the accounts whose transitions are not durable (or not known to be), each with the
-    /// reason.
-    async fn commit(&self, batch: &[Transition]) -> HashMap<AccountId, String> {
-        let Err(error) = self.commit_lasting(batch).await else { return HashMap::new() };
-        tracing::error!(%error, transitions = batch.len(), "commit failed");
-        if !matches!(error, LedgerError::Refused(_)) {
-            return batch.iter().map(|transition| (transition.account_id, error.to_string())).collect();
+    /// Appends a batch to the log. Returns the accounts whose transitions are not durable (or not known to be), each
+    /// with the reason.
+    async fn commit(&mut self, mut batch: Vec<Transition>) -> HashMap<AccountId, String> {
+        let mut failed = match self.refused(&batch).await {
+            Ok(failed) => failed,
+            Err(error) => return all(&batch, &error),
+        };
+        batch.retain(|transition| !failed.contains_key(&transition.account_id));
+        if batch.is_empty() {
+            return failed;
         }
-        // A row that the database refused must not fail other accounts. The batch is known to be rolled back, so each
-        // account's part is committed by itself.
-        let mut by_account: HashMap<AccountId, Vec<Transition>> = HashMap::new();
-        for transition in batch {
-            by_account.entry(transition.account_id).or_default().push(transition.clone());
-        }
-        let mut failed = HashMap::new();
-        for (account_id, alone) in by_account {
-            if let Err(own) = self.commit_lasting(&alone).await {
-                failed.insert(account_id, own.to_string());
+        let row = self.tail.next(&batch, self.clock.now());
+        match self.append(&row).await {
+            Ok(()) => {
+                let Row { seq, hash, prev_hash, epoch, at, .. } = row;
+                self.appended(Logged { seq, hash, prev_hash, epoch, at, transitions: batch });
+            }
+            Err(error) => {
+                tracing::error!(%error, transitions = batch.len(), "a batch was not appended to the log");
+                failed.extend(all(&batch, &error));
             }
         }
         failed
     }
 
-    /// Commits until the outcome is known: while the ledger is known to be away, the transitions wait for it.
-    /// Transitions known to be missing then are written again; they were reported to nobody.
-    async fn commit_lasting(&self, transitions: &[Transition]) -> Result<(), LedgerError> {
-        loop {
-            let result = self.commit_once(transitions).await;
-            match &result {
-                Ok(()) => self.ledger.standing().committed(),
-                Err(LedgerError::Away(why)) => {
-                    tracing::error!(why, transitions = transitions.len(), "a commit waits for the ledger");
-                    self.ledger.standing().not_committed(&LedgerError::Away(why.clone()));
-                    if self.ledger.standing().back().await {
-                        continue;
-                    }
-                    return Err(LedgerError::Fenced);
-                }
-                Err(error) => self.ledger.standing().not_committed(error),
-            }
-            return result;
-        }
+    /// Goes on after a row that is in the log.
+    fn appended(&mut self, row: Logged) {
+        self.tail.head = Head { seq: row.seq, hash: row.hash };
+        self.claims.take(row.seq, &row.transitions);
+        self.ledger.progress().appended(row.seq);
+        self.projector.push(row);
     }
 
-    /// Commits one transaction. Where its outcome is unknown, the batch's row shows it once the ledger is back.
-    async fn commit_once(&self, transitions: &[Transition]) -> Result<(), LedgerError> {
-        let id = Uuid::now_v7();
-        let append = AssertUnwindSafe(self.ledger.append(id, transitions, self.clock.now()));
-        // A panic drops its transaction, which rolls back; the next batch finds a sound connection.
-        let result =
-            append.catch_unwind().await.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into())));
-        let Err(error @ (LedgerError::Database(_) | LedgerError::Writer(_) | LedgerError::Away(_))) = result else {
-            return result;
-        };
+    /// The accounts whose transitions may not become a part of the log, each with the reason.
+    async fn refused(&mut self, batch: &[Transition]) -> Result<HashMap<AccountId, String>, LedgerError> {
+        self.claims.forget(self.ledger.progress().place());
+        let mut refused = claims::refused(batch, &self.claims, &self.ledger.tabled(batch).await?);
+        for transition in batch {
+            let id = transition.account_id;
+            refused.extend(self.projector.stopped(id).map(|why| (id, why)));
+        }
+        for (account, why) in &refused {
+            tracing::error!(account.id = %account, why, "a transition was refused");
+        }
+        Ok(refused)
+    }
+
+    /// Appends a row until the outcome is known. While the ledger is away, the row waits for it; nothing else is
+    /// appended meanwhile, so that the row's place stays free.
+    async fn append(&self, row: &Row) -> Result<(), LedgerError> {
+        let (standing, mut was_unknown) = (self.ledger.standing(), false);
         loop {
-            match self.ledger.was_committed(id, self.clock.now()).await {
-                Ok(true) => return Ok(()),
-                Err(LedgerError::Away(_)) if self.ledger.standing().back().await => {}
-                Ok(false) | Err(_) => return Err(error),
+            let append = AssertUnwindSafe(self.ledger.append(row)).catch_unwind().await;
+            let error = match append.unwrap_or_else(|_| Err(LedgerError::Writer("a batch made it panic".into()))) {
+                Ok(()) => {
+                    standing.committed();
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            standing.not_committed(&error);
+            // What failed after a try of unknown outcome says nothing of that try.
+            let is_known = matches!(error, LedgerError::Fenced) || !(was_unknown || error.leaves_unknown());
+            if is_known {
+                return Err(error);
+            }
+            was_unknown = true;
+            tracing::error!(%error, row.seq, "whether a row is in the log is not known yet");
+            if !standing.back().await {
+                return Err(LedgerError::Fenced);
             }
         }
     }
+}
+
+/// All accounts of a batch, with the same reason.
+fn all(batch: &[Transition], error: &LedgerError) -> HashMap<AccountId, String> {
+    batch.iter().map(|transition| (transition.account_id, error.to_string())).collect()
 }
 
 fn tell(Report { senders, opened }: Report<WeakRecipient<Committed>, Opened>) {

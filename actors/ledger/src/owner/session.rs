@@ -10,7 +10,7 @@ use sea_orm::sqlx::{self, Connection as _, PgConnection, postgres::PgConnectOpti
 use super::{Claim, in_use};
 use crate::{
     LedgerError,
-    append::EPOCH,
+    project::EPOCH,
     standing::{Fault, Standing},
 };
 

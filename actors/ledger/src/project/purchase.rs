@@ -2,18 +2,18 @@
 
 use billing::{account::Automatic, subscription::AtEnd};
 
-use super::Batch;
+use super::merge::Merged;
 use crate::rows::{Rows, Write};
 
-pub(super) fn reversal_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::insert(
+pub(super) fn reversal_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO payment_reversal (payment_id, id, account_id, kind, reference, card, amount, state, created_at, \
          changed_at, left_ms) VALUES",
         "ON CONFLICT (payment_id, id) DO UPDATE SET reference = excluded.reference, card = excluded.card, \
          state = excluded.state, changed_at = excluded.changed_at, left_ms = excluded.left_ms",
     );
-    let mut rows = Rows::new(&WRITE, 11, batch.reversals.len());
-    for (account_id, row) in batch.reversals.values() {
+    let mut rows = Rows::new(WRITE, 11, merged.reversals.len());
+    for (account_id, row) in merged.reversals.values() {
         rows.push([
             row.payment_id.0.into(),
             row.id.0.into(),
@@ -31,16 +31,16 @@ pub(super) fn reversal_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     rows
 }
 
-pub(super) fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::insert(
+pub(super) fn payment_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO payment (id, account_id, purpose, amount, reversed, status, method, reference, decline_code, \
          grant_key, created_at, ended_at, cycle_end, reload_max, spend_max) VALUES",
         "ON CONFLICT (id) DO UPDATE SET status = excluded.status, reversed = excluded.reversed, \
          reference = excluded.reference, decline_code = excluded.decline_code, ended_at = excluded.ended_at, \
          cycle_end = excluded.cycle_end",
     );
-    let mut rows = Rows::new(&WRITE, 15, batch.payments.len());
-    for (account_id, payment) in batch.payments.values() {
+    let mut rows = Rows::new(WRITE, 15, merged.payments.len());
+    for (account_id, payment) in merged.payments.values() {
         rows.push([
             payment.id.0.into(),
             account_id.0.into(),
@@ -62,15 +62,15 @@ pub(super) fn payment_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     rows
 }
 
-pub(super) fn subscription_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::insert(
+pub(super) fn subscription_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO subscription (account_id, status, cancels, method, started_at, failures, retry_at) VALUES",
         "ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, cancels = excluded.cancels, \
          method = excluded.method, started_at = excluded.started_at, failures = excluded.failures, \
          retry_at = excluded.retry_at",
     );
-    let mut rows = Rows::new(&WRITE, 7, batch.subscriptions.len());
-    for (account_id, subscription) in &batch.subscriptions {
+    let mut rows = Rows::new(WRITE, 7, merged.subscriptions.len());
+    for (account_id, subscription) in &merged.subscriptions {
         rows.push([
             account_id.0.into(),
             subscription.status.name().into(),
@@ -84,8 +84,8 @@ pub(super) fn subscription_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     rows
 }
 
-pub(super) fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::insert(
+pub(super) fn automatic_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO auto_purchase (account_id, reload, threshold, amount, monthly_max, scale, monthly_spend, method, \
          begun, failures, retry_at, full_month, paused_at) VALUES",
         "ON CONFLICT (account_id) DO UPDATE SET reload = excluded.reload, threshold = excluded.threshold, \
@@ -94,8 +94,8 @@ pub(super) fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
          failures = excluded.failures, retry_at = excluded.retry_at, full_month = excluded.full_month, \
          paused_at = excluded.paused_at",
     );
-    let mut rows = Rows::new(&WRITE, 13, batch.automatics.len());
-    for (account_id, Automatic { settings, state, .. }) in &batch.automatics {
+    let mut rows = Rows::new(WRITE, 13, merged.automatics.len());
+    for (account_id, Automatic { settings, state, .. }) in &merged.automatics {
         rows.push([
             account_id.0.into(),
             i64::from(settings.reload.is_on()).into(),
@@ -115,16 +115,16 @@ pub(super) fn automatic_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     rows
 }
 
-pub(super) fn window_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::insert(
+pub(super) fn window_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO spend_window (account_id, month, reload_reserved, reload_settled, scale_reserved, \
          scale_settled, reload_max, spend_max) VALUES",
         "ON CONFLICT (account_id, month) DO UPDATE SET reload_reserved = excluded.reload_reserved, \
          reload_settled = excluded.reload_settled, scale_reserved = excluded.scale_reserved, \
          scale_settled = excluded.scale_settled, reload_max = excluded.reload_max, spend_max = excluded.spend_max",
     );
-    let mut rows = Rows::new(&WRITE, 8, batch.windows.len());
-    for ((account_id, month), window) in &batch.windows {
+    let mut rows = Rows::new(WRITE, 8, merged.windows.len());
+    for ((account_id, month), window) in &merged.windows {
         rows.push([
             account_id.0.into(),
             month.0.into(),

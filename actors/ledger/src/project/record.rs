@@ -1,28 +1,30 @@
 //! Rows of facts: journal lines, usage, events, and proofs. They are written once and never changed.
 
-use std::collections::HashSet;
-
 use billing::{
     Nanos,
     entry::{Line, Proof, Transition, UsageRecord},
+    event::Event,
     quantity::Direction,
 };
 use uuid::Uuid;
 
-use super::{Batch, Stamp};
+use super::{
+    Entry,
+    merge::{Merged, Noted},
+};
 use crate::{
     rollup::count,
     rows::{Rows, Write},
 };
 
-pub(super) fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_> {
-    static WRITE: Write = Write::insert(
+pub(super) fn journal_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, \
          d_available, d_held, d_spent, d_expired, d_voided, d_debt) VALUES",
         "",
     );
-    let mut rows = Rows::new(&WRITE, 16, 2 * transitions.len());
-    for transition in transitions {
+    let mut rows = Rows::new(WRITE, 16, 2 * entries.len());
+    for Entry { transition, batch_id, epoch } in entries {
         for (place, line) in transition.lines.iter().enumerate() {
             let Line { kind, grant_id, request_id, funded, available, held, spent, expired, voided, debt } = line;
             rows.push([
@@ -30,8 +32,8 @@ pub(super) fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_>
                 transition.seq.into(),
                 (place as u64).into(),
                 transition.at.0.into(),
-                stamp.batch_id.into(),
-                stamp.epoch.into(),
+                (*batch_id).into(),
+                (*epoch).into(),
                 kind.name().into(),
                 grant_id.map(|id| id.0).into(),
                 request_id.map(|id| id.0).into(),
@@ -48,15 +50,15 @@ pub(super) fn journal_rows(transitions: &[Transition], stamp: Stamp) -> Rows<'_>
     rows
 }
 
-pub(super) fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
-    static WRITE: Write = Write::insert(
+pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
          cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
          price_version, started_at, ended_at, quantities) VALUES",
         "",
     );
-    let mut rows = Rows::new(&WRITE, 21, transitions.len());
-    for transition in transitions {
+    let mut rows = Rows::new(WRITE, 21, entries.len());
+    for Entry { transition, .. } in entries {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { parts, cost, .. } = usage;
         rows.push([
@@ -87,19 +89,19 @@ pub(super) fn usage_rows(transitions: &[Transition]) -> Rows<'_> {
 }
 
 /// An event that is repeated exists already.
-pub(super) fn event_rows(transitions: &[Transition]) -> Rows<'_> {
-    static WRITE: Write = Write::insert(
+pub(super) fn event_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES",
         "ON CONFLICT (account_id, kind, subject) DO NOTHING",
     );
-    let mut rows = Rows::new(&WRITE, 6, 0);
-    for transition in transitions {
-        for event in &transition.events {
+    let mut rows = Rows::new(WRITE, 6, 0);
+    for Entry { transition, .. } in entries {
+        for (place, event) in transition.events.iter().enumerate() {
             let data: serde_json::Map<_, _> =
                 event.data.iter().map(|(name, text)| (name.clone().into_owned(), text.as_str().into())).collect();
             rows.push([
                 transition.account_id.0.into(),
-                Uuid::now_v7().into(),
+                event_id(transition, place, event).into(),
                 event.kind.name().into(),
                 event.subject.as_str().into(),
                 transition.at.0.into(),
@@ -110,49 +112,57 @@ pub(super) fn event_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
+/// An event's id: the same whenever its row is made, and in the order of time as other ids.
+fn event_id(transition: &Transition, place: usize, event: &Event) -> Uuid {
+    let mut hasher = blake3::Hasher::new();
+    for part in [transition.account_id.0.as_bytes(), event.kind.name().as_bytes(), b" ", event.subject.as_bytes()] {
+        hasher.update(part);
+    }
+    let mut rest = [0; 10];
+    hasher.finalize_xof().fill(&mut rest);
+    // The events of a millisecond keep their order.
+    let order = (transition.header.seq << 4 | place.min(15) as u64).to_be_bytes();
+    rest[..2].copy_from_slice(&order[6..]);
+    let at = u64::try_from(transition.at.0).unwrap_or_default();
+    uuid::Builder::from_unix_timestamp_millis(at, &rest).into_uuid()
+}
+
 /// A processor's event is written with its effect. If it exists already, its effect does too: a repeated command
-/// changes nothing, and makes no row here.
-pub(super) fn notice_rows(transitions: &[Transition]) -> Rows<'_> {
-    static WRITE: Write = Write::insert(NOTICE, NOTED);
-    let mut rows = Rows::new(&WRITE, 5, 0);
-    let mut noted = HashSet::new();
-    for transition in transitions {
-        let Some(notice) = &transition.notice else { continue };
-        // PostgreSQL refuses a statement that writes a row twice.
-        if !noted.insert((notice.processor.as_ref(), notice.id.as_str())) {
-            continue;
-        }
+/// changes nothing but the time of the last delivery.
+pub(super) fn notice_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(NOTICE, NOTED);
+    let mut rows = Rows::new(WRITE, 5, merged.notices.len());
+    for Noted { first, at, signed_at } in merged.notices.values() {
         rows.push([
-            notice.processor.as_ref().into(),
-            notice.id.as_str().into(),
-            notice.kind.as_str().into(),
-            notice.signed_at.0.into(),
-            transition.at.0.into(),
+            (&*first.processor).into(),
+            first.id.as_str().into(),
+            first.kind.as_str().into(),
+            signed_at.0.into(),
+            at.0.into(),
         ]);
     }
     rows
 }
 
 /// The amounts charged beyond keys' limits, ever.
-pub(super) fn beyond_rows<'a>(batch: &Batch<'_>) -> Rows<'a> {
-    static WRITE: Write = Write::change(
-        &["UPDATE api_key SET beyond = ?1 WHERE id = ?2"],
-        "UPDATE api_key SET beyond = v.beyond FROM (VALUES",
-        ") AS v (beyond, id) WHERE api_key.id = v.id",
+pub(super) fn beyond_rows<'a>(merged: &Merged<'_>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
+        "WITH v (beyond, id) AS (VALUES",
+        ") UPDATE api_key SET beyond = v.beyond FROM v WHERE api_key.id = v.id",
     );
-    let mut rows = Rows::new(&WRITE, 2, batch.beyond.len());
-    for (id, beyond) in &batch.beyond {
+    let mut rows = Rows::new(WRITE, 2, merged.beyond.len());
+    for (id, beyond) in &merged.beyond {
         rows.push([beyond.get().into(), id.0.into()]);
     }
     rows
 }
 
 /// Operators' actions with their reasons.
-pub(super) fn action_rows(transitions: &[Transition]) -> Rows<'_> {
-    static WRITE: Write =
-        Write::insert("INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES", "");
-    let mut rows = Rows::new(&WRITE, 7, 0);
-    for transition in transitions {
+pub(super) fn action_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    const WRITE: Write =
+        Write::new("INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES", "");
+    let mut rows = Rows::new(WRITE, 7, 0);
+    for Entry { transition, .. } in entries {
         let Some(Proof { request_id, act, subject, amount, reason: Some(reason) }) = &transition.proof else {
             continue;
         };
@@ -160,7 +170,7 @@ pub(super) fn action_rows(transitions: &[Transition]) -> Rows<'_> {
             request_id.0.into(),
             transition.at.0.into(),
             transition.account_id.0.into(),
-            act.as_ref().into(),
+            (&**act).into(),
             subject.as_str().into(),
             amount.map(Nanos::get).into(),
             reason.as_str().into(),
@@ -170,17 +180,16 @@ pub(super) fn action_rows(transitions: &[Transition]) -> Rows<'_> {
 }
 
 /// Proofs of other requests without a row of their own.
-pub(super) fn proof_rows(transitions: &[Transition]) -> Rows<'_> {
-    static WRITE: Write =
-        Write::insert("INSERT INTO request_proof (id, at, account_id, act, subject, amount) VALUES", "");
-    let mut rows = Rows::new(&WRITE, 6, 0);
-    for transition in transitions {
+pub(super) fn proof_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    const WRITE: Write = Write::new("INSERT INTO request_proof (id, at, account_id, act, subject, amount) VALUES", "");
+    let mut rows = Rows::new(WRITE, 6, 0);
+    for Entry { transition, .. } in entries {
         let Some(Proof { request_id, act, subject, amount, reason: None }) = &transition.proof else { continue };
         rows.push([
             request_id.0.into(),
             transition.at.0.into(),
             transition.account_id.0.into(),
-            act.as_ref().into(),
+            (&**act).into(),
             subject.as_str().into(),
             amount.map(Nanos::get).into(),
         ]);

@@ -1,23 +1,23 @@
-//! Rows of an account's state: the account, its grants, and its holds after the batch.
+//! Rows of an account's state: the account, its grants, and its holds after a call.
 
 use std::fmt::Write as _;
 
 use billing::{
     Nanos,
     account::Header,
-    entry::{Opened, Transition},
+    entry::Opened,
     grant::Taken,
     hold::{Hold, Work},
 };
 
-use super::Batch;
+use super::{Entry, merge::Merged};
 use crate::rows::{Rows, Write};
 
 /// Rows of new accounts. Their other rows follow.
-pub(super) fn opened_rows(transitions: &[Transition]) -> Rows<'_> {
-    static WRITE: Write = Write::insert("INSERT INTO account (id, email, plan, created_at, clock) VALUES", "");
-    let mut rows = Rows::new(&WRITE, 5, 0);
-    for transition in transitions {
+pub(super) fn opened_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    const WRITE: Write = Write::new("INSERT INTO account (id, email, plan, created_at, clock) VALUES", "");
+    let mut rows = Rows::new(WRITE, 5, 0);
+    for Entry { transition, .. } in entries {
         let Some(Opened { email }) = &transition.opened else { continue };
         let Header { plan, created_at, .. } = &transition.header;
         rows.push([
@@ -31,20 +31,15 @@ pub(super) fn opened_rows(transitions: &[Transition]) -> Rows<'_> {
     rows
 }
 
-/// How SQLite changes an account. Each batch changes every account that its other rows belong to.
-pub(crate) const ACCOUNT: &str =
-    "UPDATE account SET plan = ?1, subscribed_until = ?2, debt = ?3, charged = ?4, seq = ?5, clock = ?6 WHERE id = ?8";
-
-pub(super) fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::change(
-        // SQLite rewrites an index's entry whenever its column is named, even if the value stays the same.
-        &[ACCOUNT, "UPDATE account SET wake_at = ?7 WHERE id = ?8 AND wake_at IS NOT ?7"],
-        "UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
-                 charged = v.charged, seq = v.seq, clock = v.clock, wake_at = v.wake_at FROM (VALUES",
-        ") AS v (plan, subscribed_until, debt, charged, seq, clock, wake_at, id) WHERE account.id = v.id",
+/// Each call changes every account that its other rows belong to. The time to wake has rows of its own.
+pub(super) fn account_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
+        "WITH v (plan, subscribed_until, debt, charged, seq, clock, id) AS (VALUES",
+        ") UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
+         charged = v.charged, seq = v.seq, clock = v.clock FROM v WHERE account.id = v.id",
     );
-    let mut rows = Rows::new(&WRITE, 8, batch.headers.len());
-    for (id, header) in &batch.headers {
+    let mut rows = Rows::new(WRITE, 7, merged.headers.len());
+    for (id, header) in &merged.headers {
         rows.push([
             header.plan.name().into(),
             header.subscribed_until.map(|until| until.0).into(),
@@ -52,23 +47,37 @@ pub(super) fn account_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
             header.charged.get().into(),
             header.seq.into(),
             header.clock.0.into(),
-            header.wake_at.map(|at| at.0).into(),
             id.0.into(),
         ]);
     }
     rows
 }
 
-pub(super) fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::insert(
+/// The accounts' times to wake, which seldom change. SQLite rewrites an index's entry whenever its column is named, even
+/// if the value stays the same.
+pub(super) fn wake_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
+        "WITH v (wake_at, id) AS (VALUES",
+        ") UPDATE account SET wake_at = v.wake_at FROM v \
+         WHERE account.id = v.id AND account.wake_at IS DISTINCT FROM v.wake_at",
+    );
+    let mut rows = Rows::new(WRITE, 2, merged.headers.len());
+    for (id, header) in &merged.headers {
+        rows.push([header.wake_at.map(|at| at.0).into(), id.0.into()]);
+    }
+    rows
+}
+
+pub(super) fn grant_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
          held, spent, expired, voided, recall, notices) VALUES",
         "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
          spent = excluded.spent, expired = excluded.expired, voided = excluded.voided, recall = excluded.recall, \
          notices = excluded.notices",
     );
-    let mut rows = Rows::new(&WRITE, 15, batch.grants.len());
-    for (account_id, grant) in batch.grants.values() {
+    let mut rows = Rows::new(WRITE, 15, merged.grants.len());
+    for (account_id, grant) in merged.grants.values() {
         rows.push([
             grant.id.0.into(),
             account_id.0.into(),
@@ -91,16 +100,14 @@ pub(super) fn grant_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
 }
 
 /// The changes of grants by refunds and disputes, apart from the rest: few grants ever have any.
-pub(super) fn taken_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::change(
-        &["UPDATE credit_grant SET expires_at = ?1, taken_unused = ?2, taken_gone = ?3, taken_held = ?4, \
-           taken_spent = ?5 WHERE id = ?6"],
-        "UPDATE credit_grant SET expires_at = v.expires_at, taken_unused = v.unused, taken_gone = v.gone, \
-         taken_held = v.held, taken_spent = v.spent FROM (VALUES",
-        ") AS v (expires_at, unused, gone, held, spent, id) WHERE credit_grant.id = v.id",
+pub(super) fn taken_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
+        "WITH v (expires_at, unused, gone, held, spent, id) AS (VALUES",
+        ") UPDATE credit_grant SET expires_at = v.expires_at, taken_unused = v.unused, taken_gone = v.gone, \
+         taken_held = v.held, taken_spent = v.spent FROM v WHERE credit_grant.id = v.id",
     );
-    let mut rows = Rows::new(&WRITE, 6, batch.taken.len());
-    for grant in batch.taken.values() {
+    let mut rows = Rows::new(WRITE, 6, merged.taken.len());
+    for grant in merged.taken.values() {
         let Taken { unused, gone, held, spent } = grant.taken;
         rows.push([
             grant.expires_at.0.into(),
@@ -114,15 +121,15 @@ pub(super) fn taken_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
     rows
 }
 
-pub(super) fn hold_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::insert(
+pub(super) fn hold_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new(
         "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
          claimed, placed_at, deadline) VALUES",
         "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
                 accrued = excluded.accrued, claimed = excluded.claimed, deadline = excluded.deadline",
     );
-    let mut rows = Rows::new(&WRITE, 14, batch.holds.len());
-    for (account_id, hold) in batch.holds.values() {
+    let mut rows = Rows::new(WRITE, 14, merged.holds.len());
+    for (account_id, hold) in merged.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
             Work::Closed => (None, 0),
@@ -158,14 +165,10 @@ fn allocations_text(hold: &Hold) -> String {
     text
 }
 
-pub(super) fn ended_rows<'a>(batch: &Batch<'a>) -> Rows<'a> {
-    static WRITE: Write = Write::change(
-        &["DELETE FROM hold WHERE account_id = ? AND request_id = ?"],
-        "DELETE FROM hold USING (VALUES",
-        ") AS v (account_id, request_id) WHERE hold.account_id = v.account_id AND hold.request_id = v.request_id",
-    );
-    let mut rows = Rows::new(&WRITE, 2, batch.ended.len());
-    for (account_id, request_id) in &batch.ended {
+pub(super) fn ended_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
+    const WRITE: Write = Write::new("DELETE FROM hold WHERE (account_id, request_id) IN (VALUES", ")");
+    let mut rows = Rows::new(WRITE, 2, merged.ended.len());
+    for (account_id, request_id) in &merged.ended {
         rows.push([account_id.0.into(), request_id.0.into()]);
     }
     rows

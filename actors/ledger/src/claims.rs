@@ -1,0 +1,149 @@
+//! Names that may be taken once: an address, an operator's action, the key of a grant. The log can't refuse a row for
+//! its content, so a name is looked up before its transition becomes a part of the log: among the transitions that the
+//! tables do not have yet, and then in the tables.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::BuildHasher,
+    sync::Arc,
+};
+
+use billing::{
+    entry::{LineKind, Transition},
+    grant::Source,
+    ids::{AccountId, RequestId},
+    soundness,
+};
+
+use super::{Ledger, LedgerError};
+
+/// A name that a transition takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// The id of a new account.
+    Account(AccountId),
+    /// The email address of a new account, in lower case.
+    Address(String),
+    /// The proof that a request was carried out.
+    Proof(RequestId),
+    /// A grant, by its account, its source and its key.
+    Grant(AccountId, Source, Arc<str>),
+}
+
+impl Claim {
+    /// The claim in words, to stand before "is taken already".
+    const fn words(&self) -> &'static str {
+        match self {
+            Self::Account(_) => "that account's id",
+            Self::Address(_) => "that email address",
+            Self::Proof(_) => "that request's proof",
+            Self::Grant(..) => "that grant's key",
+        }
+    }
+}
+
+/// The names that a transition takes.
+pub fn of(transition: &Transition) -> Vec<Claim> {
+    let mut claims = Vec::new();
+    if let Some(opened) = &transition.opened {
+        claims.extend([Claim::Account(transition.account_id), Claim::Address(opened.email.to_lowercase())]);
+    }
+    claims.extend(transition.proof.iter().map(|proof| Claim::Proof(proof.request_id)));
+    let funded = transition.lines.iter().filter(|line| line.kind == LineKind::GrantFunded);
+    claims.extend(funded.filter_map(|line| {
+        let grant = transition.grants.iter().find(|grant| Some(grant.id) == line.grant_id)?;
+        Some(Claim::Grant(transition.account_id, grant.source, Arc::clone(&grant.source_key)))
+    }));
+    claims
+}
+
+/// The names taken by rows of the log that the tables may not have yet.
+#[derive(Debug, Default)]
+pub struct Claims {
+    by_row: BTreeMap<u64, Vec<Claim>>,
+    taken: HashSet<Claim>,
+}
+
+impl Claims {
+    /// Forgets the names of rows up to `projected`, which the tables have.
+    pub fn forget(&mut self, projected: u64) {
+        while let Some(row) = self.by_row.first_entry().filter(|row| *row.key() <= projected) {
+            for claim in row.remove() {
+                self.taken.remove(&claim);
+            }
+        }
+    }
+
+    /// Notes the names that a row of the log takes.
+    pub fn take(&mut self, seq: u64, transitions: &[Transition]) {
+        let claims: Vec<Claim> = transitions.iter().flat_map(of).collect();
+        if !claims.is_empty() {
+            self.taken.extend(claims.iter().cloned());
+            self.by_row.insert(seq, claims);
+        }
+    }
+
+    /// Whether a row of the log takes a name.
+    pub fn has(&self, claim: &Claim) -> bool {
+        self.taken.contains(claim)
+    }
+}
+
+/// The accounts of a batch whose transitions may not become a part of the log, each with the reason: they take a name that
+/// is taken, or break a rule of money. Of two accounts that take the same name in one batch, the second is refused.
+/// `unprojected` has the names of all rows that the tables may not have, `tabled` those names of the batch that the tables
+/// have.
+pub fn refused(
+    transitions: &[Transition],
+    unprojected: &Claims,
+    tabled: &HashSet<Claim, impl BuildHasher>,
+) -> HashMap<AccountId, String> {
+    let (mut refused, mut here) = (HashMap::new(), HashSet::new());
+    for transition in transitions {
+        for claim in of(transition) {
+            if here.contains(&claim) || unprojected.has(&claim) || tabled.contains(&claim) {
+                refused.insert(transition.account_id, LedgerError::Taken(claim.words()).to_string());
+            }
+            here.insert(claim);
+        }
+        refused.extend(soundness::fault(transition).map(|why| (transition.account_id, why)));
+    }
+    refused
+}
+
+impl Ledger {
+    /// Those names of a batch that the tables have. The tables may be behind the log.
+    ///
+    /// # Errors
+    ///
+    /// The tables can't be read now: nothing of the batch may be written.
+    pub async fn tabled(&self, transitions: &[Transition]) -> Result<HashSet<Claim>, LedgerError> {
+        let mut tabled = HashSet::new();
+        for claim in transitions.iter().flat_map(of) {
+            if self.is_claimed(&claim).await? {
+                tabled.insert(claim);
+            }
+        }
+        Ok(tabled)
+    }
+
+    /// Whether the tables have a name. They may be behind the log.
+    async fn is_claimed(&self, claim: &Claim) -> Result<bool, LedgerError> {
+        let statement = match claim {
+            Claim::Account(id) => self.statement("SELECT 1 FROM account WHERE id = ?", [id.0.into()]),
+            Claim::Address(address) => {
+                let sql = "SELECT 1 FROM account WHERE email = ? OR (lower(email) = ? AND twin = 0)";
+                self.statement(sql, [address.as_str().into(), address.as_str().into()])
+            }
+            Claim::Proof(request) => {
+                let sql = "SELECT 1 FROM audit_log WHERE id = ? UNION ALL SELECT 1 FROM request_proof WHERE id = ?";
+                self.statement(sql, [request.0.into(), request.0.into()])
+            }
+            Claim::Grant(account, source, key) => {
+                let sql = "SELECT 1 FROM credit_grant WHERE account_id = ? AND source = ? AND source_key = ?";
+                self.statement(sql, [account.0.into(), source.name().into(), (&**key).into()])
+            }
+        };
+        Ok(self.tables.query_one_raw(statement).await?.is_some())
+    }
+}

@@ -1,0 +1,175 @@
+//! The connection that appends. It is kept open outside of any pool: a pool asks before and after each statement
+//! whether its connection lives, which takes two more round trips. One caller at a time uses it.
+
+use std::path::Path;
+
+use sea_orm::sqlx::{
+    self, ConnectOptions as _, PgConnection, SqliteConnection,
+    error::{DatabaseError, ErrorKind},
+    postgres::{PgConnectOptions, PgDatabaseError},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+
+use crate::{LedgerError, open::BUSY};
+
+/// The page cache as SQLite's setting: a negative number of KiB. An append needs the last pages only.
+const CACHE: &str = "-1024";
+
+/// A value of a statement.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Bound<'a> {
+    Int(i64),
+    Text(&'a str),
+    Bytes(&'a [u8]),
+}
+
+enum Open {
+    /// SQLite's connection is never closed while the log is open: its last connection would delete the write-ahead
+    /// file. A statement that is no longer awaited ends before the next one begins.
+    Sqlite { options: SqliteConnectOptions, connection: SqliteConnection },
+    /// PostgreSQL's connection is not used again after it failed, or when its answer was not awaited.
+    Postgres { options: PgConnectOptions, connection: Option<PgConnection> },
+}
+
+/// A connection that is opened again when it was lost.
+pub(super) struct Connection(Mutex<Open>);
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").finish_non_exhaustive()
+    }
+}
+
+impl Connection {
+    /// Opens an existing file of SQLite.
+    pub(super) async fn sqlite(file: &Path) -> Result<Self, LedgerError> {
+        let options = writing(file);
+        let connection = options.connect().await.map_err(|error| failed(&error))?;
+        Ok(Self(Mutex::new(Open::Sqlite { options, connection })))
+    }
+
+    /// Connects to PostgreSQL.
+    pub(super) async fn postgres(url: &str) -> Result<Self, LedgerError> {
+        let unusable = |error: sqlx::Error| LedgerError::Unusable(error.to_string());
+        let options = url.parse::<PgConnectOptions>().map_err(unusable)?.disable_statement_logging();
+        let connection = Some(options.connect().await.map_err(|error| failed(&error))?);
+        Ok(Self(Mutex::new(Open::Postgres { options, connection })))
+    }
+
+    /// Runs one statement as a transaction, and returns the number of rows it changed.
+    pub(super) async fn execute(&self, sql: &'static str, values: &[Bound<'_>]) -> Result<u64, LedgerError> {
+        let done = match &mut *self.0.lock().await {
+            Open::Sqlite { options, connection } => {
+                let done = sqlite(sql, values).execute(&mut *connection).await;
+                reopen(options, connection, &done).await;
+                done.map(|done| done.rows_affected())
+            }
+            Open::Postgres { options, connection } => {
+                let mut open = take(options, connection).await?;
+                let done = postgres(sql, values).execute(&mut open).await;
+                put_back(connection, open, &done);
+                done.map(|done| done.rows_affected())
+            }
+        };
+        done.map_err(|error| failed(&error))
+    }
+
+    /// Reads the bytes in the first column of one row.
+    pub(super) async fn bytes(&self, sql: &'static str, values: &[Bound<'_>]) -> Result<Option<Vec<u8>>, LedgerError> {
+        use sqlx::Row as _;
+        let found = match &mut *self.0.lock().await {
+            Open::Sqlite { options, connection } => {
+                let found = sqlite(sql, values).fetch_optional(&mut *connection).await;
+                reopen(options, connection, &found).await;
+                found.and_then(|row| row.map(|row| row.try_get(0)).transpose())
+            }
+            Open::Postgres { options, connection } => {
+                let mut open = take(options, connection).await?;
+                let found = postgres(sql, values).fetch_optional(&mut open).await;
+                put_back(connection, open, &found);
+                found.and_then(|row| row.map(|row| row.try_get(0)).transpose())
+            }
+        };
+        found.map_err(|error| failed(&error))
+    }
+}
+
+/// How a file of SQLite is written.
+pub(super) fn writing(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .pragma("cache_size", CACHE)
+        // Only the log itself checkpoints, because it notifies the watch.
+        .pragma("wal_autocheckpoint", "0")
+        .disable_statement_logging()
+}
+
+type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, <sqlx::Sqlite as sqlx::Database>::Arguments>;
+type PostgresQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, <sqlx::Postgres as sqlx::Database>::Arguments>;
+
+fn sqlite<'q>(sql: &'static str, values: &[Bound<'q>]) -> SqliteQuery<'q> {
+    values.iter().fold(sqlx::query(sql), |query, value| match *value {
+        Bound::Int(number) => query.bind(number),
+        Bound::Text(text) => query.bind(text),
+        Bound::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+fn postgres<'q>(sql: &'static str, values: &[Bound<'q>]) -> PostgresQuery<'q> {
+    values.iter().fold(sqlx::query(sql), |query, value| match *value {
+        Bound::Int(number) => query.bind(number),
+        Bound::Text(text) => query.bind(text),
+        Bound::Bytes(bytes) => query.bind(bytes),
+    })
+}
+
+/// Opens SQLite's connection again if its thread is gone.
+async fn reopen<T>(options: &SqliteConnectOptions, open: &mut SqliteConnection, done: &Result<T, sqlx::Error>) {
+    if let Err(sqlx::Error::WorkerCrashed) = done
+        && let Ok(again) = options.connect().await
+    {
+        *open = again;
+    }
+}
+
+async fn take(options: &PgConnectOptions, open: &mut Option<PgConnection>) -> Result<PgConnection, LedgerError> {
+    match open.take() {
+        Some(open) => Ok(open),
+        None => options.connect().await.map_err(|error| failed(&error)),
+    }
+}
+
+/// Keeps a connection whose statement succeeded. After any error a new one is the safer choice.
+fn put_back<T>(place: &mut Option<PgConnection>, open: PgConnection, done: &Result<T, sqlx::Error>) {
+    if done.is_ok() {
+        *place = Some(open);
+    }
+}
+
+/// What is known of a failed statement. A row that the database refuses and a database that says that it can't write are
+/// known to have written nothing; after any other error that is unknown.
+fn failed(error: &sqlx::Error) -> LedgerError {
+    let Some(told) = error.as_database_error() else { return LedgerError::Writer(error.to_string()) };
+    match told.kind() {
+        ErrorKind::CheckViolation | ErrorKind::NotNullViolation | ErrorKind::UniqueViolation => {
+            LedgerError::Refused(error.to_string())
+        }
+        _ if wrote_nothing(told) => LedgerError::NotWritten(error.to_string()),
+        _ => LedgerError::Writer(error.to_string()),
+    }
+}
+
+/// Whether a database says that its state kept it from writing. SQLite undoes whatever failed. PostgreSQL does, too, but a
+/// server that is shut down may have committed before it says so: of its errors only those of classes 25 (only reading) and
+/// 53 (no disk or memory left) are told before a commit.
+fn wrote_nothing(told: &dyn DatabaseError) -> bool {
+    match told.try_downcast_ref::<PgDatabaseError>() {
+        Some(told) => told.code().starts_with("25") || told.code().starts_with("53"),
+        None => true,
+    }
+}

@@ -1,0 +1,142 @@
+//! Reads a log. Also beside its owner, and without any change to it. The chain is not checked here.
+
+use std::path::Path;
+
+use billing::Timestamp;
+use sea_orm::{
+    DatabaseConnection, DbBackend, QueryResult, SqlxSqliteConnector, Statement, Value,
+    sqlx::{
+        ConnectOptions as _,
+        sqlite::{SqliteConnectOptions, SqlitePoolOptions},
+    },
+};
+
+use super::{Hash, Row, Shard};
+use crate::{
+    LedgerError,
+    open::BUSY,
+    pool::{Pool, Watched},
+    standing::Standing,
+};
+
+/// The number of connections to SQLite's log. A replay uses one, and the end of the log is rarely read.
+const READERS: u32 = 2;
+
+/// Connections that read the log.
+#[derive(Debug, Clone)]
+pub(crate) struct Reader {
+    pool: Pool,
+    backend: DbBackend,
+}
+
+impl Reader {
+    /// Opens an existing log of SQLite, only to read it.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::NoLedger`] if there is no file. Any other error if it can't be read.
+    pub(crate) async fn sqlite(file: &Path, standing: Standing, watched: Watched) -> Result<Self, LedgerError> {
+        if !file.exists() {
+            return Err(LedgerError::NoLedger(format!("there is no log: no file {}", file.display())));
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(false)
+            .read_only(true)
+            .busy_timeout(BUSY)
+            .disable_statement_logging();
+        // One connection stays open for ever: see the connection that appends.
+        let pool = SqlitePoolOptions::new()
+            .min_connections(1)
+            .max_connections(READERS)
+            .max_lifetime(None)
+            .idle_timeout(None)
+            .test_before_acquire(false);
+        let pool = pool.connect_with(options).await.map_err(|error| LedgerError::Writer(error.to_string()))?;
+        let connections: DatabaseConnection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        Ok(Self::new(Pool::new(connections, standing, watched), DbBackend::Sqlite))
+    }
+
+    /// Reads the log over connections that exist: PostgreSQL's log is in the tables' database.
+    pub(crate) const fn new(pool: Pool, backend: DbBackend) -> Self {
+        Self { pool, backend }
+    }
+
+    /// The last row; `None` if the log has none.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer, or the row is not one of a log.
+    pub(crate) async fn head(&self, shard: Shard) -> Result<Option<Row>, LedgerError> {
+        let sql = "SELECT shard, seq, epoch, at, prev_hash, hash, body FROM log \
+                   WHERE shard = $1 ORDER BY seq DESC LIMIT 1";
+        Ok(self.rows(sql, vec![shard.0.into()]).await?.pop())
+    }
+
+    /// A row by its number.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer, or the row is not one of a log.
+    pub(crate) async fn row(&self, shard: Shard, seq: u64) -> Result<Option<Row>, LedgerError> {
+        let sql = "SELECT shard, seq, epoch, at, prev_hash, hash, body FROM log WHERE shard = $1 AND seq = $2";
+        Ok(self.rows(sql, vec![shard.0.into(), number(seq)?.into()]).await?.pop())
+    }
+
+    /// The rows after a row, in order, and at most so many. Fewer are returned only at the log's end.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer, or a row is not one of a log.
+    pub(crate) async fn read(&self, shard: Shard, after: u64, most: usize) -> Result<Vec<Row>, LedgerError> {
+        let sql = "SELECT shard, seq, epoch, at, prev_hash, hash, body FROM log \
+                   WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3";
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        self.rows(sql, vec![shard.0.into(), number(after)?.into(), most.into()]).await
+    }
+
+    /// The epoch of the log's owner; `None` if it never had one.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer.
+    pub(crate) async fn epoch(&self, shard: Shard) -> Result<Option<i64>, LedgerError> {
+        let sql = "SELECT epoch FROM shard_lease WHERE shard = $1";
+        let statement = Statement::from_sql_and_values(self.backend, sql, [shard.0.into()]);
+        let row = self.pool.query_one_raw(statement).await?;
+        Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
+    }
+
+    async fn rows(&self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, LedgerError> {
+        let statement = Statement::from_sql_and_values(self.backend, sql, values);
+        self.pool.query_all_raw(statement).await?.iter().map(decode).collect()
+    }
+
+    /// Closes the connections, once they are unused.
+    pub(super) async fn close(&self) -> Result<(), LedgerError> {
+        self.pool.close().await
+    }
+}
+
+/// A row's number as the database has it.
+pub(super) fn number(seq: u64) -> Result<i64, LedgerError> {
+    i64::try_from(seq).map_err(|_| LedgerError::Corrupt(format!("no log has a row {seq}")))
+}
+
+fn decode(row: &QueryResult) -> Result<Row, LedgerError> {
+    let seq: i64 = row.try_get_by_index(1)?;
+    Ok(Row {
+        shard: Shard(row.try_get_by_index(0)?),
+        seq: u64::try_from(seq).map_err(|_| LedgerError::Corrupt(format!("the log has a row {seq}")))?,
+        epoch: row.try_get_by_index(2)?,
+        at: Timestamp(row.try_get_by_index(3)?),
+        prev_hash: hash(row, 4, seq)?,
+        hash: hash(row, 5, seq)?,
+        body: row.try_get_by_index(6)?,
+    })
+}
+
+fn hash(row: &QueryResult, column: usize, seq: i64) -> Result<Hash, LedgerError> {
+    let bytes: Vec<u8> = row.try_get_by_index(column)?;
+    bytes.try_into().map_err(|_| LedgerError::Corrupt(format!("a hash of the log's row {seq} is not one")))
+}

@@ -1,0 +1,373 @@
+//! The projection: the tables that people read, made from the log's rows afterwards. A call applies several rows of the
+//! log in one transaction, which also stores the new place, so that a row is applied once whatever happens. States (of a
+//! grant, a hold, an account) are written once per call, in their last form; facts are all written.
+//!
+//! A row that the database refuses stops its account alone: the account's part is undone, the fault is recorded, and the
+//! account's transitions are skipped from then on. This file knows nothing of how the log is stored.
+
+pub(super) mod account;
+mod merge;
+mod purchase;
+pub(super) mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashSet};
+
+use billing::{Timestamp, entry::Transition, ids::AccountId};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, TransactionTrait};
+use uuid::Uuid;
+
+use self::merge::Merged;
+use super::{
+    Ledger, LedgerError,
+    log::{Hash, Head, Shard},
+    rollup,
+    rows::{Rows, Write},
+};
+
+/// A row of the log whose transitions are to be projected.
+#[derive(Debug, Clone)]
+pub struct Logged {
+    /// The row's number.
+    pub seq: u64,
+    /// The row's hash.
+    pub hash: Hash,
+    /// The hash of the row before.
+    pub prev_hash: Hash,
+    /// The epoch of the owner that appended the row.
+    pub epoch: i64,
+    /// The time at which the row was made.
+    pub at: Timestamp,
+    /// The content.
+    pub transitions: Vec<Transition>,
+}
+
+impl Logged {
+    /// The row's id in the tables.
+    fn batch_id(&self) -> Uuid {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&self.hash[..16]);
+        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+    }
+}
+
+/// The rows that tables at a place still lack. Whatever brought the tables there, an earlier try or another process, took
+/// the rows from the same log; `None` if it was another log.
+pub fn lacking(rows: &[Logged], place: Head) -> Option<&[Logged]> {
+    let is_other = |row: &Logged| row.seq == place.seq && row.hash != place.hash;
+    if rows.iter().any(is_other) || rows.first().is_some_and(|row| row.seq > place.seq + 1) {
+        return None;
+    }
+    let known = rows.iter().take_while(|row| row.seq <= place.seq).count();
+    rows.get(known..)
+}
+
+/// An account whose rows can't be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// The account.
+    pub account_id: AccountId,
+    /// The reason of the database.
+    pub why: String,
+}
+
+/// A transition with its row of the log.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) transition: &'a Transition,
+    pub(super) batch_id: Uuid,
+    pub(super) epoch: i64,
+}
+
+/// The transitions of each account, with the row of the log that has the first of them.
+type Parts<'a> = BTreeMap<AccountId, (&'a Logged, Vec<Entry<'a>>)>;
+
+impl Ledger {
+    /// Applies rows of the log, in order, to the tables, in one transaction that also stores the new place. Returns the
+    /// accounts that this call stopped.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Fenced`]: the tables are further on, and nothing was written. [`LedgerError::Corrupt`]: the tables
+    /// are at another place, or the rows do not follow one another; nothing was written.
+    /// [`LedgerError::Refused`]: a row that belongs to no account breaks a rule of the database; nothing was written. All
+    /// other errors leave the outcome unknown: [`Ledger::place`] tells.
+    pub async fn project(&self, shard: Shard, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
+        tokio::select! {
+            biased;
+            done = self.project_rows(shard, rows) => done,
+            fault = self.standing.broken() => Err(fault.into()),
+        }
+    }
+
+    async fn project_rows(&self, shard: Shard, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
+        follow_one_another(rows)?;
+        match self.project_together(shard, rows).await {
+            Err(LedgerError::Refused(why)) => {
+                tracing::error!(why, "the database refused a row: each account is projected by itself");
+                self.project_apart(shard, rows).await
+            }
+            done => done.map(|()| Vec::new()),
+        }
+    }
+
+    async fn project_together(&self, shard: Shard, rows: &[Logged]) -> Result<(), LedgerError> {
+        let tx = self.tables.begin().await?;
+        self.move_place(&tx, shard, rows).await?;
+        let stopped = self.stopped(&tx, shard).await?;
+        let entries = entries(rows).map(|(_, entry)| entry);
+        let entries = entries.filter(|entry| !stopped.contains(&entry.transition.account_id)).collect();
+        self.write_rows(&tx, batch_rows(rows)).await?;
+        self.write_entries(&tx, entries).await?;
+        self.commit(tx).await
+    }
+
+    /// Applies each account's part under a savepoint of its own.
+    async fn project_apart(&self, shard: Shard, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
+        let tx = self.tables.begin().await?;
+        self.move_place(&tx, shard, rows).await?;
+        let known = self.stopped(&tx, shard).await?;
+        self.write_rows(&tx, batch_rows(rows)).await?;
+        let mut parts = Parts::new();
+        for (row, entry) in entries(rows) {
+            parts.entry(entry.transition.account_id).or_insert_with(|| (row, Vec::new())).1.push(entry);
+        }
+        let mut stopped = Vec::new();
+        for (account_id, (first, entries)) in parts {
+            if known.contains(&account_id) {
+                continue;
+            }
+            let part = tx.begin().await?;
+            match self.write_entries(&part, entries).await {
+                Ok(()) => part.commit().await?,
+                Err(LedgerError::Refused(why)) => {
+                    part.rollback().await?;
+                    self.stop_account(&tx, shard, account_id, first, &why).await?;
+                    stopped.push(Stopped { account_id, why });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.commit(tx).await?;
+        for Stopped { account_id, why } in &stopped {
+            tracing::error!(account.id = %account_id, why, "ACCOUNT STOPPED: its rows can't be made from the log");
+        }
+        Ok(stopped)
+    }
+
+    /// Moves the place over the rows, or finds out why that is impossible.
+    async fn move_place(&self, tx: &DatabaseTransaction, shard: Shard, rows: &[Logged]) -> Result<(), LedgerError> {
+        let Some((first, last)) = rows.first().zip(rows.last()) else { return Ok(()) };
+        let before = Head { seq: first.seq.saturating_sub(1), hash: first.prev_hash };
+        let sql = "UPDATE projection SET seq = ?, hash = ? WHERE shard = ? AND seq = ? AND hash = ?";
+        let values = [
+            number(last.seq)?.into(),
+            last.hash.to_vec().into(),
+            shard.0.into(),
+            number(before.seq)?.into(),
+            before.hash.to_vec().into(),
+        ];
+        if tx.execute_raw(self.statement(sql, values)).await?.rows_affected() == 1 {
+            return Ok(());
+        }
+        let row = tx.query_one_raw(self.statement(PLACE, [shard.0.into()])).await?;
+        match row.as_ref().map(place).transpose()? {
+            Some(place) if place.seq > before.seq => Err(LedgerError::Fenced),
+            Some(place) => {
+                let (place, before) = (spelled(place), spelled(before));
+                Err(LedgerError::Corrupt(format!("the tables are at the log's row {place}, not at row {before}")))
+            }
+            None => Err(LedgerError::Corrupt(format!("the tables of shard {} have no place in the log", shard.0))),
+        }
+    }
+
+    async fn stopped(&self, tx: &DatabaseTransaction, shard: Shard) -> Result<HashSet<AccountId>, LedgerError> {
+        let sql = "SELECT account_id FROM projection_fault WHERE shard = ?";
+        let rows = tx.query_all_raw(self.statement(sql, [shard.0.into()])).await?;
+        rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
+    }
+
+    async fn stop_account(
+        &self,
+        tx: &DatabaseTransaction,
+        shard: Shard,
+        account_id: AccountId,
+        first: &Logged,
+        why: &str,
+    ) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO projection_fault (account_id, shard, seq, at, why) VALUES (?, ?, ?, ?, ?)";
+        let values = [account_id.0.into(), shard.0.into(), number(first.seq)?.into(), first.at.0.into(), why.into()];
+        tx.execute_raw(self.statement(sql, values)).await?;
+        Ok(())
+    }
+
+    /// Writes transitions, in the log's order.
+    pub(super) async fn write_entries(
+        &self,
+        tx: &DatabaseTransaction,
+        mut entries: Vec<Entry<'_>>,
+    ) -> Result<(), LedgerError> {
+        let merged = Merged::new(&entries);
+        // An account's facts are neighbours in most tables.
+        entries.sort_by_key(|entry| entry.transition.account_id);
+        for table in 0.. {
+            let Some(rows) = rows(table, &entries, &merged) else { return Ok(()) };
+            let expected = (table == ACCOUNTS).then(|| rows.len() as u64);
+            let changed = self.write_rows(tx, rows).await?;
+            if expected.is_some_and(|expected| changed < expected) {
+                return Err(LedgerError::Refused("an account is not there".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes rows, and returns the number of rows changed.
+    pub(super) async fn write_rows(&self, tx: &DatabaseTransaction, rows: Rows<'_>) -> Result<u64, LedgerError> {
+        let mut changed = 0;
+        for statement in rows.statements(self.backend) {
+            changed += tx.execute_raw(statement).await.map_err(|error| refused(self.backend, error))?.rows_affected();
+        }
+        Ok(changed)
+    }
+
+    /// Commits. A commit to files that the next start will not open counts as failed.
+    pub(super) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), LedgerError> {
+        tx.commit().await?;
+        self.tables.look()
+    }
+
+    /// How far the tables are; `None` before the first place.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. The place is [`LedgerError::Corrupt`]: an operator must examine
+    /// the database.
+    pub async fn place(&self, shard: Shard) -> Result<Option<Head>, LedgerError> {
+        let row = self.tables.query_one_raw(self.statement(PLACE, [shard.0.into()])).await?;
+        row.as_ref().map(place).transpose()
+    }
+
+    /// Stores the first place of the tables. If it is stored already, nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Corrupt`]: the tables have another place. All other errors leave the outcome unknown; repeating
+    /// the call is safe.
+    pub async fn begin_place(&self, shard: Shard, genesis: Head) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO projection (shard, seq, hash) VALUES (?, ?, ?) ON CONFLICT (shard) DO NOTHING";
+        let values = [shard.0.into(), number(genesis.seq)?.into(), genesis.hash.to_vec().into()];
+        self.tables.execute_raw(self.statement(sql, values)).await?;
+        match self.place(shard).await? {
+            Some(place) if place != genesis => {
+                let (place, genesis) = (spelled(place), spelled(genesis));
+                Err(LedgerError::Corrupt(format!(
+                    "the tables are at the log's row {place}, and begin at row {genesis}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The reason of an account's fault in the tables.
+pub(super) fn fault(why: &str) -> LedgerError {
+    LedgerError::Corrupt(format!("its rows can't be made from the log: {why}"))
+}
+
+const PLACE: &str = "SELECT seq, hash FROM projection WHERE shard = ?";
+
+fn place(row: &sea_orm::QueryResult) -> Result<Head, LedgerError> {
+    let (seq, hash): (i64, Vec<u8>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    let corrupt = || LedgerError::Corrupt(format!("the place of the tables: row {seq}"));
+    Ok(Head { seq: u64::try_from(seq).map_err(|_| corrupt())?, hash: hash.try_into().map_err(|_| corrupt())? })
+}
+
+fn spelled(Head { seq, hash }: Head) -> String {
+    let [a, b, c, d, ..] = hash;
+    format!("{seq} ({a:02x}{b:02x}{c:02x}{d:02x})")
+}
+
+fn number(seq: u64) -> Result<i64, LedgerError> {
+    i64::try_from(seq).map_err(|_| LedgerError::Corrupt(format!("the log's row {seq}")))
+}
+
+fn follow_one_another(rows: &[Logged]) -> Result<(), LedgerError> {
+    match rows.windows(2).find(|pair| pair[1].seq != pair[0].seq + 1 || pair[1].prev_hash != pair[0].hash) {
+        Some(pair) => {
+            Err(LedgerError::Corrupt(format!("the log's row {} does not follow row {}", pair[1].seq, pair[0].seq)))
+        }
+        None => Ok(()),
+    }
+}
+
+fn entries(rows: &[Logged]) -> impl Iterator<Item = (&Logged, Entry<'_>)> {
+    rows.iter().flat_map(|row| {
+        let (batch_id, epoch) = (row.batch_id(), row.epoch);
+        row.transitions.iter().map(move |transition| (row, Entry { transition, batch_id, epoch }))
+    })
+}
+
+/// The table of the accounts' own rows in [`rows`].
+const ACCOUNTS: u32 = 1;
+
+/// The rows of a call, table by table, in the order that references and checks need. Each table's rows are made in its
+/// turn, so that a large call is never in memory twice.
+fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Rows<'a>> {
+    Some(match table {
+        0 => account::opened_rows(entries),
+        ACCOUNTS => account::account_rows(merged),
+        2 => account::wake_rows(merged),
+        3 => account::grant_rows(merged),
+        4 => account::hold_rows(merged),
+        5 => account::ended_rows(merged),
+        6 => record::journal_rows(entries),
+        7 => record::usage_rows(entries),
+        8 => rollup::rows(entries),
+        9 => purchase::payment_rows(merged),
+        10 => purchase::subscription_rows(merged),
+        11 => purchase::automatic_rows(merged),
+        12 => purchase::window_rows(merged),
+        13 => record::event_rows(entries),
+        14 => record::notice_rows(merged),
+        15 => record::action_rows(entries),
+        16 => record::proof_rows(entries),
+        17 => record::beyond_rows(merged),
+        18 => account::taken_rows(merged),
+        19 => purchase::reversal_rows(merged),
+        _ => return None,
+    })
+}
+
+/// One row for each row of the log. The genesis has no transitions, and no row here.
+fn batch_rows(rows: &[Logged]) -> Rows<'_> {
+    let mut batches = Rows::new(BATCH, 4, rows.len());
+    for row in rows.iter().filter(|row| !row.transitions.is_empty()) {
+        let transitions = row.transitions.len() as u64;
+        batches.push([row.batch_id().into(), row.epoch.into(), row.at.0.into(), transitions.into()]);
+    }
+    batches
+}
+
+pub(super) const BATCH: Write = Write::new("INSERT INTO batch (id, epoch, at, transitions) VALUES", "");
+
+/// Reads the owner's epoch.
+pub(super) const EPOCH: &str = "SELECT epoch FROM shard_lease WHERE shard = 0";
+
+/// Recognises a row that the database refuses: by a constraint, by a trigger of ours, or because it can't hold a value.
+/// The same row is refused again, unlike after a failed connection.
+fn refused(backend: DbBackend, error: DbErr) -> LedgerError {
+    let code = match &error {
+        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => {
+            cause.as_database_error().and_then(|cause| cause.code().map(std::borrow::Cow::into_owned))
+        }
+        _ => None,
+    };
+    let is_refused = code.is_some_and(|code| match backend {
+        // Classes of SQLSTATE: impossible values, constraints, values that are too large; and what our triggers raise.
+        DbBackend::Postgres => ["22", "23", "54", "P0001"].iter().any(|class| code.starts_with(class)),
+        // The lowest byte of SQLite's codes: too large, constraint, mismatch.
+        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
+    });
+    if is_refused { LedgerError::Refused(error.to_string()) } else { error.into() }
+}

@@ -1,0 +1,235 @@
+//! The projector's thread: it makes the tables from the log, behind the answers. It takes what was appended a tenth of a
+//! second long, or at once while somebody waits to read, merges it, and writes it in one transaction. Nothing that it does
+//! is waited for by a request, but for a log that is far ahead. A panic or a failure is tried again.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use billing::ids::AccountId;
+use futures::FutureExt;
+use ledger::{
+    Ledger, LedgerError,
+    log::Shard,
+    project::{Logged, Stopped, lacking},
+};
+use runtime::{
+    exit::ExitGuard,
+    health::{BEAT, Health, Kind, Name, Verdict},
+};
+use tokio::sync::Notify;
+
+/// How long rows are gathered. Many rows together cost much less than each by itself.
+const GATHER: Duration = Duration::from_millis(100);
+/// Transitions that are projected together.
+const TOGETHER: usize = 8_192;
+/// The most transitions that the tables may be behind the log. Beyond that the log waits.
+const MOST_BEHIND: usize = 50_000;
+/// How often SQLite's write-ahead log is brought into the tables' file.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+/// The longest wait between two tries.
+const AGAIN: Duration = Duration::from_secs(1);
+
+struct Shared {
+    ledger: Arc<Ledger>,
+    health: Health,
+    shard: Shard,
+    queue: Mutex<VecDeque<Logged>>,
+    /// Transitions that are appended and not projected.
+    behind: AtomicUsize,
+    /// Notified when a row waits, and when no further row can come.
+    wake: Notify,
+    /// Notified when rows were projected.
+    moved: Notify,
+    closed: AtomicBool,
+    /// Accounts whose rows can't be made, each with the reason.
+    stopped: Mutex<HashMap<AccountId, String>>,
+}
+
+/// The handle of the projector's thread. The thread ends once the handle is dropped and everything is projected.
+pub(super) struct Projector(Arc<Shared>);
+
+impl Drop for Projector {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.wake.notify_one();
+    }
+}
+
+impl Projector {
+    /// Starts the thread.
+    pub(super) fn start(ledger: Arc<Ledger>, shard: Shard, health: Health) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            ledger,
+            health,
+            shard,
+            queue: Mutex::default(),
+            behind: AtomicUsize::new(0),
+            wake: Notify::new(),
+            moved: Notify::new(),
+            closed: AtomicBool::new(false),
+            stopped: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = Arc::clone(&shared);
+        std::thread::Builder::new().name("projector".into()).spawn(move || runtime.block_on(thread.run()))?;
+        Ok(Self(shared))
+    }
+
+    /// Takes a row that is in the log.
+    pub(super) fn push(&self, row: Logged) {
+        let count = row.transitions.len();
+        let behind = self.0.behind.fetch_add(count, Ordering::AcqRel) + count;
+        gauge(behind);
+        self.0.queue().push_back(row);
+        self.0.wake.notify_one();
+    }
+
+    /// Waits while the tables are too far behind the log.
+    pub(super) async fn room(&self) {
+        loop {
+            let moved = self.0.moved.notified();
+            if self.0.behind.load(Ordering::Acquire) <= MOST_BEHIND {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Whether the tables have everything.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.behind.load(Ordering::Acquire) == 0 && self.0.ledger.progress().lag() == 0
+    }
+
+    /// Why an account's rows can't be made, if they can't.
+    pub(super) fn stopped(&self, account: AccountId) -> Option<String> {
+        self.0.stopped().get(&account).cloned()
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Logged>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, HashMap<AccountId, String>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn run(self: Arc<Self>) {
+        let _exit = ExitGuard::new(&self.health, Kind::Projector, Name::Text(Kind::Projector.name().into()), |_| {});
+        let mut checkpointed = Instant::now();
+        loop {
+            self.health.beats(Kind::Projector, Kind::Projector.name());
+            let is_empty = self.queue().is_empty();
+            if is_empty && self.closed.load(Ordering::Acquire) {
+                return;
+            }
+            if is_empty {
+                // Nothing to do, and alive.
+                drop(tokio::time::timeout(BEAT, self.wake.notified()).await);
+                continue;
+            }
+            self.gather().await;
+            let rows = self.take();
+            if !self.project(&rows).await {
+                return;
+            }
+            if checkpointed.elapsed() >= CHECKPOINT {
+                self.ledger.keep_small().await;
+                checkpointed = Instant::now();
+            }
+        }
+    }
+
+    /// Waits until there is enough, or somebody waits to read, or long enough has passed.
+    async fn gather(&self) {
+        let until = tokio::time::Instant::now() + GATHER;
+        let progress = self.ledger.progress();
+        while !progress.is_wanted()
+            && !self.closed.load(Ordering::Acquire)
+            && self.behind.load(Ordering::Acquire) < TOGETHER
+        {
+            tokio::select! {
+                () = progress.wanted() => {}
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep_until(until) => return,
+            }
+        }
+    }
+
+    fn take(&self) -> Vec<Logged> {
+        let mut queue = self.queue();
+        let (mut rows, mut transitions) = (Vec::new(), 0);
+        while transitions < TOGETHER
+            && let Some(row) = queue.pop_front()
+        {
+            transitions += row.transitions.len();
+            rows.push(row);
+        }
+        rows
+    }
+
+    /// Projects rows, as often as it takes. Returns whether this process may go on to project.
+    async fn project(&self, rows: &[Logged]) -> bool {
+        let (Some(last), began) = (rows.last(), Instant::now()) else { return true };
+        let transitions: usize = rows.iter().map(|row| row.transitions.len()).sum();
+        let (mut pause, mut left) = (GATHER, rows);
+        while !left.is_empty() {
+            let error = match self.project_once(left).await {
+                Ok(stopped) => {
+                    self.note(stopped);
+                    break;
+                }
+                Err(error) => error,
+            };
+            tracing::error!(%error, transitions, "the tables can't be made from the log now");
+            let why = format!("the tables are behind the log: {error}");
+            self.health.trouble(Kind::Projector, Kind::Projector.name(), Some((Verdict::Degraded, why)));
+            // An earlier try may have taken place, though its answer was lost.
+            if let Ok(Some(place)) = self.ledger.place(self.shard).await {
+                let Some(rest) = lacking(left, place) else {
+                    self.ledger.standing().not_committed(&LedgerError::Fenced);
+                    return false;
+                };
+                left = rest;
+            }
+            if !left.is_empty() {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(AGAIN);
+            }
+        }
+        self.health.trouble(Kind::Projector, Kind::Projector.name(), None);
+        self.health.handled(Kind::Projector, transitions, began, began);
+        metrics::histogram!("farebox_projection_seconds").record(began.elapsed().as_secs_f64());
+        self.ledger.progress().projected(last.seq);
+        let behind = self.behind.fetch_sub(transitions, Ordering::AcqRel) - transitions;
+        gauge(behind);
+        self.moved.notify_waiters();
+        true
+    }
+
+    async fn project_once(&self, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
+        let projected = AssertUnwindSafe(self.ledger.project(self.shard, rows)).catch_unwind().await;
+        projected.unwrap_or_else(|_| Err(LedgerError::Writer("a projection made it panic".into())))
+    }
+
+    fn note(&self, stopped: Vec<Stopped>) {
+        let mut known = self.stopped();
+        for Stopped { account_id, why } in stopped {
+            known.insert(account_id, why);
+        }
+    }
+}
+
+/// Shows how many transitions the tables are behind the log.
+fn gauge(behind: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52")]
+    metrics::gauge!("farebox_projection_behind_transitions").set(behind as f64);
+}
