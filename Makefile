@@ -56,7 +56,7 @@ test:
 	FAREBOX_TEST_DATABASE=postgres cargo test --test e2e -- closed idempotency payments:: plans:: webhooks:: usage::
 
 # The unit tests, the architecture, and the simulation with a tenth of its seeds.
-test-fast: export FAREBOX_TEST_SEEDS ?= 200
+test-fast: export FAREBOX_TEST_SEEDS ?= 500
 test-fast:
 	cargo test -q --workspace --lib --test architecture --test simulation
 

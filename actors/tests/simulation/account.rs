@@ -26,8 +26,8 @@ use uuid::Uuid;
 
 use crate::{
     check::{Checked, Violation},
+    journal::{ForJournal, Life},
     mutants::Mutant,
-    owner::{ForJournal, Life},
     witness::{Witness, voided},
 };
 
@@ -140,8 +140,9 @@ impl<'a> Shell<'a> {
 
 pub(crate) struct Actor {
     pub(crate) life: Life,
-    /// Whether the journal has decided everything of earlier lives.
-    pub(crate) is_opened: bool,
+    /// Set once the journal has decided everything of earlier lives: the row of the log that the tables must have
+    /// before the account is read.
+    pub(crate) reads_from: Option<u64>,
     pub(crate) machine: Machine<Ways>,
     pub(crate) mailbox: VecDeque<Mail>,
     /// When to try the queue again, in time that has really passed.
@@ -160,6 +161,8 @@ struct Seen {
     stopped: Option<Stop>,
     /// The last ticket.
     sent: u64,
+    /// The number of a mutant's questions.
+    unheard: AskId,
     /// Whether the actor handles a mutant's purchase after credits were taken back.
     is_taking_back: bool,
 }
@@ -168,7 +171,7 @@ impl Actor {
     pub(crate) fn new(life: Life) -> Self {
         Self {
             life,
-            is_opened: false,
+            reads_from: None,
             machine: Machine::new(life.account),
             mailbox: VecDeque::new(),
             alarms: Vec::new(),
@@ -284,7 +287,9 @@ impl Actor {
 
     /// Sends a command without waiting for its answer.
     fn ask_unheard(&mut self, command: Command, shell: &mut Shell<'_>) -> Checked {
-        self.input(Input::Decide(command, way(0).0), shell)
+        self.seen.unheard += 1;
+        let id = AskId::MAX - self.seen.unheard;
+        self.input(Input::Decide(command, way(id).0), shell)
     }
 
     /// Applies mutants that change the input, or first run a command that would be refused.

@@ -26,10 +26,12 @@ enum Stage {
     Unknown,
     /// This owner was asked to write everything pending.
     Looking(u64),
+    /// Everything pending was written: this owner looks for the proof in the tables, from this row of the log on.
+    Reading(u64, u64),
     /// Everything pending was written, and there is no proof.
     Undone,
     /// The caller knows that the act was carried out.
-    ProcessorEvent,
+    Told,
     /// Refused.
     Refused,
 }
@@ -44,16 +46,16 @@ pub(crate) struct Act {
 
 impl Act {
     pub(crate) fn is_told(&self) -> bool {
-        self.stage == Stage::ProcessorEvent
+        self.stage == Stage::Told
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::ProcessorEvent | Stage::Refused)
+        matches!(self.stage, Stage::Told | Stage::Refused)
     }
 
     /// A process died: the acts that it was asked for get no answer.
     pub(crate) fn is_left_by(&mut self, owner: u64) {
-        if matches!(self.stage, Stage::Asked(of) | Stage::Looking(of) if of == owner) {
+        if matches!(self.stage, Stage::Asked(of) | Stage::Looking(of) | Stage::Reading(of, _) if of == owner) {
             self.stage = Stage::Unknown;
         }
     }
@@ -96,20 +98,30 @@ impl World {
         let able: Vec<RequestId> = self
             .acts
             .iter()
-            .filter(|(_, act)| matches!(act.stage, Stage::Unknown | Stage::Undone))
+            .filter(|(_, act)| match act.stage {
+                Stage::Unknown | Stage::Undone => true,
+                Stage::Reading(owner, mark) => self.may_read(owner, mark),
+                Stage::Asked(_) | Stage::Looking(_) | Stage::Told | Stage::Refused => false,
+            })
             .map(|(id, _)| *id)
             .collect();
         let (Some(id), Some(owner)) = (self.random.pick(&able), self.any_owner()) else { return false };
-        let account = self.acts[&id].account;
-        self.stats.acts_again += 1;
-        if self.acts[&id].stage == Stage::Undone {
-            self.say(|| format!("act {id} is asked again of owner {owner}"));
-            self.carry_out(owner, id);
-        } else if self.disk.rows(account).proofs.contains(&id) {
-            self.end_act(id, Stage::ProcessorEvent);
-        } else {
-            self.end_act(id, Stage::Looking(owner));
-            self.ask(owner, account, Who::Acting(id), |way| Input::Decide(Command::Sweep, way));
+        let Act { account, stage, .. } = self.acts[&id];
+        let is_proved = self.disk.tables.has_proof(id);
+        match stage {
+            Stage::Undone => {
+                self.say(|| format!("act {id} is asked again of owner {owner}"));
+                self.stats.acts_again += 1;
+                self.carry_out(owner, id);
+            }
+            Stage::Reading(..) => {
+                self.say(|| format!("act {id} is proved: {is_proved}"));
+                self.end_act(id, if is_proved { Stage::Told } else { Stage::Undone });
+            }
+            Stage::Unknown | Stage::Asked(_) | Stage::Looking(_) | Stage::Told | Stage::Refused => {
+                self.end_act(id, Stage::Looking(owner));
+                self.ask(owner, account, Who::Acting(id), |way| Input::Decide(Command::Sweep, way));
+            }
         }
         true
     }
@@ -123,19 +135,15 @@ impl World {
     /// Takes the outcome of an act.
     pub(crate) fn acted(&mut self, id: RequestId, got: Got) {
         let Some(Act { account, stage, .. }) = self.acts.get(&id).cloned() else { return };
-        let is_proved = self.disk.rows(account).proofs.contains(&id);
         let next = match (stage, got) {
             (Stage::Asked(_), Ok(Answered::Command(answer))) if answer.result.is_ok() => {
-                if self.mutant == Some(Mutant::ProofInALaterCommit)
-                    && let Some(rows) = self.disk.accounts.get_mut(&account)
-                {
-                    rows.proofs.insert(id);
+                if self.mutant == Some(Mutant::ProofInALaterCommit) {
+                    self.disk.prove(account, id);
                 }
-                Stage::ProcessorEvent
+                Stage::Told
             }
             (Stage::Asked(_), Ok(Answered::Command(_))) => Stage::Refused,
-            (Stage::Looking(_), Ok(_)) if is_proved => Stage::ProcessorEvent,
-            (Stage::Looking(_), Ok(_)) => Stage::Undone,
+            (Stage::Looking(owner), Ok(_)) => Stage::Reading(owner, self.mark_of(owner)),
             (Stage::Asked(_) | Stage::Looking(_), _) => Stage::Unknown,
             (stage, _) => stage,
         };

@@ -1,6 +1,7 @@
-//! The invariants of the design's chapter 2.9, by their numbers, and two about the outside: nothing leaves an account
-//! before it is durable, and cards were charged as the payments say. The disk is checked for every account that was
-//! written, the memory for every account with nothing pending.
+//! The invariants of the design's chapter 2.9, by their numbers; two about the outside: nothing leaves an account
+//! before it is in the log, and cards were charged as the payments say; and three about the log and the tables made
+//! from it. The rows are checked for every account that the log got a transition of, the memory for every account
+//! with nothing pending.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use billing::{
     time::Month,
 };
 
-use crate::disk::{Disk, Rows};
+use crate::rows::Rows;
 
 /// An invariant's name.
 pub(crate) type Rule = &'static str;
@@ -43,6 +44,10 @@ pub(crate) const RELOAD: Rule = "only spending and expiry begin a purchase";
 pub(crate) const VOID: Rule = "a void leaves nothing to running requests either";
 pub(crate) const OUTBOX: Rule = "the outbox rule";
 pub(crate) const CARDS: Rule = "cards are charged what payments say";
+pub(crate) const TABLES: Rule = "the tables are what the log says at their place";
+pub(crate) const PROJECTED: Rule = "what is in the log can be projected";
+pub(crate) const FENCED: Rule = "only a newer owner stops an owner";
+pub(crate) const CHAIN: Rule = "a log that was changed is refused, and no other";
 pub(crate) const SOUND: Rule = "an assertion of the rules";
 
 /// A broken invariant.
@@ -79,9 +84,9 @@ fn journal(rows: &Rows) -> Checked {
     ensure(rows.header.seq == seq, DENSE, || format!("the account is at {}, its journal at {seq}", rows.header.seq))
 }
 
-/// The journal's lines of one request.
+/// What the journal tells of one request.
 #[derive(Default)]
-struct ProcessorEvent {
+struct Told {
     placed: Option<u64>,
     is_placed_again: bool,
     captured: Option<u64>,
@@ -90,7 +95,7 @@ struct ProcessorEvent {
 }
 
 fn requests(rows: &Rows) -> Checked {
-    let mut told: BTreeMap<RequestId, ProcessorEvent> = BTreeMap::new();
+    let mut told: BTreeMap<RequestId, Told> = BTreeMap::new();
     for row in &rows.journal {
         let Some(id) = row.line.request_id else { continue };
         let request = told.entry(id).or_default();
@@ -230,8 +235,7 @@ fn months(rows: &Rows) -> Checked {
 }
 
 /// Checks that an account in memory with nothing pending equals the one that would be loaded.
-pub(crate) fn memory(account: &Account, disk: &Disk, now: Timestamp) -> Checked {
-    let rows = disk.rows(account.id);
+pub(crate) fn memory(account: &Account, rows: &Rows, now: Timestamp) -> Checked {
     let at = now.max(rows.header.clock);
     let same = |what: &str, memory: String, disk: String| {
         ensure(memory == disk, MEMORY, || format!("{what}: in memory {memory}, on disk {disk}"))
@@ -239,7 +243,7 @@ pub(crate) fn memory(account: &Account, disk: &Disk, now: Timestamp) -> Checked 
     if account.header != rows.header {
         same("header", format!("{:?}", account.header), format!("{:?}", rows.header))?;
     }
-    let loaded = disk.load(account.id, now);
+    let loaded = rows.load(account.id, now);
     for (id, grant) in account.grants().iter().map(|grant| (grant.id, grant)) {
         ensure(rows.grants.get(&id) == Some(grant), MEMORY, || format!("{grant:?}, {:?}", rows.grants.get(&id)))?;
     }
@@ -252,8 +256,7 @@ pub(crate) fn memory(account: &Account, disk: &Disk, now: Timestamp) -> Checked 
     ensure(holds.iter().copied().eq(rows.holds.values()), MEMORY, || format!("holds {holds:?}, {:?}", rows.holds))?;
     let mut pending: Vec<&Payment> = account.pending_payments().collect();
     pending.sort_by_key(|payment| payment.id);
-    let stored = rows.payments.values().filter(|it| it.status == PaymentStatus::Pending);
-    ensure(pending.iter().copied().eq(stored), MEMORY, || format!("payments {pending:?}"))?;
+    ensure(pending.iter().copied().eq(rows.pending()), MEMORY, || format!("payments {pending:?}"))?;
     let is_same = account.subscription() == rows.subscription.as_ref()
         && account.automatic() == rows.automatic().as_ref()
         && account.balance(at) == loaded.balance(at);

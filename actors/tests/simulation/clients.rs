@@ -1,5 +1,4 @@
-//! Clients and operators: requests with their guards, purchases, settings, requested reversals. The answers that they
-//! get must stay true.
+//! Clients: requests with their guards, and purchases. The answers that they get must stay true.
 
 use std::time::Duration;
 
@@ -13,19 +12,16 @@ use actors::{
 };
 use billing::{
     Nanos, Timestamp,
-    automatic::{AutoSettings, Switch},
+    automatic::Switch,
     class::{SizeClass, Weighting},
-    command::{Admit, Command, Fund},
+    command::{Admit, Command},
     entry::{Ending, UsageRecord},
-    grant::Source,
     hold::{HoldRequest, Work},
-    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
-    key::KeyLimits,
+    ids::{AccountId, KeyId, PaymentId, RequestId},
     payment::{Payment, PaymentStatus, Purpose},
     price::{Cost, Price, seconds},
     quantity::{Key, Quantities},
     subscription::FEE,
-    time::DAY_MS,
 };
 use rust_decimal::Decimal;
 
@@ -47,6 +43,8 @@ pub(crate) enum Stage {
     Settling,
     /// It asks to settle again at this time.
     Waiting(Timestamp),
+    /// It looks for its record in the tables, from this row of the log on.
+    Reading(u64),
 }
 
 /// A request and its guard.
@@ -221,6 +219,7 @@ impl World {
             let is_able = match it.stage {
                 Stage::Entering | Stage::Settling => false,
                 Stage::Waiting(until) => self.elapsed >= until,
+                Stage::Reading(mark) => self.may_read(it.owner, mark),
                 Stage::Admitted | Stage::Running => true,
             };
             is_able && self.is_awake(it.owner)
@@ -235,6 +234,7 @@ impl World {
             Stage::Running if chance < 92 => self.drop_guard(id),
             Stage::Admitted | Stage::Running => self.end(id, Ending::Failed),
             Stage::Waiting(_) => self.settle(id),
+            Stage::Reading(_) => self.read_record(id)?,
             Stage::Entering | Stage::Settling => {}
         }
         Ok(true)
@@ -336,86 +336,52 @@ impl World {
     /// Takes the outcome of a settlement.
     pub(crate) fn settled(&mut self, id: RequestId, got: Got) -> Checked {
         let Some(request) = self.requests.get(&id).filter(|it| it.stage == Stage::Settling) else { return Ok(()) };
-        let (account, settling) = (request.account, request.settling);
-        let charged = request.record.as_ref().map_or(Nanos::ZERO, |record| record.charged);
+        let (owner, settling) = (request.owner, request.settling);
         let answer = got.and_then(|answered| match answered {
             Answered::Command(answer) => Ok(*answer),
             _ => Err(AccountError::Unavailable("the answer to another question".to_owned())),
         });
-        let recorded = self.disk.rows(account).charged(id);
-        let is_settled = match settling.tried(&answer) {
-            Tried::Again(_) => {
-                self.try_to_settle(id);
-                return Ok(());
+        match settling.tried(&answer) {
+            Tried::Again(_) => self.try_to_settle(id),
+            Tried::Settled => self.is_settled(id)?,
+            Tried::IfRecorded(_) => {
+                let mark = self.mark_of(owner);
+                if let Some(request) = self.requests.get_mut(&id) {
+                    request.stage = Stage::Reading(mark);
+                }
             }
-            Tried::Settled => true,
-            Tried::IfRecorded(_) => recorded == Some(charged),
-            Tried::Refused(_) => false,
-        };
-        if is_settled {
-            self.say(|| format!("the client of {id} is told that it cost {charged}"));
-            ensure(recorded == Some(charged), DURABLE, || format!("{id} cost {charged}, on disk {recorded:?}"))?;
-            self.told.entry(account).or_default().push((id, charged));
-            self.stats.settled += 1;
+            Tried::Refused(_) => self.forget(id),
+        }
+        Ok(())
+    }
+
+    /// Looks for the record of a request that its account does not know any more.
+    fn read_record(&mut self, id: RequestId) -> Checked {
+        let request = &self.requests[&id];
+        let recorded = self.disk.tables.rows(request.account).charged(id);
+        if recorded.is_some() && recorded == request.record.as_ref().map(|record| record.charged) {
+            return self.is_settled(id);
         }
         self.forget(id);
         Ok(())
     }
 
-    fn key_of(&mut self, account: AccountId) -> KeyId {
-        KeyId(uuid::Uuid::from_u128(account.0.as_u128() * 10 + 1 + u128::from(self.random.percent(30))))
+    /// Tells a client the cost of its request.
+    fn is_settled(&mut self, id: RequestId) -> Checked {
+        let request = &self.requests[&id];
+        let account = request.account;
+        let charged = request.record.as_ref().map_or(Nanos::ZERO, |record| record.charged);
+        let recorded = self.disk.rows(account).charged(id);
+        self.say(|| format!("the client of {id} is told that it cost {charged}"));
+        ensure(recorded == Some(charged), DURABLE, || format!("{id} cost {charged}, in the log {recorded:?}"))?;
+        self.told.entry(account).or_default().push((id, charged));
+        self.stats.settled += 1;
+        self.forget(id);
+        Ok(())
     }
 
-    /// A client or an operator does something with money.
-    pub(crate) fn someone_acts(&mut self) -> bool {
-        let Some(owner) = self.any_owner() else { return false };
-        let account = self.any_account();
-        match self.random.below(100) {
-            0..20 => self.buy(owner, account, Purpose::Purchase),
-            20..28 => self.buy(owner, account, Purpose::Subscription),
-            28..31 => self.operate(owner, account, Command::CancelSubscription),
-            31..33 => self.operate(owner, account, Command::ResumeSubscription),
-            33..53 => {
-                let settings = self.settings();
-                self.operate(owner, account, Command::SetAutomatic(settings.into()));
-            }
-            53..65 => self.give(owner, account),
-            65..70 => self.give_again(owner),
-            70..74 => self.act_once(owner, account),
-            74..78 => {
-                let grants: Vec<GrantId> = self.disk.rows(account).grants.keys().copied().collect();
-                let Some(grant_id) = self.random.pick(&grants) else { return false };
-                let amount = self.random.percent(50).then(|| Nanos::new(self.random.below(2_000_000_000)));
-                self.operate(owner, account, Command::VoidGrant { grant_id, amount });
-            }
-            78..84 => self.limit_key(owner, account),
-            84..91 => return self.refund(owner, account),
-            91..95 => return self.dispute(account),
-            _ => return self.reversal_moves_on(account),
-        }
-        true
-    }
-
-    fn operate(&mut self, owner: u64, account: AccountId, command: Command) {
-        self.say(|| format!("owner {owner} is asked by {account}: {command:?}"));
-        self.post(owner, account, command);
-    }
-
-    fn settings(&mut self) -> AutoSettings {
-        let amount = Nanos::dollars(self.random.between(1, 12));
-        let most = amount + Nanos::dollars(self.random.below(30));
-        AutoSettings {
-            reload: Switch::from_bool(self.random.percent(75)),
-            threshold: Nanos::dollars(self.random.below(5)),
-            amount,
-            monthly_max: most,
-            scale: Switch::from_bool(self.random.percent(50)),
-            monthly_spend: Nanos::dollars(self.random.below(60)),
-            method: None,
-        }
-    }
-
-    fn buy(&mut self, owner: u64, account: AccountId, purpose: Purpose) {
+    /// A client buys something.
+    pub(crate) fn buy(&mut self, owner: u64, account: AccountId, purpose: Purpose) {
         let id = PaymentId(self.new_id());
         let amount = match purpose {
             Purpose::Subscription => FEE,
@@ -433,46 +399,8 @@ impl World {
         }
     }
 
-    fn give(&mut self, owner: u64, account: AccountId) {
-        let source =
-            [Source::Promo, Source::Goodwill, Source::Free][usize::try_from(self.random.below(3)).unwrap_or(0)];
-        let days = if self.random.percent(50) { self.random.between(1, 5) } else { 28 };
-        let fund = Fund {
-            grant_id: GrantId(self.new_id()),
-            source,
-            source_key: format!("gift {}", self.random.below(1_000)),
-            amount: Nanos::new(self.random.between(1, 6_000_000_000)),
-            paid: Nanos::ZERO,
-            expires_at: Some(self.now_of(owner).plus_ms(days * DAY_MS)),
-            subscribed_until: None,
-        };
-        self.gifts.push((account, fund.clone()));
-        self.operate(owner, account, Command::Fund(fund));
-    }
-
-    /// An operator without an answer repeats the request, with the same key.
-    fn give_again(&mut self, owner: u64) {
-        if let Some((account, fund)) = self.random.pick(&self.gifts) {
-            let expires_at = Some(self.now_of(owner).plus_ms(DAY_MS));
-            let fund = Fund { grant_id: GrantId(self.new_id()), expires_at, ..fund };
-            self.operate(owner, account, Command::Fund(fund));
-        }
-    }
-
-    fn limit_key(&mut self, owner: u64, account: AccountId) {
-        let key_id = self.key_of(account);
-        let most = |random: &mut crate::random::Random| Some(Nanos::dollars(random.below(9)));
-        let limits =
-            KeyLimits { amounts: [most(&mut self.random), None, None, most(&mut self.random)], models: Vec::new() };
-        // The owner of the ledger creates a key with its limits, before the key is ever used.
-        let epoch = self.disk.epoch;
-        if self.owner(owner).is_none_or(|it| it.epoch != epoch) {
-            return;
-        }
-        if self.disk.rows(account).keys.contains_key(&key_id) || self.used_keys.contains(&key_id) {
-            return;
-        }
-        self.disk.limit(account, key_id, limits.clone());
-        self.operate(owner, account, Command::LimitKey { key_id, limits: Some(limits), spent: [Nanos::ZERO; 4] });
+    /// A key of an account: the usual one or another.
+    pub(crate) fn key_of(&mut self, account: AccountId) -> KeyId {
+        KeyId(uuid::Uuid::from_u128(account.0.as_u128() * 10 + 1 + u128::from(self.random.percent(30))))
     }
 }

@@ -3,7 +3,6 @@
 use actors::payment::pursuit::SAME_KEY_MS;
 use billing::{
     Timestamp,
-    payment::PaymentStatus,
     time::{DAY_MS, HOUR_MS},
 };
 
@@ -12,6 +11,7 @@ use crate::{
     clients::Stage,
     owner::Owner,
     pursuits::Chase,
+    rows::Rows,
     world::World,
 };
 
@@ -58,9 +58,8 @@ impl World {
 
     /// The time until the processor may forget the key of a pending charge; a minute if there is none.
     fn until_a_key_is_nearly_forgotten(&mut self) -> i64 {
-        let payments = self.disk.accounts.values().flat_map(|rows| rows.payments.values());
-        let pending: Vec<Timestamp> =
-            payments.filter(|it| it.status == PaymentStatus::Pending).map(|it| it.created_at).collect();
+        let pending = self.disk.truth.values().flat_map(Rows::pending);
+        let pending: Vec<Timestamp> = pending.map(|it| it.created_at).collect();
         let begun = self.random.pick(&pending).unwrap_or(self.time);
         let left = self.random.between(0, 20_000);
         begun.plus_ms(SAME_KEY_MS - left).ms_since(self.time).max(1_000)

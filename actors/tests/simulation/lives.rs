@@ -1,7 +1,5 @@
 //! The lives of processes and their payment actors: they sleep, are taken over, die, and start again.
 
-use billing::payment::PaymentStatus;
-
 use crate::{
     owner::Owner,
     pursuits::Chase,
@@ -30,7 +28,7 @@ impl World {
         }
         self.born += 1;
         let (id, epoch, time) = (self.born, self.disk.take_over(), self.time);
-        self.owners.push(Owner::new(id, epoch, time, self.elapsed));
+        self.owners.push(Owner::new(id, epoch, [time, self.elapsed], self.mutant));
         self.stats.takeovers += 1;
         self.say(|| format!("owner {id} takes over with epoch {epoch}"));
     }
@@ -50,11 +48,21 @@ impl World {
     pub(crate) fn end_owner(&mut self, id: u64) {
         self.say(|| format!("owner {id} dies"));
         self.stats.crashes += 1;
+        self.leaves_behind(id);
         self.owners.retain(|owner| owner.id != id);
         self.requests.retain(|_, request| request.owner != id);
         self.asks.retain(|_, asked| asked.owner != id);
         self.acts.values_mut().for_each(|act| act.is_left_by(id));
         self.tasks_are_lost(id);
+    }
+
+    /// What a process has sent to the disk may still arrive after its death.
+    fn leaves_behind(&mut self, id: u64) {
+        let (has_row, has_group) = (self.random.percent(30), self.random.percent(50));
+        let Some(owner) = self.owner(id) else { return };
+        let (row, group) = (owner.journal.is_left(), owner.projector.is_left());
+        self.late_rows.extend(row.filter(|_| has_row));
+        self.late_groups.extend(group.filter(|_| has_group));
     }
 
     /// The payment actor panics, and loses everything that it carried.
@@ -72,16 +80,16 @@ impl World {
     /// The payment actor begins a life, and takes up pending payments.
     pub(crate) fn cards_actor_starts(&mut self) -> bool {
         let elapsed = self.elapsed;
-        let is_due = |it: &&Owner| !it.is_paused && it.payments_start().is_some_and(|at| at <= elapsed);
+        let is_due = |it: &&Owner| {
+            !it.is_paused && it.may_read(it.mark()) && it.payments_start().is_some_and(|at| at <= elapsed)
+        };
         let due: Vec<u64> = self.owners.iter().filter(is_due).map(|owner| owner.id).collect();
         let Some(id) = self.random.pick(&due) else { return false };
         let now = self.now_of(id);
-        let rows = self.disk.accounts.iter();
-        let payments = rows.flat_map(|(account, rows)| rows.payments.values().map(move |payment| (*account, payment)));
-        let pending: Vec<Chase> = payments
-            .filter(|(_, payment)| payment.status == PaymentStatus::Pending)
-            .map(|(account, payment)| Chase::new(account, payment.clone(), now))
-            .collect();
+        let rows = self.disk.tables.accounts.iter();
+        let payments = rows.flat_map(|(account, rows)| rows.pending().map(move |payment| (*account, payment)));
+        let pending: Vec<Chase> =
+            payments.map(|(account, payment)| Chase::new(account, payment.clone(), now)).collect();
         if let Some(owner) = self.owner(id) {
             owner.payments_begin(elapsed);
             owner.pursuits = pending.into_iter().map(|it| (it.payment.id, it)).collect();

@@ -17,7 +17,7 @@ use crate::check::{self, Rule};
 pub(crate) enum Mutant {
     /// The outbox opens when an entry is sent, not when it is durable.
     AcknowledgeBeforeDurable,
-    /// The disk accepts writes of any owner.
+    /// The log accepts rows of any owner.
     NoFence,
     /// The disk lets a request be charged twice, and an owner charges again for a repeated settlement.
     NoCaptureUniqueness,
@@ -29,7 +29,7 @@ pub(crate) enum Mutant {
     PermitNotReleased,
     /// The month does not count pending purchases.
     CapNotReserved,
-    /// A commit with an unknown outcome is treated as durable.
+    /// An append with an unknown outcome is treated as durable.
     UnknownIsDurable,
     /// A card is charged before its payment is durable.
     ChargeBeforeDurable,
@@ -49,10 +49,28 @@ pub(crate) enum Mutant {
     ReloadOnRefund,
     /// An operator's void leaves the credits held by requests.
     VoidMissesHeld,
+    /// The journal reports a batch before its row is in the log.
+    AnswerBeforeLog,
+    /// The projector gets rows before they are in the log.
+    ProjectBeforeLog,
+    /// The tables' place is stored in another transaction than the rows.
+    PlaceApart,
+    /// A projection does not look at the place of the tables.
+    PlaceUnchecked,
+    /// An owner that starts does not check the chain of the log.
+    ChainUnchecked,
+    /// Readers do not wait until the tables have what the log has.
+    ReadWithoutWaiting,
+    /// Names are looked up in the tables, and not among the rows that the tables do not have yet.
+    ClaimsForgotten,
+    /// Transitions that break a rule are appended.
+    FaultsLogged,
+    /// A clean failure counts for an earlier try whose outcome is unknown.
+    UnknownForgotten,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 26] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -70,17 +88,30 @@ impl Mutant {
         Self::ReversalCountedTwice,
         Self::ReloadOnRefund,
         Self::VoidMissesHeld,
+        Self::AnswerBeforeLog,
+        Self::ProjectBeforeLog,
+        Self::PlaceApart,
+        Self::PlaceUnchecked,
+        Self::ChainUnchecked,
+        Self::ReadWithoutWaiting,
+        Self::ClaimsForgotten,
+        Self::FaultsLogged,
+        Self::UnknownForgotten,
     ];
 
     /// The invariant that must catch the mutant, and others that may fail first.
     pub(crate) const fn breaks(self) -> (Rule, &'static [Rule]) {
         match self {
-            Self::AcknowledgeBeforeDurable | Self::UnknownIsDurable => {
+            Self::AcknowledgeBeforeDurable | Self::AnswerBeforeLog => {
                 (check::OUTBOX, &[check::HOLD_FIRST, check::DURABLE, check::MEMORY])
+            }
+            Self::UnknownIsDurable => {
+                (check::OUTBOX, &[check::HOLD_FIRST, check::DURABLE, check::MEMORY, check::DENSE, check::FENCED])
             }
             // Two owners that both write.
             Self::NoFence => (check::DENSE, &[check::MEMORY, check::REPLAY]),
-            Self::NoCaptureUniqueness => (check::ONCE, &[]),
+            // The witness takes the second admission for the first one.
+            Self::NoCaptureUniqueness => (check::ONCE, &[check::OUTBOX]),
             Self::ReleaseIntoExpired => (check::EXPIRED, &[]),
             Self::NoPaymentDeduplication => (check::PAID, &[]),
             Self::ReloadOnRefund => (check::RELOAD, &[]),
@@ -92,6 +123,12 @@ impl Mutant {
             Self::HoldsForgotten => (check::ENDED, &[]),
             Self::ProofInALaterCommit => (check::ACTS, &[]),
             Self::LimitAtAdmissionOnly => (check::KEYS, &[]),
+            Self::ProjectBeforeLog => (check::TABLES, &[]),
+            Self::ChainUnchecked => (check::TABLES, &[check::PROJECTED]),
+            Self::ReadWithoutWaiting | Self::UnknownForgotten => (check::MEMORY, &[check::FENCED]),
+            Self::PlaceApart | Self::PlaceUnchecked | Self::ClaimsForgotten | Self::FaultsLogged => {
+                (check::PROJECTED, &[])
+            }
         }
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Chase {
     pub(crate) step: Step,
     /// Whether the account has been told.
     pub(crate) is_telling: bool,
+    /// The account's answer, and the row of the log that the tables must have before it is understood.
+    heard: Option<(Answer, u64)>,
     pub(crate) tries: u32,
 }
 
@@ -39,7 +41,7 @@ impl Chase {
     pub(crate) fn new(account: AccountId, payment: Payment, now: Timestamp) -> Self {
         let mut pursuit = Pursuit::new(&payment, Chargeable::Yes);
         let step = pursuit.next(now);
-        Self { account, payment, pursuit, step, is_telling: false, tries: 0 }
+        Self { account, payment, pursuit, step, is_telling: false, heard: None, tries: 0 }
     }
 
     /// Whether the pursuit can advance now.
@@ -80,12 +82,20 @@ impl World {
         let able: Vec<(u64, PaymentId)> = awake
             .flat_map(|owner| {
                 let (now, owner) = (owner.now(time), &*owner);
-                owner.pursuits.iter().filter(move |(_, it)| it.is_able(now)).map(|(id, _)| (owner.id, *id))
+                let is_able = move |it: &Chase| match &it.heard {
+                    Some((_, mark)) => owner.may_read(*mark),
+                    None => it.is_able(now),
+                };
+                owner.pursuits.iter().filter(move |(_, it)| is_able(it)).map(|(id, _)| (owner.id, *id))
             })
             .collect();
         let Some((owner, id)) = self.random.pick(&able) else { return false };
         let now = self.now_of(owner);
         let Some(chase) = self.chase(owner, id) else { return false };
+        if let Some((answer, _)) = chase.heard.take() {
+            self.is_heard(owner, id, answer);
+            return true;
+        }
         chase.tries += 1;
         chase.is_about_to_ask(now, mutant);
         let chase = chase.clone();
@@ -206,14 +216,26 @@ impl World {
     /// Takes the account's answer to an outcome.
     pub(crate) fn pursued(&mut self, owner: u64, id: PaymentId, got: Got) {
         let now = self.now_of(owner);
-        let Some(chase) = self.chase(owner, id) else { return };
-        let Step::Tell(outcome) = chase.step.clone() else { return };
-        let (account, payment) = (chase.account, chase.payment.clone());
+        let mark = self.mark_of(owner);
+        let Some(chase) = self.chase(owner, id).filter(|chase| matches!(chase.step, Step::Tell(_))) else { return };
         let told = match got {
-            Ok(Answered::Command(answer)) => self.is_told(account, &payment, &outcome, *answer),
+            Ok(Answered::Command(answer)) => {
+                chase.heard = Some((*answer, mark));
+                return;
+            }
             Err(AccountError::NoAccount) => ReportResult::Ended,
             Ok(_) | Err(_) => ReportResult::NotYet,
         };
+        self.goes_on(owner, id, |pursuit| pursuit.reported(told, now));
+    }
+
+    /// Understands the account's answer.
+    fn is_heard(&mut self, owner: u64, id: PaymentId, answer: Answer) {
+        let now = self.now_of(owner);
+        let Some(chase) = self.chase(owner, id) else { return };
+        let Step::Tell(outcome) = chase.step.clone() else { return };
+        let (account, payment) = (chase.account, chase.payment.clone());
+        let told = self.is_told(account, &payment, &outcome, answer);
         self.goes_on(owner, id, |pursuit| pursuit.reported(told, now));
     }
 
@@ -229,7 +251,7 @@ impl World {
             AnswerMeaning::Ended | AnswerMeaning::EndedBefore => ReportResult::Ended,
             AnswerMeaning::Refused(_) => ReportResult::NotYet,
             AnswerMeaning::PaidAfterItEnded(late) => {
-                let stored = self.disk.rows(account).payments.get(&payment.id);
+                let stored = self.disk.tables.rows(account).payments.get(&payment.id);
                 if !stored.is_some_and(pursuit::goes_back) {
                     return ReportResult::Ended;
                 }

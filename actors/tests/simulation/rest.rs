@@ -12,11 +12,14 @@ use crate::{
     account::Actor,
     acts::Act,
     check::{self, CARDS, Checked, DURABLE, ENDED, ensure},
-    disk::Rows,
     owner::Owner,
+    rows::Rows,
     stats::count,
     world::World,
 };
+
+/// Messages that are handled between two batches.
+const MAIL: usize = 8;
 
 impl World {
     /// Runs without faults, with one owner and a working network and disk, until nothing is left to do.
@@ -38,7 +41,7 @@ impl World {
             // Holds that nobody settled are abandoned after half an hour.
             self.time = self.time.plus_ms(31 * 60_000 + self.skew_ms.abs());
             self.elapsed = self.elapsed.plus_ms(31 * 60_000);
-            let mut all: Vec<AccountId> = self.disk.accounts.keys().copied().collect();
+            let mut all: Vec<AccountId> = self.disk.truth.keys().copied().collect();
             for account in &all {
                 self.post(owner, *account, Command::Sweep);
             }
@@ -60,7 +63,7 @@ impl World {
             let is_paid = rows.payments.values().all(|it| it.status != PaymentStatus::Pending);
             rows.holds.is_empty() && is_paid && rows.unanswered().next().is_none()
         };
-        self.disk.accounts.values().all(is_done)
+        self.disk.truth.values().all(is_done)
             && self.acts.values().all(Act::is_over)
             && self.cards.deliveries.is_empty()
     }
@@ -71,14 +74,22 @@ impl World {
             let mut is_busy = false;
             let ids: Vec<u64> = self.owners.iter().map(|owner| owner.id).collect();
             for id in ids {
-                if let Some(owner) = self.owner(id) {
-                    is_busy |= owner.journal_handles();
-                    is_busy |= owner.is_quiet() && owner.journal_steps().is_some();
-                }
+                is_busy |= self.owner(id).is_some_and(Owner::journal_handles);
+                is_busy |= self.a_batch_is_taken(id);
                 is_busy |= self.a_batch_arrives(id);
+                is_busy |= self.a_batch_is_heard(id);
                 is_busy |= self.owner(id).is_some_and(Owner::batch_is_reported);
+                is_busy |= self.a_group_is_taken(id);
+                is_busy |= self.a_group_arrives(id);
+                is_busy |= self.a_group_is_heard(id);
             }
-            is_busy |= self.mail_is_handled()?;
+            is_busy |= self.a_start_goes_on()?;
+            is_busy |= self.a_late_row_arrives();
+            is_busy |= self.a_late_group_arrives();
+            // Many messages before the next batch make it large.
+            for _ in 0..MAIL {
+                is_busy |= self.mail_is_handled()?;
+            }
             is_busy |= self.an_account_loads()?;
             self.checked()?;
             is_busy |= self.request_goes_on()?;
@@ -103,7 +114,8 @@ impl World {
 
     /// Checks the state at rest.
     fn came_to_rest(&mut self) -> Checked {
-        for (id, rows) in &self.disk.accounts {
+        self.disk.is_whole()?;
+        for (id, rows) in &self.disk.truth {
             check::rows(*id, rows)?;
             ensure(rows.holds.is_empty(), ENDED, || format!("{id} still holds {:?}", rows.holds))?;
             for payment in rows.payments.values() {
@@ -112,7 +124,7 @@ impl World {
             count(&mut self.stats, rows);
         }
         for owner in &self.owners {
-            let (remembered, live) = (owner.remembers(), owner.actors.len());
+            let (remembered, live) = (owner.journal.remembers(), owner.actors.len());
             ensure(remembered <= live, ENDED, || {
                 format!("the journal remembers {remembered} accounts, of which {live} live")
             })?;
@@ -126,7 +138,7 @@ impl World {
             let is_paid = stored.is_some_and(|it| it.status == PaymentStatus::Succeeded);
             ensure(is_paid, DURABLE, || format!("{payment} was told to be paid, on disk {stored:?}"))?;
         }
-        let known = |id: &PaymentId| self.disk.accounts.values().any(|rows| rows.payments.contains_key(id));
+        let known = |id: &PaymentId| self.disk.truth.values().any(|rows| rows.payments.contains_key(id));
         let unknown = self.cards.charges.keys().find(|id| !known(id));
         ensure(unknown.is_none(), CARDS, || format!("{unknown:?} was charged and is not on disk"))
     }

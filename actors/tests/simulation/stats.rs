@@ -5,7 +5,7 @@ use billing::{
     payment::{PaymentStatus, Purpose},
 };
 
-use crate::disk::Rows;
+use crate::rows::Rows;
 
 /// Counts of one seed, or of many.
 #[derive(Debug, Clone, Copy, Default)]
@@ -36,11 +36,17 @@ pub(crate) struct Stats {
     pub(crate) restarts: u64,
     pub(crate) owners_asked: u64,
     pub(crate) looked_up: u64,
+    pub(crate) projections: u64,
+    pub(crate) late_projections: u64,
+    pub(crate) too_late: u64,
+    pub(crate) caught_up: u64,
+    pub(crate) journals: u64,
+    pub(crate) tampered: u64,
 }
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 26] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 32] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -59,8 +65,8 @@ impl Stats {
             ("takeovers", self.takeovers),
             ("crashes", self.crashes),
             ("fenced batches", self.fenced),
-            ("commits of unknown outcome", self.lost),
-            ("refused batches", self.refused),
+            ("appends of unknown outcome", self.lost),
+            ("batches with refused parts", self.refused),
             ("keyed acts", self.acts),
             ("keyed acts asked again", self.acts_again),
             ("requests at their key's limit", self.key_stops),
@@ -68,6 +74,12 @@ impl Stats {
             ("payment actors that died", self.restarts),
             ("charges that waited for their owner", self.owners_asked),
             ("charges that were only looked up", self.looked_up),
+            ("transactions of projectors", self.projections),
+            ("projections that nobody waited for", self.late_projections),
+            ("projections that came too late", self.too_late),
+            ("rows projected at a start", self.caught_up),
+            ("journals that died", self.journals),
+            ("changed logs", self.tampered),
         ]
     }
 
@@ -98,6 +110,12 @@ impl Stats {
         self.restarts += other.restarts;
         self.owners_asked += other.owners_asked;
         self.looked_up += other.looked_up;
+        self.projections += other.projections;
+        self.late_projections += other.late_projections;
+        self.too_late += other.too_late;
+        self.caught_up += other.caught_up;
+        self.journals += other.journals;
+        self.tampered += other.tampered;
     }
 }
 

@@ -9,7 +9,7 @@ use actors::{
 };
 use billing::{
     Nanos, Timestamp,
-    command::{Command, Reverse},
+    command::{Answer, Command, Reverse},
     entry::Notice,
     ids::{AccountId, GrantId, PaymentId, ReversalId},
     payment::{Payment, PaymentStatus},
@@ -21,6 +21,7 @@ use crate::{
     answers::{Answered, Got},
     cards::{About, Delivery},
     mutants::Mutant,
+    owner::Owner,
     world::{Who, World},
 };
 
@@ -43,6 +44,10 @@ pub(crate) struct Task {
     readings: Readings,
     /// Whether the account has been asked.
     is_asking: bool,
+    /// The account's answer, until it is understood.
+    heard: Option<Box<Answer>>,
+    /// The row of the log that the tables must have before the task reads them.
+    reads_from: u64,
     /// Whether everything that the account was asked before is durable.
     has_caught_up: bool,
 }
@@ -64,7 +69,7 @@ impl World {
     pub(crate) fn webhook_arrives(&mut self) -> bool {
         let hearing: Vec<u64> = self.hearing();
         let Some(owner) = self.random.pick(&hearing) else { return false };
-        if self.cards.deliveries.is_empty() {
+        if self.cards.deliveries.is_empty() || !self.may_read(owner, self.mark_of(owner)) {
             return false;
         }
         let place = self.random.below(i64::try_from(self.cards.deliveries.len()).unwrap_or(1));
@@ -75,11 +80,11 @@ impl World {
             self.cards.deliveries.push(delivery.clone());
             self.stats.repeated_webhooks += 1;
         }
-        let before = self.disk.webhooks.get(&delivery.event).copied();
+        let before = self.disk.tables.signed_at(&delivery.event);
         match reversing::delivered(before, signed_at) {
             Delivered::First => {}
             Delivered::Again => {
-                self.disk.note(&delivery.event, signed_at);
+                self.disk.tables.note(&delivery.event, signed_at);
                 return true;
             }
             Delivered::Replayed => return true,
@@ -106,12 +111,13 @@ impl World {
 
     /// Owners with a living payment actor.
     fn hearing(&self) -> Vec<u64> {
-        let able = self.owners.iter().filter(|owner| !owner.is_paused && owner.has_payments());
+        let is_able = |owner: &&Owner| !owner.is_paused && owner.is_serving() && owner.has_payments();
+        let able = self.owners.iter().filter(is_able);
         able.map(|owner| owner.id).collect()
     }
 
     fn owner_of_payment(&self, id: PaymentId) -> Option<AccountId> {
-        self.disk.accounts.iter().find(|(_, rows)| rows.payments.contains_key(&id)).map(|(account, _)| *account)
+        self.disk.tables.accounts.iter().find(|(_, rows)| rows.payments.contains_key(&id)).map(|(account, _)| *account)
     }
 
     fn new_task(&mut self, owner: u64, account: AccountId, payment: PaymentId, job: Job) -> u64 {
@@ -130,6 +136,8 @@ impl World {
             waits_until: None,
             readings: Readings::default(),
             is_asking: false,
+            heard: None,
+            reads_from: self.mark_of(owner),
             has_caught_up: false,
         };
         self.tasks.insert(id, task);
@@ -143,7 +151,7 @@ impl World {
         }
         let is_left = |it: &&Payment| it.status == PaymentStatus::Succeeded && it.reversed < it.amount;
         let payments: Vec<PaymentId> =
-            self.disk.rows(account).payments.values().filter(is_left).map(|it| it.id).collect();
+            self.disk.tables.rows(account).payments.values().filter(is_left).map(|it| it.id).collect();
         let Some(payment) = self.random.pick(&payments) else { return false };
         let percent = if self.random.percent(50) { 100 } else { self.random.between(1, 99) };
         self.say(|| format!("owner {owner} is to refund {percent} % of {payment}"));
@@ -154,7 +162,7 @@ impl World {
 
     /// A bank disputes part of a payment.
     pub(crate) fn dispute(&mut self, account: AccountId) -> bool {
-        let payments: Vec<PaymentId> = self.disk.rows(account).payments.keys().copied().collect();
+        let payments: Vec<PaymentId> = self.disk.tables.rows(account).payments.keys().copied().collect();
         let Some(payment) = self.random.pick(&payments) else { return false };
         let percent = if self.random.percent(60) { 100 } else { self.random.between(1, 120) };
         let is_disputed = self.cards.dispute(payment, percent);
@@ -167,7 +175,7 @@ impl World {
 
     /// A refund fails, or a dispute is lost or won.
     pub(crate) fn reversal_moves_on(&mut self, account: AccountId) -> bool {
-        let payments: Vec<PaymentId> = self.disk.rows(account).payments.keys().copied().collect();
+        let payments: Vec<PaymentId> = self.disk.tables.rows(account).payments.keys().copied().collect();
         let Some(payment) = self.random.pick(&payments) else { return false };
         let which = usize::try_from(self.random.below(8)).unwrap_or(0);
         let is_good = self.random.percent(60);
@@ -181,12 +189,13 @@ impl World {
     pub(crate) fn refunds_are_taken_up(&mut self) -> bool {
         let hearing = self.hearing();
         let Some(owner) = self.random.pick(&hearing) else { return false };
-        self.take_up_refunds(owner)
+        self.may_read(owner, self.mark_of(owner)) && self.take_up_refunds(owner)
     }
 
     pub(crate) fn take_up_refunds(&mut self, owner: u64) -> bool {
         let unanswered: Vec<(AccountId, Reversal)> = self
             .disk
+            .tables
             .accounts
             .iter()
             .flat_map(|(account, rows)| rows.unanswered().map(move |row| (*account, row.clone())))
@@ -215,9 +224,14 @@ impl World {
             .iter()
             .filter(|(id, it)| !it.is_asking && self.is_awake(it.owner) && self.has_turn(**id, it))
             .filter(|(_, it)| it.waits_until.is_none_or(|until| self.time >= until))
+            .filter(|(_, it)| self.may_read(it.owner, it.reads_from))
             .map(|(id, _)| *id)
             .collect();
         let Some(id) = self.random.pick(&able) else { return false };
+        if let Some(answer) = self.tasks.get_mut(&id).and_then(|task| task.heard.take()) {
+            self.task_heard(id, *answer);
+            return true;
+        }
         let Some(task) = self.tasks.get(&id).cloned() else { return false };
         // The event is written with the last of its effects.
         let notice = task.delivery.as_ref().filter(|_| task.then.is_none()).map(|delivery| Notice {
@@ -229,7 +243,9 @@ impl World {
         let command = match &task.job {
             Job::Apply(outcome) => {
                 let grant_id = GrantId(self.new_id());
-                let Some(payment) = self.disk.rows(task.account).payments.get(&task.payment) else { return false };
+                let Some(payment) = self.disk.tables.rows(task.account).payments.get(&task.payment) else {
+                    return false;
+                };
                 match pursuit::telling(payment, outcome, grant_id, notice) {
                     Telling::Command(command) => command,
                     // The pursuit waits for the card's owner.
@@ -265,7 +281,7 @@ impl World {
     /// Requests a refund from the processor under its id, or looks it up. The order or its answer may be lost.
     fn ask_for_refund(&mut self, id: u64, task: &Task, row: &Reversal) {
         let now = self.now_of(task.owner);
-        let payment = self.disk.rows(task.account).payments.get(&row.payment_id);
+        let payment = self.disk.tables.rows(task.account).payments.get(&row.payment_id);
         let Some(reference) = payment.and_then(|payment| payment.reference.clone()) else { return };
         let order = RefundOrder { key: row.id.to_string(), id: Some(row.id), reference, amount: row.amount };
         let is_lost = !self.is_resting && self.random.percent(25);
@@ -290,7 +306,7 @@ impl World {
 
     /// The command for a payment's refunds and disputes, by the rows at the time of the task's turn.
     fn reversal(&mut self, id: u64, task: &Task) -> Option<Command> {
-        let rows = self.disk.rows(task.account);
+        let rows = self.disk.tables.rows(task.account);
         let payment = rows.payments.get(&task.payment).cloned()?;
         let known = rows.known(payment.id);
         let (news, listing) = match &task.job {
@@ -323,7 +339,7 @@ impl World {
             }
             Job::Apply(_) | Job::AskRefund(_) => return None,
         };
-        let rows = self.disk.rows(task.account);
+        let rows = self.disk.tables.rows(task.account);
         let grant = rows.grant_of(&payment.grant_key()).cloned().map(Box::new);
         let paid_until = rows.paid_until(Some(payment.id));
         Some(Command::Reverse(Box::new(Reverse {
@@ -342,18 +358,23 @@ impl World {
         matches!(task.job, Job::Apply(_) | Job::AskRefund(_)) || turn.is_none_or(|turn| turn == id)
     }
 
-    /// Takes an account's answer.
+    /// Takes an account's answer. It is understood once the tables have what the account knows.
     pub(crate) fn task_answered(&mut self, id: u64, got: Got) {
+        let Some(mark) = self.tasks.get(&id).map(|task| self.mark_of(task.owner)) else { return };
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.is_asking = false;
-        let Ok(Answered::Command(answer)) = got else {
-            self.end_task(id, Noted::No);
-            return;
-        };
+        (task.is_asking, task.reads_from) = (false, mark);
+        match got {
+            Ok(Answered::Command(answer)) => task.heard = Some(answer),
+            Ok(_) | Err(_) => self.end_task(id, Noted::No),
+        }
+    }
+
+    fn task_heard(&mut self, id: u64, answer: Answer) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
         if let Job::Apply(outcome) = &task.job {
             let (account, payment, outcome) = (task.account, task.payment, outcome.clone());
-            let Some(payment) = self.disk.rows(account).payments.get(&payment).cloned() else { return };
-            match self.is_told(account, &payment, &outcome, *answer) {
+            let Some(payment) = self.disk.tables.rows(account).payments.get(&payment).cloned() else { return };
+            match self.is_told(account, &payment, &outcome, answer) {
                 ReportResult::Ended | ReportResult::Open => self.is_applied(id),
                 ReportResult::NotYet => self.end_task(id, Noted::No),
             }
@@ -368,7 +389,7 @@ impl World {
             Ok(_) => match &task.job {
                 // The refund is durable, so it is requested from the processor.
                 Job::Begin(refund, _) => {
-                    let row = self.disk.rows(task.account).reversals.get(&(task.payment, *refund)).cloned();
+                    let row = self.disk.tables.rows(task.account).reversals.get(&(task.payment, *refund)).cloned();
                     match row {
                         Some(row) => self.is_begun(id, row),
                         None => self.end_task(id, Noted::No),
@@ -418,7 +439,7 @@ impl World {
         let Some(delivery) = task.delivery else { return };
         match heard {
             Noted::Yes => {
-                self.disk.note(&delivery.event, task.signed_at);
+                self.disk.tables.note(&delivery.event, task.signed_at);
                 if let Some(chase) = self.chase(task.owner, task.payment) {
                     chase.is_nudged(now);
                 }

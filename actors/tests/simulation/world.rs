@@ -12,17 +12,20 @@ use billing::{
     key::KeyLimits,
     plan::Plan,
 };
+use ledger::log::Row;
 use uuid::Uuid;
 
 use crate::{
     account::{Actor, AskId, Departure, Mail, Shell, Waits, Way, Ways, moment, way},
     acts::Act,
     cards::Processor,
-    check::{self, Checked, DURABLE, ensure},
+    check::{self, Checked, DURABLE, MEMORY, ensure},
     clients::Request,
     disk::Disk,
+    journal::{ForJournal, Journal},
     mutants::Mutant,
-    owner::{ForJournal, Luck, Owner},
+    owner::Owner,
+    projector::Group,
     random::Random,
     stats::Stats,
     tasks::Task,
@@ -46,11 +49,11 @@ pub(crate) enum Who {
     Acting(RequestId),
 }
 
-/// How to log events.
+/// Whether the story of a seed is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Log {
-    Nothing,
-    Events,
+pub(crate) enum Story {
+    Untold,
+    Told,
 }
 
 pub(crate) struct World {
@@ -69,7 +72,9 @@ pub(crate) struct World {
     pub(crate) disk: Disk,
     pub(crate) owners: Vec<Owner>,
     pub(crate) born: u64,
-    batches: u64,
+    /// Rows and transactions that nobody waits for any more, and that may still arrive.
+    pub(crate) late_rows: Vec<Row>,
+    pub(crate) late_groups: Vec<Group>,
     pub(crate) serial: u128,
     next_ask: AskId,
     pub(crate) asks: BTreeMap<AskId, Asked>,
@@ -88,8 +93,10 @@ pub(crate) struct World {
     departures: Vec<Departure>,
     /// Actors that acted in this step.
     touched: BTreeSet<(u64, AccountId)>,
+    /// Whether a question was dropped in this step.
+    has_ended: bool,
     pub(crate) stats: Stats,
-    log: Log,
+    story: Story,
     pub(crate) events: Vec<String>,
 }
 
@@ -99,18 +106,18 @@ const MOST_OWNERS: usize = 3;
 const BEGIN: Timestamp = Timestamp(1_795_478_400_000);
 
 impl World {
-    pub(crate) fn new(seed: u64, mutant: Option<Mutant>, log: Log) -> Self {
+    pub(crate) fn new(seed: u64, mutant: Option<Mutant>, story: Story) -> Self {
         let mut random = Random::new(seed);
         let mut disk = Disk::new(mutant);
         for number in 1..=random.between(1, 3) {
             let id = AccountId(Uuid::from_u128(u128::from(number.unsigned_abs())));
-            disk.create(id, Header::new(Plan::Free, BEGIN));
+            disk.create(id, &Header::new(Plan::Free, BEGIN));
             if random.percent(40) {
                 // The usual key has limits from the start.
                 let most =
                     [10_000_000, 3_000_000_000].map(|least| Some(Nanos::new(least + random.below(2_000_000_000))));
                 let limits = KeyLimits { amounts: [most[0], None, None, most[1]], models: Vec::new() };
-                disk.limit(id, KeyId(Uuid::from_u128(id.0.as_u128() * 10 + 1)), limits);
+                disk.limit(id, KeyId(Uuid::from_u128(id.0.as_u128() * 10 + 1)), &limits);
             }
         }
         let has_wild_clock = random.percent(30);
@@ -127,7 +134,8 @@ impl World {
             disk,
             owners: Vec::new(),
             born: 0,
-            batches: 0,
+            late_rows: Vec::new(),
+            late_groups: Vec::new(),
             serial: 0,
             next_ask: 0,
             asks: BTreeMap::new(),
@@ -142,8 +150,9 @@ impl World {
             acts: BTreeMap::new(),
             departures: Vec::new(),
             touched: BTreeSet::new(),
+            has_ended: false,
             stats: Stats::default(),
-            log,
+            story,
             events: Vec::new(),
         };
         world.take_over();
@@ -159,7 +168,7 @@ impl World {
     }
 
     pub(crate) fn say(&mut self, what: impl FnOnce() -> String) {
-        if self.log == Log::Events {
+        if self.story == Story::Told {
             self.events.push(format!("{:>5} {} {}", self.stats.steps, self.time, what()));
         }
     }
@@ -170,12 +179,13 @@ impl World {
     }
 
     pub(crate) fn any_account(&mut self) -> AccountId {
-        let ids: Vec<AccountId> = self.disk.accounts.keys().copied().collect();
+        let ids: Vec<AccountId> = self.disk.truth.keys().copied().collect();
         self.random.pick(&ids).expect("there is an account")
     }
 
     pub(crate) fn any_owner(&mut self) -> Option<u64> {
-        let awake: Vec<u64> = self.owners.iter().filter(|it| !it.is_paused).map(|it| it.id).collect();
+        let able = self.owners.iter().filter(|it| !it.is_paused && it.is_serving());
+        let awake: Vec<u64> = able.map(|it| it.id).collect();
         self.random.pick(&awake)
     }
 
@@ -185,6 +195,21 @@ impl World {
 
     pub(crate) fn is_awake(&self, id: u64) -> bool {
         self.owners.iter().any(|owner| owner.id == id && !owner.is_paused)
+    }
+
+    /// The percentage of writes that fail.
+    pub(crate) const fn trouble_now(&self) -> i64 {
+        if self.is_resting { 0 } else { self.trouble }
+    }
+
+    /// The mark of a read that begins now at an owner.
+    pub(crate) fn mark_of(&self, id: u64) -> u64 {
+        self.owners.iter().find(|it| it.id == id).map_or(0, Owner::mark)
+    }
+
+    /// Whether an owner's tables have everything that a read begun at a mark must see.
+    pub(crate) fn may_read(&self, id: u64, mark: u64) -> bool {
+        self.owners.iter().any(|it| it.id == id && !it.is_paused && it.may_read(mark))
     }
 
     pub(crate) fn now_of(&mut self, id: u64) -> Timestamp {
@@ -208,8 +233,9 @@ impl World {
     }
 
     pub(crate) fn mail(&mut self, owner: u64, account: AccountId, input: Input<Ways>) {
-        if let Some(owner) = self.owner(owner) {
-            owner.actor(account).mailbox.push_back(Mail::Input(input));
+        match self.owner(owner) {
+            Some(owner) => owner.actor(account).mailbox.push_back(Mail::Input(input)),
+            None => self.has_ended = true,
         }
     }
 
@@ -226,10 +252,16 @@ impl World {
 
     /// Picks and runs an event. Returns whether it was possible.
     fn happens(&mut self) -> Checked<bool> {
+        let serves = |owner: &Owner| owner.is_serving() && !owner.is_paused;
+        if !self.owners.iter().any(serves) && self.random.percent(50) {
+            return self.a_start_goes_on();
+        }
         match self.random.below(1_000) {
-            0..292 => self.mail_is_handled(),
-            292..300 => Ok(self.act_goes_on()),
-            300..600 => Ok(self.journal_goes_on()),
+            0..262 => self.mail_is_handled(),
+            262..270 => Ok(self.act_goes_on()),
+            270..510 => Ok(self.journal_goes_on()),
+            510..590 => Ok(self.projector_goes_on()),
+            590..600 => self.a_start_goes_on(),
             600..640 => self.an_account_loads(),
             640..740 => self.request_goes_on(),
             740..790 => Ok(self.request()),
@@ -245,7 +277,7 @@ impl World {
     }
 
     fn trouble_comes(&mut self) -> Checked<bool> {
-        match self.random.below(20) {
+        match self.random.below(24) {
             0..4 => Ok(self.an_owner_sleeps()),
             4 if self.owners.len() < MOST_OWNERS => {
                 self.take_over();
@@ -258,6 +290,9 @@ impl World {
             15 => Ok(self.cards_actor_panics()),
             16 => Ok(self.refunds_are_taken_up()),
             17 => Ok(self.cards_owner_acts()),
+            18 => Ok(self.a_journal_dies()),
+            19..21 => Ok(self.a_late_row_arrives()),
+            21..23 => Ok(self.a_late_group_arrives()),
             _ => Ok(self.late_order_arrives()),
         }
     }
@@ -271,7 +306,7 @@ impl World {
         self.touched.insert((owner, account));
         let Some(owner) = self.owners.iter_mut().find(|it| it.id == owner) else { return Ok(false) };
         let now = moment(owner.now(self.time), self.elapsed);
-        let Owner { id, actors, mailbox, running, .. } = owner;
+        let Owner { id, actors, journal: Journal { mailbox, .. }, running, .. } = owner;
         let Some(actor) = actors.get_mut(&account) else { return Ok(false) };
         let (departures, mutant) = (&mut self.departures, self.mutant);
         does(actor, &mut Shell { owner: *id, now, journal: mailbox, running, departures, mutant })?;
@@ -297,14 +332,23 @@ impl World {
     }
 
     pub(crate) fn an_account_loads(&mut self) -> Checked<bool> {
-        let able = self.actors_that(|actor| actor.is_opened && actor.machine.account().is_none());
+        let mut able = self.actors_that(|actor| actor.reads_from.is_some() && actor.machine.account().is_none());
+        able.retain(|(owner, account)| {
+            let owner = self.owners.iter().find(|it| it.id == *owner);
+            owner.is_some_and(|it| it.actors[account].reads_from.is_some_and(|mark| it.may_read(mark)))
+        });
         let Some((owner, account)) = self.random.pick(&able) else { return Ok(false) };
         let now = self.now_of(owner);
         if !self.is_resting && self.random.percent(5) {
             self.say(|| format!("owner {owner}: account {} could not be loaded", account.0.as_u128()));
             return self.act((owner, account), |actor, shell| actor.loaded(Err("away".to_owned()), shell));
         }
-        let loaded = self.disk.load(account, now);
+        let loaded = self.disk.tables.rows(account).load(account, now);
+        let (seq, durable) = (loaded.header.seq, self.disk.rows(account).header.seq);
+        let is_former = self.owners.iter().any(|it| it.id == owner && it.epoch != self.disk.epoch);
+        ensure(is_former || seq == durable, MEMORY, || {
+            format!("{account} is read at {seq}, and the log is at {durable}")
+        })?;
         self.say(|| format!("owner {owner}: account {} is loaded at {}", account.0.as_u128(), loaded.header.seq));
         self.act((owner, account), |actor, shell| actor.loaded(Ok(loaded), shell))
     }
@@ -327,53 +371,17 @@ impl World {
         self.act(which, Actor::call_line)
     }
 
-    /// Advances the journal's mailbox, its thread, or its batch on the way to the disk and back.
-    fn journal_goes_on(&mut self) -> bool {
-        let sending = self.owners.iter().filter(|owner| owner.is_sending());
-        // A batch that was sent arrives even if its owner sleeps.
-        let sending: Vec<u64> = sending.map(|owner| owner.id).collect();
-        if self.random.percent(30)
-            && let Some(id) = self.random.pick(&sending)
-        {
-            return self.a_batch_arrives(id);
-        }
-        let Some(id) = self.any_owner() else { return false };
-        let choice = self.random.below(3);
-        let Some(owner) = self.owner(id) else { return false };
-        match choice {
-            0 => owner.journal_handles(),
-            1 => {
-                let said = owner.journal_steps();
-                let is_done = said.is_some();
-                if let Some(said) = said {
-                    self.say(|| format!("owner {id} {said}"));
-                }
-                is_done
-            }
-            _ => owner.batch_is_reported(),
-        }
-    }
-
-    pub(crate) fn a_batch_arrives(&mut self, id: u64) -> bool {
-        let trouble = if self.is_resting { 0 } else { self.trouble };
-        let Some(owner) = self.owners.iter_mut().find(|it| it.id == id) else { return false };
-        let mut luck = Luck { random: &mut self.random, batches: &mut self.batches, trouble, mutant: self.mutant };
-        let Some(said) = owner.batch_arrives(&mut self.disk, &mut luck) else { return false };
-        self.stats.fenced += u64::from(said.contains("fenced"));
-        self.stats.lost += u64::from(said.contains("not known"));
-        self.stats.refused += u64::from(said.contains("refused"));
-        self.say(|| format!("owner {id}: a {said}"));
-        true
-    }
-
     fn a_sweeper_looks(&mut self) -> bool {
         let Some(id) = self.any_owner() else { return false };
+        if !self.may_read(id, self.mark_of(id)) {
+            return false;
+        }
         let now = self.now_of(id);
-        let mut due = self.disk.due(now);
+        let mut due = self.disk.tables.due(now);
         if let Some(owner) = self.owner(id)
             && !std::mem::replace(&mut owner.has_swept, true)
         {
-            due.extend(self.disk.unfinished());
+            due.extend(self.disk.tables.unfinished());
         }
         self.say(|| format!("owner {id} sweeps {} accounts", due.len()));
         for account in due {
@@ -393,9 +401,10 @@ impl World {
 
     /// Ends an actor, and tells its callers that it is gone.
     fn end_actor(&mut self, owner: u64, account: AccountId) {
+        self.has_ended = true;
         let Some(owner) = self.owner(owner) else { return };
         let Some(actor) = owner.actors.remove(&account) else { return };
-        owner.mailbox.push_back(ForJournal::Ended(actor.life));
+        owner.journal.mailbox.push_back(ForJournal::Ended(actor.life));
     }
 
     fn someone_waits_no_longer(&mut self) -> Checked<bool> {
@@ -420,14 +429,19 @@ impl World {
         for departure in std::mem::take(&mut self.departures) {
             self.departed(departure)?;
         }
-        let stopped = self.owners.iter().flat_map(|owner| {
-            owner.actors.iter().filter(|(_, actor)| actor.has_stopped()).map(|(account, _)| (owner.id, *account))
-        });
-        for (owner, account) in stopped.collect::<Vec<_>>() {
+        let has_stopped = |(id, account): &&(u64, AccountId)| {
+            let owner = self.owners.iter().find(|owner| owner.id == *id);
+            owner.and_then(|owner| owner.actors.get(account)).is_some_and(Actor::has_stopped)
+        };
+        let stopped: Vec<_> = self.touched.iter().filter(has_stopped).copied().collect();
+        for (owner, account) in stopped {
             self.say(|| format!("owner {owner}: account {} has ended", account.0.as_u128()));
             self.end_actor(owner, account);
         }
-        while self.nobody_answers()? {}
+        // Only an account that acts or ends leaves callers without an answer.
+        while (self.has_ended || !self.touched.is_empty()) && self.nobody_answers()? {}
+        self.has_ended = false;
+        self.disk.compare()?;
         for id in std::mem::take(&mut self.disk.dirty) {
             let rows = self.disk.rows(id);
             check::rows(id, rows)?;
@@ -449,7 +463,7 @@ impl World {
             let actor = owner.actors.get(&account).filter(|actor| actor.is_settled());
             if let Some(account) = actor.and_then(|actor| actor.machine.account()) {
                 account.assert_sound();
-                check::memory(account, &self.disk, now)?;
+                check::memory(account, self.disk.rows(account.id), now)?;
             }
         }
         Ok(())

@@ -1,0 +1,109 @@
+//! Operators and owners of accounts: settings, credits that are given and taken back, limits of keys, requested
+//! reversals.
+
+use billing::{
+    Nanos,
+    automatic::{AutoSettings, Switch},
+    command::{Command, Fund},
+    grant::Source,
+    ids::{AccountId, GrantId},
+    key::KeyLimits,
+    payment::Purpose,
+    time::DAY_MS,
+};
+
+use crate::world::World;
+
+impl World {
+    /// A client or an operator does something with money.
+    pub(crate) fn someone_acts(&mut self) -> bool {
+        let Some(owner) = self.any_owner() else { return false };
+        let account = self.any_account();
+        match self.random.below(100) {
+            0..20 => self.buy(owner, account, Purpose::Purchase),
+            20..28 => self.buy(owner, account, Purpose::Subscription),
+            28..31 => self.operate(owner, account, Command::CancelSubscription),
+            31..33 => self.operate(owner, account, Command::ResumeSubscription),
+            33..53 => {
+                let settings = self.settings();
+                self.operate(owner, account, Command::SetAutomatic(settings.into()));
+            }
+            53..65 => self.give(owner, account),
+            65..70 => self.give_again(owner),
+            70..74 => self.act_once(owner, account),
+            74..78 => {
+                let grants: Vec<GrantId> = self.disk.tables.rows(account).grants.keys().copied().collect();
+                let Some(grant_id) = self.random.pick(&grants) else { return false };
+                let amount = self.random.percent(50).then(|| Nanos::new(self.random.below(2_000_000_000)));
+                self.operate(owner, account, Command::VoidGrant { grant_id, amount });
+            }
+            78..84 => self.limit_key(owner, account),
+            84..91 => return self.refund(owner, account),
+            91..95 => return self.dispute(account),
+            _ => return self.reversal_moves_on(account),
+        }
+        true
+    }
+
+    fn operate(&mut self, owner: u64, account: AccountId, command: Command) {
+        self.say(|| format!("owner {owner} is asked by {account}: {command:?}"));
+        self.post(owner, account, command);
+    }
+
+    fn settings(&mut self) -> AutoSettings {
+        let amount = Nanos::dollars(self.random.between(1, 12));
+        let most = amount + Nanos::dollars(self.random.below(30));
+        AutoSettings {
+            reload: Switch::from_bool(self.random.percent(75)),
+            threshold: Nanos::dollars(self.random.below(5)),
+            amount,
+            monthly_max: most,
+            scale: Switch::from_bool(self.random.percent(50)),
+            monthly_spend: Nanos::dollars(self.random.below(60)),
+            method: None,
+        }
+    }
+
+    fn give(&mut self, owner: u64, account: AccountId) {
+        let source =
+            [Source::Promo, Source::Goodwill, Source::Free][usize::try_from(self.random.below(3)).unwrap_or(0)];
+        let days = if self.random.percent(50) { self.random.between(1, 5) } else { 28 };
+        let fund = Fund {
+            grant_id: GrantId(self.new_id()),
+            source,
+            source_key: format!("gift {}", self.random.below(1_000)),
+            amount: Nanos::new(self.random.between(1, 6_000_000_000)),
+            paid: Nanos::ZERO,
+            expires_at: Some(self.now_of(owner).plus_ms(days * DAY_MS)),
+            subscribed_until: None,
+        };
+        self.gifts.push((account, fund.clone()));
+        self.operate(owner, account, Command::Fund(fund));
+    }
+
+    /// An operator without an answer repeats the request, with the same key.
+    fn give_again(&mut self, owner: u64) {
+        if let Some((account, fund)) = self.random.pick(&self.gifts) {
+            let expires_at = Some(self.now_of(owner).plus_ms(DAY_MS));
+            let fund = Fund { grant_id: GrantId(self.new_id()), expires_at, ..fund };
+            self.operate(owner, account, Command::Fund(fund));
+        }
+    }
+
+    fn limit_key(&mut self, owner: u64, account: AccountId) {
+        let key_id = self.key_of(account);
+        let most = |random: &mut crate::random::Random| Some(Nanos::dollars(random.below(9)));
+        let limits =
+            KeyLimits { amounts: [most(&mut self.random), None, None, most(&mut self.random)], models: Vec::new() };
+        // The owner of the ledger creates a key with its limits, before the key is ever used.
+        let epoch = self.disk.epoch;
+        if self.owner(owner).is_none_or(|it| it.epoch != epoch) {
+            return;
+        }
+        if self.disk.rows(account).keys.contains_key(&key_id) || self.used_keys.contains(&key_id) {
+            return;
+        }
+        self.disk.limit(account, key_id, &limits);
+        self.operate(owner, account, Command::LimitKey { key_id, limits: Some(limits), spent: [Nanos::ZERO; 4] });
+    }
+}
