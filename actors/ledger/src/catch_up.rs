@@ -126,3 +126,94 @@ fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path, time::Duration};
+
+    use billing::{account::Header, entry::Transition, ids::AccountId, plan::Plan};
+
+    use super::*;
+    use crate::{Opening, log::tail::Tail};
+
+    const LOG: &str = "ledger-log.db";
+
+    /// Opens the ledger, once the one that was dropped has given it back.
+    async fn open(folder: &Path) -> Result<Ledger, LedgerError> {
+        let url = format!("sqlite://{}/ledger.db", folder.display());
+        for _ in 0..500 {
+            match Ledger::open(&url, &Opening::default()).await {
+                Err(LedgerError::Owned(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                opened => return opened,
+            }
+        }
+        panic!("the ledger is not given back");
+    }
+
+    fn account() -> AccountId {
+        AccountId(Uuid::from_u128(1))
+    }
+
+    /// Appends rows that nobody projects, each of one transition that moves the account's clock.
+    async fn append(ledger: &Ledger, count: i64) {
+        let mut tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
+        for at in 1..=count {
+            let mut header = Header::new(Plan::Free, Timestamp(0));
+            header.clock = Timestamp(at);
+            let row = tail.next(&[Transition::unchanged(account(), 0, Timestamp(at), header)], Timestamp(at));
+            ledger.append(&row).await.unwrap();
+            tail.advance(&row);
+        }
+    }
+
+    async fn clock(ledger: &Ledger) -> Timestamp {
+        ledger.load_account(account(), Timestamp(0)).await.unwrap().unwrap().header.clock
+    }
+
+    async fn with_account(folder: &Path) -> Ledger {
+        let ledger = open(folder).await.unwrap();
+        ledger.create_account(account(), "a@b.org", Plan::Free, Timestamp(0)).await.unwrap();
+        ledger
+    }
+
+    #[tokio::test]
+    async fn rows_that_were_not_projected_are_brought_in_at_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = with_account(folder.path()).await;
+        append(&ledger, 700).await;
+        assert_eq!(clock(&ledger).await, Timestamp(0));
+        drop(ledger);
+        for _ in 0..2 {
+            let again = open(folder.path()).await.unwrap();
+            assert_eq!((clock(&again).await, again.head().seq), (Timestamp(700), 700));
+            assert_eq!(again.place(Shard::ONLY).await.unwrap(), Some(again.head()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_older_or_another_one_is_refused() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let ledger = with_account(folder.path()).await;
+        append(&ledger, 2).await;
+        ledger.close().await.unwrap();
+        drop(ledger);
+        fs::copy(folder.path().join(LOG), other.path().join("older")).unwrap();
+        let ledger = open(folder.path()).await.unwrap();
+        append(&ledger, 3).await;
+        ledger.close().await.unwrap();
+        drop(ledger);
+        open(folder.path()).await.unwrap().close().await.unwrap();
+
+        fs::copy(other.path().join("older"), folder.path().join(LOG)).unwrap();
+        let said = open(folder.path()).await.unwrap_err().to_string();
+        assert!(said.contains("ends at row 2, and the tables have row 5"), "{said}");
+
+        let ledger = with_account(other.path()).await;
+        append(&ledger, 9).await;
+        ledger.close().await.unwrap();
+        drop(ledger);
+        fs::copy(other.path().join(LOG), folder.path().join(LOG)).unwrap();
+        let said = open(folder.path()).await.unwrap_err().to_string();
+        assert!(said.contains("made from another log"), "{said}");
+    }
+}

@@ -147,3 +147,78 @@ impl Ledger {
         Ok(self.tables.query_one_raw(statement).await?.is_some())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use billing::{
+        Nanos, Timestamp,
+        account::Header,
+        entry::{Opened, Proof},
+        plan::Plan,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::tests::new_ledger;
+
+    fn id(number: u128) -> AccountId {
+        AccountId(Uuid::from_u128(number))
+    }
+
+    fn opened(account: u128, email: &str) -> Transition {
+        let header = Header::new(Plan::Free, Timestamp(0));
+        let opened = Some(Opened { email: email.to_owned() });
+        Transition { opened, ..Transition::unchanged(id(account), 0, Timestamp(0), header) }
+    }
+
+    fn proven(account: u128, request: u128) -> Transition {
+        let request_id = RequestId(Uuid::from_u128(request));
+        let proof = Proof { request_id, act: "grant".into(), subject: String::new(), amount: None, reason: None };
+        let header = Header::new(Plan::Free, Timestamp(0));
+        Transition { proof: Some(proof), ..Transition::unchanged(id(account), 0, Timestamp(0), header) }
+    }
+
+    fn refused_of(batch: &[Transition], unprojected: &Claims) -> Vec<AccountId> {
+        let mut refused: Vec<_> = refused(batch, unprojected, &HashSet::new()).into_keys().collect();
+        refused.sort_unstable();
+        refused
+    }
+
+    #[test]
+    fn a_name_is_taken_once_however_it_is_spelled() {
+        let none = Claims::default();
+        assert!(refused_of(&[opened(1, "a@b.org"), opened(2, "c@b.org"), proven(3, 7)], &none).is_empty());
+        assert_eq!(refused_of(&[opened(1, "a@b.org"), opened(2, "A@b.org")], &none), [id(2)]);
+        assert_eq!(refused_of(&[proven(1, 7), proven(1, 8), proven(2, 7)], &none), [id(2)]);
+    }
+
+    #[test]
+    fn names_of_rows_are_known_until_the_tables_have_them() {
+        let mut claims = Claims::default();
+        claims.take(4, &[proven(1, 7)]);
+        claims.take(5, &[opened(2, "a@b.org")]);
+        let batch = [proven(3, 7), opened(4, "a@b.org")];
+        claims.forget(3);
+        assert_eq!(refused_of(&batch, &claims), [id(3), id(4)]);
+        claims.forget(4);
+        assert_eq!(refused_of(&batch, &claims), [id(4)]);
+        claims.forget(5);
+        assert!(refused_of(&batch, &claims).is_empty());
+    }
+
+    #[test]
+    fn what_breaks_a_rule_of_money_is_refused_with_its_account() {
+        let mut wrong = proven(1, 7);
+        wrong.header.debt = Nanos::new(-1);
+        assert_eq!(refused_of(&[wrong, proven(2, 8)], &Claims::default()), [id(1)]);
+    }
+
+    #[tokio::test]
+    async fn the_tables_know_the_names_that_they_have() {
+        let (ledger, _folder) = new_ledger().await;
+        ledger.create_account(id(1), "a@b.org", Plan::Free, Timestamp(0)).await.unwrap();
+        let batch = [opened(1, "new@b.org"), opened(2, "A@b.org"), opened(3, "c@b.org"), proven(3, 7)];
+        let tabled = ledger.tabled(&batch).await.unwrap();
+        assert_eq!(tabled, HashSet::from([Claim::Account(id(1)), Claim::Address("a@b.org".into())]));
+    }
+}

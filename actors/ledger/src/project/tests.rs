@@ -222,3 +222,17 @@ async fn each_row_of_the_log_is_a_batch_of_its_lines() {
     assert_eq!(found.collect::<Vec<Vec<_>>>(), [[1, 3, BEGIN.0, 1], [2, 3, BEGIN.0, 2]]);
     assert_eq!(rows[0].batch_id().get_version_num(), 8);
 }
+
+#[test]
+fn rows_that_the_tables_have_are_not_lacking_and_those_of_another_log_are_none() {
+    let rows = logged((1..=4).map(|seq| with_line(0, seq, 0)).collect(), &[1]);
+    let left = |place: Head| lacking(&rows, place).map(|left| left.iter().map(|row| row.seq).collect::<Vec<_>>());
+    let head = |row: &Logged| Head { seq: row.seq, hash: row.hash };
+    assert_eq!(left(GENESIS), Some(vec![1, 2, 3, 4]));
+    assert_eq!(left(head(&rows[1])), Some(vec![3, 4]));
+    assert_eq!(left(head(&rows[3])), Some(vec![]));
+    // A later owner projected further rows of the same log.
+    assert_eq!(left(Head { seq: 9, hash: [7; 32] }), Some(vec![]));
+    assert_eq!(left(Head { seq: 2, hash: [7; 32] }), None);
+    assert_eq!(lacking(&rows[2..], GENESIS).map(<[Logged]>::len), None, "a row between is missing");
+}
