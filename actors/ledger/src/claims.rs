@@ -144,7 +144,7 @@ impl Ledger {
                 self.statement(sql, [account.0.into(), source.name().into(), (&**key).into()])
             }
         };
-        Ok(self.tables.query_one_raw(statement).await?.is_some())
+        Ok(self.as_they_are.query_one_raw(statement).await?.is_some())
     }
 }
 

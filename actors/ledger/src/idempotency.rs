@@ -190,7 +190,9 @@ impl Ledger {
         let sql = "SELECT fingerprint, request_id, state, answer FROM idempotency_key \
                    WHERE scope = ? AND key = ? AND expires_at > ?";
         let values = [slot.scope.into(), slot.key.to_vec().into(), now.0.into()];
-        self.row(sql, values).await?.as_ref().map(stored).transpose()
+        // These rows are written beside the log.
+        let row = self.as_they_are.query_one_raw(self.statement(sql, values)).await?;
+        row.as_ref().map(stored).transpose()
     }
 
     /// The trace of a request, by its id.

@@ -65,6 +65,8 @@ pub struct Ledger {
     write: Pool,
     /// The connections that read. They wait in the same way.
     read: Pool,
+    /// A connection for short looks at the tables as they are. The journal has it, so no long read may use it.
+    as_they_are: Pool,
     /// The log; `None` if the ledger is only read.
     log: Option<Log>,
     /// The log, to be read; `None` if there is none.

@@ -171,7 +171,7 @@ impl Ledger {
         Migrator::up(ledger.tables.connections(), None).await?;
         let owner = Owner::here(None);
         ledger.epoch = ledger.take_over(&owner, 0).await?;
-        let log = Log::open_postgres(url, ledger.tables.clone(), ledger.standing.clone()).await?;
+        let log = Log::open_postgres(url, ledger.as_they_are.clone(), ledger.standing.clone()).await?;
         ledger.follow_log(log).await?;
         let session = Some(tokio::spawn(session.keep(ledger.epoch, ledger.standing.clone())));
         ledger.keeper = Some(Arc::new(Keeper { owner, probing: Mutex::default(), _looking: None, session }));
@@ -219,7 +219,7 @@ impl Ledger {
             return Err(LedgerError::NoLedger("there is no ledger: the database has none of its tables".into()));
         }
         ledger.logged = if ledger.backend == DbBackend::Postgres {
-            Some(Reader::new(ledger.tables.clone(), ledger.backend))
+            Some(Reader::new(ledger.as_they_are.clone(), ledger.backend))
         } else {
             let file = place::log_of(&place::file_of(url)?);
             let standing = ledger.standing.clone();
@@ -242,11 +242,14 @@ impl Ledger {
         let tables = Pool::new(write, standing.clone(), Arc::clone(&watched));
         let write = tables.after(&progress);
         let read = Pool::new(read, standing.clone(), Arc::clone(&watched)).after(&progress);
+        let look = Database::connect(options(url, &access, 1, &[])).await?;
+        let as_they_are = Pool::new(look, standing.clone(), Arc::clone(&watched));
         let head = Head { seq: 0, hash: [0; 32] };
         Ok(Self {
             tables,
             write,
             read,
+            as_they_are,
             log: None,
             logged: None,
             progress,
@@ -349,7 +352,13 @@ impl Ledger {
             self.checkpoint("TRUNCATE").await?;
         }
         // The connections end with the process, so closing them is not awaited for long.
-        drop(tokio::time::timeout(PROBE_WITHIN, futures::future::join(self.read.close(), self.write.close())).await);
+        drop(
+            tokio::time::timeout(
+                PROBE_WITHIN,
+                futures::future::join3(self.read.close(), self.write.close(), self.as_they_are.close()),
+            )
+            .await,
+        );
         Ok(())
     }
 }
