@@ -353,12 +353,17 @@ fn actor_threads() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
 }
 
+/// The file of the operator's token, where the settings have none.
+pub fn admin_token_file(settings: &Settings) -> PathBuf {
+    settings.data_dir.join("admin_token")
+}
+
 /// The token in the settings, or the data folder's, which is made at first start.
 fn admin_token(settings: &Settings) -> Result<String> {
     if let Some(token) = &settings.admin_token {
         return Ok(token.expose().to_owned());
     }
-    let path = settings.data_dir.join("admin_token");
+    let path = admin_token_file(settings);
     if let Ok(token) = std::fs::read_to_string(&path)
         && !token.trim().is_empty()
     {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod audit;
+mod backup;
 mod call;
 mod models;
 mod quickstart;
@@ -37,6 +38,25 @@ enum Command {
     Migrate,
     /// Check the ledger's invariants; exit status 1 if one is violated.
     Audit(audit::Args),
+    /// Back up the ledger into a new folder, also while a server runs; exit status 1 if the backup is not clean.
+    ///
+    /// The ledger must be in SQLite; PostgreSQL has means of its own. Both files are copied by SQLite itself, the tables
+    /// first, and the copy is audited. It has everything that was acknowledged before. The operator's token goes with them
+    /// where it is a file of the data folder: without it, kept answers of retried requests can't be opened. Keep the backup
+    /// secret: it has that token, and secrets that sign webhooks.
+    ///
+    /// Not in a backup: settings and keys of providers and Stripe (config/farebox.toml, FAREBOX_... variables), open models
+    /// and ONNX Runtime (import and fetch them again), and quickstart.json. Prices are in the program, and those that were
+    /// charged are in the ledger.
+    #[command(verbatim_doc_comment)]
+    Backup(backup::Args),
+    /// Put a backup where the settings say the ledger is; exit status 1 if the backup is not clean.
+    ///
+    /// Refused, with nothing changed, where a ledger is already, where a process owns one, and if the backup is incomplete,
+    /// was changed, or is not clean. It is copied, brought up to its log and audited, and only then put in place; `farebox
+    /// serve` serves it. A ledger and its copy must never both be served: each would sell the same credits.
+    #[command(verbatim_doc_comment)]
+    Restore(backup::Args),
     /// Compare payments, refunds and disputes with the card processor's; exit status 1 on a difference.
     Reconcile(reconcile::Args),
     /// Create, list and show accounts on the running server.
@@ -63,6 +83,8 @@ pub fn run() -> Result<i32> {
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Migrate => audit::migrate(&settings),
         Command::Audit(args) => audit::run(&settings, &args),
+        Command::Backup(args) => backup::back_up(&settings, &args),
+        Command::Restore(args) => backup::restore(&settings, &args),
         Command::Reconcile(args) => reconcile::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),

@@ -548,6 +548,21 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
         assert!(found && output.status.code() == Some(1), "{sql}: {told} is not in\n{said}");
         fs::remove_dir_all(&copied).unwrap();
     }
+    // A row that the tables do not have yet.
+    let (copied, connection) = copy(folder, LOG);
+    let sql = "SELECT MAX(seq) FROM log";
+    let last: i64 = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    let sql = "SELECT hash FROM log WHERE seq = ?";
+    let hash: Vec<u8> = connection.query_row(sql, [last - 1], |row| row.get(0)).unwrap();
+    connection.execute("UPDATE log SET at = at + 1 WHERE seq = ?", [last]).unwrap();
+    connection.close().unwrap();
+    let tables = rusqlite::Connection::open(copied.join("ledger.db")).unwrap();
+    tables.execute("UPDATE projection SET seq = ?, hash = ?", rusqlite::params![last - 1, hash]).unwrap();
+    tables.close().unwrap();
+    let output = audit(&format!("sqlite://{}", copied.join("ledger.db").display()));
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains(&format!("invariant 19: log is not whole: the log's row {last} was changed")), "{said}");
+    fs::remove_dir_all(&copied).unwrap();
     for case in CASES {
         let (output, id, told) = falsified(folder, case);
         let said = String::from_utf8_lossy(&output.stdout);

@@ -6,6 +6,7 @@ mod acts;
 mod admission;
 mod audit;
 mod authority;
+mod backup;
 mod closed;
 mod completions;
 mod edge;

@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod backup;
 pub mod cards;
 mod catch_up;
 mod checkpoint;

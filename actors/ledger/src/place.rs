@@ -63,6 +63,12 @@ pub(super) fn log_of(database: &Path) -> PathBuf {
     database.with_file_name(name)
 }
 
+/// The address of a database's file.
+pub(super) fn url_of(file: &Path) -> String {
+    let path = file.display().to_string();
+    format!("sqlite://{}", path.replace('%', "%25").replace('?', "%3F"))
+}
+
 /// The size of a file in bytes; `None` if it does not exist.
 fn size(file: &Path) -> Option<u64> {
     fs::metadata(file).ok().map(|found| found.len())
@@ -80,6 +86,22 @@ pub(super) fn check_before(database: &Path, kept: &[PathBuf]) -> Result<(), Ledg
 /// [`check_before`] for a database that was opened and has no tables.
 pub(super) fn check_empty(database: &Path, kept: &[PathBuf]) -> Result<(), LedgerError> {
     refuse_used(database, kept)
+}
+
+/// Refuses a place that has a ledger, or a part of one. Signs of a ledger that is gone are not in the way of its backup.
+pub(super) fn check_free(database: &Path) -> Result<(), LedgerError> {
+    let log = log_of(database);
+    let files = [database.to_owned(), beside(database, "-wal"), beside(&log, "-wal"), log];
+    let found = files.iter().filter(|file| size(file).is_some_and(|bytes| bytes > 0));
+    let found: Vec<_> = found.map(|file| file.display().to_string()).collect();
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(LedgerError::Unusable(format!(
+        "there is a ledger, or a part of one, and nothing was changed; found: {}. Move these files away together, and keep \
+         them: they may have what the backup lacks",
+        found.join(", ")
+    )))
 }
 
 fn refuse_used(database: &Path, kept: &[PathBuf]) -> Result<(), LedgerError> {
@@ -143,6 +165,15 @@ mod tests {
         }
         for memory in ["sqlite::memory:", "sqlite://x.db?mode=memory"] {
             assert!(file_of(memory).unwrap_err().to_string().contains("in memory"));
+        }
+    }
+
+    #[test]
+    fn a_files_address_names_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = fs::canonicalize(folder.path()).unwrap();
+        for name in ["farebox.db", "a b%20c.db", "what?.db", "é#.db"] {
+            assert_eq!(file_of(&url_of(&folder.join(name))).unwrap(), folder.join(name));
         }
     }
 

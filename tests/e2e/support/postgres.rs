@@ -43,6 +43,14 @@ pub(crate) fn run_file(url: &str, file: &Path) -> Result<String, String> {
     psql(url, "-f", file.as_os_str())
 }
 
+/// Dumps a whole database with `pg_dump`, as SQL.
+pub(crate) fn dump(url: &str, file: &Path) -> Result<(), String> {
+    let pg_dump = find_program("pg_dump", &programs().into_iter().collect::<Vec<_>>()).ok_or("no pg_dump")?;
+    let output = Command::new(pg_dump).arg("--no-owner").arg("--file").arg(file).arg(url).output();
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+}
+
 fn psql(url: &str, option: &str, value: &OsStr) -> Result<String, String> {
     let psql = find_program("psql", &programs().into_iter().collect::<Vec<_>>()).ok_or("no psql")?;
     let output = Command::new(psql)

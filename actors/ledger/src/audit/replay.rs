@@ -81,7 +81,7 @@ impl Ledger {
         let (seq, hash): (i64, Vec<u8>) = (place.try_get_by_index(0)?, place.try_get_by_index(1)?);
         let (seq, mut last) = (seq.unsigned_abs(), Last::default());
         match follow(log, seq, &mut last).await {
-            Ok(head) if head.seq == seq && head.hash[..] == hash[..] => {}
+            Ok(head) if head.seq == seq && head.hash[..] == hash[..] => check_rest(log, head, audit).await?,
             Ok(head) => {
                 audit.say(
                     PLACE,
@@ -178,11 +178,30 @@ impl Ledger {
     }
 }
 
+/// Checks the rows that the tables do not have yet.
+async fn check_rest(log: &Reader, place: Head, audit: &mut Audit) -> Result<(), LedgerError> {
+    // A log that is being written has an end that moves: its present end is enough.
+    let end = log.head(Shard::ONLY).await?.map_or(place, |row| row.head());
+    match follow_from(log, place, end.seq, &mut Last::default()).await {
+        Ok(_) => Ok(()),
+        Err(LedgerError::Unusable(why)) => {
+            audit.say(CHAIN, why);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Follows the log from its first row to a row, or to its end if that is earlier.
 async fn follow(log: &Reader, to: u64, last: &mut Last) -> Result<Head, LedgerError> {
     let first = log.row(Shard::ONLY, 0).await?.ok_or(Broken::Gap { after: 0, found: 0 })?;
     chain::check(&first)?;
-    let mut head = first.head();
+    follow_from(log, first.head(), to, last).await
+}
+
+/// Follows the log from a row to a later one, or to its end if that is earlier.
+async fn follow_from(log: &Reader, from: Head, to: u64, last: &mut Last) -> Result<Head, LedgerError> {
+    let mut head = from;
     while head.seq < to {
         let rows = log.read(Shard::ONLY, head.seq, PAGE).await?;
         if rows.is_empty() {
