@@ -36,8 +36,10 @@ impl<'a> Pairs<'a> {
     }
 
     fn is(&self, quoted: &str, name: &str) -> bool {
-        let plain = quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes());
-        plain || (self.has_escapes && unquoted(quoted) == name)
+        if self.has_escapes {
+            return unquoted(quoted) == name;
+        }
+        quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes())
     }
 
     /// The names, in their quotes, and the values, as they stand in the text.
@@ -108,6 +110,7 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*};
     use serde::Serialize;
 
     use super::*;
@@ -144,5 +147,28 @@ mod tests {
             assert_eq!(Fields::parse(written.as_bytes()).unwrap().names().count(), fields.names().count(), "{text}");
         }
         assert!(["[]", "7", "{", ""].iter().all(|text| Pairs::of(text).is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_names_are_the_last_value_is_found(
+            names in collection::vec(r#"[a-c\\"é]{0,3}"#, 0..12),
+            asked in r#"[a-c\\"é]{0,3}"#,
+        ) {
+            let quoted = |name: &str| serde_json::to_string(name).unwrap();
+            let members: Vec<_> = names.iter().enumerate().map(|(at, name)| format!("{}:{at}", quoted(name))).collect();
+            let text = format!("{{{}}}", members.join(","));
+            for name in names.iter().chain([&asked]) {
+                let last = names.iter().rposition(|known| known == name).map(|at| at.to_string());
+                prop_assert_eq!(Pairs::of(&text).unwrap().get(name), last.as_deref());
+                let fields = Fields::parse(text.as_bytes()).unwrap();
+                prop_assert_eq!(fields.get(name), last.as_deref());
+            }
+            let pairs = Pairs::of(&text).unwrap();
+            let each = pairs.each().map(|(name, value)| format!("{}:{value}", quoted(&name)));
+            let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+            let read = read.iter().map(|(name, value)| format!("{}:{value}", quoted(name)));
+            prop_assert!(each.eq(read));
+        }
     }
 }
