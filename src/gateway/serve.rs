@@ -218,10 +218,10 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let began = Instant::now();
     let limit = plan.limit_within(bounds(&admission, gateway.rules));
     let (events, runner) = ready.run(&admission, limit);
-    let task = Task::new((gateway, measure), admission, plan, runner, (updates, Arc::clone(&cancel)), began);
+    let task = Task::boxed((gateway, measure), admission, plan, runner, (updates, Arc::clone(&cancel)), began);
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
-    // the head of a next request, which costs more than the step itself.
-    actix_rt::spawn(Box::new(task).run(events));
+    // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
+    actix_rt::spawn(Box::pin(task.run(events)));
     gateway.accounts.running().ends_with(request_id, &cancel);
     Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }

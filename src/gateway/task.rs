@@ -70,15 +70,15 @@ enum Woken {
 
 impl Task {
     /// The task of a request that runs by this plan since `began`.
-    pub(super) fn new(
+    pub(super) fn boxed(
         (gateway, measure): (&Arc<Gateway>, Arc<Measure>),
         admission: Admission,
         plan: Plan,
         runner: Runner,
         (updates, cancel): (Teller, Arc<Notify>),
         began: Instant,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             gateway: Arc::clone(gateway),
             admission,
             measure,
@@ -94,7 +94,7 @@ impl Task {
             finish: None,
             farebox_stop: None,
             course: Course::new(began),
-        }
+        })
     }
 
     /// Follows the run to its end, and settles.
@@ -168,8 +168,8 @@ impl Task {
 
     /// Notes what is charged if this task dies, and tells the cost so far where it is time to.
     async fn take(&mut self, step: Option<&Step>) {
-        let Some(&Step { metered, accrual }) = step else { return };
-        self.admission.meter(metered);
+        let Some(Step { metered, accrual }) = step else { return };
+        self.admission.meter(*metered);
         let Some(accrual) = accrual else { return };
         self.admission.accrue(accrual.cost, accrual.slice);
         if self.whole.is_none() {
