@@ -71,7 +71,7 @@ impl Quantities {
 
     /// Each key with its amount, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Key, u64)> {
-        self.keys.iter().copied().zip(self.amounts).take(self.length)
+        self.keys.iter().copied().zip(self.amounts.iter().copied()).take(self.length)
     }
 
     /// The amount of one key.

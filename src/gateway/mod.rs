@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::catalogue::Model;
 use actors::{accounts::Accounts, pool::PoolActor, provider};
+use measure::Measures;
 pub use models::Models;
 use room::Room;
 use runtime::{clock::Clock, mailbox::Handle};
@@ -39,6 +40,8 @@ pub struct Gateway {
     tokenizer_cache: TokenizerCache,
     /// Providers by name.
     pub providers: HashMap<String, provider::ProviderHandle>,
+    /// What is measured of each provider's requests.
+    measures: Measures,
     /// Pools by size class.
     pub pools: HashMap<SizeClass, Handle<PoolActor>>,
     /// The path of ONNX Runtime's library, which runs open models.
@@ -76,7 +79,8 @@ impl Gateway {
     ) -> Self {
         let (tokenizer_cache, drains) = (TokenizerCache::default(), Arc::new(Semaphore::new(drains)));
         let unread = Room::new(rules.unread_bytes);
-        Self { accounts, models, tokenizer_cache, providers, pools, runtime, rules, drains, unread }
+        let measures = Measures::of(providers.keys().map(String::as_str).chain([plan::OURS]));
+        Self { accounts, models, tokenizer_cache, providers, measures, pools, runtime, rules, drains, unread }
     }
 
     /// Ends all running requests, each charged as far as it came, and returns their number. Streams are no longer read

@@ -24,7 +24,7 @@ use super::{Rules, serve::ServeError};
 use crate::catalogue::Model;
 
 /// The provider's name for our own models.
-const OURS: &str = "farebox";
+pub(super) const OURS: &str = "farebox";
 
 /// Who pays the provider of a closed model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

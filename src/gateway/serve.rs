@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use wire::inference::{Delta, Failure, Request, Usage};
 
 use super::{
-    Gateway, Rules, measure,
+    Gateway, Rules,
     plan::{Bounds, Payer, plan},
     stages::Stages,
     target,
@@ -207,10 +207,10 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let ready = target::ready(gateway, &plan, request, provider_key).await?;
     let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale);
     let asked_at = Instant::now();
-    let provider = Arc::clone(&admit.provider);
+    let measure = gateway.measures.get(&admit.provider);
     let admitted = admission::enter(&gateway.accounts, caller.account_id, Enter { admit, max_wait }).await?;
     let took = asked_at.elapsed();
-    measure::admission(provider, took);
+    measure.admission(took);
     let Admitted { mut admission, balance, rate_remaining, place } = admitted;
     admission.price_at(plan.price());
     let cancel = Arc::new(Notify::new());
@@ -218,10 +218,10 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let began = Instant::now();
     let limit = plan.limit_within(bounds(&admission, gateway.rules));
     let (events, runner) = ready.run(&admission, limit);
-    let task = Task::new(gateway, admission, plan, runner, (updates, Arc::clone(&cancel)), began);
+    let task = Task::boxed((gateway, measure), admission, plan, runner, (updates, Arc::clone(&cancel)), began);
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
-    // the head of a next request, which costs more than the step itself.
-    actix_rt::spawn(Box::new(task).run(events));
+    // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
+    actix_rt::spawn(Box::pin(task.run(events)));
     gateway.accounts.running().ends_with(request_id, &cancel);
     Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
 }

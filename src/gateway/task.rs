@@ -21,7 +21,8 @@ use wire::{
 };
 
 use super::{
-    Gateway, measure,
+    Gateway,
+    measure::Measure,
     meter::{Meter, Step},
     plan::{Bounds, Plan},
     serve::{self, Done, Update},
@@ -39,8 +40,7 @@ pub(super) struct Task {
     admission: Admission,
     meter: Meter,
     runner: Runner,
-    /// The provider's name; `farebox` for an engine.
-    provider: Arc<str>,
+    measure: Arc<Measure>,
     cancel: Arc<Notify>,
     is_cancelled: bool,
     /// `None` once the client has left.
@@ -70,18 +70,18 @@ enum Woken {
 
 impl Task {
     /// The task of a request that runs by this plan since `began`.
-    pub(super) fn new(
-        gateway: &Arc<Gateway>,
+    pub(super) fn boxed(
+        (gateway, measure): (&Arc<Gateway>, Arc<Measure>),
         admission: Admission,
         plan: Plan,
         runner: Runner,
         (updates, cancel): (Teller, Arc<Notify>),
         began: Instant,
-    ) -> Self {
-        Self {
+    ) -> Box<Self> {
+        Box::new(Self {
             gateway: Arc::clone(gateway),
             admission,
-            provider: plan.provider(),
+            measure,
             meter: Meter::new(plan.target, began),
             whole: runner.keeps_whole().then(Vec::new),
             runner,
@@ -94,7 +94,7 @@ impl Task {
             finish: None,
             farebox_stop: None,
             course: Course::new(began),
-        }
+        })
     }
 
     /// Follows the run to its end, and settles.
@@ -168,8 +168,8 @@ impl Task {
 
     /// Notes what is charged if this task dies, and tells the cost so far where it is time to.
     async fn take(&mut self, step: Option<&Step>) {
-        let Some(&Step { metered, accrual }) = step else { return };
-        self.admission.meter(metered);
+        let Some(Step { metered, accrual }) = step else { return };
+        self.admission.meter(*metered);
         let Some(accrual) = accrual else { return };
         self.admission.accrue(accrual.cost, accrual.slice);
         if self.whole.is_none() {
@@ -192,7 +192,7 @@ impl Task {
             self.tell(Update::Delta(Box::new(delta))).await;
         } else {
             let now = Instant::now();
-            measure::first_piece(Arc::clone(&self.provider), self.course.elapsed(now));
+            self.measure.first_piece(self.course.elapsed(now));
             self.tell(Update::Begun(Box::new(self.stages(now)))).await;
             // The first piece names the answer: events before it have no name, or a wrong one.
             self.tell(Update::Delta(Box::new(delta))).await;
@@ -204,8 +204,7 @@ impl Task {
 
     /// Counts an unknown event, and in a stream passes it on unchanged, after the first piece.
     async fn unknown(&mut self, said: Raw) {
-        let provider = Arc::clone(&self.provider);
-        metrics::counter!("farebox_provider_unknown_events_total", "provider" => provider).increment(1);
+        self.measure.unknown();
         match said {
             Raw::None | Raw::Before => {}
             said if self.has_begun => self.pass_on(said).await,
@@ -257,7 +256,7 @@ impl Task {
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {
         let now = Instant::now();
         let stages = self.stages(now);
-        measure::ended(Arc::clone(&self.provider), stages, self.course.elapsed(now));
+        self.measure.stages(stages, self.course.elapsed(now));
         let charged = self.meter.charged(failure.as_ref(), self.bounds());
         if let Some(key) = self.meter.unpriced(&charged) {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
@@ -283,8 +282,7 @@ impl Task {
                 stages,
             })),
         };
-        metrics::counter!("farebox_requests_total", "ending" => ending.name(), "provider" => self.provider)
-            .increment(1);
+        self.measure.ended(ending);
         if let Some(mut teller) = self.updates.take() {
             teller.tell(update).await;
         }

@@ -1,14 +1,15 @@
 //! A JSON object read field by field. Needed fields are parsed, with errors that name the field. Everything else keeps
 //! its text, so that a provider reads exactly what its client wrote, and a client exactly what its provider wrote.
 
+mod hint;
 mod pairs;
 
 use std::{borrow::Cow, fmt};
 
 use serde::{Serialize, de::DeserializeOwned};
 
-pub(crate) use pairs::Pairs;
-use pairs::unquoted;
+use hint::Hint;
+pub(crate) use pairs::{Pairs, text_of};
 
 /// The most fields of one object: they are searched linearly.
 const MOST_FIELDS: usize = 1_024;
@@ -86,7 +87,7 @@ impl Name {
 
     fn is(&self, source: &str, wanted: &str) -> bool {
         match self {
-            Self::Plain(span) => span.of(source) == wanted,
+            Self::Plain(span) => source.as_bytes().get(span.begin..span.end) == Some(wanted.as_bytes()),
             Self::Other { name, .. } => **name == *wanted,
             Self::Set(name) => *name == wanted,
         }
@@ -124,6 +125,8 @@ impl Field {
 pub struct Fields {
     source: Box<str>,
     list: Vec<Field>,
+    /// Names of fields that are there, or were.
+    hint: Hint,
     /// Whether a name comes twice: then the object is written anew.
     has_twins: bool,
 }
@@ -160,23 +163,25 @@ impl Fields {
         })?;
         let offset = |part: &str| part.as_ptr().addr() - source.as_ptr().addr();
         let mut fields: Vec<Field> = Vec::with_capacity(pairs.len() + 2);
-        let mut has_twins = false;
+        let (mut hint, mut has_twins) = (Hint::default(), false);
         for (quoted, value) in pairs.quoted() {
-            let begin = offset(value);
-            let value = Span { begin, end: begin + value.len() };
-            let name = match unquoted(quoted) {
-                Cow::Borrowed(plain) => Name::Plain(Span { begin: offset(plain), end: offset(plain) + plain.len() }),
+            let value = Span { begin: offset(value), end: offset(value) + value.len() };
+            let (name, begin) = (pairs.unquoted(quoted), offset(quoted));
+            let may_be_twin = hint.note(&name);
+            let name = match name {
+                Cow::Borrowed(plain) => Name::Plain(Span { begin: begin + 1, end: begin + 1 + plain.len() }),
                 Cow::Owned(name) => Name::Other { quoted: quoted.into(), name: name.into() },
             };
-            match fields.iter_mut().find(|known| known.name.is(source, name.read(source))) {
+            let mut before = fields.iter_mut().filter(|_| may_be_twin);
+            match before.find(|known| known.name.is(source, name.read(source))) {
                 Some(known) => {
                     known.value = value;
                     has_twins = true;
                 }
-                None => fields.push(Field { name, begin: offset(quoted), value, now: Now::AsRead }),
+                None => fields.push(Field { name, begin, value, now: Now::AsRead }),
             }
         }
-        Ok(Self { source: source.into(), list: fields, has_twins })
+        Ok(Self { source: source.into(), list: fields, hint, has_twins })
     }
 
     /// The object as JSON.
@@ -272,7 +277,12 @@ impl Fields {
         has_some
     }
 
+    #[inline]
     fn position(&self, name: &str) -> Option<usize> {
+        if self.hint.may_have(name) { self.searched(name) } else { None }
+    }
+
+    fn searched(&self, name: &str) -> Option<usize> {
         let is_there = |field: &Field| !matches!(field.now, Now::Removed) && field.name.is(&self.source, name);
         self.list.iter().position(is_there)
     }
@@ -283,6 +293,7 @@ impl Fields {
         if let Some(place) = self.position(name) {
             self.list[place].now = now;
         } else {
+            self.hint.note(name);
             self.list.push(Field { name: Name::Set(name), begin: 0, value: Span::default(), now });
         }
     }
@@ -301,11 +312,13 @@ impl Fields {
     }
 
     /// A field's text, as it was read or set.
+    #[inline]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.position(name).and_then(|place| self.list[place].value(&self.source))
     }
 
     /// A field's text, where the field is present and not null.
+    #[inline]
     pub fn present(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|value| *value != "null")
     }
@@ -337,7 +350,8 @@ impl Fields {
     }
 
     pub(crate) fn string(&self, name: &str) -> Result<Option<String>, BadRequest> {
-        self.read(name, "a string")
+        let value = self.present(name).map(|json| text_of(json).map(Cow::into_owned));
+        value.map(|text| text.ok_or_else(|| BadRequest::new(name, "must be a string"))).transpose()
     }
 
     pub(crate) fn boolean(&self, name: &str) -> Result<Option<bool>, BadRequest> {

@@ -138,7 +138,8 @@ struct Streaming {
 /// Makes a call while its events are read. The last event is `Finished` or `Failed`. Dropping the stream cuts the call.
 pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Event> + Send + 'static {
     if !call.request.stream {
-        return Either::Left(stream::once(whole(call, timeouts)).flat_map(stream::iter));
+        // Boxed here, as streams are moved into one another before they are boxed as a whole.
+        return Either::Left(stream::once(Box::pin(whole(call, timeouts))).flat_map(stream::iter));
     }
     Either::Right(stream::unfold(Stage::Begin(Box::new(call)), move |stage| async move {
         match step(stage, timeouts).await {

@@ -10,12 +10,15 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::MOST_FIELDS;
+use super::{MOST_FIELDS, hint::Hint};
 
 /// An object's names, in their quotes, and its values, all as slices of a text.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs<'a> {
-    pairs: Vec<(&'a RawValue, &'a RawValue)>,
+    list: Vec<(&'a RawValue, &'a RawValue)>,
+    hint: Hint,
+    /// Whether a name may come twice.
+    may_have_twins: bool,
     /// Whether a name has escapes. Few names do; all others are compared in place.
     has_escapes: bool,
 }
@@ -27,27 +30,43 @@ impl<'a> Pairs<'a> {
     }
 
     /// A field's text. Where a name comes twice the last value counts.
+    #[inline]
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
         self.value(name).map(RawValue::get)
     }
 
+    #[inline]
     fn value(&self, name: &str) -> Option<&'a RawValue> {
-        self.pairs.iter().rev().find(|(quoted, _)| self.is(quoted.get(), name)).map(|(_, value)| *value)
+        if self.hint.may_have(name) { self.searched(name) } else { None }
+    }
+
+    fn searched(&self, name: &str) -> Option<&'a RawValue> {
+        self.list.iter().rev().find(|(quoted, _)| self.is(quoted.get(), name)).map(|(_, value)| *value)
     }
 
     fn is(&self, quoted: &str, name: &str) -> bool {
-        let plain = quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes());
-        plain || (self.has_escapes && unquoted(quoted) == name)
+        if self.has_escapes {
+            return unquoted(quoted) == name;
+        }
+        quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes())
+    }
+
+    /// One of the names, without its quotes.
+    pub(super) fn unquoted(&self, quoted: &'a str) -> Cow<'a, str> {
+        match quoted.get(1..quoted.len() - 1) {
+            Some(plain) if !self.has_escapes => Cow::Borrowed(plain),
+            _ => unquoted(quoted),
+        }
     }
 
     /// The names, in their quotes, and the values, as they stand in the text.
     pub(super) fn quoted(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.pairs.iter().map(|(quoted, value)| (quoted.get(), value.get()))
+        self.list.iter().map(|(quoted, value)| (quoted.get(), value.get()))
     }
 
     /// The number of pairs.
     pub(crate) fn len(&self) -> usize {
-        self.pairs.len()
+        self.list.len()
     }
 
     /// Each name with its value's text, in their order. Of a name that comes twice: the last value, at the first place.
@@ -56,8 +75,11 @@ impl<'a> Pairs<'a> {
     }
 
     fn unique(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
-        self.pairs.iter().enumerate().filter_map(|(place, (quoted, value))| {
-            let (name, all) = (unquoted(quoted.get()), &self.pairs);
+        self.list.iter().enumerate().filter_map(|(place, (quoted, value))| {
+            let (name, all) = (self.unquoted(quoted.get()), &self.list);
+            if !self.may_have_twins {
+                return Some((name, *value));
+            }
             let is_again = all[..place].iter().any(|(before, _)| self.is(before.get(), &name));
             let last = all[place + 1..].iter().rev().find(|(after, _)| self.is(after.get(), &name));
             (!is_again).then(|| (name, last.map_or(*value, |(_, value)| *value)))
@@ -71,11 +93,15 @@ impl<'a> Pairs<'a> {
 }
 
 /// A name without its quotes.
-pub(super) fn unquoted(quoted: &str) -> Cow<'_, str> {
-    match quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
-        _ => Cow::Owned(serde_json::from_str(quoted).unwrap_or_default()),
-    }
+fn unquoted(quoted: &str) -> Cow<'_, str> {
+    text_of(quoted).unwrap_or_default()
+}
+
+/// The text of a JSON value that is a string; `None` where it is something else, or no text. The value was read from
+/// JSON already, so that what stands between quotes without a backslash is the text itself.
+pub(crate) fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    let within = json.strip_prefix('"')?.strip_suffix('"')?;
+    if within.contains('\\') { serde_json::from_str(json).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(within)) }
 }
 
 impl<'de> Deserialize<'de> for Pairs<'de> {
@@ -90,15 +116,17 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-                let (mut pairs, mut has_escapes) = (Vec::with_capacity(8), false);
+                let mut read = Pairs { list: Vec::with_capacity(8), ..Pairs::default() };
                 while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    if pairs.len() >= MOST_FIELDS {
+                    if read.list.len() >= MOST_FIELDS {
                         return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
                     }
-                    has_escapes |= name.get().contains('\\');
-                    pairs.push((name, value));
+                    let plain = unquoted(name.get());
+                    read.has_escapes |= matches!(plain, Cow::Owned(_));
+                    read.may_have_twins |= read.hint.note(&plain);
+                    read.list.push((name, value));
                 }
-                Ok(Pairs { pairs, has_escapes })
+                Ok(read)
             }
         }
 
@@ -108,6 +136,7 @@ impl<'de> Deserialize<'de> for Pairs<'de> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*};
     use serde::Serialize;
 
     use super::*;
@@ -144,5 +173,47 @@ mod tests {
             assert_eq!(Fields::parse(written.as_bytes()).unwrap().names().count(), fields.names().count(), "{text}");
         }
         assert!(["[]", "7", "{", ""].iter().all(|text| Pairs::of(text).is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_names_are_the_last_value_is_found(
+            names in collection::vec(r#"[a-c\\"é]{0,3}"#, 0..12),
+            asked in r#"[a-c\\"é]{0,3}"#,
+        ) {
+            let quoted = |name: &str| serde_json::to_string(name).unwrap();
+            let members: Vec<_> = names.iter().enumerate().map(|(at, name)| format!("{}:{at}", quoted(name))).collect();
+            let text = format!("{{{}}}", members.join(","));
+            for name in names.iter().chain([&asked]) {
+                let last = names.iter().rposition(|known| known == name).map(|at| at.to_string());
+                prop_assert_eq!(Pairs::of(&text).unwrap().get(name), last.as_deref());
+                let fields = Fields::parse(text.as_bytes()).unwrap();
+                prop_assert_eq!(fields.get(name), last.as_deref());
+            }
+            let pairs = Pairs::of(&text).unwrap();
+            let each = pairs.each().map(|(name, value)| format!("{}:{value}", quoted(&name)));
+            let read: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
+            let read = read.iter().map(|(name, value)| format!("{}:{value}", quoted(name)));
+            prop_assert!(each.eq(read));
+        }
+    }
+
+    #[test]
+    fn a_text_without_escapes_is_what_stands_between_its_quotes() {
+        for json in [
+            r#""""#,
+            r#""a b""#,
+            r#""\u00e9\n""#,
+            r#""\ud83d\ude00""#,
+            r#""é""#,
+            r#""\ud800""#,
+            "1",
+            "null",
+            "[]",
+            "{}",
+        ] {
+            assert_eq!(text_of(json).map(Cow::into_owned), serde_json::from_str::<String>(json).ok(), "{json}");
+        }
+        assert!(matches!(text_of(r#""plain""#), Some(Cow::Borrowed("plain"))));
     }
 }

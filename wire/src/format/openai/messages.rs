@@ -1,13 +1,13 @@
 //! Messages of a chat completion, read to parts. A malformed member with a plain meaning is refused by its name. A
 //! member that has no place in the neutral words is noted as unread.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use serde_json::value::RawValue;
 
 use super::written;
 use crate::{
-    fields::{BadRequest, Fields, Pairs},
+    fields::{BadRequest, Fields, Pairs, text_of},
     inference::{
         Audio, CacheMark, CacheTtl, Content, File, Image, Media, Message, Part, Reasoning, Role, ToolCall, ToolKind,
         ToolResult, Unread,
@@ -44,6 +44,11 @@ pub(super) fn read_as<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Option<T>
     serde_json::from_str(json).ok()
 }
 
+/// The text of a value that is a string.
+pub(super) fn read_text(json: &str) -> Option<String> {
+    text_of(json).map(Cow::into_owned)
+}
+
 /// The `messages` of a body.
 pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Message>, BadRequest> {
     let list = body.present("messages").ok_or_else(|| BadRequest::new("messages", "is required"))?;
@@ -62,10 +67,10 @@ pub(super) type Member<'a> = (Cow<'a, str>, &'a str);
 pub(super) type Members<'a> = Vec<Member<'a>>;
 
 /// An object's members, limited in number; `None` where the text is no object.
-pub(super) fn members<'a>(json: &'a str, at: &str) -> Result<Option<Members<'a>>, BadRequest> {
+pub(super) fn members(json: &str, at: impl fmt::Display) -> Result<Option<Members<'_>>, BadRequest> {
     let Some(pairs) = Pairs::of(json) else { return Ok(None) };
     if pairs.len() > MOST_MEMBERS {
-        return Err(BadRequest::new(at, format!("must have at most {MOST_MEMBERS} members")));
+        return Err(BadRequest::new(at.to_string(), format!("must have at most {MOST_MEMBERS} members")));
     }
     Ok(Some(pairs.each().collect()))
 }
@@ -77,9 +82,11 @@ pub(super) fn member<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> 
 
 fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Message, BadRequest> {
     let at = |field: &str| format!("messages[{place}]{field}");
-    let members = members(json, &at(""))?.ok_or_else(|| BadRequest::new(at(""), "must be an object"))?;
-    let text = |name: &str| member(&members, name).and_then(read_as::<String>);
-    let spelled = text("role").ok_or_else(|| BadRequest::new(at(".role"), "must be a string"))?;
+    let members = members(json, format_args!("messages[{place}]"))?
+        .ok_or_else(|| BadRequest::new(at(""), "must be an object"))?;
+    let text = |name: &str| member(&members, name).and_then(read_text);
+    let spelled =
+        member(&members, "role").and_then(text_of).ok_or_else(|| BadRequest::new(at(".role"), "must be a string"))?;
     let Some((_, role)) = ROLES.into_iter().find(|(name, _)| *name == spelled) else {
         let names = ROLES.map(|(name, _)| name).join(", ");
         return Err(BadRequest::new(at(".role"), format!("must be one of {names}")));
@@ -89,7 +96,7 @@ fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Me
     if let Some(words) = reasoning.and_then(text) {
         message.parts.push(Content::Reasoning(Reasoning { text: words, signature: None }).into());
     }
-    let content = read_content(&members, &spelled, &at(".content"), unread)?;
+    let content = read_content(&members, &spelled, || at(".content"), unread)?;
     match role {
         Role::Tool => {
             let (call_id, name) = (text("tool_call_id"), text("name"));
@@ -123,24 +130,25 @@ fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Me
 fn read_content(
     members: &[Member<'_>],
     role: &str,
-    at: &str,
+    at: impl Fn() -> String,
     unread: &mut Vec<Unread>,
 ) -> Result<Vec<Part>, BadRequest> {
-    let bad = |must: &str| BadRequest::new(at, must);
+    let bad = |must: &str| BadRequest::new(at(), must);
     let Some(content) = member(members, "content") else {
         // An assistant's message may have no content where it calls tools, refuses or speaks. So may a function's that
         // returned nothing.
         let may_be_silent = role == "assistant" || role == "function";
         return if may_be_silent { Ok(Vec::new()) } else { Err(bad("must be a string or an array of parts")) };
     };
-    if let Some(text) = read_as::<String>(content) {
+    if let Some(text) = read_text(content) {
         return Ok(vec![Part::text(text)]);
     }
     let parts: Vec<&RawValue> = read_as(content).ok_or_else(|| bad("must be a string or an array of parts"))?;
+    let whole = at();
     let each = parts.into_iter().enumerate().map(|(place, part)| {
-        let at = format!("{at}[{place}]");
+        let at = format!("{whole}[{place}]");
         let members = self::members(part.get(), &at)?;
-        let kind = members.as_deref().and_then(|members| member(members, "type")).and_then(read_as::<String>);
+        let kind = members.as_deref().and_then(|members| member(members, "type")).and_then(read_text);
         let Some((members, kind)) = members.zip(kind) else {
             return Err(bad("every part must be an object with a type"));
         };
@@ -154,10 +162,10 @@ fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unre
     let at_kind = format!("{at}.{kind}");
     let value = member(members, kind);
     let content = match (kind, value) {
-        ("text", Some(value)) => read_as(value).map(Content::Text),
-        ("refusal", Some(value)) => read_as(value).map(Content::Refusal),
+        ("text", Some(value)) => read_text(value).map(Content::Text),
+        ("refusal", Some(value)) => read_text(value).map(Content::Refusal),
         ("thinking", value) => value.or_else(|| member(members, "text")).and_then(read_as).map(|thoughts| {
-            let signature = member(members, "signature").and_then(read_as);
+            let signature = member(members, "signature").and_then(read_text);
             Content::Reasoning(Reasoning { text: written::words(thoughts), signature })
         }),
         ("image_url", Some(value)) => read_image(value, &at_kind, unread).map(Content::Image),
@@ -197,9 +205,9 @@ fn note_others(members: &[Member<'_>], own: &[&str], at: &str, unread: &mut Vec<
 /// An image by its address. Some clients write the address in place of the object that holds it. An address of another
 /// kind of file, or of a file kept at the provider, is no image.
 fn read_image(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Image> {
-    let plain = read_as::<String>(json);
+    let plain = read_text(json);
     let members = members(json, at).ok()?;
-    let of = |name: &str| members.as_deref().and_then(|members| member(members, name)).and_then(read_as);
+    let of = |name: &str| members.as_deref().and_then(|members| member(members, name)).and_then(read_text);
     note_others(members.as_deref().unwrap_or_default(), &["url", "detail"], at, unread);
     let address: String = plain.or_else(|| of("url"))?;
     let begins = |with: &str| address.get(..with.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(with));
@@ -213,13 +221,13 @@ fn read_image(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Image> {
 /// Audio in base64, alone or with its encoding.
 fn read_audio(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Audio> {
     let data = |base64| Media::Data { media_type: None, base64 };
-    if let Some(base64) = read_as::<String>(json) {
+    if let Some(base64) = read_text(json) {
         return Some(Audio { media: data(base64), format: None });
     }
     let members = members(json, at).ok()??;
-    let base64: String = member(&members, "data").and_then(read_as)?;
+    let base64: String = member(&members, "data").and_then(read_text)?;
     note_others(&members, &["data", "format"], at, unread);
-    Some(Audio { media: data(base64), format: member(&members, "format").and_then(read_as) })
+    Some(Audio { media: data(base64), format: member(&members, "format").and_then(read_text) })
 }
 
 /// A file in the request, or kept at the provider. A member that is neither becomes a file without media.
@@ -228,7 +236,7 @@ fn read_file(json: &str, at: &str, unread: &mut Vec<Unread>) -> File {
         note(unread, at.to_owned(), json);
         return File { media: None, name: None };
     };
-    let text = |name: &str| member(&members, name).and_then(read_as::<String>);
+    let text = |name: &str| member(&members, name).and_then(read_text);
     // An id is noted even where it is null: another reader may read the object differently.
     if let Some((_, id)) = members.iter().find(|(name, _)| name == "file_id") {
         note(unread, format!("{at}.file_id"), id);
@@ -250,7 +258,7 @@ pub(super) fn read_mark(json: &str, at: &str, unread: &mut Vec<Unread>) -> Optio
         return None;
     };
     let ttl = member(&members, "ttl");
-    let read = ttl.and_then(read_as::<String>).as_deref().and_then(CacheTtl::parse);
+    let read = ttl.and_then(read_text).as_deref().and_then(CacheTtl::parse);
     if let Some(ttl) = ttl.filter(|_| read.is_none()) {
         note(unread, format!("{at}.ttl"), ttl);
     }
@@ -270,12 +278,12 @@ fn read_calls(json: &str, at: &str, parts: &mut Vec<Part>, unread: &mut Vec<Unre
 
 fn read_call(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<ToolCall> {
     let members = members(json, at).ok()??;
-    let id = member(&members, "id").and_then(read_as);
+    let id = member(&members, "id").and_then(read_text);
     let call = match member(&members, "custom") {
         Some(custom) => {
             let custom = self::members(custom, at).ok()??;
-            let name = member(&custom, "name").and_then(read_as)?;
-            let arguments = member(&custom, "input").and_then(read_as).unwrap_or_default();
+            let name = member(&custom, "name").and_then(read_text)?;
+            let arguments = member(&custom, "input").and_then(read_text).unwrap_or_default();
             ToolCall { id, name, arguments, kind: ToolKind::Custom }
         }
         None => read_function(member(&members, "function")?, id)?,
@@ -287,9 +295,9 @@ fn read_call(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<ToolCall>
 /// A function's call. Some clients write the arguments as an object, and not as its text.
 fn read_function(json: &str, id: Option<String>) -> Option<ToolCall> {
     let members = members(json, "").ok()??;
-    let name = member(&members, "name").and_then(read_as)?;
+    let name = member(&members, "name").and_then(read_text)?;
     let arguments = member(&members, "arguments");
-    let arguments = arguments.map(|json| read_as::<String>(json).unwrap_or_else(|| json.to_owned()));
+    let arguments = arguments.map(|json| read_text(json).unwrap_or_else(|| json.to_owned()));
     Some(ToolCall { id, name, arguments: arguments.unwrap_or_default(), kind: ToolKind::Function })
 }
 

@@ -12,24 +12,18 @@ const SAME: [&str; 3] = ["id", "created", "model"];
 /// Names that a chunk may have: the last chunk repeats those before it.
 const BESIDE: [&str; 2] = ["service_tier", "system_fingerprint"];
 
-/// The names of one answer, as JSON.
-#[derive(Debug)]
+/// The names of one answer, as JSON: those that its provider has sent.
+#[derive(Debug, Default)]
 pub(super) struct Names {
-    ours: [Option<Box<RawValue>>; SAME.len()],
     same: [Option<Box<RawValue>>; SAME.len()],
     beside: [Option<Box<RawValue>>; BESIDE.len()],
 }
 
 impl Names {
-    /// The names of an answer whose provider has sent none yet.
-    pub(super) fn new(head: &Head) -> Self {
-        let ours = [json(&head.id), json(&head.created), json(&head.model)];
-        Self { ours, same: [None, None, None], beside: [None, None] }
-    }
-
-    /// Gives a provider's chunk the names of the chunks before it, where it has none or others.
-    pub(super) fn unite(&mut self, chunk: &mut Fields) {
-        for ((name, ours), same) in SAME.into_iter().zip(&self.ours).zip(&mut self.same) {
+    /// Gives a provider's chunk the names of the chunks before it, where it has none or others. Where the first has
+    /// none, they are ours.
+    pub(super) fn unite(&mut self, chunk: &mut Fields, ours: &Head) {
+        for (name, same) in SAME.into_iter().zip(&mut self.same) {
             let said = chunk.present(name).filter(|text| *text != "\"\"" && *text != "0");
             match same {
                 Some(same) if said == Some(same.get()) => {}
@@ -37,7 +31,11 @@ impl Names {
                 None => {
                     *same = said.and_then(raw);
                     if same.is_none() {
-                        same.clone_from(ours);
+                        *same = match name {
+                            "id" => json(&ours.id),
+                            "created" => json(&ours.created),
+                            _ => json(&ours.model),
+                        };
                         chunk.set(name, same);
                     }
                 }
@@ -82,19 +80,16 @@ mod tests {
     use super::*;
     use crate::inference::Format;
 
-    fn names() -> Names {
-        Names::new(&Head { id: "ours".into(), created: 1, model: "m".into(), format: Format::OpenAiChat })
-    }
-
     fn united(names: &mut Names, chunk: &Value) -> Value {
         let mut fields = Fields::parse(chunk.to_string().as_bytes()).unwrap();
-        names.unite(&mut fields);
+        let ours = Head { id: "ours".into(), created: 1, model: "m".into(), format: Format::OpenAiChat };
+        names.unite(&mut fields, &ours);
         serde_json::from_str(&fields.to_json()).unwrap()
     }
 
     #[test]
     fn our_last_chunk_is_named_as_the_providers_were() {
-        let mut names = names();
+        let mut names = Names::default();
         let first = json!({"id": "a", "created": 7, "model": "m-1", "service_tier": "default", "x": 1});
         assert_eq!(united(&mut names, &first), first, "what a provider says is not changed");
         let second = json!({"id": "a", "created": 7, "model": "m-1", "system_fingerprint": "fp", "service_tier": null});
@@ -107,7 +102,7 @@ mod tests {
 
     #[test]
     fn chunks_with_other_names_or_none_get_those_of_the_first() {
-        let mut names = names();
+        let mut names = Names::default();
         let nameless = united(&mut names, &json!({"id": "", "created": 7, "choices": []}));
         assert_eq!(nameless, json!({"id": "ours", "created": 7, "model": "m", "choices": []}));
         let other = united(&mut names, &json!({"id": "b", "created": 8, "model": null}));
@@ -117,6 +112,6 @@ mod tests {
     #[test]
     fn an_answer_that_no_provider_named_keeps_our_names() {
         let chunk = "{\"id\":\"ours\" }".to_owned();
-        assert_eq!(names().give(chunk.clone()), chunk);
+        assert_eq!(Names::default().give(chunk.clone()), chunk);
     }
 }

@@ -7,11 +7,13 @@ mod gather;
 mod reader;
 mod spread;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    fields::Fields,
+    fields::{Fields, text_of},
     inference::{CallDelta, Delta, FinishReason, Format, ProviderError, Raw},
     usage::Report,
 };
@@ -83,14 +85,19 @@ fn read<T: DeserializeOwned>(value: Option<&RawValue>) -> Option<T> {
     serde_json::from_str(value?.get()).ok()
 }
 
+/// A value's text, where it is one.
+fn text(value: Option<&RawValue>) -> Option<Cow<'_, str>> {
+    value.and_then(|value| text_of(value.get()))
+}
+
 impl Choice<'_> {
     /// The choice in neutral words.
     fn delta(&self) -> Delta {
         let message = self.message.or(self.delta);
         let message: Option<Written<'_>> = message.and_then(|message| serde_json::from_str(message.get()).ok());
         let mut delta = message.map(|message| message.delta()).unwrap_or_default();
-        if let Some(text) = read::<String>(self.text).filter(|_| delta.text.is_empty()) {
-            delta.text = text;
+        if let Some(text) = text(self.text).filter(|_| delta.text.is_empty()) {
+            delta.text = text.into_owned();
         }
         delta.choice = self.index();
         delta.finish = self.finish();
@@ -108,12 +115,12 @@ impl Choice<'_> {
         if let Some(error) = error.filter(|error| error.get("error").is_some_and(fault::is_telling)) {
             return Some(fault::in_answer(&error, ""));
         }
-        let is_given_up = read::<String>(self.finish_reason).is_some_and(|word| word.eq_ignore_ascii_case("error"));
+        let is_given_up = text(self.finish_reason).is_some_and(|word| word.eq_ignore_ascii_case("error"));
         is_given_up.then(|| fault::in_words("the provider gave the answer up, and does not say why"))
     }
 
     fn finish(&self) -> Option<FinishReason> {
-        read::<String>(self.finish_reason).as_deref().map(parse_finish)
+        text(self.finish_reason).as_deref().map(parse_finish)
     }
 }
 
@@ -122,7 +129,7 @@ impl Written<'_> {
     fn delta(&self) -> Delta {
         let mut delta = Delta {
             reasoning: written::thoughts([self.reasoning_content, self.reasoning, self.reasoning_details]),
-            refusal: read(self.refusal).unwrap_or_default(),
+            refusal: text(self.refusal).unwrap_or_default().into_owned(),
             calls: self.calls(),
             ..Delta::default()
         };
@@ -130,7 +137,7 @@ impl Written<'_> {
             Some(content) if content.get().starts_with(['[', '{']) => {
                 written::put_parts(content, &mut delta.text, &mut delta.reasoning);
             }
-            content => delta.text = read(content).unwrap_or_default(),
+            content => delta.text = text(content).unwrap_or_default().into_owned(),
         }
         delta
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::{
-    messages::{member, members, note, read_as, read_mark},
+    messages::{member, members, note, read_as, read_mark, read_text},
     request,
 };
 use crate::{
@@ -60,7 +60,7 @@ fn read_list(json: &str, at: &str, unread: &mut Vec<Unread>, mut each: impl FnMu
 }
 
 fn text(object: &Pairs<'_>, name: &str) -> Option<String> {
-    object.get(name).and_then(read_as)
+    object.get(name).and_then(read_text)
 }
 
 /// A tool that the client runs. Of a tool that a provider runs, the type is unread.
@@ -69,7 +69,7 @@ fn read_tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
         note(unread, at.to_owned(), json);
         return None;
     };
-    let kind: String = member(&members, "type").and_then(read_as).unwrap_or_default();
+    let kind: String = member(&members, "type").and_then(read_text).unwrap_or_default();
     let mut tool = match (&*kind, member(&members, &kind)) {
         ("function", Some(function)) => read_function(function),
         ("custom", Some(custom)) => read_custom(custom),

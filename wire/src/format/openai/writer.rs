@@ -32,7 +32,7 @@ impl Writer {
         };
         let head = Head { id: [kind, id].concat(), created, model: request.model.clone(), format };
         let usage_asked = request.stream && usage_wanted(&request.source.body).unwrap_or(false);
-        Self { names: Names::new(&head), head, usage_asked, begun: Vec::new(), finished: Vec::new() }
+        Self { names: Names::default(), head, usage_asked, begun: Vec::new(), finished: Vec::new() }
     }
 }
 
@@ -51,7 +51,7 @@ impl AnswerWriter for Writer {
             // The original was written with the delta before.
             Raw::Before => None,
             Raw::Own(format, mut fields) if format == self.head.format => {
-                self.names.unite(&mut fields);
+                self.names.unite(&mut fields, &self.head);
                 Some(sse::encode(&fields.to_json()))
             }
             Raw::Own(..) | Raw::None => Some(sse::encode(&self.head.chunk(&delta, first))),
