@@ -11,7 +11,10 @@ use std::{
 use migrations::Migrator;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement,
-    sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        self, Connection as _, SqliteConnection,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    },
 };
 use sea_orm_migration::MigratorTrait;
 use tokio::sync::Mutex;
@@ -131,15 +134,18 @@ impl Ledger {
             Some(_) => Missing::Refuse,
         };
         let log = Log::open_sqlite(&of_log, missing, ledger.standing.clone()).await?;
+        // Before anything is taken from a living owner: a process that is stopped may hold the log's lock.
+        log.check_writable().await?;
         let owner = Owner::here(Some(lock.path()));
         ledger.epoch = ledger.take_over(&owner, log.reader().epoch(Shard::ONLY).await?.unwrap_or_default()).await?;
         lock.served()?;
         ledger.bring_in().await;
         let watch = watch_of(&file)?;
         log.take_over(Shard::ONLY, &owner.text(), ledger.epoch).await?;
-        log.watch(watch_of(&of_log)?);
+        let log_watch = watch_of(&of_log)?;
+        log.watch(Arc::clone(&log_watch));
         ledger.follow_log(log).await?;
-        let looking = look_after(&file, lock, Arc::clone(&watch), ledger.epoch, ledger.standing.clone())?;
+        let looking = look_after(&file, lock, [Arc::clone(&watch), log_watch], ledger.epoch, ledger.standing.clone())?;
         let _ = ledger.watched.set(watch);
         let keeper = Keeper { owner, probing: Mutex::default(), _looking: Some(looking), session: None };
         ledger.keeper = Some(Arc::new(keeper));
@@ -307,6 +313,9 @@ impl Ledger {
     pub async fn ready(&self) -> Result<(), LedgerError> {
         let Some(keeper) = &self.keeper else { return Ok(()) };
         self.tables.look()?;
+        if self.progress.is_stalled() {
+            return Err(LedgerError::Away("the tables are behind the log, and do not follow it".into()));
+        }
         let is_fresh = || self.standing.last_commit().is_ok_and(|age| age < FRESH);
         if is_fresh() {
             return Ok(());
@@ -336,7 +345,7 @@ impl Ledger {
         probe.await.inspect(|()| self.standing.committed()).inspect_err(|error| self.standing.not_committed(error))
     }
 
-    /// Closes the ledger, once all writes have ended. With SQLite the database file alone is the ledger afterwards. A
+    /// Closes the ledger, once all writes have ended. With SQLite its two files alone are the ledger afterwards. A
     /// ledger that is no longer this process's, or whose files have changed, is left as it is.
     ///
     /// # Errors
@@ -379,7 +388,7 @@ fn claim_file(url: &str, opening: &Opening) -> Result<(PathBuf, Lock), LedgerErr
 fn look_after(
     file: &Path,
     lock: Lock,
-    watch: Arc<Watch>,
+    watches: [Arc<Watch>; 2],
     epoch: i64,
     standing: Standing,
 ) -> Result<mpsc::Sender<()>, LedgerError> {
@@ -394,7 +403,8 @@ fn look_after(
         while ended.recv_timeout(LOOK_EVERY) == Err(mpsc::RecvTimeoutError::Timeout) {
             lock.mend();
             let owner = runtime.block_on(owner_of(&url, &mut lease));
-            standing.set(match (watch.check(), owner) {
+            let found = watches.iter().try_for_each(|watch| watch.check());
+            standing.set(match (found, owner) {
                 (_, Some(owner)) if owner != epoch => Some(Fault::Fenced),
                 (Err(why), _) => Some(Fault::Away(why)),
                 (Ok(()), _) => None,
@@ -414,6 +424,17 @@ async fn owner_of(url: &str, kept: &mut Option<DatabaseConnection>) -> Option<i6
     row.ok()??.try_get_by_index(0).ok()
 }
 
+/// Whether a connection that was given back is in no transaction. One whose COMMIT failed, as on a full disk, is taken to
+/// be in one for ever: SQLite has undone it by itself, and later transactions would only be savepoints that nobody commits.
+/// Such a connection is not used again.
+async fn is_at_rest(open: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if open.is_in_transaction() {
+        // A transaction that was dropped is being undone.
+        open.ping().await?;
+    }
+    Ok(!open.is_in_transaction())
+}
+
 fn options(url: &str, access: &Access, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
@@ -421,6 +442,7 @@ fn options(url: &str, access: &Access, connections: u32, postgres: &'static [(&s
         // All connections are opened now and stay open. The last one that closes would delete the write-ahead log; so would
         // one that is opened when another program has emptied the database.
         options.min_connections(connections).idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+        options.map_sqlx_sqlite_pool_opts(|pool| pool.before_acquire(|open, _| Box::pin(is_at_rest(open))));
     }
     let access = access.clone();
     options.map_sqlx_sqlite_opts(move |sqlite| {

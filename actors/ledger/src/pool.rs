@@ -95,3 +95,28 @@ impl Pool {
         Ok(self.connections.close_by_ref().await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::ConnectionTrait;
+
+    use crate::tests::new_ledger;
+
+    #[tokio::test]
+    async fn a_connection_that_believes_in_a_transaction_that_is_over_is_not_used_again() {
+        let (ledger, _folder) = new_ledger().await;
+        let marks = async || {
+            let sql = "SELECT COUNT(*) FROM sqlite_temp_master";
+            let row = ledger.tables.query_one_raw(ledger.statement(sql, [])).await.unwrap().unwrap();
+            row.try_get_by_index::<i64>(0).unwrap()
+        };
+        ledger.tables.execute_raw(ledger.statement("CREATE TEMP TABLE mark (x)", [])).await.unwrap();
+        drop(ledger.tables.begin().await.unwrap());
+        assert_eq!(marks().await, 1, "a transaction that was dropped leaves a sound connection");
+        let tx = ledger.tables.begin().await.unwrap();
+        // As SQLite itself does where a COMMIT finds the disk full.
+        tx.execute_unprepared("ROLLBACK").await.unwrap();
+        assert!(tx.commit().await.is_err());
+        assert_eq!(marks().await, 0, "it is another connection");
+    }
+}

@@ -3,10 +3,10 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, watch};
@@ -28,6 +28,8 @@ struct Inner {
     waiting: AtomicUsize,
     /// Notified when a reader begins to wait.
     wanted: Notify,
+    /// When the tables last moved, or fell behind.
+    moved_at: Mutex<Instant>,
 }
 
 /// A handle; clones share the progress.
@@ -42,6 +44,7 @@ impl Default for Progress {
             known: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             wanted: Notify::new(),
+            moved_at: Mutex::new(Instant::now()),
         }))
     }
 }
@@ -58,11 +61,15 @@ impl Drop for Waiting<'_> {
 impl Progress {
     /// Notes that a row is in the log. Called before anything is answered.
     pub fn appended(&self, seq: u64) {
+        if self.lag() == 0 {
+            self.moved();
+        }
         self.0.appended.fetch_max(seq, Ordering::AcqRel);
     }
 
     /// Notes that the tables have everything up to a row.
     pub fn projected(&self, seq: u64) {
+        self.moved();
         self.0.known.fetch_max(seq, Ordering::AcqRel);
         self.0.projected.send_if_modified(|known| {
             let is_new = seq > *known;
@@ -79,6 +86,16 @@ impl Progress {
     /// The number of rows that the tables are behind the log.
     pub fn lag(&self) -> u64 {
         self.0.appended.load(Ordering::Acquire).saturating_sub(self.place())
+    }
+
+    fn moved(&self) {
+        *self.0.moved_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Whether the tables are behind, and have not moved as long as a read would wait.
+    pub fn is_stalled(&self) -> bool {
+        let moved_at = *self.0.moved_at.lock().unwrap_or_else(PoisonError::into_inner);
+        self.lag() > 0 && moved_at.elapsed() > PATIENCE
     }
 
     /// Whether a reader waits.

@@ -244,7 +244,8 @@ impl Ledger {
     /// The database can't be read now: try again later. The place is [`LedgerError::Corrupt`]: an operator must examine
     /// the database.
     pub async fn place(&self, shard: Shard) -> Result<Option<Head>, LedgerError> {
-        let row = self.tables.query_one_raw(self.statement(PLACE, [shard.0.into()])).await?;
+        // By a connection that does not write: it sees what was committed, and nothing else.
+        let row = self.as_they_are.query_one_raw(self.statement(PLACE, [shard.0.into()])).await?;
         row.as_ref().map(place).transpose()
     }
 

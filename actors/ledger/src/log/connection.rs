@@ -16,6 +16,9 @@ use crate::{LedgerError, open::BUSY};
 /// The page cache as SQLite's setting: a negative number of KiB. An append needs the last pages only.
 const CACHE: &str = "-1024";
 
+/// SQLite's primary code of an error of the file system ("Result and Error Codes").
+const SQLITE_IOERR: u32 = 10;
+
 /// A value of a statement.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Bound<'a> {
@@ -164,12 +167,14 @@ fn failed(error: &sqlx::Error) -> LedgerError {
     }
 }
 
-/// Whether a database says that its state kept it from writing. SQLite undoes whatever failed. PostgreSQL does, too, but a
-/// server that is shut down may have committed before it says so: of its errors only those of classes 25 (only reading) and
-/// 53 (no disk or memory left) are told before a commit.
+/// Whether a database says that its state kept it from writing. SQLite undoes what failed, but what failed to be synced
+/// may be found at the next start all the same. PostgreSQL undoes it, too, but a server that is shut down may have committed
+/// before it says so: of its errors only those of classes 25 (only reading) and 53 (no disk or memory left) are told before
+/// a commit.
 fn wrote_nothing(told: &dyn DatabaseError) -> bool {
-    match told.try_downcast_ref::<PgDatabaseError>() {
-        Some(told) => told.code().starts_with("25") || told.code().starts_with("53"),
-        None => true,
+    let code = told.code().unwrap_or_default();
+    if told.try_downcast_ref::<PgDatabaseError>().is_some() {
+        return code.starts_with("25") || code.starts_with("53");
     }
+    code.parse::<u32>().is_ok_and(|code| code & 0xff != SQLITE_IOERR)
 }

@@ -164,6 +164,19 @@ impl Log {
         if found.is_some_and(|found| found == row.hash) { Ok(()) } else { Err(LedgerError::Fenced) }
     }
 
+    /// Shows that SQLite's log can be written, without a change to it.
+    ///
+    /// # Errors
+    ///
+    /// It can't be written now: another process may hold its lock.
+    pub(crate) async fn check_writable(&self) -> Result<(), LedgerError> {
+        let sql = "UPDATE shard_lease SET epoch = epoch";
+        self.unless_away(self.append.execute(sql, &[])).await.map(drop).map_err(|error| {
+            let why = format!("the log can't be written: {error}. If its owner is stopped or hangs, end that process");
+            LedgerError::Unusable(why)
+        })
+    }
+
     /// Commits a change of the lease's owner, to show that the log can be written.
     ///
     /// # Errors
