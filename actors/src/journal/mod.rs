@@ -1,11 +1,12 @@
-//! The only writer. It takes decided transitions from many accounts, commits everything that waits as one batch
+//! The only writer of the log. It takes decided transitions from many accounts, appends everything that waits as one row
 //! (without a timer: batches grow under load), and only then reports to the accounts. It knows no rule of money. The
-//! pure [`protocol`] decides which reports go to which accounts; the [`writer`] is the thread that drives it. Not an
-//! actor of actix: accounts append directly to the queue, because a mailbox in between was one more thread to wake for
-//! every request.
+//! pure [`protocol`] decides which reports go to which accounts; the [`writer`] is the thread that drives it; the
+//! [`projector`] is the thread that makes the tables from the log behind it. Not an actor of actix: accounts append
+//! directly to the queue, because a mailbox in between was one more thread to wake for every request.
 //!
-//! After a failed or unknown commit nothing is retried from memory: every account in the batch is informed, stops, and
-//! is rebuilt from the database. Entries that such an account sent since are refused by their incarnation.
+//! An append of unknown outcome is repeated with the same row until it is known. After one that failed every account in
+//! the batch is informed, stops, and is rebuilt from the tables. Entries that such an account sent since are refused by
+//! their incarnation.
 
 mod projector;
 pub mod protocol;
