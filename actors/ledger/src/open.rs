@@ -80,7 +80,7 @@ impl Default for Opening {
 
 /// What a connection may do to a SQLite file. With PostgreSQL the role decides.
 #[derive(Debug, Clone)]
-enum Access {
+pub(super) enum Access {
     /// Create and write the file.
     Write(PathBuf),
     /// Only read the file.
@@ -395,7 +395,7 @@ fn look_after(
     let failed = |error: std::io::Error| LedgerError::Writer(error.to_string());
     // A runtime of its own: a file system that hangs must stop this thread alone.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let url = format!("sqlite://{}", file.display());
+    let url = place::url_of(file);
     let (end, ended) = mpsc::channel::<()>();
     let mut lease = None;
     let look = move || {
@@ -435,7 +435,13 @@ async fn is_at_rest(open: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     Ok(!open.is_in_transaction())
 }
 
-fn options(url: &str, access: &Access, connections: u32, postgres: &'static [(&str, &str)]) -> ConnectOptions {
+/// How connections to a database are opened, and kept.
+pub(super) fn options(
+    url: &str,
+    access: &Access,
+    connections: u32,
+    postgres: &'static [(&str, &str)],
+) -> ConnectOptions {
     let mut options = ConnectOptions::new(url);
     options.max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT).sqlx_logging(false);
     if url.starts_with("sqlite:") {

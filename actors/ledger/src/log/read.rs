@@ -3,18 +3,13 @@
 use std::path::Path;
 
 use billing::Timestamp;
-use sea_orm::{
-    DatabaseConnection, DbBackend, QueryResult, SqlxSqliteConnector, Statement, Value,
-    sqlx::{
-        ConnectOptions as _,
-        sqlite::{SqliteConnectOptions, SqlitePoolOptions},
-    },
-};
+use sea_orm::{Database, DbBackend, QueryResult, Statement, Value};
 
 use super::{Hash, Row, Shard};
 use crate::{
     LedgerError,
-    open::BUSY,
+    open::{Access, options},
+    place::url_of,
     pool::{Pool, Watched},
     standing::Standing,
 };
@@ -39,21 +34,7 @@ impl Reader {
         if !file.exists() {
             return Err(LedgerError::NoLedger(format!("there is no log: no file {}", file.display())));
         }
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(false)
-            .read_only(true)
-            .busy_timeout(BUSY)
-            .disable_statement_logging();
-        // One connection stays open for ever: see the connection that appends.
-        let pool = SqlitePoolOptions::new()
-            .min_connections(1)
-            .max_connections(READERS)
-            .max_lifetime(None)
-            .idle_timeout(None)
-            .test_before_acquire(false);
-        let pool = pool.connect_with(options).await.map_err(|error| LedgerError::Writer(error.to_string()))?;
-        let connections: DatabaseConnection = SqlxSqliteConnector::from_sqlx_sqlite_pool(pool);
+        let connections = Database::connect(options(&url_of(file), &Access::Read, READERS, &[])).await?;
         Ok(Self::new(Pool::new(connections, standing, watched), DbBackend::Sqlite))
     }
 
