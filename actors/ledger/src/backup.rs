@@ -12,14 +12,13 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 
 use self::{files::cannot, manifest::Manifest};
 pub use self::{manifest::End, restore::Restoring};
-use crate::{Ledger, LedgerError, audit::Audit, log::Shard, open::BUSY, place};
+use crate::{Ledger, LedgerError, audit::Audit, catch_up, log::Shard, open::BUSY, place};
 
 /// The copies' names, whatever the ledger's files are called.
 const TABLES: &str = "farebox.db";
@@ -108,7 +107,7 @@ async fn copy(source: &Path, folder: PathBuf, beside: &[Beside]) -> Result<Backu
     }
     let end = end_of(&folder.join(TABLES)).await?;
     let bytes = copied.values().map(|file| file.bytes).sum();
-    Manifest::new(now(), end.clone(), copied).write(&folder)?;
+    Manifest::new(catch_up::now().0, end.clone(), copied).write(&folder)?;
     if let Some(parent) = folder.parent() {
         files::sync_folder(parent)?;
     }
@@ -142,9 +141,4 @@ async fn end_of(tables: &Path) -> Result<End, LedgerError> {
     let last = log.head(Shard::ONLY).await?;
     let last = last.ok_or_else(|| LedgerError::Unusable("the ledger's log has no row".into()))?;
     Ok(End::of(last.head()))
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

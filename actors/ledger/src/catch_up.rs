@@ -122,7 +122,8 @@ pub(super) fn read(row: &Row) -> Result<Logged, LedgerError> {
     Ok(Logged { seq, hash, prev_hash, epoch, at, transitions })
 }
 
-fn now() -> Timestamp {
+/// The system's time, which no test moves.
+pub(super) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -84,7 +84,7 @@ impl Claims {
     }
 
     /// Whether a row of the log takes a name.
-    pub fn has(&self, claim: &Claim) -> bool {
+    fn has(&self, claim: &Claim) -> bool {
         self.taken.contains(claim)
     }
 }

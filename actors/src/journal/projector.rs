@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use billing::ids::AccountId;
+use billing::{entry::Transition, ids::AccountId};
 use futures::FutureExt;
 use ledger::{
     Ledger, LedgerError,
@@ -107,9 +107,14 @@ impl Projector {
         self.0.behind.load(Ordering::Acquire) == 0 && self.0.ledger.progress().lag() == 0
     }
 
-    /// Why an account's rows can't be made, if they can't.
-    pub(super) fn stopped(&self, account: AccountId) -> Option<String> {
-        self.0.stopped().get(&account).cloned()
+    /// The accounts of a batch whose rows can't be made, each with the reason.
+    pub(super) fn stopped_among(&self, batch: &[Transition]) -> HashMap<AccountId, String> {
+        let stopped = self.0.stopped();
+        if stopped.is_empty() {
+            return HashMap::new();
+        }
+        let accounts = batch.iter().map(|transition| transition.account_id);
+        accounts.filter_map(|id| Some((id, stopped.get(&id)?.clone()))).collect()
     }
 }
 

@@ -281,10 +281,7 @@ impl Writer {
     async fn refused(&mut self, batch: &[Transition]) -> Result<HashMap<AccountId, String>, LedgerError> {
         self.claims.forget(self.ledger.progress().place());
         let mut refused = claims::refused(batch, &self.claims, &self.ledger.tabled(batch).await?);
-        for transition in batch {
-            let id = transition.account_id;
-            refused.extend(self.projector.stopped(id).map(|why| (id, why)));
-        }
+        refused.extend(self.projector.stopped_among(batch));
         for (account, why) in &refused {
             tracing::error!(account.id = %account, why, "a transition was refused");
         }

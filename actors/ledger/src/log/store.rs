@@ -140,13 +140,7 @@ impl Log {
     /// may still arrive meanwhile; it takes the same place, or none.
     pub(crate) async fn append(&self, row: &Row) -> Result<(), LedgerError> {
         self.checkpoint_if_due().await;
-        match self.unless_away(self.append_or_find(row)).await {
-            // A connection that was lost while nothing was appended shows it now.
-            Err(LedgerError::Writer(_)) if self.backend == DbBackend::Postgres => {
-                self.unless_away(self.append_or_find(row)).await
-            }
-            done => done,
-        }
+        self.again_if_lost(async || self.append_or_find(row).await).await
     }
 
     async fn append_or_find(&self, row: &Row) -> Result<(), LedgerError> {
@@ -185,12 +179,7 @@ impl Log {
     pub(crate) async fn probe(&self, shard: Shard, owner: &str, epoch: i64) -> Result<(), LedgerError> {
         let sql = "UPDATE shard_lease SET owner = $1 WHERE shard = $2 AND epoch = $3";
         let values = [Bound::Text(owner), Bound::Int(shard.0), Bound::Int(epoch)];
-        let changed = match self.unless_away(self.append.execute(sql, &values)).await {
-            Err(LedgerError::Writer(_)) if self.backend == DbBackend::Postgres => {
-                self.unless_away(self.append.execute(sql, &values)).await
-            }
-            done => done,
-        };
+        let changed = self.again_if_lost(async || self.append.execute(sql, &values).await).await;
         match changed? {
             0 => Err(LedgerError::Fenced),
             _ => Ok(()),
@@ -226,6 +215,15 @@ impl Log {
             self.read.close().await?;
         }
         Ok(())
+    }
+
+    /// Runs work that may be repeated, and once more where PostgreSQL's connection was lost: one that was lost while nothing
+    /// was appended shows it only now.
+    async fn again_if_lost<T>(&self, work: impl AsyncFn() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        match self.unless_away(work()).await {
+            Err(LedgerError::Writer(_)) if self.backend == DbBackend::Postgres => self.unless_away(work()).await,
+            done => done,
+        }
     }
 
     /// Runs work on the connection that appends, and stops waiting if the database goes away. The outcome of work that
