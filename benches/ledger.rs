@@ -65,9 +65,7 @@ async fn request(accounts: &Accounts, id: AccountId) {
     admitted.admission.settle(Ending::Failed).await.unwrap();
 }
 
-async fn opening(ledger: &Ledger, accounts: &Accounts, clock: &Clock) {
-    let id = AccountId(Uuid::now_v7());
-    ledger.create_account(id, "opened@example.com", Plan::Payg, clock.now()).await.unwrap();
+async fn opening(ledger: &Ledger, accounts: &Accounts, id: AccountId, clock: &Clock) {
     let fund = Fund {
         grant_id: GrantId(Uuid::now_v7()),
         source: Source::Promo,
@@ -148,8 +146,10 @@ fn main() {
         let (clock, health) = (Clock::default(), Health::default());
         let ledger =
             Arc::new(Ledger::open(&format!("sqlite://{}", file.display()), &Opening::default()).await.unwrap());
+        let id = AccountId(Uuid::now_v7());
+        ledger.create_account(id, "opened@example.com", Plan::Payg, clock.now()).await.unwrap();
         let accounts = accounts(&ledger, &clock, &health);
-        opening(&ledger, &accounts, &clock).await;
+        opening(&ledger, &accounts, id, &clock).await;
         fill(&file, clock.now());
         sweeping(&ledger, &accounts, &health, &clock).await;
         let audit = ledger.audit().await.unwrap();

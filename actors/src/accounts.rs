@@ -13,12 +13,13 @@ use std::{
 use actix::{Actor, Arbiter, ArbiterHandle, Handler, Message, dev::ToEnvelope};
 use actix::{Addr, Context, WeakAddr};
 use billing::{
+    card::PaymentMethod,
     command::{Answer, Command},
     entry::UsageRecord,
     ids::AccountId,
 };
 use cards::Processor;
-use ledger::{Ledger, LedgerError, cards::PaymentMethod};
+use ledger::{Ledger, LedgerError};
 use runtime::{
     clock::Clock,
     exit::ExitGuard,

@@ -14,5 +14,6 @@ pub mod journal;
 pub mod payment;
 pub mod pool;
 pub mod provider;
+pub mod resources;
 pub mod running;
 pub mod sweeper;

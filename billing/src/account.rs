@@ -9,7 +9,7 @@ use crate::{
     grant::{Grant, Source},
     hold::{Hold, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
-    key::{KeyLimits, KeyState},
+    key::{ApiKey, KeyState},
     learned::Learned,
     nanos::Nanos,
     payment::{Payment, Purpose},
@@ -42,6 +42,8 @@ pub struct Header {
     /// When the account has work due without a command (expiring credits, a renewal, a notice), abandoned holds
     /// excepted.
     pub wake_at: Option<Timestamp>,
+    /// The number of changes of the account's keys, saved cards and webhooks.
+    pub revision: u64,
 }
 
 impl Header {
@@ -56,6 +58,7 @@ impl Header {
             seq: 0,
             clock: created_at,
             wake_at: None,
+            revision: 0,
         }
     }
 }
@@ -433,19 +436,11 @@ impl Account {
         self.keys.get(&key?)?.left(now)
     }
 
-    /// Sets or removes a key's limits.
-    pub(crate) fn limit_key(&mut self, id: KeyId, limits: Option<KeyLimits>, spent: [Nanos; 4], now: Timestamp) {
-        let Some(limits) = limits.filter(|limits| !limits.is_unlimited()) else {
-            self.keys.remove(&id);
-            return;
-        };
-        if let Some(key) = self.keys.get_mut(&id) {
-            key.limit(limits);
-            return;
+    /// Notes a new key, which has spent nothing.
+    pub(crate) fn open_key(&mut self, key: &ApiKey, now: Timestamp) {
+        if !key.limits.is_unlimited() {
+            self.keys.insert(key.id, KeyState::new(key.limits.clone(), [Nanos::ZERO; 4], now));
         }
-        let mut key = KeyState::new(limits, spent, now);
-        self.holds.values().filter(|hold| hold.key_id == Some(id)).for_each(|hold| key.hold(hold.claim()));
-        self.keys.insert(id, key);
     }
 
     /// Checks invariants 1 and 4, and the cached sums.

@@ -10,9 +10,10 @@ use crate::{
     grant::{Grant, Source},
     hold::{HoldRequest, OutputPrice, Work},
     ids::{GrantId, KeyId, PaymentId, RequestId},
-    key::{KeyLimits, KeyRefusal},
+    key::KeyRefusal,
     nanos::Nanos,
     payment::Payment,
+    resource::Change,
     reversal::{Listing, News, Reversal},
     time::Timestamp,
 };
@@ -130,15 +131,8 @@ pub enum Command {
     CancelSubscription,
     /// Undo the cancellation of a subscription.
     ResumeSubscription,
-    /// Replace a key's limits by those of its row. Nothing is written.
-    LimitKey {
-        /// The key.
-        key_id: KeyId,
-        /// The new limits; `None` removes them.
-        limits: Option<KeyLimits>,
-        /// The amount spent in each current window. Used only for a key that had no limits before.
-        spent: [Nanos; 4],
-    },
+    /// Change keys, saved cards or webhooks.
+    Change(Change),
     /// A command caused by an event of a card processor.
     Notified {
         /// The event.
@@ -276,6 +270,9 @@ pub enum Refusal {
     /// The grant changed meanwhile: read the ledger again, and repeat.
     #[error("grant {0} changed meanwhile")]
     GrantMoved(GrantId),
+    /// The account's keys, saved cards or webhooks changed meanwhile: read the ledger again, and repeat.
+    #[error("keys, cards or webhooks changed meanwhile")]
+    ResourcesMoved,
     /// A request with this id runs already.
     #[error("request {0} was admitted already")]
     AlreadyAdmitted(RequestId),

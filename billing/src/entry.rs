@@ -13,6 +13,7 @@ use crate::{
     nanos::Nanos,
     payment::Payment,
     price::{Cost, Parts, seconds},
+    resource::Resource,
     reversal::Reversal,
     subscription::Subscription,
     time::Timestamp,
@@ -282,6 +283,8 @@ pub struct Transition {
     pub proof: Option<Proof>,
     /// Set if the account is new.
     pub opened: Option<Opened>,
+    /// Keys, saved cards and webhooks that are new or changed, after the decision.
+    pub resources: Vec<Resource>,
 }
 
 impl Transition {
@@ -306,6 +309,7 @@ impl Transition {
             beyond: None,
             proof: None,
             opened: None,
+            resources: Vec::new(),
         }
     }
 }

@@ -5,9 +5,13 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    ids::{AccountId, KeyId},
     nanos::Nanos,
     time::{DAY_MS, Timestamp},
 };
+
+/// The most unrevoked keys of one account.
+pub const MOST_KEYS: u64 = 1_000;
 
 /// The time span of a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -164,6 +168,31 @@ impl Scopes {
     }
 }
 
+/// An API key. Its text is `fb_<12 public>_<40 secret>`; only its hash is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The key's id.
+    pub id: KeyId,
+    /// The account.
+    pub account_id: AccountId,
+    /// The owner's name for the key.
+    pub name: String,
+    /// The public part of its text.
+    pub public: String,
+    /// BLAKE3 of its whole text, in hexadecimal.
+    pub hash: String,
+    /// The limits of the key.
+    pub limits: KeyLimits,
+    /// The scopes of the key.
+    pub scopes: Scopes,
+    /// When the key was created.
+    pub created_at: Timestamp,
+    /// When the key expires.
+    pub expires_at: Option<Timestamp>,
+    /// When the key was revoked.
+    pub revoked_at: Option<Timestamp>,
+}
+
 /// The limit that refuses a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyRefusal {
@@ -228,11 +257,6 @@ impl KeyState {
     /// The key's limits.
     pub const fn limits(&self) -> &KeyLimits {
         &self.limits
-    }
-
-    /// Replaces the limits.
-    pub(crate) fn limit(&mut self, limits: KeyLimits) {
-        self.limits = limits;
     }
 
     fn roll(&mut self, now: Timestamp) {

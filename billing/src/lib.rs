@@ -25,11 +25,13 @@ pub mod payment;
 pub mod plan;
 pub mod price;
 pub mod quantity;
+pub mod resource;
 pub mod reversal;
 pub mod soundness;
 pub mod subscription;
 pub mod tier;
 pub mod time;
+pub mod webhook;
 
 pub use nanos::Nanos;
 pub use time::Timestamp;

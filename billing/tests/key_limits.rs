@@ -16,9 +16,10 @@ use billing::{
     grant::{Grant, Source},
     hold::{Hold, HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, RequestId},
-    key::{KeyLimits, KeyState, KeyWindow},
+    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Scopes},
     plan::Plan,
     price::{Cost, Parts},
+    resource::{Change, Resource},
     time::DAY_MS,
 };
 use proptest::prelude::*;
@@ -82,6 +83,23 @@ fn record(hold: &Hold, charged: Nanos, now: Timestamp) -> UsageRecord {
     }
 }
 
+/// The key, opened before it is ever used.
+fn open_key(limits: KeyLimits) -> Command {
+    let key = ApiKey {
+        id: KEY,
+        account_id: AccountId(Uuid::from_u128(7)),
+        name: "limited".into(),
+        public: "abcdefghijkl".into(),
+        hash: "00".into(),
+        limits,
+        scopes: Scopes::ALL,
+        created_at: BEGIN,
+        expires_at: None,
+        revoked_at: None,
+    };
+    Command::Change(Change { revision: 0, resources: vec![Resource::KeyOpened(key)], events: Vec::new() })
+}
+
 struct Story {
     account: Account,
     rows: BTreeMap<GrantId, Grant>,
@@ -98,7 +116,7 @@ impl Story {
         let account = Account::load(id, Stored::new(Header::new(Plan::Payg, BEGIN)));
         let (rows, spent) = (BTreeMap::new(), Vec::new());
         let mut story = Self { account, rows, now: BEGIN, spent, beyond: Nanos::ZERO, limits: limits.clone() };
-        story.does(Command::LimitKey { key_id: KEY, limits: Some(limits), spent: [Nanos::ZERO; 4] }).unwrap();
+        story.does(open_key(limits)).unwrap();
         let fund = Fund {
             grant_id: GrantId(Uuid::from_u128(8)),
             source: Source::Purchase,
@@ -239,29 +257,4 @@ fn a_running_request_grows_as_far_as_its_key_has_room_and_no_further() {
         assert_eq!(reply, Ok(Reply::Accrued { held: limit, claimed: Some(limit) }));
         story.check();
     }
-}
-
-#[test]
-fn a_limit_that_is_lowered_stops_what_runs_where_it_is() {
-    let (mut story, request_id) = running(1_000_000, 100_000);
-    story.does(Command::Accrue { request_id, accrued: Nanos::new(100_000), slice: Nanos::new(100_000) }).unwrap();
-    let lower = KeyLimits { amounts: [None, None, None, Some(Nanos::new(50_000))], ..KeyLimits::default() };
-    story.does(Command::LimitKey { key_id: KEY, limits: Some(lower), spent: [Nanos::ZERO; 4] }).unwrap();
-    let reply = story.does(Command::Accrue { request_id, accrued: Nanos::new(150_000), slice: Nanos::new(100_000) });
-    let claimed = Some(Nanos::new(200_000));
-    assert_eq!(
-        reply,
-        Ok(Reply::Accrued { held: Nanos::new(200_000), claimed }),
-        "what it had stays, and no more comes"
-    );
-}
-
-#[test]
-fn a_limit_that_comes_while_requests_run_counts_what_they_may_come_to() {
-    let mut story = Story::begin(KeyLimits { models: vec!["m".into()], ..KeyLimits::default() }, 5_000_000_000);
-    story.step(&Step::Admit { open: false, limited: true, expected: 10, worst: 300 }, 100);
-    let limits = KeyLimits { amounts: [None, None, None, Some(Nanos::new(500))], ..KeyLimits::default() };
-    story.does(Command::LimitKey { key_id: KEY, limits: Some(limits), spent: [Nanos::ZERO; 4] }).unwrap();
-    assert_eq!(story.account.key(KEY).unwrap().used(KeyWindow::Total, story.now), Nanos::new(300));
-    story.account.assert_sound();
 }

@@ -17,10 +17,11 @@ use billing::{
     grant::{Grant, Source},
     hold::{Hold, HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
-    key::{KeyLimits, KeyState, KeyWindow},
+    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Scopes},
     payment::{Payment, PaymentStatus, Purpose},
     plan::Plan,
     price::{Cost, Parts},
+    resource::{Change, Resource},
     reversal::{self, Kind, Listing, News, Reversal, State},
     subscription::{FEE, Subscription},
     time::DAY_MS,
@@ -42,7 +43,7 @@ enum Step {
     Reverse { which: usize, percent: i64, name: u8, kind: Kind, state: usize },
     Void { which: usize, amount: Option<i64> },
     Automatic { reload: bool, scale: bool, threshold: i64, amount: i64, most: i64 },
-    LimitKey { day: Option<i64>, total: Option<i64> },
+    OpenKey { day: Option<i64>, total: Option<i64> },
     Sweep,
 }
 
@@ -67,8 +68,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), any::<bool>(), 0..5_i64, 1..20_i64, 0..60_i64).prop_map(|(reload, scale, threshold, amount, most)| {
             Step::Automatic { reload, scale, threshold, amount, most }
         }),
-        1 => (proptest::option::of(0..9_i64), proptest::option::of(0..30_i64))
-            .prop_map(|(day, total)| Step::LimitKey { day, total }),
+        4 => (proptest::option::of(0..9_i64), proptest::option::of(0..30_i64))
+            .prop_map(|(day, total)| Step::OpenKey { day, total }),
         1 => Just(Step::Sweep),
     ]
 }
@@ -358,13 +359,29 @@ fn command(step: &Step, account: &Account, replay: &Replay, serial: u128, now: T
                 method: None,
             }))
         }
-        Step::LimitKey { day, total } => Command::LimitKey {
-            key_id: KEY,
-            limits: Some(limits(day, total)),
-            spent: replay.key_spent(now.max(account.header.clock)),
-        },
+        // Once, before the key is ever used.
+        Step::OpenKey { day, total } if account.header.revision == 0 && replay.is_unused(account) => {
+            open_key(account.id, limits(day, total), now)
+        }
+        Step::OpenKey { .. } => return None,
         Step::Sweep => Command::Sweep,
     })
+}
+
+fn open_key(account_id: AccountId, limits: KeyLimits, now: Timestamp) -> Command {
+    let key = ApiKey {
+        id: KEY,
+        account_id,
+        name: "limited".into(),
+        public: "abcdefghijkl".into(),
+        hash: "00".into(),
+        limits,
+        scopes: Scopes::ALL,
+        created_at: now,
+        expires_at: None,
+        revoked_at: None,
+    };
+    Command::Change(Change { revision: 0, resources: vec![Resource::KeyOpened(key)], events: Vec::new() })
 }
 
 fn limits(day: Option<i64>, total: Option<i64>) -> KeyLimits {
@@ -372,6 +389,11 @@ fn limits(day: Option<i64>, total: Option<i64>) -> KeyLimits {
 }
 
 impl Replay {
+    /// Whether no request with the key was charged or runs.
+    fn is_unused(&self, account: &Account) -> bool {
+        self.spent.is_empty() && account.holds().all(|hold| hold.key_id != Some(KEY))
+    }
+
     /// The sum of the key's usage records in each current window.
     fn key_spent(&self, now: Timestamp) -> [Nanos; 4] {
         KeyWindow::ALL.map(|window| {

@@ -337,7 +337,8 @@ impl From<Refusal> for ApiError {
             | Refusal::PaymentInFlight
             | Refusal::TooManyReversals(_)
             | Refusal::CycleMoved(_)
-            | Refusal::GrantMoved(_) => Self::conflict(refusal.to_string()),
+            | Refusal::GrantMoved(_)
+            | Refusal::ResourcesMoved => Self::conflict(refusal.to_string()),
         }
     }
 }

@@ -1,9 +1,16 @@
 //! Saved cards. No card number ever reaches this server. With the sandbox, a test card is named. With Stripe, the
 //! browser of the card's owner sends the number to Stripe, and this server gets the finished setup.
 
-use billing::{Timestamp, card::Card, ids::AccountId, payment::DEFAULT_METHOD};
+use actors::resources::Decided;
+use billing::{
+    Timestamp,
+    card::{self, Card, PaymentMethod, SaveAs},
+    ids::AccountId,
+    payment::DEFAULT_METHOD,
+    resource::Resource,
+};
 use cards::{CardError, Processor, sandbox, stripe::Stripe};
-use ledger::cards::{MOST_METHODS, PaymentMethod, SaveAs};
+use ledger::Ledger;
 use uuid::Uuid;
 
 use super::{Service, ServiceError, acts::Origin};
@@ -74,7 +81,8 @@ pub(super) async fn followed_card(
 
 /// Records that the owner chose a card, which may be charged automatically again, even after a dispute.
 pub(super) async fn choose_again(service: &Service, account: AccountId, card: &str) -> Result<(), ServiceError> {
-    Ok(service.ledger().choose_again(account, card, service.now()).await?)
+    let chosen = Resource::CardChosen { reference: card.to_owned(), at: service.now() };
+    service.accounts.change(account, async |_| Ok(Decided::new(vec![chosen.clone()], ()))).await
 }
 
 /// Refuses automatic purchases with a card that was disputed and not chosen since.
@@ -101,7 +109,15 @@ async fn customer(service: &Service, account: AccountId) -> Result<String, Servi
     }
     let stored = ledger.account(account).await?.ok_or(ServiceError::NotFound("the account"))?;
     let made = processor.create_customer(account, &stored.email).await?;
-    Ok(ledger.keep_customer(account, processor.name(), &made, service.now()).await?)
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        // Another request may have been quicker.
+        if let Some(known) = ledger.customer(account, processor.name()).await? {
+            return Ok(Decided::new(Vec::new(), known));
+        }
+        let customer = Resource::Customer { processor: processor.name().to_owned(), reference: made.clone() };
+        Ok(Decided::new(vec![customer], made.clone()))
+    };
+    accounts.change(account, decide).await
 }
 
 /// A card to save.
@@ -184,7 +200,7 @@ async fn set_up(
     keep(service, origin, account, &card, save).await
 }
 
-/// Saves a card under its request's id. If it becomes the default card, that is the same transaction.
+/// Saves a card under its request's id. The owner has chosen it by that.
 async fn keep(
     service: &Service,
     origin: Origin,
@@ -193,12 +209,29 @@ async fn keep(
     save: &Save,
 ) -> Result<Saved, ServiceError> {
     let save_as = if save.default { SaveAs::Default } else { SaveAs::OneMore };
-    let processor = service.accounts.processor().name();
-    let saved = service.ledger().save_method(origin.id.0, account, processor, card, save_as, service.now()).await?;
-    let full = || ServiceError::Conflict(format!("{MOST_METHODS} cards are saved, which is the most"));
-    let saved = saved.ok_or_else(full)?;
-    choose_again(service, account, &saved.card.reference).await?;
-    Ok(Saved::Card(saved.into()))
+    let (processor, now) = (service.accounts.processor().name(), service.now());
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        let new = PaymentMethod {
+            id: origin.id.0,
+            account_id: account,
+            processor: processor.to_owned(),
+            card: card.clone(),
+            is_default: false,
+            created_at: now,
+            removed_at: None,
+        };
+        let saved = ledger.saved_methods(account).await?;
+        let full = |full: card::TooManyCards| ServiceError::Conflict(full.to_string());
+        let (kept, mut resources) = card::save(&saved, &new, save_as).map_err(full)?;
+        if ledger.customer(account, processor).await?.is_none() {
+            let (processor, reference) = (processor.to_owned(), card.customer.clone());
+            resources.push(Resource::Customer { processor, reference });
+        }
+        resources.push(Resource::CardChosen { reference: kept.card.reference.clone(), at: now });
+        Ok(Decided::new(resources, kept))
+    };
+    let kept: PaymentMethod = service.accounts.change(account, decide).await?;
+    Ok(Saved::Card(kept.into()))
 }
 
 /// Saved cards, newest first.
@@ -219,12 +252,14 @@ const MISSING: ServiceError = ServiceError::NotFound("a saved card with that id"
 ///
 /// There is no saved card with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn set_default(service: &Service, account: AccountId, id: Uuid) -> Result<SavedCard, ServiceError> {
-    let ledger = service.ledger();
-    if !ledger.set_default_method(account, id).await? {
-        return Err(MISSING);
-    }
-    let chosen = ledger.method(account, id).await?.ok_or(MISSING)?;
-    choose_again(service, account, &chosen.card.reference).await?;
+    let now = service.now();
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        let saved = ledger.saved_methods(account).await?;
+        let (chosen, mut resources) = card::choose_default(&saved, id).ok_or(MISSING)?;
+        resources.push(Resource::CardChosen { reference: chosen.card.reference.clone(), at: now });
+        Ok(Decided::new(resources, chosen))
+    };
+    let chosen: PaymentMethod = service.accounts.change(account, decide).await?;
     Ok(chosen.into())
 }
 
@@ -235,8 +270,12 @@ pub async fn set_default(service: &Service, account: AccountId, id: Uuid) -> Res
 /// There is no saved card with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 /// A processor that can't be reached is only logged: the card is not charged any more.
 pub async fn remove(service: &Service, account: AccountId, id: Uuid) -> Result<(), ServiceError> {
-    let removed = service.ledger().remove_method(account, id, service.now()).await?;
-    let removed = removed.ok_or(MISSING)?;
+    let now = service.now();
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        let removed = card::remove(&ledger.saved_methods(account).await?, id, now).ok_or(MISSING)?;
+        Ok(Decided::new(vec![Resource::Card(removed.clone())], removed))
+    };
+    let removed: PaymentMethod = service.accounts.change(account, decide).await?;
     if let Err(error) = service.accounts.processor().forget(&removed.card).await {
         // The card is not charged any more, even where the processor still knows it.
         tracing::warn!(account.id = %account, %error, "a removed card is still known to the processor");

@@ -6,6 +6,7 @@ use actors::{
     account::AccountError,
     delivery::NotTested,
     payment::{EventNotApplied, NotRefunded, reconcile::NotReconciled},
+    resources::NotChanged,
 };
 use billing::{command::Refusal, ids::PaymentId, key::Scope};
 use cards::CardError;
@@ -108,6 +109,16 @@ impl From<LedgerError> for ServiceError {
             | LedgerError::NoLedger(why) => Self::not_ready(format!("The ledger can't be used just now: {why}.")),
             LedgerError::Fenced => Self::not_ready("Another process has taken this ledger over."),
             LedgerError::Corrupt(_) => Self::Internal(error.to_string()),
+        }
+    }
+}
+
+impl From<NotChanged> for ServiceError {
+    fn from(error: NotChanged) -> Self {
+        match error {
+            NotChanged::Account(error) => error.into(),
+            NotChanged::Ledger(error) => error.into(),
+            NotChanged::Refused(refusal) => refusal.into(),
         }
     }
 }

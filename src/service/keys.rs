@@ -2,14 +2,17 @@
 //! is created; the ledger stores its hash alone. A key may be limited: dollars per day, week, month or in total,
 //! models, an expiry, and scopes. A key can't create a key with more rights than its own.
 
-use actors::account::{KeyUse, Look, Picture};
+use actors::{
+    account::{KeyUse, Look, Picture},
+    resources::Decided,
+};
 use billing::{
     Nanos, Timestamp,
-    command::Command,
     ids::{AccountId, KeyId},
-    key::{KeyLimits, Scope, Scopes},
+    key::{ApiKey, KeyLimits, MOST_KEYS, Scope, Scopes},
+    resource::Resource,
 };
-use ledger::keys::{MOST_KEYS, StoredKey};
+use ledger::Ledger;
 use uuid::Uuid;
 
 use super::{Service, ServiceError, acts::Origin};
@@ -109,13 +112,7 @@ fn key_hash(text: &str) -> String {
 }
 
 /// A new key: the text to show once, and the row to store. The secret part is random unless one is given.
-fn new_key(
-    id: KeyId,
-    account_id: AccountId,
-    wanted: NewKey,
-    secret: Option<&str>,
-    now: Timestamp,
-) -> (String, StoredKey) {
+fn new_key(id: KeyId, account_id: AccountId, wanted: NewKey, secret: Option<&str>, now: Timestamp) -> (String, ApiKey) {
     let random = |length: usize| -> String {
         let bits = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
         blake3::hash(bits.as_bytes()).to_hex().chars().take(length).collect()
@@ -126,7 +123,7 @@ fn new_key(
     let NewKey { name, limits, scopes, expires_at } = wanted;
     let scopes = scopes.unwrap_or_else(|| Scopes::usual(&limits));
     let (created_at, revoked_at) = (now, None);
-    let stored = StoredKey { id, account_id, name, public, hash, limits, scopes, created_at, expires_at, revoked_at };
+    let stored = ApiKey { id, account_id, name, public, hash, limits, scopes, created_at, expires_at, revoked_at };
     (text, stored)
 }
 
@@ -154,15 +151,13 @@ pub async fn create(
     Ok((id, open(service, id, opener.account_id, wanted, secret).await?))
 }
 
-/// Creates a key in one statement, which also counts the account's keys. The text is returned after the account knows
-/// the key's limits; before that, nobody can use the key. Without a request's secret the text can't be returned again,
-/// so a key whose text was not returned is revoked.
+/// Creates a key. The account knows its limits with it. Without a request's secret the text can't be returned again: a
+/// key whose text was not returned is known to nobody.
 ///
 /// # Errors
 ///
 /// There is no such account ([`NotFound`](ServiceError::NotFound)), it has as many working keys as are allowed
-/// ([`Conflict`](ServiceError::Conflict)), or the ledger or the account can't be reached. In the last case a key
-/// without a request's secret is revoked again.
+/// ([`Conflict`](ServiceError::Conflict)), or the ledger or the account can't be reached.
 pub async fn open(
     service: &Service,
     id: KeyId,
@@ -170,19 +165,16 @@ pub async fn open(
     wanted: NewKey,
     secret: Option<&str>,
 ) -> Result<String, ServiceError> {
-    let ledger = service.ledger();
-    ledger.account(account).await?.ok_or(ServiceError::NotFound("the account"))?;
-    let now = service.now();
-    let (text, stored) = new_key(id, account, wanted, secret, now);
-    if !ledger.create_key(&stored).await? {
-        let message = format!("This account has {MOST_KEYS} working keys; revoke one first.");
-        return Err(ServiceError::Conflict(message));
-    }
-    let limited = limit_key(service, &stored).await;
-    if limited.is_err() && secret.is_none() {
-        ledger.revoke_key(account, id, now).await?;
-    }
-    limited.map(|()| text)
+    let (text, key) = new_key(id, account, wanted, secret, service.now());
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        if ledger.working_keys(account).await? >= MOST_KEYS {
+            let message = format!("This account has {MOST_KEYS} working keys; revoke one first.");
+            return Err(ServiceError::Conflict(message));
+        }
+        Ok(Decided::new(vec![Resource::KeyOpened(key.clone())], ()))
+    };
+    service.accounts.change(account, decide).await?;
+    Ok(text)
 }
 
 /// The text of a key that an earlier attempt of the request created.
@@ -198,19 +190,7 @@ async fn opened(
     // A change of the operator's token changes the secret.
     let text = text.filter(|text| key_hash(text) == stored.hash);
     let text = text.ok_or_else(|| ServiceError::conflict("The key was made, and can't be shown again; revoke it."))?;
-    limit_key(service, &stored).await?;
     Ok(text)
-}
-
-/// Sends the limits of an unused key to the account.
-async fn limit_key(service: &Service, key: &StoredKey) -> Result<(), ServiceError> {
-    if key.limits.is_unlimited() || key.revoked_at.is_some() {
-        return Ok(());
-    }
-    let limits = Some(key.limits.clone());
-    let limited = Command::LimitKey { key_id: key.id, limits, spent: [Nanos::ZERO; 4] };
-    service.accounts.decide(key.account_id, limited).await?;
-    Ok(())
 }
 
 /// A key, as its account's owner sees it.
@@ -237,8 +217,8 @@ pub struct Key {
 }
 
 impl Key {
-    fn of(stored: StoredKey, used: &[KeyUse]) -> Self {
-        let StoredKey { id, name, public, limits, scopes, created_at, expires_at, revoked_at, .. } = stored;
+    fn of(stored: ApiKey, used: &[KeyUse]) -> Self {
+        let ApiKey { id, name, public, limits, scopes, created_at, expires_at, revoked_at, .. } = stored;
         let used = used.iter().find(|used| used.id == id).map(|used| used.amounts);
         Self { id, name, public, limits, used, scopes, created_at, expires_at, revoked_at }
     }
@@ -271,8 +251,13 @@ pub async fn list(service: &Service, account: AccountId, only: Option<KeyId>) ->
 /// The account has no working key with this id ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written
 /// just now.
 pub async fn revoke(service: &Service, account: AccountId, key: KeyId) -> Result<String, ServiceError> {
-    let public = service.ledger().revoke_key(account, key, service.now()).await?;
-    public.ok_or(ServiceError::NotFound("a working key with that id"))
+    let at = service.now();
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        let found = ledger.key_of(account, key).await?.filter(|found| found.revoked_at.is_none());
+        let public = found.ok_or(ServiceError::NotFound("a working key with that id"))?.public;
+        Ok(Decided::new(vec![Resource::KeyRevoked { id: key, public: public.clone(), at }], public))
+    };
+    service.accounts.change(account, decide).await
 }
 
 /// The stored part of a key, to check a shown key against.

@@ -3,9 +3,21 @@
 
 use std::time::Duration;
 
-use actors::delivery::{Test, sign};
-use billing::{Timestamp, event::EventKind, ids::AccountId};
-use ledger::webhooks::{Attempt, Delivery as Stored, Endpoint as StoredEndpoint, Fate, MOST_ENDPOINTS};
+use actors::{
+    delivery::{Test, sign},
+    resources::Decided,
+};
+use billing::{
+    Timestamp,
+    event::EventKind,
+    ids::AccountId,
+    resource::Resource,
+    webhook::{Because, Endpoint as Kept, MOST_ENDPOINTS},
+};
+use ledger::{
+    Ledger,
+    webhooks::{Attempt, Delivery as Stored, Fate, KnownEndpoint},
+};
 use uuid::Uuid;
 
 use super::{
@@ -53,9 +65,11 @@ pub struct Endpoint {
     pub created_at: Timestamp,
 }
 
-impl From<StoredEndpoint> for Endpoint {
-    fn from(stored: StoredEndpoint) -> Self {
-        let StoredEndpoint { id, url, description, kinds, disabled, failing_since, created_at, .. } = stored;
+impl From<KnownEndpoint> for Endpoint {
+    fn from(known: KnownEndpoint) -> Self {
+        let KnownEndpoint { endpoint, failing_since } = known;
+        let Kept { id, url, description, kinds, disabled, created_at, .. } = endpoint;
+        let disabled = disabled.map(|(at, because)| (at, because.name().to_owned()));
         Self { id, url, description, kinds, disabled, failing_since, created_at }
     }
 }
@@ -65,7 +79,7 @@ async fn new_endpoint(
     origin: Origin,
     account_id: AccountId,
     wanted: NewEndpoint,
-) -> Result<StoredEndpoint, ServiceError> {
+) -> Result<Kept, ServiceError> {
     let NewEndpoint { url, kinds, description, enabled } = wanted;
     if kinds.as_ref().is_some_and(Vec::is_empty) {
         return Err(ServiceError::invalid("events", "must name at least one kind; leave it out for all"));
@@ -76,7 +90,7 @@ async fn new_endpoint(
     }
     let url = service.webhooks.deliveries.check(&url).await.map_err(|bad| ServiceError::invalid("url", bad))?;
     let created_at = service.now();
-    Ok(StoredEndpoint {
+    Ok(Kept {
         id: origin.id.0,
         account_id,
         url,
@@ -84,8 +98,7 @@ async fn new_endpoint(
         secret: sign::new_secret(),
         kinds,
         created_at,
-        failing_since: None,
-        disabled: (!enabled).then(|| (created_at, "owner".to_owned())),
+        disabled: (!enabled).then_some((created_at, Because::Owner)),
     })
 }
 
@@ -101,19 +114,23 @@ pub async fn create(
     account: AccountId,
     wanted: NewEndpoint,
 ) -> Result<(Endpoint, String), ServiceError> {
-    let ledger = service.ledger();
-    let stored = if origin.is_done() {
-        ledger.endpoint(account, origin.id.0).await?.ok_or(MISSING)?
+    let known = if origin.is_done() {
+        find(service, account, origin.id.0).await?
     } else {
-        let stored = new_endpoint(service, origin, account, wanted).await?;
-        if !ledger.create_endpoint(&stored).await? {
-            let message = format!("This account has {MOST_ENDPOINTS} webhooks, which is the most; delete one first.");
-            return Err(ServiceError::Conflict(message));
-        }
-        stored
+        let endpoint = new_endpoint(service, origin, account, wanted).await?;
+        let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+            if ledger.endpoints(account).await?.len() >= MOST_ENDPOINTS {
+                let message =
+                    format!("This account has {MOST_ENDPOINTS} webhooks, which is the most; delete one first.");
+                return Err(ServiceError::Conflict(message));
+            }
+            Ok(Decided::new(vec![Resource::Endpoint(endpoint.clone())], ()))
+        };
+        service.accounts.change(account, decide).await?;
+        KnownEndpoint { endpoint, failing_since: None }
     };
-    let secret = stored.secret.clone();
-    Ok((stored.into(), secret))
+    let secret = known.endpoint.secret.clone();
+    Ok((known.into(), secret))
 }
 
 /// An account's endpoints, oldest first.
@@ -125,7 +142,7 @@ pub async fn list(service: &Service, account: AccountId) -> Result<Vec<Endpoint>
     Ok(service.ledger().endpoints(account).await?.into_iter().map(Endpoint::from).collect())
 }
 
-async fn find(service: &Service, account: AccountId, id: Uuid) -> Result<StoredEndpoint, ServiceError> {
+async fn find(service: &Service, account: AccountId, id: Uuid) -> Result<KnownEndpoint, ServiceError> {
     service.ledger().endpoint(account, id).await?.ok_or(MISSING)
 }
 
@@ -144,12 +161,16 @@ pub async fn endpoint(service: &Service, account: AccountId, id: Uuid) -> Result
 ///
 /// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool) -> Result<Endpoint, ServiceError> {
-    find(service, account, id).await?;
-    if enabled {
-        service.ledger().enable_endpoint(account, id).await?;
-    } else {
-        service.ledger().disable_endpoint(account, id, service.now()).await?;
-    }
+    let now = service.now();
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        let known = ledger.endpoint(account, id).await?.ok_or(MISSING)?.endpoint;
+        if known.disabled.is_none() == enabled {
+            return Ok(Decided::new(Vec::new(), ()));
+        }
+        let turned = Kept { disabled: (!enabled).then_some((now, Because::Owner)), ..known };
+        Ok(Decided::new(vec![Resource::Endpoint(turned)], ()))
+    };
+    service.accounts.change(account, decide).await?;
     endpoint(service, account, id).await
 }
 
@@ -159,7 +180,11 @@ pub async fn turn(service: &Service, account: AccountId, id: Uuid, enabled: bool
 ///
 /// The account has no such webhook ([`NotFound`](ServiceError::NotFound)), or the ledger can't be written just now.
 pub async fn delete(service: &Service, account: AccountId, id: Uuid) -> Result<(), ServiceError> {
-    if service.ledger().delete_endpoint(account, id).await? { Ok(()) } else { Err(MISSING) }
+    let decide = async |ledger: &Ledger| -> Result<_, ServiceError> {
+        ledger.endpoint(account, id).await?.ok_or(MISSING)?;
+        Ok(Decided::new(vec![Resource::EndpointDeleted(id)], ()))
+    };
+    service.accounts.change(account, decide).await
 }
 
 /// The result of a test call.
@@ -185,7 +210,7 @@ pub struct Tested {
 /// ([`Overloaded`](ServiceError::Overloaded)), or the ledger can't be written. A failed call is no error: it is in
 /// [`Tested`].
 pub async fn test(service: &Service, origin: Origin, account: AccountId, id: Uuid) -> Result<Tested, ServiceError> {
-    let (endpoint, event_id) = (find(service, account, id).await?, origin.id.0);
+    let (endpoint, event_id) = (find(service, account, id).await?.endpoint, origin.id.0);
     let deadline = service.webhook_timeout + TEST_MARGIN;
     let tested = service.webhooks.actor.ask(Test { endpoint, event_id }, deadline).await?;
     let Attempt { at, answer, error, fate, .. } = tested?;
@@ -237,7 +262,7 @@ pub async fn deliveries(
     id: Uuid,
     page: Page,
 ) -> Result<Listed<Delivery>, ServiceError> {
-    let endpoint = find(service, account, id).await?;
-    let found = service.ledger().deliveries(endpoint.id, page.before, page.limit).await?;
+    find(service, account, id).await?;
+    let found = service.ledger().deliveries(id, page.before, page.limit).await?;
     Ok(page.list(found, |delivery| delivery.event_id).map(Delivery::from))
 }

@@ -35,8 +35,9 @@ const TABLES: &[(&str, &[Module])] = &[
             // Of accounts these two know the guard alone.
             ("pool", &["admission"], &["engine", "runtime", "wire"]),
             ("provider", &["admission"], &["runtime", "upstream", "wire"]),
-            ("payment", &["account", "accounts", "context"], &["billing", "cards", "ledger", "runtime"]),
-            ("delivery", &["accounts"], &["billing", "ledger", "runtime", "upstream"]),
+            ("resources", &["account", "accounts"], &["billing", "ledger"]),
+            ("payment", &["account", "accounts", "context", "resources"], &["billing", "cards", "ledger", "runtime"]),
+            ("delivery", &["accounts", "resources"], &["billing", "ledger", "runtime", "upstream"]),
             ("sweeper", &["accounts"], &["billing", "ledger", "runtime"]),
             ("faults", &["account", "delivery", "payment", "pool", "provider"], &[]),
         ],

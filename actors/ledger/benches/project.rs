@@ -144,7 +144,7 @@ fn logged(rows: Vec<Vec<Transition>>) -> Vec<Logged> {
         let row = chain::next(Shard::ONLY, head, 1, NOW, Vec::new());
         head = row.head();
         let Row { seq, hash, prev_hash, epoch, at, .. } = row;
-        log.push(Logged { seq, hash, prev_hash, epoch, at, transitions });
+        log.push(Logged { seq, hash, prev_hash, epoch, at, transitions, prices: None });
     }
     log
 }

@@ -4,6 +4,8 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use billing::Timestamp;
+use migrations::Migrator;
+use sea_orm_migration::MigratorTrait;
 use uuid::Uuid;
 
 use super::{
@@ -56,7 +58,8 @@ impl Ledger {
     async fn begin_log(&self, log: &Log, shard: Shard) -> Result<Head, LedgerError> {
         let has_accounts = self.row("SELECT 1 FROM account LIMIT 1", []).await?.is_some();
         let began = if has_accounts { Began::AfterTables } else { Began::New };
-        let genesis = Genesis { log_id: Uuid::new_v4(), began };
+        let schema = u32::try_from(Migrator::migrations().len()).unwrap_or(u32::MAX);
+        let genesis = Genesis { log_id: Uuid::new_v4(), began, schema };
         let row = chain::genesis(shard, self.epoch, now(), body::encode_genesis(&genesis));
         log.append(&row).await?;
         self.begin_place(shard, row.head()).await?;
@@ -113,13 +116,15 @@ impl Ledger {
 /// [`LedgerError::Unusable`]: the row's body can't be read, because a newer version of this program wrote it or because it
 /// was changed.
 pub(super) fn read(row: &Row) -> Result<Logged, LedgerError> {
-    let transitions = match body::decode(&row.body) {
-        Ok(Body::Transitions(transitions)) => transitions,
-        Ok(Body::Genesis(_)) => Vec::new(),
+    let (transitions, prices) = match body::decode(&row.body) {
+        Ok(Body::Transitions(transitions)) => (transitions, None),
+        Ok(Body::Prices(book)) => (Vec::new(), Some(book)),
+        // The tables had imported rows before the log had them.
+        Ok(Body::Genesis(_) | Body::Imported(_)) => (Vec::new(), None),
         Err(error) => return Err(LedgerError::Unusable(format!("row {} of the log {error}", row.seq))),
     };
     let Row { seq, hash, prev_hash, epoch, at, .. } = *row;
-    Ok(Logged { seq, hash, prev_hash, epoch, at, transitions })
+    Ok(Logged { seq, hash, prev_hash, epoch, at, transitions, prices })
 }
 
 /// The system's time, which no test moves.
@@ -186,7 +191,7 @@ mod tests {
         drop(ledger);
         for _ in 0..2 {
             let again = open(folder.path()).await.unwrap();
-            assert_eq!((clock(&again).await, again.head().seq), (Timestamp(700), 700));
+            assert_eq!((clock(&again).await, again.head().seq), (Timestamp(700), 701));
             assert_eq!(again.place(Shard::ONLY).await.unwrap(), Some(again.head()));
         }
     }
@@ -207,7 +212,7 @@ mod tests {
 
         fs::copy(other.path().join("older"), folder.path().join(LOG)).unwrap();
         let said = open(folder.path()).await.unwrap_err().to_string();
-        assert!(said.contains("ends at row 2, and the tables have row 5"), "{said}");
+        assert!(said.contains("ends at row 3, and the tables have row 6"), "{said}");
 
         let ledger = with_account(other.path()).await;
         append(&ledger, 9).await;

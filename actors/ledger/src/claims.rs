@@ -11,7 +11,8 @@ use std::{
 use billing::{
     entry::{LineKind, Transition},
     grant::Source,
-    ids::{AccountId, RequestId},
+    ids::{AccountId, KeyId, RequestId},
+    resource::Resource,
     soundness,
 };
 
@@ -28,6 +29,10 @@ pub enum Claim {
     Proof(RequestId),
     /// A grant, by its account, its source and its key.
     Grant(AccountId, Source, Arc<str>),
+    /// The id of a new key.
+    Key(KeyId),
+    /// The public part of a new key.
+    Public(String),
 }
 
 impl Claim {
@@ -38,6 +43,7 @@ impl Claim {
             Self::Address(_) => "that email address",
             Self::Proof(_) => "that request's proof",
             Self::Grant(..) => "that grant's key",
+            Self::Key(_) | Self::Public(_) => "that API key",
         }
     }
 }
@@ -54,6 +60,11 @@ pub fn of(transition: &Transition) -> Vec<Claim> {
         let grant = transition.grants.iter().find(|grant| Some(grant.id) == line.grant_id)?;
         Some(Claim::Grant(transition.account_id, grant.source, Arc::clone(&grant.source_key)))
     }));
+    for resource in &transition.resources {
+        if let Resource::KeyOpened(key) = resource {
+            claims.extend([Claim::Key(key.id), Claim::Public(key.public.clone())]);
+        }
+    }
     claims
 }
 
@@ -143,6 +154,8 @@ impl Ledger {
                 let sql = "SELECT 1 FROM credit_grant WHERE account_id = ? AND source = ? AND source_key = ?";
                 self.statement(sql, [account.0.into(), source.name().into(), (&**key).into()])
             }
+            Claim::Key(id) => self.statement("SELECT 1 FROM api_key WHERE id = ?", [id.0.into()]),
+            Claim::Public(public) => self.statement("SELECT 1 FROM api_key WHERE public = ?", [public.as_str().into()]),
         };
         Ok(self.as_they_are.query_one_raw(statement).await?.is_some())
     }

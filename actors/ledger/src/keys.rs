@@ -1,100 +1,50 @@
-//! API keys: created, found, revoked, with their limits. A key is `fb_<12 public>_<40 secret>`; only its hash is
-//! stored. The spending of a limited key is read from the sums of its account's usage.
+//! API keys, found with their limits. The spending of a limited key is read from the sums of its account's usage.
 
 use std::collections::BTreeMap;
 
 use billing::{
     Nanos, Timestamp,
     ids::{AccountId, KeyId},
-    key::{KeyLimits, KeyState, KeyWindow, Scopes},
+    key::{ApiKey, KeyLimits, KeyState, KeyWindow, Scopes},
 };
 use sea_orm::QueryResult;
 use uuid::Uuid;
 
-use super::{Ledger, LedgerError, lookup::taken, rollup::Span};
-
-/// The most unrevoked keys of one account.
-pub const MOST_KEYS: i64 = 1_000;
-
-/// A stored key, with enough to recognise its bearer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredKey {
-    /// The key's id.
-    pub id: KeyId,
-    /// The account.
-    pub account_id: AccountId,
-    /// The owner's name for the key.
-    pub name: String,
-    /// The public part.
-    pub public: String,
-    /// BLAKE3 of the whole key, in hexadecimal.
-    pub hash: String,
-    /// The limits of the key.
-    pub limits: KeyLimits,
-    /// The scopes of the key.
-    pub scopes: Scopes,
-    /// When the key was created.
-    pub created_at: Timestamp,
-    /// When the key expires.
-    pub expires_at: Option<Timestamp>,
-    /// When the key was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
+use super::{Ledger, LedgerError, recent::Recent, rollup::Span};
 
 const KEY: &str = "id, account_id, name, public, hash, limit_day, limit_week, limit_month, limit_total, models, scopes, \
                    created_at, expires_at, revoked_at";
 
 impl Ledger {
-    /// Stores a key. Returns `false` if its account has the most keys already. Writes are serial, and the count is part
-    /// of the statement, so that two concurrent calls can't exceed the limit.
-    ///
-    /// # Errors
-    ///
-    /// [`LedgerError::Taken`] if the key exists already. Any other error if the database can't be written now: look the
-    /// key up before repeating the call.
-    pub async fn create_key(&self, key: &StoredKey) -> Result<bool, LedgerError> {
-        let sql = format!(
-            "INSERT INTO api_key ({KEY}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? \
-             WHERE (SELECT COUNT(*) FROM api_key WHERE account_id = ? AND revoked_at IS NULL) < ?"
-        );
-        let limit = |window| key.limits.of(window).map(Nanos::get).into();
-        let models =
-            (!key.limits.models.is_empty()).then(|| serde_json::Value::from(key.limits.models.clone()).to_string());
-        let values = [
-            key.id.0.into(),
-            key.account_id.0.into(),
-            key.name.as_str().into(),
-            key.public.as_str().into(),
-            key.hash.as_str().into(),
-            limit(KeyWindow::Day),
-            limit(KeyWindow::Week),
-            limit(KeyWindow::Month),
-            limit(KeyWindow::Total),
-            models.into(),
-            key.scopes.names().into(),
-            key.created_at.0.into(),
-            key.expires_at.map(|at| at.0).into(),
-            key.revoked_at.map(|at| at.0).into(),
-            key.account_id.0.into(),
-            MOST_KEYS.into(),
-        ];
-        match self.write.execute_raw(self.statement(&sql, values)).await {
-            Ok(done) => Ok(done.rows_affected() == 1),
-            Err(error) => Err(taken(error, "that key")),
-        }
-    }
-
-    /// Finds a key by its public part.
+    /// Finds a key by its public part. Keys are known from the log before the tables have them, so that callers are let in,
+    /// or kept out, even while the tables are behind it.
     ///
     /// # Errors
     ///
     /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
-    pub async fn key(&self, public: &str) -> Result<Option<StoredKey>, LedgerError> {
-        let sql = format!("SELECT {KEY} FROM api_key WHERE public = ?");
-        // Keys are written beside the log: callers are let in even while the tables are behind it.
-        let row = self.as_they_are.query_one_raw(self.statement(&sql, [public.into()])).await?;
-        row.as_ref().map(key).transpose()
+    pub async fn key(&self, public: &str) -> Result<Option<ApiKey>, LedgerError> {
+        let Recent { opened, revoked_at, .. } = self.recent.of(public);
+        let found = if opened.is_some() {
+            opened
+        } else {
+            let sql = format!("SELECT {KEY} FROM api_key WHERE public = ?");
+            let row = self.as_they_are.query_one_raw(self.statement(&sql, [public.into()])).await?;
+            row.as_ref().map(key).transpose()?
+        };
+        Ok(found.map(|key| ApiKey { revoked_at: revoked_at.or(key.revoked_at), ..key }))
+    }
+
+    /// The number of an account's keys that are not revoked.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn working_keys(&self, account: AccountId) -> Result<u64, LedgerError> {
+        let sql = "SELECT COUNT(*) FROM api_key WHERE account_id = ? AND revoked_at IS NULL";
+        let row = self.row(sql, [account.0.into()]).await?;
+        let count: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+        Ok(count.unsigned_abs())
     }
 
     /// An account's keys, newest first.
@@ -103,7 +53,7 @@ impl Ledger {
     ///
     /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
-    pub async fn keys(&self, account: AccountId) -> Result<Vec<StoredKey>, LedgerError> {
+    pub async fn keys(&self, account: AccountId) -> Result<Vec<ApiKey>, LedgerError> {
         let sql = format!("SELECT {KEY} FROM api_key WHERE account_id = ? ORDER BY id DESC");
         self.rows(&sql, [account.0.into()]).await?.iter().map(key).collect()
     }
@@ -114,28 +64,9 @@ impl Ledger {
     ///
     /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
-    pub async fn key_of(&self, account: AccountId, id: KeyId) -> Result<Option<StoredKey>, LedgerError> {
+    pub async fn key_of(&self, account: AccountId, id: KeyId) -> Result<Option<ApiKey>, LedgerError> {
         let sql = format!("SELECT {KEY} FROM api_key WHERE account_id = ? AND id = ?");
         self.row(&sql, [account.0.into(), id.0.into()]).await?.as_ref().map(key).transpose()
-    }
-
-    /// Revokes a key of an account, and returns its public part; `None` if there was no key to revoke.
-    ///
-    /// # Errors
-    ///
-    /// The database can't be written now. The key may or may not be revoked; repeating the call is safe, and returns
-    /// `None` if it was revoked.
-    pub async fn revoke_key(
-        &self,
-        account: AccountId,
-        id: KeyId,
-        now: Timestamp,
-    ) -> Result<Option<String>, LedgerError> {
-        let sql =
-            "UPDATE api_key SET revoked_at = ? WHERE id = ? AND account_id = ? AND revoked_at IS NULL RETURNING public";
-        let values = [now.0.into(), id.0.into(), account.0.into()];
-        let row = self.write.query_one_raw(self.statement(sql, values)).await?;
-        row.map(|row| Ok(row.try_get_by_index(0)?)).transpose()
     }
 
     /// An account's limited keys with their spending: the unrevoked ones, and those with running requests.
@@ -151,7 +82,7 @@ impl Ledger {
         );
         let mut states = BTreeMap::new();
         for row in self.rows(&sql, [account.0.into(), account.0.into()]).await? {
-            let StoredKey { id, limits, .. } = key(&row)?;
+            let ApiKey { id, limits, .. } = key(&row)?;
             let beyond = Nanos::new(row.try_get("", "beyond")?);
             let spent = self.spent_by_key(account, id, now).await?;
             states.insert(id, KeyState::new(limits, spent, now).with_beyond(beyond));
@@ -179,7 +110,7 @@ impl Ledger {
     }
 }
 
-fn key(row: &QueryResult) -> Result<StoredKey, LedgerError> {
+fn key(row: &QueryResult) -> Result<ApiKey, LedgerError> {
     let (id, account_id): (Uuid, Uuid) = (row.try_get("", "id")?, row.try_get("", "account_id")?);
     let instant = |column| Ok::<_, LedgerError>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
     let limit = |column| Ok::<_, LedgerError>(row.try_get::<Option<i64>>("", column)?.map(Nanos::new));
@@ -193,7 +124,7 @@ fn key(row: &QueryResult) -> Result<StoredKey, LedgerError> {
     let scopes = scopes.map_or(Ok(Scopes::usual(&limits)), |names| {
         Scopes::from_names(&names).map_err(|name| LedgerError::Corrupt(format!("scope {name}")))
     })?;
-    Ok(StoredKey {
+    Ok(ApiKey {
         id: KeyId(id),
         account_id: AccountId(account_id),
         name: row.try_get("", "name")?,

@@ -24,9 +24,12 @@ mod owner;
 pub mod payments;
 mod place;
 mod pool;
+mod prices;
 mod progress;
 pub mod project;
 pub mod query;
+mod recent;
+pub mod resources;
 pub mod reversals;
 pub mod rollup;
 mod rows;
@@ -36,8 +39,9 @@ pub mod usage;
 mod watch;
 pub mod webhooks;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use billing::Timestamp;
 use sea_orm::{DbBackend, QueryResult, Statement, Value};
 
 pub use self::{
@@ -49,10 +53,11 @@ pub use self::{
 };
 use self::{
     idempotency::Turns,
-    log::{Head, Row, Shard, read::Reader, store::Log},
+    log::{Head, Row, Shard, chain, read::Reader, store::Log},
     open::Keeper,
     pool::{Pool, Watched},
     project::Logged,
+    recent::RecentKeys,
     sql::Sql,
 };
 
@@ -73,10 +78,11 @@ pub struct Ledger {
     /// The log, to be read; `None` if there is none.
     logged: Option<Reader>,
     progress: Progress,
+    recent: RecentKeys,
     /// The changes of idempotency keys that wait.
     keys: Turns,
-    /// The end of the log when the ledger was opened.
-    head: Head,
+    /// The end of the log before the journal appends to it.
+    head: Arc<Mutex<Head>>,
     backend: DbBackend,
     /// Incremented by every owner. Every commit carries it, and is refused once there is a newer owner.
     epoch: i64,
@@ -98,9 +104,21 @@ impl Ledger {
         &self.standing
     }
 
-    /// The end of the log when the ledger was opened.
-    pub const fn head(&self) -> Head {
-        self.head
+    /// The end of the log before the journal appends to it.
+    pub fn head(&self) -> Head {
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a row is in the log. Called before anything is answered.
+    pub fn appended(&self, row: &Logged) {
+        self.recent.note(row.seq, &row.transitions);
+        self.progress.appended(row.seq);
+    }
+
+    /// Notes that the tables have everything up to a row.
+    pub fn projected(&self, seq: u64) {
+        self.progress.projected(seq);
+        self.recent.forget(seq);
     }
 
     /// How far the tables are behind the log.
@@ -120,6 +138,17 @@ impl Ledger {
             Some(log) => log.append(row).await,
             None => Err(LedgerError::NotWritten("the ledger is open for reading only".into())),
         }
+    }
+
+    /// Appends a row and brings it into the tables, before there is a journal that does both.
+    async fn append_by_itself(&self, body: Vec<u8>, at: Timestamp) -> Result<(), LedgerError> {
+        let row = chain::next(Shard::ONLY, self.head(), self.epoch, at, body);
+        self.append(&row).await?;
+        self.project(Shard::ONLY, &[catch_up::read(&row)?]).await?;
+        *self.head.lock().unwrap_or_else(PoisonError::into_inner) = row.head();
+        self.progress.appended(row.seq);
+        self.projected(row.seq);
+        Ok(())
     }
 
     /// The rows of the log after a number, as they are projected.

@@ -25,7 +25,7 @@ pub(super) const PAYMENT: &str = "id, purpose, amount, reversed, status, method,
      spend_max";
 
 /// An account's row, with flags for its other rows, and why it is stopped.
-const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, \
+const ACCOUNT: &str = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM hold WHERE account_id = a.id) THEN 1 ELSE 0 END) AS BIGINT) AS has_holds, \
     CAST((CASE WHEN EXISTS (SELECT 1 FROM payment WHERE account_id = a.id AND status = 'pending') THEN 1 ELSE 0 END) AS BIGINT) \
         AS has_payments, \
@@ -233,6 +233,7 @@ pub(super) fn header(row: &QueryResult) -> Result<Header, LedgerError> {
         seq: u64::try_from(seq).map_err(|_| LedgerError::Corrupt(format!("seq {seq}")))?,
         clock: Timestamp(row.try_get("", "clock")?),
         wake_at: instant(row, "wake_at")?,
+        revision: row.try_get::<i64>("", "revision")?.unsigned_abs(),
     })
 }
 

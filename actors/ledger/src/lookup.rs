@@ -1,9 +1,15 @@
 //! Single accounts, without their money: found by id or by email address.
 
-use billing::{Timestamp, ids::AccountId, plan::Plan};
-use sea_orm::{QueryResult, SqlErr};
+use billing::{
+    Timestamp,
+    account::Header,
+    entry::{Opened, Transition},
+    ids::AccountId,
+    plan::Plan,
+};
+use sea_orm::QueryResult;
 
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, log::body};
 
 /// An account's row, without money.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +25,12 @@ pub struct StoredAccount {
 }
 
 impl Ledger {
-    /// Creates an account without credits, for tests and benches. The service opens accounts through their actors, with
-    /// their credits.
+    /// Creates an account without credits, for tests and benches, before there is a journal. The service opens accounts
+    /// through their actors, with their credits.
     ///
     /// # Errors
     ///
-    /// [`LedgerError::Taken`] if the email address has an account. Any other error if the database can't be written
-    /// now: look the account up before repeating the call.
+    /// The address or the id is taken, or the database can't be written now: look the account up before repeating the call.
     pub async fn create_account(
         &self,
         id: AccountId,
@@ -33,12 +38,9 @@ impl Ledger {
         plan: Plan,
         now: Timestamp,
     ) -> Result<(), LedgerError> {
-        let sql = "INSERT INTO account (id, email, plan, created_at, clock) VALUES (?, ?, ?, ?, ?)";
-        let values = [id.0.into(), email.into(), plan.name().into(), now.0.into(), now.0.into()];
-        match self.write.execute_raw(self.statement(sql, values)).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(taken(error, "that email address")),
-        }
+        let opened = Some(Opened { email: email.to_owned() });
+        let transition = Transition { opened, ..Transition::unchanged(id, 0, now, Header::new(plan, now)) };
+        self.append_by_itself(body::encode(&[transition]), now).await
     }
 
     /// Finds an account by its id.
@@ -61,15 +63,6 @@ impl Ledger {
     pub async fn account_by_email(&self, email: &str) -> Result<Option<StoredAccount>, LedgerError> {
         let row = self.row("SELECT id, email, plan, created_at FROM account WHERE email = ?", [email.into()]).await?;
         row.as_ref().map(account).transpose()
-    }
-}
-
-pub(super) fn taken(error: LedgerError, what: &'static str) -> LedgerError {
-    match error {
-        LedgerError::Database(error) if matches!(error.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
-            LedgerError::Taken(what)
-        }
-        error => error,
     }
 }
 

@@ -36,6 +36,7 @@ use super::{
     pool::{Pool, Watched},
     progress::Progress,
     project::EPOCH,
+    recent::RecentKeys,
     rows,
     standing::{Fault, Standing},
     watch::Watch,
@@ -250,7 +251,7 @@ impl Ledger {
         let read = Pool::new(read, standing.clone(), Arc::clone(&watched)).after(&progress);
         let look = Database::connect(options(url, &access, 1, &[])).await?;
         let as_they_are = Pool::new(look, standing.clone(), Arc::clone(&watched));
-        let head = Head { seq: 0, hash: [0; 32] };
+        let head = Arc::new(std::sync::Mutex::new(Head { seq: 0, hash: [0; 32] }));
         Ok(Self {
             tables,
             write,
@@ -259,6 +260,7 @@ impl Ledger {
             log: None,
             logged: None,
             progress,
+            recent: RecentKeys::default(),
             keys: Turns::default(),
             head,
             backend,
@@ -271,9 +273,10 @@ impl Ledger {
 
     /// Brings the tables up to the log, and owns it from then on.
     async fn follow_log(&mut self, log: Log) -> Result<(), LedgerError> {
-        self.head = self.catch_up(&log, Shard::ONLY).await?;
-        self.progress.appended(self.head.seq);
-        self.progress.projected(self.head.seq);
+        let head = self.catch_up(&log, Shard::ONLY).await?;
+        self.head = Arc::new(std::sync::Mutex::new(head));
+        self.progress.appended(head.seq);
+        self.progress.projected(head.seq);
         self.logged = Some(log.reader().clone());
         self.log = Some(log);
         Ok(())

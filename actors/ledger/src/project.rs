@@ -9,6 +9,7 @@ pub(super) mod account;
 mod merge;
 mod purchase;
 pub(super) mod record;
+mod resources;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,7 @@ use uuid::Uuid;
 use self::merge::Merged;
 use super::{
     Ledger, LedgerError,
-    log::{Hash, Head, Shard},
+    log::{Hash, Head, Shard, body::PriceBook},
     rollup,
     rows::{Rows, Write},
 };
@@ -39,8 +40,10 @@ pub struct Logged {
     pub epoch: i64,
     /// The time at which the row was made.
     pub at: Timestamp,
-    /// The content.
+    /// The transitions, if the row is a batch of them.
     pub transitions: Vec<Transition>,
+    /// The price book, if the row is one.
+    pub prices: Option<PriceBook>,
 }
 
 impl Logged {
@@ -118,7 +121,7 @@ impl Ledger {
         let stopped = self.stopped(&tx, shard).await?;
         let entries = entries(rows).map(|(_, entry)| entry);
         let entries = entries.filter(|entry| !stopped.contains(&entry.transition.account_id)).collect();
-        self.write_rows(&tx, batch_rows(rows)).await?;
+        self.write_facts(&tx, rows).await?;
         self.write_entries(&tx, entries).await?;
         self.commit(tx).await
     }
@@ -128,7 +131,7 @@ impl Ledger {
         let tx = self.tables.begin().await?;
         self.move_place(&tx, shard, rows).await?;
         let known = self.stopped(&tx, shard).await?;
-        self.write_rows(&tx, batch_rows(rows)).await?;
+        self.write_facts(&tx, rows).await?;
         let mut parts = Parts::new();
         for (row, entry) in entries(rows) {
             parts.entry(entry.transition.account_id).or_insert_with(|| (row, Vec::new())).1.push(entry);
@@ -182,6 +185,13 @@ impl Ledger {
         }
     }
 
+    /// Writes the rows that belong to no account.
+    async fn write_facts(&self, tx: &DatabaseTransaction, rows: &[Logged]) -> Result<(), LedgerError> {
+        self.write_rows(tx, batch_rows(rows)).await?;
+        self.write_rows(tx, price_rows(rows)).await?;
+        Ok(())
+    }
+
     async fn stopped(&self, tx: &DatabaseTransaction, shard: Shard) -> Result<HashSet<AccountId>, LedgerError> {
         let sql = "SELECT account_id FROM projection_fault WHERE shard = ?";
         let rows = tx.query_all_raw(self.statement(sql, [shard.0.into()])).await?;
@@ -202,12 +212,20 @@ impl Ledger {
         Ok(())
     }
 
-    /// Writes transitions, in the log's order.
+    /// Writes transitions, in the log's order. What changes where events are delivered is written after the events
+    /// before it, and before those after it.
     pub(super) async fn write_entries(
         &self,
         tx: &DatabaseTransaction,
-        mut entries: Vec<Entry<'_>>,
+        entries: Vec<Entry<'_>>,
     ) -> Result<(), LedgerError> {
+        for part in entries.chunk_by(|_, next| !resources::changes_endpoints(next.transition)) {
+            self.write_part(tx, part.to_vec()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_part(&self, tx: &DatabaseTransaction, mut entries: Vec<Entry<'_>>) -> Result<(), LedgerError> {
         let merged = Merged::new(&entries);
         // An account's facts are neighbours in most tables.
         entries.sort_by_key(|entry| entry.transition.account_id);
@@ -317,7 +335,7 @@ const ACCOUNTS: u32 = 1;
 fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Rows<'a>> {
     Some(match table {
         0 => account::opened_rows(entries),
-        ACCOUNTS => account::account_rows(merged),
+        1 => account::account_rows(merged),
         2 => account::wake_rows(merged),
         3 => account::grant_rows(merged),
         4 => account::hold_rows(merged),
@@ -329,13 +347,24 @@ fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Ro
         10 => purchase::subscription_rows(merged),
         11 => purchase::automatic_rows(merged),
         12 => purchase::window_rows(merged),
-        13 => record::event_rows(entries),
-        14 => record::notice_rows(merged),
-        15 => record::action_rows(entries),
-        16 => record::proof_rows(entries),
-        17 => record::beyond_rows(merged),
-        18 => account::taken_rows(merged),
-        19 => purchase::reversal_rows(merged),
+        13 => resources::revision_rows(merged),
+        14 => resources::opened_key_rows(merged),
+        15 => resources::revoked_key_rows(merged),
+        16 => resources::customer_rows(merged),
+        17 => resources::card_rows(merged),
+        18 => resources::chosen_card_rows(merged),
+        19 => resources::payment_card_rows(merged),
+        20 => resources::endpoint_rows(merged),
+        21 => resources::ended_delivery_rows(merged),
+        22 => resources::deleted_endpoint_rows(merged),
+        23 => resources::deleted_delivery_rows(merged),
+        24 => record::event_rows(entries),
+        25 => record::notice_rows(merged),
+        26 => record::action_rows(entries),
+        27 => record::proof_rows(entries),
+        28 => record::beyond_rows(merged),
+        29 => account::taken_rows(merged),
+        30 => purchase::reversal_rows(merged),
         _ => return None,
     })
 }
@@ -348,6 +377,15 @@ fn batch_rows(rows: &[Logged]) -> Rows<'_> {
         batches.push([row.batch_id().into(), row.epoch.into(), row.at.0.into(), transitions.into()]);
     }
     batches
+}
+
+fn price_rows(rows: &[Logged]) -> Rows<'_> {
+    const WRITE: Write = Write::new("INSERT INTO price_version (version, hash, at, prices) VALUES", "");
+    let mut books = Rows::new(WRITE, 4, 0);
+    for PriceBook { version, hash, at, prices } in rows.iter().filter_map(|row| row.prices.as_ref()) {
+        books.push([(*version).into(), hash.as_str().into(), at.0.into(), prices.as_str().into()]);
+    }
+    books
 }
 
 pub(super) const BATCH: Write = Write::new("INSERT INTO batch (id, epoch, at, transitions) VALUES", "");

@@ -163,25 +163,6 @@ impl Ledger {
         let sql = format!("SELECT {} FROM credit_grant WHERE account_id = ? AND source_key = ?", load::GRANT);
         self.row(&sql, [account.0.into(), source_key.into()]).await?.as_ref().map(load::grant).transpose()
     }
-
-    /// The version of a price book: its existing version, or a new one.
-    ///
-    /// # Errors
-    ///
-    /// The database can't be used now, or another process stored a version at the same time. Repeating the call is
-    /// safe: a book has one version.
-    pub async fn price_version(&self, hash: &str, prices: &str, now: Timestamp) -> Result<i64, LedgerError> {
-        let find = || self.row("SELECT version FROM price_version WHERE hash = ?", [hash.into()]);
-        if let Some(row) = find().await? {
-            return Ok(row.try_get_by_index(0)?);
-        }
-        let sql = "INSERT INTO price_version (version, hash, at, prices) \
-                   SELECT COALESCE(MAX(version), 0) + 1, ?, ?, ? FROM price_version RETURNING version";
-        let statement = self.statement(sql, [hash.into(), now.0.into(), prices.into()]);
-        let row = self.write.query_one_raw(statement).await?;
-        let row = row.ok_or_else(|| LedgerError::Corrupt("no price version came back".into()))?;
-        Ok(row.try_get_by_index(0)?)
-    }
 }
 
 /// A page's size, within its bounds.

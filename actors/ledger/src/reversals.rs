@@ -135,19 +135,6 @@ impl Ledger {
         let sql = "SELECT 1 FROM subscription WHERE account_id = ? AND status IN ('active', 'past_due')";
         Ok(self.row(sql, [account.0.into()]).await?.is_some())
     }
-
-    /// Records that the owner saved or chose a card now, so that it may be charged automatically again.
-    ///
-    /// # Errors
-    ///
-    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
-    pub async fn choose_again(&self, account: AccountId, card: &str, now: Timestamp) -> Result<(), LedgerError> {
-        let sql = "INSERT INTO card_choice (account_id, reference, at) VALUES (?, ?, ?) \
-                   ON CONFLICT (account_id, reference) DO UPDATE SET at = excluded.at";
-        let values = [account.0.into(), card.into(), now.0.into()];
-        self.write.execute_raw(self.statement(sql, values)).await?;
-        Ok(())
-    }
 }
 
 /// A refund or a dispute from its row.
@@ -213,13 +200,13 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use billing::{Nanos, grant::Taken, reversal};
+    use billing::{Nanos, account::Header, entry::Transition, grant::Taken, resource::Resource, reversal};
     use migrations::Migrator;
     use sea_orm::{ConnectionTrait, Database};
     use sea_orm_migration::MigratorTrait;
 
     use super::*;
-    use crate::Opening;
+    use crate::{Opening, log::body};
 
     /// A ledger from before reversals had rows: a purchase of $10 of which $4 were reversed (one was left, three were
     /// spent and became debt), and a plan whose first fee of $3 was reversed after its cycle.
@@ -284,6 +271,14 @@ mod tests {
         assert_eq!(audit.violations.iter().find(of_payments), None);
     }
 
+    async fn choose(ledger: &Ledger, account: AccountId, at: i64) {
+        let at = Timestamp(at);
+        let unchanged = Transition::unchanged(account, 0, at, Header::new(billing::plan::Plan::Free, at));
+        let resources = vec![Resource::CardChosen { reference: "pm_1".into(), at }];
+        let body = body::encode(&[Transition { resources, ..unchanged }]);
+        ledger.append_by_itself(body, at).await.unwrap();
+    }
+
     #[tokio::test]
     async fn a_card_is_disputed_until_its_owner_chooses_it_again() {
         let (ledger, _folder) = super::super::tests::new_ledger().await;
@@ -302,9 +297,9 @@ mod tests {
         }
         assert!(ledger.is_disputed(account, "pm_1").await.unwrap(), "also when it was won");
         assert!(!ledger.is_disputed(account, "pm_2").await.unwrap());
-        ledger.choose_again(account, "pm_1", Timestamp(6)).await.unwrap();
+        choose(&ledger, account, 6).await;
         assert!(ledger.is_disputed(account, "pm_1").await.unwrap(), "chosen before it was disputed");
-        ledger.choose_again(account, "pm_1", Timestamp(8)).await.unwrap();
+        choose(&ledger, account, 8).await;
         assert!(!ledger.is_disputed(account, "pm_1").await.unwrap());
     }
 }

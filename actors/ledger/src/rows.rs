@@ -94,6 +94,12 @@ impl From<String> for Cell<'_> {
     }
 }
 
+impl From<Option<String>> for Cell<'_> {
+    fn from(text: Option<String>) -> Self {
+        Self::Text(text.map(Cow::Owned))
+    }
+}
+
 impl<'a> From<&'a [u8]> for Cell<'a> {
     fn from(bytes: &'a [u8]) -> Self {
         Self::Bytes(Cow::Borrowed(bytes))

@@ -1,43 +1,28 @@
 //! Webhooks and their deliveries. The database creates a delivery with its event; this file finds due deliveries, and
-//! writes their outcome. These writes never wait for the journal's connection, nor the journal for them. A failed
-//! endpoint is turned off and its account notified in one transaction.
+//! writes their outcome, beside the log: an attempt whose outcome is lost is made again. These writes never wait for the
+//! projector's connection, nor the projector for them.
 
 use billing::{
     Timestamp,
-    event::{Event, EventKind},
+    event::EventKind,
     ids::AccountId,
+    webhook::{Because, Endpoint},
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Value};
+use sea_orm::{ConnectionTrait, QueryResult, Value};
 use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page};
 
-/// The most endpoints of one account.
-pub const MOST_ENDPOINTS: i64 = 10;
 /// The kind of a test delivery. No event has it.
 pub const TEST: &str = "test";
 
-/// A webhook endpoint of an account.
+/// An endpoint, as its owner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The endpoint's id.
-    pub id: Uuid,
-    /// The account.
-    pub account_id: AccountId,
-    /// The endpoint's URL.
-    pub url: String,
-    /// The owner's description.
-    pub description: String,
-    /// The secret that signs deliveries.
-    pub secret: String,
-    /// The kinds of events to deliver; `None`: all.
-    pub kinds: Option<Vec<EventKind>>,
-    /// When the endpoint was created.
-    pub created_at: Timestamp,
+pub struct KnownEndpoint {
+    /// The endpoint.
+    pub endpoint: Endpoint,
     /// The first failure since the last success.
     pub failing_since: Option<Timestamp>,
-    /// When the endpoint was turned off, and why: `failing`, `gone` or `owner`.
-    pub disabled: Option<(Timestamp, String)>,
 }
 
 /// A delivery that is due.
@@ -74,8 +59,8 @@ pub enum Fate {
     Again(Timestamp),
     /// The delivery is given up.
     GivenUp,
-    /// The endpoint is turned off for this reason, with all its deliveries.
-    Disable(&'static str),
+    /// The delivery is given up, and the endpoint is to be turned off for this reason.
+    Disable(Because),
 }
 
 /// An attempt and its outcome.
@@ -137,46 +122,15 @@ const DUE: &str = "WITH due AS MATERIALIZED (SELECT endpoint_id, event_id, accou
 const ATTEMPTED: &str = "UPDATE webhook_delivery SET status = ?, attempts = attempts + 1, due_at = ?, ended_at = ?, \
      attempted_at = ?, answer_status = ?, answer_body = ?, error = ? \
      WHERE endpoint_id = ? AND event_id = ? AND status = 'waiting'";
-const END_ALL: &str = "UPDATE webhook_delivery SET status = 'failed', due_at = NULL, ended_at = ?, \
-     error = 'the webhook was turned off' WHERE endpoint_id = ? AND status = 'waiting'";
 
 impl Ledger {
-    /// Creates an endpoint. Returns `false` if the account has too many.
-    ///
-    /// # Errors
-    ///
-    /// The database can't be written now, or has an endpoint with this id. Look the endpoint up before repeating the
-    /// call.
-    pub async fn create_endpoint(&self, endpoint: &Endpoint) -> Result<bool, LedgerError> {
-        // On the single connection that writes, so that two concurrent calls can't exceed the limit.
-        let sql = "INSERT INTO webhook_endpoint (id, account_id, url, description, secret, kinds, enabled, created_at, \
-                   disabled_at, disabled_because) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ? \
-                   WHERE (SELECT COUNT(*) FROM webhook_endpoint WHERE account_id = ?) < ?";
-        let Endpoint { id, account_id, url, description, secret, kinds, created_at, disabled, .. } = endpoint;
-        let values = [
-            (*id).into(),
-            account_id.0.into(),
-            url.as_str().into(),
-            description.as_str().into(),
-            secret.as_str().into(),
-            kinds_text(kinds.as_deref()).into(),
-            i64::from(disabled.is_none()).into(),
-            created_at.0.into(),
-            disabled.as_ref().map(|(at, _)| at.0).into(),
-            disabled.as_ref().map(|(_, because)| because.as_str()).into(),
-            account_id.0.into(),
-            MOST_ENDPOINTS.into(),
-        ];
-        Ok(self.write.execute_raw(self.statement(sql, values)).await?.rows_affected() == 1)
-    }
-
     /// An account's endpoints, oldest first.
     ///
     /// # Errors
     ///
     /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
-    pub async fn endpoints(&self, account: AccountId) -> Result<Vec<Endpoint>, LedgerError> {
+    pub async fn endpoints(&self, account: AccountId) -> Result<Vec<KnownEndpoint>, LedgerError> {
         let sql = format!("SELECT {ENDPOINT} FROM webhook_endpoint WHERE account_id = ? ORDER BY id");
         self.rows(&sql, [account.0.into()]).await?.iter().map(endpoint).collect()
     }
@@ -187,67 +141,9 @@ impl Ledger {
     ///
     /// The database can't be read now: try again later. A row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
-    pub async fn endpoint(&self, account: AccountId, id: Uuid) -> Result<Option<Endpoint>, LedgerError> {
+    pub async fn endpoint(&self, account: AccountId, id: Uuid) -> Result<Option<KnownEndpoint>, LedgerError> {
         let sql = format!("SELECT {ENDPOINT} FROM webhook_endpoint WHERE account_id = ? AND id = ?");
         self.row(&sql, [account.0.into(), id.into()]).await?.as_ref().map(endpoint).transpose()
-    }
-
-    /// Turns an endpoint on and clears its failures. Returns `false` if there is none, or if it is on.
-    ///
-    /// # Errors
-    ///
-    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
-    pub async fn enable_endpoint(&self, account: AccountId, id: Uuid) -> Result<bool, LedgerError> {
-        let sql = "UPDATE webhook_endpoint SET enabled = 1, failing_since = NULL, disabled_at = NULL, \
-                   disabled_because = NULL WHERE account_id = ? AND id = ? AND enabled = 0";
-        let done = self.read.execute_raw(self.statement(sql, [account.0.into(), id.into()])).await?;
-        Ok(done.rows_affected() == 1)
-    }
-
-    /// Turns an endpoint off for its owner. Returns `false` if there is none, or if it is off.
-    ///
-    /// # Errors
-    ///
-    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
-    pub async fn disable_endpoint(&self, account: AccountId, id: Uuid, now: Timestamp) -> Result<bool, LedgerError> {
-        let tx = self.read.begin().await?;
-        let done = self.turn_off(&tx, (account, id), "owner", now).await?;
-        tx.commit().await?;
-        Ok(done)
-    }
-
-    async fn turn_off(
-        &self,
-        tx: &DatabaseTransaction,
-        (account, id): (AccountId, Uuid),
-        because: &str,
-        now: Timestamp,
-    ) -> Result<bool, LedgerError> {
-        let sql = "UPDATE webhook_endpoint SET enabled = 0, disabled_at = ?, disabled_because = ? \
-                   WHERE account_id = ? AND id = ? AND enabled = 1";
-        let values = [now.0.into(), because.into(), account.0.into(), id.into()];
-        if tx.execute_raw(self.statement(sql, values)).await?.rows_affected() == 0 {
-            return Ok(false);
-        }
-        tx.execute_raw(self.statement(END_ALL, [now.0.into(), id.into()])).await?;
-        Ok(true)
-    }
-
-    /// Deletes an endpoint and its deliveries. Returns `false` if there is none.
-    ///
-    /// # Errors
-    ///
-    /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
-    pub async fn delete_endpoint(&self, account: AccountId, id: Uuid) -> Result<bool, LedgerError> {
-        let tx = self.read.begin().await?;
-        let sql = "DELETE FROM webhook_endpoint WHERE account_id = ? AND id = ?";
-        let done = tx.execute_raw(self.statement(sql, [account.0.into(), id.into()])).await?.rows_affected() == 1;
-        if done {
-            let sql = "DELETE FROM webhook_delivery WHERE endpoint_id = ?";
-            tx.execute_raw(self.statement(sql, [id.into()])).await?;
-        }
-        tx.commit().await?;
-        Ok(done)
     }
 
     /// The next due delivery of each endpoint, the longest due first.
@@ -267,7 +163,7 @@ impl Ledger {
     /// The database can't be written now. The outcome may or may not be stored; if it is not, the delivery stays due
     /// and is tried again.
     pub async fn note_attempt(&self, attempt: &Attempt) -> Result<(), LedgerError> {
-        let Attempt { endpoint_id, event_id, account_id, at, fate, .. } = attempt;
+        let Attempt { endpoint_id, at, fate, .. } = attempt;
         let tx = self.read.begin().await?;
         // The endpoint's row is locked first, as when an endpoint is turned off, so that the two can't deadlock.
         let (sql, values): (_, Vec<Value>) = match fate {
@@ -284,39 +180,7 @@ impl Ledger {
             tx.rollback().await?;
             return Ok(());
         }
-        if let Fate::Disable(because) = fate
-            && self.turn_off(&tx, (*account_id, *endpoint_id), because, *at).await?
-        {
-            let event = Event::new(EventKind::WebhookDisabled, format!("{endpoint_id} {event_id}"))
-                .text("webhook_id", endpoint_id.to_string())
-                .text("reason", *because);
-            self.tell(&tx, *account_id, &event, *at).await?;
-        }
         tx.commit().await?;
-        Ok(())
-    }
-
-    /// Writes an event that no decision made.
-    async fn tell(
-        &self,
-        tx: &DatabaseTransaction,
-        account: AccountId,
-        event: &Event,
-        now: Timestamp,
-    ) -> Result<(), LedgerError> {
-        let data: serde_json::Map<_, _> =
-            event.data.iter().map(|(name, text)| (name.clone().into_owned(), text.as_str().into())).collect();
-        let sql = "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES (?, ?, ?, ?, ?, ?) \
-                   ON CONFLICT (account_id, kind, subject) DO NOTHING";
-        let values = [
-            account.0.into(),
-            Uuid::now_v7().into(),
-            event.kind.name().into(),
-            event.subject.as_str().into(),
-            now.0.into(),
-            serde_json::Value::Object(data).to_string().into(),
-        ];
-        tx.execute_raw(self.statement(sql, values)).await?;
         Ok(())
     }
 
@@ -399,7 +263,7 @@ fn attempted(attempt: &Attempt) -> [Value; 9] {
 }
 
 /// The kinds' names between spaces, in the form that the trigger searches.
-fn kinds_text(kinds: Option<&[EventKind]>) -> Option<String> {
+pub(super) fn kinds_text(kinds: Option<&[EventKind]>) -> Option<String> {
     let names = kinds?.iter().map(|kind| kind.name()).collect::<Vec<_>>();
     Some(format!(" {} ", names.join(" ")))
 }
@@ -414,19 +278,24 @@ fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, LedgerErro
     Ok(at.map(Timestamp))
 }
 
-fn endpoint(row: &QueryResult) -> Result<Endpoint, LedgerError> {
+fn endpoint(row: &QueryResult) -> Result<KnownEndpoint, LedgerError> {
     let (kinds, because): (Option<String>, Option<String>) =
         (row.try_get("", "kinds")?, row.try_get("", "disabled_because")?);
-    Ok(Endpoint {
-        id: row.try_get("", "id")?,
-        account_id: AccountId(row.try_get("", "account_id")?),
-        url: row.try_get("", "url")?,
-        description: row.try_get("", "description")?,
-        secret: row.try_get("", "secret")?,
-        kinds: kinds.as_deref().map(kinds_of).transpose()?,
-        created_at: Timestamp(row.try_get("", "created_at")?),
+    let because = because.map(|name| {
+        Because::from_name(&name).ok_or_else(|| LedgerError::Corrupt(format!("reason {name} of an endpoint")))
+    });
+    Ok(KnownEndpoint {
+        endpoint: Endpoint {
+            id: row.try_get("", "id")?,
+            account_id: AccountId(row.try_get("", "account_id")?),
+            url: row.try_get("", "url")?,
+            description: row.try_get("", "description")?,
+            secret: row.try_get("", "secret")?,
+            kinds: kinds.as_deref().map(kinds_of).transpose()?,
+            created_at: Timestamp(row.try_get("", "created_at")?),
+            disabled: time(row, "disabled_at")?.zip(because.transpose()?),
+        },
         failing_since: time(row, "failing_since")?,
-        disabled: time(row, "disabled_at")?.zip(because),
     })
 }
 

@@ -14,10 +14,17 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use billing::{Timestamp, ids::AccountId, time::DAY_MS};
+use billing::{
+    Timestamp,
+    event::{Event, EventKind},
+    ids::AccountId,
+    resource::Resource,
+    time::DAY_MS,
+    webhook::{Because, Endpoint},
+};
 use ledger::{
-    LedgerError,
-    webhooks::{Attempt, Due, Endpoint, Fate, TEST},
+    Ledger, LedgerError,
+    webhooks::{Attempt, Due, Fate, TEST},
 };
 use runtime::{
     exit::ExitGuard,
@@ -29,7 +36,10 @@ use tokio::sync::Mutex;
 use upstream::delivery::{Delivery, DeliveryClient, DeliveryOutcome};
 use uuid::Uuid;
 
-use crate::accounts::Accounts;
+use crate::{
+    accounts::Accounts,
+    resources::{Decided, NotChanged},
+};
 
 /// How often the actor looks for due deliveries.
 const EVERY: Duration = Duration::from_secs(1);
@@ -212,7 +222,31 @@ async fn deliver(accounts: Accounts, deliveries: DeliveryClient, writing: Arc<Mu
         // The delivery is still due, and is made again, but not at once.
         tracing::warn!(%error, account.id = %account_id, "a delivery's outcome could not be written");
         tokio::time::sleep(EVERY).await;
+        return;
     }
+    if let Fate::Disable(because) = fate
+        && let Err(error) = turn_off(&accounts, &attempt, because).await
+    {
+        // The next delivery that fails turns it off.
+        tracing::warn!(%error, account.id = %account_id, "a failing webhook could not be turned off");
+    }
+}
+
+/// Turns a failing endpoint off, and notifies its owner.
+async fn turn_off(accounts: &Accounts, attempt: &Attempt, because: Because) -> Result<(), NotChanged> {
+    let Attempt { endpoint_id, event_id, account_id, at, .. } = attempt;
+    let decide = async |ledger: &Ledger| {
+        let known = ledger.endpoint(*account_id, *endpoint_id).await?.map(|known| known.endpoint);
+        let Some(endpoint) = known.filter(|endpoint| endpoint.disabled.is_none()) else {
+            return Ok(Decided::new(Vec::new(), ()));
+        };
+        let event = Event::new(EventKind::WebhookDisabled, format!("{endpoint_id} {event_id}"))
+            .text("webhook_id", endpoint_id.to_string())
+            .text("reason", because.name());
+        let endpoint = Endpoint { disabled: Some((*at, because)), ..endpoint };
+        Ok(Decided { resources: vec![Resource::Endpoint(endpoint)], events: vec![event], answer: () })
+    };
+    accounts.change(*account_id, decide).await
 }
 
 fn attempt(

@@ -4,6 +4,7 @@
 use billing::{
     Timestamp,
     time::{DAY_MS, HOUR_MS},
+    webhook::Because,
 };
 use ledger::webhooks::Fate;
 use upstream::delivery::DeliveryOutcome;
@@ -24,10 +25,10 @@ pub(super) fn fate(outcome: &DeliveryOutcome, attempts: u32, failing_since: Opti
         return Fate::Delivered;
     }
     if outcome.status == Some(GONE) {
-        return Fate::Disable("gone");
+        return Fate::Disable(Because::Gone);
     }
     if failing_since.is_some_and(|since| now.ms_since(since) >= LONGEST_FAILING_MS) {
-        return Fate::Disable("failing");
+        return Fate::Disable(Because::Failing);
     }
     let place = usize::try_from(attempts).unwrap_or(usize::MAX).saturating_sub(1);
     BACK_OFF_MS.get(place).map_or(Fate::GivenUp, |wait| Fate::Again(now.plus_ms(*wait)))
@@ -70,9 +71,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_given_up_when_it_is_gone_or_failed_for_five_days() {
-        assert_eq!(fate(&answered(410), 1, None, NOW), Fate::Disable("gone"));
+        assert_eq!(fate(&answered(410), 1, None, NOW), Fate::Disable(Because::Gone));
         let since = |ms: i64| Some(NOW.plus_ms(-ms));
-        assert_eq!(fate(&answered(500), 1, since(5 * DAY_MS), NOW), Fate::Disable("failing"));
+        assert_eq!(fate(&answered(500), 1, since(5 * DAY_MS), NOW), Fate::Disable(Because::Failing));
         assert!(matches!(fate(&answered(500), 1, since(5 * DAY_MS - 1), NOW), Fate::Again(_)));
         assert_eq!(fate(&answered(200), 1, since(9 * DAY_MS), NOW), Fate::Delivered);
     }

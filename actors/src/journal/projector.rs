@@ -213,7 +213,7 @@ impl Shared {
         self.health.trouble(Kind::Projector, Kind::Projector.name(), None);
         self.health.handled(Kind::Projector, transitions, began, began);
         metrics::histogram!("farebox_projection_seconds").record(began.elapsed().as_secs_f64());
-        self.ledger.progress().projected(last.seq);
+        self.ledger.projected(last.seq);
         let behind = self.behind.fetch_sub(transitions, Ordering::AcqRel) - transitions;
         gauge(behind);
         self.moved.notify_waiters();

@@ -259,7 +259,7 @@ impl Writer {
         match self.append(&row).await {
             Ok(()) => {
                 let Row { seq, hash, prev_hash, epoch, at, .. } = row;
-                self.appended(Logged { seq, hash, prev_hash, epoch, at, transitions: batch });
+                self.appended(Logged { seq, hash, prev_hash, epoch, at, transitions: batch, prices: None });
             }
             Err(error) => {
                 tracing::error!(%error, transitions = batch.len(), "a batch was not appended to the log");
@@ -273,7 +273,7 @@ impl Writer {
     fn appended(&mut self, row: Logged) {
         self.tail.head = Head { seq: row.seq, hash: row.hash };
         self.claims.take(row.seq, &row.transitions);
-        self.ledger.progress().appended(row.seq);
+        self.ledger.appended(&row);
         self.projector.push(row);
     }
 

@@ -6,6 +6,7 @@ use billing::{
     entry::Notice,
     ids::AccountId,
     payment::{DEFAULT_METHOD, Payment, Purpose},
+    resource::Resource,
 };
 use cards::{CardError, ChargeOutcome, Order, Refunded};
 use futures::future::join;
@@ -18,6 +19,7 @@ use super::{
 use crate::{
     account::{AccountError, Waits, new_grant_id},
     accounts::Accounts,
+    resources::{Decided, NotChanged},
 };
 
 /// Waits for the time of a back-off.
@@ -84,7 +86,7 @@ pub(super) async fn order_once(
     accounts: &Accounts,
     account_id: AccountId,
     payment: &Payment,
-) -> Result<Chosen, LedgerError> {
+) -> Result<Chosen, NotChanged> {
     let (ledger, processor) = (accounts.ledger(), accounts.processor().name());
     let method = if payment.method == DEFAULT_METHOD {
         match ledger.chosen_card(payment.id).await? {
@@ -124,10 +126,21 @@ async fn is_automatic(ledger: &Ledger, account: AccountId, payment: &Payment) ->
     }
 }
 
-async fn choose(accounts: &Accounts, account_id: AccountId, payment: &Payment) -> Result<Option<String>, LedgerError> {
-    let Some(saved) = accounts.default_method(account_id).await? else { return Ok(None) };
-    accounts.ledger().choose_card(payment.id, &saved.card.reference).await?;
-    accounts.ledger().chosen_card(payment.id).await
+/// Chooses the card of a payment before its first charge, so that repeated attempts charge the same card.
+async fn choose(accounts: &Accounts, account_id: AccountId, payment: &Payment) -> Result<Option<String>, NotChanged> {
+    let (payment_id, processor) = (payment.id, accounts.processor().name());
+    let decide = async |ledger: &Ledger| {
+        if let Some(chosen) = ledger.chosen_card(payment_id).await? {
+            return Ok(Decided::new(Vec::new(), Some(chosen)));
+        }
+        let Some(saved) = ledger.default_method(account_id, processor).await? else {
+            return Ok(Decided::new(Vec::new(), None));
+        };
+        let reference = saved.card.reference;
+        let chosen = Resource::PaymentCard { payment_id, reference: reference.clone() };
+        Ok(Decided::new(vec![chosen], Some(reference)))
+    };
+    accounts.change(account_id, decide).await
 }
 
 /// Reports to the account until the report is durable, or until the pursuit decides on another step, which is returned.

@@ -17,7 +17,7 @@ use billing::{
     time::Month,
 };
 
-use crate::rows::Rows;
+use crate::{keys, rows::Rows};
 
 /// An invariant's name.
 pub(crate) type Rule = &'static str;
@@ -38,6 +38,7 @@ pub(crate) const DENSE: Rule = "13: the journal is dense and its owners in order
 pub(crate) const PERMITS: Rule = "14: permits are the running requests'";
 pub(crate) const EXACT: Rule = "15: charged is the exact cost, rounded";
 pub(crate) const KEYS: Rule = "18: a key's use is within its limits";
+pub(crate) const FEW_KEYS: Rule = "an account has no more keys than it may have";
 pub(crate) const ACTS: Rule = "one key, one act";
 pub(crate) const TAKEN: Rule = "17: credits taken are what refunds and disputes that stand say";
 pub(crate) const RELOAD: Rule = "only spending and expiry begin a purchase";
@@ -71,6 +72,7 @@ pub(crate) fn rows(id: AccountId, rows: &Rows) -> Checked {
     grants(rows)?;
     charges(id, rows)?;
     payments(rows)?;
+    ensure(keys::are_few(rows), FEW_KEYS, || format!("{id} has the keys {:?}", rows.working))?;
     months(rows)
 }
 

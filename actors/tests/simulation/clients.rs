@@ -17,7 +17,7 @@ use billing::{
     command::{Admit, Command},
     entry::{Ending, UsageRecord},
     hold::{HoldRequest, Work},
-    ids::{AccountId, KeyId, PaymentId, RequestId},
+    ids::{AccountId, PaymentId, RequestId},
     payment::{Payment, PaymentStatus, Purpose},
     price::{Cost, Price, seconds},
     quantity::{Key, Quantities},
@@ -130,7 +130,6 @@ impl World {
             Work::Closed
         };
         let key = self.random.percent(60).then(|| self.key_of(account));
-        self.used_keys.extend(key);
         let (minimum, expected) = (self.random.below(200_000_000), self.random.below(700_000_000));
         let worst = expected.max(minimum) + self.random.below(2_000_000_000);
         let hold =
@@ -397,10 +396,5 @@ impl World {
         if payment.status == PaymentStatus::Succeeded {
             self.told_paid.push((account, payment.id));
         }
-    }
-
-    /// A key of an account: the usual one or another.
-    pub(crate) fn key_of(&mut self, account: AccountId) -> KeyId {
-        KeyId(uuid::Uuid::from_u128(account.0.as_u128() * 10 + 1 + u128::from(self.random.percent(30))))
     }
 }

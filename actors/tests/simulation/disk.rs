@@ -60,7 +60,7 @@ impl Disk {
         }
     }
 
-    /// Sets a key's limits. A new key is not in the log.
+    /// Sets the limits of a key that existed before the log.
     pub(crate) fn limit(&mut self, id: AccountId, key: KeyId, limits: &KeyLimits) {
         for accounts in [&mut self.tables.accounts, &mut self.truth] {
             if let Some(rows) = accounts.get_mut(&id) {
@@ -113,7 +113,7 @@ impl Disk {
         ensure(epoch == self.epoch, DENSE, || format!("row {seq} is owner {epoch}'s, and owner {} lives", self.epoch))?;
         let transitions = match body::decode(&row.body) {
             Ok(Body::Transitions(transitions)) => transitions,
-            Ok(Body::Genesis(_)) => Vec::new(),
+            Ok(Body::Genesis(_) | Body::Prices(_) | Body::Imported(_)) => Vec::new(),
             Err(error) => return ensure(false, PROJECTED, || format!("row {seq}: {error}")),
         };
         for transition in &transitions {

@@ -17,6 +17,7 @@ mod clients;
 mod clocks;
 mod disk;
 mod journal;
+mod keys;
 mod lives;
 mod log;
 mod luck;

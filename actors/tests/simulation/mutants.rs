@@ -67,10 +67,12 @@ pub(crate) enum Mutant {
     FaultsLogged,
     /// A clean failure counts for an earlier try whose outcome is unknown.
     UnknownForgotten,
+    /// A change of keys does not name the revision that it was decided from.
+    RevisionUnchecked,
 }
 
 impl Mutant {
-    pub(crate) const ALL: [Self; 26] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::AcknowledgeBeforeDurable,
         Self::NoFence,
         Self::NoCaptureUniqueness,
@@ -97,6 +99,7 @@ impl Mutant {
         Self::ClaimsForgotten,
         Self::FaultsLogged,
         Self::UnknownForgotten,
+        Self::RevisionUnchecked,
     ];
 
     /// The invariant that must catch the mutant, and others that may fail first.
@@ -105,9 +108,10 @@ impl Mutant {
             Self::AcknowledgeBeforeDurable | Self::AnswerBeforeLog => {
                 (check::OUTBOX, &[check::HOLD_FIRST, check::DURABLE, check::MEMORY])
             }
-            Self::UnknownIsDurable => {
-                (check::OUTBOX, &[check::HOLD_FIRST, check::DURABLE, check::MEMORY, check::DENSE, check::FENCED])
-            }
+            Self::UnknownIsDurable => (
+                check::OUTBOX,
+                &[check::HOLD_FIRST, check::DURABLE, check::MEMORY, check::DENSE, check::FENCED, check::TABLES],
+            ),
             // Two owners that both write.
             Self::NoFence => (check::DENSE, &[check::MEMORY, check::REPLAY]),
             // The witness takes the second admission for the first one.
@@ -122,9 +126,10 @@ impl Mutant {
             Self::NewKeyPerTry | Self::ChargeBlindly | Self::ReversalCountedTwice => (check::CARDS, &[]),
             Self::HoldsForgotten => (check::ENDED, &[]),
             Self::ProofInALaterCommit => (check::ACTS, &[]),
+            Self::RevisionUnchecked => (check::FEW_KEYS, &[]),
             Self::LimitAtAdmissionOnly => (check::KEYS, &[]),
             Self::ProjectBeforeLog => (check::TABLES, &[]),
-            Self::ChainUnchecked => (check::TABLES, &[check::PROJECTED]),
+            Self::ChainUnchecked => (check::TABLES, &[check::PROJECTED, check::MEMORY]),
             Self::ReadWithoutWaiting | Self::UnknownForgotten => (check::MEMORY, &[check::FENCED]),
             Self::PlaceApart | Self::PlaceUnchecked | Self::ClaimsForgotten | Self::FaultsLogged => {
                 (check::PROJECTED, &[])

@@ -1,5 +1,4 @@
-//! Operators and owners of accounts: settings, credits that are given and taken back, limits of keys, requested
-//! reversals.
+//! Operators and owners of accounts: settings, credits that are given and taken back, requested reversals.
 
 use billing::{
     Nanos,
@@ -7,7 +6,6 @@ use billing::{
     command::{Command, Fund},
     grant::Source,
     ids::{AccountId, GrantId},
-    key::KeyLimits,
     payment::Purpose,
     time::DAY_MS,
 };
@@ -19,7 +17,11 @@ impl World {
     pub(crate) fn someone_acts(&mut self) -> bool {
         let Some(owner) = self.any_owner() else { return false };
         let account = self.any_account();
-        match self.random.below(100) {
+        if self.random.percent(30) {
+            self.keys_change(owner, account);
+            return true;
+        }
+        match self.random.below(94) {
             0..20 => self.buy(owner, account, Purpose::Purchase),
             20..28 => self.buy(owner, account, Purpose::Subscription),
             28..31 => self.operate(owner, account, Command::CancelSubscription),
@@ -37,15 +39,14 @@ impl World {
                 let amount = self.random.percent(50).then(|| Nanos::new(self.random.below(2_000_000_000)));
                 self.operate(owner, account, Command::VoidGrant { grant_id, amount });
             }
-            78..84 => self.limit_key(owner, account),
-            84..91 => return self.refund(owner, account),
-            91..95 => return self.dispute(account),
+            78..85 => return self.refund(owner, account),
+            85..89 => return self.dispute(account),
             _ => return self.reversal_moves_on(account),
         }
         true
     }
 
-    fn operate(&mut self, owner: u64, account: AccountId, command: Command) {
+    pub(crate) fn operate(&mut self, owner: u64, account: AccountId, command: Command) {
         self.say(|| format!("owner {owner} is asked by {account}: {command:?}"));
         self.post(owner, account, command);
     }
@@ -88,22 +89,5 @@ impl World {
             let fund = Fund { grant_id: GrantId(self.new_id()), expires_at, ..fund };
             self.operate(owner, account, Command::Fund(fund));
         }
-    }
-
-    fn limit_key(&mut self, owner: u64, account: AccountId) {
-        let key_id = self.key_of(account);
-        let most = |random: &mut crate::random::Random| Some(Nanos::dollars(random.below(9)));
-        let limits =
-            KeyLimits { amounts: [most(&mut self.random), None, None, most(&mut self.random)], models: Vec::new() };
-        // The owner of the ledger creates a key with its limits, before the key is ever used.
-        let epoch = self.disk.epoch;
-        if self.owner(owner).is_none_or(|it| it.epoch != epoch) {
-            return;
-        }
-        if self.disk.rows(account).keys.contains_key(&key_id) || self.used_keys.contains(&key_id) {
-            return;
-        }
-        self.disk.limit(account, key_id, &limits);
-        self.operate(owner, account, Command::LimitKey { key_id, limits: Some(limits), spent: [Nanos::ZERO; 4] });
     }
 }

@@ -15,6 +15,7 @@ use billing::{
     key::{KeyLimits, KeyState, KeyWindow},
     learned::Learned,
     payment::{Payment, PaymentStatus},
+    resource::Resource,
     reversal::{Reversal, ends_cycle},
     subscription::Subscription,
     time::{DAY_MS, FOUR_WEEKS_MS, Month},
@@ -58,6 +59,8 @@ pub(crate) struct Rows {
     pub(crate) windows: BTreeMap<Month, SpendWindow>,
     events: BTreeSet<(&'static str, String)>,
     pub(crate) keys: BTreeMap<KeyId, KeyLimits>,
+    /// Keys that were opened here and not revoked.
+    pub(crate) working: BTreeSet<KeyId>,
     /// The amounts charged beyond keys' limits.
     pub(crate) beyond: BTreeMap<KeyId, Nanos>,
     /// Requests with a proof.
@@ -91,6 +94,7 @@ impl Rows {
             windows: BTreeMap::new(),
             events: BTreeSet::new(),
             keys: BTreeMap::new(),
+            working: BTreeSet::new(),
             beyond: BTreeMap::new(),
             proofs: BTreeSet::new(),
         }
@@ -190,6 +194,19 @@ impl Rows {
         }
         for event in &transition.events {
             self.events.insert((event.kind.name(), event.subject.clone()));
+        }
+        transition.resources.iter().try_for_each(|resource| self.write_key(resource))
+    }
+
+    /// Other resources are not simulated.
+    fn write_key(&mut self, resource: &Resource) -> Written {
+        match resource {
+            Resource::KeyOpened(key) => {
+                let taken = self.keys.insert(key.id, key.limits.clone()).is_some();
+                unless(taken || !self.working.insert(key.id), "api_key: primary key")?;
+            }
+            Resource::KeyRevoked { id, .. } => drop(self.working.remove(id)),
+            _ => {}
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ fn next(log: &Log, place: Option<Head>, most: usize, mutant: Option<Mutant>) -> 
 fn read(row: &Row) -> Result<Logged, String> {
     match body::decode(&row.body) {
         Ok(Body::Transitions(transitions)) => Ok(logged(row, transitions)),
-        Ok(Body::Genesis(_)) => Ok(logged(row, Vec::new())),
+        Ok(Body::Genesis(_) | Body::Prices(_) | Body::Imported(_)) => Ok(logged(row, Vec::new())),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -73,7 +73,7 @@ fn read(row: &Row) -> Result<Logged, String> {
 impl World {
     /// Begins the log of accounts that existed before it.
     pub(crate) fn begin_log(&mut self, epoch: i64, at: Timestamp) {
-        let genesis = Genesis { log_id: Uuid::from_u128(1), began: Began::AfterTables };
+        let genesis = Genesis { log_id: Uuid::from_u128(1), began: Began::AfterTables, schema: 1 };
         let row = chain::genesis(Shard::ONLY, epoch, at, body::encode_genesis(&genesis));
         // Without an error the next step finds the row; a newer owner begins the log otherwise.
         let _ = self.disk.append(&row);

@@ -31,6 +31,8 @@ pub(crate) struct Stats {
     pub(crate) refused: u64,
     pub(crate) acts: u64,
     pub(crate) acts_again: u64,
+    pub(crate) keys_changed: u64,
+    pub(crate) keys_moved: u64,
     pub(crate) key_stops: u64,
     pub(crate) waited: u64,
     pub(crate) restarts: u64,
@@ -46,7 +48,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     /// The counts with their names.
-    pub(crate) const fn named(&self) -> [(&'static str, u64); 32] {
+    pub(crate) const fn named(&self) -> [(&'static str, u64); 34] {
         [
             ("steps", self.steps),
             ("admitted", self.admitted),
@@ -69,6 +71,8 @@ impl Stats {
             ("batches with refused parts", self.refused),
             ("keyed acts", self.acts),
             ("keyed acts asked again", self.acts_again),
+            ("changes of keys", self.keys_changed),
+            ("changes of keys that came too late", self.keys_moved),
             ("requests at their key's limit", self.key_stops),
             ("requests let in from the line", self.waited),
             ("payment actors that died", self.restarts),
@@ -105,6 +109,8 @@ impl Stats {
         self.refused += other.refused;
         self.acts += other.acts;
         self.acts_again += other.acts_again;
+        self.keys_changed += other.keys_changed;
+        self.keys_moved += other.keys_moved;
         self.key_stops += other.key_stops;
         self.waited += other.waited;
         self.restarts += other.restarts;

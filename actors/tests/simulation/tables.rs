@@ -123,11 +123,12 @@ impl Tables {
     pub(crate) fn is_claimed(&self, claim: &Claim) -> bool {
         match claim {
             Claim::Account(id) => self.accounts.contains_key(id),
-            Claim::Address(_) => false,
+            Claim::Address(_) | Claim::Public(_) => false,
             Claim::Proof(request) => self.has_proof(*request),
             Claim::Grant(account, source, key) => self.accounts.get(account).is_some_and(|rows| {
                 rows.grants.values().any(|grant| grant.source == *source && grant.source_key == *key)
             }),
+            Claim::Key(id) => self.accounts.values().any(|rows| rows.keys.contains_key(id)),
         }
     }
 
@@ -147,5 +148,5 @@ impl Tables {
 /// A row of the log, as it is projected.
 pub(crate) fn logged(row: &Row, transitions: Vec<Transition>) -> Logged {
     let Row { seq, hash, prev_hash, epoch, at, .. } = *row;
-    Logged { seq, hash, prev_hash, epoch, at, transitions }
+    Logged { seq, hash, prev_hash, epoch, at, transitions, prices: None }
 }

@@ -8,7 +8,7 @@ use billing::{
     Nanos, Timestamp,
     account::Header,
     command::Command,
-    ids::{AccountId, KeyId, PaymentId, RequestId},
+    ids::{AccountId, PaymentId, RequestId},
     key::KeyLimits,
     plan::Plan,
 };
@@ -23,6 +23,7 @@ use crate::{
     clients::Request,
     disk::Disk,
     journal::{ForJournal, Journal},
+    keys::{Wish, first_key},
     mutants::Mutant,
     owner::Owner,
     projector::Group,
@@ -83,8 +84,8 @@ pub(crate) struct World {
     /// The costs that clients were told for their requests, and the purchases that succeeded.
     pub(crate) told: BTreeMap<AccountId, Vec<(RequestId, Nanos)>>,
     pub(crate) told_paid: Vec<(AccountId, PaymentId)>,
-    /// The keys of requests so far.
-    pub(crate) used_keys: BTreeSet<KeyId>,
+    /// Changes of keys that are thought of.
+    pub(crate) wishes: Vec<Wish>,
     pub(crate) gifts: Vec<(AccountId, billing::command::Fund)>,
     pub(crate) cards: Processor,
     pub(crate) tasks: BTreeMap<u64, Task>,
@@ -117,7 +118,7 @@ impl World {
                 let most =
                     [10_000_000, 3_000_000_000].map(|least| Some(Nanos::new(least + random.below(2_000_000_000))));
                 let limits = KeyLimits { amounts: [most[0], None, None, most[1]], models: Vec::new() };
-                disk.limit(id, KeyId(Uuid::from_u128(id.0.as_u128() * 10 + 1)), &limits);
+                disk.limit(id, first_key(id, false), &limits);
             }
         }
         let has_wild_clock = random.percent(30);
@@ -143,7 +144,7 @@ impl World {
             dispatched: BTreeMap::new(),
             told: BTreeMap::new(),
             told_paid: Vec::new(),
-            used_keys: BTreeSet::new(),
+            wishes: Vec::new(),
             gifts: Vec::new(),
             cards: Processor::default(),
             tasks: BTreeMap::new(),

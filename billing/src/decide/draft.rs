@@ -12,6 +12,7 @@ use crate::{
     ids::{GrantId, KeyId, PaymentId, RequestId, derived},
     nanos::Nanos,
     payment::{Maxima, Payment, Purpose},
+    resource::Resource,
     reversal::Reversal,
     subscription::Subscription,
     time::Timestamp,
@@ -39,6 +40,8 @@ pub(super) struct Draft<'a> {
     pub(super) beyond: Option<(KeyId, Nanos)>,
     /// The proof that a request was carried out. It is written even if nothing changes.
     pub(super) proof: Option<Proof>,
+    /// Keys, saved cards and webhooks that change.
+    pub(super) resources: Vec<Resource>,
     /// Whether the time of the next due work may have changed.
     reschedule: bool,
 }
@@ -62,6 +65,7 @@ impl<'a> Draft<'a> {
             notice: None,
             beyond: None,
             proof: None,
+            resources: Vec::new(),
             reschedule: false,
         }
     }
@@ -232,7 +236,8 @@ impl<'a> Draft<'a> {
             || !self.touched.is_empty()
             || self.is_subscription_changed
             || self.is_automatic_changed
-            || self.proof.is_some();
+            || self.proof.is_some()
+            || !self.resources.is_empty();
         if self.reschedule || is_changed && self.account.due_at <= self.now {
             let wake_at = self.account.next_due(self.now);
             self.account.due_at = wake_at.unwrap_or(Timestamp(i64::MAX));
@@ -256,6 +261,7 @@ impl<'a> Draft<'a> {
             events,
             notice,
             proof,
+            resources,
             ..
         } = self;
         // A transition without lines (a payment, an event) takes no sequence number, so that the journal stays dense.
@@ -284,6 +290,7 @@ impl<'a> Draft<'a> {
             beyond: self.beyond,
             proof,
             opened: None,
+            resources,
         }))
     }
 }

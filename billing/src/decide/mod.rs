@@ -5,6 +5,7 @@
 
 mod admit;
 mod automatic;
+mod change;
 mod draft;
 mod due;
 mod expire;
@@ -69,10 +70,7 @@ fn run(draft: &mut Draft<'_>, command: Command) -> Result<Reply, Refusal> {
         Command::SetAutomatic(change) => automatic::set(draft, change),
         Command::CancelSubscription => subscription::cancel(draft),
         Command::ResumeSubscription => subscription::resume(draft),
-        Command::LimitKey { key_id, limits, spent } => {
-            draft.account.limit_key(key_id, limits, spent, draft.now);
-            Ok(Reply::Done)
-        }
+        Command::Change(change) => change::change(draft, change),
         Command::Notified { notice, command } => {
             let reply = run(draft, *command)?;
             draft.notice = Some(notice);

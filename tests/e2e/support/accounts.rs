@@ -22,21 +22,24 @@ use uuid::Uuid;
 /// How long what must come may take.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// The ledger's actors alone.
+/// The account of a test that has the ledger's actors alone.
+const ACCOUNT: AccountId = AccountId(Uuid::from_u128(1));
+
+/// The ledger's actors alone, and an account.
 pub(crate) async fn start(url: &str) -> Accounts {
     let health = Health::default();
     let ledger = Arc::new(Ledger::open(url, &Opening::default()).await.unwrap());
+    ledger.create_account(ACCOUNT, "race@example.com", Plan::Payg, Clock::default().now()).await.unwrap();
     let chief = Supervisor::new(&health).start();
     let processor = Processor::Sandbox(Sandbox::default());
     let arbiters = vec![Arbiter::new().handle()];
     app::start_money(&chief, arbiters, ledger, processor, Clock::default(), health).unwrap().accounts
 }
 
-/// An account of a paid cycle with so much: no limit of requests a second.
+/// The account, in a paid cycle with so much: no limit of requests a second.
 pub(crate) async fn funded(accounts: &Accounts, amount: Nanos) -> AccountId {
-    let id = AccountId(Uuid::now_v7());
+    let id = ACCOUNT;
     let now = accounts.clock().now();
-    accounts.ledger().create_account(id, "race@example.com", Plan::Payg, now).await.unwrap();
     let fund = Fund {
         grant_id: GrantId(Uuid::now_v7()),
         source: Source::Plan,

@@ -118,8 +118,7 @@ impl Ledger {
         last: &Last,
         stopped: &BTreeSet<Uuid>,
     ) -> Result<(), LedgerError> {
-        let sql =
-            "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at FROM account WHERE id = ?";
+        let sql = "SELECT plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision FROM account WHERE id = ?";
         for (id, header) in last.headers.iter().filter(|(id, _)| !stopped.contains(&id.0)) {
             let row = tx.query_one_raw(self.statement(sql, [id.0.into()])).await?;
             let found = row.as_ref().map(load::header).transpose()?;

@@ -7,7 +7,7 @@
 
 mod v1;
 
-use billing::entry::Transition;
+use billing::{Timestamp, entry::Transition};
 use uuid::Uuid;
 
 /// The content of a log's row.
@@ -17,6 +17,49 @@ pub enum Body {
     Genesis(Genesis),
     /// A batch of transitions, in the order they were decided.
     Transitions(Vec<Transition>),
+    /// A price book that is charged by from now on.
+    Prices(PriceBook),
+    /// Rows of a table from before there was a log.
+    Imported(Imported),
+}
+
+/// A price book with its version. Charges name the version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PriceBook {
+    /// The version, from 1.
+    pub version: i64,
+    /// BLAKE3 of the book, in hexadecimal.
+    pub hash: String,
+    /// When the book came into use.
+    pub at: Timestamp,
+    /// The book, in TOML.
+    pub prices: String,
+}
+
+/// Rows of one table from before there was a log, in the order of the table's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The table.
+    pub table: String,
+    /// The names of its columns.
+    pub columns: Vec<String>,
+    /// The rows, each with a value for each column.
+    pub rows: Vec<Vec<Field>>,
+    /// Whether these are the last rows that are imported, of all tables.
+    pub is_last: bool,
+}
+
+/// A value of an imported row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// No value.
+    Null,
+    /// A number.
+    Int(i64),
+    /// A text.
+    Text(String),
+    /// An id.
+    Id(Uuid),
 }
 
 /// The beginning of a log.
@@ -26,6 +69,8 @@ pub struct Genesis {
     pub log_id: Uuid,
     /// What the log begins after.
     pub began: Began,
+    /// The number of migrations that the tables had when the log began. Imported rows fit such tables.
+    pub schema: u32,
 }
 
 /// What a log begins after.
@@ -33,7 +78,7 @@ pub struct Genesis {
 pub enum Began {
     /// No ledger before it.
     New,
-    /// Tables that existed before there was a log.
+    /// Tables that existed before there was a log. Their rows follow.
     AfterTables,
 }
 
@@ -61,6 +106,16 @@ pub fn encode(transitions: &[Transition]) -> Vec<u8> {
 /// The body of a log's first row, in the newest form.
 pub fn encode_genesis(genesis: &Genesis) -> Vec<u8> {
     v1::encode_genesis(genesis)
+}
+
+/// The body of a row with a price book, in the newest form.
+pub fn encode_prices(book: &PriceBook) -> Vec<u8> {
+    v1::encode_prices(book)
+}
+
+/// The body of a row with imported rows, in the newest form.
+pub fn encode_imported(imported: &Imported) -> Vec<u8> {
+    v1::encode_imported(imported)
 }
 
 /// Reads a body of any form.

@@ -17,7 +17,7 @@ use billing::{
     time::Month,
 };
 
-use super::Entry;
+use super::{Entry, resources::Resources};
 
 /// Several transitions, merged.
 #[derive(Default)]
@@ -39,6 +39,7 @@ pub(super) struct Merged<'a> {
     pub(super) beyond: BTreeMap<KeyId, Nanos>,
     /// Processors' events by their ids.
     pub(super) notices: BTreeMap<(&'a str, &'a str), Noted<'a>>,
+    pub(super) resources: Resources<'a>,
 }
 
 /// A processor's event: its first delivery, and when the last one was signed.
@@ -68,6 +69,7 @@ impl<'a> Merged<'a> {
         }
         self.add_hold(transition);
         self.beyond.extend(transition.beyond);
+        self.resources.add(transition);
         for payment in &transition.payments {
             self.payments.insert(payment.id, (account, payment));
         }

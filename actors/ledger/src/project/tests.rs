@@ -1,4 +1,5 @@
 mod history;
+mod resources;
 
 use billing::{
     Nanos,
@@ -8,7 +9,7 @@ use billing::{
 };
 use proptest::prelude::*;
 
-use self::history::{BEGIN, EXISTING, account_id, key_id, step, transitions};
+use self::history::{BEGIN, EXISTING, account_id, step, transitions};
 use super::*;
 use crate::{log::chain, tests::new_ledger};
 
@@ -24,7 +25,15 @@ fn logged(transitions: Vec<Transition>, sizes: &[usize]) -> Vec<Logged> {
         let at = transitions[0].at;
         let row = chain::next(Shard::ONLY, head, 3, at, Vec::new());
         head = row.head();
-        rows.push(Logged { seq: row.seq, hash: row.hash, prev_hash: row.prev_hash, epoch: 3, at, transitions });
+        rows.push(Logged {
+            seq: row.seq,
+            hash: row.hash,
+            prev_hash: row.prev_hash,
+            epoch: 3,
+            at,
+            transitions,
+            prices: None,
+        });
     }
     rows
 }
@@ -34,10 +43,9 @@ async fn with_accounts() -> (Ledger, tempfile::TempDir) {
     let (ledger, folder) = new_ledger().await;
     for number in 0..EXISTING {
         let (id, email) = (account_id(number), format!("{number}@example.com"));
-        ledger.create_account(id, &email, Plan::Payg, BEGIN).await.unwrap();
-        let sql = "INSERT INTO api_key (id, account_id, name, public, hash, created_at) VALUES (?, ?, 'a', ?, 'h', 0)";
-        let values = [key_id(id).0.into(), id.0.into(), email.into()];
-        ledger.write.execute_raw(ledger.statement(sql, values)).await.unwrap();
+        let sql = "INSERT INTO account (id, email, plan, created_at, clock) VALUES (?, ?, 'payg', ?, ?)";
+        let values = [id.0.into(), email.into(), BEGIN.0.into(), BEGIN.0.into()];
+        ledger.tables.execute_raw(ledger.statement(sql, values)).await.unwrap();
     }
     // These tests make their own log.
     ledger.tables.execute_raw(ledger.statement("DELETE FROM projection", [])).await.unwrap();

@@ -1,9 +1,9 @@
 //! Deliveries in the database: created by the trigger, and left by changes of their endpoint.
 
-use billing::plan::Plan;
+use billing::{account::Header, entry::Transition, event::Event, plan::Plan, resource::Resource};
 
 use super::*;
-use crate::tests::new_ledger;
+use crate::{log::body, tests::new_ledger};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -30,17 +30,27 @@ impl Stage {
             secret: "whsec_".into(),
             kinds,
             created_at: NOW,
-            failing_since: None,
             disabled: None,
         };
-        assert!(self.ledger.create_endpoint(&endpoint).await.unwrap());
-        endpoint.id
+        let id = endpoint.id;
+        self.write(vec![Resource::Endpoint(endpoint)], Vec::new()).await;
+        id
+    }
+
+    async fn turn_off(&self, hook: Uuid) {
+        let KnownEndpoint { endpoint, .. } = self.ledger.endpoint(self.account, hook).await.unwrap().unwrap();
+        let endpoint = Endpoint { disabled: Some((NOW, Because::Owner)), ..endpoint };
+        self.write(vec![Resource::Endpoint(endpoint)], Vec::new()).await;
     }
 
     async fn tell(&self, kind: EventKind, subject: &str) {
-        let tx = self.ledger.read.begin().await.unwrap();
-        self.ledger.tell(&tx, self.account, &Event::new(kind, subject), NOW).await.unwrap();
-        tx.commit().await.unwrap();
+        self.write(Vec::new(), vec![Event::new(kind, subject)]).await;
+    }
+
+    async fn write(&self, resources: Vec<Resource>, events: Vec<Event>) {
+        let header = Header::new(Plan::Payg, NOW);
+        let transition = Transition { resources, events, ..Transition::unchanged(self.account, 0, NOW, header) };
+        self.ledger.append_by_itself(body::encode(&[transition]), NOW).await.unwrap();
     }
 
     async fn count(&self, endpoint: Uuid) -> usize {
@@ -69,7 +79,7 @@ async fn an_attempt_on_a_delivery_that_has_ended_changes_nothing() {
     let hook = stage.hook(1, None).await;
     stage.tell(EventKind::LowBalance, "once").await;
     let due = stage.ledger.due_deliveries(NOW, 10).await.unwrap().remove(0);
-    stage.ledger.disable_endpoint(stage.account, hook, NOW).await.unwrap();
+    stage.turn_off(hook).await;
     let late = Attempt {
         endpoint_id: hook,
         event_id: due.event_id,
@@ -77,13 +87,13 @@ async fn an_attempt_on_a_delivery_that_has_ended_changes_nothing() {
         at: NOW,
         answer: Some((410, String::new())),
         error: None,
-        fate: Fate::Disable("gone"),
+        fate: Fate::Disable(Because::Gone),
     };
     stage.ledger.note_attempt(&late).await.unwrap();
     let delivery = stage.ledger.deliveries(hook, None, 1).await.unwrap().remove(0);
     assert_eq!((delivery.status.as_str(), delivery.attempts, delivery.answer_status), ("failed", 0, None));
-    let endpoint = stage.ledger.endpoint(stage.account, hook).await.unwrap().unwrap();
-    assert_eq!((endpoint.failing_since, endpoint.disabled), (None, Some((NOW, "owner".into()))));
+    let known = stage.ledger.endpoint(stage.account, hook).await.unwrap().unwrap();
+    assert_eq!((known.failing_since, known.endpoint.disabled), (None, Some((NOW, Because::Owner))));
 }
 
 #[tokio::test]
@@ -97,7 +107,7 @@ async fn deliveries_are_forgotten_when_old_or_without_an_endpoint() {
     assert_eq!(stage.ledger.forget_deliveries(NOW, 10).await.unwrap(), 0);
     assert_eq!(stage.ledger.forget_deliveries(later, 10).await.unwrap(), 1);
     assert_eq!((stage.count(kept).await, stage.count(lost).await), (1, 0), "what waits is kept");
-    stage.ledger.disable_endpoint(stage.account, kept, NOW).await.unwrap();
+    stage.turn_off(kept).await;
     assert_eq!(stage.ledger.forget_deliveries(later, 10).await.unwrap(), 1);
 }
 

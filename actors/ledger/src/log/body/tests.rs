@@ -2,6 +2,7 @@
 
 pub(in crate::log::body) mod examples;
 mod golden;
+mod resources;
 mod strategies;
 
 use proptest::prelude::*;
@@ -22,7 +23,7 @@ proptest! {
     #[test]
     fn a_genesis_is_read_as_it_was_written(id in any::<u128>(), is_new in any::<bool>()) {
         let began = if is_new { Began::New } else { Began::AfterTables };
-        let genesis = Genesis { log_id: Uuid::from_u128(id), began };
+        let genesis = Genesis { log_id: Uuid::from_u128(id), began, schema: 13 };
         prop_assert_eq!(decode(&encode_genesis(&genesis)), Ok(Body::Genesis(genesis)));
     }
 

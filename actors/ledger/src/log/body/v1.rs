@@ -10,14 +10,17 @@ mod automatic;
 mod context;
 mod credits;
 mod holds;
+mod imported;
 mod notes;
 mod numbers;
+mod prices;
 mod purchases;
+mod resources;
 mod usage;
 
 use billing::{
     Nanos, Timestamp, entry,
-    ids::{AccountId, KeyId, RequestId},
+    ids::{KeyId, RequestId},
 };
 use prost::Message as _;
 use uuid::Uuid;
@@ -27,9 +30,12 @@ use self::{
     context::{Reading, Writing},
     credits::{Grant, Header, Line},
     holds::Hold,
+    imported::Imported,
     notes::{Event, Notice, Opened, Proof},
     numbers::{Numbered as _, value},
+    prices::PriceBook,
     purchases::{Payment, Reversal, Subscription},
+    resources::Resource,
     usage::Usage,
 };
 use super::{BadBody, Body};
@@ -50,6 +56,10 @@ struct Content {
     transitions: Vec<Transition>,
     #[prost(message, optional, tag = "2")]
     genesis: Option<Genesis>,
+    #[prost(message, optional, tag = "3")]
+    prices: Option<PriceBook>,
+    #[prost(message, optional, tag = "4")]
+    imported: Option<Imported>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -58,6 +68,8 @@ struct Genesis {
     log_id: Vec<u8>,
     #[prost(uint32, tag = "2")]
     began: u32,
+    #[prost(uint32, tag = "3")]
+    schema: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -99,6 +111,8 @@ struct Transition {
     proof: Option<Proof>,
     #[prost(message, optional, tag = "18")]
     opened: Option<Opened>,
+    #[prost(message, repeated, tag = "19")]
+    resources: Vec<Resource>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -121,19 +135,32 @@ pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
 }
 
 pub(super) fn encode_genesis(genesis: &super::Genesis) -> Vec<u8> {
-    let super::Genesis { log_id, began } = genesis;
-    let genesis = Genesis { log_id: log_id.as_bytes().to_vec(), began: began.number() };
-    let content = Content { transitions: Vec::new(), genesis: Some(genesis) };
+    let super::Genesis { log_id, began, schema } = genesis;
+    let genesis = Genesis { log_id: log_id.as_bytes().to_vec(), began: began.number(), schema: *schema };
+    whole(&Content { genesis: Some(genesis), ..Content::default() })
+}
+
+pub(super) fn encode_prices(book: &super::PriceBook) -> Vec<u8> {
+    whole(&Content { prices: Some(PriceBook::write(book)), ..Content::default() })
+}
+
+pub(super) fn encode_imported(imported: &super::Imported) -> Vec<u8> {
+    whole(&Content { imported: Some(Imported::write(imported)), ..Content::default() })
+}
+
+fn whole(content: &Content) -> Vec<u8> {
     [vec![VERSION], content.encode_to_vec()].concat()
 }
 
 pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
     let content = Content::decode(message).map_err(|error| BadBody::Malformed(error.to_string()))?;
-    let Content { transitions, genesis } = content;
-    match (transitions.as_slice(), genesis) {
-        ([], Some(genesis)) => Ok(Body::Genesis(genesis.read()?)),
-        (_, None) => Ok(Body::Transitions(transitions.into_iter().map(Transition::read).collect::<Result<_, _>>()?)),
-        (_, Some(_)) => Err(malformed("genesis, beside transitions")),
+    let Content { transitions, genesis, prices, imported } = content;
+    match (transitions.as_slice(), genesis, prices, imported) {
+        ([], Some(genesis), None, None) => Ok(Body::Genesis(genesis.read()?)),
+        ([], None, Some(prices), None) => Ok(Body::Prices(prices.read())),
+        ([], None, None, Some(imported)) => Ok(Body::Imported(imported.read()?)),
+        (_, None, None, None) => Ok(Body::Transitions(each(transitions, Transition::read)?)),
+        _ => Err(malformed("contents of several kinds")),
     }
 }
 
@@ -143,9 +170,9 @@ fn malformed(field: &str) -> BadBody {
 
 impl Genesis {
     fn read(self) -> Result<super::Genesis, BadBody> {
-        let Self { log_id, began } = self;
+        let Self { log_id, began, schema } = self;
         let log_id = Uuid::from_slice(&log_id).map_err(|_| malformed("genesis.log_id"))?;
-        Ok(super::Genesis { log_id, began: value(began, "genesis.began")? })
+        Ok(super::Genesis { log_id, began: value(began, "genesis.began")?, schema })
     }
 }
 
@@ -170,6 +197,7 @@ impl Transition {
             beyond,
             proof,
             opened,
+            resources,
         } = transition;
         let mut to = Writing::new(account_id.0, *at);
         Self {
@@ -190,6 +218,7 @@ impl Transition {
             beyond: beyond.map(|(key_id, amount)| Beyond { key_id: to.id(key_id.0), amount: amount.get() }),
             proof: proof.as_ref().map(|proof| Proof::write(proof, &mut to)),
             opened: opened.as_ref().map(Opened::write),
+            resources: resources.iter().map(|resource| Resource::write(resource, &mut to)).collect(),
             ids: to.into_ids(),
         }
     }
@@ -214,11 +243,12 @@ impl Transition {
             beyond,
             proof,
             opened,
+            resources,
         } = self;
         let at = Timestamp(at);
         let from = Reading::new(&ids, at)?;
         Ok(entry::Transition {
-            account_id: AccountId(from.id(1, "transition.ids")?),
+            account_id: from.account()?,
             seq,
             at,
             lines: each(lines, |line| line.read(&from))?,
@@ -236,6 +266,7 @@ impl Transition {
             beyond: beyond.map(|beyond| beyond.read(&from)).transpose()?,
             proof: proof.map(|proof| proof.read(&from)).transpose()?,
             opened: opened.map(Opened::read),
+            resources: each(resources, |resource| resource.read(&from))?,
         })
     }
 }

@@ -13,7 +13,6 @@ use billing::{
     grant::{Grant, Source},
     hold::{HoldRequest, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
-    key::KeyLimits,
     payment::{Payment, Purpose},
     plan::Plan,
     price::{Cost, Parts},
@@ -23,6 +22,8 @@ use billing::{
 };
 use proptest::prelude::*;
 use uuid::Uuid;
+
+use super::resources::{Resources, open_key};
 
 pub(super) const BEGIN: Timestamp = Timestamp(1_790_000_000_000);
 /// Accounts that exist before the history; one more opens with it.
@@ -41,7 +42,7 @@ enum Act {
     Reverse { which: usize, percent: i64, name: u8, kind: Kind, state: usize },
     Void { which: usize, amount: Option<i64> },
     Automatic { reload: bool, threshold: i64 },
-    LimitKey { total: i64 },
+    Change { kind: u8, which: usize },
     Sweep,
 }
 
@@ -85,7 +86,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             }),
         1 => (any::<usize>(), proptest::option::of(amount)).prop_map(|(which, amount)| Act::Void { which, amount }),
         1 => (any::<bool>(), 0..5_i64).prop_map(|(reload, threshold)| Act::Automatic { reload, threshold }),
-        1 => (0..3_i64).prop_map(|total| Act::LimitKey { total }),
+        4 => (0..8_u8, any::<usize>()).prop_map(|(kind, which)| Act::Change { kind, which }),
         1 => Just(Act::Sweep),
     ];
     let by = prop_oneof![8 => Just(By::Customer), 1 => Just(By::Operator), 1 => (0..9_u8).prop_map(By::Processor),
@@ -100,6 +101,7 @@ struct Story {
     grants: BTreeMap<GrantId, Grant>,
     payments: BTreeMap<PaymentId, Payment>,
     reversals: BTreeMap<(PaymentId, ReversalId), Reversal>,
+    resources: Resources,
 }
 
 pub(super) fn account_id(number: u128) -> AccountId {
@@ -117,16 +119,18 @@ pub(super) fn transitions(steps: &[Step]) -> Vec<Transition> {
     let (account, opened) = open(account_id(EXISTING), "opened@example.com".into(), Plan::Payg, BEGIN);
     stories.push(Story::new(account));
     let mut transitions = Vec::from_iter(opened.transition.map(|transition| *transition));
+    for story in &mut stories {
+        let opens = open_key(key_id(story.account.id), story.account.id, BEGIN);
+        let opened = story.decide(opens, BEGIN);
+        transitions.extend(opened);
+    }
     let mut now = BEGIN;
     for (serial, Step { who, act, by, wait }) in steps.iter().enumerate() {
         now = now.plus_ms(*wait);
         let id = Uuid::from_u128(1_000 + serial as u128);
         let story = &mut stories[*who];
         let Some(command) = story.command(act, id, now) else { continue };
-        if let Some(transition) = decide(&mut story.account, by.wrap(command, id, now), now).transition {
-            story.note(&transition);
-            transitions.push(*transition);
-        }
+        transitions.extend(story.decide(by.wrap(command, id, now), now));
     }
     transitions
 }
@@ -169,13 +173,26 @@ fn pick<T>(from: Vec<T>, which: usize) -> Option<T> {
 
 impl Story {
     fn new(account: Account) -> Self {
-        Self { account, grants: BTreeMap::new(), payments: BTreeMap::new(), reversals: BTreeMap::new() }
+        Self {
+            account,
+            grants: BTreeMap::new(),
+            payments: BTreeMap::new(),
+            reversals: BTreeMap::new(),
+            resources: Resources::default(),
+        }
+    }
+
+    fn decide(&mut self, command: Command, now: Timestamp) -> Option<Transition> {
+        let transition = decide(&mut self.account, command, now).transition?;
+        self.note(&transition);
+        Some(*transition)
     }
 
     fn note(&mut self, transition: &Transition) {
         self.grants.extend(transition.grants.iter().map(|grant| (grant.id, grant.clone())));
         self.payments.extend(transition.payments.iter().map(|payment| (payment.id, payment.clone())));
         self.reversals.extend(transition.reversals.iter().map(|row| ((row.payment_id, row.id), row.clone())));
+        self.resources.note(transition);
     }
 
     fn open_request(&self, which: usize) -> Option<RequestId> {
@@ -230,14 +247,7 @@ impl Story {
                 monthly_spend: Nanos::dollars(90),
                 method: None,
             })),
-            Act::LimitKey { total } => Command::LimitKey {
-                key_id: key_id(self.account.id),
-                limits: Some(KeyLimits {
-                    amounts: [None, None, None, Some(Nanos::dollars(total))],
-                    models: Vec::new(),
-                }),
-                spent: [Nanos::ZERO; 4],
-            },
+            Act::Change { kind, which } => self.resources.change(&self.account, kind, which, id, now)?,
             Act::Sweep => Command::Sweep,
         })
     }

@@ -4,21 +4,27 @@ use billing::{
     Nanos, Timestamp,
     account::{Automatic, Header},
     automatic::{AutoSettings, AutoState, SpendWindow, Switch},
+    card::{Card, PaymentMethod},
     class::{SizeClass, Units},
     entry::{Ending, Line, LineKind, Notice, Opened, Proof, Transition, UsageRecord},
     event::{Event, EventKind},
     grant::{Grant, Source, Taken},
     hold::{Hold, Work},
     ids::{AccountId, GrantId, KeyId, PaymentId, RequestId, ReversalId},
+    key::{ApiKey, KeyLimits, Scopes},
     payment::{Maxima, Payment, PaymentStatus, Purpose},
     plan::Plan,
     price::Cost,
+    resource::Resource,
     reversal::{Kind, Reversal, State},
     subscription::{AtEnd, Status, Subscription},
     time::Month,
+    webhook::{Because, Endpoint},
 };
 use rust_decimal::Decimal;
 use uuid::Uuid;
+
+use super::super::{Field, Imported, PriceBook};
 
 const NOW: Timestamp = Timestamp(1_795_512_896_789);
 const WEEKS: i64 = 28 * 86_400_000;
@@ -37,6 +43,7 @@ fn header(seq: u64) -> Header {
         seq,
         clock: NOW,
         wake_at: Some(Timestamp(NOW.0 + 400_000_000)),
+        revision: 3,
     }
 }
 
@@ -160,6 +167,7 @@ pub(in crate::log::body) fn everything() -> Vec<Transition> {
         purchases(),
         renewal(),
         notes(),
+        resources(),
         usage(Ending::Failed),
         usage(Ending::Recovered),
         usage(Ending::WrittenOff),
@@ -378,4 +386,78 @@ fn notes() -> Transition {
 
 fn renewal() -> Transition {
     Transition { subscription: Some(Subscription::new("default".into(), NOW)), ..unchanged(47) }
+}
+
+fn resources() -> Transition {
+    let key = ApiKey {
+        id: KeyId(id(41)),
+        account_id: AccountId(id(1)),
+        name: "laptop".into(),
+        public: "0123456789ab".into(),
+        hash: "c0de".into(),
+        limits: KeyLimits {
+            amounts: [Some(Nanos::dollars(1)), Some(Nanos::dollars(2)), None, Some(Nanos::dollars(3))],
+            models: vec!["openai/gpt-5".into()],
+        },
+        scopes: Scopes::ALL,
+        created_at: NOW,
+        expires_at: Some(Timestamp(NOW.0 + WEEKS)),
+        revoked_at: None,
+    };
+    let card = PaymentMethod {
+        id: id(42),
+        account_id: AccountId(id(1)),
+        processor: "stripe".into(),
+        card: Card {
+            customer: "cus_1".into(),
+            reference: "pm_1".into(),
+            brand: "visa".into(),
+            last4: "4242".into(),
+            exp_month: 12,
+            exp_year: 2030,
+        },
+        is_default: true,
+        created_at: NOW,
+        removed_at: Some(Timestamp(NOW.0 + 1)),
+    };
+    let endpoint = |number, kinds, because| Endpoint {
+        id: id(number),
+        account_id: AccountId(id(1)),
+        url: "https://example.com/".into(),
+        description: "mine".into(),
+        secret: "whsec_1".into(),
+        kinds,
+        created_at: NOW,
+        disabled: Some((NOW, because)),
+    };
+    Transition {
+        resources: vec![
+            Resource::KeyOpened(key),
+            Resource::KeyRevoked { id: KeyId(id(43)), public: "ba9876543210".into(), at: NOW },
+            Resource::Customer { processor: "stripe".into(), reference: "cus_1".into() },
+            Resource::Card(card),
+            Resource::CardChosen { reference: "pm_1".into(), at: NOW },
+            Resource::PaymentCard { payment_id: PaymentId(id(21)), reference: "pm_1".into() },
+            Resource::Endpoint(endpoint(44, None, Because::Failing)),
+            Resource::Endpoint(endpoint(45, Some(vec![EventKind::LowBalance]), Because::Gone)),
+            Resource::Endpoint(endpoint(46, Some(Vec::new()), Because::Owner)),
+            Resource::EndpointDeleted(id(47)),
+        ],
+        ..unchanged(48)
+    }
+}
+
+/// A price book.
+pub(in crate::log::body) fn prices() -> PriceBook {
+    PriceBook { version: 3, hash: "c0de".into(), at: NOW, prices: "[models]\n".into() }
+}
+
+/// Rows from before there was a log.
+pub(in crate::log::body) fn imported() -> Imported {
+    Imported {
+        table: "account".into(),
+        columns: vec!["id".into(), "email".into(), "debt".into(), "wake_at".into()],
+        rows: vec![vec![Field::Id(id(1)), Field::Text("a@b.org".into()), Field::Int(-5), Field::Null]],
+        is_last: true,
+    }
 }

@@ -2,17 +2,19 @@
 //! change of the form is a new version, with files of its own beside these.
 
 use super::{
-    super::{Began, Body, Genesis, decode, encode, encode_genesis},
+    super::{Began, Body, Genesis, decode, encode, encode_genesis, encode_imported, encode_prices},
     Uuid, examples,
 };
 
 const GENESIS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_genesis.bin");
 const AFTER_TABLES: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_after_tables.bin");
 const REQUEST: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_request.bin");
+const PRICES: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_prices.bin");
+const IMPORTED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_imported.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
-    Genesis { log_id: Uuid::from_u128(0x0199_c0de_aaaa_7bbb_8ccc_0123_4567_89ab), began }
+    Genesis { log_id: Uuid::from_u128(0x0199_c0de_aaaa_7bbb_8ccc_0123_4567_89ab), began, schema: 13 }
 }
 
 #[test]
@@ -21,6 +23,8 @@ fn bodies_of_form_1_are_read_for_ever() {
     assert_eq!(decode(AFTER_TABLES), Ok(Body::Genesis(genesis(Began::AfterTables))));
     let request = vec![examples::opening(), examples::admission(), examples::settlement()];
     assert_eq!(decode(REQUEST), Ok(Body::Transitions(request)));
+    assert_eq!(decode(PRICES), Ok(Body::Prices(examples::prices())));
+    assert_eq!(decode(IMPORTED), Ok(Body::Imported(examples::imported())));
     assert_eq!(decode(EVERYTHING), Ok(Body::Transitions(examples::everything())));
 }
 
@@ -30,5 +34,7 @@ fn bodies_are_written_in_form_1() {
     assert_eq!(encode_genesis(&genesis(Began::New)), GENESIS);
     assert_eq!(encode_genesis(&genesis(Began::AfterTables)), AFTER_TABLES);
     assert_eq!(encode(&[examples::opening(), examples::admission(), examples::settlement()]), REQUEST);
+    assert_eq!(encode_prices(&examples::prices()), PRICES);
+    assert_eq!(encode_imported(&examples::imported()), IMPORTED);
     assert_eq!(encode(&examples::everything()), EVERYTHING);
 }

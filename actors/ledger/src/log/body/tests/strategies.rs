@@ -16,6 +16,7 @@ use billing::{
     plan::Plan,
     price::{Cost, Parts},
     quantity::{Band, Cache, Direction, Key, Kind, Modality, Resolution, ServiceTier},
+    resource::Resource,
     reversal::{self, Reversal, State},
     subscription::{AtEnd, Status, Subscription},
     time::Month,
@@ -23,6 +24,8 @@ use billing::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use rust_decimal::Decimal;
 use uuid::Uuid;
+
+use super::resources::resource;
 
 /// Batches of transitions.
 pub(super) fn transitions() -> impl Strategy<Value = Vec<Transition>> {
@@ -44,7 +47,9 @@ macro_rules! fields {
     };
 }
 
-fn number() -> impl Strategy<Value = i64> {
+pub(super) use fields;
+
+pub(super) fn number() -> impl Strategy<Value = i64> {
     prop_oneof![
         2 => Just(0),
         1 => select(vec![i64::MIN, i64::MAX, -1, 1, 127, 128]),
@@ -53,20 +58,20 @@ fn number() -> impl Strategy<Value = i64> {
     ]
 }
 
-fn nanos() -> impl Strategy<Value = Nanos> {
+pub(super) fn nanos() -> impl Strategy<Value = Nanos> {
     number().prop_map(Nanos::new)
 }
 
-fn time() -> impl Strategy<Value = Timestamp> {
+pub(super) fn time() -> impl Strategy<Value = Timestamp> {
     prop_oneof![number(), 1_795_512_000_000..1_795_513_000_000_i64].prop_map(Timestamp)
 }
 
 /// Few ids, so that the same one is at several places, and any.
-fn id() -> impl Strategy<Value = Uuid> {
+pub(super) fn id() -> impl Strategy<Value = Uuid> {
     prop_oneof![3 => 0..5_u128, 2 => any::<u128>()].prop_map(Uuid::from_u128)
 }
 
-fn text() -> impl Strategy<Value = String> {
+pub(super) fn text() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), "[a-z_.]{1,12}", ".{0,8}"]
 }
 
@@ -103,6 +108,7 @@ fn header() -> BoxedStrategy<Header> {
         seq: any::<u64>(),
         clock: time(),
         wake_at: option::of(time()),
+        revision: any::<u64>(),
     })
 }
 
@@ -315,7 +321,24 @@ fn proof() -> BoxedStrategy<Proof> {
     })
 }
 
-fn transition() -> BoxedStrategy<Transition> {
+/// Resources belong to their transition's account.
+fn of_account(mut transition: Transition) -> Transition {
+    for resource in &mut transition.resources {
+        match resource {
+            Resource::KeyOpened(key) => key.account_id = transition.account_id,
+            Resource::Card(card) => card.account_id = transition.account_id,
+            Resource::Endpoint(endpoint) => endpoint.account_id = transition.account_id,
+            _ => {}
+        }
+    }
+    transition
+}
+
+fn transition() -> impl Strategy<Value = Transition> {
+    any_transition().prop_map(of_account)
+}
+
+fn any_transition() -> BoxedStrategy<Transition> {
     fields!(Transition {
         account_id: id().prop_map(AccountId),
         seq: any::<u64>(),
@@ -335,5 +358,6 @@ fn transition() -> BoxedStrategy<Transition> {
         beyond: option::of((id().prop_map(KeyId), nanos())),
         proof: option::of(proof()),
         opened: option::of(text().prop_map(|email| Opened { email })),
+        resources: vec(resource(), 0..4),
     })
 }

@@ -1,6 +1,6 @@
 //! What a transition's messages share: the list of its ids, and its time.
 
-use billing::Timestamp;
+use billing::{Timestamp, ids::AccountId};
 use uuid::Uuid;
 
 use super::{BadBody, malformed};
@@ -66,6 +66,11 @@ impl<'a> Reading<'a> {
             (ids, []) => Ok(Self { at, ids }),
             (_, _) => Err(malformed("transition.ids")),
         }
+    }
+
+    /// The transition's account.
+    pub(super) fn account(&self) -> Result<AccountId, BadBody> {
+        self.id(1, "transition.ids").map(AccountId)
     }
 
     /// The id at a place.

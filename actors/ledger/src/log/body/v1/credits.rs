@@ -89,11 +89,14 @@ pub(super) struct Header {
     clock: i64,
     #[prost(sint64, optional, tag = "8")]
     wake_at: Option<i64>,
+    #[prost(uint64, tag = "9")]
+    revision: u64,
 }
 
 impl Header {
     pub(super) fn write(header: &account::Header, to: &Writing) -> Self {
-        let account::Header { plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at } = header;
+        let account::Header { plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision } =
+            header;
         Self {
             plan: plan.number(),
             created_at: to.time(*created_at),
@@ -103,11 +106,12 @@ impl Header {
             seq: *seq,
             clock: to.time(*clock),
             wake_at: to.maybe_time(*wake_at),
+            revision: *revision,
         }
     }
 
     pub(super) fn read(self, from: &Reading) -> Result<account::Header, BadBody> {
-        let Self { plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at } = self;
+        let Self { plan, created_at, subscribed_until, debt, charged, seq, clock, wake_at, revision } = self;
         Ok(account::Header {
             plan: value(plan, "header.plan")?,
             created_at: from.time(created_at),
@@ -117,6 +121,7 @@ impl Header {
             seq,
             clock: from.time(clock),
             wake_at: from.maybe_time(wake_at),
+            revision,
         })
     }
 }

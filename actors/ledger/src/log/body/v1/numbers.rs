@@ -6,10 +6,12 @@ use billing::{
     entry::{Ending, LineKind},
     event::EventKind,
     grant::Source,
+    key::Scope,
     payment::{PaymentStatus, Purpose},
     plan::Plan,
     reversal,
     subscription::{AtEnd, Status},
+    webhook::Because,
 };
 
 use super::{super::Began, BadBody};
@@ -66,6 +68,8 @@ numbered! {
     Status { Active = 1, PastDue = 2, Ended = 3 }
     AtEnd { Renew = 1, Cancel = 2 }
     Switch { On = 1, Off = 2 }
+    Scope { Inference = 1, Read = 2, Billing = 3, Keys = 4 }
+    Because { Failing = 1, Gone = 2, Owner = 3 }
     EventKind {
         LowBalance = 1,
         CreditsExpiring = 2,

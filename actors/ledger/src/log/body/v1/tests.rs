@@ -17,7 +17,7 @@ type Change = fn(&mut Transition);
 fn refusal(example: &entry::Transition, change: impl FnOnce(&mut Transition)) -> String {
     let mut stored = Transition::write(example);
     change(&mut stored);
-    body(&Content { transitions: vec![stored], genesis: None })
+    body(&Content { transitions: vec![stored], ..Content::default() })
 }
 
 fn body(content: &Content) -> String {
@@ -61,8 +61,8 @@ fn unknown_numbers_are_refused_by_the_fields_name() {
             assert_eq!(refusal, format!("is malformed: {field} has the unknown number {number}"));
         }
     }
-    let genesis = Genesis { log_id: vec![7; 16], began: 3 };
-    let refusal = body(&Content { transitions: Vec::new(), genesis: Some(genesis) });
+    let genesis = Genesis { log_id: vec![7; 16], began: 3, schema: 13 };
+    let refusal = body(&Content { genesis: Some(genesis), ..Content::default() });
     assert_eq!(refusal, "is malformed: genesis.began has the unknown number 3");
 }
 
@@ -86,9 +86,10 @@ fn what_is_missing_or_out_of_range_is_refused_by_the_fields_name() {
     for (field, change) in changes {
         assert_eq!(refusal(&examples::settlement(), change), format!("is malformed: {field}"));
     }
-    let genesis = |log_id| Some(Genesis { log_id, began: 1 });
-    let short = Content { transitions: Vec::new(), genesis: genesis(vec![7; 15]) };
+    let genesis = |log_id| Some(Genesis { log_id, began: 1, schema: 13 });
+    let short = Content { genesis: genesis(vec![7; 15]), ..Content::default() };
     assert_eq!(body(&short), "is malformed: genesis.log_id");
-    let both = Content { transitions: vec![Transition::default()], genesis: genesis(vec![7; 16]) };
-    assert_eq!(body(&both), "is malformed: genesis, beside transitions");
+    let both =
+        Content { transitions: vec![Transition::default()], genesis: genesis(vec![7; 16]), ..Content::default() };
+    assert_eq!(body(&both), "is malformed: contents of several kinds");
 }

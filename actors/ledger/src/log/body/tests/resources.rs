@@ -1,0 +1,85 @@
+//! Random keys, saved cards and webhooks.
+
+use billing::{
+    card::{Card, PaymentMethod},
+    event::EventKind,
+    ids::{AccountId, KeyId, PaymentId},
+    key::{ApiKey, KeyLimits, Scope, Scopes},
+    resource::Resource,
+    webhook::{Because, Endpoint},
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use uuid::Uuid;
+
+use super::strategies::{fields, id, nanos, number, text, time};
+
+pub(super) fn resource() -> BoxedStrategy<Resource> {
+    let revoked =
+        (id(), text(), time()).prop_map(|(id, public, at)| Resource::KeyRevoked { id: KeyId(id), public, at });
+    let customer = (text(), text()).prop_map(|(processor, reference)| Resource::Customer { processor, reference });
+    let chosen = (text(), time()).prop_map(|(reference, at)| Resource::CardChosen { reference, at });
+    let of_payment =
+        (id(), text()).prop_map(|(id, reference)| Resource::PaymentCard { payment_id: PaymentId(id), reference });
+    prop_oneof![
+        key().prop_map(Resource::KeyOpened),
+        revoked,
+        customer,
+        card().prop_map(Resource::Card),
+        chosen,
+        of_payment,
+        endpoint().prop_map(Resource::Endpoint),
+        id().prop_map(Resource::EndpointDeleted),
+    ]
+    .boxed()
+}
+
+fn key() -> BoxedStrategy<ApiKey> {
+    let amounts = [(); 4].map(|()| option::of(nanos()));
+    let limits = (amounts, vec(text(), 0..3)).prop_map(|(amounts, models)| KeyLimits { amounts, models });
+    let scopes = vec(select(Scope::ALL.to_vec()), 0..4);
+    fields!(ApiKey {
+        id: id().prop_map(KeyId),
+        account_id: Just(AccountId(Uuid::nil())),
+        name: text(),
+        public: text(),
+        hash: text(),
+        limits: limits,
+        scopes: scopes.prop_map(|scopes| scopes.into_iter().fold(Scopes::default(), Scopes::with)),
+        created_at: time(),
+        expires_at: option::of(time()),
+        revoked_at: option::of(time()),
+    })
+}
+
+fn card() -> BoxedStrategy<PaymentMethod> {
+    let card = fields!(Card {
+        customer: text(),
+        reference: text(),
+        brand: text(),
+        last4: text(),
+        exp_month: number(),
+        exp_year: number(),
+    });
+    fields!(PaymentMethod {
+        id: id(),
+        account_id: Just(AccountId(Uuid::nil())),
+        processor: text(),
+        card: card,
+        is_default: any::<bool>(),
+        created_at: time(),
+        removed_at: option::of(time()),
+    })
+}
+
+fn endpoint() -> BoxedStrategy<Endpoint> {
+    fields!(Endpoint {
+        id: id(),
+        account_id: Just(AccountId(Uuid::nil())),
+        url: text(),
+        description: text(),
+        secret: text(),
+        kinds: option::of(vec(select(EventKind::ALL.to_vec()), 0..3)),
+        created_at: time(),
+        disabled: option::of((time(), select(Because::ALL.to_vec()))),
+    })
+}

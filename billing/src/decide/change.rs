@@ -1,0 +1,27 @@
+//! Changes of keys, saved cards and webhooks.
+
+use super::draft::Draft;
+use crate::{
+    command::{Refusal, Reply},
+    resource::{Change, Resource},
+};
+
+/// Takes a change that was decided from rows as they are.
+pub(super) fn change(draft: &mut Draft<'_>, change: Change) -> Result<Reply, Refusal> {
+    let Change { revision, resources, events } = change;
+    if revision != draft.account.header.revision {
+        return Err(Refusal::ResourcesMoved);
+    }
+    draft.account.header.revision += 1;
+    for resource in &resources {
+        // The requests of a revoked key that still run keep its limits.
+        if let Resource::KeyOpened(key) = resource {
+            draft.account.open_key(key, draft.now);
+        }
+    }
+    draft.resources = resources;
+    for event in events {
+        draft.tell(event);
+    }
+    Ok(Reply::Done)
+}
