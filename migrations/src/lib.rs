@@ -26,7 +26,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
+        whole(vec![
             Box::new(m0001_ledger::Migration),
             Box::new(m0002_plans::Migration),
             Box::new(m0003_usage_rollup::Migration),
@@ -40,7 +40,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_quantities::Migration),
             Box::new(m0012_log::Migration),
             Box::new(m0013_revision::Migration),
-        ]
+        ])
     }
 }
 
@@ -51,10 +51,38 @@ pub struct LogMigrator;
 #[async_trait::async_trait]
 impl MigratorTrait for LogMigrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(l0001_log::Migration)]
+        whole(vec![Box::new(l0001_log::Migration)])
     }
 
     fn migration_table_name() -> DynIden {
         "log_migrations".into_iden()
+    }
+}
+
+/// A migration that is applied whole or not at all, with its record, also in SQLite: a process may die meanwhile.
+struct Whole(Box<dyn MigrationTrait>);
+
+fn whole(migrations: Vec<Box<dyn MigrationTrait>>) -> Vec<Box<dyn MigrationTrait>> {
+    migrations.into_iter().map(|migration| Box::new(Whole(migration)) as Box<dyn MigrationTrait>).collect()
+}
+
+impl MigrationName for Whole {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Whole {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        self.0.up(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        self.0.down(manager).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
     }
 }

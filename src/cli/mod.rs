@@ -7,6 +7,7 @@ mod backup;
 mod call;
 mod models;
 mod quickstart;
+mod rebuild;
 mod reconcile;
 mod serve;
 mod table;
@@ -34,7 +35,12 @@ enum Command {
     Serve(serve::Args),
     /// Import and list open models.
     Models(models::Args),
-    /// Migrate the database to the current schema.
+    /// Migrate the database to the current schema; exit status 1 if the ledger is not clean.
+    ///
+    /// The tables of a ledger from before there was a log become the beginning of its log. They are audited before and
+    /// after; where they are not clean before, no log is begun. Killed at any point, it goes on when it is called again. No
+    /// server may run.
+    #[command(verbatim_doc_comment)]
     Migrate,
     /// Check the ledger's invariants; exit status 1 if one is violated.
     Audit(audit::Args),
@@ -57,6 +63,13 @@ enum Command {
     /// serve` serves it. A ledger and its copy must never both be served: each would sell the same credits.
     #[command(verbatim_doc_comment)]
     Restore(backup::Args),
+    /// Make the tables again from the log, and compare them with those that there are; exit status 1 on a difference.
+    ///
+    /// Nothing is changed, and a server may run beside it. With --replace they take the place of those that there are, or
+    /// that were lost, and of which SQLite's file is kept beside them; kept answers of retried requests and deliveries of
+    /// webhooks are taken along, if they are there.
+    #[command(verbatim_doc_comment)]
+    Rebuild(rebuild::Args),
     /// Compare payments, refunds and disputes with the card processor's; exit status 1 on a difference.
     Reconcile(reconcile::Args),
     /// Create, list and show accounts on the running server.
@@ -85,6 +98,7 @@ pub fn run() -> Result<i32> {
         Command::Audit(args) => audit::run(&settings, &args),
         Command::Backup(args) => backup::back_up(&settings, &args),
         Command::Restore(args) => backup::restore(&settings, &args),
+        Command::Rebuild(args) => rebuild::run(&settings, &args),
         Command::Reconcile(args) => reconcile::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),

@@ -84,7 +84,9 @@ impl From<AccountError> for ServiceError {
         match error {
             AccountError::NoAccount => Self::NotFound("the account"),
             AccountError::Unavailable(_) => {
-                Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
+                let message = "The ledger can't be reached just now, and this may have been done: look, or ask again. With an \
+                               Idempotency-Key it is done once.";
+                Self::not_ready(message)
             }
             AccountError::Overloaded => Self::Overloaded("Too many requests of this account are waiting.".into()),
         }

@@ -1,37 +1,19 @@
-//! A ledger of an earlier version: what its binary left when it was killed is taken over whole, on both databases. The
-//! ledgers were made by commit 678afa6, through `tests/fixtures/ledger_678afa6/make.py`.
+//! A ledger of an earlier version: what its binary left when it was killed is taken over whole, on both databases.
 
-use std::{
-    fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use billing::Nanos;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     client::{Answer, Api},
     fake_openai::FakeOpenAi,
     server::Server,
     test_ledger::TestLedger,
+    upgraded,
 };
 
 const DAY: u64 = 86_400;
-
-fn fixture(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/ledger_678afa6").join(file)
-}
-
-/// The old ledger, and what the old binary said of it.
-fn old_ledger(ledger: &TestLedger) -> Value {
-    let kind = match ledger {
-        TestLedger::Sqlite(_) => "sqlite",
-        TestLedger::Postgres(_) => "postgres",
-    };
-    ledger.run_file(&fixture(&format!("{kind}.sql")));
-    serde_json::from_str(&fs::read_to_string(fixture(&format!("{kind}.json"))).unwrap()).unwrap()
-}
 
 async fn amount(api: &Api, name: &str) -> Nanos {
     api.get("/v1/balance").await.ok()[name].as_str().unwrap().parse().unwrap()
@@ -43,7 +25,7 @@ async fn chat(api: &Api) -> Answer {
 }
 
 async fn taken_over(ledger: TestLedger) {
-    let old = old_ledger(&ledger);
+    let old = upgraded::old_ledger(&ledger);
     let (said, clock) = (&old["accounts"], format!("test:{}", old["at"].as_str().unwrap()));
     let provider = FakeOpenAi::start();
     let options = ledger.options().calling(provider.url()).set("FAREBOX_CLOCK", &clock);

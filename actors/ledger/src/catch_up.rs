@@ -4,12 +4,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use billing::Timestamp;
-use migrations::Migrator;
-use sea_orm_migration::MigratorTrait;
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError,
+    Ledger, LedgerError, import,
     log::{
         Head, Row, Shard,
         body::{self, Began, Body, Genesis},
@@ -38,32 +36,46 @@ impl Ledger {
         let (head, place) = (log.reader().head(shard).await?, self.place(shard).await?);
         match (head, place) {
             (None, None) => self.begin_log(log, shard).await,
-            (Some(first), None) if first.seq == 0 => {
-                // The process died between the log's first row and the tables' place.
-                self.begin_place(shard, first.head()).await?;
-                Ok(first.head())
-            }
             (None, Some(place)) => Err(LedgerError::Unusable(format!(
                 "the tables were made from a log up to its row {}, and that log is gone: bring it back",
                 place.seq
             ))),
-            (Some(head), None) => Err(LedgerError::Unusable(format!(
-                "there is a log of {} rows, and the tables were not made from it: bring the tables of this log back",
-                head.seq
-            ))),
+            // A process died between the log's first row and the tables' place.
+            (Some(head), None) => self.go_on_beginning(log, shard, &head).await,
             (Some(head), Some(place)) => self.follow(log, shard, place, &head).await,
         }
     }
 
     async fn begin_log(&self, log: &Log, shard: Shard) -> Result<Head, LedgerError> {
-        let has_accounts = self.row("SELECT 1 FROM account LIMIT 1", []).await?.is_some();
-        let began = if has_accounts { Began::AfterTables } else { Began::New };
-        let schema = u32::try_from(Migrator::migrations().len()).unwrap_or(u32::MAX);
-        let genesis = Genesis { log_id: Uuid::new_v4(), began, schema };
+        let began = if self.has_accounts().await? { Began::AfterTables } else { Began::New };
+        let genesis = Genesis { log_id: Uuid::new_v4(), began, schema: import::schema() };
         let row = chain::genesis(shard, self.epoch, now(), body::encode_genesis(&genesis));
         log.append(&row).await?;
-        self.begin_place(shard, row.head()).await?;
-        Ok(row.head())
+        self.go_on_beginning(log, shard, &row).await
+    }
+
+    /// Goes on with a log that has its genesis, and that tables without a place belong to.
+    async fn go_on_beginning(&self, log: &Log, shard: Shard, head: &Row) -> Result<Head, LedgerError> {
+        let first = log.reader().row(shard, 0).await?;
+        let genesis = first.as_ref().map(import::genesis_of).transpose()?;
+        let has_accounts = self.has_accounts().await?;
+        let end = match genesis {
+            Some(genesis) if import::is_imported(&genesis) && has_accounts => self.import(log, shard, &genesis).await?,
+            Some(genesis) if !import::is_imported(&genesis) && !has_accounts && head.seq == 0 => head.head(),
+            _ => {
+                return Err(LedgerError::Unusable(format!(
+                    "there is a log of {} rows, and the tables were not made from it: bring the tables of this log back, or \
+                     move these away and run `farebox rebuild`",
+                    head.seq
+                )));
+            }
+        };
+        self.begin_place(shard, end).await?;
+        Ok(end)
+    }
+
+    async fn has_accounts(&self) -> Result<bool, LedgerError> {
+        Ok(self.row("SELECT 1 FROM account LIMIT 1", []).await?.is_some())
     }
 
     /// Brings the tables from their place to the end of the log.

@@ -239,17 +239,31 @@ impl Ledger {
         Ok(ledger)
     }
 
-    async fn connect(url: &str, access: Access) -> Result<Self, LedgerError> {
+    pub(super) async fn connect(url: &str, access: Access) -> Result<Self, LedgerError> {
+        Self::connect_as(url, access, [&[], CUSTOM_PLANS]).await
+    }
+
+    /// Connects with these settings of PostgreSQL's connections alone.
+    pub(super) async fn connect_in_schema(url: &str, schema: &'static [(&str, &str)]) -> Result<Self, LedgerError> {
+        Self::connect_as(url, Access::Read, [schema; 2]).await
+    }
+
+    /// Connects. PostgreSQL's connections have the first settings, those for reads the second ones.
+    async fn connect_as(
+        url: &str,
+        access: Access,
+        [settings, of_reads]: [&'static [(&'static str, &'static str)]; 2],
+    ) -> Result<Self, LedgerError> {
         let standing = Standing::default();
-        let write = Database::connect(options(url, &access, 1, &[])).await?;
+        let write = Database::connect(options(url, &access, 1, settings)).await?;
         let backend = write.get_database_backend();
-        let read = Database::connect(options(url, &access, READERS, CUSTOM_PLANS)).await?;
+        let read = Database::connect(options(url, &access, READERS, of_reads)).await?;
         let watched = Watched::default();
         let progress = Progress::default();
         let tables = Pool::new(write, standing.clone(), Arc::clone(&watched));
         let write = tables.after(&progress);
         let read = Pool::new(read, standing.clone(), Arc::clone(&watched)).after(&progress);
-        let look = Database::connect(options(url, &access, 1, &[])).await?;
+        let look = Database::connect(options(url, &access, 1, settings)).await?;
         let as_they_are = Pool::new(look, standing.clone(), Arc::clone(&watched));
         let head = Arc::new(std::sync::Mutex::new(Head { seq: 0, hash: [0; 32] }));
         Ok(Self {
@@ -462,7 +476,7 @@ pub(super) fn options(
                 .filename(file)
                 .create_if_missing(true)
                 .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
+                .synchronous(SqliteSynchronous::Normal)
                 .pragma("wal_autocheckpoint", "0")
                 .pragma("cache_size", CACHE)
                 .statement_cache_capacity(rows::STATEMENTS_IN_SQLITE),

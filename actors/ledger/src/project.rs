@@ -160,7 +160,12 @@ impl Ledger {
     }
 
     /// Moves the place over the rows, or finds out why that is impossible.
-    async fn move_place(&self, tx: &DatabaseTransaction, shard: Shard, rows: &[Logged]) -> Result<(), LedgerError> {
+    pub(super) async fn move_place(
+        &self,
+        tx: &DatabaseTransaction,
+        shard: Shard,
+        rows: &[Logged],
+    ) -> Result<(), LedgerError> {
         let Some((first, last)) = rows.first().zip(rows.last()) else { return Ok(()) };
         let before = Head { seq: first.seq.saturating_sub(1), hash: first.prev_hash };
         let sql = "UPDATE projection SET seq = ?, hash = ? WHERE shard = ? AND seq = ? AND hash = ?";

@@ -6,6 +6,7 @@ use billing::{
     Timestamp,
     event::EventKind,
     ids::AccountId,
+    time::DAY_MS,
     webhook::{Because, Endpoint},
 };
 use sea_orm::{ConnectionTrait, QueryResult, Value};
@@ -13,6 +14,8 @@ use uuid::Uuid;
 
 use super::{Ledger, LedgerError, query::page};
 
+/// How long after its event a delivery is tried, in milliseconds.
+pub const RETRIED_MS: i64 = 2 * DAY_MS;
 /// The kind of a test delivery. No event has it.
 pub const TEST: &str = "test";
 
@@ -218,6 +221,14 @@ impl Ledger {
                    ORDER BY event_id DESC LIMIT ?";
         let values = [endpoint.into(), before.unwrap_or(Uuid::max()).into(), page(limit).into()];
         self.rows(sql, values).await?.iter().map(delivery).collect()
+    }
+
+    /// Ends the deliveries of events before a time that wait, because what was tried of them is not known.
+    pub(super) async fn give_up_deliveries(&self, before: Timestamp) -> Result<(), LedgerError> {
+        let sql = "UPDATE webhook_delivery SET status = 'failed', due_at = NULL, ended_at = at, \
+                   error = 'its attempts were lost' WHERE status = 'waiting' AND at < ?";
+        self.tables.execute_raw(self.statement(sql, [before.0.into()])).await?;
+        Ok(())
     }
 
     /// Deletes deliveries that ended before a time, and those of deleted endpoints, at most `limit` of each. Returns

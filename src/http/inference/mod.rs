@@ -7,6 +7,7 @@ mod quote;
 use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, http::header::HeaderName};
+use actors::account::AccountError;
 use billing::key::Scope;
 use bytes::Bytes;
 use uuid::Uuid;
@@ -54,6 +55,10 @@ impl From<ServeError> for ApiError {
             ServeError::OutOfScope(scope) => Self::out_of_scope(scope),
             ServeError::Refused(refusal) => refusal.into(),
             ServeError::InLine { refusal, place } => Self::from(refusal).waited(place),
+            // A hold that was placed without an answer is released.
+            ServeError::Account(AccountError::Unavailable(_)) => {
+                Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
+            }
             ServeError::Account(error) => error.into(),
             ServeError::Failed(failure) => failure.into(),
             ServeError::Unsettled(error) => {

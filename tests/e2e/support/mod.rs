@@ -20,6 +20,7 @@ pub(crate) mod test_ledger;
 #[path = "../../../actors/engine/tests/engine/tiny.rs"]
 pub(crate) mod tiny;
 pub(crate) mod tls;
+pub(crate) mod upgraded;
 
 use std::env;
 use std::io::Write as _;

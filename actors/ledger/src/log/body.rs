@@ -50,7 +50,7 @@ pub struct Imported {
 }
 
 /// A value of an imported row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
     /// No value.
     Null,

@@ -1,0 +1,160 @@
+//! SQLite's tables, made again in a new file beside them.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
+
+use super::{Rebuilt, Then, compare::compare, stopped_text};
+use crate::{
+    Ledger, LedgerError, Opening, catch_up,
+    log::{Shard, read::Reader},
+    open::Access,
+    owner::lock::Lock,
+    place,
+    pool::Watched,
+    project::Stopped,
+    standing::Standing,
+    tables::BESIDE,
+    webhooks::RETRIED_MS,
+};
+
+/// The suffix of the file that is made.
+const NEW: &str = ".rebuilt";
+/// The suffix of the file that was replaced.
+const OLD: &str = ".before-rebuild";
+
+pub(super) async fn rebuild(url: &str, then: Then) -> Result<Rebuilt, LedgerError> {
+    let file = place::file_of(url)?;
+    let is_there = fs::metadata(&file).is_ok_and(|found| found.len() > 0);
+    match (is_there, then) {
+        (true, Then::Discard) => check(url, &file).await,
+        (true, Then::Replace) => replace(url, &file).await,
+        (false, then) => from_the_log_alone(&file, then).await,
+    }
+}
+
+/// Compares the tables as they are in one moment, also beside their owner.
+async fn check(url: &str, file: &Path) -> Result<Rebuilt, LedgerError> {
+    let there = Ledger::for_reading(url).await?;
+    let log = there.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log yet".into()))?;
+    let moment = there.read.connections().begin().await?;
+    let place = "SELECT seq FROM projection WHERE shard = 0";
+    let place = moment.query_one_raw(there.statement(place, [])).await?;
+    let place: i64 = place.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+    let made = Made::new(file).await?;
+    let (head, stopped) = made.ledger.make_from(&log, Shard::ONLY, Some(place.unsigned_abs())).await?;
+    let (rows, differences) = compare(&moment, made.ledger.tables.connections()).await?;
+    moment.rollback().await?;
+    let rebuilt = rebuilt(head.seq, rows, &stopped);
+    Ok(Rebuilt { differences, is_compared: true, ..rebuilt })
+}
+
+/// Makes the tables, takes along what was written beside the log, and puts them in the old ones' place.
+async fn replace(url: &str, file: &Path) -> Result<Rebuilt, LedgerError> {
+    // The owner alone may do this, and the tables have the whole log then.
+    let owned = Ledger::open(url, &Opening::default()).await?;
+    let log = owned.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log".into()))?;
+    let made = Made::new(file).await?;
+    let (head, stopped) = made.ledger.make_from(&log, Shard::ONLY, None).await?;
+    let (rows, differences) = compare(owned.read.connections(), made.ledger.tables.connections()).await?;
+    take_along(&made.ledger, file).await?;
+    owned.close().await?;
+    made.take_place(file, Some(&place::beside(file, OLD))).await?;
+    let rebuilt = rebuilt(head.seq, rows, &stopped);
+    Ok(Rebuilt { differences, is_compared: true, is_replaced: true, ..rebuilt })
+}
+
+/// Makes the tables where there are none. Kept answers are lost with them. Deliveries are made again, but for those that
+/// nobody would try any more.
+async fn from_the_log_alone(file: &Path, then: Then) -> Result<Rebuilt, LedgerError> {
+    let _lock = Lock::take(file, crate::Claim::IfFree)?;
+    let log = Reader::sqlite(&place::log_of(file), Standing::default(), Watched::default()).await?;
+    let left = place::beside(file, "-wal");
+    if fs::metadata(&left).is_ok_and(|found| found.len() > 0) {
+        let left = left.display();
+        return Err(LedgerError::Unusable(format!("{left} belongs to tables that are gone: move it away first")));
+    }
+    let made = Made::new(file).await?;
+    let (head, stopped) = made.ledger.make_from(&log, Shard::ONLY, None).await?;
+    let (rows, _) = compare(made.ledger.read.connections(), made.ledger.tables.connections()).await?;
+    let rebuilt = rebuilt(head.seq, rows, &stopped);
+    if then == Then::Discard {
+        return Ok(rebuilt);
+    }
+    made.ledger.give_up_deliveries(catch_up::now().plus_ms(-RETRIED_MS)).await?;
+    made.take_place(file, None).await?;
+    Ok(Rebuilt { is_replaced: true, ..rebuilt })
+}
+
+fn rebuilt(place: u64, rows: u64, stopped: &[Stopped]) -> Rebuilt {
+    let stopped = stopped_text(stopped);
+    Rebuilt { place, rows, differences: Vec::new(), is_compared: false, is_replaced: false, stopped }
+}
+
+/// Tables in a file of their own, which is deleted unless it takes another file's place.
+struct Made {
+    ledger: Ledger,
+    file: PathBuf,
+}
+
+impl Made {
+    async fn new(beside: &Path) -> Result<Self, LedgerError> {
+        let file = place::beside(beside, NEW);
+        // What an earlier call left.
+        clear(&file);
+        let ledger = Ledger::connect(&place::url_of(&file), Access::Write(file.clone())).await?;
+        Ok(Self { ledger, file })
+    }
+
+    /// Puts the file in another one's place, which gets a name of its own.
+    async fn take_place(&self, of: &Path, kept: Option<&Path>) -> Result<(), LedgerError> {
+        self.ledger.checkpoint("TRUNCATE").await?;
+        let io = |error: io::Error| LedgerError::Unusable(format!("can't replace {}: {error}", of.display()));
+        fs::File::open(&self.file).and_then(|file| file.sync_all()).map_err(io)?;
+        if let Some(kept) = kept {
+            clear(kept);
+            fs::hard_link(of, kept).map_err(io)?;
+            // The write-ahead log is empty, and would not belong to the new file.
+            for more in ["-wal", "-shm"] {
+                drop(fs::remove_file(place::beside(of, more)));
+            }
+        }
+        fs::rename(&self.file, of).map_err(io)?;
+        let folder = of.parent().unwrap_or(Path::new("."));
+        fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        clear(&self.file);
+    }
+}
+
+/// Removes a database's files, if they are there.
+fn clear(file: &Path) {
+    for more in ["", "-wal", "-shm"] {
+        drop(fs::remove_file(place::beside(file, more)));
+    }
+}
+
+/// Copies what was written beside the log.
+async fn take_along(made: &Ledger, from: &Path) -> Result<(), LedgerError> {
+    let connection = made.tables.connections();
+    let run = async |sql: String| connection.execute_raw(Statement::from_string(made.backend, sql)).await;
+    let attach = "ATTACH DATABASE ? AS there";
+    connection.execute_raw(made.statement(attach, [from.display().to_string().into()])).await?;
+    for table in BESIDE {
+        run(format!("DELETE FROM {table}")).await?;
+        run(format!("INSERT INTO {table} SELECT * FROM there.{table}")).await?;
+    }
+    run("INSERT INTO shard_lease SELECT * FROM there.shard_lease".to_owned()).await?;
+    let failing = "UPDATE webhook_endpoint SET failing_since = \
+                   (SELECT e.failing_since FROM there.webhook_endpoint e WHERE e.id = webhook_endpoint.id)";
+    run(failing.to_owned()).await?;
+    run("DETACH DATABASE there".to_owned()).await?;
+    Ok(())
+}
