@@ -169,7 +169,16 @@ impl Server {
     /// Asks it to stop, and waits for its end.
     pub(crate) async fn stop(&mut self) -> ExitStatus {
         self.ask_to_stop();
-        self.wait_for_end().await
+        let status = self.wait_for_end().await;
+        self.assert_rebuilt();
+        status
+    }
+
+    /// Fails the test when the tables are not what the log makes of them.
+    #[track_caller]
+    pub(crate) fn assert_rebuilt(&self) {
+        let rebuilt = self.cli(&["rebuild"]);
+        assert!(rebuilt.status.success(), "{rebuilt:?}");
     }
 
     /// Asks it to stop (SIGTERM), and returns at once.
