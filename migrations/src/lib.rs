@@ -17,6 +17,7 @@ mod m0009_cache_writes;
 mod m0010_addresses;
 mod m0011_quantities;
 mod m0012_log;
+mod m0014_log_rows;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_addresses::Migration),
             Box::new(m0011_quantities::Migration),
             Box::new(m0012_log::Migration),
+            Box::new(m0014_log_rows::Migration),
         ]
     }
 }

@@ -7,6 +7,7 @@ mod backup;
 mod call;
 mod models;
 mod quickstart;
+mod receipt;
 mod reconcile;
 mod serve;
 mod table;
@@ -41,9 +42,9 @@ enum Command {
     /// Back up the ledger into a new folder, also while a server runs; exit status 1 if the backup is not clean.
     ///
     /// The ledger must be in SQLite; PostgreSQL has means of its own. Both files are copied by SQLite itself, the tables
-    /// first, and the copy is audited. It has everything that was acknowledged before. The operator's token goes with them
-    /// where it is a file of the data folder: without it, kept answers of retried requests can't be opened. Keep the backup
-    /// secret: it has that token, and secrets that sign webhooks.
+    /// first, and the copy is audited. It has everything that was acknowledged before. The operator's token and the key of
+    /// receipts go with them where they are files of the data folder: without the token, kept answers of retried requests
+    /// can't be opened. Keep the backup secret: it has both, and secrets that sign webhooks.
     ///
     /// Not in a backup: settings and keys of providers and Stripe (config/farebox.toml, FAREBOX_... variables), open models
     /// and ONNX Runtime (import and fetch them again), and quickstart.json. Prices are in the program, and those that were
@@ -57,6 +58,8 @@ enum Command {
     /// serve` serves it. A ledger and its copy must never both be served: each would sell the same credits.
     #[command(verbatim_doc_comment)]
     Restore(backup::Args),
+    /// Check receipts; exit status 1 if one is not what it says.
+    Receipt(receipt::Args),
     /// Compare payments, refunds and disputes with the card processor's; exit status 1 on a difference.
     Reconcile(reconcile::Args),
     /// Create, list and show accounts on the running server.
@@ -85,6 +88,7 @@ pub fn run() -> Result<i32> {
         Command::Audit(args) => audit::run(&settings, &args),
         Command::Backup(args) => backup::back_up(&settings, &args),
         Command::Restore(args) => backup::restore(&settings, &args),
+        Command::Receipt(args) => receipt::run(&settings, &args),
         Command::Reconcile(args) => reconcile::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),

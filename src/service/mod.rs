@@ -18,6 +18,7 @@ pub mod operations;
 pub mod page;
 pub mod payments;
 pub mod purchases;
+pub mod receipts;
 pub mod subscription;
 pub mod usage;
 pub mod webhooks;

@@ -28,6 +28,7 @@ mod provider_events;
 mod quote;
 mod readiness;
 mod readme;
+mod receipts;
 mod refusals;
 mod reported;
 mod reversals;

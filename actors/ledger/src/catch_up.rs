@@ -77,6 +77,7 @@ impl Ledger {
                 place.seq
             )));
         }
+        self.number_batches(log.reader(), shard, place).await?;
         let (mut done, mut overtaken) = (place, 0);
         while done.seq < end.seq {
             let rows = log.reader().read(shard, done.seq, ROWS).await?;

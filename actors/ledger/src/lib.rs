@@ -18,6 +18,7 @@ pub mod idempotency;
 pub mod keys;
 pub mod load;
 pub mod log;
+pub mod log_rows;
 pub mod lookup;
 mod open;
 mod owner;

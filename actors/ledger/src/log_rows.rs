@@ -1,0 +1,104 @@
+//! Which row of the log has what: the row that ended a request, by its number and its hash; and one row's content. Of a
+//! ledger that is older than these numbers, the next start numbers the batches of the rows that the tables have.
+
+use billing::{
+    Timestamp,
+    entry::{Transition, UsageRecord},
+    ids::{AccountId, RequestId},
+};
+use sea_orm::{ConnectionTrait as _, DbBackend};
+
+use super::{
+    Ledger, LedgerError, catch_up,
+    log::{Hash, Head, Shard, chain, read::Reader},
+    project::batch_id,
+};
+
+/// Rows of the log that are read and numbered at once.
+const ROWS: usize = 256;
+
+/// A row of the log, by its place and its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRow {
+    /// The shard whose log it is.
+    pub shard: Shard,
+    /// The row's number.
+    pub seq: u64,
+    /// The row's hash.
+    pub hash: Hash,
+}
+
+/// What a row of the log says of a request's end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedEnd {
+    /// The row's hash. It is the hash of the row's content.
+    pub hash: Hash,
+    /// When the row was made.
+    pub at: Timestamp,
+    /// The account and the record; `None` if the row ends no such request.
+    pub usage: Option<(AccountId, UsageRecord)>,
+}
+
+impl Ledger {
+    /// The row of the log that ended a request of an account; `None` if the request did not end, or ended before there was
+    /// a log.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. The row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
+    pub async fn row_of_request(&self, account: AccountId, request: RequestId) -> Result<Option<LogRow>, LedgerError> {
+        // Every end captures or releases, and does so once.
+        let sql = "SELECT b.seq, b.hash FROM journal j JOIN batch b ON b.id = j.batch_id WHERE j.request_id = ? AND \
+                   j.kind <> 'hold_grown' AND (j.kind = 'hold_captured' OR j.kind = 'hold_released') AND \
+                   j.account_id = ? LIMIT 1";
+        let Some(row) = self.row(sql, [request.0.into(), account.0.into()]).await? else { return Ok(None) };
+        let (seq, hash): (Option<i64>, Option<Vec<u8>>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let Some((seq, hash)) = seq.zip(hash) else { return Ok(None) };
+        let corrupt = || LedgerError::Corrupt(format!("the batch of the log's row {seq}"));
+        let (seq, hash) = (u64::try_from(seq).map_err(|_| corrupt())?, hash.try_into().map_err(|_| corrupt())?);
+        Ok(Some(LogRow { shard: Shard::ONLY, seq, hash }))
+    }
+
+    /// What a row of the log says of a request's end; `None` if the log has no such row.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read now, or [`LedgerError::Unusable`]: the row was changed after it was written.
+    pub async fn logged_end(&self, seq: u64, request: RequestId) -> Result<Option<LoggedEnd>, LedgerError> {
+        let Some(log) = &self.logged else { return Ok(None) };
+        let Some(row) = log.row(Shard::ONLY, seq).await? else { return Ok(None) };
+        chain::check(&row)?;
+        let end = |transition: Transition| {
+            let account = transition.account_id;
+            transition.usage.filter(|usage| usage.request_id == request).map(|usage| (account, usage))
+        };
+        let usage = catch_up::read(&row)?.transitions.into_iter().find_map(end);
+        Ok(Some(LoggedEnd { hash: row.hash, at: row.at, usage }))
+    }
+
+    /// Numbers the batches of the rows up to the tables' place, where an earlier version did not. PostgreSQL's migration
+    /// has done so. Rows are numbered in order, so that a start that is cut off is continued by the next one.
+    pub(super) async fn number_batches(&self, log: &Reader, shard: Shard, place: Head) -> Result<(), LedgerError> {
+        if self.backend == DbBackend::Postgres {
+            return Ok(());
+        }
+        let row = self.row("SELECT MAX(seq) FROM batch", []).await?;
+        let last: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+        let mut done = last.map_or(0, i64::unsigned_abs);
+        while done < place.seq {
+            let rows = log.read(shard, done, ROWS).await?;
+            let Some(last) = rows.last() else { break };
+            let (tx, sql) =
+                (self.tables.begin().await?, "UPDATE batch SET seq = ?, hash = ? WHERE id = ? AND seq IS NULL");
+            for row in rows.iter().take_while(|row| row.seq <= place.seq) {
+                let seq = i64::try_from(row.seq).map_err(|_| LedgerError::Corrupt(format!("row {}", row.seq)))?;
+                let values = [seq.into(), row.hash.to_vec().into(), batch_id(&row.hash).into()];
+                tx.execute_raw(self.statement(sql, values)).await?;
+            }
+            done = last.seq;
+            self.commit(tx).await?;
+        }
+        Ok(())
+    }
+}
