@@ -54,7 +54,7 @@ use crate::{
     gateway::{Gateway, Models, Rules},
     http::{self, state::State},
     service::Service,
-    signing::Signer,
+    signing::{self, Signer, jws},
     telemetry::Metrics,
 };
 
@@ -145,7 +145,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let admin_token = admin_token(settings)?;
     let signer = Arc::new(Signer::open(&signing_key_file(settings)).context("can't use the key of receipts")?);
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
-    let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout);
+    let known = Arc::clone(&signer);
+    let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
+    let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout, open);
     let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer));
     let shared = state.clone();
     let origins = settings.http.cors_origins.clone();

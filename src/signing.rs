@@ -27,6 +27,9 @@ pub const REQUEST_RECEIPT: &str = "farebox-request-receipt+jws";
 /// The `typ` of a payment's receipt.
 pub const PAYMENT_RECEIPT: &str = "farebox-payment-receipt+jws";
 
+/// The `typ` of a checkpoint of the log.
+pub const CHECKPOINT: &str = "farebox-checkpoint+jws";
+
 /// The lines around a key in its file (RFC 7468).
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const END: &str = "-----END PRIVATE KEY-----";

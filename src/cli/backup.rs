@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use ledger::{
-    audit::Audit,
+    audit::{Audit, Trust},
     backup::{Backup, Beside, End, Restoring},
 };
 use serde_json::json;
@@ -38,10 +38,12 @@ pub(super) fn back_up(settings: &Settings, args: &Args) -> Result<i32> {
     let mut beside = token(settings)?;
     let ending = if beside.is_empty() { "" } else { ", with the operator's token" };
     beside.extend(keys(settings)?);
+    let open = signing::list(&app::signing_key_file(settings))?
+        .map(|keys| move |text: &str| signing::jws::text_of(text, signing::CHECKPOINT, &keys));
     let (backup, audit) = actix::System::new().block_on(async {
         let backup = Backup::take(url, &args.folder, &beside).await;
         let backup = backup.with_context(|| format!("can't back up {}", settings.database.url))?;
-        let audit = backup.audit().await;
+        let audit = backup.audit(Trust { open: open.as_ref().map(|open| open as _), archive: None }).await;
         let unread = || format!("the backup in {} was written, and can't be audited", backup.folder().display());
         let audit = audit.with_context(unread)?;
         anyhow::Ok((backup, audit))

@@ -2,9 +2,11 @@
 //! because a ledger has one writer.
 
 mod admin;
+mod archive;
 mod audit;
 mod backup;
 mod call;
+mod keys;
 mod models;
 mod quickstart;
 mod receipt;
@@ -58,6 +60,17 @@ enum Command {
     /// serve` serves it. A ledger and its copy must never both be served: each would sell the same credits.
     #[command(verbatim_doc_comment)]
     Restore(backup::Args),
+    /// Move the log's older rows to an archive; exit status 1 if they must wait for a server to stop.
+    ///
+    /// Rows are copied to compressed files in a folder, each of which is read back and checked; a further run with the same
+    /// folder goes on where it ends. A server may run meanwhile. Then, where no process serves the ledger, the rows leave
+    /// the log, and a signed checkpoint stays in their place: the row at which the log begins, and what all accounts had
+    /// there. A server that runs is not disturbed: the rows stay, and a run after it has stopped takes them.
+    ///
+    /// Keep the archive: `farebox audit --archive FOLDER` checks all from the log's first row, and receipts of archived
+    /// requests are held against it.
+    #[command(verbatim_doc_comment)]
+    Archive(archive::Args),
     /// Check receipts; exit status 1 if one is not what it says.
     Receipt(receipt::Args),
     /// Compare payments, refunds and disputes with the card processor's; exit status 1 on a difference.
@@ -88,6 +101,7 @@ pub fn run() -> Result<i32> {
         Command::Audit(args) => audit::run(&settings, &args),
         Command::Backup(args) => backup::back_up(&settings, &args),
         Command::Restore(args) => backup::restore(&settings, &args),
+        Command::Archive(args) => archive::run(&settings, &args),
         Command::Receipt(args) => receipt::run(&settings, &args),
         Command::Reconcile(args) => reconcile::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),

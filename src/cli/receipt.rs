@@ -3,22 +3,16 @@
 
 mod log;
 
-use std::{
-    io::Read as _,
-    path::{Path, PathBuf},
-};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::Value;
 
+use super::keys;
 use crate::{
-    app,
     config::Settings,
     signing::{self, jwks::Keys, jws},
 };
-
-/// The most bytes of a receipt or of a list of keys.
-const LARGEST: u64 = 1 << 20;
 
 /// The arguments of `farebox receipt`.
 #[derive(Debug, clap::Args)]
@@ -43,6 +37,9 @@ struct Verify {
     /// Also check that the log of the ledger in the settings has the row that the receipt names, and says the same.
     #[arg(long)]
     log: bool,
+    /// The folder of the log's archive, for a row that `farebox archive` took from the log.
+    #[arg(long, value_name = "FOLDER", requires = "log")]
+    archive: Option<PathBuf>,
 }
 
 /// A receipt whose signature is right.
@@ -56,8 +53,8 @@ struct Receipt {
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     match &args.command {
         Command::Verify(verify) => {
-            let text = read(&verify.receipt)?;
-            let keys = keys(settings, verify.keys.as_deref())?;
+            let text = keys::read(&verify.receipt)?;
+            let keys = keys::trusted(settings, verify.keys.as_deref())?;
             check(settings, verify, &text, &keys)
         }
     }
@@ -77,7 +74,7 @@ fn check(settings: &Settings, args: &Verify, text: &str, keys: &Keys) -> Result<
     if !args.log {
         return Ok(0);
     }
-    let differences = log::compare(settings, &receipt)?;
+    let differences = log::compare(settings, &receipt, args.archive.as_deref())?;
     for difference in &differences {
         println!("NOT so in the ledger: {difference}");
     }
@@ -106,39 +103,6 @@ fn open(text: &str, keys: &Keys) -> Result<Receipt, String> {
         }
     }
     Ok(Receipt { typ: opened.typ, kid: opened.kid, content })
-}
-
-fn read(path: &Path) -> Result<String> {
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        std::io::stdin().take(LARGEST).read_to_string(&mut text)
-    } else {
-        std::fs::File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text))
-    };
-    read.with_context(|| format!("can't read {}", path.display()))?;
-    Ok(text)
-}
-
-/// The keys of a file or an address, or those that signed here.
-fn keys(settings: &Settings, named: Option<&str>) -> Result<Keys> {
-    let Some(named) = named else {
-        let file = app::signing_key_file(settings);
-        let known = signing::list(&file)?;
-        return known.with_context(|| {
-            let list = signing::list_of(&file);
-            format!("nothing was signed here, as there is no {}: name the keys to trust with --keys", list.display())
-        });
-    };
-    let text = if named.starts_with("http://") || named.starts_with("https://") {
-        let called = actix::System::new().block_on(upstream::read_json(named));
-        match called.map_err(anyhow::Error::msg)? {
-            (200, list) => list.to_string(),
-            (status, _) => bail!("{named} was answered with status {status}"),
-        }
-    } else {
-        read(Path::new(named))?
-    };
-    Keys::read(&text).map_err(anyhow::Error::msg).with_context(|| format!("can't use {named}"))
 }
 
 /// A receipt in words, line by line.

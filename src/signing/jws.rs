@@ -89,6 +89,19 @@ pub fn open(text: &str, keys: &Keys) -> Result<Opened, Refused> {
     Ok(Opened { typ: header.typ, kid: header.kid, payload })
 }
 
+/// Checks a JWS of one kind, and returns its payload, which is text.
+///
+/// # Errors
+///
+/// The reason why it is not trusted, in words.
+pub fn text_of(text: &str, typ: &str, keys: &Keys) -> Result<String, String> {
+    let opened = open(text, keys).map_err(|why| why.to_string())?;
+    if opened.typ != typ {
+        return Err(format!("it is signed as {:?}, and not as {typ:?}", opened.typ));
+    }
+    String::from_utf8(opened.payload).map_err(|_| "its payload is no text".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};

@@ -4,6 +4,7 @@
 
 mod acts;
 mod admission;
+mod archive;
 mod audit;
 mod authority;
 mod backup;

@@ -5,6 +5,7 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod accounts;
+pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod cards;

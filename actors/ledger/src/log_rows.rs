@@ -1,6 +1,8 @@
 //! Which row of the log has what: the row that ended a request, by its number and its hash; and one row's content. Of a
 //! ledger that is older than these numbers, the next start numbers the batches of the rows that the tables have.
 
+use std::path::Path;
+
 use billing::{
     Timestamp,
     entry::{Transition, UsageRecord},
@@ -9,7 +11,7 @@ use billing::{
 use sea_orm::{ConnectionTrait as _, DbBackend};
 
 use super::{
-    Ledger, LedgerError, catch_up,
+    Ledger, LedgerError, archive, catch_up,
     log::{Hash, Head, Shard, chain, read::Reader},
     project::batch_id,
 };
@@ -60,14 +62,35 @@ impl Ledger {
         Ok(Some(LogRow { shard: Shard::ONLY, seq, hash }))
     }
 
-    /// What a row of the log says of a request's end; `None` if the log has no such row.
+    /// The row of a signed checkpoint, at which the log begins; `None` if it begins at row 0.
     ///
     /// # Errors
     ///
-    /// The log can't be read now, or [`LedgerError::Unusable`]: the row was changed after it was written.
-    pub async fn logged_end(&self, seq: u64, request: RequestId) -> Result<Option<LoggedEnd>, LedgerError> {
+    /// The log can't be read now.
+    pub async fn log_begins_at(&self) -> Result<Option<u64>, LedgerError> {
         let Some(log) = &self.logged else { return Ok(None) };
-        let Some(row) = log.row(Shard::ONLY, seq).await? else { return Ok(None) };
+        Ok(log.checkpoint(Shard::ONLY).await?.map(|kept| kept.head.seq))
+    }
+
+    /// What a row of the log says of a request's end; `None` if neither the log nor the archive, if one is named, has such
+    /// a row.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read now, or [`LedgerError::Unusable`]: the row was changed after it was written, or the archive's
+    /// file with it was.
+    pub async fn logged_end(
+        &self,
+        seq: u64,
+        request: RequestId,
+        archive: Option<&Path>,
+    ) -> Result<Option<LoggedEnd>, LedgerError> {
+        let Some(log) = &self.logged else { return Ok(None) };
+        let row = match (log.row(Shard::ONLY, seq).await?, archive) {
+            (None, Some(folder)) => archive::find(folder, seq)?,
+            (row, _) => row,
+        };
+        let Some(row) = row else { return Ok(None) };
         chain::check(&row)?;
         let end = |transition: Transition| {
             let account = transition.account_id;

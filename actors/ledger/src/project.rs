@@ -283,7 +283,7 @@ pub(super) fn fault(why: &str) -> LedgerError {
 
 const PLACE: &str = "SELECT seq, hash FROM projection WHERE shard = ?";
 
-fn place(row: &sea_orm::QueryResult) -> Result<Head, LedgerError> {
+pub(super) fn place(row: &sea_orm::QueryResult) -> Result<Head, LedgerError> {
     let (seq, hash): (i64, Vec<u8>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let corrupt = || LedgerError::Corrupt(format!("the place of the tables: row {seq}"));
     Ok(Head { seq: u64::try_from(seq).map_err(|_| corrupt())?, hash: hash.try_into().map_err(|_| corrupt())? })

@@ -1,6 +1,8 @@
 //! A receipt held against the ledger. Of a request the log's row itself is read, and its hash is that of its content; of a
 //! payment, which names no row, the payment in the tables.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use billing::{
     entry::UsageRecord,
@@ -14,12 +16,12 @@ use super::Receipt;
 use crate::{config::Settings, signing};
 
 /// What the ledger says otherwise than a receipt, in words.
-pub(super) fn compare(settings: &Settings, receipt: &Receipt) -> Result<Vec<String>> {
+pub(super) fn compare(settings: &Settings, receipt: &Receipt, archive: Option<&Path>) -> Result<Vec<String>> {
     actix::System::new().block_on(async {
         let ledger = Ledger::for_reading(settings.database.url.as_str()).await;
         let ledger = ledger.with_context(|| format!("can't read {}", settings.database.url))?;
         if receipt.typ == signing::REQUEST_RECEIPT {
-            of_request(&ledger, &receipt.content).await
+            of_request(&ledger, &receipt.content, archive).await
         } else {
             of_payment(&ledger, &receipt.content).await
         }
@@ -31,14 +33,22 @@ fn id(content: &Value, field: &str) -> Result<Uuid> {
     Uuid::parse_str(text).with_context(|| format!("the receipt's {field} is no id"))
 }
 
-async fn of_request(ledger: &Ledger, content: &Value) -> Result<Vec<String>> {
+async fn of_request(ledger: &Ledger, content: &Value, archive: Option<&Path>) -> Result<Vec<String>> {
     let request = RequestId(id(content, "request_id")?);
     let Some(seq) = content["log"]["row"].as_u64() else {
         return Ok(vec!["the receipt names no row of the log: the request ended before there was a log".to_owned()]);
     };
-    let end = match ledger.logged_end(seq, request).await {
+    let end = match ledger.logged_end(seq, request, archive).await {
         Ok(Some(end)) => end,
-        Ok(None) => return Ok(vec![format!("the log has no row {seq}")]),
+        Ok(None) => {
+            let told = match (ledger.log_begins_at().await?, archive) {
+                (Some(begin), None) if seq < begin => {
+                    format!("the log begins at row {begin}, and row {seq} is in its archive: name that with --archive")
+                }
+                _ => format!("the log has no row {seq}"),
+            };
+            return Ok(vec![told]);
+        }
         Err(ledger::LedgerError::Unusable(why)) => return Ok(vec![why]),
         Err(error) => return Err(error.into()),
     };
