@@ -323,6 +323,35 @@ async fn what_is_falsified_where_the_log_begins_is_found() {
 }
 
 #[tokio::test]
+async fn rows_of_the_last_days_stay_and_the_balances_before_them_are_signed() {
+    let mut stage = Stage::on(TestLedger::usual()).await;
+    stage.chats(0, 3).await;
+    let first = stage.of_log("SELECT COUNT(*) FROM log");
+    // By the test clock, so that what follows is later than any time that this machine knows.
+    stage.server.admin().advance(5 * 86_400).await;
+    stage.chats(1, 3).await;
+    let body = json!({"amount": "10", "payment_method": "pm_card_visa"});
+    stage.server.api(&stage.customers[0].key).post("/v1/credits/purchase", &body).await.ok();
+    stage.stop().await;
+    let rows = stage.of_log("SELECT COUNT(*) FROM log");
+    let (status, said) = stage.archive(&["--keep-days", "0", "--json"]);
+    assert_eq!(status, Some(0), "{said}");
+    let told: Value = serde_json::from_str(&said).unwrap();
+    let begins_at = told["log"]["begins_at"].as_i64().unwrap();
+    assert!(begins_at < first + 3 && begins_at > 3, "{said}");
+    assert_eq!(stage.of_log("SELECT COUNT(*) FROM log"), rows - begins_at);
+    stage.assert_clean();
+    // Fewer days, and then more: what stays is what the newest run says, and nothing comes back.
+    let (status, said) = stage.archive(&[]);
+    assert!(status == Some(0) && said.contains("left the log"), "{said}");
+    let (status, said) = stage.archive(&["--keep-days", "30"]);
+    assert!(status == Some(0) && said.contains("as before"), "{said}");
+    stage.assert_clean();
+    stage.server.restart().await;
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn no_row_goes_whose_file_is_not_what_was_written() {
     let mut stage = Stage::on(TestLedger::sqlite()).await;
     stage.chats(0, 2).await;

@@ -132,6 +132,9 @@ impl Archive {
             }
             let mut next = at;
             for row in rows.iter().take_while(|row| row.seq <= self.until) {
+                if writing.bytes() >= LARGEST {
+                    break;
+                }
                 next = chain::follow(next, row)?;
                 writing.add(row);
             }
@@ -200,4 +203,86 @@ pub(crate) fn find(folder: &Path, seq: u64) -> Result<Option<Row>, LedgerError> 
 /// The system's time, so many days ago.
 pub fn days_ago(days: u32) -> Timestamp {
     catch_up::now().plus_ms(-i64::from(days) * billing::time::DAY_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{Opening, log::tail::Tail};
+
+    /// A ledger with so many large rows, whose tables are at the last one, and which nobody owns any more.
+    async fn with_large_rows(count: u64) -> (tempfile::TempDir, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/ledger.db", folder.path().display());
+        let ledger = Ledger::open(&url, &Opening::default()).await.unwrap();
+        let mut tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
+        for n in 0..count {
+            let body = vec![u8::try_from(n % 200).unwrap(); 3 << 20];
+            let row = chain::next(Shard::ONLY, tail.head, tail.epoch, Timestamp(1), body);
+            ledger.append(&row).await.unwrap();
+            tail.advance(&row);
+        }
+        // As if they had been projected: what is archived is not looked into.
+        let sql = "UPDATE projection SET seq = ?, hash = ?";
+        let values = [tail.head.seq.into(), tail.head.hash.to_vec().into()];
+        ledger.tables.execute_raw(ledger.statement(sql, values)).await.unwrap();
+        ledger.close().await.unwrap();
+        drop(ledger);
+        (folder, url)
+    }
+
+    /// Retires rows, once the ledger that was dropped has been given back.
+    async fn retired(url: &str, archive: &mut Archive) -> Retired {
+        for _ in 0..500 {
+            match retire(url, archive, &|content| format!("signed {content}")).await {
+                Err(LedgerError::Owned(_)) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+                done => return done.unwrap(),
+            }
+        }
+        panic!("the ledger is not given back");
+    }
+
+    #[tokio::test]
+    async fn an_archive_of_many_files_goes_on_where_it_was_cut_off() {
+        let (folder, url) = with_large_rows(20).await;
+        let place = folder.path().join("archive");
+        let until = Timestamp(i64::MAX);
+        let archive = Archive::copy(&url, &place, until).await.unwrap();
+        assert_eq!((archive.rows(), archive.written()), (Some((0, 20)), 21));
+        assert!(archive.manifest.files.len() > 3, "{:?}", archive.manifest.files);
+
+        // As if it had been killed between a file and the list of it, and within the next one.
+        let mut manifest = Manifest::read(&place).unwrap();
+        manifest.files.truncate(2);
+        manifest.write(&place).unwrap();
+        fs::write(place.join("log-0-000000000013-000000000018.zst.part"), "half").unwrap();
+        let mut archive = Archive::copy(&url, &place, until).await.unwrap();
+        assert_eq!(archive.rows(), Some((0, 20)));
+        assert!(archive.written() < 21);
+
+        let read = |url: String| async move { Ledger::for_reading(&url).await.unwrap().logged.unwrap() };
+        let log = read(url.clone()).await;
+        let row = log.row(Shard::ONLY, 14).await.unwrap();
+        assert_eq!(find(&place, 14).unwrap(), row);
+        assert_eq!(find(&place, 21).unwrap(), None);
+        assert_eq!(retired(&url, &mut archive).await, Retired { begins_at: 20, rows: 20 });
+        assert_eq!(log.row(Shard::ONLY, 14).await.unwrap(), None);
+        assert_eq!(find(&place, 14).unwrap(), row);
+        let mut rows = 0;
+        let (first, end) = read_whole(&place, |_| {
+            rows += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((first, end.seq, rows), (0, 20, 21));
+        assert_eq!(log.row(Shard::ONLY, 20).await.unwrap().map(|row| row.head()), Some(end));
+        // A file that lies: its bytes are those listed, and its rows are another file's.
+        let mut manifest = Manifest::read(&place).unwrap();
+        manifest.files.remove(1);
+        manifest.write(&place).unwrap();
+        let refused = read_whole(&place, |_| Ok(())).unwrap_err().to_string();
+        assert!(refused.contains("follows row"), "{refused}");
+    }
 }
