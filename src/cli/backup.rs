@@ -14,7 +14,12 @@ use ledger::{
 };
 use serde_json::json;
 
-use crate::{app, config::Settings, secret_file, signing};
+use crate::{
+    app,
+    config::Settings,
+    secret_file,
+    signing::{self, jwks::Keys},
+};
 
 /// The operator's token in a backup.
 const TOKEN: &str = "admin_token";
@@ -54,7 +59,10 @@ pub(super) fn back_up(settings: &Settings, args: &Args) -> Result<i32> {
 /// Puts a backup in the ledger's place, if it is clean.
 pub(super) fn restore(settings: &Settings, args: &Args) -> Result<i32> {
     let url = of_sqlite(settings)?;
-    let restoring = actix::System::new().block_on(Restoring::begin(url, &args.folder));
+    let keys = known(settings, &args.folder)?;
+    let open = |text: &str| signing::jws::text_of(text, signing::CHECKPOINT, &keys);
+    let trust = Trust { open: (!keys.is_empty()).then_some(&open as _), archive: None };
+    let restoring = actix::System::new().block_on(Restoring::begin(url, &args.folder, trust));
     let restoring = restoring.with_context(|| format!("can't restore to {}", settings.database.url))?;
     let (audit, end, bytes) = (restoring.audit().clone(), restoring.end().clone(), restoring.bytes());
     let ending = if audit.ok {
@@ -107,6 +115,25 @@ fn keys(settings: &Settings) -> Result<Vec<Beside>> {
         }
     }
     Ok(found)
+}
+
+/// The public keys that signed here, and those of a backup: whoever made it is trusted with all that is in it.
+fn known(settings: &Settings, backup: &Path) -> Result<Keys> {
+    let mut keys = signing::list(&app::signing_key_file(settings))?.unwrap_or_default();
+    let path = backup.join(KEYS);
+    match fs::read_to_string(&path) {
+        Ok(text) => {
+            let listed = Keys::read(&text).map_err(anyhow::Error::msg);
+            let listed = listed.with_context(|| format!("can't use {}", path.display()))?;
+            for key in listed.iter() {
+                keys.add(key.clone());
+            }
+            Ok(keys)
+        }
+        // Whether the backup is one is told when it is read.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(keys),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", path.display())),
+    }
 }
 
 /// Has the backup's key sign, unless there is one, and its public keys known.

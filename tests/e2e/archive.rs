@@ -414,6 +414,15 @@ async fn a_ledger_whose_log_begins_at_a_checkpoint_is_backed_up_and_restored() {
     let (status, said) = farebox(&["audit", "--archive", stage.archive.to_str().unwrap()]);
     assert!(status == Some(0) && said.contains("the log begins at a checkpoint"), "{said}");
     assert!(!said.contains("not looked at"), "the keys came with the backup: {said}");
+    // A checkpoint that was changed in the backup is not restored.
+    let log = rusqlite::Connection::open(folder.join("farebox-log.db")).unwrap();
+    log.execute_batch("DROP TRIGGER log_checkpoint_no_UPDATE; UPDATE log_checkpoint SET content = content || ' '")
+        .unwrap();
+    log.close().unwrap();
+    fs::remove_dir_all(&place).unwrap();
+    fs::create_dir_all(&place).unwrap();
+    let (status, said) = farebox(&["restore", folder.to_str().unwrap()]);
+    assert!(status == Some(1) && said.contains("something else was signed"), "{said}");
     fs::remove_dir_all(&folder).unwrap();
     fs::remove_dir_all(&place).unwrap();
 }
