@@ -54,6 +54,7 @@ use crate::{
     gateway::{Gateway, Models, Rules},
     http::{self, state::State},
     service::Service,
+    signing::{self, Signer, jws},
     telemetry::Metrics,
 };
 
@@ -142,9 +143,12 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         async move { gateway.warm().await }
     });
     let admin_token = admin_token(settings)?;
+    let signer = Arc::new(Signer::open(&signing_key_file(settings)).context("can't use the key of receipts")?);
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
-    let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout);
-    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service));
+    let known = Arc::clone(&signer);
+    let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
+    let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout, open);
+    let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer));
     let shared = state.clone();
     let origins = settings.http.cors_origins.clone();
     let app = move || {
@@ -356,6 +360,11 @@ fn actor_threads() -> usize {
 /// The file of the operator's token, where the settings have none.
 pub fn admin_token_file(settings: &Settings) -> PathBuf {
     settings.data_dir.join("admin_token")
+}
+
+/// The file of the key that signs receipts: the settings', or the data folder's, which is made at the first start.
+pub fn signing_key_file(settings: &Settings) -> PathBuf {
+    settings.signing_key.clone().unwrap_or_else(|| settings.data_dir.join("signing_key.pem"))
 }
 
 /// The token in the settings, or the data folder's, which is made at first start.

@@ -14,5 +14,6 @@ pub mod http;
 pub mod idempotency;
 pub mod secret_file;
 pub mod service;
+pub mod signing;
 pub mod telemetry;
 pub mod words;

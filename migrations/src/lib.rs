@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 
 mod dialect;
 mod l0001_log;
+mod l0002_checkpoint;
 mod m0001_ledger;
 mod m0002_plans;
 mod m0003_usage_rollup;
@@ -18,6 +19,8 @@ mod m0010_addresses;
 mod m0011_quantities;
 mod m0012_log;
 mod m0013_revision;
+mod m0014_log_rows;
+mod m0015_log_checkpoint;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ impl MigratorTrait for Migrator {
             Box::new(m0011_quantities::Migration),
             Box::new(m0012_log::Migration),
             Box::new(m0013_revision::Migration),
+            Box::new(m0014_log_rows::Migration),
+            Box::new(m0015_log_checkpoint::Migration),
         ])
     }
 }
@@ -51,7 +56,7 @@ pub struct LogMigrator;
 #[async_trait::async_trait]
 impl MigratorTrait for LogMigrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        whole(vec![Box::new(l0001_log::Migration)])
+        whole(vec![Box::new(l0001_log::Migration), Box::new(l0002_checkpoint::Migration)])
     }
 
     fn migration_table_name() -> DynIden {

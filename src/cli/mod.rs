@@ -2,12 +2,15 @@
 //! because a ledger has one writer.
 
 mod admin;
+mod archive;
 mod audit;
 mod backup;
 mod call;
+mod keys;
 mod models;
 mod quickstart;
 mod rebuild;
+mod receipt;
 mod reconcile;
 mod serve;
 mod table;
@@ -47,9 +50,9 @@ enum Command {
     /// Back up the ledger into a new folder, also while a server runs; exit status 1 if the backup is not clean.
     ///
     /// The ledger must be in SQLite; PostgreSQL has means of its own. Both files are copied by SQLite itself, the tables
-    /// first, and the copy is audited. It has everything that was acknowledged before. The operator's token goes with them
-    /// where it is a file of the data folder: without it, kept answers of retried requests can't be opened. Keep the backup
-    /// secret: it has that token, and secrets that sign webhooks.
+    /// first, and the copy is audited. It has everything that was acknowledged before. The operator's token and the key of
+    /// receipts go with them where they are files of the data folder: without the token, kept answers of retried requests
+    /// can't be opened. Keep the backup secret: it has both, and secrets that sign webhooks.
     ///
     /// Not in a backup: settings and keys of providers and Stripe (config/farebox.toml, FAREBOX_... variables), open models
     /// and ONNX Runtime (import and fetch them again), and quickstart.json. Prices are in the program, and those that were
@@ -70,6 +73,19 @@ enum Command {
     /// webhooks are taken along, if they are there.
     #[command(verbatim_doc_comment)]
     Rebuild(rebuild::Args),
+    /// Move the log's older rows to an archive; exit status 1 if they must wait for a server to stop.
+    ///
+    /// Rows are copied to compressed files in a folder, each of which is read back and checked; a further run with the same
+    /// folder goes on where it ends. A server may run meanwhile. Then, where no process serves the ledger, the rows leave
+    /// the log, and a signed checkpoint stays in their place: the row at which the log begins, and what all accounts had
+    /// there. A server that runs is not disturbed: the rows stay, and a run after it has stopped takes them.
+    ///
+    /// Keep the archive: `farebox audit --archive FOLDER` checks all from the log's first row, and receipts of archived
+    /// requests are held against it.
+    #[command(verbatim_doc_comment)]
+    Archive(archive::Args),
+    /// Check receipts; exit status 1 if one is not what it says.
+    Receipt(receipt::Args),
     /// Compare payments, refunds and disputes with the card processor's; exit status 1 on a difference.
     Reconcile(reconcile::Args),
     /// Create, list and show accounts on the running server.
@@ -99,6 +115,8 @@ pub fn run() -> Result<i32> {
         Command::Backup(args) => backup::back_up(&settings, &args),
         Command::Restore(args) => backup::restore(&settings, &args),
         Command::Rebuild(args) => rebuild::run(&settings, &args),
+        Command::Archive(args) => archive::run(&settings, &args),
+        Command::Receipt(args) => receipt::run(&settings, &args),
         Command::Reconcile(args) => reconcile::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),

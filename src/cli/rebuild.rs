@@ -1,5 +1,7 @@
 //! `farebox rebuild`: the tables made again from the log.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result};
 use ledger::{
     Ledger,
@@ -14,6 +16,9 @@ pub(super) struct Args {
     /// Put the tables that are made in the place of those that there are. No server may run.
     #[arg(long)]
     replace: bool,
+    /// The archive of rows that have left the log.
+    #[arg(long, value_name = "FOLDER")]
+    archive: Option<PathBuf>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
@@ -23,7 +28,8 @@ pub(super) struct Args {
 #[expect(clippy::print_stdout, reason = "the command's output")]
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     let then = if args.replace { Then::Replace } else { Then::Discard };
-    let rebuilt = actix::System::new().block_on(Ledger::rebuild(settings.database.url.as_str(), then));
+    let rebuilt =
+        actix::System::new().block_on(Ledger::rebuild(settings.database.url.as_str(), then, args.archive.as_deref()));
     let rebuilt = rebuilt.with_context(|| format!("can't rebuild {}", settings.database.url))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rebuilt)?);

@@ -19,6 +19,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// The operator's token; made at first start where none is set.
     pub admin_token: Option<Secret>,
+    /// The private key that signs receipts, a file; made in the data folder at the first start where none is set.
+    pub signing_key: Option<PathBuf>,
     /// The clock that the rules of money use.
     pub clock: Clock,
     /// Lets an operator have actors die of a panic.
@@ -50,6 +52,7 @@ impl Default for Settings {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             data_dir: PathBuf::from("data"),
             admin_token: None,
+            signing_key: None,
             clock: Clock::System,
             #[cfg(feature = "faults")]
             faults: false,

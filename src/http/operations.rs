@@ -2,14 +2,19 @@
 
 use std::net::TcpListener;
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, dev::Server, web};
+use actix_web::{
+    App, HttpRequest, HttpResponse, HttpServer,
+    dev::Server,
+    http::header::{CACHE_CONTROL, HeaderValue},
+    web,
+};
 
 use super::{
     edge,
     error::ApiError,
     respond::{answer, refuse},
     state::Shared,
-    views::operations::Status,
+    views::{operations::Status, signed::Jwks},
 };
 use crate::{config::MetricsAt, service::operations, telemetry};
 
@@ -28,6 +33,13 @@ pub async fn readyz(state: Shared, request: HttpRequest) -> HttpResponse {
         Ok(Status { status: "ready" })
     };
     answer(&request, work.await)
+}
+
+/// `GET /.well-known/jwks.json`: the public keys of receipts and checkpoints, also of those that sign no more.
+pub async fn jwks(state: Shared, request: HttpRequest) -> HttpResponse {
+    let mut answered = answer(&request, Ok(Jwks::of(state.signer.keys())));
+    answered.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    answered
 }
 
 /// `GET /metrics` on the address of requests, for the clients that the settings allow.

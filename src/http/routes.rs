@@ -46,6 +46,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/v1/usage.csv", usage_csv::usage_csv))
         .service(get("/v1/requests", history::requests))
         .service(get("/v1/requests/{id}", history::request))
+        .service(get("/v1/requests/{id}/receipt", receipt::request_receipt))
         .service(get("/v1/account", balance::account))
         .service(get("/v1/events", history::events))
         .service(
@@ -69,6 +70,7 @@ fn configure_others(app: &mut web::ServiceConfig) {
         .service(get("/healthz", operations::healthz))
         .service(get("/readyz", operations::readyz))
         .service(get("/metrics", operations::metrics))
+        .service(get("/.well-known/jwks.json", operations::jwks))
         .service(get("/openapi.json", openapi::openapi))
         .service(get("/docs", openapi::docs))
         .default_service(web::to(not_found));

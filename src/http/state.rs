@@ -14,6 +14,7 @@ use crate::{
     gateway::{Gateway, room::Room},
     idempotency::store::Store,
     service::Service,
+    signing::Signer,
     telemetry::Metrics,
 };
 
@@ -42,6 +43,8 @@ pub struct State {
     pub guesses: Guesses,
     /// The counts of open live sockets.
     pub sockets: Sockets,
+    /// The key of receipts.
+    pub signer: Arc<Signer>,
     pub(super) admin_token: blake3::Hash,
     /// Whether the process is stopping.
     stopping: watch::Sender<bool>,
@@ -57,6 +60,7 @@ impl State {
         admin_token: &str,
         metrics: Metrics,
         service: Service,
+        signer: Arc<Signer>,
     ) -> Self {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let (stopping, _) = watch::channel(false);
@@ -73,6 +77,7 @@ impl State {
             strangers: Room::new(STRANGERS),
             guesses: Guesses::default(),
             sockets: Sockets::default(),
+            signer,
             admin_token,
             stopping,
             detached: Arc::default(),

@@ -18,6 +18,7 @@ pub mod operations;
 pub mod page;
 pub mod payments;
 pub mod purchases;
+pub mod receipts;
 pub mod subscription;
 pub mod usage;
 pub mod webhooks;
@@ -41,18 +42,24 @@ pub struct Service {
     webhooks: Webhooks,
     /// The longest time a webhook may take to answer.
     webhook_timeout: Duration,
+    /// Opens checkpoints that this gateway signed.
+    open: Box<Open>,
 }
+
+/// Opens what was signed, or says why it is not trusted.
+type Open = dyn Fn(&str) -> Result<String, String> + Send + Sync;
 
 impl Service {
     /// The services, over these actors.
-    pub const fn new(
+    pub fn new(
         accounts: Accounts,
         journal: Arc<Journal>,
         payments: Handle<PaymentActor>,
         webhooks: Webhooks,
         webhook_timeout: Duration,
+        open: impl Fn(&str) -> Result<String, String> + Send + Sync + 'static,
     ) -> Self {
-        Self { accounts, journal, payments, webhooks, webhook_timeout }
+        Self { accounts, journal, payments, webhooks, webhook_timeout, open: Box::new(open) }
     }
 
     /// Whether all decisions of accounts are written to the ledger.

@@ -48,6 +48,8 @@ const TABLES: &[(&str, &[Module])] = &[
             ("email", &[], &[]),
             ("secret_file", &[], &[]),
             ("words", &[], &[]),
+            // Keys and signatures: neither money nor HTTP.
+            ("signing", &[], &[]),
             ("config", &["words"], &["billing"]),
             ("fetch", &["config"], &[]),
             ("telemetry", &["config"], &["runtime"]),
@@ -60,17 +62,17 @@ const TABLES: &[(&str, &[Module])] = &[
             // None of the nested crates: what it answers comes from the gateway and the services.
             (
                 "http",
-                &["catalogue", "config", "gateway", "idempotency", "service", "telemetry", "words"],
+                &["catalogue", "config", "gateway", "idempotency", "service", "signing", "telemetry", "words"],
                 &["actors", "billing", "wire"],
             ),
             (
                 "app",
-                &["catalogue", "config", "gateway", "http", "secret_file", "service", "telemetry"],
+                &["catalogue", "config", "gateway", "http", "secret_file", "service", "signing", "telemetry"],
                 &["actors", "billing", "cards", "ledger", "runtime", "upstream", "wire"],
             ),
             (
                 "cli",
-                &["app", "catalogue", "config", "fetch", "secret_file", "service", "telemetry"],
+                &["app", "catalogue", "config", "fetch", "secret_file", "service", "signing", "telemetry"],
                 &["actors", "billing", "engine", "ledger", "runtime", "upstream"],
             ),
         ],

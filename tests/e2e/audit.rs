@@ -573,7 +573,8 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
         assert!(said.contains("NOT clean"), "{said}");
     }
     let covered = CASES.iter().map(|case| case.check).chain(OF_THE_LOG.iter().map(|(check, ..)| *check));
-    let covered: BTreeSet<_> = covered.collect();
+    // What is said of a log whose older rows are in an archive has its cases there.
+    let covered: BTreeSet<_> = covered.chain(crate::archive::COVERED).collect();
     assert_eq!(covered, ledger::audit::checks().collect(), "every check has its case");
 }
 

@@ -39,6 +39,7 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/v1/usage.csv", Key),
     ("GET", "/v1/requests", Key),
     ("GET", "/v1/requests/{id}", Key),
+    ("GET", "/v1/requests/{id}/receipt", Key),
     ("GET", "/v1/account", Scope("read")),
     ("GET", "/v1/events", Scope("read")),
     ("POST", "/v1/subscription", Scope("billing")),
@@ -72,6 +73,7 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/healthz", Nothing),
     ("GET", "/readyz", Nothing),
     ("GET", "/metrics", Nothing),
+    ("GET", "/.well-known/jwks.json", Nothing),
     ("GET", "/openapi.json", Nothing),
     ("GET", "/docs", Nothing),
 ];

@@ -4,6 +4,7 @@
 
 mod acts;
 mod admission;
+mod archive;
 mod audit;
 mod authority;
 mod backup;
@@ -29,6 +30,7 @@ mod quote;
 mod readiness;
 mod readme;
 mod rebuild;
+mod receipts;
 mod refusals;
 mod reported;
 mod reversals;

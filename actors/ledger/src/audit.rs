@@ -14,11 +14,13 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::checks::{CHECKS, Pair, Says};
+pub use super::archive::checkpoint::Trust;
 use super::{
     Ledger, LedgerError, load,
     rollup::{self, count},
 };
 
+mod begin;
 pub(super) mod checks;
 mod keys;
 mod payments;
@@ -71,7 +73,8 @@ const KEYS: &str = "key used more than its limits let it";
 
 /// All checks, in the words that begin their violations.
 pub fn checks() -> impl Iterator<Item = &'static str> {
-    let own = [HELD, EXACT, COMES_TO, QUANTITIES, KEYS].into_iter().chain(payments::CHECKS).chain(replay::CHECKS);
+    let own = [HELD, EXACT, COMES_TO, QUANTITIES, KEYS].into_iter().chain(payments::CHECKS);
+    let own = own.chain(replay::CHECKS).chain(begin::CHECKS);
     CHECKS.iter().map(|check| check.what).chain(own).chain(rollup::CHECKS.map(|check| check.what))
 }
 
@@ -88,19 +91,29 @@ fn differs(
 }
 
 impl Ledger {
+    /// Runs all checks, looking at no signature and at no archive.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Ledger::audit_by`].
+    pub async fn audit(&self) -> Result<Audit, LedgerError> {
+        self.audit_by(Trust::default()).await
+    }
+
     /// Runs all checks.
     ///
     /// # Errors
     ///
     /// The database can't be read now, or a row can't be parsed. The audit has no result then, good or bad: run it
     /// again.
-    pub async fn audit(&self) -> Result<Audit, LedgerError> {
+    pub async fn audit_by(&self, trust: Trust<'_>) -> Result<Audit, LedgerError> {
         let tx = if self.backend == DbBackend::Postgres {
             let level = Some(IsolationLevel::RepeatableRead);
             self.read.begin_with_config(level, Some(AccessMode::ReadOnly)).await?
         } else {
             self.read.begin().await?
         };
+        let begins_at = self.log_begins_at().await?;
         let mut audit = Audit {
             accounts: self.count(&tx, "account").await?,
             lines: self.count(&tx, "journal").await?,
@@ -120,8 +133,13 @@ impl Ledger {
         self.check_keys(&tx, &mut audit).await?;
         self.check_taken(&tx, &mut audit).await?;
         self.check_months(&tx, &mut audit).await?;
-        self.check_log(&tx, &mut audit).await?;
+        let last = self.check_begin(&tx, &mut audit, trust).await?;
+        self.check_log(&tx, &mut audit, last).await?;
         tx.rollback().await?;
+        if self.log_begins_at().await? != begins_at {
+            let why = "rows were archived while the log was read: run the audit again";
+            return Err(LedgerError::Unusable(why.into()));
+        }
         audit.ok = audit.violations.is_empty();
         Ok(audit)
     }

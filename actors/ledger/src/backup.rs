@@ -4,7 +4,7 @@
 //!
 //! A folder without a manifest is not a backup. Nothing that exists is ever overwritten.
 
-mod files;
+pub(crate) mod files;
 mod manifest;
 mod restore;
 
@@ -18,7 +18,14 @@ use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, sqlite::SqliteCo
 
 use self::{files::cannot, manifest::Manifest};
 pub use self::{manifest::End, restore::Restoring};
-use crate::{Ledger, LedgerError, audit::Audit, catch_up, log::Shard, open::BUSY, place};
+use crate::{
+    Ledger, LedgerError,
+    audit::{Audit, Trust},
+    catch_up,
+    log::Shard,
+    open::BUSY,
+    place,
+};
 
 /// The copies' names, whatever the ledger's files are called.
 const TABLES: &str = "farebox.db";
@@ -83,13 +90,13 @@ impl Backup {
         self.bytes
     }
 
-    /// Audits the copy, which is only read.
+    /// Audits the copy, which is only read, by what is trusted.
     ///
     /// # Errors
     ///
     /// The copy can't be read, so that nothing is known of it.
-    pub async fn audit(&self) -> Result<Audit, LedgerError> {
-        Ledger::for_reading(&place::url_of(&self.folder.join(TABLES))).await?.audit().await
+    pub async fn audit(&self, trust: Trust<'_>) -> Result<Audit, LedgerError> {
+        Ledger::for_reading(&place::url_of(&self.folder.join(TABLES))).await?.audit_by(trust).await
     }
 }
 

@@ -134,6 +134,7 @@ fn insertion(backend: DbBackend, table: &str, columns: &[String], rows: &[Vec<Fi
             Field::Int(number) => Some((*number).into()),
             Field::Text(text) => Some(text.as_str().into()),
             Field::Id(id) => Some((*id).into()),
+            Field::Bytes(bytes) => Some(bytes.clone().into()),
         })
         .collect();
     Statement::from_sql_and_values(backend, placeholders(backend, &sql), values)

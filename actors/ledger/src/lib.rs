@@ -5,6 +5,7 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod accounts;
+pub mod archive;
 pub mod audit;
 pub mod backup;
 pub mod cards;
@@ -19,6 +20,7 @@ mod import;
 pub mod keys;
 pub mod load;
 pub mod log;
+pub mod log_rows;
 pub mod lookup;
 mod open;
 mod owner;

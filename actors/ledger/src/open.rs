@@ -394,7 +394,7 @@ fn watch_of(file: &Path) -> Result<Arc<Watch>, LedgerError> {
 }
 
 /// Finds the file of a SQLite ledger and takes its lock, before the database is opened.
-fn claim_file(url: &str, opening: &Opening) -> Result<(PathBuf, Lock), LedgerError> {
+pub(super) fn claim_file(url: &str, opening: &Opening) -> Result<(PathBuf, Lock), LedgerError> {
     let file = place::file_of(url)?;
     place::check_before(&file, &opening.kept)?;
     let lock = Lock::take(&file, opening.claim)?;

@@ -49,10 +49,15 @@ pub struct Logged {
 impl Logged {
     /// The row's id in the tables.
     fn batch_id(&self) -> Uuid {
-        let mut bytes = [0; 16];
-        bytes.copy_from_slice(&self.hash[..16]);
-        uuid::Builder::from_custom_bytes(bytes).into_uuid()
+        batch_id(&self.hash)
     }
+}
+
+/// The id in the tables of a row with this hash.
+pub(super) fn batch_id(hash: &Hash) -> Uuid {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The rows that tables at a place still lack. Whatever brought the tables there, an earlier try or another process, took
@@ -301,7 +306,7 @@ pub(super) fn fault(why: &str) -> LedgerError {
 
 const PLACE: &str = "SELECT seq, hash FROM projection WHERE shard = ?";
 
-fn place(row: &sea_orm::QueryResult) -> Result<Head, LedgerError> {
+pub(super) fn place(row: &sea_orm::QueryResult) -> Result<Head, LedgerError> {
     let (seq, hash): (i64, Vec<u8>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     let corrupt = || LedgerError::Corrupt(format!("the place of the tables: row {seq}"));
     Ok(Head { seq: u64::try_from(seq).map_err(|_| corrupt())?, hash: hash.try_into().map_err(|_| corrupt())? })
@@ -376,10 +381,17 @@ fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Ro
 
 /// One row for each row of the log. The genesis has no transitions, and no row here.
 fn batch_rows(rows: &[Logged]) -> Rows<'_> {
-    let mut batches = Rows::new(BATCH, 4, rows.len());
+    let mut batches = Rows::new(BATCH, 6, rows.len());
     for row in rows.iter().filter(|row| !row.transitions.is_empty()) {
-        let transitions = row.transitions.len() as u64;
-        batches.push([row.batch_id().into(), row.epoch.into(), row.at.0.into(), transitions.into()]);
+        let (transitions, hash) = (row.transitions.len() as u64, &row.hash[..]);
+        batches.push([
+            row.batch_id().into(),
+            row.epoch.into(),
+            row.at.0.into(),
+            transitions.into(),
+            row.seq.into(),
+            hash.into(),
+        ]);
     }
     batches
 }
@@ -393,7 +405,7 @@ fn price_rows(rows: &[Logged]) -> Rows<'_> {
     books
 }
 
-pub(super) const BATCH: Write = Write::new("INSERT INTO batch (id, epoch, at, transitions) VALUES", "");
+pub(super) const BATCH: Write = Write::new("INSERT INTO batch (id, epoch, at, transitions, seq, hash) VALUES", "");
 
 /// Reads the owner's epoch.
 pub(super) const EPOCH: &str = "SELECT epoch FROM shard_lease WHERE shard = 0";

@@ -6,14 +6,18 @@ mod compare;
 mod postgres;
 mod sqlite;
 
+use std::path::Path;
+
 use migrations::Migrator;
 use sea_orm_migration::MigratorTrait as _;
 
 use self::compare::Compared;
 use super::{
-    Ledger, LedgerError, catch_up, import,
+    Ledger, LedgerError,
+    archive::Pages,
+    catch_up, import,
     log::{
-        Head, Shard,
+        Head, Row, Shard,
         body::{self, Body},
         chain,
         read::Reader,
@@ -50,65 +54,116 @@ pub struct Rebuilt {
     pub stopped: Vec<String>,
 }
 
+/// The rows of a log: those in its archive, and then its own.
+struct Source {
+    archived: Option<Pages>,
+    log: Reader,
+}
+
+impl Source {
+    fn new(log: Reader, archive: Option<&Path>) -> Result<Self, LedgerError> {
+        Ok(Self { archived: archive.map(Pages::of).transpose()?, log })
+    }
+
+    /// Some of the rows after a row, or the first ones; none at the end.
+    async fn after(&mut self, shard: Shard, done: Option<Head>) -> Result<Vec<Row>, LedgerError> {
+        while let Some(pages) = &mut self.archived {
+            let Some(mut rows) = pages.next_page()? else { break };
+            rows.retain(|row| done.is_none_or(|done| row.seq > done.seq));
+            if !rows.is_empty() {
+                return Ok(rows);
+            }
+        }
+        self.archived = None;
+        let Some(done) = done else {
+            let first = self.log.row(shard, 0).await?;
+            return first.map(|first| vec![first]).ok_or_else(|| {
+                LedgerError::NoLedger(
+                    "the log's first rows are not there: name the archive that they were moved to".into(),
+                )
+            });
+        };
+        self.log.read(shard, done.seq, PAGE).await
+    }
+}
+
 impl Ledger {
-    /// Makes the tables of a ledger again from its log, and compares them with those that there are.
+    /// Makes the tables of a ledger again from its log, and compares them with those that there are. Rows that have left the
+    /// log are read from its archive.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Owned`] if they are to replace those of a living owner: stop it first. [`LedgerError::NoLedger`] if
-    /// there is no log. [`LedgerError::Unusable`] if the log can't be read from its first row, or the files can't be used.
-    /// Nothing has changed then. Any other error if the database does not answer: repeating the call is safe.
-    pub async fn rebuild(url: &str, then: Then) -> Result<Rebuilt, LedgerError> {
-        if url.starts_with("sqlite:") { sqlite::rebuild(url, then).await } else { postgres::rebuild(url, then).await }
+    /// there is no log, or not its first rows. [`LedgerError::Unusable`] if the log or the archive can't be read, or the files
+    /// can't be used. Nothing has changed then. Any other error if the database does not answer: repeating the call is safe.
+    pub async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Result<Rebuilt, LedgerError> {
+        if url.starts_with("sqlite:") {
+            sqlite::rebuild(url, then, archive).await
+        } else {
+            postgres::rebuild(url, then, archive).await
+        }
     }
 
     /// Makes tables in an empty database, up to a row of the log or to its end. Returns their place, and the accounts that
     /// were stopped.
     async fn make_from(
         &self,
-        log: &Reader,
+        mut source: Source,
         shard: Shard,
         to: Option<u64>,
     ) -> Result<(Head, Vec<Stopped>), LedgerError> {
-        let first = log.row(shard, 0).await?;
-        let first =
-            first.ok_or_else(|| LedgerError::NoLedger("there is no log that begins at its first row".into()))?;
-        chain::check(&first)?;
-        let genesis = import::genesis_of(&first)?;
-        let mut is_importing = import::is_imported(&genesis);
-        if is_importing && genesis.schema == 0 {
-            return Err(LedgerError::Unusable("this log begins after tables that it does not have".into()));
-        }
-        let steps = is_importing.then_some(genesis.schema);
-        Migrator::up(self.tables.connections(), steps).await?;
-        self.begin_place(shard, first.head()).await?;
-        let (mut done, mut stopped) = (first.head(), Vec::new());
+        let (mut done, mut stopped, mut is_importing) = (None, Vec::new(), false);
         loop {
-            let mut rows = log.read(shard, done.seq, PAGE).await?;
+            let mut rows = source.after(shard, done).await?;
             rows.retain(|row| to.is_none_or(|to| row.seq <= to));
             if rows.is_empty() {
                 break;
             }
             let mut batch = Vec::new();
             for row in &rows {
-                done = chain::follow(done, row)?;
-                if is_importing {
-                    is_importing = self.import_row(shard, row).await?;
-                } else {
-                    batch.push(catch_up::read(row)?);
+                done = Some(match done {
+                    None => {
+                        is_importing = self.begin_from(shard, row).await?;
+                        row.head()
+                    }
+                    Some(done) => {
+                        let next = chain::follow(done, row)?;
+                        if is_importing {
+                            is_importing = self.import_row(shard, row).await?;
+                        } else {
+                            batch.push(catch_up::read(row)?);
+                        }
+                        next
+                    }
+                });
+                if batch.len() >= PAGE {
+                    stopped.extend(self.project(shard, &std::mem::take(&mut batch)).await?);
                 }
             }
             stopped.extend(self.project(shard, &batch).await?);
             self.keep_small().await;
         }
-        if is_importing {
-            return Err(LedgerError::Unusable("the log lacks rows of the tables that it begins after".into()));
+        match done {
+            Some(done) if !is_importing => Ok((done, stopped)),
+            _ => Err(LedgerError::Unusable("the log lacks rows of the tables that it begins after".into())),
         }
-        Ok((done, stopped))
+    }
+
+    /// Makes the tables that a log begins with, empty. Returns whether rows of earlier tables follow.
+    async fn begin_from(&self, shard: Shard, first: &Row) -> Result<bool, LedgerError> {
+        chain::check(first)?;
+        let genesis = import::genesis_of(first)?;
+        let is_importing = import::is_imported(&genesis);
+        if is_importing && genesis.schema == 0 {
+            return Err(LedgerError::Unusable("this log begins after tables that it does not have".into()));
+        }
+        Migrator::up(self.tables.connections(), is_importing.then_some(genesis.schema)).await?;
+        self.begin_place(shard, first.head()).await?;
+        Ok(is_importing)
     }
 
     /// Writes a row of the log that has rows of an earlier table. Returns whether further ones follow.
-    async fn import_row(&self, shard: Shard, row: &super::log::Row) -> Result<bool, LedgerError> {
+    async fn import_row(&self, shard: Shard, row: &Row) -> Result<bool, LedgerError> {
         let imported = match body::decode(&row.body) {
             Ok(Body::Imported(imported)) => imported,
             Ok(_) => return Err(LedgerError::Unusable(format!("row {} of the log is no import", row.seq))),

@@ -63,6 +63,7 @@ enum Type {
     Int,
     Text,
     Id,
+    Bytes,
 }
 
 /// A column of a table.
@@ -99,7 +100,8 @@ fn column(row: &QueryResult, table: &Table) -> Result<Column, LedgerError> {
     let of = match written.to_ascii_lowercase().as_str() {
         "bigint" | "integer" => Type::Int,
         "text" => Type::Text,
-        "uuid" | "blob" => Type::Id,
+        "uuid" => Type::Id,
+        "blob" | "bytea" => Type::Bytes,
         other => return Err(LedgerError::Corrupt(format!("the column {name} of {} has the type {other}", table.name))),
     };
     Ok(Column { name, of })
@@ -132,9 +134,15 @@ fn fields(row: &QueryResult, columns: &[Column]) -> Result<Vec<Field>, LedgerErr
             Type::Int => row.try_get_by_index::<Option<i64>>(index)?.map_or(Field::Null, Field::Int),
             Type::Text => row.try_get_by_index::<Option<String>>(index)?.map_or(Field::Null, Field::Text),
             Type::Id => row.try_get_by_index::<Option<Uuid>>(index)?.map_or(Field::Null, Field::Id),
+            Type::Bytes => row.try_get_by_index::<Option<Vec<u8>>>(index)?.map_or(Field::Null, bytes),
         })
     };
     columns.iter().enumerate().map(field).collect()
+}
+
+/// Bytes, which are an id if they are as many: SQLite has no type for ids.
+fn bytes(bytes: Vec<u8>) -> Field {
+    Uuid::from_slice(&bytes).map_or(Field::Bytes(bytes), Field::Id)
 }
 
 #[cfg(test)]

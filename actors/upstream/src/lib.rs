@@ -30,7 +30,7 @@ use wire::{
 };
 
 use exchange::SendError;
-pub use own::call_json;
+pub use own::{call_json, read_json};
 
 /// A provider's address and key. Made once, so that addresses are not parsed at every call.
 #[derive(Clone)]

@@ -1,4 +1,5 @@
-//! `/v1/payments/{id}/receipt`: as JSON, or as a page to print for clients that ask for HTML.
+//! `/v1/payments/{id}/receipt` and `/v1/requests/{id}/receipt`: as JSON that carries its own JWS, as the JWS alone, and a
+//! payment's also as a page to print, each for clients that ask for it.
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -6,39 +7,82 @@ use actix_web::{
     web,
 };
 use askama::Template;
-use billing::key::Scope;
+use billing::{ids::RequestId, key::Scope};
+use serde::Serialize;
 
 use super::payments::payment_id;
 use crate::{
     http::{
         arrival::Arrival,
-        auth,
+        auth::{self, Sight},
         error::ApiError,
         respond::{answer, refuse},
         state::Shared,
-        views::receipt::Receipt,
+        values::id,
+        views::{receipt::Receipt, request_receipt::RequestReceipt, signed::Signed},
     },
-    service::payments,
+    service::{payments, receipts},
 };
+
+/// The media type of a compact JWS (RFC 7515, section 9.2).
+const JOSE: &str = "application/jose";
+
+/// How a receipt is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Page,
+    Jose,
+}
+
+const FORMS: [(&str, Form); 4] =
+    [("text/html", Form::Page), ("application/json", Form::Json), (JOSE, Form::Jose), ("*/*", Form::Json)];
 
 /// `GET /v1/payments/{id}/receipt`.
 pub async fn receipt(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Read).await?;
-        Ok(Receipt::from(payments::receipt(&state.service, caller.account_id, payment_id(&id)?).await?))
+        let receipt = payments::receipt(&state.service, caller.account_id, payment_id(&id)?).await?;
+        sign(&state, Receipt::from(receipt))
     };
     match work.await {
-        Ok(receipt) if wants_html(&request) => page(&request, &receipt),
-        receipt => answer(&request, receipt),
+        Ok(receipt) if wanted(&request) == Form::Page => page(&request, &receipt),
+        receipt => signed(&request, receipt),
     }
 }
 
-/// Whether the client prefers a page to JSON. An unreadable header prefers nothing.
-fn wants_html(request: &HttpRequest) -> bool {
-    let Ok(accept) = Accept::parse(request) else { return false };
-    let ranked = accept.ranked();
-    let first = ranked.iter().find(|kind| ["text/html", "application/json", "*/*"].contains(&kind.essence_str()));
-    first.is_some_and(|kind| kind.essence_str() == "text/html")
+/// `GET /v1/requests/{id}/receipt`.
+pub async fn request_receipt(state: Shared, request: HttpRequest, path: web::Path<String>) -> HttpResponse {
+    let work = async {
+        let Sight { caller, only } = auth::sight(&state, &request).await?;
+        let id = RequestId(id("id", &path, "must be an id")?);
+        let receipt = receipts::of_request(&state.service, caller.account_id, only, id).await?;
+        sign(&state, RequestReceipt::from(receipt))
+    };
+    signed(&request, work.await)
+}
+
+fn sign<T: Signed>(state: &Shared, receipt: T) -> Result<T, ApiError> {
+    receipt.signed(&state.signer).map_err(|error| ApiError::internal(&error))
+}
+
+/// The form that the client prefers. An unreadable header prefers nothing.
+fn wanted(request: &HttpRequest) -> Form {
+    let Ok(accept) = Accept::parse(request) else { return Form::Json };
+    let form = |kind: &str| FORMS.iter().find(|(name, _)| *name == kind).map(|(_, form)| *form);
+    accept.ranked().iter().find_map(|kind| form(kind.essence_str())).unwrap_or(Form::Json)
+}
+
+fn signed<T: Signed + Serialize>(request: &HttpRequest, receipt: Result<T, ApiError>) -> HttpResponse {
+    match receipt {
+        Ok(mut receipt) if wanted(request) == Form::Jose => HttpResponse::Ok()
+            .insert_header(("x-request-id", Arrival::of(request).id.to_string()))
+            .insert_header(("cache-control", "private, no-store"))
+            .insert_header(("vary", "accept"))
+            .content_type(JOSE)
+            .body(std::mem::take(receipt.jws())),
+        receipt => answer(request, receipt),
+    }
 }
 
 fn page(request: &HttpRequest, receipt: &Receipt) -> HttpResponse {
@@ -59,22 +103,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_for_those_who_ask_for_one_first() {
-        for (accept, html) in [
-            (None, false),
-            (Some("*/*"), false),
-            (Some("application/json"), false),
-            (Some("text/html"), true),
-            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), true),
-            (Some("application/json, text/html;q=0.5"), false),
-            (Some("text/html;q=0.2, application/json;q=0.9"), false),
-            (Some(";;;"), false),
+    fn a_form_is_for_those_who_ask_for_it_first() {
+        for (accept, form) in [
+            (None, Form::Json),
+            (Some("*/*"), Form::Json),
+            (Some("application/json"), Form::Json),
+            (Some("text/html"), Form::Page),
+            (Some("text/html,application/xhtml+xml,*/*;q=0.8"), Form::Page),
+            (Some("application/json, text/html;q=0.5"), Form::Json),
+            (Some("text/html;q=0.2, application/json;q=0.9"), Form::Json),
+            (Some("application/jose"), Form::Jose),
+            (Some("application/jose, */*;q=0.1"), Form::Jose),
+            (Some("application/jose;q=0.1, */*"), Form::Json),
+            (Some(";;;"), Form::Json),
         ] {
             let mut request = actix_web::test::TestRequest::default();
             if let Some(accept) = accept {
                 request = request.insert_header(("accept", accept));
             }
-            assert_eq!(wants_html(&request.to_http_request()), html, "{accept:?}");
+            assert_eq!(wanted(&request.to_http_request()), form, "{accept:?}");
         }
     }
 }

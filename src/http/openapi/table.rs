@@ -22,6 +22,8 @@ use crate::http::{
         operations::{Actors, Audit, Clock, Status},
         payments::{EventApplied, Payment, Purchase, Reconciled, Refunded, WholePayment},
         receipt::Receipt,
+        request_receipt::RequestReceipt,
+        signed::Jwks,
         usage::Usage,
         webhooks::{DeletedWebhook, Delivery, NewWebhook, Webhook, WebhookTest},
     },
@@ -139,6 +141,9 @@ fn account() -> Vec<Operation> {
             .query(&["from", "to", "model", "key_id", "limit", "cursor"])
             .pages::<EndedRequest>(),
         get("/v1/requests/{id}", Takes::Key, "An ended request").answers::<EndedRequest>(),
+        get("/v1/requests/{id}/receipt", Takes::Key, "An ended request's receipt, signed")
+            .answers::<RequestReceipt>()
+            .text("application/jose"),
         get("/v1/events", READ, "What the account was told").query(&["kind", "limit", "cursor"]).pages::<Event>(),
     ]
 }
@@ -164,10 +169,11 @@ fn billing() -> Vec<Operation> {
             .answers_with::<Purchase>(202),
         get("/v1/payments", READ, "Payments").paged().pages::<Payment>(),
         get("/v1/payments/{id}", READ, "A payment, with its refunds and disputes").answers::<WholePayment>(),
-        get("/v1/payments/{id}/receipt", READ, "A receipt, as JSON or as a page")
+        get("/v1/payments/{id}/receipt", READ, "A receipt, signed, as JSON or as a page")
             .errors(&[Code::Conflict])
             .answers::<Receipt>()
-            .text("text/html"),
+            .text("text/html")
+            .text("application/jose"),
         post("/v1/payments/{id}/authenticate", BILLING, "With test cards: answer as the card's owner")
             .body::<payments::Authenticate>()
             .errors(&charged)
@@ -304,6 +310,7 @@ fn operations() -> Vec<Operation> {
         get("/metrics", nobody, "What was recorded, as Prometheus reads it")
             .errors(&[Code::Unauthorized, Code::RateLimit, Code::NotFound])
             .text("text/plain"),
+        get("/.well-known/jwks.json", nobody, "The public keys of what is signed").answers::<Jwks>(),
         get("/openapi.json", nobody, "This document").answers_of(
             200,
             "application/json",

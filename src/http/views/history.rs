@@ -75,7 +75,7 @@ impl From<history::Holds> for Holds {
 
 /// A part of a request's usage.
 #[derive(Debug, Serialize, ToSchema)]
-struct Quantity {
+pub(super) struct Quantity {
     /// The quantity, such as `tokens.input.cache_read`.
     #[serde(rename = "quantity")]
     key: String,

@@ -12,7 +12,9 @@ pub mod money;
 pub mod operations;
 pub mod payments;
 pub mod receipt;
+pub mod request_receipt;
 pub mod scalar;
+pub mod signed;
 pub mod usage;
 pub mod webhooks;
 

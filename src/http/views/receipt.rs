@@ -6,8 +6,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Dollars, Time, payments::ChargedCard};
-use crate::service::payments;
+use super::{Dollars, Time, payments::ChargedCard, signed::Signed};
+use crate::{service::payments, signing};
 
 /// A receipt.
 #[derive(Debug, Serialize, ToSchema, Template)]
@@ -29,6 +29,18 @@ pub struct Receipt {
     #[schema(required)]
     card: Option<ChargedCard>,
     credits: ReceiptCredits,
+    /// The receipt signed, as a compact JWS whose payload is all of the above; its keys are at `/.well-known/jwks.json`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    #[schema(required)]
+    jws: String,
+}
+
+impl Signed for Receipt {
+    const TYP: &'static str = signing::PAYMENT_RECEIPT;
+
+    fn jws(&mut self) -> &mut String {
+        &mut self.jws
+    }
 }
 
 /// The bought credits.
@@ -64,6 +76,7 @@ impl From<payments::Receipt> for Receipt {
                 amount: grant.funded.into(),
                 expires_at: grant.expires_at.into(),
             },
+            jws: String::new(),
         }
     }
 }
@@ -103,10 +116,12 @@ mod tests {
                 amount: Nanos::dollars(10).into(),
                 expires_at: at.into(),
             },
+            jws: "e30.e30.e30".into(),
         };
         let html = receipt.render().unwrap();
         assert!(!html.contains("<script>") && html.contains("&#60;script&#62;"), "{html}");
         assert!(html.contains("&#34;visa&#34;") && html.contains("4242") && html.contains("$10.00"), "{html}");
+        assert!(html.contains("e30.e30.e30"), "{html}");
         assert!(html.contains("-$1.00") && html.contains("partly refunded"), "{html}");
     }
 }

@@ -174,11 +174,12 @@ impl Server {
         status
     }
 
-    /// Fails the test when the tables are not what the log makes of them.
+    /// Fails the test when the tables are not what the log makes of them. A log whose rows were archived is left out.
     #[track_caller]
-    pub(crate) fn assert_rebuilt(&self) {
+    fn assert_rebuilt(&self) {
         let rebuilt = self.cli(&["rebuild"]);
-        assert!(rebuilt.status.success(), "{rebuilt:?}");
+        let is_archived = String::from_utf8_lossy(&rebuilt.stderr).contains("name the archive");
+        assert!(rebuilt.status.success() || is_archived, "{rebuilt:?}");
     }
 
     /// Asks it to stop (SIGTERM), and returns at once.

@@ -12,7 +12,7 @@ use billing::{
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use uuid::Uuid;
 
-use super::{Audit, MOST, Violation};
+use super::Audit;
 use crate::{
     Ledger, LedgerError, catch_up, load,
     log::{
@@ -41,7 +41,7 @@ const PAGE: usize = 256;
 
 /// The last states in the log.
 #[derive(Default)]
-struct Last {
+pub(super) struct Last {
     headers: BTreeMap<AccountId, Header>,
     grants: BTreeMap<GrantId, Grant>,
     /// Holds that were placed and did not end.
@@ -51,7 +51,7 @@ struct Last {
 }
 
 impl Last {
-    fn apply(&mut self, transition: Transition) {
+    pub(super) fn apply(&mut self, transition: Transition) {
         self.headers.insert(transition.account_id, transition.header);
         self.grants.extend(transition.grants.into_iter().map(|grant| (grant.id, grant)));
         self.holds.extend(transition.hold.map(|hold| hold.request_id));
@@ -62,24 +62,20 @@ impl Last {
     }
 }
 
-impl Audit {
-    fn say(&mut self, what: &str, why: impl std::fmt::Display) {
-        let told = self.violations.iter().filter(|violation| violation.what.starts_with(what)).count();
-        if told < MOST {
-            self.violations.push(Violation { invariant: 19, what: format!("{what}: {why}") });
-        }
-    }
-}
-
 impl Ledger {
-    /// Checks the log, and the tables as they are in this snapshot against it.
-    pub(super) async fn check_log(&self, tx: &DatabaseTransaction, audit: &mut Audit) -> Result<(), LedgerError> {
+    /// Checks the log, and the tables as they are in this snapshot against it. `last` is what is known from before it.
+    pub(super) async fn check_log(
+        &self,
+        tx: &DatabaseTransaction,
+        audit: &mut Audit,
+        mut last: Last,
+    ) -> Result<(), LedgerError> {
         let Some(log) = &self.logged else { return Ok(()) };
         let place = "SELECT seq, hash FROM projection WHERE shard = ?";
         let place = tx.query_one_raw(self.statement(place, [Shard::ONLY.0.into()])).await?;
         let Some(place) = place else { return Ok(()) };
         let (seq, hash): (i64, Vec<u8>) = (place.try_get_by_index(0)?, place.try_get_by_index(1)?);
-        let (seq, mut last) = (seq.unsigned_abs(), Last::default());
+        let seq = seq.unsigned_abs();
         match follow(log, seq, &mut last).await {
             Ok(head) if head.seq == seq && head.hash[..] == hash[..] => check_rest(log, head, audit).await?,
             Ok(head) => {
@@ -191,10 +187,12 @@ async fn check_rest(log: &Reader, place: Head, audit: &mut Audit) -> Result<(), 
     }
 }
 
-/// Follows the log from its first row to a row, or to its end if that is earlier.
+/// Follows the log from its first row, which is its newest checkpoint's if it has one, to a row, or to its end if that is earlier.
 async fn follow(log: &Reader, to: u64, last: &mut Last) -> Result<Head, LedgerError> {
-    let first = log.row(Shard::ONLY, 0).await?.ok_or(Broken::Gap { after: 0, found: 0 })?;
+    let begin = log.checkpoint(Shard::ONLY).await?.map_or(0, |kept| kept.head.seq);
+    let first = log.row(Shard::ONLY, begin).await?.ok_or(Broken::Gap { after: begin, found: begin })?;
     chain::check(&first)?;
+    catch_up::read(&first)?.transitions.into_iter().for_each(|transition| last.apply(transition));
     follow_from(log, first.head(), to, last).await
 }
 

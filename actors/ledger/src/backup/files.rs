@@ -18,19 +18,19 @@ const NAMED: usize = 5;
 
 /// The content of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Content {
-    pub(super) bytes: u64,
-    pub(super) blake3: String,
+pub(crate) struct Content {
+    pub(crate) bytes: u64,
+    pub(crate) blake3: String,
 }
 
 /// The error of an operation on a file.
-pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> LedgerError {
+pub(crate) fn cannot(verb: &str, path: &Path, error: &io::Error) -> LedgerError {
     LedgerError::Unusable(format!("can't {verb} {}: {error}", path.display()))
 }
 
 /// Makes a folder, or finds it empty, and claims it with the file in which its manifest will be written. Returns whether the
 /// folder was made.
-pub(super) fn begin(folder: &Path, claim: &Path) -> Result<bool, LedgerError> {
+pub(crate) fn begin(folder: &Path, claim: &Path) -> Result<bool, LedgerError> {
     let is_new = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
@@ -63,7 +63,7 @@ fn refuse_used(folder: &Path, entries: fs::ReadDir, claim: &Path) -> Result<(), 
 }
 
 /// Removes what was written into a folder that was empty, and the folder if it was made.
-pub(super) fn clear(folder: &Path, is_new: bool) {
+pub(crate) fn clear(folder: &Path, is_new: bool) {
     // The error that led here is told; what can't be removed has no manifest, and is no backup.
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let _ = fs::remove_file(entry.path());
@@ -74,30 +74,30 @@ pub(super) fn clear(folder: &Path, is_new: bool) {
 }
 
 /// The name of a file while it is written.
-pub(super) fn part_of(path: &Path) -> PathBuf {
+pub(crate) fn part_of(path: &Path) -> PathBuf {
     place::beside(path, ".part")
 }
 
 /// Creates a file that its owner alone may read.
-pub(super) fn create(path: &Path) -> Result<File, LedgerError> {
+pub(crate) fn create(path: &Path) -> Result<File, LedgerError> {
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     made.map_err(|error| cannot("make", path, &error))
 }
 
 /// Gives a file its final name, once its content is durable.
-pub(super) fn publish(part: &Path, path: &Path) -> Result<(), LedgerError> {
+pub(crate) fn publish(part: &Path, path: &Path) -> Result<(), LedgerError> {
     let synced = File::open(part).and_then(|file| file.sync_all());
     synced.and_then(|()| fs::rename(part, path)).map_err(|error| cannot("write", path, &error))?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Makes the names in a folder durable.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), LedgerError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), LedgerError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|error| cannot("write to", folder, &error))
 }
 
 /// Writes a new file. Its part may be there, empty.
-pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
     let part = part_of(path);
     let written = File::options().write(true).create(true).truncate(true).mode(0o600).open(&part);
     let written = written.and_then(|mut file| file.write_all(content));
@@ -106,12 +106,12 @@ pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
 }
 
 /// Reads a file to its end.
-pub(super) fn content_of(path: &Path) -> Result<Content, LedgerError> {
+pub(crate) fn content_of(path: &Path) -> Result<Content, LedgerError> {
     read(path, &mut io::sink())
 }
 
 /// Copies a file to a new one, and returns what was copied.
-pub(super) fn copy(from: &Path, to: &Path) -> Result<Content, LedgerError> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<Content, LedgerError> {
     let mut file = create(to)?;
     let content = read(from, &mut file)?;
     file.sync_all().map_err(|error| cannot("write", to, &error))?;

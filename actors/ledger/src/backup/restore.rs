@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Ledger, LedgerError, Opening,
-    audit::Audit,
+    audit::{Audit, Trust},
     owner::{Claim, lock::Lock},
     place,
 };
@@ -45,14 +45,14 @@ impl Drop for Copy {
 }
 
 impl Restoring {
-    /// Copies a backup to a folder beside the place of a ledger, brings the copy's tables up to its log, and audits it. The
-    /// backup is only read.
+    /// Copies a backup to a folder beside the place of a ledger, brings the copy's tables up to its log, and audits it by what
+    /// is trusted. The backup is only read.
     ///
     /// # Errors
     ///
     /// [`LedgerError::Owned`] if a process owns the place. [`LedgerError::Unusable`] if there is a ledger, or if the backup is
     /// incomplete, damaged, changed, or made of files that do not belong together.
-    pub async fn begin(url: &str, backup: &Path) -> Result<Self, LedgerError> {
+    pub async fn begin(url: &str, backup: &Path, trust: Trust<'_>) -> Result<Self, LedgerError> {
         let target = place::file_of(url)?;
         place::check_free(&target)?;
         let manifest = Manifest::read(backup)?;
@@ -66,7 +66,7 @@ impl Restoring {
         for name in [TABLES, LOG] {
             copied.push((name, files::copy(&backup.join(name), &copy.0.join(name))?));
         }
-        let (audit, end) = check(&copy.0.join(TABLES)).await.map_err(refused)?;
+        let (audit, end) = check(&copy.0.join(TABLES), trust).await.map_err(refused)?;
         let mut bytes = 0;
         let mut beside = Vec::new();
         if audit.ok {
@@ -135,10 +135,10 @@ impl Copy {
 }
 
 /// Opens a copied ledger as a start does, audits it, and leaves it in its two files alone.
-async fn check(tables: &Path) -> Result<(Audit, End), LedgerError> {
+async fn check(tables: &Path, trust: Trust<'_>) -> Result<(Audit, End), LedgerError> {
     forget_owner(tables).await?;
     let ledger = Ledger::open(&place::url_of(tables), &Opening::default()).await?;
-    let audit = ledger.audit().await?;
+    let audit = ledger.audit_by(trust).await?;
     let end = End::of(ledger.head());
     ledger.close().await?;
     drop(ledger);

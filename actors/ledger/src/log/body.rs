@@ -60,6 +60,8 @@ pub enum Field {
     Text(String),
     /// An id.
     Id(Uuid),
+    /// Other bytes.
+    Bytes(Vec<u8>),
 }
 
 /// The beginning of a log.

@@ -5,7 +5,7 @@ use std::path::Path;
 use billing::Timestamp;
 use sea_orm::{Database, DbBackend, QueryResult, Statement, Value};
 
-use super::{Hash, Row, Shard};
+use super::{Hash, Head, Row, Shard};
 use crate::{
     LedgerError,
     open::{Access, options},
@@ -16,6 +16,17 @@ use crate::{
 
 /// The number of connections to SQLite's log. A replay uses one, and the end of the log is rarely read.
 const READERS: u32 = 2;
+
+/// A checkpoint as the log keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// The row at which the log begins.
+    pub(crate) head: Head,
+    /// What the checkpoint says.
+    pub(crate) content: String,
+    /// The same, signed.
+    pub(crate) jws: String,
+}
 
 /// Connections that read the log.
 #[derive(Debug, Clone)]
@@ -74,6 +85,43 @@ impl Reader {
                    WHERE shard = $1 AND seq > $2 ORDER BY seq LIMIT $3";
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         self.rows(sql, vec![shard.0.into(), number(after)?.into(), most.into()]).await
+    }
+
+    /// The newest checkpoint, at whose row the log begins; `None` if it begins at row 0.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer, or the checkpoint is not one.
+    pub(crate) async fn checkpoint(&self, shard: Shard) -> Result<Option<Kept>, LedgerError> {
+        // A log that was last served by an earlier version has no such table.
+        let there = match self.backend {
+            DbBackend::Postgres => "SELECT 1 WHERE to_regclass('log_checkpoint') IS NOT NULL",
+            _ => "SELECT 1 FROM sqlite_master WHERE name = 'log_checkpoint'",
+        };
+        if self.one(there, Vec::new()).await?.is_none() {
+            return Ok(None);
+        }
+        let sql = "SELECT seq, hash, content, jws FROM log_checkpoint WHERE shard = $1 ORDER BY seq DESC LIMIT 1";
+        let Some(row) = self.one(sql, vec![shard.0.into()]).await? else { return Ok(None) };
+        let seq: i64 = row.try_get_by_index(0)?;
+        let head = Head { seq: seq.unsigned_abs(), hash: hash(&row, 1, seq)? };
+        Ok(Some(Kept { head, content: row.try_get_by_index(2)?, jws: row.try_get_by_index(3)? }))
+    }
+
+    /// The number of the first row that was made after a time; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer.
+    pub(crate) async fn first_after(&self, shard: Shard, at: Timestamp) -> Result<Option<u64>, LedgerError> {
+        let sql = "SELECT MIN(seq) FROM log WHERE shard = $1 AND at > $2";
+        let row = self.one(sql, vec![shard.0.into(), at.0.into()]).await?;
+        let seq: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?.flatten();
+        Ok(seq.map(i64::unsigned_abs))
+    }
+
+    async fn one(&self, sql: &str, values: Vec<Value>) -> Result<Option<QueryResult>, LedgerError> {
+        self.pool.query_one_raw(Statement::from_sql_and_values(self.backend, sql, values)).await
     }
 
     /// The epoch of the log's owner; `None` if it never had one.

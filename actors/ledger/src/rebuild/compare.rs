@@ -112,5 +112,6 @@ fn spelled(field: &Field) -> String {
         Field::Int(number) => number.to_string(),
         Field::Text(text) => text.clone(),
         Field::Id(id) => id.to_string(),
+        Field::Bytes(bytes) => format!("{} bytes", bytes.len()),
     }
 }

@@ -1,8 +1,10 @@
 //! PostgreSQL's tables, made again in a schema of their own.
 
+use std::path::Path;
+
 use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
 
-use super::{Rebuilt, Then, compare::compare, stopped_text};
+use super::{Rebuilt, Source, Then, compare::compare, stopped_text};
 use crate::{
     Ledger, LedgerError, Opening,
     log::Shard,
@@ -14,7 +16,7 @@ const SCHEMA: &str = "farebox_rebuilt";
 /// Connections that see the schema's tables.
 pub(crate) const IN_SCHEMA: &[(&str, &str)] = &[("search_path", SCHEMA)];
 
-pub(super) async fn rebuild(url: &str, then: Then) -> Result<Rebuilt, LedgerError> {
+pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Result<Rebuilt, LedgerError> {
     let there = match then {
         Then::Discard => Ledger::for_reading(url).await?,
         Then::Replace => Ledger::open(url, &Opening::default()).await?,
@@ -32,7 +34,8 @@ pub(super) async fn rebuild(url: &str, then: Then) -> Result<Rebuilt, LedgerErro
         let place = moment.query_one_raw(there.statement("SELECT seq FROM projection WHERE shard = 0", [])).await?;
         let place: i64 = place.map_or(Ok(0), |row| row.try_get_by_index(0))?;
         let made = Ledger::connect_in_schema(url, IN_SCHEMA).await?;
-        let (head, stopped) = made.make_from(&log, Shard::ONLY, Some(place.unsigned_abs())).await?;
+        let (head, stopped) =
+            made.make_from(Source::new(log, archive)?, Shard::ONLY, Some(place.unsigned_abs())).await?;
         let (rows, differences) = compare(&moment, made.tables.connections()).await?;
         moment.rollback().await?;
         if then == Then::Replace {

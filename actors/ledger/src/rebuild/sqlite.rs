@@ -7,7 +7,7 @@ use std::{
 
 use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 
-use super::{Rebuilt, Then, compare::compare, stopped_text};
+use super::{Rebuilt, Source, Then, compare::compare, stopped_text};
 use crate::{
     Ledger, LedgerError, Opening, catch_up,
     log::{Shard, read::Reader},
@@ -26,18 +26,18 @@ const NEW: &str = ".rebuilt";
 /// The suffix of the file that was replaced.
 const OLD: &str = ".before-rebuild";
 
-pub(super) async fn rebuild(url: &str, then: Then) -> Result<Rebuilt, LedgerError> {
+pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Result<Rebuilt, LedgerError> {
     let file = place::file_of(url)?;
     let is_there = fs::metadata(&file).is_ok_and(|found| found.len() > 0);
     match (is_there, then) {
-        (true, Then::Discard) => check(url, &file).await,
-        (true, Then::Replace) => replace(url, &file).await,
-        (false, then) => from_the_log_alone(&file, then).await,
+        (true, Then::Discard) => check(url, &file, archive).await,
+        (true, Then::Replace) => replace(url, &file, archive).await,
+        (false, then) => from_the_log_alone(&file, then, archive).await,
     }
 }
 
 /// Compares the tables as they are in one moment, also beside their owner.
-async fn check(url: &str, file: &Path) -> Result<Rebuilt, LedgerError> {
+async fn check(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebuilt, LedgerError> {
     let there = Ledger::for_reading(url).await?;
     let log = there.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log yet".into()))?;
     let moment = there.read.connections().begin().await?;
@@ -45,7 +45,8 @@ async fn check(url: &str, file: &Path) -> Result<Rebuilt, LedgerError> {
     let place = moment.query_one_raw(there.statement(place, [])).await?;
     let place: i64 = place.map_or(Ok(0), |row| row.try_get_by_index(0))?;
     let made = Made::new(file).await?;
-    let (head, stopped) = made.ledger.make_from(&log, Shard::ONLY, Some(place.unsigned_abs())).await?;
+    let (head, stopped) =
+        made.ledger.make_from(Source::new(log, archive)?, Shard::ONLY, Some(place.unsigned_abs())).await?;
     let (rows, differences) = compare(&moment, made.ledger.tables.connections()).await?;
     moment.rollback().await?;
     let rebuilt = rebuilt(head.seq, rows, &stopped);
@@ -53,12 +54,12 @@ async fn check(url: &str, file: &Path) -> Result<Rebuilt, LedgerError> {
 }
 
 /// Makes the tables, takes along what was written beside the log, and puts them in the old ones' place.
-async fn replace(url: &str, file: &Path) -> Result<Rebuilt, LedgerError> {
+async fn replace(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebuilt, LedgerError> {
     // The owner alone may do this, and the tables have the whole log then.
     let owned = Ledger::open(url, &Opening::default()).await?;
     let log = owned.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log".into()))?;
     let made = Made::new(file).await?;
-    let (head, stopped) = made.ledger.make_from(&log, Shard::ONLY, None).await?;
+    let (head, stopped) = made.ledger.make_from(Source::new(log, archive)?, Shard::ONLY, None).await?;
     let (rows, differences) = compare(owned.read.connections(), made.ledger.tables.connections()).await?;
     take_along(&made.ledger, file).await?;
     owned.close().await?;
@@ -69,7 +70,7 @@ async fn replace(url: &str, file: &Path) -> Result<Rebuilt, LedgerError> {
 
 /// Makes the tables where there are none. Kept answers are lost with them. Deliveries are made again, but for those that
 /// nobody would try any more.
-async fn from_the_log_alone(file: &Path, then: Then) -> Result<Rebuilt, LedgerError> {
+async fn from_the_log_alone(file: &Path, then: Then, archive: Option<&Path>) -> Result<Rebuilt, LedgerError> {
     let _lock = Lock::take(file, crate::Claim::IfFree)?;
     let log = Reader::sqlite(&place::log_of(file), Standing::default(), Watched::default()).await?;
     let left = place::beside(file, "-wal");
@@ -78,7 +79,7 @@ async fn from_the_log_alone(file: &Path, then: Then) -> Result<Rebuilt, LedgerEr
         return Err(LedgerError::Unusable(format!("{left} belongs to tables that are gone: move it away first")));
     }
     let made = Made::new(file).await?;
-    let (head, stopped) = made.ledger.make_from(&log, Shard::ONLY, None).await?;
+    let (head, stopped) = made.ledger.make_from(Source::new(log, archive)?, Shard::ONLY, None).await?;
     let (rows, _) = compare(made.ledger.read.connections(), made.ledger.tables.connections()).await?;
     let rebuilt = rebuilt(head.seq, rows, &stopped);
     if then == Then::Discard {

@@ -456,8 +456,14 @@ pub(in crate::log::body) fn prices() -> PriceBook {
 pub(in crate::log::body) fn imported() -> Imported {
     Imported {
         table: "account".into(),
-        columns: vec!["id".into(), "email".into(), "debt".into(), "wake_at".into()],
-        rows: vec![vec![Field::Id(id(1)), Field::Text("a@b.org".into()), Field::Int(-5), Field::Null]],
+        columns: vec!["id".into(), "email".into(), "debt".into(), "wake_at".into(), "hash".into()],
+        rows: vec![vec![
+            Field::Id(id(1)),
+            Field::Text("a@b.org".into()),
+            Field::Int(-5),
+            Field::Null,
+            Field::Bytes(vec![7; 3]),
+        ]],
         is_last: true,
     }
 }

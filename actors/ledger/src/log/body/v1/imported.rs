@@ -28,7 +28,7 @@ struct Row {
 /// Without a value: NULL.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Field {
-    #[prost(oneof = "Is", tags = "1, 2, 3")]
+    #[prost(oneof = "Is", tags = "1, 2, 3, 4")]
     is: Option<Is>,
 }
 
@@ -40,6 +40,8 @@ enum Is {
     Text(String),
     #[prost(bytes, tag = "3")]
     Id(Vec<u8>),
+    #[prost(bytes, tag = "4")]
+    Bytes(Vec<u8>),
 }
 
 impl Imported {
@@ -66,6 +68,7 @@ impl Field {
                 Value::Int(number) => Some(Is::Int(*number)),
                 Value::Text(text) => Some(Is::Text(text.clone())),
                 Value::Id(id) => Some(Is::Id(id.as_bytes().to_vec())),
+                Value::Bytes(bytes) => Some(Is::Bytes(bytes.clone())),
             },
         }
     }
@@ -75,6 +78,7 @@ impl Field {
             None => Value::Null,
             Some(Is::Int(number)) => Value::Int(number),
             Some(Is::Text(text)) => Value::Text(text),
+            Some(Is::Bytes(bytes)) => Value::Bytes(bytes),
             Some(Is::Id(bytes)) => Value::Id(Uuid::from_slice(&bytes).map_err(|_| malformed("imported.id"))?),
         })
     }

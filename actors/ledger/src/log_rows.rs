@@ -1,0 +1,96 @@
+//! Which row of the log has what: the row that ended a request, by its number and its hash; and one row's content.
+
+use std::path::Path;
+
+use billing::{
+    Timestamp,
+    entry::{Transition, UsageRecord},
+    ids::{AccountId, RequestId},
+};
+
+use super::{
+    Ledger, LedgerError, archive, catch_up,
+    log::{Hash, Shard, chain},
+};
+
+/// A row of the log, by its place and its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogRow {
+    /// The shard whose log it is.
+    pub shard: Shard,
+    /// The row's number.
+    pub seq: u64,
+    /// The row's hash.
+    pub hash: Hash,
+}
+
+/// What a row of the log says of a request's end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedEnd {
+    /// The row's hash. It is the hash of the row's content.
+    pub hash: Hash,
+    /// When the row was made.
+    pub at: Timestamp,
+    /// The account and the record; `None` if the row ends no such request.
+    pub usage: Option<(AccountId, UsageRecord)>,
+}
+
+impl Ledger {
+    /// The row of the log that ended a request of an account; `None` if the request did not end, or ended before there was
+    /// a log.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later. The row is [`LedgerError::Corrupt`]: an operator must examine the
+    /// database.
+    pub async fn row_of_request(&self, account: AccountId, request: RequestId) -> Result<Option<LogRow>, LedgerError> {
+        // Every end captures or releases, and does so once.
+        let sql = "SELECT b.seq, b.hash FROM journal j JOIN batch b ON b.id = j.batch_id WHERE j.request_id = ? AND \
+                   j.kind <> 'hold_grown' AND (j.kind = 'hold_captured' OR j.kind = 'hold_released') AND \
+                   j.account_id = ? LIMIT 1";
+        let Some(row) = self.row(sql, [request.0.into(), account.0.into()]).await? else { return Ok(None) };
+        let (seq, hash): (Option<i64>, Option<Vec<u8>>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let Some((seq, hash)) = seq.zip(hash) else { return Ok(None) };
+        let corrupt = || LedgerError::Corrupt(format!("the batch of the log's row {seq}"));
+        let (seq, hash) = (u64::try_from(seq).map_err(|_| corrupt())?, hash.try_into().map_err(|_| corrupt())?);
+        Ok(Some(LogRow { shard: Shard::ONLY, seq, hash }))
+    }
+
+    /// The row of a signed checkpoint, at which the log begins; `None` if it begins at row 0.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read now.
+    pub async fn log_begins_at(&self) -> Result<Option<u64>, LedgerError> {
+        let Some(log) = &self.logged else { return Ok(None) };
+        Ok(log.checkpoint(Shard::ONLY).await?.map(|kept| kept.head.seq))
+    }
+
+    /// What a row of the log says of a request's end; `None` if neither the log nor the archive, if one is named, has such
+    /// a row.
+    ///
+    /// # Errors
+    ///
+    /// The log can't be read now, or [`LedgerError::Unusable`]: the row was changed after it was written, or the archive's
+    /// file with it was.
+    pub async fn logged_end(
+        &self,
+        seq: u64,
+        request: RequestId,
+        archive: Option<&Path>,
+    ) -> Result<Option<LoggedEnd>, LedgerError> {
+        let Some(log) = &self.logged else { return Ok(None) };
+        let row = match (log.row(Shard::ONLY, seq).await?, archive) {
+            (None, Some(folder)) => archive::find(folder, seq)?,
+            (row, _) => row,
+        };
+        let Some(row) = row else { return Ok(None) };
+        chain::check(&row)?;
+        let end = |transition: Transition| {
+            let account = transition.account_id;
+            transition.usage.filter(|usage| usage.request_id == request).map(|usage| (account, usage))
+        };
+        let usage = catch_up::read(&row)?.transitions.into_iter().find_map(end);
+        Ok(Some(LoggedEnd { hash: row.hash, at: row.at, usage }))
+    }
+}
