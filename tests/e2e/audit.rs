@@ -409,6 +409,13 @@ const CASES: &[Case] = &[
     ),
     case(
         19,
+        "open holds are not those of the log",
+        OPEN,
+        "UPDATE hold SET worst_case = worst_case + 1 WHERE request_id = {id}",
+        "expected Hold {",
+    ),
+    case(
+        19,
         "account's rows can't be made from the log",
         ACCOUNT,
         "INSERT INTO projection_fault (account_id, shard, seq, at, why) VALUES ({id}, 0, 1, 0, 'a check said no')",
@@ -562,6 +569,7 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
     let output = audit(&format!("sqlite://{}", copied.join("ledger.db").display()));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains(&format!("invariant 19: log is not whole: the log's row {last} was changed")), "{said}");
+    assert!(said.contains(", 1 of the log's rows not in the tables yet"), "{said}");
     fs::remove_dir_all(&copied).unwrap();
     for case in CASES {
         let (output, id, told) = falsified(folder, case);
