@@ -102,7 +102,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         config::MetricsAt::Open | config::MetricsAt::Token => None,
     };
     let ledger = Arc::new(open_ledger(settings, claim).await?);
-    tell_of_twins(&ledger).await?;
+    actix_rt::spawn(tell_of_twins(Arc::clone(&ledger)));
     let models = folder::open_models(&settings.runtime.models_dir);
     if !models.is_empty() {
         warn_without_runtime(&library(settings));
@@ -276,12 +276,17 @@ fn warn_without_runtime(library: &std::path::Path) {
     }
 }
 
-/// Logs accounts that share their e-mail address with an older account: an operator should know them.
-async fn tell_of_twins(ledger: &Ledger) -> Result<()> {
-    for (id, email) in ledger.twins().await? {
-        tracing::warn!(account.id = %id, email, "an older account has this address, written otherwise");
+/// Logs accounts that share their e-mail address with an older account: an operator should know them. No start waits for it,
+/// as all accounts are looked through.
+async fn tell_of_twins(ledger: Arc<Ledger>) {
+    match ledger.twins().await {
+        Ok(twins) => {
+            for (id, email) in twins {
+                tracing::warn!(account.id = %id, email, "an older account has this address, written otherwise");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "accounts that share an address could not be looked for"),
     }
-    Ok(())
 }
 
 async fn priced_catalogue(ledger: &Ledger, clock: &Clock) -> Result<Catalogue> {

@@ -72,7 +72,7 @@ const FENCES: &[(&str, &[&str])] = &[
             "billing/src/price/",
             "billing/src/nanos.rs",
             "billing/src/hold.rs",
-            "actors/ledger/src/audit.rs",
+            "actors/ledger/src/audit/usage.rs",
             "actors/ledger/src/log/body/v1/usage.rs",
             "actors/ledger/src/query.rs",
             "src/gateway/plan/closed.rs",

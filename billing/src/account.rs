@@ -23,7 +23,7 @@ use crate::{
 pub const TIER_NOTICE_MS: i64 = 3 * DAY_MS;
 
 /// The row of an account: its state without grants and holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Header {
     /// The account's plan.
     pub plan: Plan,

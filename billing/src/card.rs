@@ -9,7 +9,7 @@ use crate::{ids::AccountId, resource::Resource, time::Timestamp};
 pub const MOST_METHODS: usize = 10;
 
 /// A saved card, with the fields that people recognise and the processor's ids.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Card {
     /// The processor's id of the card's owner.
     pub customer: String,
@@ -26,7 +26,7 @@ pub struct Card {
 }
 
 /// A card that an account has saved.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PaymentMethod {
     /// The card's id in the ledger.
     pub id: Uuid,

@@ -19,7 +19,7 @@ pub const DEADLINE_MS: i64 = 30 * 60_000;
 pub const CHECKPOINT_MS: i64 = 5_000;
 
 /// The work that a hold pays for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Work {
     /// A request to an open model, with its permit.
     Open {
@@ -33,7 +33,7 @@ pub enum Work {
 }
 
 /// Credits set aside for one running request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Hold {
     /// The request.
     pub request_id: RequestId,

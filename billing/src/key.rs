@@ -63,7 +63,7 @@ impl KeyWindow {
 }
 
 /// A key's limits. By default nothing is limited.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct KeyLimits {
     /// Dollars for each window, in the order of [`KeyWindow::ALL`].
     pub amounts: [Option<Nanos>; 4],
@@ -117,7 +117,7 @@ impl Scope {
 }
 
 /// A set of scopes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Scopes(u8);
 
 impl Scopes {
@@ -169,7 +169,7 @@ impl Scopes {
 }
 
 /// An API key. Its text is `fb_<12 public>_<40 secret>`; only its hash is kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ApiKey {
     /// The key's id.
     pub id: KeyId,

@@ -92,7 +92,7 @@ impl PaymentStatus {
 }
 
 /// A charge to a card.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Payment {
     /// The payment's id, also the processor's idempotency key.
     pub id: PaymentId,
@@ -121,7 +121,7 @@ pub struct Payment {
 }
 
 /// The monthly maxima in force when a purchase was reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Maxima {
     /// Of auto-reload.
     pub reload: Nanos,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::nanos::Nanos;
 
 /// The plan of an account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Plan {
     /// $1 every 28 days.

@@ -8,7 +8,7 @@ use crate::{event::EventKind, ids::AccountId, time::Timestamp};
 pub const MOST_ENDPOINTS: usize = 10;
 
 /// Why an endpoint is off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Because {
     /// Its deliveries failed for too long.
     Failing,
@@ -38,7 +38,7 @@ impl Because {
 }
 
 /// An endpoint of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     /// The endpoint's id.
     pub id: Uuid,

@@ -59,8 +59,12 @@ fn tell(audit: &Audit) {
     for violation in &audit.violations {
         println!("invariant {}: {}", violation.invariant, violation.what);
     }
+    let behind = match audit.behind {
+        0 => String::new(),
+        rows => format!(", {rows} of the log's rows not in the tables yet"),
+    };
     println!(
-        "{}: {} accounts, {} journal lines, {} requests, {} open holds, {} violations",
+        "{}: {} accounts, {} journal lines, {} requests, {} open holds, {} violations{behind}",
         if audit.ok { "clean" } else { "NOT clean" },
         audit.accounts,
         audit.lines,

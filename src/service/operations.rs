@@ -47,14 +47,16 @@ pub struct Audit {
     pub requests: i64,
     /// The number of open holds.
     pub open_holds: i64,
+    /// The number of rows of the log that are not in the tables yet.
+    pub behind: u64,
 }
 
 impl From<audit::Audit> for Audit {
     fn from(audit: audit::Audit) -> Self {
-        let audit::Audit { ok, violations, accounts, lines, requests, open_holds } = audit;
+        let audit::Audit { ok, violations, accounts, lines, requests, open_holds, behind } = audit;
         let violations =
             violations.into_iter().map(|audit::Violation { invariant, what }| Violation { invariant, what });
-        Self { ok, violations: violations.collect(), accounts, lines, requests, open_holds }
+        Self { ok, violations: violations.collect(), accounts, lines, requests, open_holds, behind }
     }
 }
 

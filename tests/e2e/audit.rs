@@ -409,10 +409,52 @@ const CASES: &[Case] = &[
     ),
     case(
         19,
+        "open holds are not those of the log",
+        OPEN,
+        "UPDATE hold SET worst_case = worst_case + 1 WHERE request_id = {id}",
+        "expected Hold {",
+    ),
+    case(
+        19,
         "account's rows can't be made from the log",
         ACCOUNT,
         "INSERT INTO projection_fault (account_id, shard, seq, at, why) VALUES ({id}, 0, 1, 0, 'a check said no')",
         "a check said no",
+    ),
+    case(
+        19,
+        "key is not what the log says",
+        "SELECT id, 0 FROM api_key WHERE revoked_at IS NULL",
+        "UPDATE api_key SET limit_day = 1 WHERE id = {id}",
+        "it was changed",
+    ),
+    case(
+        19,
+        "revoked keys are not those of the log",
+        "SELECT id, 0 FROM api_key WHERE revoked_at IS NOT NULL",
+        "UPDATE api_key SET revoked_at = NULL WHERE id = {id}",
+        "found none",
+    ),
+    case(
+        19,
+        "saved card is not what the log says",
+        "SELECT id, 0 FROM payment_method",
+        "DELETE FROM payment_method WHERE id = {id}",
+        "it is not there",
+    ),
+    case(
+        19,
+        "webhook is not what the log says",
+        "SELECT id, 0 FROM webhook_endpoint",
+        "UPDATE webhook_endpoint SET secret = 'other' WHERE id = {id}",
+        "it was changed",
+    ),
+    case(
+        19,
+        "payment is not what the log says",
+        "SELECT id, 0 FROM payment WHERE purpose = 'purchase'",
+        "UPDATE payment SET reference = 'other' WHERE id = {id}",
+        "reference: Some(\"other\")",
     ),
 ];
 
@@ -445,9 +487,14 @@ fn audit(url: &str) -> Output {
 /// Traffic, a purchase, a reload, a refund and a request that runs when the process is killed.
 async fn a_life() -> TestLedger {
     let (fake, ledger) = (FakeOpenAi::start(), TestLedger::sqlite());
-    let options = ledger.options().calling(fake.url());
+    let options = ledger.options().calling(fake.url()).set("FAREBOX_WEBHOOKS__ALLOW_PRIVATE", "true");
     let mut server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
+    let key = customer.api.post("/v1/keys", &json!({"name": "revoked"})).await.ok();
+    let key = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+    answer(customer.api.request(Method::DELETE, &key)).await.ok();
+    customer.api.post("/v1/payment-methods", &json!({"card": "pm_card_visa"})).await.ok();
+    customer.api.post("/v1/webhooks", &json!({"url": "http://127.0.0.1:9/"})).await.ok();
     let bought = json!({"amount": "10", "payment_method": "pm_card_visa"});
     let bought = customer.api.post("/v1/credits/purchase", &bought).await.ok();
     let reload = json!({"enabled": true, "threshold": "25", "amount": "10", "payment_method": "pm_card_visa"});
@@ -562,6 +609,7 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
     let output = audit(&format!("sqlite://{}", copied.join("ledger.db").display()));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains(&format!("invariant 19: log is not whole: the log's row {last} was changed")), "{said}");
+    assert!(said.contains(", 1 of the log's rows not in the tables yet"), "{said}");
     fs::remove_dir_all(&copied).unwrap();
     for case in CASES {
         let (output, id, told) = falsified(folder, case);

@@ -139,7 +139,7 @@ impl Ledger {
     }
 }
 
-fn method(row: &QueryResult) -> Result<PaymentMethod, LedgerError> {
+pub(super) fn method(row: &QueryResult) -> Result<PaymentMethod, LedgerError> {
     let (is_default, removed_at): (i64, Option<i64>) = (row.try_get("", "is_default")?, row.try_get("", "removed_at")?);
     Ok(PaymentMethod {
         id: row.try_get("", "id")?,

@@ -110,7 +110,7 @@ impl Ledger {
     }
 }
 
-fn key(row: &QueryResult) -> Result<ApiKey, LedgerError> {
+pub(super) fn key(row: &QueryResult) -> Result<ApiKey, LedgerError> {
     let (id, account_id): (Uuid, Uuid) = (row.try_get("", "id")?, row.try_get("", "account_id")?);
     let instant = |column| Ok::<_, LedgerError>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
     let limit = |column| Ok::<_, LedgerError>(row.try_get::<Option<i64>>("", column)?.map(Nanos::new));

@@ -264,7 +264,8 @@ pub(super) fn grant(row: &QueryResult) -> Result<Grant, LedgerError> {
     })
 }
 
-fn hold(row: &QueryResult) -> Result<Hold, LedgerError> {
+/// A hold from its row.
+pub(super) fn hold(row: &QueryResult) -> Result<Hold, LedgerError> {
     let class: Option<String> = row.try_get("", "class")?;
     let units: i64 = row.try_get("", "units")?;
     let work = match class {

@@ -48,6 +48,9 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// SQLite's page cache as its setting: a negative number of KiB. With the default of 2 MiB pages are read repeatedly; with
 /// a much larger cache, each commit looks through more pages.
 const CACHE: &str = "-4096";
+/// Rows that SQLite's thread reads ahead of who takes them. With the default of 50, large reads wake each other's threads
+/// all the time.
+const ROWS: usize = 1_024;
 /// The number of connections for reads.
 const READERS: u32 = 4;
 /// PostgreSQL plans each read for its values. One generic plan would have to fit a minute and a year, and accounts with
@@ -480,7 +483,7 @@ pub(super) fn options(
                 .pragma("wal_autocheckpoint", "0")
                 .pragma("cache_size", CACHE)
                 .statement_cache_capacity(rows::STATEMENTS_IN_SQLITE),
-            Access::Read => sqlite.create_if_missing(false).read_only(true),
+            Access::Read => sqlite.create_if_missing(false).read_only(true).row_buffer_size(ROWS),
         }
     });
     options.map_sqlx_postgres_opts(move |options| {

@@ -1,4 +1,4 @@
-//! Sums of usage by hour and by day: the rows that a call of the projection adds to them, and the auditor's comparison with the records.
+//! Sums of usage by hour and by day: the rows that a call of the projection adds to them.
 //! The records of a call are merged first, so that it writes one row for each account, span, model, provider and
 //! key, however many requests it settles. A request counts at the time of its end.
 
@@ -11,15 +11,9 @@ use billing::{
     quantity::Direction,
     time::HOUR_MS,
 };
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult};
 use uuid::Uuid;
 
 use super::{
-    Ledger, LedgerError,
-    audit::{
-        MOST, Violation,
-        checks::{Pair, Says, difference},
-    },
     project::Entry,
     rows::{Rows, Write},
 };
@@ -163,91 +157,6 @@ pub(super) fn rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
         ]);
     }
     rows
-}
-
-/// A comparison of sums with their parts. Its query returns both, distinguished by `ours`.
-pub(super) struct Check {
-    pub(super) what: &'static str,
-    rows: &'static str,
-    /// Whether records without a key are among the parts.
-    with_nil: bool,
-}
-
-/// Hours compared with records, and days with hours.
-pub(super) const CHECKS: [Check; 2] = [
-    Check {
-        what: "usage summed by the hour differs from its records",
-        rows: "SELECT 1 AS ours, account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 1 \
-               UNION ALL SELECT 0, account_id, ended_at - ended_at % 3600000, model, provider, COALESCE(key_id, ?), 1, \
-               CASE WHEN ending = 'completed' OR ending = 'client_left' THEN 0 ELSE 1 END, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_record",
-        with_nil: true,
-    },
-    Check {
-        what: "usage summed by the day differs from its hours",
-        rows: "SELECT 1 AS ours, account_id, starts_at, model, provider, key_id, requests, failed, input_tokens, \
-               cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_rollup WHERE span = 24 \
-               UNION ALL SELECT 0, account_id, starts_at - starts_at % 86400000, model, provider, key_id, requests, failed, \
-               input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged FROM usage_rollup \
-               WHERE span = 1",
-        with_nil: false,
-    },
-];
-
-/// The summed columns.
-const SUMMED: [Pair; 10] = [
-    ("requests", Says::Count),
-    ("failed", Says::Count),
-    ("input_tokens", Says::Count),
-    ("cached_input_tokens", Says::Count),
-    ("cache_write_tokens", Says::Count),
-    ("output_tokens", Says::Count),
-    ("reasoning_tokens", Says::Count),
-    ("compute_ms", Says::Count),
-    ("billed_seconds", Says::Count),
-    ("charged", Says::Dollars),
-];
-
-/// The query of a check. Its rows are sums that differ from their parts.
-fn differing(check: &Check) -> String {
-    let column =
-        |(name, _): Pair, ours: u8| format!("CAST(SUM(CASE WHEN ours = {ours} THEN {name} ELSE 0 END) AS BIGINT)");
-    let pairs: Vec<_> = SUMMED.map(|pair| format!("{}, {}", column(pair, 0), column(pair, 1))).into();
-    let differ: Vec<_> = SUMMED.map(|pair| format!("{} <> {}", column(pair, 0), column(pair, 1))).into();
-    format!(
-        "SELECT account_id, starts_at, model, key_id, {} FROM ({}) t GROUP BY account_id, starts_at, model, provider, key_id \
-         HAVING {} LIMIT {MOST}",
-        pairs.join(", "),
-        check.rows,
-        differ.join(" OR ")
-    )
-}
-
-impl Ledger {
-    /// Sums that differ from their parts, at most [`MOST`] of each kind.
-    pub(super) async fn check_rollups(&self, tx: &DatabaseTransaction) -> Result<Vec<Violation>, LedgerError> {
-        let mut violations = Vec::new();
-        for check in &CHECKS {
-            let nil = check.with_nil.then(|| Uuid::nil().into());
-            for row in tx.query_all_raw(self.statement(&differing(check), nil)).await? {
-                violations.push(Violation { invariant: 2, what: say(check.what, &row)? });
-            }
-        }
-        Ok(violations)
-    }
-}
-
-fn say(what: &str, row: &QueryResult) -> Result<String, LedgerError> {
-    let (account, starts_at): (Uuid, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    let (model, key): (String, Uuid) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
-    let mut differences = Vec::new();
-    for (at, pair) in SUMMED.into_iter().enumerate() {
-        let (expected, found) = (row.try_get_by_index(4 + 2 * at)?, row.try_get_by_index(5 + 2 * at)?);
-        differences.extend(difference(pair, expected, found));
-    }
-    let (starts_at, differences) = (Timestamp(starts_at), differences.join(", "));
-    Ok(format!("{what}: {account}: from {starts_at}, model {model}, key {key}: {differences}"))
 }
 
 #[cfg(test)]

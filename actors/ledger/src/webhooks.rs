@@ -289,7 +289,7 @@ fn time(row: &QueryResult, column: &str) -> Result<Option<Timestamp>, LedgerErro
     Ok(at.map(Timestamp))
 }
 
-fn endpoint(row: &QueryResult) -> Result<KnownEndpoint, LedgerError> {
+pub(super) fn endpoint(row: &QueryResult) -> Result<KnownEndpoint, LedgerError> {
     let (kinds, because): (Option<String>, Option<String>) =
         (row.try_get("", "kinds")?, row.try_get("", "disabled_because")?);
     let because = because.map(|name| {

@@ -42,6 +42,8 @@ pub struct Audit {
     requests: i64,
     /// The number of open holds.
     open_holds: i64,
+    /// The number of rows of the log that are not in the tables yet.
+    behind: u64,
 }
 
 /// A violation of an invariant.
@@ -55,10 +57,10 @@ struct Violation {
 
 impl From<operations::Audit> for Audit {
     fn from(audit: operations::Audit) -> Self {
-        let operations::Audit { ok, violations, accounts, lines, requests, open_holds } = audit;
+        let operations::Audit { ok, violations, accounts, lines, requests, open_holds, behind } = audit;
         let violation = |operations::Violation { invariant, what }| Violation { invariant, what };
         let violations = violations.into_iter().map(violation).collect();
-        Self { ok, violations, accounts, lines, requests, open_holds }
+        Self { ok, violations, accounts, lines, requests, open_holds, behind }
     }
 }
 

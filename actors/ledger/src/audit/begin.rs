@@ -1,9 +1,12 @@
 //! Invariant 19 where rows have left the log: it begins at the row of a signed checkpoint, the tables and the log come to the
 //! balances that were signed, and the archive, if there is one to look at, has all rows before.
 
+use std::path::Path;
+
+use billing::entry::Transition;
 use sea_orm::{ConnectionTrait, DatabaseTransaction};
 
-use super::{Audit, MOST, Violation, replay::Last};
+use super::Audit;
 use crate::{
     Ledger, LedgerError, archive,
     archive::checkpoint::{Trust, check_signed},
@@ -21,53 +24,45 @@ const ARCHIVE: &str = "log's archive is not whole";
 /// All checks of this file.
 pub(super) const CHECKS: [&str; 3] = [SIGNED, BALANCES, ARCHIVE];
 
-impl Audit {
-    /// Notes a violation of invariant 19.
-    pub(super) fn say(&mut self, what: &str, why: impl std::fmt::Display) {
-        let told = self.violations.iter().filter(|violation| violation.what.starts_with(what)).count();
-        if told < MOST {
-            self.violations.push(Violation { invariant: 19, what: format!("{what}: {why}") });
-        }
-    }
-}
-
 impl Ledger {
-    /// Checks where the log begins. Returns what the archive says of all accounts, up to where the log goes on.
-    pub(super) async fn check_begin(
+    /// Checks a checkpoint: its signature, and the balances that it says.
+    pub(super) async fn check_checkpoint(
         &self,
         tx: &DatabaseTransaction,
         audit: &mut Audit,
+        kept: &Kept,
         trust: Trust<'_>,
-    ) -> Result<Last, LedgerError> {
-        let mut last = Last::default();
-        let Some(log) = &self.logged else { return Ok(last) };
-        let kept = log.checkpoint(Shard::ONLY).await?;
-        if let Some(kept) = &kept {
-            if let Err(why) = check_signed(kept, trust.open) {
-                audit.say(SIGNED, format!("row {}: {why}", kept.head.seq));
-            }
-            self.check_balances(tx, audit, kept).await?;
+    ) -> Result<(), LedgerError> {
+        if let Err(why) = check_signed(kept, trust.open) {
+            audit.note(19, SIGNED, format!("row {}: {why}", kept.head.seq));
         }
-        let Some(folder) = trust.archive else { return Ok(last) };
-        let until = kept.as_ref().map_or(0, |kept| kept.head.seq);
+        self.check_balances(tx, audit, kept).await
+    }
+
+    /// Checks an archive, and that the log goes on where it ends. Returns whether it has all rows before the log's.
+    pub(super) async fn check_archive(
+        &self,
+        audit: &mut Audit,
+        folder: &Path,
+        kept: Option<&Kept>,
+        see: &mut impl FnMut(&Transition),
+    ) -> Result<bool, LedgerError> {
+        let until = kept.map_or(0, |kept| kept.head.seq);
         let mut joint = None;
-        let read = archive::read_whole(folder, |row| {
-            if row.seq <= until {
-                catch_up::read(row)?.transitions.into_iter().for_each(|transition| last.apply(transition));
-                joint = Some(row.head());
-            }
-            Ok(())
-        });
+        let read = read_archive(folder, until, &mut joint, see);
         match read {
-            Ok((first, _)) if first > 0 => audit.say(ARCHIVE, format!("it begins at row {first}")),
+            Ok((first, _)) if first > 0 => audit.note(19, ARCHIVE, format!("it begins at row {first}")),
             Ok((_, end)) if joint.is_none_or(|joint| joint.seq < until) => {
-                audit.say(ARCHIVE, format!("it ends at row {}, and the log begins at row {until}", end.seq));
+                audit.note(19, ARCHIVE, format!("it ends at row {}, and the log begins at row {until}", end.seq));
             }
-            Ok(_) => self.check_joint(audit, kept.as_ref(), joint).await?,
-            Err(LedgerError::Unusable(why)) => audit.say(ARCHIVE, why),
+            Ok(_) => {
+                self.check_joint(audit, kept, joint).await?;
+                return Ok(true);
+            }
+            Err(LedgerError::Unusable(why)) => audit.note(19, ARCHIVE, why),
             Err(error) => return Err(error),
         }
-        Ok(last)
+        Ok(false)
     }
 
     async fn check_balances(
@@ -81,7 +76,7 @@ impl Ledger {
         let Some(place) = place.as_ref().map(crate::project::place).transpose()? else { return Ok(()) };
         match self.balances_differ(tx, kept, place).await {
             Ok(Some(difference)) => {
-                audit.say(BALANCES, format!("row {}: {difference}", kept.head.seq));
+                audit.note(19, BALANCES, format!("row {}: {difference}", kept.head.seq));
                 Ok(())
             }
             // A log that is not whole is told where the chain is followed.
@@ -101,8 +96,27 @@ impl Ledger {
         let row = log.row(Shard::ONLY, joint.seq).await?;
         let is_same = row.is_some_and(|row| row.hash == joint.hash) && kept.is_none_or(|kept| kept.head == joint);
         if !is_same {
-            audit.say(ARCHIVE, format!("its row {} is not the log's", joint.seq));
+            audit.note(19, ARCHIVE, format!("its row {} is not the log's", joint.seq));
         }
         Ok(())
     }
+}
+
+/// Tells the transitions of an archive's rows up to the one at which the log begins. Returns its first row's number and its
+/// end.
+pub(super) fn read_archive(
+    folder: &Path,
+    until: u64,
+    joint: &mut Option<Head>,
+    see: &mut impl FnMut(&Transition),
+) -> Result<(u64, Head), LedgerError> {
+    archive::read_whole(folder, |row| {
+        if row.seq < until {
+            catch_up::read(row)?.transitions.iter().for_each(&mut *see);
+        }
+        if row.seq <= until {
+            *joint = Some(row.head());
+        }
+        Ok(())
+    })
 }

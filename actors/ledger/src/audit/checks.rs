@@ -58,16 +58,124 @@ impl Check {
     /// A row of the query, in words.
     pub(super) fn say(&self, row: &QueryResult) -> Result<String, LedgerError> {
         let id: Uuid = row.try_get_by_index(0)?;
-        let mut differences = Vec::new();
-        for (at, pair) in self.pairs.iter().enumerate() {
-            let (expected, found) = (row.try_get_by_index(1 + 2 * at)?, row.try_get_by_index(2 + 2 * at)?);
-            differences.extend(difference(*pair, expected, found));
-        }
-        Ok(format!("{}: {id}: {}", self.what, differences.join(", ")))
+        Ok(format!("{}: {id}: {}", self.what, differences(self.pairs, row, 1)?.join(", ")))
     }
 }
 
-/// All checks made by a query alone.
+/// The differences of the pairs that begin at a column of a row.
+fn differences(pairs: &[Pair], row: &QueryResult, begin: usize) -> Result<Vec<String>, LedgerError> {
+    let mut differences = Vec::new();
+    for (at, pair) in pairs.iter().enumerate() {
+        let (expected, found) = (row.try_get_by_index(begin + 2 * at)?, row.try_get_by_index(begin + 1 + 2 * at)?);
+        differences.extend(difference(*pair, expected, found));
+    }
+    Ok(differences)
+}
+
+/// One of several checks that are made together: the invariant, what it means that a pair differs, and its pairs.
+pub(super) struct Part {
+    pub(super) invariant: u8,
+    pub(super) what: &'static str,
+    pub(super) pairs: &'static [Pair],
+}
+
+/// Checks that read the same tables, in one scan. Each row of the query is an object for which one of them fails at least,
+/// with the pairs of all: those of a check that does not fail are equal.
+pub(super) struct Together {
+    pub(super) parts: &'static [Part],
+    pub(super) sql: &'static str,
+}
+
+impl Together {
+    /// The checks that fail in a row of the query, and why.
+    pub(super) fn say(&self, row: &QueryResult) -> Result<Vec<(&'static Part, String)>, LedgerError> {
+        let id: Uuid = row.try_get_by_index(0)?;
+        let (mut violations, mut begin) = (Vec::new(), 1);
+        for part in self.parts {
+            let differences = differences(part.pairs, row, begin)?;
+            if !differences.is_empty() {
+                violations.push((part, format!("{id}: {}", differences.join(", "))));
+            }
+            begin += 2 * part.pairs.len();
+        }
+        Ok(violations)
+    }
+}
+
+/// The checks of grants, accounts and requests against the journal. It is sorted once for each.
+pub(super) const TOGETHER: &[Together] = &[
+    Together {
+        parts: &[
+            Part {
+                invariant: 2,
+                what: "grant differs from its journal",
+                pairs: &[
+                    ("funded", Dollars),
+                    ("available", Dollars),
+                    ("held", Dollars),
+                    ("spent", Dollars),
+                    ("expired", Dollars),
+                    ("voided", Dollars),
+                ],
+            },
+            Part { invariant: 2, what: "journal names a grant that is not there", pairs: &[("funded", Dollars)] },
+        ],
+        sql: "SELECT COALESCE(g.id, j.id), CASE WHEN g.id IS NULL THEN NULL ELSE j.funded END, g.funded, CASE WHEN \
+              g.id IS NULL THEN NULL ELSE j.available END, g.available, CASE WHEN g.id IS NULL THEN NULL ELSE j.held \
+              END, g.held, CASE WHEN g.id IS NULL THEN NULL ELSE j.spent END, g.spent, CASE WHEN g.id IS NULL THEN \
+              NULL ELSE j.expired END, g.expired, CASE WHEN g.id IS NULL THEN NULL ELSE j.voided END, g.voided, CASE \
+              WHEN g.id IS NULL THEN j.funded END, CAST(NULL AS BIGINT) FROM (SELECT grant_id AS id, \
+              CAST(SUM(d_funded) AS BIGINT) AS funded, CAST(SUM(d_available) AS BIGINT) AS available, \
+              CAST(SUM(d_held) AS BIGINT) AS held, CAST(SUM(d_spent) AS BIGINT) AS spent, CAST(SUM(d_expired) AS \
+              BIGINT) AS expired, CAST(SUM(d_voided) AS BIGINT) AS voided FROM journal WHERE grant_id IS NOT NULL \
+              GROUP BY grant_id) j FULL JOIN credit_grant g ON g.id = j.id WHERE g.id IS NULL OR j.id IS NULL OR \
+              j.funded <> g.funded OR j.available <> g.available OR j.held <> g.held OR j.spent <> g.spent OR \
+              j.expired <> g.expired OR j.voided <> g.voided",
+    },
+    Together {
+        parts: &[
+            Part { invariant: 2, what: "account's debt differs from its journal", pairs: &[("debt", Dollars)] },
+            Part {
+                invariant: 13,
+                what: "account's journal has a gap",
+                pairs: &[("transitions", Count), ("last transition", Count)],
+            },
+        ],
+        sql: "SELECT a.id, COALESCE(j.debt, 0), a.debt, a.seq, COALESCE(j.n, 0), a.seq, COALESCE(j.m, 0) FROM account \
+              a LEFT JOIN (SELECT account_id, CAST(SUM(d_debt) AS BIGINT) AS debt, COUNT(DISTINCT seq) AS n, MAX(seq) \
+              AS m FROM journal GROUP BY account_id) j ON j.account_id = a.id WHERE a.debt <> COALESCE(j.debt, 0) OR \
+              COALESCE(j.n, 0) <> a.seq OR COALESCE(j.m, 0) <> a.seq",
+    },
+    Together {
+        parts: &[
+            Part { invariant: 6, what: "request's journal differs from its charge", pairs: &[("charged", Dollars)] },
+            Part { invariant: 8, what: "recorded request never had a hold", pairs: &[("holds placed", Count)] },
+            Part { invariant: 10, what: "hold ended without a record", pairs: &[("records", Count)] },
+            Part { invariant: 10, what: "open hold is not in the journal", pairs: &[("holds placed", Count)] },
+            Part { invariant: 10, what: "recorded request still has an open hold", pairs: &[("open holds", Count)] },
+            Part {
+                invariant: 10,
+                what: "ended request still holds credits in the journal",
+                pairs: &[("held", Dollars)],
+            },
+        ],
+        sql: "SELECT id, CASE WHEN records > 0 THEN journalled ELSE charged END, charged, CAST(CASE WHEN records > 0 AND \
+              placed = 0 THEN 1 ELSE 0 END AS BIGINT), CAST(0 AS BIGINT), CAST(CASE WHEN placed > 0 AND records + holds \
+              = 0 THEN 1 ELSE 0 END AS BIGINT), CAST(0 AS BIGINT), CAST(CASE WHEN holds > 0 AND placed = 0 THEN 1 ELSE 0 \
+              END AS BIGINT), CAST(0 AS BIGINT), CAST(0 AS BIGINT), CAST(CASE WHEN records > 0 AND holds > 0 THEN 1 ELSE \
+              0 END AS BIGINT), CAST(0 AS BIGINT), CASE WHEN holds = 0 THEN held ELSE 0 END FROM (SELECT id, \
+              CAST(SUM(placed) AS BIGINT) AS placed, CAST(SUM(journalled) AS BIGINT) AS journalled, CAST(SUM(held) AS \
+              BIGINT) AS held, CAST(SUM(records) AS BIGINT) AS records, CAST(SUM(charged) AS BIGINT) AS charged, \
+              CAST(SUM(holds) AS BIGINT) AS holds FROM (SELECT request_id AS id, CASE WHEN kind = 'hold_placed' THEN 1 \
+              ELSE 0 END AS placed, d_spent + d_debt AS journalled, d_held AS held, 0 AS records, 0 AS charged, 0 AS holds \
+              FROM journal WHERE request_id IS NOT NULL UNION ALL SELECT request_id, 0, 0, 0, 1, charged, 0 FROM \
+              usage_record UNION ALL SELECT request_id, 0, 0, 0, 0, 0, 1 FROM hold) t GROUP BY id) r WHERE (records > 0 \
+              AND journalled <> charged) OR (records > 0 AND placed = 0) OR (placed > 0 AND records + holds = 0) OR \
+              (holds > 0 AND placed = 0) OR (records > 0 AND holds > 0) OR (holds = 0 AND held <> 0)",
+    },
+];
+
+/// All other checks made by a query alone.
 pub(super) const CHECKS: &[Check] = &[
     Check {
         invariant: 1,
@@ -92,42 +200,6 @@ pub(super) const CHECKS: &[Check] = &[
               WHERE available < 0 OR held < 0 OR spent < 0 OR expired < 0 OR voided < 0",
     },
     Check {
-        invariant: 2,
-        what: "grant differs from its journal",
-        pairs: &[
-            ("funded", Dollars),
-            ("available", Dollars),
-            ("held", Dollars),
-            ("spent", Dollars),
-            ("expired", Dollars),
-            ("voided", Dollars),
-        ],
-        sql: "SELECT g.id, j.funded, g.funded, j.available, g.available, j.held, g.held, j.spent, g.spent, \
-              j.expired, g.expired, j.voided, g.voided FROM credit_grant g LEFT JOIN (SELECT grant_id, \
-              CAST(SUM(d_funded) AS BIGINT) AS funded, CAST(SUM(d_available) AS BIGINT) AS available, \
-              CAST(SUM(d_held) AS BIGINT) AS held, CAST(SUM(d_spent) AS BIGINT) AS spent, CAST(SUM(d_expired) AS \
-              BIGINT) AS expired, CAST(SUM(d_voided) AS BIGINT) AS voided FROM journal WHERE grant_id IS NOT NULL \
-              GROUP BY grant_id) j ON j.grant_id = g.id WHERE j.grant_id IS NULL OR j.funded <> g.funded OR \
-              j.available <> g.available OR j.held <> g.held OR j.spent <> g.spent OR j.expired <> g.expired OR \
-              j.voided <> g.voided",
-    },
-    Check {
-        invariant: 2,
-        what: "journal names a grant that is not there",
-        pairs: &[("funded", Dollars)],
-        sql: "SELECT j.grant_id, CAST(SUM(j.d_funded) AS BIGINT), CAST(NULL AS BIGINT) FROM journal j LEFT JOIN \
-              credit_grant g ON g.id = j.grant_id WHERE j.grant_id IS NOT NULL AND g.id IS NULL GROUP BY \
-              j.grant_id",
-    },
-    Check {
-        invariant: 2,
-        what: "account's debt differs from its journal",
-        pairs: &[("debt", Dollars)],
-        sql: "SELECT a.id, COALESCE(j.debt, 0), a.debt FROM account a LEFT JOIN (SELECT account_id, \
-              CAST(SUM(d_debt) AS BIGINT) AS debt FROM journal GROUP BY account_id) j ON j.account_id = a.id WHERE \
-              a.debt <> COALESCE(j.debt, 0)",
-    },
-    Check {
         invariant: 3,
         what: "grant had expired at its account's last change and is still available",
         pairs: &[("available", Dollars)],
@@ -149,52 +221,6 @@ pub(super) const CHECKS: &[Check] = &[
         sql: "SELECT a.id, COALESCE(u.charged, 0), a.charged FROM account a LEFT JOIN (SELECT account_id, \
               CAST(SUM(charged) AS BIGINT) AS charged FROM usage_record GROUP BY account_id) u ON u.account_id = \
               a.id WHERE COALESCE(u.charged, 0) <> a.charged",
-    },
-    Check {
-        invariant: 6,
-        what: "request's journal differs from its charge",
-        pairs: &[("charged", Dollars)],
-        sql: "SELECT u.request_id, COALESCE(j.charged, 0), u.charged FROM usage_record u LEFT JOIN (SELECT \
-              request_id, CAST(SUM(d_spent) + SUM(d_debt) AS BIGINT) AS charged FROM journal WHERE request_id IS \
-              NOT NULL GROUP BY request_id) j ON j.request_id = u.request_id WHERE COALESCE(j.charged, 0) <> \
-              u.charged",
-    },
-    Check {
-        invariant: 8,
-        what: "recorded request never had a hold",
-        pairs: &[("holds placed", Count)],
-        sql: "SELECT request_id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM (SELECT request_id FROM usage_record \
-              EXCEPT SELECT request_id FROM journal WHERE kind = 'hold_placed') t",
-    },
-    Check {
-        invariant: 10,
-        what: "hold ended without a record",
-        pairs: &[("records", Count)],
-        sql: "SELECT request_id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM (SELECT request_id FROM journal WHERE \
-              kind = 'hold_placed' EXCEPT SELECT request_id FROM usage_record EXCEPT SELECT request_id FROM hold) \
-              t",
-    },
-    Check {
-        invariant: 10,
-        what: "open hold is not in the journal",
-        pairs: &[("holds placed", Count)],
-        sql: "SELECT request_id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM (SELECT request_id FROM hold EXCEPT \
-              SELECT request_id FROM journal WHERE kind = 'hold_placed') t",
-    },
-    Check {
-        invariant: 10,
-        what: "recorded request still has an open hold",
-        pairs: &[("open holds", Count)],
-        sql: "SELECT request_id, CAST(0 AS BIGINT), CAST(1 AS BIGINT) FROM (SELECT request_id FROM usage_record \
-              INTERSECT SELECT request_id FROM hold) t",
-    },
-    Check {
-        invariant: 10,
-        what: "ended request still holds credits in the journal",
-        pairs: &[("held", Dollars)],
-        sql: "SELECT j.request_id, CAST(0 AS BIGINT), j.held FROM (SELECT request_id, CAST(SUM(d_held) AS BIGINT) \
-              AS held FROM journal WHERE request_id IS NOT NULL GROUP BY request_id HAVING SUM(d_held) <> 0) j \
-              LEFT JOIN hold h ON h.request_id = j.request_id WHERE h.request_id IS NULL",
     },
     Check {
         invariant: 11,
@@ -292,14 +318,6 @@ pub(super) const CHECKS: &[Check] = &[
         pairs: &[("reserved and settled", DollarsAtMost)],
         sql: "SELECT account_id, spend_max, reload_reserved + reload_settled + scale_reserved + scale_settled FROM \
               spend_window WHERE reload_reserved + reload_settled + scale_reserved + scale_settled > spend_max",
-    },
-    Check {
-        invariant: 13,
-        what: "account's journal has a gap",
-        pairs: &[("transitions", Count), ("last transition", Count)],
-        sql: "SELECT a.id, a.seq, COALESCE(j.n, 0), a.seq, COALESCE(j.m, 0) FROM account a LEFT JOIN (SELECT \
-              account_id, COUNT(DISTINCT seq) AS n, MAX(seq) AS m FROM journal GROUP BY account_id) j ON \
-              j.account_id = a.id WHERE COALESCE(j.n, 0) <> a.seq OR COALESCE(j.m, 0) <> a.seq",
     },
     Check {
         invariant: 13,
