@@ -68,9 +68,10 @@ enum Command {
     Restore(backup::Args),
     /// Make the tables again from the log, and compare them with those that there are; exit status 1 on a difference.
     ///
-    /// Nothing is changed, and a server may run beside it. With --replace they take the place of those that there are, or
-    /// that were lost, and of which SQLite's file is kept beside them; kept answers of retried requests and deliveries of
-    /// webhooks are taken along, if they are there.
+    /// Nothing is changed, and a server may run beside it. The tables that are made need as much room as those that there
+    /// are. With --replace they take the place of the tables that there are, or that were lost; no server may run then, and
+    /// SQLite's old file is kept as farebox.db.before-rebuild. What stands beside the log is taken along if it is there:
+    /// kept answers of retried requests, and deliveries of webhooks.
     #[command(verbatim_doc_comment)]
     Rebuild(rebuild::Args),
     /// Move the log's older rows to an archive; exit status 1 if they must wait for a server to stop.

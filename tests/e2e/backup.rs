@@ -281,7 +281,7 @@ const HARMS: [(Harm, i32, &str); 11] = [
         "made from another log",
     ),
     (
-        |backup, _| change(backup, "farebox.db", "UPDATE api_key SET name = 'mine'"),
+        |backup, _| change(backup, "farebox.db", "UPDATE shard_lease SET owner = 'mine'"),
         2,
         "farebox.db was changed after it was backed up",
     ),

@@ -59,19 +59,23 @@ impl Ledger {
         let first = log.reader().row(shard, 0).await?;
         let genesis = first.as_ref().map(import::genesis_of).transpose()?;
         let has_accounts = self.has_accounts().await?;
-        let end = match genesis {
-            Some(genesis) if import::is_imported(&genesis) && has_accounts => self.import(log, shard, &genesis).await?,
-            Some(genesis) if !import::is_imported(&genesis) && !has_accounts && head.seq == 0 => head.head(),
-            _ => {
-                return Err(LedgerError::Unusable(format!(
-                    "there is a log of {} rows, and the tables were not made from it: bring the tables of this log back, or \
-                     move these away and run `farebox rebuild`",
-                    head.seq
-                )));
+        match (first, genesis) {
+            (_, Some(genesis)) if import::is_imported(&genesis) && has_accounts => {
+                let end = self.import(log, shard, &genesis).await?;
+                self.begin_place(shard, end).await?;
+                Ok(end)
             }
-        };
-        self.begin_place(shard, end).await?;
-        Ok(end)
+            // Tables that have nothing lack all of a log that began with nothing: they were not durable when it was.
+            (Some(first), Some(genesis)) if !import::is_imported(&genesis) && !has_accounts => {
+                self.begin_place(shard, first.head()).await?;
+                self.follow(log, shard, first.head(), head).await
+            }
+            _ => Err(LedgerError::Unusable(format!(
+                "there is a log of {} rows, and the tables were not made from it: bring the tables of this log back, or move \
+                 these away and run `farebox rebuild`",
+                head.seq
+            ))),
+        }
     }
 
     async fn has_accounts(&self) -> Result<bool, LedgerError> {
@@ -206,6 +210,23 @@ mod tests {
             assert_eq!((clock(&again).await, again.head().seq), (Timestamp(700), 701));
             assert_eq!(again.place(Shard::ONLY).await.unwrap(), Some(again.head()));
         }
+    }
+
+    #[tokio::test]
+    async fn tables_that_lost_everything_in_a_power_cut_are_made_again() {
+        let (folder, empty) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // Tables that have their schema and nothing else.
+        let ledger = open(empty.path()).await.unwrap();
+        ledger.tables.execute_raw(ledger.statement("DELETE FROM projection", [])).await.unwrap();
+        ledger.close().await.unwrap();
+        drop(ledger);
+        let ledger = with_account(folder.path()).await;
+        append(&ledger, 300).await;
+        ledger.close().await.unwrap();
+        drop(ledger);
+        fs::copy(empty.path().join("ledger.db"), folder.path().join("ledger.db")).unwrap();
+        let again = open(folder.path()).await.unwrap();
+        assert_eq!((clock(&again).await, again.head().seq), (Timestamp(300), 301));
     }
 
     #[tokio::test]

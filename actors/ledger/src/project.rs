@@ -265,6 +265,20 @@ impl Ledger {
         self.tables.look()
     }
 
+    /// All accounts that are stopped, as the tables have them.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now: try again later.
+    pub async fn stopped_accounts(&self, shard: Shard) -> Result<Vec<Stopped>, LedgerError> {
+        let sql = "SELECT account_id, why FROM projection_fault WHERE shard = ?";
+        let rows = self.as_they_are.query_all_raw(self.statement(sql, [shard.0.into()])).await?;
+        let stopped = |row: &sea_orm::QueryResult| {
+            Ok(Stopped { account_id: AccountId(row.try_get_by_index(0)?), why: row.try_get_by_index(1)? })
+        };
+        rows.iter().map(stopped).collect()
+    }
+
     /// How far the tables are; `None` before the first place.
     ///
     /// # Errors

@@ -203,6 +203,12 @@ impl Shared {
                     self.ledger.standing().not_committed(&LedgerError::Fenced);
                     return false;
                 };
+                // What that try stopped was not heard either.
+                if rest.len() < left.len()
+                    && let Ok(stopped) = self.ledger.stopped_accounts(self.shard).await
+                {
+                    self.note(stopped);
+                }
                 left = rest;
             }
             if !left.is_empty() {

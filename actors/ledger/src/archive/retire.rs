@@ -1,7 +1,7 @@
 //! Rows leave the log: once nobody owns the ledger, their files were read again, and a checkpoint is signed. The checkpoint
 //! and the end of the rows are one transaction.
 
-use std::fs;
+use std::{fs, path::PathBuf};
 
 use sea_orm::{
     ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
@@ -59,6 +59,7 @@ pub async fn retire(url: &str, archive: &mut Archive, sign: Sign<'_>) -> Result<
     check_archived(archive, begin, row.head())?;
     let text = ledger.checkpoint_of(log, &row, place).await?.text()?;
     let jws = sign(&text);
+    keep_tables(url).await?;
     // The archive says of itself that it was trusted.
     archive.manifest.checkpoints.push(jws.clone());
     archive.manifest.write(&archive.folder)?;
@@ -112,12 +113,31 @@ impl Ledger {
     }
 }
 
+/// Makes SQLite's tables durable, which are not at each commit: without the rows that go they could not be made again.
+async fn keep_tables(url: &str) -> Result<(), LedgerError> {
+    if !url.starts_with("sqlite:") {
+        return Ok(());
+    }
+    let connection = write(place::file_of(url)?).await?;
+    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await?;
+    let is_busy = row.map(|row| row.try_get_by_index::<i32>(0)).transpose()?.is_none_or(|busy| busy != 0);
+    connection.close().await?;
+    if is_busy { Err(LedgerError::Writer("the tables' write-ahead log is still read".into())) } else { Ok(()) }
+}
+
 /// A connection that writes the log.
 async fn connect(url: &str) -> Result<DatabaseConnection, LedgerError> {
     if !url.starts_with("sqlite:") {
         return Ok(Database::connect(options(url, &Access::Read, 1, &[])).await?);
     }
-    let file = place::log_of(&place::file_of(url)?);
+    let connection = write(place::log_of(&place::file_of(url)?)).await?;
+    connection.execute_unprepared("PRAGMA synchronous = FULL").await?;
+    Ok(connection)
+}
+
+/// A connection that writes a file of SQLite's, which must be there.
+async fn write(file: PathBuf) -> Result<DatabaseConnection, LedgerError> {
     if !fs::exists(&file).unwrap_or_default() {
         return Err(LedgerError::Unusable(format!("{} is gone", file.display())));
     }

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, DbBackend};
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::KeyChange;
@@ -61,7 +61,10 @@ impl Ledger {
         if self.keys.waiting().is_empty() {
             return;
         }
-        let tx = self.tables.begin().await;
+        let tx = match self.synchronous("FULL").await {
+            Ok(()) => self.tables.begin().await,
+            Err(error) => Err(error),
+        };
         // Those too that came while the connection was busy.
         let jobs = self.keys.next();
         let done = match tx {
@@ -69,6 +72,18 @@ impl Ledger {
             Err(error) => Err(error),
         };
         answer(done, jobs);
+        if let Err(error) = self.synchronous("NORMAL").await {
+            tracing::warn!(%error, "the tables are written more durably than they need be");
+        }
+    }
+
+    /// How durable a commit to SQLite's tables is. Unlike rows that are made from the log, a key that a power cut loses is
+    /// lost: its request would run twice.
+    async fn synchronous(&self, how: &str) -> Result<(), LedgerError> {
+        if self.backend == DbBackend::Sqlite {
+            self.tables.execute_raw(self.statement(&format!("PRAGMA synchronous = {how}"), [])).await?;
+        }
+        Ok(())
     }
 
     async fn change_all(&self, tx: sea_orm::DatabaseTransaction, jobs: &[Job]) -> Result<Vec<u64>, LedgerError> {
