@@ -101,6 +101,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         }
         config::MetricsAt::Open | config::MetricsAt::Token => None,
     };
+    // Nothing is taken from a living owner before it is known that this process can serve.
+    let signer = Arc::new(Signer::open(&signing_key_file(settings)).context("can't use the key of receipts")?);
     let ledger = Arc::new(open_ledger(settings, claim).await?);
     actix_rt::spawn(tell_of_twins(Arc::clone(&ledger)));
     let models = folder::open_models(&settings.runtime.models_dir);
@@ -143,12 +145,15 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         async move { gateway.warm().await }
     });
     let admin_token = admin_token(settings)?;
-    let signer = Arc::new(Signer::open(&signing_key_file(settings)).context("can't use the key of receipts")?);
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
     let service = Service::new(gateway.accounts.clone(), journal, payments, webhooks, webhook_timeout, open);
     let state = web::Data::new(State::new(gateway, settings.clone(), &admin_token, metrics, service, signer));
+    actix_rt::spawn({
+        let (state, revoked) = (state.clone(), ledger.revocations());
+        async move { state.keys.follow(revoked).await }
+    });
     let shared = state.clone();
     let origins = settings.http.cors_origins.clone();
     let app = move || {

@@ -37,6 +37,9 @@ use crate::{
 /// The longest that an account may take to answer.
 pub const DEADLINE: Duration = Duration::from_secs(15);
 
+/// The turns that accounts share.
+const TURNS: usize = 1_024;
+
 /// Accounts ticked before other tasks get their turn.
 const TICKED_AT_ONCE: usize = 64;
 
@@ -47,6 +50,8 @@ struct Inner {
     around: Arc<Surroundings>,
     processor: Processor,
     health: Health,
+    /// One change of an account's resources is decided at a time; accounts share turns by their ids.
+    turns: Vec<tokio::sync::Mutex<()>>,
 }
 
 /// The accounts of this process and their actors, shared by clones.
@@ -83,6 +88,7 @@ impl Accounts {
             around: Arc::new(Surroundings { ledger, journal, charges, running: Running::default(), clock }),
             processor,
             health,
+            turns: (0..TURNS).map(|_| tokio::sync::Mutex::new(())).collect(),
         }))
     }
 
@@ -103,6 +109,12 @@ impl Accounts {
     /// Requests that run in this process.
     pub fn running(&self) -> &Running {
         &self.0.around.running
+    }
+
+    /// The turn of an account to change its resources.
+    pub(crate) fn turn(&self, id: AccountId) -> &tokio::sync::Mutex<()> {
+        let [.., high, low] = *id.0.as_bytes();
+        &self.0.turns[usize::from(u16::from_be_bytes([high, low])) % TURNS]
     }
 
     /// The process's clock.

@@ -59,6 +59,8 @@ impl Accounts {
         id: AccountId,
         decide: impl AsyncFn(&Ledger) -> Result<Decided<T>, E>,
     ) -> Result<T, E> {
+        // Those who come at once wait for one another. Another process that takes the ledger over may still be first.
+        let _turn = self.turn(id).lock().await;
         let mut tries = 0;
         loop {
             // Before the rows: what is read afterwards may be newer, never older.

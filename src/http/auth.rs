@@ -147,6 +147,24 @@ impl Keys {
         }
     }
 
+    /// Evicts every key.
+    fn forget_all(&self) {
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        seen.forgotten += 1;
+        seen.keys = Cache::new(MOST);
+    }
+
+    /// Evicts keys when their revocation is durable, whoever asked for it and whatever was answered. Ends with the ledger.
+    pub async fn follow(&self, mut revoked: broadcast::Receiver<String>) {
+        loop {
+            match revoked.recv().await {
+                Ok(public) => self.forget(&public),
+                Err(broadcast::error::RecvError::Lagged(_)) => self.forget_all(),
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
     /// The revocations from now on.
     pub fn revocations(&self) -> Revocations {
         Revocations(self.revoked.subscribe())

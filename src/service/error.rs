@@ -120,6 +120,9 @@ impl From<NotChanged> for ServiceError {
         match error {
             NotChanged::Account(error) => error.into(),
             NotChanged::Ledger(error) => error.into(),
+            NotChanged::Refused(Refusal::ResourcesMoved) => {
+                Self::Overloaded("Too many changes of this account come at once: ask again.".into())
+            }
             NotChanged::Refused(refusal) => refusal.into(),
         }
     }

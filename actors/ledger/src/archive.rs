@@ -12,7 +12,11 @@ mod file;
 mod manifest;
 mod retire;
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
 
 use billing::Timestamp;
 
@@ -49,6 +53,8 @@ pub struct Archive {
     /// The last row that may leave the log.
     until: u64,
     written: u64,
+    /// Locks the folder: a second run beside this one would write another list.
+    _turn: File,
 }
 
 impl Archive {
@@ -68,8 +74,10 @@ impl Archive {
         };
         let later = log.first_after(Shard::ONLY, made_until).await?;
         let until = later.map_or(place.seq, |later| later.saturating_sub(1).min(place.seq));
-        let manifest = Manifest::begin(folder)?;
-        let mut archive = Self { folder: folder.to_owned(), manifest, until, written: 0 };
+        drop(Manifest::begin(folder)?);
+        let turn = take_turn(folder)?;
+        let manifest = Manifest::read(folder)?;
+        let mut archive = Self { folder: folder.to_owned(), manifest, until, written: 0, _turn: turn };
         let (first, mut head) = archive.next(log).await?;
         let mut page = Vec::from_iter(first);
         while head.is_none_or(|head| head.seq < until) || !page.is_empty() {
@@ -179,6 +187,20 @@ pub(crate) fn read_whole(
     first.zip(end).ok_or_else(|| LedgerError::Unusable(format!("the archive in {} is empty", folder.display())))
 }
 
+/// Locks a folder, if nobody else has.
+fn take_turn(folder: &Path) -> Result<File, LedgerError> {
+    let cannot = |error: io::Error| files::cannot("lock", folder, &error);
+    let turn = File::open(folder).map_err(cannot)?;
+    match turn.try_lock() {
+        Ok(()) => Ok(turn),
+        Err(TryLockError::WouldBlock) => {
+            let folder = folder.display();
+            Err(LedgerError::Unusable(format!("another archive runs into {folder}: wait for its end")))
+        }
+        Err(TryLockError::Error(error)) => Err(cannot(error)),
+    }
+}
+
 /// The rows of an archive in order, a file at a time. Each file is checked when it is read.
 #[derive(Debug)]
 pub(crate) struct Pages {
@@ -280,6 +302,10 @@ mod tests {
         let archive = Archive::copy(&url, &place, until).await.unwrap();
         assert_eq!((archive.rows(), archive.written()), (Some((0, 20)), 21));
         assert!(archive.manifest.files.len() > 3, "{:?}", archive.manifest.files);
+
+        let beside = Archive::copy(&url, &place, until).await.unwrap_err().to_string();
+        assert!(beside.contains("another archive runs"), "{beside}");
+        drop(archive);
 
         // As if it had been killed between a file and the list of it, and within the next one.
         let mut manifest = Manifest::read(&place).unwrap();

@@ -47,7 +47,7 @@ impl Ledger {
     }
 
     async fn begin_log(&self, log: &Log, shard: Shard) -> Result<Head, LedgerError> {
-        let began = if self.has_accounts().await? { Began::AfterTables } else { Began::New };
+        let began = if self.has_rows().await? { Began::AfterTables } else { Began::New };
         let genesis = Genesis { log_id: Uuid::new_v4(), began, schema: import::schema() };
         let row = chain::genesis(shard, self.epoch, now(), body::encode_genesis(&genesis));
         log.append(&row).await?;
@@ -58,28 +58,30 @@ impl Ledger {
     async fn go_on_beginning(&self, log: &Log, shard: Shard, head: &Row) -> Result<Head, LedgerError> {
         let first = log.reader().row(shard, 0).await?;
         let genesis = first.as_ref().map(import::genesis_of).transpose()?;
-        let has_accounts = self.has_accounts().await?;
+        let has_rows = self.has_rows().await?;
         match (first, genesis) {
-            (_, Some(genesis)) if import::is_imported(&genesis) && has_accounts => {
+            (_, Some(genesis)) if import::is_imported(&genesis) && has_rows => {
                 let end = self.import(log, shard, &genesis).await?;
                 self.begin_place(shard, end).await?;
-                Ok(end)
+                if head.seq > end.seq { self.follow(log, shard, end, head).await } else { Ok(end) }
             }
             // Tables that have nothing lack all of a log that began with nothing: they were not durable when it was.
-            (Some(first), Some(genesis)) if !import::is_imported(&genesis) && !has_accounts => {
+            (Some(first), Some(genesis)) if !import::is_imported(&genesis) && !has_rows => {
                 self.begin_place(shard, first.head()).await?;
                 self.follow(log, shard, first.head(), head).await
             }
             _ => Err(LedgerError::Unusable(format!(
                 "there is a log of {} rows, and the tables were not made from it: bring the tables of this log back, or move \
-                 these away and run `farebox rebuild`",
+                 these away and run `farebox rebuild --replace`",
                 head.seq
             ))),
         }
     }
 
-    async fn has_accounts(&self) -> Result<bool, LedgerError> {
-        Ok(self.row("SELECT 1 FROM account LIMIT 1", []).await?.is_some())
+    /// Whether the tables have anything. A ledger that was served has its prices at least.
+    async fn has_rows(&self) -> Result<bool, LedgerError> {
+        let sql = "SELECT 1 WHERE EXISTS (SELECT 1 FROM account) OR EXISTS (SELECT 1 FROM price_version)";
+        Ok(self.row(sql, []).await?.is_some())
     }
 
     /// Brings the tables from their place to the end of the log.

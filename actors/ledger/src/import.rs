@@ -152,16 +152,19 @@ async fn begun(log: &Log, shard: Shard) -> Result<Import, LedgerError> {
             return Ok(import);
         }
         for row in rows {
-            import.head = chain::follow(import.head, &row)?;
+            let head = chain::follow(import.head, &row)?;
             match body::decode(&row.body) {
                 Ok(Body::Imported(imported)) if !import.is_whole => {
                     *import.done.entry(imported.table).or_default() += imported.rows.len() as u64;
                     import.is_whole = imported.is_last;
+                    import.head = head;
                 }
+                // The tables lost their place, and are as they were imported.
+                Ok(_) if import.is_whole => return Ok(import),
                 _ => {
                     return Err(LedgerError::Unusable(format!(
                         "there is a log of {} rows, and the tables were not made from it: bring the tables of this log back, \
-                         or move these away and run `farebox rebuild`",
+                         or move these away and run `farebox rebuild --replace`",
                         row.seq
                     )));
                 }

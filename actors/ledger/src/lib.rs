@@ -120,6 +120,11 @@ impl Ledger {
         self.progress.appended(row.seq);
     }
 
+    /// The public parts of keys that are revoked from now on, each when that is durable.
+    pub fn revocations(&self) -> tokio::sync::broadcast::Receiver<String> {
+        self.recent.revocations()
+    }
+
     /// Notes that the tables have everything up to a row.
     pub fn projected(&self, seq: u64) {
         self.progress.projected(seq);

@@ -149,6 +149,8 @@ impl Ledger {
         let log_watch = watch_of(&of_log)?;
         log.watch(Arc::clone(&log_watch));
         ledger.follow_log(log).await?;
+        // The place of new tables is durable before the log goes on.
+        ledger.bring_in().await;
         let looking = look_after(&file, lock, [Arc::clone(&watch), log_watch], ledger.epoch, ledger.standing.clone())?;
         let _ = ledger.watched.set(watch);
         let keeper = Keeper { owner, probing: Mutex::default(), _looking: Some(looking), session: None };
@@ -234,9 +236,9 @@ impl Ledger {
             let file = place::log_of(&place::file_of(url)?);
             let standing = ledger.standing.clone();
             match ledger.place(Shard::ONLY).await? {
-                Some(_) => Some(Reader::sqlite(&file, standing, Watched::default()).await?),
                 // The tables are older than any log, and no owner has begun one yet.
-                None => None,
+                None if !file.exists() => None,
+                _ => Some(Reader::sqlite(&file, standing, Watched::default()).await?),
             }
         };
         Ok(ledger)

@@ -9,6 +9,7 @@ mod sqlite;
 use std::path::Path;
 
 use migrations::Migrator;
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use sea_orm_migration::MigratorTrait as _;
 
 use self::compare::Compared;
@@ -22,7 +23,7 @@ use super::{
         chain,
         read::Reader,
     },
-    project::{Logged, Stopped},
+    project::{Logged, Stopped, place},
 };
 
 /// Rows of the log that are read at once.
@@ -54,27 +55,43 @@ pub struct Rebuilt {
     pub stopped: Vec<String>,
 }
 
-/// The rows of a log: those in its archive, and then its own.
+/// The rows of a log: those in its archive up to the row at which the log begins, and then its own.
 struct Source {
     archived: Option<Pages>,
     log: Reader,
+    /// The row at which the log begins, if not with its genesis.
+    joint: Option<Head>,
 }
 
 impl Source {
-    fn new(log: Reader, archive: Option<&Path>) -> Result<Self, LedgerError> {
-        Ok(Self { archived: archive.map(Pages::of).transpose()?, log })
+    async fn new(log: Reader, archive: Option<&Path>) -> Result<Self, LedgerError> {
+        let joint = log.checkpoint(Shard::ONLY).await?.map(|kept| kept.head);
+        // A log that has all its rows needs no archive.
+        let archived = archive.filter(|_| joint.is_some()).map(Pages::of).transpose()?;
+        Ok(Self { archived, log, joint })
     }
 
     /// Some of the rows after a row, or the first ones; none at the end.
     async fn after(&mut self, shard: Shard, done: Option<Head>) -> Result<Vec<Row>, LedgerError> {
         while let Some(pages) = &mut self.archived {
             let Some(mut rows) = pages.next_page()? else { break };
-            rows.retain(|row| done.is_none_or(|done| row.seq > done.seq));
+            let until = self.joint.map_or(0, |joint| joint.seq);
+            rows.retain(|row| row.seq <= until && done.is_none_or(|done| row.seq > done.seq));
             if !rows.is_empty() {
                 return Ok(rows);
             }
         }
         self.archived = None;
+        if let (Some(done), Some(joint)) = (done, self.joint)
+            && done.seq <= joint.seq
+            && done != joint
+        {
+            let (at, begins) = (done.seq, joint.seq);
+            return Err(LedgerError::Unusable(format!(
+                "the archive is another ledger's, or lacks rows: it ends at row {at}, and the log begins at row {begins} with \
+                 another hash or later"
+            )));
+        }
         let Some(done) = done else {
             let first = self.log.row(shard, 0).await?;
             return first.map(|first| vec![first]).ok_or_else(|| {
@@ -110,12 +127,12 @@ impl Ledger {
         &self,
         mut source: Source,
         shard: Shard,
-        to: Option<u64>,
+        to: Option<Head>,
     ) -> Result<(Head, Vec<Stopped>), LedgerError> {
         let (mut done, mut stopped, mut is_importing) = (None, Vec::new(), false);
         loop {
             let mut rows = source.after(shard, done).await?;
-            rows.retain(|row| to.is_none_or(|to| row.seq <= to));
+            rows.retain(|row| to.is_none_or(|to| row.seq <= to.seq));
             if rows.is_empty() {
                 break;
             }
@@ -144,6 +161,11 @@ impl Ledger {
             self.keep_small().await;
         }
         match done {
+            Some(done) if to.is_some_and(|to| to != done) => Err(LedgerError::Unusable(format!(
+                "the tables are not at a row of this log: they have row {}, and the log, at row {}, another one or none",
+                to.map_or(0, |to| to.seq),
+                done.seq
+            ))),
             Some(done) if !is_importing => Ok((done, stopped)),
             _ => Err(LedgerError::Unusable("the log lacks rows of the tables that it begins after".into())),
         }
@@ -180,6 +202,14 @@ impl Ledger {
         }
         Ok(!imported.is_last)
     }
+}
+
+/// The place of the tables in this snapshot.
+async fn place_of(ledger: &Ledger, moment: &DatabaseTransaction) -> Result<Head, LedgerError> {
+    let sql = "SELECT seq, hash FROM projection WHERE shard = 0";
+    let row = moment.query_one_raw(ledger.statement(sql, [])).await?;
+    let none = || LedgerError::NoLedger("the tables have no place in a log yet: serve the ledger once".into());
+    row.as_ref().map(place).transpose()?.ok_or_else(none)
 }
 
 fn stopped_text(stopped: &[Stopped]) -> Vec<String> {

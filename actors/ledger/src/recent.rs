@@ -7,6 +7,7 @@ use std::{
 };
 
 use billing::{Timestamp, entry::Transition, key::ApiKey, resource::Resource};
+use tokio::sync::broadcast;
 
 /// The changes of one key.
 #[derive(Debug, Clone, Default)]
@@ -19,9 +20,23 @@ pub(super) struct Recent {
     pub(super) revoked_at: Option<Timestamp>,
 }
 
+/// The most revocations that wait for whoever listens. One who misses some is told so.
+const UNTOLD: usize = 1_024;
+
 /// The changes, by the public part of their keys; shared by clones.
-#[derive(Debug, Clone, Default)]
-pub(super) struct RecentKeys(Arc<RwLock<HashMap<String, Recent>>>);
+#[derive(Debug, Clone)]
+pub(super) struct RecentKeys {
+    keys: Arc<RwLock<HashMap<String, Recent>>>,
+    /// Tells the public part of each key that is revoked, when that is durable, whoever asked for it and whatever was
+    /// answered.
+    revoked: broadcast::Sender<String>,
+}
+
+impl Default for RecentKeys {
+    fn default() -> Self {
+        Self { keys: Arc::default(), revoked: broadcast::Sender::new(UNTOLD) }
+    }
+}
 
 impl RecentKeys {
     /// Notes the changes in a row of the log.
@@ -32,23 +47,33 @@ impl RecentKeys {
                 Resource::KeyRevoked { public, at, .. } => (public, &|recent| recent.revoked_at = Some(*at)),
                 _ => continue,
             };
-            let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
             let recent = keys.entry(public.clone()).or_default();
             recent.seq = seq;
             change(recent);
+            drop(keys);
+            if matches!(resource, Resource::KeyRevoked { .. }) {
+                // There may be no receiver.
+                let _ = self.revoked.send(public.clone());
+            }
         }
+    }
+
+    /// The revocations from now on.
+    pub(super) fn revocations(&self) -> broadcast::Receiver<String> {
+        self.revoked.subscribe()
     }
 
     /// Forgets the changes in rows up to `projected`, which the tables have.
     pub(super) fn forget(&self, projected: u64) {
-        if !self.0.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|_, recent| recent.seq > projected);
+        if !self.keys.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            self.keys.write().unwrap_or_else(PoisonError::into_inner).retain(|_, recent| recent.seq > projected);
         }
     }
 
     /// The changes of a key. What is not here is in the tables: ask for it before they are read.
     pub(super) fn of(&self, public: &str) -> Recent {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(public).cloned().unwrap_or_default()
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(public).cloned().unwrap_or_default()
     }
 }
 

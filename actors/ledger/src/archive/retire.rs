@@ -1,11 +1,11 @@
 //! Rows leave the log: once nobody owns the ledger, their files were read again, and a checkpoint is signed. The checkpoint
 //! and the end of the rows are one transaction.
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use sea_orm::{
-    ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement,
-    TransactionTrait as _, Value,
+    AccessMode, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
+    Statement, TransactionTrait as _, Value,
 };
 
 use super::{Archive, Sign, checkpoint::Checkpoint, file};
@@ -16,9 +16,9 @@ use crate::{
         chain::{self, Broken},
         read::Reader,
     },
-    open::{Access, claim_file, options},
-    owner::{Claim, lock::Lock, session::Session},
+    open::{Access, options},
     place,
+    project::EPOCH,
 };
 
 /// What became of a log.
@@ -30,12 +30,6 @@ pub struct Retired {
     pub rows: u64,
 }
 
-/// Keeps others from owning the ledger.
-enum Alone {
-    Sqlite { _lock: Lock },
-    Postgres { _session: Box<Session> },
-}
-
 /// Takes the rows of an archive from the log of an address, where a signed checkpoint stays. Nothing happens if none can go.
 ///
 /// # Errors
@@ -44,9 +38,9 @@ enum Alone {
 /// the ledger was last served by an earlier version, or if an account is stopped: it is cured from the log. Any other error
 /// if the database does not answer. Whatever the error is, the rows are in the log, or the checkpoint is.
 pub async fn retire(url: &str, archive: &mut Archive, sign: Sign<'_>) -> Result<Retired, LedgerError> {
-    let _alone = alone(url).await?;
-    let ledger = Ledger::for_reading(url).await?;
-    let (Some(log), Some(place)) = (&ledger.logged, ledger.place(Shard::ONLY).await?) else {
+    // As its owner: one that takes the ledger over meanwhile ends this by its epoch.
+    let ledger = Ledger::open(url, &Opening::default()).await?;
+    let Some(log) = &ledger.logged else {
         return Err(LedgerError::Corrupt("the ledger has no log any more".into()));
     };
     let begin = log.checkpoint(Shard::ONLY).await?.map_or(0, |kept| kept.head.seq);
@@ -57,24 +51,22 @@ pub async fn retire(url: &str, archive: &mut Archive, sign: Sign<'_>) -> Result<
     let row = log.row(Shard::ONLY, until).await?.ok_or(Broken::Gap { after: begin, found: until })?;
     chain::check(&row)?;
     check_archived(archive, begin, row.head())?;
-    let text = ledger.checkpoint_of(log, &row, place).await?.text()?;
+    let text = ledger.checkpoint_of(log, &row).await?.text()?;
     let jws = sign(&text);
-    keep_tables(url).await?;
+    // Without the rows that go, tables that a power cut loses could not be made again.
+    ledger.checkpoint_tables().await?;
     // The archive says of itself that it was trusted.
     archive.manifest.checkpoints.push(jws.clone());
     archive.manifest.write(&archive.folder)?;
     let connection = connect(url).await?;
-    let rows = replace(&connection, &row, &text, &jws).await?;
-    shrink(&connection).await;
+    let rows = replace(&connection, ledger.epoch(), &row, &text, &jws).await?;
+    ledger.close().await?;
+    // The files are this process's alone still, until the ledger is given back at the end.
+    if epoch_of(&connection).await? == Some(ledger.epoch()) {
+        shrink(&connection).await;
+    }
     connection.close().await?;
     Ok(Retired { begins_at: until, rows })
-}
-
-async fn alone(url: &str) -> Result<Alone, LedgerError> {
-    if url.starts_with("sqlite:") {
-        return Ok(Alone::Sqlite { _lock: claim_file(url, &Opening::default())?.1 });
-    }
-    Ok(Alone::Postgres { _session: Box::new(Session::open(url, Claim::IfFree).await?) })
 }
 
 /// Reads the files again that have the rows which are to go.
@@ -99,31 +91,32 @@ fn check_archived(archive: &Archive, begin: u64, until: Head) -> Result<(), Ledg
 }
 
 impl Ledger {
-    async fn checkpoint_of(&self, log: &Reader, row: &Row, place: Head) -> Result<Checkpoint, LedgerError> {
+    async fn checkpoint_tables(&self) -> Result<(), LedgerError> {
+        if self.backend == DbBackend::Sqlite { self.checkpoint("TRUNCATE").await } else { Ok(()) }
+    }
+
+    async fn checkpoint_of(&self, log: &Reader, row: &Row) -> Result<Checkpoint, LedgerError> {
         let stopped = self.row("SELECT account_id FROM projection_fault LIMIT 1", []).await?;
         if stopped.is_some() {
             let why =
                 "an account's rows can't be made from the log (`farebox audit` names it): its log is still needed";
             return Err(LedgerError::Unusable(why.into()));
         }
-        let tx = self.read.begin().await?;
+        // The place and the balances are of one moment.
+        let tx = if self.backend == DbBackend::Postgres {
+            let level = Some(IsolationLevel::RepeatableRead);
+            self.read.begin_with_config(level, Some(AccessMode::ReadOnly)).await?
+        } else {
+            self.read.begin().await?
+        };
+        let sql = "SELECT seq, hash FROM projection WHERE shard = 0";
+        let place = tx.query_one_raw(self.statement(sql, [])).await?;
+        let place = place.as_ref().map(crate::project::place).transpose()?;
+        let place = place.ok_or_else(|| LedgerError::Corrupt("the tables have no place in the log".into()))?;
         let balances = self.balances_at(&tx, log, row.head(), place).await?;
         tx.rollback().await?;
         Ok(Checkpoint::new(row, &balances, catch_up::now()))
     }
-}
-
-/// Makes SQLite's tables durable, which are not at each commit: without the rows that go they could not be made again.
-async fn keep_tables(url: &str) -> Result<(), LedgerError> {
-    if !url.starts_with("sqlite:") {
-        return Ok(());
-    }
-    let connection = write(place::file_of(url)?).await?;
-    let sql = "PRAGMA wal_checkpoint(TRUNCATE)";
-    let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await?;
-    let is_busy = row.map(|row| row.try_get_by_index::<i32>(0)).transpose()?.is_none_or(|busy| busy != 0);
-    connection.close().await?;
-    if is_busy { Err(LedgerError::Writer("the tables' write-ahead log is still read".into())) } else { Ok(()) }
 }
 
 /// A connection that writes the log.
@@ -131,21 +124,29 @@ async fn connect(url: &str) -> Result<DatabaseConnection, LedgerError> {
     if !url.starts_with("sqlite:") {
         return Ok(Database::connect(options(url, &Access::Read, 1, &[])).await?);
     }
-    let connection = write(place::log_of(&place::file_of(url)?)).await?;
+    let file = place::log_of(&place::file_of(url)?);
+    if !fs::exists(&file).unwrap_or_default() {
+        return Err(LedgerError::Unusable(format!("{} is gone", file.display())));
+    }
+    let connection = Database::connect(options(&place::url_of(&file), &Access::Write(file), 1, &[])).await?;
     connection.execute_unprepared("PRAGMA synchronous = FULL").await?;
     Ok(connection)
 }
 
-/// A connection that writes a file of SQLite's, which must be there.
-async fn write(file: PathBuf) -> Result<DatabaseConnection, LedgerError> {
-    if !fs::exists(&file).unwrap_or_default() {
-        return Err(LedgerError::Unusable(format!("{} is gone", file.display())));
-    }
-    Ok(Database::connect(options(&place::url_of(&file), &Access::Write(file), 1, &[])).await?)
+/// The epoch of the log's owner.
+async fn epoch_of(connection: &impl ConnectionTrait) -> Result<Option<i64>, LedgerError> {
+    let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), EPOCH)).await?;
+    Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
 }
 
 /// Writes the checkpoint, and ends the rows before its row.
-async fn replace(connection: &DatabaseConnection, row: &Row, text: &str, jws: &str) -> Result<u64, LedgerError> {
+async fn replace(
+    connection: &DatabaseConnection,
+    epoch: i64,
+    row: &Row,
+    text: &str,
+    jws: &str,
+) -> Result<u64, LedgerError> {
     let tx = connection.begin().await?;
     let seq = i64::try_from(row.seq).map_err(|_| LedgerError::Corrupt(format!("no log has a row {}", row.seq)))?;
     let sql = "INSERT INTO log_checkpoint (shard, seq, hash, made_at, content, jws) VALUES ($1, $2, $3, $4, $5, $6)";
@@ -154,6 +155,13 @@ async fn replace(connection: &DatabaseConnection, row: &Row, text: &str, jws: &s
     run(&tx, sql, values).await.map_err(|error| {
         LedgerError::Unusable(format!("the log takes no checkpoint: serve it once with this version ({error})"))
     })?;
+    // After the first write nobody else can take the ledger over before the end; in PostgreSQL the lease is locked for that.
+    let lock = if tx.get_database_backend() == DbBackend::Postgres { " FOR SHARE" } else { "" };
+    let lease = Statement::from_string(tx.get_database_backend(), format!("{EPOCH}{lock}"));
+    let owner = tx.query_one_raw(lease).await?.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
+    if owner != Some(epoch) {
+        return Err(LedgerError::Fenced);
+    }
     let gone = run(&tx, "DELETE FROM log WHERE shard = $1 AND seq < $2", [row.shard.0.into(), seq.into()]).await?;
     tx.commit().await?;
     Ok(gone)

@@ -13,6 +13,7 @@ use crate::{
     Ledger, LedgerError, archive, catch_up, import,
     log::{
         Head, Shard,
+        body::{self, Body},
         chain::{self, Broken},
         read::Reader,
     },
@@ -42,7 +43,7 @@ impl Ledger {
         let Some(log) = &self.logged else { return Ok(()) };
         let place = "SELECT seq, hash FROM projection WHERE shard = ?";
         let place = tx.query_one_raw(self.statement(place, [Shard::ONLY.0.into()])).await?;
-        let Some(place) = place else { return Ok(()) };
+        let Some(place) = place else { return check_begun(log, audit).await };
         let (seq, hash): (i64, Vec<u8>) = (place.try_get_by_index(0)?, place.try_get_by_index(1)?);
         let seq = seq.unsigned_abs();
         let stopped = self.list_stopped(tx, audit).await?;
@@ -134,6 +135,16 @@ async fn check_rest(log: &Reader, place: Head, audit: &mut Audit) -> Result<(), 
         }
         Err(error) => Err(error),
     }
+}
+
+/// Checks a log that no tables were made from: it has nothing but a beginning.
+async fn check_begun(log: &Reader, audit: &mut Audit) -> Result<(), LedgerError> {
+    let Some(end) = log.head(Shard::ONLY).await? else { return Ok(()) };
+    if !matches!(body::decode(&end.body), Ok(Body::Genesis(_) | Body::Imported(_))) {
+        audit.behind = end.seq;
+        audit.note(19, PLACE, format!("they have no place, and the log has rows up to row {}", end.seq));
+    }
+    Ok(())
 }
 
 /// Whether a log began with no tables before it, as far as that is known.

@@ -56,6 +56,8 @@ impl Connection {
     pub(super) async fn postgres(url: &str) -> Result<Self, LedgerError> {
         let unusable = |error: sqlx::Error| LedgerError::Unusable(error.to_string());
         let options = url.parse::<PgConnectOptions>().map_err(unusable)?.disable_statement_logging();
+        // Whatever the database's own setting is: an append that was answered is durable.
+        let options = options.options([("synchronous_commit", "on")]);
         let connection = Some(options.connect().await.map_err(|error| failed(&error))?);
         Ok(Self(Mutex::new(Open::Postgres { options, connection })))
     }

@@ -26,13 +26,16 @@ use crate::{
     watch::Watch,
 };
 
-/// Appends a row if the epoch is the owner's, and if the place is free.
+/// Appends a row if the epoch is the owner's, if the place is free, and if the row before is there: a database that was set
+/// back has lost it.
 const APPEND: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, hash, body) \
                       SELECT shard, $1, epoch, $2, $3, $4, $5 FROM shard_lease WHERE shard = $6 AND epoch = $7 \
+                      AND ($1 = 0 OR EXISTS (SELECT 1 FROM log WHERE shard = $6 AND seq = $1 - 1 AND hash = $3)) \
                       ON CONFLICT (shard, seq) DO NOTHING";
 /// [`APPEND`] for PostgreSQL: the lease's row stays locked until the commit, so that a takeover waits for it.
 const APPEND_LOCKED: &str = "INSERT INTO log (shard, seq, epoch, at, prev_hash, hash, body) \
                              SELECT shard, $1, epoch, $2, $3, $4, $5 FROM shard_lease WHERE shard = $6 AND epoch = $7 \
+                             AND ($1 = 0 OR EXISTS (SELECT 1 FROM log WHERE shard = $6 AND seq = $1 - 1 AND hash = $3)) \
                              FOR SHARE ON CONFLICT (shard, seq) DO NOTHING";
 const TAKE_OVER: &str = "INSERT INTO shard_lease (shard, owner, epoch) VALUES ($1, $2, $3) ON CONFLICT (shard) \
                          DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch \
@@ -155,7 +158,21 @@ impl Log {
         }
         // The place is taken, or the epoch is not the owner's. An earlier try may have appended the row.
         let found = self.append.bytes("SELECT hash FROM log WHERE shard = $1 AND seq = $2", &[shard, seq]).await?;
-        if found.is_some_and(|found| found == row.hash) { Ok(()) } else { Err(LedgerError::Fenced) }
+        if found.is_some_and(|found| found == row.hash) {
+            return Ok(());
+        }
+        if row.seq > 0 {
+            let before = Bound::Int(number(row.seq - 1)?);
+            let found =
+                self.append.bytes("SELECT hash FROM log WHERE shard = $1 AND seq = $2", &[shard, before]).await?;
+            if found.is_none_or(|found| found != row.prev_hash) {
+                let lost = row.seq - 1;
+                tracing::error!(
+                    "the log was set back: its row {lost} is gone. This process ends, and a start says more"
+                );
+            }
+        }
+        Err(LedgerError::Fenced)
     }
 
     /// Shows that SQLite's log can be written, without a change to it.

@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait};
 
-use super::{Rebuilt, Source, Then, compare::compare, stopped_text};
+use super::{Rebuilt, Source, Then, compare::compare, place_of, stopped_text};
 use crate::{
     Ledger, LedgerError, Opening,
-    log::Shard,
+    log::{Head, Shard},
+    open::{Access, options},
+    project::place,
     tables::{self, MADE},
 };
 
@@ -22,6 +24,8 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
         Then::Replace => Ledger::open(url, &Opening::default()).await?,
     };
     let log = there.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log".into()))?;
+    let turn = Database::connect(options(url, &Access::Read, 1, &[])).await?;
+    take_turn(&turn).await?;
     let connections = there.read.connections();
     let execute = async |sql: &str| connections.execute_raw(Statement::from_string(DbBackend::Postgres, sql)).await;
     // What an earlier call left.
@@ -31,15 +35,14 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
         let moment = connections
             .begin_with_config(Some(sea_orm::IsolationLevel::RepeatableRead), Some(sea_orm::AccessMode::ReadOnly))
             .await?;
-        let place = moment.query_one_raw(there.statement("SELECT seq FROM projection WHERE shard = 0", [])).await?;
-        let place: i64 = place.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+        let place = place_of(&there, &moment).await?;
         let made = Ledger::connect_in_schema(url, IN_SCHEMA).await?;
-        let (head, stopped) =
-            made.make_from(Source::new(log, archive)?, Shard::ONLY, Some(place.unsigned_abs())).await?;
+        let source = Source::new(log, archive).await?;
+        let (head, stopped) = made.make_from(source, Shard::ONLY, Some(place)).await?;
         let (rows, differences) = compare(&moment, made.tables.connections()).await?;
         moment.rollback().await?;
         if then == Then::Replace {
-            replace(&there).await?;
+            replace(&there, head).await?;
         }
         Ok(Rebuilt {
             place: head.seq,
@@ -52,6 +55,7 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
     };
     let done: Result<Rebuilt, LedgerError> = done.await;
     execute(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await?;
+    turn.close().await?;
     if then == Then::Replace {
         there.close().await?;
     }
@@ -59,8 +63,14 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
 }
 
 /// Puts the rows that were made in the place of those that there are, in one transaction.
-async fn replace(there: &Ledger) -> Result<(), LedgerError> {
+async fn replace(there: &Ledger, made: Head) -> Result<(), LedgerError> {
     let tx = there.tables.begin().await?;
+    // Nobody else may have made or dropped those tables meanwhile.
+    let sql = format!("SELECT seq, hash FROM {SCHEMA}.projection WHERE shard = 0");
+    let found = tx.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+    if found.as_ref().map(place).transpose()? != Some(made) {
+        return Err(LedgerError::Corrupt("the tables that were made are not there any more".into()));
+    }
     let execute = async |sql: String| tx.execute_raw(Statement::from_string(DbBackend::Postgres, sql)).await;
     let names = MADE.iter().map(|table| table.name).collect::<Vec<_>>().join(", ");
     // Events are not delivered again, and facts may be removed here alone.
@@ -84,4 +94,14 @@ async fn replace(there: &Ledger) -> Result<(), LedgerError> {
         execute(format!("ALTER TABLE {} ENABLE TRIGGER USER", table.name)).await?;
     }
     there.commit(tx).await
+}
+
+/// Waits for nobody: two rebuilds of one ledger would take each other's tables. The turn ends with the connection.
+async fn take_turn(connection: &DatabaseConnection) -> Result<(), LedgerError> {
+    let sql = "SELECT CASE WHEN pg_try_advisory_lock(hashtext('farebox rebuild')) THEN 1 ELSE 0 END";
+    let row = connection.query_one_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+    match row.map(|row| row.try_get_by_index::<i32>(0)).transpose()? {
+        Some(1) => Ok(()),
+        _ => Err(LedgerError::Owned("another rebuild of this ledger runs".into())),
+    }
 }

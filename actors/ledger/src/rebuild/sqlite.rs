@@ -2,14 +2,17 @@
 
 use std::{
     fs, io,
+    os::unix::fs::{MetadataExt as _, chown},
     path::{Path, PathBuf},
 };
 
 use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
 
-use super::{Rebuilt, Source, Then, compare::compare, stopped_text};
+use super::{Rebuilt, Source, Then, compare::compare, place_of, stopped_text};
 use crate::{
-    Ledger, LedgerError, Opening, catch_up,
+    Ledger, LedgerError, Opening,
+    backup::files,
+    catch_up,
     log::{Shard, read::Reader},
     open::Access,
     owner::lock::Lock,
@@ -23,6 +26,8 @@ use crate::{
 
 /// The suffix of the file that is made.
 const NEW: &str = ".rebuilt";
+/// The suffix of the file that is locked meanwhile.
+const TURN: &str = ".rebuilt.lock";
 /// The suffix of the file that was replaced.
 const OLD: &str = ".before-rebuild";
 
@@ -41,12 +46,9 @@ async fn check(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebuilt
     let there = Ledger::for_reading(url).await?;
     let log = there.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log yet".into()))?;
     let moment = there.read.connections().begin().await?;
-    let place = "SELECT seq FROM projection WHERE shard = 0";
-    let place = moment.query_one_raw(there.statement(place, [])).await?;
-    let place: i64 = place.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+    let place = place_of(&there, &moment).await?;
     let made = Made::new(file).await?;
-    let (head, stopped) =
-        made.ledger.make_from(Source::new(log, archive)?, Shard::ONLY, Some(place.unsigned_abs())).await?;
+    let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, Some(place)).await?;
     let (rows, differences) = compare(&moment, made.ledger.tables.connections()).await?;
     moment.rollback().await?;
     let rebuilt = rebuilt(head.seq, rows, &stopped);
@@ -59,7 +61,8 @@ async fn replace(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebui
     let owned = Ledger::open(url, &Opening::default()).await?;
     let log = owned.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log".into()))?;
     let made = Made::new(file).await?;
-    let (head, stopped) = made.ledger.make_from(Source::new(log, archive)?, Shard::ONLY, None).await?;
+    let end = Some(owned.head());
+    let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, end).await?;
     let (rows, differences) = compare(owned.read.connections(), made.ledger.tables.connections()).await?;
     take_along(&made.ledger, file).await?;
     owned.close().await?;
@@ -79,7 +82,8 @@ async fn from_the_log_alone(file: &Path, then: Then, archive: Option<&Path>) -> 
         return Err(LedgerError::Unusable(format!("{left} belongs to tables that are gone: move it away first")));
     }
     let made = Made::new(file).await?;
-    let (head, stopped) = made.ledger.make_from(Source::new(log, archive)?, Shard::ONLY, None).await?;
+    let end = log.head(Shard::ONLY).await?.map(|row| row.head());
+    let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, end).await?;
     let (rows, _) = compare(made.ledger.read.connections(), made.ledger.tables.connections()).await?;
     let rebuilt = rebuilt(head.seq, rows, &stopped);
     if then == Then::Discard {
@@ -99,21 +103,35 @@ fn rebuilt(place: u64, rows: u64, stopped: &[Stopped]) -> Rebuilt {
 struct Made {
     ledger: Ledger,
     file: PathBuf,
+    /// Held while the file is used, so that nobody else makes one here.
+    _turn: fs::File,
 }
 
 impl Made {
     async fn new(beside: &Path) -> Result<Self, LedgerError> {
         let file = place::beside(beside, NEW);
+        let turn = take_turn(&place::beside(beside, TURN))?;
         // What an earlier call left.
         clear(&file);
-        let ledger = Ledger::connect(&place::url_of(&file), Access::Write(file.clone())).await?;
-        Ok(Self { ledger, file })
+        // For its owner's eyes alone, as it has secrets; SQLite accepts an empty file, and keeps its mode.
+        drop(files::create(&file)?);
+        let opened = Ledger::connect(&place::url_of(&file), Access::Write(file.clone())).await;
+        let ledger = opened.inspect_err(|_| clear(&file))?;
+        Ok(Self { ledger, file, _turn: turn })
     }
 
     /// Puts the file in another one's place, which gets a name of its own.
     async fn take_place(&self, of: &Path, kept: Option<&Path>) -> Result<(), LedgerError> {
         self.ledger.checkpoint("TRUNCATE").await?;
         let io = |error: io::Error| LedgerError::Unusable(format!("can't replace {}: {error}", of.display()));
+        // Whoever served the ledger must be able to go on.
+        let like = if kept.is_some() { of.to_owned() } else { place::log_of(of) };
+        let like = fs::metadata(like).map_err(io)?;
+        fs::set_permissions(&self.file, like.permissions()).map_err(io)?;
+        let made = fs::metadata(&self.file).map_err(io)?;
+        if (made.uid(), made.gid()) != (like.uid(), like.gid()) {
+            chown(&self.file, Some(like.uid()), Some(like.gid())).map_err(io)?;
+        }
         fs::File::open(&self.file).and_then(|file| file.sync_all()).map_err(io)?;
         if let Some(kept) = kept {
             clear(kept);
@@ -132,6 +150,17 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         clear(&self.file);
+    }
+}
+
+/// Waits for nobody: two rebuilds of one ledger would take each other's file.
+fn take_turn(path: &Path) -> Result<fs::File, LedgerError> {
+    let cannot = |error: io::Error| LedgerError::Unusable(format!("can't lock {}: {error}", path.display()));
+    let file = fs::File::options().write(true).create(true).truncate(false).open(path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(LedgerError::Owned("another rebuild of this ledger runs".into())),
+        Err(fs::TryLockError::Error(error)) => Err(cannot(error)),
     }
 }
 
