@@ -2,7 +2,6 @@
 //! meaning of a question is not known here.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -16,7 +15,7 @@ use billing::{
     card::PaymentMethod,
     command::{Answer, Command},
     entry::UsageRecord,
-    ids::AccountId,
+    ids::{AccountId, IdMap},
 };
 use cards::Processor;
 use ledger::{Ledger, LedgerError};
@@ -44,7 +43,7 @@ const TURNS: usize = 1_024;
 const TICKED_AT_ONCE: usize = 64;
 
 struct Inner {
-    accounts: Mutex<HashMap<AccountId, (u64, Addr<AccountActor>)>>,
+    accounts: Mutex<IdMap<AccountId, (u64, Addr<AccountActor>)>>,
     incarnations: AtomicU64,
     arbiters: Vec<ArbiterHandle>,
     around: Arc<Surroundings>,
@@ -82,7 +81,7 @@ impl Accounts {
     ) -> Self {
         assert!(!arbiters.is_empty(), "accounts need a thread");
         Self(Arc::new(Inner {
-            accounts: Mutex::new(HashMap::new()),
+            accounts: Mutex::default(),
             incarnations: AtomicU64::new(1),
             arbiters,
             around: Arc::new(Surroundings { ledger, journal, charges, running: Running::default(), clock }),
@@ -132,7 +131,7 @@ impl Accounts {
         &self.0.around.ledger
     }
 
-    fn accounts(&self) -> MutexGuard<'_, HashMap<AccountId, (u64, Addr<AccountActor>)>> {
+    fn accounts(&self) -> MutexGuard<'_, IdMap<AccountId, (u64, Addr<AccountActor>)>> {
         self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -18,12 +18,11 @@ use billing::{
     price::{Cost, Price, seconds},
     quantity::Quantities,
 };
-use tokio::sync::watch;
 
 use crate::{
     account::{AccountError, Enter},
     accounts::Accounts,
-    running::Amounts,
+    running::Held,
 };
 
 /// The metered use of a request.
@@ -121,7 +120,7 @@ pub struct Admission {
     account_id: AccountId,
     bill: Bill,
     /// The amounts held, as the account reported them.
-    amounts: watch::Receiver<Amounts>,
+    amounts: Held,
     accounts: Accounts,
 }
 
@@ -148,12 +147,12 @@ impl Admission {
 
     /// The amount held, as the account reported it last.
     pub fn held(&self) -> Nanos {
-        self.amounts.borrow().held
+        self.amounts.now().held
     }
 
     /// The most that the request may cost by its key's limits, as far as they are known now; `None` without limits.
     pub fn claimed(&self) -> Option<Nanos> {
-        self.amounts.borrow().claimed
+        self.amounts.now().claimed
     }
 
     /// Takes the price that was frozen when it was planned: what its record's quantities are charged at.

@@ -3,13 +3,13 @@
 //! in any of its lives, publishes a request's hold here, and shares nothing with the request's task. No account and no
 //! rule is known here.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use billing::{Nanos, ids::RequestId};
-use tokio::sync::{Notify, watch};
+use billing::{
+    Nanos,
+    ids::{IdMap, RequestId},
+};
+use tokio::sync::Notify;
 
 /// The amounts held for a running request, as they last became durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +25,24 @@ impl Amounts {
     pub const NOTHING: Self = Self { held: Nanos::ZERO, claimed: None };
 }
 
+/// Where a request's guard reads the amounts held for it. Nobody waits for them to change, so that this is no channel.
+#[derive(Debug, Clone)]
+pub(crate) struct Held(Arc<Mutex<Amounts>>);
+
+impl Held {
+    /// The amounts as they were published last.
+    pub(crate) fn now(&self) -> Amounts {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, amounts: Amounts) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = amounts;
+    }
+}
+
 /// Requests that run in this process, from before their admission until their guard is dropped.
 #[derive(Debug, Clone, Default)]
-pub struct Running(Arc<Mutex<HashMap<RequestId, Request>>>);
+pub struct Running(Arc<Mutex<IdMap<RequestId, Request>>>);
 
 /// The state of a running request.
 #[derive(Debug)]
@@ -35,25 +50,25 @@ struct Request {
     /// Asks the request to end early, where that is possible.
     end: Option<Weak<Notify>>,
     /// Publishes the request's hold to its guard.
-    amounts: watch::Sender<Amounts>,
+    held: Held,
 }
 
 impl Running {
-    fn lock(&self) -> MutexGuard<'_, HashMap<RequestId, Request>> {
+    fn lock(&self) -> MutexGuard<'_, IdMap<RequestId, Request>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a request that is about to be admitted. Its guard reads the hold from the returned channel.
-    pub(crate) fn insert(&self, id: RequestId) -> watch::Receiver<Amounts> {
-        let (amounts, heard) = watch::channel(Amounts::NOTHING);
-        self.lock().insert(id, Request { end: None, amounts });
-        heard
+    /// Notes a request that is about to be admitted. Its guard reads the hold where this returns.
+    pub(crate) fn insert(&self, id: RequestId) -> Held {
+        let held = Held(Arc::new(Mutex::new(Amounts::NOTHING)));
+        self.lock().insert(id, Request { end: None, held: held.clone() });
+        held
     }
 
     /// Publishes a request's hold. A request that ended meanwhile is ignored.
     pub(crate) fn holds(&self, id: RequestId, amounts: Amounts) {
         if let Some(request) = self.lock().get(&id) {
-            request.amounts.send_replace(amounts);
+            request.held.publish(amounts);
         }
     }
 
@@ -97,21 +112,21 @@ mod tests {
     #[test]
     fn a_request_hears_what_it_holds_until_it_is_over() {
         let (running, id) = (Running::default(), RequestId(Uuid::now_v7()));
-        let heard = running.insert(id);
-        assert_eq!(*heard.borrow(), Amounts::NOTHING);
+        let held = running.insert(id);
+        assert_eq!(held.now(), Amounts::NOTHING);
         let grown = Amounts { held: Nanos::new(7), claimed: Some(Nanos::new(9)) };
         running.holds(id, grown);
-        assert_eq!(*heard.borrow(), grown);
+        assert_eq!(held.now(), grown);
         running.remove(id);
         running.holds(id, Amounts::NOTHING);
-        assert_eq!((*heard.borrow(), running.contains(id), running.count()), (grown, false, 0));
+        assert_eq!((held.now(), running.contains(id), running.count()), (grown, false, 0));
     }
 
     #[tokio::test]
     async fn only_who_can_be_told_to_end_is_told() {
         let running = Running::default();
         let [told, silent, gone] = [(); 3].map(|()| RequestId(Uuid::now_v7()));
-        let _heard = [told, silent, gone].map(|id| running.insert(id));
+        let _held = [told, silent, gone].map(|id| running.insert(id));
         let cancel = Arc::new(Notify::new());
         running.ends_with(told, &cancel);
         running.ends_with(gone, &Arc::new(Notify::new()));

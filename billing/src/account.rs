@@ -1,14 +1,14 @@
 //! An account's state: its grants in draw order, its open holds, its debt and its permits. Only [`crate::decide`]
 //! changes it; [`Account::load`] loads it from the ledger's rows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use crate::{
     automatic::{AutoSettings, AutoState, SpendWindow},
     class::Units,
     grant::{Grant, Source},
     hold::{Hold, Work},
-    ids::{AccountId, GrantId, KeyId, PaymentId, RequestId},
+    ids::{AccountId, GrantId, IdMap, KeyId, PaymentId, RequestId},
     key::{ApiKey, KeyState},
     learned::Learned,
     nanos::Nanos,
@@ -185,7 +185,7 @@ pub struct Account {
     /// Live grants, in draw order.
     pub(crate) grants: Vec<Grant>,
     /// Open holds.
-    pub(crate) holds: HashMap<RequestId, Hold>,
+    pub(crate) holds: IdMap<RequestId, Hold>,
     /// Payments without an answer of the processor.
     pub(crate) payments: BTreeMap<PaymentId, Payment>,
     pub(crate) subscription: Option<Box<Subscription>>,
@@ -225,7 +225,7 @@ impl Account {
             id,
             header,
             grants,
-            holds: HashMap::new(),
+            holds: IdMap::default(),
             payments: payments.into_iter().map(|payment| (payment.id, payment)).collect(),
             subscription: subscription.map(Box::new),
             automatic: automatic.map(Box::new),

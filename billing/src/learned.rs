@@ -6,6 +6,8 @@
 pub const REMEMBERED: usize = 64;
 /// The number of outputs from which the percentile is used.
 const KNOWN: usize = 20;
+/// The most outputs that are not below the percentile.
+const LARGEST: usize = REMEMBERED - (REMEMBERED * 95).div_ceil(100) + 1;
 /// Models remembered of each account.
 const MODELS: usize = 32;
 
@@ -38,11 +40,17 @@ impl Learned {
         if outputs.tokens.len() < KNOWN {
             return None;
         }
-        let mut sorted: [u32; REMEMBERED] = [0; REMEMBERED];
-        let sorted = sorted.get_mut(..outputs.tokens.len())?;
-        sorted.copy_from_slice(&outputs.tokens);
-        let rank = (sorted.len() * 95).div_ceil(100) - 1;
-        Some(u64::from(*sorted.select_nth_unstable(rank).1))
+        let rank = (outputs.tokens.len() * 95).div_ceil(100) - 1;
+        // The largest outputs down to the percentile, in their order. There are so few that sorting all would take longer.
+        let mut largest = [0; LARGEST];
+        let largest = largest.get_mut(..outputs.tokens.len() - rank)?;
+        for tokens in &outputs.tokens {
+            if *tokens > largest[0] {
+                largest[0] = *tokens;
+                largest.sort_unstable();
+            }
+        }
+        Some(u64::from(largest[0]))
     }
 }
 
@@ -60,6 +68,22 @@ impl Outputs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{collection, prelude::*};
+
+    proptest! {
+        #[test]
+        fn the_percentile_is_the_one_of_all_outputs_in_order(
+            tokens in collection::vec(prop_oneof![0_u64..8, 0_u64..10_000], KNOWN..=REMEMBERED),
+        ) {
+            let mut learned = Learned::default();
+            for tokens in &tokens {
+                learned.observe("m", *tokens);
+            }
+            let mut sorted = tokens;
+            sorted.sort_unstable();
+            prop_assert_eq!(learned.p95("m"), Some(sorted[(sorted.len() * 95).div_ceil(100) - 1]));
+        }
+    }
 
     #[test]
     fn nineteen_answers_of_twenty_are_covered() {

@@ -80,35 +80,38 @@ pub(super) fn deadline(began: Instant, received: usize, longest: Duration) -> In
 
 /// The state of a body, known to the edge while the handler reads.
 #[derive(Clone)]
-pub(super) struct Incoming {
-    payload: Rc<RefCell<Payload>>,
-    fault: Rc<Cell<Option<Fault>>>,
+pub(super) struct Incoming(Rc<Coming>);
+
+struct Coming {
+    payload: RefCell<Payload>,
+    fault: Cell<Option<Fault>>,
     /// Whether the body was read to its end.
-    is_whole: Rc<Cell<bool>>,
+    is_whole: Cell<bool>,
 }
 
 impl Incoming {
     /// A body that is not read yet.
     pub(super) fn new(payload: Payload) -> Self {
-        Self { payload: Rc::new(RefCell::new(payload)), fault: Rc::default(), is_whole: Rc::default() }
+        let (payload, fault, is_whole) = (RefCell::new(payload), Cell::default(), Cell::default());
+        Self(Rc::new(Coming { payload, fault, is_whole }))
     }
 
     /// The payload for the handler: the same bytes, within bounds.
     pub(super) fn within(&self, bounds: Bounds, state: Shared) -> Payload {
         let began = Instant::now();
-        let reader = Reader { incoming: self.clone(), bounds, state, began, received: 0, end: None };
+        let reader = Reader { incoming: self.clone(), bounds, state, began, received: 0, wait: Wait::None };
         Payload::Stream { payload: Box::pin(reader) }
     }
 
     /// Why the body was not read to its end, if there was a fault.
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.fault.get()
+        self.0.fault.get()
     }
 
     /// An answer's body. Where the request's body was not read to its end, the connection is closed after the answer.
     /// The rest of the request's body must not be dropped before, or it would be read.
     pub(super) fn before(self, answer: BoxBody) -> BoxBody {
-        if self.is_whole.get() { answer } else { BoxBody::new(Closing { answer, _unread: self }) }
+        if self.0.is_whole.get() { answer } else { BoxBody::new(Closing { answer, _unread: self }) }
     }
 }
 
@@ -118,30 +121,50 @@ struct End {
     stopping: Pin<Box<dyn Future<Output = ()>>>,
 }
 
+/// What a reader waited for.
+enum Wait {
+    /// Nothing yet.
+    None,
+    /// The bytes that came with the head, which actix reads only after it has polled the handler once.
+    Bytes,
+    /// More bytes, or an event that ends the body early.
+    More(End),
+}
+
 struct Reader {
     incoming: Incoming,
     bounds: Bounds,
     state: Shared,
     began: Instant,
     received: usize,
-    /// Made at the first wait: most bodies arrive with their heads.
-    end: Option<End>,
+    wait: Wait,
 }
 
 impl Reader {
     fn fail(&self, fault: Fault) -> Poll<Option<Result<Bytes, PayloadError>>> {
-        self.incoming.fault.set(Some(fault));
+        self.incoming.0.fault.set(Some(fault));
         Poll::Ready(Some(Err(PayloadError::Overflow)))
     }
 
     /// The reason why the rest is not awaited any more, if there is one.
     fn ended(&mut self, cx: &mut Context<'_>) -> Option<Fault> {
         let deadline = deadline(self.began, self.received, self.bounds.longest);
-        let state = &self.state;
-        let end = self.end.get_or_insert_with(|| {
-            let state = state.clone();
-            End { too_slow: Box::pin(sleep_until(deadline)), stopping: Box::pin(async move { state.stopping().await }) }
-        });
+        let end = match &mut self.wait {
+            Wait::None if !self.state.is_ready() => return Some(Fault::Stopping),
+            // Most bodies arrive with their heads, and need no timer.
+            Wait::None => {
+                self.wait = Wait::Bytes;
+                cx.waker().wake_by_ref();
+                return None;
+            }
+            Wait::Bytes => {
+                let state = self.state.clone();
+                let stopping = Box::pin(async move { state.stopping().await });
+                self.wait = Wait::More(End { too_slow: Box::pin(sleep_until(deadline)), stopping });
+                return self.ended(cx);
+            }
+            Wait::More(end) => end,
+        };
         if end.stopping.as_mut().poll(cx).is_ready() {
             return Some(Fault::Stopping);
         }
@@ -157,10 +180,10 @@ impl Stream for Reader {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if this.incoming.fault.get().is_some() {
+        if this.incoming.0.fault.get().is_some() {
             return Poll::Ready(None);
         }
-        let next = Pin::new(&mut *this.incoming.payload.borrow_mut()).poll_next(cx);
+        let next = Pin::new(&mut *this.incoming.0.payload.borrow_mut()).poll_next(cx);
         match next {
             Poll::Ready(Some(Ok(bytes))) => {
                 this.received += bytes.len();
@@ -173,7 +196,7 @@ impl Stream for Reader {
                 Poll::Ready(Some(Ok(bytes)))
             }
             Poll::Ready(end) => {
-                this.incoming.is_whole.set(end.is_none());
+                this.incoming.0.is_whole.set(end.is_none());
                 Poll::Ready(end)
             }
             Poll::Pending => match this.ended(cx) {

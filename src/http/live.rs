@@ -376,7 +376,7 @@ async fn chat(state: Shared, by: By, id: String, body: Box<RawValue>, outgoing: 
         Ok(started) => started,
         Err(error) => return outgoing.send(failure(Some(&id), &error)),
     };
-    let mut answer = Answer::new(LiveWriter::new(id), started.updates, request_id.to_string());
+    let mut answer = Answer::new(LiveWriter::new(id), started.updates, request_id);
     loop {
         tokio::select! {
             frame = answer.next() => match frame {

@@ -9,6 +9,7 @@ use std::{borrow::Cow, fmt};
 use serde::{Serialize, de::DeserializeOwned};
 
 use hint::Hint;
+use pairs::Place;
 pub(crate) use pairs::{Pairs, text_of};
 
 /// The most fields of one object: they are searched linearly.
@@ -153,7 +154,7 @@ impl Fields {
     pub fn parse(body: &[u8]) -> Result<Self, BadRequest> {
         let source =
             std::str::from_utf8(body).map_err(|error| BadRequest::new("body", format!("is not JSON: {error}")))?;
-        let pairs: Pairs<'_> = serde_json::from_str(source).map_err(|error| match error.classify() {
+        let pairs = Pairs::read(source).map_err(|error| match error.classify() {
             // An object is refused as such for its size alone.
             serde_json::error::Category::Data if source.trim_start().starts_with('{') => {
                 BadRequest::new("body", format!("must have at most {MOST_FIELDS} fields"))
@@ -161,16 +162,14 @@ impl Fields {
             serde_json::error::Category::Data => BadRequest::new("body", "must be a JSON object"),
             _ => BadRequest::new("body", format!("is not JSON: {error}")),
         })?;
-        let offset = |part: &str| part.as_ptr().addr() - source.as_ptr().addr();
         let mut fields: Vec<Field> = Vec::with_capacity(pairs.len() + 2);
         let (mut hint, mut has_twins) = (Hint::default(), false);
-        for (quoted, value) in pairs.quoted() {
-            let value = Span { begin: offset(value), end: offset(value) + value.len() };
-            let (name, begin) = (pairs.unquoted(quoted), offset(quoted));
+        for Place { name, quoted, value } in pairs.places(source) {
+            let (begin, value) = (quoted.start, Span { begin: value.start, end: value.end });
             let may_be_twin = hint.note(&name);
             let name = match name {
-                Cow::Borrowed(plain) => Name::Plain(Span { begin: begin + 1, end: begin + 1 + plain.len() }),
-                Cow::Owned(name) => Name::Other { quoted: quoted.into(), name: name.into() },
+                Cow::Borrowed(_) => Name::Plain(Span { begin: quoted.start + 1, end: quoted.end - 1 }),
+                Cow::Owned(name) => Name::Other { quoted: source[quoted].into(), name: name.into() },
             };
             let mut before = fields.iter_mut().filter(|_| may_be_twin);
             match before.find(|known| known.name.is(source, name.read(source))) {

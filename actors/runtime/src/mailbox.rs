@@ -191,7 +191,9 @@ mod tests {
         fn handle(&mut self, Ask { question: (), reply, posted }: Ask<(), ()>, _: &mut Self::Context) {
             let began = Instant::now();
             match self.0.recv().unwrap() {
-                Work::Answer => posted.handled(began),
+                Work::Answer => {
+                    posted.handled(began);
+                }
                 Work::Die => panic!("told to die"),
             }
             reply.send(()).unwrap();

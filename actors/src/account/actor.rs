@@ -144,9 +144,8 @@ impl Outputs<Channels> for Hands<'_> {
     }
 
     fn handled(&mut self, posted: Posted) {
-        posted.handled(self.began);
         // The next message that waited for the load begins now.
-        self.began = Instant::now();
+        self.began = posted.handled(self.began);
     }
 }
 

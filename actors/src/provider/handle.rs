@@ -65,6 +65,8 @@ pub(super) enum Circuit {
 #[derive(Debug)]
 struct Inner {
     settings: ProviderSettings,
+    /// The key of the settings, shared by the readers of calls.
+    api_key: Option<Arc<str>>,
     /// `None` where the settings have no valid address.
     endpoint: Option<Endpoint>,
     /// The endpoint with our key, if there is one that can be sent.
@@ -85,8 +87,10 @@ impl ProviderHandle {
     pub fn new(settings: ProviderSettings) -> Self {
         let endpoint = Endpoint::new(&settings.base_url, settings.format);
         let opened = endpoint.clone().zip(settings.api_key.as_deref()).and_then(|(end, key)| end.with_key(key));
+        let api_key = settings.api_key.as_deref().map(Arc::from);
         Self(Arc::new(Inner {
             settings,
+            api_key,
             endpoint,
             opened,
             circuit: RwLock::new(Circuit::Closed),
@@ -171,9 +175,8 @@ impl ProviderHandle {
 
     /// How the refusals of a call are read.
     fn reading(&self, own_key: Option<&str>) -> Reading {
-        let settings = &self.0.settings;
-        let keys = settings.api_key.as_deref().into_iter().chain(own_key).map(str::to_owned).collect();
-        Reading { provider: settings.name, keys, is_own_key: own_key.is_some() }
+        let Inner { settings, api_key, .. } = &*self.0;
+        Reading { provider: settings.name, our_key: api_key.clone(), own_key: own_key.map(str::to_owned) }
     }
 
     /// Calls the provider for an admitted request. It requires an [`Admission`]. The call runs while its events are

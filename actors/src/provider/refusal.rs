@@ -1,6 +1,8 @@
 //! Whose concern a provider's refusal is. A refusal of this gateway's own key concerns the operator; a refusal of a
 //! request, or of a caller's own key, concerns the caller. No reader sees a secret in it.
 
+use std::sync::Arc;
+
 use wire::{
     fields::Fields,
     inference::{Event, Failure, ProviderError, Raw, Unserved},
@@ -25,10 +27,10 @@ const SPENT_WORDS: [&str; 3] = ["credit balance is too low", "insufficient balan
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) provider: &'static str,
-    /// The keys that must not be shown: the operator's, and the caller's own.
-    pub(super) keys: Vec<String>,
-    /// Whether the caller's own key is sent.
-    pub(super) is_own_key: bool,
+    /// The operator's key, which must not be shown.
+    pub(super) our_key: Option<Arc<str>>,
+    /// The caller's own key, where it is sent. It must not be shown either.
+    pub(super) own_key: Option<String>,
 }
 
 impl Reading {
@@ -60,7 +62,7 @@ impl Reading {
             ..error
         };
         let unserved = match error.status {
-            _ if self.is_own_key => None,
+            _ if self.own_key.is_some() => None,
             _ if is_spent(&error) => Some(Unserved::Quota),
             401 | 403 | 407 => Some(Unserved::Credentials),
             _ => None,
@@ -79,7 +81,7 @@ impl Reading {
     }
 
     fn hide(&self, text: &str) -> String {
-        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        let keys: Vec<&str> = self.our_key.as_deref().into_iter().chain(self.own_key.as_deref()).collect();
         hide(text, &keys).into_owned()
     }
 }
@@ -102,7 +104,8 @@ mod tests {
     use wire::format::openai::read_refusal;
 
     fn reading(is_own_key: bool) -> Reading {
-        Reading { provider: "test", keys: vec!["sk-operator-key".into()], is_own_key }
+        let own_key = is_own_key.then(|| "sk-own-key".to_owned());
+        Reading { provider: "test", our_key: Some("sk-operator-key".into()), own_key }
     }
 
     fn told(is_own_key: bool, status: u16, body: &str) -> Failure {

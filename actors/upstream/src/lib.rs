@@ -32,13 +32,13 @@ use wire::{
 use exchange::SendError;
 pub use own::{call_json, read_json};
 
-/// A provider's address and key. Made once, so that addresses are not parsed at every call.
+/// A provider's address and key. Made once, so that no call parses addresses or makes headers.
 #[derive(Clone)]
 pub struct Endpoint {
     format: &'static dyn ProviderFormat,
     routes: Arc<Routes>,
-    /// The header `Bearer` with the key.
-    authorization: Option<HeaderValue>,
+    /// The headers of every request, with the key.
+    headers: Arc<HeaderMap>,
 }
 
 struct Routes {
@@ -66,12 +66,13 @@ impl Endpoint {
         let host = clear.and_then(Uri::authority).and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let proxy_authorization = client::proxy_authorization(proxies, first);
         let routes = Routes { addresses, host, proxy_authorization };
-        Some(Self { format, routes: Arc::new(routes), authorization: None })
+        let headers = Arc::new(request::headers(&routes, None));
+        Some(Self { format, routes: Arc::new(routes), headers })
     }
 
     /// The endpoint with this key. `None` where the key can't stand in a header.
     pub fn with_key(mut self, key: &str) -> Option<Self> {
-        self.authorization = Some(client::bearer(key)?);
+        self.headers = Arc::new(request::headers(&self.routes, Some(client::bearer(key)?)));
         Some(self)
     }
 }

@@ -94,7 +94,7 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     let Started { balance, updates, admission, rate_remaining, place, cancel: _ } =
         serve::start(&state.gateway, job).await?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place };
-    let answer = Answer::new(writer, updates, head.arrival.id.to_string());
+    let answer = Answer::new(writer, updates, head.arrival.id);
     if is_streamed {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();

@@ -5,6 +5,7 @@
 pub mod head;
 pub mod stream;
 
+use billing::ids::RequestId;
 use serde_json::Value;
 use wire::{
     format::{AnswerWriter, End, ErrorShape, Particulars, Receipt, WholeWriter},
@@ -26,7 +27,7 @@ pub struct Answer<W> {
     writer: W,
     updates: Watcher,
     /// The request's id, for errors.
-    request_id: String,
+    request_id: RequestId,
     /// An update that was read ahead.
     ahead: Option<Update>,
     /// Whether the end was written.
@@ -45,7 +46,7 @@ pub struct Whole {
 
 impl<W: AnswerWriter> Answer<W> {
     /// The answer of a request with these updates.
-    pub const fn new(writer: W, updates: Watcher, request_id: String) -> Self {
+    pub const fn new(writer: W, updates: Watcher, request_id: RequestId) -> Self {
         Self { writer, updates, request_id, ahead: None, is_over: false }
     }
 
@@ -100,7 +101,7 @@ impl<W: AnswerWriter> Answer<W> {
             Update::Cost { cost, billed_seconds } => self.writer.cost(&cost.to_string(), billed_seconds),
             Update::Done(done) => Some(self.writer.end(&end(&done))),
             Update::Failed(error) => {
-                let error = written_error::<W>(&ApiError::from(*error), &self.request_id);
+                let error = written_error::<W>(&ApiError::from(*error), &self.request_id.to_string());
                 Some(self.writer.failed(&error))
             }
         }

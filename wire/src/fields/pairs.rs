@@ -1,7 +1,7 @@
 //! The members of a JSON object as slices of its text, without a copy: for objects that are read once, such as a message or
 //! a chunk. Where a name comes twice the last value counts.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -12,21 +12,43 @@ use serde_json::value::RawValue;
 
 use super::{MOST_FIELDS, hint::Hint};
 
-/// An object's names, in their quotes, and its values, all as slices of a text.
+/// An object's names and its values, all as slices of a text.
 #[derive(Debug, Default)]
 pub(crate) struct Pairs<'a> {
-    list: Vec<(&'a RawValue, &'a RawValue)>,
+    list: Vec<(&'a str, &'a RawValue)>,
     hint: Hint,
     /// Whether a name may come twice.
     may_have_twins: bool,
-    /// Whether a name has escapes. Few names do; all others are compared in place.
-    has_escapes: bool,
+    names: Names,
+}
+
+/// How the names of an object are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Names {
+    /// As they are: none has escapes, and all are compared in place.
+    #[default]
+    Plain,
+    /// In their quotes: a name has escapes. Few objects have such names.
+    Quoted,
 }
 
 impl<'a> Pairs<'a> {
     /// The pairs of a text; `None` where the text is no object.
     pub(crate) fn of(text: &'a str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        Self::read(text).ok()
+    }
+
+    /// The pairs of a text.
+    ///
+    /// # Errors
+    ///
+    /// The text is not JSON, no object, or an object of too many fields.
+    pub(super) fn read(text: &'a str) -> Result<Self, serde_json::Error> {
+        // Reading a name as a text takes half of what it takes to find where it stands in its quotes.
+        if let Ok(plain) = serde_json::from_str(text).map(|Object::<'a, Plain<'a>>(pairs, _)| pairs) {
+            return Ok(plain);
+        }
+        serde_json::from_str(text).map(|Object::<'a, Quoted<'a>>(pairs, _)| pairs)
     }
 
     /// A field's text. Where a name comes twice the last value counts.
@@ -41,27 +63,34 @@ impl<'a> Pairs<'a> {
     }
 
     fn searched(&self, name: &str) -> Option<&'a RawValue> {
-        self.list.iter().rev().find(|(quoted, _)| self.is(quoted.get(), name)).map(|(_, value)| *value)
+        self.list.iter().rev().find(|(known, _)| self.is(known, name)).map(|(_, value)| *value)
     }
 
-    fn is(&self, quoted: &str, name: &str) -> bool {
-        if self.has_escapes {
-            return unquoted(quoted) == name;
-        }
-        quoted.len() == name.len() + 2 && quoted.as_bytes().get(1..=name.len()) == Some(name.as_bytes())
-    }
-
-    /// One of the names, without its quotes.
-    pub(super) fn unquoted(&self, quoted: &'a str) -> Cow<'a, str> {
-        match quoted.get(1..quoted.len() - 1) {
-            Some(plain) if !self.has_escapes => Cow::Borrowed(plain),
-            _ => unquoted(quoted),
+    fn is(&self, known: &str, name: &str) -> bool {
+        match self.names {
+            Names::Plain => known == name,
+            Names::Quoted => unquoted(known) == name,
         }
     }
 
-    /// The names, in their quotes, and the values, as they stand in the text.
-    pub(super) fn quoted(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
-        self.list.iter().map(|(quoted, value)| (quoted.get(), value.get()))
+    fn name(&self, known: &'a str) -> Cow<'a, str> {
+        match self.names {
+            Names::Plain => Cow::Borrowed(known),
+            Names::Quoted => unquoted(known),
+        }
+    }
+
+    /// Each name and value, where they stand in the text that was read.
+    pub(super) fn places(&self, text: &'a str) -> impl Iterator<Item = Place<'a>> {
+        let offset = move |part: &str| part.as_ptr().addr() - text.as_ptr().addr();
+        self.list.iter().map(move |(known, value)| {
+            let (begin, end) = match self.names {
+                Names::Plain => (offset(known) - 1, offset(known) + known.len() + 1),
+                Names::Quoted => (offset(known), offset(known) + known.len()),
+            };
+            let value = (offset(value.get()), value.get().len());
+            Place { name: self.name(known), quoted: begin..end, value: value.0..value.0 + value.1 }
+        })
     }
 
     /// The number of pairs.
@@ -75,13 +104,13 @@ impl<'a> Pairs<'a> {
     }
 
     fn unique(&self) -> impl Iterator<Item = (Cow<'a, str>, &'a RawValue)> {
-        self.list.iter().enumerate().filter_map(|(place, (quoted, value))| {
-            let (name, all) = (self.unquoted(quoted.get()), &self.list);
+        self.list.iter().enumerate().filter_map(|(place, (known, value))| {
+            let (name, all) = (self.name(known), &self.list);
             if !self.may_have_twins {
                 return Some((name, *value));
             }
-            let is_again = all[..place].iter().any(|(before, _)| self.is(before.get(), &name));
-            let last = all[place + 1..].iter().rev().find(|(after, _)| self.is(after.get(), &name));
+            let is_again = all[..place].iter().any(|(before, _)| self.is(before, &name));
+            let last = all[place + 1..].iter().rev().find(|(after, _)| self.is(after, &name));
             (!is_again).then(|| (name, last.map_or(*value, |(_, value)| *value)))
         })
     }
@@ -104,33 +133,87 @@ pub(crate) fn text_of(json: &str) -> Option<Cow<'_, str>> {
     if within.contains('\\') { serde_json::from_str(json).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(within)) }
 }
 
-impl<'de> Deserialize<'de> for Pairs<'de> {
+/// A name and its value, and their places in the text that was read, in bytes.
+pub(super) struct Place<'a> {
+    /// The name, which is a slice of the text where it has no escapes.
+    pub(super) name: Cow<'a, str>,
+    /// The place of the name with its quotes.
+    pub(super) quoted: Range<usize>,
+    /// The place of the value.
+    pub(super) value: Range<usize>,
+}
+
+/// A way to read a name.
+trait ReadName<'de>: Deserialize<'de> {
+    const NAMES: Names;
+
+    /// The name as it is kept.
+    fn kept(&self) -> &'de str;
+}
+
+/// A name without escapes.
+struct Plain<'a>(&'a str);
+
+impl<'de> Deserialize<'de> for Plain<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
+        // Fails where the name has escapes.
+        <&str>::deserialize(deserializer).map(Self)
+    }
+}
 
-        impl<'de> Visitor<'de> for Object {
-            type Value = Pairs<'de>;
+impl<'de> ReadName<'de> for Plain<'de> {
+    const NAMES: Names = Names::Plain;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON object")
+    fn kept(&self) -> &'de str {
+        self.0
+    }
+}
+
+/// Any name, in its quotes.
+struct Quoted<'a>(&'a RawValue);
+
+impl<'de> Deserialize<'de> for Quoted<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(Self)
+    }
+}
+
+impl<'de> ReadName<'de> for Quoted<'de> {
+    const NAMES: Names = Names::Quoted;
+
+    fn kept(&self) -> &'de str {
+        self.0.get()
+    }
+}
+
+/// Pairs whose names are read in one of these ways.
+struct Object<'a, N>(Pairs<'a>, PhantomData<N>);
+
+impl<'de, N: ReadName<'de>> Deserialize<'de> for Object<'de, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self(Pairs { names: N::NAMES, ..Pairs::default() }, PhantomData))
+    }
+}
+
+impl<'de, N: ReadName<'de>> Visitor<'de> for Object<'de, N> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        let read = &mut self.0;
+        read.list = Vec::with_capacity(8);
+        while let Some((name, value)) = map.next_entry::<N, &RawValue>()? {
+            if read.list.len() >= MOST_FIELDS {
+                return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
             }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<'de>, A::Error> {
-                let mut read = Pairs { list: Vec::with_capacity(8), ..Pairs::default() };
-                while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-                    if read.list.len() >= MOST_FIELDS {
-                        return Err(A::Error::custom(format!("an object of more than {MOST_FIELDS} fields")));
-                    }
-                    let plain = unquoted(name.get());
-                    read.has_escapes |= matches!(plain, Cow::Owned(_));
-                    read.may_have_twins |= read.hint.note(&plain);
-                    read.list.push((name, value));
-                }
-                Ok(read)
-            }
+            let known = name.kept();
+            read.may_have_twins |= read.hint.note(&read.name(known));
+            read.list.push((known, value));
         }
-
-        deserializer.deserialize_map(Object)
+        Ok(self)
     }
 }
 

@@ -46,12 +46,14 @@ impl Vitals {
         }
     }
 
-    pub(super) fn handled(&self, count: usize, posted_at: Instant, began: Instant) {
+    /// Notes messages that were handled from `began` to now. Returns the time.
+    pub(super) fn handled(&self, count: usize, posted_at: Instant, began: Instant) -> Instant {
         let (now, count) = (Instant::now(), count as u64);
         self.handled.fetch_add(count, Ordering::Relaxed);
         self.waited_us.fetch_add(count * micros(began.saturating_duration_since(posted_at)), Ordering::Relaxed);
         self.busy_us.fetch_add(micros(now.saturating_duration_since(began)), Ordering::Relaxed);
         self.last_message_us.store(micros(now.saturating_duration_since(self.began)).max(1), Ordering::Relaxed);
+        now
     }
 
     pub(super) fn observed(&self, kind: Kind) -> Observed {
@@ -113,9 +115,9 @@ impl Posted {
         self.at
     }
 
-    /// Notes that the message was handled from `began` to now.
-    pub fn handled(self, began: Instant) {
-        self.vitals.handled(1, self.at, began);
+    /// Notes that the message was handled from `began` to now. Returns the time.
+    pub fn handled(self, began: Instant) -> Instant {
+        self.vitals.handled(1, self.at, began)
     }
 }
 
