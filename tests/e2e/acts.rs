@@ -284,3 +284,22 @@ async fn an_account_has_no_more_keys_than_it_may_however_many_are_asked_for_at_o
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 9, "{statuses:?}");
     assert!(statuses.iter().all(|status| [200, 409].contains(status)), "{statuses:?}");
 }
+
+#[tokio::test]
+async fn changes_that_come_at_once_are_all_made() {
+    let stage = Stage::set().await;
+    let api = &stage.customer.api;
+    let opened = (0..80).map(|_| async { api.post("/v1/keys", &json!({})).await.ok() });
+    let opened = futures::future::join_all(opened).await;
+    let revoked = opened.iter().map(|key| async move {
+        let path = format!("/v1/keys/{}", key["id"].as_str().unwrap());
+        answer(api.request(reqwest::Method::DELETE, &path)).await.status
+    });
+    let statuses = futures::future::join_all(revoked).await;
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
+    for key in opened.iter().step_by(9) {
+        let refused = stage.server.api(key["key"].as_str().unwrap()).get("/v1/balance").await;
+        assert_eq!(refused.status, 401, "{}", refused.body);
+    }
+    stage.server.admin().assert_audit().await;
+}

@@ -428,3 +428,22 @@ async fn a_ledger_whose_log_begins_at_a_checkpoint_is_backed_up_and_restored() {
     fs::remove_dir_all(&folder).unwrap();
     fs::remove_dir_all(&place).unwrap();
 }
+
+#[tokio::test]
+async fn the_archive_of_another_ledger_makes_no_tables() {
+    for of in [Some(TestLedger::sqlite()), TestLedger::postgres()].into_iter().flatten() {
+        let (mut stage, mut other) = (Stage::on(of).await, Stage::on(TestLedger::sqlite()).await);
+        for stage in [&mut stage, &mut other] {
+            stage.chats(0, 2).await;
+            stage.stop().await;
+            assert_eq!(stage.archive(&[]).0, Some(0));
+        }
+        stage.assert_clean();
+        for more in [&[][..], &["--replace"]] {
+            let arguments = [&["rebuild", "--archive", other.archive.to_str().unwrap()], more].concat();
+            let (status, said) = told(&stage.server.cli(&arguments));
+            assert!(status == Some(2) && said.contains("the archive is another ledger's"), "{said}");
+        }
+        stage.assert_clean();
+    }
+}
