@@ -479,7 +479,7 @@ pub(super) fn options(
                 .synchronous(SqliteSynchronous::Normal)
                 .pragma("wal_autocheckpoint", "0")
                 .pragma("cache_size", CACHE)
-                .statement_cache_capacity(rows::STATEMENTS_IN_SQLITE),
+                .statement_cache_capacity(rows::STATEMENTS),
             Access::Read => sqlite.create_if_missing(false).read_only(true),
         }
     });

@@ -3,11 +3,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::ConnectionTrait;
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::KeyChange;
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, transaction::Transaction};
 
 /// The most changes in one transaction.
 const MOST: usize = 256;
@@ -61,7 +60,7 @@ impl Ledger {
         if self.keys.waiting().is_empty() {
             return;
         }
-        let tx = self.tables.begin().await;
+        let tx = self.tables.begin_to_write().await;
         // Those too that came while the connection was busy.
         let jobs = self.keys.next();
         let done = match tx {
@@ -71,12 +70,11 @@ impl Ledger {
         answer(done, jobs);
     }
 
-    async fn change_all(&self, tx: sea_orm::DatabaseTransaction, jobs: &[Job]) -> Result<Vec<u64>, LedgerError> {
+    async fn change_all(&self, mut tx: Transaction, jobs: &[Job]) -> Result<Vec<u64>, LedgerError> {
         let mut counts = Vec::with_capacity(jobs.len());
         for job in jobs {
             let (sql, values) = job.change.statement();
-            let statement = self.statement(sql, values.into_iter().map(Into::into));
-            counts.push(tx.execute_raw(statement).await?.rows_affected());
+            counts.push(tx.execute(sql, values).await?);
         }
         self.commit(tx).await?;
         Ok(counts)

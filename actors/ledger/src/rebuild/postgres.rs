@@ -83,5 +83,6 @@ async fn replace(there: &Ledger) -> Result<(), LedgerError> {
     for table in &MADE {
         execute(format!("ALTER TABLE {} ENABLE TRIGGER USER", table.name)).await?;
     }
-    there.commit(tx).await
+    tx.commit().await?;
+    there.tables.look()
 }
