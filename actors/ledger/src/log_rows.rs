@@ -35,6 +35,10 @@ pub struct LoggedEnd {
     pub usage: Option<(AccountId, UsageRecord)>,
 }
 
+/// Every end captures or releases, and does so once.
+const END: &str = "SELECT b.seq, b.hash FROM journal j JOIN batch b ON b.id = j.batch_id WHERE j.request_id = ? AND \
+                   (j.kind = 'hold_captured' OR j.kind = 'hold_released') AND j.account_id = ? LIMIT 1";
+
 impl Ledger {
     /// The row of the log that ended a request of an account; `None` if the request did not end, or ended before there was
     /// a log.
@@ -44,11 +48,7 @@ impl Ledger {
     /// The database can't be read now: try again later. The row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
     pub async fn row_of_request(&self, account: AccountId, request: RequestId) -> Result<Option<LogRow>, LedgerError> {
-        // Every end captures or releases, and does so once.
-        let sql = "SELECT b.seq, b.hash FROM journal j JOIN batch b ON b.id = j.batch_id WHERE j.request_id = ? AND \
-                   j.kind <> 'hold_grown' AND (j.kind = 'hold_captured' OR j.kind = 'hold_released') AND \
-                   j.account_id = ? LIMIT 1";
-        let Some(row) = self.row(sql, [request.0.into(), account.0.into()]).await? else { return Ok(None) };
+        let Some(row) = self.row(END, [request.0.into(), account.0.into()]).await? else { return Ok(None) };
         let (seq, hash): (Option<i64>, Option<Vec<u8>>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         let Some((seq, hash)) = seq.zip(hash) else { return Ok(None) };
         let corrupt = || LedgerError::Corrupt(format!("the batch of the log's row {seq}"));
@@ -92,5 +92,22 @@ impl Ledger {
         };
         let usage = catch_up::read(&row)?.transitions.into_iter().find_map(end);
         Ok(Some(LoggedEnd { hash: row.hash, at: row.at, usage }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::tests::new_ledger;
+
+    #[tokio::test]
+    async fn a_requests_end_is_found_by_its_index() {
+        let (ledger, _folder) = new_ledger().await;
+        let ids = [Uuid::from_u128(1).into(), Uuid::from_u128(2).into()];
+        let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {END}"), ids).await.unwrap();
+        let plan: String = rows[0].try_get("", "detail").unwrap();
+        assert!(plan.contains("SEARCH j USING INDEX journal_end (request_id=?)"), "{plan}");
     }
 }

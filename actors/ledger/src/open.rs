@@ -469,7 +469,8 @@ pub(super) fn options(
     }
     let access = access.clone();
     options.map_sqlx_sqlite_opts(move |sqlite| {
-        let sqlite = sqlite.foreign_keys(true).busy_timeout(BUSY);
+        // Whoever writes checks each account itself, once a call and not once a row; the audit checks all references.
+        let sqlite = sqlite.foreign_keys(false).busy_timeout(BUSY);
         match &access {
             // Only the projector's thread checkpoints the write-ahead log, because it notifies the watch.
             Access::Write(file) => sqlite
