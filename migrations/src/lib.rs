@@ -21,6 +21,7 @@ mod m0012_log;
 mod m0013_revision;
 mod m0014_log_rows;
 mod m0015_log_checkpoint;
+mod m0016_ends;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0013_revision::Migration),
             Box::new(m0014_log_rows::Migration),
             Box::new(m0015_log_checkpoint::Migration),
+            Box::new(m0016_ends::Migration),
         ])
     }
 }

@@ -133,6 +133,14 @@ const CASES: &[Case] = &[
         "charged expected {0}, found {+}",
     ),
     case(
+        6,
+        "request has a line of the journal twice",
+        CHARGED,
+        "INSERT INTO journal SELECT account_id, seq + 1000, line, at, batch_id, epoch, kind, grant_id, request_id, 0, 0, \
+         0, 0, 0, 0, 0 FROM journal WHERE request_id = {id} AND kind = 'hold_placed'",
+        "lines expected 1, found 2",
+    ),
+    case(
         8,
         "recorded request never had a hold",
         CHARGED,
@@ -166,6 +174,20 @@ const CASES: &[Case] = &[
         OPEN,
         "DELETE FROM hold WHERE request_id = {id}",
         "held expected 0.00, found {0}",
+    ),
+    case(
+        11,
+        "rows of a payment that is not there",
+        "SELECT payment_id, amount FROM payment_reversal",
+        "DELETE FROM payment WHERE id = {id}",
+        "payments expected 1, found 0",
+    ),
+    case(
+        13,
+        "rows of an account that is not there",
+        ACCOUNT,
+        "UPDATE account SET id = zeroblob(16) WHERE id = {id}",
+        "accounts expected 1, found 0",
     ),
     case(
         11,

@@ -1,5 +1,6 @@
-//! Writing the tables on SQLite: the time and the bytes of a closed request, which is an admission and a charge. Run with
-//! `cargo bench -p ledger`.
+//! Writing the tables on SQLite, or on an empty database of PostgreSQL (`FAREBOX_BENCH_POSTGRES`): the time and the bytes
+//! of a closed request, which is an admission and a charge. Run with `cargo bench -p ledger`; with `-- 50 200` for 50
+//! accounts and 200 requests a call alone, as instructions are counted.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
@@ -31,7 +32,6 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
-const GENESIS: Head = Head { seq: 0, hash: [7; 32] };
 /// The requests of a log row.
 const ROW: usize = 20;
 /// The requests that run at a time.
@@ -136,9 +136,8 @@ fn usage(which: usize, request_id: RequestId, now: Timestamp) -> UsageRecord {
     }
 }
 
-/// Rows as rows of the log.
-fn logged(rows: Vec<Vec<Transition>>) -> Vec<Logged> {
-    let mut head = GENESIS;
+/// Rows as rows of the log, after its end.
+fn logged(mut head: Head, rows: Vec<Vec<Transition>>) -> Vec<Logged> {
     let mut log = Vec::with_capacity(rows.len());
     for transitions in rows {
         let row = chain::next(Shard::ONLY, head, 1, NOW, Vec::new());
@@ -153,18 +152,20 @@ fn logged(rows: Vec<Vec<Transition>>) -> Vec<Logged> {
 async fn measure(accounts: usize, call: usize) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ledger.db");
-    let ledger = Ledger::open(&format!("sqlite://{}", file.display()), &Opening::default()).await.unwrap();
+    let url = std::env::var("FAREBOX_BENCH_POSTGRES").unwrap_or_else(|_| format!("sqlite://{}", file.display()));
+    let ledger = Ledger::open(&url, &Opening::default()).await.unwrap();
+    let bytes = || std::fs::metadata(&file).map_or(0, |file| file.len());
     let (mut histories, first) = Histories::new(accounts);
     for account in &histories.accounts {
         let email = format!("{}@example.com", account.id.0);
         ledger.create_account(account.id, &email, Plan::Payg, NOW).await.unwrap();
     }
-    ledger.begin_place(Shard::ONLY, GENESIS).await.unwrap();
+    let begin = ledger.place(Shard::ONLY).await.unwrap().unwrap();
     let rows = std::iter::once(first).chain((0..REQUESTS / ROW).map(|_| histories.row()));
-    let rows = logged(rows.collect());
+    let rows = logged(begin, rows.collect());
     let (first, rows) = rows.split_at(1);
     assert!(ledger.project(Shard::ONLY, first).await.unwrap().is_empty());
-    let before = std::fs::metadata(&file).unwrap().len();
+    let before = bytes();
     let began = Instant::now();
     let mut longest = Duration::ZERO;
     for rows in rows.chunks(call / ROW) {
@@ -174,13 +175,17 @@ async fn measure(accounts: usize, call: usize) {
     }
     let each = began.elapsed().as_micros() / REQUESTS as u128;
     ledger.close().await.unwrap();
-    let bytes = (std::fs::metadata(&file).unwrap().len() - before) / REQUESTS as u64;
+    let bytes = (bytes() - before) / REQUESTS as u64;
     println!("{accounts} accounts, calls of {call}: {each} us and {bytes} bytes a request, longest call {longest:?}");
 }
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let chosen: Vec<usize> = std::env::args().filter_map(|argument| argument.parse().ok()).collect();
     runtime.block_on(async {
+        if let [accounts, call] = chosen[..] {
+            return measure(accounts, call).await;
+        }
         for accounts in [1, 50, 1_000] {
             for call in [20, 200, 2_000] {
                 measure(accounts, call).await;

@@ -126,7 +126,7 @@ impl Ledger {
     ///
     /// The database can't be written now. The change may or may not have been made; repeating the call is safe.
     pub async fn note_webhook(&self, notice: &Notice, now: Timestamp) -> Result<(), LedgerError> {
-        let sql = format!("{NOTICE} (?, ?, ?, ?, ?) {NOTED}");
+        let sql = format!("{NOTICE} VALUES (?, ?, ?, ?, ?) {NOTED}");
         let values = [
             notice.processor.as_ref().into(),
             notice.id.as_str().into(),

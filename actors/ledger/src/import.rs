@@ -6,7 +6,6 @@ use std::collections::HashMap;
 
 use futures::TryStreamExt as _;
 use migrations::Migrator;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 use sea_orm_migration::MigratorTrait as _;
 
 use super::{
@@ -17,8 +16,9 @@ use super::{
         chain,
         store::Log,
     },
-    rows::placeholders,
+    rows::Cell,
     tables::{self, MADE},
+    transaction::Transaction,
 };
 
 /// Rows of a table in one row of the log.
@@ -100,11 +100,7 @@ impl Ledger {
     }
 
     /// Writes imported rows to tables that lack them.
-    pub(super) async fn write_imported(
-        &self,
-        tx: &DatabaseTransaction,
-        imported: &Imported,
-    ) -> Result<(), LedgerError> {
+    pub(super) async fn write_imported(&self, tx: &mut Transaction, imported: &Imported) -> Result<(), LedgerError> {
         let Imported { table, columns, rows, .. } = imported;
         if rows.is_empty() {
             return Ok(());
@@ -114,19 +110,20 @@ impl Ledger {
             return Err(LedgerError::Unusable(format!("the log has rows of an unknown table {table}")));
         }
         for some in rows.chunks(IN_STATEMENT) {
-            tx.execute_raw(insertion(self.backend, table, columns, some)).await?;
+            let (sql, values) = insertion(table, columns, some);
+            tx.execute(&sql, values).await?;
         }
         Ok(())
     }
 }
 
 /// The statement that inserts rows. NULLs are written out, because a bound one would need the column's type.
-fn insertion(backend: DbBackend, table: &str, columns: &[String], rows: &[Vec<Field>]) -> Statement {
+fn insertion<'a>(table: &str, columns: &[String], rows: &'a [Vec<Field>]) -> (String, Vec<Cell<'a>>) {
     let mark = |field: &Field| if *field == Field::Null { "NULL" } else { "?" };
     let row = |row: &Vec<Field>| format!("({})", row.iter().map(mark).collect::<Vec<_>>().join(", "));
     let marks = rows.iter().map(row).collect::<Vec<_>>().join(", ");
     let sql = format!("INSERT INTO {table} ({}) VALUES {marks}", columns.join(", "));
-    let values: Vec<Value> = rows
+    let values = rows
         .iter()
         .flatten()
         .filter_map(|field| match field {
@@ -134,10 +131,10 @@ fn insertion(backend: DbBackend, table: &str, columns: &[String], rows: &[Vec<Fi
             Field::Int(number) => Some((*number).into()),
             Field::Text(text) => Some(text.as_str().into()),
             Field::Id(id) => Some((*id).into()),
-            Field::Bytes(bytes) => Some(bytes.clone().into()),
+            Field::Bytes(bytes) => Some(bytes.as_slice().into()),
         })
         .collect();
-    Statement::from_sql_and_values(backend, placeholders(backend, &sql), values)
+    (sql, values)
 }
 
 /// How far an import is that a process before this one began.

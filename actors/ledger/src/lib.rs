@@ -40,6 +40,7 @@ mod rows;
 mod sql;
 pub mod standing;
 mod tables;
+mod transaction;
 pub mod usage;
 mod watch;
 pub mod webhooks;

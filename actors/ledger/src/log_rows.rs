@@ -7,6 +7,8 @@ use billing::{
     entry::{Transition, UsageRecord},
     ids::{AccountId, RequestId},
 };
+use sea_orm::QueryResult;
+use uuid::Uuid;
 
 use super::{
     Ledger, LedgerError, archive, catch_up,
@@ -35,6 +37,11 @@ pub struct LoggedEnd {
     pub usage: Option<(AccountId, UsageRecord)>,
 }
 
+/// Every end captures or releases, and does so once. The account is compared afterwards: SQLite would look through all of
+/// its lines.
+const END: &str = "SELECT j.account_id, b.seq, b.hash FROM journal j JOIN batch b ON b.id = j.batch_id \
+                   WHERE j.request_id = ? AND (j.kind = 'hold_captured' OR j.kind = 'hold_released')";
+
 impl Ledger {
     /// The row of the log that ended a request of an account; `None` if the request did not end, or ended before there was
     /// a log.
@@ -44,12 +51,10 @@ impl Ledger {
     /// The database can't be read now: try again later. The row is [`LedgerError::Corrupt`]: an operator must examine the
     /// database.
     pub async fn row_of_request(&self, account: AccountId, request: RequestId) -> Result<Option<LogRow>, LedgerError> {
-        // Every end captures or releases, and does so once.
-        let sql = "SELECT b.seq, b.hash FROM journal j JOIN batch b ON b.id = j.batch_id WHERE j.request_id = ? AND \
-                   j.kind <> 'hold_grown' AND (j.kind = 'hold_captured' OR j.kind = 'hold_released') AND \
-                   j.account_id = ? LIMIT 1";
-        let Some(row) = self.row(sql, [request.0.into(), account.0.into()]).await? else { return Ok(None) };
-        let (seq, hash): (Option<i64>, Option<Vec<u8>>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let rows = self.rows(END, [request.0.into()]).await?;
+        let is_its = |row: &&QueryResult| row.try_get_by_index::<Uuid>(0).is_ok_and(|id| id == account.0);
+        let Some(row) = rows.iter().find(is_its) else { return Ok(None) };
+        let (seq, hash): (Option<i64>, Option<Vec<u8>>) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
         let Some((seq, hash)) = seq.zip(hash) else { return Ok(None) };
         let corrupt = || LedgerError::Corrupt(format!("the batch of the log's row {seq}"));
         let (seq, hash) = (u64::try_from(seq).map_err(|_| corrupt())?, hash.try_into().map_err(|_| corrupt())?);
@@ -92,5 +97,20 @@ impl Ledger {
         };
         let usage = catch_up::read(&row)?.transitions.into_iter().find_map(end);
         Ok(Some(LoggedEnd { hash: row.hash, at: row.at, usage }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::new_ledger;
+
+    #[tokio::test]
+    async fn a_requests_end_is_found_by_its_index() {
+        let (ledger, _folder) = new_ledger().await;
+        let id = [Uuid::from_u128(1).into()];
+        let rows = ledger.rows(&format!("EXPLAIN QUERY PLAN {END}"), id).await.unwrap();
+        let plan: String = rows[0].try_get("", "detail").unwrap();
+        assert!(plan.contains("SEARCH j USING INDEX journal_end (request_id=?)"), "{plan}");
     }
 }

@@ -474,7 +474,8 @@ pub(super) fn options(
     }
     let access = access.clone();
     options.map_sqlx_sqlite_opts(move |sqlite| {
-        let sqlite = sqlite.foreign_keys(true).busy_timeout(BUSY);
+        // Whoever writes checks each account itself, once a call and not once a row; the audit checks all references.
+        let sqlite = sqlite.foreign_keys(false).busy_timeout(BUSY);
         match &access {
             // Only the projector's thread checkpoints the write-ahead log, because it notifies the watch.
             Access::Write(file) => sqlite
@@ -484,7 +485,7 @@ pub(super) fn options(
                 .synchronous(SqliteSynchronous::Normal)
                 .pragma("wal_autocheckpoint", "0")
                 .pragma("cache_size", CACHE)
-                .statement_cache_capacity(rows::STATEMENTS_IN_SQLITE),
+                .statement_cache_capacity(rows::STATEMENTS),
             Access::Read => sqlite.create_if_missing(false).read_only(true).row_buffer_size(ROWS),
         }
     });

@@ -8,7 +8,7 @@ use sea_orm::{
     QueryResult, Statement, TransactionTrait,
 };
 
-use super::{LedgerError, progress::Progress, standing::Standing, watch::Watch};
+use super::{LedgerError, progress::Progress, standing::Standing, transaction::Transaction, watch::Watch};
 
 /// The watch over a database's files, once there is one.
 pub(super) type Watched = Arc<OnceLock<Arc<Watch>>>;
@@ -75,6 +75,11 @@ impl Pool {
     /// Begins a transaction. Statements within it are awaited without a limit.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, LedgerError> {
         self.unless_away(self.connections.begin()).await
+    }
+
+    /// Begins a transaction that writes rows.
+    pub(super) async fn begin_to_write(&self) -> Result<Transaction, LedgerError> {
+        self.unless_away(Transaction::begin(&self.connections)).await
     }
 
     pub(super) async fn begin_with_config(

@@ -16,7 +16,6 @@ mod tests;
 use std::collections::{BTreeMap, HashSet};
 
 use billing::{Timestamp, entry::Transition, ids::AccountId};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, TransactionTrait};
 use uuid::Uuid;
 
 use self::merge::Merged;
@@ -25,6 +24,7 @@ use super::{
     log::{Hash, Head, Shard, body::PriceBook},
     rollup,
     rows::{Rows, Write},
+    transaction::Transaction,
 };
 
 /// A row of the log whose transitions are to be projected.
@@ -121,22 +121,22 @@ impl Ledger {
     }
 
     async fn project_together(&self, shard: Shard, rows: &[Logged]) -> Result<(), LedgerError> {
-        let tx = self.tables.begin().await?;
-        self.move_place(&tx, shard, rows).await?;
-        let stopped = self.stopped(&tx, shard).await?;
+        let mut tx = self.tables.begin_to_write().await?;
+        self.move_place(&mut tx, shard, rows).await?;
+        let stopped = stopped(&mut tx, shard).await?;
         let entries = entries(rows).map(|(_, entry)| entry);
         let entries = entries.filter(|entry| !stopped.contains(&entry.transition.account_id)).collect();
-        self.write_facts(&tx, rows).await?;
-        self.write_entries(&tx, entries).await?;
+        write_facts(&mut tx, rows).await?;
+        write_entries(&mut tx, entries).await?;
         self.commit(tx).await
     }
 
     /// Applies each account's part under a savepoint of its own.
     async fn project_apart(&self, shard: Shard, rows: &[Logged]) -> Result<Vec<Stopped>, LedgerError> {
-        let tx = self.tables.begin().await?;
-        self.move_place(&tx, shard, rows).await?;
-        let known = self.stopped(&tx, shard).await?;
-        self.write_facts(&tx, rows).await?;
+        let mut tx = self.tables.begin_to_write().await?;
+        self.move_place(&mut tx, shard, rows).await?;
+        let known = stopped(&mut tx, shard).await?;
+        write_facts(&mut tx, rows).await?;
         let mut parts = Parts::new();
         for (row, entry) in entries(rows) {
             parts.entry(entry.transition.account_id).or_insert_with(|| (row, Vec::new())).1.push(entry);
@@ -146,12 +146,12 @@ impl Ledger {
             if known.contains(&account_id) {
                 continue;
             }
-            let part = tx.begin().await?;
-            match self.write_entries(&part, entries).await {
-                Ok(()) => part.commit().await?,
+            tx.begin_part().await?;
+            match write_entries(&mut tx, entries).await {
+                Ok(()) => tx.keep_part().await?,
                 Err(LedgerError::Refused(why)) => {
-                    part.rollback().await?;
-                    self.stop_account(&tx, shard, account_id, first, &why).await?;
+                    tx.undo_part().await?;
+                    stop_account(&mut tx, shard, account_id, first, &why).await?;
                     stopped.push(Stopped { account_id, why });
                 }
                 Err(error) => return Err(error),
@@ -167,7 +167,7 @@ impl Ledger {
     /// Moves the place over the rows, or finds out why that is impossible.
     pub(super) async fn move_place(
         &self,
-        tx: &DatabaseTransaction,
+        tx: &mut Transaction,
         shard: Shard,
         rows: &[Logged],
     ) -> Result<(), LedgerError> {
@@ -176,16 +176,16 @@ impl Ledger {
         let sql = "UPDATE projection SET seq = ?, hash = ? WHERE shard = ? AND seq = ? AND hash = ?";
         let values = [
             number(last.seq)?.into(),
-            last.hash.to_vec().into(),
+            last.hash.as_slice().into(),
             shard.0.into(),
             number(before.seq)?.into(),
-            before.hash.to_vec().into(),
+            before.hash.as_slice().into(),
         ];
-        if tx.execute_raw(self.statement(sql, values)).await?.rows_affected() == 1 {
+        if tx.execute(sql, values).await? == 1 {
             return Ok(());
         }
-        let row = tx.query_one_raw(self.statement(PLACE, [shard.0.into()])).await?;
-        match row.as_ref().map(place).transpose()? {
+        let row = tx.rows(PLACE, shard.0).await?.pop();
+        match row.map(head).transpose()? {
             Some(place) if place.seq > before.seq => Err(LedgerError::Fenced),
             Some(place) => {
                 let (place, before) = (spelled(place), spelled(before));
@@ -195,72 +195,8 @@ impl Ledger {
         }
     }
 
-    /// Writes the rows that belong to no account.
-    async fn write_facts(&self, tx: &DatabaseTransaction, rows: &[Logged]) -> Result<(), LedgerError> {
-        self.write_rows(tx, batch_rows(rows)).await?;
-        self.write_rows(tx, price_rows(rows)).await?;
-        Ok(())
-    }
-
-    async fn stopped(&self, tx: &DatabaseTransaction, shard: Shard) -> Result<HashSet<AccountId>, LedgerError> {
-        let sql = "SELECT account_id FROM projection_fault WHERE shard = ?";
-        let rows = tx.query_all_raw(self.statement(sql, [shard.0.into()])).await?;
-        rows.iter().map(|row| Ok(AccountId(row.try_get_by_index(0)?))).collect()
-    }
-
-    async fn stop_account(
-        &self,
-        tx: &DatabaseTransaction,
-        shard: Shard,
-        account_id: AccountId,
-        first: &Logged,
-        why: &str,
-    ) -> Result<(), LedgerError> {
-        let sql = "INSERT INTO projection_fault (account_id, shard, seq, at, why) VALUES (?, ?, ?, ?, ?)";
-        let values = [account_id.0.into(), shard.0.into(), number(first.seq)?.into(), first.at.0.into(), why.into()];
-        tx.execute_raw(self.statement(sql, values)).await?;
-        Ok(())
-    }
-
-    /// Writes transitions, in the log's order. What changes where events are delivered is written after the events
-    /// before it, and before those after it.
-    pub(super) async fn write_entries(
-        &self,
-        tx: &DatabaseTransaction,
-        entries: Vec<Entry<'_>>,
-    ) -> Result<(), LedgerError> {
-        for part in entries.chunk_by(|_, next| !resources::changes_endpoints(next.transition)) {
-            self.write_part(tx, part.to_vec()).await?;
-        }
-        Ok(())
-    }
-
-    async fn write_part(&self, tx: &DatabaseTransaction, mut entries: Vec<Entry<'_>>) -> Result<(), LedgerError> {
-        let merged = Merged::new(&entries);
-        // An account's facts are neighbours in most tables.
-        entries.sort_by_key(|entry| entry.transition.account_id);
-        for table in 0.. {
-            let Some(rows) = rows(table, &entries, &merged) else { return Ok(()) };
-            let expected = (table == ACCOUNTS).then(|| rows.len() as u64);
-            let changed = self.write_rows(tx, rows).await?;
-            if expected.is_some_and(|expected| changed < expected) {
-                return Err(LedgerError::Refused("an account is not there".into()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes rows, and returns the number of rows changed.
-    pub(super) async fn write_rows(&self, tx: &DatabaseTransaction, rows: Rows<'_>) -> Result<u64, LedgerError> {
-        let mut changed = 0;
-        for statement in rows.statements(self.backend) {
-            changed += tx.execute_raw(statement).await.map_err(|error| refused(self.backend, error))?.rows_affected();
-        }
-        Ok(changed)
-    }
-
     /// Commits. A commit to files that the next start will not open counts as failed.
-    pub(super) async fn commit(&self, tx: DatabaseTransaction) -> Result<(), LedgerError> {
+    pub(super) async fn commit(&self, tx: Transaction) -> Result<(), LedgerError> {
         tx.commit().await?;
         self.tables.look()
     }
@@ -313,6 +249,56 @@ impl Ledger {
     }
 }
 
+/// Writes the rows that belong to no account.
+async fn write_facts(tx: &mut Transaction, rows: &[Logged]) -> Result<(), LedgerError> {
+    tx.write(batch_rows(rows)).await?;
+    tx.write(price_rows(rows)).await?;
+    Ok(())
+}
+
+async fn stopped(tx: &mut Transaction, shard: Shard) -> Result<HashSet<AccountId>, LedgerError> {
+    let sql = "SELECT account_id FROM projection_fault WHERE shard = ?";
+    let rows: Vec<(Uuid,)> = tx.rows(sql, shard.0).await?;
+    Ok(rows.into_iter().map(|(id,)| AccountId(id)).collect())
+}
+
+async fn stop_account(
+    tx: &mut Transaction,
+    shard: Shard,
+    account_id: AccountId,
+    first: &Logged,
+    why: &str,
+) -> Result<(), LedgerError> {
+    let sql = "INSERT INTO projection_fault (account_id, shard, seq, at, why) VALUES (?, ?, ?, ?, ?)";
+    let values = [account_id.0.into(), shard.0.into(), number(first.seq)?.into(), first.at.0.into(), why.into()];
+    tx.execute(sql, values).await?;
+    Ok(())
+}
+
+/// Writes transitions, in the log's order. What changes where events are delivered is written after the events
+/// before it, and before those after it.
+async fn write_entries(tx: &mut Transaction, entries: Vec<Entry<'_>>) -> Result<(), LedgerError> {
+    for part in entries.chunk_by(|_, next| !resources::changes_endpoints(next.transition)) {
+        write_part(tx, part.to_vec()).await?;
+    }
+    Ok(())
+}
+
+async fn write_part(tx: &mut Transaction, mut entries: Vec<Entry<'_>>) -> Result<(), LedgerError> {
+    let merged = Merged::new(&entries);
+    // An account's facts are neighbours in most tables.
+    entries.sort_by_key(|entry| entry.transition.account_id);
+    for table in 0.. {
+        let Some(rows) = rows(table, &entries, &merged) else { return Ok(()) };
+        let expected = (table == ACCOUNTS).then(|| rows.len() as u64);
+        let changed = tx.write(rows).await?;
+        if expected.is_some_and(|expected| changed < expected) {
+            return Err(LedgerError::Refused("an account is not there".into()));
+        }
+    }
+    Ok(())
+}
+
 /// The reason of an account's fault in the tables.
 pub(super) fn fault(why: &str) -> LedgerError {
     LedgerError::Corrupt(format!("its rows can't be made from the log: {why}"))
@@ -321,7 +307,10 @@ pub(super) fn fault(why: &str) -> LedgerError {
 const PLACE: &str = "SELECT seq, hash FROM projection WHERE shard = ?";
 
 pub(super) fn place(row: &sea_orm::QueryResult) -> Result<Head, LedgerError> {
-    let (seq, hash): (i64, Vec<u8>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+    head((row.try_get_by_index(0)?, row.try_get_by_index(1)?))
+}
+
+fn head((seq, hash): (i64, Vec<u8>)) -> Result<Head, LedgerError> {
     let corrupt = || LedgerError::Corrupt(format!("the place of the tables: row {seq}"));
     Ok(Head { seq: u64::try_from(seq).map_err(|_| corrupt())?, hash: hash.try_into().map_err(|_| corrupt())? })
 }
@@ -395,7 +384,7 @@ fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Ro
 
 /// One row for each row of the log. The genesis has no transitions, and no row here.
 fn batch_rows(rows: &[Logged]) -> Rows<'_> {
-    let mut batches = Rows::new(BATCH, 6, rows.len());
+    let mut batches = Rows::new(&BATCH, 6, rows.len());
     for row in rows.iter().filter(|row| !row.transitions.is_empty()) {
         let (transitions, hash) = (row.transitions.len() as u64, &row.hash[..]);
         batches.push([
@@ -411,33 +400,15 @@ fn batch_rows(rows: &[Logged]) -> Rows<'_> {
 }
 
 fn price_rows(rows: &[Logged]) -> Rows<'_> {
-    const WRITE: Write = Write::new("INSERT INTO price_version (version, hash, at, prices) VALUES", "");
-    let mut books = Rows::new(WRITE, 4, 0);
+    static WRITE: Write = Write::new("INSERT INTO price_version (version, hash, at, prices)", "");
+    let mut books = Rows::new(&WRITE, 4, 0);
     for PriceBook { version, hash, at, prices } in rows.iter().filter_map(|row| row.prices.as_ref()) {
         books.push([(*version).into(), hash.as_str().into(), at.0.into(), prices.as_str().into()]);
     }
     books
 }
 
-pub(super) const BATCH: Write = Write::new("INSERT INTO batch (id, epoch, at, transitions, seq, hash) VALUES", "");
+pub(super) static BATCH: Write = Write::new("INSERT INTO batch (id, epoch, at, transitions, seq, hash)", "");
 
 /// Reads the owner's epoch.
 pub(super) const EPOCH: &str = "SELECT epoch FROM shard_lease WHERE shard = 0";
-
-/// Recognises a row that the database refuses: by a constraint, by a trigger of ours, or because it can't hold a value.
-/// The same row is refused again, unlike after a failed connection.
-fn refused(backend: DbBackend, error: DbErr) -> LedgerError {
-    let code = match &error {
-        DbErr::Exec(RuntimeErr::SqlxError(cause)) | DbErr::Query(RuntimeErr::SqlxError(cause)) => {
-            cause.as_database_error().and_then(|cause| cause.code().map(std::borrow::Cow::into_owned))
-        }
-        _ => None,
-    };
-    let is_refused = code.is_some_and(|code| match backend {
-        // Classes of SQLSTATE: impossible values, constraints, values that are too large; and what our triggers raise.
-        DbBackend::Postgres => ["22", "23", "54", "P0001"].iter().any(|class| code.starts_with(class)),
-        // The lowest byte of SQLite's codes: too large, constraint, mismatch.
-        _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20)),
-    });
-    if is_refused { LedgerError::Refused(error.to_string()) } else { error.into() }
-}

@@ -191,10 +191,10 @@ impl Ledger {
             Ok(_) => return Err(LedgerError::Unusable(format!("row {} of the log is no import", row.seq))),
             Err(error) => return Err(LedgerError::Unusable(format!("row {} of the log {error}", row.seq))),
         };
-        let tx = self.tables.begin().await?;
+        let mut tx = self.tables.begin_to_write().await?;
         let logged: [Logged; 1] = [catch_up::read(row)?];
-        self.move_place(&tx, shard, &logged).await?;
-        self.write_imported(&tx, &imported).await?;
+        self.move_place(&mut tx, shard, &logged).await?;
+        self.write_imported(&mut tx, &imported).await?;
         self.commit(tx).await?;
         if imported.is_last {
             // What came after those tables.

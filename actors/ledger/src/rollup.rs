@@ -118,9 +118,9 @@ fn merge<'a>(records: impl Iterator<Item = (AccountId, &'a UsageRecord)>) -> BTr
 
 /// The rows of a call.
 pub(super) fn rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO usage_rollup (account_id, span, starts_at, model, provider, key_id, requests, failed, \
-                 input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged) VALUES",
+                 input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, compute_ms, billed_seconds, charged)",
         "ON CONFLICT (account_id, span, starts_at, model, provider, key_id) DO UPDATE SET \
                 requests = usage_rollup.requests + excluded.requests, failed = usage_rollup.failed + excluded.failed, \
                 input_tokens = usage_rollup.input_tokens + excluded.input_tokens, \
@@ -135,7 +135,7 @@ pub(super) fn rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
     let records =
         entries.iter().filter_map(|Entry { transition, .. }| Some((transition.account_id, transition.usage.as_ref()?)));
     let merged = merge(records);
-    let mut rows = Rows::new(WRITE, 16, merged.len());
+    let mut rows = Rows::new(&WRITE, 16, merged.len());
     for (place, sums) in merged {
         rows.push([
             place.account.0.into(),

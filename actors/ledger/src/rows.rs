@@ -1,24 +1,26 @@
 //! Rows to write, in one form for both databases. A statement is a message to another thread or another process, and an
-//! answer, so it carries many rows.
+//! answer, so it carries many rows. Its text is made once and kept. Values go straight to the database's client.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::OnceLock};
 
-use sea_orm::{DbBackend, Statement, Value};
+use sea_orm::{
+    DbBackend,
+    sqlx::{self, Arguments as _, postgres::PgArguments, sqlite::SqliteArguments},
+};
 use uuid::Uuid;
 
-/// The most rows of one statement in PostgreSQL, where it is a round trip. With the widest table's 21 columns it stays
-/// far below the limit of 65,535 bound values.
-const LARGEST: usize = 64;
+/// The most rows of one statement in PostgreSQL. Each column is one bound list, so there is no other limit.
+const LARGEST: usize = 2_048;
 
-/// The most rows of one statement in SQLite, where it is a message to another thread. Larger ones gain nothing.
-const LARGEST_IN_SQLITE: usize = 32;
+/// The most rows of one statement in SQLite. With the widest table's 21 columns it stays far below the limit of 32,766
+/// bound values. Larger ones gain nothing.
+const LARGEST_IN_SQLITE: usize = 1 << (SIZES - 1);
 
-/// The number of prepared statements of a connection to PostgreSQL: twenty tables of up to [`LARGEST`] rows, and a few
-/// others.
-pub(super) const STATEMENTS: usize = 1_344;
+/// The numbers of rows that statements in SQLite have, as powers of two.
+const SIZES: usize = 6;
 
-/// The number of prepared statements of a connection to SQLite: twenty tables of six sizes, and others.
-pub(super) const STATEMENTS_IN_SQLITE: usize = 256;
+/// The number of prepared statements of a connection: those of twenty tables, in SQLite of each size, and others.
+pub(super) const STATEMENTS: usize = 256;
 
 /// Replaces `?` by the database's placeholders.
 pub(super) fn placeholders(backend: DbBackend, sql: &str) -> String {
@@ -106,47 +108,102 @@ impl<'a> From<&'a [u8]> for Cell<'a> {
     }
 }
 
-impl From<Cell<'_>> for Value {
-    fn from(cell: Cell<'_>) -> Self {
-        match cell {
-            Cell::Int(number) => number.into(),
-            Cell::Id(id) => id.into(),
-            Cell::Text(text) => text.map(Cow::into_owned).into(),
-            Cell::Bytes(bytes) => bytes.into_owned().into(),
+impl Cell<'_> {
+    const fn type_in_postgres(&self) -> &'static str {
+        match self {
+            Self::Int(_) => "bigint",
+            Self::Id(_) => "uuid",
+            Self::Text(_) => "text",
+            Self::Bytes(_) => "bytea",
         }
+    }
+
+    fn int(&self) -> Result<Option<i64>, sqlx::Error> {
+        match self {
+            Self::Int(number) => Ok(*number),
+            Self::Id(_) | Self::Text(_) | Self::Bytes(_) => Err(self.misplaced("numbers")),
+        }
+    }
+
+    fn id(&self) -> Result<Option<Uuid>, sqlx::Error> {
+        match self {
+            Self::Id(id) => Ok(*id),
+            Self::Int(_) | Self::Text(_) | Self::Bytes(_) => Err(self.misplaced("ids")),
+        }
+    }
+
+    fn text(&self) -> Result<Option<&str>, sqlx::Error> {
+        match self {
+            Self::Text(text) => Ok(text.as_deref()),
+            Self::Int(_) | Self::Id(_) | Self::Bytes(_) => Err(self.misplaced("texts")),
+        }
+    }
+
+    fn bytes(&self) -> Result<&[u8], sqlx::Error> {
+        match self {
+            Self::Bytes(bytes) => Ok(bytes),
+            Self::Int(_) | Self::Id(_) | Self::Text(_) => Err(self.misplaced("bytes")),
+        }
+    }
+
+    fn misplaced(&self, column: &str) -> sqlx::Error {
+        sqlx::Error::Encode(format!("{self:?} in a column of {column}").into())
     }
 }
 
 /// How a table's rows are written: the text before and after them in a statement for many.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Write {
     before: &'static str,
     after: &'static str,
+    /// The statements in SQLite, by their sizes.
+    in_sqlite: [OnceLock<String>; SIZES],
+    in_postgres: OnceLock<String>,
 }
 
 impl Write {
-    /// `before (?, ...), (?, ...) after`, in both databases.
+    /// `before VALUES (?, ...), (?, ...) after`, or `before SELECT * FROM UNNEST($1, ...) after`.
     pub(super) const fn new(before: &'static str, after: &'static str) -> Self {
-        Self { before, after }
+        Self { before, after, in_sqlite: [const { OnceLock::new() }; SIZES], in_postgres: OnceLock::new() }
+    }
+
+    /// The statement for `1 << power` rows.
+    fn for_sqlite(&'static self, power: usize, columns: usize) -> &'static str {
+        self.in_sqlite[power].get_or_init(|| {
+            let row = format!("({})", vec!["?"; columns].join(", "));
+            // What fails is undone with its transaction or its part of one, so SQLite need not be able to undo the statement
+            // alone, for which it would copy each page first.
+            let before = self.before.replacen("INSERT INTO", "INSERT OR FAIL INTO", 1);
+            format!("{before} VALUES {} {}", vec![row; 1 << power].join(", "), self.after)
+        })
+    }
+
+    /// The statement for rows like this one.
+    fn for_postgres(&'static self, row: &[Cell<'_>]) -> &'static str {
+        self.in_postgres.get_or_init(|| {
+            let lists = row.iter().enumerate().map(|(at, cell)| format!("${}::{}[]", at + 1, cell.type_in_postgres()));
+            let lists = lists.collect::<Vec<_>>().join(", ");
+            format!("{} SELECT * FROM UNNEST({lists}) {}", self.before, self.after)
+        })
     }
 }
 
 /// Rows of one table.
 pub(super) struct Rows<'a> {
-    write: Write,
+    write: &'static Write,
     columns: usize,
     cells: Vec<Cell<'a>>,
 }
 
 impl<'a> Rows<'a> {
     /// A list with room for about this many rows.
-    pub(super) fn new(write: Write, columns: usize, rows: usize) -> Self {
+    pub(super) fn new(write: &'static Write, columns: usize, rows: usize) -> Self {
         Self { write, columns, cells: Vec::with_capacity(rows * columns) }
     }
 
     /// Adds a row.
     pub(super) fn push<const N: usize>(&mut self, row: [Cell<'a>; N]) {
-        assert_eq!(N, self.columns, "a row of {:?} has {N} columns", self.write);
+        assert_eq!(N, self.columns, "a row of {} has {N} columns", self.write.before);
         self.cells.extend(row);
     }
 
@@ -155,57 +212,107 @@ impl<'a> Rows<'a> {
         self.cells.len() / self.columns
     }
 
-    /// The statements that write the rows, in order.
-    pub(super) fn statements(self, backend: DbBackend) -> impl Iterator<Item = Statement> {
-        let Self { write: Write { before, after }, columns, cells } = self;
+    /// The statements that write the rows to SQLite, in order. SQLite prepares a statement in little time but keeps few,
+    /// so that their sizes are powers of two.
+    pub(super) fn for_sqlite(self) -> impl Iterator<Item = Result<(&'static str, SqliteArguments), sqlx::Error>> {
+        let Self { write, columns, cells } = self;
         let mut cells = cells.into_iter();
         std::iter::from_fn(move || {
-            let rows = step(backend, cells.len() / columns)?;
-            let sql = format!("{before} {} {after}", many_marks(columns, rows));
-            let values: Vec<Value> = cells.by_ref().take(rows * columns).map(Value::from).collect();
-            Some(Statement::from_sql_and_values(backend, placeholders(backend, &sql), values))
+            let rows = cells.len() / columns;
+            let power = rows.min(LARGEST_IN_SQLITE).checked_ilog2()? as usize;
+            let values = sqlite_values(cells.by_ref().take(columns << power));
+            Some(values.map(|values| (write.for_sqlite(power, columns), values)))
+        })
+    }
+
+    /// The statements that write the rows to PostgreSQL, in order. They differ in the lengths of their lists alone.
+    pub(super) fn for_postgres(&self) -> impl Iterator<Item = Result<(&'static str, PgArguments), sqlx::Error>> {
+        let Self { write, columns, cells } = self;
+        cells.chunks(LARGEST * columns).map(|cells| {
+            let sql = write.for_postgres(&cells[..*columns]);
+            Ok((sql, lists(cells, *columns)?))
         })
     }
 }
 
-/// The number of rows in the next statement, of so many that are left. SQLite prepares a statement in little time but
-/// keeps few, so that sizes are powers of two. In PostgreSQL one statement of any size is better than several.
-fn step(backend: DbBackend, left: usize) -> Option<usize> {
-    match backend {
-        DbBackend::Postgres => (left > 0).then_some(left.min(LARGEST)),
-        _ => left.min(LARGEST_IN_SQLITE).checked_ilog2().map(|power| 1 << power),
+/// Values in their order, for SQLite.
+pub(super) fn sqlite_values<'a>(
+    cells: impl ExactSizeIterator<Item = Cell<'a>>,
+) -> Result<SqliteArguments, sqlx::Error> {
+    let mut values = SqliteArguments::default();
+    values.reserve(cells.len(), 0);
+    for cell in cells {
+        match cell {
+            Cell::Int(number) => values.add(number),
+            Cell::Id(id) => values.add(id),
+            Cell::Text(text) => values.add(text),
+            Cell::Bytes(bytes) => values.add(bytes),
+        }
+        .map_err(sqlx::Error::Encode)?;
     }
+    Ok(values)
 }
 
-fn many_marks(columns: usize, rows: usize) -> String {
-    let row = format!("({})", vec!["?"; columns].join(", "));
-    vec![row.as_str(); rows].join(", ")
+/// Values in their order, for PostgreSQL.
+pub(super) fn postgres_values<'a>(cells: impl IntoIterator<Item = Cell<'a>>) -> Result<PgArguments, sqlx::Error> {
+    let mut values = PgArguments::default();
+    for cell in cells {
+        match cell {
+            Cell::Int(number) => values.add(number),
+            Cell::Id(id) => values.add(id),
+            Cell::Text(text) => values.add(text),
+            Cell::Bytes(bytes) => values.add(bytes),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(values)
+}
+
+/// The values of rows as one list a column.
+fn lists(cells: &[Cell<'_>], columns: usize) -> Result<PgArguments, sqlx::Error> {
+    let mut lists = PgArguments::default();
+    for (at, first) in cells.iter().take(columns).enumerate() {
+        let column = cells[at..].iter().step_by(columns);
+        match first {
+            Cell::Int(_) => lists.add(column.map(Cell::int).collect::<Result<Vec<_>, _>>()?),
+            Cell::Id(_) => lists.add(column.map(Cell::id).collect::<Result<Vec<_>, _>>()?),
+            Cell::Text(_) => lists.add(column.map(Cell::text).collect::<Result<Vec<_>, _>>()?),
+            Cell::Bytes(_) => lists.add(column.map(Cell::bytes).collect::<Result<Vec<_>, _>>()?),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(lists)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn numbers<'a>(rows: i64) -> Rows<'a> {
+        static WRITE: Write = Write::new("INSERT INTO t", "");
+        let mut written = Rows::new(&WRITE, 2, 0);
+        (0..rows).for_each(|n| written.push([n.into(), Cell::Text(None)]));
+        written
+    }
+
     #[test]
     fn rows_are_split_where_one_statement_is_full() {
-        const WRITE: Write = Write::new("INSERT INTO t VALUES", "");
-        let statements = |backend, rows: i64| {
-            let mut written = Rows::new(WRITE, 2, 0);
-            (0..rows).for_each(|n| written.push([n.into(), n.into()]));
-            written.statements(backend).collect::<Vec<_>>()
-        };
-        let sizes = |statements: &[Statement]| -> Vec<_> {
-            statements.iter().map(|statement| statement.values.as_ref().unwrap().0.len() / 2).collect()
-        };
-        let most = i64::try_from(2 * LARGEST).unwrap();
-        let sqlite = statements(DbBackend::Sqlite, most + 7);
-        assert_eq!(sizes(&sqlite), [32, 32, 32, 32, 4, 2, 1]);
-        assert_eq!(sqlite[5].sql, "INSERT INTO t VALUES (?, ?), (?, ?) ");
-        let last = &sqlite[6].values.as_ref().unwrap().0;
-        assert_eq!(last[..], [Value::from(most + 6), Value::from(most + 6)]);
-        let postgres = statements(DbBackend::Postgres, most + 3);
-        assert_eq!(sizes(&postgres), [LARGEST, LARGEST, 3]);
-        assert_eq!(postgres[2].sql, "INSERT INTO t VALUES ($1, $2), ($3, $4), ($5, $6) ");
+        let sqlite: Vec<_> = numbers(135).for_sqlite().map(Result::unwrap).collect();
+        assert_eq!(sqlite.iter().map(|(_, values)| values.len() / 2).collect::<Vec<_>>(), [32, 32, 32, 32, 4, 2, 1]);
+        assert_eq!(sqlite[5].0, "INSERT OR FAIL INTO t VALUES (?, ?), (?, ?) ");
+        let written = numbers(i64::try_from(2 * LARGEST + 3).unwrap());
+        let postgres: Vec<_> = written.for_postgres().map(Result::unwrap).collect();
+        assert_eq!(postgres.iter().map(|(_, lists)| lists.len()).collect::<Vec<_>>(), [2, 2, 2]);
+        assert_eq!(postgres[2].0, "INSERT INTO t SELECT * FROM UNNEST($1::bigint[], $2::text[]) ");
+    }
+
+    #[test]
+    fn a_value_of_another_type_than_its_column_is_not_written() {
+        static WRITE: Write = Write::new("INSERT INTO t", "");
+        let mut written = Rows::new(&WRITE, 1, 0);
+        written.push([1_i64.into()]);
+        written.push(["1".into()]);
+        assert!(written.for_postgres().next().unwrap().is_err());
     }
 
     #[test]

@@ -45,9 +45,9 @@ pub(crate) struct Rows {
     pub(crate) grants: BTreeMap<GrantId, Grant>,
     pub(crate) holds: BTreeMap<RequestId, Hold>,
     pub(crate) journal: Vec<JournalRow>,
-    /// The journal's unique indexes: (seq, line) and (request, kind, line).
+    /// The journal's unique indexes: (seq, line), and (request, line) of a request's end.
     places: BTreeSet<(u64, usize)>,
-    once: BTreeSet<(RequestId, &'static str, usize)>,
+    ends: BTreeSet<(RequestId, usize)>,
     /// One record for each request, except with a mutant.
     pub(crate) usage: Vec<UsageRecord>,
     /// What each key spent on each day. It is added to, so that a transition that is written twice is noticed.
@@ -84,7 +84,7 @@ impl Rows {
             holds: BTreeMap::new(),
             journal: Vec::new(),
             places: BTreeSet::new(),
-            once: BTreeSet::new(),
+            ends: BTreeSet::new(),
             usage: Vec::new(),
             spent: BTreeMap::new(),
             payments: BTreeMap::new(),
@@ -265,9 +265,10 @@ impl Rows {
             let moved = [line.available, line.held, line.spent, line.expired, line.voided];
             unless(moved.into_iter().sum::<Nanos>() != line.funded, "journal: sum")?;
             unless(!self.places.insert((transition.seq, place)), "journal: primary key")?;
-            if let Some(request) = line.request_id.filter(|_| line.kind != LineKind::HoldGrown) {
-                let is_new = self.once.insert((request, line.kind.name(), place));
-                unless(!is_new && mutant != Some(Mutant::NoCaptureUniqueness), "journal_once")?;
+            let is_end = matches!(line.kind, LineKind::HoldCaptured | LineKind::HoldReleased);
+            if let Some(request) = line.request_id.filter(|_| is_end) {
+                let is_new = self.ends.insert((request, place));
+                unless(!is_new && mutant != Some(Mutant::NoCaptureUniqueness), "journal_end")?;
             }
             self.journal.push(JournalRow { seq: transition.seq, epoch, line: line.clone() });
         }

@@ -223,6 +223,13 @@ pub(super) const CHECKS: &[Check] = &[
               a.id WHERE COALESCE(u.charged, 0) <> a.charged",
     },
     Check {
+        invariant: 6,
+        what: "request has a line of the journal twice",
+        pairs: &[("lines", Count)],
+        sql: "SELECT request_id, CAST(1 AS BIGINT), COUNT(*) FROM journal WHERE request_id IS NOT NULL AND kind <> \
+              'hold_grown' GROUP BY request_id, kind, line HAVING COUNT(*) > 1",
+    },
+    Check {
         invariant: 11,
         what: "purchased grant without its succeeded payment",
         pairs: &[("paid", Dollars)],
@@ -326,6 +333,26 @@ pub(super) const CHECKS: &[Check] = &[
         sql: "SELECT account_id, MAX(before), MIN(epoch) FROM (SELECT account_id, epoch, LAG(epoch) OVER \
               (PARTITION BY account_id ORDER BY seq, line) AS before FROM journal) t WHERE before > epoch GROUP BY \
               account_id",
+    },
+    Check {
+        invariant: 13,
+        what: "rows of an account that is not there",
+        pairs: &[("accounts", Count)],
+        sql: "SELECT account_id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM (SELECT account_id FROM journal UNION SELECT \
+              account_id FROM usage_record UNION SELECT account_id FROM usage_rollup UNION SELECT account_id FROM \
+              credit_grant UNION SELECT account_id FROM hold UNION SELECT account_id FROM payment UNION SELECT account_id \
+              FROM payment_reversal UNION SELECT account_id FROM payment_customer UNION SELECT account_id FROM \
+              payment_method UNION SELECT account_id FROM card_choice UNION SELECT account_id FROM subscription UNION \
+              SELECT account_id FROM auto_purchase UNION SELECT account_id FROM spend_window UNION SELECT account_id FROM \
+              account_event UNION SELECT account_id FROM api_key UNION SELECT account_id FROM request_proof UNION SELECT \
+              account_id FROM webhook_endpoint EXCEPT SELECT id FROM account) t",
+    },
+    Check {
+        invariant: 11,
+        what: "rows of a payment that is not there",
+        pairs: &[("payments", Count)],
+        sql: "SELECT payment_id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM (SELECT payment_id FROM payment_reversal \
+              UNION SELECT payment_id FROM payment_card EXCEPT SELECT id FROM payment) t",
     },
     Check {
         invariant: 13,

@@ -3,11 +3,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sea_orm::{ConnectionTrait, DbBackend};
+use sea_orm::DbBackend;
 use tokio::sync::{Mutex as Turn, oneshot};
 
 use super::KeyChange;
-use crate::{Ledger, LedgerError};
+use crate::{Ledger, LedgerError, transaction::Transaction};
 
 /// The most changes in one transaction.
 const MOST: usize = 256;
@@ -62,7 +62,7 @@ impl Ledger {
             return;
         }
         let tx = match self.synchronous("FULL").await {
-            Ok(()) => self.tables.begin().await,
+            Ok(()) => self.tables.begin_to_write().await,
             Err(error) => Err(error),
         };
         // Those too that came while the connection was busy.
@@ -86,12 +86,11 @@ impl Ledger {
         Ok(())
     }
 
-    async fn change_all(&self, tx: sea_orm::DatabaseTransaction, jobs: &[Job]) -> Result<Vec<u64>, LedgerError> {
+    async fn change_all(&self, mut tx: Transaction, jobs: &[Job]) -> Result<Vec<u64>, LedgerError> {
         let mut counts = Vec::with_capacity(jobs.len());
         for job in jobs {
             let (sql, values) = job.change.statement();
-            let statement = self.statement(sql, values.into_iter().map(Into::into));
-            counts.push(tx.execute_raw(statement).await?.rows_affected());
+            counts.push(tx.execute(sql, values).await?);
         }
         self.commit(tx).await?;
         Ok(counts)

@@ -16,6 +16,10 @@ use crate::{LedgerError, open::BUSY};
 /// The page cache as SQLite's setting: a negative number of KiB. An append needs the last pages only.
 const CACHE: &str = "-1024";
 
+/// The page of a new log, in bytes. The last page of a row's body is half empty, and a commit writes whole pages: with
+/// SQLite's usual 4,096 a row of eight requests would take a sixth more room, and its commit half as many bytes again.
+pub(super) const PAGE: u32 = 2_048;
+
 /// SQLite's primary code of an error of the file system ("Result and Error Codes").
 const SQLITE_IOERR: u32 = 10;
 
@@ -105,6 +109,7 @@ pub(super) fn writing(file: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(false)
+        .page_size(PAGE)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY)

@@ -16,7 +16,7 @@ use sea_orm_migration::MigratorTrait as _;
 
 use super::{
     Row, Shard,
-    connection::{Bound, Connection, writing},
+    connection::{Bound, Connection, PAGE, writing},
     read::{Reader, number},
 };
 use crate::{
@@ -41,8 +41,6 @@ const TAKE_OVER: &str = "INSERT INTO shard_lease (shard, owner, epoch) VALUES ($
                          DO UPDATE SET owner = excluded.owner, epoch = excluded.epoch \
                          WHERE shard_lease.epoch < excluded.epoch";
 
-/// SQLite's page, in bytes.
-const PAGE: u64 = 4_096;
 /// The pages that an append writes besides its body's.
 const PAGES: u64 = 2;
 /// The bytes written to SQLite's write-ahead file after which it is checkpointed.
@@ -152,8 +150,9 @@ impl Log {
         let values = [seq, Bound::Int(row.at.0), prev_hash, hash, body, shard, Bound::Int(row.epoch)];
         let sql = if self.backend == DbBackend::Postgres { APPEND_LOCKED } else { APPEND };
         if self.append.execute(sql, &values).await? > 0 {
-            let pages = row.body.len() as u64 / PAGE + PAGES;
-            self.written.fetch_add(pages * PAGE, Ordering::Relaxed);
+            let page = u64::from(PAGE);
+            let pages = row.body.len() as u64 / page + PAGES;
+            self.written.fetch_add(pages * page, Ordering::Relaxed);
             return Ok(());
         }
         // The place is taken, or the epoch is not the owner's. An earlier try may have appended the row.

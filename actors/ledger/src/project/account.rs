@@ -15,8 +15,8 @@ use crate::rows::{Rows, Write};
 
 /// Rows of new accounts. Their other rows follow.
 pub(super) fn opened_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    const WRITE: Write = Write::new("INSERT INTO account (id, email, plan, created_at, clock) VALUES", "");
-    let mut rows = Rows::new(WRITE, 5, 0);
+    static WRITE: Write = Write::new("INSERT INTO account (id, email, plan, created_at, clock)", "");
+    let mut rows = Rows::new(&WRITE, 5, 0);
     for Entry { transition, .. } in entries {
         let Some(Opened { email }) = &transition.opened else { continue };
         let Header { plan, created_at, .. } = &transition.header;
@@ -33,12 +33,12 @@ pub(super) fn opened_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
 
 /// Each call changes every account that its other rows belong to. The time to wake has rows of its own.
 pub(super) fn account_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "WITH v (plan, subscribed_until, debt, charged, seq, clock, id) AS (VALUES",
+    static WRITE: Write = Write::new(
+        "WITH v (plan, subscribed_until, debt, charged, seq, clock, id) AS (",
         ") UPDATE account SET plan = v.plan, subscribed_until = v.subscribed_until, debt = v.debt, \
          charged = v.charged, seq = v.seq, clock = v.clock FROM v WHERE account.id = v.id",
     );
-    let mut rows = Rows::new(WRITE, 7, merged.headers.len());
+    let mut rows = Rows::new(&WRITE, 7, merged.headers.len());
     for (id, header) in &merged.headers {
         rows.push([
             header.plan.name().into(),
@@ -56,12 +56,12 @@ pub(super) fn account_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 /// The accounts' times to wake, which seldom change. SQLite rewrites an index's entry whenever its column is named, even
 /// if the value stays the same.
 pub(super) fn wake_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "WITH v (wake_at, id) AS (VALUES",
+    static WRITE: Write = Write::new(
+        "WITH v (wake_at, id) AS (",
         ") UPDATE account SET wake_at = v.wake_at FROM v \
          WHERE account.id = v.id AND account.wake_at IS DISTINCT FROM v.wake_at",
     );
-    let mut rows = Rows::new(WRITE, 2, merged.headers.len());
+    let mut rows = Rows::new(&WRITE, 2, merged.headers.len());
     for (id, header) in &merged.headers {
         rows.push([header.wake_at.map(|at| at.0).into(), id.0.into()]);
     }
@@ -69,14 +69,14 @@ pub(super) fn wake_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn grant_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO credit_grant (id, account_id, source, source_key, paid, created_at, expires_at, funded, available, \
-         held, spent, expired, voided, recall, notices) VALUES",
+         held, spent, expired, voided, recall, notices)",
         "ON CONFLICT (id) DO UPDATE SET paid = excluded.paid, available = excluded.available, held = excluded.held, \
          spent = excluded.spent, expired = excluded.expired, voided = excluded.voided, recall = excluded.recall, \
          notices = excluded.notices",
     );
-    let mut rows = Rows::new(WRITE, 15, merged.grants.len());
+    let mut rows = Rows::new(&WRITE, 15, merged.grants.len());
     for (account_id, grant) in merged.grants.values() {
         rows.push([
             grant.id.0.into(),
@@ -101,12 +101,12 @@ pub(super) fn grant_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 
 /// The changes of grants by refunds and disputes, apart from the rest: few grants ever have any.
 pub(super) fn taken_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "WITH v (expires_at, unused, gone, held, spent, id) AS (VALUES",
+    static WRITE: Write = Write::new(
+        "WITH v (expires_at, unused, gone, held, spent, id) AS (",
         ") UPDATE credit_grant SET expires_at = v.expires_at, taken_unused = v.unused, taken_gone = v.gone, \
          taken_held = v.held, taken_spent = v.spent FROM v WHERE credit_grant.id = v.id",
     );
-    let mut rows = Rows::new(WRITE, 6, merged.taken.len());
+    let mut rows = Rows::new(&WRITE, 6, merged.taken.len());
     for grant in merged.taken.values() {
         let Taken { unused, gone, held, spent } = grant.taken;
         rows.push([
@@ -122,13 +122,13 @@ pub(super) fn taken_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn hold_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO hold (account_id, request_id, key_id, class, units, model, provider, price_version, allocations, accrued, worst_case, \
-         claimed, placed_at, deadline) VALUES",
+         claimed, placed_at, deadline)",
         "ON CONFLICT (account_id, request_id) DO UPDATE SET allocations = excluded.allocations, \
                 accrued = excluded.accrued, claimed = excluded.claimed, deadline = excluded.deadline",
     );
-    let mut rows = Rows::new(WRITE, 14, merged.holds.len());
+    let mut rows = Rows::new(&WRITE, 14, merged.holds.len());
     for (account_id, hold) in merged.holds.values() {
         let (class, units) = match hold.work {
             Work::Open { class, units } => (Some(class.name()), units.0),
@@ -166,8 +166,8 @@ fn allocations_text(hold: &Hold) -> String {
 }
 
 pub(super) fn ended_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new("DELETE FROM hold WHERE (account_id, request_id) IN (VALUES", ")");
-    let mut rows = Rows::new(WRITE, 2, merged.ended.len());
+    static WRITE: Write = Write::new("DELETE FROM hold WHERE (account_id, request_id) IN (", ")");
+    let mut rows = Rows::new(&WRITE, 2, merged.ended.len());
     for (account_id, request_id) in &merged.ended {
         rows.push([account_id.0.into(), request_id.0.into()]);
     }

@@ -6,13 +6,13 @@ use super::merge::Merged;
 use crate::rows::{Rows, Write};
 
 pub(super) fn reversal_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO payment_reversal (payment_id, id, account_id, kind, reference, card, amount, state, created_at, \
-         changed_at, left_ms) VALUES",
+         changed_at, left_ms)",
         "ON CONFLICT (payment_id, id) DO UPDATE SET reference = excluded.reference, card = excluded.card, \
          state = excluded.state, changed_at = excluded.changed_at, left_ms = excluded.left_ms",
     );
-    let mut rows = Rows::new(WRITE, 11, merged.reversals.len());
+    let mut rows = Rows::new(&WRITE, 11, merged.reversals.len());
     for (account_id, row) in merged.reversals.values() {
         rows.push([
             row.payment_id.0.into(),
@@ -32,14 +32,14 @@ pub(super) fn reversal_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn payment_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO payment (id, account_id, purpose, amount, reversed, status, method, reference, decline_code, \
-         grant_key, created_at, ended_at, cycle_end, reload_max, spend_max) VALUES",
+         grant_key, created_at, ended_at, cycle_end, reload_max, spend_max)",
         "ON CONFLICT (id) DO UPDATE SET status = excluded.status, reversed = excluded.reversed, \
          reference = excluded.reference, decline_code = excluded.decline_code, ended_at = excluded.ended_at, \
          cycle_end = excluded.cycle_end",
     );
-    let mut rows = Rows::new(WRITE, 15, merged.payments.len());
+    let mut rows = Rows::new(&WRITE, 15, merged.payments.len());
     for (account_id, payment) in merged.payments.values() {
         rows.push([
             payment.id.0.into(),
@@ -63,13 +63,13 @@ pub(super) fn payment_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn subscription_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "INSERT INTO subscription (account_id, status, cancels, method, started_at, failures, retry_at) VALUES",
+    static WRITE: Write = Write::new(
+        "INSERT INTO subscription (account_id, status, cancels, method, started_at, failures, retry_at)",
         "ON CONFLICT (account_id) DO UPDATE SET status = excluded.status, cancels = excluded.cancels, \
          method = excluded.method, started_at = excluded.started_at, failures = excluded.failures, \
          retry_at = excluded.retry_at",
     );
-    let mut rows = Rows::new(WRITE, 7, merged.subscriptions.len());
+    let mut rows = Rows::new(&WRITE, 7, merged.subscriptions.len());
     for (account_id, subscription) in &merged.subscriptions {
         rows.push([
             account_id.0.into(),
@@ -85,16 +85,16 @@ pub(super) fn subscription_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn automatic_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO auto_purchase (account_id, reload, threshold, amount, monthly_max, scale, monthly_spend, method, \
-         begun, failures, retry_at, full_month, paused_at) VALUES",
+         begun, failures, retry_at, full_month, paused_at)",
         "ON CONFLICT (account_id) DO UPDATE SET reload = excluded.reload, threshold = excluded.threshold, \
          amount = excluded.amount, monthly_max = excluded.monthly_max, scale = excluded.scale, \
          monthly_spend = excluded.monthly_spend, method = excluded.method, begun = excluded.begun, \
          failures = excluded.failures, retry_at = excluded.retry_at, full_month = excluded.full_month, \
          paused_at = excluded.paused_at",
     );
-    let mut rows = Rows::new(WRITE, 13, merged.automatics.len());
+    let mut rows = Rows::new(&WRITE, 13, merged.automatics.len());
     for (account_id, Automatic { settings, state, .. }) in &merged.automatics {
         rows.push([
             account_id.0.into(),
@@ -116,14 +116,14 @@ pub(super) fn automatic_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn window_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO spend_window (account_id, month, reload_reserved, reload_settled, scale_reserved, \
-         scale_settled, reload_max, spend_max) VALUES",
+         scale_settled, reload_max, spend_max)",
         "ON CONFLICT (account_id, month) DO UPDATE SET reload_reserved = excluded.reload_reserved, \
          reload_settled = excluded.reload_settled, scale_reserved = excluded.scale_reserved, \
          scale_settled = excluded.scale_settled, reload_max = excluded.reload_max, spend_max = excluded.spend_max",
     );
-    let mut rows = Rows::new(WRITE, 8, merged.windows.len());
+    let mut rows = Rows::new(&WRITE, 8, merged.windows.len());
     for ((account_id, month), window) in &merged.windows {
         rows.push([
             account_id.0.into(),

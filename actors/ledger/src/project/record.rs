@@ -18,12 +18,12 @@ use crate::{
 };
 
 pub(super) fn journal_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO journal (account_id, seq, line, at, batch_id, epoch, kind, grant_id, request_id, d_funded, \
-         d_available, d_held, d_spent, d_expired, d_voided, d_debt) VALUES",
+         d_available, d_held, d_spent, d_expired, d_voided, d_debt)",
         "",
     );
-    let mut rows = Rows::new(WRITE, 16, 2 * entries.len());
+    let mut rows = Rows::new(&WRITE, 16, 2 * entries.len());
     for Entry { transition, batch_id, epoch } in entries {
         for (place, line) in transition.lines.iter().enumerate() {
             let Line { kind, grant_id, request_id, funded, available, held, spent, expired, voided, debt } = line;
@@ -51,13 +51,13 @@ pub(super) fn journal_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
 }
 
 pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO usage_record (account_id, request_id, key_id, model, provider, ending, input_tokens, \
          cached_input_tokens, cache_write_tokens, output_tokens, reasoning_tokens, estimated, compute_ms, billed_seconds, base_cost, fee, charged, \
-         price_version, started_at, ended_at, quantities) VALUES",
+         price_version, started_at, ended_at, quantities)",
         "",
     );
-    let mut rows = Rows::new(WRITE, 21, entries.len());
+    let mut rows = Rows::new(&WRITE, 21, entries.len());
     for Entry { transition, .. } in entries {
         let Some(usage) = &transition.usage else { continue };
         let UsageRecord { parts, cost, .. } = usage;
@@ -90,11 +90,11 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
 
 /// An event that is repeated exists already.
 pub(super) fn event_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "INSERT INTO account_event (account_id, id, kind, subject, at, data) VALUES",
+    static WRITE: Write = Write::new(
+        "INSERT INTO account_event (account_id, id, kind, subject, at, data)",
         "ON CONFLICT (account_id, kind, subject) DO NOTHING",
     );
-    let mut rows = Rows::new(WRITE, 6, 0);
+    let mut rows = Rows::new(&WRITE, 6, 0);
     for Entry { transition, .. } in entries {
         for (place, event) in transition.events.iter().enumerate() {
             let data: serde_json::Map<_, _> =
@@ -130,8 +130,8 @@ fn event_id(transition: &Transition, place: usize, event: &Event) -> Uuid {
 /// A processor's event is written with its effect. If it exists already, its effect does too: a repeated command
 /// changes nothing but the time of the last delivery.
 pub(super) fn notice_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(NOTICE, NOTED);
-    let mut rows = Rows::new(WRITE, 5, merged.notices.len());
+    static WRITE: Write = Write::new(NOTICE, NOTED);
+    let mut rows = Rows::new(&WRITE, 5, merged.notices.len());
     for Noted { first, at, signed_at } in merged.notices.values() {
         rows.push([
             (&*first.processor).into(),
@@ -146,11 +146,9 @@ pub(super) fn notice_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 
 /// The amounts charged beyond keys' limits, ever.
 pub(super) fn beyond_rows<'a>(merged: &Merged<'_>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "WITH v (beyond, id) AS (VALUES",
-        ") UPDATE api_key SET beyond = v.beyond FROM v WHERE api_key.id = v.id",
-    );
-    let mut rows = Rows::new(WRITE, 2, merged.beyond.len());
+    static WRITE: Write =
+        Write::new("WITH v (beyond, id) AS (", ") UPDATE api_key SET beyond = v.beyond FROM v WHERE api_key.id = v.id");
+    let mut rows = Rows::new(&WRITE, 2, merged.beyond.len());
     for (id, beyond) in &merged.beyond {
         rows.push([beyond.get().into(), id.0.into()]);
     }
@@ -159,9 +157,8 @@ pub(super) fn beyond_rows<'a>(merged: &Merged<'_>) -> Rows<'a> {
 
 /// Operators' actions with their reasons.
 pub(super) fn action_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    const WRITE: Write =
-        Write::new("INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason) VALUES", "");
-    let mut rows = Rows::new(WRITE, 7, 0);
+    static WRITE: Write = Write::new("INSERT INTO audit_log (id, at, account_id, action, subject, amount, reason)", "");
+    let mut rows = Rows::new(&WRITE, 7, 0);
     for Entry { transition, .. } in entries {
         let Some(Proof { request_id, act, subject, amount, reason: Some(reason) }) = &transition.proof else {
             continue;
@@ -181,8 +178,8 @@ pub(super) fn action_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
 
 /// Proofs of other requests without a row of their own.
 pub(super) fn proof_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
-    const WRITE: Write = Write::new("INSERT INTO request_proof (id, at, account_id, act, subject, amount) VALUES", "");
-    let mut rows = Rows::new(WRITE, 6, 0);
+    static WRITE: Write = Write::new("INSERT INTO request_proof (id, at, account_id, act, subject, amount)", "");
+    let mut rows = Rows::new(&WRITE, 6, 0);
     for Entry { transition, .. } in entries {
         let Some(Proof { request_id, act, subject, amount, reason: None }) = &transition.proof else { continue };
         rows.push([
@@ -198,6 +195,6 @@ pub(super) fn proof_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
 }
 
 /// The statement for a processor's event, around its values.
-pub(crate) const NOTICE: &str = "INSERT INTO webhook_event (processor, id, kind, signed_at, at) VALUES";
+pub(crate) const NOTICE: &str = "INSERT INTO webhook_event (processor, id, kind, signed_at, at)";
 pub(crate) const NOTED: &str = "ON CONFLICT (processor, id) DO UPDATE SET signed_at = excluded.signed_at \
                                 WHERE webhook_event.signed_at < excluded.signed_at";

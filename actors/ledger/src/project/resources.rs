@@ -72,11 +72,11 @@ pub(super) fn changes_endpoints(transition: &Transition) -> bool {
 }
 
 pub(super) fn revision_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "WITH v (revision, id) AS (VALUES",
+    static WRITE: Write = Write::new(
+        "WITH v (revision, id) AS (",
         ") UPDATE account SET revision = v.revision FROM v WHERE account.id = v.id",
     );
-    let mut rows = Rows::new(WRITE, 2, 0);
+    let mut rows = Rows::new(&WRITE, 2, 0);
     for (id, revision) in &merged.resources.revisions {
         rows.push([(*revision).into(), id.0.into()]);
     }
@@ -84,12 +84,12 @@ pub(super) fn revision_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn opened_key_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO api_key (id, account_id, name, public, hash, limit_day, limit_week, limit_month, limit_total, models, \
-         scopes, created_at, expires_at, revoked_at) VALUES",
+         scopes, created_at, expires_at, revoked_at)",
         "",
     );
-    let mut rows = Rows::new(WRITE, 14, 0);
+    let mut rows = Rows::new(&WRITE, 14, 0);
     for key in &merged.resources.opened {
         let limit = |window| key.limits.of(window).map(Nanos::get).into();
         let models =
@@ -115,11 +115,11 @@ pub(super) fn opened_key_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn revoked_key_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "WITH v (revoked_at, id) AS (VALUES",
+    static WRITE: Write = Write::new(
+        "WITH v (revoked_at, id) AS (",
         ") UPDATE api_key SET revoked_at = v.revoked_at FROM v WHERE api_key.id = v.id",
     );
-    let mut rows = Rows::new(WRITE, 2, 0);
+    let mut rows = Rows::new(&WRITE, 2, 0);
     for (id, at) in &merged.resources.revoked {
         rows.push([at.0.into(), id.0.into()]);
     }
@@ -127,11 +127,11 @@ pub(super) fn revoked_key_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn customer_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "INSERT INTO payment_customer (account_id, processor, reference, created_at) VALUES",
+    static WRITE: Write = Write::new(
+        "INSERT INTO payment_customer (account_id, processor, reference, created_at)",
         "ON CONFLICT (account_id, processor) DO UPDATE SET reference = excluded.reference",
     );
-    let mut rows = Rows::new(WRITE, 4, 0);
+    let mut rows = Rows::new(&WRITE, 4, 0);
     for ((account, processor), (reference, at)) in &merged.resources.customers {
         rows.push([account.0.into(), (*processor).into(), (*reference).into(), at.0.into()]);
     }
@@ -140,13 +140,13 @@ pub(super) fn customer_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 
 /// A card makes room for another one before that one takes its place, as the default or at all.
 pub(super) fn card_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO payment_method (id, account_id, processor, customer, reference, brand, last4, exp_month, exp_year, \
-         is_default, created_at, removed_at) VALUES",
+         is_default, created_at, removed_at)",
         "ON CONFLICT (id) DO UPDATE SET is_default = excluded.is_default, removed_at = excluded.removed_at \
          WHERE payment_method.account_id = excluded.account_id",
     );
-    let mut rows = Rows::new(WRITE, 12, 0);
+    let mut rows = Rows::new(&WRITE, 12, 0);
     let mut cards: Vec<_> = merged.resources.cards.values().collect();
     cards.sort_by_key(|card| (card.removed_at.is_none(), card.is_default));
     for method in cards {
@@ -169,11 +169,11 @@ pub(super) fn card_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn chosen_card_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "INSERT INTO card_choice (account_id, reference, at) VALUES",
+    static WRITE: Write = Write::new(
+        "INSERT INTO card_choice (account_id, reference, at)",
         "ON CONFLICT (account_id, reference) DO UPDATE SET at = excluded.at",
     );
-    let mut rows = Rows::new(WRITE, 3, 0);
+    let mut rows = Rows::new(&WRITE, 3, 0);
     for ((account, reference), at) in &merged.resources.chosen {
         rows.push([account.0.into(), (*reference).into(), at.0.into()]);
     }
@@ -182,9 +182,9 @@ pub(super) fn chosen_card_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 
 /// A payment's card is chosen once.
 pub(super) fn payment_card_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write =
-        Write::new("INSERT INTO payment_card (payment_id, reference) VALUES", "ON CONFLICT (payment_id) DO NOTHING");
-    let mut rows = Rows::new(WRITE, 2, 0);
+    static WRITE: Write =
+        Write::new("INSERT INTO payment_card (payment_id, reference)", "ON CONFLICT (payment_id) DO NOTHING");
+    let mut rows = Rows::new(&WRITE, 2, 0);
     for (payment, reference) in &merged.resources.payment_cards {
         rows.push([payment.0.into(), (*reference).into()]);
     }
@@ -193,16 +193,16 @@ pub(super) fn payment_card_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 
 /// An endpoint that is turned on has failed nothing yet. When it began to fail is not in the log: attempts are not.
 pub(super) fn endpoint_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
+    static WRITE: Write = Write::new(
         "INSERT INTO webhook_endpoint (id, account_id, url, description, secret, kinds, enabled, created_at, disabled_at, \
-         disabled_because) VALUES",
+         disabled_because)",
         "ON CONFLICT (id) DO UPDATE SET url = excluded.url, description = excluded.description, \
          secret = excluded.secret, kinds = excluded.kinds, disabled_at = excluded.disabled_at, \
          disabled_because = excluded.disabled_because, failing_since = CASE WHEN webhook_endpoint.enabled < excluded.enabled \
          THEN NULL ELSE webhook_endpoint.failing_since END, enabled = excluded.enabled \
          WHERE webhook_endpoint.account_id = excluded.account_id",
     );
-    let mut rows = Rows::new(WRITE, 10, 0);
+    let mut rows = Rows::new(&WRITE, 10, 0);
     for endpoint in merged.resources.endpoints.values() {
         rows.push([
             endpoint.id.into(),
@@ -222,12 +222,12 @@ pub(super) fn endpoint_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 
 /// Deliveries to endpoints that were turned off end.
 pub(super) fn ended_delivery_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    const WRITE: Write = Write::new(
-        "WITH v (at, id) AS (VALUES",
+    static WRITE: Write = Write::new(
+        "WITH v (at, id) AS (",
         ") UPDATE webhook_delivery SET status = 'failed', due_at = NULL, ended_at = v.at, \
          error = 'the webhook was turned off' FROM v WHERE endpoint_id = v.id AND status = 'waiting'",
     );
-    let mut rows = Rows::new(WRITE, 2, 0);
+    let mut rows = Rows::new(&WRITE, 2, 0);
     for (id, endpoint) in &merged.resources.endpoints {
         if let Some((at, _)) = endpoint.disabled {
             rows.push([at.0.into(), (*id).into()]);
@@ -237,14 +237,16 @@ pub(super) fn ended_delivery_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
 }
 
 pub(super) fn deleted_endpoint_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    deleted_rows(merged, Write::new("DELETE FROM webhook_endpoint WHERE id IN (VALUES", ")"))
+    static WRITE: Write = Write::new("DELETE FROM webhook_endpoint WHERE id IN (", ")");
+    deleted_rows(merged, &WRITE)
 }
 
 pub(super) fn deleted_delivery_rows<'a>(merged: &Merged<'a>) -> Rows<'a> {
-    deleted_rows(merged, Write::new("DELETE FROM webhook_delivery WHERE endpoint_id IN (VALUES", ")"))
+    static WRITE: Write = Write::new("DELETE FROM webhook_delivery WHERE endpoint_id IN (", ")");
+    deleted_rows(merged, &WRITE)
 }
 
-fn deleted_rows<'a>(merged: &Merged<'_>, write: Write) -> Rows<'a> {
+fn deleted_rows<'a>(merged: &Merged<'_>, write: &'static Write) -> Rows<'a> {
     let mut rows = Rows::new(write, 1, 0);
     for id in &merged.resources.deleted {
         rows.push([(*id).into()]);

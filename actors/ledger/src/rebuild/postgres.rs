@@ -93,7 +93,8 @@ async fn replace(there: &Ledger, made: Head) -> Result<(), LedgerError> {
     for table in &MADE {
         execute(format!("ALTER TABLE {} ENABLE TRIGGER USER", table.name)).await?;
     }
-    there.commit(tx).await
+    tx.commit().await?;
+    there.tables.look()
 }
 
 /// Waits for nobody: two rebuilds of one ledger would take each other's tables. The turn ends with the connection.
