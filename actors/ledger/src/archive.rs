@@ -13,8 +13,7 @@ mod manifest;
 mod retire;
 
 use std::{
-    fs::{File, TryLockError},
-    io,
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -75,7 +74,8 @@ impl Archive {
         let later = log.first_after(Shard::ONLY, made_until).await?;
         let until = later.map_or(place.seq, |later| later.saturating_sub(1).min(place.seq));
         drop(Manifest::begin(folder)?);
-        let turn = take_turn(folder)?;
+        let taken = format!("another archive runs into {}: wait for its end", folder.display());
+        let turn = files::take_turn(File::open(folder), folder, LedgerError::Unusable(taken))?;
         let manifest = Manifest::read(folder)?;
         let mut archive = Self { folder: folder.to_owned(), manifest, until, written: 0, _turn: turn };
         let (first, mut head) = archive.next(log).await?;
@@ -185,20 +185,6 @@ pub(crate) fn read_whole(
     }
     let first = manifest.files.first().map(|file| file.first);
     first.zip(end).ok_or_else(|| LedgerError::Unusable(format!("the archive in {} is empty", folder.display())))
-}
-
-/// Locks a folder, if nobody else has.
-fn take_turn(folder: &Path) -> Result<File, LedgerError> {
-    let cannot = |error: io::Error| files::cannot("lock", folder, &error);
-    let turn = File::open(folder).map_err(cannot)?;
-    match turn.try_lock() {
-        Ok(()) => Ok(turn),
-        Err(TryLockError::WouldBlock) => {
-            let folder = folder.display();
-            Err(LedgerError::Unusable(format!("another archive runs into {folder}: wait for its end")))
-        }
-        Err(TryLockError::Error(error)) => Err(cannot(error)),
-    }
 }
 
 /// The rows of an archive in order, a file at a time. Each file is checked when it is read.

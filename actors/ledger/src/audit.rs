@@ -2,7 +2,7 @@
 //! that the database can show. It reads snapshots, so it may run beside a working process.
 
 use billing::Nanos;
-use sea_orm::{AccessMode, ConnectionTrait, DatabaseTransaction, DbBackend, IsolationLevel};
+use sea_orm::{ConnectionTrait, DatabaseTransaction};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -167,16 +167,6 @@ impl Ledger {
         self.check_log(&tx, &mut audit, trust).await?;
         tx.rollback().await?;
         Ok(audit)
-    }
-
-    /// A transaction that sees the tables as they are now.
-    async fn snapshot(&self) -> Result<DatabaseTransaction, LedgerError> {
-        if self.backend == DbBackend::Postgres {
-            let level = Some(IsolationLevel::RepeatableRead);
-            self.read.begin_with_config(level, Some(AccessMode::ReadOnly)).await
-        } else {
-            self.read.begin().await
-        }
     }
 
     async fn count(&self, tx: &DatabaseTransaction, of: &str) -> Result<i64, LedgerError> {

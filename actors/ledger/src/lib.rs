@@ -48,7 +48,7 @@ pub mod webhooks;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use billing::Timestamp;
-use sea_orm::{DbBackend, QueryResult, Statement, Value};
+use sea_orm::{AccessMode, DatabaseTransaction, DbBackend, IsolationLevel, QueryResult, Statement, Value};
 
 pub use self::{
     error::LedgerError,
@@ -183,6 +183,16 @@ impl Ledger {
     /// A statement written with `?`, in the placeholders of the current database.
     fn statement(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
         Statement::from_sql_and_values(self.backend, rows::placeholders(self.backend, sql), values)
+    }
+
+    /// A transaction that sees the tables as they are now.
+    async fn snapshot(&self) -> Result<DatabaseTransaction, LedgerError> {
+        if self.backend == DbBackend::Postgres {
+            let level = Some(IsolationLevel::RepeatableRead);
+            self.read.begin_with_config(level, Some(AccessMode::ReadOnly)).await
+        } else {
+            self.read.begin().await
+        }
     }
 
     async fn rows(&self, sql: &str, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, LedgerError> {

@@ -16,6 +16,7 @@ mod tests;
 use std::collections::{BTreeMap, HashSet};
 
 use billing::{Timestamp, entry::Transition, ids::AccountId};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
 use uuid::Uuid;
 
 use self::merge::Merged;
@@ -224,6 +225,12 @@ impl Ledger {
     pub async fn place(&self, shard: Shard) -> Result<Option<Head>, LedgerError> {
         // By a connection that does not write: it sees what was committed, and nothing else.
         let row = self.as_they_are.query_one_raw(self.statement(PLACE, [shard.0.into()])).await?;
+        row.as_ref().map(place).transpose()
+    }
+
+    /// How far the tables are in a snapshot.
+    pub(super) async fn place_in(&self, tx: &DatabaseTransaction, shard: Shard) -> Result<Option<Head>, LedgerError> {
+        let row = tx.query_one_raw(self.statement(PLACE, [shard.0.into()])).await?;
         row.as_ref().map(place).transpose()
     }
 

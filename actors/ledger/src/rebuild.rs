@@ -9,7 +9,7 @@ mod sqlite;
 use std::path::Path;
 
 use migrations::Migrator;
-use sea_orm::{ConnectionTrait as _, DatabaseTransaction};
+use sea_orm::DatabaseTransaction;
 use sea_orm_migration::MigratorTrait as _;
 
 use self::compare::Compared;
@@ -23,7 +23,7 @@ use super::{
         chain,
         read::Reader,
     },
-    project::{Logged, Stopped, place},
+    project::{Logged, Stopped},
 };
 
 /// Rows of the log that are read at once.
@@ -204,14 +204,16 @@ impl Ledger {
     }
 }
 
-/// The place of the tables in this snapshot.
+/// The place of the tables in a snapshot.
 async fn place_of(ledger: &Ledger, moment: &DatabaseTransaction) -> Result<Head, LedgerError> {
-    let sql = "SELECT seq, hash FROM projection WHERE shard = 0";
-    let row = moment.query_one_raw(ledger.statement(sql, [])).await?;
     let none = || LedgerError::NoLedger("the tables have no place in a log yet: serve the ledger once".into());
-    row.as_ref().map(place).transpose()?.ok_or_else(none)
+    ledger.place_in(moment, Shard::ONLY).await?.ok_or_else(none)
 }
 
-fn stopped_text(stopped: &[Stopped]) -> Vec<String> {
-    stopped.iter().map(|Stopped { account_id, why }| format!("{account_id}: {why}")).collect()
+impl Rebuilt {
+    /// Tables that were compared with none yet, and are not the ledger's.
+    fn new(place: Head, rows: u64, stopped: &[Stopped]) -> Self {
+        let stopped = stopped.iter().map(|Stopped { account_id, why }| format!("{account_id}: {why}")).collect();
+        Self { place: place.seq, rows, differences: Vec::new(), is_compared: false, is_replaced: false, stopped }
+    }
 }

@@ -4,8 +4,8 @@
 use std::fs;
 
 use sea_orm::{
-    AccessMode, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
-    Statement, TransactionTrait as _, Value,
+    ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, Statement, TransactionTrait as _,
+    Value,
 };
 
 use super::{Archive, Sign, checkpoint::Checkpoint, file};
@@ -103,15 +103,8 @@ impl Ledger {
             return Err(LedgerError::Unusable(why.into()));
         }
         // The place and the balances are of one moment.
-        let tx = if self.backend == DbBackend::Postgres {
-            let level = Some(IsolationLevel::RepeatableRead);
-            self.read.begin_with_config(level, Some(AccessMode::ReadOnly)).await?
-        } else {
-            self.read.begin().await?
-        };
-        let sql = "SELECT seq, hash FROM projection WHERE shard = 0";
-        let place = tx.query_one_raw(self.statement(sql, [])).await?;
-        let place = place.as_ref().map(crate::project::place).transpose()?;
+        let tx = self.snapshot().await?;
+        let place = self.place_in(&tx, Shard::ONLY).await?;
         let place = place.ok_or_else(|| LedgerError::Corrupt("the tables have no place in the log".into()))?;
         let balances = self.balances_at(&tx, log, row.head(), place).await?;
         tx.rollback().await?;
@@ -133,9 +126,11 @@ async fn connect(url: &str) -> Result<DatabaseConnection, LedgerError> {
     Ok(connection)
 }
 
-/// The epoch of the log's owner.
+/// The epoch of the log's owner. Within a transaction PostgreSQL keeps it until the end.
 async fn epoch_of(connection: &impl ConnectionTrait) -> Result<Option<i64>, LedgerError> {
-    let row = connection.query_one_raw(Statement::from_string(connection.get_database_backend(), EPOCH)).await?;
+    let backend = connection.get_database_backend();
+    let lock = if backend == DbBackend::Postgres { " FOR SHARE" } else { "" };
+    let row = connection.query_one_raw(Statement::from_string(backend, format!("{EPOCH}{lock}"))).await?;
     Ok(row.map(|row| row.try_get_by_index(0)).transpose()?)
 }
 
@@ -156,10 +151,7 @@ async fn replace(
         LedgerError::Unusable(format!("the log takes no checkpoint: serve it once with this version ({error})"))
     })?;
     // After the first write nobody else can take the ledger over before the end; in PostgreSQL the lease is locked for that.
-    let lock = if tx.get_database_backend() == DbBackend::Postgres { " FOR SHARE" } else { "" };
-    let lease = Statement::from_string(tx.get_database_backend(), format!("{EPOCH}{lock}"));
-    let owner = tx.query_one_raw(lease).await?.map(|row| row.try_get_by_index::<i64>(0)).transpose()?;
-    if owner != Some(epoch) {
+    if epoch_of(&tx).await? != Some(epoch) {
         return Err(LedgerError::Fenced);
     }
     let gone = run(&tx, "DELETE FROM log WHERE shard = $1 AND seq < $2", [row.shard.0.into(), seq.into()]).await?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use billing::entry::Transition;
-use sea_orm::{ConnectionTrait, DatabaseTransaction};
+use sea_orm::DatabaseTransaction;
 
 use super::Audit;
 use crate::{
@@ -71,9 +71,7 @@ impl Ledger {
         audit: &mut Audit,
         kept: &Kept,
     ) -> Result<(), LedgerError> {
-        let place = "SELECT seq, hash FROM projection WHERE shard = ?";
-        let place = tx.query_one_raw(self.statement(place, [Shard::ONLY.0.into()])).await?;
-        let Some(place) = place.as_ref().map(crate::project::place).transpose()? else { return Ok(()) };
+        let Some(place) = self.place_in(tx, Shard::ONLY).await? else { return Ok(()) };
         match self.balances_differ(tx, kept, place).await {
             Ok(Some(difference)) => {
                 audit.note(19, BALANCES, format!("row {}: {difference}", kept.head.seq));

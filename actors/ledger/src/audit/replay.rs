@@ -41,11 +41,7 @@ impl Ledger {
         trust: Trust<'_>,
     ) -> Result<(), LedgerError> {
         let Some(log) = &self.logged else { return Ok(()) };
-        let place = "SELECT seq, hash FROM projection WHERE shard = ?";
-        let place = tx.query_one_raw(self.statement(place, [Shard::ONLY.0.into()])).await?;
-        let Some(place) = place else { return check_begun(log, audit).await };
-        let (seq, hash): (i64, Vec<u8>) = (place.try_get_by_index(0)?, place.try_get_by_index(1)?);
-        let seq = seq.unsigned_abs();
+        let Some(place) = self.place_in(tx, Shard::ONLY).await? else { return check_begun(log, audit).await };
         let stopped = self.list_stopped(tx, audit).await?;
         let is_followed = |transition: &Transition| !stopped.contains(&transition.account_id);
         let mut tables = tables::all();
@@ -65,13 +61,13 @@ impl Ledger {
             None => false,
         };
         let is_whole = (kept.is_none() || is_archived) && begins_new(log, trust).await?;
-        match follow(log, seq, &mut apply).await {
-            Ok(head) if head.seq == seq && head.hash[..] == hash[..] => check_rest(log, head, audit).await?,
+        match follow(log, place.seq, &mut apply).await {
+            Ok(head) if head == place => check_rest(log, head, audit).await?,
             Ok(head) => {
                 audit.note(
                     19,
                     PLACE,
-                    format!("they have row {seq}, and the log has another one there (it ends at {})", head.seq),
+                    format!("they have row {}, and the log has another one there (it ends at {})", place.seq, head.seq),
                 );
                 return Ok(());
             }
@@ -99,7 +95,7 @@ impl Ledger {
                 let until = kept.as_ref().map_or(0, |kept| kept.head.seq);
                 read_archive(folder, until, &mut None, &mut explain)?;
             }
-            follow(log, seq, &mut explain).await?;
+            follow(log, place.seq, &mut explain).await?;
         }
         for table in &tables {
             table.say(audit);

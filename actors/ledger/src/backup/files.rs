@@ -1,7 +1,7 @@
 //! The files of a backup: whole and durable or not there, and readable by their owner alone. Knows nothing of their content.
 
 use std::{
-    fs::{self, DirBuilder, File},
+    fs::{self, DirBuilder, File, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -82,6 +82,16 @@ pub(crate) fn part_of(path: &Path) -> PathBuf {
 pub(crate) fn create(path: &Path) -> Result<File, LedgerError> {
     let made = File::options().write(true).create_new(true).mode(0o600).open(path);
     made.map_err(|error| cannot("make", path, &error))
+}
+
+/// Locks an opened file or folder; the error is `taken` if somebody else has.
+pub(crate) fn take_turn(opened: io::Result<File>, path: &Path, taken: LedgerError) -> Result<File, LedgerError> {
+    let file = opened.map_err(|error| cannot("lock", path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(taken),
+        Err(TryLockError::Error(error)) => Err(cannot("lock", path, &error)),
+    }
 }
 
 /// Gives a file its final name, once its content is durable.

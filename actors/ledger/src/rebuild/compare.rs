@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use futures::TryStreamExt as _;
-use sea_orm::{ConnectionTrait, StreamTrait};
+use sea_orm::{ConnectionTrait, Statement, StreamTrait};
 
 use crate::{
     LedgerError,
@@ -46,6 +46,17 @@ pub(super) async fn compare(
         }
     }
     Ok((rows, differing))
+}
+
+/// The number of rows in all tables.
+pub(super) async fn count(tables: &impl ConnectionTrait) -> Result<u64, LedgerError> {
+    let mut rows = 0;
+    for table in &MADE {
+        let sql = format!("SELECT COUNT(*) FROM {}", table.name);
+        let row = tables.query_one_raw(Statement::from_string(tables.get_database_backend(), sql)).await?;
+        rows += row.map_or(Ok(0), |row| row.try_get_by_index::<i64>(0))?.unsigned_abs();
+    }
+    Ok(rows)
 }
 
 async fn compare_table(

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
-use super::{Rebuilt, Source, Then, compare::compare, place_of, stopped_text};
+use super::{Rebuilt, Source, Then, compare::compare, place_of};
 use crate::{
     Ledger, LedgerError, Opening,
     log::{Head, Shard},
@@ -32,9 +32,7 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
     execute(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await?;
     execute(&format!("CREATE SCHEMA {SCHEMA}")).await?;
     let done = async {
-        let moment = connections
-            .begin_with_config(Some(sea_orm::IsolationLevel::RepeatableRead), Some(sea_orm::AccessMode::ReadOnly))
-            .await?;
+        let moment = there.snapshot().await?;
         let place = place_of(&there, &moment).await?;
         let made = Ledger::connect_in_schema(url, IN_SCHEMA).await?;
         let source = Source::new(log, archive).await?;
@@ -44,14 +42,8 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
         if then == Then::Replace {
             replace(&there, head).await?;
         }
-        Ok(Rebuilt {
-            place: head.seq,
-            rows,
-            differences,
-            is_compared: true,
-            is_replaced: then == Then::Replace,
-            stopped: stopped_text(&stopped),
-        })
+        let is_replaced = then == Then::Replace;
+        Ok(Rebuilt { differences, is_compared: true, is_replaced, ..Rebuilt::new(head, rows, &stopped) })
     };
     let done: Result<Rebuilt, LedgerError> = done.await;
     execute(&format!("DROP SCHEMA IF EXISTS {SCHEMA} CASCADE")).await?;

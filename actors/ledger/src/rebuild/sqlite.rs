@@ -6,9 +6,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, Statement};
 
-use super::{Rebuilt, Source, Then, compare::compare, place_of, stopped_text};
+use super::{
+    Rebuilt, Source, Then,
+    compare::{compare, count},
+    place_of,
+};
 use crate::{
     Ledger, LedgerError, Opening,
     backup::files,
@@ -18,7 +22,6 @@ use crate::{
     owner::lock::Lock,
     place,
     pool::Watched,
-    project::Stopped,
     standing::Standing,
     tables::BESIDE,
     webhooks::RETRIED_MS,
@@ -45,13 +48,13 @@ pub(super) async fn rebuild(url: &str, then: Then, archive: Option<&Path>) -> Re
 async fn check(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebuilt, LedgerError> {
     let there = Ledger::for_reading(url).await?;
     let log = there.logged.clone().ok_or_else(|| LedgerError::NoLedger("the ledger has no log yet".into()))?;
-    let moment = there.read.connections().begin().await?;
+    let moment = there.snapshot().await?;
     let place = place_of(&there, &moment).await?;
     let made = Made::new(file).await?;
     let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, Some(place)).await?;
     let (rows, differences) = compare(&moment, made.ledger.tables.connections()).await?;
     moment.rollback().await?;
-    let rebuilt = rebuilt(head.seq, rows, &stopped);
+    let rebuilt = Rebuilt::new(head, rows, &stopped);
     Ok(Rebuilt { differences, is_compared: true, ..rebuilt })
 }
 
@@ -67,7 +70,7 @@ async fn replace(url: &str, file: &Path, archive: Option<&Path>) -> Result<Rebui
     take_along(&made.ledger, file).await?;
     owned.close().await?;
     made.take_place(file, Some(&place::beside(file, OLD))).await?;
-    let rebuilt = rebuilt(head.seq, rows, &stopped);
+    let rebuilt = Rebuilt::new(head, rows, &stopped);
     Ok(Rebuilt { differences, is_compared: true, is_replaced: true, ..rebuilt })
 }
 
@@ -84,19 +87,14 @@ async fn from_the_log_alone(file: &Path, then: Then, archive: Option<&Path>) -> 
     let made = Made::new(file).await?;
     let end = log.head(Shard::ONLY).await?.map(|row| row.head());
     let (head, stopped) = made.ledger.make_from(Source::new(log, archive).await?, Shard::ONLY, end).await?;
-    let (rows, _) = compare(made.ledger.read.connections(), made.ledger.tables.connections()).await?;
-    let rebuilt = rebuilt(head.seq, rows, &stopped);
+    let rows = count(made.ledger.tables.connections()).await?;
+    let rebuilt = Rebuilt::new(head, rows, &stopped);
     if then == Then::Discard {
         return Ok(rebuilt);
     }
     made.ledger.give_up_deliveries(catch_up::now().plus_ms(-RETRIED_MS)).await?;
     made.take_place(file, None).await?;
     Ok(Rebuilt { is_replaced: true, ..rebuilt })
-}
-
-fn rebuilt(place: u64, rows: u64, stopped: &[Stopped]) -> Rebuilt {
-    let stopped = stopped_text(stopped);
-    Rebuilt { place, rows, differences: Vec::new(), is_compared: false, is_replaced: false, stopped }
 }
 
 /// Tables in a file of their own, which is deleted unless it takes another file's place.
@@ -110,7 +108,9 @@ struct Made {
 impl Made {
     async fn new(beside: &Path) -> Result<Self, LedgerError> {
         let file = place::beside(beside, NEW);
-        let turn = take_turn(&place::beside(beside, TURN))?;
+        let lock = place::beside(beside, TURN);
+        let turn = fs::File::options().write(true).create(true).truncate(false).open(&lock);
+        let turn = files::take_turn(turn, &lock, LedgerError::Owned("another rebuild of this ledger runs".into()))?;
         // What an earlier call left.
         clear(&file);
         // For its owner's eyes alone, as it has secrets; SQLite accepts an empty file, and keeps its mode.
@@ -150,17 +150,6 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         clear(&self.file);
-    }
-}
-
-/// Waits for nobody: two rebuilds of one ledger would take each other's file.
-fn take_turn(path: &Path) -> Result<fs::File, LedgerError> {
-    let cannot = |error: io::Error| LedgerError::Unusable(format!("can't lock {}: {error}", path.display()));
-    let file = fs::File::options().write(true).create(true).truncate(false).open(path).map_err(cannot)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(LedgerError::Owned("another rebuild of this ledger runs".into())),
-        Err(fs::TryLockError::Error(error)) => Err(cannot(error)),
     }
 }
 
