@@ -2,6 +2,7 @@
 //! before the ledger, so that a failed start changes nothing for a process that already serves. How everything stops is
 //! in [`stopping`].
 
+mod providers;
 pub mod stopping;
 
 use std::{
@@ -20,7 +21,6 @@ use actors::{
     journal::Journal,
     payment::PaymentActor,
     pool::{self, PoolActor},
-    provider::{self, ProviderActor},
     sweeper::Sweeper,
 };
 use anyhow::{Context, Result, bail};
@@ -41,12 +41,7 @@ use runtime::{
     supervisor::{Supervisor, Vacancy, supervise},
 };
 use tokio::net::TcpSocket;
-use upstream::{
-    Timeouts,
-    delivery::{DeliveryClient, Reach},
-};
-
-use wire::format::openai::OpenAi;
+use upstream::delivery::{DeliveryClient, Reach};
 
 use crate::{
     catalogue::{Catalogue, folder},
@@ -74,9 +69,6 @@ pub struct Running {
 
 /// The most connections that wait to be accepted.
 const BACKLOG: u32 = 1_024;
-
-/// `OpenAI`'s address, unless the settings name another.
-const OPENAI: &str = "https://api.openai.com/v1";
 
 /// Starts everything, and claims the ledger by `claim`. Must run within an actix system.
 ///
@@ -124,10 +116,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     };
     let webhooks = start_webhooks(settings, &chief, &accounts)?;
     let pools = start_pools(settings, &chief, &main, &health);
-    let providers = {
-        let line = start_openai(settings, &chief, main, &health);
-        HashMap::from([("openai".to_owned(), line)])
-    };
+    let providers = providers::start(settings, &chief, &main, &health);
     let rules = Rules {
         overdraft_none: settings.limits.overdraft == config::Overdraft::None,
         weighting: match settings.limits.concurrency {
@@ -301,27 +290,6 @@ async fn priced_catalogue(ledger: &Ledger, clock: &Clock) -> Result<Catalogue> {
     Ok(catalogue)
 }
 
-fn start_openai(
-    settings: &Settings,
-    chief: &actix::Addr<Supervisor>,
-    arbiter: actix::ArbiterHandle,
-    health: &Health,
-) -> provider::ProviderHandle {
-    let openai = &settings.providers.openai;
-    let made_of = provider::ProviderSettings {
-        name: "openai",
-        format: &OpenAi,
-        base_url: openai.base_url.clone().unwrap_or_else(|| OPENAI.to_owned()),
-        api_key: openai.api_key.as_ref().map(|key| key.expose().to_owned()),
-        timeouts: Timeouts::default(),
-    };
-    let line = provider::ProviderHandle::new(made_of);
-    let (published, vitals) = (line.clone(), health.clone());
-    let make = move |obituary| ProviderActor::new(published.clone(), vitals.clone(), obituary);
-    supervise(chief, arbiter, health, "openai", make);
-    line
-}
-
 /// Starts the actor that calls owners' webhooks, on a thread of its own, so that no request waits for TLS handshakes.
 fn start_webhooks(settings: &Settings, chief: &actix::Addr<Supervisor>, accounts: &Accounts) -> Result<Webhooks> {
     let reach = if settings.webhooks.allow_private { Reach::Anywhere } else { Reach::Public };
@@ -400,12 +368,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_addresses_the_example_file_shows_are_those_that_are_called() {
+    fn the_address_of_stripe_in_the_example_file_is_the_one_that_is_called() {
         let file = include_str!("../config/farebox.toml");
-        for (section, address) in [("[providers.openai]", OPENAI), ("[payments.stripe]", stripe::ADDRESS)] {
-            let section = file.split(section).nth(1).unwrap().split("\n[").next().unwrap();
-            let shown = section.lines().find_map(|line| line.strip_prefix("# base_url = "));
-            assert_eq!(shown, Some(format!("{address:?}").as_str()));
-        }
+        let section = file.split("[payments.stripe]").nth(1).unwrap().split("\n[").next().unwrap();
+        let shown = section.lines().find_map(|line| line.strip_prefix("# base_url = "));
+        assert_eq!(shown, Some(format!("{:?}", stripe::ADDRESS).as_str()));
     }
 }

@@ -201,6 +201,24 @@ pub struct Providers {
     pub cohere: Provider,
 }
 
+impl Providers {
+    /// The settings of the provider with this name.
+    pub fn named(&self, name: &str) -> Option<&Provider> {
+        self.all().into_iter().find(|(known, _)| *known == name).map(|(_, provider)| provider)
+    }
+
+    /// All providers by name.
+    pub const fn all(&self) -> [(&'static str, &Provider); 5] {
+        [
+            ("openai", &self.openai),
+            ("anthropic", &self.anthropic),
+            ("google", &self.google),
+            ("mistral", &self.mistral),
+            ("cohere", &self.cohere),
+        ]
+    }
+}
+
 /// One closed provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -57,23 +57,12 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn providers(settings: &Settings) -> [(&'static str, &Provider); 5] {
-    let providers = &settings.providers;
-    [
-        ("openai", &providers.openai),
-        ("anthropic", &providers.anthropic),
-        ("google", &providers.google),
-        ("mistral", &providers.mistral),
-        ("cohere", &providers.cohere),
-    ]
-}
-
 fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     begins("database.url", settings.database.url.as_str(), &["sqlite:", "postgres://", "postgresql://"])?;
     if let Some(url) = &settings.redis.url {
         begins("redis.url", url.as_str(), &["redis://", "rediss://"])?;
     }
-    for (name, provider) in providers(settings) {
+    for (name, provider) in settings.providers.all() {
         if let Some(url) = &provider.base_url {
             begins(&format!("providers.{name}.base_url"), url, &["http://", "https://"])?;
         }
@@ -119,7 +108,9 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
         ("payments.stripe.secret_key".to_owned(), &stripe.secret_key),
         ("payments.stripe.webhook_secret".to_owned(), &stripe.webhook_secret),
     ];
-    found.extend(providers(settings).map(|(name, provider)| (format!("providers.{name}.api_key"), &provider.api_key)));
+    found.extend(
+        settings.providers.all().map(|(name, provider)| (format!("providers.{name}.api_key"), &provider.api_key)),
+    );
     for (key, secret) in found {
         // Other characters can't stand in an HTTP header, so the secret could never be sent or matched.
         let fits =
@@ -134,7 +125,7 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
 /// Settings that are accepted and not used yet: only `OpenAI` is called of the closed providers, and there is one node.
 pub(super) fn without_effect(settings: &Settings) -> Vec<String> {
     let is_set = |provider: &Provider| *provider != Provider::default();
-    let unread = providers(settings).into_iter().filter(|(name, provider)| *name != "openai" && is_set(provider));
+    let unread = settings.providers.all().into_iter().filter(|(name, provider)| *name != "openai" && is_set(provider));
     let mut keys: Vec<_> = unread.map(|(name, _)| format!("providers.{name}")).collect();
     keys.extend(settings.redis.url.is_some().then(|| "redis.url".to_owned()));
     keys

@@ -148,6 +148,7 @@ impl Meter {
             Self::Usage(_) => Usage {
                 input: charged.tokens(Direction::Input),
                 cached_input: charged.cache_read(),
+                cache_write: charged.cache_write(),
                 output: charged.tokens(Direction::Output),
                 reasoning: charged.reasoning(),
             },

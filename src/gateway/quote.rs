@@ -44,7 +44,12 @@ pub async fn quote(gateway: &Gateway, caller: Caller, request: &Request, payer: 
     let least = plan.least()?;
     let runs = target::check(gateway, &model, payer);
     let tokens = match &plan.target {
-        Target::Closed(terms) => Some((terms.input, terms.most_output())),
+        Target::Closed(terms) => {
+            if runs.is_ok() {
+                target::call(gateway, terms, request.clone())?;
+            }
+            Some((terms.input, terms.most_output()))
+        }
         Target::Open(terms) if runs.is_ok() => {
             let (prepared, _) = gateway.tokenizer_cache.prepare(&terms.model, request.clone()).await?;
             let input = prepared.prompt.len() as u64;

@@ -16,11 +16,14 @@ use futures::{
 };
 use runtime::mailbox::{self, Handle};
 use tokio::sync::mpsc;
-use wire::inference::{Event, Failure, Request};
+use wire::{
+    format::{ProviderCall, Upstream, set_tier},
+    inference::{Event, Failure, Request},
+};
 
 use super::{
     Gateway,
-    plan::{Limit, Payer, Plan, Target},
+    plan::{Limit, Payer, Plan, Target, UsageTerms},
     serve::ServeError,
     task::Runner,
 };
@@ -70,7 +73,10 @@ pub fn why_not(gateway: &Gateway, model: &Model) -> Option<String> {
 }
 
 fn provider<'a>(gateway: &'a Gateway, model: &ClosedModel) -> Result<&'a ProviderHandle, ServeError> {
-    gateway.providers.get(&*model.provider).ok_or_else(|| ServeError::Unpriced(model.id.to_string()))
+    gateway.providers.get(&*model.provider).ok_or_else(|| {
+        let why = format!("{} can't run: {} is not called from here", model.id, model.provider);
+        ServeError::Failed(Failure::Unavailable(why))
+    })
 }
 
 fn pool<'a>(gateway: &'a Gateway, model: &OpenModel) -> Result<&'a Handle<PoolActor>, ServeError> {
@@ -85,8 +91,10 @@ pub(super) enum Ready<'a> {
     /// For a provider.
     Provider {
         handle: &'a ProviderHandle,
-        model: Arc<ClosedModel>,
-        request: Request,
+        /// The request as the provider's format writes it.
+        call: Box<ProviderCall>,
+        /// Whether the provider answers in the client's format.
+        speaks_as_client: bool,
         /// The caller's own key at the provider.
         own_key: Option<String>,
     },
@@ -98,17 +106,15 @@ pub(super) enum Ready<'a> {
 pub(super) async fn ready<'a>(
     gateway: &'a Gateway,
     plan: &Plan,
-    mut request: Request,
+    request: Request,
     own_key: Option<String>,
 ) -> Result<Ready<'a>, ServeError> {
     match &plan.target {
         Target::Closed(terms) => {
-            if terms.payer == Payer::Credits && request.source.body.present("service_tier").is_some() {
-                // `auto` would let a setting of our project at the provider choose a dearer one.
-                request.source.body.set("service_tier", terms.tier_name());
-            }
-            let (handle, model) = (provider(gateway, &terms.model)?, Arc::clone(&terms.model));
-            Ok(Ready::Provider { handle, model, request, own_key })
+            let asked = request.source.format;
+            let (handle, call) = call(gateway, terms, request)?;
+            let speaks_as_client = call.format == asked;
+            Ok(Ready::Provider { handle, call: Box::new(call), speaks_as_client, own_key })
         }
         Target::Open(terms) => {
             let (pool, model) = (pool(gateway, &terms.model)?, Arc::clone(&terms.model));
@@ -118,15 +124,32 @@ pub(super) async fn ready<'a>(
     }
 }
 
+/// The call of a request to a closed model, as its provider's format writes it.
+pub(super) fn call<'a>(
+    gateway: &'a Gateway,
+    terms: &UsageTerms,
+    mut request: Request,
+) -> Result<(&'a ProviderHandle, ProviderCall), ServeError> {
+    if terms.payer == Payer::Credits {
+        set_tier(&mut request, terms.tier());
+    }
+    let handle = provider(gateway, &terms.model)?;
+    let upstream = Upstream { model: &terms.model.id, max_output: terms.model.max_output };
+    Ok((handle, handle.format().call(request, &upstream)?))
+}
+
 impl Ready<'_> {
     /// Runs an admitted request. The run continues while its events are read, and is cut where they are dropped. The
     /// last event tells how the run ended; where it can't begin, that is the only event. `limit` is sent to a provider.
     pub(super) fn run(self, admission: &Admission, limit: Option<Limit>) -> (BoxStream<'static, Event>, Runner) {
         match self {
-            Ready::Provider { handle, model, request, own_key } => {
-                let (tokens, is_streamed) = (limit.map(|limit| limit.tokens), request.stream);
-                let events = handle.call(admission, request, Arc::clone(&model.id), tokens, own_key);
-                (events, Runner::Provider { clamped: limit.map(|limit| limit.why), is_streamed })
+            Ready::Provider { handle, mut call, speaks_as_client, own_key } => {
+                if let Some(limit) = limit {
+                    handle.format().limit(&mut call, limit.tokens);
+                }
+                let (clamped, is_streamed) = (limit.map(|limit| limit.why), call.is_streamed);
+                let events = handle.call(admission, *call, own_key);
+                (events, Runner::Provider { clamped, is_streamed, speaks_as_client })
             }
             Ready::Pool { pool, model, prepared, tokenizer } => {
                 let (sender, mut events) = mpsc::channel(EVENTS);

@@ -34,6 +34,10 @@ pub enum Shape {
     OpenAi,
     /// `error` is always that object.
     Object,
+    /// The object that Anthropic's SDKs read, except for 402.
+    Anthropic,
+    /// Always that object.
+    AnthropicObject,
 }
 
 /// The longest wait before a retry: SDKs give up at longer ones.
@@ -222,13 +226,17 @@ impl ApiError {
     /// The body.
     pub fn body(&self, shape: Shape, request_id: &str) -> Value {
         let phrase = self.status.canonical_reason().unwrap_or("Overloaded");
-        let native = match shape {
-            Shape::Native => true,
-            Shape::OpenAi => self.status == StatusCode::PAYMENT_REQUIRED,
-            Shape::Object => false,
-        };
-        let error = if native { phrase.into() } else { self.openai_object() };
+        let is_broke = self.status == StatusCode::PAYMENT_REQUIRED;
         let mut body = Map::new();
+        let error = match shape {
+            Shape::Native => phrase.into(),
+            Shape::OpenAi | Shape::Anthropic if is_broke => phrase.into(),
+            Shape::OpenAi | Shape::Object => self.openai_object(),
+            Shape::Anthropic | Shape::AnthropicObject => {
+                body.insert("type".into(), "error".into());
+                self.anthropic_object()
+            }
+        };
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("error".into(), error);
         body.insert("message".into(), self.message.clone().into());
@@ -254,6 +262,32 @@ impl ApiError {
         };
         let code = self.provider_code.as_deref().unwrap_or(self.code.name());
         json!({"message": self.message, "type": kind, "code": code, "param": self.param})
+    }
+
+    /// The `error` object of "Errors", Anthropic API.
+    fn anthropic_object(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            401 => "authentication_error",
+            402 => "billing_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            409 => "conflict_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            400..=499 => "invalid_request_error",
+            504 => "timeout_error",
+            503 | 529 => "overloaded_error",
+            _ => "api_error",
+        };
+        let tokens = |name: &str| self.extra.get(name).and_then(Value::as_u64);
+        // Agents of this format compact their conversation on these words alone.
+        let message = match (self.code, tokens("prompt_tokens"), tokens("context_length")) {
+            (Code::ContextLengthExceeded, Some(prompt), Some(most)) => {
+                format!("prompt is too long: {prompt} tokens > {most} maximum")
+            }
+            _ => self.message.clone(),
+        };
+        json!({"type": kind, "message": message})
     }
 
     /// The whole answer.

@@ -32,7 +32,7 @@ pub struct Report {
     pub web_fetches: u64,
     /// The service tier that served it, where that is said in words that are known.
     pub tier: Option<Tier>,
-    /// The provider's own object, as JSON and as it came, where it can be handed on.
+    /// The provider's own object, as JSON and as it came, where it can be handed on to clients of its format.
     pub own: Option<Box<str>>,
 }
 

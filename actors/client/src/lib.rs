@@ -95,6 +95,13 @@ pub fn bearer(key: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// The value of a header that holds a secret alone. `None` where the secret can't stand in a header.
+pub fn secret(key: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(key).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
 /// A pool of connections. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Client {

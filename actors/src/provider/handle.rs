@@ -18,8 +18,8 @@ use runtime::{
 };
 use upstream::{self, Call, Endpoint, Timeouts};
 use wire::{
-    format::ProviderFormat,
-    inference::{Event, Failure, Request},
+    format::{ProviderCall, ProviderFormat},
+    inference::{Event, Failure},
 };
 
 use super::{Ended, OPEN_FOR, ProviderActor, breaker, refusal::Reading};
@@ -115,6 +115,11 @@ impl ProviderHandle {
         self.0.settings.name
     }
 
+    /// The provider's format.
+    pub fn format(&self) -> &'static dyn ProviderFormat {
+        self.0.settings.format
+    }
+
     /// Whether calls without a caller's own key are possible.
     pub fn has_key(&self) -> bool {
         self.0.settings.api_key.is_some()
@@ -181,19 +186,12 @@ impl ProviderHandle {
 
     /// Calls the provider for an admitted request. It requires an [`Admission`]. The call runs while its events are
     /// read, and the last event is `Finished` or `Failed`. Dropping the stream cuts the call.
-    pub fn call(
-        &self,
-        _: &Admission,
-        request: Request,
-        upstream: Arc<str>,
-        limit: Option<u32>,
-        own_key: Option<String>,
-    ) -> BoxStream<'static, Event> {
+    pub fn call(&self, _: &Admission, call: ProviderCall, own_key: Option<String>) -> BoxStream<'static, Event> {
         let reading = self.reading(own_key.as_deref());
         match self.begin(own_key) {
             Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
             Ok((running, endpoint)) => {
-                let call = Call { endpoint, request, upstream, limit };
+                let call = Call { endpoint, call };
                 let events = upstream::events(call, self.0.settings.timeouts).map(move |event| {
                     let event = reading.told(event);
                     match &event {

@@ -20,12 +20,12 @@ use client::{Incoming, Matcher};
 use futures::{StreamExt, future::Either, stream};
 use http::{
     HeaderMap, Uri,
-    header::{CONTENT_ENCODING, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_ENCODING, HeaderName, HeaderValue},
     uri::Scheme,
 };
 use wire::{
-    format::{AnswerReader, ProviderFormat},
-    inference::{Event, Failure, Request},
+    format::{AnswerReader, KeyHeader, ProviderCall, ProviderFormat},
+    inference::{Event, Failure},
     sse::LARGEST_EVENT,
 };
 
@@ -42,6 +42,8 @@ pub struct Endpoint {
 }
 
 struct Routes {
+    /// The provider's address, without a slash at its end.
+    base: String,
     /// The format's paths, each with its whole address.
     addresses: Vec<(&'static str, Uri)>,
     /// The `Host` header, where only HTTP/1.1 is spoken. HTTP/2, which TLS may negotiate, has a pseudo-header instead.
@@ -51,28 +53,33 @@ struct Routes {
 }
 
 impl Endpoint {
-    /// The endpoint at an address up to and with the version (`https://api.openai.com/v1`), where this format is
-    /// spoken. `None` where the text is no address.
+    /// The endpoint at an address (`https://api.openai.com/v1`), where this format is spoken. `None` where the text is no address.
     pub fn new(base_url: &str, format: &'static dyn ProviderFormat) -> Option<Self> {
         Self::reached(base_url, format, client::proxies())
     }
 
     fn reached(base_url: &str, format: &'static dyn ProviderFormat, proxies: &Matcher) -> Option<Self> {
         let base = base_url.trim_end_matches('/');
+        let version = format.version().filter(|version| !base.ends_with(version)).unwrap_or_default();
+        let base = format!("{base}{version}");
         let addresses = format.paths().iter().map(|path| Some((*path, client::address(&format!("{base}{path}"))?)));
         let addresses: Vec<(&'static str, Uri)> = addresses.collect::<Option<_>>()?;
         let (_, first) = addresses.first()?;
         let clear = Some(first).filter(|first| first.scheme() == Some(&Scheme::HTTP));
         let host = clear.and_then(Uri::authority).and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         let proxy_authorization = client::proxy_authorization(proxies, first);
-        let routes = Routes { addresses, host, proxy_authorization };
+        let routes = Routes { base, addresses, host, proxy_authorization };
         let headers = Arc::new(request::headers(&routes, None));
         Some(Self { format, routes: Arc::new(routes), headers })
     }
 
     /// The endpoint with this key. `None` where the key can't stand in a header.
     pub fn with_key(mut self, key: &str) -> Option<Self> {
-        self.headers = Arc::new(request::headers(&self.routes, Some(client::bearer(key)?)));
+        let header = match self.format.key_header() {
+            KeyHeader::Bearer => (AUTHORIZATION, client::bearer(key)?),
+            KeyHeader::Named(name) => (HeaderName::from_static(name), client::secret(key)?),
+        };
+        self.headers = Arc::new(request::headers(&self.routes, Some(header)));
         Some(self)
     }
 }
@@ -113,12 +120,8 @@ const LARGEST_ERROR: usize = 64 << 10;
 pub struct Call {
     /// The provider's address and key.
     pub endpoint: Endpoint,
-    /// The request.
-    pub request: Request,
-    /// The model's name at the provider.
-    pub upstream: Arc<str>,
-    /// The output limit to send, where it differs from the client's.
-    pub limit: Option<u32>,
+    /// The request as its provider's format writes it.
+    pub call: ProviderCall,
 }
 
 /// The stage of a streamed call.
@@ -138,7 +141,7 @@ struct Streaming {
 
 /// Makes a call while its events are read. The last event is `Finished` or `Failed`. Dropping the stream cuts the call.
 pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Event> + Send + 'static {
-    if !call.request.stream {
+    if !call.call.is_streamed {
         // Boxed here, as streams are moved into one another before they are boxed as a whole.
         return Either::Left(stream::once(Box::pin(whole(call, timeouts))).flat_map(stream::iter));
     }
@@ -183,7 +186,7 @@ async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
         let body = answer(&call, timeouts).await?;
         let body = exchange::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
-        Ok(call.endpoint.format.read_whole(&call.request, &body))
+        Ok(call.endpoint.format.read_whole(call.call.format, &body))
     };
     read.await.unwrap_or_else(|failure| vec![Event::Failed(failure)])
 }
@@ -192,7 +195,7 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
     Ok(match stage {
         Stage::Begin(call) => {
             let body = answer(&call, timeouts).await?;
-            let (reader, events) = (call.endpoint.format.reader(&call.request), Vec::new().into_iter());
+            let (reader, events) = (call.endpoint.format.reader(call.call.format), Vec::new().into_iter());
             let streaming = Streaming { body, unread: Bytes::new(), reader, events };
             Some((Event::Started, Stage::Stream(Box::new(streaming))))
         }

@@ -3,14 +3,15 @@
 mod delivery;
 mod own;
 
-use std::sync::Arc;
-
 use futures::StreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use wire::format::openai::{OpenAi, read_chat};
+use wire::format::{
+    Upstream,
+    openai::{OpenAi, read_chat},
+};
 
 use super::*;
 
@@ -42,7 +43,8 @@ async fn answer(connection: &mut TcpStream) {
 fn at(endpoint: Endpoint) -> Call {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = read_chat(body).unwrap();
-    Call { endpoint: endpoint.with_key("sk").unwrap(), request, upstream: "m".into(), limit: None }
+    let call = OpenAi.call(request, &Upstream { model: "m", max_output: 100 }).unwrap();
+    Call { endpoint: endpoint.with_key("sk").unwrap(), call }
 }
 
 async fn call(address: &str) -> Vec<Event> {

@@ -82,7 +82,7 @@ impl SecondsMeter {
 
     /// The tokens read and written. Their price is included in the seconds.
     fn tokens(&self) -> Quantities {
-        let Usage { input, cached_input, output, reasoning } = self.usage;
+        let Usage { input, cached_input, cache_write: _, output, reasoning } = self.usage;
         let (read, thought) = (cached_input.min(input), reasoning.min(output));
         let parts = [
             (Key::INPUT, input - read),

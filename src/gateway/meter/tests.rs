@@ -293,7 +293,7 @@ fn an_engine_is_stopped_within_the_last_second_that_is_paid_for() {
 
 #[test]
 fn what_is_told_is_what_was_charged_or_what_the_engine_counted() {
-    let usage = Usage { input: 5, cached_input: 2, output: 3, reasoning: 1 };
+    let usage = Usage { input: 5, cached_input: 2, cache_write: 0, output: 3, reasoning: 1 };
     let mut open = meter(&open_model(), None, Payer::Credits, Instant::now());
     open.counted(usage);
     assert_eq!((open.told(&Parts::default()), open.take_own()), (usage, None));

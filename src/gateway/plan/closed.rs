@@ -10,7 +10,11 @@ use billing::{
     quantity::{Quantities, ServiceTier},
 };
 use rust_decimal::Decimal;
-use wire::{format::openai::known, inference::Request};
+use wire::{
+    format::{self, Terms},
+    inference::Request,
+    usage::Tier,
+};
 
 use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost};
 use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
@@ -18,11 +22,6 @@ use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
 /// Output tokens expected before an account's usual length is known, and the most that a tiny request needs credits
 /// for.
 const USUAL_OUTPUT: u64 = 256;
-
-/// The provider's name of the usual service tier.
-const STANDARD_TIER: &str = "default";
-/// Tiers that may be requested by name, if the model has prices for them.
-const OTHER_TIERS: [ServiceTier; 2] = [ServiceTier::Flex, ServiceTier::Priority];
 
 /// The terms on which a provider runs a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,11 +65,12 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
     let (terms, tier) = match payer {
         Payer::Credits => {
-            let tier = tier(request, &price)?;
-            let terms = known::terms(request);
-            (terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?, tier)
+            let terms = format::terms(request);
+            let terms = terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?;
+            let tier = tier(&terms, &price)?;
+            (terms, tier)
         }
-        Payer::OwnKey => (known::Terms::default(), ServiceTier::Standard),
+        Payer::OwnKey => (Terms::default(), ServiceTier::Standard),
     };
     let context = u64::from(model.context);
     // A prompt never exceeds the model's context.
@@ -132,10 +132,12 @@ impl UsageTerms {
     }
 
     /// The service tier to send. It is always named, so that settings at the provider never choose it.
-    pub(in crate::gateway) fn tier_name(&self) -> &'static str {
+    pub(in crate::gateway) const fn tier(&self) -> Tier {
         match self.asked.tier {
-            ServiceTier::Standard => STANDARD_TIER,
-            tier => tier.name(),
+            ServiceTier::Standard => Tier::Standard,
+            ServiceTier::Batch => Tier::Batch,
+            ServiceTier::Flex => Tier::Flex,
+            ServiceTier::Priority => Tier::Priority,
         }
     }
 
@@ -161,16 +163,18 @@ impl UsageTerms {
 
 /// The requested service tier, by its name: only one that the model has prices for. `priority` costs more than others,
 /// `flex` less.
-fn tier(request: &Request, price: &Price) -> Result<ServiceTier, ServeError> {
-    let asked = request.source.body.read::<String>("service_tier", "a string");
-    let asked = asked.map_err(|error| invalid("service_tier", error.message))?;
-    let asked = match asked.as_deref() {
-        None | Some("auto" | STANDARD_TIER) => return Ok(ServiceTier::Standard),
-        Some(other) => OTHER_TIERS.into_iter().find(|tier| tier.name() == other),
+fn tier(terms: &Terms, price: &Price) -> Result<ServiceTier, ServeError> {
+    let Some((field, asked)) = terms.tier else { return Ok(ServiceTier::Standard) };
+    let asked = match asked {
+        Some(Tier::Standard) => return Ok(ServiceTier::Standard),
+        Some(Tier::Flex) => Some(ServiceTier::Flex),
+        Some(Tier::Priority) => Some(ServiceTier::Priority),
+        // Batches are not made here.
+        Some(Tier::Batch) | None => None,
     };
     asked
         .filter(|tier| price.has_tier(*tier))
-        .ok_or_else(|| invalid("service_tier", "must be auto or default: other tiers have no price here"))
+        .ok_or_else(|| invalid(field, "asks for a tier that has no price here: leave it out, or ask for the usual one"))
 }
 
 /// The highest cost of a prompt of at most `input` tokens, and of an output token after it, both with the fee.
@@ -387,7 +391,8 @@ mod tests {
         let priced: Price = toml::from_str(written).unwrap();
         let of = |asked: &str, price: &Price| {
             let body = format!(r#"{{"model":"m","prompt":"x","service_tier":{asked}}}"#);
-            tier(&read_completion(body.as_bytes()).unwrap(), price).map_err(field)
+            let terms = format::terms(&read_completion(body.as_bytes()).unwrap());
+            terms.map_err(|bad| bad.field).and_then(|terms| tier(&terms, price).map_err(field))
         };
         for taken in ["null", "\"auto\"", "\"default\""] {
             assert_eq!(of(taken, &plain), Ok(ServiceTier::Standard), "{taken}");

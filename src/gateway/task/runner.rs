@@ -20,6 +20,8 @@ pub(in crate::gateway) enum Runner {
         clamped: Option<&'static str>,
         /// Whether the answer is streamed, or sent whole.
         is_streamed: bool,
+        /// Whether the provider answers in the client's format.
+        speaks_as_client: bool,
     },
     /// An engine here.
     Engine {
@@ -37,6 +39,11 @@ impl Runner {
     /// not.
     pub(super) const fn keeps_whole(&self) -> bool {
         matches!(self, Self::Provider { is_streamed: false, .. })
+    }
+
+    /// Whether the client can read the provider's own usage object.
+    pub(super) const fn speaks_as_client(&self) -> bool {
+        matches!(self, Self::Provider { speaks_as_client: true, .. })
     }
 
     /// Cancels the run. An engine ends within a token, and reports its usage.
@@ -86,12 +93,12 @@ mod tests {
 
     #[test]
     fn a_lowered_limit_is_the_reason_of_an_answer_that_reached_it_and_of_no_other() {
-        let provider = Runner::Provider { clamped: Some("credits"), is_streamed: true };
+        let provider = Runner::Provider { clamped: Some("credits"), is_streamed: true, speaks_as_client: true };
         assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), Some("credits"));
         assert_eq!(provider.ended_by(Some(&FinishReason::Stop), false), None);
         assert_eq!(provider.ended_by(None, true), Some(CANCELLED));
         assert_eq!(provider.ended_by(Some(&FinishReason::Stop), true), None, "it was whole already");
-        let provider = Runner::Provider { clamped: None, is_streamed: true };
+        let provider = Runner::Provider { clamped: None, is_streamed: true, speaks_as_client: true };
         assert_eq!(provider.ended_by(Some(&FinishReason::Length), false), None);
     }
 

@@ -14,6 +14,9 @@ pub fn shape_of(route: ErrorShape, headers: &HeaderMap, form: ErrorForm) -> Shap
         (ErrorShape::Object, ErrorForm::Object) => Shape::Object,
         (ErrorShape::Object, ErrorForm::Auto) if reads_objects(headers) => Shape::Object,
         (ErrorShape::Object, ErrorForm::Auto | ErrorForm::Literal) => Shape::OpenAi,
+        (ErrorShape::Anthropic, ErrorForm::Object) => Shape::AnthropicObject,
+        (ErrorShape::Anthropic, ErrorForm::Auto) if reads_objects(headers) => Shape::AnthropicObject,
+        (ErrorShape::Anthropic, ErrorForm::Auto | ErrorForm::Literal) => Shape::Anthropic,
     }
 }
 

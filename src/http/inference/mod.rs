@@ -1,6 +1,7 @@
 //! Inference: a handler reads the body in its route's format, has the gateway start the request, and passes its updates
 //! to the surface: a whole answer, or a stream whose last chunk has usage and cost.
 
+mod forwarded;
 mod models;
 mod quote;
 
@@ -126,6 +127,8 @@ fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, 
     if let Some(value) = header(request, &X_MAX_COST)? {
         parsed.max_cost = Some(value);
     }
+    parsed.source.headers = forwarded::of(request.headers());
+    parsed.source.query = Some(request.query_string()).filter(|query| !query.is_empty()).map(Box::from);
     Ok(parsed)
 }
 

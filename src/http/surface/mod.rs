@@ -138,6 +138,7 @@ pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Val
     let shape = match W::ERRORS {
         ErrorShape::Phrase => Shape::Native,
         ErrorShape::Object => Shape::Object,
+        ErrorShape::Anthropic => Shape::AnthropicObject,
     };
     error.body(shape, request_id)
 }

@@ -5,17 +5,22 @@
 //! provider and reads its answer. Where both sides speak the same format, bytes that need no change pass unchanged: a
 //! request's [`Source`](crate::inference::Source) and a piece's [`Raw`](crate::inference::Raw) carry them.
 
+pub mod feature;
 pub mod live;
 pub mod openai;
 mod receipt;
+mod terms;
+
+use std::borrow::Cow;
 
 use serde_json::Value;
 
 use crate::{
-    fields::BadRequest,
-    inference::{Delta, Event, Failure, ProviderError, Request, Usage},
+    fields::{BadRequest, Fields},
+    inference::{Delta, Event, Failure, Format, Header, ProviderError, Request, Source, Usage},
 };
 pub use receipt::{Particulars, Receipt};
+pub use terms::{Terms, set_tier, terms};
 
 /// A format in which clients ask.
 pub trait ClientFormat: 'static {
@@ -40,6 +45,8 @@ pub enum ErrorShape {
     Phrase,
     /// `error` is an object.
     Object,
+    /// The object has the type `error`, and `error` is an object ("Errors", Anthropic API).
+    Anthropic,
 }
 
 /// Writes one answer, and remembers what it wrote. Each returned text goes to the client as it is: events of a stream,
@@ -83,34 +90,86 @@ pub struct End {
 
 /// A format in which providers are asked.
 pub trait ProviderFormat: Send + Sync {
-    /// The paths of calls, below a provider's address.
+    /// The paths that most calls have, below a provider's address: their addresses are made once.
     fn paths(&self) -> &'static [&'static str];
 
-    /// The call that carries a request. `upstream` is the model's name at the provider. `limit` is the output limit to
-    /// send, where it differs from the client's.
+    /// The version that stands before the paths, where providers' addresses are written without it: `/v1`. An address
+    /// that ends in it is taken too.
+    fn version(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The header that carries a provider's key.
+    fn key_header(&self) -> KeyHeader {
+        KeyHeader::Bearer
+    }
+
+    /// The call that carries a request. A request of the same format passes as it came; any other is translated.
     ///
     /// # Errors
     ///
-    /// A part of the request that this format can't express.
-    fn call(&self, request: &Request, upstream: &str, limit: Option<u32>) -> Result<ProviderCall, Failure>;
+    /// A part of the request that this format can't express: [`Failure::Invalid`], with the field as the client named it.
+    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure>;
 
-    /// A reader for the answer to a request.
-    fn reader(&self, request: &Request) -> Box<dyn AnswerReader>;
+    /// Sets the output limit of a call: tokens for each choice.
+    fn limit(&self, call: &mut ProviderCall, tokens: u32);
 
-    /// Reads an answer that came whole. The last event is `Finished` or `Failed`.
-    fn read_whole(&self, request: &Request, body: &[u8]) -> Vec<Event>;
+    /// A reader for the answer to a call with this format, in which the answer is written.
+    fn reader(&self, format: Format) -> Box<dyn AnswerReader>;
+
+    /// Reads an answer of this format that came whole. The last event is `Finished` or `Failed`.
+    fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event>;
 
     /// Reads a refusal by its HTTP status and its body.
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError;
 }
 
+/// The header that carries a provider's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyHeader {
+    /// `Authorization: Bearer KEY` (RFC 6750).
+    Bearer,
+    /// A header of this name whose value is the key.
+    Named(&'static str),
+}
+
+/// A model at its provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upstream<'a> {
+    /// The model's name there.
+    pub model: &'a str,
+    /// The most tokens that the model writes: some formats require a limit.
+    pub max_output: u32,
+}
+
 /// A call to a provider: `POST`, JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ProviderCall {
-    /// One of the format's [paths](ProviderFormat::paths).
-    pub path: &'static str,
+    /// The format of the call and of its answer.
+    pub format: Format,
+    /// Whether the answer is a stream.
+    pub is_streamed: bool,
+    /// The path below the provider's address, with its query.
+    pub path: Cow<'static, str>,
+    /// Headers besides the key and those of every call.
+    pub headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// The body.
-    pub body: Vec<u8>,
+    pub body: Fields,
+}
+
+impl ProviderCall {
+    /// A call with the client's own body, headers and query, for a provider of the client's format.
+    pub fn forwarded(path: &'static str, request: Request) -> Self {
+        let Source { format, body, headers, query } = request.source;
+        let path = query.map_or(Cow::Borrowed(path), |query| Cow::Owned(format!("{path}?{query}")));
+        let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
+        Self { format, is_streamed: request.stream, path, headers: headers.into_iter().map(header).collect(), body }
+    }
+
+    /// A call in this format, whose request was translated.
+    pub const fn translated(format: Format, is_streamed: bool, path: Cow<'static, str>, body: Fields) -> Self {
+        Self { format, is_streamed, path, headers: Vec::new(), body }
+    }
 }
 
 /// Reads a provider's answer as it comes, in pieces of any size. The last event is `Finished` or `Failed`.

@@ -9,7 +9,8 @@ pub struct Receipt {
     pub cost: String,
     /// The `farebox` object.
     pub farebox: Particulars,
-    /// The provider's own usage object, where it sent a believed one: the client gets the whole object, with the cost.
+    /// The provider's own usage object, where it sent a believed one in the client's format: the client gets the whole
+    /// object, with the cost.
     pub usage: Option<Box<str>>,
 }
 

@@ -11,6 +11,8 @@ pub struct Usage {
     pub input: u64,
     /// The part of `input` that was read from a provider's cache.
     pub cached_input: u64,
+    /// The part of `input` that was written to a provider's cache.
+    pub cache_write: u64,
     /// Output tokens, reasoning included.
     pub output: u64,
     /// The part of `output` spent on reasoning.
@@ -56,6 +58,9 @@ pub struct Delta {
     pub text: String,
     /// The model's reasoning before its answer.
     pub reasoning: String,
+    /// The provider's proof that the reasoning before it is the model's own and complete. A provider may give it with a
+    /// text or a tool call in place of a reasoning.
+    pub signature: Option<Box<str>>,
     /// The model's refusal in place of an answer.
     pub refusal: String,
     /// Pieces of tool calls.
@@ -124,9 +129,10 @@ impl Delta {
 
     /// Whether the delta holds only text, from a model that runs here.
     pub fn is_plain(&self) -> bool {
-        let Self { choice: _, text: _, reasoning, refusal, calls, logprobs, finish, farebox_stop, raw } = self;
+        let Self { choice: _, text: _, reasoning, signature, refusal, calls, logprobs, finish, farebox_stop, raw } =
+            self;
         let is_silent = reasoning.is_empty() && refusal.is_empty() && calls.is_empty() && logprobs.is_empty();
-        is_silent && finish.is_none() && farebox_stop.is_none() && !raw.is_some()
+        is_silent && signature.is_none() && finish.is_none() && farebox_stop.is_none() && !raw.is_some()
     }
 
     /// Roughly the delta's size in memory, in bytes.
@@ -142,7 +148,8 @@ impl Delta {
         let logprobs: usize = self.logprobs.iter().map(tops).sum();
         let call = |call: &CallDelta| size_of::<CallDelta>() + call.arguments.capacity();
         let calls: usize = self.calls.iter().map(call).sum();
-        let texts = self.text.capacity() + self.reasoning.capacity() + self.refusal.capacity();
+        let signature = self.signature.as_ref().map_or(0, |signature| signature.len());
+        let texts = signature + self.text.capacity() + self.reasoning.capacity() + self.refusal.capacity();
         size_of::<Self>() + texts + calls + raw + logprobs
     }
 }

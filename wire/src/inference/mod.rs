@@ -26,5 +26,5 @@ pub use failure::{Failure, ProviderError, TooLong, Unserved};
 pub use generation::{Generation, OutputLimit, Sampling, TextPrompt};
 pub use image::ImageGeneration;
 pub use native::NativeTask;
-pub use request::{Format, Request, Source, Task, Unread, Work};
+pub use request::{Format, Header, Request, Source, Task, Unread, Work};
 pub use rerank::Rerank;

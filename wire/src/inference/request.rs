@@ -60,16 +60,40 @@ pub enum Format {
     OpenAiChat,
     /// OpenAI's legacy completions.
     OpenAiCompletions,
+    /// OpenAI's responses.
+    OpenAiResponses,
+    /// Anthropic's messages.
+    AnthropicMessages,
+    /// Google's `generateContent` and `streamGenerateContent`.
+    Gemini,
+    /// Mistral's chat completions.
+    Mistral,
+    /// Cohere's chat, version 2.
+    Cohere,
 }
 
-/// A request's body as its client wrote it, without Farebox's own fields.
+/// A request as its client wrote it: a provider of the same format gets all of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// The format of the body.
     pub format: Format,
-    /// The body.
+    /// The body, without Farebox's own fields.
     pub body: Fields,
+    /// The client's headers that a provider may read: neither credentials nor headers of one connection.
+    pub headers: Vec<Header>,
+    /// The query, without its question mark.
+    pub query: Option<Box<str>>,
 }
+
+impl Source {
+    /// A request with this body alone.
+    pub const fn of(format: Format, body: Fields) -> Self {
+        Self { format, body, headers: Vec::new(), query: None }
+    }
+}
+
+/// A header of HTTP: its name in small letters, and its value.
+pub type Header = (Box<str>, Box<str>);
 
 /// A member of a body's parts that has no place in the neutral words. Only a provider of the same format gets it.
 /// Everywhere else the request is refused with the member's name, unless the member is known to change nothing.
@@ -110,6 +134,8 @@ pub struct Request {
     pub max_cost: Option<String>,
     /// `autoScale`.
     pub auto_scale: Option<bool>,
+    /// The person behind the request, as the client names it to the provider.
+    pub end_user: Option<String>,
     /// Members of the body that the neutral words do not hold.
     pub unread: Vec<Unread>,
     /// The body as the client wrote it.

@@ -3,10 +3,11 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
+use super::Api;
 use crate::{
     fields::Pairs,
     format::{Particulars, Receipt},
-    inference::{CallDelta, Delta, FinishReason, Format, TokenLogprob, Usage},
+    inference::{CallDelta, Delta, FinishReason, TokenLogprob, Usage},
 };
 
 /// A reason as this format spells it.
@@ -30,7 +31,7 @@ pub struct Head {
     /// The model as the client named it.
     pub model: String,
     /// Chat completions or legacy completions.
-    pub format: Format,
+    pub api: Api,
 }
 
 /// An answer, or a chunk of one, in this format.
@@ -115,10 +116,10 @@ struct ReasoningTokens {
 
 impl Head {
     fn object(&self, streamed: bool) -> &'static str {
-        match (self.format, streamed) {
-            (Format::OpenAiChat, true) => "chat.completion.chunk",
-            (Format::OpenAiChat, false) => "chat.completion",
-            (Format::OpenAiCompletions, _) => "text_completion",
+        match (self.api, streamed) {
+            (Api::Chat, true) => "chat.completion.chunk",
+            (Api::Chat, false) => "chat.completion",
+            (Api::Completions, _) => "text_completion",
         }
     }
 
@@ -138,8 +139,8 @@ impl Head {
     /// A piece of the answer as a chunk. `first` marks the first chunk of a choice.
     pub fn chunk(&self, delta: &Delta, first: bool) -> String {
         let finish = delta.finish.as_ref().map(finish_word);
-        let choice = match self.format {
-            Format::OpenAiChat => {
+        let choice = match self.api {
+            Api::Chat => {
                 let mut fields = Map::new();
                 if first {
                     fields.insert("role".into(), "assistant".into());
@@ -157,7 +158,7 @@ impl Head {
                 }
                 json!({"index": delta.choice, "delta": fields, "logprobs": chat_logprobs(&delta.logprobs), "finish_reason": finish})
             }
-            Format::OpenAiCompletions => {
+            Api::Completions => {
                 let logprobs = completion_logprobs(&delta.logprobs);
                 json!({"index": delta.choice, "text": delta.text, "logprobs": logprobs, "finish_reason": finish})
             }
@@ -174,16 +175,16 @@ impl Head {
     /// The last chunk for a client that did not ask for usage, and so may read `choices[0]` of every chunk: usage and
     /// cost, with an empty choice.
     pub fn closing_chunk(&self, usage: &Usage, receipt: &Receipt) -> String {
-        let choice = match self.format {
-            Format::OpenAiChat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}),
-            Format::OpenAiCompletions => json!({"index": 0, "text": "", "logprobs": null, "finish_reason": null}),
+        let choice = match self.api {
+            Api::Chat => json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}),
+            Api::Completions => json!({"index": 0, "text": "", "logprobs": null, "finish_reason": null}),
         };
         text(&self.envelope(true, &[choice]).ended(usage, receipt))
     }
 
     /// A whole answer from its deltas, as JSON. A provider's own answer keeps its bytes, with the cost added.
     pub fn answer(&self, deltas: &[Delta], usage: &Usage, receipt: &Receipt) -> Vec<u8> {
-        if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(self.format)) {
+        if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(self.api.format())) {
             let gain = Gain { usage: priced(usage, receipt), farebox: &receipt.farebox };
             return raw.to_json_with(&["usage", "farebox"], &gain, ROOM);
         }
@@ -197,12 +198,12 @@ impl Head {
             let text: String = own().map(|delta| delta.text.as_str()).collect();
             let logprobs: Vec<_> = own().flat_map(|delta| delta.logprobs.iter().cloned()).collect();
             let finish = own().find_map(|delta| delta.finish.as_ref()).map(finish_word);
-            match self.format {
-                Format::OpenAiChat => {
+            match self.api {
+                Api::Chat => {
                     json!({"index": index, "message": message(text, own()),
                     "logprobs": chat_logprobs(&logprobs), "finish_reason": finish})
                 }
-                Format::OpenAiCompletions => json!({"index": index, "text": text,
+                Api::Completions => json!({"index": index, "text": text,
                     "logprobs": completion_logprobs(&logprobs), "finish_reason": finish}),
             }
         };
@@ -353,7 +354,10 @@ fn top_map(chosen: &TokenLogprob) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{format::openai::read_answer, inference::Event};
+    use crate::{
+        format::openai::read_answer,
+        inference::{Event, Format},
+    };
 
     #[test]
     fn an_answer_keeps_all_the_provider_said_and_gains_its_cost() {
@@ -363,7 +367,7 @@ mod tests {
         let events = read_answer(Format::OpenAiChat, body);
         let [Event::Delta(delta), Event::Reported(report), _] = events.as_slice() else { panic!("{events:?}") };
         assert_eq!((report.input, report.cached_input, report.output), (Some(5), 3, Some(2)));
-        let head = Head { id: "i".into(), created: 0, model: "m".into(), format: Format::OpenAiChat };
+        let head = Head { id: "i".into(), created: 0, model: "m".into(), api: Api::Chat };
         let mut receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: report.own.clone() };
         let counted = Usage { input: 4, output: 3, ..Usage::default() };
         let answer = |receipt: &Receipt| -> Value {
@@ -423,11 +427,9 @@ mod tests {
     fn the_last_chunk_has_a_choice_unless_usage_was_asked_for() {
         let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: None };
         let usage = Usage::default();
-        let of = |format| Head { id: "i".into(), created: 0, model: "m".into(), format };
+        let of = |api| Head { id: "i".into(), created: 0, model: "m".into(), api };
         let read = |chunk: String| serde_json::from_str::<Value>(&chunk).unwrap();
-        for (task, said) in
-            [(Format::OpenAiChat, json!({"delta": {}})), (Format::OpenAiCompletions, json!({"text": ""}))]
-        {
+        for (task, said) in [(Api::Chat, json!({"delta": {}})), (Api::Completions, json!({"text": ""}))] {
             let closing = read(of(task).closing_chunk(&usage, &receipt));
             let mut choice = json!({"index": 0, "logprobs": null, "finish_reason": null});
             choice.as_object_mut().unwrap().extend(said.as_object().unwrap().clone());

@@ -1,9 +1,13 @@
 //! OpenAI's formats as [`ClientFormat`]s and as a [`ProviderFormat`].
 
-use super::{Reader, Writer, provider_body, read_answer, read_chat, read_completion, read_refusal};
+use super::{
+    Reader, Writer,
+    provider::{limit_fields, own_body},
+    read_answer, read_chat, read_completion, read_refusal, translate,
+};
 use crate::{
     fields::BadRequest,
-    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat},
+    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature},
     inference::{Event, Failure, Format, ProviderError, Request},
 };
 
@@ -51,20 +55,32 @@ impl ProviderFormat for OpenAi {
         &[CHAT, COMPLETIONS]
     }
 
-    fn call(&self, request: &Request, upstream: &str, limit: Option<u32>) -> Result<ProviderCall, Failure> {
-        let path = match request.source.format {
+    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+        let (format, is_streamed) = (request.source.format, request.stream);
+        let path = match format {
             Format::OpenAiChat => CHAT,
             Format::OpenAiCompletions => COMPLETIONS,
+            Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+                feature::check(&request, "OpenAI", translate::takes)?;
+                let body = translate::body(&request, upstream);
+                return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
+            }
         };
-        Ok(ProviderCall { path, body: provider_body(request, upstream, limit) })
+        Ok(ProviderCall::forwarded(path, own_body(request, upstream.model)))
     }
 
-    fn reader(&self, request: &Request) -> Box<dyn AnswerReader> {
-        Box::new(Reader::new(request.source.format))
+    fn limit(&self, call: &mut ProviderCall, tokens: u32) {
+        for field in limit_fields(call.format, &call.body) {
+            call.body.set(field, &tokens);
+        }
     }
 
-    fn read_whole(&self, request: &Request, body: &[u8]) -> Vec<Event> {
-        read_answer(request.source.format, body)
+    fn reader(&self, format: Format) -> Box<dyn AnswerReader> {
+        Box::new(Reader::new(format))
+    }
+
+    fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        read_answer(format, body)
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {

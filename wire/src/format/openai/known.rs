@@ -10,7 +10,7 @@ mod check;
 use std::fmt::Write as _;
 
 use crate::inference::Format;
-pub use check::{Terms, terms};
+pub(in crate::format) use check::{LONGEST_NAME, terms};
 
 /// The effect of a field on a request's cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,13 +135,12 @@ const PARTS: [(&str, Does, &str); 6] = [
 
 /// A field of a route by its name.
 fn find(format: Format, name: &str) -> Option<&'static Field> {
-    let is_here = |field: &&Field| match (field.on, format) {
-        (On::Both, _) | (On::Chat, Format::OpenAiChat) | (On::Completions, Format::OpenAiCompletions) => {
-            field.name == name
-        }
-        (On::Chat, Format::OpenAiCompletions) | (On::Completions, Format::OpenAiChat) => false,
+    let is_here = |field: &&Field| match field.on {
+        On::Both => true,
+        On::Chat => format == Format::OpenAiChat,
+        On::Completions => format == Format::OpenAiCompletions,
     };
-    FIELDS.iter().find(is_here)
+    FIELDS.iter().filter(is_here).find(|field| field.name == name)
 }
 
 /// Names of the fields that are counted with a prompt, besides its messages.

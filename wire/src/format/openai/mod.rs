@@ -2,6 +2,7 @@
 //! errors, the body for a provider, and the chunks and answers for a client. Chat and completions differ only where
 //! [`Format`](crate::inference::Format) is matched.
 
+mod abroad;
 mod answer;
 mod formats;
 pub mod known;
@@ -10,13 +11,49 @@ mod names;
 mod provider;
 mod request;
 mod tools;
+mod translate;
 mod usage;
 mod writer;
 mod written;
 
+pub(super) use abroad::leftover;
 pub use answer::{Head, finish_word};
 pub use formats::{Chat, Completions, OpenAi};
 use names::Names;
-pub use provider::{Reader, provider_body, read_answer, read_refusal};
+pub use provider::{Reader, read_answer, read_refusal};
 pub use request::{read_chat, read_completion};
 pub use writer::Writer;
+
+use crate::inference::Format;
+
+/// One of the two APIs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// Chat completions.
+    Chat,
+    /// Legacy completions.
+    Completions,
+}
+
+impl Api {
+    /// The API with a format; a chat where it is another format's.
+    const fn of(format: Format) -> Self {
+        match format {
+            Format::OpenAiCompletions => Self::Completions,
+            Format::OpenAiChat
+            | Format::OpenAiResponses
+            | Format::AnthropicMessages
+            | Format::Gemini
+            | Format::Mistral
+            | Format::Cohere => Self::Chat,
+        }
+    }
+
+    /// The format.
+    const fn format(self) -> Format {
+        match self {
+            Self::Chat => Format::OpenAiChat,
+            Self::Completions => Format::OpenAiCompletions,
+        }
+    }
+}

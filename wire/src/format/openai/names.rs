@@ -78,11 +78,11 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::inference::Format;
+    use crate::format::openai::Api;
 
     fn united(names: &mut Names, chunk: &Value) -> Value {
         let mut fields = Fields::parse(chunk.to_string().as_bytes()).unwrap();
-        let ours = Head { id: "ours".into(), created: 1, model: "m".into(), format: Format::OpenAiChat };
+        let ours = Head { id: "ours".into(), created: 1, model: "m".into(), api: Api::Chat };
         names.unite(&mut fields, &ours);
         serde_json::from_str(&fields.to_json()).unwrap()
     }

@@ -17,7 +17,7 @@ use crate::{
     inference::{CallDelta, Delta, FinishReason, Format, ProviderError, Raw},
     usage::Report,
 };
-pub use body::provider_body;
+pub(super) use body::{limit_fields, own_body};
 pub use fault::read_refusal;
 pub use reader::{Reader, read_answer};
 

@@ -3,12 +3,10 @@
 
 use serde_json::Value;
 
-use super::{messages, tools};
+use super::{Api, messages, tools};
 use crate::{
     fields::{BadRequest, Fields},
-    inference::{
-        Conversation, Format, Generation, OutputLimit, ReasoningWanted, Request, Sampling, Source, TextPrompt, Work,
-    },
+    inference::{Conversation, Generation, OutputLimit, ReasoningWanted, Request, Sampling, Source, TextPrompt, Work},
 };
 
 /// Reads a chat completion's request.
@@ -17,7 +15,7 @@ use crate::{
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_chat(body: &[u8]) -> Result<Request, BadRequest> {
-    read(Format::OpenAiChat, body)
+    read(Api::Chat, body)
 }
 
 /// Reads a legacy completion's request.
@@ -26,10 +24,10 @@ pub fn read_chat(body: &[u8]) -> Result<Request, BadRequest> {
 ///
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_completion(body: &[u8]) -> Result<Request, BadRequest> {
-    read(Format::OpenAiCompletions, body)
+    read(Api::Completions, body)
 }
 
-fn read(format: Format, body: &[u8]) -> Result<Request, BadRequest> {
+fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
     let mut body = Fields::parse(body)?;
     let own = |name: &&str| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale";
     if let Some(name) = body.names().find(own) {
@@ -46,13 +44,13 @@ fn read(format: Format, body: &[u8]) -> Result<Request, BadRequest> {
         return Err(BadRequest::new("stream_options", "is only for streams"));
     }
     usage_wanted(&body)?;
-    let work = match format {
-        Format::OpenAiChat => Work::Conversation(Box::new(Conversation {
+    let work = match api {
+        Api::Chat => Work::Conversation(Box::new(Conversation {
             messages: messages::read(&body, &mut unread)?,
             generation: generation(&body, false, logprobs_of_chat(&body)?)?,
             ..tools::read(&body, &mut unread)
         })),
-        Format::OpenAiCompletions => Work::Text(Box::new(text_prompt(&body)?)),
+        Api::Completions => Work::Text(Box::new(text_prompt(&body)?)),
     };
     let max_cost = match body.read("max_cost", "an amount of dollars")? {
         None => None,
@@ -61,9 +59,10 @@ fn read(format: Format, body: &[u8]) -> Result<Request, BadRequest> {
         Some(_) => return Err(BadRequest::new("max_cost", "must be an amount of dollars")),
     };
     let auto_scale = body.boolean("autoScale")?;
+    let end_user = ["safety_identifier", "user"].into_iter().find_map(|name| body.string(name).ok().flatten());
     body.remove("max_cost");
     body.remove("autoScale");
-    Ok(Request { model, work, stream, max_cost, auto_scale, unread, source: Source { format, body } })
+    Ok(Request { model, work, stream, max_cost, auto_scale, end_user, unread, source: Source::of(api.format(), body) })
 }
 
 /// Whether the client of a stream expects a chunk of usage without choices (`stream_options.include_usage`).

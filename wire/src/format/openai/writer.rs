@@ -3,10 +3,10 @@
 
 use serde_json::Value;
 
-use super::{Head, Names, request::usage_wanted};
+use super::{Api, Head, Names, request::usage_wanted};
 use crate::{
     format::{AnswerWriter, End, ErrorShape, WholeWriter},
-    inference::{Delta, Format, Raw, Request},
+    inference::{Delta, Raw, Request},
     sse,
 };
 
@@ -25,12 +25,12 @@ pub struct Writer {
 impl Writer {
     /// A writer for the answer to a request. `id` has 32 hexadecimal digits; `created` is in seconds since 1970.
     pub fn new(request: &Request, id: &str, created: i64) -> Self {
-        let format = request.source.format;
-        let kind = match format {
-            Format::OpenAiChat => "chatcmpl-",
-            Format::OpenAiCompletions => "cmpl-",
+        let api = Api::of(request.source.format);
+        let kind = match api {
+            Api::Chat => "chatcmpl-",
+            Api::Completions => "cmpl-",
         };
-        let head = Head { id: [kind, id].concat(), created, model: request.model.clone(), format };
+        let head = Head { id: [kind, id].concat(), created, model: request.model.clone(), api };
         let usage_asked = request.stream && usage_wanted(&request.source.body).unwrap_or(false);
         Self { names: Names::default(), head, usage_asked, begun: Vec::new(), finished: Vec::new() }
     }
@@ -50,7 +50,7 @@ impl AnswerWriter for Writer {
         match delta.raw {
             // The original was written with the delta before.
             Raw::Before => None,
-            Raw::Own(format, mut fields) if format == self.head.format => {
+            Raw::Own(format, mut fields) if format == self.head.api.format() => {
                 self.names.unite(&mut fields, &self.head);
                 Some(sse::encode(&fields.to_json()))
             }

@@ -3,17 +3,10 @@
 use super::{Does, find};
 use crate::{
     fields::{BadRequest, Fields},
+    format::Terms,
     inference::{CacheMark, CacheTtl, Content, Conversation, Part, Request, Unread, Work},
+    usage::Tier,
 };
-
-/// The terms that a request's price depends on, besides its counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Terms {
-    /// A part of the prompt can't be counted here: the prompt may fill the model's whole context.
-    pub is_uncountable: bool,
-    /// The provider is asked to keep its cache for longer than usual.
-    pub keeps_long: bool,
-}
 
 /// Members of a message besides those that are read here. All are counted with the prompt.
 const OF_MESSAGE: [&str; 15] = [
@@ -52,7 +45,7 @@ const OF_CALLS: &str = "messages[].tool_calls";
 /// The note on unknown cache times.
 const TIMES: &str = "a cache may be kept for 30m or 12h";
 /// The most characters of an unknown name that an error repeats.
-const LONGEST_NAME: usize = 100;
+pub(in crate::format) const LONGEST_NAME: usize = 100;
 
 /// The terms that a request's price depends on.
 ///
@@ -60,7 +53,7 @@ const LONGEST_NAME: usize = 100;
 ///
 /// The first part of the request without a known price: a field, a value, or a member of a message. The error is for
 /// the client; with the client's own provider key the part would pass.
-pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
+pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
     let body = &request.source.body;
     let mut terms = Terms::default();
     for name in body.names().filter(|name| body.present(name).is_some()) {
@@ -85,6 +78,11 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
             terms.keeps_long |= ttl.is_long();
         }
     }
+    let tier: Option<String> = body.read("service_tier", "a string")?;
+    terms.tier = match tier.as_deref() {
+        None | Some("auto" | "default") => None,
+        Some(word) => Some(("service_tier", Tier::from_word(word))),
+    };
     request.unread.iter().try_for_each(check_unread)?;
     if let Work::Conversation(conversation) = &request.work {
         of_conversation(conversation, &mut terms)?;
@@ -173,19 +171,19 @@ mod tests {
 
     use super::*;
     use crate::{
+        format::openai::Api,
         format::openai::{read_chat, read_completion},
-        inference::Format,
     };
 
-    fn of(format: Format, more: &Value) -> Result<Terms, BadRequest> {
-        let mut body = match format {
-            Format::OpenAiChat => json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}),
-            Format::OpenAiCompletions => json!({"model": "m", "prompt": "x"}),
+    fn of(api: Api, more: &Value) -> Result<Terms, BadRequest> {
+        let mut body = match api {
+            Api::Chat => json!({"model": "m", "messages": [{"role": "user", "content": "x"}]}),
+            Api::Completions => json!({"model": "m", "prompt": "x"}),
         };
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let read = match format {
-            Format::OpenAiChat => read_chat,
-            Format::OpenAiCompletions => read_completion,
+        let read = match api {
+            Api::Chat => read_chat,
+            Api::Completions => read_completion,
         };
         terms(&read(body.to_string().as_bytes()).unwrap())
     }
@@ -193,7 +191,7 @@ mod tests {
     #[expect(clippy::needless_pass_by_value, reason = "it is made where it is asked about")]
     fn part(part: Value) -> Result<Terms, BadRequest> {
         let tool = json!({"role": "tool", "tool_call_id": "a", "content": [{"type": "text", "text": "x"}, part]});
-        of(Format::OpenAiChat, &json!({"messages": [{"role": "user", "content": "x"}, tool]}))
+        of(Api::Chat, &json!({"messages": [{"role": "user", "content": "x"}, tool]}))
     }
 
     #[test]
@@ -216,10 +214,10 @@ mod tests {
             (json!({"messages": [{"role": "assistant", "audio": {"id": "a"}}]}), "messages[0].audio"),
             (json!({"messages": [{"role": "user", "content": "x", "file_ids": ["f"]}]}), "messages[0].file_ids"),
         ] {
-            assert_eq!(of(Format::OpenAiChat, &more).unwrap_err().field, field, "{more}");
+            assert_eq!(of(Api::Chat, &more).unwrap_err().field, field, "{more}");
         }
         for name in ["tools", "messages", "max_completion_tokens", "new"] {
-            assert_eq!(of(Format::OpenAiCompletions, &json!({name: 5})).unwrap_err().field, name);
+            assert_eq!(of(Api::Completions, &json!({name: 5})).unwrap_err().field, name);
         }
     }
 
@@ -273,12 +271,12 @@ mod tests {
             "logit_bias": {"1": 2}, "store": true, "metadata": {"a": "b"}, "modalities": ["text"], "audio": null,
             "web_search_options": null, "max_tokens": 5, "max_completion_tokens": 6, "service_tier": "auto", "user": "u",
             "stream": true, "stream_options": {"include_usage": true, "include_obfuscation": false}});
-        assert_eq!(of(Format::OpenAiChat, &all), Ok(Terms::default()));
+        assert_eq!(of(Api::Chat, &all), Ok(Terms::default()));
         let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
         let said = json!({"role": "assistant", "content": null, "tool_calls": [call], "refusal": null, "audio": null,
             "reasoning_content": "hm", "annotations": []});
-        assert_eq!(of(Format::OpenAiChat, &json!({"messages": [said]})), Ok(Terms::default()));
+        assert_eq!(of(Api::Chat, &json!({"messages": [said]})), Ok(Terms::default()));
         let completion = json!({"suffix": "y", "echo": true, "best_of": 3, "logprobs": 2, "stop": ["x"], "seed": 1});
-        assert_eq!(of(Format::OpenAiCompletions, &completion), Ok(Terms::default()));
+        assert_eq!(of(Api::Completions, &completion), Ok(Terms::default()));
     }
 }

@@ -1,40 +1,39 @@
 //! The body for a provider of this format: the client's, byte for byte, except for the fields that must differ.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value};
 
-use crate::inference::{Format, Request};
+use super::super::Api;
+use crate::{
+    fields::Fields,
+    inference::{Format, Request},
+};
 
-/// The body for a provider: the client's, with the provider's name of the model, usage always requested, and the output
-/// limit lowered where `limit` is given.
-pub fn provider_body(request: &Request, upstream: &str, limit: Option<u32>) -> Vec<u8> {
-    let mut body = Cow::Borrowed(&request.source.body);
-    if upstream != request.model {
-        body.to_mut().set("model", upstream);
+/// A request whose body is for a provider: the client's, with the provider's name of the model, and usage always
+/// requested.
+pub(in super::super) fn own_body(mut request: Request, model: &str) -> Request {
+    let body = &mut request.source.body;
+    if model != request.model {
+        body.set("model", model);
     }
     if request.stream {
         let mut options: Map<String, Value> =
             body.read("stream_options", "an object").ok().flatten().unwrap_or_default();
         if options.get("include_usage") != Some(&Value::Bool(true)) {
             options.insert("include_usage".into(), true.into());
-            body.to_mut().set("stream_options", &options);
+            body.set("stream_options", &options);
         }
     }
-    for field in limit.map_or(&[][..], |_| limit_fields(request)) {
-        body.to_mut().set(field, &limit);
-    }
-    body.to_json().into_bytes()
+    request
 }
 
 /// The fields in which a limit is written: the client's own fields where it has any, else the format's. Reasoning
 /// models take no `max_tokens`.
-fn limit_fields(request: &Request) -> &'static [&'static str] {
-    let is_there = |field| request.source.body.present(field).is_some();
-    match (request.source.format, is_there("max_completion_tokens"), is_there("max_tokens")) {
-        (Format::OpenAiChat, true, true) => &["max_completion_tokens", "max_tokens"],
-        (Format::OpenAiChat, _, false) => &["max_completion_tokens"],
-        (Format::OpenAiChat, false, true) | (Format::OpenAiCompletions, ..) => &["max_tokens"],
+pub(in super::super) fn limit_fields(format: Format, body: &Fields) -> &'static [&'static str] {
+    let is_there = |field| body.present(field).is_some();
+    match (Api::of(format), is_there("max_completion_tokens"), is_there("max_tokens")) {
+        (Api::Chat, true, true) => &["max_completion_tokens", "max_tokens"],
+        (Api::Chat, _, false) => &["max_completion_tokens"],
+        (Api::Chat, false, true) | (Api::Completions, ..) => &["max_tokens"],
     }
 }
 
@@ -44,15 +43,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::format::openai::{read_chat, read_completion};
+    use crate::format::{
+        ProviderFormat as _, Upstream,
+        openai::{OpenAi, read_chat, read_completion},
+    };
 
     fn chat(fields: &str) -> Request {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
         read_chat(body.as_bytes()).unwrap()
     }
 
+    fn provider_body(request: &Request, model: &str, limit: Option<u32>) -> String {
+        let mut call = OpenAi.call(request.clone(), &Upstream { model, max_output: 100 }).unwrap();
+        if let Some(limit) = limit {
+            OpenAi.limit(&mut call, limit);
+        }
+        call.body.to_json()
+    }
+
     fn sent(request: &Request, upstream: &str, limit: Option<u32>) -> Value {
-        serde_json::from_slice(&provider_body(request, upstream, limit)).unwrap()
+        serde_json::from_str(&provider_body(request, upstream, limit)).unwrap()
     }
 
     #[test]
@@ -142,13 +152,13 @@ mod tests {
             }
             let plain = format!(" {{{}}}\n", entries.join(","));
             let request = read_chat(plain.as_bytes()).unwrap();
-            prop_assert_eq!(String::from_utf8(provider_body(&request, "m", None)).unwrap(), plain, "nothing is to be changed");
+            prop_assert_eq!(provider_body(&request, "m", None), plain, "nothing is to be changed");
 
             let mut with_ours = entries.clone();
             with_ours.insert(ours.min(entries.len()), r#""max_cost" : 1"#.to_owned());
             with_ours.insert(ours / 2 % entries.len(), r#""autoScale":true"#.to_owned());
             let request = read_chat(format!("{{{}}}", with_ours.join(",")).as_bytes()).unwrap();
-            let sent = String::from_utf8(provider_body(&request, "other", Some(7))).unwrap();
+            let sent = provider_body(&request, "other", Some(7));
             let expected: Vec<String> = entries
                 .iter()
                 .map(|entry| entry.trim().replace(r#""model":"m""#, r#""model":"other""#))

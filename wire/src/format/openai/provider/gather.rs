@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::super::Api;
 use crate::{
     fields::Fields,
     inference::{Delta, Failure, Format},
@@ -76,9 +77,9 @@ impl Gather {
         choices.sort_by_key(|(index, _)| *index);
         let choices: Vec<_> = choices.into_iter().map(|(index, said)| self.whole_choice(index, said)).collect();
         let mut answer = std::mem::take(&mut self.envelope);
-        let object = match self.format {
-            Format::OpenAiChat => "chat.completion",
-            Format::OpenAiCompletions => "text_completion",
+        let object = match Api::of(self.format) {
+            Api::Chat => "chat.completion",
+            Api::Completions => "text_completion",
         };
         answer.insert("object".into(), object.into());
         answer.insert("choices".into(), choices.into());
@@ -89,8 +90,8 @@ impl Gather {
     fn whole_choice(&self, index: u64, mut said: Map<String, Value>) -> Value {
         let mut choice = Map::new();
         choice.insert("index".into(), index.into());
-        match self.format {
-            Format::OpenAiChat => {
+        match Api::of(self.format) {
+            Api::Chat => {
                 let mut message = json!({"role": "assistant", "content": null, "refusal": null});
                 if let (Some(message), Some(Value::Object(told))) =
                     (message.as_object_mut(), said.shift_remove("message"))
@@ -104,7 +105,7 @@ impl Gather {
                 }
                 choice.insert("message".into(), message);
             }
-            Format::OpenAiCompletions => {
+            Api::Completions => {
                 choice.insert("text".into(), said.shift_remove("text").unwrap_or_else(|| "".into()));
             }
         }

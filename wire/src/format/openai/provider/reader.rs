@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::{Classified, Form, Meaning, classify, deltas_of, fault, gather::Gather, spread};
+use super::{super::Api, Classified, Form, Meaning, classify, deltas_of, fault, gather::Gather, spread};
 use crate::{
     format::AnswerReader,
     inference::{Delta, Event, Failure, Format, ProviderError, Raw},
@@ -221,10 +221,10 @@ impl AnswerReader for Reader {
 
 /// Appends the events of a piece of an answer, for a client that asked for a stream.
 fn put_pieces(format: Format, deltas: Vec<Delta>, form: Form, events: &mut Vec<Event>) {
-    match (form, format) {
-        (Form::Whole, Format::OpenAiChat) => events.extend(spread::pieces(deltas).into_iter().map(Event::Delta)),
+    match (form, Api::of(format)) {
+        (Form::Whole, Api::Chat) => events.extend(spread::pieces(deltas).into_iter().map(Event::Delta)),
         // A completion's piece and a whole completion look alike.
-        (Form::Piece, _) | (Form::Whole, Format::OpenAiCompletions) => {
+        (Form::Piece, _) | (Form::Whole, Api::Completions) => {
             events.extend(deltas.into_iter().map(Event::Delta));
         }
     }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::format::openai::provider_body;
+use crate::format::{ProviderFormat as _, Upstream, openai::OpenAi};
 
 fn chat(body: &str) -> Result<Request, BadRequest> {
     read_chat(body.as_bytes())
@@ -52,13 +52,13 @@ fn a_completion_writes_as_many_answers_as_the_best_is_chosen_of() {
         read(format, format!(r#"{{"model":"m",{prompt}{fields}}}"#).as_bytes())
     };
     let answers = |format, fields: &str| of(format, fields).unwrap().generation().unwrap().answers();
-    assert_eq!(answers(Format::OpenAiCompletions, ""), 1);
-    assert_eq!(answers(Format::OpenAiCompletions, r#","n":3"#), 3);
-    assert_eq!(answers(Format::OpenAiCompletions, r#","n":3,"best_of":null"#), 3);
-    assert_eq!(answers(Format::OpenAiCompletions, r#","n":3,"best_of":20"#), 20);
-    assert_eq!(answers(Format::OpenAiChat, r#","n":3,"best_of":20"#), 3, "not a field of chats");
+    assert_eq!(answers(Api::Completions, ""), 1);
+    assert_eq!(answers(Api::Completions, r#","n":3"#), 3);
+    assert_eq!(answers(Api::Completions, r#","n":3,"best_of":null"#), 3);
+    assert_eq!(answers(Api::Completions, r#","n":3,"best_of":20"#), 20);
+    assert_eq!(answers(Api::Chat, r#","n":3,"best_of":20"#), 3, "not a field of chats");
     for bad in [r#","best_of":0"#, r#","best_of":21"#, r#","n":3,"best_of":2"#, r#","best_of":"2""#] {
-        assert_eq!(of(Format::OpenAiCompletions, bad).unwrap_err().field, "best_of", "{bad}");
+        assert_eq!(of(Api::Completions, bad).unwrap_err().field, "best_of", "{bad}");
     }
 }
 
@@ -99,8 +99,8 @@ fn an_assistants_message_is_taken_back_as_it_was_answered() {
         r#"{"role":"function","name":"f","content":null}"#,
     ] {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{message}]}}"#);
-        let request = chat(&body).unwrap();
-        assert_eq!(String::from_utf8(provider_body(&request, "m", None)).unwrap(), body);
+        let call = OpenAi.call(chat(&body).unwrap(), &Upstream { model: "m", max_output: 9 }).unwrap();
+        assert_eq!(call.body.to_json(), body);
     }
 }
 

@@ -1,0 +1,65 @@
+//! The closed providers that are called: the format and the address of each, and the actor that watches it.
+
+use std::collections::HashMap;
+
+use actors::provider::{ProviderActor, ProviderHandle, ProviderSettings};
+use runtime::{
+    health::Health,
+    supervisor::{Supervisor, supervise},
+};
+use upstream::Timeouts;
+use wire::format::{ProviderFormat, openai::OpenAi};
+
+use crate::config::Settings;
+
+/// A provider that can be called.
+struct Known {
+    name: &'static str,
+    /// The provider's own address.
+    address: &'static str,
+    format: &'static dyn ProviderFormat,
+}
+
+/// The providers.
+const KNOWN: [Known; 1] = [Known { name: "openai", address: "https://api.openai.com/v1", format: &OpenAi }];
+
+/// Starts each provider's actor, and returns their handles by name.
+pub(super) fn start(
+    settings: &Settings,
+    chief: &actix::Addr<Supervisor>,
+    arbiter: &actix::ArbiterHandle,
+    health: &Health,
+) -> HashMap<String, ProviderHandle> {
+    let start = |Known { name, address, format }: Known| {
+        let set = settings.providers.named(name).cloned().unwrap_or_default();
+        let handle = ProviderHandle::new(ProviderSettings {
+            name,
+            format,
+            base_url: set.base_url.unwrap_or_else(|| address.to_owned()),
+            api_key: set.api_key.map(|key| key.expose().to_owned()),
+            timeouts: Timeouts::default(),
+        });
+        let (published, vitals) = (handle.clone(), health.clone());
+        let make = move |exit| ProviderActor::new(published.clone(), vitals.clone(), exit);
+        supervise(chief, arbiter.clone(), health, name, make);
+        (name.to_owned(), handle)
+    };
+    KNOWN.into_iter().map(start).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Providers;
+
+    #[test]
+    fn every_provider_has_settings_and_its_address_in_the_example_file() {
+        let file = include_str!("../../config/farebox.toml");
+        for Known { name, address, .. } in KNOWN {
+            assert!(Providers::default().named(name).is_some(), "{name}");
+            let section = file.split(&format!("[providers.{name}]")).nth(1).unwrap().split("\n[").next().unwrap();
+            let shown = section.lines().find_map(|line| line.strip_prefix("# base_url = "));
+            assert_eq!(shown, Some(format!("{address:?}").as_str()));
+        }
+    }
+}

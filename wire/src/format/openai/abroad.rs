@@ -1,0 +1,115 @@
+//! Fields of a chat completion for a provider of another format: those that the neutral words hold are translated, those
+//! that change no answer are left out. Any other field makes the request one that can't be translated.
+
+use super::known;
+use crate::inference::{Request, Unread};
+
+/// Fields that change no answer.
+const HARMLESS: [&str; 10] = [
+    "user",
+    "safety_identifier",
+    "metadata",
+    "store",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "prompt_cache_options",
+    "include_reasoning",
+    "reasoning_format",
+    "stream_options",
+];
+/// Fields with values that ask for nothing beside the usual.
+const USUAL: [(&str, &[&str]); 4] = [
+    ("service_tier", &["\"auto\"", "\"default\"", "\"standard\""]),
+    ("modalities", &["[\"text\"]"]),
+    ("verbosity", &["\"medium\""]),
+    ("suffix", &["\"\""]),
+];
+/// Fields that the neutral words hold.
+const NEUTRAL: [&str; 25] = [
+    "model",
+    "messages",
+    "prompt",
+    "tools",
+    "functions",
+    "tool_choice",
+    "function_call",
+    "parallel_tool_calls",
+    "response_format",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "best_of",
+    "stream",
+    "temperature",
+    "top_p",
+    "top_k",
+    "seed",
+    "stop",
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "logprobs",
+    "top_logprobs",
+    "reasoning_effort",
+];
+/// Members of messages that describe an earlier answer and change no later one, by pattern.
+const DESCRIBING: [&str; 10] = [
+    "messages[].id",
+    "messages[].parsed",
+    "messages[].provider_specific_fields",
+    "messages[].annotations",
+    "messages[].extra_content",
+    "messages[].reasoning",
+    "messages[].content[].annotations",
+    "messages[].content[].id",
+    "messages[].content[].index",
+    "messages[].tool_calls[].index",
+];
+
+/// The first member of a request that has no place in the neutral words and may change the answer.
+pub(in crate::format) fn leftover(request: &Request) -> Option<String> {
+    let body = &request.source.body;
+    let is_left = |name: &&str| {
+        let usual = USUAL.iter().find(|(known, _)| known == name);
+        let is_usual =
+            usual.is_some_and(|(_, values)| body.get(name).is_some_and(|value| values.contains(&value.trim())));
+        !(body.present(name).is_none() || NEUTRAL.contains(name) || HARMLESS.contains(name) || is_usual)
+    };
+    let field = body.names().find(is_left).map(|name| name.chars().take(known::LONGEST_NAME).collect());
+    field.or_else(|| request.unread.iter().find(|unread| !is_harmless(unread)).map(|unread| unread.at.clone()))
+}
+
+fn is_harmless(unread: &Unread) -> bool {
+    unread.json == "null" || DESCRIBING.contains(&&*unread.pattern())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::openai::read_chat;
+
+    #[test]
+    fn what_can_change_an_answer_and_has_no_neutral_place_is_found() {
+        let of = |fields: &str| {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}}]{fields}}}"#);
+            leftover(&read_chat(body.as_bytes()).unwrap())
+        };
+        for harmless in [
+            "",
+            r#","user":"u","store":true,"prompt_cache_key":"k","service_tier":"auto","modalities":["text"],"verbosity":null"#,
+            r#","messages":[{"role":"assistant","content":"x","annotations":[],"id":"i","audio":null}]"#,
+        ] {
+            assert_eq!(of(harmless), None, "{harmless}");
+        }
+        for (fields, field) in [
+            (r#","web_search_options":{}"#, "web_search_options"),
+            (r#","service_tier":"flex""#, "service_tier"),
+            (r#","verbosity":"low""#, "verbosity"),
+            (r#","min_p":0.1"#, "min_p"),
+            (r#","messages":[{"role":"assistant","content":"x","prefix":true}]"#, "messages[0].prefix"),
+            (r#","tools":[{"type":"web_search"}]"#, "tools[0].type"),
+        ] {
+            assert_eq!(of(fields).as_deref(), Some(field), "{fields}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The terms that a request's price depends on, besides its counts: one answer for all formats of clients. Each format
+//! has a table of its own; a field that is in no table may cost anything, so it is refused by its name.
+
+use super::openai::known;
+use crate::{
+    fields::BadRequest,
+    inference::{Format, Request},
+    usage::Tier,
+};
+
+/// The terms that a request's price depends on, besides its counts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// A part of the prompt can't be counted here: the prompt may fill the model's whole context.
+    pub is_uncountable: bool,
+    /// The provider is asked to keep its cache for longer than usual.
+    pub keeps_long: bool,
+    /// The service tier asked for, where it is not the usual one: the field, and the tier; `None` for a word that is not
+    /// known.
+    pub tier: Option<(&'static str, Option<Tier>)>,
+}
+
+/// The terms that a request's price depends on.
+///
+/// # Errors
+///
+/// The first part of the request without a known price: a field, a value, or a member of a message. The error is for
+/// the client; with the client's own provider key the part would pass.
+pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
+    match request.source.format {
+        Format::OpenAiChat | Format::OpenAiCompletions => known::terms(request),
+        Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+            Err(BadRequest::new("body", "has a format in which clients do not ask here"))
+        }
+    }
+}
+
+/// Names the service tier in a request that names one: `auto` would let a setting of our project at the provider choose
+/// a dearer one.
+pub fn set_tier(request: &mut Request, tier: Tier) {
+    let word = match tier {
+        Tier::Standard => "default",
+        Tier::Batch => "batch",
+        Tier::Flex => "flex",
+        Tier::Priority => "priority",
+    };
+    match request.source.format {
+        Format::OpenAiChat | Format::OpenAiCompletions | Format::OpenAiResponses => {
+            if request.source.body.present("service_tier").is_some() {
+                request.source.body.set("service_tier", word);
+            }
+        }
+        Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {}
+    }
+}
