@@ -70,7 +70,8 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         Work::Text(text) => count_text(model, &text.prompt),
         Work::Conversation(conversation) => {
             let messages: u64 = conversation.messages.iter().map(|message| count_message(model, message)).sum();
-            let unread = request.unread.iter().filter(|unread| unread.at.starts_with("messages"));
+            let unread = request.unread.iter();
+            let unread = unread.filter(|unread| unread.at.starts_with("messages") || unread.at.starts_with("input"));
             messages + PER_ANSWER + unread.map(|unread| count_text(model, &unread.json)).sum::<u64>()
         }
         Work::Embedding(_)
@@ -82,7 +83,7 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         | Work::Native(_) => return 0,
     };
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
-    prompt + known::counted_beside().map(json).sum::<u64>()
+    prompt + known::counted_beside(request.source.format).into_iter().map(json).sum::<u64>()
 }
 
 fn count_message(model: &str, message: &Message) -> u64 {

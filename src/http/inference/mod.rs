@@ -7,7 +7,10 @@ mod quote;
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, http::header::HeaderName};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{HeaderName, UPGRADE},
+};
 use actors::account::AccountError;
 use billing::key::Scope;
 use bytes::Bytes;
@@ -15,7 +18,7 @@ use uuid::Uuid;
 use wire::{
     format::{
         ClientFormat,
-        openai::{Chat, Completions},
+        openai::{Chat, Completions, Responses},
     },
     inference::Request,
 };
@@ -78,6 +81,19 @@ pub async fn chat(state: Shared, request: HttpRequest, body: Body) -> HttpRespon
 /// `POST /v1/completions`.
 pub async fn completions(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     run::<Completions>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `POST /v1/responses`.
+pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Responses>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `GET /v1/responses`. Agents ask first whether responses come over a WebSocket; told at once that they don't, they use
+/// HTTP.
+pub async fn responses_upgrade(request: HttpRequest) -> HttpResponse {
+    let wants_upgrade = request.headers().contains_key(UPGRADE);
+    let error = if wants_upgrade { ApiError::no_upgrade() } else { ApiError::method_not_allowed() };
+    refuse(&request, &error)
 }
 
 async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {

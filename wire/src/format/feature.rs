@@ -221,9 +221,8 @@ pub fn check(request: &Request, provider: &str, takes: impl Fn(Feature) -> Takes
 fn leftover(request: &Request) -> Option<String> {
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions => openai::leftover(request),
-        Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
-            Some("body".to_owned())
-        }
+        Format::OpenAiResponses => openai::responses::leftover(request),
+        Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => Some("body".to_owned()),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{
     Reader, Writer,
     provider::{limit_fields, own_body},
-    read_answer, read_chat, read_completion, read_refusal, translate,
+    read_answer, read_chat, read_completion, read_refusal, responses, translate,
 };
 use crate::{
     fields::BadRequest,
@@ -13,6 +13,7 @@ use crate::{
 
 const CHAT: &str = "/chat/completions";
 const COMPLETIONS: &str = "/completions";
+const RESPONSES: &str = "/responses";
 
 /// Chat completions, as clients ask for them.
 #[derive(Debug)]
@@ -46,13 +47,13 @@ impl ClientFormat for Completions {
     }
 }
 
-/// A provider that speaks both formats.
+/// A provider that speaks all three formats.
 #[derive(Debug)]
 pub struct OpenAi;
 
 impl ProviderFormat for OpenAi {
     fn paths(&self) -> &'static [&'static str] {
-        &[CHAT, COMPLETIONS]
+        &[CHAT, COMPLETIONS, RESPONSES]
     }
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
@@ -60,7 +61,8 @@ impl ProviderFormat for OpenAi {
         let path = match format {
             Format::OpenAiChat => CHAT,
             Format::OpenAiCompletions => COMPLETIONS,
-            Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+            Format::OpenAiResponses => RESPONSES,
+            Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 feature::check(&request, "OpenAI", translate::takes)?;
                 let body = translate::body(&request, upstream);
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
@@ -76,11 +78,17 @@ impl ProviderFormat for OpenAi {
     }
 
     fn reader(&self, format: Format) -> Box<dyn AnswerReader> {
-        Box::new(Reader::new(format))
+        match format {
+            Format::OpenAiResponses => Box::new(responses::Reader::default()),
+            _ => Box::new(Reader::new(format)),
+        }
     }
 
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
-        read_answer(format, body)
+        match format {
+            Format::OpenAiResponses => responses::read_answer(body),
+            _ => read_answer(format, body),
+        }
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {

@@ -10,6 +10,7 @@ mod messages;
 mod names;
 mod provider;
 mod request;
+pub mod responses;
 mod tools;
 mod translate;
 mod usage;
@@ -17,11 +18,13 @@ mod writer;
 mod written;
 
 pub(super) use abroad::leftover;
+use answer::usage_object;
 pub use answer::{Head, finish_word};
 pub use formats::{Chat, Completions, OpenAi};
 use names::Names;
 pub use provider::{Reader, read_answer, read_refusal};
 pub use request::{read_chat, read_completion};
+pub use responses::{Responses, read_response};
 pub use writer::Writer;
 
 use crate::inference::Format;
