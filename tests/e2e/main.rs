@@ -33,6 +33,7 @@ mod rebuild;
 mod receipts;
 mod refusals;
 mod reported;
+mod responses;
 mod reversals;
 mod sdk;
 mod servers;

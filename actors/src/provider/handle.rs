@@ -198,6 +198,7 @@ impl ProviderHandle {
                         Event::Failed(failure) => running.ended(breaker::counts(failure)),
                         Event::Finished { .. } => running.ended(false),
                         Event::Loaded
+                        | Event::Headers(_)
                         | Event::Started
                         | Event::Second(_)
                         | Event::Delta(_)

@@ -35,7 +35,7 @@ use super::{
         stream,
     },
 };
-use crate::gateway::serve::{self, Job, ServeError, Started};
+use crate::gateway::serve::{self, Begun, Job, ServeError, Started};
 pub use models::{model, models};
 pub use quote::quote;
 
@@ -115,12 +115,13 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     if is_streamed {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();
-        return stream::answer(answer, head.arrival.at, heartbeat, |response, stages| head.put(response, left, stages))
+        return stream::answer(answer, head.arrival.at, heartbeat, |response, begun| head.put(response, left, begun))
             .await;
     }
-    let Whole { body, receipt, done } = answer.whole().await?;
+    let Whole { body, receipt, mut done } = answer.whole().await?;
     let mut response = HttpResponse::Ok();
-    head.put(&mut response, receipt.farebox.balance, Some(done.stages));
+    let begun = Begun { stages: done.stages, headers: std::mem::take(&mut done.headers) };
+    head.put(&mut response, receipt.farebox.balance, Some(begun));
     put_cost(&mut response, &receipt.cost, receipt.farebox.billed_seconds);
     Ok(response.content_type("application/json").body(body))
 }

@@ -4,6 +4,7 @@ pub(crate) mod accounts;
 pub(crate) mod client;
 pub(crate) mod companion;
 pub(crate) mod fake_openai;
+pub(crate) mod fake_responses;
 pub(crate) mod fake_stripe;
 pub(crate) mod memory;
 pub(crate) mod nginx;

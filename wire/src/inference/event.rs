@@ -1,7 +1,7 @@
 //! The events of a running request: pieces of the answer, usage, and exactly one end. Engines and provider formats make
 //! them; the request's task reads them. No price is known here.
 
-use super::{Failure, Format};
+use super::{Failure, Format, Header};
 use crate::{fields::Fields, usage::Report};
 
 /// Tokens a request read and wrote.
@@ -159,6 +159,8 @@ impl Delta {
 pub enum Event {
     /// Open only: the model that the request waited for is loaded.
     Loaded,
+    /// Closed only: headers of the provider's answer that a client of its format may read. Before all pieces.
+    Headers(Vec<Header>),
     /// Open: the first engine step began (compute starts). Closed: the provider answered 2xx.
     Started,
     /// Open only: this many seconds of compute have been started (1 with the first step).
