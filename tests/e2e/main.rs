@@ -34,6 +34,7 @@ mod receipts;
 mod refusals;
 mod reported;
 mod responses;
+mod retries;
 mod reversals;
 mod sdk;
 mod servers;

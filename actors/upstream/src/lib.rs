@@ -121,8 +121,8 @@ const LARGEST_ERROR: usize = 64 << 10;
 pub struct Call {
     /// The provider's address and key.
     pub endpoint: Endpoint,
-    /// The request as its provider's format writes it.
-    pub call: ProviderCall,
+    /// The request as its provider's format writes it; shared, because it may be made again.
+    pub call: Arc<ProviderCall>,
 }
 
 /// The stage of a streamed call.
