@@ -41,7 +41,12 @@ pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
             Ok(())
         }
         // Read to neutral words, as for a provider of another format.
-        Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::OpenAiResponses
+        | Format::OpenAiEmbeddings
+        | Format::AnthropicMessages
+        | Format::Gemini
+        | Format::Mistral
+        | Format::Cohere => {
             tools(request)?;
             feature::check(request, "this gateway", takes)
         }

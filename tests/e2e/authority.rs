@@ -29,6 +29,7 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/", Nothing),
     ("POST", "/v1/chat/completions", Scope("inference")),
     ("POST", "/v1/completions", Scope("inference")),
+    ("POST", "/v1/embeddings", Scope("inference")),
     ("POST", "/v1/responses", Scope("inference")),
     ("GET", "/v1/responses", Nothing),
     ("POST", "/v1/quote", Scope("inference")),

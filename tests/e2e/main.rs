@@ -11,6 +11,7 @@ mod backup;
 mod closed;
 mod completions;
 mod edge;
+mod embeddings;
 mod health;
 mod idempotency;
 mod imported;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use wire::{
     format::{
         ClientFormat,
-        openai::{Chat, Completions, Responses},
+        openai::{Chat, Completions, Embeddings, Responses},
     },
     inference::Request,
 };
@@ -81,6 +81,11 @@ pub async fn chat(state: Shared, request: HttpRequest, body: Body) -> HttpRespon
 /// `POST /v1/completions`.
 pub async fn completions(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     run::<Completions>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `POST /v1/embeddings`.
+pub async fn embeddings(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Embeddings>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
 /// `POST /v1/responses`.

@@ -95,6 +95,27 @@ pub(super) fn responses_body() -> RefOr<Schema> {
     open(object.required("model").required("input")).into()
 }
 
+pub(super) fn embeddings_body() -> RefOr<Schema> {
+    let object = of_type(Type::Object)
+        .property("model", of_type(Type::String))
+        .property("input", anything().description(Some("A text, or a list of texts or of tokens.")))
+        .property("dimensions", of_type(Type::Integer))
+        .property("encoding_format", of_type(Type::String).description(Some("`float` or `base64`.")));
+    open(object.required("model").required("input")).into()
+}
+
+/// Vectors with their cost.
+pub(super) fn embeddings() -> RefOr<Schema> {
+    let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
+    let object = of_type(Type::Object)
+        .property("object", of_type(Type::String))
+        .property("data", ArrayBuilder::new().items(open(of_type(Type::Object))))
+        .property("model", of_type(Type::String))
+        .property("usage", open(usage))
+        .property("farebox", open(of_type(Type::Object)));
+    open(object.required("data")).into()
+}
+
 /// A response with its cost, and the events of one.
 pub(super) fn responses() -> (RefOr<Schema>, RefOr<Schema>) {
     let usage = of_type(Type::Object).property("cost", Dollars::schema_of());

@@ -85,10 +85,9 @@ pub(super) fn all() -> Vec<Operation> {
 
 fn models() -> Vec<Operation> {
     let (json, events) = ("application/json", "text/event-stream");
-    let run = |operation: Operation, (answer, stream)| {
+    let whole = |operation: Operation, answer| {
         operation
             .answers_of(200, json, Some(answer))
-            .answers_of(200, events, Some(stream))
             .headers(inference::REQUEST, inference::ANSWER)
             .errors(&[
                 Code::ContextLengthExceeded,
@@ -105,6 +104,7 @@ fn models() -> Vec<Operation> {
             ])
             .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
     };
+    let run = |operation: Operation, (answer, stream)| whole(operation, answer).answers_of(200, events, Some(stream));
     vec![
         run(
             post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
@@ -114,6 +114,10 @@ fn models() -> Vec<Operation> {
         run(
             post("/v1/completions", INFERENCE, "A text that goes on").body_of(inference::completion_body()),
             inference::answers(),
+        ),
+        whole(
+            post("/v1/embeddings", INFERENCE, "Vectors of texts").body_of(inference::embeddings_body()),
+            inference::embeddings(),
         ),
         run(
             post("/v1/responses", INFERENCE, "A response, answered whole or as typed events")

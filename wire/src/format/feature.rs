@@ -187,7 +187,12 @@ impl Feature {
         match format {
             Format::OpenAiResponses => responses,
             Format::AnthropicMessages => messages,
-            Format::OpenAiChat | Format::OpenAiCompletions | Format::Gemini | Format::Mistral | Format::Cohere => chat,
+            Format::OpenAiChat
+            | Format::OpenAiCompletions
+            | Format::OpenAiEmbeddings
+            | Format::Gemini
+            | Format::Mistral
+            | Format::Cohere => chat,
         }
     }
 }
@@ -222,7 +227,9 @@ fn leftover(request: &Request) -> Option<String> {
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions => openai::leftover(request),
         Format::OpenAiResponses => openai::responses::leftover(request),
-        Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => Some("body".to_owned()),
+        Format::OpenAiEmbeddings | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+            Some("body".to_owned())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! OpenAI's formats as [`ClientFormat`]s and as a [`ProviderFormat`].
 
 use super::{
-    Reader, Writer,
+    Reader, Writer, embeddings,
     provider::{limit_fields, own_body},
     read_answer, read_chat, read_completion, read_refusal, responses, translate,
 };
@@ -14,6 +14,7 @@ use crate::{
 const CHAT: &str = "/chat/completions";
 const COMPLETIONS: &str = "/completions";
 const RESPONSES: &str = "/responses";
+const EMBEDDINGS: &str = "/embeddings";
 
 /// Chat completions, as clients ask for them.
 #[derive(Debug)]
@@ -47,13 +48,13 @@ impl ClientFormat for Completions {
     }
 }
 
-/// A provider that speaks all three formats.
+/// A provider that speaks all of these formats.
 #[derive(Debug)]
 pub struct OpenAi;
 
 impl ProviderFormat for OpenAi {
     fn paths(&self) -> &'static [&'static str] {
-        &[CHAT, COMPLETIONS, RESPONSES]
+        &[CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS]
     }
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
@@ -62,6 +63,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiChat => CHAT,
             Format::OpenAiCompletions => COMPLETIONS,
             Format::OpenAiResponses => RESPONSES,
+            Format::OpenAiEmbeddings => EMBEDDINGS,
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 feature::check(&request, "OpenAI", translate::takes)?;
                 let body = translate::body(&request, upstream);
@@ -80,6 +82,7 @@ impl ProviderFormat for OpenAi {
     fn reader(&self, format: Format) -> Box<dyn AnswerReader> {
         match format {
             Format::OpenAiResponses => Box::new(responses::Reader::default()),
+            Format::OpenAiEmbeddings => Box::new(embeddings::Reader::default()),
             _ => Box::new(Reader::new(format)),
         }
     }
@@ -87,6 +90,7 @@ impl ProviderFormat for OpenAi {
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
         match format {
             Format::OpenAiResponses => responses::read_answer(body),
+            Format::OpenAiEmbeddings => embeddings::read_answer(body),
             _ => read_answer(format, body),
         }
     }

@@ -4,6 +4,7 @@
 
 mod abroad;
 mod answer;
+mod embeddings;
 mod formats;
 pub mod known;
 mod messages;
@@ -20,6 +21,8 @@ mod written;
 pub(super) use abroad::leftover;
 use answer::usage_object;
 pub use answer::{Head, finish_word};
+pub(super) use embeddings::terms as terms_of_embeddings;
+pub use embeddings::{Embeddings, read_embedding};
 pub use formats::{Chat, Completions, OpenAi};
 use names::Names;
 pub use provider::{Reader, read_answer, read_refusal};
@@ -48,6 +51,7 @@ impl Api {
             | Format::AnthropicMessages
             | Format::Gemini
             | Format::Mistral
+            | Format::OpenAiEmbeddings
             | Format::Cohere => Self::Chat,
         }
     }

@@ -30,8 +30,11 @@ pub(in super::super) fn own_body(mut request: Request, model: &str) -> Request {
 /// models take no `max_tokens`.
 pub(in super::super) fn limit_fields(format: Format, body: &Fields) -> &'static [&'static str] {
     let is_there = |field| body.present(field).is_some();
-    if format == Format::OpenAiResponses {
-        return &["max_output_tokens"];
+    match format {
+        Format::OpenAiResponses => return &["max_output_tokens"],
+        // Nothing is written.
+        Format::OpenAiEmbeddings => return &[],
+        _ => {}
     }
     match (Api::of(format), is_there("max_completion_tokens"), is_there("max_tokens")) {
         (Api::Chat, true, true) => &["max_completion_tokens", "max_tokens"],
