@@ -18,10 +18,14 @@ mod written;
 
 pub(super) use abroad::leftover;
 pub use answer::{Head, finish_word};
+#[cfg(test)]
+pub(super) use formats::translated;
 pub use formats::{Chat, Completions, OpenAi};
 use names::Names;
 pub use provider::{Reader, read_answer, read_refusal};
+pub(super) use provider::{Shape, fault, shape_of};
 pub use request::{read_chat, read_completion};
+pub(super) use translate::{address, effort, parsed, response_format, takes};
 pub use writer::Writer;
 
 use crate::inference::Format;
