@@ -32,9 +32,12 @@ pub(in crate::gateway) struct UsageTerms {
     pub(in crate::gateway) price: Arc<Price>,
     /// Who pays the provider.
     pub(in crate::gateway) payer: Payer,
-    /// An upper bound of the input tokens: counted, or the model's context if they can't be counted.
+    /// An upper bound of the input tokens: counted with the margin of the model's encoding, or the model's context if
+    /// they can't be counted.
     pub(in crate::gateway) input: u64,
-    /// The part of `input` that was counted.
+    /// The input tokens charged where the provider reports none: counted, or the model's context.
+    pub(in crate::gateway) estimated: u64,
+    /// The part of `input` that was counted, without a margin.
     counted: u64,
     /// How long the provider may keep its cache, and the requested tier.
     pub(in crate::gateway) asked: Asked,
@@ -75,7 +78,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let context = u64::from(model.context);
     // A prompt never exceeds the model's context.
     let counted = wire::tokens::count_prompt(request, &model.id).min(context);
-    let input = if terms.is_uncountable { context } else { counted };
+    let most = counted.saturating_mul(wire::tokens::margin(&model.id)).min(context);
+    let (input, estimated) = if terms.is_uncountable { (context, context) } else { (most, counted) };
     let asked = Asked { keep: if terms.keeps_long { Keep::Long } else { Keep::Usual }, tier };
     let generation = request.generation();
     let largest = generation.and_then(|generation| generation.limit).map(|limit| u64::from(limit.largest));
@@ -102,7 +106,7 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     };
     let model = Arc::clone(model);
     let dearest = (prompt, token);
-    let terms = UsageTerms { model, price, payer, input, counted, asked, dearest, limit, choices, clamp };
+    let terms = UsageTerms { model, price, payer, input, estimated, counted, asked, dearest, limit, choices, clamp };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
 }
 
