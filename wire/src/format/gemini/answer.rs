@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{refusal, usage};
+use super::{PROOF_MARK, refusal, usage};
 use crate::{
     format::{
         incoming::{Listener, Place},
@@ -175,7 +175,8 @@ impl Choice {
     /// A part in neutral words; `None` where it says nothing that has a place there.
     fn part(&mut self, part: &Value, id: &str) -> Option<Delta> {
         let signature = part.get("thoughtSignature").and_then(Value::as_str).filter(|text| !text.is_empty());
-        let mut delta = Delta { choice: self.index, signature: signature.map(Into::into), ..Delta::default() };
+        let signature = signature.map(|proof| [PROOF_MARK, proof].concat().into());
+        let mut delta = Delta { choice: self.index, signature, ..Delta::default() };
         if let Some(call) = part.get("functionCall").filter(|call| call.is_object()) {
             delta.calls.push(self.call(call, id));
             return Some(delta);

@@ -3,12 +3,13 @@
 //!
 //! A thought's proof (`thoughtSignature`) goes back in the part in which it came: a call, or else a text. Calls that came
 //! from elsewhere have none, which Gemini 3 and later refuse in the turn that runs; Google names a word for them ("Thought
-//! signatures", Gemini API documentation).
+//! signatures", Gemini API documentation). Proofs of others are refused too: Google's are marked where clients keep them.
 
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::PROOF_MARK;
 use crate::{
     format::{feature, media::inline},
     inference::{Audio, Content, Failure, File, Format, Image, Message, Part, Role, ToolCall, ToolResult},
@@ -116,7 +117,8 @@ impl<'a> Writer<'a> {
             Content::Text(text) | Content::Refusal(text) if text.is_empty() => return Ok(None),
             Content::Text(text) | Content::Refusal(text) => proven(json!({"text": text}), proof.of_text()),
             Content::Reasoning(reasoning) => {
-                proof.text = reasoning.signature.as_deref().or(proof.text);
+                let own = reasoning.signature.as_deref().and_then(|signature| signature.strip_prefix(PROOF_MARK));
+                proof.text = own.or(proof.text);
                 return Ok(None);
             }
             Content::ToolCall(call) => {

@@ -155,12 +155,14 @@ fn a_thoughts_proof_goes_back_where_it_came() {
         {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}]);
     let said = json!({"type": "text", "text": "so"});
     let proofs = |parts: &[Value]| parts.iter().map(|part| part["thoughtSignature"].clone()).collect::<Vec<_>>();
-    let calling = json!({"role": "assistant", "content": [thought("p1"), said], "tool_calls": calls});
+    let calling = json!({"role": "assistant", "content": [thought("google:p1"), said], "tool_calls": calls});
     let found = model_parts("gemini-3.8-flash", &[calling]);
     assert_eq!(proofs(&found), [json!(null), json!("p1"), json!(null)], "the first call alone has it");
-    let speaking = json!({"role": "assistant", "content": [thought("p2"), said]});
+    let speaking = json!({"role": "assistant", "content": [thought("google:p2"), said]});
     assert_eq!(proofs(&model_parts("gemini-3.8-flash", &[speaking])), [json!("p2")]);
     let unproven = json!({"role": "assistant", "tool_calls": calls});
+    let others = json!({"role": "assistant", "content": [thought("another's")], "tool_calls": calls});
+    assert_eq!(model_parts("gemini-3.8-flash", &[others]), model_parts("gemini-3.8-flash", &[unproven.clone()]));
     let result = json!({"role": "tool", "tool_call_id": "a", "content": "x"});
     let all = [unproven.clone(), result.clone(), unproven.clone()];
     let (none, skip) = (json!(null), json!("skip_thought_signature_validator"));
@@ -229,7 +231,7 @@ fn whole_said() -> Said {
     Said {
         text: "Hello".into(),
         thoughts: "hm é".into(),
-        proofs: vec!["cHJvb2Y=".into()],
+        proofs: vec!["google:cHJvb2Y=".into()],
         calls: vec![(0, "sky".into(), "{\"at\":1}".into())],
         finish: Some(FinishReason::ToolCalls),
         usage: Some((Some(10), Some(7))),
@@ -350,6 +352,15 @@ fn a_call_without_an_id_gets_one_that_is_its_own() {
     assert!(ids[0] != ids[1] && ids[2] == "own" && ids[0].starts_with("call_"), "{ids:?}");
     assert_eq!(of("a", json!([call]))[0], ids[0], "the same answer has the same ids");
     assert_ne!(of("b", json!([call]))[0], ids[0]);
+}
+
+#[test]
+fn searches_are_counted() {
+    let answer = json!({"candidates": [{"content": {"parts": [{"text": "x"}]}, "finishReason": "STOP",
+        "groundingMetadata": {"webSearchQueries": ["a", "b"]}}], "usageMetadata": {"promptTokenCount": 1, "candidatesTokenCount": 1}});
+    let events = Gemini.read_whole(Format::Gemini, answer.to_string().as_bytes());
+    let Some(Event::Reported(report)) = events.get(1) else { panic!("{events:?}") };
+    assert_eq!(report.web_searches, 2);
 }
 
 #[test]

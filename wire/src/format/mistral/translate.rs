@@ -21,8 +21,13 @@ use crate::{
 /// How Mistral treats the features of requests in other formats.
 pub const fn takes(feature: Feature) -> Takes {
     match feature {
-        // Its cache works without marks. A tool's failure is told in the result's words.
-        Feature::AuthorName | Feature::FailedResult | Feature::CacheMark | Feature::EndUser => Takes::Left,
+        // Its cache works without marks. Its thoughts come without proofs, so proofs are others'. A tool's failure is told
+        // in the result's words.
+        Feature::AuthorName
+        | Feature::SignedReasoning
+        | Feature::FailedResult
+        | Feature::CacheMark
+        | Feature::EndUser => Takes::Left,
         Feature::TextPrompt
         | Feature::ImageId
         | Feature::FileId
@@ -36,7 +41,6 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::FileData
         | Feature::FileUrl
         | Feature::Reasoning
-        | Feature::SignedReasoning
         | Feature::Refusal
         | Feature::StrictTool
         | Feature::NoTool
@@ -198,12 +202,8 @@ fn chunk(content: &Content) -> Option<Value> {
         Content::Text(text) | Content::Refusal(text) => {
             (!text.is_empty()).then(|| json!({"type": "text", "text": text}))
         }
-        Content::Reasoning(Reasoning { text, signature }) => {
-            let mut chunk = json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]});
-            if let Some(signature) = signature {
-                chunk["signature"] = signature.as_str().into();
-            }
-            Some(chunk)
+        Content::Reasoning(Reasoning { text, signature: None }) if !text.is_empty() => {
+            Some(json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]}))
         }
         Content::Image(Image { media, detail }) => {
             let mut image = json!({"url": address(media, "image/png")});
@@ -224,6 +224,7 @@ fn chunk(content: &Content) -> Option<Value> {
             Some(document)
         }
         Content::File(File { media: None, .. })
+        | Content::Reasoning(_)
         | Content::ToolCall(_)
         | Content::ToolResult(_)
         | Content::Unknown { .. } => None,

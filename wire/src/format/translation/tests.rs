@@ -91,7 +91,7 @@ fn example(feature: Feature) -> Option<Example> {
             (answered(json!("y")), with)
         }
         Feature::SignedReasoning => {
-            let thought = json!({"type": "thinking", "thinking": "hm", "signature": "s"});
+            let thought = json!({"type": "thinking", "thinking": "hm", "signature": "google:s"});
             (answered(json!("y")), answered(json!([thought, {"type": "text", "text": "y"}])))
         }
         Feature::Refusal => (answered(json!("y")), answered(json!([{"type": "refusal", "refusal": "no"}]))),
@@ -172,6 +172,22 @@ fn each_feature_is_treated_as_the_tables_say() {
                     assert!(field.starts_with(feature.field(Format::OpenAiChat)), "{field}: {said}");
                 }
                 (takes, with) => panic!("{takes:?}, but {with:?}: {said}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn two_features_together_are_asked_or_refused_by_one_of_their_names() {
+    for (provider, _) in COLUMNS {
+        for (first, second) in Feature::ALL.into_iter().flat_map(|first| Feature::ALL.map(|second| (first, second))) {
+            let (Some(one), Some(two)) = (example(first), example(second)) else { continue };
+            let mut fields = one.with;
+            fields.as_object_mut().unwrap().extend(two.with.as_object().unwrap().clone());
+            if let Err(failure) = written(provider, request(&fields)) {
+                let Failure::Invalid { field, .. } = &failure else { panic!("{failure:?}") };
+                let is_of = |feature: Feature| field.starts_with(feature.field(Format::OpenAiChat));
+                assert!(is_of(first) || is_of(second), "{provider}: {first:?}, {second:?}: {failure}");
             }
         }
     }
