@@ -19,6 +19,7 @@ mod open;
 mod openapi;
 mod operator;
 mod oracle;
+mod other_oracle;
 mod other_providers;
 mod overspend;
 mod ownership;

@@ -311,6 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_that_its_provider_counts_otherwise_is_held_with_a_margin_and_estimated_without() {
+        let of = |model: &str| {
+            let terms = quoted(model, "").unwrap().0.terms;
+            (terms.input, terms.estimated)
+        };
+        assert_eq!(of("gpt-4o-mini"), (9, 9));
+        assert_eq!(of("gemini-3.8-flash"), (18, 9));
+        let file = r#","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:application/pdf;base64,xx"}}]}]"#;
+        let (quote, context) = quoted("gemini-3.8-flash", file).unwrap();
+        assert_eq!((quote.terms.input, quote.terms.estimated), (context, context));
+    }
+
+    #[test]
     fn a_cache_that_is_written_is_held_at_its_dearest() {
         let mark = |ttl: &str| {
             let part = format!(

@@ -54,6 +54,16 @@ fn a_chat_is_asked_in_coheres_words() {
 }
 
 #[test]
+fn functions_of_before_there_were_tools_are_called_by_their_names() {
+    let fields = json!({"messages": [{"role": "user", "content": "x"},
+        {"role": "assistant", "content": null, "function_call": {"name": "sky", "arguments": "{}"}},
+        {"role": "function", "name": "sky", "content": "blue"}]});
+    let body = call(&fields).unwrap();
+    assert_eq!(body["messages"][1]["tool_calls"][0]["id"], body["messages"][2]["tool_call_id"]);
+    assert!(body["messages"][2]["tool_call_id"].is_string());
+}
+
+#[test]
 fn what_can_not_be_said_is_refused_by_its_name() {
     let tools = json!([{"type": "function", "function": {"name": "f"}}]);
     for (fields, field) in [

@@ -184,8 +184,10 @@ fn tool(tool: &Tool) -> Value {
 /// A message as Cohere's: each result of a tool is a message, before the rest of its message.
 fn messages(message: &Message) -> Vec<Value> {
     let result = |part: &Part| match &part.content {
-        Content::ToolResult(ToolResult { call_id, parts, .. }) => {
-            Some(json!({"role": "tool", "tool_call_id": call_id, "content": content(parts)}))
+        // A function of before there were tools has no id: its name stands for it.
+        Content::ToolResult(ToolResult { call_id, name, parts, .. }) => {
+            let id = call_id.as_deref().or(name.as_deref());
+            Some(json!({"role": "tool", "tool_call_id": id, "content": content(parts)}))
         }
         _ => None,
     };
@@ -269,5 +271,6 @@ fn chunk(content: &Content) -> Option<Value> {
 
 fn call(content: &Content) -> Option<Value> {
     let Content::ToolCall(ToolCall { id, name, arguments, kind: _ }) = content else { return None };
+    let id = id.as_deref().unwrap_or(name);
     Some(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
 }

@@ -162,7 +162,10 @@ fn a_thoughts_proof_goes_back_where_it_came() {
     assert_eq!(proofs(&model_parts("gemini-3.8-flash", &[speaking])), [json!("p2")]);
     let unproven = json!({"role": "assistant", "tool_calls": calls});
     let others = json!({"role": "assistant", "content": [thought("another's")], "tool_calls": calls});
-    assert_eq!(model_parts("gemini-3.8-flash", &[others]), model_parts("gemini-3.8-flash", &[unproven.clone()]));
+    assert_eq!(
+        model_parts("gemini-3.8-flash", &[others]),
+        model_parts("gemini-3.8-flash", std::slice::from_ref(&unproven))
+    );
     let result = json!({"role": "tool", "tool_call_id": "a", "content": "x"});
     let all = [unproven.clone(), result.clone(), unproven.clone()];
     let (none, skip) = (json!(null), json!("skip_thought_signature_validator"));
