@@ -8,7 +8,7 @@ use runtime::{
     supervisor::{Supervisor, supervise},
 };
 use upstream::Timeouts;
-use wire::format::{ProviderFormat, openai::OpenAi};
+use wire::format::{ProviderFormat, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::OpenAi};
 
 use crate::config::Settings;
 
@@ -21,7 +21,12 @@ struct Known {
 }
 
 /// The providers.
-const KNOWN: [Known; 1] = [Known { name: "openai", address: "https://api.openai.com/v1", format: &OpenAi }];
+const KNOWN: [Known; 4] = [
+    Known { name: "openai", address: "https://api.openai.com/v1", format: &OpenAi },
+    Known { name: "google", address: "https://generativelanguage.googleapis.com", format: &Gemini },
+    Known { name: "mistral", address: "https://api.mistral.ai", format: &Mistral },
+    Known { name: "cohere", address: "https://api.cohere.com", format: &Cohere },
+];
 
 /// Starts each provider's actor, and returns their handles by name.
 pub(super) fn start(

@@ -9,7 +9,12 @@ use wire::inference::Task;
 use super::ClosedModel;
 
 /// The files built into the program.
-pub(super) const BUILT_IN: [&str; 1] = [include_str!("../../config/prices/openai.toml")];
+pub(super) const BUILT_IN: [&str; 4] = [
+    include_str!("../../config/prices/openai.toml"),
+    include_str!("../../config/prices/google.toml"),
+    include_str!("../../config/prices/mistral.toml"),
+    include_str!("../../config/prices/cohere.toml"),
+];
 
 /// A price book that can't be used.
 #[derive(Debug, thiserror::Error)]

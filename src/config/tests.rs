@@ -161,8 +161,8 @@ fn a_value_of_the_wrong_type_or_range_is_refused_by_key() {
 fn what_is_set_for_nothing_is_told() {
     let told = |set: &[&str]| load("", &[], set).unwrap().without_effect();
     assert_eq!(told(&["providers.openai.api_key=sk", "limits.drains=3"]), [""; 0]);
-    let set = ["providers.google.api_key=k", "providers.cohere.base_url=https://c", "redis.url=redis://r"];
-    assert_eq!(told(&set), ["providers.google", "providers.cohere", "redis.url"]);
+    let set = ["providers.google.api_key=k", "providers.anthropic.base_url=https://c", "redis.url=redis://r"];
+    assert_eq!(told(&set), ["providers.anthropic", "redis.url"]);
 }
 
 #[test]

@@ -153,10 +153,14 @@ fn is_weight(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|weight| weight >= 1)
 }
 
-/// Settings that are accepted and not used yet: only `OpenAI` is called of the closed providers, and there is one node.
+/// Closed providers that are not called yet.
+const UNCALLED: [&str; 1] = ["anthropic"];
+
+/// Settings that are accepted and not used yet: some closed providers are not called, and there is one node.
 pub(super) fn without_effect(settings: &Settings) -> Vec<String> {
     let is_set = |provider: &Provider| *provider != Provider::default();
-    let unread = settings.providers.all().into_iter().filter(|(name, provider)| *name != "openai" && is_set(provider));
+    let unread =
+        settings.providers.all().into_iter().filter(|(name, provider)| UNCALLED.contains(name) && is_set(provider));
     let mut keys: Vec<_> = unread.map(|(name, _)| format!("providers.{name}")).collect();
     keys.extend(settings.redis.url.is_some().then(|| "redis.url".to_owned()));
     keys

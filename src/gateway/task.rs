@@ -212,6 +212,8 @@ impl Task {
         self.measure.unknown();
         match said {
             Raw::None | Raw::Before => {}
+            // A client of another format can't read it.
+            Raw::Own(..) if !self.runner.speaks_as_client() => {}
             said if self.has_begun => self.pass_on(said).await,
             said if self.whole.is_none() && self.early.len() < EARLY => self.early.push(said),
             Raw::Own(..) => {}

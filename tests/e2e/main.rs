@@ -20,6 +20,8 @@ mod open;
 mod openapi;
 mod operator;
 mod oracle;
+mod other_oracle;
+mod other_providers;
 mod overspend;
 mod ownership;
 mod payments;

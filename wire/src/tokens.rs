@@ -1,6 +1,6 @@
 //! Counts tokens of closed models with OpenAI's own encodings by `tiktoken`, built on first use. Counts are exact for
 //! texts of words. A very long text without words gets an upper bound (a token is at least one byte), which only makes
-//! a hold larger.
+//! a hold larger. Other providers' encodings are their own: what is held for their prompts has a margin ([`margin`]).
 
 mod image;
 
@@ -26,7 +26,19 @@ fn encoding(model: &str) -> &'static CoreBpe {
     tiktoken::get_encoding(if is_older { "cl100k_base" } else { "o200k_base" }).expect("built-in vocabulary")
 }
 
-/// Tokens of a text for a model: at least the true number.
+/// How models of OpenAI's begin.
+const OPENAIS: [&str; 10] =
+    ["gpt-", "chatgpt-", "o1", "o3", "o4", "codex-", "computer-use-", "text-", "davinci-", "babbage-"];
+/// Tokens of other encodings for a token of OpenAI's, at most: they take up to half as many again for English and code,
+/// and more for other languages.
+const MARGIN: u64 = 2;
+
+/// By how much a count is multiplied for a bound of what a model's own encoding would count.
+pub fn margin(model: &str) -> u64 {
+    if OPENAIS.iter().any(|begin| model.starts_with(begin)) { 1 } else { MARGIN }
+}
+
+/// Tokens of a text for a model: at least the true number for OpenAI's, an estimate for others.
 pub fn count_text(model: &str, text: &str) -> u64 {
     if text.is_empty() {
         return 0;
@@ -135,6 +147,22 @@ mod tests {
 
     use super::*;
     use crate::format::openai::read_chat;
+
+    #[test]
+    fn models_of_other_providers_have_a_margin() {
+        for (model, expected) in [
+            ("gpt-6-sol", 1),
+            ("o3-mini", 1),
+            ("chatgpt-4o-latest", 1),
+            ("gemini-3.8-flash", 2),
+            ("claude-opus-5-5", 2),
+            ("mistral-medium-3-5", 2),
+            ("open-mistral-7b", 2),
+            ("command-a-03-2025", 2),
+        ] {
+            assert_eq!(margin(model), expected, "{model}");
+        }
+    }
 
     #[test]
     fn texts_are_counted_as_openai_counts_them() {

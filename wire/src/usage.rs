@@ -26,6 +26,8 @@ pub struct Report {
     pub reasoning: u64,
     /// The part of `output` that is sound, which no reasoning is.
     pub audio_output: u64,
+    /// The part of `output` that is pictures.
+    pub image_output: u64,
     /// Searches of the web that the provider ran.
     pub web_searches: u64,
     /// Pages of the web that it fetched.
@@ -85,6 +87,7 @@ impl Report {
         let output = self.output.unwrap_or(0);
         self.reasoning = self.reasoning.min(output);
         self.audio_output = self.audio_output.min(output - self.reasoning);
+        self.image_output = self.image_output.min(output - self.reasoning - self.audio_output);
         self
     }
 
@@ -108,6 +111,7 @@ impl Report {
             output: self.output.max(later.output),
             reasoning: self.reasoning.max(later.reasoning),
             audio_output: self.audio_output.max(later.audio_output),
+            image_output: self.image_output.max(later.image_output),
             web_searches: self.web_searches.max(later.web_searches),
             web_fetches: self.web_fetches.max(later.web_fetches),
             tier: later.tier.or(self.tier),
@@ -122,7 +126,7 @@ impl Report {
     }
 
     /// All it says in numbers.
-    const fn numbers(&self) -> [Option<u64>; 10] {
+    const fn numbers(&self) -> [Option<u64>; 11] {
         [
             self.input,
             Some(self.cached_input),
@@ -133,6 +137,7 @@ impl Report {
             self.output,
             Some(self.reasoning),
             Some(self.audio_output),
+            Some(self.image_output),
             Some(self.web_searches.saturating_add(self.web_fetches)),
         ]
     }

@@ -139,6 +139,8 @@ fn quantities(report: Option<&Report>, input: u64, output: u64, asked: Asked) ->
     written -= reasoning;
     let spoken = report.audio_output.min(written);
     written -= spoken;
+    let drawn = report.image_output.min(written);
+    written -= drawn;
     let tokens = [
         (Key::INPUT, text),
         (Key::CACHE_READ, read),
@@ -149,6 +151,7 @@ fn quantities(report: Option<&Report>, input: u64, output: u64, asked: Asked) ->
         (Key::OUTPUT, written),
         (Key::REASONING, reasoning),
         (Key::OUTPUT.in_modality(Modality::Audio), spoken),
+        (Key::OUTPUT.in_modality(Modality::Image), drawn),
     ];
     let mut all: Quantities = tokens.into_iter().map(|(key, amount)| (key.in_tier(tier), amount)).collect();
     all.add(Key::of(Kind::WebSearches, Direction::Neither), report.web_searches);
@@ -236,6 +239,7 @@ mod tests {
             image_input: 50,
             reasoning: 5,
             audio_output: 2,
+            image_output: 1,
             web_searches: 3,
             ..report(Some(100), Some(10))
         };
@@ -246,7 +250,7 @@ mod tests {
         assert_eq!(
             said(&of(report.clone(), ServiceTier::Standard)),
             "tokens.input.cache_read=40 tokens.input.cache_write=5 tokens.input.cache_write_1h=15 tokens.input.audio=30 \
-             tokens.input.image=10 tokens.output=3 tokens.output.reasoning=5 tokens.output.audio=2 web_searches=3"
+             tokens.input.image=10 tokens.output=2 tokens.output.reasoning=5 tokens.output.audio=2 tokens.output.image=1 web_searches=3"
         );
         // At the reported tier, or else at the requested one.
         let plain = Report { reasoning: 0, ..super::tests::report(Some(7), Some(6)) };

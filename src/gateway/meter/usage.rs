@@ -67,7 +67,7 @@ impl UsageMeter {
             Some(_) if self.known.is_reported() => self.known.reported(self.terms.asked),
             // The provider made the whole answer, so it is charged, at most the hold.
             Some(Failure::TooLarge(_)) => {
-                Used { quantities: Quantities::plain(self.terms.input, self.can.output), estimated: true }
+                Used { quantities: Quantities::plain(self.terms.estimated, self.can.output), estimated: true }
             }
             Some(_) => return Metered::NOTHING,
         };
@@ -80,7 +80,7 @@ impl UsageMeter {
 
     /// The usage so far. `count` counts the text where no report covers it.
     fn used(&self, count: impl FnOnce(&str) -> u64) -> Used {
-        self.known.used(self.terms.input, self.text.len(), self.terms.asked, self.can, || count(&self.text))
+        self.known.used(self.terms.estimated, self.text.len(), self.terms.asked, self.can, || count(&self.text))
     }
 
     fn metered(&self, Used { quantities, estimated }: Used, held: Nanos) -> Metered {

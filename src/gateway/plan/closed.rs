@@ -32,11 +32,14 @@ pub(in crate::gateway) struct UsageTerms {
     pub(in crate::gateway) price: Arc<Price>,
     /// Who pays the provider.
     pub(in crate::gateway) payer: Payer,
-    /// An upper bound of the input tokens: counted, or the model's context if they can't be counted.
+    /// An upper bound of the input tokens: counted with the margin of the model's encoding, or the model's context if
+    /// they can't be counted.
     pub(in crate::gateway) input: u64,
     /// The most tokens that the model reads for the request.
     pub(in crate::gateway) context: u64,
-    /// The part of `input` that was counted.
+    /// The input tokens charged where the provider reports none: counted, or the model's context.
+    pub(in crate::gateway) estimated: u64,
+    /// The part of `input` that was counted, without a margin.
     counted: u64,
     /// How long the provider may keep its cache, and the requested tier.
     pub(in crate::gateway) asked: Asked,
@@ -78,7 +81,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let context = u64::from(model.context).saturating_mul(inputs(request));
     // A prompt never exceeds the model's context.
     let counted = wire::tokens::count_prompt(request, &model.id).min(context);
-    let input = if terms.is_uncountable { context } else { counted };
+    let most = counted.saturating_mul(wire::tokens::margin(&model.id)).min(context);
+    let (input, estimated) = if terms.is_uncountable { (context, context) } else { (most, counted) };
     let asked = Asked { keep: if terms.keeps_long { Keep::Long } else { Keep::Usual }, tier };
     let generation = request.generation();
     let largest = generation.and_then(|generation| generation.limit).map(|limit| u64::from(limit.largest));
@@ -105,7 +109,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     };
     let model = Arc::clone(model);
     let dearest = (prompt, token);
-    let terms = UsageTerms { model, price, payer, input, context, counted, asked, dearest, limit, choices, clamp };
+    let terms =
+        UsageTerms { model, price, payer, input, context, estimated, counted, asked, dearest, limit, choices, clamp };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
 }
 
@@ -317,6 +322,19 @@ mod tests {
         let file = format!(r#","messages":[{{"role":"user","content":[{file}]}}]"#);
         let (quote, _) = quoted("gpt-4o-mini", &file).unwrap();
         assert!(quote.input == context && quote.counted < 20, "{quote:?}");
+    }
+
+    #[test]
+    fn a_prompt_that_its_provider_counts_otherwise_is_held_with_a_margin_and_estimated_without() {
+        let of = |model: &str| {
+            let terms = quoted(model, "").unwrap().0.terms;
+            (terms.input, terms.estimated)
+        };
+        assert_eq!(of("gpt-4o-mini"), (9, 9));
+        assert_eq!(of("gemini-3.8-flash"), (18, 9));
+        let file = r#","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"data:application/pdf;base64,xx"}}]}]"#;
+        let (quote, context) = quoted("gemini-3.8-flash", file).unwrap();
+        assert_eq!((quote.terms.input, quote.terms.estimated), (context, context));
     }
 
     #[test]

@@ -3,7 +3,11 @@
 pub(crate) mod accounts;
 pub(crate) mod client;
 pub(crate) mod companion;
+pub(crate) mod fake_cohere;
+pub(crate) mod fake_gemini;
+pub(crate) mod fake_mistral;
 pub(crate) mod fake_openai;
+pub(crate) mod fake_provider;
 pub(crate) mod fake_responses;
 pub(crate) mod fake_stripe;
 pub(crate) mod memory;

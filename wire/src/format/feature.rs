@@ -315,13 +315,18 @@ fn of_conversation(conversation: &Conversation, note: &mut impl FnMut(Feature)) 
     }
 }
 
+/// A message's place as a client of this format names it.
+pub(in crate::format) fn message_field(format: Format, place: usize) -> Cow<'static, str> {
+    match format {
+        Format::OpenAiChat => Cow::Owned(format!("messages[{place}]")),
+        other => Cow::Borrowed(Feature::LaterInstructions.field(other)),
+    }
+}
+
 fn of_messages(format: Format, messages: &[Message], used: &mut Vec<Used>) {
     let mut is_begun = false;
     for (place, message) in messages.iter().enumerate() {
-        let at = || match format {
-            Format::OpenAiChat => Cow::Owned(format!("messages[{place}]")),
-            other => Cow::Borrowed(Feature::LaterInstructions.field(other)),
-        };
+        let at = || message_field(format, place);
         let is_instruction = matches!(message.role, Role::System | Role::Developer);
         is_begun |= !is_instruction;
         if is_instruction && is_begun {

@@ -5,11 +5,19 @@
 //! provider and reads its answer. Where both sides speak the same format, bytes that need no change pass unchanged: a
 //! request's [`Source`](crate::inference::Source) and a piece's [`Raw`](crate::inference::Raw) carry them.
 
+pub mod cohere;
+mod count;
 pub mod feature;
+pub mod gemini;
+mod incoming;
 pub mod live;
+mod made;
+mod media;
+pub mod mistral;
 pub mod openai;
 mod receipt;
 mod terms;
+mod translation;
 
 use std::borrow::Cow;
 
@@ -19,8 +27,10 @@ use crate::{
     fields::{BadRequest, Fields},
     inference::{Delta, Event, Failure, Format, Header, ProviderError, Request, Source, Usage},
 };
+use count::count;
 pub use receipt::{Particulars, Receipt};
 pub use terms::{Terms, set_tier, terms};
+pub use translation::page as translation_page;
 
 /// A format in which clients ask.
 pub trait ClientFormat: 'static {

@@ -1,7 +1,7 @@
 //! The most prompt tokens of an image, by the model's family. Images are neither decoded nor fetched here. Source:
 //! "Images and vision", section "Calculating costs", OpenAI API documentation. An image counts there as a base and a
 //! number of 512-pixel tiles after scaling (2,048 x 768 at most: 8), or as 32-pixel patches, 1,536 at most, times a
-//! factor.
+//! factor. Other providers scale images down to a size of their own: bounded here by the largest of it.
 
 use crate::inference::Image;
 
@@ -13,12 +13,12 @@ const TILES: u64 = 8;
 enum Family {
     /// A base, which is the whole count at low detail, and a number for each tile.
     Tiles { base: u64, each: u64 },
-    /// The most tokens: 1,536 patches times the factor, rounded up.
+    /// The most tokens: for OpenAI's, 1,536 patches times the factor, rounded up.
     Patches(u64),
 }
 
 /// Families by the beginning of their models' names; the first match counts.
-const FAMILIES: [(&str, Family); 15] = [
+const FAMILIES: [(&str, Family); 22] = [
     ("gpt-4o-mini", DEAREST),
     ("gpt-4o", Family::Tiles { base: 85, each: 170 }),
     ("chatgpt-4o", Family::Tiles { base: 85, each: 170 }),
@@ -34,6 +34,17 @@ const FAMILIES: [(&str, Family); 15] = [
     ("gpt-5-nano", Family::Patches(3_779)),
     ("gpt-5-chat", Family::Tiles { base: 70, each: 140 }),
     ("gpt-5-20", Family::Tiles { base: 70, each: 140 }),
+    // Width times height by 750, of 2,576 pixels along the longer edge at most ("Vision", Claude documentation).
+    ("claude-", Family::Patches(4_784)),
+    // 258 for each of ten tiles; 2,240 at the highest resolution of later models ("Image understanding", Gemini API).
+    ("gemini-", Family::Patches(2_580)),
+    // Patches of 16 pixels of 1,024 by 1,024, and the end of each row ("Vision", Mistral documentation).
+    ("mistral-", Family::Patches(4_160)),
+    ("magistral-", Family::Patches(4_160)),
+    ("ministral-", Family::Patches(4_160)),
+    ("pixtral-", Family::Patches(4_160)),
+    // 256 for each of twelve tiles and for all of it ("Image inputs", Cohere documentation).
+    ("command-", Family::Patches(3_328)),
 ];
 
 /// The family assumed for an unknown model.
@@ -79,6 +90,10 @@ mod tests {
             ("gpt-5-nano", 3_779, 3_779),
             ("gpt-5.9", 48_169, 2_833),
             ("a-model-of-tomorrow", 48_169, 2_833),
+            ("gemini-3.8-flash", 2_580, 2_580),
+            ("claude-opus-5-5", 4_784, 4_784),
+            ("mistral-medium-3-5", 4_160, 4_160),
+            ("command-a-vision-07-2025", 3_328, 3_328),
         ] {
             assert_eq!(most_tokens(model, &part("high")), high, "{model}");
             assert_eq!(most_tokens(model, &part("auto")), high, "{model}");

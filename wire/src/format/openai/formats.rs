@@ -6,7 +6,7 @@ use super::{
     read_answer, read_chat, read_completion, read_refusal, responses, translate,
 };
 use crate::{
-    fields::BadRequest,
+    fields::{BadRequest, Fields},
     format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature},
     inference::{Event, Failure, Format, ProviderError, Request},
 };
@@ -48,6 +48,16 @@ impl ClientFormat for Completions {
     }
 }
 
+/// The body of a chat completion for a request of any other format.
+///
+/// # Errors
+///
+/// A part of the request that chat completions can't express.
+pub(in crate::format) fn translated(request: &Request, upstream: &Upstream<'_>) -> Result<Fields, Failure> {
+    feature::check(request, "OpenAI", translate::takes)?;
+    Ok(translate::body(request, upstream))
+}
+
 /// A provider that speaks all of these formats.
 #[derive(Debug)]
 pub struct OpenAi;
@@ -65,8 +75,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
-                feature::check(&request, "OpenAI", translate::takes)?;
-                let body = translate::body(&request, upstream);
+                let body = translated(&request, upstream)?;
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
             }
         };

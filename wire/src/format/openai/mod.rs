@@ -23,11 +23,15 @@ use answer::usage_object;
 pub use answer::{Head, finish_word};
 pub(super) use embeddings::terms as terms_of_embeddings;
 pub use embeddings::{Embeddings, read_embedding};
+#[cfg(test)]
+pub(super) use formats::translated;
 pub use formats::{Chat, Completions, OpenAi};
 use names::Names;
 pub use provider::{Reader, read_answer, read_refusal};
+pub(super) use provider::{Shape, fault, shape_of};
 pub use request::{read_chat, read_completion};
 pub use responses::{Responses, read_response};
+pub(super) use translate::{address, effort, parsed, response_format, takes};
 pub use writer::Writer;
 
 use crate::inference::Format;

@@ -2,7 +2,7 @@
 //! and [`Reader`] use it to make events of a body, in either form, whichever form the request asked for.
 
 mod body;
-pub(super) mod fault;
+pub(in crate::format) mod fault;
 mod gather;
 mod reader;
 mod spread;
@@ -20,6 +20,7 @@ use crate::{
 pub(super) use body::{limit_fields, own_body};
 pub use fault::read_refusal;
 pub use reader::{Reader, read_answer};
+pub(in crate::format) use reader::{Shape, shape_of};
 
 use super::{usage, written};
 
@@ -71,13 +72,19 @@ struct ToolCall {
 #[derive(Deserialize)]
 struct Called {
     name: Option<String>,
-    arguments: Option<String>,
+    /// A text; some servers write the object itself.
+    arguments: Option<Value>,
     input: Option<String>,
 }
 
 impl Called {
     fn delta(self, index: u32, id: Option<String>) -> CallDelta {
-        CallDelta { index, id, name: self.name, arguments: self.arguments.or(self.input).unwrap_or_default() }
+        let arguments = match self.arguments {
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Null) | None => None,
+            Some(object) => Some(object.to_string()),
+        };
+        CallDelta { index, id, name: self.name, arguments: arguments.or(self.input).unwrap_or_default() }
     }
 }
 
@@ -155,9 +162,10 @@ impl Written<'_> {
 
 fn parse_finish(word: &str) -> FinishReason {
     match word {
-        "stop" => FinishReason::Stop,
-        "length" => FinishReason::Length,
-        "tool_calls" => FinishReason::ToolCalls,
+        // Together's, and Mistral's.
+        "stop" | "eos" => FinishReason::Stop,
+        "length" | "model_length" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
         "content_filter" => FinishReason::ContentFilter,
         other => FinishReason::Other(other.to_owned()),
     }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How chat completions treat the features of requests in other formats.
-pub(super) const fn takes(feature: Feature) -> Takes {
+pub(in crate::format) const fn takes(feature: Feature) -> Takes {
     match feature {
         // The cache works without marks. Earlier reasoning stays with its provider.
         Feature::CacheMark | Feature::Reasoning | Feature::SignedReasoning | Feature::FailedResult => Takes::Left,
@@ -118,7 +118,7 @@ fn put_generation(body: &mut Fields, generation: &Generation) {
 }
 
 /// The effort asked for in a word, or by a number of tokens.
-fn effort(conversation: &Conversation) -> Option<String> {
+pub(in crate::format) fn effort(conversation: &Conversation) -> Option<String> {
     let by_tokens = |tokens: u32| match tokens {
         0 => "none",
         1..4_096 => "low",
@@ -129,7 +129,7 @@ fn effort(conversation: &Conversation) -> Option<String> {
     reasoning.effort.clone().or_else(|| reasoning.max_tokens.map(|tokens| by_tokens(tokens).to_owned()))
 }
 
-fn response_format(format: &OutputFormat) -> Value {
+pub(in crate::format) fn response_format(format: &OutputFormat) -> Value {
     match format {
         OutputFormat::Text => json!({"type": "text"}),
         OutputFormat::JsonObject => json!({"type": "json_object"}),

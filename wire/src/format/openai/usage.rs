@@ -87,6 +87,7 @@ fn read(text: &str) -> Option<Report> {
         output,
         reasoning: named.thought,
         audio_output: part(&counts.output_details, AUDIO),
+        image_output: part(&counts.output_details, IMAGE),
         web_searches: part(&tools, "web_search_requests"),
         web_fetches: part(&tools, "web_fetch_requests"),
         tier: counts.object.get("service_tier").and_then(|text| Tier::from_word(text.trim_matches('"'))),
@@ -218,6 +219,9 @@ impl Named {
         (add(self.prompt, cache), add(self.output, thought))
     }
 }
+
+#[cfg(test)]
+mod servers;
 
 #[cfg(test)]
 mod tests {

@@ -21,13 +21,13 @@ const STREAM_STARTS: [&[u8]; 5] = [b"data", b"event", b"id:", b"retry:", b":"];
 const FINISHED: Event = Event::Finished { compute_ms: 0 };
 
 /// The form of a body.
-enum Shape {
+pub(in crate::format) enum Shape {
     Stream,
     Whole,
 }
 
 /// The form of a body by its first bytes; `None` until there are enough of them.
-fn shape_of(bytes: &[u8], is_all: bool) -> Option<Shape> {
+pub(in crate::format) fn shape_of(bytes: &[u8], is_all: bool) -> Option<Shape> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
     let is_start = |start: &[u8]| bytes.starts_with(start);
     if STREAM_STARTS.into_iter().any(is_start) {
@@ -49,7 +49,7 @@ pub fn read_answer(format: Format, body: &[u8]) -> Vec<Event> {
     }
     match read_whole(format, body, &mut events) {
         // A lone piece is no answer for a client that asked for no stream.
-        Ok((deltas, Form::Piece, report)) if format == Format::OpenAiChat => {
+        Ok((deltas, Form::Piece, report)) if Api::of(format) == Api::Chat => {
             let pieces = deltas.into_iter().map(Event::Delta).chain(report).chain([FINISHED]);
             gather_stream(format, pieces.collect(), &mut events);
         }

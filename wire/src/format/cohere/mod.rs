@@ -1,0 +1,54 @@
+//! Cohere's chat, version 2 ("Chat", Cohere API reference), as a [`ProviderFormat`]. No client asks in this format here.
+
+mod answer;
+mod translate;
+
+use super::{
+    AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
+    incoming::{Incoming, read_all},
+    openai::read_refusal,
+};
+use crate::inference::{Event, Failure, Format, ProviderError, Request};
+use answer::Answer;
+pub use translate::takes;
+
+const CHAT: &str = "/chat";
+
+/// A provider that speaks it.
+#[derive(Debug)]
+pub struct Cohere;
+
+impl ProviderFormat for Cohere {
+    fn paths(&self) -> &'static [&'static str] {
+        &[CHAT]
+    }
+
+    fn version(&self) -> Option<&'static str> {
+        Some("/v2")
+    }
+
+    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+        feature::check(&request, "Cohere", takes)?;
+        let body = translate::body(&request, upstream)?;
+        Ok(ProviderCall::translated(Format::Cohere, request.stream, CHAT.into(), body))
+    }
+
+    fn limit(&self, call: &mut ProviderCall, tokens: u32) {
+        call.body.set("max_tokens", &tokens);
+    }
+
+    fn reader(&self, _format: Format) -> Box<dyn AnswerReader> {
+        Box::new(Incoming::new(Answer::default()))
+    }
+
+    fn read_whole(&self, _format: Format, body: &[u8]) -> Vec<Event> {
+        read_all(Answer::default(), body)
+    }
+
+    fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {
+        read_refusal(status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,236 @@
+use proptest::{collection, prelude::*, sample::select};
+use serde_json::{Value, json};
+
+use super::Cohere;
+use crate::{
+    format::{ProviderFormat as _, Upstream, openai::read_chat},
+    inference::{Delta, Event, Failure, FinishReason, Format, ProviderError},
+    sse::encode,
+};
+
+fn call(fields: &Value) -> Result<Value, Failure> {
+    let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let request = read_chat(body.to_string().as_bytes()).unwrap();
+    let call = Cohere.call(request, &Upstream { model: "command-a", max_output: 100 })?;
+    Ok(serde_json::from_str(&call.body.to_json()).unwrap())
+}
+
+#[test]
+fn a_chat_is_asked_in_coheres_words() {
+    let called = json!({"id": "c", "type": "function", "function": {"name": "sky", "arguments": "{}"}});
+    let tool = json!({"type": "function", "function": {"name": "sky", "description": "d", "parameters": {"type": "object"}, "strict": true}});
+    let body = call(&json!({
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "name": "ada", "content": [
+                {"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}]},
+            {"role": "assistant", "reasoning_content": "I will look", "tool_calls": [called]},
+            {"role": "tool", "tool_call_id": "c", "content": "blue"},
+            {"role": "assistant", "reasoning_content": "hm", "content": "It is blue"},
+            {"role": "user", "content": "why"}],
+        "tools": [tool], "tool_choice": "required", "user": "ada", "stream": true,
+        "max_tokens": 50, "temperature": 0.7, "top_p": 1, "top_k": 900, "seed": 7, "stop": ["x"],
+        "presence_penalty": 0.5, "frequency_penalty": 0.25, "reasoning_effort": "low",
+    }));
+    let mut plain = tool.clone();
+    plain["function"].as_object_mut().unwrap().remove("strict");
+    let expected = json!({
+        "model": "command-a", "stream": true,
+        "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": [
+                {"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "low"}}]},
+            {"role": "assistant", "tool_plan": "I will look", "tool_calls": [called]},
+            {"role": "tool", "tool_call_id": "c", "content": "blue"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "It is blue"}]},
+            {"role": "user", "content": "why"}],
+        "tools": [plain], "strict_tools": true, "tool_choice": "REQUIRED",
+        "thinking": {"type": "enabled", "token_budget": 1024},
+        "max_tokens": 50, "frequency_penalty": 0.25, "presence_penalty": 0.5, "temperature": 0.7, "p": 0.99, "k": 500,
+        "seed": 7, "stop_sequences": ["x"],
+    });
+    assert_eq!(body.unwrap(), expected);
+}
+
+#[test]
+fn functions_of_before_there_were_tools_are_called_by_their_names() {
+    let fields = json!({"messages": [{"role": "user", "content": "x"},
+        {"role": "assistant", "content": null, "function_call": {"name": "sky", "arguments": "{}"}},
+        {"role": "function", "name": "sky", "content": "blue"}]});
+    let body = call(&fields).unwrap();
+    assert_eq!(body["messages"][1]["tool_calls"][0]["id"], body["messages"][2]["tool_call_id"]);
+    assert!(body["messages"][2]["tool_call_id"].is_string());
+}
+
+#[test]
+fn what_can_not_be_said_is_refused_by_its_name() {
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    for (fields, field) in [
+        (json!({"frequency_penalty": -1}), "frequency_penalty"),
+        (json!({"n": 2}), "n"),
+        (json!({"tools": tools, "tool_choice": {"type": "function", "function": {"name": "f"}}}), "tool_choice"),
+        (json!({"tools": tools, "response_format": {"type": "json_object"}}), "response_format"),
+        (json!({"reasoning_effort": "hard"}), "reasoning_effort"),
+        (json!({"verbosity": "low"}), "verbosity"),
+    ] {
+        let refused = call(&fields);
+        assert!(matches!(&refused, Err(Failure::Invalid { field: named, .. }) if named == field), "{refused:?}");
+    }
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": {"type": "object"}}});
+    let format = call(&json!({"response_format": schema})).unwrap()["response_format"].clone();
+    assert_eq!(format, json!({"type": "json_object", "json_schema": {"type": "object"}}));
+}
+
+const STREAM: &str = concat!(
+    "event: message-start\ndata: {\"id\":\"i\",\"type\":\"message-start\",\"delta\":{\"message\":{\"role\":\"assistant\",",
+    "\"content\":[],\"tool_plan\":\"\",\"tool_calls\":[],\"citations\":[]}}}\n\n",
+    "event: content-start\ndata: {\"type\":\"content-start\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"type\":\"thinking\",\"thinking\":\"\"}}}}\n\n",
+    "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"thinking\":\"hm é\"}}}}\n\n",
+    "event: content-end\ndata: {\"type\":\"content-end\",\"index\":0}\n\n",
+    "event: tool-plan-delta\ndata: {\"type\":\"tool-plan-delta\",\"delta\":{\"message\":{\"tool_plan\":\" then\"}}}\n\n",
+    "event: content-start\ndata: {\"type\":\"content-start\",\"index\":1,\"delta\":{\"message\":{\"content\":{\"type\":\"text\",\"text\":\"\"}}}}\n\n",
+    "event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":1,\"delta\":{\"message\":{\"content\":{\"text\":\"Hello\"}}}}\n\n",
+    "event: citation-start\ndata: {\"type\":\"citation-start\",\"index\":0,\"delta\":{\"message\":{\"citations\":{\"start\":0}}}}\n\n",
+    "event: citation-end\ndata: {\"type\":\"citation-end\",\"index\":0}\n\n",
+    "event: tool-call-start\ndata: {\"type\":\"tool-call-start\",\"index\":3,\"delta\":{\"message\":{\"tool_calls\":{\"id\":\"c1\",\"type\":",
+    "\"function\",\"function\":{\"name\":\"sky\",\"arguments\":\"\"}}}}}\n\n",
+    "event: tool-call-delta\ndata: {\"type\":\"tool-call-delta\",\"index\":3,\"delta\":{\"message\":{\"tool_calls\":{\"function\":",
+    "{\"arguments\":\"{\\\"at\\\":1}\"}}}}}\n\n",
+    "event: tool-call-end\ndata: {\"type\":\"tool-call-end\",\"index\":3}\n\n",
+    "event: message-end\ndata: {\"type\":\"message-end\",\"id\":\"i\",\"delta\":{\"finish_reason\":\"TOOL_CALL\",\"usage\":{\"billed_units\":",
+    "{\"input_tokens\":120.0,\"output_tokens\":60.0},\"tokens\":{\"input_tokens\":900.0,\"output_tokens\":70.0},\"cached_tokens\":800}}}\n\n",
+);
+
+/// Text, thoughts, calls, finish, and reported input and output.
+type Said = (String, String, Vec<(u32, String)>, Option<FinishReason>, (Option<u64>, Option<u64>), String);
+
+fn said(events: &[Event]) -> Said {
+    let mut said = Said::default();
+    for event in events {
+        match event {
+            Event::Delta(Delta { text, reasoning, calls, finish, .. }) => {
+                said.0.push_str(text);
+                said.1.push_str(reasoning);
+                said.2.extend(calls.iter().map(|call| {
+                    let names = [call.id.clone(), call.name.clone()].into_iter().flatten().collect::<String>();
+                    (call.index, names + &call.arguments)
+                }));
+                said.3 = finish.clone().or(said.3);
+            }
+            Event::Reported(report) => said.4 = (report.input, report.output),
+            Event::Finished { .. } => said.5 = "finished".into(),
+            Event::Failed(failure) => said.5 = failure.to_string(),
+            _ => {}
+        }
+    }
+    said
+}
+
+#[test]
+fn a_stream_is_the_same_wherever_it_is_split() {
+    let calls = vec![(0, "c1sky".into()), (0, "{\"at\":1}".into())];
+    let finish = Some(FinishReason::ToolCalls);
+    let whole: Said = ("Hello".into(), "hm é then".into(), calls, finish, (Some(120), Some(60)), "finished".into());
+    for cut in 0..=STREAM.len() {
+        let (mut reader, mut events) = (Cohere.reader(Format::Cohere), Vec::new());
+        reader.feed(&STREAM.as_bytes()[..cut], &mut events);
+        reader.feed(&STREAM.as_bytes()[cut..], &mut events);
+        reader.end(&mut events);
+        assert_eq!(said(&events), whole, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_stream_that_ends_before_its_end_is_cut() {
+    let end = STREAM.find("\"message-end\"").unwrap();
+    for cut in 0..end {
+        let (mut reader, mut events) = (Cohere.reader(Format::Cohere), Vec::new());
+        reader.feed(&STREAM.as_bytes()[..cut], &mut events);
+        reader.end(&mut events);
+        let failures = events.iter().filter(|event| matches!(event, Event::Failed(_))).count();
+        assert_eq!(failures, 1, "cut at {cut}: {events:?}");
+    }
+}
+
+#[test]
+fn a_whole_answer_and_its_ends_are_read() {
+    let of = |finish: &str, more: Value| {
+        let mut answer = json!({"id": "i", "finish_reason": finish, "message": {"role": "assistant",
+            "tool_plan": "plan", "content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "hi"}],
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+            "usage": {"billed_units": {"input_tokens": 5.0, "output_tokens": 418}, "tokens": {"input_tokens": 71}}});
+        answer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        said(&Cohere.read_whole(Format::Cohere, answer.to_string().as_bytes()))
+    };
+    let (text, thoughts, calls, finish, usage, end) = of("COMPLETE", json!({}));
+    assert_eq!((text.as_str(), thoughts.as_str(), calls), ("hi", "planhm", vec![(0, "cf{}".into())]));
+    assert_eq!((finish, usage, end.as_str()), (Some(FinishReason::Stop), (Some(5), Some(418)), "finished"));
+    assert_eq!(of("MAX_TOKENS", json!({})).3, Some(FinishReason::Length));
+    assert_eq!(of("STOP_SEQUENCE", json!({"usage": {"tokens": {"input_tokens": 71}}})).4, (None, None));
+    let failed = of("ERROR", json!({}));
+    assert!(
+        failed.3.is_none() && failed.4 == (Some(5), Some(418)) && failed.5.contains("gave the answer up"),
+        "{failed:?}"
+    );
+    assert!(of("TIMEOUT", json!({"error": "too slow"})).5.contains("504: too slow"));
+}
+
+#[test]
+fn errors_are_read_in_answers_and_refusals() {
+    let refusal = Cohere.read_refusal(401, br#"{"id":"x","message":"invalid api token"}"#);
+    assert_eq!(refusal, ProviderError { status: 401, message: "invalid api token".into(), ..ProviderError::default() });
+    for body in [
+        r#"{"message":"too long"}"#,
+        "data: {\"message\":\"too long\"}\n\n",
+        "data: {\"type\":\"x\",\"error\":\"too long\"}\n\n",
+    ] {
+        assert!(said(&Cohere.read_whole(Format::Cohere, body.as_bytes())).5.contains("too long"), "{body}");
+    }
+    for body in ["", "{}", "<html>", "data: {\n\ndata: x\n\n"] {
+        assert!(!said(&Cohere.read_whole(Format::Cohere, body.as_bytes())).5.contains("finished"), "{body}");
+    }
+}
+
+/// Events with members of any kind.
+fn odd_event() -> impl Strategy<Value = Value> {
+    let kinds = vec![
+        "message-start",
+        "content-start",
+        "content-delta",
+        "tool-plan-delta",
+        "tool-call-start",
+        "tool-call-delta",
+        "citation-start",
+        "message-end",
+        "x",
+    ];
+    let odd = prop_oneof![
+        Just(json!(null)),
+        Just(json!([])),
+        Just(json!({})),
+        Just(json!("x")),
+        Just(json!(-1.5)),
+        any::<u64>().prop_map(Value::from)
+    ];
+    (select(kinds), collection::vec(odd, 8)).prop_map(|(kind, odd)| {
+        json!({"type": kind, "index": odd[0], "message": odd[7], "delta": {"finish_reason": odd[1], "error": odd[2],
+            "usage": {"billed_units": {"input_tokens": odd[3], "output_tokens": odd[4]}},
+            "message": {"content": odd[5], "tool_plan": odd[6],
+                "tool_calls": {"id": odd[7], "function": {"arguments": odd[5]}}}}})
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_body_panics_and_each_ends_once(all in collection::vec(odd_event(), 0..6), bytes in collection::vec(any::<u8>(), 0..40), at in 0_usize..600) {
+        let stream = all.iter().fold(String::new(), |stream, event| stream + &encode(&event.to_string()));
+        let whole = Value::from(all).to_string();
+        for body in [stream.clone().into_bytes(), stream.as_bytes()[..at.min(stream.len())].to_vec(), whole.into_bytes(), bytes] {
+            let events = Cohere.read_whole(Format::Cohere, &body);
+            let ends = events.iter().filter(|event| matches!(event, Event::Finished { .. } | Event::Failed(_))).count();
+            let is_last = matches!(events.last(), Some(Event::Finished { .. } | Event::Failed(_)));
+            prop_assert!(ends == 1 && is_last);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! An answer: one `GenerateContentResponse`, or a stream of them, each with further parts of its candidates.
+
+use serde_json::Value;
+
+use super::{PROOF_MARK, refusal, usage};
+use crate::{
+    format::{
+        incoming::{Listener, Place},
+        made::hash,
+        openai::fault,
+    },
+    inference::{CallDelta, Delta, Event, Failure, FinishReason, Raw, TokenLogprob},
+    sse::SseEvent,
+};
+
+/// The most candidates of one answer.
+const MOST_CHOICES: usize = 1_024;
+/// Reasons of a candidate that is no answer: the model called what is not there, or wrote what can't be read.
+pub(super) const FAULTS: [&str; 5] = [
+    "MALFORMED_FUNCTION_CALL",
+    "MALFORMED_RESPONSE",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+];
+/// Reasons of filters.
+const FILTERS: [&str; 10] = [
+    "SAFETY",
+    "RECITATION",
+    "LANGUAGE",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "MODEL_ARMOR",
+];
+
+/// What was read of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    choices: Vec<Choice>,
+    /// The answer's id, from which the ids of its calls are made.
+    id: String,
+}
+
+/// A candidate, as far as it came.
+#[derive(Debug)]
+struct Choice {
+    index: u32,
+    calls: u32,
+    /// Characters written.
+    written: usize,
+    is_finished: bool,
+}
+
+impl Listener for Answer {
+    fn event(&mut self, event: &SseEvent, place: Place, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let data = event.data.trim();
+        if data.is_empty() || data == "[DONE]" {
+            return Ok(());
+        }
+        match serde_json::from_str(data) {
+            Ok(Value::Array(list)) => list.iter().try_for_each(|answer| self.read(answer, events))?,
+            Ok(answer) => self.read(&answer, events)?,
+            Err(_) if event.is_stray || place == Place::AtEnd => {}
+            Err(_) => {
+                return Err(Failure::Transport("a chunk of the provider's is not of a known shape".into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.choices.is_empty() && self.choices.iter().all(|choice| choice.is_finished)
+    }
+
+    fn has_answered(&self) -> bool {
+        !self.choices.is_empty()
+    }
+}
+
+impl Answer {
+    fn read(&mut self, answer: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
+        if let Some(id) = answer.get("responseId").and_then(Value::as_str) {
+            id.clone_into(&mut self.id);
+        }
+        let candidates = answer.get("candidates").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let read = candidates.iter().try_for_each(|candidate| self.candidate(candidate, events));
+        // A report covers all that came before it.
+        let report = usage::report(answer, searches(candidates));
+        let is_report = report.is_some();
+        events.extend(report.map(|report| Event::Reported(Box::new(report))));
+        read?;
+        if answer.get("error").is_some_and(fault::is_telling) {
+            return Err(Failure::Provider(Box::new(refusal::in_answer(answer))));
+        }
+        let is_blocked = answer.pointer("/promptFeedback/blockReason").and_then(Value::as_str).is_some();
+        match candidates {
+            [] if is_blocked && self.choices.is_empty() => {
+                let choice = self.choice(0)?;
+                choice.is_finished = true;
+                events.push(Event::Delta(Delta { finish: Some(FinishReason::ContentFilter), ..Delta::default() }));
+            }
+            [] if !is_report && answer.get("usageMetadata").is_none() => events.push(Event::Unknown(Raw::None)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn choice(&mut self, index: u32) -> Result<&mut Choice, Failure> {
+        let known = self.choices.iter().position(|choice| choice.index == index);
+        if known.is_none() && self.choices.len() >= MOST_CHOICES {
+            return Err(Failure::Transport(format!("the provider's answer has more than {MOST_CHOICES} candidates")));
+        }
+        let place = known.unwrap_or_else(|| {
+            self.choices.push(Choice { index, calls: 0, written: 0, is_finished: false });
+            self.choices.len() - 1
+        });
+        Ok(&mut self.choices[place])
+    }
+
+    /// Reads a candidate's parts: a delta for each, so that they keep their order.
+    fn candidate(&mut self, candidate: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let index = candidate.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok());
+        let id = std::mem::take(&mut self.id);
+        let choice = self.choice(index.unwrap_or(0));
+        let read = choice.and_then(|choice| choice.read(candidate, &id, events));
+        self.id = id;
+        read
+    }
+}
+
+impl Choice {
+    fn read(&mut self, candidate: &Value, id: &str, events: &mut Vec<Event>) -> Result<(), Failure> {
+        let logprobs = logprobs(candidate, self.written);
+        let parts = candidate.pointer("/content/parts").and_then(Value::as_array).into_iter().flatten();
+        let mut deltas: Vec<Delta> = parts.filter_map(|part| self.part(part, id)).collect();
+        if !logprobs.is_empty() {
+            match deltas.iter_mut().rfind(|delta| !delta.text.is_empty()) {
+                Some(delta) => delta.logprobs = logprobs,
+                None => deltas.push(Delta { choice: self.index, logprobs, ..Delta::default() }),
+            }
+        }
+        let word = candidate.get("finishReason").and_then(Value::as_str);
+        let word = word.filter(|word| *word != "FINISH_REASON_UNSPECIFIED");
+        let fault = word.filter(|word| FAULTS.contains(word)).map(|word| {
+            let said = candidate.get("finishMessage").and_then(Value::as_str).map(fault::text_words);
+            let said = said.filter(|said| !said.is_empty()).unwrap_or_else(|| "the model's answer is none".into());
+            Failure::Provider(Box::new(fault::in_words(format!("{said} ({word})"))))
+        });
+        if let Some(word) = word.filter(|_| fault.is_none()) {
+            self.is_finished = true;
+            let finish = Some(self.finish(word));
+            match deltas.last_mut() {
+                Some(last) => last.finish = finish,
+                None => deltas.push(Delta { choice: self.index, finish, ..Delta::default() }),
+            }
+        }
+        events.extend(deltas.into_iter().map(Event::Delta));
+        fault.map_or(Ok(()), Err)
+    }
+
+    fn finish(&self, word: &str) -> FinishReason {
+        match word {
+            "STOP" if self.calls > 0 => FinishReason::ToolCalls,
+            "STOP" => FinishReason::Stop,
+            "MAX_TOKENS" | "CONTINUATION" => FinishReason::Length,
+            word if FILTERS.contains(&word) => FinishReason::ContentFilter,
+            other => FinishReason::Other(other.to_owned()),
+        }
+    }
+
+    /// A part in neutral words; `None` where it says nothing that has a place there.
+    fn part(&mut self, part: &Value, id: &str) -> Option<Delta> {
+        let signature = part.get("thoughtSignature").and_then(Value::as_str).filter(|text| !text.is_empty());
+        let signature = signature.map(|proof| [PROOF_MARK, proof].concat().into());
+        let mut delta = Delta { choice: self.index, signature, ..Delta::default() };
+        if let Some(call) = part.get("functionCall").filter(|call| call.is_object()) {
+            delta.calls.push(self.call(call, id));
+            return Some(delta);
+        }
+        let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
+        if part.get("thought").and_then(Value::as_bool) == Some(true) {
+            text.clone_into(&mut delta.reasoning);
+        } else {
+            self.written += text.chars().count();
+            text.clone_into(&mut delta.text);
+        }
+        (!text.is_empty() || delta.signature.is_some()).then_some(delta)
+    }
+
+    /// A call, which comes whole. Its id is the provider's, or one of its own in every conversation.
+    fn call(&mut self, call: &Value, answer: &str) -> CallDelta {
+        let text = |name: &str| call.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        let (index, name) = (self.calls, text("name").unwrap_or_default());
+        self.calls += 1;
+        let arguments = call.get("args").filter(|args| args.is_object()).map_or_else(|| "{}".into(), Value::to_string);
+        let made = || {
+            let place = format!("{}/{index}", self.index);
+            format!("call_{:016x}", hash([answer, name, &arguments, &place]))
+        };
+        let id = text("id").map_or_else(made, str::to_owned);
+        CallDelta { index, id: Some(id), name: Some(name.to_owned()), arguments }
+    }
+}
+
+/// The searches that Google ran for an answer.
+fn searches(candidates: &[Value]) -> u64 {
+    let queries = candidates.iter().filter_map(|candidate| {
+        candidate.pointer("/groundingMetadata/webSearchQueries").and_then(Value::as_array).map(Vec::len)
+    });
+    queries.fold(0, |sum, queries| sum + queries as u64)
+}
+
+/// The log probabilities of a candidate's tokens, the first of which begins at this character.
+fn logprobs(candidate: &Value, begin: usize) -> Vec<TokenLogprob> {
+    let list = |name: &str| candidate.get("logprobsResult")?.get(name)?.as_array();
+    let read = |entry: &Value| {
+        let token = entry.get("token")?.as_str()?.to_owned();
+        #[expect(clippy::cast_possible_truncation, reason = "a logarithm needs no more digits")]
+        let logprob = entry.get("logProbability")?.as_f64()? as f32;
+        Some((token.clone(), token.into_bytes(), logprob))
+    };
+    let mut offset = begin;
+    let chosen = list("chosenCandidates").into_iter().flatten().enumerate().filter_map(|(place, entry)| {
+        let (token, bytes, logprob) = read(entry)?;
+        let top = list("topCandidates").and_then(|all| all.get(place)?.get("candidates")?.as_array());
+        let top = top.into_iter().flatten().filter_map(read).collect();
+        let at = offset;
+        offset += token.chars().count();
+        Some(TokenLogprob { token, bytes, logprob: Some(logprob), offset: at, top })
+    });
+    chosen.collect()
+}

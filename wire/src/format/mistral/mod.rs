@@ -1,0 +1,53 @@
+//! Mistral's chat completions ("Chat", Mistral API documentation), as a [`ProviderFormat`]. Answers have the shape of
+//! OpenAI's, and are read as those are; requests have fields of their own, and no others. No client asks in this format
+//! here.
+
+mod translate;
+
+use super::{
+    AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
+    openai::{Reader, read_answer, read_refusal},
+};
+use crate::inference::{Event, Failure, Format, ProviderError, Request};
+pub use translate::takes;
+
+const CHAT: &str = "/chat/completions";
+
+/// A provider that speaks it.
+#[derive(Debug)]
+pub struct Mistral;
+
+impl ProviderFormat for Mistral {
+    fn paths(&self) -> &'static [&'static str] {
+        &[CHAT]
+    }
+
+    fn version(&self) -> Option<&'static str> {
+        Some("/v1")
+    }
+
+    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+        feature::check(&request, "Mistral", takes)?;
+        let body = translate::body(&request, upstream);
+        Ok(ProviderCall::translated(Format::Mistral, request.stream, CHAT.into(), body))
+    }
+
+    fn limit(&self, call: &mut ProviderCall, tokens: u32) {
+        call.body.set("max_tokens", &tokens);
+    }
+
+    fn reader(&self, _format: Format) -> Box<dyn AnswerReader> {
+        Box::new(Reader::new(Format::Mistral))
+    }
+
+    fn read_whole(&self, _format: Format, body: &[u8]) -> Vec<Event> {
+        read_answer(Format::Mistral, body)
+    }
+
+    fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {
+        read_refusal(status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests;
