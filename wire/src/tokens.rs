@@ -7,8 +7,8 @@ mod image;
 use tiktoken::CoreBpe;
 
 use crate::{
-    format::openai::known,
-    inference::{Content, Message, Part, Reasoning, Request, ToolCall, ToolResult, Work},
+    format::{anthropic, openai::known},
+    inference::{Content, Format, Message, Part, Reasoning, Request, ToolCall, ToolResult, Unread, Work},
 };
 
 /// Longer texts are counted in windows of this length, and bounded where they have no words. A window of prose takes
@@ -70,7 +70,8 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         Work::Text(text) => count_text(model, &text.prompt),
         Work::Conversation(conversation) => {
             let messages: u64 = conversation.messages.iter().map(|message| count_message(model, message)).sum();
-            let unread = request.unread.iter().filter(|unread| unread.at.starts_with("messages"));
+            let is_read = |unread: &&Unread| unread.at.starts_with("messages") || unread.at.starts_with("system");
+            let unread = request.unread.iter().filter(is_read);
             messages + PER_ANSWER + unread.map(|unread| count_text(model, &unread.json)).sum::<u64>()
         }
         Work::Embedding(_)
@@ -82,7 +83,22 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         | Work::Native(_) => return 0,
     };
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
-    prompt + known::counted_beside().map(json).sum::<u64>()
+    let beside: u64 = match request.source.format {
+        Format::AnthropicMessages => anthropic::known::counted_beside().map(json).sum(),
+        Format::OpenAiChat
+        | Format::OpenAiCompletions
+        | Format::OpenAiResponses
+        | Format::Gemini
+        | Format::Mistral
+        | Format::Cohere => known::counted_beside().map(json).sum(),
+    };
+    as_the_model_counts(model, prompt + beside)
+}
+
+/// Tokens of the encodings here as those of a model with another encoding, rounded up: Anthropic's newest makes up to
+/// a half more of the same text.
+fn as_the_model_counts(model: &str, tokens: u64) -> u64 {
+    if model.starts_with("claude") { tokens.saturating_add(tokens.div_ceil(2)) } else { tokens }
 }
 
 fn count_message(model: &str, message: &Message) -> u64 {

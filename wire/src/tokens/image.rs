@@ -18,7 +18,9 @@ enum Family {
 }
 
 /// Families by the beginning of their models' names; the first match counts.
-const FAMILIES: [(&str, Family); 15] = [
+const FAMILIES: [(&str, Family); 16] = [
+    // "Vision", Anthropic API documentation: the newest models read a picture in its full size.
+    ("claude", Family::Patches(4_784)),
     ("gpt-4o-mini", DEAREST),
     ("gpt-4o", Family::Tiles { base: 85, each: 170 }),
     ("chatgpt-4o", Family::Tiles { base: 85, each: 170 }),

@@ -2,7 +2,7 @@
 //! and [`Reader`] use it to make events of a body, in either form, whichever form the request asked for.
 
 mod body;
-mod fault;
+pub(super) mod fault;
 mod gather;
 mod reader;
 mod spread;

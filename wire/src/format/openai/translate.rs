@@ -347,6 +347,6 @@ mod tests {
             effort(&Conversation { reasoning, ..Conversation::default() })
         };
         let all = [None, Some(0), Some(1_024), Some(8_000), Some(32_000)].map(of);
-        assert_eq!(all.map(|effort| effort.unwrap_or_default()), ["", "none", "low", "medium", "high"]);
+        assert_eq!(all.map(Option::unwrap_or_default), ["", "none", "low", "medium", "high"]);
     }
 }

@@ -67,13 +67,13 @@ pub(super) fn is_telling(error: &Value) -> bool {
 }
 
 /// The error in an answer with a success status.
-pub(super) fn in_answer(body: &Value, text: &str) -> ProviderError {
+pub(in crate::format) fn in_answer(body: &Value, text: &str) -> ProviderError {
     let error = of(body, text);
     ProviderError { status: named_status(body).unwrap_or(200), ..error }
 }
 
 /// An error in an answer with a success status, in our words.
-pub(super) fn in_words(message: impl Into<String>) -> ProviderError {
+pub(in crate::format) fn in_words(message: impl Into<String>) -> ProviderError {
     ProviderError { status: 200, message: message.into(), ..ProviderError::default() }
 }
 
@@ -174,7 +174,7 @@ fn step(step: &Value) -> String {
 }
 
 /// The first words of a text that is not JSON; of an HTML page only its visible text.
-pub(super) fn text_words(text: &str) -> String {
+pub(in crate::format) fn text_words(text: &str) -> String {
     let text = start(text.trim_start(), TEXT_SEEN);
     let seen = if text.starts_with('<') { without_tags(text) } else { text.to_owned() };
     cut(&plain(&seen), TEXT_WORDS)
