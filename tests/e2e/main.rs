@@ -24,6 +24,7 @@ mod ownership;
 mod payments;
 mod permits;
 mod plans;
+mod price_book;
 mod priced;
 mod provider_events;
 mod quote;
