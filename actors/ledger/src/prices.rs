@@ -11,7 +11,7 @@ use sea_orm::QueryResult;
 use super::{
     Ledger, LedgerError,
     log::body::{self, PriceBook},
-    query::LARGEST_PAGE,
+    query::{LARGEST_PAGE, page},
 };
 
 /// A version of the price book, without its text.
@@ -147,7 +147,7 @@ impl Ledger {
         );
         let nil = (AccountId(uuid::Uuid::nil()), RequestId(uuid::Uuid::nil()));
         let (account, request) = after.unwrap_or(nil);
-        let values = [least.into(), account.0.into(), request.0.into(), LARGEST_PAGE.into()];
+        let values = [least.into(), account.0.into(), request.0.into(), page(LARGEST_PAGE).into()];
         self.rows(&sql, values).await?.iter().map(charge).collect()
     }
 }

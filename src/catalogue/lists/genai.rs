@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use wire::inference::Task;
 
-use super::{ListError, Listed, PROVIDERS, Rates, Reading, doubt, is_callable, named, without_alternatives};
+use super::{ListError, Listed, NO_PRICE, PROVIDERS, Rates, Reading, doubt, is_callable, named, without_alternatives};
 
 /// The list's name.
 pub const NAME: &str = "genai-prices";
@@ -137,6 +137,10 @@ fn model(provider: &'static str, given: &GivenModel<'_>, now: Timestamp) -> Resu
     let mut rates = rates_at(given, &rows, now);
     let task = task(provider, &given.id, &rates)?;
     without_alternatives(&mut rates);
+    let doubt = match doubt(&rates) {
+        Some(NO_PRICE) => return Err(NO_PRICE.to_owned()),
+        doubt => doubt.map(str::to_owned),
+    };
     let starts = rows.iter().chain(&given.price_variants).filter_map(start).filter(|start| *start > now);
     let starts: BTreeSet<_> = starts.collect();
     let changes = starts.into_iter().map(|start| {
@@ -152,7 +156,7 @@ fn model(provider: &'static str, given: &GivenModel<'_>, now: Timestamp) -> Resu
         task,
         context: given.context_window.unwrap_or(0),
         max_output: 0,
-        doubt: doubt(&rates).map(str::to_owned),
+        doubt,
         rates,
         changes,
         ends: None,

@@ -12,7 +12,7 @@ use billing::{
 use serde_json::value::RawValue;
 use wire::inference::Task;
 
-use super::{ListError, Listed, Rates, Reading, doubt, is_callable, named, without_alternatives};
+use super::{ListError, Listed, NO_PRICE, Rates, Reading, doubt, is_callable, named, without_alternatives};
 
 /// The list's name.
 pub const NAME: &str = "litellm";
@@ -138,7 +138,10 @@ fn model(provider: &'static str, id: &str, fields: &Fields<'_>) -> Result<Listed
     let images_of_tokens = images_without_tokens(&rates);
     without_alternatives(&mut rates);
     add_searches(fields, &mut rates);
-    let doubt = doubt(&rates).or(images_of_tokens).map(str::to_owned);
+    let doubt = match doubt(&rates) {
+        Some(NO_PRICE) => return Err(NO_PRICE.to_owned()),
+        doubt => doubt.or(images_of_tokens).map(str::to_owned),
+    };
     let (input, max_output) = (number(fields, "max_input_tokens"), number(fields, "max_output_tokens"));
     let ends = words(fields, "deprecation_date").and_then(Timestamp::from_date);
     Ok(Listed {

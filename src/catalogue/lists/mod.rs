@@ -108,11 +108,14 @@ const fn is_work(kind: billing::quantity::Kind) -> bool {
     }
 }
 
+/// Why a model of a list is left aside that says nothing of what its work costs.
+const NO_PRICE: &str = "it has no price";
+
 /// Why rates are no price: nothing has one, or all of it is free.
 fn doubt(rates: &Rates) -> Option<&'static str> {
     let mut work = rates.iter().filter(|(key, _)| is_work(key.kind)).peekable();
     if work.peek().is_none() {
-        return Some("it has no price");
+        return Some(NO_PRICE);
     }
     work.all(|(_, rate)| rate.is_zero()).then_some("it costs nothing")
 }
