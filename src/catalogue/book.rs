@@ -48,7 +48,6 @@ pub enum BookError {
         /// The folder or the file.
         file: String,
         /// The reason.
-        #[source]
         error: io::Error,
     },
     /// The folder has more than a price book has.

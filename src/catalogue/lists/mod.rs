@@ -62,7 +62,7 @@ pub struct Listed {
 pub enum ListError {
     /// It is not JSON of this list's form.
     #[error("this is not a price list of {0}: {1}")]
-    Format(&'static str, #[source] serde_json::Error),
+    Format(&'static str, serde_json::Error),
     /// A version can't stand in an entry's source.
     #[error("a list's name has letters, digits, dots, hyphens and single spaces, not {0:?}")]
     Name(String),

@@ -43,7 +43,11 @@ pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
         Model::Open(_) => None,
     });
     let wanted = models.filter(|model| args.provider.as_ref().is_none_or(|provider| *model.provider == **provider));
-    let rows: Vec<_> = wanted.map(|model| row(model, now)).collect();
+    let mut rows: Vec<_> = wanted.map(|model| row(model, now)).collect();
+    if args.json {
+        // The table's cells are the same in other words.
+        rows.iter_mut().filter_map(Value::as_object_mut).for_each(|row| drop(row.remove("table")));
+    }
     print_list(&rows, &COLUMNS, Form::of_list(args.json))?;
     Ok(0)
 }
