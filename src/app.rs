@@ -2,6 +2,7 @@
 //! before the ledger, so that a failed start changes nothing for a process that already serves. How everything stops is
 //! in [`stopping`].
 
+pub mod prices;
 mod providers;
 pub mod stopping;
 
@@ -44,7 +45,7 @@ use tokio::net::TcpSocket;
 use upstream::delivery::{DeliveryClient, Reach};
 
 use crate::{
-    catalogue::{Catalogue, folder},
+    catalogue::folder,
     config::{self, Settings},
     gateway::{Gateway, Models, Rules},
     http::{self, state::State},
@@ -101,7 +102,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     if !models.is_empty() {
         warn_without_runtime(&library(settings));
     }
-    let catalogue = priced_catalogue(&ledger, &clock).await?.with_open(models);
+    let catalogue = prices::catalogue(settings, &ledger, &clock).await?.with_open(models);
     let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
     let chief = Supervisor::new(&health).start();
@@ -127,12 +128,13 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         unread_bytes: settings.limits.unread_bytes,
     };
     let pools = (pools, library(settings));
-    let models = Models::new(catalogue, settings.runtime.models_dir.clone());
+    let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock);
     let gateway = Arc::new(Gateway::new(accounts, models, providers, pools, rules, settings.limits.drains));
     actix_rt::spawn({
         let gateway = Arc::clone(&gateway);
         async move { gateway.warm().await }
     });
+    prices::follow(settings, &gateway, &journal);
     let admin_token = admin_token(settings)?;
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
@@ -281,13 +283,6 @@ async fn tell_of_twins(ledger: Arc<Ledger>) {
         }
         Err(error) => tracing::warn!(%error, "accounts that share an address could not be looked for"),
     }
-}
-
-async fn priced_catalogue(ledger: &Ledger, clock: &Clock) -> Result<Catalogue> {
-    let mut catalogue = Catalogue::built_in()?;
-    let hash = blake3::hash(catalogue.prices.as_bytes()).to_hex();
-    catalogue.price_version = ledger.price_version(&hash, &catalogue.prices, clock.now()).await?;
-    Ok(catalogue)
 }
 
 /// Starts the actor that calls owners' webhooks, on a thread of its own, so that no request waits for TLS handshakes.

@@ -14,7 +14,7 @@ pub use keys::known_keys;
 pub use layers::Overrides;
 pub use settings::{
     Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, MetricsAt, Overdraft, Payments,
-    Processor, Provider, Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
+    Prices, Processor, Provider, Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
 /// The path of the settings file, unless `--config` or `FAREBOX_CONFIG` gives another.

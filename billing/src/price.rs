@@ -19,6 +19,7 @@ mod parts;
 mod rate;
 #[cfg(test)]
 mod tests;
+mod text;
 mod written;
 
 use rust_decimal::Decimal;
@@ -160,6 +161,22 @@ impl Price {
         bands.sort_unstable_by(|a, b| b.cmp(a));
         bands.dedup();
         is_sound.then_some(Self { rates, bands, terms })
+    }
+
+    /// A provider's price of these rates; `None` where there are none, a key occurs twice, or a key is not sound.
+    pub fn of_rates(rates: Vec<(Key, Rate)>) -> Option<Self> {
+        Self::new(rates, Terms::Provider)
+    }
+
+    /// This price as it is paid, with the fee in each rate. Only to be shown: the fee of a charge is a line of its own.
+    #[must_use]
+    pub fn with_fee(&self) -> Self {
+        let rate = |rate: Rate| match self.terms {
+            Terms::Provider => rate.with_fee(),
+            Terms::Inclusive => rate,
+        };
+        let rates = self.rates.iter().map(|(key, own)| (*key, rate(*own))).collect();
+        Self { rates, bands: self.bands.clone(), terms: Terms::Inclusive }
     }
 
     /// The price of our own compute: one rate, which includes all other quantities.

@@ -1,17 +1,22 @@
 //! Models and prices in memory: one immutable snapshot, read by every request. Closed models come from the price book
-//! in `config/prices/` (built in), open models from the models folder. No account is known here.
+//! ([`book`]: `config/prices/`, built in, and an operator's folder over it), open models from the models folder. `lists`
+//! reads other projects' price lists, and [`write`] writes price files. No account is known here.
 
-mod book;
+pub mod book;
+mod entry;
 pub mod folder;
+pub mod lists;
 pub(crate) mod nearest;
 mod snapshot;
+pub mod write;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use billing::{class::SizeClass, price::Price};
+use billing::{Timestamp, class::SizeClass, price::Price};
 use wire::inference::Task;
 
-pub use book::BookError;
+pub use book::{Book, BookError};
+pub use entry::{About, Change};
 
 /// A model that a closed provider runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +33,8 @@ pub struct ClosedModel {
     pub max_output: u32,
     /// The model's kind of work.
     pub task: Task,
+    /// What the price book says of it beside.
+    pub about: Arc<About>,
 }
 
 /// A model that runs here.
@@ -60,33 +67,65 @@ pub enum Model {
 }
 
 /// The snapshot of models and prices.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Catalogue {
     models: BTreeMap<Arc<str>, Model>,
-    /// The price book as text, to which the version belongs.
-    pub prices: String,
+    book: Arc<Book>,
+    /// The time whose prices these are.
+    at: Timestamp,
+    /// From when on others are in force.
+    until: Option<Timestamp>,
     /// The price book's version in the ledger.
     pub price_version: i64,
 }
 
 impl Catalogue {
-    /// The built-in price book's models.
+    /// The built-in price book's models, at the prices before any that are announced. For tests and tools.
     ///
     /// # Errors
     ///
     /// The built-in price book contradicts itself. A test reads it, so a released build doesn't fail here.
     pub fn built_in() -> Result<Self, BookError> {
-        let prices = book::BUILT_IN.join("\n");
-        let mut models = BTreeMap::new();
-        for text in book::BUILT_IN {
-            for model in book::parse(text)? {
-                models.insert(model.id.clone(), Model::Closed(Arc::new(model)));
-            }
-        }
-        Ok(Self { models, prices, price_version: 0 })
+        Ok(Self::of(Arc::new(Book::built_in()?), 0, Timestamp(0)))
     }
 
-    /// Adds models that run here.
+    /// The models of a price book, which has this version in the ledger, at the prices of a time.
+    pub fn of(book: Arc<Book>, price_version: i64, now: Timestamp) -> Self {
+        let (models, until) = (book.models_at(now), book.next_change(now));
+        Self { models, book, at: now, until, price_version }
+    }
+
+    /// The price book.
+    pub const fn book(&self) -> &Arc<Book> {
+        &self.book
+    }
+
+    /// Until when these prices are in force; `None` where no change is announced.
+    pub const fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
+    /// Whether these prices are still in force at a time.
+    pub fn is_in_force(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+
+    /// The same models at the prices of a later time.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Self {
+        self.with_book(Arc::clone(&self.book), self.price_version, now)
+    }
+
+    /// The same open models, with the models of another price book.
+    #[must_use]
+    pub fn with_book(&self, book: Arc<Book>, price_version: i64, now: Timestamp) -> Self {
+        let mut other = Self::of(book, price_version, now);
+        let open = self.models.iter().filter(|(_, model)| matches!(model, Model::Open(_)));
+        other.models.extend(open.map(|(id, model)| (Arc::clone(id), model.clone())));
+        other
+    }
+
+    /// Adds models that run here. One of a provider's name takes its place.
     #[must_use]
     pub fn with_open(mut self, models: impl IntoIterator<Item = OpenModel>) -> Self {
         self.models.extend(models.into_iter().map(|model| (model.id.clone(), Model::Open(Arc::new(model)))));
@@ -96,14 +135,7 @@ impl Catalogue {
     /// The same catalogue with other open models.
     #[must_use]
     pub fn replacing_open(&self, models: impl IntoIterator<Item = OpenModel>) -> Self {
-        let mut other = self.clone();
-        other.models.retain(|_, model| matches!(model, Model::Closed(_)));
-        // An earlier open model may have replaced a provider's model of the same name.
-        let built_in = Self::built_in().map(|book| book.models).unwrap_or_default();
-        for (id, model) in built_in {
-            other.models.entry(id).or_insert(model);
-        }
-        other.with_open(models)
+        Self::of(Arc::clone(&self.book), self.price_version, self.at).with_open(models)
     }
 
     /// A model by its name, with or without its provider's name and a slash, or by the name of one of its snapshots.
@@ -153,14 +185,14 @@ mod tests {
             Ok(Model::Open(_)) | Err(_) => None,
         };
         let mini = closed("gpt-4o-mini").unwrap();
-        for name in ["gpt-4o-mini-2024-07-18", "openai/gpt-4o-mini-2024-07-18"] {
+        for name in ["gpt-4o-mini-2024-07-19", "openai/gpt-4o-mini-2024-07-19"] {
             let snapshot = closed(name).unwrap();
-            assert_eq!(&*snapshot.id, "gpt-4o-mini-2024-07-18");
+            assert_eq!(&*snapshot.id, "gpt-4o-mini-2024-07-19");
             assert_eq!(*snapshot, ClosedModel { id: snapshot.id.clone(), ..ClosedModel::clone(&mini) });
         }
         // The first snapshot costs twice as much as later ones.
         let (first, now) = (closed("gpt-4o-2024-05-13").unwrap(), closed("gpt-4o").unwrap());
-        assert!(first.price != now.price && closed("gpt-4o-2024-08-06").unwrap().price == now.price);
+        assert!(first.price != now.price && closed("gpt-4o-2024-08-07").unwrap().price == now.price);
         for name in ["gpt-9-2024-07-18", "anthropic/gpt-4o-mini-2024-07-18", "gpt-4o-mini-2024-07-18-2024-07-18"] {
             assert!(closed(name).is_none(), "{name}");
         }

@@ -8,6 +8,7 @@ mod backup;
 mod call;
 mod keys;
 mod models;
+mod prices;
 mod quickstart;
 mod rebuild;
 mod receipt;
@@ -38,6 +39,8 @@ enum Command {
     Serve(serve::Args),
     /// Import and list open models.
     Models(models::Args),
+    /// List, import and compare the prices of closed models.
+    Prices(prices::Args),
     /// Migrate the database to the current schema; exit status 1 if the ledger is not clean.
     ///
     /// The tables of a ledger from before there was a log become the beginning of its log. They are audited before and
@@ -55,7 +58,7 @@ enum Command {
     /// can't be opened. Keep the backup secret: it has both, and secrets that sign webhooks.
     ///
     /// Not in a backup: settings and keys of providers and Stripe (config/farebox.toml, FAREBOX_... variables), open models
-    /// and ONNX Runtime (import and fetch them again), and quickstart.json. Prices are in the program, and those that were
+    /// and ONNX Runtime (import and fetch them again), the folder of prices, and quickstart.json. The prices that were
     /// charged are in the ledger.
     #[command(verbatim_doc_comment)]
     Backup(backup::Args),
@@ -110,6 +113,7 @@ pub fn run() -> Result<i32> {
     match command {
         Command::Quickstart(args) => quickstart::run(&settings, &args),
         Command::Models(args) => models::run(&settings, &args),
+        Command::Prices(args) => prices::run(&settings, &args),
         Command::Serve(args) => serve::run(&settings, &args),
         Command::Migrate => audit::migrate(&settings),
         Command::Audit(args) => audit::run(&settings, &args),

@@ -32,6 +32,8 @@ pub struct Settings {
     pub redis: Redis,
     /// The limits.
     pub limits: Limits,
+    /// The prices of closed models.
+    pub prices: Prices,
     /// Closed providers.
     pub providers: Providers,
     /// How cards are charged.
@@ -59,6 +61,7 @@ impl Default for Settings {
             database: Database { url: ServerUrl("sqlite://data/farebox.db".to_owned()) },
             redis: Redis::default(),
             limits: Limits::default(),
+            prices: Prices::default(),
             providers: Providers::default(),
             payments: Payments::default(),
             webhooks: Webhooks::default(),
@@ -187,6 +190,14 @@ pub enum Concurrency {
     Weighted,
     /// One permit for every class.
     Flat,
+}
+
+/// The prices of closed models.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prices {
+    /// A folder of price files, over those of the program. They are read again when they change.
+    pub folder: Option<PathBuf>,
 }
 
 /// Closed providers.

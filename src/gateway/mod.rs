@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use crate::catalogue::Model;
 use actors::{accounts::Accounts, pool::PoolActor, provider};
 use measure::Measures;
-pub use models::Models;
+pub use models::{LOOK, Models};
 use room::Room;
 use runtime::{clock::Clock, mailbox::Handle};
 use tokenizer_cache::TokenizerCache;

@@ -27,6 +27,7 @@ mod ownership;
 mod payments;
 mod permits;
 mod plans;
+mod price_book;
 mod priced;
 mod provider_events;
 mod quote;

@@ -27,7 +27,7 @@ mod owner;
 pub mod payments;
 mod place;
 mod pool;
-mod prices;
+pub mod prices;
 mod progress;
 pub mod project;
 pub mod query;

@@ -19,7 +19,7 @@ use futures::FutureExt;
 use ledger::{
     Ledger, LedgerError,
     claims::{self, Claims},
-    log::{Head, Row, Shard, tail::Tail},
+    log::{Head, Row, Shard, body::PriceBook, tail::Tail},
     project::Logged,
 };
 use runtime::{
@@ -38,11 +38,20 @@ use super::{
 
 type Opened = oneshot::Sender<()>;
 
+/// A price book that is to have a version.
+struct Book {
+    hash: String,
+    prices: String,
+    answer: oneshot::Sender<Result<i64, LedgerError>>,
+}
+
 #[derive(Default)]
 struct Queue {
     protocol: Protocol<WeakRecipient<Committed>, Opened>,
     /// Since when the oldest entry waits.
     since: Option<Instant>,
+    /// The price book that waits. The next one takes its place: nobody waits for a book that was changed meanwhile.
+    book: Option<Book>,
 }
 
 struct Shared {
@@ -102,7 +111,8 @@ impl Journal {
         let projector = Arc::new(Projector::start(Arc::clone(&ledger), Shard::ONLY, shared.health.clone())?);
         let tail = Tail { shard: Shard::ONLY, head: ledger.head(), epoch: ledger.epoch() };
         let (threads, projecting) = (Arc::clone(&shared), Arc::clone(&projector));
-        let writer = Writer { shared: threads, ledger, clock, projector: projecting, tail, claims: Claims::default() };
+        let claims = Claims::default();
+        let writer = Writer { shared: threads, ledger, clock, projector: projecting, tail, claims, books: Vec::new() };
         std::thread::Builder::new().name("journal".into()).spawn(move || runtime.block_on(writer.run()))?;
         Ok(Self { shared, projector })
     }
@@ -110,6 +120,20 @@ impl Journal {
     /// Whether nothing waits to be written, nothing is being written, and the tables have everything.
     pub fn is_idle(&self) -> bool {
         self.shared.queue().protocol.is_idle() && self.projector.is_idle()
+    }
+
+    /// The version of a price book: its existing version, or a new one, which is durable when this returns. The journal
+    /// writes it in its order, between two batches, as the log has one writer.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be used now, or the journal ends, or died of it. Repeating the call is safe: a book has one
+    /// version.
+    pub async fn price_version(&self, hash: String, prices: String) -> Result<i64, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.queue().book = Some(Book { hash, prices, answer });
+        self.shared.wake.notify_one();
+        answered.await.unwrap_or_else(|_| Err(LedgerError::Writer("the journal did not write the price book".into())))
     }
 
     /// Has it die of a panic.
@@ -148,6 +172,8 @@ struct Writer {
     projector: Arc<Projector>,
     tail: Tail,
     claims: Claims,
+    /// The versions of price books that it appended, by hash: the tables may not have them yet.
+    books: Vec<(String, i64)>,
 }
 
 impl Writer {
@@ -168,6 +194,11 @@ impl Writer {
     async fn live(&mut self, _exit: ExitGuard) {
         loop {
             self.shared.health.beats(Kind::Journal, Kind::Journal.name());
+            let book = self.shared.queue().book.take();
+            if let Some(Book { hash, prices, answer }) = book {
+                // Who asked may have stopped meanwhile.
+                let _ = answer.send(self.price_version(hash, prices).await);
+            }
             let (step, since) = {
                 let mut queue = self.shared.queue();
                 let step = queue.protocol.next_step();
@@ -269,10 +300,27 @@ impl Writer {
         failed
     }
 
+    /// The version of a price book, which is appended if it is new.
+    async fn price_version(&mut self, hash: String, prices: String) -> Result<i64, LedgerError> {
+        let known = self.ledger.known_prices(&hash).await?;
+        let own = self.books.iter().find(|(own, _)| *own == hash).map(|(_, version)| *version);
+        if let Some(version) = own.or(known.version) {
+            return Ok(version);
+        }
+        let last = self.books.iter().map(|(_, version)| *version).max().unwrap_or(0).max(known.last);
+        let book = PriceBook { version: last + 1, hash, at: self.clock.now(), prices };
+        let row = self.tail.next_prices(&book);
+        self.append(&row).await?;
+        let Row { seq, hash, prev_hash, epoch, at, .. } = row;
+        self.appended(Logged { seq, hash, prev_hash, epoch, at, transitions: Vec::new(), prices: Some(book) });
+        Ok(last + 1)
+    }
+
     /// Goes on after a row that is in the log.
     fn appended(&mut self, row: Logged) {
         self.tail.head = Head { seq: row.seq, hash: row.hash };
         self.claims.take(row.seq, &row.transitions);
+        self.books.extend(row.prices.as_ref().map(|book| (book.hash.clone(), book.version)));
         self.ledger.appended(&row);
         self.projector.push(row);
     }

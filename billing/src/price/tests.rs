@@ -367,3 +367,34 @@ fn parts_that_are_none_are_refused() {
     }
     assert!("limited".parse::<Parts>().is_ok_and(|parts| parts.is_limited()));
 }
+
+#[test]
+fn a_service_tier_may_be_written_short() {
+    let band = "\"band\":{\"above\":5,\"input\":\"2\",\"output\":\"3\"}";
+    let short = format!(
+        "{{\"input\":\"1\",\"output\":\"2\",\"batch\":{{\"input\":\"0.5\",\"cached_input\":\"0.1\",{band}}},\
+         \"flex\":{{\"output\":\"1\"}}}}"
+    );
+    let by_keys = "{\"input\":\"1\",\"output\":\"2\",\"per_million\":{\"tokens.input.batch\":\"0.5\",\
+                   \"tokens.input.cache_read.batch\":\"0.1\",\"tokens.input.batch.above_5\":\"2\",\
+                   \"tokens.output.batch.above_5\":\"3\",\"tokens.output.flex\":\"1\"}}";
+    assert_eq!(written(&short), written(by_keys));
+    assert!(written(&short).unwrap().has_tier(ServiceTier::Standard));
+    let twice = short.replace("\"flex\"", "\"per_million\":{\"tokens.input.batch\":\"1\"},\"flex\"");
+    assert!(written(&twice).unwrap_err().contains("twice"));
+    for bad in ["{\"batch\":{\"input\":\"1\"}}", "{\"input\":\"1\",\"output\":\"2\",\"batch\":{\"imput\":\"1\"}}"] {
+        assert!(written(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_price_with_its_fee_costs_what_is_charged_and_no_fee_more() {
+    let price =
+        written("{\"input\":\"1\",\"output\":\"2\",\"band\":{\"above\":5,\"input\":\"2\",\"output\":\"3\"}}").unwrap();
+    for used in [Quantities::plain(3, 4), Quantities::plain(6, 4)] {
+        let (before, with) = (price.cost(&used).unwrap(), price.with_fee().cost(&used).unwrap());
+        assert_eq!((with.base, with.fee), (before.total(), Decimal::ZERO));
+    }
+    let own = SizeClass::B7.price();
+    assert_eq!(own.with_fee(), *own);
+}

@@ -1,7 +1,8 @@
 //! The text form of a price in price files. The short form names the prices of a million text tokens (`input`,
-//! `cached_input`, `cache_write`, `cache_write_long`, `output`), and those of one context band. The general form lists
-//! rates by key: `per_million`, and `each`. A price may use both forms, with each key once. Prices are shown in the
-//! short form, as far as they have one, with the rate of every key beside it.
+//! `cached_input`, `cache_write`, `cache_write_long`, `output`), and those of one context band; `batch`, `flex` and
+//! `priority` have the same of a service tier. The general form lists rates by key: `per_million`, and `each`. A price
+//! may use both forms, with each key once. Prices are shown in the short form, as far as they have one, with the rate of
+//! every key beside it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Price, Rate, Terms};
-use crate::quantity::{Band, Cache, Key};
+use crate::quantity::{Band, Cache, Key, ServiceTier};
 
 /// Multiplying with this is exact, and faster than a division.
 const MILLIONTH: Decimal = Decimal::from_parts(1, 0, 0, false, 6);
@@ -41,6 +42,9 @@ pub(super) struct Written {
     cache_write_long: Option<Decimal>,
     output: Option<Decimal>,
     band: Option<WrittenBand>,
+    batch: Option<WrittenTier>,
+    flex: Option<WrittenTier>,
+    priority: Option<WrittenTier>,
     #[serde(default)]
     per_million: BTreeMap<Key, Decimal>,
     #[serde(default)]
@@ -59,6 +63,51 @@ struct WrittenBand {
     output: Decimal,
 }
 
+/// The prices of a service tier.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenTier {
+    input: Option<Decimal>,
+    cached_input: Option<Decimal>,
+    cache_write: Option<Decimal>,
+    cache_write_long: Option<Decimal>,
+    output: Option<Decimal>,
+    band: Option<WrittenBand>,
+}
+
+/// Uncached, read, written, written for longer.
+type Inputs = [Option<Decimal>; 4];
+
+/// The rates of the short form by key, in a tier and a band. The longer cache write is the one for an hour, which is
+/// also the substitute of one for twelve hours.
+fn list(tier: ServiceTier, band: Band, input: Inputs, output: Option<Decimal>) -> impl Iterator<Item = (Key, Decimal)> {
+    let caches = [Cache::Uncached, Cache::Read, Cache::Write, Cache::Write1h];
+    let input = caches.into_iter().zip(input).map(|(cache, price)| (Key::INPUT.cached(cache), price));
+    let all = input.chain([(Key::OUTPUT, output)]);
+    all.filter_map(move |(key, price)| Some((key.in_tier(tier).in_band(band), price?)))
+}
+
+impl WrittenBand {
+    fn rates(&self, tier: ServiceTier) -> impl Iterator<Item = (Key, Decimal)> + use<> {
+        // No model reads as much as the largest band of a key.
+        let above = Band(u32::try_from(self.above).unwrap_or(u32::MAX).max(1));
+        list(
+            tier,
+            above,
+            [Some(self.input), self.cached_input, self.cache_write, self.cache_write_long],
+            Some(self.output),
+        )
+    }
+}
+
+impl WrittenTier {
+    fn rates(&self, tier: ServiceTier) -> impl Iterator<Item = (Key, Decimal)> + use<> {
+        let input = [self.input, self.cached_input, self.cache_write, self.cache_write_long];
+        let banded = self.band.as_ref().map(|band| band.rates(tier)).into_iter().flatten();
+        list(tier, Band(0), input, self.output).chain(banded)
+    }
+}
+
 impl Written {
     pub(super) const fn plain(input: Decimal, output: Decimal) -> Self {
         Self {
@@ -68,34 +117,33 @@ impl Written {
             cache_write_long: None,
             output: Some(output),
             band: None,
+            batch: None,
+            flex: None,
+            priority: None,
             per_million: BTreeMap::new(),
             each: BTreeMap::new(),
         }
     }
 
-    /// The rates of the short form by key. The longer cache write is the one for an hour, which is also the substitute
-    /// of one for twelve hours.
+    /// The rates of the short form by key.
     fn short(&self) -> Result<Vec<(Key, Decimal)>, BadPrice> {
-        let caches = [Cache::Uncached, Cache::Read, Cache::Write, Cache::Write1h];
-        let list = |band: Band, input: [Option<Decimal>; 4], output: Option<Decimal>| {
-            let input = caches.into_iter().zip(input).map(|(cache, price)| (Key::INPUT.cached(cache), price));
-            let all = input.chain([(Key::OUTPUT, output)]);
-            all.filter_map(move |(key, price)| Some((key.in_band(band), price?))).collect::<Vec<_>>()
-        };
         let input = [self.input, self.cached_input, self.cache_write, self.cache_write_long];
         let is_whole = self.input.is_some() && self.output.is_some();
+        let tiers = [
+            (ServiceTier::Batch, &self.batch),
+            (ServiceTier::Flex, &self.flex),
+            (ServiceTier::Priority, &self.priority),
+        ];
         let is_empty = input.iter().all(Option::is_none) && self.output.is_none() && self.band.is_none();
         match (is_whole, is_empty) {
             (true, _) => {}
-            (false, true) if !(self.per_million.is_empty() && self.each.is_empty()) => return Ok(Vec::new()),
+            (false, true) if !(self.per_million.is_empty() && self.each.is_empty()) => {}
             (false, _) => return Err(BadPrice::Half),
         }
-        let mut all = list(Band(0), input, self.output);
-        if let Some(band) = &self.band {
-            // No model reads as much as the largest band of a key.
-            let above = Band(u32::try_from(band.above).unwrap_or(u32::MAX).max(1));
-            let input = [Some(band.input), band.cached_input, band.cache_write, band.cache_write_long];
-            all.extend(list(above, input, Some(band.output)));
+        let mut all: Vec<_> = list(ServiceTier::Standard, Band(0), input, self.output).collect();
+        all.extend(self.band.iter().flat_map(|band| band.rates(ServiceTier::Standard)));
+        for (tier, rates) in tiers.into_iter().filter_map(|(tier, rates)| Some((tier, rates.as_ref()?))) {
+            all.extend(rates.rates(tier));
         }
         Ok(all)
     }

@@ -34,6 +34,8 @@ pub enum Kind {
     Containers,
     /// A provider's own units of search and ranking.
     SearchUnits,
+    /// Pages of documents that are read and described by a schema.
+    AnnotatedPages,
 }
 
 /// The direction of a quantity. Quantities that a model neither reads nor writes have none.
@@ -169,6 +171,7 @@ impl Words for Kind {
         (Self::FileSearches, "file_searches"),
         (Self::Containers, "containers"),
         (Self::SearchUnits, "search_units"),
+        (Self::AnnotatedPages, "annotated_pages"),
     ];
 }
 
@@ -218,10 +221,20 @@ impl Words for Resolution {
 const ABOVE: &str = "above_";
 
 impl Kind {
+    /// The unit's word in a key.
+    pub fn name(self) -> &'static str {
+        self.word()
+    }
+
     /// Whether models read or write this unit.
     const fn has_direction(self) -> bool {
         match self {
-            Self::Tokens | Self::Characters | Self::Images | Self::Milliseconds | Self::Pages => true,
+            Self::Tokens
+            | Self::Characters
+            | Self::Images
+            | Self::Milliseconds
+            | Self::Pages
+            | Self::AnnotatedPages => true,
             Self::ComputeSeconds
             | Self::Requests
             | Self::WebSearches

@@ -116,7 +116,8 @@ fn closed_model() -> Model {
     let price = Arc::new(Price::per_million(Decimal::ONE, Decimal::TEN).unwrap());
     let (id, provider) = ("gpt-4o-mini".into(), "openai".into());
     let (price, task) = (Some(price), Task::Chat);
-    Model::Closed(Arc::new(ClosedModel { id, provider, price, context: CONTEXT, max_output: MOST, task }))
+    let about = Arc::default();
+    Model::Closed(Arc::new(ClosedModel { id, provider, price, context: CONTEXT, max_output: MOST, task, about }))
 }
 
 fn open_model() -> Model {

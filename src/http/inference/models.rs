@@ -16,7 +16,12 @@ use crate::{
 };
 
 fn view(state: &Shared, model: &catalogue::Model, largest: SizeClass) -> Model {
-    Model::of(model, largest, target::why_not(&state.gateway, model))
+    let unpriced = match model {
+        catalogue::Model::Closed(model) => model.why_unpriced(),
+        catalogue::Model::Open(_) => None,
+    };
+    let why = unpriced.or_else(|| target::why_not(&state.gateway, model));
+    Model::of(model, largest, why, state.gateway.clock().now())
 }
 
 /// `GET /v1/models`.

@@ -1,13 +1,16 @@
 //! Models of the catalogue, and quotes.
 
-use billing::class::SizeClass;
+use billing::{Timestamp, class::SizeClass, price::Price};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 use wire::inference::Task;
 
 use super::{Dollars, scalar::any_object_or_null};
-use crate::{catalogue, gateway::quote};
+use crate::{
+    catalogue::{self, About, Change, write::day_text},
+    gateway::quote,
+};
 
 /// A model: its capabilities and prices, whether this account may use it, and whether it can run now.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,8 +28,9 @@ pub struct Model {
     /// Open models: the number of parameters.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<u64>,
-    /// The most tokens of prompt and answer together.
-    context_length: u32,
+    /// The most tokens of prompt and answer together; null where that is not known, or not counted in tokens.
+    #[schema(required)]
+    context_length: Option<u32>,
     /// Closed models: the most tokens of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     max_output: Option<u32>,
@@ -34,6 +38,16 @@ pub struct Model {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(schema_with = any_object_or_null)]
     price: Option<Value>,
+    /// Closed models: the same with the fee, as it is paid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = any_object_or_null)]
+    price_with_fee: Option<Value>,
+    /// Closed models: the next price that is announced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_price: Option<NextPrice>,
+    /// Closed models: there where the provider advises against the model, or ends it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deprecation: Option<Deprecation>,
     /// Open models: dollars for each started second.
     #[serde(skip_serializing_if = "Option::is_none")]
     price_per_second: Option<String>,
@@ -46,9 +60,51 @@ pub struct Model {
     why: Option<String>,
 }
 
+/// A price that is announced.
+#[derive(Debug, Serialize, ToSchema)]
+struct NextPrice {
+    /// From when on it is in force.
+    valid_from: String,
+    /// Dollars per million tokens, before the fee.
+    #[schema(schema_with = any_object_or_null)]
+    price: Value,
+    /// The same with the fee, as it will be paid.
+    #[schema(schema_with = any_object_or_null)]
+    price_with_fee: Value,
+}
+
+/// The provider's advice against a model.
+#[derive(Debug, Serialize, ToSchema)]
+struct Deprecation {
+    /// The day on which it ends; null where none is known.
+    #[schema(required)]
+    ends: Option<String>,
+}
+
+impl Deprecation {
+    fn of(about: &About) -> Option<Self> {
+        let is_told = about.deprecated || about.ends.is_some();
+        is_told.then(|| Self { ends: about.ends.map(day_text) })
+    }
+}
+
+impl NextPrice {
+    fn of(change: &Change) -> Self {
+        Self {
+            valid_from: change.valid_from.to_string(),
+            price: shown(&change.price),
+            price_with_fee: shown(&change.price.with_fee()),
+        }
+    }
+}
+
+fn shown(price: &Price) -> Value {
+    serde_json::to_value(price).unwrap_or_default()
+}
+
 impl Model {
     /// The model as an account sees it whose tier has classes up to this one. `why` is the reason why it can't run now.
-    pub fn of(model: &catalogue::Model, largest: SizeClass, why: Option<String>) -> Self {
+    pub fn of(model: &catalogue::Model, largest: SizeClass, why: Option<String>, now: Timestamp) -> Self {
         let available = why.is_none();
         match model {
             catalogue::Model::Closed(model) => Self {
@@ -59,9 +115,12 @@ impl Model {
                 task: task_name(model.task),
                 class: None,
                 parameters: None,
-                context_length: model.context,
-                max_output: Some(model.max_output),
-                price: Some(serde_json::to_value(model.price.as_deref()).unwrap_or_default()),
+                context_length: Some(model.context).filter(|context| *context > 0),
+                max_output: Some(model.max_output).filter(|most| *most > 0),
+                price: Some(model.price.as_deref().map_or(Value::Null, shown)),
+                price_with_fee: Some(model.price.as_deref().map_or(Value::Null, |price| shown(&price.with_fee()))),
+                next_price: model.about.next(now).filter(|_| model.about.disputed.is_none()).map(NextPrice::of),
+                deprecation: Deprecation::of(&model.about),
                 price_per_second: None,
                 locked: false,
                 available,
@@ -75,9 +134,12 @@ impl Model {
                 task: task_name(Task::Chat),
                 class: Some(model.class.name()),
                 parameters: Some(model.parameters),
-                context_length: model.context,
+                context_length: Some(model.context),
                 max_output: None,
                 price: None,
+                price_with_fee: None,
+                next_price: None,
+                deprecation: None,
                 price_per_second: Some(model.class.per_second().to_string()),
                 locked: model.class > largest,
                 available,

@@ -2,7 +2,11 @@
 
 use billing::{Timestamp, entry::Transition};
 
-use super::{Head, Row, Shard, body, chain};
+use super::{
+    Head, Row, Shard,
+    body::{self, PriceBook},
+    chain,
+};
 
 /// The end of a log, and the owner's epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,11 @@ impl Tail {
     /// The row that would carry these transitions. It is the log's next one only once it is appended.
     pub fn next(&self, transitions: &[Transition], at: Timestamp) -> Row {
         chain::next(self.shard, self.head, self.epoch, at, body::encode(transitions))
+    }
+
+    /// The row that would carry a price book.
+    pub fn next_prices(&self, book: &PriceBook) -> Row {
+        chain::next(self.shard, self.head, self.epoch, book.at, body::encode_prices(book))
     }
 
     /// Goes on after a row that was appended.
