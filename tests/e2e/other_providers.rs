@@ -250,6 +250,35 @@ async fn what_a_provider_refuses_or_breaks_is_told_and_charged_as_it_was_reporte
 }
 
 #[tokio::test]
+async fn a_stream_cut_at_any_byte_is_charged_what_was_reported_before() {
+    const LONGEST: usize = 4_000;
+    let stage = Stage::set().await;
+    for Provider { name, model, cost, fake } in &stage.providers {
+        let (full, mut before, mut endings) = (cost.parse::<f64>().unwrap(), 0.0, [0, 0]);
+        for cut in (0..LONGEST).step_by(83) {
+            fake.script(Misdeed::CutAt(cut));
+            let answer = stage.chat(model, json!({"stream": true})).await;
+            let record = stage.record(&answer).await;
+            let charged: f64 = record["cost"].as_str().unwrap().parse().unwrap();
+            assert!(before <= charged && charged <= full, "{name} cut at {cut}: {record}");
+            before = charged;
+            let is_whole = answer.body.contains("[DONE]");
+            assert_eq!(
+                record["ending"],
+                if is_whole { "completed" } else { "failed" },
+                "{name} cut at {cut}: {record}"
+            );
+            assert!(!is_whole || record["cost"] == *cost, "{name} cut at {cut}: {record}");
+            endings[usize::from(is_whole)] += 1;
+            // A provider that does nothing but fail is left alone.
+            stage.chat(model, json!({})).await.ok();
+        }
+        assert!(endings[0] > 5 && endings[1] > 5, "{name}: {endings:?}");
+    }
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_blocked_prompt_and_a_call_that_can_not_be_read_end_as_such() {
     let stage = Stage::set().await;
     let Provider { model, fake, .. } = &stage.providers[0];
