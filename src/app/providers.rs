@@ -1,8 +1,8 @@
 //! The closed providers that are called: the format and the address of each, and the actor that watches it.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
-use actors::provider::{ProviderActor, ProviderHandle, ProviderSettings};
+use actors::provider::{ProviderActor, ProviderHandle, ProviderSettings, WeightedKey};
 use runtime::{
     health::Health,
     supervisor::{Supervisor, supervise},
@@ -41,8 +41,13 @@ pub(super) fn start(
             name,
             format,
             base_url: set.base_url.unwrap_or_else(|| address.to_owned()),
-            api_key: set.api_key.map(|key| key.expose().to_owned()),
-            timeouts: Timeouts::default(),
+            keys: set.api_key.iter().chain(&set.keys).filter_map(|key| WeightedKey::parse(key.expose())).collect(),
+            retries: set.retries,
+            most_calls: set.calls,
+            timeouts: Timeouts {
+                first_byte: Duration::from_secs(set.first_byte_seconds),
+                idle: Duration::from_secs(set.idle_seconds),
+            },
         });
         let (published, vitals) = (handle.clone(), health.clone());
         let make = move |exit| ProviderActor::new(published.clone(), vitals.clone(), exit);

@@ -48,6 +48,7 @@ enum TaskName {
     #[default]
     Chat,
     Completion,
+    Embedding,
 }
 
 /// Reads one file.
@@ -61,6 +62,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<ClosedModel>, BookError> {
             let task = match task {
                 TaskName::Chat => Task::Chat,
                 TaskName::Completion => Task::Completion,
+                TaskName::Embedding => Task::Embedding,
             };
             Ok(ClosedModel { id: id.into(), provider: Arc::clone(&provider), price, context, max_output, task })
         })

@@ -48,10 +48,19 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("http.heartbeat_seconds", settings.http.heartbeat_seconds, 1..=60),
         ("runtime.threads", threads, 1..=1024),
     ];
+    let providers = settings.providers.all().into_iter().flat_map(|(name, provider)| {
+        [
+            (format!("providers.{name}.retries"), u64::from(provider.retries), 0..=10),
+            (format!("providers.{name}.calls"), wide(provider.calls), 1..=4_096),
+            (format!("providers.{name}.first_byte_seconds"), provider.first_byte_seconds, 1..=3_600),
+            (format!("providers.{name}.idle_seconds"), provider.idle_seconds, 1..=3_600),
+        ]
+    });
+    let numbers = numbers.into_iter().map(|(key, number, range)| (key.to_owned(), number, range)).chain(providers);
     for (key, number, range) in numbers {
         if !range.contains(&number) {
             let (low, high) = (range.start(), range.end());
-            return Err(ConfigError::invalid(key, format!("{number} is not between {low} and {high}")));
+            return Err(ConfigError::invalid(&key, format!("{number} is not between {low} and {high}")));
         }
     }
     Ok(())
@@ -111,6 +120,24 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
     found.extend(
         settings.providers.all().map(|(name, provider)| (format!("providers.{name}.api_key"), &provider.api_key)),
     );
+    let all: Vec<_> = settings.providers.all().into_iter().collect();
+    for (name, provider) in &all {
+        for secret in provider.api_key.iter().chain(&provider.keys) {
+            let weight = secret.expose().rsplit_once('*').map(|(key, weight)| !key.is_empty() && is_weight(weight));
+            if weight == Some(false) {
+                let key = format!("providers.{name}.keys");
+                return Err(ConfigError::invalid(
+                    &key,
+                    "a key is written KEY or KEY*WEIGHT, with a whole number from 1",
+                ));
+            }
+        }
+    }
+    let lists = all.iter().flat_map(|(name, provider)| {
+        provider.keys.iter().map(move |key| (format!("providers.{name}.keys"), Some(key.clone())))
+    });
+    let lists: Vec<_> = lists.collect();
+    found.extend(lists.iter().map(|(key, secret)| (key.clone(), secret)));
     for (key, secret) in found {
         // Other characters can't stand in an HTTP header, so the secret could never be sent or matched.
         let fits =
@@ -120,6 +147,10 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn is_weight(text: &str) -> bool {
+    text.parse::<u32>().is_ok_and(|weight| weight >= 1)
 }
 
 /// Closed providers that are not called yet.

@@ -8,9 +8,10 @@ mod messages;
 
 use std::borrow::Cow;
 
-use wire::inference::{Failure, Request};
-
-use super::serve::ServeError;
+use wire::{
+    format::feature::{self, Feature, Takes},
+    inference::{Failure, Format, Request, ToolChoice, Work},
+};
 
 /// A field that is not honoured, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,28 +26,124 @@ impl Unable {
     }
 }
 
-impl From<Unable> for ServeError {
+impl From<Unable> for Failure {
     fn from(unable: Unable) -> Self {
-        Self::Failed(Failure::Invalid { field: unable.field.into_owned(), message: unable.message })
+        Self::Invalid { field: unable.field.into_owned(), message: unable.message }
     }
 }
 
 /// Refuses fields that an open model would ignore.
-pub(super) fn check_open(request: &Request) -> Result<(), Unable> {
-    messages::check(request)?;
-    request.source.body.names().try_for_each(|name| fields::check(request, name))
+pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
+    match request.source.format {
+        Format::OpenAiChat | Format::OpenAiCompletions => {
+            messages::check(request)?;
+            request.source.body.names().try_for_each(|name| fields::check(request, name))?;
+            Ok(())
+        }
+        // Read to neutral words, as for a provider of another format.
+        Format::OpenAiResponses
+        | Format::OpenAiEmbeddings
+        | Format::AnthropicMessages
+        | Format::Gemini
+        | Format::Mistral
+        | Format::Cohere => {
+            tools(request)?;
+            feature::check(request, "this gateway", takes)
+        }
+    }
+}
+
+/// Refuses tools, unless none may be called.
+fn tools(request: &Request) -> Result<(), Unable> {
+    match &request.work {
+        Work::Conversation(conversation)
+            if !conversation.tools.is_empty() && conversation.tool_choice != Some(ToolChoice::None) =>
+        {
+            Err(Unable::new("tools", "open models call no tools; tool_choice may be none to send them all the same"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What open models honour of requests in other formats than chat completions.
+const fn takes(feature: Feature) -> Takes {
+    match feature {
+        // A text model reads its own earlier words; whose thoughts they were changes no answer.
+        Feature::LaterInstructions
+        | Feature::Reasoning
+        | Feature::Refusal
+        | Feature::NoTool
+        | Feature::Temperature
+        | Feature::TopP
+        | Feature::TopK
+        | Feature::Seed
+        | Feature::FrequencyPenalty
+        | Feature::PresencePenalty
+        | Feature::LogitBias
+        | Feature::Stop
+        | Feature::Choices
+        | Feature::Logprobs => Takes::Mapped,
+        Feature::AuthorName
+        | Feature::SignedReasoning
+        | Feature::SingleCall
+        | Feature::FailedResult
+        | Feature::CacheMark
+        | Feature::EndUser => Takes::Left,
+        Feature::TextPrompt
+        | Feature::ImageData
+        | Feature::ImageUrl
+        | Feature::ImageId
+        | Feature::Audio
+        | Feature::FileData
+        | Feature::FileUrl
+        | Feature::FileId
+        | Feature::CustomTool
+        | Feature::StrictTool
+        | Feature::AnyTool
+        | Feature::NamedTool
+        | Feature::ResultMedia
+        | Feature::JsonObject
+        | Feature::JsonSchema
+        | Feature::Effort
+        | Feature::ReasoningTokens => Takes::Refused,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use wire::{
-        format::openai::{read_chat, read_completion},
+        format::openai::{read_chat, read_completion, read_response},
         inference::Task,
     };
 
     use super::*;
 
-    fn check(task: Task, fields: &str) -> Result<(), Unable> {
+    #[test]
+    fn what_other_formats_ask_for_and_a_text_model_can_t_is_refused_by_their_names() {
+        let of = |fields: &str| {
+            let body = format!(r#"{{"model":"m","input":"x"{fields}}}"#);
+            check_open(&read_response(body.as_bytes()).unwrap()).map_err(field)
+        };
+        for (fields, field) in [
+            (r#","tools":[{"type":"function","name":"f"}]"#, "tools"),
+            (r#","text":{"format":{"type":"json_object"}}"#, "text.format"),
+            (r#","reasoning":{"effort":"high"}"#, "reasoning.effort"),
+            (r#","previous_response_id":"r""#, "previous_response_id"),
+            (r#","input":[{"role":"user","content":[{"type":"input_image","image_url":"https://x/y.png"}]}]"#, "input"),
+        ] {
+            assert_eq!(of(fields).unwrap_err(), field, "{fields}");
+        }
+        let all = r#","instructions":"be brief","temperature":0.5,"max_output_tokens":5,"store":false,"user":"u",
+            "tools":[{"type":"function","name":"f"}],"tool_choice":"none","reasoning":{"effort":null}"#;
+        assert_eq!(of(all), Ok(()));
+    }
+
+    fn field(failure: Failure) -> String {
+        let Failure::Invalid { field, .. } = failure else { panic!("{failure}") };
+        field
+    }
+
+    fn check(task: Task, fields: &str) -> Result<(), Failure> {
         let (prompt, read): (_, fn(&[u8]) -> _) = match task {
             Task::Completion => (r#""prompt":"x""#, read_completion),
             _ => (r#""messages":[{"role":"user","content":"x"}]"#, read_chat),
@@ -107,7 +204,7 @@ mod tests {
                 "messages[0].tool_calls",
             ),
         ] {
-            assert_eq!(check(Task::Chat, &fields).unwrap_err().field, field, "{fields}");
+            assert_eq!(self::field(check(Task::Chat, &fields).unwrap_err()), field, "{fields}");
         }
         for (fields, field) in [
             (r#","suffix":"end""#, "suffix"),
@@ -115,7 +212,7 @@ mod tests {
             (r#","messages":[]"#, "messages"),
             (r#","top_logprobs":2"#, "top_logprobs"),
         ] {
-            assert_eq!(check(Task::Completion, fields).unwrap_err().field, field, "{fields}");
+            assert_eq!(self::field(check(Task::Completion, fields).unwrap_err()), field, "{fields}");
         }
     }
 

@@ -22,7 +22,7 @@ use billing::{
     key::{Scope, Scopes},
 };
 use tokio::sync::Notify;
-use wire::inference::{Delta, Failure, Request, Usage};
+use wire::inference::{Delta, Failure, Header, Request, Usage};
 
 use super::{
     Gateway, Rules,
@@ -138,7 +138,7 @@ pub struct Started {
 #[derive(Debug)]
 pub enum Update {
     /// The first piece of a streamed answer has come.
-    Begun(Box<Stages>),
+    Begun(Box<Begun>),
     /// A piece of a streamed answer.
     Delta(Box<Delta>),
     /// Each second: the cost so far.
@@ -152,6 +152,15 @@ pub enum Update {
     Done(Box<Done>),
     /// The request failed; its cost, if any, is durable. The last update.
     Failed(Box<ServeError>),
+}
+
+/// The beginning of a streamed answer.
+#[derive(Debug, Clone)]
+pub struct Begun {
+    /// The time that each stage took.
+    pub stages: Stages,
+    /// Headers of the provider's answer that the client gets.
+    pub headers: Vec<Header>,
 }
 
 /// The end of a request.
@@ -171,6 +180,8 @@ pub struct Done {
     pub stop: Option<String>,
     /// The time that each stage took.
     pub stages: Stages,
+    /// Headers of the provider's answer that the client gets, where none were told before.
+    pub headers: Vec<Header>,
 }
 
 /// The reason of an answer that its client cancelled, or that was running when the process stopped.

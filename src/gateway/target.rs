@@ -2,7 +2,10 @@
 //! Whether a target can run is known before a hold is placed: the catalogue shows it, and quotes and requests are
 //! refused by it, in the same words. Passing trouble (a failing provider, a full queue) is not checked here.
 
-use std::sync::Arc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+};
 
 use actors::{
     admission::Admission,
@@ -95,6 +98,8 @@ pub(super) enum Ready<'a> {
         call: Box<ProviderCall>,
         /// Whether the provider answers in the client's format.
         speaks_as_client: bool,
+        /// The session of the request, where its client names one.
+        session: Option<Box<str>>,
         /// The caller's own key at the provider.
         own_key: Option<String>,
     },
@@ -111,10 +116,10 @@ pub(super) async fn ready<'a>(
 ) -> Result<Ready<'a>, ServeError> {
     match &plan.target {
         Target::Closed(terms) => {
-            let asked = request.source.format;
+            let (asked, session) = (request.source.format, session(&request));
             let (handle, call) = call(gateway, terms, request)?;
             let speaks_as_client = call.format == asked;
-            Ok(Ready::Provider { handle, call: Box::new(call), speaks_as_client, own_key })
+            Ok(Ready::Provider { handle, call: Box::new(call), speaks_as_client, session, own_key })
         }
         Target::Open(terms) => {
             let (pool, model) = (pool(gateway, &terms.model)?, Arc::clone(&terms.model));
@@ -138,17 +143,27 @@ pub(super) fn call<'a>(
     Ok((handle, handle.format().call(request, &upstream)?))
 }
 
+/// The session that a request names: agents and SDKs name it for the provider's cache.
+fn session(request: &Request) -> Option<Box<str>> {
+    let key = request.source.body.present("prompt_cache_key");
+    let header = || request.source.headers.iter().find(|(name, _)| **name == *"session-id").map(|(_, value)| &**value);
+    key.or_else(header).or(request.end_user.as_deref()).map(Box::from)
+}
+
 impl Ready<'_> {
     /// Runs an admitted request. The run continues while its events are read, and is cut where they are dropped. The
     /// last event tells how the run ended; where it can't begin, that is the only event. `limit` is sent to a provider.
     pub(super) fn run(self, admission: &Admission, limit: Option<Limit>) -> (BoxStream<'static, Event>, Runner) {
         match self {
-            Ready::Provider { handle, mut call, speaks_as_client, own_key } => {
+            Ready::Provider { handle, mut call, speaks_as_client, session, own_key } => {
                 if let Some(limit) = limit {
                     handle.format().limit(&mut call, limit.tokens);
                 }
                 let (clamped, is_streamed) = (limit.map(|limit| limit.why), call.is_streamed);
-                let events = handle.call(admission, *call, own_key);
+                // A provider's cache belongs to a key: an account's session keeps to one.
+                let mut affinity = DefaultHasher::new();
+                (admission.account_id(), session).hash(&mut affinity);
+                let events = handle.call(admission, *call, own_key.as_deref(), affinity.finish());
                 (events, Runner::Provider { clamped, is_streamed, speaks_as_client })
             }
             Ready::Pool { pool, model, prepared, tokenizer } => {

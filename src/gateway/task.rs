@@ -16,7 +16,7 @@ use billing::entry::Ending;
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::{
-    inference::{Delta, Event, Failure, FinishReason, Raw},
+    inference::{Delta, Event, Failure, FinishReason, Header, Raw},
     usage::Report,
 };
 
@@ -25,7 +25,7 @@ use super::{
     measure::Measure,
     meter::{Meter, Step},
     plan::{Bounds, Plan},
-    serve::{self, Done, Update},
+    serve::{self, Begun, Done, Update},
     stages::{Course, Stages},
     watch::Teller,
 };
@@ -53,6 +53,8 @@ pub(super) struct Task {
     has_begun: bool,
     /// Unknown events before the first piece.
     early: Vec<Raw>,
+    /// Headers of the provider's answer that the client gets.
+    headers: Vec<Header>,
     finish: Option<FinishReason>,
     /// The rule of Farebox that ended the request, as its engine reports.
     farebox_stop: Option<String>,
@@ -91,6 +93,7 @@ impl Task {
             drain: None,
             has_begun: false,
             early: Vec::new(),
+            headers: Vec::new(),
             finish: None,
             farebox_stop: None,
             course: Course::new(began),
@@ -138,6 +141,7 @@ impl Task {
                 Woken::Event(Some(Event::Reported(report))) => self.reported(*report),
                 Woken::Event(Some(Event::Usage(usage))) => self.meter.counted(usage),
                 Woken::Event(Some(Event::Loaded)) => self.course.loaded(Instant::now()),
+                Woken::Event(Some(Event::Headers(headers))) => self.headers = headers,
                 Woken::Event(Some(Event::Started)) => self.course.started(Instant::now()),
                 Woken::Event(Some(Event::Finished { compute_ms })) => {
                     self.meter.finished(compute_ms);
@@ -193,7 +197,8 @@ impl Task {
         } else {
             let now = Instant::now();
             self.measure.first_piece(self.course.elapsed(now));
-            self.tell(Update::Begun(Box::new(self.stages(now)))).await;
+            let begun = Begun { stages: self.stages(now), headers: std::mem::take(&mut self.headers) };
+            self.tell(Update::Begun(Box::new(begun))).await;
             // The first piece names the answer: events before it have no name, or a wrong one.
             self.tell(Update::Delta(Box::new(delta))).await;
             for said in std::mem::take(&mut self.early) {
@@ -282,6 +287,7 @@ impl Task {
                 balance: answer.balance,
                 stop,
                 stages,
+                headers: std::mem::take(&mut self.headers),
             })),
         };
         self.measure.ended(ending);

@@ -22,7 +22,6 @@ use wire::inference::Delta;
 use super::{
     room::{Room, Share},
     serve::{Done, Update},
-    stages::Stages,
 };
 
 /// Bytes of an answer that may always wait for its reader.
@@ -52,7 +51,7 @@ pub(super) fn channel(room: &Arc<Room>) -> (Teller, Watcher) {
 /// Roughly an update's size in memory, in bytes.
 fn weigh(update: &Update) -> usize {
     let beside = match update {
-        Update::Begun(_) => size_of::<Stages>(),
+        Update::Begun(begun) => begun.headers.iter().map(|(name, value)| name.len() + value.len()).sum(),
         Update::Delta(delta) => delta.weight(),
         Update::Cost { .. } => 0,
         Update::Done(done) => size_of::<Done>() + done.whole.iter().map(Delta::weight).sum::<usize>(),

@@ -169,6 +169,12 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, Code::MethodNotAllowed, "this path does not take that method")
     }
 
+    /// The path is not served over another protocol.
+    pub fn no_upgrade() -> Self {
+        let message = "This path is served over HTTP alone: ask again without an upgrade.";
+        Self::new(StatusCode::UPGRADE_REQUIRED, Code::UpgradeRequired, message)
+    }
+
     /// The card was declined.
     pub fn payment_declined(decline_code: &str, payment_id: &str) -> Self {
         let message = format!("The card was declined: {decline_code}");

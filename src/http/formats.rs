@@ -4,13 +4,15 @@
 use actix_web::HttpRequest;
 use wire::format::{
     AnswerWriter, ClientFormat, ErrorShape,
-    openai::{Chat, Completions},
+    openai::{Chat, Completions, Embeddings, Responses},
 };
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 4] = [
+const FORMATS: [(&str, ErrorShape); 6] = [
     ("/v1/chat/completions", errors::<Chat>()),
     ("/v1/completions", errors::<Completions>()),
+    ("/v1/embeddings", errors::<Embeddings>()),
+    ("/v1/responses", errors::<Responses>()),
     ("/v1/models", errors::<Chat>()),
     ("/v1/models/{id:.+}", errors::<Chat>()),
 ];

@@ -30,6 +30,8 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .app_data(web::PayloadConfig::new(limit))
         .service(post("/v1/chat/completions", inference::chat))
         .service(post("/v1/completions", inference::completions))
+        .service(post("/v1/embeddings", inference::embeddings))
+        .service(post("/v1/responses", inference::responses).route(web::get().to(inference::responses_upgrade)))
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
@@ -205,6 +207,8 @@ mod tests {
     const PROOFS: &[(&str, &str, Proof)] = &[
         ("POST", "/v1/chat/completions", Record),
         ("POST", "/v1/completions", Record),
+        ("POST", "/v1/embeddings", Record),
+        ("POST", "/v1/responses", Record),
         ("POST", "/v1/quote", Nothing),
         ("POST", "/v1/subscription", Made("payment, or request_proof where a cancelled one goes on")),
         ("DELETE", "/v1/subscription", Changed),

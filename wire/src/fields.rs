@@ -297,6 +297,14 @@ impl Fields {
         }
     }
 
+    /// Sets a field to a value that is JSON already.
+    pub(crate) fn set_json(&mut self, name: &'static str, json: String) {
+        self.set(name, &());
+        if let Some(place) = self.position(name) {
+            self.list[place].now = Now::Written(json);
+        }
+    }
+
     /// Removes a field. Returns whether the field was there.
     pub fn remove(&mut self, name: &str) -> bool {
         let place = self.position(name);

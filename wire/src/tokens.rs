@@ -8,7 +8,7 @@ use tiktoken::CoreBpe;
 
 use crate::{
     format::openai::known,
-    inference::{Content, Message, Part, Reasoning, Request, ToolCall, ToolResult, Work},
+    inference::{Content, EmbeddingInput, Message, Part, Reasoning, Request, ToolCall, ToolResult, Work},
 };
 
 /// Longer texts are counted in windows of this length, and bounded where they have no words. A window of prose takes
@@ -82,11 +82,14 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         Work::Text(text) => count_text(model, &text.prompt),
         Work::Conversation(conversation) => {
             let messages: u64 = conversation.messages.iter().map(|message| count_message(model, message)).sum();
-            let unread = request.unread.iter().filter(|unread| unread.at.starts_with("messages"));
+            let unread = request.unread.iter();
+            let unread = unread.filter(|unread| unread.at.starts_with("messages") || unread.at.starts_with("input"));
             messages + PER_ANSWER + unread.map(|unread| count_text(model, &unread.json)).sum::<u64>()
         }
-        Work::Embedding(_)
-        | Work::Rerank(_)
+        Work::Embedding(embedding) => {
+            return embedding.inputs.iter().map(|input| count_input(input, model)).sum();
+        }
+        Work::Rerank(_)
         | Work::Image(_)
         | Work::Speech(_)
         | Work::Transcription(_)
@@ -94,7 +97,16 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         | Work::Native(_) => return 0,
     };
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
-    prompt + known::counted_beside().map(json).sum::<u64>()
+    prompt + known::counted_beside(request.source.format).into_iter().map(json).sum::<u64>()
+}
+
+/// Tokens of an input that becomes a vector. Media count as nothing here: their models are not called yet.
+fn count_input(input: &EmbeddingInput, model: &str) -> u64 {
+    match input {
+        EmbeddingInput::Text(text) => count_text(model, text),
+        EmbeddingInput::Tokens(tokens) => tokens.len() as u64,
+        EmbeddingInput::Media(_) => 0,
+    }
 }
 
 fn count_message(model: &str, message: &Message) -> u64 {

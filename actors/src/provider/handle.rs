@@ -2,9 +2,12 @@
 //! running calls. A call is driven by the task of its own request. The actor hears only of results that may change what
 //! it publishes.
 
-use std::sync::{
-    Arc, PoisonError, RwLock,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use actix::Addr;
@@ -22,7 +25,12 @@ use wire::{
     inference::{Event, Failure},
 };
 
-use super::{Ended, OPEN_FOR, ProviderActor, breaker, refusal::Reading};
+use super::{
+    Ended, OPEN_FOR, ProviderActor, breaker,
+    keys::{self, WeightedKey},
+    refusal::Reading,
+    retry::{self, Again},
+};
 use crate::admission::Admission;
 
 /// The most simultaneous calls of one provider.
@@ -37,8 +45,12 @@ pub struct ProviderSettings {
     pub format: &'static dyn ProviderFormat,
     /// The provider's address.
     pub base_url: String,
-    /// Our key, if there is one.
-    pub api_key: Option<String>,
+    /// Our keys.
+    pub keys: Vec<WeightedKey>,
+    /// How often a failed call is made again, at most.
+    pub retries: u32,
+    /// The most simultaneous calls.
+    pub most_calls: usize,
     /// The provider's time limits.
     pub timeouts: Timeouts,
 }
@@ -65,12 +77,12 @@ pub(super) enum Circuit {
 #[derive(Debug)]
 struct Inner {
     settings: ProviderSettings,
-    /// The key of the settings, shared by the readers of calls.
-    api_key: Option<Arc<str>>,
+    /// The texts of our keys, shared by the readers of calls.
+    secrets: Arc<[Box<str>]>,
     /// `None` where the settings have no valid address.
     endpoint: Option<Endpoint>,
-    /// The endpoint with our key, if there is one that can be sent.
-    opened: Option<Endpoint>,
+    /// The endpoint with each of our keys, where the key can be sent.
+    opened: Vec<Option<Endpoint>>,
     circuit: RwLock<Circuit>,
     /// Whether the actor wants reports of successful calls too: earlier ones failed.
     troubled: AtomicBool,
@@ -86,11 +98,12 @@ impl ProviderHandle {
     /// A handle that lets all calls through.
     pub fn new(settings: ProviderSettings) -> Self {
         let endpoint = Endpoint::new(&settings.base_url, settings.format);
-        let opened = endpoint.clone().zip(settings.api_key.as_deref()).and_then(|(end, key)| end.with_key(key));
-        let api_key = settings.api_key.as_deref().map(Arc::from);
+        let opened = |key: &WeightedKey| endpoint.clone().and_then(|endpoint| endpoint.with_key(&key.key));
+        let opened = settings.keys.iter().map(opened).collect();
+        let secrets = settings.keys.iter().map(|key| key.key.clone().into_boxed_str()).collect();
         Self(Arc::new(Inner {
             settings,
-            api_key,
+            secrets,
             endpoint,
             opened,
             circuit: RwLock::new(Circuit::Closed),
@@ -122,7 +135,7 @@ impl ProviderHandle {
 
     /// Whether calls without a caller's own key are possible.
     pub fn has_key(&self) -> bool {
-        self.0.settings.api_key.is_some()
+        !self.0.settings.keys.is_empty()
     }
 
     /// The number of running calls.
@@ -151,65 +164,139 @@ impl ProviderHandle {
         }
     }
 
-    pub(super) fn begin(&self, own_key: Option<String>) -> Result<(Running, Endpoint), Failure> {
-        let name = self.0.settings.name;
-        // A caller's own bad key shows nothing about the provider.
-        let counts = own_key.is_none();
+    /// The endpoints that a call may use, in their order: one with the caller's own key, or those with ours.
+    fn endpoints(&self, own_key: Option<&str>, affinity: u64) -> Result<Vec<Endpoint>, Failure> {
+        let Inner { settings, endpoint, opened, .. } = &*self.0;
+        let name = settings.name;
         let invalid = |message: String| Failure::Invalid { field: "provider-key".into(), message };
         let nowhere = || Failure::Transport(format!("the address set for {name} is none"));
-        let endpoint = match own_key {
-            None if self.0.settings.api_key.is_none() => {
+        let Some(key) = own_key else {
+            if settings.keys.is_empty() {
                 return Err(invalid(format!("is needed: there is no API key for {name} here; send your own")));
             }
-            None => self.0.opened.clone().ok_or_else(nowhere)?,
-            Some(key) => {
-                let endpoint = self.0.endpoint.clone().ok_or_else(nowhere)?;
-                endpoint.with_key(&key).ok_or_else(|| invalid("is not one handle of text".into()))?
-            }
+            let order = keys::order(&settings.keys, affinity);
+            return order.into_iter().map(|place| opened[place].clone().ok_or_else(nowhere)).collect();
         };
-        if self.0.running.fetch_add(1, Ordering::Relaxed) >= MOST_CALLS {
+        let endpoint = endpoint.clone().ok_or_else(nowhere)?;
+        Ok(vec![endpoint.with_key(key).ok_or_else(|| invalid("is not one line of text".into()))?])
+    }
+
+    pub(super) fn begin(&self, own_key: Option<&str>, affinity: u64) -> Result<(Running, Vec<Endpoint>), Failure> {
+        let settings = &self.0.settings;
+        // A caller's own bad key shows nothing about the provider.
+        let counts = own_key.is_none();
+        let endpoints = self.endpoints(own_key, affinity)?;
+        let most = settings.most_calls.min(MOST_CALLS);
+        if self.0.running.fetch_add(1, Ordering::Relaxed) >= most {
             self.0.running.fetch_sub(1, Ordering::Relaxed);
-            return Err(Failure::Overloaded(format!("{MOST_CALLS} calls to {name} are running")));
+            return Err(Failure::Overloaded(format!("{most} calls to {} are running", settings.name)));
         }
         let running = Running { handle: self.clone(), counts };
         if !self.passes() {
-            return Err(Failure::LeftAlone { provider: name.to_owned(), seconds: OPEN_FOR.as_secs() });
+            return Err(Failure::LeftAlone { provider: settings.name.to_owned(), seconds: OPEN_FOR.as_secs() });
         }
-        Ok((running, endpoint))
+        Ok((running, endpoints))
     }
 
     /// How the refusals of a call are read.
     fn reading(&self, own_key: Option<&str>) -> Reading {
-        let Inner { settings, api_key, .. } = &*self.0;
-        Reading { provider: settings.name, our_key: api_key.clone(), own_key: own_key.map(str::to_owned) }
+        let Inner { settings, secrets, .. } = &*self.0;
+        Reading { provider: settings.name, our_keys: Arc::clone(secrets), own_key: own_key.map(str::to_owned) }
     }
 
     /// Calls the provider for an admitted request. It requires an [`Admission`]. The call runs while its events are
-    /// read, and the last event is `Finished` or `Failed`. Dropping the stream cuts the call.
-    pub fn call(&self, _: &Admission, call: ProviderCall, own_key: Option<String>) -> BoxStream<'static, Event> {
-        let reading = self.reading(own_key.as_deref());
-        match self.begin(own_key) {
+    /// read, and the last event is `Finished` or `Failed`. Dropping the stream cuts the call. Requests of the same
+    /// affinity use the same key.
+    pub fn call(
+        &self,
+        _: &Admission,
+        call: ProviderCall,
+        own_key: Option<&str>,
+        affinity: u64,
+    ) -> BoxStream<'static, Event> {
+        let reading = self.reading(own_key);
+        match self.begin(own_key, affinity) {
             Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
-            Ok((running, endpoint)) => {
-                let call = Call { endpoint, call };
-                let events = upstream::events(call, self.0.settings.timeouts).map(move |event| {
-                    let event = reading.told(event);
-                    match &event {
-                        Event::Failed(failure) => running.ended(breaker::counts(failure)),
-                        Event::Finished { .. } => running.ended(false),
-                        Event::Loaded
-                        | Event::Started
-                        | Event::Second(_)
-                        | Event::Delta(_)
-                        | Event::Unknown(_)
-                        | Event::Usage(_)
-                        | Event::Reported(_) => {}
-                    }
-                    event
-                });
-                events.boxed()
+            Ok((running, endpoints)) => {
+                let mut tries =
+                    Tries { running, reading, call: Arc::new(call), endpoints, place: 0, attempt: 0, events: None };
+                tries.events = tries.attempt();
+                stream::unfold(tries, |mut tries| async move { Some((tries.next().await?, tries)) }).boxed()
             }
         }
+    }
+}
+
+/// A call, made again where that may help.
+struct Tries {
+    running: Running,
+    reading: Reading,
+    call: Arc<ProviderCall>,
+    /// The endpoints that may be tried, in their order: of several keys, the next after one that is refused.
+    endpoints: Vec<Endpoint>,
+    /// The place of the endpoint that is tried.
+    place: usize,
+    /// The number of attempts before this one.
+    attempt: u32,
+    /// The running attempt's events; `None` after the last.
+    events: Option<BoxStream<'static, Event>>,
+}
+
+impl Tries {
+    /// The events of an attempt at the endpoint in its place.
+    fn attempt(&self) -> Option<BoxStream<'static, Event>> {
+        let endpoint = self.endpoints.get(self.place)?.clone();
+        let timeouts = self.running.handle.0.settings.timeouts;
+        Some(upstream::events(Call { endpoint, call: Arc::clone(&self.call) }, timeouts).boxed())
+    }
+
+    /// The next event for the request's task; `None` after the last.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            let event = self.reading.told(self.events.as_mut()?.next().await?);
+            match &event {
+                Event::Failed(failure) => {
+                    self.running.ended(breaker::counts(failure));
+                    if self.tries_again(failure).await {
+                        continue;
+                    }
+                    self.events = None;
+                }
+                Event::Finished { .. } => {
+                    self.running.ended(false);
+                    self.events = None;
+                }
+                // An answer that began is not asked for again.
+                Event::Loaded
+                | Event::Headers(_)
+                | Event::Started
+                | Event::Second(_)
+                | Event::Delta(_)
+                | Event::Unknown(_)
+                | Event::Usage(_)
+                | Event::Reported(_) => self.attempt = u32::MAX,
+            }
+            return Some(event);
+        }
+    }
+
+    /// Begins another attempt where that may help, after its wait.
+    async fn tries_again(&mut self, failure: &Failure) -> bool {
+        let Inner { settings, .. } = &*self.running.handle.0;
+        let has_other_key = self.attempt < u32::MAX && self.place + 1 < self.endpoints.len();
+        let wait = match retry::again(failure, self.attempt, rand::random(), has_other_key) {
+            Again::OtherKey => Duration::ZERO,
+            Again::After(wait) if self.attempt < settings.retries => wait,
+            Again::After(_) | Again::Never => return false,
+        };
+        tracing::debug!(provider = settings.name, %failure, ?wait, "a call is made again");
+        // The failed attempt's connection is given back before the wait.
+        self.events = None;
+        tokio::time::sleep(wait).await;
+        self.attempt += 1;
+        self.place += usize::from(has_other_key);
+        self.events = self.attempt();
+        true
     }
 }
 

@@ -4,7 +4,9 @@
 
 mod breaker;
 mod handle;
+mod keys;
 mod refusal;
+mod retry;
 mod secrets;
 
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use breaker::Breaker;
 use handle::Circuit;
 pub use handle::{MOST_CALLS, ProviderHandle, ProviderSettings};
+pub use keys::WeightedKey;
 pub use refusal::is_spent;
 use runtime::exit::ExitGuard;
 use runtime::health::{Health, Kind, OfKind, Posted, Verdict};
@@ -123,7 +126,9 @@ mod tests {
             format: &wire::format::openai::OpenAi,
             name: "test",
             base_url: "http://127.0.0.1:9".into(),
-            api_key: key.map(str::to_owned),
+            keys: key.and_then(WeightedKey::parse).into_iter().collect(),
+            retries: 0,
+            most_calls: MOST_CALLS,
             timeouts: Timeouts::default(),
         })
     }
@@ -140,31 +145,31 @@ mod tests {
         for failed in std::iter::repeat_n(true, 20) {
             actor.send(Ended { failed, posted: health.posted(Kind::Provider) }).await.unwrap();
         }
-        assert!(handle.begin(None).is_err());
+        assert!(handle.begin(None, 0).is_err());
         handle.publish(Circuit::HalfOpen, true);
-        assert!(handle.begin(None).is_ok());
-        assert!(handle.begin(None).is_err(), "one call until it is known to work");
+        assert!(handle.begin(None, 0).is_ok());
+        assert!(handle.begin(None, 0).is_err(), "one call until it is known to work");
         actor.send(Ended { failed: false, posted: health.posted(Kind::Provider) }).await.unwrap();
-        assert!(handle.begin(None).is_ok());
+        assert!(handle.begin(None, 0).is_ok());
         assert_eq!(handle.running(), 0);
     }
 
     #[test]
     fn a_key_is_needed_ours_or_the_callers() {
         let handle = line_with(None);
-        let Err(Failure::Invalid { field, message }) = handle.begin(None) else { panic!("called without a key") };
+        let Err(Failure::Invalid { field, message }) = handle.begin(None, 0) else { panic!("called without a key") };
         assert_eq!((&*field, message.contains("test")), ("provider-key", true), "{message}");
-        assert!(matches!(handle.begin(Some("a\nb".into())), Err(Failure::Invalid { .. })));
-        assert!(handle.begin(Some("sk-own".into())).is_ok());
+        assert!(matches!(handle.begin(Some("a\nb"), 0), Err(Failure::Invalid { .. })));
+        assert!(handle.begin(Some("sk-own"), 0).is_ok());
     }
 
     #[test]
     fn calls_are_bounded() {
         let handle = handle();
-        let calls: Vec<_> = (0..MOST_CALLS).map(|_| handle.begin(None).unwrap()).collect();
+        let calls: Vec<_> = (0..MOST_CALLS).map(|_| handle.begin(None, 0).unwrap()).collect();
         assert_eq!(handle.running(), MOST_CALLS);
-        assert!(handle.begin(None).is_err());
+        assert!(handle.begin(None, 0).is_err());
         drop(calls);
-        assert!(handle.begin(None).is_ok());
+        assert!(handle.begin(None, 0).is_ok());
     }
 }

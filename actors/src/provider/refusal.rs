@@ -27,8 +27,8 @@ const SPENT_WORDS: [&str; 3] = ["credit balance is too low", "insufficient balan
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) provider: &'static str,
-    /// The operator's key, which must not be shown.
-    pub(super) our_key: Option<Arc<str>>,
+    /// The operator's keys, which must not be shown.
+    pub(super) our_keys: Arc<[Box<str>]>,
     /// The caller's own key, where it is sent. It must not be shown either.
     pub(super) own_key: Option<String>,
 }
@@ -81,7 +81,7 @@ impl Reading {
     }
 
     fn hide(&self, text: &str) -> String {
-        let keys: Vec<&str> = self.our_key.as_deref().into_iter().chain(self.own_key.as_deref()).collect();
+        let keys: Vec<&str> = self.our_keys.iter().map(|key| &**key).chain(self.own_key.as_deref()).collect();
         hide(text, &keys).into_owned()
     }
 }
@@ -105,7 +105,7 @@ mod tests {
 
     fn reading(is_own_key: bool) -> Reading {
         let own_key = is_own_key.then(|| "sk-own-key".to_owned());
-        Reading { provider: "test", our_key: Some("sk-operator-key".into()), own_key }
+        Reading { provider: "test", our_keys: ["sk-operator-key".into()].into(), own_key }
     }
 
     fn told(is_own_key: bool, status: u16, body: &str) -> Failure {

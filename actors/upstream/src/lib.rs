@@ -7,6 +7,7 @@
 pub mod delivery;
 mod exchange;
 mod own;
+mod passed;
 mod request;
 mod retry;
 
@@ -25,7 +26,7 @@ use http::{
 };
 use wire::{
     format::{AnswerReader, KeyHeader, ProviderCall, ProviderFormat},
-    inference::{Event, Failure},
+    inference::{Event, Failure, Header},
     sse::LARGEST_EVENT,
 };
 
@@ -120,8 +121,8 @@ const LARGEST_ERROR: usize = 64 << 10;
 pub struct Call {
     /// The provider's address and key.
     pub endpoint: Endpoint,
-    /// The request as its provider's format writes it.
-    pub call: ProviderCall,
+    /// The request as its provider's format writes it; shared, because it may be made again.
+    pub call: Arc<ProviderCall>,
 }
 
 /// The stage of a streamed call.
@@ -153,8 +154,8 @@ pub fn events(call: Call, timeouts: Timeouts) -> impl futures::Stream<Item = Eve
     }))
 }
 
-/// The body of a call's successful answer.
-async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
+/// The body of a call's successful answer, and the headers that its client gets.
+async fn answer(call: &Call, timeouts: Timeouts) -> Result<(Vec<Header>, Incoming), Failure> {
     let response = match exchange::send(request::of(call)?, timeouts.first_byte).await {
         // A kept connection that its provider closed meanwhile: no fault of anyone's, and asked once more.
         Err(SendError::Unbegun(_)) => exchange::send(request::of(call)?, timeouts.first_byte).await?,
@@ -163,7 +164,8 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<Incoming, Failure> {
     let (head, body) = response.into_parts();
     if head.status.is_success() {
         return match unread_encoding(&head.headers) {
-            None => Ok(body),
+            None if call.call.is_forwarded => Ok((passed::of(&head.headers), body)),
+            None => Ok((Vec::new(), body)),
             Some(encoding) => Err(Failure::Transport(format!(
                 "the provider's answer is encoded, and that was not asked for: {encoding}"
             ))),
@@ -184,9 +186,13 @@ fn unread_encoding(headers: &HeaderMap) -> Option<String> {
 /// All events of a call whose answer comes whole.
 async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
-        let body = answer(&call, timeouts).await?;
+        let (headers, body) = answer(&call, timeouts).await?;
         let body = exchange::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
-        Ok(call.endpoint.format.read_whole(call.call.format, &body))
+        let mut events = call.endpoint.format.read_whole(call.call.format, &body);
+        if !headers.is_empty() {
+            events.insert(0, Event::Headers(headers));
+        }
+        Ok(events)
     };
     read.await.unwrap_or_else(|failure| vec![Event::Failed(failure)])
 }
@@ -194,9 +200,10 @@ async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
 async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>, Failure> {
     Ok(match stage {
         Stage::Begin(call) => {
-            let body = answer(&call, timeouts).await?;
-            let (reader, events) = (call.endpoint.format.reader(call.call.format), Vec::new().into_iter());
-            let streaming = Streaming { body, unread: Bytes::new(), reader, events };
+            let (headers, body) = answer(&call, timeouts).await?;
+            let reader = call.endpoint.format.reader(call.call.format);
+            let events = if headers.is_empty() { Vec::new() } else { vec![Event::Headers(headers)] };
+            let streaming = Streaming { body, unread: Bytes::new(), reader, events: events.into_iter() };
             Some((Event::Started, Stage::Stream(Box::new(streaming))))
         }
         Stage::Stream(mut streaming) => match streaming.next(timeouts.idle).await {

@@ -28,7 +28,7 @@ pub(super) fn headers(routes: &Routes, key: Option<(HeaderName, HeaderValue)>) -
 /// The request of a call.
 pub(super) fn of(call: &Call) -> Result<Request<Body>, Failure> {
     let endpoint = &call.endpoint;
-    let ProviderCall { path, headers: own, body, .. } = &call.call;
+    let ProviderCall { path, headers: own, body, .. } = &*call.call;
     let mut request = Request::new(Body::from(body.to_json()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = address(endpoint, path)?;

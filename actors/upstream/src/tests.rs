@@ -44,7 +44,7 @@ fn at(endpoint: Endpoint) -> Call {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = read_chat(body).unwrap();
     let call = OpenAi.call(request, &Upstream { model: "m", max_output: 100 }).unwrap();
-    Call { endpoint: endpoint.with_key("sk").unwrap(), call }
+    Call { endpoint: endpoint.with_key("sk").unwrap(), call: call.into() }
 }
 
 async fn call(address: &str) -> Vec<Event> {

@@ -39,7 +39,7 @@ pub(in crate::gateway) struct UsageMeter {
 impl UsageMeter {
     pub(super) fn new(terms: UsageTerms, began: Instant) -> Self {
         let output = u64::from(terms.model.max_output).saturating_mul(terms.choices);
-        let can = Capacity { input: terms.model.context.into(), output };
+        let can = Capacity { input: terms.context, output };
         Self { terms, can, known: Known::default(), text: String::new(), reported_at: began }
     }
 

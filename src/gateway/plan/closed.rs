@@ -35,6 +35,8 @@ pub(in crate::gateway) struct UsageTerms {
     /// An upper bound of the input tokens: counted with the margin of the model's encoding, or the model's context if
     /// they can't be counted.
     pub(in crate::gateway) input: u64,
+    /// The most tokens that the model reads for the request.
+    pub(in crate::gateway) context: u64,
     /// The input tokens charged where the provider reports none: counted, or the model's context.
     pub(in crate::gateway) estimated: u64,
     /// The part of `input` that was counted, without a margin.
@@ -75,7 +77,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         }
         Payer::OwnKey => (Terms::default(), ServiceTier::Standard),
     };
-    let context = u64::from(model.context);
+    // A model reads each input of an embedding by itself.
+    let context = u64::from(model.context).saturating_mul(inputs(request));
     // A prompt never exceeds the model's context.
     let counted = wire::tokens::count_prompt(request, &model.id).min(context);
     let most = counted.saturating_mul(wire::tokens::margin(&model.id)).min(context);
@@ -83,13 +86,13 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let asked = Asked { keep: if terms.keeps_long { Keep::Long } else { Keep::Usual }, tier };
     let generation = request.generation();
     let largest = generation.and_then(|generation| generation.limit).map(|limit| u64::from(limit.largest));
-    let limit = largest.unwrap_or(u64::MAX).min(model.max_output.into());
+    let limit = if request.writes() { largest.unwrap_or(u64::MAX).min(model.max_output.into()) } else { 0 };
     let choices = generation.map_or(1, |generation| u64::from(generation.answers()));
     let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
-    let (prompt, token) = dearest(&price, input, asked).map_err(unpriced)?;
+    let (prompt, token) = dearest(&price, input, asked, request.writes()).map_err(unpriced)?;
     let affordable = max_cost(request)?.map(|most| affordable(most, prompt, token) / choices.max(1));
     let (limit, clamp) = match affordable {
-        Some(0) => {
+        Some(0) if prompt > Decimal::ZERO => {
             let alone = Nanos::ceil(prompt).map_err(|_| too_much())?;
             return Err(invalid("max_cost", format!("the prompt alone may cost ${alone}")));
         }
@@ -106,7 +109,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     };
     let model = Arc::clone(model);
     let dearest = (prompt, token);
-    let terms = UsageTerms { model, price, payer, input, estimated, counted, asked, dearest, limit, choices, clamp };
+    let terms =
+        UsageTerms { model, price, payer, input, context, estimated, counted, asked, dearest, limit, choices, clamp };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
 }
 
@@ -181,8 +185,17 @@ fn tier(terms: &Terms, price: &Price) -> Result<ServiceTier, ServeError> {
         .ok_or_else(|| invalid(field, "asks for a tier that has no price here: leave it out, or ask for the usual one"))
 }
 
-/// The highest cost of a prompt of at most `input` tokens, and of an output token after it, both with the fee.
-fn dearest(price: &Price, input: u64, asked: Asked) -> Result<(Decimal, Rate), Unpriced> {
+/// The number of texts that the model reads one by one.
+const fn inputs(request: &Request) -> u64 {
+    match &request.work {
+        wire::inference::Work::Embedding(embedding) => embedding.inputs.len() as u64,
+        _ => 1,
+    }
+}
+
+/// The highest cost of a prompt of at most `input` tokens, and of an output token after it, both with the fee. Of work
+/// that writes nothing, the second is zero.
+fn dearest(price: &Price, input: u64, asked: Asked, writes: bool) -> Result<(Decimal, Rate), Unpriced> {
     // A provider may serve a request for another tier at its usual one.
     let tiers: &[ServiceTier] = match asked.tier {
         ServiceTier::Standard => &[ServiceTier::Standard],
@@ -191,7 +204,8 @@ fn dearest(price: &Price, input: u64, asked: Asked) -> Result<(Decimal, Rate), U
         ServiceTier::Priority => &[ServiceTier::Priority, ServiceTier::Standard],
     };
     let permitted = Permitted { keep: asked.keep, tiers, ..Permitted::TEXT };
-    Ok((price.most_input(input, &permitted)?.total(), price.most_output(input, &permitted)?))
+    let token = if writes { price.most_output(input, &permitted)? } else { Rate::default() };
+    Ok((price.most_input(input, &permitted)?.total(), token))
 }
 
 fn too_much() -> ServeError {
@@ -419,7 +433,7 @@ mod tests {
         }
         assert_eq!(of("\"flex\"", &priced), Ok(ServiceTier::Flex));
         assert_eq!(of("\"batch\"", &priced).unwrap_err(), "service_tier", "batches are not made here");
-        let prompt = |tier| dearest(&priced, 1_000, Asked { keep: Keep::Usual, tier }).unwrap().0;
+        let prompt = |tier| dearest(&priced, 1_000, Asked { keep: Keep::Usual, tier }, true).unwrap().0;
         assert_eq!(prompt(ServiceTier::Priority), prompt(ServiceTier::Standard) * Decimal::TWO);
         assert_eq!(prompt(ServiceTier::Flex), prompt(ServiceTier::Standard), "it may be served at the usual one");
     }

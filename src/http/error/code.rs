@@ -15,6 +15,7 @@ pub enum Code {
     NotFound,
     ModelNotFound,
     MethodNotAllowed,
+    UpgradeRequired,
     Conflict,
     IdempotencyKeyReused,
     IdempotencyInProgress,
@@ -38,7 +39,7 @@ type Entry = (&'static str, &'static [u16], &'static str);
 
 impl Code {
     /// All codes.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::InvalidRequest,
         Self::ContextLengthExceeded,
         Self::UnpricedModel,
@@ -50,6 +51,7 @@ impl Code {
         Self::NotFound,
         Self::ModelNotFound,
         Self::MethodNotAllowed,
+        Self::UpgradeRequired,
         Self::Conflict,
         Self::IdempotencyKeyReused,
         Self::IdempotencyInProgress,
@@ -83,6 +85,7 @@ impl Code {
             Self::NotFound => ("not_found", &[404], "there is no such thing"),
             Self::ModelNotFound => ("model_not_found", &[404], "there is no such model; `nearest` names some"),
             Self::MethodNotAllowed => ("method_not_allowed", &[405], "the path does not take that method"),
+            Self::UpgradeRequired => ("upgrade_required", &[426], "the path is served over HTTP alone"),
             Self::Conflict => ("conflict", &[409], "something is there already, or in the way"),
             Self::IdempotencyKeyReused => {
                 ("idempotency_key_reused", &[409], "the Idempotency-Key was used for another request")

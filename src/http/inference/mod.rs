@@ -7,7 +7,10 @@ mod quote;
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, http::header::HeaderName};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{HeaderName, UPGRADE},
+};
 use actors::account::AccountError;
 use billing::key::Scope;
 use bytes::Bytes;
@@ -15,7 +18,7 @@ use uuid::Uuid;
 use wire::{
     format::{
         ClientFormat,
-        openai::{Chat, Completions},
+        openai::{Chat, Completions, Embeddings, Responses},
     },
     inference::Request,
 };
@@ -32,7 +35,7 @@ use super::{
         stream,
     },
 };
-use crate::gateway::serve::{self, Job, ServeError, Started};
+use crate::gateway::serve::{self, Begun, Job, ServeError, Started};
 pub use models::{model, models};
 pub use quote::quote;
 
@@ -80,6 +83,24 @@ pub async fn completions(state: Shared, request: HttpRequest, body: Body) -> Htt
     run::<Completions>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
+/// `POST /v1/embeddings`.
+pub async fn embeddings(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Embeddings>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `POST /v1/responses`.
+pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Responses>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `GET /v1/responses`. Agents ask first whether responses come over a WebSocket; told at once that they don't, they use
+/// HTTP.
+pub async fn responses_upgrade(request: HttpRequest) -> HttpResponse {
+    let wants_upgrade = request.headers().contains_key(UPGRADE);
+    let error = if wants_upgrade { ApiError::no_upgrade() } else { ApiError::method_not_allowed() };
+    refuse(&request, &error)
+}
+
 async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
     let arrival = Arrival::of(request);
     let caller = auth::scoped(state, request, Scope::Inference).await?;
@@ -99,12 +120,13 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     if is_streamed {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();
-        return stream::answer(answer, head.arrival.at, heartbeat, |response, stages| head.put(response, left, stages))
+        return stream::answer(answer, head.arrival.at, heartbeat, |response, begun| head.put(response, left, begun))
             .await;
     }
-    let Whole { body, receipt, done } = answer.whole().await?;
+    let Whole { body, receipt, mut done } = answer.whole().await?;
     let mut response = HttpResponse::Ok();
-    head.put(&mut response, receipt.farebox.balance, Some(done.stages));
+    let begun = Begun { stages: done.stages, headers: std::mem::take(&mut done.headers) };
+    head.put(&mut response, receipt.farebox.balance, Some(begun));
     put_cost(&mut response, &receipt.cost, receipt.farebox.billed_seconds);
     Ok(response.content_type("application/json").body(body))
 }

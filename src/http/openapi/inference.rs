@@ -45,12 +45,16 @@ fn open(object: ObjectBuilder) -> ObjectBuilder {
 
 /// The rows of the table of fields: name, routes, cost, note.
 fn fields() -> impl Iterator<Item = [&'static str; 4]> {
-    let rows = FIELDS.split("\n\n").find(|part| part.starts_with("| field |")).unwrap_or_default().lines().skip(2);
-    rows.filter_map(|row| {
-        let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('|').trim());
+    rows("| field | routes |").filter_map(|row| {
+        let mut cells = cells(row);
         let name = cells.next()?.trim_matches('`');
         Some([name, cells.next()?, cells.next()?, cells.next().unwrap_or_default()])
     })
+}
+
+/// The rows of a table of the page, by how the table begins.
+fn rows(begin: &str) -> impl Iterator<Item = &'static str> {
+    FIELDS.split("\n\n").find(|part| part.starts_with(begin)).unwrap_or_default().lines().skip(2)
 }
 
 /// The body of a route: `chat`, `completions`, or both.
@@ -58,17 +62,79 @@ fn body(route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
     let mut object = of_type(Type::Object);
     let is_there = |routes: &str| route.is_none_or(|route| routes == "both" || routes == route);
     for [name, _, cost, note] in fields().filter(|[_, routes, ..]| is_there(routes)) {
-        let field = match name {
-            "model" => of_type(Type::String),
-            _ => anything(),
-        };
-        let says = [cost, note].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
-        object = object.property(name, field.description(Some(format!("Cost: {says}."))));
+        object = object.property(name, field(name, cost, note));
     }
     for name in needed {
         object = object.required(*name);
     }
     open(object).into()
+}
+
+/// The cells of a row.
+fn cells(row: &'static str) -> impl Iterator<Item = &'static str> {
+    row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('|').trim())
+}
+
+fn field(name: &str, cost: &str, note: &str) -> ObjectBuilder {
+    let field = match name {
+        "model" => of_type(Type::String),
+        _ => anything(),
+    };
+    let says = [cost, note].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
+    field.description(Some(format!("Cost: {says}.")))
+}
+
+pub(super) fn responses_body() -> RefOr<Schema> {
+    let mut object = of_type(Type::Object);
+    for row in rows("| field | cost |") {
+        let mut cells = cells(row);
+        let (Some(name), Some(cost)) = (cells.next(), cells.next()) else { continue };
+        let name = name.trim_matches('`');
+        object = object.property(name, field(name, cost, cells.next().unwrap_or_default()));
+    }
+    open(object.required("model").required("input")).into()
+}
+
+pub(super) fn embeddings_body() -> RefOr<Schema> {
+    let object = of_type(Type::Object)
+        .property("model", of_type(Type::String))
+        .property("input", anything().description(Some("A text, or a list of texts or of tokens.")))
+        .property("dimensions", of_type(Type::Integer))
+        .property("encoding_format", of_type(Type::String).description(Some("`float` or `base64`.")));
+    open(object.required("model").required("input")).into()
+}
+
+/// Vectors with their cost.
+pub(super) fn embeddings() -> RefOr<Schema> {
+    let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
+    let object = of_type(Type::Object)
+        .property("object", of_type(Type::String))
+        .property("data", ArrayBuilder::new().items(open(of_type(Type::Object))))
+        .property("model", of_type(Type::String))
+        .property("usage", open(usage))
+        .property("farebox", open(of_type(Type::Object)));
+    open(object.required("data")).into()
+}
+
+/// A response with its cost, and the events of one.
+pub(super) fn responses() -> (RefOr<Schema>, RefOr<Schema>) {
+    let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
+    let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
+        .property("object", of_type(Type::String))
+        .property("created_at", of_type(Type::Number))
+        .property("status", of_type(Type::String))
+        .property("model", of_type(Type::String))
+        .property("output", ArrayBuilder::new().items(open(of_type(Type::Object))))
+        .property("usage", open(usage))
+        .property("farebox", open(of_type(Type::Object)));
+    let says = "Server-sent events with types. The last has the response, with usage and cost.";
+    (open(object.required("output")).into(), of_type(Type::String).description(Some(says)).into())
+}
+
+/// An answer of chats and completions, and the events of one.
+pub(super) fn answers() -> (RefOr<Schema>, RefOr<Schema>) {
+    (answer(), stream())
 }
 
 pub(super) fn chat_body() -> RefOr<Schema> {
@@ -84,7 +150,7 @@ pub(super) fn quote_body() -> RefOr<Schema> {
 }
 
 /// An answer in `OpenAI`'s form, with its cost.
-pub(super) fn answer() -> RefOr<Schema> {
+fn answer() -> RefOr<Schema> {
     let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
     let object = of_type(Type::Object)
         .property("id", of_type(Type::String))
@@ -98,7 +164,7 @@ pub(super) fn answer() -> RefOr<Schema> {
 }
 
 /// The events of a stream.
-pub(super) fn stream() -> RefOr<Schema> {
+fn stream() -> RefOr<Schema> {
     let says = "Server-sent events: chunks, the last with usage and cost, then `[DONE]`.";
     of_type(Type::String).description(Some(says)).into()
 }

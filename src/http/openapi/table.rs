@@ -85,10 +85,9 @@ pub(super) fn all() -> Vec<Operation> {
 
 fn models() -> Vec<Operation> {
     let (json, events) = ("application/json", "text/event-stream");
-    let run = |operation: Operation| {
+    let whole = |operation: Operation, answer| {
         operation
-            .answers_of(200, json, Some(inference::answer()))
-            .answers_of(200, events, Some(inference::stream()))
+            .answers_of(200, json, Some(answer))
             .headers(inference::REQUEST, inference::ANSWER)
             .errors(&[
                 Code::ContextLengthExceeded,
@@ -105,10 +104,28 @@ fn models() -> Vec<Operation> {
             ])
             .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
     };
+    let run = |operation: Operation, (answer, stream)| whole(operation, answer).answers_of(200, events, Some(stream));
     vec![
-        run(post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
-            .body_of(inference::chat_body())),
-        run(post("/v1/completions", INFERENCE, "A text that goes on").body_of(inference::completion_body())),
+        run(
+            post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
+                .body_of(inference::chat_body()),
+            inference::answers(),
+        ),
+        run(
+            post("/v1/completions", INFERENCE, "A text that goes on").body_of(inference::completion_body()),
+            inference::answers(),
+        ),
+        whole(
+            post("/v1/embeddings", INFERENCE, "Vectors of texts").body_of(inference::embeddings_body()),
+            inference::embeddings(),
+        ),
+        run(
+            post("/v1/responses", INFERENCE, "A response, answered whole or as typed events")
+                .body_of(inference::responses_body()),
+            inference::responses(),
+        ),
+        get("/v1/responses", Takes::Nothing, "Asks for a WebSocket, which is refused at once")
+            .errors(&[Code::MethodNotAllowed, Code::UpgradeRequired]),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
             .headers(inference::REQUEST, &[])

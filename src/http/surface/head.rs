@@ -5,7 +5,10 @@ use std::time::Duration;
 use actix_web::{HttpResponseBuilder, http::header::HeaderName};
 use billing::account::FREE_RATE;
 
-use crate::{gateway::stages::Stages, http::arrival::Arrival};
+use crate::{
+    gateway::{serve::Begun, stages::Stages},
+    http::arrival::Arrival,
+};
 
 /// The names of headers of every answer, parsed once.
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,8 +31,12 @@ pub struct AnswerHead {
 }
 
 impl AnswerHead {
-    /// Writes the headers: `balance` is the balance, `stages` the known times.
-    pub fn put(&self, response: &mut HttpResponseBuilder, balance: String, stages: Option<Stages>) {
+    /// Writes the headers: `balance` is the balance, `begun` the known times and the provider's headers.
+    pub fn put(&self, response: &mut HttpResponseBuilder, balance: String, begun: Option<Begun>) {
+        let (stages, headers) = begun.map_or((None, Vec::new()), |begun| (Some(begun.stages), begun.headers));
+        for (name, value) in headers {
+            response.append_header((&*name, &*value));
+        }
         let request_id = self.arrival.id.to_string();
         let mut timing = String::with_capacity(96);
         put_duration(&mut timing, "auth", self.authorised);

@@ -14,8 +14,7 @@ use wire::{
 
 use super::error::{ApiError, Shape};
 use crate::gateway::{
-    serve::{Done, ServeError, Update},
-    stages::Stages,
+    serve::{Begun, Done, ServeError, Update},
     watch::Watcher,
 };
 
@@ -69,27 +68,28 @@ impl<W: AnswerWriter> Answer<W> {
         self.writer.silence()
     }
 
-    /// Waits until there is something to write. Returns the times of the request's stages, where they are known.
-    /// Dropping the future while it waits loses nothing but these times.
+    /// Waits until there is something to write. Returns what is known of the answer's beginning. Dropping the future while
+    /// it waits loses nothing but that.
     ///
     /// # Errors
     ///
     /// The request failed before there was anything to write.
-    pub async fn begun(&mut self) -> Result<Option<Stages>, ApiError> {
-        let mut stages = None;
+    pub async fn begun(&mut self) -> Result<Option<Begun>, ApiError> {
+        let mut known = None;
         while self.ahead.is_none() {
             match self.updates.next().await.unwrap_or_else(unread) {
                 Update::Failed(error) => return Err((*error).into()),
-                Update::Begun(begun) => stages = Some(*begun),
+                Update::Begun(begun) => known = Some(*begun),
                 Update::Cost { .. } => {}
-                Update::Done(done) => {
-                    stages = stages.or(Some(done.stages));
+                Update::Done(mut done) => {
+                    let (stages, headers) = (done.stages, std::mem::take(&mut done.headers));
+                    known = known.or(Some(Begun { stages, headers }));
                     self.ahead = Some(Update::Done(done));
                 }
                 update @ Update::Delta(_) => self.ahead = Some(update),
             }
         }
-        Ok(stages)
+        Ok(known)
     }
 
     fn write(&mut self, update: Update) -> Option<String> {

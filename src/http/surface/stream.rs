@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use wire::format::AnswerWriter;
 
 use super::Answer;
-use crate::{gateway::stages::Stages, http::error::ApiError};
+use crate::{gateway::serve::Begun, http::error::ApiError};
 
 /// A stream in progress.
 struct Stream<W> {
@@ -32,14 +32,14 @@ pub async fn answer<W: AnswerWriter>(
     mut answer: Answer<W>,
     arrived: std::time::Instant,
     heartbeat: Duration,
-    put_head: impl FnOnce(&mut HttpResponseBuilder, Option<Stages>),
+    put_head: impl FnOnce(&mut HttpResponseBuilder, Option<Begun>),
 ) -> Result<HttpResponse, ApiError> {
     let begun = timeout_at(Instant::from_std(arrived) + heartbeat, answer.begun()).await;
     // Without a first piece the silence has lasted long enough.
     let quiet_until = if begun.is_ok() { Instant::now() + heartbeat } else { Instant::now() };
-    let stages = begun.ok().transpose()?.flatten();
+    let begun = begun.ok().transpose()?.flatten();
     let mut response = HttpResponse::Ok();
-    put_head(&mut response, stages);
+    put_head(&mut response, begun);
     response.insert_header((CACHE_CONTROL, "no-store")).content_type("text/event-stream");
     let stream = Stream { answer, heartbeat, quiet_until };
     let texts = stream::unfold(stream, |mut stream| async move {

@@ -69,6 +69,7 @@ impl FakeOpenAi {
                         .app_data(web::JsonConfig::default().limit(64 << 20))
                         .route("/v1/chat/completions", web::post().to(chat))
                         .route("/v1/completions", web::post().to(complete))
+                        .route("/v1/embeddings", web::post().to(embed))
                 });
                 let server = server.workers(1).disable_signals().bind_auto_h2c("127.0.0.1:0").unwrap();
                 ready.send(server.addrs()[0]).unwrap();
@@ -145,6 +146,32 @@ fn completion_fault(body: &Value) -> Option<(u16, String)> {
         return Some((404, "This is a chat model and not supported in the v1/completions endpoint.".into()));
     }
     (!body["prompt"].is_string()).then(|| (400, "you must provide a prompt parameter".into()))
+}
+
+/// Vectors of two numbers: a half, and minus one.
+async fn embed(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
+    let body = body.into_inner();
+    if let Some((status, message)) = fault(&request, &body) {
+        return refuse(status, &message);
+    }
+    if !body["model"].as_str().is_some_and(|model| model.starts_with("text-embedding")) {
+        return refuse(404, "This is not an embedding model.");
+    }
+    state.requests.lock().unwrap().push(body.clone());
+    let texts: Vec<&str> = match &body["input"] {
+        Value::String(text) => vec![text],
+        Value::Array(list) => list.iter().map(|text| text.as_str().unwrap_or_default()).collect(),
+        _ => return refuse(400, "'$.input' is invalid."),
+    };
+    if let Some(Behaviour::Status(status)) = state.script.lock().unwrap().pop_front() {
+        return refuse(status, "scripted");
+    }
+    let vector = if body["encoding_format"] == "base64" { json!("AAAAPwAAgL8=") } else { json!([0.5, -1.0]) };
+    let data: Vec<_> =
+        (0..texts.len()).map(|index| json!({"object": "embedding", "index": index, "embedding": vector})).collect();
+    let tokens: usize = texts.iter().map(|text| text.split_whitespace().count()).sum();
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
+    HttpResponse::Ok().json(json!({"object": "list", "data": data, "model": body["model"], "usage": usage}))
 }
 
 /// How many words an answer has, and why it ends.

@@ -8,6 +8,7 @@ pub(crate) mod fake_gemini;
 pub(crate) mod fake_mistral;
 pub(crate) mod fake_openai;
 pub(crate) mod fake_provider;
+pub(crate) mod fake_responses;
 pub(crate) mod fake_stripe;
 pub(crate) mod memory;
 pub(crate) mod nginx;

@@ -66,7 +66,10 @@ impl Options {
 
     /// A provider at this address, and a key that it takes.
     pub(crate) fn calling(self, url: &str) -> Self {
-        self.set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test").set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", url)
+        // A story says itself how often its provider is to be asked.
+        self.set("FAREBOX_PROVIDERS__OPENAI__API_KEY", "sk-test")
+            .set("FAREBOX_PROVIDERS__OPENAI__BASE_URL", url)
+            .set("FAREBOX_PROVIDERS__OPENAI__RETRIES", "0")
     }
 
     /// One more argument after `serve`, at the first start.

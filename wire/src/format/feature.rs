@@ -187,7 +187,12 @@ impl Feature {
         match format {
             Format::OpenAiResponses => responses,
             Format::AnthropicMessages => messages,
-            Format::OpenAiChat | Format::OpenAiCompletions | Format::Gemini | Format::Mistral | Format::Cohere => chat,
+            Format::OpenAiChat
+            | Format::OpenAiCompletions
+            | Format::OpenAiEmbeddings
+            | Format::Gemini
+            | Format::Mistral
+            | Format::Cohere => chat,
         }
     }
 }
@@ -221,7 +226,8 @@ pub fn check(request: &Request, provider: &str, takes: impl Fn(Feature) -> Takes
 fn leftover(request: &Request) -> Option<String> {
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions => openai::leftover(request),
-        Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::OpenAiResponses => openai::responses::leftover(request),
+        Format::OpenAiEmbeddings | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
             Some("body".to_owned())
         }
     }

@@ -159,6 +159,8 @@ pub struct ProviderCall {
     pub format: Format,
     /// Whether the answer is a stream.
     pub is_streamed: bool,
+    /// Whether the client asked in this format: then headers pass both ways.
+    pub is_forwarded: bool,
     /// The path below the provider's address, with its query.
     pub path: Cow<'static, str>,
     /// Headers besides the key and those of every call.
@@ -173,12 +175,13 @@ impl ProviderCall {
         let Source { format, body, headers, query } = request.source;
         let path = query.map_or(Cow::Borrowed(path), |query| Cow::Owned(format!("{path}?{query}")));
         let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
-        Self { format, is_streamed: request.stream, path, headers: headers.into_iter().map(header).collect(), body }
+        let headers = headers.into_iter().map(header).collect();
+        Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body }
     }
 
     /// A call in this format, whose request was translated.
     pub const fn translated(format: Format, is_streamed: bool, path: Cow<'static, str>, body: Fields) -> Self {
-        Self { format, is_streamed, path, headers: Vec::new(), body }
+        Self { format, is_streamed, is_forwarded: false, path, headers: Vec::new(), body }
     }
 }
 

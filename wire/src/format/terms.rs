@@ -1,7 +1,7 @@
 //! The terms that a request's price depends on, besides its counts: one answer for all formats of clients. Each format
 //! has a table of its own; a field that is in no table may cost anything, so it is refused by its name.
 
-use super::openai::known;
+use super::openai::{self, known, responses};
 use crate::{
     fields::BadRequest,
     inference::{Format, Request},
@@ -29,7 +29,9 @@ pub struct Terms {
 pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions => known::terms(request),
-        Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::OpenAiResponses => responses::known::terms(request),
+        Format::OpenAiEmbeddings => openai::terms_of_embeddings(request),
+        Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
             Err(BadRequest::new("body", "has a format in which clients do not ask here"))
         }
     }
@@ -50,6 +52,6 @@ pub fn set_tier(request: &mut Request, tier: Tier) {
                 request.source.body.set("service_tier", word);
             }
         }
-        Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {}
+        Format::OpenAiEmbeddings | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {}
     }
 }

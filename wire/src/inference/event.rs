@@ -1,7 +1,7 @@
 //! The events of a running request: pieces of the answer, usage, and exactly one end. Engines and provider formats make
 //! them; the request's task reads them. No price is known here.
 
-use super::{Failure, Format};
+use super::{Failure, Format, Header};
 use crate::{fields::Fields, usage::Report};
 
 /// Tokens a request read and wrote.
@@ -67,6 +67,8 @@ pub struct Delta {
     pub calls: Vec<CallDelta>,
     /// Log probabilities of the tokens in `text`, where they were requested.
     pub logprobs: Vec<TokenLogprob>,
+    /// Vectors of an embedding, in the order of their inputs.
+    pub vectors: Option<Box<Vectors>>,
     /// Set on a choice's last delta.
     pub finish: Option<FinishReason>,
     /// Set on a choice's last delta where a rule of Farebox ended it: `credits`, `max_cost`.
@@ -74,6 +76,10 @@ pub struct Delta {
     /// The provider's original.
     pub raw: Raw,
 }
+
+/// Vectors of an embedding.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Vectors(pub Vec<Vec<f32>>);
 
 /// A piece of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,10 +135,26 @@ impl Delta {
 
     /// Whether the delta holds only text, from a model that runs here.
     pub fn is_plain(&self) -> bool {
-        let Self { choice: _, text: _, reasoning, signature, refusal, calls, logprobs, finish, farebox_stop, raw } =
-            self;
+        let Self {
+            choice: _,
+            text: _,
+            reasoning,
+            signature,
+            refusal,
+            calls,
+            logprobs,
+            vectors,
+            finish,
+            farebox_stop,
+            raw,
+        } = self;
         let is_silent = reasoning.is_empty() && refusal.is_empty() && calls.is_empty() && logprobs.is_empty();
-        is_silent && signature.is_none() && finish.is_none() && farebox_stop.is_none() && !raw.is_some()
+        is_silent
+            && vectors.is_none()
+            && signature.is_none()
+            && finish.is_none()
+            && farebox_stop.is_none()
+            && !raw.is_some()
     }
 
     /// Roughly the delta's size in memory, in bytes.
@@ -150,7 +172,9 @@ impl Delta {
         let calls: usize = self.calls.iter().map(call).sum();
         let signature = self.signature.as_ref().map_or(0, |signature| signature.len());
         let texts = signature + self.text.capacity() + self.reasoning.capacity() + self.refusal.capacity();
-        size_of::<Self>() + texts + calls + raw + logprobs
+        let vectors = self.vectors.iter().flat_map(|vectors| &vectors.0);
+        let vectors: usize = vectors.map(|vector| size_of_val(vector.as_slice())).sum();
+        size_of::<Self>() + texts + calls + raw + logprobs + vectors
     }
 }
 
@@ -159,6 +183,8 @@ impl Delta {
 pub enum Event {
     /// Open only: the model that the request waited for is loaded.
     Loaded,
+    /// Closed only: headers of the provider's answer that a client of its format may read. Before all pieces.
+    Headers(Vec<Header>),
     /// Open: the first engine step began (compute starts). Closed: the provider answered 2xx.
     Started,
     /// Open only: this many seconds of compute have been started (1 with the first step).

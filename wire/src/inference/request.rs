@@ -62,6 +62,8 @@ pub enum Format {
     OpenAiCompletions,
     /// OpenAI's responses.
     OpenAiResponses,
+    /// OpenAI's embeddings.
+    OpenAiEmbeddings,
     /// Anthropic's messages.
     AnthropicMessages,
     /// Google's `generateContent` and `streamGenerateContent`.
@@ -155,6 +157,20 @@ impl Request {
             Work::Transcription(_) => Task::Transcription,
             Work::Decision(_) => Task::Decision,
             Work::Native(_) => Task::Native,
+        }
+    }
+
+    /// Whether the work is answered with text, which is billed as output.
+    pub const fn writes(&self) -> bool {
+        match &self.work {
+            Work::Conversation(_) | Work::Text(_) => true,
+            Work::Embedding(_)
+            | Work::Rerank(_)
+            | Work::Image(_)
+            | Work::Speech(_)
+            | Work::Transcription(_)
+            | Work::Decision(_)
+            | Work::Native(_) => false,
         }
     }
 

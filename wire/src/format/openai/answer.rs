@@ -258,6 +258,17 @@ impl<'a> Envelope<'a> {
     }
 }
 
+/// A usage object with its cost, as JSON: the provider's own, or the one that was counted here.
+pub(super) fn usage_object(receipt: &Receipt, counted: Value) -> Value {
+    let own = receipt.usage.as_deref().and_then(|own| serde_json::from_str(own).ok());
+    let mut usage = own.filter(Value::is_object).unwrap_or(counted);
+    if let Value::Object(usage) = &mut usage {
+        usage.shift_remove("cost");
+        usage.insert("cost".into(), receipt.cost.as_str().into());
+    }
+    usage
+}
+
 fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> UsageObject<'a> {
     if let Some(fields) = receipt.usage.as_deref().and_then(Pairs::of) {
         return UsageObject::Own(OwnUsage { fields, cost: &receipt.cost });

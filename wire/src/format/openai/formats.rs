@@ -1,9 +1,9 @@
 //! OpenAI's formats as [`ClientFormat`]s and as a [`ProviderFormat`].
 
 use super::{
-    Reader, Writer,
+    Reader, Writer, embeddings,
     provider::{limit_fields, own_body},
-    read_answer, read_chat, read_completion, read_refusal, translate,
+    read_answer, read_chat, read_completion, read_refusal, responses, translate,
 };
 use crate::{
     fields::{BadRequest, Fields},
@@ -13,6 +13,8 @@ use crate::{
 
 const CHAT: &str = "/chat/completions";
 const COMPLETIONS: &str = "/completions";
+const RESPONSES: &str = "/responses";
+const EMBEDDINGS: &str = "/embeddings";
 
 /// Chat completions, as clients ask for them.
 #[derive(Debug)]
@@ -56,13 +58,13 @@ pub(in crate::format) fn translated(request: &Request, upstream: &Upstream<'_>) 
     Ok(translate::body(request, upstream))
 }
 
-/// A provider that speaks both formats.
+/// A provider that speaks all of these formats.
 #[derive(Debug)]
 pub struct OpenAi;
 
 impl ProviderFormat for OpenAi {
     fn paths(&self) -> &'static [&'static str] {
-        &[CHAT, COMPLETIONS]
+        &[CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS]
     }
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
@@ -70,7 +72,9 @@ impl ProviderFormat for OpenAi {
         let path = match format {
             Format::OpenAiChat => CHAT,
             Format::OpenAiCompletions => COMPLETIONS,
-            Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+            Format::OpenAiResponses => RESPONSES,
+            Format::OpenAiEmbeddings => EMBEDDINGS,
+            Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 let body = translated(&request, upstream)?;
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
             }
@@ -85,11 +89,19 @@ impl ProviderFormat for OpenAi {
     }
 
     fn reader(&self, format: Format) -> Box<dyn AnswerReader> {
-        Box::new(Reader::new(format))
+        match format {
+            Format::OpenAiResponses => Box::new(responses::Reader::default()),
+            Format::OpenAiEmbeddings => Box::new(embeddings::Reader::default()),
+            _ => Box::new(Reader::new(format)),
+        }
     }
 
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
-        read_answer(format, body)
+        match format {
+            Format::OpenAiResponses => responses::read_answer(body),
+            Format::OpenAiEmbeddings => embeddings::read_answer(body),
+            _ => read_answer(format, body),
+        }
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {

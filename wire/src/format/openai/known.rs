@@ -9,6 +9,7 @@ mod check;
 
 use std::fmt::Write as _;
 
+use super::responses;
 use crate::inference::Format;
 pub(in crate::format) use check::{LONGEST_NAME, terms};
 
@@ -143,17 +144,21 @@ fn find(format: Format, name: &str) -> Option<&'static Field> {
     FIELDS.iter().filter(is_here).find(|field| field.name == name)
 }
 
-/// Names of the fields that are counted with a prompt, besides its messages.
-pub fn counted_beside() -> impl Iterator<Item = &'static str> {
+/// Names of the fields that are counted with a prompt in this format, besides its messages.
+pub fn counted_beside(format: Format) -> Vec<&'static str> {
     let is_beside = |field: &&Field| field.does == Does::Prompt && !["messages", "prompt"].contains(&field.name);
-    FIELDS.iter().filter(is_beside).map(|field| field.name)
+    match format {
+        Format::OpenAiResponses => responses::known::counted_beside().collect(),
+        Format::OpenAiEmbeddings => Vec::new(),
+        _ => FIELDS.iter().filter(is_beside).map(|field| field.name).collect(),
+    }
 }
 
 /// The table for people, in Markdown.
 pub fn page() -> String {
     let mut page = String::from(
         "# Request fields of closed models\n\n\
-         What each field of `/v1/chat/completions` and `/v1/completions` does to what a request costs, where the gateway's key pays.\n\
+         What each field of `/v1/chat/completions`, `/v1/completions` and `/v1/responses` does to what a request costs, where the gateway's key pays.\n\
          A field that is not listed is refused by its name: it may cost anything. With your own key (`provider-key`) all fields pass\n\
          as they came, and nothing is charged. This page is made from the gateway's own table.\n\n\
          | field | routes | cost | note |\n|---|---|---|---|\n",
@@ -171,11 +176,13 @@ pub fn page() -> String {
     for (name, does, note) in PARTS {
         let _ = writeln!(page, "| `{name}` | {} | {note} |", does.word());
     }
+    page.push_str("\n## Responses\n\nThe fields of `/v1/responses`:\n\n");
+    page.push_str(&responses::known::table());
     page
 }
 
 impl Does {
-    const fn word(self) -> &'static str {
+    pub(super) const fn word(self) -> &'static str {
         match self {
             Self::Nothing => "none",
             Self::Prompt => "counted with the prompt",
@@ -203,6 +210,9 @@ mod tests {
     fn the_page_for_people_is_the_table() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/request-fields.md");
         let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(written, page(), "write known::page() to docs/request-fields.md");
+        if std::env::var_os("FAREBOX_TEST_WRITE").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        assert_eq!(written, page(), "run this test with FAREBOX_TEST_WRITE=1 to write docs/request-fields.md");
     }
 }

@@ -196,7 +196,7 @@ fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unre
 }
 
 /// Notes the members of an object that are not in `own`.
-fn note_others(members: &[Member<'_>], own: &[&str], at: &str, unread: &mut Vec<Unread>) {
+pub(super) fn note_others(members: &[Member<'_>], own: &[&str], at: &str, unread: &mut Vec<Unread>) {
     for (name, value) in members.iter().filter(|(name, value)| *value != "null" && !own.contains(&&**name)) {
         note(unread, format!("{at}.{name}"), value);
     }

@@ -4,12 +4,14 @@
 
 mod abroad;
 mod answer;
+mod embeddings;
 mod formats;
 pub mod known;
 mod messages;
 mod names;
 mod provider;
 mod request;
+pub mod responses;
 mod tools;
 mod translate;
 mod usage;
@@ -17,7 +19,10 @@ mod writer;
 mod written;
 
 pub(super) use abroad::leftover;
+use answer::usage_object;
 pub use answer::{Head, finish_word};
+pub(super) use embeddings::terms as terms_of_embeddings;
+pub use embeddings::{Embeddings, read_embedding};
 #[cfg(test)]
 pub(super) use formats::translated;
 pub use formats::{Chat, Completions, OpenAi};
@@ -25,6 +30,7 @@ use names::Names;
 pub use provider::{Reader, read_answer, read_refusal};
 pub(super) use provider::{Shape, fault, shape_of};
 pub use request::{read_chat, read_completion};
+pub use responses::{Responses, read_response};
 pub(super) use translate::{address, effort, parsed, response_format, takes};
 pub use writer::Writer;
 
@@ -49,6 +55,7 @@ impl Api {
             | Format::AnthropicMessages
             | Format::Gemini
             | Format::Mistral
+            | Format::OpenAiEmbeddings
             | Format::Cohere => Self::Chat,
         }
     }

@@ -29,14 +29,7 @@ pub fn read_completion(body: &[u8]) -> Result<Request, BadRequest> {
 
 fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
     let mut body = Fields::parse(body)?;
-    let own = |name: &&str| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale";
-    if let Some(name) = body.names().find(own) {
-        return Err(BadRequest::new(name, "is not a field of Farebox's"));
-    }
-    let model = body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
-    if model.is_empty() || model.len() > 256 {
-        return Err(BadRequest::new("model", "must have 1 to 256 characters"));
-    }
+    let model = model(&body)?;
     let mut unread = Vec::new();
     let stream = body.boolean("stream")?.unwrap_or(false);
     if !stream && body.present("stream_options").is_some() {
@@ -52,17 +45,40 @@ fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
         })),
         Api::Completions => Work::Text(Box::new(text_prompt(&body)?)),
     };
-    let max_cost = match body.read("max_cost", "an amount of dollars")? {
-        None => None,
-        Some(Value::String(text)) => Some(text),
-        Some(Value::Number(_)) => body.get("max_cost").map(str::to_owned),
-        Some(_) => return Err(BadRequest::new("max_cost", "must be an amount of dollars")),
-    };
+    let max_cost = max_cost(&body)?;
     let auto_scale = body.boolean("autoScale")?;
     let end_user = ["safety_identifier", "user"].into_iter().find_map(|name| body.string(name).ok().flatten());
+    take_own(&mut body);
+    Ok(Request { model, work, stream, max_cost, auto_scale, end_user, unread, source: Source::of(api.format(), body) })
+}
+
+/// The model that a body names. Misspelt fields of Farebox's are refused.
+pub(super) fn model(body: &Fields) -> Result<String, BadRequest> {
+    let own = |name: &&str| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale";
+    if let Some(name) = body.names().find(own) {
+        return Err(BadRequest::new(name, "is not a field of Farebox's"));
+    }
+    let model = body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
+    if model.is_empty() || model.len() > 256 {
+        return Err(BadRequest::new("model", "must have 1 to 256 characters"));
+    }
+    Ok(model)
+}
+
+/// The most that a request may cost, as written.
+pub(super) fn max_cost(body: &Fields) -> Result<Option<String>, BadRequest> {
+    match body.read("max_cost", "an amount of dollars")? {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Value::Number(_)) => Ok(body.get("max_cost").map(str::to_owned)),
+        Some(_) => Err(BadRequest::new("max_cost", "must be an amount of dollars")),
+    }
+}
+
+/// Takes Farebox's own fields out of a body.
+pub(super) fn take_own(body: &mut Fields) {
     body.remove("max_cost");
     body.remove("autoScale");
-    Ok(Request { model, work, stream, max_cost, auto_scale, end_user, unread, source: Source::of(api.format(), body) })
 }
 
 /// Whether the client of a stream expects a chunk of usage without choices (`stream_options.include_usage`).
@@ -96,7 +112,7 @@ fn text_prompt(body: &Fields) -> Result<TextPrompt, BadRequest> {
     Ok(TextPrompt { prompt, suffix, echo, generation: Generation { best_of, ..generation } })
 }
 
-fn small(number: Option<u64>) -> Option<u32> {
+pub(super) fn small(number: Option<u64>) -> Option<u32> {
     number.and_then(|number| u32::try_from(number).ok())
 }
 

@@ -52,7 +52,12 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Conversation {
     }
 }
 
-fn read_list(json: &str, at: &str, unread: &mut Vec<Unread>, mut each: impl FnMut(&str, &str, &mut Vec<Unread>)) {
+pub(super) fn read_list(
+    json: &str,
+    at: &str,
+    unread: &mut Vec<Unread>,
+    mut each: impl FnMut(&str, &str, &mut Vec<Unread>),
+) {
     let Some(list) = read_as::<Vec<&RawValue>>(json) else { return note(unread, at.to_owned(), json) };
     for (place, entry) in list.into_iter().enumerate() {
         each(entry.get(), &format!("{at}[{place}]"), unread);

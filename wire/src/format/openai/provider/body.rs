@@ -15,7 +15,7 @@ pub(in super::super) fn own_body(mut request: Request, model: &str) -> Request {
     if model != request.model {
         body.set("model", model);
     }
-    if request.stream {
+    if request.stream && request.source.format != Format::OpenAiResponses {
         let mut options: Map<String, Value> =
             body.read("stream_options", "an object").ok().flatten().unwrap_or_default();
         if options.get("include_usage") != Some(&Value::Bool(true)) {
@@ -30,6 +30,12 @@ pub(in super::super) fn own_body(mut request: Request, model: &str) -> Request {
 /// models take no `max_tokens`.
 pub(in super::super) fn limit_fields(format: Format, body: &Fields) -> &'static [&'static str] {
     let is_there = |field| body.present(field).is_some();
+    match format {
+        Format::OpenAiResponses => return &["max_output_tokens"],
+        // Nothing is written.
+        Format::OpenAiEmbeddings => return &[],
+        _ => {}
+    }
     match (Api::of(format), is_there("max_completion_tokens"), is_there("max_tokens")) {
         (Api::Chat, true, true) => &["max_completion_tokens", "max_tokens"],
         (Api::Chat, _, false) => &["max_completion_tokens"],

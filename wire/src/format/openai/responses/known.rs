@@ -1,0 +1,226 @@
+//! The known request fields of responses, and the effect of each on a request's cost where the gateway's key pays. The
+//! rules are those of chat completions: a field that is not in the table may cost anything, so it is refused by its name.
+
+use std::fmt::Write as _;
+
+use super::super::known::{Does, LONGEST_NAME};
+use crate::{
+    fields::{BadRequest, Fields},
+    format::Terms,
+    inference::{CacheTtl, Content, Media, Request, Unread, Work},
+    usage::Tier,
+};
+
+use Does::{Nothing, Output, Price, Prompt, Refused};
+
+/// All known fields, with a remark for people.
+const FIELDS: [(&str, Does, &str); 37] = [
+    ("model", Nothing, "chooses whose prices count"),
+    ("input", Prompt, "items that are not known are taken as the model's whole context"),
+    ("instructions", Prompt, ""),
+    ("tools", Prompt, "tools that the client runs; hosted tools are refused"),
+    ("text", Prompt, "with the schema of its format"),
+    ("max_output_tokens", Output, ""),
+    ("service_tier", Price, "as for chats"),
+    ("prompt_cache_options", Price, "`ttl`: `30m` or `12h`"),
+    ("stream", Nothing, ""),
+    ("stream_options", Nothing, "`include_obfuscation`"),
+    ("temperature", Nothing, ""),
+    ("top_p", Nothing, ""),
+    ("top_logprobs", Nothing, ""),
+    ("tool_choice", Nothing, ""),
+    ("parallel_tool_calls", Nothing, ""),
+    ("max_tool_calls", Nothing, ""),
+    ("reasoning", Nothing, "`effort`, `summary`, `generate_summary`; reasoning counts in the output limit"),
+    ("include", Nothing, ""),
+    ("truncation", Nothing, ""),
+    ("metadata", Nothing, ""),
+    ("client_metadata", Nothing, ""),
+    ("user", Nothing, ""),
+    ("safety_identifier", Nothing, ""),
+    ("prompt_cache_key", Nothing, ""),
+    ("prompt_cache_retention", Nothing, "older models; costs nothing"),
+    ("store", Nothing, "kept in the gateway's project at the provider"),
+    ("background", Refused, "answers are not kept here yet"),
+    ("background_options", Refused, ""),
+    ("previous_response_id", Refused, "answers are not kept here yet; send the earlier items again"),
+    ("conversation", Refused, "conversations are not kept here yet; send the earlier items again"),
+    ("prompt", Refused, "templates kept at the provider are the gateway's"),
+    ("context_management", Refused, "compaction is a call of its own"),
+    ("moderation", Refused, ""),
+    ("max_messages", Nothing, ""),
+    ("stop", Nothing, ""),
+    ("seed", Nothing, ""),
+    ("top_k", Nothing, ""),
+];
+/// Members of `reasoning` that cost nothing beside the output.
+const REASONING: [&str; 3] = ["effort", "summary", "generate_summary"];
+/// Tools that the client runs, or that only arrange other tools.
+const FREE_TOOLS: [&str; 6] =
+    ["namespace", "tool_search", "local_shell", "apply_patch", "computer", "computer_use_preview"];
+
+/// Names of the fields that are counted with a prompt, besides its messages.
+pub(in crate::format::openai) fn counted_beside() -> impl Iterator<Item = &'static str> {
+    let is_beside =
+        |(name, does, _): &&(&'static str, Does, &str)| *does == Prompt && !["input", "instructions"].contains(name);
+    FIELDS.iter().filter(is_beside).map(|(name, ..)| *name)
+}
+
+/// The table for people, in Markdown.
+pub(in crate::format::openai) fn table() -> String {
+    let mut table = String::from("| field | cost | note |\n|---|---|---|\n");
+    for (name, does, note) in FIELDS {
+        // Writing to a text can't fail.
+        let _ = writeln!(table, "| `{name}` | {} | {note} |", does.word());
+    }
+    table
+}
+
+/// The terms that a request's price depends on.
+///
+/// # Errors
+///
+/// The first part of the request without a known price.
+pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
+    let body = &request.source.body;
+    let mut terms = Terms::default();
+    for name in body.names().filter(|name| body.present(name).is_some_and(|value| value != "false")) {
+        match FIELDS.iter().find(|(known, ..)| *known == name).map(|(_, does, note)| (*does, *note)) {
+            None => return Err(unknown(name)),
+            Some((Refused, note)) => return Err(unpriced(name, note)),
+            Some((Nothing | Prompt | Output | Price, _)) => {}
+        }
+    }
+    if let Some(reasoning) = body.object("reasoning", "an object")? {
+        let is_odd = |name: &&str| !REASONING.contains(name) && reasoning.present(name).is_some();
+        if let Some(name) = reasoning.names().find(is_odd) {
+            return Err(unpriced(&format!("reasoning.{name}"), ""));
+        }
+    }
+    if let Some(options) = body.object("prompt_cache_options", "an object")? {
+        terms.keeps_long = keeps_long(&options)?;
+    }
+    let tier: Option<String> = body.read("service_tier", "a string")?;
+    terms.tier = match tier.as_deref() {
+        None | Some("auto" | "default") => None,
+        Some(word) => Some(("service_tier", Tier::from_word(word))),
+    };
+    request.unread.iter().try_for_each(|unread| check_unread(unread, &mut terms))?;
+    if let Work::Conversation(conversation) = &request.work {
+        for part in conversation.messages.iter().flat_map(|message| &message.parts) {
+            of_content(&part.content, &mut terms)?;
+        }
+    }
+    Ok(terms)
+}
+
+fn keeps_long(options: &Fields) -> Result<bool, BadRequest> {
+    let at = "prompt_cache_options.ttl";
+    match options.string("ttl")?.map(|ttl| CacheTtl::parse(&ttl)) {
+        None => Ok(false),
+        Some(Some(ttl)) => Ok(ttl.is_long()),
+        Some(None) => Err(unpriced(at, "a cache may be kept for 30m or 12h")),
+    }
+}
+
+fn unknown(name: &str) -> BadRequest {
+    let name: String = name.chars().take(LONGEST_NAME).collect();
+    BadRequest::new(name, "is not known here, and what it costs neither; with your own provider-key it passes")
+}
+
+fn unpriced(field: &str, note: &str) -> BadRequest {
+    let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
+    let field: String = field.chars().take(LONGEST_NAME).collect();
+    BadRequest::new(field, format!("has no price here{why}; with your own provider-key it passes"))
+}
+
+/// Members without a neutral place. In the input they are read as a part of the prompt, of unknown length. A tool that is
+/// not known may cost anything, as may what is kept at the provider for somebody else.
+fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
+    let Unread { at, json } = unread;
+    let pattern = unread.pattern();
+    if json == "null" {
+        return Ok(());
+    }
+    match &*pattern {
+        "tools[].type" => {
+            let kind: String = serde_json::from_str(json).unwrap_or_default();
+            if FREE_TOOLS.contains(&&*kind) { Ok(()) } else { Err(unpriced(at, "function and custom have")) }
+        }
+        "input[].type" if json.contains("item_reference") => {
+            Err(BadRequest::new(at, "items kept at the provider are not yours to read; send the items"))
+        }
+        pattern if pattern.starts_with("input") => {
+            let is_short = ["id", "status", "phase", "annotations", "logprobs"];
+            terms.is_uncountable |= !is_short.contains(&pattern.rsplit('.').next().unwrap_or_default());
+            Ok(())
+        }
+        pattern if pattern.starts_with("tools") || pattern.starts_with("tool_choice") || pattern == "text.format" => {
+            Ok(())
+        }
+        _ => Err(unknown(at)),
+    }
+}
+
+fn of_content(content: &Content, terms: &mut Terms) -> Result<(), BadRequest> {
+    let kept = || BadRequest::new("input", "files kept at the provider are not yours to read; send the file's data");
+    match content {
+        Content::Image(image) if matches!(image.media, Media::Id(_)) => return Err(kept()),
+        Content::File(file) if matches!(file.media, Some(Media::Id(_))) => return Err(kept()),
+        Content::File(_) => terms.is_uncountable = true,
+        Content::Audio(_) => return Err(unpriced("input", "sound has none")),
+        Content::ToolResult(result) => {
+            return result.parts.iter().try_for_each(|part| of_content(&part.content, terms));
+        }
+        Content::Text(_)
+        | Content::Refusal(_)
+        | Content::Image(_)
+        | Content::Reasoning(_)
+        | Content::ToolCall(_)
+        | Content::Unknown { .. } => {}
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::openai::read_response;
+
+    fn of(fields: &str) -> Result<Terms, BadRequest> {
+        terms(&read_response(format!(r#"{{"model":"m","input":"x"{fields}}}"#).as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn what_has_no_price_is_refused_by_its_name() {
+        for (fields, field) in [
+            (r#","previous_response_id":"r""#, "previous_response_id"),
+            (r#","background":true"#, "background"),
+            (r#","conversation":"c""#, "conversation"),
+            (r#","a_field_of_tomorrow":1"#, "a_field_of_tomorrow"),
+            (r#","tools":[{"type":"web_search"}]"#, "tools[0].type"),
+            (r#","tools":[{"type":"code_interpreter","container":{"type":"auto"}}]"#, "tools[0].type"),
+            (r#","reasoning":{"mode":"pro"}"#, "reasoning.mode"),
+            (r#","prompt_cache_options":{"ttl":"24h"}"#, "prompt_cache_options.ttl"),
+            (r#","input":[{"type":"item_reference","id":"i"}]"#, "input[0].type"),
+            (r#","input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}]"#, "input"),
+        ] {
+            assert_eq!(of(fields).unwrap_err().field, field, "{fields}");
+        }
+    }
+
+    #[test]
+    fn what_agents_send_passes() {
+        let agents = of(
+            r#","stream":true,"tools":[{"type":"function","name":"f"},{"type":"custom","name":"p"},{"type":"namespace","name":"n","tools":[]},
+              {"type":"tool_search"}],"tool_choice":"auto","parallel_tool_calls":false,"reasoning":{"effort":"medium","summary":"auto"},
+              "store":false,"background":false,"include":["reasoning.encrypted_content"],"prompt_cache_key":"k","text":{"verbosity":"low"},
+              "client_metadata":{"a":"b"},"service_tier":"auto""#,
+        );
+        assert_eq!(agents, Ok(Terms::default()));
+        let odd = of(r#","input":[{"type":"additional_tools","role":"developer","tools":[]}]"#).unwrap();
+        assert!(odd.is_uncountable, "it is read, and how long it is nobody knows");
+        let tier = of(r#","service_tier":"flex","prompt_cache_options":{"ttl":"12h"}"#).unwrap();
+        assert_eq!((tier.tier, tier.keeps_long), (Some(("service_tier", Some(Tier::Flex))), true));
+    }
+}

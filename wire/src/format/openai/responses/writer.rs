@@ -1,0 +1,456 @@
+//! Answers of responses for their client: typed events, or one whole response. A provider's own events pass as they
+//! came, but for the last one, which waits for the charge and gains the cost. Otherwise the events are written here, from
+//! the items that the answer is made of.
+
+use serde_json::{Map, Value, json};
+
+use super::{FORMAT, request::includes};
+use crate::{
+    fields::Fields,
+    format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object},
+    inference::{CallDelta, Delta, FinishReason, Raw, Request, ToolKind, Work},
+};
+
+/// Members of a request that a response repeats, where they are short.
+const REPEATED: [&str; 9] = [
+    "instructions",
+    "max_output_tokens",
+    "metadata",
+    "parallel_tool_calls",
+    "reasoning",
+    "temperature",
+    "text",
+    "tool_choice",
+    "top_p",
+];
+/// Longer members are not repeated.
+const SHORT: usize = 4 << 10;
+
+/// Writes one answer.
+pub struct Writer {
+    id: String,
+    created: i64,
+    model: String,
+    /// What the request says of itself, as JSON.
+    repeated: Vec<(&'static str, String)>,
+    /// Custom tools, by name.
+    custom: Vec<String>,
+    /// Whether the client wants the provider's proof of reasoning.
+    wants_signatures: bool,
+    /// The provider's last event.
+    last: Option<Fields>,
+    items: Vec<Item>,
+    /// The number of the next event.
+    sequence: u64,
+    finish: Option<FinishReason>,
+}
+
+/// An item of the output, as far as it is written.
+struct Item {
+    id: String,
+    content: ItemContent,
+    is_done: bool,
+}
+
+enum ItemContent {
+    Text(String),
+    Refusal(String),
+    Reasoning { text: String, signature: Option<Box<str>> },
+    Call(CallDelta, ToolKind),
+}
+
+impl Writer {
+    /// A writer for the answer to a request. `id` has 32 hexadecimal digits; `created` is in seconds since 1970.
+    pub fn new(request: &Request, id: &str, created: i64) -> Self {
+        let body = &request.source.body;
+        let short = |name: &&'static str| body.present(name).filter(|json| json.len() <= SHORT).map(str::to_owned);
+        let custom = match &request.work {
+            Work::Conversation(conversation) => {
+                let custom = conversation.tools.iter().filter(|tool| tool.kind == ToolKind::Custom);
+                custom.map(|tool| tool.name.clone()).collect()
+            }
+            _ => Vec::new(),
+        };
+        Self {
+            id: id.to_owned(),
+            created,
+            model: request.model.clone(),
+            repeated: REPEATED.iter().filter_map(|name| Some((*name, short(name)?))).collect(),
+            custom,
+            wants_signatures: includes(body, "reasoning.encrypted_content"),
+            last: None,
+            items: Vec::new(),
+            sequence: 0,
+            finish: None,
+        }
+    }
+
+    /// The response in a state.
+    fn response(&self, status: &str, output: &[Value]) -> Map<String, Value> {
+        let mut response = Map::new();
+        let usual = json!({
+            "id": format!("resp_{}", self.id), "object": "response", "created_at": self.created, "status": status,
+            "error": null, "incomplete_details": null, "instructions": null, "max_output_tokens": null,
+            "model": self.model, "output": output, "parallel_tool_calls": true, "previous_response_id": null,
+            "reasoning": {"effort": null, "summary": null}, "store": false, "temperature": null,
+            "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": null,
+            "truncation": "disabled", "usage": null, "metadata": {},
+        });
+        if let Value::Object(usual) = usual {
+            response = usual;
+        }
+        for (name, json) in &self.repeated {
+            if let Ok(value) = serde_json::from_str(json) {
+                response.insert((*name).to_owned(), value);
+            }
+        }
+        response
+    }
+
+    /// The complete response, with its usage and cost.
+    fn ended(&self, end: &End) -> (&'static str, Map<String, Value>) {
+        let reason = match &self.finish {
+            Some(FinishReason::Length) => Some("max_output_tokens"),
+            Some(FinishReason::ContentFilter) => Some("content_filter"),
+            _ if end.is_cut => Some("max_output_tokens"),
+            _ => None,
+        };
+        let (kind, status) = match reason {
+            Some(_) => ("response.incomplete", "incomplete"),
+            None => ("response.completed", "completed"),
+        };
+        let items: Vec<_> = self.items.iter().map(|item| self.item(item, "completed")).collect();
+        let mut response = self.response(status, &items);
+        if let Some(reason) = reason {
+            response.insert("incomplete_details".into(), json!({"reason": reason}));
+        }
+        response.insert("usage".into(), usage(end));
+        response.insert("farebox".into(), json!(end.receipt.farebox));
+        (kind, response)
+    }
+
+    fn item(&self, item: &Item, status: &str) -> Value {
+        let Item { id, content, .. } = item;
+        match content {
+            ItemContent::Text(_) | ItemContent::Refusal(_) => json!({
+                "id": id, "type": "message", "status": status, "role": "assistant", "content": [part(content)],
+            }),
+            ItemContent::Reasoning { text, signature } => {
+                let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
+                let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
+                if let Some(signature) = signature.as_ref().filter(|_| self.wants_signatures) {
+                    item["encrypted_content"] = Value::from(&**signature);
+                }
+                item
+            }
+            ItemContent::Call(call, kind) => {
+                let CallDelta { id: call_id, name, arguments, .. } = call;
+                let call_id = call_id.as_deref().unwrap_or(id);
+                match kind {
+                    ToolKind::Function => json!({
+                        "id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
+                        "arguments": arguments,
+                    }),
+                    ToolKind::Custom => json!({
+                        "id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name,
+                        "input": arguments,
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Writes an event of ours.
+    fn put(&mut self, out: &mut String, kind: &str, members: Value) {
+        let mut event = Map::new();
+        event.insert("type".into(), kind.into());
+        event.insert("sequence_number".into(), self.sequence.into());
+        if let Value::Object(members) = members {
+            event.extend(members);
+        }
+        self.sequence += 1;
+        out.push_str(&named(kind, &Value::Object(event).to_string()));
+    }
+
+    /// Writes the first events, once.
+    fn begin(&mut self, out: &mut String) {
+        if self.sequence > 0 {
+            return;
+        }
+        let response = self.response("in_progress", &[]);
+        self.put(out, "response.created", json!({"response": response}));
+        self.put(out, "response.in_progress", json!({"response": response}));
+    }
+
+    /// The place of the item that a piece continues: the last one, where it is of the same kind, or a new one.
+    fn place(
+        &mut self,
+        out: &mut String,
+        is_same: impl Fn(&ItemContent) -> bool,
+        new: impl Fn() -> ItemContent,
+    ) -> usize {
+        if let Some(place) = self.items.iter().rposition(|item| !item.is_done && is_same(&item.content)) {
+            return place;
+        }
+        let content = new();
+        let is_call = matches!(content, ItemContent::Call(..));
+        // Calls may come piece by piece in turns, so they stay open beside each other.
+        self.close(out, |content| !(is_call && matches!(content, ItemContent::Call(..))));
+        let place = self.items.len();
+        let prefix = match content {
+            ItemContent::Text(_) | ItemContent::Refusal(_) => "msg",
+            ItemContent::Reasoning { .. } => "rs",
+            ItemContent::Call(_, ToolKind::Function) => "fc",
+            ItemContent::Call(_, ToolKind::Custom) => "ctc",
+        };
+        let item = Item { id: format!("{prefix}_{}{place:02}", self.id), content, is_done: false };
+        let mut shown = self.item(&item, "in_progress");
+        if shown["type"] == "message" {
+            shown["content"] = json!([]);
+        }
+        self.put(out, "response.output_item.added", json!({"output_index": place, "item": shown}));
+        let about = json!({"item_id": item.id, "output_index": place});
+        match &item.content {
+            ItemContent::Text(_) | ItemContent::Refusal(_) => {
+                let more = json!({"content_index": 0, "part": part(&item.content)});
+                self.put(out, "response.content_part.added", joined(about, more));
+            }
+            ItemContent::Reasoning { .. } => {
+                let more = json!({"summary_index": 0, "part": {"type": "summary_text", "text": ""}});
+                self.put(out, "response.reasoning_summary_part.added", joined(about, more));
+            }
+            ItemContent::Call(..) => {}
+        }
+        self.items.push(item);
+        place
+    }
+
+    /// Ends the open items that are to be ended.
+    fn close(&mut self, out: &mut String, ends: impl Fn(&ItemContent) -> bool) {
+        for place in 0..self.items.len() {
+            let item = &self.items[place];
+            if item.is_done || !ends(&item.content) {
+                continue;
+            }
+            let about = json!({"item_id": item.id, "output_index": place});
+            let part = part(&item.content);
+            let events: Vec<(&str, Value)> = match &item.content {
+                ItemContent::Text(text) => vec![
+                    ("response.output_text.done", json!({"content_index": 0, "text": text, "logprobs": []})),
+                    ("response.content_part.done", json!({"content_index": 0, "part": part})),
+                ],
+                ItemContent::Refusal(refusal) => vec![
+                    ("response.refusal.done", json!({"content_index": 0, "refusal": refusal})),
+                    ("response.content_part.done", json!({"content_index": 0, "part": part})),
+                ],
+                ItemContent::Reasoning { text, .. } => vec![
+                    ("response.reasoning_summary_text.done", json!({"summary_index": 0, "text": text})),
+                    ("response.reasoning_summary_part.done", json!({"summary_index": 0, "part": part})),
+                ],
+                ItemContent::Call(call, ToolKind::Function) => vec![(
+                    "response.function_call_arguments.done",
+                    json!({"name": call.name, "arguments": call.arguments}),
+                )],
+                ItemContent::Call(call, ToolKind::Custom) => {
+                    vec![("response.custom_tool_call_input.done", json!({"input": call.arguments}))]
+                }
+            };
+            let whole = self.item(item, "completed");
+            for (kind, more) in events {
+                self.put(out, kind, joined(about.clone(), more));
+            }
+            self.put(out, "response.output_item.done", json!({"output_index": place, "item": whole}));
+            self.items[place].is_done = true;
+        }
+    }
+
+    /// Takes a piece of a translated answer, and writes its events.
+    fn take(&mut self, delta: Delta, out: &mut String) {
+        // Responses have one answer.
+        if delta.choice > 0 {
+            return;
+        }
+        let Delta { text, reasoning, signature, refusal, calls, finish, .. } = delta;
+        self.finish = finish.or_else(|| self.finish.take());
+        if !reasoning.is_empty() || (signature.is_some() && text.is_empty() && calls.is_empty()) {
+            let place = self.place(
+                out,
+                |content| matches!(content, ItemContent::Reasoning { .. }),
+                || ItemContent::Reasoning { text: String::new(), signature: None },
+            );
+            if let ItemContent::Reasoning { text, signature: known } = &mut self.items[place].content {
+                text.push_str(&reasoning);
+                *known = signature.or_else(|| known.take());
+            }
+            if !reasoning.is_empty() {
+                let more = json!({"summary_index": 0, "delta": reasoning});
+                self.piece(out, "response.reasoning_summary_text.delta", place, more);
+            }
+        }
+        if !text.is_empty() {
+            let is_text = |content: &ItemContent| matches!(content, ItemContent::Text(_));
+            let place = self.place(out, is_text, || ItemContent::Text(String::new()));
+            if let ItemContent::Text(known) = &mut self.items[place].content {
+                known.push_str(&text);
+            }
+            let more = json!({"content_index": 0, "delta": text, "logprobs": []});
+            self.piece(out, "response.output_text.delta", place, more);
+        }
+        if !refusal.is_empty() {
+            let is_refusal = |content: &ItemContent| matches!(content, ItemContent::Refusal(_));
+            let place = self.place(out, is_refusal, || ItemContent::Refusal(String::new()));
+            if let ItemContent::Refusal(known) = &mut self.items[place].content {
+                known.push_str(&refusal);
+            }
+            self.piece(out, "response.refusal.delta", place, json!({"content_index": 0, "delta": refusal}));
+        }
+        for call in &calls {
+            self.call(call, out);
+        }
+    }
+
+    fn call(&mut self, piece: &CallDelta, out: &mut String) {
+        let index = piece.index;
+        let is_custom = piece.name.as_ref().is_some_and(|name| self.custom.contains(name));
+        let kind = if is_custom { ToolKind::Custom } else { ToolKind::Function };
+        let is_same = |content: &ItemContent| matches!(content, ItemContent::Call(call, _) if call.index == index);
+        let place = self.place(out, is_same, || {
+            let CallDelta { id, name, .. } = piece;
+            let call = CallDelta { index, id: id.clone(), name: name.clone(), arguments: String::new() };
+            ItemContent::Call(call, kind)
+        });
+        let ItemContent::Call(call, kind) = &mut self.items[place].content else { return };
+        call.arguments.push_str(&piece.arguments);
+        let event = match kind {
+            ToolKind::Function => "response.function_call_arguments.delta",
+            ToolKind::Custom => "response.custom_tool_call_input.delta",
+        };
+        if !piece.arguments.is_empty() {
+            self.piece(out, event, place, json!({"delta": piece.arguments}));
+        }
+    }
+
+    /// Writes an event about a piece of an item.
+    fn piece(&mut self, out: &mut String, kind: &str, place: usize, more: Value) {
+        let about = json!({"item_id": self.items[place].id, "output_index": place});
+        self.put(out, kind, joined(about, more));
+    }
+}
+
+/// The part of a message, or of a reasoning.
+fn part(content: &ItemContent) -> Value {
+    match content {
+        ItemContent::Text(text) => json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []}),
+        ItemContent::Refusal(refusal) => json!({"type": "refusal", "refusal": refusal}),
+        ItemContent::Reasoning { text, .. } => json!({"type": "summary_text", "text": text}),
+        ItemContent::Call(..) => Value::Null,
+    }
+}
+
+fn joined(one: Value, other: Value) -> Value {
+    match (one, other) {
+        (Value::Object(mut one), Value::Object(other)) => {
+            one.extend(other);
+            Value::Object(one)
+        }
+        (one, _) => one,
+    }
+}
+
+/// An event with its name, which clients of this format read.
+fn named(kind: &str, data: &str) -> String {
+    format!("event: {kind}\ndata: {data}\n\n")
+}
+
+/// The usage object, with the cost: the provider's own, or one of the tokens counted.
+fn usage(end: &End) -> Value {
+    let counted = json!({
+        "input_tokens": end.usage.input,
+        "input_tokens_details": {"cached_tokens": end.usage.cached_input, "cache_write_tokens": end.usage.cache_write},
+        "output_tokens": end.usage.output,
+        "output_tokens_details": {"reasoning_tokens": end.usage.reasoning},
+        "total_tokens": end.usage.input.saturating_add(end.usage.output),
+    });
+    usage_object(&end.receipt, counted)
+}
+
+impl AnswerWriter for Writer {
+    const ERRORS: ErrorShape = ErrorShape::Object;
+
+    fn delta(&mut self, delta: Delta) -> Option<String> {
+        match delta.raw {
+            Raw::Before => None,
+            Raw::Own(FORMAT, fields) => {
+                let kind = fields.string("type").ok().flatten().unwrap_or_default();
+                self.sequence += 1;
+                if delta.finish.is_some() {
+                    self.last = Some(fields);
+                    return None;
+                }
+                Some(named(&kind, &fields.to_json()))
+            }
+            Raw::Own(..) | Raw::None => {
+                let mut out = String::new();
+                self.begin(&mut out);
+                self.take(delta, &mut out);
+                Some(out).filter(|out| !out.is_empty())
+            }
+        }
+    }
+
+    /// The cost so far, as a comment: the final cost comes with the last event.
+    fn cost(&mut self, cost: &str, _billed_seconds: u64) -> Option<String> {
+        Some(crate::sse::comment(&format!("cost {cost}")))
+    }
+
+    /// An event: agents' time limits don't hear comments.
+    fn silence(&self) -> Option<String> {
+        Some(named("keepalive", r#"{"type":"keepalive"}"#))
+    }
+
+    fn end(&mut self, end: &End) -> String {
+        let mut out = String::new();
+        if let Some(mut event) = self.last.take() {
+            let kind = event.string("type").ok().flatten().unwrap_or_default();
+            let mut response = event.object("response", "an object").ok().flatten().unwrap_or_default();
+            response.set("usage", &usage(end));
+            response.set("farebox", &end.receipt.farebox);
+            event.set_json("response", response.to_json());
+            return named(&kind, &event.to_json());
+        }
+        self.begin(&mut out);
+        self.close(&mut out, |_| true);
+        let (kind, response) = self.ended(end);
+        self.put(&mut out, kind, json!({"response": response}));
+        out
+    }
+
+    fn failed(&mut self, error: &Value) -> String {
+        let mut out = String::new();
+        self.begin(&mut out);
+        let of = |name: &str| error.pointer(&format!("/error/{name}")).or_else(|| error.get(name)).cloned();
+        let items: Vec<_> = self.items.iter().map(|item| self.item(item, "incomplete")).collect();
+        let mut response = self.response("failed", &items);
+        let told = json!({"code": of("code").unwrap_or_default(), "message": of("message").unwrap_or_default()});
+        response.insert("error".into(), told);
+        self.put(&mut out, "response.failed", json!({"response": response}));
+        out
+    }
+}
+
+impl WholeWriter for Writer {
+    fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
+        if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(FORMAT)) {
+            let gain = json!({"usage": usage(end), "farebox": end.receipt.farebox});
+            return raw.to_json_with(&["usage", "farebox"], &gain, 1_024);
+        }
+        let mut unsent = String::new();
+        for delta in deltas {
+            self.take(delta, &mut unsent);
+        }
+        Value::Object(self.ended(end).1).to_string().into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests;

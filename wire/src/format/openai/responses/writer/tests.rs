@@ -1,0 +1,161 @@
+//! Streams and whole responses, of a provider of the format and of others.
+
+use super::*;
+use crate::{
+    format::{
+        AnswerReader as _, Particulars, Receipt,
+        openai::{read_response, responses},
+    },
+    inference::{Event, Usage},
+};
+
+fn writer() -> Writer {
+    let body = r#"{"model":"m","input":"x","stream":true,"tools":[{"type":"custom","name":"run"}],"temperature":0.5,
+        "include":["reasoning.encrypted_content"]}"#;
+    Writer::new(&read_response(body.as_bytes()).unwrap(), "0123", 7)
+}
+
+fn end() -> End {
+    let usage = Usage { input: 10, cached_input: 4, output: 3, reasoning: 1, cache_write: 2 };
+    let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: None };
+    End { usage, receipt, is_cut: false }
+}
+
+/// The events of a stream's text: each name, and its data.
+fn events(text: &str) -> Vec<Value> {
+    let event = |block: &str| {
+        let (name, data) = block.split_once('\n').unwrap();
+        let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(name.strip_prefix("event: "), data["type"].as_str());
+        data
+    };
+    text.split("\n\n").filter(|block| !block.is_empty()).map(event).collect()
+}
+
+fn deltas() -> Vec<Delta> {
+    let call = |index, id: Option<&str>, name: Option<&str>, arguments: &str| Delta {
+        calls: vec![CallDelta {
+            index,
+            id: id.map(str::to_owned),
+            name: name.map(str::to_owned),
+            arguments: arguments.to_owned(),
+        }],
+        ..Delta::default()
+    };
+    vec![
+        Delta { reasoning: "h".into(), ..Delta::default() },
+        Delta { reasoning: "m".into(), ..Delta::default() },
+        Delta { signature: Some("S".into()), ..Delta::default() },
+        Delta { text: "hel".into(), ..Delta::default() },
+        Delta { text: "lo".into(), ..Delta::default() },
+        call(0, Some("a"), Some("sky"), ""),
+        call(1, Some("b"), Some("run"), "l"),
+        call(0, None, None, "{}"),
+        call(1, None, None, "s"),
+        Delta { finish: Some(FinishReason::ToolCalls), ..Delta::default() },
+    ]
+}
+
+#[test]
+fn a_translated_stream_has_each_item_whole_and_in_order() {
+    let mut writer = writer();
+    let mut text: String = deltas().into_iter().filter_map(|delta| writer.delta(delta)).collect();
+    text.push_str(&writer.end(&end()));
+    let events = events(&text);
+    let numbers: Vec<_> = events.iter().map(|event| event["sequence_number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (0..events.len() as u64).collect::<Vec<_>>());
+    let kinds: Vec<_> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "response.created",
+            "response.in_progress",
+            "response.output_item.added",
+            "response.reasoning_summary_part.added",
+            "response.reasoning_summary_text.delta",
+            "response.reasoning_summary_text.delta",
+            "response.reasoning_summary_text.done",
+            "response.reasoning_summary_part.done",
+            "response.output_item.done",
+            "response.output_item.added",
+            "response.content_part.added",
+            "response.output_text.delta",
+            "response.output_text.delta",
+            "response.output_text.done",
+            "response.content_part.done",
+            "response.output_item.done",
+            "response.output_item.added",
+            "response.output_item.added",
+            "response.custom_tool_call_input.delta",
+            "response.function_call_arguments.delta",
+            "response.custom_tool_call_input.delta",
+            "response.function_call_arguments.done",
+            "response.output_item.done",
+            "response.custom_tool_call_input.done",
+            "response.output_item.done",
+            "response.completed",
+        ]
+    );
+    let response = &events.last().unwrap()["response"];
+    let done: Vec<_> = events.iter().filter(|event| event["type"] == "response.output_item.done").collect();
+    let items: Vec<_> = done.iter().map(|event| event["item"].clone()).collect();
+    assert_eq!(response["output"], Value::Array(items));
+    assert_eq!(response["output"][0]["encrypted_content"], "S");
+    assert_eq!(response["output"][1]["content"][0]["text"], "hello");
+    assert_eq!((&response["output"][2]["arguments"], &response["output"][3]["input"]), (&json!("{}"), &json!("ls")));
+    assert_eq!((&response["usage"]["cost"], &response["usage"]["input_tokens"]), (&json!("0.01"), &json!(10)));
+    assert_eq!((&response["temperature"], &response["status"]), (&json!(0.5), &json!("completed")));
+    // The reader of the format reads what its writer writes.
+    let (mut reader, mut read) = (responses::Reader::default(), Vec::new());
+    reader.feed(text.as_bytes(), &mut read);
+    assert_eq!(read.last(), Some(&Event::Finished { compute_ms: 0 }));
+}
+
+#[test]
+fn a_whole_translated_response_is_the_streams_last() {
+    let (mut streamed, mut whole) = (writer(), writer());
+    let text: String = deltas().into_iter().filter_map(|delta| streamed.delta(delta)).collect();
+    assert!(!text.is_empty());
+    let last = events(&streamed.end(&end())).pop().unwrap();
+    let whole: Value = serde_json::from_slice(&whole.whole(deltas(), &end())).unwrap();
+    assert_eq!(last["response"], whole);
+}
+
+#[test]
+fn a_providers_own_events_pass_and_the_last_one_waits_for_its_cost() {
+    let mut writer = writer();
+    let own = |json: &str, finish| Delta {
+        finish,
+        raw: Raw::Own(FORMAT, Fields::parse(json.as_bytes()).unwrap()),
+        ..Delta::default()
+    };
+    let json = r#"{"type": "response.output_text.delta","delta" : "x","x":[1.50]}"#;
+    let passed = writer.delta(own(json, None)).unwrap();
+    assert_eq!(passed, format!("event: response.output_text.delta\ndata: {json}\n\n"));
+    let json = r#"{"type":"response.completed","response":{"id":"r","usage":{"input_tokens":10},"x":[1.50]},"y":1}"#;
+    assert_eq!(writer.delta(own(json, Some(FinishReason::Stop))), None);
+    let mut end = end();
+    end.receipt.usage = Some(r#"{"input_tokens" : 10,"cost":5}"#.into());
+    let last = writer.end(&end);
+    let expected = r#"{"type":"response.completed","response":{"id":"r","usage":{"input_tokens":10,"cost":"0.01"},"x":[1.50],"farebox":"#;
+    assert!(last.contains(expected) && last.ends_with("},\"y\":1}\n\n"), "{last}");
+}
+
+#[test]
+fn a_failure_is_an_event_that_agents_read() {
+    let mut writer = writer();
+    writer.delta(Delta { text: "a".into(), ..Delta::default() });
+    let error = json!({"error": {"code": "rate_limit_exceeded", "message": "slow down"}, "status": 429});
+    let last = events(&writer.failed(&error)).pop().unwrap();
+    assert_eq!((&last["type"], &last["response"]["status"]), (&json!("response.failed"), &json!("failed")));
+    assert_eq!(last["response"]["error"], json!({"code": "rate_limit_exceeded", "message": "slow down"}));
+    assert_eq!(writer.silence().unwrap(), "event: keepalive\ndata: {\"type\":\"keepalive\"}\n\n");
+}
+
+#[test]
+fn a_cut_answer_is_not_complete() {
+    let mut writer = writer();
+    writer.delta(Delta { text: "a".into(), ..Delta::default() });
+    let last = events(&writer.end(&End { is_cut: true, ..end() })).pop().unwrap();
+    assert_eq!(last["type"], "response.incomplete");
+}
