@@ -45,7 +45,9 @@ impl Stage {
         let keys = [fake_gemini::KEY, fake_mistral::KEY, fake_cohere::KEY];
         let options = providers.iter().zip(keys).fold(Options::default(), |options, (provider, key)| {
             let variable = |name: &str| format!("FAREBOX_PROVIDERS__{}__{name}", provider.name.to_uppercase());
-            options.set(&variable("API_KEY"), key).set(&variable("BASE_URL"), provider.fake.url())
+            // A story says itself how often its provider is to be asked.
+            let options = options.set(&variable("API_KEY"), key).set(&variable("BASE_URL"), provider.fake.url());
+            options.set(&variable("RETRIES"), "0")
         });
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
