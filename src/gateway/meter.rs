@@ -29,6 +29,7 @@ use usage::UsageMeter;
 
 /// The meter of one request.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one a request, within its task, which is boxed")]
 pub(super) enum Meter {
     /// The meter of a closed model.
     Usage(UsageMeter),

@@ -144,9 +144,19 @@ pub fn encode(data: &str) -> String {
 /// The end marker of a stream, in the formats that have one.
 pub const LAST_WORD: &str = "[DONE]";
 
+/// The name of the last event of a stream, in the formats that name it.
+const LAST_NAME: &[u8] = b"event: message_stop\n";
+
 /// Whether these bytes end with the end marker's event.
 pub fn is_last(bytes: &[u8]) -> bool {
-    bytes.ends_with(encode(LAST_WORD).as_bytes())
+    bytes.ends_with(encode(LAST_WORD).as_bytes()) || last_event(bytes).is_some_and(|event| event.starts_with(LAST_NAME))
+}
+
+/// The last event of bytes that end with one.
+fn last_event(bytes: &[u8]) -> Option<&[u8]> {
+    let within = bytes.strip_suffix(b"\n\n")?;
+    let begin = within.windows(2).rposition(|pair| pair == b"\n\n").map_or(0, |place| place + 2);
+    Some(&within[begin..])
 }
 
 #[cfg(test)]

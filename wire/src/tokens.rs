@@ -7,8 +7,10 @@ mod image;
 use tiktoken::CoreBpe;
 
 use crate::{
-    format::openai::known,
-    inference::{Content, EmbeddingInput, Message, Part, Reasoning, Request, ToolCall, ToolResult, Work},
+    format::{anthropic, openai::known},
+    inference::{
+        Content, EmbeddingInput, Format, Message, Part, Reasoning, Request, ToolCall, ToolResult, Unread, Work,
+    },
 };
 
 /// Longer texts are counted in windows of this length, and bounded where they have no words. A window of prose takes
@@ -82,8 +84,9 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         Work::Text(text) => count_text(model, &text.prompt),
         Work::Conversation(conversation) => {
             let messages: u64 = conversation.messages.iter().map(|message| count_message(model, message)).sum();
-            let unread = request.unread.iter();
-            let unread = unread.filter(|unread| unread.at.starts_with("messages") || unread.at.starts_with("input"));
+            let of_prompt = ["messages", "system", "input"];
+            let is_read = |unread: &&Unread| of_prompt.iter().any(|place| unread.at.starts_with(place));
+            let unread = request.unread.iter().filter(is_read);
             messages + PER_ANSWER + unread.map(|unread| count_text(model, &unread.json)).sum::<u64>()
         }
         Work::Embedding(embedding) => {
@@ -97,7 +100,11 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         | Work::Native(_) => return 0,
     };
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
-    prompt + known::counted_beside(request.source.format).into_iter().map(json).sum::<u64>()
+    let beside: u64 = match request.source.format {
+        Format::AnthropicMessages => anthropic::known::counted_beside().map(json).sum(),
+        format => known::counted_beside(format).into_iter().map(json).sum(),
+    };
+    prompt + beside
 }
 
 /// Tokens of an input that becomes a vector. Media count as nothing here: their models are not called yet.

@@ -34,6 +34,8 @@ pub struct Report {
     pub web_fetches: u64,
     /// The service tier that served it, where that is said in words that are known.
     pub tier: Option<Tier>,
+    /// Whether the provider bills none of it.
+    pub is_free: bool,
     /// The provider's own object, as JSON and as it came, where it can be handed on to clients of its format.
     pub own: Option<Box<str>>,
 }
@@ -115,6 +117,7 @@ impl Report {
             web_searches: self.web_searches.max(later.web_searches),
             web_fetches: self.web_fetches.max(later.web_fetches),
             tier: later.tier.or(self.tier),
+            is_free: later.is_free,
             own,
         };
         joined.fitted()

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::openai;
+use super::{anthropic, openai};
 use crate::inference::{
     Content, Conversation, Failure, File, Format, Generation, Media, Message, OutputFormat, Part, Request, Role, Task,
     Tool, ToolChoice, ToolKind, ToolResult, Work,
@@ -227,9 +227,8 @@ fn leftover(request: &Request) -> Option<String> {
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions => openai::leftover(request),
         Format::OpenAiResponses => openai::responses::leftover(request),
-        Format::OpenAiEmbeddings | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
-            Some("body".to_owned())
-        }
+        Format::AnthropicMessages => anthropic::leftover(request),
+        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere => Some("body".to_owned()),
     }
 }
 

@@ -5,10 +5,12 @@
 //! provider and reads its answer. Where both sides speak the same format, bytes that need no change pass unchanged: a
 //! request's [`Source`](crate::inference::Source) and a piece's [`Raw`](crate::inference::Raw) carry them.
 
+pub mod anthropic;
 pub mod cohere;
 mod count;
 pub mod feature;
 pub mod gemini;
+mod hidden;
 mod incoming;
 pub mod live;
 mod made;
@@ -120,6 +122,11 @@ pub trait ProviderFormat: Send + Sync {
     ///
     /// A part of the request that this format can't express: [`Failure::Invalid`], with the field as the client named it.
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure>;
+
+    /// The call that has a request's prompt counted, for nothing; `None` where the provider counts no such request.
+    fn count(&self, _request: Request, _model: &str) -> Option<ProviderCall> {
+        None
+    }
 
     /// Sets the output limit of a call: tokens for each choice.
     fn limit(&self, call: &mut ProviderCall, tokens: u32);

@@ -1,7 +1,10 @@
 //! The terms that a request's price depends on, besides its counts: one answer for all formats of clients. Each format
 //! has a table of its own; a field that is in no table may cost anything, so it is refused by its name.
 
-use super::openai::{self, known, responses};
+use super::{
+    anthropic,
+    openai::{self, known, responses},
+};
 use crate::{
     fields::BadRequest,
     inference::{Format, Request},
@@ -18,6 +21,14 @@ pub struct Terms {
     /// The service tier asked for, where it is not the usual one: the field, and the tier; `None` for a word that is not
     /// known.
     pub tier: Option<(&'static str, Option<Tier>)>,
+    /// Tokens that the provider may add to the prompt itself.
+    pub more_input: u64,
+    /// How often the provider may read the conversation again, for tools that it runs itself.
+    pub turns: u64,
+    /// The most searches of the web.
+    pub web_searches: u64,
+    /// The most pages of the web that are fetched.
+    pub web_fetches: u64,
 }
 
 /// The terms that a request's price depends on.
@@ -31,7 +42,8 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
         Format::OpenAiChat | Format::OpenAiCompletions => known::terms(request),
         Format::OpenAiResponses => responses::known::terms(request),
         Format::OpenAiEmbeddings => openai::terms_of_embeddings(request),
-        Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::AnthropicMessages => anthropic::known::terms(request),
+        Format::Gemini | Format::Mistral | Format::Cohere => {
             Err(BadRequest::new("body", "has a format in which clients do not ask here"))
         }
     }
@@ -52,6 +64,13 @@ pub fn set_tier(request: &mut Request, tier: Tier) {
                 request.source.body.set("service_tier", word);
             }
         }
-        Format::OpenAiEmbeddings | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {}
+        // With the dearer tier of a project's own, the word that keeps it out.
+        Format::AnthropicMessages => {
+            let is_auto = request.source.body.get("service_tier") == Some("\"auto\"");
+            if is_auto && tier == Tier::Standard {
+                request.source.body.set("service_tier", "standard_only");
+            }
+        }
+        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere => {}
     }
 }

@@ -133,6 +133,13 @@ impl Delta {
         [&*self.text, &*self.reasoning].into_iter().chain(calls).chain([&*self.refusal])
     }
 
+    /// Whether the delta adds nothing to the answer, in neutral words.
+    pub fn is_silent(&self) -> bool {
+        let is_written = self.written().any(|text| !text.is_empty()) || self.calls.iter().any(|call| call.id.is_some());
+        let is_marked = self.signature.is_some() || self.finish.is_some() || self.farebox_stop.is_some();
+        !is_written && !is_marked && self.logprobs.is_empty()
+    }
+
     /// Whether the delta holds only text, from a model that runs here.
     pub fn is_plain(&self) -> bool {
         let Self {

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
-use super::Api;
+use super::{Api, details::Details};
 use crate::{
     fields::Pairs,
     format::{Particulars, Receipt},
@@ -137,7 +137,7 @@ impl Head {
     }
 
     /// A piece of the answer as a chunk. `first` marks the first chunk of a choice.
-    pub fn chunk(&self, delta: &Delta, first: bool) -> String {
+    pub fn chunk(&self, delta: &Delta, first: bool, detail: Option<Value>) -> String {
         let finish = delta.finish.as_ref().map(finish_word);
         let choice = match self.api {
             Api::Chat => {
@@ -152,6 +152,9 @@ impl Head {
                     if !text.is_empty() {
                         fields.insert(name.into(), text.clone().into());
                     }
+                }
+                if let Some(detail) = detail {
+                    fields.insert("reasoning_details".into(), json!([detail]));
                 }
                 if !delta.calls.is_empty() {
                     fields.insert("tool_calls".into(), delta.calls.iter().map(call_chunk).collect());
@@ -214,7 +217,9 @@ impl Head {
 /// The message of a choice, from its text and its deltas.
 fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
     let (mut reasoning, mut refusal, mut calls) = (String::new(), String::new(), Vec::<CallDelta>::new());
+    let (mut thoughts, mut details) = (Details::default(), Vec::new());
     for delta in deltas {
+        details.extend(thoughts.add(delta));
         reasoning.push_str(&delta.reasoning);
         refusal.push_str(&delta.refusal);
         for piece in &delta.calls {
@@ -230,6 +235,9 @@ fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
     let mut message = json!({"role": "assistant", "content": content, "refusal": refusal});
     if !reasoning.is_empty() {
         message["reasoning_content"] = reasoning.into();
+    }
+    if !details.is_empty() {
+        message["reasoning_details"] = details.into();
     }
     if !calls.is_empty() {
         let whole = |call: &CallDelta| json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});

@@ -182,7 +182,8 @@ pub fn page() -> String {
 }
 
 impl Does {
-    pub(super) const fn word(self) -> &'static str {
+    /// The effect, for people.
+    pub(in crate::format) const fn word(self) -> &'static str {
         match self {
             Self::Nothing => "none",
             Self::Prompt => "counted with the prompt",

@@ -35,17 +35,17 @@ const KINDS: [&str; 6] = ["text", "refusal", "thinking", "image_url", "input_aud
 const MARKS: [&str; 2] = ["prompt_cache_breakpoint", "cache_control"];
 
 /// Notes a member that has no place in the neutral words.
-pub(super) fn note(unread: &mut Vec<Unread>, at: String, json: &str) {
+pub(in crate::format) fn note(unread: &mut Vec<Unread>, at: String, json: &str) {
     unread.push(Unread { at, json: json.to_owned() });
 }
 
 /// A JSON text parsed as `T`; `None` where it is no `T`.
-pub(super) fn read_as<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Option<T> {
+pub(in crate::format) fn read_as<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Option<T> {
     serde_json::from_str(json).ok()
 }
 
 /// The text of a value that is a string.
-pub(super) fn read_text(json: &str) -> Option<String> {
+pub(in crate::format) fn read_text(json: &str) -> Option<String> {
     text_of(json).map(Cow::into_owned)
 }
 
@@ -63,11 +63,11 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
 }
 
 /// A member of an object: its name, and its value's text.
-pub(super) type Member<'a> = (Cow<'a, str>, &'a str);
-pub(super) type Members<'a> = Vec<Member<'a>>;
+pub(in crate::format) type Member<'a> = (Cow<'a, str>, &'a str);
+pub(in crate::format) type Members<'a> = Vec<Member<'a>>;
 
 /// An object's members, limited in number; `None` where the text is no object.
-pub(super) fn members(json: &str, at: impl fmt::Display) -> Result<Option<Members<'_>>, BadRequest> {
+pub(in crate::format) fn members(json: &str, at: impl fmt::Display) -> Result<Option<Members<'_>>, BadRequest> {
     let Some(pairs) = Pairs::of(json) else { return Ok(None) };
     if pairs.len() > MOST_MEMBERS {
         return Err(BadRequest::new(at.to_string(), format!("must have at most {MOST_MEMBERS} members")));
@@ -76,7 +76,7 @@ pub(super) fn members(json: &str, at: impl fmt::Display) -> Result<Option<Member
 }
 
 /// A member's value where the member is present and not null.
-pub(super) fn member<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
+pub(in crate::format) fn member<'a>(members: &[Member<'a>], name: &str) -> Option<&'a str> {
     members.iter().find(|(known, value)| known == name && *value != "null").map(|(_, value)| *value)
 }
 
@@ -93,8 +93,13 @@ fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Me
     };
     let mut message = Message { role, name: None, parts: Vec::with_capacity(1), cache: None };
     let reasoning = ["reasoning_content", "reasoning"].into_iter().find(|name| text(name).is_some());
-    if let Some(words) = reasoning.and_then(text) {
-        message.parts.push(Content::Reasoning(Reasoning { text: words, signature: None }).into());
+    // Reasoning with its proofs says all that the words alone do.
+    let details = member(&members, "reasoning_details").and_then(super::details::read);
+    if let Some(details) = &details {
+        message.parts.extend(details.iter().cloned().map(|thought| Part::from(Content::Reasoning(thought))));
+    } else {
+        let words = reasoning.and_then(text).map(|text| Reasoning { text, signature: None });
+        message.parts.extend(words.map(|thought| Part::from(Content::Reasoning(thought))));
     }
     let content = read_content(&members, &spelled, || at(".content"), unread)?;
     match role {
@@ -115,6 +120,7 @@ fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Me
             "name" | "refusal" if text(name).is_some() => {}
             "tool_call_id" if role == Role::Tool && text(name).is_some() => {}
             name if reasoning == Some(name) => {}
+            "reasoning_details" if details.is_some() => {}
             "tool_calls" => read_calls(value, &at(".tool_calls"), &mut message.parts, unread),
             "function_call" => match read_function(value, None) {
                 Some(call) => message.parts.push(Content::ToolCall(call).into()),
@@ -252,7 +258,7 @@ fn read_file(json: &str, at: &str, unread: &mut Vec<Unread>) -> File {
 }
 
 /// A mark that asks a provider to keep a prefix in its cache. Any other value is unread.
-pub(super) fn read_mark(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<CacheMark> {
+pub(in crate::format) fn read_mark(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<CacheMark> {
     let Ok(Some(members)) = members(json, at) else {
         note(unread, at.to_owned(), json);
         return None;

@@ -4,6 +4,7 @@
 
 mod abroad;
 mod answer;
+mod details;
 mod embeddings;
 mod formats;
 pub mod known;
@@ -35,6 +36,19 @@ pub(super) use translate::{address, effort, parsed, response_format, takes};
 pub use writer::Writer;
 
 use crate::inference::Format;
+
+/// How members of an object are read, in formats like this one.
+pub(super) mod reading {
+    pub(in crate::format) use super::{
+        messages::{Member, member, members, note, read_as, read_mark, read_text},
+        usage::count,
+    };
+}
+
+/// How a provider's errors are read, in formats like this one.
+pub(super) mod faults {
+    pub(in crate::format) use super::provider::fault::{in_answer, in_words, read_refusal, text_words};
+}
 
 /// One of the two APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

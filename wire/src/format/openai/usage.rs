@@ -91,6 +91,7 @@ fn read(text: &str) -> Option<Report> {
         web_searches: part(&tools, "web_search_requests"),
         web_fetches: part(&tools, "web_fetch_requests"),
         tier: counts.object.get("service_tier").and_then(|text| Tier::from_word(text.trim_matches('"'))),
+        is_free: false,
         own,
     };
     (!is_nothing).then(|| report.fitted())
@@ -178,7 +179,7 @@ fn within<'a>(object: &Pairs<'a>, names: &[&str]) -> Vec<Pairs<'a>> {
 }
 
 /// A count: a whole number that is not negative, in any spelling (`100.0` is 100). `None` for anything else.
-fn count(text: &str) -> Option<u64> {
+pub(in crate::format) fn count(text: &str) -> Option<u64> {
     let whole = || {
         let float = serde_json::from_str::<Number>(text).ok()?.as_f64()?;
         let is_whole = float.fract() == 0.0 && (0.0..LARGEST_WHOLE).contains(&float);

@@ -1,9 +1,11 @@
 //! Answers of chat completions and legacy completions for their client: events of a stream, or one whole answer. A
 //! writer remembers what it wrote, so that each choice begins once and ends, under one name for the whole answer.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
-use super::{Api, Head, Names, request::usage_wanted};
+use super::{Api, Head, Names, details::Details, request::usage_wanted};
 use crate::{
     format::{AnswerWriter, End, ErrorShape, WholeWriter},
     inference::{Delta, Raw, Request},
@@ -20,6 +22,8 @@ pub struct Writer {
     begun: Vec<u32>,
     /// Choices whose finish reason was written.
     finished: Vec<u32>,
+    /// The reasoning of each choice that was written in our words, with its proofs.
+    details: HashMap<u32, Details>,
 }
 
 impl Writer {
@@ -32,7 +36,14 @@ impl Writer {
         };
         let head = Head { id: [kind, id].concat(), created, model: request.model.clone(), api };
         let usage_asked = request.stream && usage_wanted(&request.source.body).unwrap_or(false);
-        Self { names: Names::default(), head, usage_asked, begun: Vec::new(), finished: Vec::new() }
+        Self {
+            names: Names::default(),
+            head,
+            usage_asked,
+            begun: Vec::new(),
+            finished: Vec::new(),
+            details: HashMap::new(),
+        }
     }
 }
 
@@ -54,7 +65,13 @@ impl AnswerWriter for Writer {
                 self.names.unite(&mut fields, &self.head);
                 Some(sse::encode(&fields.to_json()))
             }
-            Raw::Own(..) | Raw::None => Some(sse::encode(&self.head.chunk(&delta, first))),
+            // The frame of an answer of another format.
+            Raw::Own(..) if !first && delta.is_silent() => None,
+            Raw::Own(..) | Raw::None => {
+                let speaks = !delta.reasoning.is_empty() || delta.signature.is_some();
+                let detail = if speaks { self.details.entry(delta.choice).or_default().add(&delta) } else { None };
+                Some(sse::encode(&self.head.chunk(&delta, first, detail)))
+            }
         }
     }
 
@@ -72,7 +89,7 @@ impl AnswerWriter for Writer {
         if end.is_cut {
             // Each open choice is marked as not whole.
             for choice in self.begun.iter().filter(|choice| !self.finished.contains(choice)) {
-                text.push_str(&sse::encode(&self.names.give(self.head.chunk(&Delta::cut(*choice), false))));
+                text.push_str(&sse::encode(&self.names.give(self.head.chunk(&Delta::cut(*choice), false, None))));
             }
         }
         let last = if self.usage_asked {

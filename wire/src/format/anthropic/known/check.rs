@@ -1,0 +1,273 @@
+//! Refuses unpriced parts of a request by name, and finds the terms that its price depends on.
+
+use serde_json::value::RawValue;
+
+use super::{Does, find};
+use crate::{
+    fields::{BadRequest, Fields, Pairs, text_of},
+    format::{Terms, openai::known::LONGEST_NAME},
+    inference::{CacheMark, CacheTtl, Content, Part, Request, Unread, Work},
+    usage::Tier,
+};
+
+/// Beginnings of the types of tools that the client runs, and of one that searches the tools given: they cost nothing
+/// but their tokens.
+const CLIENTS: [&str; 5] = ["bash_", "text_editor_", "computer_", "memory_", "tool_search_tool_"];
+/// The most tokens that the provider adds to a prompt for each such tool.
+const TOKENS_OF_A_TOOL: u64 = 1_500;
+/// Beginnings of the types of tools that the provider runs in turns, each bounded by `max_uses`.
+const SEARCHES: &str = "web_search_";
+const FETCHES: &str = "web_fetch_";
+/// The most uses of a tool.
+const MOST_USES: u64 = 1_000;
+/// The note on unknown cache times.
+const TIMES: &str = "a cache may be kept for 5m or 1h";
+
+/// The terms that a request's price depends on.
+///
+/// # Errors
+///
+/// The first part of the request without a known price. The error is for the client; with the client's own provider key
+/// the part would pass.
+pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
+    let body = &request.source.body;
+    let mut terms = Terms::default();
+    for name in body.names().filter(|name| body.present(name).is_some()) {
+        match find(name) {
+            None => return Err(unknown(name)),
+            // An empty list asks for nothing.
+            Some((_, Does::Refused, _)) if body.get(name) == Some("[]") => {}
+            Some((_, Does::Refused, note)) => return Err(unpriced(name, note)),
+            Some((_, Does::Nothing | Does::Prompt | Does::Output | Does::Price, _)) => {}
+        }
+    }
+    let word = |name: &str| body.read::<String>(name, "a string");
+    if word("inference_geo")?.is_some_and(|place| place != "global") {
+        return Err(unpriced("inference_geo", "only global has"));
+    }
+    let tier = match word("service_tier")?.as_deref() {
+        None | Some("auto" | "standard_only") => None,
+        Some(_) => Some(("service_tier", None)),
+    };
+    let speed = match word("speed")?.as_deref() {
+        None | Some("standard") => None,
+        Some("fast") => Some(("speed", Some(Tier::Priority))),
+        Some(_) => Some(("speed", None)),
+    };
+    terms.tier = tier.or(speed);
+    if compacts(body) {
+        terms.is_uncountable = true;
+        terms.turns = terms.turns.saturating_add(1);
+    }
+    of_tools(body, &mut terms)?;
+    for unread in &request.unread {
+        of_unread(unread, &mut terms)?;
+    }
+    if let Work::Conversation(conversation) = &request.work {
+        terms.keeps_long |= conversation.tools.iter().any(|tool| keeps_long(tool.cache));
+        for message in &conversation.messages {
+            terms.keeps_long |= keeps_long(message.cache);
+            message.parts.iter().for_each(|part| of_part(part, &mut terms));
+        }
+    }
+    Ok(terms)
+}
+
+/// Whether the provider may sum the conversation up, which costs a reading of all of it.
+fn compacts(body: &Fields) -> bool {
+    let edits = body.present("context_management").is_some_and(|edits| edits.contains("compact"));
+    edits || body.present("compaction").is_some()
+}
+
+fn unknown(name: &str) -> BadRequest {
+    let name: String = name.chars().take(LONGEST_NAME).collect();
+    BadRequest::new(name, "is not known here, and what it costs neither; with your own provider-key it passes")
+}
+
+fn unpriced(field: impl Into<String>, note: &str) -> BadRequest {
+    let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
+    BadRequest::new(field, format!("has no price here{why}; with your own provider-key it passes"))
+}
+
+/// Each tool by its type: those of the provider are bounded, or refused.
+fn of_tools(body: &Fields, terms: &mut Terms) -> Result<(), BadRequest> {
+    let Some(json) = body.present("tools") else { return Ok(()) };
+    let list: Vec<&RawValue> = body_list(json)?;
+    for (place, tool) in list.iter().enumerate() {
+        let tool =
+            Pairs::of(tool.get()).ok_or_else(|| BadRequest::new(format!("tools[{place}]"), "must be an object"))?;
+        let kind = tool.get("type").filter(|kind| *kind != "null").map(text_of);
+        let kind = match kind {
+            None => continue,
+            Some(Some(kind)) => kind,
+            Some(None) => return Err(BadRequest::new(format!("tools[{place}].type"), "must be a string")),
+        };
+        if kind == "custom" {
+            continue;
+        }
+        if CLIENTS.iter().any(|begin| kind.starts_with(begin)) {
+            terms.more_input = terms.more_input.saturating_add(TOKENS_OF_A_TOOL);
+            continue;
+        }
+        let is_search = kind.starts_with(SEARCHES);
+        if !is_search && !kind.starts_with(FETCHES) {
+            let note = "tools that you run have, and web_search and web_fetch with max_uses";
+            return Err(unpriced(format!("tools[{place}].type"), note));
+        }
+        let uses: Option<u64> = tool.get("max_uses").and_then(|uses| uses.parse().ok());
+        let uses = uses.filter(|uses| *uses <= MOST_USES).ok_or_else(|| {
+            let message = format!("must bound this tool: a whole number from 0 to {MOST_USES}");
+            BadRequest::new(format!("tools[{place}].max_uses"), message)
+        })?;
+        terms.turns = terms.turns.saturating_add(uses);
+        let count = if is_search { &mut terms.web_searches } else { &mut terms.web_fetches };
+        *count = count.saturating_add(uses);
+    }
+    Ok(())
+}
+
+fn body_list(json: &str) -> Result<Vec<&RawValue>, BadRequest> {
+    serde_json::from_str(json).map_err(|_| BadRequest::new("tools", "must be an array"))
+}
+
+/// A member that has no place in the neutral words. Members of tools and fields with values of their own are checked
+/// elsewhere. A block of an unknown type may be read as any number of tokens.
+fn of_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
+    let at = &*unread.at;
+    let last = at.rsplit('.').next().unwrap_or(at);
+    let is_content = at.starts_with("messages") || at.starts_with("system");
+    match last {
+        "file_id" => Err(BadRequest::new(at, "files kept at the provider are not yours to read; send the bytes")),
+        "ttl" => Err(unpriced(at, TIMES)),
+        "cache_control" => Err(BadRequest::new(at, "must be an object")),
+        "type" if is_content && unread.json.contains("container_upload") => Err(unpriced(at, "")),
+        "type" if is_content => {
+            terms.is_uncountable = true;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn keeps_long(mark: Option<CacheMark>) -> bool {
+    mark.and_then(|mark| mark.ttl).is_some_and(CacheTtl::is_long)
+}
+
+fn of_part(part: &Part, terms: &mut Terms) {
+    terms.keeps_long |= keeps_long(part.cache);
+    match &part.content {
+        // A document is read as text and as pictures.
+        Content::File(_) => terms.is_uncountable = true,
+        Content::ToolResult(result) => result.parts.iter().for_each(|part| of_part(part, terms)),
+        Content::Text(_)
+        | Content::Refusal(_)
+        | Content::Image(_)
+        | Content::Audio(_)
+        | Content::Reasoning(_)
+        | Content::ToolCall(_)
+        | Content::Unknown { .. } => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::format::anthropic::read_messages;
+
+    fn of(more: &Value) -> Result<Terms, BadRequest> {
+        let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        terms(&read_messages(body.to_string().as_bytes()).unwrap())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "it is made where it is asked about")]
+    fn block(block: Value) -> Result<Terms, BadRequest> {
+        let result =
+            json!({"type": "tool_result", "tool_use_id": "i", "content": [{"type": "text", "text": "x"}, block]});
+        of(&json!({"messages": [{"role": "user", "content": [result]}]}))
+    }
+
+    #[test]
+    fn what_has_no_price_is_refused_by_its_name() {
+        for (more, field) in [
+            (json!({"mcp_servers": [{"type": "url"}]}), "mcp_servers"),
+            (json!({"container": "c"}), "container"),
+            (json!({"fallbacks": [{"model": "m"}]}), "fallbacks"),
+            (json!({"a_field_of_tomorrow": 1}), "a_field_of_tomorrow"),
+            (json!({"inference_geo": "us"}), "inference_geo"),
+            (json!({"service_tier": 7}), "service_tier"),
+            (json!({"tools": {}}), "tools"),
+            (json!({"tools": [7]}), "tools[0]"),
+            (json!({"tools": [{"type": "code_execution_20260120", "name": "c"}]}), "tools[0].type"),
+            (json!({"tools": [{"name": "f"}, {"type": "mcp_toolset"}]}), "tools[1].type"),
+            (json!({"tools": [{"type": 7}]}), "tools[0].type"),
+            (json!({"tools": [{"type": "web_search_20260318", "name": "w"}]}), "tools[0].max_uses"),
+            (json!({"tools": [{"type": "web_search_20260318", "max_uses": -1}]}), "tools[0].max_uses"),
+            (json!({"tools": [{"type": "web_fetch_20260318", "max_uses": 1.5}]}), "tools[0].max_uses"),
+            (json!({"cache_control": {"type": "ephemeral", "ttl": "9h"}}), "cache_control.ttl"),
+            (json!({"cache_control": 7}), "cache_control"),
+        ] {
+            assert_eq!(of(&more).unwrap_err().field, field, "{more}");
+        }
+        let at = "messages[0].content[0].content[1]";
+        for (bad, field) in [
+            (json!({"type": "document", "source": {"type": "file", "file_id": "f"}}), "source.file_id"),
+            (json!({"type": "image", "source": {"type": "file", "file_id": "f"}}), "source.file_id"),
+            (json!({"type": "container_upload", "file_id": "f"}), "type"),
+            (json!({"type": "text", "text": "x", "cache_control": {"ttl": "9h"}}), "cache_control.ttl"),
+        ] {
+            assert_eq!(block(bad.clone()).unwrap_err().field, format!("{at}.{field}"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_agents_send_has_a_price() {
+        let agents = json!({"system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+            "tools": [{"name": "f", "input_schema": {}, "eager_input_streaming": true}], "metadata": {"user_id": "u"},
+            "thinking": {"type": "adaptive", "display": "omitted"}, "output_config": {"effort": "high"}, "stream": true,
+            "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+            "service_tier": "auto", "speed": "standard", "inference_geo": "global", "container": null, "mcp_servers": []});
+        assert_eq!(of(&agents), Ok(Terms::default()));
+        let uncountable = Terms { is_uncountable: true, ..Terms::default() };
+        let long = Terms { keeps_long: true, ..Terms::default() };
+        for (good, expected) in [
+            (json!({"type": "text", "text": "y", "citations": []}), Terms::default()),
+            (
+                json!({"type": "text", "text": "y", "cache_control": {"type": "ephemeral", "ttl": "5m"}}),
+                Terms::default(),
+            ),
+            (json!({"type": "text", "text": "y", "cache_control": {"type": "ephemeral", "ttl": "1h"}}), long.clone()),
+            (
+                json!({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "AA"}}),
+                uncountable.clone(),
+            ),
+            (json!({"type": "block_of_tomorrow", "x": 1}), uncountable.clone()),
+            (json!({"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}), Terms::default()),
+        ] {
+            assert_eq!(block(good.clone()), Ok(expected), "{good}");
+        }
+        assert_eq!(of(&json!({"cache_control": {"type": "ephemeral", "ttl": "1h"}})), Ok(long));
+        let compacting = json!({"context_management": {"edits": [{"type": "compact_20260112"}]}});
+        assert_eq!(of(&compacting), Ok(Terms { turns: 1, ..uncountable }));
+    }
+
+    #[test]
+    fn a_tool_of_the_providers_counts_its_uses_and_turns() {
+        let tools = json!({"tools": [{"type": "web_search_20260318", "name": "w", "max_uses": 8},
+            {"type": "web_fetch_20260318", "name": "g", "max_uses": 2}, {"type": "bash_20250124", "name": "bash"}]});
+        let expected =
+            Terms { web_searches: 8, web_fetches: 2, turns: 10, more_input: TOKENS_OF_A_TOOL, ..Terms::default() };
+        assert_eq!(of(&tools), Ok(expected));
+    }
+
+    #[test]
+    fn speed_is_a_tier_and_no_other_tier_has_a_price() {
+        let of = |more: Value| of(&more).unwrap().tier;
+        assert_eq!(of(json!({"speed": "fast"})), Some(("speed", Some(Tier::Priority))));
+        assert_eq!(of(json!({"speed": "ultra"})), Some(("speed", None)));
+        assert_eq!(of(json!({"service_tier": "batch"})), Some(("service_tier", None)));
+        assert_eq!(of(json!({"service_tier": "standard_only"})), None);
+    }
+}

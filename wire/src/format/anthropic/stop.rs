@@ -1,0 +1,26 @@
+//! Why an answer ended, in this format's words.
+
+use crate::inference::FinishReason;
+
+/// A reason as it is read.
+pub(super) fn read(word: &str) -> FinishReason {
+    match word {
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        // A paused turn goes on when its answer is sent back.
+        "max_tokens" | "model_context_window_exceeded" | "pause_turn" => FinishReason::Length,
+        "tool_use" => FinishReason::ToolCalls,
+        "refusal" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}
+
+/// A reason as it is written.
+pub(super) fn word(finish: &FinishReason) -> &str {
+    match finish {
+        FinishReason::Stop => "end_turn",
+        FinishReason::Length => "max_tokens",
+        FinishReason::ToolCalls => "tool_use",
+        FinishReason::ContentFilter => "refusal",
+        FinishReason::Other(word) => word,
+    }
+}

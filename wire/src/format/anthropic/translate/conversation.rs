@@ -1,0 +1,157 @@
+//! Messages of another format as this format has them: instructions before all messages, neighbours of one role joined,
+//! the results of tools before the rest of their message.
+
+use serde_json::{Map, Value, json};
+
+use super::mark;
+use crate::{
+    format::{
+        feature::{Feature, is_data},
+        hidden::HIDDEN,
+    },
+    inference::{Content, Failure, File, Format, Image, Media, Message, Part, Reasoning, Role, ToolCall, ToolResult},
+};
+
+/// A conversation's system prompt and messages.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) system: Vec<Value>,
+    pub(super) messages: Vec<Value>,
+}
+
+/// Writes a conversation.
+pub(super) fn write(messages: &[Message], client: Format) -> Result<Written, Failure> {
+    let mut written = Written::default();
+    for (place, message) in messages.iter().enumerate() {
+        let at = match client {
+            Format::OpenAiChat => format!("messages[{place}]"),
+            other => Feature::LaterInstructions.field(other).to_owned(),
+        };
+        let mut blocks = blocks(&message.parts, &at)?;
+        if let (Some(cache), Some(last)) = (message.cache, blocks.last_mut()) {
+            last["cache_control"] = mark(cache);
+        }
+        if blocks.is_empty() {
+            continue;
+        }
+        match message.role {
+            Role::System | Role::Developer if written.messages.is_empty() => written.system.append(&mut blocks),
+            Role::System | Role::Developer => put(&mut written.messages, "system", blocks),
+            Role::User | Role::Tool => put(&mut written.messages, "user", blocks),
+            Role::Assistant => put(&mut written.messages, "assistant", blocks),
+        }
+    }
+    if written.messages.is_empty() {
+        let field = Feature::TextPrompt.field(client);
+        let field = if client == Format::OpenAiChat { "messages" } else { field };
+        let message = "must have a message that is no instruction, and not empty".to_owned();
+        return Err(Failure::Invalid { field: field.to_owned(), message });
+    }
+    Ok(written)
+}
+
+/// Adds a message, or its blocks to a neighbour of the same role. Results of tools stand first in theirs.
+fn put(messages: &mut Vec<Value>, role: &str, mut blocks: Vec<Value>) {
+    if let Some(last) = messages.last_mut().filter(|last| last["role"] == role)
+        && let Some(content) = last["content"].as_array_mut()
+    {
+        content.append(&mut blocks);
+        content.sort_by_key(|block| block["type"] != "tool_result" && role == "user");
+        return;
+    }
+    blocks.sort_by_key(|block| block["type"] != "tool_result" && role == "user");
+    messages.push(json!({"role": role, "content": blocks}));
+}
+
+fn blocks(parts: &[Part], at: &str) -> Result<Vec<Value>, Failure> {
+    let mut blocks = Vec::with_capacity(parts.len());
+    for part in parts {
+        let Some(mut block) = block(&part.content, at)? else { continue };
+        if let Some(cache) = part.cache {
+            block["cache_control"] = mark(cache);
+        }
+        blocks.push(block);
+    }
+    Ok(blocks)
+}
+
+fn invalid(field: String, message: &str) -> Failure {
+    Failure::Invalid { field, message: message.to_owned() }
+}
+
+/// A block; `None` for what the format refuses or has no words for: empty texts, reasoning without proof.
+fn block(content: &Content, at: &str) -> Result<Option<Value>, Failure> {
+    Ok(match content {
+        Content::Text(text) | Content::Refusal(text) => {
+            (!text.is_empty()).then(|| json!({"type": "text", "text": text}))
+        }
+        Content::Image(Image { media, .. }) => Some(json!({"type": "image", "source": source(media, "image/png")})),
+        Content::File(file) => Some(document(file, at)?),
+        Content::Reasoning(Reasoning { text, signature: Some(signature) }) => {
+            Some(match signature.strip_prefix(HIDDEN) {
+                Some(data) => json!({"type": "redacted_thinking", "data": data}),
+                None => json!({"type": "thinking", "thinking": text, "signature": signature}),
+            })
+        }
+        Content::ToolCall(ToolCall { id, name, arguments, .. }) => {
+            let input =
+                if arguments.trim().is_empty() { Ok(json!({})) } else { serde_json::from_str::<Value>(arguments) };
+            let input = input.ok().filter(Value::is_object);
+            let must = || invalid(format!("{at}.tool_calls"), "a call's arguments must be a JSON object");
+            Some(json!({"type": "tool_use", "id": id, "name": name, "input": input.ok_or_else(must)?}))
+        }
+        Content::ToolResult(result) => Some(returned(result, at)?),
+        Content::Reasoning(Reasoning { signature: None, .. }) | Content::Audio(_) | Content::Unknown { .. } => None,
+    })
+}
+
+fn returned(result: &ToolResult, at: &str) -> Result<Value, Failure> {
+    let mut block = Map::new();
+    block.insert("type".into(), "tool_result".into());
+    block.insert("tool_use_id".into(), result.call_id.clone().into());
+    let content = blocks(&result.parts, at)?;
+    if !content.is_empty() {
+        block.insert("content".into(), content.into());
+    }
+    if result.is_error {
+        block.insert("is_error".into(), true.into());
+    }
+    Ok(Value::Object(block))
+}
+
+/// A media type and the bytes of a `data:` address (RFC 2397).
+fn data_of(url: &str) -> Option<(&str, &str)> {
+    let (head, data) = url.get(5..)?.split_once(',')?;
+    Some((head.split(';').next().unwrap_or_default(), data))
+}
+
+fn source(media: &Media, usual: &str) -> Value {
+    let base64 = |kind: &str, data: &str| {
+        let kind = if kind.is_empty() { usual } else { kind };
+        json!({"type": "base64", "media_type": kind, "data": data})
+    };
+    match media {
+        Media::Url(url) | Media::Data { base64: url, .. } if is_data(url) => {
+            let (kind, data) = data_of(url).unwrap_or_default();
+            base64(kind, data)
+        }
+        Media::Url(url) => json!({"type": "url", "url": url}),
+        Media::Data { media_type, base64: data } => base64(media_type.as_deref().unwrap_or_default(), data),
+        Media::Id(id) => json!({"type": "file", "file_id": id}),
+    }
+}
+
+/// A file as a document: PDFs alone have bytes that the format takes.
+fn document(file: &File, at: &str) -> Result<Value, Failure> {
+    let pdf = "application/pdf";
+    let media = file.media.as_ref().ok_or_else(|| invalid(at.to_owned(), "a file must have its bytes"))?;
+    let source = source(media, pdf);
+    if source["type"] == "base64" && source["media_type"] != pdf {
+        return Err(invalid(at.to_owned(), "a file must be a PDF for Anthropic's models; send its text as text"));
+    }
+    let mut block = json!({"type": "document", "source": source});
+    if let Some(name) = &file.name {
+        block["title"] = name.as_str().into();
+    }
+    Ok(block)
+}

@@ -1,0 +1,184 @@
+//! The blocks of an answer in neutral words: each begins, grows and stops, in a stream or in a whole answer.
+
+use serde_json::{Value, json};
+
+use super::event;
+use crate::{
+    format::hidden::HIDDEN,
+    inference::{CallDelta, Delta},
+};
+
+/// The blocks of one answer.
+pub(super) struct Blocks {
+    /// The answer's id, for calls without one.
+    id: String,
+    /// The number of blocks that began.
+    begun: usize,
+    /// The block that grows, if one does.
+    open: Option<Open>,
+    /// Each call's index in the answer, with its block.
+    calls: Vec<(u32, usize)>,
+    /// The blocks of a whole answer.
+    whole: Vec<Value>,
+}
+
+/// What an open block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Text,
+    Thinking,
+    Call,
+}
+
+impl Blocks {
+    pub(super) fn new(id: &str) -> Self {
+        Self { id: id.to_owned(), begun: 0, open: None, calls: Vec::new(), whole: Vec::new() }
+    }
+
+    /// Writes what a piece adds to a stream.
+    pub(super) fn stream(&mut self, delta: &Delta, text: &mut String) {
+        if !delta.reasoning.is_empty() {
+            self.open(Open::Thinking, || json!({"type": "thinking", "thinking": "", "signature": ""}), text);
+            self.grow(&json!({"type": "thinking_delta", "thinking": delta.reasoning}), text);
+        }
+        match delta.signature.as_deref().map(|signature| (signature, signature.strip_prefix(HIDDEN))) {
+            Some((_, Some(data))) => {
+                self.close(text);
+                self.start(&json!({"type": "redacted_thinking", "data": data}), text);
+                self.open = Some(Open::Thinking);
+                self.close(text);
+            }
+            // The proof ends its block.
+            Some((signature, None)) if self.open == Some(Open::Thinking) => {
+                self.grow(&json!({"type": "signature_delta", "signature": signature}), text);
+                self.close(text);
+            }
+            Some((_, None)) | None => {}
+        }
+        for words in [&delta.text, &delta.refusal] {
+            if !words.is_empty() {
+                self.open(Open::Text, || json!({"type": "text", "text": ""}), text);
+                self.grow(&json!({"type": "text_delta", "text": words}), text);
+            }
+        }
+        delta.calls.iter().for_each(|call| self.call(call, text));
+    }
+
+    fn call(&mut self, call: &CallDelta, text: &mut String) {
+        let known = self.calls.iter().find(|(index, _)| *index == call.index).map(|(_, block)| *block);
+        let block = known.unwrap_or_else(|| {
+            self.close(text);
+            self.calls.push((call.index, self.begun));
+            let start = json!({"type": "tool_use", "id": self.call_id(call), "name": call.name, "input": {}});
+            self.start(&start, text);
+            self.open = Some(Open::Call);
+            self.begun - 1
+        });
+        if !call.arguments.is_empty() {
+            let grown = json!({"type": "input_json_delta", "partial_json": call.arguments});
+            Self::put(block, &grown, text);
+        }
+    }
+
+    fn call_id(&self, call: &CallDelta) -> String {
+        call.id.clone().unwrap_or_else(|| format!("toolu_{}{}", self.id, call.index))
+    }
+
+    /// Opens a block of this kind, unless the open one is of it.
+    fn open(&mut self, kind: Open, block: impl FnOnce() -> Value, text: &mut String) {
+        if self.open != Some(kind) {
+            self.close(text);
+            self.start(&block(), text);
+            self.open = Some(kind);
+        }
+    }
+
+    fn start(&mut self, block: &Value, text: &mut String) {
+        let data = json!({"type": "content_block_start", "index": self.begun, "content_block": block});
+        text.push_str(&event("content_block_start", &data.to_string()));
+        self.begun += 1;
+    }
+
+    /// Adds to the open block.
+    fn grow(&self, delta: &Value, text: &mut String) {
+        Self::put(self.begun.saturating_sub(1), delta, text);
+    }
+
+    fn put(block: usize, delta: &Value, text: &mut String) {
+        let data = json!({"type": "content_block_delta", "index": block, "delta": delta});
+        text.push_str(&event("content_block_delta", &data.to_string()));
+    }
+
+    /// Stops the open block, if there is one.
+    pub(super) fn close(&mut self, text: &mut String) {
+        if self.open.take().is_some() {
+            let data = json!({"type": "content_block_stop", "index": self.begun.saturating_sub(1)});
+            text.push_str(&event("content_block_stop", &data.to_string()));
+        }
+    }
+
+    /// Adds a piece to a whole answer.
+    pub(super) fn gather(&mut self, delta: &Delta) {
+        if !delta.reasoning.is_empty() {
+            self.add(Open::Thinking, "thinking", &delta.reasoning);
+        }
+        match delta.signature.as_deref().map(|signature| (signature, signature.strip_prefix(HIDDEN))) {
+            Some((_, Some(data))) => {
+                self.whole.push(json!({"type": "redacted_thinking", "data": data}));
+                self.open = None;
+            }
+            Some((signature, None)) if self.open == Some(Open::Thinking) => {
+                if let Some(block) = self.whole.last_mut() {
+                    block["signature"] = signature.into();
+                }
+                self.open = None;
+            }
+            Some((_, None)) | None => {}
+        }
+        for words in [&delta.text, &delta.refusal] {
+            if !words.is_empty() {
+                self.add(Open::Text, "text", words);
+            }
+        }
+        for call in &delta.calls {
+            let known = self.calls.iter().find(|(index, _)| *index == call.index).map(|(_, block)| *block);
+            let block = known.unwrap_or_else(|| {
+                self.calls.push((call.index, self.whole.len()));
+                self.whole.push(json!({"type": "tool_use", "id": self.call_id(call), "name": call.name, "input": ""}));
+                self.whole.len() - 1
+            });
+            self.open = Some(Open::Call);
+            grow(&mut self.whole[block]["input"], &call.arguments);
+        }
+    }
+
+    fn add(&mut self, kind: Open, name: &str, words: &str) {
+        if self.open != Some(kind) {
+            let block = match kind {
+                Open::Thinking => json!({"type": "thinking", "thinking": "", "signature": ""}),
+                Open::Text | Open::Call => json!({"type": "text", "text": ""}),
+            };
+            self.whole.push(block);
+            self.open = Some(kind);
+        }
+        if let Some(block) = self.whole.last_mut() {
+            grow(&mut block[name], words);
+        }
+    }
+
+    /// The blocks of a whole answer. A call's input that is no object becomes an empty one.
+    pub(super) fn take(&mut self) -> Vec<Value> {
+        let mut blocks = std::mem::take(&mut self.whole);
+        for block in blocks.iter_mut().filter(|block| block["type"] == "tool_use") {
+            let input = block["input"].as_str().and_then(|input| serde_json::from_str::<Value>(input).ok());
+            block["input"] = input.filter(Value::is_object).unwrap_or_else(|| json!({}));
+        }
+        blocks
+    }
+}
+
+fn grow(text: &mut Value, more: &str) {
+    if let Value::String(text) = text {
+        text.push_str(more);
+    }
+}
