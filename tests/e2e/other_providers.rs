@@ -45,7 +45,9 @@ impl Stage {
         let keys = [fake_gemini::KEY, fake_mistral::KEY, fake_cohere::KEY];
         let options = providers.iter().zip(keys).fold(Options::default(), |options, (provider, key)| {
             let variable = |name: &str| format!("FAREBOX_PROVIDERS__{}__{name}", provider.name.to_uppercase());
-            options.set(&variable("API_KEY"), key).set(&variable("BASE_URL"), provider.fake.url())
+            // A story says itself how often its provider is to be asked.
+            let options = options.set(&variable("API_KEY"), key).set(&variable("BASE_URL"), provider.fake.url());
+            options.set(&variable("RETRIES"), "0")
         });
         let server = Server::start(options).await;
         let customer = server.admin().customer("payg", "5").await;
@@ -246,6 +248,35 @@ async fn what_a_provider_refuses_or_breaks_is_told_and_charged_as_it_was_reporte
     let record = stage.settled(count + 1).await;
     assert_eq!((&record["input_tokens"], &record["output_tokens"]), (&json!(5_000), &json!(0)), "{record}");
     assert_eq!((&record["ending"], record["cost"] == "0.00"), (&json!("failed"), false), "{record}");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_stream_cut_at_any_byte_is_charged_what_was_reported_before() {
+    const LONGEST: usize = 4_000;
+    let stage = Stage::set().await;
+    for Provider { name, model, cost, fake } in &stage.providers {
+        let (full, mut before, mut endings) = (cost.parse::<f64>().unwrap(), 0.0, [0, 0]);
+        for cut in (0..LONGEST).step_by(83) {
+            fake.script(Misdeed::CutAt(cut));
+            let answer = stage.chat(model, json!({"stream": true})).await;
+            let record = stage.record(&answer).await;
+            let charged: f64 = record["cost"].as_str().unwrap().parse().unwrap();
+            assert!(before <= charged && charged <= full, "{name} cut at {cut}: {record}");
+            before = charged;
+            let is_whole = answer.body.contains("[DONE]");
+            assert_eq!(
+                record["ending"],
+                if is_whole { "completed" } else { "failed" },
+                "{name} cut at {cut}: {record}"
+            );
+            assert!(!is_whole || record["cost"] == *cost, "{name} cut at {cut}: {record}");
+            endings[usize::from(is_whole)] += 1;
+            // A provider that does nothing but fail is left alone.
+            stage.chat(model, json!({})).await.ok();
+        }
+        assert!(endings[0] > 5 && endings[1] > 5, "{name}: {endings:?}");
+    }
     stage.server.admin().assert_audit().await;
 }
 

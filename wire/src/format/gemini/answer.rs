@@ -136,7 +136,7 @@ impl Choice {
     fn read(&mut self, candidate: &Value, id: &str, events: &mut Vec<Event>) -> Result<(), Failure> {
         let logprobs = logprobs(candidate, self.written);
         let parts = candidate.pointer("/content/parts").and_then(Value::as_array).into_iter().flatten();
-        let mut deltas: Vec<Delta> = parts.filter_map(|part| self.part(part, id)).collect();
+        let mut deltas: Vec<Delta> = parts.flat_map(|part| self.part(part, id)).collect();
         if !logprobs.is_empty() {
             match deltas.iter_mut().rfind(|delta| !delta.text.is_empty()) {
                 Some(delta) => delta.logprobs = logprobs,
@@ -172,14 +172,15 @@ impl Choice {
         }
     }
 
-    /// A part in neutral words; `None` where it says nothing that has a place there.
-    fn part(&mut self, part: &Value, id: &str) -> Option<Delta> {
+    /// A part in neutral words: nothing where it says nothing that has a place there. The proof of a call comes before it,
+    /// as that of a reasoning: then clients keep it in their order.
+    fn part(&mut self, part: &Value, id: &str) -> Vec<Delta> {
         let signature = part.get("thoughtSignature").and_then(Value::as_str).filter(|text| !text.is_empty());
         let signature = signature.map(|proof| [PROOF_MARK, proof].concat().into());
         let mut delta = Delta { choice: self.index, signature, ..Delta::default() };
         if let Some(call) = part.get("functionCall").filter(|call| call.is_object()) {
-            delta.calls.push(self.call(call, id));
-            return Some(delta);
+            let called = Delta { choice: self.index, calls: vec![self.call(call, id)], ..Delta::default() };
+            return delta.signature.is_some().then_some(delta).into_iter().chain([called]).collect();
         }
         let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
         if part.get("thought").and_then(Value::as_bool) == Some(true) {
@@ -188,7 +189,7 @@ impl Choice {
             self.written += text.chars().count();
             text.clone_into(&mut delta.text);
         }
-        (!text.is_empty() || delta.signature.is_some()).then_some(delta)
+        (!text.is_empty() || delta.signature.is_some()).then_some(delta).into_iter().collect()
     }
 
     /// A call, which comes whole. Its id is the provider's, or one of its own in every conversation.

@@ -95,6 +95,7 @@ impl<'a> Writer<'a> {
     fn message(&mut self, message: &'a Message, place: usize, needs_proof: bool) -> Result<(), Failure> {
         let is_of_call = message.parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)));
         let mut proof = Proof { text: None, is_of_call, is_needed: needs_proof };
+        let mut has_text = false;
         for part in &message.parts {
             match (self.part(&part.content, &mut proof), message.role) {
                 (Err(why), _) => {
@@ -103,10 +104,19 @@ impl<'a> Writer<'a> {
                 }
                 (Ok(None), _) => {}
                 (Ok(Some(part)), Role::System | Role::Developer) => self.written.instructions.push(part),
-                (Ok(Some(part)), Role::Assistant) => self.put(Speaker::Model, part),
+                (Ok(Some(part)), Role::Assistant) => {
+                    has_text |= part.get("text").is_some();
+                    self.put(Speaker::Model, part);
+                }
                 (Ok(Some(part)), _) if part.get("functionResponse").is_some() => self.put(Speaker::Tools, part),
                 (Ok(Some(part)), Role::User | Role::Tool) => self.put(Speaker::User, part),
             }
+        }
+        // A proof that came after its text.
+        if let Some(text) = proof.of_text().filter(|_| has_text)
+            && let Some(part) = self.written.turns.last_mut().and_then(|turn| turn["parts"].as_array_mut()?.last_mut())
+        {
+            part["thoughtSignature"] = text.into();
         }
         Ok(())
     }

@@ -160,6 +160,8 @@ fn a_thoughts_proof_goes_back_where_it_came() {
     assert_eq!(proofs(&found), [json!(null), json!("p1"), json!(null)], "the first call alone has it");
     let speaking = json!({"role": "assistant", "content": [thought("google:p2"), said]});
     assert_eq!(proofs(&model_parts("gemini-3.8-flash", &[speaking])), [json!("p2")]);
+    let after = json!({"role": "assistant", "content": [said, thought("google:p3")]});
+    assert_eq!(proofs(&model_parts("gemini-3.8-flash", &[after])), [json!("p3")], "as a stream tells it at its end");
     let unproven = json!({"role": "assistant", "tool_calls": calls});
     let others = json!({"role": "assistant", "content": [thought("another's")], "tool_calls": calls});
     assert_eq!(
