@@ -8,7 +8,7 @@ use runtime::{
     supervisor::{Supervisor, supervise},
 };
 use upstream::Timeouts;
-use wire::format::{ProviderFormat, openai::OpenAi};
+use wire::format::{ProviderFormat, anthropic::Anthropic, openai::OpenAi};
 
 use crate::config::Settings;
 
@@ -21,7 +21,10 @@ struct Known {
 }
 
 /// The providers.
-const KNOWN: [Known; 1] = [Known { name: "openai", address: "https://api.openai.com/v1", format: &OpenAi }];
+const KNOWN: [Known; 2] = [
+    Known { name: "openai", address: "https://api.openai.com/v1", format: &OpenAi },
+    Known { name: "anthropic", address: "https://api.anthropic.com", format: &Anthropic },
+];
 
 /// Starts each provider's actor, and returns their handles by name.
 pub(super) fn start(

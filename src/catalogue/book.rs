@@ -9,7 +9,8 @@ use wire::inference::Task;
 use super::ClosedModel;
 
 /// The files built into the program.
-pub(super) const BUILT_IN: [&str; 1] = [include_str!("../../config/prices/openai.toml")];
+pub(super) const BUILT_IN: [&str; 2] =
+    [include_str!("../../config/prices/openai.toml"), include_str!("../../config/prices/anthropic.toml")];
 
 /// A price book that can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -35,10 +35,15 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
     let threads = settings.runtime.threads.map_or(1, |threads| wide(threads.get()));
     let numbers = [
         ("limits.body_bytes", wide(limits.body_bytes), KIB..=GIB),
+        ("limits.long_body_bytes", wide(limits.long_body_bytes), KIB..=GIB),
         ("limits.pool_queue", wide(limits.pool_queue), QUEUE),
         ("limits.live_buffer_bytes", wide(limits.live_buffer_bytes), KIB..=GIB),
         ("limits.unread_bytes", wide(limits.unread_bytes), KIB..=1024 * GIB),
-        ("limits.bodies_bytes", wide(limits.bodies_bytes), wide(limits.body_bytes)..=1024 * GIB),
+        (
+            "limits.bodies_bytes",
+            wide(limits.bodies_bytes),
+            wide(limits.body_bytes.max(limits.long_body_bytes))..=1024 * GIB,
+        ),
         ("limits.body_seconds", limits.body_seconds, 1..=3600),
         ("limits.drains", wide(limits.drains), 0..=100_000),
         ("limits.drain_seconds", limits.drain_seconds, 0..=3600),
@@ -122,10 +127,14 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Settings that are accepted and not used yet: only `OpenAI` is called of the closed providers, and there is one node.
+/// The closed providers that are called.
+const CALLED: [&str; 2] = ["openai", "anthropic"];
+
+/// Settings that are accepted and not used yet: those of providers that are not called, and there is one node.
 pub(super) fn without_effect(settings: &Settings) -> Vec<String> {
     let is_set = |provider: &Provider| *provider != Provider::default();
-    let unread = settings.providers.all().into_iter().filter(|(name, provider)| *name != "openai" && is_set(provider));
+    let is_unread = |(name, provider): &(&str, &Provider)| !CALLED.contains(name) && is_set(provider);
+    let unread = settings.providers.all().into_iter().filter(is_unread);
     let mut keys: Vec<_> = unread.map(|(name, _)| format!("providers.{name}")).collect();
     keys.extend(settings.redis.url.is_some().then(|| "redis.url".to_owned()));
     keys

@@ -5,6 +5,7 @@
 
 mod fields;
 mod messages;
+mod of_messages;
 
 use std::borrow::Cow;
 

@@ -20,6 +20,7 @@ use upstream::{self, Call, Endpoint, Timeouts};
 use wire::{
     format::{ProviderCall, ProviderFormat},
     inference::{Event, Failure},
+    usage::Report,
 };
 
 use super::{Ended, OPEN_FOR, ProviderActor, breaker, refusal::Reading};
@@ -182,6 +183,36 @@ impl ProviderHandle {
     fn reading(&self, own_key: Option<&str>) -> Reading {
         let Inner { settings, api_key, .. } = &*self.0;
         Reading { provider: settings.name, our_key: api_key.clone(), own_key: own_key.map(str::to_owned) }
+    }
+
+    /// Has the provider count a prompt: a call that the format made for that ([`ProviderFormat::count`]), which costs
+    /// nothing. So it needs no [`Admission`].
+    ///
+    /// # Errors
+    ///
+    /// The call fails, or the answer has no count.
+    pub async fn count(&self, call: ProviderCall, own_key: Option<String>) -> Result<Report, Failure> {
+        let reading = self.reading(own_key.as_deref());
+        let (running, endpoint) = self.begin(own_key)?;
+        let mut events = std::pin::pin!(upstream::events(Call { endpoint, call }, self.0.settings.timeouts));
+        let mut counted = None;
+        while let Some(event) = events.next().await {
+            match reading.told(event) {
+                Event::Reported(report) => counted = Some(*report),
+                Event::Failed(failure) => {
+                    running.ended(breaker::counts(&failure));
+                    return Err(failure);
+                }
+                Event::Finished { .. } => running.ended(false),
+                Event::Loaded
+                | Event::Started
+                | Event::Second(_)
+                | Event::Delta(_)
+                | Event::Unknown(_)
+                | Event::Usage(_) => {}
+            }
+        }
+        counted.ok_or_else(|| Failure::Transport("the provider counted nothing".into()))
     }
 
     /// Calls the provider for an admitted request. It requires an [`Admission`]. The call runs while its events are

@@ -10,6 +10,8 @@ use crate::http::views::Dollars;
 
 /// The fields of bodies, from the page for people.
 const FIELDS: &str = include_str!("../../../docs/request-fields.md");
+/// The same of messages.
+const OF_MESSAGES: &str = include_str!("../../../docs/message-fields.md");
 
 /// Headers that a request may have.
 pub(super) const REQUEST: &[(&str, &str)] = &[
@@ -44,8 +46,8 @@ fn open(object: ObjectBuilder) -> ObjectBuilder {
 }
 
 /// The rows of the table of fields: name, routes, cost, note.
-fn fields() -> impl Iterator<Item = [&'static str; 4]> {
-    let rows = FIELDS.split("\n\n").find(|part| part.starts_with("| field |")).unwrap_or_default().lines().skip(2);
+fn fields(page: &'static str) -> impl Iterator<Item = [&'static str; 4]> {
+    let rows = page.split("\n\n").find(|part| part.starts_with("| field |")).unwrap_or_default().lines().skip(2);
     rows.filter_map(|row| {
         let mut cells = row.trim_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('|').trim());
         let name = cells.next()?.trim_matches('`');
@@ -53,11 +55,11 @@ fn fields() -> impl Iterator<Item = [&'static str; 4]> {
     })
 }
 
-/// The body of a route: `chat`, `completions`, or both.
-fn body(route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
+/// The body of a route of a page: `chat`, `completions`, `messages`, or all.
+fn body(page: &'static str, route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
     let mut object = of_type(Type::Object);
     let is_there = |routes: &str| route.is_none_or(|route| routes == "both" || routes == route);
-    for [name, _, cost, note] in fields().filter(|[_, routes, ..]| is_there(routes)) {
+    for [name, _, cost, note] in fields(page).filter(|[_, routes, ..]| is_there(routes)) {
         let field = match name {
             "model" => of_type(Type::String),
             _ => anything(),
@@ -72,15 +74,49 @@ fn body(route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
 }
 
 pub(super) fn chat_body() -> RefOr<Schema> {
-    body(Some("chat"), &["model", "messages"])
+    body(FIELDS, Some("chat"), &["model", "messages"])
 }
 
 pub(super) fn completion_body() -> RefOr<Schema> {
-    body(Some("completions"), &["model", "prompt"])
+    body(FIELDS, Some("completions"), &["model", "prompt"])
 }
 
 pub(super) fn quote_body() -> RefOr<Schema> {
-    body(None, &["model"])
+    body(FIELDS, None, &["model"])
+}
+
+pub(super) fn messages_body() -> RefOr<Schema> {
+    body(OF_MESSAGES, None, &["model", "messages", "max_tokens"])
+}
+
+pub(super) fn count_body() -> RefOr<Schema> {
+    body(OF_MESSAGES, None, &["model", "messages"])
+}
+
+/// An answer in Anthropic's form, with its cost.
+pub(super) fn message() -> RefOr<Schema> {
+    let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
+    let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
+        .property("type", of_type(Type::String))
+        .property("role", of_type(Type::String))
+        .property("model", of_type(Type::String))
+        .property("content", ArrayBuilder::new().items(open(of_type(Type::Object))))
+        .property("stop_reason", anything())
+        .property("usage", open(usage))
+        .property("farebox", open(of_type(Type::Object)));
+    open(object.required("content")).into()
+}
+
+/// The events of a stream of messages.
+pub(super) fn events() -> RefOr<Schema> {
+    let says = "Server-sent events with names; `message_delta` has usage and cost, then `message_stop`.";
+    of_type(Type::String).description(Some(says)).into()
+}
+
+/// A count of tokens.
+pub(super) fn counted() -> RefOr<Schema> {
+    open(of_type(Type::Object).property("input_tokens", of_type(Type::Integer)).required("input_tokens")).into()
 }
 
 /// An answer in `OpenAI`'s form, with its cost.
@@ -115,7 +151,7 @@ mod tests {
 
     #[test]
     fn the_fields_are_read_from_their_page() {
-        let names: Vec<_> = fields().map(|[name, ..]| name).collect();
+        let names: Vec<_> = fields(FIELDS).map(|[name, ..]| name).collect();
         assert!(names.len() > 40 && names.contains(&"max_tokens") && !names.contains(&"part"), "{names:?}");
         let chat = serde_json::to_value(chat_body()).unwrap();
         assert!(chat["properties"]["tools"].is_object() && chat["properties"]["prompt"].is_null(), "{chat}");

@@ -51,7 +51,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
     let is_of = |starts: &[&str]| starts.iter().any(|start| path.starts_with(start));
     if is_of(&["/admin/"]) {
         "Operator"
-    } else if is_of(&["/v1/chat", "/v1/completions", "/v1/quote", "/v1/models", "/v1/live"]) {
+    } else if is_of(&["/v1/chat", "/v1/completions", "/v1/messages", "/v1/quote", "/v1/models", "/v1/live"]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
         "Keys"
@@ -85,10 +85,14 @@ pub(super) fn all() -> Vec<Operation> {
 
 fn models() -> Vec<Operation> {
     let (json, events) = ("application/json", "text/event-stream");
+    let openai = |operation: Operation| {
+        operation.answers_of(200, json, Some(inference::answer())).answers_of(200, events, Some(inference::stream()))
+    };
+    let anthropic = |operation: Operation| {
+        operation.answers_of(200, json, Some(inference::message())).answers_of(200, events, Some(inference::events()))
+    };
     let run = |operation: Operation| {
         operation
-            .answers_of(200, json, Some(inference::answer()))
-            .answers_of(200, events, Some(inference::stream()))
             .headers(inference::REQUEST, inference::ANSWER)
             .errors(&[
                 Code::ContextLengthExceeded,
@@ -106,9 +110,21 @@ fn models() -> Vec<Operation> {
             .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
     };
     vec![
-        run(post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
-            .body_of(inference::chat_body())),
-        run(post("/v1/completions", INFERENCE, "A text that goes on").body_of(inference::completion_body())),
+        run(openai(
+            post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
+                .body_of(inference::chat_body()),
+        )),
+        run(openai(post("/v1/completions", INFERENCE, "A text that goes on").body_of(inference::completion_body()))),
+        run(anthropic(
+            post("/v1/messages", INFERENCE, "A conversation in Anthropic's format, answered whole or as a stream")
+                .body_of(inference::messages_body()),
+        )),
+        post("/v1/messages/count_tokens", INFERENCE, "The tokens of a prompt, for nothing")
+            .body_of(inference::count_body())
+            .headers(inference::REQUEST, &[])
+            .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
+            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+            .answers_of(200, json, Some(inference::counted())),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
             .headers(inference::REQUEST, &[])
