@@ -29,6 +29,8 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("GET", "/", Nothing),
     ("POST", "/v1/chat/completions", Scope("inference")),
     ("POST", "/v1/completions", Scope("inference")),
+    ("POST", "/v1/messages", Scope("inference")),
+    ("POST", "/v1/messages/count_tokens", Scope("inference")),
     ("POST", "/v1/quote", Scope("inference")),
     ("GET", "/v1/models", Key),
     ("GET", "/v1/models/{id:.+}", Key),
