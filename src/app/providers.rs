@@ -8,7 +8,9 @@ use runtime::{
     supervisor::{Supervisor, supervise},
 };
 use upstream::Timeouts;
-use wire::format::{ProviderFormat, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::OpenAi};
+use wire::format::{
+    ProviderFormat, anthropic::Anthropic, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::OpenAi,
+};
 
 use crate::config::Settings;
 
@@ -21,8 +23,9 @@ struct Known {
 }
 
 /// The providers.
-const KNOWN: [Known; 4] = [
+const KNOWN: [Known; 5] = [
     Known { name: "openai", address: "https://api.openai.com/v1", format: &OpenAi },
+    Known { name: "anthropic", address: "https://api.anthropic.com", format: &Anthropic },
     Known { name: "google", address: "https://generativelanguage.googleapis.com", format: &Gemini },
     Known { name: "mistral", address: "https://api.mistral.ai", format: &Mistral },
     Known { name: "cohere", address: "https://api.cohere.com", format: &Cohere },

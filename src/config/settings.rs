@@ -132,6 +132,8 @@ pub struct Redis {
 pub struct Limits {
     /// The largest request body.
     pub body_bytes: usize,
+    /// The largest body of a request by an agent, which sends all of its conversation each time.
+    pub long_body_bytes: usize,
     /// Whether a running request may cost more than its hold.
     pub overdraft: Overdraft,
     /// How many permits a request takes, by size class.
@@ -154,10 +156,22 @@ pub struct Limits {
     pub stop_seconds: u64,
 }
 
+/// The beginnings of paths whose bodies may be long.
+const LONG: [&str; 1] = ["/v1/messages"];
+
+impl Limits {
+    /// The largest body of a request to this path.
+    pub fn of_body(&self, path: &str) -> usize {
+        let is_long = LONG.iter().any(|begin| path.starts_with(begin));
+        if is_long { self.body_bytes.max(self.long_body_bytes) } else { self.body_bytes }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 10 * 1024 * 1024,
+            long_body_bytes: 32 * 1024 * 1024,
             overdraft: Overdraft::Inflight,
             concurrency: Concurrency::Weighted,
             pool_queue: 256,

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Clock, ConfigError, Device, Processor, Provider, Secret, Settings};
+use super::{Clock, ConfigError, Device, Processor, Secret, Settings};
 
 const KIB: u64 = 1024;
 const GIB: u64 = 1024 * 1024 * 1024;
@@ -35,10 +35,15 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
     let threads = settings.runtime.threads.map_or(1, |threads| wide(threads.get()));
     let numbers = [
         ("limits.body_bytes", wide(limits.body_bytes), KIB..=GIB),
+        ("limits.long_body_bytes", wide(limits.long_body_bytes), KIB..=GIB),
         ("limits.pool_queue", wide(limits.pool_queue), QUEUE),
         ("limits.live_buffer_bytes", wide(limits.live_buffer_bytes), KIB..=GIB),
         ("limits.unread_bytes", wide(limits.unread_bytes), KIB..=1024 * GIB),
-        ("limits.bodies_bytes", wide(limits.bodies_bytes), wide(limits.body_bytes)..=1024 * GIB),
+        (
+            "limits.bodies_bytes",
+            wide(limits.bodies_bytes),
+            wide(limits.body_bytes.max(limits.long_body_bytes))..=1024 * GIB,
+        ),
         ("limits.body_seconds", limits.body_seconds, 1..=3600),
         ("limits.drains", wide(limits.drains), 0..=100_000),
         ("limits.drain_seconds", limits.drain_seconds, 0..=3600),
@@ -153,17 +158,9 @@ fn is_weight(text: &str) -> bool {
     text.parse::<u32>().is_ok_and(|weight| weight >= 1)
 }
 
-/// Closed providers that are not called yet.
-const UNCALLED: [&str; 1] = ["anthropic"];
-
-/// Settings that are accepted and not used yet: some closed providers are not called, and there is one node.
+/// Settings that are accepted and not used yet: there is one node.
 pub(super) fn without_effect(settings: &Settings) -> Vec<String> {
-    let is_set = |provider: &Provider| *provider != Provider::default();
-    let unread =
-        settings.providers.all().into_iter().filter(|(name, provider)| UNCALLED.contains(name) && is_set(provider));
-    let mut keys: Vec<_> = unread.map(|(name, _)| format!("providers.{name}")).collect();
-    keys.extend(settings.redis.url.is_some().then(|| "redis.url".to_owned()));
-    keys
+    settings.redis.url.iter().map(|_| "redis.url".to_owned()).collect()
 }
 
 fn together(settings: &Settings) -> Result<(), ConfigError> {

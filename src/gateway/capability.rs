@@ -5,6 +5,7 @@
 
 mod fields;
 mod messages;
+mod of_messages;
 
 use std::borrow::Cow;
 
@@ -35,18 +36,13 @@ impl From<Unable> for Failure {
 /// Refuses fields that an open model would ignore.
 pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
     match request.source.format {
-        Format::OpenAiChat | Format::OpenAiCompletions => {
+        Format::OpenAiChat | Format::OpenAiCompletions | Format::AnthropicMessages => {
             messages::check(request)?;
             request.source.body.names().try_for_each(|name| fields::check(request, name))?;
             Ok(())
         }
         // Read to neutral words, as for a provider of another format.
-        Format::OpenAiResponses
-        | Format::OpenAiEmbeddings
-        | Format::AnthropicMessages
-        | Format::Gemini
-        | Format::Mistral
-        | Format::Cohere => {
+        Format::OpenAiResponses | Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere => {
             tools(request)?;
             feature::check(request, "this gateway", takes)
         }

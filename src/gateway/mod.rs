@@ -2,6 +2,7 @@
 //! pool, metered and settled by its own task. The client's connection only watches.
 
 mod capability;
+pub mod count;
 #[cfg(feature = "faults")]
 mod faults;
 mod measure;

@@ -75,7 +75,7 @@ pub fn why_not(gateway: &Gateway, model: &Model) -> Option<String> {
     })
 }
 
-fn provider<'a>(gateway: &'a Gateway, model: &ClosedModel) -> Result<&'a ProviderHandle, ServeError> {
+pub(super) fn provider<'a>(gateway: &'a Gateway, model: &ClosedModel) -> Result<&'a ProviderHandle, ServeError> {
     gateway.providers.get(&*model.provider).ok_or_else(|| {
         let why = format!("{} can't run: {} is not called from here", model.id, model.provider);
         ServeError::Failed(Failure::Unavailable(why))

@@ -105,7 +105,7 @@ async fn enter(state: &Shared, request: &mut ServiceRequest, incoming: Option<&I
     }
     let limits = &state.settings.limits;
     let (bytes, room) = match shows {
-        Shows::Key | Shows::Token => (limits.body_bytes, &state.bodies),
+        Shows::Key | Shows::Token => (limits.of_body(&path), &state.bodies),
         Shows::Nothing => (limits.body_bytes.min(STRANGERS_BODY), &state.strangers),
     };
     if announced(request.headers()).is_some_and(|announced| announced > bytes as u64) {

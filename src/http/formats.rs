@@ -4,18 +4,24 @@
 use actix_web::HttpRequest;
 use wire::format::{
     AnswerWriter, ClientFormat, ErrorShape,
+    anthropic::Messages,
     openai::{Chat, Completions, Embeddings, Responses},
 };
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 6] = [
+const FORMATS: [(&str, ErrorShape); 8] = [
     ("/v1/chat/completions", errors::<Chat>()),
     ("/v1/completions", errors::<Completions>()),
     ("/v1/embeddings", errors::<Embeddings>()),
     ("/v1/responses", errors::<Responses>()),
+    ("/v1/messages", errors::<Messages>()),
+    ("/v1/messages/count_tokens", errors::<Messages>()),
     ("/v1/models", errors::<Chat>()),
     ("/v1/models/{id:.+}", errors::<Chat>()),
 ];
+
+/// A header of every request of Anthropic's clients.
+const ANTHROPICS: &str = "anthropic-version";
 
 const fn errors<F: ClientFormat>() -> ErrorShape {
     <F::Writer as AnswerWriter>::ERRORS
@@ -23,14 +29,17 @@ const fn errors<F: ClientFormat>() -> ErrorShape {
 
 /// The shape of a request's errors: that of the route's format. SDKs also call unknown paths, and read the error.
 pub fn errors_of(request: &HttpRequest) -> ErrorShape {
-    match request.match_pattern() {
+    let shape = match request.match_pattern() {
         Some(pattern) => {
             let format = FORMATS.iter().find(|(route, _)| *route == pattern);
             format.map_or(ErrorShape::Phrase, |(_, shape)| *shape)
         }
         None if request.path().starts_with("/v1/") => ErrorShape::Object,
         None => ErrorShape::Phrase,
-    }
+    };
+    // Anthropic's SDKs call routes that are not theirs alone, such as the list of models, and say their version.
+    let is_anthropics = shape == ErrorShape::Object && request.headers().contains_key(ANTHROPICS);
+    if is_anthropics { ErrorShape::Anthropic } else { shape }
 }
 
 #[cfg(test)]
@@ -53,13 +62,14 @@ mod tests {
             HttpResponse::Ok().insert_header((header::SERVER, name)).finish()
         }
         let mut app = App::new().default_service(web::to(shape));
-        for route in ["/v1/models/{id:.+}", "/v1/chat/completions", "/v1/balance"] {
+        for route in ["/v1/models/{id:.+}", "/v1/chat/completions", "/v1/messages", "/v1/balance"] {
             app = app.route(route, web::to(shape));
         }
         let app = test::init_service(app).await;
         for (path, expected) in [
             ("/v1/models/gpt-4o", "Object"),
             ("/v1/chat/completions", "Object"),
+            ("/v1/messages", "Anthropic"),
             ("/v1/balance", "Phrase"),
             ("/v1/audio/speech", "Object"),
             ("/elsewhere", "Phrase"),
@@ -67,5 +77,8 @@ mod tests {
             let response = test::call_service(&app, test::TestRequest::with_uri(path).to_request()).await;
             assert_eq!(response.headers().get(header::SERVER).unwrap(), expected, "{path}");
         }
+        let models = test::TestRequest::with_uri("/v1/models/x").insert_header((ANTHROPICS, "2023-06-01"));
+        let response = test::call_service(&app, models.to_request()).await;
+        assert_eq!(response.headers().get(header::SERVER).unwrap(), "Anthropic");
     }
 }

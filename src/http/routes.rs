@@ -25,13 +25,16 @@ use actix_web::{
 
 /// All routes, limits and fallbacks.
 pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
-    let limit = state.settings.limits.body_bytes;
+    let limits = &state.settings.limits;
+    // The edge has each route's own.
+    let limit = limits.body_bytes.max(limits.long_body_bytes);
     app.app_data(state.clone())
         .app_data(web::PayloadConfig::new(limit))
         .service(post("/v1/chat/completions", inference::chat))
         .service(post("/v1/completions", inference::completions))
         .service(post("/v1/embeddings", inference::embeddings))
         .service(post("/v1/responses", inference::responses).route(web::get().to(inference::responses_upgrade)))
+        .service(post("/v1/messages", inference::messages))
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
@@ -39,6 +42,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
 fn configure_others(app: &mut web::ServiceConfig) {
     app.service(get("/", landing))
         .service(post("/v1/quote", inference::quote))
+        .service(post("/v1/messages/count_tokens", inference::count_tokens))
         .service(get("/v1/models", inference::models))
         .service(get("/v1/models/{id:.+}", inference::model))
         .service(get("/v1/balance", balance::balance))
@@ -209,6 +213,8 @@ mod tests {
         ("POST", "/v1/completions", Record),
         ("POST", "/v1/embeddings", Record),
         ("POST", "/v1/responses", Record),
+        ("POST", "/v1/messages", Record),
+        ("POST", "/v1/messages/count_tokens", Nothing),
         ("POST", "/v1/quote", Nothing),
         ("POST", "/v1/subscription", Made("payment, or request_proof where a cancelled one goes on")),
         ("DELETE", "/v1/subscription", Changed),

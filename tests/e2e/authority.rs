@@ -32,6 +32,8 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("POST", "/v1/embeddings", Scope("inference")),
     ("POST", "/v1/responses", Scope("inference")),
     ("GET", "/v1/responses", Nothing),
+    ("POST", "/v1/messages", Scope("inference")),
+    ("POST", "/v1/messages/count_tokens", Scope("inference")),
     ("POST", "/v1/quote", Scope("inference")),
     ("GET", "/v1/models", Key),
     ("GET", "/v1/models/{id:.+}", Key),

@@ -4,6 +4,7 @@
 
 mod acts;
 mod admission;
+mod anthropic;
 mod archive;
 mod audit;
 mod authority;

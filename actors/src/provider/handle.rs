@@ -23,6 +23,7 @@ use upstream::{self, Call, Endpoint, Timeouts};
 use wire::{
     format::{ProviderCall, ProviderFormat},
     inference::{Event, Failure},
+    usage::Report,
 };
 
 use super::{
@@ -204,6 +205,32 @@ impl ProviderHandle {
         Reading { provider: settings.name, our_keys: Arc::clone(secrets), own_key: own_key.map(str::to_owned) }
     }
 
+    /// Has the provider count a prompt: a call that the format made for that ([`ProviderFormat::count`]), which costs
+    /// nothing. So it needs no [`Admission`].
+    ///
+    /// # Errors
+    ///
+    /// The call fails, or the answer has no count.
+    pub async fn count(&self, call: ProviderCall, own_key: Option<&str>) -> Result<Report, Failure> {
+        let mut tries = self.tries(call, own_key, 0)?;
+        let mut counted = None;
+        while let Some(event) = tries.next().await {
+            match event {
+                Event::Reported(report) => counted = Some(*report),
+                Event::Failed(failure) => return Err(failure),
+                Event::Finished { .. }
+                | Event::Loaded
+                | Event::Headers(_)
+                | Event::Started
+                | Event::Second(_)
+                | Event::Delta(_)
+                | Event::Unknown(_)
+                | Event::Usage(_) => {}
+            }
+        }
+        counted.ok_or_else(|| Failure::Transport("the provider counted nothing".into()))
+    }
+
     /// Calls the provider for an admitted request. It requires an [`Admission`]. The call runs while its events are
     /// read, and the last event is `Finished` or `Failed`. Dropping the stream cuts the call. Requests of the same
     /// affinity use the same key.
@@ -214,16 +241,19 @@ impl ProviderHandle {
         own_key: Option<&str>,
         affinity: u64,
     ) -> BoxStream<'static, Event> {
-        let reading = self.reading(own_key);
-        match self.begin(own_key, affinity) {
+        match self.tries(call, own_key, affinity) {
             Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
-            Ok((running, endpoints)) => {
-                let mut tries =
-                    Tries { running, reading, call: Arc::new(call), endpoints, place: 0, attempt: 0, events: None };
-                tries.events = tries.attempt();
-                stream::unfold(tries, |mut tries| async move { Some((tries.next().await?, tries)) }).boxed()
-            }
+            Ok(tries) => stream::unfold(tries, |mut tries| async move { Some((tries.next().await?, tries)) }).boxed(),
         }
+    }
+
+    /// The first attempt of a call.
+    fn tries(&self, call: ProviderCall, own_key: Option<&str>, affinity: u64) -> Result<Tries, Failure> {
+        let reading = self.reading(own_key);
+        let (running, endpoints) = self.begin(own_key, affinity)?;
+        let mut tries = Tries { running, reading, call: Arc::new(call), endpoints, place: 0, attempt: 0, events: None };
+        tries.events = tries.attempt();
+        Ok(tries)
     }
 }
 

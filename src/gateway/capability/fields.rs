@@ -2,9 +2,9 @@
 //! only with values that request nothing. Any other field is refused, with the nearest known name.
 
 use serde_json::Value;
-use wire::inference::{Request, Task};
+use wire::inference::{Format, Request, Task};
 
-use super::Unable;
+use super::{Unable, of_messages};
 use crate::catalogue::nearest::nearest;
 
 /// The requests that have a field.
@@ -42,7 +42,7 @@ pub(super) struct Field {
     pub(super) takes: Takes,
 }
 
-const fn field(name: &'static str, of: Of, takes: Takes) -> Field {
+pub(super) const fn field(name: &'static str, of: Of, takes: Takes) -> Field {
     Field { name, of, takes }
 }
 
@@ -136,28 +136,43 @@ impl Field {
     }
 }
 
+/// The known fields of a request's format.
+const fn fields_of(request: &Request) -> &'static [Field] {
+    match request.source.format {
+        Format::AnthropicMessages => of_messages::FIELDS,
+        Format::OpenAiChat
+        | Format::OpenAiCompletions
+        | Format::OpenAiResponses
+        | Format::OpenAiEmbeddings
+        | Format::Gemini
+        | Format::Mistral
+        | Format::Cohere => FIELDS,
+    }
+}
+
 /// Refuses a field of a request that would be ignored.
 pub(super) fn check(request: &Request, name: &str) -> Result<(), Unable> {
     let Some(value) = request.source.body.present(name) else { return Ok(()) };
-    let known = FIELDS.iter().find(|field| field.name == name && field.is_of(request.task()));
+    let known = fields_of(request).iter().find(|field| field.name == name && field.is_of(request.task()));
     match known.map(|field| field.takes) {
         Some(Used | Harmless) => Ok(()),
         Some(Checked(check, _)) => check(request),
         Some(Only(values)) if values.iter().any(|taken| same(taken, value)) => Ok(()),
         Some(Only(values)) => Err(Unable::new(name.to_owned(), only(values))),
-        None => Err(unknown(request.task(), name)),
+        None => Err(unknown(request, name)),
     }
 }
 
 /// The error of an unknown field, with the name that was probably meant.
-fn unknown(task: Task, name: &str) -> Unable {
+fn unknown(request: &Request, name: &str) -> Unable {
+    let (task, fields) = (request.task(), fields_of(request));
     let shown: String = name.chars().take(100).collect();
-    if FIELDS.iter().any(|field| field.name == name) {
+    if fields.iter().any(|field| field.name == name) {
         let other = if task == Task::Chat { "completions" } else { "chats" };
         return Unable::new(shown, format!("is a field of {other} only"));
     }
     let names =
-        FIELDS.iter().filter(|field| field.is_of(task) && !matches!(field.takes, Only(_))).map(|field| field.name);
+        fields.iter().filter(|field| field.is_of(task) && !matches!(field.takes, Only(_))).map(|field| field.name);
     let meant = nearest(name, names).into_iter().next();
     let hint = meant.map(|meant| format!("; did you mean {meant}?")).unwrap_or_default();
     Unable::new(shown, format!("is not a field that open models honour, so it is refused{hint}"))
@@ -248,10 +263,10 @@ mod tests {
 
     use super::*;
 
-    /// The table in the documentation.
-    fn table() -> String {
+    /// The table of fields in the documentation.
+    fn table(fields: &[Field]) -> String {
         let mut text = "| field | of | open models |\n|---|---|---|\n".to_owned();
-        for Field { name, of, takes } in FIELDS {
+        for Field { name, of, takes } in fields {
             let of = match of {
                 Both => "both",
                 Chat => "chats",
@@ -275,7 +290,9 @@ mod tests {
     #[test]
     fn the_documentation_shows_this_table() {
         let page = include_str!("../../../docs/open-models.md");
-        assert!(page.contains(&table()), "docs/open-models.md must have this table:\n{}", table());
+        for fields in [FIELDS, of_messages::FIELDS] {
+            assert!(page.contains(&table(fields)), "docs/open-models.md must have this table:\n{}", table(fields));
+        }
     }
 
     fn asked(task: Task, name: &str, value: &str) -> Result<(), Unable> {

@@ -7,7 +7,10 @@ use super::Unable;
 
 /// Members that have no place in the neutral words and change nothing: ids, earlier reasoning in other forms,
 /// citations. By pattern.
-const DESCRIBING: [&str; 10] = [
+const DESCRIBING: [&str; 13] = [
+    "messages[].content[].citations",
+    "messages[].content[].caller",
+    "system[].citations",
     "messages[].id",
     "messages[].parsed",
     "messages[].provider_specific_fields",
@@ -30,7 +33,8 @@ pub(super) fn check(request: &Request) -> Result<(), Unable> {
     for (place, message) in conversation.messages.iter().enumerate() {
         message.parts.iter().try_for_each(|part| check_part(place, message.role, part))?;
     }
-    request.unread.iter().filter(|unread| unread.at.starts_with("messages")).try_for_each(check_unread)
+    let is_content = |unread: &&Unread| unread.at.starts_with("messages") || unread.at.starts_with("system");
+    request.unread.iter().filter(is_content).try_for_each(check_unread)
 }
 
 fn short(text: &str) -> String {

@@ -36,6 +36,11 @@ pub struct Used {
     pub estimated: bool,
 }
 
+impl Used {
+    /// Nothing, as the provider says.
+    const NOTHING: Self = Self { quantities: Quantities::NONE, estimated: false };
+}
+
 /// Removes implausible numbers from a report; `None` if no number is left.
 pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
     let is_sound = |number: &u64, most: u64| *number <= most.saturating_mul(NONSENSE);
@@ -45,7 +50,7 @@ pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
     if (report.input, report.output) != (input, output) {
         report.own = None;
     }
-    (report.input.is_some() || report.output.is_some()).then(|| report.fitted())
+    (report.input.is_some() || report.output.is_some() || report.is_free).then(|| report.fitted())
 }
 
 impl Known {
@@ -67,9 +72,17 @@ impl Known {
         self.report.is_some()
     }
 
+    /// Whether the provider bills nothing.
+    fn is_free(&self) -> bool {
+        self.report.as_ref().is_some_and(|report| report.is_free)
+    }
+
     /// Only the reported usage: missing numbers count as zero.
     pub fn reported(&self, asked: Asked) -> Used {
         let report = self.report.as_ref();
+        if self.is_free() {
+            return Used::NOTHING;
+        }
         let input = report.and_then(|report| report.input).unwrap_or(0);
         let output = report.and_then(|report| report.output).unwrap_or(0);
         Used { quantities: quantities(report, input, output, asked), estimated: false }
@@ -78,6 +91,9 @@ impl Known {
     /// The usage for a prompt with this count of tokens and a text of this length. `count` counts the text, and is
     /// called where no report covers it. The usage is at most the capacity.
     pub fn used(&self, prompt: u64, text: usize, asked: Asked, can: Capacity, count: impl FnOnce() -> u64) -> Used {
+        if self.is_free() {
+            return Used::NOTHING;
+        }
         let report = self.report.as_ref();
         let input = report.and_then(|report| report.input);
         let output = report.and_then(|report| report.output);
@@ -201,6 +217,18 @@ mod tests {
         assert_eq!(used(&known([(report(Some(7), Some(60)), 4)])), (7, 60, false), "more than the text has by itself");
         let ended = known([(report(Some(7), Some(1)), 3), (report(Some(7), Some(6)), 10)]);
         assert_eq!((used(&ended), ended.own(10).as_deref()), ((7, 6, false), Some("{}")));
+    }
+
+    #[test]
+    fn what_the_provider_does_not_bill_is_nothing() {
+        let refused = Report { is_free: true, ..report(None, Some(1)) };
+        let refused = known([(report(Some(700), Some(1)), 0), (refused, 0)]);
+        assert_eq!(refused.used(40, 0, Asked::default(), CAN, || 5), Used::NOTHING);
+        assert_eq!(refused.reported(Asked::default()), Used::NOTHING);
+        assert_eq!(
+            known([(Report { is_free: true, ..Report::default() }, 0)]).reported(Asked::default()),
+            Used::NOTHING
+        );
     }
 
     #[test]

@@ -39,7 +39,8 @@ pub(in crate::gateway) struct UsageMeter {
 impl UsageMeter {
     pub(super) fn new(terms: UsageTerms, began: Instant) -> Self {
         let output = u64::from(terms.model.max_output).saturating_mul(terms.choices);
-        let can = Capacity { input: terms.context, output };
+        // The provider's own tools read the conversation again and again, and usage adds up.
+        let can = Capacity { input: terms.context.saturating_mul(terms.turns), output };
         Self { terms, can, known: Known::default(), text: String::new(), reported_at: began }
     }
 

@@ -7,7 +7,7 @@ use billing::{
     Nanos,
     hold::{HoldRequest, OutputPrice, Work},
     price::{Asked, Keep, Permitted, Price, Rate, Unpriced, affordable},
-    quantity::{Quantities, ServiceTier},
+    quantity::{Direction, Key, Kind, Quantities, ServiceTier},
 };
 use rust_decimal::Decimal;
 use wire::{
@@ -43,12 +43,15 @@ pub(in crate::gateway) struct UsageTerms {
     counted: u64,
     /// How long the provider may keep its cache, and the requested tier.
     pub(in crate::gateway) asked: Asked,
-    /// The highest cost of the prompt, and of an output token, both with the fee.
+    /// The highest cost of the prompt, and of an output token, both with the fee. Where the provider's own tools return
+    /// any number of tokens, the cost of what is known of the prompt.
     dearest: (Decimal, Rate),
     /// The output tokens that the client's limit or the model allows, per choice.
     limit: u64,
-    /// The number of choices.
+    /// The number of choices, times the turns.
     pub(in crate::gateway) choices: u64,
+    /// How often the provider may read the conversation, for tools that it runs itself.
+    pub(in crate::gateway) turns: u64,
     /// The output limit to send, if `max_cost` pays for less than the client's limit.
     clamp: Option<u32>,
 }
@@ -80,20 +83,26 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     // A model reads each input of an embedding by itself.
     let context = u64::from(model.context).saturating_mul(inputs(request));
     // A prompt never exceeds the model's context.
-    let counted = wire::tokens::count_prompt(request, &model.id).min(context);
+    let counted = wire::tokens::count_prompt(request, &model.id).saturating_add(terms.more_input).min(context);
     let most = counted.saturating_mul(wire::tokens::margin(&model.id)).min(context);
-    let (input, estimated) = if terms.is_uncountable { (context, context) } else { (most, counted) };
+    let (once, estimated) = if terms.is_uncountable { (context, context) } else { (most, counted) };
+    let turns = terms.turns.saturating_add(1);
+    let input = once.saturating_mul(turns);
     let asked = Asked { keep: if terms.keeps_long { Keep::Long } else { Keep::Usual }, tier };
     let generation = request.generation();
     let largest = generation.and_then(|generation| generation.limit).map(|limit| u64::from(limit.largest));
     let limit = if request.writes() { largest.unwrap_or(u64::MAX).min(model.max_output.into()) } else { 0 };
-    let choices = generation.map_or(1, |generation| u64::from(generation.answers()));
+    let choices = generation.map_or(1, |generation| u64::from(generation.answers())).saturating_mul(turns);
+    let permitted = Allowed { asked, uses: uses(&terms, &price)?, writes: request.writes() };
     let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
-    let (prompt, token) = dearest(&price, input, asked, request.writes()).map_err(unpriced)?;
-    let affordable = max_cost(request)?.map(|most| affordable(most, prompt, token) / choices.max(1));
+    let (prompt, token) = dearest(&price, input, permitted).map_err(unpriced)?;
+    // What the provider's own tools return may fill the context in each further turn.
+    let most_input = if turns > 1 { context.saturating_mul(turns) } else { input };
+    let (most_prompt, most_token) = dearest(&price, most_input, permitted).map_err(unpriced)?;
+    let affordable = max_cost(request)?.map(|most| affordable(most, most_prompt, most_token) / choices.max(1));
     let (limit, clamp) = match affordable {
-        Some(0) if prompt > Decimal::ZERO => {
-            let alone = Nanos::ceil(prompt).map_err(|_| too_much())?;
+        Some(0) if most_prompt > Decimal::ZERO => {
+            let alone = Nanos::ceil(most_prompt).map_err(|_| too_much())?;
             return Err(invalid("max_cost", format!("the prompt alone may cost ${alone}")));
         }
         Some(most) if most < limit => (most, u32::try_from(most).ok()),
@@ -102,15 +111,30 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let output = OutputPrice { input: prompt, token, limit: limit.saturating_mul(choices) };
     let cost = |tokens: u64| output.cost(tokens.saturating_mul(choices)).ok_or_else(too_much);
     let minimum = cost(limit.min(USUAL_OUTPUT))?;
-    let priced = HoldRequest { minimum, expected: minimum, worst_case: cost(limit)? };
+    let most = OutputPrice { input: most_prompt, token: most_token, ..output };
+    let worst_case = most.cost(most.limit).ok_or_else(too_much)?;
+    let priced = HoldRequest { minimum, expected: minimum, worst_case };
     let hold = match payer {
         Payer::Credits => priced,
         Payer::OwnKey => HoldRequest::FREE,
     };
     let model = Arc::clone(model);
     let dearest = (prompt, token);
-    let terms =
-        UsageTerms { model, price, payer, input, context, estimated, counted, asked, dearest, limit, choices, clamp };
+    let terms = UsageTerms {
+        model,
+        price,
+        payer,
+        input,
+        context,
+        estimated,
+        counted,
+        asked,
+        dearest,
+        limit,
+        choices,
+        turns,
+        clamp,
+    };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
 }
 
@@ -193,9 +217,37 @@ const fn inputs(request: &Request) -> u64 {
     }
 }
 
+/// The most that the provider's own tools may use. Fetches cost nothing where they have no price.
+fn uses(terms: &Terms, price: &Price) -> Result<Quantities, ServeError> {
+    let key = |kind| Key::of(kind, Direction::Neither);
+    let mut uses = Quantities::NONE;
+    if terms.web_searches > 0 {
+        uses.add(key(Kind::WebSearches), terms.web_searches);
+        if price.rate(key(Kind::WebSearches)).is_none() {
+            return Err(invalid("tools", "ask for a search of the web, which has no price here for this model"));
+        }
+    }
+    if terms.web_fetches > 0 && price.rate(key(Kind::WebFetches)).is_some() {
+        uses.add(key(Kind::WebFetches), terms.web_fetches);
+    }
+    Ok(uses)
+}
+
+/// What a request allows its provider to charge for.
+#[derive(Debug, Clone, Copy)]
+struct Allowed {
+    /// How long the cache may be kept, and the tier.
+    asked: Asked,
+    /// The most that the provider's own tools may use.
+    uses: Quantities,
+    /// Whether the answer is text.
+    writes: bool,
+}
+
 /// The highest cost of a prompt of at most `input` tokens, and of an output token after it, both with the fee. Of work
 /// that writes nothing, the second is zero.
-fn dearest(price: &Price, input: u64, asked: Asked, writes: bool) -> Result<(Decimal, Rate), Unpriced> {
+fn dearest(price: &Price, input: u64, allowed: Allowed) -> Result<(Decimal, Rate), Unpriced> {
+    let Allowed { asked, uses, writes } = allowed;
     // A provider may serve a request for another tier at its usual one.
     let tiers: &[ServiceTier] = match asked.tier {
         ServiceTier::Standard => &[ServiceTier::Standard],
@@ -203,7 +255,7 @@ fn dearest(price: &Price, input: u64, asked: Asked, writes: bool) -> Result<(Dec
         ServiceTier::Flex => &[ServiceTier::Flex, ServiceTier::Standard],
         ServiceTier::Priority => &[ServiceTier::Priority, ServiceTier::Standard],
     };
-    let permitted = Permitted { keep: asked.keep, tiers, ..Permitted::TEXT };
+    let permitted = Permitted { keep: asked.keep, tiers, uses, ..Permitted::TEXT };
     let token = if writes { price.most_output(input, &permitted)? } else { Rate::default() };
     Ok((price.most_input(input, &permitted)?.total(), token))
 }
@@ -219,7 +271,10 @@ mod tests {
     use billing::quantity::{Cache, Key};
     use proptest::prelude::*;
     use wire::{
-        format::openai::{read_chat, read_completion},
+        format::{
+            anthropic::read_messages,
+            openai::{read_chat, read_completion},
+        },
         inference::Task,
     };
 
@@ -352,6 +407,22 @@ mod tests {
     }
 
     #[test]
+    fn tools_of_the_providers_own_are_held_for_each_use_and_each_turn() {
+        let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find("claude-opus-5-5") else { panic!() };
+        let of = |tools: &str| {
+            let said = r#""messages":[{"role":"user","content":"hello world"}]"#;
+            let body = format!(r#"{{"model":"claude-opus-5-5","max_tokens":100,{said},"tools":{tools}}}"#);
+            closed(&read_messages(body.as_bytes()).unwrap(), &model)
+        };
+        let searching = of(r#"[{"type":"web_search_20260318","name":"w","max_uses":2}]"#).unwrap();
+        // Three readings of a million tokens, written to the cache at $5, three answers at $20, two searches, the fee.
+        assert_eq!(searching.hold.worst_case, Nanos::new(15_326_520_000));
+        assert!(searching.hold.minimum < Nanos::dollars(1), "what is known of it is little: {:?}", searching.hold);
+        assert!(of("[]").unwrap().hold.worst_case < Nanos::new(3_000_000));
+        assert_eq!(of(r#"[{"type":"web_search_20260318","name":"w"}]"#).unwrap_err(), "tools[0].max_uses");
+    }
+
+    #[test]
     fn of_two_limits_the_larger_is_held_for() {
         let limit = |fields| quoted("gpt-4o-mini", fields).unwrap().0.limit;
         assert_eq!(limit(r#","max_tokens":900,"max_completion_tokens":10"#), 900);
@@ -433,7 +504,8 @@ mod tests {
         }
         assert_eq!(of("\"flex\"", &priced), Ok(ServiceTier::Flex));
         assert_eq!(of("\"batch\"", &priced).unwrap_err(), "service_tier", "batches are not made here");
-        let prompt = |tier| dearest(&priced, 1_000, Asked { keep: Keep::Usual, tier }, true).unwrap().0;
+        let allowed = |tier| Allowed { asked: Asked { keep: Keep::Usual, tier }, uses: Quantities::NONE, writes: true };
+        let prompt = |tier| dearest(&priced, 1_000, allowed(tier)).unwrap().0;
         assert_eq!(prompt(ServiceTier::Priority), prompt(ServiceTier::Standard) * Decimal::TWO);
         assert_eq!(prompt(ServiceTier::Flex), prompt(ServiceTier::Standard), "it may be served at the usual one");
     }

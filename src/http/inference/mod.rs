@@ -1,6 +1,7 @@
 //! Inference: a handler reads the body in its route's format, has the gateway start the request, and passes its updates
 //! to the surface: a whole answer, or a stream whose last chunk has usage and cost.
 
+mod count;
 mod forwarded;
 mod models;
 mod quote;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use wire::{
     format::{
         ClientFormat,
+        anthropic::Messages,
         openai::{Chat, Completions, Embeddings, Responses},
     },
     inference::Request,
@@ -36,6 +38,7 @@ use super::{
     },
 };
 use crate::gateway::serve::{self, Begun, Job, ServeError, Started};
+pub use count::count_tokens;
 pub use models::{model, models};
 pub use quote::quote;
 
@@ -81,6 +84,11 @@ pub async fn chat(state: Shared, request: HttpRequest, body: Body) -> HttpRespon
 /// `POST /v1/completions`.
 pub async fn completions(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     run::<Completions>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `POST /v1/messages`.
+pub async fn messages(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Messages>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
 /// `POST /v1/embeddings`.
@@ -149,9 +157,14 @@ fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, 
     if let Some(value) = header(request, &X_MAX_COST)? {
         parsed.max_cost = Some(value);
     }
+    forward(request, &mut parsed);
+    Ok(parsed)
+}
+
+/// Adds the headers and the query that a provider of the same format gets.
+fn forward(request: &HttpRequest, parsed: &mut Request) {
     parsed.source.headers = forwarded::of(request.headers());
     parsed.source.query = Some(request.query_string()).filter(|query| !query.is_empty()).map(Box::from);
-    Ok(parsed)
 }
 
 /// The caller's own key at the provider, if it sent one.

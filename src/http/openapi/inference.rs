@@ -10,6 +10,8 @@ use crate::http::views::Dollars;
 
 /// The fields of bodies, from the page for people.
 const FIELDS: &str = include_str!("../../../docs/request-fields.md");
+/// The same of messages.
+const OF_MESSAGES: &str = include_str!("../../../docs/message-fields.md");
 
 /// Headers that a request may have.
 pub(super) const REQUEST: &[(&str, &str)] = &[
@@ -44,24 +46,24 @@ fn open(object: ObjectBuilder) -> ObjectBuilder {
 }
 
 /// The rows of the table of fields: name, routes, cost, note.
-fn fields() -> impl Iterator<Item = [&'static str; 4]> {
-    rows("| field | routes |").filter_map(|row| {
+fn fields(page: &'static str) -> impl Iterator<Item = [&'static str; 4]> {
+    rows(page, "| field | routes |").filter_map(|row| {
         let mut cells = cells(row);
         let name = cells.next()?.trim_matches('`');
         Some([name, cells.next()?, cells.next()?, cells.next().unwrap_or_default()])
     })
 }
 
-/// The rows of a table of the page, by how the table begins.
-fn rows(begin: &str) -> impl Iterator<Item = &'static str> {
-    FIELDS.split("\n\n").find(|part| part.starts_with(begin)).unwrap_or_default().lines().skip(2)
+/// The rows of a table of a page, by how the table begins.
+fn rows(page: &'static str, begin: &str) -> impl Iterator<Item = &'static str> {
+    page.split("\n\n").find(|part| part.starts_with(begin)).unwrap_or_default().lines().skip(2)
 }
 
-/// The body of a route: `chat`, `completions`, or both.
-fn body(route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
+/// The body of a route of a page: `chat`, `completions`, `messages`, or all.
+fn body(page: &'static str, route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
     let mut object = of_type(Type::Object);
     let is_there = |routes: &str| route.is_none_or(|route| routes == "both" || routes == route);
-    for [name, _, cost, note] in fields().filter(|[_, routes, ..]| is_there(routes)) {
+    for [name, _, cost, note] in fields(page).filter(|[_, routes, ..]| is_there(routes)) {
         object = object.property(name, field(name, cost, note));
     }
     for name in needed {
@@ -86,7 +88,7 @@ fn field(name: &str, cost: &str, note: &str) -> ObjectBuilder {
 
 pub(super) fn responses_body() -> RefOr<Schema> {
     let mut object = of_type(Type::Object);
-    for row in rows("| field | cost |") {
+    for row in rows(FIELDS, "| field | cost |") {
         let mut cells = cells(row);
         let (Some(name), Some(cost)) = (cells.next(), cells.next()) else { continue };
         let name = name.trim_matches('`');
@@ -138,15 +140,49 @@ pub(super) fn answers() -> (RefOr<Schema>, RefOr<Schema>) {
 }
 
 pub(super) fn chat_body() -> RefOr<Schema> {
-    body(Some("chat"), &["model", "messages"])
+    body(FIELDS, Some("chat"), &["model", "messages"])
 }
 
 pub(super) fn completion_body() -> RefOr<Schema> {
-    body(Some("completions"), &["model", "prompt"])
+    body(FIELDS, Some("completions"), &["model", "prompt"])
 }
 
 pub(super) fn quote_body() -> RefOr<Schema> {
-    body(None, &["model"])
+    body(FIELDS, None, &["model"])
+}
+
+pub(super) fn messages_body() -> RefOr<Schema> {
+    body(OF_MESSAGES, None, &["model", "messages", "max_tokens"])
+}
+
+pub(super) fn count_body() -> RefOr<Schema> {
+    body(OF_MESSAGES, None, &["model", "messages"])
+}
+
+/// An answer in Anthropic's form, with its cost.
+pub(super) fn message() -> RefOr<Schema> {
+    let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
+    let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
+        .property("type", of_type(Type::String))
+        .property("role", of_type(Type::String))
+        .property("model", of_type(Type::String))
+        .property("content", ArrayBuilder::new().items(open(of_type(Type::Object))))
+        .property("stop_reason", anything())
+        .property("usage", open(usage))
+        .property("farebox", open(of_type(Type::Object)));
+    open(object.required("content")).into()
+}
+
+/// The events of a stream of messages.
+pub(super) fn events() -> RefOr<Schema> {
+    let says = "Server-sent events with names; `message_delta` has usage and cost, then `message_stop`.";
+    of_type(Type::String).description(Some(says)).into()
+}
+
+/// A count of tokens.
+pub(super) fn counted() -> RefOr<Schema> {
+    open(of_type(Type::Object).property("input_tokens", of_type(Type::Integer)).required("input_tokens")).into()
 }
 
 /// An answer in `OpenAI`'s form, with its cost.
@@ -181,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_fields_are_read_from_their_page() {
-        let names: Vec<_> = fields().map(|[name, ..]| name).collect();
+        let names: Vec<_> = fields(FIELDS).map(|[name, ..]| name).collect();
         assert!(names.len() > 40 && names.contains(&"max_tokens") && !names.contains(&"part"), "{names:?}");
         let chat = serde_json::to_value(chat_body()).unwrap();
         assert!(chat["properties"]["tools"].is_object() && chat["properties"]["prompt"].is_null(), "{chat}");

@@ -51,7 +51,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
     let is_of = |starts: &[&str]| starts.iter().any(|start| path.starts_with(start));
     if is_of(&["/admin/"]) {
         "Operator"
-    } else if is_of(&["/v1/chat", "/v1/completions", "/v1/quote", "/v1/models", "/v1/live"]) {
+    } else if is_of(&["/v1/chat", "/v1/completions", "/v1/messages", "/v1/quote", "/v1/models", "/v1/live"]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
         "Keys"
@@ -126,6 +126,17 @@ fn models() -> Vec<Operation> {
         ),
         get("/v1/responses", Takes::Nothing, "Asks for a WebSocket, which is refused at once")
             .errors(&[Code::MethodNotAllowed, Code::UpgradeRequired]),
+        run(
+            post("/v1/messages", INFERENCE, "A conversation in Anthropic's format, answered whole or as a stream")
+                .body_of(inference::messages_body()),
+            (inference::message(), inference::events()),
+        ),
+        post("/v1/messages/count_tokens", INFERENCE, "The tokens of a prompt, for nothing")
+            .body_of(inference::count_body())
+            .headers(inference::REQUEST, &[])
+            .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
+            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+            .answers_of(200, json, Some(inference::counted())),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
             .headers(inference::REQUEST, &[])

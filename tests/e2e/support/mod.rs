@@ -3,6 +3,7 @@
 pub(crate) mod accounts;
 pub(crate) mod client;
 pub(crate) mod companion;
+pub(crate) mod fake_anthropic;
 pub(crate) mod fake_cohere;
 pub(crate) mod fake_gemini;
 pub(crate) mod fake_mistral;

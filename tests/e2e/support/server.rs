@@ -72,6 +72,12 @@ impl Options {
             .set("FAREBOX_PROVIDERS__OPENAI__RETRIES", "0")
     }
 
+    /// Anthropic at this address, and a key that it takes.
+    pub(crate) fn calling_anthropic(self, url: &str) -> Self {
+        self.set("FAREBOX_PROVIDERS__ANTHROPIC__API_KEY", "sk-ant-test")
+            .set("FAREBOX_PROVIDERS__ANTHROPIC__BASE_URL", url)
+    }
+
     /// One more argument after `serve`, at the first start.
     pub(crate) fn with_argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());

@@ -1,0 +1,74 @@
+//! The fields of a request for messages (Anthropic's format) to an open model, as [`fields`](super::fields) has those
+//! of chats.
+
+use super::{
+    Unable,
+    fields::{
+        Field,
+        Of::Chat,
+        Takes::{Checked, Harmless, Only, Used},
+        field,
+    },
+};
+use wire::inference::{Request, ToolChoice, Work};
+
+/// The most texts that may end an answer: each is looked for after every token.
+const MOST_STOPS: usize = 16;
+
+/// All known fields.
+pub(super) const FIELDS: &[Field] = &[
+    field("model", Chat, Used),
+    field("messages", Chat, Checked(|_| Ok(()), "texts; see below")),
+    field("system", Chat, Used),
+    field("max_tokens", Chat, Checked(limit, "at least 1")),
+    field("temperature", Chat, Used),
+    field("top_p", Chat, Used),
+    field("top_k", Chat, Used),
+    field("stop_sequences", Chat, Checked(stops, "at most 16")),
+    field("stream", Chat, Used),
+    field("max_cost", Chat, Used),
+    field("autoScale", Chat, Used),
+    field("metadata", Chat, Harmless),
+    field("cache_control", Chat, Harmless),
+    field("context_management", Chat, Harmless),
+    field("betas", Chat, Harmless),
+    field("anthropic_version", Chat, Harmless),
+    field("anthropic_beta", Chat, Harmless),
+    field("tools", Chat, Checked(tools, "`[]`, or any with `tool_choice` of type `none`")),
+    field("tool_choice", Chat, Only(&["{\"type\":\"none\"}", "{\"type\":\"auto\"}"])),
+    field("thinking", Chat, Only(&["{\"type\":\"disabled\"}"])),
+    field("output_config", Chat, Only(&["{}"])),
+    field("service_tier", Chat, Only(&["\"auto\"", "\"standard_only\""])),
+    field("speed", Chat, Only(&["\"standard\""])),
+    field("inference_geo", Chat, Only(&["\"global\""])),
+    field("mcp_servers", Chat, Only(&["[]"])),
+    field("fallbacks", Chat, Only(&["[]"])),
+    field("container", Chat, Only(&[])),
+];
+
+fn limit(request: &Request) -> Result<(), Unable> {
+    let limit = request.generation().and_then(|generation| generation.limit);
+    match limit.map(|limit| limit.tokens) {
+        Some(0) => Err(Unable::new("max_tokens", "must be at least 1: open models keep no cache to be filled")),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn stops(request: &Request) -> Result<(), Unable> {
+    let count = request.generation().map_or(0, |generation| generation.sampling.stop.len());
+    if count > MOST_STOPS {
+        return Err(Unable::new("stop_sequences", format!("must be at most {MOST_STOPS} texts for open models")));
+    }
+    Ok(())
+}
+
+/// Refuses tools, unless none may be called.
+fn tools(request: &Request) -> Result<(), Unable> {
+    let Work::Conversation(conversation) = &request.work else { return Ok(()) };
+    let is_empty =
+        request.source.body.present("tools").is_some_and(|tools| tools.replace(char::is_whitespace, "") == "[]");
+    if is_empty || conversation.tool_choice == Some(ToolChoice::None) {
+        return Ok(());
+    }
+    Err(Unable::new("tools", "open models call no tools; tool_choice may be of type none to send them all the same"))
+}
