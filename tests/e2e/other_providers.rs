@@ -138,7 +138,7 @@ async fn each_model_answers_whole_and_as_a_stream_for_exactly_what_it_reports() 
 #[tokio::test]
 async fn a_tool_is_called_and_its_result_answered() {
     let stage = Stage::set().await;
-    for Provider { name, model, .. } in &stage.providers {
+    for Provider { name, model, fake, .. } in &stage.providers {
         for stream in [false, true] {
             let called = stage.chat(model, json!({"tools": tools(), "tool_choice": "auto", "stream": stream})).await;
             let message =
@@ -159,6 +159,10 @@ async fn a_tool_is_called_and_its_result_answered() {
                 answered.ok()["choices"][0]["message"]["content"].clone()
             };
             assert_eq!(text, "It is sunny", "{name}: {}", answered.body);
+            if *name == "google" && !stream {
+                let asked = fake.asked().last().unwrap().body.clone();
+                assert_eq!(asked["contents"][1]["parts"][0]["thoughtSignature"], fake_gemini::PROOF, "{asked}");
+            }
         }
     }
     stage.server.admin().assert_audit().await;

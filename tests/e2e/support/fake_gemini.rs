@@ -7,7 +7,7 @@ use super::fake_provider::{Asked, Dialect, FakeProvider, Said, TOOL, WORDS, stra
 
 pub(crate) const KEY: &str = "goog-test";
 pub(crate) const MODEL: &str = "gemini-3.8-flash";
-const PROOF: &str = "cHJvb2Y=";
+pub(crate) const PROOF: &str = "cHJvb2Y=";
 
 pub(crate) fn start() -> FakeProvider {
     let is_stream = |asked: &Asked| asked.target.contains(":streamGenerateContent");

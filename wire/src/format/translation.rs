@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    cohere,
+    anthropic, cohere,
     feature::{Feature, Takes},
     gemini, mistral, openai,
 };
@@ -14,8 +14,13 @@ use crate::inference::Format;
 type Column = (&'static str, fn(Feature) -> Takes);
 
 /// The providers' formats.
-const COLUMNS: [Column; 4] =
-    [("OpenAI", openai::takes), ("Google", gemini::takes), ("Mistral", mistral::takes), ("Cohere", cohere::takes)];
+const COLUMNS: [Column; 5] = [
+    ("OpenAI", openai::takes),
+    ("Anthropic", anthropic::takes),
+    ("Google", gemini::takes),
+    ("Mistral", mistral::takes),
+    ("Cohere", cohere::takes),
+];
 
 /// The table for people, in Markdown.
 pub fn page() -> String {
@@ -30,7 +35,7 @@ pub fn page() -> String {
         // Writing to a text can't fail.
         let _ = write!(page, " {name} |");
     }
-    page.push_str("\n|---|---|---|---|---|---|\n");
+    page.push_str("\n|---|---|---|---|---|---|---|\n");
     for feature in Feature::ALL {
         let _ = write!(page, "| {} | `{}` |", words(feature), feature.field(Format::OpenAiChat));
         for (_, takes) in COLUMNS {

@@ -19,4 +19,5 @@ mod writer;
 pub(super) use abroad::leftover;
 pub use formats::{Anthropic, Messages};
 pub use request::{read_messages, read_to_count};
+pub(super) use translate::takes;
 pub use writer::Writer;

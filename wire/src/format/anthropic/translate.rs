@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How messages treat the features of requests in other formats.
-pub(super) const fn takes(feature: Feature) -> Takes {
+pub(in crate::format) const fn takes(feature: Feature) -> Takes {
     match feature {
         // No proof, no reasoning: the provider takes back only what it signed.
         Feature::Reasoning | Feature::AuthorName | Feature::Seed => Takes::Left,

@@ -20,7 +20,7 @@ use answer::Answer;
 pub use translate::takes;
 
 /// Stands before a proof of Google's where a client keeps it, so that no other provider's goes to Google.
-const PROOF_MARK: &str = "google:";
+pub(in crate::format) const PROOF_MARK: &str = "google:";
 
 /// A provider that speaks it.
 #[derive(Debug)]

@@ -3,7 +3,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     fields::Fields,
-    format::{ProviderFormat, Upstream, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::read_chat},
+    format::{
+        ProviderFormat, Upstream, anthropic::Anthropic, cohere::Cohere, gemini::Gemini, mistral::Mistral,
+        openai::read_chat,
+    },
     inference::{Content, Conversation, Failure, File, Image, Media, Request, Work},
 };
 
@@ -40,7 +43,7 @@ fn media(conversation: &mut Conversation) -> &mut Media {
 }
 
 /// An example of each feature; `None` for one that chats do not have.
-fn example(feature: Feature) -> Option<Example> {
+fn example(feature: Feature, provider: &str) -> Option<Example> {
     let tool = |strict: bool| json!({"type": "function", "function": {"name": "f", "strict": strict}});
     let tools = json!({"tools": [tool(false)]});
     let choosing = |choice: Value| json!({"tools": [tool(false)], "tool_choice": choice});
@@ -91,7 +94,7 @@ fn example(feature: Feature) -> Option<Example> {
             (answered(json!("y")), with)
         }
         Feature::SignedReasoning => {
-            let thought = json!({"type": "thinking", "thinking": "hm", "signature": "google:s"});
+            let thought = json!({"type": "thinking", "thinking": "hm", "signature": if provider == "Google" { "google:s" } else { "s" }});
             (answered(json!("y")), answered(json!([thought, {"type": "text", "text": "y"}])))
         }
         Feature::Refusal => (answered(json!("y")), answered(json!([{"type": "refusal", "refusal": "no"}]))),
@@ -144,9 +147,10 @@ fn request(fields: &Value) -> Request {
 }
 
 fn written(provider: &str, request: Request) -> Result<Fields, Failure> {
-    let upstream = Upstream { model: "m", max_output: 100 };
+    let upstream = Upstream { model: "m", max_output: 50_000 };
     let format: &dyn ProviderFormat = match provider {
         "OpenAI" => return openai::translated(&request, &upstream),
+        "Anthropic" => &Anthropic,
         "Google" => &Gemini,
         "Mistral" => &Mistral,
         "Cohere" => &Cohere,
@@ -159,7 +163,7 @@ fn written(provider: &str, request: Request) -> Result<Fields, Failure> {
 fn each_feature_is_treated_as_the_tables_say() {
     for (provider, takes) in COLUMNS {
         for feature in Feature::ALL {
-            let Some(Example { plain, with, change }) = example(feature) else { continue };
+            let Some(Example { plain, with, change }) = example(feature, provider) else { continue };
             let mut with = request(&with);
             let Work::Conversation(conversation) = &mut with.work else { panic!() };
             change(conversation);
@@ -181,7 +185,7 @@ fn each_feature_is_treated_as_the_tables_say() {
 fn two_features_together_are_asked_or_refused_by_one_of_their_names() {
     for (provider, _) in COLUMNS {
         for (first, second) in Feature::ALL.into_iter().flat_map(|first| Feature::ALL.map(|second| (first, second))) {
-            let (Some(one), Some(two)) = (example(first), example(second)) else { continue };
+            let (Some(one), Some(two)) = (example(first, provider), example(second, provider)) else { continue };
             let mut fields = one.with;
             fields.as_object_mut().unwrap().extend(two.with.as_object().unwrap().clone());
             if let Err(failure) = written(provider, request(&fields)) {

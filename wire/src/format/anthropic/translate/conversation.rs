@@ -7,6 +7,7 @@ use super::mark;
 use crate::{
     format::{
         feature::{Feature, is_data},
+        gemini::PROOF_MARK,
         hidden::HIDDEN,
     },
     inference::{Content, Failure, File, Format, Image, Media, Message, Part, Reasoning, Role, ToolCall, ToolResult},
@@ -87,6 +88,8 @@ fn block(content: &Content, at: &str) -> Result<Option<Value>, Failure> {
         }
         Content::Image(Image { media, .. }) => Some(json!({"type": "image", "source": source(media, "image/png")})),
         Content::File(file) => Some(document(file, at)?),
+        // Another provider's proof is none here.
+        Content::Reasoning(Reasoning { signature: Some(proof), .. }) if proof.starts_with(PROOF_MARK) => None,
         Content::Reasoning(Reasoning { text, signature: Some(signature) }) => {
             Some(match signature.strip_prefix(HIDDEN) {
                 Some(data) => json!({"type": "redacted_thinking", "data": data}),
