@@ -20,7 +20,7 @@ use futures::{
 use runtime::mailbox::{self, Handle};
 use tokio::sync::mpsc;
 use wire::{
-    format::{ProviderCall, Upstream, set_tier},
+    format::{ProviderCall, Upstream, set_terms},
     inference::{Event, Failure, Request},
 };
 
@@ -136,7 +136,7 @@ pub(super) fn call<'a>(
     mut request: Request,
 ) -> Result<(&'a ProviderHandle, ProviderCall), ServeError> {
     if terms.payer == Payer::Credits {
-        set_tier(&mut request, terms.tier());
+        set_terms(&mut request, terms.tier());
     }
     let handle = provider(gateway, &terms.model)?;
     let upstream = Upstream { model: &terms.model.id, max_output: terms.model.max_output };

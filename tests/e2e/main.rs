@@ -10,6 +10,7 @@ mod audit;
 mod authority;
 mod backup;
 mod closed;
+mod codex;
 mod completions;
 mod edge;
 mod embeddings;

@@ -31,7 +31,7 @@ use crate::{
 };
 use count::count;
 pub use receipt::{Particulars, Receipt};
-pub use terms::{Terms, set_tier, terms};
+pub use terms::{Terms, set_terms, terms};
 pub use translation::page as translation_page;
 
 /// A format in which clients ask.

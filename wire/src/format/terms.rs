@@ -49,9 +49,10 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
     }
 }
 
-/// Names the service tier in a request that names one: `auto` would let a setting of our project at the provider choose
+/// Writes the terms that the gateway's key sets: a bound of the provider's own tools, where there is none; and the service
+/// tier in a request that names one: `auto` would let a setting of our project at the provider choose
 /// a dearer one.
-pub fn set_tier(request: &mut Request, tier: Tier) {
+pub fn set_terms(request: &mut Request, tier: Tier) {
     let word = match tier {
         Tier::Standard => "default",
         Tier::Batch => "batch",
@@ -60,6 +61,9 @@ pub fn set_tier(request: &mut Request, tier: Tier) {
     };
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions | Format::OpenAiResponses => {
+            if request.source.format == Format::OpenAiResponses {
+                responses::known::bound(request);
+            }
             if request.source.body.present("service_tier").is_some() {
                 request.source.body.set("service_tier", word);
             }

@@ -18,7 +18,7 @@ const FIELDS: [(&str, Does, &str); 37] = [
     ("model", Nothing, "chooses whose prices count"),
     ("input", Prompt, "items that are not known are taken as the model's whole context"),
     ("instructions", Prompt, ""),
-    ("tools", Prompt, "tools that the client runs; hosted tools are refused"),
+    ("tools", Prompt, "tools that the client runs, and searches of the web; other hosted tools are refused"),
     ("text", Prompt, "with the schema of its format"),
     ("max_output_tokens", Output, ""),
     ("service_tier", Price, "as for chats"),
@@ -30,7 +30,7 @@ const FIELDS: [(&str, Does, &str); 37] = [
     ("top_logprobs", Nothing, ""),
     ("tool_choice", Nothing, ""),
     ("parallel_tool_calls", Nothing, ""),
-    ("max_tool_calls", Nothing, ""),
+    ("max_tool_calls", Output, "4 where there are hosted tools and no bound"),
     ("reasoning", Nothing, "`effort`, `summary`, `generate_summary`; reasoning counts in the output limit"),
     ("include", Nothing, ""),
     ("truncation", Nothing, ""),
@@ -58,6 +58,24 @@ const REASONING: [&str; 3] = ["effort", "summary", "generate_summary"];
 /// Tools that the client runs, or that only arrange other tools.
 const FREE_TOOLS: [&str; 6] =
     ["namespace", "tool_search", "local_shell", "apply_patch", "computer", "computer_use_preview"];
+
+/// The most searches of a request whose client names no bound.
+const MOST_SEARCHES: u32 = 4;
+
+/// Whether a tool is a search of the web by the provider: the types are dated.
+fn is_search(kind: &str) -> bool {
+    kind == "web_search" || kind.starts_with("web_search_2") || kind.starts_with("web_search_preview")
+}
+
+/// Bounds the provider's own tools in a request that does not: agents send a search of the web with each request, and
+/// name no bound. The bound stands beside the tools, so that what the provider's cache keeps stays the same.
+pub(in crate::format) fn bound(request: &mut Request) {
+    let searches = request.unread.iter().filter(|unread| unread.pattern() == "tools[].type");
+    let searches = searches.filter_map(|unread| serde_json::from_str::<String>(&unread.json).ok());
+    if searches.into_iter().any(|kind| is_search(&kind)) && request.source.body.present("max_tool_calls").is_none() {
+        request.source.body.set("max_tool_calls", &MOST_SEARCHES);
+    }
+}
 
 /// Names of the fields that are counted with a prompt, besides its messages.
 pub(in crate::format::openai) fn counted_beside() -> impl Iterator<Item = &'static str> {
@@ -106,6 +124,12 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
         Some(word) => Some(("service_tier", Tier::from_word(word))),
     };
     request.unread.iter().try_for_each(|unread| check_unread(unread, &mut terms))?;
+    if terms.web_searches > 0 {
+        // Each search is a turn, in which the model reads all again.
+        let own = body.whole("max_tool_calls", 0, u64::from(u32::MAX))?;
+        terms.web_searches = own.unwrap_or(terms.web_searches);
+        terms.turns = terms.web_searches;
+    }
     if let Work::Conversation(conversation) = &request.work {
         for part in conversation.messages.iter().flat_map(|message| &message.parts) {
             of_content(&part.content, &mut terms)?;
@@ -145,6 +169,10 @@ fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
     match &*pattern {
         "tools[].type" => {
             let kind: String = serde_json::from_str(json).unwrap_or_default();
+            if is_search(&kind) {
+                terms.web_searches = u64::from(MOST_SEARCHES);
+                return Ok(());
+            }
             if FREE_TOOLS.contains(&&*kind) { Ok(()) } else { Err(unpriced(at, "function and custom have")) }
         }
         "input[].type" if json.contains("item_reference") => {
@@ -198,7 +226,6 @@ mod tests {
             (r#","background":true"#, "background"),
             (r#","conversation":"c""#, "conversation"),
             (r#","a_field_of_tomorrow":1"#, "a_field_of_tomorrow"),
-            (r#","tools":[{"type":"web_search"}]"#, "tools[0].type"),
             (r#","tools":[{"type":"code_interpreter","container":{"type":"auto"}}]"#, "tools[0].type"),
             (r#","reasoning":{"mode":"pro"}"#, "reasoning.mode"),
             (r#","prompt_cache_options":{"ttl":"24h"}"#, "prompt_cache_options.ttl"),
@@ -218,6 +245,9 @@ mod tests {
               "client_metadata":{"a":"b"},"service_tier":"auto""#,
         );
         assert_eq!(agents, Ok(Terms::default()));
+        let searched = |fields| of(fields).map(|terms| (terms.web_searches, terms.turns)).unwrap();
+        assert_eq!(searched(r#","tools":[{"type":"web_search"}]"#), (4, 4), "the bound that is set");
+        assert_eq!(searched(r#","tools":[{"type":"web_search_preview"}],"max_tool_calls":2"#), (2, 2));
         let odd = of(r#","input":[{"type":"additional_tools","role":"developer","tools":[]}]"#).unwrap();
         assert!(odd.is_uncountable, "it is read, and how long it is nobody knows");
         let tier = of(r#","service_tier":"flex","prompt_cache_options":{"ttl":"12h"}"#).unwrap();
