@@ -61,15 +61,14 @@ const COST: &str = "0.00015096";
 
 /// The events of a stream: names and data.
 fn events(text: &str) -> Vec<(String, Value)> {
-    let frames = text.split("\n\n").map(|frame| {
-        let lines: Vec<&str> = frame.lines().filter(|line| !line.starts_with(':')).collect();
-        lines
-    });
-    let one = |lines: Vec<&str>| {
+    let lines = |frame: &str| -> Vec<String> {
+        frame.lines().filter(|line| !line.starts_with(':')).map(str::to_owned).collect()
+    };
+    let one = |lines: Vec<String>| {
         let (name, data) = (lines[0].strip_prefix("event: ").unwrap(), lines[1].strip_prefix("data: ").unwrap());
         (name.to_owned(), serde_json::from_str(data).unwrap())
     };
-    frames.filter(|lines| !lines.is_empty()).map(one).collect()
+    text.split("\n\n").map(lines).filter(|lines| !lines.is_empty()).map(one).collect()
 }
 
 #[tokio::test]

@@ -124,7 +124,8 @@ fn read(state: &Shared, request: &HttpRequest, bytes: &[u8], counts: bool) -> Re
     if let Some((status, message)) = rules::fault(header, &body, counts) {
         return Err(refuse(status, &message, None));
     }
-    let head = request.headers().iter().map(|(name, value)| format!("{name}: {}\n", value.to_str().unwrap())).collect();
+    let lines = request.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+    let head = lines.collect::<Vec<_>>().join("\n");
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let asked = Asked { path: request.uri().to_string(), head, text, body };
     state.requests.lock().unwrap().push(asked.clone());
