@@ -2,10 +2,11 @@
 
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     fake_openai::{Behaviour, FakeOpenAi},
+    fake_provider::{Asked, Dialect, FakeProvider, Said, stranger},
     python::{package, run, scripts},
     server::{Options, Server},
     with,
@@ -64,5 +65,78 @@ async fn openais_sdk_embeds_as_it_does_anywhere() {
     };
     let output = tokio::task::spawn_blocking(work).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ok");
+    server.admin().assert_audit().await;
+}
+
+/// A stand-in for each provider of another format: its name, the header of its key, its model, and the cost of three
+/// tokens there.
+const OTHERS: [(&str, &str, &str, &str); 3] = [
+    ("COHERE", "authorization", "embed-v4.0", "0.000000367"),
+    ("GOOGLE", "x-goog-api-key", "gemini-embedding-001", "0.000000459"),
+    ("MISTRAL", "authorization", "mistral-embed", "0.000000306"),
+];
+
+/// What is wrong with a request for vectors: the real ones refuse any member that they don't know.
+fn fault(asked: &Asked) -> Option<(u16, Value)> {
+    let body = &asked.body;
+    let (is_there, known): (_, &[&str]) = match &*asked.target {
+        "/v2/embed" => (
+            body["texts"].is_array()
+                && body["input_type"] == "search_document"
+                && body["embedding_types"][0] == "float",
+            &["model", "texts", "input_type", "embedding_types", "output_dimension"],
+        ),
+        "/v1beta/models/gemini-embedding-001:batchEmbedContents" => {
+            let one = &body["requests"][0];
+            (
+                one["model"] == "models/gemini-embedding-001" && one["content"]["parts"][0]["text"].is_string(),
+                &["requests"],
+            )
+        }
+        "/v1/embeddings" => (body["input"].is_array(), &["model", "input", "output_dimension", "encoding_format"]),
+        _ => return Some((404, json!({"message": "no such path"}))),
+    };
+    let stranger = stranger(body, known);
+    (!is_there || stranger.is_some()).then(|| (422, json!({"message": format!("wrong: {stranger:?} {body}")})))
+}
+
+fn vectors(asked: &Asked, _: bool) -> Said {
+    let (vector, named) = (json!([0.5, -1.0]), json!({"values": [0.5, -1.0]}));
+    let whole = match &*asked.target {
+        "/v2/embed" => json!({"id": "e", "embeddings": {"float": [vector, vector]},
+            "meta": {"billed_units": {"input_tokens": 3.0}}}),
+        "/v1/embeddings" => {
+            let of = |index: u32| json!({"object": "embedding", "index": index, "embedding": vector});
+            json!({"id": "e", "object": "list", "data": [of(0), of(1)], "model": asked.body["model"],
+                "usage": {"prompt_tokens": 3, "total_tokens": 3, "completion_tokens": 0}})
+        }
+        _ => json!({"embeddings": [named, named], "usageMetadata": {"promptTokenCount": 3}}),
+    };
+    Said { whole, pieces: Vec::new() }
+}
+
+#[tokio::test]
+async fn models_of_other_providers_embed_in_the_same_words() {
+    let error = |_| json!({"message": "scripted"});
+    let fakes = OTHERS.map(|(_, key_header, ..)| {
+        FakeProvider::start(Dialect { key_header, fault, error, answer: vectors, is_stream: |_| false })
+    });
+    let options = OTHERS.iter().zip(&fakes).fold(Options::default(), |options, ((name, ..), fake)| {
+        let options = options.set(&format!("FAREBOX_PROVIDERS__{name}__API_KEY"), "key-of-ours");
+        options.set(&format!("FAREBOX_PROVIDERS__{name}__BASE_URL"), fake.url())
+    });
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    for ((_, _, model, cost), fake) in OTHERS.iter().zip(&fakes) {
+        let body = json!({"model": model, "input": ["one two", "three"], "user": "u"});
+        let answer = customer.api.post("/v1/embeddings", &body).await;
+        let told = answer.ok();
+        assert_eq!(told["data"][1], json!({"object": "embedding", "index": 1, "embedding": [0.5, -1.0]}), "{model}");
+        assert_eq!((&told["usage"]["prompt_tokens"], &told["usage"]["cost"]), (&json!(3), &json!(cost)), "{model}");
+        assert!(fake.asked()[0].key.ends_with("key-of-ours"), "{model}");
+        let tokens = customer.api.post("/v1/embeddings", &with(&body, &json!({"input": [1, 2]}))).await;
+        assert_eq!((tokens.status, tokens.json()["error"]["param"].as_str()), (400, Some("input")), "{model}");
+        assert_eq!(fake.asked().len(), 1, "{model}");
+    }
     server.admin().assert_audit().await;
 }

@@ -14,6 +14,7 @@ mod codex;
 mod completions;
 mod edge;
 mod embeddings;
+mod fallbacks;
 mod health;
 mod idempotency;
 mod imported;

@@ -94,6 +94,7 @@ async fn a_body_that_does_not_come_in_time_is_a_408_that_names_it() {
 async fn bodies_on_their_way_are_bounded_in_sum() {
     let options = Options::default()
         .set("FAREBOX_LIMITS__BODY_BYTES", &MIB.to_string())
+        .set("FAREBOX_LIMITS__LONG_BODY_BYTES", &MIB.to_string())
         .set("FAREBOX_LIMITS__BODIES_BYTES", &MIB.to_string());
     let server = Server::start(options).await;
     let customer = customer(&server).await;

@@ -238,7 +238,11 @@ impl Ledger {
             match ledger.place(Shard::ONLY).await? {
                 // The tables are older than any log, and no owner has begun one yet.
                 None if !file.exists() => None,
-                _ => Some(Reader::sqlite(&file, standing, Watched::default()).await?),
+                None => {
+                    let reader = Reader::sqlite(&file, standing, Watched::default()).await?;
+                    reader.has_tables().await?.then_some(reader)
+                }
+                Some(_) => Some(Reader::sqlite(&file, standing, Watched::default()).await?),
             }
         };
         Ok(ledger)

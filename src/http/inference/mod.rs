@@ -5,15 +5,16 @@ mod count;
 mod forwarded;
 mod models;
 mod quote;
+mod route;
 
 use std::time::Duration;
 
 use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{HeaderName, UPGRADE},
+    HttpMessage as _, HttpRequest, HttpResponse,
+    http::header::{HeaderName, HeaderValue, UPGRADE},
 };
 use actors::account::AccountError;
-use billing::key::Scope;
+use billing::{ids::RequestId, key::Scope};
 use bytes::Bytes;
 use uuid::Uuid;
 use wire::{
@@ -37,10 +38,14 @@ use super::{
         stream,
     },
 };
-use crate::gateway::serve::{self, Begun, Job, ServeError, Started};
+use crate::{
+    gateway::serve::{self, Begun, Job, ServeError, Started},
+    idempotency::Asked,
+};
 pub use count::count_tokens;
 pub use models::{model, models};
 pub use quote::quote;
+use route::Route;
 
 /// A body, or why it did not arrive completely.
 type Body = Result<Bytes, actix_web::Error>;
@@ -52,6 +57,8 @@ const LONGEST_WAIT: u64 = 60;
 static PROVIDER_KEY: HeaderName = HeaderName::from_static("provider-key");
 static X_MAX_COST: HeaderName = HeaderName::from_static("x-max-cost");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
+/// The models that were tried, in an answer that the first did not give.
+static X_ROUTE: HeaderName = HeaderName::from_static("x-farebox-route");
 
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
@@ -110,17 +117,48 @@ pub async fn responses_upgrade(request: HttpRequest) -> HttpResponse {
 }
 
 async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
-    let arrival = Arrival::of(request);
+    let mut arrival = Arrival::of(request);
     let caller = auth::scoped(state, request, Scope::Inference).await?;
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    let parsed = read::<F>(request, &whole(state, body)?)?;
+    let mut asked = read::<F>(request, &whole(state, body)?)?;
+    // Under an `Idempotency-Key` a request has one record, by which a charged one is known.
+    let is_keyed = request.extensions().contains::<Asked>();
+    let mut models = std::mem::take(&mut asked.fallbacks).into_iter().filter(|_| !is_keyed);
+    let (provider_key, max_wait, authorised) = (own_key(request)?, max_wait(request)?, arrival.at.elapsed());
+    let mut route = Route::default();
+    loop {
+        let next = models.next().map(|name| asked.for_model(name));
+        let model = asked.model.clone();
+        let job = Job { request_id: arrival.id, caller, request: asked, provider_key: provider_key.clone(), max_wait };
+        match (attempt::<F>(state, arrival, authorised, job).await, next) {
+            (Err(error), Some(next)) if route::may_go_on(&error) => {
+                route.failed(&model, &(*error).into());
+                asked = next;
+                arrival.id = RequestId(Uuid::now_v7());
+            }
+            (Err(error), _) => return Err((*error).into()),
+            (Ok(mut response), _) => {
+                if let Some(value) = route.to(&model).and_then(|route| HeaderValue::from_str(&route).ok()) {
+                    response.headers_mut().insert(X_ROUTE.clone(), value);
+                }
+                return Ok(response);
+            }
+        }
+    }
+}
+
+/// One attempt to serve a request. Where it fails, nothing was sent.
+async fn attempt<F: ClientFormat>(
+    state: &Shared,
+    arrival: Arrival,
+    authorised: Duration,
+    job: Job,
+) -> Result<HttpResponse, Box<ServeError>> {
     let created = state.gateway.clock().now().0 / 1_000;
-    let writer = F::writer(&parsed, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
-    let (is_streamed, provider_key, max_wait) = (parsed.stream, own_key(request)?, max_wait(request)?);
-    let authorised = arrival.at.elapsed();
-    let job = Job { request_id: arrival.id, caller, request: parsed, provider_key, max_wait };
+    let writer = F::writer(&job.request, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
+    let is_streamed = job.request.stream;
     let Started { balance, updates, admission, rate_remaining, place, cancel: _ } =
         serve::start(&state.gateway, job).await?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place };

@@ -74,11 +74,11 @@ impl<W: AnswerWriter> Answer<W> {
     /// # Errors
     ///
     /// The request failed before there was anything to write.
-    pub async fn begun(&mut self) -> Result<Option<Begun>, ApiError> {
+    pub async fn begun(&mut self) -> Result<Option<Begun>, Box<ServeError>> {
         let mut known = None;
         while self.ahead.is_none() {
             match self.updates.next().await.unwrap_or_else(unread) {
-                Update::Failed(error) => return Err((*error).into()),
+                Update::Failed(error) => return Err(error),
                 Update::Begun(begun) => known = Some(*begun),
                 Update::Cost { .. } => {}
                 Update::Done(mut done) => {
@@ -114,7 +114,7 @@ impl<W: WholeWriter> Answer<W> {
     /// # Errors
     ///
     /// The request failed, or its task ended without an answer.
-    pub async fn whole(mut self) -> Result<Whole, ApiError> {
+    pub async fn whole(mut self) -> Result<Whole, Box<ServeError>> {
         let mut deltas: Vec<Delta> = Vec::new();
         loop {
             match self.updates.next().await {
@@ -126,8 +126,11 @@ impl<W: WholeWriter> Answer<W> {
                     let body = self.writer.whole(deltas, &end);
                     return Ok(Whole { body, receipt: end.receipt, done });
                 }
-                Some(Update::Failed(error)) => return Err((*error).into()),
-                None => return Err(ApiError::internal(&"a request's task ended without an answer")),
+                Some(Update::Failed(error)) => return Err(error),
+                None => {
+                    let why = "a request's task ended without an answer".to_owned();
+                    return Err(Box::new(ServeError::Failed(Failure::Engine(why))));
+                }
             }
         }
     }

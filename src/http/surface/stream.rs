@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use wire::format::AnswerWriter;
 
 use super::Answer;
-use crate::{gateway::serve::Begun, http::error::ApiError};
+use crate::gateway::serve::{Begun, ServeError};
 
 /// A stream in progress.
 struct Stream<W> {
@@ -33,7 +33,7 @@ pub async fn answer<W: AnswerWriter>(
     arrived: std::time::Instant,
     heartbeat: Duration,
     put_head: impl FnOnce(&mut HttpResponseBuilder, Option<Begun>),
-) -> Result<HttpResponse, ApiError> {
+) -> Result<HttpResponse, Box<ServeError>> {
     let begun = timeout_at(Instant::from_std(arrived) + heartbeat, answer.begun()).await;
     // Without a first piece the silence has lasted long enough.
     let quiet_until = if begun.is_ok() { Instant::now() + heartbeat } else { Instant::now() };

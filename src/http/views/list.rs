@@ -13,6 +13,8 @@ const LIST: &str = "list";
 pub struct List<T> {
     object: &'static str,
     data: Vec<T>,
+    /// Always false: the list is whole. For clients of Anthropic's format.
+    has_more: bool,
 }
 
 impl<T> List<T> {
@@ -21,7 +23,7 @@ impl<T> List<T> {
     where
         T: From<R>,
     {
-        Self { object: LIST, data: rows.into_iter().map(T::from).collect() }
+        Self { object: LIST, data: rows.into_iter().map(T::from).collect(), has_more: false }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Model {
     id: String,
+    /// The same, for clients of Anthropic's format.
+    display_name: String,
     object: &'static str,
     created: i64,
     /// The provider; `farebox` for models that run here.
@@ -109,6 +111,7 @@ impl Model {
         match model {
             catalogue::Model::Closed(model) => Self {
                 id: model.id.to_string(),
+                display_name: model.id.to_string(),
                 object: "model",
                 created: 0,
                 owned_by: model.provider.to_string(),
@@ -128,6 +131,7 @@ impl Model {
             },
             catalogue::Model::Open(model) => Self {
                 id: model.id.to_string(),
+                display_name: model.id.to_string(),
                 object: "model",
                 created: 0,
                 owned_by: "farebox".to_owned(),

@@ -120,6 +120,15 @@ impl Admin {
         Customer { id, key, api }
     }
 
+    /// Takes all credits of an account back.
+    pub(crate) async fn void_all(&self, customer: &Customer) {
+        let grants = customer.api.get("/v1/grants").await.ok()["data"].as_array().unwrap().clone();
+        for grant in grants {
+            let path = format!("/admin/v1/accounts/{}/grants/{}/void", customer.id, text(&grant, "id"));
+            self.0.post(&path, &json!({"reason": "a story"})).await.ok();
+        }
+    }
+
     pub(crate) async fn account(&self, account: &str) -> Value {
         self.0.get(&format!("/admin/v1/accounts/{account}")).await.ok()
     }

@@ -76,6 +76,7 @@ impl Options {
     pub(crate) fn calling_anthropic(self, url: &str) -> Self {
         self.set("FAREBOX_PROVIDERS__ANTHROPIC__API_KEY", "sk-ant-test")
             .set("FAREBOX_PROVIDERS__ANTHROPIC__BASE_URL", url)
+            .set("FAREBOX_PROVIDERS__ANTHROPIC__RETRIES", "0")
     }
 
     /// One more argument after `serve`, at the first start.

@@ -17,9 +17,11 @@ mod made;
 mod media;
 pub mod mistral;
 pub mod openai;
+mod own;
 mod receipt;
 mod terms;
 mod translation;
+mod vectors;
 
 use std::borrow::Cow;
 

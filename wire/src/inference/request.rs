@@ -136,6 +136,8 @@ pub struct Request {
     pub max_cost: Option<String>,
     /// `autoScale`.
     pub auto_scale: Option<bool>,
+    /// The models that are asked, in their order, where the one before is not served.
+    pub fallbacks: Vec<String>,
     /// The person behind the request, as the client names it to the provider.
     pub end_user: Option<String>,
     /// Members of the body that the neutral words do not hold.
@@ -145,6 +147,15 @@ pub struct Request {
 }
 
 impl Request {
+    /// The same request for another model.
+    #[must_use]
+    pub fn for_model(&self, name: String) -> Self {
+        let mut other = self.clone();
+        other.source.body.set("model", &name);
+        other.model = name;
+        other
+    }
+
     /// The kind of the work.
     pub const fn task(&self) -> Task {
         match &self.work {

@@ -49,6 +49,18 @@ impl Reader {
         Ok(Self::new(Pool::new(connections, standing, watched), DbBackend::Sqlite))
     }
 
+    /// Whether SQLite's file has the log's tables. Its owner may have died before it made the last of them.
+    ///
+    /// # Errors
+    ///
+    /// The file can't be read.
+    pub(crate) async fn has_tables(&self) -> Result<bool, LedgerError> {
+        let sql = "SELECT COUNT(*) FROM sqlite_master WHERE name IN ('log', 'log_checkpoint')";
+        let row = self.pool.query_one_raw(Statement::from_string(self.backend, sql)).await?;
+        let count: Option<i64> = row.map(|row| row.try_get_by_index(0)).transpose()?;
+        Ok(count == Some(2))
+    }
+
     /// Reads the log over connections that exist: PostgreSQL's log is in the tables' database.
     pub(crate) const fn new(pool: Pool, backend: DbBackend) -> Self {
         Self { pool, backend }

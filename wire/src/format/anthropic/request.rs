@@ -1,11 +1,10 @@
 //! Reads requests of messages. Farebox's own fields are taken out of the body. Members that have no place in the
 //! neutral words are listed as unread.
 
-use serde_json::Value;
-
 use super::{messages, tools};
 use crate::{
     fields::{BadRequest, Fields},
+    format::own::{self, Own},
     inference::{Conversation, Format, Generation, OutputLimit, Request, Sampling, Source, Unread, Work},
 };
 
@@ -33,29 +32,14 @@ pub fn read_messages(body: &[u8]) -> Result<Request, BadRequest> {
 /// As for [`read_messages`].
 pub fn read_to_count(body: &[u8]) -> Result<Request, BadRequest> {
     let mut body = Fields::parse(body)?;
-    let own = |name: &&str| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale";
-    if let Some(name) = body.names().find(own) {
-        return Err(BadRequest::new(name, "is not a field of Farebox's"));
-    }
-    let model = body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
-    if model.is_empty() || model.len() > 256 {
-        return Err(BadRequest::new("model", "must have 1 to 256 characters"));
-    }
+    let Own { max_cost, auto_scale, fallbacks } = own::take(&mut body)?;
+    let model = own::model(&body)?;
     let mut unread = Vec::new();
     let stream = body.boolean("stream")?.unwrap_or(false);
     let conversation = conversation(&body, &mut unread)?;
-    let max_cost = match body.read("max_cost", "an amount of dollars")? {
-        None => None,
-        Some(Value::String(text)) => Some(text),
-        Some(Value::Number(_)) => body.get("max_cost").map(str::to_owned),
-        Some(_) => return Err(BadRequest::new("max_cost", "must be an amount of dollars")),
-    };
-    let auto_scale = body.boolean("autoScale")?;
     let end_user = body.object("metadata", "an object")?.and_then(|metadata| metadata.string("user_id").ok().flatten());
-    body.remove("max_cost");
-    body.remove("autoScale");
     let (work, source) = (Work::Conversation(Box::new(conversation)), Source::of(Format::AnthropicMessages, body));
-    Ok(Request { model, work, stream, max_cost, auto_scale, end_user, unread, source })
+    Ok(Request { model, work, stream, max_cost, auto_scale, fallbacks, end_user, unread, source })
 }
 
 fn conversation(body: &Fields, unread: &mut Vec<Unread>) -> Result<Conversation, BadRequest> {
@@ -94,7 +78,7 @@ fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

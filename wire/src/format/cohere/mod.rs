@@ -7,6 +7,7 @@ use super::{
     AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
     incoming::{Incoming, read_all},
     openai::read_refusal,
+    vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
 use answer::Answer;
@@ -28,6 +29,9 @@ impl ProviderFormat for Cohere {
     }
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+        if request.source.format == Format::OpenAiEmbeddings {
+            return vectors::cohere(&request, upstream);
+        }
         feature::check(&request, "Cohere", takes)?;
         let body = translate::body(&request, upstream)?;
         Ok(ProviderCall::translated(Format::Cohere, request.stream, CHAT.into(), body))
@@ -42,7 +46,7 @@ impl ProviderFormat for Cohere {
     }
 
     fn read_whole(&self, _format: Format, body: &[u8]) -> Vec<Event> {
-        read_all(Answer::default(), body)
+        vectors::answer(body).unwrap_or_else(|| read_all(Answer::default(), body))
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::{
     AnswerReader, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
     incoming::{Incoming, read_all},
+    vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
 use answer::Answer;
@@ -41,6 +42,9 @@ impl ProviderFormat for Gemini {
     }
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+        if request.source.format == Format::OpenAiEmbeddings {
+            return vectors::google(&request, upstream);
+        }
         feature::check(&request, "Google", takes)?;
         let body = translate::body(&request, upstream)?;
         let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
@@ -60,7 +64,7 @@ impl ProviderFormat for Gemini {
     }
 
     fn read_whole(&self, _format: Format, body: &[u8]) -> Vec<Event> {
-        read_all(Answer::default(), body)
+        vectors::answer(body).unwrap_or_else(|| read_all(Answer::default(), body))
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {

@@ -6,7 +6,8 @@ mod translate;
 
 use super::{
     AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
-    openai::{Reader, read_answer, read_refusal},
+    openai::{self, Reader, read_answer, read_refusal},
+    vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
 pub use translate::takes;
@@ -27,6 +28,9 @@ impl ProviderFormat for Mistral {
     }
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+        if request.source.format == Format::OpenAiEmbeddings {
+            return vectors::mistral(&request, upstream);
+        }
         feature::check(&request, "Mistral", takes)?;
         let body = translate::body(&request, upstream);
         Ok(ProviderCall::translated(Format::Mistral, request.stream, CHAT.into(), body))
@@ -40,8 +44,11 @@ impl ProviderFormat for Mistral {
         Box::new(Reader::new(Format::Mistral))
     }
 
-    fn read_whole(&self, _format: Format, body: &[u8]) -> Vec<Event> {
-        read_answer(Format::Mistral, body)
+    fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        match format {
+            Format::OpenAiEmbeddings => openai::OpenAi.read_whole(format, body),
+            _ => read_answer(Format::Mistral, body),
+        }
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {

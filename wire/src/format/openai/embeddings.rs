@@ -6,12 +6,15 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     messages::{read_as, read_text},
     provider::fault,
-    request::{max_cost, model, small, take_own},
+    request::small,
     usage, usage_object,
 };
 use crate::{
     fields::{BadRequest, Fields},
-    format::{AnswerReader, AnswerWriter, ClientFormat, End, ErrorShape, Terms, WholeWriter},
+    format::{
+        AnswerReader, AnswerWriter, ClientFormat, End, ErrorShape, Terms, WholeWriter,
+        own::{self, Own},
+    },
     inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Raw, Request, Source, VectorEncoding, Work},
 };
 
@@ -62,7 +65,8 @@ impl ClientFormat for Embeddings {
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_embedding(body: &[u8]) -> Result<Request, BadRequest> {
     let mut body = Fields::parse(body)?;
-    let model = model(&body)?;
+    let Own { max_cost, auto_scale: _, fallbacks } = own::take(&mut body)?;
+    let model = own::model(&body)?;
     let inputs = inputs(&body)?;
     let encoding = match body.string("encoding_format")?.as_deref() {
         None | Some("float") => VectorEncoding::Float,
@@ -71,11 +75,20 @@ pub fn read_embedding(body: &[u8]) -> Result<Request, BadRequest> {
     };
     let dimensions = small(body.whole("dimensions", 1, 1_000_000)?);
     let purpose = body.string("input_type")?;
-    let (max_cost, end_user) = (max_cost(&body)?, body.string("user").ok().flatten());
-    take_own(&mut body);
+    let end_user = body.string("user").ok().flatten();
     let work = Work::Embedding(Embedding { inputs, dimensions, encoding, purpose });
     let source = Source::of(FORMAT, body);
-    Ok(Request { model, work, stream: false, max_cost, auto_scale: None, end_user, unread: Vec::new(), source })
+    Ok(Request {
+        model,
+        work,
+        stream: false,
+        max_cost,
+        auto_scale: None,
+        fallbacks,
+        end_user,
+        unread: Vec::new(),
+        source,
+    })
 }
 
 /// A text, a list of texts, a list of tokens, or a list of lists of tokens.

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{Api, messages, tools};
 use crate::{
     fields::{BadRequest, Fields},
+    format::own::{self, Own},
     inference::{Conversation, Generation, OutputLimit, ReasoningWanted, Request, Sampling, Source, TextPrompt, Work},
 };
 
@@ -29,7 +30,8 @@ pub fn read_completion(body: &[u8]) -> Result<Request, BadRequest> {
 
 fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
     let mut body = Fields::parse(body)?;
-    let model = model(&body)?;
+    let Own { max_cost, auto_scale, fallbacks } = own::take(&mut body)?;
+    let model = own::model(&body)?;
     let mut unread = Vec::new();
     let stream = body.boolean("stream")?.unwrap_or(false);
     if !stream && body.present("stream_options").is_some() {
@@ -45,40 +47,18 @@ fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
         })),
         Api::Completions => Work::Text(Box::new(text_prompt(&body)?)),
     };
-    let max_cost = max_cost(&body)?;
-    let auto_scale = body.boolean("autoScale")?;
     let end_user = ["safety_identifier", "user"].into_iter().find_map(|name| body.string(name).ok().flatten());
-    take_own(&mut body);
-    Ok(Request { model, work, stream, max_cost, auto_scale, end_user, unread, source: Source::of(api.format(), body) })
-}
-
-/// The model that a body names. Misspelt fields of Farebox's are refused.
-pub(super) fn model(body: &Fields) -> Result<String, BadRequest> {
-    let own = |name: &&str| name.starts_with("farebox") || *name == "maxCost" || *name == "auto_scale";
-    if let Some(name) = body.names().find(own) {
-        return Err(BadRequest::new(name, "is not a field of Farebox's"));
-    }
-    let model = body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
-    if model.is_empty() || model.len() > 256 {
-        return Err(BadRequest::new("model", "must have 1 to 256 characters"));
-    }
-    Ok(model)
-}
-
-/// The most that a request may cost, as written.
-pub(super) fn max_cost(body: &Fields) -> Result<Option<String>, BadRequest> {
-    match body.read("max_cost", "an amount of dollars")? {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(Value::Number(_)) => Ok(body.get("max_cost").map(str::to_owned)),
-        Some(_) => Err(BadRequest::new("max_cost", "must be an amount of dollars")),
-    }
-}
-
-/// Takes Farebox's own fields out of a body.
-pub(super) fn take_own(body: &mut Fields) {
-    body.remove("max_cost");
-    body.remove("autoScale");
+    Ok(Request {
+        model,
+        work,
+        stream,
+        max_cost,
+        auto_scale,
+        fallbacks,
+        end_user,
+        unread,
+        source: Source::of(api.format(), body),
+    })
 }
 
 /// Whether the client of a stream expects a chunk of usage without choices (`stream_options.include_usage`).

@@ -6,10 +6,13 @@ use serde_json::Value;
 use super::{FORMAT, items};
 use crate::{
     fields::{BadRequest, Fields, Pairs},
-    format::openai::{
-        messages::{member, members, note, note_others, read_as, read_text},
-        request::{max_cost, model, small, take_own},
-        tools::read_list,
+    format::{
+        openai::{
+            messages::{member, members, note, note_others, read_as, read_text},
+            request::small,
+            tools::read_list,
+        },
+        own::{self, Own},
     },
     inference::{
         Conversation, Generation, OutputFormat, OutputLimit, ReasoningWanted, Request, Sampling, Source, Tool,
@@ -24,7 +27,8 @@ use crate::{
 /// The first field with a wrong value. The error is for the client, and names the field.
 pub fn read_response(body: &[u8]) -> Result<Request, BadRequest> {
     let mut body = Fields::parse(body)?;
-    let model = model(&body)?;
+    let Own { max_cost, auto_scale, fallbacks } = own::take(&mut body)?;
+    let model = own::model(&body)?;
     let mut unread = Vec::new();
     let stream = body.boolean("stream")?.unwrap_or(false);
     let messages = items::read(&body, &mut unread)?;
@@ -38,10 +42,18 @@ pub fn read_response(body: &[u8]) -> Result<Request, BadRequest> {
         generation: generation(&body)?,
     };
     let end_user = ["safety_identifier", "user"].into_iter().find_map(|name| body.string(name).ok().flatten());
-    let (max_cost, auto_scale) = (max_cost(&body)?, body.boolean("autoScale")?);
-    take_own(&mut body);
     let work = Work::Conversation(Box::new(conversation));
-    Ok(Request { model, work, stream, max_cost, auto_scale, end_user, unread, source: Source::of(FORMAT, body) })
+    Ok(Request {
+        model,
+        work,
+        stream,
+        max_cost,
+        auto_scale,
+        fallbacks,
+        end_user,
+        unread,
+        source: Source::of(FORMAT, body),
+    })
 }
 
 fn generation(body: &Fields) -> Result<Generation, BadRequest> {

@@ -1,0 +1,86 @@
+//! Which models a request may run on: the one that it names, then its `models`, each where the one before is not served.
+//! An attempt that failed is settled, and has a record of its own; only the one that answers is charged.
+
+use std::fmt::Write as _;
+
+use wire::inference::Failure;
+
+use crate::{gateway::serve::ServeError, http::error::ApiError};
+
+/// The attempts of a request so far.
+#[derive(Debug, Default)]
+pub(super) struct Route {
+    /// The models that were tried, with the status that each would have been answered with.
+    tried: String,
+}
+
+impl Route {
+    /// Notes an attempt that failed so.
+    pub(super) fn failed(&mut self, model: &str, error: &ApiError) {
+        // Writing to a text can't fail.
+        let _ = write!(self.tried, "{model} {}, ", error.status().as_u16());
+    }
+
+    /// The route, as the header has it: `gpt-5 503, claude-sonnet-5-5`. `None` where the first attempt answered.
+    pub(super) fn to(&self, model: &str) -> Option<String> {
+        (!self.tried.is_empty()).then(|| format!("{}{model}", self.tried))
+    }
+}
+
+/// Whether another model may serve a request that failed so: the model or its provider is not there just now. What is
+/// wrong with the request, its key or its account would be wrong for any.
+pub(super) const fn may_go_on(error: &ServeError) -> bool {
+    match error {
+        ServeError::NoModel { .. } | ServeError::Unpriced(_) => true,
+        ServeError::Failed(failure) => match failure {
+            Failure::Provider(error) => matches!(error.status, 404 | 408 | 429 | 500..),
+            Failure::Unserved(_)
+            | Failure::Transport(_)
+            | Failure::Timeout(_)
+            | Failure::NotFinite
+            | Failure::Engine(_)
+            | Failure::LeftAlone { .. }
+            | Failure::Unavailable(_)
+            | Failure::Overloaded(_)
+            | Failure::ContextLength(_) => true,
+            Failure::Invalid { .. } | Failure::TooLarge(_) => false,
+        },
+        ServeError::Invalid { .. }
+        | ServeError::OutOfScope(_)
+        | ServeError::Refused(_)
+        | ServeError::InLine { .. }
+        | ServeError::Account(_)
+        | ServeError::Unsettled(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::inference::ProviderError;
+
+    use super::*;
+
+    #[test]
+    fn another_model_is_asked_for_what_is_not_the_requests_fault() {
+        let refused = |status| {
+            ServeError::Failed(Failure::Provider(Box::new(ProviderError { status, ..ProviderError::default() })))
+        };
+        for status in [404, 408, 429, 500, 502, 503, 529] {
+            assert!(may_go_on(&refused(status)), "{status}");
+        }
+        for status in [200, 400, 401, 403, 413, 422] {
+            assert!(!may_go_on(&refused(status)), "{status}");
+        }
+        assert!(may_go_on(&ServeError::NoModel { name: "m".into(), nearest: Vec::new() }));
+        let invalid = Failure::Invalid { field: "messages".into(), message: String::new() };
+        assert!(!may_go_on(&ServeError::Failed(invalid)));
+    }
+
+    #[test]
+    fn the_route_names_what_was_tried() {
+        let mut route = Route::default();
+        assert_eq!(route.to("a"), None);
+        route.failed("a", &ApiError::overloaded("x"));
+        assert_eq!(route.to("b").as_deref(), Some("a 503, b"));
+    }
+}

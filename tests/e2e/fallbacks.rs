@@ -1,0 +1,95 @@
+//! Fall-backs: where the model that a request names is not served, the next of its `models` is asked. The answer says by
+//! which way it came, only the attempt that answers is charged, and what is wrong with the request is wrong for all.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::Customer,
+    fake_openai::{Behaviour, FakeOpenAi},
+    server::{Options, Server},
+    with,
+};
+
+struct Stage {
+    fake: FakeOpenAi,
+    server: Server,
+    customer: Customer,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let fake = FakeOpenAi::start();
+        let server = Server::start(Options::default().calling(fake.url())).await;
+        let customer = server.admin().customer("payg", "5").await;
+        Self { fake, server, customer }
+    }
+
+    fn body(more: &Value) -> Value {
+        let messages = json!([{"role": "user", "content": "Say hello to me"}]);
+        with(&json!({"model": "gpt-4o", "models": ["gpt-4o-mini"], "messages": messages}), more)
+    }
+}
+
+/// (7 x 0.15 + 6 x 0.60) / 1e6 x 1.02.
+const COST_OF_MINI: &str = "0.000004743";
+
+#[tokio::test]
+async fn the_next_model_answers_where_the_first_is_not_served_and_only_it_is_charged() {
+    let stage = Stage::set().await;
+    stage.fake.script(Behaviour::Status(503));
+    let answer = stage.customer.api.post("/v1/chat/completions", &Stage::body(&json!({}))).await;
+    let body = answer.ok();
+    assert_eq!((&body["model"], &body["usage"]["cost"]), (&json!("gpt-4o-mini"), &json!(COST_OF_MINI)));
+    assert_eq!(answer.header("x-farebox-route"), Some("gpt-4o 503, gpt-4o-mini"));
+    assert!(stage.fake.requests().iter().all(|asked| asked.get("models").is_none()), "no provider gets our field");
+    let records = stage.customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
+    let told =
+        |record: &Value| (record["model"].as_str().unwrap().to_owned(), record["cost"].as_str().unwrap().to_owned());
+    let mut told: Vec<_> = records.iter().map(told).collect();
+    told.sort();
+    assert_eq!(told, [("gpt-4o".to_owned(), "0.00".to_owned()), ("gpt-4o-mini".to_owned(), COST_OF_MINI.to_owned())]);
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_stream_falls_back_before_its_first_piece_and_never_after() {
+    let stage = Stage::set().await;
+    let stream = async || {
+        let body = Stage::body(&json!({"stream": true}));
+        let request = stage.customer.api.request(Method::POST, "/v1/chat/completions").json(&body);
+        let sent = request.send().await.unwrap();
+        let route = sent.headers().get("x-farebox-route").map(|value| value.to_str().unwrap().to_owned());
+        (sent.status().as_u16(), route, sent.text().await.unwrap())
+    };
+    stage.fake.script(Behaviour::Status(429));
+    let (status, route, text) = stream().await;
+    assert_eq!((status, route.as_deref()), (200, Some("gpt-4o 429, gpt-4o-mini")));
+    assert!(text.contains(COST_OF_MINI) && text.trim_end().ends_with("data: [DONE]"), "{text}");
+    let before = stage.fake.requests().len();
+    stage.fake.script(Behaviour::CutAfter(3));
+    let (status, route, text) = stream().await;
+    assert_eq!((status, route, stage.fake.requests().len()), (200, None, before + 1), "{text}");
+    assert!(!text.contains("[DONE]"), "{text}");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_the_request_is_wrong_for_every_model() {
+    let stage = Stage::set().await;
+    let asked = async |more: Value| stage.customer.api.post("/v1/chat/completions", &Stage::body(&more)).await;
+    stage.fake.script(Behaviour::Status(400));
+    assert_eq!((asked(json!({})).await.status, stage.fake.requests().len()), (400, 1));
+    assert_eq!(asked(json!({"temperature": 9})).await.status, 400);
+    assert_eq!(asked(json!({"models": "gpt-4o-mini"})).await.json()["error"]["param"], "models");
+    let unknown = asked(json!({"model": "gpt-9", "models": ["no-such-model", "gpt-4o-mini"]})).await;
+    assert_eq!(unknown.header("x-farebox-route"), Some("gpt-9 404, no-such-model 404, gpt-4o-mini"));
+    stage.fake.script(Behaviour::Status(503));
+    stage.fake.script(Behaviour::Status(500));
+    let neither = asked(json!({})).await;
+    assert_eq!((neither.status, neither.header("x-farebox-route")), (502, None), "the last one's error");
+    let poor = stage.server.admin().customer("free", "0").await;
+    stage.server.admin().void_all(&poor).await;
+    assert_eq!(poor.api.post("/v1/chat/completions", &Stage::body(&json!({}))).await.status, 402);
+    stage.server.admin().assert_audit().await;
+}

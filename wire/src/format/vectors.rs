@@ -1,0 +1,217 @@
+//! Embeddings of providers that don't speak OpenAI's format: the calls, and the vectors of their answers. Mistral's answer
+//! is OpenAI's; Cohere ("Embed", API reference, version 2) and Google (`batchEmbedContents`, Gemini API) have their own.
+
+use serde_json::{Value, json};
+
+use super::{ProviderCall, Upstream, count::count};
+use crate::{
+    fields::Fields,
+    inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Request, VectorEncoding, Vectors, Work},
+    usage::Report,
+};
+
+/// Fields that every provider has words for, or that change no vector.
+const KNOWN: [&str; 8] =
+    ["model", "input", "dimensions", "encoding_format", "input_type", "user", "safety_identifier", "metadata"];
+/// The most inputs that Cohere and Google take at once.
+const MOST_AT_COHERE: usize = 96;
+const MOST_AT_GOOGLE: usize = 100;
+/// What vectors are for: Cohere's words, and Google's.
+const PURPOSES: [(&str, &str); 4] = [
+    ("search_document", "RETRIEVAL_DOCUMENT"),
+    ("search_query", "RETRIEVAL_QUERY"),
+    ("classification", "CLASSIFICATION"),
+    ("clustering", "CLUSTERING"),
+];
+
+/// Mistral's call.
+///
+/// # Errors
+///
+/// A part of the request that Mistral has no words for.
+pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    let (embedding, texts) = read(request, usize::MAX)?;
+    if embedding.purpose.is_some() {
+        return Err(invalid("input_type", "is not distinguished by this model"));
+    }
+    let mut body = Fields::default();
+    body.set("model", upstream.model);
+    body.set("input", &texts);
+    if let Some(dimensions) = embedding.dimensions {
+        body.set("output_dimension", &dimensions);
+    }
+    if embedding.encoding == VectorEncoding::Base64 {
+        body.set("encoding_format", "base64");
+    }
+    Ok(ProviderCall::translated(Format::OpenAiEmbeddings, false, "/embeddings".into(), body))
+}
+
+/// Cohere's call.
+///
+/// # Errors
+///
+/// A part of the request that Cohere has no words for.
+pub(super) fn cohere(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    let (embedding, texts) = read(request, MOST_AT_COHERE)?;
+    let mut body = Fields::default();
+    body.set("model", upstream.model);
+    body.set("texts", &texts);
+    body.set("input_type", embedding.purpose.as_deref().unwrap_or(PURPOSES[0].0));
+    body.set("embedding_types", &["float"]);
+    if let Some(dimensions) = embedding.dimensions {
+        body.set("output_dimension", &dimensions);
+    }
+    Ok(ProviderCall::translated(Format::Cohere, false, "/embed".into(), body))
+}
+
+/// Google's call.
+///
+/// # Errors
+///
+/// A part of the request that Google has no words for.
+pub(super) fn google(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    let (embedding, texts) = read(request, MOST_AT_GOOGLE)?;
+    let purpose = match embedding.purpose.as_deref() {
+        None => None,
+        Some(purpose) => {
+            let known = PURPOSES.iter().find(|(name, _)| *name == purpose);
+            Some(known.ok_or_else(|| invalid("input_type", "is not a purpose that this model distinguishes"))?.1)
+        }
+    };
+    let name = format!("models/{}", upstream.model);
+    let one = |text: &&str| {
+        let mut one = json!({"model": name, "content": {"parts": [{"text": text}]}});
+        if let Some(dimensions) = embedding.dimensions {
+            one["outputDimensionality"] = dimensions.into();
+        }
+        if let Some(purpose) = purpose {
+            one["taskType"] = purpose.into();
+        }
+        one
+    };
+    let mut body = Fields::default();
+    body.set("requests", &texts.iter().map(one).collect::<Vec<_>>());
+    let path = format!("/models/{}:batchEmbedContents", upstream.model);
+    Ok(ProviderCall::translated(Format::Gemini, false, path.into(), body))
+}
+
+fn invalid(field: &str, message: impl Into<String>) -> Failure {
+    Failure::Invalid { field: field.to_owned(), message: message.into() }
+}
+
+/// What is asked for, and its texts.
+fn read(request: &Request, most: usize) -> Result<(&Embedding, Vec<&str>), Failure> {
+    let Work::Embedding(embedding) = &request.work else { return Err(invalid("model", "makes vectors alone")) };
+    let body = &request.source.body;
+    if let Some(name) = body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()) {
+        return Err(invalid(name, "can't be asked of this model"));
+    }
+    if embedding.inputs.len() > most {
+        return Err(invalid("input", format!("must have at most {most} texts for this model")));
+    }
+    let text = |input: &'_ EmbeddingInput| match input {
+        EmbeddingInput::Text(_) => Ok(()),
+        EmbeddingInput::Tokens(_) | EmbeddingInput::Media(_) => {
+            Err(invalid("input", "must be texts: this model's tokens are others"))
+        }
+    };
+    embedding.inputs.iter().try_for_each(text)?;
+    let texts = embedding.inputs.iter().filter_map(|input| match input {
+        EmbeddingInput::Text(text) => Some(&**text),
+        EmbeddingInput::Tokens(_) | EmbeddingInput::Media(_) => None,
+    });
+    Ok((embedding, texts.collect()))
+}
+
+/// The events of Cohere's or Google's answer with vectors; `None` where a body has none.
+pub(super) fn answer(body: &[u8]) -> Option<Vec<Event>> {
+    let fields = Fields::parse(body).ok()?;
+    let embeddings: Value = serde_json::from_str(fields.present("embeddings")?).ok()?;
+    let vectors: Vec<Vec<f32>> = if let Some(vectors) = embeddings.get("float") {
+        serde_json::from_value(vectors.clone()).ok()?
+    } else {
+        let values = embeddings.as_array()?.iter().map(|one| serde_json::from_value(one["values"].clone()));
+        values.collect::<Result<_, _>>().ok()?
+    };
+    if vectors.is_empty() {
+        return None;
+    }
+    let whole: Value = serde_json::from_slice(body).ok()?;
+    let places = ["/meta/billed_units/input_tokens", "/usageMetadata/promptTokenCount"];
+    let input = places.into_iter().filter_map(|place| whole.pointer(place)).find_map(count).filter(|input| *input > 0);
+    let report = input
+        .map(|input| Event::Reported(Box::new(Report { input: Some(input), output: Some(0), ..Report::default() })));
+    let delta = Event::Delta(Delta { vectors: Some(Box::new(Vectors(vectors))), ..Delta::default() });
+    Some([delta].into_iter().chain(report).chain([Event::Finished { compute_ms: 0 }]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{ProviderFormat, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::read_embedding};
+
+    const UPSTREAM: Upstream<'_> = Upstream { model: "up", max_output: 0 };
+
+    fn asked(fields: &str) -> Request {
+        read_embedding(format!(r#"{{"model":"m","input":["a","b"]{fields}}}"#).as_bytes()).unwrap()
+    }
+
+    fn body(call: &ProviderCall) -> Value {
+        serde_json::from_str(&call.body.to_json()).unwrap()
+    }
+
+    #[test]
+    fn each_provider_is_asked_in_its_words() {
+        let more = r#","dimensions":256,"encoding_format":"base64","user":"u""#;
+        let call = Mistral.call(asked(more), &UPSTREAM).unwrap();
+        let expected =
+            json!({"model": "up", "input": ["a", "b"], "output_dimension": 256, "encoding_format": "base64"});
+        assert_eq!((&*call.path, call.format, body(&call)), ("/embeddings", Format::OpenAiEmbeddings, expected));
+        let call = Cohere.call(asked(more), &UPSTREAM).unwrap();
+        let expected = json!({"model": "up", "texts": ["a", "b"], "input_type": "search_document",
+            "embedding_types": ["float"], "output_dimension": 256});
+        assert_eq!((&*call.path, body(&call)), ("/embed", expected));
+        let call = Gemini.call(asked(r#","input_type":"search_query""#), &UPSTREAM).unwrap();
+        let one = |text: &str| json!({"model": "models/up", "content": {"parts": [{"text": text}]}, "taskType": "RETRIEVAL_QUERY"});
+        assert_eq!(
+            (&*call.path, body(&call)),
+            ("/models/up:batchEmbedContents", json!({"requests": [one("a"), one("b")]}))
+        );
+    }
+
+    #[test]
+    fn what_a_provider_has_no_words_for_is_refused_by_its_name() {
+        let formats: [(&dyn ProviderFormat, usize); 3] = [(&Mistral, 5_000), (&Cohere, 97), (&Gemini, 101)];
+        for (format, many) in formats {
+            let refused = |request: Request| match format.call(request, &UPSTREAM) {
+                Err(Failure::Invalid { field, .. }) => field,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(refused(asked(r#","output_dtype":"int8""#)), "output_dtype");
+            assert_eq!(refused(asked(r#","input":[1,2]"#)), "input");
+            if many < 2_048 {
+                let texts: Vec<_> = (0..many).map(|number| number.to_string()).collect();
+                assert_eq!(refused(asked(&format!(r#","input":{}"#, json!(texts)))), "input");
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_and_their_usage_are_read() {
+        let cohere = br#"{"id":"e","embeddings":{"float":[[0.5,-1.0]]},"texts":["a"],"meta":{"billed_units":{"input_tokens":3.0}}}"#;
+        let google = br#"{"embeddings":[{"values":[0.5,-1.0]}],"usageMetadata":{"promptTokenCount":3}}"#;
+        for (events, name) in [
+            (Cohere.read_whole(Format::Cohere, cohere), "cohere"),
+            (Gemini.read_whole(Format::Gemini, google), "google"),
+        ] {
+            let [Event::Delta(delta), Event::Reported(report), Event::Finished { .. }] = &events[..] else {
+                panic!("{name}: {events:?}")
+            };
+            assert_eq!(delta.vectors.as_deref(), Some(&Vectors(vec![vec![0.5, -1.0]])), "{name}");
+            assert_eq!((report.input, report.output), (Some(3), Some(0)), "{name}");
+        }
+        let silent = Gemini.read_whole(Format::Gemini, br#"{"embeddings":[{"values":[0.5]}]}"#);
+        assert_eq!(silent.len(), 2, "what is not told is counted elsewhere");
+        assert_eq!(answer(br#"{"embeddings":[]}"#), None);
+    }
+}
