@@ -366,7 +366,11 @@ fn failure(id: Option<&str>, error: &ApiError) -> String {
 fn read(body: &RawValue) -> Result<Request, BadRequest> {
     let mut fields = Fields::parse(body.get().as_bytes())?;
     fields.set("stream", &true);
-    Chat::read(fields.to_json().as_bytes())
+    let request = Chat::read(fields.to_json().as_bytes())?;
+    if request.fallbacks.is_empty() {
+        return Ok(request);
+    }
+    Err(BadRequest::new("models", "is not for the live socket: ask again with the next model"))
 }
 
 /// Runs one chat, from its start to its last frame.

@@ -14,7 +14,7 @@ use crate::{
 use Does::{Nothing, Output, Price, Prompt, Refused};
 
 /// All known fields, with a remark for people.
-const FIELDS: [(&str, Does, &str); 37] = [
+const FIELDS: [(&str, Does, &str); 33] = [
     ("model", Nothing, "chooses whose prices count"),
     ("input", Prompt, "items that are not known are taken as the model's whole context"),
     ("instructions", Prompt, ""),
@@ -48,10 +48,6 @@ const FIELDS: [(&str, Does, &str); 37] = [
     ("prompt", Refused, "templates kept at the provider are the gateway's"),
     ("context_management", Refused, "compaction is a call of its own"),
     ("moderation", Refused, ""),
-    ("max_messages", Nothing, ""),
-    ("stop", Nothing, ""),
-    ("seed", Nothing, ""),
-    ("top_k", Nothing, ""),
 ];
 /// Members of `reasoning` that cost nothing beside the output.
 const REASONING: [&str; 3] = ["effort", "summary", "generate_summary"];
