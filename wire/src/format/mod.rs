@@ -12,6 +12,7 @@ pub mod feature;
 pub mod gemini;
 mod hidden;
 mod incoming;
+mod leftover;
 pub mod live;
 mod made;
 mod media;

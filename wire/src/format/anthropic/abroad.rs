@@ -1,10 +1,6 @@
-//! Fields of a request for a provider of another format: those that the neutral words hold are translated, those that
-//! change no answer are left out. Any other makes the request one that can't be translated.
+//! The members of a request for messages, as far as a provider of another format is concerned.
 
-use crate::{
-    format::openai::known::LONGEST_NAME,
-    inference::{Request, Unread},
-};
+use crate::{format::leftover::Members, inference::Request};
 
 /// Fields that change no answer.
 const HARMLESS: [&str; 7] =
@@ -45,23 +41,13 @@ const DESCRIBING: [&str; 8] = [
     "tools[].defer_loading",
 ];
 
+/// What the format's members are to providers of others.
+const MEMBERS: Members = Members { neutral: &NEUTRAL, harmless: &HARMLESS, usual: &USUAL, describing: &DESCRIBING };
+
 /// The first member of a request that has no place in the neutral words and may change the answer.
 pub(in crate::format) fn leftover(request: &Request) -> Option<String> {
-    let body = &request.source.body;
-    let is_left = |name: &&str| {
-        let usual = USUAL.iter().find(|(known, _)| known == name);
-        let is_usual =
-            usual.is_some_and(|(_, values)| body.get(name).is_some_and(|value| values.contains(&value.trim())));
-        !(body.present(name).is_none() || NEUTRAL.contains(name) || HARMLESS.contains(name) || is_usual)
-    };
-    let field = body.names().find(is_left).map(|name| name.chars().take(LONGEST_NAME).collect());
-    field.or_else(|| request.unread.iter().find(|unread| !is_harmless(unread)).map(|unread| unread.at.clone()))
-}
-
-fn is_harmless(unread: &Unread) -> bool {
     // Citations that are wanted change the answer; those that were given describe one.
-    let wants = unread.json.contains("\"enabled\"") && !unread.json.contains("false");
-    unread.json == "null" || (DESCRIBING.contains(&&*unread.pattern()) && !wants)
+    MEMBERS.leftover(request, |unread| unread.json.contains("\"enabled\"") && !unread.json.contains("false"))
 }
 
 #[cfg(test)]

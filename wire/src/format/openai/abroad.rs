@@ -1,8 +1,6 @@
-//! Fields of a chat completion for a provider of another format: those that the neutral words hold are translated, those
-//! that change no answer are left out. Any other field makes the request one that can't be translated.
+//! The members of a chat completion's request, as far as a provider of another format is concerned.
 
-use super::known;
-use crate::inference::{Request, Unread};
+use crate::{format::leftover::Members, inference::Request};
 
 /// Fields that change no answer.
 const HARMLESS: [&str; 10] = [
@@ -66,21 +64,12 @@ const DESCRIBING: [&str; 10] = [
     "messages[].tool_calls[].index",
 ];
 
+/// What the format's members are to providers of others.
+const MEMBERS: Members = Members { neutral: &NEUTRAL, harmless: &HARMLESS, usual: &USUAL, describing: &DESCRIBING };
+
 /// The first member of a request that has no place in the neutral words and may change the answer.
 pub(in crate::format) fn leftover(request: &Request) -> Option<String> {
-    let body = &request.source.body;
-    let is_left = |name: &&str| {
-        let usual = USUAL.iter().find(|(known, _)| known == name);
-        let is_usual =
-            usual.is_some_and(|(_, values)| body.get(name).is_some_and(|value| values.contains(&value.trim())));
-        !(body.present(name).is_none() || NEUTRAL.contains(name) || HARMLESS.contains(name) || is_usual)
-    };
-    let field = body.names().find(is_left).map(|name| name.chars().take(known::LONGEST_NAME).collect());
-    field.or_else(|| request.unread.iter().find(|unread| !is_harmless(unread)).map(|unread| unread.at.clone()))
-}
-
-fn is_harmless(unread: &Unread) -> bool {
-    unread.json == "null" || DESCRIBING.contains(&&*unread.pattern())
+    MEMBERS.leftover(request, |_| false)
 }
 
 #[cfg(test)]

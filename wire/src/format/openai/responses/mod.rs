@@ -2,15 +2,15 @@
 //! as typed events. A provider that speaks the format too passes its own events; for any other the events are written
 //! from neutral words.
 
+mod abroad;
 mod items;
 pub(in crate::format) mod known;
-mod leftover;
 mod output;
 mod read;
 mod request;
 mod writer;
 
-pub(in crate::format) use leftover::leftover;
+pub(in crate::format) use abroad::leftover;
 pub use read::{Reader, read_answer};
 pub use request::read_response;
 pub use writer::Writer;

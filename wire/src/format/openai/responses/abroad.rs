@@ -1,8 +1,6 @@
-//! Fields of a response's request for a provider of another format: those that the neutral words hold are translated,
-//! those that change no answer are left out. Any other field makes the request one that can't be translated.
+//! The members of a response's request, as far as a provider of another format is concerned.
 
-use super::super::known::LONGEST_NAME;
-use crate::inference::{Request, Unread};
+use crate::{format::leftover::Members, inference::Request};
 
 /// Fields that change no answer.
 const HARMLESS: [&str; 11] = [
@@ -44,23 +42,17 @@ const NEUTRAL: [&str; 13] = [
 const DESCRIBING: [&str; 4] =
     ["input[].id", "input[].status", "input[].content[].annotations", "input[].content[].logprobs"];
 
+/// What the format's members are to providers of others.
+const MEMBERS: Members = Members { neutral: &NEUTRAL, harmless: &HARMLESS, usual: &USUAL, describing: &DESCRIBING };
+
 /// The first member of a request that has no place in the neutral words and may change the answer.
 pub(in crate::format) fn leftover(request: &Request) -> Option<String> {
-    let body = &request.source.body;
-    let is_left = |name: &&str| {
-        let usual = USUAL.iter().find(|(known, _)| known == name);
-        let is_usual = usual.is_some_and(|(_, values)| body.get(name).is_some_and(|value| values.contains(&value)));
-        !(body.present(name).is_none() || NEUTRAL.contains(name) || HARMLESS.contains(name) || is_usual)
-    };
-    if let Some(name) = body.names().find(is_left) {
-        return Some(name.chars().take(LONGEST_NAME).collect());
-    }
-    let verbosity = body.object("text", "an object").ok().flatten().and_then(|text| text.string("verbosity").ok());
-    if verbosity.flatten().is_some_and(|verbosity| verbosity != "medium") {
+    let text = request.source.body.object("text", "an object").ok().flatten();
+    let verbosity = text.and_then(|text| text.string("verbosity").ok().flatten());
+    if verbosity.is_some_and(|verbosity| verbosity != "medium") {
         return Some("text.verbosity".to_owned());
     }
-    let is_harmless = |unread: &Unread| unread.json == "null" || DESCRIBING.contains(&&*unread.pattern());
-    request.unread.iter().find(|unread| !is_harmless(unread)).map(|unread| unread.at.clone())
+    MEMBERS.leftover(request, |_| false)
 }
 
 #[cfg(test)]
