@@ -45,7 +45,7 @@ use tokio::net::TcpSocket;
 use upstream::delivery::{DeliveryClient, Reach};
 
 use crate::{
-    catalogue::folder,
+    catalogue::{aliases::Aliases, folder},
     config::{self, Settings},
     gateway::{Gateway, Models, Rules},
     http::{self, state::State},
@@ -128,7 +128,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         unread_bytes: settings.limits.unread_bytes,
     };
     let pools = (pools, library(settings));
-    let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock);
+    let aliases = Aliases::read(&settings.routing.aliases).context("setting `routing.aliases`")?;
+    let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock).with_aliases(aliases);
     let gateway = Arc::new(Gateway::new(accounts, models, providers, pools, rules, settings.limits.drains));
     actix_rt::spawn({
         let gateway = Arc::clone(&gateway);

@@ -2,6 +2,7 @@
 //! ([`book`]: `config/prices/`, built in, and an operator's folder over it), open models from the models folder. `lists`
 //! reads other projects' price lists, and [`write`] writes price files. No account is known here.
 
+pub mod aliases;
 pub mod book;
 mod entry;
 pub mod folder;

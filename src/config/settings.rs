@@ -34,6 +34,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The prices of closed models.
     pub prices: Prices,
+    /// How requests find their model.
+    pub routing: Routing,
     /// Closed providers.
     pub providers: Providers,
     /// How cards are charged.
@@ -62,6 +64,7 @@ impl Default for Settings {
             redis: Redis::default(),
             limits: Limits::default(),
             prices: Prices::default(),
+            routing: Routing::default(),
             providers: Providers::default(),
             payments: Payments::default(),
             webhooks: Webhooks::default(),
@@ -157,7 +160,7 @@ pub struct Limits {
 }
 
 /// The beginnings of paths whose bodies may be long.
-const LONG: [&str; 1] = ["/v1/messages"];
+const LONG: [&str; 2] = ["/v1/messages", "/v1/responses"];
 
 impl Limits {
     /// The largest body of a request to this path.
@@ -204,6 +207,15 @@ pub enum Concurrency {
     Weighted,
     /// One permit for every class.
     Flat,
+}
+
+/// How requests find their model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Routing {
+    /// The operator's own names for models, each `NAME=MODEL`, or `NAME=MODEL>MODEL` with those that are asked where the
+    /// one before is not served.
+    pub aliases: Vec<String>,
 }
 
 /// The prices of closed models.

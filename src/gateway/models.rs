@@ -13,7 +13,7 @@ use runtime::clock::Clock;
 use tokio::sync::Mutex;
 
 use super::serve::ServeError;
-use crate::catalogue::{Book, BookError, Catalogue, Model, book, folder};
+use crate::catalogue::{Book, BookError, Catalogue, Model, aliases::Aliases, book, folder};
 
 /// A folder changed less than this before it was read may change again within the same tick of its clock.
 const TICK: Duration = Duration::from_millis(100);
@@ -22,6 +22,7 @@ pub const LOOK: Duration = Duration::from_secs(2);
 
 /// Models and prices.
 pub struct Models {
+    aliases: Aliases,
     now: RwLock<Arc<Catalogue>>,
     clock: Clock,
     folder: PathBuf,
@@ -41,7 +42,20 @@ struct Look {
 impl Models {
     /// The models of a catalogue, and of a folder of imported models.
     pub fn new(catalogue: Catalogue, folder: PathBuf, clock: Clock) -> Self {
-        Self { now: RwLock::new(Arc::new(catalogue)), clock, folder, read: Mutex::default(), prices: Mutex::default() }
+        let (aliases, now) = (Aliases::default(), RwLock::new(Arc::new(catalogue)));
+        Self { aliases, now, clock, folder, read: Mutex::default(), prices: Mutex::default() }
+    }
+
+    /// The same models under other names too.
+    #[must_use]
+    pub fn with_aliases(mut self, aliases: Aliases) -> Self {
+        self.aliases = aliases;
+        self
+    }
+
+    /// The operator's own names for models.
+    pub const fn aliases(&self) -> &Aliases {
+        &self.aliases
     }
 
     /// The models known since the last look at the folder, at the prices of now.
@@ -94,6 +108,7 @@ impl Models {
     /// the nearest names.
     pub async fn find(&self, name: &str) -> Result<(Model, i64), ServeError> {
         let known = self.known();
+        let name = self.aliases.model(name);
         if let Ok(model @ Model::Closed(_)) = known.find(name) {
             return Ok((model, known.price_version));
         }

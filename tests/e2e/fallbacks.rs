@@ -53,6 +53,25 @@ async fn the_next_model_answers_where_the_first_is_not_served_and_only_it_is_cha
 }
 
 #[tokio::test]
+async fn an_alias_stands_for_a_model_and_those_after_it() {
+    let fake = FakeOpenAi::start();
+    let options = Options::default().calling(fake.url()).set("FAREBOX_ROUTING__ALIASES", "fast=gpt-4o>gpt-4o-mini");
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let body = json!({"model": "fast", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    let first = customer.api.post("/v1/chat/completions", &body).await;
+    assert_eq!((first.ok()["model"].clone(), first.header("x-farebox-route")), (json!("gpt-4o"), Some("gpt-4o")));
+    fake.script(Behaviour::Status(503));
+    let second = customer.api.post("/v1/chat/completions", &body).await;
+    assert_eq!(second.header("x-farebox-route"), Some("gpt-4o 503, gpt-4o-mini"));
+    assert_eq!(second.ok()["usage"]["cost"], COST_OF_MINI);
+    let quote = customer.api.post("/v1/quote", &body).await.ok();
+    assert_eq!((&quote["model"], &quote["admitted"]), (&json!("gpt-4o"), &json!(true)));
+    assert!(fake.requests().iter().all(|asked| asked["model"] != "fast"), "{:?}", fake.requests());
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_stream_falls_back_before_its_first_piece_and_never_after() {
     let stage = Stage::set().await;
     let stream = async || {

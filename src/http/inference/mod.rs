@@ -125,7 +125,9 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     let mut asked = read::<F>(request, &whole(state, body)?)?;
     // Under an `Idempotency-Key` a request has one record, by which a charged one is known.
     let is_keyed = request.extensions().contains::<Asked>();
-    let mut models = std::mem::take(&mut asked.fallbacks).into_iter().filter(|_| !is_keyed);
+    let aliases = state.gateway.models.aliases();
+    let of_alias = aliases.others(&asked.model).to_vec();
+    let mut models = of_alias.into_iter().chain(std::mem::take(&mut asked.fallbacks)).filter(|_| !is_keyed);
     let (provider_key, max_wait, authorised) = (own_key(request)?, max_wait(request)?, arrival.at.elapsed());
     let mut route = Route::default();
     loop {
@@ -134,13 +136,13 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
         let job = Job { request_id: arrival.id, caller, request: asked, provider_key: provider_key.clone(), max_wait };
         match (attempt::<F>(state, arrival, authorised, job).await, next) {
             (Err(error), Some(next)) if route::may_go_on(&error) => {
-                route.failed(&model, &(*error).into());
+                route.failed(aliases.model(&model), &(*error).into());
                 asked = next;
                 arrival.id = RequestId(Uuid::now_v7());
             }
             (Err(error), _) => return Err((*error).into()),
             (Ok(mut response), _) => {
-                if let Some(value) = route.to(&model).and_then(|route| HeaderValue::from_str(&route).ok()) {
+                if let Some(value) = route.to(&model, aliases).and_then(|route| HeaderValue::from_str(&route).ok()) {
                     response.headers_mut().insert(X_ROUTE.clone(), value);
                 }
                 return Ok(response);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use wire::inference::Failure;
 
-use crate::{gateway::serve::ServeError, http::error::ApiError};
+use crate::{catalogue::aliases::Aliases, gateway::serve::ServeError, http::error::ApiError};
 
 /// The attempts of a request so far.
 #[derive(Debug, Default)]
@@ -21,9 +21,11 @@ impl Route {
         let _ = write!(self.tried, "{model} {}, ", error.status().as_u16());
     }
 
-    /// The route, as the header has it: `gpt-5 503, claude-sonnet-5-5`. `None` where the first attempt answered.
-    pub(super) fn to(&self, model: &str) -> Option<String> {
-        (!self.tried.is_empty()).then(|| format!("{}{model}", self.tried))
+    /// The route to the model that answered, as the header has it: `gpt-5 503, claude-sonnet-5-5`. `None` where that is
+    /// the model that the request named.
+    pub(super) fn to(&self, model: &str, aliases: &Aliases) -> Option<String> {
+        let is_plain = self.tried.is_empty() && !aliases.has(model);
+        (!is_plain).then(|| format!("{}{}", self.tried, aliases.model(model)))
     }
 }
 
@@ -79,8 +81,10 @@ mod tests {
     #[test]
     fn the_route_names_what_was_tried() {
         let mut route = Route::default();
-        assert_eq!(route.to("a"), None);
+        let aliases = Aliases::read(&["fast=a".to_owned()]).unwrap();
+        assert_eq!(route.to("a", &aliases), None);
+        assert_eq!(route.to("fast", &aliases).as_deref(), Some("a"));
         route.failed("a", &ApiError::overloaded("x"));
-        assert_eq!(route.to("b").as_deref(), Some("a 503, b"));
+        assert_eq!(route.to("b", &aliases).as_deref(), Some("a 503, b"));
     }
 }
