@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::Customer,
-    raw_provider::{RawProvider, answer, broken},
+    free_port,
+    raw_provider::{RawProvider, answer, broken, serve_one},
     server::{Options, Server},
 };
 
@@ -103,5 +104,26 @@ async fn a_session_keeps_its_key_until_that_is_used_up() {
     let two = ask("0").await;
     assert!(two.len() == 2 && two[0] == *key && two[1] != *key, "{two:?}");
     assert!(!server.logs().contains("sk-three"));
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_for_a_moment_is_waited_for() {
+    // Nobody listens on it yet.
+    let port = free_port();
+    let options = Options::default()
+        .calling(&format!("http://127.0.0.1:{port}/v1"))
+        .set("FAREBOX_PROVIDERS__OPENAI__RETRIES", "4");
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+        for connection in listener.incoming().map_while(Result::ok) {
+            serve_one(connection, &answer(200, &[], DONE));
+        }
+    });
+    let done = customer.api.post("/v1/chat/completions", &chat("s")).await;
+    assert_eq!(done.ok()["usage"]["cost"], COST);
     server.admin().assert_audit().await;
 }

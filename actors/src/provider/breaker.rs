@@ -16,7 +16,7 @@ pub(super) struct Breaker {
 pub(super) const fn counts(failure: &Failure) -> bool {
     match failure {
         Failure::Provider(error) => error.status >= 500,
-        Failure::Transport(_) | Failure::Timeout(_) => true,
+        Failure::Transport(_) | Failure::Unreached(_) | Failure::Timeout(_) => true,
         // A fault between the provider and this gateway's key does not concern callers with their own key.
         Failure::Unserved(_)
         | Failure::Invalid { .. }

@@ -49,6 +49,7 @@ impl Reading {
         match failure {
             Failure::Provider(error) => self.refusal(*error),
             Failure::Transport(why) => Failure::Transport(self.hide(&why)),
+            Failure::Unreached(why) => Failure::Unreached(self.hide(&why)),
             other => other,
         }
     }

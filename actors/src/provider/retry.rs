@@ -40,7 +40,7 @@ pub(super) fn again(failure: &Failure, attempt: u32, jitter: f64, has_other_key:
             _ => Again::Never,
         },
         Failure::Unserved(_) if has_other_key => Again::OtherKey,
-        Failure::Timeout("connect") => wait(None),
+        Failure::Timeout("connect") | Failure::Unreached(_) => wait(None),
         Failure::Unserved(_)
         | Failure::Timeout(_)
         | Failure::Transport(_)
@@ -73,7 +73,9 @@ mod tests {
         for status in [200, 400, 401, 403, 404, 409, 413, 422, 501] {
             assert_eq!(again(&refused(status, None), 0, 0.5, true), Again::Never, "{status}");
         }
-        assert!(matches!(again(&Failure::Timeout("connect"), 0, 0.5, false), Again::After(_)));
+        for failure in [Failure::Timeout("connect"), Failure::Unreached("refused".into())] {
+            assert!(matches!(again(&failure, 0, 0.5, false), Again::After(_)), "{failure}");
+        }
         for failure in [Failure::Timeout("first byte"), Failure::Transport("cut".into()), Failure::TooLarge(1)] {
             assert_eq!(again(&failure, 0, 0.5, true), Again::Never, "{failure}");
         }

@@ -78,11 +78,9 @@ fn failure(error: &CallError, waiting: &'static str) -> Failure {
         CallError::ConnectTimeout => Failure::Timeout("connect"),
         CallError::Timeout => Failure::Timeout(waiting),
         CallError::TooLarge(most) => Failure::TooLarge(*most),
-        CallError::Forbidden(_)
-        | CallError::Connect(_)
-        | CallError::Unbegun(_)
-        | CallError::Closed(_)
-        | CallError::Unreceived(_)
-        | CallError::Broken(_) => Failure::Transport(error.to_string()),
+        CallError::Connect(_) | CallError::Unbegun(_) => Failure::Unreached(error.to_string()),
+        CallError::Forbidden(_) | CallError::Closed(_) | CallError::Unreceived(_) | CallError::Broken(_) => {
+            Failure::Transport(error.to_string())
+        }
     }
 }

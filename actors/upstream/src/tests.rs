@@ -190,7 +190,7 @@ async fn an_answer_that_is_too_large_is_not_kept() {
 async fn where_nobody_listens_the_reason_is_told_without_the_address() {
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let events = call(&free.to_string()).await;
-    let [Event::Failed(Failure::Transport(why))] = events.as_slice() else { panic!("{events:?}") };
+    let [Event::Failed(Failure::Unreached(why))] = events.as_slice() else { panic!("{events:?}") };
     assert!(why.starts_with("connecting: Connection refused"), "{why}");
 }
 
@@ -230,7 +230,7 @@ async fn a_proxy_makes_a_tunnel_for_what_is_asked_with_tls_and_never_sees_the_ke
     assert!(asked.starts_with("CONNECT provider.example:443 HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains("\r\nProxy-Authorization: Basic YWRhOnNlY3JldA==\r\n"), "{asked}");
     assert!(!asked.contains("Bearer"), "{asked}");
-    let [Event::Failed(Failure::Transport(why))] = events.as_slice() else { panic!("{events:?}") };
+    let [Event::Failed(Failure::Unreached(why))] = events.as_slice() else { panic!("{events:?}") };
     assert_eq!(why, "connecting: tunnel error: proxy authorization required");
 }
 

@@ -42,7 +42,7 @@ impl From<Failure> for ApiError {
                 };
                 bad_gateway(&format!("{message} Only whoever runs it can help.")).after(LASTING_S).not_again()
             }
-            Failure::Transport(message) => bad_gateway(message),
+            Failure::Transport(message) | Failure::Unreached(message) => bad_gateway(message),
             Failure::TooLarge(_) => bad_gateway("The provider's answer is too long to be told whole; stream it."),
             Failure::Timeout(stage) => timeout(stage),
             Failure::Engine(message) => Self::internal(message),

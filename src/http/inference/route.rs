@@ -38,6 +38,7 @@ pub(super) const fn may_go_on(error: &ServeError) -> bool {
             Failure::Provider(error) => matches!(error.status, 404 | 408 | 429 | 500..),
             Failure::Unserved(_)
             | Failure::Transport(_)
+            | Failure::Unreached(_)
             | Failure::Timeout(_)
             | Failure::NotFinite
             | Failure::Engine(_)

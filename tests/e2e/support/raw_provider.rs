@@ -73,6 +73,13 @@ fn read(mut connection: &TcpStream) -> Option<Asked> {
     }
 }
 
+/// Reads one request, and answers it so.
+pub(crate) fn serve_one(connection: TcpStream, bytes: &[u8]) {
+    if read(&connection).is_some() {
+        serve(connection, bytes);
+    }
+}
+
 /// Writes, and closes when the other side has.
 fn serve(mut connection: TcpStream, bytes: &[u8]) {
     let _ = connection.write_all(bytes);

@@ -91,6 +91,9 @@ pub enum Failure {
     /// The provider does not serve this gateway. The provider's message is for the operator only.
     #[error("the provider refused this gateway's {0}")]
     Unserved(Unserved),
+    /// The provider was not reached, or took nothing of the request: it may be asked again.
+    #[error("upstream: {0}")]
+    Unreached(String),
     /// The connection failed, was cut, or sent bytes that are not the format.
     #[error("upstream: {0}")]
     Transport(String),
