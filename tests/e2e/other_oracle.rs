@@ -1,4 +1,4 @@
-//! Usage of Google, Mistral and Cohere, priced here and by the Python package `genai-prices` with its own prices: the same,
+//! Usage of Anthropic, Google, Mistral and Cohere, priced here and by the Python package `genai-prices` with its own prices: the same,
 //! but for a rule with a name.
 
 #![expect(clippy::cast_precision_loss, reason = "numbers of JSON, which are as small as tokens are")]
@@ -19,7 +19,7 @@ use farebox::{
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use wire::{
-    format::{ProviderFormat, cohere::Cohere, gemini::Gemini, mistral::Mistral},
+    format::{ProviderFormat, anthropic::Anthropic, cohere::Cohere, gemini::Gemini, mistral::Mistral},
     inference::{Event, Format},
 };
 
@@ -29,8 +29,8 @@ use crate::support::{
 };
 
 const READER: &str = "genai-prices==0.2.3";
-const CASES: u64 = 3_000;
-const MODELS: [&str; 3] = ["gemini-3.8-flash", "mistral-medium-3-5", "command-a-03-2025"];
+const CASES: u64 = 4_000;
+const MODELS: [&str; 4] = ["gemini-3.8-flash", "mistral-medium-3-5", "command-a-03-2025", "claude-opus-5-5"];
 
 /// A number that is the same in every run (`SplitMix64`), from 0 to `most`.
 fn number(place: u64, salt: u64, most: u64) -> u64 {
@@ -50,7 +50,7 @@ fn case(place: u64) -> (&'static str, &'static dyn ProviderFormat, Value) {
     let of = |salt: u64, most: u64| number(place, salt, most);
     let prompt = 1 + of(1, 40_000);
     let (read, output) = (of(2, prompt), 1 + of(3, 2_000));
-    match place % 3 {
+    match place % 4 {
         0 => {
             let (tools, thoughts) = (of(4, 900) * of(5, 1), of(6, 4_000) * of(7, 1));
             let total = prompt + tools + thoughts + output;
@@ -77,11 +77,28 @@ fn case(place: u64) -> (&'static str, &'static dyn ProviderFormat, Value) {
             let choice = json!({"index": 0, "message": {"content": "x"}, "finish_reason": "stop"});
             (MODELS[1], &Mistral, json!({"choices": [choice], "usage": usage}))
         }
-        _ => {
+        2 => {
             let billed = json!({"input_tokens": written(place, prompt), "output_tokens": written(place, output)});
             let usage = json!({"billed_units": billed, "tokens": {"input_tokens": prompt + 500, "output_tokens": output + 5}, "cached_tokens": read});
             let message = json!({"role": "assistant", "content": [{"type": "text", "text": "x"}]});
             (MODELS[2], &Cohere, json!({"finish_reason": "COMPLETE", "message": message, "usage": usage}))
+        }
+        _ => {
+            // Writes for an hour have no price of their own there.
+            let (written, searches) = (of(4, 9_000) * of(5, 1), of(6, 3) * of(7, 1));
+            let mut usage = json!({"input_tokens": prompt, "output_tokens": output, "service_tier": "standard"});
+            for (name, count) in [("cache_read_input_tokens", read), ("cache_creation_input_tokens", written)] {
+                if count > 0 {
+                    usage[name] = count.into();
+                }
+            }
+            if written > 0 && searches > 0 {
+                usage["cache_creation"] = json!({"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0});
+            }
+            let content = json!([{"type": "text", "text": "x"}]);
+            let answer = json!({"id": "m", "type": "message", "role": "assistant", "content": content, "model": "m",
+                "stop_reason": "end_turn", "stop_sequence": null, "usage": usage});
+            (MODELS[3], &Anthropic, answer)
         }
     }
 }
@@ -105,7 +122,8 @@ fn theirs(cases: &[(&'static str, &'static dyn ProviderFormat, Value)]) -> Vec<O
     let path = temporary("other-oracle");
     let mut file = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
     for (model, _, answer) in cases {
-        let provider = ["google", "mistral", "cohere"][MODELS.iter().position(|known| known == model).unwrap()];
+        let provider =
+            ["google", "mistral", "cohere", "anthropic"][MODELS.iter().position(|known| known == model).unwrap()];
         let line = json!({"reader": [provider, "default"], "prices": provider, "model": model, "answer": answer});
         writeln!(file, "{line}").unwrap();
     }
