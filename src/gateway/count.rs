@@ -2,7 +2,7 @@
 //! tokenizer of an open model, and here for all others. Nothing runs, so nothing is held.
 
 use billing::ids::RequestId;
-use wire::inference::Request;
+use wire::{format, inference::Request};
 
 use super::{
     Gateway,
@@ -41,7 +41,12 @@ pub async fn count(
         Model::Closed(closed) => {
             let handle = provider(gateway, closed)?;
             let here = wire::tokens::count_prompt(&request, &closed.id);
+            let terms = format::terms(&request);
             let Some(call) = handle.format().count(request, &closed.id) else { return Ok(Counted::Here(here)) };
+            // A body that may not run may not be sent either.
+            if own_key.is_none() {
+                terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?;
+            }
             target::check(gateway, &model, Payer::of(own_key.as_ref()))?;
             let report = handle.count(call, own_key.as_deref()).await?;
             tracing::debug!(request.id = %id, input = report.input, "a provider counted a prompt");

@@ -102,6 +102,9 @@ pub enum ServeError {
     /// The provider or the engine failed.
     #[error(transparent)]
     Failed(#[from] Failure),
+    /// The provider or the engine failed, and the part that it did is charged.
+    #[error(transparent)]
+    FailedAndCharged(Failure),
     /// The request ran, and could not be settled.
     #[error(transparent)]
     Unsettled(#[from] SettleError),

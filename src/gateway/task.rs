@@ -12,7 +12,7 @@ use std::{
 };
 
 use actors::admission::Admission;
-use billing::entry::Ending;
+use billing::{Nanos, entry::Ending};
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::{
@@ -25,7 +25,7 @@ use super::{
     measure::Measure,
     meter::{Meter, Step},
     plan::{Bounds, Plan},
-    serve::{self, Begun, Done, Update},
+    serve::{self, Begun, Done, ServeError, Update},
     stages::{Course, Stages},
     watch::Teller,
 };
@@ -278,6 +278,9 @@ impl Task {
         let stop = self.stop();
         let update = match (self.admission.settle(ending).await, failure) {
             (Err(error), _) => Update::Failed(Box::new(error.into())),
+            (Ok((record, _)), Some(failure)) if record.charged > Nanos::ZERO => {
+                Update::Failed(Box::new(ServeError::FailedAndCharged(failure)))
+            }
             (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
             (Ok((record, answer)), None) => Update::Done(Box::new(Done {
                 whole: self.whole.take().unwrap_or_default(),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::{Answer, Customer, answer},
     fake_anthropic::{Behaviour, FakeAnthropic},
-    fake_openai::FakeOpenAi,
+    fake_openai::{self, FakeOpenAi},
     python::{package, run, scripts},
     server::{Options, Server},
     with,
@@ -410,4 +410,17 @@ async fn anthropics_python_sdk_calls_claude_and_gpt_and_raises_its_own_exception
 #[tokio::test]
 async fn openais_python_sdk_calls_claude() {
     script("openai_python_claude.py", OPENAI_SDK).await;
+}
+
+#[tokio::test]
+async fn the_callers_own_key_goes_to_no_other_provider() {
+    let stage = Stage::set().await;
+    let body = json!({"model": "gpt-4o-mini", "models": ["claude-sonnet-5-5", "gpt-4o"],
+        "messages": [{"role": "user", "content": "Say hello to me"}]});
+    stage.gpt.script(fake_openai::Behaviour::Status(503));
+    let own = stage.customer.api.request(Method::POST, "/v1/chat/completions").header("provider-key", "sk-own");
+    let answer = own.json(&body).send().await.unwrap();
+    let route = answer.headers().get("x-farebox-route").map(|route| route.to_str().unwrap().to_owned());
+    assert_eq!((answer.status().as_u16(), route.as_deref()), (200, Some("gpt-4o-mini 503, gpt-4o")));
+    assert_eq!((stage.claude.requests().len(), stage.gpt.requests().len()), (0, 2));
 }

@@ -179,7 +179,8 @@ fn case(numbers: &mut Numbers, models: &[ClosedModel]) -> Case {
 /// What is charged for it before the fee, where all of it is reported and believed.
 fn ours(case: &Case) -> Option<Decimal> {
     let events = openai::read_answer(Format::OpenAiChat, case.answer.to_string().as_bytes());
-    let can = Capacity { input: case.model.context.into(), output: case.model.max_output.into() };
+    let (input, output) = (case.model.context.into(), case.model.max_output.into());
+    let can = Capacity { input, output, searches: u64::MAX, fetches: u64::MAX };
     let mut known = Known::default();
     for event in events {
         if let Event::Reported(report) = event {

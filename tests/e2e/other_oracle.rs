@@ -105,7 +105,8 @@ fn case(place: u64) -> (&'static str, &'static dyn ProviderFormat, Value) {
 
 /// What is charged for it before the fee.
 fn ours(model: &ClosedModel, format: &dyn ProviderFormat, answer: &Value) -> Decimal {
-    let can = Capacity { input: model.context.into(), output: model.max_output.into() };
+    let (input, output) = (model.context.into(), model.max_output.into());
+    let can = Capacity { input, output, searches: u64::MAX, fetches: u64::MAX };
     let mut known = Known::default();
     for event in format.read_whole(Format::OpenAiChat, answer.to_string().as_bytes()) {
         if let Event::Reported(report) = event {

@@ -155,6 +155,24 @@ async fn who_pays_where_a_stream_ends_early_is_decided_by_the_table() {
 }
 
 #[tokio::test]
+async fn a_failure_that_is_charged_is_the_last_attempt_and_tools_within_tools_are_refused() {
+    let stage = Stage::set().await;
+    stage.fake.script(Turn::Fails(true));
+    let others = json!({"models": ["gpt-4o", "gpt-4o-mini"]});
+    let failed = stage.customer.api.post("/v1/responses", &Stage::body(&others)).await;
+    assert_eq!((failed.status, stage.fake.seen().len()), (502, 1), "{}", failed.body);
+    assert_eq!(stage.record().await["cost"], COST);
+    let paid = json!([{"type": "namespace", "name": "n", "tools": [{"type": "image_generation"}]}]);
+    let refused = stage.customer.api.post("/v1/responses", &Stage::body(&json!({"tools": paid}))).await;
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("tools[0].tools[0].type")));
+    let item = json!([{"type": "additional_tools", "role": "developer", "tools": [{"type": "image_generation"}]}]);
+    let refused = stage.customer.api.post("/v1/responses", &Stage::body(&json!({"input": item}))).await;
+    assert_eq!((refused.status, &refused.json()["error"]["param"]), (400, &json!("input[0].tools[0].type")));
+    assert_eq!(stage.fake.seen().len(), 1);
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_pays_what_the_provider_reports() {
     let stage = Stage::set().await;
     stage.fake.script(Turn::Slow(100));

@@ -14,6 +14,10 @@ pub struct Capacity {
     pub input: u64,
     /// Output tokens of all choices together.
     pub output: u64,
+    /// Searches of the web that the request allows.
+    pub searches: u64,
+    /// Pages of the web that it lets the provider fetch.
+    pub fetches: u64,
 }
 
 /// A report above this multiple of the capacity is nonsense.
@@ -41,13 +45,17 @@ impl Used {
     const NOTHING: Self = Self { quantities: Quantities::NONE, estimated: false };
 }
 
-/// Removes implausible numbers from a report; `None` if no number is left.
+/// Removes implausible numbers from a report; `None` if no number is left. Of the provider's own tools, which have a fee
+/// each, no more is believed than the request allows: nothing here could count them instead.
 pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
     let is_sound = |number: &u64, most: u64| *number <= most.saturating_mul(NONSENSE);
     let (input, output) = (report.input, report.output);
+    let uses = (report.web_searches, report.web_fetches);
+    report.web_searches = report.web_searches.min(can.searches);
+    report.web_fetches = report.web_fetches.min(can.fetches);
     report.input = input.filter(|input| is_sound(input, can.input));
     report.output = output.filter(|output| is_sound(output, can.output));
-    if (report.input, report.output) != (input, output) {
+    if (report.input, report.output) != (input, output) || (report.web_searches, report.web_fetches) != uses {
         report.own = None;
     }
     (report.input.is_some() || report.output.is_some() || report.is_free).then(|| report.fitted())
@@ -56,9 +64,9 @@ pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
 impl Known {
     /// Takes a report that came when the answer's text had this length. Returns whether all of it is plausible.
     pub fn hear(&mut self, report: Report, text: usize, can: Capacity) -> bool {
-        let numbers = (report.input, report.output);
+        let numbers = (report.input, report.output, report.web_searches, report.web_fetches);
         let Some(report) = believed(report, can) else { return false };
-        let is_whole = numbers == (report.input, report.output);
+        let is_whole = numbers == (report.input, report.output, report.web_searches, report.web_fetches);
         self.told_at = text;
         self.report = Some(match self.report.take() {
             Some(known) => known.gain(report),
@@ -179,7 +187,7 @@ fn quantities(report: Option<&Report>, input: u64, output: u64, asked: Asked) ->
 mod tests {
     use super::*;
 
-    const CAN: Capacity = Capacity { input: 1_000, output: 100 };
+    const CAN: Capacity = Capacity { input: 1_000, output: 100, searches: 3, fetches: 0 };
 
     fn report(input: Option<u64>, output: Option<u64>) -> Report {
         Report { input, output, own: Some("{}".into()), ..Report::default() }
@@ -229,6 +237,21 @@ mod tests {
             known([(Report { is_free: true, ..Report::default() }, 0)]).reported(Asked::default()),
             Used::NOTHING
         );
+    }
+
+    #[test]
+    fn no_more_uses_of_tools_are_believed_than_were_allowed() {
+        let searches = |told: u64| {
+            let mut known = Known::default();
+            let told = Report { web_searches: told, web_fetches: told, ..report(Some(7), Some(6)) };
+            let is_whole = known.hear(told, 10, CAN);
+            let used = known.used(40, 10, Asked::default(), CAN, || 5).quantities;
+            let of = |kind| used.amount(Key::of(kind, Direction::Neither));
+            (of(Kind::WebSearches), of(Kind::WebFetches), is_whole)
+        };
+        assert_eq!(searches(0), (0, 0, true));
+        assert_eq!(searches(3), (3, 0, false), "no fetch was allowed");
+        assert_eq!(searches(1_000_000), (3, 0, false));
     }
 
     #[test]

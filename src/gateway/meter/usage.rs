@@ -40,7 +40,8 @@ impl UsageMeter {
     pub(super) fn new(terms: UsageTerms, began: Instant) -> Self {
         let output = u64::from(terms.model.max_output).saturating_mul(terms.choices);
         // The provider's own tools read the conversation again and again, and usage adds up.
-        let can = Capacity { input: terms.context.saturating_mul(terms.turns), output };
+        let input = terms.context.saturating_mul(terms.turns);
+        let can = Capacity { input, output, searches: terms.searches, fetches: terms.fetches };
         Self { terms, can, known: Known::default(), text: String::new(), reported_at: began }
     }
 

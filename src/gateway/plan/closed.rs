@@ -52,6 +52,10 @@ pub(in crate::gateway) struct UsageTerms {
     pub(in crate::gateway) choices: u64,
     /// How often the provider may read the conversation, for tools that it runs itself.
     pub(in crate::gateway) turns: u64,
+    /// The most searches of the web that the provider may run.
+    pub(in crate::gateway) searches: u64,
+    /// The most pages of the web that it may fetch.
+    pub(in crate::gateway) fetches: u64,
     /// The output limit to send, if `max_cost` pays for less than the client's limit.
     clamp: Option<u32>,
 }
@@ -73,12 +77,17 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let price = model.price.clone().ok_or_else(|| ServeError::Unpriced(model.id.to_string()))?;
     let (terms, tier) = match payer {
         Payer::Credits => {
+            searches_unasked(&model.id)?;
             let terms = format::terms(request);
             let terms = terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?;
             let tier = tier(&terms, &price)?;
             (terms, tier)
         }
-        Payer::OwnKey => (Terms::default(), ServiceTier::Standard),
+        // The provider's own tools are the caller's affair.
+        Payer::OwnKey => {
+            let terms = Terms { web_searches: u64::MAX, web_fetches: u64::MAX, ..Terms::default() };
+            (terms, ServiceTier::Standard)
+        }
     };
     // A model reads each input of an embedding by itself.
     let context = u64::from(model.context).saturating_mul(inputs(request));
@@ -93,7 +102,11 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let largest = generation.and_then(|generation| generation.limit).map(|limit| u64::from(limit.largest));
     let limit = if request.writes() { largest.unwrap_or(u64::MAX).min(model.max_output.into()) } else { 0 };
     let choices = generation.map_or(1, |generation| u64::from(generation.answers())).saturating_mul(turns);
-    let permitted = Allowed { asked, uses: uses(&terms, &price)?, writes: request.writes() };
+    let uses = match payer {
+        Payer::Credits => uses(&terms, &price)?,
+        Payer::OwnKey => Quantities::NONE,
+    };
+    let permitted = Allowed { asked, uses, writes: request.writes() };
     let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
     let (prompt, token) = dearest(&price, input, permitted).map_err(unpriced)?;
     // What the provider's own tools return may fill the context in each further turn.
@@ -133,6 +146,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         limit,
         choices,
         turns,
+        searches: terms.web_searches,
+        fetches: terms.web_fetches,
         clamp,
     };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
@@ -215,6 +230,17 @@ const fn inputs(request: &Request) -> u64 {
         wire::inference::Work::Embedding(embedding) => embedding.inputs.len() as u64,
         _ => 1,
     }
+}
+
+/// Refuses a model that searches the web in each answer. Each search has a fee (OpenAI, Pricing, `Web search`), and the
+/// usage of such a model does not tell how many there were.
+fn searches_unasked(model: &str) -> Result<(), ServeError> {
+    if ["-search-preview", "-search-api"].into_iter().any(|name| model.contains(name)) {
+        let message = "searches the web by itself and does not tell how often, so it has no price here; with your own \
+                       provider-key it passes";
+        return Err(invalid("model", message));
+    }
+    Ok(())
 }
 
 /// The most that the provider's own tools may use. Fetches cost nothing where they have no price.

@@ -45,14 +45,16 @@ const LEFT_OUT: [&str; 38] = [
     "x-request-id",
     "x-requested-with",
 ];
+/// Headers that choose an organisation or a project at a provider: they belong to the one whose key is used.
+const OF_THE_PAYER: [&str; 3] = ["openai-organization", "openai-project", "x-goog-user-project"];
 /// The beginnings of such headers.
 const BEGINNINGS: [&str; 6] = ["x-forwarded-", "sec-", "cf-", "x-farebox-", "x-amzn-", "access-control-"];
 /// The most headers and the longest value that pass.
 const MOST: usize = 64;
 const LONGEST: usize = 8 << 10;
 
-/// The headers of a request that its provider gets.
-pub(super) fn of(headers: &HeaderMap) -> Vec<Header> {
+/// The headers of a request that its provider gets, with the gateway's key or with the caller's own.
+pub(super) fn of(headers: &HeaderMap, is_own_key: bool) -> Vec<Header> {
     // RFC 9110, 7.6.1: the headers that it names belong to the connection too.
     let named: Vec<String> = headers
         .get_all(CONNECTION)
@@ -61,6 +63,7 @@ pub(super) fn of(headers: &HeaderMap) -> Vec<Header> {
         .collect();
     let passes = |name: &str| {
         LEFT_OUT.binary_search(&name).is_err()
+            && (is_own_key || !OF_THE_PAYER.contains(&name))
             && !BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
             && !named.iter().any(|other| other == name)
     };
@@ -89,10 +92,11 @@ mod tests {
             .insert_header(("x-forwarded-for", "10.0.0.1"))
             .insert_header(("accept-encoding", "zstd, br"))
             .insert_header(("anthropic-beta", "a,b"))
+            .insert_header(("openai-project", "p"))
             .insert_header(("session-id", "s"))
             .insert_header(("user-agent", "agent/1"))
             .to_http_request();
-        let mut passed: Vec<_> = of(request.headers()).into_iter().map(|(name, _)| name).collect();
+        let mut passed: Vec<_> = of(request.headers(), false).into_iter().map(|(name, _)| name).collect();
         passed.sort();
         assert_eq!(
             passed.iter().map(|name| &**name).collect::<Vec<_>>(),

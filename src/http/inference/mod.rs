@@ -39,6 +39,7 @@ use super::{
     },
 };
 use crate::{
+    catalogue::Model,
     gateway::serve::{self, Begun, Job, ServeError, Started},
     idempotency::Asked,
 };
@@ -74,7 +75,7 @@ impl From<ServeError> for ApiError {
                 Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
             }
             ServeError::Account(error) => error.into(),
-            ServeError::Failed(failure) => failure.into(),
+            ServeError::Failed(failure) | ServeError::FailedAndCharged(failure) => failure.into(),
             ServeError::Unsettled(error) => {
                 tracing::error!(%error, "a request ran and could not be settled");
                 Self::not_ready("The answer could not be settled just now; its hold will be.")
@@ -127,15 +128,16 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     let is_keyed = request.extensions().contains::<Asked>();
     let aliases = state.gateway.models.aliases();
     let of_alias = aliases.others(&asked.model).to_vec();
-    let mut models = of_alias.into_iter().chain(std::mem::take(&mut asked.fallbacks)).filter(|_| !is_keyed);
+    let others = of_alias.into_iter().chain(std::mem::take(&mut asked.fallbacks)).filter(|_| !is_keyed).collect();
     let (provider_key, max_wait, authorised) = (own_key(request)?, max_wait(request)?, arrival.at.elapsed());
-    let mut route = Route::default();
+    let others = if provider_key.is_some() { of_same_provider(state, &asked.model, others).await } else { others };
+    let (mut models, mut route) = (others.into_iter(), Route::default());
     loop {
         let next = models.next().map(|name| asked.for_model(name));
         let model = asked.model.clone();
         let job = Job { request_id: arrival.id, caller, request: asked, provider_key: provider_key.clone(), max_wait };
         match (attempt::<F>(state, arrival, authorised, job).await, next) {
-            (Err(error), Some(next)) if route::may_go_on(&error) => {
+            (Err(error), Some(next)) if route.may_go_on(&error) => {
                 route.failed(aliases.model(&model), &(*error).into());
                 asked = next;
                 arrival.id = RequestId(Uuid::now_v7());
@@ -149,6 +151,21 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
             }
         }
     }
+}
+
+/// Of the models that may follow another one, those of its provider: the caller's own key is a secret that no other
+/// provider gets.
+async fn of_same_provider(state: &Shared, first: &str, others: Vec<String>) -> Vec<String> {
+    let Ok((Model::Closed(first), _)) = state.gateway.models.find(first).await else { return Vec::new() };
+    let mut same = Vec::new();
+    for name in others {
+        if let Ok((Model::Closed(model), _)) = state.gateway.models.find(&name).await
+            && model.provider == first.provider
+        {
+            same.push(name);
+        }
+    }
+    same
 }
 
 /// One attempt to serve a request. Where it fails, nothing was sent.
@@ -203,7 +220,7 @@ fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, 
 
 /// Adds the headers and the query that a provider of the same format gets.
 fn forward(request: &HttpRequest, parsed: &mut Request) {
-    parsed.source.headers = forwarded::of(request.headers());
+    parsed.source.headers = forwarded::of(request.headers(), request.headers().contains_key(&PROVIDER_KEY));
     parsed.source.query = Some(request.query_string()).filter(|query| !query.is_empty()).map(Box::from);
 }
 

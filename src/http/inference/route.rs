@@ -21,39 +21,41 @@ impl Route {
         let _ = write!(self.tried, "{model} {}, ", error.status().as_u16());
     }
 
+    /// Whether another model may serve a request that failed so: the model or its provider is not there just now. What is
+    /// wrong with the request, its key or its account would be wrong for any; but a field that a model in reserve has no
+    /// word for says nothing of those after it. A failure that was charged is the end: a request is charged once.
+    pub(super) fn may_go_on(&self, error: &ServeError) -> bool {
+        match error {
+            ServeError::NoModel { .. } | ServeError::Unpriced(_) => true,
+            ServeError::Failed(failure) => match failure {
+                Failure::Provider(error) => matches!(error.status, 404 | 408 | 429 | 500..),
+                Failure::Unserved(_)
+                | Failure::Transport(_)
+                | Failure::Unreached(_)
+                | Failure::Timeout(_)
+                | Failure::NotFinite
+                | Failure::Engine(_)
+                | Failure::LeftAlone { .. }
+                | Failure::Unavailable(_)
+                | Failure::Overloaded(_)
+                | Failure::ContextLength(_) => true,
+                Failure::Invalid { .. } | Failure::TooLarge(_) => !self.tried.is_empty(),
+            },
+            ServeError::Invalid { .. } => !self.tried.is_empty(),
+            ServeError::FailedAndCharged(_)
+            | ServeError::OutOfScope(_)
+            | ServeError::Refused(_)
+            | ServeError::InLine { .. }
+            | ServeError::Account(_)
+            | ServeError::Unsettled(_) => false,
+        }
+    }
+
     /// The route to the model that answered, as the header has it: `gpt-5 503, claude-sonnet-5-5`. `None` where that is
     /// the model that the request named.
     pub(super) fn to(&self, model: &str, aliases: &Aliases) -> Option<String> {
         let is_plain = self.tried.is_empty() && !aliases.has(model);
         (!is_plain).then(|| format!("{}{}", self.tried, aliases.model(model)))
-    }
-}
-
-/// Whether another model may serve a request that failed so: the model or its provider is not there just now. What is
-/// wrong with the request, its key or its account would be wrong for any.
-pub(super) const fn may_go_on(error: &ServeError) -> bool {
-    match error {
-        ServeError::NoModel { .. } | ServeError::Unpriced(_) => true,
-        ServeError::Failed(failure) => match failure {
-            Failure::Provider(error) => matches!(error.status, 404 | 408 | 429 | 500..),
-            Failure::Unserved(_)
-            | Failure::Transport(_)
-            | Failure::Unreached(_)
-            | Failure::Timeout(_)
-            | Failure::NotFinite
-            | Failure::Engine(_)
-            | Failure::LeftAlone { .. }
-            | Failure::Unavailable(_)
-            | Failure::Overloaded(_)
-            | Failure::ContextLength(_) => true,
-            Failure::Invalid { .. } | Failure::TooLarge(_) => false,
-        },
-        ServeError::Invalid { .. }
-        | ServeError::OutOfScope(_)
-        | ServeError::Refused(_)
-        | ServeError::InLine { .. }
-        | ServeError::Account(_)
-        | ServeError::Unsettled(_) => false,
     }
 }
 
@@ -69,14 +71,19 @@ mod tests {
             ServeError::Failed(Failure::Provider(Box::new(ProviderError { status, ..ProviderError::default() })))
         };
         for status in [404, 408, 429, 500, 502, 503, 529] {
-            assert!(may_go_on(&refused(status)), "{status}");
+            assert!(Route::default().may_go_on(&refused(status)), "{status}");
         }
         for status in [200, 400, 401, 403, 413, 422] {
-            assert!(!may_go_on(&refused(status)), "{status}");
+            assert!(!Route::default().may_go_on(&refused(status)), "{status}");
         }
-        assert!(may_go_on(&ServeError::NoModel { name: "m".into(), nearest: Vec::new() }));
-        let invalid = Failure::Invalid { field: "messages".into(), message: String::new() };
-        assert!(!may_go_on(&ServeError::Failed(invalid)));
+        assert!(Route::default().may_go_on(&ServeError::NoModel { name: "m".into(), nearest: Vec::new() }));
+        let invalid = ServeError::Invalid { field: "n".into(), message: String::new() };
+        let mut route = Route::default();
+        assert!(!route.may_go_on(&invalid), "the request's own fault");
+        route.failed("a", &ApiError::overloaded("x"));
+        assert!(route.may_go_on(&invalid), "the fault of the model in reserve");
+        let charged = ServeError::FailedAndCharged(Failure::Overloaded("x".into()));
+        assert!(!route.may_go_on(&charged), "a request is charged once");
     }
 
     #[test]

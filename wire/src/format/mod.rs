@@ -12,6 +12,7 @@ pub mod feature;
 pub mod gemini;
 mod hidden;
 mod incoming;
+mod kept;
 mod leftover;
 pub mod live;
 mod made;

@@ -101,6 +101,8 @@ fn document(members: &[Member<'_>], at: &str, unread: &mut Vec<Unread>) -> Optio
 /// A block with a text.
 #[derive(serde::Deserialize)]
 struct Words {
+    #[serde(rename = "type")]
+    kind: String,
     text: String,
 }
 
@@ -110,6 +112,9 @@ fn words(json: &str) -> Option<String> {
         return Some(text);
     }
     let blocks: Vec<Words> = read_as(json)?;
+    if blocks.iter().any(|block| block.kind != "text") {
+        return None;
+    }
     Some(blocks.into_iter().map(|block| block.text).collect::<Vec<_>>().join("\n"))
 }
 

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::{Does, find};
 use crate::{
     fields::{BadRequest, Fields, Pairs, text_of},
-    format::{Terms, openai::known::LONGEST_NAME},
+    format::{Terms, kept::names_kept, openai::known::LONGEST_NAME},
     inference::{CacheMark, CacheTtl, Content, Part, Request, Unread, Work},
     usage::Tier,
 };
@@ -137,16 +137,21 @@ fn of_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
     let last = at.rsplit('.').next().unwrap_or(at);
     let is_content = at.starts_with("messages") || at.starts_with("system");
     match last {
-        "file_id" => Err(BadRequest::new(at, "files kept at the provider are not yours to read; send the bytes")),
+        "file_id" => Err(kept(at)),
         "ttl" => Err(unpriced(at, TIMES)),
         "cache_control" => Err(BadRequest::new(at, "must be an object")),
-        "type" if is_content && unread.json.contains("container_upload") => Err(unpriced(at, "")),
+        _ if is_content && names_kept(&unread.json) => Err(kept(at)),
+        "type" if is_content && text_of(&unread.json).as_deref() == Some("container_upload") => Err(unpriced(at, "")),
         "type" if is_content => {
             terms.is_uncountable = true;
             Ok(())
         }
         _ => Ok(()),
     }
+}
+
+fn kept(at: &str) -> BadRequest {
+    BadRequest::new(at, "files kept at the provider are not yours to read; send the bytes")
 }
 
 fn keeps_long(mark: Option<CacheMark>) -> bool {

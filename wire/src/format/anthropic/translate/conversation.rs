@@ -13,6 +13,9 @@ use crate::{
     inference::{Content, Failure, File, Format, Image, Media, Message, Part, Reasoning, Role, ToolCall, ToolResult},
 };
 
+/// The beginning of OpenAI's proofs: Fernet tokens (Fernet specification, version 0x80 and a time).
+const OPENAI_PROOF: &str = "gAAAAA";
+
 /// A conversation's system prompt and messages.
 #[derive(Debug, Default)]
 pub(super) struct Written {
@@ -89,7 +92,11 @@ fn block(content: &Content, at: &str) -> Result<Option<Value>, Failure> {
         Content::Image(Image { media, .. }) => Some(json!({"type": "image", "source": source(media, "image/png")})),
         Content::File(file) => Some(document(file, at)?),
         // Another provider's proof is none here.
-        Content::Reasoning(Reasoning { signature: Some(proof), .. }) if proof.starts_with(PROOF_MARK) => None,
+        Content::Reasoning(Reasoning { signature: Some(proof), .. })
+            if [PROOF_MARK, OPENAI_PROOF].into_iter().any(|mark| proof.starts_with(mark)) =>
+        {
+            None
+        }
         Content::Reasoning(Reasoning { text, signature: Some(signature) }) => {
             Some(match signature.strip_prefix(HIDDEN) {
                 Some(data) => json!({"type": "redacted_thinking", "data": data}),

@@ -3,7 +3,10 @@
 
 use serde_json::value::RawValue;
 
-use super::super::messages::{Member, member, members, note, note_others, read_as, read_text};
+use super::{
+    super::messages::{Member, member, members, note, note_others, read_as, read_text},
+    request::note_tools,
+};
 use crate::{
     fields::{BadRequest, Fields},
     inference::{
@@ -78,6 +81,7 @@ fn put_item(json: &str, place: usize, messages: &mut Vec<Message>, unread: &mut 
         _ => (&[], None),
     };
     note_others(&members, own, &at, unread);
+    note_tools(&members, &at, unread);
     match part {
         Some((Role::Assistant, part)) => match messages.last_mut().filter(|last| last.role == Role::Assistant) {
             Some(last) => last.parts.push(part),

@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use super::super::known::{Does, LONGEST_NAME};
+use crate::format::kept::names_kept;
 use crate::{
     fields::{BadRequest, Fields},
     format::Terms,
@@ -55,6 +56,8 @@ const REASONING: [&str; 3] = ["effort", "summary", "generate_summary"];
 const FREE_TOOLS: [&str; 6] =
     ["namespace", "tool_search", "local_shell", "apply_patch", "computer", "computer_use_preview"];
 
+/// The end of a tool's place: tools hold tools, and items of the input do.
+const TOOLS: &str = "tools[].type";
 /// The most searches of a request whose client names no bound.
 const MOST_SEARCHES: u32 = 4;
 
@@ -66,7 +69,7 @@ fn is_search(kind: &str) -> bool {
 /// Bounds the provider's own tools in a request that does not: agents send a search of the web with each request, and
 /// name no bound. The bound stands beside the tools, so that what the provider's cache keeps stays the same.
 pub(in crate::format) fn bound(request: &mut Request) {
-    let searches = request.unread.iter().filter(|unread| unread.pattern() == "tools[].type");
+    let searches = request.unread.iter().filter(|unread| unread.pattern().ends_with(TOOLS));
     let searches = searches.filter_map(|unread| serde_json::from_str::<String>(&unread.json).ok());
     if searches.into_iter().any(|kind| is_search(&kind)) && request.source.body.present("max_tool_calls").is_none() {
         request.source.body.set("max_tool_calls", &MOST_SEARCHES);
@@ -163,17 +166,18 @@ fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
         return Ok(());
     }
     match &*pattern {
-        "tools[].type" => {
-            let kind: String = serde_json::from_str(json).unwrap_or_default();
+        pattern if pattern.ends_with(TOOLS) => {
+            let kind = text_of(json);
             if is_search(&kind) {
                 terms.web_searches = u64::from(MOST_SEARCHES);
                 return Ok(());
             }
             if FREE_TOOLS.contains(&&*kind) { Ok(()) } else { Err(unpriced(at, "function and custom have")) }
         }
-        "input[].type" if json.contains("item_reference") => {
+        "input[].type" if text_of(json) == "item_reference" => {
             Err(BadRequest::new(at, "items kept at the provider are not yours to read; send the items"))
         }
+        pattern if pattern.starts_with("input") && (pattern.ends_with("file_id") || names_kept(json)) => Err(kept(at)),
         pattern if pattern.starts_with("input") => {
             let is_short = ["id", "status", "phase", "annotations", "logprobs"];
             terms.is_uncountable |= !is_short.contains(&pattern.rsplit('.').next().unwrap_or_default());
@@ -186,11 +190,19 @@ fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
     }
 }
 
+fn kept(at: &str) -> BadRequest {
+    BadRequest::new(at, "files kept at the provider are not yours to read; send the file's data")
+}
+
+/// A JSON string's text; empty where the JSON is none.
+fn text_of(json: &str) -> String {
+    serde_json::from_str(json).unwrap_or_default()
+}
+
 fn of_content(content: &Content, terms: &mut Terms) -> Result<(), BadRequest> {
-    let kept = || BadRequest::new("input", "files kept at the provider are not yours to read; send the file's data");
     match content {
-        Content::Image(image) if matches!(image.media, Media::Id(_)) => return Err(kept()),
-        Content::File(file) if matches!(file.media, Some(Media::Id(_))) => return Err(kept()),
+        Content::Image(image) if matches!(image.media, Media::Id(_)) => return Err(kept("input")),
+        Content::File(file) if matches!(file.media, Some(Media::Id(_))) => return Err(kept("input")),
         Content::File(_) => terms.is_uncountable = true,
         Content::Audio(_) => return Err(unpriced("input", "sound has none")),
         Content::ToolResult(result) => {
@@ -226,6 +238,21 @@ mod tests {
             (r#","reasoning":{"mode":"pro"}"#, "reasoning.mode"),
             (r#","prompt_cache_options":{"ttl":"24h"}"#, "prompt_cache_options.ttl"),
             (r#","input":[{"type":"item_reference","id":"i"}]"#, "input[0].type"),
+            (r#","input":[{"type":"item_referenc\u0065","id":"i"}]"#, "input[0].type"),
+            (
+                r#","input":[{"type":"computer_call_output","output":{"type":"x","file\u005fid":"f"}}]"#,
+                "input[0].output",
+            ),
+            (r#","input":[{"type":"item_of_tomorrow","file_id":"f"}]"#, "input[0].file_id"),
+            (
+                r#","input":[{"type":"additional_tools","tools":[{"type":"image_generation"}]}]"#,
+                "input[0].tools[0].type",
+            ),
+            (r#","tools":[{"type":"namespace","tools":[{"type":"code_interpreter"}]}]"#, "tools[0].tools[0].type"),
+            (
+                r#","tools":[{"type":"namespace","tools":[{"type":"namespace","tools":[{"type":"web_search"}]}]}]"#,
+                "tools[0].tools[0].tools[0].type",
+            ),
             (r#","input":[{"role":"user","content":[{"type":"input_file","file_id":"f"}]}]"#, "input"),
         ] {
             assert_eq!(of(fields).unwrap_err().field, field, "{fields}");
@@ -246,6 +273,10 @@ mod tests {
         assert_eq!(searched(r#","tools":[{"type":"web_search_preview"}],"max_tool_calls":2"#), (2, 2));
         let odd = of(r#","input":[{"type":"additional_tools","role":"developer","tools":[]}]"#).unwrap();
         assert!(odd.is_uncountable, "it is read, and how long it is nobody knows");
+        let within = r#","tools":[{"type":"namespace","name":"n","tools":[{"type":"web_search"}]}]"#;
+        assert_eq!(searched(within), (4, 4), "as one outside");
+        let added = r#","input":[{"type":"additional_tools","role":"developer","tools":[{"type":"web_search"}]}]"#;
+        assert_eq!(searched(added), (4, 4));
         let tier = of(r#","service_tier":"flex","prompt_cache_options":{"ttl":"12h"}"#).unwrap();
         assert_eq!((tier.tier, tier.keeps_long), (Some(("service_tier", Some(Tier::Flex))), true));
     }

@@ -8,7 +8,7 @@ use crate::{
     fields::{BadRequest, Fields, Pairs},
     format::{
         openai::{
-            messages::{member, members, note, note_others, read_as, read_text},
+            messages::{Member, member, members, note, note_others, read_as, read_text},
             request::small,
             tools::read_list,
         },
@@ -19,6 +19,9 @@ use crate::{
         ToolChoice, ToolKind, Unread, Work,
     },
 };
+
+/// Tools hold other tools (`namespace`), which hold none.
+const DEEPEST: usize = 2;
 
 /// Reads a response's request.
 ///
@@ -114,6 +117,21 @@ fn tools(body: &Fields, unread: &mut Vec<Unread>) -> Vec<Tool> {
     tools
 }
 
+/// Notes the tools within a tool or an item: they are the provider's to run, or need a place that only this format has.
+pub(super) fn note_tools(members: &[Member<'_>], at: &str, unread: &mut Vec<Unread>) {
+    if let Some(json) = member(members, "tools") {
+        read_list(json, &format!("{at}.tools"), unread, |json, at, unread| {
+            // What lies deeper is not looked at: its type is unknown.
+            let is_deep = at.matches("tools[").count() > DEEPEST;
+            if is_deep {
+                note(unread, format!("{at}.type"), json);
+            } else {
+                drop(tool(json, at, unread));
+            }
+        });
+    }
+}
+
 fn tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
     let Ok(Some(members)) = members(json, at) else {
         note(unread, at.to_owned(), json);
@@ -125,6 +143,7 @@ fn tool(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Tool> {
         Some("custom") => (ToolKind::Custom, &["type", "name", "description", "format"]),
         _ => {
             note(unread, format!("{at}.type"), member(&members, "type").unwrap_or(json));
+            note_tools(&members, at, unread);
             return None;
         }
     };
