@@ -178,7 +178,7 @@ impl UsageTerms {
         }
     }
 
-    /// The service tier to send. It is always named, so that settings at the provider never choose it.
+    /// The service tier to send, where the client names one: `auto` would let settings at the provider choose it.
     pub(in crate::gateway) const fn tier(&self) -> Tier {
         match self.asked.tier {
             ServiceTier::Standard => Tier::Standard,

@@ -1,5 +1,5 @@
 //! Which models a request may run on: the one that it names, then its `models`, each where the one before is not served.
-//! An attempt that failed is settled, and has a record of its own; only the one that answers is charged.
+//! An attempt that failed is settled, and has a record of its own. A request is charged once.
 
 use std::fmt::Write as _;
 
