@@ -6,17 +6,19 @@ mod rules;
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
 use actix_web::{
-    App, HttpRequest, HttpResponse, HttpServer,
+    HttpRequest, HttpResponse,
     http::header::{HeaderName, HeaderValue},
     web,
 };
 use futures::stream;
 use serde_json::{Value, json};
+
+use super::background::serve;
 
 /// The words of every answer.
 const WORDS: [&str; 6] = ["Hello", " from", " the", " fake", " Claude", "."];
@@ -72,23 +74,15 @@ pub(crate) struct FakeAnthropic {
 impl FakeAnthropic {
     pub(crate) fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let (ready, address) = mpsc::channel();
         let state = web::Data::from(Arc::clone(&shared));
-        std::thread::spawn(move || {
-            actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || {
-                    App::new()
-                        .app_data(state.clone())
-                        .app_data(web::PayloadConfig::new(64 << 20))
-                        .route("/v1/messages", web::post().to(messages))
-                        .route("/v1/messages/count_tokens", web::post().to(count))
-                });
-                let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
-                ready.send(server.addrs()[0]).unwrap();
-                server.run().await.unwrap();
-            });
+        let address = serve(move |routes| {
+            routes
+                .app_data(state.clone())
+                .app_data(web::PayloadConfig::new(64 << 20))
+                .route("/v1/messages", web::post().to(messages))
+                .route("/v1/messages/count_tokens", web::post().to(count));
         });
-        let url = format!("http://{}", address.recv().unwrap());
+        let url = format!("http://{address}");
         Self { shared, url }
     }
 

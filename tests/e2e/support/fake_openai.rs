@@ -4,13 +4,15 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::Version, web};
+use actix_web::{HttpRequest, HttpResponse, http::Version, web};
 use futures::stream;
 use serde_json::{Value, json};
+
+use super::background::serve;
 
 /// The words of every answer.
 const WORDS: [&str; 6] = ["Hello", " from", " the", " fake", " provider", "."];
@@ -59,24 +61,15 @@ pub(crate) struct FakeOpenAi {
 impl FakeOpenAi {
     pub(crate) fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let (ready, address) = mpsc::channel();
         let state = web::Data::from(Arc::clone(&shared));
-        std::thread::spawn(move || {
-            actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || {
-                    App::new()
-                        .app_data(state.clone())
-                        .app_data(web::JsonConfig::default().limit(64 << 20))
-                        .route("/v1/chat/completions", web::post().to(chat))
-                        .route("/v1/completions", web::post().to(complete))
-                        .route("/v1/embeddings", web::post().to(embed))
-                });
-                let server = server.workers(1).disable_signals().bind_auto_h2c("127.0.0.1:0").unwrap();
-                ready.send(server.addrs()[0]).unwrap();
-                server.run().await.unwrap();
-            });
+        let address = serve(move |routes| {
+            routes
+                .app_data(state.clone())
+                .app_data(web::JsonConfig::default().limit(64 << 20))
+                .route("/v1/chat/completions", web::post().to(chat))
+                .route("/v1/completions", web::post().to(complete))
+                .route("/v1/embeddings", web::post().to(embed));
         });
-        let address = address.recv().unwrap();
         Self { shared, address, url: format!("http://{address}/v1") }
     }
 

@@ -3,13 +3,15 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use futures::{StreamExt as _, stream};
 use serde_json::Value;
+
+use super::background::serve;
 
 /// What a provider does wrong, once.
 #[derive(Debug, Clone, Copy)]
@@ -75,20 +77,12 @@ pub(crate) struct FakeProvider {
 impl FakeProvider {
     pub(crate) fn start(dialect: Dialect) -> Self {
         let shared = Arc::new(Shared { dialect, script: Mutex::default(), asked: Mutex::default() });
-        let (ready, address) = mpsc::channel();
         let state = web::Data::from(Arc::clone(&shared));
-        std::thread::spawn(move || {
-            actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || {
-                    let limit = web::JsonConfig::default().limit(64 << 20);
-                    App::new().app_data(state.clone()).app_data(limit).default_service(web::post().to(serve))
-                });
-                let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
-                ready.send(server.addrs()[0]).unwrap();
-                server.run().await.unwrap();
-            });
+        let address = serve(move |routes| {
+            let limit = web::JsonConfig::default().limit(64 << 20);
+            routes.app_data(state.clone()).app_data(limit).default_service(web::post().to(answer));
         });
-        Self { shared, url: format!("http://{}", address.recv().unwrap()) }
+        Self { shared, url: format!("http://{address}") }
     }
 
     /// Its address, without a version.
@@ -106,7 +100,7 @@ impl FakeProvider {
     }
 }
 
-async fn serve(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
+async fn answer(state: web::Data<Shared>, request: HttpRequest, body: web::Json<Value>) -> HttpResponse {
     let dialect = &state.dialect;
     let key = request.headers().get(dialect.key_header).and_then(|key| key.to_str().ok()).unwrap_or_default();
     let asked = Asked { target: request.uri().to_string(), key: key.to_owned(), body: body.into_inner() };

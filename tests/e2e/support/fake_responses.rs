@@ -4,13 +4,15 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use futures::stream;
 use serde_json::{Value, json};
+
+use super::background::serve;
 
 /// What it answers, once.
 #[derive(Debug, Clone)]
@@ -64,22 +66,14 @@ pub(crate) struct FakeResponses {
 impl FakeResponses {
     pub(crate) fn start() -> Self {
         let shared = Arc::new(Shared::default());
-        let (ready, address) = mpsc::channel();
         let state = web::Data::from(Arc::clone(&shared));
-        std::thread::spawn(move || {
-            actix_web::rt::System::new().block_on(async move {
-                let server = HttpServer::new(move || {
-                    App::new()
-                        .app_data(state.clone())
-                        .app_data(web::PayloadConfig::new(64 << 20))
-                        .route("/v1/responses", web::post().to(respond))
-                });
-                let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
-                ready.send(server.addrs()[0]).unwrap();
-                server.run().await.unwrap();
-            });
+        let address = serve(move |routes| {
+            routes
+                .app_data(state.clone())
+                .app_data(web::PayloadConfig::new(64 << 20))
+                .route("/v1/responses", web::post().to(respond));
         });
-        Self { shared, url: format!("http://{}/v1", address.recv().unwrap()) }
+        Self { shared, url: format!("http://{address}/v1") }
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -4,15 +4,17 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use futures::stream;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
+
+use super::background::serve;
 
 pub(crate) const SECRET_KEY: &str = "sk_test_fake";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_fake";
@@ -55,18 +57,11 @@ pub(crate) struct FakeStripe {
 impl FakeStripe {
     pub(crate) fn start() -> Self {
         let state = Arc::<Mutex<StripeState>>::default();
-        let (ready, address) = mpsc::channel();
         let served = web::Data::from(Arc::clone(&state));
-        std::thread::spawn(move || {
-            actix_web::rt::System::new().block_on(async move {
-                let server =
-                    HttpServer::new(move || App::new().app_data(served.clone()).default_service(web::to(take)));
-                let server = server.workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
-                ready.send(server.addrs()[0]).unwrap();
-                server.run().await.unwrap();
-            });
+        let address = serve(move |routes| {
+            routes.app_data(served.clone()).default_service(web::to(take));
         });
-        let url = format!("http://{}", address.recv().unwrap());
+        let url = format!("http://{address}");
         Self { state, url }
     }
 

@@ -1,6 +1,7 @@
 //! What stories stand on: the gateway's process, the databases beside it, and clients that speak to it.
 
 pub(crate) mod accounts;
+pub(crate) mod background;
 pub(crate) mod client;
 pub(crate) mod companion;
 pub(crate) mod fake_anthropic;
