@@ -3,7 +3,7 @@
 //! each object; this file knows no object's meaning. The last event is `Finished` or `Failed`.
 
 use super::{
-    AnswerReader,
+    AnswerReader, FINISHED,
     openai::{Shape, fault, shape_of},
 };
 use crate::{
@@ -75,7 +75,7 @@ impl<L: Listener> Incoming<L> {
                 return;
             }
             match self.listener.event(event, place, events) {
-                Ok(()) if self.listener.is_over() => self.close(Event::Finished { compute_ms: 0 }, events),
+                Ok(()) if self.listener.is_over() => self.close(FINISHED, events),
                 Ok(()) => {}
                 Err(failure) => self.close(Event::Failed(failure), events),
             }
@@ -170,8 +170,7 @@ impl<L: Listener> AnswerReader for Incoming<L> {
             return;
         }
         self.drain(events);
-        let last =
-            if self.listener.is_whole() { Event::Finished { compute_ms: 0 } } else { Event::Failed(self.missing()) };
+        let last = if self.listener.is_whole() { FINISHED } else { Event::Failed(self.missing()) };
         self.close(last, events);
     }
 
@@ -181,7 +180,7 @@ impl<L: Listener> AnswerReader for Incoming<L> {
             return;
         }
         self.drain(events);
-        let last = if self.listener.is_whole() { Event::Finished { compute_ms: 0 } } else { Event::Failed(failure) };
+        let last = if self.listener.is_whole() { FINISHED } else { Event::Failed(failure) };
         self.close(last, events);
     }
 }

@@ -2,7 +2,7 @@
 //! each of which has its own lists. What the neutral words hold is translated, what changes no answer is left out. Any
 //! other member makes the request one that can't be translated.
 
-use super::openai::known::LONGEST_NAME;
+use super::refused::short;
 use crate::inference::{Request, Unread};
 
 /// The members of a format of clients.
@@ -30,7 +30,7 @@ impl Members {
             body.present(name).is_some() && !is_known
         };
         if let Some(name) = body.names().find(is_left) {
-            return Some(name.chars().take(LONGEST_NAME).collect());
+            return Some(short(name));
         }
         let is_harmless = |unread: &&Unread| {
             unread.json == "null" || (self.describing.contains(&&*unread.pattern()) && !changes(unread))

@@ -12,7 +12,7 @@ pub mod feature;
 pub mod gemini;
 mod hidden;
 mod incoming;
-mod kept;
+mod kin;
 mod leftover;
 pub mod live;
 mod made;
@@ -21,6 +21,7 @@ pub mod mistral;
 pub mod openai;
 mod own;
 mod receipt;
+mod refused;
 mod terms;
 mod translation;
 mod vectors;
@@ -37,6 +38,11 @@ use count::count;
 pub use receipt::{Particulars, Receipt};
 pub use terms::{Terms, set_terms, terms};
 pub use translation::page as translation_page;
+
+/// The most bytes of a whole answer.
+const LARGEST_ANSWER: usize = 32 << 20;
+/// The last event of an answer that ended well.
+const FINISHED: Event = Event::Finished { compute_ms: 0 };
 
 /// A format in which clients ask.
 pub trait ClientFormat: 'static {

@@ -1,6 +1,8 @@
 //! The cost of a request, as clients of every format read it.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use crate::fields::Pairs;
 
 /// The cost of a request, for its client.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +14,41 @@ pub struct Receipt {
     /// The provider's own usage object, where it sent a believed one in the client's format: the client gets the whole
     /// object, with the cost.
     pub usage: Option<Box<str>>,
+}
+
+impl Receipt {
+    /// The usage object of an answer, where `counted` is the one of the tokens counted here.
+    pub(super) fn usage_object<T>(&self, counted: T) -> UsageObject<'_, T> {
+        match self.usage.as_deref().and_then(Pairs::of) {
+            Some(fields) => UsageObject::Own(OwnUsage { fields, cost: &self.cost }),
+            None => UsageObject::Counted(counted),
+        }
+    }
+}
+
+/// The usage object of an answer, with its cost.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum UsageObject<'a, T> {
+    /// The provider's own object.
+    Own(OwnUsage<'a>),
+    /// An object counted by this gateway.
+    Counted(T),
+}
+
+/// A provider's usage object with the cost charged here, which replaces any cost that the provider reports.
+pub(super) struct OwnUsage<'a> {
+    fields: Pairs<'a>,
+    cost: &'a str,
+}
+
+impl Serialize for OwnUsage<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        self.fields.write_but("cost", &mut map)?;
+        map.serialize_entry("cost", self.cost)?;
+        map.end()
+    }
 }
 
 /// The `farebox` object of an answer. Amounts are dollars.

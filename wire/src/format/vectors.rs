@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ProviderCall, Upstream, count::count};
+use super::{FINISHED, ProviderCall, Upstream, count::count};
 use crate::{
     fields::Fields,
     inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Request, VectorEncoding, Vectors, Work},
@@ -142,7 +142,7 @@ pub(super) fn answer(body: &[u8]) -> Option<Vec<Event>> {
     let report = input
         .map(|input| Event::Reported(Box::new(Report { input: Some(input), output: Some(0), ..Report::default() })));
     let delta = Event::Delta(Delta { vectors: Some(Box::new(Vectors(vectors))), ..Delta::default() });
-    Some([delta].into_iter().chain(report).chain([Event::Finished { compute_ms: 0 }]).collect())
+    Some([delta].into_iter().chain(report).chain([FINISHED]).collect())
 }
 
 #[cfg(test)]

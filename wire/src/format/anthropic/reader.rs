@@ -3,17 +3,14 @@
 
 use super::{
     events::{self, Course, Meaning},
-    whole::{self, FINISHED},
+    whole,
 };
 use crate::{
     fields::Fields,
-    format::{AnswerReader, openai::faults},
+    format::{AnswerReader, FINISHED, LARGEST_ANSWER, openai::faults},
     inference::{Delta, Event, Failure, Format, Raw},
     sse::{Decoder, SseEvent},
 };
-
-/// The most bytes of a whole answer.
-const LARGEST_ANSWER: usize = 32 << 20;
 
 /// Reads the body of an answer that was requested whole.
 pub(super) fn read_whole(body: &[u8]) -> Vec<Event> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     fields::{Fields, Pairs, text_of},
-    format::openai::faults,
+    format::{FINISHED, openai::faults},
     inference::{Delta, Event, Failure, Format, Raw},
     usage::Report,
 };
@@ -41,9 +41,6 @@ pub(super) fn read(body: &[u8]) -> Vec<Event> {
     let words = format!("the provider's answer has no content: {}", faults::text_words(text));
     failed(Failure::Provider(Box::new(faults::in_words(words))))
 }
-
-/// The last event of an answer that ended well.
-pub(super) const FINISHED: Event = Event::Finished { compute_ms: 0 };
 
 fn failed(failure: Failure) -> Vec<Event> {
     vec![Event::Failed(failure)]

@@ -7,11 +7,12 @@ use crate::{
     format::{
         Upstream,
         feature::{Feature, Takes},
-        openai::{address, parsed},
+        kin,
+        openai::parsed,
     },
     inference::{
-        Content, Conversation, Failure, Format, Generation, Image, Message, OutputFormat, Part, Reasoning,
-        ReasoningWanted, Request, Role, Tool, ToolCall, ToolChoice, ToolResult, Work,
+        Content, Conversation, Failure, Format, Generation, Message, OutputFormat, Part, Reasoning, ReasoningWanted,
+        Request, ToolChoice, Work,
     },
 };
 
@@ -126,8 +127,7 @@ fn put_generation(body: &mut Fields, format: Format, generation: &Generation) ->
         body.set("k", &k.min(LARGEST_K));
     }
     if let Some(seed) = sampling.seed {
-        // It takes 63 bits. The same seed stays the same.
-        body.set("seed", &(seed & (u64::MAX >> 1)));
+        body.set("seed", &kin::seed(seed));
     }
     if !sampling.stop.is_empty() {
         body.set("stop_sequences", &sampling.stop);
@@ -159,7 +159,7 @@ fn put_tools(body: &mut Fields, conversation: &Conversation) {
     if conversation.tools.is_empty() {
         return;
     }
-    body.set("tools", &conversation.tools.iter().map(tool).collect::<Vec<_>>());
+    body.set("tools", &conversation.tools.iter().map(kin::function).collect::<Vec<_>>());
     if conversation.tools.iter().any(|tool| tool.strict == Some(true)) {
         body.set("strict_tools", &true);
     }
@@ -171,45 +171,22 @@ fn put_tools(body: &mut Fields, conversation: &Conversation) {
     }
 }
 
-fn tool(tool: &Tool) -> Value {
-    let mut function = json!({"name": tool.name});
-    if let Some(description) = &tool.description {
-        function["description"] = description.as_str().into();
-    }
-    let none = || json!({"type": "object", "properties": {}});
-    function["parameters"] = tool.parameters.as_deref().map_or_else(none, parsed);
-    json!({"type": "function", "function": function})
-}
-
 /// A message as Cohere's: each result of a tool is a message, before the rest of its message.
 fn messages(message: &Message) -> Vec<Value> {
-    let result = |part: &Part| match &part.content {
-        // A function of before there were tools has no id: its name stands for it.
-        Content::ToolResult(ToolResult { call_id, name, parts, .. }) => {
-            let id = call_id.as_deref().or(name.as_deref());
-            Some(json!({"role": "tool", "tool_call_id": id, "content": content(parts)}))
-        }
-        _ => None,
-    };
-    let mut all: Vec<Value> = message.parts.iter().filter_map(result).collect();
+    let mut all = kin::results(message, str::to_owned, content);
     all.extend(rest(message));
     all
 }
 
 /// A message without its tools' results; `None` where nothing else is in it. What was thought before calls is their plan.
 fn rest(message: &Message) -> Option<Value> {
-    let role = match message.role {
-        Role::System | Role::Developer => "system",
-        Role::User | Role::Tool => "user",
-        Role::Assistant => "assistant",
-    };
-    let calls: Vec<Value> = message.parts.iter().filter_map(|part| call(&part.content)).collect();
+    let calls = kin::calls(message, str::to_owned);
     let (thoughts, parts): (Vec<&Part>, Vec<&Part>) =
         message.parts.iter().partition(|part| matches!(part.content, Content::Reasoning(_)));
     let thoughts: String = thoughts.into_iter().filter_map(|part| thought(&part.content)).collect();
     let mut chunks: Vec<Value> = parts.into_iter().filter_map(|part| chunk(&part.content)).collect();
     let mut fields = Map::new();
-    fields.insert("role".into(), role.into());
+    fields.insert("role".into(), kin::role(message).into());
     if !thoughts.is_empty() && !calls.is_empty() {
         fields.insert("tool_plan".into(), thoughts.into());
     } else if !thoughts.is_empty() {
@@ -219,7 +196,7 @@ fn rest(message: &Message) -> Option<Value> {
         return None;
     }
     if !chunks.is_empty() {
-        fields.insert("content".into(), joined(chunks));
+        fields.insert("content".into(), kin::joined(chunks));
     }
     if !calls.is_empty() {
         fields.insert("tool_calls".into(), calls.into());
@@ -236,30 +213,13 @@ fn thought(content: &Content) -> Option<&str> {
 }
 
 fn content(parts: &[Part]) -> Value {
-    joined(parts.iter().filter_map(|part| chunk(&part.content)).collect())
-}
-
-/// Content as one text, or as parts.
-fn joined(chunks: Vec<Value>) -> Value {
-    match &chunks[..] {
-        [] => "".into(),
-        [only] if only["type"] == "text" => only["text"].clone(),
-        _ => chunks.into(),
-    }
+    kin::joined(parts.iter().filter_map(|part| chunk(&part.content)).collect())
 }
 
 fn chunk(content: &Content) -> Option<Value> {
     match content {
-        Content::Text(text) | Content::Refusal(text) => {
-            (!text.is_empty()).then(|| json!({"type": "text", "text": text}))
-        }
-        Content::Image(Image { media, detail }) => {
-            let mut image = json!({"url": address(media, "image/png")});
-            if let Some(detail) = detail.as_deref().filter(|detail| ["low", "auto", "high"].contains(detail)) {
-                image["detail"] = detail.into();
-            }
-            Some(json!({"type": "image_url", "image_url": image}))
-        }
+        Content::Text(text) | Content::Refusal(text) => kin::text(text),
+        Content::Image(image) => Some(kin::image(image)),
         Content::Audio(_)
         | Content::File(_)
         | Content::Reasoning(_)
@@ -267,10 +227,4 @@ fn chunk(content: &Content) -> Option<Value> {
         | Content::ToolResult(_)
         | Content::Unknown { .. } => None,
     }
-}
-
-fn call(content: &Content) -> Option<Value> {
-    let Content::ToolCall(ToolCall { id, name, arguments, kind: _ }) = content else { return None };
-    let id = id.as_deref().unwrap_or(name);
-    Some(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
 }

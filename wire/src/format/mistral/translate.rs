@@ -8,13 +8,14 @@ use crate::{
     format::{
         Upstream,
         feature::{Feature, Takes},
+        kin,
         made::hash,
         media::inline,
-        openai::{address, effort, parsed, response_format},
+        openai::{address, effort, response_format},
     },
     inference::{
-        Content, Conversation, File, Generation, Image, Message, OutputFormat, Part, Reasoning, Request, Role, Tool,
-        ToolCall, ToolChoice, ToolResult, Work,
+        Content, Conversation, File, Generation, Message, OutputFormat, Part, Reasoning, Request, Tool, ToolChoice,
+        Work,
     },
 };
 
@@ -111,8 +112,7 @@ fn put_generation(body: &mut Fields, generation: &Generation) {
         body.set("top_k", &k);
     }
     if let Some(seed) = sampling.seed {
-        // It takes 63 bits. The same seed stays the same.
-        body.set("random_seed", &(seed & (u64::MAX >> 1)));
+        body.set("random_seed", &kin::seed(seed));
     }
     if !sampling.stop.is_empty() {
         body.set("stop", &sampling.stop);
@@ -137,50 +137,31 @@ fn put_tools(body: &mut Fields, conversation: &Conversation) {
     body.set("tool_choice", &choice);
 }
 
-/// A function. Its parameters are required here.
 fn tool(tool: &Tool) -> Value {
-    let mut function = json!({"name": tool.name});
-    if let Some(description) = &tool.description {
-        function["description"] = description.as_str().into();
-    }
-    let none = || json!({"type": "object", "properties": {}});
-    function["parameters"] = tool.parameters.as_deref().map_or_else(none, parsed);
+    let mut written = kin::function(tool);
     if let Some(strict) = tool.strict {
-        function["strict"] = strict.into();
+        written["function"]["strict"] = strict.into();
     }
-    json!({"type": "function", "function": function})
+    written
 }
 
 /// A message as Mistral's: each result of a tool is a message, before the rest of its message.
 fn messages(message: &Message) -> Vec<Value> {
-    let result = |part: &Part| match &part.content {
-        // A function of before there were tools has no id: its name stands for it.
-        Content::ToolResult(ToolResult { call_id, name, parts, .. }) => {
-            let id = call_id.as_deref().or(name.as_deref()).map(call_id_of);
-            Some(json!({"role": "tool", "tool_call_id": id, "content": content(parts)}))
-        }
-        _ => None,
-    };
-    let mut all: Vec<Value> = message.parts.iter().filter_map(result).collect();
+    let mut all = kin::results(message, call_id_of, content);
     all.extend(rest(message));
     all
 }
 
 /// A message without its tools' results; `None` where nothing else is in it.
 fn rest(message: &Message) -> Option<Value> {
-    let role = match message.role {
-        Role::System | Role::Developer => "system",
-        Role::User | Role::Tool => "user",
-        Role::Assistant => "assistant",
-    };
-    let calls: Vec<Value> = message.parts.iter().filter_map(|part| call(&part.content)).collect();
+    let calls = kin::calls(message, call_id_of);
     let content = content(&message.parts);
     let is_empty = content == "";
     if is_empty && calls.is_empty() {
         return None;
     }
     let mut fields = Map::new();
-    fields.insert("role".into(), role.into());
+    fields.insert("role".into(), kin::role(message).into());
     fields.insert("content".into(), content);
     if !calls.is_empty() {
         fields.insert("tool_calls".into(), calls.into());
@@ -190,29 +171,16 @@ fn rest(message: &Message) -> Option<Value> {
 
 /// Content as one text, or as parts.
 fn content(parts: &[Part]) -> Value {
-    let parts: Vec<Value> = parts.iter().filter_map(|part| chunk(&part.content)).collect();
-    match &parts[..] {
-        [] => "".into(),
-        [only] if only["type"] == "text" => only["text"].clone(),
-        _ => parts.into(),
-    }
+    kin::joined(parts.iter().filter_map(|part| chunk(&part.content)).collect())
 }
 
 fn chunk(content: &Content) -> Option<Value> {
     match content {
-        Content::Text(text) | Content::Refusal(text) => {
-            (!text.is_empty()).then(|| json!({"type": "text", "text": text}))
-        }
+        Content::Text(text) | Content::Refusal(text) => kin::text(text),
         Content::Reasoning(Reasoning { text, signature: None }) if !text.is_empty() => {
             Some(json!({"type": "thinking", "thinking": [{"type": "text", "text": text}]}))
         }
-        Content::Image(Image { media, detail }) => {
-            let mut image = json!({"url": address(media, "image/png")});
-            if let Some(detail) = detail.as_deref().filter(|detail| ["low", "auto", "high"].contains(detail)) {
-                image["detail"] = detail.into();
-            }
-            Some(json!({"type": "image_url", "image_url": image}))
-        }
+        Content::Image(image) => Some(kin::image(image)),
         Content::Audio(audio) => {
             let data = inline(&audio.media, "audio/wav")?.base64;
             Some(json!({"type": "input_audio", "input_audio": data}))
@@ -230,12 +198,6 @@ fn chunk(content: &Content) -> Option<Value> {
         | Content::ToolResult(_)
         | Content::Unknown { .. } => None,
     }
-}
-
-fn call(content: &Content) -> Option<Value> {
-    let Content::ToolCall(ToolCall { id, name, arguments, kind: _ }) = content else { return None };
-    let id = call_id_of(id.as_deref().unwrap_or(name));
-    Some(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
 }
 
 /// A call's id of the form that Mistral takes: nine letters and digits. Others become one of their own.

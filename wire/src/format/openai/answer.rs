@@ -1,12 +1,11 @@
 //! Answers written for a client: whole or in chunks, with their cost.
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Api, details::Details};
 use crate::{
-    fields::Pairs,
-    format::{Particulars, Receipt},
+    format::{Particulars, Receipt, receipt::UsageObject},
     inference::{CallDelta, Delta, FinishReason, TokenLogprob, Usage},
 };
 
@@ -43,7 +42,7 @@ struct Envelope<'a> {
     model: &'a str,
     choices: &'a [Value],
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<UsageObject<'a>>,
+    usage: Option<UsageObject<'a, PricedUsage<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     farebox: Option<Note<'a>>,
 }
@@ -61,37 +60,12 @@ enum Note<'a> {
 /// The fields added to an answer that a provider wrote.
 #[derive(Serialize)]
 struct Gain<'a> {
-    usage: UsageObject<'a>,
+    usage: UsageObject<'a, PricedUsage<'a>>,
     farebox: &'a Particulars,
 }
 
 /// More bytes than an answer's usage and particulars take.
 const ROOM: usize = 768;
-
-/// The usage object of an answer, with its cost.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum UsageObject<'a> {
-    /// The provider's own object.
-    Own(OwnUsage<'a>),
-    /// An object counted by this gateway.
-    Counted(PricedUsage<'a>),
-}
-
-/// A provider's usage object with the cost charged here, which replaces any cost that the provider reports.
-struct OwnUsage<'a> {
-    fields: Pairs<'a>,
-    cost: &'a str,
-}
-
-impl Serialize for OwnUsage<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        self.fields.write_but("cost", &mut map)?;
-        map.serialize_entry("cost", self.cost)?;
-        map.end()
-    }
-}
 
 /// The usage object of an answer whose tokens were counted here.
 #[derive(Serialize)]
@@ -277,11 +251,9 @@ pub(super) fn usage_object(receipt: &Receipt, counted: Value) -> Value {
     usage
 }
 
-fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> UsageObject<'a> {
-    if let Some(fields) = receipt.usage.as_deref().and_then(Pairs::of) {
-        return UsageObject::Own(OwnUsage { fields, cost: &receipt.cost });
-    }
-    UsageObject::Counted(PricedUsage {
+/// The usage object of an answer with this usage and receipt.
+fn priced<'a>(usage: &Usage, receipt: &'a Receipt) -> UsageObject<'a, PricedUsage<'a>> {
+    receipt.usage_object(PricedUsage {
         prompt_tokens: usage.input,
         completion_tokens: usage.output,
         total_tokens: usage.input.saturating_add(usage.output),

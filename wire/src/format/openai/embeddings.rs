@@ -12,16 +12,15 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerReader, AnswerWriter, ClientFormat, End, ErrorShape, Terms, WholeWriter,
+        AnswerReader, AnswerWriter, ClientFormat, End, ErrorShape, FINISHED, Terms, WholeWriter,
         own::{self, Own},
+        refused::unknown,
     },
     inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Raw, Request, Source, VectorEncoding, Work},
 };
 
 /// The most inputs of one request, as the API has it.
 const MOST_INPUTS: usize = 2_048;
-/// The last event of an answer that ended well.
-const FINISHED: Event = Event::Finished { compute_ms: 0 };
 /// The format.
 const FORMAT: Format = Format::OpenAiEmbeddings;
 /// Fields that cost nothing beside the input.
@@ -127,13 +126,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
     let body = &request.source.body;
     match body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()) {
         None => Ok(Terms::default()),
-        Some(name) => {
-            let name: String = name.chars().take(super::known::LONGEST_NAME).collect();
-            Err(BadRequest::new(
-                name,
-                "is not known here, and what it costs neither; with your own provider-key it passes",
-            ))
-        }
+        Some(name) => Err(unknown(name)),
     }
 }
 

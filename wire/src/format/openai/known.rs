@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 
 use super::responses;
 use crate::inference::Format;
-pub(in crate::format) use check::{LONGEST_NAME, terms};
+pub(in crate::format) use check::terms;
 
 /// The effect of a field on a request's cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,7 +47,7 @@ fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
         })),
         Api::Completions => Work::Text(Box::new(text_prompt(&body)?)),
     };
-    let end_user = ["safety_identifier", "user"].into_iter().find_map(|name| body.string(name).ok().flatten());
+    let end_user = end_user(&body);
     Ok(Request {
         model,
         work,
@@ -59,6 +59,11 @@ fn read(api: Api, body: &[u8]) -> Result<Request, BadRequest> {
         unread,
         source: Source::of(api.format(), body),
     })
+}
+
+/// The client's own user, by the newer field or the older one.
+pub(super) fn end_user(body: &Fields) -> Option<String> {
+    ["safety_identifier", "user"].into_iter().find_map(|name| body.string(name).ok().flatten())
 }
 
 /// Whether the client of a stream expects a chunk of usage without choices (`stream_options.include_usage`).

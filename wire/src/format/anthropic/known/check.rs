@@ -5,7 +5,10 @@ use serde_json::value::RawValue;
 use super::{Does, find};
 use crate::{
     fields::{BadRequest, Fields, Pairs, text_of},
-    format::{Terms, kept::names_kept, openai::known::LONGEST_NAME},
+    format::{
+        Terms,
+        refused::{kept, names_kept, unknown, unpriced},
+    },
     inference::{CacheMark, CacheTtl, Content, Part, Request, Unread, Work},
     usage::Tier,
 };
@@ -79,16 +82,6 @@ fn compacts(body: &Fields) -> bool {
     edits || body.present("compaction").is_some()
 }
 
-fn unknown(name: &str) -> BadRequest {
-    let name: String = name.chars().take(LONGEST_NAME).collect();
-    BadRequest::new(name, "is not known here, and what it costs neither; with your own provider-key it passes")
-}
-
-fn unpriced(field: impl Into<String>, note: &str) -> BadRequest {
-    let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
-    BadRequest::new(field, format!("has no price here{why}; with your own provider-key it passes"))
-}
-
 /// Each tool by its type: those of the provider are bounded, or refused.
 fn of_tools(body: &Fields, terms: &mut Terms) -> Result<(), BadRequest> {
     let Some(json) = body.present("tools") else { return Ok(()) };
@@ -137,10 +130,10 @@ fn of_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
     let last = at.rsplit('.').next().unwrap_or(at);
     let is_content = at.starts_with("messages") || at.starts_with("system");
     match last {
-        "file_id" => Err(kept(at)),
+        "file_id" => Err(kept(at, "the bytes")),
         "ttl" => Err(unpriced(at, TIMES)),
         "cache_control" => Err(BadRequest::new(at, "must be an object")),
-        _ if is_content && names_kept(&unread.json) => Err(kept(at)),
+        _ if is_content && names_kept(&unread.json) => Err(kept(at, "the bytes")),
         "type" if is_content && text_of(&unread.json).as_deref() == Some("container_upload") => Err(unpriced(at, "")),
         "type" if is_content => {
             terms.is_uncountable = true;
@@ -148,10 +141,6 @@ fn of_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
         }
         _ => Ok(()),
     }
-}
-
-fn kept(at: &str) -> BadRequest {
-    BadRequest::new(at, "files kept at the provider are not yours to read; send the bytes")
 }
 
 fn keeps_long(mark: Option<CacheMark>) -> bool {

@@ -3,7 +3,10 @@
 use super::{Does, find};
 use crate::{
     fields::{BadRequest, Fields},
-    format::Terms,
+    format::{
+        Terms,
+        refused::{kept, unknown, unpriced},
+    },
     inference::{CacheMark, CacheTtl, Content, Conversation, Part, Request, Unread, Work},
     usage::Tier,
 };
@@ -44,8 +47,6 @@ const ELSEWHERE: [&str; 12] = [
 const OF_CALLS: &str = "messages[].tool_calls";
 /// The note on unknown cache times.
 const TIMES: &str = "a cache may be kept for 30m or 12h";
-/// The most characters of an unknown name that an error repeats.
-pub(in crate::format) const LONGEST_NAME: usize = 100;
 
 /// The terms that a request's price depends on.
 ///
@@ -90,16 +91,6 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
     Ok(terms)
 }
 
-fn unknown(name: &str) -> BadRequest {
-    let name: String = name.chars().take(LONGEST_NAME).collect();
-    BadRequest::new(name, "is not known here, and what it costs neither; with your own provider-key it passes")
-}
-
-fn unpriced(field: impl Into<String>, note: &str) -> BadRequest {
-    let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
-    BadRequest::new(field, format!("has no price here{why}; with your own provider-key it passes"))
-}
-
 fn known_only(object: &Fields, known: &[&str], at: &str) -> Result<(), BadRequest> {
     match object.names().find(|name| !known.contains(name)) {
         Some(name) => Err(unknown(&format!("{at}.{name}"))),
@@ -115,9 +106,7 @@ fn check_unread(unread: &Unread) -> Result<(), BadRequest> {
     let of_message = pattern.strip_prefix("messages[].");
     match &*pattern {
         // Refused even as null: the member may come twice, and another reader may take the other value.
-        pattern if pattern.ends_with(".file.file_id") => {
-            Err(BadRequest::new(at, "files kept at the provider are not yours to read; send file_data"))
-        }
+        pattern if pattern.ends_with(".file.file_id") => Err(kept(at, "file_data")),
         pattern if pattern.ends_with(".file.file_data") => Err(BadRequest::new(at, "must be a string")),
         _ if json == "null" => Ok(()),
         pattern if pattern.starts_with(OF_CALLS) || ELSEWHERE.contains(&pattern) => Ok(()),

@@ -8,17 +8,13 @@ use serde_json::value::RawValue;
 
 use super::{super::Api, Classified, Form, Meaning, classify, deltas_of, fault, gather::Gather, spread};
 use crate::{
-    format::AnswerReader,
+    format::{AnswerReader, FINISHED, LARGEST_ANSWER},
     inference::{Delta, Event, Failure, Format, ProviderError, Raw},
     sse::{Decoder, SseEvent},
 };
 
-/// The most bytes of a whole answer.
-const LARGEST_ANSWER: usize = 32 << 20;
 /// How a line of a stream may begin.
 const STREAM_STARTS: [&[u8]; 5] = [b"data", b"event", b"id:", b"retry:", b":"];
-/// The last event of an answer that ended well.
-const FINISHED: Event = Event::Finished { compute_ms: 0 };
 
 /// The form of a body.
 pub(in crate::format) enum Shape {

@@ -3,11 +3,13 @@
 
 use std::fmt::Write as _;
 
-use super::super::known::{Does, LONGEST_NAME};
-use crate::format::kept::names_kept;
+use super::super::known::Does;
 use crate::{
     fields::{BadRequest, Fields},
-    format::Terms,
+    format::{
+        Terms,
+        refused::{kept, names_kept, short, unknown, unpriced},
+    },
     inference::{CacheTtl, Content, Media, Request, Unread, Work},
     usage::Tier,
 };
@@ -56,6 +58,8 @@ const REASONING: [&str; 3] = ["effort", "summary", "generate_summary"];
 const FREE_TOOLS: [&str; 6] =
     ["namespace", "tool_search", "local_shell", "apply_patch", "computer", "computer_use_preview"];
 
+/// The member that carries a file.
+const DATA: &str = "the file's data";
 /// The end of a tool's place: tools hold tools, and items of the input do.
 const TOOLS: &str = "tools[].type";
 /// The most searches of a request whose client names no bound.
@@ -111,7 +115,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
     if let Some(reasoning) = body.object("reasoning", "an object")? {
         let is_odd = |name: &&str| !REASONING.contains(name) && reasoning.present(name).is_some();
         if let Some(name) = reasoning.names().find(is_odd) {
-            return Err(unpriced(&format!("reasoning.{name}"), ""));
+            return Err(unpriced(short(&format!("reasoning.{name}")), ""));
         }
     }
     if let Some(options) = body.object("prompt_cache_options", "an object")? {
@@ -146,17 +150,6 @@ fn keeps_long(options: &Fields) -> Result<bool, BadRequest> {
     }
 }
 
-fn unknown(name: &str) -> BadRequest {
-    let name: String = name.chars().take(LONGEST_NAME).collect();
-    BadRequest::new(name, "is not known here, and what it costs neither; with your own provider-key it passes")
-}
-
-fn unpriced(field: &str, note: &str) -> BadRequest {
-    let why = if note.is_empty() { String::new() } else { format!(" ({note})") };
-    let field: String = field.chars().take(LONGEST_NAME).collect();
-    BadRequest::new(field, format!("has no price here{why}; with your own provider-key it passes"))
-}
-
 /// Members without a neutral place. In the input they are read as a part of the prompt, of unknown length. A tool that is
 /// not known may cost anything, as may what is kept at the provider for somebody else.
 fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
@@ -172,12 +165,14 @@ fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
                 terms.web_searches = u64::from(MOST_SEARCHES);
                 return Ok(());
             }
-            if FREE_TOOLS.contains(&&*kind) { Ok(()) } else { Err(unpriced(at, "function and custom have")) }
+            if FREE_TOOLS.contains(&&*kind) { Ok(()) } else { Err(unpriced(short(at), "function and custom have")) }
         }
         "input[].type" if text_of(json) == "item_reference" => {
             Err(BadRequest::new(at, "items kept at the provider are not yours to read; send the items"))
         }
-        pattern if pattern.starts_with("input") && (pattern.ends_with("file_id") || names_kept(json)) => Err(kept(at)),
+        pattern if pattern.starts_with("input") && (pattern.ends_with("file_id") || names_kept(json)) => {
+            Err(kept(at, DATA))
+        }
         pattern if pattern.starts_with("input") => {
             let is_short = ["id", "status", "phase", "annotations", "logprobs"];
             terms.is_uncountable |= !is_short.contains(&pattern.rsplit('.').next().unwrap_or_default());
@@ -190,10 +185,6 @@ fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
     }
 }
 
-fn kept(at: &str) -> BadRequest {
-    BadRequest::new(at, "files kept at the provider are not yours to read; send the file's data")
-}
-
 /// A JSON string's text; empty where the JSON is none.
 fn text_of(json: &str) -> String {
     serde_json::from_str(json).unwrap_or_default()
@@ -201,8 +192,8 @@ fn text_of(json: &str) -> String {
 
 fn of_content(content: &Content, terms: &mut Terms) -> Result<(), BadRequest> {
     match content {
-        Content::Image(image) if matches!(image.media, Media::Id(_)) => return Err(kept("input")),
-        Content::File(file) if matches!(file.media, Some(Media::Id(_))) => return Err(kept("input")),
+        Content::Image(image) if matches!(image.media, Media::Id(_)) => return Err(kept("input", DATA)),
+        Content::File(file) if matches!(file.media, Some(Media::Id(_))) => return Err(kept("input", DATA)),
         Content::File(_) => terms.is_uncountable = true,
         Content::Audio(_) => return Err(unpriced("input", "sound has none")),
         Content::ToolResult(result) => {

@@ -10,16 +10,11 @@ use super::{
 };
 use crate::{
     fields::Fields,
-    format::AnswerReader,
+    format::{AnswerReader, FINISHED, LARGEST_ANSWER},
     inference::{CallDelta, Delta, Event, Failure, FinishReason, Raw},
     sse::{Decoder, SseEvent},
     usage::Report,
 };
-
-/// The most bytes of a whole answer.
-const LARGEST_ANSWER: usize = 32 << 20;
-/// The last event of an answer that ended well.
-const FINISHED: Event = Event::Finished { compute_ms: 0 };
 
 /// Reads the whole answer to a request that did not ask for a stream.
 pub fn read_answer(body: &[u8]) -> Vec<Event> {

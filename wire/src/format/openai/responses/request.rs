@@ -9,7 +9,7 @@ use crate::{
     format::{
         openai::{
             messages::{Member, member, members, note, note_others, read_as, read_text},
-            request::small,
+            request::{end_user, small},
             tools::read_list,
         },
         own::{self, Own},
@@ -44,7 +44,7 @@ pub fn read_response(body: &[u8]) -> Result<Request, BadRequest> {
         reasoning: reasoning(&body)?,
         generation: generation(&body)?,
     };
-    let end_user = ["safety_identifier", "user"].into_iter().find_map(|name| body.string(name).ok().flatten());
+    let end_user = end_user(&body);
     let work = Work::Conversation(Box::new(conversation));
     Ok(Request {
         model,
