@@ -41,11 +41,11 @@ pub async fn count(
         Model::Closed(closed) => {
             let handle = provider(gateway, closed)?;
             let here = wire::tokens::count_prompt(&request, &closed.id);
-            let terms = format::terms(&request);
-            let Some(call) = handle.format().count(request, &closed.id) else { return Ok(Counted::Here(here)) };
             // A body that may not run may not be sent either.
-            if own_key.is_none() {
-                terms.map_err(|bad| ServeError::Invalid { field: bad.field.into(), message: bad.message })?;
+            let terms = own_key.is_none().then(|| format::terms(&request));
+            let Some(call) = handle.format().count(request, &closed.id) else { return Ok(Counted::Here(here)) };
+            if let Some(Err(bad)) = terms {
+                return Err(ServeError::Invalid { field: bad.field.into(), message: bad.message });
             }
             target::check(gateway, &model, Payer::of(own_key.as_ref()))?;
             let report = handle.count(call, own_key.as_deref()).await?;
