@@ -255,15 +255,14 @@ impl Price {
         }
     }
 
-    /// The context band of a request with this many input tokens.
-    fn band(&self, input: u64) -> Band {
-        self.bands.iter().copied().find(|band| input > u64::from(band.0)).unwrap_or_default()
+    /// The context band of a request whose largest prompt has this many tokens.
+    fn band(&self, prompt: u64) -> Band {
+        self.bands.iter().copied().find(|band| prompt > u64::from(band.0)).unwrap_or_default()
     }
 
-    /// The quantities, with tokens moved to the context band that the request's whole input puts it in.
+    /// The quantities, with tokens moved to the context band that the request's largest prompt puts it in.
     fn placed<'a>(&self, used: &'a Quantities) -> impl Iterator<Item = (Key, u64)> + use<'a> {
-        let band =
-            if self.bands.is_empty() { Band(0) } else { self.band(used.sum(|key| key.is_tokens(Direction::Input))) };
+        let band = if self.bands.is_empty() { Band(0) } else { self.band(used.largest_prompt()) };
         used.iter().map(move |(key, amount)| {
             let key = if key.kind == Kind::Tokens && band != Band(0) { key.in_band(band) } else { key };
             (key, amount)
@@ -331,18 +330,19 @@ impl Price {
         }
     }
 
-    /// The highest cost of `prompt` input tokens and of everything that tools may use.
+    /// The highest cost of `input` tokens and of everything that tools may use, where no single prompt has more than
+    /// `prompt` tokens.
     ///
     /// # Errors
     ///
     /// [`Unpriced`] names a permitted quantity without a rate. The request must be refused before it runs.
-    pub fn most_input(&self, prompt: u64, permitted: &Permitted) -> Result<Cost, Unpriced> {
-        let tokens = self.dearest(Direction::Input, prompt, permitted)?.times(prompt);
+    pub fn most_input(&self, input: u64, prompt: u64, permitted: &Permitted) -> Result<Cost, Unpriced> {
+        let tokens = self.dearest(Direction::Input, prompt, permitted)?.times(input);
         let uses = if permitted.uses.is_empty() { Decimal::ZERO } else { self.cost(&permitted.uses)?.base };
         Ok(self.with_terms(tokens + uses))
     }
 
-    /// The highest cost of an output token after at most `prompt` input tokens, fee included.
+    /// The highest cost of an output token after prompts of at most `prompt` tokens, fee included.
     ///
     /// # Errors
     ///

@@ -17,6 +17,8 @@ pub struct Quantities {
     /// The amount of each key. Unused places are 0.
     amounts: [u64; MOST],
     length: usize,
+    /// The input tokens of the largest prompt; `None` where all input was one prompt.
+    prompt: Option<u64>,
 }
 
 impl Default for Quantities {
@@ -33,7 +35,7 @@ impl std::fmt::Debug for Quantities {
 
 impl Quantities {
     /// No quantities.
-    pub const NONE: Self = Self { keys: [Key::INPUT; MOST], amounts: [0; MOST], length: 0 };
+    pub const NONE: Self = Self { keys: [Key::INPUT; MOST], amounts: [0; MOST], length: 0, prompt: None };
 
     /// Uncached input tokens and output tokens of text.
     pub fn plain(input: u64, output: u64) -> Self {
@@ -62,9 +64,23 @@ impl Quantities {
         self.length += 1;
     }
 
+    /// The quantities of an answer that was made in several turns, each with a prompt of its own, of which the largest
+    /// had this many tokens. The context band is the largest prompt's, never that of their sum.
+    #[must_use]
+    pub const fn with_largest_prompt(self, tokens: u64) -> Self {
+        Self { prompt: Some(tokens), ..self }
+    }
+
+    /// The input tokens of the largest prompt.
+    pub fn largest_prompt(&self) -> u64 {
+        let input = self.sum(|key| key.is_tokens(Direction::Input));
+        self.prompt.map_or(input, |prompt| prompt.min(input))
+    }
+
     /// The sum of both.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
+        self.prompt = self.prompt.max(other.prompt);
         other.iter().for_each(|(key, amount)| self.add(key, amount));
         self
     }

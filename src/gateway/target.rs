@@ -20,7 +20,7 @@ use futures::{
 use runtime::mailbox::{self, Handle};
 use tokio::sync::mpsc;
 use wire::{
-    format::{ProviderCall, Upstream, set_terms},
+    format::{self, ProviderCall, Upstream},
     inference::{Event, Failure, Request},
 };
 
@@ -135,11 +135,15 @@ pub(super) fn call<'a>(
     terms: &UsageTerms,
     mut request: Request,
 ) -> Result<(&'a ProviderHandle, ProviderCall), ServeError> {
-    if terms.payer == Payer::Credits {
-        set_terms(&mut request, terms.tier());
-    }
+    let tier = match terms.payer {
+        Payer::Credits => {
+            format::bound(&mut request);
+            Some(terms.tier())
+        }
+        Payer::OwnKey => None,
+    };
     let handle = provider(gateway, &terms.model)?;
-    let upstream = Upstream { model: &terms.model.id, max_output: terms.model.max_output };
+    let upstream = Upstream { model: &terms.model.id, max_output: terms.model.max_output, tier };
     Ok((handle, handle.format().call(request, &upstream)?))
 }
 

@@ -125,7 +125,10 @@ async fn an_agents_bytes_headers_and_query_arrive_and_its_cache_is_priced() {
     ));
     let told_again = send(second.clone()).await.ok();
     let asked = stage.claude.requests();
-    assert_eq!((&*asked[0].text, &*asked[1].text), (&*first, &*second), "every byte");
+    for (asked, sent) in asked.iter().zip([&first, &second]) {
+        let sent = sent.strip_suffix('}').unwrap();
+        assert_eq!(asked.text, format!(r#"{sent},"service_tier":"standard_only"}}"#), "every byte, and our tier");
+    }
     assert_eq!(asked[0].path, "/v1/messages?beta=true");
     for line in
         ["anthropic-beta: a-2026,b-2026", "anthropic-version: 2023-06-01", "x-app: cli", "x-api-key: sk-ant-test"]

@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 pub struct Report {
     /// Prompt tokens, all of them.
     pub input: Option<u64>,
+    /// The input tokens of the largest prompt, where the answer was made in several turns and the provider tells them
+    /// apart.
+    pub largest_prompt: Option<u64>,
     /// The part of `input` read from the provider's cache.
     pub cached_input: u64,
     /// The part of `input` written to the provider's cache.
@@ -81,6 +84,7 @@ impl Report {
     #[must_use]
     pub fn fitted(mut self) -> Self {
         let input = self.input.unwrap_or(0);
+        self.largest_prompt = self.largest_prompt.map(|largest| largest.min(input));
         self.cached_input = self.cached_input.min(input);
         self.cache_write = self.cache_write.min(input - self.cached_input);
         self.cache_write_long = self.cache_write_long.map(|long| long.min(self.cache_write));
@@ -104,6 +108,7 @@ impl Report {
         };
         let joined = Self {
             input: self.input.max(later.input),
+            largest_prompt: self.largest_prompt.max(later.largest_prompt),
             cached_input: self.cached_input.max(later.cached_input),
             cache_write: self.cache_write.max(later.cache_write),
             cache_write_long: self.cache_write_long.max(later.cache_write_long),

@@ -43,7 +43,7 @@ async fn answer(connection: &mut TcpStream) {
 fn at(endpoint: Endpoint) -> Call {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = read_chat(body).unwrap();
-    let call = OpenAi.call(request, &Upstream { model: "m", max_output: 100 }).unwrap();
+    let call = OpenAi.call(request, &Upstream { model: "m", max_output: 100, tier: None }).unwrap();
     Call { endpoint: endpoint.with_key("sk").unwrap(), call: call.into() }
 }
 

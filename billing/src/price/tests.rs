@@ -172,7 +172,7 @@ proptest! {
         let used: Quantities = used.iter().filter(|(key, _)| is_permitted(*key)).collect();
         let [input, output] = [Direction::Input, Direction::Output].map(|way| used.sum(|key| key.is_tokens(way)));
         let prompt = input + spare;
-        let most = price.most_input(prompt, &permitted).unwrap().total()
+        let most = price.most_input(prompt, prompt, &permitted).unwrap().total()
             + price.most_output(prompt, &permitted).unwrap().times(output);
         prop_assert!(price.cost(&used).unwrap().total() <= most, "{used:?} of {price:?}");
     }
@@ -249,6 +249,9 @@ fn a_long_prompt_moves_its_whole_request_into_the_band() {
     assert_eq!(cost(&long), decimal("0.108954"));
     assert_eq!(price.most_output(272_001, &text).unwrap().times(10), decimal("0.000153"));
     let parts = price.parts(&all(&long), cost(&long));
+    let turns = |largest| price.cost(&all(&long).with_largest_prompt(largest)).unwrap().base;
+    assert_eq!((turns(272_001), turns(u64::MAX)), (cost(&long), cost(&long)));
+    assert!(turns(272_000) < cost(&long), "two short prompts are no long one");
     assert_eq!(
         parts.to_string(),
         "tokens.input.above_272000=1@0.000004 tokens.input.cache_read.above_272000=272000@0.0000004 \
@@ -288,7 +291,8 @@ fn what_has_no_rate_of_its_own_is_stood_in_for_by_the_nearest() {
         assert_eq!(found.as_deref(), rate, "{key}");
     }
     assert!(!price.has_tier(ServiceTier::Flex) && price.has_tier(ServiceTier::Standard));
-    let most = |tiers| price.most_input(10, &Permitted { tiers, ..Permitted::TEXT }).map(|cost| cost.base.to_string());
+    let most =
+        |tiers| price.most_input(10, 10, &Permitted { tiers, ..Permitted::TEXT }).map(|cost| cost.base.to_string());
     assert_eq!(most(&[ServiceTier::Standard]).as_deref(), Ok("20"));
     assert_eq!(most(&[ServiceTier::Standard, ServiceTier::Flex]).as_deref(), Ok("100"));
     let priority = Key::INPUT.in_tier(ServiceTier::Priority);
@@ -300,7 +304,7 @@ fn what_can_not_be_priced_is_refused_before_it_runs_and_never_free_after() {
     let price = gpt_4o_mini();
     let searches: Key = "web_searches".parse().unwrap();
     let uses = all(&[("web_searches", 5)]);
-    assert_eq!(price.most_input(1, &Permitted { uses, ..Permitted::TEXT }), Err(Unpriced(searches)));
+    assert_eq!(price.most_input(1, 1, &Permitted { uses, ..Permitted::TEXT }), Err(Unpriced(searches)));
     assert_eq!(price.cost(&uses), Err(Unpriced(searches)));
     assert_eq!(price.charge(&uses).unpriced, Some(searches), "nothing says what it costs");
     let priority = all(&[("tokens.input.cache_read.priority", 1_000_000)]);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail};
 use billing::{
     Nanos, Timestamp,
-    quantity::{Band, Key, Quantities},
+    quantity::{Band, Key, Kind, Quantities},
 };
 use ledger::{
     Ledger,
@@ -108,16 +108,26 @@ fn add(sums: &mut Sums, book: &Book, charge: &Charge) {
         sums.limited += 1;
         return;
     }
-    // The band is that of the whole request, which each price says anew.
-    let unbanded = charge.parts.iter().map(|part| (Key { band: Band(0), ..part.key }, part.amount));
-    let used: Quantities = unbanded.collect();
     let price = book.price_of(&charge.provider, &charge.model, charge.started_at);
-    match price.and_then(|price| price.cost(&used).ok()).and_then(|cost| cost.charged().ok()) {
+    let cost = price.and_then(|price| price.cost(&used(charge)).ok());
+    match cost.and_then(|cost| cost.charged().ok()) {
         Some(would_be) => {
             sums.requests += 1;
             sums.charged += charge.charged;
             sums.would_be += would_be;
         }
         None => sums.unpriced += 1,
+    }
+}
+
+/// The quantities of a charge, without the context band that its price put them in: each price chooses the band anew.
+/// The largest prompt of an answer of several turns is known only from the band that was charged.
+fn used(charge: &Charge) -> Quantities {
+    let unbanded = charge.parts.iter().map(|part| (Key { band: Band(0), ..part.key }, part.amount));
+    let used: Quantities = unbanded.collect();
+    let took_turns = used.iter().any(|(key, _)| matches!(key.kind, Kind::WebSearches | Kind::WebFetches));
+    match charge.parts.iter().map(|part| part.key.band).max() {
+        Some(Band(above)) if took_turns => used.with_largest_prompt(u64::from(above) + 1),
+        _ => used,
     }
 }

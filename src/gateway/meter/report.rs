@@ -180,7 +180,19 @@ fn quantities(report: Option<&Report>, input: u64, output: u64, asked: Asked) ->
     let mut all: Quantities = tokens.into_iter().map(|(key, amount)| (key.in_tier(tier), amount)).collect();
     all.add(Key::of(Kind::WebSearches, Direction::Neither), report.web_searches);
     all.add(Key::of(Kind::WebFetches, Direction::Neither), report.web_fetches);
-    all
+    match largest_prompt(report, input) {
+        Some(tokens) => all.with_largest_prompt(tokens),
+        None => all,
+    }
+}
+
+/// The input tokens of the largest prompt, where the answer took several. A provider that runs its own tools reads the
+/// conversation again after each use, and most report only the sum. Then no prompt is known to be larger than the mean,
+/// and none is charged as if it were.
+fn largest_prompt(report: &Report, input: u64) -> Option<u64> {
+    let uses = report.web_searches.saturating_add(report.web_fetches);
+    let mean = (uses > 0).then(|| input.div_ceil(uses.saturating_add(1)));
+    report.input.and(report.largest_prompt.or(mean))
 }
 
 #[cfg(test)]
@@ -252,6 +264,17 @@ mod tests {
         assert_eq!(searches(0), (0, 0, true));
         assert_eq!(searches(3), (3, 0, false), "no fetch was allowed");
         assert_eq!(searches(1_000_000), (3, 0, false));
+    }
+
+    #[test]
+    fn the_largest_prompt_is_the_one_told_or_the_mean_of_the_turns() {
+        let largest = |told: Option<u64>, searches: u64| {
+            let report = Report { web_searches: searches, largest_prompt: told, ..report(Some(900), Some(6)) };
+            known([(report, 10)]).reported(Asked::default()).quantities.largest_prompt()
+        };
+        assert_eq!((largest(None, 0), largest(Some(400), 0)), (900, 400));
+        assert_eq!((largest(None, 2), largest(Some(400), 2)), (300, 400));
+        assert_eq!(largest(Some(1_000), 0), 900, "no prompt is more than all");
     }
 
     #[test]

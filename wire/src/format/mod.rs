@@ -33,10 +33,11 @@ use serde_json::Value;
 use crate::{
     fields::{BadRequest, Fields},
     inference::{Delta, Event, Failure, Format, Header, ProviderError, Request, Source, Usage},
+    usage::Tier,
 };
 use count::count;
 pub use receipt::{Particulars, Receipt};
-pub use terms::{Terms, set_terms, terms};
+pub use terms::{Terms, bound, terms};
 pub use translation::page as translation_page;
 
 /// The most bytes of a whole answer.
@@ -167,6 +168,9 @@ pub struct Upstream<'a> {
     pub model: &'a str,
     /// The most tokens that the model writes: some formats require a limit.
     pub max_output: u32,
+    /// The service tier to ask for; `None` where the client's own key pays. A call that names none gets what a setting of
+    /// the project at the provider says, which may be a dearer one.
+    pub tier: Option<Tier>,
 }
 
 /// A call to a provider: `POST`, JSON.

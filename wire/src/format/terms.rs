@@ -49,32 +49,9 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
     }
 }
 
-/// Writes the terms that the gateway's key sets: a bound of the provider's own tools, where there is none; and the service
-/// tier in a request that names one: `auto` would let a setting of our project at the provider choose
-/// a dearer one.
-pub fn set_terms(request: &mut Request, tier: Tier) {
-    let word = match tier {
-        Tier::Standard => "default",
-        Tier::Batch => "batch",
-        Tier::Flex => "flex",
-        Tier::Priority => "priority",
-    };
-    match request.source.format {
-        Format::OpenAiChat | Format::OpenAiCompletions | Format::OpenAiResponses => {
-            if request.source.format == Format::OpenAiResponses {
-                responses::known::bound(request);
-            }
-            if request.source.body.present("service_tier").is_some() {
-                request.source.body.set("service_tier", word);
-            }
-        }
-        // With the dearer tier of a project's own, the word that keeps it out.
-        Format::AnthropicMessages => {
-            let is_auto = request.source.body.get("service_tier") == Some("\"auto\"");
-            if is_auto && tier == Tier::Standard {
-                request.source.body.set("service_tier", "standard_only");
-            }
-        }
-        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere => {}
+/// Bounds the provider's own tools, where the request does not.
+pub fn bound(request: &mut Request) {
+    if request.source.format == Format::OpenAiResponses {
+        responses::known::bound(request);
     }
 }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::format::{ProviderFormat, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::read_embedding};
 
-    const UPSTREAM: Upstream<'_> = Upstream { model: "up", max_output: 0 };
+    const UPSTREAM: Upstream<'_> = Upstream { model: "up", max_output: 0, tier: None };
 
     fn asked(fields: &str) -> Request {
         read_embedding(format!(r#"{{"model":"m","input":["a","b"]{fields}}}"#).as_bytes()).unwrap()

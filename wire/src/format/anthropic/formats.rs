@@ -10,6 +10,7 @@ use crate::{
         openai::faults::read_refusal,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
+    usage::Tier,
 };
 
 const MESSAGES: &str = "/messages";
@@ -71,10 +72,13 @@ impl ProviderFormat for Anthropic {
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         if request.source.format == Format::AnthropicMessages {
-            return Ok(Self::own(MESSAGES, request, upstream.model));
+            let mut call = Self::own(MESSAGES, request, upstream.model);
+            set_tier(&mut call.body, upstream);
+            return Ok(call);
         }
         feature::check(&request, "Anthropic", translate::takes)?;
-        let body = translate::body(&request, upstream)?;
+        let mut body = translate::body(&request, upstream)?;
+        set_tier(&mut body, upstream);
         let version = if translate::samples(&request) { OLD } else { NEW };
         let mut call = ProviderCall::translated(Format::AnthropicMessages, request.stream, MESSAGES.into(), body);
         call.headers.push((Cow::Borrowed(VERSION), Cow::Borrowed(version)));
@@ -104,6 +108,13 @@ impl ProviderFormat for Anthropic {
     }
 }
 
+/// Asks for the usual service tier; without the word, what a project has bought of the dearer one is used.
+fn set_tier(body: &mut Fields, upstream: &Upstream<'_>) {
+    if upstream.tier == Some(Tier::Standard) {
+        body.set("service_tier", "standard_only");
+    }
+}
+
 /// Lowers the bound of reasoning below the limit: the provider refuses one that is not.
 fn keep_thought_within(body: &mut Fields, tokens: u32) {
     let thinking = body.object("thinking", "an object").ok().flatten();
@@ -125,7 +136,7 @@ mod tests {
     use super::*;
     use crate::format::openai::read_chat;
 
-    const UPSTREAM: Upstream<'_> = Upstream { model: "claude-x", max_output: 900 };
+    const UPSTREAM: Upstream<'_> = Upstream { model: "claude-x", max_output: 900, tier: None };
 
     fn header<'a>(call: &'a ProviderCall, name: &str) -> Option<&'a str> {
         call.headers.iter().find(|(known, _)| known == name).map(|(_, value)| &**value)

@@ -22,12 +22,18 @@ pub(super) fn read(text: &str) -> Option<Report> {
     let object = Pairs::of(text)?;
     let whole = Counts::of(&object);
     // Counts at the top leave out what was spent on the way, such as a compaction of the conversation.
-    let counts = steps(&object).into_iter().reduce(Counts::and).map_or(whole, |steps| steps.max(whole));
+    let steps = steps(&object);
+    let of_steps = steps.iter().copied().reduce(Counts::and);
+    let counts = of_steps.map_or(whole, |steps| steps.max(whole));
+    // A step that is not listed had what the steps lack of the whole.
+    let unlisted = of_steps.map(|steps| whole.input().unwrap_or(0).saturating_sub(steps.input().unwrap_or(0)));
+    let largest_prompt = steps.iter().filter_map(Counts::input).chain(unlisted).max();
     let is_nothing = counts.input().unwrap_or(0) == 0 && counts.output.unwrap_or(0) == 0;
     let tools = object.get("server_tool_use").and_then(Pairs::of);
     let uses = |name: &str| tools.as_ref().and_then(|tools| count(tools.get(name)?)).unwrap_or(0);
     let report = Report {
         input: counts.input(),
+        largest_prompt,
         cached_input: counts.read.unwrap_or(0),
         cache_write: counts.written().unwrap_or(0),
         cache_write_long: counts.usual.or(counts.long).map(|_| counts.long.unwrap_or(0)),
@@ -167,12 +173,15 @@ mod tests {
             {"type": "message", "input_tokens": 30, "output_tokens": 4, "cache_creation_input_tokens": 2}]);
         let report = of(json!({"input_tokens": 30, "output_tokens": 4, "iterations": steps})).unwrap();
         assert_eq!((report.input, report.cached_input, report.cache_write, report.output), (Some(139), 7, 2, Some(24)));
+        assert_eq!(report.largest_prompt, Some(107));
         for none in [json!(null), json!([]), json!(7)] {
             assert_eq!(
                 of(json!({"input_tokens": 30, "output_tokens": 4, "iterations": none})).unwrap().input,
                 Some(30)
             );
         }
+        let unlisted = of(json!({"input_tokens": 900, "output_tokens": 4, "iterations": [{"input_tokens": 300}]}));
+        assert_eq!(unlisted.map(|report| (report.input, report.largest_prompt)), Some((Some(900), Some(600))));
     }
 
     #[test]

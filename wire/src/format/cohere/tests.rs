@@ -12,7 +12,7 @@ fn call(fields: &Value) -> Result<Value, Failure> {
     let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let request = read_chat(body.to_string().as_bytes()).unwrap();
-    let call = Cohere.call(request, &Upstream { model: "command-a", max_output: 100 })?;
+    let call = Cohere.call(request, &Upstream { model: "command-a", max_output: 100, tier: None })?;
     Ok(serde_json::from_str(&call.body.to_json()).unwrap())
 }
 

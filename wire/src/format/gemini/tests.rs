@@ -15,7 +15,7 @@ fn request(fields: &Value) -> Request {
 }
 
 fn call(model: &str, fields: &Value) -> Result<(String, Value), Failure> {
-    let call = Gemini.call(request(fields), &Upstream { model, max_output: 100 })?;
+    let call = Gemini.call(request(fields), &Upstream { model, max_output: 100, tier: None })?;
     Ok((call.path.into_owned(), serde_json::from_str(&call.body.to_json()).unwrap()))
 }
 
@@ -90,7 +90,7 @@ fn what_was_not_asked_for_is_not_written() {
     assert_eq!(path, "/models/gemini-2.5-pro:generateContent");
     assert_eq!(plain, json!({"contents": [{"role": "user", "parts": [{"text": "hi"}]}]}));
     let limited = |fields: Value| {
-        let mut call = Gemini.call(request(&fields), &Upstream { model: "m", max_output: 100 }).unwrap();
+        let mut call = Gemini.call(request(&fields), &Upstream { model: "m", max_output: 100, tier: None }).unwrap();
         Gemini.limit(&mut call, 7);
         call.body.read::<Value>("generationConfig", "an object").unwrap().unwrap()
     };

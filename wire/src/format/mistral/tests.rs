@@ -13,7 +13,7 @@ fn request(fields: &Value) -> Request {
 }
 
 fn body(fields: &Value) -> Value {
-    let upstream = Upstream { model: "mistral-medium-3-5", max_output: 100 };
+    let upstream = Upstream { model: "mistral-medium-3-5", max_output: 100, tier: None };
     let call = Mistral.call(request(fields), &upstream).unwrap();
     serde_json::from_str(&call.body.to_json()).unwrap()
 }
@@ -85,7 +85,7 @@ fn what_can_not_be_said_is_refused_by_its_name() {
         (json!({"min_p": 0.1}), "min_p"),
         (json!({"tools": [{"type": "custom", "custom": {"name": "run"}}]}), "tools"),
     ] {
-        let refused = Mistral.call(request(&fields), &Upstream { model: "m", max_output: 1 });
+        let refused = Mistral.call(request(&fields), &Upstream { model: "m", max_output: 1, tier: None });
         assert!(matches!(&refused, Err(Failure::Invalid { field: named, .. }) if named == field), "{refused:?}");
     }
 }

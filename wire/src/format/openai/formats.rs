@@ -9,6 +9,7 @@ use crate::{
     fields::{BadRequest, Fields},
     format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature},
     inference::{Event, Failure, Format, ProviderError, Request},
+    usage::Tier,
 };
 
 const CHAT: &str = "/chat/completions";
@@ -58,6 +59,24 @@ pub(in crate::format) fn translated(request: &Request, upstream: &Upstream<'_>) 
     Ok(translate::body(request, upstream))
 }
 
+/// Asks for a service tier. Completions and embeddings know none.
+fn set_tier(body: &mut Fields, format: Format, upstream: &Upstream<'_>) {
+    let is_known = match format {
+        Format::OpenAiCompletions => body.present("service_tier").is_some(),
+        Format::OpenAiEmbeddings => false,
+        _ => true,
+    };
+    let word = match upstream.tier {
+        Some(_) if !is_known => return,
+        Some(Tier::Standard) => "default",
+        Some(Tier::Batch) => "batch",
+        Some(Tier::Flex) => "flex",
+        Some(Tier::Priority) => "priority",
+        None => return,
+    };
+    body.set("service_tier", word);
+}
+
 /// A provider that speaks all of these formats.
 #[derive(Debug)]
 pub struct OpenAi;
@@ -75,11 +94,14 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
-                let body = translated(&request, upstream)?;
+                let mut body = translated(&request, upstream)?;
+                set_tier(&mut body, format, upstream);
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
             }
         };
-        Ok(ProviderCall::forwarded(path, own_body(request, upstream.model)))
+        let mut call = ProviderCall::forwarded(path, own_body(request, upstream.model));
+        set_tier(&mut call.body, format, upstream);
+        Ok(call)
     }
 
     fn limit(&self, call: &mut ProviderCall, tokens: u32) {

@@ -336,7 +336,7 @@ mod tests {
             "stream_options": {"include_usage": true},
         });
         let request = read_chat(source.to_string().as_bytes()).unwrap();
-        let written = body(&request, &Upstream { model: "m", max_output: 10 }).to_json();
+        let written = body(&request, &Upstream { model: "m", max_output: 10, tier: None }).to_json();
         assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), source);
     }
 

@@ -78,6 +78,7 @@ fn read(text: &str) -> Option<Report> {
     let own = (text.len() <= LARGEST_OBJECT).then(|| text.into());
     let report = Report {
         input,
+        largest_prompt: None,
         cached_input: cache.read,
         cache_write: cache.written,
         cache_write_long: cache.long,

@@ -147,7 +147,7 @@ fn request(fields: &Value) -> Request {
 }
 
 fn written(provider: &str, request: Request) -> Result<Fields, Failure> {
-    let upstream = Upstream { model: "m", max_output: 50_000 };
+    let upstream = Upstream { model: "m", max_output: 50_000, tier: None };
     let format: &dyn ProviderFormat = match provider {
         "OpenAI" => return openai::translated(&request, &upstream),
         "Anthropic" => &Anthropic,

@@ -1,7 +1,7 @@
 use super::*;
 use crate::format::{ProviderFormat as _, anthropic::Anthropic, openai::read_chat};
 
-const UPSTREAM: Upstream<'_> = Upstream { model: "claude-opus-5-5", max_output: 64_000 };
+const UPSTREAM: Upstream<'_> = Upstream { model: "claude-opus-5-5", max_output: 64_000, tier: None };
 
 fn call(chat: &Value) -> Result<Value, Failure> {
     let request = read_chat(chat.to_string().as_bytes()).unwrap();
@@ -129,7 +129,7 @@ fn reasoning_is_asked_for_as_the_model_takes_it() {
     let of = |model: &str, chat: Value| {
         let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]});
         body.as_object_mut().unwrap().extend(chat.as_object().unwrap().clone());
-        let upstream = Upstream { model, max_output: 9_000 };
+        let upstream = Upstream { model, max_output: 9_000, tier: None };
         let call = Anthropic.call(read_chat(body.to_string().as_bytes()).unwrap(), &upstream).unwrap();
         let body: Value = serde_json::from_str(&call.body.to_json()).unwrap();
         (body["thinking"].clone(), body["output_config"].clone())

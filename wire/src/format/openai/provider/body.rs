@@ -60,7 +60,7 @@ mod tests {
     }
 
     fn provider_body(request: &Request, model: &str, limit: Option<u32>) -> String {
-        let mut call = OpenAi.call(request.clone(), &Upstream { model, max_output: 100 }).unwrap();
+        let mut call = OpenAi.call(request.clone(), &Upstream { model, max_output: 100, tier: None }).unwrap();
         if let Some(limit) = limit {
             OpenAi.limit(&mut call, limit);
         }

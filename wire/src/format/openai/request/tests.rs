@@ -99,7 +99,7 @@ fn an_assistants_message_is_taken_back_as_it_was_answered() {
         r#"{"role":"function","name":"f","content":null}"#,
     ] {
         let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"x"}},{message}]}}"#);
-        let call = OpenAi.call(chat(&body).unwrap(), &Upstream { model: "m", max_output: 9 }).unwrap();
+        let call = OpenAi.call(chat(&body).unwrap(), &Upstream { model: "m", max_output: 9, tier: None }).unwrap();
         assert_eq!(call.body.to_json(), body);
     }
 }
