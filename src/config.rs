@@ -4,6 +4,7 @@
 
 mod keys;
 mod layers;
+mod providers;
 mod settings;
 mod validate;
 
@@ -12,9 +13,10 @@ use std::path::PathBuf;
 
 pub use keys::known_keys;
 pub use layers::Overrides;
+pub use providers::{ApiFormat, KNOWN as KNOWN_PROVIDERS, Provider, Providers};
 pub use settings::{
     Clock, Concurrency, Database, Device, ErrorForm, Http, Limits, Log, LogFormat, MetricsAt, Overdraft, Payments,
-    Prices, Processor, Provider, Providers, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
+    Prices, Processor, Redis, Runtime, Secret, ServerUrl, Settings, Stripe, Webhooks,
 };
 
 /// The path of the settings file, unless `--config` or `FAREBOX_CONFIG` gives another.

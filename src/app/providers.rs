@@ -9,20 +9,24 @@ use runtime::{
 };
 use upstream::Timeouts;
 use wire::format::{
-    ProviderFormat, anthropic::Anthropic, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::OpenAi,
+    ProviderFormat,
+    anthropic::Anthropic,
+    cohere::Cohere,
+    gemini::Gemini,
+    mistral::Mistral,
+    openai::{OpenAi, OpenAiCompatible},
 };
 
-use crate::config::Settings;
+use crate::config::{self, ApiFormat, Settings};
 
-/// A provider that can be called.
+/// A provider whose address and format are known.
 struct Known {
     name: &'static str,
-    /// The provider's own address.
     address: &'static str,
     format: &'static dyn ProviderFormat,
 }
 
-/// The providers.
+/// The known providers. Others are named in the settings, with their address.
 const KNOWN: [Known; 5] = [
     Known { name: "openai", address: "https://api.openai.com/v1", format: &OpenAi },
     Known { name: "anthropic", address: "https://api.anthropic.com", format: &Anthropic },
@@ -38,12 +42,15 @@ pub(super) fn start(
     arbiter: &actix::ArbiterHandle,
     health: &Health,
 ) -> HashMap<String, ProviderHandle> {
-    let start = |Known { name, address, format }: Known| {
-        let set = settings.providers.named(name).cloned().unwrap_or_default();
+    let start = |(name, set): (&str, &config::Provider)| {
+        let known = KNOWN.iter().find(|known| known.name == name);
+        let spoken = known.map_or(&OpenAiCompatible as &'static dyn ProviderFormat, |known| known.format);
         let handle = ProviderHandle::new(ProviderSettings {
-            name,
-            format,
-            base_url: set.base_url.unwrap_or_else(|| address.to_owned()),
+            name: name.into(),
+            format: set.format.map_or(spoken, format),
+            // The settings are checked: a provider that is not known has an address.
+            base_url: set.base_url.clone().or_else(|| Some(known?.address.to_owned())).unwrap_or_default(),
+            key_header: set.key_header.clone(),
             keys: set.api_key.iter().chain(&set.keys).filter_map(|key| WeightedKey::parse(key.expose())).collect(),
             retries: set.retries,
             most_calls: set.calls,
@@ -57,16 +64,28 @@ pub(super) fn start(
         supervise(chief, arbiter.clone(), health, name, make);
         (name.to_owned(), handle)
     };
-    KNOWN.into_iter().map(start).collect()
+    settings.providers.all().map(start).collect()
+}
+
+fn format(named: ApiFormat) -> &'static dyn ProviderFormat {
+    match named {
+        ApiFormat::OpenAi => &OpenAi,
+        ApiFormat::OpenAiCompatible => &OpenAiCompatible,
+        ApiFormat::Anthropic => &Anthropic,
+        ApiFormat::Google => &Gemini,
+        ApiFormat::Mistral => &Mistral,
+        ApiFormat::Cohere => &Cohere,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Providers;
+    use crate::config::{KNOWN_PROVIDERS, Providers};
 
     #[test]
     fn every_provider_has_settings_and_its_address_in_the_example_file() {
+        assert_eq!(KNOWN.map(|known| known.name), KNOWN_PROVIDERS);
         let file = include_str!("../../config/farebox.toml");
         for Known { name, address, .. } in KNOWN {
             assert!(Providers::default().named(name).is_some(), "{name}");

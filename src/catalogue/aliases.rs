@@ -1,11 +1,11 @@
 //! The operator's own names for models: each stands for one model, and for those that are asked where that one is not
 //! served. Written `NAME=MODEL>MODEL`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The aliases, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Aliases(HashMap<String, Vec<String>>);
+pub struct Aliases(BTreeMap<String, Vec<String>>);
 
 /// An alias that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +24,7 @@ impl Aliases {
     ///
     /// The first that is not of the form, or whose name comes twice.
     pub fn read(texts: &[String]) -> Result<Self, BadAlias> {
-        let mut all = HashMap::new();
+        let mut all = BTreeMap::new();
         for text in texts {
             let bad = |message| BadAlias { text: text.clone(), message };
             let (name, models) =
@@ -47,6 +47,11 @@ impl Aliases {
     /// The model that a name stands for: itself, where it is no alias.
     pub fn model<'a>(&'a self, name: &'a str) -> &'a str {
         self.0.get(name).and_then(|models| models.first()).map_or(name, String::as_str)
+    }
+
+    /// Each alias, with the model that it stands for.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().filter_map(|(name, models)| Some((&**name, &**models.first()?)))
     }
 
     /// The models that are asked after the first one.

@@ -23,6 +23,9 @@ const BUILT_IN: [(&str, &str); 5] = [
     ("built-in/openai.toml", include_str!("../../config/prices/openai.toml")),
 ];
 
+/// The providers that they are of.
+const KNOWN: [&str; 5] = ["anthropic", "cohere", "google", "mistral", "openai"];
+
 /// The line before each file of a book's text, with the file's name.
 const FILE: &str = "#: file ";
 /// The most files in a folder, and the most bytes of all of them together.
@@ -194,11 +197,13 @@ impl Book {
         self.changes.range(now.plus_ms(1)..).next().copied()
     }
 
-    /// The models at a time. Where two providers have a model of one name, the name is that of the first provider by the
-    /// alphabet, and the others are found behind their provider's name and a slash.
+    /// The models at a time. Where two providers have a model of one name, the name is that of a provider of the built-in
+    /// book, or else of the first by the alphabet; the others are found behind their provider's name and a slash.
     pub(super) fn models_at(&self, now: Timestamp) -> BTreeMap<Arc<str>, Model> {
         let mut models = BTreeMap::new();
-        for written in &self.entries {
+        let is_known = |model: &&Arc<ClosedModel>| KNOWN.contains(&&*model.provider);
+        let (known, others): (Vec<_>, Vec<_>) = self.entries.iter().partition(is_known);
+        for written in known.into_iter().chain(others) {
             let price = written.price_at(now);
             let model = if price == written.price.as_ref() {
                 Arc::clone(written)
@@ -317,7 +322,7 @@ mod tests {
             assert!(!is_priced || model.task != Task::Chat || model.context >= model.max_output, "{}", model.id);
         }
         let providers: BTreeSet<_> = book.entries().iter().map(|model| &*model.provider).collect();
-        assert_eq!(providers.len(), 5);
+        assert_eq!(Vec::from_iter(providers), KNOWN);
     }
 
     #[test]
@@ -327,12 +332,15 @@ mod tests {
             format!("provider = {provider:?}\n[[model]]\nid = \"m\"\ncontext = 1\nmax_output = 1\n{price}\n")
         };
         let (a, b) = (file("a"), file("b"));
-        let book = Book::of([("b", &*b), ("a", &*a)]).unwrap();
+        let [own, openai] = ["a", "openai"].map(|name| file(name).replace("\"m\"", "\"n\""));
+        let book = Book::of([("b", &*b), ("a", &*a), ("c", &*own), ("d", &*openai)]).unwrap();
         let catalogue = super::super::Catalogue::of(Arc::new(book), 1, Timestamp(0));
         let provider = |name: &str| match catalogue.find(name) {
             Ok(Model::Closed(model)) => model.provider.to_string(),
             other => panic!("{other:?}"),
         };
         assert_eq!([provider("m"), provider("a/m"), provider("b/m")], ["a", "a", "b"]);
+        assert_eq!([provider("n"), provider("a/n"), provider("openai/n")], ["openai", "a", "openai"]);
+        assert_eq!([provider("a/n-2026-01-01"), provider("n-2026-01-01")], ["a", "openai"], "snapshots");
     }
 }

@@ -150,9 +150,10 @@ impl Catalogue {
             return Ok(model.clone());
         }
         let (provider, id) = name.split_once('/').map_or((None, name), |(provider, id)| (Some(provider), id));
-        match self.closed(id) {
-            Some(model) if provider.is_none_or(|provider| *model.provider == *provider) => Ok(Model::Closed(model)),
-            _ => Err(nearest::nearest(name, self.models.keys().map(|name| &**name))),
+        let is_of_provider = |model: &Arc<ClosedModel>| provider.is_none_or(|provider| *model.provider == *provider);
+        match self.closed(id).filter(is_of_provider).or_else(|| self.behind_provider(name)) {
+            Some(model) => Ok(Model::Closed(model)),
+            None => Err(nearest::nearest(name, self.models.keys().map(|name| &**name))),
         }
     }
 
@@ -168,9 +169,18 @@ impl Catalogue {
         }
     }
 
-    /// All models, by name.
-    pub fn models(&self) -> impl Iterator<Item = &Model> {
-        self.models.values()
+    /// A snapshot of a model that another provider has too: its name stands behind its provider's.
+    fn behind_provider(&self, name: &str) -> Option<Arc<ClosedModel>> {
+        let (provider, id) = name.split_once('/')?;
+        match self.models.get(&*format!("{provider}/{}", snapshot::undated(id)?))? {
+            Model::Closed(model) => Some(Arc::new(ClosedModel { id: id.into(), ..ClosedModel::clone(model) })),
+            Model::Open(_) => None,
+        }
+    }
+
+    /// All models, each with the name by which it is asked for.
+    pub fn models(&self) -> impl Iterator<Item = (&str, &Model)> {
+        self.models.iter().map(|(name, model)| (&**name, model))
     }
 }
 

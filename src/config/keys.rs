@@ -2,7 +2,7 @@
 //! are read; misspelt keys are compared with the known ones. Both are derived from [`Settings`], so that a setting is
 //! added there and nowhere else.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use figment::{
     Figment, Profile, Provider as _,
@@ -10,7 +10,7 @@ use figment::{
     value::{Dict, Value},
 };
 
-use super::Settings;
+use super::{Settings, providers::KNOWN};
 
 /// How the text of a variable is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,8 +68,27 @@ const OTHER_VARIABLES: &[&str] = &["FAREBOX_CONFIG", "FAREBOX_CACHE", "FAREBOX_U
 /// The prefixes of the tests' variables, and of Kubernetes' for a service called `farebox`.
 const OTHER_PREFIXES: &[&str] = &["FAREBOX_TEST_", "FAREBOX_SERVICE_", "FAREBOX_PORT_"];
 
+/// The beginning of the settings of providers, which an operator may add under any name.
+pub(super) const BEGIN: &str = "providers.";
+
+/// A key as it stands among the known ones: a setting of any provider is one of the first.
+fn as_known(key: &str) -> Cow<'_, str> {
+    let of_provider = key.strip_prefix(BEGIN).and_then(|rest| rest.split_once('.'));
+    match of_provider {
+        Some((name, setting)) if !KNOWN.contains(&name) => Cow::Owned(format!("{BEGIN}{}.{setting}", KNOWN[0])),
+        _ => Cow::Borrowed(key),
+    }
+}
+
 pub(super) fn kind_of(key: &str) -> Option<Kind> {
-    KEYS.iter().find(|(known, _)| known == key).map(|(_, kind)| *kind)
+    let key = as_known(key);
+    KEYS.iter().find(|(known, _)| *known == key).map(|(_, kind)| *kind)
+}
+
+/// Whether a key is a table of settings.
+pub(super) fn is_table(key: &str) -> bool {
+    let is_provider = key.strip_prefix(BEGIN).is_some_and(|name| !name.contains('.'));
+    is_provider || KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")))
 }
 
 pub(super) fn is_other_variable(name: &str) -> bool {
@@ -78,12 +97,20 @@ pub(super) fn is_other_variable(name: &str) -> bool {
 
 /// The known key most like `key`, unless none is similar.
 pub(super) fn nearest(key: &str) -> Option<String> {
+    let known = as_known(key);
     let last = |dotted: &str| dotted.rsplit('.').next().unwrap_or_default().to_owned();
-    let scored = KEYS.iter().map(|(known, _)| {
+    let scored = KEYS.iter().map(|(near, _)| {
         // A right name in the wrong table counts as one wrong letter.
-        let distance = if last(known) == last(key) { 1 } else { strsim::levenshtein(known, key) };
-        (distance, known)
+        let distance = if last(near) == last(key) { 1 } else { strsim::levenshtein(near, &known) };
+        (distance, near)
     });
-    let (distance, known) = scored.min()?;
-    (distance <= 1 + key.len() / 4).then(|| known.clone())
+    let (distance, near) = scored.min()?;
+    let is_own = *known != *key;
+    let back = |near: &String| match (is_own, key.rsplit_once('.'), near.rsplit_once('.')) {
+        (true, Some((table, _)), Some((of, setting))) if of == format!("{BEGIN}{}", KNOWN[0]) => {
+            format!("{table}.{setting}")
+        }
+        _ => near.clone(),
+    };
+    (distance <= 1 + key.len() / 4).then(|| back(near))
 }

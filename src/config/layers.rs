@@ -92,8 +92,7 @@ fn file_layer(overrides: &Overrides, variables: &[(String, String)]) -> Result<O
 
 fn refuse_unknown(values: &Dict, path: &Path) -> Result<(), ConfigError> {
     for key in dotted(values) {
-        let is_table = keys::KEYS.iter().any(|(known, _)| known.starts_with(&format!("{key}.")));
-        if keys::kind_of(&key).is_none() && !is_table {
+        if keys::kind_of(&key).is_none() && !keys::is_table(&key) {
             return Err(unknown(&key, keys::nearest(&key), path.display().to_string()));
         }
     }

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use billing::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Providers;
+
 /// All settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -224,72 +226,6 @@ pub struct Routing {
 pub struct Prices {
     /// A folder of price files, over those of the program. They are read again when they change.
     pub folder: Option<PathBuf>,
-}
-
-/// Closed providers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "each is the provider of its name")]
-pub struct Providers {
-    pub openai: Provider,
-    pub anthropic: Provider,
-    pub google: Provider,
-    pub mistral: Provider,
-    pub cohere: Provider,
-}
-
-impl Providers {
-    /// The settings of the provider with this name.
-    pub fn named(&self, name: &str) -> Option<&Provider> {
-        self.all().into_iter().find(|(known, _)| *known == name).map(|(_, provider)| provider)
-    }
-
-    /// All providers by name.
-    pub const fn all(&self) -> [(&'static str, &Provider); 5] {
-        [
-            ("openai", &self.openai),
-            ("anthropic", &self.anthropic),
-            ("google", &self.google),
-            ("mistral", &self.mistral),
-            ("cohere", &self.cohere),
-        ]
-    }
-}
-
-/// One closed provider.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Provider {
-    /// The provider's API key, or `KEY*WEIGHT`. Without one, the provider's models are served only with the caller's own.
-    pub api_key: Option<Secret>,
-    /// More keys, each `KEY` or `KEY*WEIGHT`. A conversation keeps to one key.
-    pub keys: Vec<Secret>,
-    /// The address; the provider's own by default.
-    pub base_url: Option<String>,
-    /// How often a failed call is made again, where nothing was sent to the client.
-    pub retries: u32,
-    /// The most simultaneous calls.
-    pub calls: usize,
-    /// The longest wait for the first byte of an answer.
-    pub first_byte_seconds: u64,
-    /// The longest wait between two bytes.
-    pub idle_seconds: u64,
-}
-
-/// As the providers' own SDKs do. A provider may send nothing for minutes, while it makes a long answer that comes whole
-/// or while its model reasons; and an aborted call must be paid all the same.
-impl Default for Provider {
-    fn default() -> Self {
-        Self {
-            api_key: None,
-            keys: Vec::new(),
-            base_url: None,
-            retries: 2,
-            calls: 4_096,
-            first_byte_seconds: 600,
-            idle_seconds: 600,
-        }
-    }
 }
 
 /// How cards are charged.

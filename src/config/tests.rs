@@ -93,6 +93,34 @@ fn an_unknown_key_is_refused_by_name_with_its_nearest() {
 }
 
 #[test]
+fn a_provider_of_any_name_has_the_settings_of_the_known_ones_and_needs_an_address() {
+    let file = "[providers.groq]\nbase_url = 'https://g/openai/v1'\napi_key = 'k'\nformat = 'openai-compatible'";
+    let set = load(file, &[("FAREBOX_PROVIDERS__MY_VLLM__BASE_URL", "http://v/v1")], &["providers.groq.retries=1"]);
+    let providers = set.unwrap().providers;
+    let groq = providers.named("groq").unwrap();
+    assert_eq!((groq.format, groq.retries, groq.calls), (Some(ApiFormat::OpenAiCompatible), 1, 4_096));
+    assert!(providers.named("my_vllm").is_some() && providers.all().count() == 7);
+    for (variable, told) in [
+        ("FAREBOX_PROVIDERS__GEMINI__API_KEY", "did you mean `providers.google`"),
+        ("FAREBOX_PROVIDERS__OPENIA__API_KEY", "did you mean `providers.openai`"),
+        ("FAREBOX_PROVIDERS__GROQ__API_KEY", "`providers.groq.base_url`: is required"),
+        ("FAREBOX_PROVIDERS__GROQ__API_KEYS", "FAREBOX_PROVIDERS__GROQ__API_KEY`"),
+    ] {
+        let error = refusal("", &[(variable, "k")], &[]);
+        assert!(error.contains(told), "{error}");
+    }
+    for (file, at) in [
+        ("[providers.'A B']\nbase_url = 'http://x'", "providers.A B"),
+        ("[providers.x]\nbase_url = 'http://x'\nformat = 'soap'", "providers.x.format"),
+        ("[providers.x]\nbase_url = 'http://x'\nkey_header = 'a b'", "providers.x.key_header"),
+        ("[providers.x]", "providers.x.base_url"),
+    ] {
+        let error = refusal(file, &[], &[]);
+        assert!(error.contains(at), "{error}");
+    }
+}
+
+#[test]
 fn variables_that_are_not_settings_are_left_alone() {
     let others = [
         ("FAREBOX_CACHE", "x"),

@@ -53,7 +53,7 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("http.heartbeat_seconds", settings.http.heartbeat_seconds, 1..=60),
         ("runtime.threads", threads, 1..=1024),
     ];
-    let providers = settings.providers.all().into_iter().flat_map(|(name, provider)| {
+    let providers = settings.providers.all().flat_map(|(name, provider)| {
         [
             (format!("providers.{name}.retries"), u64::from(provider.retries), 0..=10),
             (format!("providers.{name}.calls"), wide(provider.calls), 1..=4_096),
@@ -72,6 +72,7 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
 }
 
 fn addresses(settings: &Settings) -> Result<(), ConfigError> {
+    settings.providers.check_names()?;
     begins("database.url", settings.database.url.as_str(), &["sqlite:", "postgres://", "postgresql://"])?;
     if let Some(url) = &settings.redis.url {
         begins("redis.url", url.as_str(), &["redis://", "rediss://"])?;
@@ -79,6 +80,11 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     for (name, provider) in settings.providers.all() {
         if let Some(url) = &provider.base_url {
             begins(&format!("providers.{name}.base_url"), url, &["http://", "https://"])?;
+        }
+        let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+        if provider.key_header.as_ref().is_some_and(|header| header.is_empty() || !header.bytes().all(is_part)) {
+            let key = format!("providers.{name}.key_header");
+            return Err(ConfigError::invalid(&key, "must be the name of a header, such as api-key"));
         }
     }
     if let Some(url) = &settings.payments.stripe.base_url {
@@ -125,7 +131,7 @@ fn secrets(settings: &Settings) -> Result<(), ConfigError> {
     found.extend(
         settings.providers.all().map(|(name, provider)| (format!("providers.{name}.api_key"), &provider.api_key)),
     );
-    let all: Vec<_> = settings.providers.all().into_iter().collect();
+    let all: Vec<_> = settings.providers.all().collect();
     for (name, provider) in &all {
         for secret in provider.api_key.iter().chain(&provider.keys) {
             let weight = secret.expose().rsplit_once('*').map(|(key, weight)| !key.is_empty() && is_weight(weight));

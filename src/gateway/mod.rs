@@ -94,7 +94,7 @@ impl Gateway {
     /// Loads what the first requests to open models would wait for.
     pub async fn warm(&self) {
         let known = self.models.known();
-        let open = known.models().filter_map(|model| match model {
+        let open = known.models().filter_map(|(_, model)| match model {
             Model::Open(model) => Some(Arc::clone(model)),
             Model::Closed(_) => None,
         });

@@ -65,6 +65,9 @@ async fn an_alias_stands_for_a_model_and_those_after_it() {
     let second = customer.api.post("/v1/chat/completions", &body).await;
     assert_eq!(second.header("x-farebox-route"), Some("gpt-4o 503, gpt-4o-mini"));
     assert_eq!(second.ok()["usage"]["cost"], COST_OF_MINI);
+    let listed = customer.api.get("/v1/models").await.ok();
+    assert_eq!((&listed["data"][0]["id"], &listed["data"][0]["owned_by"]), (&json!("fast"), &json!("openai")));
+    assert_eq!(customer.api.get("/v1/models/fast").await.ok()["id"], "fast");
     let quote = customer.api.post("/v1/quote", &body).await.ok();
     assert_eq!((&quote["model"], &quote["admitted"]), (&json!("gpt-4o"), &json!(true)));
     assert!(fake.requests().iter().all(|asked| asked["model"] != "fast"), "{:?}", fake.requests());

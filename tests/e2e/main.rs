@@ -11,6 +11,7 @@ mod authority;
 mod backup;
 mod closed;
 mod codex;
+mod compatible;
 mod completions;
 mod edge;
 mod embeddings;

@@ -76,7 +76,7 @@ fn models() -> Vec<ClosedModel> {
     let catalogue = Catalogue::built_in().unwrap();
     // Those whose prices are by hand: of others either list may know a quantity that the other does not.
     let is_by_hand = |model: &ClosedModel| model.about.source.contains("by hand") && model.task == Task::Chat;
-    let closed = catalogue.models().filter_map(|model| match model {
+    let closed = catalogue.models().filter_map(|(_, model)| match model {
         Model::Closed(model) if *model.provider == *"openai" && is_by_hand(model) => Some(ClosedModel::clone(model)),
         Model::Closed(_) | Model::Open(_) => None,
     });

@@ -41,11 +41,13 @@ pub const MOST_CALLS: usize = 4_096;
 #[derive(Clone)]
 pub struct ProviderSettings {
     /// The provider's name.
-    pub name: &'static str,
+    pub name: Arc<str>,
     /// The provider's format.
     pub format: &'static dyn ProviderFormat,
     /// The provider's address.
     pub base_url: String,
+    /// The header that carries a key, where it is not the format's.
+    pub key_header: Option<String>,
     /// Our keys.
     pub keys: Vec<WeightedKey>,
     /// How often a failed call is made again, at most.
@@ -99,7 +101,9 @@ impl ProviderHandle {
     /// A handle that lets all calls through.
     pub fn new(settings: ProviderSettings) -> Self {
         let endpoint = Endpoint::new(&settings.base_url, settings.format);
-        let opened = |key: &WeightedKey| endpoint.clone().and_then(|endpoint| endpoint.with_key(&key.key));
+        let opened = |key: &WeightedKey| {
+            endpoint.clone().and_then(|endpoint| endpoint.with_key(&key.key, settings.key_header.as_deref()))
+        };
         let opened = settings.keys.iter().map(opened).collect();
         let secrets = settings.keys.iter().map(|key| key.key.clone().into_boxed_str()).collect();
         Self(Arc::new(Inner {
@@ -125,8 +129,8 @@ impl ProviderHandle {
     }
 
     /// The provider's name.
-    pub fn name(&self) -> &'static str {
-        self.0.settings.name
+    pub fn name(&self) -> &str {
+        &self.0.settings.name
     }
 
     /// The provider's format.
@@ -168,7 +172,7 @@ impl ProviderHandle {
     /// The endpoints that a call may use, in their order: one with the caller's own key, or those with ours.
     fn endpoints(&self, own_key: Option<&str>, affinity: u64) -> Result<Vec<Endpoint>, Failure> {
         let Inner { settings, endpoint, opened, .. } = &*self.0;
-        let name = settings.name;
+        let name = &settings.name;
         let invalid = |message: String| Failure::Invalid { field: "provider-key".into(), message };
         let nowhere = || Failure::Transport(format!("the address set for {name} is none"));
         let Some(key) = own_key else {
@@ -179,7 +183,8 @@ impl ProviderHandle {
             return order.into_iter().map(|place| opened[place].clone().ok_or_else(nowhere)).collect();
         };
         let endpoint = endpoint.clone().ok_or_else(nowhere)?;
-        Ok(vec![endpoint.with_key(key).ok_or_else(|| invalid("is not one line of text".into()))?])
+        let endpoint = endpoint.with_key(key, settings.key_header.as_deref());
+        Ok(vec![endpoint.ok_or_else(|| invalid("is not one line of text".into()))?])
     }
 
     pub(super) fn begin(&self, own_key: Option<&str>, affinity: u64) -> Result<(Running, Vec<Endpoint>), Failure> {
@@ -194,7 +199,10 @@ impl ProviderHandle {
         }
         let running = Running { handle: self.clone(), counts };
         if !self.passes() {
-            return Err(Failure::LeftAlone { provider: settings.name.to_owned(), seconds: OPEN_FOR.as_secs() });
+            return Err(Failure::LeftAlone {
+                provider: settings.name.as_ref().to_owned(),
+                seconds: OPEN_FOR.as_secs(),
+            });
         }
         Ok((running, endpoints))
     }
@@ -202,7 +210,11 @@ impl ProviderHandle {
     /// How the refusals of a call are read.
     fn reading(&self, own_key: Option<&str>) -> Reading {
         let Inner { settings, secrets, .. } = &*self.0;
-        Reading { provider: settings.name, our_keys: Arc::clone(secrets), own_key: own_key.map(str::to_owned) }
+        Reading {
+            provider: Arc::clone(&settings.name),
+            our_keys: Arc::clone(secrets),
+            own_key: own_key.map(str::to_owned),
+        }
     }
 
     /// Has the provider count a prompt: a call that the format made for that ([`ProviderFormat::count`]), which costs
@@ -319,7 +331,7 @@ impl Tries {
             Again::After(wait) if self.attempt < settings.retries => wait,
             Again::After(_) | Again::Never => return false,
         };
-        tracing::debug!(provider = settings.name, %failure, ?wait, "a call is made again");
+        tracing::debug!(provider = &*settings.name, %failure, ?wait, "a call is made again");
         // The failed attempt's connection is given back before the wait.
         self.events = None;
         tokio::time::sleep(wait).await;

@@ -124,7 +124,8 @@ mod tests {
     fn line_with(key: Option<&str>) -> ProviderHandle {
         ProviderHandle::new(ProviderSettings {
             format: &wire::format::openai::OpenAi,
-            name: "test",
+            name: "test".into(),
+            key_header: None,
             base_url: "http://127.0.0.1:9".into(),
             keys: key.and_then(WeightedKey::parse).into_iter().collect(),
             retries: 0,

@@ -26,7 +26,7 @@ const SPENT_WORDS: [&str; 3] = ["credit balance is too low", "insufficient balan
 /// How the refusals of a call are read, depending on its key.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
-    pub(super) provider: &'static str,
+    pub(super) provider: Arc<str>,
     /// The operator's keys, which must not be shown.
     pub(super) our_keys: Arc<[Box<str>]>,
     /// The caller's own key, where it is sent. It must not be shown either.
@@ -69,7 +69,7 @@ impl Reading {
             _ => None,
         };
         let Some(unserved) = unserved else { return Failure::Provider(Box::new(error)) };
-        let (provider, status) = (self.provider, error.status);
+        let (provider, status) = (&*self.provider, error.status);
         tracing::error!(provider, status, message = %error.message, "a provider does not serve this gateway");
         Failure::Unserved(unserved)
     }
@@ -106,7 +106,7 @@ mod tests {
 
     fn reading(is_own_key: bool) -> Reading {
         let own_key = is_own_key.then(|| "sk-own-key".to_owned());
-        Reading { provider: "test", our_keys: ["sk-operator-key".into()].into(), own_key }
+        Reading { provider: "test".into(), our_keys: ["sk-operator-key".into()].into(), own_key }
     }
 
     fn told(is_own_key: bool, status: u16, body: &str) -> Failure {

@@ -74,11 +74,15 @@ impl Endpoint {
         Some(Self { format, routes: Arc::new(routes), headers })
     }
 
-    /// The endpoint with this key. `None` where the key can't stand in a header.
-    pub fn with_key(mut self, key: &str) -> Option<Self> {
-        let header = match self.format.key_header() {
-            KeyHeader::Bearer => (AUTHORIZATION, client::bearer(key)?),
-            KeyHeader::Named(name) => (HeaderName::from_static(name), client::secret(key)?),
+    /// The endpoint with this key, in the format's header or in another. `None` where the key or the header's name can't
+    /// stand in a request.
+    pub fn with_key(mut self, key: &str, named: Option<&str>) -> Option<Self> {
+        let header = match (named, self.format.key_header()) {
+            (Some(name), _) if !name.eq_ignore_ascii_case("authorization") => {
+                (HeaderName::from_bytes(name.as_bytes()).ok()?, client::secret(key)?)
+            }
+            (Some(_), _) | (None, KeyHeader::Bearer) => (AUTHORIZATION, client::bearer(key)?),
+            (None, KeyHeader::Named(name)) => (HeaderName::from_static(name), client::secret(key)?),
         };
         self.headers = Arc::new(request::headers(&self.routes, Some(header)));
         Some(self)

@@ -44,7 +44,7 @@ fn at(endpoint: Endpoint) -> Call {
     let body = br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#;
     let request = read_chat(body).unwrap();
     let call = OpenAi.call(request, &Upstream { model: "m", max_output: 100, tier: None }).unwrap();
-    Call { endpoint: endpoint.with_key("sk").unwrap(), call: call.into() }
+    Call { endpoint: endpoint.with_key("sk", None).unwrap(), call: call.into() }
 }
 
 async fn call(address: &str) -> Vec<Event> {
@@ -284,4 +284,20 @@ async fn closing(said: &'static str) -> (String, tokio::task::JoinHandle<String>
         asked
     });
     (address, served)
+}
+
+#[test]
+fn a_key_goes_in_the_header_that_is_set() {
+    let endpoint = Endpoint::new("http://127.0.0.1:9/v1", &OpenAi).unwrap();
+    let header = |named: Option<&str>, name: &str| {
+        let endpoint = endpoint.clone().with_key("sk", named).unwrap();
+        endpoint.headers.get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(header(None, "authorization").as_deref(), Some("Bearer sk"));
+    assert_eq!(header(Some("Authorization"), "authorization").as_deref(), Some("Bearer sk"));
+    assert_eq!(
+        (header(Some("api-key"), "api-key").as_deref(), header(Some("api-key"), "authorization")),
+        (Some("sk"), None)
+    );
+    assert!(endpoint.with_key("sk", Some("a b")).is_none());
 }

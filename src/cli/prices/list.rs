@@ -38,7 +38,7 @@ const COLUMNS: [(&str, &str); 8] = [
 pub(super) fn run(settings: &Settings, args: &Args) -> Result<i32> {
     let now = Clock::default().now();
     let catalogue = Catalogue::of(app::prices::book(settings)?.into(), 0, now);
-    let models = catalogue.models().filter_map(|model| match model {
+    let models = catalogue.models().filter_map(|(_, model)| match model {
         Model::Closed(model) => Some(model),
         Model::Open(_) => None,
     });

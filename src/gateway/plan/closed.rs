@@ -110,8 +110,8 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
     // What the provider's own tools return may fill the context in each further turn.
     let (most_input, largest) = if turns > 1 { (context.saturating_mul(turns), context) } else { (input, input) };
-    let (prompt, token) = dearest(&price, (input, largest), permitted).map_err(unpriced)?;
-    let (most_prompt, most_token) = dearest(&price, (most_input, largest), permitted).map_err(unpriced)?;
+    let (prompt, token) = dearest(&price, (input, largest), &permitted).map_err(unpriced)?;
+    let (most_prompt, most_token) = dearest(&price, (most_input, largest), &permitted).map_err(unpriced)?;
     let affordable = max_cost(request)?.map(|most| affordable(most, most_prompt, most_token) / choices.max(1));
     let (limit, clamp) = match affordable {
         Some(0) if most_prompt > Decimal::ZERO => {
@@ -272,8 +272,8 @@ struct Allowed {
 
 /// The highest cost of prompts of at most so many tokens together, and so many in the largest, and of an output token
 /// after them, both with the fee. Of work that writes nothing, the second is zero.
-fn dearest(price: &Price, (input, largest): (u64, u64), allowed: Allowed) -> Result<(Decimal, Rate), Unpriced> {
-    let Allowed { asked, uses, writes } = allowed;
+fn dearest(price: &Price, (input, largest): (u64, u64), allowed: &Allowed) -> Result<(Decimal, Rate), Unpriced> {
+    let Allowed { asked, uses, writes } = *allowed;
     // A provider may serve a request for another tier at its usual one.
     let tiers: &[ServiceTier] = match asked.tier {
         ServiceTier::Standard => &[ServiceTier::Standard],
@@ -531,7 +531,7 @@ mod tests {
         assert_eq!(of("\"flex\"", &priced), Ok(ServiceTier::Flex));
         assert_eq!(of("\"batch\"", &priced).unwrap_err(), "service_tier", "batches are not made here");
         let allowed = |tier| Allowed { asked: Asked { keep: Keep::Usual, tier }, uses: Quantities::NONE, writes: true };
-        let prompt = |tier| dearest(&priced, (1_000, 1_000), allowed(tier)).unwrap().0;
+        let prompt = |tier| dearest(&priced, (1_000, 1_000), &allowed(tier)).unwrap().0;
         assert_eq!(prompt(ServiceTier::Priority), prompt(ServiceTier::Standard) * Decimal::TWO);
         assert_eq!(prompt(ServiceTier::Flex), prompt(ServiceTier::Standard), "it may be served at the usual one");
     }

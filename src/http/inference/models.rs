@@ -15,13 +15,13 @@ use crate::{
     },
 };
 
-fn view(state: &Shared, model: &catalogue::Model, largest: SizeClass) -> Model {
+fn view(state: &Shared, name: &str, model: &catalogue::Model, largest: SizeClass) -> Model {
     let unpriced = match model {
         catalogue::Model::Closed(model) => model.why_unpriced(),
         catalogue::Model::Open(_) => None,
     };
     let why = unpriced.or_else(|| target::why_not(&state.gateway, model));
-    Model::of(model, largest, why, state.gateway.clock().now())
+    Model::of(name, model, largest, why, state.gateway.clock().now())
 }
 
 /// `GET /v1/models`.
@@ -29,7 +29,12 @@ pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
         let largest = largest_class(&state, &request).await?;
         let catalogue = state.gateway.models.fresh().await;
-        Ok(List::<Model>::of(catalogue.models().map(|model| view(&state, model, largest))))
+        // An alias of no model serves nothing, and is not listed.
+        let aliases = state.gateway.models.aliases().all();
+        let aliases: Vec<_> = aliases.filter_map(|(name, model)| Some((name, catalogue.find(model).ok()?))).collect();
+        let aliases = aliases.iter().map(|(name, model)| (*name, model));
+        let all = aliases.chain(catalogue.models()).map(|(name, model)| view(&state, name, model, largest));
+        Ok(List::<Model>::of(all))
     };
     answer(&request, work.await)
 }
@@ -38,9 +43,10 @@ pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
 pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let largest = largest_class(&state, &request).await?;
-        let found = state.gateway.models.fresh().await.find(&id);
+        let models = &state.gateway.models;
+        let found = models.fresh().await.find(models.aliases().model(&id));
         let found = found.map_err(|nearest| ApiError::model_not_found(&id, &nearest))?;
-        Ok(view(&state, &found, largest))
+        Ok(view(&state, &id, &found, largest))
     };
     answer(&request, work.await)
 }

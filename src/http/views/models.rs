@@ -105,13 +105,14 @@ fn shown(price: &Price) -> Value {
 }
 
 impl Model {
-    /// The model as an account sees it whose tier has classes up to this one. `why` is the reason why it can't run now.
-    pub fn of(model: &catalogue::Model, largest: SizeClass, why: Option<String>, now: Timestamp) -> Self {
+    /// The model by one of its names, as an account sees it whose tier has classes up to this one. `why` is the reason why
+    /// it can't run now.
+    pub fn of(name: &str, model: &catalogue::Model, largest: SizeClass, why: Option<String>, now: Timestamp) -> Self {
         let available = why.is_none();
         match model {
             catalogue::Model::Closed(model) => Self {
-                id: model.id.to_string(),
-                display_name: model.id.to_string(),
+                id: name.to_owned(),
+                display_name: name.to_owned(),
                 object: "model",
                 created: 0,
                 owned_by: model.provider.to_string(),
@@ -130,8 +131,8 @@ impl Model {
                 why,
             },
             catalogue::Model::Open(model) => Self {
-                id: model.id.to_string(),
-                display_name: model.id.to_string(),
+                id: name.to_owned(),
+                display_name: name.to_owned(),
                 object: "model",
                 created: 0,
                 owned_by: "farebox".to_owned(),

@@ -233,9 +233,10 @@ impl Server {
         });
         collect(self.child.stderr.take().unwrap(), Arc::clone(&self.logs), |_| {});
         let began = Instant::now();
+        let logs = Arc::clone(&self.logs);
         let still_starting = |child: &mut Child, what: &str| {
             if let Some(status) = child.try_wait().unwrap() {
-                panic!("the gateway ended before {what}: {status}");
+                panic!("the gateway ended before {what}: {status}\n{}", logs.lock().unwrap().join("\n"));
             }
             assert!(began.elapsed() < START_WITHIN, "the gateway was too slow: {what}");
         };

@@ -14,8 +14,9 @@ use crate::inference::Format;
 type Column = (&'static str, fn(Feature) -> Takes);
 
 /// The providers' formats.
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 6] = [
     ("OpenAI", openai::takes),
+    ("compatible with OpenAI", openai::compatible::takes),
     ("Anthropic", anthropic::takes),
     ("Google", gemini::takes),
     ("Mistral", mistral::takes),
@@ -35,7 +36,7 @@ pub fn page() -> String {
         // Writing to a text can't fail.
         let _ = write!(page, " {name} |");
     }
-    page.push_str("\n|---|---|---|---|---|---|---|\n");
+    page.push_str("\n|---|---|---|---|---|---|---|---|\n");
     for feature in Feature::ALL {
         let _ = write!(page, "| {} | `{}` |", words(feature), feature.field(Format::OpenAiChat));
         for (_, takes) in COLUMNS {

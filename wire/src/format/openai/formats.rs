@@ -12,10 +12,10 @@ use crate::{
     usage::Tier,
 };
 
-const CHAT: &str = "/chat/completions";
-const COMPLETIONS: &str = "/completions";
+pub(super) const CHAT: &str = "/chat/completions";
+pub(super) const COMPLETIONS: &str = "/completions";
 const RESPONSES: &str = "/responses";
-const EMBEDDINGS: &str = "/embeddings";
+pub(super) const EMBEDDINGS: &str = "/embeddings";
 
 /// Chat completions, as clients ask for them.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 
 mod abroad;
 mod answer;
+pub(super) mod compatible;
 mod details;
 mod embeddings;
 mod formats;
@@ -22,6 +23,7 @@ mod written;
 pub(super) use abroad::leftover;
 use answer::usage_object;
 pub use answer::{Head, finish_word};
+pub use compatible::OpenAiCompatible;
 pub(super) use embeddings::terms as terms_of_embeddings;
 pub use embeddings::{Embeddings, read_embedding};
 #[cfg(test)]

@@ -150,6 +150,7 @@ fn written(provider: &str, request: Request) -> Result<Fields, Failure> {
     let upstream = Upstream { model: "m", max_output: 50_000, tier: None };
     let format: &dyn ProviderFormat = match provider {
         "OpenAI" => return openai::translated(&request, &upstream),
+        "compatible with OpenAI" => return openai::compatible::translated(request, &upstream),
         "Anthropic" => &Anthropic,
         "Google" => &Gemini,
         "Mistral" => &Mistral,

@@ -1,0 +1,150 @@
+//! Servers that speak OpenAI's chat completions and no more of it (vLLM, Ollama, Groq, Together, ...). A chat, a
+//! completion or an embedding of a client passes as it came; any other request becomes a chat, in the words that such
+//! servers have known for longest: `max_tokens`, `user`, the role `system`, no service tier.
+
+use super::{OpenAi, formats, provider::own_body, translate};
+use crate::{
+    fields::Fields,
+    format::{
+        AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
+        feature::{Feature, Takes},
+    },
+    inference::{Event, Failure, Format, ProviderError, Request, Role, Work},
+    usage::Tier,
+};
+
+/// A provider whose API is compatible with OpenAI's chat completions.
+#[derive(Debug)]
+pub struct OpenAiCompatible;
+
+/// How such servers treat the features of requests in other formats.
+pub(in crate::format) const fn takes(feature: Feature) -> Takes {
+    match feature {
+        Feature::CustomTool => Takes::Refused,
+        other => translate::takes(other),
+    }
+}
+
+/// The body of a chat for a request of another format.
+///
+/// # Errors
+///
+/// A part of the request that such a chat can't express.
+pub(in crate::format) fn translated(mut request: Request, upstream: &Upstream<'_>) -> Result<Fields, Failure> {
+    feature::check(&request, "such a provider", takes)?;
+    if let Work::Conversation(conversation) = &mut request.work {
+        let messages = conversation.messages.iter_mut();
+        messages.filter(|message| message.role == Role::Developer).for_each(|message| message.role = Role::System);
+    }
+    let mut body = translate::body(&request, upstream);
+    for (newer, older) in [("max_completion_tokens", "max_tokens"), ("safety_identifier", "user")] {
+        if let Some(value) = body.get(newer).map(str::to_owned) {
+            body.remove(newer);
+            body.set_json(older, value);
+        }
+    }
+    Ok(body)
+}
+
+impl ProviderFormat for OpenAiCompatible {
+    fn paths(&self) -> &'static [&'static str] {
+        &[formats::CHAT, formats::COMPLETIONS, formats::EMBEDDINGS]
+    }
+
+    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+        let path = match request.source.format {
+            Format::OpenAiChat => formats::CHAT,
+            Format::OpenAiCompletions => formats::COMPLETIONS,
+            Format::OpenAiEmbeddings => formats::EMBEDDINGS,
+            Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+                let is_streamed = request.stream;
+                let body = translated(request, upstream)?;
+                return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, formats::CHAT.into(), body));
+            }
+        };
+        let mut call = ProviderCall::forwarded(path, own_body(request, upstream.model));
+        // Each server has words of its own for the usual tier, and none that all would take.
+        if upstream.tier == Some(Tier::Standard) {
+            call.body.remove("service_tier");
+        }
+        Ok(call)
+    }
+
+    fn limit(&self, call: &mut ProviderCall, tokens: u32) {
+        let newer = "max_completion_tokens";
+        let fields: &[&str] = match (call.format, call.body.present(newer), call.body.present("max_tokens")) {
+            (Format::OpenAiEmbeddings, ..) => &[],
+            (_, Some(_), Some(_)) => &[newer, "max_tokens"],
+            (_, Some(_), None) => &[newer],
+            (_, None, _) => &["max_tokens"],
+        };
+        for field in fields {
+            call.body.set(field, &tokens);
+        }
+    }
+
+    fn reader(&self, format: Format) -> Box<dyn AnswerReader> {
+        OpenAi.reader(format)
+    }
+
+    fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        OpenAi.read_whole(format, body)
+    }
+
+    fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {
+        OpenAi.read_refusal(status, body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::format::{
+        anthropic::read_messages,
+        openai::{read_chat, read_response},
+    };
+
+    const UPSTREAM: Upstream<'_> = Upstream { model: "up", max_output: 99, tier: Some(Tier::Standard) };
+
+    fn sent(request: Request) -> (String, Value) {
+        let mut call = OpenAiCompatible.call(request, &UPSTREAM).unwrap();
+        OpenAiCompatible.limit(&mut call, 5);
+        (call.path.into_owned(), serde_json::from_str(&call.body.to_json()).unwrap())
+    }
+
+    #[test]
+    fn requests_of_other_formats_are_chats_in_the_oldest_words() {
+        let response = json!({"model": "m", "instructions": "i", "input": "x", "max_output_tokens": 9, "user": "u"});
+        let message = json!({"model": "m", "system": "i", "messages": [{"role": "user", "content": "x"}], "max_tokens": 9,
+            "metadata": {"user_id": "u"}});
+        let expected = json!({"model": "up", "max_tokens": 5, "user": "u", "messages": [
+            {"role": "system", "content": "i"}, {"role": "user", "content": "x"}]});
+        for request in [read_response(response.to_string().as_bytes()), read_messages(message.to_string().as_bytes())] {
+            assert_eq!(sent(request.unwrap()), ("/chat/completions".to_owned(), expected.clone()));
+        }
+    }
+
+    #[test]
+    fn a_chat_passes_as_it_came_with_the_field_that_it_limits_itself_by() {
+        let of = |fields: &str| {
+            let body = format!(r#"{{"model":"m","messages":[{{"role":"developer","content":"x"}}]{fields}}}"#);
+            sent(read_chat(body.as_bytes()).unwrap()).1
+        };
+        let with = |more: Value| {
+            let mut whole = json!({"model": "up", "messages": [{"role": "developer", "content": "x"}]});
+            whole.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            whole
+        };
+        assert_eq!(of(r#","service_tier":"auto","top_k":4"#), with(json!({"top_k": 4, "max_tokens": 5})));
+        assert_eq!(of(r#","max_completion_tokens":9"#), with(json!({"max_completion_tokens": 5})));
+    }
+
+    #[test]
+    fn a_tool_of_free_text_is_refused_by_its_field() {
+        let body = json!({"model": "m", "input": "x", "tools": [{"type": "custom", "name": "t"}]});
+        let refused = OpenAiCompatible.call(read_response(body.to_string().as_bytes()).unwrap(), &UPSTREAM);
+        assert!(matches!(&refused, Err(Failure::Invalid { field, .. }) if field.starts_with("tools")), "{refused:?}");
+    }
+}
