@@ -100,7 +100,7 @@ where
 {
     let holder = holder(state, request).await?;
     let key = key(request)?;
-    let body = inference::whole(state, body)?;
+    let body = inference::whole(state, request, body)?;
     let call = Call {
         method: request.method().as_str(),
         path: request.path(),

@@ -51,6 +51,21 @@ async fn a_quote_says_what_running_it_would() {
         assert_eq!(answer.status, status, "{}", answer.body);
         assert_eq!(answer.json()["field"].as_str().unwrap_or_default(), field, "{}", answer.body);
     }
+    let text = json!([{"role": "user", "content": "Say hello to me"}]);
+    for (route, body, most) in [
+        ("/v1/chat/completions", json!({"model": "gpt-4o-mini", "messages": text, "max_tokens": 100}), 100),
+        ("/v1/messages", json!({"model": "gpt-4o-mini", "messages": text, "max_tokens": 100}), 100),
+        ("/v1/responses", json!({"model": "gpt-4o-mini", "input": text, "max_output_tokens": 100}), 100),
+        ("/v1/embeddings", json!({"model": "text-embedding-3-small", "input": "Say hello to me"}), 0),
+    ] {
+        let quote = customer.api.post(&format!("/v1/quote?route={route}"), &body).await.ok();
+        assert_eq!((&quote["admitted"], &quote["max_output_tokens"]), (&json!(true), &json!(most)), "{route}: {quote}");
+        assert!(quote["prompt_tokens"].as_u64().is_some_and(|tokens| (4..20).contains(&tokens)), "{route}: {quote}");
+    }
+    for (query, field) in [("route=/v1/images", "route"), ("format=chat", "format")] {
+        let answer = customer.api.post(&format!("/v1/quote?{query}"), &json!({"model": "m", "messages": text})).await;
+        assert_eq!((answer.status, &answer.json()["field"]), (400, &json!(field)), "{}", answer.body);
+    }
     for one in [&customer, &poor] {
         assert_eq!(one.api.get("/v1/requests").await.ok()["data"], json!([]));
         assert_eq!(one.api.get("/v1/holds").await.ok()["data"], json!([]));

@@ -89,9 +89,23 @@ struct Inner {
     circuit: RwLock<Circuit>,
     /// Whether the actor wants reports of successful calls too: earlier ones failed.
     troubled: AtomicBool,
-    running: AtomicUsize,
+    /// Running calls of each purpose.
+    running: [AtomicUsize; 2],
     actor: RwLock<Option<(Addr<ProviderActor>, Health)>>,
 }
+
+/// Why a provider is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// For an answer, which is paid.
+    Answer,
+    /// To count a prompt, which is free. Such calls have a share of their own, so that they take no place from an answer,
+    /// and say nothing about the provider's health.
+    Count,
+}
+
+/// Of the calls that a provider may have at a time, one for so many may count.
+const ANSWERS_PER_COUNT: usize = 8;
 
 /// The handle of one provider, shared by clones.
 #[derive(Debug, Clone)]
@@ -113,7 +127,7 @@ impl ProviderHandle {
             opened,
             circuit: RwLock::new(Circuit::Closed),
             troubled: AtomicBool::new(false),
-            running: AtomicUsize::new(0),
+            running: Default::default(),
             actor: RwLock::new(None),
         }))
     }
@@ -145,7 +159,7 @@ impl ProviderHandle {
 
     /// The number of running calls.
     pub fn running(&self) -> usize {
-        self.0.running.load(Ordering::Relaxed)
+        self.0.running.iter().map(|running| running.load(Ordering::Relaxed)).sum()
     }
 
     pub(super) fn attend(&self, actor: Addr<ProviderActor>, health: Health) {
@@ -157,12 +171,12 @@ impl ProviderHandle {
         self.0.troubled.store(troubled, Ordering::Relaxed);
     }
 
-    fn passes(&self) -> bool {
+    fn passes(&self, purpose: Purpose) -> bool {
         let circuit = *self.0.circuit.read().unwrap_or_else(PoisonError::into_inner);
-        match circuit {
-            Circuit::Closed => true,
-            Circuit::Open => false,
-            Circuit::HalfOpen => {
+        match (circuit, purpose) {
+            (Circuit::Closed, _) => true,
+            (Circuit::Open, _) | (Circuit::HalfOpen, Purpose::Count) => false,
+            (Circuit::HalfOpen, Purpose::Answer) => {
                 let mut circuit = self.0.circuit.write().unwrap_or_else(PoisonError::into_inner);
                 std::mem::replace(&mut *circuit, Circuit::Open) == Circuit::HalfOpen
             }
@@ -187,18 +201,30 @@ impl ProviderHandle {
         Ok(vec![endpoint.ok_or_else(|| invalid("is not one line of text".into()))?])
     }
 
-    pub(super) fn begin(&self, own_key: Option<&str>, affinity: u64) -> Result<(Running, Vec<Endpoint>), Failure> {
+    pub(super) fn begin(
+        &self,
+        own_key: Option<&str>,
+        affinity: u64,
+        purpose: Purpose,
+    ) -> Result<(Running, Vec<Endpoint>), Failure> {
         let settings = &self.0.settings;
         // A caller's own bad key shows nothing about the provider.
-        let counts = own_key.is_none();
+        let is_telling = own_key.is_none() && purpose == Purpose::Answer;
         let endpoints = self.endpoints(own_key, affinity)?;
         let most = settings.most_calls.min(MOST_CALLS);
-        if self.0.running.fetch_add(1, Ordering::Relaxed) >= most {
-            self.0.running.fetch_sub(1, Ordering::Relaxed);
-            return Err(Failure::Overloaded(format!("{most} calls to {} are running", settings.name)));
+        let most = match purpose {
+            Purpose::Answer => most,
+            Purpose::Count => most.div_ceil(ANSWERS_PER_COUNT),
+        };
+        let running = Running { handle: self.clone(), is_telling, purpose };
+        if running.number().fetch_add(1, Ordering::Relaxed) >= most {
+            let what = match purpose {
+                Purpose::Answer => "calls to",
+                Purpose::Count => "counts at",
+            };
+            return Err(Failure::Overloaded(format!("{most} {what} {} are running", settings.name)));
         }
-        let running = Running { handle: self.clone(), counts };
-        if !self.passes() {
+        if !self.passes(purpose) {
             return Err(Failure::LeftAlone {
                 provider: settings.name.as_ref().to_owned(),
                 seconds: OPEN_FOR.as_secs(),
@@ -224,7 +250,7 @@ impl ProviderHandle {
     ///
     /// The call fails, or the answer has no count.
     pub async fn count(&self, call: ProviderCall, own_key: Option<&str>) -> Result<Report, Failure> {
-        let mut tries = self.tries(call, own_key, 0)?;
+        let mut tries = self.tries(call, own_key, 0, Purpose::Count)?;
         let mut counted = None;
         while let Some(event) = tries.next().await {
             match event {
@@ -253,16 +279,22 @@ impl ProviderHandle {
         own_key: Option<&str>,
         affinity: u64,
     ) -> BoxStream<'static, Event> {
-        match self.tries(call, own_key, affinity) {
+        match self.tries(call, own_key, affinity, Purpose::Answer) {
             Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
             Ok(tries) => stream::unfold(tries, |mut tries| async move { Some((tries.next().await?, tries)) }).boxed(),
         }
     }
 
     /// The first attempt of a call.
-    fn tries(&self, call: ProviderCall, own_key: Option<&str>, affinity: u64) -> Result<Tries, Failure> {
+    fn tries(
+        &self,
+        call: ProviderCall,
+        own_key: Option<&str>,
+        affinity: u64,
+        purpose: Purpose,
+    ) -> Result<Tries, Failure> {
         let reading = self.reading(own_key);
-        let (running, endpoints) = self.begin(own_key, affinity)?;
+        let (running, endpoints) = self.begin(own_key, affinity, purpose)?;
         let mut tries = Tries { running, reading, call: Arc::new(call), endpoints, place: 0, attempt: 0, events: None };
         tries.events = tries.attempt();
         Ok(tries)
@@ -345,13 +377,24 @@ impl Tries {
 /// Counts a call while it lives, however it ends.
 pub(super) struct Running {
     handle: ProviderHandle,
-    counts: bool,
+    /// Whether its end tells of the provider's health.
+    is_telling: bool,
+    purpose: Purpose,
 }
 
 impl Running {
+    /// The number of running calls of its purpose.
+    fn number(&self) -> &AtomicUsize {
+        let [answers, counts] = &self.handle.0.running;
+        match self.purpose {
+            Purpose::Answer => answers,
+            Purpose::Count => counts,
+        }
+    }
+
     fn ended(&self, failed: bool) {
         let inner = &self.handle.0;
-        if self.counts
+        if self.is_telling
             && (failed || inner.troubled.load(Ordering::Relaxed))
             && let Some((actor, health)) = self.handle.attended()
         {
@@ -363,6 +406,6 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.handle.0.running.fetch_sub(1, Ordering::Relaxed);
+        self.number().fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -113,7 +113,7 @@ impl Handler<Ended> for ProviderActor {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{handle::Purpose, *};
     use upstream::Timeouts;
     use wire::inference::Failure;
 
@@ -146,31 +146,38 @@ mod tests {
         for failed in std::iter::repeat_n(true, 20) {
             actor.send(Ended { failed, posted: health.posted(Kind::Provider) }).await.unwrap();
         }
-        assert!(handle.begin(None, 0).is_err());
+        assert!(handle.begin(None, 0, Purpose::Answer).is_err());
         handle.publish(Circuit::HalfOpen, true);
-        assert!(handle.begin(None, 0).is_ok());
-        assert!(handle.begin(None, 0).is_err(), "one call until it is known to work");
+        assert!(handle.begin(None, 0, Purpose::Count).is_err(), "a count is no trial");
+        assert!(handle.begin(None, 0, Purpose::Answer).is_ok());
+        assert!(handle.begin(None, 0, Purpose::Answer).is_err(), "one call until it is known to work");
         actor.send(Ended { failed: false, posted: health.posted(Kind::Provider) }).await.unwrap();
-        assert!(handle.begin(None, 0).is_ok());
+        assert!(handle.begin(None, 0, Purpose::Answer).is_ok());
         assert_eq!(handle.running(), 0);
     }
 
     #[test]
     fn a_key_is_needed_ours_or_the_callers() {
         let handle = line_with(None);
-        let Err(Failure::Invalid { field, message }) = handle.begin(None, 0) else { panic!("called without a key") };
+        let Err(Failure::Invalid { field, message }) = handle.begin(None, 0, Purpose::Answer) else {
+            panic!("called without a key")
+        };
         assert_eq!((&*field, message.contains("test")), ("provider-key", true), "{message}");
-        assert!(matches!(handle.begin(Some("a\nb"), 0), Err(Failure::Invalid { .. })));
-        assert!(handle.begin(Some("sk-own"), 0).is_ok());
+        assert!(matches!(handle.begin(Some("a\nb"), 0, Purpose::Answer), Err(Failure::Invalid { .. })));
+        assert!(handle.begin(Some("sk-own"), 0, Purpose::Answer).is_ok());
     }
 
     #[test]
     fn calls_are_bounded() {
         let handle = handle();
-        let calls: Vec<_> = (0..MOST_CALLS).map(|_| handle.begin(None, 0).unwrap()).collect();
+        let calls: Vec<_> = (0..MOST_CALLS).map(|_| handle.begin(None, 0, Purpose::Answer).unwrap()).collect();
         assert_eq!(handle.running(), MOST_CALLS);
-        assert!(handle.begin(None, 0).is_err());
+        assert!(handle.begin(None, 0, Purpose::Answer).is_err());
+        let counts: Vec<_> = (0..MOST_CALLS / 8).map(|_| handle.begin(None, 0, Purpose::Count).unwrap()).collect();
+        assert!(handle.begin(None, 0, Purpose::Count).is_err());
         drop(calls);
-        assert!(handle.begin(None, 0).is_ok());
+        assert!(handle.begin(None, 0, Purpose::Answer).is_ok(), "counts take no place from answers");
+        drop(counts);
+        assert_eq!(handle.running(), 0);
     }
 }

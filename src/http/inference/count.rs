@@ -16,7 +16,7 @@ use crate::{
 pub async fn count_tokens(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         auth::scoped(&state, &request, Scope::Inference).await?;
-        let mut parsed = read_to_count(&whole(&state, body)?)?;
+        let mut parsed = read_to_count(&whole(&state, &request, body)?)?;
         forward(&request, &mut parsed);
         let counted = count(&state.gateway, parsed, own_key(&request)?, Arrival::of(&request).id).await?;
         let json = match counted {

@@ -123,7 +123,7 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    let mut asked = read::<F>(request, &whole(state, body)?)?;
+    let mut asked = read::<F>(request, &whole(state, request, body)?)?;
     // Under an `Idempotency-Key` a request has one record, by which a charged one is known.
     let is_keyed = request.extensions().contains::<Asked>();
     let aliases = state.gateway.models.aliases();
@@ -201,9 +201,9 @@ async fn attempt<F: ClientFormat>(
 /// # Errors
 ///
 /// The body is larger than the limit, or did not arrive completely.
-pub fn whole(state: &Shared, body: Body) -> Result<Bytes, ApiError> {
+pub fn whole(state: &Shared, request: &HttpRequest, body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|error| match error.as_response_error().status_code().as_u16() {
-        413 => ApiError::too_large(state.settings.limits.body_bytes),
+        413 => ApiError::too_large(state.settings.limits.of_body(request.path())),
         _ => ApiError::invalid("body", error),
     })
 }

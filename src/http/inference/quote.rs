@@ -4,7 +4,11 @@ use actix_web::{HttpRequest, HttpResponse};
 use billing::key::Scope;
 use wire::{
     fields::Fields,
-    format::openai::{Chat, Completions},
+    format::{
+        anthropic::Messages,
+        openai::{Chat, Completions, Embeddings, Responses},
+    },
+    inference::Request,
 };
 
 use super::{Body, own_key, read, whole};
@@ -14,20 +18,42 @@ use crate::{
         arrival::Arrival,
         auth,
         error::{ApiError, Shape},
+        query::Query,
         respond::answer,
         state::Shared,
         views::models::Quote,
     },
 };
 
-/// `POST /v1/quote`: the body of a chat completion, or with `prompt` of a completion.
+/// The routes whose bodies can be quoted.
+const ROUTES: [&str; 5] =
+    ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"];
+
+/// Reads a body as the route would that `route` names. Without it, a body with `prompt` is a completion's, and any other
+/// a chat's.
+fn asked(request: &HttpRequest, body: &[u8]) -> Result<Request, ApiError> {
+    let query = Query::of(request, &["route"])?;
+    match query.get("route") {
+        None => {
+            let fields = Fields::parse(body)?;
+            let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();
+            if is_completion { read::<Completions>(request, body) } else { read::<Chat>(request, body) }
+        }
+        Some("/v1/chat/completions") => read::<Chat>(request, body),
+        Some("/v1/completions") => read::<Completions>(request, body),
+        Some("/v1/responses") => read::<Responses>(request, body),
+        Some("/v1/messages") => read::<Messages>(request, body),
+        Some("/v1/embeddings") => read::<Embeddings>(request, body),
+        Some(_) => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
+    }
+}
+
+/// `POST /v1/quote?route=ROUTE`: the body of a request to that route.
 pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;
-        let body = whole(&state, body)?;
-        let fields = Fields::parse(&body)?;
-        let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();
-        let parsed = if is_completion { read::<Completions>(&request, &body) } else { read::<Chat>(&request, &body) }?;
+        let body = whole(&state, &request, body)?;
+        let parsed = asked(&request, &body)?;
         let payer = Payer::of(own_key(&request)?.as_ref());
         let quoted = quote::quote(&state.gateway, caller, &parsed, payer).await?;
         let refusal =

@@ -355,6 +355,7 @@ fn query_parameter(name: &str) -> (&'static str, Schema) {
         "key_id" => ("Of this key alone; `none` of requests without one.", text().into()),
         "group_by" => ("Some of `day`, `hour`, `model`, `provider`, `key`, separated by commas.", text().into()),
         "kind" => ("Of this kind alone.", text().enum_values(Some(EventKind::ALL.map(EventKind::name))).into()),
+        "route" => ("The route of the body; a chat's or a completion's where it is not given.", text().into()),
         "search" => ("What is in an account's address.", text().into()),
         "plan" => ("Of this plan alone.", text().enum_values(Some(["free", "payg"])).into()),
         _ => ("", text().into()),

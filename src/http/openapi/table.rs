@@ -139,6 +139,7 @@ fn models() -> Vec<Operation> {
             .answers_of(200, json, Some(inference::counted())),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
+            .query(&["route"])
             .headers(inference::REQUEST, &[])
             .errors(&[Code::ContextLengthExceeded, Code::UnpricedModel, Code::ModelNotFound, Code::KeyLimit])
             .errors_of_any_status(&[Code::InvalidRequest])
