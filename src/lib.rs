@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod gateway;
 pub mod http;
 pub mod idempotency;
+pub mod kept;
 pub mod secret_file;
 pub mod service;
 pub mod signing;

@@ -105,13 +105,14 @@ async fn wake(accounts: &Accounts, asleep: Vec<AccountId>) {
     stream::iter(asleep).for_each_concurrent(AT_ONCE, sweep).await;
 }
 
-/// Deletes idempotency keys that are a day old.
+/// Deletes idempotency keys that are a day old, and responses that are kept no longer.
 async fn forget_keys(ledger: &Ledger, now: Timestamp) -> Result<(), LedgerError> {
     for _ in 0..KEY_BATCHES {
         if ledger.change_key(KeyChange::Sweep { now, limit: KEYS }).await? < u64::from(KEYS) {
             break;
         }
     }
+    ledger.sweep_responses(now, KEYS).await?;
     Ok(())
 }
 

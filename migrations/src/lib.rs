@@ -22,6 +22,7 @@ mod m0013_revision;
 mod m0014_log_rows;
 mod m0015_log_checkpoint;
 mod m0016_ends;
+mod m0017_kept_responses;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0014_log_rows::Migration),
             Box::new(m0015_log_checkpoint::Migration),
             Box::new(m0016_ends::Migration),
+            Box::new(m0017_kept_responses::Migration),
         ])
     }
 }

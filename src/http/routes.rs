@@ -9,6 +9,7 @@ use super::{
     error::ApiError,
     idempotency::{act, post},
     inference,
+    inference::responses,
     landing::landing,
     live, openapi, operations,
     respond::refuse,
@@ -33,7 +34,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v1/chat/completions", inference::chat))
         .service(post("/v1/completions", inference::completions))
         .service(post("/v1/embeddings", inference::embeddings))
-        .service(post("/v1/responses", inference::responses).route(web::get().to(inference::responses_upgrade)))
+        .service(post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)))
         .service(post("/v1/messages", inference::messages))
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
@@ -43,6 +44,14 @@ fn configure_others(app: &mut web::ServiceConfig) {
     app.service(get("/", landing))
         .service(post("/v1/quote", inference::quote))
         .service(post("/v1/messages/count_tokens", inference::count_tokens))
+        .service(
+            web::resource("/v1/responses/{id}")
+                .route(web::get().to(responses::response))
+                .route(web::delete().to(responses::delete_response))
+                .default_service(wrong_method()),
+        )
+        .service(get("/v1/responses/{id}/input_items", responses::input_items))
+        .service(post("/v1/responses/{id}/cancel", responses::cancel_response))
         .service(get("/v1/models", inference::models))
         .service(get("/v1/models/{id:.+}", inference::model))
         .service(get("/v1/balance", balance::balance))
@@ -213,6 +222,8 @@ mod tests {
         ("POST", "/v1/completions", Record),
         ("POST", "/v1/embeddings", Record),
         ("POST", "/v1/responses", Record),
+        ("DELETE", "/v1/responses/{id}", Changed),
+        ("POST", "/v1/responses/{id}/cancel", Nothing),
         ("POST", "/v1/messages", Record),
         ("POST", "/v1/messages/count_tokens", Nothing),
         ("POST", "/v1/quote", Nothing),

@@ -13,6 +13,7 @@ use crate::{
     config::Settings,
     gateway::{Gateway, room::Room},
     idempotency::store::Store,
+    kept::Responses,
     service::Service,
     signing::Signer,
     telemetry::Metrics,
@@ -31,6 +32,8 @@ pub struct State {
     pub keys: Keys,
     /// The idempotency store.
     pub idempotency: Store,
+    /// The responses that are kept for their accounts.
+    pub responses: Responses,
     /// The recorder behind `/metrics`.
     pub metrics: Metrics,
     /// The services: everything beside inference.
@@ -65,12 +68,14 @@ impl State {
         let admin_token = blake3::hash(admin_token.as_bytes());
         let (stopping, _) = watch::channel(false);
         let idempotency = Store::new(gateway.accounts.clone(), &admin_token);
+        let responses = Responses::new(gateway.accounts.clone(), &admin_token);
         let bodies = Room::new(settings.limits.bodies_bytes);
         Self {
             gateway,
             settings,
             keys: Keys::default(),
             idempotency,
+            responses,
             metrics,
             service,
             bodies,

@@ -56,13 +56,15 @@ const TABLES: &[(&str, &[Module])] = &[
             ("catalogue", &[], &["billing", "wire"]),
             // A repeated request: of what was asked it knows the id alone.
             ("idempotency", &[], &["actors", "billing", "ledger"]),
+            // Responses for later requests: of a response it knows its items alone.
+            ("kept", &[], &["actors", "billing", "ledger", "wire"]),
             // What people do beside inference: it and the gateway do not know each other.
             ("service", &["email", "idempotency"], &["actors", "billing", "cards", "ledger", "runtime"]),
             ("gateway", &["catalogue"], &["actors", "billing", "engine", "runtime", "wire"]),
             // None of the nested crates: what it answers comes from the gateway and the services.
             (
                 "http",
-                &["catalogue", "config", "gateway", "idempotency", "service", "signing", "telemetry", "words"],
+                &["catalogue", "config", "gateway", "idempotency", "kept", "service", "signing", "telemetry", "words"],
                 &["actors", "billing", "wire"],
             ),
             (

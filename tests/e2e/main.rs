@@ -19,6 +19,7 @@ mod fallbacks;
 mod health;
 mod idempotency;
 mod imported;
+mod kept;
 mod key_limits;
 mod open;
 mod openapi;

@@ -36,8 +36,15 @@ assert shaped.output_text == '{"color": "red"}', shaped
 events = list(client.responses.create(**asked, stream=True))
 assert events[-1].type == "response.failed" and events[-1].response.error.message, events[-1]
 
+again = client.responses.create(model="gpt-4o-mini", input="And again", previous_response_id=whole.id)
+assert again.previous_response_id == whole.id and again.output_text == "Hello there.", again
+assert client.responses.retrieve(again.id).output_text == again.output_text
+items = list(client.responses.input_items.list(again.id, order="asc"))
+assert [item.role for item in items] == ["user", "assistant", "user"], items
+client.responses.delete(again.id)
+
 for kind, changes in [(openai.NotFoundError, {"model": "gpt-4o-mimi"}), (openai.BadRequestError, {"temperature": 9}),
-                      (openai.BadRequestError, {"previous_response_id": "resp_1"})]:
+                      (openai.BadRequestError, {"previous_response_id": "resp_nobodys"})]:
     try:
         client.responses.create(**{**asked, **changes})
     except kind:

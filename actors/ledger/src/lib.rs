@@ -17,6 +17,7 @@ pub mod events;
 pub mod history;
 pub mod idempotency;
 mod import;
+pub mod kept;
 pub mod keys;
 pub mod load;
 pub mod log;

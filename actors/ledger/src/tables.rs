@@ -51,7 +51,8 @@ pub(super) const MADE: [Table; 22] = [
 ];
 
 /// Tables whose rows are, in part at least, written beside the log. All of them may be lost.
-pub(super) const BESIDE: [&str; 3] = ["idempotency_key", "webhook_delivery", "webhook_event"];
+pub(super) const BESIDE: [&str; 5] =
+    ["idempotency_key", "kept_item", "kept_response", "webhook_delivery", "webhook_event"];
 
 /// Tables about the ledger itself.
 #[cfg(test)]

@@ -5,13 +5,14 @@ mod count;
 mod forwarded;
 mod models;
 mod quote;
+pub mod responses;
 mod route;
 
 use std::time::Duration;
 
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse,
-    http::header::{HeaderName, HeaderValue, UPGRADE},
+    http::header::{HeaderName, HeaderValue},
 };
 use actors::account::AccountError;
 use billing::{ids::RequestId, key::Scope};
@@ -21,7 +22,7 @@ use wire::{
     format::{
         ClientFormat,
         anthropic::Messages,
-        openai::{Chat, Completions, Embeddings, Responses},
+        openai::{Chat, Completions, Embeddings},
     },
     inference::Request,
 };
@@ -40,7 +41,7 @@ use super::{
 };
 use crate::{
     catalogue::Model,
-    gateway::serve::{self, Begun, Job, ServeError, Started},
+    gateway::serve::{self, Begun, Caller, Job, ServeError, Started},
     idempotency::Asked,
 };
 pub use count::count_tokens;
@@ -104,26 +105,28 @@ pub async fn embeddings(state: Shared, request: HttpRequest, body: Body) -> Http
     run::<Embeddings>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
-/// `POST /v1/responses`.
-pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
-    run::<Responses>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
-}
-
-/// `GET /v1/responses`. Agents ask first whether responses come over a WebSocket; told at once that they don't, they use
-/// HTTP.
-pub async fn responses_upgrade(request: HttpRequest) -> HttpResponse {
-    let wants_upgrade = request.headers().contains_key(UPGRADE);
-    let error = if wants_upgrade { ApiError::no_upgrade() } else { ApiError::method_not_allowed() };
-    refuse(&request, &error)
-}
-
 async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
-    let mut arrival = Arrival::of(request);
     let caller = auth::scoped(state, request, Scope::Inference).await?;
+    let asked = read::<F>(request, &whole(state, request, body)?)?;
+    run_read::<F>(state, request, caller, asked, None).await
+}
+
+/// How an answer is kept: by the attempt that answers.
+#[derive(Clone)]
+struct Keeping(responses::Keeper);
+
+/// Runs a request that was read.
+async fn run_read<F: ClientFormat>(
+    state: &Shared,
+    request: &HttpRequest,
+    caller: Caller,
+    mut asked: Request,
+    keeping: Option<Keeping>,
+) -> Result<HttpResponse, ApiError> {
+    let mut arrival = Arrival::of(request);
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    let mut asked = read::<F>(request, &whole(state, request, body)?)?;
     // Under an `Idempotency-Key` a request has one record, by which a charged one is known.
     let is_keyed = request.extensions().contains::<Asked>();
     let aliases = state.gateway.models.aliases();
@@ -136,7 +139,7 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
         let next = models.next().map(|name| asked.for_model(name));
         let model = asked.model.clone();
         let job = Job { request_id: arrival.id, caller, request: asked, provider_key: provider_key.clone(), max_wait };
-        match (attempt::<F>(state, arrival, authorised, job).await, next) {
+        match (attempt::<F>(state, arrival, authorised, job, keeping.as_ref()).await, next) {
             (Err(error), Some(next)) if route.may_go_on(&error) => {
                 route.failed(aliases.model(&model), &(*error).into());
                 asked = next;
@@ -174,6 +177,7 @@ async fn attempt<F: ClientFormat>(
     arrival: Arrival,
     authorised: Duration,
     job: Job,
+    keeping: Option<&Keeping>,
 ) -> Result<HttpResponse, Box<ServeError>> {
     let created = state.gateway.clock().now().0 / 1_000;
     let writer = F::writer(&job.request, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
@@ -181,7 +185,10 @@ async fn attempt<F: ClientFormat>(
     let Started { balance, updates, admission, rate_remaining, place, cancel: _ } =
         serve::start(&state.gateway, job).await?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place };
-    let answer = Answer::new(writer, updates, head.arrival.id);
+    let mut answer = Answer::new(writer, updates, head.arrival.id);
+    if let Some(Keeping(keeper)) = keeping.cloned() {
+        answer.keep(move |response| keeper.keep(response));
+    }
     if is_streamed {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();

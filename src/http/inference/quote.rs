@@ -1,7 +1,7 @@
 //! `POST /v1/quote`: the cost of a request before it runs.
 
 use actix_web::{HttpRequest, HttpResponse};
-use billing::key::Scope;
+use billing::{ids::AccountId, key::Scope};
 use wire::{
     fields::Fields,
     format::{
@@ -11,7 +11,7 @@ use wire::{
     inference::Request,
 };
 
-use super::{Body, own_key, read, whole};
+use super::{Body, own_key, read, responses::continued, whole};
 use crate::{
     gateway::{plan::Payer, quote},
     http::{
@@ -31,7 +31,7 @@ const ROUTES: [&str; 5] =
 
 /// Reads a body as the route would that `route` names. Without it, a body with `prompt` is a completion's, and any other
 /// a chat's.
-fn asked(request: &HttpRequest, body: &[u8]) -> Result<Request, ApiError> {
+async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: &[u8]) -> Result<Request, ApiError> {
     let query = Query::of(request, &["route"])?;
     match query.get("route") {
         None => {
@@ -41,7 +41,8 @@ fn asked(request: &HttpRequest, body: &[u8]) -> Result<Request, ApiError> {
         }
         Some("/v1/chat/completions") => read::<Chat>(request, body),
         Some("/v1/completions") => read::<Completions>(request, body),
-        Some("/v1/responses") => read::<Responses>(request, body),
+        Some("/v1/responses") if own_key(request)?.is_some() => read::<Responses>(request, body),
+        Some("/v1/responses") => Ok(continued(state, request, account, body).await?.0),
         Some("/v1/messages") => read::<Messages>(request, body),
         Some("/v1/embeddings") => read::<Embeddings>(request, body),
         Some(_) => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
@@ -53,7 +54,7 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;
         let body = whole(&state, &request, body)?;
-        let parsed = asked(&request, &body)?;
+        let parsed = asked(&state, &request, caller.account_id, &body).await?;
         let payer = Payer::of(own_key(&request)?.as_ref());
         let quoted = quote::quote(&state.gateway, caller, &parsed, payer).await?;
         let refusal =

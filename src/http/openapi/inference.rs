@@ -98,6 +98,24 @@ pub(super) fn responses_body() -> RefOr<Schema> {
     open(object.required("model").required("input")).into()
 }
 
+/// A response that was forgotten.
+pub(super) fn forgotten() -> RefOr<Schema> {
+    let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
+        .property("object", of_type(Type::String))
+        .property("deleted", of_type(Type::Boolean));
+    open(object.required("id").required("deleted")).into()
+}
+
+/// A page of items.
+pub(super) fn items() -> RefOr<Schema> {
+    let object = of_type(Type::Object)
+        .property("object", of_type(Type::String))
+        .property("data", ArrayBuilder::new().items(open(of_type(Type::Object))))
+        .property("has_more", of_type(Type::Boolean));
+    open(object.required("data").required("has_more")).into()
+}
+
 pub(super) fn embeddings_body() -> RefOr<Schema> {
     let object = of_type(Type::Object)
         .property("model", of_type(Type::String))

@@ -124,6 +124,21 @@ fn models() -> Vec<Operation> {
                 .body_of(inference::responses_body()),
             inference::responses(),
         ),
+        get("/v1/responses/{id}", INFERENCE, "A response that is kept")
+            .query(&["stream", "include", "include[]"])
+            .errors(&[Code::NotFound])
+            .answers_of(200, json, Some(inference::responses().0)),
+        delete("/v1/responses/{id}", INFERENCE, "Forgets a response").errors(&[Code::NotFound]).answers_of(
+            200,
+            json,
+            Some(inference::forgotten()),
+        ),
+        get("/v1/responses/{id}/input_items", INFERENCE, "The items that a response answers, newest first")
+            .query(&["limit", "order", "after", "include", "include[]"])
+            .errors(&[Code::NotFound])
+            .answers_of(200, json, Some(inference::items())),
+        post("/v1/responses/{id}/cancel", INFERENCE, "Refused: a response that has ended can't be cancelled")
+            .errors(&[Code::NotFound]),
         get("/v1/responses", Takes::Nothing, "Asks for a WebSocket, which is refused at once")
             .errors(&[Code::MethodNotAllowed, Code::UpgradeRequired]),
         run(

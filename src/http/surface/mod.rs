@@ -5,7 +5,9 @@
 pub mod head;
 pub mod stream;
 
+use actix_web::rt::task::JoinHandle;
 use billing::ids::RequestId;
+use futures::{FutureExt, future::LocalBoxFuture};
 use serde_json::Value;
 use wire::{
     format::{AnswerWriter, End, ErrorShape, Particulars, Receipt, WholeWriter},
@@ -31,7 +33,15 @@ pub struct Answer<W> {
     ahead: Option<Update>,
     /// Whether the end was written.
     is_over: bool,
+    /// How the whole answer is kept.
+    keep: Option<Keep>,
+    /// The end, which waits until the answer is kept.
+    last: Option<String>,
+    keeping: Option<JoinHandle<()>>,
 }
+
+/// Keeps a whole answer.
+type Keep = Box<dyn FnOnce(String) -> LocalBoxFuture<'static, ()>>;
 
 /// A complete answer.
 pub struct Whole {
@@ -46,7 +56,28 @@ pub struct Whole {
 impl<W: AnswerWriter> Answer<W> {
     /// The answer of a request with these updates.
     pub const fn new(writer: W, updates: Watcher, request_id: RequestId) -> Self {
-        Self { writer, updates, request_id, ahead: None, is_over: false }
+        Self { writer, updates, request_id, ahead: None, is_over: false, keep: None, last: None, keeping: None }
+    }
+
+    /// Has the whole answer kept before its end is sent, where its format has such answers.
+    pub fn keep<F: Future<Output = ()> + 'static>(&mut self, keep: impl FnOnce(String) -> F + 'static) {
+        self.keep = Some(Box::new(|answer| keep(answer).boxed_local()));
+    }
+
+    /// Begins to keep the answer, where that is wanted. It goes on when the client leaves.
+    fn begin_to_keep(&mut self) {
+        if let Some((keep, answer)) = self.keep.take().and_then(|keep| Some((keep, self.writer.kept()?))) {
+            self.keeping = Some(actix_web::rt::spawn(keep(answer)));
+        }
+    }
+
+    /// Waits until the answer is kept. Dropping the future while it waits loses nothing.
+    async fn until_kept(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            // A panic there is told by its task; the answer is sent all the same.
+            let _ = keeping.await;
+            self.keeping = None;
+        }
     }
 
     /// The next text to write; `None` after the end. Dropping the future while it waits loses nothing.
@@ -57,10 +88,15 @@ impl<W: AnswerWriter> Answer<W> {
                 None => self.updates.next().await.unwrap_or_else(unread),
             };
             if let Some(text) = self.write(update) {
-                return Some(text);
+                if !self.is_over {
+                    return Some(text);
+                }
+                self.last = Some(text);
+                self.begin_to_keep();
             }
         }
-        None
+        self.until_kept().await;
+        self.last.take()
     }
 
     /// A keep-alive, where the format has one.
@@ -124,6 +160,8 @@ impl<W: WholeWriter> Answer<W> {
                     deltas.append(&mut done.whole);
                     let end = end(&done);
                     let body = self.writer.whole(deltas, &end);
+                    self.begin_to_keep();
+                    self.until_kept().await;
                     return Ok(Whole { body, receipt: end.receipt, done });
                 }
                 Some(Update::Failed(error)) => return Err(error),

@@ -158,13 +158,17 @@ async fn respond(state: web::Data<Shared>, request: HttpRequest, body: web::Byte
     };
     let headers = request.headers().iter().map(header).collect();
     let path = request.uri().to_string();
-    state.seen.lock().unwrap().push(Seen { body: body.clone(), headers, path });
+    let number = {
+        let mut seen = state.seen.lock().unwrap();
+        seen.push(Seen { body: body.clone(), headers, path });
+        seen.len()
+    };
     let turn = state.script.lock().unwrap().pop_front().unwrap_or(Turn::Says("Hello there."));
     if let Turn::Status(status) = turn {
         return refuse(status, "scripted");
     }
     let body: Value = serde_json::from_str(&body).unwrap();
-    let (item, pieces) = item(&turn);
+    let (item, pieces) = item(&turn, number);
     let written = pieces.concat().len() / 4 + 1;
     let input = body["input"].to_string().len() / 4;
     let usage = match turn {
@@ -173,7 +177,7 @@ async fn respond(state: web::Data<Shared>, request: HttpRequest, body: web::Byte
             "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": input + written}),
     };
     let response = |status: &str, output: Value, usage: &Value| {
-        json!({"id": "resp_fake", "object": "response", "created_at": 1, "status": status, "error": null,
+        json!({"id": format!("resp_{number}"), "object": "response", "created_at": 1, "status": status, "error": null,
             "incomplete_details": null, "instructions": null, "max_output_tokens": null, "model": body["model"],
             "output": output, "parallel_tool_calls": true, "previous_response_id": null, "reasoning": {"effort": null},
             "store": false, "temperature": 1.0, "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [],
@@ -220,18 +224,18 @@ async fn respond(state: web::Data<Shared>, request: HttpRequest, body: web::Byte
         .streaming(pieces)
 }
 
-/// The item of an answer, and the pieces in which it is written.
-fn item(turn: &Turn) -> (Value, Vec<String>) {
+/// The item of the answer with this number, and the pieces in which it is written.
+fn item(turn: &Turn, number: usize) -> (Value, Vec<String>) {
     match turn {
         Turn::Calls(name, arguments) => {
-            let item = json!({"id": "fc_1", "type": "function_call", "status": "completed", "call_id": "call_1",
+            let item = json!({"id": format!("fc_{number}"), "type": "function_call", "status": "completed", "call_id": "call_1",
                 "name": name, "arguments": arguments});
             (item, arguments.split_inclusive(' ').map(str::to_owned).collect())
         }
         other => {
             let words = if let Turn::Says(words) = other { words } else { "Hello there." };
             let part = json!({"type": "output_text", "text": words, "annotations": [], "logprobs": []});
-            let item = json!({"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]});
+            let item = json!({"id": format!("msg_{number}"), "type": "message", "status": "completed", "role": "assistant", "content": [part]});
             (item, words.split_inclusive(' ').map(str::to_owned).collect())
         }
     }

@@ -90,6 +90,11 @@ pub trait AnswerWriter: 'static {
     /// Writes the end of a streamed answer.
     fn end(&mut self, end: &End) -> String;
 
+    /// The whole answer as it is kept, once its end is written; `None` where such answers are not kept.
+    fn kept(&mut self) -> Option<String> {
+        None
+    }
+
     /// Writes the end of a streamed answer that failed. The error has the shape of [`ERRORS`](Self::ERRORS).
     fn failed(&mut self, error: &Value) -> String;
 }
@@ -193,7 +198,7 @@ pub struct ProviderCall {
 impl ProviderCall {
     /// A call with the client's own body, headers and query, for a provider of the client's format.
     pub fn forwarded(path: &'static str, request: Request) -> Self {
-        let Source { format, body, headers, query } = request.source;
+        let Source { format, body, headers, query, .. } = request.source;
         let path = query.map_or(Cow::Borrowed(path), |query| Cow::Owned(format!("{path}?{query}")));
         let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
         let headers = headers.into_iter().map(header).collect();

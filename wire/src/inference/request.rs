@@ -85,12 +85,16 @@ pub struct Source {
     pub headers: Vec<Header>,
     /// The query, without its question mark.
     pub query: Option<Box<str>>,
+    /// The answer that the request continued, where that is kept here.
+    pub continues: Option<Box<str>>,
+    /// Whether the answer is kept here.
+    pub is_kept: bool,
 }
 
 impl Source {
     /// A request with this body alone.
     pub const fn of(format: Format, body: Fields) -> Self {
-        Self { format, body, headers: Vec::new(), query: None }
+        Self { format, body, headers: Vec::new(), query: None, continues: None, is_kept: false }
     }
 }
 

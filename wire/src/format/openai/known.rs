@@ -26,6 +26,8 @@ pub enum Does {
     Price,
     /// The field's cost has no price here, or no bound: the field is refused.
     Refused,
+    /// The field asks for what the gateway keeps. It is answered before the body is read, and no provider gets it.
+    Kept,
 }
 
 /// The routes that have a field.
@@ -190,6 +192,7 @@ impl Does {
             Self::Output => "bounds or multiplies the output",
             Self::Price => "values with a known price are taken",
             Self::Refused => "refused: no price",
+            Self::Kept => "none: answered here",
         }
     }
 }

@@ -40,7 +40,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
             None => return Err(unknown(name)),
             // An empty list asks for nothing.
             Some((_, Does::Refused, _)) if body.get(name) == Some("[]") => {}
-            Some((_, Does::Refused, note)) => return Err(unpriced(name, note)),
+            Some((_, Does::Refused | Does::Kept, note)) => return Err(unpriced(name, note)),
             Some((_, Does::Nothing | Does::Prompt | Does::Output | Does::Price, _)) => {}
         }
     }

@@ -60,7 +60,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
     for name in body.names().filter(|name| body.present(name).is_some()) {
         match find(request.source.format, name).map(|field| (field.does, field.note)) {
             None => return Err(unknown(name)),
-            Some((Does::Refused, note)) => return Err(unpriced(name, note)),
+            Some((Does::Refused | Does::Kept, note)) => return Err(unpriced(name, note)),
             Some((Does::Nothing | Does::Prompt | Does::Output | Does::Price, _)) => {}
         }
     }

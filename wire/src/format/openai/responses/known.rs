@@ -14,7 +14,7 @@ use crate::{
     usage::Tier,
 };
 
-use Does::{Nothing, Output, Price, Prompt, Refused};
+use Does::{Kept, Nothing, Output, Price, Prompt, Refused};
 
 /// All known fields, with a remark for people.
 const FIELDS: [(&str, Does, &str); 33] = [
@@ -43,10 +43,10 @@ const FIELDS: [(&str, Does, &str); 33] = [
     ("safety_identifier", Nothing, ""),
     ("prompt_cache_key", Nothing, ""),
     ("prompt_cache_retention", Nothing, "older models; costs nothing"),
-    ("store", Nothing, "kept in the gateway's project at the provider"),
-    ("background", Refused, "answers are not kept here yet"),
+    ("store", Nothing, "kept here for 30 days unless `false`; OpenAI keeps it too, in the gateway's project"),
+    ("background", Refused, "no answer is made in the background yet"),
     ("background_options", Refused, ""),
-    ("previous_response_id", Refused, "answers are not kept here yet; send the earlier items again"),
+    ("previous_response_id", Kept, "all items before are put into the input, and count"),
     ("conversation", Refused, "conversations are not kept here yet; send the earlier items again"),
     ("prompt", Refused, "templates kept at the provider are the gateway's"),
     ("context_management", Refused, "compaction is a call of its own"),
@@ -108,7 +108,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
     for name in body.names().filter(|name| body.present(name).is_some_and(|value| value != "false")) {
         match FIELDS.iter().find(|(known, ..)| *known == name).map(|(_, does, note)| (*does, *note)) {
             None => return Err(unknown(name)),
-            Some((Refused, note)) => return Err(unpriced(name, note)),
+            Some((Refused | Kept, note)) => return Err(unpriced(name, note)),
             Some((Nothing | Prompt | Output | Price, _)) => {}
         }
     }

@@ -4,6 +4,7 @@
 
 mod abroad;
 mod items;
+pub mod kept;
 pub(in crate::format) mod known;
 mod output;
 mod read;

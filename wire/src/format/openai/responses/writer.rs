@@ -37,6 +37,12 @@ pub struct Writer {
     custom: Vec<String>,
     /// Whether the client wants the provider's proof of reasoning.
     wants_signatures: bool,
+    /// The response that this one continues.
+    continues: Option<Box<str>>,
+    /// Whether the response is kept here.
+    is_kept: bool,
+    /// The response as it is kept.
+    kept: Option<String>,
     /// The provider's last event.
     last: Option<Fields>,
     items: Vec<Item>,
@@ -78,6 +84,9 @@ impl Writer {
             repeated: REPEATED.iter().filter_map(|name| Some((*name, short(name)?))).collect(),
             custom,
             wants_signatures: includes(body, "reasoning.encrypted_content"),
+            continues: request.source.continues.clone(),
+            is_kept: request.source.is_kept,
+            kept: None,
             last: None,
             items: Vec::new(),
             sequence: 0,
@@ -91,8 +100,8 @@ impl Writer {
         let usual = json!({
             "id": format!("resp_{}", self.id), "object": "response", "created_at": self.created, "status": status,
             "error": null, "incomplete_details": null, "instructions": null, "max_output_tokens": null,
-            "model": self.model, "output": output, "parallel_tool_calls": true, "previous_response_id": null,
-            "reasoning": {"effort": null, "summary": null}, "store": false, "temperature": null,
+            "model": self.model, "output": output, "parallel_tool_calls": true, "previous_response_id": self.continues,
+            "reasoning": {"effort": null, "summary": null}, "store": self.is_kept, "temperature": null,
             "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": null,
             "truncation": "disabled", "usage": null, "metadata": {},
         });
@@ -108,7 +117,7 @@ impl Writer {
     }
 
     /// The complete response, with its usage and cost.
-    fn ended(&self, end: &End) -> (&'static str, Map<String, Value>) {
+    fn ended(&mut self, end: &End) -> (&'static str, Map<String, Value>) {
         let reason = match &self.finish {
             Some(FinishReason::Length) => Some("max_output_tokens"),
             Some(FinishReason::ContentFilter) => Some("content_filter"),
@@ -119,45 +128,28 @@ impl Writer {
             Some(_) => ("response.incomplete", "incomplete"),
             None => ("response.completed", "completed"),
         };
-        let items: Vec<_> = self.items.iter().map(|item| self.item(item, "completed")).collect();
-        let mut response = self.response(status, &items);
+        let mut response = self.response(status, &[]);
         if let Some(reason) = reason {
             response.insert("incomplete_details".into(), json!({"reason": reason}));
         }
         response.insert("usage".into(), usage(end));
         response.insert("farebox".into(), json!(end.receipt.farebox));
+        if self.is_kept {
+            // What is asked later needs the proofs, also where this client does not read them.
+            response.insert("output".into(), self.output(true));
+            self.kept = serde_json::to_string(&response).ok();
+        }
+        response.insert("output".into(), self.output(self.wants_signatures));
         (kind, response)
     }
 
+    /// The items of a complete response.
+    fn output(&self, proofs: bool) -> Value {
+        self.items.iter().map(|item| item_with(item, "completed", proofs)).collect()
+    }
+
     fn item(&self, item: &Item, status: &str) -> Value {
-        let Item { id, content, .. } = item;
-        match content {
-            ItemContent::Text(_) | ItemContent::Refusal(_) => json!({
-                "id": id, "type": "message", "status": status, "role": "assistant", "content": [part(content)],
-            }),
-            ItemContent::Reasoning { text, signature } => {
-                let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
-                let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
-                if let Some(signature) = signature.as_ref().filter(|_| self.wants_signatures) {
-                    item["encrypted_content"] = Value::from(&**signature);
-                }
-                item
-            }
-            ItemContent::Call(call, kind) => {
-                let CallDelta { id: call_id, name, arguments, .. } = call;
-                let call_id = call_id.as_deref().unwrap_or(id);
-                match kind {
-                    ToolKind::Function => json!({
-                        "id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
-                        "arguments": arguments,
-                    }),
-                    ToolKind::Custom => json!({
-                        "id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name,
-                        "input": arguments,
-                    }),
-                }
-            }
-        }
+        item_with(item, status, self.wants_signatures)
     }
 
     /// Writes an event of ours.
@@ -337,6 +329,38 @@ impl Writer {
     }
 }
 
+/// An item in a status, with the provider's proof of reasoning or without.
+fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
+    let Item { id, content, .. } = item;
+    match content {
+        ItemContent::Text(_) | ItemContent::Refusal(_) => json!({
+            "id": id, "type": "message", "status": status, "role": "assistant", "content": [part(content)],
+        }),
+        ItemContent::Reasoning { text, signature } => {
+            let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
+            let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
+            if let Some(signature) = signature.as_ref().filter(|_| proofs) {
+                item["encrypted_content"] = Value::from(&**signature);
+            }
+            item
+        }
+        ItemContent::Call(call, kind) => {
+            let CallDelta { id: call_id, name, arguments, .. } = call;
+            let call_id = call_id.as_deref().unwrap_or(id);
+            match kind {
+                ToolKind::Function => json!({
+                    "id": id, "type": "function_call", "status": status, "call_id": call_id, "name": name,
+                    "arguments": arguments,
+                }),
+                ToolKind::Custom => json!({
+                    "id": id, "type": "custom_tool_call", "status": status, "call_id": call_id, "name": name,
+                    "input": arguments,
+                }),
+            }
+        }
+    }
+}
+
 /// The part of a message, or of a reasoning.
 fn part(content: &ItemContent) -> Value {
     match content {
@@ -415,7 +439,12 @@ impl AnswerWriter for Writer {
             let mut response = event.object("response", "an object").ok().flatten().unwrap_or_default();
             response.set("usage", &usage(end));
             response.set("farebox", &end.receipt.farebox);
-            event.set_json("response", response.to_json());
+            if self.continues.is_some() {
+                response.set("previous_response_id", &self.continues);
+            }
+            let response = response.to_json();
+            self.kept = self.is_kept.then(|| response.clone());
+            event.set_json("response", response);
             return named(&kind, &event.to_json());
         }
         self.begin(&mut out);
@@ -423,6 +452,10 @@ impl AnswerWriter for Writer {
         let (kind, response) = self.ended(end);
         self.put(&mut out, kind, json!({"response": response}));
         out
+    }
+
+    fn kept(&mut self) -> Option<String> {
+        self.kept.take()
     }
 
     fn failed(&mut self, error: &Value) -> String {
@@ -441,8 +474,15 @@ impl AnswerWriter for Writer {
 impl WholeWriter for Writer {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
         if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(FORMAT)) {
-            let gain = json!({"usage": usage(end), "farebox": end.receipt.farebox});
-            return raw.to_json_with(&["usage", "farebox"], &gain, 1_024);
+            let mut gain = json!({"usage": usage(end), "farebox": end.receipt.farebox});
+            let mut gained = vec!["usage", "farebox"];
+            if let Some(previous) = &self.continues {
+                gain["previous_response_id"] = Value::from(&**previous);
+                gained.push("previous_response_id");
+            }
+            let whole = raw.to_json_with(&gained, &gain, 1_024);
+            self.kept = self.is_kept.then(|| String::from_utf8_lossy(&whole).into_owned());
+            return whole;
         }
         let mut unsent = String::new();
         for delta in deltas {

@@ -1,0 +1,224 @@
+//! Responses that are kept for their account (OpenAI API, "Responses": `store`, `previous_response_id`). They are written
+//! beside the log and may be lost. What they say is sealed before it comes here; their ids are not.
+
+use billing::{Timestamp, ids::AccountId};
+use sea_orm::QueryResult;
+
+use super::{Ledger, LedgerError, rows::Cell};
+
+/// A response to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewResponse {
+    /// The account.
+    pub account_id: AccountId,
+    /// The response's id.
+    pub id: String,
+    /// The response that it continues.
+    pub previous: Option<String>,
+    /// The ids of its items.
+    pub items: Vec<String>,
+    /// The current time.
+    pub now: Timestamp,
+    /// When it is forgotten.
+    pub expires_at: Timestamp,
+    /// What it says.
+    pub sealed: Vec<u8>,
+}
+
+/// A response that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptResponse {
+    /// The response's id.
+    pub id: String,
+    /// The response that it continues.
+    pub previous: Option<String>,
+    /// What it says.
+    pub sealed: Vec<u8>,
+}
+
+const KEEP: &str = "INSERT INTO kept_response (account_id, id, previous, created_at, expires_at, bytes, sealed) \
+                    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (account_id, id) DO UPDATE SET \
+                    previous = excluded.previous, bytes = excluded.bytes, sealed = excluded.sealed";
+const KEEP_ITEM: &str = "INSERT INTO kept_item (account_id, id, response_id) VALUES (?, ?, ?) \
+                         ON CONFLICT (account_id, id) DO UPDATE SET response_id = excluded.response_id";
+const FIND: &str = "SELECT id, previous, sealed FROM kept_response WHERE account_id = ? AND id = ? AND expires_at > ?";
+const OF_ITEM: &str = "SELECT k.id, k.previous, k.sealed FROM kept_item i JOIN kept_response k \
+                       ON k.account_id = i.account_id AND k.id = i.response_id \
+                       WHERE i.account_id = ? AND i.id = ? AND k.expires_at > ?";
+const DELETE: &str = "DELETE FROM kept_response WHERE account_id = ? AND id = ?";
+const DELETE_OLDEST: &str = "DELETE FROM kept_response WHERE account_id = ? AND id IN (SELECT id FROM \
+                             (SELECT id, SUM(bytes) OVER (ORDER BY created_at DESC, id) AS total \
+                             FROM kept_response WHERE account_id = ?) AS newest WHERE total > ?)";
+const DELETE_EXPIRED: &str = "DELETE FROM kept_response WHERE (account_id, id) IN \
+                              (SELECT account_id, id FROM kept_response WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
+/// Items of an account whose response is gone.
+const DELETE_ITEMS: &str = "DELETE FROM kept_item WHERE account_id = ? AND NOT EXISTS (SELECT 1 FROM kept_response k \
+                            WHERE k.account_id = kept_item.account_id AND k.id = kept_item.response_id)";
+const DELETE_ALL_ITEMS: &str = "DELETE FROM kept_item WHERE NOT EXISTS (SELECT 1 FROM kept_response k \
+                                WHERE k.account_id = kept_item.account_id AND k.id = kept_item.response_id)";
+
+impl Ledger {
+    /// Keeps a response.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now.
+    pub async fn keep_response(&self, new: &NewResponse) -> Result<(), LedgerError> {
+        let account = new.account_id.0;
+        let mut tx = self.tables.begin_to_write().await?;
+        let values: [Cell<'_>; 7] = [
+            account.into(),
+            new.id.as_str().into(),
+            new.previous.as_deref().into(),
+            new.now.0.into(),
+            new.expires_at.0.into(),
+            (new.sealed.len() as u64).into(),
+            new.sealed.as_slice().into(),
+        ];
+        tx.execute(KEEP, values).await?;
+        for item in &new.items {
+            tx.execute(KEEP_ITEM, [account.into(), item.as_str().into(), new.id.as_str().into()]).await?;
+        }
+        tx.commit().await
+    }
+
+    /// A response of an account, unless it has expired.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now.
+    pub async fn kept_response(
+        &self,
+        account: AccountId,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<Option<KeptResponse>, LedgerError> {
+        self.kept(FIND, account, id, now).await
+    }
+
+    /// The response of an account that has an item, unless it has expired.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be read now.
+    pub async fn response_of_item(
+        &self,
+        account: AccountId,
+        item: &str,
+        now: Timestamp,
+    ) -> Result<Option<KeptResponse>, LedgerError> {
+        self.kept(OF_ITEM, account, item, now).await
+    }
+
+    async fn kept(
+        &self,
+        sql: &str,
+        account: AccountId,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<Option<KeptResponse>, LedgerError> {
+        let values = [account.0.into(), id.into(), now.0.into()];
+        // These rows are written beside the log.
+        let row = self.as_they_are.query_one_raw(self.statement(sql, values)).await?;
+        let read = |row: QueryResult| {
+            Ok(KeptResponse {
+                id: row.try_get_by_index(0)?,
+                previous: row.try_get_by_index(1)?,
+                sealed: row.try_get_by_index(2)?,
+            })
+        };
+        row.map(read).transpose()
+    }
+
+    /// Forgets a response. Returns whether it was there.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now.
+    pub async fn forget_response(&self, account: AccountId, id: &str) -> Result<bool, LedgerError> {
+        let mut tx = self.tables.begin_to_write().await?;
+        let forgotten = tx.execute(DELETE, [account.0.into(), id.into()]).await?;
+        tx.execute(DELETE_ITEMS, [account.0.into()]).await?;
+        tx.commit().await?;
+        Ok(forgotten > 0)
+    }
+
+    /// Forgets the oldest responses of an account, while all of them have more than `most` bytes.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now.
+    pub async fn trim_responses(&self, account: AccountId, most: u64) -> Result<(), LedgerError> {
+        let mut tx = self.tables.begin_to_write().await?;
+        if tx.execute(DELETE_OLDEST, [account.0.into(), account.0.into(), most.into()]).await? > 0 {
+            tx.execute(DELETE_ITEMS, [account.0.into()]).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Forgets responses that have expired, at most `limit` of them. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// The database can't be written now.
+    pub async fn sweep_responses(&self, now: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        let mut tx = self.tables.begin_to_write().await?;
+        let forgotten = tx.execute(DELETE_EXPIRED, [now.0.into(), i64::from(limit).into()]).await?;
+        if forgotten > 0 {
+            tx.execute::<[Cell<'_>; 0]>(DELETE_ALL_ITEMS, []).await?;
+        }
+        tx.commit().await?;
+        Ok(forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::tests::new_ledger;
+
+    fn new(account: AccountId, id: &str, at: i64) -> NewResponse {
+        NewResponse {
+            account_id: account,
+            id: id.to_owned(),
+            previous: (at > 1).then(|| format!("r{}", at - 1)),
+            items: vec![format!("item-of-{id}")],
+            now: Timestamp(at),
+            expires_at: Timestamp(at + 100),
+            sealed: vec![7; 10],
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_is_its_accounts_alone_and_is_forgotten_in_time() {
+        let (ledger, _folder) = new_ledger().await;
+        let [one, other] = [1, 2].map(|id| AccountId(Uuid::from_u128(id)));
+        for (id, at) in [("r1", 1), ("r2", 2), ("r3", 3)] {
+            ledger.keep_response(&new(one, id, at)).await.unwrap();
+        }
+        let found = async |account, id: &str, at| {
+            let found = ledger.kept_response(account, id, Timestamp(at)).await.unwrap();
+            found.map(|found| (found.id, found.previous, found.sealed.len()))
+        };
+        assert_eq!(found(one, "r2", 5).await, Some(("r2".into(), Some("r1".into()), 10)));
+        assert_eq!((found(other, "r2", 5).await, found(one, "r2", 102).await), (None, None));
+        let of_item = async |account, item: &str| {
+            ledger.response_of_item(account, item, Timestamp(5)).await.unwrap().map(|found| found.id)
+        };
+        assert_eq!(
+            (of_item(one, "item-of-r3").await.as_deref(), of_item(other, "item-of-r3").await),
+            (Some("r3"), None)
+        );
+        assert!(
+            ledger.forget_response(one, "r3").await.unwrap() && !ledger.forget_response(other, "r2").await.unwrap()
+        );
+        assert_eq!(of_item(one, "item-of-r3").await, None);
+        ledger.trim_responses(one, 15).await.unwrap();
+        assert!(found(one, "r1", 5).await.is_none() && found(one, "r2", 5).await.is_some(), "the oldest goes");
+        assert_eq!(ledger.sweep_responses(Timestamp(101), 9).await.unwrap(), 0);
+        assert_eq!(ledger.sweep_responses(Timestamp(102), 9).await.unwrap(), 1);
+        assert_eq!(of_item(one, "item-of-r2").await, None);
+    }
+}

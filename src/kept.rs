@@ -1,0 +1,199 @@
+//! Responses that are kept for their account for thirty days (OpenAI API, "Responses": `store`), so that later requests
+//! continue them and their owner reads or deletes them. They are written beside the log: one that is lost is only not
+//! found. What they say is sealed with a key made of the operator's token, which is not in the database. This file knows
+//! no HTTP, and of a response only that it has items.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use actors::accounts::Accounts;
+use billing::{Timestamp, ids::AccountId, time::DAY_MS};
+use ledger::{
+    LedgerError,
+    kept::{KeptResponse, NewResponse},
+};
+use ring::{
+    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
+    rand::{SecureRandom, SystemRandom},
+};
+use serde_json::value::RawValue;
+use wire::format::openai::responses::kept::{Kept, Named};
+
+/// How long a response is kept, in milliseconds.
+pub const LIFE_MS: i64 = 30 * DAY_MS;
+/// The longest response that is kept, with the items of its own request, in bytes.
+pub const LARGEST: usize = 8 << 20;
+/// The most bytes of one account's responses. The oldest make room.
+pub const MOST_BYTES: u64 = 512 << 20;
+/// The most responses that one continues, directly and through others.
+pub const LONGEST_CHAIN: usize = 1_000;
+/// How many responses are kept between two looks at an account's bytes.
+const LOOK_EVERY: usize = 16;
+
+/// Why a response can't be read or continued.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    /// The account has no such response.
+    #[error("response {0:.100} is not kept here")]
+    NoResponse(String),
+    /// The account has no such item.
+    #[error("item {0:.100} is not kept here")]
+    NoItem(String),
+    /// All that came before is longer than a request may be.
+    #[error("what came before has more than {0} bytes, or more than {LONGEST_CHAIN} responses")]
+    TooLong(usize),
+    /// The ledger can't be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
+
+/// What a request continues.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    /// The responses before, oldest first.
+    pub responses: Vec<Kept>,
+    /// The items that it names.
+    pub items: BTreeMap<String, Box<RawValue>>,
+}
+
+/// The responses of all accounts.
+#[derive(Clone)]
+pub struct Responses(Arc<Inner>);
+
+struct Inner {
+    accounts: Accounts,
+    pepper: [u8; 32],
+    random: SystemRandom,
+    kept: AtomicUsize,
+}
+
+impl Responses {
+    /// The responses in the accounts' ledger, sealed with the operator's token, of which this is the hash.
+    pub fn new(accounts: Accounts, token: &blake3::Hash) -> Self {
+        let pepper = blake3::derive_key("farebox kept responses", token.as_bytes());
+        Self(Arc::new(Inner { accounts, pepper, random: SystemRandom::new(), kept: AtomicUsize::new(0) }))
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.accounts.clock().now()
+    }
+
+    fn key(&self, account: AccountId, id: &str) -> Option<LessSafeKey> {
+        let mut hasher = blake3::Hasher::new_keyed(&self.0.pepper);
+        hasher.update(account.0.as_bytes()).update(id.as_bytes());
+        UnboundKey::new(&CHACHA20_POLY1305, hasher.finalize().as_bytes()).ok().map(LessSafeKey::new)
+    }
+
+    /// A nonce of its own, and the text sealed with it.
+    fn seal(&self, account: AccountId, id: &str, text: &[u8]) -> Option<Vec<u8>> {
+        let mut nonce = [0; NONCE_LEN];
+        self.0.random.fill(&mut nonce).ok()?;
+        let mut sealed = text.to_vec();
+        let key = self.key(account, id)?;
+        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed).ok()?;
+        Some([&nonce[..], &sealed].concat())
+    }
+
+    /// A response as it was kept; `None` where it was sealed with another token.
+    fn open(&self, account: AccountId, found: KeptResponse) -> Option<Kept> {
+        let KeptResponse { id, mut sealed, .. } = found;
+        let (nonce, sealed) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
+        let key = self.key(account, &id)?;
+        let text = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), sealed).ok()?;
+        serde_json::from_slice(text).ok()
+    }
+
+    /// Keeps a response that continues another one, or none. A response that is too long, or has no id, is not kept.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be written now.
+    pub async fn keep(&self, account: AccountId, kept: &Kept, previous: Option<&str>) -> Result<(), KeptError> {
+        let Some((id, text)) = kept.id().zip(serde_json::to_vec(kept).ok()) else { return Ok(()) };
+        let Some(sealed) = self.seal(account, &id, &text).filter(|sealed| sealed.len() <= LARGEST) else {
+            tracing::info!(account.id = %account, response = %id, bytes = text.len(), "a response is too long to keep");
+            return Ok(());
+        };
+        let now = self.now();
+        let new = NewResponse {
+            account_id: account,
+            id,
+            previous: previous.map(str::to_owned),
+            items: kept.items().filter_map(|(id, _)| id).collect(),
+            now,
+            expires_at: now.plus_ms(LIFE_MS),
+            sealed,
+        };
+        let ledger = self.0.accounts.ledger();
+        ledger.keep_response(&new).await?;
+        if self.0.kept.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
+            ledger.trim_responses(account, MOST_BYTES).await?;
+        }
+        Ok(())
+    }
+
+    /// A response of an account, and the id of the one that it continues.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the ledger can't be read now.
+    pub async fn find(&self, account: AccountId, id: &str) -> Result<(Kept, Option<String>), KeptError> {
+        let found = self.0.accounts.ledger().kept_response(account, id, self.now()).await?;
+        let previous = found.as_ref().and_then(|found| found.previous.clone());
+        let kept = found.and_then(|found| self.open(account, found));
+        kept.map(|kept| (kept, previous)).ok_or_else(|| KeptError::NoResponse(id.to_owned()))
+    }
+
+    /// Forgets a response.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or the ledger can't be written now.
+    pub async fn forget(&self, account: AccountId, id: &str) -> Result<(), KeptError> {
+        if self.0.accounts.ledger().forget_response(account, id).await? {
+            Ok(())
+        } else {
+            Err(KeptError::NoResponse(id.to_owned()))
+        }
+    }
+
+    /// All that a request continues, in at most so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// Something that it names is not kept, or all of it is too long.
+    pub async fn earlier(&self, account: AccountId, named: &Named, most: usize) -> Result<Earlier, KeptError> {
+        let mut earlier = Earlier::default();
+        let (mut next, mut bytes) = (named.previous.clone(), 0);
+        while let Some(id) = next {
+            let (kept, before) = self.find(account, &id).await?;
+            bytes += kept.response.get().len() + kept.input.iter().map(|item| item.get().len()).sum::<usize>();
+            if bytes > most || earlier.responses.len() == LONGEST_CHAIN {
+                return Err(KeptError::TooLong(most));
+            }
+            earlier.responses.push(kept);
+            next = before;
+        }
+        earlier.responses.reverse();
+        for id in &named.items {
+            if earlier.items.contains_key(id) {
+                continue;
+            }
+            let found = self.0.accounts.ledger().response_of_item(account, id, self.now()).await?;
+            let kept = found.and_then(|found| self.open(account, found));
+            // One look finds the other items of that response too.
+            let of_response = kept.iter().flat_map(Kept::items);
+            let mut named = of_response.filter_map(|(id, item)| Some((id?, item.to_owned()))).collect();
+            earlier.items.append(&mut named);
+            if !earlier.items.contains_key(id) {
+                return Err(KeptError::NoItem(id.clone()));
+            }
+        }
+        Ok(earlier)
+    }
+}

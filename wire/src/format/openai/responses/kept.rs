@@ -1,0 +1,203 @@
+//! Requests that continue responses which are kept here: by `previous_response_id`, or by the id of an item
+//! (`item_reference`). No provider gets such ids: the request gets the items themselves, before its own, so that any
+//! provider can answer it, and no client reads another's.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json, value::RawValue};
+
+use super::super::messages::{read_as, read_text};
+use crate::fields::{BadRequest, Fields, Pairs};
+
+/// The field that names the response before.
+pub const PREVIOUS: &str = "previous_response_id";
+/// The type of an item that stands for a kept one.
+const REFERENCE: &str = "item_reference";
+
+/// What a request names that is kept here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// The response that it continues.
+    pub previous: Option<String>,
+    /// Items of earlier responses, by their ids.
+    pub items: Vec<String>,
+}
+
+/// A response as it is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Kept {
+    /// The response, whole.
+    pub response: Box<RawValue>,
+    /// The items of its request, without those before.
+    pub input: Vec<Box<RawValue>>,
+}
+
+impl Kept {
+    /// The items that the model wrote.
+    pub fn output(&self) -> Vec<&RawValue> {
+        let response = Pairs::of(self.response.get());
+        response.and_then(|response| read_as(response.get("output")?)).unwrap_or_default()
+    }
+
+    /// The items with their ids: those of the request, then those that the model wrote.
+    pub fn items(&self) -> impl Iterator<Item = (Option<String>, &RawValue)> {
+        let all = self.input.iter().map(|item| &**item).chain(self.output());
+        all.map(|item| (member(item, "id"), item))
+    }
+
+    /// The response's id.
+    pub fn id(&self) -> Option<String> {
+        member(&self.response, "id")
+    }
+}
+
+/// A text among an item's members.
+fn member(item: &RawValue, name: &str) -> Option<String> {
+    Pairs::of(item.get())?.get(name).and_then(read_text)
+}
+
+/// The id that an item stands for, where it is no item itself.
+fn reference(item: &RawValue) -> Option<String> {
+    let members = Pairs::of(item.get())?;
+    let kind = members.get("type").and_then(read_text);
+    let is_bare = kind.is_none() && ["role", "content"].into_iter().all(|name| members.get(name).is_none());
+    (kind.as_deref() == Some(REFERENCE) || is_bare).then(|| members.get("id").and_then(read_text)).flatten()
+}
+
+/// What a body names that is kept here; `None` where it names nothing.
+///
+/// # Errors
+///
+/// The body is no JSON object, or the name of the response before is no text.
+pub fn named(body: &[u8]) -> Result<Option<Named>, BadRequest> {
+    // Most bodies name nothing, and are long.
+    let text = str::from_utf8(body).unwrap_or_default();
+    if !text.contains(PREVIOUS) && !text.contains(REFERENCE) {
+        return Ok(None);
+    }
+    let body = Fields::parse(body)?;
+    let previous = body.string(PREVIOUS)?;
+    let items: Vec<&RawValue> = body.present("input").and_then(read_as).unwrap_or_default();
+    let items: Vec<String> = items.into_iter().filter_map(reference).collect();
+    let is_named = previous.is_some() || !items.is_empty();
+    Ok(is_named.then_some(Named { previous, items }))
+}
+
+/// The items of a request's own, with kept ones in the places of their ids.
+///
+/// # Errors
+///
+/// The input is neither a text nor a list, or an item is not among those that were found.
+fn own_items(body: &Fields, found: &BTreeMap<String, Box<RawValue>>) -> Result<Vec<Box<RawValue>>, BadRequest> {
+    let bad = || BadRequest::new("input", "must be a string or an array of items");
+    // A request that continues another may add nothing.
+    let Some(input) = body.present("input") else { return Ok(Vec::new()) };
+    if let Some(text) = read_text(input) {
+        let message = json!({"type": "message", "role": "user", "content": text});
+        return Ok(serde_json::value::to_raw_value(&message).into_iter().collect());
+    }
+    let items: Vec<Box<RawValue>> = read_as(input).ok_or_else(bad)?;
+    let items = items.into_iter().enumerate().map(|(place, item)| match reference(&item) {
+        None => Ok(item),
+        Some(id) => found.get(&id).cloned().ok_or_else(|| {
+            BadRequest::new(format!("input[{place}]"), format!("names an item that is not kept here: {id}"))
+        }),
+    });
+    items.collect()
+}
+
+/// Whether the response to a body is kept: unless the body says otherwise.
+///
+/// # Errors
+///
+/// `store` is neither true nor false.
+pub fn is_wanted(body: &Fields) -> Result<bool, BadRequest> {
+    Ok(body.boolean("store")?.unwrap_or(true))
+}
+
+/// A body's own items, to be kept.
+pub fn input(body: &Fields) -> Vec<Box<RawValue>> {
+    own_items(body, &BTreeMap::new()).unwrap_or_default()
+}
+
+/// Items as they are listed: each has a type and an id. One that came without an id has the place it is listed at.
+pub fn listed<'a>(items: impl Iterator<Item = &'a RawValue>, response: &str) -> Vec<Value> {
+    let shown = |(place, item): (usize, &RawValue)| {
+        let mut item: Value = serde_json::from_str(item.get()).ok().filter(Value::is_object)?;
+        let members = item.as_object_mut()?;
+        members.entry("type").or_insert_with(|| "message".into());
+        members.entry("id").or_insert_with(|| format!("item_{response}_{place}").into());
+        if let Some(Value::String(text)) = members.get("content") {
+            let kind =
+                if members.get("role") == Some(&Value::from("assistant")) { "output_text" } else { "input_text" };
+            let content = json!([{"type": kind, "text": text}]);
+            members.insert("content".into(), content);
+        }
+        Some(item)
+    };
+    items.enumerate().filter_map(shown).collect()
+}
+
+/// The body that asks the same with all that came before in it, and the items of its own.
+///
+/// # Errors
+///
+/// As for the items that it names.
+pub fn continued(
+    body: &[u8],
+    earlier: &[Kept],
+    found: &BTreeMap<String, Box<RawValue>>,
+) -> Result<(Vec<u8>, Vec<Box<RawValue>>), BadRequest> {
+    let mut body = Fields::parse(body)?;
+    let own = own_items(&body, found)?;
+    let before = earlier.iter().flat_map(|kept| kept.input.iter().map(|item| &**item).chain(kept.output()));
+    let all: Vec<&RawValue> = before.chain(own.iter().map(|item| &**item)).collect();
+    body.remove(PREVIOUS);
+    body.set("input", &all);
+    Ok((body.to_json().into_bytes(), own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(value: &Value) -> Box<RawValue> {
+        serde_json::value::to_raw_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_body_names_what_is_kept_and_most_name_nothing() {
+        let of = |body: &str| named(body.as_bytes());
+        assert_eq!(of(r#"{"input":"x"}"#), Ok(None));
+        assert_eq!(of("no JSON"), Ok(None), "whoever reads the body says so");
+        assert_eq!(of(r#"{"input":"previous_response_id item_reference"}"#), Ok(None));
+        assert_eq!(
+            of(r#"{"previous_response_id":null,"input":[{"type":"message","id":"m","role":"user"}]}"#),
+            Ok(None)
+        );
+        let items = r#"[{"type":"item_reference","id":"a"},{"id":"b"},{"id":"c","role":"user","content":"x"}]"#;
+        let named = of(&format!(r#"{{"previous_response_id":"r","input":{items}}}"#)).unwrap().unwrap();
+        assert_eq!(named, Named { previous: Some("r".into()), items: vec!["a".into(), "b".into()] });
+        assert_eq!(of(r#"{"previous_response_id":7}"#).unwrap_err().field, PREVIOUS);
+    }
+
+    #[test]
+    fn what_came_before_stands_before_the_requests_own_items() {
+        let said = json!({"id": "resp_1", "output": [{"type": "message", "id": "msg_1", "role": "assistant"}]});
+        let kept = Kept { response: raw(&said), input: vec![raw(&json!({"role": "user", "content": "one"}))] };
+        let known = BTreeMap::from([("rs_1".to_owned(), raw(&json!({"type": "reasoning", "id": "rs_1"})))]);
+        let ids: Vec<_> = kept.items().map(|(id, _)| id).collect();
+        assert_eq!((kept.id().as_deref(), ids), (Some("resp_1"), vec![None, Some("msg_1".into())]));
+        let body = r#"{"model":"m","previous_response_id":"resp_1","input":[{"type":"item_reference","id":"rs_1"}],"store":true}"#;
+        let (whole, own) = continued(body.as_bytes(), &[kept], &known).unwrap();
+        let expected = json!({"model": "m", "store": true, "input": [{"role": "user", "content": "one"},
+            {"type": "message", "id": "msg_1", "role": "assistant"}, {"type": "reasoning", "id": "rs_1"}]});
+        assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap(), expected);
+        assert_eq!(own.len(), 1, "what came before is kept already");
+        let text = continued(br#"{"input":"hi","previous_response_id":"r"}"#, &[], &known).unwrap().0;
+        assert_eq!(&*text, br#"{"input":[{"type":"message","role":"user","content":"hi"}]}"#.as_slice());
+        let lost = continued(br#"{"input":[{"type":"item_reference","id":"x"}]}"#, &[], &known).unwrap_err();
+        assert_eq!(lost.field, "input[0]");
+    }
+}
