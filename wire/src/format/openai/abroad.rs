@@ -50,8 +50,11 @@ const NEUTRAL: [&str; 25] = [
     "top_logprobs",
     "reasoning_effort",
 ];
+/// The start of an answer to go on with. Mistral's own client says of each earlier answer that it is none.
+const PREFIX: &str = "messages[].prefix";
 /// Members of messages that describe an earlier answer and change no later one, by pattern.
-const DESCRIBING: [&str; 10] = [
+const DESCRIBING: [&str; 11] = [
+    PREFIX,
     "messages[].id",
     "messages[].parsed",
     "messages[].provider_specific_fields",
@@ -69,7 +72,7 @@ const MEMBERS: Members = Members { neutral: &NEUTRAL, harmless: &HARMLESS, usual
 
 /// The first member of a request that has no place in the neutral words and may change the answer.
 pub(in crate::format) fn leftover(request: &Request) -> Option<String> {
-    MEMBERS.leftover(request, |_| false)
+    MEMBERS.leftover(request, |unread| unread.pattern() == PREFIX && unread.json != "false")
 }
 
 #[cfg(test)]
@@ -87,6 +90,7 @@ mod tests {
             "",
             r#","user":"u","store":true,"prompt_cache_key":"k","service_tier":"auto","modalities":["text"],"verbosity":null"#,
             r#","messages":[{"role":"assistant","content":"x","annotations":[],"id":"i","audio":null}]"#,
+            r#","messages":[{"role":"assistant","content":"x","prefix":false,"tool_calls":null}]"#,
         ] {
             assert_eq!(of(harmless), None, "{harmless}");
         }
