@@ -4,6 +4,7 @@
 mod body;
 pub(in crate::format) mod fault;
 mod gather;
+mod given_back;
 mod reader;
 mod spread;
 

@@ -2,15 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use super::super::Api;
+use super::{super::Api, given_back};
 use crate::{
     fields::Fields,
     inference::{Format, Request},
 };
 
-/// A request whose body is for a provider: the client's, with the provider's name of the model, and usage always
-/// requested.
+/// A request whose body is for a provider: the client's, with the provider's name of the model, usage always requested,
+/// and nothing in its messages that says nothing and is refused.
 pub(in super::super) fn own_body(mut request: Request, model: &str) -> Request {
+    given_back::leave_out(&mut request);
     let body = &mut request.source.body;
     if model != request.model {
         body.set("model", model);
