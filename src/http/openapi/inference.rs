@@ -129,6 +129,7 @@ pub(super) fn embeddings_body() -> RefOr<Schema> {
 pub(super) fn embeddings() -> RefOr<Schema> {
     let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
     let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
         .property("object", of_type(Type::String))
         .property("data", ArrayBuilder::new().items(open(of_type(Type::Object))))
         .property("model", of_type(Type::String))

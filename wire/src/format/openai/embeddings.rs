@@ -48,12 +48,12 @@ impl ClientFormat for Embeddings {
         read_embedding(body)
     }
 
-    fn writer(request: &Request, _: &str, _: i64) -> Writer {
+    fn writer(request: &Request, id: &str, _: i64) -> Writer {
         let encoding = match &request.work {
             Work::Embedding(embedding) => embedding.encoding,
             _ => VectorEncoding::Float,
         };
-        Writer { model: request.model.clone(), encoding }
+        Writer { id: format!("embd-{id}"), model: request.model.clone(), encoding }
     }
 }
 
@@ -184,6 +184,8 @@ impl AnswerReader for Reader {
 
 /// Writes one answer.
 pub struct Writer {
+    /// OpenAI's answers have none, and Mistral's client reads no answer without one.
+    id: String,
     model: String,
     encoding: VectorEncoding,
 }
@@ -215,8 +217,12 @@ impl AnswerWriter for Writer {
 impl WholeWriter for Writer {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
         let counted = json!({"prompt_tokens": end.usage.input, "total_tokens": end.usage.input});
-        let gain = json!({"usage": usage_object(&end.receipt, counted), "farebox": end.receipt.farebox});
-        if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(FORMAT)) {
+        let mut gain = json!({"usage": usage_object(&end.receipt, counted), "farebox": end.receipt.farebox});
+        let raw = deltas.iter().find_map(|delta| delta.raw.of(FORMAT));
+        if raw.is_none_or(|raw| raw.present("id").is_none()) {
+            gain["id"] = (&*self.id).into();
+        }
+        if let Some(raw) = raw {
             return raw.to_json_with(&["usage", "farebox"], &gain, 1_024);
         }
         let vectors = deltas.iter().filter_map(|delta| delta.vectors.as_deref()).flat_map(|vectors| &vectors.0);
@@ -292,12 +298,17 @@ mod tests {
         assert_eq!((report.input, report.output), (Some(5), Some(0)));
         let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: report.own.clone() };
         let end = End { usage: Usage { input: 5, ..Usage::default() }, receipt, is_cut: false };
-        let mut writer = Writer { model: "m".into(), encoding: VectorEncoding::Float };
+        let mut writer = Writer { id: "embd-1".into(), model: "m".into(), encoding: VectorEncoding::Float };
         let written = String::from_utf8(writer.whole(vec![delta.clone()], &end)).unwrap();
         assert!(written.starts_with(
             r#"{"object" : "list","data":[{"object":"embedding","index":0,"embedding":[0.10]}],"model":"m","usage":{"#
         ));
         assert!(written.contains(r#""prompt_tokens":5,"total_tokens":5,"cost":"0.01""#), "{written}");
+        assert!(written.contains(r#""id":"embd-1""#), "{written}");
+        let own = read_answer(br#"{"id":"own","data":[{"embedding":[0.10]}]}"#);
+        let [Event::Delta(delta), ..] = &own[..] else { panic!("{own:?}") };
+        let written = String::from_utf8(writer.whole(vec![delta.clone()], &end)).unwrap();
+        assert!(written.starts_with(r#"{"id":"own","data""#) && !written.contains("embd-1"), "{written}");
         for broken in ["", "{}", "[]", r#"{"data":[]}"#, r#"{"error":{"message":"no"}}"#, "nonsense"] {
             assert!(matches!(read_answer(broken.as_bytes()).last(), Some(Event::Failed(_))), "{broken}");
         }
@@ -309,11 +320,12 @@ mod tests {
         let end = End { usage: Usage { input: 5, ..Usage::default() }, receipt, is_cut: false };
         let deltas = vec![Delta { vectors: Some(Box::new(Vectors(vec![vec![0.5, -1.0]]))), ..Delta::default() }];
         let of = |encoding| -> Value {
-            let mut writer = Writer { model: "m".into(), encoding };
+            let mut writer = Writer { id: "embd-1".into(), model: "m".into(), encoding };
             serde_json::from_slice(&writer.whole(deltas.clone(), &end)).unwrap()
         };
         assert_eq!(of(VectorEncoding::Float)["data"][0]["embedding"], json!([0.5, -1.0]));
         assert_eq!(of(VectorEncoding::Base64)["data"][0]["embedding"], "AAAAPwAAgL8=");
+        assert_eq!(of(VectorEncoding::Float)["id"], "embd-1");
         assert_eq!(of(VectorEncoding::Float)["usage"], json!({"prompt_tokens": 5, "total_tokens": 5, "cost": "0.01"}));
     }
 }
