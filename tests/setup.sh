@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the tests use beyond Rust and Python: PostgreSQL and Redis servers (each test run starts its own, in a temporary
-# folder), nginx to stand in front of streams, curl for the README's tour, Node.js and npm for OpenAI's SDK and, to link
+# folder), nginx to stand in front of streams, curl for the README's tour, Node.js and npm for SDKs and, to link
 # faster, mold. Installs what is missing where it may (root and apt-get), says what is missing where it may not, and takes no time when everything is there. Never fails: a test that needs an absent server says so itself.
 set -euo pipefail
 

@@ -10,13 +10,10 @@ use crate::support::{
     client::{Answer, Customer, answer},
     fake_anthropic::{Behaviour, FakeAnthropic},
     fake_openai::{self, FakeOpenAi},
-    python::{package, run, scripts},
+    python::{python_script, run},
     server::{Options, Server},
     with,
 };
-
-const SDK: &str = "anthropic==2.14.0";
-const OPENAI_SDK: &str = "openai==3.57.0";
 
 struct Stage {
     claude: FakeAnthropic,
@@ -391,14 +388,12 @@ async fn a_client_of_messages_calls_an_open_model() {
 }
 
 /// Runs a script of `tests/sdk` against a gateway before both providers.
-async fn script(name: &'static str, sdk: &'static str) {
+async fn script(name: &'static str) {
     let stage = Stage::set().await;
     let poor = stage.server.admin().customer("free", "0").await;
     let (url, key) = (stage.server.url().to_owned(), stage.customer.key.clone());
     let work = move || {
-        let mut command = std::process::Command::new("python3");
-        command.arg(scripts().join(name)).env("PYTHONPATH", package(sdk));
-        run(command.env("FAREBOX_URL", url).env("FAREBOX_KEY", key).env("FAREBOX_POOR_KEY", poor.key))
+        run(python_script(name).env("FAREBOX_URL", url).env("FAREBOX_KEY", key).env("FAREBOX_POOR_KEY", poor.key))
     };
     let output = tokio::task::spawn_blocking(work).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ok");
@@ -407,12 +402,12 @@ async fn script(name: &'static str, sdk: &'static str) {
 
 #[tokio::test]
 async fn anthropics_python_sdk_calls_claude_and_gpt_and_raises_its_own_exceptions() {
-    script("anthropic_python.py", SDK).await;
+    script("anthropic_python.py").await;
 }
 
 #[tokio::test]
 async fn openais_python_sdk_calls_claude() {
-    script("openai_python_claude.py", OPENAI_SDK).await;
+    script("openai_python_claude.py").await;
 }
 
 #[tokio::test]

@@ -1,13 +1,11 @@
 //! Embeddings, end to end: vectors come back as the provider wrote them, and their tokens are charged exactly.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::support::{
     fake_openai::{Behaviour, FakeOpenAi},
     fake_provider::{Asked, Dialect, FakeProvider, Said, stranger},
-    python::{package, run, scripts},
+    python::{python_script, run},
     server::{Options, Server},
     with,
 };
@@ -58,11 +56,7 @@ async fn openais_sdk_embeds_as_it_does_anywhere() {
     let server = Server::start(Options::default().calling(fake.url())).await;
     let customer = server.admin().customer("payg", "5").await;
     let (url, key) = (server.url().to_owned(), customer.key.clone());
-    let work = move || {
-        let mut command = Command::new("python3");
-        command.arg(scripts().join("openai_embeddings.py")).env("PYTHONPATH", package("openai==3.57.0"));
-        run(command.env("FAREBOX_URL", url).env("FAREBOX_KEY", key))
-    };
+    let work = move || run(python_script("openai_embeddings.py").env("FAREBOX_URL", url).env("FAREBOX_KEY", key));
     let output = tokio::task::spawn_blocking(work).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ok");
     server.admin().assert_audit().await;

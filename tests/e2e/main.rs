@@ -21,6 +21,7 @@ mod idempotency;
 mod imported;
 mod kept;
 mod key_limits;
+mod libraries;
 mod open;
 mod openapi;
 mod operator;

@@ -9,12 +9,11 @@ use crate::support::{
     client::{Answer, Customer},
     fake_cohere, fake_gemini, fake_mistral,
     fake_provider::{FakeProvider, Misdeed, TOOL},
-    python::{package, run, scripts},
+    python::{python_script, run},
     server::{Options, Server},
     with,
 };
 
-const PYTHON_SDK: &str = "openai==3.57.0";
 const HELLO: &str = "Hello from the fake provider.";
 
 /// A provider, its model, and what its answers cost: the notes' examples with two percent.
@@ -348,8 +347,7 @@ async fn openais_python_sdk_reaches_them_all() {
     let models: Vec<&str> = stage.providers.iter().map(|provider| provider.model).collect();
     let (url, key, models) = (stage.server.url().to_owned(), stage.customer.key.clone(), models.join(" "));
     let work = move || {
-        let mut command = std::process::Command::new("python3");
-        command.arg(scripts().join("openai_python_others.py")).env("PYTHONPATH", package(PYTHON_SDK));
+        let mut command = python_script("openai_python_others.py");
         run(command.env("FAREBOX_URL", url).env("FAREBOX_KEY", key).env("MODELS", models))
     };
     let output = tokio::task::spawn_blocking(work).await.unwrap();

@@ -1,10 +1,7 @@
 //! Responses, end to end: what they cost, that the client's bytes and the provider's events pass, who pays when a stream
 //! ends early, and that models of other formats answer in this one. OpenAI's own SDKs are the clients of one story.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use reqwest::Method;
@@ -15,7 +12,7 @@ use crate::{
     support::{
         client::Customer,
         fake_responses::{FakeResponses, Turn},
-        python::{package, run, scripts},
+        python::{python_script, run},
         server::{Options, Server},
         with,
     },
@@ -257,11 +254,7 @@ async fn openais_sdk_makes_responses_as_it_does_anywhere() {
         stage.fake.script(turn);
     }
     let (url, key) = (stage.server.url().to_owned(), stage.customer.key.clone());
-    let work = move || {
-        let mut command = Command::new("python3");
-        command.arg(scripts().join("openai_responses.py")).env("PYTHONPATH", package("openai==3.57.0"));
-        run(command.env("FAREBOX_URL", url).env("FAREBOX_KEY", key))
-    };
+    let work = move || run(python_script("openai_responses.py").env("FAREBOX_URL", url).env("FAREBOX_KEY", key));
     let output = tokio::task::spawn_blocking(work).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ok");
     stage.server.admin().assert_audit().await;

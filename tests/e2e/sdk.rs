@@ -1,42 +1,17 @@
 //! OpenAI's own Python and Node SDKs, unchanged, against the real binary. The scripts are in `tests/sdk/`; the packages are
 //! installed once below the build folder.
 
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Mutex,
-};
+use std::{collections::HashMap, process::Command, sync::Mutex};
 
 use serde_json::{Value, json};
 
 use crate::support::{
     fake_openai::FakeOpenAi,
-    python::{package, run, scripts},
+    node::node_script,
+    python::{python_script, run},
     raw_provider::{RawProvider, answer},
     server::{Options, Server},
 };
-
-const PYTHON_SDK: &str = "openai==3.57.0";
-
-static INSTALLED: Mutex<bool> = Mutex::new(false);
-
-/// A folder with the Node SDK and the scripts beside it.
-fn node() -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node-sdk");
-    std::fs::create_dir_all(&folder).unwrap();
-    for file in ["package.json", "openai_node.mjs", "openai_node_refusals.mjs"] {
-        std::fs::copy(scripts().join(file), folder.join(file)).unwrap();
-    }
-    // Both of its stories run at once, and want one installation.
-    let mut is_installed = INSTALLED.lock().unwrap();
-    if std::mem::replace(&mut *is_installed, true) {
-        return folder;
-    }
-    let npm = ["install", "--silent", "--no-audit", "--no-fund", "--no-package-lock"];
-    run(Command::new("npm").args(npm).current_dir(&folder));
-    folder
-}
 
 async fn against_farebox(url: &str, prepare: impl FnOnce() -> Command + Send + 'static) {
     let options = Options::default().calling(url);
@@ -51,18 +26,6 @@ async fn against_farebox(url: &str, prepare: impl FnOnce() -> Command + Send + '
     let output = tokio::task::spawn_blocking(work).await.unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "ok");
     admin.assert_audit().await;
-}
-
-fn python_script(name: &str) -> Command {
-    let mut command = Command::new("python3");
-    command.arg(scripts().join(name)).env("PYTHONPATH", package(PYTHON_SDK));
-    command
-}
-
-fn node_script(name: &str) -> Command {
-    let mut command = Command::new("node");
-    command.arg(name).current_dir(node());
-    command
 }
 
 #[tokio::test]

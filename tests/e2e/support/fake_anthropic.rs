@@ -18,7 +18,7 @@ use actix_web::{
 use futures::stream;
 use serde_json::{Value, json};
 
-use super::background::serve;
+use super::{background::serve, fake_provider::fitting};
 
 /// The words of every answer.
 const WORDS: [&str; 6] = ["Hello", " from", " the", " fake", " Claude", "."];
@@ -188,6 +188,11 @@ fn answer(body: &Value) -> (Vec<Value>, &'static str, u64) {
             json!({"type": "tool_use", "id": "toolu_1", "name": body["tools"][0]["name"], "input": {"place": "Paris"}}),
         );
         return (content, "tool_use", 9);
+    }
+    let format = &body["output_config"]["format"];
+    if format["type"] == "json_schema" {
+        content.push(json!({"type": "text", "text": fitting(&format["schema"]).to_string()}));
+        return (content, "end_turn", 6);
     }
     let limit = usize::try_from(body["max_tokens"].as_u64().unwrap()).unwrap();
     let count = WORDS.len().min(limit);

@@ -27,8 +27,13 @@ fn fault(asked: &Asked) -> Option<(u16, Value)> {
     if asked.key != format!("Bearer {KEY}") {
         return Some((401, json!({"detail": "Unauthorized"})));
     }
-    if asked.target != "/v1/chat/completions" || body["model"] != MODEL {
-        return Some((404, error(1500)));
+    match (&*asked.target, body["model"].as_str()) {
+        ("/v1/chat/completions", Some(MODEL)) => {}
+        ("/v1/embeddings", Some("mistral-embed")) => {
+            let known = ["model", "input", "output_dimension", "output_dtype", "encoding_format", "metadata"];
+            return stranger(body, &known).map(|name| unprocessable(&name, "Extra inputs are not permitted"));
+        }
+        _ => return Some((404, error(1500))),
     }
     let known = [
         "model",
@@ -91,6 +96,12 @@ fn message(message: &Value) -> Option<(u16, Value)> {
 }
 
 fn answer(asked: &Asked, has_usage: bool) -> Said {
+    if asked.target == "/v1/embeddings" {
+        let data = json!([{"object": "embedding", "index": 0, "embedding": [0.5, -1.0]}]);
+        let usage = json!({"prompt_tokens": 3, "total_tokens": 3, "completion_tokens": 0});
+        let whole = json!({"id": "e1", "object": "list", "data": data, "model": asked.body["model"], "usage": usage});
+        return Said { whole, pieces: Vec::new() };
+    }
     let last = asked.body["messages"].as_array().unwrap().last().unwrap();
     let text = |text: &str| json!({"content": text});
     let mut finish = "stop";

@@ -9,7 +9,7 @@ use std::{
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use futures::{StreamExt as _, stream};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::background::serve;
 
@@ -143,6 +143,18 @@ async fn answer(state: web::Data<Shared>, request: HttpRequest, body: web::Json<
 /// The first member of an object that is not one of these.
 pub(crate) fn stranger(object: &Value, known: &[&str]) -> Option<String> {
     object.as_object()?.keys().find(|name| !known.contains(&name.as_str())).cloned()
+}
+
+/// A value that fits a schema: `Paris` for texts, 3 for numbers.
+pub(crate) fn fitting(schema: &Value) -> Value {
+    match schema["type"].as_str() {
+        Some("object") => {
+            let members = schema["properties"].as_object().into_iter().flatten();
+            members.map(|(name, schema)| (name.clone(), fitting(schema))).collect()
+        }
+        Some("integer" | "number") => json!(3),
+        _ => json!("Paris"),
+    }
 }
 
 /// What the tool of the stories is called with.

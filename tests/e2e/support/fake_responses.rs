@@ -90,7 +90,7 @@ impl FakeResponses {
 }
 
 /// Fields that responses have; others are refused, as there.
-const FIELDS: [&str; 27] = [
+pub(super) const FIELDS: [&str; 27] = [
     "model",
     "input",
     "instructions",
@@ -195,7 +195,7 @@ async fn respond(state: web::Data<Shared>, request: HttpRequest, body: web::Byte
         json!({"type": "response.created", "response": response("in_progress", json!([]), &Value::Null)}),
         json!({"type": "response.in_progress", "response": response("in_progress", json!([]), &Value::Null)}),
     ];
-    events.extend(of_item(&item, &pieces));
+    events.extend(of_item(&item, &pieces, 0));
     events.push(match turn {
         Turn::Fails(_) => {
             let mut failed = response("failed", json!([]), &usage);
@@ -241,7 +241,8 @@ fn item(turn: &Turn, number: usize) -> (Value, Vec<String>) {
     }
 }
 
-fn of_item(item: &Value, pieces: &[String]) -> Vec<Value> {
+/// The events of an item that is written in pieces.
+pub(super) fn of_item(item: &Value, pieces: &[String], index: usize) -> Vec<Value> {
     let mut begun = item.clone();
     begun["status"] = "in_progress".into();
     let is_call = item["type"] == "function_call";
@@ -252,11 +253,11 @@ fn of_item(item: &Value, pieces: &[String]) -> Vec<Value> {
         begun["content"] = json!([]);
     }
     let about = |kind: String, more: Value| {
-        let mut event = json!({"type": kind, "item_id": item["id"], "output_index": 0});
+        let mut event = json!({"type": kind, "item_id": item["id"], "output_index": index});
         event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         event
     };
-    let mut events = vec![json!({"type": "response.output_item.added", "output_index": 0, "item": begun})];
+    let mut events = vec![json!({"type": "response.output_item.added", "output_index": index, "item": begun})];
     if !is_call {
         let part = json!({"type": "output_text", "text": "", "annotations": [], "logprobs": []});
         events.push(about("response.content_part.added".into(), json!({"content_index": 0, "part": part})));
@@ -274,6 +275,6 @@ fn of_item(item: &Value, pieces: &[String]) -> Vec<Value> {
         events
             .push(about("response.content_part.done".into(), json!({"content_index": 0, "part": item["content"][0]})));
     }
-    events.push(json!({"type": "response.output_item.done", "output_index": 0, "item": item}));
+    events.push(json!({"type": "response.output_item.done", "output_index": index, "item": item}));
     events
 }
