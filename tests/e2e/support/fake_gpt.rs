@@ -3,6 +3,8 @@
 
 mod rules;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 
 use super::{
@@ -12,6 +14,9 @@ use super::{
 
 /// The encrypted content of every thought.
 const PROOF: &str = "proof-of-the-fake";
+
+/// The number of the next response, which its ids have.
+static RESPONSES: AtomicUsize = AtomicUsize::new(1);
 
 pub(crate) fn start() -> FakeProvider {
     let is_stream = |asked: &Asked| asked.body["stream"] == true;
@@ -102,6 +107,7 @@ fn chat(body: &Value, has_usage: bool) -> Said {
 }
 
 fn response(body: &Value, has_usage: bool) -> Said {
+    let number = RESPONSES.fetch_add(1, Ordering::Relaxed);
     let last = body["input"].as_array().and_then(|items| items.last());
     let result = last.filter(|item| item["type"] == "function_call_output").map(|item| &item["output"]);
     let tool = &body["tools"][0];
@@ -109,11 +115,11 @@ fn response(body: &Value, has_usage: bool) -> Said {
     let (item, pieces) = match &said {
         Saying::Words(words) => {
             let part = json!({"type": "output_text", "text": words.concat(), "annotations": [], "logprobs": []});
-            let item = json!({"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]});
+            let item = json!({"id": format!("msg_{number}"), "type": "message", "status": "completed", "role": "assistant", "content": [part]});
             (item, words.clone())
         }
         Saying::Call { name, arguments } => {
-            let item = json!({"id": "fc_1", "type": "function_call", "status": "completed", "call_id": "call_1",
+            let item = json!({"id": format!("fc_{number}"), "type": "function_call", "status": "completed", "call_id": "call_1",
                 "name": name, "arguments": arguments});
             (item, halves(arguments).map(str::to_owned).into())
         }
@@ -122,15 +128,14 @@ fn response(body: &Value, has_usage: bool) -> Said {
     if body["model"] == "gpt-5-mini" {
         let wants_proof =
             body["include"].as_array().is_some_and(|wanted| wanted.contains(&json!("reasoning.encrypted_content")));
-        let mut thought =
-            json!({"id": "rs_1", "type": "reasoning", "summary": [{"type": "summary_text", "text": "I think"}]});
+        let mut thought = json!({"id": format!("rs_{number}"), "type": "reasoning", "summary": [{"type": "summary_text", "text": "I think"}]});
         thought["encrypted_content"] = if wants_proof { PROOF.into() } else { Value::Null };
         output.push(thought);
     }
     let usage = json!({"input_tokens": 20, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": 6,
         "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": 26});
     let whole = |status: &str, output: &[Value], usage: Value| {
-        json!({"id": "resp_1", "object": "response", "created_at": 1, "status": status, "error": null,
+        json!({"id": format!("resp_{number}"), "object": "response", "created_at": 1, "status": status, "error": null,
             "incomplete_details": null, "instructions": null, "max_output_tokens": null, "model": body["model"],
             "output": output, "parallel_tool_calls": true, "previous_response_id": null, "reasoning": {"effort": null},
             "store": body["store"] != false, "temperature": 1.0, "text": {"format": {"type": "text"}}, "tool_choice": "auto",
@@ -157,7 +162,7 @@ fn of_thought(thought: &Value) -> [Value; 6] {
     begun["summary"] = json!([]);
     let (part, empty) = (&thought["summary"][0], json!({"type": "summary_text", "text": ""}));
     let about = |kind: &str, name: &str, value: &Value| {
-        json!({"type": format!("response.reasoning_summary_{kind}"), "item_id": "rs_1",
+        json!({"type": format!("response.reasoning_summary_{kind}"), "item_id": thought["id"],
         "output_index": 0, "summary_index": 0, name: value})
     };
     [

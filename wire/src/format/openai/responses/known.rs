@@ -167,10 +167,10 @@ fn check_unread(unread: &Unread, terms: &mut Terms) -> Result<(), BadRequest> {
             }
             if FREE_TOOLS.contains(&&*kind) { Ok(()) } else { Err(unpriced(short(at), "function and custom have")) }
         }
-        "input[].type" if text_of(json) == "item_reference" => Err(BadRequest::new(
-            at,
-            "items kept at the provider are not yours to read; send the items (with `store: false` Vercel's AI SDK does)",
-        )),
+        // Those that are kept here were put in before.
+        "input[].type" if text_of(json) == "item_reference" => {
+            Err(BadRequest::new(at, "items kept at the provider are not yours to read; send the items"))
+        }
         pattern if pattern.starts_with("input") && (pattern.ends_with("file_id") || names_kept(json)) => {
             Err(kept(at, DATA))
         }
