@@ -44,6 +44,9 @@ pub enum KeptError {
     /// The account has no such item.
     #[error("item {0:.100} is not kept here")]
     NoItem(String),
+    /// The response has no answer (yet).
+    #[error("response {0:.100} is not complete")]
+    NoAnswer(String),
     /// All that came before is longer than a request may be.
     #[error("what came before has more than {0} bytes, or more than {LONGEST_CHAIN} responses")]
     TooLong(usize),
@@ -172,6 +175,9 @@ impl Responses {
         let (mut next, mut bytes) = (named.previous.clone(), 0);
         while let Some(id) = next {
             let (kept, before) = self.find(account, &id).await?;
+            if !kept.has_answer() {
+                return Err(KeptError::NoAnswer(id));
+            }
             bytes += kept.response.get().len() + kept.input.iter().map(|item| item.get().len()).sum::<usize>();
             if bytes > most || earlier.responses.len() == LONGEST_CHAIN {
                 return Err(KeptError::TooLong(most));

@@ -8,7 +8,7 @@ use std::sync::{
 use actix_web::web;
 use tokio::sync::watch;
 
-use super::{auth::Keys, guesses::Guesses, live::sockets::Sockets};
+use super::{auth::Keys, guesses::Guesses, inference::background::Backgrounds, live::sockets::Sockets};
 use crate::{
     config::Settings,
     gateway::{Gateway, room::Room},
@@ -34,6 +34,8 @@ pub struct State {
     pub idempotency: Store,
     /// The responses that are kept for their accounts.
     pub responses: Responses,
+    /// The responses that are made in the background.
+    pub backgrounds: Backgrounds,
     /// The recorder behind `/metrics`.
     pub metrics: Metrics,
     /// The services: everything beside inference.
@@ -76,6 +78,7 @@ impl State {
             keys: Keys::default(),
             idempotency,
             responses,
+            backgrounds: Backgrounds::default(),
             metrics,
             service,
             bodies,

@@ -8,6 +8,7 @@ mod anthropic;
 mod archive;
 mod audit;
 mod authority;
+mod background;
 mod backup;
 mod closed;
 mod codex;

@@ -1,6 +1,7 @@
 //! Inference: a handler reads the body in its route's format, has the gateway start the request, and passes its updates
 //! to the surface: a whole answer, or a stream whose last chunk has usage and cost.
 
+pub mod background;
 mod count;
 mod forwarded;
 mod models;

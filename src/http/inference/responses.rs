@@ -1,20 +1,31 @@
 //! `/v1/responses`: a request may continue responses that are kept here, and its own is kept unless it says `store:
 //! false`. Kept responses are read and deleted by their ids. The caller's own key continues what its provider keeps.
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, http::header::UPGRADE, web};
-use billing::{ids::AccountId, key::Scope};
-use serde_json::{json, value::RawValue};
+use billing::{
+    ids::{AccountId, RequestId},
+    key::Scope,
+};
+use serde_json::{Value, json, value::RawValue};
+use uuid::Uuid;
 use wire::{
-    format::openai::{
-        Responses,
-        responses::kept::{self, Kept},
+    format::{
+        ClientFormat as _,
+        openai::{
+            Responses,
+            responses::kept::{self, Kept},
+        },
     },
     inference::Request,
 };
 
-use super::{Body, Keeping, own_key, read, run_read, whole};
+use super::{Body, Keeping, max_wait, own_key, read, run_read, whole};
 use crate::{
+    gateway::serve::{self, Caller, Job},
     http::{
+        arrival::Arrival,
         auth,
         error::ApiError,
         query::Query,
@@ -32,7 +43,9 @@ impl KeptError {
     /// The error where a request names what is not there by this field.
     fn by(self, field: &str) -> ApiError {
         match self {
-            Self::NoResponse(_) | Self::NoItem(_) | Self::TooLong(_) => ApiError::invalid(field, self),
+            Self::NoResponse(_) | Self::NoItem(_) | Self::NoAnswer(_) | Self::TooLong(_) => {
+                ApiError::invalid(field, self)
+            }
             Self::Ledger(error) => unread(&error),
         }
     }
@@ -42,7 +55,7 @@ impl From<KeptError> for ApiError {
     fn from(error: KeptError) -> Self {
         match error {
             KeptError::NoResponse(_) | KeptError::NoItem(_) => Self::not_found("the response"),
-            KeptError::TooLong(_) => Self::invalid("id", error),
+            KeptError::NoAnswer(_) | KeptError::TooLong(_) => Self::invalid("id", error),
             KeptError::Ledger(error) => unread(&error),
         }
     }
@@ -60,9 +73,20 @@ pub(super) struct Keeper {
     account: AccountId,
     input: Vec<Box<RawValue>>,
     previous: Option<String>,
+    request_id: RequestId,
 }
 
 impl Keeper {
+    /// The account that has the response.
+    pub(super) const fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// The request that the response answers.
+    pub(super) const fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
     /// Keeps a response. One that can't be kept is sent all the same.
     pub(super) async fn keep(self, response: String) {
         let Ok(response) = RawValue::from_string(response) else { return };
@@ -83,9 +107,43 @@ pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpR
         }
         let (mut asked, keeper) = continued(&state, &request, caller.account_id, &body).await?;
         asked.source.is_kept = keeper.is_some();
+        let background = kept::take_background(&mut asked)?;
+        if let Some((wants_stream, keeper)) = background.zip(keeper.clone()) {
+            return in_background(&state, &request, caller, asked, keeper, wants_stream).await;
+        }
         run_read::<Responses>(&state, &request, caller, asked, keeper.map(Keeping)).await
     };
     work.await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// Admits a request, answers at once, and lets it go on.
+async fn in_background(
+    state: &Shared,
+    request: &HttpRequest,
+    caller: Caller,
+    asked: Request,
+    mut keeper: Keeper,
+    wants_stream: bool,
+) -> Result<HttpResponse, ApiError> {
+    let arrival = Arrival::of(request);
+    if !state.is_ready() {
+        return Err(ApiError::not_ready("stopping"));
+    }
+    state.backgrounds.room(caller.account_id)?;
+    keeper.request_id = arrival.id;
+    let created = state.gateway.clock().now().0 / 1_000;
+    let writer = Responses::writer(&asked, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
+    let queued = writer.queued();
+    let id = queued["id"].as_str().unwrap_or_default().to_owned();
+    let max_wait = max_wait(request)?;
+    let job = Job { request_id: arrival.id, caller, request: asked, provider_key: None, max_wait };
+    let started = serve::start(&state.gateway, job).await.map_err(ApiError::from)?;
+    let detached = state.count_detached();
+    let background = state.backgrounds.run(id, queued.clone(), (writer, started), (keeper, detached)).await;
+    if wants_stream {
+        return background.stream(0, Duration::from_secs(state.settings.http.heartbeat_seconds));
+    }
+    Ok(answer(request, Ok(queued)))
 }
 
 /// Reads a request with all that it continues, and how its answer is kept.
@@ -96,7 +154,8 @@ pub(super) async fn continued(
     body: &[u8],
 ) -> Result<(Request, Option<Keeper>), ApiError> {
     let responses = state.responses.clone();
-    let keeper = |previous, input| Keeper { responses: responses.clone(), account, input, previous };
+    let request_id = Arrival::of(request).id;
+    let keeper = |previous, input| Keeper { responses: responses.clone(), account, input, previous, request_id };
     let Some(named) = kept::named(body)? else {
         let asked = read::<Responses>(request, body)?;
         let keeps = kept::is_wanted(&asked.source.body)?;
@@ -126,13 +185,37 @@ pub async fn responses_upgrade(request: HttpRequest) -> HttpResponse {
 pub async fn response(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;
-        let query = Query::of(&request, &["stream", "include", "include[]"])?;
-        if query.get("stream").is_some_and(|stream| stream != "false") {
-            return Err(ApiError::invalid("stream", "is not known for a response that has ended; read it whole"));
+        let query = Query::of(&request, &["stream", "starting_after", "include", "include[]", "include_obfuscation"])?;
+        let background = state.backgrounds.find(caller.account_id, &id);
+        let wants_stream = match query.get("stream") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err(ApiError::invalid("stream", "must be true or false")),
+        };
+        let after = query.get("starting_after").map(str::parse::<usize>).transpose();
+        let after = after.map_err(|_| ApiError::invalid("starting_after", "must be the number of an event"))?;
+        match (background, wants_stream) {
+            (Some(background), true) => {
+                let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
+                background.stream(after.map_or(0, |after| after.saturating_add(1)), heartbeat)
+            }
+            (Some(background), false) => Ok(answer(&request, Ok(background.response()))),
+            (None, true) => {
+                state.responses.find(caller.account_id, &id).await?;
+                Err(ApiError::invalid("stream", "is for responses in the background, while they run and shortly after"))
+            }
+            (None, false) => Ok(answer(&request, Ok(ended(&state, caller.account_id, &id).await?))),
         }
-        Ok(state.responses.find(caller.account_id, &id).await?.0.response)
     };
-    answer(&request, work.await)
+    work.await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// A response that does not run.
+async fn ended(state: &Shared, account: AccountId, id: &str) -> Result<Value, ApiError> {
+    let (kept, _) = state.responses.find(account, id).await?;
+    let mut response = serde_json::from_str(kept.response.get()).unwrap_or_default();
+    kept::fail_unfinished(&mut response);
+    Ok(response)
 }
 
 /// `DELETE /v1/responses/{id}`.
@@ -145,12 +228,19 @@ pub async fn delete_response(state: Shared, request: HttpRequest, id: web::Path<
     answer(&request, work.await)
 }
 
-/// `POST /v1/responses/{id}/cancel`: a response that has ended can't be.
+/// `POST /v1/responses/{id}/cancel`: ends a response in the background. What was made is charged.
 pub async fn cancel_response(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;
-        state.responses.find(caller.account_id, &id).await?;
-        Err::<(), _>(ApiError::invalid("id", "names a response that was not made in the background, and has ended"))
+        if let Some(background) = state.backgrounds.find(caller.account_id, &id) {
+            return Ok(background.cancel());
+        }
+        let response = ended(&state, caller.account_id, &id).await?;
+        if response["background"] != true {
+            return Err(ApiError::invalid("id", "names a response that was not made in the background"));
+        }
+        // It has ended: so it stays.
+        Ok(response)
     };
     answer(&request, work.await)
 }
@@ -189,7 +279,7 @@ pub async fn input_items(state: Shared, request: HttpRequest, id: web::Path<Stri
             }
         };
         let page: Vec<_> = items.iter().skip(after).take(limit).collect();
-        let id_of = |item: Option<&&serde_json::Value>| item.map(|item| item["id"].clone());
+        let id_of = |item: Option<&&Value>| item.map(|item| item["id"].clone());
         Ok(json!({
             "object": "list",
             "first_id": id_of(page.first()),

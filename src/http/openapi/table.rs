@@ -125,7 +125,7 @@ fn models() -> Vec<Operation> {
             inference::responses(),
         ),
         get("/v1/responses/{id}", INFERENCE, "A response that is kept")
-            .query(&["stream", "include", "include[]"])
+            .query(&["stream", "starting_after", "include", "include[]", "include_obfuscation"])
             .errors(&[Code::NotFound])
             .answers_of(200, json, Some(inference::responses().0)),
         delete("/v1/responses/{id}", INFERENCE, "Forgets a response").errors(&[Code::NotFound]).answers_of(
@@ -137,8 +137,9 @@ fn models() -> Vec<Operation> {
             .query(&["limit", "order", "after", "include", "include[]"])
             .errors(&[Code::NotFound])
             .answers_of(200, json, Some(inference::items())),
-        post("/v1/responses/{id}/cancel", INFERENCE, "Refused: a response that has ended can't be cancelled")
-            .errors(&[Code::NotFound]),
+        post("/v1/responses/{id}/cancel", INFERENCE, "Ends a response in the background; what was made is charged")
+            .errors(&[Code::NotFound])
+            .answers_of(200, json, Some(inference::responses().0)),
         get("/v1/responses", Takes::Nothing, "Asks for a WebSocket, which is refused at once")
             .errors(&[Code::MethodNotAllowed, Code::UpgradeRequired]),
         run(

@@ -64,9 +64,16 @@ impl<W: AnswerWriter> Answer<W> {
         self.keep = Some(Box::new(|answer| keep(answer).boxed_local()));
     }
 
+    /// Whether the whole answer was kept.
+    pub const fn has_kept(&self) -> bool {
+        self.keep.is_none()
+    }
+
     /// Begins to keep the answer, where that is wanted. It goes on when the client leaves.
     fn begin_to_keep(&mut self) {
-        if let Some((keep, answer)) = self.keep.take().and_then(|keep| Some((keep, self.writer.kept()?))) {
+        if let Some(answer) = self.writer.kept()
+            && let Some(keep) = self.keep.take()
+        {
             self.keeping = Some(actix_web::rt::spawn(keep(answer)));
         }
     }

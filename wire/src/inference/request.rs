@@ -89,12 +89,14 @@ pub struct Source {
     pub continues: Option<Box<str>>,
     /// Whether the answer is kept here.
     pub is_kept: bool,
+    /// Whether the answer is made in the background: its id was told before its provider gave it one.
+    pub is_background: bool,
 }
 
 impl Source {
     /// A request with this body alone.
     pub const fn of(format: Format, body: Fields) -> Self {
-        Self { format, body, headers: Vec::new(), query: None, continues: None, is_kept: false }
+        Self { format, body, headers: Vec::new(), query: None, continues: None, is_kept: false, is_background: false }
     }
 }
 

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::super::messages::{read_as, read_text};
-use crate::fields::{BadRequest, Fields, Pairs};
+use crate::{
+    fields::{BadRequest, Fields, Pairs},
+    inference::Request,
+};
 
 /// The field that names the response before.
 pub const PREVIOUS: &str = "previous_response_id";
@@ -46,6 +49,12 @@ impl Kept {
         all.map(|item| (member(item, "id"), item))
     }
 
+    /// Whether the response has an answer that others can continue.
+    pub fn has_answer(&self) -> bool {
+        let status = member(&self.response, "status");
+        !matches!(status.as_deref(), Some("queued" | "in_progress" | "failed" | "cancelled"))
+    }
+
     /// The response's id.
     pub fn id(&self) -> Option<String> {
         member(&self.response, "id")
@@ -63,6 +72,54 @@ fn reference(item: &RawValue) -> Option<String> {
     let kind = members.get("type").and_then(read_text);
     let is_bare = kind.is_none() && ["role", "content"].into_iter().all(|name| members.get(name).is_none());
     (kind.as_deref() == Some(REFERENCE) || is_bare).then(|| members.get("id").and_then(read_text)).flatten()
+}
+
+/// Takes the wish for a response in the background out of a request. Such a request is asked of its provider as a stream,
+/// so that it is never silent for long. Returns whether its client wants a stream too; `None` where nothing was wished.
+///
+/// # Errors
+///
+/// `background` is neither true nor false, or the response would not be kept.
+pub fn take_background(request: &mut Request) -> Result<Option<bool>, BadRequest> {
+    if !request.source.body.boolean("background")?.unwrap_or(false) {
+        return Ok(None);
+    }
+    if !is_wanted(&request.source.body)? {
+        return Err(BadRequest::new("store", "must not be false for a response in the background"));
+    }
+    if !request.fallbacks.is_empty() {
+        return Err(BadRequest::new("models", "are not known for a response in the background: name one model"));
+    }
+    request.source.body.remove("background");
+    request.source.body.set("stream", &true);
+    request.source.is_background = true;
+    Ok(Some(std::mem::replace(&mut request.stream, true)))
+}
+
+/// The response that an event has.
+pub fn response_of_event(event: &str) -> Option<Value> {
+    let data = event.lines().find_map(|line| line.strip_prefix("data: "))?;
+    let event = Pairs::of(data)?;
+    serde_json::from_str(event.get("response")?).ok()
+}
+
+/// Says of a response that it was cancelled.
+pub fn cancel(response: &mut Value) {
+    response["status"] = "cancelled".into();
+    response["incomplete_details"] = Value::Null;
+}
+
+/// Says of a response that was not finished when its process ended that it has failed.
+pub fn fail_unfinished(response: &mut Value) {
+    if is_unfinished(response) {
+        response["status"] = "failed".into();
+        response["error"] =
+            json!({"code": "server_error", "message": "The gateway stopped before the response was complete."});
+    }
+}
+
+fn is_unfinished(response: &Value) -> bool {
+    matches!(response["status"].as_str(), Some("queued" | "in_progress"))
 }
 
 /// What a body names that is kept here; `None` where it names nothing.

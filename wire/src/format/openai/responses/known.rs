@@ -44,7 +44,7 @@ const FIELDS: [(&str, Does, &str); 33] = [
     ("prompt_cache_key", Nothing, ""),
     ("prompt_cache_retention", Nothing, "older models; costs nothing"),
     ("store", Nothing, "kept here for 30 days unless `false`; OpenAI keeps it too, in the gateway's project"),
-    ("background", Refused, "no answer is made in the background yet"),
+    ("background", Kept, "the answer is kept; `GET /v1/responses/{id}` reads it"),
     ("background_options", Refused, ""),
     ("previous_response_id", Kept, "all items before are put into the input, and count"),
     ("conversation", Refused, "conversations are not kept here yet; send the earlier items again"),

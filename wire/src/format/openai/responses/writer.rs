@@ -39,8 +39,9 @@ pub struct Writer {
     wants_signatures: bool,
     /// The response that this one continues.
     continues: Option<Box<str>>,
-    /// Whether the response is kept here.
+    /// Whether the response is kept here, and whether it is made in the background.
     is_kept: bool,
+    is_background: bool,
     /// The response as it is kept.
     kept: Option<String>,
     /// The provider's last event.
@@ -86,6 +87,7 @@ impl Writer {
             wants_signatures: includes(body, "reasoning.encrypted_content"),
             continues: request.source.continues.clone(),
             is_kept: request.source.is_kept,
+            is_background: request.source.is_background,
             kept: None,
             last: None,
             items: Vec::new(),
@@ -102,7 +104,7 @@ impl Writer {
             "error": null, "incomplete_details": null, "instructions": null, "max_output_tokens": null,
             "model": self.model, "output": output, "parallel_tool_calls": true, "previous_response_id": self.continues,
             "reasoning": {"effort": null, "summary": null}, "store": self.is_kept, "temperature": null,
-            "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": null,
+            "background": self.is_background, "text": {"format": {"type": "text"}}, "tool_choice": "auto", "tools": [], "top_p": null,
             "truncation": "disabled", "usage": null, "metadata": {},
         });
         if let Value::Object(usual) = usual {
@@ -114,6 +116,33 @@ impl Writer {
             }
         }
         response
+    }
+
+    /// The response before it begins.
+    pub fn queued(&self) -> Value {
+        Value::Object(self.response("queued", &[]))
+    }
+
+    /// A provider's response with what only the gateway knows of it.
+    fn put_own(&self, response: &mut Fields) {
+        if self.continues.is_some() {
+            response.set("previous_response_id", &self.continues);
+        }
+        if self.is_background {
+            response.set("id", &format!("resp_{}", self.id));
+            response.set("background", &true);
+            response.set("store", &true);
+        }
+    }
+
+    /// A provider's event, of a response in the background with its own id.
+    fn own_event(&self, mut event: Fields) -> Fields {
+        let response = event.object("response", "an object").ok().flatten();
+        if let Some(mut response) = response.filter(|_| self.is_background) {
+            self.put_own(&mut response);
+            event.set_json("response", response.to_json());
+        }
+        event
     }
 
     /// The complete response, with its usage and cost.
@@ -411,7 +440,7 @@ impl AnswerWriter for Writer {
                     self.last = Some(fields);
                     return None;
                 }
-                Some(named(&kind, &fields.to_json()))
+                Some(named(&kind, &self.own_event(fields).to_json()))
             }
             Raw::Own(..) | Raw::None => {
                 let mut out = String::new();
@@ -439,9 +468,7 @@ impl AnswerWriter for Writer {
             let mut response = event.object("response", "an object").ok().flatten().unwrap_or_default();
             response.set("usage", &usage(end));
             response.set("farebox", &end.receipt.farebox);
-            if self.continues.is_some() {
-                response.set("previous_response_id", &self.continues);
-            }
+            self.put_own(&mut response);
             let response = response.to_json();
             self.kept = self.is_kept.then(|| response.clone());
             event.set_json("response", response);
