@@ -5,8 +5,8 @@ use super::messages;
 use crate::{
     fields::BadRequest,
     format::{
-        hidden::hidden,
         openai::reading::{Member, member, members, note, read_as, read_mark, read_text},
+        proof::hidden,
     },
     inference::{Content, File, Image, Media, Part, Reasoning, ToolCall, ToolKind, ToolResult, Unread},
 };
@@ -18,7 +18,9 @@ pub(super) fn read(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Ve
     let (content, own): (Option<Content>, &[&str]) = match kind {
         "text" => (text("text").map(Content::Text), &["text"]),
         "thinking" => {
-            let thought = text("thinking").map(|text_of| Reasoning { text: text_of, signature: text("signature") });
+            // Thoughts without a proof come with an empty one.
+            let signature = text("signature").filter(|proof| !proof.is_empty());
+            let thought = text("thinking").map(|text| Reasoning { text, signature });
             (thought.map(Content::Reasoning), &["thinking", "signature"])
         }
         "redacted_thinking" => (text("data").map(|data| thought_hidden(&data)), &["data"]),

@@ -7,7 +7,7 @@ use crate::{
     fields::{BadRequest, Fields},
     format::{
         AnswerReader, ClientFormat, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
-        openai::faults::read_refusal,
+        openai::faults::read_refusal, proof,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
@@ -49,6 +49,7 @@ impl Anthropic {
         if model != request.model {
             request.source.body.set("model", model);
         }
+        proof::leave_foreign(&mut request);
         let mut call = ProviderCall::forwarded(path, request);
         if !call.headers.iter().any(|(name, _)| name == VERSION) {
             call.headers.push((Cow::Borrowed(VERSION), Cow::Borrowed(OLD)));

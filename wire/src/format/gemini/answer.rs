@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::{PROOF_MARK, refusal, usage};
+use super::{refusal, usage};
 use crate::{
     format::{
         incoming::{Listener, Place},
         made::hash,
         openai::fault,
+        proof::GOOGLES,
     },
     inference::{CallDelta, Delta, Event, Failure, FinishReason, Raw, TokenLogprob},
     sse::SseEvent,
@@ -176,7 +177,7 @@ impl Choice {
     /// as that of a reasoning: then clients keep it in their order.
     fn part(&mut self, part: &Value, id: &str) -> Vec<Delta> {
         let signature = part.get("thoughtSignature").and_then(Value::as_str).filter(|text| !text.is_empty());
-        let signature = signature.map(|proof| [PROOF_MARK, proof].concat().into());
+        let signature = signature.map(|proof| [GOOGLES, proof].concat().into());
         let mut delta = Delta { choice: self.index, signature, ..Delta::default() };
         if let Some(call) = part.get("functionCall").filter(|call| call.is_object()) {
             let called = Delta { choice: self.index, calls: vec![self.call(call, id)], ..Delta::default() };

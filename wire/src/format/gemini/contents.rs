@@ -9,9 +9,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::PROOF_MARK;
 use crate::{
-    format::{feature, media::inline},
+    format::{feature, media::inline, proof::GOOGLES},
     inference::{Audio, Content, Failure, File, Format, Image, Message, Part, Role, ToolCall, ToolResult},
 };
 
@@ -127,7 +126,7 @@ impl<'a> Writer<'a> {
             Content::Text(text) | Content::Refusal(text) if text.is_empty() => return Ok(None),
             Content::Text(text) | Content::Refusal(text) => proven(json!({"text": text}), proof.of_text()),
             Content::Reasoning(reasoning) => {
-                let own = reasoning.signature.as_deref().and_then(|signature| signature.strip_prefix(PROOF_MARK));
+                let own = reasoning.signature.as_deref().and_then(|signature| signature.strip_prefix(GOOGLES));
                 proof.text = own.or(proof.text);
                 return Ok(None);
             }

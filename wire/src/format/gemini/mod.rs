@@ -20,9 +20,6 @@ use crate::inference::{Event, Failure, Format, ProviderError, Request};
 use answer::Answer;
 pub use translate::takes;
 
-/// Stands before a proof of Google's where a client keeps it, so that no other provider's goes to Google.
-pub(in crate::format) const PROOF_MARK: &str = "google:";
-
 /// A provider that speaks it.
 #[derive(Debug)]
 pub struct Gemini;

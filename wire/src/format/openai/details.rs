@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    format::hidden::{HIDDEN, hidden},
+    format::proof::{HIDDEN, hidden},
     inference::{Delta, Reasoning},
 };
 
@@ -28,7 +28,10 @@ struct Entry {
 pub(super) fn read(json: &str) -> Option<Vec<Reasoning>> {
     let entries: Vec<Entry> = serde_json::from_str(json).ok()?;
     let one = |entry: Entry| match &*entry.kind {
-        "reasoning.text" => Some(Reasoning { text: entry.text.unwrap_or_default(), signature: Some(entry.signature?) }),
+        "reasoning.text" => {
+            let signature = entry.signature.filter(|proof| !proof.is_empty())?;
+            Some(Reasoning { text: entry.text.unwrap_or_default(), signature: Some(signature) })
+        }
         "reasoning.encrypted" => Some(Reasoning { text: String::new(), signature: Some(hidden(&entry.data?)) }),
         _ => None,
     };

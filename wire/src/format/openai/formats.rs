@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     fields::{BadRequest, Fields},
-    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature},
+    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, proof},
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
 };
@@ -86,7 +86,7 @@ impl ProviderFormat for OpenAi {
         &[CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS]
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         let (format, is_streamed) = (request.source.format, request.stream);
         let path = match format {
             Format::OpenAiChat => CHAT,
@@ -99,6 +99,7 @@ impl ProviderFormat for OpenAi {
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
             }
         };
+        proof::leave_foreign(&mut request);
         let mut call = ProviderCall::forwarded(path, own_body(request, upstream.model));
         set_tier(&mut call.body, format, upstream);
         Ok(call)

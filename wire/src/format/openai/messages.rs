@@ -171,7 +171,7 @@ fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unre
         ("text", Some(value)) => read_text(value).map(Content::Text),
         ("refusal", Some(value)) => read_text(value).map(Content::Refusal),
         ("thinking", value) => value.or_else(|| member(members, "text")).and_then(read_as).map(|thoughts| {
-            let signature = member(members, "signature").and_then(read_text);
+            let signature = member(members, "signature").and_then(read_text).filter(|proof| !proof.is_empty());
             Content::Reasoning(Reasoning { text: written::words(thoughts), signature })
         }),
         ("image_url", Some(value)) => read_image(value, &at_kind, unread).map(Content::Image),

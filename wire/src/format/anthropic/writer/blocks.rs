@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::event;
 use crate::{
-    format::hidden::HIDDEN,
+    format::proof::HIDDEN,
     inference::{CallDelta, Delta},
 };
 

@@ -74,7 +74,8 @@ fn put_item(json: &str, place: usize, messages: &mut Vec<Message>, unread: &mut 
         }
         "reasoning" => {
             let words = ["summary", "content"].into_iter().filter_map(|name| member(&members, name)).map(words_of);
-            let reasoning = Reasoning { text: words.collect(), signature: text("encrypted_content") };
+            let signature = text("encrypted_content").filter(|proof| !proof.is_empty());
+            let reasoning = Reasoning { text: words.collect(), signature };
             let part = (Role::Assistant, Content::Reasoning(reasoning).into());
             (&["type", "id", "status", "summary", "content", "encrypted_content"], Some(part))
         }

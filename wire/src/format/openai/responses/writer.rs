@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{FORMAT, request::includes};
 use crate::{
     fields::Fields,
-    format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object},
+    format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object, proof::marked},
     inference::{CallDelta, Delta, FinishReason, Raw, Request, ToolKind, Work},
 };
 
@@ -139,7 +139,7 @@ impl Writer {
                 let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
                 let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
                 if let Some(signature) = signature.as_ref().filter(|_| self.wants_signatures) {
-                    item["encrypted_content"] = Value::from(&**signature);
+                    item["encrypted_content"] = marked(signature).into();
                 }
                 item
             }

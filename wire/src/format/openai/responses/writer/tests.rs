@@ -100,7 +100,7 @@ fn a_translated_stream_has_each_item_whole_and_in_order() {
     let done: Vec<_> = events.iter().filter(|event| event["type"] == "response.output_item.done").collect();
     let items: Vec<_> = done.iter().map(|event| event["item"].clone()).collect();
     assert_eq!(response["output"], Value::Array(items));
-    assert_eq!(response["output"][0]["encrypted_content"], "S");
+    assert_eq!(response["output"][0]["encrypted_content"], "anthropic:S");
     assert_eq!(response["output"][1]["content"][0]["text"], "hello");
     assert_eq!((&response["output"][2]["arguments"], &response["output"][3]["input"]), (&json!("{}"), &json!("ls")));
     assert_eq!((&response["usage"]["cost"], &response["usage"]["input_tokens"]), (&json!("0.01"), &json!(10)));
