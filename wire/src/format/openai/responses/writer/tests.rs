@@ -159,3 +159,67 @@ fn a_cut_answer_is_not_complete() {
     let last = events(&writer.end(&End { is_cut: true, ..end() })).pop().unwrap();
     assert_eq!(last["type"], "response.incomplete");
 }
+
+fn thought(text: &str, proof: Option<&str>) -> Delta {
+    Delta { reasoning: text.into(), signature: proof.map(Box::from), ..Delta::default() }
+}
+
+/// The output of a stream, which is that of the whole response too.
+fn output(new: fn() -> Writer, deltas: Vec<Delta>) -> Vec<Value> {
+    let mut streamed = new();
+    let text: String = deltas.clone().into_iter().filter_map(|delta| streamed.delta(delta)).collect();
+    let all = events(&(text + &streamed.end(&end())));
+    let whole: Value = serde_json::from_slice(&new().whole(deltas, &end())).unwrap();
+    assert_eq!(all.last().unwrap()["response"]["output"], whole["output"]);
+    let count = |kind: &str| all.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!(count("response.output_item.done"), whole["output"].as_array().unwrap().len());
+    let added = count("response.reasoning_summary_part.added");
+    assert_eq!(added, count("response.reasoning_summary_part.done"));
+    let spoken = |item: &&Value| item["summary"].as_array().is_some_and(|summary| !summary.is_empty());
+    assert_eq!(added, whole["output"].as_array().unwrap().iter().filter(spoken).count());
+    whole["output"].as_array().unwrap().clone()
+}
+
+fn reasoning(words: &str, proof: &str) -> Value {
+    let summary = if words.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": words}]) };
+    json!({"type": "reasoning", "summary": summary, "encrypted_content": proof})
+}
+
+fn without_ids(mut items: Vec<Value>) -> Vec<Value> {
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        item.shift_remove("id");
+    }
+    items
+}
+
+#[test]
+fn each_of_two_thoughts_keeps_its_own_proof() {
+    let thoughts = [thought("a", None), thought("b", None), thought("", Some("one")), thought("c", Some("two"))];
+    let hidden = thought("", Some("redacted_thinking:d"));
+    let items = without_ids(output(writer, thoughts.into_iter().chain([hidden]).collect()));
+    let expected = [("ab", "anthropic:one"), ("c", "anthropic:two"), ("", "redacted_thinking:d")];
+    assert_eq!(items, expected.map(|(words, proof)| reasoning(words, proof)));
+}
+
+#[test]
+fn the_proof_of_a_text_is_an_item_beside_it_where_the_client_keeps_proofs() {
+    let said = |text: &str, proof: Option<&str>| Delta { text: text.into(), ..thought("", proof) };
+    let kinds =
+        |items: &[Value]| items.iter().map(|item| item["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let proof = Some("google:p");
+    let before = output(writer, vec![said("hello", proof)]);
+    assert_eq!(
+        (kinds(&before), &before[0]["encrypted_content"]),
+        (vec!["reasoning".into(), "message".into()], &json!("google:p"))
+    );
+    for last in [said("lo", proof), said("", proof)] {
+        let behind = output(writer, vec![said("hel", None), last]);
+        assert_eq!(
+            (kinds(&behind), &behind[1]["encrypted_content"]),
+            (vec!["message".into(), "reasoning".into()], &json!("google:p"))
+        );
+    }
+    let forgetful = || Writer::new(&read_response(br#"{"model":"m","input":"x"}"#).unwrap(), "0123", 7);
+    assert_eq!(kinds(&output(forgetful, vec![said("hel", None), said("lo", proof), said("", proof)])), ["message"]);
+    assert_eq!(output(forgetful, vec![thought("a", Some("one")), thought("b", Some("two"))]).len(), 2);
+}
