@@ -19,6 +19,7 @@ mod media;
 pub mod mistral;
 pub mod openai;
 mod own;
+mod pairing;
 mod proof;
 mod receipt;
 mod refused;

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::{
     AnswerReader, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
     incoming::{Incoming, read_all},
+    pairing::pair,
     vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
@@ -38,11 +39,12 @@ impl ProviderFormat for Gemini {
         KeyHeader::Named("x-goog-api-key")
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         if request.source.format == Format::OpenAiEmbeddings {
             return vectors::google(&request, upstream);
         }
         feature::check(&request, "Google", takes)?;
+        pair(&mut request)?;
         let body = translate::body(&request, upstream)?;
         let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
         let path = format!("/models/{}:{method}", upstream.model);

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     fields::{BadRequest, Fields},
-    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, proof},
+    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, pairing::pair, proof},
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
 };
@@ -94,6 +94,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+                pair(&mut request)?;
                 let mut body = translated(&request, upstream)?;
                 set_tier(&mut body, format, upstream);
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
