@@ -3,6 +3,7 @@
 
 mod answer;
 mod contents;
+mod reasoning;
 mod refusal;
 #[cfg(test)]
 mod tests;

@@ -56,6 +56,7 @@ impl ClientFormat for Completions {
 /// A part of the request that chat completions can't express.
 pub(in crate::format) fn translated(request: &Request, upstream: &Upstream<'_>) -> Result<Fields, Failure> {
     feature::check(request, "OpenAI", translate::takes)?;
+    translate::check_reasoning(request, upstream.model)?;
     Ok(translate::body(request, upstream))
 }
 
