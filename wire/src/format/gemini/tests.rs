@@ -70,7 +70,7 @@ fn a_chat_is_asked_in_geminis_words() {
     let expected = json!({
         "contents": [
             {"role": "user", "parts": [{"text": "look"}, data("image/webp", "AAAA"), data("audio/mp3", "BBBB"),
-                data("application/pdf", "CC"), {"text": "and"}]},
+                {"text": "a.pdf"}, data("application/pdf", "CC"), {"text": "and"}]},
             {"role": "model", "parts": [first, call("d", json!({}))]},
             {"role": "user", "parts": [result("c", "blue"), result("d", "red")]}],
         "systemInstruction": {"parts": [{"text": "be brief"}, {"text": "be kind"}]},
