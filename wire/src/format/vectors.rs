@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{FINISHED, ProviderCall, Upstream, count::count, openai::fault};
 use crate::{
     fields::Fields,
-    inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Request, VectorEncoding, Vectors, Work},
+    inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Made, Request, VectorEncoding, Work},
     usage::Report,
 };
 
@@ -149,7 +149,7 @@ pub(super) fn answer(body: &[u8]) -> Option<Vec<Event>> {
     let input = places.into_iter().filter_map(|place| whole.pointer(place)).find_map(count).filter(|input| *input > 0);
     let report = input
         .map(|input| Event::Reported(Box::new(Report { input: Some(input), output: Some(0), ..Report::default() })));
-    let delta = Event::Delta(Delta { vectors: Some(Box::new(Vectors(vectors))), ..Delta::default() });
+    let delta = Event::Delta(Delta { made: Some(Box::new(Made::Vectors(vectors))), ..Delta::default() });
     Some([delta].into_iter().chain(report).chain([FINISHED]).collect())
 }
 
@@ -169,8 +169,8 @@ pub(super) fn checked(events: Vec<Event>, wanted: usize) -> Vec<Event> {
 
 fn count_of(delta: &Delta) -> usize {
     let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
-    match (&delta.vectors, data) {
-        (Some(vectors), _) => vectors.0.len(),
+    match (delta.vectors(), data) {
+        (Some(vectors), _) => vectors.len(),
         (None, Some(data)) => serde_json::from_str::<Vec<IgnoredAny>>(data).map_or(0, |all| all.len()),
         (None, None) => 0,
     }
@@ -244,7 +244,7 @@ mod tests {
             let [Event::Delta(delta), Event::Reported(report), Event::Finished { .. }] = &events[..] else {
                 panic!("{name}: {events:?}")
             };
-            assert_eq!(delta.vectors.as_deref(), Some(&Vectors(vec![vec![0.5, -1.0]])), "{name}");
+            assert_eq!(delta.vectors(), Some(&[vec![0.5, -1.0]][..]), "{name}");
             assert_eq!((report.input, report.output), (Some(3), Some(0)), "{name}");
         }
         let silent = Gemini.read_whole(Format::Gemini, br#"{"embeddings":[{"values":[0.5]}]}"#);

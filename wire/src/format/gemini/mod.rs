@@ -46,6 +46,10 @@ impl ProviderFormat for Gemini {
         }
         feature::check(&request, "Google", takes)?;
         pair(&mut request)?;
+        if request.source.format == Format::AnthropicMessages && upstream.model.contains("-image") {
+            let message = "answers with images, for which messages have no place; ask it as a chat".to_owned();
+            return Err(Failure::Invalid { field: "model".to_owned(), message });
+        }
         let body = translate::body(&request, upstream)?;
         let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
         let path = format!("/models/{}:{method}", upstream.model);

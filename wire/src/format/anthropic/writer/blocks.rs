@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::event;
 use crate::{
     format::proof::HIDDEN,
-    inference::{CallDelta, Delta},
+    inference::{CallDelta, Delta, Media},
 };
 
 /// The blocks of one answer.
@@ -50,6 +50,10 @@ impl Blocks {
                 self.open(Open::Text, || json!({"type": "text", "text": ""}), text);
                 self.grow(&json!({"type": "text_delta", "text": words}), text);
             }
+        }
+        for words in delta.images().iter().map(instead) {
+            self.open(Open::Text, || json!({"type": "text", "text": ""}), text);
+            self.grow(&json!({"type": "text_delta", "text": words}), text);
         }
         if let Some(proof) = behind {
             self.prove(proof, text);
@@ -144,6 +148,9 @@ impl Blocks {
                 self.add(Open::Text, "text", words);
             }
         }
+        for words in delta.images().iter().map(instead) {
+            self.add(Open::Text, "text", &words);
+        }
         if let Some(proof) = behind {
             self.prove_whole(proof);
         }
@@ -194,6 +201,16 @@ impl Blocks {
         }
         blocks
     }
+}
+
+/// Words in place of an image: answers of this format have none. Models that make images are refused before they are
+/// asked.
+fn instead(image: &Media) -> String {
+    let kind = match image {
+        Media::Data { media_type: Some(kind), .. } => kind,
+        Media::Data { media_type: None, .. } | Media::Url(_) | Media::Id(_) => "image",
+    };
+    format!("[{kind}: messages have no place for an image that a model made]")
 }
 
 fn grow(text: &mut Value, more: &str) {

@@ -79,6 +79,13 @@ fn put_item(json: &str, place: usize, messages: &mut Vec<Message>, unread: &mut 
             let part = (Role::Assistant, Content::Reasoning(reasoning).into());
             (&["type", "id", "status", "summary", "content", "encrypted_content"], Some(part))
         }
+        // What was made for the client; a call of which nothing is here names what is kept at the provider.
+        "image_generation_call" if text("result").is_some() => {
+            let base64 = text("result").unwrap_or_default();
+            let media = Media::Data { media_type: text("output_format").map(|kind| format!("image/{kind}")), base64 };
+            let part = (Role::Assistant, Content::Image(Image { media, detail: None }).into());
+            (&["type", "id", "status", "result", "output_format"], Some(part))
+        }
         _ => (&[], None),
     };
     note_others(&members, own, &at, unread);

@@ -58,8 +58,13 @@ struct Item {
 enum ItemContent {
     Text(String),
     Refusal(String),
-    Reasoning { text: String, signature: Option<Box<str>> },
+    Reasoning {
+        text: String,
+        signature: Option<Box<str>>,
+    },
     Call(CallDelta, ToolKind),
+    /// In base64.
+    Image(String),
 }
 
 impl ItemContent {
@@ -155,6 +160,10 @@ impl Writer {
                     item["encrypted_content"] = marked(signature).into();
                 }
                 item
+            }
+            ItemContent::Image(base64) => {
+                let result = if status == "completed" { base64.as_str().into() } else { Value::Null };
+                json!({"id": id, "type": "image_generation_call", "status": status, "result": result})
             }
             ItemContent::Call(call, kind) => {
                 let CallDelta { id: call_id, name, arguments, .. } = call;

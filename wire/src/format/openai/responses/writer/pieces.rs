@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Item, ItemContent, Writer};
 use crate::{
-    format::proof::HIDDEN,
-    inference::{CallDelta, Delta, ToolKind},
+    format::{media::inline, proof::HIDDEN},
+    inference::{CallDelta, Delta, Made, ToolKind},
 };
 
 impl Writer {
@@ -30,6 +30,7 @@ impl Writer {
             ItemContent::Reasoning { .. } => "rs",
             ItemContent::Call(_, ToolKind::Function) => "fc",
             ItemContent::Call(_, ToolKind::Custom) => "ctc",
+            ItemContent::Image(_) => "ig",
         };
         let item = Item { id: format!("{prefix}_{}{place:02}", self.id), content, is_done: false };
         let mut shown = self.item(&item, "in_progress");
@@ -44,7 +45,7 @@ impl Writer {
                 self.put(out, "response.content_part.added", joined(about, more));
             }
             // A reasoning has a part from its first words on.
-            ItemContent::Reasoning { .. } | ItemContent::Call(..) => {}
+            ItemContent::Reasoning { .. } | ItemContent::Call(..) | ItemContent::Image(_) => {}
         }
         self.items.push(item);
         place
@@ -73,6 +74,7 @@ impl Writer {
                     ("response.reasoning_summary_text.done", json!({"summary_index": 0, "text": text})),
                     ("response.reasoning_summary_part.done", json!({"summary_index": 0, "part": part})),
                 ],
+                ItemContent::Image(_) => vec![("response.image_generation_call.completed", json!({}))],
                 ItemContent::Call(call, ToolKind::Function) => vec![(
                     "response.function_call_arguments.done",
                     json!({"name": call.name, "arguments": call.arguments}),
@@ -96,7 +98,7 @@ impl Writer {
         if delta.choice > 0 {
             return;
         }
-        let Delta { text, reasoning, signature, refusal, calls, finish, .. } = delta;
+        let Delta { text, reasoning, signature, refusal, calls, made, finish, .. } = delta;
         self.finish = finish.or_else(|| self.finish.take());
         if !reasoning.is_empty() {
             self.think(&reasoning, out);
@@ -125,6 +127,12 @@ impl Writer {
                 known.push_str(&refusal);
             }
             self.piece(out, "response.refusal.delta", place, json!({"content_index": 0, "delta": refusal}));
+        }
+        let images = if let Some(Made::Images(images)) = made.map(|made| *made) { images } else { Vec::new() };
+        for image in &images {
+            let base64 = inline(image, "image/png").map(|inline| inline.base64.to_owned()).unwrap_or_default();
+            self.place(out, |_| false, || ItemContent::Image(base64.clone()));
+            self.close(out, |content| matches!(content, ItemContent::Image(_)));
         }
         for call in &calls {
             self.call(call, out);
@@ -200,7 +208,7 @@ pub(super) fn part(content: &ItemContent) -> Value {
         ItemContent::Text(text) => json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []}),
         ItemContent::Refusal(refusal) => json!({"type": "refusal", "refusal": refusal}),
         ItemContent::Reasoning { text, .. } => json!({"type": "summary_text", "text": text}),
-        ItemContent::Call(..) => Value::Null,
+        ItemContent::Call(..) | ItemContent::Image(_) => Value::Null,
     }
 }
 
