@@ -26,6 +26,8 @@ const REPEATED: [&str; 9] = [
     "tool_choice",
     "top_p",
 ];
+/// The event of a failure.
+const FAILED: &str = "response.failed";
 /// Longer members are not repeated.
 const SHORT: usize = 4 << 10;
 
@@ -42,6 +44,10 @@ pub struct Writer {
     wants_signatures: bool,
     /// The provider's last event.
     last: Option<Fields>,
+    /// The response as the provider's first event has it: its names are those of the whole answer.
+    own: Option<Fields>,
+    /// The provider's event of a failure.
+    failure: Option<Fields>,
     items: Vec<Item>,
     /// The number of the next event.
     sequence: u64,
@@ -97,6 +103,8 @@ impl Writer {
             custom,
             wants_signatures: includes(body, "reasoning.encrypted_content"),
             last: None,
+            own: None,
+            failure: None,
             items: Vec::new(),
             sequence: 0,
             finish: None,
@@ -105,6 +113,11 @@ impl Writer {
 
     /// The response in a state.
     fn response(&self, status: &str, output: &[Value]) -> Map<String, Value> {
+        if let Some(Ok(mut own)) = self.own.as_ref().map(|own| serde_json::from_str::<Map<_, _>>(&own.to_json())) {
+            own.insert("status".into(), status.into());
+            own.insert("output".into(), output.into());
+            return own;
+        }
         let mut response = Map::new();
         let usual = json!({
             "id": format!("resp_{}", self.id), "object": "response", "created_at": self.created, "status": status,
@@ -231,6 +244,13 @@ impl AnswerWriter for Writer {
             Raw::Own(FORMAT, fields) => {
                 let kind = fields.string("type").ok().flatten().unwrap_or_default();
                 self.sequence += 1;
+                if self.own.is_none() {
+                    self.own = fields.object("response", "an object").ok().flatten();
+                }
+                if kind == FAILED {
+                    self.failure = Some(fields);
+                    return None;
+                }
                 if delta.finish.is_some() {
                     self.last = Some(fields);
                     return None;
@@ -274,14 +294,21 @@ impl AnswerWriter for Writer {
     }
 
     fn failed(&mut self, error: &Value) -> String {
+        let of = |name: &str| error.pointer(&format!("/error/{name}")).or_else(|| error.get(name)).cloned();
+        let told = json!({"code": of("code").unwrap_or_default(), "message": of("message").unwrap_or_default()});
+        if let Some(mut event) = self.failure.take() {
+            // The usage, the names and the output are the provider's. Why it failed is told in our words.
+            let mut response = event.object("response", "an object").ok().flatten().unwrap_or_default();
+            response.set("error", &told);
+            event.set_json("response", response.to_json());
+            return named(FAILED, &event.to_json());
+        }
         let mut out = String::new();
         self.begin(&mut out);
-        let of = |name: &str| error.pointer(&format!("/error/{name}")).or_else(|| error.get(name)).cloned();
         let items: Vec<_> = self.items.iter().map(|item| self.item(item, "incomplete")).collect();
         let mut response = self.response("failed", &items);
-        let told = json!({"code": of("code").unwrap_or_default(), "message": of("message").unwrap_or_default()});
         response.insert("error".into(), told);
-        self.put(&mut out, "response.failed", json!({"response": response}));
+        self.put(&mut out, FAILED, json!({"response": response}));
         out
     }
 }

@@ -153,6 +153,28 @@ fn a_failure_is_an_event_that_agents_read() {
 }
 
 #[test]
+fn a_failure_of_the_providers_keeps_its_names_and_its_usage() {
+    let own = |json: &str| Delta { raw: Raw::Own(FORMAT, Fields::parse(json.as_bytes()).unwrap()), ..Delta::default() };
+    let begun = || {
+        let mut writer = writer();
+        writer.delta(own(r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_own","status":"in_progress","usage":null}}"#));
+        writer
+    };
+    let error = json!({"error": {"code": "invalid_prompt", "message": "The provider refused: no"}, "status": 400});
+    let told = json!({"code": "invalid_prompt", "message": "The provider refused: no"});
+    let mut failed = begun();
+    let event = r#"{"type":"response.failed","sequence_number":7,"response":{"id":"resp_own","status":"failed","error":{"code":"x","message":"no"},"usage":{"input_tokens":5}}}"#;
+    assert_eq!(failed.delta(own(event)), None, "it waits for the charge");
+    let last = events(&failed.failed(&error)).pop().unwrap();
+    let response = json!({"id": "resp_own", "status": "failed", "error": told, "usage": {"input_tokens": 5}});
+    assert_eq!((&last["response"], &last["sequence_number"]), (&response, &json!(7)));
+    // Where the connection broke off, the names stay.
+    let last = events(&begun().failed(&error)).pop().unwrap();
+    let response = json!({"id": "resp_own", "status": "failed", "usage": null, "output": [], "error": told});
+    assert_eq!((&last["response"], &last["sequence_number"]), (&response, &json!(1)));
+}
+
+#[test]
 fn a_cut_answer_is_not_complete() {
     let mut writer = writer();
     writer.delta(Delta { text: "a".into(), ..Delta::default() });
