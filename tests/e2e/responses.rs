@@ -151,7 +151,12 @@ async fn who_pays_where_a_stream_ends_early_is_decided_by_the_table() {
         let stage = Stage::set().await;
         stage.fake.script(turn.clone());
         let events = events(&stage.stream(&json!({})).await);
-        assert_eq!(events.last().unwrap()["type"], last, "{turn:?}");
+        let end = events.last().unwrap();
+        assert_eq!(end["type"], last, "{turn:?}");
+        assert_eq!(end["response"]["id"], events[0]["response"]["id"], "{turn:?}");
+        if matches!(turn, Turn::Fails(true)) {
+            assert!(end["response"]["usage"]["input_tokens"].is_u64(), "what was charged is told: {end}");
+        }
         let record = stage.record().await;
         assert_eq!((&record["cost"], &record["estimated"]), (&json!(cost), &json!(estimated)), "{turn:?}");
         stage.server.admin().assert_audit().await;
