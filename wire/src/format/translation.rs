@@ -64,6 +64,7 @@ const fn words(feature: Feature) -> &'static str {
         Feature::ImageData => "an image within the request",
         Feature::ImageUrl => "an image at an address",
         Feature::ImageId => "an image kept at a provider",
+        Feature::MadeImage => "an image that the model made earlier",
         Feature::Audio => "sound",
         Feature::FileData => "a file within the request",
         Feature::FileUrl => "a file at an address",

@@ -21,6 +21,7 @@ pub(in crate::format) const fn takes(feature: Feature) -> Takes {
         Feature::Reasoning | Feature::AuthorName | Feature::Seed => Takes::Left,
         Feature::TextPrompt
         | Feature::ImageId
+        | Feature::MadeImage
         | Feature::Audio
         | Feature::FileId
         | Feature::CustomTool

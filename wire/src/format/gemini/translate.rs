@@ -30,6 +30,7 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::LogitBias => Takes::Refused,
         Feature::LaterInstructions
         | Feature::ImageData
+        | Feature::MadeImage
         | Feature::Audio
         | Feature::FileData
         | Feature::SignedReasoning

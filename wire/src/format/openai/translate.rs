@@ -22,6 +22,7 @@ pub(in crate::format) const fn takes(feature: Feature) -> Takes {
         Feature::CacheMark | Feature::Reasoning | Feature::SignedReasoning | Feature::FailedResult => Takes::Left,
         Feature::TextPrompt
         | Feature::ImageId
+        | Feature::MadeImage
         | Feature::FileUrl
         | Feature::FileId
         | Feature::ResultMedia

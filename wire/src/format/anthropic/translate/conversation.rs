@@ -27,10 +27,6 @@ pub(super) fn write(messages: &[Message], client: Format) -> Result<Written, Fai
             Format::OpenAiChat => format!("messages[{place}]"),
             other => Feature::LaterInstructions.field(other).to_owned(),
         };
-        let is_image = |part: &Part| matches!(part.content, Content::Image(_));
-        if message.role == Role::Assistant && message.parts.iter().any(is_image) {
-            return Err(invalid(at, "has an image of the model's own, which Claude takes of users alone"));
-        }
         let mut blocks = blocks(&message.parts, &at)?;
         if let (Some(cache), Some(last)) = (message.cache, blocks.last_mut()) {
             last["cache_control"] = mark(cache);
