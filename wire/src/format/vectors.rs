@@ -131,26 +131,32 @@ fn read(request: &Request, most: usize) -> Result<(&Embedding, Vec<&str>), Failu
     Ok((embedding, texts.collect()))
 }
 
-/// The events of Cohere's or Google's answer with vectors; `None` where a body has none.
+/// The events of Cohere's or Google's answer with vectors; `None` where a body has no place for any. An answer whose
+/// vectors can't be read failed, and what was used is reported.
 pub(super) fn answer(body: &[u8]) -> Option<Vec<Event>> {
     let fields = Fields::parse(body).ok()?;
-    let embeddings: Value = serde_json::from_str(fields.present("embeddings")?).ok()?;
-    let vectors: Vec<Vec<f32>> = if let Some(vectors) = embeddings.get("float") {
-        serde_json::from_value(vectors.clone()).ok()?
-    } else {
-        let values = embeddings.as_array()?.iter().map(|one| serde_json::from_value(one["values"].clone()));
-        values.collect::<Result<_, _>>().ok()?
-    };
-    if vectors.is_empty() {
-        return None;
-    }
+    let vectors = vectors_of(fields.present("embeddings")?).filter(|vectors| !vectors.is_empty());
     let whole: Value = serde_json::from_slice(body).ok()?;
     let places = ["/meta/billed_units/input_tokens", "/usageMetadata/promptTokenCount"];
     let input = places.into_iter().filter_map(|place| whole.pointer(place)).find_map(count).filter(|input| *input > 0);
     let report = input
         .map(|input| Event::Reported(Box::new(Report { input: Some(input), output: Some(0), ..Report::default() })));
+    let Some(vectors) = vectors else {
+        let error = fault::in_words("the provider's answer has no vectors that can be read");
+        return Some(report.into_iter().chain([Event::Failed(Failure::Provider(Box::new(error)))]).collect());
+    };
     let delta = Event::Delta(Delta { made: Some(Box::new(Made::Vectors(vectors))), ..Delta::default() });
     Some([delta].into_iter().chain(report).chain([FINISHED]).collect())
+}
+
+/// Cohere's vectors, by their type, or Google's, each with its name.
+fn vectors_of(json: &str) -> Option<Vec<Vec<f32>>> {
+    let embeddings: Value = serde_json::from_str(json).ok()?;
+    if let Some(vectors) = embeddings.get("float") {
+        return serde_json::from_value(vectors.clone()).ok();
+    }
+    let values = embeddings.as_array()?.iter().map(|one| serde_json::from_value(one["values"].clone()));
+    values.collect::<Result<_, _>>().ok()
 }
 
 /// The events of an answer that must have this many vectors. One with fewer or more is none: whose vector is whose can't
@@ -249,7 +255,12 @@ mod tests {
         }
         let silent = Gemini.read_whole(Format::Gemini, br#"{"embeddings":[{"values":[0.5]}]}"#);
         assert_eq!(silent.len(), 2, "what is not told is counted elsewhere");
-        assert_eq!(answer(br#"{"embeddings":[]}"#), None);
+        assert_eq!(answer(br#"{"message":"x"}"#), None);
+        for broken in [r#"{"float":[]}"#, r#"{"float":[[null]]}"#, "[]", "7", r#"[{"values":"x"}]"#] {
+            let body = format!(r#"{{"embeddings":{broken},"meta":{{"billed_units":{{"input_tokens":3.0}}}}}}"#);
+            let events = Cohere.read_whole(Format::Cohere, body.as_bytes());
+            assert!(matches!(&events[..], [Event::Reported(_), Event::Failed(_)]), "{broken}: {events:?}");
+        }
     }
     #[test]
     fn an_answer_with_another_number_of_vectors_failed_and_its_use_is_told() {
