@@ -143,13 +143,23 @@ fn of_messages(json: &str) -> Entry {
     }
 }
 
-/// An item of a response's input: reasoning with another's proof is left out. Its words alone would be looked up by
-/// their id.
+/// An item of a response's input: reasoning with another's proof is left out, and reasoning without one that has an id of
+/// ours. OpenAI looks reasoning without a proof up by its id, and refuses one that is not there.
 fn of_input(json: &str) -> Entry {
     unless(json, |item| {
         let is_reasoning = text(item, "type").as_deref() == Some("reasoning");
-        is_reasoning && text(item, "encrypted_content").is_some_and(|proof| !is_openais(&proof))
+        let is_foreign = || match text(item, "encrypted_content") {
+            Some(proof) => !is_openais(&proof),
+            None => text(item, "id").is_some_and(|id| is_ours(&id)),
+        };
+        is_reasoning && is_foreign()
     })
+}
+
+/// Whether an id of reasoning was made here, of an answer's id and the item's place. OpenAI's are longer.
+fn is_ours(id: &str) -> bool {
+    let digits = id.strip_prefix("rs_").unwrap_or_default();
+    (34..=36).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The member of a chat's message that holds proofs.
@@ -265,6 +275,12 @@ mod tests {
                 responses(&json!([{"role": "user", "content": "a"}, own, said, item(foreign), said]).to_string());
             assert_eq!(list(&told, "input"), json!([{"role": "user", "content": "a"}, own, said, said]), "{foreign}");
         }
+        let bare =
+            |id: &str| json!({"type": "reasoning", "id": id, "summary": [{"type": "summary_text", "text": "hm"}]});
+        let stored = bare("rs_68af4030baa48193b0b43b4c2a176a1a0e6967589f080e77");
+        let ours = bare(&format!("rs_{}00", "0a".repeat(16)));
+        let told = responses(&json!([{"role": "user", "content": "a"}, stored, said, ours, said]).to_string());
+        assert_eq!(list(&told, "input"), json!([{"role": "user", "content": "a"}, stored, said, said]));
         // What was told of a thought goes back where it came from.
         assert_eq!(anthropics(&marked("sig")), Some("sig"));
         assert_eq!(
