@@ -89,6 +89,7 @@ const fn takes(feature: Feature) -> Takes {
         | Feature::ImageData
         | Feature::ImageUrl
         | Feature::ImageId
+        | Feature::MadeImage
         | Feature::Audio
         | Feature::FileData
         | Feature::FileUrl

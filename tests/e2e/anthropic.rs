@@ -356,6 +356,20 @@ async fn a_client_of_chats_calls_claude_with_tools_and_its_thoughts_come_back() 
 }
 
 #[tokio::test]
+async fn thoughts_of_other_models_do_not_reach_claude() {
+    let stage = Stage::set().await;
+    let thought = |proof: &str| json!({"type": "thinking", "thinking": "hm", "signature": proof});
+    let (two, user) = (json!({"type": "text", "text": "two"}), |text: &str| json!({"role": "user", "content": text}));
+    let said = |content: Value| json!([user("one"), {"role": "assistant", "content": content}, user("three")]);
+    // The fake refuses a proof that is not its own, as Claude does.
+    let told = stage.ask(json!({"messages": said(json!([thought("google:p"), thought(""), two]))})).await.ok();
+    assert_eq!(told["type"], "message", "{told}");
+    assert_eq!(stage.claude.requests()[0].body["messages"], said(json!([two])));
+    stage.settled(1).await;
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_client_of_messages_calls_an_open_model() {
     let (server, customer) = super::open::stage("inflight").await;
     let asked = json!({"model": super::open::MODEL, "max_tokens": 5, "temperature": 0, "system": "Be brief.",

@@ -84,6 +84,7 @@ async fn a_conversation_goes_on_with_a_model_of_another_provider_and_keeps_its_p
     assert!(asked.contains("\"signature\""), "Claude gets its own proof back: {asked}");
     stage.gpt.script(Turn::Calls("sky", "{}".into()));
     let called = stage.ask(json!({"input": "Look", "tools": tools, "previous_response_id": second["id"]})).await;
+    assert!(!stage.asked().to_string().contains("sig-of-the-fake"), "and nobody else does: {}", stage.asked());
     let result = result_of(&called);
     stage.ask(json!({"input": result, "previous_response_id": called["id"]})).await;
     let input = stage.asked()["input"].as_array().unwrap().clone();

@@ -148,7 +148,12 @@ async fn who_pays_where_a_stream_ends_early_is_decided_by_the_table() {
         let stage = Stage::set().await;
         stage.fake.script(turn.clone());
         let events = events(&stage.stream(&json!({})).await);
-        assert_eq!(events.last().unwrap()["type"], last, "{turn:?}");
+        let end = events.last().unwrap();
+        assert_eq!(end["type"], last, "{turn:?}");
+        assert_eq!(end["response"]["id"], events[0]["response"]["id"], "{turn:?}");
+        if matches!(turn, Turn::Fails(true)) {
+            assert!(end["response"]["usage"]["input_tokens"].is_u64(), "what was charged is told: {end}");
+        }
         let record = stage.record().await;
         assert_eq!((&record["cost"], &record["estimated"]), (&json!(cost), &json!(estimated)), "{turn:?}");
         stage.server.admin().assert_audit().await;
@@ -190,8 +195,8 @@ async fn a_client_that_leaves_pays_what_the_provider_reports() {
 async fn refusals_come_before_any_hold_and_in_a_form_that_agents_read() {
     let stage = Stage::set().await;
     for (more, field) in [
-        (json!({"previous_response_id": "resp_1"}), "previous_response_id"),
-        (json!({"background": true}), "background"),
+        (json!({"previous_response_id": "resp_nobodys"}), "previous_response_id"),
+        (json!({"conversation": "conv_1"}), "conversation"),
         (json!({"a_field_of_tomorrow": 1}), "a_field_of_tomorrow"),
         (json!({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}]}), "tools[0].type"),
         (json!({"input": 7}), "input"),

@@ -3,6 +3,7 @@
 
 mod hint;
 mod pairs;
+mod twins;
 
 use std::{borrow::Cow, fmt};
 
@@ -11,6 +12,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use hint::Hint;
 use pairs::Place;
 pub(crate) use pairs::{Pairs, text_of};
+pub(crate) use twins::refuse_twins;
 
 /// The most fields of one object: they are searched linearly.
 const MOST_FIELDS: usize = 1_024;

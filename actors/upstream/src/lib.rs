@@ -192,7 +192,7 @@ async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
         let (headers, body) = answer(&call, timeouts).await?;
         let body = exchange::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
-        let mut events = call.endpoint.format.read_whole(call.call.format, &body);
+        let mut events = call.call.read_whole(&*call.endpoint.format, &body);
         if !headers.is_empty() {
             events.insert(0, Event::Headers(headers));
         }

@@ -25,6 +25,8 @@ pub enum Feature {
     ImageUrl,
     /// An image kept at a provider.
     ImageId,
+    /// An image that the model made in an earlier answer.
+    MadeImage,
     /// Sound.
     Audio,
     /// A file within the request.
@@ -102,13 +104,14 @@ pub enum Takes {
 
 impl Feature {
     /// All features.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::TextPrompt,
         Self::LaterInstructions,
         Self::AuthorName,
         Self::ImageData,
         Self::ImageUrl,
         Self::ImageId,
+        Self::MadeImage,
         Self::Audio,
         Self::FileData,
         Self::FileUrl,
@@ -151,6 +154,7 @@ impl Feature {
             | Self::ImageData
             | Self::ImageUrl
             | Self::ImageId
+            | Self::MadeImage
             | Self::Audio
             | Self::FileData
             | Self::FileUrl
@@ -336,6 +340,10 @@ fn of_messages(format: Format, messages: &[Message], used: &mut Vec<Used>) {
         }
         if message.cache.is_some() {
             used.push((Feature::CacheMark, at()));
+        }
+        let is_image = |part: &Part| matches!(part.content, Content::Image(_));
+        if message.role == Role::Assistant && message.parts.iter().any(is_image) {
+            used.push((Feature::MadeImage, at()));
         }
         message.parts.iter().for_each(|part| of_part(part, &mut |feature| used.push((feature, at()))));
     }

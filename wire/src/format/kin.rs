@@ -29,9 +29,8 @@ pub(super) fn results(
     content: impl Fn(&[Part]) -> Value,
 ) -> Vec<Value> {
     let result = |part: &Part| match &part.content {
-        // A function of before there were tools has no id: its name stands for it.
-        Content::ToolResult(ToolResult { call_id, name, parts, .. }) => {
-            let id = call_id.as_deref().or(name.as_deref()).map(&id_of);
+        Content::ToolResult(ToolResult { call_id, parts, .. }) => {
+            let id = call_id.as_deref().map(&id_of);
             Some(json!({"role": "tool", "tool_call_id": id, "content": content(parts)}))
         }
         _ => None,
@@ -43,7 +42,7 @@ pub(super) fn results(
 pub(super) fn calls(message: &Message, id_of: impl Fn(&str) -> String) -> Vec<Value> {
     let call = |part: &Part| match &part.content {
         Content::ToolCall(ToolCall { id, name, arguments, kind: _ }) => {
-            let id = id_of(id.as_deref().unwrap_or(name));
+            let id = id.as_deref().map(&id_of);
             Some(json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}))
         }
         _ => None,

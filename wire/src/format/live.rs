@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::{AnswerWriter, End, ErrorShape, openai::finish_word};
+use super::{
+    AnswerWriter, End, ErrorShape,
+    openai::{address, finish_word},
+};
 use crate::inference::{Delta, FinishReason};
 
 /// Writes the answer of one chat on a socket.
@@ -37,8 +40,13 @@ impl AnswerWriter for LiveWriter {
     const ERRORS: ErrorShape = ErrorShape::Phrase;
 
     fn delta(&mut self, delta: Delta) -> Option<String> {
+        let mut frame = json!({"type": "chat.delta", "id": self.id, "choice": delta.choice, "delta": delta.text});
+        if !delta.images().is_empty() {
+            let images = delta.images().iter().map(|image| address(image, "image/png"));
+            frame["images"] = images.collect();
+        }
         self.finish = delta.finish.or_else(|| self.finish.take());
-        Some(json!({"type": "chat.delta", "id": self.id, "choice": delta.choice, "delta": delta.text}).to_string())
+        Some(frame.to_string())
     }
 
     fn cost(&mut self, cost: &str, billed_seconds: u64) -> Option<String> {

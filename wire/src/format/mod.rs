@@ -10,7 +10,6 @@ pub mod cohere;
 mod count;
 pub mod feature;
 pub mod gemini;
-mod hidden;
 mod incoming;
 mod kin;
 mod leftover;
@@ -20,6 +19,8 @@ mod media;
 pub mod mistral;
 pub mod openai;
 mod own;
+mod pairing;
+mod proof;
 mod receipt;
 mod refused;
 mod terms;
@@ -32,7 +33,7 @@ use serde_json::Value;
 
 use crate::{
     fields::{BadRequest, Fields},
-    inference::{Delta, Event, Failure, Format, Header, ProviderError, Request, Source, Usage},
+    inference::{Delta, Event, Failure, Format, Header, ProviderError, Request, Source, Usage, Work},
     usage::Tier,
 };
 use count::count;
@@ -193,21 +194,37 @@ pub struct ProviderCall {
     pub headers: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// The body.
     pub body: Fields,
+    /// How many vectors the answer must have, where it has vectors: one for each input.
+    pub vectors: Option<usize>,
 }
 
 impl ProviderCall {
     /// A call with the client's own body, headers and query, for a provider of the client's format.
     pub fn forwarded(path: &'static str, request: Request) -> Self {
+        let vectors = match &request.work {
+            Work::Embedding(embedding) => Some(embedding.inputs.len()),
+            _ => None,
+        };
         let Source { format, body, headers, query, .. } = request.source;
         let path = query.map_or(Cow::Borrowed(path), |query| Cow::Owned(format!("{path}?{query}")));
         let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
         let headers = headers.into_iter().map(header).collect();
-        Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body }
+        Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body, vectors }
     }
 
     /// A call in this format, whose request was translated.
     pub const fn translated(format: Format, is_streamed: bool, path: Cow<'static, str>, body: Fields) -> Self {
-        Self { format, is_streamed, is_forwarded: false, path, headers: Vec::new(), body }
+        Self { format, is_streamed, is_forwarded: false, path, headers: Vec::new(), body, vectors: None }
+    }
+
+    /// Reads the answer to this call, which came whole, in the words of its provider's format. The last event is `Finished`
+    /// or `Failed`.
+    pub fn read_whole(&self, provider: &dyn ProviderFormat, body: &[u8]) -> Vec<Event> {
+        let events = provider.read_whole(self.format, body);
+        match self.vectors {
+            Some(wanted) => vectors::checked(events, wanted),
+            None => events,
+        }
     }
 }
 

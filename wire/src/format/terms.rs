@@ -6,7 +6,7 @@ use super::{
     openai::{self, known, responses},
 };
 use crate::{
-    fields::BadRequest,
+    fields::{BadRequest, refuse_twins},
     inference::{Format, Request},
     usage::Tier,
 };
@@ -38,6 +38,9 @@ pub struct Terms {
 /// The first part of the request without a known price: a field, a value, or a member of a message. The error is for
 /// the client; with the client's own provider key the part would pass.
 pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
+    let body = &request.source.body;
+    // Of a name that comes twice at the top one value is written alone. What lies deeper goes as it came.
+    body.names().try_for_each(|name| refuse_twins(body.get(name).unwrap_or("null"), name))?;
     match request.source.format {
         Format::OpenAiChat | Format::OpenAiCompletions => known::terms(request),
         Format::OpenAiResponses => responses::known::terms(request),
@@ -53,5 +56,36 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
 pub fn bound(request: &mut Request) {
     if request.source.format == Format::OpenAiResponses {
         responses::known::bound(request);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{
+        anthropic::read_messages,
+        openai::{read_chat, read_response},
+    };
+
+    #[test]
+    fn what_comes_twice_where_money_depends_on_it_is_refused_by_its_place() {
+        let messages = |more: &str| {
+            let body = format!(r#"{{"model":"m","max_tokens":9,"messages":[{{"role":"user","content":"x"}}],{more}}}"#);
+            terms(&read_messages(body.as_bytes()).unwrap()).unwrap_err().field
+        };
+        let search = r#""type":"web_search_20260318","name":"w""#;
+        assert_eq!(messages(&format!(r#""tools":[{{{search},"max_uses":900,"max_uses":1}}]"#)), "tools[0].max_uses");
+        assert_eq!(messages(&format!(r#""tools":[{{"type":"custom",{search}}}]"#)), "tools[0].type");
+        assert_eq!(messages(r#""thinking":{"type":"adaptive","type":"disabled"}"#), "thinking.type");
+        assert_eq!(messages(r#""cache_control":{"type":"ephemeral","ttl":"1h","ttl":"5m"}"#), "cache_control.ttl");
+        let marked = r#""system":[{"type":"text","text":"x","cache_control":{"ttl":"1h","ttl":"5m"}}]"#;
+        assert_eq!(messages(marked), "system[0].cache_control.ttl");
+        let response = r#"{"model":"m","input":"x","tools":[{"type":"web_search","type":"function","name":"f"}]}"#;
+        assert_eq!(terms(&read_response(response.as_bytes()).unwrap()).unwrap_err().field, "tools[0].type");
+        let chat = r#"{"model":"m","messages":[{"role":"user","content":[{"type":"file","file":{"file_data":"x","file_id":"f","file_id":1}}]}]}"#;
+        let field = terms(&read_chat(chat.as_bytes()).unwrap()).unwrap_err().field;
+        assert_eq!(field, "messages[0].content[0].file.file_id");
+        let top = r#"{"model":"m","max_tokens":1,"max_tokens":2,"messages":[{"role":"user","content":"x"}]}"#;
+        assert!(terms(&read_chat(top.as_bytes()).unwrap()).is_ok(), "one value alone is written");
     }
 }

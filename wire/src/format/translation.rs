@@ -28,8 +28,9 @@ pub fn page() -> String {
     let mut page = String::from(
         "# Translation\n\n\
          What becomes of a request that is asked of a model whose provider has another format than the request. A request in its\n\
-         provider's own format passes as it came. `translated`: it is written in the provider's words. `left out`: the provider has\n\
-         no words for it and it asks for nothing that an answer would lack. `refused`: the request is answered 400, with the field.\n\
+         provider's own format passes as it came, but for earlier reasoning with the proof of another provider, which is left out.\n\
+         `translated`: it is written in the provider's words. `left out`: the provider has no words for it and it asks for nothing\n\
+         that an answer would lack. `refused`: the request is answered 400, with the field.\n\
          A field that no row names is refused too, unless it asks for nothing. This page is made from the gateway's own tables.\n\n| of a request | field of a chat |",
     );
     for (name, _) in COLUMNS {
@@ -64,6 +65,7 @@ const fn words(feature: Feature) -> &'static str {
         Feature::ImageData => "an image within the request",
         Feature::ImageUrl => "an image at an address",
         Feature::ImageId => "an image kept at a provider",
+        Feature::MadeImage => "an image that the model made earlier",
         Feature::Audio => "sound",
         Feature::FileData => "a file within the request",
         Feature::FileUrl => "a file at an address",

@@ -1,12 +1,15 @@
 //! Embeddings of providers that don't speak OpenAI's format: the calls, and the vectors of their answers. Mistral's answer
 //! is OpenAI's; Cohere ("Embed", API reference, version 2) and Google (`batchEmbedContents`, Gemini API) have their own.
 
+use std::borrow::Cow;
+
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::{FINISHED, ProviderCall, Upstream, count::count};
+use super::{FINISHED, ProviderCall, Upstream, count::count, openai::fault};
 use crate::{
     fields::Fields,
-    inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Request, VectorEncoding, Vectors, Work},
+    inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Made, Request, VectorEncoding, Work},
     usage::Report,
 };
 
@@ -43,7 +46,7 @@ pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<Prov
     if embedding.encoding == VectorEncoding::Base64 {
         body.set("encoding_format", "base64");
     }
-    Ok(ProviderCall::translated(Format::OpenAiEmbeddings, false, "/embeddings".into(), body))
+    Ok(asked(Format::OpenAiEmbeddings, "/embeddings".into(), body, texts.len()))
 }
 
 /// Cohere's call.
@@ -61,7 +64,7 @@ pub(super) fn cohere(request: &Request, upstream: &Upstream<'_>) -> Result<Provi
     if let Some(dimensions) = embedding.dimensions {
         body.set("output_dimension", &dimensions);
     }
-    Ok(ProviderCall::translated(Format::Cohere, false, "/embed".into(), body))
+    Ok(asked(Format::Cohere, "/embed".into(), body, texts.len()))
 }
 
 /// Google's call.
@@ -92,7 +95,12 @@ pub(super) fn google(request: &Request, upstream: &Upstream<'_>) -> Result<Provi
     let mut body = Fields::default();
     body.set("requests", &texts.iter().map(one).collect::<Vec<_>>());
     let path = format!("/models/{}:batchEmbedContents", upstream.model);
-    Ok(ProviderCall::translated(Format::Gemini, false, path.into(), body))
+    Ok(asked(Format::Gemini, path.into(), body, texts.len()))
+}
+
+/// A call whose answer must have this many vectors.
+fn asked(format: Format, path: Cow<'static, str>, body: Fields, vectors: usize) -> ProviderCall {
+    ProviderCall { vectors: Some(vectors), ..ProviderCall::translated(format, false, path, body) }
 }
 
 fn invalid(field: &str, message: impl Into<String>) -> Failure {
@@ -123,32 +131,67 @@ fn read(request: &Request, most: usize) -> Result<(&Embedding, Vec<&str>), Failu
     Ok((embedding, texts.collect()))
 }
 
-/// The events of Cohere's or Google's answer with vectors; `None` where a body has none.
+/// The events of Cohere's or Google's answer with vectors; `None` where a body has no place for any. An answer whose
+/// vectors can't be read failed, and what was used is reported.
 pub(super) fn answer(body: &[u8]) -> Option<Vec<Event>> {
     let fields = Fields::parse(body).ok()?;
-    let embeddings: Value = serde_json::from_str(fields.present("embeddings")?).ok()?;
-    let vectors: Vec<Vec<f32>> = if let Some(vectors) = embeddings.get("float") {
-        serde_json::from_value(vectors.clone()).ok()?
-    } else {
-        let values = embeddings.as_array()?.iter().map(|one| serde_json::from_value(one["values"].clone()));
-        values.collect::<Result<_, _>>().ok()?
-    };
-    if vectors.is_empty() {
-        return None;
-    }
+    let vectors = vectors_of(fields.present("embeddings")?).filter(|vectors| !vectors.is_empty());
     let whole: Value = serde_json::from_slice(body).ok()?;
     let places = ["/meta/billed_units/input_tokens", "/usageMetadata/promptTokenCount"];
     let input = places.into_iter().filter_map(|place| whole.pointer(place)).find_map(count).filter(|input| *input > 0);
     let report = input
         .map(|input| Event::Reported(Box::new(Report { input: Some(input), output: Some(0), ..Report::default() })));
-    let delta = Event::Delta(Delta { vectors: Some(Box::new(Vectors(vectors))), ..Delta::default() });
+    let Some(vectors) = vectors else {
+        let error = fault::in_words("the provider's answer has no vectors that can be read");
+        return Some(report.into_iter().chain([Event::Failed(Failure::Provider(Box::new(error)))]).collect());
+    };
+    let delta = Event::Delta(Delta { made: Some(Box::new(Made::Vectors(vectors))), ..Delta::default() });
     Some([delta].into_iter().chain(report).chain([FINISHED]).collect())
+}
+
+/// Cohere's vectors, by their type, or Google's, each with its name.
+fn vectors_of(json: &str) -> Option<Vec<Vec<f32>>> {
+    let embeddings: Value = serde_json::from_str(json).ok()?;
+    if let Some(vectors) = embeddings.get("float") {
+        return serde_json::from_value(vectors.clone()).ok();
+    }
+    let values = embeddings.as_array()?.iter().map(|one| serde_json::from_value(one["values"].clone()));
+    values.collect::<Result<_, _>>().ok()
+}
+
+/// The events of an answer that must have this many vectors. One with fewer or more is none: whose vector is whose can't
+/// be told. What the provider reports of its use stays.
+pub(super) fn checked(events: Vec<Event>, wanted: usize) -> Vec<Event> {
+    let had: usize = events.iter().map(|event| if let Event::Delta(delta) = event { count_of(delta) } else { 0 }).sum();
+    let is_whole = events.iter().any(|event| matches!(event, Event::Finished { .. }));
+    if !is_whole || had == wanted {
+        return events;
+    }
+    let error = fault::in_words(format!("the provider's answer has {had} vectors for {wanted} inputs"));
+    let stay = |event: &Event| !matches!(event, Event::Delta(_) | Event::Finished { .. });
+    let failed = Event::Failed(Failure::Provider(Box::new(error)));
+    events.into_iter().filter(stay).chain([failed]).collect()
+}
+
+fn count_of(delta: &Delta) -> usize {
+    let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
+    match (delta.vectors(), data) {
+        (Some(vectors), _) => vectors.len(),
+        (None, Some(data)) => serde_json::from_str::<Vec<IgnoredAny>>(data).map_or(0, |all| all.len()),
+        (None, None) => 0,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{ProviderFormat, cohere::Cohere, gemini::Gemini, mistral::Mistral, openai::read_embedding};
+    use crate::format::{
+        ProviderFormat,
+        cohere::Cohere,
+        gemini::Gemini,
+        mistral::Mistral,
+        openai::{OpenAi, read_embedding},
+    };
 
     const UPSTREAM: Upstream<'_> = Upstream { model: "up", max_output: 0, tier: None };
 
@@ -207,11 +250,48 @@ mod tests {
             let [Event::Delta(delta), Event::Reported(report), Event::Finished { .. }] = &events[..] else {
                 panic!("{name}: {events:?}")
             };
-            assert_eq!(delta.vectors.as_deref(), Some(&Vectors(vec![vec![0.5, -1.0]])), "{name}");
+            assert_eq!(delta.vectors(), Some(&[vec![0.5, -1.0]][..]), "{name}");
             assert_eq!((report.input, report.output), (Some(3), Some(0)), "{name}");
         }
         let silent = Gemini.read_whole(Format::Gemini, br#"{"embeddings":[{"values":[0.5]}]}"#);
         assert_eq!(silent.len(), 2, "what is not told is counted elsewhere");
-        assert_eq!(answer(br#"{"embeddings":[]}"#), None);
+        assert_eq!(answer(br#"{"message":"x"}"#), None);
+        for broken in [r#"{"float":[]}"#, r#"{"float":[[null]]}"#, "[]", "7", r#"[{"values":"x"}]"#] {
+            let body = format!(r#"{{"embeddings":{broken},"meta":{{"billed_units":{{"input_tokens":3.0}}}}}}"#);
+            let events = Cohere.read_whole(Format::Cohere, body.as_bytes());
+            assert!(matches!(&events[..], [Event::Reported(_), Event::Failed(_)]), "{broken}: {events:?}");
+        }
+    }
+    #[test]
+    fn an_answer_with_another_number_of_vectors_failed_and_its_use_is_told() {
+        let own = r#"{"data":[{"embedding":[0.5],"index":0}ONE],"usage":{"prompt_tokens":3,"total_tokens":3}}"#;
+        let google = r#"{"embeddings":[{"values":[0.5]}TWO],"usageMetadata":{"promptTokenCount":3}}"#;
+        let cohere = r#"{"embeddings":{"float":[[0.5]THREE]},"meta":{"billed_units":{"input_tokens":3}}}"#;
+        let formats: [(&dyn ProviderFormat, &str, &str); 4] = [
+            (&OpenAi, own, r#",{"embedding":[0.5],"index":1}"#),
+            (&Mistral, own, r#",{"embedding":[0.5],"index":1}"#),
+            (&Gemini, google, r#",{"values":[0.5]}"#),
+            (&Cohere, cohere, ",[0.5]"),
+        ];
+        for (format, answer, one) in formats {
+            let call = format.call(asked(""), &UPSTREAM).unwrap();
+            let read = |more: &str| {
+                let body =
+                    ["ONE", "TWO", "THREE"].into_iter().fold(answer.to_owned(), |body, gap| body.replace(gap, more));
+                call.read_whole(format, body.as_bytes())
+            };
+            assert!(
+                matches!(&read(one)[..], [Event::Delta(_), Event::Reported(_), Event::Finished { .. }]),
+                "{answer}"
+            );
+            for other in [String::new(), one.repeat(2)] {
+                let events = read(&other);
+                let [Event::Reported(report), Event::Failed(Failure::Provider(error))] = &events[..] else {
+                    panic!("{events:?}")
+                };
+                assert_eq!((report.input, error.status), (Some(3), 200));
+                assert!(error.message.ends_with("vectors for 2 inputs"), "{}", error.message);
+            }
+        }
     }
 }

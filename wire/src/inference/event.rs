@@ -1,7 +1,7 @@
 //! The events of a running request: pieces of the answer, usage, and exactly one end. Engines and provider formats make
 //! them; the request's task reads them. No price is known here.
 
-use super::{Failure, Format, Header};
+use super::{Failure, Format, Header, Media};
 use crate::{fields::Fields, usage::Report};
 
 /// Tokens a request read and wrote.
@@ -67,8 +67,8 @@ pub struct Delta {
     pub calls: Vec<CallDelta>,
     /// Log probabilities of the tokens in `text`, where they were requested.
     pub logprobs: Vec<TokenLogprob>,
-    /// Vectors of an embedding, in the order of their inputs.
-    pub vectors: Option<Box<Vectors>>,
+    /// What the model made that is no text.
+    pub made: Option<Box<Made>>,
     /// Set on a choice's last delta.
     pub finish: Option<FinishReason>,
     /// Set on a choice's last delta where a rule of Farebox ended it: `credits`, `max_cost`.
@@ -77,9 +77,14 @@ pub struct Delta {
     pub raw: Raw,
 }
 
-/// Vectors of an embedding.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Vectors(pub Vec<Vec<f32>>);
+/// What a model makes that is no text.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Made {
+    /// Vectors of an embedding, in the order of their inputs.
+    Vectors(Vec<Vec<f32>>),
+    /// Images within an answer, each whole.
+    Images(Vec<Media>),
+}
 
 /// A piece of a tool call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -133,9 +138,26 @@ impl Delta {
         [&*self.text, &*self.reasoning].into_iter().chain(calls).chain([&*self.refusal])
     }
 
+    /// The images that the model made.
+    pub fn images(&self) -> &[Media] {
+        match self.made.as_deref() {
+            Some(Made::Images(images)) => images,
+            Some(Made::Vectors(_)) | None => &[],
+        }
+    }
+
+    /// The vectors of an embedding; `None` where the delta has none.
+    pub fn vectors(&self) -> Option<&[Vec<f32>]> {
+        match self.made.as_deref() {
+            Some(Made::Vectors(vectors)) => Some(vectors),
+            Some(Made::Images(_)) | None => None,
+        }
+    }
+
     /// Whether the delta adds nothing to the answer, in neutral words.
     pub fn is_silent(&self) -> bool {
         let is_written = self.written().any(|text| !text.is_empty()) || self.calls.iter().any(|call| call.id.is_some());
+        let is_written = is_written || !self.images().is_empty();
         let is_marked = self.signature.is_some() || self.finish.is_some() || self.farebox_stop.is_some();
         !is_written && !is_marked && self.logprobs.is_empty()
     }
@@ -150,14 +172,14 @@ impl Delta {
             refusal,
             calls,
             logprobs,
-            vectors,
+            made,
             finish,
             farebox_stop,
             raw,
         } = self;
         let is_silent = reasoning.is_empty() && refusal.is_empty() && calls.is_empty() && logprobs.is_empty();
         is_silent
-            && vectors.is_none()
+            && made.is_none()
             && signature.is_none()
             && finish.is_none()
             && farebox_stop.is_none()
@@ -179,9 +201,17 @@ impl Delta {
         let calls: usize = self.calls.iter().map(call).sum();
         let signature = self.signature.as_ref().map_or(0, |signature| signature.len());
         let texts = signature + self.text.capacity() + self.reasoning.capacity() + self.refusal.capacity();
-        let vectors = self.vectors.iter().flat_map(|vectors| &vectors.0);
-        let vectors: usize = vectors.map(|vector| size_of_val(vector.as_slice())).sum();
-        size_of::<Self>() + texts + calls + raw + logprobs + vectors
+        let image = |image: &Media| match image {
+            Media::Url(text) | Media::Id(text) | Media::Data { base64: text, .. } => {
+                size_of::<Media>() + text.capacity()
+            }
+        };
+        let made: usize = match self.made.as_deref() {
+            None => 0,
+            Some(Made::Vectors(vectors)) => vectors.iter().map(|vector| size_of_val(vector.as_slice())).sum(),
+            Some(Made::Images(images)) => images.iter().map(image).sum(),
+        };
+        size_of::<Self>() + texts + calls + raw + logprobs + made
     }
 }
 

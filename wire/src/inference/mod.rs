@@ -21,7 +21,7 @@ pub use conversation::{
 };
 pub use decision::{AnswerKind, Decision, Question};
 pub use embedding::{Embedding, EmbeddingInput, VectorEncoding};
-pub use event::{CallDelta, Delta, Event, FinishReason, Raw, TokenLogprob, Usage, Vectors};
+pub use event::{CallDelta, Delta, Event, FinishReason, Made, Raw, TokenLogprob, Usage};
 pub use failure::{Failure, ProviderError, TooLong, Unserved};
 pub use generation::{Generation, OutputLimit, Sampling, TextPrompt};
 pub use image::ImageGeneration;

@@ -5,8 +5,8 @@ use super::messages;
 use crate::{
     fields::BadRequest,
     format::{
-        hidden::hidden,
         openai::reading::{Member, member, members, note, read_as, read_mark, read_text},
+        proof::hidden,
     },
     inference::{Content, File, Image, Media, Part, Reasoning, ToolCall, ToolKind, ToolResult, Unread},
 };
@@ -18,12 +18,18 @@ pub(super) fn read(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Ve
     let (content, own): (Option<Content>, &[&str]) = match kind {
         "text" => (text("text").map(Content::Text), &["text"]),
         "thinking" => {
-            let thought = text("thinking").map(|text_of| Reasoning { text: text_of, signature: text("signature") });
+            // Thoughts without a proof come with an empty one.
+            let signature = text("signature").filter(|proof| !proof.is_empty());
+            let thought = text("thinking").map(|text| Reasoning { text, signature });
             (thought.map(Content::Reasoning), &["thinking", "signature"])
         }
         "redacted_thinking" => (text("data").map(|data| thought_hidden(&data)), &["data"]),
         "image" => (image(members, at, unread), &["source"]),
-        "document" => (document(members, at, unread), &["source", "title"]),
+        "document" => match document(members, at, unread) {
+            // A text has room for all that stands beside it.
+            Some(content @ Content::Text(_)) => (Some(content), &["source", "title", "context"]),
+            content => (content, &["source", "title"]),
+        },
         "search_result" => (search_result(members), &["source", "title", "content"]),
         "tool_use" => (call(members).map(Content::ToolCall), &["id", "name", "input"]),
         "tool_result" => {
@@ -80,7 +86,7 @@ fn image(members: &[Member<'_>], at: &str, unread: &mut Vec<Unread>) -> Option<C
     Some(Content::Image(Image { media, detail: None }))
 }
 
-/// A document: a file, or a text in itself.
+/// A document: a file with its title as its name, or a text in itself, with its title and its context before it.
 fn document(members: &[Member<'_>], at: &str, unread: &mut Vec<Unread>) -> Option<Content> {
     let source = source(members, at)?;
     let text = |name: &str| member(&source, name).and_then(read_text);
@@ -88,14 +94,15 @@ fn document(members: &[Member<'_>], at: &str, unread: &mut Vec<Unread>) -> Optio
         note_kept(&media, at, unread);
         return Some(Content::File(File { media: Some(media), name: member(members, "title").and_then(read_text) }));
     }
-    match &*text("type")? {
-        "text" => text("data").map(Content::Text),
-        "content" => {
-            let words = member(&source, "content").and_then(words)?;
-            Some(Content::Text(words))
-        }
-        _ => None,
-    }
+    let words = match &*text("type")? {
+        "text" => text("data")?,
+        "content" => member(&source, "content").and_then(words)?,
+        _ => return None,
+    };
+    let beside = ["title", "context"].into_iter().filter_map(|name| member(members, name).and_then(read_text));
+    let beside: Vec<String> = beside.filter(|text| !text.is_empty()).collect();
+    let head = if beside.is_empty() { String::new() } else { beside.join("\n") + "\n\n" };
+    Some(Content::Text(head + &words))
 }
 
 /// A block with a text.
@@ -192,6 +199,14 @@ mod tests {
                 Content::Text("w".into()),
             ),
             (
+                json!({"type": "document", "title": "t", "context": "c", "source": {"type": "text", "media_type": "text/plain", "data": "words"}}),
+                Content::Text("t\nc\n\nwords".into()),
+            ),
+            (
+                json!({"type": "document", "title": "t", "source": {"type": "content", "content": "w"}}),
+                Content::Text("t\n\nw".into()),
+            ),
+            (
                 json!({"type": "search_result", "title": "t", "source": "u", "content": [{"type": "text", "text": "w"}]}),
                 Content::Text("t\nu\n\nw".into()),
             ),
@@ -226,6 +241,9 @@ mod tests {
         assert_eq!(unread.len(), 3);
         let (_, unread) = of(json!({"type": "document", "source": {"type": "file", "file_id": "f"}}));
         assert_eq!(unread, ["messages[0].content[0].source.file_id"]);
+        let url = json!({"type": "url", "url": "https://x/y.pdf"});
+        let (_, unread) = of(json!({"type": "document", "title": "t", "context": "c", "source": url}));
+        assert_eq!(unread, ["messages[0].content[0].context"], "a file has no place for it");
         let (_, unread) = of(json!({"type": "text", "text": "x", "citations": [], "y": null}));
         assert_eq!(unread, ["messages[0].content[0].citations"]);
     }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{stop, usage};
 use crate::{
     fields::{Fields, Pairs, text_of},
-    format::{hidden::hidden, openai::faults},
+    format::{openai::faults, proof::hidden},
     inference::{CallDelta, Delta, FinishReason, ProviderError},
     usage::Report,
 };

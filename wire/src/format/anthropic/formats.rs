@@ -7,7 +7,7 @@ use crate::{
     fields::{BadRequest, Fields},
     format::{
         AnswerReader, ClientFormat, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
-        openai::faults::read_refusal,
+        openai::faults::read_refusal, pairing::pair, proof,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
@@ -49,6 +49,7 @@ impl Anthropic {
         if model != request.model {
             request.source.body.set("model", model);
         }
+        proof::leave_foreign(&mut request);
         let mut call = ProviderCall::forwarded(path, request);
         if !call.headers.iter().any(|(name, _)| name == VERSION) {
             call.headers.push((Cow::Borrowed(VERSION), Cow::Borrowed(OLD)));
@@ -70,13 +71,14 @@ impl ProviderFormat for Anthropic {
         KeyHeader::Named("x-api-key")
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         if request.source.format == Format::AnthropicMessages {
             let mut call = Self::own(MESSAGES, request, upstream.model);
             set_tier(&mut call.body, upstream);
             return Ok(call);
         }
         feature::check(&request, "Anthropic", translate::takes)?;
+        pair(&mut request)?;
         let mut body = translate::body(&request, upstream)?;
         set_tier(&mut body, upstream);
         let version = if translate::samples(&request) { OLD } else { NEW };

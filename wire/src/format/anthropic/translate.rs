@@ -1,19 +1,17 @@
 //! A request of another format as messages. Features that messages lack were refused before ([`takes`]).
 
 mod conversation;
+mod reasoning;
 
 use serde_json::{Value, json};
 
-use super::formats::LEAST_THOUGHT;
 use crate::{
     fields::Fields,
     format::{
         Upstream,
         feature::{Feature, Takes},
     },
-    inference::{
-        CacheMark, CacheTtl, Conversation, Failure, OutputFormat, ReasoningWanted, Request, Tool, ToolChoice, Work,
-    },
+    inference::{CacheMark, CacheTtl, Conversation, Failure, OutputFormat, Request, Tool, ToolChoice, Work},
 };
 
 /// How messages treat the features of requests in other formats.
@@ -23,6 +21,7 @@ pub(in crate::format) const fn takes(feature: Feature) -> Takes {
         Feature::Reasoning | Feature::AuthorName | Feature::Seed => Takes::Left,
         Feature::TextPrompt
         | Feature::ImageId
+        | Feature::MadeImage
         | Feature::Audio
         | Feature::FileId
         | Feature::CustomTool
@@ -70,8 +69,8 @@ pub(super) fn samples(request: &Request) -> bool {
 ///
 /// # Errors
 ///
-/// A part with a value that can't be written: arguments of a tool that are no object, a file that is no PDF, or no
-/// message at all.
+/// A part with a value that can't be written: arguments of a tool that are no object, a file that is no PDF, no message
+/// at all, or what the provider refuses beside reasoning.
 pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields, Failure> {
     let mut body = Fields::default();
     body.set("model", upstream.model);
@@ -85,7 +84,7 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields,
     }
     body.set("messages", &written.messages);
     put_tools(&mut body, conversation);
-    put_reasoning(&mut body, conversation, upstream.model, limit);
+    put_output(&mut body, conversation, reasoning::asked(conversation, request.source.format, upstream.model, limit)?);
     put_sampling(&mut body, conversation);
     if let Some(user) = &request.end_user {
         body.set("metadata", &json!({"user_id": user}));
@@ -159,36 +158,14 @@ fn tool(tool: &Tool) -> Value {
     written
 }
 
-/// Models that reason only within a number of tokens, by the beginnings of their names.
-const BY_TOKENS: [&str; 5] =
-    ["claude-3", "claude-haiku-4", "claude-sonnet-4-5", "claude-sonnet-4-2", "claude-opus-4-1"];
-
 /// How much the model is to reason, and the form of the answer.
-fn put_reasoning(body: &mut Fields, conversation: &Conversation, model: &str, limit: u32) {
+fn put_output(body: &mut Fields, conversation: &Conversation, asked: reasoning::Asked) {
     let mut output = serde_json::Map::new();
-    let ReasoningWanted { effort, max_tokens } = &conversation.reasoning;
-    let is_by_tokens = BY_TOKENS.iter().any(|begin| model.starts_with(begin));
-    let budget = |tokens: u32| {
-        let most = limit.saturating_sub(1);
-        (most >= LEAST_THOUGHT).then(|| json!({"type": "enabled", "budget_tokens": tokens.clamp(LEAST_THOUGHT, most)}))
-    };
-    let thinking = match (effort.as_deref(), max_tokens) {
-        (Some("none"), _) | (None, Some(0)) => Some(json!({"type": "disabled"})),
-        (None, Some(tokens)) => budget(*tokens),
-        (Some(word), _) if is_by_tokens => budget(match word {
-            "minimal" | "low" => LEAST_THOUGHT,
-            "medium" => 8_192,
-            _ => 24_576,
-        }),
-        (Some(word), _) => {
-            let word = if word == "minimal" { "low" } else { word };
-            output.insert("effort".into(), word.into());
-            Some(json!({"type": "adaptive"}))
-        }
-        (None, None) => None,
-    };
-    if let Some(thinking) = thinking {
+    if let Some(thinking) = asked.thinking {
         body.set("thinking", &thinking);
+    }
+    if let Some(word) = asked.effort {
+        output.insert("effort".into(), word.into());
     }
     match &conversation.output {
         OutputFormat::Text | OutputFormat::JsonObject => {}

@@ -7,6 +7,7 @@ use super::{
     AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
     incoming::{Incoming, read_all},
     openai::read_refusal,
+    pairing::pair,
     vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
@@ -28,11 +29,12 @@ impl ProviderFormat for Cohere {
         Some("/v2")
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         if request.source.format == Format::OpenAiEmbeddings {
             return vectors::cohere(&request, upstream);
         }
         feature::check(&request, "Cohere", takes)?;
+        pair(&mut request)?;
         let body = translate::body(&request, upstream)?;
         Ok(ProviderCall::translated(Format::Cohere, request.stream, CHAT.into(), body))
     }

@@ -27,6 +27,7 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::EndUser => Takes::Left,
         Feature::TextPrompt
         | Feature::ImageId
+        | Feature::MadeImage
         | Feature::Audio
         | Feature::FileData
         | Feature::FileUrl

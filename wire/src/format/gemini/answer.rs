@@ -2,17 +2,20 @@
 
 use serde_json::Value;
 
-use super::{PROOF_MARK, refusal, usage};
+use super::{refusal, usage};
 use crate::{
     format::{
         incoming::{Listener, Place},
         made::hash,
         openai::fault,
+        proof::GOOGLES,
     },
-    inference::{CallDelta, Delta, Event, Failure, FinishReason, Raw, TokenLogprob},
+    inference::{CallDelta, Delta, Event, Failure, FinishReason, Made, Media, Raw, TokenLogprob},
     sse::SseEvent,
 };
 
+/// The most characters of a media type that an error repeats.
+const LONGEST_TYPE: usize = 100;
 /// The most candidates of one answer.
 const MOST_CHOICES: usize = 1_024;
 /// Reasons of a candidate that is no answer: the model called what is not there, or wrote what can't be read.
@@ -143,12 +146,19 @@ impl Choice {
                 None => deltas.push(Delta { choice: self.index, logprobs, ..Delta::default() }),
             }
         }
+        let mut all = candidate.pointer("/content/parts").and_then(Value::as_array).into_iter().flatten();
+        let strange = all.find_map(strange_data).map(|kind| {
+            let words = format!("the provider's answer has data of the type {kind}, for which no format has a place");
+            Failure::Provider(Box::new(fault::in_words(words)))
+        });
         let word = candidate.get("finishReason").and_then(Value::as_str);
         let word = word.filter(|word| *word != "FINISH_REASON_UNSPECIFIED");
-        let fault = word.filter(|word| FAULTS.contains(word)).map(|word| {
-            let said = candidate.get("finishMessage").and_then(Value::as_str).map(fault::text_words);
-            let said = said.filter(|said| !said.is_empty()).unwrap_or_else(|| "the model's answer is none".into());
-            Failure::Provider(Box::new(fault::in_words(format!("{said} ({word})"))))
+        let fault = strange.or_else(|| {
+            word.filter(|word| FAULTS.contains(word)).map(|word| {
+                let said = candidate.get("finishMessage").and_then(Value::as_str).map(fault::text_words);
+                let said = said.filter(|said| !said.is_empty()).unwrap_or_else(|| "the model's answer is none".into());
+                Failure::Provider(Box::new(fault::in_words(format!("{said} ({word})"))))
+            })
         });
         if let Some(word) = word.filter(|_| fault.is_none()) {
             self.is_finished = true;
@@ -176,14 +186,22 @@ impl Choice {
     /// as that of a reasoning: then clients keep it in their order.
     fn part(&mut self, part: &Value, id: &str) -> Vec<Delta> {
         let signature = part.get("thoughtSignature").and_then(Value::as_str).filter(|text| !text.is_empty());
-        let signature = signature.map(|proof| [PROOF_MARK, proof].concat().into());
+        let signature = signature.map(|proof| [GOOGLES, proof].concat().into());
         let mut delta = Delta { choice: self.index, signature, ..Delta::default() };
         if let Some(call) = part.get("functionCall").filter(|call| call.is_object()) {
             let called = Delta { choice: self.index, calls: vec![self.call(call, id)], ..Delta::default() };
             return delta.signature.is_some().then_some(delta).into_iter().chain([called]).collect();
         }
+        if let Some((media_type, base64)) = data_of(part).filter(|(kind, _)| is_image(kind)) {
+            // A sketch on the way to the answer is none.
+            if !is_thought(part) {
+                let image = Media::Data { media_type: Some(media_type.into()), base64: base64.into() };
+                delta.made = Some(Box::new(Made::Images(vec![image])));
+            }
+            return vec![delta];
+        }
         let text = part.get("text").and_then(Value::as_str).unwrap_or_default();
-        if part.get("thought").and_then(Value::as_bool) == Some(true) {
+        if is_thought(part) {
             text.clone_into(&mut delta.reasoning);
         } else {
             self.written += text.chars().count();
@@ -205,6 +223,26 @@ impl Choice {
         let id = text("id").map_or_else(made, str::to_owned);
         CallDelta { index, id: Some(id), name: Some(name.to_owned()), arguments }
     }
+}
+
+fn is_thought(part: &Value) -> bool {
+    part.get("thought").and_then(Value::as_bool) == Some(true)
+}
+
+/// The type and the base64 of a part that is data.
+fn data_of(part: &Value) -> Option<(&str, &str)> {
+    let text = |name: &str| part.pointer("/inlineData")?.get(name)?.as_str();
+    Some((text("mimeType").unwrap_or_default(), text("data")?))
+}
+
+fn is_image(media_type: &str) -> bool {
+    media_type.starts_with("image/")
+}
+
+/// The type of a part's data that is no image.
+fn strange_data(part: &Value) -> Option<String> {
+    let (kind, _) = data_of(part).filter(|(kind, _)| !is_image(kind))?;
+    Some(kind.chars().filter(|c| !c.is_control()).take(LONGEST_TYPE).collect())
 }
 
 /// The searches that Google ran for an answer.
@@ -234,4 +272,109 @@ fn logprobs(candidate: &Value, begin: usize) -> Vec<TokenLogprob> {
         Some(TokenLogprob { token, bytes, logprob: Some(logprob), offset: at, top })
     });
     chosen.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        format::{
+            AnswerWriter as _, ClientFormat as _, End, Particulars, ProviderFormat as _, Receipt, Upstream,
+            WholeWriter as _,
+            anthropic::Messages,
+            gemini::Gemini,
+            live::LiveWriter,
+            openai::{Chat, Responses},
+        },
+        inference::{Format, Usage},
+    };
+
+    fn read(parts: &Value) -> Vec<Event> {
+        let answer = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}],
+            "usageMetadata": {"promptTokenCount": 4, "candidatesTokenCount": 1_290, "totalTokenCount": 1_294}});
+        Gemini.read_whole(Format::Gemini, answer.to_string().as_bytes())
+    }
+
+    fn image() -> Value {
+        json!({"inlineData": {"mimeType": "image/png", "data": "AAAA"}})
+    }
+
+    fn end() -> End {
+        let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: None };
+        End { usage: Usage::default(), receipt, is_cut: false }
+    }
+
+    #[test]
+    fn an_image_is_written_where_the_clients_format_has_a_place() {
+        let sketch = json!({"inlineData": {"mimeType": "image/png", "data": "no"}, "thought": true});
+        let events = read(&json!([sketch, {"text": "here"}, image()]));
+        let deltas = || -> Vec<Delta> {
+            let all =
+                events.iter().filter_map(|event| if let Event::Delta(delta) = event { Some(delta) } else { None });
+            all.cloned().collect()
+        };
+        let shown = json!([{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]);
+        let asked = Chat::read(br#"{"model":"m","messages":[{"role":"user","content":"x"}]}"#).unwrap();
+        let chat: Value = serde_json::from_slice(&Chat::writer(&asked, "0", 0).whole(deltas(), &end())).unwrap();
+        let message = &chat["choices"][0]["message"];
+        assert_eq!((&message["content"], &message["images"]), (&json!("here"), &shown));
+        let mut writer = Chat::writer(&asked, "0", 0);
+        let streamed: String = deltas().into_iter().filter_map(|delta| writer.delta(delta)).collect();
+        assert!(streamed.contains(&format!(r#""images":{shown}"#)), "{streamed}");
+        let asked = Responses::read(br#"{"model":"m","input":"x"}"#).unwrap();
+        let mut writer = Responses::writer(&asked, "0", 0);
+        let streamed: String = deltas().into_iter().filter_map(|delta| writer.delta(delta)).collect();
+        let last = writer.end(&end());
+        let whole: Value = serde_json::from_slice(&Responses::writer(&asked, "0", 0).whole(deltas(), &end())).unwrap();
+        let item = json!({"id": "ig_001", "type": "image_generation_call", "status": "completed", "result": "AAAA"});
+        assert_eq!(whole["output"][1], item);
+        assert!(
+            streamed.contains("response.image_generation_call.completed") && last.contains(&item.to_string()),
+            "{streamed}"
+        );
+        let frames: Vec<_> =
+            deltas().into_iter().filter_map(|delta| LiveWriter::new("i".into()).delta(delta)).collect();
+        assert!(frames.concat().contains(r#""images":["data:image/png;base64,AAAA"]"#), "{frames:?}");
+        let asked = br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"x"}]}"#;
+        let asked = Messages::read(asked).unwrap();
+        let whole = Messages::writer(&asked, "0", 0).whole(deltas(), &end());
+        assert!(
+            String::from_utf8(whole).unwrap().contains("[image/png: messages have no place"),
+            "it is not lost unsaid"
+        );
+        let refused = Gemini.call(asked, &Upstream { model: "gemini-2.5-flash-image", max_output: 9, tier: None });
+        assert!(matches!(refused, Err(Failure::Invalid { field, .. }) if field == "model"));
+    }
+
+    #[test]
+    fn a_client_gives_an_image_back_to_the_model_that_made_it() {
+        let url = "data:image/png;base64,AAAA";
+        let shown = json!([{"type": "image_url", "image_url": {"url": url}, "index": 0}]);
+        let chat = json!({"model": "m", "messages": [{"role": "user", "content": "x"},
+            {"role": "assistant", "content": "here", "images": shown}, {"role": "user", "content": "larger"}]});
+        let item = json!({"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": "AAAA"});
+        let said = |role: &str, text: &str| json!({"role": role, "content": text});
+        let input = json!({"model": "m", "input": [said("user", "x"), said("assistant", "here"), item, said("user", "larger")]});
+        for request in
+            [Chat::read(chat.to_string().as_bytes()).unwrap(), Responses::read(input.to_string().as_bytes()).unwrap()]
+        {
+            let upstream = Upstream { model: "gemini-3-pro-image", max_output: 9, tier: None };
+            let call = Gemini.call(request, &upstream).unwrap();
+            let body: Value = serde_json::from_str(&call.body.to_json()).unwrap();
+            assert_eq!(body["contents"][1], json!({"role": "model", "parts": [{"text": "here"}, image()]}));
+        }
+    }
+
+    #[test]
+    fn data_of_another_kind_is_a_failure_whose_use_is_told() {
+        let sound = json!({"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAA"}});
+        let events = read(&json!([{"text": "x"}, sound]));
+        let [Event::Delta(_), Event::Reported(report), Event::Failed(failure)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(report.output, Some(1_290));
+        assert!(failure.to_string().contains("audio/L16"), "{failure}");
+    }
 }

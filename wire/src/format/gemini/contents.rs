@@ -9,9 +9,8 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::PROOF_MARK;
 use crate::{
-    format::{feature, media::inline},
+    format::{feature, media::inline, proof::GOOGLES},
     inference::{Audio, Content, Failure, File, Format, Image, Message, Part, Role, ToolCall, ToolResult},
 };
 
@@ -97,6 +96,9 @@ impl<'a> Writer<'a> {
         let mut proof = Proof { text: None, is_of_call, is_needed: needs_proof };
         let mut has_text = false;
         for part in &message.parts {
+            if let (Some(name), Role::User) = (name_of(&part.content), message.role) {
+                self.put(Speaker::User, json!({"text": name}));
+            }
             match (self.part(&part.content, &mut proof), message.role) {
                 (Err(why), _) => {
                     let field = feature::message_field(self.format, place).into_owned();
@@ -127,7 +129,7 @@ impl<'a> Writer<'a> {
             Content::Text(text) | Content::Refusal(text) if text.is_empty() => return Ok(None),
             Content::Text(text) | Content::Refusal(text) => proven(json!({"text": text}), proof.of_text()),
             Content::Reasoning(reasoning) => {
-                let own = reasoning.signature.as_deref().and_then(|signature| signature.strip_prefix(PROOF_MARK));
+                let own = reasoning.signature.as_deref().and_then(|signature| signature.strip_prefix(GOOGLES));
                 proof.text = own.or(proof.text);
                 return Ok(None);
             }
@@ -185,6 +187,8 @@ fn call_part(ToolCall { id, name, arguments, kind: _ }: &ToolCall) -> Option<Val
 /// A tool's result: its text by a name that says whether the tool failed, and data beside it.
 fn result_part(result: &ToolResult, name: &str) -> Value {
     let text: String = result.parts.iter().map(|part| text_of(&part.content)).collect();
+    let names = result.parts.iter().filter_map(|part| name_of(&part.content));
+    let text = names.fold(text, |text, name| if text.is_empty() { name.to_owned() } else { format!("{text}\n{name}") });
     let key = if result.is_error { "error" } else { "output" };
     let mut response = json!({"name": name, "response": {key: text}});
     if let Some(id) = &result.call_id {
@@ -195,6 +199,14 @@ fn result_part(result: &ToolResult, name: &str) -> Value {
         response["parts"] = parts.into();
     }
     json!({"functionResponse": response})
+}
+
+/// The name of a file: data has no place for one, so it stands in words beside it.
+fn name_of(content: &Content) -> Option<&str> {
+    match content {
+        Content::File(File { media: Some(_), name }) => name.as_deref().filter(|name| !name.is_empty()),
+        _ => None,
+    }
 }
 
 fn text_of(content: &Content) -> &str {
@@ -226,4 +238,20 @@ fn data(content: &Content) -> Option<Value> {
     };
     let inline = inline(media, &usual)?;
     Some(json!({"inlineData": {"mimeType": inline.media_type, "data": inline.base64}}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference::Media;
+
+    #[test]
+    fn the_name_of_a_tools_file_stands_in_its_result() {
+        let media = Some(Media::Data { media_type: Some("application/pdf".into()), base64: "AA".into() });
+        let file = Content::File(File { media, name: Some("a.pdf".into()) });
+        let result = ToolResult { parts: vec![Part::text("found"), file.into()], ..ToolResult::default() };
+        let written = result_part(&result, "f");
+        assert_eq!(written["functionResponse"]["response"]["output"], "found\na.pdf");
+        assert_eq!(written["functionResponse"]["parts"][0]["inlineData"]["data"], "AA");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod contents;
+mod reasoning;
 mod refusal;
 #[cfg(test)]
 mod tests;
@@ -14,14 +15,12 @@ use serde_json::{Map, Value};
 use super::{
     AnswerReader, KeyHeader, ProviderCall, ProviderFormat, Upstream, feature,
     incoming::{Incoming, read_all},
+    pairing::pair,
     vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
 use answer::Answer;
 pub use translate::takes;
-
-/// Stands before a proof of Google's where a client keeps it, so that no other provider's goes to Google.
-pub(in crate::format) const PROOF_MARK: &str = "google:";
 
 /// A provider that speaks it.
 #[derive(Debug)]
@@ -41,11 +40,16 @@ impl ProviderFormat for Gemini {
         KeyHeader::Named("x-goog-api-key")
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         if request.source.format == Format::OpenAiEmbeddings {
             return vectors::google(&request, upstream);
         }
         feature::check(&request, "Google", takes)?;
+        pair(&mut request)?;
+        if request.source.format == Format::AnthropicMessages && upstream.model.contains("-image") {
+            let message = "answers with images, for which messages have no place; ask it as a chat".to_owned();
+            return Err(Failure::Invalid { field: "model".to_owned(), message });
+        }
         let body = translate::body(&request, upstream)?;
         let method = if request.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
         let path = format!("/models/{}:{method}", upstream.model);

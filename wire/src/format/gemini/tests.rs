@@ -70,7 +70,7 @@ fn a_chat_is_asked_in_geminis_words() {
     let expected = json!({
         "contents": [
             {"role": "user", "parts": [{"text": "look"}, data("image/webp", "AAAA"), data("audio/mp3", "BBBB"),
-                data("application/pdf", "CC"), {"text": "and"}]},
+                {"text": "a.pdf"}, data("application/pdf", "CC"), {"text": "and"}]},
             {"role": "model", "parts": [first, call("d", json!({}))]},
             {"role": "user", "parts": [result("c", "blue"), result("d", "red")]}],
         "systemInstruction": {"parts": [{"text": "be brief"}, {"text": "be kind"}]},
@@ -110,6 +110,23 @@ fn reasoning_is_asked_for_as_the_model_counts_it() {
     assert_eq!(of("gemini-2.5-flash", "none"), json!({"thinkingBudget": 0, "includeThoughts": false}));
     assert_eq!(of("gemini-2.5-flash", "medium"), json!({"thinkingBudget": 8192, "includeThoughts": true}));
     assert_eq!(refused(&json!({"reasoning_effort": "hard"})), "reasoning_effort");
+    // Models that always reason are asked for the least.
+    assert_eq!(of("gemini-2.5-pro", "none"), json!({"thinkingBudget": 128, "includeThoughts": false}));
+    assert_eq!(of("gemini-2.5-pro-preview", "low"), json!({"thinkingBudget": 1024, "includeThoughts": true}));
+    assert_eq!(of("gemini-3.1-pro-preview", "none"), json!({"thinkingLevel": "LOW", "includeThoughts": false}));
+    assert_eq!(of("gemini-3-pro-preview", "medium"), json!({"thinkingLevel": "HIGH", "includeThoughts": true}));
+    assert_eq!(of("gemini-2.0-flash", "none"), Value::Null, "it never reasons");
+    let never = call("gemini-2.0-flash", &json!({"reasoning_effort": "low"}));
+    assert!(matches!(never, Err(Failure::Invalid { field, .. }) if field == "reasoning_effort"));
+}
+
+#[test]
+fn an_older_model_is_not_asked_for_json_beside_tools() {
+    let tool = json!({"type": "function", "function": {"name": "f"}});
+    let asked = json!({"tools": [tool], "response_format": {"type": "json_object"}});
+    assert!(call("gemini-3.8-flash", &asked).is_ok());
+    let refused = call("gemini-2.5-flash", &asked);
+    assert!(matches!(refused, Err(Failure::Invalid { field, .. }) if field == "response_format"));
 }
 
 #[test]

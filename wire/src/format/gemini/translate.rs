@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::contents;
+use super::{contents, reasoning};
 use crate::{
     fields::Fields,
     format::{
@@ -12,7 +12,7 @@ use crate::{
         feature::{Feature, Takes},
         openai::parsed,
     },
-    inference::{Conversation, Failure, OutputFormat, ReasoningWanted, Request, Sampling, Tool, ToolChoice, Work},
+    inference::{Conversation, Failure, OutputFormat, Request, Sampling, Tool, ToolChoice, Work},
 };
 
 /// How Gemini treats the features of requests in other formats.
@@ -30,6 +30,7 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::LogitBias => Takes::Refused,
         Feature::LaterInstructions
         | Feature::ImageData
+        | Feature::MadeImage
         | Feature::Audio
         | Feature::FileData
         | Feature::SignedReasoning
@@ -56,7 +57,7 @@ pub const fn takes(feature: Feature) -> Takes {
     }
 }
 
-/// Models whose reasoning is asked for by a number of tokens, and whose calls need no proof.
+/// Models whose calls need no proof, and that write no JSON beside tools.
 const OLDER: [&str; 2] = ["gemini-1", "gemini-2"];
 
 /// `generationConfig`.
@@ -108,13 +109,11 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Result<Fields,
         body.set("systemInstruction", &json!({"parts": written.instructions}));
     }
     put_tools(&mut body, conversation);
-    let thinking = match thinking(&conversation.reasoning, is_older) {
-        Ok(thinking) => thinking,
-        Err(word) => {
-            let field = Feature::Effort.field(request.source.format).to_owned();
-            return Err(Failure::Invalid { field, message: format!("{word} is not an effort that Gemini knows") });
-        }
-    };
+    let thinking = reasoning::thinking(&conversation.reasoning, upstream.model, request.source.format)?;
+    if is_older && conversation.output != OutputFormat::Text && !conversation.tools.is_empty() {
+        let field = Feature::JsonSchema.field(request.source.format).to_owned();
+        return Err(Failure::Invalid { field, message: "can't be asked of this model together with tools".to_owned() });
+    }
     let config = config(conversation, thinking);
     if serde_json::to_value(&config).is_ok_and(|config| config != json!({})) {
         body.set("generationConfig", &config);
@@ -152,27 +151,6 @@ fn config(conversation: &Conversation, thinking: Option<Value>) -> Config<'_> {
 fn seed(sampling: &Sampling) -> Option<u32> {
     let seed = sampling.seed?;
     Some(u32::try_from(seed & 0x7fff_ffff).unwrap_or(0))
-}
-
-/// How much is to be thought: by a level, or by tokens where the client or an older model counts so. What is thought is
-/// shown, unless nothing is to be. The error is a word for an effort that is not known.
-fn thinking(wanted: &ReasoningWanted, is_older: bool) -> Result<Option<Value>, String> {
-    let by_tokens = |tokens: u32| json!({"thinkingBudget": tokens, "includeThoughts": tokens > 0});
-    if let Some(tokens) = wanted.max_tokens {
-        return Ok(Some(by_tokens(tokens)));
-    }
-    let Some(word) = &wanted.effort else { return Ok(None) };
-    let (level, tokens) = match word.as_str() {
-        "none" => ("MINIMAL", 0),
-        "minimal" => ("MINIMAL", 1_024),
-        "low" => ("LOW", 1_024),
-        "medium" => ("MEDIUM", 8_192),
-        "high" => ("HIGH", 24_576),
-        "xhigh" | "max" => ("XHIGH", 24_576),
-        other => return Err(other.to_owned()),
-    };
-    let by_level = || json!({"thinkingLevel": level, "includeThoughts": word != "none"});
-    Ok(Some(if is_older { by_tokens(tokens) } else { by_level() }))
 }
 
 fn put_tools(body: &mut Fields, conversation: &Conversation) {

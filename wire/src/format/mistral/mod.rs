@@ -7,6 +7,7 @@ mod translate;
 use super::{
     AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
     openai::{self, Reader, read_answer, read_refusal},
+    pairing::pair,
     vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
@@ -27,11 +28,12 @@ impl ProviderFormat for Mistral {
         Some("/v1")
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         if request.source.format == Format::OpenAiEmbeddings {
             return vectors::mistral(&request, upstream);
         }
         feature::check(&request, "Mistral", takes)?;
+        pair(&mut request)?;
         let body = translate::body(&request, upstream);
         Ok(ProviderCall::translated(Format::Mistral, request.stream, CHAT.into(), body))
     }

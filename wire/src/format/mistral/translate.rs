@@ -31,6 +31,7 @@ pub const fn takes(feature: Feature) -> Takes {
         | Feature::EndUser => Takes::Left,
         Feature::TextPrompt
         | Feature::ImageId
+        | Feature::MadeImage
         | Feature::FileId
         | Feature::CustomTool
         | Feature::LogitBias

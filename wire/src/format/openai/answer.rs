@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Api, details::Details};
+use super::{Api, address, details::Details};
 use crate::{
     format::{Particulars, Receipt, receipt::UsageObject},
-    inference::{CallDelta, Delta, FinishReason, TokenLogprob, Usage},
+    inference::{CallDelta, Delta, FinishReason, Media, TokenLogprob, Usage},
 };
 
 /// A reason as this format spells it.
@@ -127,6 +127,9 @@ impl Head {
                         fields.insert(name.into(), text.clone().into());
                     }
                 }
+                if !delta.images().is_empty() {
+                    fields.insert("images".into(), images(delta.images()));
+                }
                 if let Some(detail) = detail {
                     fields.insert("reasoning_details".into(), json!([detail]));
                 }
@@ -191,11 +194,12 @@ impl Head {
 /// The message of a choice, from its text and its deltas.
 fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
     let (mut reasoning, mut refusal, mut calls) = (String::new(), String::new(), Vec::<CallDelta>::new());
-    let (mut thoughts, mut details) = (Details::default(), Vec::new());
+    let (mut thoughts, mut details, mut made) = (Details::default(), Vec::new(), Vec::<Media>::new());
     for delta in deltas {
         details.extend(thoughts.add(delta));
         reasoning.push_str(&delta.reasoning);
         refusal.push_str(&delta.refusal);
+        made.extend_from_slice(delta.images());
         for piece in &delta.calls {
             match calls.iter_mut().find(|call| call.index == piece.index) {
                 Some(call) => call.arguments.push_str(&piece.arguments),
@@ -203,7 +207,7 @@ fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
             }
         }
     }
-    let is_silent = text.is_empty() && !(calls.is_empty() && refusal.is_empty());
+    let is_silent = text.is_empty() && !(calls.is_empty() && refusal.is_empty() && made.is_empty());
     let content = if is_silent { Value::Null } else { text.into() };
     let refusal = if refusal.is_empty() { Value::Null } else { refusal.into() };
     let mut message = json!({"role": "assistant", "content": content, "refusal": refusal});
@@ -213,11 +217,20 @@ fn message<'d>(text: String, deltas: impl Iterator<Item = &'d Delta>) -> Value {
     if !details.is_empty() {
         message["reasoning_details"] = details.into();
     }
+    if !made.is_empty() {
+        message["images"] = images(&made);
+    }
     if !calls.is_empty() {
         let whole = |call: &CallDelta| json!({"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}});
         message["tool_calls"] = calls.iter().map(whole).collect();
     }
     message
+}
+
+/// Images that the model made, as OpenRouter's API has them beside a message's text.
+fn images(images: &[Media]) -> Value {
+    let one = |image: &Media| json!({"type": "image_url", "image_url": {"url": address(image, "image/png")}});
+    images.iter().map(one).collect()
 }
 
 /// A piece of a tool call. Only the first piece has the tool's name.

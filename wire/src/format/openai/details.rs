@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    format::hidden::{HIDDEN, hidden},
+    format::proof::{HIDDEN, hidden},
     inference::{Delta, Reasoning},
 };
 
@@ -28,7 +28,10 @@ struct Entry {
 pub(super) fn read(json: &str) -> Option<Vec<Reasoning>> {
     let entries: Vec<Entry> = serde_json::from_str(json).ok()?;
     let one = |entry: Entry| match &*entry.kind {
-        "reasoning.text" => Some(Reasoning { text: entry.text.unwrap_or_default(), signature: Some(entry.signature?) }),
+        "reasoning.text" => {
+            let signature = entry.signature.filter(|proof| !proof.is_empty())?;
+            Some(Reasoning { text: entry.text.unwrap_or_default(), signature: Some(signature) })
+        }
         "reasoning.encrypted" => Some(Reasoning { text: String::new(), signature: Some(hidden(&entry.data?)) }),
         _ => None,
     };
@@ -48,13 +51,16 @@ impl Details {
     pub(super) fn add(&mut self, delta: &Delta) -> Option<Value> {
         self.thought.push_str(&delta.reasoning);
         let signature = delta.signature.as_deref()?;
-        let thought = std::mem::take(&mut self.thought);
         let index = self.count;
         self.count += 1;
-        Some(match signature.strip_prefix(HIDDEN) {
-            Some(data) => json!({"type": "reasoning.encrypted", "data": data, "index": index}),
-            None => json!({"type": "reasoning.text", "text": thought, "signature": signature, "index": index}),
-        })
+        let hidden = signature.strip_prefix(HIDDEN);
+        Some(hidden.map_or_else(
+            || {
+                let thought = std::mem::take(&mut self.thought);
+                json!({"type": "reasoning.text", "text": thought, "signature": signature, "index": index})
+            },
+            |data| json!({"type": "reasoning.encrypted", "data": data, "index": index}),
+        ))
     }
 }
 
@@ -75,6 +81,11 @@ mod tests {
         let thought = |text: &str, signature: &str| Reasoning { text: text.into(), signature: Some(signature.into()) };
         let read = read(&Value::from(written).to_string()).unwrap();
         assert_eq!(read, [thought("ab", "s"), thought("", &hidden("d"))]);
+        let pieces = [piece("a", None), piece("", Some(&hidden("d"))), piece("b", Some("s")), piece("c", Some("t"))];
+        let mut details = Details::default();
+        let written: Vec<Value> = pieces.iter().filter_map(|piece| details.add(piece)).collect();
+        let read = super::read(&Value::from(written).to_string()).unwrap();
+        assert_eq!(read, [thought("", &hidden("d")), thought("ab", "s"), thought("c", "t")], "no words are lost");
     }
 
     #[test]

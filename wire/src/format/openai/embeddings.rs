@@ -225,7 +225,7 @@ impl WholeWriter for Writer {
         if let Some(raw) = raw {
             return raw.to_json_with(&["usage", "farebox"], &gain, 1_024);
         }
-        let vectors = deltas.iter().filter_map(|delta| delta.vectors.as_deref()).flat_map(|vectors| &vectors.0);
+        let vectors = deltas.iter().filter_map(Delta::vectors).flatten();
         let vectors = vectors.enumerate();
         let entry = |(index, vector): (usize, &Vec<f32>)| {
             let embedding = match self.encoding {
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
     use crate::{
         format::{Particulars, Receipt},
-        inference::{Usage, Vectors},
+        inference::{Made, Usage},
     };
 
     fn read(fields: &str) -> Result<Request, BadRequest> {
@@ -318,7 +318,7 @@ mod tests {
     fn another_formats_vectors_are_written_as_the_client_wants_them() {
         let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: None };
         let end = End { usage: Usage { input: 5, ..Usage::default() }, receipt, is_cut: false };
-        let deltas = vec![Delta { vectors: Some(Box::new(Vectors(vec![vec![0.5, -1.0]]))), ..Delta::default() }];
+        let deltas = vec![Delta { made: Some(Box::new(Made::Vectors(vec![vec![0.5, -1.0]]))), ..Delta::default() }];
         let of = |encoding| -> Value {
             let mut writer = Writer { id: "embd-1".into(), model: "m".into(), encoding };
             serde_json::from_slice(&writer.whole(deltas.clone(), &end)).unwrap()

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     fields::{BadRequest, Fields},
-    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature},
+    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, pairing::pair, proof},
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
 };
@@ -56,6 +56,7 @@ impl ClientFormat for Completions {
 /// A part of the request that chat completions can't express.
 pub(in crate::format) fn translated(request: &Request, upstream: &Upstream<'_>) -> Result<Fields, Failure> {
     feature::check(request, "OpenAI", translate::takes)?;
+    translate::check_reasoning(request, upstream.model)?;
     Ok(translate::body(request, upstream))
 }
 
@@ -86,7 +87,7 @@ impl ProviderFormat for OpenAi {
         &[CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS]
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         let (format, is_streamed) = (request.source.format, request.stream);
         let path = match format {
             Format::OpenAiChat => CHAT,
@@ -94,11 +95,13 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+                pair(&mut request)?;
                 let mut body = translated(&request, upstream)?;
                 set_tier(&mut body, format, upstream);
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));
             }
         };
+        proof::leave_foreign(&mut request);
         let mut call = ProviderCall::forwarded(path, own_body(request, upstream.model));
         set_tier(&mut call.body, format, upstream);
         Ok(call)

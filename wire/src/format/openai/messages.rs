@@ -121,6 +121,10 @@ fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Me
             "tool_call_id" if role == Role::Tool && text(name).is_some() => {}
             name if reasoning == Some(name) => {}
             "reasoning_details" if details.is_some() => {}
+            "images" if role == Role::Assistant => match read_images(value, &at(".images"), unread) {
+                Some(images) => message.parts.extend(images),
+                None => note(unread, at(".images"), value),
+            },
             "tool_calls" => read_calls(value, &at(".tool_calls"), &mut message.parts, unread),
             "function_call" => match read_function(value, None) {
                 Some(call) => message.parts.push(Content::ToolCall(call).into()),
@@ -171,7 +175,7 @@ fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unre
         ("text", Some(value)) => read_text(value).map(Content::Text),
         ("refusal", Some(value)) => read_text(value).map(Content::Refusal),
         ("thinking", value) => value.or_else(|| member(members, "text")).and_then(read_as).map(|thoughts| {
-            let signature = member(members, "signature").and_then(read_text);
+            let signature = member(members, "signature").and_then(read_text).filter(|proof| !proof.is_empty());
             Content::Reasoning(Reasoning { text: written::words(thoughts), signature })
         }),
         ("image_url", Some(value)) => read_image(value, &at_kind, unread).map(Content::Image),
@@ -222,6 +226,19 @@ fn read_image(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Image> {
         note(unread, format!("{at}.url"), &serde_json::Value::String(shown).to_string());
     }
     Some(Image { media: Media::Url(address), detail: of("detail") })
+}
+
+/// Images that the model made in an earlier answer.
+fn read_images(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<Vec<Part>> {
+    let list: Vec<&RawValue> = read_as(json)?;
+    let each = list.into_iter().enumerate().map(|(place, image)| {
+        let at = format!("{at}[{place}]");
+        let members = members(image.get(), &at).ok()??;
+        note_others(&members, &["type", "index", "image_url"], &at, unread);
+        let image = read_image(member(&members, "image_url")?, &format!("{at}.image_url"), unread)?;
+        Some(Content::Image(image).into())
+    });
+    each.collect()
 }
 
 /// Audio in base64, alone or with its encoding.

@@ -10,8 +10,8 @@ use crate::{
         feature::{Feature, Takes, is_data},
     },
     inference::{
-        Content, Conversation, File, Generation, Image, Media, Message, OutputFormat, Part, Request, Role, Tool,
-        ToolCall, ToolChoice, ToolKind, Work,
+        Content, Conversation, Failure, File, Generation, Image, Media, Message, OutputFormat, Part, Request, Role,
+        Tool, ToolCall, ToolChoice, ToolKind, Work,
     },
 };
 
@@ -22,6 +22,7 @@ pub(in crate::format) const fn takes(feature: Feature) -> Takes {
         Feature::CacheMark | Feature::Reasoning | Feature::SignedReasoning | Feature::FailedResult => Takes::Left,
         Feature::TextPrompt
         | Feature::ImageId
+        | Feature::MadeImage
         | Feature::FileUrl
         | Feature::FileId
         | Feature::ResultMedia
@@ -67,7 +68,7 @@ pub(super) fn body(request: &Request, upstream: &Upstream<'_>) -> Fields {
         OutputFormat::Text => {}
         format => body.set("response_format", &response_format(format)),
     }
-    if let Some(effort) = effort(conversation) {
+    if let Some(effort) = effort(conversation).and_then(|word| effort_of(upstream.model, word)) {
         body.set("reasoning_effort", &effort);
     }
     put_generation(&mut body, &conversation.generation);
@@ -127,6 +128,44 @@ pub(in crate::format) fn effort(conversation: &Conversation) -> Option<String> {
     };
     let reasoning = &conversation.reasoning;
     reasoning.effort.clone().or_else(|| reasoning.max_tokens.map(|tokens| by_tokens(tokens).to_owned()))
+}
+
+/// Beginnings of the names of models that do not reason.
+const NEVER: [&str; 4] = ["gpt-3", "gpt-4", "chatgpt-", "gpt-5-chat"];
+/// The least that models reason which always do, by the beginnings of their names: the first that fits counts.
+const LEAST: [(&str, &str); 6] =
+    [("gpt-5-pro", "high"), ("gpt-5-codex", "low"), ("gpt-5-", "minimal"), ("o1", "low"), ("o3", "low"), ("o4", "low")];
+
+/// An effort as a model takes it: where it is to reason nothing, the least that it can. `None` for a model that never
+/// reasons.
+fn effort_of(model: &str, word: String) -> Option<String> {
+    if never_reasons(model) {
+        return None;
+    }
+    let least = LEAST.into_iter().find(|(begin, _)| model.starts_with(begin)).map(|(_, least)| least);
+    let least = least.or((model == "gpt-5").then_some("minimal"));
+    Some(if word == "none" { least.unwrap_or("none").to_owned() } else { word })
+}
+
+fn never_reasons(model: &str) -> bool {
+    NEVER.into_iter().any(|begin| model.starts_with(begin))
+}
+
+/// Refuses to ask a model to reason that can't.
+///
+/// # Errors
+///
+/// The client's field.
+pub(super) fn check_reasoning(request: &Request, model: &str) -> Result<(), Failure> {
+    let Work::Conversation(conversation) = &request.work else { return Ok(()) };
+    let is_asked = effort(conversation).is_some_and(|word| word != "none");
+    if !is_asked || !never_reasons(model) {
+        return Ok(());
+    }
+    let is_word = conversation.reasoning.effort.is_some();
+    let feature = if is_word { Feature::Effort } else { Feature::ReasoningTokens };
+    let field = feature.field(request.source.format).to_owned();
+    Err(Failure::Invalid { field, message: "asks a model to reason that can't".to_owned() })
 }
 
 pub(in crate::format) fn response_format(format: &OutputFormat) -> Value {
@@ -338,6 +377,31 @@ mod tests {
         let request = read_chat(source.to_string().as_bytes()).unwrap();
         let written = body(&request, &Upstream { model: "m", max_output: 10, tier: None }).to_json();
         assert_eq!(serde_json::from_str::<Value>(&written).unwrap(), source);
+    }
+
+    #[test]
+    fn no_reasoning_is_the_least_that_a_model_can() {
+        let of = |model: &str, thinking: Value| {
+            let body = json!({"model": "m", "max_tokens": 9_000, "thinking": thinking, "messages": [{"role": "user", "content": "x"}]});
+            let request = crate::format::anthropic::read_messages(body.to_string().as_bytes()).unwrap();
+            let told = crate::format::openai::translated(&request, &Upstream { model, max_output: 10, tier: None });
+            told.map(|body| body.string("reasoning_effort").unwrap().unwrap_or_default())
+        };
+        for (model, least) in [
+            ("gpt-6-sol", "none"),
+            ("gpt-5.1", "none"),
+            ("gpt-5", "minimal"),
+            ("gpt-5-mini", "minimal"),
+            ("gpt-5-codex", "low"),
+            ("gpt-5-pro", "high"),
+            ("o3", "low"),
+            ("gpt-4o", ""),
+        ] {
+            assert_eq!(of(model, json!({"type": "disabled"})).unwrap(), least, "{model}");
+        }
+        let budget = json!({"type": "enabled", "budget_tokens": 2_000});
+        assert_eq!(of("o3", budget.clone()).unwrap(), "low");
+        assert!(matches!(of("gpt-4o", budget), Err(Failure::Invalid { field, .. }) if field == "thinking"));
     }
 
     #[test]

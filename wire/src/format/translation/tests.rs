@@ -75,6 +75,10 @@ fn example(feature: Feature, provider: &str) -> Option<Example> {
             change = |conversation| *media(conversation) = Media::Id("id".into());
             (said(json!([text])), with_part(picture))
         }
+        Feature::MadeImage => {
+            let with = json!({"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "images": [picture]}]});
+            (answered(json!("y")), with)
+        }
         Feature::Audio => (
             said(json!([text])),
             with_part(json!({"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}})),

@@ -7,14 +7,10 @@ use super::mark;
 use crate::{
     format::{
         feature::{Feature, is_data},
-        gemini::PROOF_MARK,
-        hidden::HIDDEN,
+        proof::{HIDDEN, anthropics},
     },
     inference::{Content, Failure, File, Format, Image, Media, Message, Part, Reasoning, Role, ToolCall, ToolResult},
 };
-
-/// The beginning of OpenAI's proofs: Fernet tokens (Fernet specification, version 0x80 and a time).
-const OPENAI_PROOF: &str = "gAAAAA";
 
 /// A conversation's system prompt and messages.
 #[derive(Debug, Default)]
@@ -92,15 +88,10 @@ fn block(content: &Content, at: &str) -> Result<Option<Value>, Failure> {
         Content::Image(Image { media, .. }) => Some(json!({"type": "image", "source": source(media, "image/png")})),
         Content::File(file) => Some(document(file, at)?),
         // Another provider's proof is none here.
-        Content::Reasoning(Reasoning { signature: Some(proof), .. })
-            if [PROOF_MARK, OPENAI_PROOF].into_iter().any(|mark| proof.starts_with(mark)) =>
-        {
-            None
-        }
-        Content::Reasoning(Reasoning { text, signature: Some(signature) }) => {
-            Some(match signature.strip_prefix(HIDDEN) {
+        Content::Reasoning(Reasoning { text, signature }) => {
+            signature.as_deref().and_then(anthropics).map(|proof| match proof.strip_prefix(HIDDEN) {
                 Some(data) => json!({"type": "redacted_thinking", "data": data}),
-                None => json!({"type": "thinking", "thinking": text, "signature": signature}),
+                None => json!({"type": "thinking", "thinking": text, "signature": proof}),
             })
         }
         Content::ToolCall(ToolCall { id, name, arguments, .. }) => {
@@ -111,7 +102,7 @@ fn block(content: &Content, at: &str) -> Result<Option<Value>, Failure> {
             Some(json!({"type": "tool_use", "id": id, "name": name, "input": input.ok_or_else(must)?}))
         }
         Content::ToolResult(result) => Some(returned(result, at)?),
-        Content::Reasoning(Reasoning { signature: None, .. }) | Content::Audio(_) | Content::Unknown { .. } => None,
+        Content::Audio(_) | Content::Unknown { .. } => None,
     })
 }
 

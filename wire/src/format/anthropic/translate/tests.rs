@@ -141,8 +141,51 @@ fn reasoning_is_asked_for_as_the_model_takes_it() {
     assert_eq!(of("claude-sonnet-5-5", effort("high")), (json!({"type": "adaptive"}), json!({"effort": "high"})));
     assert_eq!(of("claude-haiku-4-5", effort("low")), (budget(1_024), Value::Null));
     assert_eq!(of("claude-haiku-4-5", effort("max")), (budget(8_999), Value::Null));
-    let small = json!({"reasoning_effort": "low", "max_tokens": 500});
-    assert_eq!(of("claude-haiku-4-5", small), (Value::Null, Value::Null));
+    assert_eq!(of("claude-opus-4-5", effort("medium")), (budget(8_192), Value::Null));
+    assert_eq!(of("claude-opus-4-6", effort("xhigh")).1, json!({"effort": "high"}));
+    assert_eq!(of("claude-3-5-haiku-latest", effort("none")), (Value::Null, Value::Null));
+}
+
+#[test]
+fn what_claude_refuses_beside_reasoning_is_refused_by_its_field() {
+    let of = |model: &str, more: &[Value]| {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}],
+            "tools": [{"type": "function", "function": {"name": "f"}}]});
+        for more in more {
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        }
+        let upstream = Upstream { model, max_output: 9_000, tier: None };
+        match Anthropic.call(read_chat(body.to_string().as_bytes()).unwrap(), &upstream) {
+            Ok(_) => None,
+            Err(Failure::Invalid { field, .. }) => Some(field),
+            Err(other) => panic!("{other:?}"),
+        }
+    };
+    let effort = |word: &str| json!({"reasoning_effort": word});
+    let forced = json!({"tool_choice": {"type": "function", "function": {"name": "f"}}});
+    for (model, beside) in [("claude-opus-5-5", "high"), ("claude-haiku-4-5", "low")] {
+        for (more, field) in [
+            (json!({"temperature": 0.5}), Some("temperature")),
+            (json!({"temperature": 1.5}), None),
+            (json!({"top_p": 0.9}), Some("top_p")),
+            (json!({"top_p": 1}), None),
+            (json!({"top_k": 5}), Some("top_k")),
+            (json!({"tool_choice": "required"}), Some("tool_choice")),
+            (forced.clone(), Some("tool_choice")),
+            (json!({"tool_choice": "auto"}), None),
+        ] {
+            assert_eq!(of(model, &[effort(beside), more.clone()]).as_deref(), field, "{model}: {more}");
+            assert_eq!(of(model, &[effort("none"), more.clone()]), None, "{model}: {more}");
+            assert_eq!(of(model, std::slice::from_ref(&more)), None, "{model}: {more}");
+        }
+    }
+    let small = json!({"max_tokens": 1_024});
+    assert_eq!(of("claude-haiku-4-5", &[effort("low"), small.clone()]).as_deref(), Some("reasoning_effort"));
+    assert_eq!(of("claude-opus-5-5", &[effort("low"), small]), None, "it is bounded by the limit");
+    assert_eq!(of("claude-3-5-haiku-latest", &[effort("low")]).as_deref(), Some("reasoning_effort"));
+    for model in ["claude-haiku-4-5", "claude-opus-5-5"] {
+        assert_eq!(of(model, &[effort("hard")]).as_deref(), Some("reasoning_effort"));
+    }
 }
 
 #[test]

@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::event;
 use crate::{
-    format::hidden::HIDDEN,
-    inference::{CallDelta, Delta},
+    format::proof::HIDDEN,
+    inference::{CallDelta, Delta, Media},
 };
 
 /// The blocks of one answer.
@@ -41,19 +41,9 @@ impl Blocks {
             self.open(Open::Thinking, || json!({"type": "thinking", "thinking": "", "signature": ""}), text);
             self.grow(&json!({"type": "thinking_delta", "thinking": delta.reasoning}), text);
         }
-        match delta.signature.as_deref().map(|signature| (signature, signature.strip_prefix(HIDDEN))) {
-            Some((_, Some(data))) => {
-                self.close(text);
-                self.start(&json!({"type": "redacted_thinking", "data": data}), text);
-                self.open = Some(Open::Thinking);
-                self.close(text);
-            }
-            // The proof ends its block.
-            Some((signature, None)) if self.open == Some(Open::Thinking) => {
-                self.grow(&json!({"type": "signature_delta", "signature": signature}), text);
-                self.close(text);
-            }
-            Some((_, None)) | None => {}
+        let (before, behind) = self.proofs(delta);
+        if let Some(proof) = before {
+            self.prove(proof, text);
         }
         for words in [&delta.text, &delta.refusal] {
             if !words.is_empty() {
@@ -61,7 +51,34 @@ impl Blocks {
                 self.grow(&json!({"type": "text_delta", "text": words}), text);
             }
         }
+        for words in delta.images().iter().map(instead) {
+            self.open(Open::Text, || json!({"type": "text", "text": ""}), text);
+            self.grow(&json!({"type": "text_delta", "text": words}), text);
+        }
+        if let Some(proof) = behind {
+            self.prove(proof, text);
+        }
         delta.calls.iter().for_each(|call| self.call(call, text));
+    }
+
+    /// The proof of a piece, where it stands before the piece's text, and where behind: a text that has begun stays one.
+    fn proofs<'d>(&self, delta: &'d Delta) -> (Option<&'d str>, Option<&'d str>) {
+        let proof = delta.signature.as_deref();
+        let goes_on = self.open == Some(Open::Text) && !delta.text.is_empty();
+        if goes_on { (None, proof) } else { (proof, None) }
+    }
+
+    /// A proof ends its block. One without reasoning before it has a block of its own, without words.
+    fn prove(&mut self, proof: &str, text: &mut String) {
+        if let Some(data) = proof.strip_prefix(HIDDEN) {
+            self.close(text);
+            self.start(&json!({"type": "redacted_thinking", "data": data}), text);
+            self.open = Some(Open::Thinking);
+        } else {
+            self.open(Open::Thinking, || json!({"type": "thinking", "thinking": "", "signature": ""}), text);
+            self.grow(&json!({"type": "signature_delta", "signature": proof}), text);
+        }
+        self.close(text);
     }
 
     fn call(&mut self, call: &CallDelta, text: &mut String) {
@@ -122,23 +139,20 @@ impl Blocks {
         if !delta.reasoning.is_empty() {
             self.add(Open::Thinking, "thinking", &delta.reasoning);
         }
-        match delta.signature.as_deref().map(|signature| (signature, signature.strip_prefix(HIDDEN))) {
-            Some((_, Some(data))) => {
-                self.whole.push(json!({"type": "redacted_thinking", "data": data}));
-                self.open = None;
-            }
-            Some((signature, None)) if self.open == Some(Open::Thinking) => {
-                if let Some(block) = self.whole.last_mut() {
-                    block["signature"] = signature.into();
-                }
-                self.open = None;
-            }
-            Some((_, None)) | None => {}
+        let (before, behind) = self.proofs(delta);
+        if let Some(proof) = before {
+            self.prove_whole(proof);
         }
         for words in [&delta.text, &delta.refusal] {
             if !words.is_empty() {
                 self.add(Open::Text, "text", words);
             }
+        }
+        for words in delta.images().iter().map(instead) {
+            self.add(Open::Text, "text", &words);
+        }
+        if let Some(proof) = behind {
+            self.prove_whole(proof);
         }
         for call in &delta.calls {
             let known = self.calls.iter().find(|(index, _)| *index == call.index).map(|(_, block)| *block);
@@ -150,6 +164,18 @@ impl Blocks {
             self.open = Some(Open::Call);
             grow(&mut self.whole[block]["input"], &call.arguments);
         }
+    }
+
+    fn prove_whole(&mut self, proof: &str) {
+        if let Some(data) = proof.strip_prefix(HIDDEN) {
+            self.whole.push(json!({"type": "redacted_thinking", "data": data}));
+        } else {
+            self.add(Open::Thinking, "thinking", "");
+            if let Some(block) = self.whole.last_mut() {
+                block["signature"] = proof.into();
+            }
+        }
+        self.open = None;
     }
 
     fn add(&mut self, kind: Open, name: &str, words: &str) {
@@ -175,6 +201,16 @@ impl Blocks {
         }
         blocks
     }
+}
+
+/// Words in place of an image: answers of this format have none. Models that make images are refused before they are
+/// asked.
+fn instead(image: &Media) -> String {
+    let kind = match image {
+        Media::Data { media_type: Some(kind), .. } => kind,
+        Media::Data { media_type: None, .. } | Media::Url(_) | Media::Id(_) => "image",
+    };
+    format!("[{kind}: messages have no place for an image that a model made]")
 }
 
 fn grow(text: &mut Value, more: &str) {

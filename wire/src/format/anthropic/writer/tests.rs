@@ -144,3 +144,37 @@ fn a_cut_answer_closes_what_is_open_and_a_failed_one_has_no_end() {
     assert!(!sse::is_last(text.as_bytes()));
     assert_eq!(events(&failed.silence().unwrap())[0].0, "ping");
 }
+
+#[test]
+fn a_proof_without_a_thought_before_it_has_a_block_of_its_own() {
+    let said = |text: &str, proof: Option<&str>| Delta {
+        text: text.into(),
+        signature: proof.map(Box::from),
+        ..Delta::default()
+    };
+    let proof = Some("google:p");
+    let (thought, text) = (
+        json!({"type": "thinking", "thinking": "", "signature": "google:p"}),
+        |text: &str| json!({"type": "text", "text": text}),
+    );
+    let called = json!({"type": "tool_use", "id": "a", "name": "sky", "input": {}});
+    for (deltas, content) in [
+        (vec![said("hello", proof)], vec![thought.clone(), text("hello")]),
+        (vec![said("hel", None), said("lo", proof)], vec![text("hello"), thought.clone()]),
+        (
+            vec![said("hello", None), said("", proof), call(0, Some("a"), "")],
+            vec![text("hello"), thought.clone(), called],
+        ),
+    ] {
+        let whole: Value = serde_json::from_slice(&writer().whole(deltas.clone(), &end(None))).unwrap();
+        assert_eq!(whole["content"], Value::from(content.clone()));
+        let mut writer = writer();
+        let streamed: String = deltas.into_iter().filter_map(|delta| writer.delta(delta)).collect();
+        let all = events(&(streamed + &writer.end(&end(None))));
+        let begun = all.iter().filter(|(name, _)| name == "content_block_start");
+        let kinds: Vec<_> = begun.map(|(_, data)| data["content_block"]["type"].clone()).collect();
+        assert_eq!(kinds, content.iter().map(|block| block["type"].clone()).collect::<Vec<_>>());
+        let proofs = all.iter().filter(|(_, data)| data["delta"]["signature"] == "google:p").count();
+        assert_eq!(proofs, 1);
+    }
+}

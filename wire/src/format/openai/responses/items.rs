@@ -74,9 +74,17 @@ fn put_item(json: &str, place: usize, messages: &mut Vec<Message>, unread: &mut 
         }
         "reasoning" => {
             let words = ["summary", "content"].into_iter().filter_map(|name| member(&members, name)).map(words_of);
-            let reasoning = Reasoning { text: words.collect(), signature: text("encrypted_content") };
+            let signature = text("encrypted_content").filter(|proof| !proof.is_empty());
+            let reasoning = Reasoning { text: words.collect(), signature };
             let part = (Role::Assistant, Content::Reasoning(reasoning).into());
             (&["type", "id", "status", "summary", "content", "encrypted_content"], Some(part))
+        }
+        // What was made for the client; a call of which nothing is here names what is kept at the provider.
+        "image_generation_call" if text("result").is_some() => {
+            let base64 = text("result").unwrap_or_default();
+            let media = Media::Data { media_type: text("output_format").map(|kind| format!("image/{kind}")), base64 };
+            let part = (Role::Assistant, Content::Image(Image { media, detail: None }).into());
+            (&["type", "id", "status", "result", "output_format"], Some(part))
         }
         _ => (&[], None),
     };

@@ -112,6 +112,8 @@ pub struct Reader {
     begun: Vec<u8>,
     is_stream: bool,
     decoder: Decoder,
+    /// How many pieces of the answer came.
+    pieces: usize,
     has_calls: bool,
     over: bool,
 }
@@ -210,6 +212,7 @@ impl Reader {
             _ if kind.starts_with("response.") => {
                 let mut delta = self.piece(&kind, &fields);
                 delta.raw = Raw::Own(FORMAT, fields);
+                self.pieces += 1;
                 events.push(Event::Delta(delta));
             }
             // A frame that is no event of the format may be an error all the same.
@@ -228,8 +231,12 @@ impl Reader {
         let response = fields.object("response", "an object").ok().flatten().unwrap_or_default();
         let report = report(&response);
         if kind == "response.failed" {
-            events.extend(report);
             let text = response.to_json();
+            // Before any piece a failure is no answer. After one, its event has the usage for the client.
+            if self.pieces > 0 {
+                events.push(Event::Delta(Delta { raw: Raw::Own(FORMAT, fields), ..Delta::default() }));
+            }
+            events.extend(report);
             return self.error(&text, events);
         }
         let finish = Some(finish(&response, self.has_calls));
@@ -372,6 +379,12 @@ mod tests {
             panic!("{events:?}")
         };
         assert_eq!((report.input, error.status, error.code.as_deref()), (Some(5), 429, Some("rate_limit_exceeded")));
+        let begun = "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}\n\n";
+        let events = read(&[begun.as_bytes(), failed.as_bytes(), b"\n\n"]);
+        let [Event::Delta(_), Event::Delta(last), Event::Reported(_), Event::Failed(_)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert!(last.finish.is_none() && last.raw.of(FORMAT).is_some_and(|event| event.to_json().contains("usage")));
         let event = "event: error\ndata: {\"type\":\"error\",\"code\":\"server_error\",\"message\":\"oh\"}\n\n";
         let events = read(&[event.as_bytes()]);
         assert!(

@@ -2,14 +2,17 @@
 //! came, but for the last one, which waits for the charge and gains the cost. Otherwise the events are written here, from
 //! the items that the answer is made of.
 
+mod pieces;
+
 use serde_json::{Map, Value, json};
 
 use super::{FORMAT, request::includes};
 use crate::{
     fields::Fields,
-    format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object},
+    format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object, proof::marked},
     inference::{CallDelta, Delta, FinishReason, Raw, Request, ToolKind, Work},
 };
+use pieces::part;
 
 /// Members of a request that a response repeats, where they are short.
 const REPEATED: [&str; 9] = [
@@ -23,6 +26,8 @@ const REPEATED: [&str; 9] = [
     "tool_choice",
     "top_p",
 ];
+/// The event of a failure.
+const FAILED: &str = "response.failed";
 /// Longer members are not repeated.
 const SHORT: usize = 4 << 10;
 
@@ -46,6 +51,10 @@ pub struct Writer {
     kept: Option<String>,
     /// The provider's last event.
     last: Option<Fields>,
+    /// The response as the provider's first event has it: its names are those of the whole answer.
+    own: Option<Fields>,
+    /// The provider's event of a failure.
+    failure: Option<Fields>,
     items: Vec<Item>,
     /// The number of the next event.
     sequence: u64,
@@ -62,8 +71,23 @@ struct Item {
 enum ItemContent {
     Text(String),
     Refusal(String),
-    Reasoning { text: String, signature: Option<Box<str>> },
+    Reasoning {
+        text: String,
+        signature: Option<Box<str>>,
+    },
     Call(CallDelta, ToolKind),
+    /// In base64.
+    Image(String),
+}
+
+impl ItemContent {
+    const fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+
+    const fn is_reasoning(&self) -> bool {
+        matches!(self, Self::Reasoning { .. })
+    }
 }
 
 impl Writer {
@@ -90,6 +114,8 @@ impl Writer {
             is_background: request.source.is_background,
             kept: None,
             last: None,
+            own: None,
+            failure: None,
             items: Vec::new(),
             sequence: 0,
             finish: None,
@@ -98,6 +124,11 @@ impl Writer {
 
     /// The response in a state.
     fn response(&self, status: &str, output: &[Value]) -> Map<String, Value> {
+        if let Some(Ok(mut own)) = self.own.as_ref().map(|own| serde_json::from_str::<Map<_, _>>(&own.to_json())) {
+            own.insert("status".into(), status.into());
+            own.insert("output".into(), output.into());
+            return own;
+        }
         let mut response = Map::new();
         let usual = json!({
             "id": format!("resp_{}", self.id), "object": "response", "created_at": self.created, "status": status,
@@ -202,160 +233,6 @@ impl Writer {
         self.put(out, "response.created", json!({"response": response}));
         self.put(out, "response.in_progress", json!({"response": response}));
     }
-
-    /// The place of the item that a piece continues: the last one, where it is of the same kind, or a new one.
-    fn place(
-        &mut self,
-        out: &mut String,
-        is_same: impl Fn(&ItemContent) -> bool,
-        new: impl Fn() -> ItemContent,
-    ) -> usize {
-        if let Some(place) = self.items.iter().rposition(|item| !item.is_done && is_same(&item.content)) {
-            return place;
-        }
-        let content = new();
-        let is_call = matches!(content, ItemContent::Call(..));
-        // Calls may come piece by piece in turns, so they stay open beside each other.
-        self.close(out, |content| !(is_call && matches!(content, ItemContent::Call(..))));
-        let place = self.items.len();
-        let prefix = match content {
-            ItemContent::Text(_) | ItemContent::Refusal(_) => "msg",
-            ItemContent::Reasoning { .. } => "rs",
-            ItemContent::Call(_, ToolKind::Function) => "fc",
-            ItemContent::Call(_, ToolKind::Custom) => "ctc",
-        };
-        let item = Item { id: format!("{prefix}_{}{place:02}", self.id), content, is_done: false };
-        let mut shown = self.item(&item, "in_progress");
-        if shown["type"] == "message" {
-            shown["content"] = json!([]);
-        }
-        self.put(out, "response.output_item.added", json!({"output_index": place, "item": shown}));
-        let about = json!({"item_id": item.id, "output_index": place});
-        match &item.content {
-            ItemContent::Text(_) | ItemContent::Refusal(_) => {
-                let more = json!({"content_index": 0, "part": part(&item.content)});
-                self.put(out, "response.content_part.added", joined(about, more));
-            }
-            ItemContent::Reasoning { .. } => {
-                let more = json!({"summary_index": 0, "part": {"type": "summary_text", "text": ""}});
-                self.put(out, "response.reasoning_summary_part.added", joined(about, more));
-            }
-            ItemContent::Call(..) => {}
-        }
-        self.items.push(item);
-        place
-    }
-
-    /// Ends the open items that are to be ended.
-    fn close(&mut self, out: &mut String, ends: impl Fn(&ItemContent) -> bool) {
-        for place in 0..self.items.len() {
-            let item = &self.items[place];
-            if item.is_done || !ends(&item.content) {
-                continue;
-            }
-            let about = json!({"item_id": item.id, "output_index": place});
-            let part = part(&item.content);
-            let events: Vec<(&str, Value)> = match &item.content {
-                ItemContent::Text(text) => vec![
-                    ("response.output_text.done", json!({"content_index": 0, "text": text, "logprobs": []})),
-                    ("response.content_part.done", json!({"content_index": 0, "part": part})),
-                ],
-                ItemContent::Refusal(refusal) => vec![
-                    ("response.refusal.done", json!({"content_index": 0, "refusal": refusal})),
-                    ("response.content_part.done", json!({"content_index": 0, "part": part})),
-                ],
-                ItemContent::Reasoning { text, .. } => vec![
-                    ("response.reasoning_summary_text.done", json!({"summary_index": 0, "text": text})),
-                    ("response.reasoning_summary_part.done", json!({"summary_index": 0, "part": part})),
-                ],
-                ItemContent::Call(call, ToolKind::Function) => vec![(
-                    "response.function_call_arguments.done",
-                    json!({"name": call.name, "arguments": call.arguments}),
-                )],
-                ItemContent::Call(call, ToolKind::Custom) => {
-                    vec![("response.custom_tool_call_input.done", json!({"input": call.arguments}))]
-                }
-            };
-            let whole = self.item(item, "completed");
-            for (kind, more) in events {
-                self.put(out, kind, joined(about.clone(), more));
-            }
-            self.put(out, "response.output_item.done", json!({"output_index": place, "item": whole}));
-            self.items[place].is_done = true;
-        }
-    }
-
-    /// Takes a piece of a translated answer, and writes its events.
-    fn take(&mut self, delta: Delta, out: &mut String) {
-        // Responses have one answer.
-        if delta.choice > 0 {
-            return;
-        }
-        let Delta { text, reasoning, signature, refusal, calls, finish, .. } = delta;
-        self.finish = finish.or_else(|| self.finish.take());
-        if !reasoning.is_empty() || (signature.is_some() && text.is_empty() && calls.is_empty()) {
-            let place = self.place(
-                out,
-                |content| matches!(content, ItemContent::Reasoning { .. }),
-                || ItemContent::Reasoning { text: String::new(), signature: None },
-            );
-            if let ItemContent::Reasoning { text, signature: known } = &mut self.items[place].content {
-                text.push_str(&reasoning);
-                *known = signature.or_else(|| known.take());
-            }
-            if !reasoning.is_empty() {
-                let more = json!({"summary_index": 0, "delta": reasoning});
-                self.piece(out, "response.reasoning_summary_text.delta", place, more);
-            }
-        }
-        if !text.is_empty() {
-            let is_text = |content: &ItemContent| matches!(content, ItemContent::Text(_));
-            let place = self.place(out, is_text, || ItemContent::Text(String::new()));
-            if let ItemContent::Text(known) = &mut self.items[place].content {
-                known.push_str(&text);
-            }
-            let more = json!({"content_index": 0, "delta": text, "logprobs": []});
-            self.piece(out, "response.output_text.delta", place, more);
-        }
-        if !refusal.is_empty() {
-            let is_refusal = |content: &ItemContent| matches!(content, ItemContent::Refusal(_));
-            let place = self.place(out, is_refusal, || ItemContent::Refusal(String::new()));
-            if let ItemContent::Refusal(known) = &mut self.items[place].content {
-                known.push_str(&refusal);
-            }
-            self.piece(out, "response.refusal.delta", place, json!({"content_index": 0, "delta": refusal}));
-        }
-        for call in &calls {
-            self.call(call, out);
-        }
-    }
-
-    fn call(&mut self, piece: &CallDelta, out: &mut String) {
-        let index = piece.index;
-        let is_custom = piece.name.as_ref().is_some_and(|name| self.custom.contains(name));
-        let kind = if is_custom { ToolKind::Custom } else { ToolKind::Function };
-        let is_same = |content: &ItemContent| matches!(content, ItemContent::Call(call, _) if call.index == index);
-        let place = self.place(out, is_same, || {
-            let CallDelta { id, name, .. } = piece;
-            let call = CallDelta { index, id: id.clone(), name: name.clone(), arguments: String::new() };
-            ItemContent::Call(call, kind)
-        });
-        let ItemContent::Call(call, kind) = &mut self.items[place].content else { return };
-        call.arguments.push_str(&piece.arguments);
-        let event = match kind {
-            ToolKind::Function => "response.function_call_arguments.delta",
-            ToolKind::Custom => "response.custom_tool_call_input.delta",
-        };
-        if !piece.arguments.is_empty() {
-            self.piece(out, event, place, json!({"delta": piece.arguments}));
-        }
-    }
-
-    /// Writes an event about a piece of an item.
-    fn piece(&mut self, out: &mut String, kind: &str, place: usize, more: Value) {
-        let about = json!({"item_id": self.items[place].id, "output_index": place});
-        self.put(out, kind, joined(about, more));
-    }
 }
 
 /// An item in a status, with the provider's proof of reasoning or without.
@@ -369,9 +246,13 @@ fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
             let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
             let mut item = json!({"id": id, "type": "reasoning", "summary": summary});
             if let Some(signature) = signature.as_ref().filter(|_| proofs) {
-                item["encrypted_content"] = Value::from(&**signature);
+                item["encrypted_content"] = marked(signature).into();
             }
             item
+        }
+        ItemContent::Image(base64) => {
+            let result = if status == "completed" { base64.as_str().into() } else { Value::Null };
+            json!({"id": id, "type": "image_generation_call", "status": status, "result": result})
         }
         ItemContent::Call(call, kind) => {
             let CallDelta { id: call_id, name, arguments, .. } = call;
@@ -387,26 +268,6 @@ fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
                 }),
             }
         }
-    }
-}
-
-/// The part of a message, or of a reasoning.
-fn part(content: &ItemContent) -> Value {
-    match content {
-        ItemContent::Text(text) => json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []}),
-        ItemContent::Refusal(refusal) => json!({"type": "refusal", "refusal": refusal}),
-        ItemContent::Reasoning { text, .. } => json!({"type": "summary_text", "text": text}),
-        ItemContent::Call(..) => Value::Null,
-    }
-}
-
-fn joined(one: Value, other: Value) -> Value {
-    match (one, other) {
-        (Value::Object(mut one), Value::Object(other)) => {
-            one.extend(other);
-            Value::Object(one)
-        }
-        (one, _) => one,
     }
 }
 
@@ -434,13 +295,21 @@ impl AnswerWriter for Writer {
         match delta.raw {
             Raw::Before => None,
             Raw::Own(FORMAT, fields) => {
+                let fields = self.own_event(fields);
                 let kind = fields.string("type").ok().flatten().unwrap_or_default();
                 self.sequence += 1;
+                if self.own.is_none() {
+                    self.own = fields.object("response", "an object").ok().flatten();
+                }
+                if kind == FAILED {
+                    self.failure = Some(fields);
+                    return None;
+                }
                 if delta.finish.is_some() {
                     self.last = Some(fields);
                     return None;
                 }
-                Some(named(&kind, &self.own_event(fields).to_json()))
+                Some(named(&kind, &fields.to_json()))
             }
             Raw::Own(..) | Raw::None => {
                 let mut out = String::new();
@@ -486,14 +355,22 @@ impl AnswerWriter for Writer {
     }
 
     fn failed(&mut self, error: &Value) -> String {
+        let of = |name: &str| error.pointer(&format!("/error/{name}")).or_else(|| error.get(name)).cloned();
+        let told = json!({"code": of("code").unwrap_or_default(), "message": of("message").unwrap_or_default()});
+        if let Some(mut event) = self.failure.take() {
+            // The usage, the names and the output are the provider's. Why it failed is told in our words.
+            let mut response = event.object("response", "an object").ok().flatten().unwrap_or_default();
+            response.set("error", &told);
+            self.put_own(&mut response);
+            event.set_json("response", response.to_json());
+            return named(FAILED, &event.to_json());
+        }
         let mut out = String::new();
         self.begin(&mut out);
-        let of = |name: &str| error.pointer(&format!("/error/{name}")).or_else(|| error.get(name)).cloned();
         let items: Vec<_> = self.items.iter().map(|item| self.item(item, "incomplete")).collect();
         let mut response = self.response("failed", &items);
-        let told = json!({"code": of("code").unwrap_or_default(), "message": of("message").unwrap_or_default()});
         response.insert("error".into(), told);
-        self.put(&mut out, "response.failed", json!({"response": response}));
+        self.put(&mut out, FAILED, json!({"response": response}));
         out
     }
 }

@@ -100,7 +100,7 @@ fn a_translated_stream_has_each_item_whole_and_in_order() {
     let done: Vec<_> = events.iter().filter(|event| event["type"] == "response.output_item.done").collect();
     let items: Vec<_> = done.iter().map(|event| event["item"].clone()).collect();
     assert_eq!(response["output"], Value::Array(items));
-    assert_eq!(response["output"][0]["encrypted_content"], "S");
+    assert_eq!(response["output"][0]["encrypted_content"], "anthropic:S");
     assert_eq!(response["output"][1]["content"][0]["text"], "hello");
     assert_eq!((&response["output"][2]["arguments"], &response["output"][3]["input"]), (&json!("{}"), &json!("ls")));
     assert_eq!((&response["usage"]["cost"], &response["usage"]["input_tokens"]), (&json!("0.01"), &json!(10)));
@@ -153,9 +153,95 @@ fn a_failure_is_an_event_that_agents_read() {
 }
 
 #[test]
+fn a_failure_of_the_providers_keeps_its_names_and_its_usage() {
+    let own = |json: &str| Delta { raw: Raw::Own(FORMAT, Fields::parse(json.as_bytes()).unwrap()), ..Delta::default() };
+    let begun = || {
+        let mut writer = writer();
+        writer.delta(own(r#"{"type":"response.created","sequence_number":0,"response":{"id":"resp_own","status":"in_progress","usage":null}}"#));
+        writer
+    };
+    let error = json!({"error": {"code": "invalid_prompt", "message": "The provider refused: no"}, "status": 400});
+    let told = json!({"code": "invalid_prompt", "message": "The provider refused: no"});
+    let mut failed = begun();
+    let event = r#"{"type":"response.failed","sequence_number":7,"response":{"id":"resp_own","status":"failed","error":{"code":"x","message":"no"},"usage":{"input_tokens":5}}}"#;
+    assert_eq!(failed.delta(own(event)), None, "it waits for the charge");
+    let last = events(&failed.failed(&error)).pop().unwrap();
+    let response = json!({"id": "resp_own", "status": "failed", "error": told, "usage": {"input_tokens": 5}});
+    assert_eq!((&last["response"], &last["sequence_number"]), (&response, &json!(7)));
+    // Where the connection broke off, the names stay.
+    let last = events(&begun().failed(&error)).pop().unwrap();
+    let response = json!({"id": "resp_own", "status": "failed", "usage": null, "output": [], "error": told});
+    assert_eq!((&last["response"], &last["sequence_number"]), (&response, &json!(1)));
+}
+
+#[test]
 fn a_cut_answer_is_not_complete() {
     let mut writer = writer();
     writer.delta(Delta { text: "a".into(), ..Delta::default() });
     let last = events(&writer.end(&End { is_cut: true, ..end() })).pop().unwrap();
     assert_eq!(last["type"], "response.incomplete");
+}
+
+fn thought(text: &str, proof: Option<&str>) -> Delta {
+    Delta { reasoning: text.into(), signature: proof.map(Box::from), ..Delta::default() }
+}
+
+/// The output of a stream, which is that of the whole response too.
+fn output(new: fn() -> Writer, deltas: Vec<Delta>) -> Vec<Value> {
+    let mut streamed = new();
+    let text: String = deltas.clone().into_iter().filter_map(|delta| streamed.delta(delta)).collect();
+    let all = events(&(text + &streamed.end(&end())));
+    let whole: Value = serde_json::from_slice(&new().whole(deltas, &end())).unwrap();
+    assert_eq!(all.last().unwrap()["response"]["output"], whole["output"]);
+    let count = |kind: &str| all.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!(count("response.output_item.done"), whole["output"].as_array().unwrap().len());
+    let added = count("response.reasoning_summary_part.added");
+    assert_eq!(added, count("response.reasoning_summary_part.done"));
+    let spoken = |item: &&Value| item["summary"].as_array().is_some_and(|summary| !summary.is_empty());
+    assert_eq!(added, whole["output"].as_array().unwrap().iter().filter(spoken).count());
+    whole["output"].as_array().unwrap().clone()
+}
+
+fn reasoning(words: &str, proof: &str) -> Value {
+    let summary = if words.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": words}]) };
+    json!({"type": "reasoning", "summary": summary, "encrypted_content": proof})
+}
+
+fn without_ids(mut items: Vec<Value>) -> Vec<Value> {
+    for item in items.iter_mut().filter_map(Value::as_object_mut) {
+        item.shift_remove("id");
+    }
+    items
+}
+
+#[test]
+fn each_of_two_thoughts_keeps_its_own_proof() {
+    let thoughts = [thought("a", None), thought("b", None), thought("", Some("one")), thought("c", Some("two"))];
+    let hidden = thought("", Some("redacted_thinking:d"));
+    let items = without_ids(output(writer, thoughts.into_iter().chain([hidden]).collect()));
+    let expected = [("ab", "anthropic:one"), ("c", "anthropic:two"), ("", "redacted_thinking:d")];
+    assert_eq!(items, expected.map(|(words, proof)| reasoning(words, proof)));
+}
+
+#[test]
+fn the_proof_of_a_text_is_an_item_beside_it_where_the_client_keeps_proofs() {
+    let said = |text: &str, proof: Option<&str>| Delta { text: text.into(), ..thought("", proof) };
+    let kinds =
+        |items: &[Value]| items.iter().map(|item| item["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    let proof = Some("google:p");
+    let before = output(writer, vec![said("hello", proof)]);
+    assert_eq!(
+        (kinds(&before), &before[0]["encrypted_content"]),
+        (vec!["reasoning".into(), "message".into()], &json!("google:p"))
+    );
+    for last in [said("lo", proof), said("", proof)] {
+        let behind = output(writer, vec![said("hel", None), last]);
+        assert_eq!(
+            (kinds(&behind), &behind[1]["encrypted_content"]),
+            (vec!["message".into(), "reasoning".into()], &json!("google:p"))
+        );
+    }
+    let forgetful = || Writer::new(&read_response(br#"{"model":"m","input":"x"}"#).unwrap(), "0123", 7);
+    assert_eq!(kinds(&output(forgetful, vec![said("hel", None), said("lo", proof), said("", proof)])), ["message"]);
+    assert_eq!(output(forgetful, vec![thought("a", Some("one")), thought("b", Some("two"))]).len(), 2);
 }
