@@ -255,7 +255,7 @@ async fn what_is_wrong_is_named_and_costs_nothing() {
         (json!({"max_cost": 1e30}), "max_cost"),
         (json!({"max_cost": -5e-5}), "max_cost"),
         (json!({"n": 1000}), "n"),
-        (json!({"service_tier": "priority"}), "service_tier"),
+        (json!({"service_tier": "flex"}), "service_tier"),
     ] {
         let answer = stage.chat(more.clone()).await;
         assert_eq!(answer.status, 400, "{more}: {}", answer.body);

@@ -557,7 +557,7 @@ mod tests {
     #[test]
     fn nothing_is_held_and_nothing_bounds_what_the_caller_pays_its_provider() {
         let Ok(Model::Closed(model)) = Catalogue::built_in().unwrap().find("gpt-4o-mini") else { panic!() };
-        let body = br#"{"model":"gpt-4o-mini","prompt":"hello world","service_tier":"priority"}"#;
+        let body = br#"{"model":"gpt-4o-mini","prompt":"hello world","service_tier":"flex"}"#;
         let request = read_completion(body).unwrap();
         assert_eq!(closed(&request, &model).unwrap_err(), "model", "it does chats");
         let model = completing();
