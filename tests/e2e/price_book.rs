@@ -180,7 +180,10 @@ async fn an_announced_price_comes_into_force_by_itself_and_a_disputed_one_is_ref
         (&seen["next_price"]["price"]["input"], &seen["deprecation"]["ends"]),
         (&json!("5"), &json!("2027-06-01"))
     );
-    let before = id(&chat("m-announced").await);
+    let answered = chat("m-announced").await;
+    assert_eq!(answered.header("sunset"), Some("Tue, 01 Jun 2027 00:00:00 GMT"));
+    assert_eq!(chat("gpt-4o-mini").await.header("sunset"), None);
+    let before = id(&answered);
     assert_eq!(stage.charged(&before).await, ("0.000019".to_owned(), 1));
     stage.server.admin().advance(3_600).await;
     let after = id(&chat("m-announced").await);

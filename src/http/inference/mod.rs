@@ -9,11 +9,11 @@ mod quote;
 pub mod responses;
 mod route;
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse,
-    http::header::{HeaderName, HeaderValue},
+    http::header::{HeaderName, HeaderValue, HttpDate, TryIntoHeaderValue as _},
 };
 use actors::account::AccountError;
 use billing::{ids::RequestId, key::Scope};
@@ -60,6 +60,8 @@ const LONGEST_WAIT: u64 = 60;
 static PROVIDER_KEY: HeaderName = HeaderName::from_static("provider-key");
 static X_MAX_COST: HeaderName = HeaderName::from_static("x-max-cost");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
+/// When the provider ends the model.
+static SUNSET: HeaderName = HeaderName::from_static("sunset");
 /// The models that were tried, in an answer that the first did not give.
 static X_ROUTE: HeaderName = HeaderName::from_static("x-farebox-route");
 
@@ -151,9 +153,21 @@ async fn run_read<F: ClientFormat>(
                 if let Some(value) = route.to(&model, aliases).and_then(|route| HeaderValue::from_str(&route).ok()) {
                     response.headers_mut().insert(X_ROUTE.clone(), value);
                 }
+                put_sunset(state, &model, &mut response).await;
                 return Ok(response);
             }
         }
+    }
+}
+
+/// Says when the provider ends the model that answers, where that is known (RFC 8594).
+async fn put_sunset(state: &Shared, model: &str, response: &mut HttpResponse) {
+    if let Ok((Model::Closed(model), _)) = state.gateway.models.find(model).await
+        && let Some(ends) = model.about.ends
+        && let Ok(ms) = u64::try_from(ends.0)
+        && let Ok(value) = HttpDate::from(UNIX_EPOCH + Duration::from_millis(ms)).try_into_value()
+    {
+        response.headers_mut().insert(SUNSET.clone(), value);
     }
 }
 

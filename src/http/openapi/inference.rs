@@ -30,6 +30,7 @@ pub(super) const ANSWER: &[(&str, &str)] = &[
     ("x-ratelimit-remaining-requests", "How many are left."),
     ("x-ratelimit-reset-requests", "Until there are more."),
     ("server-timing", "How long each stage took."),
+    ("sunset", "When the provider ends the model (RFC 8594), where that is known."),
     ("x-farebox-route", "The models that were tried, where the first did not answer."),
 ];
 
