@@ -1,11 +1,36 @@
-//! The operator's own names for models: each stands for one model, and for those that are asked where that one is not
-//! served. Written `NAME=MODEL>MODEL`.
+//! The operator's own names for models: each stands for models in an order, of which the next is asked where one is not
+//! served. The order is the list's (`NAME=MODEL>MODEL`), by weight (`NAME=MODEL*3|MODEL`), or by price
+//! (`NAME=cheapest MODEL|MODEL`).
 
 use std::collections::BTreeMap;
 
 /// The aliases, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Aliases(BTreeMap<String, Vec<String>>);
+pub struct Aliases(BTreeMap<String, Way>);
+
+/// The models that a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The models, as they are listed.
+    pub models: Vec<String>,
+    /// The order in which they are asked.
+    pub by: By,
+}
+
+/// How the models of an alias are ordered for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// As they are listed.
+    Order,
+    /// Each is the first for its share of the conversations.
+    Weight(Vec<u32>),
+    /// The one is the first that costs the least for the request.
+    Price,
+}
+
+/// What stands before models of which the cheapest is asked.
+const CHEAPEST: &str = "cheapest ";
+const FORM: &str = "is written NAME=MODEL>MODEL, NAME=MODEL*WEIGHT|MODEL*WEIGHT or NAME=cheapest MODEL|MODEL";
 
 /// An alias that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,41 +52,58 @@ impl Aliases {
         let mut all = BTreeMap::new();
         for text in texts {
             let bad = |message| BadAlias { text: text.clone(), message };
-            let (name, models) =
-                text.split_once('=').ok_or_else(|| bad("is written NAME=MODEL or NAME=MODEL>MODEL"))?;
-            let models: Vec<String> = models.split('>').map(|model| model.trim().to_owned()).collect();
+            let (name, models) = text.split_once('=').ok_or_else(|| bad(FORM))?;
             let name = name.trim();
-            if name.is_empty() || models.iter().any(String::is_empty) {
-                return Err(bad("is written NAME=MODEL or NAME=MODEL>MODEL"));
-            }
-            if models.iter().any(|model| model == name) {
+            let way = Way::read(models.trim()).filter(|_| !name.is_empty()).ok_or_else(|| bad(FORM))?;
+            if way.models.iter().any(|model| model == name) {
                 return Err(bad("stands for itself"));
             }
-            if all.insert(name.to_owned(), models).is_some() {
+            if all.insert(name.to_owned(), way).is_some() {
                 return Err(bad("has the name of another alias"));
             }
         }
         Ok(Self(all))
     }
 
+    /// What a name stands for, where it is an alias.
+    pub fn way(&self, name: &str) -> Option<&Way> {
+        self.0.get(name)
+    }
+
     /// The model that a name stands for: itself, where it is no alias.
     pub fn model<'a>(&'a self, name: &'a str) -> &'a str {
-        self.0.get(name).and_then(|models| models.first()).map_or(name, String::as_str)
+        self.0.get(name).and_then(|way| way.models.first()).map_or(name, String::as_str)
     }
 
     /// Each alias, with the model that it stands for.
     pub fn all(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().filter_map(|(name, models)| Some((&**name, &**models.first()?)))
+        self.0.iter().filter_map(|(name, way)| Some((&**name, &**way.models.first()?)))
     }
+}
 
-    /// The models that are asked after the first one.
-    pub fn others(&self, name: &str) -> &[String] {
-        self.0.get(name).and_then(|models| models.get(1..)).unwrap_or_default()
-    }
-
-    /// Whether a name is an alias.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+impl Way {
+    fn read(text: &str) -> Option<Self> {
+        let list = |text: &str, between: char| -> Option<Vec<String>> {
+            let models = text.split(between).map(|model| model.trim().to_owned());
+            let models: Vec<String> = models.collect();
+            let is_name = |model: &String| !model.is_empty() && !model.contains(['>', '|', '*', ' ']);
+            models.iter().all(is_name).then_some(models)
+        };
+        if text == CHEAPEST.trim_end() {
+            return None;
+        }
+        if let Some(models) = text.strip_prefix(CHEAPEST) {
+            return Some(Self { models: list(models, '|')?, by: By::Price });
+        }
+        if !text.contains(['|', '*']) {
+            return Some(Self { models: list(text, '>')?, by: By::Order });
+        }
+        let weighed = text.split('|').map(|part| match part.split_once('*') {
+            None => Some((part, 1)),
+            Some((model, weight)) => Some((model, weight.trim().parse().ok().filter(|weight| *weight > 0)?)),
+        });
+        let (models, weights): (Vec<&str>, Vec<u32>) = weighed.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        Some(Self { models: list(&models.join("|"), '|')?, by: By::Weight(weights) })
     }
 }
 
@@ -81,13 +123,35 @@ mod tests {
             (aliases.model("fast"), aliases.model("best"), aliases.model("x")),
             ("gpt-5-mini", "claude-opus-5-5", "x")
         );
-        assert_eq!(aliases.others("fast"), ["claude-haiku-4-5", "gemini-3.8-flash"]);
-        assert!(aliases.others("best").is_empty() && aliases.others("x").is_empty() && !aliases.has("x"));
+        let way = |text: &str| of(&[text]).unwrap().way("a").cloned().unwrap();
+        let models = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(aliases.way("fast").unwrap().by, By::Order);
+        assert_eq!(
+            aliases.way("fast").unwrap().models,
+            models(&["gpt-5-mini", "claude-haiku-4-5", "gemini-3.8-flash"])
+        );
+        assert_eq!(way("a=b*3 | c/d"), Way { models: models(&["b", "c/d"]), by: By::Weight(vec![3, 1]) });
+        assert_eq!(way("a=cheapest b|c"), Way { models: models(&["b", "c"]), by: By::Price });
+        assert_eq!(aliases.way("x"), None);
     }
 
     #[test]
     fn what_is_no_alias_is_refused() {
-        for texts in [&["fast"][..], &["=m"], &["fast="], &["fast=a>"], &["a=a"], &["a=b>a"], &["a=b", "a=c"]] {
+        for texts in [
+            &["fast"][..],
+            &["=m"],
+            &["fast="],
+            &["fast=a>"],
+            &["a=a"],
+            &["a=b>a"],
+            &["a=b", "a=c"],
+            &["a=b|"],
+            &["a=b*0|c"],
+            &["a=b*x|c"],
+            &["a=b>c|d"],
+            &["a=cheapest "],
+            &["a=dearest b|c"],
+        ] {
             assert!(of(texts).is_err(), "{texts:?}");
         }
     }

@@ -17,6 +17,7 @@ pub mod target;
 mod task;
 mod tokenizer_cache;
 pub mod watch;
+pub mod ways;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc};
 

@@ -148,7 +148,7 @@ pub(super) fn call<'a>(
 }
 
 /// The session that a request names: agents and SDKs name it for the provider's cache.
-fn session(request: &Request) -> Option<Box<str>> {
+pub(super) fn session(request: &Request) -> Option<Box<str>> {
     let key = request.source.body.present("prompt_cache_key");
     let header = || request.source.headers.iter().find(|(name, _)| **name == *"session-id").map(|(_, value)| &**value);
     key.or_else(header).or(request.end_user.as_deref()).map(Box::from)

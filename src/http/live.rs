@@ -43,7 +43,11 @@ use super::{
     surface::{Answer, written_error},
     views::money,
 };
-use crate::gateway::serve::{self, Caller, Job, Started};
+use crate::gateway::{
+    plan::Payer,
+    serve::{self, Caller, Job, Started},
+    ways,
+};
 use actors::account::{Live, Subscribe};
 use incoming::Frames;
 use outgoing::{Outgoing, outgoing};
@@ -400,6 +404,7 @@ async fn start(state: &Shared, by: &By, body: &RawValue) -> Result<(RequestId, S
         return Err(ApiError::not_ready("stopping"));
     }
     let request_id = RequestId(Uuid::now_v7());
+    let request = ways::first(&state.gateway, request, Payer::Credits, by.caller.account_id).await;
     let job = Job { request_id, caller: by.caller, request, provider_key: None, max_wait: Duration::ZERO };
     Ok((request_id, serve::start(&state.gateway, job).await?))
 }

@@ -75,6 +75,34 @@ async fn an_alias_stands_for_a_model_and_those_after_it() {
 }
 
 #[tokio::test]
+async fn an_alias_may_choose_by_weight_or_by_price() {
+    let fake = FakeOpenAi::start();
+    let aliases = "mix=gpt-4o*3|gpt-4o-mini, cheap=cheapest gpt-4o|gpt-4o-mini|gemini-3.8-flash";
+    let server = Server::start(Options::default().calling(fake.url()).set("FAREBOX_ROUTING__ALIASES", aliases)).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let ask = async |more: Value| {
+        let messages = json!([{"role": "user", "content": "Say hello to me"}]);
+        let body = with(&json!({"model": "mix", "messages": messages}), &more);
+        let answer = customer.api.post("/v1/chat/completions", &body).await;
+        let quote = customer.api.post("/v1/quote", &body).await.ok();
+        (answer.ok()["model"].as_str().unwrap().to_owned(), quote["model"].as_str().unwrap().to_owned())
+    };
+    let mut dear = 0;
+    for session in 0..40 {
+        let of_session = json!({"prompt_cache_key": format!("s{session}")});
+        let (model, quoted) = ask(of_session.clone()).await;
+        assert_eq!((&ask(of_session).await.0, &quoted), (&model, &model), "a conversation keeps to its model");
+        dear += usize::from(model == "gpt-4o");
+    }
+    assert!((20..40).contains(&dear), "three of four: {dear}");
+    // Gemini costs less, and has no key here.
+    assert_eq!(ask(json!({"model": "cheap"})).await, ("gpt-4o-mini".to_owned(), "gpt-4o-mini".to_owned()));
+    fake.script(Behaviour::Status(503));
+    assert_eq!(ask(json!({"model": "cheap"})).await.0, "gpt-4o", "the next by its price");
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn a_stream_falls_back_before_its_first_piece_and_never_after() {
     let stage = Stage::set().await;
     let stream = async || {

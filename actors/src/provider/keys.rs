@@ -29,15 +29,21 @@ pub(super) fn order(keys: &[WeightedKey], affinity: u64) -> Vec<usize> {
     if keys.len() < 2 {
         return (0..keys.len()).collect();
     }
-    let score = |key: &WeightedKey| {
+    shares(keys.iter().map(|key| (&*key.key, key.weight)), affinity)
+}
+
+/// The places of names with weights, in the order that an affinity gives them. Each is the first for its share of all
+/// affinities.
+pub fn shares<'a>(named: impl Iterator<Item = (&'a str, u32)>, affinity: u64) -> Vec<usize> {
+    let score = |(name, weight): (&str, u32)| {
         let mut hasher = DefaultHasher::new();
-        (&key.key, affinity).hash(&mut hasher);
+        (name, affinity).hash(&mut hasher);
         let half = u32::try_from(hasher.finish() >> u32::BITS).unwrap_or(0);
         // One half more keeps it from both 0 and 1.
         let share = (f64::from(half) + 0.5) / (f64::from(u32::MAX) + 1.0);
-        -f64::from(key.weight) / share.ln()
+        -f64::from(weight) / share.ln()
     };
-    let mut order: Vec<(f64, usize)> = keys.iter().map(score).zip(0..).collect();
+    let mut order: Vec<(f64, usize)> = named.map(score).zip(0..).collect();
     order.sort_by(|(one, _), (other, _)| other.total_cmp(one));
     order.into_iter().map(|(_, place)| place).collect()
 }

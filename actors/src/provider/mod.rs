@@ -16,7 +16,7 @@ use actix::{Actor, AsyncContext, Context, Handler, Message, SpawnHandle};
 use breaker::Breaker;
 use handle::Circuit;
 pub use handle::{MOST_CALLS, ProviderHandle, ProviderSettings};
-pub use keys::WeightedKey;
+pub use keys::{WeightedKey, shares};
 pub use refusal::is_spent;
 use runtime::exit::ExitGuard;
 use runtime::health::{Health, Kind, OfKind, Posted, Verdict};

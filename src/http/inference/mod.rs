@@ -42,7 +42,11 @@ use super::{
 };
 use crate::{
     catalogue::Model,
-    gateway::serve::{self, Begun, Caller, Job, ServeError, Started},
+    gateway::{
+        plan::Payer,
+        serve::{self, Begun, Caller, Job, ServeError, Started},
+        ways::ways,
+    },
     idempotency::Asked,
 };
 pub use count::count_tokens;
@@ -132,25 +136,31 @@ async fn run_read<F: ClientFormat>(
     }
     // Under an `Idempotency-Key` a request has one record, by which a charged one is known.
     let is_keyed = request.extensions().contains::<Asked>();
-    let aliases = state.gateway.models.aliases();
-    let of_alias = aliases.others(&asked.model).to_vec();
-    let others = of_alias.into_iter().chain(std::mem::take(&mut asked.fallbacks)).filter(|_| !is_keyed).collect();
-    let (provider_key, max_wait, authorised) = (own_key(request)?, max_wait(request)?, arrival.at.elapsed());
+    let provider_key = own_key(request)?;
+    let ways = ways(&state.gateway, &asked, Payer::of(provider_key.as_ref()), caller.account_id).await;
+    let is_of_alias = ways.is_some();
+    let mut of_alias = ways.unwrap_or_default().into_iter();
+    let fallbacks = std::mem::take(&mut asked.fallbacks);
+    if let Some(first) = of_alias.next() {
+        asked = asked.for_model(first);
+    }
+    let others = of_alias.chain(fallbacks).filter(|_| !is_keyed).collect();
+    let (max_wait, authorised) = (max_wait(request)?, arrival.at.elapsed());
     let others = if provider_key.is_some() { of_same_provider(state, &asked.model, others).await } else { others };
-    let (mut models, mut route) = (others.into_iter(), Route::default());
+    let (mut models, mut route) = (others.into_iter(), Route::of(is_of_alias));
     loop {
         let next = models.next().map(|name| asked.for_model(name));
         let model = asked.model.clone();
         let job = Job { request_id: arrival.id, caller, request: asked, provider_key: provider_key.clone(), max_wait };
         match (attempt::<F>(state, arrival, authorised, job, keeping.as_ref()).await, next) {
             (Err(error), Some(next)) if route.may_go_on(&error) => {
-                route.failed(aliases.model(&model), &(*error).into());
+                route.failed(&model, &(*error).into());
                 asked = next;
                 arrival.id = RequestId(Uuid::now_v7());
             }
             (Err(error), _) => return Err((*error).into()),
             (Ok(mut response), _) => {
-                if let Some(value) = route.to(&model, aliases).and_then(|route| HeaderValue::from_str(&route).ok()) {
+                if let Some(value) = route.to(&model).and_then(|route| HeaderValue::from_str(&route).ok()) {
                     response.headers_mut().insert(X_ROUTE.clone(), value);
                 }
                 put_sunset(state, &model, &mut response).await;

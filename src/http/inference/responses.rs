@@ -23,7 +23,11 @@ use wire::{
 
 use super::{Body, Keeping, max_wait, own_key, read, run_read, whole};
 use crate::{
-    gateway::serve::{self, Caller, Job},
+    gateway::{
+        plan::Payer,
+        serve::{self, Caller, Job},
+        ways,
+    },
     http::{
         arrival::Arrival,
         auth,
@@ -131,6 +135,7 @@ async fn in_background(
     }
     state.backgrounds.room(caller.account_id)?;
     keeper.request_id = arrival.id;
+    let asked = ways::first(&state.gateway, asked, Payer::Credits, caller.account_id).await;
     let created = state.gateway.clock().now().0 / 1_000;
     let writer = Responses::writer(&asked, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
     let queued = writer.queued();

@@ -5,16 +5,23 @@ use std::fmt::Write as _;
 
 use wire::inference::Failure;
 
-use crate::{catalogue::aliases::Aliases, gateway::serve::ServeError, http::error::ApiError};
+use crate::{gateway::serve::ServeError, http::error::ApiError};
 
 /// The attempts of a request so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Route {
+    /// Whether the request names an alias.
+    is_of_alias: bool,
     /// The models that were tried, with the status that each would have been answered with.
     tried: String,
 }
 
 impl Route {
+    /// A route of a request that names an alias, or a model.
+    pub(super) const fn of(is_of_alias: bool) -> Self {
+        Self { is_of_alias, tried: String::new() }
+    }
+
     /// Notes an attempt that failed so.
     pub(super) fn failed(&mut self, model: &str, error: &ApiError) {
         // Writing to a text can't fail.
@@ -53,9 +60,9 @@ impl Route {
 
     /// The route to the model that answered, as the header has it: `gpt-5 503, claude-sonnet-5-5`. `None` where that is
     /// the model that the request named.
-    pub(super) fn to(&self, model: &str, aliases: &Aliases) -> Option<String> {
-        let is_plain = self.tried.is_empty() && !aliases.has(model);
-        (!is_plain).then(|| format!("{}{}", self.tried, aliases.model(model)))
+    pub(super) fn to(&self, model: &str) -> Option<String> {
+        let is_plain = self.tried.is_empty() && !self.is_of_alias;
+        (!is_plain).then(|| format!("{}{model}", self.tried))
     }
 }
 
@@ -71,14 +78,14 @@ mod tests {
             ServeError::Failed(Failure::Provider(Box::new(ProviderError { status, ..ProviderError::default() })))
         };
         for status in [404, 408, 429, 500, 502, 503, 529] {
-            assert!(Route::default().may_go_on(&refused(status)), "{status}");
+            assert!(Route::of(false).may_go_on(&refused(status)), "{status}");
         }
         for status in [200, 400, 401, 403, 413, 422] {
-            assert!(!Route::default().may_go_on(&refused(status)), "{status}");
+            assert!(!Route::of(false).may_go_on(&refused(status)), "{status}");
         }
-        assert!(Route::default().may_go_on(&ServeError::NoModel { name: "m".into(), nearest: Vec::new() }));
+        assert!(Route::of(false).may_go_on(&ServeError::NoModel { name: "m".into(), nearest: Vec::new() }));
         let invalid = ServeError::Invalid { field: "n".into(), message: String::new() };
-        let mut route = Route::default();
+        let mut route = Route::of(false);
         assert!(!route.may_go_on(&invalid), "the request's own fault");
         route.failed("a", &ApiError::overloaded("x"));
         assert!(route.may_go_on(&invalid), "the fault of the model in reserve");
@@ -88,11 +95,10 @@ mod tests {
 
     #[test]
     fn the_route_names_what_was_tried() {
-        let mut route = Route::default();
-        let aliases = Aliases::read(&["fast=a".to_owned()]).unwrap();
-        assert_eq!(route.to("a", &aliases), None);
-        assert_eq!(route.to("fast", &aliases).as_deref(), Some("a"));
+        let mut route = Route::of(false);
+        assert_eq!(route.to("a"), None);
+        assert_eq!(Route::of(true).to("a").as_deref(), Some("a"));
         route.failed("a", &ApiError::overloaded("x"));
-        assert_eq!(route.to("b", &aliases).as_deref(), Some("a 503, b"));
+        assert_eq!(route.to("b").as_deref(), Some("a 503, b"));
     }
 }
