@@ -43,6 +43,7 @@ mod rebuild;
 mod receipts;
 mod refusals;
 mod reported;
+mod rerank;
 mod responses;
 mod retries;
 mod reversals;

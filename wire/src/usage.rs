@@ -35,6 +35,8 @@ pub struct Report {
     pub web_searches: u64,
     /// Pages of the web that it fetched.
     pub web_fetches: u64,
+    /// Units of search and ranking that it bills.
+    pub search_units: Option<u64>,
     /// The service tier that served it, where that is said in words that are known.
     pub tier: Option<Tier>,
     /// Whether the provider bills none of it.
@@ -121,6 +123,7 @@ impl Report {
             image_output: self.image_output.max(later.image_output),
             web_searches: self.web_searches.max(later.web_searches),
             web_fetches: self.web_fetches.max(later.web_fetches),
+            search_units: self.search_units.max(later.search_units),
             tier: later.tier.or(self.tier),
             is_free: later.is_free,
             own,
@@ -134,7 +137,7 @@ impl Report {
     }
 
     /// All it says in numbers.
-    const fn numbers(&self) -> [Option<u64>; 11] {
+    const fn numbers(&self) -> [Option<u64>; 12] {
         [
             self.input,
             Some(self.cached_input),
@@ -147,6 +150,7 @@ impl Report {
             Some(self.audio_output),
             Some(self.image_output),
             Some(self.web_searches.saturating_add(self.web_fetches)),
+            self.search_units,
         ]
     }
 }

@@ -22,6 +22,7 @@ pub mod openai;
 mod own;
 mod receipt;
 mod refused;
+pub mod rerank;
 mod terms;
 mod translation;
 mod vectors;

@@ -93,7 +93,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiCompletions => COMPLETIONS,
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
-            Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+            Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
                 let mut body = translated(&request, upstream)?;
                 set_tier(&mut body, format, upstream);
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, CHAT.into(), body));

@@ -91,6 +91,7 @@ fn read(text: &str) -> Option<Report> {
         image_output: part(&counts.output_details, IMAGE),
         web_searches: part(&tools, "web_search_requests"),
         web_fetches: part(&tools, "web_fetch_requests"),
+        search_units: None,
         tier: counts.object.get("service_tier").and_then(|text| Tier::from_word(text.trim_matches('"'))),
         is_free: false,
         own,
