@@ -28,12 +28,16 @@ use wire::format::openai::responses::kept::{Kept, Named};
 pub const LIFE_MS: i64 = 30 * DAY_MS;
 /// The longest response that is kept, with the items of its own request, in bytes.
 pub const LARGEST: usize = 8 << 20;
+/// The longest id of a response. Providers make them.
+const LONGEST_ID: usize = 256;
 /// The most bytes of one account's responses. The oldest make room.
 pub const MOST_BYTES: u64 = 512 << 20;
 /// The most responses that one continues, directly and through others.
 pub const LONGEST_CHAIN: usize = 1_000;
-/// How many responses are kept between two looks at an account's bytes.
+/// How many responses are kept between two looks at an account's bytes, by a share of the accounts.
 const LOOK_EVERY: usize = 16;
+/// The shares: one for each value of a byte of the account's id.
+const SHARES: usize = 256;
 
 /// Why a response can't be read or continued.
 #[derive(Debug, thiserror::Error)]
@@ -72,14 +76,20 @@ struct Inner {
     accounts: Accounts,
     pepper: [u8; 32],
     random: SystemRandom,
-    kept: AtomicUsize,
+    /// How many responses were kept, for shares of the accounts.
+    kept: [AtomicUsize; SHARES],
 }
 
 impl Responses {
     /// The responses in the accounts' ledger, sealed with the operator's token, of which this is the hash.
     pub fn new(accounts: Accounts, token: &blake3::Hash) -> Self {
         let pepper = blake3::derive_key("farebox kept responses", token.as_bytes());
-        Self(Arc::new(Inner { accounts, pepper, random: SystemRandom::new(), kept: AtomicUsize::new(0) }))
+        Self(Arc::new(Inner {
+            accounts,
+            pepper,
+            random: SystemRandom::new(),
+            kept: [const { AtomicUsize::new(0) }; SHARES],
+        }))
     }
 
     fn now(&self) -> Timestamp {
@@ -117,24 +127,28 @@ impl Responses {
     ///
     /// The ledger can't be written now.
     pub async fn keep(&self, account: AccountId, kept: &Kept, previous: Option<&str>) -> Result<(), KeptError> {
-        let Some((id, text)) = kept.id().zip(serde_json::to_vec(kept).ok()) else { return Ok(()) };
-        let Some(sealed) = self.seal(account, &id, &text).filter(|sealed| sealed.len() <= LARGEST) else {
-            tracing::info!(account.id = %account, response = %id, bytes = text.len(), "a response is too long to keep");
-            return Ok(());
-        };
+        let Some(id) = kept.id().filter(|id| id.len() <= LONGEST_ID) else { return Ok(()) };
+        let is_long = kept.bytes() > LARGEST;
+        if is_long {
+            tracing::info!(account.id = %account, response = %id, bytes = kept.bytes(), "a response is too long to keep");
+        }
+        // Of a long one it is kept that there was one: what became of it, and what it cost.
+        let text = if is_long { serde_json::to_vec(&kept.without_items()) } else { serde_json::to_vec(kept) };
+        let Some(sealed) = text.ok().and_then(|text| self.seal(account, &id, &text)) else { return Ok(()) };
         let now = self.now();
         let new = NewResponse {
             account_id: account,
             id,
             previous: previous.map(str::to_owned),
-            items: kept.items().filter_map(|(id, _)| id).collect(),
+            items: if is_long { Vec::new() } else { kept.items().filter_map(|(id, _)| id).collect() },
             now,
             expires_at: now.plus_ms(LIFE_MS),
             sealed,
         };
         let ledger = self.0.accounts.ledger();
         ledger.keep_response(&new).await?;
-        if self.0.kept.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
+        let share = usize::from(account.0.as_bytes()[15]);
+        if self.0.kept[share].fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
             ledger.trim_responses(account, MOST_BYTES).await?;
         }
         Ok(())
@@ -178,12 +192,12 @@ impl Responses {
             if !kept.has_answer() {
                 return Err(KeptError::NoAnswer(id));
             }
-            bytes += kept.response.get().len() + kept.input.iter().map(|item| item.get().len()).sum::<usize>();
+            bytes += kept.bytes();
             if bytes > most || earlier.responses.len() == LONGEST_CHAIN {
                 return Err(KeptError::TooLong(most));
             }
             earlier.responses.push(kept);
-            next = before;
+            next = before.filter(|before| *before != id);
         }
         earlier.responses.reverse();
         for id in &named.items {
@@ -192,6 +206,10 @@ impl Responses {
             }
             let found = self.0.accounts.ledger().response_of_item(account, id, self.now()).await?;
             let kept = found.and_then(|found| self.open(account, found));
+            bytes += kept.as_ref().map_or(0, Kept::bytes);
+            if bytes > most {
+                return Err(KeptError::TooLong(most));
+            }
             // One look finds the other items of that response too.
             let of_response = kept.iter().flat_map(Kept::items);
             let mut named = of_response.filter_map(|(id, item)| Some((id?, item.to_owned()))).collect();

@@ -62,6 +62,10 @@ impl Aliases {
                 return Err(bad("has the name of another alias"));
             }
         }
+        let is_alias = |way: &&Way| way.models.iter().any(|model| all.contains_key(model));
+        if let Some((name, _)) = all.iter().find(|(_, way)| is_alias(way)) {
+            return Err(BadAlias { text: name.clone(), message: "stands for another alias" });
+        }
         Ok(Self(all))
     }
 
@@ -145,6 +149,7 @@ mod tests {
             &["a=a"],
             &["a=b>a"],
             &["a=b", "a=c"],
+            &["a=b", "b=c"],
             &["a=b|"],
             &["a=b*0|c"],
             &["a=b*x|c"],

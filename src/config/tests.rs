@@ -114,6 +114,9 @@ fn a_provider_of_any_name_has_the_settings_of_the_known_ones_and_needs_an_addres
         ("[providers.x]\nbase_url = 'http://x'\nformat = 'soap'", "providers.x.format"),
         ("[providers.x]\nbase_url = 'http://x'\nkey_header = 'a b'", "providers.x.key_header"),
         ("[providers.x]", "providers.x.base_url"),
+        ("[providers.x]\nbase_url = 'https://x/v1?api-version=1'", "providers.x.base_url"),
+        ("[providers.x]\nbase_url = 'https://me:secret@x/v1'", "providers.x.base_url"),
+        ("[providers.x]\nbase_url = 'https://x'\nkey_header = 'Host'", "providers.x.key_header"),
     ] {
         let error = refusal(file, &[], &[]);
         assert!(error.contains(at), "{error}");

@@ -71,6 +71,20 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// Headers that every request has, and that no key can stand in.
+const OF_HTTP: [&str; 10] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "host",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
+
 fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     settings.providers.check_names()?;
     begins("database.url", settings.database.url.as_str(), &["sqlite:", "postgres://", "postgresql://"])?;
@@ -80,6 +94,15 @@ fn addresses(settings: &Settings) -> Result<(), ConfigError> {
     for (name, provider) in settings.providers.all() {
         if let Some(url) = &provider.base_url {
             begins(&format!("providers.{name}.base_url"), url, &["http://", "https://"])?;
+        }
+        if provider.base_url.as_ref().is_some_and(|url| url.contains(['?', '#', '@'])) {
+            let reason = "must have no query, no fragment and no name; the key is a setting of its own";
+            return Err(ConfigError::invalid(&format!("providers.{name}.base_url"), reason));
+        }
+        if provider.key_header.as_ref().is_some_and(|header| OF_HTTP.iter().any(|own| own.eq_ignore_ascii_case(header)))
+        {
+            let reason = "is a header with a meaning of its own";
+            return Err(ConfigError::invalid(&format!("providers.{name}.key_header"), reason));
         }
         let is_part = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if provider.key_header.as_ref().is_some_and(|header| header.is_empty() || !header.bytes().all(is_part)) {

@@ -42,7 +42,12 @@ pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
             Ok(())
         }
         // Read to neutral words, as for a provider of another format.
-        Format::OpenAiResponses | Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::OpenAiResponses
+        | Format::OpenAiEmbeddings
+        | Format::Gemini
+        | Format::Mistral
+        | Format::Cohere
+        | Format::Rerank => {
             tools(request)?;
             feature::check(request, "this gateway", takes)
         }

@@ -5,6 +5,7 @@
 mod closed;
 mod max_cost;
 mod open;
+mod ranking;
 
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use billing::{
 };
 pub(super) use closed::{Limit, UsageTerms};
 pub(super) use open::{SLICE_SECONDS, SecondsTerms};
+pub(super) use ranking::{Ranking, billed};
 use wire::inference::Request;
 
 use super::{Rules, serve::ServeError};

@@ -6,13 +6,15 @@ use wire::format::{
     AnswerWriter, ClientFormat, ErrorShape,
     anthropic::Messages,
     openai::{Chat, Completions, Embeddings, Responses},
+    rerank::Reranking,
 };
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 8] = [
+const FORMATS: [(&str, ErrorShape); 9] = [
     ("/v1/chat/completions", errors::<Chat>()),
     ("/v1/completions", errors::<Completions>()),
     ("/v1/embeddings", errors::<Embeddings>()),
+    ("/v1/rerank", errors::<Reranking>()),
     ("/v1/responses", errors::<Responses>()),
     ("/v1/messages", errors::<Messages>()),
     ("/v1/messages/count_tokens", errors::<Messages>()),

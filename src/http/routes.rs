@@ -34,6 +34,7 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v1/chat/completions", inference::chat))
         .service(post("/v1/completions", inference::completions))
         .service(post("/v1/embeddings", inference::embeddings))
+        .service(post("/v1/rerank", inference::rerank))
         .service(post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)))
         .service(post("/v1/messages", inference::messages))
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
@@ -221,6 +222,7 @@ mod tests {
         ("POST", "/v1/chat/completions", Record),
         ("POST", "/v1/completions", Record),
         ("POST", "/v1/embeddings", Record),
+        ("POST", "/v1/rerank", Record),
         ("POST", "/v1/responses", Record),
         ("DELETE", "/v1/responses/{id}", Changed),
         ("POST", "/v1/responses/{id}/cancel", Nothing),

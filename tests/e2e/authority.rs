@@ -30,6 +30,7 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("POST", "/v1/chat/completions", Scope("inference")),
     ("POST", "/v1/completions", Scope("inference")),
     ("POST", "/v1/embeddings", Scope("inference")),
+    ("POST", "/v1/rerank", Scope("inference")),
     ("POST", "/v1/responses", Scope("inference")),
     ("GET", "/v1/responses", Nothing),
     ("GET", "/v1/responses/{id}", Scope("inference")),

@@ -155,6 +155,30 @@ async fn a_cancelled_response_ends_and_what_was_made_is_charged() {
 }
 
 #[tokio::test]
+async fn a_response_that_is_deleted_while_it_is_made_is_not_kept() {
+    let stage = Stage::set().await;
+    stage.gpt.script(Turn::Slow(150));
+    let begun = stage.begin(&json!({})).await;
+    let path = format!("/v1/responses/{}", begun["id"].as_str().unwrap());
+    let deleted = stage.customer.api.request(Method::DELETE, &path).send().await.unwrap();
+    assert_eq!(deleted.status(), 200);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while stage.costs().await.is_empty() || stage.customer.api.get("/v1/balance").await.ok()["held"] != "0.00" {
+        assert!(Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(stage.customer.api.get(&path).await.status, 404);
+    // One that ended is gone at once too.
+    let begun = stage.begin(&json!({})).await;
+    stage.over(&begun["id"]).await;
+    let path = format!("/v1/responses/{}", begun["id"].as_str().unwrap());
+    assert_eq!(stage.customer.api.request(Method::DELETE, &path).send().await.unwrap().status(), 200);
+    assert_eq!(stage.customer.api.get(&path).await.status, 404);
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
 async fn what_fails_says_so_and_a_process_that_dies_leaves_nothing_unfinished() {
     let mut stage = Stage::set().await;
     stage.gpt.script(Turn::Fails(true));

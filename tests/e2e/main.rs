@@ -44,6 +44,7 @@ mod rebuild;
 mod receipts;
 mod refusals;
 mod reported;
+mod rerank;
 mod responses;
 mod retries;
 mod reversals;

@@ -3,7 +3,9 @@
 //! a hold larger. Other providers' encodings are their own: what is held for their prompts has a margin ([`margin`]).
 
 mod image;
+mod pairs;
 
+pub use pairs::Pairs;
 use tiktoken::CoreBpe;
 
 use crate::{
@@ -92,12 +94,8 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         Work::Embedding(embedding) => {
             return embedding.inputs.iter().map(|input| count_input(input, model)).sum();
         }
-        Work::Rerank(_)
-        | Work::Image(_)
-        | Work::Speech(_)
-        | Work::Transcription(_)
-        | Work::Decision(_)
-        | Work::Native(_) => return 0,
+        Work::Rerank(rerank) => return Pairs::count(rerank, model).tokens(),
+        Work::Image(_) | Work::Speech(_) | Work::Transcription(_) | Work::Decision(_) | Work::Native(_) => return 0,
     };
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
     let beside: u64 = match request.source.format {

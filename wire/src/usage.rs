@@ -11,6 +11,8 @@ pub struct Report {
     /// The input tokens of the largest prompt, where the answer was made in several turns and the provider tells them
     /// apart.
     pub largest_prompt: Option<u64>,
+    /// The input tokens of the prompts that were told apart. What `input` has beyond them may be one more prompt.
+    pub listed_input: u64,
     /// The part of `input` read from the provider's cache.
     pub cached_input: u64,
     /// The part of `input` written to the provider's cache.
@@ -35,6 +37,8 @@ pub struct Report {
     pub web_searches: u64,
     /// Pages of the web that it fetched.
     pub web_fetches: u64,
+    /// Units of search and ranking that it bills.
+    pub search_units: Option<u64>,
     /// The service tier that served it, where that is said in words that are known.
     pub tier: Option<Tier>,
     /// Whether the provider bills none of it.
@@ -84,7 +88,8 @@ impl Report {
     #[must_use]
     pub fn fitted(mut self) -> Self {
         let input = self.input.unwrap_or(0);
-        self.largest_prompt = self.largest_prompt.map(|largest| largest.min(input));
+        let unlisted = input.saturating_sub(self.listed_input);
+        self.largest_prompt = self.largest_prompt.map(|largest| largest.max(unlisted).min(input));
         self.cached_input = self.cached_input.min(input);
         self.cache_write = self.cache_write.min(input - self.cached_input);
         self.cache_write_long = self.cache_write_long.map(|long| long.min(self.cache_write));
@@ -109,6 +114,7 @@ impl Report {
         let joined = Self {
             input: self.input.max(later.input),
             largest_prompt: self.largest_prompt.max(later.largest_prompt),
+            listed_input: self.listed_input.max(later.listed_input),
             cached_input: self.cached_input.max(later.cached_input),
             cache_write: self.cache_write.max(later.cache_write),
             cache_write_long: self.cache_write_long.max(later.cache_write_long),
@@ -121,6 +127,7 @@ impl Report {
             image_output: self.image_output.max(later.image_output),
             web_searches: self.web_searches.max(later.web_searches),
             web_fetches: self.web_fetches.max(later.web_fetches),
+            search_units: self.search_units.max(later.search_units),
             tier: later.tier.or(self.tier),
             is_free: later.is_free,
             own,
@@ -134,7 +141,7 @@ impl Report {
     }
 
     /// All it says in numbers.
-    const fn numbers(&self) -> [Option<u64>; 11] {
+    const fn numbers(&self) -> [Option<u64>; 12] {
         [
             self.input,
             Some(self.cached_input),
@@ -147,6 +154,7 @@ impl Report {
             Some(self.audio_output),
             Some(self.image_output),
             Some(self.web_searches.saturating_add(self.web_fetches)),
+            self.search_units,
         ]
     }
 }

@@ -146,7 +146,8 @@ const fn fields_of(request: &Request) -> &'static [Field] {
         | Format::OpenAiEmbeddings
         | Format::Gemini
         | Format::Mistral
-        | Format::Cohere => FIELDS,
+        | Format::Cohere
+        | Format::Rerank => FIELDS,
     }
 }
 

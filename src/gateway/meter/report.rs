@@ -7,6 +7,8 @@ use billing::{
 };
 use wire::usage::{Longer, Report, Tier};
 
+use crate::gateway::plan::{Ranking, billed};
+
 /// The most tokens that a model can use for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
@@ -18,6 +20,8 @@ pub struct Capacity {
     pub searches: u64,
     /// Pages of the web that it lets the provider fetch.
     pub fetches: u64,
+    /// Units of search and ranking.
+    pub search_units: u64,
 }
 
 /// A report above this multiple of the capacity is nonsense.
@@ -55,18 +59,25 @@ pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
     report.web_fetches = report.web_fetches.min(can.fetches);
     report.input = input.filter(|input| is_sound(input, can.input));
     report.output = output.filter(|output| is_sound(output, can.output));
-    if (report.input, report.output) != (input, output) || (report.web_searches, report.web_fetches) != uses {
+    let search_units = report.search_units;
+    report.search_units = search_units.filter(|units| is_sound(units, can.search_units));
+    let is_whole = (report.input, report.output, report.search_units) == (input, output, search_units);
+    if !is_whole || (report.web_searches, report.web_fetches) != uses {
         report.own = None;
     }
-    (report.input.is_some() || report.output.is_some() || report.is_free).then(|| report.fitted())
+    let is_something = report.input.or(report.output).or(report.search_units).is_some();
+    (is_something || report.is_free).then(|| report.fitted())
 }
 
 impl Known {
     /// Takes a report that came when the answer's text had this length. Returns whether all of it is plausible.
     pub fn hear(&mut self, report: Report, text: usize, can: Capacity) -> bool {
-        let numbers = (report.input, report.output, report.web_searches, report.web_fetches);
+        let numbers = |report: &Report| {
+            (report.input, report.output, report.web_searches, report.web_fetches, report.search_units)
+        };
+        let told = numbers(&report);
         let Some(report) = believed(report, can) else { return false };
-        let is_whole = numbers == (report.input, report.output, report.web_searches, report.web_fetches);
+        let is_whole = told == numbers(&report);
         self.told_at = text;
         self.report = Some(match self.report.take() {
             Some(known) => known.gain(report),
@@ -112,6 +123,26 @@ impl Known {
         };
         let quantities = quantities(report, input.unwrap_or(prompt.min(can.input)), written, asked);
         Used { quantities, estimated: input.is_none() || output != Some(written) }
+    }
+
+    /// The usage of documents that were ordered: of each quantity that is billed what was reported, or else what was
+    /// counted.
+    pub(in crate::gateway) fn ranked(&self, ranking: Ranking) -> Used {
+        let told = self.ranked_reported(ranking);
+        let report = self.report.as_ref();
+        let is_missing = |counted: Option<u64>, told: Option<u64>| counted.filter(|_| told.is_none());
+        let tokens = is_missing(ranking.tokens, report.and_then(|report| report.input));
+        let units = is_missing(ranking.search_units, report.and_then(|report| report.search_units));
+        let counted = billed(tokens.unwrap_or(0), units.unwrap_or(0));
+        Used { quantities: told.quantities.and(&counted), estimated: tokens.or(units).is_some() }
+    }
+
+    /// The same as far as it was reported: missing numbers count as zero.
+    pub(in crate::gateway) fn ranked_reported(&self, ranking: Ranking) -> Used {
+        let report = self.report.as_ref();
+        let tokens = ranking.tokens.and_then(|_| report?.input).unwrap_or(0);
+        let units = ranking.search_units.and_then(|_| report?.search_units).unwrap_or(0);
+        Used { quantities: billed(tokens, units), estimated: false }
     }
 
     /// The provider's own usage object, if it covers the whole text of this length.
@@ -199,7 +230,7 @@ fn largest_prompt(report: &Report, input: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const CAN: Capacity = Capacity { input: 1_000, output: 100, searches: 3, fetches: 0 };
+    const CAN: Capacity = Capacity { input: 1_000, output: 100, searches: 3, fetches: 0, search_units: 4 };
 
     fn report(input: Option<u64>, output: Option<u64>) -> Report {
         Report { input, output, own: Some("{}".into()), ..Report::default() }
@@ -267,9 +298,39 @@ mod tests {
     }
 
     #[test]
+    fn of_ordered_documents_what_is_billed_is_what_was_told_or_counted() {
+        let of = |told: (Option<u64>, Option<u64>), tokens: bool, units: bool| {
+            let mut known = Known::default();
+            let is_whole = known.hear(Report { input: told.0, search_units: told.1, ..Report::default() }, 0, CAN);
+            let ranking = Ranking {
+                tokens: tokens.then_some(40),
+                search_units: units.then_some(2),
+                most_units: CAN.search_units,
+            };
+            let Used { quantities, estimated } = known.ranked(ranking);
+            let (reported, own) = (known.ranked_reported(ranking).quantities, known.is_reported());
+            let units = |all: &Quantities| all.sum(|key| key.kind == Kind::SearchUnits);
+            assert!(!is_whole || own);
+            (
+                (quantities.amount(Key::INPUT), units(&quantities), estimated),
+                (reported.amount(Key::INPUT), units(&reported)),
+            )
+        };
+        assert_eq!(of((None, Some(1)), false, true), ((0, 1, false), (0, 1)));
+        assert_eq!(of((Some(7), Some(1)), false, true), ((0, 1, false), (0, 1)), "tokens have no price");
+        assert_eq!(of((Some(7), None), true, false), ((7, 0, false), (7, 0)));
+        assert_eq!(of((Some(7), None), false, true), ((0, 2, true), (0, 0)), "what is billed was not told");
+        assert_eq!(of((Some(7), None), true, true), ((7, 2, true), (7, 0)));
+        assert_eq!(of((None, Some(8)), false, true), ((0, 8, false), (0, 8)), "twice is not more");
+        assert_eq!(of((None, Some(9)), false, true), ((0, 2, true), (0, 0)), "nonsense is absent");
+        assert_eq!(of((Some(2_001), None), true, false), ((40, 0, true), (0, 0)));
+    }
+
+    #[test]
     fn the_largest_prompt_is_the_one_told_or_the_mean_of_the_turns() {
         let largest = |told: Option<u64>, searches: u64| {
-            let report = Report { web_searches: searches, largest_prompt: told, ..report(Some(900), Some(6)) };
+            let told = Report { largest_prompt: told, listed_input: 900, ..report(Some(900), Some(6)) };
+            let report = Report { web_searches: searches, ..told };
             known([(report, 10)]).reported(Asked::default()).quantities.largest_prompt()
         };
         assert_eq!((largest(None, 0), largest(Some(400), 0)), (900, 400));

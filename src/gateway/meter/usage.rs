@@ -41,7 +41,13 @@ impl UsageMeter {
         let output = u64::from(terms.model.max_output).saturating_mul(terms.choices);
         // The provider's own tools read the conversation again and again, and usage adds up.
         let input = terms.context.saturating_mul(terms.turns);
-        let can = Capacity { input, output, searches: terms.searches, fetches: terms.fetches };
+        let can = Capacity {
+            input,
+            output,
+            searches: terms.searches,
+            fetches: terms.fetches,
+            search_units: terms.ranking.map_or(0, |ranking| ranking.most_units),
+        };
         Self { terms, can, known: Known::default(), text: String::new(), reported_at: began }
     }
 
@@ -66,8 +72,15 @@ impl UsageMeter {
     pub(super) fn charged(&self, failure: Option<&Failure>, held: Nanos) -> Metered {
         let used = match failure {
             None => self.used(|text| wire::tokens::count_text(&self.terms.model.id, text)),
+            Some(_)
+                if self.known.is_reported()
+                    && let Some(ranking) = self.terms.ranking =>
+            {
+                self.known.ranked_reported(ranking)
+            }
             Some(_) if self.known.is_reported() => self.known.reported(self.terms.asked),
             // The provider made the whole answer, so it is charged, at most the hold.
+            Some(Failure::TooLarge(_)) if self.terms.ranking.is_some() => self.used(|_| 0),
             Some(Failure::TooLarge(_)) => {
                 Used { quantities: Quantities::plain(self.terms.estimated, self.can.output), estimated: true }
             }
@@ -82,6 +95,9 @@ impl UsageMeter {
 
     /// The usage so far. `count` counts the text where no report covers it.
     fn used(&self, count: impl FnOnce(&str) -> u64) -> Used {
+        if let Some(ranking) = self.terms.ranking {
+            return self.known.ranked(ranking);
+        }
         self.known.used(self.terms.estimated, self.text.len(), self.terms.asked, self.can, || count(&self.text))
     }
 

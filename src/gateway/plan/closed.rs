@@ -12,11 +12,12 @@ use billing::{
 use rust_decimal::Decimal;
 use wire::{
     format::{self, Terms},
-    inference::Request,
+    inference::{Request, Work as Asking},
+    tokens::Pairs,
     usage::Tier,
 };
 
-use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost};
+use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost, ranking::Ranking};
 use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
 
 /// Output tokens expected before an account's usual length is known, and the most that a tiny request needs credits
@@ -56,6 +57,8 @@ pub(in crate::gateway) struct UsageTerms {
     pub(in crate::gateway) searches: u64,
     /// The most pages of the web that it may fetch.
     pub(in crate::gateway) fetches: u64,
+    /// What is billed of the ordering of documents.
+    pub(in crate::gateway) ranking: Option<Ranking>,
     /// The output limit to send, if `max_cost` pays for less than the client's limit.
     clamp: Option<u32>,
 }
@@ -89,11 +92,23 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
             (terms, ServiceTier::Standard)
         }
     };
-    // A model reads each input of an embedding by itself.
-    let context = u64::from(model.context).saturating_mul(inputs(request));
+    let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
+    let pairs = match &request.work {
+        Asking::Rerank(rerank) => Some(Pairs::count(rerank, &model.id)),
+        _ => None,
+    };
+    let ranking = pairs.as_ref().map(|pairs| Ranking::of(pairs, &model.id, &price)).transpose().map_err(unpriced)?;
+    let counted = pairs.map_or_else(|| wire::tokens::count_prompt(request, &model.id), |pairs| pairs.tokens());
+    let counted = counted.saturating_add(terms.more_input);
+    let most = counted.saturating_mul(wire::tokens::margin(&model.id));
+    // A model reads each input of an embedding by itself, and each document with the query. Where the price file does not
+    // say how much it reads, what was counted is the bound.
+    let context = match u64::from(model.context).saturating_mul(inputs(request)) {
+        0 => most,
+        context => context,
+    };
     // A prompt never exceeds the model's context.
-    let counted = wire::tokens::count_prompt(request, &model.id).saturating_add(terms.more_input).min(context);
-    let most = counted.saturating_mul(wire::tokens::margin(&model.id)).min(context);
+    let (counted, most) = (counted.min(context), most.min(context));
     let (once, estimated) = if terms.is_uncountable { (context, context) } else { (most, counted) };
     let turns = terms.turns.saturating_add(1);
     let input = once.saturating_mul(turns);
@@ -107,11 +122,14 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         Payer::OwnKey => Quantities::NONE,
     };
     let permitted = Allowed { asked, uses, writes: request.writes() };
-    let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
     // What the provider's own tools return may fill the context in each further turn.
     let (most_input, largest) = if turns > 1 { (context.saturating_mul(turns), context) } else { (input, input) };
-    let (prompt, token) = dearest(&price, (input, largest), &permitted).map_err(unpriced)?;
-    let (most_prompt, most_token) = dearest(&price, (most_input, largest), &permitted).map_err(unpriced)?;
+    let of_prompt = |input| match ranking {
+        Some(ranking) => Ok((ranking.most(&price, input, largest)?.total(), Rate::default())),
+        None => dearest(&price, (input, largest), &permitted),
+    };
+    let (prompt, token) = of_prompt(input).map_err(unpriced)?;
+    let (most_prompt, most_token) = of_prompt(most_input).map_err(unpriced)?;
     let affordable = max_cost(request)?.map(|most| affordable(most, most_prompt, most_token) / choices.max(1));
     let (limit, clamp) = match affordable {
         Some(0) if most_prompt > Decimal::ZERO => {
@@ -148,6 +166,7 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         turns,
         searches: terms.web_searches,
         fetches: terms.web_fetches,
+        ranking,
         clamp,
     };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
@@ -164,7 +183,9 @@ impl UsageTerms {
         match self.payer {
             Payer::OwnKey => Ok(Nanos::ZERO),
             Payer::Credits => {
-                let counted = self.price.charge(&Quantities::plain(self.counted, 0));
+                let counted =
+                    self.ranking.map_or_else(|| Quantities::plain(self.counted, 0), |ranking| ranking.counted());
+                let counted = self.price.charge(&counted);
                 Nanos::ceil(counted.cost.total()).map_err(|_| too_much())
             }
         }
@@ -224,10 +245,11 @@ fn tier(terms: &Terms, price: &Price) -> Result<ServiceTier, ServeError> {
         .ok_or_else(|| invalid(field, "asks for a tier that has no price here: leave it out, or ask for the usual one"))
 }
 
-/// The number of texts that the model reads one by one.
+/// The number of texts, or of documents, that the model reads one by one.
 const fn inputs(request: &Request) -> u64 {
     match &request.work {
-        wire::inference::Work::Embedding(embedding) => embedding.inputs.len() as u64,
+        Asking::Embedding(embedding) => embedding.inputs.len() as u64,
+        Asking::Rerank(rerank) => rerank.documents.len() as u64,
         _ => 1,
     }
 }

@@ -24,6 +24,7 @@ use wire::{
         ClientFormat,
         anthropic::Messages,
         openai::{Chat, Completions, Embeddings},
+        rerank::Reranking,
     },
     inference::Request,
 };
@@ -110,6 +111,11 @@ pub async fn messages(state: Shared, request: HttpRequest, body: Body) -> HttpRe
 /// `POST /v1/embeddings`.
 pub async fn embeddings(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
     run::<Embeddings>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
+}
+
+/// `POST /v1/rerank`.
+pub async fn rerank(state: Shared, request: HttpRequest, body: Body) -> HttpResponse {
+    run::<Reranking>(&state, &request, body).await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
 async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {

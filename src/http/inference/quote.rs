@@ -7,6 +7,7 @@ use wire::{
     format::{
         anthropic::Messages,
         openai::{Chat, Completions, Embeddings, Responses},
+        rerank::Reranking,
     },
     inference::Request,
 };
@@ -26,8 +27,8 @@ use crate::{
 };
 
 /// The routes whose bodies can be quoted.
-const ROUTES: [&str; 5] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"];
+const ROUTES: [&str; 6] =
+    ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/rerank"];
 
 /// Reads a body as the route would that `route` names. Without it, a body with `prompt` is a completion's, and any other
 /// a chat's.
@@ -45,6 +46,7 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v1/responses") => Ok(continued(state, request, account, body).await?.0),
         Some("/v1/messages") => read::<Messages>(request, body),
         Some("/v1/embeddings") => read::<Embeddings>(request, body),
+        Some("/v1/rerank") => read::<Reranking>(request, body),
         Some(_) => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
     }
 }

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpRequest, HttpResponse, http::header::UPGRADE, web};
+use actix_web::{HttpRequest, HttpResponse, http::header::UPGRADE, rt, web};
 use billing::{
     ids::{AccountId, RequestId},
     key::Scope,
 };
 use serde_json::{Value, json, value::RawValue};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 use wire::{
     format::{
@@ -81,14 +82,17 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// The account that has the response.
-    pub(super) const fn account(&self) -> AccountId {
-        self.account
-    }
-
     /// The request that the response answers.
     pub(super) const fn request_id(&self) -> RequestId {
         self.request_id
+    }
+
+    /// Forgets a response that its owner deleted while it was made.
+    pub(super) async fn forget(&self, id: &str) {
+        match self.responses.forget(self.account, id).await {
+            Ok(()) | Err(KeptError::NoResponse(_)) => {}
+            Err(error) => tracing::warn!(account.id = %self.account, %error, "a deleted response is still kept"),
+        }
     }
 
     /// Keeps a response. One that can't be kept is sent all the same.
@@ -133,18 +137,35 @@ async fn in_background(
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    state.backgrounds.room(caller.account_id)?;
     keeper.request_id = arrival.id;
     let asked = ways::first(&state.gateway, asked, Payer::Credits, caller.account_id).await;
     let created = state.gateway.clock().now().0 / 1_000;
     let writer = Responses::writer(&asked, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
     let queued = writer.queued();
     let id = queued["id"].as_str().unwrap_or_default().to_owned();
+    let entered = state.backgrounds.enter(caller.account_id, id, queued.clone())?;
+    let background = entered.background();
     let max_wait = max_wait(request)?;
     let job = Job { request_id: arrival.id, caller, request: asked, provider_key: None, max_wait };
-    let started = serve::start(&state.gateway, job).await.map_err(ApiError::from)?;
-    let detached = state.count_detached();
-    let background = state.backgrounds.run(id, queued.clone(), (writer, started), (keeper, detached)).await;
+    // From here on nothing depends on the connection.
+    let (tell, told) = oneshot::channel();
+    let (shared, first) = (state.clone(), queued.clone());
+    rt::spawn(async move {
+        let _detached = shared.count_detached();
+        match serve::start(&shared.gateway, job).await {
+            Err(error) => drop(tell.send(Err(error))),
+            Ok(started) => {
+                keeper.clone().keep(first.to_string()).await;
+                drop(tell.send(Ok(())));
+                entered.follow(writer, started, keeper).await;
+            }
+        }
+    });
+    match told.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(error.into()),
+        Err(_) => return Err(ApiError::not_ready("The response could not begin. Nothing was charged.")),
+    }
     if wants_stream {
         return background.stream(0, Duration::from_secs(state.settings.http.heartbeat_seconds));
     }
@@ -171,7 +192,7 @@ pub(super) async fn continued(
     let earlier = responses.earlier(account, &named, most).await;
     let field = if named.previous.is_some() { kept::PREVIOUS } else { "input" };
     let Earlier { responses: before, items } = earlier.map_err(|error| error.by(field))?;
-    let (body, own) = kept::continued(body, &before, &items)?;
+    let (body, own) = kept::continued(body, &before, &items, most)?;
     let mut asked = read::<Responses>(request, &body)?;
     asked.source.continues = named.previous.as_deref().map(Box::from);
     let keeper = kept::is_wanted(&asked.source.body)?.then(|| keeper(named.previous, own));
@@ -227,7 +248,11 @@ async fn ended(state: &Shared, account: AccountId, id: &str) -> Result<Value, Ap
 pub async fn delete_response(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;
-        state.responses.forget(caller.account_id, &id).await?;
+        let was_running = state.backgrounds.forget(caller.account_id, &id);
+        match state.responses.forget(caller.account_id, &id).await {
+            Err(KeptError::NoResponse(_)) if was_running => {}
+            done => done?,
+        }
         Ok(json!({"id": *id, "object": "response", "deleted": true}))
     };
     answer(&request, work.await)
@@ -270,7 +295,8 @@ pub async fn input_items(state: Shared, request: HttpRequest, id: web::Path<Stri
         let (kept, previous) = state.responses.find(caller.account_id, &id).await?;
         let named = kept::Named { previous, items: Vec::new() };
         let most = state.settings.limits.of_body(request.path());
-        let before = state.responses.earlier(caller.account_id, &named, most).await?.responses;
+        let before = state.responses.earlier(caller.account_id, &named, most).await.map_err(|error| error.by("id"))?;
+        let before = before.responses;
         let earlier = before.iter().flat_map(|kept| kept.items().map(|(_, item)| item));
         let mut items = kept::listed(earlier.chain(kept.input.iter().map(|item| &**item)), &id);
         if !is_ascending {

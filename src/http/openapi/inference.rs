@@ -139,6 +139,48 @@ pub(super) fn embeddings() -> RefOr<Schema> {
     open(object.required("data")).into()
 }
 
+pub(super) fn rerank_body() -> RefOr<Schema> {
+    let documents = "1 to 1,000 texts, or objects with a `text`.";
+    let limit = "The most tokens of a document that the model reads at once.";
+    let object = of_type(Type::Object)
+        .property("model", of_type(Type::String))
+        .property("query", of_type(Type::String))
+        .property("documents", ArrayBuilder::new().items(anything()).description(Some(documents)))
+        .property(
+            "top_n",
+            of_type(Type::Integer).description(Some("How many of the best are returned; all without it.")),
+        )
+        .property(
+            "return_documents",
+            of_type(Type::Boolean).description(Some("Whether results repeat their documents.")),
+        )
+        .property("max_tokens_per_doc", of_type(Type::Integer).description(Some(limit)));
+    open(object.required("model").required("query").required("documents")).into()
+}
+
+/// The order of documents with its cost.
+pub(super) fn ranking() -> RefOr<Schema> {
+    let usage = of_type(Type::Object).property("cost", Dollars::schema_of());
+    let document = of_type(Type::Object).property("text", of_type(Type::String));
+    let result = of_type(Type::Object)
+        .property("index", of_type(Type::Integer).description(Some("The document's place in the request, from 0.")))
+        .property("relevance_score", of_type(Type::Number))
+        .property("document", document)
+        .required("index")
+        .required("relevance_score");
+    let object = of_type(Type::Object)
+        .property("id", of_type(Type::String))
+        .property("model", of_type(Type::String))
+        .property("results", ArrayBuilder::new().items(result))
+        .property("usage", open(usage))
+        .property(
+            "meta",
+            open(of_type(Type::Object)).description(Some("`billed_units`, as Cohere's clients read them.")),
+        )
+        .property("farebox", open(of_type(Type::Object)));
+    open(object.required("results")).into()
+}
+
 /// A response with its cost, and the events of one.
 pub(super) fn responses() -> (RefOr<Schema>, RefOr<Schema>) {
     let usage = of_type(Type::Object).property("cost", Dollars::schema_of());

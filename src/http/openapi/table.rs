@@ -51,7 +51,16 @@ pub(super) fn tag_of(path: &str) -> &'static str {
     let is_of = |starts: &[&str]| starts.iter().any(|start| path.starts_with(start));
     if is_of(&["/admin/"]) {
         "Operator"
-    } else if is_of(&["/v1/chat", "/v1/completions", "/v1/messages", "/v1/quote", "/v1/models", "/v1/live"]) {
+    } else if is_of(&[
+        "/v1/chat",
+        "/v1/completions",
+        "/v1/messages",
+        "/v1/quote",
+        "/v1/models",
+        "/v1/live",
+        "/v1/embeddings",
+        "/v1/rerank",
+    ]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
         "Keys"
@@ -118,6 +127,11 @@ fn models() -> Vec<Operation> {
         whole(
             post("/v1/embeddings", INFERENCE, "Vectors of texts").body_of(inference::embeddings_body()),
             inference::embeddings(),
+        ),
+        whole(
+            post("/v1/rerank", INFERENCE, "Documents in the order in which they answer a query")
+                .body_of(inference::rerank_body()),
+            inference::ranking(),
         ),
         run(
             post("/v1/responses", INFERENCE, "A response, answered whole or as typed events")

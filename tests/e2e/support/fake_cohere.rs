@@ -1,5 +1,5 @@
-//! A strict stand-in for Cohere's chat, version 2. It knows its fields, and bills what the notes' example does: less than
-//! it processed.
+//! A strict stand-in for Cohere's chat and reranking, version 2. It knows their fields, and bills what the notes' example
+//! does: less than it processed. Documents have the score of how many of the query's words they have.
 
 use serde_json::{Value, json};
 
@@ -23,8 +23,12 @@ fn refused(said: &str) -> (u16, Value) {
 
 fn fault(asked: &Asked) -> Option<(u16, Value)> {
     let body = &asked.body;
-    if asked.key != format!("Bearer {KEY}") {
+    // A customer's own key begins as ours does.
+    if !asked.key.starts_with(&format!("Bearer {KEY}")) {
         return Some((401, json!({"id": "x", "message": "invalid api token"})));
+    }
+    if asked.target == "/v2/rerank" {
+        return rerank_fault(body);
     }
     if asked.target != "/v2/chat" || body["model"] != MODEL {
         return Some((404, json!({"id": "x", "message": "model not found"})));
@@ -84,7 +88,67 @@ fn fault(asked: &Asked) -> Option<(u16, Value)> {
     body["messages"].as_array().unwrap().iter().find(is_odd).map(|_| refused("invalid request: a message is odd"))
 }
 
+/// What is wrong with a request to order documents.
+fn rerank_fault(body: &Value) -> Option<(u16, Value)> {
+    if !body["model"].as_str().is_some_and(|model| model.starts_with("rerank-") || model == "my-rerank") {
+        return Some((404, json!({"id": "x", "message": "model not found"})));
+    }
+    let known = ["model", "query", "documents", "top_n", "max_tokens_per_doc", "priority"];
+    if let Some(name) = stranger(body, &known) {
+        return Some(refused(&format!("invalid request: unknown field: {name}")));
+    }
+    let is_text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+    let documents = body["documents"].as_array().filter(|list| !list.is_empty() && list.iter().all(is_text));
+    let is_count = |name: &str| body.get(name).is_none_or(|number| number.as_u64().is_some_and(|number| number > 0));
+    let is_sound = is_text(&body["query"]) && is_count("top_n") && is_count("max_tokens_per_doc");
+    (!is_sound || documents.is_none_or(|list| list.len() > 10_000))
+        .then(|| refused("invalid request: a field is wrong"))
+}
+
+/// The results of a request to order documents, the best first.
+pub(crate) fn ranked(body: &Value) -> Vec<Value> {
+    let words = |text: &Value| text.as_str().unwrap().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let query = words(&body["query"]);
+    let found = |document: &Value| {
+        let document = words(document);
+        query.iter().filter(|word| document.contains(word)).count()
+    };
+    let documents = body["documents"].as_array().unwrap();
+    let mut places: Vec<_> = documents.iter().map(found).enumerate().collect();
+    places.sort_by_key(|(_, found)| std::cmp::Reverse(*found));
+    let most = body["top_n"].as_u64().map_or(places.len(), |most| usize::try_from(most).unwrap());
+    let result = |(index, found): (usize, usize)| {
+        let score = f64::from(u32::try_from(found).unwrap()) / f64::from(u32::try_from(query.len()).unwrap());
+        json!({"index": index, "relevance_score": score})
+    };
+    places.into_iter().take(most).map(result).collect()
+}
+
+/// Bills units of search, and tokens from version 5 on: a word each, with those of the query for each document.
+fn ranking(body: &Value, has_usage: bool) -> Said {
+    let documents = body["documents"].as_array().unwrap();
+    let units = u32::try_from(documents.len().div_ceil(100)).unwrap();
+    let mut meta = json!({"api_version": {"version": "2"}, "tokens": {"input_tokens": 99_999.0}});
+    if has_usage && body["model"].as_str().unwrap().starts_with("rerank-v5") {
+        meta["billed_units"] = json!({"input_tokens": f64::from(words_of_pairs(body))});
+    } else if has_usage {
+        meta["billed_units"] = json!({"search_units": f64::from(units)});
+    }
+    Said { whole: json!({"id": "r1", "results": ranked(body), "meta": meta}), pieces: Vec::new() }
+}
+
+/// The words of each document and, with each, of the query.
+pub(crate) fn words_of_pairs(body: &Value) -> u32 {
+    let words = |text: &Value| text.as_str().unwrap().split_whitespace().count();
+    let documents = body["documents"].as_array().unwrap();
+    let sum = documents.iter().map(words).sum::<usize>() + documents.len() * words(&body["query"]);
+    u32::try_from(sum).unwrap()
+}
+
 fn answer(asked: &Asked, has_usage: bool) -> Said {
+    if asked.target == "/v2/rerank" {
+        return ranking(&asked.body, has_usage);
+    }
     let last = asked.body["messages"].as_array().unwrap().last().unwrap();
     let (mut texts, mut plan, mut calls, mut finish) = (Vec::new(), Vec::new(), Vec::new(), "COMPLETE");
     if last["role"] == "tool" {

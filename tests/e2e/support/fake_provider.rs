@@ -18,7 +18,7 @@ use super::background::serve;
 pub(crate) enum Misdeed {
     /// Answers with this status, and this body where it is not the format's own.
     Status(u16, Option<&'static str>),
-    /// Breaks its connection after so many bytes of a stream.
+    /// Breaks its connection after so many bytes of its answer.
     CutAt(usize),
     /// Reports no usage.
     NoUsage,
@@ -119,12 +119,16 @@ async fn answer(state: web::Data<Shared>, request: HttpRequest, body: web::Json<
         Some(Misdeed::CutAt(_) | Misdeed::NoUsage | Misdeed::Slow(_)) | None => {}
     }
     let Said { whole, pieces } = (dialect.answer)(&asked, !matches!(misdeed, Some(Misdeed::NoUsage)));
+    let broken = || actix_web::error::ErrorInternalServerError("cut");
     let wait = Duration::from_millis(if let Some(Misdeed::Slow(ms)) = misdeed { ms } else { 0 });
     if !(dialect.is_stream)(&asked) {
         actix_web::rt::time::sleep(wait).await;
-        return HttpResponse::Ok().json(whole);
+        if !matches!(misdeed, Some(Misdeed::CutAt(_))) {
+            return HttpResponse::Ok().json(whole);
+        }
     }
-    let broken = || actix_web::error::ErrorInternalServerError("cut");
+    let (is_stream, whole) = ((dialect.is_stream)(&asked), whole.to_string());
+    let pieces = if is_stream { pieces } else { vec![whole] };
     let pieces: Vec<Result<web::Bytes, actix_web::Error>> = match misdeed {
         Some(Misdeed::CutAt(bytes)) => {
             let text = pieces.concat();
@@ -137,7 +141,8 @@ async fn answer(state: web::Data<Shared>, request: HttpRequest, body: web::Json<
         actix_web::rt::time::sleep(wait).await;
         piece
     });
-    HttpResponse::Ok().content_type("text/event-stream").streaming(slowly)
+    let content_type = if is_stream { "text/event-stream" } else { "application/json" };
+    HttpResponse::Ok().content_type(content_type).streaming(slowly)
 }
 
 /// The first member of an object that is not one of these.

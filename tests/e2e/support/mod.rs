@@ -13,6 +13,7 @@ pub(crate) mod fake_openai;
 pub(crate) mod fake_provider;
 pub(crate) mod fake_responses;
 pub(crate) mod fake_stripe;
+pub(crate) mod fake_vllm;
 pub(crate) mod memory;
 pub(crate) mod nginx;
 pub(crate) mod node;

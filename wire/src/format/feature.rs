@@ -196,7 +196,8 @@ impl Feature {
             | Format::OpenAiEmbeddings
             | Format::Gemini
             | Format::Mistral
-            | Format::Cohere => chat,
+            | Format::Cohere
+            | Format::Rerank => chat,
         }
     }
 }
@@ -232,7 +233,9 @@ fn leftover(request: &Request) -> Option<String> {
         Format::OpenAiChat | Format::OpenAiCompletions => openai::leftover(request),
         Format::OpenAiResponses => openai::responses::leftover(request),
         Format::AnthropicMessages => anthropic::leftover(request),
-        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere => Some("body".to_owned()),
+        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
+            Some("body".to_owned())
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod pairing;
 mod proof;
 mod receipt;
 mod refused;
+pub mod rerank;
 mod terms;
 mod translation;
 mod vectors;

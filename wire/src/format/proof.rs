@@ -72,7 +72,12 @@ pub(super) fn leave_foreign(request: &mut Request) {
         Format::AnthropicMessages => ("messages", of_messages),
         Format::OpenAiResponses => ("input", of_input),
         Format::OpenAiChat => ("messages", of_chat),
-        Format::OpenAiCompletions | Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::OpenAiCompletions
+        | Format::OpenAiEmbeddings
+        | Format::Gemini
+        | Format::Mistral
+        | Format::Cohere
+        | Format::Rerank => {
             return;
         }
     };

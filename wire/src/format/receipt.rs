@@ -72,6 +72,9 @@ pub struct Particulars {
     /// Open models: seconds billed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub billed_seconds: Option<u64>,
+    /// Units of search and ranking, where they are billed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub search_units: Option<u64>,
     /// The rule of Farebox that ended the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop: Option<String>,

@@ -4,6 +4,7 @@
 use super::{
     anthropic,
     openai::{self, known, responses},
+    rerank,
 };
 use crate::{
     fields::{BadRequest, refuse_twins},
@@ -46,6 +47,7 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
         Format::OpenAiResponses => responses::known::terms(request),
         Format::OpenAiEmbeddings => openai::terms_of_embeddings(request),
         Format::AnthropicMessages => anthropic::known::terms(request),
+        Format::Rerank => rerank::terms(request),
         Format::Gemini | Format::Mistral | Format::Cohere => {
             Err(BadRequest::new("body", "has a format in which clients do not ask here"))
         }

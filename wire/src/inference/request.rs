@@ -72,6 +72,8 @@ pub enum Format {
     Mistral,
     /// Cohere's chat, version 2.
     Cohere,
+    /// Reranking, as Cohere (version 2), Jina and vLLM have it.
+    Rerank,
 }
 
 /// A request as its client wrote it: a provider of the same format gets all of it.

@@ -17,23 +17,28 @@ pub(super) fn report(said: &Fields) -> Option<Report> {
     read(said.present("usage")?)
 }
 
+/// No step of an answer reads or writes as many tokens.
+const ABSURD: u64 = 1 << 32;
+
 /// Reads one usage object.
 pub(super) fn read(text: &str) -> Option<Report> {
     let object = Pairs::of(text)?;
     let whole = Counts::of(&object);
     // Counts at the top leave out what was spent on the way, such as a compaction of the conversation.
-    let steps = steps(&object);
+    // Steps beyond all reason say nothing; the counts at the top may.
+    let is_absurd = |step: &Counts| step.input().max(step.output).is_some_and(|count| count > ABSURD);
+    let steps = Some(steps(&object)).filter(|steps| !steps.iter().any(is_absurd)).unwrap_or_default();
     let of_steps = steps.iter().copied().reduce(Counts::and);
     let counts = of_steps.map_or(whole, |steps| steps.max(whole));
-    // A step that is not listed had what the steps lack of the whole.
-    let unlisted = of_steps.map(|steps| whole.input().unwrap_or(0).saturating_sub(steps.input().unwrap_or(0)));
-    let largest_prompt = steps.iter().filter_map(Counts::input).chain(unlisted).max();
+    let largest_prompt = steps.iter().filter_map(Counts::input).max();
+    let listed_input = of_steps.and_then(|steps| steps.input()).unwrap_or(0);
     let is_nothing = counts.input().unwrap_or(0) == 0 && counts.output.unwrap_or(0) == 0;
     let tools = object.get("server_tool_use").and_then(Pairs::of);
     let uses = |name: &str| tools.as_ref().and_then(|tools| count(tools.get(name)?)).unwrap_or(0);
     let report = Report {
         input: counts.input(),
         largest_prompt,
+        listed_input,
         cached_input: counts.read.unwrap_or(0),
         cache_write: counts.written().unwrap_or(0),
         cache_write_long: counts.usual.or(counts.long).map(|_| counts.long.unwrap_or(0)),
@@ -182,6 +187,13 @@ mod tests {
         }
         let unlisted = of(json!({"input_tokens": 900, "output_tokens": 4, "iterations": [{"input_tokens": 300}]}));
         assert_eq!(unlisted.map(|report| (report.input, report.largest_prompt)), Some((Some(900), Some(600))));
+        // In a stream the input is told first, and the steps at the end.
+        let begun = of(json!({"input_tokens": 150_000, "output_tokens": 1})).unwrap();
+        let both = begun.gain(of(json!({"output_tokens": 9, "iterations": [{"input_tokens": 10}]})).unwrap());
+        assert_eq!((both.input, both.largest_prompt), (Some(150_000), Some(149_990)));
+        let absurd = json!([{"input_tokens": u64::MAX}, {"input_tokens": u64::MAX}]);
+        let absurd = of(json!({"input_tokens": 7, "output_tokens": 4, "iterations": absurd})).unwrap();
+        assert_eq!((absurd.input, absurd.largest_prompt), (Some(7), None));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Cohere's chat, version 2 ("Chat", Cohere API reference), as a [`ProviderFormat`]. No client asks in this format here.
+//! Cohere's API, version 2, as a [`ProviderFormat`] ("Chat", "Embed", "Rerank", Cohere API reference). Of these, clients here
+//! ask in that of reranking alone.
 
 mod answer;
 mod translate;
@@ -8,13 +9,14 @@ use super::{
     incoming::{Incoming, read_all},
     openai::read_refusal,
     pairing::pair,
-    vectors,
+    rerank, vectors,
 };
 use crate::inference::{Event, Failure, Format, ProviderError, Request};
 use answer::Answer;
 pub use translate::takes;
 
 const CHAT: &str = "/chat";
+const RERANK: &str = "/rerank";
 
 /// A provider that speaks it.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub struct Cohere;
 
 impl ProviderFormat for Cohere {
     fn paths(&self) -> &'static [&'static str] {
-        &[CHAT]
+        &[CHAT, RERANK]
     }
 
     fn version(&self) -> Option<&'static str> {
@@ -32,6 +34,9 @@ impl ProviderFormat for Cohere {
     fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         if request.source.format == Format::OpenAiEmbeddings {
             return vectors::cohere(&request, upstream);
+        }
+        if request.source.format == Format::Rerank {
+            return Ok(rerank::cohere(RERANK, request, upstream));
         }
         feature::check(&request, "Cohere", takes)?;
         pair(&mut request)?;
@@ -47,7 +52,10 @@ impl ProviderFormat for Cohere {
         Box::new(Incoming::new(Answer::default()))
     }
 
-    fn read_whole(&self, _format: Format, body: &[u8]) -> Vec<Event> {
+    fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        if format == Format::Rerank {
+            return rerank::read_answer(body);
+        }
         vectors::answer(body).unwrap_or_else(|| read_all(Answer::default(), body))
     }
 

@@ -1,5 +1,5 @@
 //! Servers that speak OpenAI's chat completions and no more of it (vLLM, Ollama, Groq, Together, ...). A chat, a
-//! completion or an embedding of a client passes as it came; any other request becomes a chat, in the words that such
+//! completion or an embedding of a client passes as it came, and so does a reranking, which many of them offer as Jina does; any other request becomes a chat, in the words that such
 //! servers have known for longest: `max_tokens`, `user`, the role `system`, no service tier.
 
 use super::{OpenAi, formats, provider::own_body, translate};
@@ -8,10 +8,13 @@ use crate::{
     format::{
         AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
         feature::{Feature, Takes},
+        rerank,
     },
     inference::{Event, Failure, Format, ProviderError, Request, Role, Work},
     usage::Tier,
 };
+
+const RERANK: &str = "/rerank";
 
 /// A provider whose API is compatible with OpenAI's chat completions.
 #[derive(Debug)]
@@ -48,7 +51,7 @@ pub(in crate::format) fn translated(mut request: Request, upstream: &Upstream<'_
 
 impl ProviderFormat for OpenAiCompatible {
     fn paths(&self) -> &'static [&'static str] {
-        &[formats::CHAT, formats::COMPLETIONS, formats::EMBEDDINGS]
+        &[formats::CHAT, formats::COMPLETIONS, formats::EMBEDDINGS, RERANK]
     }
 
     fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
@@ -56,6 +59,7 @@ impl ProviderFormat for OpenAiCompatible {
             Format::OpenAiChat => formats::CHAT,
             Format::OpenAiCompletions => formats::COMPLETIONS,
             Format::OpenAiEmbeddings => formats::EMBEDDINGS,
+            Format::Rerank => return Ok(rerank::compatible(RERANK, request, upstream)),
             Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 let is_streamed = request.stream;
                 let body = translated(request, upstream)?;
@@ -73,7 +77,7 @@ impl ProviderFormat for OpenAiCompatible {
     fn limit(&self, call: &mut ProviderCall, tokens: u32) {
         let newer = "max_completion_tokens";
         let fields: &[&str] = match (call.format, call.body.present(newer), call.body.present("max_tokens")) {
-            (Format::OpenAiEmbeddings, ..) => &[],
+            (Format::OpenAiEmbeddings | Format::Rerank, ..) => &[],
             (_, Some(_), Some(_)) => &[newer, "max_tokens"],
             (_, Some(_), None) => &[newer],
             (_, None, _) => &["max_tokens"],
@@ -88,7 +92,10 @@ impl ProviderFormat for OpenAiCompatible {
     }
 
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
-        OpenAi.read_whole(format, body)
+        match format {
+            Format::Rerank => rerank::read_answer(body),
+            other => OpenAi.read_whole(other, body),
+        }
     }
 
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError {

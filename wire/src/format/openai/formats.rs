@@ -94,7 +94,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiCompletions => COMPLETIONS,
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
-            Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
+            Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
                 pair(&mut request)?;
                 let mut body = translated(&request, upstream)?;
                 set_tier(&mut body, format, upstream);

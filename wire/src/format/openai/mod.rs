@@ -72,7 +72,8 @@ impl Api {
             | Format::Gemini
             | Format::Mistral
             | Format::OpenAiEmbeddings
-            | Format::Cohere => Self::Chat,
+            | Format::Cohere
+            | Format::Rerank => Self::Chat,
         }
     }
 

@@ -79,6 +79,7 @@ fn read(text: &str) -> Option<Report> {
     let report = Report {
         input,
         largest_prompt: None,
+        listed_input: 0,
         cached_input: cache.read,
         cache_write: cache.written,
         cache_write_long: cache.long,
@@ -91,6 +92,7 @@ fn read(text: &str) -> Option<Report> {
         image_output: part(&counts.output_details, IMAGE),
         web_searches: part(&tools, "web_search_requests"),
         web_fetches: part(&tools, "web_fetch_requests"),
+        search_units: None,
         tier: counts.object.get("service_tier").and_then(|text| Tier::from_word(text.trim_matches('"'))),
         is_free: false,
         own,

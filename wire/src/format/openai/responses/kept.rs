@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 use super::super::messages::{read_as, read_text};
+use crate::format::refused::short;
 use crate::{
     fields::{BadRequest, Fields, Pairs},
     inference::Request,
@@ -37,6 +38,21 @@ pub struct Kept {
 }
 
 impl Kept {
+    /// The response without what was asked and answered, which was too long to keep. Nothing continues it.
+    #[must_use]
+    pub fn without_items(&self) -> Self {
+        let mut response: Value = serde_json::from_str(self.response.get()).unwrap_or_default();
+        response["output"] = json!([]);
+        response["farebox_too_long"] = true.into();
+        let response = serde_json::value::to_raw_value(&response).unwrap_or_else(|_| self.response.clone());
+        Self { response, input: Vec::new() }
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.response.get().len() + self.input.iter().map(|item| item.get().len()).sum::<usize>()
+    }
+
     /// The items that the model wrote.
     pub fn output(&self) -> Vec<&RawValue> {
         let response = Pairs::of(self.response.get());
@@ -52,7 +68,9 @@ impl Kept {
     /// Whether the response has an answer that others can continue.
     pub fn has_answer(&self) -> bool {
         let status = member(&self.response, "status");
-        !matches!(status.as_deref(), Some("queued" | "in_progress" | "failed" | "cancelled"))
+        let members = Pairs::of(self.response.get());
+        let is_whole = members.is_none_or(|members| members.get("farebox_too_long").is_none());
+        is_whole && !matches!(status.as_deref(), Some("queued" | "in_progress" | "failed" | "cancelled"))
     }
 
     /// The response's id.
@@ -109,6 +127,13 @@ pub fn cancel(response: &mut Value) {
     response["incomplete_details"] = Value::Null;
 }
 
+/// The last event of a stream whose response was cancelled.
+pub fn cancelled_event(number: usize, response: &Value) -> String {
+    let kind = "response.incomplete";
+    let event = json!({"type": kind, "sequence_number": number, "response": response});
+    format!("event: {kind}\ndata: {event}\n\n")
+}
+
 /// Says of a response that was not finished when its process ended that it has failed.
 pub fn fail_unfinished(response: &mut Value) {
     if is_unfinished(response) {
@@ -146,7 +171,11 @@ pub fn named(body: &[u8]) -> Result<Option<Named>, BadRequest> {
 /// # Errors
 ///
 /// The input is neither a text nor a list, or an item is not among those that were found.
-fn own_items(body: &Fields, found: &BTreeMap<String, Box<RawValue>>) -> Result<Vec<Box<RawValue>>, BadRequest> {
+fn own_items(
+    body: &Fields,
+    found: &BTreeMap<String, Box<RawValue>>,
+    most: usize,
+) -> Result<Vec<Box<RawValue>>, BadRequest> {
     let bad = || BadRequest::new("input", "must be a string or an array of items");
     // A request that continues another may add nothing.
     let Some(input) = body.present("input") else { return Ok(Vec::new()) };
@@ -155,11 +184,21 @@ fn own_items(body: &Fields, found: &BTreeMap<String, Box<RawValue>>) -> Result<V
         return Ok(serde_json::value::to_raw_value(&message).into_iter().collect());
     }
     let items: Vec<Box<RawValue>> = read_as(input).ok_or_else(bad)?;
-    let items = items.into_iter().enumerate().map(|(place, item)| match reference(&item) {
-        None => Ok(item),
-        Some(id) => found.get(&id).cloned().ok_or_else(|| {
-            BadRequest::new(format!("input[{place}]"), format!("names an item that is not kept here: {id}"))
-        }),
+    // An item may be named more than once: the sum is bounded before it is copied.
+    let mut bytes = 0_usize;
+    let items = items.into_iter().enumerate().map(|(place, item)| {
+        let at = || format!("input[{place}]");
+        let named = match reference(&item) {
+            None => None,
+            Some(id) => Some(found.get(&id).ok_or_else(|| {
+                BadRequest::new(at(), format!("names an item that is not kept here: {}", short(&id)))
+            })?),
+        };
+        bytes = bytes.saturating_add(named.unwrap_or(&item).get().len());
+        if bytes > most {
+            return Err(BadRequest::new(at(), format!("is beyond the {most} bytes that a request may have in all")));
+        }
+        Ok(named.cloned().unwrap_or(item))
     });
     items.collect()
 }
@@ -175,7 +214,7 @@ pub fn is_wanted(body: &Fields) -> Result<bool, BadRequest> {
 
 /// A body's own items, to be kept.
 pub fn input(body: &Fields) -> Vec<Box<RawValue>> {
-    own_items(body, &BTreeMap::new()).unwrap_or_default()
+    own_items(body, &BTreeMap::new(), usize::MAX).unwrap_or_default()
 }
 
 /// Items as they are listed: each has a type and an id. One that came without an id has the place it is listed at.
@@ -196,18 +235,20 @@ pub fn listed<'a>(items: impl Iterator<Item = &'a RawValue>, response: &str) -> 
     items.enumerate().filter_map(shown).collect()
 }
 
-/// The body that asks the same with all that came before in it, and the items of its own.
+/// The body that asks the same with all that came before in it, of at most so many bytes, and the items of its own.
 ///
 /// # Errors
 ///
-/// As for the items that it names.
+/// As for the items that it names, or all of it is too long.
 pub fn continued(
     body: &[u8],
     earlier: &[Kept],
     found: &BTreeMap<String, Box<RawValue>>,
+    most: usize,
 ) -> Result<(Vec<u8>, Vec<Box<RawValue>>), BadRequest> {
+    let before: usize = earlier.iter().map(Kept::bytes).sum();
     let mut body = Fields::parse(body)?;
-    let own = own_items(&body, found)?;
+    let own = own_items(&body, found, most.saturating_sub(before))?;
     let before = earlier.iter().flat_map(|kept| kept.input.iter().map(|item| &**item).chain(kept.output()));
     let all: Vec<&RawValue> = before.chain(own.iter().map(|item| &**item)).collect();
     body.remove(PREVIOUS);
@@ -247,14 +288,19 @@ mod tests {
         let ids: Vec<_> = kept.items().map(|(id, _)| id).collect();
         assert_eq!((kept.id().as_deref(), ids), (Some("resp_1"), vec![None, Some("msg_1".into())]));
         let body = r#"{"model":"m","previous_response_id":"resp_1","input":[{"type":"item_reference","id":"rs_1"}],"store":true}"#;
-        let (whole, own) = continued(body.as_bytes(), &[kept], &known).unwrap();
+        let (whole, own) = continued(body.as_bytes(), std::slice::from_ref(&kept), &known, 4_096).unwrap();
+        let twice = r#"{"input":[{"type":"item_reference","id":"rs_1"},{"type":"item_reference","id":"rs_1"}]}"#;
+        let most = known["rs_1"].get().len() * 2;
+        assert!(continued(twice.as_bytes(), &[], &known, most).is_ok());
+        assert_eq!(continued(twice.as_bytes(), &[], &known, most - 1).unwrap_err().field, "input[1]");
+        assert!(continued(twice.as_bytes(), &[kept], &known, most).is_err(), "what came before counts");
         let expected = json!({"model": "m", "store": true, "input": [{"role": "user", "content": "one"},
             {"type": "message", "id": "msg_1", "role": "assistant"}, {"type": "reasoning", "id": "rs_1"}]});
         assert_eq!(serde_json::from_slice::<Value>(&whole).unwrap(), expected);
         assert_eq!(own.len(), 1, "what came before is kept already");
-        let text = continued(br#"{"input":"hi","previous_response_id":"r"}"#, &[], &known).unwrap().0;
+        let text = continued(br#"{"input":"hi","previous_response_id":"r"}"#, &[], &known, 99).unwrap().0;
         assert_eq!(&*text, br#"{"input":[{"type":"message","role":"user","content":"hi"}]}"#.as_slice());
-        let lost = continued(br#"{"input":[{"type":"item_reference","id":"x"}]}"#, &[], &known).unwrap_err();
+        let lost = continued(br#"{"input":[{"type":"item_reference","id":"x"}]}"#, &[], &known, 99).unwrap_err();
         assert_eq!(lost.field, "input[0]");
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::super::messages::{member, members, read_text};
 use crate::{
-    fields::Fields,
+    fields::{Fields, Pairs},
     inference::{CallDelta, Delta},
 };
 
@@ -50,7 +50,10 @@ pub(super) fn searches(response: &Fields) -> u64 {
     let is_search = |item: &&RawValue| {
         let members = members(item.get(), "").ok().flatten().unwrap_or_default();
         let kind = member(&members, "type").and_then(read_text);
-        kind.as_deref() == Some("web_search_call")
+        // Opening a page, and looking for words in it, are actions of the same item without a fee.
+        let action = member(&members, "action").and_then(Pairs::of);
+        let action = action.and_then(|action| action.get("type").and_then(read_text));
+        kind.as_deref() == Some("web_search_call") && action.is_none_or(|action| action == "search")
     };
     let items: Vec<&RawValue> = serde_json::from_str(output).unwrap_or_default();
     items.iter().filter(|item| is_search(item)).count() as u64

@@ -273,6 +273,8 @@ fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
 
 /// An event with its name, which clients of this format read.
 fn named(kind: &str, data: &str) -> String {
+    // A provider's name for it: a line's end in it would begin another event.
+    let kind = kind.split(char::is_control).next().unwrap_or_default();
     format!("event: {kind}\ndata: {data}\n\n")
 }
 
