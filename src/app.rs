@@ -94,7 +94,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         }
         config::MetricsAt::Open | config::MetricsAt::Token => None,
     };
-    // Nothing is taken from a living owner before it is known that this process can serve.
+    // Nothing is taken from a living owner, and no actor starts, before it is known that this process can serve.
+    let aliases = Aliases::read(&settings.routing.aliases).context("setting `routing.aliases`")?;
+    let admin_token = admin_token(settings)?;
     let signer = Arc::new(Signer::open(&signing_key_file(settings)).context("can't use the key of receipts")?);
     let ledger = Arc::new(open_ledger(settings, claim).await?);
     actix_rt::spawn(tell_of_twins(Arc::clone(&ledger)));
@@ -105,9 +107,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let catalogue = prices::catalogue(settings, &ledger, &clock).await?.with_open(models);
     let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
-    let chief = Supervisor::new(&health).start();
-
     let processor = processor(settings, clock.now())?;
+    let chief = Supervisor::new(&health).start();
     let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;
     let _sweeper = {
@@ -128,7 +129,6 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         unread_bytes: settings.limits.unread_bytes,
     };
     let pools = (pools, library(settings));
-    let aliases = Aliases::read(&settings.routing.aliases).context("setting `routing.aliases`")?;
     let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock).with_aliases(aliases);
     let gateway = Arc::new(Gateway::new(accounts, models, providers, pools, rules, settings.limits.drains));
     actix_rt::spawn({
@@ -136,7 +136,6 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         async move { gateway.warm().await }
     });
     prices::follow(settings, &gateway, &journal);
-    let admin_token = admin_token(settings)?;
     let webhook_timeout = Duration::from_secs(settings.webhooks.timeout_seconds);
     let known = Arc::clone(&signer);
     let open = move |text: &str| jws::text_of(text, signing::CHECKPOINT, known.keys());
