@@ -87,27 +87,26 @@ impl Aliases {
 
 impl Way {
     fn read(text: &str) -> Option<Self> {
-        let list = |text: &str, between: char| -> Option<Vec<String>> {
-            let models = text.split(between).map(|model| model.trim().to_owned());
-            let models: Vec<String> = models.collect();
-            let is_name = |model: &String| !model.is_empty() && !model.contains(['>', '|', '*', ' ']);
-            models.iter().all(is_name).then_some(models)
+        let name = |text: &str| {
+            let name = text.trim();
+            let is_name = !name.is_empty() && !name.contains(['>', '|', '*', ' ']);
+            is_name.then(|| name.to_owned())
         };
         if text == CHEAPEST.trim_end() {
             return None;
         }
         if let Some(models) = text.strip_prefix(CHEAPEST) {
-            return Some(Self { models: list(models, '|')?, by: By::Price });
+            return Some(Self { models: models.split('|').map(name).collect::<Option<_>>()?, by: By::Price });
         }
         if !text.contains(['|', '*']) {
-            return Some(Self { models: list(text, '>')?, by: By::Order });
+            return Some(Self { models: text.split('>').map(name).collect::<Option<_>>()?, by: By::Order });
         }
         let weighed = text.split('|').map(|part| match part.split_once('*') {
-            None => Some((part, 1)),
-            Some((model, weight)) => Some((model, weight.trim().parse().ok().filter(|weight| *weight > 0)?)),
+            None => Some((name(part)?, 1)),
+            Some((model, weight)) => Some((name(model)?, weight.trim().parse().ok().filter(|weight| *weight > 0)?)),
         });
-        let (models, weights): (Vec<&str>, Vec<u32>) = weighed.collect::<Option<Vec<_>>>()?.into_iter().unzip();
-        Some(Self { models: list(&models.join("|"), '|')?, by: By::Weight(weights) })
+        let (models, weights) = weighed.collect::<Option<Vec<_>>>()?.into_iter().unzip();
+        Some(Self { models, by: By::Weight(weights) })
     }
 }
 

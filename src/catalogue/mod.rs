@@ -157,22 +157,23 @@ impl Catalogue {
         }
     }
 
-    /// A closed model by its name or by a snapshot's. A snapshot keeps its own name, and has the price of the undated
-    /// name.
+    /// A closed model by its name or by a snapshot's.
     fn closed(&self, id: &str) -> Option<Arc<ClosedModel>> {
         if let Some(Model::Closed(model)) = self.models.get(id) {
             return Some(Arc::clone(model));
         }
-        match self.models.get(snapshot::undated(id)?)? {
-            Model::Closed(model) => Some(Arc::new(ClosedModel { id: id.into(), ..ClosedModel::clone(model) })),
-            Model::Open(_) => None,
-        }
+        self.snapshot(id, snapshot::undated(id)?)
     }
 
     /// A snapshot of a model that another provider has too: its name stands behind its provider's.
     fn behind_provider(&self, name: &str) -> Option<Arc<ClosedModel>> {
         let (provider, id) = name.split_once('/')?;
-        match self.models.get(&*format!("{provider}/{}", snapshot::undated(id)?))? {
+        self.snapshot(id, &format!("{provider}/{}", snapshot::undated(id)?))
+    }
+
+    /// A snapshot keeps its own name, and has the price of the undated one.
+    fn snapshot(&self, id: &str, undated: &str) -> Option<Arc<ClosedModel>> {
+        match self.models.get(undated)? {
             Model::Closed(model) => Some(Arc::new(ClosedModel { id: id.into(), ..ClosedModel::clone(model) })),
             Model::Open(_) => None,
         }

@@ -95,6 +95,11 @@ pub(super) fn is_other_variable(name: &str) -> bool {
     OTHER_VARIABLES.contains(&name) || OTHER_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// The table of a key; empty where the key is in none.
+fn table(key: &str) -> &str {
+    key.rsplit_once('.').map_or("", |(table, _)| table)
+}
+
 /// The known key most like `key`, unless none is similar.
 pub(super) fn nearest(key: &str) -> Option<String> {
     let known = as_known(key);
@@ -105,12 +110,7 @@ pub(super) fn nearest(key: &str) -> Option<String> {
         (distance, near)
     });
     let (distance, near) = scored.min()?;
-    let is_own = *known != *key;
-    let back = |near: &String| match (is_own, key.rsplit_once('.'), near.rsplit_once('.')) {
-        (true, Some((table, _)), Some((of, setting))) if of == format!("{BEGIN}{}", KNOWN[0]) => {
-            format!("{table}.{setting}")
-        }
-        _ => near.clone(),
-    };
-    (distance <= 1 + key.len() / 4).then(|| back(near))
+    // A setting of the same table is told by the table's own name.
+    let told = near.strip_prefix(table(&known)).map_or_else(|| near.clone(), |rest| format!("{}{rest}", table(key)));
+    (distance <= 1 + key.len() / 4).then_some(told)
 }

@@ -12,6 +12,7 @@ use actors::{
     pool::{ModelFolder, PoolActor, Run},
     provider::ProviderHandle,
 };
+use billing::ids::AccountId;
 use engine::{prepare::Prepared, tokenizer::Tokenizer, worker::StopSignal};
 use futures::{
     StreamExt,
@@ -154,6 +155,13 @@ pub(super) fn session(request: &Request) -> Option<Box<str>> {
     key.or_else(header).or(request.end_user.as_deref()).map(Box::from)
 }
 
+/// The number of an account's session. What is chosen by it stays the same for the session.
+pub(super) fn affinity(account: AccountId, session: Option<&str>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (account, session).hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Ready<'_> {
     /// Runs an admitted request. The run continues while its events are read, and is cut where they are dropped. The
     /// last event tells how the run ended; where it can't begin, that is the only event. `limit` is sent to a provider.
@@ -165,9 +173,8 @@ impl Ready<'_> {
                 }
                 let (clamped, is_streamed) = (limit.map(|limit| limit.why), call.is_streamed);
                 // A provider's cache belongs to a key: an account's session keeps to one.
-                let mut affinity = DefaultHasher::new();
-                (admission.account_id(), session).hash(&mut affinity);
-                let events = handle.call(admission, *call, own_key.as_deref(), affinity.finish());
+                let affinity = affinity(admission.account_id(), session.as_deref());
+                let events = handle.call(admission, *call, own_key.as_deref(), affinity);
                 (events, Runner::Provider { clamped, is_streamed, speaks_as_client })
             }
             Ready::Pool { pool, model, prepared, tokenizer } => {

@@ -1,7 +1,5 @@
 //! The models that a request's name stands for, in the order in which they are asked.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use actors::provider::shares;
 use billing::{Nanos, ids::AccountId};
 use wire::inference::Request;
@@ -9,7 +7,7 @@ use wire::inference::Request;
 use super::{
     Gateway,
     plan::{Payer, plan},
-    target::session,
+    target::{self, affinity, session},
 };
 use crate::catalogue::aliases::{By, Way};
 
@@ -20,9 +18,8 @@ pub async fn ways(gateway: &Gateway, request: &Request, payer: Payer, account: A
     Some(match by {
         By::Order => models,
         By::Weight(weights) => {
-            let mut affinity = DefaultHasher::new();
-            (account, session(request)).hash(&mut affinity);
-            let order = shares(models.iter().map(String::as_str).zip(weights), affinity.finish());
+            let affinity = affinity(account, session(request).as_deref());
+            let order = shares(models.iter().map(String::as_str).zip(weights), affinity);
             order.into_iter().filter_map(|place| models.get(place).cloned()).collect()
         }
         By::Price => {
@@ -48,6 +45,6 @@ pub async fn first(gateway: &Gateway, request: Request, payer: Payer, account: A
 /// The usual cost of a request with a model; `None` where the model can't be asked for it.
 async fn expected(gateway: &Gateway, request: &Request, payer: Payer, model: &str) -> Option<Nanos> {
     let (model, _) = gateway.models.find(model).await.ok()?;
-    super::target::check(gateway, &model, payer).ok()?;
+    target::check(gateway, &model, payer).ok()?;
     Some(plan(&model, gateway.rules, request, payer).ok()?.hold.expected)
 }

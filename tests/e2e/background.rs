@@ -7,29 +7,12 @@ use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::Customer,
-    fake_anthropic::FakeAnthropic,
-    fake_responses::{FakeResponses, Turn},
-    server::{Options, Server},
-    with,
+use crate::{
+    kept::Stage,
+    support::{fake_responses::Turn, with},
 };
 
-struct Stage {
-    gpt: FakeResponses,
-    claude: FakeAnthropic,
-    server: Server,
-    customer: Customer,
-}
-
 impl Stage {
-    async fn set() -> Self {
-        let (gpt, claude) = (FakeResponses::start(), FakeAnthropic::start());
-        let server = Server::start(Options::default().calling(gpt.url()).calling_anthropic(claude.url())).await;
-        let customer = server.admin().customer("payg", "50").await;
-        Self { gpt, claude, server, customer }
-    }
-
     fn body(more: &Value) -> Value {
         with(&json!({"model": "gpt-4o-mini", "input": "Say hello", "background": true}), more)
     }

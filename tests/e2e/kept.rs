@@ -12,15 +12,16 @@ use crate::support::{
     with,
 };
 
-struct Stage {
-    gpt: FakeResponses,
-    claude: FakeAnthropic,
-    server: Server,
-    customer: Customer,
+/// A gateway before GPT, which speaks responses, and Claude.
+pub(crate) struct Stage {
+    pub(crate) gpt: FakeResponses,
+    pub(crate) claude: FakeAnthropic,
+    pub(crate) server: Server,
+    pub(crate) customer: Customer,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         let (gpt, claude) = (FakeResponses::start(), FakeAnthropic::start());
         let server = Server::start(Options::default().calling(gpt.url()).calling_anthropic(claude.url())).await;
         let customer = server.admin().customer("payg", "50").await;

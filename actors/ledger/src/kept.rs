@@ -45,17 +45,12 @@ const FIND: &str = "SELECT id, previous, sealed FROM kept_response WHERE account
 const OF_ITEM: &str = "SELECT k.id, k.previous, k.sealed FROM kept_item i JOIN kept_response k \
                        ON k.account_id = i.account_id AND k.id = i.response_id \
                        WHERE i.account_id = ? AND i.id = ? AND k.expires_at > ?";
-const DELETE: &str = "DELETE FROM kept_response WHERE account_id = ? AND id = ?";
-const DELETE_OLDEST: &str = "DELETE FROM kept_response WHERE account_id = ? AND id IN (SELECT id FROM \
-                             (SELECT id, SUM(bytes) OVER (ORDER BY created_at DESC, id) AS total \
-                             FROM kept_response WHERE account_id = ?) AS newest WHERE total > ?)";
-const DELETE_EXPIRED: &str = "DELETE FROM kept_response WHERE (account_id, id) IN \
-                              (SELECT account_id, id FROM kept_response WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)";
-/// Items of an account whose response is gone.
-const DELETE_ITEMS: &str = "DELETE FROM kept_item WHERE account_id = ? AND NOT EXISTS (SELECT 1 FROM kept_response k \
-                            WHERE k.account_id = kept_item.account_id AND k.id = kept_item.response_id)";
-const DELETE_ALL_ITEMS: &str = "DELETE FROM kept_item WHERE NOT EXISTS (SELECT 1 FROM kept_response k \
-                                WHERE k.account_id = kept_item.account_id AND k.id = kept_item.response_id)";
+/// Responses of an account beyond so many bytes, the newest counted first; and responses that have expired.
+const OLDEST: &str = "SELECT account_id, id FROM (SELECT account_id, id, SUM(bytes) OVER (ORDER BY created_at DESC, id) \
+                      AS total FROM kept_response WHERE account_id = ?) AS newest WHERE total > ?";
+const EXPIRED: &str = "SELECT account_id, id FROM kept_response WHERE expires_at <= ? \
+                       ORDER BY expires_at, account_id, id LIMIT ?";
+const NAMED: &str = "SELECT account_id, id FROM kept_response WHERE account_id = ? AND id = ?";
 
 impl Ledger {
     /// Keeps a response.
@@ -136,11 +131,7 @@ impl Ledger {
     ///
     /// The database can't be written now.
     pub async fn forget_response(&self, account: AccountId, id: &str) -> Result<bool, LedgerError> {
-        let mut tx = self.tables.begin_to_write().await?;
-        let forgotten = tx.execute(DELETE, [account.0.into(), id.into()]).await?;
-        tx.execute(DELETE_ITEMS, [account.0.into()]).await?;
-        tx.commit().await?;
-        Ok(forgotten > 0)
+        Ok(self.forget_responses(NAMED, [account.0.into(), id.into()]).await? > 0)
     }
 
     /// Forgets the oldest responses of an account, while all of them have more than `most` bytes.
@@ -149,11 +140,8 @@ impl Ledger {
     ///
     /// The database can't be written now.
     pub async fn trim_responses(&self, account: AccountId, most: u64) -> Result<(), LedgerError> {
-        let mut tx = self.tables.begin_to_write().await?;
-        if tx.execute(DELETE_OLDEST, [account.0.into(), account.0.into(), most.into()]).await? > 0 {
-            tx.execute(DELETE_ITEMS, [account.0.into()]).await?;
-        }
-        tx.commit().await
+        self.forget_responses(OLDEST, [account.0.into(), most.into()]).await?;
+        Ok(())
     }
 
     /// Forgets responses that have expired, at most `limit` of them. Returns how many.
@@ -162,11 +150,16 @@ impl Ledger {
     ///
     /// The database can't be written now.
     pub async fn sweep_responses(&self, now: Timestamp, limit: u32) -> Result<u64, LedgerError> {
+        self.forget_responses(EXPIRED, [now.0.into(), i64::from(limit).into()]).await
+    }
+
+    /// Forgets the responses that a query selects, and their items. Returns how many.
+    async fn forget_responses(&self, selected: &str, values: [Cell<'_>; 2]) -> Result<u64, LedgerError> {
         let mut tx = self.tables.begin_to_write().await?;
-        let forgotten = tx.execute(DELETE_EXPIRED, [now.0.into(), i64::from(limit).into()]).await?;
-        if forgotten > 0 {
-            tx.execute::<[Cell<'_>; 0]>(DELETE_ALL_ITEMS, []).await?;
-        }
+        let items = format!("DELETE FROM kept_item WHERE (account_id, response_id) IN ({selected})");
+        tx.execute(&items, values.clone()).await?;
+        let responses = format!("DELETE FROM kept_response WHERE (account_id, id) IN ({selected})");
+        let forgotten = tx.execute(&responses, values).await?;
         tx.commit().await?;
         Ok(forgotten)
     }

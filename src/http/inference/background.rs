@@ -23,10 +23,7 @@ use tokio::{
 use wire::format::{AnswerWriter, openai::responses::kept};
 
 use super::responses::Keeper;
-use crate::{
-    gateway::serve::Started,
-    http::{error::ApiError, surface::Answer},
-};
+use crate::http::{error::ApiError, surface::Answer};
 
 /// The most responses that run in the background, of all accounts and of one.
 const MOST: usize = 4_096;
@@ -299,15 +296,13 @@ impl Entered {
     }
 
     /// Follows a request that was admitted to its end, and keeps what it said.
-    pub(super) async fn follow<W: AnswerWriter>(self, writer: W, started: Started, keeper: Keeper) {
-        let Started { updates, cancel, .. } = started;
+    pub(super) async fn follow<W: AnswerWriter>(self, mut answer: Answer<W>, cancel: Arc<Notify>, keeper: Arc<Keeper>) {
         *self.background.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(cancel);
         let wish = self.background.progress().wish;
         if wish != Wish::GoOn {
             self.background.end_request();
         }
-        let mut answer = Answer::new(writer, updates, keeper.request_id());
-        let (end, of_end) = (keeper.clone(), self.background());
+        let (end, of_end) = (Arc::clone(&keeper), self.background());
         answer.keep(move |response| async move {
             if let Some(response) = of_end.to_keep(&response) {
                 end.keep(response).await;
@@ -319,7 +314,7 @@ impl Entered {
         if !answer.has_kept() {
             let response = self.background.response().to_string();
             if let Some(response) = self.background.to_keep(&response) {
-                keeper.clone().keep(response).await;
+                keeper.keep(response).await;
             }
         }
         self.background.end();

@@ -9,7 +9,10 @@ mod quote;
 pub mod responses;
 mod route;
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use actix_web::{
     HttpMessage as _, HttpRequest, HttpResponse,
@@ -53,6 +56,7 @@ use crate::{
 pub use count::count_tokens;
 pub use models::{model, models};
 pub use quote::quote;
+use responses::Keeper;
 use route::Route;
 
 /// A body, or why it did not arrive completely.
@@ -124,17 +128,13 @@ async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body)
     run_read::<F>(state, request, caller, asked, None).await
 }
 
-/// How an answer is kept: by the attempt that answers.
-#[derive(Clone)]
-struct Keeping(responses::Keeper);
-
-/// Runs a request that was read.
+/// Runs a request that was read. The attempt that answers has its answer kept.
 async fn run_read<F: ClientFormat>(
     state: &Shared,
     request: &HttpRequest,
     caller: Caller,
     mut asked: Request,
-    keeping: Option<Keeping>,
+    keeper: Option<Arc<Keeper>>,
 ) -> Result<HttpResponse, ApiError> {
     let mut arrival = Arrival::of(request);
     if !state.is_ready() {
@@ -158,7 +158,7 @@ async fn run_read<F: ClientFormat>(
         let next = models.next().map(|name| asked.for_model(name));
         let model = asked.model.clone();
         let job = Job { request_id: arrival.id, caller, request: asked, provider_key: provider_key.clone(), max_wait };
-        match (attempt::<F>(state, arrival, authorised, job, keeping.as_ref()).await, next) {
+        match (attempt::<F>(state, arrival, authorised, job, keeper.as_ref()).await, next) {
             (Err(error), Some(next)) if route.may_go_on(&error) => {
                 route.failed(&model, &(*error).into());
                 asked = next;
@@ -169,7 +169,7 @@ async fn run_read<F: ClientFormat>(
                 if let Some(value) = route.to(&model).and_then(|route| HeaderValue::from_str(&route).ok()) {
                     response.headers_mut().insert(X_ROUTE.clone(), value);
                 }
-                put_sunset(state, &model, &mut response).await;
+                put_sunset(state, &model, &mut response);
                 return Ok(response);
             }
         }
@@ -177,8 +177,9 @@ async fn run_read<F: ClientFormat>(
 }
 
 /// Says when the provider ends the model that answers, where that is known (RFC 8594).
-async fn put_sunset(state: &Shared, model: &str, response: &mut HttpResponse) {
-    if let Ok((Model::Closed(model), _)) = state.gateway.models.find(model).await
+fn put_sunset(state: &Shared, model: &str, response: &mut HttpResponse) {
+    let models = &state.gateway.models;
+    if let Ok(Model::Closed(model)) = models.known().find(models.aliases().model(model))
         && let Some(ends) = model.about.ends
         && let Ok(ms) = u64::try_from(ends.0)
         && let Ok(value) = HttpDate::from(UNIX_EPOCH + Duration::from_millis(ms)).try_into_value()
@@ -202,23 +203,28 @@ async fn of_same_provider(state: &Shared, first: &str, others: Vec<String>) -> V
     same
 }
 
+/// The writer of a request's answer.
+fn writer<F: ClientFormat>(state: &Shared, request: &Request, id: RequestId) -> F::Writer {
+    let created = state.gateway.clock().now().0 / 1_000;
+    F::writer(request, id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created)
+}
+
 /// One attempt to serve a request. Where it fails, nothing was sent.
 async fn attempt<F: ClientFormat>(
     state: &Shared,
     arrival: Arrival,
     authorised: Duration,
     job: Job,
-    keeping: Option<&Keeping>,
+    keeper: Option<&Arc<Keeper>>,
 ) -> Result<HttpResponse, Box<ServeError>> {
-    let created = state.gateway.clock().now().0 / 1_000;
-    let writer = F::writer(&job.request, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
+    let writer = writer::<F>(state, &job.request, arrival.id);
     let is_streamed = job.request.stream;
     let Started { balance, updates, admission, rate_remaining, place, cancel: _ } =
         serve::start(&state.gateway, job).await?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place };
     let mut answer = Answer::new(writer, updates, head.arrival.id);
-    if let Some(Keeping(keeper)) = keeping.cloned() {
-        answer.keep(move |response| keeper.keep(response));
+    if let Some(keeper) = keeper.cloned() {
+        answer.keep(async move |response| keeper.keep(response).await);
     }
     if is_streamed {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);

@@ -1,28 +1,21 @@
 //! `/v1/responses`: a request may continue responses that are kept here, and its own is kept unless it says `store:
 //! false`. Kept responses are read and deleted by their ids. The caller's own key continues what its provider keeps.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, http::header::UPGRADE, rt, web};
-use billing::{
-    ids::{AccountId, RequestId},
-    key::Scope,
-};
+use billing::{ids::AccountId, key::Scope};
 use serde_json::{Value, json, value::RawValue};
 use tokio::sync::oneshot;
-use uuid::Uuid;
 use wire::{
-    format::{
-        ClientFormat as _,
-        openai::{
-            Responses,
-            responses::kept::{self, Kept},
-        },
+    format::openai::{
+        Responses,
+        responses::kept::{self, Kept},
     },
     inference::Request,
 };
 
-use super::{Body, Keeping, max_wait, own_key, read, run_read, whole};
+use super::{Body, max_wait, own_key, read, run_read, whole, writer};
 use crate::{
     gateway::{
         plan::Payer,
@@ -36,6 +29,7 @@ use crate::{
         query::Query,
         respond::{answer, refuse},
         state::Shared,
+        surface::Answer,
     },
     kept::{Earlier, KeptError, Responses as KeptResponses},
 };
@@ -72,21 +66,14 @@ fn unread(error: &dyn std::error::Error) -> ApiError {
 }
 
 /// What the answer to a request is kept with.
-#[derive(Clone)]
 pub(super) struct Keeper {
     responses: KeptResponses,
     account: AccountId,
     input: Vec<Box<RawValue>>,
     previous: Option<String>,
-    request_id: RequestId,
 }
 
 impl Keeper {
-    /// The request that the response answers.
-    pub(super) const fn request_id(&self) -> RequestId {
-        self.request_id
-    }
-
     /// Forgets a response that its owner deleted while it was made.
     pub(super) async fn forget(&self, id: &str) {
         match self.responses.forget(self.account, id).await {
@@ -96,9 +83,9 @@ impl Keeper {
     }
 
     /// Keeps a response. One that can't be kept is sent all the same.
-    pub(super) async fn keep(self, response: String) {
+    pub(super) async fn keep(&self, response: String) {
         let Ok(response) = RawValue::from_string(response) else { return };
-        let kept = Kept { response, input: self.input };
+        let kept = Kept { response, input: self.input.clone() };
         if let Err(error) = self.responses.keep(self.account, &kept, self.previous.as_deref()).await {
             tracing::warn!(account.id = %self.account, %error, "a response was not kept");
         }
@@ -115,11 +102,12 @@ pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpR
         }
         let (mut asked, keeper) = continued(&state, &request, caller.account_id, &body).await?;
         asked.source.is_kept = keeper.is_some();
-        let background = kept::take_background(&mut asked)?;
-        if let Some((wants_stream, keeper)) = background.zip(keeper.clone()) {
-            return in_background(&state, &request, caller, asked, keeper, wants_stream).await;
+        match (kept::take_background(&mut asked)?, keeper) {
+            (Some(wants_stream), Some(keeper)) => {
+                in_background(&state, &request, caller, asked, keeper, wants_stream).await
+            }
+            (_, keeper) => run_read::<Responses>(&state, &request, caller, asked, keeper.map(Arc::new)).await,
         }
-        run_read::<Responses>(&state, &request, caller, asked, keeper.map(Keeping)).await
     };
     work.await.unwrap_or_else(|error| refuse(&request, &error))
 }
@@ -130,17 +118,15 @@ async fn in_background(
     request: &HttpRequest,
     caller: Caller,
     asked: Request,
-    mut keeper: Keeper,
+    keeper: Keeper,
     wants_stream: bool,
 ) -> Result<HttpResponse, ApiError> {
     let arrival = Arrival::of(request);
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    keeper.request_id = arrival.id;
     let asked = ways::first(&state.gateway, asked, Payer::Credits, caller.account_id).await;
-    let created = state.gateway.clock().now().0 / 1_000;
-    let writer = Responses::writer(&asked, arrival.id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created);
+    let writer = writer::<Responses>(state, &asked, arrival.id);
     let queued = writer.queued();
     let id = queued["id"].as_str().unwrap_or_default().to_owned();
     let entered = state.backgrounds.enter(caller.account_id, id, queued.clone())?;
@@ -155,9 +141,10 @@ async fn in_background(
         match serve::start(&shared.gateway, job).await {
             Err(error) => drop(tell.send(Err(error))),
             Ok(started) => {
-                keeper.clone().keep(first.to_string()).await;
+                keeper.keep(first.to_string()).await;
                 drop(tell.send(Ok(())));
-                entered.follow(writer, started, keeper).await;
+                let answer = Answer::new(writer, started.updates, arrival.id);
+                entered.follow(answer, started.cancel, Arc::new(keeper)).await;
             }
         }
     });
@@ -180,8 +167,7 @@ pub(super) async fn continued(
     body: &[u8],
 ) -> Result<(Request, Option<Keeper>), ApiError> {
     let responses = state.responses.clone();
-    let request_id = Arrival::of(request).id;
-    let keeper = |previous, input| Keeper { responses: responses.clone(), account, input, previous, request_id };
+    let keeper = |previous, input| Keeper { responses: responses.clone(), account, input, previous };
     let Some(named) = kept::named(body)? else {
         let asked = read::<Responses>(request, body)?;
         let keeps = kept::is_wanted(&asked.source.body)?;
@@ -258,7 +244,7 @@ pub async fn delete_response(state: Shared, request: HttpRequest, id: web::Path<
     answer(&request, work.await)
 }
 
-/// `POST /v1/responses/{id}/cancel`: ends a response in the background. What was made is charged.
+/// `POST /v1/responses/{id}/cancel`: ends a response in the background. It is charged as where a client leaves.
 pub async fn cancel_response(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let work = async {
         let caller = auth::scoped(&state, &request, Scope::Inference).await?;

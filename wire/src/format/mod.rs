@@ -107,6 +107,33 @@ pub trait WholeWriter: AnswerWriter {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8>;
 }
 
+/// A writer of answers that are never streams.
+trait OnlyWhole: 'static {}
+
+impl<W: OnlyWhole> AnswerWriter for W {
+    const ERRORS: ErrorShape = ErrorShape::Object;
+
+    fn delta(&mut self, _: Delta) -> Option<String> {
+        None
+    }
+
+    fn cost(&mut self, _: &str, _: u64) -> Option<String> {
+        None
+    }
+
+    fn silence(&self) -> Option<String> {
+        None
+    }
+
+    fn end(&mut self, _: &End) -> String {
+        String::new()
+    }
+
+    fn failed(&mut self, error: &Value) -> String {
+        error.to_string()
+    }
+}
+
 /// How an answer ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct End {

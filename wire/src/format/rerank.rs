@@ -6,7 +6,7 @@
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
-    AnswerWriter, ClientFormat, End, ErrorShape, FINISHED, ProviderCall, Terms, Upstream, WholeWriter,
+    ClientFormat, End, FINISHED, OnlyWhole, ProviderCall, Terms, Upstream, WholeWriter,
     count::count,
     openai::faults,
     openai::reading::{read_as, read_text},
@@ -205,29 +205,7 @@ pub struct Writer {
     documents: Vec<String>,
 }
 
-impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Object;
-
-    fn delta(&mut self, _: Delta) -> Option<String> {
-        None
-    }
-
-    fn cost(&mut self, _: &str, _: u64) -> Option<String> {
-        None
-    }
-
-    fn silence(&self) -> Option<String> {
-        None
-    }
-
-    fn end(&mut self, _: &End) -> String {
-        String::new()
-    }
-
-    fn failed(&mut self, error: &Value) -> String {
-        error.to_string()
-    }
-}
+impl OnlyWhole for Writer {}
 
 impl WholeWriter for Writer {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {

@@ -2,7 +2,11 @@
 //! completion or an embedding of a client passes as it came, and so does a reranking, which many of them offer as Jina does; any other request becomes a chat, in the words that such
 //! servers have known for longest: `max_tokens`, `user`, the role `system`, no service tier.
 
-use super::{OpenAi, formats, provider::own_body, translate};
+use super::{
+    OpenAi, formats,
+    provider::{limit_fields, own_body},
+    translate,
+};
 use crate::{
     fields::Fields,
     format::{
@@ -75,12 +79,10 @@ impl ProviderFormat for OpenAiCompatible {
     }
 
     fn limit(&self, call: &mut ProviderCall, tokens: u32) {
-        let newer = "max_completion_tokens";
-        let fields: &[&str] = match (call.format, call.body.present(newer), call.body.present("max_tokens")) {
-            (Format::OpenAiEmbeddings | Format::Rerank, ..) => &[],
-            (_, Some(_), Some(_)) => &[newer, "max_tokens"],
-            (_, Some(_), None) => &[newer],
-            (_, None, _) => &["max_tokens"],
+        let is_new = call.body.present("max_completion_tokens").is_some();
+        let fields = match call.format {
+            Format::OpenAiChat | Format::OpenAiCompletions if !is_new => &["max_tokens"],
+            format => limit_fields(format, &call.body),
         };
         for field in fields {
             call.body.set(field, &tokens);

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerReader, AnswerWriter, ClientFormat, End, ErrorShape, FINISHED, Terms, WholeWriter,
+        AnswerReader, ClientFormat, End, FINISHED, OnlyWhole, Terms, WholeWriter,
         own::{self, Own},
         refused::unknown,
     },
@@ -190,29 +190,7 @@ pub struct Writer {
     encoding: VectorEncoding,
 }
 
-impl AnswerWriter for Writer {
-    const ERRORS: ErrorShape = ErrorShape::Object;
-
-    fn delta(&mut self, _: Delta) -> Option<String> {
-        None
-    }
-
-    fn cost(&mut self, _: &str, _: u64) -> Option<String> {
-        None
-    }
-
-    fn silence(&self) -> Option<String> {
-        None
-    }
-
-    fn end(&mut self, _: &End) -> String {
-        String::new()
-    }
-
-    fn failed(&mut self, error: &Value) -> String {
-        error.to_string()
-    }
-}
+impl OnlyWhole for Writer {}
 
 impl WholeWriter for Writer {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {

@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
-use super::super::messages::{read_as, read_text};
+use super::{
+    super::messages::{read_as, read_text},
+    writer,
+};
 use crate::format::refused::short;
 use crate::{
     fields::{BadRequest, Fields, Pairs},
@@ -130,8 +133,7 @@ pub fn cancel(response: &mut Value) {
 /// The last event of a stream whose response was cancelled.
 pub fn cancelled_event(number: usize, response: &Value) -> String {
     let kind = "response.incomplete";
-    let event = json!({"type": kind, "sequence_number": number, "response": response});
-    format!("event: {kind}\ndata: {event}\n\n")
+    writer::named(kind, &json!({"type": kind, "sequence_number": number, "response": response}).to_string())
 }
 
 /// Says of a response that was not finished when its process ended that it has failed.

@@ -168,8 +168,10 @@ impl Writer {
 
     /// A provider's event, of a response in the background with its own id.
     fn own_event(&self, mut event: Fields) -> Fields {
-        let response = event.object("response", "an object").ok().flatten();
-        if let Some(mut response) = response.filter(|_| self.is_background) {
+        if !self.is_background {
+            return event;
+        }
+        if let Some(mut response) = event.object("response", "an object").ok().flatten() {
             self.put_own(&mut response);
             event.set_json("response", response.to_json());
         }
@@ -272,7 +274,7 @@ fn item_with(item: &Item, status: &str, proofs: bool) -> Value {
 }
 
 /// An event with its name, which clients of this format read.
-fn named(kind: &str, data: &str) -> String {
+pub(super) fn named(kind: &str, data: &str) -> String {
     // A provider's name for it: a line's end in it would begin another event.
     let kind = kind.split(char::is_control).next().unwrap_or_default();
     format!("event: {kind}\ndata: {data}\n\n")
