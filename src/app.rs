@@ -94,9 +94,8 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         }
         config::MetricsAt::Open | config::MetricsAt::Token => None,
     };
-    // Nothing is taken from a living owner, and no actor starts, before it is known that this process can serve.
+    // Nothing is taken from a living owner before it is known that this process can serve.
     let aliases = Aliases::read(&settings.routing.aliases).context("setting `routing.aliases`")?;
-    let admin_token = admin_token(settings)?;
     let signer = Arc::new(Signer::open(&signing_key_file(settings)).context("can't use the key of receipts")?);
     let ledger = Arc::new(open_ledger(settings, claim).await?);
     actix_rt::spawn(tell_of_twins(Arc::clone(&ledger)));
@@ -107,7 +106,9 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
     let catalogue = prices::catalogue(settings, &ledger, &clock).await?.with_open(models);
     let arbiters: Vec<_> = (0..actor_threads()).map(|_| Arbiter::new().handle()).collect();
     let main = arbiters.first().context("no thread for actors")?.clone();
-    let processor = processor(settings, clock.now())?;
+    // What can still fail comes before the first actor. A token is made behind the ledger: one without a ledger is a sign
+    // of a ledger that was lost.
+    let (admin_token, processor) = (admin_token(settings)?, processor(settings, clock.now())?);
     let chief = Supervisor::new(&health).start();
     let Money { journal, accounts, payments } =
         start_money(&chief, arbiters, Arc::clone(&ledger), processor, clock.clone(), health.clone())?;

@@ -206,3 +206,14 @@ async fn without_onnx_runtime_open_models_say_so_and_all_else_is_served() {
     assert_eq!(customer.api.get("/v1/balance").await.ok()["available"], "6.00");
     fs::remove_dir_all(&models).unwrap();
 }
+
+#[tokio::test]
+async fn a_first_start_makes_the_operators_token_and_a_second_one_knows_it() {
+    let options = Options::default().on(Database::Sqlite).unset("FAREBOX_ADMIN_TOKEN");
+    let mut server = Server::start(options).await;
+    let token = fs::read_to_string(server.folder().join("data/admin_token")).unwrap();
+    assert!(server.logs().contains(token.trim()), "it is shown once");
+    assert_eq!(server.api(token.trim()).get("/admin/v1/actors").await.status, 200);
+    server.restart().await;
+    assert_eq!(server.api(token.trim()).get("/admin/v1/actors").await.status, 200);
+}
