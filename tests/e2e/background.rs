@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kept::Stage,
-    support::{fake_responses::Turn, with},
+    support::{fake_responses::Turn, server::Options, with},
 };
 
 impl Stage {
@@ -179,6 +179,34 @@ async fn what_fails_says_so_and_a_process_that_dies_leaves_nothing_unfinished() 
     stage.customer.api = stage.server.api(&stage.customer.key);
     assert_eq!(stage.read(&begun["id"]).await["status"], "failed");
     assert_eq!(stage.read(&failed["id"]).await["status"], "failed", "it was kept");
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn one_that_is_stopped_midway_keeps_what_it_said() {
+    let mut stage = Stage::set_with(Options::default().set("FAREBOX_LIMITS__STOP_SECONDS", "1")).await;
+    stage.gpt.script(Turn::Slow(400));
+    let body = Stage::body(&json!({"stream": true}));
+    let sent = stage.customer.api.request(Method::POST, "/v1/responses").json(&body).send().await.unwrap();
+    let (mut read, mut stream) = (String::new(), sent.bytes_stream());
+    let said = |read: &str| -> String {
+        let all = events(read);
+        let deltas = all.iter().filter(|event| event["type"] == "response.output_text.delta");
+        deltas.map(|event| event["delta"].as_str().unwrap()).collect()
+    };
+    while said(&read).is_empty() {
+        read.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+    }
+    assert!(stage.server.stop().await.success(), "{}", stage.server.logs());
+    while let Some(Ok(more)) = stream.next().await {
+        read.push_str(std::str::from_utf8(&more).unwrap());
+    }
+    stage.server.restart().await;
+    stage.customer.api = stage.server.api(&stage.customer.key);
+    let over = stage.over(&events(&read)[0]["response"]["id"]).await;
+    assert_eq!(over["status"], "incomplete", "{over}");
+    assert_eq!(over["output"][0]["content"][0]["text"], said(&read), "{over}");
+    assert_eq!(stage.costs().await, [over["usage"]["cost"].as_str().unwrap()]);
     stage.server.admin().assert_audit().await;
 }
 

@@ -22,8 +22,12 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) async fn set() -> Self {
+        Self::set_with(Options::default()).await
+    }
+
+    pub(crate) async fn set_with(options: Options) -> Self {
         let (gpt, claude) = (FakeResponses::start(), FakeAnthropic::start());
-        let server = Server::start(Options::default().calling(gpt.url()).calling_anthropic(claude.url())).await;
+        let server = Server::start(options.calling(gpt.url()).calling_anthropic(claude.url())).await;
         let customer = server.admin().customer("payg", "50").await;
         Self { gpt, claude, server, customer }
     }

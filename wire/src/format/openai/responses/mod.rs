@@ -7,6 +7,7 @@ mod items;
 pub mod kept;
 pub(in crate::format) mod known;
 mod output;
+mod partial;
 mod read;
 mod request;
 mod writer;

@@ -6,7 +6,7 @@ mod pieces;
 
 use serde_json::{Map, Value, json};
 
-use super::{FORMAT, request::includes};
+use super::{FORMAT, partial::Partial, request::includes};
 use crate::{
     fields::Fields,
     format::{AnswerWriter, End, ErrorShape, WholeWriter, openai::usage_object, proof::marked},
@@ -55,6 +55,8 @@ pub struct Writer {
     own: Option<Fields>,
     /// The provider's event of a failure.
     failure: Option<Fields>,
+    /// The items of the provider's events so far.
+    partial: Partial,
     items: Vec<Item>,
     /// The number of the next event.
     sequence: u64,
@@ -116,6 +118,7 @@ impl Writer {
             last: None,
             own: None,
             failure: None,
+            partial: Partial::default(),
             items: Vec::new(),
             sequence: 0,
             finish: None,
@@ -205,9 +208,10 @@ impl Writer {
         (kind, response)
     }
 
-    /// The items of a complete response.
+    /// The items of a complete response, or the provider's own as far as they came.
     fn output(&self, proofs: bool) -> Value {
-        self.items.iter().map(|item| item_with(item, "completed", proofs)).collect()
+        let ours = self.items.iter().map(|item| item_with(item, "completed", proofs));
+        self.partial.items().into_iter().chain(ours).collect()
     }
 
     fn item(&self, item: &Item, status: &str) -> Value {
@@ -313,6 +317,7 @@ impl AnswerWriter for Writer {
                     self.last = Some(fields);
                     return None;
                 }
+                self.partial.hear(&kind, &fields);
                 Some(named(&kind, &fields.to_json()))
             }
             Raw::Own(..) | Raw::None => {
@@ -371,7 +376,8 @@ impl AnswerWriter for Writer {
         }
         let mut out = String::new();
         self.begin(&mut out);
-        let items: Vec<_> = self.items.iter().map(|item| self.item(item, "incomplete")).collect();
+        let mut items = self.partial.items();
+        items.extend(self.items.iter().map(|item| self.item(item, "incomplete")));
         let mut response = self.response("failed", &items);
         response.insert("error".into(), told);
         self.put(&mut out, FAILED, json!({"response": response}));
