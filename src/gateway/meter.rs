@@ -123,16 +123,18 @@ impl Meter {
         }
     }
 
-    /// The final charge, by how the request ended. Where debt may not arise, at most the hold.
-    pub(super) fn charged(&self, failure: Option<&Failure>, bounds: Bounds) -> Metered {
-        let mut metered = match self {
+    /// The final use, by how the request ended. It may cost more than the hold.
+    pub(super) fn used(&self, failure: Option<&Failure>, bounds: Bounds) -> Metered {
+        match self {
             Self::Usage(meter) => meter.charged(failure, bounds.held),
             Self::Seconds(meter) => meter.charged(failure, bounds.claimed),
-        };
-        if bounds.overdraft_none {
-            metered.cost = metered.cost.at_most(bounds.held);
         }
-        metered
+    }
+
+    /// The final charge for a use. Where debt may not arise, at most the hold.
+    pub(super) fn charged(used: Metered, bounds: Bounds) -> Metered {
+        let cost = if bounds.overdraft_none { used.cost.at_most(bounds.held) } else { used.cost };
+        Metered { cost, ..used }
     }
 
     /// The first quantity charged at the rate of another one, because it has none.

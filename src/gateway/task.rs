@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actors::admission::Admission;
+use actors::admission::{Admission, Metered};
 use billing::{Nanos, entry::Ending};
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -260,11 +260,24 @@ impl Task {
         stop.or_else(|| self.runner.ended_by(self.finish.as_ref(), self.is_cancelled).map(str::to_owned))
     }
 
+    /// The final charge. Where debt may not arise, a cost beyond the hold draws on what is available, and no further.
+    async fn charged(&self, failure: Option<&Failure>) -> Metered {
+        let bounds = self.bounds();
+        let used = self.meter.used(failure, bounds);
+        if bounds.overdraft_none
+            && let Ok(cost) = used.cost.charged()
+            && cost > bounds.held
+        {
+            self.admission.grow(cost).await;
+        }
+        Meter::charged(used, self.bounds())
+    }
+
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {
         let now = Instant::now();
         let stages = self.stages(now);
         self.measure.stages(stages, self.course.elapsed(now));
-        let charged = self.meter.charged(failure.as_ref(), self.bounds());
+        let charged = self.charged(failure.as_ref()).await;
         if let Some(key) = self.meter.unpriced(&charged) {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
         }

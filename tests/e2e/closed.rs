@@ -203,19 +203,30 @@ async fn what_a_provider_reports_is_believed_within_reason() {
 }
 
 #[tokio::test]
-async fn without_overdraft_no_answer_costs_more_than_its_hold() {
+async fn without_overdraft_a_cost_beyond_its_hold_takes_what_is_available_and_no_more() {
     let fake = FakeOpenAi::start();
     let options = Options::default().calling(fake.url()).set("FAREBOX_LIMITS__OVERDRAFT", "none");
     let server = Server::start(options).await;
     let admin = server.admin();
     let customer = admin.customer("free", "0").await;
-    fake.script(Behaviour::Reports(20_000));
     let body =
         json!({"model": "gpt-4o-mini", "max_tokens": 10, "messages": [{"role": "user", "content": "Say hello"}]});
-    let answer = customer.api.post("/v1/chat/completions", &body).await.ok();
-    let quote = customer.api.post("/v1/quote", &body).await.ok();
-    assert_eq!(answer["usage"]["cost"], quote["cost"]["most"], "{answer}");
-    assert_eq!(customer.api.get("/v1/balance").await.ok()["debt"], "0.00");
+    let ask = async || customer.api.post("/v1/chat/completions", &body).await.ok();
+    let most = customer.api.post("/v1/quote", &body).await.ok()["cost"]["most"].clone();
+    // 10,000 tokens x 0.60 / 1e6 are 0.006, and more than was asked for.
+    fake.script(Behaviour::Reports(10_000));
+    let answer = ask().await;
+    let cost: billing::Nanos = answer["usage"]["cost"].as_str().unwrap().parse().unwrap();
+    assert!(cost > "0.006".parse().unwrap() && cost > most.as_str().unwrap().parse().unwrap(), "{answer}");
+    admin.void_all(&customer).await;
+    admin.grant(&customer.id, "promo", "0.001").await;
+    fake.script(Behaviour::Reports(10_000));
+    assert_eq!(ask().await["usage"]["cost"], "0.001", "all there was");
+    let balance = customer.api.get("/v1/balance").await.ok();
+    assert_eq!(
+        (&balance["available"], &balance["held"], &balance["debt"]),
+        (&json!("0.00"), &json!("0.00"), &json!("0.00"))
+    );
     admin.assert_audit().await;
 }
 

@@ -164,7 +164,7 @@ fn run(model: &Model, case: &Case) -> (Metered, Metered) {
         };
         noted = step.map_or(noted, |step| step.metered);
     }
-    (meter.charged(case.failure.as_ref(), bounds), noted)
+    (Meter::charged(meter.used(case.failure.as_ref(), bounds), bounds), noted)
 }
 
 fn refused() -> Failure {
