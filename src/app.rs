@@ -128,6 +128,7 @@ pub async fn start(settings: &Settings, metrics: Metrics, claim: Claim) -> Resul
         },
         drain_seconds: settings.limits.drain_seconds,
         unread_bytes: settings.limits.unread_bytes,
+        answers_bytes: settings.limits.answers_bytes,
     };
     let pools = (pools, library(settings));
     let models = Models::new(catalogue, settings.runtime.models_dir.clone(), clock).with_aliases(aliases);

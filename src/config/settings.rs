@@ -149,6 +149,8 @@ pub struct Limits {
     pub live_buffer_bytes: usize,
     /// Bytes of answers that wait for slow readers, of all streams and live sockets together.
     pub unread_bytes: usize,
+    /// Bytes of answers that are remembered for requests that allow an earlier one.
+    pub answers_bytes: usize,
     /// Bytes of incomplete request bodies, of all requests together.
     pub bodies_bytes: usize,
     /// The longest that a request's body may take to arrive.
@@ -182,6 +184,7 @@ impl Default for Limits {
             pool_queue: 256,
             live_buffer_bytes: 1024 * 1024,
             unread_bytes: 32 * 1024 * 1024,
+            answers_bytes: 64 * 1024 * 1024,
             bodies_bytes: 256 * 1024 * 1024,
             body_seconds: 120,
             drains: 64,

@@ -39,6 +39,7 @@ fn ranges(settings: &Settings) -> Result<(), ConfigError> {
         ("limits.pool_queue", wide(limits.pool_queue), QUEUE),
         ("limits.live_buffer_bytes", wide(limits.live_buffer_bytes), KIB..=GIB),
         ("limits.unread_bytes", wide(limits.unread_bytes), KIB..=1024 * GIB),
+        ("limits.answers_bytes", wide(limits.answers_bytes), 0..=1024 * GIB),
         (
             "limits.bodies_bytes",
             wide(limits.bodies_bytes),

@@ -3,6 +3,7 @@
 //! account, and in the end the final charge (design, chapter 2.5). Pure: no I/O, no clock; time and the amount held are
 //! passed in.
 
+mod again;
 pub mod report;
 mod seconds;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use wire::{
 };
 
 use super::plan::{Bounds, Target};
+use again::AgainMeter;
 use seconds::SecondsMeter;
 use usage::UsageMeter;
 
@@ -35,6 +37,8 @@ pub(super) enum Meter {
     Usage(UsageMeter),
     /// The meter of an open model.
     Seconds(SecondsMeter),
+    /// The meter of an answer that is given again.
+    Again(AgainMeter),
 }
 
 /// The effect of an event on the money.
@@ -64,6 +68,11 @@ impl Meter {
         }
     }
 
+    /// The meter of an answer that is given again.
+    pub(super) fn again() -> Self {
+        Self::Again(AgainMeter::default())
+    }
+
     /// Meters a delta of the answer.
     pub(super) fn delta(&mut self, delta: &Delta, held: Nanos, now: Instant) -> Option<Step> {
         match self {
@@ -72,13 +81,14 @@ impl Meter {
                 meter.delta();
                 None
             }
+            Self::Again(_) => None,
         }
     }
 
     /// Meters the start of this second of compute.
     pub(super) fn second(&mut self, second: u64, bounds: Bounds, now: Instant) -> Option<Step> {
         match self {
-            Self::Usage(_) => None,
+            Self::Usage(_) | Self::Again(_) => None,
             Self::Seconds(meter) => Some(meter.second(second, bounds, now)),
         }
     }
@@ -88,6 +98,10 @@ impl Meter {
         match self {
             Self::Usage(meter) => meter.reported(report),
             Self::Seconds(_) => true,
+            Self::Again(meter) => {
+                meter.reported(report);
+                true
+            }
         }
     }
 
@@ -96,13 +110,14 @@ impl Meter {
         match self {
             Self::Usage(_) => {}
             Self::Seconds(meter) => meter.counted(usage),
+            Self::Again(meter) => meter.counted(usage),
         }
     }
 
     /// Takes the compute time of an engine that ended well.
     pub(super) fn finished(&mut self, compute_ms: u64) {
         match self {
-            Self::Usage(_) => {}
+            Self::Usage(_) | Self::Again(_) => {}
             Self::Seconds(meter) => meter.finished(compute_ms),
         }
     }
@@ -110,7 +125,7 @@ impl Meter {
     /// When the engine must be stopped, if ever. [`Meter::due`] is called at that time.
     pub(super) fn due_at(&self) -> Option<Instant> {
         match self {
-            Self::Usage(_) => None,
+            Self::Usage(_) | Self::Again(_) => None,
             Self::Seconds(meter) => meter.due_at(),
         }
     }
@@ -118,7 +133,7 @@ impl Meter {
     /// Why the engine must be stopped now.
     pub(super) fn due(&mut self) -> Option<Stop> {
         match self {
-            Self::Usage(_) => None,
+            Self::Usage(_) | Self::Again(_) => None,
             Self::Seconds(meter) => meter.due(),
         }
     }
@@ -128,20 +143,22 @@ impl Meter {
         match self {
             Self::Usage(meter) => meter.charged(failure, bounds.held),
             Self::Seconds(meter) => meter.charged(failure, bounds.claimed),
+            Self::Again(_) => Metered::NOTHING,
         }
     }
 
-    /// The final charge for a use. Where debt may not arise, at most the hold.
-    pub(super) fn charged(used: Metered, bounds: Bounds) -> Metered {
-        let cost = if bounds.overdraft_none { used.cost.at_most(bounds.held) } else { used.cost };
-        Metered { cost, ..used }
+    /// Bounds the cost of a final use: where debt may not arise, to the hold.
+    pub(super) fn bound(used: &mut Metered, bounds: Bounds) {
+        if bounds.overdraft_none {
+            used.cost = used.cost.at_most(bounds.held);
+        }
     }
 
     /// The first quantity charged at the rate of another one, because it has none.
     pub(super) fn unpriced(&self, metered: &Metered) -> Option<Key> {
         match self {
             Self::Usage(meter) => meter.unpriced(&metered.quantities),
-            Self::Seconds(_) => None,
+            Self::Seconds(_) | Self::Again(_) => None,
         }
     }
 
@@ -156,6 +173,7 @@ impl Meter {
                 reasoning: charged.reasoning(),
             },
             Self::Seconds(meter) => meter.usage(),
+            Self::Again(meter) => meter.usage(),
         }
     }
 
@@ -164,6 +182,7 @@ impl Meter {
         match self {
             Self::Usage(meter) => meter.take_own(),
             Self::Seconds(_) => None,
+            Self::Again(meter) => meter.take_own(),
         }
     }
 }

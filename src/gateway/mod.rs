@@ -1,6 +1,7 @@
 //! The life of a request: read [`serve`] first. A request is planned, admitted by its account, run by a provider or a
 //! pool, metered and settled by its own task. The client's connection only watches.
 
+pub mod answers;
 mod capability;
 pub mod count;
 #[cfg(feature = "faults")]
@@ -26,6 +27,7 @@ use tokio::sync::Semaphore;
 
 use crate::catalogue::Model;
 use actors::{accounts::Accounts, pool::PoolActor, provider};
+use answers::Answers;
 use measure::Measures;
 pub use models::{LOOK, Models};
 use room::Room;
@@ -54,6 +56,8 @@ pub struct Gateway {
     pub drains: Arc<Semaphore>,
     /// The memory for answers that wait for slow readers.
     pub unread: Arc<Room>,
+    /// The answers that are given again.
+    answers: Answers,
 }
 
 /// Settings of the rules of money.
@@ -67,6 +71,8 @@ pub struct Rules {
     pub drain_seconds: u64,
     /// Bytes of answers that wait for slow readers, of all requests together.
     pub unread_bytes: usize,
+    /// Bytes of answers that are given again.
+    pub answers_bytes: usize,
 }
 
 impl Gateway {
@@ -81,8 +87,9 @@ impl Gateway {
     ) -> Self {
         let (tokenizer_cache, drains) = (TokenizerCache::default(), Arc::new(Semaphore::new(drains)));
         let unread = Room::new(rules.unread_bytes);
-        let measures = Measures::of(providers.keys().map(String::as_str).chain([plan::OURS]));
-        Self { accounts, models, tokenizer_cache, providers, measures, pools, runtime, rules, drains, unread }
+        let measures = Measures::of(providers.keys().map(String::as_str).chain([plan::OURS, answers::PROVIDER]));
+        let answers = Answers::new(rules.answers_bytes);
+        Self { accounts, models, tokenizer_cache, providers, measures, pools, runtime, rules, drains, unread, answers }
     }
 
     /// Ends all running requests, each charged as far as it came, and returns their number. Streams are no longer read

@@ -16,20 +16,27 @@ use billing::{
     Nanos,
     account::Balance,
     automatic::Switch,
-    command::Refusal,
+    command::{Admit, Refusal},
     entry::UsageRecord,
+    hold::{HoldRequest, Work},
     ids::{AccountId, KeyId, RequestId},
     key::{Scope, Scopes},
 };
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
 use tokio::sync::Notify;
-use wire::inference::{Delta, Failure, Header, Request, Usage};
+use wire::inference::{Delta, Event, Failure, Header, Request, Usage};
 
 use super::{
     Gateway, Rules,
+    answers::{self, Asks, Found, Recorded, Reused},
+    meter::Meter,
     plan::{Bounds, Payer, plan},
     stages::Stages,
     target,
-    task::Task,
+    task::{Runner, Task},
     watch::{self, Watcher},
 };
 
@@ -57,6 +64,8 @@ pub struct Job {
     pub provider_key: Option<String>,
     /// The longest wait in line for a permit or the rate limit.
     pub max_wait: Duration,
+    /// The highest age of an earlier answer that may be given again; `None` where none may.
+    pub max_age: Option<Duration>,
 }
 
 /// Why a request was not served.
@@ -135,6 +144,8 @@ pub struct Started {
     pub updates: Watcher,
     /// Notifying it ends the request as if its client had left, but the end is still sent.
     pub cancel: Arc<Notify>,
+    /// Whether an earlier answer is given again, where that was allowed.
+    pub reused: Option<Reused>,
 }
 
 /// An update for the watcher of a request. Small, because a channel of updates is made for every request.
@@ -212,32 +223,89 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
-    let Job { request_id, caller, request, provider_key, max_wait } = job;
+    let Job { request_id, caller, request, provider_key, max_wait, max_age } = job;
     let payer = Payer::of(provider_key.as_ref());
     let (model, price_version) = gateway.models.find(&request.model).await?;
     target::check(gateway, &model, payer)?;
     let plan = plan(&model, gateway.rules, &request, payer)?;
     let auto_scale = request.auto_scale.map(Switch::from_bool);
-    let ready = target::ready(gateway, &plan, request, provider_key).await?;
     let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale);
+    let account = caller.account_id;
+    let (mut reused, mut recorder) = (None, None);
+    if let Some(max_age) = max_age {
+        let own_key = provider_key.as_deref();
+        let asks = Asks { account, model: &model, plan: &plan, request: &request, own_key };
+        match gateway.answers.find(&asks, max_age).await {
+            Some(Found::Answer(answer, age)) => {
+                let begin = |_: &mut Admission, _| again(&answer, request.stream);
+                let enter = Enter { admit: free(admit), max_wait };
+                let started = begun(gateway, account, enter, begin).await?;
+                return Ok(Started { reused: Some(Reused::Hit(age)), ..started });
+            }
+            Some(Found::Nothing(unheard)) => (reused, recorder) = (Some(Reused::Miss), Some(unheard)),
+            None => reused = Some(Reused::Bypass),
+        }
+    }
+    let ready = target::ready(gateway, &plan, request, provider_key).await?;
+    let begin = |admission: &mut Admission, began| {
+        admission.price_at(plan.price());
+        let limit = plan.limit_within(bounds(admission, gateway.rules));
+        // A limit of ours makes another answer.
+        let recorder = recorder.filter(|_| limit.is_none());
+        let (events, runner) = ready.run(admission, limit);
+        let events = match recorder.map(|recorder| recorder.of(runner.speaks_as_client())) {
+            Some(mut recorder) => events.inspect(move |event| recorder.note(event)).boxed(),
+            None => events,
+        };
+        Run { meter: Meter::new(plan.target, began), events, runner }
+    };
+    let started = begun(gateway, account, Enter { admit, max_wait }, begin).await?;
+    Ok(Started { reused, ..started })
+}
+
+/// The run of an admitted request.
+struct Run {
+    meter: Meter,
+    events: BoxStream<'static, Event>,
+    runner: Runner,
+}
+
+/// An earlier answer as a run.
+fn again(answer: &Recorded, is_streamed: bool) -> Run {
+    let runner = Runner::Provider { clamped: None, is_streamed, speaks_as_client: answer.speaks_as_client };
+    Run { meter: Meter::again(), events: stream::iter(answer.events.clone()).boxed(), runner }
+}
+
+/// The admission of a request that nobody runs: it takes no credits and no permit.
+fn free(admit: Admit) -> Admit {
+    let (work, hold) = (Work::Closed, HoldRequest::FREE);
+    Admit { provider: answers::PROVIDER.into(), work, hold, output: None, ..admit }
+}
+
+/// Has an account admit a request, begins its run, and starts its task.
+async fn begun(
+    gateway: &Arc<Gateway>,
+    account: AccountId,
+    enter: Enter,
+    begin: impl FnOnce(&mut Admission, Instant) -> Run,
+) -> Result<Started, ServeError> {
+    let request_id = enter.admit.request_id;
     let asked_at = Instant::now();
-    let measure = gateway.measures.get(&admit.provider);
-    let admitted = admission::enter(&gateway.accounts, caller.account_id, Enter { admit, max_wait }).await?;
+    let measure = gateway.measures.get(&enter.admit.provider);
+    let admitted = admission::enter(&gateway.accounts, account, enter).await?;
     let took = asked_at.elapsed();
     measure.admission(took);
     let Admitted { mut admission, balance, rate_remaining, place } = admitted;
-    admission.price_at(plan.price());
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
-    let limit = plan.limit_within(bounds(&admission, gateway.rules));
-    let (events, runner) = ready.run(&admission, limit);
-    let task = Task::boxed((gateway, measure), admission, plan, runner, (updates, Arc::clone(&cancel)), began);
+    let Run { meter, events, runner } = begin(&mut admission, began);
+    let task = Task::boxed((gateway, measure), admission, meter, runner, (updates, Arc::clone(&cancel)), began);
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
     // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
     actix_rt::spawn(Box::pin(task.run(events)));
     gateway.accounts.running().ends_with(request_id, &cancel);
-    Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
+    Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel, reused: None })
 }
 
 /// The bounds on an admitted request's cost now.

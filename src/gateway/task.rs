@@ -24,7 +24,7 @@ use super::{
     Gateway,
     measure::Measure,
     meter::{Meter, Step},
-    plan::{Bounds, Plan},
+    plan::Bounds,
     serve::{self, Begun, Done, ServeError, Update},
     stages::{Course, Stages},
     watch::Teller,
@@ -71,11 +71,11 @@ enum Woken {
 }
 
 impl Task {
-    /// The task of a request that runs by this plan since `began`.
+    /// The task of a request that runs since `began`.
     pub(super) fn boxed(
         (gateway, measure): (&Arc<Gateway>, Arc<Measure>),
         admission: Admission,
-        plan: Plan,
+        meter: Meter,
         runner: Runner,
         (updates, cancel): (Teller, Arc<Notify>),
         began: Instant,
@@ -84,7 +84,7 @@ impl Task {
             gateway: Arc::clone(gateway),
             admission,
             measure,
-            meter: Meter::new(plan.target, began),
+            meter,
             whole: runner.keeps_whole().then(Vec::new),
             runner,
             cancel,
@@ -263,14 +263,15 @@ impl Task {
     /// The final charge. Where debt may not arise, a cost beyond the hold draws on what is available, and no further.
     async fn charged(&self, failure: Option<&Failure>) -> Metered {
         let bounds = self.bounds();
-        let used = self.meter.used(failure, bounds);
+        let mut used = self.meter.used(failure, bounds);
         if bounds.overdraft_none
             && let Ok(cost) = used.cost.charged()
             && cost > bounds.held
         {
             self.admission.grow(cost).await;
         }
-        Meter::charged(used, self.bounds())
+        Meter::bound(&mut used, self.bounds());
+        used
     }
 
     async fn end(mut self: Box<Self>, failure: Option<Failure>) {

@@ -405,6 +405,7 @@ async fn start(state: &Shared, by: &By, body: &RawValue) -> Result<(RequestId, S
     }
     let request_id = RequestId(Uuid::now_v7());
     let request = ways::first(&state.gateway, request, Payer::Credits, by.caller.account_id).await;
-    let job = Job { request_id, caller: by.caller, request, provider_key: None, max_wait: Duration::ZERO };
+    let job =
+        Job { request_id, caller: by.caller, request, provider_key: None, max_wait: Duration::ZERO, max_age: None };
     Ok((request_id, serve::start(&state.gateway, job).await?))
 }

@@ -4,6 +4,7 @@
 
 mod acts;
 mod admission;
+mod answers;
 mod anthropic;
 mod archive;
 mod audit;

@@ -129,7 +129,13 @@ fn meter(model: &Model, max_cost: Option<&str>, payer: Payer, began: Instant) ->
     let max_cost = max_cost.map(|most| format!(r#","max_cost":"{most}""#)).unwrap_or_default();
     let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hello world"}}]{max_cost}}}"#);
     let request = read_chat(body.as_bytes()).unwrap();
-    let rules = Rules { overdraft_none: false, weighting: Weighting::default(), drain_seconds: 0, unread_bytes: 0 };
+    let rules = Rules {
+        overdraft_none: false,
+        weighting: Weighting::default(),
+        drain_seconds: 0,
+        unread_bytes: 0,
+        answers_bytes: 0,
+    };
     Meter::new(plan(model, rules, &request, payer).unwrap().target, began)
 }
 
@@ -164,7 +170,9 @@ fn run(model: &Model, case: &Case) -> (Metered, Metered) {
         };
         noted = step.map_or(noted, |step| step.metered);
     }
-    (Meter::charged(meter.used(case.failure.as_ref(), bounds), bounds), noted)
+    let mut charged = meter.used(case.failure.as_ref(), bounds);
+    Meter::bound(&mut charged, bounds);
+    (charged, noted)
 }
 
 fn refused() -> Failure {

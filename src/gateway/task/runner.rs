@@ -42,7 +42,7 @@ impl Runner {
     }
 
     /// Whether the client can read the provider's own usage object.
-    pub(super) const fn speaks_as_client(&self) -> bool {
+    pub(in crate::gateway) const fn speaks_as_client(&self) -> bool {
         matches!(self, Self::Provider { speaks_as_client: true, .. })
     }
 

@@ -47,6 +47,7 @@ use super::{
 use crate::{
     catalogue::Model,
     gateway::{
+        answers::LONGEST_SECONDS,
         plan::Payer,
         serve::{self, Begun, Caller, Job, ServeError, Started},
         ways::ways,
@@ -62,6 +63,17 @@ use route::Route;
 /// A body, or why it did not arrive completely.
 type Body = Result<Bytes, actix_web::Error>;
 
+/// The highest age of an earlier answer that its client allows.
+fn max_age(request: &HttpRequest) -> Result<Option<Duration>, ApiError> {
+    let Some(value) = header(request, &X_CACHE)? else { return Ok(None) };
+    let seconds = value.trim().parse().ok().filter(|seconds| (1..=LONGEST_SECONDS).contains(seconds));
+    let message =
+        format!("must be a whole number of seconds from 1 to {LONGEST_SECONDS}: the age that an answer may have");
+    seconds
+        .map(|seconds| Some(Duration::from_secs(seconds)))
+        .ok_or_else(|| ApiError::invalid(X_CACHE.as_str(), message))
+}
+
 /// The longest that a request may wait in line, in seconds.
 const LONGEST_WAIT: u64 = 60;
 
@@ -69,6 +81,7 @@ const LONGEST_WAIT: u64 = 60;
 static PROVIDER_KEY: HeaderName = HeaderName::from_static("provider-key");
 static X_MAX_COST: HeaderName = HeaderName::from_static("x-max-cost");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
+static X_CACHE: HeaderName = HeaderName::from_static("x-farebox-cache");
 /// When the provider ends the model.
 static SUNSET: HeaderName = HeaderName::from_static("sunset");
 /// The models that were tried, in an answer that the first did not give.
@@ -151,13 +164,20 @@ async fn run_read<F: ClientFormat>(
         asked = asked.for_model(first);
     }
     let others = of_alias.chain(fallbacks).filter(|_| !is_keyed).collect();
-    let (max_wait, authorised) = (max_wait(request)?, arrival.at.elapsed());
+    let (max_wait, max_age, authorised) = (max_wait(request)?, max_age(request)?, arrival.at.elapsed());
     let others = if provider_key.is_some() { of_same_provider(state, &asked.model, others).await } else { others };
     let (mut models, mut route) = (others.into_iter(), Route::of(is_of_alias));
     loop {
         let next = models.next().map(|name| asked.for_model(name));
         let model = asked.model.clone();
-        let job = Job { request_id: arrival.id, caller, request: asked, provider_key: provider_key.clone(), max_wait };
+        let job = Job {
+            request_id: arrival.id,
+            caller,
+            request: asked,
+            provider_key: provider_key.clone(),
+            max_wait,
+            max_age,
+        };
         match (attempt::<F>(state, arrival, authorised, job, keeper.as_ref()).await, next) {
             (Err(error), Some(next)) if route.may_go_on(&error) => {
                 route.failed(&model, &(*error).into());
@@ -219,9 +239,9 @@ async fn attempt<F: ClientFormat>(
 ) -> Result<HttpResponse, Box<ServeError>> {
     let writer = writer::<F>(state, &job.request, arrival.id);
     let is_streamed = job.request.stream;
-    let Started { balance, updates, admission, rate_remaining, place, cancel: _ } =
+    let Started { balance, updates, admission, rate_remaining, place, cancel: _, reused } =
         serve::start(&state.gateway, job).await?;
-    let head = AnswerHead { arrival, authorised, admission, rate_remaining, place };
+    let head = AnswerHead { arrival, authorised, admission, rate_remaining, place, reused };
     let mut answer = Answer::new(writer, updates, head.arrival.id);
     if let Some(keeper) = keeper.cloned() {
         answer.keep(async move |response| keeper.keep(response).await);

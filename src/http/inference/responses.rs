@@ -132,7 +132,7 @@ async fn in_background(
     let entered = state.backgrounds.enter(caller.account_id, id, queued.clone())?;
     let background = entered.background();
     let max_wait = max_wait(request)?;
-    let job = Job { request_id: arrival.id, caller, request: asked, provider_key: None, max_wait };
+    let job = Job { request_id: arrival.id, caller, request: asked, provider_key: None, max_wait, max_age: None };
     // From here on nothing depends on the connection.
     let (tell, told) = oneshot::channel();
     let (shared, first) = (state.clone(), queued.clone());

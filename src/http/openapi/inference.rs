@@ -18,6 +18,10 @@ pub(super) const REQUEST: &[(&str, &str)] = &[
     ("x-max-cost", "Dollars: a request that may cost more is refused."),
     ("provider-key", "A key of your own at the model's provider: then nothing is charged."),
     ("prefer", "`wait=SECONDS`, 0 to 60: how long it may wait in line."),
+    (
+        "x-farebox-cache",
+        "Seconds, 1 to 86400: an answer of this age to the same request will do, where it is deterministic.",
+    ),
 ];
 
 /// Headers that an answer has.
@@ -31,6 +35,11 @@ pub(super) const ANSWER: &[(&str, &str)] = &[
     ("x-ratelimit-reset-requests", "Until there are more."),
     ("server-timing", "How long each stage took."),
     ("sunset", "When the provider ends the model (RFC 8594), where that is known."),
+    (
+        "x-farebox-cache",
+        "Where an earlier answer was allowed: `hit`, `miss`, or `bypass` where the request is not deterministic.",
+    ),
+    ("age", "The age of an earlier answer, in seconds."),
     ("x-farebox-route", "The models that were tried, where the first did not answer."),
 ];
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use actix_web::{HttpResponseBuilder, http::header::HeaderName};
+use actix_web::{
+    HttpResponseBuilder,
+    http::header::{AGE, HeaderName},
+};
 use billing::account::FREE_RATE;
 
 use crate::{
-    gateway::{serve::Begun, stages::Stages},
+    gateway::{answers::Reused, serve::Begun, stages::Stages},
     http::arrival::Arrival,
 };
 
@@ -14,6 +17,7 @@ use crate::{
 static X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static X_BALANCE: HeaderName = HeaderName::from_static("x-farebox-balance");
 static X_COST: HeaderName = HeaderName::from_static("x-farebox-cost");
+static X_CACHE: HeaderName = HeaderName::from_static("x-farebox-cache");
 static SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// The facts for the headers, from before the answer.
@@ -28,6 +32,8 @@ pub struct AnswerHead {
     pub rate_remaining: Option<i64>,
     /// The request's place in the line when it began to wait, if it waited.
     pub place: Option<usize>,
+    /// Whether the answer is an earlier one, where that was allowed.
+    pub reused: Option<Reused>,
 }
 
 impl AnswerHead {
@@ -54,6 +60,17 @@ impl AnswerHead {
             .insert_header((X_REQUEST_ID.clone(), request_id))
             .insert_header((X_BALANCE.clone(), balance))
             .insert_header((SERVER_TIMING.clone(), timing));
+        if let Some(reused) = self.reused {
+            let word = match reused {
+                Reused::Hit(age) => {
+                    response.insert_header((AGE, age.as_secs().to_string()));
+                    "hit"
+                }
+                Reused::Miss => "miss",
+                Reused::Bypass => "bypass",
+            };
+            response.insert_header((X_CACHE.clone(), word));
+        }
         if let Some(place) = self.place {
             response.insert_header(("x-farebox-queue-place", place.to_string()));
         }
