@@ -64,6 +64,7 @@ bench:
 	cargo bench --bench gateway
 	cargo bench --bench ledger
 	cargo bench -p billing --bench decide
+	cargo bench -p wire --bench translate
 	python3 tests/fetch.py
 	cargo run --release -p engine --example decode_ratio -- \
 		"$${FAREBOX_CACHE:-$$HOME/.cache/farebox}/onnxruntime/1.31.1/libonnxruntime.so" \

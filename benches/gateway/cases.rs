@@ -13,10 +13,11 @@ use std::{
 use crate::{
     contest::{CROWD_EVERY, Contender, Contest, Meter, Turns},
     farebox::{Database, Farebox},
-    figures::median,
-    load::{Target, body, load, request},
+    figures::{median, microseconds_each},
+    load::{Target, agents_body, body, load, request, send},
     postgres::Postgres,
-    process::Process,
+    process::{Process, processor},
+    streams::{Delays, Pace},
 };
 
 const ACCOUNTS: usize = 50;
@@ -33,6 +34,14 @@ const APPENDS: usize = 100;
 const APPENDED: [u8; 512] = [7; 512];
 /// The number of streams timed to their first token, each way.
 const STREAMS: usize = 500;
+/// Streams that leave the machine idle, and those that do not.
+const FEW_STREAMS: usize = 8;
+const MANY_STREAMS: usize = 1_000;
+const FAST: Pace = Pace { chunks: 200, every: Duration::from_millis(5) };
+const USUAL: Pace = Pace { chunks: 200, every: Duration::from_millis(50) };
+/// The body of an agent's turn, and how many are timed, each way.
+const AGENTS_BYTES: usize = 1 << 20;
+const TURNS_OF_AGENT: usize = 30;
 /// The number of accounts whose memory is measured, after as many that fill the database's caches.
 const REMEMBERED: usize = 5_000;
 
@@ -52,11 +61,14 @@ pub(crate) enum Case {
     Balance,
     Disk,
     FirstToken,
+    Chunks,
+    Streams,
+    Agent,
     Memory,
 }
 
 /// All cases by their names, in the order in which they run.
-pub(crate) const CASES: [(&str, Case); 12] = [
+pub(crate) const CASES: [(&str, Case); 15] = [
     ("sqlite-50-64", Case::Throughput { on: Kind::Sqlite, accounts: ACCOUNTS, connections: 64 }),
     ("sqlite-50-512", Case::Throughput { on: Kind::Sqlite, accounts: ACCOUNTS, connections: 512 }),
     ("sqlite-1-64", Case::Throughput { on: Kind::Sqlite, accounts: 1, connections: 64 }),
@@ -68,6 +80,9 @@ pub(crate) const CASES: [(&str, Case); 12] = [
     ("balance", Case::Balance),
     ("disk", Case::Disk),
     ("first-token", Case::FirstToken),
+    ("chunks", Case::Chunks),
+    ("streams", Case::Streams),
+    ("agent", Case::Agent),
     ("memory", Case::Memory),
 ];
 
@@ -97,6 +112,9 @@ impl Bench {
             Case::Balance => self.balance().await,
             Case::Disk => self.disk().await,
             Case::FirstToken => self.first_token().await,
+            Case::Chunks => self.chunks().await,
+            Case::Streams => self.streams().await,
+            Case::Agent => self.agent().await,
             Case::Memory => self.memory().await,
         }
     }
@@ -209,6 +227,69 @@ impl Bench {
         let at = |place: usize| through[STREAMS * place / 100] - direct[STREAMS * place / 100];
         println!("  added: {:.2} ms at the median, {:.2} ms at the 99th percentile", at(50), at(99));
         farebox.audit().await;
+    }
+
+    /// What the gateway adds to the time of each chunk of a few streams.
+    async fn chunks(&self) {
+        let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
+        let through = farebox.accounts(1, DOLLARS).await;
+        let (mut direct, mut delayed) = (Delays::none(), Delays::none());
+        for _ in 0..self.turns {
+            direct.join(Delays::measure(&self.provider(), FEW_STREAMS, FAST).await);
+            delayed.join(Delays::measure(&through, FEW_STREAMS, FAST).await);
+        }
+        println!("  {FEW_STREAMS} streams, a chunk each {} ms", FAST.every.as_millis());
+        println!("  direct    {direct}\n  farebox   {delayed}");
+        let added = |percent| delayed.at(percent) - direct.at(percent);
+        println!("  added: {:.0} us at the median, {:.0} us at the 99th percentile", added(50), added(99));
+        farebox.audit().await;
+    }
+
+    /// A thousand streams at a time: the delay of their chunks, and the memory of each.
+    async fn streams(&self) {
+        let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
+        let through = farebox.accounts(ACCOUNTS, DOLLARS).await;
+        // What is made once is made before.
+        Delays::measure(&through, MANY_STREAMS / 10, Pace { chunks: 20, ..USUAL }).await;
+        let direct = Delays::measure(&self.provider(), MANY_STREAMS, USUAL).await;
+        let before = farebox.process().memory_kib("VmRSS");
+        let used = || processor(farebox.process().id());
+        let used_before = used();
+        let delayed = Delays::measure(&through, MANY_STREAMS, USUAL).await;
+        let each = farebox.process().memory_kib("VmHWM").saturating_sub(before) * 1_024 / MANY_STREAMS as u64;
+        println!("  {MANY_STREAMS} streams, a chunk each {} ms", USUAL.every.as_millis());
+        println!("  direct    {direct}\n  farebox   {delayed}");
+        let chunk = microseconds_each(used() - used_before, MANY_STREAMS * USUAL.chunks);
+        println!("  {each} bytes of memory a stream, {chunk:.0} us of processor a chunk");
+        farebox.audit().await;
+    }
+
+    /// An agent's turn of a megabyte: what it takes longer, and the memory that it takes.
+    async fn agent(&self) {
+        let Some(farebox) = self.farebox(Kind::Sqlite) else { return };
+        let through = farebox.accounts(1, DOLLARS).await;
+        let (client, body) = (reqwest::Client::new(), agents_body(AGENTS_BYTES));
+        let length = serde_json::to_vec(&body).unwrap().len();
+        let before = farebox.process().memory_kib("VmRSS");
+        let targets = [self.bare().targets.remove(0), through];
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..TURNS_OF_AGENT {
+            for (target, times) in targets.iter().zip(&mut times) {
+                let request = request(&client, &target.url, &target.keys[0], &body);
+                let sent = Instant::now();
+                send(request).await;
+                times.push(sent.elapsed().as_secs_f64() * 1_000.0);
+            }
+        }
+        let [bare, ours] = times.map(median);
+        let most = farebox.process().memory_kib("VmHWM").saturating_sub(before) * 1_024;
+        println!("  {length} bytes: bare {bare:.2} ms, farebox {ours:.2} ms, added {:.2} ms", ours - bare);
+        println!("  at most {most} bytes more memory, in {TURNS_OF_AGENT} turns one after the other");
+        farebox.audit().await;
+    }
+
+    fn provider(&self) -> Target {
+        Target { url: self.upstream.1.clone(), keys: vec!["sk-bench".into()] }
     }
 
     /// The memory of the gateway alone, and of accounts.
