@@ -329,7 +329,7 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { level: "info,ort=warn".to_owned(), format: LogFormat::Text }
+        Self { level: "info,ort=error,sea_orm_migration=warn,actix_server=warn".to_owned(), format: LogFormat::Text }
     }
 }
 
