@@ -3,6 +3,7 @@
 //! a hold larger. Other providers' encodings are their own: what is held for their prompts has a margin ([`margin`]).
 
 mod image;
+mod memo;
 mod pairs;
 
 pub use pairs::Pairs;
@@ -24,10 +25,15 @@ const PER_ANSWER: u64 = 3;
 /// The most tokens around a tool call.
 const PER_CALL: u64 = 8;
 
-#[expect(clippy::expect_used, reason = "the vocabularies are part of the program")]
-fn encoding(model: &str) -> &'static CoreBpe {
+/// The name of a model's encoding.
+fn encoding_of(model: &str) -> &'static str {
     let is_older = model.starts_with("gpt-3.5") || model == "gpt-4" || model.starts_with("gpt-4-");
-    tiktoken::get_encoding(if is_older { "cl100k_base" } else { "o200k_base" }).expect("built-in vocabulary")
+    if is_older { "cl100k_base" } else { "o200k_base" }
+}
+
+#[expect(clippy::expect_used, reason = "the vocabularies are part of the program")]
+fn encoding(name: &'static str) -> &'static CoreBpe {
+    tiktoken::get_encoding(name).expect("built-in vocabulary")
 }
 
 /// How models of OpenAI's begin.
@@ -47,7 +53,8 @@ pub fn count_text(model: &str, text: &str) -> u64 {
     if text.is_empty() {
         return 0;
     }
-    count_in_windows(encoding(model), text, LARGEST_COUNTED)
+    let name = encoding_of(model);
+    memo::remembered(name, text, || count_in_windows(encoding(name), text, LARGEST_COUNTED))
 }
 
 /// Counts a text window by window. Each window ends before a space that follows a word, where both encodings always
@@ -254,7 +261,7 @@ mod tests {
         #[test]
         fn windows_never_count_less(text in text(), window in 4_usize..40) {
             for model in ["gpt-4o", "gpt-4"] {
-                let encoding = encoding(model);
+                let encoding = encoding(encoding_of(model));
                 let (whole, windows) = (encoding.count(&text) as u64, count_in_windows(encoding, &text, window));
                 prop_assert!(windows >= whole, "{} < {}", windows, whole);
             }
@@ -264,7 +271,7 @@ mod tests {
     #[test]
     fn a_huge_text_of_words_is_counted_and_one_without_is_bounded_from_above() {
         let words = "word ".repeat(60_000);
-        assert_eq!(count_text("gpt-4o", &words), encoding("gpt-4o").count(&words) as u64);
+        assert_eq!(count_text("gpt-4o", &words), encoding(encoding_of("gpt-4o")).count(&words) as u64);
         let letters = "é".repeat(200_000);
         assert_eq!(count_text("gpt-4o", &letters), letters.len() as u64);
         assert_eq!(count_text("gpt-4o", &(letters + &words)), 400_004 + 60_000);

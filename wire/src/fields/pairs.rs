@@ -38,6 +38,16 @@ impl<'a> Pairs<'a> {
         Self::read(text).ok()
     }
 
+    /// The pairs of each entry of a list, or `None` for one that is no object; `None` where the text is no list. A list of
+    /// objects is read once, which counts where it is a conversation of a megabyte.
+    pub(crate) fn each_of(list: &'a str) -> Option<Vec<Option<Self>>> {
+        if let Ok(objects) = serde_json::from_str::<Vec<Object<'a, Plain<'a>>>>(list) {
+            return Some(objects.into_iter().map(|Object(pairs, _)| Some(pairs)).collect());
+        }
+        let entries: Vec<&RawValue> = serde_json::from_str(list).ok()?;
+        Some(entries.into_iter().map(|entry| Self::of(entry.get())).collect())
+    }
+
     /// The pairs of a text.
     ///
     /// # Errors

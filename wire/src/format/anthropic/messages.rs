@@ -1,11 +1,9 @@
 //! The messages and the system prompt of a request, read to parts.
 
-use serde_json::value::RawValue;
-
 use super::blocks;
 use crate::{
-    fields::{BadRequest, Fields},
-    format::openai::reading::{member, members, note, read_as, read_mark, read_text},
+    fields::{BadRequest, Fields, Pairs},
+    format::openai::reading::{member, members_of, note, read_mark, read_text},
     inference::{CacheMark, Message, Part, Role, Unread},
 };
 
@@ -27,16 +25,16 @@ pub(super) fn system(body: &Fields, unread: &mut Vec<Unread>) -> Result<Option<M
 /// The `messages` of a body.
 pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Message>, BadRequest> {
     let list = body.present("messages").ok_or_else(|| BadRequest::new("messages", "is required"))?;
-    let list: Vec<&RawValue> = read_as(list).ok_or_else(|| BadRequest::new("messages", "must be an array"))?;
+    let list = Pairs::each_of(list).ok_or_else(|| BadRequest::new("messages", "must be an array"))?;
     if list.is_empty() || list.len() > MOST_MESSAGES {
         return Err(BadRequest::new("messages", format!("must have 1 to {MOST_MESSAGES} messages")));
     }
-    list.iter().enumerate().map(|(place, message)| read_message(place, message.get(), unread)).collect()
+    list.into_iter().enumerate().map(|(place, message)| read_message(place, message, unread)).collect()
 }
 
-fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Message, BadRequest> {
+fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unread>) -> Result<Message, BadRequest> {
     let at = format!("messages[{place}]");
-    let members = members(json, &at)?.ok_or_else(|| BadRequest::new(at.as_str(), "must be an object"))?;
+    let members = members_of(message, &at)?.ok_or_else(|| BadRequest::new(at.as_str(), "must be an object"))?;
     let role = match member(&members, "role").and_then(read_text).as_deref() {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
@@ -65,10 +63,10 @@ pub(super) fn content(json: &str, at: &str, unread: &mut Vec<Unread>) -> Result<
         return Ok(vec![Part::text(text)]);
     }
     let must = || BadRequest::new(at, "must be a string or an array of blocks");
-    let list: Vec<&RawValue> = read_as(json).ok_or_else(must)?;
-    let each = list.iter().enumerate().map(|(place, block)| {
+    let list = Pairs::each_of(json).ok_or_else(must)?;
+    let each = list.into_iter().enumerate().map(|(place, block)| {
         let at = format!("{at}[{place}]");
-        let members = members(block.get(), &at)?;
+        let members = members_of(block, &at)?;
         let kind = members.as_deref().and_then(|members| member(members, "type")).and_then(read_text);
         let Some((members, kind)) = members.zip(kind) else {
             return Err(BadRequest::new(at, "must be an object with a type"));

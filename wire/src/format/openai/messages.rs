@@ -52,14 +52,14 @@ pub(in crate::format) fn read_text(json: &str) -> Option<String> {
 /// The `messages` of a body.
 pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Message>, BadRequest> {
     let list = body.present("messages").ok_or_else(|| BadRequest::new("messages", "is required"))?;
-    let list: Vec<&RawValue> = read_as(list).ok_or_else(|| BadRequest::new("messages", "must be an array"))?;
+    let list = Pairs::each_of(list).ok_or_else(|| BadRequest::new("messages", "must be an array"))?;
     if list.is_empty() {
         return Err(BadRequest::new("messages", "must not be empty"));
     }
     if list.len() > MOST_MESSAGES {
         return Err(BadRequest::new("messages", format!("must have at most {MOST_MESSAGES} messages")));
     }
-    list.iter().enumerate().map(|(place, message)| read_message(place, message.get(), unread)).collect()
+    list.into_iter().enumerate().map(|(place, message)| read_message(place, message, unread)).collect()
 }
 
 /// A member of an object: its name, and its value's text.
@@ -68,7 +68,15 @@ pub(in crate::format) type Members<'a> = Vec<Member<'a>>;
 
 /// An object's members, limited in number; `None` where the text is no object.
 pub(in crate::format) fn members(json: &str, at: impl fmt::Display) -> Result<Option<Members<'_>>, BadRequest> {
-    let Some(pairs) = Pairs::of(json) else { return Ok(None) };
+    members_of(Pairs::of(json), at)
+}
+
+/// The members of an object as it was read; `None` where it is none.
+pub(in crate::format) fn members_of(
+    pairs: Option<Pairs<'_>>,
+    at: impl fmt::Display,
+) -> Result<Option<Members<'_>>, BadRequest> {
+    let Some(pairs) = pairs else { return Ok(None) };
     if pairs.len() > MOST_MEMBERS {
         return Err(BadRequest::new(at.to_string(), format!("must have at most {MOST_MEMBERS} members")));
     }
@@ -80,9 +88,9 @@ pub(in crate::format) fn member<'a>(members: &[Member<'a>], name: &str) -> Optio
     members.iter().find(|(known, value)| known == name && *value != "null").map(|(_, value)| *value)
 }
 
-fn read_message(place: usize, json: &str, unread: &mut Vec<Unread>) -> Result<Message, BadRequest> {
+fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unread>) -> Result<Message, BadRequest> {
     let at = |field: &str| format!("messages[{place}]{field}");
-    let members = members(json, format_args!("messages[{place}]"))?
+    let members = members_of(message, format_args!("messages[{place}]"))?
         .ok_or_else(|| BadRequest::new(at(""), "must be an object"))?;
     let text = |name: &str| member(&members, name).and_then(read_text);
     let spelled =
@@ -153,11 +161,11 @@ fn read_content(
     if let Some(text) = read_text(content) {
         return Ok(vec![Part::text(text)]);
     }
-    let parts: Vec<&RawValue> = read_as(content).ok_or_else(|| bad("must be a string or an array of parts"))?;
+    let parts = Pairs::each_of(content).ok_or_else(|| bad("must be a string or an array of parts"))?;
     let whole = at();
     let each = parts.into_iter().enumerate().map(|(place, part)| {
         let at = format!("{whole}[{place}]");
-        let members = self::members(part.get(), &at)?;
+        let members = members_of(part, &at)?;
         let kind = members.as_deref().and_then(|members| member(members, "type")).and_then(read_text);
         let Some((members, kind)) = members.zip(kind) else {
             return Err(bad("every part must be an object with a type"));

@@ -4,11 +4,11 @@
 use serde_json::value::RawValue;
 
 use super::{
-    super::messages::{Member, member, members, note, note_others, read_as, read_text},
+    super::messages::{Member, member, members, members_of, note, note_others, read_as, read_text},
     request::note_tools,
 };
 use crate::{
-    fields::{BadRequest, Fields},
+    fields::{BadRequest, Fields, Pairs},
     inference::{
         Audio, Content, File, Image, Media, Message, Part, Reasoning, Role, ToolCall, ToolKind, ToolResult, Unread,
     },
@@ -32,19 +32,24 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
         messages.push(Message::text_of(Role::User, text));
         return Ok(messages);
     }
-    let items: Vec<&RawValue> = read_as(input).ok_or_else(bad)?;
+    let items = Pairs::each_of(input).ok_or_else(bad)?;
     if items.len() > MOST_ITEMS {
         return Err(BadRequest::new("input", format!("must have at most {MOST_ITEMS} items")));
     }
     for (place, item) in items.into_iter().enumerate() {
-        put_item(item.get(), place, &mut messages, unread)?;
+        put_item(item, place, &mut messages, unread)?;
     }
     Ok(messages)
 }
 
-fn put_item(json: &str, place: usize, messages: &mut Vec<Message>, unread: &mut Vec<Unread>) -> Result<(), BadRequest> {
+fn put_item(
+    item: Option<Pairs<'_>>,
+    place: usize,
+    messages: &mut Vec<Message>,
+    unread: &mut Vec<Unread>,
+) -> Result<(), BadRequest> {
     let at = format!("input[{place}]");
-    let members = members(json, &at)?.ok_or_else(|| BadRequest::new(&at, "must be an object"))?;
+    let members = members_of(item, &at)?.ok_or_else(|| BadRequest::new(&at, "must be an object"))?;
     let text = |name: &str| member(&members, name).and_then(read_text);
     let kind = text("type").unwrap_or_else(|| "message".to_owned());
     let call_kind = if kind.starts_with("custom") { ToolKind::Custom } else { ToolKind::Function };
@@ -98,7 +103,9 @@ fn put_item(json: &str, place: usize, messages: &mut Vec<Message>, unread: &mut 
         Some((role, part)) => messages.push(Message { role, name: None, parts: vec![part], cache: None }),
         None => {
             if !own.is_empty() {
-                note(unread, format!("{at}.name"), json);
+                // All of the call counts, whatever it lacks.
+                let values: Vec<&str> = members.iter().map(|(_, value)| *value).collect();
+                note(unread, format!("{at}.name"), &format!("[{}]", values.join(",")));
             }
             let parts = vec![Content::Unknown { kind }.into()];
             messages.push(Message { role: Role::User, name: None, parts, cache: None });
@@ -137,10 +144,10 @@ fn read_content(json: &str, at: &str, unread: &mut Vec<Unread>) -> Result<Vec<Pa
         return Ok(vec![Part::text(text)]);
     }
     let bad = || BadRequest::new(at, "must be a string or an array of parts");
-    let parts: Vec<&RawValue> = read_as(json).ok_or_else(bad)?;
+    let parts = Pairs::each_of(json).ok_or_else(bad)?;
     let each = parts.into_iter().enumerate().map(|(place, part)| {
         let at = format!("{at}[{place}]");
-        let members = members(part.get(), &at)?.ok_or_else(bad)?;
+        let members = members_of(part, &at)?.ok_or_else(bad)?;
         let kind = member(&members, "type").and_then(read_text).ok_or_else(bad)?;
         Ok(read_part(&members, &kind, &at, unread))
     });
