@@ -77,6 +77,7 @@ pub(super) fn leave_foreign(request: &mut Request) {
         | Format::Gemini
         | Format::Mistral
         | Format::Cohere
+        | Format::CohereEmbed
         | Format::Rerank => {
             return;
         }
