@@ -168,7 +168,17 @@ async fn a_chat_reaches_gpt_and_claude_in_their_words() {
     // Thoughts are content of their own, streamed or not.
     let thinking = json!({"thinking": {"type": "enabled", "token_budget": 1_024}, "max_tokens": 2_000});
     let told = stage.chat("claude-opus-5-5", thinking.clone()).await.ok();
-    assert_eq!(told["message"]["content"][0], json!({"type": "thinking", "thinking": "I think"}));
+    let thought = &told["message"]["content"][0];
+    assert_eq!((&thought["type"], &thought["thinking"]), (&json!("thinking"), &json!("I think")));
+    // Claude gets its proof back, and Cohere the answer without what another thought.
+    let turns =
+        json!({"messages": [{"role": "user", "content": "x"}, told["message"], {"role": "user", "content": "y"}]});
+    stage.chat("claude-opus-5-5", with(&thinking, &turns)).await.ok();
+    let sent = stage.claude.requests().pop().unwrap().body["messages"][1]["content"][0].clone();
+    assert_eq!((&sent["signature"], thought["signature"].is_string()), (&thought["signature"], true), "{sent}");
+    stage.chat(fake_cohere::MODEL, turns).await.ok();
+    let sent = stage.cohere.asked().pop().unwrap().body["messages"][1]["content"].clone();
+    assert_eq!(sent.as_array().unwrap().len(), 1, "{sent}");
     let streamed = events(&stage.chat("claude-opus-5-5", with(&thinking, &json!({"stream": true}))).await.body);
     assert_eq!(streamed[1].1["delta"]["message"]["content"]["type"], "thinking");
     for (more, field) in [
@@ -186,8 +196,8 @@ async fn a_chat_reaches_gpt_and_claude_in_their_words() {
         assert_eq!((refused.status, body["field"].as_str()), (400, Some(field)), "{}", refused.body);
         assert!(body["id"].is_string() && body["message"].as_str().unwrap().starts_with(field), "{body}");
     }
-    assert!(stage.cohere.asked().is_empty());
-    stage.settled(12).await;
+    assert_eq!(stage.cohere.asked().len(), 1, "what is refused reaches no provider");
+    stage.settled(14).await;
     stage.server.admin().assert_audit().await;
 }
 
@@ -359,6 +369,9 @@ async fn coheres_python_sdk_calls_cohere_gpt_and_claude_and_raises_its_own_excep
     let poor = stage.server.admin().customer("free", "0").await;
     stage.server.admin().void_all(&poor).await;
     sdk("cohere_python.py", &stage.server, &stage.customer.key, &poor.key).await;
+    // What the SDK sends back of a message has the proof that Claude wants.
+    let has_proof = |asked: &crate::support::fake_anthropic::Asked| asked.text.contains("\"signature\":\"sig-");
+    assert!(stage.claude.requests().iter().any(has_proof));
     let asked = stage.cohere.asked().len() + stage.gpt.asked().len() + stage.claude.requests().len();
     stage.settled(asked).await;
     stage.server.admin().assert_audit().await;

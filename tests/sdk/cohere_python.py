@@ -57,6 +57,13 @@ for model, words, after, sky in [
     typed = client.chat(model=model, messages=said, response_format={"type": "json_object", "json_schema": schema})
     assert json.loads(typed.message.content[0].text) == {"sky": sky}, typed
 
+thinking = {"type": "enabled", "token_budget": 1024}
+thought = client.chat(model="claude-opus-5-5", messages=said, tools=tools, thinking=thinking, max_tokens=2000)
+assert thought.message.content[0].thinking == "I think", thought
+result = {"role": "tool", "tool_call_id": thought.message.tool_calls[0].id, "content": "sunny"}
+after = client.chat(model="claude-opus-5-5", messages=said + [thought.message, result], tools=tools, thinking=thinking, max_tokens=2000)
+assert after.message.content[1].text == "Hello from the fake Claude.", after
+
 cited = client.chat(model="command-a-03-2025", messages=said, documents=[{"id": "d", "data": {"title": "t"}}])
 assert cited.message.citations[0].text == "Hello" and cited.message.citations[0].sources[0].id == "d", cited
 

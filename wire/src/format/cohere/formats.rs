@@ -12,7 +12,7 @@ use crate::{
         incoming::{Incoming, read_all},
         openai::read_refusal,
         pairing::pair,
-        rerank, vectors,
+        proof, rerank, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
 };
@@ -46,6 +46,7 @@ fn own(path: &'static str, mut request: Request, model: &str) -> ProviderCall {
     if model != request.model {
         request.source.body.set("model", model);
     }
+    proof::leave_foreign(&mut request);
     ProviderCall::forwarded(path, request)
 }
 

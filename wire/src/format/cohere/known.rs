@@ -26,7 +26,7 @@ enum On {
 type Field = (&'static str, On, Does, &'static str);
 
 /// All known fields.
-const FIELDS: [Field; 29] = {
+const FIELDS: [Field; 28] = {
     use Does::{Nothing, Output, Prompt};
     use On::{Both, Chat, Embed};
     [
@@ -63,7 +63,6 @@ const FIELDS: [Field; 29] = {
         ("embedding_types", Embed, Nothing, "of models of others `float` and `base64`"),
         ("output_dimension", Embed, Nothing, ""),
         ("truncate", Embed, Nothing, "Cohere's models alone, but for `NONE`"),
-        ("response_type", Embed, Does::Refused, ""),
     ]
 };
 

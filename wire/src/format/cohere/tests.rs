@@ -1,9 +1,9 @@
 use proptest::{collection, prelude::*, sample::select};
 use serde_json::{Value, json};
 
-use super::{Cohere, read_chat as read_own};
+use super::{Cohere, read_chat as read_own, read_embed};
 use crate::{
-    format::{ProviderFormat, Upstream, anthropic, gemini, mistral, openai, openai::read_chat},
+    format::{ProviderFormat, Upstream, anthropic, gemini, mistral, openai, openai::read_chat, terms},
     inference::{Delta, Event, Failure, FinishReason, Format, ProviderError},
     sse::encode,
 };
@@ -221,7 +221,66 @@ fn odd_event() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Values of any shape, with the names that requests have.
+fn odd_value() -> impl Strategy<Value = Value> {
+    let names = [
+        "role",
+        "content",
+        "type",
+        "text",
+        "image_url",
+        "url",
+        "document",
+        "data",
+        "tool_calls",
+        "function",
+        "name",
+        "thinking",
+    ];
+    let words = [
+        "user",
+        "assistant",
+        "tool",
+        "text",
+        "image_url",
+        "document",
+        "thinking",
+        "function",
+        "enabled",
+        "json_object",
+        "",
+    ];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        select(words.to_vec()).prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        let object = collection::vec((select(names.to_vec()), inner.clone()), 0..4);
+        let object = object.prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        prop_oneof![collection::vec(inner, 0..3).prop_map(Value::from), object.prop_map(Value::Object)]
+    })
+}
+
 proptest! {
+    #[test]
+    fn no_request_panics(odd in collection::vec(odd_value(), 8), texts in any::<bool>()) {
+        let chat = json!({"model": "m", "messages": [{"role": "user", "content": odd[0]}, odd[1], {"role": "assistant",
+            "content": [odd[2]], "tool_calls": odd[3]}], "tools": odd[4], "response_format": odd[5], "thinking": odd[6],
+            "stop_sequences": odd[7]});
+        let inputs = if texts { "texts" } else { "inputs" };
+        let embed = json!({"model": "m", "input_type": "search_query", inputs: [odd[0], {"content": odd[1]}], "embedding_types": odd[2]});
+        for request in [read_own(chat.to_string().as_bytes()), read_embed(embed.to_string().as_bytes())].into_iter().flatten() {
+            let _ = terms(&request);
+            let upstream = Upstream { model: "up", max_output: 100, tier: None };
+            let formats: [&dyn ProviderFormat; 4] = [&Cohere, &openai::OpenAi, &anthropic::Anthropic, &gemini::Gemini];
+            for format in formats {
+                let _ = format.call(request.clone(), &upstream);
+            }
+        }
+    }
+
     #[test]
     fn no_body_panics_and_each_ends_once(all in collection::vec(odd_event(), 0..6), bytes in collection::vec(any::<u8>(), 0..40), at in 0_usize..600) {
         let stream = all.iter().fold(String::new(), |stream, event| stream + &encode(&event.to_string()));

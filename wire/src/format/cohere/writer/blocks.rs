@@ -1,5 +1,7 @@
 //! The content and the calls of an answer in neutral words: each begins, grows and ends, in a stream or in a whole answer.
-//! Reasoning is content of its own: whether it was a plan for calls is not known before they come.
+//! Reasoning is content of its own: whether it was a plan for calls is not known before they come. Its provider's proof stands
+//! with it as `signature`, so that clients that send it back have the model go on from it; a proof without reasoning has no
+//! place here, because clients read the first content as the answer.
 
 use serde_json::{Map, Value, json};
 
@@ -45,12 +47,6 @@ impl Kind {
     }
 }
 
-/// The contents that a piece adds, in their order.
-fn contents(delta: &Delta) -> impl Iterator<Item = (Kind, &str)> {
-    let all = [(Kind::Thinking, &delta.reasoning), (Kind::Text, &delta.text), (Kind::Text, &delta.refusal)];
-    all.into_iter().filter(|(_, words)| !words.is_empty()).map(|(kind, words)| (kind, words.as_str()))
-}
-
 impl Blocks {
     pub(super) fn new(id: &str) -> Self {
         Self { id: id.to_owned(), begun: 0, open: None, calls: Vec::new(), whole: (Vec::new(), Vec::new()) }
@@ -58,17 +54,37 @@ impl Blocks {
 
     /// Writes what a piece adds to a stream.
     pub(super) fn stream(&mut self, delta: &Delta, text: &mut String) {
-        for (kind, words) in contents(delta) {
-            if self.open != Some(Open::Content(kind)) {
-                self.close(text);
-                let content = json!({"content": {"type": kind.name(), kind.name(): ""}});
-                text.push_str(&indexed("content-start", self.begun, &content));
-                (self.open, self.begun) = (Some(Open::Content(kind)), self.begun + 1);
-            }
-            let content = json!({"content": {kind.name(): words}});
-            text.push_str(&indexed("content-delta", self.begun - 1, &content));
+        self.say(Kind::Thinking, &delta.reasoning, text);
+        if let Some(proof) = self.proof(delta) {
+            text.push_str(&indexed(
+                "content-delta",
+                self.begun - 1,
+                &json!({"content": {"thinking": "", "signature": proof}}),
+            ));
+            self.close(text);
         }
+        self.say(Kind::Text, &delta.text, text);
+        self.say(Kind::Text, &delta.refusal, text);
         delta.calls.iter().for_each(|call| self.call(call, text));
+    }
+
+    /// The proof of the reasoning that is open.
+    fn proof<'d>(&self, delta: &'d Delta) -> Option<&'d str> {
+        delta.signature.as_deref().filter(|_| self.open == Some(Open::Content(Kind::Thinking)))
+    }
+
+    /// Writes words to content of their type.
+    fn say(&mut self, kind: Kind, words: &str, text: &mut String) {
+        if words.is_empty() {
+            return;
+        }
+        if self.open != Some(Open::Content(kind)) {
+            self.close(text);
+            let content = json!({"content": {"type": kind.name(), kind.name(): ""}});
+            text.push_str(&indexed("content-start", self.begun, &content));
+            (self.open, self.begun) = (Some(Open::Content(kind)), self.begun + 1);
+        }
+        text.push_str(&indexed("content-delta", self.begun - 1, &json!({"content": {kind.name(): words}})));
     }
 
     fn call(&mut self, call: &CallDelta, text: &mut String) {
@@ -110,15 +126,13 @@ impl Blocks {
 
     /// Adds a piece to a whole answer.
     pub(super) fn gather(&mut self, delta: &Delta) {
-        for (kind, words) in contents(delta) {
-            if self.open != Some(Open::Content(kind)) {
-                self.whole.0.push(json!({"type": kind.name(), kind.name(): ""}));
-                self.open = Some(Open::Content(kind));
-            }
-            if let Some(content) = self.whole.0.last_mut() {
-                grow(&mut content[kind.name()], words);
-            }
+        self.add(Kind::Thinking, &delta.reasoning);
+        if let (Some(proof), Some(thought)) = (self.proof(delta), self.whole.0.last_mut()) {
+            thought["signature"] = proof.into();
+            self.open = None;
         }
+        self.add(Kind::Text, &delta.text);
+        self.add(Kind::Text, &delta.refusal);
         for call in &delta.calls {
             let place = self.calls.iter().position(|known| *known == call.index).unwrap_or_else(|| {
                 self.calls.push(call.index);
@@ -128,6 +142,20 @@ impl Blocks {
             });
             self.open = Some(Open::Call(place, false));
             grow(&mut self.whole.1[place]["function"]["arguments"], &call.arguments);
+        }
+    }
+
+    /// Adds words to content of their type.
+    fn add(&mut self, kind: Kind, words: &str) {
+        if words.is_empty() {
+            return;
+        }
+        if self.open != Some(Open::Content(kind)) {
+            self.whole.0.push(json!({"type": kind.name(), kind.name(): ""}));
+            self.open = Some(Open::Content(kind));
+        }
+        if let Some(content) = self.whole.0.last_mut() {
+            grow(&mut content[kind.name()], words);
         }
     }
 

@@ -106,6 +106,33 @@ fn a_whole_answer_has_the_same_words() {
 }
 
 #[test]
+fn a_proof_stands_with_its_reasoning_and_without_one_nowhere() {
+    let proof = |text: &str, reasoning: &str| Delta {
+        text: text.into(),
+        reasoning: reasoning.into(),
+        signature: Some("proof".into()),
+        ..Delta::default()
+    };
+    let thought = Delta { reasoning: "hm".into(), ..Delta::default() };
+    let whole = |deltas| -> Value { serde_json::from_slice(&Writer::new(ID).whole(deltas, &end(None))).unwrap() };
+    for deltas in [vec![thought, proof("", ""), proof("hi", "")], vec![proof("hi", "hm"), proof("", "")]] {
+        let told = events_of(&deltas);
+        assert_eq!(told.matches("proof").count(), 1, "{told}");
+        let signed = json!({"type": "thinking", "thinking": "hm", "signature": "proof"});
+        assert_eq!(whole(deltas)["message"]["content"], json!([signed, {"type": "text", "text": "hi"}]));
+    }
+    let events = streamed(&[proof("hi", "hm")], &end(None));
+    let content = |place: usize| events[place].1["delta"]["message"]["content"].clone();
+    assert_eq!(kinds(&events)[1..5], ["content-start", "content-delta", "content-delta", "content-end"]);
+    assert_eq!(content(3), json!({"thinking": "", "signature": "proof"}));
+}
+
+fn events_of(deltas: &[Delta]) -> String {
+    let mut writer = Writer::new(ID);
+    deltas.iter().filter_map(|delta| writer.delta(delta.clone())).collect()
+}
+
+#[test]
 fn reasons_are_coheres() {
     for (finish, word) in [
         (FinishReason::Stop, "COMPLETE"),
@@ -185,6 +212,24 @@ fn coheres_own_events_pass_as_they_came_and_the_last_has_the_cost() {
     usage["cost"] = "0.01".into();
     assert_eq!(last["delta"], json!({"finish_reason": "COMPLETE", "new": 1, "usage": usage}));
     assert_eq!((&last["id"], &last["y"], last["farebox"].is_object()), (&json!("i"), &json!(2), true));
+}
+
+#[test]
+fn coheres_events_pass_the_same_wherever_the_stream_is_split() {
+    let stream = sent().concat();
+    let expected = sent()[..8].concat();
+    for cut in (0..=stream.len()).filter(|cut| stream.is_char_boundary(*cut)) {
+        let (mut reader, mut events, mut writer) = (Cohere.reader(Format::Cohere), Vec::new(), Writer::new(ID));
+        reader.feed(&stream.as_bytes()[..cut], &mut events);
+        reader.feed(&stream.as_bytes()[cut..], &mut events);
+        reader.end(&mut events);
+        let passed = events.into_iter().filter_map(|event| match event {
+            Event::Delta(delta) => writer.delta(delta),
+            Event::Unknown(raw) => writer.delta(Delta { raw, ..Delta::default() }),
+            _ => None,
+        });
+        assert_eq!(passed.collect::<String>(), expected, "cut at {cut}");
+    }
 }
 
 #[test]
