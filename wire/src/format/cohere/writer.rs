@@ -3,6 +3,8 @@
 
 mod blocks;
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Value, json};
 
@@ -74,7 +76,12 @@ impl Writer {
             self.last = Some(fields);
             return None;
         }
-        self.has_begun |= kind == "message-start";
+        if kind == "message-start" {
+            self.has_begun = true;
+            // An answer has one id, also where its end is written here.
+            self.id =
+                fields.present("id").and_then(text_of).map_or_else(|| std::mem::take(&mut self.id), Cow::into_owned);
+        }
         let index = || fields.present("index").and_then(|index| index.parse().ok());
         if let Some((_, end)) = PAIRS.into_iter().find(|(start, _)| *start == kind) {
             self.open = Some((end, index()));

@@ -240,6 +240,7 @@ fn what_coheres_stream_left_open_is_ended() {
     let events = streamed(&cut, &end(None));
     assert_eq!(kinds(&events)[4..], ["content-end", "message-end"]);
     assert_eq!((&events[4].1["index"], &events[5].1["delta"]["finish_reason"]), (&json!(0), &json!("MAX_TOKENS")));
+    assert_eq!(events[5].1["id"], "i", "an answer has one id");
 }
 
 #[test]
