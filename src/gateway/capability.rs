@@ -47,6 +47,7 @@ pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
         | Format::Gemini
         | Format::Mistral
         | Format::Cohere
+        | Format::CohereEmbed
         | Format::Rerank => {
             tools(request)?;
             feature::check(request, "this gateway", takes)

@@ -38,6 +38,8 @@ pub enum Shape {
     Anthropic,
     /// Always that object.
     AnthropicObject,
+    /// The object that Cohere's SDKs read.
+    Cohere,
 }
 
 /// The longest wait before a retry: SDKs give up at longer ones.
@@ -235,7 +237,7 @@ impl ApiError {
         let is_broke = self.status == StatusCode::PAYMENT_REQUIRED;
         let mut body = Map::new();
         let error = match shape {
-            Shape::Native => phrase.into(),
+            Shape::Native | Shape::Cohere => phrase.into(),
             Shape::OpenAi | Shape::Anthropic if is_broke => phrase.into(),
             Shape::OpenAi | Shape::Object => self.openai_object(),
             Shape::Anthropic | Shape::AnthropicObject => {
@@ -248,6 +250,9 @@ impl ApiError {
         body.insert("message".into(), self.message.clone().into());
         body.insert("code".into(), self.code.name().into());
         body.insert("request_id".into(), request_id.into());
+        if shape == Shape::Cohere {
+            body.insert("id".into(), request_id.into());
+        }
         body.extend(self.extra.clone());
         if let Some(seconds) = self.wait() {
             body.insert("retry_after".into(), seconds.into());

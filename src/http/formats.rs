@@ -5,12 +5,13 @@ use actix_web::HttpRequest;
 use wire::format::{
     AnswerWriter, ClientFormat, ErrorShape,
     anthropic::Messages,
+    cohere::{self, Embed},
     openai::{Chat, Completions, Embeddings, Responses},
-    rerank::Reranking,
+    rerank::{CohereReranking, Reranking},
 };
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 9] = [
+const FORMATS: [(&str, ErrorShape); 12] = [
     ("/v1/chat/completions", errors::<Chat>()),
     ("/v1/completions", errors::<Completions>()),
     ("/v1/embeddings", errors::<Embeddings>()),
@@ -18,12 +19,18 @@ const FORMATS: [(&str, ErrorShape); 9] = [
     ("/v1/responses", errors::<Responses>()),
     ("/v1/messages", errors::<Messages>()),
     ("/v1/messages/count_tokens", errors::<Messages>()),
+    ("/v2/chat", errors::<cohere::Chat>()),
+    ("/v2/embed", errors::<Embed>()),
+    ("/v2/rerank", errors::<CohereReranking>()),
     ("/v1/models", errors::<Chat>()),
     ("/v1/models/{id:.+}", errors::<Chat>()),
 ];
 
 /// A header of every request of Anthropic's clients.
 const ANTHROPICS: &str = "anthropic-version";
+/// A header with the client's name, which begins so in all of Cohere's.
+const SDK_NAME: &str = "x-fern-sdk-name";
+const COHERES: &str = "cohere";
 
 const fn errors<F: ClientFormat>() -> ErrorShape {
     <F::Writer as AnswerWriter>::ERRORS
@@ -37,11 +44,20 @@ pub fn errors_of(request: &HttpRequest) -> ErrorShape {
             format.map_or(ErrorShape::Phrase, |(_, shape)| *shape)
         }
         None if request.path().starts_with("/v1/") => ErrorShape::Object,
+        None if request.path().starts_with("/v2/") => ErrorShape::Cohere,
         None => ErrorShape::Phrase,
     };
-    // Anthropic's SDKs call routes that are not theirs alone, such as the list of models, and say their version.
-    let is_anthropics = shape == ErrorShape::Object && request.headers().contains_key(ANTHROPICS);
-    if is_anthropics { ErrorShape::Anthropic } else { shape }
+    // SDKs of others call routes that are not theirs alone, such as the list of models, and say whose they are.
+    match shape {
+        ErrorShape::Object if request.headers().contains_key(ANTHROPICS) => ErrorShape::Anthropic,
+        ErrorShape::Object if is_coheres(request) => ErrorShape::Cohere,
+        shape => shape,
+    }
+}
+
+/// Whether a client of Cohere's asks.
+pub fn is_coheres(request: &HttpRequest) -> bool {
+    request.headers().get(SDK_NAME).is_some_and(|name| name.as_bytes().starts_with(COHERES.as_bytes()))
 }
 
 #[cfg(test)]
@@ -64,7 +80,7 @@ mod tests {
             HttpResponse::Ok().insert_header((header::SERVER, name)).finish()
         }
         let mut app = App::new().default_service(web::to(shape));
-        for route in ["/v1/models/{id:.+}", "/v1/chat/completions", "/v1/messages", "/v1/balance"] {
+        for route in ["/v1/models/{id:.+}", "/v1/chat/completions", "/v1/messages", "/v2/chat", "/v1/balance"] {
             app = app.route(route, web::to(shape));
         }
         let app = test::init_service(app).await;
@@ -74,13 +90,19 @@ mod tests {
             ("/v1/messages", "Anthropic"),
             ("/v1/balance", "Phrase"),
             ("/v1/audio/speech", "Object"),
+            ("/v2/chat", "Cohere"),
+            ("/v2/batches", "Cohere"),
             ("/elsewhere", "Phrase"),
         ] {
             let response = test::call_service(&app, test::TestRequest::with_uri(path).to_request()).await;
             assert_eq!(response.headers().get(header::SERVER).unwrap(), expected, "{path}");
         }
-        let models = test::TestRequest::with_uri("/v1/models/x").insert_header((ANTHROPICS, "2023-06-01"));
-        let response = test::call_service(&app, models.to_request()).await;
-        assert_eq!(response.headers().get(header::SERVER).unwrap(), "Anthropic");
+        for (name, value, expected) in
+            [(ANTHROPICS, "2023-06-01", "Anthropic"), (SDK_NAME, "cohere-ai", "Cohere"), (SDK_NAME, "x", "Object")]
+        {
+            let models = test::TestRequest::with_uri("/v1/models/x").insert_header((name, value));
+            let response = test::call_service(&app, models.to_request()).await;
+            assert_eq!(response.headers().get(header::SERVER).unwrap(), expected);
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::{
     error::ApiError,
     idempotency::{act, post},
     inference,
-    inference::responses,
+    inference::{cohere, responses},
     landing::landing,
     live, openapi, operations,
     respond::refuse,
@@ -37,6 +37,9 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v1/rerank", inference::rerank))
         .service(post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)))
         .service(post("/v1/messages", inference::messages))
+        .service(post("/v2/chat", cohere::chat))
+        .service(post("/v2/embed", cohere::embed))
+        .service(post("/v2/rerank", cohere::rerank))
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
@@ -228,6 +231,9 @@ mod tests {
         ("POST", "/v1/responses/{id}/cancel", Nothing),
         ("POST", "/v1/messages", Record),
         ("POST", "/v1/messages/count_tokens", Nothing),
+        ("POST", "/v2/chat", Record),
+        ("POST", "/v2/embed", Record),
+        ("POST", "/v2/rerank", Record),
         ("POST", "/v1/quote", Nothing),
         ("POST", "/v1/subscription", Made("payment, or request_proof where a cancelled one goes on")),
         ("DELETE", "/v1/subscription", Changed),

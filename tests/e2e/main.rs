@@ -13,6 +13,7 @@ mod background;
 mod backup;
 mod closed;
 mod codex;
+mod cohere;
 mod compatible;
 mod completions;
 mod edge;

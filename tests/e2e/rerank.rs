@@ -165,7 +165,6 @@ async fn what_is_wrong_is_refused_before_anything_is_held() {
         (json!({"documents": [{"text": "x", "image": "y"}]}), "documents[0]"),
         (json!({"top_n": 0}), "top_n"),
         (json!({"return_documents": 1}), "return_documents"),
-        (json!({"priority": 5}), "priority"),
         (json!({"relevant_spans": {}}), "relevant_spans"),
         (json!({"stream": true}), "stream"),
         (json!({"model": "command-a-03-2025"}), "model"),

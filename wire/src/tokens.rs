@@ -10,7 +10,7 @@ pub use pairs::Pairs;
 use tiktoken::CoreBpe;
 
 use crate::{
-    format::{anthropic, openai::known},
+    format::{anthropic, cohere, openai::known},
     inference::{
         Content, EmbeddingInput, Format, Message, Part, Reasoning, Request, ToolCall, ToolResult, Unread, Work,
     },
@@ -107,6 +107,7 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
     let beside: u64 = match request.source.format {
         Format::AnthropicMessages => anthropic::known::counted_beside().map(json).sum(),
+        Format::Cohere => cohere::known::counted_beside().map(json).sum(),
         format => known::counted_beside(format).into_iter().map(json).sum(),
     };
     prompt + beside

@@ -147,6 +147,7 @@ const fn fields_of(request: &Request) -> &'static [Field] {
         | Format::Gemini
         | Format::Mistral
         | Format::Cohere
+        | Format::CohereEmbed
         | Format::Rerank => FIELDS,
     }
 }

@@ -11,6 +11,7 @@ use crate::config::ErrorForm;
 pub fn shape_of(route: ErrorShape, headers: &HeaderMap, form: ErrorForm) -> Shape {
     match (route, form) {
         (ErrorShape::Phrase, _) => Shape::Native,
+        (ErrorShape::Cohere, _) => Shape::Cohere,
         (ErrorShape::Object, ErrorForm::Object) => Shape::Object,
         (ErrorShape::Object, ErrorForm::Auto) if reads_objects(headers) => Shape::Object,
         (ErrorShape::Object, ErrorForm::Auto | ErrorForm::Literal) => Shape::OpenAi,
@@ -58,5 +59,8 @@ mod tests {
             assert_eq!(of(object, header, ErrorForm::Auto), Shape::OpenAi, "{header:?}");
         }
         assert_eq!(of(object, plain, ErrorForm::Object), Shape::Object);
+        for form in [ErrorForm::Auto, ErrorForm::Object, ErrorForm::Literal] {
+            assert_eq!(of(ErrorShape::Cohere, plain, form), Shape::Cohere, "its clients read one form");
+        }
     }
 }

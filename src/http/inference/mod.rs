@@ -2,6 +2,7 @@
 //! to the surface: a whole answer, or a stream whose last chunk has usage and cost.
 
 pub mod background;
+pub mod cohere;
 mod count;
 mod forwarded;
 mod models;

@@ -1,4 +1,4 @@
-//! The catalogue: `GET /v1/models` and one model of it.
+//! The catalogue: `GET /v1/models` and one model of it. Cohere's clients get it in their words.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::class::SizeClass;
@@ -9,9 +9,15 @@ use crate::{
     http::{
         auth,
         error::ApiError,
+        formats::is_coheres,
+        query::Query,
         respond::answer,
         state::Shared,
-        views::{list::List, models::Model},
+        views::{
+            cohere_models::{CohereModel, CohereModels, Told, Wanted},
+            list::List,
+            models::Model,
+        },
     },
 };
 
@@ -33,8 +39,12 @@ pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
         let aliases = state.gateway.models.aliases().all();
         let aliases: Vec<_> = aliases.filter_map(|(name, model)| Some((name, catalogue.find(model).ok()?))).collect();
         let aliases = aliases.iter().map(|(name, model)| (*name, model));
-        let all = aliases.chain(catalogue.models()).map(|(name, model)| view(&state, name, model, largest));
-        Ok(List::<Model>::of(all))
+        let all = aliases.chain(catalogue.models());
+        if is_coheres(&request) {
+            let page = CohereModels::page(all, &wanted(&request)?).map(Told::Coheres);
+            return page.ok_or_else(|| ApiError::invalid("page_token", "is not of a page of this list"));
+        }
+        Ok(Told::Own(List::<Model>::of(all.map(|(name, model)| view(&state, name, model, largest)))))
     };
     answer(&request, work.await)
 }
@@ -46,9 +56,30 @@ pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -
         let models = &state.gateway.models;
         let found = models.fresh().await.find(models.aliases().model(&id));
         let found = found.map_err(|nearest| ApiError::model_not_found(&id, &nearest))?;
-        Ok(view(&state, &id, &found, largest))
+        if is_coheres(&request) {
+            return Ok(Told::Coheres(CohereModel::of(&id, &found)));
+        }
+        Ok(Told::Own(view(&state, &id, &found, largest)))
     };
     answer(&request, work.await)
+}
+
+/// The page of the catalogue that a client of Cohere's asks for.
+fn wanted(request: &HttpRequest) -> Result<Wanted, ApiError> {
+    let query = Query::of(request, &["page_size", "page_token", "endpoint", "default_only"])?;
+    let text = |name: &str| query.get(name).map(str::to_owned);
+    Ok(Wanted {
+        size: query.get("page_size").map(page_size).transpose()?,
+        after: text("page_token"),
+        endpoint: text("endpoint"),
+        is_default: query.get("default_only") == Some("true"),
+    })
+}
+
+/// The most models of a page. Clients write it as a number with a fraction too.
+fn page_size(text: &str) -> Result<usize, ApiError> {
+    let size = text.strip_suffix(".0").unwrap_or(text).parse().ok().filter(|size| (1..=1_000).contains(size));
+    size.ok_or_else(|| ApiError::invalid("page_size", "must be a whole number from 1 to 1000"))
 }
 
 async fn largest_class(state: &Shared, request: &HttpRequest) -> Result<SizeClass, ApiError> {

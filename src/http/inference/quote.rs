@@ -6,8 +6,9 @@ use wire::{
     fields::Fields,
     format::{
         anthropic::Messages,
+        cohere::{self, Embed},
         openai::{Chat, Completions, Embeddings, Responses},
-        rerank::Reranking,
+        rerank::{CohereReranking, Reranking},
     },
     inference::Request,
 };
@@ -27,8 +28,17 @@ use crate::{
 };
 
 /// The routes whose bodies can be quoted.
-const ROUTES: [&str; 6] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/rerank"];
+const ROUTES: [&str; 9] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v2/chat",
+    "/v2/embed",
+    "/v2/rerank",
+];
 
 /// Reads a body as the route would that `route` names. Without it, a body with `prompt` is a completion's, and any other
 /// a chat's.
@@ -47,6 +57,9 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v1/messages") => read::<Messages>(request, body),
         Some("/v1/embeddings") => read::<Embeddings>(request, body),
         Some("/v1/rerank") => read::<Reranking>(request, body),
+        Some("/v2/chat") => read::<cohere::Chat>(request, body),
+        Some("/v2/embed") => read::<Embed>(request, body),
+        Some("/v2/rerank") => read::<CohereReranking>(request, body),
         Some(_) => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
     }
 }

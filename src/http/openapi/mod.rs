@@ -2,6 +2,7 @@
 //! that handlers read and answer with ([`super::views`]), the table of errors, and [`table`], which describes each
 //! route; a test compares it with the table of routes. It is made once, at the first request.
 
+mod coheres;
 mod errors;
 mod inference;
 mod operation;

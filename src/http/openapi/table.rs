@@ -1,9 +1,10 @@
 //! The description of each route: authentication, input, answer. In the order of the document.
 
 use billing::key::Scope;
+use utoipa::openapi::{RefOr, schema::Schema};
 
 use super::{
-    inference,
+    coheres, inference,
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
@@ -34,6 +35,9 @@ const BILLING: Takes = Takes::Scope(Scope::Billing);
 const KEYS: Takes = Takes::Scope(Scope::Keys);
 const INFERENCE: Takes = Takes::Scope(Scope::Inference);
 const OPERATOR: Takes = Takes::Operator;
+/// The media types of answers.
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 
 /// The groups of routes, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 7] = [
@@ -60,6 +64,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
         "/v1/live",
         "/v1/embeddings",
         "/v1/rerank",
+        "/v2/",
     ]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
@@ -79,6 +84,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
 pub(super) fn all() -> Vec<Operation> {
     let parts = [
         models(),
+        cohere(),
         account(),
         api_keys(),
         billing(),
@@ -92,28 +98,33 @@ pub(super) fn all() -> Vec<Operation> {
     parts.into_iter().flatten().collect()
 }
 
+/// A route that answers whole.
+fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
+    operation
+        .answers_of(200, JSON, Some(answer))
+        .headers(inference::REQUEST, inference::ANSWER)
+        .errors(&[
+            Code::ContextLengthExceeded,
+            Code::UnpricedModel,
+            Code::InsufficientCredits,
+            Code::ModelLocked,
+            Code::KeyLimit,
+            Code::NotFound,
+            Code::ModelNotFound,
+            Code::Conflict,
+            Code::RateLimit,
+            Code::ConcurrencyLimit,
+            Code::ModelError,
+        ])
+        .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+}
+
+/// A route that answers whole or as a stream.
+fn run(operation: Operation, (answer, stream): (RefOr<Schema>, RefOr<Schema>)) -> Operation {
+    whole(operation, answer).answers_of(200, EVENTS, Some(stream))
+}
+
 fn models() -> Vec<Operation> {
-    let (json, events) = ("application/json", "text/event-stream");
-    let whole = |operation: Operation, answer| {
-        operation
-            .answers_of(200, json, Some(answer))
-            .headers(inference::REQUEST, inference::ANSWER)
-            .errors(&[
-                Code::ContextLengthExceeded,
-                Code::UnpricedModel,
-                Code::InsufficientCredits,
-                Code::ModelLocked,
-                Code::KeyLimit,
-                Code::NotFound,
-                Code::ModelNotFound,
-                Code::Conflict,
-                Code::RateLimit,
-                Code::ConcurrencyLimit,
-                Code::ModelError,
-            ])
-            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
-    };
-    let run = |operation: Operation, (answer, stream)| whole(operation, answer).answers_of(200, events, Some(stream));
     vec![
         run(
             post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
@@ -141,19 +152,19 @@ fn models() -> Vec<Operation> {
         get("/v1/responses/{id}", INFERENCE, "A response that is kept")
             .query(&["stream", "starting_after", "include", "include[]", "include_obfuscation"])
             .errors(&[Code::NotFound])
-            .answers_of(200, json, Some(inference::responses().0)),
+            .answers_of(200, JSON, Some(inference::responses().0)),
         delete("/v1/responses/{id}", INFERENCE, "Forgets a response").errors(&[Code::NotFound]).answers_of(
             200,
-            json,
+            JSON,
             Some(inference::forgotten()),
         ),
         get("/v1/responses/{id}/input_items", INFERENCE, "The items that a response answers, newest first")
             .query(&["limit", "order", "after", "include", "include[]"])
             .errors(&[Code::NotFound])
-            .answers_of(200, json, Some(inference::items())),
+            .answers_of(200, JSON, Some(inference::items())),
         post("/v1/responses/{id}/cancel", INFERENCE, "Ends a response in the background; what was made is charged")
             .errors(&[Code::NotFound])
-            .answers_of(200, json, Some(inference::responses().0)),
+            .answers_of(200, JSON, Some(inference::responses().0)),
         get("/v1/responses", Takes::Nothing, "Asks for a WebSocket, which is refused at once")
             .errors(&[Code::MethodNotAllowed, Code::UpgradeRequired]),
         run(
@@ -166,7 +177,7 @@ fn models() -> Vec<Operation> {
             .headers(inference::REQUEST, &[])
             .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
             .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
-            .answers_of(200, json, Some(inference::counted())),
+            .answers_of(200, JSON, Some(inference::counted())),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
             .query(&["route"])
@@ -178,7 +189,27 @@ fn models() -> Vec<Operation> {
         get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers::<Model>(),
         get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
             .errors(&[Code::InvalidRequest, Code::SocketLimit])
-            .answers_of(101, json, None),
+            .answers_of(101, JSON, None),
+    ]
+}
+
+/// Cohere's routes.
+fn cohere() -> Vec<Operation> {
+    vec![
+        run(
+            post("/v2/chat", INFERENCE, "A chat in Cohere's format, answered whole or as a stream")
+                .body_of(coheres::chat_body()),
+            coheres::answers(),
+        ),
+        whole(
+            post("/v2/embed", INFERENCE, "Vectors, in Cohere's format").body_of(coheres::embed_body()),
+            coheres::embeddings(),
+        ),
+        whole(
+            post("/v2/rerank", INFERENCE, "Documents in the order in which they answer a query, in Cohere's format")
+                .body_of(coheres::rerank_body()),
+            coheres::ranking(),
+        ),
     ]
 }
 

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod admin;
 pub mod cards;
+pub mod cohere_models;
 pub mod history;
 pub mod keys;
 pub mod list;

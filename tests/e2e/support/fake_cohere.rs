@@ -1,5 +1,5 @@
-//! A strict stand-in for Cohere's chat and reranking, version 2. It knows their fields, and bills what the notes' example
-//! does: less than it processed. Documents have the score of how many of the query's words they have.
+//! A strict stand-in for Cohere's chat, embeddings and reranking, version 2. It knows their fields, and bills what the notes'
+//! example does: less than it processed. Documents have the score of how many of the query's words they have.
 
 use serde_json::{Value, json};
 
@@ -29,6 +29,9 @@ fn fault(asked: &Asked) -> Option<(u16, Value)> {
     }
     if asked.target == "/v2/rerank" {
         return rerank_fault(body);
+    }
+    if asked.target == "/v2/embed" {
+        return embed_fault(body);
     }
     if asked.target != "/v2/chat" || body["model"] != MODEL {
         return Some((404, json!({"id": "x", "message": "model not found"})));
@@ -88,6 +91,57 @@ fn fault(asked: &Asked) -> Option<(u16, Value)> {
     body["messages"].as_array().unwrap().iter().find(is_odd).map(|_| refused("invalid request: a message is odd"))
 }
 
+/// What is wrong with a request of vectors.
+fn embed_fault(body: &Value) -> Option<(u16, Value)> {
+    if !body["model"].as_str().is_some_and(|model| model.starts_with("embed-")) {
+        return Some((404, json!({"id": "x", "message": "model not found"})));
+    }
+    let known = [
+        "model",
+        "texts",
+        "images",
+        "inputs",
+        "input_type",
+        "embedding_types",
+        "output_dimension",
+        "max_tokens",
+        "truncate",
+        "priority",
+    ];
+    if let Some(name) = stranger(body, &known) {
+        return Some(refused(&format!("invalid request: unknown field: {name}")));
+    }
+    if !body["input_type"].is_string() {
+        return Some(refused("invalid request: valid input_type must be provided with the provided model"));
+    }
+    let inputs = ["texts", "images", "inputs"].into_iter().filter_map(|name| body[name].as_array());
+    let inputs: Vec<_> = inputs.filter(|list| !list.is_empty()).collect();
+    (inputs.len() != 1 || inputs[0].len() > 96).then(|| refused("invalid request: a field is wrong"))
+}
+
+/// Vectors of two numbers, by their types; a word is a token.
+fn vectors(body: &Value, has_usage: bool) -> Said {
+    let inputs = ["texts", "images", "inputs"].into_iter().find_map(|name| body[name].as_array()).unwrap();
+    let types = body["embedding_types"].as_array().cloned().unwrap_or_else(|| vec![json!("float")]);
+    let vector = |kind: &Value| match kind.as_str().unwrap() {
+        "float" => json!([0.5, -1.0]),
+        "base64" => json!("AAAAPwAAgL8="),
+        "int8" => json!([64, -128]),
+        _ => json!([1]),
+    };
+    let of_type = |kind: &Value| (kind.as_str().unwrap().to_owned(), json!(vec![vector(kind); inputs.len()]));
+    let embeddings: serde_json::Map<String, Value> = types.iter().map(of_type).collect();
+    let words =
+        inputs.iter().map(|text| text.as_str().map_or(1, |text| text.split_whitespace().count())).sum::<usize>();
+    let mut meta = json!({"api_version": {"version": "2"}});
+    if has_usage {
+        meta["billed_units"] = json!({"input_tokens": f64::from(u32::try_from(words).unwrap())});
+    }
+    let whole = json!({"id": "e1", "embeddings": embeddings, "texts": body["texts"], "meta": meta,
+        "response_type": "embeddings_by_type"});
+    Said { whole, pieces: Vec::new() }
+}
+
 /// What is wrong with a request to order documents.
 fn rerank_fault(body: &Value) -> Option<(u16, Value)> {
     if !body["model"].as_str().is_some_and(|model| model.starts_with("rerank-") || model == "my-rerank") {
@@ -145,14 +199,23 @@ pub(crate) fn words_of_pairs(body: &Value) -> u32 {
     u32::try_from(sum).unwrap()
 }
 
+/// What a tool returned: a text, or a document with one.
+fn result(message: &Value) -> &str {
+    let document = &message["content"][0]["document"]["data"]["sky"];
+    message["content"].as_str().or_else(|| document.as_str()).unwrap()
+}
+
 fn answer(asked: &Asked, has_usage: bool) -> Said {
     if asked.target == "/v2/rerank" {
         return ranking(&asked.body, has_usage);
     }
+    if asked.target == "/v2/embed" {
+        return vectors(&asked.body, has_usage);
+    }
     let last = asked.body["messages"].as_array().unwrap().last().unwrap();
     let (mut texts, mut plan, mut calls, mut finish) = (Vec::new(), Vec::new(), Vec::new(), "COMPLETE");
     if last["role"] == "tool" {
-        texts.extend(["It is ", last["content"].as_str().unwrap()]);
+        texts.extend(["It is ", result(last)]);
     } else if asked.body.get("tools").is_some() {
         plan.extend(["let me ", "see"]);
         calls.extend(["{\"place\":", "\"Paris\",\"days\":3}"]);
@@ -185,6 +248,11 @@ fn answer(asked: &Asked, has_usage: bool) -> Said {
         );
         pieces.push(event("content-end", Some(0), Value::Null));
     }
+    if asked.body["documents"].is_array() {
+        let citation = json!({"start": 0, "end": 5, "text": "Hello", "sources": [{"type": "document", "id": "d"}]});
+        pieces.push(event("citation-start", Some(0), message(json!({"citations": citation}))));
+        pieces.push(event("citation-end", Some(0), Value::Null));
+    }
     let call = |arguments: &str| json!({"id": "weather_1", "type": "function", "function": {"name": TOOL, "arguments": arguments}});
     if !calls.is_empty() {
         pieces.push(event("tool-call-start", Some(0), message(json!({"tool_calls": call("")}))));
@@ -195,9 +263,14 @@ fn answer(asked: &Asked, has_usage: bool) -> Said {
         pieces.push(event("tool-call-end", Some(0), Value::Null));
     }
     pieces.push(event("message-end", None, end.clone()));
+    pieces.push("data: [DONE]\n\n".to_owned());
     let mut told = json!({"role": "assistant", "content": [{"type": "text", "text": texts.concat()}]});
     if !calls.is_empty() {
         told = json!({"role": "assistant", "tool_plan": plan.concat(), "tool_calls": [call(&calls.concat())]});
+    }
+    if asked.body["documents"].is_array() {
+        told["citations"] =
+            json!([{"start": 0, "end": 5, "text": "Hello", "sources": [{"type": "document", "id": "d"}]}]);
     }
     let mut whole = json!({"id": "c1", "message": told});
     whole.as_object_mut().unwrap().extend(end.as_object().unwrap().clone());

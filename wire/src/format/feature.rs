@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{anthropic, openai};
+use super::{anthropic, cohere, openai};
 use crate::inference::{
     Content, Conversation, Failure, File, Format, Generation, Media, Message, OutputFormat, Part, Request, Role, Task,
     Tool, ToolChoice, ToolKind, ToolResult, Work,
@@ -191,12 +191,13 @@ impl Feature {
         match format {
             Format::OpenAiResponses => responses,
             Format::AnthropicMessages => messages,
+            Format::Cohere => cohere::field(self),
             Format::OpenAiChat
             | Format::OpenAiCompletions
             | Format::OpenAiEmbeddings
             | Format::Gemini
             | Format::Mistral
-            | Format::Cohere
+            | Format::CohereEmbed
             | Format::Rerank => chat,
         }
     }
@@ -233,7 +234,8 @@ fn leftover(request: &Request) -> Option<String> {
         Format::OpenAiChat | Format::OpenAiCompletions => openai::leftover(request),
         Format::OpenAiResponses => openai::responses::leftover(request),
         Format::AnthropicMessages => anthropic::leftover(request),
-        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
+        Format::Cohere => cohere::leftover(request),
+        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::CohereEmbed | Format::Rerank => {
             Some("body".to_owned())
         }
     }
@@ -316,7 +318,8 @@ fn of_conversation(conversation: &Conversation, note: &mut impl FnMut(Feature)) 
     if conversation.reasoning.effort.is_some() {
         note(Feature::Effort);
     }
-    if conversation.reasoning.max_tokens.is_some() {
+    // No tokens are what a model that does not reason spends.
+    if conversation.reasoning.max_tokens.is_some_and(|tokens| tokens > 0) {
         note(Feature::ReasoningTokens);
     }
 }
@@ -324,7 +327,7 @@ fn of_conversation(conversation: &Conversation, note: &mut impl FnMut(Feature)) 
 /// A message's place as a client of this format names it.
 pub(in crate::format) fn message_field(format: Format, place: usize) -> Cow<'static, str> {
     match format {
-        Format::OpenAiChat => Cow::Owned(format!("messages[{place}]")),
+        Format::OpenAiChat | Format::Cohere => Cow::Owned(format!("messages[{place}]")),
         other => Cow::Borrowed(Feature::LaterInstructions.field(other)),
     }
 }

@@ -72,6 +72,8 @@ pub enum ErrorShape {
     Object,
     /// The object has the type `error`, and `error` is an object ("Errors", Anthropic API).
     Anthropic,
+    /// The object has an `id` and a `message` ("Errors", Cohere API).
+    Cohere,
 }
 
 /// Writes one answer, and remembers what it wrote. Each returned text goes to the client as it is: events of a stream,
@@ -108,10 +110,13 @@ pub trait WholeWriter: AnswerWriter {
 }
 
 /// A writer of answers that are never streams.
-trait OnlyWhole: 'static {}
+trait OnlyWhole: 'static {
+    /// The shape in which the client reads errors.
+    const SHAPE: ErrorShape = ErrorShape::Object;
+}
 
 impl<W: OnlyWhole> AnswerWriter for W {
-    const ERRORS: ErrorShape = ErrorShape::Object;
+    const ERRORS: ErrorShape = W::SHAPE;
 
     fn delta(&mut self, _: Delta) -> Option<String> {
         None

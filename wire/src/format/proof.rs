@@ -72,11 +72,12 @@ pub(super) fn leave_foreign(request: &mut Request) {
         Format::AnthropicMessages => ("messages", of_messages),
         Format::OpenAiResponses => ("input", of_input),
         Format::OpenAiChat => ("messages", of_chat),
+        Format::Cohere => ("messages", of_cohere),
         Format::OpenAiCompletions
         | Format::OpenAiEmbeddings
         | Format::Gemini
         | Format::Mistral
-        | Format::Cohere
+        | Format::CohereEmbed
         | Format::Rerank => {
             return;
         }
@@ -200,6 +201,26 @@ fn of_chat(json: &str) -> Entry {
     }
 }
 
+/// A message of Cohere's without the thoughts that have a proof: Cohere makes none, so they are others'.
+fn of_cohere(json: &str) -> Entry {
+    let is_others = |block: &Pairs<'_>| {
+        text(block, "type").as_deref() == Some("thinking")
+            && block.get("signature").is_some_and(|proof| proof != "null")
+    };
+    match changed(json, "content", |block| unless(block, is_others)) {
+        None => Entry::Kept,
+        Some((message, list)) if list == "[]" && message.present("tool_calls").is_none() => Entry::Left,
+        Some((mut message, list)) => {
+            if list == "[]" {
+                message.remove("content");
+            } else {
+                message.set_json("content", list);
+            }
+            Entry::Changed(message.to_json())
+        }
+    }
+}
+
 /// A message, and the list in one of its members, where an entry of it is left out.
 fn changed(json: &str, name: &str, each: impl Fn(&str) -> Entry) -> Option<(Fields, String)> {
     let message = Fields::parse(json.as_bytes()).ok()?;
@@ -212,7 +233,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::format::{ProviderFormat, Upstream, anthropic, openai};
+    use crate::format::{ProviderFormat, Upstream, anthropic, cohere, openai};
 
     fn sent(format: &dyn ProviderFormat, request: Request) -> String {
         format.call(request, &Upstream { model: "m", max_output: 9, tier: None }).unwrap().body.to_json()
@@ -226,6 +247,28 @@ mod tests {
 
     fn responses(all: &str) -> String {
         sent(&openai::OpenAi, openai::read_response(format!(r#"{{"model":"m","input": {all} }}"#).as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn thoughts_of_others_do_not_go_to_cohere() {
+        let sent = |all: &str| {
+            let body = format!(r#"{{"model":"m","messages": {all} }}"#);
+            sent(&cohere::Cohere, cohere::read_chat(body.as_bytes()).unwrap())
+        };
+        let with = |all: &str| format!(r#"{{"model":"m","messages": {all} }}"#);
+        let own = r#"[ {"role":"assistant","content":[{"type":"thinking","thinking":"h\u006d"}, {"type":"text","text":"x"}]}]"#;
+        assert_eq!(sent(own), with(own));
+        let proven = r#"{"type":"thinking","thinking":"hm","signature":"s"}"#;
+        let text = r#"{"type":"text","text":"x"}"#;
+        let user = r#"{"role":"user","content":"h\u00e9"}"#;
+        let all = format!(r#"[{user},{{"role":"assistant","content":[{proven},{text}],"citations":[]}}]"#);
+        let left = format!(r#"[{user},{{"role":"assistant","content":[{text}],"citations":[]}}]"#);
+        assert_eq!(sent(&all), with(&left));
+        let calls = r#""tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]"#;
+        let all = format!(
+            r#"[{{"role":"assistant","content":[{proven}],{calls}}},{{"role":"assistant","content":[{proven}]}}]"#
+        );
+        assert_eq!(sent(&all), with(&format!(r#"[{{"role":"assistant",{calls}}}]"#)));
     }
 
     fn chats(all: &str) -> String {

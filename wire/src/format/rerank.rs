@@ -3,6 +3,8 @@
 //! in `meta`, others in `usage`, and an answer here has both. Whether documents are repeated differs: here they are where the
 //! client asks for them, from its own request, and no provider is asked to send them back.
 
+mod coheres;
+
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -18,6 +20,7 @@ use crate::{
     inference::{Delta, Event, Failure, Format, Raw, Request, Rerank, Source, Work},
     usage::Report,
 };
+pub use coheres::CohereReranking;
 
 /// The most documents of one request, as Cohere advises it.
 const MOST_DOCUMENTS: usize = 1_000;
@@ -28,7 +31,7 @@ const FORMAT: Format = Format::Rerank;
 /// The field for whether documents are repeated.
 const RETURN_DOCUMENTS: &str = "return_documents";
 /// Fields that cost nothing beside the query and the documents.
-const KNOWN: [&str; 6] = ["model", "query", "documents", "top_n", RETURN_DOCUMENTS, "max_tokens_per_doc"];
+const KNOWN: [&str; 7] = ["model", "query", "documents", "top_n", RETURN_DOCUMENTS, "max_tokens_per_doc", "priority"];
 
 /// Reranking, as clients ask for it.
 #[derive(Debug)]
@@ -68,6 +71,8 @@ pub fn read_rerank(body: &[u8]) -> Result<Request, BadRequest> {
         let number = body.whole(name, 1, u32::MAX.into())?;
         Ok(number.and_then(|number| u32::try_from(number).ok()))
     };
+    // Cohere's and vLLM's: how late it may be handled.
+    body.whole("priority", 0, 999)?;
     let (top_n, max_tokens_per_document) = (number("top_n")?, number("max_tokens_per_doc")?);
     let return_documents = body.boolean(RETURN_DOCUMENTS)?.unwrap_or(false);
     let work = Work::Rerank(Rerank { query, documents, top_n, max_tokens_per_document, return_documents });
@@ -170,6 +175,11 @@ fn results(json: &str) -> Option<Vec<Value>> {
     (!results.is_empty() && results.iter().all(is_ranked)).then_some(results)
 }
 
+/// The results that the provider told.
+fn told(deltas: &[Delta]) -> Vec<Value> {
+    deltas.iter().find_map(|delta| results(delta.raw.of(FORMAT)?.present("results")?)).unwrap_or_default()
+}
+
 /// The place of a result's document in the request, from 0.
 fn place(result: &Value) -> Option<usize> {
     result.get("index").and_then(count).and_then(|place| usize::try_from(place).ok())
@@ -209,7 +219,6 @@ impl OnlyWhole for Writer {}
 
 impl WholeWriter for Writer {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
-        let told = deltas.iter().find_map(|delta| results(delta.raw.of(FORMAT)?.present("results")?));
         let result = |mut result: Value| {
             let text = place(&result).and_then(|place| self.documents.get(place));
             if let Value::Object(members) = &mut result {
@@ -218,7 +227,7 @@ impl WholeWriter for Writer {
             }
             result
         };
-        let results: Vec<Value> = told.into_iter().flatten().map(result).collect();
+        let results: Vec<Value> = told(&deltas).into_iter().map(result).collect();
         let (usage, meta) = bill(end);
         let answer = json!({"id": self.id, "model": self.model, "results": results, "usage": usage, "meta": meta,
             "farebox": end.receipt.farebox});

@@ -2,7 +2,7 @@
 //! has a table of its own; a field that is in no table may cost anything, so it is refused by its name.
 
 use super::{
-    anthropic,
+    anthropic, cohere,
     openai::{self, known, responses},
     rerank,
 };
@@ -47,8 +47,9 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
         Format::OpenAiResponses => responses::known::terms(request),
         Format::OpenAiEmbeddings => openai::terms_of_embeddings(request),
         Format::AnthropicMessages => anthropic::known::terms(request),
+        Format::Cohere | Format::CohereEmbed => cohere::known::terms(request),
         Format::Rerank => rerank::terms(request),
-        Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::Gemini | Format::Mistral => {
             Err(BadRequest::new("body", "has a format in which clients do not ask here"))
         }
     }

@@ -1,4 +1,4 @@
-//! Embeddings of providers that don't speak OpenAI's format: the calls, and the vectors of their answers. Mistral's answer
+//! Embeddings of providers that don't speak the client's format: the calls, and the vectors of their answers. Mistral's answer
 //! is OpenAI's; Cohere ("Embed", API reference, version 2) and Google (`batchEmbedContents`, Gemini API) have their own.
 
 use std::borrow::Cow;
@@ -6,7 +6,12 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::{FINISHED, ProviderCall, Upstream, count::count, openai::fault};
+use super::{
+    FINISHED, ProviderCall, Upstream,
+    cohere::embed,
+    count::count,
+    openai::{fault, reading::read_as},
+};
 use crate::{
     fields::Fields,
     inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Made, Request, VectorEncoding, Work},
@@ -27,6 +32,22 @@ const PURPOSES: [(&str, &str); 4] = [
     ("clustering", "CLUSTERING"),
 ];
 
+/// The call of a provider of OpenAI's format.
+///
+/// # Errors
+///
+/// A part of the request that OpenAI has no words for.
+pub(super) fn openai(path: &'static str, request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    let (embedding, texts) = read(request, usize::MAX)?;
+    let mut body = Fields::default();
+    body.set("model", upstream.model);
+    body.set("input", &texts);
+    if let Some(dimensions) = embedding.dimensions {
+        body.set("dimensions", &dimensions);
+    }
+    Ok(asked(Format::OpenAiEmbeddings, path.into(), body, texts.len()))
+}
+
 /// Mistral's call.
 ///
 /// # Errors
@@ -34,7 +55,8 @@ const PURPOSES: [(&str, &str); 4] = [
 /// A part of the request that Mistral has no words for.
 pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
     let (embedding, texts) = read(request, usize::MAX)?;
-    if embedding.purpose.is_some() {
+    // Cohere's clients always say one, also to models that do not distinguish it.
+    if embedding.purpose.is_some() && request.source.format != Format::CohereEmbed {
         return Err(invalid("input_type", "is not distinguished by this model"));
     }
     let mut body = Fields::default();
@@ -54,7 +76,7 @@ pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<Prov
 /// # Errors
 ///
 /// A part of the request that Cohere has no words for.
-pub(super) fn cohere(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+pub(super) fn cohere(path: &'static str, request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
     let (embedding, texts) = read(request, MOST_AT_COHERE)?;
     let mut body = Fields::default();
     body.set("model", upstream.model);
@@ -64,7 +86,7 @@ pub(super) fn cohere(request: &Request, upstream: &Upstream<'_>) -> Result<Provi
     if let Some(dimensions) = embedding.dimensions {
         body.set("output_dimension", &dimensions);
     }
-    Ok(asked(Format::Cohere, "/embed".into(), body, texts.len()))
+    Ok(asked(Format::Cohere, path.into(), body, texts.len()))
 }
 
 /// Google's call.
@@ -111,16 +133,20 @@ fn invalid(field: &str, message: impl Into<String>) -> Failure {
 fn read(request: &Request, most: usize) -> Result<(&Embedding, Vec<&str>), Failure> {
     let Work::Embedding(embedding) = &request.work else { return Err(invalid("model", "makes vectors alone")) };
     let body = &request.source.body;
-    if let Some(name) = body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()) {
+    let is_coheres = request.source.format == Format::CohereEmbed;
+    let field = if is_coheres { "texts" } else { "input" };
+    if is_coheres {
+        embed::check_abroad(request).map_err(|bad| invalid(&bad.field, bad.message))?;
+    } else if let Some(name) = body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()) {
         return Err(invalid(name, "can't be asked of this model"));
     }
     if embedding.inputs.len() > most {
-        return Err(invalid("input", format!("must have at most {most} texts for this model")));
+        return Err(invalid(field, format!("must have at most {most} texts for this model")));
     }
     let text = |input: &'_ EmbeddingInput| match input {
         EmbeddingInput::Text(_) => Ok(()),
         EmbeddingInput::Tokens(_) | EmbeddingInput::Media(_) => {
-            Err(invalid("input", "must be texts: this model's tokens are others"))
+            Err(invalid(field, "must be texts: this model reads no others' tokens here, and no images"))
         }
     };
     embedding.inputs.iter().try_for_each(text)?;
@@ -173,7 +199,34 @@ pub(super) fn checked(events: Vec<Event>, wanted: usize) -> Vec<Event> {
     events.into_iter().filter(stay).chain([failed]).collect()
 }
 
+/// The numbers of a delta's vectors, each in the order of its inputs: its own, or those of OpenAI's answer.
+pub(super) fn floats(delta: &Delta) -> Vec<Vec<f32>> {
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        #[serde(default)]
+        index: usize,
+        embedding: Vec<f32>,
+    }
+    if let Some(vectors) = delta.vectors() {
+        return vectors.to_vec();
+    }
+    let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
+    let mut entries: Vec<Entry> = data.and_then(read_as).unwrap_or_default();
+    entries.sort_by_key(|entry| entry.index);
+    entries.into_iter().map(|entry| entry.embedding).collect()
+}
+
+/// Little-endian 32-bit floats in base64 (RFC 4648).
+pub(super) fn base64(vector: &[f32]) -> String {
+    use base64::Engine as _;
+    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
 fn count_of(delta: &Delta) -> usize {
+    if let Some(raw) = delta.raw.of(Format::CohereEmbed) {
+        return embed::vectors_in(raw);
+    }
     let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
     match (delta.vectors(), data) {
         (Some(vectors), _) => vectors.len(),

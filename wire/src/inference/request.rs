@@ -72,6 +72,8 @@ pub enum Format {
     Mistral,
     /// Cohere's chat, version 2.
     Cohere,
+    /// Cohere's embeddings, version 2.
+    CohereEmbed,
     /// Reranking, as Cohere (version 2), Jina and vLLM have it.
     Rerank,
 }

@@ -1,5 +1,5 @@
 //! Counts that are remembered: an agent sends its whole conversation at each turn, and all but the last messages were
-//! counted before. A text is known by its hash, keyed anew by each process (SipHash, by `std`), so that no two texts can
+//! counted before. A text is known by its hash, keyed anew by each process (`RandomState`), so that no two texts can
 //! be made to share one.
 
 use std::{

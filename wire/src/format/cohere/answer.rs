@@ -3,20 +3,32 @@
 
 use serde_json::Value;
 
+use super::stop;
 use crate::{
+    fields::Fields,
     format::{
         count,
         incoming::{Listener, Place},
         openai::fault,
     },
-    inference::{CallDelta, Delta, Event, Failure, FinishReason, ProviderError, Raw},
+    inference::{CallDelta, Delta, Event, Failure, Format, ProviderError, Raw},
     sse::SseEvent,
     usage::Report,
 };
 
+/// The form in which an answer was asked for. Of any other form no originals are passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Events.
+    Stream,
+    /// One object.
+    Whole,
+}
+
 /// What was read of an answer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Answer {
+    form: Form,
     /// Calls that began, by their index in the stream.
     calls: Vec<u64>,
     has_answered: bool,
@@ -25,6 +37,8 @@ pub(super) struct Answer {
 
 /// The most calls of one answer.
 const MOST_CALLS: usize = 1_024;
+/// A longer report of usage is not passed on: no real one is as long.
+const LONGEST_REPORT: usize = 64 << 10;
 
 impl Listener for Answer {
     fn event(&mut self, event: &SseEvent, place: Place, events: &mut Vec<Event>) -> Result<(), Failure> {
@@ -33,7 +47,12 @@ impl Listener for Answer {
             return Ok(());
         }
         match serde_json::from_str::<Value>(data) {
-            Ok(value) => self.read(&value, events),
+            Ok(value) => {
+                let before = events.len();
+                self.read(&value, events)?;
+                put_original(events, before, self.original(data, &value));
+                Ok(())
+            }
             Err(_) if event.is_stray || place == Place::AtEnd => Ok(()),
             Err(_) => Err(Failure::Transport("a chunk of the provider's is not of a known shape".into())),
         }
@@ -53,6 +72,20 @@ impl Listener for Answer {
 }
 
 impl Answer {
+    pub(super) const fn of(form: Form) -> Self {
+        Self { form, calls: Vec::new(), has_answered: false, is_over: false }
+    }
+
+    /// The original of an event, or of a whole answer without its usage, for a client of this format.
+    fn original(&self, data: &str, value: &Value) -> Option<Raw> {
+        let form = if value.get("type").is_some() { Form::Stream } else { Form::Whole };
+        let mut fields = Fields::parse(data.as_bytes()).ok().filter(|_| form == self.form)?;
+        if form == Form::Whole {
+            fields.remove("usage");
+        }
+        Some(Raw::Own(Format::Cohere, fields))
+    }
+
     fn read(&mut self, value: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
         let message = value.pointer("/delta/message").unwrap_or(&Value::Null);
         let delta = match value.get("type").and_then(Value::as_str) {
@@ -106,7 +139,7 @@ impl Answer {
         let said = text(end, "error");
         let is_fault = matches!(word, "ERROR" | "TIMEOUT") || !said.is_empty();
         if !is_fault {
-            delta.finish = Some(finish(word));
+            delta.finish = Some(stop::read(word));
             events.push(Event::Delta(delta));
         }
         events.extend(report(end).map(|report| Event::Reported(Box::new(report))));
@@ -158,21 +191,28 @@ fn whole(message: &Value) -> Delta {
     delta
 }
 
-fn finish(word: &str) -> FinishReason {
-    match word {
-        "COMPLETE" | "STOP_SEQUENCE" => FinishReason::Stop,
-        "MAX_TOKENS" => FinishReason::Length,
-        "TOOL_CALL" => FinishReason::ToolCalls,
-        "ERROR_TOXIC" => FinishReason::ContentFilter,
-        other => FinishReason::Other(other.to_owned()),
-    }
-}
-
 /// The usage that is billed; `None` where none is.
 fn report(end: &Value) -> Option<Report> {
-    let billed = end.pointer("/usage/billed_units")?;
+    let usage = end.get("usage")?;
+    let billed = usage.get("billed_units")?;
     let number = |name: &str| billed.get(name).and_then(count);
     let (input, output) = (number("input_tokens"), number("output_tokens"));
     let is_nothing = input.unwrap_or(0) == 0 && output.unwrap_or(0) == 0;
-    (!is_nothing).then(|| Report { input, output, ..Report::default() })
+    let own = usage.to_string();
+    let own = (own.len() <= LONGEST_REPORT).then(|| own.into_boxed_str());
+    (!is_nothing).then(|| Report { input, output, own, ..Report::default() })
+}
+
+/// Puts an original to the first piece from a place on, or on a piece of its own where it says nothing in neutral words.
+fn put_original(events: &mut Vec<Event>, from: usize, raw: Option<Raw>) {
+    let Some(raw) = raw else { return };
+    let place = events.iter_mut().skip(from).find_map(|event| match event {
+        Event::Delta(delta) => Some(&mut delta.raw),
+        Event::Unknown(raw) => Some(raw),
+        _ => None,
+    });
+    match place {
+        Some(place) => *place = raw,
+        None => events.insert(from, Event::Delta(Delta { raw, ..Delta::default() })),
+    }
 }

@@ -1,9 +1,9 @@
 use proptest::{collection, prelude::*, sample::select};
 use serde_json::{Value, json};
 
-use super::Cohere;
+use super::{Cohere, read_chat as read_own, read_embed};
 use crate::{
-    format::{ProviderFormat as _, Upstream, openai::read_chat},
+    format::{ProviderFormat, Upstream, anthropic, gemini, mistral, openai, openai::read_chat, terms},
     inference::{Delta, Event, Failure, FinishReason, Format, ProviderError},
     sse::encode,
 };
@@ -221,7 +221,66 @@ fn odd_event() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Values of any shape, with the names that requests have.
+fn odd_value() -> impl Strategy<Value = Value> {
+    let names = [
+        "role",
+        "content",
+        "type",
+        "text",
+        "image_url",
+        "url",
+        "document",
+        "data",
+        "tool_calls",
+        "function",
+        "name",
+        "thinking",
+    ];
+    let words = [
+        "user",
+        "assistant",
+        "tool",
+        "text",
+        "image_url",
+        "document",
+        "thinking",
+        "function",
+        "enabled",
+        "json_object",
+        "",
+    ];
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        select(words.to_vec()).prop_map(Value::from)
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        let object = collection::vec((select(names.to_vec()), inner.clone()), 0..4);
+        let object = object.prop_map(|pairs| pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        prop_oneof![collection::vec(inner, 0..3).prop_map(Value::from), object.prop_map(Value::Object)]
+    })
+}
+
 proptest! {
+    #[test]
+    fn no_request_panics(odd in collection::vec(odd_value(), 8), texts in any::<bool>()) {
+        let chat = json!({"model": "m", "messages": [{"role": "user", "content": odd[0]}, odd[1], {"role": "assistant",
+            "content": [odd[2]], "tool_calls": odd[3]}], "tools": odd[4], "response_format": odd[5], "thinking": odd[6],
+            "stop_sequences": odd[7]});
+        let inputs = if texts { "texts" } else { "inputs" };
+        let embed = json!({"model": "m", "input_type": "search_query", inputs: [odd[0], {"content": odd[1]}], "embedding_types": odd[2]});
+        for request in [read_own(chat.to_string().as_bytes()), read_embed(embed.to_string().as_bytes())].into_iter().flatten() {
+            let _ = terms(&request);
+            let upstream = Upstream { model: "up", max_output: 100, tier: None };
+            let formats: [&dyn ProviderFormat; 4] = [&Cohere, &openai::OpenAi, &anthropic::Anthropic, &gemini::Gemini];
+            for format in formats {
+                let _ = format.call(request.clone(), &upstream);
+            }
+        }
+    }
+
     #[test]
     fn no_body_panics_and_each_ends_once(all in collection::vec(odd_event(), 0..6), bytes in collection::vec(any::<u8>(), 0..40), at in 0_usize..600) {
         let stream = all.iter().fold(String::new(), |stream, event| stream + &encode(&event.to_string()));
@@ -232,5 +291,89 @@ proptest! {
             let is_last = matches!(events.last(), Some(Event::Finished { .. } | Event::Failed(_)));
             prop_assert!(ends == 1 && is_last);
         }
+    }
+}
+
+#[test]
+fn a_clients_bytes_and_headers_pass_and_the_model_is_named_as_cohere_does() {
+    let text = r#"{ "model" : "command-a","messages": [ {"role":"user","content":"h\u00e9"} ], "documents":["d"],
+        "citation_options":{"mode":"FAST"},"logprobs":true,"new":[1] }"#;
+    let mut request = read_own(text.as_bytes()).unwrap();
+    request.source.headers = vec![("x-client-name".into(), "app".into())];
+    let upstream = Upstream { model: "command-a", max_output: 100, tier: None };
+    let call = Cohere.call(request.clone(), &upstream).unwrap();
+    assert_eq!((&*call.path, call.body.to_json(), call.is_forwarded), ("/chat", text.to_owned(), true));
+    assert_eq!(call.headers, [("x-client-name".into(), "app".into())]);
+    let mut other = Cohere.call(request, &Upstream { model: "other", ..upstream }).unwrap();
+    Cohere.limit(&mut other, 5);
+    let expected = text.replace("\"command-a\"", "\"other\"").replace("[1] }", "[1],\"max_tokens\":5 }");
+    assert_eq!(other.body.to_json(), expected);
+}
+
+/// A chat of Cohere's with all that others have words for.
+fn chat() -> Value {
+    let called = json!({"id": "c", "type": "function", "function": {"name": "sky", "arguments": "{}"}});
+    let tool =
+        json!({"type": "function", "function": {"name": "sky", "description": "d", "parameters": {"type": "object"}}});
+    json!({"model": "m", "messages": [
+            {"role": "system", "content": "be brief"},
+            {"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]},
+            {"role": "assistant", "tool_plan": "I will look", "tool_calls": [called]},
+            {"role": "tool", "tool_call_id": "c", "content": [{"type": "document", "document": {"id": "d", "data": {"sky": "blue"}}}]}],
+        "tools": [tool], "tool_choice": "REQUIRED", "strict_tools": true, "max_tokens": 50, "temperature": 0.5, "p": 0.75,
+        "stop_sequences": ["x"], "stream": true, "priority": 1})
+}
+
+#[test]
+fn a_chat_is_asked_of_others_in_their_words() {
+    let upstream = Upstream { model: "up", max_output: 100, tier: None };
+    let sent = |format: &dyn ProviderFormat| -> Value {
+        let call = format.call(read_own(chat().to_string().as_bytes()).unwrap(), &upstream).unwrap();
+        serde_json::from_str(&call.body.to_json()).unwrap()
+    };
+    let openais = sent(&openai::OpenAi);
+    assert_eq!(openais["messages"][3], json!({"role": "tool", "tool_call_id": "c", "content": "{\"sky\":\"blue\"}"}));
+    assert_eq!(
+        (&openais["tools"][0]["function"]["strict"], &openais["tool_choice"]),
+        (&json!(true), &json!("required"))
+    );
+    assert_eq!((&openais["top_p"], &openais["stop"], &openais["stream"]), (&json!(0.75), &json!(["x"]), &json!(true)));
+    let anthropics = sent(&anthropic::Anthropic);
+    assert_eq!(
+        (&anthropics["system"][0]["text"], &anthropics["tool_choice"]["type"]),
+        (&json!("be brief"), &json!("any"))
+    );
+    assert_eq!(anthropics["messages"][2]["content"][0]["tool_use_id"], "c");
+    let googles = sent(&gemini::Gemini);
+    assert_eq!(googles["generationConfig"]["maxOutputTokens"], 50);
+    let mistrals = sent(&mistral::Mistral);
+    assert_eq!(mistrals["tool_choice"], "any");
+}
+
+#[test]
+fn what_others_have_no_words_for_is_refused_by_coheres_name() {
+    let formats: [&dyn ProviderFormat; 4] =
+        [&openai::OpenAi, &anthropic::Anthropic, &gemini::Gemini, &mistral::Mistral];
+    for (more, field, refusing) in [
+        (json!({"documents": ["d"]}), "documents", 4),
+        (json!({"citation_options": {"mode": "ACCURATE"}}), "citation_options", 4),
+        (json!({"safety_mode": "STRICT"}), "safety_mode", 4),
+        (json!({"logprobs": true}), "logprobs", 4),
+        (json!({"k": 5}), "k", 1),
+        (json!({"frequency_penalty": 0.5}), "frequency_penalty", 1),
+        (json!({"response_format": {"type": "json_object"}}), "response_format", 1),
+    ] {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "x"}]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let request = read_own(body.to_string().as_bytes()).unwrap();
+        let upstream = Upstream { model: "up", max_output: 100, tier: None };
+        let refused = formats.into_iter().filter_map(|format| format.call(request.clone(), &upstream).err());
+        let fields: Vec<_> = refused
+            .map(|failure| match failure {
+                Failure::Invalid { field, .. } => field,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(fields, vec![field; refusing], "{more}");
     }
 }

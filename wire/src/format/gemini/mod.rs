@@ -41,13 +41,15 @@ impl ProviderFormat for Gemini {
     }
 
     fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
-        if request.source.format == Format::OpenAiEmbeddings {
+        if matches!(request.source.format, Format::OpenAiEmbeddings | Format::CohereEmbed) {
             return vectors::google(&request, upstream);
         }
         feature::check(&request, "Google", takes)?;
         pair(&mut request)?;
-        if request.source.format == Format::AnthropicMessages && upstream.model.contains("-image") {
-            let message = "answers with images, for which messages have no place; ask it as a chat".to_owned();
+        let has_no_place = matches!(request.source.format, Format::AnthropicMessages | Format::Cohere);
+        if has_no_place && upstream.model.contains("-image") {
+            let message =
+                "answers with images, for which this route has no place; ask it as a chat of OpenAI's".to_owned();
             return Err(Failure::Invalid { field: "model".to_owned(), message });
         }
         let body = translate::body(&request, upstream)?;

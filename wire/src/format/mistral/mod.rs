@@ -29,7 +29,7 @@ impl ProviderFormat for Mistral {
     }
 
     fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
-        if request.source.format == Format::OpenAiEmbeddings {
+        if matches!(request.source.format, Format::OpenAiEmbeddings | Format::CohereEmbed) {
             return vectors::mistral(&request, upstream);
         }
         feature::check(&request, "Mistral", takes)?;

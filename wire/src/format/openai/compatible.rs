@@ -12,7 +12,7 @@ use crate::{
     format::{
         AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
         feature::{Feature, Takes},
-        rerank,
+        rerank, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request, Role, Work},
     usage::Tier,
@@ -63,6 +63,7 @@ impl ProviderFormat for OpenAiCompatible {
             Format::OpenAiChat => formats::CHAT,
             Format::OpenAiCompletions => formats::COMPLETIONS,
             Format::OpenAiEmbeddings => formats::EMBEDDINGS,
+            Format::CohereEmbed => return vectors::openai(formats::EMBEDDINGS, &request, upstream),
             Format::Rerank => return Ok(rerank::compatible(RERANK, request, upstream)),
             Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 let is_streamed = request.stream;

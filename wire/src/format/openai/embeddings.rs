@@ -15,6 +15,7 @@ use crate::{
         AnswerReader, ClientFormat, End, FINISHED, OnlyWhole, Terms, WholeWriter,
         own::{self, Own},
         refused::unknown,
+        vectors::base64,
     },
     inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Raw, Request, Source, VectorEncoding, Work},
 };
@@ -219,13 +220,6 @@ impl WholeWriter for Writer {
         }
         answer.to_string().into_bytes()
     }
-}
-
-/// Little-endian 32-bit floats in base64 (RFC 4648).
-fn base64(vector: &[f32]) -> String {
-    use base64::Engine as _;
-    let bytes: Vec<u8> = vector.iter().flat_map(|number| number.to_le_bytes()).collect();
-    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 #[cfg(test)]

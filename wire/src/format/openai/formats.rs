@@ -7,7 +7,9 @@ use super::{
 };
 use crate::{
     fields::{BadRequest, Fields},
-    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, pairing::pair, proof},
+    format::{
+        AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, pairing::pair, proof, vectors,
+    },
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
 };
@@ -94,6 +96,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiCompletions => COMPLETIONS,
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
+            Format::CohereEmbed => return vectors::openai(EMBEDDINGS, &request, upstream),
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
                 pair(&mut request)?;
                 let mut body = translated(&request, upstream)?;

@@ -176,7 +176,7 @@ fn read_content(
 }
 
 /// A part by its members. The part's content stands in the member named like its kind.
-fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unread>) -> Part {
+pub(in crate::format) fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unread>) -> Part {
     let at_kind = format!("{at}.{kind}");
     let value = member(members, kind);
     let content = match (kind, value) {
@@ -214,7 +214,7 @@ fn read_part(members: &[Member<'_>], kind: &str, at: &str, unread: &mut Vec<Unre
 }
 
 /// Notes the members of an object that are not in `own`.
-pub(super) fn note_others(members: &[Member<'_>], own: &[&str], at: &str, unread: &mut Vec<Unread>) {
+pub(in crate::format) fn note_others(members: &[Member<'_>], own: &[&str], at: &str, unread: &mut Vec<Unread>) {
     for (name, value) in members.iter().filter(|(name, value)| *value != "null" && !own.contains(&&**name)) {
         note(unread, format!("{at}.{name}"), value);
     }
@@ -296,7 +296,8 @@ pub(in crate::format) fn read_mark(json: &str, at: &str, unread: &mut Vec<Unread
     Some(CacheMark { ttl: read })
 }
 
-fn read_calls(json: &str, at: &str, parts: &mut Vec<Part>, unread: &mut Vec<Unread>) {
+/// Calls of tools, each of which becomes a part.
+pub(in crate::format) fn read_calls(json: &str, at: &str, parts: &mut Vec<Part>, unread: &mut Vec<Unread>) {
     let Some(calls) = read_as::<Vec<&RawValue>>(json) else { return note(unread, at.to_owned(), json) };
     for (place, call) in calls.into_iter().enumerate() {
         let at = format!("{at}[{place}]");

@@ -42,7 +42,11 @@ use crate::inference::Format;
 /// How members of an object are read, in formats like this one.
 pub(super) mod reading {
     pub(in crate::format) use super::{
-        messages::{Member, member, members, members_of, note, read_as, read_mark, read_text},
+        messages::{
+            Member, member, members, members_of, note, note_others, read_as, read_calls, read_mark, read_part,
+            read_text,
+        },
+        tools::read_list,
         usage::count,
     };
 }
@@ -73,6 +77,7 @@ impl Api {
             | Format::Mistral
             | Format::OpenAiEmbeddings
             | Format::Cohere
+            | Format::CohereEmbed
             | Format::Rerank => Self::Chat,
         }
     }

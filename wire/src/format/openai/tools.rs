@@ -52,7 +52,8 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Conversation {
     }
 }
 
-pub(super) fn read_list(
+/// Reads each entry of a list with its place.
+pub(in crate::format) fn read_list(
     json: &str,
     at: &str,
     unread: &mut Vec<Unread>,

@@ -65,7 +65,7 @@ fn what_is_wrong_is_refused_by_its_field() {
     ] {
         assert_eq!(read(&fields).unwrap_err().field, field, "{}", fields.chars().take(80).collect::<String>());
     }
-    for unknown in ["priority", "rank_fields", "stream", "truncation"] {
+    for unknown in ["relevant_spans", "rank_fields", "stream", "truncation"] {
         assert_eq!(terms(&asked(&format!(r#","{unknown}":1"#))).unwrap_err().field, unknown);
         assert_eq!(terms(&asked(&format!(r#","{unknown}":null"#))), Ok(Terms::default()));
     }
@@ -201,4 +201,26 @@ proptest! {
             prop_assert!(ends == 1 && is_last);
         }
     }
+}
+
+#[test]
+fn coheres_own_path_has_coheres_words() {
+    let body = |more: &str| format!(r#"{{"model":"m","query":"q","documents":["a","b"]{more}}}"#);
+    let refused = CohereReranking::read(body(r#","return_documents":true"#).as_bytes()).unwrap_err();
+    assert_eq!(refused.field, RETURN_DOCUMENTS);
+    assert_eq!(CohereReranking::read(body(r#","priority":-1"#).as_bytes()).unwrap_err().field, "priority");
+    let request = CohereReranking::read(body(r#","priority":3"#).as_bytes()).unwrap();
+    assert_eq!(terms(&request), Ok(Terms::default()));
+    let events = read_answer(
+        br#"{"id":"r","results":[{"index":1,"relevance_score":0.5}],"meta":{"billed_units":{"search_units":1.0}}}"#,
+    );
+    let [Event::Delta(delta), Event::Reported(report), ..] = &events[..] else { panic!("{events:?}") };
+    let receipt = Receipt { cost: "0.01".into(), farebox: Particulars::default(), usage: report.own.clone() };
+    let end = End { usage: Usage::default(), receipt, is_cut: false };
+    let told: Value =
+        serde_json::from_slice(&CohereReranking::writer(&request, "0123", 0).whole(vec![delta.clone()], &end)).unwrap();
+    let names: Vec<&String> = told.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["id", "results", "meta", "farebox"]);
+    let meta = json!({"billed_units": {"search_units": 1.0}, "cost": "0.01"});
+    assert_eq!((&told["results"], &told["meta"]), (&json!([{"index": 1, "relevance_score": 0.5}]), &meta));
 }

@@ -1,0 +1,25 @@
+//! Why an answer ended, in this format's words.
+
+use crate::inference::FinishReason;
+
+/// A reason as it is read.
+pub(super) fn read(word: &str) -> FinishReason {
+    match word {
+        "COMPLETE" | "STOP_SEQUENCE" => FinishReason::Stop,
+        "MAX_TOKENS" => FinishReason::Length,
+        "TOOL_CALL" => FinishReason::ToolCalls,
+        "ERROR_TOXIC" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    }
+}
+
+/// A reason as it is written. An answer that was cut ended at a limit.
+pub(super) fn word(finish: Option<&FinishReason>) -> &str {
+    match finish {
+        Some(FinishReason::Stop) => "COMPLETE",
+        Some(FinishReason::Length) | None => "MAX_TOKENS",
+        Some(FinishReason::ToolCalls) => "TOOL_CALL",
+        Some(FinishReason::ContentFilter) => "ERROR_TOXIC",
+        Some(FinishReason::Other(word)) => word,
+    }
+}
