@@ -5,6 +5,7 @@ use actix_web::HttpRequest;
 use wire::format::{
     AnswerWriter, ClientFormat, ErrorShape,
     anthropic::Messages,
+    gemini::Generate,
     openai::{Chat, Completions, Embeddings, Responses},
     rerank::Reranking,
 };
@@ -22,8 +23,13 @@ const FORMATS: [(&str, ErrorShape); 9] = [
     ("/v1/models/{id:.+}", errors::<Chat>()),
 ];
 
+/// Where Google's routes begin, of which each has its shape. Under `/v1` they have a colon before what is asked.
+const GOOGLES_PATH: &str = "/v1beta/";
+const GOOGLES_METHODS: &str = "/v1/models/{model:.+}:";
 /// A header of every request of Anthropic's clients.
 const ANTHROPICS: &str = "anthropic-version";
+/// Headers of which Google's clients send one with every request.
+const GOOGLES: [&str; 2] = ["x-goog-api-key", "x-goog-api-client"];
 
 const fn errors<F: ClientFormat>() -> ErrorShape {
     <F::Writer as AnswerWriter>::ERRORS
@@ -32,16 +38,28 @@ const fn errors<F: ClientFormat>() -> ErrorShape {
 /// The shape of a request's errors: that of the route's format. SDKs also call unknown paths, and read the error.
 pub fn errors_of(request: &HttpRequest) -> ErrorShape {
     let shape = match request.match_pattern() {
+        Some(pattern) if pattern.starts_with(GOOGLES_PATH) || pattern.starts_with(GOOGLES_METHODS) => {
+            errors::<Generate>()
+        }
         Some(pattern) => {
             let format = FORMATS.iter().find(|(route, _)| *route == pattern);
             format.map_or(ErrorShape::Phrase, |(_, shape)| *shape)
         }
+        None if request.path().starts_with(GOOGLES_PATH) => errors::<Generate>(),
         None if request.path().starts_with("/v1/") => ErrorShape::Object,
         None => ErrorShape::Phrase,
     };
     // Anthropic's SDKs call routes that are not theirs alone, such as the list of models, and say their version.
-    let is_anthropics = shape == ErrorShape::Object && request.headers().contains_key(ANTHROPICS);
-    if is_anthropics { ErrorShape::Anthropic } else { shape }
+    match shape {
+        ErrorShape::Object if request.headers().contains_key(ANTHROPICS) => ErrorShape::Anthropic,
+        ErrorShape::Object if is_googles(request) => ErrorShape::Google,
+        shape => shape,
+    }
+}
+
+/// Whether a request shows that its client is Google's. Such clients ask under `/v1` too, where others do.
+pub fn is_googles(request: &HttpRequest) -> bool {
+    GOOGLES.iter().any(|name| request.headers().contains_key(*name))
 }
 
 #[cfg(test)]
@@ -64,6 +82,10 @@ mod tests {
             HttpResponse::Ok().insert_header((header::SERVER, name)).finish()
         }
         let mut app = App::new().default_service(web::to(shape));
+        let googles = ["/v1beta/models/{model:.+}:generateContent", "/v1/models/{model:.+}:generateContent"];
+        for route in googles {
+            app = app.route(route, web::to(shape));
+        }
         for route in ["/v1/models/{id:.+}", "/v1/chat/completions", "/v1/messages", "/v1/balance"] {
             app = app.route(route, web::to(shape));
         }
@@ -75,6 +97,9 @@ mod tests {
             ("/v1/balance", "Phrase"),
             ("/v1/audio/speech", "Object"),
             ("/elsewhere", "Phrase"),
+            ("/v1beta/models/gemini-x:generateContent", "Google"),
+            ("/v1/models/openai/gpt-4o:generateContent", "Google"),
+            ("/v1beta/files", "Google"),
         ] {
             let response = test::call_service(&app, test::TestRequest::with_uri(path).to_request()).await;
             assert_eq!(response.headers().get(header::SERVER).unwrap(), expected, "{path}");
@@ -82,5 +107,8 @@ mod tests {
         let models = test::TestRequest::with_uri("/v1/models/x").insert_header((ANTHROPICS, "2023-06-01"));
         let response = test::call_service(&app, models.to_request()).await;
         assert_eq!(response.headers().get(header::SERVER).unwrap(), "Anthropic");
+        let models = test::TestRequest::with_uri("/v1/models/x").insert_header(("x-goog-api-key", "fb_x"));
+        let response = test::call_service(&app, models.to_request()).await;
+        assert_eq!(response.headers().get(header::SERVER).unwrap(), "Google");
     }
 }

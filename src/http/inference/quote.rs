@@ -12,7 +12,7 @@ use wire::{
     inference::Request,
 };
 
-use super::{Body, own_key, read, responses::continued, whole};
+use super::{Body, gemini, own_key, read, responses::continued, whole, with_headers};
 use crate::{
     gateway::{plan::Payer, quote, ways},
     http::{
@@ -27,8 +27,15 @@ use crate::{
 };
 
 /// The routes whose bodies can be quoted.
-const ROUTES: [&str; 6] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/rerank"];
+const ROUTES: [&str; 7] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1beta/models/MODEL:generateContent",
+];
 
 /// Reads a body as the route would that `route` names. Without it, a body with `prompt` is a completion's, and any other
 /// a chat's.
@@ -47,7 +54,10 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v1/messages") => read::<Messages>(request, body),
         Some("/v1/embeddings") => read::<Embeddings>(request, body),
         Some("/v1/rerank") => read::<Reranking>(request, body),
-        Some(_) => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
+        Some(route) => match gemini::at_route(route, body) {
+            Some(read) => with_headers(request, read?),
+            None => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
+        },
     }
 }
 

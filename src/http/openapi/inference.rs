@@ -34,16 +34,16 @@ pub(super) const ANSWER: &[(&str, &str)] = &[
     ("x-farebox-route", "The models that were tried, where the first did not answer."),
 ];
 
-fn of_type(kind: Type) -> ObjectBuilder {
+pub(super) fn of_type(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
 
 /// A field that is passed on unchanged.
-fn anything() -> ObjectBuilder {
+pub(super) fn anything() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
 }
 
-fn open(object: ObjectBuilder) -> ObjectBuilder {
+pub(super) fn open(object: ObjectBuilder) -> ObjectBuilder {
     object.additional_properties(Some(AdditionalProperties::FreeForm(true)))
 }
 
@@ -62,7 +62,7 @@ fn rows(page: &'static str, begin: &str) -> impl Iterator<Item = &'static str> {
 }
 
 /// The body of a route of a page: `chat`, `completions`, `messages`, or all.
-fn body(page: &'static str, route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
+pub(super) fn body(page: &'static str, route: Option<&str>, needed: &[&str]) -> RefOr<Schema> {
     let mut object = of_type(Type::Object);
     let is_there = |routes: &str| route.is_none_or(|route| routes == "both" || routes == route);
     for [name, _, cost, note] in fields(page).filter(|[_, routes, ..]| is_there(routes)) {
@@ -269,7 +269,7 @@ fn stream() -> RefOr<Schema> {
 }
 
 impl Dollars {
-    fn schema_of() -> RefOr<Schema> {
+    pub(super) fn schema_of() -> RefOr<Schema> {
         Ref::from_schema_name(Self::name()).into()
     }
 }

@@ -3,6 +3,7 @@
 //! route; a test compares it with the table of routes. It is made once, at the first request.
 
 mod errors;
+mod gemini;
 mod inference;
 mod operation;
 mod table;
@@ -31,6 +32,7 @@ fn document() -> OpenApi {
     let mut components = ComponentsBuilder::new()
         .security_scheme("key", scheme("An API key: `fb_...`."))
         .security_scheme("x-api-key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key"))))
+        .security_scheme("x-goog-api-key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-goog-api-key"))))
         .security_scheme("operator", scheme("The operator's token."))
         .schema(errors::NAME, errors::schema());
     let mut paths = PathsBuilder::new();
@@ -103,7 +105,7 @@ mod tests {
         let mut found = BTreeSet::new();
         for service in routes.split(".service(").skip(1) {
             let Some((made, rest)) = service.split_once('"') else { continue };
-            let path = rest.split('"').next().unwrap_or_default().replace("{id:.+}", "{id}");
+            let path = rest.split('"').next().unwrap_or_default().replace(":.+}", "}");
             // After the last route there are functions.
             let rest = rest.split("\n}\n").next().unwrap_or_default();
             let by = made.trim().trim_end_matches('(');

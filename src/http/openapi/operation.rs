@@ -26,6 +26,9 @@ use crate::{
     service::page,
 };
 
+/// The schemes by which a key is sent.
+const KEYS: [&str; 3] = ["key", "x-api-key", "x-goog-api-key"];
+
 /// The authentication of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
@@ -186,7 +189,7 @@ impl Operation {
 
     /// The names of the path's parameters.
     fn path_names(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        self.path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.split_once('}')?.0))
     }
 
     /// The derived parts of the route.
@@ -207,7 +210,7 @@ impl Operation {
     pub(super) fn build(mut self) -> (&'static str, PathItem, Schemas) {
         let implied = self.implied();
         self = self.errors(&implied);
-        let id = format!("{}_{}", method_name(&self.method), self.path.replace(['/', '.', '-'], "_"));
+        let id = format!("{}_{}", method_name(&self.method), self.path.replace(['/', '.', '-', ':'], "_"));
         let id: String = id.chars().filter(|c| !"{}".contains(*c)).collect();
         let mut built = OperationBuilder::new()
             .tag(super::table::tag_of(self.path))
@@ -237,8 +240,8 @@ impl Operation {
         let by = |name, scope: Option<Scope>| SecurityRequirement::new(name, scope.map(Scope::name));
         match self.takes {
             Takes::Nothing | Takes::Signature => vec![],
-            Takes::Key => vec![by("key", None), by("x-api-key", None)],
-            Takes::Scope(scope) => vec![by("key", Some(scope)), by("x-api-key", Some(scope))],
+            Takes::Key => KEYS.map(|name| by(name, None)).into(),
+            Takes::Scope(scope) => KEYS.map(|name| by(name, Some(scope))).into(),
             Takes::Operator => vec![by("operator", None)],
         }
     }

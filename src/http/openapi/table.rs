@@ -1,9 +1,10 @@
 //! The description of each route: authentication, input, answer. In the order of the document.
 
 use billing::key::Scope;
+use utoipa::openapi::{RefOr, Schema};
 
 use super::{
-    inference,
+    gemini, inference,
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
@@ -32,7 +33,7 @@ use crate::http::{
 const READ: Takes = Takes::Scope(Scope::Read);
 const BILLING: Takes = Takes::Scope(Scope::Billing);
 const KEYS: Takes = Takes::Scope(Scope::Keys);
-const INFERENCE: Takes = Takes::Scope(Scope::Inference);
+pub(super) const INFERENCE: Takes = Takes::Scope(Scope::Inference);
 const OPERATOR: Takes = Takes::Operator;
 
 /// The groups of routes, with their descriptions.
@@ -60,6 +61,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
         "/v1/live",
         "/v1/embeddings",
         "/v1/rerank",
+        "/v1beta/",
     ]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
@@ -79,6 +81,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
 pub(super) fn all() -> Vec<Operation> {
     let parts = [
         models(),
+        gemini::all(),
         account(),
         api_keys(),
         billing(),
@@ -92,28 +95,43 @@ pub(super) fn all() -> Vec<Operation> {
     parts.into_iter().flatten().collect()
 }
 
+/// A route that runs a model, and answers whole.
+pub(super) fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
+    operation
+        .answers_of(200, "application/json", Some(answer))
+        .headers(inference::REQUEST, inference::ANSWER)
+        .errors(&[
+            Code::ContextLengthExceeded,
+            Code::UnpricedModel,
+            Code::InsufficientCredits,
+            Code::ModelLocked,
+            Code::KeyLimit,
+            Code::NotFound,
+            Code::ModelNotFound,
+            Code::Conflict,
+            Code::RateLimit,
+            Code::ConcurrencyLimit,
+            Code::ModelError,
+        ])
+        .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+}
+
+/// A route that runs a model, and answers whole or as a stream.
+pub(super) fn run(operation: Operation, (answer, stream): (RefOr<Schema>, RefOr<Schema>)) -> Operation {
+    whole(operation, answer).answers_of(200, "text/event-stream", Some(stream))
+}
+
+/// A route that counts the tokens of a prompt.
+pub(super) fn counts(operation: Operation, answer: RefOr<Schema>) -> Operation {
+    operation
+        .headers(inference::REQUEST, &[])
+        .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
+        .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+        .answers_of(200, "application/json", Some(answer))
+}
+
 fn models() -> Vec<Operation> {
-    let (json, events) = ("application/json", "text/event-stream");
-    let whole = |operation: Operation, answer| {
-        operation
-            .answers_of(200, json, Some(answer))
-            .headers(inference::REQUEST, inference::ANSWER)
-            .errors(&[
-                Code::ContextLengthExceeded,
-                Code::UnpricedModel,
-                Code::InsufficientCredits,
-                Code::ModelLocked,
-                Code::KeyLimit,
-                Code::NotFound,
-                Code::ModelNotFound,
-                Code::Conflict,
-                Code::RateLimit,
-                Code::ConcurrencyLimit,
-                Code::ModelError,
-            ])
-            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
-    };
-    let run = |operation: Operation, (answer, stream)| whole(operation, answer).answers_of(200, events, Some(stream));
+    let json = "application/json";
     vec![
         run(
             post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
@@ -161,12 +179,11 @@ fn models() -> Vec<Operation> {
                 .body_of(inference::messages_body()),
             (inference::message(), inference::events()),
         ),
-        post("/v1/messages/count_tokens", INFERENCE, "The tokens of a prompt, for nothing")
-            .body_of(inference::count_body())
-            .headers(inference::REQUEST, &[])
-            .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
-            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
-            .answers_of(200, json, Some(inference::counted())),
+        counts(
+            post("/v1/messages/count_tokens", INFERENCE, "The tokens of a prompt, for nothing")
+                .body_of(inference::count_body()),
+            inference::counted(),
+        ),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
             .query(&["route"])

@@ -187,6 +187,7 @@ pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Val
         ErrorShape::Phrase => Shape::Native,
         ErrorShape::Object => Shape::Object,
         ErrorShape::Anthropic => Shape::AnthropicObject,
+        ErrorShape::Google => Shape::GoogleObject,
     };
     error.body(shape, request_id)
 }

@@ -9,6 +9,7 @@ pub mod anthropic;
 pub mod cohere;
 mod count;
 pub mod feature;
+mod gathered;
 pub mod gemini;
 mod incoming;
 mod kin;
@@ -72,6 +73,9 @@ pub enum ErrorShape {
     Object,
     /// The object has the type `error`, and `error` is an object ("Errors", Anthropic API).
     Anthropic,
+    /// `error` is an object with a code, a status in words and details (`google.rpc.Status`), and nothing else has those
+    /// names.
+    Google,
 }
 
 /// Writes one answer, and remembers what it wrote. Each returned text goes to the client as it is: events of a stream,
@@ -79,6 +83,8 @@ pub enum ErrorShape {
 pub trait AnswerWriter: 'static {
     /// The shape in which the client reads errors.
     const ERRORS: ErrorShape;
+    /// The media type of a streamed answer.
+    const STREAM: &'static str = "text/event-stream";
 
     /// Writes a piece of a streamed answer.
     fn delta(&mut self, delta: Delta) -> Option<String>;
@@ -108,10 +114,13 @@ pub trait WholeWriter: AnswerWriter {
 }
 
 /// A writer of answers that are never streams.
-trait OnlyWhole: 'static {}
+trait OnlyWhole: 'static {
+    /// The shape in which the client reads errors.
+    const SHAPE: ErrorShape = ErrorShape::Object;
+}
 
 impl<W: OnlyWhole> AnswerWriter for W {
-    const ERRORS: ErrorShape = ErrorShape::Object;
+    const ERRORS: ErrorShape = W::SHAPE;
 
     fn delta(&mut self, _: Delta) -> Option<String> {
         None
@@ -228,13 +237,18 @@ pub struct ProviderCall {
 
 impl ProviderCall {
     /// A call with the client's own body, headers and query, for a provider of the client's format.
-    pub fn forwarded(path: &'static str, request: Request) -> Self {
+    pub fn forwarded(path: impl Into<Cow<'static, str>>, request: Request) -> Self {
         let vectors = match &request.work {
             Work::Embedding(embedding) => Some(embedding.inputs.len()),
             _ => None,
         };
         let Source { format, body, headers, query, .. } = request.source;
-        let path = query.map_or(Cow::Borrowed(path), |query| Cow::Owned(format!("{path}?{query}")));
+        let path = path.into();
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let path = match query {
+            Some(query) => Cow::Owned(format!("{path}{joint}{query}")),
+            None => path,
+        };
         let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
         let headers = headers.into_iter().map(header).collect();
         Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body, vectors }

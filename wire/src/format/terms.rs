@@ -2,7 +2,7 @@
 //! has a table of its own; a field that is in no table may cost anything, so it is refused by its name.
 
 use super::{
-    anthropic,
+    anthropic, gemini,
     openai::{self, known, responses},
     rerank,
 };
@@ -48,7 +48,9 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
         Format::OpenAiEmbeddings => openai::terms_of_embeddings(request),
         Format::AnthropicMessages => anthropic::known::terms(request),
         Format::Rerank => rerank::terms(request),
-        Format::Gemini | Format::Mistral | Format::Cohere => {
+        Format::Gemini => gemini::known::terms(request),
+        Format::GeminiEmbeddings => gemini::terms_of_embeddings(request),
+        Format::Mistral | Format::Cohere => {
             Err(BadRequest::new("body", "has a format in which clients do not ask here"))
         }
     }

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::{FINISHED, ProviderCall, Upstream, count::count, openai::fault};
+use super::{FINISHED, ProviderCall, Upstream, count::count, gemini, openai::fault};
 use crate::{
     fields::Fields,
     inference::{Delta, Embedding, EmbeddingInput, Event, Failure, Format, Made, Request, VectorEncoding, Work},
@@ -19,6 +19,8 @@ const KNOWN: [&str; 8] =
 /// The most inputs that Cohere and Google take at once.
 const MOST_AT_COHERE: usize = 96;
 const MOST_AT_GOOGLE: usize = 100;
+/// The name of what vectors are for: of OpenAI's format, and of Google's.
+const PURPOSE: [&str; 2] = ["input_type", "taskType"];
 /// What vectors are for: Cohere's words, and Google's.
 const PURPOSES: [(&str, &str); 4] = [
     ("search_document", "RETRIEVAL_DOCUMENT"),
@@ -27,6 +29,41 @@ const PURPOSES: [(&str, &str); 4] = [
     ("clustering", "CLUSTERING"),
 ];
 
+/// The purpose that a word of Google's names.
+pub(super) fn purpose_of_googles(word: &str) -> Option<&'static str> {
+    PURPOSES.iter().find(|(_, googles)| *googles == word).map(|(purpose, _)| *purpose)
+}
+
+/// The call of a provider that speaks OpenAI's format, where the client speaks another one.
+///
+/// # Errors
+///
+/// A part of the request that OpenAI has no words for.
+pub(super) fn openai(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    let (embedding, texts) = read(request, usize::MAX)?;
+    refuse_purpose(request, embedding)?;
+    let mut body = Fields::default();
+    body.set("model", upstream.model);
+    body.set("input", &texts);
+    body.set("encoding_format", "float");
+    if let Some(dimensions) = embedding.dimensions {
+        body.set("dimensions", &dimensions);
+    }
+    Ok(asked(Format::OpenAiEmbeddings, "/embeddings".into(), body, texts.len()))
+}
+
+fn refuse_purpose(request: &Request, embedding: &Embedding) -> Result<(), Failure> {
+    match embedding.purpose {
+        Some(_) => Err(invalid(named(request, PURPOSE), "is not distinguished by this model")),
+        None => Ok(()),
+    }
+}
+
+/// A field's name in the client's format.
+fn named(request: &Request, [openais, googles]: [&'static str; 2]) -> &'static str {
+    if request.source.format == Format::GeminiEmbeddings { googles } else { openais }
+}
+
 /// Mistral's call.
 ///
 /// # Errors
@@ -34,9 +71,7 @@ const PURPOSES: [(&str, &str); 4] = [
 /// A part of the request that Mistral has no words for.
 pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
     let (embedding, texts) = read(request, usize::MAX)?;
-    if embedding.purpose.is_some() {
-        return Err(invalid("input_type", "is not distinguished by this model"));
-    }
+    refuse_purpose(request, embedding)?;
     let mut body = Fields::default();
     body.set("model", upstream.model);
     body.set("input", &texts);
@@ -56,6 +91,10 @@ pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<Prov
 /// A part of the request that Cohere has no words for.
 pub(super) fn cohere(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
     let (embedding, texts) = read(request, MOST_AT_COHERE)?;
+    let is_known = |purpose: &str| PURPOSES.iter().any(|(known, _)| *known == purpose);
+    if request.source.format == Format::GeminiEmbeddings && !embedding.purpose.as_deref().is_none_or(is_known) {
+        return Err(invalid(PURPOSE[1], "is not a purpose that this model distinguishes"));
+    }
     let mut body = Fields::default();
     body.set("model", upstream.model);
     body.set("texts", &texts);
@@ -78,7 +117,7 @@ pub(super) fn google(request: &Request, upstream: &Upstream<'_>) -> Result<Provi
         None => None,
         Some(purpose) => {
             let known = PURPOSES.iter().find(|(name, _)| *name == purpose);
-            Some(known.ok_or_else(|| invalid("input_type", "is not a purpose that this model distinguishes"))?.1)
+            Some(known.ok_or_else(|| invalid(PURPOSE[0], "is not a purpose that this model distinguishes"))?.1)
         }
     };
     let name = format!("models/{}", upstream.model);
@@ -111,11 +150,16 @@ fn invalid(field: &str, message: impl Into<String>) -> Failure {
 fn read(request: &Request, most: usize) -> Result<(&Embedding, Vec<&str>), Failure> {
     let Work::Embedding(embedding) = &request.work else { return Err(invalid("model", "makes vectors alone")) };
     let body = &request.source.body;
-    if let Some(name) = body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()) {
+    let strange = match request.source.format {
+        Format::GeminiEmbeddings => gemini::unsaid(request),
+        _ => body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()),
+    };
+    if let Some(name) = strange {
         return Err(invalid(name, "can't be asked of this model"));
     }
     if embedding.inputs.len() > most {
-        return Err(invalid("input", format!("must have at most {most} texts for this model")));
+        let message = format!("must have at most {most} texts for this model");
+        return Err(invalid(named(request, ["input", "requests"]), message));
     }
     let text = |input: &'_ EmbeddingInput| match input {
         EmbeddingInput::Text(_) => Ok(()),
@@ -173,7 +217,27 @@ pub(super) fn checked(events: Vec<Event>, wanted: usize) -> Vec<Event> {
     events.into_iter().filter(stay).chain([failed]).collect()
 }
 
+/// The vectors of a piece, also where a provider of OpenAI's format wrote them.
+pub(super) fn written(delta: &Delta) -> Vec<Vec<f32>> {
+    #[derive(serde::Deserialize)]
+    struct One {
+        embedding: Vec<f32>,
+        #[serde(default)]
+        index: usize,
+    }
+    if let Some(vectors) = delta.vectors() {
+        return vectors.to_vec();
+    }
+    let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
+    let mut all: Vec<One> = data.and_then(|data| serde_json::from_str(data).ok()).unwrap_or_default();
+    all.sort_by_key(|one| one.index);
+    all.into_iter().map(|one| one.embedding).collect()
+}
+
 fn count_of(delta: &Delta) -> usize {
+    if let Some(own) = delta.raw.of(Format::GeminiEmbeddings) {
+        return gemini::vectors_in(own);
+    }
     let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
     match (delta.vectors(), data) {
         (Some(vectors), _) => vectors.len(),

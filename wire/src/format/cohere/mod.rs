@@ -11,7 +11,7 @@ use super::{
     pairing::pair,
     rerank, vectors,
 };
-use crate::inference::{Event, Failure, Format, ProviderError, Request};
+use crate::inference::{Event, Failure, Format, ProviderError, Request, Work};
 use answer::Answer;
 pub use translate::takes;
 
@@ -32,7 +32,7 @@ impl ProviderFormat for Cohere {
     }
 
     fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
-        if request.source.format == Format::OpenAiEmbeddings {
+        if let Work::Embedding(_) = request.work {
             return vectors::cohere(&request, upstream);
         }
         if request.source.format == Format::Rerank {

@@ -12,7 +12,8 @@ use crate::{
     format::{
         AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
         feature::{Feature, Takes},
-        rerank,
+        pairing::pair,
+        rerank, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request, Role, Work},
     usage::Tier,
@@ -58,14 +59,16 @@ impl ProviderFormat for OpenAiCompatible {
         &[formats::CHAT, formats::COMPLETIONS, formats::EMBEDDINGS, RERANK]
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         let path = match request.source.format {
             Format::OpenAiChat => formats::CHAT,
             Format::OpenAiCompletions => formats::COMPLETIONS,
             Format::OpenAiEmbeddings => formats::EMBEDDINGS,
             Format::Rerank => return Ok(rerank::compatible(RERANK, request, upstream)),
+            Format::GeminiEmbeddings => return vectors::openai(&request, upstream),
             Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 let is_streamed = request.stream;
+                pair(&mut request)?;
                 let body = translated(request, upstream)?;
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, formats::CHAT.into(), body));
             }

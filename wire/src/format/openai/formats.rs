@@ -7,7 +7,10 @@ use super::{
 };
 use crate::{
     fields::{BadRequest, Fields},
-    format::{AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, pairing::pair, proof},
+    format::{
+        AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, gathered::Gathered, pairing::pair,
+        proof, vectors,
+    },
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
 };
@@ -94,6 +97,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiCompletions => COMPLETIONS,
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
+            Format::GeminiEmbeddings => return vectors::openai(&request, upstream),
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
                 pair(&mut request)?;
                 let mut body = translated(&request, upstream)?;
@@ -116,7 +120,7 @@ impl ProviderFormat for OpenAi {
     fn reader(&self, format: Format) -> Box<dyn AnswerReader> {
         match format {
             Format::OpenAiResponses => Box::new(responses::Reader::default()),
-            Format::OpenAiEmbeddings => Box::new(embeddings::Reader::default()),
+            Format::OpenAiEmbeddings => Box::new(Gathered::new(embeddings::read_answer)),
             _ => Box::new(Reader::new(format)),
         }
     }

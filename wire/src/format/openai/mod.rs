@@ -42,7 +42,7 @@ use crate::inference::Format;
 /// How members of an object are read, in formats like this one.
 pub(super) mod reading {
     pub(in crate::format) use super::{
-        messages::{Member, member, members, note, read_as, read_mark, read_text},
+        messages::{Member, Members, member, members, note, read_as, read_mark, read_text},
         usage::count,
     };
 }
@@ -70,6 +70,7 @@ impl Api {
             | Format::OpenAiResponses
             | Format::AnthropicMessages
             | Format::Gemini
+            | Format::GeminiEmbeddings
             | Format::Mistral
             | Format::OpenAiEmbeddings
             | Format::Cohere
