@@ -17,6 +17,7 @@ mod completions;
 mod edge;
 mod embeddings;
 mod fallbacks;
+mod gemini;
 mod health;
 mod idempotency;
 mod imported;

@@ -231,11 +231,11 @@ fn name(pieces: &mut [Event], original: Raw) {
 pub(super) fn whole(mut events: Vec<Event>) -> Vec<Event> {
     let originals = events.iter().filter(|event| matches!(event, Event::Delta(Delta { raw: Raw::Own(..), .. })));
     if originals.count() > 1 {
-        events.iter_mut().for_each(|event| {
+        for event in &mut events {
             if let Event::Delta(delta) = event {
                 delta.raw = Raw::None;
             }
-        });
+        }
     }
     events
 }

@@ -87,24 +87,21 @@ fn read(body: &[u8], model: Option<&str>) -> Result<Request, BadRequest> {
     let model = take_model(&mut body, model)?;
     let mut unread = Vec::new();
     let mut asked = Asked::default();
-    match body.present(REQUESTS) {
-        Some(json) => {
-            let list = list(json, REQUESTS)?;
-            if list.is_empty() || list.len() > MOST {
-                return Err(BadRequest::new(REQUESTS, format!("must have 1 to {MOST} requests")));
-            }
-            for (place, json) in list.into_iter().enumerate() {
-                let at = format!("{REQUESTS}[{place}]");
-                asked.add(&members(json, &at)?, &at, &model, &mut unread)?;
-            }
-            for name in body.names().filter(|name| *name != REQUESTS) {
-                note(&mut unread, camel(name).into_owned(), body.get(name).unwrap_or("null"));
-            }
+    if let Some(json) = body.present(REQUESTS) {
+        let list = list(json, REQUESTS)?;
+        if list.is_empty() || list.len() > MOST {
+            return Err(BadRequest::new(REQUESTS, format!("must have 1 to {MOST} requests")));
         }
-        None => {
-            let all: Members<'_> = body.names().map(|name| (camel(name), body.get(name).unwrap_or("null"))).collect();
-            asked.add(&all, "", &model, &mut unread)?;
+        for (place, json) in list.into_iter().enumerate() {
+            let at = format!("{REQUESTS}[{place}]");
+            asked.add(&members(json, &at)?, &at, &model, &mut unread)?;
         }
+        for name in body.names().filter(|name| *name != REQUESTS) {
+            note(&mut unread, camel(name).into_owned(), body.get(name).unwrap_or("null"));
+        }
+    } else {
+        let all: Members<'_> = body.names().map(|name| (camel(name), body.get(name).unwrap_or("null"))).collect();
+        asked.add(&all, "", &model, &mut unread)?;
     }
     let Asked { inputs, said } = asked;
     let (purpose, dimensions) = said.unwrap_or_default();

@@ -58,9 +58,10 @@ fn without_foreign(turn: &str) -> Option<Entry> {
         }
         let is_call = part.get("functionCall").or_else(|| part.get("function_call")).is_some();
         if let Some(part) = part.as_object_mut() {
-            match is_call {
-                true => drop(part.insert(name.to_owned(), NO_PROOF.into())),
-                false => drop(part.shift_remove(name)),
+            if is_call {
+                part.insert(name.to_owned(), NO_PROOF.into());
+            } else {
+                part.shift_remove(name);
             }
         }
         true

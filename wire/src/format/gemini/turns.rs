@@ -22,7 +22,9 @@ const MOST_TURNS: usize = 100_000;
 pub(super) fn system(json: &str, unread: &mut Vec<Unread>) -> Result<Option<Message>, BadRequest> {
     let (_, parts) = turn(json, "systemInstruction", unread)?;
     let mut message = Message { role: Role::System, name: None, parts: Vec::new(), cache: None };
-    parts.into_iter().for_each(|part| put(&mut message.parts, part));
+    for part in parts {
+        put(&mut message.parts, part);
+    }
     Ok((!message.parts.is_empty()).then_some(message))
 }
 
@@ -44,7 +46,9 @@ pub(super) fn read(json: &str, unread: &mut Vec<Unread>) -> Result<Vec<Message>,
             messages.push(Message { role, name: None, parts: Vec::with_capacity(parts.len()), cache: None });
         }
         if let Some(message) = messages.last_mut() {
-            parts.into_iter().for_each(|part| put(&mut message.parts, part));
+            for part in parts {
+                put(&mut message.parts, part);
+            }
         }
     }
     Ok(messages)
@@ -113,7 +117,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::inference::ToolCall;
+    use crate::inference::{ToolCall, ToolKind};
 
     #[expect(clippy::needless_pass_by_value, reason = "it is made where it is asked about")]
     fn of(contents: Value) -> Result<Vec<Message>, BadRequest> {
@@ -135,7 +139,7 @@ mod tests {
         let [asked, said, result] = &told[..] else { panic!("{told:?}") };
         assert_eq!((asked.role, said.role, result.role), (Role::User, Role::Assistant, Role::User));
         let called =
-            ToolCall { id: Some("c".into()), name: "f".into(), arguments: "{}".into(), kind: Default::default() };
+            ToolCall { id: Some("c".into()), name: "f".into(), arguments: "{}".into(), kind: ToolKind::Function };
         assert_eq!(said.parts, [thought("let me", "google:cHJvb2Y="), Content::ToolCall(called).into()]);
         assert!(matches!(result.parts[0].content, Content::ToolResult(_)));
     }

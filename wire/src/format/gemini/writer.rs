@@ -97,7 +97,7 @@ impl<F: Framing> AnswerWriter for Writer<F> {
         if parts.is_empty() && delta.logprobs.is_empty() {
             return None;
         }
-        let candidate = written(delta.choice, parts, &delta.logprobs, None);
+        let candidate = written(delta.choice, &parts, &delta.logprobs, None);
         let json = self.answer(&[candidate]).to_json();
         Some(self.piece(&json))
     }
@@ -114,19 +114,15 @@ impl<F: Framing> AnswerWriter for Writer<F> {
 
     fn end(&mut self, end: &End) -> String {
         let mut candidates = std::mem::take(&mut self.candidates);
-        let fields = match self.held.take() {
-            Some(held) => held,
-            None => {
-                if candidates.is_empty() {
-                    candidates.push(Candidate::new(0));
-                }
-                let last = |candidate: &mut Candidate| {
-                    let parts = candidate.last();
-                    written(candidate.index, parts, &[], Some(candidate.reason()))
-                };
-                self.answer(&candidates.iter_mut().map(last).collect::<Vec<_>>())
-            }
+        if candidates.is_empty() {
+            candidates.push(Candidate::new(0));
+        }
+        let last = |candidate: &mut Candidate| {
+            let parts = candidate.last();
+            written(candidate.index, &parts, &[], Some(candidate.reason()))
         };
+        let held = self.held.take();
+        let fields = held.unwrap_or_else(|| self.answer(&candidates.iter_mut().map(last).collect::<Vec<_>>()));
         let json = fields.to_json_with(&GAINED, &Gain::of(end), ROOM);
         self.piece(&String::from_utf8(json).unwrap_or_default()) + F::END
     }

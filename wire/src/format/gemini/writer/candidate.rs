@@ -153,15 +153,17 @@ impl Candidate {
         let last = self.last();
         let is_empty = last.len() == 1 && last[0] == json!({"text": ""});
         if !is_empty || self.whole.is_empty() {
-            last.into_iter().for_each(|part| self.join(part));
+            for part in last {
+                self.join(part);
+            }
         }
         let (parts, reason) = (std::mem::take(&mut self.whole), self.reason());
-        written(self.index, parts, &self.logprobs, Some(reason))
+        written(self.index, &parts, &self.logprobs, Some(reason))
     }
 }
 
 /// A candidate of an answer.
-pub(super) fn written(index: u32, parts: Vec<Value>, logprobs: &[TokenLogprob], reason: Option<&str>) -> Value {
+pub(super) fn written(index: u32, parts: &[Value], logprobs: &[TokenLogprob], reason: Option<&str>) -> Value {
     let mut candidate = json!({"content": {"parts": parts, "role": "model"}, "index": index});
     if let Some(reason) = reason {
         candidate["finishReason"] = reason.into();

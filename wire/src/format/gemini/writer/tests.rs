@@ -170,7 +170,7 @@ fn a_providers_answers_pass_as_they_came_but_for_their_usage() {
         r#"{"candidates":[{"content":{"parts":[{"text":""}]},"finishReason":"STOP","avgLogprobs":-0.10}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2}}"#,
         r#"{"candidates":[{"groundingMetadata":{"a":1}}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":2}}"#,
     ];
-    let body: String = answers.iter().map(|answer| format!("data: {answer}\r\n\r\n")).collect();
+    let body = answers.map(|answer| format!("data: {answer}\r\n\r\n")).concat();
     let mut writer = writer::<Events>("{}");
     let pieces: Vec<_> = deltas(told(body.as_bytes())).into_iter().map(|delta| writer.delta(delta)).collect();
     let own = r#"{"promptTokenCount":5,"candidatesTokenCount":2}"#;
