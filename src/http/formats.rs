@@ -52,9 +52,15 @@ pub fn errors_of(request: &HttpRequest) -> ErrorShape {
     // Anthropic's SDKs call routes that are not theirs alone, such as the list of models, and say their version.
     match shape {
         ErrorShape::Object if request.headers().contains_key(ANTHROPICS) => ErrorShape::Anthropic,
-        ErrorShape::Object if is_googles(request) => ErrorShape::Google,
+        ErrorShape::Object if asks_for_models(request) && is_googles(request) => ErrorShape::Google,
         shape => shape,
     }
+}
+
+/// Whether a request is for the list of models or one of them, or for a path that is not known: clients of all formats
+/// ask these under `/v1`.
+fn asks_for_models(request: &HttpRequest) -> bool {
+    request.match_pattern().is_none_or(|pattern| pattern.starts_with("/v1/models"))
 }
 
 /// Whether a request shows that its client is Google's. Such clients ask under `/v1` too, where others do.
@@ -110,5 +116,8 @@ mod tests {
         let models = test::TestRequest::with_uri("/v1/models/x").insert_header(("x-goog-api-key", "fb_x"));
         let response = test::call_service(&app, models.to_request()).await;
         assert_eq!(response.headers().get(header::SERVER).unwrap(), "Google");
+        let chat = test::TestRequest::with_uri("/v1/chat/completions").insert_header(("x-goog-api-key", "fb_x"));
+        let response = test::call_service(&app, chat.to_request()).await;
+        assert_eq!(response.headers().get(header::SERVER).unwrap(), "Object");
     }
 }

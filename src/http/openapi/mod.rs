@@ -34,7 +34,8 @@ fn document() -> OpenApi {
         .security_scheme("x-api-key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key"))))
         .security_scheme("x-goog-api-key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-goog-api-key"))))
         .security_scheme("operator", scheme("The operator's token."))
-        .schema(errors::NAME, errors::schema());
+        .schema(errors::NAME, errors::schema())
+        .schema(errors::GOOGLES, errors::googles_schema());
     let mut paths = PathsBuilder::new();
     for operation in operations {
         let (path, item, schemas) = operation.build();

@@ -26,7 +26,7 @@ use crate::{
     service::page,
 };
 
-/// The schemes by which a key is sent.
+/// The schemes by which a key is sent; the last one on Google's routes, where its clients send theirs so.
 const KEYS: [&str; 3] = ["key", "x-api-key", "x-goog-api-key"];
 
 /// The authentication of a route.
@@ -240,10 +240,20 @@ impl Operation {
         let by = |name, scope: Option<Scope>| SecurityRequirement::new(name, scope.map(Scope::name));
         match self.takes {
             Takes::Nothing | Takes::Signature => vec![],
-            Takes::Key => KEYS.map(|name| by(name, None)).into(),
-            Takes::Scope(scope) => KEYS.map(|name| by(name, Some(scope))).into(),
+            Takes::Key => self.keys().map(|name| by(name, None)).collect(),
+            Takes::Scope(scope) => self.keys().map(|name| by(name, Some(scope))).collect(),
             Takes::Operator => vec![by("operator", None)],
         }
+    }
+
+    /// Whether the route has Google's format.
+    fn is_googles(&self) -> bool {
+        self.path.starts_with("/v1beta/") || self.path.starts_with("/v1/models/{model}:")
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let most = if self.is_googles() { KEYS.len() } else { KEYS.len() - 1 };
+        KEYS.into_iter().take(most)
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -268,8 +278,10 @@ impl Operation {
                 codes.push(*code);
             }
         }
-        let mut responses: BTreeMap<_, _> =
-            errors.iter().map(|(status, codes)| (*status, errors::response(*status, codes))).collect();
+        let mut responses: BTreeMap<_, _> = errors
+            .iter()
+            .map(|(status, codes)| (*status, errors::response(*status, codes, self.is_googles())))
+            .collect();
         let mut answers = BTreeMap::<u16, ResponseBuilder>::new();
         for (status, kind, schema) in &self.answers {
             let says = match status {

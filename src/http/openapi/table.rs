@@ -191,7 +191,12 @@ fn models() -> Vec<Operation> {
             .errors(&[Code::ContextLengthExceeded, Code::UnpricedModel, Code::ModelNotFound, Code::KeyLimit])
             .errors_of_any_status(&[Code::InvalidRequest])
             .answers::<Quote>(),
-        get("/v1/models", Takes::Key, "All models").lists::<Model>(),
+        get(
+            "/v1/models",
+            Takes::Key,
+            "All models; in Google's words where `x-goog-api-key` or `x-goog-api-client` is sent",
+        )
+        .lists::<Model>(),
         get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers::<Model>(),
         get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
             .errors(&[Code::InvalidRequest, Code::SocketLimit])
