@@ -306,12 +306,23 @@ async fn who_pays_when_a_call_ends_early_and_how_it_is_told() {
         let record = stage.settled(count).await;
         assert_eq!((&record["ending"], &record["input_tokens"]), (&json!("failed"), &json!(5_000)), "{record}");
     }
+    // What is no answer to clients of other formats is told to those of this one, and charged as it was used.
+    stage.gemini.script(Misdeed::Says(
+        r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}],"usageMetadata":{"promptTokenCount":100,"totalTokenCount":100}}"#,
+    ));
+    let told = stage.ask(&format!("{MODEL}:generateContent"), &json!({})).await.ok();
+    // 100 x 0.75 / 1e6 x 1.02
+    assert_eq!(
+        (&told["candidates"][0]["finishReason"], &told["usageMetadata"]["cost"]),
+        (&json!("MALFORMED_FUNCTION_CALL"), &json!("0.0000765"))
+    );
+    stage.settled(8).await;
     stage.gemini.script(Misdeed::Slow(60));
     let path = format!("/v1beta/models/{MODEL}:streamGenerateContent?alt=sse");
     let mut left = stage.customer.api.request(Method::POST, &path).json(&body()).send().await.unwrap();
     left.chunk().await.unwrap();
     drop(left);
-    let record = stage.settled(8).await;
+    let record = stage.settled(9).await;
     assert_eq!((&record["ending"], &record["cost"]), (&json!("client_left"), &json!(COST)), "{record}");
     stage.server.admin().assert_audit().await;
 }

@@ -191,6 +191,16 @@ pub trait ProviderFormat: Send + Sync {
     /// Reads an answer of this format that came whole. The last event is `Finished` or `Failed`.
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event>;
 
+    /// The same for a client of the same format, who gets what neutral words have no place for.
+    fn own_reader(&self, format: Format) -> Box<dyn AnswerReader> {
+        self.reader(format)
+    }
+
+    /// The same of an answer that came whole.
+    fn read_own_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        self.read_whole(format, body)
+    }
+
     /// Reads a refusal by its HTTP status and its body.
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError;
 }
@@ -259,10 +269,19 @@ impl ProviderCall {
         Self { format, is_streamed, is_forwarded: false, path, headers: Vec::new(), body, vectors: None }
     }
 
+    /// A reader for the answer to this call, in the words of its provider's format.
+    pub fn reader(&self, provider: &dyn ProviderFormat) -> Box<dyn AnswerReader> {
+        if self.is_forwarded { provider.own_reader(self.format) } else { provider.reader(self.format) }
+    }
+
     /// Reads the answer to this call, which came whole, in the words of its provider's format. The last event is `Finished`
     /// or `Failed`.
     pub fn read_whole(&self, provider: &dyn ProviderFormat, body: &[u8]) -> Vec<Event> {
-        let events = provider.read_whole(self.format, body);
+        let events = if self.is_forwarded {
+            provider.read_own_whole(self.format, body)
+        } else {
+            provider.read_whole(self.format, body)
+        };
         match self.vectors {
             Some(wanted) => vectors::checked(events, wanted),
             None => events,

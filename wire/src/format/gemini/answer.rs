@@ -28,6 +28,8 @@ pub(super) struct Answer {
     choices: Vec<Choice>,
     /// The answer's id, from which the ids of its calls are made.
     id: String,
+    /// Whether the client reads this format: it is told what is no answer, and given data of any kind.
+    is_own: bool,
 }
 
 /// A candidate, as far as it came.
@@ -69,6 +71,11 @@ impl Listener for Answer {
 }
 
 impl Answer {
+    /// An answer for a client of this format.
+    pub(super) fn own() -> Self {
+        Self { is_own: true, ..Self::default() }
+    }
+
     /// Reads an answer, and its text.
     fn read(&mut self, answer: &Value, text: &str, events: &mut Vec<Event>) -> Result<(), Failure> {
         if let Some(id) = answer.get("responseId").and_then(Value::as_str) {
@@ -99,7 +106,7 @@ impl Answer {
             return Err(Failure::Provider(Box::new(refusal::in_answer(answer))));
         }
         if is_silent && !is_report && answer.get("usageMetadata").is_none() {
-            events.push(Event::Unknown(Raw::None));
+            events.push(Event::Unknown(original(text)));
         }
         Ok(())
     }
@@ -119,16 +126,16 @@ impl Answer {
     /// Reads a candidate's parts: a delta for each, so that they keep their order.
     fn candidate(&mut self, candidate: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
         let index = candidate.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok());
-        let id = std::mem::take(&mut self.id);
+        let (id, is_own) = (std::mem::take(&mut self.id), self.is_own);
         let choice = self.choice(index.unwrap_or(0));
-        let read = choice.and_then(|choice| choice.read(candidate, &id, events));
+        let read = choice.and_then(|choice| choice.read(candidate, &id, is_own, events));
         self.id = id;
         read
     }
 }
 
 impl Choice {
-    fn read(&mut self, candidate: &Value, id: &str, events: &mut Vec<Event>) -> Result<(), Failure> {
+    fn read(&mut self, candidate: &Value, id: &str, is_own: bool, events: &mut Vec<Event>) -> Result<(), Failure> {
         let logprobs = logprobs(candidate, self.written);
         let parts = candidate.pointer("/content/parts").and_then(Value::as_array).into_iter().flatten();
         let mut deltas: Vec<Delta> = parts.flat_map(|part| self.part(part, id)).collect();
@@ -152,6 +159,7 @@ impl Choice {
                 Failure::Provider(Box::new(fault::in_words(format!("{said} ({word})"))))
             })
         });
+        let fault = fault.filter(|_| !is_own);
         if let Some(word) = word.filter(|_| fault.is_none()) {
             self.is_finished = true;
             let finish = Some(finish::read(word, self.calls > 0));

@@ -38,7 +38,7 @@ pub(super) fn word(finish: &FinishReason) -> &'static str {
         FinishReason::Stop | FinishReason::ToolCalls => "STOP",
         FinishReason::Length => "MAX_TOKENS",
         FinishReason::ContentFilter => "SAFETY",
-        FinishReason::Other(_) => "OTHER",
+        FinishReason::Other(word) => FAULTS.into_iter().find(|known| known == word).unwrap_or("OTHER"),
     }
 }
 
@@ -53,5 +53,6 @@ mod tests {
         }
         assert_eq!(read(word(&FinishReason::ToolCalls), true), FinishReason::ToolCalls);
         assert_eq!(word(&FinishReason::Other("pause".into())), "OTHER");
+        assert_eq!(word(&read(MALFORMED, false)), MALFORMED);
     }
 }

@@ -128,6 +128,20 @@ impl ProviderFormat for Gemini {
         }
     }
 
+    fn own_reader(&self, format: Format) -> Box<dyn AnswerReader> {
+        match format {
+            Format::Gemini => Box::new(Incoming::new(Answer::own())),
+            other => self.reader(other),
+        }
+    }
+
+    fn read_own_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        match format {
+            Format::Gemini => answer::whole(read_all(Answer::own(), body)),
+            other => self.read_whole(other, body),
+        }
+    }
+
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
         if format == Format::GeminiEmbeddings {
             return embeddings::read_answer(body);

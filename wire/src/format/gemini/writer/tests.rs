@@ -210,6 +210,28 @@ fn a_blocked_prompt_passes_with_its_reason() {
 }
 
 #[test]
+fn a_client_of_the_format_is_told_what_is_no_answer_to_others() {
+    let malformed = r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL","finishMessage":"f("}]}"#;
+    let sound = r#"{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"audio/L16","data":"AAAA"}}]},"finishReason":"STOP"}]}"#;
+    for answer in [malformed, sound] {
+        assert!(
+            matches!(Gemini.read_whole(Format::Gemini, answer.as_bytes()).last(), Some(Event::Failed(_))),
+            "{answer}"
+        );
+        let events = Gemini.read_own_whole(Format::Gemini, answer.as_bytes());
+        assert!(matches!(events.last(), Some(Event::Finished { .. })), "{events:?}");
+        let written = String::from_utf8(writer::<Events>("{}").whole(deltas(events), &end(None))).unwrap();
+        assert!(written.starts_with(answer.strip_suffix('}').unwrap()), "{written}");
+        let (mut reader, mut streamed) = (Gemini.own_reader(Format::Gemini), Vec::new());
+        reader.feed(format!("data: {answer}\n\n").as_bytes(), &mut streamed);
+        reader.end(&mut streamed);
+        let mut writer = writer::<Events>("{}");
+        let all: String = deltas(streamed).into_iter().filter_map(|delta| writer.delta(delta)).collect();
+        assert!((all + &writer.end(&end(None))).contains(answer.strip_suffix('}').unwrap()));
+    }
+}
+
+#[test]
 fn an_array_is_one_json_text_however_it_ends() {
     let mut list = writer::<Entries>("{}");
     assert_eq!(list.silence().as_deref(), Some("\n"));
