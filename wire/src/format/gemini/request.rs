@@ -95,9 +95,18 @@ fn conversation(body: &Fields, unread: &mut Vec<Unread>) -> Result<Conversation,
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection, prelude::*, sample::select};
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::format::{
+        self, ProviderFormat, Upstream,
+        anthropic::Anthropic,
+        cohere::Cohere,
+        gemini::Gemini,
+        mistral::Mistral,
+        openai::{OpenAi, OpenAiCompatible},
+    };
 
     fn with(more: &Value) -> Result<Request, BadRequest> {
         let mut body = json!({"contents": [{"parts": [{"text": "x"}]}]});
@@ -148,5 +157,76 @@ mod tests {
         let both = json!({"generateContentRequest": {"contents": turns}, "contents": turns});
         assert_eq!(of(both).unwrap_err().field, "contents");
         assert_eq!(of(json!({"generate_content_request": []})).unwrap_err().field, "generateContentRequest");
+    }
+
+    /// Odd values under the names of this format.
+    fn odd() -> impl Strategy<Value = Value> {
+        let names = [
+            "parts",
+            "role",
+            "text",
+            "thought",
+            "thoughtSignature",
+            "inline_data",
+            "mimeType",
+            "data",
+            "fileData",
+            "fileUri",
+            "functionCall",
+            "functionResponse",
+            "name",
+            "args",
+            "response",
+            "id",
+            "functionDeclarations",
+            "parameters",
+            "type",
+            "items",
+            "thinkingConfig",
+            "thinkingBudget",
+            "maxOutputTokens",
+            "stopSequences",
+            "responseSchema",
+            "topK",
+            "seed",
+            "functionCallingConfig",
+            "mode",
+            "threshold",
+            "nullable",
+            "anyOf",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            select(vec!["model", "user", "x", "ANY", "image/png", "AAAA", "OBJECT", "YW50aHJvcGljOng="])
+                .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(5, 60, 5, move |inner| {
+            prop_oneof![
+                collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                collection::vec((select(names.to_vec()), inner), 0..5).prop_map(|pairs| Value::Object(
+                    pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+                )),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_panics_here_or_on_its_way_to_any_provider(parts in collection::vec(odd(), 0..3), config in odd(), tools in odd(), other in odd()) {
+            let said = json!({"parts": [{"text": "x"}]});
+            let body = json!({"contents": [said, {"role": "model", "parts": parts}], "generation_config": config, "tools": tools,
+                "toolConfig": other, "safetySettings": other});
+            for body in [body, json!({"contents": other})] {
+                let Ok(request) = read_generate(body.to_string().as_bytes(), Some("m"), true) else { continue };
+                let _ = format::terms(&request);
+                let _ = crate::tokens::count_prompt(&request, "m");
+                let providers: [&dyn ProviderFormat; 6] = [&Gemini, &OpenAi, &OpenAiCompatible, &Anthropic, &Mistral, &Cohere];
+                for provider in providers {
+                    let _ = provider.call(request.clone(), &Upstream { model: "m", max_output: 9, tier: None });
+                }
+            }
+        }
     }
 }

@@ -201,6 +201,29 @@ fn a_providers_answers_pass_as_they_came_but_for_their_usage() {
 }
 
 #[test]
+fn a_providers_stream_passes_the_same_wherever_it_is_cut() {
+    let answers = [
+        r#"{"candidates":[{"content":{"parts":[{"text":"h\u00e9"},{"functionCall":{"name":"f","args":{"a":"}{"}}}]}}],"usageMetadata":{"promptTokenCount":5}}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"é"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":5}}"#,
+    ];
+    let body = answers.map(|answer| format!("data: {answer}\n\n")).concat();
+    let written = |pieces: [&[u8]; 2]| {
+        let (mut reader, mut events) = (Gemini.own_reader(Format::Gemini), Vec::new());
+        pieces.into_iter().for_each(|piece| reader.feed(piece, &mut events));
+        reader.end(&mut events);
+        let mut writer = writer::<Events>("{}");
+        let all: String = deltas(events).into_iter().filter_map(|delta| writer.delta(delta)).collect();
+        all + &writer.end(&end(None))
+    };
+    let whole = written([body.as_bytes(), b""]);
+    assert_eq!(whole.matches("data: ").count(), 2, "{whole}");
+    for cut in 0..=body.len() {
+        let (head, tail) = body.as_bytes().split_at(cut);
+        assert_eq!(written([head, tail]), whole, "cut at {cut}");
+    }
+}
+
+#[test]
 fn a_blocked_prompt_passes_with_its_reason() {
     let blocked = r#"{"promptFeedback":{"blockReason":"SAFETY"},"usageMetadata":{"promptTokenCount":9}}"#;
     let mut writer = writer::<Events>("{}");
