@@ -209,7 +209,9 @@ fn a_providers_stream_passes_the_same_wherever_it_is_cut() {
     let body = answers.map(|answer| format!("data: {answer}\n\n")).concat();
     let written = |pieces: [&[u8]; 2]| {
         let (mut reader, mut events) = (Gemini.own_reader(Format::Gemini), Vec::new());
-        pieces.into_iter().for_each(|piece| reader.feed(piece, &mut events));
+        for piece in pieces {
+            reader.feed(piece, &mut events);
+        }
         reader.end(&mut events);
         let mut writer = writer::<Events>("{}");
         let all: String = deltas(events).into_iter().filter_map(|delta| writer.delta(delta)).collect();
