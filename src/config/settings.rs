@@ -164,7 +164,7 @@ pub struct Limits {
 }
 
 /// The beginnings of paths whose bodies may be long.
-const LONG: [&str; 3] = ["/v1/messages", "/v1/responses", "/v2/chat"];
+const LONG: [&str; 5] = ["/v1/messages", "/v1/responses", "/v2/chat", "/v1/models/", "/v1beta/models/"];
 
 impl Limits {
     /// The largest body of a request to this path.

@@ -294,6 +294,6 @@ fn is_sound(delta: &Delta) -> bool {
 fn weight(raw: &Raw) -> usize {
     match raw {
         Raw::Own(_, fields) => fields.weight(),
-        Raw::None | Raw::Before => 0,
+        Raw::None | Raw::Before(_) => 0,
     }
 }

@@ -45,6 +45,7 @@ pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
         Format::OpenAiResponses
         | Format::OpenAiEmbeddings
         | Format::Gemini
+        | Format::GeminiEmbeddings
         | Format::Mistral
         | Format::Cohere
         | Format::CohereEmbed

@@ -211,7 +211,7 @@ impl Task {
     async fn unknown(&mut self, said: Raw) {
         self.measure.unknown();
         match said {
-            Raw::None | Raw::Before => {}
+            Raw::None | Raw::Before(_) => {}
             // A client of another format can't read it.
             Raw::Own(..) if !self.runner.speaks_as_client() => {}
             said if self.has_begun => self.pass_on(said).await,

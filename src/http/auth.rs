@@ -171,8 +171,8 @@ impl Keys {
     }
 }
 
-/// Another header in which clients of other APIs send their key.
-const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+/// Other headers in which clients of other APIs send their key: Anthropic's and Google's.
+const OTHERS: [HeaderName; 2] = [HeaderName::from_static("x-api-key"), HeaderName::from_static("x-goog-api-key")];
 
 /// `Bearer <key>`, `Key <key>`, or the bare key; `None` where the header is missing or empty.
 fn authorization(request: &HttpRequest) -> Result<Option<&str>, ApiError> {
@@ -196,23 +196,31 @@ fn only<'a>(request: &'a HttpRequest, name: &HeaderName) -> Result<Option<&'a st
     Ok(Some(text.trim()).filter(|text| !text.is_empty()))
 }
 
-fn missing() -> ApiError {
-    ApiError::unauthorized("No API key was sent. Send one as \"Authorization: Bearer fb_...\".")
+/// The error of a request without a key. One in the address is none: addresses stand in logs, histories and proxies.
+fn missing(request: &HttpRequest) -> ApiError {
+    let is_in_query = request.query_string().split('&').any(|pair| pair.starts_with("key="));
+    ApiError::unauthorized(if is_in_query {
+        "A key in the address is not read, because addresses are written to logs. Send it as \"x-goog-api-key: fb_...\"."
+    } else {
+        "No API key was sent. Send one as \"Authorization: Bearer fb_...\"."
+    })
 }
 
-/// A user's key, from either header. Clients put a placeholder into the header that they were not configured for, so a
-/// key of ours wins. Two different keys of ours are refused, because either might be the wrong one.
+/// A user's key, from any of the headers. Clients put a placeholder into the header that they were not configured for, so
+/// a key of ours wins. Two different keys of ours are refused, because either might be the wrong one.
 fn credential(request: &HttpRequest) -> Result<&str, ApiError> {
-    let is_ours = |key: &str| key.starts_with("fb_");
-    match (authorization(request)?, only(request, &X_API_KEY)?) {
-        (Some(one), Some(other)) if one != other && is_ours(one) != is_ours(other) => {
-            Ok(if is_ours(one) { one } else { other })
-        }
-        (Some(one), Some(other)) if one != other => {
-            Err(ApiError::unauthorized("Authorization and x-api-key have different keys. Send one of them."))
-        }
-        (Some(key), _) | (None, Some(key)) => Ok(key),
-        (None, None) => Err(missing()),
+    let mut keys: Vec<&str> = Vec::with_capacity(1);
+    keys.extend(authorization(request)?);
+    for name in &OTHERS {
+        keys.extend(only(request, name)?.filter(|key| !keys.contains(key)));
+    }
+    let ours: Vec<&str> = keys.iter().copied().filter(|key| key.starts_with("fb_")).collect();
+    match (&keys[..], &ours[..]) {
+        ([], _) => Err(missing(request)),
+        ([key], _) | (_, [key]) => Ok(key),
+        _ => Err(ApiError::unauthorized(
+            "Authorization, x-api-key and x-goog-api-key have different keys. Send one of them.",
+        )),
     }
 }
 
@@ -457,6 +465,7 @@ mod tests {
             credential(&request.to_http_request()).map(str::to_owned).map_err(|error| error.status().as_u16())
         };
         let (bearer, bare, x) = (("authorization", "Bearer fb_a"), ("authorization", "fb_a"), ("x-api-key", "fb_a"));
+        let goog = ("x-goog-api-key", "fb_a");
         for headers in [
             &[bearer][..],
             &[bare],
@@ -467,6 +476,9 @@ mod tests {
             &[("authorization", "Bearer "), x],
             &[("authorization", "bearer"), x],
             &[bearer, ("x-api-key", "")],
+            &[goog],
+            &[bearer, x, goog],
+            &[goog, ("authorization", "Bearer placeholder"), ("x-api-key", "another")],
         ] {
             assert_eq!(of(headers), Ok("fb_a".into()), "{headers:?}");
         }
@@ -476,11 +488,16 @@ mod tests {
             &[("x-api-key", " ")],
             &[bearer, ("x-api-key", "fb_b")],
             &[x, ("x-api-key", "fb_b")],
+            &[x, ("x-goog-api-key", "fb_b")],
+            &[("authorization", "Bearer one"), ("x-goog-api-key", "another")],
             &[bearer, ("authorization", "Bearer fb_b")],
             &[("x-api-key", "\u{e9}")],
         ] {
             assert_eq!(of(headers), Err(401), "{headers:?}");
         }
+        let in_query = TestRequest::with_uri("/v1beta/models?key=fb_a").to_http_request();
+        let refused = credential(&in_query).unwrap_err();
+        assert_eq!((refused.status().as_u16(), refused.message().contains("address")), (401, true));
         let request = TestRequest::default().append_header(x).to_http_request();
         assert_eq!(authorization(&request).unwrap(), None, "an operator's token is not read from it");
     }

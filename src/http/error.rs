@@ -4,6 +4,7 @@
 
 pub mod code;
 pub mod form;
+mod google;
 mod provider;
 
 use actix_web::{
@@ -40,6 +41,10 @@ pub enum Shape {
     AnthropicObject,
     /// The object that Cohere's SDKs read.
     Cohere,
+    /// The object that Google's SDKs read, except for 402.
+    Google,
+    /// Always that object.
+    GoogleObject,
 }
 
 /// The longest wait before a retry: SDKs give up at longer ones.
@@ -238,12 +243,13 @@ impl ApiError {
         let mut body = Map::new();
         let error = match shape {
             Shape::Native | Shape::Cohere => phrase.into(),
-            Shape::OpenAi | Shape::Anthropic if is_broke => phrase.into(),
+            Shape::OpenAi | Shape::Anthropic | Shape::Google if is_broke => phrase.into(),
             Shape::OpenAi | Shape::Object => self.openai_object(),
             Shape::Anthropic | Shape::AnthropicObject => {
                 body.insert("type".into(), "error".into());
                 self.anthropic_object()
             }
+            Shape::Google | Shape::GoogleObject => return self.google_body(request_id),
         };
         body.insert("status".into(), self.status.as_u16().into());
         body.insert("error".into(), error);

@@ -9,7 +9,7 @@ use super::{
     error::ApiError,
     idempotency::{act, post},
     inference,
-    inference::{cohere, responses},
+    inference::{cohere, gemini, responses},
     landing::landing,
     live, openapi, operations,
     respond::refuse,
@@ -40,6 +40,14 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v2/chat", cohere::chat))
         .service(post("/v2/embed", cohere::embed))
         .service(post("/v2/rerank", cohere::rerank))
+        .service(post("/v1beta/models/{model:.+}:generateContent", gemini::generate))
+        .service(post("/v1beta/models/{model:.+}:streamGenerateContent", gemini::stream))
+        .service(post("/v1beta/models/{model:.+}:embedContent", gemini::embed))
+        .service(post("/v1beta/models/{model:.+}:batchEmbedContents", gemini::embed_many))
+        .service(post("/v1/models/{model:.+}:generateContent", gemini::generate))
+        .service(post("/v1/models/{model:.+}:streamGenerateContent", gemini::stream))
+        .service(post("/v1/models/{model:.+}:embedContent", gemini::embed))
+        .service(post("/v1/models/{model:.+}:batchEmbedContents", gemini::embed_many))
         .service(web::scope("").wrap_fn(detached).configure(configure_others));
 }
 
@@ -56,6 +64,10 @@ fn configure_others(app: &mut web::ServiceConfig) {
         )
         .service(get("/v1/responses/{id}/input_items", responses::input_items))
         .service(post("/v1/responses/{id}/cancel", responses::cancel_response))
+        .service(post("/v1beta/models/{model:.+}:countTokens", gemini::count_tokens))
+        .service(post("/v1/models/{model:.+}:countTokens", gemini::count_tokens))
+        .service(get("/v1beta/models", inference::google_models))
+        .service(get("/v1beta/models/{id:.+}", inference::google_model))
         .service(get("/v1/models", inference::models))
         .service(get("/v1/models/{id:.+}", inference::model))
         .service(get("/v1/balance", balance::balance))
@@ -234,6 +246,16 @@ mod tests {
         ("POST", "/v2/chat", Record),
         ("POST", "/v2/embed", Record),
         ("POST", "/v2/rerank", Record),
+        ("POST", "/v1beta/models/{model:.+}:generateContent", Record),
+        ("POST", "/v1beta/models/{model:.+}:streamGenerateContent", Record),
+        ("POST", "/v1beta/models/{model:.+}:embedContent", Record),
+        ("POST", "/v1beta/models/{model:.+}:batchEmbedContents", Record),
+        ("POST", "/v1beta/models/{model:.+}:countTokens", Nothing),
+        ("POST", "/v1/models/{model:.+}:generateContent", Record),
+        ("POST", "/v1/models/{model:.+}:streamGenerateContent", Record),
+        ("POST", "/v1/models/{model:.+}:embedContent", Record),
+        ("POST", "/v1/models/{model:.+}:batchEmbedContents", Record),
+        ("POST", "/v1/models/{model:.+}:countTokens", Nothing),
         ("POST", "/v1/quote", Nothing),
         ("POST", "/v1/subscription", Made("payment, or request_proof where a cancelled one goes on")),
         ("DELETE", "/v1/subscription", Changed),

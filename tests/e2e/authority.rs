@@ -42,6 +42,18 @@ const ROUTES: &[(&str, &str, Takes)] = &[
     ("POST", "/v2/embed", Scope("inference")),
     ("POST", "/v2/rerank", Scope("inference")),
     ("POST", "/v1/messages/count_tokens", Scope("inference")),
+    ("POST", "/v1beta/models/{model:.+}:generateContent", Scope("inference")),
+    ("POST", "/v1beta/models/{model:.+}:streamGenerateContent", Scope("inference")),
+    ("POST", "/v1beta/models/{model:.+}:embedContent", Scope("inference")),
+    ("POST", "/v1beta/models/{model:.+}:batchEmbedContents", Scope("inference")),
+    ("POST", "/v1beta/models/{model:.+}:countTokens", Scope("inference")),
+    ("POST", "/v1/models/{model:.+}:generateContent", Scope("inference")),
+    ("POST", "/v1/models/{model:.+}:streamGenerateContent", Scope("inference")),
+    ("POST", "/v1/models/{model:.+}:embedContent", Scope("inference")),
+    ("POST", "/v1/models/{model:.+}:batchEmbedContents", Scope("inference")),
+    ("POST", "/v1/models/{model:.+}:countTokens", Scope("inference")),
+    ("GET", "/v1beta/models", Key),
+    ("GET", "/v1beta/models/{id:.+}", Key),
     ("POST", "/v1/quote", Scope("inference")),
     ("GET", "/v1/models", Key),
     ("GET", "/v1/models/{id:.+}", Key),
@@ -112,7 +124,7 @@ fn written() -> Vec<(String, String)> {
 }
 
 async fn call(api: &Api, method: &str, path: &str) -> Answer {
-    let path = path.replace("{id:.+}", "gpt-4o-mini");
+    let path = path.replace("{id:.+}", "gpt-4o-mini").replace("{model:.+}", "gpt-4o-mini");
     let path: String = path
         .split('/')
         .map(|part| if part.starts_with('{') { "00000000-0000-0000-0000-000000000000" } else { part })
@@ -258,7 +270,7 @@ async fn the_document_says_of_each_route_what_it_takes() {
     let server = Server::start(Options::default()).await;
     let document = server.get("/openapi.json").await.ok();
     for (method, path, takes) in ROUTES {
-        let operation = &document["paths"][path.replace("{id:.+}", "{id}")][method.to_lowercase()];
+        let operation = &document["paths"][path.replace(":.+}", "}")][method.to_lowercase()];
         let said = operation["security"][0]["key"].clone();
         let expected = match takes {
             Nothing | Signature => Value::Null,

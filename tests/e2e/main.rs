@@ -19,6 +19,7 @@ mod completions;
 mod edge;
 mod embeddings;
 mod fallbacks;
+mod gemini;
 mod health;
 mod idempotency;
 mod imported;

@@ -147,9 +147,21 @@ pub const LAST_WORD: &str = "[DONE]";
 /// The name of the last event of a stream, in the formats that name it.
 const LAST_NAME: &[u8] = b"event: message_stop\n";
 
+/// The members of the last event of a stream, in the format whose streams have no marker: its usage, with the bill. A text
+/// has no such quotes within its own.
+const LAST_MEMBERS: [&str; 2] = ["\"usageMetadata\":{", "\"farebox\":{\"request_id\":"];
+
 /// Whether these bytes end with the end marker's event.
 pub fn is_last(bytes: &[u8]) -> bool {
-    bytes.ends_with(encode(LAST_WORD).as_bytes()) || last_event(bytes).is_some_and(|event| event.starts_with(LAST_NAME))
+    let has_all = |event: &[u8]| {
+        if !event.ends_with(b"}}") {
+            return false;
+        }
+        let event = String::from_utf8_lossy(event);
+        LAST_MEMBERS.into_iter().all(|member| event.contains(member))
+    };
+    bytes.ends_with(encode(LAST_WORD).as_bytes())
+        || last_event(bytes).is_some_and(|event| event.starts_with(LAST_NAME) || has_all(event))
 }
 
 /// The last event of bytes that end with one.

@@ -10,7 +10,7 @@ pub use pairs::Pairs;
 use tiktoken::CoreBpe;
 
 use crate::{
-    format::{anthropic, cohere, openai::known},
+    format::{anthropic, cohere, gemini, openai::known},
     inference::{
         Content, EmbeddingInput, Format, Message, Part, Reasoning, Request, ToolCall, ToolResult, Unread, Work,
     },
@@ -93,7 +93,7 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         Work::Text(text) => count_text(model, &text.prompt),
         Work::Conversation(conversation) => {
             let messages: u64 = conversation.messages.iter().map(|message| count_message(model, message)).sum();
-            let of_prompt = ["messages", "system", "input"];
+            let of_prompt = ["messages", "system", "input", "contents"];
             let is_read = |unread: &&Unread| of_prompt.iter().any(|place| unread.at.starts_with(place));
             let unread = request.unread.iter().filter(is_read);
             messages + PER_ANSWER + unread.map(|unread| count_text(model, &unread.json)).sum::<u64>()
@@ -105,9 +105,11 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
         Work::Image(_) | Work::Speech(_) | Work::Transcription(_) | Work::Decision(_) | Work::Native(_) => return 0,
     };
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
+    let spelled = |field| gemini::field(&request.source.body, field).map_or(0, |json| count_text(model, json));
     let beside: u64 = match request.source.format {
         Format::AnthropicMessages => anthropic::known::counted_beside().map(json).sum(),
         Format::Cohere => cohere::known::counted_beside().map(json).sum(),
+        Format::Gemini => gemini::known::counted_beside().into_iter().map(spelled).sum(),
         format => known::counted_beside(format).into_iter().map(json).sum(),
     };
     prompt + beside

@@ -205,7 +205,7 @@ async fn step(stage: Stage, timeouts: Timeouts) -> Result<Option<(Event, Stage)>
     Ok(match stage {
         Stage::Begin(call) => {
             let (headers, body) = answer(&call, timeouts).await?;
-            let reader = call.endpoint.format.reader(call.call.format);
+            let reader = call.call.reader(call.endpoint.format);
             let events = if headers.is_empty() { Vec::new() } else { vec![Event::Headers(headers)] };
             let streaming = Streaming { body, unread: Bytes::new(), reader, events: events.into_iter() };
             Some((Event::Started, Stage::Stream(Box::new(streaming))))

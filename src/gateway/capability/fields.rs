@@ -145,6 +145,7 @@ const fn fields_of(request: &Request) -> &'static [Field] {
         | Format::OpenAiResponses
         | Format::OpenAiEmbeddings
         | Format::Gemini
+        | Format::GeminiEmbeddings
         | Format::Mistral
         | Format::Cohere
         | Format::CohereEmbed

@@ -5,6 +5,7 @@ pub mod background;
 pub mod cohere;
 mod count;
 mod forwarded;
+pub mod gemini;
 mod models;
 mod quote;
 pub mod responses;
@@ -56,7 +57,7 @@ use crate::{
     idempotency::Asked,
 };
 pub use count::count_tokens;
-pub use models::{model, models};
+pub use models::{google_model, google_models, model, models};
 pub use quote::quote;
 use responses::Keeper;
 use route::Route;
@@ -275,7 +276,11 @@ pub fn whole(state: &Shared, request: &HttpRequest, body: Body) -> Result<Bytes,
 
 /// Reads a request from its body and the headers that belong to it.
 fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, ApiError> {
-    let mut parsed = F::read(body)?;
+    with_headers(request, F::read(body)?)
+}
+
+/// A request that was read from its body, with the headers that belong to it.
+fn with_headers(request: &HttpRequest, mut parsed: Request) -> Result<Request, ApiError> {
     if let Some(value) = header(request, &X_MAX_COST)? {
         parsed.max_cost = Some(value);
     }

@@ -1,25 +1,31 @@
-//! The catalogue: `GET /v1/models` and one model of it. Cohere's clients get it in their words.
+//! The catalogue: `GET /v1/models` and one model of it, and the same in Google's words and in Cohere's.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use billing::class::SizeClass;
 
+use super::gemini;
 use crate::{
     catalogue,
     gateway::target,
     http::{
         auth,
         error::ApiError,
-        formats::is_coheres,
+        formats::{is_coheres, is_googles},
         query::Query,
         respond::answer,
         state::Shared,
         views::{
-            cohere_models::{CohereModel, CohereModels, Told, Wanted},
+            cohere_models::{CohereModel, CohereModels, Wanted},
             list::List,
-            models::Model,
+            models::{GoogleModel, GoogleModels, Model},
         },
     },
 };
+
+/// The most models of a page in Google's words or in Cohere's, and in Google's the number without the client's word.
+const MOST: usize = 1_000;
+/// Parameters of a list in Google's words: those of the page, and those that change nothing here.
+const PAGE: [&str; 6] = ["pageSize", "pageToken", "alt", "$alt", "prettyPrint", "$prettyPrint"];
 
 fn view(state: &Shared, name: &str, model: &catalogue::Model, largest: SizeClass) -> Model {
     let unpriced = match model {
@@ -32,34 +38,65 @@ fn view(state: &Shared, name: &str, model: &catalogue::Model, largest: SizeClass
 
 /// `GET /v1/models`.
 pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
+    if is_googles(&request) {
+        return google_models(state, request).await;
+    }
+    if is_coheres(&request) {
+        return answer(&request, cohere_models(&state, &request).await);
+    }
+    answer(&request, all(&state, &request).await.map(List::<Model>::of))
+}
+
+/// `GET /v1beta/models`.
+pub async fn google_models(state: Shared, request: HttpRequest) -> HttpResponse {
     let work = async {
-        let largest = largest_class(&state, &request).await?;
-        let catalogue = state.gateway.models.fresh().await;
-        // An alias of no model serves nothing, and is not listed.
-        let aliases = state.gateway.models.aliases().all();
-        let aliases: Vec<_> = aliases.filter_map(|(name, model)| Some((name, catalogue.find(model).ok()?))).collect();
-        let aliases = aliases.iter().map(|(name, model)| (*name, model));
-        let all = aliases.chain(catalogue.models());
-        if is_coheres(&request) {
-            let page = CohereModels::page(all, &wanted(&request)?).map(Told::Coheres);
-            return page.ok_or_else(|| ApiError::invalid("page_token", "is not of a page of this list"));
-        }
-        Ok(Told::Own(List::<Model>::of(all.map(|(name, model)| view(&state, name, model, largest)))))
+        gemini::query(&request)?;
+        let query = Query::of(&request, &PAGE)?;
+        let number = |name: &str, most: usize| match query.get(name).filter(|text| !text.is_empty()) {
+            None => Ok(None),
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|number| (1..=most).contains(number))
+                .map(Some)
+                .ok_or_else(|| ApiError::invalid(name, format!("must be a whole number from 1 to {most}"))),
+        };
+        let (size, behind) = (number("pageSize", MOST)?, number("pageToken", usize::MAX)?);
+        let all = all(&state, &request).await?.into_iter().filter_map(GoogleModel::of).collect();
+        Ok(GoogleModels::page(all, behind.unwrap_or(0), size.unwrap_or(MOST)))
     };
     answer(&request, work.await)
 }
 
+/// The same for a client of Cohere's.
+async fn cohere_models(state: &Shared, request: &HttpRequest) -> Result<CohereModels, ApiError> {
+    auth::caller(state, request).await?;
+    let (wanted, listed) = (wanted(request)?, listed(state).await);
+    let page = CohereModels::page(listed.iter().map(|(name, model)| (&**name, model)), &wanted);
+    page.ok_or_else(|| ApiError::invalid("page_token", "is not of a page of this list"))
+}
+
 /// `GET /v1/models/{id}`.
 pub async fn model(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    if is_googles(&request) {
+        return google_model(state, request, id).await;
+    }
     let work = async {
-        let largest = largest_class(&state, &request).await?;
-        let models = &state.gateway.models;
-        let found = models.fresh().await.find(models.aliases().model(&id));
-        let found = found.map_err(|nearest| ApiError::model_not_found(&id, &nearest))?;
-        if is_coheres(&request) {
-            return Ok(Told::Coheres(CohereModel::of(&id, &found)));
-        }
-        Ok(Told::Own(view(&state, &id, &found, largest)))
+        let (largest, found) = (largest_class(&state, &request).await?, found(&state, &id).await?);
+        Ok((view(&state, &id, &found, largest), CohereModel::of(&id, &found)))
+    };
+    match work.await {
+        Ok((_, model)) if is_coheres(&request) => answer(&request, Ok(model)),
+        own => answer(&request, own.map(|(model, _)| model)),
+    }
+}
+
+/// `GET /v1beta/models/{id}`.
+pub async fn google_model(state: Shared, request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    let work = async {
+        gemini::query(&request)?;
+        let (largest, found) = (largest_class(&state, &request).await?, found(&state, &id).await?);
+        GoogleModel::of(view(&state, &id, &found, largest)).ok_or_else(|| ApiError::model_not_found(&id, &[]))
     };
     answer(&request, work.await)
 }
@@ -78,8 +115,29 @@ fn wanted(request: &HttpRequest) -> Result<Wanted, ApiError> {
 
 /// The most models of a page. Clients write it as a number with a fraction too.
 fn page_size(text: &str) -> Result<usize, ApiError> {
-    let size = text.strip_suffix(".0").unwrap_or(text).parse().ok().filter(|size| (1..=1_000).contains(size));
-    size.ok_or_else(|| ApiError::invalid("page_size", "must be a whole number from 1 to 1000"))
+    let size = text.strip_suffix(".0").unwrap_or(text).parse().ok().filter(|size| (1..=MOST).contains(size));
+    size.ok_or_else(|| ApiError::invalid("page_size", format!("must be a whole number from 1 to {MOST}")))
+}
+
+/// All models by their names. An alias of no model serves nothing, and is not listed.
+async fn listed(state: &Shared) -> Vec<(String, catalogue::Model)> {
+    let catalogue = state.gateway.models.fresh().await;
+    let aliases = state.gateway.models.aliases().all();
+    let aliases = aliases.filter_map(|(name, model)| Some((name.to_owned(), catalogue.find(model).ok()?)));
+    aliases.chain(catalogue.models().map(|(name, model)| (name.to_owned(), model.clone()))).collect()
+}
+
+/// All models, as the caller sees them.
+async fn all(state: &Shared, request: &HttpRequest) -> Result<Vec<Model>, ApiError> {
+    let largest = largest_class(state, request).await?;
+    Ok(listed(state).await.iter().map(|(name, model)| view(state, name, model, largest)).collect())
+}
+
+/// A model by its name or an alias.
+async fn found(state: &Shared, id: &str) -> Result<catalogue::Model, ApiError> {
+    let models = &state.gateway.models;
+    let found = models.fresh().await.find(models.aliases().model(id));
+    found.map_err(|nearest| ApiError::model_not_found(id, &nearest))
 }
 
 async fn largest_class(state: &Shared, request: &HttpRequest) -> Result<SizeClass, ApiError> {

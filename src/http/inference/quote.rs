@@ -13,7 +13,7 @@ use wire::{
     inference::Request,
 };
 
-use super::{Body, own_key, read, responses::continued, whole};
+use super::{Body, gemini, own_key, read, responses::continued, whole, with_headers};
 use crate::{
     gateway::{plan::Payer, quote, ways},
     http::{
@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The routes whose bodies can be quoted.
-const ROUTES: [&str; 9] = [
+const ROUTES: [&str; 10] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
@@ -38,6 +38,7 @@ const ROUTES: [&str; 9] = [
     "/v2/chat",
     "/v2/embed",
     "/v2/rerank",
+    "/v1beta/models/MODEL:generateContent",
 ];
 
 /// Reads a body as the route would that `route` names. Without it, a body with `prompt` is a completion's, and any other
@@ -60,7 +61,10 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v2/chat") => read::<cohere::Chat>(request, body),
         Some("/v2/embed") => read::<Embed>(request, body),
         Some("/v2/rerank") => read::<CohereReranking>(request, body),
-        Some(_) => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
+        Some(route) => match gemini::at_route(route, body) {
+            Some(read) => with_headers(request, read?),
+            None => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
+        },
     }
 }
 

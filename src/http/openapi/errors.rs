@@ -4,13 +4,16 @@ use utoipa::openapi::{
     Header, Ref, RefOr, Response, ResponseBuilder,
     content::ContentBuilder,
     header::HeaderBuilder,
-    schema::{ObjectBuilder, OneOfBuilder, Schema, Type},
+    schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type},
 };
 
 use crate::http::error::code::Code;
 
 /// The name of the schema.
 pub(super) const NAME: &str = "Error";
+
+/// The name of the schema in Google's words.
+pub(super) const GOOGLES: &str = "GoogleError";
 
 /// A header that holds a text.
 pub(super) fn header(says: &str) -> Header {
@@ -45,10 +48,41 @@ pub(super) fn schema() -> RefOr<Schema> {
         .into()
 }
 
-/// The errors of a status.
-pub(super) fn response(status: u16, codes: &[Code]) -> Response {
+/// The body of an error on Google's paths. A 402 has the other form, unless the client shows that it reads this one.
+pub(super) fn googles_schema() -> RefOr<Schema> {
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let status = ObjectBuilder::new()
+        .property("code", ObjectBuilder::new().schema_type(Type::Integer))
+        .property("message", text().description(Some("For people.")))
+        .property("status", text().description(Some("A word of `google.rpc.Code`.")))
+        .property("details", ArrayBuilder::new().items(ObjectBuilder::new()))
+        .required("code")
+        .required("message")
+        .required("status")
+        .required("details")
+        .description(Some("`reason` of the first of the details is the code, in capitals."));
+    ObjectBuilder::new()
+        .property("error", status)
+        .property("request_id", text())
+        .property("retry_after", ObjectBuilder::new().schema_type(Type::Integer))
+        .required("error")
+        .required("request_id")
+        .description(Some("An error, as Google's SDKs read it. Further fields help its reader to act."))
+        .into()
+}
+
+/// The errors of a status, in Google's words or in ours.
+pub(super) fn response(status: u16, codes: &[Code], is_googles: bool) -> Response {
     let says: Vec<String> = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.says())).collect();
-    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name(NAME))).build();
+    let schema: RefOr<Schema> = match (is_googles, status) {
+        (true, 402) => {
+            let both = OneOfBuilder::new().item(Ref::from_schema_name(NAME)).item(Ref::from_schema_name(GOOGLES));
+            both.into()
+        }
+        (true, _) => Ref::from_schema_name(GOOGLES).into(),
+        (false, _) => Ref::from_schema_name(NAME).into(),
+    };
+    let content = ContentBuilder::new().schema(Some(schema)).build();
     let mut response = ResponseBuilder::new()
         .description(says.join("; "))
         .header("x-request-id", header("The request's id."))

@@ -4,6 +4,7 @@
 
 mod coheres;
 mod errors;
+mod gemini;
 mod inference;
 mod operation;
 mod table;
@@ -32,8 +33,10 @@ fn document() -> OpenApi {
     let mut components = ComponentsBuilder::new()
         .security_scheme("key", scheme("An API key: `fb_...`."))
         .security_scheme("x-api-key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-api-key"))))
+        .security_scheme("x-goog-api-key", SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::new("x-goog-api-key"))))
         .security_scheme("operator", scheme("The operator's token."))
-        .schema(errors::NAME, errors::schema());
+        .schema(errors::NAME, errors::schema())
+        .schema(errors::GOOGLES, errors::googles_schema());
     let mut paths = PathsBuilder::new();
     for operation in operations {
         let (path, item, schemas) = operation.build();
@@ -104,7 +107,7 @@ mod tests {
         let mut found = BTreeSet::new();
         for service in routes.split(".service(").skip(1) {
             let Some((made, rest)) = service.split_once('"') else { continue };
-            let path = rest.split('"').next().unwrap_or_default().replace("{id:.+}", "{id}");
+            let path = rest.split('"').next().unwrap_or_default().replace(":.+}", "}");
             // After the last route there are functions.
             let rest = rest.split("\n}\n").next().unwrap_or_default();
             let by = made.trim().trim_end_matches('(');

@@ -26,6 +26,9 @@ use crate::{
     service::page,
 };
 
+/// The schemes by which a key is sent; the last one on Google's routes, where its clients send theirs so.
+const KEYS: [&str; 3] = ["key", "x-api-key", "x-goog-api-key"];
+
 /// The authentication of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
@@ -186,7 +189,7 @@ impl Operation {
 
     /// The names of the path's parameters.
     fn path_names(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+        self.path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.split_once('}')?.0))
     }
 
     /// The derived parts of the route.
@@ -207,7 +210,7 @@ impl Operation {
     pub(super) fn build(mut self) -> (&'static str, PathItem, Schemas) {
         let implied = self.implied();
         self = self.errors(&implied);
-        let id = format!("{}_{}", method_name(&self.method), self.path.replace(['/', '.', '-'], "_"));
+        let id = format!("{}_{}", method_name(&self.method), self.path.replace(['/', '.', '-', ':'], "_"));
         let id: String = id.chars().filter(|c| !"{}".contains(*c)).collect();
         let mut built = OperationBuilder::new()
             .tag(super::table::tag_of(self.path))
@@ -237,10 +240,20 @@ impl Operation {
         let by = |name, scope: Option<Scope>| SecurityRequirement::new(name, scope.map(Scope::name));
         match self.takes {
             Takes::Nothing | Takes::Signature => vec![],
-            Takes::Key => vec![by("key", None), by("x-api-key", None)],
-            Takes::Scope(scope) => vec![by("key", Some(scope)), by("x-api-key", Some(scope))],
+            Takes::Key => self.keys().map(|name| by(name, None)).collect(),
+            Takes::Scope(scope) => self.keys().map(|name| by(name, Some(scope))).collect(),
             Takes::Operator => vec![by("operator", None)],
         }
+    }
+
+    /// Whether the route has Google's format.
+    fn is_googles(&self) -> bool {
+        self.path.starts_with("/v1beta/") || self.path.starts_with("/v1/models/{model}:")
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'static str> {
+        let most = if self.is_googles() { KEYS.len() } else { KEYS.len() - 1 };
+        KEYS.into_iter().take(most)
     }
 
     fn parameters(&self) -> Vec<Parameter> {
@@ -265,8 +278,10 @@ impl Operation {
                 codes.push(*code);
             }
         }
-        let mut responses: BTreeMap<_, _> =
-            errors.iter().map(|(status, codes)| (*status, errors::response(*status, codes))).collect();
+        let mut responses: BTreeMap<_, _> = errors
+            .iter()
+            .map(|(status, codes)| (*status, errors::response(*status, codes, self.is_googles())))
+            .collect();
         let mut answers = BTreeMap::<u16, ResponseBuilder>::new();
         for (status, kind, schema) in &self.answers {
             let says = match status {

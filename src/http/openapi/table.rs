@@ -4,7 +4,7 @@ use billing::key::Scope;
 use utoipa::openapi::{RefOr, schema::Schema};
 
 use super::{
-    coheres, inference,
+    coheres, gemini, inference,
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
@@ -33,7 +33,7 @@ use crate::http::{
 const READ: Takes = Takes::Scope(Scope::Read);
 const BILLING: Takes = Takes::Scope(Scope::Billing);
 const KEYS: Takes = Takes::Scope(Scope::Keys);
-const INFERENCE: Takes = Takes::Scope(Scope::Inference);
+pub(super) const INFERENCE: Takes = Takes::Scope(Scope::Inference);
 const OPERATOR: Takes = Takes::Operator;
 /// The media types of answers.
 const JSON: &str = "application/json";
@@ -65,6 +65,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
         "/v1/embeddings",
         "/v1/rerank",
         "/v2/",
+        "/v1beta/",
     ]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
@@ -85,6 +86,7 @@ pub(super) fn all() -> Vec<Operation> {
     let parts = [
         models(),
         cohere(),
+        gemini::all(),
         account(),
         api_keys(),
         billing(),
@@ -98,8 +100,8 @@ pub(super) fn all() -> Vec<Operation> {
     parts.into_iter().flatten().collect()
 }
 
-/// A route that answers whole.
-fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
+/// A route that runs a model, and answers whole.
+pub(super) fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
     operation
         .answers_of(200, JSON, Some(answer))
         .headers(inference::REQUEST, inference::ANSWER)
@@ -119,9 +121,18 @@ fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
         .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
 }
 
-/// A route that answers whole or as a stream.
-fn run(operation: Operation, (answer, stream): (RefOr<Schema>, RefOr<Schema>)) -> Operation {
+/// A route that runs a model, and answers whole or as a stream.
+pub(super) fn run(operation: Operation, (answer, stream): (RefOr<Schema>, RefOr<Schema>)) -> Operation {
     whole(operation, answer).answers_of(200, EVENTS, Some(stream))
+}
+
+/// A route that counts the tokens of a prompt.
+pub(super) fn counts(operation: Operation, answer: RefOr<Schema>) -> Operation {
+    operation
+        .headers(inference::REQUEST, &[])
+        .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
+        .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+        .answers_of(200, JSON, Some(answer))
 }
 
 fn models() -> Vec<Operation> {
@@ -172,12 +183,11 @@ fn models() -> Vec<Operation> {
                 .body_of(inference::messages_body()),
             (inference::message(), inference::events()),
         ),
-        post("/v1/messages/count_tokens", INFERENCE, "The tokens of a prompt, for nothing")
-            .body_of(inference::count_body())
-            .headers(inference::REQUEST, &[])
-            .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
-            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
-            .answers_of(200, JSON, Some(inference::counted())),
+        counts(
+            post("/v1/messages/count_tokens", INFERENCE, "The tokens of a prompt, for nothing")
+                .body_of(inference::count_body()),
+            inference::counted(),
+        ),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
             .query(&["route"])
@@ -185,7 +195,12 @@ fn models() -> Vec<Operation> {
             .errors(&[Code::ContextLengthExceeded, Code::UnpricedModel, Code::ModelNotFound, Code::KeyLimit])
             .errors_of_any_status(&[Code::InvalidRequest])
             .answers::<Quote>(),
-        get("/v1/models", Takes::Key, "All models").lists::<Model>(),
+        get(
+            "/v1/models",
+            Takes::Key,
+            "All models; in Google's words where `x-goog-api-key` or `x-goog-api-client` is sent",
+        )
+        .lists::<Model>(),
         get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers::<Model>(),
         get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
             .errors(&[Code::InvalidRequest, Code::SocketLimit])

@@ -188,6 +188,7 @@ pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Val
         ErrorShape::Object => Shape::Object,
         ErrorShape::Anthropic => Shape::AnthropicObject,
         ErrorShape::Cohere => Shape::Cohere,
+        ErrorShape::Google => Shape::GoogleObject,
     };
     error.body(shape, request_id)
 }

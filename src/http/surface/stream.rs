@@ -1,4 +1,4 @@
-//! An answer as server-sent events. The head waits for the first piece, so that a failure before any output is an HTTP
+//! An answer as server-sent events, or as its format streams otherwise. The head waits for the first piece, so that a failure before any output is an HTTP
 //! error. It waits for one heartbeat at most, because proxies cut silent connections; after that, a failure is an
 //! event, in the form that SDKs read. Later silence is filled with keep-alives.
 
@@ -40,7 +40,7 @@ pub async fn answer<W: AnswerWriter>(
     let begun = begun.ok().transpose()?.flatten();
     let mut response = HttpResponse::Ok();
     put_head(&mut response, begun);
-    response.insert_header((CACHE_CONTROL, "no-store")).content_type("text/event-stream");
+    response.insert_header((CACHE_CONTROL, "no-store")).content_type(W::STREAM);
     let stream = Stream { answer, heartbeat, quiet_until };
     let texts = stream::unfold(stream, |mut stream| async move {
         let bytes = stream.next().await?;

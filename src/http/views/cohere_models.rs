@@ -5,16 +5,6 @@ use wire::inference::Task;
 
 use crate::catalogue;
 
-/// An answer in this gateway's words, or in Cohere's.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Told<O, C> {
-    /// In this gateway's.
-    Own(O),
-    /// In Cohere's.
-    Coheres(C),
-}
-
 /// The part of the catalogue that is asked for.
 #[derive(Debug, Default)]
 pub struct Wanted {

@@ -1,5 +1,7 @@
 //! Models of the catalogue, and quotes.
 
+mod google;
+
 use billing::{Timestamp, class::SizeClass, price::Price};
 use serde::Serialize;
 use serde_json::Value;
@@ -11,6 +13,8 @@ use crate::{
     catalogue::{self, About, Change, write::day_text},
     gateway::quote,
 };
+
+pub use google::{GoogleModel, GoogleModels};
 
 /// A model: its capabilities and prices, whether this account may use it, and whether it can run now.
 #[derive(Debug, Serialize, ToSchema)]

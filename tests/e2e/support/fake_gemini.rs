@@ -1,4 +1,4 @@
-//! A strict stand-in for the Gemini API. It has one model, knows its fields, checks the turns and the proofs of calls as
+//! A strict stand-in for the Gemini API. It has one model that answers and one that makes vectors, knows its fields, checks the turns and the proofs of calls as
 //! Google does, and reports the usage of the notes' example.
 
 use serde_json::{Value, json};
@@ -7,6 +7,7 @@ use super::fake_provider::{Asked, Dialect, FakeProvider, Said, TOOL, WORDS, stra
 
 pub(crate) const KEY: &str = "goog-test";
 pub(crate) const MODEL: &str = "gemini-3.8-flash";
+pub(crate) const EMBEDS: &str = "gemini-embedding-001";
 pub(crate) const PROOF: &str = "cHJvb2Y=";
 
 pub(crate) fn start() -> FakeProvider {
@@ -41,10 +42,13 @@ fn fault(asked: &Asked) -> Option<(u16, Value)> {
         let error = json!({"code": 400, "message": said, "status": "INVALID_ARGUMENT", "details": [info]});
         return Some((400, json!([{"error": error}])));
     }
-    let base = format!("/v1beta/models/{MODEL}:");
-    let method = asked.target.strip_prefix(&base);
-    if !matches!(method, Some("generateContent" | "streamGenerateContent?alt=sse")) {
-        return Some(refusal(404, "the model or its method is not found"));
+    let of = |model: &str| asked.target.strip_prefix(&format!("/v1beta/models/{model}:"));
+    match (of(MODEL), of(EMBEDS)) {
+        (Some("generateContent" | "streamGenerateContent?alt=sse"), _) => {}
+        (Some("countTokens"), _) => return counts(&asked.body).err().map(|said| refusal(400, &said)),
+        (_, Some("embedContent")) => return embeds(&asked.body, false).err().map(|said| refusal(400, &said)),
+        (_, Some("batchEmbedContents")) => return many(&asked.body).err().map(|said| refusal(400, &said)),
+        _ => return Some(refusal(404, "the model or its method is not found")),
     }
     let known = ["contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings"];
     let config = [
@@ -56,6 +60,7 @@ fn fault(asked: &Asked) -> Option<(u16, Value)> {
         "stopSequences",
         "seed",
         "responseMimeType",
+        "responseSchema",
         "responseJsonSchema",
         "thinkingConfig",
         "presencePenalty",
@@ -68,7 +73,39 @@ fn fault(asked: &Asked) -> Option<(u16, Value)> {
         let said = format!("Invalid JSON payload received. Unknown name \"{name}\": Cannot find field.");
         return Some(refusal(400, &said));
     }
+    if asked.body["generationConfig"]["temperature"] == 0.125 {
+        return Some(refusal(503, "The model is overloaded. Please try again later."));
+    }
     turns(&asked.body["contents"]).err().map(|said| refusal(400, said))
+}
+
+fn unknown(object: &Value, known: &[&str]) -> Result<(), String> {
+    stranger(object, known).map_or(Ok(()), |name| Err(format!("Unknown name \"{name}\": Cannot find field.")))
+}
+
+/// Checks a request for a count: the turns, or a whole request, which names its model.
+fn counts(body: &Value) -> Result<(), String> {
+    unknown(body, &["contents", "generateContentRequest"])?;
+    let whole = &body["generateContentRequest"];
+    if whole.is_object() && whole["model"] != format!("models/{MODEL}") {
+        return Err("model is not the one of the path".to_owned());
+    }
+    turns(if whole.is_object() { &whole["contents"] } else { &body["contents"] }).map_err(str::to_owned)
+}
+
+/// Checks a request for a vector. In a list each names the model.
+fn embeds(body: &Value, is_named: bool) -> Result<(), String> {
+    unknown(body, &["model", "content", "taskType", "title", "outputDimensionality"])?;
+    let has_text = parts(&body["content"]).iter().all(|part| part["text"].is_string());
+    match (has_text, body["model"] == format!("models/{EMBEDS}") || !is_named) {
+        (true, true) => Ok(()),
+        _ => Err("content must have texts, and model must be the one of the path".to_owned()),
+    }
+}
+
+fn many(body: &Value) -> Result<(), String> {
+    unknown(body, &["requests"])?;
+    body["requests"].as_array().ok_or("requests is required")?.iter().try_for_each(|one| embeds(one, true))
 }
 
 /// Checks the turns.
@@ -115,15 +152,32 @@ fn parts(turn: &Value) -> &[Value] {
 }
 
 fn answer(asked: &Asked, has_usage: bool) -> Said {
+    let whole = |whole: Value| Said { whole, pieces: Vec::new() };
+    let vector = json!({"values": [0.5, -1.0]});
+    let usage = if has_usage { json!({"promptTokenCount": 3}) } else { json!({}) };
+    match asked.target.rsplit(':').next().unwrap_or_default() {
+        "countTokens" => return whole(json!({"totalTokens": 42, "promptTokensDetails": []})),
+        "embedContent" => return whole(json!({"embedding": vector, "usageMetadata": usage})),
+        "batchEmbedContents" => {
+            let vectors = asked.body["requests"].as_array().unwrap().iter().map(|_| vector.clone());
+            return whole(json!({"embeddings": vectors.collect::<Vec<_>>(), "usageMetadata": usage}));
+        }
+        _ => {}
+    }
     let turns = asked.body["contents"].as_array().unwrap();
-    let result = parts(turns.last().unwrap()).last().and_then(|part| part.pointer("/functionResponse/response/output"));
+    let result = parts(turns.last().unwrap()).last().and_then(|part| {
+        ["output", "result"].into_iter().find_map(|name| part.pointer(&format!("/functionResponse/response/{name}")))
+    });
     let text = |text: &str| json!({"text": text});
     let said: Vec<Value> = if let Some(result) = result {
         vec![text("It is "), text(result.as_str().unwrap())]
     } else if asked.body.get("tools").is_some() {
         let call = json!({"name": TOOL, "args": {"place": "Paris", "days": 3}});
         vec![json!({"text": "let me see", "thought": true}), json!({"functionCall": call, "thoughtSignature": PROOF})]
-    } else if asked.body["generationConfig"]["responseJsonSchema"].is_object() {
+    } else if ["responseJsonSchema", "responseSchema"]
+        .iter()
+        .any(|name| asked.body["generationConfig"][*name].is_object())
+    {
         vec![text("{\"sky\":"), text("\"blue\"}")]
     } else {
         WORDS.into_iter().map(text).collect()

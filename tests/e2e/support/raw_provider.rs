@@ -17,6 +17,8 @@ pub(crate) struct Asked {
     pub(crate) head: String,
     /// Its body.
     pub(crate) body: Value,
+    /// The same, byte for byte.
+    pub(crate) text: String,
 }
 
 /// The server, gone with the test's process.
@@ -62,7 +64,11 @@ fn read(mut connection: &TcpStream) -> Option<Asked> {
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "))?.parse::<usize>().ok()?;
             if body.len() >= length {
-                return Some(Asked { head: head.to_owned(), body: serde_json::from_str(body).ok()? });
+                return Some(Asked {
+                    head: head.to_owned(),
+                    body: serde_json::from_str(body).ok()?,
+                    text: body.to_owned(),
+                });
             }
         }
         let mut piece = [0; 4_096];

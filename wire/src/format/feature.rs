@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::{anthropic, cohere, openai};
+use super::{anthropic, cohere, gemini, openai};
 use crate::inference::{
     Content, Conversation, Failure, File, Format, Generation, Media, Message, OutputFormat, Part, Request, Role, Task,
     Tool, ToolChoice, ToolKind, ToolResult, Work,
@@ -145,10 +145,10 @@ impl Feature {
         Self::EndUser,
     ];
 
-    /// The fields of the feature: of chat completions, of responses and of messages.
-    const fn fields(self) -> [&'static str; 3] {
+    /// The fields of the feature: of chat completions, of responses, of messages and of `generateContent`.
+    const fn fields(self) -> [&'static str; 4] {
         match self {
-            Self::TextPrompt => ["prompt", "input", "messages"],
+            Self::TextPrompt => ["prompt", "input", "messages", "contents"],
             Self::LaterInstructions
             | Self::AuthorName
             | Self::ImageData
@@ -164,38 +164,62 @@ impl Feature {
             | Self::Refusal
             | Self::ResultMedia
             | Self::FailedResult
-            | Self::CacheMark => ["messages", "input", "messages"],
-            Self::CustomTool | Self::StrictTool => ["tools"; 3],
-            Self::NoTool | Self::AnyTool | Self::NamedTool => ["tool_choice"; 3],
-            Self::SingleCall => ["parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use"],
-            Self::JsonObject | Self::JsonSchema => ["response_format", "text.format", "output_config.format"],
-            Self::Effort => ["reasoning_effort", "reasoning.effort", "output_config.effort"],
-            Self::ReasoningTokens => ["reasoning", "reasoning", "thinking"],
-            Self::Temperature => ["temperature"; 3],
-            Self::TopP => ["top_p"; 3],
-            Self::TopK => ["top_k"; 3],
-            Self::Seed => ["seed"; 3],
-            Self::FrequencyPenalty => ["frequency_penalty"; 3],
-            Self::PresencePenalty => ["presence_penalty"; 3],
-            Self::LogitBias => ["logit_bias"; 3],
-            Self::Stop => ["stop", "stop", "stop_sequences"],
-            Self::Choices => ["n"; 3],
-            Self::Logprobs => ["logprobs", "top_logprobs", "logprobs"],
-            Self::EndUser => ["user", "safety_identifier", "metadata.user_id"],
+            | Self::CacheMark => ["messages", "input", "messages", "contents"],
+            Self::CustomTool => ["tools"; 4],
+            Self::StrictTool => ["tools", "tools", "tools", "toolConfig.functionCallingConfig.mode"],
+            Self::NoTool | Self::AnyTool | Self::NamedTool => {
+                ["tool_choice", "tool_choice", "tool_choice", "toolConfig.functionCallingConfig.mode"]
+            }
+            Self::SingleCall => [
+                "parallel_tool_calls",
+                "parallel_tool_calls",
+                "tool_choice.disable_parallel_tool_use",
+                "toolConfig.functionCallingConfig",
+            ],
+            Self::JsonObject => {
+                ["response_format", "text.format", "output_config.format", "generationConfig.responseMimeType"]
+            }
+            Self::JsonSchema => {
+                ["response_format", "text.format", "output_config.format", "generationConfig.responseSchema"]
+            }
+            Self::Effort => [
+                "reasoning_effort",
+                "reasoning.effort",
+                "output_config.effort",
+                "generationConfig.thinkingConfig.thinkingLevel",
+            ],
+            Self::ReasoningTokens => {
+                ["reasoning", "reasoning", "thinking", "generationConfig.thinkingConfig.thinkingBudget"]
+            }
+            Self::Temperature => ["temperature", "temperature", "temperature", "generationConfig.temperature"],
+            Self::TopP => ["top_p", "top_p", "top_p", "generationConfig.topP"],
+            Self::TopK => ["top_k", "top_k", "top_k", "generationConfig.topK"],
+            Self::Seed => ["seed", "seed", "seed", "generationConfig.seed"],
+            Self::FrequencyPenalty => {
+                ["frequency_penalty", "frequency_penalty", "frequency_penalty", "generationConfig.frequencyPenalty"]
+            }
+            Self::PresencePenalty => {
+                ["presence_penalty", "presence_penalty", "presence_penalty", "generationConfig.presencePenalty"]
+            }
+            Self::LogitBias => ["logit_bias"; 4],
+            Self::Stop => ["stop", "stop", "stop_sequences", "generationConfig.stopSequences"],
+            Self::Choices => ["n", "n", "n", "generationConfig.candidateCount"],
+            Self::Logprobs => ["logprobs", "top_logprobs", "logprobs", "generationConfig.responseLogprobs"],
+            Self::EndUser => ["user", "safety_identifier", "metadata.user_id", "labels"],
         }
     }
 
     /// The feature's field as a client of this format names it.
     pub const fn field(self, format: Format) -> &'static str {
-        let [chat, responses, messages] = self.fields();
+        let [chat, responses, messages, generate] = self.fields();
         match format {
             Format::OpenAiResponses => responses,
             Format::AnthropicMessages => messages,
             Format::Cohere => cohere::field(self),
+            Format::Gemini | Format::GeminiEmbeddings => generate,
             Format::OpenAiChat
             | Format::OpenAiCompletions
             | Format::OpenAiEmbeddings
-            | Format::Gemini
             | Format::Mistral
             | Format::CohereEmbed
             | Format::Rerank => chat,
@@ -235,9 +259,12 @@ fn leftover(request: &Request) -> Option<String> {
         Format::OpenAiResponses => openai::responses::leftover(request),
         Format::AnthropicMessages => anthropic::leftover(request),
         Format::Cohere => cohere::leftover(request),
-        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::CohereEmbed | Format::Rerank => {
-            Some("body".to_owned())
-        }
+        Format::Gemini => gemini::leftover(request),
+        Format::OpenAiEmbeddings
+        | Format::GeminiEmbeddings
+        | Format::Mistral
+        | Format::CohereEmbed
+        | Format::Rerank => Some("body".to_owned()),
     }
 }
 

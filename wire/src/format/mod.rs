@@ -9,6 +9,7 @@ pub mod anthropic;
 pub mod cohere;
 mod count;
 pub mod feature;
+mod gathered;
 pub mod gemini;
 mod incoming;
 mod kin;
@@ -74,6 +75,9 @@ pub enum ErrorShape {
     Anthropic,
     /// The object has an `id` and a `message` ("Errors", Cohere API).
     Cohere,
+    /// `error` is an object with a code, a status in words and details (`google.rpc.Status`), and nothing else has those
+    /// names.
+    Google,
 }
 
 /// Writes one answer, and remembers what it wrote. Each returned text goes to the client as it is: events of a stream,
@@ -81,6 +85,8 @@ pub enum ErrorShape {
 pub trait AnswerWriter: 'static {
     /// The shape in which the client reads errors.
     const ERRORS: ErrorShape;
+    /// The media type of a streamed answer.
+    const STREAM: &'static str = "text/event-stream";
 
     /// Writes a piece of a streamed answer.
     fn delta(&mut self, delta: Delta) -> Option<String>;
@@ -187,6 +193,16 @@ pub trait ProviderFormat: Send + Sync {
     /// Reads an answer of this format that came whole. The last event is `Finished` or `Failed`.
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event>;
 
+    /// The same for a client of the same format, who gets what neutral words have no place for.
+    fn own_reader(&self, format: Format) -> Box<dyn AnswerReader> {
+        self.reader(format)
+    }
+
+    /// The same of an answer that came whole.
+    fn read_own_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        self.read_whole(format, body)
+    }
+
     /// Reads a refusal by its HTTP status and its body.
     fn read_refusal(&self, status: u16, body: &[u8]) -> ProviderError;
 }
@@ -233,13 +249,18 @@ pub struct ProviderCall {
 
 impl ProviderCall {
     /// A call with the client's own body, headers and query, for a provider of the client's format.
-    pub fn forwarded(path: &'static str, request: Request) -> Self {
+    pub fn forwarded(path: impl Into<Cow<'static, str>>, request: Request) -> Self {
         let vectors = match &request.work {
             Work::Embedding(embedding) => Some(embedding.inputs.len()),
             _ => None,
         };
         let Source { format, body, headers, query, .. } = request.source;
-        let path = query.map_or(Cow::Borrowed(path), |query| Cow::Owned(format!("{path}?{query}")));
+        let path = path.into();
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let path = match query {
+            Some(query) => Cow::Owned(format!("{path}{joint}{query}")),
+            None => path,
+        };
         let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
         let headers = headers.into_iter().map(header).collect();
         Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body, vectors }
@@ -250,10 +271,19 @@ impl ProviderCall {
         Self { format, is_streamed, is_forwarded: false, path, headers: Vec::new(), body, vectors: None }
     }
 
+    /// A reader for the answer to this call, in the words of its provider's format.
+    pub fn reader(&self, provider: &dyn ProviderFormat) -> Box<dyn AnswerReader> {
+        if self.is_forwarded { provider.own_reader(self.format) } else { provider.reader(self.format) }
+    }
+
     /// Reads the answer to this call, which came whole, in the words of its provider's format. The last event is `Finished`
     /// or `Failed`.
     pub fn read_whole(&self, provider: &dyn ProviderFormat, body: &[u8]) -> Vec<Event> {
-        let events = provider.read_whole(self.format, body);
+        let events = if self.is_forwarded {
+            provider.read_own_whole(self.format, body)
+        } else {
+            provider.read_whole(self.format, body)
+        };
         match self.vectors {
             Some(wanted) => vectors::checked(events, wanted),
             None => events,

@@ -58,7 +58,15 @@ fn is_name(name: &str) -> bool {
 ///
 /// There is none, or it is no name.
 pub(super) fn model(body: &Fields) -> Result<String, BadRequest> {
-    let model = body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?;
+    named(body.string("model")?.ok_or_else(|| BadRequest::new("model", "is required"))?)
+}
+
+/// A model's name, where it is one.
+///
+/// # Errors
+///
+/// It is none.
+pub(super) fn named(model: String) -> Result<String, BadRequest> {
     if !is_name(&model) {
         return Err(BadRequest::new("model", format!("must have 1 to {LONGEST_NAME} characters")));
     }

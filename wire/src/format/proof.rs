@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::gemini;
 use crate::{
     fields::{Fields, Pairs, text_of},
     inference::{Content, Format, Reasoning, Request, Work},
@@ -35,6 +36,11 @@ pub(super) fn marked(proof: &str) -> Cow<'_, str> {
     if is_known { Cow::Borrowed(proof) } else { Cow::Owned([ANTHROPICS, proof].concat()) }
 }
 
+/// Whether a proof says whose it is.
+pub(super) fn is_marked(proof: &str) -> bool {
+    [HIDDEN, GOOGLES, ANTHROPICS, OPENAIS].into_iter().any(|begin| proof.starts_with(begin))
+}
+
 /// A proof as Anthropic made it; `None` where another provider made it.
 pub(super) fn anthropics(proof: &str) -> Option<&str> {
     let proof = proof.strip_prefix(ANTHROPICS).unwrap_or(proof);
@@ -56,7 +62,7 @@ fn seems_anthropics(proof: &str) -> bool {
 }
 
 /// What becomes of an entry of a list.
-enum Entry {
+pub(super) enum Entry {
     Kept,
     Left,
     Changed(String),
@@ -73,9 +79,10 @@ pub(super) fn leave_foreign(request: &mut Request) {
         Format::OpenAiResponses => ("input", of_input),
         Format::OpenAiChat => ("messages", of_chat),
         Format::Cohere => ("messages", of_cohere),
+        Format::Gemini => ("contents", gemini::of_turn),
         Format::OpenAiCompletions
         | Format::OpenAiEmbeddings
-        | Format::Gemini
+        | Format::GeminiEmbeddings
         | Format::Mistral
         | Format::CohereEmbed
         | Format::Rerank => {
@@ -94,6 +101,7 @@ fn may_hold_foreign(request: &Request) -> bool {
     let is_suspect = |Reasoning { signature, .. }: &Reasoning| match (format, signature.as_deref()) {
         (Format::AnthropicMessages, proof) => proof.and_then(anthropics).is_none(),
         (Format::OpenAiResponses, proof) => !proof.is_some_and(is_openais),
+        (Format::Gemini, proof) => proof.is_some_and(|proof| !proof.starts_with(GOOGLES)),
         (_, proof) => proof.is_some(),
     };
     let mut parts = conversation.messages.iter().flat_map(|message| &message.parts);

@@ -9,8 +9,8 @@ use crate::fields::BadRequest;
 /// The most characters of a client's name that an error repeats.
 const LONGEST_NAME: usize = 100;
 
-/// The member that names such a file, in OpenAI's formats and in Anthropic's.
-const FILE_ID: &str = "file_id";
+/// The members that name such a file: in OpenAI's formats and Anthropic's, and in Google's, in both of its spellings.
+const FILE_IDS: [&str; 3] = ["file_id", "fileUri", "file_uri"];
 
 /// A client's name, as far as an error repeats it.
 pub(super) fn short(name: &str) -> String {
@@ -37,7 +37,7 @@ pub(super) fn kept(at: &str, instead: &str) -> BadRequest {
 pub(super) fn names_kept(json: &str) -> bool {
     fn within(value: &Value) -> bool {
         match value {
-            Value::Object(members) => members.iter().any(|(name, value)| name == FILE_ID || within(value)),
+            Value::Object(members) => members.iter().any(|(name, value)| FILE_IDS.contains(&&**name) || within(value)),
             Value::Array(values) => values.iter().any(within),
             _ => false,
         }

@@ -2,7 +2,7 @@
 //! has a table of its own; a field that is in no table may cost anything, so it is refused by its name.
 
 use super::{
-    anthropic, cohere,
+    anthropic, cohere, gemini,
     openai::{self, known, responses},
     rerank,
 };
@@ -49,9 +49,9 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
         Format::AnthropicMessages => anthropic::known::terms(request),
         Format::Cohere | Format::CohereEmbed => cohere::known::terms(request),
         Format::Rerank => rerank::terms(request),
-        Format::Gemini | Format::Mistral => {
-            Err(BadRequest::new("body", "has a format in which clients do not ask here"))
-        }
+        Format::Gemini => gemini::known::terms(request),
+        Format::GeminiEmbeddings => gemini::terms_of_embeddings(request),
+        Format::Mistral => Err(BadRequest::new("body", "has a format in which clients do not ask here")),
     }
 }
 

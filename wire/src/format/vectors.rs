@@ -10,6 +10,7 @@ use super::{
     FINISHED, ProviderCall, Upstream,
     cohere::embed,
     count::count,
+    gemini,
     openai::{fault, reading::read_as},
 };
 use crate::{
@@ -24,6 +25,10 @@ const KNOWN: [&str; 8] =
 /// The most inputs that Cohere and Google take at once.
 const MOST_AT_COHERE: usize = 96;
 const MOST_AT_GOOGLE: usize = 100;
+/// The name of what vectors are for: of OpenAI's format, of Google's, and of Cohere's.
+const PURPOSE: [&str; 3] = ["input_type", "taskType", "input_type"];
+/// The name of the texts: of OpenAI's format, of Google's, and of Cohere's.
+const INPUT: [&str; 3] = ["input", "requests", "texts"];
 /// What vectors are for: Cohere's words, and Google's.
 const PURPOSES: [(&str, &str); 4] = [
     ("search_document", "RETRIEVAL_DOCUMENT"),
@@ -32,20 +37,46 @@ const PURPOSES: [(&str, &str); 4] = [
     ("clustering", "CLUSTERING"),
 ];
 
-/// The call of a provider of OpenAI's format.
+/// The purpose that a word of Google's names.
+pub(super) fn purpose_of_googles(word: &str) -> Option<&'static str> {
+    PURPOSES.iter().find(|(_, googles)| *googles == word).map(|(purpose, _)| *purpose)
+}
+
+/// The call of a provider that speaks OpenAI's format, where the client speaks another one.
 ///
 /// # Errors
 ///
 /// A part of the request that OpenAI has no words for.
 pub(super) fn openai(path: &'static str, request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
     let (embedding, texts) = read(request, usize::MAX)?;
+    refuse_purpose(request, embedding)?;
     let mut body = Fields::default();
     body.set("model", upstream.model);
     body.set("input", &texts);
+    body.set("encoding_format", "float");
     if let Some(dimensions) = embedding.dimensions {
         body.set("dimensions", &dimensions);
     }
     Ok(asked(Format::OpenAiEmbeddings, path.into(), body, texts.len()))
+}
+
+fn refuse_purpose(request: &Request, embedding: &Embedding) -> Result<(), Failure> {
+    match embedding.purpose {
+        // Cohere's clients always say one, also to models that do not distinguish it.
+        Some(_) if request.source.format != Format::CohereEmbed => {
+            Err(invalid(named(request, PURPOSE), "is not distinguished by this model"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// A field's name in the client's format.
+fn named(request: &Request, [openais, googles, coheres]: [&'static str; 3]) -> &'static str {
+    match request.source.format {
+        Format::GeminiEmbeddings => googles,
+        Format::CohereEmbed => coheres,
+        _ => openais,
+    }
 }
 
 /// Mistral's call.
@@ -55,10 +86,7 @@ pub(super) fn openai(path: &'static str, request: &Request, upstream: &Upstream<
 /// A part of the request that Mistral has no words for.
 pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
     let (embedding, texts) = read(request, usize::MAX)?;
-    // Cohere's clients always say one, also to models that do not distinguish it.
-    if embedding.purpose.is_some() && request.source.format != Format::CohereEmbed {
-        return Err(invalid("input_type", "is not distinguished by this model"));
-    }
+    refuse_purpose(request, embedding)?;
     let mut body = Fields::default();
     body.set("model", upstream.model);
     body.set("input", &texts);
@@ -78,6 +106,10 @@ pub(super) fn mistral(request: &Request, upstream: &Upstream<'_>) -> Result<Prov
 /// A part of the request that Cohere has no words for.
 pub(super) fn cohere(path: &'static str, request: &Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
     let (embedding, texts) = read(request, MOST_AT_COHERE)?;
+    let is_known = |purpose: &str| PURPOSES.iter().any(|(known, _)| *known == purpose);
+    if request.source.format == Format::GeminiEmbeddings && !embedding.purpose.as_deref().is_none_or(is_known) {
+        return Err(invalid(PURPOSE[1], "is not a purpose that this model distinguishes"));
+    }
     let mut body = Fields::default();
     body.set("model", upstream.model);
     body.set("texts", &texts);
@@ -100,7 +132,7 @@ pub(super) fn google(request: &Request, upstream: &Upstream<'_>) -> Result<Provi
         None => None,
         Some(purpose) => {
             let known = PURPOSES.iter().find(|(name, _)| *name == purpose);
-            Some(known.ok_or_else(|| invalid("input_type", "is not a purpose that this model distinguishes"))?.1)
+            Some(known.ok_or_else(|| invalid(PURPOSE[0], "is not a purpose that this model distinguishes"))?.1)
         }
     };
     let name = format!("models/{}", upstream.model);
@@ -133,20 +165,25 @@ fn invalid(field: &str, message: impl Into<String>) -> Failure {
 fn read(request: &Request, most: usize) -> Result<(&Embedding, Vec<&str>), Failure> {
     let Work::Embedding(embedding) = &request.work else { return Err(invalid("model", "makes vectors alone")) };
     let body = &request.source.body;
-    let is_coheres = request.source.format == Format::CohereEmbed;
-    let field = if is_coheres { "texts" } else { "input" };
-    if is_coheres {
+    if request.source.format == Format::CohereEmbed {
         embed::check_abroad(request).map_err(|bad| invalid(&bad.field, bad.message))?;
-    } else if let Some(name) = body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()) {
+    }
+    let strange = match request.source.format {
+        Format::CohereEmbed => None,
+        Format::GeminiEmbeddings => gemini::unsaid(request),
+        _ => body.names().find(|name| !KNOWN.contains(name) && body.present(name).is_some()),
+    };
+    if let Some(name) = strange {
         return Err(invalid(name, "can't be asked of this model"));
     }
     if embedding.inputs.len() > most {
-        return Err(invalid(field, format!("must have at most {most} texts for this model")));
+        let message = format!("must have at most {most} texts for this model");
+        return Err(invalid(named(request, INPUT), message));
     }
     let text = |input: &'_ EmbeddingInput| match input {
         EmbeddingInput::Text(_) => Ok(()),
         EmbeddingInput::Tokens(_) | EmbeddingInput::Media(_) => {
-            Err(invalid(field, "must be texts: this model reads no others' tokens here, and no images"))
+            Err(invalid(named(request, INPUT), "must be texts: this model reads no others' tokens here, and no images"))
         }
     };
     embedding.inputs.iter().try_for_each(text)?;
@@ -226,6 +263,9 @@ pub(super) fn base64(vector: &[f32]) -> String {
 fn count_of(delta: &Delta) -> usize {
     if let Some(raw) = delta.raw.of(Format::CohereEmbed) {
         return embed::vectors_in(raw);
+    }
+    if let Some(own) = delta.raw.of(Format::GeminiEmbeddings) {
+        return gemini::vectors_in(own);
     }
     let data = delta.raw.of(Format::OpenAiEmbeddings).and_then(|raw| raw.present("data"));
     match (delta.vectors(), data) {

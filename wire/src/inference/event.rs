@@ -107,8 +107,8 @@ pub enum Raw {
     None,
     /// The original: an event of a stream, or a whole answer.
     Own(Format, Fields),
-    /// The original is in the delta before this one: a provider may write for several choices at once.
-    Before,
+    /// The original, of this format, is in the delta before this one: a provider may write several pieces at once.
+    Before(Format),
 }
 
 impl Raw {
@@ -116,7 +116,7 @@ impl Raw {
     pub fn of(&self, format: Format) -> Option<&Fields> {
         match self {
             Self::Own(own, fields) if *own == format => Some(fields),
-            Self::Own(..) | Self::None | Self::Before => None,
+            Self::Own(..) | Self::None | Self::Before(_) => None,
         }
     }
 
@@ -194,7 +194,7 @@ impl Delta {
         };
         let raw = match &self.raw {
             Raw::Own(_, fields) => fields.weight(),
-            Raw::None | Raw::Before => 0,
+            Raw::None | Raw::Before(_) => 0,
         };
         let logprobs: usize = self.logprobs.iter().map(tops).sum();
         let call = |call: &CallDelta| size_of::<CallDelta>() + call.arguments.capacity();

@@ -68,6 +68,8 @@ pub enum Format {
     AnthropicMessages,
     /// Google's `generateContent` and `streamGenerateContent`.
     Gemini,
+    /// Google's `embedContent` and `batchEmbedContents`.
+    GeminiEmbeddings,
     /// Mistral's chat completions.
     Mistral,
     /// Cohere's chat, version 2.
@@ -161,7 +163,10 @@ impl Request {
     #[must_use]
     pub fn for_model(&self, name: String) -> Self {
         let mut other = self.clone();
-        other.source.body.set("model", &name);
+        // Google's formats name the model in the path.
+        if !matches!(other.source.format, Format::Gemini | Format::GeminiEmbeddings) {
+            other.source.body.set("model", &name);
+        }
         other.model = name;
         other
     }

@@ -71,7 +71,7 @@ fn answer(fields: &Fields, blocks: &[&RawValue]) -> (Vec<Delta>, Option<Report>)
 /// Pieces with their original, which the first one carries.
 fn named(mut deltas: Vec<Delta>, mut fields: Fields) -> Vec<Delta> {
     fields.remove("usage");
-    deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before);
+    deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before(Format::AnthropicMessages));
     if let Some(first) = deltas.first_mut() {
         first.raw = Raw::Own(Format::AnthropicMessages, fields);
     }

@@ -63,7 +63,7 @@ impl ProviderFormat for Cohere {
         match request.source.format {
             Format::Cohere => return Ok(own(CHAT, request, upstream.model)),
             Format::CohereEmbed => return Ok(own(EMBED, request, upstream.model)),
-            Format::OpenAiEmbeddings => return vectors::cohere(EMBED, &request, upstream),
+            Format::OpenAiEmbeddings | Format::GeminiEmbeddings => return vectors::cohere(EMBED, &request, upstream),
             Format::Rerank => return Ok(rerank::cohere(RERANK, request, upstream)),
             Format::OpenAiChat
             | Format::OpenAiCompletions

@@ -2,15 +2,19 @@
 
 use serde_json::Value;
 
-use super::{refusal, usage};
+use super::{
+    finish::{self, FAULTS},
+    refusal, usage,
+};
 use crate::{
+    fields::Fields,
     format::{
         incoming::{Listener, Place},
         made::hash,
         openai::fault,
         proof::GOOGLES,
     },
-    inference::{CallDelta, Delta, Event, Failure, FinishReason, Made, Media, Raw, TokenLogprob},
+    inference::{CallDelta, Delta, Event, Failure, FinishReason, Format, Made, Media, Raw, TokenLogprob},
     sse::SseEvent,
 };
 
@@ -18,34 +22,14 @@ use crate::{
 const LONGEST_TYPE: usize = 100;
 /// The most candidates of one answer.
 const MOST_CHOICES: usize = 1_024;
-/// Reasons of a candidate that is no answer: the model called what is not there, or wrote what can't be read.
-pub(super) const FAULTS: [&str; 5] = [
-    "MALFORMED_FUNCTION_CALL",
-    "MALFORMED_RESPONSE",
-    "UNEXPECTED_TOOL_CALL",
-    "TOO_MANY_TOOL_CALLS",
-    "MISSING_THOUGHT_SIGNATURE",
-];
-/// Reasons of filters.
-const FILTERS: [&str; 10] = [
-    "SAFETY",
-    "RECITATION",
-    "LANGUAGE",
-    "BLOCKLIST",
-    "PROHIBITED_CONTENT",
-    "SPII",
-    "IMAGE_SAFETY",
-    "IMAGE_PROHIBITED_CONTENT",
-    "IMAGE_RECITATION",
-    "MODEL_ARMOR",
-];
-
 /// What was read of an answer.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     choices: Vec<Choice>,
     /// The answer's id, from which the ids of its calls are made.
     id: String,
+    /// Whether the client reads this format: it is told what is no answer, and given data of any kind.
+    is_own: bool,
 }
 
 /// A candidate, as far as it came.
@@ -65,8 +49,10 @@ impl Listener for Answer {
             return Ok(());
         }
         match serde_json::from_str(data) {
-            Ok(Value::Array(list)) => list.iter().try_for_each(|answer| self.read(answer, events))?,
-            Ok(answer) => self.read(&answer, events)?,
+            Ok(Value::Array(list)) => {
+                list.iter().try_for_each(|answer| self.read(answer, &answer.to_string(), events))?;
+            }
+            Ok(answer) => self.read(&answer, data, events)?,
             Err(_) if event.is_stray || place == Place::AtEnd => {}
             Err(_) => {
                 return Err(Failure::Transport("a chunk of the provider's is not of a known shape".into()));
@@ -85,20 +71,22 @@ impl Listener for Answer {
 }
 
 impl Answer {
-    fn read(&mut self, answer: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
+    /// An answer for a client of this format.
+    pub(super) fn own() -> Self {
+        Self { is_own: true, ..Self::default() }
+    }
+
+    /// Reads an answer, and its text.
+    fn read(&mut self, answer: &Value, text: &str, events: &mut Vec<Event>) -> Result<(), Failure> {
         if let Some(id) = answer.get("responseId").and_then(Value::as_str) {
             id.clone_into(&mut self.id);
         }
         let candidates = answer.get("candidates").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let begin = events.len();
         let read = candidates.iter().try_for_each(|candidate| self.candidate(candidate, events));
         // A report covers all that came before it.
         let report = usage::report(answer, searches(candidates));
         let is_report = report.is_some();
-        events.extend(report.map(|report| Event::Reported(Box::new(report))));
-        read?;
-        if answer.get("error").is_some_and(fault::is_telling) {
-            return Err(Failure::Provider(Box::new(refusal::in_answer(answer))));
-        }
         let is_blocked = answer.pointer("/promptFeedback/blockReason").and_then(Value::as_str).is_some();
         match candidates {
             [] if is_blocked && self.choices.is_empty() => {
@@ -106,8 +94,19 @@ impl Answer {
                 choice.is_finished = true;
                 events.push(Event::Delta(Delta { finish: Some(FinishReason::ContentFilter), ..Delta::default() }));
             }
-            [] if !is_report && answer.get("usageMetadata").is_none() => events.push(Event::Unknown(Raw::None)),
+            // What has no neutral words: where the answer comes from, or how its prompt was rated.
+            [_, ..] if events.len() == begin && read.is_ok() => events.push(Event::Delta(Delta::default())),
             _ => {}
+        }
+        let is_silent = events.len() == begin;
+        name(&mut events[begin..], original(text));
+        events.extend(report.map(|report| Event::Reported(Box::new(report))));
+        read?;
+        if answer.get("error").is_some_and(fault::is_telling) {
+            return Err(Failure::Provider(Box::new(refusal::in_answer(answer))));
+        }
+        if is_silent && !is_report && answer.get("usageMetadata").is_none() {
+            events.push(Event::Unknown(original(text)));
         }
         Ok(())
     }
@@ -127,16 +126,16 @@ impl Answer {
     /// Reads a candidate's parts: a delta for each, so that they keep their order.
     fn candidate(&mut self, candidate: &Value, events: &mut Vec<Event>) -> Result<(), Failure> {
         let index = candidate.get("index").and_then(Value::as_u64).and_then(|index| u32::try_from(index).ok());
-        let id = std::mem::take(&mut self.id);
+        let (id, is_own) = (std::mem::take(&mut self.id), self.is_own);
         let choice = self.choice(index.unwrap_or(0));
-        let read = choice.and_then(|choice| choice.read(candidate, &id, events));
+        let read = choice.and_then(|choice| choice.read(candidate, &id, is_own, events));
         self.id = id;
         read
     }
 }
 
 impl Choice {
-    fn read(&mut self, candidate: &Value, id: &str, events: &mut Vec<Event>) -> Result<(), Failure> {
+    fn read(&mut self, candidate: &Value, id: &str, is_own: bool, events: &mut Vec<Event>) -> Result<(), Failure> {
         let logprobs = logprobs(candidate, self.written);
         let parts = candidate.pointer("/content/parts").and_then(Value::as_array).into_iter().flatten();
         let mut deltas: Vec<Delta> = parts.flat_map(|part| self.part(part, id)).collect();
@@ -160,9 +159,10 @@ impl Choice {
                 Failure::Provider(Box::new(fault::in_words(format!("{said} ({word})"))))
             })
         });
+        let fault = fault.filter(|_| !is_own);
         if let Some(word) = word.filter(|_| fault.is_none()) {
             self.is_finished = true;
-            let finish = Some(self.finish(word));
+            let finish = Some(finish::read(word, self.calls > 0));
             match deltas.last_mut() {
                 Some(last) => last.finish = finish,
                 None => deltas.push(Delta { choice: self.index, finish, ..Delta::default() }),
@@ -170,16 +170,6 @@ impl Choice {
         }
         events.extend(deltas.into_iter().map(Event::Delta));
         fault.map_or(Ok(()), Err)
-    }
-
-    fn finish(&self, word: &str) -> FinishReason {
-        match word {
-            "STOP" if self.calls > 0 => FinishReason::ToolCalls,
-            "STOP" => FinishReason::Stop,
-            "MAX_TOKENS" | "CONTINUATION" => FinishReason::Length,
-            word if FILTERS.contains(&word) => FinishReason::ContentFilter,
-            other => FinishReason::Other(other.to_owned()),
-        }
     }
 
     /// A part in neutral words: nothing where it says nothing that has a place there. The proof of a call comes before it,
@@ -223,6 +213,39 @@ impl Choice {
         let id = text("id").map_or_else(made, str::to_owned);
         CallDelta { index, id: Some(id), name: Some(name.to_owned()), arguments }
     }
+}
+
+/// An answer as it came, without its usage, which is told with the cost.
+fn original(text: &str) -> Raw {
+    let Ok(mut fields) = Fields::parse(text.as_bytes()) else { return Raw::None };
+    fields.remove("usageMetadata");
+    Raw::Own(Format::Gemini, fields)
+}
+
+/// Gives pieces their original, which the first of them carries.
+fn name(pieces: &mut [Event], original: Raw) {
+    if !original.is_some() {
+        return;
+    }
+    let mut next = original;
+    for piece in pieces {
+        if let Event::Delta(delta) = piece {
+            delta.raw = std::mem::replace(&mut next, Raw::Before(Format::Gemini));
+        }
+    }
+}
+
+/// The events of a body that came whole. One that came in several answers has no original that is whole.
+pub(super) fn whole(mut events: Vec<Event>) -> Vec<Event> {
+    let originals = events.iter().filter(|event| matches!(event, Event::Delta(Delta { raw: Raw::Own(..), .. })));
+    if originals.count() > 1 {
+        for event in &mut events {
+            if let Event::Delta(delta) = event {
+                delta.raw = Raw::None;
+            }
+        }
+    }
+    events
 }
 
 fn is_thought(part: &Value) -> bool {

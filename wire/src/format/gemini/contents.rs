@@ -9,13 +9,11 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::proofs::NO_PROOF;
 use crate::{
     format::{feature, media::inline, proof::GOOGLES},
     inference::{Audio, Content, Failure, File, Format, Image, Message, Part, Role, ToolCall, ToolResult},
 };
-
-/// The word in place of a proof.
-const NO_PROOF: &str = "skip_thought_signature_validator";
 
 /// A conversation in Gemini's words.
 #[derive(Debug, Default)]

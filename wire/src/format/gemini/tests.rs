@@ -334,7 +334,7 @@ fn every_reason_to_end_has_a_meaning() {
     ] {
         assert_eq!((of(reason).finish, of(reason).end.as_str()), (Some(finish), "finished"), "{reason}");
     }
-    for reason in super::answer::FAULTS {
+    for reason in super::finish::FAULTS {
         let said = of(reason);
         assert!(said.finish.is_none() && said.end.contains(reason) && said.usage.is_some(), "{said:?}");
     }

@@ -3,7 +3,13 @@
 
 use serde_json::Value;
 
-use crate::{format::count, usage::Report};
+use crate::{
+    format::count,
+    usage::{Report, Tier},
+};
+
+/// Longer usage objects are not passed on: no real one is as long.
+const LARGEST_OBJECT: usize = 64 * 1_024;
 
 /// The usage that an answer reports; `None` where it reports nothing. `searches` are those of its candidates.
 pub(super) fn report(answer: &Value, searches: u64) -> Option<Report> {
@@ -32,9 +38,24 @@ pub(super) fn report(answer: &Value, searches: u64) -> Option<Report> {
         audio_output: of(&["candidatesTokensDetails"], "AUDIO"),
         image_output: of(&["candidatesTokensDetails"], "IMAGE"),
         web_searches: searches,
+        tier: tier(usage),
+        own: Some(usage.to_string()).filter(|own| own.len() <= LARGEST_OBJECT).map(String::into_boxed_str),
         ..Report::default()
     };
     (!is_nothing).then(|| report.fitted())
+}
+
+/// The service tier that served, where it is said.
+fn tier(usage: &Value) -> Option<Tier> {
+    let word = usage.get("serviceTier").and_then(Value::as_str)?;
+    Tier::from_word(&word.to_ascii_lowercase())
+}
+
+/// The answer to a count of tokens; `None` where a body is none.
+pub(super) fn counted(body: &[u8]) -> Option<Report> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    let input = answer.get("totalTokens").and_then(count)?;
+    Some(Report { input: Some(input), own: Some(answer.to_string().into()), ..Report::default() })
 }
 
 /// The tokens of one modality among details.
@@ -75,6 +96,21 @@ mod tests {
         assert_eq!(of(json!({"candidatesTokenCount": 4})).unwrap().input, None);
         assert_eq!(of(json!({"promptTokenCount": -1, "candidatesTokenCount": "x"})), None);
         assert_eq!(of(json!(null)), None);
+    }
+
+    #[test]
+    fn the_tier_and_the_object_itself_are_told_and_a_count_is_read() {
+        let told = of(json!({"promptTokenCount": 10, "serviceTier": "PRIORITY"})).unwrap();
+        assert_eq!(
+            (told.tier, told.own.as_deref()),
+            (Some(Tier::Priority), Some(r#"{"promptTokenCount":10,"serviceTier":"PRIORITY"}"#))
+        );
+        let count = counted(br#"{"totalTokens":7,"promptTokensDetails":[]}"#).unwrap();
+        assert_eq!(
+            (count.input, count.own.as_deref()),
+            (Some(7), Some(r#"{"totalTokens":7,"promptTokensDetails":[]}"#))
+        );
+        assert_eq!(counted(br#"{"candidates":[]}"#), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     pairing::pair,
     vectors,
 };
-use crate::inference::{Event, Failure, Format, ProviderError, Request};
+use crate::inference::{Event, Failure, Format, ProviderError, Request, Work};
 pub use translate::takes;
 
 const CHAT: &str = "/chat/completions";
@@ -29,7 +29,7 @@ impl ProviderFormat for Mistral {
     }
 
     fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
-        if matches!(request.source.format, Format::OpenAiEmbeddings | Format::CohereEmbed) {
+        if let Work::Embedding(_) = request.work {
             return vectors::mistral(&request, upstream);
         }
         feature::check(&request, "Mistral", takes)?;

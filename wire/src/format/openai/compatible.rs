@@ -12,6 +12,7 @@ use crate::{
     format::{
         AnswerReader, ProviderCall, ProviderFormat, Upstream, feature,
         feature::{Feature, Takes},
+        pairing::pair,
         rerank, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request, Role, Work},
@@ -58,15 +59,18 @@ impl ProviderFormat for OpenAiCompatible {
         &[formats::CHAT, formats::COMPLETIONS, formats::EMBEDDINGS, RERANK]
     }
 
-    fn call(&self, request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
+    fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
         let path = match request.source.format {
             Format::OpenAiChat => formats::CHAT,
             Format::OpenAiCompletions => formats::COMPLETIONS,
             Format::OpenAiEmbeddings => formats::EMBEDDINGS,
-            Format::CohereEmbed => return vectors::openai(formats::EMBEDDINGS, &request, upstream),
+            Format::CohereEmbed | Format::GeminiEmbeddings => {
+                return vectors::openai(formats::EMBEDDINGS, &request, upstream);
+            }
             Format::Rerank => return Ok(rerank::compatible(RERANK, request, upstream)),
             Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {
                 let is_streamed = request.stream;
+                pair(&mut request)?;
                 let body = translated(request, upstream)?;
                 return Ok(ProviderCall::translated(Format::OpenAiChat, is_streamed, formats::CHAT.into(), body));
             }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerReader, ClientFormat, End, FINISHED, OnlyWhole, Terms, WholeWriter,
+        ClientFormat, End, FINISHED, OnlyWhole, Terms, WholeWriter,
         own::{self, Own},
         refused::unknown,
         vectors::base64,
@@ -152,35 +152,6 @@ pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
     fields.remove("usage");
     let delta = Event::Delta(Delta { raw: Raw::Own(FORMAT, fields), ..Delta::default() });
     [delta].into_iter().chain(report).chain([FINISHED]).collect()
-}
-
-/// Reads an answer that comes whole, also where a stream was expected.
-#[derive(Default)]
-pub(super) struct Reader {
-    body: Vec<u8>,
-    is_over: bool,
-}
-
-impl AnswerReader for Reader {
-    fn feed(&mut self, bytes: &[u8], _: &mut Vec<Event>) {
-        self.body.extend_from_slice(bytes);
-    }
-
-    fn end(&mut self, events: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.is_over, true) {
-            events.append(&mut read_answer(&self.body));
-        }
-    }
-
-    fn cut(&mut self, failure: Failure, events: &mut Vec<Event>) {
-        if !std::mem::replace(&mut self.is_over, true) {
-            events.push(Event::Failed(failure));
-        }
-    }
-
-    fn is_over(&self) -> bool {
-        self.is_over
-    }
 }
 
 /// Writes one answer.

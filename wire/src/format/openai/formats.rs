@@ -8,7 +8,8 @@ use super::{
 use crate::{
     fields::{BadRequest, Fields},
     format::{
-        AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, pairing::pair, proof, vectors,
+        AnswerReader, ClientFormat, ProviderCall, ProviderFormat, Upstream, feature, gathered::Gathered, pairing::pair,
+        proof, vectors,
     },
     inference::{Event, Failure, Format, ProviderError, Request},
     usage::Tier,
@@ -96,7 +97,7 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiCompletions => COMPLETIONS,
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
-            Format::CohereEmbed => return vectors::openai(EMBEDDINGS, &request, upstream),
+            Format::CohereEmbed | Format::GeminiEmbeddings => return vectors::openai(EMBEDDINGS, &request, upstream),
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
                 pair(&mut request)?;
                 let mut body = translated(&request, upstream)?;
@@ -119,7 +120,7 @@ impl ProviderFormat for OpenAi {
     fn reader(&self, format: Format) -> Box<dyn AnswerReader> {
         match format {
             Format::OpenAiResponses => Box::new(responses::Reader::default()),
-            Format::OpenAiEmbeddings => Box::new(embeddings::Reader::default()),
+            Format::OpenAiEmbeddings => Box::new(Gathered::new(embeddings::read_answer)),
             _ => Box::new(Reader::new(format)),
         }
     }

@@ -43,7 +43,7 @@ use crate::inference::Format;
 pub(super) mod reading {
     pub(in crate::format) use super::{
         messages::{
-            Member, member, members, members_of, note, note_others, read_as, read_calls, read_mark, read_part,
+            Member, Members, member, members, members_of, note, note_others, read_as, read_calls, read_mark, read_part,
             read_text,
         },
         tools::read_list,
@@ -74,6 +74,7 @@ impl Api {
             | Format::OpenAiResponses
             | Format::AnthropicMessages
             | Format::Gemini
+            | Format::GeminiEmbeddings
             | Format::Mistral
             | Format::OpenAiEmbeddings
             | Format::Cohere

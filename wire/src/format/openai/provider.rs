@@ -335,7 +335,7 @@ fn classify_other(format: Format, text: &str) -> Meaning {
 
 /// Deltas with their provider's original. All stand in one event or answer, which the first delta carries.
 fn written_as(format: Format, mut deltas: Vec<Delta>, fields: Fields) -> Vec<Delta> {
-    deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before);
+    deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before(format));
     match deltas.first_mut() {
         Some(first) => first.raw = Raw::Own(format, fields),
         None => deltas.push(Delta { raw: Raw::Own(format, fields), ..Delta::default() }),
@@ -393,7 +393,7 @@ mod tests {
         let told: Vec<_> = deltas.iter().map(|delta| (delta.choice, &*delta.text, delta.finish.clone())).collect();
         assert_eq!(told, [(1, "b", None), (0, "a", Some(FinishReason::Stop))]);
         assert_eq!(deltas[0].raw.of(CHAT).map(Fields::to_json).as_deref(), Some(chunk));
-        assert_eq!(deltas[1].raw, Raw::Before);
+        assert_eq!(deltas[1].raw, Raw::Before(CHAT));
     }
 
     #[test]

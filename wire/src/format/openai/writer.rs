@@ -60,14 +60,14 @@ impl AnswerWriter for Writer {
         }
         match delta.raw {
             // The original was written with the delta before.
-            Raw::Before => None,
+            Raw::Before(format) if format == self.head.api.format() => None,
             Raw::Own(format, mut fields) if format == self.head.api.format() => {
                 self.names.unite(&mut fields, &self.head);
                 Some(sse::encode(&fields.to_json()))
             }
             // The frame of an answer of another format.
-            Raw::Own(..) if !first && delta.is_silent() => None,
-            Raw::Own(..) | Raw::None => {
+            Raw::Own(..) | Raw::Before(_) if !first && delta.is_silent() => None,
+            Raw::Own(..) | Raw::Before(_) | Raw::None => {
                 let speaks = !delta.reasoning.is_empty() || delta.signature.is_some();
                 let detail = if speaks { self.details.entry(delta.choice).or_default().add(&delta) } else { None };
                 Some(sse::encode(&self.head.chunk(&delta, first, detail)))

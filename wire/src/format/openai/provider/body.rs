@@ -34,7 +34,7 @@ pub(in super::super) fn limit_fields(format: Format, body: &Fields) -> &'static 
     match format {
         Format::OpenAiResponses => return &["max_output_tokens"],
         // Nothing is written.
-        Format::OpenAiEmbeddings | Format::CohereEmbed | Format::Rerank => return &[],
+        Format::OpenAiEmbeddings | Format::GeminiEmbeddings | Format::CohereEmbed | Format::Rerank => return &[],
         _ => {}
     }
     match (Api::of(format), is_there("max_completion_tokens"), is_there("max_tokens")) {

@@ -301,7 +301,7 @@ impl AnswerWriter for Writer {
 
     fn delta(&mut self, delta: Delta) -> Option<String> {
         match delta.raw {
-            Raw::Before => None,
+            Raw::Before(FORMAT) => None,
             Raw::Own(FORMAT, fields) => {
                 let fields = self.own_event(fields);
                 let kind = fields.string("type").ok().flatten().unwrap_or_default();
@@ -320,7 +320,7 @@ impl AnswerWriter for Writer {
                 self.partial.hear(&kind, &fields);
                 Some(named(&kind, &fields.to_json()))
             }
-            Raw::Own(..) | Raw::None => {
+            Raw::Own(..) | Raw::Before(_) | Raw::None => {
                 let mut out = String::new();
                 self.begin(&mut out);
                 self.take(delta, &mut out);
