@@ -10,6 +10,7 @@ mod audit;
 mod authority;
 mod background;
 mod backup;
+mod breakers;
 mod closed;
 mod codex;
 mod compatible;
