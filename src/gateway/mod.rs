@@ -10,6 +10,7 @@ pub mod meter;
 mod models;
 pub mod plan;
 pub mod quote;
+pub mod race;
 pub mod room;
 pub mod serve;
 pub mod stages;
@@ -28,6 +29,7 @@ use crate::catalogue::Model;
 use actors::{accounts::Accounts, pool::PoolActor, provider};
 use measure::Measures;
 pub use models::{LOOK, Models};
+use race::Race;
 use room::Room;
 use runtime::{clock::Clock, mailbox::Handle};
 use tokenizer_cache::TokenizerCache;
@@ -42,6 +44,8 @@ pub struct Gateway {
     tokenizer_cache: TokenizerCache,
     /// Providers by name.
     pub providers: HashMap<String, provider::ProviderHandle>,
+    /// Which models of aliases answer soonest.
+    pub race: Race,
     /// What is measured of each provider's requests.
     measures: Measures,
     /// Pools by size class.
@@ -82,7 +86,8 @@ impl Gateway {
         let (tokenizer_cache, drains) = (TokenizerCache::default(), Arc::new(Semaphore::new(drains)));
         let unread = Room::new(rules.unread_bytes);
         let measures = Measures::of(providers.keys().map(String::as_str).chain([plan::OURS]));
-        Self { accounts, models, tokenizer_cache, providers, measures, pools, runtime, rules, drains, unread }
+        let race = Race::of(models.aliases());
+        Self { accounts, models, tokenizer_cache, providers, race, measures, pools, runtime, rules, drains, unread }
     }
 
     /// Ends all running requests, each charged as far as it came, and returns their number. Streams are no longer read

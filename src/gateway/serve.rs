@@ -15,6 +15,7 @@ use actors::{
 use billing::{
     Nanos,
     account::Balance,
+    attempt::Attempt,
     automatic::Switch,
     command::Refusal,
     entry::UsageRecord,
@@ -53,6 +54,8 @@ pub struct Job {
     pub caller: Caller,
     /// The request.
     pub request: Request,
+    /// The attempts with other models before this one.
+    pub attempts: Vec<Attempt>,
     /// The caller's own key at the provider.
     pub provider_key: Option<String>,
     /// The longest wait in line for a permit or the rate limit.
@@ -212,7 +215,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
-    let Job { request_id, caller, request, provider_key, max_wait } = job;
+    let Job { request_id, caller, request, attempts, provider_key, max_wait } = job;
     let payer = Payer::of(provider_key.as_ref());
     let (model, price_version) = gateway.models.find(&request.model).await?;
     target::check(gateway, &model, payer)?;
@@ -227,6 +230,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     measure.admission(took);
     let Admitted { mut admission, balance, rate_remaining, place } = admitted;
     admission.price_at(plan.price());
+    admission.after(attempts);
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
