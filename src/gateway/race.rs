@@ -276,7 +276,7 @@ mod tests {
     proptest! {
         /// From a seed: most ask the fastest, a few the others, and once another is the fastest, most ask that.
         #[test]
-        fn most_ask_the_fastest_and_a_change_is_found(seed in any::<u64>(), speeds in prop::array::uniform3(20..2_000_u64)) {
+        fn most_ask_the_fastest_and_a_change_is_found(seed in any::<u64>(), speeds in prop::array::uniform3(20..2_000_u32)) {
             let (mut paces, began, mut random) = ([Pace::default(); 3], Instant::now(), seed);
             let mut next = || {
                 // Splitmix64.
@@ -289,7 +289,7 @@ mod tests {
                 for turn in 0..4_000_u64 {
                     let place = order(&paces, None, next(), began + Duration::from_millis(turn))[0];
                     // As slow as it is, and up to a tenth more.
-                    let took = speeds[place] as f64 * 0.1_f64.mul_add(next(), 1.0);
+                    let took = f64::from(speeds[place]) * 0.1_f64.mul_add(next(), 1.0);
                     paces[place].answered(Duration::from_secs_f64(took / 1_000.0));
                     first[place] += u32::from(turn >= 2_000);
                 }

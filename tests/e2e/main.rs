@@ -24,6 +24,7 @@ mod imported;
 mod kept;
 mod key_limits;
 mod libraries;
+mod moving;
 mod open;
 mod openapi;
 mod operator;

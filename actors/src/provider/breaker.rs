@@ -237,7 +237,7 @@ mod tests {
         let told = |breakers: &Breakers| breakers.troubles(&breakers.gates(&Gates::default())).collect::<Vec<_>>();
         let trouble =
             Trouble { model: Some(Arc::clone(&model)), failures: TROUBLING, why: "HTTP 503".into(), left_alone: None };
-        assert_eq!(told(&breakers), [trouble.clone()]);
+        assert_eq!(told(&breakers), std::slice::from_ref(&trouble));
         for _ in TROUBLING..OPENS_AFTER + 3 {
             breakers.note(&model, Outcome::ModelFailed, "HTTP 503".into(), began);
         }

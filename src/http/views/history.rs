@@ -179,6 +179,7 @@ pub struct EndedRequest {
 
 impl EndedRequest {
     /// The same request with its attempts.
+    #[must_use]
     pub fn after(self, attempts: Vec<history::Attempt>) -> Self {
         Self { attempts: attempts.into_iter().map(Attempt::from).collect(), ..self }
     }
