@@ -11,6 +11,7 @@ use bill::{Bill, LetIn, Settling, Tried};
 use billing::{
     Nanos,
     account::Balance,
+    attempt::Attempt,
     class::SizeClass,
     command::{Admit, Answer, Command, Refusal, Reply},
     entry::{Ending, UsageRecord},
@@ -158,6 +159,11 @@ impl Admission {
     /// Takes the price that was frozen when it was planned: what its record's quantities are charged at.
     pub fn price_at(&mut self, price: Option<Arc<Price>>) {
         self.bill.price_at(price);
+    }
+
+    /// Takes the attempts with other models before this one, for the record.
+    pub fn after(&mut self, attempts: Vec<Attempt>) {
+        self.bill.after(attempts);
     }
 
     /// Notes what was used so far: what is charged if this guard is dropped.

@@ -201,5 +201,6 @@ fn usage(which: usize, request_id: RequestId, started_at: Timestamp, ended_at: T
         price_version: 1,
         started_at,
         ended_at,
+        attempts: Vec::new(),
     }
 }

@@ -76,6 +76,7 @@ fn settle(cost: Nanos) -> Command {
         price_version: 1,
         started_at: NOW,
         ended_at: NOW,
+        attempts: Vec::new(),
     })
 }
 

@@ -6,6 +6,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use crate::{
     account::{Automatic, Header},
+    attempt::Attempt,
     event::Event,
     grant::Grant,
     hold::{Hold, Work},
@@ -175,6 +176,8 @@ pub struct UsageRecord {
     pub started_at: Timestamp,
     /// When the request ended.
     pub ended_at: Timestamp,
+    /// The attempts with other models before this one, in their order.
+    pub attempts: Vec<Attempt>,
 }
 
 impl UsageRecord {
@@ -203,6 +206,7 @@ impl UsageRecord {
             price_version: hold.price_version,
             started_at: hold.placed_at,
             ended_at: now,
+            attempts: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@
 #![warn(clippy::missing_errors_doc, clippy::missing_panics_doc)]
 
 pub mod account;
+pub mod attempt;
 pub mod automatic;
 pub mod card;
 pub mod class;

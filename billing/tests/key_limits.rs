@@ -80,6 +80,7 @@ fn record(hold: &Hold, charged: Nanos, now: Timestamp) -> UsageRecord {
         price_version: 1,
         started_at: now,
         ended_at: now,
+        attempts: Vec::new(),
     }
 }
 

@@ -259,6 +259,7 @@ fn usage(request_id: RequestId, charged: Nanos, now: Timestamp) -> UsageRecord {
         price_version: 1,
         started_at: now,
         ended_at: now,
+        attempts: Vec::new(),
     }
 }
 

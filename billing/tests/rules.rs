@@ -102,6 +102,7 @@ impl Story {
             price_version: 1,
             started_at: NOW,
             ended_at: NOW,
+            attempts: Vec::new(),
         };
         self.say(Command::Settle(usage)).unwrap();
     }

@@ -23,6 +23,7 @@ mod m0014_log_rows;
 mod m0015_log_checkpoint;
 mod m0016_ends;
 mod m0017_kept_responses;
+mod m0018_attempts;
 
 /// All migrations of the tables, in order.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0015_log_checkpoint::Migration),
             Box::new(m0016_ends::Migration),
             Box::new(m0017_kept_responses::Migration),
+            Box::new(m0018_attempts::Migration),
         ])
     }
 }

@@ -1,6 +1,6 @@
 //! The operator's own names for models: each stands for models in an order, of which the next is asked where one is not
-//! served. The order is the list's (`NAME=MODEL>MODEL`), by weight (`NAME=MODEL*3|MODEL`), or by price
-//! (`NAME=cheapest MODEL|MODEL`).
+//! served. The order is the list's (`NAME=MODEL>MODEL`), by weight (`NAME=MODEL*3|MODEL`), by price
+//! (`NAME=cheapest MODEL|MODEL`), or by how soon each answers (`NAME=fastest MODEL|MODEL`).
 
 use std::collections::BTreeMap;
 
@@ -26,11 +26,14 @@ pub enum By {
     Weight(Vec<u32>),
     /// The one is the first that costs the least for the request.
     Price,
+    /// The one is the first that answers soonest of late.
+    Latency,
 }
 
-/// What stands before models of which the cheapest is asked.
-const CHEAPEST: &str = "cheapest ";
-const FORM: &str = "is written NAME=MODEL>MODEL, NAME=MODEL*WEIGHT|MODEL*WEIGHT or NAME=cheapest MODEL|MODEL";
+/// What stands before models of which the cheapest is asked, or the fastest.
+const RANKED: [(&str, By); 2] = [("cheapest ", By::Price), ("fastest ", By::Latency)];
+const FORM: &str = "is written NAME=MODEL>MODEL, NAME=MODEL*WEIGHT|MODEL*WEIGHT, NAME=cheapest MODEL|MODEL or \
+                    NAME=fastest MODEL|MODEL";
 
 /// An alias that can't be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +77,11 @@ impl Aliases {
         self.0.get(name)
     }
 
+    /// What all the names stand for.
+    pub fn ways(&self) -> impl Iterator<Item = &Way> {
+        self.0.values()
+    }
+
     /// The model that a name stands for: itself, where it is no alias.
     pub fn model<'a>(&'a self, name: &'a str) -> &'a str {
         self.0.get(name).and_then(|way| way.models.first()).map_or(name, String::as_str)
@@ -92,11 +100,13 @@ impl Way {
             let is_name = !name.is_empty() && !name.contains(['>', '|', '*', ' ']);
             is_name.then(|| name.to_owned())
         };
-        if text == CHEAPEST.trim_end() {
-            return None;
-        }
-        if let Some(models) = text.strip_prefix(CHEAPEST) {
-            return Some(Self { models: models.split('|').map(name).collect::<Option<_>>()?, by: By::Price });
+        for (word, by) in RANKED {
+            if text == word.trim_end() {
+                return None;
+            }
+            if let Some(models) = text.strip_prefix(word) {
+                return Some(Self { models: models.split('|').map(name).collect::<Option<_>>()?, by });
+            }
         }
         if !text.contains(['|', '*']) {
             return Some(Self { models: text.split('>').map(name).collect::<Option<_>>()?, by: By::Order });
@@ -135,6 +145,7 @@ mod tests {
         );
         assert_eq!(way("a=b*3 | c/d"), Way { models: models(&["b", "c/d"]), by: By::Weight(vec![3, 1]) });
         assert_eq!(way("a=cheapest b|c"), Way { models: models(&["b", "c"]), by: By::Price });
+        assert_eq!(way("a=fastest b|c"), Way { models: models(&["b", "c"]), by: By::Latency });
         assert_eq!(aliases.way("x"), None);
     }
 
@@ -154,6 +165,8 @@ mod tests {
             &["a=b*x|c"],
             &["a=b>c|d"],
             &["a=cheapest "],
+            &["a=fastest "],
+            &["a=fastest b>c"],
             &["a=dearest b|c"],
         ] {
             assert!(of(texts).is_err(), "{texts:?}");

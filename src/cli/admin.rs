@@ -2,7 +2,7 @@
 //! is given by its id or its e-mail address.
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     call::{Server, encoded},
@@ -246,8 +246,22 @@ const ACTORS: &[(&str, &str)] = &[
     ("SINCE", "since"),
     ("RESTARTS", "restarts"),
     ("WAITING", "mailbox_depth"),
+    ("TRIED", "tried_at"),
     ("WHY", "reasons"),
 ];
+
+/// An actor's row, and one for each of its parts that is in trouble.
+fn with_parts(actor: &Value) -> Vec<Value> {
+    let parts = actor["parts"].as_array().map_or(&[][..], Vec::as_slice);
+    let row = |part: &Value| {
+        let name = [&actor["name"], &part["name"]].map(|name| name.as_str().unwrap_or_default()).join("/");
+        json!({
+            "kind": "model", "name": name, "verdict": part["verdict"], "since": part["since"],
+            "tried_at": part["tried_at"], "reasons": part["why"],
+        })
+    };
+    std::iter::once(actor.clone()).chain(parts.iter().map(row)).collect()
+}
 
 /// Prints a list that belongs to an account.
 fn list(server: &Server, of: &Of, what: &str, columns: &[(&str, &str)], form: Form) -> Result<()> {
@@ -333,6 +347,8 @@ pub(super) fn credits(settings: &Settings, CreditsArgs { json, command }: &Credi
 pub(super) fn actors(settings: &Settings, args: &ActorsArgs) -> Result<i32> {
     let seen = Server::of(settings)?.call("GET", "actors", None)?;
     let actors = seen["actors"].as_array().map_or(&[][..], Vec::as_slice);
-    print_list(actors, ACTORS, Form::of_list(args.json))?;
+    let form = Form::of_list(args.json);
+    let rows = if form == Form::Json { actors.to_vec() } else { actors.iter().flat_map(with_parts).collect() };
+    print_list(&rows, ACTORS, form)?;
     Ok(i32::from(actors.iter().any(|actor| actor["verdict"] == "down")))
 }

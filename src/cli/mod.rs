@@ -6,6 +6,7 @@ mod archive;
 mod audit;
 mod backup;
 mod call;
+mod import;
 mod keys;
 mod models;
 mod prices;
@@ -92,6 +93,8 @@ enum Command {
     Receipt(receipt::Args),
     /// Compare payments, refunds and disputes with the card processor's; exit status 1 on a difference.
     Reconcile(reconcile::Args),
+    /// Take over another gateway's configuration: its providers, models and keys.
+    Import(import::Args),
     /// Create, list and show accounts on the running server.
     Account(admin::AccountArgs),
     /// Create, list and revoke API keys on the running server.
@@ -123,6 +126,7 @@ pub fn run() -> Result<i32> {
         Command::Archive(args) => archive::run(&settings, &args),
         Command::Receipt(args) => receipt::run(&settings, &args),
         Command::Reconcile(args) => reconcile::run(&settings, &args),
+        Command::Import(args) => import::run(&settings, &args),
         Command::Account(args) => admin::account(&settings, &args),
         Command::Key(args) => admin::key(&settings, &args),
         Command::Credits(args) => admin::credits(&settings, &args),

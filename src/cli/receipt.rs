@@ -124,6 +124,13 @@ fn told(receipt: &Receipt) -> String {
         let (amount, rate, cost) = (&quantity["amount"], text("rate"), text("cost"));
         line("quantity", format!("{} {amount} at ${rate} each: ${cost}", text("quantity")));
     }
+    for attempt in content["attempts"].as_array().into_iter().flatten() {
+        let text = |name: &str| plain(attempt[name].as_str().unwrap_or("-"));
+        let [model, provider, outcome, charged] = ["model", "provider", "outcome", "charged"].map(text);
+        let status = attempt["status"].as_u64().map(|status| format!(" ({status})")).unwrap_or_default();
+        let (began, ended) = (text("started_at"), text("ended_at"));
+        line("attempt", format!("{model} at {provider}: {outcome}{status}, {began} to {ended}, ${charged}"));
+    }
     told.join("\n")
 }
 

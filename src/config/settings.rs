@@ -219,7 +219,7 @@ pub enum Concurrency {
 #[serde(deny_unknown_fields)]
 pub struct Routing {
     /// The operator's own names for models, each `NAME=MODEL`, or `NAME=MODEL>MODEL` with those that are asked where the
-    /// one before is not served.
+    /// one before is not served; also by weight, by price (`cheapest`) or by how soon each answers (`fastest`).
     pub aliases: Vec<String>,
 }
 

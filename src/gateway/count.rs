@@ -48,7 +48,7 @@ pub async fn count(
                 return Err(ServeError::Invalid { field: bad.field.into(), message: bad.message });
             }
             target::check(gateway, &model, Payer::of(own_key.as_ref()))?;
-            let report = handle.count(call, own_key.as_deref()).await?;
+            let report = handle.count(&closed.id, call, own_key.as_deref()).await?;
             tracing::debug!(request.id = %id, input = report.input, "a provider counted a prompt");
             Ok(report.own.map_or(Counted::Here(report.input.unwrap_or(here)), Counted::Told))
         }

@@ -11,6 +11,7 @@ pub mod meter;
 mod models;
 pub mod plan;
 pub mod quote;
+pub mod race;
 pub mod room;
 pub mod serve;
 pub mod stages;
@@ -30,6 +31,7 @@ use actors::{accounts::Accounts, pool::PoolActor, provider};
 use answers::Answers;
 use measure::Measures;
 pub use models::{LOOK, Models};
+use race::Race;
 use room::Room;
 use runtime::{clock::Clock, mailbox::Handle};
 use tokenizer_cache::TokenizerCache;
@@ -44,6 +46,8 @@ pub struct Gateway {
     tokenizer_cache: TokenizerCache,
     /// Providers by name.
     pub providers: HashMap<String, provider::ProviderHandle>,
+    /// Which models of aliases answer soonest.
+    pub race: Race,
     /// What is measured of each provider's requests.
     measures: Measures,
     /// Pools by size class.
@@ -89,7 +93,21 @@ impl Gateway {
         let unread = Room::new(rules.unread_bytes);
         let measures = Measures::of(providers.keys().map(String::as_str).chain([plan::OURS, answers::PROVIDER]));
         let answers = Answers::new(rules.answers_bytes);
-        Self { accounts, models, tokenizer_cache, providers, measures, pools, runtime, rules, drains, unread, answers }
+        let race = Race::of(models.aliases());
+        Self {
+            accounts,
+            models,
+            tokenizer_cache,
+            providers,
+            race,
+            measures,
+            pools,
+            runtime,
+            rules,
+            drains,
+            unread,
+            answers,
+        }
     }
 
     /// Ends all running requests, each charged as far as it came, and returns their number. Streams are no longer read

@@ -26,7 +26,7 @@ use super::{Rules, serve::ServeError};
 use crate::catalogue::Model;
 
 /// The provider's name for our own models.
-pub(super) const OURS: &str = "farebox";
+pub const OURS: &str = "farebox";
 
 /// Who pays the provider of a closed model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use actors::{
 use billing::{
     Nanos,
     account::Balance,
+    attempt::Attempt,
     automatic::Switch,
     command::{Admit, Refusal},
     entry::UsageRecord,
@@ -60,6 +61,8 @@ pub struct Job {
     pub caller: Caller,
     /// The request.
     pub request: Request,
+    /// The attempts with other models before this one.
+    pub attempts: Vec<Attempt>,
     /// The caller's own key at the provider.
     pub provider_key: Option<String>,
     /// The longest wait in line for a permit or the rate limit.
@@ -223,7 +226,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
-    let Job { request_id, caller, request, provider_key, max_wait, max_age } = job;
+    let Job { request_id, caller, request, attempts, provider_key, max_wait, max_age } = job;
     let payer = Payer::of(provider_key.as_ref());
     let (model, price_version) = gateway.models.find(&request.model).await?;
     target::check(gateway, &model, payer)?;
@@ -239,7 +242,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
             Some(Found::Answer(answer, age)) => {
                 let begin = |_: &mut Admission, _| again(&answer, request.stream);
                 let enter = Enter { admit: free(admit), max_wait };
-                let started = begun(gateway, account, enter, begin).await?;
+                let started = begun(gateway, account, enter, attempts, begin).await?;
                 return Ok(Started { reused: Some(Reused::Hit(age)), ..started });
             }
             Some(Found::Nothing(unheard)) => (reused, recorder) = (Some(Reused::Miss), Some(unheard)),
@@ -259,7 +262,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         };
         Run { meter: Meter::new(plan.target, began), events, runner }
     };
-    let started = begun(gateway, account, Enter { admit, max_wait }, begin).await?;
+    let started = begun(gateway, account, Enter { admit, max_wait }, attempts, begin).await?;
     Ok(Started { reused, ..started })
 }
 
@@ -287,6 +290,7 @@ async fn begun(
     gateway: &Arc<Gateway>,
     account: AccountId,
     enter: Enter,
+    attempts: Vec<Attempt>,
     begin: impl FnOnce(&mut Admission, Instant) -> Run,
 ) -> Result<Started, ServeError> {
     let request_id = enter.admit.request_id;
@@ -296,6 +300,7 @@ async fn begun(
     let took = asked_at.elapsed();
     measure.admission(took);
     let Admitted { mut admission, balance, rate_remaining, place } = admitted;
+    admission.after(attempts);
     let cancel = Arc::new(Notify::new());
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();

@@ -95,6 +95,7 @@ pub(super) enum Ready<'a> {
     /// For a provider.
     Provider {
         handle: &'a ProviderHandle,
+        model: Arc<str>,
         /// The request as the provider's format writes it.
         call: Box<ProviderCall>,
         /// Whether the provider answers in the client's format.
@@ -119,8 +120,8 @@ pub(super) async fn ready<'a>(
         Target::Closed(terms) => {
             let (asked, session) = (request.source.format, session(&request));
             let (handle, call) = call(gateway, terms, request)?;
-            let speaks_as_client = call.format == asked;
-            Ok(Ready::Provider { handle, call: Box::new(call), speaks_as_client, session, own_key })
+            let (speaks_as_client, model) = (call.format == asked, Arc::clone(&terms.model.id));
+            Ok(Ready::Provider { handle, model, call: Box::new(call), speaks_as_client, session, own_key })
         }
         Target::Open(terms) => {
             let (pool, model) = (pool(gateway, &terms.model)?, Arc::clone(&terms.model));
@@ -167,14 +168,14 @@ impl Ready<'_> {
     /// last event tells how the run ended; where it can't begin, that is the only event. `limit` is sent to a provider.
     pub(super) fn run(self, admission: &Admission, limit: Option<Limit>) -> (BoxStream<'static, Event>, Runner) {
         match self {
-            Ready::Provider { handle, mut call, speaks_as_client, session, own_key } => {
+            Ready::Provider { handle, model, mut call, speaks_as_client, session, own_key } => {
                 if let Some(limit) = limit {
                     handle.format().limit(&mut call, limit.tokens);
                 }
                 let (clamped, is_streamed) = (limit.map(|limit| limit.why), call.is_streamed);
                 // A provider's cache belongs to a key: an account's session keeps to one.
                 let affinity = affinity(admission.account_id(), session.as_deref());
-                let events = handle.call(admission, *call, own_key.as_deref(), affinity);
+                let events = handle.call(admission, &model, *call, own_key.as_deref(), affinity);
                 (events, Runner::Provider { clamped, is_streamed, speaks_as_client })
             }
             Ready::Pool { pool, model, prepared, tokenizer } => {

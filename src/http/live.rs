@@ -45,6 +45,7 @@ use super::{
 };
 use crate::gateway::{
     plan::Payer,
+    race::Intent,
     serve::{self, Caller, Job, Started},
     ways,
 };
@@ -404,8 +405,8 @@ async fn start(state: &Shared, by: &By, body: &RawValue) -> Result<(RequestId, S
         return Err(ApiError::not_ready("stopping"));
     }
     let request_id = RequestId(Uuid::now_v7());
-    let request = ways::first(&state.gateway, request, Payer::Credits, by.caller.account_id).await;
-    let job =
-        Job { request_id, caller: by.caller, request, provider_key: None, max_wait: Duration::ZERO, max_age: None };
+    let request = ways::first(&state.gateway, request, Payer::Credits, by.caller.account_id, Intent::Run).await;
+    let (attempts, max_wait, max_age) = (Vec::new(), Duration::ZERO, None);
+    let job = Job { request_id, caller: by.caller, request, attempts, provider_key: None, max_wait, max_age };
     Ok((request_id, serve::start(&state.gateway, job).await?))
 }

@@ -2,7 +2,7 @@
 
 use actors::account::{Look, Picture};
 use billing::{
-    Nanos, Timestamp,
+    Nanos, Timestamp, attempt,
     event::EventKind,
     hold::Hold,
     ids::{AccountId, KeyId, RequestId},
@@ -82,6 +82,73 @@ pub struct Ended {
     pub started_at: Timestamp,
     /// When the request ended.
     pub ended_at: Timestamp,
+}
+
+/// The attempts of a request that may have been made with several models; the last is the one that the request's record is of.
+/// None where there was one alone.
+///
+/// # Errors
+///
+/// The ledger can't be read just now ([`NotReady`](ServiceError::NotReady)); try again.
+pub async fn attempts(service: &Service, account: AccountId, ended: &Ended) -> Result<Vec<Attempt>, ServiceError> {
+    let before = service.ledger().attempts(account, ended.id).await?;
+    let mut attempts: Vec<Attempt> = before.into_iter().map(Attempt::from).collect();
+    if !attempts.is_empty() {
+        attempts.push(Attempt::last(ended));
+    }
+    Ok(attempts)
+}
+
+/// An attempt of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// The request's id in it; `None` where nothing was held for it, so that it has no record.
+    pub request_id: Option<RequestId>,
+    /// The model.
+    pub model: String,
+    /// The provider, or `farebox`; `None` where there is no such model.
+    pub provider: Option<String>,
+    /// How it ended: as the last attempt, or the code of its error.
+    pub outcome: String,
+    /// The HTTP status that it would have been answered with; `None` for the last one.
+    pub status: Option<u16>,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// The amount charged.
+    pub charged: Nanos,
+}
+
+impl From<attempt::Attempt> for Attempt {
+    fn from(attempt: attempt::Attempt) -> Self {
+        let attempt::Attempt { request_id, model, provider, status, code, started_at, ended_at, charged } = attempt;
+        Self {
+            request_id,
+            model: model.to_string(),
+            provider: provider.map(|provider| provider.to_string()),
+            outcome: code.into_owned(),
+            status: Some(status),
+            started_at,
+            ended_at,
+            charged,
+        }
+    }
+}
+
+impl Attempt {
+    fn last(ended: &Ended) -> Self {
+        Self {
+            request_id: Some(ended.id),
+            model: ended.model.clone(),
+            provider: Some(ended.provider.clone()),
+            outcome: ended.ending.clone(),
+            status: None,
+            started_at: ended.started_at,
+            ended_at: ended.ended_at,
+            charged: ended.cost,
+        }
+    }
 }
 
 /// A part of a request's usage.

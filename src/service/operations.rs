@@ -117,6 +117,28 @@ impl From<health::Observed> for Handled {
     }
 }
 
+/// A part of an actor that is in trouble: a provider's model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The part's name.
+    pub name: String,
+    /// The health: `degraded` or `down`.
+    pub verdict: &'static str,
+    /// The trouble in words.
+    pub why: String,
+    /// When this health began.
+    pub since: Timestamp,
+    /// From when on it is tried again; `None` where it was not given up.
+    pub tried_at: Option<Timestamp>,
+}
+
+impl From<health::SeenPart> for Part {
+    fn from(part: health::SeenPart) -> Self {
+        let health::SeenPart { name, verdict, why, since, tried_at } = part;
+        Self { name, verdict: verdict.name(), why, since, tried_at }
+    }
+}
+
 /// An actor with a name, or all accounts as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -128,6 +150,8 @@ pub struct Actor {
     pub since: Timestamp,
     /// The reasons, in words; empty where all is well.
     pub reasons: Vec<String>,
+    /// The actor's parts that are in trouble: a provider's models.
+    pub parts: Vec<Part>,
     /// The number of restarts.
     pub restarts: u64,
     /// The last restarts, oldest first: the time, and how the life before ended.
@@ -140,10 +164,12 @@ pub struct Actor {
 
 impl From<health::Seen> for Actor {
     fn from(seen: health::Seen) -> Self {
-        let health::Seen { name, verdict, since, reasons, restarts, last_restarts, heartbeat_ms, observed } = seen;
+        let health::Seen { name, verdict, since, reasons, parts, restarts, last_restarts, heartbeat_ms, observed } =
+            seen;
+        let parts = parts.into_iter().map(Part::from).collect();
         let last_restarts = last_restarts.into_iter().map(|restart| (restart.at, restart.reason.words())).collect();
         let (verdict, handled) = (verdict.name(), observed.into());
-        Self { name, verdict, since, reasons, restarts, last_restarts, heartbeat_ms, handled }
+        Self { name, verdict, since, reasons, parts, restarts, last_restarts, heartbeat_ms, handled }
     }
 }
 

@@ -5,7 +5,7 @@ use ledger::log_rows::LogRow;
 
 use super::{
     Service, ServiceError,
-    history::{self, Ended},
+    history::{self, Attempt, Ended},
 };
 
 /// An ended request, and where the log has it.
@@ -15,6 +15,8 @@ pub struct RequestReceipt {
     pub account_id: AccountId,
     /// The request.
     pub ended: Ended,
+    /// Its attempts, where there were several.
+    pub attempts: Vec<Attempt>,
     /// The row of the log; `None` if the request ended before there was a log.
     pub row: Option<Row>,
 }
@@ -51,5 +53,6 @@ pub async fn of_request(
 ) -> Result<RequestReceipt, ServiceError> {
     let ended = history::request(service, account, only, id).await?;
     let row = service.ledger().row_of_request(account, id).await?.map(Row::from);
-    Ok(RequestReceipt { account_id: account, ended, row })
+    let attempts = history::attempts(service, account, &ended).await?;
+    Ok(RequestReceipt { account_id: account, ended, attempts, row })
 }

@@ -86,19 +86,38 @@ pub fn text(health: &Health) -> String {
             let _ = writeln!(text, "{name}{{kind=\"{of}\",name=\"{}\"}} {}", escaped(&seen.name), value(seen));
         }
     }
+    let name = "farebox_provider_model_verdict";
+    let help = "How a provider's model in trouble fares: 1 degraded, 2 not called for a while.";
+    let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+    for seen in &seen {
+        for part in &seen.parts {
+            let (provider, model) = (escaped(&seen.name), escaped(&part.name));
+            let _ = writeln!(text, "{name}{{provider=\"{provider}\",model=\"{model}\"}} {}", part.verdict as u8);
+        }
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runtime::health::{Kind, Verdict};
+    use runtime::health::{Kind, Part, Verdict};
 
     #[test]
     fn each_named_actor_is_told_with_its_verdict_and_labels_are_escaped() {
         let health = Health::default();
         health.trouble(Kind::Engine, "a\"b\\c\nd", Some((Verdict::Down, "it could not be loaded".into())));
+        let part = Part {
+            name: "gpt\"4".into(),
+            verdict: Verdict::Down,
+            why: "it fails".into(),
+            since_ago: None,
+            tried_in: None,
+        };
+        health.parts(Kind::Provider, "openai", vec![part]);
         let text = text(&health);
+        let of_model = r#"farebox_provider_model_verdict{provider="openai",model="gpt\"4"} 2"#;
+        assert!(text.lines().any(|found| found == of_model), "{text}");
         let line = r#"farebox_actor_verdict{kind="engine",name="a\"b\\c\nd"} 2"#;
         assert!(text.lines().any(|found| found == line), "{text}");
         assert!(text.contains("farebox_actor_messages_total{kind=\"account\"} 0\n"), "{text}");

@@ -19,9 +19,10 @@ use crate::support::{
     server::Server,
     temporary,
     test_ledger::TestLedger,
+    with,
 };
 
-const APPEND_ONLY: [&str; 4] = ["journal", "usage_record", "price_version", "batch"];
+const APPEND_ONLY: [&str; 5] = ["journal", "usage_record", "request_attempt", "price_version", "batch"];
 
 /// How a check's rule is broken, and what must be said of it.
 struct Case {
@@ -55,6 +56,20 @@ const WINDOW: &str =
 const HOLDING: &str = "SELECT id, held FROM credit_grant WHERE held > 0";
 
 const CASES: &[Case] = &[
+    case(
+        6,
+        "attempt before a request's last was charged too",
+        "SELECT request_id, charged FROM request_attempt",
+        "UPDATE request_attempt SET charged = charged + 1 WHERE request_id = {id}",
+        "charged expected 0.00, found {+}",
+    ),
+    case(
+        15,
+        "attempt before a request's last was not charged what its record says",
+        "SELECT attempt_id, charged FROM request_attempt",
+        "UPDATE request_attempt SET charged = charged + 1 WHERE attempt_id = {id}",
+        "charged expected {0}, found {+}",
+    ),
     case(
         1,
         "grant does not add up",
@@ -525,6 +540,9 @@ async fn a_life() -> TestLedger {
     for _ in 0..3 {
         assert_eq!(customer.api.post("/v1/chat/completions", &body).await.status, 200);
     }
+    fake.script(Behaviour::Status(503));
+    let falls_back = with(&body, &json!({"model": "gpt-4o", "models": ["gpt-4o-mini"]}));
+    assert_eq!(customer.api.post("/v1/chat/completions", &falls_back).await.status, 200);
     let deadline = Instant::now() + Duration::from_secs(20);
     while customer.api.get("/v1/auto-reload").await.ok()["spent_this_month"] != "10.00" {
         assert!(Instant::now() < deadline, "nothing was reloaded\n{}", server.logs());
@@ -588,9 +606,9 @@ async fn an_audit_is_clean_after_a_crash_and_tells_each_rule_that_is_broken() {
     let output = audit(&ledger.url());
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("clean: 1 accounts") && said.contains("3 requests, 1 open holds, 0 violations"), "{said}");
+    assert!(said.contains("clean: 1 accounts") && said.contains("5 requests, 1 open holds, 0 violations"), "{said}");
     for table in APPEND_ONLY {
-        let column = if table == "usage_record" { "charged" } else { "at" };
+        let column = if ["usage_record", "request_attempt"].contains(&table) { "charged" } else { "at" };
         for sql in [format!("UPDATE {table} SET {column} = 1"), format!("DELETE FROM {table}")] {
             let refused = ledger.try_run(&sql).unwrap_err();
             assert!(refused.contains("is append-only"), "{sql}: {refused}");
@@ -666,7 +684,7 @@ fn postgres_tables_refuse_to_be_falsified_too() {
     let mut migrate = Command::new(env!("CARGO_BIN_EXE_farebox"));
     assert!(migrate.arg("migrate").env("FAREBOX_DATABASE__URL", ledger.url()).status().unwrap().success());
     for table in APPEND_ONLY {
-        let column = if table == "usage_record" { "charged" } else { "at" };
+        let column = if ["usage_record", "request_attempt"].contains(&table) { "charged" } else { "at" };
         for sql in
             [format!("UPDATE {table} SET {column} = 1"), format!("DELETE FROM {table}"), format!("TRUNCATE {table}")]
         {

@@ -1,12 +1,18 @@
 //! Fall-backs: where the model that a request names is not served, the next of its `models` is asked. The answer says by
 //! which way it came, only the attempt that answers is charged, and what is wrong with the request is wrong for all.
 
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{
     client::Customer,
     fake_openai::{Behaviour, FakeOpenAi},
+    raw_provider::{RawProvider, answer},
     server::{Options, Server},
     with,
 };
@@ -49,6 +55,51 @@ async fn the_next_model_answers_where_the_first_is_not_served_and_only_it_is_cha
     let mut told: Vec<_> = records.iter().map(told).collect();
     told.sort();
     assert_eq!(told, [("gpt-4o".to_owned(), "0.00".to_owned()), ("gpt-4o-mini".to_owned(), COST_OF_MINI.to_owned())]);
+    stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_receipt_tells_every_attempt_and_what_each_was_charged_also_after_a_restart() {
+    let mut stage = Stage::set().await;
+    stage.fake.script(Behaviour::Status(503));
+    let body = Stage::body(&json!({"model": "gpt-9", "models": ["gpt-4o", "gpt-4o-mini"]}));
+    let answer = stage.customer.api.post("/v1/chat/completions", &body).await;
+    assert_eq!((answer.status, answer.header("x-farebox-route")), (200, Some("gpt-9 404, gpt-4o 503, gpt-4o-mini")));
+    let path = format!("/v1/requests/{}", answer.header("x-request-id").unwrap());
+    let before = stage.customer.api.get(&path).await.ok();
+    let receipt = stage.customer.api.get(&format!("{path}/receipt")).await.ok();
+    assert_eq!(before["attempts"], receipt["attempts"]);
+    let attempts = receipt["attempts"].as_array().unwrap().clone();
+    let told = |name: &str| attempts.iter().map(|attempt| attempt[name].clone()).collect::<Vec<_>>();
+    assert_eq!(told("model"), [json!("gpt-9"), json!("gpt-4o"), json!("gpt-4o-mini")]);
+    assert_eq!(told("provider"), [Value::Null, json!("openai"), json!("openai")]);
+    assert_eq!(told("outcome"), [json!("model_not_found"), json!("provider_error"), json!("completed")]);
+    assert_eq!(told("status"), [json!(404), json!(503), Value::Null]);
+    assert_eq!(told("charged"), [json!("0.00"), json!("0.00"), json!(COST_OF_MINI)]);
+    assert_eq!((&receipt["charged"], &attempts[0]["request_id"]), (&json!(COST_OF_MINI), &Value::Null));
+    let times: Vec<_> = attempts.iter().flat_map(|attempt| [&attempt["started_at"], &attempt["ended_at"]]).collect();
+    assert!(times.is_sorted_by_key(|time| time.as_str()), "one after another: {times:?}");
+    // Each that was held for has a record of its own, with the same charge.
+    for attempt in &attempts[1..] {
+        let own =
+            stage.customer.api.get(&format!("/v1/requests/{}", attempt["request_id"].as_str().unwrap())).await.ok();
+        assert_eq!((&own["model"], &own["cost"]), (&attempt["model"], &attempt["charged"]));
+    }
+    let alone = stage.customer.api.post("/v1/chat/completions", &Stage::body(&json!({}))).await;
+    let alone = stage.customer.api.get(&format!("/v1/requests/{}", alone.header("x-request-id").unwrap())).await.ok();
+    assert_eq!(alone.get("attempts"), None, "one attempt is the request");
+
+    stage.server.kill_nine();
+    stage.server.restart().await;
+    stage.customer.api = stage.server.api(&stage.customer.key);
+    assert_eq!(stage.customer.api.get(&path).await.ok(), before);
+    let file = stage.server.folder().join("receipt.json");
+    std::fs::write(&file, receipt.to_string()).unwrap();
+    let verified = stage.server.cli(&["receipt", "verify", file.to_str().unwrap(), "--log"]);
+    let said = String::from_utf8_lossy(&verified.stdout).into_owned();
+    assert_eq!(verified.status.code(), Some(0), "{said}");
+    assert!(said.contains("gpt-4o at openai: provider_error (503)"), "{said}");
+    assert!(said.contains("the ledger says the same"), "{said}");
     stage.server.admin().assert_audit().await;
 }
 
@@ -142,4 +193,51 @@ async fn what_is_wrong_with_the_request_is_wrong_for_every_model() {
     stage.server.admin().void_all(&poor).await;
     assert_eq!(poor.api.post("/v1/chat/completions", &Stage::body(&json!({}))).await.status, 402);
     stage.server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn an_alias_may_ask_the_fastest_and_a_session_stays_where_it_was_answered() {
+    const DONE: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,
+        "message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],
+        "usage":{"prompt_tokens":10,"completion_tokens":5}}"#;
+    let slow = Arc::new(Mutex::new("gpt-4o".to_owned()));
+    let slowed = Arc::clone(&slow);
+    let fake = RawProvider::start(move |asked| {
+        if asked.body["model"] == **slowed.lock().unwrap() {
+            std::thread::sleep(Duration::from_millis(150));
+        }
+        answer(200, &[], DONE)
+    });
+    let aliases = "quick=fastest gpt-4o|gpt-4o-mini|gemini-3.8-flash";
+    let server = Server::start(Options::default().calling(fake.url()).set("FAREBOX_ROUTING__ALIASES", aliases)).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let ask = async |session: Option<&str>| {
+        let body = json!({"model": "quick", "messages": [{"role": "user", "content": "Say hello to me"}]});
+        let body = with(&body, &session.map_or(json!({}), |session| json!({"prompt_cache_key": session})));
+        let answer = customer.api.post("/v1/chat/completions", &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        answer.header("x-farebox-route").unwrap().to_owned()
+    };
+    // Each is tried once; Gemini has no key here.
+    let first = ask(Some("a")).await;
+    let other = ask(Some("b")).await;
+    assert_eq!((&*first, &*other), ("gpt-4o", "gpt-4o-mini"));
+    let mut fast = 0;
+    for _ in 0..30 {
+        fast += usize::from(ask(None).await == "gpt-4o-mini");
+    }
+    assert!(fast >= 24, "most ask the fastest: {fast}");
+    for session in ["a", "b", "a"] {
+        let expected = if session == "a" { &first } else { &other };
+        assert_eq!(&ask(Some(session)).await, expected, "its cache is there");
+    }
+    "gpt-4o-mini".clone_into(&mut slow.lock().unwrap());
+    let mut moved = 0;
+    for _ in 0..60 {
+        moved += usize::from(ask(None).await == "gpt-4o");
+    }
+    assert!(moved >= 10, "what has become slower is left: {moved}");
+    let body = json!({"model": "quick", "messages": [{"role": "user", "content": "Say hello to me"}]});
+    assert_eq!(customer.api.post("/v1/quote", &body).await.ok()["admitted"], true);
+    server.admin().assert_audit().await;
 }

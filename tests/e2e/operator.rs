@@ -466,11 +466,14 @@ async fn each_actor_is_known_by_name_and_says_how_it_fares() {
     for _ in 0..15 {
         customer.api.post("/v1/chat/completions", &body).await;
     }
-    until("openai", &|provider| provider["verdict"] == "down").await;
+    // The model is left alone, and its provider is not.
+    let provider = until("openai", &|provider| provider["parts"][0]["verdict"] == "down").await;
+    assert_eq!((&provider["verdict"], &provider["parts"][0]["name"]), (&json!("degraded"), &json!("gpt-4o-mini")));
     let metrics = server.get("/metrics").await.body;
     for line in [
-        "farebox_actor_verdict{kind=\"provider\",name=\"openai\"} 2",
-        "farebox_actor_up{kind=\"provider\",name=\"openai\"} 0",
+        "farebox_actor_verdict{kind=\"provider\",name=\"openai\"} 1",
+        "farebox_actor_up{kind=\"provider\",name=\"openai\"} 1",
+        "farebox_provider_model_verdict{provider=\"openai\",model=\"gpt-4o-mini\"} 2",
         "farebox_actor_verdict{kind=\"pool\",name=\"35B\"} 1",
         "farebox_actor_named_restarts_total{kind=\"pool\",name=\"35B\"} 1",
         "farebox_actor_verdict{kind=\"journal\",name=\"journal\"} 0",

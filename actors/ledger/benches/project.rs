@@ -133,6 +133,7 @@ fn usage(which: usize, request_id: RequestId, now: Timestamp) -> UsageRecord {
         price_version: 1,
         started_at: now.plus_ms(-100),
         ended_at: now,
+        attempts: Vec::new(),
     }
 }
 

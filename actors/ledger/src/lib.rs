@@ -6,6 +6,7 @@
 
 pub mod accounts;
 pub mod archive;
+pub mod attempts;
 pub mod audit;
 pub mod backup;
 pub mod cards;

@@ -385,6 +385,7 @@ fn rows<'a>(table: u32, entries: &[Entry<'a>], merged: &Merged<'a>) -> Option<Ro
         28 => record::beyond_rows(merged),
         29 => account::taken_rows(merged),
         30 => purchase::reversal_rows(merged),
+        31 => record::attempt_rows(entries),
         _ => return None,
     })
 }

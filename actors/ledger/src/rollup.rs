@@ -191,6 +191,7 @@ mod tests {
             price_version: 1,
             started_at: Timestamp(0),
             ended_at: Timestamp(ended_at),
+            attempts: Vec::new(),
         }
     }
 

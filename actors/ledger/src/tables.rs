@@ -24,7 +24,7 @@ const fn table(name: &'static str, key: &'static [&'static str]) -> Table {
 
 /// The tables that are made from the log, each after those that it refers to. Webhooks are last: an event that is imported
 /// is not delivered again.
-pub(super) const MADE: [Table; 22] = [
+pub(super) const MADE: [Table; 23] = [
     table("account", &["id"]),
     table("api_key", &["id"]),
     table("credit_grant", &["id"]),
@@ -32,6 +32,7 @@ pub(super) const MADE: [Table; 22] = [
     table("journal", &["account_id", "seq", "line"]),
     table("hold", &["account_id", "request_id"]),
     table("usage_record", &["account_id", "request_id"]),
+    table("request_attempt", &["account_id", "request_id", "place"]),
     table("usage_rollup", &["account_id", "span", "starts_at", "model", "provider", "key_id"]),
     table("payment", &["id"]),
     table("payment_reversal", &["payment_id", "id"]),

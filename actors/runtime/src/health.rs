@@ -16,7 +16,7 @@ use billing::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
-pub use verdict::{BEAT_MS, Judged, Restart, Verdict};
+pub use verdict::{BEAT_MS, Judged, Part, Restart, SeenPart, Verdict};
 pub use vitals::Posted;
 pub(crate) use vitals::{Counted, Life};
 
@@ -30,6 +30,14 @@ pub const BEAT: Duration = Duration::from_millis(BEAT_MS.unsigned_abs());
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn rfc_3339<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(at)
+}
+
+#[expect(clippy::ref_option, reason = "serde's signature")]
+fn maybe_rfc_3339<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serializer.collect_str(at),
+        None => serializer.serialize_none(),
+    }
 }
 
 /// Every kind of actor.
@@ -182,6 +190,8 @@ pub struct Seen {
     pub since: Timestamp,
     /// The reasons in words; empty where all is well.
     pub reasons: Vec<String>,
+    /// The actor's parts that are in trouble: a provider's models.
+    pub parts: Vec<SeenPart>,
     /// Restarts in all.
     pub restarts: u64,
     /// The latest restarts, oldest first.
@@ -298,6 +308,11 @@ impl Health {
         self.0.roster.trouble((kind, name), || self.fresh(kind, name), trouble, now());
     }
 
+    /// Sets the parts of a named actor that are in trouble.
+    pub fn parts(&self, kind: Kind, name: &str, parts: Vec<Part>) {
+        self.0.roster.parts((kind, name), || self.fresh(kind, name), parts, now());
+    }
+
     /// All named actors in the order in which they came, and all accounts together.
     pub fn seen(&self) -> Vec<Seen> {
         let now = now();
@@ -306,6 +321,7 @@ impl Health {
             verdict: Verdict::Ok,
             since: self.0.began_at,
             reasons: Vec::new(),
+            parts: Vec::new(),
             restarts: 0,
             last_restarts: Vec::new(),
             heartbeat_ms: None,
@@ -320,6 +336,7 @@ impl Health {
                 verdict,
                 since,
                 reasons,
+                parts: member.parts.clone(),
                 restarts: member.restarts,
                 last_restarts: facts.restarts,
                 heartbeat_ms: facts.beat_at.map(|at| now.ms_since(at)),

@@ -6,6 +6,7 @@ use std::{sync::Arc, time::Duration};
 use billing::{
     Nanos, Timestamp,
     account::Balance,
+    attempt::{Attempt, MOST_ATTEMPTS},
     command::{Admit, Answer, Refusal, Reply},
     entry::{Ending, UsageRecord},
     ids::{KeyId, RequestId},
@@ -54,6 +55,8 @@ pub struct Bill {
     price_version: i64,
     /// The price that was frozen when it was planned; none where it costs nothing here.
     price: Option<Arc<Price>>,
+    /// The attempts with other models before this one.
+    attempts: Vec<Attempt>,
     admitted_at: Timestamp,
     metered: Metered,
     stage: Stage,
@@ -69,6 +72,7 @@ impl Bill {
             provider: Arc::clone(&admit.provider),
             price_version: admit.price_version,
             price: None,
+            attempts: Vec::new(),
             admitted_at: now,
             metered: Metered::NOTHING,
             stage: Stage::Asking,
@@ -112,6 +116,12 @@ impl Bill {
     /// Takes the price that was frozen when it was planned: what its record's quantities are charged at.
     pub fn price_at(&mut self, price: Option<Arc<Price>>) {
         self.price = price;
+    }
+
+    /// Takes the attempts with other models before this one, for the record: the first of them, where there are too many.
+    pub fn after(&mut self, attempts: Vec<Attempt>) {
+        self.attempts = attempts;
+        self.attempts.truncate(MOST_ATTEMPTS);
     }
 
     /// Notes what was used so far: what is charged if the request is abandoned.
@@ -163,6 +173,7 @@ impl Bill {
             price_version: self.price_version,
             started_at: self.admitted_at,
             ended_at: now,
+            attempts: self.attempts.clone(),
         }
     }
 }

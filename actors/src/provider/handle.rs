@@ -7,7 +7,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use actix::Addr;
@@ -27,7 +27,9 @@ use wire::{
 };
 
 use super::{
-    Ended, OPEN_FOR, ProviderActor, breaker,
+    Ended, ProviderActor,
+    breaker::{self, Outcome},
+    gates::{Gates, Shut},
     keys::{self, WeightedKey},
     refusal::Reading,
     retry::{self, Again},
@@ -66,17 +68,6 @@ impl std::fmt::Debug for ProviderSettings {
     }
 }
 
-/// The calls that the actor lets through.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Circuit {
-    /// All calls.
-    Closed,
-    /// One call, to see whether the provider has recovered.
-    HalfOpen,
-    /// No call.
-    Open,
-}
-
 #[derive(Debug)]
 struct Inner {
     settings: ProviderSettings,
@@ -86,8 +77,9 @@ struct Inner {
     endpoint: Option<Endpoint>,
     /// The endpoint with each of our keys, where the key can be sent.
     opened: Vec<Option<Endpoint>>,
-    circuit: RwLock<Circuit>,
-    /// Whether the actor wants reports of successful calls too: earlier ones failed.
+    /// The calls that the actor lets through.
+    gates: RwLock<Gates>,
+    /// Whether one of them does not let every call through, or its actor wants to hear of calls that went well.
     troubled: AtomicBool,
     /// Running calls of each purpose.
     running: [AtomicUsize; 2],
@@ -125,7 +117,7 @@ impl ProviderHandle {
             secrets,
             endpoint,
             opened,
-            circuit: RwLock::new(Circuit::Closed),
+            gates: RwLock::default(),
             troubled: AtomicBool::new(false),
             running: Default::default(),
             actor: RwLock::new(None),
@@ -166,21 +158,35 @@ impl ProviderHandle {
         *self.0.actor.write().unwrap_or_else(PoisonError::into_inner) = Some((actor, health));
     }
 
-    pub(super) fn publish(&self, circuit: Circuit, troubled: bool) {
-        *self.0.circuit.write().unwrap_or_else(PoisonError::into_inner) = circuit;
-        self.0.troubled.store(troubled, Ordering::Relaxed);
+    /// Publishes gates, made of those of now.
+    pub(super) fn publish(&self, make: impl FnOnce(&Gates) -> Gates) {
+        let mut gates = self.0.gates.write().unwrap_or_else(PoisonError::into_inner);
+        *gates = make(&gates);
+        self.0.troubled.store(!gates.are_well(), Ordering::Relaxed);
     }
 
-    fn passes(&self, purpose: Purpose) -> bool {
-        let circuit = *self.0.circuit.read().unwrap_or_else(PoisonError::into_inner);
-        match (circuit, purpose) {
-            (Circuit::Closed, _) => true,
-            (Circuit::Open, _) | (Circuit::HalfOpen, Purpose::Count) => false,
-            (Circuit::HalfOpen, Purpose::Answer) => {
-                let mut circuit = self.0.circuit.write().unwrap_or_else(PoisonError::into_inner);
-                std::mem::replace(&mut *circuit, Circuit::Open) == Circuit::HalfOpen
-            }
+    /// The gates of now.
+    pub(super) fn gates(&self) -> Gates {
+        self.0.gates.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a call to a model passes. A count is no trial of what keeps failing.
+    fn pass(&self, model: &str, purpose: Purpose) -> Result<(), Failure> {
+        if !self.0.troubled.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        let (may_try, now) = (purpose == Purpose::Answer, Instant::now());
+        let first = self.0.gates.read().unwrap_or_else(PoisonError::into_inner).try_pass(model, may_try, now);
+        let passed = match first {
+            Ok(false) => Ok(()),
+            Ok(true) => self.0.gates.write().unwrap_or_else(PoisonError::into_inner).pass(model, may_try, now),
+            Err(shut) => Err(shut),
+        };
+        passed.map_err(|Shut { is_models, wait }| {
+            let name = &self.0.settings.name;
+            let whom = if is_models { format!("{model} at {name}") } else { name.to_string() };
+            Failure::LeftAlone { whom, seconds: wait.as_secs() + 1 }
+        })
     }
 
     /// The endpoints that a call may use, in their order: one with the caller's own key, or those with ours.
@@ -203,20 +209,20 @@ impl ProviderHandle {
 
     pub(super) fn begin(
         &self,
+        model: &Arc<str>,
         own_key: Option<&str>,
         affinity: u64,
         purpose: Purpose,
     ) -> Result<(Running, Vec<Endpoint>), Failure> {
         let settings = &self.0.settings;
-        // A caller's own bad key shows nothing about the provider.
-        let is_telling = own_key.is_none() && purpose == Purpose::Answer;
         let endpoints = self.endpoints(own_key, affinity)?;
         let most = settings.most_calls.min(MOST_CALLS);
         let most = match purpose {
             Purpose::Answer => most,
             Purpose::Count => most.div_ceil(ANSWERS_PER_COUNT),
         };
-        let running = Running { handle: self.clone(), is_telling, purpose };
+        let running =
+            Running { handle: self.clone(), model: Arc::clone(model), has_own_key: own_key.is_some(), purpose };
         if running.number().fetch_add(1, Ordering::Relaxed) >= most {
             let what = match purpose {
                 Purpose::Answer => "calls to",
@@ -224,12 +230,7 @@ impl ProviderHandle {
             };
             return Err(Failure::Overloaded(format!("{most} {what} {} are running", settings.name)));
         }
-        if !self.passes(purpose) {
-            return Err(Failure::LeftAlone {
-                provider: settings.name.as_ref().to_owned(),
-                seconds: OPEN_FOR.as_secs(),
-            });
-        }
+        self.pass(model, purpose)?;
         Ok((running, endpoints))
     }
 
@@ -243,14 +244,14 @@ impl ProviderHandle {
         }
     }
 
-    /// Has the provider count a prompt: a call that the format made for that ([`ProviderFormat::count`]), which costs
+    /// Has the provider count a prompt for a model: a call that the format made for that ([`ProviderFormat::count`]), which costs
     /// nothing. So it needs no [`Admission`].
     ///
     /// # Errors
     ///
     /// The call fails, or the answer has no count.
-    pub async fn count(&self, call: ProviderCall, own_key: Option<&str>) -> Result<Report, Failure> {
-        let mut tries = self.tries(call, own_key, 0, Purpose::Count)?;
+    pub async fn count(&self, model: &Arc<str>, call: ProviderCall, own_key: Option<&str>) -> Result<Report, Failure> {
+        let mut tries = self.tries(model, call, own_key, 0, Purpose::Count)?;
         let mut counted = None;
         while let Some(event) = tries.next().await {
             match event {
@@ -269,17 +270,18 @@ impl ProviderHandle {
         counted.ok_or_else(|| Failure::Transport("the provider counted nothing".into()))
     }
 
-    /// Calls the provider for an admitted request. It requires an [`Admission`]. The call runs while its events are
+    /// Calls the provider for an admitted request, for a model that has a price. It requires an [`Admission`]. The call runs while its events are
     /// read, and the last event is `Finished` or `Failed`. Dropping the stream cuts the call. Requests of the same
     /// affinity use the same key.
     pub fn call(
         &self,
         _: &Admission,
+        model: &Arc<str>,
         call: ProviderCall,
         own_key: Option<&str>,
         affinity: u64,
     ) -> BoxStream<'static, Event> {
-        match self.tries(call, own_key, affinity, Purpose::Answer) {
+        match self.tries(model, call, own_key, affinity, Purpose::Answer) {
             Err(failure) => stream::iter([Event::Failed(failure)]).boxed(),
             Ok(tries) => stream::unfold(tries, |mut tries| async move { Some((tries.next().await?, tries)) }).boxed(),
         }
@@ -288,13 +290,14 @@ impl ProviderHandle {
     /// The first attempt of a call.
     fn tries(
         &self,
+        model: &Arc<str>,
         call: ProviderCall,
         own_key: Option<&str>,
         affinity: u64,
         purpose: Purpose,
     ) -> Result<Tries, Failure> {
         let reading = self.reading(own_key);
-        let (running, endpoints) = self.begin(own_key, affinity, purpose)?;
+        let (running, endpoints) = self.begin(model, own_key, affinity, purpose)?;
         let mut tries = Tries { running, reading, call: Arc::new(call), endpoints, place: 0, attempt: 0, events: None };
         tries.events = tries.attempt();
         Ok(tries)
@@ -330,14 +333,14 @@ impl Tries {
             let event = self.reading.told(self.events.as_mut()?.next().await?);
             match &event {
                 Event::Failed(failure) => {
-                    self.running.ended(breaker::counts(failure));
+                    self.running.ended(breaker::outcome(failure), || breaker::reason(failure));
                     if self.tries_again(failure).await {
                         continue;
                     }
                     self.events = None;
                 }
                 Event::Finished { .. } => {
-                    self.running.ended(false);
+                    self.running.ended(Outcome::Answered, String::new);
                     self.events = None;
                 }
                 // An answer that began is not asked for again.
@@ -377,8 +380,8 @@ impl Tries {
 /// Counts a call while it lives, however it ends.
 pub(super) struct Running {
     handle: ProviderHandle,
-    /// Whether its end tells of the provider's health.
-    is_telling: bool,
+    model: Arc<str>,
+    has_own_key: bool,
     purpose: Purpose,
 }
 
@@ -392,14 +395,26 @@ impl Running {
         }
     }
 
-    fn ended(&self, failed: bool) {
+    /// Tells the actor how an attempt ended, where that is news. An answer shows that the model is well, whoever's the key;
+    /// a failure with a caller's own key may be the key's.
+    fn ended(&self, outcome: Outcome, why: impl FnOnce() -> String) {
         let inner = &self.handle.0;
-        if self.is_telling
-            && (failed || inner.troubled.load(Ordering::Relaxed))
+        if self.purpose == Purpose::Count || (self.has_own_key && outcome != Outcome::Answered) {
+            return;
+        }
+        let is_well =
+            matches!(outcome, Outcome::Answered | Outcome::Refused) && !inner.troubled.load(Ordering::Relaxed);
+        let is_news = || {
+            let gates = inner.gates.read().unwrap_or_else(PoisonError::into_inner);
+            gates.is_news(&self.model, outcome)
+        };
+        if !is_well
+            && is_news()
             && let Some((actor, health)) = self.handle.attended()
         {
-            // One message a call: bounded by the running calls.
-            mailbox::tell(&actor, Ended { failed, posted: health.posted(ProviderActor::KIND) });
+            let (model, posted) = (Arc::clone(&self.model), health.posted(ProviderActor::KIND));
+            // One message at a time of a call: bounded by the running calls.
+            mailbox::tell(&actor, Ended { model, outcome, why: why(), posted });
         }
     }
 }

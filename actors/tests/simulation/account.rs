@@ -83,6 +83,7 @@ impl Askers for Ways {
 }
 
 /// A message in an actor's mailbox.
+#[expect(clippy::large_enum_variant, reason = "there are few, and each is read once")]
 pub(crate) enum Mail {
     Input(Input<Ways>),
     Committed(Result<u64, String>),

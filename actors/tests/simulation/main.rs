@@ -11,6 +11,7 @@
 mod account;
 mod acts;
 mod answers;
+mod breakers;
 mod cards;
 mod check;
 mod clients;

@@ -88,7 +88,29 @@ fn said(account: AccountId, usage: &UsageRecord) -> Vec<(&'static str, Value)> {
         ("charged_nanos", json!(usage.charged.get().to_string())),
         ("started_at", json!(usage.started_at.to_string())),
         ("ended_at", json!(usage.ended_at.to_string())),
+        ("attempts", attempts(usage)),
     ]
+}
+
+/// The attempts of a request, as a receipt has them: null where there was one alone.
+fn attempts(usage: &UsageRecord) -> Value {
+    if usage.attempts.is_empty() {
+        return Value::Null;
+    }
+    let before = usage.attempts.iter().map(|attempt| {
+        json!({
+            "request_id": attempt.request_id.map(|id| id.0), "model": *attempt.model,
+            "provider": attempt.provider, "outcome": attempt.code, "status": attempt.status,
+            "started_at": attempt.started_at.to_string(), "ended_at": attempt.ended_at.to_string(),
+            "charged": attempt.charged,
+        })
+    });
+    let last = json!({
+        "request_id": usage.request_id.0, "model": *usage.model, "provider": *usage.provider,
+        "outcome": usage.ending.name(), "status": null, "started_at": usage.started_at.to_string(),
+        "ended_at": usage.ended_at.to_string(), "charged": usage.charged,
+    });
+    before.chain([last]).collect()
 }
 
 async fn of_payment(ledger: &Ledger, content: &Value) -> Result<Vec<String>> {

@@ -66,7 +66,9 @@ pub async fn request(state: Shared, request: HttpRequest, path: web::Path<String
     let work = async {
         let Sight { caller, only } = auth::sight(&state, &request).await?;
         let id = RequestId(id("id", &path, "must be an id")?);
-        Ok(EndedRequest::from(history::request(&state.service, caller.account_id, only, id).await?))
+        let ended = history::request(&state.service, caller.account_id, only, id).await?;
+        let attempts = history::attempts(&state.service, caller.account_id, &ended).await?;
+        Ok(EndedRequest::from(ended).after(attempts))
     };
     answer(&request, work.await)
 }

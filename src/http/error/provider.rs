@@ -168,7 +168,7 @@ mod tests {
             assert_eq!((error.status().as_u16(), error.code()), (502, "provider_error"));
             assert_eq!((error.wait(), error.may_retry()), (Some(LASTING_S), Some(false)));
         }
-        let error = ApiError::from(Failure::LeftAlone { provider: "x".into(), seconds: 5 });
+        let error = ApiError::from(Failure::LeftAlone { whom: "x".into(), seconds: 5 });
         assert_eq!((error.status().as_u16(), error.wait()), (503, Some(5)));
     }
 }

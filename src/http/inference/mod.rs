@@ -13,12 +13,12 @@ mod route;
 
 use std::{
     sync::Arc,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use actix_web::{
-    HttpMessage as _, HttpRequest, HttpResponse,
-    http::header::{HeaderName, HeaderValue, HttpDate, TryIntoHeaderValue as _},
+    HttpMessage as _, HttpRequest, HttpResponse, HttpResponseBuilder,
+    http::header::{AGE, HeaderName, HeaderValue, HttpDate, TryIntoHeaderValue as _},
 };
 use actors::account::AccountError;
 use billing::{ids::RequestId, key::Scope};
@@ -50,7 +50,8 @@ use crate::{
     catalogue::Model,
     gateway::{
         answers::LONGEST_SECONDS,
-        plan::Payer,
+        plan::{OURS, Payer},
+        race::Intent,
         serve::{self, Begun, Caller, Job, ServeError, Started},
         ways::ways,
     },
@@ -60,7 +61,7 @@ pub use count::count_tokens;
 pub use models::{google_model, google_models, model, models};
 pub use quote::quote;
 use responses::Keeper;
-use route::Route;
+use route::{Made, Missed, Route};
 
 /// A body, or why it did not arrive completely.
 type Body = Result<Bytes, actix_web::Error>;
@@ -158,9 +159,11 @@ async fn run_read<F: ClientFormat>(
     // Under an `Idempotency-Key` a request has one record, by which a charged one is known.
     let is_keyed = request.extensions().contains::<Asked>();
     let provider_key = own_key(request)?;
-    let ways = ways(&state.gateway, &asked, Payer::of(provider_key.as_ref()), caller.account_id).await;
+    let payer = Payer::of(provider_key.as_ref());
+    let ways = ways(&state.gateway, &asked, payer, caller.account_id, Intent::Run).await;
     let is_of_alias = ways.is_some();
-    let mut of_alias = ways.unwrap_or_default().into_iter();
+    let (of_alias, lane) = ways.map_or_else(Default::default, |ways| (ways.models, ways.lane));
+    let mut of_alias = of_alias.into_iter();
     let fallbacks = std::mem::take(&mut asked.fallbacks);
     if let Some(first) = of_alias.next() {
         asked = asked.for_model(first);
@@ -171,31 +174,45 @@ async fn run_read<F: ClientFormat>(
     let (mut models, mut route) = (others.into_iter(), Route::of(is_of_alias));
     loop {
         let next = models.next().map(|name| asked.for_model(name));
-        let model = asked.model.clone();
-        let job = Job {
-            request_id: arrival.id,
-            caller,
-            request: asked,
-            provider_key: provider_key.clone(),
-            max_wait,
-            max_age,
-        };
+        let began = Instant::now();
+        let made = made(state, arrival.id, &asked.model);
+        let (attempts, provider_key) = (route.attempts(), provider_key.clone());
+        let job = Job { request_id: arrival.id, caller, request: asked, attempts, provider_key, max_wait, max_age };
         match (attempt::<F>(state, arrival, authorised, job, keeper.as_ref()).await, next) {
-            (Err(error), Some(next)) if route.may_go_on(&error) => {
-                route.failed(&model, &(*error).into());
+            (Err(missed), Some(next)) if route.may_go_on(&missed.error) => {
+                if let (Some(lane), true) = (lane, missed.was_asked()) {
+                    state.gateway.race.failed(lane, &made.model, began.elapsed());
+                }
+                route.missed(made, missed, state.gateway.clock().now());
                 asked = next;
                 arrival.id = RequestId(Uuid::now_v7());
             }
-            (Err(error), _) => return Err((*error).into()),
-            (Ok(mut response), _) => {
-                if let Some(value) = route.to(&model).and_then(|route| HeaderValue::from_str(&route).ok()) {
+            (Err(missed), _) => return Err((*missed.error).into()),
+            (Ok((mut response, waited)), _) => {
+                // An earlier answer tells nothing of its model's speed.
+                if let Some(lane) = lane.filter(|_| !response.headers().contains_key(AGE)) {
+                    let took = began.elapsed().saturating_sub(waited);
+                    state.gateway.race.answered(lane, &made.model, took, Instant::now());
+                }
+                if let Some(value) = route.to(&made.model).and_then(|route| HeaderValue::from_str(&route).ok()) {
                     response.headers_mut().insert(X_ROUTE.clone(), value);
                 }
-                put_sunset(state, &model, &mut response);
+                put_sunset(state, &made.model, &mut response);
                 return Ok(response);
             }
         }
     }
+}
+
+/// An attempt that is made now.
+fn made(state: &Shared, id: RequestId, model: &str) -> Made {
+    let models = &state.gateway.models;
+    let provider = match models.known().find(models.aliases().model(model)) {
+        Ok(Model::Closed(closed)) => Some(Arc::clone(&closed.provider)),
+        Ok(Model::Open(_)) => Some(OURS.into()),
+        Err(_) => None,
+    };
+    Made { id, model: model.to_owned(), provider, at: state.gateway.clock().now() }
 }
 
 /// Says when the provider ends the model that answers, where that is known (RFC 8594).
@@ -231,18 +248,18 @@ fn writer<F: ClientFormat>(state: &Shared, request: &Request, id: RequestId) -> 
     F::writer(request, id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created)
 }
 
-/// One attempt to serve a request. Where it fails, nothing was sent.
+/// One attempt to serve a request: its answer, and how long it waited to be admitted. Where it fails, nothing was sent.
 async fn attempt<F: ClientFormat>(
     state: &Shared,
     arrival: Arrival,
     authorised: Duration,
     job: Job,
     keeper: Option<&Arc<Keeper>>,
-) -> Result<HttpResponse, Box<ServeError>> {
+) -> Result<(HttpResponse, Duration), Missed> {
     let writer = writer::<F>(state, &job.request, arrival.id);
     let is_streamed = job.request.stream;
     let Started { balance, updates, admission, rate_remaining, place, cancel: _, reused } =
-        serve::start(&state.gateway, job).await?;
+        serve::start(&state.gateway, job).await.map_err(Missed::unheld)?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place, reused };
     let mut answer = Answer::new(writer, updates, head.arrival.id);
     if let Some(keeper) = keeper.cloned() {
@@ -251,15 +268,16 @@ async fn attempt<F: ClientFormat>(
     if is_streamed {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();
-        return stream::answer(answer, head.arrival.at, heartbeat, |response, begun| head.put(response, left, begun))
-            .await;
+        let put_head = |response: &mut HttpResponseBuilder, begun| head.put(response, left, begun);
+        let answered = stream::answer(answer, head.arrival.at, heartbeat, put_head).await;
+        return answered.map(|response| (response, admission)).map_err(Missed::settled);
     }
-    let Whole { body, receipt, mut done } = answer.whole().await?;
+    let Whole { body, receipt, mut done } = answer.whole().await.map_err(Missed::settled)?;
     let mut response = HttpResponse::Ok();
     let begun = Begun { stages: done.stages, headers: std::mem::take(&mut done.headers) };
     head.put(&mut response, receipt.farebox.balance, Some(begun));
     put_cost(&mut response, &receipt.cost, receipt.farebox.billed_seconds);
-    Ok(response.content_type("application/json").body(body))
+    Ok((response.content_type("application/json").body(body), admission))
 }
 
 /// A complete body.

@@ -15,7 +15,7 @@ use wire::{
 
 use super::{Body, gemini, own_key, read, responses::continued, whole, with_headers};
 use crate::{
-    gateway::{plan::Payer, quote, ways},
+    gateway::{plan::Payer, quote, race::Intent, ways},
     http::{
         arrival::Arrival,
         auth,
@@ -75,7 +75,7 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         let body = whole(&state, &request, body)?;
         let parsed = asked(&state, &request, caller.account_id, &body).await?;
         let payer = Payer::of(own_key(&request)?.as_ref());
-        let parsed = ways::first(&state.gateway, parsed, payer, caller.account_id).await;
+        let parsed = ways::first(&state.gateway, parsed, payer, caller.account_id, Intent::Quote).await;
         let quoted = quote::quote(&state.gateway, caller, &parsed, payer).await?;
         let refusal =
             quoted.admission.as_ref().err().map(|refusal| {

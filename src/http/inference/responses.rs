@@ -19,6 +19,7 @@ use super::{Body, max_wait, own_key, read, run_read, whole, writer};
 use crate::{
     gateway::{
         plan::Payer,
+        race::Intent,
         serve::{self, Caller, Job},
         ways,
     },
@@ -125,14 +126,15 @@ async fn in_background(
     if !state.is_ready() {
         return Err(ApiError::not_ready("stopping"));
     }
-    let asked = ways::first(&state.gateway, asked, Payer::Credits, caller.account_id).await;
+    let asked = ways::first(&state.gateway, asked, Payer::Credits, caller.account_id, Intent::Run).await;
     let writer = writer::<Responses>(state, &asked, arrival.id);
     let queued = writer.queued();
     let id = queued["id"].as_str().unwrap_or_default().to_owned();
     let entered = state.backgrounds.enter(caller.account_id, id, queued.clone())?;
     let background = entered.background();
     let max_wait = max_wait(request)?;
-    let job = Job { request_id: arrival.id, caller, request: asked, provider_key: None, max_wait, max_age: None };
+    let (attempts, max_age) = (Vec::new(), None);
+    let job = Job { request_id: arrival.id, caller, request: asked, attempts, provider_key: None, max_wait, max_age };
     // From here on nothing depends on the connection.
     let (tell, told) = oneshot::channel();
     let (shared, first) = (state.clone(), queued.clone());

@@ -1,31 +1,104 @@
 //! Which models a request may run on: the one that it names, then its `models`, each where the one before is not served.
-//! An attempt that failed is settled, and has a record of its own. A request is charged once.
+//! An attempt that failed is settled, and has a record of its own; the record of the one that ends the request has all that came
+//! before it. A request is charged once.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
+use billing::{
+    Nanos, Timestamp,
+    attempt::{Attempt, kept_name},
+    ids::RequestId,
+};
 use wire::inference::Failure;
 
 use crate::{gateway::serve::ServeError, http::error::ApiError};
+
+/// An attempt that is made.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// The request's id in it.
+    pub(super) id: RequestId,
+    pub(super) model: String,
+    /// The model's provider, where there is such a model.
+    pub(super) provider: Option<Arc<str>>,
+    pub(super) at: Timestamp,
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) error: Box<ServeError>,
+    /// Whether it was admitted, and so has a record.
+    is_recorded: bool,
+}
+
+impl Missed {
+    /// Nothing was held for it.
+    pub(super) fn unheld(error: ServeError) -> Self {
+        Self { error: Box::new(error), is_recorded: false }
+    }
+
+    /// Whether the model or its provider was asked, and let its client wait.
+    pub(super) fn was_asked(&self) -> bool {
+        let ServeError::Failed(failure) = &*self.error else { return false };
+        self.is_recorded
+            && match failure {
+                Failure::Provider(_)
+                | Failure::Unserved(_)
+                | Failure::Transport(_)
+                | Failure::Unreached(_)
+                | Failure::Timeout(_)
+                | Failure::NotFinite
+                | Failure::Engine(_) => true,
+                Failure::LeftAlone { .. }
+                | Failure::Unavailable(_)
+                | Failure::Overloaded(_)
+                | Failure::ContextLength(_)
+                | Failure::Invalid { .. }
+                | Failure::TooLarge(_) => false,
+            }
+    }
+
+    /// It was admitted, and is settled.
+    pub(super) const fn settled(error: Box<ServeError>) -> Self {
+        Self { error, is_recorded: true }
+    }
+}
 
 /// The attempts of a request so far.
 #[derive(Debug)]
 pub(super) struct Route {
     /// Whether the request names an alias.
     is_of_alias: bool,
-    /// The models that were tried, with the status that each would have been answered with.
-    tried: String,
+    /// Those that failed.
+    attempts: Vec<Attempt>,
 }
 
 impl Route {
     /// A route of a request that names an alias, or a model.
     pub(super) const fn of(is_of_alias: bool) -> Self {
-        Self { is_of_alias, tried: String::new() }
+        Self { is_of_alias, attempts: Vec::new() }
     }
 
-    /// Notes an attempt that failed so.
-    pub(super) fn failed(&mut self, model: &str, error: &ApiError) {
-        // Writing to a text can't fail.
-        let _ = write!(self.tried, "{model} {}, ", error.status().as_u16());
+    /// The attempts that failed.
+    pub(super) fn attempts(&self) -> Vec<Attempt> {
+        self.attempts.clone()
+    }
+
+    /// Notes an attempt that failed so, and was not charged.
+    pub(super) fn missed(&mut self, made: Made, missed: Missed, now: Timestamp) {
+        let Made { id, model, provider, at } = made;
+        let error = ApiError::from(*missed.error);
+        self.attempts.push(Attempt {
+            request_id: missed.is_recorded.then_some(id),
+            model: kept_name(&model),
+            provider,
+            status: error.status().as_u16(),
+            code: error.code().into(),
+            started_at: at,
+            ended_at: now,
+            charged: Nanos::ZERO,
+        });
     }
 
     /// Whether another model may serve a request that failed so: the model or its provider is not there just now. What is
@@ -46,9 +119,9 @@ impl Route {
                 | Failure::Unavailable(_)
                 | Failure::Overloaded(_)
                 | Failure::ContextLength(_) => true,
-                Failure::Invalid { .. } | Failure::TooLarge(_) => !self.tried.is_empty(),
+                Failure::Invalid { .. } | Failure::TooLarge(_) => !self.attempts.is_empty(),
             },
-            ServeError::Invalid { .. } => !self.tried.is_empty(),
+            ServeError::Invalid { .. } => !self.attempts.is_empty(),
             ServeError::FailedAndCharged(_)
             | ServeError::OutOfScope(_)
             | ServeError::Refused(_)
@@ -61,8 +134,13 @@ impl Route {
     /// The route to the model that answered, as the header has it: `gpt-5 503, claude-sonnet-5-5`. `None` where that is
     /// the model that the request named.
     pub(super) fn to(&self, model: &str) -> Option<String> {
-        let is_plain = self.tried.is_empty() && !self.is_of_alias;
-        (!is_plain).then(|| format!("{}{model}", self.tried))
+        let is_plain = self.attempts.is_empty() && !self.is_of_alias;
+        let mut route = String::new();
+        for attempt in &self.attempts {
+            // Writing to a text can't fail.
+            let _ = write!(route, "{} {}, ", attempt.model, attempt.status);
+        }
+        (!is_plain).then(|| route + model)
     }
 }
 
@@ -71,6 +149,12 @@ mod tests {
     use wire::inference::ProviderError;
 
     use super::*;
+
+    fn missed(route: &mut Route, model: &str) {
+        let made = Made { id: RequestId(uuid::Uuid::nil()), model: model.into(), provider: None, at: Timestamp(1) };
+        let failure = ServeError::Failed(Failure::Overloaded("x".into()));
+        route.missed(made, Missed::settled(Box::new(failure)), Timestamp(3));
+    }
 
     #[test]
     fn another_model_is_asked_for_what_is_not_the_requests_fault() {
@@ -87,7 +171,7 @@ mod tests {
         let invalid = ServeError::Invalid { field: "n".into(), message: String::new() };
         let mut route = Route::of(false);
         assert!(!route.may_go_on(&invalid), "the request's own fault");
-        route.failed("a", &ApiError::overloaded("x"));
+        missed(&mut route, "a");
         assert!(route.may_go_on(&invalid), "the fault of the model in reserve");
         let charged = ServeError::FailedAndCharged(Failure::Overloaded("x".into()));
         assert!(!route.may_go_on(&charged), "a request is charged once");
@@ -98,7 +182,16 @@ mod tests {
         let mut route = Route::of(false);
         assert_eq!(route.to("a"), None);
         assert_eq!(Route::of(true).to("a").as_deref(), Some("a"));
-        route.failed("a", &ApiError::overloaded("x"));
+        missed(&mut route, "a");
         assert_eq!(route.to("b").as_deref(), Some("a 503, b"));
+        let [attempt] = &route.attempts()[..] else { panic!("{route:?}") };
+        assert_eq!((&*attempt.model, attempt.status, &*attempt.code), ("a", 503, "overloaded"));
+        assert_eq!(
+            (attempt.request_id, attempt.ended_at.0, attempt.charged),
+            (Some(RequestId(uuid::Uuid::nil())), 3, Nanos::ZERO)
+        );
+        let made = Made { id: RequestId(uuid::Uuid::nil()), model: "b".into(), provider: None, at: Timestamp(1) };
+        route.missed(made, Missed::unheld(ServeError::Unpriced("b".into())), Timestamp(3));
+        assert_eq!(route.attempts()[1].request_id, None, "nothing was held for it");
     }
 }

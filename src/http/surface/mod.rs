@@ -174,7 +174,8 @@ impl<W: WholeWriter> Answer<W> {
                 Some(Update::Failed(error)) => return Err(error),
                 None => {
                     let why = "a request's task ended without an answer".to_owned();
-                    return Err(Box::new(ServeError::Failed(Failure::Engine(why))));
+                    // Its guard charges what was noted last.
+                    return Err(Box::new(ServeError::FailedAndCharged(Failure::Engine(why))));
                 }
             }
         }
@@ -193,9 +194,9 @@ pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Val
     error.body(shape, request_id)
 }
 
-/// A stream that ends without its end must not look complete.
+/// A stream that ends without its end must not look complete. What was made of it is charged, so no other model is asked.
 fn unread() -> Update {
-    Update::Failed(Box::new(ServeError::Failed(Failure::Overloaded(UNREAD.into()))))
+    Update::Failed(Box::new(ServeError::FailedAndCharged(Failure::Overloaded(UNREAD.into()))))
 }
 
 fn end(done: &Done) -> End {

@@ -96,6 +96,42 @@ impl From<history::Quantity> for Quantity {
     }
 }
 
+/// An attempt of a request that may run on several models.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Attempt {
+    /// The id under which it has a record of its own; null where nothing was held for it.
+    #[schema(required)]
+    request_id: Option<Uuid>,
+    model: String,
+    /// The provider, or `farebox`; null where there is no such model.
+    #[schema(required)]
+    provider: Option<String>,
+    /// How it ended: the last one as the request did, and those before with the code of an error.
+    outcome: String,
+    /// The HTTP status that it would have been answered with; null for the last one.
+    #[schema(required)]
+    status: Option<u16>,
+    started_at: Time,
+    ended_at: Time,
+    charged: Dollars,
+}
+
+impl From<history::Attempt> for Attempt {
+    fn from(attempt: history::Attempt) -> Self {
+        let history::Attempt { request_id, model, provider, outcome, status, started_at, ended_at, charged } = attempt;
+        Self {
+            request_id: request_id.map(|id| id.0),
+            model,
+            provider,
+            outcome,
+            status,
+            started_at: started_at.into(),
+            ended_at: ended_at.into(),
+            charged: charged.into(),
+        }
+    }
+}
+
 /// An ended request.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct EndedRequest {
@@ -135,6 +171,18 @@ pub struct EndedRequest {
     price_version: i64,
     started_at: Time,
     ended_at: Time,
+    /// Of a single request, where other models were asked first: each attempt in its order, this one last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    attempts: Vec<Attempt>,
+}
+
+impl EndedRequest {
+    /// The same request with its attempts.
+    #[must_use]
+    pub fn after(self, attempts: Vec<history::Attempt>) -> Self {
+        Self { attempts: attempts.into_iter().map(Attempt::from).collect(), ..self }
+    }
 }
 
 impl From<history::Ended> for EndedRequest {
@@ -163,6 +211,7 @@ impl From<history::Ended> for EndedRequest {
             price_version: ended.price_version,
             started_at: ended.started_at.into(),
             ended_at: ended.ended_at.into(),
+            attempts: Vec::new(),
         }
     }
 }

@@ -85,6 +85,8 @@ struct Actor {
     since: Time,
     /// The reasons, in words.
     reasons: Vec<String>,
+    /// The actor's parts that are in trouble: a provider's models.
+    parts: Vec<Part>,
     restarts: u64,
     last_restarts: Vec<Restart>,
     /// Milliseconds since the last heartbeat; null for an actor without heartbeats.
@@ -92,6 +94,27 @@ struct Actor {
     heartbeat_ms: Option<i64>,
     #[serde(flatten)]
     handled: Handled,
+}
+
+/// A part of an actor that is in trouble: a provider's model.
+#[derive(Debug, Serialize, ToSchema)]
+struct Part {
+    name: String,
+    /// `degraded` or `down`.
+    verdict: &'static str,
+    /// The trouble in words.
+    why: String,
+    since: Time,
+    /// From when on it is tried again; null where it was not given up.
+    #[schema(required)]
+    tried_at: Option<Time>,
+}
+
+impl From<operations::Part> for Part {
+    fn from(part: operations::Part) -> Self {
+        let operations::Part { name, verdict, why, since, tried_at } = part;
+        Self { name, verdict, why, since: since.into(), tried_at: tried_at.map(Time::from) }
+    }
 }
 
 /// A restart.
@@ -151,6 +174,7 @@ impl From<operations::Actor> for Actor {
             verdict: actor.verdict,
             since: actor.since.into(),
             reasons: actor.reasons,
+            parts: actor.parts.into_iter().map(Part::from).collect(),
             restarts: actor.restarts,
             last_restarts: actor.last_restarts.into_iter().map(restart).collect(),
             heartbeat_ms: actor.heartbeat_ms,

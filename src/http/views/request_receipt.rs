@@ -4,7 +4,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::{Dollars, Time, history::Quantity, signed::Signed};
+use super::{
+    Dollars, Time,
+    history::{Attempt, Quantity},
+    signed::Signed,
+};
 use crate::{service::receipts, signing};
 
 /// The receipt of an ended request.
@@ -40,6 +44,11 @@ pub struct RequestReceipt {
     currency: &'static str,
     started_at: Time,
     ended_at: Time,
+    /// Where other models were asked first: each attempt in its order, the last being the one that this receipt is of. What
+    /// they were charged is `charged` together.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    attempts: Vec<Attempt>,
     /// The row of the ledger's log that charged it; null if it ended before there was a log.
     #[schema(required)]
     log: Option<LogRow>,
@@ -68,7 +77,7 @@ impl From<receipts::Row> for LogRow {
 
 impl From<receipts::RequestReceipt> for RequestReceipt {
     fn from(receipt: receipts::RequestReceipt) -> Self {
-        let receipts::RequestReceipt { account_id, ended, row } = receipt;
+        let receipts::RequestReceipt { account_id, ended, attempts, row } = receipt;
         Self {
             account_id: account_id.0,
             request_id: ended.id.0,
@@ -87,6 +96,7 @@ impl From<receipts::RequestReceipt> for RequestReceipt {
             currency: "USD",
             started_at: ended.started_at.into(),
             ended_at: ended.ended_at.into(),
+            attempts: attempts.into_iter().map(Attempt::from).collect(),
             log: row.map(LogRow::from),
             jws: String::new(),
         }

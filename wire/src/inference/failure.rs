@@ -106,11 +106,11 @@ pub enum Failure {
     /// The engine failed.
     #[error("engine: {0}")]
     Engine(String),
-    /// The provider keeps failing, and is not called for a while.
-    #[error("{provider} keeps failing, and is not called for {seconds} s")]
+    /// The provider, or its model, keeps failing, and is not called for a while.
+    #[error("{whom} keeps failing, and is not called for {seconds} s")]
     LeftAlone {
-        /// The provider's name.
-        provider: String,
+        /// The provider's name, or the model's at it.
+        whom: String,
         /// The seconds until the next attempt.
         seconds: u64,
     },

@@ -230,6 +230,20 @@ pub(super) const CHECKS: &[Check] = &[
               'hold_grown' GROUP BY request_id, kind, line HAVING COUNT(*) > 1",
     },
     Check {
+        invariant: 15,
+        what: "attempt before a request's last was not charged what its record says",
+        pairs: &[("charged", Dollars)],
+        sql: "SELECT a.attempt_id, u.charged, a.charged FROM request_attempt a LEFT JOIN usage_record u ON u.account_id = \
+              a.account_id AND u.request_id = a.attempt_id WHERE a.attempt_id IS NOT NULL AND (u.charged IS NULL OR \
+              u.charged <> a.charged)",
+    },
+    Check {
+        invariant: 6,
+        what: "attempt before a request's last was charged too",
+        pairs: &[("charged", Dollars)],
+        sql: "SELECT request_id, CAST(0 AS BIGINT), charged FROM request_attempt WHERE charged <> 0",
+    },
+    Check {
         invariant: 11,
         what: "purchased grant without its succeeded payment",
         pairs: &[("paid", Dollars)],
@@ -339,7 +353,7 @@ pub(super) const CHECKS: &[Check] = &[
         what: "rows of an account that is not there",
         pairs: &[("accounts", Count)],
         sql: "SELECT account_id, CAST(1 AS BIGINT), CAST(0 AS BIGINT) FROM (SELECT account_id FROM journal UNION SELECT \
-              account_id FROM usage_record UNION SELECT account_id FROM usage_rollup UNION SELECT account_id FROM \
+              account_id FROM usage_record UNION SELECT account_id FROM usage_rollup UNION SELECT account_id FROM request_attempt UNION SELECT account_id FROM \
               credit_grant UNION SELECT account_id FROM hold UNION SELECT account_id FROM payment UNION SELECT account_id \
               FROM payment_reversal UNION SELECT account_id FROM payment_customer UNION SELECT account_id FROM \
               payment_method UNION SELECT account_id FROM card_choice UNION SELECT account_id FROM subscription UNION \

@@ -6,6 +6,7 @@
 //! check this.
 
 mod v1;
+mod v2;
 
 use billing::{Timestamp, entry::Transition};
 use uuid::Uuid;
@@ -95,9 +96,10 @@ pub enum BadBody {
     Malformed(String),
 }
 
-/// The body of a batch of transitions, in the newest form.
+/// The body of a batch of transitions, in the oldest form that holds all of them: an older program reads what it can know.
 pub fn encode(transitions: &[Transition]) -> Vec<u8> {
-    let body = v1::encode(transitions);
+    let needs_2 = transitions.iter().any(v2::is_needed);
+    let body = if needs_2 { v2::encode(transitions) } else { v1::encode(transitions) };
     debug_assert!(
         decode(&body).is_ok_and(|read| matches!(read, Body::Transitions(read) if read == transitions)),
         "transitions are not read as they were written: {transitions:?}"
@@ -129,7 +131,8 @@ pub fn encode_imported(imported: &Imported) -> Vec<u8> {
 pub fn decode(body: &[u8]) -> Result<Body, BadBody> {
     match body.split_first() {
         Some((&v1::VERSION, message)) => v1::decode(message),
-        Some((&newer, _)) if newer > v1::VERSION => Err(BadBody::Newer(newer)),
+        Some((&v2::VERSION, message)) => v2::decode(message),
+        Some((&newer, _)) if newer > v2::VERSION => Err(BadBody::Newer(newer)),
         Some(_) | None => Err(BadBody::Malformed("the form's version".to_owned())),
     }
 }

@@ -2,6 +2,7 @@
 
 use billing::{
     Nanos,
+    attempt::Attempt,
     entry::{Line, Proof, Transition, UsageRecord},
     event::Event,
     quantity::Direction,
@@ -84,6 +85,36 @@ pub(super) fn usage_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
             usage.ended_at.0.into(),
             parts.to_string().into(),
         ]);
+    }
+    rows
+}
+
+/// The attempts before those that records are of.
+pub(super) fn attempt_rows<'a>(entries: &[Entry<'a>]) -> Rows<'a> {
+    static WRITE: Write = Write::new(
+        "INSERT INTO request_attempt (account_id, request_id, place, attempt_id, model, provider, status, code, \
+         started_at, ended_at, charged)",
+        "",
+    );
+    let mut rows = Rows::new(&WRITE, 11, 0);
+    for Entry { transition, .. } in entries {
+        let Some(usage) = &transition.usage else { continue };
+        for (place, attempt) in usage.attempts.iter().enumerate() {
+            let Attempt { request_id, model, provider, status, code, started_at, ended_at, charged } = attempt;
+            rows.push([
+                transition.account_id.0.into(),
+                usage.request_id.0.into(),
+                (place as u64).into(),
+                request_id.map(|id| id.0).into(),
+                (&**model).into(),
+                provider.as_deref().into(),
+                i64::from(*status).into(),
+                (&**code).into(),
+                started_at.0.into(),
+                ended_at.0.into(),
+                charged.get().into(),
+            ]);
+        }
     }
     rows
 }

@@ -10,13 +10,15 @@ use billing::Timestamp;
 
 use super::{
     ExitReason, Kind, Vitals,
-    verdict::{Facts, Restart, Trouble, Verdict},
+    verdict::{Facts, Part, Restart, SeenPart, Trouble, Verdict},
 };
 
 /// The most names. Later actors are counted with their kind only.
 const MOST_NAMES: usize = 1_000;
 /// The most restarts remembered of each actor.
 const MOST_RESTARTS: usize = 20;
+/// The most parts remembered of each actor.
+const MOST_PARTS: usize = 100;
 
 /// One named actor.
 pub(super) struct Member {
@@ -31,6 +33,8 @@ pub(super) struct Member {
     ended: Option<(Timestamp, ExitReason)>,
     beat_at: Option<Timestamp>,
     trouble: Option<Trouble>,
+    /// The parts in trouble.
+    pub(super) parts: Vec<SeenPart>,
     well_since: Option<Timestamp>,
     last_restarts: VecDeque<Restart>,
 }
@@ -81,6 +85,7 @@ impl Roster {
             ended: None,
             beat_at: None,
             trouble: None,
+            parts: Vec::new(),
             well_since: None,
             last_restarts: VecDeque::new(),
         });
@@ -150,10 +155,30 @@ impl Roster {
             };
         });
     }
+
+    /// Sets a member's parts that are in trouble.
+    pub(super) fn parts(
+        &self,
+        whose: (Kind, &str),
+        new: impl FnOnce() -> Arc<Vitals>,
+        parts: Vec<Part>,
+        now: Timestamp,
+    ) {
+        self.with(whose, new, |member| {
+            let before = std::mem::take(&mut member.parts);
+            let seen = |part: Part| {
+                let before = before.iter().find(|before| before.name == part.name);
+                SeenPart::of(part, before, now)
+            };
+            member.parts = parts.into_iter().take(MOST_PARTS).map(seen).collect();
+        });
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn new() -> Arc<Vitals> {
@@ -197,6 +222,31 @@ mod tests {
         assert_eq!(say(None, 4), None);
         assert_eq!(say(None, 5), None);
         assert_eq!(facts(&roster).well_since, Some(Timestamp(4)));
+    }
+
+    #[test]
+    fn parts_in_trouble_keep_their_beginning_and_are_bounded() {
+        let roster = Roster::default();
+        let part = |name: String, verdict, tried: Option<u64>| Part {
+            name,
+            verdict,
+            why: "it fails".into(),
+            since_ago: tried.map(|_| Duration::from_millis(3)),
+            tried_in: tried.map(Duration::from_millis),
+        };
+        let say = |parts, at| {
+            roster.parts(POOL, new, parts, Timestamp(at));
+            let members = roster.members();
+            members[0].parts.iter().map(|seen| (seen.since.0, seen.tried_at.map(|at| at.0))).collect::<Vec<_>>()
+        };
+        let one = |verdict, tried| vec![part("a".into(), verdict, tried)];
+        assert_eq!(say(one(Verdict::Degraded, None), 10), [(10, None)]);
+        assert_eq!(say(one(Verdict::Degraded, None), 20), [(10, None)]);
+        assert_eq!(say(one(Verdict::Down, Some(5)), 30), [(27, Some(35))]);
+        assert_eq!(say(one(Verdict::Down, Some(5)), 40), [(27, Some(45))]);
+        let many = (0..MOST_PARTS + 5).map(|name| part(name.to_string(), Verdict::Down, None)).collect();
+        assert_eq!(say(many, 50).len(), MOST_PARTS);
+        assert_eq!(say(Vec::new(), 60), []);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! How an actor fares, in one word and with reasons: a pure rule over the facts known of it. It reads no clock: all
 //! times are passed in.
 
+use std::time::Duration;
+
 use billing::Timestamp;
 use serde::Serialize;
 
@@ -57,6 +59,49 @@ pub(super) struct Trouble {
     pub why: String,
     /// Since when there is trouble.
     pub since: Timestamp,
+}
+
+/// The trouble of a part of an actor, as it is reported: a provider's model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The part's name.
+    pub name: String,
+    /// How the part fares.
+    pub verdict: Verdict,
+    /// The trouble in words.
+    pub why: String,
+    /// How long ago it was given up; `None` where it was not.
+    pub since_ago: Option<Duration>,
+    /// In how long it is tried again, where it was.
+    pub tried_in: Option<Duration>,
+}
+
+/// The trouble of a part of an actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SeenPart {
+    /// The part's name.
+    pub name: String,
+    /// How the part fares.
+    pub verdict: Verdict,
+    /// The trouble in words.
+    pub why: String,
+    /// Since when.
+    #[serde(serialize_with = "super::rfc_3339")]
+    pub since: Timestamp,
+    /// From when on it is tried again; `None` where it was not given up.
+    #[serde(serialize_with = "super::maybe_rfc_3339")]
+    pub tried_at: Option<Timestamp>,
+}
+
+impl SeenPart {
+    /// A part as it is reported now, where it was seen so before.
+    pub(super) fn of(part: Part, before: Option<&Self>, now: Timestamp) -> Self {
+        let ms = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+        let Part { name, verdict, why, since_ago, tried_in } = part;
+        let known = before.filter(|before| before.verdict == verdict).map(|before| before.since);
+        let since = known.unwrap_or_else(|| now.plus_ms(-since_ago.map_or(0, ms)));
+        Self { name, verdict, why, since, tried_at: tried_in.map(|wait| now.plus_ms(ms(wait))) }
+    }
 }
 
 /// What is known of an actor.

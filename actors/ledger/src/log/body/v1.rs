@@ -7,7 +7,7 @@
 //! - zero and empty fields take no bytes. An enumeration's number is never zero, so a missing one is found.
 
 mod automatic;
-mod context;
+pub(super) mod context;
 mod credits;
 mod holds;
 mod imported;
@@ -38,7 +38,7 @@ use self::{
     resources::Resource,
     usage::Usage,
 };
-use super::{BadBody, Body};
+use super::{BadBody, Body, v2};
 
 /// The version of this form.
 pub(super) const VERSION: u8 = 1;
@@ -124,8 +124,13 @@ struct Beyond {
 }
 
 pub(super) fn encode(transitions: &[entry::Transition]) -> Vec<u8> {
+    encode_as(VERSION, transitions)
+}
+
+/// The body of transitions, in this form or in a later one that only adds to its messages.
+pub(super) fn encode_as(version: u8, transitions: &[entry::Transition]) -> Vec<u8> {
     let mut body = Vec::with_capacity(1 + transitions.len() * USUAL);
-    body.push(VERSION);
+    body.push(version);
     for transition in transitions {
         body.push(TRANSITION);
         let written = Transition::write(transition).encode_length_delimited(&mut body);
@@ -153,6 +158,14 @@ fn whole(content: &Content) -> Vec<u8> {
 }
 
 pub(super) fn decode(message: &[u8]) -> Result<Body, BadBody> {
+    match decode_any(message)? {
+        Body::Transitions(transitions) if transitions.iter().any(v2::is_needed) => Err(malformed("usage.attempts")),
+        body => Ok(body),
+    }
+}
+
+/// Reads what follows the version, in this form or in a later one that only adds to its messages.
+pub(super) fn decode_any(message: &[u8]) -> Result<Body, BadBody> {
     let content = Content::decode(message).map_err(|error| BadBody::Malformed(error.to_string()))?;
     let Content { transitions, genesis, prices, imported } = content;
     match (transitions.as_slice(), genesis, prices, imported) {

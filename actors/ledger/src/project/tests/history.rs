@@ -289,6 +289,7 @@ impl Story {
             price_version: 1,
             started_at: now,
             ended_at: now,
+            attempts: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 use billing::{
     Nanos, Timestamp,
     account::{Automatic, Header},
+    attempt::Attempt,
     automatic::{AutoSettings, AutoState, SpendWindow, Switch},
     card::{Card, PaymentMethod},
     class::{SizeClass, Units},
@@ -133,6 +134,7 @@ pub(in crate::log::body) fn settlement() -> Transition {
             price_version: 3,
             started_at: Timestamp(NOW.0 - 2_345),
             ended_at: NOW,
+            attempts: Vec::new(),
         }),
         ..unchanged(42)
     }
@@ -239,6 +241,29 @@ fn classes() -> impl Iterator<Item = Transition> {
         });
         Transition { hold, ..unchanged(44) }
     })
+}
+
+/// A request is charged that another model did not serve, and of which a first name was no model's.
+pub(in crate::log::body) fn after_attempts() -> Transition {
+    let missed = |model: &str, status, code: &'static str| Attempt {
+        request_id: None,
+        model: model.into(),
+        provider: None,
+        status,
+        code: code.into(),
+        started_at: Timestamp(NOW.0 - 5_000),
+        ended_at: Timestamp(NOW.0 - 4_999),
+        charged: Nanos::ZERO,
+    };
+    let refused = Attempt {
+        request_id: Some(RequestId(id(6))),
+        provider: Some("anthropic".into()),
+        ended_at: Timestamp(NOW.0 - 2_400),
+        ..missed("claude-opus-5-5", 529, "provider_error")
+    };
+    let attempts = vec![missed("gpt-9", 404, "model_not_found"), refused];
+    let usage = settlement().usage.map(|usage| UsageRecord { attempts, ..usage });
+    Transition { usage, ..settlement() }
 }
 
 fn usage(ending: Ending) -> Transition {

@@ -11,6 +11,7 @@ const AFTER_TABLES: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodie
 const REQUEST: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_request.bin");
 const PRICES: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_prices.bin");
 const IMPORTED: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_imported.bin");
+const ATTEMPTS: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/2_attempts.bin");
 const EVERYTHING: &[u8] = include_bytes!("../../../../tests/fixtures/log_bodies/1_everything.bin");
 
 fn genesis(began: Began) -> Genesis {
@@ -28,7 +29,18 @@ fn bodies_of_form_1_are_read_for_ever() {
     assert_eq!(decode(EVERYTHING), Ok(Body::Transitions(examples::everything())));
 }
 
-/// For as long as form 1 is the newest.
+#[test]
+fn bodies_of_form_2_are_read_for_ever() {
+    assert_eq!(decode(ATTEMPTS), Ok(Body::Transitions(vec![examples::admission(), examples::after_attempts()])));
+}
+
+/// For as long as form 2 is the newest.
+#[test]
+fn bodies_are_written_in_form_2_where_they_need_it() {
+    assert_eq!(encode(&[examples::admission(), examples::after_attempts()]), ATTEMPTS);
+}
+
+/// For as long as form 1 holds all of them.
 #[test]
 fn bodies_are_written_in_form_1() {
     assert_eq!(encode_genesis(&genesis(Began::New)), GENESIS);

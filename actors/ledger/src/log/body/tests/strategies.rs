@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use billing::{
     Nanos, Timestamp,
     account::{Automatic, Header},
+    attempt::Attempt,
     automatic::{AutoSettings, AutoState, SpendWindow, Switch},
     class::{SizeClass, Units},
     entry::{Ending, Line, LineKind, Notice, Opened, Proof, Transition, UsageRecord},
@@ -226,6 +227,20 @@ fn usage() -> BoxedStrategy<UsageRecord> {
         price_version: number(),
         started_at: time(),
         ended_at: time(),
+        attempts: prop_oneof![3 => Just(Vec::new()), 1 => vec(attempt(), 1..4)],
+    })
+}
+
+fn attempt() -> BoxedStrategy<Attempt> {
+    fields!(Attempt {
+        request_id: option::of(id().prop_map(RequestId)),
+        model: text().prop_map(Into::into),
+        provider: option::of(text().prop_map(Into::into)),
+        status: any::<u16>(),
+        code: text().prop_map(Into::into),
+        started_at: time(),
+        ended_at: time(),
+        charged: nanos(),
     })
 }
 

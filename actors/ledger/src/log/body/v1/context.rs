@@ -12,7 +12,7 @@ const WIDTH: usize = 16;
 const USUAL: usize = 7;
 
 /// The ids and the time of a transition that is written.
-pub(super) struct Writing {
+pub(in crate::log::body) struct Writing {
     at: Timestamp,
     ids: Vec<u8>,
 }
@@ -36,12 +36,12 @@ impl Writing {
     }
 
     /// The place of an id, or zero for none.
-    pub(super) fn maybe_id(&mut self, id: Option<Uuid>) -> u32 {
+    pub(in crate::log::body) fn maybe_id(&mut self, id: Option<Uuid>) -> u32 {
         id.map_or(0, |id| self.id(id))
     }
 
     /// The distance of a time. Distances wrap, so that each pair of times has one.
-    pub(super) const fn time(&self, time: Timestamp) -> i64 {
+    pub(in crate::log::body) const fn time(&self, time: Timestamp) -> i64 {
         time.0.wrapping_sub(self.at.0)
     }
 
@@ -55,7 +55,7 @@ impl Writing {
 }
 
 /// The ids and the time of a transition that is read.
-pub(super) struct Reading<'a> {
+pub(in crate::log::body) struct Reading<'a> {
     at: Timestamp,
     ids: &'a [[u8; WIDTH]],
 }
@@ -79,13 +79,13 @@ impl<'a> Reading<'a> {
     }
 
     /// The id at a place, or none at zero.
-    pub(super) fn maybe_id(&self, place: u32, field: &str) -> Result<Option<Uuid>, BadBody> {
+    pub(in crate::log::body) fn maybe_id(&self, place: u32, field: &str) -> Result<Option<Uuid>, BadBody> {
         let Some(index) = place.checked_sub(1) else { return Ok(None) };
         let found = usize::try_from(index).ok().and_then(|index| self.ids.get(index));
         found.map(|id| Some(Uuid::from_bytes(*id))).ok_or_else(|| malformed(field))
     }
 
-    pub(super) const fn time(&self, distance: i64) -> Timestamp {
+    pub(in crate::log::body) const fn time(&self, distance: i64) -> Timestamp {
         Timestamp(self.at.0.wrapping_add(distance))
     }
 

@@ -93,3 +93,15 @@ fn what_is_missing_or_out_of_range_is_refused_by_the_fields_name() {
         Content { transitions: vec![Transition::default()], genesis: genesis(vec![7; 16]), ..Content::default() };
     assert_eq!(body(&both), "is malformed: contents of several kinds");
 }
+
+#[test]
+fn what_belongs_to_a_later_form_is_refused_in_an_earlier_one() {
+    assert_eq!(refusal(&examples::after_attempts(), |_| {}), "is malformed: usage.attempts");
+    let mut body = encode(&[examples::settlement()]);
+    body[0] = v2::VERSION;
+    assert_eq!(decode(&body).unwrap_err().to_string(), "is malformed: form 2 without what it is for");
+    let mut body = v2::encode(&[examples::after_attempts()]);
+    assert!(decode(&body).is_ok());
+    body[0] = VERSION;
+    assert_eq!(decode(&body).unwrap_err().to_string(), "is malformed: usage.attempts");
+}

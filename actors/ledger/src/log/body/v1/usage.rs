@@ -9,9 +9,10 @@ use billing::{
 use rust_decimal::Decimal;
 
 use super::{
+    super::v2::Attempt,
     BadBody,
     context::{Reading, Writing},
-    malformed,
+    each, malformed,
     numbers::{Numbered as _, value},
 };
 
@@ -47,6 +48,9 @@ pub(super) struct Usage {
     started_at: i64,
     #[prost(sint64, tag = "15")]
     ended_at: i64,
+    /// In form 2.
+    #[prost(message, repeated, tag = "16")]
+    pub(super) attempts: Vec<Attempt>,
 }
 
 /// An exact amount of dollars: a number of 96 bits, and how many of its digits are decimals.
@@ -79,6 +83,7 @@ impl Usage {
             price_version,
             started_at,
             ended_at,
+            attempts,
         } = usage;
         Self {
             request_id: to.id(request_id.0),
@@ -96,6 +101,7 @@ impl Usage {
             price_version: *price_version,
             started_at: to.time(*started_at),
             ended_at: to.time(*ended_at),
+            attempts: attempts.iter().map(|attempt| Attempt::write(attempt, to)).collect(),
         }
     }
 
@@ -116,6 +122,7 @@ impl Usage {
             price_version,
             started_at,
             ended_at,
+            attempts,
         } = self;
         let parts = parts.parse().map_err(|error| BadBody::Malformed(format!("usage.parts: {error}")))?;
         Ok(entry::UsageRecord {
@@ -133,6 +140,7 @@ impl Usage {
             price_version,
             started_at: from.time(started_at),
             ended_at: from.time(ended_at),
+            attempts: each(attempts, |attempt| attempt.read(from))?,
         })
     }
 }
