@@ -162,7 +162,7 @@ pub struct Limits {
 }
 
 /// The beginnings of paths whose bodies may be long.
-const LONG: [&str; 2] = ["/v1/messages", "/v1/responses"];
+const LONG: [&str; 4] = ["/v1/messages", "/v1/responses", "/v1/audio/transcriptions", "/v1/audio/translations"];
 
 impl Limits {
     /// The largest body of a request to this path.

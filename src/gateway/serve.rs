@@ -131,6 +131,8 @@ pub struct Started {
     pub admission: Duration,
     /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
+    /// The cost, where it is known already.
+    pub known_cost: Option<Nanos>,
     /// The updates of the request.
     pub updates: Watcher,
     /// Notifying it ends the request as if its client had left, but the end is still sent.
@@ -231,13 +233,14 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
     let limit = plan.limit_within(bounds(&admission, gateway.rules));
+    let known_cost = plan.known_cost();
     let (events, runner) = ready.run(&admission, limit);
     let task = Task::boxed((gateway, measure), admission, plan, runner, (updates, Arc::clone(&cancel)), began);
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
     // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
     actix_rt::spawn(Box::pin(task.run(events)));
     gateway.accounts.running().ends_with(request_id, &cancel);
-    Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel })
+    Ok(Started { balance, rate_remaining, admission: took, place, known_cost, updates: watcher, cancel })
 }
 
 /// The bounds on an admitted request's cost now.

@@ -23,6 +23,7 @@ mod imported;
 mod kept;
 mod key_limits;
 mod libraries;
+mod media;
 mod open;
 mod openapi;
 mod operator;

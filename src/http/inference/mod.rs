@@ -4,6 +4,7 @@
 pub mod background;
 mod count;
 mod forwarded;
+mod media;
 mod models;
 mod quote;
 pub mod responses;
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 use wire::{
     format::{
-        ClientFormat,
+        AnswerForm, ClientFormat,
         anthropic::Messages,
         openai::{Chat, Completions, Embeddings},
         rerank::Reranking,
@@ -41,7 +42,7 @@ use super::{
     surface::{
         Answer, Whole,
         head::{AnswerHead, put_cost},
-        stream,
+        sound, stream,
     },
 };
 use crate::{
@@ -54,6 +55,7 @@ use crate::{
     idempotency::Asked,
 };
 pub use count::count_tokens;
+pub use media::{images, speech, transcriptions, translations};
 pub use models::{model, models};
 pub use quote::quote;
 use responses::Keeper;
@@ -218,26 +220,36 @@ async fn attempt<F: ClientFormat>(
     keeper: Option<&Arc<Keeper>>,
 ) -> Result<HttpResponse, Box<ServeError>> {
     let writer = writer::<F>(state, &job.request, arrival.id);
-    let is_streamed = job.request.stream;
-    let Started { balance, updates, admission, rate_remaining, place, cancel: _ } =
+    let form = F::form(&job.request);
+    let Started { balance, updates, admission, rate_remaining, place, known_cost, cancel: _ } =
         serve::start(&state.gateway, job).await?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place };
+    if let AnswerForm::Sound(media_type) = form {
+        let left = balance.available.to_string();
+        return sound::answer(updates, media_type, |response, begun| {
+            head.put(response, left, begun);
+            if let Some(cost) = known_cost {
+                put_cost(response, &cost.to_string(), None);
+            }
+        })
+        .await;
+    }
     let mut answer = Answer::new(writer, updates, head.arrival.id);
     if let Some(keeper) = keeper.cloned() {
         answer.keep(async move |response| keeper.keep(response).await);
     }
-    if is_streamed {
+    if form == AnswerForm::Events {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();
         return stream::answer(answer, head.arrival.at, heartbeat, |response, begun| head.put(response, left, begun))
             .await;
     }
-    let Whole { body, receipt, mut done } = answer.whole().await?;
+    let Whole { body, media_type, receipt, mut done } = answer.whole().await?;
     let mut response = HttpResponse::Ok();
     let begun = Begun { stages: done.stages, headers: std::mem::take(&mut done.headers) };
     head.put(&mut response, receipt.farebox.balance, Some(begun));
     put_cost(&mut response, &receipt.cost, receipt.farebox.billed_seconds);
-    Ok(response.content_type("application/json").body(body))
+    Ok(response.content_type(media_type).body(body))
 }
 
 /// A complete body.
@@ -254,7 +266,11 @@ pub fn whole(state: &Shared, request: &HttpRequest, body: Body) -> Result<Bytes,
 
 /// Reads a request from its body and the headers that belong to it.
 fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, ApiError> {
-    let mut parsed = F::read(body)?;
+    with_headers(request, F::read(body)?)
+}
+
+/// Adds the headers that belong to a request.
+fn with_headers(request: &HttpRequest, mut parsed: Request) -> Result<Request, ApiError> {
     if let Some(value) = header(request, &X_MAX_COST)? {
         parsed.max_cost = Some(value);
     }

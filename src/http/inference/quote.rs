@@ -6,7 +6,10 @@ use wire::{
     fields::Fields,
     format::{
         anthropic::Messages,
-        openai::{Chat, Completions, Embeddings, Responses},
+        openai::{
+            Chat, Completions, Embeddings, Responses,
+            media::{images::Drawing, speech::Speaking},
+        },
         rerank::Reranking,
     },
     inference::Request,
@@ -27,8 +30,16 @@ use crate::{
 };
 
 /// The routes whose bodies can be quoted.
-const ROUTES: [&str; 6] =
-    ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings", "/v1/rerank"];
+const ROUTES: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/audio/speech",
+    "/v1/images/generations",
+];
 
 /// Reads a body as the route would that `route` names. Without it, a body with `prompt` is a completion's, and any other
 /// a chat's.
@@ -47,6 +58,8 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v1/messages") => read::<Messages>(request, body),
         Some("/v1/embeddings") => read::<Embeddings>(request, body),
         Some("/v1/rerank") => read::<Reranking>(request, body),
+        Some("/v1/audio/speech") => read::<Speaking>(request, body),
+        Some("/v1/images/generations") => read::<Drawing>(request, body),
         Some(_) => Err(ApiError::invalid("route", format!("must be one of {}", ROUTES.join(", ")))),
     }
 }

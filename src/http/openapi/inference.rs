@@ -22,7 +22,10 @@ pub(super) const REQUEST: &[(&str, &str)] = &[
 
 /// Headers that an answer has.
 pub(super) const ANSWER: &[(&str, &str)] = &[
-    ("x-farebox-cost", "What was charged, in dollars. A stream has it in its last chunk."),
+    (
+        "x-farebox-cost",
+        "What is charged, in dollars. A stream has it in its last chunk; a sound that costs by its characters has it here.",
+    ),
     ("x-farebox-balance", "What can be spent."),
     ("x-farebox-billed-seconds", "Of open models: the seconds that were billed."),
     ("x-farebox-queue-place", "The place it had in line."),
@@ -34,7 +37,7 @@ pub(super) const ANSWER: &[(&str, &str)] = &[
     ("x-farebox-route", "The models that were tried, where the first did not answer."),
 ];
 
-fn of_type(kind: Type) -> ObjectBuilder {
+pub(super) fn of_type(kind: Type) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(kind)
 }
 
@@ -43,7 +46,7 @@ fn anything() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue)
 }
 
-fn open(object: ObjectBuilder) -> ObjectBuilder {
+pub(super) fn open(object: ObjectBuilder) -> ObjectBuilder {
     object.additional_properties(Some(AdditionalProperties::FreeForm(true)))
 }
 
@@ -269,7 +272,7 @@ fn stream() -> RefOr<Schema> {
 }
 
 impl Dollars {
-    fn schema_of() -> RefOr<Schema> {
+    pub(super) fn schema_of() -> RefOr<Schema> {
         Ref::from_schema_name(Self::name()).into()
     }
 }

@@ -4,6 +4,7 @@
 
 mod errors;
 mod inference;
+mod media;
 mod operation;
 mod table;
 

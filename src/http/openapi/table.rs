@@ -3,7 +3,7 @@
 use billing::key::Scope;
 
 use super::{
-    inference,
+    inference, media,
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
@@ -60,6 +60,8 @@ pub(super) fn tag_of(path: &str) -> &'static str {
         "/v1/live",
         "/v1/embeddings",
         "/v1/rerank",
+        "/v1/audio",
+        "/v1/images",
     ]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
@@ -94,9 +96,8 @@ pub(super) fn all() -> Vec<Operation> {
 
 fn models() -> Vec<Operation> {
     let (json, events) = ("application/json", "text/event-stream");
-    let whole = |operation: Operation, answer| {
+    let charged = |operation: Operation| {
         operation
-            .answers_of(200, json, Some(answer))
             .headers(inference::REQUEST, inference::ANSWER)
             .errors(&[
                 Code::ContextLengthExceeded,
@@ -113,6 +114,7 @@ fn models() -> Vec<Operation> {
             ])
             .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
     };
+    let whole = |operation: Operation, answer| charged(operation).answers_of(200, json, Some(answer));
     let run = |operation: Operation, (answer, stream)| whole(operation, answer).answers_of(200, events, Some(stream));
     vec![
         run(
@@ -132,6 +134,29 @@ fn models() -> Vec<Operation> {
             post("/v1/rerank", INFERENCE, "Documents in the order in which they answer a query")
                 .body_of(inference::rerank_body()),
             inference::ranking(),
+        ),
+        media::SOUNDS.into_iter().fold(
+            charged(
+                post("/v1/audio/speech", INFERENCE, "A text that is spoken: its sound as it comes, or events")
+                    .body_of(media::speech_body()),
+            )
+            .answers_of(200, events, Some(media::speech_events())),
+            |speech, kind| speech.answers_of(200, kind, Some(media::sound())),
+        ),
+        run(
+            post("/v1/audio/transcriptions", INFERENCE, "The text of a recording").form_of(media::transcription_form()),
+            (media::transcript(), media::transcript_events()),
+        )
+        .text("text/plain; charset=utf-8"),
+        whole(
+            post("/v1/audio/translations", INFERENCE, "The text of a recording, in English")
+                .form_of(media::translation_form()),
+            media::transcript(),
+        )
+        .text("text/plain; charset=utf-8"),
+        run(
+            post("/v1/images/generations", INFERENCE, "Images of a description").body_of(media::images_body()),
+            (media::images(), media::image_events()),
         ),
         run(
             post("/v1/responses", INFERENCE, "A response, answered whole or as typed events")

@@ -194,6 +194,9 @@ impl Feature {
             Format::OpenAiChat
             | Format::OpenAiCompletions
             | Format::OpenAiEmbeddings
+            | Format::OpenAiSpeech
+            | Format::OpenAiTranscriptions
+            | Format::OpenAiImages
             | Format::Gemini
             | Format::Mistral
             | Format::Cohere
@@ -233,9 +236,14 @@ fn leftover(request: &Request) -> Option<String> {
         Format::OpenAiChat | Format::OpenAiCompletions => openai::leftover(request),
         Format::OpenAiResponses => openai::responses::leftover(request),
         Format::AnthropicMessages => anthropic::leftover(request),
-        Format::OpenAiEmbeddings | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
-            Some("body".to_owned())
-        }
+        Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
+        | Format::Gemini
+        | Format::Mistral
+        | Format::Cohere
+        | Format::Rerank => Some("body".to_owned()),
     }
 }
 

@@ -74,6 +74,9 @@ pub(super) fn leave_foreign(request: &mut Request) {
         Format::OpenAiChat => ("messages", of_chat),
         Format::OpenAiCompletions
         | Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
         | Format::Gemini
         | Format::Mistral
         | Format::Cohere

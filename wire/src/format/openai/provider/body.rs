@@ -35,6 +35,8 @@ pub(in super::super) fn limit_fields(format: Format, body: &Fields) -> &'static 
         Format::OpenAiResponses => return &["max_output_tokens"],
         // Nothing is written.
         Format::OpenAiEmbeddings | Format::Rerank => return &[],
+        // It is no text, and nothing in the body bounds it.
+        Format::OpenAiSpeech | Format::OpenAiTranscriptions | Format::OpenAiImages => return &[],
         _ => {}
     }
     match (Api::of(format), is_there("max_completion_tokens"), is_there("max_tokens")) {
