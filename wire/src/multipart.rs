@@ -197,7 +197,9 @@ pub fn write(fields: &Fields, upload: &Upload) -> Vec<u8> {
     }
     let mut head = format!("name=\"{FILE}\"");
     if let Some(name) = name {
-        head.push_str(&format!("; filename=\"{}\"", escaped(name)));
+        head.push_str("; filename=\"");
+        head.push_str(&escaped(name));
+        head.push('"');
     }
     if let Some(media_type) = media_type.as_deref().filter(|text| !text.contains(['\r', '\n'])) {
         head.push_str("\r\ncontent-type: ");
@@ -249,8 +251,9 @@ mod tests {
     const TYPE: &str = "multipart/form-data; boundary=xYz";
 
     fn form(parts: &[&str]) -> Bytes {
-        let mut text: String = parts.iter().map(|part| format!("--xYz\r\n{part}\r\n")).collect();
-        text.push_str("--xYz--\r\n");
+        let mut text = parts.join("\r\n--xYz\r\n");
+        text.insert_str(0, "--xYz\r\n");
+        text.push_str("\r\n--xYz--\r\n");
         text.into()
     }
 

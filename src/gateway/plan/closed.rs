@@ -101,7 +101,7 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
     };
     let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
     if let Some(media) = Media::of(model, &price, request, payer)? {
-        return planned(model, price, payer, media, max_cost(request)?);
+        return planned(model, price, payer, Box::new(media), max_cost(request)?);
     }
     let pairs = match &request.work {
         Asking::Rerank(rerank) => Some(Pairs::count(rerank, &model.id)),
@@ -188,7 +188,7 @@ fn planned(
     model: &Arc<ClosedModel>,
     price: Arc<Price>,
     payer: Payer,
-    media: Media,
+    media: Box<Media>,
     max_cost: Option<Nanos>,
 ) -> Result<Plan, ServeError> {
     let cost = media.most_cost(&price).map_err(|Unpriced(_)| ServeError::Unpriced(model.id.to_string()))?;
@@ -216,7 +216,7 @@ fn planned(
         searches: 0,
         fetches: 0,
         ranking: None,
-        media: Some(Box::new(media)),
+        media: Some(media),
         clamp: None,
     };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: None })

@@ -1,9 +1,10 @@
 //! The description of each route: authentication, input, answer. In the order of the document.
 
 use billing::key::Scope;
+use utoipa::openapi::{RefOr, schema::Schema};
 
 use super::{
-    inference, media,
+    inference, media as schemas,
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
@@ -34,6 +35,9 @@ const BILLING: Takes = Takes::Scope(Scope::Billing);
 const KEYS: Takes = Takes::Scope(Scope::Keys);
 const INFERENCE: Takes = Takes::Scope(Scope::Inference);
 const OPERATOR: Takes = Takes::Operator;
+
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 
 /// The groups of routes, with their descriptions.
 pub(super) const TAGS: [(&str, &str); 7] = [
@@ -81,6 +85,7 @@ pub(super) fn tag_of(path: &str) -> &'static str {
 pub(super) fn all() -> Vec<Operation> {
     let parts = [
         models(),
+        media(),
         account(),
         api_keys(),
         billing(),
@@ -94,28 +99,37 @@ pub(super) fn all() -> Vec<Operation> {
     parts.into_iter().flatten().collect()
 }
 
+/// A route that runs a model, with what it may be refused for.
+fn charged(operation: Operation) -> Operation {
+    operation
+        .headers(inference::REQUEST, inference::ANSWER)
+        .errors(&[
+            Code::ContextLengthExceeded,
+            Code::UnpricedModel,
+            Code::InsufficientCredits,
+            Code::ModelLocked,
+            Code::KeyLimit,
+            Code::NotFound,
+            Code::ModelNotFound,
+            Code::Conflict,
+            Code::RateLimit,
+            Code::ConcurrencyLimit,
+            Code::ModelError,
+        ])
+        .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
+}
+
+/// One that answers whole.
+fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
+    charged(operation).answers_of(200, JSON, Some(answer))
+}
+
+/// One that answers whole, or as a stream.
+fn run(operation: Operation, (answer, stream): (RefOr<Schema>, RefOr<Schema>)) -> Operation {
+    whole(operation, answer).answers_of(200, EVENTS, Some(stream))
+}
+
 fn models() -> Vec<Operation> {
-    let (json, events) = ("application/json", "text/event-stream");
-    let charged = |operation: Operation| {
-        operation
-            .headers(inference::REQUEST, inference::ANSWER)
-            .errors(&[
-                Code::ContextLengthExceeded,
-                Code::UnpricedModel,
-                Code::InsufficientCredits,
-                Code::ModelLocked,
-                Code::KeyLimit,
-                Code::NotFound,
-                Code::ModelNotFound,
-                Code::Conflict,
-                Code::RateLimit,
-                Code::ConcurrencyLimit,
-                Code::ModelError,
-            ])
-            .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
-    };
-    let whole = |operation: Operation, answer| charged(operation).answers_of(200, json, Some(answer));
-    let run = |operation: Operation, (answer, stream)| whole(operation, answer).answers_of(200, events, Some(stream));
     vec![
         run(
             post("/v1/chat/completions", INFERENCE, "A chat, answered whole or as a stream")
@@ -135,29 +149,6 @@ fn models() -> Vec<Operation> {
                 .body_of(inference::rerank_body()),
             inference::ranking(),
         ),
-        media::SOUNDS.into_iter().fold(
-            charged(
-                post("/v1/audio/speech", INFERENCE, "A text that is spoken: its sound as it comes, or events")
-                    .body_of(media::speech_body()),
-            )
-            .answers_of(200, events, Some(media::speech_events())),
-            |speech, kind| speech.answers_of(200, kind, Some(media::sound())),
-        ),
-        run(
-            post("/v1/audio/transcriptions", INFERENCE, "The text of a recording").form_of(media::transcription_form()),
-            (media::transcript(), media::transcript_events()),
-        )
-        .text("text/plain; charset=utf-8"),
-        whole(
-            post("/v1/audio/translations", INFERENCE, "The text of a recording, in English")
-                .form_of(media::translation_form()),
-            media::transcript(),
-        )
-        .text("text/plain; charset=utf-8"),
-        run(
-            post("/v1/images/generations", INFERENCE, "Images of a description").body_of(media::images_body()),
-            (media::images(), media::image_events()),
-        ),
         run(
             post("/v1/responses", INFERENCE, "A response, answered whole or as typed events")
                 .body_of(inference::responses_body()),
@@ -166,19 +157,19 @@ fn models() -> Vec<Operation> {
         get("/v1/responses/{id}", INFERENCE, "A response that is kept")
             .query(&["stream", "starting_after", "include", "include[]", "include_obfuscation"])
             .errors(&[Code::NotFound])
-            .answers_of(200, json, Some(inference::responses().0)),
+            .answers_of(200, JSON, Some(inference::responses().0)),
         delete("/v1/responses/{id}", INFERENCE, "Forgets a response").errors(&[Code::NotFound]).answers_of(
             200,
-            json,
+            JSON,
             Some(inference::forgotten()),
         ),
         get("/v1/responses/{id}/input_items", INFERENCE, "The items that a response answers, newest first")
             .query(&["limit", "order", "after", "include", "include[]"])
             .errors(&[Code::NotFound])
-            .answers_of(200, json, Some(inference::items())),
+            .answers_of(200, JSON, Some(inference::items())),
         post("/v1/responses/{id}/cancel", INFERENCE, "Ends a response in the background; what was made is charged")
             .errors(&[Code::NotFound])
-            .answers_of(200, json, Some(inference::responses().0)),
+            .answers_of(200, JSON, Some(inference::responses().0)),
         get("/v1/responses", Takes::Nothing, "Asks for a WebSocket, which is refused at once")
             .errors(&[Code::MethodNotAllowed, Code::UpgradeRequired]),
         run(
@@ -191,7 +182,7 @@ fn models() -> Vec<Operation> {
             .headers(inference::REQUEST, &[])
             .errors(&[Code::ContextLengthExceeded, Code::ModelNotFound, Code::NotFound, Code::RateLimit])
             .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
-            .answers_of(200, json, Some(inference::counted())),
+            .answers_of(200, JSON, Some(inference::counted())),
         post("/v1/quote", INFERENCE, "What a request would cost, and whether it would be let in")
             .body_of(inference::quote_body())
             .query(&["route"])
@@ -203,7 +194,37 @@ fn models() -> Vec<Operation> {
         get("/v1/models/{id}", Takes::Key, "A model").errors(&[Code::ModelNotFound]).answers::<Model>(),
         get("/v1/live", Takes::Key, "A WebSocket: chats, and the balance as it changes")
             .errors(&[Code::InvalidRequest, Code::SocketLimit])
-            .answers_of(101, json, None),
+            .answers_of(101, JSON, None),
+    ]
+}
+
+/// Speech, transcriptions and images.
+fn media() -> Vec<Operation> {
+    vec![
+        schemas::SOUNDS.into_iter().fold(
+            charged(
+                post("/v1/audio/speech", INFERENCE, "A text that is spoken: its sound as it comes, or events")
+                    .body_of(schemas::speech_body()),
+            )
+            .answers_of(200, EVENTS, Some(schemas::speech_events())),
+            |speech, kind| speech.answers_of(200, kind, Some(schemas::sound())),
+        ),
+        run(
+            post("/v1/audio/transcriptions", INFERENCE, "The text of a recording")
+                .form_of(schemas::transcription_form()),
+            (schemas::transcript(), schemas::transcript_events()),
+        )
+        .text("text/plain; charset=utf-8"),
+        whole(
+            post("/v1/audio/translations", INFERENCE, "The text of a recording, in English")
+                .form_of(schemas::translation_form()),
+            schemas::transcript(),
+        )
+        .text("text/plain; charset=utf-8"),
+        run(
+            post("/v1/images/generations", INFERENCE, "Images of a description").body_of(schemas::images_body()),
+            (schemas::images(), schemas::image_events()),
+        ),
     ]
 }
 

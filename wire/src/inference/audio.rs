@@ -60,6 +60,6 @@ pub enum TranscriptForm {
     Object,
     /// The text alone.
     Text,
-    /// Subtitles, as `SubRip` has them or as WebVTT has them. They are the provider's own words.
+    /// Subtitles, as `SubRip` has them or as `WebVTT` has them. They are the provider's own words.
     Subtitles,
 }

@@ -6,7 +6,7 @@ use super::{Length, at};
 const PLACE: usize = 4 + 4 + 10;
 
 pub(super) fn length(file: &[u8]) -> Option<Length> {
-    let is_description = file.get(4)? & 0x7F == 0;
+    let is_description = file.get(4)?.trailing_zeros() >= 7;
     let packed = u64::from_be_bytes(at(file, PLACE)?);
     // 20 bits of rate, 3 of channels, 5 of the size of samples, 36 of their number.
     let (rate, samples) = (packed >> 44, packed & 0xF_FFFF_FFFF);

@@ -1,4 +1,4 @@
-//! Matroska and WebM (RFC 9559): each block tells when it begins. What is written while it is recorded, as browsers do,
+//! Matroska and `WebM` (RFC 9559): each block tells when it begins. What is written while it is recorded, as browsers do,
 //! tells nothing else.
 
 use super::{Length, at, size};

@@ -26,13 +26,13 @@ fn boxes(content: &[u8]) -> impl Iterator<Item = Box<'_>> {
     std::iter::from_fn(next).take(MOST_BOXES)
 }
 
-fn first<'a>(content: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
-    boxes(content).find(|(known, _)| known == name).map(|(_, content)| content)
+fn first(content: &[u8], name: [u8; 4]) -> Option<&[u8]> {
+    boxes(content).find(|(known, _)| *known == name).map(|(_, content)| content)
 }
 
 /// A content within others.
-fn within<'a>(content: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
-    path.iter().try_fold(content, |content, name| first(content, name))
+fn within<'a>(content: &'a [u8], path: &[[u8; 4]]) -> Option<&'a [u8]> {
+    path.iter().try_fold(content, |content, name| first(content, *name))
 }
 
 /// A track of sound.
@@ -43,19 +43,19 @@ struct Track<'a> {
 }
 
 fn sound(track: &[u8]) -> Option<Track<'_>> {
-    let (head, media) = (first(track, b"tkhd")?, first(track, b"mdia")?);
-    let is_sound = at::<4>(first(media, b"hdlr")?, 8)? == *b"soun";
+    let (head, media) = (first(track, *b"tkhd")?, first(track, *b"mdia")?);
+    let is_sound = at::<4>(first(media, *b"hdlr")?, 8)? == *b"soun";
     let wide = |content: &[u8]| if content.first() == Some(&1) { 20 } else { 12 };
-    let times = first(media, b"mdhd")?;
+    let times = first(media, *b"mdhd")?;
     let track = Track { id: big(head, wide(head))?, a_second: big(times, wide(times))?, media };
     Some(track).filter(|_| is_sound)
 }
 
 pub(super) fn length(file: &[u8]) -> Option<Length> {
-    let movie = first(file, b"moov")?;
+    let movie = first(file, *b"moov")?;
     let tracks = boxes(movie).filter(|(name, _)| name == b"trak");
     let track = tracks.into_iter().find_map(|(_, track)| sound(track))?;
-    let table = within(track.media, &[b"minf", b"stbl", b"stts"])?;
+    let table = within(track.media, &[*b"minf", *b"stbl", *b"stts"])?;
     let rows = table.get(8..)?.chunks_exact(8);
     let units = rows.fold(0_u64, |units, row| {
         let (count, each) = (big(row, 0).unwrap_or(0), big(row, 4).unwrap_or(0));
@@ -68,7 +68,7 @@ pub(super) fn length(file: &[u8]) -> Option<Length> {
 
 /// How long a sample of a track lasts in its fragments, where they don't tell.
 fn usual(movie: &[u8], id: u64) -> u64 {
-    let extends = first(movie, b"mvex").into_iter().flat_map(boxes).filter(|(name, _)| name == b"trex");
+    let extends = first(movie, *b"mvex").into_iter().flat_map(boxes).filter(|(name, _)| name == b"trex");
     let of_track = extends.into_iter().find(|(_, content)| big(content, 4) == Some(id));
     of_track.and_then(|(_, content)| big(content, 12)).unwrap_or(0)
 }
@@ -81,7 +81,7 @@ fn fragments(file: &[u8], id: u64, usual: u64) -> u64 {
 }
 
 fn fragment(track: &[u8], id: u64, usual: u64) -> Option<u64> {
-    let head = first(track, b"tfhd")?;
+    let head = first(track, *b"tfhd")?;
     if big(head, 4)? != id {
         return Some(0);
     }

@@ -73,5 +73,5 @@ pub(super) fn read_whole(format: Format, body: &[u8]) -> Vec<Event> {
 
 /// A call that is answered so.
 fn answered(call: ProviderCall, answers: Answers, is_streamed: bool) -> ProviderCall {
-    ProviderCall { answers, is_streamed, ..call }
+    ProviderCall { is_streamed, answers, ..call }
 }

@@ -308,7 +308,9 @@ mod tests {
 
     fn events_of(pieces: &[&[u8]], is_cut: bool) -> Vec<Event> {
         let (mut reader, mut events) = (OpenAi.reader(FORMAT), Vec::new());
-        pieces.iter().for_each(|piece| reader.feed(piece, &mut events));
+        for piece in pieces {
+            reader.feed(piece, &mut events);
+        }
         if is_cut {
             reader.cut(Failure::Timeout("idle"), &mut events);
         } else {
@@ -349,7 +351,9 @@ mod tests {
     fn the_bytes_of_a_sound_pass_and_nothing_is_no_sound() {
         let read = |pieces: &[&[u8]]| {
             let (mut reader, mut events) = (SoundReader::default(), Vec::new());
-            pieces.iter().for_each(|piece| reader.feed(piece, &mut events));
+            for piece in pieces {
+                reader.feed(piece, &mut events);
+            }
             reader.end(&mut events);
             reader.end(&mut events);
             events

@@ -74,13 +74,11 @@ pub(in super::super) fn read_answer(body: &[u8]) -> Vec<Event> {
         return vec![Event::Failed(Failure::Transport(format!("the provider's answer has no transcript: {words}")))];
     };
     let report = report(&fields);
-    match fields.string("text").ok().flatten() {
-        Some(transcript) => [whole(fields, transcript)].into_iter().chain(report).chain([FINISHED]).collect(),
-        None => {
-            let error = fault::in_answer(&serde_json::from_str(&text).unwrap_or_default(), &text);
-            report.into_iter().chain([Event::Failed(Failure::Provider(Box::new(error)))]).collect()
-        }
+    if let Some(transcript) = fields.string("text").ok().flatten() {
+        return [whole(fields, transcript)].into_iter().chain(report).chain([FINISHED]).collect();
     }
+    let error = fault::in_answer(&serde_json::from_str(&text).unwrap_or_default(), &text);
+    report.into_iter().chain([Event::Failed(Failure::Provider(Box::new(error)))]).collect()
 }
 
 /// Reads a text that came whole. An object or a page is an error.

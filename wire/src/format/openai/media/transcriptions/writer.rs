@@ -80,17 +80,14 @@ impl AnswerWriter for Writer {
 
     fn end(&mut self, end: &End) -> String {
         let gain = self.gain(end);
-        let last = match self.done.take().filter(|done| done.present("type").is_some()) {
-            Some(done) => with_gain(&done, &gain),
-            None => {
-                let mut done = json!({"type": DONE, "text": self.text});
-                if let (Value::Object(done), Value::Object(gain)) = (&mut done, gain) {
-                    done.extend(gain);
-                }
-                done.to_string().into_bytes()
-            }
-        };
-        ended(&last)
+        if let Some(done) = self.done.take().filter(|done| done.present("type").is_some()) {
+            return ended(&with_gain(&done, &gain));
+        }
+        let mut done = json!({"type": DONE, "text": self.text});
+        if let (Value::Object(done), Value::Object(gain)) = (&mut done, gain) {
+            done.extend(gain);
+        }
+        ended(done.to_string().as_bytes())
     }
 
     fn failed(&mut self, error: &Value) -> String {
