@@ -164,7 +164,15 @@ pub struct Limits {
 }
 
 /// The beginnings of paths whose bodies may be long.
-const LONG: [&str; 5] = ["/v1/messages", "/v1/responses", "/v2/chat", "/v1/models/", "/v1beta/models/"];
+const LONG: [&str; 7] = [
+    "/v1/messages",
+    "/v1/responses",
+    "/v2/chat",
+    "/v1/models/",
+    "/v1beta/models/",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+];
 
 impl Limits {
     /// The largest body of a request to this path.

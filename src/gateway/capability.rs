@@ -44,6 +44,9 @@ pub(super) fn check_open(request: &Request) -> Result<(), Failure> {
         // Read to neutral words, as for a provider of another format.
         Format::OpenAiResponses
         | Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
         | Format::Gemini
         | Format::GeminiEmbeddings
         | Format::Mistral

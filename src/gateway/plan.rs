@@ -4,6 +4,7 @@
 
 mod closed;
 mod max_cost;
+mod media;
 mod open;
 mod ranking;
 
@@ -18,6 +19,7 @@ use billing::{
     price::Price,
 };
 pub(super) use closed::{Limit, UsageTerms};
+pub(super) use media::{Bills, Media, Most};
 pub(super) use open::{SLICE_SECONDS, SecondsTerms};
 pub(super) use ranking::{Ranking, billed};
 use wire::inference::Request;
@@ -149,6 +151,14 @@ impl Plan {
         match &self.target {
             Target::Closed(terms) => terms.least(),
             Target::Open(terms) => Ok(terms.cost(1)),
+        }
+    }
+
+    /// The cost, where it is known before the request runs.
+    pub(super) fn known_cost(&self) -> Option<Nanos> {
+        match &self.target {
+            Target::Closed(terms) => terms.known_cost(),
+            Target::Open(_) => None,
         }
     }
 

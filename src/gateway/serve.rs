@@ -143,6 +143,8 @@ pub struct Started {
     pub admission: Duration,
     /// The request's place when it joined the line, if it had to wait.
     pub place: Option<usize>,
+    /// The cost, where it is known already.
+    pub known_cost: Option<Nanos>,
     /// The updates of the request.
     pub updates: Watcher,
     /// Notifying it ends the request as if its client had left, but the end is still sent.
@@ -250,6 +252,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         }
     }
     let ready = target::ready(gateway, &plan, request, provider_key).await?;
+    let known_cost = plan.known_cost();
     let begin = |admission: &mut Admission, began| {
         admission.price_at(plan.price());
         let limit = plan.limit_within(bounds(admission, gateway.rules));
@@ -263,7 +266,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         Run { meter: Meter::new(plan.target, began), events, runner }
     };
     let started = begun(gateway, account, Enter { admit, max_wait }, attempts, begin).await?;
-    Ok(Started { reused, ..started })
+    Ok(Started { reused, known_cost, ..started })
 }
 
 /// The run of an admitted request.
@@ -310,7 +313,16 @@ async fn begun(
     // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
     actix_rt::spawn(Box::pin(task.run(events)));
     gateway.accounts.running().ends_with(request_id, &cancel);
-    Ok(Started { balance, rate_remaining, admission: took, place, updates: watcher, cancel, reused: None })
+    Ok(Started {
+        balance,
+        rate_remaining,
+        admission: took,
+        place,
+        known_cost: None,
+        updates: watcher,
+        cancel,
+        reused: None,
+    })
 }
 
 /// The bounds on an admitted request's cost now.

@@ -27,7 +27,7 @@ use wire::{
 
 use super::{
     Gateway,
-    plan::{Limit, Payer, Plan, Target, UsageTerms},
+    plan::{Limit, Media, Payer, Plan, Target, UsageTerms},
     serve::ServeError,
     task::Runner,
 };
@@ -50,6 +50,9 @@ pub fn check(gateway: &Gateway, model: &Model, payer: Payer) -> Result<(), Serve
                 let name = &model.provider;
                 let message = format!("is needed: there is no API key for {name} here; send your own");
                 return Err(ServeError::Invalid { field: "provider-key".into(), message });
+            }
+            if payer == Payer::Credits {
+                Media::check(model)?;
             }
         }
         Model::Open(model) => {

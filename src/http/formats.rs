@@ -7,16 +7,23 @@ use wire::format::{
     anthropic::Messages,
     cohere::{self, Embed},
     gemini::Generate,
-    openai::{Chat, Completions, Embeddings, Responses},
+    openai::{
+        Chat, Completions, Embeddings, Responses,
+        media::{images::Drawing, speech::Speaking, transcriptions::Transcribing},
+    },
     rerank::{CohereReranking, Reranking},
 };
 
 /// Routes of a format, by their patterns.
-const FORMATS: [(&str, ErrorShape); 12] = [
+const FORMATS: [(&str, ErrorShape); 16] = [
     ("/v1/chat/completions", errors::<Chat>()),
     ("/v1/completions", errors::<Completions>()),
     ("/v1/embeddings", errors::<Embeddings>()),
     ("/v1/rerank", errors::<Reranking>()),
+    ("/v1/audio/speech", errors::<Speaking>()),
+    ("/v1/audio/transcriptions", errors::<Transcribing>()),
+    ("/v1/audio/translations", errors::<Transcribing>()),
+    ("/v1/images/generations", errors::<Drawing>()),
     ("/v1/responses", errors::<Responses>()),
     ("/v1/messages", errors::<Messages>()),
     ("/v1/messages/count_tokens", errors::<Messages>()),
@@ -115,7 +122,7 @@ mod tests {
             ("/v1/chat/completions", "Object"),
             ("/v1/messages", "Anthropic"),
             ("/v1/balance", "Phrase"),
-            ("/v1/audio/speech", "Object"),
+            ("/v1/videos", "Object"),
             ("/v2/chat", "Cohere"),
             ("/v2/batches", "Cohere"),
             ("/elsewhere", "Phrase"),

@@ -21,7 +21,7 @@ use actix_web::{
 use bytes::Bytes;
 use futures::stream;
 use tokio::sync::{mpsc, oneshot};
-use wire::sse;
+use wire::{multipart, sse};
 
 use super::{arrival::Arrival, auth, error::ApiError, inference, respond::refuse, routes::wrong_method, state::Shared};
 use crate::{
@@ -101,12 +101,15 @@ where
     let holder = holder(state, request).await?;
     let key = key(request)?;
     let body = inference::whole(state, request, body)?;
+    // A client writes the same form anew each time, with another separator.
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let same = multipart::without_boundary(kind, &body);
     let call = Call {
         method: request.method().as_str(),
         path: request.path(),
         query: request.query_string(),
         headers: MEANINGFUL.map(|name| request.headers().get(name).map(HeaderValue::as_bytes)),
-        body: &body,
+        body: &same,
     };
     let asked = Asked::new(holder, &key, repeat, call);
     let secret = asked.clone();

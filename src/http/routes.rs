@@ -35,6 +35,10 @@ pub fn configure(app: &mut web::ServiceConfig, state: &Shared) {
         .service(post("/v1/completions", inference::completions))
         .service(post("/v1/embeddings", inference::embeddings))
         .service(post("/v1/rerank", inference::rerank))
+        .service(post("/v1/audio/speech", inference::speech))
+        .service(post("/v1/audio/transcriptions", inference::transcriptions))
+        .service(post("/v1/audio/translations", inference::translations))
+        .service(post("/v1/images/generations", inference::images))
         .service(post("/v1/responses", responses::responses).route(web::get().to(responses::responses_upgrade)))
         .service(post("/v1/messages", inference::messages))
         .service(post("/v2/chat", cohere::chat))
@@ -238,6 +242,10 @@ mod tests {
         ("POST", "/v1/completions", Record),
         ("POST", "/v1/embeddings", Record),
         ("POST", "/v1/rerank", Record),
+        ("POST", "/v1/audio/speech", Record),
+        ("POST", "/v1/audio/transcriptions", Record),
+        ("POST", "/v1/audio/translations", Record),
+        ("POST", "/v1/images/generations", Record),
         ("POST", "/v1/responses", Record),
         ("DELETE", "/v1/responses/{id}", Changed),
         ("POST", "/v1/responses/{id}/cancel", Nothing),

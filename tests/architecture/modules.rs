@@ -18,7 +18,9 @@ const TABLES: &[(&str, &[Module])] = &[
             ("usage", &[], &[]),
             // The neutral words know no format.
             ("inference", &["fields", "usage"], &[]),
-            ("format", &["fields", "inference", "sse", "usage"], &[]),
+            ("multipart", &["fields", "inference"], &[]),
+            ("recording", &[], &[]),
+            ("format", &["fields", "inference", "multipart", "recording", "sse", "usage"], &[]),
             ("tokens", &["format", "inference"], &[]),
         ],
     ),

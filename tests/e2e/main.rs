@@ -27,6 +27,7 @@ mod imported;
 mod kept;
 mod key_limits;
 mod libraries;
+mod media;
 mod moving;
 mod open;
 mod openapi;

@@ -180,7 +180,8 @@ fn case(numbers: &mut Numbers, models: &[ClosedModel]) -> Case {
 fn ours(case: &Case) -> Option<Decimal> {
     let events = openai::read_answer(Format::OpenAiChat, case.answer.to_string().as_bytes());
     let (input, output) = (case.model.context.into(), case.model.max_output.into());
-    let can = Capacity { input, output, searches: u64::MAX, fetches: u64::MAX, search_units: 0 };
+    let can =
+        Capacity { input, output, searches: u64::MAX, fetches: u64::MAX, search_units: 0, milliseconds: 0, images: 0 };
     let mut known = Known::default();
     for event in events {
         if let Event::Reported(report) = event {

@@ -106,7 +106,8 @@ fn case(place: u64) -> (&'static str, &'static dyn ProviderFormat, Value) {
 /// What is charged for it before the fee.
 fn ours(model: &ClosedModel, format: &dyn ProviderFormat, answer: &Value) -> Decimal {
     let (input, output) = (model.context.into(), model.max_output.into());
-    let can = Capacity { input, output, searches: u64::MAX, fetches: u64::MAX, search_units: 0 };
+    let can =
+        Capacity { input, output, searches: u64::MAX, fetches: u64::MAX, search_units: 0, milliseconds: 0, images: 0 };
     let mut known = Known::default();
     for event in format.read_whole(Format::OpenAiChat, answer.to_string().as_bytes()) {
         if let Event::Reported(report) = event {

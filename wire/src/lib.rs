@@ -8,6 +8,8 @@
 pub mod fields;
 pub mod format;
 pub mod inference;
+pub mod multipart;
+pub mod recording;
 pub mod sse;
 pub mod tokens;
 pub mod usage;

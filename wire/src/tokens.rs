@@ -86,8 +86,8 @@ fn first_word_end(text: &str, begin: usize) -> usize {
 }
 
 /// Prompt tokens of a request. Images count at their largest. Parts of other kinds, unread members and tool definitions
-/// count as their JSON. Content without text is not counted: [`known::terms`] reports it. Work other than text has no
-/// prompt tokens here.
+/// count as their JSON. Content without text is not counted: [`known::terms`] reports it. Work other than text has the
+/// text that goes with it; sound is not counted.
 pub fn count_prompt(request: &Request, model: &str) -> u64 {
     let prompt = match &request.work {
         Work::Text(text) => count_text(model, &text.prompt),
@@ -102,7 +102,12 @@ pub fn count_prompt(request: &Request, model: &str) -> u64 {
             return embedding.inputs.iter().map(|input| count_input(input, model)).sum();
         }
         Work::Rerank(rerank) => return Pairs::count(rerank, model).tokens(),
-        Work::Image(_) | Work::Speech(_) | Work::Transcription(_) | Work::Decision(_) | Work::Native(_) => return 0,
+        Work::Image(images) => return count_text(model, &images.prompt),
+        Work::Speech(speech) => {
+            return count_text(model, &speech.input) + count_some(model, speech.instructions.as_ref());
+        }
+        Work::Transcription(transcription) => return count_some(model, transcription.prompt.as_ref()),
+        Work::Decision(_) | Work::Native(_) => return 0,
     };
     let json = |field| request.source.body.present(field).map_or(0, |json| count_text(model, json));
     let spelled = |field| gemini::field(&request.source.body, field).map_or(0, |json| count_text(model, json));

@@ -39,6 +39,10 @@ pub struct Report {
     pub web_fetches: u64,
     /// Units of search and ranking that it bills.
     pub search_units: Option<u64>,
+    /// Milliseconds of sound that it read.
+    pub milliseconds: Option<u64>,
+    /// Images that it made.
+    pub images: Option<u64>,
     /// The service tier that served it, where that is said in words that are known.
     pub tier: Option<Tier>,
     /// Whether the provider bills none of it.
@@ -128,6 +132,8 @@ impl Report {
             web_searches: self.web_searches.max(later.web_searches),
             web_fetches: self.web_fetches.max(later.web_fetches),
             search_units: self.search_units.max(later.search_units),
+            milliseconds: self.milliseconds.max(later.milliseconds),
+            images: self.images.max(later.images),
             tier: later.tier.or(self.tier),
             is_free: later.is_free,
             own,
@@ -141,7 +147,7 @@ impl Report {
     }
 
     /// All it says in numbers.
-    const fn numbers(&self) -> [Option<u64>; 12] {
+    const fn numbers(&self) -> [Option<u64>; 14] {
         [
             self.input,
             Some(self.cached_input),
@@ -155,6 +161,8 @@ impl Report {
             Some(self.image_output),
             Some(self.web_searches.saturating_add(self.web_fetches)),
             self.search_units,
+            self.milliseconds,
+            self.images,
         ]
     }
 }

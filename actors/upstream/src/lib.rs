@@ -21,13 +21,12 @@ use client::{Incoming, Matcher};
 use futures::{StreamExt, future::Either, stream};
 use http::{
     HeaderMap, Uri,
-    header::{AUTHORIZATION, CONTENT_ENCODING, HeaderName, HeaderValue},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue},
     uri::Scheme,
 };
 use wire::{
-    format::{AnswerReader, KeyHeader, ProviderCall, ProviderFormat},
+    format::{AnswerReader, Answers, KeyHeader, ProviderCall, ProviderFormat},
     inference::{Event, Failure, Header},
-    sse::LARGEST_EVENT,
 };
 
 use exchange::SendError;
@@ -112,8 +111,6 @@ impl Default for Timeouts {
     }
 }
 
-/// The largest whole answer: as large as one event of a stream may be.
-const LARGEST_ANSWER: usize = LARGEST_EVENT;
 /// The most bytes of a stream that are made to events at once. Events take several times the memory of their bytes, and
 /// wait here while their reader does not read.
 const READ_AT_ONCE: usize = 4 << 10;
@@ -166,8 +163,11 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<(Vec<Header>, Incomin
         sent => sent?,
     };
     let (head, body) = response.into_parts();
-    if head.status.is_success() {
+    let is_sound = call.call.answers == Answers::Sound;
+    let is_wanted = head.status.is_success() && !(is_sound && is_text(&head.headers));
+    if is_wanted {
         return match unread_encoding(&head.headers) {
+            None if is_sound => Ok((passed::of_sound(&head.headers), body)),
             None if call.call.is_forwarded => Ok((passed::of(&head.headers), body)),
             None => Ok((Vec::new(), body)),
             Some(encoding) => Err(Failure::Transport(format!(
@@ -181,6 +181,12 @@ async fn answer(call: &Call, timeouts: Timeouts) -> Result<(Vec<Header>, Incomin
     Err(Failure::Provider(Box::new(refusal)))
 }
 
+/// Whether a body is a text, or an object: never a sound.
+fn is_text(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    ["application/json", "application/problem+json", "text/"].iter().any(|begin| kind.starts_with(begin))
+}
+
 /// The encoding of a body that is encoded although the request asked for none.
 fn unread_encoding(headers: &HeaderMap) -> Option<String> {
     let encoding = headers.get(CONTENT_ENCODING)?.to_str().unwrap_or("unknown").trim();
@@ -191,7 +197,7 @@ fn unread_encoding(headers: &HeaderMap) -> Option<String> {
 async fn whole(call: Call, timeouts: Timeouts) -> Vec<Event> {
     let read = async {
         let (headers, body) = answer(&call, timeouts).await?;
-        let body = exchange::collect(body, LARGEST_ANSWER, timeouts.first_byte).await?;
+        let body = exchange::collect(body, call.call.largest_answer(), timeouts.first_byte).await?;
         let mut events = call.call.read_whole(&*call.endpoint.format, &body);
         if !headers.is_empty() {
             events.insert(0, Event::Headers(headers));

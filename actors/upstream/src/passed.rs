@@ -1,7 +1,7 @@
 //! Headers of a provider's answer that a client of its format gets beside ours. What is left out belongs to the
 //! connection or the body's form, is ours to say, or tells of the operator's account.
 
-use http::HeaderMap;
+use http::{HeaderMap, header::CONTENT_TYPE};
 use wire::inference::Header;
 
 const LEFT_OUT: [&str; 33] = [
@@ -54,6 +54,14 @@ pub(super) fn of(headers: &HeaderMap) -> Vec<Header> {
         Some((name.as_str().into(), value.into()))
     });
     passed.take(MOST).collect()
+}
+
+/// The headers of a sound: its media type, and those that pass.
+pub(super) fn of_sound(headers: &HeaderMap) -> Vec<Header> {
+    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media_type = media_type.filter(|value| !value.is_empty() && value.len() <= LONGEST);
+    let media_type = media_type.map(|value| (Box::from(CONTENT_TYPE.as_str()), value.into()));
+    media_type.into_iter().chain(of(headers)).collect()
 }
 
 #[cfg(test)]

@@ -144,6 +144,9 @@ const fn fields_of(request: &Request) -> &'static [Field] {
         | Format::OpenAiCompletions
         | Format::OpenAiResponses
         | Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
         | Format::Gemini
         | Format::GeminiEmbeddings
         | Format::Mistral

@@ -7,7 +7,7 @@ use billing::{
 };
 use wire::usage::{Longer, Report, Tier};
 
-use crate::gateway::plan::{Ranking, billed};
+use crate::gateway::plan::{Bills, Media, Ranking, billed};
 
 /// The most tokens that a model can use for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct Capacity {
     pub fetches: u64,
     /// Units of search and ranking.
     pub search_units: u64,
+    /// Milliseconds of a recording.
+    pub milliseconds: u64,
+    /// Images.
+    pub images: u64,
 }
 
 /// A report above this multiple of the capacity is nonsense.
@@ -61,11 +65,16 @@ pub fn believed(mut report: Report, can: Capacity) -> Option<Report> {
     report.output = output.filter(|output| is_sound(output, can.output));
     let search_units = report.search_units;
     report.search_units = search_units.filter(|units| is_sound(units, can.search_units));
+    let made = (report.milliseconds, report.images);
+    report.milliseconds = made.0.filter(|milliseconds| is_sound(milliseconds, can.milliseconds));
+    report.images = made.1.filter(|images| is_sound(images, can.images));
     let is_whole = (report.input, report.output, report.search_units) == (input, output, search_units);
+    let is_whole = is_whole && (can.milliseconds == 0 || report.milliseconds == made.0);
     if !is_whole || (report.web_searches, report.web_fetches) != uses {
         report.own = None;
     }
-    let is_something = report.input.or(report.output).or(report.search_units).is_some();
+    let units = report.search_units.or(report.milliseconds).or(report.images);
+    let is_something = report.input.or(report.output).or(units).is_some();
     (is_something || report.is_free).then(|| report.fitted())
 }
 
@@ -73,7 +82,9 @@ impl Known {
     /// Takes a report that came when the answer's text had this length. Returns whether all of it is plausible.
     pub fn hear(&mut self, report: Report, text: usize, can: Capacity) -> bool {
         let numbers = |report: &Report| {
-            (report.input, report.output, report.web_searches, report.web_fetches, report.search_units)
+            let Report { input, output, web_searches, web_fetches, search_units, .. } = report;
+            let milliseconds = report.milliseconds.filter(|_| can.milliseconds > 0);
+            (*input, *output, *web_searches, *web_fetches, *search_units, milliseconds)
         };
         let told = numbers(&report);
         let Some(report) = believed(report, can) else { return false };
@@ -143,6 +154,31 @@ impl Known {
         let tokens = ranking.tokens.and_then(|_| report?.input).unwrap_or(0);
         let units = ranking.search_units.and_then(|_| report?.search_units).unwrap_or(0);
         Used { quantities: billed(tokens, units), estimated: false }
+    }
+
+    /// The usage of speech, of a transcription or of images: what was reported, or else what was counted.
+    pub(in crate::gateway) fn made(&self, media: &Media) -> Used {
+        // Nothing that the provider does changes how many characters it was sent.
+        let counted = || Used { quantities: media.counted, estimated: media.bills != Bills::Characters };
+        self.made_reported(media).unwrap_or_else(counted)
+    }
+
+    /// The same as far as it was reported.
+    pub(in crate::gateway) fn made_reported(&self, media: &Media) -> Option<Used> {
+        let report = self.report.as_ref()?;
+        let exact = |quantities| Used { quantities, estimated: false };
+        match media.bills {
+            Bills::Characters => None,
+            Bills::Milliseconds => report.milliseconds.map(|amount| exact(media.told(amount))),
+            Bills::Images => report.images.map(|amount| exact(media.told(amount))),
+            Bills::Tokens => {
+                report.input.or(report.output)?;
+                let (input, output) = media.counted_tokens();
+                let (input, output) = (report.input.unwrap_or(input), report.output.unwrap_or(output));
+                let estimated = report.input.is_none() || report.output.is_none();
+                Some(Used { quantities: quantities(Some(report), input, output, Asked::default()), estimated })
+            }
+        }
     }
 
     /// The provider's own usage object, if it covers the whole text of this length.
@@ -230,7 +266,8 @@ fn largest_prompt(report: &Report, input: u64) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const CAN: Capacity = Capacity { input: 1_000, output: 100, searches: 3, fetches: 0, search_units: 4 };
+    const CAN: Capacity =
+        Capacity { input: 1_000, output: 100, searches: 3, fetches: 0, search_units: 4, milliseconds: 0, images: 0 };
 
     fn report(input: Option<u64>, output: Option<u64>) -> Report {
         Report { input, output, own: Some("{}".into()), ..Report::default() }

@@ -17,7 +17,7 @@ use super::{
     Accrual, Step,
     report::{Capacity, Known, Used},
 };
-use crate::gateway::plan::{Payer, UsageTerms};
+use crate::gateway::plan::{Most, Payer, UsageTerms};
 
 /// How often a running stream's cost is reported.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -47,6 +47,15 @@ impl UsageMeter {
             searches: terms.searches,
             fetches: terms.fetches,
             search_units: terms.ranking.map_or(0, |ranking| ranking.most_units),
+            milliseconds: 0,
+            images: 0,
+        };
+        let can = match &terms.media {
+            Some(media) => {
+                let Most { input, output, milliseconds, images } = media.can;
+                Capacity { input, output, milliseconds, images, ..can }
+            }
+            None => can,
         };
         Self { terms, can, known: Known::default(), text: String::new(), reported_at: began }
     }
@@ -70,6 +79,14 @@ impl UsageMeter {
     }
 
     pub(super) fn charged(&self, failure: Option<&Failure>, held: Nanos) -> Metered {
+        if let Some(media) = &self.terms.media {
+            let used = match failure {
+                // The provider made the whole answer where it is too large.
+                None | Some(Failure::TooLarge(_)) => Some(self.known.made(media)),
+                Some(_) => self.known.made_reported(media),
+            };
+            return used.map_or(Metered::NOTHING, |used| self.metered(used, held));
+        }
         let used = match failure {
             None => self.used(|text| wire::tokens::count_text(&self.terms.model.id, text)),
             Some(_)
@@ -97,6 +114,9 @@ impl UsageMeter {
     fn used(&self, count: impl FnOnce(&str) -> u64) -> Used {
         if let Some(ranking) = self.terms.ranking {
             return self.known.ranked(ranking);
+        }
+        if let Some(media) = &self.terms.media {
+            return self.known.made(media);
         }
         self.known.used(self.terms.estimated, self.text.len(), self.terms.asked, self.can, || count(&self.text))
     }

@@ -17,7 +17,12 @@ use wire::{
     usage::Tier,
 };
 
-use super::{Bounds, Payer, Plan, Target, invalid, max_cost::max_cost, ranking::Ranking};
+use super::{
+    Bounds, Payer, Plan, Target, invalid,
+    max_cost::max_cost,
+    media::{self, Media},
+    ranking::Ranking,
+};
 use crate::{catalogue::ClosedModel, gateway::serve::ServeError};
 
 /// Output tokens expected before an account's usual length is known, and the most that a tiny request needs credits
@@ -59,6 +64,8 @@ pub(in crate::gateway) struct UsageTerms {
     pub(in crate::gateway) fetches: u64,
     /// What is billed of the ordering of documents.
     pub(in crate::gateway) ranking: Option<Ranking>,
+    /// What is billed of speech, of a transcription, or of images.
+    pub(in crate::gateway) media: Option<Box<Media>>,
     /// The output limit to send, if `max_cost` pays for less than the client's limit.
     clamp: Option<u32>,
 }
@@ -93,6 +100,9 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         }
     };
     let unpriced = |Unpriced(_)| ServeError::Unpriced(model.id.to_string());
+    if let Some(media) = Media::of(model, &price, request, payer)? {
+        return planned(model, price, payer, Box::new(media), max_cost(request)?);
+    }
     let pairs = match &request.work {
         Asking::Rerank(rerank) => Some(Pairs::count(rerank, &model.id)),
         _ => None,
@@ -167,9 +177,49 @@ pub(super) fn plan(model: &Arc<ClosedModel>, request: &Request, payer: Payer) ->
         searches: terms.web_searches,
         fetches: terms.web_fetches,
         ranking,
+        media: None,
         clamp,
     };
     Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: Some(output) })
+}
+
+/// The plan of work whose amounts are no text. Nothing in its body bounds what it costs, so all of that is held.
+fn planned(
+    model: &Arc<ClosedModel>,
+    price: Arc<Price>,
+    payer: Payer,
+    media: Box<Media>,
+    max_cost: Option<Nanos>,
+) -> Result<Plan, ServeError> {
+    let cost = media.most_cost(&price).map_err(|Unpriced(_)| ServeError::Unpriced(model.id.to_string()))?;
+    let most = Nanos::ceil(cost.total()).map_err(|_| too_much())?;
+    if max_cost.is_some_and(|allowed| allowed < most) && payer == Payer::Credits {
+        return Err(invalid("max_cost", format!("the request may cost ${most}")));
+    }
+    let hold = match payer {
+        Payer::Credits => HoldRequest { minimum: most, expected: most, worst_case: most },
+        Payer::OwnKey => HoldRequest::FREE,
+    };
+    let terms = UsageTerms {
+        model: Arc::clone(model),
+        price,
+        payer,
+        input: media.can.input,
+        context: media.can.input,
+        estimated: 0,
+        counted: 0,
+        asked: Asked::default(),
+        dearest: (Decimal::ZERO, Rate::default()),
+        limit: media.can.output,
+        choices: 1,
+        turns: 1,
+        searches: 0,
+        fetches: 0,
+        ranking: None,
+        media: Some(media),
+        clamp: None,
+    };
+    Ok(Plan { target: Target::Closed(terms), work: Work::Closed, hold, output: None })
 }
 
 impl UsageTerms {
@@ -183,11 +233,23 @@ impl UsageTerms {
         match self.payer {
             Payer::OwnKey => Ok(Nanos::ZERO),
             Payer::Credits => {
-                let counted =
-                    self.ranking.map_or_else(|| Quantities::plain(self.counted, 0), |ranking| ranking.counted());
+                let counted = match (&self.media, self.ranking) {
+                    (Some(media), _) => media.counted,
+                    (None, Some(ranking)) => ranking.counted(),
+                    (None, None) => Quantities::plain(self.counted, 0),
+                };
                 let counted = self.price.charge(&counted);
                 Nanos::ceil(counted.cost.total()).map_err(|_| too_much())
             }
+        }
+    }
+
+    /// The cost, where it is known before the request runs: nothing that the provider does changes it.
+    pub(super) fn known_cost(&self) -> Option<Nanos> {
+        let media = self.media.as_ref().filter(|media| media.bills == media::Bills::Characters)?;
+        match self.payer {
+            Payer::OwnKey => Some(Nanos::ZERO),
+            Payer::Credits => self.price.charge(&media.counted).cost.charged().ok(),
         }
     }
 
@@ -213,7 +275,7 @@ impl UsageTerms {
     /// not arise, and the key's limits lower it in any case.
     pub(super) fn limit_within(&self, bounds: Bounds) -> Option<Limit> {
         let mut limit = self.clamp.map(|tokens| Limit { tokens, why: "max_cost" });
-        if self.payer == Payer::OwnKey {
+        if self.payer == Payer::OwnKey || self.media.is_some() {
             return limit;
         }
         let held = Some(bounds.held).filter(|_| bounds.overdraft_none);

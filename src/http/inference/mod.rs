@@ -6,6 +6,7 @@ pub mod cohere;
 mod count;
 mod forwarded;
 pub mod gemini;
+mod media;
 mod models;
 mod quote;
 pub mod responses;
@@ -26,7 +27,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 use wire::{
     format::{
-        ClientFormat,
+        AnswerForm, ClientFormat,
         anthropic::Messages,
         openai::{Chat, Completions, Embeddings},
         rerank::Reranking,
@@ -43,7 +44,7 @@ use super::{
     surface::{
         Answer, Whole,
         head::{AnswerHead, put_cost},
-        stream,
+        sound, stream,
     },
 };
 use crate::{
@@ -58,6 +59,7 @@ use crate::{
     idempotency::Asked,
 };
 pub use count::count_tokens;
+pub use media::{images, speech, transcriptions, translations};
 pub use models::{google_model, google_models, model, models};
 pub use quote::quote;
 use responses::Keeper;
@@ -257,27 +259,38 @@ async fn attempt<F: ClientFormat>(
     keeper: Option<&Arc<Keeper>>,
 ) -> Result<(HttpResponse, Duration), Missed> {
     let writer = writer::<F>(state, &job.request, arrival.id);
-    let is_streamed = job.request.stream;
-    let Started { balance, updates, admission, rate_remaining, place, cancel: _, reused } =
+    let form = F::form(&job.request);
+    let Started { balance, updates, admission, rate_remaining, place, known_cost, cancel: _, reused } =
         serve::start(&state.gateway, job).await.map_err(Missed::unheld)?;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place, reused };
+    if let AnswerForm::Sound(media_type) = form {
+        let left = balance.available.to_string();
+        let response = sound::answer(updates, media_type, |response, begun| {
+            head.put(response, left, begun);
+            if let Some(cost) = known_cost {
+                put_cost(response, &cost.to_string(), None);
+            }
+        })
+        .await;
+        return response.map(|response| (response, admission)).map_err(Missed::settled);
+    }
     let mut answer = Answer::new(writer, updates, head.arrival.id);
     if let Some(keeper) = keeper.cloned() {
         answer.keep(async move |response| keeper.keep(response).await);
     }
-    if is_streamed {
+    if form == AnswerForm::Events {
         let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();
         let put_head = |response: &mut HttpResponseBuilder, begun| head.put(response, left, begun);
         let answered = stream::answer(answer, head.arrival.at, heartbeat, put_head).await;
         return answered.map(|response| (response, admission)).map_err(Missed::settled);
     }
-    let Whole { body, receipt, mut done } = answer.whole().await.map_err(Missed::settled)?;
+    let Whole { body, media_type, receipt, mut done } = answer.whole().await.map_err(Missed::settled)?;
     let mut response = HttpResponse::Ok();
     let begun = Begun { stages: done.stages, headers: std::mem::take(&mut done.headers) };
     head.put(&mut response, receipt.farebox.balance, Some(begun));
     put_cost(&mut response, &receipt.cost, receipt.farebox.billed_seconds);
-    Ok((response.content_type("application/json").body(body), admission))
+    Ok((response.content_type(media_type).body(body), admission))
 }
 
 /// A complete body.
@@ -298,6 +311,7 @@ fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, 
 }
 
 /// A request that was read from its body, with the headers that belong to it.
+/// Adds the headers that belong to a request.
 fn with_headers(request: &HttpRequest, mut parsed: Request) -> Result<Request, ApiError> {
     if let Some(value) = header(request, &X_MAX_COST)? {
         parsed.max_cost = Some(value);

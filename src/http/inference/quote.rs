@@ -7,7 +7,10 @@ use wire::{
     format::{
         anthropic::Messages,
         cohere::{self, Embed},
-        openai::{Chat, Completions, Embeddings, Responses},
+        openai::{
+            Chat, Completions, Embeddings, Responses,
+            media::{images::Drawing, speech::Speaking},
+        },
         rerank::{CohereReranking, Reranking},
     },
     inference::Request,
@@ -28,13 +31,15 @@ use crate::{
 };
 
 /// The routes whose bodies can be quoted.
-const ROUTES: [&str; 10] = [
+const ROUTES: [&str; 12] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/responses",
     "/v1/messages",
     "/v1/embeddings",
     "/v1/rerank",
+    "/v1/audio/speech",
+    "/v1/images/generations",
     "/v2/chat",
     "/v2/embed",
     "/v2/rerank",
@@ -58,6 +63,8 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
         Some("/v1/messages") => read::<Messages>(request, body),
         Some("/v1/embeddings") => read::<Embeddings>(request, body),
         Some("/v1/rerank") => read::<Reranking>(request, body),
+        Some("/v1/audio/speech") => read::<Speaking>(request, body),
+        Some("/v1/images/generations") => read::<Drawing>(request, body),
         Some("/v2/chat") => read::<cohere::Chat>(request, body),
         Some("/v2/embed") => read::<Embed>(request, body),
         Some("/v2/rerank") => read::<CohereReranking>(request, body),

@@ -26,7 +26,10 @@ pub(super) const REQUEST: &[(&str, &str)] = &[
 
 /// Headers that an answer has.
 pub(super) const ANSWER: &[(&str, &str)] = &[
-    ("x-farebox-cost", "What was charged, in dollars. A stream has it in its last chunk."),
+    (
+        "x-farebox-cost",
+        "What is charged, in dollars. A stream has it in its last chunk; a sound that costs by its characters has it here.",
+    ),
     ("x-farebox-balance", "What can be spent."),
     ("x-farebox-billed-seconds", "Of open models: the seconds that were billed."),
     ("x-farebox-queue-place", "The place it had in line."),

@@ -6,6 +6,7 @@ mod coheres;
 mod errors;
 mod gemini;
 mod inference;
+mod media;
 mod operation;
 mod table;
 

@@ -58,6 +58,7 @@ pub(super) struct Operation {
     takes: Takes,
     query: &'static [&'static str],
     body: Option<RefOr<Schema>>,
+    body_kind: &'static str,
     answers: Vec<(u16, &'static str, Option<RefOr<Schema>>)>,
     errors: Vec<(u16, Code)>,
     request_headers: Vec<(&'static str, &'static str)>,
@@ -73,6 +74,7 @@ fn operation(method: HttpMethod, path: &'static str, takes: Takes, says: &'stati
         takes,
         query: &[],
         body: None,
+        body_kind: "application/json",
         answers: Vec::new(),
         errors: vec![(500, Code::Internal), (503, Code::NotReady), (503, Code::Overloaded)],
         request_headers: Vec::new(),
@@ -127,6 +129,12 @@ impl Operation {
     pub(super) fn body_of(mut self, schema: RefOr<Schema>) -> Self {
         self.body = Some(schema);
         self.errors(&[Code::InvalidRequest, Code::PayloadTooLarge, Code::Timeout])
+    }
+
+    /// The body is a form of this schema.
+    pub(super) fn form_of(mut self, schema: RefOr<Schema>) -> Self {
+        self.body_kind = "multipart/form-data";
+        self.body_of(schema)
     }
 
     fn name<T: ToSchema>(&mut self) {
@@ -222,7 +230,7 @@ impl Operation {
         if let Some(schema) = self.body.take() {
             let required = if needs_fields(&schema, &self.schemas) { Required::True } else { Required::False };
             let content = ContentBuilder::new().schema(Some(schema)).build();
-            let body = RequestBodyBuilder::new().content("application/json", content).required(Some(required));
+            let body = RequestBodyBuilder::new().content(self.body_kind, content).required(Some(required));
             built = built.request_body(Some(body.build()));
         }
         for (status, response) in self.responses() {

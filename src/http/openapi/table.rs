@@ -4,7 +4,7 @@ use billing::key::Scope;
 use utoipa::openapi::{RefOr, schema::Schema};
 
 use super::{
-    coheres, gemini, inference,
+    coheres, gemini, inference, media as schemas,
     operation::{Operation, Takes, delete, get, post, put},
 };
 use crate::http::{
@@ -66,6 +66,8 @@ pub(super) fn tag_of(path: &str) -> &'static str {
         "/v1/rerank",
         "/v2/",
         "/v1beta/",
+        "/v1/audio",
+        "/v1/images",
     ]) {
         "Inference"
     } else if is_of(&["/v1/keys"]) {
@@ -87,6 +89,7 @@ pub(super) fn all() -> Vec<Operation> {
         models(),
         cohere(),
         gemini::all(),
+        media(),
         account(),
         api_keys(),
         billing(),
@@ -100,10 +103,9 @@ pub(super) fn all() -> Vec<Operation> {
     parts.into_iter().flatten().collect()
 }
 
-/// A route that runs a model, and answers whole.
-pub(super) fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
+/// A route that runs a model, with what it may be refused for.
+fn charged(operation: Operation) -> Operation {
     operation
-        .answers_of(200, JSON, Some(answer))
         .headers(inference::REQUEST, inference::ANSWER)
         .errors(&[
             Code::ContextLengthExceeded,
@@ -121,7 +123,12 @@ pub(super) fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
         .errors_of_any_status(&[Code::InvalidRequest, Code::ProviderError, Code::Timeout])
 }
 
-/// A route that runs a model, and answers whole or as a stream.
+/// One that answers whole.
+pub(super) fn whole(operation: Operation, answer: RefOr<Schema>) -> Operation {
+    charged(operation).answers_of(200, JSON, Some(answer))
+}
+
+/// One that answers whole, or as a stream.
 pub(super) fn run(operation: Operation, (answer, stream): (RefOr<Schema>, RefOr<Schema>)) -> Operation {
     whole(operation, answer).answers_of(200, EVENTS, Some(stream))
 }
@@ -224,6 +231,36 @@ fn cohere() -> Vec<Operation> {
             post("/v2/rerank", INFERENCE, "Documents in the order in which they answer a query, in Cohere's format")
                 .body_of(coheres::rerank_body()),
             coheres::ranking(),
+        ),
+    ]
+}
+
+/// Speech, transcriptions and images.
+fn media() -> Vec<Operation> {
+    vec![
+        schemas::SOUNDS.into_iter().fold(
+            charged(
+                post("/v1/audio/speech", INFERENCE, "A text that is spoken: its sound as it comes, or events")
+                    .body_of(schemas::speech_body()),
+            )
+            .answers_of(200, EVENTS, Some(schemas::speech_events())),
+            |speech, kind| speech.answers_of(200, kind, Some(schemas::sound())),
+        ),
+        run(
+            post("/v1/audio/transcriptions", INFERENCE, "The text of a recording")
+                .form_of(schemas::transcription_form()),
+            (schemas::transcript(), schemas::transcript_events()),
+        )
+        .text("text/plain; charset=utf-8"),
+        whole(
+            post("/v1/audio/translations", INFERENCE, "The text of a recording, in English")
+                .form_of(schemas::translation_form()),
+            schemas::transcript(),
+        )
+        .text("text/plain; charset=utf-8"),
+        run(
+            post("/v1/images/generations", INFERENCE, "Images of a description").body_of(schemas::images_body()),
+            (schemas::images(), schemas::image_events()),
         ),
     ]
 }

@@ -3,6 +3,7 @@
 //! no format, and the loop knows no transport.
 
 pub mod head;
+pub mod sound;
 pub mod stream;
 
 use actix_web::rt::task::JoinHandle;
@@ -47,6 +48,8 @@ type Keep = Box<dyn FnOnce(String) -> LocalBoxFuture<'static, ()>>;
 pub struct Whole {
     /// The body.
     pub body: Vec<u8>,
+    /// Its media type.
+    pub media_type: &'static str,
     /// The cost.
     pub receipt: Receipt,
     /// The end of the request.
@@ -169,7 +172,8 @@ impl<W: WholeWriter> Answer<W> {
                     let body = self.writer.whole(deltas, &end);
                     self.begin_to_keep();
                     self.until_kept().await;
-                    return Ok(Whole { body, receipt: end.receipt, done });
+                    let media_type = self.writer.media_type();
+                    return Ok(Whole { body, media_type, receipt: end.receipt, done });
                 }
                 Some(Update::Failed(error)) => return Err(error),
                 None => {

@@ -8,6 +8,7 @@ pub(crate) mod fake_anthropic;
 pub(crate) mod fake_cohere;
 pub(crate) mod fake_gemini;
 pub(crate) mod fake_gpt;
+pub(crate) mod fake_media;
 pub(crate) mod fake_mistral;
 pub(crate) mod fake_openai;
 pub(crate) mod fake_provider;

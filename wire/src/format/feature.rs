@@ -220,6 +220,9 @@ impl Feature {
             Format::OpenAiChat
             | Format::OpenAiCompletions
             | Format::OpenAiEmbeddings
+            | Format::OpenAiSpeech
+            | Format::OpenAiTranscriptions
+            | Format::OpenAiImages
             | Format::Mistral
             | Format::CohereEmbed
             | Format::Rerank => chat,
@@ -261,6 +264,9 @@ fn leftover(request: &Request) -> Option<String> {
         Format::Cohere => cohere::leftover(request),
         Format::Gemini => gemini::leftover(request),
         Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
         | Format::GeminiEmbeddings
         | Format::Mistral
         | Format::CohereEmbed

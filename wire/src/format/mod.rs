@@ -35,7 +35,8 @@ use serde_json::Value;
 
 use crate::{
     fields::{BadRequest, Fields},
-    inference::{Delta, Event, Failure, Format, Header, ProviderError, Request, Source, Usage, Work},
+    inference::{Delta, Event, Failure, Format, Header, ProviderError, Request, Source, Upload, Usage, Work},
+    multipart,
     usage::Tier,
 };
 use count::count;
@@ -62,6 +63,22 @@ pub trait ClientFormat: 'static {
 
     /// A writer for the answer to a request. `id` has 32 hexadecimal digits; `created` is in seconds since 1970.
     fn writer(request: &Request, id: &str, created: i64) -> Self::Writer;
+
+    /// How the answer to a request is sent.
+    fn form(request: &Request) -> AnswerForm {
+        if request.stream { AnswerForm::Events } else { AnswerForm::Whole }
+    }
+}
+
+/// How an answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// At once.
+    Whole,
+    /// As server-sent events.
+    Events,
+    /// The bytes of a sound as they come, of this media type where the provider names none.
+    Sound(&'static str),
 }
 
 /// The shape in which a format's clients read errors.
@@ -111,6 +128,11 @@ pub trait AnswerWriter: 'static {
 
 /// Writes an answer that may also be asked for whole.
 pub trait WholeWriter: AnswerWriter {
+    /// The media type of a whole answer.
+    fn media_type(&self) -> &'static str {
+        "application/json"
+    }
+
     /// Writes an answer that is not a stream.
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8>;
 }
@@ -228,7 +250,7 @@ pub struct Upstream<'a> {
     pub tier: Option<Tier>,
 }
 
-/// A call to a provider: `POST`, JSON.
+/// A call to a provider: `POST`, JSON or a form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProviderCall {
     /// The format of the call and of its answer.
@@ -245,6 +267,22 @@ pub struct ProviderCall {
     pub body: Fields,
     /// How many vectors the answer must have, where it has vectors: one for each input.
     pub vectors: Option<usize>,
+    /// What the answer is.
+    pub answers: Answers,
+    /// The file that goes with the body's fields, as a form.
+    pub upload: Option<Upload>,
+}
+
+/// What the body of a provider's answer is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answers {
+    /// JSON, whole or as events.
+    #[default]
+    Objects,
+    /// The bytes of a sound.
+    Sound,
+    /// A text.
+    Text,
 }
 
 impl ProviderCall {
@@ -263,26 +301,60 @@ impl ProviderCall {
         };
         let header = |(name, value): Header| (Cow::Owned(name.into_string()), Cow::Owned(value.into_string()));
         let headers = headers.into_iter().map(header).collect();
-        Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body, vectors }
+        let (answers, upload) = (Answers::default(), None);
+        Self { format, is_streamed: request.stream, is_forwarded: true, path, headers, body, vectors, answers, upload }
     }
 
     /// A call in this format, whose request was translated.
     pub const fn translated(format: Format, is_streamed: bool, path: Cow<'static, str>, body: Fields) -> Self {
-        Self { format, is_streamed, is_forwarded: false, path, headers: Vec::new(), body, vectors: None }
+        Self {
+            format,
+            is_streamed,
+            is_forwarded: false,
+            path,
+            headers: Vec::new(),
+            body,
+            vectors: None,
+            answers: Answers::Objects,
+            upload: None,
+        }
     }
 
-    /// A reader for the answer to this call, in the words of its provider's format.
+    /// The media type of the body, and the body.
+    pub fn body(&self) -> (Cow<'static, str>, Vec<u8>) {
+        match &self.upload {
+            None => (Cow::Borrowed("application/json"), self.body.to_json().into_bytes()),
+            Some(upload) => {
+                let form = multipart::write(&self.body, upload);
+                (Cow::Owned(format!("multipart/form-data; boundary={}", upload.boundary)), form)
+            }
+        }
+    }
+
+    /// The most bytes of an answer that comes whole.
+    pub const fn largest_answer(&self) -> usize {
+        match self.format {
+            Format::OpenAiImages => openai::LARGEST_IMAGES,
+            _ => LARGEST_ANSWER,
+        }
+    }
+
+    /// A reader for the answer to this call, where it comes in pieces, in the words of its provider's format.
     pub fn reader(&self, provider: &dyn ProviderFormat) -> Box<dyn AnswerReader> {
-        if self.is_forwarded { provider.own_reader(self.format) } else { provider.reader(self.format) }
+        match self.answers {
+            Answers::Sound => Box::new(openai::SoundReader::default()),
+            Answers::Objects | Answers::Text if self.is_forwarded => provider.own_reader(self.format),
+            Answers::Objects | Answers::Text => provider.reader(self.format),
+        }
     }
 
     /// Reads the answer to this call, which came whole, in the words of its provider's format. The last event is `Finished`
     /// or `Failed`.
     pub fn read_whole(&self, provider: &dyn ProviderFormat, body: &[u8]) -> Vec<Event> {
-        let events = if self.is_forwarded {
-            provider.read_own_whole(self.format, body)
-        } else {
-            provider.read_whole(self.format, body)
+        let events = match self.answers {
+            Answers::Text => openai::read_text_answer(body),
+            Answers::Objects | Answers::Sound if self.is_forwarded => provider.read_own_whole(self.format, body),
+            Answers::Objects | Answers::Sound => provider.read_whole(self.format, body),
         };
         match self.vectors {
             Some(wanted) => vectors::checked(events, wanted),

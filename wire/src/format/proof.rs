@@ -82,6 +82,9 @@ pub(super) fn leave_foreign(request: &mut Request) {
         Format::Gemini => ("contents", gemini::of_turn),
         Format::OpenAiCompletions
         | Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
         | Format::GeminiEmbeddings
         | Format::Mistral
         | Format::CohereEmbed

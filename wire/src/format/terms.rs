@@ -46,6 +46,7 @@ pub fn terms(request: &Request) -> Result<Terms, BadRequest> {
         Format::OpenAiChat | Format::OpenAiCompletions => known::terms(request),
         Format::OpenAiResponses => responses::known::terms(request),
         Format::OpenAiEmbeddings => openai::terms_of_embeddings(request),
+        Format::OpenAiSpeech | Format::OpenAiTranscriptions | Format::OpenAiImages => openai::terms_of_media(request),
         Format::AnthropicMessages => anthropic::known::terms(request),
         Format::Cohere | Format::CohereEmbed => cohere::known::terms(request),
         Format::Rerank => rerank::terms(request),

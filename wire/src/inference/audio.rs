@@ -1,14 +1,14 @@
 //! Speech from text, and text from speech.
 
-use super::Media;
+use bytes::Bytes;
 
 /// A text to be spoken.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Speech {
     /// The text.
     pub input: String,
-    /// The voice.
-    pub voice: String,
+    /// The voice, where the provider has it for everyone.
+    pub voice: Option<String>,
     /// Instructions on how to speak, in words.
     pub instructions: Option<String>,
     /// The encoding: `mp3`, `opus`, `wav`, ...
@@ -17,33 +17,49 @@ pub struct Speech {
     pub speed: Option<f32>,
 }
 
+impl Speech {
+    /// The characters of the text, by which some providers bill.
+    pub fn characters(&self) -> u64 {
+        self.input.chars().count() as u64
+    }
+}
+
+/// A file that comes with a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// Its name, by which some providers recognize the encoding.
+    pub name: Option<String>,
+    /// Its media type.
+    pub media_type: Option<String>,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// A text that is nowhere in it after a line end: what separates it from others in a form.
+    pub boundary: Box<str>,
+}
+
 /// Speech to be transcribed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transcription {
     /// The recording.
-    pub audio: Media,
-    /// The file's name, by which some providers recognize the encoding.
-    pub file_name: Option<String>,
-    /// The language of the speech (ISO 639-1), where the client knows it.
-    pub language: Option<String>,
+    pub recording: Upload,
+    /// How long the recording lasts, in milliseconds; `None` where that could not be measured.
+    pub milliseconds: Option<u64>,
     /// Whether the text is translated to English.
     pub translate: bool,
     /// A text with likely words, to guide the model.
     pub prompt: Option<String>,
-    /// 0 to 1; 0 is greedy.
-    pub temperature: Option<f32>,
-    /// How finely the text is timed.
-    pub timestamps: Timestamps,
+    /// What the answer is.
+    pub form: TranscriptForm,
 }
 
-/// How finely a transcription is timed.
+/// What the answer to a transcription is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Timestamps {
-    /// Not at all.
+pub enum TranscriptForm {
+    /// An object with the text.
     #[default]
-    None,
-    /// By sentences or so.
-    Segment,
-    /// By words.
-    Word,
+    Object,
+    /// The text alone.
+    Text,
+    /// Subtitles, as `SubRip` has them or as `WebVTT` has them. They are the provider's own words.
+    Subtitles,
 }

@@ -1,6 +1,8 @@
 //! The events of a running request: pieces of the answer, usage, and exactly one end. Engines and provider formats make
 //! them; the request's task reads them. No price is known here.
 
+use bytes::Bytes;
+
 use super::{Failure, Format, Header, Media};
 use crate::{fields::Fields, usage::Report};
 
@@ -84,6 +86,8 @@ pub enum Made {
     Vectors(Vec<Vec<f32>>),
     /// Images within an answer, each whole.
     Images(Vec<Media>),
+    /// A piece of a sound, in its encoding.
+    Sound(Bytes),
 }
 
 /// A piece of a tool call.
@@ -142,7 +146,7 @@ impl Delta {
     pub fn images(&self) -> &[Media] {
         match self.made.as_deref() {
             Some(Made::Images(images)) => images,
-            Some(Made::Vectors(_)) | None => &[],
+            Some(Made::Vectors(_) | Made::Sound(_)) | None => &[],
         }
     }
 
@@ -150,14 +154,22 @@ impl Delta {
     pub fn vectors(&self) -> Option<&[Vec<f32>]> {
         match self.made.as_deref() {
             Some(Made::Vectors(vectors)) => Some(vectors),
-            Some(Made::Images(_)) | None => None,
+            Some(Made::Images(_) | Made::Sound(_)) | None => None,
+        }
+    }
+
+    /// The piece of a sound.
+    pub fn sound(&self) -> Option<&Bytes> {
+        match self.made.as_deref() {
+            Some(Made::Sound(bytes)) => Some(bytes),
+            Some(Made::Images(_) | Made::Vectors(_)) | None => None,
         }
     }
 
     /// Whether the delta adds nothing to the answer, in neutral words.
     pub fn is_silent(&self) -> bool {
         let is_written = self.written().any(|text| !text.is_empty()) || self.calls.iter().any(|call| call.id.is_some());
-        let is_written = is_written || !self.images().is_empty();
+        let is_written = is_written || !self.images().is_empty() || self.sound().is_some();
         let is_marked = self.signature.is_some() || self.finish.is_some() || self.farebox_stop.is_some();
         !is_written && !is_marked && self.logprobs.is_empty()
     }
@@ -210,6 +222,7 @@ impl Delta {
             None => 0,
             Some(Made::Vectors(vectors)) => vectors.iter().map(|vector| size_of_val(vector.as_slice())).sum(),
             Some(Made::Images(images)) => images.iter().map(image).sum(),
+            Some(Made::Sound(bytes)) => bytes.len(),
         };
         size_of::<Self>() + texts + calls + raw + logprobs + made
     }

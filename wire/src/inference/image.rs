@@ -19,4 +19,6 @@ pub struct ImageGeneration {
     pub quality: Option<String>,
     /// The encoding of the answer: `png`, `jpeg`, `webp`.
     pub format: Option<String>,
+    /// How many images are shown before they are done.
+    pub partials: u32,
 }

@@ -14,7 +14,7 @@ mod native;
 mod request;
 mod rerank;
 
-pub use audio::{Speech, Timestamps, Transcription};
+pub use audio::{Speech, TranscriptForm, Transcription, Upload};
 pub use conversation::{
     Audio, CacheMark, CacheTtl, Content, Conversation, File, Image, Media, Message, OutputFormat, Part, Reasoning,
     ReasoningWanted, Role, Tool, ToolCall, ToolChoice, ToolKind, ToolResult,

@@ -64,6 +64,12 @@ pub enum Format {
     OpenAiResponses,
     /// OpenAI's embeddings.
     OpenAiEmbeddings,
+    /// OpenAI's speech from text.
+    OpenAiSpeech,
+    /// OpenAI's transcriptions and translations of speech.
+    OpenAiTranscriptions,
+    /// OpenAI's images.
+    OpenAiImages,
     /// Anthropic's messages.
     AnthropicMessages,
     /// Google's `generateContent` and `streamGenerateContent`.

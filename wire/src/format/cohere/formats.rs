@@ -68,6 +68,9 @@ impl ProviderFormat for Cohere {
             Format::OpenAiChat
             | Format::OpenAiCompletions
             | Format::OpenAiResponses
+            | Format::OpenAiSpeech
+            | Format::OpenAiTranscriptions
+            | Format::OpenAiImages
             | Format::AnthropicMessages
             | Format::Gemini
             | Format::Mistral => {}

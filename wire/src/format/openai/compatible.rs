@@ -1,9 +1,9 @@
 //! Servers that speak OpenAI's chat completions and no more of it (vLLM, Ollama, Groq, Together, ...). A chat, a
-//! completion or an embedding of a client passes as it came, and so does a reranking, which many of them offer as Jina does; any other request becomes a chat, in the words that such
+//! completion, an embedding, speech, a transcription or an image of a client passes as it came, and so does a reranking, which many of them offer as Jina does; any other request becomes a chat, in the words that such
 //! servers have known for longest: `max_tokens`, `user`, the role `system`, no service tier.
 
 use super::{
-    OpenAi, formats,
+    OpenAi, formats, media,
     provider::{limit_fields, own_body},
     translate,
 };
@@ -56,7 +56,16 @@ pub(in crate::format) fn translated(mut request: Request, upstream: &Upstream<'_
 
 impl ProviderFormat for OpenAiCompatible {
     fn paths(&self) -> &'static [&'static str] {
-        &[formats::CHAT, formats::COMPLETIONS, formats::EMBEDDINGS, RERANK]
+        &[
+            formats::CHAT,
+            formats::COMPLETIONS,
+            formats::EMBEDDINGS,
+            RERANK,
+            media::SPEECH,
+            media::TRANSCRIPTIONS,
+            media::TRANSLATIONS,
+            media::IMAGES,
+        ]
     }
 
     fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
@@ -66,6 +75,9 @@ impl ProviderFormat for OpenAiCompatible {
             Format::OpenAiEmbeddings => formats::EMBEDDINGS,
             Format::CohereEmbed | Format::GeminiEmbeddings => {
                 return vectors::openai(formats::EMBEDDINGS, &request, upstream);
+            }
+            Format::OpenAiSpeech | Format::OpenAiTranscriptions | Format::OpenAiImages => {
+                return Ok(media::call(request, upstream));
             }
             Format::Rerank => return Ok(rerank::compatible(RERANK, request, upstream)),
             Format::OpenAiResponses | Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere => {

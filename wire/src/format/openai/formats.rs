@@ -1,7 +1,7 @@
 //! OpenAI's formats as [`ClientFormat`]s and as a [`ProviderFormat`].
 
 use super::{
-    Reader, Writer, embeddings,
+    Reader, Writer, embeddings, media,
     provider::{limit_fields, own_body},
     read_answer, read_chat, read_completion, read_refusal, responses, translate,
 };
@@ -87,7 +87,16 @@ pub struct OpenAi;
 
 impl ProviderFormat for OpenAi {
     fn paths(&self) -> &'static [&'static str] {
-        &[CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS]
+        &[
+            CHAT,
+            COMPLETIONS,
+            RESPONSES,
+            EMBEDDINGS,
+            media::SPEECH,
+            media::TRANSCRIPTIONS,
+            media::TRANSLATIONS,
+            media::IMAGES,
+        ]
     }
 
     fn call(&self, mut request: Request, upstream: &Upstream<'_>) -> Result<ProviderCall, Failure> {
@@ -98,6 +107,9 @@ impl ProviderFormat for OpenAi {
             Format::OpenAiResponses => RESPONSES,
             Format::OpenAiEmbeddings => EMBEDDINGS,
             Format::CohereEmbed | Format::GeminiEmbeddings => return vectors::openai(EMBEDDINGS, &request, upstream),
+            Format::OpenAiSpeech | Format::OpenAiTranscriptions | Format::OpenAiImages => {
+                return Ok(media::call(request, upstream));
+            }
             Format::AnthropicMessages | Format::Gemini | Format::Mistral | Format::Cohere | Format::Rerank => {
                 pair(&mut request)?;
                 let mut body = translated(&request, upstream)?;
@@ -121,6 +133,7 @@ impl ProviderFormat for OpenAi {
         match format {
             Format::OpenAiResponses => Box::new(responses::Reader::default()),
             Format::OpenAiEmbeddings => Box::new(Gathered::new(embeddings::read_answer)),
+            Format::OpenAiSpeech | Format::OpenAiTranscriptions | Format::OpenAiImages => media::reader(format),
             _ => Box::new(Reader::new(format)),
         }
     }
@@ -129,6 +142,9 @@ impl ProviderFormat for OpenAi {
         match format {
             Format::OpenAiResponses => responses::read_answer(body),
             Format::OpenAiEmbeddings => embeddings::read_answer(body),
+            Format::OpenAiSpeech | Format::OpenAiTranscriptions | Format::OpenAiImages => {
+                media::read_whole(format, body)
+            }
             _ => read_answer(format, body),
         }
     }

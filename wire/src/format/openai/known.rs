@@ -151,7 +151,13 @@ pub fn counted_beside(format: Format) -> Vec<&'static str> {
     let is_beside = |field: &&Field| field.does == Does::Prompt && !["messages", "prompt"].contains(&field.name);
     match format {
         Format::OpenAiResponses => responses::known::counted_beside().collect(),
-        Format::OpenAiEmbeddings | Format::GeminiEmbeddings | Format::CohereEmbed | Format::Rerank => Vec::new(),
+        Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
+        | Format::GeminiEmbeddings
+        | Format::CohereEmbed
+        | Format::Rerank => Vec::new(),
         _ => FIELDS.iter().filter(is_beside).map(|field| field.name).collect(),
     }
 }

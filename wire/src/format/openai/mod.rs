@@ -9,6 +9,7 @@ mod details;
 mod embeddings;
 mod formats;
 pub mod known;
+pub mod media;
 mod messages;
 mod names;
 mod provider;
@@ -29,6 +30,7 @@ pub use embeddings::{Embeddings, read_embedding};
 #[cfg(test)]
 pub(super) use formats::translated;
 pub use formats::{Chat, Completions, OpenAi};
+pub(super) use media::{LARGEST_IMAGES, SoundReader, read_text_answer, terms as terms_of_media};
 use names::Names;
 pub use provider::{Reader, read_answer, read_refusal};
 pub(super) use provider::{Shape, fault, shape_of};
@@ -77,6 +79,9 @@ impl Api {
             | Format::GeminiEmbeddings
             | Format::Mistral
             | Format::OpenAiEmbeddings
+            | Format::OpenAiSpeech
+            | Format::OpenAiTranscriptions
+            | Format::OpenAiImages
             | Format::Cohere
             | Format::CohereEmbed
             | Format::Rerank => Self::Chat,

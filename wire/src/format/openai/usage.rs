@@ -18,7 +18,7 @@ const LARGEST_OBJECT: usize = 64 * 1_024;
 const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// The names of a prompt's details, and of an output's.
-const PROMPT_DETAILS: [&str; 2] = ["prompt_tokens_details", "input_tokens_details"];
+const PROMPT_DETAILS: [&str; 3] = ["prompt_tokens_details", "input_tokens_details", "input_token_details"];
 const OUTPUT_DETAILS: [&str; 2] = ["completion_tokens_details", "output_tokens_details"];
 /// The names of tokens read from a cache: within the prompt's details, and outside.
 const READ_WITHIN: [&str; 3] = ["cached_tokens", "cache_read_tokens", "cache_read_input_tokens"];
@@ -93,6 +93,8 @@ fn read(text: &str) -> Option<Report> {
         web_searches: part(&tools, "web_search_requests"),
         web_fetches: part(&tools, "web_fetch_requests"),
         search_units: None,
+        milliseconds: None,
+        images: None,
         tier: counts.object.get("service_tier").and_then(|text| Tier::from_word(text.trim_matches('"'))),
         is_free: false,
         own,

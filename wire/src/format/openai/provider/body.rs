@@ -33,8 +33,14 @@ pub(in super::super) fn limit_fields(format: Format, body: &Fields) -> &'static 
     let is_there = |field| body.present(field).is_some();
     match format {
         Format::OpenAiResponses => return &["max_output_tokens"],
-        // Nothing is written.
-        Format::OpenAiEmbeddings | Format::GeminiEmbeddings | Format::CohereEmbed | Format::Rerank => return &[],
+        // Nothing is written, or it is no text and nothing in the body bounds it.
+        Format::OpenAiEmbeddings
+        | Format::OpenAiSpeech
+        | Format::OpenAiTranscriptions
+        | Format::OpenAiImages
+        | Format::GeminiEmbeddings
+        | Format::CohereEmbed
+        | Format::Rerank => return &[],
         _ => {}
     }
     match (Api::of(format), is_there("max_completion_tokens"), is_there("max_tokens")) {
