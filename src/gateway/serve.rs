@@ -266,7 +266,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         Run { meter: Meter::new(plan.target, began), events, runner }
     };
     let started = begun(gateway, account, Enter { admit, max_wait }, attempts, begin).await?;
-    Ok(Started { reused, known_cost, ..started })
+    Ok(Started { known_cost, reused, ..started })
 }
 
 /// The run of an admitted request.
