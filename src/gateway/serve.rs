@@ -184,6 +184,8 @@ pub struct Done {
     pub whole: Vec<Delta>,
     /// The tokens read and written.
     pub usage: Usage,
+    /// The units of search that ranked documents took.
+    pub search_units: u64,
     /// The provider's own usage object, where it sent a believed one.
     pub reported: Option<Box<str>>,
     /// The usage record.

@@ -301,6 +301,7 @@ impl Task {
             (Ok((record, answer)), None) => Update::Done(Box::new(Done {
                 whole: self.whole.take().unwrap_or_default(),
                 usage: self.meter.told(&record.parts),
+                search_units: self.meter.search_units(&record.parts),
                 reported: self.meter.take_own().filter(|_| self.runner.speaks_as_client()),
                 record,
                 balance: answer.balance,
