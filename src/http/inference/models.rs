@@ -36,10 +36,11 @@ pub async fn models(state: Shared, request: HttpRequest) -> HttpResponse {
         let largest = largest_class(&state, &request).await?;
         let catalogue = state.gateway.models.fresh().await;
         // An alias of no model serves nothing, and is not listed.
-        let aliases = state.gateway.models.aliases().all();
-        let aliases: Vec<_> = aliases.filter_map(|(name, model)| Some((name, catalogue.find(model).ok()?))).collect();
+        let all = state.gateway.models.aliases();
+        let aliases: Vec<_> = all.all().filter_map(|(name, model)| Some((name, catalogue.find(model).ok()?))).collect();
         let aliases = aliases.iter().map(|(name, model)| (*name, model));
-        let all = aliases.chain(catalogue.models());
+        // A name is listed once, for what it stands for: pages begin after a name.
+        let all = aliases.chain(catalogue.models().filter(|(name, _)| all.way(name).is_none()));
         if is_coheres(&request) {
             let page = CohereModels::page(all, &wanted(&request)?).map(Told::Coheres);
             return page.ok_or_else(|| ApiError::invalid("page_token", "is not of a page of this list"));
