@@ -39,7 +39,7 @@ const LAYERS: &[(&str, &str, &[&str])] = &[
 /// The pure crates may use these and nothing else: no I/O, no clock, no async.
 const PURE: &[(&str, &[&str])] = &[
     ("billing", &["rust_decimal", "serde", "thiserror", "uuid"]),
-    ("wire", &["base64", "bytes", "serde", "serde_json", "thiserror", "tiktoken"]),
+    ("wire", &["base64", "bytes", "memchr", "serde", "serde_json", "thiserror", "tiktoken"]),
     ("migrations", &["async-trait", "sea-orm-migration", "unicode-normalization"]),
 ];
 

@@ -182,10 +182,10 @@ impl Admission {
         self.accounts.post(self.account_id, Command::Accrue { request_id: self.request_id(), accrued, slice });
     }
 
-    /// Has the hold grown to cover a cost, as far as credits and the key's limits allow. Returns once that is durable:
-    /// [`Admission::held`] then says how far. Where the account does not answer, the hold stays as it is.
-    pub async fn grow(&self, cost: Nanos) {
-        let grown = Command::Accrue { request_id: self.request_id(), accrued: cost, slice: Nanos::ZERO };
+    /// The same, and returns once the larger hold is durable: [`Admission::held`] then says how large it is. Where the
+    /// account does not answer, the hold stays as it is.
+    pub async fn grow(&self, accrued: Nanos, slice: Nanos) {
+        let grown = Command::Accrue { request_id: self.request_id(), accrued, slice };
         if let Err(error) = self.accounts.decide(self.account_id, grown).await {
             tracing::warn!(request.id = %self.request_id(), %error, "a hold could not grow to its cost");
         }

@@ -13,7 +13,10 @@ use quick_cache::{Weighter, unsync::Cache};
 use tokio::{sync::watch, time::timeout};
 use wire::inference::{Delta, Event, FinishReason, Raw, Request, Work};
 
-use super::plan::{Plan, Target};
+use super::{
+    plan::{Plan, Target},
+    room::{Room, Share},
+};
 use crate::catalogue::Model;
 
 /// The provider's name in the records of answers that are given again.
@@ -22,6 +25,8 @@ pub const PROVIDER: &str = "farebox-cache";
 pub const LONGEST_SECONDS: u64 = 86_400;
 /// One answer takes at most this part of the memory.
 const PART: usize = 8;
+/// All that are being recorded take at most this part of it.
+const RECORDING: usize = 4;
 /// How long a request waits for another one's answer. Then it runs by itself.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The usual size of an answer in memory, for the first size of the table.
@@ -36,11 +41,18 @@ type Key = [u8; 32];
 #[derive(Debug)]
 pub(super) struct Recorded {
     /// The pieces, the usage, and the end.
-    pub(super) events: Vec<Event>,
+    events: Box<[Event]>,
     /// Whether the provider answered in the client's format.
     pub(super) speaks_as_client: bool,
     made_at: Instant,
     bytes: usize,
+}
+
+impl Recorded {
+    /// The events one by one, each copied when it is asked for.
+    pub(super) fn again(self: Arc<Self>) -> impl Iterator<Item = Event> {
+        (0..self.events.len()).map_while(move |place| self.events.get(place).cloned())
+    }
 }
 
 /// Weighs answers.
@@ -62,6 +74,8 @@ struct Inner {
     /// The runs whose answers are awaited. A run's sender is dropped when it ends.
     runs: HashMap<Key, watch::Receiver<()>>,
     largest: usize,
+    /// The memory for answers that are being recorded.
+    recording: Arc<Room>,
 }
 
 /// What became of a request's wish for an earlier answer.
@@ -86,8 +100,11 @@ pub(super) enum Found {
 impl Answers {
     /// With room for so many bytes of answers.
     pub(super) fn new(bytes: usize) -> Self {
-        let answers = Cache::with_weighter(bytes / USUAL, bytes as u64, ByBytes);
-        Self(Arc::new(Mutex::new(Inner { answers, runs: HashMap::new(), largest: bytes / PART })))
+        // Answers that run take their share of the memory before they are whole.
+        let (recording, kept) = (bytes / RECORDING, bytes - bytes / RECORDING);
+        let answers = Cache::with_weighter(kept / USUAL, kept as u64, ByBytes);
+        let (largest, recording) = (bytes / PART, Room::new(recording));
+        Self(Arc::new(Mutex::new(Inner { answers, runs: HashMap::new(), largest, recording })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -101,17 +118,18 @@ impl Answers {
             return None;
         }
         let key = asks.key();
-        let running = match self.look(key, max_age) {
+        let ends = asks.ends();
+        let running = match self.look(key, ends, max_age) {
             Ok(found) => return Some(found),
             Err(running) => running,
         };
         wait(running).await;
         // The other request may have failed. This one waits no further.
-        Some(self.look(key, max_age).unwrap_or_else(|_| Found::Nothing(self.recorder(key, None))))
+        Some(self.look(key, ends, max_age).unwrap_or_else(|_| Found::Nothing(self.recorder(key, ends, None))))
     }
 
     /// What is there; the error is the run whose answer will be.
-    fn look(&self, key: Key, max_age: Duration) -> Result<Found, watch::Receiver<()>> {
+    fn look(&self, key: Key, ends: usize, max_age: Duration) -> Result<Found, watch::Receiver<()>> {
         let mut inner = self.lock();
         if let Some(answer) = inner.answers.get(&key) {
             let age = answer.made_at.elapsed();
@@ -125,19 +143,23 @@ impl Answers {
         let (run, running) = watch::channel(());
         inner.runs.insert(key, running);
         drop(inner);
-        Ok(Found::Nothing(self.recorder(key, Some(run))))
+        Ok(Found::Nothing(self.recorder(key, ends, Some(run))))
     }
 
-    fn recorder(&self, key: Key, run: Option<watch::Sender<()>>) -> Recorder {
-        let largest = self.lock().largest;
+    fn recorder(&self, key: Key, ends: usize, run: Option<watch::Sender<()>>) -> Recorder {
+        let inner = self.lock();
+        let (largest, taken) = (inner.largest, inner.recording.share());
+        drop(inner);
         Recorder {
             answers: self.clone(),
             key,
             run,
             events: Vec::new(),
-            bytes: 0,
+            taken,
             largest,
             is_sound: true,
+            ends,
+            ended: Vec::new(),
             speaks_as_client: false,
         }
     }
@@ -167,18 +189,24 @@ impl Asks<'_> {
         if source.is_kept || source.is_background || source.continues.is_some() {
             return false;
         }
-        if let Target::Closed(terms) = &plan.target
-            && (terms.turns > 1 || terms.searches > 0 || terms.fetches > 0)
-        {
-            return false;
-        }
+        // The tools of a caller who pays the provider itself are not looked at: any may search.
+        let searches = match &plan.target {
+            Target::Closed(terms) => terms.turns > 1 || terms.searches > 0 || terms.fetches > 0,
+            Target::Open(_) => false,
+        };
         match &request.work {
             Work::Embedding(_) | Work::Rerank(_) => true,
             Work::Conversation(_) | Work::Text(_) => request.generation().is_some_and(|generation| {
-                generation.sampling.temperature == Some(0.0) || generation.sampling.seed.is_some()
+                let is_determined = generation.sampling.temperature == Some(0.0) || generation.sampling.seed.is_some();
+                is_determined && !searches
             }),
             Work::Image(_) | Work::Speech(_) | Work::Transcription(_) | Work::Decision(_) | Work::Native(_) => false,
         }
+    }
+
+    /// How many choices say that they ended, before the answer is whole.
+    fn ends(&self) -> usize {
+        self.request.generation().map_or(0, |generation| generation.n.max(1) as usize)
     }
 
     fn key(&self) -> Key {
@@ -214,13 +242,18 @@ impl Asks<'_> {
 pub(super) struct Recorder {
     answers: Answers,
     key: Key,
-    /// Dropped with the recorder: then those that wait look again.
+    /// Dropped with the recorder, or once the answer can't be kept: then those that wait look again.
     run: Option<watch::Sender<()>>,
     events: Vec<Event>,
-    bytes: usize,
+    /// The memory of the events.
+    taken: Share,
     largest: usize,
     /// Whether the answer is one to be given again, as far as it came.
     is_sound: bool,
+    /// How many choices must say that they ended.
+    ends: usize,
+    /// The choices that did.
+    ended: Vec<u32>,
     speaks_as_client: bool,
 }
 
@@ -236,51 +269,70 @@ impl Recorder {
         if !self.is_sound {
             return;
         }
-        match event {
+        let more = match event {
             Event::Delta(delta) => {
                 self.is_sound = is_sound(delta);
-                self.bytes += delta.weight();
+                if delta.finish.is_some() && !self.ended.contains(&delta.choice) {
+                    self.ended.push(delta.choice);
+                }
+                delta.weight()
             }
-            Event::Unknown(raw) => self.bytes += size_of::<Event>() + weight(raw),
+            Event::Unknown(raw) => size_of::<Event>() + weight(raw),
             Event::Reported(report) => {
-                self.bytes += size_of_val(&**report) + report.own.as_ref().map_or(0, |own| own.len());
+                size_of::<Event>() + size_of_val(&**report) + report.own.as_ref().map_or(0, |own| own.len())
             }
-            Event::Usage(_) => {}
+            Event::Usage(_) => size_of::<Event>(),
             Event::Finished { .. } => return self.keep(),
-            Event::Failed(_) => self.is_sound = false,
+            Event::Failed(_) => return self.give_up(),
             // They tell of the run, not of the answer.
             Event::Loaded | Event::Headers(_) | Event::Started | Event::Second(_) => return,
-        }
-        self.is_sound &= self.bytes <= self.largest;
+        };
+        self.is_sound &= self.taken.grow(more) && self.taken.bytes() <= self.largest;
         if self.is_sound {
             self.events.push(event.clone());
         } else {
-            self.events = Vec::new();
+            self.give_up();
         }
     }
 
+    /// Has it kept, if it is complete. An engine whose reader left ends well, in the midst of its answer.
     fn keep(&mut self) {
         let counted = |event: &Event| match event {
             Event::Reported(report) => report.input.is_some() || report.search_units.is_some(),
             Event::Usage(_) => true,
             _ => false,
         };
-        if !self.events.iter().any(counted) || !self.events.iter().any(|event| matches!(event, Event::Delta(_))) {
+        let is_said = self.events.iter().any(|event| matches!(event, Event::Delta(_)));
+        if !is_said || !self.events.iter().any(counted) || self.ended.len() < self.ends {
             return;
         }
         let mut events = std::mem::take(&mut self.events);
         events.push(Event::Finished { compute_ms: 0 });
-        let bytes = self.bytes + size_of::<Recorded>();
-        let recorded = Recorded { events, speaks_as_client: self.speaks_as_client, made_at: Instant::now(), bytes };
+        let bytes = self.taken.bytes() + size_of::<Recorded>();
+        let (events, made_at) = (events.into_boxed_slice(), Instant::now());
+        let recorded = Recorded { events, speaks_as_client: self.speaks_as_client, made_at, bytes };
         self.answers.lock().answers.insert(self.key, Arc::new(recorded));
+    }
+
+    /// Records no more. Nobody waits any longer for what is not kept.
+    fn give_up(&mut self) {
+        self.is_sound = false;
+        self.events = Vec::new();
+        self.taken.shrink(self.taken.bytes());
+        self.release();
+    }
+
+    fn release(&mut self) {
+        if let Some(run) = self.run.take() {
+            self.answers.lock().runs.remove(&self.key);
+            drop(run);
+        }
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if self.run.is_some() {
-            self.answers.lock().runs.remove(&self.key);
-        }
+        self.release();
     }
 }
 
@@ -297,3 +349,6 @@ fn weight(raw: &Raw) -> usize {
         Raw::None | Raw::Before(_) => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use actors::admission::Metered;
 use billing::{
     Nanos,
     price::Parts,
-    quantity::{Direction, Key},
+    quantity::{Direction, Key, Kind},
 };
 use engine::worker::Stop;
 use wire::{
@@ -174,6 +174,14 @@ impl Meter {
             },
             Self::Seconds(meter) => meter.usage(),
             Self::Again(meter) => meter.usage(),
+        }
+    }
+
+    /// The units of search reported to the client.
+    pub(super) fn search_units(&self, charged: &Parts) -> u64 {
+        match self {
+            Self::Usage(_) | Self::Seconds(_) => charged.sum(|key| key.kind == Kind::SearchUnits),
+            Self::Again(meter) => meter.search_units(),
         }
     }
 

@@ -80,6 +80,15 @@ pub(super) struct Bounds {
     pub(super) overdraft_none: bool,
 }
 
+impl Bounds {
+    /// The cost so far as the account is told it, and what is to be held beside it, together the same. Where debt may not
+    /// arise, no more counts as used than is held: if the process dies before the charge, just that is charged.
+    pub(super) fn accrued(self, cost: Nanos, slice: Nanos) -> (Nanos, Nanos) {
+        let accrued = if self.overdraft_none { cost.min(self.held) } else { cost };
+        (accrued, slice + (cost - accrued))
+    }
+}
+
 /// Plans a request for the model that it names.
 pub(super) fn plan(model: &Model, rules: Rules, request: &Request, payer: Payer) -> Result<Plan, ServeError> {
     match model {
@@ -168,5 +177,21 @@ impl Plan {
             Target::Closed(_) => Some(self.hold.worst_case),
             Target::Open(terms) => terms.most(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_noted_as_used_is_held_where_debt_may_not_arise() {
+        let of = |overdraft_none, cost| {
+            let bounds = Bounds { held: Nanos::new(5), claimed: None, overdraft_none };
+            let (accrued, slice) = bounds.accrued(Nanos::new(cost), Nanos::new(2));
+            (accrued.get(), slice.get())
+        };
+        assert_eq!([of(true, 4), of(true, 5), of(true, 9)], [(4, 2), (5, 2), (5, 6)]);
+        assert_eq!([of(false, 4), of(false, 9)], [(4, 2), (9, 2)]);
     }
 }

@@ -189,6 +189,8 @@ pub struct Done {
     pub whole: Vec<Delta>,
     /// The tokens read and written.
     pub usage: Usage,
+    /// The units of search that ranked documents took.
+    pub search_units: u64,
     /// The provider's own usage object, where it sent a believed one.
     pub reported: Option<Box<str>>,
     /// The usage record.
@@ -242,7 +244,7 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
         let asks = Asks { account, model: &model, plan: &plan, request: &request, own_key };
         match gateway.answers.find(&asks, max_age).await {
             Some(Found::Answer(answer, age)) => {
-                let begin = |_: &mut Admission, _| again(&answer, request.stream);
+                let begin = |_: &mut Admission, _| again(answer, request.stream);
                 let enter = Enter { admit: free(admit), max_wait };
                 let started = begun(gateway, account, enter, attempts, begin).await?;
                 return Ok(Started { reused: Some(Reused::Hit(age)), ..started });
@@ -277,9 +279,9 @@ struct Run {
 }
 
 /// An earlier answer as a run.
-fn again(answer: &Recorded, is_streamed: bool) -> Run {
+fn again(answer: Arc<Recorded>, is_streamed: bool) -> Run {
     let runner = Runner::Provider { clamped: None, is_streamed, speaks_as_client: answer.speaks_as_client };
-    Run { meter: Meter::again(), events: stream::iter(answer.events.clone()).boxed(), runner }
+    Run { meter: Meter::again(), events: stream::iter(answer.again()).boxed(), runner }
 }
 
 /// The admission of a request that nobody runs: it takes no credits and no permit.

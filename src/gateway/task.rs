@@ -175,7 +175,8 @@ impl Task {
         let Some(Step { metered, accrual }) = step else { return };
         self.admission.meter(*metered);
         let Some(accrual) = accrual else { return };
-        self.admission.accrue(accrual.cost, accrual.slice);
+        let (accrued, slice) = self.bounds().accrued(accrual.cost, accrual.slice);
+        self.admission.accrue(accrued, slice);
         if self.whole.is_none() {
             self.tell(Update::Cost { cost: accrual.cost, billed_seconds: metered.billed_seconds }).await;
         }
@@ -268,7 +269,8 @@ impl Task {
             && let Ok(cost) = used.cost.charged()
             && cost > bounds.held
         {
-            self.admission.grow(cost).await;
+            let (accrued, slice) = bounds.accrued(cost, Nanos::ZERO);
+            self.admission.grow(accrued, slice).await;
         }
         Meter::bound(&mut used, self.bounds());
         used
@@ -299,6 +301,7 @@ impl Task {
             (Ok((record, answer)), None) => Update::Done(Box::new(Done {
                 whole: self.whole.take().unwrap_or_default(),
                 usage: self.meter.told(&record.parts),
+                search_units: self.meter.search_units(&record.parts),
                 reported: self.meter.take_own().filter(|_| self.runner.speaks_as_client()),
                 record,
                 balance: answer.balance,

@@ -11,6 +11,7 @@ use crate::{
     open,
     support::{
         client::{Answer, Customer, answer},
+        fake_cohere,
         fake_openai::{Behaviour, FakeOpenAi},
         server::{Options, Server},
         with,
@@ -138,5 +139,52 @@ async fn an_open_models_answer_is_given_again_without_a_second() {
     assert_eq!(first["choices"], again["choices"]);
     assert_eq!((&again["usage"]["completion_tokens"], &again["usage"]["cost"]), (&json!(8), &json!("0.00")));
     assert_eq!(again["farebox"].get("billed_seconds"), None, "{again}");
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn an_answer_whose_client_left_is_not_given_again() {
+    let (server, customer) = open::stage("inflight").await;
+    let story = json!({"stream": true, "max_tokens": 200});
+    let story = open::ask("Write a very long story about a lighthouse.", &story);
+    let request = customer.api.request(Method::POST, CHAT).header("x-farebox-cache", "60").json(&story);
+    let mut response = request.send().await.unwrap();
+    assert!(response.chunk().await.unwrap().is_some());
+    drop(response);
+    assert_eq!(open::settled(&customer, 1).await[0]["ending"], "client_left");
+    let whole = ask(&customer, CHAT, &story, "60").await;
+    assert_eq!(reused(&whole), Some("miss"));
+    assert!(whole.body.contains(r#""finish_reason":"length""#), "{}", whole.body);
+    assert_eq!(reused(&ask(&customer, CHAT, &story, "60").await), Some("hit"));
+    server.admin().assert_audit().await;
+}
+
+#[tokio::test]
+async fn a_ranking_that_is_given_again_tells_its_units() {
+    let fake = fake_cohere::start();
+    let options = Options::default()
+        .set("FAREBOX_PROVIDERS__COHERE__API_KEY", fake_cohere::KEY)
+        .set("FAREBOX_PROVIDERS__COHERE__BASE_URL", fake.url());
+    let server = Server::start(options).await;
+    let customer = server.admin().customer("payg", "5").await;
+    let body =
+        json!({"model": "rerank-v3.5", "query": "capital of France", "documents": ["Berlin", "Paris in France"]});
+    let first = ask(&customer, "/v1/rerank", &body, "60").await;
+    for path in ["/v1/rerank", "/v2/rerank"] {
+        let again = ask(&customer, path, &body, "60").await;
+        assert_eq!(reused(&again), Some("hit"), "{path}");
+        let (first, again) = (first.ok(), again.ok());
+        assert_eq!((&again["results"], again["results"].is_array()), (&first["results"], true));
+        assert_eq!(again["meta"]["billed_units"], first["meta"]["billed_units"], "{path}");
+        assert_eq!(again["farebox"]["search_units"], 1, "{again}");
+        let receipt = format!("/v1/requests/{}/receipt", again["farebox"]["request_id"].as_str().unwrap());
+        customer.api.get(&receipt).await.ok();
+    }
+    // With the caller's own key too: what it ranks can't depend on anything else.
+    let own = async || {
+        let request = customer.api.request(Method::POST, "/v1/rerank").header("x-farebox-cache", "60");
+        answer(request.header("provider-key", fake_cohere::KEY).json(&body)).await
+    };
+    assert_eq!((reused(&own().await), reused(&own().await)), (Some("miss"), Some("hit")));
     server.admin().assert_audit().await;
 }

@@ -106,7 +106,8 @@ async fn a_receipt_tells_every_attempt_and_what_each_was_charged_also_after_a_re
 #[tokio::test]
 async fn an_alias_stands_for_a_model_and_those_after_it() {
     let fake = FakeOpenAi::start();
-    let options = Options::default().calling(fake.url()).set("FAREBOX_ROUTING__ALIASES", "fast=gpt-4o>gpt-4o-mini");
+    let aliases = "fast=gpt-4o>gpt-4o-mini, gpt-4.1=gpt-4o";
+    let options = Options::default().calling(fake.url()).set("FAREBOX_ROUTING__ALIASES", aliases);
     let server = Server::start(options).await;
     let customer = server.admin().customer("payg", "5").await;
     let body = json!({"model": "fast", "messages": [{"role": "user", "content": "Say hello to me"}]});
@@ -118,6 +119,12 @@ async fn an_alias_stands_for_a_model_and_those_after_it() {
     assert_eq!(second.ok()["usage"]["cost"], COST_OF_MINI);
     let listed = customer.api.get("/v1/models").await.ok();
     assert_eq!((&listed["data"][0]["id"], &listed["data"][0]["owned_by"]), (&json!("fast"), &json!("openai")));
+    let ids: Vec<_> = listed["data"].as_array().unwrap().iter().map(|model| &model["id"]).collect();
+    assert_eq!(
+        ids.iter().filter(|id| **id == "gpt-4.1").count(),
+        1,
+        "a model behind an alias of its name is not there"
+    );
     assert_eq!(customer.api.get("/v1/models/fast").await.ok()["id"], "fast");
     let quote = customer.api.post("/v1/quote", &body).await.ok();
     assert_eq!((&quote["model"], &quote["admitted"]), (&json!("gpt-4o"), &json!(true)));

@@ -66,7 +66,7 @@ pub(crate) fn ask(content: &str, more: &Value) -> Value {
     with(&body, more)
 }
 
-async fn settled(customer: &Customer, count: usize) -> Vec<Value> {
+pub(crate) async fn settled(customer: &Customer, count: usize) -> Vec<Value> {
     let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let records = customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();

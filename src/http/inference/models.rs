@@ -119,12 +119,15 @@ fn page_size(text: &str) -> Result<usize, ApiError> {
     size.ok_or_else(|| ApiError::invalid("page_size", format!("must be a whole number from 1 to {MOST}")))
 }
 
-/// All models by their names. An alias of no model serves nothing, and is not listed.
+/// All models by their names. An alias of no model serves nothing, and is not listed. A name is listed once, for what it
+/// stands for: pages begin after a name.
 async fn listed(state: &Shared) -> Vec<(String, catalogue::Model)> {
     let catalogue = state.gateway.models.fresh().await;
-    let aliases = state.gateway.models.aliases().all();
-    let aliases = aliases.filter_map(|(name, model)| Some((name.to_owned(), catalogue.find(model).ok()?)));
-    aliases.chain(catalogue.models().map(|(name, model)| (name.to_owned(), model.clone()))).collect()
+    let aliases = state.gateway.models.aliases();
+    let models = catalogue.models().filter(|(name, _)| aliases.way(name).is_none());
+    let models = models.map(|(name, model)| (name.to_owned(), model.clone()));
+    let of_aliases = aliases.all().filter_map(|(name, model)| Some((name.to_owned(), catalogue.find(model).ok()?)));
+    of_aliases.chain(models).collect()
 }
 
 /// All models, as the caller sees them.

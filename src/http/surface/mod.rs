@@ -7,7 +7,7 @@ pub mod sound;
 pub mod stream;
 
 use actix_web::rt::task::JoinHandle;
-use billing::{ids::RequestId, quantity::Kind};
+use billing::ids::RequestId;
 use futures::{FutureExt, future::LocalBoxFuture};
 use serde_json::Value;
 use wire::{
@@ -209,7 +209,6 @@ fn end(done: &Done) -> End {
 
 fn receipt(done: &Done) -> Receipt {
     let record = &done.record;
-    let units = record.parts.sum(|key| key.kind == Kind::SearchUnits);
     let farebox = Particulars {
         request_id: record.request_id.to_string(),
         provider: record.provider.to_string(),
@@ -219,7 +218,7 @@ fn receipt(done: &Done) -> Receipt {
         balance: done.balance.available.to_string(),
         compute_ms: done.is_open().then_some(record.compute_ms),
         billed_seconds: done.is_open().then_some(record.billed_seconds),
-        search_units: Some(units).filter(|units| *units > 0),
+        search_units: Some(done.search_units).filter(|units| *units > 0),
         stop: done.stop.clone(),
     };
     Receipt { cost: record.charged.to_string(), farebox, usage: done.reported.clone() }

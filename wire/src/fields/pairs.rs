@@ -1,16 +1,19 @@
 //! The members of a JSON object as slices of its text, without a copy: for objects that are read once, such as a message or
 //! a chunk. Where a name comes twice the last value counts.
 
-use std::{borrow::Cow, fmt, marker::PhantomData, ops::Range};
+use std::{borrow::Cow, fmt, marker::PhantomData, ops::Range, vec};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error as _, MapAccess, Visitor},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
     ser::SerializeMap,
 };
 use serde_json::value::RawValue;
 
 use super::{MOST_FIELDS, hint::Hint};
+
+/// The most entries of a list whose pairs are held at once: those of `{},{},{}` take a hundred times its length.
+const MOST_AT_ONCE: usize = 10_000;
 
 /// An object's names and its values, all as slices of a text.
 #[derive(Debug, Default)]
@@ -40,12 +43,12 @@ impl<'a> Pairs<'a> {
 
     /// The pairs of each entry of a list, or `None` for one that is no object; `None` where the text is no list. A list of
     /// objects is read once, which counts where it is a conversation of a megabyte.
-    pub(crate) fn each_of(list: &'a str) -> Option<Vec<Option<Self>>> {
-        if let Ok(objects) = serde_json::from_str::<Vec<Object<'a, Plain<'a>>>>(list) {
-            return Some(objects.into_iter().map(|Object(pairs, _)| Some(pairs)).collect());
+    pub(crate) fn each_of(list: &'a str) -> Option<Entries<'a>> {
+        if let Ok(Objects(objects)) = serde_json::from_str(list) {
+            return Some(Entries::Read(objects.into_iter()));
         }
         let entries: Vec<&RawValue> = serde_json::from_str(list).ok()?;
-        Some(entries.into_iter().map(|entry| Self::of(entry.get())).collect())
+        Some(Entries::Raw(entries.into_iter()))
     }
 
     /// The pairs of a text.
@@ -227,6 +230,68 @@ impl<'de, N: ReadName<'de>> Visitor<'de> for Object<'de, N> {
     }
 }
 
+/// The pairs of a list's entries.
+pub(crate) enum Entries<'a> {
+    /// As they were read with the list.
+    Read(vec::IntoIter<Pairs<'a>>),
+    /// Read one after the other: there are many, or one is not read with the list.
+    Raw(vec::IntoIter<&'a RawValue>),
+}
+
+impl Entries<'_> {
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = Option<Pairs<'a>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Read(list) => list.next().map(Some),
+            Self::Raw(list) => list.next().map(|entry| Pairs::of(entry.get())),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self {
+            Self::Read(list) => list.size_hint(),
+            Self::Raw(list) => list.size_hint(),
+        }
+    }
+}
+
+impl ExactSizeIterator for Entries<'_> {}
+
+/// A list of objects whose names have no escapes, and of no more than may be held at once.
+struct Objects<'a>(Vec<Pairs<'a>>);
+
+impl<'de> Deserialize<'de> for Objects<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(Self(Vec::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Objects<'de> {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of objects")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Self, A::Error> {
+        while let Some(Object(pairs, _)) = list.next_element::<Object<'de, Plain<'de>>>()? {
+            if self.0.len() >= MOST_AT_ONCE {
+                return Err(A::Error::custom("too many to be held at once"));
+            }
+            self.0.push(pairs);
+        }
+        Ok(self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::{collection, prelude::*};
@@ -244,6 +309,22 @@ mod tests {
             self.0.write_but(self.1, &mut map)?;
             map.end()
         }
+    }
+
+    #[test]
+    fn entries_are_the_same_however_many_there_are_and_few_are_held_at_once() {
+        let list = |entries: usize| format!("[{}]", vec![r#"{"a":1}"#; entries].join(","));
+        for (entries, is_read) in [(0, true), (MOST_AT_ONCE, true), (MOST_AT_ONCE + 1, false)] {
+            let list = list(entries);
+            let mut read = Pairs::each_of(&list).unwrap();
+            assert_eq!((read.len(), read.is_empty()), (entries, entries == 0));
+            assert_eq!(matches!(read, Entries::Read(_)), is_read, "{entries}");
+            assert!(read.all(|pairs| pairs.unwrap().get("a") == Some("1")));
+        }
+        let odd: Vec<_> = Pairs::each_of(r#"[{"a":1},7,{"\u0061":2}]"#).unwrap().collect();
+        let values: Vec<_> = odd.iter().map(|pairs| pairs.as_ref().and_then(|pairs| pairs.get("a"))).collect();
+        assert_eq!(values, [Some("1"), None, Some("2")]);
+        assert!(["{}", "7", "[", "[{}"].iter().all(|text| Pairs::each_of(text).is_none()));
     }
 
     #[test]

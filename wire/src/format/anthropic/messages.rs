@@ -29,7 +29,7 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
     if list.is_empty() || list.len() > MOST_MESSAGES {
         return Err(BadRequest::new("messages", format!("must have 1 to {MOST_MESSAGES} messages")));
     }
-    list.into_iter().enumerate().map(|(place, message)| read_message(place, message, unread)).collect()
+    list.enumerate().map(|(place, message)| read_message(place, message, unread)).collect()
 }
 
 fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unread>) -> Result<Message, BadRequest> {
@@ -64,7 +64,7 @@ pub(super) fn content(json: &str, at: &str, unread: &mut Vec<Unread>) -> Result<
     }
     let must = || BadRequest::new(at, "must be a string or an array of blocks");
     let list = Pairs::each_of(json).ok_or_else(must)?;
-    let each = list.into_iter().enumerate().map(|(place, block)| {
+    let each = list.enumerate().map(|(place, block)| {
         let at = format!("{at}[{place}]");
         let members = members_of(block, &at)?;
         let kind = members.as_deref().and_then(|members| member(members, "type")).and_then(read_text);

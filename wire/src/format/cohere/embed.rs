@@ -11,7 +11,7 @@ use crate::{
         ClientFormat, End, ErrorShape, FINISHED, OnlyWhole, WholeWriter, count,
         openai::{
             faults,
-            reading::{member, members, note, read_as, read_text},
+            reading::{member, members, note, note_others, read_as, read_text},
         },
         own::{self, Own},
         vectors,
@@ -127,23 +127,28 @@ fn image(url: String) -> EmbeddingInput {
 /// An input of parts, which become one vector together. Only one text, or one image, has a place in the neutral words.
 fn parts(json: &str, at: &str, unread: &mut Vec<Unread>) -> Option<EmbeddingInput> {
     let input = members(json, at).ok()??;
+    note_others(&input, &["content"], at, unread);
     let content: Vec<&RawValue> = read_as(member(&input, "content")?)?;
     let (mut texts, mut images) = (Vec::new(), Vec::new());
     for (place, part) in content.iter().enumerate() {
         let at = format!("{at}.content[{place}]");
         let part = members(part.get(), &at).ok()??;
-        match &*member(&part, "type").and_then(read_text)? {
+        let kind = member(&part, "type").and_then(read_text)?;
+        match &*kind {
             "text" => texts.push(member(&part, "text").and_then(read_text)?),
             "image_url" => {
                 let image = member(&part, "image_url")?;
                 let object = members(image, &at).ok()?;
-                let url = object.and_then(|object| member(&object, "url").and_then(read_text));
+                let url = object.as_ref().and_then(|object| member(object, "url").and_then(read_text));
+                note_others(object.as_deref().unwrap_or_default(), &["url"], &format!("{at}.image_url"), unread);
                 images.push(url.or_else(|| read_text(image))?);
             }
             kind => note(unread, format!("{at}.type"), &Value::from(kind).to_string()),
         }
         if place > 0 {
             note(unread, at, content[place].get());
+        } else {
+            note_others(&part, &["type", &kind], &at, unread);
         }
     }
     match images.into_iter().next() {

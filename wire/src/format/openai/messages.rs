@@ -59,7 +59,7 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
     if list.len() > MOST_MESSAGES {
         return Err(BadRequest::new("messages", format!("must have at most {MOST_MESSAGES} messages")));
     }
-    list.into_iter().enumerate().map(|(place, message)| read_message(place, message, unread)).collect()
+    list.enumerate().map(|(place, message)| read_message(place, message, unread)).collect()
 }
 
 /// A member of an object: its name, and its value's text.
@@ -163,7 +163,7 @@ fn read_content(
     }
     let parts = Pairs::each_of(content).ok_or_else(|| bad("must be a string or an array of parts"))?;
     let whole = at();
-    let each = parts.into_iter().enumerate().map(|(place, part)| {
+    let each = parts.enumerate().map(|(place, part)| {
         let at = format!("{whole}[{place}]");
         let members = members_of(part, &at)?;
         let kind = members.as_deref().and_then(|members| member(members, "type")).and_then(read_text);

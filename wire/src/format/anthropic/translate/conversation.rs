@@ -47,20 +47,25 @@ pub(super) fn write(messages: &[Message], client: Format) -> Result<Written, Fai
         let message = "must have a message that is no instruction, and not empty".to_owned();
         return Err(Failure::Invalid { field: field.to_owned(), message });
     }
+    put_results_first(&mut written.messages);
     Ok(written)
 }
 
-/// Adds a message, or its blocks to a neighbour of the same role. Results of tools stand first in theirs.
+/// Adds a message, or its blocks to a neighbour of the same role.
 fn put(messages: &mut Vec<Value>, role: &str, mut blocks: Vec<Value>) {
-    if let Some(last) = messages.last_mut().filter(|last| last["role"] == role)
-        && let Some(content) = last["content"].as_array_mut()
-    {
-        content.append(&mut blocks);
-        content.sort_by_key(|block| block["type"] != "tool_result" && role == "user");
-        return;
+    let last = messages.last_mut().filter(|last| last["role"] == role);
+    match last.and_then(|last| last["content"].as_array_mut()) {
+        Some(content) => content.append(&mut blocks),
+        None => messages.push(json!({"role": role, "content": blocks})),
     }
-    blocks.sort_by_key(|block| block["type"] != "tool_result" && role == "user");
-    messages.push(json!({"role": role, "content": blocks}));
+}
+
+/// Puts the results of tools first in their message. Once for each message, when all of its blocks are there.
+fn put_results_first(messages: &mut [Value]) {
+    let of_users = messages.iter_mut().filter(|message| message["role"] == "user");
+    for content in of_users.filter_map(|message| message["content"].as_array_mut()) {
+        content.sort_by_key(|block| block["type"] != "tool_result");
+    }
 }
 
 fn blocks(parts: &[Part], at: &str) -> Result<Vec<Value>, Failure> {

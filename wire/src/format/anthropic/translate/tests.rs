@@ -15,6 +15,19 @@ fn with(more: &Value) -> Result<Value, Failure> {
 }
 
 #[test]
+fn many_neighbours_of_a_large_message_are_joined_at_once() {
+    let mut messages = vec![json!({"role": "user", "content": vec![json!({"type": "text", "text": "a"}); 50_000]})];
+    messages.extend(vec![json!({"role": "user", "content": "b"}); 9_000]);
+    messages.push(json!({"role": "tool", "tool_call_id": "c", "content": "1"}));
+    let begun = std::time::Instant::now();
+    let sent = call(&json!({"model": "m", "messages": messages})).unwrap();
+    let content = sent["messages"][0]["content"].as_array().unwrap();
+    assert_eq!((content.len(), &content[0]["type"]), (59_001, &json!("tool_result")));
+    // Sorted for each of them it took minutes.
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn a_chat_with_everything_becomes_messages() {
     let chat = json!({
         "model": "anthropic/claude-opus-5-5",

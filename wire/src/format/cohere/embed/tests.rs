@@ -100,6 +100,8 @@ fn what_others_would_not_be_told_or_could_not_answer_is_refused_by_its_name() {
         (r#","texts":["a"],"new":5"#.to_owned(), "new"),
         (r#","images":["data:x"]"#.to_owned(), "texts"),
         (format!(r#","inputs":[{{"content":[{{"type":"text","text":"a"}},{picture}]}}]"#), "inputs[0].content[1]"),
+        (r#","inputs":[{"content":[{"type":"text","text":"a"}],"new":5}]"#.to_owned(), "inputs[0].new"),
+        (r#","inputs":[{"content":[{"type":"text","text":"a","new":5}]}]"#.to_owned(), "inputs[0].content[0].new"),
     ] {
         for format in formats {
             let request = read(&format!(r#","input_type":"search_query"{fields}"#)).unwrap();

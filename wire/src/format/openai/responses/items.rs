@@ -36,7 +36,7 @@ pub(super) fn read(body: &Fields, unread: &mut Vec<Unread>) -> Result<Vec<Messag
     if items.len() > MOST_ITEMS {
         return Err(BadRequest::new("input", format!("must have at most {MOST_ITEMS} items")));
     }
-    for (place, item) in items.into_iter().enumerate() {
+    for (place, item) in items.enumerate() {
         put_item(item, place, &mut messages, unread)?;
     }
     Ok(messages)
@@ -145,7 +145,7 @@ fn read_content(json: &str, at: &str, unread: &mut Vec<Unread>) -> Result<Vec<Pa
     }
     let bad = || BadRequest::new(at, "must be a string or an array of parts");
     let parts = Pairs::each_of(json).ok_or_else(bad)?;
-    let each = parts.into_iter().enumerate().map(|(place, part)| {
+    let each = parts.enumerate().map(|(place, part)| {
         let at = format!("{at}[{place}]");
         let members = members_of(part, &at)?.ok_or_else(bad)?;
         let kind = member(&members, "type").and_then(read_text).ok_or_else(bad)?;
