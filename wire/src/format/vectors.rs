@@ -53,7 +53,6 @@ pub(super) fn openai(path: &'static str, request: &Request, upstream: &Upstream<
     let mut body = Fields::default();
     body.set("model", upstream.model);
     body.set("input", &texts);
-    body.set("encoding_format", "float");
     if let Some(dimensions) = embedding.dimensions {
         body.set("dimensions", &dimensions);
     }
