@@ -58,7 +58,7 @@ async fn the_same_request_again_costs_nothing() {
     }
     let whole = ask(&customer, CHAT, &body(&json!({})), "60").await;
     assert_eq!((&whole.ok()["usage"]["total_tokens"], &whole.ok()["usage"]["cost"]), (&json!(13), &json!("0.00")));
-    let record = customer.api.get(&format!("/v1/requests/{}", whole.header("x-request-id").unwrap())).await.ok();
+    let record = customer.record(&whole).await;
     assert_eq!((&record["provider"], &record["cost"]), (&json!("farebox-cache"), &json!("0.00")), "{record}");
 
     let vectors = json!({"model": "text-embedding-3-small", "input": ["one", "two"]});

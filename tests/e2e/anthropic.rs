@@ -1,8 +1,6 @@
 //! Anthropic's format on both sides: clients of messages call Claude, GPT and an open model, clients of chats call Claude.
 //! What agents need arrives at the provider byte for byte, and everything is charged as the provider counts.
 
-use std::time::{Duration, Instant};
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -36,16 +34,7 @@ impl Stage {
 
     /// Waits until so many requests are recorded and nothing is held.
     async fn settled(&self, count: usize) -> Vec<Value> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let records = self.customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
-            let held = self.customer.api.get("/v1/balance").await.ok()["held"].clone();
-            if records.len() == count && held == "0.00" {
-                return records;
-            }
-            assert!(Instant::now() < deadline, "{} of {count} settled\n{}", records.len(), self.server.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.customer.settled(count).await
     }
 }
 

@@ -46,15 +46,7 @@ impl Stage {
 
     /// Waits until so many requests are recorded and nothing is held.
     async fn settled(&self, count: usize) -> Vec<Value> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let records = self.records().await;
-            if records.len() == count && self.balance().await["held"] == "0.00" {
-                return records;
-            }
-            assert!(Instant::now() < deadline, "{} of {count} settled\n{}", records.len(), self.server.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.customer.settled(count).await
     }
 }
 

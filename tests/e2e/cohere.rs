@@ -1,8 +1,6 @@
 //! Cohere's format for clients, end to end: their chats, vectors and orders of documents reach Cohere as they came, and GPT,
 //! Claude and an open model in theirs; everything is charged as the provider counts, and told in Cohere's words.
 
-use std::time::{Duration, Instant};
-
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -50,21 +48,12 @@ impl Stage {
     }
 
     async fn record(&self, answer: &Answer) -> Value {
-        self.customer.api.get(&format!("/v1/requests/{}", answer.header("x-request-id").unwrap())).await.ok()
+        self.customer.record(answer).await
     }
 
     /// Waits until so many requests are recorded and nothing is held: the latest record.
     async fn settled(&self, count: usize) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let records = self.customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
-            let held = self.customer.api.get("/v1/balance").await.ok()["held"].clone();
-            if records.len() == count && held == "0.00" {
-                return records[0].clone();
-            }
-            assert!(Instant::now() < deadline, "{} of {count} settled\n{}", records.len(), self.server.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.customer.settled(count).await.swap_remove(0)
     }
 }
 

@@ -24,7 +24,7 @@ async fn texts_become_vectors_and_their_tokens_are_charged() {
     assert_eq!(vectors["data"][1], json!({"object": "embedding", "index": 1, "embedding": [0.5, -1.0]}));
     assert_eq!(vectors["usage"], json!({"prompt_tokens": 5, "total_tokens": 5, "cost": COST}));
     assert_eq!(answer.header("x-farebox-cost"), Some(COST));
-    let record = customer.api.get(&format!("/v1/requests/{}", answer.header("x-request-id").unwrap())).await.ok();
+    let record = customer.record(&answer).await;
     assert_eq!(
         (&record["cost"], &record["input_tokens"], &record["output_tokens"]),
         (&json!(COST), &json!(5), &json!(0))

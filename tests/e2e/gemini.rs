@@ -1,10 +1,7 @@
 //! Google's format as clients write it: its own SDK and plain requests call Gemini, GPT, Claude and an open model. What
 //! Gemini is sent is the client's to the byte; everything is charged as the provider counts.
 
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::process::Command;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -56,16 +53,7 @@ impl Stage {
 
     /// The latest record, once so many requests are settled.
     async fn settled(&self, count: usize) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let records = self.customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
-            let held = self.customer.api.get("/v1/balance").await.ok()["held"].clone();
-            if records.len() == count && held == "0.00" {
-                return records[0].clone();
-            }
-            assert!(Instant::now() < deadline, "{} of {count} settled\n{}", records.len(), self.server.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.customer.settled(count).await.swap_remove(0)
     }
 }
 
@@ -181,8 +169,7 @@ async fn gpt_and_claude_answer_in_googles_words() {
 
 impl Stage {
     async fn settled_cost(&self, answer: &Answer) -> String {
-        let id = answer.header("x-request-id").unwrap();
-        self.customer.api.get(&format!("/v1/requests/{id}")).await.ok()["cost"].as_str().unwrap().to_owned()
+        self.customer.record(answer).await["cost"].as_str().unwrap().to_owned()
     }
 }
 

@@ -95,17 +95,7 @@ impl Theatre {
 
     /// Waits until so many requests are recorded and nothing is held.
     async fn settled(&self, count: usize) -> Vec<Value> {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let records =
-                self.customer.api.get("/v1/requests?limit=200").await.ok()["data"].as_array().unwrap().clone();
-            let balance = self.customer.api.get("/v1/balance").await.ok();
-            if records.len() == count && balance["held"] == "0.00" {
-                return records;
-            }
-            assert!(Instant::now() < deadline, "{records:?}\n{}", self.server.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.customer.settled(count).await
     }
 
     async fn purchases(&self) -> usize {

@@ -1,7 +1,7 @@
 //! Speech, transcriptions and images, end to end: what comes back is the provider's, what is charged is what it bills, and what
 //! has no bound never reaches it.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf};
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -61,16 +61,9 @@ impl Stage {
         self.customer.api.post(path, body).await
     }
 
-    /// The newest record, once there are so many.
+    /// The newest record, once there are so many and nothing is held.
     async fn record(&self, count: usize) -> Value {
-        for _ in 0..200 {
-            let records = self.customer.api.get("/v1/requests?limit=100").await.ok()["data"].clone();
-            if records.as_array().unwrap().len() >= count {
-                return records[0].clone();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("there are no {count} records");
+        self.customer.settled(count).await.swap_remove(0)
     }
 
     async fn is_left(&self, available: &str) {

@@ -67,16 +67,7 @@ pub(crate) fn ask(content: &str, more: &Value) -> Value {
 }
 
 pub(crate) async fn settled(customer: &Customer, count: usize) -> Vec<Value> {
-    let deadline = Instant::now() + Duration::from_mins(1);
-    loop {
-        let records = customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
-        let held = customer.api.get("/v1/balance").await.ok()["held"].clone();
-        if records.len() == count && held == "0.00" {
-            return records;
-        }
-        assert!(Instant::now() < deadline, "{} of {count} settled, {held} held", records.len());
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    customer.settled_within(Duration::from_mins(1), count).await
 }
 
 #[tokio::test]

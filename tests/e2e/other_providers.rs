@@ -1,8 +1,6 @@
 //! Models of providers with other formats, asked by clients of OpenAI's: what they are asked, what they answer, what it
 //! costs, and what their failures become. The providers are our own strict stand-ins.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -59,22 +57,12 @@ impl Stage {
     }
 
     async fn record(&self, answer: &Answer) -> Value {
-        let id = answer.header("x-request-id").unwrap();
-        self.customer.api.get(&format!("/v1/requests/{id}")).await.ok()
+        self.customer.record(answer).await
     }
 
     /// The latest record, once so many requests are settled.
     async fn settled(&self, count: usize) -> Value {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let records = self.customer.api.get("/v1/requests").await.ok()["data"].as_array().unwrap().clone();
-            let held = self.customer.api.get("/v1/balance").await.ok()["held"].clone();
-            if records.len() == count && held == "0.00" {
-                return records[0].clone();
-            }
-            assert!(Instant::now() < deadline, "{} of {count} settled\n{}", records.len(), self.server.logs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.customer.settled(count).await.swap_remove(0)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Clients of a gateway under test: an operator's and a user's, both thin, both giving the whole answer back.
 
+use std::time::{Duration, Instant};
+
 use reqwest::header::HeaderMap;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
@@ -89,6 +91,33 @@ pub(crate) struct Customer {
     pub(crate) id: String,
     pub(crate) key: String,
     pub(crate) api: Api,
+}
+
+impl Customer {
+    /// The record of an answer.
+    pub(crate) async fn record(&self, answer: &Answer) -> Value {
+        let id = answer.header("x-request-id").unwrap();
+        self.api.get(&format!("/v1/requests/{id}")).await.ok()
+    }
+
+    /// All records, the latest first, once there are so many and nothing is held.
+    pub(crate) async fn settled(&self, count: usize) -> Vec<Value> {
+        self.settled_within(Duration::from_secs(20), count).await
+    }
+
+    /// The same within another time.
+    pub(crate) async fn settled_within(&self, longest: Duration, count: usize) -> Vec<Value> {
+        let deadline = Instant::now() + longest;
+        loop {
+            let records = self.api.get("/v1/requests?limit=200").await.ok()["data"].as_array().unwrap().clone();
+            let held = self.api.get("/v1/balance").await.ok()["held"].clone();
+            if records.len() == count && held == "0.00" {
+                return records;
+            }
+            assert!(Instant::now() < deadline, "{} of {count} settled, {held} held: {records:?}", records.len());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 impl Admin {
