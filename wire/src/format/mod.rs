@@ -13,6 +13,7 @@ mod gathered;
 pub mod gemini;
 mod incoming;
 mod kin;
+mod known;
 mod leftover;
 pub mod live;
 mod made;

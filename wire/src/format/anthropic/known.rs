@@ -4,16 +4,11 @@
 
 mod check;
 
-use std::fmt::Write as _;
-
-use crate::format::openai::known::Does;
+use crate::format::known::{Does, Known, table, table_of_routes};
 pub(in crate::format) use check::terms;
 
-/// A known field: its name, its effect, and a remark for people.
-type Field = (&'static str, Does, &'static str);
-
 /// All known fields.
-const FIELDS: [Field; 27] = {
+const FIELDS: [Known; 27] = {
     use Does::{Nothing, Output, Price, Prompt, Refused};
     [
         ("model", Nothing, "chooses whose prices count"),
@@ -51,7 +46,7 @@ const FIELDS: [Field; 27] = {
 };
 
 /// The effect of a message's block, by its type.
-const BLOCKS: [(&str, Does, &str); 10] = [
+const BLOCKS: [Known; 10] = [
     ("text", Does::Prompt, ""),
     ("image", Does::Prompt, "at the largest that the model reads of one; a `file` is the gateway's, and refused"),
     (
@@ -68,13 +63,13 @@ const BLOCKS: [(&str, Does, &str); 10] = [
     ("any other", Does::Prompt, "taken as the model's whole context"),
 ];
 
-fn find(name: &str) -> Option<&'static Field> {
+fn find(name: &str) -> Option<&'static Known> {
     FIELDS.iter().find(|(known, ..)| *known == name)
 }
 
 /// Names of the fields that are counted with a prompt, besides its messages and its system prompt.
 pub fn counted_beside() -> impl Iterator<Item = &'static str> {
-    let is_beside = |(name, does, _): &&Field| *does == Does::Prompt && !["messages", "system"].contains(name);
+    let is_beside = |(name, does, _): &&Known| *does == Does::Prompt && !["messages", "system"].contains(name);
     FIELDS.iter().filter(is_beside).map(|(name, ..)| *name)
 }
 
@@ -85,35 +80,27 @@ pub fn page() -> String {
          What each field of `/v1/messages` does to what a request costs, where the gateway's key pays. A field that is not listed is\n\
          refused by its name: it may cost anything. With your own key (`provider-key`) all fields pass as they came, and nothing is\n\
          charged. This page is made from the gateway's own table.\n\n\
-         | field | routes | cost | note |\n|---|---|---|---|\n",
+",
     );
-    for (name, does, note) in FIELDS {
-        // Writing to a text can't fail.
-        let _ = writeln!(page, "| `{name}` | messages | {} | {note} |", does.word());
-    }
-    page.push_str("\nBlocks of a message, by `type`:\n\n| block | cost | note |\n|---|---|---|\n");
-    for (name, does, note) in BLOCKS {
-        let _ = writeln!(page, "| `{name}` | {} | {note} |", does.word());
-    }
+    page.push_str(&table_of_routes(FIELDS.map(|field| ("messages", field))));
+    page.push_str("\nBlocks of a message, by `type`:\n\n");
+    page.push_str(&table("block", &BLOCKS));
     page
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::known::{assert_listed_once, assert_page};
 
     #[test]
     fn a_name_is_listed_once() {
-        for (place, (name, ..)) in FIELDS.iter().enumerate() {
-            assert!(!FIELDS[..place].iter().any(|(other, ..)| other == name), "{name}");
-        }
+        assert_listed_once(FIELDS.map(|(name, ..)| name));
         assert_eq!(counted_beside().collect::<Vec<_>>(), ["tools", "output_config", "output_format"]);
     }
 
     #[test]
     fn the_page_for_people_is_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/message-fields.md");
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(written, page(), "write known::page() to docs/message-fields.md");
+        assert_page("message-fields.md", &page());
     }
 }

@@ -2,13 +2,11 @@
 //! One table: refusals of unpriced fields, the page for people (`docs/cohere-fields.md`) and the tests are made from it. The
 //! safe reading: a field that is not in the table may cost anything, so it is refused by its name.
 
-use std::fmt::Write as _;
-
 use crate::{
     fields::BadRequest,
     format::{
         Terms,
-        openai::known::Does,
+        known::{Does, Known, table, table_of_routes},
         refused::{unknown, unpriced},
     },
     inference::{EmbeddingInput, Format, Request, Work},
@@ -67,7 +65,7 @@ const FIELDS: [Field; 28] = {
 };
 
 /// The effect of a message's content, by its type.
-const BLOCKS: [(&str, Does, &str); 5] = [
+const BLOCKS: [Known; 5] = [
     ("text", Does::Prompt, ""),
     ("image_url", Does::Prompt, "at the largest that the model reads of one"),
     ("document", Does::Prompt, "models of others read its data as text"),
@@ -126,21 +124,18 @@ pub fn page() -> String {
          What each field of `/v2/chat` and `/v2/embed` does to what a request costs, where the gateway's key pays. A field that is not\n\
          listed is refused by its name: it may cost anything. With your own key (`provider-key`) all fields pass as they came to Cohere,\n\
          and nothing is charged. This page is made from the gateway's own table.\n\n\
-         | field | routes | cost | note |\n|---|---|---|---|\n",
+",
     );
-    for (name, on, does, note) in FIELDS {
+    page.push_str(&table_of_routes(FIELDS.map(|(name, on, does, note)| {
         let on = match on {
             On::Chat => "chat",
             On::Embed => "embed",
             On::Both => "both",
         };
-        // Writing to a text can't fail.
-        let _ = writeln!(page, "| `{name}` | {on} | {} | {note} |", does.word());
-    }
-    page.push_str("\nContent of a message, by `type`:\n\n| content | cost | note |\n|---|---|---|\n");
-    for (name, does, note) in BLOCKS {
-        let _ = writeln!(page, "| `{name}` | {} | {note} |", does.word());
-    }
+        (on, (name, does, note))
+    })));
+    page.push_str("\nContent of a message, by `type`:\n\n");
+    page.push_str(&table("content", &BLOCKS));
     page
 }
 
@@ -151,25 +146,19 @@ mod tests {
     use super::*;
     use crate::format::{
         cohere::{read_chat, read_embed},
+        known::{assert_listed_once, assert_page},
         terms as terms_of,
     };
 
     #[test]
     fn a_name_is_listed_once() {
-        for (place, (name, ..)) in FIELDS.iter().enumerate() {
-            assert!(!FIELDS[..place].iter().any(|(other, ..)| other == name), "{name}");
-        }
+        assert_listed_once(FIELDS.map(|(name, ..)| name));
         assert_eq!(counted_beside().collect::<Vec<_>>(), ["tools", "documents", "response_format"]);
     }
 
     #[test]
     fn the_page_for_people_is_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/cohere-fields.md");
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        if std::env::var_os("FAREBOX_TEST_WRITE").is_some() {
-            std::fs::write(path, page()).unwrap();
-        }
-        assert_eq!(written, page(), "run this test with FAREBOX_TEST_WRITE=1 to write docs/cohere-fields.md");
+        assert_page("cohere-fields.md", &page());
     }
 
     #[test]

@@ -4,16 +4,11 @@
 
 mod check;
 
-use std::fmt::Write as _;
-
-use crate::format::openai::known::Does;
+use crate::format::known::{Does, Known, table, table_of_routes};
 pub(in crate::format) use check::terms;
 
-/// A known field: its name, its effect, and a remark for people.
-type Field = (&'static str, Does, &'static str);
-
 /// Fields of a body.
-const FIELDS: [Field; 11] = {
+const FIELDS: [Known; 11] = {
     use Does::{Nothing, Output, Price, Prompt, Refused};
     [
         ("contents", Prompt, "their parts: see below"),
@@ -31,7 +26,7 @@ const FIELDS: [Field; 11] = {
 };
 
 /// Members of `generationConfig`.
-const CONFIG: [Field; 21] = {
+const CONFIG: [Known; 21] = {
     use Does::{Nothing, Output, Price, Prompt, Refused};
     [
         ("maxOutputTokens", Output, "thoughts count in it"),
@@ -59,7 +54,7 @@ const CONFIG: [Field; 21] = {
 };
 
 /// Members of a turn's parts.
-const PARTS: [Field; 12] = {
+const PARTS: [Known; 12] = {
     use Does::Prompt;
     [
         ("text", Prompt, ""),
@@ -81,7 +76,7 @@ const PARTS: [Field; 12] = {
     ]
 };
 
-fn find(fields: &'static [Field], name: &str) -> Option<&'static Field> {
+fn find(fields: &'static [Known], name: &str) -> Option<&'static Known> {
     fields.iter().find(|(known, ..)| *known == name)
 }
 
@@ -99,39 +94,31 @@ pub fn page() -> String {
          A field that is not listed is refused by its name: it may cost anything. With your own key (`provider-key`) all fields pass\n\
          as they came, and nothing is charged. Names may be spelled `camelCase` or `snake_case`, and not both at once. This page is\n\
          made from the gateway's own table.\n\n\
-         | field | routes | cost | note |\n|---|---|---|---|\n",
+",
     );
-    for (name, does, note) in FIELDS {
-        // Writing to a text can't fail.
-        let _ = writeln!(page, "| `{name}` | gemini | {} | {note} |", does.word());
-    }
-    for (title, fields) in [("Members of `generationConfig`", &CONFIG[..]), ("Members of a part", &PARTS[..])] {
-        let _ = write!(page, "\n{title}:\n\n| member | cost | note |\n|---|---|---|\n");
-        for (name, does, note) in fields {
-            let _ = writeln!(page, "| `{name}` | {} | {note} |", does.word());
-        }
-    }
+    page.push_str(&table_of_routes(FIELDS.map(|field| ("gemini", field))));
+    page.push_str("\nMembers of `generationConfig`:\n\n");
+    page.push_str(&table("member", &CONFIG));
+    page.push_str("\nMembers of a part:\n\n");
+    page.push_str(&table("member", &PARTS));
     page
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::known::{assert_listed_once, assert_page};
 
     #[test]
     fn a_name_is_listed_once() {
         for fields in [&FIELDS[..], &CONFIG[..], &PARTS[..]] {
-            for (place, (name, ..)) in fields.iter().enumerate() {
-                assert!(!fields[..place].iter().any(|(other, ..)| other == name), "{name}");
-            }
+            assert_listed_once(fields.iter().map(|(name, ..)| *name));
         }
         assert!(counted_beside().iter().all(|name| find(&FIELDS, name).is_some()));
     }
 
     #[test]
     fn the_page_for_people_is_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/gemini-fields.md");
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(written, page(), "write known::page() to docs/gemini-fields.md");
+        assert_page("gemini-fields.md", &page());
     }
 }

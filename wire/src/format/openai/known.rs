@@ -7,28 +7,12 @@
 
 mod check;
 
-use std::fmt::Write as _;
-
 use super::responses;
-use crate::inference::Format;
+use crate::{
+    format::known::{Does, Known, table, table_of_routes},
+    inference::Format,
+};
 pub(in crate::format) use check::terms;
-
-/// The effect of a field on a request's cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Does {
-    /// No effect.
-    Nothing,
-    /// The field is read with the prompt, and counted with it.
-    Prompt,
-    /// The field bounds or multiplies the output.
-    Output,
-    /// The field chooses among prices; only values with a known price are accepted.
-    Price,
-    /// The field's cost has no price here, or no bound: the field is refused.
-    Refused,
-    /// The field asks for what the gateway keeps. It is answered before the body is read, and no provider gets it.
-    Kept,
-}
 
 /// The routes that have a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +107,7 @@ const FIELDS: [Field; 57] = {
 };
 
 /// The effect of a message's part, by its type.
-const PARTS: [(&str, Does, &str); 6] = [
+const PARTS: [Known; 6] = [
     ("text", Does::Prompt, ""),
     ("refusal", Does::Prompt, ""),
     ("thinking", Does::Prompt, "what a model thought, given back to it"),
@@ -169,60 +153,37 @@ pub fn page() -> String {
          What each field of `/v1/chat/completions`, `/v1/completions` and `/v1/responses` does to what a request costs, where the gateway's key pays.\n\
          A field that is not listed is refused by its name: it may cost anything. With your own key (`provider-key`) all fields pass\n\
          as they came, and nothing is charged. This page is made from the gateway's own table.\n\n\
-         | field | routes | cost | note |\n|---|---|---|---|\n",
+",
     );
-    for Field { name, on, does, note } in FIELDS {
+    page.push_str(&table_of_routes(FIELDS.into_iter().map(|Field { name, on, does, note }| {
         let on = match on {
             On::Chat => "chat",
             On::Completions => "completions",
             On::Both => "both",
         };
-        // Writing to a text can't fail.
-        let _ = writeln!(page, "| `{name}` | {on} | {} | {note} |", does.word());
-    }
-    page.push_str("\nParts of a message, by `type`; others are refused:\n\n| part | cost | note |\n|---|---|---|\n");
-    for (name, does, note) in PARTS {
-        let _ = writeln!(page, "| `{name}` | {} | {note} |", does.word());
-    }
+        (on, (name, does, note))
+    })));
+    page.push_str("\nParts of a message, by `type`; others are refused:\n\n");
+    page.push_str(&table("part", &PARTS));
     page.push_str("\n## Responses\n\nThe fields of `/v1/responses`:\n\n");
     page.push_str(&responses::known::table());
     page
 }
 
-impl Does {
-    /// The effect, for people.
-    pub(in crate::format) const fn word(self) -> &'static str {
-        match self {
-            Self::Nothing => "none",
-            Self::Prompt => "counted with the prompt",
-            Self::Output => "bounds or multiplies the output",
-            Self::Price => "values with a known price are taken",
-            Self::Refused => "refused: no price",
-            Self::Kept => "none: answered here",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::known::{assert_listed_once, assert_page};
 
     #[test]
     fn a_name_is_listed_once() {
-        for (place, field) in FIELDS.iter().enumerate() {
-            assert!(!FIELDS[..place].iter().any(|other| other.name == field.name), "{}", field.name);
-        }
+        assert_listed_once(FIELDS.map(|field| field.name));
         assert!(find(Format::OpenAiCompletions, "messages").is_none() && find(Format::OpenAiChat, "suffix").is_none());
         assert_eq!(find(Format::OpenAiChat, "n").map(|field| field.does), Some(Does::Output));
     }
 
     #[test]
     fn the_page_for_people_is_the_table() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/request-fields.md");
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        if std::env::var_os("FAREBOX_TEST_WRITE").is_some() {
-            std::fs::write(path, page()).unwrap();
-        }
-        assert_eq!(written, page(), "run this test with FAREBOX_TEST_WRITE=1 to write docs/request-fields.md");
+        assert_page("request-fields.md", &page());
     }
 }

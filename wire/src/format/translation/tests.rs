@@ -4,17 +4,15 @@ use super::*;
 use crate::{
     fields::Fields,
     format::{
-        ProviderFormat, Upstream, anthropic::Anthropic, cohere::Cohere, gemini::Gemini, mistral::Mistral,
-        openai::read_chat,
+        ProviderFormat, Upstream, anthropic::Anthropic, cohere::Cohere, gemini::Gemini, known::assert_page,
+        mistral::Mistral, openai::read_chat,
     },
     inference::{Content, Conversation, Failure, File, Image, Media, Request, Work},
 };
 
 #[test]
 fn the_page_for_people_is_the_tables() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/translation.md");
-    let written = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(written, page(), "write translation_page() to docs/translation.md");
+    assert_page("translation.md", &page());
 }
 
 /// A chat that does not use a feature, and what makes it use it: fields, and a change that no field of a chat makes.

@@ -1,6 +1,6 @@
 //! Refuses unpriced parts of a request by name, and finds the terms that its price depends on.
 
-use super::{CONFIG, Does, FIELDS, Field, PARTS, find};
+use super::{CONFIG, Does, FIELDS, Known, PARTS, find};
 use crate::{
     fields::{BadRequest, text_of},
     format::{
@@ -50,7 +50,7 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
     Ok(terms)
 }
 
-fn priced(fields: &'static [Field], name: &str, at: &str, json: &str) -> Result<(), BadRequest> {
+fn priced(fields: &'static [Known], name: &str, at: &str, json: &str) -> Result<(), BadRequest> {
     match find(fields, name) {
         None => Err(unknown(&below(at, &short(name)))),
         // An empty object asks for nothing.

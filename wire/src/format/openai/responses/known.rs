@@ -1,13 +1,11 @@
 //! The known request fields of responses, and the effect of each on a request's cost where the gateway's key pays. The
 //! rules are those of chat completions: a field that is not in the table may cost anything, so it is refused by its name.
 
-use std::fmt::Write as _;
-
-use super::super::known::Does;
 use crate::{
     fields::{BadRequest, Fields},
     format::{
         Terms,
+        known::{self, Does, Known},
         refused::{kept, names_kept, short, unknown, unpriced},
     },
     inference::{CacheTtl, Content, Media, Request, Unread, Work},
@@ -17,7 +15,7 @@ use crate::{
 use Does::{Kept, Nothing, Output, Price, Prompt, Refused};
 
 /// All known fields, with a remark for people.
-const FIELDS: [(&str, Does, &str); 33] = [
+const FIELDS: [Known; 33] = [
     ("model", Nothing, "chooses whose prices count"),
     ("input", Prompt, "items that are not known are taken as the model's whole context"),
     ("instructions", Prompt, ""),
@@ -89,12 +87,7 @@ pub(in crate::format::openai) fn counted_beside() -> impl Iterator<Item = &'stat
 
 /// The table for people, in Markdown.
 pub(in crate::format::openai) fn table() -> String {
-    let mut table = String::from("| field | cost | note |\n|---|---|---|\n");
-    for (name, does, note) in FIELDS {
-        // Writing to a text can't fail.
-        let _ = writeln!(table, "| `{name}` | {} | {note} |", does.word());
-    }
-    table
+    known::table("field", &FIELDS)
 }
 
 /// The terms that a request's price depends on.
