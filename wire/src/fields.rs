@@ -367,13 +367,15 @@ impl Fields {
         self.read(name, "true or false")
     }
 
-    /// A whole number within a range.
-    pub(crate) fn whole(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, BadRequest> {
-        let must = || format!("a whole number from {least} to {most}");
-        match self.present(name).map(serde_json::from_str::<u64>) {
+    /// A whole number within a range, of any type of whole numbers that has both ends.
+    pub(crate) fn whole<N>(&self, name: &str, least: N, most: N) -> Result<Option<N>, BadRequest>
+    where
+        N: Copy + DeserializeOwned + PartialOrd + fmt::Display,
+    {
+        match self.present(name).map(serde_json::from_str::<N>) {
             None => Ok(None),
-            Some(Ok(number)) if (least..=most).contains(&number) => Ok(Some(number)),
-            Some(_) => Err(BadRequest::new(name, format!("must be {}", must()))),
+            Some(Ok(number)) if least <= number && number <= most => Ok(Some(number)),
+            Some(_) => Err(BadRequest::new(name, format!("must be a whole number from {least} to {most}"))),
         }
     }
 

@@ -67,12 +67,9 @@ pub fn read_rerank(body: &[u8]) -> Result<Request, BadRequest> {
         return Err(BadRequest::new("query", "must not be empty"));
     }
     let documents = documents(&body)?;
-    let number = |name: &str| {
-        let number = body.whole(name, 1, u32::MAX.into())?;
-        Ok(number.and_then(|number| u32::try_from(number).ok()))
-    };
+    let number = |name: &str| body.whole(name, 1, u32::MAX);
     // Cohere's and vLLM's: how late it may be handled.
-    body.whole("priority", 0, 999)?;
+    body.whole("priority", 0, 999_u32)?;
     let (top_n, max_tokens_per_document) = (number("top_n")?, number("max_tokens_per_doc")?);
     let return_documents = body.boolean(RETURN_DOCUMENTS)?.unwrap_or(false);
     let work = Work::Rerank(Rerank { query, documents, top_n, max_tokens_per_document, return_documents });

@@ -57,7 +57,7 @@ fn conversation(body: &Fields, unread: &mut Vec<Unread>) -> Result<Conversation,
 
 /// The output limit. Zero fills the cache, and writes nothing.
 fn limit(body: &Fields) -> Result<Option<OutputLimit>, BadRequest> {
-    let tokens = body.whole("max_tokens", 0, u64::from(u32::MAX))?.and_then(|tokens| u32::try_from(tokens).ok());
+    let tokens = body.whole("max_tokens", 0, u32::MAX)?;
     Ok(tokens.map(|tokens| OutputLimit { tokens, largest: tokens, field: "max_tokens" }))
 }
 
@@ -70,7 +70,7 @@ fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
     Ok(Sampling {
         temperature: body.number("temperature", 0.0, 1.0)?,
         top_p: body.number("top_p", 0.0, 1.0)?,
-        top_k: body.whole("top_k", 0, 1_000_000)?.and_then(|k| u32::try_from(k).ok()),
+        top_k: body.whole("top_k", 0, 1_000_000)?,
         stop,
         ..Sampling::default()
     })

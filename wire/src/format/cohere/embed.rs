@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::request::{read_priority, small};
+use super::request::read_priority;
 use crate::{
     fields::{BadRequest, Fields},
     format::{
@@ -75,7 +75,7 @@ pub fn read_embed(body: &[u8]) -> Result<Request, BadRequest> {
     if !PURPOSES.contains(&&*purpose) {
         return Err(BadRequest::new("input_type", format!("must be one of {}", PURPOSES.join(", "))));
     }
-    let dimensions = small(body.whole("output_dimension", 1, 1_000_000)?);
+    let dimensions = body.whole("output_dimension", 1, 1_000_000)?;
     let work =
         Work::Embedding(Embedding { inputs, dimensions, encoding: VectorEncoding::Float, purpose: Some(purpose) });
     let source = Source::of(FORMAT, body);

@@ -12,7 +12,7 @@ use crate::{
 const MOST_STOPS: usize = 5;
 const LONGEST_STOP: usize = 4_096;
 /// The most likely tokens that are kept at most.
-const LARGEST_K: u64 = 500;
+const LARGEST_K: u32 = 500;
 /// The lowest priority. The usual one is the highest.
 const LAST: u64 = 999;
 
@@ -47,13 +47,8 @@ fn conversation(body: &Fields, unread: &mut Vec<Unread>) -> Result<Conversation,
 }
 
 fn limit(body: &Fields) -> Result<Option<OutputLimit>, BadRequest> {
-    let tokens = small(body.whole("max_tokens", 1, u32::MAX.into())?);
+    let tokens = body.whole("max_tokens", 1, u32::MAX)?;
     Ok(tokens.map(|tokens| OutputLimit { tokens, largest: tokens, field: "max_tokens" }))
-}
-
-/// A number that fits.
-pub(super) fn small(number: Option<u64>) -> Option<u32> {
-    number.and_then(|number| u32::try_from(number).ok())
 }
 
 fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
@@ -65,7 +60,7 @@ fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
     Ok(Sampling {
         temperature: body.number("temperature", 0.0, 2.0)?,
         top_p: body.number("p", 0.0, 1.0)?,
-        top_k: small(body.whole("k", 0, LARGEST_K)?),
+        top_k: body.whole("k", 0, LARGEST_K)?,
         seed: body.whole("seed", 0, u64::MAX)?,
         frequency_penalty: body.number("frequency_penalty", 0.0, 1.0)?,
         presence_penalty: body.number("presence_penalty", 0.0, 1.0)?,

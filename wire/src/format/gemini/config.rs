@@ -16,9 +16,9 @@ const AT: &str = "generationConfig";
 const LIMIT: &str = "generationConfig.maxOutputTokens";
 /// The most texts that end an answer, and the most answers.
 const MOST_STOPS: usize = 16;
-const MOST_CHOICES: u64 = 8;
+const MOST_CHOICES: u32 = 8;
 /// The most alternatives of a token.
-const MOST_TOPS: u64 = 20;
+const MOST_TOPS: u32 = 20;
 /// Members that are read.
 const READ: [&str; 17] = [
     "maxOutputTokens",
@@ -58,10 +58,10 @@ impl Numbers<'_, '_> {
 
     /// A whole number, which clients also write as `40.0`.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is whole, and within its range")]
-    fn whole(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, BadRequest> {
+    fn whole(&self, name: &str, least: u32, most: u32) -> Result<Option<u32>, BadRequest> {
         let Some(json) = member(self.0, name) else { return Ok(None) };
         let float = || read_as(json).filter(|float: &f64| float.fract() == 0.0 && (0.0..1e9).contains(float));
-        let number = read_as(json).or_else(|| float().map(|float| float as u64));
+        let number = read_as(json).or_else(|| float().map(|float| float as u32));
         let must = || BadRequest::new(below(AT, name), format!("must be a whole number from {least} to {most}"));
         number.filter(|number| (least..=most).contains(number)).map(Some).ok_or_else(must)
     }
@@ -75,21 +75,20 @@ impl Numbers<'_, '_> {
 pub(super) fn read(json: &str, to: &mut Conversation, unread: &mut Vec<Unread>) -> Result<(), BadRequest> {
     let members = members(json, AT)?;
     let numbers = Numbers(&members);
-    let small = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok());
-    let tokens = small(numbers.whole("maxOutputTokens", 1, u64::from(u32::MAX))?);
+    let tokens = numbers.whole("maxOutputTokens", 1, u32::MAX)?;
     let generation = &mut to.generation;
     generation.limit = tokens.map(|tokens| OutputLimit { tokens, largest: tokens, field: LIMIT });
-    generation.n = small(numbers.whole("candidateCount", 1, MOST_CHOICES)?).unwrap_or(1);
+    generation.n = numbers.whole("candidateCount", 1, MOST_CHOICES)?.unwrap_or(1);
     let sampling = &mut generation.sampling;
     sampling.temperature = numbers.small("temperature", 0.0, 2.0)?;
     sampling.top_p = numbers.small("topP", 0.0, 1.0)?;
-    sampling.top_k = small(numbers.whole("topK", 0, 1_000_000)?);
+    sampling.top_k = numbers.whole("topK", 0, 1_000_000)?;
     sampling.presence_penalty = numbers.small("presencePenalty", -2.0, 2.0)?;
     sampling.frequency_penalty = numbers.small("frequencyPenalty", -2.0, 2.0)?;
     sampling.seed = seed(&members)?;
     sampling.stop = stop(&members)?;
     let is_wanted = boolean(&members, "responseLogprobs", AT)? == Some(true);
-    generation.logprobs = small(numbers.whole("logprobs", 0, MOST_TOPS)?).or(Some(0)).filter(|_| is_wanted);
+    generation.logprobs = numbers.whole("logprobs", 0, MOST_TOPS)?.or(Some(0)).filter(|_| is_wanted);
     to.output = output(&members, unread)?;
     if let Some(json) = member(&members, "thinkingConfig") {
         thinking(json, to, unread)?;

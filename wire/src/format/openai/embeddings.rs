@@ -6,7 +6,6 @@ use serde_json::{Value, json, value::RawValue};
 use super::{
     messages::{read_as, read_text},
     provider::fault,
-    request::small,
     usage, usage_object,
 };
 use crate::{
@@ -73,7 +72,7 @@ pub fn read_embedding(body: &[u8]) -> Result<Request, BadRequest> {
         Some("base64") => VectorEncoding::Base64,
         Some(_) => return Err(BadRequest::new("encoding_format", "must be float or base64")),
     };
-    let dimensions = small(body.whole("dimensions", 1, 1_000_000)?);
+    let dimensions = body.whole("dimensions", 1, 1_000_000)?;
     let purpose = body.string("input_type")?;
     let end_user = body.string("user").ok().flatten();
     let work = Work::Embedding(Embedding { inputs, dimensions, encoding, purpose });

@@ -85,10 +85,10 @@ fn text_prompt(body: &Fields) -> Result<TextPrompt, BadRequest> {
     let echo = body.boolean("echo")?.unwrap_or(false);
     let logprobs = match body.present("logprobs") {
         Some("false") => None,
-        _ => small(body.whole("logprobs", 0, 20)?),
+        _ => body.whole("logprobs", 0, 20)?,
     };
     let generation = generation(body, echo, logprobs)?;
-    let best_of = small(body.whole("best_of", 1, 20)?);
+    let best_of = body.whole("best_of", 1, 20)?;
     if best_of.is_some_and(|best_of| best_of < generation.n) {
         return Err(BadRequest::new("best_of", "must be at least n"));
     }
@@ -97,15 +97,11 @@ fn text_prompt(body: &Fields) -> Result<TextPrompt, BadRequest> {
     Ok(TextPrompt { prompt, suffix, echo, generation: Generation { best_of, ..generation } })
 }
 
-pub(super) fn small(number: Option<u64>) -> Option<u32> {
-    number.and_then(|number| u32::try_from(number).ok())
-}
-
 fn generation(body: &Fields, echo: bool, logprobs: Option<u32>) -> Result<Generation, BadRequest> {
     Ok(Generation {
         sampling: sampling(body)?,
         limit: limit(body, echo)?,
-        n: small(body.whole("n", 1, 16)?).unwrap_or(1),
+        n: body.whole("n", 1, 16)?.unwrap_or(1),
         best_of: None,
         logprobs,
     })
@@ -113,8 +109,8 @@ fn generation(body: &Fields, echo: bool, logprobs: Option<u32>) -> Result<Genera
 
 /// The output limit. A repeated prompt alone is an answer: clients ask for its log probabilities with a limit of 0.
 fn limit(body: &Fields, echo: bool) -> Result<Option<OutputLimit>, BadRequest> {
-    let older = small(body.whole("max_tokens", u64::from(!echo), u64::from(u32::MAX))?);
-    let newer = small(body.whole("max_completion_tokens", 1, u64::from(u32::MAX))?);
+    let older = body.whole("max_tokens", u32::from(!echo), u32::MAX)?;
+    let newer = body.whole("max_completion_tokens", 1, u32::MAX)?;
     let both = [(newer, "max_completion_tokens"), (older, "max_tokens")];
     let found = both.into_iter().find_map(|(tokens, field)| Some((tokens?, field)));
     Ok(found.map(|(tokens, field)| OutputLimit { tokens, largest: tokens.max(older.unwrap_or(0)), field }))
@@ -145,7 +141,7 @@ fn sampling(body: &Fields) -> Result<Sampling, BadRequest> {
 fn top_k(body: &Fields) -> Result<Option<u32>, BadRequest> {
     match body.present("top_k") {
         Some("-1") => Ok(Some(0)),
-        _ => Ok(small(body.whole("top_k", 0, 1_000_000)?)),
+        _ => Ok(body.whole("top_k", 0, 1_000_000)?),
     }
 }
 
@@ -169,7 +165,7 @@ fn logit_bias(body: &Fields) -> Result<Vec<(u32, f32)>, BadRequest> {
 }
 
 fn logprobs_of_chat(body: &Fields) -> Result<Option<u32>, BadRequest> {
-    let top = small(body.whole("top_logprobs", 0, 20)?);
+    let top = body.whole("top_logprobs", 0, 20)?;
     match (body.boolean("logprobs")?.unwrap_or(false), top) {
         (true, top) => Ok(Some(top.unwrap_or(0))),
         (false, Some(1..)) => Err(BadRequest::new("top_logprobs", "needs logprobs to be true")),

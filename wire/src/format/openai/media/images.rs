@@ -48,8 +48,8 @@ const ENCODINGS: [&str; 3] = ["png", "jpeg", "webp"];
 const PARTIAL: &str = "image_generation.partial_image";
 const COMPLETED: &str = "image_generation.completed";
 /// The most images of a request, and the most of one that are shown before it is done.
-const MOST: u64 = 10;
-const MOST_PARTIALS: u64 = 3;
+const MOST: u32 = 10;
+const MOST_PARTIALS: u32 = 3;
 
 /// Images, as clients ask for them.
 #[derive(Debug)]
@@ -81,10 +81,7 @@ pub fn read_images(body: &[u8]) -> Result<Request, BadRequest> {
         return Err(BadRequest::new("prompt", "must not be empty"));
     }
     let stream = body.boolean("stream")?.unwrap_or(false);
-    let number = |name: &str, least, most| {
-        body.whole(name, least, most).map(|number| number.and_then(|number| u32::try_from(number).ok()))
-    };
-    let (n, partials) = (number("n", 1, MOST)?, number("partial_images", 0, MOST_PARTIALS)?);
+    let (n, partials) = (body.whole("n", 1, MOST)?, body.whole("partial_images", 0, MOST_PARTIALS)?);
     if stream && n.is_some_and(|n| n > 1) {
         return Err(BadRequest::new("n", "must be 1 for a stream"));
     }

@@ -9,7 +9,7 @@ use crate::{
     format::{
         openai::{
             messages::{Member, member, members, note, note_others, read_as, read_text},
-            request::{end_user, small},
+            request::end_user,
             tools::read_list,
         },
         own::{self, Own},
@@ -60,8 +60,8 @@ pub fn read_response(body: &[u8]) -> Result<Request, BadRequest> {
 }
 
 fn generation(body: &Fields) -> Result<Generation, BadRequest> {
-    let limit = small(body.whole("max_output_tokens", 1, u64::from(u32::MAX))?);
-    let top = small(body.whole("top_logprobs", 0, 20)?);
+    let limit = body.whole("max_output_tokens", 1, u32::MAX)?;
+    let top = body.whole("top_logprobs", 0, 20)?;
     let include: Vec<String> = body.read("include", "an array of strings")?.unwrap_or_default();
     let is_wanted = include.iter().any(|name| name == "message.output_text.logprobs") || top.is_some_and(|top| top > 0);
     Ok(Generation {
