@@ -6,13 +6,62 @@ use serde_json::{Value, json};
 use super::super::{provider::fault, usage_object};
 use crate::{
     fields::Fields,
-    format::End,
+    format::{
+        End,
+        incoming::{Listener, Place},
+    },
     inference::{Event, Failure, Format, Raw},
     sse::{self, SseEvent},
 };
 
+/// How far an answer came.
+#[derive(Debug, Default)]
+pub(super) struct SoFar {
+    /// Whether some of it did.
+    pub(super) has_some: bool,
+    /// Whether all of it did.
+    pub(super) is_done: bool,
+}
+
+/// Reads an event by its type.
+pub(super) type Read = fn(&mut SoFar, &str, Fields, &mut Vec<Event>) -> Result<(), Failure>;
+
+/// Reads the events of one answer.
+pub(super) struct Listening {
+    read: Read,
+    so_far: SoFar,
+}
+
+impl Listening {
+    /// To the events that `read` reads.
+    pub(super) fn to(read: Read) -> Self {
+        Self { read, so_far: SoFar::default() }
+    }
+}
+
+impl Listener for Listening {
+    fn event(&mut self, event: &SseEvent, place: Place, events: &mut Vec<Event>) -> Result<(), Failure> {
+        match object(event, place == Place::AtEnd)? {
+            Some((kind, fields)) => (self.read)(&mut self.so_far, &kind, fields, events),
+            None => Ok(()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.so_far.is_done
+    }
+
+    fn is_whole(&self) -> bool {
+        self.so_far.is_done
+    }
+
+    fn has_answered(&self) -> bool {
+        self.so_far.has_some
+    }
+}
+
 /// An event's object, with its type; `None` for what says nothing. Errors are failures.
-pub(super) fn object(event: &SseEvent, is_at_end: bool) -> Result<Option<(String, Fields)>, Failure> {
+fn object(event: &SseEvent, is_at_end: bool) -> Result<Option<(String, Fields)>, Failure> {
     let data = event.data.trim();
     if data.is_empty() || data == sse::LAST_WORD {
         return Ok(None);

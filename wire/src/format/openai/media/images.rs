@@ -6,17 +6,16 @@ use serde_json::{Value, json};
 use super::{
     super::{messages::read_as, provider::fault, usage},
     IMAGES, answered, drawn,
-    events::{self, ended, gain, object, tokens, unknown, with_gain},
+    events::{self, SoFar, ended, gain, tokens, unknown, with_gain},
 };
 use crate::{
     fields::{BadRequest, Fields},
     format::{
         AnswerWriter, Answers, ClientFormat, End, ErrorShape, FINISHED, ProviderCall, Upstream, WholeWriter,
-        incoming::{Listener, Place},
         own::{self, Own},
     },
     inference::{Delta, Event, Failure, FinishReason, Format, ImageGeneration, Raw, Request, Source, Work},
-    sse::{self, LARGEST_EVENT, SseEvent},
+    sse::{self, LARGEST_EVENT},
     usage::Report,
 };
 
@@ -197,41 +196,21 @@ pub(super) fn read_answer(body: &[u8]) -> Vec<Event> {
     }
 }
 
-/// Reads the events of images.
-#[derive(Debug, Default)]
-pub(super) struct Drawn {
-    has_some: bool,
-    is_done: bool,
-}
-
-impl Listener for Drawn {
-    fn event(&mut self, event: &SseEvent, place: Place, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let Some((kind, fields)) = object(event, place == Place::AtEnd)? else { return Ok(()) };
-        let images = if kind == COMPLETED { 1 } else { count(&fields) };
-        if images > 0 {
-            self.is_done = true;
-            let report = report(&fields, images);
-            events.extend([piece(fields), report]);
-        } else if kind == PARTIAL {
-            self.has_some = true;
-            events.push(Event::Delta(Delta { raw: Raw::Own(FORMAT, fields), ..Delta::default() }));
-        } else {
-            events.push(unknown(FORMAT, fields));
-        }
-        Ok(())
+/// Reads an event of images.
+#[expect(clippy::unnecessary_wraps, reason = "others of its kind fail")]
+pub(super) fn event(so_far: &mut SoFar, kind: &str, fields: Fields, events: &mut Vec<Event>) -> Result<(), Failure> {
+    let images = if kind == COMPLETED { 1 } else { count(&fields) };
+    if images > 0 {
+        so_far.is_done = true;
+        let report = report(&fields, images);
+        events.extend([piece(fields), report]);
+    } else if kind == PARTIAL {
+        so_far.has_some = true;
+        events.push(Event::Delta(Delta { raw: Raw::Own(FORMAT, fields), ..Delta::default() }));
+    } else {
+        events.push(unknown(FORMAT, fields));
     }
-
-    fn is_over(&self) -> bool {
-        self.is_done
-    }
-
-    fn is_whole(&self) -> bool {
-        self.is_done
-    }
-
-    fn has_answered(&self) -> bool {
-        self.has_some
-    }
+    Ok(())
 }
 
 /// Writes one answer.

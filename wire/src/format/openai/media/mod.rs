@@ -9,9 +9,14 @@ pub mod transcriptions;
 
 use crate::{
     fields::BadRequest,
-    format::{AnswerReader, Answers, ProviderCall, Terms, Upstream, incoming::Incoming, refused::unknown},
+    format::{
+        AnswerReader, Answers, ProviderCall, Terms, Upstream,
+        incoming::{Incoming, read_all},
+        refused::unknown,
+    },
     inference::{Event, Format, Request, Work},
 };
+use events::Listening;
 pub use images::LARGEST as LARGEST_IMAGES;
 pub(in crate::format) use speech::SoundReader;
 pub(in crate::format) use transcriptions::read_text_answer;
@@ -49,11 +54,15 @@ pub(in crate::format) fn terms(request: &Request) -> Result<Terms, BadRequest> {
 
 /// A reader of an answer that comes as events.
 pub(super) fn reader(format: Format) -> Box<dyn AnswerReader> {
-    match format {
-        Format::OpenAiSpeech => Box::new(Incoming::new(speech::Spoken::default())),
-        Format::OpenAiTranscriptions => Box::new(Incoming::new(transcriptions::Heard::default())),
-        _ => Box::new(Incoming::new(images::Drawn::default())),
-    }
+    Box::new(Incoming::new(listening(format)))
+}
+
+fn listening(format: Format) -> Listening {
+    Listening::to(match format {
+        Format::OpenAiSpeech => speech::event,
+        Format::OpenAiTranscriptions => transcriptions::event,
+        _ => images::event,
+    })
 }
 
 /// Reads an answer that came whole.
@@ -62,12 +71,7 @@ pub(super) fn read_whole(format: Format, body: &[u8]) -> Vec<Event> {
         Format::OpenAiTranscriptions => transcriptions::read_answer(body),
         Format::OpenAiImages => images::read_answer(body),
         // Speech never comes whole.
-        _ => {
-            let (mut reader, mut events) = (reader(format), Vec::new());
-            reader.feed(body, &mut events);
-            reader.end(&mut events);
-            events
-        }
+        _ => read_all(listening(format), body),
     }
 }
 

@@ -9,18 +9,17 @@ use serde_json::{Value, json};
 use super::{
     super::usage,
     SPEECH, answered,
-    events::{self, ended, gain, object, tokens, unknown},
+    events::{self, SoFar, ended, gain, tokens, unknown},
 };
 use crate::{
     fields::{BadRequest, Fields},
     format::{
         AnswerForm, AnswerReader, AnswerWriter, Answers, ClientFormat, End, ErrorShape, FINISHED, ProviderCall,
         Upstream, WholeWriter,
-        incoming::{Listener, Place},
         own::{self, Own},
     },
     inference::{Delta, Event, Failure, Format, Made, Raw, Request, Source, Speech, Work},
-    sse::{self, SseEvent},
+    sse,
 };
 
 /// The format.
@@ -160,47 +159,26 @@ impl AnswerReader for SoundReader {
     }
 }
 
-/// Reads the events of speech.
-#[derive(Debug, Default)]
-pub(super) struct Spoken {
-    has_some: bool,
-    is_done: bool,
-}
-
-impl Listener for Spoken {
-    fn event(&mut self, event: &SseEvent, place: Place, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let Some((kind, fields)) = object(event, place == Place::AtEnd)? else { return Ok(()) };
-        match &*kind {
-            PIECE => {
-                let sound = fields.string("audio").ok().flatten().and_then(|audio| STANDARD.decode(audio).ok());
-                let sound = sound.ok_or_else(|| Failure::Transport("a piece of the sound is not in base64".into()))?;
-                self.has_some = true;
-                events.push(piece(sound.into(), Raw::Own(FORMAT, fields)));
-            }
-            DONE => {
-                self.is_done = true;
-                events.extend(usage::report(&fields).map(|mut report| {
-                    // All of it is sound.
-                    report.audio_output = report.output.unwrap_or(0);
-                    Event::Reported(Box::new(report))
-                }));
-            }
-            _ => events.push(unknown(FORMAT, fields)),
+/// Reads an event of speech.
+pub(super) fn event(so_far: &mut SoFar, kind: &str, fields: Fields, events: &mut Vec<Event>) -> Result<(), Failure> {
+    match kind {
+        PIECE => {
+            let sound = fields.string("audio").ok().flatten().and_then(|audio| STANDARD.decode(audio).ok());
+            let sound = sound.ok_or_else(|| Failure::Transport("a piece of the sound is not in base64".into()))?;
+            so_far.has_some = true;
+            events.push(piece(sound.into(), Raw::Own(FORMAT, fields)));
         }
-        Ok(())
+        DONE => {
+            so_far.is_done = true;
+            events.extend(usage::report(&fields).map(|mut report| {
+                // All of it is sound.
+                report.audio_output = report.output.unwrap_or(0);
+                Event::Reported(Box::new(report))
+            }));
+        }
+        _ => events.push(unknown(FORMAT, fields)),
     }
-
-    fn is_over(&self) -> bool {
-        self.is_done
-    }
-
-    fn is_whole(&self) -> bool {
-        self.is_done
-    }
-
-    fn has_answered(&self) -> bool {
-        self.has_some
-    }
+    Ok(())
 }
 
 /// Writes speech as events.

@@ -6,18 +6,14 @@ use serde_json::Value;
 use super::{
     super::{
         super::{messages::read_as, provider::fault, usage},
-        events::{object, unknown},
+        events::{SoFar, unknown},
     },
     FORMAT,
 };
 use crate::{
     fields::Fields,
-    format::{
-        FINISHED,
-        incoming::{Listener, Place},
-    },
+    format::FINISHED,
     inference::{Delta, Event, Failure, FinishReason, Raw},
-    sse::SseEvent,
     usage::Report,
 };
 
@@ -92,46 +88,31 @@ pub(in crate::format) fn read_text_answer(body: &[u8]) -> Vec<Event> {
     vec![Event::Delta(Delta { text: text.into_owned(), finish, ..Delta::default() }), FINISHED]
 }
 
-/// Reads the events of a transcription.
-#[derive(Debug, Default)]
-pub(in super::super) struct Heard {
-    has_some: bool,
-    is_done: bool,
-}
-
-impl Listener for Heard {
-    fn event(&mut self, event: &SseEvent, place: Place, events: &mut Vec<Event>) -> Result<(), Failure> {
-        let Some((kind, fields)) = object(event, place == Place::AtEnd)? else { return Ok(()) };
-        let text = |name: &str| fields.string(name).ok().flatten();
-        match &*kind {
-            PIECE => {
-                let text = text("delta").unwrap_or_default();
-                self.has_some = true;
-                events.push(Event::Delta(Delta { text, raw: Raw::Own(FORMAT, fields), ..Delta::default() }));
-            }
-            // The last event has all of the text again; an object that came whole has it for the first time.
-            DONE | "" if let Some(text) = text("text") => {
-                self.is_done = true;
-                let report = report(&fields);
-                events.push(whole(fields, if self.has_some { String::new() } else { text }));
-                events.extend(report);
-            }
-            _ => events.push(unknown(FORMAT, fields)),
+/// Reads an event of a transcription.
+#[expect(clippy::unnecessary_wraps, reason = "others of its kind fail")]
+pub(in super::super) fn event(
+    so_far: &mut SoFar,
+    kind: &str,
+    fields: Fields,
+    events: &mut Vec<Event>,
+) -> Result<(), Failure> {
+    let text = |name: &str| fields.string(name).ok().flatten();
+    match kind {
+        PIECE => {
+            let text = text("delta").unwrap_or_default();
+            so_far.has_some = true;
+            events.push(Event::Delta(Delta { text, raw: Raw::Own(FORMAT, fields), ..Delta::default() }));
         }
-        Ok(())
+        // The last event has all of the text again; an object that came whole has it for the first time.
+        DONE | "" if let Some(text) = text("text") => {
+            so_far.is_done = true;
+            let report = report(&fields);
+            events.push(whole(fields, if so_far.has_some { String::new() } else { text }));
+            events.extend(report);
+        }
+        _ => events.push(unknown(FORMAT, fields)),
     }
-
-    fn is_over(&self) -> bool {
-        self.is_done
-    }
-
-    fn is_whole(&self) -> bool {
-        self.is_done
-    }
-
-    fn has_answered(&self) -> bool {
-        self.has_some
-    }
+    Ok(())
 }
 
 #[cfg(test)]

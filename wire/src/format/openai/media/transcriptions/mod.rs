@@ -14,7 +14,7 @@ use crate::{
 
 use super::{TRANSCRIPTIONS, TRANSLATIONS, answered};
 pub(in crate::format) use answer::read_text_answer;
-pub(super) use answer::{Heard, read_answer};
+pub(super) use answer::{event, read_answer};
 pub use form::{LARGEST_FILE, read_form};
 pub use writer::Writer;
 
