@@ -20,6 +20,7 @@ mod made;
 mod media;
 pub mod mistral;
 pub mod openai;
+mod original;
 mod own;
 mod pairing;
 mod proof;

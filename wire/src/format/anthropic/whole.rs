@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     fields::{Fields, Pairs, text_of},
-    format::{FINISHED, openai::faults},
-    inference::{Delta, Event, Failure, Format, Raw},
+    format::{FINISHED, openai::faults, original},
+    inference::{Delta, Event, Failure, Format},
     usage::Report,
 };
 
@@ -71,9 +71,6 @@ fn answer(fields: &Fields, blocks: &[&RawValue]) -> (Vec<Delta>, Option<Report>)
 /// Pieces with their original, which the first one carries.
 fn named(mut deltas: Vec<Delta>, mut fields: Fields) -> Vec<Delta> {
     fields.remove("usage");
-    deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before(Format::AnthropicMessages));
-    if let Some(first) = deltas.first_mut() {
-        first.raw = Raw::Own(Format::AnthropicMessages, fields);
-    }
+    original::put(&mut deltas, Format::AnthropicMessages, fields);
     deltas
 }

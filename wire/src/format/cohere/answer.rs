@@ -16,7 +16,7 @@ use crate::{
     usage::Report,
 };
 
-/// The form in which an answer was asked for. Of any other form no originals are passed on.
+/// The form in which a client of this format asked for an answer. Of any other form no originals are passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
     /// Events.
@@ -28,7 +28,8 @@ pub(super) enum Form {
 /// What was read of an answer.
 #[derive(Debug)]
 pub(super) struct Answer {
-    form: Form,
+    /// `None` for a client of another format, who gets no originals.
+    form: Option<Form>,
     /// Calls that began, by their index in the stream.
     calls: Vec<u64>,
     has_answered: bool,
@@ -72,14 +73,27 @@ impl Listener for Answer {
 }
 
 impl Answer {
-    pub(super) const fn of(form: Form) -> Self {
+    /// For a client of this format, who asked for that form.
+    pub(super) const fn own(form: Form) -> Self {
+        Self::of(Some(form))
+    }
+
+    /// For a client of another format.
+    pub(super) const fn foreign() -> Self {
+        Self::of(None)
+    }
+
+    const fn of(form: Option<Form>) -> Self {
         Self { form, calls: Vec::new(), has_answered: false, is_over: false }
     }
 
     /// The original of an event, or of a whole answer without its usage, for a client of this format.
     fn original(&self, data: &str, value: &Value) -> Option<Raw> {
         let form = if value.get("type").is_some() { Form::Stream } else { Form::Whole };
-        let mut fields = Fields::parse(data.as_bytes()).ok().filter(|_| form == self.form)?;
+        if self.form != Some(form) {
+            return None;
+        }
+        let mut fields = Fields::parse(data.as_bytes()).ok()?;
         if form == Form::Whole {
             fields.remove("usage");
         }

@@ -89,14 +89,25 @@ impl ProviderFormat for Cohere {
     }
 
     fn reader(&self, _format: Format) -> Box<dyn AnswerReader> {
-        Box::new(Incoming::new(Answer::of(Form::Stream)))
+        Box::new(Incoming::new(Answer::foreign()))
+    }
+
+    fn own_reader(&self, _format: Format) -> Box<dyn AnswerReader> {
+        Box::new(Incoming::new(Answer::own(Form::Stream)))
     }
 
     fn read_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
         match format {
             Format::Rerank => rerank::read_answer(body),
             Format::CohereEmbed => embed::read_answer(body),
-            _ => vectors::answer(body).unwrap_or_else(|| read_all(Answer::of(Form::Whole), body)),
+            _ => vectors::answer(body).unwrap_or_else(|| read_all(Answer::foreign(), body)),
+        }
+    }
+
+    fn read_own_whole(&self, format: Format, body: &[u8]) -> Vec<Event> {
+        match format {
+            Format::Cohere => read_all(Answer::own(Form::Whole), body),
+            other => self.read_whole(other, body),
         }
     }
 

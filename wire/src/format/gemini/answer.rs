@@ -12,6 +12,7 @@ use crate::{
         incoming::{Listener, Place},
         made::hash,
         openai::fault,
+        original,
         proof::GOOGLES,
     },
     inference::{CallDelta, Delta, Event, Failure, FinishReason, Format, Made, Media, Raw, TokenLogprob},
@@ -50,9 +51,9 @@ impl Listener for Answer {
         }
         match serde_json::from_str(data) {
             Ok(Value::Array(list)) => {
-                list.iter().try_for_each(|answer| self.read(answer, &answer.to_string(), events))?;
+                list.iter().try_for_each(|answer| self.read(answer, self.original(|| answer.to_string()), events))?;
             }
-            Ok(answer) => self.read(&answer, data, events)?,
+            Ok(answer) => self.read(&answer, self.original(|| data.to_owned()), events)?,
             Err(_) if event.is_stray || place == Place::AtEnd => {}
             Err(_) => {
                 return Err(Failure::Transport("a chunk of the provider's is not of a known shape".into()));
@@ -76,8 +77,15 @@ impl Answer {
         Self { is_own: true, ..Self::default() }
     }
 
-    /// Reads an answer, and its text.
-    fn read(&mut self, answer: &Value, text: &str, events: &mut Vec<Event>) -> Result<(), Failure> {
+    /// An answer as it came, without its usage, which is told with the cost: for a client of this format.
+    fn original(&self, text: impl FnOnce() -> String) -> Option<Fields> {
+        let mut fields = self.is_own.then(|| Fields::parse(text().as_bytes()).ok()).flatten()?;
+        fields.remove("usageMetadata");
+        Some(fields)
+    }
+
+    /// Reads an answer, with its original.
+    fn read(&mut self, answer: &Value, mut own: Option<Fields>, events: &mut Vec<Event>) -> Result<(), Failure> {
         if let Some(id) = answer.get("responseId").and_then(Value::as_str) {
             id.clone_into(&mut self.id);
         }
@@ -95,18 +103,27 @@ impl Answer {
                 events.push(Event::Delta(Delta { finish: Some(FinishReason::ContentFilter), ..Delta::default() }));
             }
             // What has no neutral words: where the answer comes from, or how its prompt was rated.
-            [_, ..] if events.len() == begin && read.is_ok() => events.push(Event::Delta(Delta::default())),
+            [_, ..] if self.is_own && events.len() == begin && read.is_ok() => {
+                events.push(Event::Delta(Delta::default()));
+            }
             _ => {}
         }
         let is_silent = events.len() == begin;
-        name(&mut events[begin..], original(text));
+        let is_unknown = candidates.is_empty() && is_silent && !is_report && answer.get("usageMetadata").is_none();
+        if !is_silent && let Some(own) = own.take() {
+            let pieces = events[begin..].iter_mut().filter_map(|event| match event {
+                Event::Delta(delta) => Some(delta),
+                _ => None,
+            });
+            original::put(pieces, Format::Gemini, own);
+        }
         events.extend(report.map(|report| Event::Reported(Box::new(report))));
         read?;
         if answer.get("error").is_some_and(fault::is_telling) {
             return Err(Failure::Provider(Box::new(refusal::in_answer(answer))));
         }
-        if is_silent && !is_report && answer.get("usageMetadata").is_none() {
-            events.push(Event::Unknown(original(text)));
+        if is_unknown {
+            events.push(Event::Unknown(own.map_or(Raw::None, |own| Raw::Own(Format::Gemini, own))));
         }
         Ok(())
     }
@@ -212,26 +229,6 @@ impl Choice {
         };
         let id = text("id").map_or_else(made, str::to_owned);
         CallDelta { index, id: Some(id), name: Some(name.to_owned()), arguments }
-    }
-}
-
-/// An answer as it came, without its usage, which is told with the cost.
-fn original(text: &str) -> Raw {
-    let Ok(mut fields) = Fields::parse(text.as_bytes()) else { return Raw::None };
-    fields.remove("usageMetadata");
-    Raw::Own(Format::Gemini, fields)
-}
-
-/// Gives pieces their original, which the first of them carries.
-fn name(pieces: &mut [Event], original: Raw) {
-    if !original.is_some() {
-        return;
-    }
-    let mut next = original;
-    for piece in pieces {
-        if let Event::Delta(delta) = piece {
-            delta.raw = std::mem::replace(&mut next, Raw::Before(Format::Gemini));
-        }
     }
 }
 

@@ -15,7 +15,8 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     fields::{Fields, text_of},
-    inference::{CallDelta, Delta, FinishReason, Format, ProviderError, Raw},
+    format::original,
+    inference::{CallDelta, Delta, FinishReason, Format, ProviderError},
     usage::Report,
 };
 pub(super) use body::{limit_fields, own_body};
@@ -335,11 +336,10 @@ fn classify_other(format: Format, text: &str) -> Meaning {
 
 /// Deltas with their provider's original. All stand in one event or answer, which the first delta carries.
 fn written_as(format: Format, mut deltas: Vec<Delta>, fields: Fields) -> Vec<Delta> {
-    deltas.iter_mut().skip(1).for_each(|delta| delta.raw = Raw::Before(format));
-    match deltas.first_mut() {
-        Some(first) => first.raw = Raw::Own(format, fields),
-        None => deltas.push(Delta { raw: Raw::Own(format, fields), ..Delta::default() }),
+    if deltas.is_empty() {
+        deltas.push(Delta::default());
     }
+    original::put(&mut deltas, format, fields);
     deltas
 }
 
@@ -353,6 +353,7 @@ fn deltas_of(format: Format, fields: Fields) -> Vec<Delta> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference::Raw;
     use proptest::prelude::*;
 
     const CHAT: Format = Format::OpenAiChat;

@@ -186,7 +186,7 @@ fn sent() -> Vec<String> {
 
 /// The pieces of a provider's stream, and its own usage.
 fn read(stream: &str) -> (Vec<Delta>, Option<Box<str>>) {
-    let (mut reader, mut events) = (Cohere.reader(Format::Cohere), Vec::new());
+    let (mut reader, mut events) = (Cohere.own_reader(Format::Cohere), Vec::new());
     reader.feed(stream.as_bytes(), &mut events);
     let mut own = None;
     let mut deltas = Vec::new();
@@ -219,7 +219,7 @@ fn coheres_events_pass_the_same_wherever_the_stream_is_split() {
     let stream = sent().concat();
     let expected = sent()[..8].concat();
     for cut in (0..=stream.len()).filter(|cut| stream.is_char_boundary(*cut)) {
-        let (mut reader, mut events, mut writer) = (Cohere.reader(Format::Cohere), Vec::new(), Writer::new(ID));
+        let (mut reader, mut events, mut writer) = (Cohere.own_reader(Format::Cohere), Vec::new(), Writer::new(ID));
         reader.feed(&stream.as_bytes()[..cut], &mut events);
         reader.feed(&stream.as_bytes()[cut..], &mut events);
         reader.end(&mut events);
@@ -250,7 +250,7 @@ fn coheres_own_answer_passes_as_it_came_with_the_cost() {
     );
     let mut whole = Vec::new();
     let mut own = None;
-    for event in Cohere.read_whole(Format::Cohere, body.as_bytes()) {
+    for event in Cohere.read_own_whole(Format::Cohere, body.as_bytes()) {
         match event {
             Event::Delta(delta) => whole.push(delta),
             Event::Reported(report) => own = report.own,
@@ -271,7 +271,7 @@ fn an_answer_of_the_other_form_is_written_in_the_form_that_was_asked_for() {
     let events = streamed(&read(whole).0, &end(None));
     assert_eq!(kinds(&events), ["message-start", "content-start", "content-delta", "content-end", "message-end"]);
     let deltas =
-        Cohere.read_whole(Format::Cohere, sent().concat().as_bytes()).into_iter().filter_map(|event| match event {
+        Cohere.read_own_whole(Format::Cohere, sent().concat().as_bytes()).into_iter().filter_map(|event| match event {
             Event::Delta(delta) => Some(delta),
             _ => None,
         });

@@ -153,7 +153,7 @@ fn each_candidate_has_its_parts_its_reason_and_its_logprobs() {
 
 /// What a provider of this format tells of a body.
 fn told(body: &[u8]) -> Vec<Event> {
-    let (mut reader, mut events) = (Gemini.reader(Format::Gemini), Vec::new());
+    let (mut reader, mut events) = (Gemini.own_reader(Format::Gemini), Vec::new());
     reader.feed(body, &mut events);
     reader.end(&mut events);
     events
@@ -183,7 +183,7 @@ fn a_providers_answers_pass_as_they_came_but_for_their_usage() {
     assert!(all.starts_with(&format!("{first}\n\n{second}\n\n{third}")), "{all}");
     assert!(last.starts_with(third) && sse::is_last(last.as_bytes()), "the last one waits for the charge");
 
-    let whole = Gemini.read_whole(Format::Gemini, answers[0].as_bytes());
+    let whole = Gemini.read_own_whole(Format::Gemini, answers[0].as_bytes());
     let written = self::writer::<Events>("{}").whole(deltas(whole), &end(Some(r#"{"promptTokenCount":5}"#)));
     let expected = first.strip_prefix("data: ").unwrap().strip_suffix('}').unwrap().to_owned()
         + r#","usageMetadata":{"promptTokenCount":5,"cost":"0.01"},"#;
@@ -191,7 +191,7 @@ fn a_providers_answers_pass_as_they_came_but_for_their_usage() {
     // Told in several answers where one was asked for: it is put together.
     let list = format!("[{},\n{}]", answers[0], answers[1]);
     let put: Value = serde_json::from_slice(
-        &self::writer::<Events>("{}").whole(deltas(Gemini.read_whole(Format::Gemini, list.as_bytes())), &end(None)),
+        &self::writer::<Events>("{}").whole(deltas(Gemini.read_own_whole(Format::Gemini, list.as_bytes())), &end(None)),
     )
     .unwrap();
     assert_eq!(
