@@ -24,12 +24,12 @@ impl AgainMeter {
 
     /// The usage of the run that made the answer.
     pub(super) fn usage(&self) -> Usage {
+        // An engine reports nothing, and a provider counts nothing here.
         let Report { input, output, cached_input, cache_write, reasoning, .. } = self.report;
-        let (input, output) = (input.unwrap_or(self.counted.input), output.unwrap_or(self.counted.output));
-        match self.report.input.or(self.report.output) {
-            Some(_) => Usage { input, cached_input, cache_write, output, reasoning },
-            None => self.counted,
+        if input.or(output).is_none() {
+            return self.counted;
         }
+        Usage { input: input.unwrap_or(0), cached_input, cache_write, output: output.unwrap_or(0), reasoning }
     }
 
     /// The units of search that the run took.
