@@ -141,8 +141,18 @@ pub async fn rerank(state: Shared, request: HttpRequest, body: Body) -> HttpResp
 }
 
 async fn run<F: ClientFormat>(state: &Shared, request: &HttpRequest, body: Body) -> Result<HttpResponse, ApiError> {
+    run_by::<F>(state, request, body, |body| read::<F>(request, body)).await
+}
+
+/// Runs a request that `read` reads from its body.
+async fn run_by<F: ClientFormat>(
+    state: &Shared,
+    request: &HttpRequest,
+    body: Body,
+    read: impl Fn(&[u8]) -> Result<Request, ApiError>,
+) -> Result<HttpResponse, ApiError> {
     let caller = auth::scoped(state, request, Scope::Inference).await?;
-    let asked = read::<F>(request, &whole(state, request, body)?)?;
+    let asked = read(&whole(state, request, body)?)?;
     run_read::<F>(state, request, caller, asked, None).await
 }
 
@@ -177,14 +187,15 @@ async fn run_read<F: ClientFormat>(
     loop {
         let next = models.next().map(|name| asked.for_model(name));
         let began = Instant::now();
-        let made = made(state, arrival.id, &asked.model);
+        let (model, at) = (asked.model.clone(), state.gateway.clock().now());
         let (attempts, provider_key) = (route.attempts(), provider_key.clone());
         let job = Job { request_id: arrival.id, caller, request: asked, attempts, provider_key, max_wait, max_age };
         match (attempt::<F>(state, arrival, authorised, job, keeper.as_ref()).await, next) {
             (Err(missed), Some(next)) if route.may_go_on(&missed.error) => {
                 if let (Some(lane), true) = (lane, missed.was_asked()) {
-                    state.gateway.race.failed(lane, &made.model, began.elapsed());
+                    state.gateway.race.failed(lane, &model, began.elapsed());
                 }
+                let made = Made { id: arrival.id, provider: provider_of(state, &model), model, at };
                 route.missed(made, missed, state.gateway.clock().now());
                 asked = next;
                 arrival.id = RequestId(Uuid::now_v7());
@@ -194,27 +205,25 @@ async fn run_read<F: ClientFormat>(
                 // An earlier answer tells nothing of its model's speed.
                 if let Some(lane) = lane.filter(|_| !response.headers().contains_key(AGE)) {
                     let took = began.elapsed().saturating_sub(waited);
-                    state.gateway.race.answered(lane, &made.model, took, Instant::now());
+                    state.gateway.race.answered(lane, &model, took, Instant::now());
                 }
-                if let Some(value) = route.to(&made.model).and_then(|route| HeaderValue::from_str(&route).ok()) {
+                if let Some(value) = route.to(&model).and_then(|route| HeaderValue::from_str(&route).ok()) {
                     response.headers_mut().insert(X_ROUTE.clone(), value);
                 }
-                put_sunset(state, &made.model, &mut response);
+                put_sunset(state, &model, &mut response);
                 return Ok(response);
             }
         }
     }
 }
 
-/// An attempt that is made now.
-fn made(state: &Shared, id: RequestId, model: &str) -> Made {
+/// A model's provider, where there is such a model.
+fn provider_of(state: &Shared, model: &str) -> Option<Arc<str>> {
     let models = &state.gateway.models;
-    let provider = match models.known().find(models.aliases().model(model)) {
-        Ok(Model::Closed(closed)) => Some(Arc::clone(&closed.provider)),
-        Ok(Model::Open(_)) => Some(OURS.into()),
-        Err(_) => None,
-    };
-    Made { id, model: model.to_owned(), provider, at: state.gateway.clock().now() }
+    match models.known().find(models.aliases().model(model)).ok()? {
+        Model::Closed(closed) => Some(Arc::clone(&closed.provider)),
+        Model::Open(_) => Some(OURS.into()),
+    }
 }
 
 /// Says when the provider ends the model that answers, where that is known (RFC 8594).
@@ -311,7 +320,6 @@ fn read<F: ClientFormat>(request: &HttpRequest, body: &[u8]) -> Result<Request, 
 }
 
 /// A request that was read from its body, with the headers that belong to it.
-/// Adds the headers that belong to a request.
 fn with_headers(request: &HttpRequest, mut parsed: Request) -> Result<Request, ApiError> {
     if let Some(value) = header(request, &X_MAX_COST)? {
         parsed.max_cost = Some(value);
