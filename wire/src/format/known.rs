@@ -57,22 +57,28 @@ pub(super) fn table_of_routes(fields: impl IntoIterator<Item = (&'static str, Kn
     table
 }
 
-/// Checks that a page for people, a file of `docs`, is what the tables say. `FAREBOX_TEST_WRITE` has it written.
 #[cfg(test)]
-pub(super) fn assert_page(file: &str, page: &str) {
-    let path = format!("{}/../docs/{file}", env!("CARGO_MANIFEST_DIR"));
-    if std::env::var_os("FAREBOX_TEST_WRITE").is_some() {
-        std::fs::write(&path, page).unwrap();
-    }
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(written, page, "run this test with FAREBOX_TEST_WRITE=1 to write docs/{file}");
-}
+pub(super) use tests::{assert_listed_once, assert_page};
 
-/// Checks that no name is listed twice.
 #[cfg(test)]
-pub(super) fn assert_listed_once(names: impl IntoIterator<Item = &'static str>) {
-    let mut listed = std::collections::HashSet::new();
-    for name in names {
-        assert!(listed.insert(name), "{name}");
+mod tests {
+    use std::{collections::HashSet, env, fs};
+
+    /// Checks that a page for people, a file of `docs`, is what the tables say. `FAREBOX_TEST_WRITE` has it written.
+    pub(in crate::format) fn assert_page(file: &str, page: &str) {
+        let path = format!("{}/../docs/{file}", env!("CARGO_MANIFEST_DIR"));
+        if env::var_os("FAREBOX_TEST_WRITE").is_some() {
+            fs::write(&path, page).unwrap();
+        }
+        let written = fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(written, page, "run this test with FAREBOX_TEST_WRITE=1 to write docs/{file}");
+    }
+
+    /// Checks that no name is listed twice.
+    pub(in crate::format) fn assert_listed_once(names: impl IntoIterator<Item = &'static str>) {
+        let mut listed = HashSet::new();
+        for name in names {
+            assert!(listed.insert(name), "{name}");
+        }
     }
 }
