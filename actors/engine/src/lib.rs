@@ -12,6 +12,7 @@
 
 pub mod decoder;
 pub mod detokenizer;
+pub mod embedding;
 pub mod gguf;
 pub mod import;
 pub mod model;

@@ -45,6 +45,7 @@ use count::count;
 pub use receipt::{Particulars, Receipt};
 pub use terms::{Terms, bound, terms};
 pub use translation::page as translation_page;
+pub use vectors::{OwnTexts, TextFields, own_texts};
 
 /// The most bytes of a whole answer.
 const LARGEST_ANSWER: usize = 32 << 20;

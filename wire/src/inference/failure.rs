@@ -48,7 +48,7 @@ pub struct TooLong {
     pub prompt: u64,
     /// Whether the prompt has more tokens than `prompt`: a text that can't fit is not counted to its end.
     pub at_least: bool,
-    /// Tokens requested for the answer, where they are the excess.
+    /// Tokens requested for the answer, where they are the excess; 0 where no answer is written.
     pub answer: Option<u64>,
     /// The most tokens that the model reads and writes.
     pub context: u64,
@@ -60,6 +60,7 @@ impl fmt::Display for TooLong {
         let least = if *at_least { "at least " } else { "" };
         write!(f, "This model's maximum context length is {context} tokens. ")?;
         match answer {
+            Some(0) => write!(f, "The text ({field}) has {least}{prompt} tokens."),
             Some(answer) => write!(f, "The prompt has {prompt} tokens, and {field} asks for {answer} more."),
             None => {
                 write!(f, "The prompt ({field}) has {least}{prompt} tokens, and the answer needs at least one more.")
