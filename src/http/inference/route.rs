@@ -26,15 +26,15 @@ pub(super) struct Made {
 
 /// Why an attempt failed.
 #[derive(Debug)]
-pub(super) struct Missed {
-    pub(super) error: Box<ServeError>,
+pub(in crate::http) struct Missed {
+    pub(in crate::http) error: Box<ServeError>,
     /// Whether it was admitted, and so has a record.
     is_recorded: bool,
 }
 
 impl Missed {
     /// Nothing was held for it.
-    pub(super) fn unheld(error: ServeError) -> Self {
+    pub(in crate::http) fn unheld(error: ServeError) -> Self {
         Self { error: Box::new(error), is_recorded: false }
     }
 
@@ -60,7 +60,7 @@ impl Missed {
     }
 
     /// It was admitted, and is settled.
-    pub(super) const fn settled(error: Box<ServeError>) -> Self {
+    pub(in crate::http) const fn settled(error: Box<ServeError>) -> Self {
         Self { error, is_recorded: true }
     }
 }

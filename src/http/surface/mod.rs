@@ -62,6 +62,11 @@ impl<W: AnswerWriter> Answer<W> {
         Self { writer, updates, request_id, ahead: None, is_over: false, keep: None, last: None, keeping: None }
     }
 
+    /// The answer of a request that failed before there was anything to write.
+    pub fn failed(writer: W, error: Box<ServeError>, request_id: RequestId) -> Self {
+        Self { ahead: Some(Update::Failed(error)), ..Self::new(writer, Watcher::of_none(), request_id) }
+    }
+
     /// Has the whole answer kept before its end is sent, where its format has such answers.
     pub fn keep<F: Future<Output = ()> + 'static>(&mut self, keep: impl FnOnce(String) -> F + 'static) {
         self.keep = Some(Box::new(|answer| keep(answer).boxed_local()));
