@@ -108,9 +108,6 @@ pub fn take_background(request: &mut Request) -> Result<Option<bool>, BadRequest
     if !is_wanted(&request.source.body)? {
         return Err(BadRequest::new("store", "must not be false for a response in the background"));
     }
-    if !request.fallbacks.is_empty() {
-        return Err(BadRequest::new("models", "are not known for a response in the background: name one model"));
-    }
     request.source.body.remove("background");
     request.source.body.set("stream", &true);
     request.source.is_background = true;
