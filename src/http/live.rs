@@ -368,7 +368,7 @@ fn failure(id: Option<&str>, error: &ApiError) -> String {
 
 /// Reads a chat's request from its frame. On a socket every answer is streamed.
 fn read(body: &RawValue) -> Result<Request, BadRequest> {
-    let mut fields = Fields::parse(body.get().as_bytes())?;
+    let mut fields = Fields::of_client(body.get().as_bytes())?;
     fields.set("stream", &true);
     Chat::read(fields.to_json().as_bytes())
 }

@@ -52,7 +52,7 @@ async fn asked(state: &Shared, request: &HttpRequest, account: AccountId, body: 
     let query = Query::of(request, &["route"])?;
     match query.get("route") {
         None => {
-            let fields = Fields::parse(body)?;
+            let fields = Fields::of_client(body)?;
             let is_completion = fields.present("prompt").is_some() && fields.present("messages").is_none();
             if is_completion { read::<Completions>(request, body) } else { read::<Chat>(request, body) }
         }

@@ -6,6 +6,8 @@
 //! request's [`Source`](crate::inference::Source) and a piece's [`Raw`](crate::inference::Raw) carry them.
 
 pub mod anthropic;
+#[cfg(test)]
+mod bounds;
 pub mod cohere;
 mod count;
 pub mod feature;

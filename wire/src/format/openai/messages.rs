@@ -25,6 +25,8 @@ const ROLES: [(&str, Role); 6] = [
 ];
 /// The most messages in one request.
 const MOST_MESSAGES: usize = 10_000;
+/// The most members and entries of one request that have no place in the neutral words: each is kept with its place.
+const MOST_UNREAD: usize = 50_000;
 /// The most members of one message or part: they are searched linearly.
 const MOST_MEMBERS: usize = 64;
 /// The most characters shown of an odd address.
@@ -34,9 +36,26 @@ const KINDS: [&str; 6] = ["text", "refusal", "thinking", "image_url", "input_aud
 /// Members that ask a provider to keep a prefix in its cache.
 const MARKS: [&str; 2] = ["prompt_cache_breakpoint", "cache_control"];
 
-/// Notes a member that has no place in the neutral words.
+/// Notes a member that has no place in the neutral words. Those beyond the most are not kept: see [`all_of`].
 pub(in crate::format) fn note(unread: &mut Vec<Unread>, at: String, json: &str) {
-    unread.push(Unread { at, json: json.to_owned() });
+    if unread.len() <= MOST_UNREAD {
+        unread.push(Unread { at, json: json.to_owned() });
+    }
+}
+
+/// The members that were noted, all of them.
+///
+/// # Errors
+///
+/// There were more than are kept.
+pub(in crate::format) fn all_of(unread: Vec<Unread>) -> Result<Vec<Unread>, BadRequest> {
+    match unread.get(MOST_UNREAD) {
+        Some(first) => {
+            let message = format!("is one of more than {MOST_UNREAD} values without a meaning here");
+            Err(BadRequest::new(first.at.clone(), message))
+        }
+        None => Ok(unread),
+    }
 }
 
 /// A JSON text parsed as `T`; `None` where it is no `T`.

@@ -157,7 +157,7 @@ pub fn named(body: &[u8]) -> Result<Option<Named>, BadRequest> {
     if !text.contains(PREVIOUS) && !text.contains(REFERENCE) {
         return Ok(None);
     }
-    let body = Fields::parse(body)?;
+    let body = Fields::of_client(body)?;
     let previous = body.string(PREVIOUS)?;
     let items: Vec<&RawValue> = body.present("input").and_then(read_as).unwrap_or_default();
     let items: Vec<String> = items.into_iter().filter_map(reference).collect();
@@ -246,7 +246,7 @@ pub fn continued(
     most: usize,
 ) -> Result<(Vec<u8>, Vec<Box<RawValue>>), BadRequest> {
     let before: usize = earlier.iter().map(Kept::bytes).sum();
-    let mut body = Fields::parse(body)?;
+    let mut body = Fields::of_client(body)?;
     let own = own_items(&body, found, most.saturating_sub(before))?;
     let before = earlier.iter().flat_map(|kept| kept.input.iter().map(|item| &**item).chain(kept.output()));
     let all: Vec<&RawValue> = before.chain(own.iter().map(|item| &**item)).collect();
