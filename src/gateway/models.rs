@@ -100,6 +100,18 @@ impl Models {
         }
     }
 
+    /// Whether a name means a model here: its own, also one that several providers have, or an alias.
+    ///
+    /// # Errors
+    ///
+    /// It means none. The error has the nearest names.
+    pub async fn knows(&self, name: &str) -> Result<(), Vec<String>> {
+        if self.aliases.way(name).is_some() || self.known().find(name).is_ok() {
+            return Ok(());
+        }
+        self.fresh().await.find(name).map(drop)
+    }
+
     /// A model by its name, and the version of its price. A provider's model needs no look at the folder.
     ///
     /// # Errors

@@ -61,6 +61,8 @@ pub struct Job {
     pub caller: Caller,
     /// The request.
     pub request: Request,
+    /// The alias that its client named, where the model is one that it stands for.
+    pub alias: Option<Arc<str>>,
     /// The attempts with other models before this one.
     pub attempts: Vec<Attempt>,
     /// The caller's own key at the provider.
@@ -230,13 +232,13 @@ pub async fn start(gateway: &Arc<Gateway>, job: Job) -> Result<Started, ServeErr
     if job.request.auto_scale == Some(true) && !job.caller.scopes.has(Scope::Billing) {
         return Err(ServeError::OutOfScope(Scope::Billing));
     }
-    let Job { request_id, caller, request, attempts, provider_key, max_wait, max_age } = job;
+    let Job { request_id, caller, request, alias, attempts, provider_key, max_wait, max_age } = job;
     let payer = Payer::of(provider_key.as_ref());
     let (model, price_version) = gateway.models.find(&request.model).await?;
     target::check(gateway, &model, payer)?;
     let plan = plan(&model, gateway.rules, &request, payer)?;
     let auto_scale = request.auto_scale.map(Switch::from_bool);
-    let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale);
+    let admit = plan.admit(request_id, caller.key_id, price_version, auto_scale, alias);
     let account = caller.account_id;
     let (mut reused, mut recorder) = (None, None);
     if let Some(max_age) = max_age {

@@ -74,7 +74,7 @@ impl ApiError {
         Self { status, code, message, param: None, provider_code: None, retry_after: None, is_lasting: false, extra }
     }
 
-    fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+    pub(in crate::http) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.extra.insert(field.to_owned(), value.into());
         self
     }

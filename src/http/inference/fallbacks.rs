@@ -65,7 +65,7 @@ pub(in crate::http) struct Answered<T> {
 ///
 /// # Errors
 ///
-/// That of the last attempt.
+/// That of the last attempt; of the last before it where the key may not use the last one's model.
 pub(in crate::http) async fn ask<T>(
     state: &Shared,
     asking: Asking,
@@ -74,22 +74,25 @@ pub(in crate::http) async fn ask<T>(
     let Asking { mut id, caller, request: mut asked, provider_key, max_wait, max_age, is_once } = asking;
     let payer = Payer::of(provider_key.as_ref());
     let ways = ways(&state.gateway, &asked, payer, caller.account_id, Intent::Run).await;
-    let is_of_alias = ways.is_some();
+    let alias: Option<Arc<str>> = ways.is_some().then(|| (&*asked.model).into());
     let (of_alias, lane) = ways.map_or_else(Default::default, |ways| (ways.models, ways.lane));
     let mut of_alias = of_alias.into_iter();
     let fallbacks = std::mem::take(&mut asked.fallbacks);
     if let Some(first) = of_alias.next() {
         asked = asked.for_model(first);
     }
-    let others = of_alias.chain(fallbacks).filter(|_| !is_once).collect();
+    // The alias that the client named stands for its own models alone.
+    let own = fallbacks.into_iter().map(|name| (name, None));
+    let others = of_alias.map(|name| (name, alias.clone())).chain(own).filter(|_| !is_once).collect();
     let others = if provider_key.is_some() { of_same_provider(state, &asked.model, others).await } else { others };
-    let (mut models, mut route) = (others.into_iter(), Route::of(is_of_alias));
+    let (mut models, mut route) = (others.into_iter(), Route::of(alias.is_some()));
+    let mut alias = alias;
     loop {
-        let next = models.next().map(|name| asked.for_model(name));
+        let next = models.next().map(|(name, alias)| (asked.for_model(name), alias));
         let began = Instant::now();
         let (model, at) = (asked.model.clone(), state.gateway.clock().now());
         let (attempts, provider_key) = (route.attempts(), provider_key.clone());
-        let job = Job { request_id: id, caller, request: asked, attempts, provider_key, max_wait, max_age };
+        let job = Job { request_id: id, caller, request: asked, alias, attempts, provider_key, max_wait, max_age };
         match (attempt(Try { job, is_last: next.is_none() }).await, next) {
             (Err(missed), Some(next)) if route.may_go_on(&missed.error) => {
                 if let (Some(lane), true) = (lane, missed.was_asked()) {
@@ -97,10 +100,10 @@ pub(in crate::http) async fn ask<T>(
                 }
                 let made = Made { id, provider: provider_of(state, &model), model, at };
                 route.missed(made, missed, state.gateway.clock().now());
-                asked = next;
+                (asked, alias) = next;
                 id = RequestId(Uuid::now_v7());
             }
-            (Err(missed), _) => return Err(missed.error),
+            (Err(missed), _) => return Err(route.error(missed.error)),
             (Ok(Reached { answer, waited }), _) => {
                 if let (Some(lane), Some(waited)) = (lane, waited) {
                     let took = began.elapsed().saturating_sub(waited);
@@ -121,16 +124,19 @@ fn provider_of(state: &Shared, model: &str) -> Option<Arc<str>> {
     }
 }
 
+/// A model's name, and the alias that stands for it.
+type Named = (String, Option<Arc<str>>);
+
 /// Of the models that may follow another one, those of its provider: the caller's own key is a secret that no other
 /// provider gets.
-async fn of_same_provider(state: &Shared, first: &str, others: Vec<String>) -> Vec<String> {
+async fn of_same_provider(state: &Shared, first: &str, others: Vec<Named>) -> Vec<Named> {
     let Ok((Model::Closed(first), _)) = state.gateway.models.find(first).await else { return Vec::new() };
     let mut same = Vec::new();
-    for name in others {
-        if let Ok((Model::Closed(model), _)) = state.gateway.models.find(&name).await
+    for named in others {
+        if let Ok((Model::Closed(model), _)) = state.gateway.models.find(&named.0).await
             && model.provider == first.provider
         {
-            same.push(name);
+            same.push(named);
         }
     }
     same

@@ -82,8 +82,8 @@ pub async fn quote(state: Shared, request: HttpRequest, body: Body) -> HttpRespo
         let body = whole(&state, &request, body)?;
         let parsed = asked(&state, &request, caller.account_id, &body).await?;
         let payer = Payer::of(own_key(&request)?.as_ref());
-        let parsed = ways::first(&state.gateway, parsed, payer, caller.account_id, Intent::Quote).await;
-        let quoted = quote::quote(&state.gateway, caller, &parsed, payer).await?;
+        let first = ways::first(&state.gateway, parsed, payer, caller.account_id, Intent::Quote).await;
+        let quoted = quote::quote(&state.gateway, caller, &first, payer).await?;
         let refusal =
             quoted.admission.as_ref().err().map(|refusal| {
                 ApiError::from(refusal.clone()).body(Shape::Native, &Arrival::of(&request).id.to_string())
