@@ -132,6 +132,7 @@ impl UsageMeter {
 
     /// The first quantity charged at the rate of another one, because it has none.
     pub(super) fn unpriced(&self, quantities: &Quantities) -> Option<Key> {
+        let quantities = quantities.with_prompts_of_at_most(self.terms.largest);
         match self.terms.payer {
             Payer::Credits => self.terms.price.unpriced(quantities),
             Payer::OwnKey => None,
