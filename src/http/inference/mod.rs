@@ -25,6 +25,8 @@ use actix_web::{
 use actors::account::AccountError;
 use billing::{ids::RequestId, key::Scope};
 use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::time::timeout_at;
 use uuid::Uuid;
 use wire::{
     format::{
@@ -43,8 +45,8 @@ use super::{
     respond::refuse,
     state::Shared,
     surface::{
-        Answer, Whole,
-        head::{AnswerHead, put_cost},
+        Answer, Starting, Whole,
+        head::{AnswerHead, put_cost, put_request_id},
         sound, stream,
     },
 };
@@ -213,6 +215,23 @@ fn writer<F: ClientFormat>(state: &Shared, request: &Request, id: RequestId) -> 
     F::writer(request, id.0.simple().encode_lower(&mut Uuid::encode_buffer()), created)
 }
 
+/// Starts a request. One that allows an earlier answer may wait for an equal one: where its stream would be silent for longer
+/// than a heartbeat, the error is the start, which goes on within the stream.
+async fn start(
+    state: &Shared,
+    job: Job,
+    arrival: Arrival,
+    heartbeat: Option<Duration>,
+) -> Result<Result<Started, ServeError>, Starting> {
+    let Some(heartbeat) = heartbeat.filter(|_| job.max_age.is_some()) else {
+        return Ok(serve::start(&state.gateway, job).await);
+    };
+    let gateway = Arc::clone(&state.gateway);
+    let mut starting = Box::pin(async move { serve::start(&gateway, job).await });
+    let begun = timeout_at((arrival.at + heartbeat).into(), &mut starting).await;
+    begun.map_err(|_| starting.map(|started| started.map(|started| started.updates).map_err(Box::new)).boxed_local())
+}
+
 /// One attempt to serve a request. Where it fails, nothing was sent.
 async fn attempt<F: ClientFormat>(
     state: &Shared,
@@ -223,8 +242,17 @@ async fn attempt<F: ClientFormat>(
 ) -> Result<Reached<HttpResponse>, Missed> {
     let writer = writer::<F>(state, &job.request, arrival.id);
     let form = F::form(&job.request);
-    let Started { balance, updates, admission, rate_remaining, place, known_cost, cancel: _, reused } =
-        serve::start(&state.gateway, job).await.map_err(Missed::unheld)?;
+    let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
+    let started = match start(state, job, arrival, (form == AnswerForm::Events).then_some(heartbeat)).await {
+        Ok(started) => started.map_err(Missed::unheld)?,
+        Err(starting) => {
+            let answer = Answer::of_start(writer, starting, arrival.id);
+            let answered =
+                stream::answer(answer, arrival.at, heartbeat, |head, _| put_request_id(head, arrival.id)).await;
+            return answered.map(|answer| Reached { answer, waited: None }).map_err(Missed::settled);
+        }
+    };
+    let Started { balance, updates, admission, rate_remaining, place, known_cost, cancel: _, reused } = started;
     let head = AnswerHead { arrival, authorised, admission, rate_remaining, place, reused };
     let waited = (!matches!(reused, Some(Reused::Hit(_)))).then_some(admission);
     if let AnswerForm::Sound(media_type) = form {
@@ -243,7 +271,6 @@ async fn attempt<F: ClientFormat>(
         answer.keep(async move |response| keeper.keep(response).await);
     }
     if form == AnswerForm::Events {
-        let heartbeat = Duration::from_secs(state.settings.http.heartbeat_seconds);
         let left = balance.available.to_string();
         let put_head = |response: &mut HttpResponseBuilder, begun| head.put(response, left, begun);
         let answered = stream::answer(answer, head.arrival.at, heartbeat, put_head).await;

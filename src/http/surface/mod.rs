@@ -27,6 +27,8 @@ const UNREAD: &str = "the answer was not read in time, and is charged as far as 
 /// An answer in progress.
 pub struct Answer<W> {
     writer: W,
+    /// The start of the request, while it waits for an equal one.
+    starting: Option<Starting>,
     updates: Watcher,
     /// The request's id, for errors.
     request_id: RequestId,
@@ -40,6 +42,9 @@ pub struct Answer<W> {
     last: Option<String>,
     keeping: Option<JoinHandle<()>>,
 }
+
+/// The start of a request, which has its updates in the end.
+pub type Starting = LocalBoxFuture<'static, Result<Watcher, Box<ServeError>>>;
 
 /// Keeps a whole answer.
 type Keep = Box<dyn FnOnce(String) -> LocalBoxFuture<'static, ()>>;
@@ -59,7 +64,22 @@ pub struct Whole {
 impl<W: AnswerWriter> Answer<W> {
     /// The answer of a request with these updates.
     pub const fn new(writer: W, updates: Watcher, request_id: RequestId) -> Self {
-        Self { writer, updates, request_id, ahead: None, is_over: false, keep: None, last: None, keeping: None }
+        Self {
+            writer,
+            starting: None,
+            updates,
+            request_id,
+            ahead: None,
+            is_over: false,
+            keep: None,
+            last: None,
+            keeping: None,
+        }
+    }
+
+    /// The answer of a request that has not started yet.
+    pub fn of_start(writer: W, starting: Starting, request_id: RequestId) -> Self {
+        Self { starting: Some(starting), ..Self::new(writer, Watcher::of_none(), request_id) }
     }
 
     /// The answer of a request that failed before there was anything to write.
@@ -95,12 +115,25 @@ impl<W: AnswerWriter> Answer<W> {
         }
     }
 
+    /// The next update. Dropping the future while it waits loses nothing.
+    async fn update(&mut self) -> Update {
+        if let Some(starting) = &mut self.starting {
+            let started = starting.await;
+            self.starting = None;
+            match started {
+                Ok(updates) => self.updates = updates,
+                Err(error) => return Update::Failed(error),
+            }
+        }
+        self.updates.next().await.unwrap_or_else(unread)
+    }
+
     /// The next text to write; `None` after the end. Dropping the future while it waits loses nothing.
     pub async fn next(&mut self) -> Option<String> {
         while !self.is_over {
             let update = match self.ahead.take() {
                 Some(update) => update,
-                None => self.updates.next().await.unwrap_or_else(unread),
+                None => self.update().await,
             };
             if let Some(text) = self.write(update) {
                 if !self.is_over {
@@ -128,7 +161,7 @@ impl<W: AnswerWriter> Answer<W> {
     pub async fn begun(&mut self) -> Result<Option<Begun>, Box<ServeError>> {
         let mut known = None;
         while self.ahead.is_none() {
-            match self.updates.next().await.unwrap_or_else(unread) {
+            match self.update().await {
                 Update::Failed(error) => return Err(error),
                 Update::Begun(begun) => known = Some(*begun),
                 Update::Cost { .. } => {}
