@@ -302,7 +302,7 @@ async fn begun(
 ) -> Result<Started, ServeError> {
     let request_id = enter.admit.request_id;
     let asked_at = Instant::now();
-    let measure = gateway.measures.get(&enter.admit.provider);
+    let (measure, drain) = (gateway.measures.get(&enter.admit.provider), gateway.drains.get(&enter.admit.provider));
     let admitted = admission::enter(&gateway.accounts, account, enter).await?;
     let took = asked_at.elapsed();
     measure.admission(took);
@@ -312,7 +312,7 @@ async fn begun(
     let (updates, watcher) = watch::channel(&gateway.unread);
     let began = Instant::now();
     let Run { meter, events, runner } = begin(&mut admission, began);
-    let task = Task::boxed((gateway, measure), admission, meter, runner, (updates, Arc::clone(&cancel)), began);
+    let task = Task::boxed((gateway, measure, drain), admission, meter, runner, (updates, Arc::clone(&cancel)), began);
     // A separate task, not the connection's: whenever a connection's task wakes, actix searches the unread bytes for
     // the head of a next request, which costs more than the step itself. Boxed, as the runtime moves it several times.
     actix_rt::spawn(Box::pin(task.run(events)));

@@ -22,6 +22,7 @@ use wire::{
 
 use super::{
     Gateway,
+    drains::Drain,
     measure::Measure,
     meter::{Meter, Step},
     plan::Bounds,
@@ -41,6 +42,7 @@ pub(super) struct Task {
     meter: Meter,
     runner: Runner,
     measure: Arc<Measure>,
+    drain_of_provider: Arc<Drain>,
     cancel: Arc<Notify>,
     is_cancelled: bool,
     /// `None` once the client has left.
@@ -73,7 +75,7 @@ enum Woken {
 impl Task {
     /// The task of a request that runs since `began`.
     pub(super) fn boxed(
-        (gateway, measure): (&Arc<Gateway>, Arc<Measure>),
+        (gateway, measure, drain_of_provider): (&Arc<Gateway>, Arc<Measure>, Arc<Drain>),
         admission: Admission,
         meter: Meter,
         runner: Runner,
@@ -84,6 +86,7 @@ impl Task {
             gateway: Arc::clone(gateway),
             admission,
             measure,
+            drain_of_provider,
             meter,
             whole: runner.keeps_whole().then(Vec::new),
             runner,
@@ -154,16 +157,21 @@ impl Task {
         None
     }
 
-    /// Whether to follow the run further. A provider's stream without a watcher is followed while its usage may come,
-    /// unless too many are already. A whole answer is always followed: the provider makes it, and it is paid for.
+    /// Whether to follow the run further. A provider's stream without a watcher is followed while its usage may come and
+    /// changes the charge, unless too many are already. A whole answer is followed where it does: the provider makes it, and
+    /// it is paid for.
     fn is_worth_following(&mut self) -> bool {
         let is_watched = self.updates.is_some() && !self.is_cancelled;
-        if is_watched || self.whole.is_some() || self.runner.is_engine() || self.drain.is_some() {
+        if is_watched || self.runner.is_engine() || self.drain.is_some() {
             return true;
         }
+        if !self.meter.learns() {
+            return false;
+        }
         let until = || Instant::now() + Duration::from_secs(self.gateway.rules.drain_seconds);
-        self.drain = Arc::clone(&self.gateway.drains).try_acquire_owned().ok().map(|permit| (permit, until()));
-        self.drain.is_some()
+        self.drain =
+            if self.whole.is_some() { None } else { self.drain_of_provider.begin().map(|permit| (permit, until())) };
+        self.whole.is_some() || self.drain.is_some()
     }
 
     fn bounds(&self) -> Bounds {
@@ -285,6 +293,9 @@ impl Task {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
         }
         self.admission.meter(charged);
+        if failure.is_none() && self.finish.is_some() && self.whole.is_none() {
+            self.drain_of_provider.ended(self.meter.is_told());
+        }
         let left = self.is_cancelled || self.updates.as_ref().is_none_or(Teller::is_closed);
         let ending = match (&failure, left) {
             (Some(_), _) => Ending::Failed,

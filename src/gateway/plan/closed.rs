@@ -251,7 +251,7 @@ impl UsageTerms {
     }
 
     /// The cost, where it is known before the request runs: nothing that the provider does changes it.
-    pub(super) fn known_cost(&self) -> Option<Nanos> {
+    pub(in crate::gateway) fn known_cost(&self) -> Option<Nanos> {
         let media = self.media.as_ref().filter(|media| media.bills == media::Bills::Characters)?;
         match self.payer {
             Payer::OwnKey => Some(Nanos::ZERO),
