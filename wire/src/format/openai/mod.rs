@@ -55,7 +55,7 @@ pub(super) mod reading {
 
 /// How a provider's errors are read, in formats like this one.
 pub(super) mod faults {
-    pub(in crate::format) use super::provider::fault::{in_answer, in_words, read_refusal, text_words};
+    pub(in crate::format) use super::provider::fault::{in_answer, in_words, read_named_refusal, text_words};
 }
 
 /// One of the two APIs.
