@@ -13,6 +13,7 @@ mod count;
 pub mod feature;
 mod gathered;
 pub mod gemini;
+mod in_turn;
 mod incoming;
 mod kin;
 mod known;
