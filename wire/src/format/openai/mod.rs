@@ -18,6 +18,7 @@ pub mod responses;
 mod tools;
 mod translate;
 mod usage;
+mod whole_calls;
 mod writer;
 mod written;
 
