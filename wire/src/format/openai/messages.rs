@@ -118,7 +118,7 @@ fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unrea
         let names = ROLES.map(|(name, _)| name).join(", ");
         return Err(BadRequest::new(at(".role"), format!("must be one of {names}")));
     };
-    let mut message = Message { role, name: None, parts: Vec::with_capacity(1), cache: None };
+    let mut message = Message { role, name: None, parts: Vec::with_capacity(1), cache: None, is_prefix: false };
     let reasoning = ["reasoning_content", "reasoning"].into_iter().find(|name| text(name).is_some());
     // Reasoning with its proofs says all that the words alone do.
     let details = member(&members, "reasoning_details").and_then(super::details::read);
@@ -157,6 +157,8 @@ fn read_message(place: usize, message: Option<Pairs<'_>>, unread: &mut Vec<Unrea
                 Some(call) => message.parts.push(Content::ToolCall(call).into()),
                 None => note(unread, at(".function_call"), value),
             },
+            // `false` is what some libraries write of each message, and other providers refuse.
+            "prefix" if role == Role::Assistant && *value == "true" => message.is_prefix = true,
             name if MARKS.contains(&name) => message.cache = read_mark(value, &at(&format!(".{name}")), unread),
             name => note(unread, at(&format!(".{name}")), value),
         }
