@@ -40,6 +40,7 @@ use super::{
     task::{Runner, Task},
     watch::{self, Watcher},
 };
+use crate::catalogue::Missing;
 
 /// The caller of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,8 +82,8 @@ pub enum ServeError {
     NoModel {
         /// The requested name.
         name: String,
-        /// The names that were probably meant.
-        nearest: Vec<String>,
+        /// Which names were probably meant.
+        why: Missing,
     },
     /// The model has no price.
     #[error("{0} has no price")]

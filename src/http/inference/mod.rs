@@ -96,7 +96,7 @@ static X_ROUTE: HeaderName = HeaderName::from_static("x-farebox-route");
 impl From<ServeError> for ApiError {
     fn from(error: ServeError) -> Self {
         match error {
-            ServeError::NoModel { name, nearest } => Self::model_not_found(&name, &nearest),
+            ServeError::NoModel { name, why } => Self::no_model(&name, &why),
             ServeError::Unpriced(name) => Self::unpriced(&name),
             ServeError::Invalid { field, message } => Self::invalid(&field, message),
             ServeError::OutOfScope(scope) => Self::out_of_scope(scope),

@@ -147,8 +147,7 @@ async fn all(state: &Shared, request: &HttpRequest) -> Result<Vec<Model>, ApiErr
 async fn found(state: &Shared, request: &HttpRequest, id: &str) -> Result<(SizeClass, catalogue::Model), ApiError> {
     let (sight, models) = (sight(state, request).await?, &state.gateway.models);
     let catalogue = models.fresh().await;
-    let found =
-        catalogue.find(models.aliases().model(id)).map_err(|nearest| ApiError::model_not_found(id, &nearest))?;
+    let found = catalogue.find(models.aliases().model(id)).map_err(|why| ApiError::no_model(id, &why))?;
     if sight.allows(state, id, &catalogue) {
         return Ok((sight.largest, found));
     }

@@ -168,6 +168,7 @@ mod tests {
     use wire::inference::ProviderError;
 
     use super::*;
+    use crate::catalogue::Missing;
 
     fn missed(route: &mut Route, model: &str) {
         let made = Made { id: RequestId(uuid::Uuid::nil()), model: model.into(), provider: None, at: Timestamp(1) };
@@ -186,7 +187,9 @@ mod tests {
         for status in [200, 400, 401, 403, 413, 422] {
             assert!(!Route::of(false).may_go_on(&refused(status)), "{status}");
         }
-        assert!(Route::of(false).may_go_on(&ServeError::NoModel { name: "m".into(), nearest: Vec::new() }));
+        assert!(
+            Route::of(false).may_go_on(&ServeError::NoModel { name: "m".into(), why: Missing::Unknown(Vec::new()) })
+        );
         let invalid = ServeError::Invalid { field: "n".into(), message: String::new() };
         let mut route = Route::of(false);
         assert!(!route.may_go_on(&invalid), "the request's own fault");
