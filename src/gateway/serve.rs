@@ -77,7 +77,7 @@ pub struct Job {
 /// Why a request was not served.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ServeError {
-    /// There is no such model.
+    /// The name means no model, or several.
     #[error("no such model")]
     NoModel {
         /// The requested name.
@@ -118,8 +118,13 @@ pub enum ServeError {
     #[error(transparent)]
     Failed(#[from] Failure),
     /// The provider or the engine failed, and the part that it did is charged.
-    #[error(transparent)]
-    FailedAndCharged(Failure),
+    #[error("{failure}")]
+    FailedAndCharged {
+        /// The failure.
+        failure: Failure,
+        /// The charge, with all that is known of the end; `None` where nobody watched it.
+        charge: Option<Box<Done>>,
+    },
     /// The request ran, and could not be settled.
     #[error(transparent)]
     Unsettled(#[from] SettleError),

@@ -12,7 +12,11 @@ use std::{
 };
 
 use actors::admission::{Admission, Metered};
-use billing::{Nanos, entry::Ending};
+use billing::{
+    Nanos,
+    account::Balance,
+    entry::{Ending, UsageRecord},
+};
 use futures::{StreamExt, future::OptionFuture, stream::BoxStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use wire::{
@@ -303,26 +307,31 @@ impl Task {
             (None, false) => Ending::Completed,
         };
         let stop = self.stop();
-        let update = match (self.admission.settle(ending).await, failure) {
-            (Err(error), _) => Update::Failed(Box::new(error.into())),
-            (Ok((record, _)), Some(failure)) if record.charged > Nanos::ZERO => {
-                Update::Failed(Box::new(ServeError::FailedAndCharged(failure)))
-            }
-            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
-            (Ok((record, answer)), None) => Update::Done(Box::new(Done {
-                whole: self.whole.take().unwrap_or_default(),
-                usage: self.meter.told(&record.parts),
-                search_units: self.meter.search_units(&record.parts),
-                reported: self.meter.take_own().filter(|_| self.runner.speaks_as_client()),
+        let Self { admission, mut meter, runner, measure, updates, whole, headers, .. } = *self;
+        let done = |record: UsageRecord, balance: Balance| {
+            Box::new(Done {
+                whole: whole.unwrap_or_default(),
+                usage: meter.told(&record.parts),
+                search_units: meter.search_units(&record.parts),
+                reported: meter.take_own().filter(|_| runner.speaks_as_client()),
                 record,
-                balance: answer.balance,
+                balance,
                 stop,
                 stages,
-                headers: std::mem::take(&mut self.headers),
-            })),
+                headers,
+            })
         };
-        self.measure.ended(ending);
-        if let Some(mut teller) = self.updates.take() {
+        let update = match (admission.settle(ending).await, failure) {
+            (Err(error), _) => Update::Failed(Box::new(error.into())),
+            (Ok((record, answer)), Some(failure)) if record.charged > Nanos::ZERO => {
+                let charge = Some(done(record, answer.balance));
+                Update::Failed(Box::new(ServeError::FailedAndCharged { failure, charge }))
+            }
+            (Ok(_), Some(failure)) => Update::Failed(Box::new(failure.into())),
+            (Ok((record, answer)), None) => Update::Done(done(record, answer.balance)),
+        };
+        measure.ended(ending);
+        if let Some(mut teller) = updates {
             teller.tell(update).await;
         }
     }

@@ -107,7 +107,14 @@ impl From<ServeError> for ApiError {
                 Self::not_ready("The ledger can't be reached just now. Nothing was charged.")
             }
             ServeError::Account(error) => error.into(),
-            ServeError::Failed(failure) | ServeError::FailedAndCharged(failure) => failure.into(),
+            ServeError::Failed(failure) => failure.into(),
+            ServeError::FailedAndCharged { failure, charge } => {
+                let error = Self::from(failure);
+                match charge {
+                    Some(done) => error.with("cost", done.record.charged.to_string()),
+                    None => error,
+                }
+            }
             ServeError::Unsettled(error) => {
                 tracing::error!(%error, "a request ran and could not be settled");
                 Self::not_ready("The answer could not be settled just now; its hold will be.")

@@ -137,7 +137,7 @@ impl Route {
                 Failure::Invalid { .. } | Failure::TooLarge(_) => !self.attempts.is_empty(),
             },
             ServeError::Invalid { .. } => !self.attempts.is_empty(),
-            ServeError::FailedAndCharged(_)
+            ServeError::FailedAndCharged { .. }
             | ServeError::OutOfScope(_)
             | ServeError::InLine { .. }
             | ServeError::Account(_)
@@ -195,7 +195,7 @@ mod tests {
         assert!(!route.may_go_on(&invalid), "the request's own fault");
         missed(&mut route, "a");
         assert!(route.may_go_on(&invalid), "the fault of the model in reserve");
-        let charged = ServeError::FailedAndCharged(Failure::Overloaded("x".into()));
+        let charged = ServeError::FailedAndCharged { failure: Failure::Overloaded("x".into()), charge: None };
         assert!(!route.may_go_on(&charged), "a request is charged once");
     }
 

@@ -217,7 +217,7 @@ impl<W: WholeWriter> Answer<W> {
                 None => {
                     let why = "a request's task ended without an answer".to_owned();
                     // Its guard charges what was noted last.
-                    return Err(Box::new(ServeError::FailedAndCharged(Failure::Engine(why))));
+                    return Err(Box::new(ServeError::FailedAndCharged { failure: Failure::Engine(why), charge: None }));
                 }
             }
         }
@@ -225,6 +225,9 @@ impl<W: WholeWriter> Answer<W> {
 }
 
 /// An error inside an answer that has begun, in the shape that clients of the format read.
+                if let ServeError::FailedAndCharged { charge: Some(done), .. } = &*error {
+                    self.writer.charged(&end(done));
+                }
 pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Value {
     let shape = match W::ERRORS {
         ErrorShape::Phrase => Shape::Native,
@@ -238,7 +241,8 @@ pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Val
 
 /// A stream that ends without its end must not look complete. What was made of it is charged, so no other model is asked.
 fn unread() -> Update {
-    Update::Failed(Box::new(ServeError::FailedAndCharged(Failure::Overloaded(UNREAD.into()))))
+    let failure = Failure::Overloaded(UNREAD.into());
+    Update::Failed(Box::new(ServeError::FailedAndCharged { failure, charge: None }))
 }
 
 fn end(done: &Done) -> End {

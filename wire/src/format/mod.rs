@@ -127,6 +127,17 @@ pub trait AnswerWriter: 'static {
         None
     }
 
+    /// The name under which its provider tells an answer that is to be kept, in this piece; `None` where it tells none.
+    fn named(&self, _: &Delta) -> Option<String> {
+        None
+    }
+
+    /// Has the answer under our name: its provider's is another's.
+    fn rename(&mut self) {}
+
+    /// Takes what an answer that failed is charged, before its end is written. Most formats tell no usage of a failure.
+    fn charged(&mut self, _: &End) {}
+
     /// Writes the end of a streamed answer that failed. The error has the shape of [`ERRORS`](Self::ERRORS).
     fn failed(&mut self, error: &Value) -> String;
 }

@@ -51,6 +51,8 @@ pub struct Writer {
     kept: Option<String>,
     /// The provider's last event.
     last: Option<Fields>,
+    /// The usage of an answer that failed and was charged, and the particulars of its charge.
+    charged: Option<(Value, Value)>,
     /// The response as the provider's first event has it: its names are those of the whole answer.
     own: Option<Fields>,
     /// The provider's event of a failure.
@@ -118,6 +120,7 @@ impl Writer {
             last: None,
             own: None,
             failure: None,
+            charged: None,
             partial: Partial::default(),
             items: Vec::new(),
             sequence: 0,
@@ -372,13 +375,32 @@ impl AnswerWriter for Writer {
             response.set("error", &told);
             self.put_own(&mut response);
             event.set_json("response", response.to_json());
+    fn named(&self, delta: &Delta) -> Option<String> {
+        let Some(fields) = delta.raw.of(FORMAT).filter(|_| self.is_kept && !self.has_our_id) else { return None };
+        let response = fields.object("response", "an object").ok().flatten();
+        response.as_ref().unwrap_or(fields).string("id").ok().flatten()
+    }
+
+    fn rename(&mut self) {
+        self.has_our_id = true;
+    }
+
+    fn charged(&mut self, end: &End) {
+        self.charged = Some((usage(end), json!(end.receipt.farebox)));
+    }
+
             return named(FAILED, &event.to_json());
+        let charged = self.charged.take();
         }
         let mut out = String::new();
         self.begin(&mut out);
         let mut items = self.partial.items();
         items.extend(self.items.iter().map(|item| self.item(item, "incomplete")));
         let mut response = self.response("failed", &items);
+            if let Some((usage, farebox)) = &charged {
+                response.set("usage", usage);
+                response.set("farebox", farebox);
+            }
         response.insert("error".into(), told);
         self.put(&mut out, FAILED, json!({"response": response}));
         out
@@ -389,6 +411,10 @@ impl WholeWriter for Writer {
     fn whole(&mut self, deltas: Vec<Delta>, end: &End) -> Vec<u8> {
         if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(FORMAT)) {
             let mut gain = json!({"usage": usage(end), "farebox": end.receipt.farebox});
+        if let Some((usage, farebox)) = charged {
+            response.insert("usage".into(), usage);
+            response.insert("farebox".into(), farebox);
+        }
             let mut gained = vec!["usage", "farebox"];
             if let Some(previous) = &self.continues {
                 gain["previous_response_id"] = Value::from(&**previous);

@@ -179,6 +179,12 @@ fn a_cut_answer_is_not_complete() {
     let mut writer = writer();
     writer.delta(Delta { text: "a".into(), ..Delta::default() });
     let last = events(&writer.end(&End { is_cut: true, ..end() })).pop().unwrap();
+    assert_eq!((&last["response"]["usage"], last["response"].get("farebox")), (&Value::Null, None));
+    writer.charged(&end());
+    let last = events(&writer.failed(&error)).pop().unwrap();
+    let usage = &last["response"]["usage"];
+    assert_eq!((&usage["cost"], usage["input_tokens"].is_u64()), (&json!("0.01"), true), "what was charged is told");
+    assert!(last["response"]["farebox"].is_object());
     assert_eq!(last["type"], "response.incomplete");
 }
 
