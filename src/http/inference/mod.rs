@@ -275,6 +275,8 @@ async fn attempt<F: ClientFormat>(
     }
     let mut answer = Answer::new(writer, updates, head.arrival.id);
     if let Some(keeper) = keeper.cloned() {
+        let of_name = Arc::clone(&keeper);
+        answer.unless(async move |name| of_name.is_taken(name).await);
         answer.keep(async move |response| keeper.keep(response).await);
     }
     if form == AnswerForm::Events {

@@ -74,9 +74,22 @@ pub(super) struct Keeper {
     account: AccountId,
     input: Vec<Box<RawValue>>,
     previous: Option<String>,
+    /// Whether the response is kept again as it goes on, under an id of ours.
+    is_kept_again: bool,
 }
 
 impl Keeper {
+    /// Whether a response of this id is kept already, which this one must not replace.
+    pub(super) async fn is_taken(&self, id: String) -> bool {
+        match self.responses.has(self.account, &id).await {
+            Ok(has) => has,
+            Err(error) => {
+                tracing::warn!(account.id = %self.account, %error, "kept responses can't be read: the id is taken for new");
+                false
+            }
+        }
+    }
+
     /// Forgets a response that its owner deleted while it was made.
     pub(super) async fn forget(&self, id: &str) {
         match self.responses.forget(self.account, id).await {
@@ -89,7 +102,8 @@ impl Keeper {
     pub(super) async fn keep(&self, response: String) {
         let Ok(response) = RawValue::from_string(response) else { return };
         let kept = Kept { response, input: self.input.clone() };
-        if let Err(error) = self.responses.keep(self.account, &kept, self.previous.as_deref()).await {
+        let replaces = self.is_kept_again;
+        if let Err(error) = self.responses.keep(self.account, &kept, self.previous.as_deref(), replaces).await {
             tracing::warn!(account.id = %self.account, %error, "a response was not kept");
         }
     }
@@ -107,6 +121,7 @@ pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpR
         asked.source.is_kept = keeper.is_some();
         match (kept::take_background(&mut asked)?, keeper) {
             (Some(wants_stream), Some(keeper)) => {
+                let keeper = Keeper { is_kept_again: true, ..keeper };
                 in_background(&state, &request, caller, asked, keeper, wants_stream).await
             }
             (_, keeper) => run_read::<Responses>(&state, &request, caller, asked, keeper.map(Arc::new)).await,
@@ -204,7 +219,10 @@ pub(super) async fn continued(
     body: &[u8],
 ) -> Result<(Request, Option<Keeper>), ApiError> {
     let responses = state.responses.clone();
-    let keeper = |previous, input| Keeper { responses: responses.clone(), account, input, previous };
+    let keeper = |previous, input| {
+        let responses = responses.clone();
+        Keeper { responses, account, input, previous, is_kept_again: false }
+    };
     let Some(named) = kept::named(body)? else {
         let asked = read::<Responses>(request, body)?;
         let keeps = kept::is_wanted(&asked.source.body)?;

@@ -38,6 +38,9 @@ pub struct Answer<W> {
     is_over: bool,
     /// How the whole answer is kept.
     keep: Option<Keep>,
+    /// Whether an answer of a name is kept already, until it is known of this one's, and while that is looked up.
+    is_taken: Option<IsTaken>,
+    naming: Option<LocalBoxFuture<'static, bool>>,
     /// The end, which waits until the answer is kept.
     last: Option<String>,
     keeping: Option<JoinHandle<()>>,
@@ -48,6 +51,9 @@ pub type Starting = LocalBoxFuture<'static, Result<Watcher, Box<ServeError>>>;
 
 /// Keeps a whole answer.
 type Keep = Box<dyn FnOnce(String) -> LocalBoxFuture<'static, ()>>;
+
+/// Tells whether an answer of this name is kept already.
+type IsTaken = Box<dyn FnOnce(String) -> LocalBoxFuture<'static, bool>>;
 
 /// A complete answer.
 pub struct Whole {
@@ -72,6 +78,8 @@ impl<W: AnswerWriter> Answer<W> {
             ahead: None,
             is_over: false,
             keep: None,
+            is_taken: None,
+            naming: None,
             last: None,
             keeping: None,
         }
@@ -90,6 +98,30 @@ impl<W: AnswerWriter> Answer<W> {
     /// Has the whole answer kept before its end is sent, where its format has such answers.
     pub fn keep<F: Future<Output = ()> + 'static>(&mut self, keep: impl FnOnce(String) -> F + 'static) {
         self.keep = Some(Box::new(|answer| keep(answer).boxed_local()));
+    }
+
+    /// Has an answer of its provider's name under ours where one of that name is kept already.
+    pub fn unless<F: Future<Output = bool> + 'static>(&mut self, is_taken: impl FnOnce(String) -> F + 'static) {
+        self.is_taken = Some(Box::new(|name| is_taken(name).boxed_local()));
+    }
+
+    /// Looks up the name that the provider tells in one of these pieces.
+    fn look_up<'d>(&mut self, deltas: impl IntoIterator<Item = &'d Delta>) {
+        if self.is_taken.is_some()
+            && let Some(name) = deltas.into_iter().find_map(|delta| self.writer.named(delta))
+        {
+            self.naming = self.is_taken.take().map(|is_taken| is_taken(name));
+        }
+    }
+
+    /// Gives the answer our name where its provider's is taken. Dropping the future while it waits loses nothing.
+    async fn until_named(&mut self) {
+        if let Some(naming) = &mut self.naming {
+            if naming.await {
+                self.writer.rename();
+            }
+            self.naming = None;
+        }
     }
 
     /// Whether the whole answer was kept.
@@ -135,6 +167,14 @@ impl<W: AnswerWriter> Answer<W> {
                 Some(update) => update,
                 None => self.update().await,
             };
+            if let Update::Delta(delta) = &update {
+                self.look_up([&**delta]);
+            }
+            if self.naming.is_some() {
+                self.ahead = Some(update);
+                self.until_named().await;
+                continue;
+            }
             if let Some(text) = self.write(update) {
                 if !self.is_over {
                     return Some(text);
@@ -185,6 +225,9 @@ impl<W: AnswerWriter> Answer<W> {
             Update::Cost { cost, billed_seconds } => self.writer.cost(&cost.to_string(), billed_seconds),
             Update::Done(done) => Some(self.writer.end(&end(&done))),
             Update::Failed(error) => {
+                if let ServeError::FailedAndCharged { charge: Some(done), .. } = &*error {
+                    self.writer.charged(&end(done));
+                }
                 let error = written_error::<W>(&ApiError::from(*error), &self.request_id.to_string());
                 Some(self.writer.failed(&error))
             }
@@ -207,6 +250,8 @@ impl<W: WholeWriter> Answer<W> {
                 Some(Update::Done(mut done)) => {
                     deltas.append(&mut done.whole);
                     let end = end(&done);
+                    self.look_up(&deltas);
+                    self.until_named().await;
                     let body = self.writer.whole(deltas, &end);
                     self.begin_to_keep();
                     self.until_kept().await;
@@ -225,9 +270,6 @@ impl<W: WholeWriter> Answer<W> {
 }
 
 /// An error inside an answer that has begun, in the shape that clients of the format read.
-                if let ServeError::FailedAndCharged { charge: Some(done), .. } = &*error {
-                    self.writer.charged(&end(done));
-                }
 pub fn written_error<W: AnswerWriter>(error: &ApiError, request_id: &str) -> Value {
     let shape = match W::ERRORS {
         ErrorShape::Phrase => Shape::Native,
