@@ -17,12 +17,10 @@ use ledger::{
     LedgerError,
     kept::{KeptResponse, NewResponse},
 };
-use ring::{
-    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    rand::{SecureRandom, SystemRandom},
-};
 use serde_json::value::RawValue;
 use wire::format::openai::responses::kept::{Kept, Named};
+
+use crate::sealing::Sealer;
 
 /// How long a response is kept, in milliseconds.
 pub const LIFE_MS: i64 = 30 * DAY_MS;
@@ -74,8 +72,7 @@ pub struct Responses(Arc<Inner>);
 
 struct Inner {
     accounts: Accounts,
-    pepper: [u8; 32],
-    random: SystemRandom,
+    sealer: Sealer,
     /// How many responses were kept, for shares of the accounts.
     kept: [AtomicUsize; SHARES],
 }
@@ -83,42 +80,23 @@ struct Inner {
 impl Responses {
     /// The responses in the accounts' ledger, sealed with the operator's token, of which this is the hash.
     pub fn new(accounts: Accounts, token: &blake3::Hash) -> Self {
-        let pepper = blake3::derive_key("farebox kept responses", token.as_bytes());
-        Self(Arc::new(Inner {
-            accounts,
-            pepper,
-            random: SystemRandom::new(),
-            kept: [const { AtomicUsize::new(0) }; SHARES],
-        }))
+        let sealer = Sealer::new("farebox kept responses", token);
+        Self(Arc::new(Inner { accounts, sealer, kept: [const { AtomicUsize::new(0) }; SHARES] }))
     }
 
     fn now(&self) -> Timestamp {
         self.0.accounts.clock().now()
     }
 
-    fn key(&self, account: AccountId, id: &str) -> Option<LessSafeKey> {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0.pepper);
-        hasher.update(account.0.as_bytes()).update(id.as_bytes());
-        UnboundKey::new(&CHACHA20_POLY1305, hasher.finalize().as_bytes()).ok().map(LessSafeKey::new)
-    }
-
-    /// A nonce of its own, and the text sealed with it.
     fn seal(&self, account: AccountId, id: &str, text: &[u8]) -> Option<Vec<u8>> {
-        let mut nonce = [0; NONCE_LEN];
-        self.0.random.fill(&mut nonce).ok()?;
-        let mut sealed = text.to_vec();
-        let key = self.key(account, id)?;
-        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed).ok()?;
-        Some([&nonce[..], &sealed].concat())
+        self.0.sealer.seal(&[account.0.as_bytes(), id.as_bytes()], text)
     }
 
     /// A response as it was kept; `None` where it was sealed with another token.
     fn open(&self, account: AccountId, found: KeptResponse) -> Option<Kept> {
-        let KeptResponse { id, mut sealed, .. } = found;
-        let (nonce, sealed) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
-        let key = self.key(account, &id)?;
-        let text = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), sealed).ok()?;
-        serde_json::from_slice(text).ok()
+        let KeptResponse { id, sealed, .. } = found;
+        let text = self.0.sealer.open(&[account.0.as_bytes(), id.as_bytes()], sealed)?;
+        serde_json::from_slice(&text).ok()
     }
 
     /// Whether a response of this id is kept.
