@@ -192,15 +192,15 @@ async fn a_stream_is_left_at_once_where_reading_on_would_tell_nothing() {
         drop(response);
     };
     // A chunk takes so long that an answer read to its end would not be settled in time.
-    const SLOW: Behaviour = Behaviour::Slow(4_500);
-    stage.fake.script(SLOW);
+    let slow = Behaviour::Slow(4_500);
+    stage.fake.script(slow);
     leave(true).await;
     let records = stage.settled(1).await;
     assert_eq!((&records[0]["ending"], &records[0]["cost"]), (&json!("client_left"), &json!("0.00")), "its own key");
     stage.fake.script(Behaviour::NoUsage);
     assert_eq!(stage.chat(json!({"stream": true})).await.status, 200);
     stage.settled(2).await;
-    stage.fake.script(SLOW);
+    stage.fake.script(slow);
     leave(false).await;
     let records = stage.settled(3).await;
     assert_eq!((&records[0]["ending"], &records[0]["estimated"]), (&json!("client_left"), &json!(true)));

@@ -65,6 +65,7 @@ mod streams;
 mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod tiny_entries;
 mod tls;
 mod upgrade;
 mod usage;

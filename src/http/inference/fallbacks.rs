@@ -103,7 +103,7 @@ pub(in crate::http) async fn ask<T>(
                 (asked, alias) = next;
                 id = RequestId(Uuid::now_v7());
             }
-            (Err(missed), _) => return Err(route.error(missed.error)),
+            (Err(missed), _) => return Err(route.last(missed).error),
             (Ok(Reached { answer, waited }), _) => {
                 if let (Some(lane), Some(waited)) = (lane, waited) {
                     let took = began.elapsed().saturating_sub(waited);

@@ -127,7 +127,7 @@ pub async fn responses(state: Shared, request: HttpRequest, body: Body) -> HttpR
             (_, keeper) => run_read::<Responses>(&state, &request, caller, asked, keeper.map(Arc::new)).await,
         }
     };
-    work.await.unwrap_or_else(|error| refuse(&request, &error))
+    Box::pin(work).await.unwrap_or_else(|error| refuse(&request, &error))
 }
 
 /// Admits a request, answers at once, and lets it go on.

@@ -110,8 +110,11 @@ impl Route {
 
     /// Why a request failed whose last attempt failed so. That a key may not use the last model says nothing of one that it
     /// may use.
-    pub(super) fn error(self, last: Box<ServeError>) -> Box<ServeError> {
-        if is_not_for_key(&last) { self.error.unwrap_or(last) } else { last }
+    pub(super) fn last(self, missed: Missed) -> Missed {
+        match self.error {
+            Some(error) if is_not_for_key(&missed.error) => Missed { error, ..missed },
+            Some(_) | None => missed,
+        }
     }
 
     /// Whether another model may serve a request that failed so: the model or its provider is not there just now. What is
@@ -204,12 +207,16 @@ mod tests {
         let not_allowed =
             || Box::new(ServeError::Refused(Refusal::KeyLimit(KeyRefusal::Model { allowed: Vec::new() })));
         let mut route = Route::of(true);
-        assert!(route.may_go_on(&not_allowed()) && is_not_for_key(&route.error(not_allowed())), "none was asked");
+        assert!(
+            route.may_go_on(&not_allowed()) && is_not_for_key(&route.last(Missed::unheld(*not_allowed())).error),
+            "none was asked"
+        );
         route = Route::of(true);
         missed(&mut route, "a");
         let made = Made { id: RequestId(uuid::Uuid::nil()), model: "b".into(), provider: None, at: Timestamp(1) };
         route.missed(made, Missed::unheld(*not_allowed()), Timestamp(3));
-        assert!(matches!(*route.error(not_allowed()), ServeError::Failed(Failure::Overloaded(_))));
+        let last = route.last(Missed::unheld(*not_allowed()));
+        assert!(matches!(*last.error, ServeError::Failed(Failure::Overloaded(_))));
         let poor = Refusal::RateLimit { limit: 1, retry_after_ms: 1 };
         assert!(!Route::of(true).may_go_on(&ServeError::Refused(poor)));
     }

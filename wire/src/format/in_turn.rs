@@ -58,7 +58,9 @@ impl InTurn {
         let (of_next, others) = std::mem::take(&mut self.waiting).into_iter().partition(|call| call.index == index);
         self.waiting = others;
         let of_next: Vec<CallDelta> = of_next;
-        of_next.into_iter().for_each(|call| self.put(call, passed));
+        for call in of_next {
+            self.put(call, passed);
+        }
     }
 
     /// Whether the call that grows has all its arguments.

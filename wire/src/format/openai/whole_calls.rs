@@ -17,7 +17,8 @@ impl WholeCalls {
     /// For the client of a request; `None` where it reads pieces.
     pub(super) fn of(request: &Request) -> Option<Self> {
         let mut headers = request.source.headers.iter();
-        let wants_whole = headers.any(|(name, value)| **name == *"user-agent" && CLIENTS.iter().any(|client| value.contains(client)));
+        let wants_whole =
+            headers.any(|(name, value)| **name == *"user-agent" && CLIENTS.iter().any(|client| value.contains(client)));
         wants_whole.then(Self::default)
     }
 

@@ -67,8 +67,9 @@ impl Blocks {
         if let Some(proof) = behind {
             self.prove(proof, text);
         }
-        let calls = self.in_turn.pass(&delta.calls, delta.finish.is_some());
-        calls.iter().for_each(|call| self.call(call, text));
+        for call in self.in_turn.pass(&delta.calls, delta.finish.is_some()) {
+            self.call(&call, text);
+        }
     }
 
     /// The proof of a piece, where it stands before the piece's text, and where behind: a text that has begun stays one.

@@ -77,8 +77,9 @@ impl Blocks {
         }
         self.say(Kind::Text, &delta.text, text);
         self.say(Kind::Text, &delta.refusal, text);
-        let calls = self.in_turn.pass(&delta.calls, delta.finish.is_some());
-        calls.iter().for_each(|call| self.call(call, text));
+        for call in self.in_turn.pass(&delta.calls, delta.finish.is_some()) {
+            self.call(&call, text);
+        }
     }
 
     /// The proof of the reasoning that is open.

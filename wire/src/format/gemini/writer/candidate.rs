@@ -51,8 +51,9 @@ impl Candidate {
         for image in delta.images() {
             self.put(image_part(image), &mut parts);
         }
-        let calls = self.in_turn.pass(&delta.calls, delta.finish.is_some());
-        calls.iter().for_each(|call| self.call(call, &mut parts));
+        for call in self.in_turn.pass(&delta.calls, delta.finish.is_some()) {
+            self.call(&call, &mut parts);
+        }
         if delta.finish.is_some() {
             self.finish.clone_from(&delta.finish);
             self.end_call(&mut parts);

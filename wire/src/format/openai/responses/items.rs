@@ -107,7 +107,7 @@ fn put_item(
             }),
         },
         Some((role, part)) => {
-            messages.push(Message { role, name: None, parts: vec![part], cache: None, is_prefix: false })
+            messages.push(Message { role, name: None, parts: vec![part], cache: None, is_prefix: false });
         }
         None => {
             if !own.is_empty() {

@@ -47,8 +47,8 @@ pub struct Writer {
     /// Whether the response is kept here, and whether it is made in the background.
     is_kept: bool,
     is_background: bool,
-    /// Whether the response has our id, and not its provider's.
-    has_our_id: bool,
+    /// Whose id the response has.
+    id_of: IdOf,
     /// The response as it is kept.
     kept: Option<String>,
     /// The usage of an answer that failed and was charged, and the particulars of its charge.
@@ -65,6 +65,13 @@ pub struct Writer {
     /// The number of the next event.
     sequence: u64,
     finish: Option<FinishReason>,
+}
+
+/// Who makes a response's id. Of a translated one we do in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IdOf {
+    Provider,
+    Us,
 }
 
 /// An item of the output, as far as it is written.
@@ -118,7 +125,7 @@ impl Writer {
             continues: request.source.continues.clone(),
             is_kept: request.source.is_kept,
             is_background: request.source.is_background,
-            has_our_id: request.source.is_background,
+            id_of: if request.source.is_background { IdOf::Us } else { IdOf::Provider },
             kept: None,
             charged: None,
             last: None,
@@ -168,7 +175,7 @@ impl Writer {
         if self.continues.is_some() {
             response.set("previous_response_id", &self.continues);
         }
-        if self.has_our_id {
+        if self.id_of == IdOf::Us {
             response.set("id", &self.our_id());
         }
         if self.is_background {
@@ -183,7 +190,7 @@ impl Writer {
 
     /// A provider's event, of a response with our id.
     fn own_event(&self, mut event: Fields) -> Fields {
-        if !self.has_our_id {
+        if self.id_of == IdOf::Provider {
             return event;
         }
         if let Some(mut response) = event.object("response", "an object").ok().flatten() {
@@ -376,13 +383,14 @@ impl AnswerWriter for Writer {
     }
 
     fn named(&self, delta: &Delta) -> Option<String> {
-        let Some(fields) = delta.raw.of(FORMAT).filter(|_| self.is_kept && !self.has_our_id) else { return None };
+        let is_told = self.is_kept && self.id_of == IdOf::Provider;
+        let fields = delta.raw.of(FORMAT).filter(|_| is_told)?;
         let response = fields.object("response", "an object").ok().flatten();
         response.as_ref().unwrap_or(fields).string("id").ok().flatten()
     }
 
     fn rename(&mut self) {
-        self.has_our_id = true;
+        self.id_of = IdOf::Us;
     }
 
     fn charged(&mut self, end: &End) {
@@ -425,7 +433,7 @@ impl WholeWriter for Writer {
         if let Some(raw) = deltas.iter().find_map(|delta| delta.raw.of(FORMAT)) {
             let mut gain = json!({"usage": usage(end), "farebox": end.receipt.farebox});
             let mut gained = vec!["usage", "farebox"];
-            if self.has_our_id {
+            if self.id_of == IdOf::Us {
                 gain["id"] = self.our_id().into();
                 gained.push("id");
             }
