@@ -297,7 +297,8 @@ impl Task {
             tracing::error!(request.id = %self.admission.request_id(), %key, "a provider reports what has no price");
         }
         self.admission.meter(charged);
-        if failure.is_none() && self.finish.is_some() && self.whole.is_none() {
+        // Who pays the provider itself may not have asked for usage.
+        if failure.is_none() && self.finish.is_some() && self.whole.is_none() && self.meter.learns() {
             self.drain_of_provider.ended(self.meter.is_told());
         }
         let left = self.is_cancelled || self.updates.as_ref().is_none_or(Teller::is_closed);
