@@ -46,7 +46,7 @@ async fn megabytes_of_tiny_entries_are_refused_for_little_memory() {
         ("/v1/embeddings", format!(r#""input":{}"#, list(r#""""#, 3_000_000))),
     ] {
         let (status, words) = ask(&customer, path, &members).await;
-        assert!(status == 400 && words.contains("body must have at most"), "{path}: {status} {words}");
+        assert!(status == 400 && words.contains("body: must have at most"), "{path}: {status} {words}");
     }
     // As many entries without a meaning as are told apart, and as many as there may be.
     let (status, words) = ask(&customer, chat, &format!(r#"{said},"tools":{}"#, list("7", 490_000))).await;
