@@ -17,12 +17,10 @@ use ledger::{
     LedgerError,
     kept::{KeptResponse, NewResponse},
 };
-use ring::{
-    aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    rand::{SecureRandom, SystemRandom},
-};
 use serde_json::value::RawValue;
 use wire::format::openai::responses::kept::{Kept, Named};
+
+use crate::sealing::Sealer;
 
 /// How long a response is kept, in milliseconds.
 pub const LIFE_MS: i64 = 30 * DAY_MS;
@@ -74,8 +72,7 @@ pub struct Responses(Arc<Inner>);
 
 struct Inner {
     accounts: Accounts,
-    pepper: [u8; 32],
-    random: SystemRandom,
+    sealer: Sealer,
     /// How many responses were kept, for shares of the accounts.
     kept: [AtomicUsize; SHARES],
 }
@@ -83,50 +80,47 @@ struct Inner {
 impl Responses {
     /// The responses in the accounts' ledger, sealed with the operator's token, of which this is the hash.
     pub fn new(accounts: Accounts, token: &blake3::Hash) -> Self {
-        let pepper = blake3::derive_key("farebox kept responses", token.as_bytes());
-        Self(Arc::new(Inner {
-            accounts,
-            pepper,
-            random: SystemRandom::new(),
-            kept: [const { AtomicUsize::new(0) }; SHARES],
-        }))
+        let sealer = Sealer::new("farebox kept responses", token);
+        Self(Arc::new(Inner { accounts, sealer, kept: [const { AtomicUsize::new(0) }; SHARES] }))
     }
 
     fn now(&self) -> Timestamp {
         self.0.accounts.clock().now()
     }
 
-    fn key(&self, account: AccountId, id: &str) -> Option<LessSafeKey> {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0.pepper);
-        hasher.update(account.0.as_bytes()).update(id.as_bytes());
-        UnboundKey::new(&CHACHA20_POLY1305, hasher.finalize().as_bytes()).ok().map(LessSafeKey::new)
-    }
-
-    /// A nonce of its own, and the text sealed with it.
     fn seal(&self, account: AccountId, id: &str, text: &[u8]) -> Option<Vec<u8>> {
-        let mut nonce = [0; NONCE_LEN];
-        self.0.random.fill(&mut nonce).ok()?;
-        let mut sealed = text.to_vec();
-        let key = self.key(account, id)?;
-        key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed).ok()?;
-        Some([&nonce[..], &sealed].concat())
+        self.0.sealer.seal(&[account.0.as_bytes(), id.as_bytes()], text)
     }
 
     /// A response as it was kept; `None` where it was sealed with another token.
     fn open(&self, account: AccountId, found: KeptResponse) -> Option<Kept> {
-        let KeptResponse { id, mut sealed, .. } = found;
-        let (nonce, sealed) = sealed.split_first_chunk_mut::<NONCE_LEN>()?;
-        let key = self.key(account, &id)?;
-        let text = key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), sealed).ok()?;
-        serde_json::from_slice(text).ok()
+        let KeptResponse { id, sealed, .. } = found;
+        let text = self.0.sealer.open(&[account.0.as_bytes(), id.as_bytes()], sealed)?;
+        serde_json::from_slice(&text).ok()
     }
 
-    /// Keeps a response that continues another one, or none. A response that is too long, or has no id, is not kept.
+    /// Whether a response of this id is kept.
+    ///
+    /// # Errors
+    ///
+    /// The ledger can't be read now.
+    pub async fn has(&self, account: AccountId, id: &str) -> Result<bool, KeptError> {
+        Ok(self.0.accounts.ledger().has_response(account, id).await?)
+    }
+
+    /// Keeps a response that continues another one, or none. A response that is too long, or has no id, is not kept, nor is
+    /// one whose id is that of another, unless it `replaces` itself as it was before.
     ///
     /// # Errors
     ///
     /// The ledger can't be written now.
-    pub async fn keep(&self, account: AccountId, kept: &Kept, previous: Option<&str>) -> Result<(), KeptError> {
+    pub async fn keep(
+        &self,
+        account: AccountId,
+        kept: &Kept,
+        previous: Option<&str>,
+        replaces: bool,
+    ) -> Result<(), KeptError> {
         let Some(id) = kept.id().filter(|id| id.len() <= LONGEST_ID) else { return Ok(()) };
         let is_long = kept.bytes() > LARGEST;
         if is_long {
@@ -146,7 +140,10 @@ impl Responses {
             sealed,
         };
         let ledger = self.0.accounts.ledger();
-        ledger.keep_response(&new).await?;
+        if !ledger.keep_response(&new, replaces).await? {
+            tracing::warn!(account.id = %account, response = %new.id, "a response of this id is kept already, and stays");
+            return Ok(());
+        }
         let share = usize::from(account.0.as_bytes()[15]);
         if self.0.kept[share].fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK_EVERY) {
             ledger.trim_responses(account, MOST_BYTES).await?;

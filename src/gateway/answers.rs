@@ -3,21 +3,22 @@
 //! each request, and only a deterministic one is served so. Answers are an account's own, and are gone with the process.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use billing::ids::AccountId;
 use quick_cache::{Weighter, unsync::Cache};
-use tokio::{sync::watch, time::timeout};
 use wire::inference::{Delta, Event, FinishReason, Raw, Request, Work};
 
 use super::{
     plan::{Plan, Target},
     room::{Room, Share},
 };
-use crate::catalogue::Model;
+use crate::{
+    catalogue::Model,
+    single_flight::{Joined, Leader, SingleFlight, Wait},
+};
 
 /// The provider's name in the records of answers that are given again.
 pub const PROVIDER: &str = "farebox-cache";
@@ -27,6 +28,9 @@ pub const LONGEST_SECONDS: u64 = 86_400;
 const PART: usize = 8;
 /// All that are being recorded take at most this part of it.
 const RECORDING: usize = 4;
+/// The most runs whose answers are awaited, and the most requests that wait for one.
+const MOST_RUNS: usize = 4_096;
+const MOST_WAITING: usize = 1_024;
 /// How long a request waits for another one's answer. Then it runs by itself.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// The usual size of an answer in memory, for the first size of the table.
@@ -36,6 +40,9 @@ const MEANINGFUL: [&str; 3] = ["anthropic-", "openai-", "x-goog-"];
 
 /// The hash of all that an answer depends on.
 type Key = [u8; 32];
+
+/// The runs by what their answers depend on. They publish nothing: those that wait find the answer here.
+type Runs = SingleFlight<Key, (), ()>;
 
 /// An answer as its run made it.
 #[derive(Debug)]
@@ -71,8 +78,8 @@ pub(super) struct Answers(Arc<Mutex<Inner>>);
 
 struct Inner {
     answers: Cache<Key, Arc<Recorded>, ByBytes>,
-    /// The runs whose answers are awaited. A run's sender is dropped when it ends.
-    runs: HashMap<Key, watch::Receiver<()>>,
+    /// The runs whose answers are awaited.
+    runs: Runs,
     largest: usize,
     /// The memory for answers that are being recorded.
     recording: Arc<Room>,
@@ -104,7 +111,7 @@ impl Answers {
         let (recording, kept) = (bytes / RECORDING, bytes - bytes / RECORDING);
         let answers = Cache::with_weighter(kept / USUAL, kept as u64, ByBytes);
         let (largest, recording) = (bytes / PART, Room::new(recording));
-        Self(Arc::new(Mutex::new(Inner { answers, runs: HashMap::new(), largest, recording })))
+        Self(Arc::new(Mutex::new(Inner { answers, runs: Runs::new(MOST_RUNS, MOST_WAITING), largest, recording })))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -123,30 +130,31 @@ impl Answers {
             Ok(found) => return Some(found),
             Err(running) => running,
         };
-        wait(running).await;
+        running.until_published(LONGEST_WAIT).await;
         // The other request may have failed. This one waits no further.
         Some(self.look(key, ends, max_age).unwrap_or_else(|_| Found::Nothing(self.recorder(key, ends, None))))
     }
 
     /// What is there; the error is the run whose answer will be.
-    fn look(&self, key: Key, ends: usize, max_age: Duration) -> Result<Found, watch::Receiver<()>> {
-        let mut inner = self.lock();
+    fn look(&self, key: Key, ends: usize, max_age: Duration) -> Result<Found, Wait<()>> {
+        let inner = self.lock();
         if let Some(answer) = inner.answers.get(&key) {
             let age = answer.made_at.elapsed();
             if age <= max_age {
                 return Ok(Found::Answer(Arc::clone(answer), age));
             }
         }
-        if let Some(running) = inner.runs.get(&key) {
-            return Err(running.clone());
-        }
-        let (run, running) = watch::channel(());
-        inner.runs.insert(key, running);
+        let run = match inner.runs.join(&key, ()) {
+            Joined::Follower(running) => return Err(running),
+            Joined::Leader(run) => Some(run),
+            // It runs by itself, and nobody waits for it.
+            Joined::Full | Joined::Reused => None,
+        };
         drop(inner);
-        Ok(Found::Nothing(self.recorder(key, ends, Some(run))))
+        Ok(Found::Nothing(self.recorder(key, ends, run)))
     }
 
-    fn recorder(&self, key: Key, ends: usize, run: Option<watch::Sender<()>>) -> Recorder {
+    fn recorder(&self, key: Key, ends: usize, run: Option<Leader<Key, (), ()>>) -> Recorder {
         let inner = self.lock();
         let (largest, taken) = (inner.largest, inner.recording.share());
         drop(inner);
@@ -163,12 +171,6 @@ impl Answers {
             speaks_as_client: false,
         }
     }
-}
-
-/// Waits until a run ends.
-async fn wait(mut running: watch::Receiver<()>) {
-    // Nothing is ever sent: the wait ends where the sender is dropped, or after the longest time.
-    let _ = timeout(LONGEST_WAIT, running.changed()).await;
 }
 
 /// All that an answer depends on.
@@ -243,7 +245,7 @@ pub(super) struct Recorder {
     answers: Answers,
     key: Key,
     /// Dropped with the recorder, or once the answer can't be kept: then those that wait look again.
-    run: Option<watch::Sender<()>>,
+    run: Option<Leader<Key, (), ()>>,
     events: Vec<Event>,
     /// The memory of the events.
     taken: Share,
@@ -319,20 +321,7 @@ impl Recorder {
         self.is_sound = false;
         self.events = Vec::new();
         self.taken.shrink(self.taken.bytes());
-        self.release();
-    }
-
-    fn release(&mut self) {
-        if let Some(run) = self.run.take() {
-            self.answers.lock().runs.remove(&self.key);
-            drop(run);
-        }
-    }
-}
-
-impl Drop for Recorder {
-    fn drop(&mut self) {
-        self.release();
+        self.run = None;
     }
 }
 

@@ -9,7 +9,7 @@
 //!   time from its first use.
 //! - **The same request** has the same method, path, query, body, and headers that change its meaning ([`MEANINGFUL`]).
 //!   Another request under a used key is refused (`idempotency_key_reused`). Only hashes of key and request are stored.
-//! - **A duplicate** of a running request waits for its answer, up to [`single_flight::LONGEST_WAIT`]; after that it gets
+//! - **A duplicate** of a running request waits for its answer, up to [`store::LONGEST_WAIT`]; after that it gets
 //!   409, `idempotency_in_progress`. A stream is replayed whole once it has ended.
 //! - **Kept** are definitive answers ([`is_definitive`]): 2xx, and refusals of the request's content. Answers that depend
 //!   on the moment (401, 402, 403, 409, 429, 5xx, a broken stream) are not kept, unless the ledger shows that they cost
@@ -29,15 +29,14 @@
 //! - **Durable first**: the row is durable before the request runs, and the answer before it is sent; a stream's answer
 //!   before `[DONE]`. A crash between the commit of a capture and the commit of its answer makes it `answer_lost`.
 //! - **Bounds**: an answer above [`LARGEST_ANSWER`] is sent but not kept (a retry gets `answer_lost`), and so is an answer
-//!   beyond [`BUFFERED`] bytes of all answers. [`single_flight::MOST`] requests with keys run at once, then 503. Beyond
+//!   beyond [`BUFFERED`] bytes of all answers. [`store::MOST`] requests with keys run at once, then 503. Beyond
 //!   [`quota::AN_HOUR`] kept answers an hour, an account's answers are kept only if the ledger shows that they did
 //!   something.
 //! - **A client that leaves** does not stop its request: the request runs to its end and is charged, so that a retry gets
 //!   the whole answer. A key asks for exactly that; without a key, a client that leaves stops its request.
 
 pub mod quota;
-pub mod seal;
-pub mod single_flight;
+mod seal;
 pub mod store;
 
 use std::sync::Arc;

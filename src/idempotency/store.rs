@@ -17,7 +17,7 @@ use billing::{
 use bytes::Bytes;
 use ledger::{
     LedgerError,
-    idempotency::{KeyChange, Stage, StoredKey, Trace},
+    idempotency::{KeyChange, Slot, Stage, StoredKey, Trace},
 };
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -25,10 +25,23 @@ use uuid::Uuid;
 use super::{
     Asked, BUFFERED, KeptAnswer, LIFE_MS, Life, Recording, Repeat, Whole, is_definitive,
     quota::{Quota, Share},
-    seal::Sealer,
-    single_flight::{Joined, LONGEST_WAIT, Leader, SingleFlight, Waited},
+    seal,
+};
+use crate::{
+    sealing::Sealer,
+    single_flight::{Joined, Leader, SingleFlight, Waited},
 };
 
+/// The requests with keys that run in this process, so that a duplicate waits for the first and does not ask the database again
+/// and again. Requests of one key are told apart by their fingerprints.
+type Running = SingleFlight<Slot, [u8; 32], Arc<KeptAnswer>>;
+
+/// The most simultaneous requests with keys.
+pub const MOST: usize = 4_096;
+/// The most waiting duplicates of one request.
+const MOST_WAITING: usize = 1_024;
+/// How long a duplicate waits for the first request.
+pub const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// Attempts to write an answer before it is sent without.
 const ATTEMPTS: u32 = 4;
 /// From this status on the fault is not the request's.
@@ -88,7 +101,7 @@ pub enum Begun {
 /// The request that runs under its key. If it is dropped unfinished, its row stays, and a retry asks the ledger what it
 /// did.
 pub struct First {
-    leader: Leader,
+    leader: Leader<Slot, [u8; 32], Arc<KeptAnswer>>,
     asked: Asked,
     request_id: RequestId,
     life: Life,
@@ -129,7 +142,7 @@ enum Fate {
 /// The store of keys and their answers.
 pub struct Store {
     accounts: Accounts,
-    single_flight: SingleFlight,
+    single_flight: Running,
     sealer: Sealer,
     quota: Quota,
     room: Arc<Semaphore>,
@@ -141,8 +154,8 @@ impl Store {
         let room = Arc::new(Semaphore::new(BUFFERED));
         Self {
             accounts,
-            single_flight: SingleFlight::default(),
-            sealer: Sealer::new(token),
+            single_flight: Running::new(MOST, MOST_WAITING),
+            sealer: seal::sealer(token),
             quota: Quota::default(),
             room,
         }
@@ -150,7 +163,7 @@ impl Store {
 
     /// The secret part of what a request makes: the same in each of the request's lives.
     pub fn secret(&self, asked: &Asked, request_id: RequestId) -> String {
-        self.sealer.secret(asked, request_id)
+        seal::secret(&self.sealer, asked, request_id)
     }
 
     /// The number of running requests with keys.
@@ -172,7 +185,7 @@ impl Store {
     pub async fn begin(&self, asked: Asked, request_id: RequestId) -> Result<Begun, Refused> {
         let deadline = Instant::now() + LONGEST_WAIT;
         loop {
-            match self.single_flight.join(&asked) {
+            match self.single_flight.join(&asked.slot, asked.fingerprint) {
                 Joined::Full => return Err(Refused::Overloaded),
                 Joined::Reused => return Err(Refused::Reused),
                 Joined::Leader(leader) => {
@@ -180,7 +193,7 @@ impl Store {
                 }
                 Joined::Follower(wait) => {
                     match wait.until_published(deadline.saturating_duration_since(Instant::now())).await {
-                        Waited::Answer(answer) => return Ok(Begun::Replay(answer)),
+                        Waited::Published(answer) => return Ok(Begun::Replay(answer)),
                         Waited::TooLong => return Err(Refused::InProgress),
                         Waited::LookAgain => {}
                     }
@@ -203,7 +216,7 @@ impl Store {
         }
         match stage {
             Stage::Kept(sealed) => {
-                let Some(answer) = self.sealer.open(&first.asked, request_id, sealed) else {
+                let Some(answer) = seal::open(&self.sealer, &first.asked, request_id, sealed) else {
                     return Err(self.lost(&first, request_id, Lost::Unreadable).await?);
                 };
                 let answer = Arc::new(answer);
@@ -278,7 +291,7 @@ impl Store {
             (Fate::Forget, _) => Some(KeyChange::Forget { slot, request_id }),
             (Fate::Leave, _) => None,
             (Fate::Keep, answer) => {
-                let sealed = answer.as_ref().and_then(|answer| self.sealer.seal(&asked, request_id, answer));
+                let sealed = answer.as_ref().and_then(|answer| seal::seal(&self.sealer, &asked, request_id, answer));
                 Some(match sealed {
                     Some(answer) => KeyChange::Keep { slot, request_id, answer },
                     None => KeyChange::TooLarge { slot, request_id },

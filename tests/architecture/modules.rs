@@ -48,7 +48,9 @@ const TABLES: &[(&str, &[Module])] = &[
         "src/",
         &[
             ("email", &[], &[]),
+            ("sealing", &[], &[]),
             ("secret_file", &[], &[]),
+            ("single_flight", &[], &[]),
             ("words", &[], &[]),
             // Keys and signatures: neither money nor HTTP.
             ("signing", &[], &[]),
@@ -57,12 +59,12 @@ const TABLES: &[(&str, &[Module])] = &[
             ("telemetry", &["config"], &["runtime"]),
             ("catalogue", &[], &["billing", "wire"]),
             // A repeated request: of what was asked it knows the id alone.
-            ("idempotency", &[], &["actors", "billing", "ledger"]),
+            ("idempotency", &["sealing", "single_flight"], &["actors", "billing", "ledger"]),
             // Responses for later requests: of a response it knows its items alone.
-            ("kept", &[], &["actors", "billing", "ledger", "wire"]),
+            ("kept", &["sealing"], &["actors", "billing", "ledger", "wire"]),
             // What people do beside inference: it and the gateway do not know each other.
             ("service", &["email", "idempotency"], &["actors", "billing", "cards", "ledger", "runtime"]),
-            ("gateway", &["catalogue"], &["actors", "billing", "engine", "runtime", "wire"]),
+            ("gateway", &["catalogue", "single_flight"], &["actors", "billing", "engine", "runtime", "wire"]),
             // None of the nested crates: what it answers comes from the gateway and the services.
             (
                 "http",

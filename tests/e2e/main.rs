@@ -26,6 +26,7 @@ mod idempotency;
 mod imported;
 mod kept;
 mod key_limits;
+mod key_models;
 mod libraries;
 mod media;
 mod moving;
@@ -64,6 +65,7 @@ mod streams;
 mod stripe;
 #[allow(dead_code, reason = "each story takes what it needs")]
 mod support;
+mod tiny_entries;
 mod tls;
 mod upgrade;
 mod usage;

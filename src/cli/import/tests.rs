@@ -258,7 +258,8 @@ fn budgets_of_keys_become_limits_and_a_key_without_its_budget_is_not_made() {
     ], "total_count": 10});
     let (keys, left) = keys::convert(export, &names, Timestamp(1_795_521_600_000));
     let bodies: Vec<_> = keys.iter().map(|key| key.body.clone()).collect();
-    let models = ["gpt-4o-eu", "gpt-4o-us", "llama-3.3-70b-versatile", "claude-sonnet-4-5"];
+    let models =
+        ["azure/gpt-4o-eu", "azure_2/gpt-4o-us", "groq/llama-3.3-70b-versatile", "anthropic/claude-sonnet-4-5"];
     assert_eq!(
         bodies,
         [

@@ -3,6 +3,7 @@
 use wire::{inference::Usage, usage::Report};
 
 use super::*;
+use crate::single_flight::Waited;
 
 const KEY: Key = [7; 32];
 const ROOM: usize = 1 << 20;
@@ -62,17 +63,19 @@ fn an_answer_is_kept_once_each_of_its_choices_has_ended() {
     }
 }
 
-#[test]
-fn nobody_waits_for_an_answer_that_will_not_be_kept() {
+#[tokio::test]
+async fn nobody_waits_for_an_answer_that_will_not_be_kept() {
     let filtered = Event::Delta(Delta { finish: Some(FinishReason::ContentFilter), ..Delta::default() });
     for event in [filtered, text(0, &"x".repeat(ROOM))] {
         let answers = answers();
         let mut recorder = first(&answers, KEY, 1);
-        let Err(running) = answers.look(KEY, 1, Duration::MAX) else { panic!("nothing runs") };
+        let wait = || answers.look(KEY, 1, Duration::MAX).err().unwrap_or_else(|| panic!("nothing runs"));
+        let (early, late) = (wait(), wait());
         recorder.note(&text(0, "a"));
-        assert!(running.has_changed().is_ok(), "it runs");
+        assert_eq!(early.until_published(Duration::from_millis(1)).await, Waited::TooLong, "it runs");
         recorder.note(&event);
-        assert!(running.has_changed().is_err(), "it is not awaited any more: {event:?}");
+        let told = late.until_published(Duration::from_mins(1)).await;
+        assert_eq!(told, Waited::LookAgain, "it is not awaited any more: {event:?}");
         let next = first(&answers, KEY, 1);
         // The end of the first run is not the end of the next one.
         drop(recorder);

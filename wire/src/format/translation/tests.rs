@@ -40,6 +40,15 @@ fn media(conversation: &mut Conversation) -> &mut Media {
     }
 }
 
+/// A chat whose last message is the model's, which begins the answer or not.
+fn begun(prefix: bool) -> Value {
+    let mut message = json!({"role": "assistant", "content": "It is"});
+    if prefix {
+        message["prefix"] = true.into();
+    }
+    json!({"messages": [{"role": "user", "content": "x"}, message]})
+}
+
 /// An example of each feature; `None` for one that chats do not have.
 fn example(feature: Feature, provider: &str) -> Option<Example> {
     let tool = |strict: bool| json!({"type": "function", "function": {"name": "f", "strict": strict}});
@@ -133,6 +142,7 @@ fn example(feature: Feature, provider: &str) -> Option<Example> {
         Feature::Stop => field("stop", json!("x")),
         Feature::Choices => field("n", json!(2)),
         Feature::Logprobs => field("logprobs", json!(true)),
+        Feature::Prefix => (begun(false), begun(true)),
         Feature::CacheMark => {
             let marked = json!([{"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}]);
             (said(json!([text])), said(marked))
