@@ -19,6 +19,7 @@ pub mod onnx;
 pub mod prepare;
 pub mod runtime;
 pub mod sampler;
+pub mod schedule;
 pub mod sink;
 pub mod telemetry;
 pub mod template;
