@@ -324,7 +324,9 @@ impl Scheduler {
     /// The planned step failed. Its sequences have left, and are returned.
     pub fn failed(&mut self, now: Duration) -> Vec<SequenceId> {
         let ids: Vec<SequenceId> = self.planned.take().unwrap_or_default().into_iter().map(|(id, _)| id).collect();
-        ids.iter().for_each(|id| self.leave(*id, false, now));
+        for id in &ids {
+            self.leave(*id, false, now);
+        }
         ids
     }
 
@@ -333,7 +335,9 @@ impl Scheduler {
         self.planned = None;
         let ids: Vec<SequenceId> =
             self.sequences.iter().filter(|(_, it)| it.place.is_some()).map(|(id, _)| *id).collect();
-        ids.iter().for_each(|id| self.leave(*id, false, now));
+        for id in &ids {
+            self.leave(*id, false, now);
+        }
         self.places.iter_mut().for_each(|place| *place = Place::Free);
         self.shape = Shape::default();
         ids

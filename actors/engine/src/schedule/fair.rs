@@ -108,7 +108,9 @@ mod tests {
             next += 1;
             fair.arrive(Share { of: of as u128, weight: weights[of] }, SequenceId(next * 2 + of as u64));
         };
-        (0..2).for_each(|of| arrive(&mut fair, of));
+        for of in 0..2 {
+            arrive(&mut fair, of);
+        }
         for _ in 0..count {
             let id = fair.pick(|_| true).unwrap();
             assert_eq!(fair.pick(|_| true), Some(id), "its turn lasts");

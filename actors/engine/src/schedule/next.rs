@@ -234,7 +234,8 @@ impl Scheduler {
     fn reader(&self) -> Option<SequenceId> {
         let reads = |(_, it): &(SequenceId, &Sequence)| !it.is_parked && !it.writes() && it.to_read() > 0;
         let mut readers = self.placed().filter(reads);
-        let found = if self.pieces % 2 == 0 { readers.next() } else { readers.min_by_key(|(_, it)| it.to_read()) };
+        let found =
+            if self.pieces.is_multiple_of(2) { readers.next() } else { readers.min_by_key(|(_, it)| it.to_read()) };
         found.map(|(id, _)| id)
     }
 

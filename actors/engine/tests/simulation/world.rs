@@ -75,7 +75,9 @@ impl Stats {
             (&mut self.reused, other.reused),
             (&mut self.together, other.together),
         ];
-        pairs.into_iter().for_each(|(sum, more)| *sum += more);
+        for (sum, more) in pairs {
+            *sum += more;
+        }
     }
 
     /// Asserts that in so many stories everything has happened.
@@ -205,7 +207,9 @@ impl World {
         let left: usize = self.own.values().map(|own| own.limit).sum();
         for _ in 0..100 + 4 * left {
             let parked: Vec<SequenceId> = self.own.iter().filter(|(_, own)| own.is_parked).map(|(id, _)| *id).collect();
-            parked.into_iter().for_each(|id| self.resume(id));
+            for id in parked {
+                self.resume(id);
+            }
             if self.own.is_empty() {
                 let left = self.scheduler.len();
                 check(left == 0, || format!("{left} sequences stay behind"))?;
@@ -426,7 +430,9 @@ impl World {
             check(self.own.contains_key(id), || format!("{id:?} failed, and had ended"))?;
         }
         let jobs: Vec<JobId> = ids.iter().filter_map(|id| self.own.get(id)).map(|own| own.job).collect();
-        jobs.into_iter().for_each(|job| self.end_job(job, false));
+        for job in jobs {
+            self.end_job(job, false);
+        }
         Ok(())
     }
 
